@@ -1,0 +1,11 @@
+"""egressproxy: an egress proxy that puts every outbound request to an authorizer.
+
+The way of a request: C{egress.net.server} reads it from the client, C{egress.net.exchange} has it checked by the
+address guard and decided by an L{egress.interfaces.IAuthorizer}, and forwards what was allowed through
+C{egress.net.pool} and C{egress.net.dial}.  C{egress.service} puts the parts together.
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+__all__ = ["__version__"]

@@ -1,0 +1,142 @@
+"""The configuration of a proxy: frozen, complete and valid once it exists.
+
+Text from the command line, the environment or a file is read in L{egress.options}; an application that embeds the
+proxy builds a L{ProxyConfig} itself.
+"""
+
+from __future__ import annotations
+
+import enum
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from egress.model.authority import UpstreamProxy
+from egress.model.bypass import Bypass
+
+IPNetwork = IPv4Network | IPv6Network
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+class ConfigError(ValueError):
+    """A value that the proxy cannot start with.
+
+    @ivar option: the option as the user spelt it: C{--authz-url}, C{EGRESS_AUTHZ_URL} or C{authz-url in FILE}.
+    @ivar value: the value as given; empty where it is a secret.
+    @ivar remedy: what to do, in one clause.
+    """
+
+    def __init__(self, option: str, value: str, remedy: str) -> None:
+        super().__init__(f"{option} {value!r}: {remedy}" if value else f"{option}: {remedy}")
+        self.option = option
+        self.value = value
+        self.remedy = remedy
+
+
+class OversizeBody(enum.Enum):
+    """What happens to a request whose content is over the body limit, when the authorizer looks at contents.
+
+    @cvar REFUSE: 413, and nothing of it is forwarded.
+    @cvar TRUNCATE: the authorizer decides on the beginning, and is told so (contract: C{bodyTruncated}).
+    """
+
+    REFUSE = "refuse"
+    TRUNCATE = "truncate"
+
+
+def _positive(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
+    if value <= 0:
+        raise ConfigError(attribute.name, str(value), "must be greater than zero")
+
+
+def _limit(default: float) -> float:
+    seconds: float = attrs.field(default=default, validator=_positive)
+    return seconds
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """Every bound that the proxy keeps; sizes in bytes, times in seconds.
+
+    @ivar body: the content of a request, up to which it is put to an authorizer that looks at contents.
+    @ivar head: a request or response head, its first line included.
+    @ivar fields: the number of fields in a head.
+    @ivar target: a request-target.
+    @ivar head_timeout: from the first byte of a request head to its end, and the same for the body to be inspected.
+    @ivar tls_timeout: a TLS handshake, on either leg.
+    @ivar idle_timeout: a kept connection, on either leg, between two requests.
+    @ivar resolve_timeout: resolving a name.
+    @ivar connect_timeout: connecting to an origin or to the upstream proxy.
+    @ivar response_timeout: from the end of a request to the head of its answer, and between two reads of a body.
+    @ivar tunnel_timeout: a tunnel or an upgraded connection, without a byte in either direction.
+    @ivar drain_timeout: what a stopping proxy gives exchanges to finish.
+    @ivar pool_per_origin: idle connections kept per origin and client.
+    @ivar pool_total: idle connections kept in all.
+    @ivar leaf_contexts: TLS contexts kept for intercepted hosts.
+    """
+
+    body: int = attrs.field(default=MIB, validator=_positive)
+    head: int = attrs.field(default=64 * KIB, validator=_positive)
+    fields: int = attrs.field(default=256, validator=_positive)
+    target: int = attrs.field(default=16 * KIB, validator=_positive)
+    head_timeout: float = _limit(30.0)
+    tls_timeout: float = _limit(15.0)
+    idle_timeout: float = _limit(75.0)
+    resolve_timeout: float = _limit(10.0)
+    connect_timeout: float = _limit(15.0)
+    response_timeout: float = _limit(300.0)
+    tunnel_timeout: float = _limit(3600.0)
+    drain_timeout: float = _limit(20.0)
+    pool_per_origin: int = attrs.field(default=8, validator=_positive)
+    pool_total: int = attrs.field(default=256, validator=_positive)
+    leaf_contexts: int = attrs.field(default=1024, validator=_positive)
+
+
+@attrs.frozen(kw_only=True)
+class ProxyConfig:
+    """What one proxy does.
+
+    @ivar listen: server endpoint descriptions (U{twisted.internet.endpoints.serverFromString}).
+    @ivar authz_url: the authorization service; C{/validate} is appended unless it ends so.  C{None}: C{policy} decides.
+    @ivar authz_timeout: seconds for one whole call.
+    @ivar authz_token: the bearer token for the call.
+    @ivar authz_client_cert: a PEM file with certificate and key, shown to an C{https} authorization service.
+    @ivar authz_via_upstream: whether the call leaves through the upstream proxy.
+    @ivar policy: the embedded authorizer's TOML file; C{None}: the packaged starter policy.
+    @ivar ca_dir: where the CA is kept, and made at first start.
+    @ivar extra_ca_certs: a PEM file with CAs to trust besides the system's: for origins, the authorization service and
+        an C{https} upstream proxy.
+    @ivar upstream_http: the proxy for C{http} origins.
+    @ivar upstream_https: the proxy for C{https} origins, tunnels and upgrades.
+    @ivar bypass: the origins that are contacted directly nevertheless (C{NO_PROXY}).
+    @ivar passthrough: hosts (C{example.com}, or C{.example.com} and C{*.example.com} for what is below it; each may
+        carry a port) whose TLS is tunnelled unread.
+    @ivar allow_address: ranges that the address guard lets through.
+    @ivar audit_log: a file, or C{"-"} for standard output; C{None}: no audit log.
+    @ivar metrics_port: the TCP port for C{/metrics} and C{/health}; C{None}: none.
+    @ivar metrics_interface: the address for it.
+    """
+
+    listen: tuple[str, ...] = ("tcp:8080:interface=127.0.0.1",)
+    authz_url: str | None = None
+    authz_timeout: float = attrs.field(default=5.0, validator=_positive)
+    authz_token: str | None = attrs.field(default=None, repr=False)
+    authz_client_cert: Path | None = None
+    authz_via_upstream: bool = False
+    policy: Path | None = None
+    ca_dir: Path = attrs.field(factory=lambda: Path.home() / ".egressproxy" / "ca")
+    extra_ca_certs: Path | None = None
+    upstream_http: UpstreamProxy | None = None
+    upstream_https: UpstreamProxy | None = None
+    bypass: Bypass = attrs.field(factory=Bypass)
+    oversize_body: OversizeBody = OversizeBody.REFUSE
+    passthrough: tuple[str, ...] = ()
+    allow_address: tuple[IPNetwork, ...] = ()
+    audit_log: str | None = None
+    metrics_port: int | None = None
+    metrics_interface: str = "127.0.0.1"
+    limits: Limits = attrs.field(factory=Limits)

@@ -1,0 +1,96 @@
+"""The seams of the proxy: what an application that embeds it can put something of its own behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:
+    from OpenSSL import SSL
+    from twisted.internet.defer import Deferred
+
+    from egress.model.authority import Authority, IPAddress, Origin
+    from egress.model.decision import Decision, DecisionRequest
+    from egress.model.record import ExchangeRecord
+    from egress.model.route import Purpose, Route
+    from egress.net.dial import DialedProtocol
+
+
+class IAuthorizer(Interface):
+    """Decides on requests.
+
+    The proxy forwards a request only when L{decide} fired with an allowing L{Decision}; whatever else happens is a
+    denial or an outage.
+    """
+
+    name: str = Attribute("Who this is, for logs and for the lines printed at start.")
+    needs_body: bool = Attribute(
+        "Whether L{decide} looks at the content.  When true, the content is collected up to the body limit before the "
+        "question; when false, C{DecisionRequest.body} is C{None} and contents of any length stream through."
+    )
+
+    def decide(request: DecisionRequest) -> Deferred[Decision]:
+        """Decide on one request.
+
+        The Deferred may be cancelled when the client goes away.
+
+        @return: fires with the decision, or fails with L{egress.model.errors.AuthorizerUnavailable}.
+        """
+
+    def check_ready() -> Deferred[None]:
+        """Find out whether decisions can be had now.
+
+        @return: fires with C{None}, or fails with L{egress.model.errors.AuthorizerUnavailable}.
+        """
+
+    def close() -> Deferred[None]:
+        """Let go of every resource; no question comes after this."""
+
+
+class IAuditSink(Interface):
+    """Is told of every exchange, once, when it is over."""
+
+    def write(record: ExchangeRecord) -> None:
+        """Take one record.  It must not block for long, and must not raise."""
+
+    def close() -> None:
+        """Flush and let go of what is open."""
+
+
+class IAddressGuard(Interface):
+    """Says which addresses nobody may be sent to, whatever the authorizer says."""
+
+    def refusal(address: IPAddress, port: int) -> str | None:
+        """Classify one address.
+
+        @return: C{None} when it may be contacted, otherwise one sentence that says why not.
+        """
+
+    def name_refusal(authority: Authority) -> str | None:
+        """Classify a name that the proxy will not resolve itself (an upstream proxy will)."""
+
+
+class IDialer(Interface):
+    """Opens connections to origins, directly or through an upstream proxy, checked by the address guard."""
+
+    def check(origin: Origin, purpose: Purpose) -> Deferred[Route]:
+        """Resolve the origin and classify every address of it, without connecting.
+
+        @return: fires with a route for L{dial}; fails with L{egress.model.errors.AddressForbidden} or an
+            L{egress.model.errors.OriginError}.
+        """
+
+    def dial(route: Route, protocol: DialedProtocol) -> Deferred[None]:
+        """Connect C{protocol} along a route.
+
+        @return: fires when the connection is up, a TLS handshake included; fails with an
+            L{egress.model.errors.OriginError}.  Cancelling it drops the connection.
+        """
+
+
+class ILeafSource(Interface):
+    """Gives the TLS identity under which the proxy answers for an authority."""
+
+    def context_for(authority: Authority) -> SSL.Context:
+        """Give the server context for one authority, minting its leaf certificate when there is none yet."""

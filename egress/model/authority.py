@@ -1,0 +1,207 @@
+"""Hosts, ports and origins: the only place where the proxy parses a host.
+
+A host is normalized once, here, and compared as a plain string everywhere else.  Two spellings of one destination that
+stayed different would let a request be decided under one name and sent to another.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from typing import Final
+
+import attrs
+import idna
+
+from egress.model.errors import InvalidTarget
+
+IPAddress = IPv4Address | IPv6Address
+
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+# Underscores are no part of a host name (RFC 1123 section 2.1), but DNS carries them and real origins use them.
+_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+_DECIMAL = re.compile(r"[0-9]+")
+_HEX = re.compile(r"0[xX][0-9a-fA-F]*")
+_OCTAL = re.compile(r"0[0-7]*")
+_PORT = re.compile(r"[0-9]{1,5}")
+
+
+def _numeric_part(text: str) -> int:
+    if _HEX.fullmatch(text):
+        return int(text[2:] or "0", 16)
+    if len(text) > 1 and _OCTAL.fullmatch(text):
+        return int(text, 8)
+    if _DECIMAL.fullmatch(text) and not (len(text) > 1 and text[0] == "0"):
+        return int(text)
+    raise InvalidTarget(f"{text!r} is not a number that a host may end in")
+
+
+def _looks_numeric(host: str) -> bool:
+    last = host.rpartition(".")[2]
+    return bool(_DECIMAL.fullmatch(last) or _HEX.fullmatch(last))
+
+
+def _ipv4_from_numbers(host: str) -> IPv4Address:
+    """Read an IPv4 address the way resolvers and browsers do: one to four parts, decimal, octal or hexadecimal.
+
+    Source: the WHATWG URL standard, "IPv4 parser"; C{inet_aton(3)}.
+    """
+    texts = host.split(".")
+    if len(texts) > 4:
+        raise InvalidTarget(f"{host!r} has more than four numeric parts")
+    parts = [_numeric_part(text) for text in texts]
+    *leading, last = parts
+    if any(part > 255 for part in leading) or last >= 256 ** (5 - len(parts)):
+        raise InvalidTarget(f"{host!r} is out of the range of IPv4 addresses")
+    value = last
+    for index, part in enumerate(leading):
+        value += part << (8 * (3 - index))
+    return IPv4Address(value)
+
+
+def _ipv6(text: str) -> IPAddress:
+    if "%" in text:
+        raise InvalidTarget("an IPv6 zone identifier means nothing to a proxy")
+    try:
+        address = IPv6Address(text)
+    except AddressValueError as error:
+        raise InvalidTarget(f"{text!r} is not an IPv6 address") from error
+    return address.ipv4_mapped or address
+
+
+def parse_ip(text: str) -> IPAddress | None:
+    """Read a normalized host as an address.
+
+    @return: the address, or C{None} when C{text} is a name.
+    """
+    try:
+        return IPv6Address(text) if ":" in text else IPv4Address(text)
+    except ValueError:
+        return None
+
+
+def normalize_host(text: str) -> str:
+    """Bring a host into the one form in which the proxy compares, decides and dials.
+
+    Names become lower-case A-labels without the root dot (RFC 5890, UTS 46); every spelling of an IPv4 address, mapped
+    into IPv6 included, becomes dotted decimal; IPv6 is compressed (RFC 5952) and carries no brackets.
+
+    @raise InvalidTarget: when C{text} names no host.
+    """
+    if text.startswith("[") or ":" in text:
+        if not (text.startswith("[") and text.endswith("]")):
+            raise InvalidTarget(f"{text!r}: an IPv6 address must stand in brackets")
+        return str(_ipv6(text[1:-1]))
+    host = text
+    if not host.isascii():
+        try:
+            host = idna.encode(host, uts46=True).decode("ascii")
+        except idna.IDNAError as error:
+            raise InvalidTarget(f"{text!r} is not a valid internationalized name: {error}") from error
+    host = host.lower().removesuffix(".")
+    if not host:
+        raise InvalidTarget("the host is empty")
+    if _looks_numeric(host):
+        return str(_ipv4_from_numbers(host))
+    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in host.split(".")):
+        raise InvalidTarget(f"{text!r} is not a host name")
+    return host
+
+
+@attrs.frozen
+class Authority:
+    """A host and a port, normalized.
+
+    @ivar host: the host as L{normalize_host} gives it; an IPv6 address carries no brackets.
+    @ivar port: 1 to 65535.
+    """
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str, default_port: int | None = None) -> Authority:
+        """Parse C{host[:port]} (RFC 3986 section 3.2, without userinfo).
+
+        @param default_port: the port when the text names none; C{None} when it must name one (CONNECT, RFC 9110
+            section 9.3.6).
+        @raise InvalidTarget: when it cannot be read.
+        """
+        return _parse_authority(text, default_port)
+
+    @property
+    def ip(self) -> IPAddress | None:
+        """The address, when the host is a literal one."""
+        return parse_ip(self.host)
+
+    @property
+    def url_host(self) -> str:
+        """The host as it stands in a URL: IPv6 in brackets."""
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+    def __str__(self) -> str:
+        return f"{self.url_host}:{self.port}"
+
+
+@lru_cache(maxsize=4096)
+def _parse_authority(text: str, default_port: int | None) -> Authority:
+    if "@" in text:
+        raise InvalidTarget("credentials in an authority are not accepted")
+    if text.startswith("["):
+        host, bracket, rest = text.partition("]")
+        host += bracket
+        colon, port_text = rest[:1], rest[1:]
+        if colon not in ("", ":"):
+            raise InvalidTarget(f"{text!r} is not host:port")
+    else:
+        host, colon, port_text = text.partition(":")
+    if not port_text:
+        if default_port is None:
+            raise InvalidTarget(f"{text!r} names no port")
+        port = default_port
+    else:
+        if not _PORT.fullmatch(port_text):
+            raise InvalidTarget(f"{text!r} has no valid port")
+        port = int(port_text)
+    if not 0 < port < 65536:
+        raise InvalidTarget(f"{text!r} has no valid port")
+    return Authority(normalize_host(host), port)
+
+
+@attrs.frozen
+class Origin:
+    """A scheme and an authority (RFC 6454): what a connection is opened to, and pooled by.
+
+    @ivar scheme: C{"http"} or C{"https"}.
+    """
+
+    scheme: str
+    authority: Authority
+
+    @property
+    def netloc(self) -> str:
+        """The authority as the C{Host} field has it: the scheme's default port left out (RFC 9110 section 7.2)."""
+        if DEFAULT_PORTS.get(self.scheme) == self.authority.port:
+            return self.authority.url_host
+        return str(self.authority)
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.netloc}"
+
+
+@attrs.frozen
+class UpstreamProxy:
+    """The organization's proxy, through which requests leave.
+
+    @ivar scheme: C{"http"} or C{"https"}: how the proxy itself is reached.
+    @ivar authorization: the value for C{Proxy-Authorization}, or C{None}.  Kept out of C{repr}: it is a secret.
+    """
+
+    scheme: str
+    authority: Authority
+    authorization: bytes | None = attrs.field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority}"

@@ -1,0 +1,45 @@
+"""How an origin is reached."""
+
+from __future__ import annotations
+
+import enum
+
+import attrs
+
+from egress.model.authority import IPAddress, Origin, UpstreamProxy
+
+
+class Purpose(enum.Enum):
+    """What a connection is for.
+
+    @cvar REQUEST: HTTP requests.
+    @cvar UPGRADE: one HTTP request, after which the connection is a WebSocket.
+    @cvar TUNNEL: bytes that the proxy does not read; TLS, if any, is the client's own.
+    """
+
+    REQUEST = "request"
+    UPGRADE = "upgrade"
+    TUNNEL = "tunnel"
+
+
+@attrs.frozen
+class Route:
+    """A checked way to an origin.
+
+    @ivar addresses: what may be connected to, classified by the address guard, in the order to try; of the upstream
+        proxy's none: it is the operator's choice and resolved when it is dialled.
+    @ivar upstream: the proxy to go through, or C{None}.
+    @ivar tls: whether the proxy makes a TLS session with the origin.
+    @ivar connect: whether the upstream proxy is asked for a tunnel; otherwise it gets requests in absolute-form.
+    """
+
+    origin: Origin
+    addresses: tuple[IPAddress, ...]
+    upstream: UpstreamProxy | None
+    tls: bool
+    connect: bool
+
+    @property
+    def absolute_form(self) -> bool:
+        """Whether requests name the whole URL, since an upstream proxy reads them (RFC 9112 section 3.2.2)."""
+        return self.upstream is not None and not self.connect

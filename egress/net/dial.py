@@ -1,0 +1,366 @@
+"""Opening a connection to an origin: route, TCP, the upstream proxy's tunnel, TLS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol as Structure
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectError, ConnectionRefusedError, NoRouteError, UserError
+from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.interfaces import (
+    IHandshakeListener,
+    IOpenSSLClientConnectionCreator,
+    IProtocol,
+    IReactorPluggableNameResolver,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from egress.config import Limits
+from egress.interfaces import IAddressGuard, IDialer
+from egress.model.authority import Authority, IPAddress, Origin, UpstreamProxy
+from egress.model.bypass import Bypass
+from egress.model.errors import (
+    AddressForbidden,
+    DialFailed,
+    DialTimeout,
+    EgressError,
+    OriginDisconnected,
+    OriginTlsFailed,
+    ResolutionTimeout,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
+from egress.model.route import Purpose, Route
+from egress.net.connect import IReactor, connect_first
+from egress.net.resolve import Resolver
+from egress.net.transport import no_delay
+from egress.wire.connect import ConnectHandshake
+
+
+class DialReactor(IReactor, IReactorPluggableNameResolver):
+    """What dialling needs of a reactor."""
+
+
+class TlsCreator(Structure):
+    """A verifying TLS client for one authority; it can say why a handshake failed."""
+
+    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> object:
+        """See C{IOpenSSLClientConnectionCreator}."""
+
+    def explain(self, failure: Failure) -> OriginTlsFailed:
+        """Put a failed handshake into words."""
+
+
+CreateTls = Callable[[Authority], TlsCreator]
+
+
+@implementer(IHandshakeListener)
+class DialedProtocol(Protocol):
+    """A protocol at the far end of a dial: tells when its transport is ready for it, TLS included.
+
+    Nothing may be written before: what is written during a handshake would be sent to an origin that then turns out
+    not to be the one.
+    """
+
+    _on_ready: Callable[[], None] | None = None
+    _on_lost: Callable[[Failure], None] | None = None
+    _over_tls = False
+
+    def prepare(self, over_tls: bool, ready: Callable[[], None], lost: Callable[[Failure], None]) -> None:
+        """Say whom to tell, once."""
+        self._over_tls = over_tls
+        self._on_ready = ready
+        self._on_lost = lost
+
+    def connectionMade(self) -> None:
+        """Ready, unless a TLS handshake comes first."""
+        no_delay(self.transport)
+        if not self._over_tls:
+            self._ready()
+
+    def handshakeCompleted(self) -> None:
+        """Ready, unless the handshake ended with a certificate that was turned down.
+
+        Twisted reports the handshake in that case too, with the connection already aborted.
+        """
+        if not self.transport.disconnecting:  # type: ignore[union-attr]
+            self._ready()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Never was ready: tell why."""
+        lost, self._on_lost, self._on_ready = self._on_lost, None, None
+        if lost is not None:
+            lost(reason)
+
+    def _ready(self) -> None:
+        ready, self._on_lost, self._on_ready = self._on_ready, None, None
+        if ready is not None:
+            ready()
+
+
+class _TunnelEnd(DialedProtocol):
+    """Asks the upstream proxy for a tunnel, then hands the connection to the protocol above."""
+
+    def __init__(self, handshake: ConnectHandshake, above: IProtocol, failed: Callable[[EgressError], None]) -> None:
+        self._handshake: ConnectHandshake | None = handshake
+        self._above = above
+        self._failed = failed
+
+    def ask(self) -> None:
+        assert self._handshake is not None
+        self.transport.write(self._handshake.request())  # type: ignore[union-attr]
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._handshake is None:
+            self._above.dataReceived(data)
+            return
+        try:
+            rest = self._handshake.receive(data)
+        except EgressError as error:
+            self._failed(error)
+            return
+        if rest is not None:
+            self._handshake = None
+            self._above.makeConnection(self.transport)  # type: ignore[arg-type]
+            if rest:
+                self._above.dataReceived(rest)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        if self._handshake is None:
+            self._above.connectionLost(reason)
+        else:
+            self._failed(UpstreamFailed("the upstream proxy closed the connection instead of answering the CONNECT"))
+
+
+class _TlsFactory(TLSMemoryBIOFactory):
+    # What is written is aggregated where it is made; a second buffer would only add a turn of the reactor.
+    protocol = TLSMemoryBIOProtocol
+
+
+class _Dial:
+    """One connection in the making.  The first fault wins; a success after it is dropped."""
+
+    def __init__(
+        self, reactor: DialReactor, route: Route, protocol: DialedProtocol, limits: Limits, create_tls: CreateTls
+    ) -> None:
+        self._reactor = reactor
+        self._route = route
+        self._protocol = protocol
+        self._limits = limits
+        self._create_tls = create_tls
+        self._connecting: Deferred[None] | None = None
+        self._bottom: Protocol | None = None
+        self._over = False
+        self.done: Deferred[None] = Deferred(lambda _: self._drop())
+        self._timer = reactor.callLater(limits.connect_timeout, self._expired)
+
+    def start(self, addresses: tuple[IPAddress, ...], port: int) -> None:
+        """Connect to one of the addresses and build up what the route asks for on top."""
+        bottom = self._bottom = self._layers()
+        self._connecting = connect_first(self._reactor, addresses, port, bottom, self._limits.connect_timeout)
+        self._connecting.addCallbacks(self._tcp_up, self._tcp_failed)
+
+    def _layers(self) -> Protocol:
+        route = self._route
+        upstream = route.upstream
+        layer: Protocol = self._protocol
+        over_tls = False
+        if route.tls:
+            layer = self._with_tls(self._protocol, self._protocol, route.origin.authority, self._ready)
+            over_tls = True
+        if upstream is not None:
+            if route.connect:
+                handshake = ConnectHandshake(upstream, route.origin.authority, self._limits.head)
+                tunnel = _TunnelEnd(handshake, layer, self.fail)
+                if not over_tls:
+                    self._protocol.prepare(False, self._ready, self._lost)
+                layer = self._to_upstream(upstream, tunnel, tunnel.ask)
+            else:
+                layer = self._to_upstream(upstream, self._protocol, self._ready)
+        elif not over_tls:
+            self._protocol.prepare(False, self._ready, self._lost)
+        return layer
+
+    def _to_upstream(self, upstream: UpstreamProxy, above: DialedProtocol, ready: Callable[[], None]) -> Protocol:
+        if upstream.scheme == "https":
+            return self._with_tls(above, above, upstream.authority, ready, upstream=True)
+        above.prepare(False, ready, self._lost)
+        return above
+
+    def _with_tls(
+        self,
+        above: Protocol,
+        listener: DialedProtocol,
+        authority: Authority,
+        ready: Callable[[], None],
+        upstream: bool = False,
+    ) -> Protocol:
+        creator = self._create_tls(authority)
+
+        def lost(reason: Failure) -> None:
+            error = creator.explain(reason)
+            if upstream:
+                self.fail(UpstreamFailed(f"the TLS session with the upstream proxy failed: {error.reason}"))
+            else:
+                self.fail(error)
+
+        listener.prepare(True, ready, lost)
+        factory = _TlsFactory(_as_creator(creator), True, Factory.forProtocol(lambda: above), clock=self._reactor)
+        return factory.buildProtocol(None)
+
+    def _tcp_up(self, _: None) -> None:
+        self._connecting = None
+        if self._timer.active():
+            self._timer.reset(self._limits.tls_timeout)
+
+    def _tcp_failed(self, failure: Failure) -> None:
+        self._connecting = None
+        if self._over:
+            return
+        error = failure.value
+        where = str(self._route.upstream or self._route.origin.authority)
+        if isinstance(error, (ConnectTimeout, UserError)):
+            self._expired()
+        elif isinstance(error, ConnectionRefusedError):
+            self._unreachable(f"{where} refused the connection")
+        elif isinstance(error, NoRouteError):
+            self._unreachable(f"there is no route to {where}")
+        else:
+            text = error if isinstance(error, ConnectError) else type(error).__name__
+            self._unreachable(f"{where} cannot be connected to: {text}")
+
+    def _unreachable(self, text: str) -> None:
+        self.fail(UpstreamFailed(f"the upstream proxy {text}") if self._route.upstream else DialFailed(text))
+
+    def _expired(self) -> None:
+        upstream = self._route.upstream
+        if upstream is not None:
+            self.fail(UpstreamTimeout(f"the upstream proxy {upstream.authority} did not answer in time"))
+        elif self._connecting is not None:
+            self.fail(DialTimeout(f"{self._route.origin.authority} did not take a connection in time"))
+        else:
+            self.fail(DialTimeout(f"the TLS handshake with {self._route.origin.authority} was not over in time"))
+
+    def _ready(self) -> None:
+        if self._timer.active():
+            self._timer.cancel()
+        if not self._over:
+            self._over = True
+            self.done.callback(None)
+
+    def _lost(self, reason: Failure) -> None:
+        self.fail(OriginDisconnected(f"{self._route.origin.authority} closed the connection at once"))
+
+    def fail(self, error: EgressError) -> None:
+        """End with a fault, and drop what there is of a connection."""
+        if self._over:
+            return
+        self._drop()
+        self.done.errback(error)
+
+    def _drop(self) -> None:
+        self._over = True
+        if self._timer.active():
+            self._timer.cancel()
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            connecting.cancel()
+        elif self._bottom is not None and self._bottom.transport is not None:
+            self._bottom.transport.abortConnection()  # type: ignore[attr-defined]
+
+
+def _as_creator(creator: TlsCreator) -> IOpenSSLClientConnectionCreator:
+    return creator  # type: ignore[return-value]
+
+
+@implementer(IDialer)
+class Dialer:
+    """Dials origins directly, or through an upstream proxy.
+
+    @param guard: classifies every address before anything is connected.
+    @param create_tls: gives the verifying TLS client for an authority.
+    @param upstream_http: the proxy for C{http} requests.
+    @param upstream_https: the proxy for everything that needs a tunnel.
+    @param bypass: what is dialled directly nevertheless.
+    """
+
+    def __init__(
+        self,
+        reactor: DialReactor,
+        limits: Limits,
+        guard: IAddressGuard,
+        create_tls: CreateTls,
+        upstream_http: UpstreamProxy | None = None,
+        upstream_https: UpstreamProxy | None = None,
+        bypass: Bypass = Bypass(),
+    ) -> None:
+        self._reactor = reactor
+        self._limits = limits
+        self._guard = guard
+        self._create_tls = create_tls
+        self._upstream_http = upstream_http
+        self._upstream_https = upstream_https
+        self._bypass = bypass
+        self._resolver = Resolver(reactor, limits.resolve_timeout)
+
+    def upstream_for(self, origin: Origin, purpose: Purpose) -> UpstreamProxy | None:
+        """The proxy through which an origin is reached, if any."""
+        if self._bypass.matches(origin.authority):
+            return None
+        if origin.scheme == "http" and purpose is Purpose.REQUEST:
+            return self._upstream_http
+        return self._upstream_https or (self._upstream_http if origin.scheme == "http" else None)
+
+    def check(self, origin: Origin, purpose: Purpose) -> Deferred[Route]:
+        """Find a way to an origin; see L{IDialer.check}."""
+        authority = origin.authority
+        upstream = self.upstream_for(origin, purpose)
+        tls = origin.scheme == "https" and purpose is not Purpose.TUNNEL
+        if upstream is not None:
+            refusal = self._guard.name_refusal(authority)
+            if refusal is not None:
+                return fail(AddressForbidden(refusal))
+            connect = origin.scheme == "https" or purpose is not Purpose.REQUEST
+            return succeed(Route(origin, (), upstream, tls, connect))
+        return self._resolver.resolve(authority).addCallback(self._classify, origin, tls)
+
+    def _classify(self, addresses: tuple[IPAddress, ...], origin: Origin, tls: bool) -> Route:
+        for address in addresses:
+            refusal = self._guard.refusal(address, origin.authority.port)
+            if refusal is not None:
+                # One bad address spoils the name: whoever controls it could make us pick that one next time.
+                named = "" if origin.authority.ip else f"{origin.authority.host} resolves to {address}: "
+                raise AddressForbidden(named + refusal)
+        return Route(origin, addresses, None, tls, False)
+
+    def dial(self, route: Route, protocol: DialedProtocol) -> Deferred[None]:
+        """Connect along a route; see L{IDialer.dial}."""
+        if route.upstream is None:
+            dial = _Dial(self._reactor, route, protocol, self._limits, self._create_tls)
+            dial.start(route.addresses, route.origin.authority.port)
+            return dial.done
+        return self._dial_upstream(route, protocol, route.upstream)
+
+    def _dial_upstream(self, route: Route, protocol: DialedProtocol, upstream: UpstreamProxy) -> Deferred[None]:
+        def failed(failure: Failure) -> Failure:
+            error = failure.value
+            if isinstance(error, ResolutionTimeout):
+                raise UpstreamTimeout(f"the upstream proxy: {error.reason}")
+            if isinstance(error, EgressError):
+                raise UpstreamFailed(f"the upstream proxy: {error.reason}")
+            return failure
+
+        def resolved(addresses: tuple[IPAddress, ...]) -> Deferred[None]:
+            dial = _Dial(self._reactor, route, protocol, self._limits, self._create_tls)
+            dial.start(addresses, upstream.authority.port)
+            return dial.done
+
+        looked_up = self._resolver.resolve(upstream.authority).addErrback(failed)
+        return looked_up.addCallback(resolved)
+
+

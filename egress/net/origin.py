@@ -1,0 +1,244 @@
+"""One connection to an origin, used by one exchange after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol as Structure
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from egress.model.decision import Headers
+from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError
+from egress.model.route import Route
+from egress.net.dial import DialedProtocol
+from egress.wire.body import End
+from egress.wire.http1 import HeadLimits, ResponseHead, ResponseReader
+
+PoolKey = tuple[object, ...]
+
+
+class ResponseSink(Structure):
+    """Who gets the answer, and is told when the request may flow."""
+
+    def response_head(self, head: ResponseHead) -> None:
+        """An interim or the final head."""
+
+    def response_data(self, data: bytes) -> None:
+        """Content."""
+
+    def response_end(self, trailers: Headers) -> None:
+        """The answer is complete."""
+
+    def response_flush(self) -> None:
+        """Nothing more for now: write what was gathered."""
+
+    def response_failed(self, error: EgressError, *, untouched: bool) -> None:
+        """The connection failed.
+
+        @param untouched: not one byte of the answer had come.
+        """
+
+    def response_switched(self, data: bytes) -> None:
+        """After a 101: bytes of the new protocol."""
+
+    def pause_request(self) -> None:
+        """The origin does not keep up: stop sending."""
+
+    def resume_request(self) -> None:
+        """Go on sending."""
+
+
+@implementer(IPushProducer)
+class OriginConnection(DialedProtocol):
+    """HTTP/1.1 with one origin, or with the upstream proxy that stands for it.
+
+    @ivar route: how it was dialled; its addresses were checked then.
+    @ivar idle_since: when the last exchange ended.
+    """
+
+    def __init__(self, route: Route, limits: HeadLimits) -> None:
+        self.route = route
+        self.idle_since = 0.0
+        self.pool_key: PoolKey = ()
+        self.reusable = False
+        self._reader = ResponseReader(limits)
+        self._sink: ResponseSink | None = None
+        self._idle_lost: Callable[[OriginConnection], None] | None = None
+        self._untouched = True
+        self._switched = False
+        self._paused = False
+        self._pulling = False
+        self._lost = False
+
+    def connectionMade(self) -> None:
+        """Let the transport's buffer hold back the request."""
+        super().connectionMade()
+        self.transport.registerProducer(self, True)  # type: ignore[union-attr]
+
+    def send(self, sink: ResponseSink, method: str, data: bytes) -> None:
+        """Begin an exchange.
+
+        @param data: the request head, and as much of the content as there is.
+        """
+        self._sink = sink
+        self._idle_lost = None
+        self._untouched = True
+        self.reusable = False
+        self._reader.expect(method)
+        self.write(data)
+
+    def write(self, data: bytes) -> None:
+        """Send more of the request, or of the upgraded protocol."""
+        self.transport.write(data)  # type: ignore[union-attr]
+
+    def rest(self, lost: Callable[[OriginConnection], None]) -> None:
+        """Become idle.
+
+        @param lost: is told when the connection turns out to be gone.
+        """
+        self._sink = None
+        self._idle_lost = lost
+        self.resume()
+
+    def drop(self) -> None:
+        """Close at once; the exchange, if any, hears no more."""
+        self._sink = None
+        self._idle_lost = None
+        if not self._lost and self.transport is not None:
+            self.transport.abortConnection()  # type: ignore[attr-defined]
+
+    def finish(self) -> None:
+        """Close after what was written is sent."""
+        self._sink = None
+        if not self._lost and self.transport is not None:
+            self.transport.unregisterProducer()  # type: ignore[attr-defined]
+            self.transport.loseConnection()
+
+    def pause(self) -> None:
+        """Stop reading the answer: the client does not keep up."""
+        if not self._paused and not self._lost:
+            self._paused = True
+            self.transport.pauseProducing()  # type: ignore[union-attr]
+
+    def resume(self) -> None:
+        """Go on reading the answer."""
+        if self._paused:
+            self._paused = False
+            self._pull()
+            if not self._paused and not self._lost:
+                self.transport.resumeProducing()  # type: ignore[union-attr]
+
+    def dataReceived(self, data: bytes) -> None:
+        """Read a part of the answer."""
+        if self._switched:
+            if self._sink is not None:
+                self._sink.response_switched(data)
+            return
+        if self._sink is None:
+            # An origin that speaks unasked would be answering somebody's next request.
+            self._forget_idle()
+            self.drop()
+            return
+        self._untouched = False
+        self._reader.receive(data)
+        self._pull()
+
+    def _pull(self) -> None:
+        if self._pulling:
+            return
+        self._pulling = True
+        try:
+            while not self._paused and self._sink is not None and self._one_event(self._sink):
+                pass
+        except OriginProtocolError as error:
+            self._fail(error)
+        finally:
+            self._pulling = False
+        if self._sink is not None:
+            self._sink.response_flush()
+
+    def _one_event(self, sink: ResponseSink) -> bool:
+        if self._switched:
+            return False
+        event = self._reader.next_event()
+        if event is None:
+            return False
+        if isinstance(event, bytes):
+            sink.response_data(event)
+        elif isinstance(event, ResponseHead):
+            if event.status == 101:
+                self._switched = True
+            elif event.status >= 200:
+                self.reusable = event.keep_alive
+            sink.response_head(event)
+            if self._switched and self._sink is not None:
+                rest = self._reader.take_rest()
+                if rest:
+                    sink.response_switched(rest)
+        else:
+            self._end(sink, event)
+        return True
+
+    def _end(self, sink: ResponseSink, end: End) -> None:
+        if self._reader.buffered:
+            # What follows belongs to no request of ours.
+            self.reusable = False
+        sink.response_end(end.trailers)
+
+    def _fail(self, error: EgressError) -> None:
+        sink, self._sink = self._sink, None
+        self.drop()
+        if sink is not None:
+            sink.response_failed(error, untouched=False)
+
+    def _forget_idle(self) -> None:
+        lost, self._idle_lost = self._idle_lost, None
+        if lost is not None:
+            lost(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The origin closed: that may be the end of the answer, or a cut."""
+        self._lost = True
+        super().connectionLost(reason)
+        self._forget_idle()
+        sink = self._sink
+        if sink is None:
+            return
+        if self._paused:
+            # What was read before the close is still owed to the client.
+            self._paused = False
+            self._pull()
+            sink = self._sink
+            if sink is None:
+                return
+        self._sink = None
+        # A TLS session that ends without a close alert may have been cut by anyone on the way (RFC 8446 section 6.1).
+        clean = isinstance(reason.value, ConnectionDone)
+        end = self._reader.receive_eof() if clean else None
+        self.reusable = False
+        if end is not None:
+            sink.response_end(end.trailers)
+            sink.response_flush()
+        else:
+            authority = self.route.origin.authority
+            sink.response_failed(
+                OriginDisconnected(f"{authority} closed the connection before its answer was complete"),
+                untouched=self._untouched,
+            )
+
+    def pauseProducing(self) -> None:
+        """The transport's buffer is full."""
+        if self._sink is not None:
+            self._sink.pause_request()
+
+    def resumeProducing(self) -> None:
+        """The transport's buffer is empty again."""
+        if self._sink is not None:
+            self._sink.resume_request()
+
+    def stopProducing(self) -> None:
+        """The transport is gone; L{connectionLost} follows."""

@@ -1,0 +1,61 @@
+"""What every session and exchange of one proxy shares."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+import attrs
+from twisted.internet.interfaces import IReactorTime
+
+from egress.config import Limits, OversizeBody
+from egress.interfaces import IAuthorizer, IDialer, ILeafSource
+from egress.model.authority import Authority
+from egress.model.bypass import HostPattern
+from egress.model.record import ExchangeRecord
+from egress.net.pool import OriginPool
+from egress.wire.http1 import HeadLimits
+
+if TYPE_CHECKING:
+    from egress.net.server import HttpSession
+
+
+@attrs.define(eq=False)
+class Parts:
+    """The collaborators of a proxy; L{egress.service} puts them together.
+
+    @ivar report: takes the record of each exchange.
+    @ivar wall_clock: seconds since the epoch, for records and C{Date}.
+    @ivar sessions: the client connections that are open.
+    @ivar draining: whether the proxy is being stopped: connections are not kept.
+    """
+
+    clock: IReactorTime
+    limits: Limits
+    authorizer: IAuthorizer
+    dialer: IDialer
+    pool: OriginPool
+    leaves: ILeafSource
+    report: Callable[[ExchangeRecord], None]
+    passthrough: tuple[HostPattern, ...] = ()
+    oversize_body: OversizeBody = OversizeBody.REFUSE
+    wall_clock: Callable[[], float] = time.time
+    new_id: Callable[[], str] = lambda: token_hex(12)
+    sessions: set[HttpSession] = attrs.field(factory=set)
+    draining: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        self.head_limits = HeadLimits(self.limits.head, self.limits.fields, self.limits.target)
+
+    head_limits: HeadLimits = attrs.field(init=False)
+
+    def passes_through(self, authority: Authority) -> bool:
+        """Whether an authority's TLS is tunnelled unread."""
+        return any(pattern.matches(authority) for pattern in self.passthrough)
+
+    def date(self) -> bytes:
+        """The value of C{Date} for an answer of our own (RFC 9110 section 6.6.1)."""
+        return formatdate(self.wall_clock(), usegmt=True).encode("ascii")

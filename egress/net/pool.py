@@ -1,0 +1,105 @@
+"""Idle connections to origins, kept per origin and client."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from egress.config import Limits
+from egress.net.origin import OriginConnection, PoolKey
+
+# How long a connection may have rested to be used for a request that cannot be sent twice (RFC 9110 section 9.2.2).
+# Common servers keep an idle connection for at least five seconds, so that one which rested less is hardly being
+# closed at this moment.
+FRESH_SECONDS = 2.0
+
+
+class OriginPool:
+    """Keeps connections for the next request to the same origin by the same client.
+
+    The key holds who the client is: a connection may carry what an origin has tied to it, and no client may inherit
+    that from another.
+    """
+
+    def __init__(self, clock: IReactorTime, limits: Limits) -> None:
+        self._clock = clock
+        self._limits = limits
+        self._idle: OrderedDict[PoolKey, deque[OriginConnection]] = OrderedDict()
+        self._count = 0
+        self._sweep: IDelayedCall | None = None
+        self._closed = False
+
+    def __len__(self) -> int:
+        return self._count
+
+    def has(self, key: PoolKey) -> bool:
+        """Whether there is an idle connection."""
+        return key in self._idle
+
+    def take(self, key: PoolKey, *, repeatable: bool) -> OriginConnection | None:
+        """Take the connection that rested least, if there is one.
+
+        @param repeatable: whether the request may be sent again over another connection should this one be stale.
+        """
+        connections = self._idle.get(key)
+        if connections is None:
+            return None
+        if not repeatable and self._clock.seconds() - connections[-1].idle_since > FRESH_SECONDS:
+            return None
+        connection = connections.pop()
+        self._count -= 1
+        if not connections:
+            del self._idle[key]
+        return connection
+
+    def put(self, key: PoolKey, connection: OriginConnection) -> None:
+        """Keep a connection whose exchange is over."""
+        if self._closed:
+            connection.finish()
+            return
+        connections = self._idle.setdefault(key, deque())
+        self._idle.move_to_end(key)
+        connections.append(connection)
+        self._count += 1
+        connection.pool_key = key
+        connection.idle_since = self._clock.seconds()
+        connection.rest(self._lost)
+        if len(connections) > self._limits.pool_per_origin:
+            self._close(connections[0])
+        elif self._count > self._limits.pool_total:
+            self._close(next(iter(self._idle.values()))[0])
+        if self._sweep is None and self._count:
+            self._sweep = self._clock.callLater(self._limits.idle_timeout, self._sweep_out)
+
+    def close(self) -> None:
+        """Close every idle connection, and keep none from now on."""
+        self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        for connections in list(self._idle.values()):
+            for connection in list(connections):
+                self._close(connection)
+
+    def _lost(self, connection: OriginConnection) -> None:
+        connections = self._idle.get(connection.pool_key)
+        if connections is not None and connection in connections:
+            connections.remove(connection)
+            self._count -= 1
+            if not connections:
+                del self._idle[connection.pool_key]
+
+    def _close(self, connection: OriginConnection) -> None:
+        self._lost(connection)
+        connection.finish()
+
+    def _sweep_out(self) -> None:
+        self._sweep = None
+        oldest = self._clock.seconds() - self._limits.idle_timeout
+        for connections in list(self._idle.values()):
+            for connection in list(connections):
+                if connection.idle_since <= oldest:
+                    self._close(connection)
+        if self._count:
+            self._sweep = self._clock.callLater(self._limits.idle_timeout / 4, self._sweep_out)

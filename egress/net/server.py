@@ -1,0 +1,490 @@
+"""The client's side: HTTP/1 sessions, on the listening port and inside tunnels."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from typing import TYPE_CHECKING
+
+import attrs
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IProtocol, IPushProducer
+from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from egress.model.authority import DEFAULT_PORTS, Authority, Origin
+from egress.model.decision import ClientIdentity
+from egress.model.errors import (
+    BadRequest,
+    ClientError,
+    EgressError,
+    MisdirectedRequest,
+    RequestTimeout,
+    ShuttingDown,
+    outcome_of,
+)
+from egress.model.record import ExchangeRecord
+from egress.model.target import RequestTarget, TargetForm, parse_request_target
+from egress.net.exchange import Exchange
+from egress.net.transport import no_delay
+from egress.net.watchdog import Watchdog
+from egress.wire.answer import encode_answer
+from egress.wire.body import End
+from egress.wire.http1 import RequestHead, RequestReader
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IAddress
+
+    from egress.net.parts import Parts
+
+# What is read and thrown away of a request that was answered before it was complete.  A connection closed with unread
+# data is reset, and a reset may destroy the answer on its way (RFC 9112 section 9.6).
+LINGER_SECONDS = 5.0
+LINGER_BYTES = 16 * 1024 * 1024
+
+
+@attrs.frozen
+class Scope:
+    """What a session inside a tunnel is bound to.
+
+    @ivar origin: where every request of the session goes.
+    @ivar client: who made the tunnel.
+    @ivar refusal: why the tunnel was refused; every request inside is answered with it.
+    @ivar refusal_id: the id of the decision that refused it.
+    """
+
+    origin: Origin
+    client: ClientIdentity
+    refusal: EgressError | None = None
+    refusal_id: str = ""
+
+
+def client_identity(address: IAddress, proxy_authorization: bytes | None) -> ClientIdentity:
+    """Say who a client is, from its address and what it says itself.
+
+    The proxy does not check a password here: the name is a label for the authorizer and the audit log.
+    """
+    host, port = (address.host, address.port) if isinstance(address, (IPv4Address, IPv6Address)) else ("unknown", 0)
+    if not proxy_authorization:
+        return ClientIdentity(host, port)
+    identity: str | None = None
+    scheme, _, credentials = proxy_authorization.partition(b" ")
+    if scheme.lower() == b"basic":
+        try:
+            user = base64.b64decode(credentials.strip(), validate=True).partition(b":")[0]
+            identity = user.decode("utf-8") or None
+        except (binascii.Error, UnicodeDecodeError):
+            identity = None
+    return ClientIdentity(host, port, identity, hashlib.sha256(proxy_authorization).digest())
+
+
+@implementer(IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
+class HttpSession(Protocol):
+    """An HTTP/1 connection with a client.
+
+    Requests are taken one at a time: while one is with its L{Exchange}, nothing is read ahead but what one read brought.
+
+    @param scope: C{None} on the listening port, where requests name their destination; otherwise what the tunnel is
+        bound to.
+    """
+
+    def __init__(self, parts: Parts, scope: Scope | None = None) -> None:
+        self._parts = parts
+        self._scope = scope
+        self._reader = RequestReader(parts.head_limits)
+        self._watchdog = Watchdog(parts.clock, self._expired)
+        self._client: ClientIdentity | None = scope.client if scope is not None else None
+        self._credentials: bytes | None = None
+        self._exchange: Exchange | None = None
+        self._tunnel: IProtocol | None = None
+        self._sni_error: EgressError | None = None
+        self._advancing = False
+        self._paused = False
+        self._lingering = -1
+        self._closed = False
+        self._half_closed = False
+        self._head_began = False
+
+    # -- the transport
+
+    def connectionMade(self) -> None:
+        """Be ready for the first request."""
+        no_delay(self.transport)
+        self._parts.sessions.add(self)
+        self.transport.registerProducer(self, True)  # type: ignore[union-attr]
+        self._watchdog.set(self._parts.limits.head_timeout)
+
+    def handshakeCompleted(self) -> None:
+        """Compare the server name of the TLS session with the tunnel's authority (RFC 6066 section 3)."""
+        from egress.net.intercept import server_name_error
+
+        if self._scope is not None:
+            self._sni_error = server_name_error(self.transport, self._scope.origin.authority)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Read from the client."""
+        if self._tunnel is not None:
+            self._tunnel.dataReceived(data)
+        elif self._exchange is not None and self._exchange.switched:
+            self._exchange.switched_data(data)
+        else:
+            self._reader.receive(data)
+            self.advance()
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more; it may still wait for the answer to what it sent."""
+        if IHalfCloseableProtocol.providedBy(self._tunnel):
+            self._tunnel.readConnectionLost()
+        elif self._exchange is not None and self._exchange.body_over and not self._exchange.switched:
+            self._half_closed = True
+        else:
+            self.close()
+
+    def writeConnectionLost(self) -> None:
+        """Nothing to do: writing to a client that does not read ends in L{connectionLost}."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The client is gone: nothing of its exchange goes on."""
+        self._closed = True
+        self._watchdog.stop()
+        self._parts.sessions.discard(self)
+        tunnel, self._tunnel = self._tunnel, None
+        if tunnel is not None:
+            tunnel.connectionLost(reason)
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.client_gone()
+
+    def pauseProducing(self) -> None:
+        """The client does not keep up."""
+        if IPushProducer.providedBy(self._tunnel):
+            self._tunnel.pauseProducing()
+        elif self._exchange is not None:
+            self._exchange.pause_response()
+
+    def resumeProducing(self) -> None:
+        """The client keeps up again."""
+        if IPushProducer.providedBy(self._tunnel):
+            self._tunnel.resumeProducing()
+        elif self._exchange is not None:
+            self._exchange.resume_response()
+
+    def stopProducing(self) -> None:
+        """The transport is gone; L{connectionLost} follows."""
+
+    # -- reading requests
+
+    def advance(self) -> None:
+        """Take as many events from what was read as there is somebody to take them."""
+        if self._advancing or self._tunnel is not None:
+            return
+        self._advancing = True
+        try:
+            while not self._closed and self._one_event():
+                pass
+        finally:
+            self._advancing = False
+        if self._tunnel is None and not self._closed:
+            self._hold_or_read()
+
+    def _one_event(self) -> bool:
+        exchange = self._exchange
+        if exchange is not None and not exchange.wants_body:
+            return False
+        try:
+            event = self._reader.next_event()
+        except ClientError as error:
+            self._client_fault(error)
+            return False
+        if event is None:
+            if exchange is None and self._lingering < 0 and self._reader.buffered:
+                self._watchdog_for_head()
+            return False
+        if self._lingering >= 0:
+            return self._discard(event)
+        if isinstance(event, RequestHead):
+            self._head_began = False
+            self._begin(event)
+        elif exchange is not None:
+            if isinstance(event, End):
+                exchange.body_end(event)
+            else:
+                exchange.body_data(event)
+        return self._tunnel is None
+
+    def _watchdog_for_head(self) -> None:
+        """A head has begun: it has so long to be complete, however its bytes drip in."""
+        if not self._head_began:
+            self._head_began = True
+            self._watchdog.set(self._parts.limits.head_timeout)
+
+    def _hold_or_read(self) -> None:
+        """Stop reading while there is something that nobody takes yet, so that nothing piles up."""
+        exchange = self._exchange
+        hold = exchange is not None and not exchange.switched and not exchange.wants_body and self._reader.buffered > 0
+        if hold:
+            self.pause_reading()
+        else:
+            self.resume_reading()
+
+    def pause_reading(self) -> None:
+        """Read no more for now."""
+        if not self._paused and not self._closed:
+            self._paused = True
+            self.transport.pauseProducing()  # type: ignore[union-attr]
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        if self._paused and not self._closed:
+            self._paused = False
+            self.transport.resumeProducing()  # type: ignore[union-attr]
+
+    def _begin(self, head: RequestHead) -> None:
+        client = self._identify(head)
+        self._watchdog.clear()
+        try:
+            if self._scope is not None:
+                target = self._in_scope(head, self._scope)
+                origin = self._scope.origin
+            else:
+                target = parse_request_target(head.method, head.target)
+                if target.form is TargetForm.AUTHORITY:
+                    self._connect(head, target)
+                    return
+                origin = self._named_origin(target)
+        except EgressError as error:
+            self._refuse(head, error)
+            return
+        self._exchange = Exchange(self, self._parts, client, head, origin, target.path)
+        self._exchange.start()
+
+    def _identify(self, head: RequestHead) -> ClientIdentity:
+        if self._client is None or (self._scope is None and head.proxy_authorization != self._credentials):
+            peer = self.transport.getPeer()  # type: ignore[union-attr]
+            self._client = client_identity(peer, head.proxy_authorization)
+            self._credentials = head.proxy_authorization
+        return self._client
+
+    def _named_origin(self, target: RequestTarget) -> Origin:
+        if target.authority is None or target.scheme is None:
+            raise BadRequest(
+                "this is a proxy: it takes requests for http://... URLs and CONNECT; set it as http_proxy and "
+                "https_proxy of your client"
+            )
+        return Origin(target.scheme, target.authority)
+
+    def _in_scope(self, head: RequestHead, scope: Scope) -> RequestTarget:
+        """Check that a request inside a tunnel is for the tunnel's authority."""
+        if scope.refusal is not None:
+            raise scope.refusal
+        if self._sni_error is not None:
+            raise self._sni_error
+        target = parse_request_target(head.method, head.target)
+        if target.form is TargetForm.AUTHORITY:
+            raise BadRequest("a tunnel inside a tunnel is not supported")
+        scheme, authority = scope.origin.scheme, scope.origin.authority
+        named = target.authority
+        if named is None:
+            if head.host is None:
+                return target
+            named = Authority.parse(head.host.decode("latin-1"), DEFAULT_PORTS[scheme])
+        elif target.scheme != scheme:
+            raise MisdirectedRequest(f"the request is for {target.scheme}, the tunnel carries {scheme}")
+        if named != authority:
+            raise MisdirectedRequest(f"the request is for {named}, but the tunnel is for {authority}")
+        return target
+
+    def _connect(self, head: RequestHead, target: RequestTarget) -> None:
+        from egress.net.intercept import Tunnel
+
+        assert target.authority is not None and self._client is not None
+        tunnel = Tunnel(self._parts, self, target.authority, self._client)
+        self._tunnel = tunnel
+        tunnel.begin(self._reader.take_rest())
+
+    # -- what exchanges ask of the session
+
+    def write(self, data: bytes) -> None:
+        """Send to the client."""
+        if not self._closed:
+            self.transport.write(data)  # type: ignore[union-attr]
+
+    def watch(self, seconds: float | None) -> None:
+        """Have the exchange expire in so many seconds, or not at all."""
+        if seconds is None:
+            self._watchdog.clear()
+        else:
+            self._watchdog.set(seconds)
+
+    def switched(self) -> None:
+        """The exchange became a relay: hand it what was read."""
+        exchange = self._exchange
+        rest = self._reader.take_rest()
+        if rest and exchange is not None:
+            exchange.switched_data(rest)
+        self.resume_reading()
+
+    def may_keep_alive(self, exchange: Exchange) -> bool:
+        """Whether the connection will stay open after this exchange."""
+        return exchange.head.keep_alive and not self._parts.draining and not self._half_closed
+
+    def exchange_over(self, exchange: Exchange, *, keep_alive: bool) -> None:
+        """The answer is complete: go on to the next request, or end."""
+        self._exchange = None
+        if not exchange.body_over:
+            # It was answered before it was complete; where the next request begins is not known yet.
+            self._linger()
+        elif keep_alive and not self._half_closed:
+            self._rest()
+        else:
+            self.close()
+
+    def answer(self, exchange: Exchange, error: EgressError) -> None:
+        """Answer an exchange that ended with a fault."""
+        self._exchange = None
+        self._send_answer(exchange.head, error, exchange.request_id, exchange.body_over)
+
+    def _send_answer(self, head: RequestHead, error: EgressError, request_id: str, body_over: bool) -> None:
+        if outcome_of(error).status is None:
+            self.abort()
+            return
+        drain = self._parts.draining or isinstance(error, ShuttingDown)
+        keep_alive = head.keep_alive and body_over and not drain and not self._half_closed
+        self.write(
+            encode_answer(
+                error,
+                request_id,
+                accept=head.accept,
+                head_only=head.method == "HEAD",
+                keep_alive=keep_alive,
+                date=self._parts.date(),
+            )
+        )
+        if not body_over:
+            self._linger()
+        elif keep_alive:
+            self._rest()
+        else:
+            self.close()
+
+    def _rest(self) -> None:
+        """Wait for the next request."""
+        self._watchdog.set(self._parts.limits.idle_timeout)
+        self._head_began = False
+        self.advance()
+
+    def _linger(self) -> None:
+        """Throw away what is still coming of an answered request, for a bounded while, then close."""
+        self._lingering = 0
+        self._watchdog.set(LINGER_SECONDS)
+        self.advance()
+
+    def _discard(self, event: RequestHead | bytes | End) -> bool:
+        if isinstance(event, bytes):
+            self._lingering += len(event)
+            if self._lingering <= LINGER_BYTES:
+                return True
+        self.close()
+        return False
+
+    def close(self) -> None:
+        """Close after what was written is sent."""
+        if not self._closed:
+            self._closed = True
+            self._watchdog.set(LINGER_SECONDS)
+            self.transport.unregisterProducer()  # type: ignore[union-attr]
+            self.transport.loseConnection()  # type: ignore[union-attr]
+
+    def abort(self) -> None:
+        """Close at once, so that the client sees that something is missing."""
+        self._closed = True
+        self.transport.abortConnection()  # type: ignore[union-attr]
+
+    def drain(self) -> None:
+        """The proxy is being stopped: close now if idle, otherwise after the exchange."""
+        if self._tunnel is None and self._exchange is None and not self._closed:
+            self.close()
+
+    # -- faults without an exchange
+
+    def _expired(self) -> None:
+        if self._closed:
+            self.transport.abortConnection()  # type: ignore[union-attr]
+        elif self._exchange is not None:
+            self._exchange.expired()
+        elif self._head_began:
+            self._client_fault(RequestTimeout("the request head was not sent in time"))
+        else:
+            self.close()
+
+    def _client_fault(self, error: ClientError) -> None:
+        """The client's bytes make no sense any more: answer once and close."""
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.fail(error)
+            return
+        if self._lingering >= 0:
+            self.close()
+            return
+        request_id = self._parts.new_id()
+        self._record(error, request_id, "", "")
+        self.write(
+            encode_answer(
+                error, request_id, accept=None, head_only=False, keep_alive=False, date=self._parts.date()
+            )
+        )
+        self.close()
+
+    def _refuse(self, head: RequestHead, error: EgressError) -> None:
+        """Answer a request that never became an exchange."""
+        scope = self._scope
+        if scope is not None and error is scope.refusal:
+            # Already on record: the tunnel's decision.
+            self._send_answer(head, error, scope.refusal_id, not head.framing.has_body)
+            return
+        request_id = self._parts.new_id()
+        target = head.target.decode("utf-8", "replace")
+        url = f"{scope.origin}{target}" if scope is not None and target.startswith("/") else target
+        self._record(error, request_id, head.method, url)
+        self._send_answer(head, error, request_id, not head.framing.has_body)
+
+    def _record(self, error: EgressError, request_id: str, method: str, url: str) -> None:
+        outcome = outcome_of(error)
+        client = self._client
+        if client is None:
+            client = client_identity(self.transport.getPeer(), None)  # type: ignore[union-attr]
+        self._parts.report(
+            ExchangeRecord(
+                time=self._parts.wall_clock(),
+                request_id=request_id,
+                client=client,
+                stage="request",
+                method=method,
+                url=url,
+                verdict=outcome.verdict,
+                outcome=outcome.code,
+                reason=error.reason,
+                decided_by="proxy",
+                rule_id=None,
+                decision_seconds=None,
+                status=outcome.status.value if outcome.status is not None else None,
+                bytes_sent=0,
+                bytes_received=0,
+                duration=0.0,
+            )
+        )
+
+
+class ProxyFactory(ServerFactory):
+    """Makes a session for each client connection."""
+
+    noisy = False
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def buildProtocol(self, addr: IAddress | None) -> HttpSession:
+        """Begin a session."""
+        return HttpSession(self._parts)

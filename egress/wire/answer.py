@@ -1,0 +1,125 @@
+"""The proxy's own answers: problem documents that a person and a program understand (RFC 9457, RFC 9209)."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from egress.model.decision import Header
+from egress.model.errors import Denied, EgressError, Outcome, UpstreamRefused, outcome_of
+from egress.wire.headers import encode_fields
+
+PROBLEM_JSON: Final = b"application/problem+json"
+PLAIN_TEXT: Final = b"text/plain; charset=utf-8"
+
+_TITLES: Final = {
+    "deny": "Denied by the egress policy",
+    "unavailable": "No decision could be had",
+    "refused": "The request was refused",
+    "failed": "The request could not be forwarded",
+}
+
+
+def prefers_text(accept: bytes | None) -> bool:
+    """Whether a client asks for text rather than JSON (RFC 9110 section 12.5.1).
+
+    Programs that name nothing, C{*/*} or anything with JSON get JSON; those that name text or HTML, as a browser does,
+    get text.
+    """
+    if not accept:
+        return False
+    best = {"text": 0.0, "json": 0.0}
+    for member in accept.decode("latin-1").lower().split(","):
+        media_range, *parameters = (part.strip() for part in member.split(";"))
+        quality = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                try:
+                    quality = float(parameter[2:])
+                except ValueError:
+                    quality = 0.0
+        if media_range in ("text/plain", "text/html", "text/*"):
+            best["text"] = max(best["text"], quality)
+        elif media_range == "application/*" or media_range.endswith(("/json", "+json")):
+            best["json"] = max(best["json"], quality)
+    return best["text"] > best["json"]
+
+
+def _sf_string(text: str) -> bytes:
+    """Write a Structured Fields string (RFC 8941 section 3.3.3), which is printable ASCII."""
+    ascii_text = text.encode("ascii", "replace").decode("ascii")
+    clean = "".join(char if " " <= char <= "~" else " " for char in ascii_text)
+    return b'"' + clean.replace("\\", "\\\\").replace('"', '\\"').encode("ascii") + b'"'
+
+
+def proxy_status(error: EgressError, outcome: Outcome) -> bytes:
+    """The value of C{Proxy-Status} for a fault (RFC 9209 section 2)."""
+    value = b"egressproxy; error=%b; details=%b" % (outcome.proxy_error.encode("ascii"), _sf_string(error.reason))
+    if isinstance(error, UpstreamRefused):
+        value += b"; received-status=%d" % error.status
+    return value
+
+
+def problem(error: EgressError, request_id: str) -> dict[str, object]:
+    """The members of the problem document for a fault.
+
+    @param request_id: becomes C{decisionId}, the key into the audit log.
+    """
+    outcome = outcome_of(error)
+    members: dict[str, object] = {
+        "type": f"urn:egressproxy:{outcome.code}",
+        "title": _TITLES[outcome.verdict],
+        "status": outcome.status.value if outcome.status else 0,
+        "detail": error.reason,
+        "reason": error.reason,
+        "stage": outcome.stage,
+        "decisionId": request_id,
+    }
+    if isinstance(error, Denied) and error.decision.rule_id is not None:
+        members["ruleId"] = error.decision.rule_id
+    return members
+
+
+def _as_text(members: dict[str, object]) -> str:
+    rule = f"\nrule: {members['ruleId']}" if "ruleId" in members else ""
+    return (
+        f"egressproxy: {members['title']} ({members['status']})\n\n"
+        f"{members['reason']}\n\n"
+        f"stage: {members['stage']}\n"
+        f"decision: {members['decisionId']}{rule}\n"
+    )
+
+
+def encode_answer(
+    error: EgressError, request_id: str, *, accept: bytes | None, head_only: bool, keep_alive: bool, date: bytes
+) -> bytes:
+    """Serialize the answer to a request that ended with a fault.
+
+    @param head_only: the request was a HEAD: the answer has no content, or the client would wait for the next response
+        in it (RFC 9110 section 9.3.2).
+    @param keep_alive: whether the connection stays open afterwards.
+    @param date: the value of C{Date}.
+    @raise ValueError: for a fault that has no answer.
+    """
+    outcome = outcome_of(error)
+    if outcome.status is None:
+        raise ValueError(f"{outcome.code} cannot be answered")
+    members = problem(error, request_id)
+    if prefers_text(accept):
+        content_type, content = PLAIN_TEXT, _as_text(members).encode("utf-8")
+    else:
+        content_type, content = PROBLEM_JSON, json.dumps(members, ensure_ascii=False).encode("utf-8") + b"\n"
+    headers: list[Header] = [
+        (b"Date", date),
+        (b"Content-Type", content_type),
+        (b"Content-Length", b"%d" % len(content)),
+        (b"Cache-Control", b"no-store"),
+        (b"Proxy-Status", proxy_status(error, outcome)),
+        (b"Connection", b"keep-alive" if keep_alive else b"close"),
+    ]
+    head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (
+        outcome.status,
+        outcome.status.phrase.encode("ascii"),
+        encode_fields(headers),
+    )
+    return head if head_only else head + content

@@ -1,0 +1,178 @@
+"""Where the content of a message ends (RFC 9112 section 6), and the chunked coding (section 7.1)."""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import Final
+
+import attrs
+
+from egress.model.decision import Headers
+from egress.wire.fields import MalformedFields, parse_fields
+
+
+class BodyKind(enum.Enum):
+    """How the end of the content is marked."""
+
+    NONE = "none"
+    LENGTH = "content-length"
+    CHUNKED = "chunked"
+    UNTIL_CLOSE = "until-close"
+
+
+@attrs.frozen
+class Framing:
+    """How a message's content is delimited.
+
+    @ivar length: bytes of content when C{kind} is L{BodyKind.LENGTH}, otherwise 0.
+    """
+
+    kind: BodyKind
+    length: int = 0
+
+    @property
+    def has_body(self) -> bool:
+        """Whether content may follow the head."""
+        return self.kind is not BodyKind.NONE
+
+
+NO_BODY: Final = Framing(BodyKind.NONE)
+CHUNKED: Final = Framing(BodyKind.CHUNKED)
+UNTIL_CLOSE: Final = Framing(BodyKind.UNTIL_CLOSE)
+
+
+class MalformedBody(ValueError):
+    """The content is not framed as the head announced."""
+
+
+@attrs.frozen
+class End:
+    """The content is complete.
+
+    @ivar trailers: the fields after a chunked content.
+    """
+
+    trailers: Headers = ()
+
+
+END: Final = End()
+
+# Chunk extensions have no use that a proxy must keep (RFC 9112 section 7.1.1: ignore what is unknown); they are bounded
+# so that they cannot carry a flood, and dropped.
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[^\r\n\x00]*)?")
+_MAX_CHUNK_LINE: Final = 256
+
+
+def encode_chunk(data: bytes) -> bytes:
+    """Frame one piece of content as a chunk.  C{data} must not be empty: that would end the message."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+class LengthBody:
+    """Content of a known length."""
+
+    def __init__(self, length: int) -> None:
+        self._remaining = length
+
+    def take(self, buffer: bytes) -> tuple[bytes | End | None, bytes]:
+        """Take the next event from what was received.
+
+        @return: content, or the end, or C{None} when more is needed; and what is left of C{buffer}.
+        """
+        if not self._remaining:
+            return END, buffer
+        if not buffer:
+            return None, buffer
+        if len(buffer) <= self._remaining:
+            self._remaining -= len(buffer)
+            return buffer, b""
+        data, rest = buffer[: self._remaining], buffer[self._remaining :]
+        self._remaining = 0
+        return data, rest
+
+
+class UntilCloseBody:
+    """Content that the end of the connection ends (responses only)."""
+
+    def take(self, buffer: bytes) -> tuple[bytes | End | None, bytes]:
+        """Take the next event; see L{LengthBody.take}."""
+        return (buffer or None), b""
+
+
+class _ChunkState(enum.Enum):
+    SIZE = enum.auto()
+    DATA = enum.auto()
+    DATA_END = enum.auto()
+    TRAILERS = enum.auto()
+
+
+class ChunkedBody:
+    """Content in the chunked coding.
+
+    Stricter than the RFC demands of a recipient: no white space around sizes, no bare line feeds, bounded extensions
+    and trailers; what another parser might frame differently is refused.
+    """
+
+    def __init__(self, trailer_limit: int, field_limit: int) -> None:
+        self._state = _ChunkState.SIZE
+        self._remaining = 0
+        self._trailer_limit = trailer_limit
+        self._field_limit = field_limit
+
+    def take(self, buffer: bytes) -> tuple[bytes | End | None, bytes]:
+        """Take the next event; see L{LengthBody.take}.
+
+        @raise MalformedBody: when it is not valid chunked coding.
+        """
+        while True:
+            if self._state is _ChunkState.DATA:
+                if not buffer:
+                    return None, buffer
+                data, rest = buffer[: self._remaining], buffer[self._remaining :]
+                self._remaining -= len(data)
+                if not self._remaining:
+                    self._state = _ChunkState.DATA_END
+                return data, rest
+            if self._state is _ChunkState.DATA_END:
+                if len(buffer) < 2:
+                    if buffer and buffer != b"\r":
+                        raise MalformedBody("a chunk is longer than its size says")
+                    return None, buffer
+                if buffer[:2] != b"\r\n":
+                    raise MalformedBody("a chunk is longer than its size says")
+                buffer = buffer[2:]
+                self._state = _ChunkState.SIZE
+            if self._state is _ChunkState.TRAILERS:
+                return self._take_trailers(buffer)
+            end = buffer.find(b"\r\n", 0, _MAX_CHUNK_LINE)
+            if end < 0:
+                if len(buffer) >= _MAX_CHUNK_LINE or b"\n" in buffer:
+                    raise MalformedBody("a chunk size is not a line of its own")
+                return None, buffer
+            self._begin_chunk(buffer[:end])
+            buffer = buffer[end + 2 :]
+
+    def _begin_chunk(self, line: bytes) -> None:
+        match = _CHUNK_LINE.fullmatch(line)
+        if match is None:
+            raise MalformedBody("a chunk size is not a hexadecimal number")
+        self._remaining = int(match[1], 16)
+        self._state = _ChunkState.DATA if self._remaining else _ChunkState.TRAILERS
+
+    def _take_trailers(self, buffer: bytes) -> tuple[End | None, bytes]:
+        if buffer.startswith(b"\r\n"):
+            return END, buffer[2:]
+        end = buffer.find(b"\r\n\r\n", 0, self._trailer_limit)
+        if end < 0:
+            if len(buffer) >= self._trailer_limit:
+                raise MalformedBody("the trailers are over the limit")
+            return None, buffer
+        try:
+            trailers = parse_fields(buffer[: end + 4], self._field_limit)
+        except MalformedFields as error:
+            raise MalformedBody(f"the trailers are malformed: {error}") from error
+        return End(trailers), buffer[end + 4 :]
+
+
+Body = LengthBody | UntilCloseBody | ChunkedBody

@@ -1,0 +1,68 @@
+"""The client's side of a CONNECT handshake with an upstream proxy (RFC 9110 section 9.3.6)."""
+
+from __future__ import annotations
+
+import re
+
+from egress.model.authority import Authority, UpstreamProxy
+from egress.model.errors import UpstreamFailed, UpstreamRefused
+
+_STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
+
+
+def refusal_by_upstream(upstream: UpstreamProxy, status: int, reason: bytes) -> UpstreamRefused:
+    """Say that the upstream proxy refused, with its own status."""
+    text = f"{status} {reason.decode('latin-1')}".strip()
+    hint = "; check the credentials in --upstream-proxy" if status == 407 else ""
+    return UpstreamRefused(f"the upstream proxy {upstream.authority} refused with {text}{hint}", status)
+
+
+class ConnectHandshake:
+    """Asks an upstream proxy for a tunnel.
+
+    Send L{request}, feed what comes back to L{receive} until it gives the bytes that follow the answer.
+    """
+
+    def __init__(self, upstream: UpstreamProxy, authority: Authority, head_limit: int) -> None:
+        self._upstream = upstream
+        self._authority = authority
+        self._limit = head_limit
+        self._buffer = b""
+
+    def request(self) -> bytes:
+        """Give the request; it holds the upstream proxy's credentials and nothing of the client's request."""
+        target = str(self._authority).encode("ascii")
+        head = b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n" % (target, target)
+        if self._upstream.authorization is not None:
+            head += b"Proxy-Authorization: %b\r\n" % self._upstream.authorization
+        return head + b"\r\n"
+
+    def receive(self, data: bytes) -> bytes | None:
+        """Take what the upstream proxy sent.
+
+        @return: once the tunnel stands, what was received after the answer; C{None} while it is not complete.
+        @raise UpstreamRefused: when the status is not 2xx.
+        @raise UpstreamFailed: when it is not an answer.
+        """
+        self._buffer += data
+        while True:
+            end = self._buffer.find(b"\r\n\r\n")
+            if end < 0:
+                if len(self._buffer) >= self._limit or not self._buffer.startswith(b"HTTP/1."[: len(self._buffer)]):
+                    raise self._not_http()
+                return None
+            line = self._buffer[: self._buffer.index(b"\r\n")]
+            match = _STATUS_LINE.fullmatch(line)
+            if match is None:
+                raise self._not_http()
+            status = int(match[1])
+            rest = self._buffer[end + 4 :]
+            if status >= 200:
+                break
+            self._buffer = rest
+        if status >= 300:
+            raise refusal_by_upstream(self._upstream, status, match[2] or b"")
+        return rest
+
+    def _not_http(self) -> UpstreamFailed:
+        return UpstreamFailed(f"the upstream proxy {self._upstream.authority} did not answer the CONNECT with HTTP/1")

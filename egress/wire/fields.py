@@ -1,0 +1,66 @@
+"""Field lines to fields, by httptools (llhttp), with the bounds that it lacks."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import httptools
+
+from egress.model.decision import Header, Headers
+
+# The first line is read elsewhere, where its limits and refusals are; llhttp gets one that it always accepts.  It knows
+# only registered methods, and would stop at the head of a CONNECT.
+_REQUEST_LINE: Final = b"POST / HTTP/1.1\r\n"
+_STATUS_LINE: Final = b"HTTP/1.1 200 OK\r\n"
+
+
+class MalformedFields(ValueError):
+    """The field lines are not what RFC 9112 section 5 allows."""
+
+
+class TooManyFields(MalformedFields):
+    """More fields than the limit."""
+
+
+class _Collector:
+    __slots__ = ("complete", "fields")
+
+    def __init__(self) -> None:
+        self.fields: list[Header] = []
+        self.complete = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # llhttp takes leading white space off a value, not trailing.
+        self.fields.append((name, value.rstrip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+def parse_fields(block: bytes, limit: int, *, response: bool = False) -> Headers:
+    """Parse field lines, the empty line that ends them included.
+
+    llhttp refuses what lets two parsers disagree: a C{Content-Length} that is repeated or stands beside
+    C{Transfer-Encoding}, folded lines, white space before the colon, bare CR or LF, control characters.
+
+    @param response: whether the block is a response's; llhttp accepts other transfer codings there.
+    @raise TooManyFields: over C{limit} fields.
+    @raise MalformedFields: saying what is wrong.
+    """
+    collector = _Collector()
+    parser: httptools.HttpRequestParser | httptools.HttpResponseParser
+    if response:
+        parser, first_line = httptools.HttpResponseParser(collector), _STATUS_LINE
+    else:
+        parser, first_line = httptools.HttpRequestParser(collector), _REQUEST_LINE
+    try:
+        parser.feed_data(first_line + block)
+    except httptools.HttpParserUpgrade:
+        pass  # the head asks for an upgrade; whether it gets one is decided elsewhere
+    except httptools.HttpParserError as error:
+        raise MalformedFields(str(error)) from error
+    if not collector.complete:
+        raise MalformedFields("the field lines do not end")
+    if len(collector.fields) > limit:
+        raise TooManyFields(f"more than {limit} fields")
+    return tuple(collector.fields)

@@ -1,0 +1,112 @@
+"""The heads that a proxy writes: a request on its way out, an answer on its way back."""
+
+from __future__ import annotations
+
+from egress.model.authority import Origin
+from egress.model.decision import Header, Headers
+from egress.wire.body import CHUNKED, BodyKind, Framing
+from egress.wire.headers import encode_fields, end_to_end, with_via
+from egress.wire.http1 import RequestHead, ResponseHead
+
+# The only protocol to which a connection may be upgraded: what follows is a WebSocket, not a way around decisions
+# (an upgrade to h2c would carry requests that nobody sees).
+WEBSOCKET = b"websocket"
+
+
+def wants_websocket(head: RequestHead) -> bool:
+    """Whether a request asks for an upgrade that the proxy takes part in (RFC 6455 section 4.1)."""
+    return (
+        head.upgrade is not None
+        and head.upgrade.lower() == WEBSOCKET
+        and head.method == "GET"
+        and not head.framing.has_body
+    )
+
+
+def forwarded_fields(head: RequestHead, origin: Origin) -> list[Header]:
+    """The fields of a request as they will be forwarded, before C{Via}: what the authorizer gets to see.
+
+    C{Host} is what will be contacted, whatever the client wrote beside an absolute-form target (RFC 9112 section
+    3.2.2).  Fields that this hop consumes are gone.
+    """
+    fields = [(b"Host", origin.netloc.encode("ascii"))]
+    fields += [field for field in end_to_end(head.headers, head.nominated) if field[0].lower() != b"host"]
+    if b"te" in head.nominated and any(n.lower() == b"te" and b"trailers" in v.lower() for n, v in head.headers):
+        # RFC 9110 section 10.1.4: trailers reach the client through us, so the origin may be told that they do.
+        fields += [(b"TE", b"trailers"), (b"Connection", b"TE")]
+    elif wants_websocket(head):
+        fields += [(b"Connection", b"Upgrade"), (b"Upgrade", WEBSOCKET)]
+    return _with_framing(fields, head.framing)
+
+
+def _with_framing(fields: list[Header], framing: Framing) -> list[Header]:
+    """Make the framing fields say how the content is delimited on this hop."""
+    if framing.kind is BodyKind.CHUNKED:
+        fields.append((b"Transfer-Encoding", b"chunked"))
+    elif framing.kind is BodyKind.LENGTH and not any(name.lower() == b"content-length" for name, _ in fields):
+        # A client that lists Content-Length in Connection would take away what delimits its content.
+        fields.append((b"Content-Length", b"%d" % framing.length))
+    return fields
+
+
+def encode_request(
+    method: str, target: str, fields: list[Header], *, http11: bool, proxy_authorization: bytes | None = None
+) -> bytes:
+    """Serialize a request head for the origin, or for an upstream proxy.
+
+    @param target: the request-target: origin-form, asterisk-form, or absolute-form for an upstream proxy.
+    @param fields: as L{forwarded_fields} gives them.
+    @param http11: the version in which the client sent it, for C{Via}.
+    @param proxy_authorization: the upstream proxy's credentials.
+    """
+    outgoing = with_via(list(fields), http11)
+    if proxy_authorization is not None:
+        outgoing.append((b"Proxy-Authorization", proxy_authorization))
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode("ascii"), target.encode("utf-8"), encode_fields(outgoing))
+
+
+def response_framing(head: ResponseHead, request: RequestHead) -> Framing:
+    """How the content of an answer is delimited towards the client.
+
+    What the origin ends by closing is chunked for a client that knows chunks, so that the connection persists and a cut
+    is told from an end; a 1.0 client gets neither.
+    """
+    framing = head.framing
+    if framing.kind in (BodyKind.CHUNKED, BodyKind.UNTIL_CLOSE):
+        return CHUNKED if request.http11 else Framing(BodyKind.UNTIL_CLOSE)
+    return framing
+
+
+def encode_response(head: ResponseHead, request: RequestHead, framing: Framing, *, keep_alive: bool) -> bytes:
+    """Serialize a final response head for the client.
+
+    @param framing: as L{response_framing} gives it.
+    @param keep_alive: whether the client's connection stays open afterwards.
+    """
+    fields = with_via(end_to_end(head.headers, head.nominated), head.http11)
+    if framing.kind is BodyKind.CHUNKED:
+        fields.append((b"Transfer-Encoding", b"chunked"))
+    elif framing.kind is BodyKind.LENGTH:
+        _with_framing(fields, framing)
+    if not keep_alive:
+        fields.append((b"Connection", b"close"))
+    elif not request.http11:
+        fields.append((b"Connection", b"keep-alive"))
+    return _response(head, fields)
+
+
+def encode_interim(head: ResponseHead) -> bytes:
+    """Serialize an interim response head (1xx) for the client."""
+    return _response(head, end_to_end(head.headers, head.nominated))
+
+
+def encode_switch(head: ResponseHead) -> bytes:
+    """Serialize a C{101 (Switching Protocols)} for the client."""
+    fields = with_via(end_to_end(head.headers, head.nominated - {b"upgrade"}), head.http11)
+    return _response(head, [*fields, (b"Connection", b"Upgrade"), (b"Upgrade", WEBSOCKET)])
+
+
+def _response(head: ResponseHead, fields: list[Header] | Headers) -> bytes:
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, encode_fields(fields))
+
+

@@ -1,0 +1,437 @@
+"""Reading HTTP/1 messages: bytes in, events out.
+
+A reader is pulled: it gives the next event only when asked, so that a connection that must wait for a decision simply
+does not ask, and nothing is parsed ahead of its turn.  Heads are framed here, under limits that hold from the first
+byte; only a complete head is parsed.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import Final
+
+import attrs
+
+from egress.model.decision import Headers
+from egress.model.errors import (
+    BadRequest,
+    HeadTooLarge,
+    OriginProtocolError,
+    TargetTooLong,
+    UnsupportedRequest,
+    VersionNotSupported,
+)
+from egress.wire.body import (
+    CHUNKED,
+    END,
+    NO_BODY,
+    UNTIL_CLOSE,
+    Body,
+    BodyKind,
+    ChunkedBody,
+    End,
+    Framing,
+    LengthBody,
+    MalformedBody,
+    UntilCloseBody,
+)
+from egress.wire.fields import MalformedFields, TooManyFields, parse_fields
+from egress.wire.headers import tokens
+
+
+@attrs.frozen
+class HeadLimits:
+    """The bounds of a head; see L{egress.config.Limits} for the units."""
+
+    head: int
+    fields: int
+    target: int
+
+
+@attrs.frozen
+class RequestHead:
+    """A request line and its fields.
+
+    @ivar target: the request-target as sent.
+    @ivar http11: whether the version is 1.1 (otherwise 1.0).
+    @ivar host: the value of the only C{Host} field, or C{None} (HTTP/1.0).
+    @ivar keep_alive: whether the client lets the connection persist (RFC 9112 section 9.3).
+    @ivar nominated: the field names that C{Connection} lists.
+    @ivar upgrade: the value of C{Upgrade}, when C{Connection} nominates it.
+    @ivar expects_continue: whether the client waits for a C{100 (Continue)}.
+    @ivar proxy_authorization: credentials meant for this proxy.
+    @ivar accept: the value of C{Accept}, for our own answers.
+    """
+
+    method: str
+    target: bytes
+    http11: bool
+    headers: Headers
+    framing: Framing
+    host: bytes | None
+    keep_alive: bool
+    nominated: frozenset[bytes]
+    upgrade: bytes | None
+    expects_continue: bool
+    proxy_authorization: bytes | None
+    accept: bytes | None
+
+
+@attrs.frozen
+class ResponseHead:
+    """A status line and its fields.
+
+    @ivar reason: the reason phrase as sent.
+    @ivar keep_alive: whether the origin lets the connection persist.
+    @ivar nominated: the field names that C{Connection} lists.
+    """
+
+    status: int
+    reason: bytes
+    http11: bool
+    headers: Headers
+    framing: Framing
+    keep_alive: bool
+    nominated: frozenset[bytes]
+
+
+_EMPTY: Final[frozenset[bytes]] = frozenset()
+_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}) ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])")
+_METHOD_START = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
+_MAX_LENGTH: Final = 2**63 - 1
+# A request line that is not over after the longest target, method and version never will be in order.
+_LINE_SLACK: Final = 80
+_MAX_EMPTY_LINES: Final = 4
+
+
+def _content_length(value: bytes) -> int:
+    # llhttp has checked that these are digits, once.
+    length = int(value)
+    if length > _MAX_LENGTH:
+        raise MalformedFields("the Content-Length is out of range")
+    return length
+
+
+class _HeadBuffer:
+    """What was received and not yet parsed; finds the end of a head in linear time however it arrives."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self._searched = 0
+
+    def append(self, data: bytes) -> None:
+        self.data = self.data + data if self.data else data
+
+    def take_head(self) -> bytes | None:
+        """Take the next head, its empty line included, or say that it is not complete."""
+        end = self.data.find(b"\r\n\r\n", self._searched)
+        if end < 0:
+            self._searched = max(0, len(self.data) - 3)
+            return None
+        head, self.data = self.data[: end + 4], self.data[end + 4 :]
+        self._searched = 0
+        return head
+
+
+class RequestReader:
+    """Reads the requests of one client connection.
+
+    Pulled by L{next_event}: a L{RequestHead}, then, if it announces content, C{bytes} and an L{End}, then the next
+    head.
+    """
+
+    def __init__(self, limits: HeadLimits) -> None:
+        self._limits = limits
+        self._buffer = _HeadBuffer()
+        self._body: Body | None = None
+        self._empty_lines = 0
+
+    @property
+    def buffered(self) -> int:
+        """How many bytes were received and not yet given out."""
+        return len(self._buffer.data)
+
+    def receive(self, data: bytes) -> None:
+        """Take what was read from the client."""
+        self._buffer.append(data)
+
+    def take_rest(self) -> bytes:
+        """Give what was received after the last event: what follows a CONNECT or an upgrade."""
+        rest, self._buffer.data = self._buffer.data, b""
+        return rest
+
+    def next_event(self) -> RequestHead | bytes | End | None:
+        """Give the next event, or C{None} when more must be received first.
+
+        @raise ClientError: when what was received is not a valid request, or over a limit.  The connection cannot go
+            on after it.
+        """
+        if self._body is not None:
+            return self._next_of_body(self._body)
+        return self._next_head()
+
+    def _next_of_body(self, body: Body) -> bytes | End | None:
+        try:
+            event, self._buffer.data = body.take(self._buffer.data)
+        except MalformedBody as error:
+            raise BadRequest(f"the request content is malformed: {error}") from error
+        if isinstance(event, End):
+            self._body = None
+        return event
+
+    def _next_head(self) -> RequestHead | None:
+        data = self._buffer.data
+        while data.startswith(b"\r\n"):
+            # RFC 9112 section 2.2: old clients send an empty line after a POST.
+            self._empty_lines += 1
+            if self._empty_lines > _MAX_EMPTY_LINES:
+                raise BadRequest("nothing but empty lines")
+            self._buffer.data = data = data[2:]
+        if not data:
+            return None
+        head = self._buffer.take_head()
+        if head is None or len(head) > self._limits.head:
+            self._check_incomplete(data)
+            return None
+        self._empty_lines = 0
+        request = parse_request_head(head, self._limits)
+        if request.framing.kind is BodyKind.LENGTH:
+            self._body = LengthBody(request.framing.length)
+        elif request.framing.kind is BodyKind.CHUNKED:
+            self._body = ChunkedBody(self._limits.head, self._limits.fields)
+        return request
+
+    def _check_incomplete(self, data: bytes) -> None:
+        """Refuse at once what cannot become a request, instead of waiting for more of it."""
+        if not _METHOD_START.match(data) and data != b"\r":
+            if data[0] == 0x16:
+                raise BadRequest("this port speaks plain HTTP to its clients; configure the proxy as http://, not https://")
+            raise BadRequest("this is not HTTP")
+        line_limit = self._limits.target + _LINE_SLACK
+        if data.find(b"\n", 0, line_limit) < 0 and len(data) >= line_limit:
+            raise TargetTooLong(f"the request-target is over {self._limits.target} bytes")
+        if len(data) >= self._limits.head:
+            raise HeadTooLarge(f"the request head is over {self._limits.head} bytes")
+
+
+def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
+    """Parse one complete request head, the empty line included.
+
+    @raise ClientError: saying what is wrong with it.
+    """
+    line_end = head.index(b"\r\n")
+    match = _REQUEST_LINE.fullmatch(head, 0, line_end)
+    if match is None:
+        raise BadRequest("the request line is not METHOD SP TARGET SP HTTP/1.1")
+    method_bytes, target, major, minor = match.groups()
+    if len(target) > limits.target:
+        raise TargetTooLong(f"the request-target is over {limits.target} bytes")
+    if major != b"1":
+        raise VersionNotSupported("this proxy speaks HTTP/1.1 to its clients")
+    try:
+        headers = parse_fields(head[line_end + 2 :], limits.fields)
+        return _request_head(method_bytes.decode("ascii"), target, minor != b"0", headers)
+    except TooManyFields as error:
+        raise HeadTooLarge(f"the request has {error}") from error
+    except MalformedFields as error:
+        raise BadRequest(f"the request's fields are malformed: {error}") from error
+
+
+def _request_head(method: str, target: bytes, http11: bool, headers: Headers) -> RequestHead:
+    framing = NO_BODY
+    host: bytes | None = None
+    nominated = _EMPTY
+    upgrade: bytes | None = None
+    expects_continue = False
+    proxy_authorization: bytes | None = None
+    accept: bytes | None = None
+    for name, value in headers:
+        match name.lower():
+            case b"host":
+                if host is not None:
+                    raise BadRequest("the request has more than one Host")
+                host = value
+            case b"content-length":
+                framing = Framing(BodyKind.LENGTH, _content_length(value))
+            case b"transfer-encoding":
+                if not http11:
+                    raise BadRequest("HTTP/1.0 has no Transfer-Encoding")
+                if value.lower() != b"chunked":
+                    raise UnsupportedRequest("the only transfer coding is chunked")
+                framing = CHUNKED
+            case b"connection" | b"proxy-connection":
+                nominated = nominated.union(tokens(value))
+            case b"upgrade":
+                upgrade = value
+            case b"expect":
+                expects_continue = expects_continue or value.lower() == b"100-continue"
+            case b"proxy-authorization":
+                proxy_authorization = value
+            case b"accept":
+                accept = value if accept is None else accept + b"," + value
+    if http11 and host is None:
+        raise BadRequest("the request has no Host")
+    if framing.kind is BodyKind.LENGTH and not framing.length:
+        framing = NO_BODY
+    if method == "CONNECT" and framing.has_body:
+        raise BadRequest("a CONNECT has no content")
+    keep_alive = b"close" not in nominated and (http11 or b"keep-alive" in nominated)
+    return RequestHead(
+        method,
+        target,
+        http11,
+        headers,
+        framing,
+        host,
+        keep_alive,
+        nominated,
+        upgrade if b"upgrade" in nominated and http11 else None,
+        expects_continue and http11 and framing.has_body,
+        proxy_authorization,
+        accept,
+    )
+
+
+class _ResponseState(enum.Enum):
+    HEAD = enum.auto()
+    BODY = enum.auto()
+    DONE = enum.auto()
+
+
+class ResponseReader:
+    """Reads the answers to the requests of one origin connection, one request at a time.
+
+    L{expect} says which request the next answer is for; L{next_event} then gives any number of interim
+    L{ResponseHead}s (1xx), the final one, content as C{bytes}, and an L{End}.
+    """
+
+    def __init__(self, limits: HeadLimits) -> None:
+        self._limits = limits
+        self._buffer = _HeadBuffer()
+        self._state = _ResponseState.DONE
+        self._method = ""
+        self._body: Body = UntilCloseBody()
+        self._until_close = False
+
+    @property
+    def buffered(self) -> int:
+        """How many bytes were received and not yet given out."""
+        return len(self._buffer.data)
+
+    def expect(self, method: str) -> None:
+        """Get ready for the answer to a request.
+
+        @raise ValueError: while the answer to the last one is not over.
+        """
+        if self._state is not _ResponseState.DONE:
+            raise ValueError("the last response is not over")
+        self._state = _ResponseState.HEAD
+        self._method = method
+
+    def receive(self, data: bytes) -> None:
+        """Take what was read from the origin."""
+        self._buffer.append(data)
+
+    def receive_eof(self) -> End | None:
+        """Learn that the origin closed the connection.
+
+        @return: the end, when that is how the content was delimited; C{None} when the answer is cut short, or none is
+            expected.
+        """
+        if self._state is _ResponseState.BODY and self._until_close:
+            self._state = _ResponseState.DONE
+            return END
+        return None
+
+    def take_rest(self) -> bytes:
+        """Give what was received after the last event: what follows a 101."""
+        rest, self._buffer.data = self._buffer.data, b""
+        return rest
+
+    def next_event(self) -> ResponseHead | bytes | End | None:
+        """Give the next event, or C{None} when more must be received first.
+
+        @raise OriginProtocolError: when what was received is not a valid answer, or over a limit.
+        """
+        if self._state is _ResponseState.BODY:
+            try:
+                event, self._buffer.data = self._body.take(self._buffer.data)
+            except MalformedBody as error:
+                raise OriginProtocolError(f"the origin's content is malformed: {error}") from error
+            if isinstance(event, End):
+                self._state = _ResponseState.DONE
+            return event
+        if self._state is _ResponseState.DONE:
+            return None
+        return self._next_head()
+
+    def _next_head(self) -> ResponseHead | None:
+        data = self._buffer.data
+        head = self._buffer.take_head()
+        if head is None:
+            if not data.startswith(b"HTTP/1."[: len(data)]):
+                raise OriginProtocolError("the origin's answer is not HTTP/1")
+            if len(data) >= self._limits.head:
+                raise OriginProtocolError(f"the origin's response head is over {self._limits.head} bytes")
+            return None
+        response = parse_response_head(head, self._limits, self._method)
+        if response.status == 101:
+            self._state = _ResponseState.DONE
+        elif response.status >= 200:
+            self._begin_body(response.framing)
+        return response
+
+    def _begin_body(self, framing: Framing) -> None:
+        self._until_close = framing.kind is BodyKind.UNTIL_CLOSE
+        self._state = _ResponseState.BODY
+        if framing.kind is BodyKind.CHUNKED:
+            self._body = ChunkedBody(self._limits.head, self._limits.fields)
+        elif self._until_close:
+            self._body = UntilCloseBody()
+        else:
+            self._body = LengthBody(framing.length)
+
+
+def parse_response_head(head: bytes, limits: HeadLimits, method: str) -> ResponseHead:
+    """Parse one complete response head, the empty line included.
+
+    @param method: of the request that it answers; it decides about content (RFC 9112 section 6.3).
+    @raise OriginProtocolError: saying what is wrong with it.
+    """
+    if len(head) > limits.head:
+        raise OriginProtocolError(f"the origin's response head is over {limits.head} bytes")
+    line_end = head.index(b"\r\n")
+    match = _STATUS_LINE.fullmatch(head, 0, line_end)
+    if match is None:
+        raise OriginProtocolError("the origin's status line is malformed")
+    minor, status_bytes, reason = match.groups(b"")
+    try:
+        headers = parse_fields(head[line_end + 2 :], limits.fields, response=True)
+        return _response_head(int(status_bytes), reason, minor != b"0", headers, method)
+    except MalformedFields as error:
+        raise OriginProtocolError(f"the origin's response fields are malformed: {error}") from error
+
+
+def _response_head(status: int, reason: bytes, http11: bool, headers: Headers, method: str) -> ResponseHead:
+    framing = UNTIL_CLOSE
+    nominated = _EMPTY
+    for name, value in headers:
+        match name.lower():
+            case b"content-length":
+                framing = Framing(BodyKind.LENGTH, _content_length(value))
+            case b"transfer-encoding":
+                if not http11 or value.lower() != b"chunked":
+                    raise MalformedFields("the only transfer coding is chunked")
+                framing = CHUNKED
+            case b"connection" | b"proxy-connection":
+                nominated = nominated.union(tokens(value))
+    if status < 200 or status in (204, 304) or method == "HEAD":
+        framing = NO_BODY
+    keep_alive = (
+        b"close" not in nominated
+        and (http11 or b"keep-alive" in nominated)
+        and framing.kind is not BodyKind.UNTIL_CLOSE
+    )
+    return ResponseHead(status, reason, http11, headers, framing, keep_alive, nominated)
