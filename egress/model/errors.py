@@ -231,9 +231,7 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     UpstreamTimeout: _origin(_S.GATEWAY_TIMEOUT, "upstream-timeout", "upstream", "connection_timeout"),
     UpstreamRefused: _origin(_S.BAD_GATEWAY, "upstream-refused", "upstream", "proxy_configuration_error"),
     ShuttingDown: Outcome(_S.SERVICE_UNAVAILABLE, "shutting-down", "proxy", "proxy_internal_error", "refused"),
-    InternalFault: Outcome(
-        _S.INTERNAL_SERVER_ERROR, "internal-fault", "proxy", "proxy_internal_error", "failed"
-    ),
+    InternalFault: Outcome(_S.INTERNAL_SERVER_ERROR, "internal-fault", "proxy", "proxy_internal_error", "failed"),
 }
 
 

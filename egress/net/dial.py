@@ -41,6 +41,9 @@ from egress.net.transport import no_delay
 from egress.wire.connect import ConnectHandshake
 
 
+NO_BYPASS = Bypass()
+
+
 class DialReactor(IReactor, IReactorPluggableNameResolver):
     """What dialling needs of a reactor."""
 
@@ -297,7 +300,7 @@ class Dialer:
         create_tls: CreateTls,
         upstream_http: UpstreamProxy | None = None,
         upstream_https: UpstreamProxy | None = None,
-        bypass: Bypass = Bypass(),
+        bypass: Bypass = NO_BYPASS,
     ) -> None:
         self._reactor = reactor
         self._limits = limits
@@ -362,5 +365,3 @@ class Dialer:
 
         looked_up = self._resolver.resolve(upstream.authority).addErrback(failed)
         return looked_up.addCallback(resolved)
-
-

@@ -10,7 +10,6 @@ import enum
 from typing import TYPE_CHECKING
 
 from OpenSSL import SSL
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IHandshakeListener,
@@ -19,53 +18,33 @@ from twisted.internet.interfaces import (
     ITransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from egress.model.authority import Authority, Origin
-from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage
+from egress.model.decision import ClientIdentity, Decision, Stage
 from egress.model.errors import (
-    AuthorizerUnavailable,
     ClientGone,
     ClientTlsFailed,
     Denied,
     EgressError,
-    InternalFault,
-    ServerNameMismatch,
     TunnelNotUnderstood,
     outcome_of,
 )
-from egress.model.record import ExchangeRecord
 from egress.model.route import Purpose, Route
+from egress.net.inquiry import Inquiry
 from egress.net.relay import Relay
-from egress.net.server import HttpSession, Scope
+from egress.net.scope import Scope
+from egress.net.server import HttpSession
 from egress.net.watchdog import Watchdog
 from egress.wire.session import Inner, recognize
 
 if TYPE_CHECKING:
     from egress.net.parts import Parts
 
-_log = Logger()
-
 # The head of a 200 to a CONNECT has no Content-Length (RFC 9110 section 9.3.6); clients accept exactly 200.
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-
-
-def server_name_error(transport: object, authority: Authority) -> ServerNameMismatch | None:
-    """Compare a finished handshake's server name with the authority of the CONNECT.
-
-    @param transport: the TLS transport of the session.
-    """
-    handle = transport.getHandle() if isinstance(transport, TLSMemoryBIOProtocol) else None  # type: ignore[no-untyped-call]
-    name = handle.get_servername() if isinstance(handle, SSL.Connection) else None
-    if name is None:
-        return None
-    text = name.decode("latin-1").lower().removesuffix(".")
-    if text == authority.host:
-        return None
-    return ServerNameMismatch(f"the TLS server name is {text!r}, but the tunnel is for {authority}")
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -140,9 +119,7 @@ class Tunnel(Protocol):
         self._outer = outer
         self._authority = authority
         self._client = client
-        self._request_id = parts.new_id()
-        self._started = parts.wall_clock()
-        self._clock_started = parts.clock.seconds()
+        self._inquiry = Inquiry(parts, client, Stage.TUNNEL, "CONNECT", Origin("https", authority), "", self._refuse)
         self._watchdog = Watchdog(parts.clock, self._expired)
         self._state = TunnelState.DECIDING
         self._early = b""
@@ -150,10 +127,6 @@ class Tunnel(Protocol):
         self._above: Protocol | None = None
         self._session: HttpSession | None = None
         self._relay: Relay | None = None
-        self._pending: Deferred[object] | None = None
-        self._decision: Decision | None = None
-        self._asked_at: float | None = None
-        self._decision_seconds: float | None = None
 
     def _enter(self, state: TunnelState) -> None:
         if state not in _NEXT[self._state]:
@@ -165,42 +138,28 @@ class Tunnel(Protocol):
 
         @param early: what the client sent behind the CONNECT already.
         """
-        self.makeConnection(self._outer.transport)  # type: ignore[arg-type]
+        self.makeConnection(self._outer.transport)  # type: ignore[no-untyped-call]
         self._outer.watch(None)
         self._early = early
         if self._parts.passes_through(self._authority):
             self._outer.pause_reading()
-            self._wait_for(self._parts.dialer.check(self._origin("https"), Purpose.TUNNEL), self._checked)
+            origin = Origin("https", self._authority)
+            self._inquiry.wait_for(self._parts.dialer.check(origin, Purpose.TUNNEL), self._checked)
         else:
             self._sniff()
-
-    def _origin(self, scheme: str) -> Origin:
-        return Origin(scheme, self._authority)
 
     # -- passthrough
 
     def _checked(self, route: Route) -> None:
-        request = DecisionRequest(
-            request_id=self._request_id,
-            stage=Stage.TUNNEL,
-            method="CONNECT",
-            origin=self._origin("https"),
-            path="",
-            headers=((b"Host", str(self._authority).encode("ascii")),),
-            client=self._client,
-        )
-        self._asked_at = self._parts.clock.seconds()
-        self._wait_for(self._parts.authorizer.decide(request), lambda decision: self._decided(decision, route))
+        headers = ((b"Host", str(self._authority).encode("ascii")),)
+        self._inquiry.ask(headers, None, False, lambda decision: self._decided(decision, route))
 
     def _decided(self, decision: Decision, route: Route) -> None:
-        assert self._asked_at is not None
-        self._decision_seconds = self._parts.clock.seconds() - self._asked_at
-        self._decision = decision
         if not decision.allowed:
             self._refuse(Denied(decision))
             return
         relay = Relay(self.transport, self._relay_active, self._relay_over)  # type: ignore[arg-type]
-        self._wait_for(self._parts.dialer.dial(route, relay.far), lambda _: self._relaying(relay))
+        self._inquiry.wait_for(self._parts.dialer.dial(route, relay.far), lambda _: self._relaying(relay))
 
     def _relaying(self, relay: Relay) -> None:
         self._enter(TunnelState.RELAY)
@@ -223,7 +182,7 @@ class Tunnel(Protocol):
         """Refuse a passthrough tunnel: intercept it after all, to answer what the client asks inside."""
         self._refusal = error
         status = outcome_of(error).status
-        self._report(error, status.value if status is not None else None)
+        self._inquiry.report(error, status.value if status is not None else None, 0, 0)
         self._sniff()
 
     # -- what the client speaks
@@ -252,7 +211,7 @@ class Tunnel(Protocol):
             self._outer.abort()
 
     def _new_session(self, scheme: str) -> HttpSession:
-        scope = Scope(self._origin(scheme), self._client, self._refusal, self._request_id)
+        scope = Scope(Origin(scheme, self._authority), self._client, self._refusal, self._inquiry.request_id)
         return HttpSession(self._parts, scope)
 
     def _begin_tls(self) -> None:
@@ -260,9 +219,7 @@ class Tunnel(Protocol):
         self._session = self._new_session("https")
         handshake = _Handshake(self, self._session)
         context = self._parts.leaves.context_for(self._authority)
-        factory = _TlsFactory(
-            _Server(context), False, Factory.forProtocol(lambda: handshake), clock=self._parts.clock
-        )
+        factory = _TlsFactory(_Server(context), False, Factory.forProtocol(lambda: handshake), clock=self._parts.clock)
         tls = factory.buildProtocol(None)
         assert tls is not None
         self._above = tls
@@ -355,70 +312,21 @@ class Tunnel(Protocol):
             self._end(ClientGone("the client sent nothing inside the CONNECT in time"))
             self._outer.close()
 
-    def _wait_for(self, waiting: Deferred, then: object) -> None:  # type: ignore[type-arg]
-        self._pending = waiting
-        waiting.addCallbacks(self._arrived, self._failed, callbackArgs=(then,))
-
-    def _arrived(self, result: object, then: object) -> None:
-        self._pending = None
-        if self._state is TunnelState.DECIDING:
-            try:
-                then(result)  # type: ignore[operator]
-            except Exception:
-                self._failed(Failure())  # type: ignore[no-untyped-call]
-
-    def _failed(self, failure: Failure) -> None:
-        self._pending = None
-        if self._state is not TunnelState.DECIDING:
-            return
-        error = failure.value
-        if not isinstance(error, EgressError):
-            _log.failure("tunnel {request_id} failed", failure=failure, request_id=self._request_id)
-            asking = self._asked_at is not None and self._decision is None
-            error = (
-                AuthorizerUnavailable("the authorizer failed")
-                if asking
-                else InternalFault("the proxy failed; the operator's log has the details")
-            )
-        self._refuse(error)
-
     def _end(self, error: EgressError | None) -> None:
-        """Let go of everything; put the tunnel on record unless its refusal already is."""
+        """Let go of everything.
+
+        What is left to put on record: a relayed tunnel, and one in which nothing could be asked.  A refusal already is,
+        and a client that leaves without asking for anything is not worth a line.
+        """
         if self._state is TunnelState.DONE:
             return
+        deciding = self._state is TunnelState.DECIDING
         self._enter(TunnelState.DONE)
         self._watchdog.stop()
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            pending.cancel()
-        if self._refusal is None and not isinstance(error, ClientGone) or self._decision is not None:
-            if self._refusal is None:
-                self._report(error, 200)
-
-    def _report(self, error: EgressError | None, status: int | None) -> None:
-        decision, relay = self._decision, self._relay
-        outcome = outcome_of(error) if error is not None else None
-        verdict = outcome.verdict if outcome is not None else "allow"
-        self._parts.report(
-            ExchangeRecord(
-                time=self._started,
-                request_id=self._request_id,
-                client=self._client,
-                stage=Stage.TUNNEL.value,
-                method="CONNECT",
-                url=str(self._origin("https")),
-                verdict=decision.verdict.value if decision is not None else verdict,
-                outcome=outcome.code if outcome is not None else "forwarded",
-                reason=error.reason if error is not None else (decision.reason if decision is not None else ""),
-                decided_by=decision.decided_by if decision is not None else "proxy",
-                rule_id=decision.rule_id if decision is not None else None,
-                decision_seconds=self._decision_seconds,
-                status=status,
-                bytes_sent=relay.sent if relay is not None else 0,
-                bytes_received=relay.received if relay is not None else 0,
-                duration=self._parts.clock.seconds() - self._clock_started,
-            )
-        )
+        if self._refusal is None and (deciding or not isinstance(error, ClientGone)):
+            relay = self._relay
+            sent, received = (relay.sent, relay.received) if relay is not None else (0, 0)
+            self._inquiry.report(error, None if deciding else 200, sent, received)
 
 
 def _readable(reason: Failure) -> str:

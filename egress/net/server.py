@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 from typing import TYPE_CHECKING
 
-import attrs
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from egress.model.authority import DEFAULT_PORTS, Authority, Origin
 from egress.model.decision import ClientIdentity
 from egress.model.errors import (
-    BadRequest,
     ClientError,
     EgressError,
-    MisdirectedRequest,
     RequestTimeout,
-    ShuttingDown,
     outcome_of,
 )
 from egress.model.record import ExchangeRecord
 from egress.model.target import RequestTarget, TargetForm, parse_request_target
 from egress.net.exchange import Exchange
+from egress.net.scope import Scope, client_identity, named_origin, server_name_error
 from egress.net.transport import no_delay
 from egress.net.watchdog import Watchdog
 from egress.wire.answer import encode_answer
@@ -45,46 +37,12 @@ LINGER_SECONDS = 5.0
 LINGER_BYTES = 16 * 1024 * 1024
 
 
-@attrs.frozen
-class Scope:
-    """What a session inside a tunnel is bound to.
-
-    @ivar origin: where every request of the session goes.
-    @ivar client: who made the tunnel.
-    @ivar refusal: why the tunnel was refused; every request inside is answered with it.
-    @ivar refusal_id: the id of the decision that refused it.
-    """
-
-    origin: Origin
-    client: ClientIdentity
-    refusal: EgressError | None = None
-    refusal_id: str = ""
-
-
-def client_identity(address: IAddress, proxy_authorization: bytes | None) -> ClientIdentity:
-    """Say who a client is, from its address and what it says itself.
-
-    The proxy does not check a password here: the name is a label for the authorizer and the audit log.
-    """
-    host, port = (address.host, address.port) if isinstance(address, (IPv4Address, IPv6Address)) else ("unknown", 0)
-    if not proxy_authorization:
-        return ClientIdentity(host, port)
-    identity: str | None = None
-    scheme, _, credentials = proxy_authorization.partition(b" ")
-    if scheme.lower() == b"basic":
-        try:
-            user = base64.b64decode(credentials.strip(), validate=True).partition(b":")[0]
-            identity = user.decode("utf-8") or None
-        except (binascii.Error, UnicodeDecodeError):
-            identity = None
-    return ClientIdentity(host, port, identity, hashlib.sha256(proxy_authorization).digest())
-
-
 @implementer(IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
 class HttpSession(Protocol):
     """An HTTP/1 connection with a client.
 
-    Requests are taken one at a time: while one is with its L{Exchange}, nothing is read ahead but what one read brought.
+    Requests are taken one at a time: while one is with its L{Exchange}, nothing is read ahead but what one read
+    brought.
 
     @param scope: C{None} on the listening port, where requests name their destination; otherwise what the tunnel is
         bound to.
@@ -118,8 +76,6 @@ class HttpSession(Protocol):
 
     def handshakeCompleted(self) -> None:
         """Compare the server name of the TLS session with the tunnel's authority (RFC 6066 section 3)."""
-        from egress.net.intercept import server_name_error
-
         if self._scope is not None:
             self._sni_error = server_name_error(self.transport, self._scope.origin.authority)
 
@@ -127,7 +83,7 @@ class HttpSession(Protocol):
         """Read from the client."""
         if self._tunnel is not None:
             self._tunnel.dataReceived(data)
-        elif self._exchange is not None and self._exchange.switched:
+        elif self._exchange is not None and self._exchange.is_switched:
             self._exchange.switched_data(data)
         else:
             self._reader.receive(data)
@@ -137,7 +93,7 @@ class HttpSession(Protocol):
         """The client sends no more; it may still wait for the answer to what it sent."""
         if IHalfCloseableProtocol.providedBy(self._tunnel):
             self._tunnel.readConnectionLost()
-        elif self._exchange is not None and self._exchange.body_over and not self._exchange.switched:
+        elif self._exchange is not None and self._exchange.body_over and not self._exchange.is_switched:
             self._half_closed = True
         else:
             self.close()
@@ -223,8 +179,8 @@ class HttpSession(Protocol):
     def _hold_or_read(self) -> None:
         """Stop reading while there is something that nobody takes yet, so that nothing piles up."""
         exchange = self._exchange
-        hold = exchange is not None and not exchange.switched and not exchange.wants_body and self._reader.buffered > 0
-        if hold:
+        taken = exchange is None or exchange.is_switched or exchange.wants_body
+        if not taken and self._reader.buffered:
             self.pause_reading()
         else:
             self.resume_reading()
@@ -246,14 +202,16 @@ class HttpSession(Protocol):
         self._watchdog.clear()
         try:
             if self._scope is not None:
-                target = self._in_scope(head, self._scope)
+                if self._sni_error is not None:
+                    raise self._sni_error.with_traceback(None)
+                target = self._scope.target_of(head)
                 origin = self._scope.origin
             else:
                 target = parse_request_target(head.method, head.target)
                 if target.form is TargetForm.AUTHORITY:
                     self._connect(head, target)
                     return
-                origin = self._named_origin(target)
+                origin = named_origin(target)
         except EgressError as error:
             self._refuse(head, error)
             return
@@ -266,35 +224,6 @@ class HttpSession(Protocol):
             self._client = client_identity(peer, head.proxy_authorization)
             self._credentials = head.proxy_authorization
         return self._client
-
-    def _named_origin(self, target: RequestTarget) -> Origin:
-        if target.authority is None or target.scheme is None:
-            raise BadRequest(
-                "this is a proxy: it takes requests for http://... URLs and CONNECT; set it as http_proxy and "
-                "https_proxy of your client"
-            )
-        return Origin(target.scheme, target.authority)
-
-    def _in_scope(self, head: RequestHead, scope: Scope) -> RequestTarget:
-        """Check that a request inside a tunnel is for the tunnel's authority."""
-        if scope.refusal is not None:
-            raise scope.refusal
-        if self._sni_error is not None:
-            raise self._sni_error
-        target = parse_request_target(head.method, head.target)
-        if target.form is TargetForm.AUTHORITY:
-            raise BadRequest("a tunnel inside a tunnel is not supported")
-        scheme, authority = scope.origin.scheme, scope.origin.authority
-        named = target.authority
-        if named is None:
-            if head.host is None:
-                return target
-            named = Authority.parse(head.host.decode("latin-1"), DEFAULT_PORTS[scheme])
-        elif target.scheme != scheme:
-            raise MisdirectedRequest(f"the request is for {target.scheme}, the tunnel carries {scheme}")
-        if named != authority:
-            raise MisdirectedRequest(f"the request is for {named}, but the tunnel is for {authority}")
-        return target
 
     def _connect(self, head: RequestHead, target: RequestTarget) -> None:
         from egress.net.intercept import Tunnel
@@ -326,9 +255,9 @@ class HttpSession(Protocol):
             exchange.switched_data(rest)
         self.resume_reading()
 
-    def may_keep_alive(self, exchange: Exchange) -> bool:
-        """Whether the connection will stay open after this exchange."""
-        return exchange.head.keep_alive and not self._parts.draining and not self._half_closed
+    def may_keep_alive(self, head: RequestHead) -> bool:
+        """Whether the connection will stay open after the answer to a request."""
+        return head.keep_alive and not self._parts.draining and not self._half_closed
 
     def exchange_over(self, exchange: Exchange, *, keep_alive: bool) -> None:
         """The answer is complete: go on to the next request, or end."""
@@ -350,8 +279,7 @@ class HttpSession(Protocol):
         if outcome_of(error).status is None:
             self.abort()
             return
-        drain = self._parts.draining or isinstance(error, ShuttingDown)
-        keep_alive = head.keep_alive and body_over and not drain and not self._half_closed
+        keep_alive = body_over and self.may_keep_alive(head)
         self.write(
             encode_answer(
                 error,
@@ -431,9 +359,7 @@ class HttpSession(Protocol):
         request_id = self._parts.new_id()
         self._record(error, request_id, "", "")
         self.write(
-            encode_answer(
-                error, request_id, accept=None, head_only=False, keep_alive=False, date=self._parts.date()
-            )
+            encode_answer(error, request_id, accept=None, head_only=False, keep_alive=False, date=self._parts.date())
         )
         self.close()
 

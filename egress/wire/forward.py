@@ -108,5 +108,3 @@ def encode_switch(head: ResponseHead) -> bytes:
 
 def _response(head: ResponseHead, fields: list[Header] | Headers) -> bytes:
     return b"HTTP/1.1 %d %b\r\n%b\r\n" % (head.status, head.reason, encode_fields(fields))
-
-

@@ -207,7 +207,9 @@ class RequestReader:
         """Refuse at once what cannot become a request, instead of waiting for more of it."""
         if not _METHOD_START.match(data) and data != b"\r":
             if data[0] == 0x16:
-                raise BadRequest("this port speaks plain HTTP to its clients; configure the proxy as http://, not https://")
+                raise BadRequest(
+                    "this port speaks plain HTTP to its clients; configure the proxy as http://, not https://"
+                )
             raise BadRequest("this is not HTTP")
         line_limit = self._limits.target + _LINE_SLACK
         if data.find(b"\n", 0, line_limit) < 0 and len(data) >= line_limit:

@@ -1,0 +1,254 @@
+"""One allowed request on one origin connection: it goes out, its answer comes back, both under back-pressure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Protocol
+
+from twisted.internet.interfaces import IDelayedCall
+
+from egress.model.decision import Headers
+from egress.model.errors import EgressError, OriginProtocolError
+from egress.net.content import RequestContent
+from egress.net.origin import OriginConnection
+from egress.wire.body import BodyKind, encode_chunk
+from egress.wire.connect import refusal_by_upstream
+from egress.wire.forward import encode_interim, encode_response, encode_switch, response_framing
+from egress.wire.headers import encode_fields
+from egress.wire.http1 import RequestHead, ResponseHead
+
+if TYPE_CHECKING:
+    from egress.net.parts import Parts
+    from egress.net.server import HttpSession
+
+# How long an origin that was sent an expectation may keep silent before it gets the content anyway (RFC 9110 section
+# 10.1.1 leaves it to the client; this is what common ones do).
+CONTINUE_SECONDS: Final = 1.0
+
+
+class Owner(Protocol):
+    """Who is told how the forwarding went."""
+
+    def switched(self) -> None:
+        """The connection speaks another protocol from now on."""
+
+    def forwarded(self, *, keep_alive: bool) -> None:
+        """The answer is complete."""
+
+    def forwarding_failed(self, error: EgressError, *, untouched: bool) -> None:
+        """It broke; C{untouched}: before a byte of the answer had come."""
+
+
+class Forwarding:
+    """Relays one request and its answer.  It is the sink of its L{OriginConnection}.
+
+    @ivar status: of the answer, once its head was given to the client.
+    @ivar received: content bytes of the answer.
+    """
+
+    def __init__(
+        self,
+        owner: Owner,
+        session: HttpSession,
+        parts: Parts,
+        head: RequestHead,
+        content: RequestContent,
+        connection: OriginConnection,
+        release: Callable[[OriginConnection], None],
+    ) -> None:
+        self.status: int | None = None
+        self.received = 0
+        self.connection: OriginConnection | None = connection
+        self._owner = owner
+        self._session = session
+        self._parts = parts
+        self._head = head
+        self._content = content
+        self._release = release
+        self._held_back = False
+        self._continue_timer: IDelayedCall | None = None
+        self._switched = False
+        self._chunked = False
+        self._keep_alive = False
+        self._out: list[bytes] = []
+
+    # -- the request
+
+    @property
+    def wants_body(self) -> bool:
+        """Whether the origin takes more of the content now."""
+        return not self._held_back
+
+    def begin(self, encoded_head: bytes) -> None:
+        """Send the head, and what was collected of the content unless the origin is asked first."""
+        connection = self.connection
+        assert connection is not None
+        self._watch()
+        if self._head.expects_continue and self._content.collected:
+            self._held_back = True
+            self._continue_timer = self._parts.clock.callLater(CONTINUE_SECONDS, self._send_collected)
+            data = encoded_head
+        else:
+            data = encoded_head + self._content.encode_collected()
+        connection.send(self, self._head.method, data)
+        if not self._content.over:
+            self._session.advance()
+
+    def _send_collected(self) -> None:
+        """The origin agreed to the content, or kept silent for long enough."""
+        if self._stop_waiting() and self.connection is not None:
+            self._held_back = False
+            self.connection.write(self._content.encode_collected())
+            self._session.advance()
+
+    def _stop_waiting(self) -> bool:
+        timer, self._continue_timer = self._continue_timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+        return timer is not None
+
+    def body_data(self, data: bytes) -> None:
+        """Pass content on."""
+        if self.connection is not None:
+            self._watch()
+            self.connection.write(self._content.encode(data))
+
+    def body_end(self) -> None:
+        """The content is complete."""
+        end = self._content.encode_end()
+        if end and self.connection is not None:
+            self.connection.write(end)
+
+    def pause_request(self) -> None:
+        """See L{egress.net.origin.ResponseSink}."""
+        if self._switched:
+            self._session.pause_reading()
+        else:
+            self._held_back = True
+
+    def resume_request(self) -> None:
+        """See L{egress.net.origin.ResponseSink}."""
+        if self._switched:
+            self._session.resume_reading()
+        elif self._held_back and self._continue_timer is None:
+            self._held_back = False
+            self._session.advance()
+
+    # -- the answer
+
+    def _watch(self) -> None:
+        limits = self._parts.limits
+        self._session.watch(limits.tunnel_timeout if self._switched else limits.response_timeout)
+
+    def response_head(self, head: ResponseHead) -> None:
+        """See L{egress.net.origin.ResponseSink}."""
+        self._watch()
+        if head.status == 101:
+            self._switch(head)
+        elif head.status >= 200:
+            self._begin_response(head)
+        elif head.status == 100 and self._continue_timer is not None:
+            self._send_collected()
+        elif self._head.http11 and (head.status != 100 or self._client_waits):
+            self._session.write(encode_interim(head))
+
+    @property
+    def _client_waits(self) -> bool:
+        """Whether a 100 is still news to the client."""
+        return self._head.expects_continue and not self._content.collected
+
+    def _begin_response(self, head: ResponseHead) -> None:
+        connection = self.connection
+        assert connection is not None
+        upstream = connection.route.upstream
+        if head.status == 407 and upstream is not None:
+            # A challenge to us, not to the client, which has no business with the upstream proxy's credentials.
+            self._fail(refusal_by_upstream(upstream, head.status, head.reason))
+            return
+        self._stop_waiting()
+        framing = response_framing(head, self._head)
+        self._chunked = framing.kind is BodyKind.CHUNKED
+        self._keep_alive = framing.kind is not BodyKind.UNTIL_CLOSE and self._session.may_keep_alive(self._head)
+        self.status = head.status
+        self._out.append(encode_response(head, self._head, framing, keep_alive=self._keep_alive))
+
+    def response_data(self, data: bytes) -> None:
+        """See L{egress.net.origin.ResponseSink}."""
+        self.received += len(data)
+        self._watch()
+        self._out.append(encode_chunk(data) if self._chunked else data)
+
+    def response_flush(self) -> None:
+        """See L{egress.net.origin.ResponseSink}."""
+        if self._out:
+            out, self._out = self._out, []
+            self._session.write(out[0] if len(out) == 1 else b"".join(out))
+
+    def response_end(self, trailers: Headers) -> None:
+        """See L{egress.net.origin.ResponseSink}."""
+        if self._chunked:
+            self._out.append(b"0\r\n%b\r\n" % encode_fields(trailers))
+        self.response_flush()
+        connection, self.connection = self.connection, None
+        assert connection is not None
+        if connection.reusable and self._content.over and not self._held_back:
+            self._release(connection)
+        else:
+            # Answered before it had the whole request: what it would read next is the rest of it.
+            connection.finish()
+        self._owner.forwarded(keep_alive=self._keep_alive)
+
+    def response_failed(self, error: EgressError, *, untouched: bool) -> None:
+        """See L{egress.net.origin.ResponseSink}."""
+        self.connection = None
+        self._stop_waiting()
+        self._owner.forwarding_failed(error, untouched=untouched)
+
+    def _fail(self, error: EgressError) -> None:
+        self.drop()
+        self._owner.forwarding_failed(error, untouched=False)
+
+    # -- after an upgrade
+
+    def _switch(self, head: ResponseHead) -> None:
+        if self._head.upgrade is None:
+            self._fail(OriginProtocolError("the origin switched protocols unasked"))
+            return
+        self._switched = True
+        self.status = head.status
+        self._session.write(encode_switch(head))
+        self._watch()
+        self._owner.switched()
+
+    def response_switched(self, data: bytes) -> None:
+        """See L{egress.net.origin.ResponseSink}."""
+        self.received += len(data)
+        self._watch()
+        self._session.write(data)
+
+    def switched_data(self, data: bytes) -> None:
+        """Relay what the client sent after an upgrade."""
+        if self.connection is not None:
+            self._content.sent += len(data)
+            self._watch()
+            self.connection.write(data)
+
+    # -- the client's pace, and ways out
+
+    def pause_response(self) -> None:
+        """The client does not keep up."""
+        if self.connection is not None:
+            self.connection.pause()
+
+    def resume_response(self) -> None:
+        """The client keeps up again."""
+        if self.connection is not None:
+            self.connection.resume()
+
+    def drop(self) -> None:
+        """Cut the origin's connection; nothing more comes of it."""
+        self._stop_waiting()
+        self._out.clear()
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.drop()

@@ -1,0 +1,156 @@
+"""What a request and a passthrough tunnel have in common: a question, what is waited for meanwhile, and one record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from egress.model.authority import Origin
+from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Headers, Stage
+from egress.model.errors import AuthorizerUnavailable, EgressError, InternalFault, outcome_of
+from egress.model.record import ExchangeRecord
+
+if TYPE_CHECKING:
+    from egress.net.parts import Parts
+
+_T = TypeVar("_T")
+
+_log = Logger()
+
+
+class Inquiry:
+    """Asks the authorizer once, owns the Deferred that is being waited for, and reports once.
+
+    @param failed: takes every fault of what is waited for.
+    @ivar decision: the answer, once there is one.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        client: ClientIdentity,
+        stage: Stage,
+        method: str,
+        origin: Origin,
+        path: str,
+        failed: Callable[[EgressError], None],
+    ) -> None:
+        self.request_id = parts.new_id()
+        self.decision: Decision | None = None
+        self._parts = parts
+        self._client = client
+        self._stage = stage
+        self._method = method
+        self._origin = origin
+        self._path = path
+        self._failed = failed
+        self._started = parts.wall_clock()
+        self._clock_started = parts.clock.seconds()
+        self._asked_at: float | None = None
+        self._decision_seconds: float | None = None
+        self._pending: Deferred[Any] | None = None
+        self._over = False
+
+    @property
+    def url(self) -> str:
+        """What was asked for."""
+        return f"{self._origin}{'' if self._path == '*' else self._path}"
+
+    def ask(self, headers: Headers, body: bytes | None, truncated: bool, decided: Callable[[Decision], None]) -> None:
+        """Put the question.
+
+        @param decided: takes the decision, whatever it is.
+        """
+        request = DecisionRequest(
+            request_id=self.request_id,
+            stage=self._stage,
+            method=self._method,
+            origin=self._origin,
+            path=self._path,
+            headers=headers,
+            client=self._client,
+            body=body,
+            body_truncated=truncated,
+        )
+        self._asked_at = self._parts.clock.seconds()
+
+        def answered(decision: Decision) -> None:
+            self._stop_the_clock()
+            self.decision = decision
+            decided(decision)
+
+        self.wait_for(self._parts.authorizer.decide(request), answered)
+
+    def _stop_the_clock(self) -> None:
+        if self._asked_at is not None and self._decision_seconds is None:
+            self._decision_seconds = self._parts.clock.seconds() - self._asked_at
+
+    def wait_for(self, waiting: Deferred[_T], then: Callable[[_T], None]) -> None:
+        """Go on with C{then} when C{waiting} fires, unless the inquiry is over by then."""
+
+        def arrived(result: _T) -> None:
+            self._pending = None
+            if not self._over:
+                then(result)
+
+        # Noted before the callbacks are added: they may run at once and wait for the next thing.
+        self._pending = waiting
+        waiting.addCallback(arrived).addErrback(self._fault)
+
+    def _fault(self, failure: Failure) -> None:
+        self._pending = None
+        if self._over:
+            return
+        error = failure.value
+        if not isinstance(error, EgressError):
+            if not isinstance(error, CancelledError):
+                _log.failure("{request_id} failed", failure=failure, request_id=self.request_id)
+            if self._asked_at is not None and self.decision is None:
+                error = AuthorizerUnavailable("the authorizer failed; the operator's log has the details")
+            else:
+                error = InternalFault("the proxy failed; the operator's log has the details")
+        self._failed(error)
+
+    def report(self, result: EgressError | None, status: int | None, sent: int, received: int) -> None:
+        """End: nothing is waited for any more, and the one record is written.
+
+        @param result: the fault; C{None} when it was forwarded.
+        @param status: what the client got.
+        """
+        self._over = True
+        self._stop_the_clock()
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.cancel()
+        decision = self.decision
+        outcome = outcome_of(result) if result is not None else None
+        asked = self._asked_at is not None
+        if decision is not None:
+            verdict, decided_by = decision.verdict.value, decision.decided_by
+        else:
+            verdict = outcome.verdict if outcome is not None else "failed"
+            decided_by = self._parts.authorizer.name if asked else "proxy"
+        self._parts.report(
+            ExchangeRecord(
+                time=self._started,
+                request_id=self.request_id,
+                client=self._client,
+                stage=self._stage.value,
+                method=self._method,
+                url=self.url,
+                verdict=verdict,
+                outcome=outcome.code if outcome is not None else "forwarded",
+                reason=result.reason if result is not None else (decision.reason if decision is not None else ""),
+                decided_by=decided_by,
+                rule_id=decision.rule_id if decision is not None else None,
+                decision_seconds=self._decision_seconds,
+                status=status,
+                bytes_sent=sent,
+                bytes_received=received,
+                duration=self._parts.clock.seconds() - self._clock_started,
+            )
+        )

@@ -1,0 +1,103 @@
+"""What binds a session: who the client is, and, inside a tunnel, where every request must go."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+
+import attrs
+from OpenSSL import SSL
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+
+from egress.model.authority import DEFAULT_PORTS, Authority, Origin
+from egress.model.decision import ClientIdentity
+from egress.model.errors import BadRequest, EgressError, MisdirectedRequest, ServerNameMismatch
+from egress.model.target import RequestTarget, TargetForm, parse_request_target
+from egress.wire.http1 import RequestHead
+
+
+def client_identity(address: object, proxy_authorization: bytes | None) -> ClientIdentity:
+    """Say who a client is, from its address and what it says itself.
+
+    The proxy does not check a password here: the name is a label for the authorizer and the audit log.
+    """
+    host, port = (address.host, address.port) if isinstance(address, (IPv4Address, IPv6Address)) else ("unknown", 0)
+    if not proxy_authorization:
+        return ClientIdentity(host, port)
+    identity: str | None = None
+    scheme, _, credentials = proxy_authorization.partition(b" ")
+    if scheme.lower() == b"basic":
+        try:
+            user = base64.b64decode(credentials.strip(), validate=True).partition(b":")[0]
+            identity = user.decode("utf-8") or None
+        except (binascii.Error, UnicodeDecodeError):
+            identity = None
+    return ClientIdentity(host, port, identity, hashlib.sha256(proxy_authorization).digest())
+
+
+def server_name_error(transport: object, authority: Authority) -> ServerNameMismatch | None:
+    """Compare the server name of a finished TLS handshake with the authority of the CONNECT (RFC 6066 section 3).
+
+    @param transport: the TLS transport of the session.
+    """
+    handle = transport.getHandle() if isinstance(transport, TLSMemoryBIOProtocol) else None  # type: ignore[no-untyped-call]
+    name = handle.get_servername() if isinstance(handle, SSL.Connection) else None
+    if name is None:
+        return None
+    text = name.decode("latin-1").lower().removesuffix(".")
+    if text == authority.host:
+        return None
+    return ServerNameMismatch(f"the TLS server name is {text!r}, but the tunnel is for {authority}")
+
+
+@attrs.frozen
+class Scope:
+    """What a session inside a tunnel is bound to.
+
+    @ivar origin: where every request of the session goes.
+    @ivar client: who made the tunnel.
+    @ivar refusal: why the tunnel was refused; every request inside is answered with it.
+    @ivar refusal_id: the id of the decision that refused it.
+    """
+
+    origin: Origin
+    client: ClientIdentity
+    refusal: EgressError | None = None
+    refusal_id: str = ""
+
+    def target_of(self, head: RequestHead) -> RequestTarget:
+        """Read a request's target, and check that it is for the tunnel's authority.
+
+        @raise MisdirectedRequest: when it is for another.
+        @raise EgressError: the tunnel's refusal, if it was refused.
+        """
+        if self.refusal is not None:
+            raise self.refusal.with_traceback(None)
+        target = parse_request_target(head.method, head.target)
+        if target.form is TargetForm.AUTHORITY:
+            raise BadRequest("a tunnel inside a tunnel is not supported")
+        scheme, authority = self.origin.scheme, self.origin.authority
+        if target.scheme not in (None, scheme):
+            raise MisdirectedRequest(f"the request is for {target.scheme}, the tunnel carries {scheme}")
+        named = [] if target.authority is None else [target.authority]
+        if head.host is not None:
+            named.append(Authority.parse(head.host.decode("latin-1"), DEFAULT_PORTS[scheme]))
+        for other in named:
+            if other != authority:
+                raise MisdirectedRequest(f"the request is for {other}, but the tunnel is for {authority}")
+        return target
+
+
+def named_origin(target: RequestTarget) -> Origin:
+    """The origin that a request on the listening port names.
+
+    @raise BadRequest: when it names none, as a request to a server would.
+    """
+    if target.authority is None or target.scheme is None:
+        raise BadRequest(
+            "this is a proxy: it takes requests for http://... URLs and CONNECT; set it as http_proxy and "
+            "https_proxy of your client"
+        )
+    return Origin(target.scheme, target.authority)
