@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Protocol as Structure
 
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import ConnectError, ConnectionRefusedError, NoRouteError, UserError
+from twisted.internet.error import ConnectError, NoRouteError, UserError
+from twisted.internet.error import ConnectionRefusedError as ConnectRefused
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import (
     IHandshakeListener,
@@ -15,7 +16,7 @@ from twisted.internet.interfaces import (
     IReactorPluggableNameResolver,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -37,9 +38,9 @@ from egress.model.errors import (
 from egress.model.route import Purpose, Route
 from egress.net.connect import IReactor, connect_first
 from egress.net.resolve import Resolver
+from egress.net.tls import TlsFactory
 from egress.net.transport import no_delay
 from egress.wire.connect import ConnectHandshake
-
 
 NO_BYPASS = Bypass()
 
@@ -140,11 +141,6 @@ class _TunnelEnd(DialedProtocol):
             self._failed(UpstreamFailed("the upstream proxy closed the connection instead of answering the CONNECT"))
 
 
-class _TlsFactory(TLSMemoryBIOFactory):
-    # What is written is aggregated where it is made; a second buffer would only add a turn of the reactor.
-    protocol = TLSMemoryBIOProtocol
-
-
 class _Dial:
     """One connection in the making.  The first fault wins; a success after it is dropped."""
 
@@ -213,7 +209,7 @@ class _Dial:
                 self.fail(error)
 
         listener.prepare(True, ready, lost)
-        factory = _TlsFactory(_as_creator(creator), True, Factory.forProtocol(lambda: above), clock=self._reactor)
+        factory = TlsFactory(_as_creator(creator), True, Factory.forProtocol(lambda: above), clock=self._reactor)
         return factory.buildProtocol(None)
 
     def _tcp_up(self, _: None) -> None:
@@ -229,7 +225,7 @@ class _Dial:
         where = str(self._route.upstream or self._route.origin.authority)
         if isinstance(error, (ConnectTimeout, UserError)):
             self._expired()
-        elif isinstance(error, ConnectionRefusedError):
+        elif isinstance(error, ConnectRefused):
             self._unreachable(f"{where} refused the connection")
         elif isinstance(error, NoRouteError):
             self._unreachable(f"there is no route to {where}")

@@ -13,12 +13,11 @@ from OpenSSL import SSL
 from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IHandshakeListener,
-    IOpenSSLServerConnectionCreator,
     IPushProducer,
     ITransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -29,6 +28,7 @@ from egress.model.errors import (
     ClientTlsFailed,
     Denied,
     EgressError,
+    InternalFault,
     TunnelNotUnderstood,
     outcome_of,
 )
@@ -37,31 +37,17 @@ from egress.net.inquiry import Inquiry
 from egress.net.relay import Relay
 from egress.net.scope import Scope
 from egress.net.server import HttpSession
+from egress.net.tls import ServerTls, TlsFactory
 from egress.net.watchdog import Watchdog
 from egress.wire.session import Inner, recognize
 
 if TYPE_CHECKING:
     from egress.net.parts import Parts
 
+_log = Logger()
+
 # The head of a 200 to a CONNECT has no Content-Length (RFC 9110 section 9.3.6); clients accept exactly 200.
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-
-
-@implementer(IOpenSSLServerConnectionCreator)
-class _Server:
-    """Begins TLS sessions on one context."""
-
-    def __init__(self, context: SSL.Context) -> None:
-        self._context = context
-
-    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        """See L{IOpenSSLServerConnectionCreator}."""
-        return SSL.Connection(self._context, None)
-
-
-class _TlsFactory(TLSMemoryBIOFactory):
-    # The session writes whole messages; a second buffer would only add a turn of the reactor.
-    protocol = TLSMemoryBIOProtocol
 
 
 @implementer(IHandshakeListener)
@@ -218,8 +204,15 @@ class Tunnel(Protocol):
         self._enter(TunnelState.HANDSHAKE)
         self._session = self._new_session("https")
         handshake = _Handshake(self, self._session)
-        context = self._parts.leaves.context_for(self._authority)
-        factory = _TlsFactory(_Server(context), False, Factory.forProtocol(lambda: handshake), clock=self._parts.clock)
+        try:
+            context = self._parts.leaves.context_for(self._authority)
+        except Exception:
+            # Most likely an expired CA.  Without a certificate there is no session to say so in.
+            _log.failure("no certificate for {authority}", authority=self._authority)
+            self._end(InternalFault("the proxy has no certificate for this host; the operator's log has the details"))
+            self._outer.abort()
+            return
+        factory = TlsFactory(ServerTls(context), False, Factory.forProtocol(lambda: handshake), clock=self._parts.clock)
         tls = factory.buildProtocol(None)
         assert tls is not None
         self._above = tls

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from email.utils import formatdate
 from secrets import token_hex
-from typing import TYPE_CHECKING
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -17,10 +16,8 @@ from egress.model.authority import Authority
 from egress.model.bypass import HostPattern
 from egress.model.record import ExchangeRecord
 from egress.net.pool import OriginPool
+from egress.net.sessions import Sessions
 from egress.wire.http1 import HeadLimits
-
-if TYPE_CHECKING:
-    from egress.net.server import HttpSession
 
 
 @attrs.define(eq=False)
@@ -44,7 +41,7 @@ class Parts:
     oversize_body: OversizeBody = OversizeBody.REFUSE
     wall_clock: Callable[[], float] = time.time
     new_id: Callable[[], str] = lambda: token_hex(12)
-    sessions: set[HttpSession] = attrs.field(factory=set)
+    sessions: Sessions = attrs.field(factory=Sessions)
     draining: bool = False
 
     def __attrs_post_init__(self) -> None:

@@ -63,6 +63,7 @@ class HttpSession(Protocol):
         self._lingering = -1
         self._closed = False
         self._half_closed = False
+        self._choked = False
         self._head_began = False
 
     # -- the transport
@@ -115,6 +116,7 @@ class HttpSession(Protocol):
 
     def pauseProducing(self) -> None:
         """The client does not keep up."""
+        self._choked = True
         if IPushProducer.providedBy(self._tunnel):
             self._tunnel.pauseProducing()
         elif self._exchange is not None:
@@ -122,10 +124,13 @@ class HttpSession(Protocol):
 
     def resumeProducing(self) -> None:
         """The client keeps up again."""
+        self._choked = False
         if IPushProducer.providedBy(self._tunnel):
             self._tunnel.resumeProducing()
         elif self._exchange is not None:
             self._exchange.resume_response()
+        else:
+            self.advance()
 
     def stopProducing(self) -> None:
         """The transport is gone; L{connectionLost} follows."""
@@ -147,7 +152,7 @@ class HttpSession(Protocol):
 
     def _one_event(self) -> bool:
         exchange = self._exchange
-        if exchange is not None and not exchange.wants_body:
+        if not self._takes_more(exchange):
             return False
         try:
             event = self._reader.next_event()
@@ -170,6 +175,11 @@ class HttpSession(Protocol):
                 exchange.body_data(event)
         return self._tunnel is None
 
+    def _takes_more(self, exchange: Exchange | None) -> bool:
+        """Whether what comes next has somebody to take it: the exchange, or else a new one, unless the client sends
+        requests without reading the answers."""
+        return not self._choked if exchange is None else exchange.wants_body
+
     def _watchdog_for_head(self) -> None:
         """A head has begun: it has so long to be complete, however its bytes drip in."""
         if not self._head_began:
@@ -179,7 +189,7 @@ class HttpSession(Protocol):
     def _hold_or_read(self) -> None:
         """Stop reading while there is something that nobody takes yet, so that nothing piles up."""
         exchange = self._exchange
-        taken = exchange is None or exchange.is_switched or exchange.wants_body
+        taken = self._takes_more(exchange) or (exchange is not None and exchange.is_switched)
         if not taken and self._reader.buffered:
             self.pause_reading()
         else:
@@ -209,7 +219,7 @@ class HttpSession(Protocol):
             else:
                 target = parse_request_target(head.method, head.target)
                 if target.form is TargetForm.AUTHORITY:
-                    self._connect(head, target)
+                    self._connect(target, client)
                     return
                 origin = named_origin(target)
         except EgressError as error:
@@ -225,11 +235,11 @@ class HttpSession(Protocol):
             self._credentials = head.proxy_authorization
         return self._client
 
-    def _connect(self, head: RequestHead, target: RequestTarget) -> None:
+    def _connect(self, target: RequestTarget, client: ClientIdentity) -> None:
         from egress.net.intercept import Tunnel
 
-        assert target.authority is not None and self._client is not None
-        tunnel = Tunnel(self._parts, self, target.authority, self._client)
+        assert target.authority is not None
+        tunnel = Tunnel(self._parts, self, target.authority, client)
         self._tunnel = tunnel
         tunnel.begin(self._reader.take_rest())
 

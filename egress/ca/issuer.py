@@ -1,0 +1,231 @@
+"""The proxy's CA and the leaf certificates that it signs.  Nothing here touches a file or a clock."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+import attrs
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from egress.model.authority import Authority
+
+CaKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+# Until two CAs can overlap, every end of one is an outage of all that stands behind the proxy: it should come after the
+# machine's own.
+CA_LIFETIME: Final = timedelta(days=3650)
+# Long enough to mint rarely, short enough that a leaf key, which is never written down, is worth nothing elsewhere.
+LEAF_LIFETIME: Final = timedelta(days=7)
+# A client whose clock is slow must not find a fresh certificate "not yet valid".
+BACKDATED: Final = timedelta(hours=1)
+
+# The upper bound ub-common-name (RFC 5280 appendix A.1); host names may be longer.
+_COMMON_NAME_LENGTH = 64
+_RSA_BITS = 2048
+
+
+class CaError(Exception):
+    """A CA that cannot be used.
+
+    @ivar reason: what is wrong and, where files are involved, with which of them and what to do about it.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@attrs.frozen
+class LeafCertificate:
+    """The identity under which the proxy answers for one host.
+
+    @ivar chain: what the client needs besides its trusted root; empty when the CA is a root itself.
+    """
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey = attrs.field(repr=False)
+    chain: tuple[x509.Certificate, ...]
+
+
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _common_name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def _alternative_name(authority: Authority) -> x509.GeneralName:
+    address = authority.ip
+    return x509.DNSName(authority.host) if address is None else x509.IPAddress(address)
+
+
+def _subject_key_identifier(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return x509.SubjectKeyIdentifier.from_public_key(certificate.public_key())
+
+
+def _may_sign(certificate: x509.Certificate) -> bool:
+    extensions = certificate.extensions
+    try:
+        if not extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
+            return False
+    except x509.ExtensionNotFound:
+        return False
+    try:
+        return extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+    except x509.ExtensionNotFound:
+        return True
+
+
+def _check_key(key: object, certificate: x509.Certificate) -> CaKey:
+    if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
+        raise CaError("its key is neither an ECDSA nor an RSA key")
+    if isinstance(key, rsa.RSAPrivateKey) and key.key_size < _RSA_BITS:
+        raise CaError(f"its RSA key has {key.key_size} bits, clients accept none below {_RSA_BITS}")
+    if key.public_key() != certificate.public_key():
+        raise CaError("its key does not belong to its certificate")
+    return key
+
+
+class CertificateAuthority:
+    """Signs leaf certificates, all for one key that lives as long as this object.
+
+    @ivar certificate: the CA's own certificate.
+    @ivar certificate_pem: the same as PEM: what clients have to trust.
+    @ivar fingerprint: its SHA-256, as C{openssl x509 -fingerprint -sha256} prints it.
+    @ivar not_after: when it ends.
+    """
+
+    def __init__(self, certificate: x509.Certificate, key: object, now: datetime) -> None:
+        """Put a certificate and its key to use.
+
+        @param now: the time, with a time zone.
+        @raise CaError: when they cannot sign what a client would accept.
+        """
+        try:
+            self._key = _check_key(key, certificate)
+            may_sign = _may_sign(certificate)
+            identifier = _subject_key_identifier(certificate)
+        except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+            raise CaError(f"its certificate is malformed ({error})") from error
+        if not may_sign:
+            raise CaError("its certificate is not one of a CA")
+        if now >= certificate.not_valid_after_utc:
+            raise CaError(f"its certificate has expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
+        if now < certificate.not_valid_before_utc:
+            begin = f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+            raise CaError(f"its certificate is valid only from {begin}, so the clock is wrong")
+        self.certificate = certificate
+        self.certificate_pem = certificate.public_bytes(serialization.Encoding.PEM)
+        self.fingerprint = certificate.fingerprint(hashes.SHA256()).hex(":").upper()
+        self.not_after = certificate.not_valid_after_utc
+        self._not_before = certificate.not_valid_before_utc
+        self._chain = () if certificate.issuer == certificate.subject else (certificate,)
+        self._leaf_key = ec.generate_private_key(ec.SECP256R1())
+        # Everything that does not depend on the host; builders are immutable.
+        public_key = self._leaf_key.public_key()
+        self._template = (
+            x509.CertificateBuilder()
+            .issuer_name(certificate.subject)
+            .public_key(public_key)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_key_usage(signs_certificates=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
+        )
+
+    @classmethod
+    def create(cls, label: str, now: datetime) -> CertificateAuthority:
+        """Make a new CA: ECDSA P-256, signing leaves only.
+
+        @param label: tells it from other CAs of this proxy in a trust store.
+        """
+        key = ec.generate_private_key(ec.SECP256R1())
+        public_key = key.public_key()
+        name = _common_name(f"egressproxy CA {label}"[:_COMMON_NAME_LENGTH])
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(public_key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - BACKDATED)
+            .not_valid_after(now + CA_LIFETIME)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_key_usage(signs_certificates=True), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+        )
+        return cls(builder.sign(key, hashes.SHA256()), key, now)
+
+    def secret_pem(self) -> bytes:
+        """The key and the certificate in one, as L{from_pem} reads them."""
+        key = self._key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return key + self.certificate_pem
+
+    @classmethod
+    def from_pem(cls, secret: bytes, certificate: bytes | None, now: datetime) -> CertificateAuthority:
+        """Read a CA.
+
+        @param secret: the key, with its certificate or without.
+        @param certificate: the certificate, when C{secret} may lack it; the one in C{secret} goes first.
+        @raise CaError: when it cannot be read or used.
+        """
+        try:
+            key = serialization.load_pem_private_key(secret, None)
+        except TypeError as error:
+            raise CaError("its key is encrypted, and nobody is there to type a passphrase") from error
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise CaError("its key cannot be read as PEM") from error
+        text = secret if b"-----BEGIN CERTIFICATE-----" in secret or certificate is None else certificate
+        return cls(read_certificate(text), key, now)
+
+    def issue(self, authority: Authority, now: datetime) -> LeafCertificate:
+        """Sign a certificate for one host.
+
+        @raise CaError: when the CA itself is no longer valid.
+        """
+        if now >= self.not_after:
+            raise CaError(f"the CA certificate has expired on {self.not_after:%Y-%m-%d}")
+        host = authority.host
+        named = len(host) <= _COMMON_NAME_LENGTH
+        builder = (
+            self._template.subject_name(_common_name(host) if named else x509.Name([]))
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(max(now - BACKDATED, self._not_before))
+            .not_valid_after(min(now + LEAF_LIFETIME, self.not_after))
+            # RFC 5280 section 4.2.1.6: critical when there is no subject.
+            .add_extension(x509.SubjectAlternativeName([_alternative_name(authority)]), critical=not named)
+        )
+        return LeafCertificate(builder.sign(self._key, hashes.SHA256()), self._leaf_key, self._chain)
+
+
+def read_certificate(text: bytes) -> x509.Certificate:
+    """Read the first certificate in a PEM text.
+
+    @raise CaError: when there is none.
+    """
+    try:
+        return x509.load_pem_x509_certificate(text)
+    except ValueError as error:
+        raise CaError("its certificate cannot be read as PEM") from error

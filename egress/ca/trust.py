@@ -1,0 +1,335 @@
+"""Whom the proxy trusts as a TLS client: origins, the authorization service, an C{https} upstream proxy.
+
+A certificate is judged whole, its names included, while OpenSSL verifies the chain: before the handshake is finished,
+before a client certificate is shown, and long before anything of HTTP is written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+import service_identity
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from OpenSSL import SSL, crypto
+from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
+from twisted.internet.error import ConnectionClosed
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from zope.interface import implementer
+
+from egress.model.authority import Authority
+from egress.model.errors import OriginCertificateInvalid, OriginTlsFailed
+
+if TYPE_CHECKING:
+    from twisted.protocols.tls import TLSMemoryBIOProtocol
+    from twisted.python.failure import Failure
+
+# Old pyOpenSSL does not name it.
+_NO_RENEGOTIATION: Final[int] = getattr(SSL, "OP_NO_RENEGOTIATION", 0)
+
+_TRUST_HINT = "its CA can be added with --ssl-extra-ca-certs"
+_SHOWN_NAMES = 5
+_SHOWN_LENGTH = 120
+
+
+class TrustError(Exception):
+    """A file that says whom to trust, or who we are, and cannot be used.
+
+    @ivar reason: one line that names the file and the remedy.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class CertificateRejected(SSL.Error):
+    """A handshake that ended because the other side's certificate was turned down.
+
+    @ivar fault: what was wrong with the certificate.
+    """
+
+    def __init__(self, fault: OriginCertificateInvalid) -> None:
+        # In the form of OpenSSL's error queue, which Twisted looks into.
+        super().__init__([("SSL routines", "", "certificate verify failed")])
+        self.fault = fault
+
+
+# -- words for what is wrong with a certificate
+
+
+def _plain(text: str) -> str:
+    """Make text that a stranger chose fit for a log line."""
+    text = "".join(char if char.isprintable() else "?" for char in text)
+    return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}..."
+
+
+def _moment(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M} UTC"
+
+
+def _name(name: x509.Name) -> str:
+    return f"'{_plain(name.rfc4514_string())}'"
+
+
+_ISSUER_UNKNOWN = f"was issued by {{issuer}}, which is not trusted; {_TRUST_HINT}"
+_KEY_TOO_WEAK = "has a key that is too weak"
+_NAME_NOT_PERMITTED = "is for a name for which its CA may not sign"
+
+# Numbers and meanings: X509_STORE_CTX_get_error(3) and <openssl/x509_vfy.h>, where they are part of the ABI.
+_FAULTS: Final[dict[int, str]] = {
+    2: _ISSUER_UNKNOWN,  # X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT
+    7: "has a signature that is wrong",  # X509_V_ERR_CERT_SIGNATURE_FAILURE
+    9: "is not yet valid (before {begin})",  # X509_V_ERR_CERT_NOT_YET_VALID
+    10: "has expired (on {end})",  # X509_V_ERR_CERT_HAS_EXPIRED
+    18: f"is self-signed and not trusted; {_TRUST_HINT}",  # X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT
+    19: f"is a self-signed root that is not trusted; {_TRUST_HINT}",  # X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN
+    20: _ISSUER_UNKNOWN,  # X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY
+    21: _ISSUER_UNKNOWN,  # X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE
+    22: "ends a chain that is too long",  # X509_V_ERR_CERT_CHAIN_TOO_LONG
+    24: "has no usable key of its issuer",  # X509_V_ERR_NO_ISSUER_PUBLIC_KEY
+    25: "stands higher in the chain than it may",  # X509_V_ERR_PATH_LENGTH_EXCEEDED
+    26: "is not meant for TLS servers",  # X509_V_ERR_INVALID_PURPOSE
+    27: _ISSUER_UNKNOWN,  # X509_V_ERR_CERT_UNTRUSTED
+    28: "is one that the system rejects",  # X509_V_ERR_CERT_REJECTED
+    32: "signed another, though its key usage forbids it",  # X509_V_ERR_KEYUSAGE_NO_CERTSIGN
+    34: "has a critical extension that is not understood",  # X509_V_ERR_UNHANDLED_CRITICAL_EXTENSION
+    47: _NAME_NOT_PERMITTED,  # X509_V_ERR_PERMITTED_VIOLATION
+    48: _NAME_NOT_PERMITTED,  # X509_V_ERR_EXCLUDED_VIOLATION
+    66: _KEY_TOO_WEAK,  # X509_V_ERR_EE_KEY_TOO_SMALL
+    67: _KEY_TOO_WEAK,  # X509_V_ERR_CA_KEY_TOO_SMALL
+    68: "is signed with a hash that is too weak",  # X509_V_ERR_CA_MD_TOO_WEAK
+    79: "signed another, though it is not one of a CA",  # X509_V_ERR_INVALID_CA
+}
+
+
+def _chain_fault(certificate: x509.Certificate, number: int, depth: int, authority: Authority) -> str:
+    within = "" if depth == 0 else f" {_name(certificate.subject)} in the chain"
+    fault = _FAULTS.get(number, f"cannot be verified (OpenSSL error {number})").format(
+        issuer=_name(certificate.issuer),
+        begin=_moment(certificate.not_valid_before_utc),
+        end=_moment(certificate.not_valid_after_utc),
+    )
+    return f"the certificate{within} of {authority} {fault}"
+
+
+def _names_of(certificate: x509.Certificate) -> list[str]:
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
+
+
+def _name_fault(certificate: x509.Certificate, authority: Authority) -> str | None:
+    """Compare the names in a certificate with the one that was asked for (RFC 9525)."""
+    try:
+        if authority.ip is None:
+            verify_certificate_hostname(certificate, authority.host)
+        else:
+            verify_certificate_ip_address(certificate, authority.host)
+    except service_identity.VerificationError:
+        names = [_plain(name) for name in _names_of(certificate)]
+        more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+        listed = ", ".join(names[:_SHOWN_NAMES]) + more
+        return f"the certificate of {authority} is for another host: {listed or 'it names none'}"
+    except service_identity.CertificateError:
+        return f"the certificate of {authority} names no host, or one that cannot be read"
+    return None
+
+
+# -- the handshake
+
+
+class _VerifiedConnection(SSL.Connection):
+    """A client connection whose handshake is over only when the certificate was found to be the authority's.
+
+    The state is kept here and not in the application data, where Twisted puts something of its own.
+    """
+
+    def __init__(self, context: SSL.Context, authority: Authority) -> None:
+        super().__init__(context, None)
+        self._authority = authority
+        self._fault: OriginCertificateInvalid | None = None
+        self._names_checked = False
+
+    def judge(self, certificate: crypto.X509, number: int, depth: int, ok: int) -> bool:
+        """Take one step of the verification; OpenSSL comes to depth 0, the other side's own certificate, last.
+
+        @return: whether to go on.  Never raises: nobody could catch it.
+        """
+        if ok and depth:
+            return True
+        try:
+            judged = certificate.to_cryptography()
+            authority = self._authority
+            fault = _name_fault(judged, authority) if ok else _chain_fault(judged, number, depth, authority)
+        except Exception as error:
+            fault = f"a certificate in the chain of {self._authority} cannot be judged ({_plain(str(error))})"
+        if fault is not None:
+            self._fault = OriginCertificateInvalid(fault)
+            return False
+        self._names_checked = True
+        return True
+
+    def do_handshake(self) -> None:
+        """Go on with the handshake.
+
+        @raise CertificateRejected: when the certificate was turned down.
+        """
+        try:
+            super().do_handshake()
+        except SSL.Error:
+            if self._fault is not None:
+                raise CertificateRejected(self._fault) from None
+            raise
+        if not self._names_checked:
+            # OpenSSL verifies nothing in a resumed session, nor without a certificate.
+            raise CertificateRejected(OriginCertificateInvalid(f"{self._authority} has shown no certificate"))
+
+
+def _judge(connection: SSL.Connection, certificate: crypto.X509, number: int, depth: int, ok: int) -> bool:
+    return cast(_VerifiedConnection, connection).judge(certificate, number, depth, ok)
+
+
+# "tls alert handshake failure", with another first word in each version of OpenSSL.
+_ALERT = re.compile(r"\S+ alert (.+)")
+# What OpenSSL says when it meets something that is no TLS record.
+_NOT_TLS = frozenset({"wrong version number", "packet length too long", "http request", "bad record type"})
+
+
+def _handshake_fault(error: object) -> str:
+    """Put a failed handshake into words that follow "the TLS handshake with X failed: "."""
+    if isinstance(error, ConnectionClosed):
+        return "the connection was closed"
+    queue = error.args[0] if isinstance(error, SSL.Error) and error.args else None
+    if not isinstance(queue, list) or not queue:
+        return _plain(str(error)) or type(error).__name__
+    reason = str(queue[-1][-1])
+    if reason in _NOT_TLS:
+        return "what answers there does not speak TLS"
+    if reason == "unsupported protocol":
+        return "the other side speaks no TLS from version 1.2 on"
+    alert = _ALERT.fullmatch(reason)
+    return f"the other side refused it ({alert[1]})" if alert else _plain(reason)
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class OriginTls:
+    """Begins verified TLS sessions with one authority, for C{TLSMemoryBIOFactory}."""
+
+    def __init__(self, context: SSL.Context, authority: Authority, alpn: Sequence[bytes]) -> None:
+        self._context = context
+        self._authority = authority
+        self._alpn = list(alpn)
+
+    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """See L{IOpenSSLClientConnectionCreator}."""
+        connection = _VerifiedConnection(self._context, self._authority)
+        if self._authority.ip is None:
+            # RFC 6066 section 3: a server name is never a literal address.
+            connection.set_tlsext_host_name(self._authority.host.encode("ascii"))
+        if self._alpn:
+            connection.set_alpn_protos(self._alpn)
+        return connection
+
+    def explain(self, failure: Failure) -> OriginTlsFailed:
+        """Put a failed handshake into words.
+
+        @param failure: with which the connection was lost.
+        """
+        error = failure.value
+        if isinstance(error, CertificateRejected):
+            return error.fault
+        return OriginTlsFailed(f"the TLS handshake with {self._authority} failed: {_handshake_fault(error)}")
+
+
+# -- the context
+
+
+_BEGIN_CERTIFICATE = re.compile(rb"^-----BEGIN (?:X509 )?CERTIFICATE-----", re.MULTILINE)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise TrustError(f"{path}: {error.strerror}; name a PEM file that can be read") from error
+
+
+def _certificates(path: Path, text: bytes) -> list[x509.Certificate]:
+    count = len(_BEGIN_CERTIFICATE.findall(text))
+    if not count:
+        raise TrustError(
+            f"{path}: holds no PEM certificate; convert a DER file with: openssl x509 -inform der -in {path}"
+        )
+    try:
+        certificates = x509.load_pem_x509_certificates(text)
+    except ValueError as error:
+        raise TrustError(f"{path}: a certificate in it is damaged ({_plain(str(error))}); replace the file") from error
+    if len(certificates) != count:
+        raise TrustError(f"{path}: a certificate in it is cut short; replace the file")
+    return certificates
+
+
+def _use_client_certificate(context: SSL.Context, path: Path) -> None:
+    text = _read(path)
+    certificate, *chain = _certificates(path, text)
+    try:
+        key = serialization.load_pem_private_key(text, None)
+    except TypeError as error:
+        raise TrustError(f"{path}: its key is encrypted; decrypt it with: openssl pkey -in {path}") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise TrustError(f"{path}: holds no PEM key that can be read; put certificate and key into it") from error
+    try:
+        context.use_certificate(certificate)
+        for issuer in chain:
+            context.add_extra_chain_cert(issuer)
+        # The types leave out kinds of keys that no certificate has.
+        context.use_privatekey(key)  # type: ignore[arg-type]
+        context.check_privatekey()
+    except (SSL.Error, TypeError) as error:
+        raise TrustError(
+            f"{path}: its key does not belong to its first certificate, or is too weak; replace the file"
+        ) from error
+
+
+class OriginTrust:
+    """Whom to trust, and as whom to appear: one verifying client context, built once and shared.
+
+    A context of its own for each host would read the system's roots again, for each 6 ms and a megabyte.
+
+    @param extra_ca_file: a PEM file with certificates to trust besides the system's roots; each is an anchor by itself,
+        be it a root, an intermediate CA or a server's own certificate.
+    @param client_certificate: a PEM file with a certificate, those that lead to its root, and its key, shown to whoever
+        asks for one.
+    @raise TrustError: when one of the files cannot be used.
+    """
+
+    def __init__(self, extra_ca_file: Path | None = None, client_certificate: Path | None = None) -> None:
+        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        context.set_min_proto_version(SSL.TLS1_2_VERSION)
+        # After a renegotiation the other side could have another certificate than the one that was judged.
+        context.set_options(SSL.OP_NO_COMPRESSION | _NO_RENEGOTIATION)
+        context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        context.set_default_verify_paths()
+        store = context.get_cert_store()
+        assert store is not None
+        store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+        if extra_ca_file is not None:
+            for certificate in _certificates(extra_ca_file, _read(extra_ca_file)):
+                store.add_cert(crypto.X509.from_cryptography(certificate))
+        if client_certificate is not None:
+            _use_client_certificate(context, client_certificate)
+        context.set_verify(SSL.VERIFY_PEER, _judge)
+        self._context = context
+
+    def connection_creator(self, authority: Authority, alpn: Sequence[bytes] = ()) -> OriginTls:
+        """Give what begins a TLS session with one authority.
+
+        @param alpn: the application protocols to offer, the preferred one first.
+        """
+        return OriginTls(self._context, authority, alpn)

@@ -1,0 +1,124 @@
+"""TLS sessions in memory: real OpenSSL on both sides, and nothing between them but two lists of bytes."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.interfaces import IHandshakeListener
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+
+def shake_hands(client: SSL.Connection, server: SSL.Connection) -> None:
+    """Complete a handshake between two connections.
+
+    @raise OpenSSL.SSL.Error: when one side refuses; the client's word goes first.
+    """
+    client.set_connect_state()
+    server.set_accept_state()
+    waiting = {client, server}
+    while waiting:
+        error: SSL.Error | None = None
+        for near, far in ((client, server), (server, client)):
+            try:
+                near.do_handshake()
+                waiting.discard(near)
+            except SSL.WantReadError:
+                pass
+            except SSL.Error as refusal:
+                error = error or refusal
+            move(near, far)
+        if error is not None:
+            raise error
+
+
+def move(near: SSL.Connection, far: SSL.Connection) -> None:
+    """Move what one connection has to send to the other."""
+    with suppress(SSL.WantReadError):
+        far.bio_write(near.bio_read(1 << 16))
+
+
+@implementer(IHandshakeListener)
+class Listener(Protocol):
+    """Notes what it is told.
+
+    @ivar greeting: what it writes as soon as it is connected, which is before the handshake.
+    """
+
+    def __init__(self, greeting: bytes = b"") -> None:
+        self.greeting = greeting
+        self.completed = False
+        self.received = b""
+        self.lost: Failure | None = None
+
+    def connectionMade(self) -> None:
+        """Write at once, as a careless protocol does."""
+        if self.greeting:
+            assert self.transport is not None
+            self.transport.write(self.greeting)
+
+    def handshakeCompleted(self) -> None:
+        """Note it."""
+        self.completed = True
+
+    def dataReceived(self, data: bytes) -> None:
+        """Note it."""
+        self.received += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Note it."""
+        self.lost = reason
+
+
+class _TlsFactory(TLSMemoryBIOFactory):
+    # As in the proxy: what is written goes to OpenSSL at once.
+    protocol = TLSMemoryBIOProtocol
+
+
+class Session:
+    """Two protocols of Twisted's TLS, joined.
+
+    @ivar client: the application protocol of the client.
+    @ivar server: that of the server.
+    """
+
+    def __init__(self, client_tls: Any, server_tls: Any, greeting: bytes = b"") -> None:
+        self.client = Listener(greeting)
+        self.server = Listener()
+        self._ends = [
+            self._end(client_tls, True, self.client),
+            self._end(server_tls, False, self.server),
+        ]
+
+    def _end(self, tls: Any, is_client: bool, above: Listener) -> tuple[Any, StringTransport]:
+        factory = _TlsFactory(tls, is_client, Factory.forProtocol(lambda: above), clock=Clock())
+        protocol = factory.buildProtocol(None)
+        transport = StringTransport()
+        assert protocol is not None
+        protocol.makeConnection(transport)
+        return protocol, transport
+
+    @property
+    def client_layer(self) -> Any:
+        """The client's TLS layer."""
+        return self._ends[0][0]
+
+    def run(self) -> Session:
+        """Carry bytes until both sides are silent, then close what has been closed."""
+        (client, client_wire), (server, server_wire) = self._ends
+        while client_wire.value() or server_wire.value():
+            for wire, other in ((client_wire, server), (server_wire, client)):
+                data = wire.value()
+                wire.clear()
+                if data:
+                    other.dataReceived(data)
+        if client_wire.disconnecting or server_wire.disconnecting:
+            for protocol in (client, server):
+                protocol.connectionLost(Failure(connectionDone.value))
+        return self

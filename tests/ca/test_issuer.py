@@ -1,0 +1,355 @@
+"""Tests for L{egress.ca.issuer}."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from ipaddress import ip_address
+from typing import TypeVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from OpenSSL import crypto
+from service_identity import VerificationError
+from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.ca.issuer import BACKDATED, CA_LIFETIME, LEAF_LIFETIME, CaError, CertificateAuthority, read_certificate
+from egress.model.authority import Authority
+from tests.certificates import TestCA, common_name, key_pem_of, new_key, pem_of
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
+HOST = Authority("api.example.com", 443)
+
+Kind = TypeVar("Kind", bound=x509.ExtensionType)
+
+BASIC = x509.BasicConstraints(ca=True, path_length=None)
+
+
+def build(
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey,
+    *extensions: x509.ExtensionType,
+    begin: datetime = NOW - timedelta(days=1),
+    end: datetime = NOW + timedelta(days=30),
+) -> x509.Certificate:
+    """Make a self-signed certificate."""
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(common_name("Corp CA"))
+        .issuer_name(common_name("Corp CA"))
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(begin)
+        .not_valid_after(end)
+    )
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    return builder.sign(key, hashes.SHA256())
+
+
+class NewAuthorityTests(SynchronousTestCase):
+    """Tests for a CA that was just made."""
+
+    def setUp(self) -> None:
+        self.authority = CertificateAuthority.create("0a1b2c3d build-7", NOW)
+        self.certificate = self.authority.certificate
+
+    def extension(self, kind: type[Kind]) -> x509.Extension[Kind]:
+        return self.certificate.extensions.get_extension_for_class(kind)
+
+    def test_signs_leaves_only(self) -> None:
+        """It is a CA that may sign certificates, but no further CAs."""
+        basic = self.extension(x509.BasicConstraints)
+        self.assertEqual((basic.value, basic.critical), (x509.BasicConstraints(ca=True, path_length=0), True))
+        usage = self.extension(x509.KeyUsage)
+        self.assertTrue(usage.critical)
+        self.assertTrue(usage.value.key_cert_sign)
+        self.assertTrue(usage.value.crl_sign)
+        self.assertFalse(usage.value.digital_signature)
+
+    def test_key(self) -> None:
+        """Its key is ECDSA P-256, and named by the subject key identifier."""
+        key = self.certificate.public_key()
+        assert isinstance(key, ec.EllipticCurvePublicKey)
+        self.assertIsInstance(key.curve, ec.SECP256R1)
+        self.assertEqual(
+            self.extension(x509.SubjectKeyIdentifier).value, x509.SubjectKeyIdentifier.from_public_key(key)
+        )
+
+    def test_validity(self) -> None:
+        """It begins before now, for slow clocks, and lasts."""
+        self.assertEqual(self.certificate.not_valid_before_utc, NOW - BACKDATED)
+        self.assertEqual(self.authority.not_after, NOW + CA_LIFETIME)
+
+    def test_name(self) -> None:
+        """The label tells it from other CAs, and a long one is cut to what a common name may have."""
+        self.assertEqual(self.certificate.subject, common_name("egressproxy CA 0a1b2c3d build-7"))
+        self.assertEqual(self.certificate.issuer, self.certificate.subject)
+        long = CertificateAuthority.create("x" * 100, NOW).certificate.subject
+        (name,) = long.get_attributes_for_oid(NameOID.COMMON_NAME)
+        self.assertEqual(name.value, ("egressproxy CA " + "x" * 100)[:64])
+
+    def test_serials_differ(self) -> None:
+        """Serial numbers are random."""
+        other = CertificateAuthority.create("0a1b2c3d build-7", NOW).certificate
+        self.assertNotEqual(self.certificate.serial_number, other.serial_number)
+
+    def test_fingerprint(self) -> None:
+        """The fingerprint is the SHA-256 of the DER form, in pairs of upper-case digits."""
+        digest = self.certificate.fingerprint(hashes.SHA256())
+        self.assertEqual(self.authority.fingerprint, ":".join(f"{byte:02X}" for byte in digest))
+        self.assertEqual(len(self.authority.fingerprint), 95)
+
+    def test_round_trip(self) -> None:
+        """What L{CertificateAuthority.secret_pem} gives is the same CA again, with other leaf keys."""
+        again = CertificateAuthority.from_pem(self.authority.secret_pem(), None, NOW)
+        self.assertEqual(again.certificate, self.certificate)
+        first, second = self.authority.issue(HOST, NOW), again.issue(HOST, NOW)
+        self.assertEqual(second.certificate.issuer, self.certificate.subject)
+        second.certificate.verify_directly_issued_by(self.certificate)
+        self.assertNotEqual(first.key.public_key(), second.key.public_key())
+
+    def test_published(self) -> None:
+        """The certificate for clients holds no key."""
+        self.assertEqual(read_certificate(self.authority.certificate_pem), self.certificate)
+        self.assertNotIn(b"PRIVATE", self.authority.certificate_pem)
+
+
+class BroughtAuthorityTests(SynchronousTestCase):
+    """Tests for a CA that an operator brings along."""
+
+    def test_apart(self) -> None:
+        """Key and certificate may come apart."""
+        key = new_key()
+        certificate = build(key, BASIC)
+        authority = CertificateAuthority.from_pem(key_pem_of(key), pem_of(certificate), NOW)
+        self.assertEqual(authority.certificate, certificate)
+        authority.issue(HOST, NOW).certificate.verify_directly_issued_by(certificate)
+
+    def test_together_goes_first(self) -> None:
+        """The certificate beside the key counts, not the other."""
+        key = new_key()
+        certificate = build(key, BASIC)
+        secret = key_pem_of(key) + pem_of(certificate)
+        self.assertEqual(CertificateAuthority.from_pem(secret, b"garbage", NOW).certificate, certificate)
+
+    def test_rsa(self) -> None:
+        """An RSA CA signs, too."""
+        key = rsa.generate_private_key(65537, 2048)
+        certificate = build(key, BASIC)
+        leaf = CertificateAuthority.from_pem(key_pem_of(key), pem_of(certificate), NOW).issue(HOST, NOW)
+        leaf.certificate.verify_directly_issued_by(certificate)
+        self.assertIsInstance(leaf.key, ec.EllipticCurvePrivateKey)
+
+    def test_own_identifier(self) -> None:
+        """Leaves name the CA's key as the CA itself does, however it came to that name."""
+        key = new_key()
+        certificate = build(key, BASIC, x509.SubjectKeyIdentifier(b"named by somebody"))
+        leaf = CertificateAuthority(certificate, key, NOW).issue(HOST, NOW).certificate
+        identifier = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+        self.assertEqual(identifier.key_identifier, b"named by somebody")
+
+    def test_no_identifier(self) -> None:
+        """A CA without an identifier gets the usual one."""
+        key = new_key()
+        leaf = CertificateAuthority(build(key, BASIC), key, NOW).issue(HOST, NOW).certificate
+        identifier = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+        self.assertEqual(identifier.key_identifier, x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest)
+
+    def test_chain(self) -> None:
+        """The certificate of an intermediate CA goes along with its leaves, that of a root does not."""
+        root = TestCA("Root", now=NOW)
+        middle = TestCA("Middle", root)
+        leaf = CertificateAuthority(middle.certificate, middle.key, NOW).issue(HOST, NOW)
+        self.assertEqual(leaf.chain, (middle.certificate,))
+        self.assertEqual(CertificateAuthority(root.certificate, root.key, NOW).issue(HOST, NOW).chain, ())
+
+
+class RefusedAuthorityTests(SynchronousTestCase):
+    """Tests for what is no usable CA: each is refused with the reason."""
+
+    def refused(self, reason: str, secret: bytes, certificate: bytes | None = None) -> None:
+        error = self.assertRaises(CaError, CertificateAuthority.from_pem, secret, certificate, NOW)
+        self.assertIn(reason, error.reason)
+        self.assertEqual(str(error), error.reason)
+
+    def pair_refused(self, reason: str, *extensions: x509.ExtensionType, **dates: datetime) -> None:
+        key = new_key()
+        self.refused(reason, key_pem_of(key), pem_of(build(key, *extensions, **dates)))
+
+    def test_wrong_key(self) -> None:
+        """The key of another certificate."""
+        self.refused("does not belong", key_pem_of(new_key()), pem_of(build(new_key(), BASIC)))
+
+    def test_weak_rsa(self) -> None:
+        """An RSA key that clients refuse."""
+        key = rsa.generate_private_key(65537, 1024)
+        self.refused("1024 bits", key_pem_of(key), pem_of(build(key, BASIC)))
+
+    def test_other_key(self) -> None:
+        """A kind of key with which browsers accept no certificate."""
+        secret = ed25519.Ed25519PrivateKey.generate()
+        self.refused("neither an ECDSA nor an RSA", key_pem_of(secret), pem_of(build(new_key(), BASIC)))  # type: ignore[arg-type]
+
+    def test_encrypted_key(self) -> None:
+        """A key under a passphrase."""
+        secret = new_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+        self.refused("encrypted", secret)
+
+    def test_no_key(self) -> None:
+        """No PEM, PEM without a key, and nothing at all."""
+        for secret in (b"garbage", pem_of(build(new_key(), BASIC)), b""):
+            self.refused("key cannot be read", secret)
+
+    def test_no_certificate(self) -> None:
+        """A key without a certificate, and with garbage for one."""
+        for certificate in (None, b"garbage", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
+            self.refused("certificate cannot be read", key_pem_of(new_key()), certificate)
+
+    def test_no_authority(self) -> None:
+        """The certificate of a server, in the ways in which it can say so."""
+        self.pair_refused("not one of a CA")
+        self.pair_refused("not one of a CA", x509.BasicConstraints(ca=False, path_length=None))
+        usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
+        self.pair_refused("not one of a CA", BASIC, usage)
+
+    def test_expired(self) -> None:
+        """A certificate that has expired, to the second."""
+        self.pair_refused("expired on 2026-03-01", BASIC, end=NOW)
+
+    def test_not_yet_valid(self) -> None:
+        """A certificate from the future; its first second is good."""
+        begin = NOW + timedelta(seconds=1)
+        self.pair_refused("valid only from 2026-03-01 12:00 UTC", BASIC, begin=begin)
+        key = new_key()
+        CertificateAuthority(build(key, BASIC, begin=NOW), key, NOW)
+
+    def test_malformed(self) -> None:
+        """Extensions that cannot be read."""
+        broken = x509.UnrecognizedExtension(x509.BasicConstraints.oid, b"no DER")
+        self.pair_refused("malformed", broken)
+
+
+class LeafTests(SynchronousTestCase):
+    """Tests for leaf certificates."""
+
+    def setUp(self) -> None:
+        self.authority = CertificateAuthority.create("test", NOW)
+
+    def issue(self, host: str, now: datetime = NOW) -> x509.Certificate:
+        return self.authority.issue(Authority.parse(host, 443), now).certificate
+
+    def names(self, certificate: x509.Certificate) -> x509.Extension[x509.SubjectAlternativeName]:
+        return certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+
+    def test_name(self) -> None:
+        """A host name stands among the alternative names, and as the common name."""
+        certificate = self.issue("API.example.com.")
+        names = self.names(certificate)
+        self.assertEqual(list(names.value), [x509.DNSName("api.example.com")])
+        self.assertFalse(names.critical)
+        self.assertEqual(certificate.subject, common_name("api.example.com"))
+        verify_certificate_hostname(certificate, "api.example.com")
+        self.assertRaises(VerificationError, verify_certificate_hostname, certificate, "example.com")
+
+    def test_internationalized(self) -> None:
+        """An internationalized name is valid in both of its spellings."""
+        certificate = self.issue("bücher.example")
+        self.assertEqual(list(self.names(certificate).value), [x509.DNSName("xn--bcher-kva.example")])
+        verify_certificate_hostname(certificate, "xn--bcher-kva.example")
+        verify_certificate_hostname(certificate, "bücher.example")
+
+    def test_odd_names(self) -> None:
+        """Names that are no host names by the book, but are used."""
+        for host in ("localhost", "my_service.internal", "1password.com", "a-b.c"):
+            verify_certificate_hostname(self.issue(host), host)
+
+    def test_addresses(self) -> None:
+        """Addresses of both families, in whatever spelling they were asked for."""
+        for text, address in (
+            ("192.0.2.7", "192.0.2.7"),
+            ("0x7f.1", "127.0.0.1"),
+            ("[2001:DB8::0:1]", "2001:db8::1"),
+            ("[::ffff:192.0.2.7]", "192.0.2.7"),
+        ):
+            certificate = self.issue(text)
+            self.assertEqual(list(self.names(certificate).value), [x509.IPAddress(ip_address(address))])
+            verify_certificate_ip_address(certificate, address)
+            self.assertRaises(VerificationError, verify_certificate_ip_address, certificate, "192.0.2.8")
+
+    def test_long_name(self) -> None:
+        """A name of 64 characters is the common name, too; of a longer one the alternative name is critical instead."""
+        fits = "a" * 52 + ".example.com"
+        self.assertEqual(self.issue(fits).subject, common_name(fits))
+        longer = "a" + fits
+        certificate = self.issue(longer)
+        self.assertEqual(certificate.subject, x509.Name([]))
+        self.assertTrue(self.names(certificate).critical)
+        verify_certificate_hostname(certificate, longer)
+
+    def test_usage(self) -> None:
+        """It is for TLS servers, and for nothing else."""
+        extensions = self.issue("a.example").extensions
+        basic = extensions.get_extension_for_class(x509.BasicConstraints)
+        self.assertEqual((basic.value.ca, basic.critical), (False, True))
+        usage = extensions.get_extension_for_class(x509.KeyUsage)
+        self.assertTrue(usage.critical)
+        self.assertEqual(usage.value, x509.KeyUsage(True, False, False, False, False, False, False, False, False))
+        extended = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        self.assertEqual(list(extended), [ExtendedKeyUsageOID.SERVER_AUTH])
+
+    def test_identifiers(self) -> None:
+        """Its key identifiers lead to its own key and to the CA's."""
+        leaf = self.authority.issue(HOST, NOW)
+        extensions = leaf.certificate.extensions
+        self.assertEqual(
+            extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier,
+            x509.SubjectKeyIdentifier.from_public_key(self.authority.certificate.public_key()).digest,
+        )
+        self.assertEqual(
+            extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value,
+            x509.SubjectKeyIdentifier.from_public_key(leaf.key.public_key()),
+        )
+
+    def test_key(self) -> None:
+        """All leaves share one key, which is not the CA's, and which C{repr} does not show."""
+        first, second = self.authority.issue(HOST, NOW), self.authority.issue(Authority("b.example", 443), NOW)
+        self.assertIs(first.key, second.key)
+        self.assertIsInstance(first.key.curve, ec.SECP256R1)
+        self.assertEqual(first.certificate.public_key(), first.key.public_key())
+        self.assertNotEqual(first.certificate.public_key(), self.authority.certificate.public_key())
+        self.assertNotIn("key=", repr(first))
+
+    def test_serials_differ(self) -> None:
+        """Two certificates for one host have different serial numbers: clients refuse a pair that has not."""
+        self.assertNotEqual(self.issue("a.example").serial_number, self.issue("a.example").serial_number)
+
+    def test_validity(self) -> None:
+        """It is short-lived, and begins before now, for slow clocks."""
+        now = NOW + timedelta(days=30)
+        certificate = self.issue("a.example", now)
+        self.assertEqual(certificate.not_valid_before_utc, now - BACKDATED)
+        self.assertEqual(certificate.not_valid_after_utc, now + LEAF_LIFETIME)
+
+    def test_within_authority(self) -> None:
+        """It never begins before the CA nor ends after it, and after that there is none."""
+        key = new_key()
+        end = NOW + timedelta(days=2)
+        self.authority = CertificateAuthority(build(key, BASIC, begin=NOW, end=end), key, NOW)
+        certificate = self.issue("a.example")
+        self.assertEqual(certificate.not_valid_before_utc, NOW)
+        self.assertEqual(certificate.not_valid_after_utc, end)
+        error = self.assertRaises(CaError, self.issue, "a.example", end)
+        self.assertIn("expired on 2026-03-03", error.reason)
+
+    def test_strict_verification(self) -> None:
+        """OpenSSL accepts it under the strict reading of RFC 5280 that Python 3.13 asks for."""
+        authority = CertificateAuthority.create("test", datetime.now(timezone.utc))
+        store = crypto.X509Store()
+        store.add_cert(crypto.X509.from_cryptography(authority.certificate))
+        store.set_flags(crypto.X509StoreFlags.X509_STRICT)
+        for host in ("a.example", "a" * 60 + ".example", "192.0.2.7"):
+            leaf = authority.issue(Authority(host, 443), datetime.now(timezone.utc)).certificate
+            crypto.X509StoreContext(store, crypto.X509.from_cryptography(leaf)).verify_certificate()

@@ -1,0 +1,61 @@
+"""Tests for L{egress.net.sessions}."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from twisted.internet.defer import CancelledError
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.net.server import HttpSession
+from egress.net.sessions import Sessions
+
+
+class _Session:
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def drain(self) -> None:
+        self.calls.append("drain")
+
+    def abort(self) -> None:
+        self.calls.append("abort")
+
+
+class SessionsTests(SynchronousTestCase):
+    """Draining waits for the last session."""
+
+    def setUp(self) -> None:
+        self.sessions = Sessions()
+        self.one, self.two = _Session(), _Session()
+
+    def add_both(self) -> None:
+        self.sessions.add(cast(HttpSession, self.one))
+        self.sessions.add(cast(HttpSession, self.two))
+
+    def test_draining_nothing_is_over_at_once(self) -> None:
+        self.successResultOf(self.sessions.drain())
+
+    def test_drain_asks_all_and_waits_for_the_last(self) -> None:
+        self.add_both()
+        drained = self.sessions.drain()
+        self.assertEqual([self.one.calls, self.two.calls], [["drain"], ["drain"]])
+        self.sessions.discard(cast(HttpSession, self.one))
+        self.assertNoResult(drained)
+        self.sessions.discard(cast(HttpSession, self.two))
+        self.successResultOf(drained)
+
+    def test_waiting_can_be_given_up(self) -> None:
+        self.add_both()
+        drained = self.sessions.drain()
+        drained.cancel()
+        self.failureResultOf(drained, CancelledError)
+        self.sessions.discard(cast(HttpSession, self.one))
+        self.sessions.discard(cast(HttpSession, self.two))
+        self.assertEqual(len(self.sessions), 0)
+
+    def test_abort_cuts_what_is_left(self) -> None:
+        self.add_both()
+        self.sessions.abort()
+        self.assertEqual([self.one.calls, self.two.calls], [["abort"], ["abort"]])
+        self.assertEqual(len(self.sessions), 2)
