@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twisted.internet.interfaces import IReactorPluggableNameResolver, IReactorTCP, IReactorTime
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from egress.model.record import ExchangeRecord
     from egress.model.route import Purpose, Route
     from egress.net.dial import DialedProtocol
+
+
+class IEgressReactor(IReactorTCP, IReactorTime, IReactorPluggableNameResolver):
+    """What the proxy needs of a reactor."""
 
 
 class IAuthorizer(Interface):

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IConnector, IDelayedCall, IProtocol, IReactorTCP, IReactorTime
+from twisted.internet.interfaces import IAddress, IConnector, IDelayedCall, IProtocol
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.python.failure import Failure
 
+from egress.interfaces import IEgressReactor
 from egress.model.authority import IPAddress
 
 # RFC 8305 section 5 recommends 250 ms between two attempts.
 ATTEMPT_DELAY = 0.25
-
-
-class IReactor(IReactorTCP, IReactorTime):
-    """What connecting needs of a reactor."""
 
 
 class _Factory(ClientFactory):
@@ -36,7 +33,7 @@ class _Attempts:
     """The attempts for one connection: a new one every L{ATTEMPT_DELAY}, or at once when the last one failed."""
 
     def __init__(
-        self, reactor: IReactor, addresses: Sequence[IPAddress], port: int, protocol: IProtocol, timeout: float
+        self, reactor: IEgressReactor, addresses: Sequence[IPAddress], port: int, protocol: IProtocol, timeout: float
     ) -> None:
         self._reactor = reactor
         self._waiting = list(addresses)
@@ -91,7 +88,7 @@ class _Attempts:
 
 
 def connect_first(
-    reactor: IReactor, addresses: Sequence[IPAddress], port: int, protocol: IProtocol, timeout: float
+    reactor: IEgressReactor, addresses: Sequence[IPAddress], port: int, protocol: IProtocol, timeout: float
 ) -> Deferred[None]:
     """Connect C{protocol} to whichever address answers first.
 

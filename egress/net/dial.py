@@ -13,7 +13,6 @@ from twisted.internet.interfaces import (
     IHandshakeListener,
     IOpenSSLClientConnectionCreator,
     IProtocol,
-    IReactorPluggableNameResolver,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.tls import TLSMemoryBIOProtocol
@@ -21,7 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from egress.config import Limits
-from egress.interfaces import IAddressGuard, IDialer
+from egress.interfaces import IAddressGuard, IDialer, IEgressReactor
 from egress.model.authority import Authority, IPAddress, Origin, UpstreamProxy
 from egress.model.bypass import Bypass
 from egress.model.errors import (
@@ -36,17 +35,13 @@ from egress.model.errors import (
     UpstreamTimeout,
 )
 from egress.model.route import Purpose, Route
-from egress.net.connect import IReactor, connect_first
+from egress.net.connect import connect_first
 from egress.net.resolve import Resolver
 from egress.net.tls import TlsFactory
 from egress.net.transport import no_delay
 from egress.wire.connect import ConnectHandshake
 
 NO_BYPASS = Bypass()
-
-
-class DialReactor(IReactor, IReactorPluggableNameResolver):
-    """What dialling needs of a reactor."""
 
 
 class TlsCreator(Structure):
@@ -145,7 +140,7 @@ class _Dial:
     """One connection in the making.  The first fault wins; a success after it is dropped."""
 
     def __init__(
-        self, reactor: DialReactor, route: Route, protocol: DialedProtocol, limits: Limits, create_tls: CreateTls
+        self, reactor: IEgressReactor, route: Route, protocol: DialedProtocol, limits: Limits, create_tls: CreateTls
     ) -> None:
         self._reactor = reactor
         self._route = route
@@ -290,7 +285,7 @@ class Dialer:
 
     def __init__(
         self,
-        reactor: DialReactor,
+        reactor: IEgressReactor,
         limits: Limits,
         guard: IAddressGuard,
         create_tls: CreateTls,

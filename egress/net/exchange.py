@@ -10,6 +10,7 @@ import enum
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from egress.config import OversizeBody
 from egress.model.authority import Origin
@@ -19,8 +20,11 @@ from egress.model.errors import (
     ContentTooLarge,
     Denied,
     EgressError,
+    InternalFault,
+    NameNotResolved,
     OriginTimeout,
     RequestTimeout,
+    ResolutionTimeout,
     outcome_of,
 )
 from egress.model.route import Purpose, Route
@@ -88,6 +92,7 @@ class Exchange:
         self._content = RequestContent(head.framing, parts.limits.body)
         self._inquiry = Inquiry(parts, client, Stage.REQUEST, head.method, origin, path, self.fail)
         self._route: Route | None = None
+        self._dead_end: EgressError | None = None
         self._from_pool = False
         self._forwarding: Forwarding | None = None
 
@@ -128,7 +133,13 @@ class Exchange:
             # The addresses of a pooled connection were checked when it was dialled.
             self._checked(None)
         else:
-            self._inquiry.wait_for(self._check(), self._checked)
+            self._inquiry.wait_for(self._check().addErrback(self._unresolved), self._checked)
+
+    def _unresolved(self, failure: Failure) -> None:
+        """A name without an address leads nowhere; that it is denied as well is the more useful answer."""
+        if not isinstance(failure.value, (NameNotResolved, ResolutionTimeout)):
+            failure.raiseException()
+        self._dead_end = failure.value
 
     def _check(self) -> Deferred[Route]:
         return self._parts.dialer.check(self._origin, Purpose.UPGRADE if self._upgrade else Purpose.REQUEST)
@@ -176,6 +187,9 @@ class Exchange:
     def _decided(self, decision: Decision) -> None:
         if not decision.allowed:
             self.fail(Denied(decision))
+            return
+        if self._dead_end is not None:
+            self.fail(self._dead_end)
             return
         self._enter(State.CONNECTING)
         self._connect()
@@ -286,6 +300,8 @@ class Exchange:
         if self._state is State.SWITCHED:
             self._finish(None)
             self._session.close()
+        elif self._session.choked:
+            self.fail(ClientGone("the client did not take its answer in time"))
         elif self.wants_body:
             self.fail(RequestTimeout("the content was not sent in time"))
         else:
@@ -301,6 +317,9 @@ class Exchange:
     def fail(self, error: EgressError) -> None:
         """End with a fault: answer it, or cut the connection when the answer has begun."""
         if self._state is State.DONE:
+            if isinstance(error, InternalFault):
+                # What belongs to the end was not done, so the client would wait for ever.
+                self._session.abort()
             return
         begun = self._forwarding is not None and self._forwarding.status is not None
         self._finish(error)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from egress.model.authority import Origin
-from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Headers, Stage
+from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Headers, Stage, Verdict
 from egress.model.errors import AuthorizerUnavailable, EgressError, InternalFault, outcome_of
 from egress.model.record import ExchangeRecord
 
@@ -22,10 +22,28 @@ _T = TypeVar("_T")
 _log = Logger()
 
 
+def internal_fault() -> InternalFault:
+    """What the client learns of a defect that was logged."""
+    return InternalFault("the proxy failed; the operator's log has the details")
+
+
+def _sound(decision: object) -> Decision:
+    """Take nothing but a complete decision from an authorizer, which somebody else may have written."""
+    if (
+        isinstance(decision, Decision)
+        and isinstance(decision.verdict, Verdict)
+        and isinstance(decision.reason, str)
+        and isinstance(decision.decided_by, str)
+    ):
+        return decision
+    raise AuthorizerUnavailable("the authorizer gave an answer that is no decision")
+
+
 class Inquiry:
     """Asks the authorizer once, owns the Deferred that is being waited for, and reports once.
 
-    @param failed: takes every fault of what is waited for.
+    @param failed: takes every fault of what is waited for; after the end, an L{InternalFault} alone: something of what
+        belongs to the end was not done.
     @ivar decision: the answer, once there is one.
     """
 
@@ -78,12 +96,13 @@ class Inquiry:
         )
         self._asked_at = self._parts.clock.seconds()
 
-        def answered(decision: Decision) -> None:
+        def answered(decision: object) -> None:
             self._stop_the_clock()
-            self.decision = decision
-            decided(decision)
+            self.decision = _sound(decision)
+            decided(self.decision)
 
-        self.wait_for(self._parts.authorizer.decide(request), answered)
+        # An authorizer that raises, or answers without a Deferred, has answered all the same.
+        self.wait_for(maybeDeferred(self._parts.authorizer.decide, request), answered)
 
     def _stop_the_clock(self) -> None:
         if self._asked_at is not None and self._decision_seconds is None:
@@ -103,16 +122,16 @@ class Inquiry:
 
     def _fault(self, failure: Failure) -> None:
         self._pending = None
-        if self._over:
-            return
         error = failure.value
+        if self._over and isinstance(error, (EgressError, CancelledError)):
+            return
         if not isinstance(error, EgressError):
             if not isinstance(error, CancelledError):
                 _log.failure("{request_id} failed", failure=failure, request_id=self.request_id)
-            if self._asked_at is not None and self.decision is None:
+            if self._asked_at is not None and self.decision is None and not self._over:
                 error = AuthorizerUnavailable("the authorizer failed; the operator's log has the details")
             else:
-                error = InternalFault("the proxy failed; the operator's log has the details")
+                error = internal_fault()
         self._failed(error)
 
     def report(self, result: EgressError | None, status: int | None, sent: int, received: int) -> None:
@@ -154,3 +173,30 @@ class Inquiry:
                 duration=self._parts.clock.seconds() - self._clock_started,
             )
         )
+
+
+def report_refusal(
+    parts: Parts, client: ClientIdentity, error: EgressError, request_id: str, method: str, url: str
+) -> None:
+    """Put on record what was refused before anything could be asked about it."""
+    outcome = outcome_of(error)
+    parts.report(
+        ExchangeRecord(
+            time=parts.wall_clock(),
+            request_id=request_id,
+            client=client,
+            stage=Stage.REQUEST.value,
+            method=method,
+            url=url,
+            verdict=outcome.verdict,
+            outcome=outcome.code,
+            reason=error.reason,
+            decided_by="proxy",
+            rule_id=None,
+            decision_seconds=None,
+            status=outcome.status.value if outcome.status is not None else None,
+            bytes_sent=0,
+            bytes_received=0,
+            duration=0.0,
+        )
+    )

@@ -6,19 +6,15 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from egress.model.decision import ClientIdentity
-from egress.model.errors import (
-    ClientError,
-    EgressError,
-    RequestTimeout,
-    outcome_of,
-)
-from egress.model.record import ExchangeRecord
+from egress.model.errors import ClientError, EgressError, RequestTimeout, outcome_of
 from egress.model.target import RequestTarget, TargetForm, parse_request_target
 from egress.net.exchange import Exchange
+from egress.net.inquiry import internal_fault, report_refusal
 from egress.net.scope import Scope, client_identity, named_origin, server_name_error
 from egress.net.transport import no_delay
 from egress.net.watchdog import Watchdog
@@ -35,6 +31,8 @@ if TYPE_CHECKING:
 # data is reset, and a reset may destroy the answer on its way (RFC 9112 section 9.6).
 LINGER_SECONDS = 5.0
 LINGER_BYTES = 16 * 1024 * 1024
+
+_log = Logger()
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol, IHandshakeListener)
@@ -82,6 +80,9 @@ class HttpSession(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Read from the client."""
+        if self._closed:
+            # Over TLS data still comes while the client's closing alert is waited for.
+            return
         if self._tunnel is not None:
             self._tunnel.dataReceived(data)
         elif self._exchange is not None and self._exchange.is_switched:
@@ -145,6 +146,9 @@ class HttpSession(Protocol):
         try:
             while not self._closed and self._one_event():
                 pass
+        except Exception:
+            _log.failure("a session with a client failed")
+            self._break_off()
         finally:
             self._advancing = False
         if self._tunnel is None and not self._closed:
@@ -157,7 +161,7 @@ class HttpSession(Protocol):
         try:
             event = self._reader.next_event()
         except ClientError as error:
-            self._client_fault(error)
+            self._fault(error)
             return False
         if event is None:
             if exchange is None and self._lingering < 0 and self._reader.buffered:
@@ -245,6 +249,11 @@ class HttpSession(Protocol):
 
     # -- what exchanges ask of the session
 
+    @property
+    def choked(self) -> bool:
+        """Whether the client does not keep up."""
+        return self._choked
+
     def write(self, data: bytes) -> None:
         """Send to the client."""
         if not self._closed:
@@ -331,7 +340,8 @@ class HttpSession(Protocol):
         """Close after what was written is sent."""
         if not self._closed:
             self._closed = True
-            self._watchdog.set(LINGER_SECONDS)
+            # A slow client may need a while for what is still to be sent.
+            self._watchdog.set(self._parts.limits.idle_timeout)
             self.transport.unregisterProducer()  # type: ignore[union-attr]
             self.transport.loseConnection()  # type: ignore[union-attr]
 
@@ -353,12 +363,20 @@ class HttpSession(Protocol):
         elif self._exchange is not None:
             self._exchange.expired()
         elif self._head_began:
-            self._client_fault(RequestTimeout("the request head was not sent in time"))
+            self._fault(RequestTimeout("the request head was not sent in time"))
         else:
             self.close()
 
-    def _client_fault(self, error: ClientError) -> None:
-        """The client's bytes make no sense any more: answer once and close."""
+    def _break_off(self) -> None:
+        """End after a defect: whoever waits for an answer gets one, if there is still a way."""
+        if self._tunnel is not None:
+            self.abort()
+        else:
+            self._fault(internal_fault())
+            self.close()
+
+    def _fault(self, error: EgressError) -> None:
+        """What is read makes no sense any more: answer once and close."""
         exchange = self._exchange
         if exchange is not None:
             exchange.fail(error)
@@ -387,30 +405,10 @@ class HttpSession(Protocol):
         self._send_answer(head, error, request_id, not head.framing.has_body)
 
     def _record(self, error: EgressError, request_id: str, method: str, url: str) -> None:
-        outcome = outcome_of(error)
         client = self._client
         if client is None:
             client = client_identity(self.transport.getPeer(), None)  # type: ignore[union-attr]
-        self._parts.report(
-            ExchangeRecord(
-                time=self._parts.wall_clock(),
-                request_id=request_id,
-                client=client,
-                stage="request",
-                method=method,
-                url=url,
-                verdict=outcome.verdict,
-                outcome=outcome.code,
-                reason=error.reason,
-                decided_by="proxy",
-                rule_id=None,
-                decision_seconds=None,
-                status=outcome.status.value if outcome.status is not None else None,
-                bytes_sent=0,
-                bytes_received=0,
-                duration=0.0,
-            )
-        )
+        report_refusal(self._parts, client, error, request_id, method, url)
 
 
 class ProxyFactory(ServerFactory):

@@ -1,0 +1,1 @@
+"""Who decides: the authorization service by its contract, the embedded policy, and what is common to both."""

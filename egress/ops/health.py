@@ -1,0 +1,174 @@
+"""C{/metrics} and C{/health}, on a port of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from twisted.internet import defer
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+
+from egress import __version__
+from egress.model.errors import EgressError
+from egress.ops.metrics import Metrics
+
+_log = Logger()
+
+Check = Callable[[], "Deferred[None]"]
+"""One condition of readiness: fires when it holds, fails when it does not."""
+
+_DEADLINE: Final = 5.0
+_IDLE: Final = 30.0
+_OK: Final = "ok"
+_JSON: Final = "application/json"
+_TEXT: Final = "text/plain; charset=utf-8"
+
+
+class Readiness:
+    """Runs the named checks.
+
+    Those who ask while the checks run wait for the same answer: asking often costs the authorizer nothing more.
+
+    @param deadline: seconds for each check.
+    """
+
+    def __init__(self, clock: IReactorTime, checks: Mapping[str, Check], deadline: float = _DEADLINE) -> None:
+        self._clock = clock
+        self._checks = dict(checks)
+        self._deadline = deadline
+        self._running = False
+        self._waiting: list[Deferred[dict[str, str]]] = []
+
+    def ask(self) -> Deferred[dict[str, str]]:
+        """Run the checks, unless they run already.
+
+        @return: fires with what each check found: C{"ok"}, or the reason why not.  Cancelling it leaves the checks
+            alone, whose deadline ends them.
+        """
+        waiting: Deferred[dict[str, str]] = Deferred(self._waiting.remove)
+        self._waiting.append(waiting)
+        if not self._running:
+            self._running = True
+            DeferredList([self._run(name) for name in self._checks]).addCallback(self._done)
+        return waiting
+
+    def _run(self, name: str) -> Deferred[str]:
+        check = maybeDeferred(self._checks[name])
+        check.addTimeout(self._deadline, self._clock)
+        return check.addCallbacks(lambda _: _OK, lambda failure: self._reason(name, failure))
+
+    def _reason(self, name: str, failure: Failure) -> str:
+        if isinstance(failure.value, EgressError):
+            return failure.value.reason
+        if isinstance(failure.value, (defer.TimeoutError, CancelledError)):
+            return f"no answer within {self._deadline:g} seconds"
+        _log.failure("the health check {name} failed", failure, name=name)
+        # What an unforeseen error says may hold what is nobody else's business; the log has it.
+        return f"failed with {type(failure.value).__name__}"
+
+    def _done(self, results: list[tuple[bool, Any]]) -> None:
+        found = {name: reason for name, (_, reason) in zip(self._checks, results, strict=True)}
+        self._running = False
+        waiting, self._waiting = self._waiting, []
+        for deferred in waiting:
+            deferred.callback(found)
+
+
+class OpsResource(Resource):
+    """Answers every path of the site; there are few, and what is wrong is said in a sentence."""
+
+    isLeaf = True
+
+    def __init__(self, metrics: Metrics, readiness: Readiness) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._metrics = metrics
+        self._readiness = readiness
+        self._pages: dict[bytes, Callable[[Request], None]] = {
+            b"/metrics": self._render_metrics,
+            b"/health/live": self._render_live,
+            b"/health/ready": self._render_ready,
+        }
+
+    def render(self, request: Request) -> int:
+        """Answer one request (L{twisted.web.resource.IResource.render})."""
+        page = self._pages.get(request.path)
+        if page is None:
+            paths = ", ".join(path.decode("ascii") for path in self._pages)
+            _answer(request, HTTPStatus.NOT_FOUND, f"There is nothing here. There are {paths}.\n".encode())
+        elif request.method not in (b"GET", b"HEAD"):
+            request.responseHeaders.setRawHeaders("Allow", ["GET, HEAD"])
+            _answer(request, HTTPStatus.METHOD_NOT_ALLOWED, b"This can only be read: use GET or HEAD.\n")
+        else:
+            page(request)
+        return NOT_DONE_YET
+
+    def _render_metrics(self, request: Request) -> None:
+        body, content_type = self._metrics.render()
+        _answer(request, HTTPStatus.OK, body, content_type)
+
+    def _render_live(self, request: Request) -> None:
+        _answer_json(request, HTTPStatus.OK, {"status": "live"})
+
+    def _render_ready(self, request: Request) -> None:
+        def answer(found: dict[str, str]) -> None:
+            ready = all(reason == _OK for reason in found.values())
+            status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
+            _answer_json(request, status, {"status": "ready" if ready else "not ready", "checks": found})
+
+        asking = self._readiness.ask()
+        # The client may go away meanwhile, and then there is nobody to answer.
+        request.notifyFinish().addErrback(lambda _: asking.cancel())
+        asking.addCallbacks(answer, lambda failure: failure.trap(CancelledError) and None)
+
+
+def _answer_json(request: Request, status: HTTPStatus, document: object) -> None:
+    _answer(request, status, json.dumps(document).encode("ascii") + b"\n", _JSON)
+
+
+def _answer(request: Request, status: HTTPStatus, body: bytes, content_type: str = _TEXT) -> None:
+    request.setResponseCode(status)
+    for name, value in (
+        ("Server", f"egressproxy/{__version__}"),
+        ("Content-Type", content_type),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+        ("X-Content-Type-Options", "nosniff"),
+    ):
+        request.responseHeaders.setRawHeaders(name, [value])
+    request.write(b"" if request.method == b"HEAD" else body)  # type: ignore[no-untyped-call]
+    request.finish()  # type: ignore[no-untyped-call]
+
+
+class OpsRequest(Request):
+    """A request whose content nobody reads: it is dropped as it comes in, not kept in memory or on disk."""
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Take a piece of the content (L{twisted.web.iweb.IRequest})."""
+
+
+class OpsSite(Site):
+    """A site without an access log: probes come every few seconds and say nothing."""
+
+    noisy = False
+
+    def log(self, request: object) -> None:
+        """Log nothing (L{twisted.web.http.HTTPFactory.log})."""
+
+
+def ops_site(reactor: IReactorTime, metrics: Metrics, checks: Mapping[str, Check], deadline: float = _DEADLINE) -> Site:
+    """Make the site for C{/metrics}, C{/health/live} and C{/health/ready}.
+
+    @param checks: what must hold for the proxy to be ready, by name.
+    @param deadline: seconds for each check.
+    """
+    root = OpsResource(metrics, Readiness(reactor, checks, deadline))
+    return OpsSite(  # type: ignore[no-untyped-call]
+        root, requestFactory=OpsRequest, parsePOSTFormSubmission=False, timeout=_IDLE, reactor=reactor
+    )

@@ -1,0 +1,138 @@
+"""Keeping secrets out of what is written down.  Pure.
+
+A log is read by more people than the requests were meant for, so a URL loses its credentials before it gets there:
+always the userinfo, and of the query what a key or the look of a value gives away.  When in doubt the value goes; the
+key, the host and the path stay, since they are what an operator searches for.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final
+from urllib.parse import unquote_plus
+
+REDACTED: Final = "REDACTED"
+
+# In a key reduced to lower-case letters and digits.
+_TELLING: Final = re.compile(
+    r"token|secret|passw|passphrase|signature|credential|authorization|apikey|accesskey|privatekey|jwt|bearer"
+    r"|sessionid|assertion|cookie|verifier|samlresponse|^xamz|^xgoog"
+)
+# One of the words that a key is made of: session_id, userAuth; not author.
+_WORDS: Final = frozenset({"auth", "oauth", "session", "sid", "sig", "hmac", "pwd", "pass", "pin", "otp", "creds"})
+# The last word of a key (key, subscription-key); the only word of a key (code, but not country_code).
+_LAST_WORDS: Final = frozenset({"key"})
+_ONLY_WORDS: Final = frozenset({"code"})
+
+_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_SEPARATORS: Final = re.compile(r"[^a-z0-9]+")
+_PAIRS: Final = re.compile(r"([&;?#])")
+_PREFIX: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[/\\]+|//")
+_AUTHORITY: Final = re.compile(r"[^/?#\\]*")
+_HOST_AND_PORT: Final = re.compile(r"(?:\[[^\]]*\]|[^:]*)(?::[0-9]*)?")
+
+# Values that are secrets under any name: a JWT (RFC 7519), and the forms that well-known issuers give their tokens.
+_TOKENS: Final = re.compile(
+    r"eyJ[a-z0-9_-]{8,}\.[a-z0-9_-]{4,}|PMAK-[0-9a-f]{16}|gh[opsur]_[a-z0-9]{20}|github_pat_[a-z0-9_]{20}"
+    r"|glpat-[a-z0-9_-]{16}|xox[a-z]-[a-z0-9-]{10}|[sr]k[-_][a-z0-9_-]{20}|AKIA[a-z0-9]{16}|AIza[a-z0-9_-]{30}"
+    r"|ya29\.|npm_[a-z0-9]{30}|Bearer \S{8}",
+    re.IGNORECASE,
+)
+
+_CACHED_KEY: Final = 64
+_DEPTH: Final = 4
+
+
+def redact_url(url: str) -> str:
+    """Give a URL, or what a client sent as one, without its secrets.
+
+    @return: the same text with each secret replaced by C{REDACTED}; the very same where there is none.
+    """
+    return _redact(url, _DEPTH)
+
+
+def redact_userinfo(text: str) -> str:
+    """Give a text that should be a URL without anything that may be a user name or a password.
+
+    For what an operator mistyped: everything up to the last C{@} goes, whether the text is a URL or not.
+    """
+    before, at, rest = text.rpartition("@")
+    if not at:
+        return text
+    scheme, slashes, _ = before.partition("://")
+    return f"{scheme}{slashes}{REDACTED}@{rest}" if slashes else f"{REDACTED}@{rest}"
+
+
+def _redact(url: str, depth: int) -> str:
+    if "@" in url:
+        url = _without_userinfo(url)
+    mark = min((index for index in (url.find("?"), url.find("#")) if index >= 0), default=-1)
+    if mark < 0:
+        return url
+    pieces = _PAIRS.split(url[mark:])
+    # Every second piece is a separator; of the others each may be key=value.
+    for index in range(0, len(pieces), 2):
+        if pieces[index]:
+            pieces[index] = _redact_pair(pieces[index], depth)
+    return url[:mark] + "".join(pieces)
+
+
+def _without_userinfo(url: str) -> str:
+    prefix = _PREFIX.match(url)
+    start = prefix.end() if prefix else 0
+    authority = _AUTHORITY.match(url, start)
+    assert authority is not None  # it may be empty
+    if "@" in authority[0]:
+        cut = start + authority[0].rindex("@")
+    elif not _HOST_AND_PORT.fullmatch(authority[0]):
+        # What follows the colon is no port: a password with a slash in it, which should have been percent-encoded.
+        cut = url.rindex("@")
+    else:
+        return url
+    return url[:start] + REDACTED + url[cut:]
+
+
+def _redact_pair(pair: str, depth: int) -> str:
+    key, equals, value = pair.partition("=")
+    if not equals:
+        return REDACTED if _hides_secret(key, depth) else pair
+    if value and (is_secret_key(key) or _hides_secret(value, depth)):
+        return f"{key}={REDACTED}"
+    return pair
+
+
+def _hides_secret(value: str, depth: int) -> bool:
+    """Whether a value looks like a token, or is itself a URL or a form with a secret in it."""
+    decoded = unquote_plus(value) if "%" in value or "+" in value else value
+    if _TOKENS.match(decoded):
+        return True
+    if "=" not in decoded and "://" not in decoded and ("%" not in decoded or decoded == value):
+        return False
+    if depth == 0:
+        # Nobody nests this deep but to hide something, or to keep us busy.
+        return True
+    inner = decoded if "://" in decoded else f"?{decoded}"
+    return _redact(inner, depth - 1) != inner
+
+
+def is_secret_key(key: str) -> bool:
+    """Whether what stands under a query key, as it was sent, is to be kept to ourselves."""
+    # Keys are chosen by clients: only those of a sane length are worth remembering.
+    return _cached_secret_key(key) if len(key) <= _CACHED_KEY else _secret_key(key)
+
+
+def _secret_key(key: str) -> bool:
+    text = unquote_plus(key) if "%" in key or "+" in key else key
+    words = [word for word in _SEPARATORS.split(_CAMEL.sub("_", text).lower()) if word]
+    if not words:
+        return False
+    return (
+        bool(_TELLING.search("".join(words)))
+        or not _WORDS.isdisjoint(words)
+        or words[-1] in _LAST_WORDS
+        or (len(words) == 1 and words[0] in _ONLY_WORDS)
+    )
+
+
+_cached_secret_key = lru_cache(maxsize=1024)(_secret_key)

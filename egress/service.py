@@ -1,0 +1,299 @@
+"""The proxy as a Twisted service: the only place where everything is put together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, DeferredList, fail, gatherResults, maybeDeferred, succeed
+from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint, serverFromString
+from twisted.logger import Logger
+
+from egress.authz.chain import AuthorizationChain
+from egress.authz.local import LocalAuthorizer
+from egress.authz.remote import remote_authorizer
+from egress.ca.contexts import LeafContexts
+from egress.ca.issuer import CaError, CertificateAuthority
+from egress.ca.store import CaDirectory
+from egress.ca.trust import OriginTrust, TrustError
+from egress.config import ConfigError, ProxyConfig
+from egress.interfaces import IAuditSink, IAuthorizer, IEgressReactor
+from egress.model.bypass import HostPattern
+from egress.model.errors import InvalidTarget
+from egress.net.dial import Dialer
+from egress.net.local import is_local_address
+from egress.net.parts import Parts
+from egress.net.pool import OriginPool
+from egress.net.server import ProxyFactory
+from egress.net.upstream import UpstreamEndpoint
+from egress.ops.audit import open_audit
+from egress.ops.health import ops_site
+from egress.ops.metrics import Metrics
+from egress.policy.addresses import AddressGuard
+from egress.policy.load import PolicyError, load_policy, load_starter
+from egress.policy.rules import RuleSet
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IAddress, IListeningPort, IStreamClientEndpoint, IStreamServerEndpoint
+    from twisted.python.failure import Failure
+
+    from egress.model.authority import Authority
+    from egress.model.record import ExchangeRecord
+
+_log = Logger()
+
+
+class EgressProxyService(Service):
+    """An egress proxy, as a part of a Twisted application.
+
+    Everything that can be wrong with the files that the configuration names is found on construction.  Starting the
+    service listens; stopping it stops listening, lets exchanges finish for as long as C{config.limits.drain_timeout},
+    then cuts what is left.
+
+    @ivar authorizer: who decides.
+    @ivar certificate_authority: the CA that clients must trust.
+    @ivar metrics: the numbers behind C{/metrics}.
+    """
+
+    def __init__(
+        self,
+        reactor: IEgressReactor,
+        config: ProxyConfig,
+        authorizer: IAuthorizer | None = None,
+        audit: IAuditSink | None = None,
+    ) -> None:
+        """Put a proxy together; it listens once it is started.
+
+        @param authorizer: who decides; C{None}: what C{config} says.
+        @param audit: is told of every exchange, besides C{config.audit_log}.
+        @raise ConfigError: naming what cannot be used, and the remedy.
+        """
+        self._reactor = reactor
+        self._config = config
+        self._ports: list[IListeningPort] = []
+        self._bound: list[Deferred[tuple[IAddress, ...]]] = []
+        self._result: tuple[IAddress, ...] | Failure | None = None
+        trust = _trust(config)
+        self.certificate_authority = _certificate_authority(config)
+        rules = _rules(config) if authorizer is None and config.authz_url is None else None
+        self._guard = AddressGuard(
+            config.allow_address,
+            is_local=is_local_address,
+            block_private=rules is not None and rules.blocks_private,
+        )
+        self._dialer = Dialer(
+            reactor,
+            config.limits,
+            self._guard,
+            trust.connection_creator,
+            config.upstream_http,
+            config.upstream_https,
+            config.bypass,
+        )
+        if authorizer is None:
+            if rules is not None:
+                authorizer = LocalAuthorizer(rules)
+            else:
+                authorizer = remote_authorizer(reactor, config, _authz_trust(config, trust), self._behind_upstream)
+        # The service's own deadline passes first and says more; this one is for authorizers that keep none.
+        self.authorizer: IAuthorizer = AuthorizationChain(reactor, authorizer, 2 * config.authz_timeout)
+        self.metrics = Metrics()
+        self._sinks: list[IAuditSink] = [self.metrics]
+        if audit is not None:
+            self._sinks.append(audit)
+        if config.audit_log is not None:
+            self._sinks.append(_audit(config.audit_log))
+        leaves = LeafContexts(self.certificate_authority, config.limits.leaf_contexts, time.time)
+        self._parts = Parts(
+            clock=reactor,
+            limits=config.limits,
+            authorizer=self.authorizer,
+            dialer=self._dialer,
+            pool=OriginPool(reactor, config.limits),
+            leaves=leaves,
+            report=self._report,
+            passthrough=_passthrough(config),
+            oversize_body=config.oversize_body,
+        )
+        self.metrics.watch_connections(lambda: len(self._parts.sessions))
+        self.metrics.watch_leaf_contexts(lambda: len(leaves))
+
+    def _report(self, record: ExchangeRecord) -> None:
+        for sink in self._sinks:
+            try:
+                sink.write(record)
+            except Exception:
+                _log.failure("an audit sink failed")
+
+    def _behind_upstream(self, authority: Authority) -> IStreamClientEndpoint | None:
+        """The way to the authorization service, when it is asked through the upstream proxy."""
+        upstream = self._config.upstream_https or self._config.upstream_http
+        if upstream is None or self._config.bypass.matches(authority):
+            return None
+        return UpstreamEndpoint(self._dialer, upstream, authority)
+
+    # -- starting
+
+    def listening(self) -> Deferred[tuple[IAddress, ...]]:
+        """Learn the addresses on which the proxy listens.
+
+        @return: fires once all of them are bound, in the order of C{config.listen}; fails when one cannot be.
+        """
+        if isinstance(self._result, tuple):
+            return succeed(self._result)
+        if self._result is not None:
+            return fail(self._result)
+        waiting: Deferred[tuple[IAddress, ...]] = Deferred(lambda deferred: self._bound.remove(deferred))
+        self._bound.append(waiting)
+        return waiting
+
+    def privilegedStartService(self) -> None:
+        """Bind the ports, which may need privileges."""
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        if not self._ports and self._result is None:
+            self._listen()
+
+    def startService(self) -> None:
+        """Bind the ports, unless that is done."""
+        super().startService()  # type: ignore[no-untyped-call]
+        if not self._ports and self._result is None:
+            self._listen()
+
+    def _listen(self) -> None:
+        factory = ProxyFactory(self._parts)
+        binding: list[Deferred[IListeningPort]] = [
+            self._bind(_endpoint(self._reactor, description), factory) for description in self._config.listen
+        ]
+        if self._config.metrics_port is not None:
+            interface = self._config.metrics_interface
+            kind = TCP6ServerEndpoint if ":" in interface else TCP4ServerEndpoint
+            checks = {"authorizer": self.authorizer.check_ready, "ca": self._check_ca}
+            site = ops_site(self._reactor, self.metrics, checks)
+            binding.append(self._bind(kind(self._reactor, self._config.metrics_port, interface=interface), site))
+        gatherResults(binding, consumeErrors=True).addCallbacks(self._all_bound, self._not_bound)
+
+    def _bind(self, endpoint: IStreamServerEndpoint, factory: object) -> Deferred[IListeningPort]:
+        def bound(port: IListeningPort) -> IListeningPort:
+            self._ports.append(port)
+            address = port.getHost()
+            if isinstance(address, (IPv4Address, IPv6Address)):
+                # Nobody is sent to ourselves: neither into a loop, nor to the metrics.
+                self._guard.add_listener(ip_address(address.host.partition("%")[0]), address.port)
+            return port
+
+        return endpoint.listen(factory).addCallback(bound)  # type: ignore[arg-type]
+
+    def _all_bound(self, ports: list[IListeningPort]) -> None:
+        self._settle(tuple(port.getHost() for port in ports[: len(self._config.listen)]))
+
+    def _not_bound(self, failure: Failure) -> None:
+        # The first failure of the group; what did get bound is let go, so that nobody takes half a proxy for a whole.
+        reason = failure.value.subFailure  # type: ignore[union-attr]
+        _log.critical("the proxy cannot listen: {reason}", reason=reason.getErrorMessage())
+        self._stop_listening()
+        self._settle(reason)
+
+    def _settle(self, result: tuple[IAddress, ...] | Failure) -> None:
+        self._result = result
+        waiting, self._bound = self._bound, []
+        for deferred in waiting:
+            if isinstance(result, tuple):
+                deferred.callback(result)
+            else:
+                deferred.errback(result)
+
+    def _check_ca(self) -> Deferred[None]:
+        now = datetime.now(timezone.utc)
+        if now >= self.certificate_authority.not_after:
+            return fail(CaError(f"the CA certificate expired on {self.certificate_authority.not_after:%Y-%m-%d}"))
+        return succeed(None)
+
+    # -- stopping
+
+    def _stop_listening(self) -> Deferred[None]:
+        ports, self._ports = self._ports, []
+        return _all([maybeDeferred(port.stopListening) for port in ports])
+
+    def stopService(self) -> Deferred[None]:
+        """Stop listening, drain, cut the rest, and close what is open.
+
+        @return: fires when nothing is left.
+        """
+        super().stopService()  # type: ignore[no-untyped-call]
+        self._parts.draining = True
+        self._parts.pool.close()
+
+        def drained(_: object) -> Deferred[None]:
+            self._parts.sessions.abort()
+            return _all([self.authorizer.close()])
+
+        def closed(_: object) -> None:
+            for sink in self._sinks:
+                sink.close()
+
+        draining = self._parts.sessions.drain()
+        draining.addTimeout(self._config.limits.drain_timeout, self._reactor)
+        return _all([self._stop_listening(), draining.addBoth(drained)]).addCallback(closed)
+
+
+def _endpoint(reactor: IEgressReactor, description: str) -> IStreamServerEndpoint:
+    endpoint: IStreamServerEndpoint = serverFromString(reactor, description)  # type: ignore[no-untyped-call]
+    return endpoint
+
+
+def _all(waiting: Sequence[Deferred[Any]]) -> Deferred[None]:
+    """Wait for all, whatever becomes of each."""
+    return DeferredList(waiting, consumeErrors=True).addCallback(lambda _: None)
+
+
+def _trust(config: ProxyConfig) -> OriginTrust:
+    try:
+        return OriginTrust(config.extra_ca_certs)
+    except TrustError as error:
+        raise ConfigError("--ssl-extra-ca-certs", "", str(error)) from error
+
+
+def _authz_trust(config: ProxyConfig, trust: OriginTrust) -> OriginTrust:
+    """Trust for the authorization service alone, where it is shown a certificate: origins never see that one."""
+    if config.authz_client_cert is None:
+        return trust
+    try:
+        return OriginTrust(config.extra_ca_certs, config.authz_client_cert)
+    except TrustError as error:
+        raise ConfigError("--authz-client-cert", "", str(error)) from error
+
+
+def _certificate_authority(config: ProxyConfig) -> CertificateAuthority:
+    try:
+        return CaDirectory(config.ca_dir).load_or_create(datetime.now(timezone.utc))
+    except CaError as error:
+        raise ConfigError("--ca-dir", "", str(error)) from error
+
+
+def _rules(config: ProxyConfig) -> RuleSet:
+    try:
+        return load_starter() if config.policy is None else load_policy(config.policy)
+    except PolicyError as error:
+        raise ConfigError("--policy", "", str(error)) from error
+
+
+def _passthrough(config: ProxyConfig) -> tuple[HostPattern, ...]:
+    patterns = []
+    for text in config.passthrough:
+        try:
+            patterns.append(HostPattern.parse(text, suffix=False))
+        except InvalidTarget as error:
+            raise ConfigError("--passthrough", text, f"give a host, as in example.com: {error.reason}") from error
+    return tuple(patterns)
+
+
+def _audit(target: str) -> IAuditSink:
+    try:
+        return open_audit(target)
+    except OSError as error:
+        raise ConfigError("--audit-log", target, f"cannot be written to: {error.strerror}") from error

@@ -1,0 +1,455 @@
+"""Tests for L{egress.net.exchange}."""
+
+from __future__ import annotations
+
+import json
+
+from twisted.internet.error import ConnectionLost
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.config import Limits, OversizeBody
+from egress.model.authority import Authority, Origin
+from egress.model.errors import AddressForbidden, DialFailed, DialTimeout, OriginCertificateInvalid
+from egress.model.route import Purpose
+from egress.net.exchange import IDEMPOTENT, TRANSITIONS, Exchange, State
+from tests.net.fakes import WALL, ProxyTestCase, allow, content_of, deny, request, response, session_of, status_of
+
+ORIGIN = Origin("http", Authority("origin.test", 80))
+
+
+class StateTests(SynchronousTestCase):
+    """The table says what may follow what."""
+
+    def test_every_state_leads_to_the_end(self) -> None:
+        self.assertEqual(set(TRANSITIONS), set(State))
+        for state, after in TRANSITIONS.items():
+            if state is not State.DONE:
+                self.assertIn(State.DONE, after)
+        self.assertEqual(TRANSITIONS[State.DONE], frozenset())
+
+    def test_only_a_decision_leads_towards_the_origin(self) -> None:
+        leading = {state for state, after in TRANSITIONS.items() if State.CONNECTING in after}
+        self.assertEqual(leading, {State.DECIDING, State.FORWARDING})
+        self.assertEqual({state for state, after in TRANSITIONS.items() if State.FORWARDING in after},
+                         {State.CONNECTING})
+
+
+class DecisionTests(ProxyTestCase):
+    """What is asked, and what follows from the answer."""
+
+    def test_the_question(self) -> None:
+        self.client.feed(
+            request("POST", "http://ORIGIN.test:80/a?b=%20c", "X-A: 1", "Connection: X-A", "Accept: x/y", body=b"content")
+        )
+        (asked,) = self.authorizer.asked
+        self.assertEqual((asked.request_id, asked.method, asked.url), ("id-1", "POST", "http://origin.test/a?b=%20c"))
+        self.assertEqual(asked.body, b"content")
+        self.assertFalse(asked.body_truncated)
+        self.assertEqual(
+            asked.headers, ((b"Host", b"origin.test"), (b"Accept", b"x/y"), (b"Content-Length", b"7"))
+        )
+        self.assertEqual(self.dialer.checked, [(ORIGIN, Purpose.REQUEST)])
+
+    def test_what_is_forwarded(self) -> None:
+        self.client.feed(request("POST", "http://origin.test/a?b", "Accept: x/y", body=b"content"))
+        self.assertEqual(
+            self.origin.take(),
+            b"POST /a?b HTTP/1.1\r\nHost: origin.test\r\nAccept: x/y\r\nContent-Length: 7\r\n"
+            b"Via: 1.1 egressproxy\r\n\r\ncontent",
+        )
+        self.origin.feed(response(b"answer", "X-B: 2"))
+        self.assertEqual(
+            self.client.take(),
+            b"HTTP/1.1 200 OK\r\nX-B: 2\r\nContent-Length: 6\r\nVia: 1.1 egressproxy\r\n\r\nanswer",
+        )
+        (record,) = self.records
+        self.assertEqual(
+            (record.time, record.request_id, record.stage, record.method, record.url),
+            (WALL, "id-1", "request", "POST", "http://origin.test/a?b"),
+        )
+        self.assertEqual(
+            (record.verdict, record.outcome, record.reason, record.decided_by, record.rule_id),
+            ("allow", "forwarded", "ok", "script", "rule-1"),
+        )
+        self.assertEqual((record.status, record.bytes_sent, record.bytes_received), (200, 7, 6))
+
+    def test_nothing_goes_out_before_the_decision(self) -> None:
+        decision = self.authorizer.pending()
+        self.client.feed(request("POST", body=b"content"))
+        self.clock.advance(1000)
+        self.assertEqual(self.dialer.dialled, [])
+        self.assertEqual(self.client.written, b"")
+        decision.callback(allow())
+        self.assertEqual(len(self.dialer.dialled), 1)
+        self.origin.feed(response())
+        self.assertEqual(self.records[0].decision_seconds, 1000)
+        self.assertEqual(self.records[0].duration, 1000)
+
+    def test_a_denied_request_is_never_dialled(self) -> None:
+        self.authorizer.answers = [deny("no")]
+        self.client.feed(request("POST", body=b"content"))
+        self.assertEqual(self.dialer.dialled, [])
+        (record,) = self.records
+        self.assertEqual((record.verdict, record.outcome, record.reason, record.status, record.rule_id),
+                         ("deny", "denied", "no", 403, "rule-2"))
+        self.assertEqual(record.bytes_sent, 0)
+
+    def test_a_forbidden_address_is_refused_before_anybody_is_asked(self) -> None:
+        self.dialer.checks = [AddressForbidden("loopback")]
+        self.client.feed(request())
+        self.assertEqual(status_of(self.client.written), 403)
+        self.assertEqual(self.authorizer.asked, [])
+        (record,) = self.records
+        self.assertEqual((record.verdict, record.decided_by, record.decision_seconds), ("deny", "proxy", None))
+
+    def test_a_pooled_connection_spares_the_check_but_not_the_question(self) -> None:
+        for _ in range(2):
+            self.client.feed(request())
+            self.origin.feed(response())
+        self.assertEqual((len(self.dialer.checked), len(self.authorizer.asked)), (1, 2))
+
+    def test_the_pooled_connection_was_taken_by_another_meanwhile(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(response())
+        other = self.connect()
+        decision = self.authorizer.pending()
+        self.client.feed(request())
+        other.feed(request())
+        decision.callback(allow())
+        self.assertEqual((len(self.dialer.checked), len(self.dialer.dialled)), (2, 2))
+        for wire in self.dialer.origins:
+            wire.feed(response())
+        self.assertEqual(self.outcomes(), ["forwarded"] * 3)
+
+    def test_an_address_that_became_forbidden_meanwhile(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(response())
+        decision = self.authorizer.pending()
+        self.client.feed(request())
+        self.proxy.pool.close()
+        self.dialer.checks = [AddressForbidden("loopback")]
+        decision.callback(allow())
+        self.assertEqual(len(self.dialer.dialled), 1)
+        self.assertEqual((self.records[1].verdict, self.records[1].outcome), ("allow", "address-forbidden"))
+
+    def test_options_of_the_server_as_a_whole(self) -> None:
+        self.client.feed(request("OPTIONS", "http://origin.test"))
+        self.assertTrue(self.origin.take().startswith(b"OPTIONS * HTTP/1.1\r\n"))
+        self.origin.feed(response())
+        self.assertEqual(self.records[0].url, "http://origin.test")
+
+
+class DialTests(ProxyTestCase):
+    """Faults on the way to the origin."""
+
+    def test_each_fault_is_answered_as_what_it_is(self) -> None:
+        table = [
+            (DialFailed("refused"), 502, "origin-unreachable"),
+            (DialTimeout("silent"), 504, "origin-connect-timeout"),
+            (OriginCertificateInvalid("expired"), 502, "origin-certificate-invalid"),
+        ]
+        for error, status, outcome in table:
+            with self.subTest(outcome):
+                self.dialer.dials = [error]
+                self.client.feed(request())
+                answer = self.client.take()
+                self.assertEqual((status_of(answer), self.outcomes()[-1]), (status, outcome))
+                self.assertEqual(json.loads(content_of(answer))["reason"], error.reason)
+                self.assertEqual(self.records[-1].verdict, "allow")
+        self.assertFalse(self.client.disconnecting)
+
+    def test_a_client_that_leaves_while_the_address_is_checked(self) -> None:
+        self.dialer.pending(self.dialer.checks)
+        self.client.feed(request())
+        self.client.lose()
+        self.assertEqual((self.dialer.cancelled, self.outcomes()), (1, ["client-gone"]))
+        self.assertEqual(self.records[0].verdict, "refused")
+
+    def test_a_client_that_leaves_while_it_is_decided(self) -> None:
+        decision = self.authorizer.pending()
+        self.client.feed(request())
+        self.client.lose(ConnectionLost())
+        self.assertEqual((self.authorizer.cancelled, self.outcomes()), (1, ["client-gone"]))
+        self.assertEqual(self.records[0].status, None)
+        self.assertTrue(decision.called)
+        self.assertEqual(self.dialer.dialled, [])
+
+    def test_a_client_that_leaves_while_it_is_dialled(self) -> None:
+        self.dialer.pending(self.dialer.dials)
+        self.client.feed(request())
+        self.client.lose()
+        self.assertEqual((self.dialer.cancelled, self.outcomes()), (1, ["client-gone"]))
+        self.assertEqual(self.records[0].verdict, "allow")
+
+    def test_an_authorizer_that_ignores_being_cancelled(self) -> None:
+        from twisted.internet.defer import Deferred
+
+        decision: Deferred[object] = Deferred(lambda _: decision.callback(allow()))
+        self.authorizer.answers = [decision]
+        self.client.feed(request())
+        self.client.lose()
+        self.assertEqual(self.dialer.dialled, [])
+        self.assertEqual(self.outcomes(), ["client-gone"])
+
+
+class ContentTests(ProxyTestCase):
+    """Content is collected for an authorizer that looks at it."""
+
+    def setUp(self) -> None:
+        self.build(limits=Limits(body=10))
+
+    def test_content_in_pieces(self) -> None:
+        data = request("POST", body=b"0123456789")
+        for index in range(len(data)):
+            self.client.feed(data[index : index + 1])
+        self.assertEqual([asked.body for asked in self.authorizer.asked], [b"0123456789"])
+        self.assertTrue(self.origin.written.endswith(b"\r\n\r\n0123456789"))
+        self.origin.feed(response())
+        self.assertEqual(self.records[0].bytes_sent, 10)
+
+    def test_no_content_is_none(self) -> None:
+        self.client.feed(request("POST", "http://origin.test/", "Content-Length: 0"))
+        self.assertIsNone(self.authorizer.asked[0].body)
+        self.assertIn(b"Content-Length: 0\r\n", self.origin.written)
+
+    def test_chunked_content_with_trailers(self) -> None:
+        self.client.feed(
+            request("POST", "http://origin.test/", "Transfer-Encoding: chunked")
+            + b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nX-Sum: 7\r\n\r\n"
+        )
+        self.assertEqual(self.authorizer.asked[0].body, b"abcde")
+        self.assertTrue(self.origin.take().endswith(b"\r\n\r\n5\r\nabcde\r\n0\r\nX-Sum: 7\r\n\r\n"))
+
+    def test_empty_chunked_content(self) -> None:
+        self.client.feed(request("POST", "http://origin.test/", "Transfer-Encoding: chunked") + b"0\r\n\r\n")
+        self.assertIsNone(self.authorizer.asked[0].body)
+        self.assertTrue(self.origin.take().endswith(b"\r\n\r\n0\r\n\r\n"))
+
+    def test_announced_over_the_limit(self) -> None:
+        self.client.feed(request("POST", body=b"x" * 11))
+        self.assertEqual(status_of(self.client.written), 413)
+        self.assertEqual((self.outcomes(), self.authorizer.asked), (["content-too-large"], []))
+
+    def test_found_to_be_over_the_limit(self) -> None:
+        self.client.feed(request("POST", "http://origin.test/", "Transfer-Encoding: chunked") + b"6\r\nabcdef\r\n")
+        self.assertEqual(self.records, [])
+        self.client.feed(b"6\r\nabcdef\r\n")
+        self.assertEqual(status_of(self.client.written), 413)
+        self.assertIn(b"Connection: close", self.client.written)
+        self.assertEqual((self.outcomes(), self.authorizer.asked), (["content-too-large"], []))
+        self.client.feed(b"0\r\n\r\n")
+        self.assertTrue(self.client.disconnected)
+
+    def test_malformed_content(self) -> None:
+        self.client.feed(request("POST", "http://origin.test/", "Transfer-Encoding: chunked") + b"zz\r\n")
+        self.assertEqual(status_of(self.client.written), 400)
+        self.assertEqual((self.outcomes(), self.authorizer.asked), (["bad-request"], []))
+
+    def test_content_that_drips(self) -> None:
+        self.client.feed(request("POST", body=b"abc")[:-2])
+        self.clock.advance(30)
+        self.assertEqual((status_of(self.client.written), self.outcomes()), (408, ["request-timeout"]))
+        self.assertEqual(self.authorizer.asked, [])
+
+    def test_truncated_for_the_authorizer_but_not_for_the_origin(self) -> None:
+        self.build(limits=Limits(body=10), oversize_body=OversizeBody.TRUNCATE)
+        decision = self.authorizer.pending()
+        data = request("POST", body=b"0123456789ABCDEF")
+        self.client.feed(data[:-3])
+        (asked,) = self.authorizer.asked
+        self.assertEqual((asked.body, asked.body_truncated), (b"0123456789", True))
+        self.client.feed(data[-3:])
+        self.assertTrue(self.client.paused, "nothing piles up meanwhile")
+        decision.callback(allow())
+        self.clock.advance(0)
+        self.assertTrue(self.origin.take().endswith(b"\r\n\r\n0123456789ABCDEF"))
+        self.origin.feed(response())
+        self.assertEqual((self.outcomes(), self.records[0].bytes_sent), (["forwarded"], 16))
+        self.assertFalse(self.client.disconnecting)
+
+    def test_denied_on_the_beginning(self) -> None:
+        self.build(limits=Limits(body=10), oversize_body=OversizeBody.TRUNCATE)
+        self.authorizer.answers = [deny()]
+        self.client.feed(request("POST", body=b"0123456789ABCDEF"))
+        self.assertEqual(status_of(self.client.take()), 403)
+        self.assertEqual(self.dialer.dialled, [])
+
+    def test_an_authorizer_that_does_not_look_gets_none(self) -> None:
+        self.authorizer.needs_body = False
+        self.client.feed(request("POST", body=b"x" * 100))
+        self.assertIsNone(self.authorizer.asked[0].body)
+        self.assertTrue(self.origin.take().endswith(b"x" * 100))
+        self.origin.feed(response())
+        self.assertEqual(self.records[0].bytes_sent, 100)
+
+
+class PoolTests(ProxyTestCase):
+    """Connections are used again: by the same client, and once more when that is safe."""
+
+    def rested(self, method: str, seconds: float = 1, body: bytes = b"") -> None:
+        """Have a connection rest, go stale, and be used."""
+        self.client.feed(request())
+        self.origin.feed(response())
+        self.client.take()
+        self.clock.advance(seconds)
+        self.client.feed(request(method, body=body))
+        self.dialer.origins[0].lose()
+        self.clock.advance(0)
+
+    def test_separated_by_client(self) -> None:
+        other = self.connect("198.51.100.8")
+        for client in (self.client, other):
+            client.feed(request())
+            self.origin.feed(response())
+        self.assertEqual(len(self.dialer.origins), 2)
+        self.assertEqual(len(self.proxy.pool), 2)
+
+    def test_separated_by_origin(self) -> None:
+        for host in ("origin.test", "origin.test:81", "other.test"):
+            self.client.feed(request(url=f"http://{host}/"))
+            self.origin.feed(response())
+        self.assertEqual(len(self.dialer.origins), 3)
+
+    def test_a_stale_connection_is_replaced_for_what_may_be_repeated(self) -> None:
+        for method, body in (("GET", b""), ("PUT", b"content"), ("DELETE", b"")):
+            with self.subTest(method):
+                self.build()
+                self.rested(method, body=body)
+                self.assertEqual(len(self.dialer.origins), 2)
+                self.assertTrue(self.origin.take().endswith(b"\r\n\r\n" + body))
+                self.origin.feed(response(b"second"))
+                self.assertTrue(self.client.take().endswith(b"second"))
+                self.assertEqual(self.outcomes(), ["forwarded", "forwarded"])
+                self.assertEqual(len(self.authorizer.asked), 2, "the same decision holds")
+                self.assertEqual(self.records[1].bytes_sent, len(body))
+
+    def test_but_not_for_what_may_not(self) -> None:
+        self.assertNotIn("POST", IDEMPOTENT)
+        self.rested("POST", body=b"content")
+        self.assertEqual(len(self.dialer.origins), 1)
+        self.assertEqual((status_of(self.client.written), self.outcomes()[1]), (502, "origin-disconnected"))
+
+    def test_which_does_not_get_a_connection_that_rested_long(self) -> None:
+        self.rested("POST", seconds=10, body=b"content")
+        self.assertEqual(len(self.dialer.origins), 2)
+        self.origin.feed(response())
+        self.assertEqual(self.outcomes(), ["forwarded", "forwarded"])
+
+    def test_nor_once_the_answer_has_begun(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(response())
+        self.client.take()
+        self.client.feed(request())
+        self.origin.feed(b"HTTP/1.1 20")
+        self.origin.lose()
+        self.clock.advance(0)
+        self.assertEqual(status_of(self.client.take()), 502)
+        self.assertEqual(len(self.dialer.origins), 1)
+
+    def test_a_new_connection_is_not_replaced(self) -> None:
+        self.client.feed(request())
+        self.origin.lose()
+        self.clock.advance(0)
+        self.assertEqual((status_of(self.client.written), len(self.dialer.origins)), (502, 1))
+
+    def test_several_stale_ones_in_a_row(self) -> None:
+        others = [self.connect() for _ in range(3)]
+        for client in others:
+            client.feed(request())
+        for wire in self.dialer.origins:
+            wire.feed(response())
+        self.assertEqual(len(self.proxy.pool), 3)
+        self.client.feed(request())
+        for wire in reversed(list(self.dialer.origins)):
+            wire.lose()
+        self.clock.advance(0)
+        self.assertEqual(len(self.dialer.origins), 4)
+        self.origin.feed(response())
+        self.assertEqual(self.outcomes(), ["forwarded"] * 4)
+
+    def test_the_replacement_may_fail_too(self) -> None:
+        self.dialer.dials = []
+        self.client.feed(request())
+        self.origin.feed(response())
+        self.client.take()
+        self.client.feed(request())
+        self.dialer.dials = [DialFailed("refused")]
+        self.dialer.origins[0].lose()
+        self.assertEqual((status_of(self.client.written), self.outcomes()[1]), (502, "origin-unreachable"))
+
+    def test_an_idle_connection_that_the_origin_closes_is_forgotten(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(response())
+        self.origin.lose()
+        self.assertEqual(len(self.proxy.pool), 0)
+        self.client.feed(request())
+        self.origin.feed(response())
+        self.assertEqual(len(self.dialer.origins), 2)
+
+    def test_an_origin_that_wants_to_close_is_not_kept(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(response(b"x", "Connection: close"))
+        self.assertTrue(self.origin.disconnected)
+        self.assertEqual(len(self.proxy.pool), 0)
+        self.assertFalse(self.client.disconnecting)
+
+
+class ExpiryTests(ProxyTestCase):
+    """The watchdog, in each state."""
+
+    def test_no_answer_in_time(self) -> None:
+        self.client.feed(request())
+        self.clock.advance(300)
+        self.clock.advance(0)
+        self.assertEqual((status_of(self.client.written), self.outcomes()), (504, ["origin-timeout"]))
+        self.assertTrue(self.origin.disconnected)
+
+    def test_an_answer_that_stops(self) -> None:
+        self.client.feed(request())
+        self.clock.advance(200)
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n123")
+        self.clock.advance(299)
+        self.assertEqual(self.records, [])
+        self.clock.advance(1)
+        self.clock.advance(0)
+        self.assertTrue(self.client.aborted)
+        self.assertEqual((self.outcomes(), self.records[0].status), (["origin-timeout"], 200))
+
+    def test_content_that_stops(self) -> None:
+        self.authorizer.needs_body = False
+        self.client.feed(request("POST", body=b"abc")[:-1])
+        self.clock.advance(300)
+        self.assertEqual((status_of(self.client.written), self.outcomes()), (408, ["request-timeout"]))
+
+    def test_a_client_that_does_not_take_its_answer(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n123")
+        self.client.choke()
+        self.clock.advance(300)
+        self.clock.advance(0)
+        self.assertTrue(self.client.aborted)
+        self.assertEqual(self.outcomes(), ["client-gone"])
+
+
+class EndTests(ProxyTestCase):
+    """An exchange ends once."""
+
+    def test_an_illegal_step_is_a_defect(self) -> None:
+        self.client.feed(request())
+        exchange = session_of(self.client)._exchange
+        assert isinstance(exchange, Exchange)
+        self.assertRaises(AssertionError, exchange._enter, State.COLLECTING)
+
+    def test_nothing_after_the_end(self) -> None:
+        self.client.feed(request())
+        exchange = session_of(self.client)._exchange
+        assert exchange is not None
+        self.client.lose()
+        exchange.fail(DialFailed("late"))
+        exchange.client_gone()
+        exchange.pause_response()
+        exchange.resume_response()
+        exchange.body_data(b"x")
+        exchange.switched_data(b"x")
+        self.assertEqual(self.outcomes(), ["client-gone"])
+        self.assertNotIn(b"x", self.origin.written[-1:])

@@ -1,0 +1,509 @@
+"""Tests for L{egress.net.forwarding}."""
+
+from __future__ import annotations
+
+from egress.model.authority import Authority, Origin, UpstreamProxy
+from egress.model.errors import DialFailed
+from egress.model.route import Purpose, Route
+from egress.net.forwarding import CONTINUE_SECONDS
+from tests.net.fakes import ProxyTestCase, content_of, deny, request, response, session_of, status_of
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+EXPECT = "Expect: 100-continue"
+UPGRADE = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: x")
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Key: y\r\n\r\n"
+
+
+class ContinueTests(ProxyTestCase):
+    """C{Expect: 100-continue}, honestly."""
+
+    def ask(self) -> None:
+        """Send a head that expects, and no content yet."""
+        self.client.feed(request("POST", "http://origin.test/", EXPECT, "Content-Length: 3"))
+
+    def test_without_inspection_the_origin_decides(self) -> None:
+        self.authorizer.needs_body = False
+        self.ask()
+        self.assertEqual(self.client.written, b"")
+        self.assertIn(b"Expect: 100-continue\r\n", self.origin.take())
+        self.origin.feed(CONTINUE)
+        self.assertEqual(self.client.take(), CONTINUE)
+        self.client.feed(b"abc")
+        self.assertEqual(self.origin.take(), b"abc")
+        self.origin.feed(response())
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (200, ["forwarded"]))
+        self.assertFalse(self.client.disconnecting)
+
+    def test_without_inspection_the_origin_may_decline(self) -> None:
+        self.authorizer.needs_body = False
+        self.ask()
+        self.origin.feed(response(b"no", status="417 Expectation Failed"))
+        self.assertEqual(status_of(self.client.take()), 417)
+        self.assertTrue(self.origin.disconnected, "it may be waiting for the content still")
+        self.assertEqual(self.outcomes(), ["forwarded"])
+        self.client.feed(b"abc")
+        self.assertTrue(self.client.disconnected)
+
+    def test_denied_before_the_content_is_sent(self) -> None:
+        self.authorizer.needs_body = False
+        self.authorizer.answers = [deny()]
+        self.ask()
+        self.assertEqual(status_of(self.client.written), 403)
+
+    def test_with_inspection_the_proxy_asks_for_the_content(self) -> None:
+        self.ask()
+        self.assertEqual(self.client.take(), CONTINUE)
+        self.assertEqual(self.authorizer.asked, [])
+        self.client.feed(b"abc")
+        self.assertEqual(self.authorizer.asked[0].body, b"abc")
+        self.assertEqual(content_of(self.origin.take()), b"", "the origin is asked, too")
+        self.origin.feed(CONTINUE)
+        self.assertEqual(self.origin.take(), b"abc")
+        self.assertEqual(self.client.written, b"", "the client has had its 100")
+        self.origin.feed(response())
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (200, ["forwarded"]))
+        self.assertEqual(len(self.proxy.pool), 1)
+
+    def test_with_inspection_a_silent_origin_gets_the_content_after_a_while(self) -> None:
+        self.ask()
+        self.client.feed(b"abc")
+        self.origin.take()
+        self.clock.advance(CONTINUE_SECONDS)
+        self.assertEqual(self.origin.take(), b"abc")
+        self.origin.feed(CONTINUE)
+        self.origin.feed(response())
+        self.assertEqual(status_of(self.client.take()[len(CONTINUE) :]), 200)
+
+    def test_with_inspection_an_origin_that_declines_never_gets_the_content(self) -> None:
+        self.ask()
+        self.client.feed(b"abc")
+        self.origin.feed(response(b"no", status="413 Content Too Large"))
+        self.assertEqual(content_of(self.origin.take()), b"")
+        self.assertEqual(status_of(self.client.take()[len(CONTINUE) :]), 413)
+        self.assertTrue(self.origin.disconnected)
+        self.assertFalse(self.client.disconnecting, "the client has sent all of its request")
+        self.assertEqual(self.records[0].bytes_sent, 0)
+
+    def test_an_origin_that_breaks_instead(self) -> None:
+        self.ask()
+        self.client.feed(b"abc")
+        self.client.take()
+        self.origin.lose()
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-disconnected"]))
+
+
+class AnswerTests(ProxyTestCase):
+    """Answers, as they are delimited on each side."""
+
+    def test_head(self) -> None:
+        self.client.feed(request("HEAD"))
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n")
+        answer = self.client.take()
+        self.assertIn(b"Content-Length: 500\r\n", answer)
+        self.assertEqual(content_of(answer), b"")
+        self.client.feed(request())
+        self.origin.feed(response(b"next"))
+        self.assertEqual(content_of(self.client.take()), b"next")
+
+    def test_without_content(self) -> None:
+        for status in ("204 No Content", "304 Not Modified"):
+            self.client.feed(request())
+            self.origin.feed(f"HTTP/1.1 {status}\r\nETag: x\r\n\r\n".encode())
+            self.assertTrue(self.client.take().endswith(b"\r\n\r\n"))
+        self.assertEqual(len(self.dialer.origins), 1)
+        self.assertEqual(self.outcomes(), ["forwarded", "forwarded"])
+
+    def test_empty(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(response(b""))
+        self.assertIn(b"Content-Length: 0\r\n", self.client.take())
+        self.assertEqual(self.outcomes(), ["forwarded"])
+
+    def test_interim_answers_are_relayed(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nConnection: close\r\n\r\n")
+        self.assertEqual(self.client.take(), b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
+        self.origin.feed(CONTINUE + response())
+        self.assertEqual(status_of(self.client.take()), 200, "a 100 that nobody asked for is not passed on")
+
+    def test_interim_answers_are_not_for_http10(self) -> None:
+        self.client.feed(request(version="1.0"))
+        self.origin.feed(b"HTTP/1.1 103 Early Hints\r\n\r\n" + response())
+        self.assertEqual(status_of(self.client.take()), 200)
+
+    def test_chunked_with_trailers(self) -> None:
+        self.client.feed(request("GET", "http://origin.test/", "TE: trailers", "Connection: TE"))
+        self.assertIn(b"TE: trailers\r\n", self.origin.take())
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        self.assertTrue(self.client.take().endswith(b"\r\n\r\n3\r\nabc\r\n"))
+        self.origin.feed(b"2\r\nde\r\n0\r\nX-Sum: 1\r\n\r\n")
+        self.assertEqual(self.client.take(), b"2\r\nde\r\n0\r\nX-Sum: 1\r\n\r\n")
+        self.assertEqual(self.records[0].bytes_received, 5)
+
+    def test_until_close_becomes_chunked(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(b"HTTP/1.1 200 OK\r\n\r\nabc")
+        self.origin.end()
+        self.assertTrue(self.client.take().endswith(b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"))
+        self.assertFalse(self.client.disconnecting)
+        self.assertEqual((self.outcomes(), len(self.proxy.pool)), (["forwarded"], 0))
+
+    def test_until_close_stays_so_for_http10(self) -> None:
+        self.client.feed(request("GET", "http://origin.test/", "Connection: keep-alive", version="1.0"))
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n")
+        answer = self.client.take()
+        self.assertTrue(answer.endswith(b"Connection: close\r\n\r\nabc"))
+        self.assertNotIn(b"chunked", answer)
+        self.assertTrue(self.client.disconnected)
+        self.assertFalse(self.client.aborted)
+
+    def test_a_cut_answer_is_cut_for_the_client(self) -> None:
+        for data in (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc",
+        ):
+            with self.subTest(data):
+                self.build()
+                self.client.feed(request())
+                self.origin.feed(data)
+                self.origin.end()
+                self.assertTrue(self.client.aborted)
+                self.assertEqual((self.outcomes(), self.records[0].status), (["origin-disconnected"], 200))
+                self.assertEqual(self.records[0].bytes_received, 3)
+                self.assertEqual(self.records[0].verdict, "allow")
+
+    def test_an_end_that_anybody_could_have_made_is_no_end(self) -> None:
+        from twisted.internet.error import ConnectionLost
+
+        self.client.feed(request())
+        self.origin.feed(b"HTTP/1.1 200 OK\r\n\r\nabc")
+        self.origin.lose(ConnectionLost())
+        self.clock.advance(0)
+        self.assertTrue(self.client.aborted)
+        self.assertNotIn(b"0\r\n\r\n", self.client.written)
+
+    def test_an_answer_that_is_no_http(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(b"SSH-2.0-OpenSSH\r\n")
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-protocol-error"]))
+        self.assertTrue(self.origin.disconnected)
+        self.assertFalse(self.client.disconnecting)
+
+    def test_content_that_turns_malformed(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n")
+        self.assertTrue(self.client.aborted)
+        self.assertEqual(self.outcomes(), ["origin-protocol-error"])
+
+    def test_more_than_was_asked_for(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(response(b"one") + response(b"two"))
+        self.assertEqual(content_of(self.client.take()), b"one")
+        self.assertTrue(self.origin.disconnected)
+        self.assertEqual(len(self.proxy.pool), 0)
+
+    def test_an_answer_nobody_asked_for(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(response(b"one"))
+        self.origin.feed(response(b"two"))
+        self.assertTrue(self.origin.disconnected)
+        self.assertEqual(len(self.proxy.pool), 0)
+        self.client.feed(request())
+        self.assertEqual(len(self.dialer.origins), 2)
+
+    def test_an_answer_before_the_content_is_over(self) -> None:
+        self.authorizer.needs_body = False
+        self.client.feed(request("POST", body=b"x" * 100)[:-50])
+        self.origin.feed(response(b"enough"))
+        self.assertEqual(content_of(self.client.take()), b"enough")
+        self.assertTrue(self.origin.disconnected, "it would take the rest for the next request")
+        self.assertEqual((self.outcomes(), len(self.proxy.pool)), (["forwarded"], 0))
+        self.assertFalse(self.client.disconnecting)
+        self.client.feed(b"x" * 50)
+        self.assertTrue(self.client.disconnected)
+
+    def test_an_answer_that_begins_before_the_content_is_over(self) -> None:
+        self.authorizer.needs_body = False
+        self.client.feed(request("POST", body=b"x" * 100)[:-50])
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+        self.client.feed(b"x" * 50)
+        self.origin.feed(b"cd")
+        self.assertEqual(content_of(self.client.take()), b"abcd")
+        self.assertEqual(len(self.proxy.pool), 1)
+        self.assertFalse(self.client.disconnecting)
+
+    def test_an_origin_that_does_not_read_and_answers_is_not_kept_waiting_for(self) -> None:
+        self.authorizer.needs_body = False
+        self.client.feed(request("POST", body=b"x" * 100)[:-50])
+        self.origin.choke()
+        self.origin.feed(response(b"enough"))
+        self.assertFalse(self.origin.disconnected)
+        self.clock.advance(5)
+        self.clock.advance(0)
+        self.assertTrue(self.origin.aborted)
+
+    def test_streamed_content_with_trailers(self) -> None:
+        self.authorizer.needs_body = False
+        self.client.feed(request("POST", "http://origin.test/", "Transfer-Encoding: chunked"))
+        self.origin.take()
+        self.client.feed(b"3\r\nabc\r\n")
+        self.assertEqual(self.origin.take(), b"3\r\nabc\r\n")
+        self.client.feed(b"0\r\nX-Sum: 7\r\n\r\n")
+        self.assertEqual(self.origin.take(), b"0\r\nX-Sum: 7\r\n\r\n")
+        self.origin.feed(response())
+        self.assertEqual(self.records[0].bytes_sent, 3)
+
+    def test_malformed_content_while_it_streams(self) -> None:
+        self.authorizer.needs_body = False
+        self.client.feed(request("POST", "http://origin.test/", "Transfer-Encoding: chunked") + b"3\r\nabc\r\n")
+        self.client.feed(b"zz\r\n")
+        self.assertEqual((status_of(self.client.written), self.outcomes()), (400, ["bad-request"]))
+        self.assertTrue(self.origin.aborted, "the origin must not take it for the whole")
+
+
+class PaceTests(ProxyTestCase):
+    """Whoever is slow holds back the other."""
+
+    def test_a_slow_client_holds_back_the_origin(self) -> None:
+        self.client.high_water = 100
+        self.client.feed(request())
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * 200)
+        self.assertTrue(self.origin.paused)
+        self.origin.feed(b"y" * 200)
+        self.assertNotIn(b"y", self.client.written)
+        self.client.unchoke()
+        self.assertFalse(self.origin.paused and not self.client.producer_paused)
+        self.assertIn(b"y", self.client.written)
+        while not self.records:
+            self.client.unchoke()
+            self.origin.feed(b"z" * 100)
+        self.client.unchoke()
+        self.assertEqual(len(content_of(self.client.take())), 1000)
+        self.assertFalse(self.origin.paused, "a resting connection is read, to hear it close")
+        self.assertEqual(self.records[0].bytes_received, 1000)
+
+    def test_what_was_read_before_the_origin_closed_is_still_owed(self) -> None:
+        self.client.feed(request())
+        self.client.choke()
+        self.origin.feed(b"HTTP/1.1 200 OK\r\n\r\nabc")
+        self.assertEqual(self.client.written, b"")
+        self.origin.lose()
+        self.assertTrue(self.client.written.endswith(b"3\r\nabc\r\n0\r\n\r\n"))
+        self.assertEqual(self.outcomes(), ["forwarded"])
+        self.client.unchoke()
+
+    def test_and_what_delimits_itself(self) -> None:
+        self.client.feed(request())
+        connection = self.origin.protocol
+        connection.pause()
+        connection.dataReceived(response(b"abc"))
+        self.assertEqual(self.client.written, b"")
+        self.origin.lose()
+        self.assertTrue(self.client.written.endswith(b"abc"))
+        self.assertEqual((self.outcomes(), len(self.proxy.pool)), (["forwarded"], 0))
+
+    def test_a_slow_origin_holds_back_the_client(self) -> None:
+        self.authorizer.needs_body = False
+        self.dialer.high_water = 500
+        self.client.feed(request("POST", body=b"x" * 1000)[:-1000])
+        self.client.feed(b"x" * 600)
+        self.assertTrue(self.origin.producer_paused)
+        self.client.feed(b"y" * 100)
+        self.assertTrue(self.client.paused)
+        self.client.feed(b"z" * 300)
+        self.assertEqual(self.client.undelivered, 300)
+        self.origin.unchoke()
+        self.clock.advance(0)
+        self.assertTrue(self.origin.take().endswith(b"xyy".rjust(0) + b"y" * 98 + b"z" * 300))
+        self.origin.unchoke()
+        self.origin.feed(response())
+        self.assertEqual((self.outcomes(), self.records[0].bytes_sent), (["forwarded"], 1000))
+
+    def test_a_first_write_that_is_too_much_counts_too(self) -> None:
+        self.authorizer.needs_body = False
+        self.dialer.high_water = 50
+        self.client.feed(request("POST", body=b"x" * 1000)[:-900])
+        self.assertTrue(self.origin.producer_paused)
+        self.client.feed(b"y")
+        self.assertTrue(self.client.paused)
+        self.client.lose()
+
+    def test_a_slow_client_in_front_of_the_next_request(self) -> None:
+        self.client.high_water = 10
+        self.client.feed(request())
+        self.origin.feed(response(b"x" * 100))
+        self.assertEqual(self.outcomes(), ["forwarded"])
+        self.client.feed(request())
+        self.assertEqual(len(self.authorizer.asked), 1)
+        self.client.unchoke()
+        self.assertEqual(len(self.authorizer.asked), 2)
+        self.origin.feed(response())
+
+    def test_a_choked_client_whose_exchange_ended_keeps_its_connection_until_it_has_read(self) -> None:
+        self.client.high_water = 10
+        self.client.feed(request("GET", "http://origin.test/", "Connection: close"))
+        self.origin.feed(response(b"x" * 100))
+        self.clock.advance(60)
+        self.assertFalse(self.client.aborted)
+        self.client.unchoke()
+        self.assertTrue(self.client.disconnected)
+        self.assertFalse(self.client.aborted)
+
+
+class UpgradeTests(ProxyTestCase):
+    """WebSockets: decided, then relayed."""
+
+    def upgrade(self, early: bytes = b"") -> None:
+        """Have a client ask for an upgrade."""
+        self.client.feed(request("GET", "http://origin.test/ws", *UPGRADE) + early)
+
+    def switch(self) -> None:
+        """Have it upgraded."""
+        self.upgrade()
+        self.origin.take()
+        self.origin.feed(SWITCH)
+        self.client.take()
+
+    def test_is_decided_and_switched(self) -> None:
+        self.upgrade()
+        self.assertEqual(self.dialer.checked[0][1], Purpose.UPGRADE)
+        self.assertEqual(self.authorizer.asked[0].url, "http://origin.test/ws")
+        sent = self.origin.take()
+        self.assertIn(b"Connection: Upgrade\r\nUpgrade: websocket\r\n", sent)
+        self.origin.feed(SWITCH)
+        answer = self.client.take()
+        self.assertEqual(status_of(answer), 101)
+        self.assertIn(b"Connection: Upgrade\r\nUpgrade: websocket\r\n", answer)
+        self.client.feed(b"\x81\x01a")
+        self.assertEqual(self.origin.take(), b"\x81\x01a")
+        self.origin.feed(b"\x81\x02bc")
+        self.assertEqual(self.client.take(), b"\x81\x02bc")
+        self.assertEqual(self.records, [], "it is on record when it is over")
+        self.client.lose()
+        (record,) = self.records
+        self.assertEqual((record.outcome, record.status, record.bytes_sent, record.bytes_received),
+                         ("forwarded", 101, 3, 4))
+
+    def test_early_bytes_of_both_sides(self) -> None:
+        self.upgrade(b"client")
+        self.assertTrue(self.origin.take().endswith(b"\r\n\r\n"))
+        self.origin.feed(SWITCH + b"origin")
+        self.assertEqual(self.origin.take(), b"client")
+        self.assertTrue(self.client.take().endswith(b"\r\n\r\norigin"))
+        self.client.feed(b"more")
+        self.assertEqual(self.origin.take(), b"more")
+
+    def test_denied(self) -> None:
+        self.authorizer.answers = [deny()]
+        self.upgrade()
+        self.assertEqual((status_of(self.client.take()), self.dialer.dialled), (403, []))
+
+    def test_an_origin_that_does_not_switch(self) -> None:
+        self.upgrade()
+        self.origin.feed(response(b"no", status="400 Bad Request"))
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (400, ["forwarded"]))
+
+    def test_never_over_a_pooled_connection(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(response())
+        self.upgrade()
+        self.assertEqual(len(self.dialer.origins), 2)
+
+    def test_an_origin_that_switches_unasked(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(SWITCH + b"bytes")
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-protocol-error"]))
+        self.assertTrue(self.origin.disconnected)
+
+    def test_an_origin_that_switches_to_what_was_not_asked_for_by_us(self) -> None:
+        # The proxy takes part in WebSockets alone and has not passed this wish on.
+        self.client.feed(request("GET", "http://origin.test/", "Connection: Upgrade", "Upgrade: h2c"))
+        self.assertNotIn(b"h2c", self.origin.take())
+        self.origin.feed(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n")
+        self.assertEqual(self.outcomes(), ["origin-protocol-error"])
+
+    def test_the_origin_closes(self) -> None:
+        self.switch()
+        self.origin.feed(b"bye")
+        self.origin.lose()
+        self.clock.advance(0)
+        self.assertEqual(self.client.take(), b"bye")
+        self.assertTrue(self.client.disconnected)
+        self.assertEqual(self.outcomes(), ["forwarded"])
+
+    def test_the_client_closes_its_direction(self) -> None:
+        self.switch()
+        self.client.end()
+        self.assertTrue(self.client.disconnected)
+        self.assertEqual(self.outcomes(), ["forwarded"])
+        self.clock.advance(0)
+        self.assertTrue(self.origin.disconnected)
+
+    def test_silence(self) -> None:
+        self.switch()
+        self.clock.advance(3599)
+        self.client.feed(b"x")
+        self.clock.advance(3599)
+        self.origin.feed(b"y")
+        self.clock.advance(3599)
+        self.assertEqual(self.records, [])
+        self.clock.advance(1)
+        self.clock.advance(0)
+        self.assertTrue(self.client.disconnected)
+        self.assertEqual(self.outcomes(), ["forwarded"])
+
+    def test_pace(self) -> None:
+        self.switch()
+        self.client.choke()
+        self.assertTrue(self.origin.paused)
+        self.client.unchoke()
+        self.assertFalse(self.origin.paused)
+        self.origin.choke()
+        self.assertTrue(self.client.paused)
+        self.origin.unchoke()
+        self.assertFalse(self.client.paused)
+
+    def test_a_shut_down_cuts_it(self) -> None:
+        self.switch()
+        session_of(self.client).abort()
+        self.clock.advance(0)
+        self.assertEqual(self.outcomes(), ["forwarded"])
+        self.assertTrue(self.origin.disconnected)
+
+
+class UpstreamTests(ProxyTestCase):
+    """Requests in absolute-form, to the upstream proxy."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.upstream = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic c2VjcmV0")
+        origin = Origin("http", Authority("origin.test", 80))
+        self.dialer.checks = [Route(origin, (), self.upstream, False, False)]
+
+    def test_names_the_whole_url_and_who_we_are(self) -> None:
+        self.client.feed(request(url="http://origin.test/a?b"))
+        sent = self.origin.take()
+        self.assertTrue(sent.startswith(b"GET http://origin.test/a?b HTTP/1.1\r\nHost: origin.test\r\n"))
+        self.assertIn(b"\r\nProxy-Authorization: Basic c2VjcmV0\r\n", sent)
+        self.origin.feed(response())
+        self.assertEqual(self.outcomes(), ["forwarded"])
+
+    def test_a_challenge_to_us_is_not_passed_on(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(response(b"who", "Proxy-Authenticate: Basic", status="407 Proxy Authentication Required"))
+        answer = self.client.take()
+        self.assertEqual((status_of(answer), self.outcomes()), (502, ["upstream-refused"]))
+        self.assertIn(b"received-status=407", answer)
+        self.assertNotIn(b"Basic", answer)
+        self.assertTrue(self.origin.disconnected)
+        self.assertEqual(self.records[0].status, 502)
+
+    def test_its_other_answers_are(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(response(b"no", status="502 Bad Gateway"))
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["forwarded"]))
+
+    def test_unreachable(self) -> None:
+        self.dialer.dials = [DialFailed("x")]
+        self.client.feed(request())
+        self.assertEqual(status_of(self.client.take()), 502)

@@ -1,0 +1,41 @@
+"""Records for the tests of what takes records."""
+
+from __future__ import annotations
+
+import attrs
+
+from egress.model.decision import ClientIdentity
+from egress.model.record import ExchangeRecord
+
+ALLOWED = ExchangeRecord(
+    time=1_700_000_000.25,
+    request_id="abc123",
+    client=ClientIdentity("127.0.0.1", 52314, "runner-7"),
+    stage="request",
+    method="POST",
+    url="https://api.example.com/v1/items?page=2&token=hunter2",
+    verdict="allow",
+    outcome="forwarded",
+    reason="writes to the items are allowed",
+    decided_by="authz.example",
+    rule_id="items-write",
+    decision_seconds=0.0123456,
+    status=201,
+    bytes_sent=12,
+    bytes_received=345,
+    duration=0.1,
+)
+
+REFUSED = attrs.evolve(
+    ALLOWED,
+    client=ClientIdentity("2001:db8::7", 40000),
+    url="",
+    method="",
+    verdict="refused",
+    outcome="bad-request",
+    reason="two Host fields",
+    decided_by="proxy",
+    rule_id=None,
+    decision_seconds=None,
+    status=None,
+)

@@ -1,0 +1,96 @@
+"""What is packaged is what is there."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import egress
+
+ROOT = Path(__file__).parent.parent
+PLUGIN = ROOT / "twisted" / "plugins" / "egressproxy.py"
+
+
+def listed(text: str) -> list[str]:
+    """The entries of a list in C{setup.cfg}, without comments."""
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+
+
+class SetupTests(SynchronousTestCase):
+    """C{setup.cfg} against the tree."""
+
+    def setUp(self) -> None:
+        self.setup = configparser.ConfigParser()
+        self.setup.read(ROOT / "setup.cfg", encoding="utf-8")
+
+    def test_packages(self) -> None:
+        """Every package is listed by name, and so is the one that has no C{__init__.py}."""
+        found = [path.parent.relative_to(ROOT) for path in (ROOT / "egress").rglob("__init__.py")]
+        names = sorted(".".join(path.parts) for path in found)
+        self.assertEqual(listed(self.setup["options"]["packages"]), [*names, "twisted.plugins"])
+
+    def test_directories_are_packages(self) -> None:
+        """No module lies in a directory that is not a package, where nothing would list it."""
+        directories = {path.parent for path in (ROOT / "egress").rglob("*.py")}
+        self.assertEqual([str(path) for path in directories if not (path / "__init__.py").exists()], [])
+
+    def test_data(self) -> None:
+        """Every file that is not code is in C{package_data}."""
+        patterns = {
+            (package, pattern)
+            for package, text in self.setup["options.package_data"].items()
+            for pattern in re.split(r"[,\s]+", text.strip())
+        }
+        packaged = {path for package, pattern in patterns for path in ROOT.joinpath(*package.split(".")).glob(pattern)}
+        found = {
+            path
+            for path in (ROOT / "egress").rglob("*")
+            if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
+        }
+        self.assertEqual(packaged, found)
+        self.assertIn(ROOT / "egress" / "py.typed", found)
+        self.assertTrue(any(path.suffix == ".toml" for path in found))
+
+    def test_version(self) -> None:
+        """The version is said in one place, in a form that can be read without importing anything."""
+        self.assertEqual(self.setup["metadata"]["version"], "attr: egress.__version__")
+        self.assertRegex(egress.__version__, r"\A\d+\.\d+\.\d+\Z")
+
+    def test_oldest(self) -> None:
+        """The versions that the oldest environment tests are the lower bounds."""
+        bounds = {}
+        for requirement in listed(self.setup["options"]["install_requires"]):
+            match = re.fullmatch(r"([a-z.-]+)(?:\[\w+\])? >= ([\d.]+)(?:;.*)?", requirement)
+            assert match is not None, requirement
+            bounds[match[1]] = match[2]
+        oldest = listed((ROOT / "tests" / "oldest.txt").read_text(encoding="ascii"))
+        self.assertEqual(dict(line.split("==") for line in oldest), bounds)
+
+    def test_dependencies_have_reasons(self) -> None:
+        """Every dependency has its place on the page that says why."""
+        page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+        names = [re.split(r"[\[ ]", line)[0] for line in listed(self.setup["options"]["install_requires"])]
+        self.assertGreater(len(names), 9)
+        self.assertEqual([name for name in names if f"`{name}`" not in page], [])
+
+
+class PluginTests(SynchronousTestCase):
+    """C{twisted/plugins/egressproxy.py}."""
+
+    def test_no_package(self) -> None:
+        """C{twisted} and C{twisted.plugins} belong to Twisted; a package here would shut it out."""
+        self.assertEqual([path.name for path in (ROOT / "twisted").rglob("__init__.py")], [])
+
+    def test_one_assignment(self) -> None:
+        """Plugin files are loaded by every C{twistd} there is: this one does nothing but to say where the code is."""
+        kinds = {type(node) for node in ast.parse(PLUGIN.read_text(encoding="utf-8")).body}
+        self.assertLessEqual(kinds, {ast.Expr, ast.ImportFrom, ast.Assign, ast.AnnAssign})
+        assigned = [
+            line for line in PLUGIN.read_text(encoding="utf-8").splitlines() if re.match(r"\w+(: \w+)? = ", line)
+        ]
+        self.assertEqual(len(assigned), 1)
+        self.assertIn("ServiceMaker(", assigned[0])

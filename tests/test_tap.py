@@ -1,0 +1,425 @@
+"""Tests for L{egress.tap}."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import twisted
+from twisted.application.service import IService, IServiceMaker, Service
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress
+from twisted.logger import capturedLogs
+from twisted.plugin import getPlugins
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress import __version__, tap
+from egress.config import ConfigError, ProxyConfig
+from egress.option_table import OPTIONS
+from egress.tap import Options, ProxyProcess, StartFailed, Terminal, makeService, start_fault, start_message
+
+LOOPBACK = IPv4Address("TCP", "127.0.0.1", 8080)
+CERTIFICATE = Path("/var/lib/ca/ca.pem")
+FINGERPRINT = "AB:CD"
+
+
+class FakeProxy(Service):
+    """A proxy that is bound, or not, when a test says so."""
+
+    certificate_authority = SimpleNamespace(fingerprint=FINGERPRINT)
+    authorizer = SimpleNamespace(name="the starter policy")
+
+    def __init__(self, result: Deferred[tuple[IAddress, ...]] | None = None) -> None:
+        self.result = succeed((LOOPBACK,)) if result is None else result
+
+    def listening(self) -> Deferred[tuple[IAddress, ...]]:
+        return self.result
+
+
+def taken(port: int = 8080) -> CannotListenError:
+    return CannotListenError("127.0.0.1", port, OSError(errno.EADDRINUSE, "Address already in use"))
+
+
+class OptionsTests(SynchronousTestCase):
+    """The command line is collected as it was spelt; what is wrong with it is one line."""
+
+    def test_collected(self) -> None:
+        options = Options()
+        options.parseOptions(
+            ["--proxy", "a", "--listen", "tcp:1", "--authz-via-upstream", "--upstream-proxy=c", "--listen=tcp:2"]
+        )
+        self.assertEqual(
+            options.arguments,
+            {"proxy": ["a"], "authz-via-upstream": ["true"], "upstream-proxy": ["c"], "listen": ["tcp:1", "tcp:2"]},
+        )
+
+    def test_the_last_name_of_an_option_comes_last(self) -> None:
+        options = Options()
+        options.parseOptions(["--proxy", "a", "--upstream-proxy", "b", "--proxy", "c"])
+        self.assertEqual(list(options.arguments.items()), [("upstream-proxy", ["b"]), ("proxy", ["a", "c"])])
+
+    def test_two_command_lines_are_apart(self) -> None:
+        Options().parseOptions(["--listen", "tcp:1"])
+        options = Options()
+        options.parseOptions([])
+        self.assertEqual(options.arguments, {})
+
+    def test_every_option(self) -> None:
+        for option in OPTIONS:
+            for name in (option.name, *option.aliases):
+                with self.subTest(name):
+                    options = Options()
+                    options.parseOptions([f"--{name}"] if option.flag else [f"--{name}", "x"])
+                    self.assertEqual(options.arguments, {name: ["true" if option.flag else "x"]})
+
+    def refuse(self, arguments: Sequence[str], expected: str) -> None:
+        with self.assertRaises(SystemExit) as caught:
+            Options().parseOptions(arguments)
+        self.assertEqual(caught.exception.code, expected)
+
+    def test_refused(self) -> None:
+        for arguments, expected in (
+            (["--autz-url", "x"], "egressproxy: option --autz-url not recognized; did you mean --authz-url?"),
+            (["--zzz"], "egressproxy: option --zzz not recognized; --help lists the options"),
+            (["--listen"], "egressproxy: option --listen requires argument; --help lists the options"),
+            (["x"], "egressproxy: 'x' is not an option; --help lists the options"),
+            (
+                ["http://alice:s3cret@proxy.example"],
+                "egressproxy: 'http://REDACTED@proxy.example' is not an option; --help lists the options",
+            ),
+        ):
+            with self.subTest(arguments):
+                self.refuse(arguments, expected)
+
+    def run_and_exit(self, argument: str) -> str:
+        out = io.StringIO()
+        self.patch(tap.sys, "stdout", out)
+        with self.assertRaises(SystemExit) as caught:
+            Options().parseOptions([argument])
+        self.assertEqual(caught.exception.code, 0)
+        return out.getvalue()
+
+    def test_version(self) -> None:
+        self.assertEqual(self.run_and_exit("--version"), f"egressproxy {__version__} (Twisted {twisted.__version__})\n")
+
+    def test_help(self) -> None:
+        text = self.run_and_exit("--help")
+        for option in OPTIONS:
+            with self.subTest(option.name):
+                self.assertIn(f"\n  --{option.name}", text)
+                self.assertIn(f"[default: {option.default}; environment: {option.variable.name}", text)
+        flat = " ".join(text.split())
+        self.assertIn("--upstream-proxy URL, --proxy URL", flat)
+        self.assertIn("POSTMAN_RUNNER_AUTHZ_URL]", flat)
+        self.assertLessEqual(max(map(len, text.splitlines())), 80)
+
+
+class StartMessageTests(SynchronousTestCase):
+    """What is printed once the proxy listens."""
+
+    def message(
+        self, addresses: Sequence[IAddress] = (LOOPBACK,), certificate: Path = CERTIFICATE, **config: Any
+    ) -> str:
+        return start_message(addresses, certificate, FINGERPRINT, "the starter policy", ProxyConfig(**config))
+
+    def exports(self, message: str) -> dict[str, str]:
+        """Read the lines to paste as a shell would."""
+        variables: dict[str, str] = {}
+        for line in message.splitlines():
+            if line.startswith("export "):
+                found = dict(word.split("=", 1) for word in shlex.split(line)[1:])
+                for name, value in found.items():
+                    variables[name] = variables[value[1:]] if value.startswith("$") else value
+        return variables
+
+    def test_facts(self) -> None:
+        lines = self.message().splitlines()
+        self.assertEqual(
+            lines[:6],
+            [
+                f"egressproxy {__version__}",
+                "  listens on  127.0.0.1:8080",
+                "  decides     the starter policy",
+                "  CA          /var/lib/ca/ca.pem",
+                "  SHA-256     AB:CD",
+                "",
+            ],
+        )
+
+    def test_lines_to_paste(self) -> None:
+        variables = self.exports(self.message())
+        for name in ("HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            with self.subTest(name):
+                self.assertEqual(variables.pop(name), "http://127.0.0.1:8080")
+        for name in ("CURL_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO"):
+            with self.subTest(name):
+                self.assertIn(name, variables)
+        self.assertEqual(set(variables.values()), {str(CERTIFICATE)})
+
+    def test_spaces(self) -> None:
+        variables = self.exports(self.message(certificate=Path("/a b/ca.pem")))
+        self.assertEqual(variables["CURL_CA_BUNDLE"], "/a b/ca.pem")
+
+    def test_addresses(self) -> None:
+        for address, listen, url, opened in (
+            (LOOPBACK, "tcp:8080", "http://127.0.0.1:8080", False),
+            (IPv4Address("TCP", "0.0.0.0", 8080), "tcp:8080", "http://127.0.0.1:8080", True),
+            (IPv4Address("TCP", "192.0.2.1", 8080), "tcp:8080", "http://192.0.2.1:8080", True),
+            (IPv6Address("TCP", "::", 8080), "tcp6:8080", "http://[::1]:8080", True),
+            (IPv6Address("TCP", "::1", 8080), "tcp6:8080", "http://[::1]:8080", False),
+            (IPv6Address("TCP", "fe80::1%eth0", 8080), "tcp6:8080", "http://[fe80::1]:8080", True),
+            (LOOPBACK, "ssl:8080", "https://127.0.0.1:8080", False),
+        ):
+            with self.subTest(address):
+                message = self.message((address,), listen=(listen,))
+                self.assertEqual(self.exports(message)["HTTP_PROXY"], url)
+                self.assertEqual("Open to the network" in message, opened)
+
+    def test_several_addresses(self) -> None:
+        message = self.message(
+            (UNIXAddress(b"/run/egress.sock"), LOOPBACK), listen=("unix:/run/egress.sock", "tcp:8080")
+        )
+        self.assertIn("  listens on  unix:/run/egress.sock, 127.0.0.1:8080\n", message)
+        self.assertEqual(self.exports(message)["HTTP_PROXY"], "http://127.0.0.1:8080")
+
+    def test_nothing_to_paste(self) -> None:
+        for address in (UNIXAddress(b"/run/egress.sock"), UNIXAddress(None)):
+            with self.subTest(address):
+                self.assertNotIn("export", self.message((address,), listen=("unix:/run/egress.sock",)))
+
+    def test_metrics(self) -> None:
+        self.assertIn(
+            "  metrics     http://[::1]:9090/metrics\n", self.message(metrics_port=9090, metrics_interface="::1")
+        )
+
+    def test_passthrough(self) -> None:
+        self.assertIn(
+            "Tunnelled unread: a.example, *.b.example.", self.message(passthrough=("a.example", "*.b.example"))
+        )
+        self.assertNotIn("Tunnelled", self.message())
+
+
+class StartFaultTests(SynchronousTestCase):
+    """What keeps the proxy from starting is one line, with a remedy."""
+
+    def test_lines(self) -> None:
+        config = ProxyConfig(metrics_port=9090)
+        for error, expected in (
+            (
+                taken(),
+                "--listen: cannot listen on 127.0.0.1:8080: Address already in use; stop what listens there, or "
+                "choose another",
+            ),
+            (
+                taken(9090),
+                "--metrics-port: cannot listen on 127.0.0.1:9090: Address already in use; stop what listens there, or "
+                "choose another",
+            ),
+            (
+                CannotListenError("", 80, PermissionError(errno.EACCES, "Permission denied")),
+                "--listen: cannot listen on *:80: Permission denied; choose a port from 1024 up, or give the process "
+                "the right to lower ones",
+            ),
+            (
+                CannotListenError("192.0.2.1", 80, OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")),
+                "--listen: cannot listen on 192.0.2.1:80: Cannot assign requested address; choose an address that "
+                "this machine has",
+            ),
+            (
+                CannotListenError(None, "/run/egress.sock", OSError(errno.EROFS, "Read-only file system")),
+                "--listen: cannot listen on /run/egress.sock: Read-only file system; choose another",
+            ),
+            (
+                CannotListenError("nowhere.example", 80, "name not known"),
+                "--listen: cannot listen on nowhere.example:80: name not known; choose another",
+            ),
+            (ConfigError("--ca-dir", "", "make it writable"), "--ca-dir: make it writable"),
+            (RuntimeError("what"), "cannot start: RuntimeError: what"),
+        ):
+            with self.subTest(expected):
+                self.assertEqual(start_fault(error, config), expected)
+
+
+class Ascii(io.StringIO):
+    """A terminal that can show ASCII alone."""
+
+    encoding = "ascii"  # type: ignore[assignment]
+
+
+class TerminalTests(SynchronousTestCase):
+    """Somebody reads what is said at start, or a log does."""
+
+    def terminal(self, foreground: bool = True, pidfile: str | None = None, out: io.StringIO | None = None) -> Terminal:
+        return Terminal(foreground, io.StringIO() if out is None else out, io.StringIO(), pidfile)
+
+    def test_foreground(self) -> None:
+        terminal = self.terminal()
+        terminal.say("one\ntwo\n")
+        terminal.complain("three")
+        self.assertEqual((terminal.out.getvalue(), terminal.err.getvalue()), ("one\ntwo\n", "egressproxy: three\n"))
+
+    def test_daemon(self) -> None:
+        terminal = self.terminal(foreground=False)
+        with capturedLogs() as events:
+            terminal.say("one {two}\n")
+            terminal.complain("three")
+        self.assertEqual((events[0]["text"], events[1]["line"]), ("one {two}\n", "three"))
+        self.assertEqual((terminal.out.getvalue(), terminal.err.getvalue()), ("", ""))
+
+    def test_what_it_cannot_show(self) -> None:
+        terminal = self.terminal(out=Ascii())
+        terminal.say("/home/j\u00fcrgen\udcff\n")
+        self.assertEqual(terminal.out.getvalue(), "/home/j\\xfcrgen\\udcff\n")
+
+    def test_closed(self) -> None:
+        terminal = self.terminal()
+        terminal.out.close()
+        terminal.say("one")
+        self.assertTrue(terminal.out.closed)
+
+    def test_of(self) -> None:
+        for parent, foreground, pidfile in (
+            (None, True, None),
+            ({}, True, None),
+            ({"nodaemon": 0, "pidfile": "twistd.pid"}, False, "twistd.pid"),
+            ({"nodaemon": True, "pidfile": ""}, True, ""),
+        ):
+            with self.subTest(parent):
+                terminal = Terminal.of(parent)
+                self.assertEqual((terminal.foreground, terminal.pidfile), (foreground, pidfile))
+                self.assertIs(terminal.out, tap.sys.stdout)
+                self.assertIs(terminal.err, tap.sys.stderr)
+
+    def test_give_up(self) -> None:
+        pidfile = Path(self.mktemp())
+        pidfile.write_text("1")
+        for name in (str(pidfile), str(pidfile), ""):
+            with self.subTest(name):
+                terminal = self.terminal(pidfile=name)
+                with self.assertRaises(SystemExit) as caught:
+                    terminal.give_up("out of order")
+                self.assertEqual(caught.exception.code, 1)
+                self.assertEqual(terminal.err.getvalue(), "egressproxy: out of order\n")
+                self.assertFalse(pidfile.exists())
+
+    def test_daemon_gives_up(self) -> None:
+        terminal = self.terminal(foreground=False, pidfile="twistd.pid")
+        with self.assertRaises(StartFailed) as caught:
+            terminal.give_up("out of order")
+        self.assertEqual(str(caught.exception), "out of order")
+
+
+class ProxyProcessTests(SynchronousTestCase):
+    """The process tells that the proxy listens, or ends."""
+
+    def setUp(self) -> None:
+        self.stopped: list[None] = []
+        self.terminal = Terminal(True, io.StringIO(), io.StringIO())
+
+    def process(self, proxy: FakeProxy) -> ProxyProcess:
+        config = ProxyConfig(ca_dir=CERTIFICATE.parent)
+        return ProxyProcess(proxy, config, self.terminal, lambda: self.stopped.append(None))
+
+    def said(self) -> tuple[str, str]:
+        return self.terminal.out.getvalue(), self.terminal.err.getvalue()
+
+    def test_listens(self) -> None:
+        proxy = FakeProxy()
+        self.process(proxy).startService()
+        self.assertTrue(proxy.running)
+        out, err = self.said()
+        self.assertEqual(out, start_message((LOOPBACK,), CERTIFICATE, FINGERPRINT, "the starter policy", ProxyConfig()))
+        self.assertEqual((err, self.stopped), ("", []))
+
+    def test_cannot_listen(self) -> None:
+        with self.assertRaises(SystemExit) as caught:
+            self.process(FakeProxy(fail(taken()))).startService()
+        self.assertEqual(caught.exception.code, 1)
+        out, err = self.said()
+        self.assertEqual((out, err.count("\n")), ("", 1))
+        self.assertIn("127.0.0.1:8080: Address already in use", err)
+
+    def test_listens_later(self) -> None:
+        result: Deferred[tuple[IAddress, ...]] = Deferred()
+        self.process(FakeProxy(result)).startService()
+        self.assertEqual(self.said(), ("", ""))
+        result.callback((LOOPBACK,))
+        self.assertIn("127.0.0.1:8080", self.said()[0])
+
+    def test_cannot_listen_after_all(self) -> None:
+        result: Deferred[tuple[IAddress, ...]] = Deferred()
+        self.process(FakeProxy(result)).startService()
+        result.errback(taken())
+        out, err = self.said()
+        self.assertEqual((out, self.stopped), ("", [None]))
+        self.assertIn("Address already in use", err)
+
+
+class MakeServiceTests(SynchronousTestCase):
+    """What C{twistd} calls."""
+
+    def setUp(self) -> None:
+        self.patch(os, "environ", {"EGRESS_LISTEN": "tcp:8081"})
+        self.configs: list[ProxyConfig] = []
+        self.patch(tap, "EgressProxyService", self.make)
+
+    def make(self, reactor: object, config: ProxyConfig) -> FakeProxy:
+        self.configs.append(config)
+        return FakeProxy()
+
+    def options(self, *arguments: str, **parent: Any) -> Options:
+        options = Options()
+        options.parseOptions(arguments)
+        options.parent = parent  # type: ignore[assignment]
+        return options
+
+    def refuse(self, options: Options, expected: str) -> None:
+        with self.assertRaises(SystemExit) as caught:
+            makeService(options)
+        self.assertEqual(caught.exception.code, expected)
+
+    def test_service(self) -> None:
+        service = makeService(self.options("--metrics-port", "9090", "--ca-dir", "/var/lib/ca"))
+        self.assertTrue(IService.providedBy(service))
+        (config,) = self.configs
+        self.assertEqual(config, ProxyConfig(listen=("tcp:8081",), metrics_port=9090, ca_dir=Path("/var/lib/ca")))
+
+    def test_wrong_value(self) -> None:
+        self.refuse(
+            self.options("--metrics-port", "x"),
+            "egressproxy: --metrics-port 'x': write a TCP port from 1 to 65535",
+        )
+        self.assertEqual(self.configs, [])
+
+    def test_fault_that_the_service_finds(self) -> None:
+        def refuse(reactor: object, config: ProxyConfig) -> FakeProxy:
+            raise ConfigError("--policy", "", "rule 3\nhas no reason")
+
+        self.patch(tap, "EgressProxyService", refuse)
+        self.refuse(self.options(), "egressproxy: --policy: rule 3 has no reason")
+
+    def test_standard_output_of_a_daemon(self) -> None:
+        self.refuse(
+            self.options("--audit-log", "-", nodaemon=False),
+            "egressproxy: --audit-log '-': a daemon has no standard output: name a file, or use twistd -n",
+        )
+        makeService(self.options("--audit-log", "-", nodaemon=True))
+        self.assertEqual([config.audit_log for config in self.configs], ["-"])
+
+
+class PluginTests(SynchronousTestCase):
+    """C{twistd} finds the plugin."""
+
+    def test_found(self) -> None:
+        (maker,) = [maker for maker in getPlugins(IServiceMaker) if maker.tapname == "egressproxy"]
+        self.assertIs(maker.options, Options)
+        make: Callable[..., IService] = maker.makeService
+        self.assertIs(make, makeService)
