@@ -15,6 +15,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint, s
 from twisted.logger import Logger
 
 from egress.authz.chain import AuthorizationChain
+from egress.authz.guard import AddressGuard
 from egress.authz.local import LocalAuthorizer
 from egress.authz.remote import remote_authorizer
 from egress.ca.contexts import LeafContexts
@@ -31,10 +32,9 @@ from egress.net.parts import Parts
 from egress.net.pool import OriginPool
 from egress.net.server import ProxyFactory
 from egress.net.upstream import UpstreamEndpoint
-from egress.ops.audit import open_audit
+from egress.ops.audit import JsonLinesAudit, open_audit
 from egress.ops.health import ops_site
 from egress.ops.metrics import Metrics
-from egress.policy.addresses import AddressGuard
 from egress.policy.load import PolicyError, load_policy, load_starter
 from egress.policy.rules import RuleSet
 
@@ -107,7 +107,9 @@ class EgressProxyService(Service):
         if audit is not None:
             self._sinks.append(audit)
         if config.audit_log is not None:
-            self._sinks.append(_audit(config.audit_log))
+            log = _audit(config.audit_log)
+            self._sinks.append(log)
+            self.metrics.watch_audit_lost(lambda: log.lost)
         leaves = LeafContexts(self.certificate_authority, config.limits.leaf_contexts, time.time)
         self._parts = Parts(
             clock=reactor,
@@ -292,7 +294,7 @@ def _passthrough(config: ProxyConfig) -> tuple[HostPattern, ...]:
     return tuple(patterns)
 
 
-def _audit(target: str) -> IAuditSink:
+def _audit(target: str) -> JsonLinesAudit:
     try:
         return open_audit(target)
     except OSError as error:

@@ -270,7 +270,7 @@ class Terminal:
         if self.foreground:
             _print(self.out, text)
         else:
-            _log.info("{text}", text=text)
+            _log.info("{text}", text=text.rstrip())
 
     def complain(self, line: str) -> None:
         """Tell what went wrong."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_network
@@ -14,8 +15,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.config import MIB, ConfigError, Limits, OversizeBody, ProxyConfig
 from egress.model.authority import Authority, UpstreamProxy
 from egress.model.bypass import Bypass
+from egress.ops.audit import audit_line
+from egress.ops.metrics import Metrics
 from egress.option_table import BY_NAME, OPTIONS
 from egress.options import load_config, reference
+from tests.ops.records import ALLOWED
 
 CORPORATE = UpstreamProxy("http", Authority("proxy.example", 3128))
 TWISTD = {"logfile", "pidfile", "umask", "syslog", "uid", "gid", "rundir", "nodaemon"}
@@ -472,6 +476,15 @@ class DocumentationTests(SynchronousTestCase):
                 named = set(re.findall(r"(?<![\w-])--([a-z][a-z-]*)", self.page(name)))
                 self.assertLessEqual(named, {*BY_NAME, "help", "version"} | TWISTD)
                 self.assertTrue(named)
+
+    def test_audit_fields_and_metrics(self) -> None:
+        page = self.page("operating.md")
+        named = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+        helps = (line.split() for line in Metrics().render()[0].decode().splitlines() if "HELP egress_" in line)
+        metrics = {words[2] for words in helps if not words[2].endswith("_created")}
+        for name in (*json.loads(audit_line(ALLOWED)), *metrics):
+            with self.subTest(name):
+                self.assertIn(name, named)
 
     def test_file(self) -> None:
         (example,) = re.findall(r"```toml\n(.*?)```", self.page("configuration.md"), re.DOTALL)

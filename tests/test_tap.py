@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import shlex
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -101,7 +102,7 @@ class OptionsTests(SynchronousTestCase):
 
     def run_and_exit(self, argument: str) -> str:
         out = io.StringIO()
-        self.patch(tap.sys, "stdout", out)
+        self.patch(sys, "stdout", out)
         with self.assertRaises(SystemExit) as caught:
             Options().parseOptions([argument])
         self.assertEqual(caught.exception.code, 0)
@@ -251,7 +252,7 @@ class StartFaultTests(SynchronousTestCase):
 class Ascii(io.StringIO):
     """A terminal that can show ASCII alone."""
 
-    encoding = "ascii"  # type: ignore[assignment]
+    encoding = "ascii"
 
 
 class TerminalTests(SynchronousTestCase):
@@ -271,7 +272,7 @@ class TerminalTests(SynchronousTestCase):
         with capturedLogs() as events:
             terminal.say("one {two}\n")
             terminal.complain("three")
-        self.assertEqual((events[0]["text"], events[1]["line"]), ("one {two}\n", "three"))
+        self.assertEqual((events[0]["text"], events[1]["line"]), ("one {two}", "three"))
         self.assertEqual((terminal.out.getvalue(), terminal.err.getvalue()), ("", ""))
 
     def test_what_it_cannot_show(self) -> None:
@@ -295,8 +296,8 @@ class TerminalTests(SynchronousTestCase):
             with self.subTest(parent):
                 terminal = Terminal.of(parent)
                 self.assertEqual((terminal.foreground, terminal.pidfile), (foreground, pidfile))
-                self.assertIs(terminal.out, tap.sys.stdout)
-                self.assertIs(terminal.err, tap.sys.stderr)
+                self.assertIs(terminal.out, sys.stdout)
+                self.assertIs(terminal.err, sys.stderr)
 
     def test_give_up(self) -> None:
         pidfile = Path(self.mktemp())

@@ -21,7 +21,8 @@ from zope.interface import implementer
 
 from egress.model.errors import EgressError, OriginProtocolError
 from egress.wire.body import End
-from egress.wire.http1 import HeadLimits, ResponseHead, ResponseReader
+from egress.wire.heads import HeadLimits, ResponseHead
+from egress.wire.http1 import ResponseReader
 
 MAX_HEAD: Final = 16 * 1024
 MAX_BODY: Final = 64 * 1024

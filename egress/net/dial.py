@@ -219,7 +219,7 @@ class _Dial:
         error = failure.value
         where = str(self._route.upstream or self._route.origin.authority)
         if isinstance(error, (ConnectTimeout, UserError)):
-            self._expired()
+            self._timed_out(connecting=True)
         elif isinstance(error, ConnectRefused):
             self._unreachable(f"{where} refused the connection")
         elif isinstance(error, NoRouteError):
@@ -232,10 +232,13 @@ class _Dial:
         self.fail(UpstreamFailed(f"the upstream proxy {text}") if self._route.upstream else DialFailed(text))
 
     def _expired(self) -> None:
+        self._timed_out(connecting=self._connecting is not None)
+
+    def _timed_out(self, *, connecting: bool) -> None:
         upstream = self._route.upstream
         if upstream is not None:
             self.fail(UpstreamTimeout(f"the upstream proxy {upstream.authority} did not answer in time"))
-        elif self._connecting is not None:
+        elif connecting:
             self.fail(DialTimeout(f"{self._route.origin.authority} did not take a connection in time"))
         else:
             self.fail(DialTimeout(f"the TLS handshake with {self._route.origin.authority} was not over in time"))

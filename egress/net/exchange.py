@@ -34,7 +34,7 @@ from egress.net.inquiry import Inquiry
 from egress.net.origin import OriginConnection, PoolKey
 from egress.wire.body import End
 from egress.wire.forward import encode_request, forwarded_fields, wants_websocket
-from egress.wire.http1 import RequestHead
+from egress.wire.heads import RequestHead
 
 if TYPE_CHECKING:
     from egress.net.parts import Parts
@@ -215,7 +215,7 @@ class Exchange:
             self._dial(self._route)
 
     def _dial(self, route: Route) -> None:
-        connection = OriginConnection(route, self._parts.head_limits)
+        connection = OriginConnection(route, self._parts.head_limits, self._parts.clock)
         self._inquiry.wait_for(self._parts.dialer.dial(route, connection), lambda _: self._forward(connection))
 
     def _forward(self, connection: OriginConnection) -> None:

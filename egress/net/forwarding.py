@@ -13,9 +13,9 @@ from egress.net.content import RequestContent
 from egress.net.origin import OriginConnection
 from egress.wire.body import BodyKind, encode_chunk
 from egress.wire.connect import refusal_by_upstream
-from egress.wire.forward import encode_interim, encode_response, encode_switch, response_framing
+from egress.wire.forward import encode_interim, encode_response, encode_switch, response_framing, wants_websocket
 from egress.wire.headers import encode_fields
-from egress.wire.http1 import RequestHead, ResponseHead
+from egress.wire.heads import RequestHead, ResponseHead
 
 if TYPE_CHECKING:
     from egress.net.parts import Parts
@@ -211,7 +211,8 @@ class Forwarding:
     # -- after an upgrade
 
     def _switch(self, head: ResponseHead) -> None:
-        if self._head.upgrade is None:
+        # Only what was passed on was asked for: anything else would be a way around decisions.
+        if not wants_websocket(self._head):
             self._fail(OriginProtocolError("the origin switched protocols unasked"))
             return
         self._switched = True

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 from typing import Protocol as Structure
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -15,10 +16,15 @@ from egress.model.decision import Headers
 from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError
 from egress.model.route import Route
 from egress.net.dial import DialedProtocol
+from egress.net.watchdog import Watchdog
 from egress.wire.body import End
-from egress.wire.http1 import HeadLimits, ResponseHead, ResponseReader
+from egress.wire.heads import HeadLimits, ResponseHead
+from egress.wire.http1 import ResponseReader
 
 PoolKey = tuple[object, ...]
+
+# How long a connection that is being closed may take to send what is left, and over TLS to answer the closing alert.
+CLOSE_SECONDS: Final = 5.0
 
 
 class ResponseSink(Structure):
@@ -60,8 +66,9 @@ class OriginConnection(DialedProtocol):
     @ivar idle_since: when the last exchange ended.
     """
 
-    def __init__(self, route: Route, limits: HeadLimits) -> None:
+    def __init__(self, route: Route, limits: HeadLimits, clock: IReactorTime) -> None:
         self.route = route
+        self._closing = Watchdog(clock, self.drop)
         self.idle_since = 0.0
         self.pool_key: PoolKey = ()
         self.reusable = False
@@ -76,8 +83,9 @@ class OriginConnection(DialedProtocol):
 
     def connectionMade(self) -> None:
         """Let the transport's buffer hold back the request."""
-        super().connectionMade()
+        # First of all: what is told that the connection is there writes at once.
         self.transport.registerProducer(self, True)  # type: ignore[union-attr]
+        super().connectionMade()
 
     def send(self, sink: ResponseSink, method: str, data: bytes) -> None:
         """Begin an exchange.
@@ -114,7 +122,9 @@ class OriginConnection(DialedProtocol):
     def finish(self) -> None:
         """Close after what was written is sent."""
         self._sink = None
+        self._idle_lost = None
         if not self._lost and self.transport is not None:
+            self._closing.set(CLOSE_SECONDS)
             self.transport.unregisterProducer()  # type: ignore[attr-defined]
             self.transport.loseConnection()
 
@@ -173,7 +183,7 @@ class OriginConnection(DialedProtocol):
             if event.status == 101:
                 self._switched = True
             elif event.status >= 200:
-                self.reusable = event.keep_alive
+                self.reusable = event.keep_alive and not self._lost
             sink.response_head(event)
             if self._switched and self._sink is not None:
                 rest = self._reader.take_rest()
@@ -203,6 +213,8 @@ class OriginConnection(DialedProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The origin closed: that may be the end of the answer, or a cut."""
         self._lost = True
+        self.reusable = False
+        self._closing.stop()
         super().connectionLost(reason)
         self._forget_idle()
         sink = self._sink
@@ -219,7 +231,6 @@ class OriginConnection(DialedProtocol):
         # A TLS session that ends without a close alert may have been cut by anyone on the way (RFC 8446 section 6.1).
         clean = isinstance(reason.value, ConnectionDone)
         end = self._reader.receive_eof() if clean else None
-        self.reusable = False
         if end is not None:
             sink.response_end(end.trailers)
             sink.response_flush()

@@ -17,7 +17,7 @@ from egress.model.bypass import HostPattern
 from egress.model.record import ExchangeRecord
 from egress.net.pool import OriginPool
 from egress.net.sessions import Sessions
-from egress.wire.http1 import HeadLimits
+from egress.wire.heads import HeadLimits
 
 
 @attrs.define(eq=False)

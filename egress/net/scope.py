@@ -15,7 +15,7 @@ from egress.model.authority import DEFAULT_PORTS, Authority, Origin
 from egress.model.decision import ClientIdentity
 from egress.model.errors import BadRequest, EgressError, MisdirectedRequest, ServerNameMismatch
 from egress.model.target import RequestTarget, TargetForm, parse_request_target
-from egress.wire.http1 import RequestHead
+from egress.wire.heads import RequestHead
 
 
 def client_identity(address: object, proxy_authorization: bytes | None) -> ClientIdentity:

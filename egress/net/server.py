@@ -20,7 +20,8 @@ from egress.net.transport import no_delay
 from egress.net.watchdog import Watchdog
 from egress.wire.answer import encode_answer
 from egress.wire.body import End
-from egress.wire.http1 import RequestHead, RequestReader
+from egress.wire.heads import RequestHead
+from egress.wire.http1 import RequestReader
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress

@@ -235,7 +235,7 @@ class JsonLinesAudit:
             self._write(audit_line(record))
         except LinesLost as error:
             self._failed(error.lines, error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # Whatever an embedding application's function raises: its fault must not become the client's.
             self._failed(1, error)
 

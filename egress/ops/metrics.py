@@ -55,8 +55,8 @@ class Metrics:
         self._exchange_seconds = histogram(
             "egress_exchange_seconds", "From the request head to the end of the exchange.", buckets=_EXCHANGE_BUCKETS
         )
-        self._sent = counter("egress_sent_bytes_total", "Content bytes to origins.")
-        self._received = counter("egress_received_bytes_total", "Content bytes to clients.")
+        self._sent = counter("egress_sent_bytes_total", "Content bytes of clients that went to origins.")
+        self._received = counter("egress_received_bytes_total", "Content bytes of origins that went to clients.")
         self._client_connections = gauge("egress_client_connections", "Client connections that are open.")
         self._leaf_contexts = gauge("egress_leaf_contexts", "TLS contexts kept for intercepted hosts.")
         self._audit_lost = gauge("egress_audit_lines_lost", "Audit lines that could not be written, since the start.")

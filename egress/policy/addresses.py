@@ -1,126 +1,117 @@
-"""The address guard: where nobody may be sent, whatever the authorizer says."""
+"""What kind of address an address is: the tables behind the address guard."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Final
 
-from zope.interface import implementer
+from egress.model.authority import IPAddress
 
-from egress.config import IPNetwork
-from egress.interfaces import IAddressGuard
-from egress.model.authority import Authority, IPAddress
+_LINK_LOCAL: Final = "a link-local address, where the metadata services of clouds live"
+_METADATA: Final = "the metadata service of a cloud"
+_RESERVED: Final = "a reserved address, at which there is nothing"
 
 # Source: the IANA special-purpose address registries (RFC 6890), written out because what the standard library calls
-# "private" or "reserved" differs between Python versions.
-_FORBIDDEN: Final[tuple[tuple[str, str], ...]] = (
-    ("0.0.0.0/8", "an unspecified address"),
-    ("127.0.0.0/8", "a loopback address"),
-    ("169.254.0.0/16", "a link-local address, where the metadata services of clouds live"),
-    ("192.0.0.192/32", "a metadata service of a cloud"),
-    ("100.100.100.200/32", "a metadata service of a cloud"),
-    ("192.0.2.0/24", "a reserved address"),
-    ("198.51.100.0/24", "a reserved address"),
-    ("203.0.113.0/24", "a reserved address"),
-    ("224.0.0.0/4", "a multicast address"),
-    ("240.0.0.0/4", "a reserved address"),
-    ("::/128", "an unspecified address"),
-    ("::1/128", "a loopback address"),
-    ("fe80::/10", "a link-local address, where the metadata services of clouds live"),
-    ("fd00:ec2::254/128", "a metadata service of a cloud"),
-    ("fec0::/10", "a reserved address"),
-    ("100::/64", "a reserved address"),
-    ("2001:db8::/32", "a reserved address"),
-    ("ff00::/8", "a multicast address"),
+# "private" or "reserved" differs between Python versions.  The first line that fits names the address.
+_FORBIDDEN: Final = tuple(
+    (ip_network(text), what)
+    for text, what in (
+        ("0.0.0.0/8", "an unspecified address, which leads to this machine"),  # RFC 1122 section 3.2.1.3
+        ("127.0.0.0/8", "a loopback address"),  # RFC 1122 section 3.2.1.3
+        ("169.254.0.0/16", _LINK_LOCAL),  # RFC 3927
+        ("100.100.100.200/32", _METADATA),  # Alibaba Cloud, in the shared address space
+        ("168.63.129.16/32", _METADATA),  # Azure's WireServer, a public address that never leaves the host
+        ("192.0.0.192/32", _METADATA),  # Oracle Cloud at Customer, "Retrieve Predefined Instance Metadata"
+        ("192.0.0.0/24", _RESERVED),  # protocol assignments, RFC 6890
+        ("192.0.2.0/24", _RESERVED),  # TEST-NET-1, RFC 5737
+        ("192.88.99.0/24", _RESERVED),  # 6to4 relays, RFC 7526
+        ("198.51.100.0/24", _RESERVED),  # TEST-NET-2
+        ("203.0.113.0/24", _RESERVED),  # TEST-NET-3
+        ("224.0.0.0/4", "a multicast address"),  # RFC 5771
+        ("255.255.255.255/32", "the broadcast address"),  # RFC 919
+        ("240.0.0.0/4", _RESERVED),  # RFC 1112 section 4
+        ("::/128", "an unspecified address, which leads to this machine"),  # RFC 4291 section 2.5.2
+        ("::1/128", "a loopback address"),
+        ("::/96", _RESERVED),  # "IPv4-compatible", deprecated by RFC 4291 section 2.5.5.1
+        ("64:ff9b:1::/48", "an address of a translator, whose destination cannot be told"),  # RFC 8215
+        ("100::/64", _RESERVED),  # discard-only, RFC 6666
+        ("100:0:0:1::/64", _RESERVED),  # RFC 9780
+        ("2001:10::/28", _RESERVED),  # ORCHID, RFC 4843
+        ("2001:db8::/32", _RESERVED),  # RFC 3849
+        ("3fff::/20", _RESERVED),  # RFC 9637
+        ("5f00::/16", _RESERVED),  # RFC 9602
+        ("fd00:42::42/128", _METADATA),  # Scaleway
+        ("fd00:c1::a9fe:a9fe/128", _METADATA),  # Oracle Cloud Infrastructure
+        ("fd00:ec2::/32", _METADATA),  # AWS: ::254 the instances', ::23 that of pods
+        ("fd20:ce::254/128", _METADATA),  # Google Cloud
+        ("fe80::/10", _LINK_LOCAL),
+        ("fec0::/10", _RESERVED),  # site-local, deprecated by RFC 3879
+        ("ff00::/8", "a multicast address"),
+    )
 )
-_PRIVATE: Final = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "198.18.0.0/15", "fc00::/7")
 
-_Network = IPv4Network | IPv6Network
-_FORBIDDEN_NETWORKS: Final = tuple((ip_network(text), what) for text, what in _FORBIDDEN)
-_PRIVATE_NETWORKS: Final = tuple(ip_network(text) for text in _PRIVATE)
-_NAT64: Final = IPv6Network("64:ff9b::/96")
-_METADATA_NAMES: Final = frozenset({"metadata.google.internal", "metadata.goog", "instance-data.ec2.internal"})
+_PRIVATE: Final = tuple(
+    ip_network(text)
+    for text in (
+        "10.0.0.0/8",  # RFC 1918, this and the next two
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",  # shared between carrier and customer, RFC 6598
+        "198.18.0.0/15",  # benchmarks, RFC 2544
+        "2001:2::/48",  # the same, RFC 5180
+        "fc00::/7",  # RFC 4193
+    )
+)
+
+# The IPv4 address stands in the last 32 bits: mapped (RFC 4291 section 2.5.5.2), translated (RFC 2765 section 2.1) and
+# the well-known prefix of NAT64 (RFC 6052 section 2.1).
+_LAST_BITS: Final = tuple(ip_network(text) for text in ("::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96"))
+
+# Names under which clouds serve metadata to their machines: an upstream proxy in such a cloud would resolve them.
+METADATA_NAMES: Final = frozenset(
+    {
+        "instance-data",  # AWS, and with its domain
+        "instance-data.ec2.internal",
+        "metadata",  # Google, and with its domains
+        "metadata.google.internal",
+        "metadata.goog",
+        "metadata.tencentyun.com",
+        "api.metadata.cloud.ibm.com",
+    }
+)
 
 
 def embedded(address: IPAddress) -> IPAddress:
-    """The IPv4 address that a transition mechanism would take a packet to (RFC 4291, 6052, 3056, 4380)."""
+    """The IPv4 address to which a transition mechanism would take a packet; C{address} itself where there is none.
+
+    Mapped and translated addresses, NAT64, 6to4 (RFC 3056), Teredo (RFC 4380) and ISATAP (RFC 5214 section 6.1).
+    """
     if isinstance(address, IPv4Address):
         return address
-    if address in _NAT64:
-        return IPv4Address(int(address) & 0xFFFFFFFF)
+    bits = int(address)
+    if any(address in network for network in _LAST_BITS) or (bits >> 32) & 0xFCFFFFFF == 0x5EFE:
+        return IPv4Address(bits & 0xFFFFFFFF)
+    return address.sixtofour or _teredo_client(address) or address
+
+
+def _teredo_client(address: IPv6Address) -> IPv4Address | None:
     teredo = address.teredo
-    return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None) or address
+    return teredo[1] if teredo is not None else None
 
 
 @lru_cache(maxsize=4096)
-def _forbidden(address: IPAddress) -> str | None:
-    real = embedded(address)
-    return next((what for network, what in _FORBIDDEN_NETWORKS if real in network), None)
+def forbidden(address: IPAddress) -> str | None:
+    """What makes an address one that nobody may be sent to, or C{None}."""
+    for one in (embedded(address), address):
+        for network, what in _FORBIDDEN:
+            if one in network:
+                return what
+    return None
 
 
+@lru_cache(maxsize=4096)
 def is_private(address: IPAddress) -> bool:
-    """Whether an address belongs to an internal network (RFC 1918, 4193, 6598, 2544)."""
+    """Whether an address belongs to an internal network; a forbidden one may, too."""
     real = embedded(address)
-    return any(real in network for network in _PRIVATE_NETWORKS)
-
-
-@implementer(IAddressGuard)
-class AddressGuard:
-    """Refuses what is dangerous wherever a proxy runs: this machine, the metadata services, and ourselves.
-
-    @param allow: ranges that are let through nevertheless; never ourselves.
-    @param is_local: whether an address is one of this machine's; asked where a listener is bound to all of them.
-    @param block_private: whether internal networks are refused as well.
-    """
-
-    def __init__(
-        self,
-        allow: tuple[IPNetwork, ...] = (),
-        *,
-        is_local: Callable[[IPAddress], bool],
-        block_private: bool = False,
-    ) -> None:
-        self._allow = allow
-        self._is_local = is_local
-        self._block_private = block_private
-        self._listeners: set[tuple[IPAddress, int]] = set()
-
-    def add_listener(self, address: IPAddress, port: int) -> None:
-        """Remember where the proxy itself listens."""
-        self._listeners.add((address, port))
-
-    def _is_ourselves(self, address: IPAddress, port: int) -> bool:
-        real = embedded(address)
-        for listener, listening_port in self._listeners:
-            if port == listening_port and (
-                listener == real or (listener.is_unspecified and (real.is_unspecified or self._is_local(real)))
-            ):
-                return True
-        return False
-
-    def refusal(self, address: IPAddress, port: int) -> str | None:
-        """Classify an address; see L{IAddressGuard.refusal}."""
-        if self._is_ourselves(address, port):
-            return f"{address} port {port} is the proxy itself"
-        if any(address in network or embedded(address) in network for network in self._allow):
-            return None
-        what = _forbidden(address)
-        if what is None and self._block_private and is_private(address):
-            what = "a private address"
-        if what is None:
-            return None
-        return f"{address} is {what}; the operator can open it with --allow-address"
-
-    def name_refusal(self, authority: Authority) -> str | None:
-        """Classify what an upstream proxy will resolve; see L{IAddressGuard.name_refusal}."""
-        literal = authority.ip
-        if literal is not None:
-            return self.refusal(literal, authority.port)
-        if authority.host == "localhost" or authority.host.endswith(".localhost"):
-            # RFC 6761 section 6.3.
-            return self.refusal(ip_address("127.0.0.1"), authority.port)
-        if authority.host in _METADATA_NAMES:
-            return self.refusal(ip_address("169.254.169.254"), authority.port)
-        return None
+    return any(real in network or address in network for network in _PRIVATE)

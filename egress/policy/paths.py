@@ -1,67 +1,223 @@
-"""Request paths as servers may read them.
+"""Request paths as servers may read them, and patterns for them.
 
-Servers disagree about encoded slashes and dots, doubled slashes, backslashes and path parameters.  A rule must not be
-slipped past by a spelling that the origin reads differently, so a path is compared in every reading that is common.
+Servers disagree about encoded slashes and dots, doubled slashes, backslashes, path parameters and more.  A rule must
+not be slipped past by a spelling that the origin reads differently, so a path is compared in every reading that some
+server is known to have.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Callable
+from typing import Final
 
-_ENCODED = re.compile(r"%([0-9A-Fa-f]{2})")
-_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_PARAMETERS = re.compile(r";[^/]*")
-_SLASHES = re.compile(r"//+")
-_PLAIN = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?")
+# Beyond this many readings it is nobody's honest path.
+MAX_READINGS: Final = 32
+
+_PLAIN: Final = re.compile(r"(?:/[A-Za-z0-9_~-](?:[A-Za-z0-9._~-]*[A-Za-z0-9_~-])?)*/?")
+_RUN: Final = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
+# What some server gives a meaning of its own once it is decoded.
+_STRUCTURAL: Final = {ord(char): f"%{ord(char):02X}" for char in "\0/\\%;?#"}
+# "%u002F" is how old Windows servers write U+002F.
+_WIDE: Final = re.compile(r"%[uU]([0-9A-Fa-f]{4})")
+# ASCII in two or three bytes where UTF-8 has it in one; surrogates stand for bytes that are not UTF-8.
+_OVERLONG: Final = re.compile("(?:[\udcc0\udcc1]|\udce0[\udc80-\udc9f])[\udc80-\udcbf]")
+_SLASHES: Final = re.compile(r"//+")
+_PARAMETERS: Final = re.compile(r";[^/]*")
+# Blanks and control characters, and then dots, that end a segment; a segment of dots alone is something else.
+_BLANK: Final = "\\s\0-\x1f\x7f\udc85\udca0"
+_BLANKS: Final = re.compile(f"(?<![{_BLANK}])[{_BLANK}]+(?=/|\\Z)")
+_DOTS: Final = re.compile(r"(?<=[^/.])\.+(?=/|\Z)")
 
 
-def _decode_unreserved(path: str) -> str:
-    """Decode what means the same encoded or not (RFC 3986 section 6.2.2.2), and write the rest in upper case."""
+def canonical(path: str) -> str:
+    """Decode what means the same encoded or not (RFC 3986 section 6.2.2.2), and a little more.
 
+    Only what could change the structure of the path stays encoded, in upper case.
+    """
+    return _RUN.sub(lambda run: _text(run).translate(_STRUCTURAL), path)
+
+
+def _text(run: re.Match[str]) -> str:
+    return bytes.fromhex(run[0].replace("%", "")).decode("utf-8", "surrogateescape")
+
+
+def _decoded(path: str) -> str:
+    return _RUN.sub(_text, path)
+
+
+def _from_wide(path: str) -> str:
+    return _WIDE.sub(lambda match: chr(int(match[1], 16)), path)
+
+
+def _from_overlong(path: str) -> str:
     def replace(match: re.Match[str]) -> str:
-        char = chr(int(match[1], 16))
-        return char if char in _UNRESERVED else match[0].upper()
+        lead, last = ord(match[0][-2]), ord(match[0][-1])
+        return chr((lead & 0x1F) << 6 | last & 0x3F)
 
-    return _ENCODED.sub(replace, path)
+    return _OVERLONG.sub(replace, path)
 
 
-def _decode(path: str) -> str:
-    return _ENCODED.sub(lambda match: chr(int(match[1], 16)), path)
+def _compatible(path: str) -> str:
+    """Full-width slashes and dots as plain ones, and the like (Unicode, NFKC)."""
+    return path if path.isascii() else unicodedata.normalize("NFKC", path)
+
+
+def _before_nul(path: str) -> str:
+    return path.partition("\0")[0]
+
+
+def _before_query(path: str) -> str:
+    return re.split("[?#]", path, maxsplit=1)[0]
+
+
+def _forward_slashes(path: str) -> str:
+    return path.replace("\\", "/")
+
+
+def _without_parameters(path: str) -> str:
+    return _PARAMETERS.sub("", path)
+
+
+def _single_slashes(path: str) -> str:
+    return _SLASHES.sub("/", path)
+
+
+def _without_blanks(path: str) -> str:
+    return _BLANKS.sub("", path)
+
+
+def _without_last_dots(path: str) -> str:
+    return _DOTS.sub("", path)
 
 
 def remove_dot_segments(path: str) -> str:
     """Resolve C{.} and C{..} (RFC 3986 section 5.2.4)."""
+    if "/." not in path:
+        return path
     kept: list[str] = []
     segments = path.split("/")
-    for index, segment in enumerate(segments):
-        last = index == len(segments) - 1
+    for segment in segments:
         if segment == "..":
             if len(kept) > 1:
                 kept.pop()
-            if last:
-                kept.append("")
-        elif segment == ".":
-            if last:
-                kept.append("")
-        else:
+        elif segment != ".":
             kept.append(segment)
-    return "/".join(kept) or "/"
+    if segments[-1] in (".", ".."):
+        kept.append("")
+    return "/".join(kept)
 
 
-def readings(path: str) -> tuple[str, ...]:
-    """Every common reading of a path, without its query; the literal one first.
+_CHANGES: Final[tuple[Callable[[str], str], ...]] = (
+    canonical,
+    _decoded,
+    _from_wide,
+    _from_overlong,
+    _compatible,
+    _before_nul,
+    _before_query,
+    _forward_slashes,
+    _without_parameters,
+    _without_blanks,
+    _without_last_dots,
+    _single_slashes,
+    remove_dot_segments,
+)
 
-    @return: one reading, when all agree.
+
+def readings(path: str) -> tuple[str, ...] | None:
+    """Every reading of a path, its query left out: what comes of it by any of the changes, in any order.
+
+    @return: the readings, the literal one first; C{None} when there are more than L{MAX_READINGS}.
     """
     path = path.partition("?")[0]
     if _PLAIN.fullmatch(path):
         return (path,)
-    literal = _decode_unreserved(path)
-    found = [remove_dot_segments(literal), remove_dot_segments(_SLASHES.sub("/", literal))]
-    decoded = path
-    for _ in range(3):
-        decoded = _decode(decoded)
-        slashed = decoded.replace("\\", "/")
-        for reading in (decoded, slashed, _PARAMETERS.sub("", slashed), slashed.partition("\x00")[0]):
-            found += [remove_dot_segments(reading), remove_dot_segments(_SLASHES.sub("/", reading))]
-    return tuple(dict.fromkeys(found))
+    found = dict.fromkeys((canonical(path),))
+    waiting = list(found)
+    while waiting:
+        text = waiting.pop()
+        for change in _CHANGES:
+            other = change(text)
+            if other not in found:
+                if len(found) == MAX_READINGS:
+                    return None
+                found[other] = None
+                waiting.append(other)
+    return tuple(found)
+
+
+class _Glob:
+    """A pattern on its way to a regular expression that takes linear time.
+
+    Wildcards are followed by the first place where what comes next fits, and never tried again.  That finds a match if
+    there is one: what is between two C{**} spans a fixed number of segments, so an earlier end is always as good.
+    """
+
+    def __init__(self) -> None:
+        self._groups = 0
+
+    def _once(self, expression: str) -> str:
+        """Match without going back into it: an atomic group, which C{re} has from Python 3.11 on."""
+        self._groups += 1
+        name = f"g{self._groups}"
+        return f"(?=(?P<{name}>{expression}))(?P={name})"
+
+    def segment(self, pattern: str) -> str:
+        """One segment, in which C{*} stands for any characters."""
+        first, *rest = (re.escape(canonical(part)) for part in pattern.split("*"))
+        if not rest:
+            return first
+        *middle, last = rest
+        between = "".join(self._once(f"[^/]*?{part}") for part in middle)
+        return f"{first}{between}[^/]*{last}(?=/|\\Z)"
+
+    def block(self, segments: list[str]) -> str:
+        """Segments that follow one another."""
+        return "".join(f"/{self.segment(segment)}" for segment in segments)
+
+    def path(self, segments: list[str]) -> str:
+        """A whole path, in which C{**} stands for any number of segments."""
+        blocks: list[list[str]] = [[]]
+        for segment in segments:
+            if segment == "**":
+                blocks.append([])
+            else:
+                blocks[-1].append(segment)
+        first, *rest = blocks
+        expression = self.block(first)
+        for index, block in enumerate(rest):
+            if index < len(rest) - 1:
+                expression += self._once(f"(?:/[^/]*)*?{self.block(block)}(?=/|\\Z)")
+            elif block:
+                expression += f"(?:/[^/]*)*?{self.block(block)}"
+            else:
+                expression += "(?:/.*)?"
+        return expression
+
+
+_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+def compile_path(pattern: str, *, broad: bool) -> re.Pattern[str]:
+    """Compile a path pattern: C{*} stands for anything within a segment, C{**} for any number of whole segments.
+
+    @param broad: whether case and a slash at the end make no difference, as many servers have it.
+    @raise ValueError: when it is not a pattern, or one that could never match.
+    """
+    if not pattern.startswith("/"):
+        raise ValueError("a path pattern begins with /")
+    if "?" in pattern or "#" in pattern:
+        raise ValueError("a pattern is for the path alone; leave out ? and #, and what follows")
+    if _ESCAPE.search(pattern):
+        raise ValueError("a % that is meant as such is written %25")
+    segments = pattern[1:].split("/")
+    if "" in segments[:-1] or any(canonical(segment) in (".", "..") for segment in segments):
+        raise ValueError("empty segments, . and .. match nothing that is read; leave them out")
+    if any("**" in segment and segment != "**" for segment in segments):
+        raise ValueError("** stands between two slashes alone; within a segment, use *")
+    if broad and segments[-1] == "":
+        segments.pop()
+    expression = _Glob().path(segments) + ("/?" if broad else "")
+    return re.compile(expression, re.DOTALL | (re.IGNORECASE if broad else 0))

@@ -6,7 +6,7 @@ from egress.model.authority import Origin
 from egress.model.decision import Header, Headers
 from egress.wire.body import CHUNKED, BodyKind, Framing
 from egress.wire.headers import encode_fields, end_to_end, with_via
-from egress.wire.http1 import RequestHead, ResponseHead
+from egress.wire.heads import RequestHead, ResponseHead
 
 # The only protocol to which a connection may be upgraded: what follows is a WebSocket, not a way around decisions
 # (an upgrade to h2c would carry requests that nobody sees).

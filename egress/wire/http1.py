@@ -11,107 +11,14 @@ import enum
 import re
 from typing import Final
 
-import attrs
+from egress.model.errors import BadRequest, HeadTooLarge, OriginProtocolError, TargetTooLong
+from egress.wire.body import END, Body, BodyKind, ChunkedBody, End, Framing, LengthBody, MalformedBody, UntilCloseBody
+from egress.wire.heads import HeadLimits, RequestHead, ResponseHead, parse_request_head, parse_response_head
 
-from egress.model.decision import Headers
-from egress.model.errors import (
-    BadRequest,
-    HeadTooLarge,
-    OriginProtocolError,
-    TargetTooLong,
-    UnsupportedRequest,
-    VersionNotSupported,
-)
-from egress.wire.body import (
-    CHUNKED,
-    END,
-    NO_BODY,
-    UNTIL_CLOSE,
-    Body,
-    BodyKind,
-    ChunkedBody,
-    End,
-    Framing,
-    LengthBody,
-    MalformedBody,
-    UntilCloseBody,
-)
-from egress.wire.fields import MalformedFields, TooManyFields, parse_fields
-from egress.wire.headers import tokens
-
-
-@attrs.frozen
-class HeadLimits:
-    """The bounds of a head; see L{egress.config.Limits} for the units."""
-
-    head: int
-    fields: int
-    target: int
-
-
-@attrs.frozen
-class RequestHead:
-    """A request line and its fields.
-
-    @ivar target: the request-target as sent.
-    @ivar http11: whether the version is 1.1 (otherwise 1.0).
-    @ivar host: the value of the only C{Host} field, or C{None} (HTTP/1.0).
-    @ivar keep_alive: whether the client lets the connection persist (RFC 9112 section 9.3).
-    @ivar nominated: the field names that C{Connection} lists.
-    @ivar upgrade: the value of C{Upgrade}, when C{Connection} nominates it.
-    @ivar expects_continue: whether the client waits for a C{100 (Continue)}.
-    @ivar proxy_authorization: credentials meant for this proxy.
-    @ivar accept: the value of C{Accept}, for our own answers.
-    """
-
-    method: str
-    target: bytes
-    http11: bool
-    headers: Headers
-    framing: Framing
-    host: bytes | None
-    keep_alive: bool
-    nominated: frozenset[bytes]
-    upgrade: bytes | None
-    expects_continue: bool
-    proxy_authorization: bytes | None
-    accept: bytes | None
-
-
-@attrs.frozen
-class ResponseHead:
-    """A status line and its fields.
-
-    @ivar reason: the reason phrase as sent.
-    @ivar keep_alive: whether the origin lets the connection persist.
-    @ivar nominated: the field names that C{Connection} lists.
-    """
-
-    status: int
-    reason: bytes
-    http11: bool
-    headers: Headers
-    framing: Framing
-    keep_alive: bool
-    nominated: frozenset[bytes]
-
-
-_EMPTY: Final[frozenset[bytes]] = frozenset()
-_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}) ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])")
 _METHOD_START = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]")
-_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
-_MAX_LENGTH: Final = 2**63 - 1
 # A request line that is not over after the longest target, method and version never will be in order.
 _LINE_SLACK: Final = 80
 _MAX_EMPTY_LINES: Final = 4
-
-
-def _content_length(value: bytes) -> int:
-    # llhttp has checked that these are digits, once.
-    length = int(value)
-    if length > _MAX_LENGTH:
-        raise MalformedFields("the Content-Length is out of range")
-    return length
 
 
 class _HeadBuffer:
@@ -218,84 +125,6 @@ class RequestReader:
             raise HeadTooLarge(f"the request head is over {self._limits.head} bytes")
 
 
-def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
-    """Parse one complete request head, the empty line included.
-
-    @raise ClientError: saying what is wrong with it.
-    """
-    line_end = head.index(b"\r\n")
-    match = _REQUEST_LINE.fullmatch(head, 0, line_end)
-    if match is None:
-        raise BadRequest("the request line is not METHOD SP TARGET SP HTTP/1.1")
-    method_bytes, target, major, minor = match.groups()
-    if len(target) > limits.target:
-        raise TargetTooLong(f"the request-target is over {limits.target} bytes")
-    if major != b"1":
-        raise VersionNotSupported("this proxy speaks HTTP/1.1 to its clients")
-    try:
-        headers = parse_fields(head[line_end + 2 :], limits.fields)
-        return _request_head(method_bytes.decode("ascii"), target, minor != b"0", headers)
-    except TooManyFields as error:
-        raise HeadTooLarge(f"the request has {error}") from error
-    except MalformedFields as error:
-        raise BadRequest(f"the request's fields are malformed: {error}") from error
-
-
-def _request_head(method: str, target: bytes, http11: bool, headers: Headers) -> RequestHead:
-    framing = NO_BODY
-    host: bytes | None = None
-    nominated = _EMPTY
-    upgrade: bytes | None = None
-    expects_continue = False
-    proxy_authorization: bytes | None = None
-    accept: bytes | None = None
-    for name, value in headers:
-        match name.lower():
-            case b"host":
-                if host is not None:
-                    raise BadRequest("the request has more than one Host")
-                host = value
-            case b"content-length":
-                framing = Framing(BodyKind.LENGTH, _content_length(value))
-            case b"transfer-encoding":
-                if not http11:
-                    raise BadRequest("HTTP/1.0 has no Transfer-Encoding")
-                if value.lower() != b"chunked":
-                    raise UnsupportedRequest("the only transfer coding is chunked")
-                framing = CHUNKED
-            case b"connection" | b"proxy-connection":
-                nominated = nominated.union(tokens(value))
-            case b"upgrade":
-                upgrade = value
-            case b"expect":
-                expects_continue = expects_continue or value.lower() == b"100-continue"
-            case b"proxy-authorization":
-                proxy_authorization = value
-            case b"accept":
-                accept = value if accept is None else accept + b"," + value
-    if http11 and host is None:
-        raise BadRequest("the request has no Host")
-    if framing.kind is BodyKind.LENGTH and not framing.length:
-        framing = NO_BODY
-    if method == "CONNECT" and framing.has_body:
-        raise BadRequest("a CONNECT has no content")
-    keep_alive = b"close" not in nominated and (http11 or b"keep-alive" in nominated)
-    return RequestHead(
-        method,
-        target,
-        http11,
-        headers,
-        framing,
-        host,
-        keep_alive,
-        nominated,
-        upgrade if b"upgrade" in nominated and http11 else None,
-        expects_continue and http11 and framing.has_body,
-        proxy_authorization,
-        accept,
-    )
-
-
 class _ResponseState(enum.Enum):
     HEAD = enum.auto()
     BODY = enum.auto()
@@ -394,46 +223,3 @@ class ResponseReader:
             self._body = UntilCloseBody()
         else:
             self._body = LengthBody(framing.length)
-
-
-def parse_response_head(head: bytes, limits: HeadLimits, method: str) -> ResponseHead:
-    """Parse one complete response head, the empty line included.
-
-    @param method: of the request that it answers; it decides about content (RFC 9112 section 6.3).
-    @raise OriginProtocolError: saying what is wrong with it.
-    """
-    if len(head) > limits.head:
-        raise OriginProtocolError(f"the origin's response head is over {limits.head} bytes")
-    line_end = head.index(b"\r\n")
-    match = _STATUS_LINE.fullmatch(head, 0, line_end)
-    if match is None:
-        raise OriginProtocolError("the origin's status line is malformed")
-    minor, status_bytes, reason = match.groups(b"")
-    try:
-        headers = parse_fields(head[line_end + 2 :], limits.fields, response=True)
-        return _response_head(int(status_bytes), reason, minor != b"0", headers, method)
-    except MalformedFields as error:
-        raise OriginProtocolError(f"the origin's response fields are malformed: {error}") from error
-
-
-def _response_head(status: int, reason: bytes, http11: bool, headers: Headers, method: str) -> ResponseHead:
-    framing = UNTIL_CLOSE
-    nominated = _EMPTY
-    for name, value in headers:
-        match name.lower():
-            case b"content-length":
-                framing = Framing(BodyKind.LENGTH, _content_length(value))
-            case b"transfer-encoding":
-                if not http11 or value.lower() != b"chunked":
-                    raise MalformedFields("the only transfer coding is chunked")
-                framing = CHUNKED
-            case b"connection" | b"proxy-connection":
-                nominated = nominated.union(tokens(value))
-    if status < 200 or status in (204, 304) or method == "HEAD":
-        framing = NO_BODY
-    keep_alive = (
-        b"close" not in nominated
-        and (http11 or b"keep-alive" in nominated)
-        and framing.kind is not BodyKind.UNTIL_CLOSE
-    )
-    return ResponseHead(status, reason, http11, headers, framing, keep_alive, nominated)

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol, IPushProducer, IReactorTime, ITCPTransport
 from twisted.internet.task import Clock
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -28,6 +29,8 @@ from egress.net.origin import OriginConnection
 from egress.net.parts import Parts
 from egress.net.pool import OriginPool
 from egress.net.server import HttpSession, ProxyFactory
+
+_log = Logger()
 
 WALL = 1_700_000_000.0
 LOCAL = parse_ip("192.0.2.1")
@@ -119,6 +122,7 @@ class Wire:
             try:
                 self.protocol.dataReceived(self._waiting.pop(0))
             except Exception as error:
+                _log.failure("dataReceived raised")
                 self._lost(error)
         if self._eof and self._reading and not self._waiting:
             self._eof = False
@@ -285,6 +289,7 @@ class FakeDialer:
     @ivar dials: results for L{dial}: an exception, or a Deferred; by default it connects.
     @ivar origins: the far transports that were connected.
     @ivar dialled: the routes that were dialled.
+    @ivar protocols: with what.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -293,6 +298,7 @@ class FakeDialer:
         self.checks: list[Any] = []
         self.dials: list[Any] = []
         self.dialled: list[Route] = []
+        self.protocols: list[DialedProtocol] = []
         self.origins: list[Wire] = []
         self.cancelled = 0
         self.high_water: int | None = None
@@ -321,6 +327,7 @@ class FakeDialer:
     def dial(self, route: Route, protocol: DialedProtocol) -> Deferred[None]:
         """See L{IDialer.dial}."""
         self.dialled.append(route)
+        self.protocols.append(protocol)
         result = self.dials.pop(0) if self.dials else None
         if result is not None:
             return _as_deferred(result)
@@ -386,7 +393,7 @@ class Proxy:
             authorizer=self.authorizer,
             dialer=self.dialer,
             pool=self.pool,
-            leaves=leaves or NoLeaves(),
+            leaves=NoLeaves() if leaves is None else leaves,
             report=self.records.append,
             passthrough=tuple(HostPattern.parse(text, suffix=False) for text in passthrough),
             oversize_body=oversize_body,

@@ -30,8 +30,9 @@ class StateTests(SynchronousTestCase):
     def test_only_a_decision_leads_towards_the_origin(self) -> None:
         leading = {state for state, after in TRANSITIONS.items() if State.CONNECTING in after}
         self.assertEqual(leading, {State.DECIDING, State.FORWARDING})
-        self.assertEqual({state for state, after in TRANSITIONS.items() if State.FORWARDING in after},
-                         {State.CONNECTING})
+        self.assertEqual(
+            {state for state, after in TRANSITIONS.items() if State.FORWARDING in after}, {State.CONNECTING}
+        )
 
 
 class DecisionTests(ProxyTestCase):
@@ -39,15 +40,15 @@ class DecisionTests(ProxyTestCase):
 
     def test_the_question(self) -> None:
         self.client.feed(
-            request("POST", "http://ORIGIN.test:80/a?b=%20c", "X-A: 1", "Connection: X-A", "Accept: x/y", body=b"content")
+            request(
+                "POST", "http://ORIGIN.test:80/a?b=%20c", "X-A: 1", "Connection: X-A", "Accept: x/y", body=b"content"
+            )
         )
         (asked,) = self.authorizer.asked
         self.assertEqual((asked.request_id, asked.method, asked.url), ("id-1", "POST", "http://origin.test/a?b=%20c"))
         self.assertEqual(asked.body, b"content")
         self.assertFalse(asked.body_truncated)
-        self.assertEqual(
-            asked.headers, ((b"Host", b"origin.test"), (b"Accept", b"x/y"), (b"Content-Length", b"7"))
-        )
+        self.assertEqual(asked.headers, ((b"Host", b"origin.test"), (b"Accept", b"x/y"), (b"Content-Length", b"7")))
         self.assertEqual(self.dialer.checked, [(ORIGIN, Purpose.REQUEST)])
 
     def test_what_is_forwarded(self) -> None:
@@ -90,8 +91,10 @@ class DecisionTests(ProxyTestCase):
         self.client.feed(request("POST", body=b"content"))
         self.assertEqual(self.dialer.dialled, [])
         (record,) = self.records
-        self.assertEqual((record.verdict, record.outcome, record.reason, record.status, record.rule_id),
-                         ("deny", "denied", "no", 403, "rule-2"))
+        self.assertEqual(
+            (record.verdict, record.outcome, record.reason, record.status, record.rule_id),
+            ("deny", "denied", "no", 403, "rule-2"),
+        )
         self.assertEqual(record.bytes_sent, 0)
 
     def test_a_forbidden_address_is_refused_before_anybody_is_asked(self) -> None:

@@ -21,7 +21,9 @@ class KeepAliveTests(ProxyTestCase):
             self.client.feed(request(url=f"http://origin.test{path}"))
             self.origin.feed(response(path.encode()))
             self.assertTrue(self.client.take().endswith(path.encode()))
-        self.assertEqual([asked.url for asked in self.authorizer.asked], ["http://origin.test/a", "http://origin.test/b"])
+        self.assertEqual(
+            [asked.url for asked in self.authorizer.asked], ["http://origin.test/a", "http://origin.test/b"]
+        )
         self.assertEqual(len(self.dialer.origins), 1, "the second went over the same connection")
         self.assertEqual(self.outcomes(), ["forwarded", "forwarded"])
         self.assertFalse(self.client.disconnecting)
@@ -47,8 +49,10 @@ class KeepAliveTests(ProxyTestCase):
         self.assertNotIn(b"GET /1 ", self.origin.written)
         self.origin.feed(response(b"third"))
         answers = self.client.take()
-        self.assertEqual([answers.index(part) for part in (b"first", b"no second", b"third")],
-                         sorted(answers.index(part) for part in (b"first", b"no second", b"third")))
+        self.assertEqual(
+            [answers.index(part) for part in (b"first", b"no second", b"third")],
+            sorted(answers.index(part) for part in (b"first", b"no second", b"third")),
+        )
         self.assertEqual(self.outcomes(), ["forwarded", "denied", "forwarded"])
 
     def test_a_great_many_pipelined_denials_do_not_exhaust_the_stack(self) -> None:

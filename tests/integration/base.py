@@ -1,0 +1,167 @@
+"""A test case with a proxy of its own, run as a user runs it: C{twistd -n egressproxy}."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.integration.peers import Origins, origins
+from tests.integration.processes import HERE, ROOT, Process, environment, free_port, node_module, program
+
+ALLOW_ALL = 'version = 1\n[[rules]]\naction = "allow"\n'
+TWISTD = "from twisted.scripts.twistd import run; run()"
+
+
+def twistd(*options: str) -> list[str]:
+    """The command line of a proxy, run by this interpreter."""
+    return [sys.executable, "-c", TWISTD, "-n", "--pidfile=", "egressproxy", *options]
+
+
+def proxy_environment(**extra: str) -> dict[str, str]:
+    """The environment of a proxy; it finds the project whether or not it is installed."""
+    return environment(PYTHONPATH=str(ROOT), **extra)
+
+
+class Proxy:
+    """A running proxy.
+
+    @ivar url: for C{http_proxy}.
+    @ivar ca: the certificate that its clients trust.
+    """
+
+    def __init__(self, directory: Path, *options: str, **env: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.directory = directory
+        self.ca = directory / "ca" / "ca.pem"
+        self.audit = directory / "audit.jsonl"
+        arguments = twistd(
+            "--listen",
+            f"tcp:{self.port}:interface=127.0.0.1",
+            "--ca-dir",
+            str(directory / "ca"),
+            "--audit-log",
+            str(self.audit),
+            *options,
+        )
+        self.process = Process(arguments, directory, "egressproxy", proxy_environment(**env))
+        self.process.wait_for_port(self.port)
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self.process.popen.pid
+
+    def records(self) -> list[dict[str, Any]]:
+        """The audit log."""
+        if not self.audit.exists():
+            return []
+        return [json.loads(line) for line in self.audit.read_text("utf-8").splitlines()]
+
+
+class IntegrationTestCase(SynchronousTestCase):
+    """Origins, and as many proxies as a test starts."""
+
+    origins: Origins
+
+    def setUp(self) -> None:
+        self.origins = origins()
+        self.directory = Path(tempfile.mkdtemp(prefix="egress-test-"))
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file into the test's directory."""
+        path = self.directory / name
+        path.write_text(text, "utf-8")
+        return path
+
+    def start_proxy(self, *options: str, local: bool = True, **env: str) -> Proxy:
+        """Start a proxy that may reach the origins here, and trusts them.
+
+        @param local: whether loopback is opened; no real proxy would.
+        """
+        opened = ["--allow-address", "127.0.0.0/8", "--allow-address", "::1/128"] if local else []
+        proxy = Proxy(
+            Path(tempfile.mkdtemp(dir=self.directory)),
+            "--ssl-extra-ca-certs",
+            str(self.origins.ca),
+            *opened,
+            *options,
+            **env,
+        )
+        self.addCleanup(self._stop, proxy)
+        return proxy
+
+    def _stop(self, proxy: Proxy) -> None:
+        proxy.process.stop()
+        # Whatever clients and origins did: no exception got as far as the log.
+        self.assertNotIn("Traceback", proxy.process.output())
+
+    def allow_all(self) -> list[str]:
+        """The options of a proxy whose embedded policy allows everything."""
+        return ["--policy", str(self.write("allow.toml", ALLOW_ALL))]
+
+    def start_authz_service(self, *denied: str) -> tuple[str, Path]:
+        """Start the sample authorization service.
+
+        @param denied: the methods that it denies.
+        @return: its URL, and the file with its questions.
+        """
+        node_module("express")
+        port = free_port()
+        record = self.directory / f"questions-{port}.jsonl"
+        record.touch()
+        arguments = [program("node"), str(HERE / "authz_service.js"), str(port), str(record), *denied]
+        service = Process(arguments, self.directory, f"authz-{port}")
+        self.addCleanup(service.stop)
+        service.wait_for_port(port)
+        return f"http://127.0.0.1:{port}", record
+
+    def run_program(
+        self, *arguments: str, timeout: float = 120, **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a client to its end."""
+        return subprocess.run(
+            [program(arguments[0]), *arguments[1:]],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            cwd=self.directory,
+            env=environment(**env),
+            check=False,
+        )
+
+    def curl(self, proxy: Proxy, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run curl through a proxy."""
+        return self.run_program(
+            "curl", "-sS", "--max-time", "30", "--noproxy", "", "-x", proxy.url, "--cacert", str(proxy.ca), *arguments
+        )
+
+    def fetch(self, proxy: Proxy, url: str, *arguments: str) -> tuple[int, str]:
+        """Fetch a URL with curl.
+
+        @return: the status code and the content.
+        """
+        done = self.curl(proxy, "-w", "\n%{http_code}", *arguments, url)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        content, _, status = done.stdout.rpartition("\n")
+        return int(status), content
+
+    def assert_problem(self, proxy: Proxy, url: str, status: int, stage: str, *arguments: str) -> dict[str, Any]:
+        """Fetch a URL, and check that the answer is a problem document of the proxy.
+
+        @return: its members.
+        """
+        found, content = self.fetch(proxy, url, *arguments)
+        problem: dict[str, Any] = json.loads(content)
+        self.assertEqual((found, problem["status"], problem["stage"]), (status, status, stage), content)
+        self.assertTrue(problem["reason"])
+        self.assertTrue(problem["decisionId"])
+        return problem

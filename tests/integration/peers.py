@@ -1,0 +1,135 @@
+"""The origins: nginx for HTTP and HTTPS in front of a small Express application, started once for all tests."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import shutil
+import tempfile
+from pathlib import Path
+
+from tests.certificates import TestCA, self_signed
+from tests.integration.processes import HERE, Process, free_port, node_module, program
+
+BIG = 2 * 1024**3
+
+# A loopback address for each fault that a certificate can have.
+GOOD, EXPIRED, WRONG_HOST, SELF_SIGNED, UNKNOWN_ROOT = (f"127.0.0.{number}" for number in range(1, 6))
+
+_SERVER = """
+    server {{
+        listen {listen};
+        {tls}
+        access_log {directory}/{name}.access.log;
+        root {directory}/www;
+        location /files/ {{ }}
+        location / {{
+            proxy_pass http://127.0.0.1:{app};
+            proxy_http_version 1.1;
+            proxy_request_buffering off;
+            proxy_buffering off;
+            proxy_set_header Host $http_host;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection $connection_upgrade;
+        }}
+    }}
+"""
+
+_CONFIG = """
+daemon off;
+worker_processes 1;
+pid {directory}/nginx.pid;
+error_log {directory}/error.log;
+events {{ }}
+http {{
+    client_max_body_size 0;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    gzip on;
+    gzip_min_length 1;
+    gzip_proxied any;
+    gzip_types application/json;
+    map $http_upgrade $connection_upgrade {{ default upgrade; '' close; }}
+    {servers}
+}}
+"""
+
+
+class Origins:
+    """The origins that run.
+
+    @ivar http: the port for HTTP, on every loopback address.
+    @ivar https: the port for HTTPS; the certificate depends on the address.
+    @ivar ca: a PEM file with the CA of the good origin.
+    """
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="egress-origins-"))
+        self.directory.chmod(0o755)
+        atexit.register(shutil.rmtree, self.directory, True)
+        self.http, self.https, app = free_port(), free_port(), free_port()
+        node_module("express")
+        self._app = Process([program("node"), str(HERE / "app.js"), str(app)], self.directory, "app")
+        self._app.wait_for_port(app)
+        files = self.directory / "www" / "files"
+        files.mkdir(parents=True)
+        (files / "hello.txt").write_text("hello\n")
+        with (files / "big").open("wb") as big:
+            big.truncate(BIG)
+        self.ca = self._write_certificates()
+        config = self.directory / "nginx.conf"
+        config.write_text(_CONFIG.format(directory=self.directory, servers=self._servers(app)))
+        self._nginx = Process([program("nginx"), "-c", str(config)], self.directory, "nginx")
+        self._nginx.wait_for_port(self.https)
+
+    def _write_certificates(self) -> Path:
+        ca, stranger = TestCA("test CA"), TestCA("unknown CA")
+        for address, certificate in (
+            (GOOD, ca.issue("localhost", GOOD, "::1")),
+            (EXPIRED, ca.issue(EXPIRED, expired=True)),
+            (WRONG_HOST, ca.issue("other.test")),
+            (SELF_SIGNED, self_signed(SELF_SIGNED)),
+            (UNKNOWN_ROOT, stranger.issue(UNKNOWN_ROOT)),
+        ):
+            certificate.write(self.directory, address)
+        return ca.write(self.directory, "trusted")
+
+    def _servers(self, app: int) -> str:
+        servers = [
+            _SERVER.format(listen=f"127.0.0.1:{self.http}", tls="", name="http", directory=self.directory, app=app)
+        ]
+        for address in (GOOD, EXPIRED, WRONG_HOST, SELF_SIGNED, UNKNOWN_ROOT):
+            certificate, key = sorted(self.directory.glob(f"{address}*.pem"), key=lambda path: "key" in path.name)
+            tls = f"ssl_certificate {certificate}; ssl_certificate_key {key};"
+            servers.append(
+                _SERVER.format(
+                    listen=f"{address}:{self.https} ssl", tls=tls, name=address, directory=self.directory, app=app
+                )
+            )
+        return "".join(servers)
+
+    def http_url(self, path: str) -> str:
+        """A URL of the HTTP origin."""
+        return f"http://127.0.0.1:{self.http}{path}"
+
+    def https_url(self, path: str, host: str = "localhost") -> str:
+        """A URL of an HTTPS origin."""
+        return f"https://{host}:{self.https}{path}"
+
+    def access_log(self, name: str = "http") -> list[str]:
+        """The requests that reached an origin: C{"http"}, or the address of an HTTPS one."""
+        log = self.directory / f"{name}.access.log"
+        return log.read_text().splitlines() if log.exists() else []
+
+    def requests_seen(self) -> int:
+        """How many requests reached any origin."""
+        return sum(len(self.access_log(name)) for name in ("http", GOOD, EXPIRED, WRONG_HOST, SELF_SIGNED, UNKNOWN_ROOT))
+
+
+@functools.cache
+def origins() -> Origins:
+    """The origins, started when they are first needed."""
+    return Origins()

@@ -1,0 +1,108 @@
+"""Starting and stopping the programs that the tests talk to."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from twisted.trial.unittest import SkipTest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+NODE_MODULES = HERE / "node_modules"
+SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+
+
+def program(name: str) -> str:
+    """Find a program, or skip the test that needs it."""
+    found = shutil.which(name, path=SEARCH_PATH)
+    if found is None:
+        raise SkipTest(f"{name} is not installed; tests/install gets it")
+    return found
+
+
+def node_module(path: str) -> str:
+    """Find a file of an npm package, or skip the test that needs it."""
+    found = NODE_MODULES / path
+    if not found.exists():
+        raise SkipTest(f"{path} is not installed; tests/install gets it")
+    return str(found)
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A TCP port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """A small environment: no proxy, no CA and no option of ours leaks in from outside."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in ("HOME", "LANG", "TMPDIR", "VIRTUAL_ENV") or name.startswith(("COVERAGE", "COV_"))
+    }
+    return {**kept, "PATH": SEARCH_PATH, **extra}
+
+
+class Process:
+    """A program that runs while a test does.
+
+    @ivar log: the file with all that it prints.
+    """
+
+    def __init__(
+        self, arguments: Sequence[str], directory: Path, name: str, env: Mapping[str, str] | None = None
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.log = directory / f"{name}.log"
+        self._name = name
+        with self.log.open("ab") as log:
+            self.popen = subprocess.Popen(
+                list(arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=directory,
+                env=dict(env if env is not None else environment()),
+            )
+        atexit.register(self.stop)
+
+    def output(self) -> str:
+        """All that it printed so far."""
+        return self.log.read_text("utf-8", "replace")
+
+    def wait_for_port(self, port: int, host: str = "127.0.0.1", seconds: float = 30.0) -> None:
+        """Wait until it listens."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.popen.poll() is not None:
+                raise AssertionError(f"{self._name} ended with {self.popen.returncode}: {self.output()}")
+            try:
+                with socket.create_connection((host, port), timeout=1):
+                    return
+            except OSError:
+                time.sleep(0.05)
+        raise AssertionError(f"{self._name} does not listen on {host}:{port}: {self.output()}")
+
+    def stop(self, seconds: float = 10.0) -> int:
+        """End it, and wait for it.
+
+        @return: the exit status.
+        """
+        atexit.unregister(self.stop)
+        if self.popen.poll() is None:
+            self.popen.terminate()
+            try:
+                self.popen.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.popen.kill()
+        return self.popen.wait()

@@ -1,0 +1,165 @@
+"""Tests for L{egress.net.origin}: what the exchange of a whole proxy does not reach."""
+
+from __future__ import annotations
+
+from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.model.authority import Authority, Origin
+from egress.model.decision import Headers
+from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError
+from egress.model.route import Route
+from egress.net.origin import OriginConnection
+from egress.wire.http1 import HeadLimits, ResponseHead
+from tests.net.fakes import Wire
+
+ROUTE = Route(Origin("http", Authority("origin.test", 80)), (), None, False, False)
+
+
+class Sink:
+    """Notes what it is told, and can be told to do something at each step."""
+
+    def __init__(self, connection: OriginConnection) -> None:
+        self.connection = connection
+        self.events: list[object] = []
+        self.pause_at: object = None
+        self.drop_at: object = None
+
+    def _note(self, event: object) -> None:
+        self.events.append(event)
+        if event == self.pause_at:
+            self.connection.pause()
+        if event == self.drop_at:
+            self.connection.drop()
+
+    def response_head(self, head: ResponseHead) -> None:
+        self._note(head.status)
+
+    def response_data(self, data: bytes) -> None:
+        self._note(data)
+
+    def response_end(self, trailers: Headers) -> None:
+        self._note("end")
+
+    def response_flush(self) -> None:
+        pass
+
+    def response_failed(self, error: EgressError, *, untouched: bool) -> None:
+        self._note((type(error), untouched))
+
+    def response_switched(self, data: bytes) -> None:
+        self._note((b"switched", data))
+
+    def pause_request(self) -> None:
+        self._note("pause")
+
+    def resume_request(self) -> None:
+        self._note("resume")
+
+
+class OriginConnectionTests(SynchronousTestCase):
+    """Answers come when they are wanted, and end once."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.connection = OriginConnection(ROUTE, HeadLimits(1000, 10, 100), self.clock)
+        self.wire = Wire(self.clock).connect(self.connection)
+        self.sink = Sink(self.connection)
+
+    def tearDown(self) -> None:
+        self.wire.lose()
+        self.clock.advance(0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def send(self, method: str = "GET") -> None:
+        self.connection.send(self.sink, method, b"request")
+
+    def test_the_pace_of_the_request(self) -> None:
+        self.wire.choke()
+        self.wire.unchoke()
+        self.send()
+        self.wire.choke()
+        self.wire.unchoke()
+        self.assertEqual(self.sink.events, ["pause", "resume"])
+
+    def test_paused_in_the_middle_of_what_one_read_brought(self) -> None:
+        self.sink.pause_at = b"abc"
+        self.send()
+        self.wire.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+        self.assertEqual(self.sink.events, [200, b"abc"])
+        self.assertTrue(self.wire.paused)
+        self.connection.resume()
+        self.assertEqual(self.sink.events, [200, b"abc", b"de", "end"])
+        self.assertFalse(self.wire.paused)
+
+    def test_paused_twice(self) -> None:
+        self.connection.pause()
+        self.connection.pause()
+        self.assertEqual(self.wire.pauses, 1)
+        self.connection.resume()
+        self.connection.resume()
+        self.assertFalse(self.wire.paused)
+
+    def test_lost_while_paused(self) -> None:
+        self.sink.pause_at = b"abc"
+        self.send()
+        self.wire.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+        self.wire.lose()
+        self.assertEqual(self.sink.events[:4], [200, b"abc", b"de", "end"])
+        self.assertFalse(self.connection.reusable)
+
+    def test_lost_while_paused_with_nonsense_to_come(self) -> None:
+        self.sink.pause_at = b"abc"
+        self.send()
+        self.wire.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n")
+        self.wire.lose()
+        self.assertEqual(self.sink.events, [200, b"abc", (OriginProtocolError, False)])
+
+    def test_dropped_on_the_way(self) -> None:
+        self.sink.drop_at = 200
+        self.send()
+        self.wire.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc")
+        self.assertEqual(self.sink.events, [200])
+        self.assertTrue(self.wire.aborted)
+
+    def test_dropped_at_a_switch(self) -> None:
+        self.sink.drop_at = 101
+        self.send()
+        self.wire.feed(b"HTTP/1.1 101 Switching Protocols\r\n\r\nabc")
+        self.assertEqual(self.sink.events, [101])
+        self.connection.dataReceived(b"more")
+        self.assertEqual(self.sink.events, [101])
+
+    def test_switched(self) -> None:
+        self.send()
+        self.wire.feed(b"HTTP/1.1 101 Switching Protocols\r\n\r\nabc")
+        self.wire.feed(b"de")
+        self.connection.pause()
+        self.connection.resume()
+        self.assertEqual(self.sink.events, [101, (b"switched", b"abc"), (b"switched", b"de")])
+        self.assertFalse(self.connection.reusable)
+
+    def test_lost_before_the_answer(self) -> None:
+        self.send()
+        self.wire.lose()
+        self.assertEqual(self.sink.events, [(OriginDisconnected, True)])
+
+    def test_lost_after_a_part_of_it(self) -> None:
+        self.send()
+        self.wire.feed(b"HT")
+        self.wire.lose(ConnectionLost())
+        self.assertEqual(self.sink.events, [(OriginDisconnected, False)])
+
+    def test_nothing_happens_to_what_is_gone(self) -> None:
+        self.wire.lose()
+        self.connection.drop()
+        self.connection.finish()
+        self.connection.pause()
+        self.assertEqual((self.wire.aborted, self.wire.disconnecting, self.wire.pauses), (False, False, 0))
+
+    def test_nothing_happens_to_what_was_never_connected(self) -> None:
+        connection = OriginConnection(ROUTE, HeadLimits(1000, 10, 100), self.clock)
+        connection.drop()
+        connection.finish()
+        self.assertIsNone(connection.transport)

@@ -1,0 +1,130 @@
+"""Tests for L{egress.net.pool}."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.config import Limits
+from egress.model.authority import Authority, Origin
+from egress.model.route import Route
+from egress.net.origin import CLOSE_SECONDS, OriginConnection
+from egress.net.pool import FRESH_SECONDS, OriginPool
+from egress.wire.http1 import HeadLimits
+from tests.net.fakes import Wire
+
+ROUTE = Route(Origin("http", Authority("origin.test", 80)), (), None, False, False)
+KEY, OTHER = ("a",), ("b",)
+
+
+class OriginPoolTests(SynchronousTestCase):
+    """Idle connections: how many, how long, and for whom."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.pool = OriginPool(self.clock, Limits(pool_per_origin=2, pool_total=3, idle_timeout=40))
+        self.wires: dict[OriginConnection, Wire] = {}
+
+    def tearDown(self) -> None:
+        self.pool.close()
+        for wire in self.wires.values():
+            wire.lose()
+        self.clock.advance(0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(len(self.pool), 0)
+
+    def connection(self) -> OriginConnection:
+        """A connected one."""
+        connection = OriginConnection(ROUTE, HeadLimits(1000, 10, 100), self.clock)
+        self.wires[connection] = Wire(self.clock).connect(connection)
+        return connection
+
+    def put(self, key: tuple[str, ...] = KEY) -> OriginConnection:
+        """Have one rest."""
+        connection = self.connection()
+        self.pool.put(key, connection)
+        return connection
+
+    def closed(self, connection: OriginConnection) -> bool:
+        """Whether one was closed, in good order."""
+        self.clock.advance(0)
+        wire = self.wires[connection]
+        self.assertFalse(wire.aborted)
+        return wire.disconnected
+
+    def test_gives_back_what_it_got_once(self) -> None:
+        self.assertFalse(self.pool.has(KEY))
+        self.assertIsNone(self.pool.take(KEY, repeatable=True))
+        connection = self.put()
+        self.assertTrue(self.pool.has(KEY))
+        self.assertFalse(self.pool.has(OTHER))
+        self.assertIsNone(self.pool.take(OTHER, repeatable=True))
+        self.assertIs(self.pool.take(KEY, repeatable=True), connection)
+        self.assertIsNone(self.pool.take(KEY, repeatable=True))
+        self.assertEqual(len(self.pool), 0)
+
+    def test_the_one_that_rested_least_comes_first(self) -> None:
+        first, second = self.put(), self.put()
+        self.assertIs(self.pool.take(KEY, repeatable=True), second)
+        self.assertIs(self.pool.take(KEY, repeatable=True), first)
+
+    def test_what_cannot_be_repeated_gets_a_fresh_one_or_none(self) -> None:
+        connection = self.put()
+        self.clock.advance(FRESH_SECONDS + 0.1)
+        self.assertIsNone(self.pool.take(KEY, repeatable=False))
+        fresh = self.put()
+        self.clock.advance(FRESH_SECONDS)
+        self.assertIs(self.pool.take(KEY, repeatable=False), fresh)
+        self.assertIs(self.pool.take(KEY, repeatable=True), connection)
+
+    def test_the_oldest_makes_room_in_its_origin(self) -> None:
+        connections = [self.put() for _ in range(3)]
+        self.assertEqual([self.closed(connection) for connection in connections], [True, False, False])
+        self.assertEqual(len(self.pool), 2)
+
+    def test_the_origin_used_least_makes_room_for_others(self) -> None:
+        first = self.put(("a",))
+        second = self.put(("b",))
+        self.put(("a",))
+        self.put(("c",))
+        self.assertEqual([self.closed(first), self.closed(second)], [False, True])
+        self.assertEqual(len(self.pool), 3)
+
+    def test_the_idle_are_swept_out(self) -> None:
+        first = self.put()
+        self.clock.advance(35)
+        second = self.put()
+        self.clock.advance(5)
+        self.assertEqual([self.closed(first), self.closed(second)], [True, False])
+        for _ in range(4):
+            self.clock.advance(10)
+        self.assertTrue(self.closed(second))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_one_that_is_lost_is_forgotten(self) -> None:
+        first, second = self.put(), self.put()
+        self.wires[first].lose()
+        self.assertEqual(len(self.pool), 1)
+        self.wires[second].lose()
+        self.assertFalse(self.pool.has(KEY))
+
+    def test_one_that_speaks_unasked_is_dropped(self) -> None:
+        connection = self.put()
+        self.wires[connection].feed(b"HTTP/1.1 200 OK\r\n")
+        self.assertTrue(self.wires[connection].aborted)
+        self.assertEqual(len(self.pool), 0)
+
+    def test_one_that_does_not_close_is_cut(self) -> None:
+        connection = self.put()
+        self.wires[connection].choke()
+        self.pool.close()
+        self.clock.advance(CLOSE_SECONDS)
+        self.clock.advance(0)
+        self.assertTrue(self.wires[connection].aborted)
+
+    def test_after_the_end_nothing_is_kept(self) -> None:
+        resting = self.put()
+        self.pool.close()
+        late = self.put()
+        self.assertEqual([self.closed(resting), self.closed(late)], [True, True])
+        self.assertEqual(len(self.pool), 0)

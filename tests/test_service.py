@@ -1,0 +1,308 @@
+"""Tests for L{egress.service}."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IReactorPluggableNameResolver
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from egress.authz.chain import AuthorizationChain
+from egress.config import ConfigError, Limits, ProxyConfig
+from egress.interfaces import IAuditSink, IAuthorizer
+from egress.model.authority import Authority, UpstreamProxy
+from egress.model.bypass import Bypass
+from egress.model.decision import Decision, DecisionRequest, Verdict
+from egress.model.record import ExchangeRecord
+from egress.net.server import ProxyFactory
+from egress.net.upstream import UpstreamEndpoint
+from egress.service import EgressProxyService
+
+
+@implementer(IAuthorizer)
+class _Never:
+    """Denies everything, and notes that it was closed."""
+
+    name = "never"
+    needs_body = False
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    def decide(self, request: DecisionRequest) -> Deferred[Decision]:
+        return succeed(Decision(Verdict.DENY, "never", self.name))
+
+    def check_ready(self) -> Deferred[None]:
+        return succeed(None)
+
+    def close(self) -> Deferred[None]:
+        self.closed = True
+        return succeed(None)
+
+
+@implementer(IAuditSink)
+class _Sink:
+    def __init__(self, error: Exception | None = None) -> None:
+        self.records: list[ExchangeRecord] = []
+        self.closed = False
+        self._error = error
+
+    def write(self, record: ExchangeRecord) -> None:
+        if self._error is not None:
+            raise self._error
+        self.records.append(record)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@implementer(IReactorPluggableNameResolver)
+class _Reactor(MemoryReactorClock):
+    """A reactor in memory; nothing here resolves names."""
+
+    nameResolver: Any = None
+
+    def installNameResolver(self, resolver: Any) -> Any:
+        raise NotImplementedError
+
+
+class _Transport(StringTransport):
+    aborted = False
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        pass
+
+
+class ServiceTestCase(SynchronousTestCase):
+    """Makes services whose CA lives in the test's own directory."""
+
+    def setUp(self) -> None:
+        self.reactor = _Reactor()
+        self.ca_dir = Path(self.mktemp())
+
+    def make(
+        self, authorizer: IAuthorizer | None = None, audit: IAuditSink | None = None, **options: Any
+    ) -> EgressProxyService:
+        config = ProxyConfig(ca_dir=self.ca_dir, **options)
+        return EgressProxyService(self.reactor, config, authorizer=authorizer, audit=audit)  # type: ignore[arg-type]
+
+
+class ConstructionTests(ServiceTestCase):
+    """What the configuration names is read when the service is made."""
+
+    def test_starter_policy_decides_by_default(self) -> None:
+        service = self.make()
+        self.assertEqual(service.authorizer.name, "policy starter")
+        self.assertFalse(service.authorizer.needs_body)
+
+    def test_a_policy_file_decides(self) -> None:
+        policy = Path(self.mktemp())
+        policy.write_text('version = 1\n[[rules]]\naction = "allow"\n')
+        self.assertIn(str(policy), self.make(policy=policy).authorizer.name)
+
+    def test_an_authorization_service_decides(self) -> None:
+        service = self.make(authz_url="https://authz.test/base")
+        self.assertIn("https://authz.test/base/validate", service.authorizer.name)
+        self.assertTrue(service.authorizer.needs_body)
+
+    def test_an_authorizer_of_the_application_goes_before_all(self) -> None:
+        service = self.make(_Never(), authz_url="http://authz.test")
+        self.assertEqual(service.authorizer.name, "never")
+        self.assertIsInstance(service.authorizer, AuthorizationChain)
+
+    def test_wrong_files_are_named_with_their_option(self) -> None:
+        garbage = Path(self.mktemp())
+        garbage.write_text("garbage")
+        missing = Path(self.mktemp()) / "missing"
+        cases: list[tuple[str, dict[str, Any]]] = [
+            ("--policy", {"policy": garbage}),
+            ("--policy", {"policy": missing}),
+            ("--ssl-extra-ca-certs", {"extra_ca_certs": garbage}),
+            ("--authz-client-cert", {"authz_url": "https://authz.test", "authz_client_cert": garbage}),
+            ("--authz-url", {"authz_url": "ftp://authz.test"}),
+            ("--passthrough", {"passthrough": ("not a host",)}),
+            ("--audit-log", {"audit_log": str(missing / "audit.log")}),
+        ]
+        for option, options in cases:
+            with self.subTest(option, **options):
+                error = self.assertRaises(ConfigError, self.make, **options)
+                self.assertEqual(error.option, option)
+                self.assertNotIn("\n", str(error))
+
+    def test_a_ca_directory_that_cannot_be_made(self) -> None:
+        self.ca_dir.write_text("a file")
+        error = self.assertRaises(ConfigError, self.make)
+        self.assertEqual(error.option, "--ca-dir")
+
+
+class WayToTheAuthorizationServiceTests(ServiceTestCase):
+    """The authorizer's own traffic leaves directly, unless asked."""
+
+    def endpoint(self, **options: Any) -> object:
+        service = self.make(authz_url="http://authz.test", **options)
+        return service._behind_upstream(Authority("authz.test", 80))
+
+    def test_directly_without_an_upstream_proxy(self) -> None:
+        self.assertIsNone(self.endpoint(authz_via_upstream=True))
+
+    def test_through_the_upstream_proxy_when_asked(self) -> None:
+        upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
+        for name in ("upstream_https", "upstream_http"):
+            with self.subTest(name):
+                self.assertIsInstance(self.endpoint(authz_via_upstream=True, **{name: upstream}), UpstreamEndpoint)
+
+    def test_directly_when_no_proxy_says_so(self) -> None:
+        upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
+        bypass = Bypass.parse("authz.test")
+        self.assertIsNone(self.endpoint(authz_via_upstream=True, upstream_https=upstream, bypass=bypass))
+
+
+class ListeningTests(ServiceTestCase):
+    """Starting binds every port, or fails as a whole."""
+
+    def test_listening_fires_once_bound(self) -> None:
+        service = self.make(listen=("tcp:8080:interface=127.0.0.1", "tcp:8081:interface=127.0.0.1"))
+        waiting = service.listening()
+        self.assertNoResult(waiting)
+        service.privilegedStartService()
+        service.startService()
+        addresses = self.successResultOf(waiting)
+        self.assertEqual([address.port for address in addresses], [8080, 8081])
+        self.assertEqual(self.successResultOf(service.listening()), addresses)
+        bound = [(server[0], server[3]) for server in self.reactor.tcpServers]
+        self.assertEqual(bound, [(8080, "127.0.0.1"), (8081, "127.0.0.1")])
+
+    def test_start_without_privileged_start(self) -> None:
+        service = self.make()
+        service.startService()
+        self.successResultOf(service.listening())
+
+    def test_metrics_are_no_part_of_the_addresses(self) -> None:
+        service = self.make(metrics_port=9090)
+        service.startService()
+        self.assertEqual(len(self.successResultOf(service.listening())), 1)
+        self.assertEqual([server[0] for server in self.reactor.tcpServers], [8080, 9090])
+
+    def test_metrics_on_an_ipv6_interface(self) -> None:
+        service = self.make(metrics_port=9090, metrics_interface="::1")
+        service.startService()
+        self.assertEqual(self.reactor.tcpServers[1][3], "::1")
+
+    def test_a_busy_port_fails_and_lets_go_of_the_others(self) -> None:
+        service = self.make(listen=("tcp:8080:interface=127.0.0.1", "tcp:8081:interface=127.0.0.1"))
+        listen = self.reactor.listenTCP
+
+        def busy(port: int, *args: Any, **kwargs: Any) -> Any:
+            if port == 8081:
+                raise CannotListenError("127.0.0.1", port, OSError(98, "Address already in use"))
+            return listen(port, *args, **kwargs)
+
+        self.patch(self.reactor, "listenTCP", busy)
+        waiting = service.listening()
+        service.privilegedStartService()
+        service.startService()
+        self.failureResultOf(waiting, CannotListenError)
+        self.failureResultOf(service.listening(), CannotListenError)
+        self.assertEqual(service._ports, [])
+
+    def test_waiting_for_it_can_be_given_up(self) -> None:
+        service = self.make()
+        waiting = service.listening()
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        service.startService()
+
+    def test_nobody_is_sent_to_our_own_ports(self) -> None:
+        service = self.make(metrics_port=9090, allow_address=(ip_network("127.0.0.0/8"),))
+        service.startService()
+        for port, refused in ((8080, True), (9090, True), (8081, False)):
+            with self.subTest(port=port):
+                self.assertEqual(service._guard.refusal(ip_address("127.0.0.1"), port) is not None, refused)
+
+
+class StoppingTests(ServiceTestCase):
+    """Stopping drains, then cuts."""
+
+    def connect(self, service: EgressProxyService) -> tuple[Any, _Transport]:
+        service.startService()
+        factory = self.reactor.tcpServers[0][1]
+        self.assertIsInstance(factory, ProxyFactory)
+        session = factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1234))
+        transport = _Transport()
+        session.makeConnection(transport)
+        return session, transport
+
+    def test_an_idle_connection_is_closed_and_then_everything_else(self) -> None:
+        never, sink = _Never(), _Sink()
+        service = self.make(never, sink)
+        session, transport = self.connect(service)
+        stopped = service.stopService()
+        self.assertTrue(transport.disconnecting)
+        self.assertNoResult(stopped)
+        session.connectionLost()
+        self.successResultOf(stopped)
+        self.assertTrue(never.closed)
+        self.assertTrue(sink.closed)
+
+    def test_what_does_not_drain_is_cut(self) -> None:
+        service = self.make(_Never(), limits=Limits(drain_timeout=7))
+        session, transport = self.connect(service)
+        stopped = service.stopService()
+        self.reactor.advance(6)
+        self.assertFalse(transport.aborted)
+        self.reactor.advance(1)
+        self.assertTrue(transport.aborted)
+        self.successResultOf(stopped)
+        session.connectionLost()
+
+    def test_stopping_what_never_started(self) -> None:
+        self.successResultOf(self.make().stopService())
+
+
+class ReportTests(ServiceTestCase):
+    """Every exchange reaches the metrics and every sink."""
+
+    REQUEST = b"GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\n\r\n"
+
+    def request(self, service: EgressProxyService) -> _Transport:
+        service.startService()
+        session = self.reactor.tcpServers[0][1].buildProtocol(None)
+        transport = _Transport()
+        session.makeConnection(transport)
+        # Refused by the proxy itself: two Hosts.
+        session.dataReceived(self.REQUEST.replace(b"\r\n\r\n", b"\r\nHost: other\r\n\r\n"))
+        return transport
+
+    def test_record(self) -> None:
+        sink = _Sink()
+        service = self.make(_Never(), sink)
+        self.request(service)
+        self.assertEqual([record.outcome for record in sink.records], ["bad-request"])
+        self.assertIn(b'outcome="bad-request"', service.metrics.render()[0])
+
+    def test_a_sink_that_raises_costs_the_client_nothing(self) -> None:
+        service = self.make(_Never(), _Sink(RuntimeError("full")))
+        transport = self.request(service)
+        self.assertIn(b"HTTP/1.1 400", transport.value())
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_readiness_knows_the_ca_and_the_authorizer(self) -> None:
+        service = self.make(_Never())
+        self.successResultOf(service._check_ca())
+        self.successResultOf(service.authorizer.check_ready())
+
+    def test_an_expired_ca_is_not_ready(self) -> None:
+        service = self.make(_Never())
+        past = service.certificate_authority.not_after.replace(year=2000)
+        self.patch(service.certificate_authority, "not_after", past)
+        self.failureResultOf(service._check_ca())
