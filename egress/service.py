@@ -30,7 +30,7 @@ from egress.net.dial import Dialer
 from egress.net.local import is_local_address
 from egress.net.parts import Parts
 from egress.net.pool import OriginPool
-from egress.net.server import ProxyFactory
+from egress.net.factory import ProxyFactory
 from egress.net.upstream import UpstreamEndpoint
 from egress.ops.audit import JsonLinesAudit, open_audit
 from egress.ops.health import ops_site

@@ -21,7 +21,7 @@ from egress.model.authority import Authority, UpstreamProxy
 from egress.model.bypass import Bypass
 from egress.model.decision import Decision, DecisionRequest, Verdict
 from egress.model.record import ExchangeRecord
-from egress.net.server import ProxyFactory
+from egress.net.factory import ProxyFactory
 from egress.net.upstream import UpstreamEndpoint
 from egress.service import EgressProxyService
 

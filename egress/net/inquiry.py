@@ -71,6 +71,7 @@ class Inquiry:
         self._asked_at: float | None = None
         self._decision_seconds: float | None = None
         self._pending: Deferred[Any] | None = None
+        self._given_up: Deferred[Any] | None = None
         self._over = False
 
     @property
@@ -116,23 +117,35 @@ class Inquiry:
             if not self._over:
                 then(result)
 
+        def failed(failure: Failure) -> None:
+            if self._pending is waiting:
+                self._pending = None
+            # However something ends that was given up, it is of no interest.
+            if waiting is not self._given_up:
+                self._fault(failure)
+
         # Noted before the callbacks are added: they may run at once and wait for the next thing.
         self._pending = waiting
-        waiting.addCallback(arrived).addErrback(self._fault)
+        waiting.addCallback(arrived).addErrback(failed).addErrback(self._defect)
 
     def _fault(self, failure: Failure) -> None:
-        self._pending = None
         error = failure.value
-        if self._over and isinstance(error, (EgressError, CancelledError)):
+        if self._over:
+            self._defect(failure)
             return
         if not isinstance(error, EgressError):
             if not isinstance(error, CancelledError):
                 _log.failure("{request_id} failed", failure=failure, request_id=self.request_id)
-            if self._asked_at is not None and self.decision is None and not self._over:
+            if self._asked_at is not None and self.decision is None:
                 error = AuthorizerUnavailable("the authorizer failed; the operator's log has the details")
             else:
                 error = internal_fault()
         self._failed(error)
+
+    def _defect(self, failure: Failure) -> None:
+        """Ending it broke: whoever has a connection open is told, so that nobody waits for ever."""
+        _log.failure("{request_id} failed at its end", failure=failure, request_id=self.request_id)
+        self._failed(internal_fault())
 
     def report(self, result: EgressError | None, status: int | None, sent: int, received: int) -> None:
         """End: nothing is waited for any more, and the one record is written.
@@ -142,9 +155,9 @@ class Inquiry:
         """
         self._over = True
         self._stop_the_clock()
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            pending.cancel()
+        self._given_up, self._pending = self._pending, None
+        if self._given_up is not None:
+            self._given_up.cancel()
         decision = self.decision
         outcome = outcome_of(result) if result is not None else None
         asked = self._asked_at is not None
@@ -175,11 +188,13 @@ class Inquiry:
         )
 
 
-def report_refusal(
-    parts: Parts, client: ClientIdentity, error: EgressError, request_id: str, method: str, url: str
-) -> None:
-    """Put on record what was refused before anything could be asked about it."""
+def report_refusal(parts: Parts, client: ClientIdentity, error: EgressError, method: str, url: str) -> str:
+    """Put on record what was refused before anything could be asked about it.
+
+    @return: the id under which it is.
+    """
     outcome = outcome_of(error)
+    request_id = parts.new_id()
     parts.report(
         ExchangeRecord(
             time=parts.wall_clock(),
@@ -200,3 +215,4 @@ def report_refusal(
             duration=0.0,
         )
     )
+    return request_id

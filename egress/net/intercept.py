@@ -166,6 +166,11 @@ class Tunnel(Protocol):
 
     def _refuse(self, error: EgressError) -> None:
         """Refuse a passthrough tunnel: intercept it after all, to answer what the client asks inside."""
+        if self._state is not TunnelState.DECIDING:
+            # A defect on the way out of deciding: there is nobody left to answer.
+            self._end(error)
+            self._outer.abort()
+            return
         self._refusal = error
         status = outcome_of(error).status
         self._inquiry.report(error, status.value if status is not None else None, 0, 0)
@@ -206,7 +211,7 @@ class Tunnel(Protocol):
         handshake = _Handshake(self, self._session)
         try:
             context = self._parts.leaves.context_for(self._authority)
-        except Exception:
+        except Exception:  # noqa: BLE001
             # Most likely an expired CA.  Without a certificate there is no session to say so in.
             _log.failure("no certificate for {authority}", authority=self._authority)
             self._end(InternalFault("the proxy has no certificate for this host; the operator's log has the details"))

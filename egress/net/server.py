@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IProtocol, IPushProducer
-from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -24,8 +24,6 @@ from egress.wire.heads import RequestHead
 from egress.wire.http1 import RequestReader
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IAddress
-
     from egress.net.parts import Parts
 
 # What is read and thrown away of a request that was answered before it was complete.  A connection closed with unread
@@ -40,8 +38,7 @@ _log = Logger()
 class HttpSession(Protocol):
     """An HTTP/1 connection with a client.
 
-    Requests are taken one at a time: while one is with its L{Exchange}, nothing is read ahead but what one read
-    brought.
+    Requests are taken one at a time: while one is with its L{Exchange}, nothing is read ahead but what one read brought.
 
     @param scope: C{None} on the listening port, where requests name their destination; otherwise what the tunnel is
         bound to.
@@ -147,7 +144,7 @@ class HttpSession(Protocol):
         try:
             while not self._closed and self._one_event():
                 pass
-        except Exception:
+        except Exception:  # noqa: BLE001
             _log.failure("a session with a client failed")
             self._break_off()
         finally:
@@ -181,8 +178,7 @@ class HttpSession(Protocol):
         return self._tunnel is None
 
     def _takes_more(self, exchange: Exchange | None) -> bool:
-        """Whether what comes next has somebody to take it: the exchange, or else a new one, unless the client sends
-        requests without reading the answers."""
+        """Whether what comes next has somebody to take it; a client that does not read answers gets no new exchange."""
         return not self._choked if exchange is None else exchange.wants_body
 
     def _watchdog_for_head(self) -> None:
@@ -378,18 +374,12 @@ class HttpSession(Protocol):
 
     def _fault(self, error: EgressError) -> None:
         """What is read makes no sense any more: answer once and close."""
-        exchange = self._exchange
-        if exchange is not None:
-            exchange.fail(error)
+        if self._exchange is not None:
+            self._exchange.fail(error)
             return
-        if self._lingering >= 0:
-            self.close()
-            return
-        request_id = self._parts.new_id()
-        self._record(error, request_id, "", "")
-        self.write(
-            encode_answer(error, request_id, accept=None, head_only=False, keep_alive=False, date=self._parts.date())
-        )
+        if self._lingering < 0:
+            answer_id, date = self._record(error, "", ""), self._parts.date()
+            self.write(encode_answer(error, answer_id, accept=None, head_only=False, keep_alive=False, date=date))
         self.close()
 
     def _refuse(self, head: RequestHead, error: EgressError) -> None:
@@ -399,27 +389,11 @@ class HttpSession(Protocol):
             # Already on record: the tunnel's decision.
             self._send_answer(head, error, scope.refusal_id, not head.framing.has_body)
             return
-        request_id = self._parts.new_id()
         target = head.target.decode("utf-8", "replace")
         url = f"{scope.origin}{target}" if scope is not None and target.startswith("/") else target
-        self._record(error, request_id, head.method, url)
+        request_id = self._record(error, head.method, url)
         self._send_answer(head, error, request_id, not head.framing.has_body)
 
-    def _record(self, error: EgressError, request_id: str, method: str, url: str) -> None:
-        client = self._client
-        if client is None:
-            client = client_identity(self.transport.getPeer(), None)  # type: ignore[union-attr]
-        report_refusal(self._parts, client, error, request_id, method, url)
-
-
-class ProxyFactory(ServerFactory):
-    """Makes a session for each client connection."""
-
-    noisy = False
-
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-
-    def buildProtocol(self, addr: IAddress | None) -> HttpSession:
-        """Begin a session."""
-        return HttpSession(self._parts)
+    def _record(self, error: EgressError, method: str, url: str) -> str:
+        client = self._client or client_identity(self.transport.getPeer(), None)  # type: ignore[union-attr]
+        return report_refusal(self._parts, client, error, method, url)

@@ -1,1 +1,1 @@
-"""The embedded policy: rules, the address guard, and how they are read.  Nothing here does I/O but reading a file."""
+"""The embedded policy: rules, kinds of addresses, paths as servers read them, and how rules are read from a file."""

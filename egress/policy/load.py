@@ -16,7 +16,7 @@ from egress.policy.rules import DEFAULT_RULE, Rule, RuleSet, compile_host
 
 if sys.version_info >= (3, 11):
     import tomllib
-else:
+else:  # pragma: no cover
     import tomli as tomllib
 
 _T = TypeVar("_T")

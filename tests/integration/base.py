@@ -122,9 +122,7 @@ class IntegrationTestCase(SynchronousTestCase):
         service.wait_for_port(port)
         return f"http://127.0.0.1:{port}", record
 
-    def run_program(
-        self, *arguments: str, timeout: float = 120, **env: str
-    ) -> subprocess.CompletedProcess[str]:
+    def run_program(self, *arguments: str, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a client to its end."""
         return subprocess.run(
             [program(arguments[0]), *arguments[1:]],

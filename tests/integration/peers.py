@@ -63,6 +63,7 @@ class Origins:
 
     @ivar http: the port for HTTP, on every loopback address.
     @ivar https: the port for HTTPS; the certificate depends on the address.
+    @ivar app: the port of the application itself.
     @ivar ca: a PEM file with the CA of the good origin.
     """
 
@@ -70,10 +71,10 @@ class Origins:
         self.directory = Path(tempfile.mkdtemp(prefix="egress-origins-"))
         self.directory.chmod(0o755)
         atexit.register(shutil.rmtree, self.directory, True)
-        self.http, self.https, app = free_port(), free_port(), free_port()
+        self.http, self.https, self.app = free_port(), free_port(), free_port()
         node_module("express")
-        self._app = Process([program("node"), str(HERE / "app.js"), str(app)], self.directory, "app")
-        self._app.wait_for_port(app)
+        self._express = Process([program("node"), str(HERE / "app.js"), str(self.app)], self.directory, "app")
+        self._express.wait_for_port(self.app)
         files = self.directory / "www" / "files"
         files.mkdir(parents=True)
         (files / "hello.txt").write_text("hello\n")
@@ -81,7 +82,7 @@ class Origins:
             big.truncate(BIG)
         self.ca = self._write_certificates()
         config = self.directory / "nginx.conf"
-        config.write_text(_CONFIG.format(directory=self.directory, servers=self._servers(app)))
+        config.write_text(_CONFIG.format(directory=self.directory, servers=self._servers()))
         self._nginx = Process([program("nginx"), "-c", str(config)], self.directory, "nginx")
         self._nginx.wait_for_port(self.https)
 
@@ -97,16 +98,16 @@ class Origins:
             certificate.write(self.directory, address)
         return ca.write(self.directory, "trusted")
 
-    def _servers(self, app: int) -> str:
+    def _servers(self) -> str:
         servers = [
-            _SERVER.format(listen=f"127.0.0.1:{self.http}", tls="", name="http", directory=self.directory, app=app)
+            _SERVER.format(listen=f"127.0.0.1:{self.http}", tls="", name="http", directory=self.directory, app=self.app)
         ]
         for address in (GOOD, EXPIRED, WRONG_HOST, SELF_SIGNED, UNKNOWN_ROOT):
             certificate, key = sorted(self.directory.glob(f"{address}*.pem"), key=lambda path: "key" in path.name)
             tls = f"ssl_certificate {certificate}; ssl_certificate_key {key};"
             servers.append(
                 _SERVER.format(
-                    listen=f"{address}:{self.https} ssl", tls=tls, name=address, directory=self.directory, app=app
+                    listen=f"{address}:{self.https} ssl", tls=tls, name=address, directory=self.directory, app=self.app
                 )
             )
         return "".join(servers)
@@ -126,7 +127,9 @@ class Origins:
 
     def requests_seen(self) -> int:
         """How many requests reached any origin."""
-        return sum(len(self.access_log(name)) for name in ("http", GOOD, EXPIRED, WRONG_HOST, SELF_SIGNED, UNKNOWN_ROOT))
+        return sum(
+            len(self.access_log(name)) for name in ("http", GOOD, EXPIRED, WRONG_HOST, SELF_SIGNED, UNKNOWN_ROOT)
+        )
 
 
 @functools.cache

@@ -25,10 +25,11 @@ from egress.model.decision import Decision, DecisionRequest, Verdict
 from egress.model.record import ExchangeRecord
 from egress.model.route import Purpose, Route
 from egress.net.dial import DialedProtocol
+from egress.net.factory import ProxyFactory
 from egress.net.origin import OriginConnection
 from egress.net.parts import Parts
 from egress.net.pool import OriginPool
-from egress.net.server import HttpSession, ProxyFactory
+from egress.net.server import HttpSession
 
 _log = Logger()
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.error import ConnectionRefusedError, UserError
+from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.error import UserError
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
@@ -89,7 +90,7 @@ class DialingReactor(Clock):
         attempt = Attempt(self, host, port, factory, timeout)
         self.attempts.append(attempt)
         if host in self.refused:
-            attempt.fail(ConnectionRefusedError())
+            attempt.fail(Refused())
         return attempt
 
 

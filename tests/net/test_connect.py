@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectionRefusedError, NoRouteError
+from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.error import NoRouteError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import SynchronousTestCase
@@ -61,18 +62,18 @@ class ConnectFirstTests(SynchronousTestCase):
 
     def test_the_next_one_is_tried_at_once_after_a_failure(self) -> None:
         done = self.connect()
-        self.reactor.attempts[0].fail(ConnectionRefusedError())
+        self.reactor.attempts[0].fail(Refused())
         self.assertEqual(len(self.tried()), 2)
         self.reactor.advance(ATTEMPT_DELAY)
         self.assertEqual(len(self.tried()), 3)
-        self.reactor.attempts[1].fail(ConnectionRefusedError())
+        self.reactor.attempts[1].fail(Refused())
         self.assertNoResult(done)
         self.reactor.attempts[2].fail(NoRouteError())
         self.failureResultOf(done, NoRouteError)
 
     def test_failures_inside_the_attempt(self) -> None:
         self.reactor.refused.update(ADDRESSES)
-        self.failureResultOf(self.connect(), ConnectionRefusedError)
+        self.failureResultOf(self.connect(), Refused)
         self.assertEqual(self.tried(), list(ADDRESSES))
 
     def test_one_failure_inside_the_attempt(self) -> None:

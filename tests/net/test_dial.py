@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectionLost, ConnectionRefusedError, ConnectError, NoRouteError
+from twisted.internet.error import ConnectError, ConnectionLost, NoRouteError
+from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.ca.trust import OriginTrust
@@ -24,6 +26,7 @@ from egress.model.errors import (
     EgressError,
     NameNotResolved,
     OriginCertificateInvalid,
+    OriginDisconnected,
     OriginTlsFailed,
     ResolutionTimeout,
     UpstreamFailed,
@@ -215,7 +218,7 @@ class DirectTests(DialTestCase):
 
     def test_each_fault_in_its_words(self) -> None:
         for error, kind, text in (
-            (ConnectionRefusedError(), DialFailed, "origin.test:80 refused the connection"),
+            (Refused(), DialFailed, "origin.test:80 refused the connection"),
             (NoRouteError(), DialFailed, "there is no route to origin.test:80"),
             (ConnectError(string="odd"), DialFailed, "origin.test:80 cannot be connected to: "),  # type: ignore[no-untyped-call]
             (RuntimeError("x"), DialFailed, "origin.test:80 cannot be connected to: RuntimeError"),
@@ -250,6 +253,18 @@ class DirectTests(DialTestCase):
         wire.lose()
         self.successResultOf(dialled)
         self.assertEqual(len(self.far.lost), 1)
+
+    def test_lost_before_it_was_there(self) -> None:
+        dialled = self.dial()
+        self.reactor.attempts[0].factory.buildProtocol(None).connectionLost(Failure(ConnectionLost()))
+        self.failed(dialled, OriginDisconnected)
+
+    def test_ready_after_it_was_given_up(self) -> None:
+        dialled = self.dial()
+        protocol = self.reactor.attempts[0].factory.buildProtocol(None)
+        dialled.cancel()
+        self.failureResultOf(dialled, CancelledError)
+        self.reactor.wires.append(Wire(self.reactor).connect(protocol))
 
     def test_a_protocol_that_was_never_dialled(self) -> None:
         wire = Wire(self.reactor)
@@ -439,7 +454,7 @@ class UpstreamTests(DialTestCase):
         self.reactor.advance(0)
 
     def test_cannot_be_connected_to(self) -> None:
-        for error, kind in ((ConnectionRefusedError(), UpstreamFailed), (ConnectTimeout(), UpstreamTimeout)):
+        for error, kind in ((Refused(), UpstreamFailed), (ConnectTimeout(), UpstreamTimeout)):
             self.build(upstream_http=PROXY)
             dialled = self.dial()
             self.reactor.attempts[-1].fail(error)

@@ -9,7 +9,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config import Limits, OversizeBody
 from egress.model.authority import Authority, Origin
-from egress.model.errors import AddressForbidden, DialFailed, DialTimeout, OriginCertificateInvalid
+from egress.model.errors import (
+    AddressForbidden,
+    DialFailed,
+    DialTimeout,
+    NameNotResolved,
+    OriginCertificateInvalid,
+    ResolutionTimeout,
+)
 from egress.model.route import Purpose
 from egress.net.exchange import IDEMPOTENT, TRANSITIONS, Exchange, State
 from tests.net.fakes import WALL, ProxyTestCase, allow, content_of, deny, request, response, session_of, status_of
@@ -105,6 +112,21 @@ class DecisionTests(ProxyTestCase):
         (record,) = self.records
         self.assertEqual((record.verdict, record.decided_by, record.decision_seconds), ("deny", "proxy", None))
 
+    def test_a_name_without_an_address_is_decided_on_too(self) -> None:
+        for error, status, outcome in (
+            (NameNotResolved("no address"), 502, "name-not-resolved"),
+            (ResolutionTimeout("silence"), 504, "resolution-timeout"),
+        ):
+            with self.subTest(outcome):
+                self.dialer.checks = [error, error]
+                self.authorizer.answers = [deny(), allow()]
+                self.client.feed(request())
+                self.assertEqual(status_of(self.client.take()), 403)
+                self.client.feed(request())
+                self.assertEqual(status_of(self.client.take()), status)
+                self.assertEqual(self.outcomes()[-2:], ["denied", outcome])
+        self.assertEqual(self.dialer.dialled, [])
+
     def test_a_pooled_connection_spares_the_check_but_not_the_question(self) -> None:
         for _ in range(2):
             self.client.feed(request())
@@ -183,6 +205,16 @@ class DialTests(ProxyTestCase):
         self.client.lose()
         self.assertEqual((self.dialer.cancelled, self.outcomes()), (1, ["client-gone"]))
         self.assertEqual(self.records[0].verdict, "allow")
+
+    def test_an_authorizer_that_fails_in_its_own_way_when_it_is_cancelled(self) -> None:
+        from twisted.internet.defer import Deferred
+
+        decision: Deferred[object] = Deferred(lambda _: decision.errback(RuntimeError("aborted")))
+        self.authorizer.answers = [decision]
+        self.client.feed(request())
+        self.client.lose()
+        self.assertEqual(self.outcomes(), ["client-gone"])
+        self.assertFalse(self.client.aborted)
 
     def test_an_authorizer_that_ignores_being_cancelled(self) -> None:
         from twisted.internet.defer import Deferred

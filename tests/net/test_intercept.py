@@ -13,6 +13,7 @@ from egress.model.decision import Stage
 from egress.model.errors import AddressForbidden, AuthorizerUnavailable, DialFailed
 from egress.model.route import Purpose
 from egress.net.intercept import ESTABLISHED, Tunnel, TunnelState
+from egress.net.relay import Relay
 from tests.net.fakes import ProxyTestCase, Wire, allow, content_of, deny, request, response, session_of, status_of
 from tests.net.tls import TlsClient, TlsEnd, leaves
 
@@ -485,6 +486,28 @@ class PassthroughTests(ProxyTestCase):
         self.assertTrue(self.client.disconnected)
         self.assertEqual(len(self.records), 1)
         self.flushLoggedErrors(RuntimeError)
+
+    def test_a_defect_on_the_way_into_the_relay(self) -> None:
+        def broken(*_: object) -> None:
+            raise RuntimeError("oops")
+
+        self.patch(Relay, "begin", broken)
+        self.client.feed(connect())
+        self.assertTrue(self.client.aborted)
+        self.assertEqual(self.outcomes(), ["internal-fault"])
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_a_defect_after_a_refusal(self) -> None:
+        def broken(*_: object) -> None:
+            raise RuntimeError("oops")
+
+        self.authorizer.answers = [deny()]
+        self.patch(session_of(self.client), "resume_reading", broken)
+        self.client.feed(connect())
+        self.clock.advance(0)
+        self.assertTrue(self.client.disconnected)
+        self.assertEqual(self.outcomes(), ["denied"])
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_the_client_leaves_while_it_is_decided(self) -> None:
         self.authorizer.pending()

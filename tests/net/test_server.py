@@ -440,6 +440,19 @@ class DefectTests(ProxyTestCase):
         self.assertEqual(self.outcomes(), ["denied"])
         self.flushLoggedErrors(RuntimeError)
 
+    def test_a_defect_in_the_answer_to_a_fault(self) -> None:
+        def broken(*_: object) -> None:
+            raise RuntimeError("oops")
+
+        decision = self.authorizer.pending()
+        self.client.feed(request())
+        self.patch(session_of(self.client), "answer", broken)
+        decision.errback(AuthorizerUnavailable("down"))
+        self.clock.advance(0)
+        self.assertTrue(self.client.disconnected)
+        self.assertEqual(self.outcomes(), ["authorizer-unavailable"])
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
     def test_a_client_that_breaks(self) -> None:
         self.client.feed(request())
         self.client.lose(ConnectionLost())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Protocol
@@ -136,10 +137,8 @@ class TlsClient(TlsEnd):
 
     def hello(self) -> bytes:
         """The first message."""
-        try:
+        with suppress(SSL.WantReadError):
             self.connection.do_handshake()
-        except SSL.WantReadError:
-            pass
         return self.connection.bio_read(1 << 16)
 
 

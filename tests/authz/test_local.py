@@ -1,0 +1,43 @@
+"""Tests for L{egress.authz.local}."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from egress.authz.local import LocalAuthorizer
+from egress.interfaces import IAuthorizer
+from egress.model.authority import Authority, Origin
+from egress.model.decision import ClientIdentity, DecisionRequest, Stage, Verdict
+from egress.policy.load import load_starter
+from egress.policy.rules import Rule, RuleSet
+
+
+class LocalAuthorizerTests(SynchronousTestCase):
+    """Rules as an authorizer."""
+
+    def test_interface(self) -> None:
+        verifyObject(IAuthorizer, LocalAuthorizer(load_starter()))
+
+    def test_name(self) -> None:
+        authorizer = LocalAuthorizer(load_starter())
+        self.assertEqual(authorizer.name, "policy starter")
+        self.assertFalse(authorizer.needs_body)
+
+    def test_decides_at_once(self) -> None:
+        rules = RuleSet("policy test", (Rule("gets", Verdict.ALLOW, "a read", methods=frozenset({"GET"})),))
+        authorizer = LocalAuthorizer(rules)
+        origin = Origin("https", Authority("example.com", 443))
+        for method, allowed in (("GET", True), ("POST", False)):
+            with self.subTest(method):
+                request = DecisionRequest(
+                    "id", Stage.REQUEST, method, origin, "/", (), ClientIdentity("192.0.2.1", 1234)
+                )
+                decision = self.successResultOf(authorizer.decide(request))
+                self.assertEqual(decision, rules.decide(request))
+                self.assertIs(decision.allowed, allowed)
+
+    def test_always_ready(self) -> None:
+        authorizer = LocalAuthorizer(load_starter())
+        self.assertIsNone(self.successResultOf(authorizer.check_ready()))
+        self.assertIsNone(self.successResultOf(authorizer.close()))

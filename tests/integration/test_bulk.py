@@ -1,0 +1,44 @@
+"""Large contents through interception: they stream, and memory stays flat."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from tests.integration.base import IntegrationTestCase, Proxy
+from tests.integration.peers import BIG
+
+MAX_GROWTH_KIB = 32 * 1024
+
+
+class BulkTests(IntegrationTestCase):
+    """2 GiB, each way."""
+
+    def peak(self, proxy: Proxy) -> int:
+        """The largest resident set size that the proxy has had, in KiB."""
+        status = Path(f"/proc/{proxy.pid}/status").read_text()
+        match = re.search(r"VmHWM:\s+(\d+) kB", status)
+        assert match is not None
+        return int(match[1])
+
+    def warmed_up(self) -> tuple[Proxy, int]:
+        """A proxy that has done everything once, and its peak by then."""
+        proxy = self.start_proxy(*self.allow_all())
+        self.fetch(proxy, self.origins.https_url("/files/hello.txt"))
+        self.fetch(proxy, self.origins.https_url("/sink"), "-d", "content")
+        return proxy, self.peak(proxy)
+
+    def test_download(self) -> None:
+        proxy, before = self.warmed_up()
+        url = self.origins.https_url("/files/big")
+        done = self.curl(proxy, "--max-time", "300", "-o", "/dev/null", "-w", "%{size_download}", url)
+        self.assertEqual(done.stdout, str(BIG), done.stderr)
+        self.assertLess(self.peak(proxy) - before, MAX_GROWTH_KIB)
+
+    def test_upload(self) -> None:
+        proxy, before = self.warmed_up()
+        upload = str(self.origins.directory / "www" / "files" / "big")
+        done = self.curl(proxy, "--max-time", "300", "-T", upload, self.origins.https_url("/sink"))
+        self.assertEqual(json.loads(done.stdout)["bytes"], BIG, done.stderr)
+        self.assertLess(self.peak(proxy) - before, MAX_GROWTH_KIB)

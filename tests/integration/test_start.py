@@ -1,0 +1,156 @@
+"""Starting and stopping: what a person reads, and what a supervisor gets."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import urllib.request
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from tests.integration.base import IntegrationTestCase, Proxy, proxy_environment, twistd
+from tests.integration.processes import Process, free_port
+
+
+class WrongValueTests(IntegrationTestCase):
+    """A wrong value: one line that names the option and the remedy, and status 1."""
+
+    def start(self, *options: str, **env: str) -> str:
+        """Start a proxy that cannot.
+
+        @return: what it wrote to standard error.
+        """
+        done = subprocess.run(
+            twistd("--ca-dir", str(self.directory / "ca"), *options),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=self.directory,
+            env=proxy_environment(**env),
+            check=False,
+        )
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+        return done.stderr
+
+    def test_wrong_values(self) -> None:
+        missing = str(self.directory / "missing")
+        for name, options in (
+            ("--authz-url", ["--authz-url", "ftp://authz.test"]),
+            ("--authz-timeout", ["--authz-timeout", "soon"]),
+            ("--policy", ["--policy", missing]),
+            ("--ssl-extra-ca-certs", ["--ssl-extra-ca-certs", missing]),
+            ("--upstream-proxy", ["--upstream-proxy", "socks5://proxy.test"]),
+            ("--body-limit", ["--body-limit", "-1"]),
+            ("--allow-address", ["--allow-address", "10.0.0.0/99"]),
+            ("--metrics-port", ["--metrics-port", "http"]),
+            ("--config", ["--config", missing]),
+            ("--listen", ["--listen", "nonsense"]),
+            ("--no-such-option", ["--no-such-option"]),
+        ):
+            with self.subTest(name):
+                self.assertIn(name, self.start(*options))
+
+    def test_the_environment_is_named(self) -> None:
+        self.assertIn("EGRESS_AUTHZ_TIMEOUT", self.start(EGRESS_AUTHZ_TIMEOUT="soon"))
+
+    def test_a_busy_port(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as busy:
+            port = busy.getsockname()[1]
+            line = self.start("--listen", f"tcp:{port}:interface=127.0.0.1")
+        self.assertIn(str(port), line)
+
+
+class StartTests(IntegrationTestCase):
+    """A proxy that starts."""
+
+    def test_the_message(self) -> None:
+        proxy = self.start_proxy()
+        output = proxy.process.output()
+        certificate = x509.load_pem_x509_certificate(proxy.ca.read_bytes())
+        fingerprint = certificate.fingerprint(hashes.SHA256()).hex(":").upper()
+        for expected in (f"127.0.0.1:{proxy.port}", str(proxy.ca), fingerprint, "policy starter", "export HTTP_PROXY="):
+            with self.subTest(expected):
+                self.assertIn(expected, output)
+
+    def test_the_starter_policy(self) -> None:
+        proxy = self.start_proxy(local=False)
+        problem = self.assert_problem(proxy, "https://blocked.example.com/", 403, "authz")
+        self.assertEqual(problem["ruleId"], "blocked-example")
+
+    def test_the_ca_directory(self) -> None:
+        proxy = self.start_proxy()
+        modes = {path.name: path.stat().st_mode & 0o777 for path in (proxy.ca.parent, *proxy.ca.parent.iterdir())}
+        self.assertEqual(modes["ca"], 0o700)
+        self.assertEqual(modes["ca-key.pem"], 0o600)
+
+    def test_two_processes_make_one_ca(self) -> None:
+        ca_dir = self.directory / "shared-ca"
+        processes = []
+        for number in range(2):
+            port = free_port()
+            arguments = twistd("--listen", f"tcp:{port}:interface=127.0.0.1", "--ca-dir", str(ca_dir))
+            process = Process(arguments, self.directory / str(number), "egressproxy", proxy_environment())
+            self.addCleanup(process.stop)
+            processes.append((process, port))
+        fingerprints = set()
+        for process, port in processes:
+            process.wait_for_port(port)
+            fingerprints.update(re.findall(r"SHA-256 +([0-9A-F:]+)", process.output()))
+        self.assertEqual(len(fingerprints), 1)
+
+    def test_help(self) -> None:
+        done = subprocess.run(
+            twistd("--help"), capture_output=True, text=True, timeout=60, env=proxy_environment(), check=True
+        )
+        for option in ("--authz-url", "EGRESS_AUTHZ_URL", "--listen", "tcp:8080:interface=127.0.0.1", "--body-limit"):
+            with self.subTest(option):
+                self.assertIn(option, done.stdout)
+
+    def test_metrics_and_health(self) -> None:
+        port = free_port()
+        proxy = self.start_proxy(*self.allow_all(), "--metrics-port", str(port))
+        self.fetch(proxy, self.origins.http_url("/echo"))
+        pages = {}
+        for path in ("/metrics", "/health/live", "/health/ready"):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+                pages[path] = answer.read().decode("utf-8")
+        self.assertIn('egress_decisions_total{outcome="forwarded",verdict="allow"} 1.0', pages["/metrics"])
+        self.assertIn("ready", pages["/health/ready"])
+
+
+class StopTests(IntegrationTestCase):
+    """SIGTERM lets exchanges finish."""
+
+    def held_download(self, proxy: Proxy) -> tuple[subprocess.Popen[str], Path]:
+        """Begin a download that the origin has not finished."""
+        output = self.directory / "download"
+        arguments = ["curl", "-sSN", "--max-time", "30", "-x", proxy.url, "--noproxy", "", "-o", str(output)]
+        client = subprocess.Popen(
+            [*arguments, self.origins.http_url("/hold")], text=True, stderr=subprocess.PIPE, env=proxy_environment()
+        )
+        while not output.exists() or output.read_text() != "first\n":
+            self.assertIsNone(client.poll())
+        return client, output
+
+    def test_a_download_is_finished(self) -> None:
+        proxy = self.start_proxy(*self.allow_all())
+        client, output = self.held_download(proxy)
+        proxy.process.popen.send_signal(signal.SIGTERM)
+        # It takes no new connections any more.
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", proxy.port), timeout=5).close()
+            except ConnectionRefusedError:
+                break
+        self.assertIsNone(proxy.process.popen.poll())
+        urllib.request.urlopen(self.origins.http_url("/release"), timeout=10).close()
+        _, errors = client.communicate(timeout=20)
+        self.assertEqual((client.returncode, errors), (0, ""))
+        self.assertEqual(output.read_text(), "first\nsecond\n")
+        # twistd ends itself by the signal that it was sent.
+        self.assertEqual(proxy.process.popen.wait(20), -signal.SIGTERM)

@@ -1,0 +1,42 @@
+"""Tests for L{egress.net.parts}."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.model.authority import Authority
+from egress.net.parts import Parts
+from tests.net.fakes import Proxy
+
+
+class PartsTests(SynchronousTestCase):
+    """What is derived from the configuration."""
+
+    def test_passthrough(self) -> None:
+        parts = Proxy(passthrough=("a.test", "*.b.test:443")).parts
+        for host, port, passes in (
+            ("a.test", 443, True),
+            ("x.a.test", 443, False),
+            ("x.b.test", 443, True),
+            ("x.b.test", 444, False),
+            ("b.test", 443, False),
+        ):
+            with self.subTest(f"{host}:{port}"):
+                self.assertEqual(parts.passes_through(Authority(host, port)), passes)
+
+    def test_date(self) -> None:
+        # RFC 9110 section 5.6.7.
+        self.assertEqual(Proxy().parts.date(), b"Tue, 14 Nov 2023 22:13:20 GMT")
+
+    def test_limits_of_heads(self) -> None:
+        parts = Proxy().parts
+        limits = parts.limits
+        self.assertEqual(
+            (parts.head_limits.head, parts.head_limits.fields, parts.head_limits.target),
+            (limits.head, limits.fields, limits.target),
+        )
+
+    def test_ids_differ(self) -> None:
+        own = Proxy().parts
+        parts = Parts(own.clock, own.limits, own.authorizer, own.dialer, own.pool, own.leaves, own.report)
+        self.assertNotEqual(parts.new_id(), parts.new_id())

@@ -1,0 +1,117 @@
+"""Tests for L{egress.net.scope}."""
+
+from __future__ import annotations
+
+import base64
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.model.authority import Authority, Origin
+from egress.model.decision import ClientIdentity
+from egress.model.errors import BadRequest, Denied, InvalidTarget, MisdirectedRequest
+from egress.model.target import TargetForm, parse_request_target
+from egress.net.scope import Scope, client_identity, named_origin, server_name_error
+from egress.wire.heads import HeadLimits, RequestHead, parse_request_head
+from tests.net.fakes import deny
+
+PEER = IPv4Address("TCP", "198.51.100.7", 40000)
+CLIENT = ClientIdentity("198.51.100.7", 40000)
+
+
+def basic(text: bytes) -> bytes:
+    """Credentials."""
+    return b"Basic " + base64.b64encode(text)
+
+
+def head(line: str, *fields: str) -> RequestHead:
+    """A parsed head."""
+    return parse_request_head("\r\n".join([line, *fields, "", ""]).encode(), HeadLimits(10000, 100, 1000))
+
+
+class ClientIdentityTests(SynchronousTestCase):
+    """Who a client is: its address, a label that it gives itself, and what it must not share."""
+
+    def test_addresses(self) -> None:
+        self.assertEqual(client_identity(PEER, None), CLIENT)
+        self.assertEqual(client_identity(IPv6Address("TCP", "2001:db8::1", 5), None).address, "2001:db8::1")
+        self.assertEqual(client_identity(UNIXAddress(b"/x"), None), ClientIdentity("unknown", 0))
+
+    def test_names(self) -> None:
+        for value, name in (
+            (basic(b"runner:secret"), "runner"),
+            (basic(b"runner"), "runner"),
+            (b"BASIC  " + base64.b64encode(b"runner:x"), "runner"),
+            (basic(b":secret"), None),
+            (basic(b"\xff:x"), None),
+            (b"Basic !!!", None),
+            (b"Bearer token", None),
+        ):
+            with self.subTest(value):
+                client = client_identity(PEER, value)
+                self.assertEqual(client.identity, name)
+                self.assertNotIn(b"secret", client.partition)
+
+    def test_every_credential_is_a_partition(self) -> None:
+        keys = {client_identity(PEER, value).pool_key for value in (None, basic(b"a:1"), basic(b"a:2"), b"Bearer x")}
+        self.assertEqual(len(keys), 4)
+
+
+class ServerNameTests(SynchronousTestCase):
+    """Without TLS there is no server name to compare."""
+
+    def test_no_tls(self) -> None:
+        self.assertIsNone(server_name_error(object(), Authority("origin.test", 443)))
+
+
+class ScopeTests(SynchronousTestCase):
+    """A request inside a tunnel is for the tunnel's authority, or refused."""
+
+    def setUp(self) -> None:
+        self.scope = Scope(Origin("http", Authority("origin.test", 80)), CLIENT)
+
+    def test_good_ones(self) -> None:
+        for request in (
+            head("GET /a HTTP/1.1", "Host: origin.test"),
+            head("GET /a HTTP/1.1", "Host: ORIGIN.test:80"),
+            head("GET http://origin.test/a HTTP/1.1", "Host: origin.test"),
+            head("GET /a HTTP/1.0"),
+        ):
+            self.assertEqual(self.scope.target_of(request).path, "/a")
+        self.assertIs(self.scope.target_of(head("OPTIONS * HTTP/1.1", "Host: origin.test")).form, TargetForm.ASTERISK)
+
+    def test_bad_ones(self) -> None:
+        for request, error in (
+            (head("GET /a HTTP/1.1", "Host: other.test"), MisdirectedRequest),
+            (head("GET /a HTTP/1.1", "Host: origin.test:81"), MisdirectedRequest),
+            (head("GET http://other.test/ HTTP/1.1", "Host: origin.test"), MisdirectedRequest),
+            (head("GET http://origin.test/ HTTP/1.1", "Host: other.test"), MisdirectedRequest),
+            (head("GET /a HTTP/1.1", "Host:"), InvalidTarget),
+            (head("CONNECT origin.test:80 HTTP/1.1", "Host: origin.test"), BadRequest),
+        ):
+            with self.subTest(request.target):
+                self.assertRaises(error, self.scope.target_of, request)
+
+    def test_another_scheme(self) -> None:
+        scope = Scope(Origin("https", Authority("origin.test", 80)), CLIENT)
+        self.assertRaises(
+            MisdirectedRequest, scope.target_of, head("GET http://origin.test/ HTTP/1.1", "Host: origin.test:80")
+        )
+
+    def test_a_refused_tunnel_answers_everything_alike(self) -> None:
+        refusal = Denied(deny("no"))
+        scope = Scope(self.scope.origin, CLIENT, refusal, "id")
+        error = self.assertRaises(Denied, scope.target_of, head("GET /a HTTP/1.1", "Host: other.test"))
+        self.assertIs(error, refusal)
+
+
+class NamedOriginTests(SynchronousTestCase):
+    """On the listening port, requests name where they go."""
+
+    def test_absolute_form(self) -> None:
+        origin = named_origin(parse_request_target("GET", b"http://origin.test:81/"))
+        self.assertEqual(origin, Origin("http", Authority("origin.test", 81)))
+
+    def test_other_forms(self) -> None:
+        self.assertRaises(BadRequest, named_origin, parse_request_target("GET", b"/"))
+        self.assertRaises(BadRequest, named_origin, parse_request_target("CONNECT", b"a.test:1"))

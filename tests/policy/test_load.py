@@ -1,0 +1,265 @@
+"""Tests for L{egress.policy.load}."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.model.decision import Decision, Verdict
+from egress.policy.load import PolicyError, load_policy, load_starter, parse_policy
+from egress.policy.rules import RuleSet
+from tests.policy.test_rules import request
+
+FULL = """
+version = 1
+default = "allow"
+private_addresses = "deny"
+
+[[rules]]
+id = "no-writes"
+action = "deny"
+reason = "nobody writes there"
+hosts = ["example.com", "*.example.com"]
+ports = [443, 8443]
+schemes = ["https"]
+methods = ["PUT", "POST"]
+paths = ["/api/**"]
+
+[[rules]]
+action = "allow"
+hosts = ["10.0.0.0/8"]
+"""
+
+
+def parse(text: str) -> RuleSet:
+    """Read a policy that is called C{p.toml}."""
+    return parse_policy(text, "p.toml", "policy p.toml")
+
+
+class ParseTests(SynchronousTestCase):
+    """What is understood."""
+
+    def test_everything(self) -> None:
+        policy = parse(FULL)
+        self.assertEqual(policy.name, "policy p.toml")
+        self.assertTrue(policy.blocks_private)
+        self.assertIs(policy.default, Verdict.ALLOW)
+        denial, permission = policy.rules
+        self.assertEqual((denial.rule_id, denial.verdict), ("no-writes", Verdict.DENY))
+        self.assertEqual(denial.reason, "nobody writes there")
+        self.assertEqual(denial.ports, {443, 8443})
+        self.assertEqual(denial.schemes, {"https"})
+        self.assertEqual(denial.methods, {"PUT", "POST"})
+        self.assertEqual((permission.rule_id, permission.verdict), ("rule-2", Verdict.ALLOW))
+        self.assertEqual(permission.reason, "allowed by the rule rule-2")
+
+    def test_decisions(self) -> None:
+        policy = parse(FULL)
+        for text, expected in {
+            "PUT https://a.example.com/api/x": "no-writes",
+            # A denial is read broadly.
+            "put https://a.example.com/API": "no-writes",
+            "GET https://a.example.com/api/x": "default",
+            "GET http://10.0.0.1/": "rule-2",
+        }.items():
+            with self.subTest(text):
+                self.assertEqual(policy.decide(request(*text.split())).rule_id, expected)
+
+    def test_permissions_are_read_narrowly(self) -> None:
+        policy = parse('version = 1\n[[rules]]\naction = "allow"\npaths = ["/api"]\n')
+        for path, allowed in {"/api": True, "/API": False, "/api/": False}.items():
+            with self.subTest(path):
+                self.assertIs(policy.decide(request("GET", f"http://a.test{path}")).allowed, allowed)
+
+    def test_little(self) -> None:
+        policy = parse("version = 1")
+        self.assertEqual(policy.rules, ())
+        self.assertFalse(policy.blocks_private)
+        self.assertIs(policy.default, Verdict.DENY)
+        policy = parse('version = 1\ndefault = "deny"\nprivate_addresses = "allow"')
+        self.assertFalse(policy.blocks_private)
+        self.assertIs(policy.default, Verdict.DENY)
+
+    def test_both_schemes_do_not_restrict(self) -> None:
+        """Or tunnels, whose scheme nobody knows, would not be covered."""
+        policy = parse('version = 1\n[[rules]]\naction = "allow"\nschemes = ["http", "https"]')
+        self.assertTrue(policy.decide(request("CONNECT", "https://a.test")).allowed)
+
+
+class RefusalTests(SynchronousTestCase):
+    """What is not understood is refused, in one line that says where and what to do."""
+
+    # A document, and the whole error.
+    DOCUMENTS = {
+        "version = ": "p.toml: is not TOML: Invalid value (at end of document)",
+        "": "p.toml: 'version' is missing; write version = 1",
+        "version = 2": "p.toml: 'version' is 2, which this proxy does not know; write version = 1",
+        'version = "1"': "p.toml: 'version' must be a whole number",
+        "version = true": "p.toml: 'version' must be a whole number",
+        "version = 1\nrule = []": ("p.toml: 'rule' is not known here; use default, private_addresses, rules, version"),
+        "version = 1\nrules = []": "p.toml: 'rules' is empty; write [[rules]] before each rule, or leave it out",
+        "version = 1\n[rules]\nid = 'x'": "p.toml: 'rules' must be a list",
+        "version = 1\nrules = ['x']": "p.toml, rule 1: must be a table; write [[rules]] before it",
+        "version = 1\ndefault = 'no'": "p.toml: 'default' must be \"allow\" or \"deny\", not 'no'",
+        "version = 1\ndefault = 0": "p.toml: 'default' must be a string",
+        "version = 1\nprivate_addresses = 'Deny'": (
+            "p.toml: 'private_addresses' must be \"allow\" or \"deny\", not 'Deny'"
+        ),
+        "version = 1\n[[rules]]\nid='x'\naction='allow'\n[[rules]]\nid='x'\naction='allow'": (
+            "p.toml: two rules have the id 'x'; give each its own"
+        ),
+        "version = 1\n[[rules]]\nid='rule-2'\naction='allow'\n[[rules]]\naction='allow'": (
+            "p.toml: two rules have the id 'rule-2'; give each its own"
+        ),
+    }
+
+    # The second rule of a document, and how the error goes on.
+    RULES = {
+        "": 'rule 2: \'action\' is missing; write "allow" or "deny"',
+        "id = 'x'": 'rule x: \'action\' is missing; write "allow" or "deny"',
+        "action = 'permit'": "rule 2: 'action' must be \"allow\" or \"deny\", not 'permit'",
+        "action = 'deny'": "rule 2: 'reason' is missing; write why, for the person who meets the denial",
+        "action = 'deny'\nreason = ' '": (
+            "rule 2: 'reason' must be one line of text; leave it out, or write it in a few words"
+        ),
+        "action = 'deny'\nreason = \"a\\nb\"": (
+            "rule 2: 'reason' must be one line of text; leave it out, or write it in a few words"
+        ),
+        "action = 'allow'\nreason = 1": "rule 2: 'reason' must be a string",
+        "action = 'allow'\nid = 2": "rule 2: 'id' must be a string",
+        "action = 'allow'\nid = ''": (
+            "rule 2: the id '' cannot be used; write up to 64 of letters, digits, '.', '_' and '-', and not 'default'"
+        ),
+        "action = 'allow'\nid = 'a b'": (
+            "rule 2: the id 'a b' cannot be used; write up to 64 of letters, digits, '.', '_' and '-', "
+            "and not 'default'"
+        ),
+        "action = 'allow'\nid = 'default'": (
+            "rule default: the id 'default' cannot be used; write up to 64 of letters, digits, '.', '_' and '-', "
+            "and not 'default'"
+        ),
+        "action = 'allow'\nid = 'x'\nhost = ['a']": (
+            "rule x: 'host' is not known here; use action, hosts, id, methods, paths, ports, reason, schemes"
+        ),
+        "action = 'allow'\nhosts = 'a.test'": "rule 2: 'hosts' must be a list",
+        "action = 'allow'\nhosts = []": (
+            "rule 2: 'hosts' is empty and would match nothing; leave it out to match everything"
+        ),
+        "action = 'allow'\nhosts = [1]": "rule 2: 'hosts' must be a list, and each entry a string",
+        "action = 'allow'\nhosts = ['a..b']": "rule 2: hosts 'a..b': 'a..b' is not a host name",
+        "action = 'allow'\nhosts = ['*a.test']": (
+            "rule 2: hosts '*a.test': * stands for everything, or before a dot for what is below a host, "
+            "as in *.example.com"
+        ),
+        "action = 'allow'\nports = ['443']": "rule 2: 'ports' must be a list, and each entry a whole number",
+        "action = 'allow'\nports = [true]": "rule 2: 'ports' must be a list, and each entry a whole number",
+        "action = 'allow'\nports = [0]": "rule 2: ports 0: a port is 1 to 65535",
+        "action = 'allow'\nports = [65536]": "rule 2: ports 65536: a port is 1 to 65535",
+        "action = 'allow'\nschemes = ['ftp']": "rule 2: schemes 'ftp': a scheme is http or https",
+        "action = 'allow'\nmethods = ['get']": "rule 2: methods 'get': write a method in capitals, as in GET",
+        "action = 'allow'\nmethods = ['']": "rule 2: methods '': write a method in capitals, as in GET",
+        "action = 'allow'\npaths = ['x']": "rule 2: paths 'x': a path pattern begins with /",
+        "action = 'allow'\npaths = ['/x']\nmethods = ['CONNECT']": (
+            "rule 2: a tunnel has no path; put CONNECT into a rule without 'paths'"
+        ),
+    }
+
+    def check(self, document: str, expected: str) -> None:
+        with self.subTest(document):
+            error = self.assertRaises(PolicyError, parse, document)
+            self.assertEqual(error.reason, expected)
+            self.assertEqual(str(error), expected)
+            self.assertNotIn("\n", expected)
+
+    def test_documents(self) -> None:
+        for document, expected in self.DOCUMENTS.items():
+            self.check(document, expected)
+
+    def test_rules(self) -> None:
+        for entry, expected in self.RULES.items():
+            self.check(f"version = 1\n[[rules]]\naction = 'allow'\n[[rules]]\n{entry}\n", f"p.toml, {expected}")
+
+    def test_toml_that_is_too_much(self) -> None:
+        """Neither a huge number nor deep nesting is a syntax error to every reader."""
+        for text in ("version = " + "9" * 5000, "version = " + "[" * 10_000 + "]" * 10_000):
+            with self.subTest(text[:20]):
+                error = self.assertRaises(PolicyError, parse, text)
+                self.assertTrue(error.reason.startswith("p.toml: "), error.reason)
+                self.assertNotIn("\n", error.reason)
+
+
+class FileTests(SynchronousTestCase):
+    """Policies come from files."""
+
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+
+    def test_file(self) -> None:
+        self.path.write_text('version = 1\n[[rules]]\naction = "allow"\nreason = "très bien"\n', "utf-8")
+        policy = load_policy(self.path)
+        self.assertEqual(policy.name, f"policy {self.path}")
+        self.assertEqual(policy.rules[0].reason, "très bien")
+
+    def test_error_names_the_file(self) -> None:
+        self.path.write_text("version = 3")
+        error = self.assertRaises(PolicyError, load_policy, self.path)
+        self.assertTrue(error.reason.startswith(f"{self.path}: 'version' is 3"), error.reason)
+
+    def test_missing(self) -> None:
+        error = self.assertRaises(PolicyError, load_policy, self.path)
+        self.assertEqual(error.reason, f"{self.path}: cannot be read: No such file or directory")
+
+    def test_no_text(self) -> None:
+        self.path.write_bytes(b"version = 1 # \xff")
+        error = self.assertRaises(PolicyError, load_policy, self.path)
+        self.assertEqual(error.reason, f"{self.path}: is not UTF-8; save it as UTF-8 text")
+
+
+class StarterTests(SynchronousTestCase):
+    """The packaged policy."""
+
+    CASES = {
+        "GET https://example.com/": "public",
+        "POST http://postman-echo.com/post": "public",
+        "DELETE https://api.example.org:8443/x": "public",
+        "GET http://8.8.8.8/": "public",
+        "CONNECT https://pinned.example.org": "public",
+        "GET https://blocked.example.com/": "blocked-example",
+        "GET https://a.blocked.example.com/": "blocked-example",
+        "CONNECT https://blocked.example.com": "blocked-example",
+        "GET http://10.0.0.1/": "private-address",
+        "GET http://[fd00::1]/": "private-address",
+        "GET http://[64:ff9b::a00:1]/": "private-address",
+        "CONNECT https://192.168.1.1": "private-address",
+        "GET http://localhost:8080/": "internal-name",
+        "GET http://db/": "internal-name",
+        "GET http://metadata.google.internal/": "internal-name",
+        "GET http://printer.local/": "internal-name",
+        "GET http://nas.home.arpa/": "internal-name",
+        "GET http://example.com:22/": "default",
+    }
+
+    def test_decisions(self) -> None:
+        policy = load_starter()
+        for text, expected in self.CASES.items():
+            with self.subTest(text):
+                decision = policy.decide(request(*text.split()))
+                self.assertEqual(decision.rule_id, expected)
+                self.assertIs(decision.allowed, expected == "public")
+                self.assertEqual(decision.decided_by, "policy starter")
+
+    def test_a_denial_is_readable(self) -> None:
+        """What the README shows."""
+        self.assertEqual(
+            load_starter().decide(request("GET", "https://blocked.example.com/")),
+            Decision(
+                Verdict.DENY,
+                "blocked.example.com is on the blocked list, to show what a denial looks like",
+                "policy starter",
+                "blocked-example",
+            ),
+        )
+
+    def test_private_addresses_are_blocked_behind_names(self) -> None:
+        self.assertTrue(load_starter().blocks_private)

@@ -1,0 +1,343 @@
+"""Tests for L{egress.policy.rules}."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.model.authority import DEFAULT_PORTS, Authority, Origin
+from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Verdict
+from egress.model.errors import InvalidTarget
+from egress.policy.paths import compile_path
+from egress.policy.rules import Rule, RuleSet, compile_host
+
+ALLOW, DENY = Verdict.ALLOW, Verdict.DENY
+# More readings than are looked at.
+UNREADABLE = "/%" + "25" * 100 + "41"
+
+
+def request(method: str, url: str) -> DecisionRequest:
+    """A question about a request; about a tunnel for the method C{CONNECT}."""
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    stage = Stage.TUNNEL if method == "CONNECT" else Stage.REQUEST
+    origin = Origin(scheme, Authority.parse(host, DEFAULT_PORTS[scheme]))
+    return DecisionRequest("id", stage, method, origin, slash + path, (), ClientIdentity("192.0.2.1", 1))
+
+
+def rule(verdict: Verdict, rule_id: str = "one", **conditions: Any) -> Rule:
+    """A rule, its hosts and paths compiled."""
+    hosts = tuple(map(compile_host, conditions.pop("hosts", ())))
+    paths = tuple(compile_path(path, broad=verdict is DENY) for path in conditions.pop("paths", ()))
+    sets = {key: frozenset(value) for key, value in conditions.items()}
+    return Rule(rule_id, verdict, f"because of {rule_id}", hosts=hosts, paths=paths, **sets)
+
+
+class HostTests(SynchronousTestCase):
+    """Host patterns."""
+
+    # pattern: (what it matches, what it does not)
+    CASES: dict[str, tuple[list[str], list[str]]] = {
+        "*": (["example.com", "db", "10.0.0.1", "[::1]"], []),
+        "example.com": (["example.com", "EXAMPLE.com.", "example.com:8443"], ["a.example.com", "example.org", "com"]),
+        "Example.COM.": (["example.com"], ["example.org"]),
+        "*.example.com": (
+            ["a.example.com", "a.b.example.com"],
+            ["example.com", "aexample.com", "example.com.evil.org"],
+        ),
+        ".example.com": (["a.example.com"], ["example.com"]),
+        "example.com:8443": (["example.com:8443"], ["example.com:443"]),
+        "*.example.com:8443": (["a.example.com:8443"], ["a.example.com:443", "example.com:8443"]),
+        "bücher.example": (["xn--bcher-kva.example", "bücher.example"], ["bucher.example"]),
+        "localhost": (["localhost"], ["a.localhost", "127.0.0.1"]),
+        "10.0.0.1": (["10.0.0.1", "0x0a000001", "[::ffff:10.0.0.1]", "[64:ff9b::a00:1]"], ["10.0.0.2", "a.10.example"]),
+        "10.0.0.1:81": (["10.0.0.1:81", "[2002:a00:1::]:81"], ["10.0.0.1:80"]),
+        "2001:db8::1": (["[2001:db8::1]", "[2001:DB8:0::1]"], ["[2001:db8::2]"]),
+        "[2001:db8::1]": (["[2001:db8::1]"], ["[2001:db8::2]"]),
+        "[2001:db8::1]:81": (["[2001:db8::1]:81"], ["[2001:db8::1]"]),
+        "10.0.0.0/8": (["10.1.2.3", "[64:ff9b::a01:203]", "[::ffff:10.1.2.3]"], ["11.0.0.1", "ten.example", "[::1]"]),
+        "2001:db8::/32": (["[2001:db8:1::1]"], ["[2001:db9::1]", "10.0.0.1"]),
+        "0.0.0.0/0": (["8.8.8.8", "[2002:808:808::1]"], ["[2001:db8::1]", "example.com"]),
+        "private": (
+            ["10.0.0.1", "[fd00::1]", "100.64.1.1", "[64:ff9b::c0a8:1]"],
+            ["8.8.8.8", "private", "db.internal"],
+        ),
+        "single-label": (["db", "localhost"], ["example.com", "10.0.0.1", "[::1]", "[fd00::1]"]),
+    }
+
+    def test_cases(self) -> None:
+        for pattern, (matching, others) in self.CASES.items():
+            matches = compile_host(pattern)
+            for text in matching + others:
+                with self.subTest(pattern, host=text):
+                    self.assertIs(matches(Authority.parse(text, 80)), text in matching)
+
+    REFUSED = {
+        "": "empty",
+        "*example.com": "*.example.com",
+        "**": "*.example.com",
+        "api-*.example.com": "host name",
+        "*.*.example.com": "host name",
+        "exa mple.com": "host name",
+        "*.": "empty",
+        "*.10.0.0.1": "range",
+        ".10.0.0.1": "range",
+        "300.0.0.1": "range",
+        "example.com:0": "port",
+        "http://example.com": "a host alone",
+        "example.com/x": "a host alone",
+        "10.0.0.1/8": "host bits set",
+        "10.0.0.0/33": "range",
+        "::ffff:10.0.0.0/104": "IPv4 range",
+        "user@example.com": "credentials",
+        "2001:db8::1::2": "IPv6",
+    }
+
+    def test_refused(self) -> None:
+        for pattern, word in self.REFUSED.items():
+            with self.subTest(pattern):
+                with self.assertRaises((ValueError, InvalidTarget)) as caught:
+                    compile_host(pattern)
+                self.assertIn(word, str(caught.exception))
+
+
+class DecideTestCase(SynchronousTestCase):
+    """Asks sets of rules."""
+
+    def check(self, rules: list[Rule], cases: dict[str, str], default: Verdict = DENY) -> None:
+        """Compare the ids of the rules that decide; C{default} where none does.
+
+        @param cases: C{METHOD URL} and the id.
+        """
+        policy = RuleSet("policy test", tuple(rules), default=default)
+        for text, expected in cases.items():
+            with self.subTest(text):
+                self.assertEqual(policy.decide(request(*text.split(" "))).rule_id, expected)
+                # The second answer comes from the memory for origins.
+                self.assertEqual(policy.decide(request(*text.split(" "))).rule_id, expected)
+
+
+class DecideTests(DecideTestCase):
+    """The first rule that matches decides."""
+
+    def test_decision(self) -> None:
+        policy = RuleSet("policy test", (rule(DENY, "no", hosts=["bad.test"]), rule(ALLOW, "yes")))
+        self.assertEqual(
+            policy.decide(request("GET", "http://bad.test/")),
+            Decision(DENY, "because of no", "policy test", "no"),
+        )
+        self.assertEqual(
+            policy.decide(request("GET", "http://good.test/")),
+            Decision(ALLOW, "because of yes", "policy test", "yes"),
+        )
+
+    def test_default(self) -> None:
+        self.assertEqual(
+            RuleSet("policy test", ()).decide(request("PUT", "https://example.com:444/x")),
+            Decision(DENY, "no rule allows PUT https://example.com:444", "policy test", "default"),
+        )
+        self.assertEqual(
+            RuleSet("policy test", (), default=ALLOW).decide(request("CONNECT", "https://example.com")),
+            Decision(ALLOW, "no rule denies CONNECT https://example.com", "policy test", "default"),
+        )
+        self.assertFalse(RuleSet("policy test", ()).blocks_private)
+
+    def test_first_match(self) -> None:
+        self.check(
+            [
+                rule(ALLOW, "hole", hosts=["a.example.com"], paths=["/open/**"]),
+                rule(DENY, "wall", hosts=["*.example.com"]),
+                rule(ALLOW, "rest"),
+            ],
+            {
+                "GET http://a.example.com/open/x": "hole",
+                "GET http://a.example.com/shut": "wall",
+                "GET http://b.example.com/open/x": "wall",
+                "GET http://example.com/": "rest",
+            },
+        )
+
+    def test_conditions_are_all_to_hold(self) -> None:
+        self.check(
+            [
+                rule(
+                    ALLOW,
+                    hosts=["a.test", "b.test"],
+                    ports=[443, 8443],
+                    schemes=["https"],
+                    methods=["GET", "PUT"],
+                    paths=["/x", "/y"],
+                )
+            ],
+            {
+                "GET https://a.test/x": "one",
+                "PUT https://b.test:8443/y?q=1": "one",
+                "GET https://c.test/x": "default",
+                "GET https://a.test:444/x": "default",
+                "GET http://a.test:443/x": "default",
+                "HEAD https://a.test/x": "default",
+                "GET https://a.test/z": "default",
+                # What stands in the query is no path.
+                "GET https://a.test/z?/x": "default",
+            },
+        )
+
+    def test_methods(self) -> None:
+        """A denial is about any spelling, a permission about the one that is registered."""
+        self.check(
+            [rule(DENY, "writes", methods=["DELETE"]), rule(ALLOW, "reads", methods=["GET"])],
+            {
+                "DELETE http://a.test/": "writes",
+                "delete http://a.test/": "writes",
+                "GET http://a.test/": "reads",
+                "get http://a.test/": "default",
+            },
+        )
+
+    def test_asterisk_is_no_path(self) -> None:
+        asterisk = DecisionRequest(
+            "id", Stage.REQUEST, "OPTIONS", Origin("http", Authority("a.test", 80)), "*", (), ClientIdentity("::1", 1)
+        )
+        rules = (rule(ALLOW, "paths", paths=["/**"]), rule(ALLOW, "none"))
+        self.assertEqual(RuleSet("policy test", rules).decide(asterisk).rule_id, "none")
+
+
+class PathTests(DecideTestCase):
+    """Whatever the spelling: a denial holds in any reading, a permission in all."""
+
+    # Readings of one of these servers or another lead to /admin/x.
+    TO_ADMIN = (
+        "/admin/x",
+        "/ADMIN/x",
+        "/admin",
+        "/admin/",
+        "/%61dmin/x",
+        "//admin/x",
+        "/./admin/x",
+        "/public/../admin/x",
+        "/public/%2e%2e/admin/x",
+        "/public/.%2E/admin/x",
+        "/public/..;/admin/x",
+        "/public/..;a=b/admin/x",
+        "/public//../../admin/x",
+        "/public/x/..%2f..%2fadmin/x",
+        "/public/..%5cadmin%5cx",
+        "/public/%252e%252e/admin/x",
+        "/public/..%252fadmin/x",
+        "/public%2f..%2fadmin/x",
+        "/public/%c0%ae%c0%ae/admin/x",
+        "/public/..%c0%afadmin/x",
+        "/public/..%u002fadmin/x",
+        "/public/..%EF%BC%8Fadmin/x",
+        "/admin;x=y/x",
+        "/admin%00.png",
+        "/admin%3fx",
+        "/admin%23",
+        "/admin%20/x",
+        "/admin./x",
+        UNREADABLE,
+    )
+
+    def test_nothing_slips_past_a_denial(self) -> None:
+        rules = [rule(DENY, "no", paths=["/admin/**"]), rule(ALLOW, "yes")]
+        self.check(rules, {f"GET http://a.test{path}": "no" for path in self.TO_ADMIN})
+        self.check(rules, dict.fromkeys(("GET http://a.test/administrator", "GET http://a.test/x/admin"), "yes"))
+
+    def test_nothing_slips_into_a_permission(self) -> None:
+        rules = [rule(ALLOW, "yes", paths=["/public/**"])]
+        self.check(rules, {f"GET http://a.test{path}": "default" for path in self.TO_ADMIN})
+        self.check(
+            rules,
+            dict.fromkeys(
+                (
+                    "GET http://a.test/public/x",
+                    "GET http://a.test/public//x/../y",
+                    "GET http://a.test/%70ublic/a%2Fb;v=1/c%20d",
+                    "GET http://a.test/public?x=/../admin",
+                ),
+                "yes",
+            ),
+        )
+
+    def test_readings_may_be_allowed_by_several_patterns(self) -> None:
+        url = "GET http://a.test/projects/group%2Fname/issues"
+        for paths, expected in (
+            (["/projects/group%2Fname/issues"], "default"),
+            (["/projects/group/name/issues"], "default"),
+            (["/projects/group%2Fname/issues", "/projects/group/name/issues"], "one"),
+        ):
+            with self.subTest(paths=paths):
+                self.check([rule(ALLOW, paths=paths)], {url: expected})
+
+    @given(st.lists(st.sampled_from("admin/.;%\\?#AX0125eEfFcC "), max_size=12).map("".join))
+    def test_no_reading_is_both_denied_and_allowed(self, path: str) -> None:
+        """With the same pattern for both, what may be forbidden is never let through by the permission."""
+        pattern = "/a*/**"
+        denial = RuleSet("policy test", (rule(DENY, paths=[pattern]),), default=ALLOW)
+        permission = RuleSet("policy test", (rule(ALLOW, paths=[pattern]),))
+        asked = request("GET", f"http://a.test/a{path}")
+        if permission.decide(asked).allowed:
+            self.assertFalse(denial.decide(asked).allowed)
+
+
+class TunnelTests(DecideTestCase):
+    """What is inside a tunnel cannot be seen."""
+
+    DENIED: dict[str, dict[str, Any]] = {
+        "host": {"hosts": ["a.test"]},
+        "port": {"ports": [443]},
+        "method": {"methods": ["POST"]},
+        "tunnels": {"methods": ["CONNECT"]},
+        "path": {"paths": ["/admin/**"]},
+        "scheme": {"schemes": ["http"]},
+    }
+
+    def test_it_may_hold_what_a_denial_is_about(self) -> None:
+        for name, conditions in self.DENIED.items():
+            with self.subTest(name):
+                rules = [rule(DENY, "no", **conditions), rule(ALLOW, "yes")]
+                self.check(rules, {"CONNECT https://a.test": "no"})
+
+    def test_denials_of_other_authorities(self) -> None:
+        rules = [
+            rule(DENY, "host", hosts=["b.test"]),
+            rule(DENY, "port", ports=[80]),
+            rule(ALLOW, "yes"),
+        ]
+        self.check(rules, {"CONNECT https://a.test": "yes", "CONNECT https://b.test": "host"})
+
+    PERMITTED: dict[str, tuple[dict[str, Any], str]] = {
+        "host and port": ({"hosts": ["a.test"], "ports": [443]}, "one"),
+        "tunnels": ({"methods": ["CONNECT"]}, "one"),
+        "tunnels and reads": ({"methods": ["GET", "CONNECT"]}, "one"),
+        "tunnels and a scheme": ({"methods": ["CONNECT"], "schemes": ["https"]}, "one"),
+        "method": ({"methods": ["GET"]}, "default"),
+        "path": ({"paths": ["/**"]}, "default"),
+        "path and tunnels": ({"paths": ["/**"], "methods": ["CONNECT"]}, "default"),
+        "scheme": ({"schemes": ["https"]}, "default"),
+        "other host": ({"hosts": ["b.test"]}, "default"),
+    }
+
+    def test_it_is_not_known_to_be_what_a_permission_is_about(self) -> None:
+        for name, (conditions, expected) in self.PERMITTED.items():
+            with self.subTest(name):
+                self.check([rule(ALLOW, **conditions)], {"CONNECT https://a.test": expected})
+
+    def test_permission_before_the_denial(self) -> None:
+        """How a tunnel is opened past a denial of writes."""
+        self.check(
+            [
+                rule(ALLOW, "pinned", hosts=["pinned.test"], methods=["CONNECT"]),
+                rule(DENY, "writes", methods=["POST"]),
+                rule(ALLOW, "rest"),
+            ],
+            {
+                "CONNECT https://pinned.test": "pinned",
+                "POST https://pinned.test/": "writes",
+                "GET https://pinned.test/": "rest",
+                "CONNECT https://a.test": "writes",
+            },
+        )
