@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ITCPTransport
 from twisted.internet.protocol import connectionDone
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -50,10 +51,12 @@ class _FarEnd(DialedProtocol):
 
 def _end_writing(transport: object) -> None:
     """Pass an end of one direction on, where the transport can close one alone."""
-    if ITCPTransport.providedBy(transport):
+    # A TLS layer claims what is below it, but its end is an alert, after which it goes on reading.
+    if ITCPTransport.providedBy(transport) and not isinstance(transport, TLSMemoryBIOProtocol):
         transport.unregisterProducer()  # type: ignore[attr-defined]
         transport.loseWriteConnection()
     else:
+        transport.unregisterProducer()  # type: ignore[attr-defined]
         transport.loseConnection()  # type: ignore[attr-defined]
 
 
@@ -107,18 +110,25 @@ class Relay:
     def near_end(self) -> None:
         """The client sends no more."""
         self._near_ended = True
+        if self.far.closed:
+            return
         if self._far_ended:
-            self._finish()
-        elif not self.far.closed:
+            self._close_far()
+        else:
             _end_writing(self.far.transport)
 
     def far_end(self) -> None:
         """The origin sends no more."""
         self._far_ended = True
         if self._near_ended:
-            self._finish()
+            self._close_far()
         else:
             _end_writing(self._near)
+
+    def _close_far(self) -> None:
+        """Both have ended: what is still to be sent to the origin goes out, then L{far_lost} follows."""
+        self.far.transport.unregisterProducer()  # type: ignore[union-attr]
+        self.far.transport.loseConnection()  # type: ignore[union-attr]
 
     def far_lost(self) -> None:
         """The origin's connection is gone."""

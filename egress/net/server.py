@@ -16,7 +16,7 @@ from egress.model.target import RequestTarget, TargetForm, parse_request_target
 from egress.net.exchange import Exchange
 from egress.net.inquiry import internal_fault, report_refusal
 from egress.net.scope import Scope, client_identity, named_origin, server_name_error
-from egress.net.transport import no_delay
+from egress.net.transport import cut, no_delay
 from egress.net.watchdog import Watchdog
 from egress.wire.answer import encode_answer
 from egress.wire.body import End
@@ -38,7 +38,7 @@ _log = Logger()
 class HttpSession(Protocol):
     """An HTTP/1 connection with a client.
 
-    Requests are taken one at a time: while one is with its L{Exchange}, nothing is read ahead but what one read brought.
+    Requests are taken one at a time: while one is with its L{Exchange}, one read at most is taken ahead.
 
     @param scope: C{None} on the listening port, where requests name their destination; otherwise what the tunnel is
         bound to.
@@ -345,7 +345,7 @@ class HttpSession(Protocol):
     def abort(self) -> None:
         """Close at once, so that the client sees that something is missing."""
         self._closed = True
-        self.transport.abortConnection()  # type: ignore[union-attr]
+        cut(self.transport)
 
     def drain(self) -> None:
         """The proxy is being stopped: close now if idle, otherwise after the exchange."""

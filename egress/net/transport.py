@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from twisted.internet.interfaces import ITCPTransport
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 
 def no_delay(transport: object) -> None:
@@ -16,3 +17,14 @@ def no_delay(transport: object) -> None:
         below = getattr(transport, "transport", None)
         if below is not None:
             no_delay(below)
+
+
+def cut(transport: object) -> None:
+    """Close at once, and not as an end is closed.
+
+    Twisted's TLS sends its closing alert even when it is aborted, and to a client whose content ends with the
+    connection that alert says that the content is complete (RFC 9112 section 9.8).
+    """
+    while isinstance(transport, TLSMemoryBIOProtocol):
+        transport = transport.transport
+    transport.abortConnection()  # type: ignore[attr-defined]

@@ -37,11 +37,12 @@ class ReadmeTests(SynchronousTestCase):
         (copy / ".ci").mkdir(parents=True)
         script = copy / ".ci" / "run"
         script.write_text((ROOT / ".ci" / "run").read_text(encoding="utf-8"), encoding="utf-8")
+        into = '>> "$EGRESS_TEST_RESULTS"'
         for command, status, line in (
-            ('test "$EGRESS_NO_SKIP" = 1 && echo "3 0 0" >> "$EGRESS_TEST_RESULTS"', 0, "3 passed, 0 failed, 0 skipped"),
-            ('echo "3 0 1" >> "$EGRESS_TEST_RESULTS"', 1, "3 passed, 0 failed, 1 skipped"),
-            ('echo "3 1 0" >> "$EGRESS_TEST_RESULTS"', 1, "3 passed, 1 failed, 0 skipped"),
-            ('echo "3 0 0" >> "$EGRESS_TEST_RESULTS"; false', 1, "3 passed, 0 failed, 0 skipped"),
+            (f'test "$EGRESS_NO_SKIP" = 1 && echo 3 0 0 {into}', 0, "3 passed, 0 failed, 0 skipped"),
+            (f"echo 3 0 1 {into}; echo 4 0 0 {into}", 1, "7 passed, 0 failed, 1 skipped"),
+            (f"echo 3 1 0 {into}", 1, "3 passed, 1 failed, 0 skipped"),
+            (f"echo 3 0 0 {into}; false", 1, "3 passed, 0 failed, 0 skipped"),
             ("true", 1, "0 passed, 0 failed, 0 skipped"),
         ):
             (copy / "README.md").write_text(f"<!-- test -->\n```sh\n{command}\n```\n", encoding="utf-8")

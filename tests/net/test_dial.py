@@ -129,8 +129,10 @@ class CheckTests(DialTestCase):
 
     def test_direct(self) -> None:
         route = self.check()
-        self.assertEqual((list(map(str, route.addresses)), route.upstream, route.tls, route.connect),
-                         (["192.0.2.1", "192.0.2.2"], None, False, False))
+        self.assertEqual(
+            (list(map(str, route.addresses)), route.upstream, route.tls, route.connect),
+            (["192.0.2.1", "192.0.2.2"], None, False, False),
+        )
         self.assertFalse(route.absolute_form)
         self.assertEqual(self.guard.asked, [("192.0.2.1", 80), ("192.0.2.2", 80)])
         self.assertEqual(self.reactor.attempts, [])
@@ -177,8 +179,9 @@ class CheckTests(DialTestCase):
         ):
             with self.subTest(f"{origin} {purpose}"):
                 route = self.check(origin, purpose)
-                self.assertEqual((route.upstream, route.tls, route.connect, route.addresses),
-                                 (upstream, tls, connect, ()))
+                self.assertEqual(
+                    (route.upstream, route.tls, route.connect, route.addresses), (upstream, tls, connect, ())
+                )
                 self.assertEqual(route.absolute_form, not connect)
         self.assertEqual(self.reactor.looked_up, [])
 

@@ -465,6 +465,14 @@ class ExpiryTests(ProxyTestCase):
         self.assertTrue(self.client.aborted)
         self.assertEqual(self.outcomes(), ["client-gone"])
 
+    def test_a_client_that_has_stopped_reading_before_its_answer(self) -> None:
+        self.client.feed(request())
+        self.client.choke()
+        self.clock.advance(300)
+        self.clock.advance(0)
+        self.assertTrue(self.client.aborted)
+        self.assertEqual((self.outcomes(), self.records[0].status), (["client-gone"], None))
+
 
 class EndTests(ProxyTestCase):
     """An exchange ends once."""

@@ -30,9 +30,7 @@ class InquiryTests(SynchronousTestCase):
         self.faults: list[EgressError] = []
         self.decisions: list[Decision] = []
         origin = Origin("http", Authority("origin.test", 80))
-        self.inquiry = Inquiry(
-            self.proxy.parts, CLIENT, Stage.REQUEST, "GET", origin, "/a", self.faults.append
-        )
+        self.inquiry = Inquiry(self.proxy.parts, CLIENT, Stage.REQUEST, "GET", origin, "/a", self.faults.append)
 
     def ask(self) -> None:
         """Put the question."""

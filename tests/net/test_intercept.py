@@ -200,6 +200,18 @@ class TlsTests(InterceptTestCase):
         self.clock.advance(0)
         self.assertTrue(self.client.aborted)
 
+    def test_a_cut_does_not_look_like_an_end(self) -> None:
+        # A 1.0 client takes the closing alert for the end of the content.
+        tls = self.intercept()
+        tls.send(request("GET", "/a", version="1.0"))
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Type: x\r\n\r\nabc")
+        self.assertEqual(content_of(tls.take()), b"abc")
+        self.origin.lose(ConnectionLost())
+        self.clock.advance(0)
+        self.assertTrue(self.client.aborted)
+        self.assertFalse(tls.read().closed)
+        self.assertEqual(self.outcomes(), ["origin-disconnected"])
+
     def test_silence_in_the_session(self) -> None:
         tls = self.intercept()
         self.clock.advance(30)

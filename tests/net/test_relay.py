@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.model.authority import Authority
 from egress.net.relay import Relay
+from egress.net.tls import ServerTls, TlsFactory
 from tests.net.fakes import Wire
+from tests.net.tls import TlsClient, leaves
 
 
 class _Layer:
@@ -14,6 +18,9 @@ class _Layer:
 
     def __init__(self, below: Wire) -> None:
         self.below = below
+
+    def unregisterProducer(self) -> None:
+        self.below.unregisterProducer()
 
     def loseConnection(self) -> None:
         self.below.loseConnection()
@@ -61,11 +68,27 @@ class RelayTests(SynchronousTestCase):
         self.far.lose()
         self.assertEqual(self.over, 1)
 
+    def test_what_is_still_to_be_sent_to_the_origin_goes_out_first(self) -> None:
+        for far_first in (False, True):
+            with self.subTest(far_first=far_first):
+                self.setUp()
+                self.relay.begin(b"much")
+                self.far.choke()
+                ends = [self.relay.near_end, self.far.end]
+                for end in reversed(ends) if far_first else ends:
+                    end()
+                self.assertEqual(self.over, 0)
+                self.assertFalse(self.far.disconnected)
+                self.far.unchoke()
+                self.assertEqual(self.over, 1)
+                self.assertFalse(self.far.aborted)
+
     def test_the_far_end_first(self) -> None:
         self.relay.begin(b"")
         self.far.end()
         self.assertTrue(self.near.write_closed)
         self.relay.near_end()
+        self.clock.advance(0)
         self.assertEqual(self.over, 1)
 
     def test_a_side_that_cannot_close_one_direction_closes_both(self) -> None:
@@ -74,6 +97,25 @@ class RelayTests(SynchronousTestCase):
         relay.begin(b"")
         relay.far_end()
         self.assertTrue(self.near.disconnecting)
+
+    def test_tls_to_an_upstream_proxy_is_ended_by_its_alert(self) -> None:
+        context = leaves().context_for(Authority("origin.test", 443))
+        relay = Relay(self.near, self._note_active, self._note_over)
+        relay.far.prepare(True, lambda: None, lambda _: None)
+        factory = TlsFactory(ServerTls(context), False, Factory.forProtocol(lambda: relay.far), clock=self.clock)
+        wire = Wire(self.clock).connect(factory.buildProtocol(None))
+        other = TlsClient(wire)
+        other.shake()
+        relay.begin(b"all")
+        relay.near_end()
+        self.assertEqual(other.take(), b"all")
+        self.assertTrue(other.closed)
+        self.assertFalse(wire.write_closed)
+        other.connection.send(b"answer")
+        other.close()
+        self.clock.advance(0)
+        self.assertEqual(self.near.take(), b"answer")
+        self.assertEqual(self.over, 1)
 
     def test_nothing_is_asked_of_who_is_gone(self) -> None:
         self.relay.begin(b"")

@@ -5,8 +5,16 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.net.transport import no_delay
+from egress.net.transport import cut, no_delay
 from tests.net.fakes import Wire
+
+
+class _Cut:
+    def __init__(self) -> None:
+        self.cut = False
+
+    def abortConnection(self) -> None:
+        self.cut = True
 
 
 class _Layer:
@@ -31,3 +39,12 @@ class NoDelayTests(SynchronousTestCase):
         layer = _Layer(None)
         no_delay(layer)
         self.assertIsNone(layer.transport)
+
+
+class CutTests(SynchronousTestCase):
+    """Below TLS; L{tests.net.test_intercept} has the TLS."""
+
+    def test_plain(self) -> None:
+        transport = _Cut()
+        cut(transport)
+        self.assertTrue(transport.cut)

@@ -1,0 +1,142 @@
+"""Tests for L{egress.model.authority}."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.model.authority import Authority, Origin, UpstreamProxy, normalize_host, parse_ip
+from egress.model.errors import InvalidTarget
+
+NORMALIZED = {
+    "upper case": ("Example.COM:443", "example.com:443"),
+    "root dot": ("example.com.:80", "example.com:80"),
+    "underscore": ("_dmarc.exa_mple.com:80", "_dmarc.exa_mple.com:80"),
+    "hyphens in the middle": ("r3---sn-x.example.com:80", "r3---sn-x.example.com:80"),
+    "internationalized": ("bücher.example:80", "xn--bcher-kva.example:80"),
+    "A-label": ("XN--BCHER-KVA.example:80", "xn--bcher-kva.example:80"),
+    "ideographic full stop": ("example。com:80", "example.com:80"),
+    "fullwidth digits": ("１２７.0.0.1:80", "127.0.0.1:80"),
+    "short IPv4": ("127.1:80", "127.0.0.1:80"),
+    "two parts": ("10.65535:80", "10.0.255.255:80"),
+    "three parts": ("10.1.257:80", "10.1.1.1:80"),
+    "decimal IPv4": ("2130706433:80", "127.0.0.1:80"),
+    "hexadecimal IPv4": ("0x7f.0.0.0x1:80", "127.0.0.1:80"),
+    "bare 0x is zero": ("127.0.0.0x:80", "127.0.0.0:80"),
+    "octal IPv4": ("0177.0.0.01:80", "127.0.0.1:80"),
+    "IPv4 with root dot": ("127.0.0.1.:80", "127.0.0.1:80"),
+    "IPv6": ("[2001:DB8:0:0::1]:443", "[2001:db8::1]:443"),
+    "IPv4-mapped": ("[::ffff:127.0.0.1]:80", "127.0.0.1:80"),
+    "IPv4-mapped in hexadecimal": ("[::ffff:7f00:1]:80", "127.0.0.1:80"),
+}
+
+REFUSED = {
+    "empty": "",
+    "no port": "example.com",
+    "empty port": "example.com:",
+    "port zero": "example.com:0",
+    "port too large": "example.com:65536",
+    "port with a sign": "example.com:+80",
+    "port in other digits": "example.com:８０",
+    "two ports": "example.com:80:80",
+    "userinfo": "user@example.com:80",
+    "empty host": ":80",
+    "only a dot": ".:80",
+    "empty label": "a..b:80",
+    "label begins with a hyphen": "-a.example:80",
+    "label ends with a hyphen": "a-.example:80",
+    "label too long": "a" * 64 + ".example:80",
+    "name too long": ".".join(["a" * 60] * 5) + ":80",
+    "space": "exa mple.com:80",
+    "percent-encoding": "ex%61mple.com:80",
+    "slash": "example.com/:80",
+    "null": "example.com\x00:80",
+    "line feed": "example.com\n:80",
+    "five parts": "1.2.3.4.5:80",
+    "part over 255": "256.0.0.1:80",
+    "last part too large": "1.2.3.256:80",
+    "number too large": "4294967296:80",
+    "no octal digit": "0.0.0.08:80",
+    "name before a number": "example.1:80",
+    "IPv6 without brackets": "::1:80",
+    "IPv6 with a zone": "[fe80::1%eth0]:80",
+    "broken IPv6": "[::1::]:80",
+    "IPv4 in brackets": "[127.0.0.1]:80",
+    "text behind the brackets": "[::1]x:80",
+    "open bracket": "[::1:80",
+    "not a valid A-label": "\ud800.example:80",
+    "forbidden character": "bü\u2028cher.example:80",
+}
+
+
+class AuthorityTests(SynchronousTestCase):
+    """One spelling for each destination."""
+
+    def test_normalized(self) -> None:
+        for name, (text, expected) in NORMALIZED.items():
+            with self.subTest(name):
+                self.assertEqual(str(Authority.parse(text)), expected)
+
+    def test_refused(self) -> None:
+        for name, text in REFUSED.items():
+            with self.subTest(name):
+                self.assertRaises(InvalidTarget, Authority.parse, text)
+
+    def test_default_port(self) -> None:
+        self.assertEqual(Authority.parse("example.com", 80), Authority("example.com", 80))
+        self.assertEqual(Authority.parse("example.com:", 80), Authority("example.com", 80))
+        self.assertEqual(Authority.parse("[::1]", 443), Authority("::1", 443))
+
+    @given(st.ip_addresses(), st.integers(1, 65535))
+    def test_parsing_what_was_written_changes_nothing(self, address: object, port: int) -> None:
+        once = Authority.parse(f"[{address}]:{port}" if ":" in str(address) else f"{address}:{port}")
+        self.assertEqual(Authority.parse(str(once)), once)
+
+    @given(st.integers(0, 2**32 - 1))
+    def test_every_spelling_of_an_ipv4_address(self, number: int) -> None:
+        expected = str(ip_address(number))
+        parts = expected.split(".")
+        spellings = [
+            str(number),
+            hex(number),
+            f"0{number:o}",
+            ".".join(f"0x{int(part):x}" for part in parts),
+            ".".join(f"0{int(part):o}" for part in parts),
+            f"[::ffff:{expected}]",
+        ]
+        for spelling in spellings:
+            self.assertEqual(normalize_host(spelling), expected, spelling)
+
+    def test_ip(self) -> None:
+        self.assertEqual(Authority("127.0.0.1", 80).ip, ip_address("127.0.0.1"))
+        self.assertEqual(Authority("::1", 80).ip, ip_address("::1"))
+        self.assertIsNone(Authority("example.com", 80).ip)
+        self.assertIsNone(parse_ip("not:an:address"))
+
+
+class OriginTests(SynchronousTestCase):
+    """A default port is left out where the scheme says it already."""
+
+    def test_netloc(self) -> None:
+        for scheme, authority, expected in (
+            ("http", Authority("example.com", 80), "example.com"),
+            ("https", Authority("example.com", 80), "example.com:80"),
+            ("https", Authority("::1", 443), "[::1]"),
+            ("https", Authority("::1", 8443), "[::1]:8443"),
+        ):
+            with self.subTest(expected):
+                origin = Origin(scheme, authority)
+                self.assertEqual(origin.netloc, expected)
+                self.assertEqual(str(origin), f"{scheme}://{expected}")
+
+
+class UpstreamProxyTests(SynchronousTestCase):
+    """Credentials do not show."""
+
+    def test_no_secret_in_text(self) -> None:
+        upstream = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic c2VjcmV0")
+        self.assertEqual(str(upstream), "http://proxy.test:3128")
+        self.assertNotIn("c2VjcmV0", repr(upstream))

@@ -1,0 +1,59 @@
+"""Tests for L{egress.model.decision}."""
+
+from __future__ import annotations
+
+import attrs
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.model.authority import Authority, Origin
+from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Verdict
+
+REQUEST = DecisionRequest(
+    request_id="1",
+    stage=Stage.REQUEST,
+    method="GET",
+    origin=Origin("https", Authority("example.com", 443)),
+    path="/a?b=%20c",
+    headers=(),
+    client=ClientIdentity("192.0.2.1", 1234, partition=b"secret"),
+    body=b"content",
+)
+
+
+class DecisionRequestTests(SynchronousTestCase):
+    """What follows from the parts of a question."""
+
+    def test_url(self) -> None:
+        for path, expected in (("/a?b=%20c", "/a?b=%20c"), ("*", ""), ("", "")):
+            with self.subTest(path):
+                self.assertEqual(attrs.evolve(REQUEST, path=path).url, "https://example.com" + expected)
+
+    def test_query(self) -> None:
+        for path, expected in (("/a?b=%20c", "b=%20c"), ("/a?", ""), ("/a", None), ("/?a?b", "a?b")):
+            with self.subTest(path):
+                self.assertEqual(attrs.evolve(REQUEST, path=path).query, expected)
+
+    def test_authority(self) -> None:
+        self.assertEqual(REQUEST.authority, Authority("example.com", 443))
+
+    def test_what_is_private_does_not_show(self) -> None:
+        self.assertNotIn("content", repr(REQUEST))
+        self.assertNotIn("secret", repr(REQUEST))
+
+
+class ClientIdentityTests(SynchronousTestCase):
+    """Connections are kept apart by address and credentials, not by port."""
+
+    def test_pool_key(self) -> None:
+        one = ClientIdentity("192.0.2.1", 1, partition=b"a")
+        self.assertEqual(one.pool_key, ClientIdentity("192.0.2.1", 2, partition=b"a").pool_key)
+        self.assertNotEqual(one.pool_key, ClientIdentity("192.0.2.1", 1, partition=b"b").pool_key)
+        self.assertNotEqual(one.pool_key, ClientIdentity("192.0.2.2", 1, partition=b"a").pool_key)
+
+
+class DecisionTests(SynchronousTestCase):
+    """Only C{ALLOW} allows."""
+
+    def test_allowed(self) -> None:
+        self.assertTrue(Decision(Verdict.ALLOW, "yes", "x").allowed)
+        self.assertFalse(Decision(Verdict.DENY, "no", "x").allowed)

@@ -1,0 +1,61 @@
+"""Tests for L{egress.model.errors}."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.model.decision import Decision, Verdict
+from egress.model.errors import (
+    OUTCOMES,
+    ClientError,
+    Denied,
+    EgressError,
+    OriginError,
+    UpstreamError,
+    UpstreamRefused,
+    outcome_of,
+)
+
+# These only group others; nobody raises them.
+GROUPS = {EgressError, ClientError, OriginError, UpstreamError}
+
+
+def _subclasses(kind: type[EgressError]) -> Iterator[type[EgressError]]:
+    for subclass in kind.__subclasses__():
+        if subclass.__module__ == EgressError.__module__:
+            yield subclass
+            yield from _subclasses(subclass)
+
+
+class OutcomeTests(SynchronousTestCase):
+    """Every fault has an outcome of its own."""
+
+    def test_complete(self) -> None:
+        self.assertEqual(set(OUTCOMES), set(_subclasses(EgressError)) - GROUPS)
+
+    def test_codes_are_unique(self) -> None:
+        codes = [outcome.code for outcome in OUTCOMES.values()]
+        self.assertEqual(len(codes), len(set(codes)))
+
+    def test_denials_outages_and_faults_are_told_apart(self) -> None:
+        for kind, outcome in OUTCOMES.items():
+            with self.subTest(kind.__name__):
+                if outcome.status is None:
+                    self.assertTrue(issubclass(kind, ClientError))
+                elif issubclass(kind, ClientError):
+                    self.assertNotIn(outcome.status, (403, 502, 503, 504))
+                elif issubclass(kind, OriginError):
+                    self.assertIn(outcome.status, (502, 504))
+                self.assertEqual(outcome.status == 403, outcome.verdict == "deny")
+
+    def test_lookup(self) -> None:
+        decision = Decision(Verdict.DENY, "no", "x")
+        self.assertEqual(outcome_of(Denied(decision)).code, "denied")
+        self.assertRaises(KeyError, outcome_of, EgressError("no entry"))
+
+    def test_reasons(self) -> None:
+        self.assertEqual(Denied(Decision(Verdict.DENY, "no", "x")).reason, "no")
+        error = UpstreamRefused("refused with 407", 407)
+        self.assertEqual((error.reason, str(error), error.status), ("refused with 407", "refused with 407", 407))

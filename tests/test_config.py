@@ -1,0 +1,42 @@
+"""Tests for L{egress.config}."""
+
+from __future__ import annotations
+
+import attrs
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.config import ConfigError, Limits, ProxyConfig
+
+
+class LimitsTests(SynchronousTestCase):
+    """No limit can be turned off by a zero."""
+
+    def test_every_limit_is_positive(self) -> None:
+        for attribute in attrs.fields(Limits):
+            for value in (0, -1):
+                with self.subTest(attribute.name, value=value):
+                    error = self.assertRaises(ConfigError, Limits, **{attribute.name: value})
+                    self.assertEqual(error.option, attribute.name)
+
+    def test_defaults(self) -> None:
+        self.assertEqual(Limits().body, 1024 * 1024)
+
+
+class ProxyConfigTests(SynchronousTestCase):
+    """The configuration of a proxy."""
+
+    def test_timeout_is_positive(self) -> None:
+        self.assertRaises(ConfigError, ProxyConfig, authz_timeout=0)
+
+    def test_the_token_does_not_show(self) -> None:
+        self.assertNotIn("hunter2", repr(ProxyConfig(authz_token="hunter2")))
+
+
+class ConfigErrorTests(SynchronousTestCase):
+    """One line that names option, value and remedy."""
+
+    def test_text(self) -> None:
+        self.assertEqual(str(ConfigError("--x", "y", "give z")), "--x 'y': give z")
+
+    def test_a_secret_value_is_left_out(self) -> None:
+        self.assertEqual(str(ConfigError("--x", "", "give z")), "--x: give z")
