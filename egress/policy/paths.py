@@ -69,7 +69,11 @@ def _before_nul(path: str) -> str:
 
 
 def _before_query(path: str) -> str:
-    return re.split("[?#]", path, maxsplit=1)[0]
+    return path.partition("?")[0]
+
+
+def _before_fragment(path: str) -> str:
+    return path.partition("#")[0]
 
 
 def _forward_slashes(path: str) -> str:
@@ -117,6 +121,7 @@ _CHANGES: Final[tuple[Callable[[str], str], ...]] = (
     _compatible,
     _before_nul,
     _before_query,
+    _before_fragment,
     _forward_slashes,
     _without_parameters,
     _without_blanks,
@@ -131,7 +136,7 @@ def readings(path: str) -> tuple[str, ...] | None:
 
     @return: the readings, the literal one first; C{None} when there are more than L{MAX_READINGS}.
     """
-    path = path.partition("?")[0]
+    path = _before_query(path)
     if _PLAIN.fullmatch(path):
         return (path,)
     found = dict.fromkeys((canonical(path),))
@@ -171,7 +176,7 @@ class _Glob:
             return first
         *middle, last = rest
         between = "".join(self._once(f"[^/]*?{part}") for part in middle)
-        return f"{first}{between}[^/]*{last}(?=/|\\Z)"
+        return f"{first}{between}[^/]*{last}"
 
     def block(self, segments: list[str]) -> str:
         """Segments that follow one another."""

@@ -110,6 +110,11 @@ class AuthorityTests(SynchronousTestCase):
         for spelling in spellings:
             self.assertEqual(normalize_host(spelling), expected, spelling)
 
+    def test_an_ipv6_address_alone_stands_in_brackets(self) -> None:
+        for text in ("::1", "[::1", "::1]"):
+            with self.subTest(text):
+                self.assertRaises(InvalidTarget, normalize_host, text)
+
     def test_ip(self) -> None:
         self.assertEqual(Authority("127.0.0.1", 80).ip, ip_address("127.0.0.1"))
         self.assertEqual(Authority("::1", 80).ip, ip_address("::1"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.decision import Decision, Verdict
 from egress.policy.load import PolicyError, load_policy, load_starter, parse_policy
+from egress.policy.paths import MAX_READINGS
 from egress.policy.rules import RuleSet
 from tests.policy.test_rules import request
 
@@ -92,7 +94,6 @@ class RefusalTests(SynchronousTestCase):
 
     # A document, and the whole error.
     DOCUMENTS = {
-        "version = ": "p.toml: is not TOML: Invalid value (at end of document)",
         "": "p.toml: 'version' is missing; write version = 1",
         "version = 2": "p.toml: 'version' is 2, which this proxy does not know; write version = 1",
         'version = "1"': "p.toml: 'version' must be a whole number",
@@ -180,10 +181,10 @@ class RefusalTests(SynchronousTestCase):
         for entry, expected in self.RULES.items():
             self.check(f"version = 1\n[[rules]]\naction = 'allow'\n[[rules]]\n{entry}\n", f"p.toml, {expected}")
 
-    def test_toml_that_is_too_much(self) -> None:
-        """Neither a huge number nor deep nesting is a syntax error to every reader."""
-        for text in ("version = " + "9" * 5000, "version = " + "[" * 10_000 + "]" * 10_000):
-            with self.subTest(text[:20]):
+    def test_no_toml(self) -> None:
+        """Neither a huge number nor deep nesting is a syntax error to every reader of TOML."""
+        for text in ("version = ", "version = 1\nversion = 1", "version = " + "9" * 5000, "version = " + "[" * 10_000):
+            with self.subTest(text[:30]):
                 error = self.assertRaises(PolicyError, parse, text)
                 self.assertTrue(error.reason.startswith("p.toml: "), error.reason)
                 self.assertNotIn("\n", error.reason)
@@ -263,3 +264,56 @@ class StarterTests(SynchronousTestCase):
 
     def test_private_addresses_are_blocked_behind_names(self) -> None:
         self.assertTrue(load_starter().blocks_private)
+
+
+class PageTests(SynchronousTestCase):
+    """C{docs/policy.md} says what is so."""
+
+    def setUp(self) -> None:
+        page = Path(__file__).parent.parent.parent / "docs" / "policy.md"
+        self.text = page.read_text("utf-8")
+        examples = re.findall(r"^```toml\n(.*?)^```$", self.text, re.MULTILINE | re.DOTALL)
+        self.policies = [parse(text if "version" in text else f"version = 1\n{text}") for text in examples]
+
+    def test_examples(self) -> None:
+        cases: list[dict[str, str]] = [
+            {
+                "GET https://shop.example.com/cart": "shop",
+                "POST https://shop.example.com/Admin/x": "no-admin",
+                "CONNECT https://shop.example.com": "no-admin",
+                "GET http://shop.example.com/": "default",
+                "GET http://10.20.0.1:8443/reports/may/summary": "reports",
+                "PUT http://10.20.0.1:8443/health": "default",
+            },
+            {
+                "GET https://git.example.com/api/projects/group%2Fname/issues": "rule-1",
+                "GET https://git.example.com/api/projects/group%2Fother/issues": "default",
+            },
+            {
+                "CONNECT https://pinned.example.com": "pinned",
+                "POST https://a.example.com/": "no-writes",
+                "CONNECT https://a.example.com": "no-writes",
+                "GET https://a.example.com/": "partners",
+            },
+        ]
+        self.assertEqual(len(self.policies), len(cases))
+        for policy, expectations in zip(self.policies, cases, strict=True):
+            for text, expected in expectations.items():
+                with self.subTest(text):
+                    self.assertEqual(policy.decide(request(*text.split())).rule_id, expected)
+
+    def test_starter_policy(self) -> None:
+        """Its rules are all there, in their order."""
+        table = self.text[self.text.index("## The starter policy") :]
+        rows = re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)
+        self.assertEqual(rows, [*(rule.rule_id for rule in load_starter().rules), "default"])
+
+    def test_error(self) -> None:
+        """The line that is shown is the one that is given."""
+        error = self.assertRaises(
+            PolicyError, parse_policy, 'version = 1\n[[rules]]\nid = "no-admin"\naction = "deny"', "policy.toml", ""
+        )
+        self.assertIn(f"egressproxy: --policy: {error.reason}\n", self.text)
+
+    def test_limit(self) -> None:
+        self.assertIn(f"more than {MAX_READINGS} readings", self.text)

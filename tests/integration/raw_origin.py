@@ -1,0 +1,175 @@
+"""Peers made of plain sockets: an origin and a client that do exactly what a test says, and see every byte."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+
+from tests.certificates import TestCertificate
+from tests.integration.base import Proxy
+
+# More than anything here takes; a peer that waits for longer waits for ever.
+PATIENCE = 20.0
+
+
+class Wire:
+    """One end of a connection, read by what HTTP/1.1 marks.
+
+    @ivar received: every byte that was read so far, after TLS where there is any.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.settimeout(PATIENCE)
+        self.socket = sock
+        self.received = b""
+        self._begin = 0
+
+    def send(self, data: bytes | str) -> None:
+        """Send all of it."""
+        self.socket.sendall(data.encode("latin-1") if isinstance(data, str) else data)
+
+    def _read(self) -> None:
+        data = self.socket.recv(65536)
+        if not data:
+            raise EOFError(f"closed after {self.received[self._begin :]!r}")
+        self.received += data
+
+    def read(self, size: int) -> bytes:
+        """Read so many bytes.
+
+        @raise EOFError: when they do not come.
+        """
+        while len(self.received) < self._begin + size:
+            self._read()
+        begin, self._begin = self._begin, self._begin + size
+        return self.received[begin : self._begin]
+
+    def read_until(self, end: bytes) -> bytes:
+        """Read up to a marker, and the marker.
+
+        @raise EOFError: when it does not come.
+        """
+        while (found := self.received.find(end, self._begin)) < 0:
+            self._read()
+        return self.read(found + len(end) - self._begin)
+
+    def read_to_end(self) -> bytes:
+        """Read until the other end closes; a reset counts as that."""
+        try:
+            while True:
+                self._read()
+        except (EOFError, ConnectionResetError, BrokenPipeError, ssl.SSLEOFError):
+            begin, self._begin = self._begin, len(self.received)
+            return self.received[begin:]
+
+    def read_message(self, *, head_only: bool = False) -> tuple[str, bytes]:
+        """Read a message that announces the length of its content, or has none.
+
+        @return: its head, and its content.
+        """
+        head = self.read_until(b"\r\n\r\n").decode("latin-1")
+        length = 0
+        for line in head.split("\r\n")[1:]:
+            name, _, value = line.partition(":")
+            if name.lower() == "content-length":
+                length = int(value)
+        return head, b"" if head_only else self.read(length)
+
+    def close(self) -> None:
+        """Close this end."""
+        self.socket.close()
+
+
+class RawOrigin:
+    """An origin that follows a script, once for each connection, in a thread of its own.
+
+    @ivar connections: all of them, in the order in which they came.
+    @ivar heads: of the requests that were read with L{request}, in their order.
+    """
+
+    def __init__(
+        self,
+        script: Callable[[RawOrigin, Wire], None],
+        context: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
+    ) -> None:
+        self._script = script
+        self._context = context
+        self._listener = socket.create_server((host, 0))
+        self.connections: list[Wire] = []
+        self.heads: list[str] = []
+        self.host = host
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Its URL, without a path."""
+        return f"{'https' if self._context else 'http'}://{self.host}:{self.port}"
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return  # stopped
+            wire = Wire(sock)
+            self.connections.append(wire)
+            threading.Thread(target=self._serve, args=(wire,), daemon=True).start()
+
+    def _serve(self, wire: Wire) -> None:
+        try:
+            if self._context is not None:
+                wire.socket = self._context.wrap_socket(wire.socket, server_side=True)
+            self._script(self, wire)
+        except (OSError, EOFError):
+            pass  # the proxy went away, which is what many tests are about
+        finally:
+            wire.close()
+
+    def request(self, wire: Wire) -> str:
+        """Read a request; its content is left in L{Wire.received}.
+
+        @return: its head.
+        """
+        head, _ = wire.read_message()
+        self.heads.append(head)
+        return head
+
+    def stop(self) -> None:
+        """Take no more connections, and close those that there are."""
+        # A blocked accept does not notice a close.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for wire in self.connections:
+            wire.close()
+
+
+def server_context(certificate: TestCertificate, directory: str) -> ssl.SSLContext:
+    """The context of a TLS origin; its settings can still be changed."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with open(f"{directory}/raw-origin.pem", "w+b") as file:
+        file.write(certificate.certificate_pem + certificate.key_pem)
+    context.load_cert_chain(file.name)
+    return context
+
+
+def client_of(proxy: Proxy, tunnel_to: str | None = None, *, tls: bool = False) -> Wire:
+    """Connect to a proxy.
+
+    @param tunnel_to: C{host:port} to ask for a tunnel to.
+    @param tls: whether to make a TLS session inside it, trusting the proxy's CA.
+    """
+    wire = Wire(socket.create_connection(("127.0.0.1", proxy.port)))
+    if tunnel_to is not None:
+        wire.send(f"CONNECT {tunnel_to} HTTP/1.1\r\nHost: {tunnel_to}\r\n\r\n")
+        head, _ = wire.read_message(head_only=True)
+        if not head.startswith("HTTP/1.1 200 "):
+            raise AssertionError(head)
+    if tls:
+        assert tunnel_to is not None
+        context = ssl.create_default_context(cafile=str(proxy.ca))
+        wire.socket = context.wrap_socket(wire.socket, server_hostname=tunnel_to.rpartition(":")[0])
+    return wire

@@ -1,0 +1,111 @@
+"""Tests for L{egress.wire.answer}."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.model.decision import Decision, Verdict
+from egress.model.errors import BadRequest, ClientGone, Denied, EgressError, UpstreamRefused
+from egress.wire.answer import encode_answer, prefers_text
+
+DENIED = Denied(Decision(Verdict.DENY, "writes are closed", "x", rule_id="no-writes"))
+BROWSER = b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+def answer(error: EgressError = DENIED, **options: object) -> tuple[str, dict[str, str], bytes]:
+    """Make an answer.
+
+    @return: its status line, its fields, its content.
+    """
+    arguments: dict[str, object] = {"accept": None, "head_only": False, "keep_alive": True, "date": b"now", **options}
+    head, _, content = encode_answer(error, "id-1", **arguments).partition(b"\r\n\r\n")  # type: ignore[arg-type]
+    line, *fields = head.decode("latin-1").split("\r\n")
+    return line, dict(field.split(": ", 1) for field in fields), content
+
+
+class AnswerTests(SynchronousTestCase):
+    """A person and a program understand it."""
+
+    def test_problem_document(self) -> None:
+        line, fields, content = answer()
+        self.assertEqual(line, "HTTP/1.1 403 Forbidden")
+        self.assertEqual(fields["Content-Type"], "application/problem+json")
+        self.assertEqual(fields["Content-Length"], str(len(content)))
+        self.assertEqual(fields["Cache-Control"], "no-store")
+        self.assertEqual(
+            json.loads(content),
+            {
+                "type": "urn:egressproxy:denied",
+                "title": "Denied by the egress policy",
+                "status": 403,
+                "detail": "writes are closed",
+                "reason": "writes are closed",
+                "stage": "authz",
+                "decisionId": "id-1",
+                "ruleId": "no-writes",
+            },
+        )
+
+    def test_proxy_status(self) -> None:
+        self.assertEqual(
+            answer()[1]["Proxy-Status"],
+            'egressproxy; error=http_request_denied; details="writes are closed"',
+        )
+        self.assertTrue(answer(UpstreamRefused("no", 407))[1]["Proxy-Status"].endswith("; received-status=407"))
+
+    def test_text(self) -> None:
+        _, fields, content = answer(accept=BROWSER)
+        self.assertTrue(fields["Content-Type"].startswith("text/plain"))
+        text = content.decode("utf-8")
+        for part in ("Denied by the egress policy (403)", "writes are closed", "authz", "id-1", "no-writes"):
+            with self.subTest(part):
+                self.assertIn(part, text)
+        self.assertNotIn(b"rule:", answer(BadRequest("bad"), accept=BROWSER)[2])
+
+    def test_head_has_no_content_but_its_length(self) -> None:
+        _, fields, content = answer(head_only=True)
+        self.assertEqual(content, b"")
+        self.assertEqual(fields["Content-Length"], answer()[1]["Content-Length"])
+
+    def test_connection(self) -> None:
+        self.assertEqual(answer()[1]["Connection"], "keep-alive")
+        self.assertEqual(answer(keep_alive=False)[1]["Connection"], "close")
+
+    def test_what_has_no_answer(self) -> None:
+        self.assertRaises(ValueError, answer, ClientGone("gone"))
+
+    @given(st.text(max_size=60))
+    def test_a_reason_cannot_break_out(self, reason: str) -> None:
+        reason = reason.encode("utf-8", "replace").decode("utf-8")
+        _, fields, content = answer(BadRequest(reason))
+        self.assertEqual(json.loads(content)["reason"], reason)
+        self.assertEqual(
+            set(fields), {"Date", "Content-Type", "Content-Length", "Cache-Control", "Proxy-Status", "Connection"}
+        )
+        details = fields["Proxy-Status"].partition("details=")[2]
+        self.assertRegex(details, r'\A"(?:[ !#-\[\]-~]|\\["\\])*"\Z')
+
+
+class PrefersTextTests(SynchronousTestCase):
+    """JSON for programs, text for those who ask for it."""
+
+    def test_prefers_text(self) -> None:
+        for accept, expected in (
+            (None, False),
+            (b"", False),
+            (b"*/*", False),
+            (b"text/plain", True),
+            (BROWSER, True),
+            (b"application/json", False),
+            (b"application/json, text/plain, */*", False),
+            (b"application/problem+json;q=0.5, text/plain", True),
+            (b"text/plain;q=0.5, application/*", False),
+            (b"text/plain;q=nonsense", False),
+            (b"text/*;charset=utf-8;q=0.1", True),
+        ):
+            with self.subTest(accept=accept):
+                self.assertEqual(prefers_text(accept), expected)

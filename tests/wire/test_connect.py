@@ -1,0 +1,64 @@
+"""Tests for L{egress.wire.connect}."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.model.authority import Authority, UpstreamProxy
+from egress.model.errors import UpstreamFailed, UpstreamRefused
+from egress.wire.connect import ConnectHandshake
+
+UPSTREAM = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic c2VjcmV0")
+ORIGIN = Authority("::1", 443)
+
+
+class ConnectHandshakeTests(SynchronousTestCase):
+    """Asking for a tunnel."""
+
+    def setUp(self) -> None:
+        self.handshake = ConnectHandshake(UPSTREAM, ORIGIN, 200)
+
+    def test_request(self) -> None:
+        self.assertEqual(
+            self.handshake.request(),
+            b"CONNECT [::1]:443 HTTP/1.1\r\nHost: [::1]:443\r\nProxy-Authorization: Basic c2VjcmV0\r\n\r\n",
+        )
+
+    def test_request_without_credentials(self) -> None:
+        upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
+        self.assertNotIn(b"Proxy-Authorization", ConnectHandshake(upstream, ORIGIN, 200).request())
+
+    def test_established(self) -> None:
+        answer = b"HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\n"
+        self.assertEqual(self.handshake.receive(answer + b"early"), b"early")
+
+    def test_byte_by_byte(self) -> None:
+        answer = b"HTTP/1.0 200\r\n\r\n"
+        results = [self.handshake.receive(answer[index : index + 1]) for index in range(len(answer))]
+        self.assertEqual(results, [None] * (len(answer) - 1) + [b""])
+
+    def test_interim_answers_are_passed_over(self) -> None:
+        self.assertEqual(self.handshake.receive(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"), b"")
+
+    def test_refused(self) -> None:
+        for line, status, words in (
+            (b"HTTP/1.1 407 Proxy Authentication Required", 407, "check the credentials"),
+            (b"HTTP/1.1 403 Forbidden", 403, "403 Forbidden"),
+            (b"HTTP/1.1 302", 302, "302"),
+        ):
+            with self.subTest(status=status):
+                handshake = ConnectHandshake(UPSTREAM, ORIGIN, 200)
+                error = self.assertRaises(UpstreamRefused, handshake.receive, line + b"\r\n\r\n<html>")
+                self.assertEqual(error.status, status)
+                self.assertIn(words, error.reason)
+                self.assertNotIn("c2VjcmV0", error.reason)
+
+    def test_not_http(self) -> None:
+        for name, answer in (
+            ("another protocol", b"SSH-2.0"),
+            ("another version", b"HTTP/2 200 OK\r\n\r\n"),
+            ("no status", b"HTTP/1.1 OK\r\n\r\n"),
+            ("too long", b"HTTP/1.1 200 OK\r\nA: " + b"a" * 300),
+        ):
+            with self.subTest(name):
+                self.assertRaises(UpstreamFailed, ConnectHandshake(UPSTREAM, ORIGIN, 200).receive, answer)

@@ -1,0 +1,36 @@
+"""Tests for L{egress.wire.headers}."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.wire.headers import HOP_BY_HOP, encode_fields, end_to_end, tokens, with_via
+
+
+class HeadersTests(SynchronousTestCase):
+    """What a proxy does to fields."""
+
+    def test_tokens(self) -> None:
+        for value, expected in (
+            (b"", []),
+            (b"close", [b"close"]),
+            (b" Keep-Alive ,\tX-Mine,, ", [b"keep-alive", b"x-mine"]),
+        ):
+            with self.subTest(value=value):
+                self.assertEqual(tokens(value), expected)
+
+    def test_hop_by_hop_fields_go(self) -> None:
+        for name in HOP_BY_HOP:
+            with self.subTest(name=name):
+                self.assertEqual(end_to_end(((name.title(), b"x"), (b"Accept", b"y"))), [(b"Accept", b"y")])
+
+    def test_nominated_fields_go(self) -> None:
+        headers = ((b"X-Mine", b"1"), (b"x-mine", b"2"), (b"X-Yours", b"3"))
+        self.assertEqual(end_to_end(headers, frozenset({b"x-mine"})), [(b"X-Yours", b"3")])
+
+    def test_via(self) -> None:
+        self.assertEqual(with_via([], True), [(b"Via", b"1.1 egressproxy")])
+        self.assertEqual(with_via([(b"Via", b"1.1 a")], False), [(b"Via", b"1.1 a"), (b"Via", b"1.0 egressproxy")])
+
+    def test_encode(self) -> None:
+        self.assertEqual(encode_fields([(b"A", b"1"), (b"B", b"")]), b"A: 1\r\nB: \r\n")
