@@ -27,10 +27,10 @@ from egress.interfaces import IAuditSink, IAuthorizer, IEgressReactor
 from egress.model.bypass import HostPattern
 from egress.model.errors import InvalidTarget
 from egress.net.dial import Dialer
+from egress.net.factory import ProxyFactory
 from egress.net.local import is_local_address
 from egress.net.parts import Parts
 from egress.net.pool import OriginPool
-from egress.net.factory import ProxyFactory
 from egress.net.upstream import UpstreamEndpoint
 from egress.ops.audit import JsonLinesAudit, open_audit
 from egress.ops.health import ops_site
@@ -129,7 +129,7 @@ class EgressProxyService(Service):
         for sink in self._sinks:
             try:
                 sink.write(record)
-            except Exception:
+            except Exception:  # noqa: BLE001 - the faults of a sink are not the client's
                 _log.failure("an audit sink failed")
 
     def _behind_upstream(self, authority: Authority) -> IStreamClientEndpoint | None:

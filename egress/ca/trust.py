@@ -166,7 +166,7 @@ class _VerifiedConnection(SSL.Connection):
             judged = certificate.to_cryptography()
             authority = self._authority
             fault = _name_fault(judged, authority) if ok else _chain_fault(judged, number, depth, authority)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it would only be printed, and the handshake go on
             fault = f"a certificate in the chain of {self._authority} cannot be judged ({_plain(str(error))})"
         if fault is not None:
             self._fault = OriginCertificateInvalid(fault)
@@ -197,7 +197,9 @@ def _judge(connection: SSL.Connection, certificate: crypto.X509, number: int, de
 # "tls alert handshake failure", with another first word in each version of OpenSSL.
 _ALERT = re.compile(r"\S+ alert (.+)")
 # What OpenSSL says when it meets something that is no TLS record.
-_NOT_TLS = frozenset({"wrong version number", "packet length too long", "http request", "bad record type"})
+_NOT_TLS = frozenset(
+    {"wrong version number", "packet length too long", "http request", "bad record type", "record layer failure"}
+)
 
 
 def _handshake_fault(error: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -16,11 +17,19 @@ from tests.integration.processes import HERE, ROOT, Process, environment, free_p
 
 ALLOW_ALL = 'version = 1\n[[rules]]\naction = "allow"\n'
 TWISTD = "from twisted.scripts.twistd import run; run()"
+# twistd ends itself by the signal that ended it, before coverage could write what it has.
+COVERED = """
+import coverage
+from twisted.application import app
+leave = app._exitWithSignal
+app._exitWithSignal = lambda number: (coverage.Coverage.current().save(), leave(number))
+"""
 
 
 def twistd(*options: str) -> list[str]:
     """The command line of a proxy, run by this interpreter."""
-    return [sys.executable, "-c", TWISTD, "-n", "--pidfile=", "egressproxy", *options]
+    program = COVERED + TWISTD if "COVERAGE_PROCESS_CONFIG" in os.environ else TWISTD
+    return [sys.executable, "-c", program, "-n", "--pidfile=", "egressproxy", *options]
 
 
 def proxy_environment(**extra: str) -> dict[str, str]:

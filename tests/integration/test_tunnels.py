@@ -8,7 +8,7 @@ import socket
 import ssl
 from typing import Any
 
-from tests.integration.base import ALLOW_ALL, IntegrationTestCase, Proxy
+from tests.integration.base import IntegrationTestCase, Proxy
 from tests.integration.peers import GOOD
 
 KEY = base64.b64encode(b"0123456789abcdef").decode("ascii")

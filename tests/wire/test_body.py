@@ -121,7 +121,9 @@ class ChunkedBodyTests(SynchronousTestCase):
 
     @given(
         st.lists(
-            st.sampled_from([b"0", b"3", b"a", b"\r\n", b"\n", b"abc", b";x", b" ", b"-", b"0\r\n\r\n", b"3\r\nabc\r\n"]),
+            st.sampled_from(
+                [b"0", b"3", b"a", b"\r\n", b"\n", b"abc", b";x", b" ", b"-", b"0\r\n\r\n", b"3\r\nabc\r\n"]
+            ),
             max_size=14,
         )
     )
