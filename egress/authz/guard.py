@@ -41,8 +41,9 @@ class AddressGuard:
     def _is_ourselves(self, address: IPAddress, port: int) -> bool:
         real = embedded(address)
         for listener, listening_port in self._listeners:
+            # An unspecified destination leads to this machine, whatever a listener is bound to.
             if port == listening_port and (
-                listener == real or (listener.is_unspecified and (real.is_unspecified or self._is_local(real)))
+                real.is_unspecified or listener == real or (listener.is_unspecified and self._is_local(real))
             ):
                 return True
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable
 
@@ -80,6 +81,11 @@ class Wire:
     def close(self) -> None:
         """Close this end."""
         self.socket.close()
+
+    def reset(self) -> None:
+        """Close this end, and have the other see a reset."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
 
 
 class RawOrigin:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-import struct
 from collections.abc import Callable
 
 from tests.certificates import CLIENT, TestCA, TestCertificate, self_signed
@@ -26,7 +25,7 @@ def answer(*pieces: str, reset: bool = False) -> Script:
         for piece in pieces:
             wire.send(piece)
         if reset:
-            wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            wire.reset()
 
     return script
 

@@ -1,0 +1,148 @@
+"""Tests for L{egress.authz.guard}."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from egress.authz.guard import AddressGuard
+from egress.interfaces import IAddressGuard
+from egress.model.authority import Authority, IPAddress
+from egress.policy.addresses import METADATA_NAMES
+
+MINE = frozenset({ip_address("127.0.0.1"), ip_address("10.0.0.5"), ip_address("::1")})
+
+
+def is_local(address: IPAddress) -> bool:
+    """Whether an address is one of this imaginary machine's."""
+    return address in MINE
+
+
+def guard(*allow: str, block_private: bool = False) -> AddressGuard:
+    """A guard with some ranges opened."""
+    return AddressGuard(tuple(map(ip_network, allow)), is_local=is_local, block_private=block_private)
+
+
+class RefusalTests(SynchronousTestCase):
+    """Addresses."""
+
+    def test_interface(self) -> None:
+        verifyObject(IAddressGuard, guard())
+
+    def test_sentence(self) -> None:
+        self.assertEqual(
+            guard().refusal(ip_address("127.0.0.1"), 80),
+            "127.0.0.1 is a loopback address; the operator can open it with --allow-address",
+        )
+
+    def test_by_default(self) -> None:
+        for text, refused in {
+            "127.0.0.1": True,
+            "169.254.169.254": True,
+            "::1": True,
+            "64:ff9b::7f00:1": True,
+            "10.0.0.1": False,
+            "fd00::1": False,
+            "8.8.8.8": False,
+        }.items():
+            with self.subTest(text):
+                self.assertIs(guard().refusal(ip_address(text), 80) is not None, refused)
+
+    def test_allowed_ranges(self) -> None:
+        opened = guard("127.0.0.0/8", "fe80::/10")
+        for text, refused in {
+            "127.0.0.1": False,
+            "::ffff:127.0.0.1": False,
+            "64:ff9b::7f00:1": False,
+            "fe80::1": False,
+            "::1": True,
+            "169.254.169.254": True,
+        }.items():
+            with self.subTest(text):
+                self.assertIs(opened.refusal(ip_address(text), 80) is not None, refused)
+
+    def test_private_networks(self) -> None:
+        blocking = guard("10.1.0.0/16", block_private=True)
+        for text, refused in {
+            "10.0.0.1": True,
+            "10.1.0.1": False,
+            "fd00::1": True,
+            "2002:c0a8:101::": True,
+            "8.8.8.8": False,
+        }.items():
+            with self.subTest(text):
+                self.assertIs(blocking.refusal(ip_address(text), 80) is not None, refused)
+        self.assertIn("a private address", str(blocking.refusal(ip_address("10.0.0.1"), 80)))
+
+
+class ListenerTests(SynchronousTestCase):
+    """Nobody is sent to the proxy itself, whatever is opened."""
+
+    def check(self, listener: str, cases: dict[tuple[str, int], bool]) -> None:
+        opened = guard("0.0.0.0/0", "::/0")
+        opened.add_listener(ip_address(listener), 8080)
+        for (text, port), refused in cases.items():
+            with self.subTest(listener, address=text, port=port):
+                refusal = opened.refusal(ip_address(text), port)
+                self.assertEqual(refusal, f"{ip_address(text)} port {port} is the proxy itself" if refused else None)
+
+    def test_on_one_address(self) -> None:
+        self.check(
+            "127.0.0.1",
+            {
+                ("127.0.0.1", 8080): True,
+                ("::ffff:127.0.0.1", 8080): True,
+                ("127.0.0.1", 8081): False,
+                ("10.0.0.5", 8080): False,
+            },
+        )
+
+    def test_on_all_addresses(self) -> None:
+        for listener in ("0.0.0.0", "::"):
+            self.check(
+                listener,
+                {
+                    ("127.0.0.1", 8080): True,
+                    ("10.0.0.5", 8080): True,
+                    ("::1", 8080): True,
+                    ("0.0.0.0", 8080): True,
+                    ("::", 8080): True,
+                    ("64:ff9b::a00:5", 8080): True,
+                    ("10.0.0.6", 8080): False,
+                    ("10.0.0.5", 8081): False,
+                },
+            )
+
+
+class NameTests(SynchronousTestCase):
+    """What an upstream proxy would resolve."""
+
+    def test_names(self) -> None:
+        for text, word in {
+            "localhost": "loopback",
+            "a.localhost": "loopback",
+            "127.0.0.1": "loopback",
+            "[::1]": "loopback",
+            "[64:ff9b::a9fe:a9fe]": "link-local",
+            "example.com": None,
+            "notlocalhost": None,
+            "localhost.example.com": None,
+            "10.0.0.1": None,
+        }.items():
+            with self.subTest(text):
+                refusal = guard().name_refusal(Authority.parse(text, 80))
+                if word is None:
+                    self.assertIsNone(refusal)
+                else:
+                    self.assertIn(word, str(refusal))
+
+    def test_metadata_names(self) -> None:
+        for name in METADATA_NAMES:
+            with self.subTest(name):
+                self.assertIsNotNone(guard().name_refusal(Authority(name, 80)))
+                self.assertIsNone(guard("169.254.0.0/16").name_refusal(Authority(name, 80)))
+
+    def test_localhost_opens_with_loopback(self) -> None:
+        self.assertIsNone(guard("127.0.0.0/8").name_refusal(Authority("localhost", 80)))

@@ -1,0 +1,383 @@
+"""Order and pace: nothing is held back, nothing piles up, and either end may leave at any time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.certificates import TestCA
+from tests.integration.base import IntegrationTestCase, Proxy
+from tests.integration.raw_origin import PATIENCE, RawOrigin, Wire, client_of, server_context
+
+MIB = 1024 * 1024
+# What the buffers of four sockets and of the proxy may hold between them; far less than what is offered.
+HELD_UP_TO = 24 * MIB
+OFFERED = 256 * MIB
+
+DENY = """
+version = 1
+[[rules]]
+id = "closed"
+action = "deny"
+reason = "this path is closed"
+paths = ["/closed/**"]
+[[rules]]
+action = "allow"
+"""
+
+
+class StreamingTestCase(IntegrationTestCase):
+    """An origin that follows a script, reached over HTTP and over HTTPS."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        ca = TestCA("raw CA")
+        self.trust = ["--ssl-extra-ca-certs", str(ca.write(self.directory, "raw-ca"))]
+        self.context = server_context(ca.issue("127.0.0.1"), str(self.directory))
+        self.proxy = self.start_proxy("--policy", str(self.write("policy.toml", DENY)), *self.trust)
+
+    def both(self, script: Callable[[RawOrigin, Wire], None]) -> list[tuple[str, RawOrigin, Wire, str]]:
+        """For both schemes: a name, an origin, a client that can ask for its paths, and what goes before a path."""
+        found = []
+        for name, context in (("http", None), ("https", self.context)):
+            origin = self.origin(script, context)
+            found.append((name, origin, self.client(self.proxy, origin), "" if context else origin.url))
+        return found
+
+    def origin(self, script: Callable[[RawOrigin, Wire], None], context: ssl.SSLContext | None = None) -> RawOrigin:
+        """Start an origin."""
+        origin = RawOrigin(script, context)
+        self.addCleanup(origin.stop)
+        return origin
+
+    def client(self, proxy: Proxy, origin: RawOrigin) -> Wire:
+        """Connect to the proxy, and for HTTPS through it."""
+        tls = origin.url.startswith("https:")
+        client = client_of(proxy, f"{origin.host}:{origin.port}" if tls else None, tls=tls)
+        self.addCleanup(client.close)
+        return client
+
+    def host(self, origin: RawOrigin) -> str:
+        """The field that names an origin."""
+        return f"Host: {origin.host}:{origin.port}\r\n"
+
+    def wait_for(self, what: str, condition: Callable[[], bool]) -> None:
+        """Wait for something that happens in another process or thread."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            self.assertLess(time.monotonic(), deadline, f"waited in vain: {what}")
+            time.sleep(0.02)
+
+
+class EventTests(StreamingTestCase):
+    """Server-sent events."""
+
+    def test_each_event_comes_when_it_is_sent(self) -> None:
+        """In lock-step: the origin sends an event only once the client has had the one before."""
+        seen = threading.Semaphore(0)
+
+        def events(origin: RawOrigin, wire: Wire) -> None:
+            origin.request(wire)
+            wire.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for number in range(3):
+                event = f"data: {number}\n\n"
+                wire.send(f"{len(event):x}\r\n{event}\r\n")
+                if not seen.acquire(timeout=PATIENCE):
+                    return
+            wire.send("0\r\n\r\n")
+
+        for name, origin, client, prefix in self.both(events):
+            with self.subTest(name):
+                client.send(f"GET {prefix}/events HTTP/1.1\r\n{self.host(origin)}\r\n")
+                for number in range(3):
+                    client.read_until(f"data: {number}\n\n".encode())
+                    seen.release()
+                client.read_until(b"\r\n0\r\n\r\n")
+
+    def test_an_upload_comes_as_it_is_sent(self) -> None:
+        """The same the other way: the client sends a piece only once the origin has had the one before."""
+        seen = threading.Semaphore(0)
+
+        def upload(origin: RawOrigin, wire: Wire) -> None:
+            origin.request(wire)
+            for number in range(3):
+                wire.read_until(f"piece {number}".encode())
+                seen.release()
+            wire.read_until(b"0\r\n\r\n")
+            wire.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+        for name, origin, client, prefix in self.both(upload):
+            with self.subTest(name):
+                client.send(f"POST {prefix}/up HTTP/1.1\r\n{self.host(origin)}Transfer-Encoding: chunked\r\n\r\n")
+                for number in range(3):
+                    client.send(f"7\r\npiece {number}\r\n")
+                    self.assertTrue(seen.acquire(timeout=PATIENCE), name)
+                client.send("0\r\n\r\n")
+                self.assertEqual(client.read_message()[1], b"ok")
+
+
+class PaceTests(StreamingTestCase):
+    """Who does not keep up holds up the other, and not the memory."""
+
+    def resident(self) -> int:
+        """The proxy's resident memory, in bytes."""
+        match = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.proxy.pid}/status").read_text())
+        assert match is not None
+        return 1024 * int(match[1])
+
+    def assert_held_up(self, sock: socket.socket) -> None:
+        """Send until nobody takes any more for a while, which must come long before all was sent."""
+        piece = b"x" * 65536
+        sent = 0
+        before = self.resident()
+        sock.settimeout(1.0)
+        try:
+            while sent < OFFERED:
+                sent += sock.send(piece)
+        except (TimeoutError, ssl.SSLWantWriteError):
+            pass
+        self.assertLess(sent, HELD_UP_TO)
+        self.assertGreater(sent, 0)
+        self.assertLess(self.resident() - before, HELD_UP_TO)
+
+    def test_a_client_that_does_not_read(self) -> None:
+        ready: list[Wire] = []
+
+        def download(origin: RawOrigin, wire: Wire) -> None:
+            origin.request(wire)
+            wire.send(f"HTTP/1.1 200 OK\r\nContent-Length: {OFFERED}\r\n\r\n")
+            ready.append(wire)
+            leave.wait(PATIENCE)
+
+        leave = threading.Event()
+        self.addCleanup(leave.set)
+        for name, origin, client, prefix in self.both(download):
+            with self.subTest(name):
+                client.send(f"GET {prefix}/big HTTP/1.1\r\n{self.host(origin)}\r\n")
+                client.read_until(b"\r\n\r\n")
+                self.wait_for("the answer", lambda: bool(ready))
+                self.assert_held_up(ready.pop().socket)
+
+    def test_an_origin_that_does_not_read(self) -> None:
+        def upload(origin: RawOrigin, wire: Wire) -> None:
+            origin.heads.append(wire.read_until(b"\r\n\r\n").decode())
+            leave.wait(PATIENCE)
+
+        leave = threading.Event()
+        self.addCleanup(leave.set)
+        for name, origin, client, prefix in self.both(upload):
+            with self.subTest(name):
+                client.send(f"POST {prefix}/big HTTP/1.1\r\n{self.host(origin)}Content-Length: {OFFERED}\r\n\r\n")
+                self.wait_for("the request", lambda origin=origin: bool(origin.heads))
+                self.assert_held_up(client.socket)
+
+    def test_pipelined_requests_do_not_pile_up(self) -> None:
+        """While one request waits for its answer, those behind it wait in the client."""
+
+        def silent(origin: RawOrigin, wire: Wire) -> None:
+            origin.request(wire)
+            leave.wait(PATIENCE)
+
+        leave = threading.Event()
+        self.addCleanup(leave.set)
+        origin = self.origin(silent)
+        client = self.client(self.proxy, origin)
+        request = f"GET {origin.url}/ HTTP/1.1\r\n{self.host(origin)}\r\n"
+        client.send(request)
+        self.wait_for("the request", lambda: bool(origin.heads))
+        sent, before = 0, self.resident()
+        client.socket.settimeout(1.0)
+        try:
+            while sent < OFFERED:
+                sent += client.socket.send(request.encode() * 1000)
+        except TimeoutError:
+            pass
+        self.assertLess(sent, HELD_UP_TO)
+        self.assertLess(self.resident() - before, HELD_UP_TO)
+        self.assertEqual(len(origin.heads), 1)
+
+
+class OrderTests(StreamingTestCase):
+    """Pipelining, expectations, and what may follow what."""
+
+    def test_each_pipelined_request_is_decided_by_itself(self) -> None:
+        url, record = self.start_authz_service("DELETE")
+        proxy = self.start_proxy("--authz-url", url, *self.trust)
+
+        def echo(origin: RawOrigin, wire: Wire) -> None:
+            while True:
+                path = origin.request(wire).split(" ")[1]
+                wire.send(f"HTTP/1.1 200 OK\r\nContent-Length: {len(path)}\r\n\r\n{path}")
+
+        for context in (None, self.context):
+            with self.subTest(tls=context is not None):
+                record.write_text("")
+                origin = self.origin(echo, context)
+                client = self.client(proxy, origin)
+                prefix = "" if context else origin.url
+                host = self.host(origin)
+                client.send(
+                    f"GET {prefix}/1 HTTP/1.1\r\n{host}\r\n"
+                    f"DELETE {prefix}/2 HTTP/1.1\r\n{host}\r\n"
+                    f"POST {prefix}/3 HTTP/1.1\r\n{host}Content-Length: 7\r\n\r\ncontent"
+                    f"DELETE {prefix}/4 HTTP/1.1\r\n{host}Content-Length: 7\r\n\r\ncontent"
+                    f"GET {prefix}/5 HTTP/1.1\r\n{host}\r\n"
+                )
+                statuses, contents = [], []
+                for _ in range(5):
+                    head, content = client.read_message()
+                    statuses.append(int(head.split(" ")[1]))
+                    contents.append(content)
+                self.assertEqual(statuses, [200, 403, 200, 403, 200])
+                self.assertEqual([contents[index] for index in (0, 2, 4)], [b"/1", b"/3", b"/5"])
+                self.assertEqual([head.split(" ")[1] for head in origin.heads], ["/1", "/3", "/5"])
+                asked = [json.loads(line)["url"] for line in record.read_text().splitlines()]
+                self.assertEqual(asked, [f"{origin.url}/{number}" for number in range(1, 6)])
+
+    def test_a_denied_upload_is_not_asked_for(self) -> None:
+        """The final answer comes instead of a 100, and the content is never sent (RFC 9110 section 10.1.1)."""
+        for name, origin, client, prefix in self.both(lambda origin, wire: None):
+            with self.subTest(name):
+                client.send(
+                    f"PUT {prefix}/closed/door HTTP/1.1\r\n{self.host(origin)}"
+                    f"Expect: 100-continue\r\nContent-Length: {OFFERED}\r\n\r\n"
+                )
+                head, content = client.read_message()
+                self.assertTrue(head.startswith("HTTP/1.1 403 "), head)
+                self.assertEqual(json.loads(content)["reason"], "this path is closed")
+                self.assertEqual(origin.connections, [])
+
+    def test_the_origin_agrees_to_an_upload_itself(self) -> None:
+        """No 100 before the origin's own; a refusal by the origin reaches the client in its place."""
+
+        def agree(origin: RawOrigin, wire: Wire) -> None:
+            # Not RawOrigin.request: the content does not come before it is asked for.
+            origin.heads.append(wire.read_until(b"\r\n\r\n").decode())
+            agreed.set()
+            wire.send("HTTP/1.1 100 Continue\r\n\r\n")
+            self.assertEqual(wire.read(7), b"content")
+            wire.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+        def refuse(origin: RawOrigin, wire: Wire) -> None:
+            origin.heads.append(wire.read_until(b"\r\n\r\n").decode())
+            agreed.set()
+            wire.send("HTTP/1.1 417 No\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+            wire.read_to_end()
+
+        agreed = threading.Event()
+        for script, expected in ((agree, ["100", "200"]), (refuse, ["417"])):
+            for name, origin, client, prefix in self.both(script):
+                with self.subTest(name, expected=expected):
+                    agreed.clear()
+                    client.send(
+                        f"PUT {prefix}/up HTTP/1.1\r\n{self.host(origin)}"
+                        "Expect: 100-continue\r\nContent-Length: 7\r\n\r\n"
+                    )
+                    head, _ = client.read_message()
+                    self.assertTrue(agreed.is_set())
+                    found = [head.split(" ")[1]]
+                    if found == ["100"]:
+                        client.send("content")
+                        found.append(client.read_message()[0].split(" ")[1])
+                    self.assertEqual(found, expected, name)
+                    self.assertIn("expect: 100-continue", origin.heads[0].lower())
+                    if script is refuse:
+                        self.assertNotIn(b"content", origin.connections[0].received)
+
+
+class LeavingTests(StreamingTestCase):
+    """Either end leaves in the middle."""
+
+    def test_a_client_that_leaves(self) -> None:
+        """The origin is not kept busy for nobody, and there is one record."""
+        left = threading.Semaphore(0)
+
+        def begin(origin: RawOrigin, wire: Wire) -> None:
+            origin.request(wire)
+            wire.send(f"HTTP/1.1 200 OK\r\nContent-Length: {OFFERED}\r\n\r\nbegin")
+
+        def silent(origin: RawOrigin, wire: Wire) -> None:
+            begin(origin, wire)
+            wire.read_to_end()
+            left.release()
+
+        def steady(origin: RawOrigin, wire: Wire) -> None:
+            begin(origin, wire)
+            with contextlib.suppress(OSError):
+                while True:
+                    wire.send("and more")
+                    time.sleep(0.05)
+            left.release()
+
+        # A closed connection looks like a half-closed one as long as nothing is sent; a reset does not.
+        for script, leave in ((silent, Wire.reset), (steady, Wire.close)):
+            for name, origin, client, prefix in self.both(script):
+                with self.subTest(name, leave=leave.__name__):
+                    client.send(f"GET {prefix}/x HTTP/1.1\r\n{self.host(origin)}\r\n")
+                    client.read_until(b"begin")
+                    leave(client)
+                    self.assertTrue(left.acquire(timeout=PATIENCE), f"{name}, {leave.__name__}")
+        self.proxy.process.stop()
+        self.assertEqual([record["outcome"] for record in self.proxy.records()], ["client-gone"] * 4)
+
+    def test_a_client_that_only_listens(self) -> None:
+        """One that sends no more still gets its answer (RFC 9112 section 9.6)."""
+
+        def slow(origin: RawOrigin, wire: Wire) -> None:
+            origin.request(wire)
+            time.sleep(0.2)
+            wire.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+        origin = self.origin(slow)
+        client = self.client(self.proxy, origin)
+        client.send(f"GET {origin.url}/x HTTP/1.1\r\n{self.host(origin)}\r\n")
+        client.socket.shutdown(socket.SHUT_WR)
+        self.assertTrue(client.read_to_end().endswith(b"\r\n\r\nok"))
+
+    def test_a_client_that_leaves_before_the_decision(self) -> None:
+        """Nothing is forwarded for somebody who is gone, though the decision would have been to allow."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+        listener.settimeout(PATIENCE)
+        proxy = self.start_proxy(
+            "--authz-url", f"http://127.0.0.1:{listener.getsockname()[1]}", "--authz-timeout", "20"
+        )
+        origin = self.origin(lambda origin, wire: None)
+        client = self.client(proxy, origin)
+        client.send(f"GET {origin.url}/x HTTP/1.1\r\n{self.host(origin)}\r\n")
+        service = Wire(listener.accept()[0])
+        self.addCleanup(service.close)
+        service.read_message()
+        client.reset()
+        self.wait_for("the record", lambda: bool(proxy.records()))
+        with contextlib.suppress(OSError):  # it is not waited for any more
+            service.send('HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{"allowed": true}')
+        proxy.process.stop()
+        (record,) = proxy.records()
+        self.assertEqual(record["outcome"], "client-gone")
+        self.assertEqual(origin.connections, [])
+
+    def test_half_a_request(self) -> None:
+        """What is not whole is neither put to anybody nor forwarded."""
+        url, record = self.start_authz_service()
+        proxy = self.start_proxy("--authz-url", url)
+        origin = self.origin(lambda origin, wire: None)
+        for name, tail in (
+            ("head", ""),
+            ("content", "Content-Length: 10\r\n\r\nhalf"),
+            ("chunks", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"),
+        ):
+            with self.subTest(name):
+                client = self.client(proxy, origin)
+                client.send(f"POST {origin.url}/x HTTP/1.1\r\n{self.host(origin)}{tail}")
+                client.socket.shutdown(socket.SHUT_WR)
+                client.read_to_end()
+        self.assertEqual(record.read_text(), "")
+        self.assertEqual(origin.connections, [])
