@@ -34,6 +34,10 @@ class AnswerTooLarge(EgressError):
     """The answer is over the size that the agent reads."""
 
 
+class AnswerMalformed(EgressError):
+    """The answer is not valid HTTP."""
+
+
 class AnswerCutShort(EgressError):
     """The connection ended before the answer was complete."""
 
@@ -128,8 +132,11 @@ class _Connection(Protocol):
                 if event is None:
                     return
                 self._take(event)
-        except (OriginProtocolError, AnswerTooLarge) as error:
+        except AnswerTooLarge as error:
             self._fail(error)
+        except OriginProtocolError:
+            # Its words are about origins.
+            self._fail(AnswerMalformed("the answer is not valid HTTP/1"))
 
     def _take(self, event: ResponseHead | bytes | End) -> None:
         if isinstance(event, bytes):

@@ -23,6 +23,8 @@ def _send(data: bytes) -> Callable[[socket.socket], None]:
 def _reset(client: socket.socket) -> None:
     client.sendall(_answer(b'{"allo', length=17))
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    # Here: socketserver would first say in good order that no more is coming.
+    client.close()
 
 
 def _drip(client: socket.socket) -> None:
@@ -36,35 +38,50 @@ def _silence(client: socket.socket) -> None:
     time.sleep(30)
 
 
-CASES: dict[str, Callable[[socket.socket], None]] = {
-    "timeout": _silence,
-    "reset mid-answer": _reset,
-    "dripping past the deadline": _drip,
-    "500": _send(_answer(b"oops", "500 Internal Server Error")),
-    "500 that allows": _send(_answer(b'{"allowed": true}', "500 Internal Server Error")),
-    "302": _send(_answer(b"", "302 Found", "Location: /elsewhere")),
-    "403 that allows": _send(_answer(b'{"allowed": true}', "403 Forbidden")),
-    "true as text": _send(_answer(b'{"allowed": "true"}')),
-    "true as a number": _send(_answer(b'{"allowed": 1}')),
-    "no JSON": _send(_answer(b"allowed")),
-    "nothing": _send(_answer(b"")),
-    "no allowed": _send(_answer(b'{"denied": false}')),
-    "a list": _send(_answer(b'[{"allowed": true}]')),
-    "a key twice": _send(_answer(b'{"allowed": false, "allowed": true}')),
-    "cut short": _send(_answer(b'{"allowed": true}', length=50)),
-    "cut short in chunks": _send(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n11\r\n{"allowed": true}\r\n'),
-    "10 MB": _send(_answer(b'{"allowed": true, "padding": "' + b"x" * 10_000_000 + b'"}')),
-    "no HTTP": _send(b"SSH-2.0-OpenSSH_9.0\r\n"),
+ALLOWED = b'{"allowed": true}'
+Behaviour = Callable[[socket.socket], None]
+
+GOOD: Behaviour = _send(_answer(ALLOWED))
+
+_CUT = "closed the connection before its answer was complete"
+
+# Each with what the client is told, so that none passes for another.
+CASES: dict[str, tuple[Behaviour, str]] = {
+    "timeout": (_silence, "did not answer within 1 s"),
+    "reset mid-answer": (_reset, "failed: "),
+    "dripping past the deadline": (_drip, "did not answer within 1 s"),
+    "500": (_send(_answer(b"oops", "500 Internal Server Error")), "status 500"),
+    "500 that allows": (_send(_answer(ALLOWED, "500 Internal Server Error")), "status 500"),
+    "302": (_send(_answer(b"", "302 Found", "Location: /elsewhere")), "status 302"),
+    "201 that allows": (_send(_answer(ALLOWED, "201 Created")), "status 201"),
+    "403 that allows": (_send(_answer(ALLOWED, "403 Forbidden")), "status 403"),
+    "true as text": (_send(_answer(b'{"allowed": "true"}')), "no boolean"),
+    "true as a number": (_send(_answer(b'{"allowed": 1}')), "no boolean"),
+    "null": (_send(_answer(b'{"allowed": null}')), "no boolean"),
+    "no JSON": (_send(_answer(b"allowed")), "not JSON"),
+    "nothing": (_send(_answer(b"")), "not JSON"),
+    "two values": (_send(_answer(ALLOWED + ALLOWED)), "not JSON"),
+    "no allowed": (_send(_answer(b'{"denied": false}')), "does not say whether it is allowed"),
+    "a list": (_send(_answer(b"[" + ALLOWED + b"]")), "not a JSON object"),
+    "a key twice": (_send(_answer(b'{"allowed": false, "allowed": true}')), "names a key twice"),
+    "cut short": (_send(_answer(ALLOWED, length=50)), _CUT),
+    "cut short in chunks": (
+        _send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n11\r\n" + ALLOWED + b"\r\n"),
+        _CUT,
+    ),
+    "closed at once": (lambda _: None, _CUT),
+    "10 MB": (_send(_answer(b'{"allowed": true, "padding": "' + b"x" * 10_000_000 + b'"}')), "over 65536 bytes"),
+    "no HTTP": (_send(b"SSH-2.0-OpenSSH_9.0\r\n"), "failed: "),
 }
 
 
 class BadAuthorizationService:
-    """Answers every question in one bad way.
+    """Answers every question in one way.
 
-    @ivar behaviour: how; one of L{CASES}.
+    @ivar behaviour: how; L{GOOD}, or of one of L{CASES}.
     """
 
-    def __init__(self, behaviour: Callable[[socket.socket], None]) -> None:
+    def __init__(self, behaviour: Behaviour) -> None:
         class Handler(socketserver.BaseRequestHandler):
             def handle(self) -> None:
                 try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -82,6 +83,8 @@ class IntegrationTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.origins = origins()
         self.directory = Path(tempfile.mkdtemp(prefix="egress-test-"))
+        # The last of all cleanups: those of programs that still write into it come before.
+        self.addCleanup(shutil.rmtree, self.directory, True)
 
     def write(self, name: str, text: str) -> Path:
         """Write a file into the test's directory."""

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.integration.bad_authz import CASES, BadAuthorizationService
+from tests.integration.bad_authz import CASES, GOOD, BadAuthorizationService
 from tests.integration.base import IntegrationTestCase
 from tests.integration.processes import free_port
 
@@ -120,9 +120,20 @@ class FailClosedTests(IntegrationTestCase):
         self.assertIn("127.0.0.5", reason)
 
     def assert_case(self, name: str) -> None:
-        service = BadAuthorizationService(CASES[name])
+        behaviour, words = CASES[name]
+        service = BadAuthorizationService(behaviour)
         self.addCleanup(service.stop)
-        self.assertIn("authorization service", self.assert_unavailable(service.url))
+        reason = self.assert_unavailable(service.url)
+        self.assertIn("the authorization service", reason)
+        self.assertIn(words, reason)
+
+    def test_the_same_service_with_a_good_answer(self) -> None:
+        """What fails in the other cases is what they do, not the service that does it."""
+        service = BadAuthorizationService(GOOD)
+        self.addCleanup(service.stop)
+        proxy = self.start_proxy("--authz-url", service.url, "--authz-timeout", "1")
+        for target in (self.origins.http_url("/echo"), self.origins.https_url("/echo")):
+            self.assertEqual(self.fetch(proxy, target)[0], 200)
 
 
 def _add_cases() -> None:

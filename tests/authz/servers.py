@@ -1,0 +1,96 @@
+"""A server in memory, for the tests of what asks an authorization service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionRefusedError as ConnectRefused
+from twisted.internet.interfaces import IStreamClientEndpoint, ITCPTransport
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+
+@implementer(ITCPTransport)
+class Transport(StringTransport):
+    """One connection, seen from the server.
+
+    @ivar protocol: what the client has at its end.
+    """
+
+    protocol: Any = None
+    aborted = False
+    no_delay = False
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        self.no_delay = enabled
+
+    def take(self) -> bytes:
+        """What the client has sent since the last time."""
+        sent = self.value()
+        self.clear()
+        return sent
+
+    def answer(self, data: bytes) -> None:
+        """Send to the client."""
+        self.protocol.dataReceived(data)
+
+    def close(self, error: Exception | None = None) -> None:
+        """End the connection."""
+        self.protocol.connectionLost(Failure(error or ConnectionDone()))
+
+
+@implementer(IStreamClientEndpoint)
+class Endpoint:
+    """Connects at once, or as a test says.
+
+    @ivar connections: every connection that was made.
+    @ivar failing: what the next attempts fail with.
+    @ivar waiting: the attempts that are under way, when C{slow}.
+    @ivar cancelled: how many of them were given up.
+    """
+
+    def __init__(self) -> None:
+        self.connections: list[Transport] = []
+        self.failing: Exception | None = None
+        self.slow = False
+        self.waiting: list[Deferred[Any]] = []
+        self.cancelled = 0
+
+    def connect(self, protocolFactory: Any) -> Deferred[Any]:
+        connecting: Deferred[Any] = Deferred(self._cancel)
+        if self.slow:
+            self.waiting.append(connecting)
+        elif self.failing is not None:
+            connecting.errback(self.failing)
+        else:
+            transport = Transport()
+            transport.protocol = protocolFactory.buildProtocol(None)
+            transport.protocol.makeConnection(transport)
+            self.connections.append(transport)
+            connecting.callback(transport.protocol)
+        return connecting
+
+    def _cancel(self, _: object) -> None:
+        self.cancelled += 1
+
+    @property
+    def last(self) -> Transport:
+        """The connection that was made last."""
+        return self.connections[-1]
+
+
+def refused() -> Exception:
+    """What connecting to nobody fails with."""
+    return ConnectRefused()
+
+
+def http(body: bytes = b"", status: bytes = b"200 OK", fields: bytes = b"", length: int | None = None) -> bytes:
+    """An answer."""
+    size = len(body) if length is None else length
+    return b"HTTP/1.1 %b\r\n%bContent-Length: %d\r\n\r\n%b" % (status, fields, size, body)

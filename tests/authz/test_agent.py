@@ -1,0 +1,280 @@
+"""Tests for L{egress.authz.agent}."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionRefusedError as ConnectRefused
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import ResponseDone
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IResponse
+from zope.interface.verify import verifyObject
+
+from egress.authz.agent import (
+    MAX_BODY,
+    MAX_IDLE,
+    AnswerCutShort,
+    AnswerMalformed,
+    AnswerTooLarge,
+    KeepAliveAgent,
+    Stale,
+)
+from egress.authz.remote import _Content
+from tests.authz.servers import Endpoint, Transport, http, refused
+
+
+class _Body(Protocol):
+    def __init__(self) -> None:
+        self.data = b""
+        self.reason: Failure | None = None
+
+    def dataReceived(self, data: bytes) -> None:
+        self.data += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.reason = reason
+
+
+class AgentTestCase(SynchronousTestCase):
+    """An agent, and a server in memory."""
+
+    def setUp(self) -> None:
+        self.endpoint = Endpoint()
+        self.agent = KeepAliveAgent(self.endpoint)
+
+    def ask(self, body: bytes = b"question") -> Deferred[Any]:
+        return self.agent.request(
+            b"POST", b"http://authz.test:81/a/validate", Headers({"X-One": ["1", "2"]}), _Content(body)
+        )
+
+    def server(self) -> Transport:
+        return self.endpoint.last
+
+
+class RequestTests(AgentTestCase):
+    """One question, one answer."""
+
+    def test_interfaces(self) -> None:
+        verifyObject(IAgent, self.agent)
+        asked = self.ask()
+        self.server().answer(http(b"{}"))
+        verifyObject(IResponse, self.successResultOf(asked))
+
+    def test_what_is_sent(self) -> None:
+        self.ask()
+        self.assertEqual(
+            self.server().take(),
+            b"POST /a/validate HTTP/1.1\r\nHost: authz.test:81\r\nX-One: 1\r\nX-One: 2\r\n"
+            b"Content-Length: 8\r\n\r\nquestion",
+        )
+        self.assertTrue(self.server().no_delay)
+
+    def test_without_path_headers_and_content(self) -> None:
+        self.agent.request(b"GET", b"http://authz.test")
+        self.assertEqual(self.server().take(), b"GET / HTTP/1.1\r\nHost: authz.test\r\nContent-Length: 0\r\n\r\n")
+
+    def test_a_host_field_of_the_caller(self) -> None:
+        self.agent.request(b"GET", b"http://authz.test/", Headers({"Host": ["other.test"]}))
+        self.assertEqual(self.server().take().count(b"Host: "), 1)
+
+    def test_answers(self) -> None:
+        for name, data, expected in (
+            ("length", http(b"answer"), b"answer"),
+            ("empty", http(), b""),
+            ("chunked", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nanswer\r\n0\r\n\r\n", b"answer"),
+            ("interim first", b"HTTP/1.1 100 Continue\r\n\r\n" + http(b"answer"), b"answer"),
+        ):
+            for pieces in ([data], [data[index : index + 1] for index in range(len(data))]):
+                with self.subTest(name, pieces=len(pieces)):
+                    asked = self.ask()
+                    for piece in pieces:
+                        self.server().answer(piece)
+                    response = self.successResultOf(asked)
+                    body = _Body()
+                    response.deliverBody(body)
+                    self.assertEqual((response.code, body.data, response.length), (200, expected, len(expected)))
+                    assert body.reason is not None
+                    self.assertIsInstance(body.reason.value, ResponseDone)
+
+    def test_parts_of_an_answer(self) -> None:
+        asked = self.ask()
+        self.server().answer(http(status=b"403 No", fields=b"A: b\r\nA: c\r\n"))
+        response = self.successResultOf(asked)
+        self.assertEqual((response.version, response.code, response.phrase), ((b"HTTP", 1, 1), 403, b"No"))
+        self.assertEqual(response.headers.getRawHeaders("a"), ["b", "c"])
+        response.setPreviousResponse(response)
+        self.assertIs(response.previousResponse, response)
+
+    def test_until_close(self) -> None:
+        asked = self.ask()
+        self.server().answer(b"HTTP/1.0 200 OK\r\n\r\nanswer")
+        self.assertNoResult(asked)
+        self.server().close()
+        self.assertEqual(self.successResultOf(asked).version, (b"HTTP", 1, 0))
+
+    def test_until_close_must_end_cleanly(self) -> None:
+        asked = self.ask()
+        self.server().answer(b"HTTP/1.0 200 OK\r\n\r\nanswer")
+        self.server().close(ConnectionLost())
+        self.failureResultOf(asked, AnswerCutShort)
+
+
+class FaultTests(AgentTestCase):
+    """No answer is made up."""
+
+    def test_faults_of_the_answer(self) -> None:
+        for name, data, error in (
+            ("no HTTP", b"SSH-2.0", AnswerMalformed),
+            ("malformed chunks", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", AnswerMalformed),
+            ("switches", b"HTTP/1.1 101 x\r\n\r\n", AnswerMalformed),
+            ("too large", http(b"x" * (MAX_BODY + 1)), AnswerTooLarge),
+            ("head too large", b"HTTP/1.1 200 OK\r\nA: " + b"b" * 20_000, AnswerMalformed),
+        ):
+            with self.subTest(name):
+                asked = self.ask()
+                self.server().answer(data)
+                self.failureResultOf(asked, error)
+                self.assertTrue(self.server().aborted)
+
+    def test_cut_short(self) -> None:
+        for name, data in (
+            ("before anything", b""),
+            ("in the head", b"HTTP/1.1 200"),
+            ("in the content", http(b"ans", length=6)),
+            ("in the chunks", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nanswer\r\n"),
+        ):
+            with self.subTest(name):
+                asked = self.ask()
+                if data:
+                    self.server().answer(data)
+                self.server().close()
+                self.failureResultOf(asked, AnswerCutShort)
+
+    def test_another_reason(self) -> None:
+        asked = self.ask()
+        self.server().close(RuntimeError("TLS"))
+        self.failureResultOf(asked, RuntimeError)
+
+    def test_refused(self) -> None:
+        self.endpoint.failing = refused()
+        self.failureResultOf(self.ask(), ConnectRefused)
+
+    def test_cancelling_drops_the_connection(self) -> None:
+        asked = self.ask()
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
+        self.assertTrue(self.server().aborted)
+        self.server().close()
+
+
+class KeepAliveTests(AgentTestCase):
+    """Connections are used again, and nothing on them is taken for an answer that is none."""
+
+    def answered(self, data: bytes = b"") -> Transport:
+        asked = self.ask()
+        self.server().answer(data or http(b"{}"))
+        self.successResultOf(asked)
+        return self.server()
+
+    def test_reuse(self) -> None:
+        for _ in range(3):
+            self.answered()
+        self.assertEqual(len(self.endpoint.connections), 1)
+
+    def test_two_at_once(self) -> None:
+        first, second = self.ask(), self.ask()
+        self.assertEqual(len(self.endpoint.connections), 2)
+        for connection in self.endpoint.connections:
+            connection.answer(http(b"{}"))
+        self.successResultOf(first)
+        self.successResultOf(second)
+        self.ask()
+        self.assertEqual(len(self.endpoint.connections), 2)
+
+    def test_no_reuse(self) -> None:
+        for name, data in (
+            ("close", http(b"{}", fields=b"Connection: close\r\n")),
+            ("HTTP/1.0", b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}"),
+            ("bytes behind the answer", http(b"{}") + b"HTTP/1.1"),
+        ):
+            with self.subTest(name):
+                before = len(self.endpoint.connections)
+                transport = self.answered(data)
+                self.assertTrue(transport.disconnecting)
+                transport.close()
+                self.answered()
+                self.assertEqual(len(self.endpoint.connections), before + 2)
+                self.setUp()
+
+    def test_unasked_bytes_end_an_idle_connection(self) -> None:
+        transport = self.answered()
+        transport.answer(http(b'{"allowed": true}'))
+        self.assertTrue(transport.aborted)
+        self.ask()
+        self.assertEqual(len(self.endpoint.connections), 2)
+
+    def test_an_idle_connection_that_ends_is_forgotten(self) -> None:
+        self.answered().close()
+        self.ask()
+        self.assertEqual(len(self.endpoint.connections), 2)
+
+    def test_a_stale_connection_is_replaced_once(self) -> None:
+        self.answered()
+        asked = self.ask()
+        self.server().close()
+        self.assertEqual(len(self.endpoint.connections), 2)
+        self.assertIn(b"question", self.server().take())
+        self.server().close()
+        self.failureResultOf(asked, AnswerCutShort)
+        self.assertEqual(len(self.endpoint.connections), 2)
+
+    def test_a_reused_connection_that_breaks_later_is_not_replaced(self) -> None:
+        self.answered()
+        asked = self.ask()
+        self.server().answer(b"HTTP/1.1 200")
+        self.server().close()
+        self.failureResultOf(asked, AnswerCutShort)
+        self.assertTrue(issubclass(Stale, Exception))
+
+    def test_idle_connections_are_capped(self) -> None:
+        waiting = [self.ask() for _ in range(MAX_IDLE + 1)]
+        for connection in self.endpoint.connections:
+            connection.answer(http(b"{}"))
+        for asked in waiting:
+            self.successResultOf(asked)
+        self.assertEqual([transport.disconnecting for transport in self.endpoint.connections].count(True), 1)
+
+    def test_close(self) -> None:
+        idle = self.answered()
+        busy_answer = self.ask()
+        self.agent.close()
+        self.assertFalse(idle.disconnecting)
+        idle.answer(http(b"{}"))
+        self.successResultOf(busy_answer)
+        self.assertTrue(idle.disconnecting)
+
+    def test_close_ends_what_is_idle(self) -> None:
+        idle = self.answered()
+        self.agent.close()
+        self.assertTrue(idle.disconnecting)
+
+    def test_reach(self) -> None:
+        self.successResultOf(self.agent.reach())
+        self.successResultOf(self.agent.reach())
+        self.ask()
+        self.assertEqual(len(self.endpoint.connections), 1)
+        self.setUp()
+        self.endpoint.failing = refused()
+        self.failureResultOf(self.agent.reach(), ConnectRefused)
+
+    def test_a_transport_without_tcp(self) -> None:
+        self.successResultOf(self.agent.reach())
+        protocol = self.server().protocol.__class__(self.agent)
+        protocol.makeConnection(StringTransport())
+        protocol.connectionLost(Failure(ConnectionDone()))

@@ -1,0 +1,284 @@
+"""Tests for L{egress.authz.remote}."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Any, cast
+
+from OpenSSL import SSL
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
+from twisted.internet.interfaces import IReactorPluggableNameResolver
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from egress.authz.agent import KeepAliveAgent
+from egress.authz.remote import RemoteAuthorizer, _Content, remote_authorizer
+from egress.ca.trust import OriginTrust
+from egress.config import ConfigError, ProxyConfig
+from egress.interfaces import IAuthorizer, IEgressReactor
+from egress.model.decision import Verdict
+from egress.model.errors import AuthorizerUnavailable, OriginCertificateInvalid
+from tests.authz.servers import Endpoint, Transport, http, refused
+from tests.authz.test_chain import REQUEST
+
+ALLOWED = b'{"allowed": true}'
+TOKEN = "s3cret-token"
+
+
+class RemoteTestCase(SynchronousTestCase):
+    """An authorizer, and its service in memory."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.endpoint = Endpoint()
+        self.authorizer = RemoteAuthorizer(
+            cast(IEgressReactor, self.clock),
+            "http://authz.test/validate",
+            KeepAliveAgent(self.endpoint),
+            5.0,
+            TOKEN,
+            lambda failure: OriginCertificateInvalid("the certificate has expired"),
+        )
+
+    def tearDown(self) -> None:
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def ask(self) -> Deferred[Any]:
+        return self.authorizer.decide(REQUEST)
+
+    def server(self) -> Transport:
+        return self.endpoint.last
+
+    def assert_unavailable(self, asked: Deferred[Any]) -> str:
+        """There is no decision.
+
+        @return: the reason.
+        """
+        reason = self.failureResultOf(asked, AuthorizerUnavailable).value.reason
+        self.assertNotIn(TOKEN, reason)
+        return str(reason)
+
+
+class DecisionTests(RemoteTestCase):
+    """Answers that are decisions."""
+
+    def test_interface(self) -> None:
+        verifyObject(IAuthorizer, self.authorizer)
+
+    def test_the_question(self) -> None:
+        asked = self.ask()
+        sent = self.server().take()
+        head, _, content = sent.partition(b"\r\n\r\n")
+        self.assertTrue(head.startswith(b"POST /validate HTTP/1.1\r\n"))
+        for field in (b"Content-Type: application/json", b"Authorization: Bearer " + TOKEN.encode()):
+            with self.subTest(field=field):
+                self.assertIn(field, head)
+        self.assertIn(b'"url":"http://a.test/"', content)
+        self.server().answer(http(ALLOWED))
+        self.successResultOf(asked)
+
+    def test_allowed_and_denied(self) -> None:
+        for status, body, verdict in (
+            (b"200 OK", ALLOWED, Verdict.ALLOW),
+            (b"200 OK", b'{"allowed": false}', Verdict.DENY),
+            (b"403 Forbidden", b'{"allowed": false}', Verdict.DENY),
+            (b"400 Bad Request", b'{"allowed": false}', Verdict.DENY),
+        ):
+            with self.subTest(status=status, body=body):
+                asked = self.ask()
+                self.server().answer(http(body, status))
+                self.assertIs(self.successResultOf(asked).verdict, verdict)
+        self.assertEqual(len(self.endpoint.connections), 1)
+
+    def test_compressed(self) -> None:
+        asked = self.ask()
+        self.server().answer(http(gzip.compress(ALLOWED), fields=b"Content-Encoding: gzip\r\n"))
+        self.assertTrue(self.successResultOf(asked).allowed)
+
+    def test_no_cookies(self) -> None:
+        asked = self.ask()
+        self.server().answer(http(ALLOWED, fields=b"Set-Cookie: a=b; Path=/\r\n"))
+        self.successResultOf(asked)
+        self.server().take()
+        self.ask().addErrback(lambda _: None).cancel()
+        self.assertNotIn(b"cookie", self.server().take().lower())
+
+    def test_a_stale_connection_is_replaced(self) -> None:
+        asked = self.ask()
+        self.server().answer(http(ALLOWED))
+        self.successResultOf(asked)
+        asked = self.ask()
+        self.server().close()
+        self.server().answer(http(ALLOWED))
+        self.assertTrue(self.successResultOf(asked).allowed)
+
+
+ANSWERS: dict[str, bytes] = {
+    "500": http(b"oops", b"500 Internal Server Error"),
+    "500 that allows": http(ALLOWED, b"500 Internal Server Error"),
+    "302": http(b"", b"302 Found", b"Location: http://authz.test/other\r\n"),
+    "302 that allows": http(ALLOWED, b"302 Found", b"Location: http://authz.test/other\r\n"),
+    "true as text": http(b'{"allowed": "true"}'),
+    "true as a number": http(b'{"allowed": 1}'),
+    "no JSON": http(b"allowed"),
+    "a key twice": http(b'{"allowed": false, "allowed": true}'),
+    "10 MB": http(b'{"allowed": true, "x": "' + b"x" * 10_000_000 + b'"}'),
+    "gzip bomb": http(
+        gzip.compress(b'{"allowed": true, "x": "' + b"x" * 1_000_000 + b'"}'), fields=b"Content-Encoding: gzip\r\n"
+    ),
+    "gzip that is none": http(ALLOWED, fields=b"Content-Encoding: gzip\r\n"),
+    "no HTTP": b"SSH-2.0\r\n",
+}
+
+CUT: dict[str, bytes] = {
+    "before anything": b"",
+    "cut short": http(ALLOWED, length=50),
+    "chunked cut short": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n11\r\n" + ALLOWED + b"\r\n",
+    "in the head": b"HTTP/1.1 200 OK\r\n",
+}
+
+
+class FailClosedTests(RemoteTestCase):
+    """Every way in which there is no decision."""
+
+    def test_answers(self) -> None:
+        for name, data in ANSWERS.items():
+            with self.subTest(name):
+                asked = self.ask()
+                self.server().answer(data)
+                self.assertIn("authorization service", self.assert_unavailable(asked))
+
+    def test_cut(self) -> None:
+        for name, data in CUT.items():
+            for error in (None, ConnectionLost()):
+                with self.subTest(name, error=error):
+                    asked = self.ask()
+                    if data:
+                        self.server().answer(data)
+                    self.server().close(error)
+                    self.assertIn("before its answer was complete", self.assert_unavailable(asked))
+
+    def test_connecting(self) -> None:
+        for error, words in (
+            (refused(), "refused the connection"),
+            (DNSLookupError(), "does not resolve"),
+            (ConnectError(string="unreachable"), "cannot be connected to"),
+            (SSL.Error([("SSL routines", "", "certificate verify failed")]), "the certificate has expired"),
+            (RuntimeError(TOKEN), "RuntimeError"),
+        ):
+            with self.subTest(words):
+                self.endpoint.failing = error
+                self.assertIn(words, self.assert_unavailable(self.ask()))
+                self.assertIn(words, self.assert_unavailable(self.authorizer.check_ready()))
+
+    def test_a_tls_fault_on_the_connection(self) -> None:
+        asked = self.ask()
+        self.server().close(SSL.Error([("SSL routines", "", "certificate verify failed")]))
+        self.assertIn("the certificate has expired", self.assert_unavailable(asked))
+
+    def test_a_connection_that_ends_in_another_way(self) -> None:
+        asked = self.ask()
+        self.server().close(RuntimeError("x"))
+        self.assertIn("RuntimeError", self.assert_unavailable(asked))
+
+    def test_silence(self) -> None:
+        asked = self.ask()
+        self.clock.advance(4.9)
+        self.assertNoResult(asked)
+        self.clock.advance(0.1)
+        self.assertIn("within 5 s", self.assert_unavailable(asked))
+        self.assertTrue(self.server().aborted)
+
+    def test_dripping_past_the_deadline(self) -> None:
+        asked = self.ask()
+        data = http(ALLOWED)
+        for index in range(40):
+            self.server().answer(data[index : index + 1])
+            self.clock.advance(0.125)
+        self.assertIn("within 5 s", self.assert_unavailable(asked))
+        self.assertTrue(self.server().aborted)
+
+    def test_the_deadline_covers_connecting(self) -> None:
+        self.endpoint.slow = True
+        asked = self.ask()
+        self.clock.advance(5)
+        self.assertIn("within 5 s", self.assert_unavailable(asked))
+        self.assertEqual(self.endpoint.cancelled, 1)
+
+    def test_cancelling_drops_the_connection(self) -> None:
+        asked = self.ask()
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
+        self.assertTrue(self.server().aborted)
+
+
+class LifeTests(RemoteTestCase):
+    """Readiness and closing."""
+
+    def test_ready(self) -> None:
+        self.successResultOf(self.authorizer.check_ready())
+        self.assertEqual(self.server().take(), b"")
+
+    def test_readiness_has_a_deadline(self) -> None:
+        self.endpoint.slow = True
+        ready = self.authorizer.check_ready()
+        self.clock.advance(5)
+        self.assertIn("within 5 s", self.assert_unavailable(ready))
+
+    def test_close(self) -> None:
+        self.successResultOf(self.authorizer.check_ready())
+        self.successResultOf(self.authorizer.close())
+        self.assertTrue(self.server().disconnecting)
+
+    def test_content_takes_every_call_of_its_interface(self) -> None:
+        content = _Content(b"x")
+        for call in (content.pauseProducing, content.resumeProducing, content.stopProducing):
+            call()
+        self.assertEqual(content.length, 1)
+
+
+@implementer(IReactorPluggableNameResolver)
+class _Reactor(MemoryReactorClock):
+    nameResolver: Any = None
+
+    def installNameResolver(self, resolver: Any) -> Any:
+        raise NotImplementedError
+
+
+class FactoryTests(SynchronousTestCase):
+    """From a configuration to an authorizer."""
+
+    def make(self, url: str, behind: Any = None, **options: Any) -> RemoteAuthorizer:
+        config = ProxyConfig(authz_url=url, **options)
+        return remote_authorizer(cast(IEgressReactor, _Reactor()), config, OriginTrust(), lambda _: behind)
+
+    def test_names(self) -> None:
+        for url in ("http://authz.test", "https://authz.test:8443/base"):
+            with self.subTest(url):
+                self.assertEqual(self.make(url).name, f"the authorization service {url}/validate")
+
+    def test_tls_faults_are_put_into_words(self) -> None:
+        self.assertIsNone(self.make("http://authz.test")._explain_tls)
+        explain = self.make("https://authz.test")._explain_tls
+        assert explain is not None
+        self.assertIn("authz.test", explain(Failure(SSL.Error([("x", "", "oops")]))).reason)
+
+    def test_through_the_upstream_proxy(self) -> None:
+        endpoint = Endpoint()
+        for asked, expected in ((True, 1), (False, 0)):
+            with self.subTest(asked=asked):
+                before = len(endpoint.connections)
+                authorizer = self.make("http://authz.test", endpoint, authz_via_upstream=asked)
+                ready = authorizer.check_ready().addErrback(lambda _: None)
+                self.assertEqual(len(endpoint.connections) - before, expected)
+                ready.cancel()
+
+    def test_wrong_urls(self) -> None:
+        for url in ("authz.test", "http://authz.test:0", "http://not a host"):
+            with self.subTest(url):
+                self.assertEqual(self.assertRaises(ConfigError, self.make, url).option, "--authz-url")
