@@ -161,10 +161,6 @@ class UpstreamRefused(UpstreamError):
         self.status = status
 
 
-class ShuttingDown(EgressError):
-    """The proxy is being stopped."""
-
-
 class InternalFault(EgressError):
     """A defect of the proxy itself; what it was stands in the log, not in the answer."""
 
@@ -230,7 +226,6 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     UpstreamFailed: _origin(_S.BAD_GATEWAY, "upstream-unreachable", "upstream", "destination_unavailable"),
     UpstreamTimeout: _origin(_S.GATEWAY_TIMEOUT, "upstream-timeout", "upstream", "connection_timeout"),
     UpstreamRefused: _origin(_S.BAD_GATEWAY, "upstream-refused", "upstream", "proxy_configuration_error"),
-    ShuttingDown: Outcome(_S.SERVICE_UNAVAILABLE, "shutting-down", "proxy", "proxy_internal_error", "refused"),
     InternalFault: Outcome(_S.INTERNAL_SERVER_ERROR, "internal-fault", "proxy", "proxy_internal_error", "failed"),
 }
 

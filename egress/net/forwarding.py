@@ -142,10 +142,11 @@ class Forwarding:
 
     def response_head(self, head: ResponseHead) -> None:
         """See L{egress.net.origin.ResponseSink}."""
-        self._watch()
+        # Interim answers buy no time: an origin could send them for ever.
         if head.status == 101:
             self._switch(head)
         elif head.status >= 200:
+            self._watch()
             self._begin_response(head)
         elif head.status == 100 and self._continue_timer is not None:
             self._send_collected()

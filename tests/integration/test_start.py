@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import re
 import signal
 import socket
+import ssl
 import subprocess
+import threading
 import urllib.request
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+from tests.certificates import TestCA
 from tests.integration.base import IntegrationTestCase, Proxy, proxy_environment, twistd
 from tests.integration.processes import Process, free_port
 
@@ -65,6 +70,13 @@ class WrongValueTests(IntegrationTestCase):
         self.assertIn(str(port), line)
 
 
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    """Serves files without a word."""
+
+    def log_message(self, *arguments: object) -> None:
+        """Say nothing."""
+
+
 class StartTests(IntegrationTestCase):
     """A proxy that starts."""
 
@@ -81,6 +93,24 @@ class StartTests(IntegrationTestCase):
         proxy = self.start_proxy(local=False)
         problem = self.assert_problem(proxy, "https://blocked.example.com/", 403, "authz")
         self.assertEqual(problem["ruleId"], "blocked-example")
+
+    def test_the_starter_policy_lets_through(self) -> None:
+        # A host that is no name of an internal network, on a port that the starter policy allows.
+        ca = TestCA("starter CA")
+        certificate, key = ca.issue("127.0.0.9").write(self.directory)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        handler = functools.partial(QuietHandler, directory=str(self.directory))
+        server = http.server.ThreadingHTTPServer(("127.0.0.9", 8443), handler)
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        self.write("page.txt", "a page\n")
+        proxy = self.start_proxy("--ssl-extra-ca-certs", str(ca.write(self.directory)))
+        self.assertEqual(self.fetch(proxy, "https://127.0.0.9:8443/page.txt"), (200, "a page\n"))
+        (record,) = proxy.records()
+        self.assertEqual((record["decidedBy"], record["ruleId"]), ("policy starter", "public"))
 
     def test_the_ca_directory(self) -> None:
         proxy = self.start_proxy()

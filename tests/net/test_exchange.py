@@ -439,6 +439,15 @@ class ExpiryTests(ProxyTestCase):
         self.assertEqual((status_of(self.client.written), self.outcomes()), (504, ["origin-timeout"]))
         self.assertTrue(self.origin.disconnected)
 
+    def test_interim_answers_buy_no_time(self) -> None:
+        self.client.feed(request())
+        for _ in range(3):
+            self.clock.advance(100)
+            self.origin.feed(b"HTTP/1.1 102 Processing\r\n\r\n")
+        self.clock.advance(0)
+        self.assertEqual(self.outcomes(), ["origin-timeout"])
+        self.assertTrue(self.origin.disconnected)
+
     def test_an_answer_that_stops(self) -> None:
         self.client.feed(request())
         self.clock.advance(200)
