@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
+# How long a stopping proxy waits for connections that it has cut.
+CUT_SECONDS = 1.0
+
 
 class EgressProxyService(Service):
     """An egress proxy, as a part of a Twisted application.
@@ -232,7 +235,9 @@ class EgressProxyService(Service):
 
         def drained(_: object) -> Deferred[None]:
             self._parts.sessions.abort()
-            return _all([self.authorizer.close()])
+            # A cut connection is gone a moment later, and its record is written then.
+            gone = self._parts.sessions.drain().addTimeout(CUT_SECONDS, self._reactor)
+            return _all([self.authorizer.close(), gone])
 
         def closed(_: object) -> None:
             for sink in self._sinks:

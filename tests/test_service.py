@@ -57,6 +57,8 @@ class _Sink:
     def write(self, record: ExchangeRecord) -> None:
         if self._error is not None:
             raise self._error
+        if self.closed:
+            raise AssertionError("a record after the end")
         self.records.append(record)
 
     def close(self) -> None:
@@ -262,8 +264,29 @@ class StoppingTests(ServiceTestCase):
         self.assertFalse(transport.aborted)
         self.reactor.advance(1)
         self.assertTrue(transport.aborted)
+        self.assertNoResult(stopped)
+        session.connectionLost()
+        self.successResultOf(stopped)
+
+    def test_a_connection_that_will_not_go_is_not_waited_for(self) -> None:
+        service = self.make(_Never(), limits=Limits(drain_timeout=7))
+        session, _ = self.connect(service)
+        stopped = service.stopService()
+        self.reactor.advance(7)
+        self.reactor.advance(1)
         self.successResultOf(stopped)
         session.connectionLost()
+
+    def test_the_last_record_is_written_before_the_log_is_closed(self) -> None:
+        sink = _Sink()
+        service = self.make(_Never(), sink)
+        session, _ = self.connect(service)
+        # A tunnel whose client leaves in the middle of the TLS handshake.
+        session.dataReceived(b"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test\r\n\r\n\x16\x03\x01\x02\x00")
+        stopped = service.stopService()
+        session.connectionLost()
+        self.successResultOf(stopped)
+        self.assertEqual([record.outcome for record in sink.records], ["client-tls-failed"])
 
     def test_stopping_what_never_started(self) -> None:
         self.successResultOf(self.make().stopService())

@@ -105,13 +105,14 @@ class HttpSession(Protocol):
         """The client is gone: nothing of its exchange goes on."""
         self._closed = True
         self._watchdog.stop()
-        self._parts.sessions.discard(self)
         tunnel, self._tunnel = self._tunnel, None
         if tunnel is not None:
             tunnel.connectionLost(reason)
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.client_gone()
+        # Last: whoever waits for the last session closes the audit log then.
+        self._parts.sessions.discard(self)
 
     def pauseProducing(self) -> None:
         """The client does not keep up."""
