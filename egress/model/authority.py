@@ -26,6 +26,7 @@ _DECIMAL = re.compile(r"[0-9]+")
 _HEX = re.compile(r"0[xX][0-9a-fA-F]*")
 _OCTAL = re.compile(r"0[0-7]*")
 _PORT = re.compile(r"[0-9]{1,5}")
+_MAX_NAME: Final = 253  # RFC 1035 section 2.3.4, as text and without the root dot
 
 
 def _numeric_part(text: str) -> int:
@@ -90,6 +91,9 @@ def normalize_host(text: str) -> str:
 
     @raise InvalidTarget: when C{text} names no host.
     """
+    if len(text) > _MAX_NAME + 1:
+        # Before anything reads it: encoding a name and converting a number take more than linear time.
+        raise InvalidTarget(f"the host is over {_MAX_NAME} characters")
     if text.startswith("[") or ":" in text:
         if not (text.startswith("[") and text.endswith("]")):
             raise InvalidTarget(f"{text!r}: an IPv6 address must stand in brackets")
@@ -105,7 +109,7 @@ def normalize_host(text: str) -> str:
         raise InvalidTarget("the host is empty")
     if _looks_numeric(host):
         return str(_ipv4_from_numbers(host))
-    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in host.split(".")):
+    if len(host) > _MAX_NAME or not all(_LABEL.fullmatch(label) for label in host.split(".")):
         raise InvalidTarget(f"{text!r} is not a host name")
     return host
 

@@ -19,6 +19,9 @@ _TITLES: Final = {
     "failed": "The request could not be forwarded",
 }
 
+# Clients limit the size of a head, some to 8 KiB; a reason may quote what the client sent.
+_MAX_DETAILS: Final = 400
+
 
 def prefers_text(accept: bytes | None) -> bool:
     """Whether a client asks for text rather than JSON (RFC 9110 section 12.5.1).
@@ -46,7 +49,9 @@ def prefers_text(accept: bytes | None) -> bool:
 
 
 def _sf_string(text: str) -> bytes:
-    """Write a Structured Fields string (RFC 8941 section 3.3.3), which is printable ASCII."""
+    """Write a Structured Fields string (RFC 8941 section 3.3.3), which is printable ASCII, and cut it to a bound."""
+    if len(text) > _MAX_DETAILS:
+        text = text[: _MAX_DETAILS - 3] + "..."
     ascii_text = text.encode("ascii", "replace").decode("ascii")
     clean = "".join(char if " " <= char <= "~" else " " for char in ascii_text)
     return b'"' + clean.replace("\\", "\\\\").replace('"', '\\"').encode("ascii") + b'"'
@@ -80,11 +85,16 @@ def problem(error: EgressError, request_id: str) -> dict[str, object]:
     return members
 
 
+def _printable(value: object) -> str:
+    """What a terminal can be shown: no control characters, no lone surrogates."""
+    return "".join(char if char.isprintable() else " " for char in str(value))
+
+
 def _as_text(members: dict[str, object]) -> str:
-    rule = f"\nrule: {members['ruleId']}" if "ruleId" in members else ""
+    rule = f"\nrule: {_printable(members['ruleId'])}" if "ruleId" in members else ""
     return (
         f"egressproxy: {members['title']} ({members['status']})\n\n"
-        f"{members['reason']}\n\n"
+        f"{_printable(members['reason'])}\n\n"
         f"stage: {members['stage']}\n"
         f"decision: {members['decisionId']}{rule}\n"
     )
@@ -108,7 +118,7 @@ def encode_answer(
     if prefers_text(accept):
         content_type, content = PLAIN_TEXT, _as_text(members).encode("utf-8")
     else:
-        content_type, content = PROBLEM_JSON, json.dumps(members, ensure_ascii=False).encode("utf-8") + b"\n"
+        content_type, content = PROBLEM_JSON, json.dumps(members, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
     headers: list[Header] = [
         (b"Date", date),
         (b"Content-Type", content_type),

@@ -10,6 +10,7 @@ import attrs
 
 from egress.model.decision import Headers
 from egress.wire.fields import MalformedFields, parse_fields
+from egress.wire.headers import trailer_fields
 
 
 class BodyKind(enum.Enum):
@@ -50,7 +51,7 @@ class MalformedBody(ValueError):
 class End:
     """The content is complete.
 
-    @ivar trailers: the fields after a chunked content.
+    @ivar trailers: the fields after a chunked content, without those that have no place there.
     """
 
     trailers: Headers = ()
@@ -123,35 +124,58 @@ class ChunkedBody:
     def take(self, buffer: bytes) -> tuple[bytes | End | None, bytes]:
         """Take the next event; see L{LengthBody.take}.
 
+        The content of all chunks that are there comes as one piece: a flood of tiny chunks costs what its bytes cost.
+
         @raise MalformedBody: when it is not valid chunked coding.
         """
-        while True:
-            if self._state is _ChunkState.DATA:
-                if not buffer:
-                    return None, buffer
-                data, rest = buffer[: self._remaining], buffer[self._remaining :]
+        pieces: list[bytes] = []
+        position = 0
+        while self._state is not _ChunkState.TRAILERS:
+            try:
+                reached = self._step(buffer, position, pieces)
+            except MalformedBody:
+                if pieces:
+                    # What stands before the fault is given first, as it would be had it been received alone.
+                    break
+                raise
+            if reached == position:
+                break
+            position = reached
+        rest = buffer[position:]
+        if pieces:
+            return b"".join(pieces), rest
+        if self._state is _ChunkState.TRAILERS:
+            return self._take_trailers(rest)
+        return None, rest
+
+    def _step(self, buffer: bytes, position: int, pieces: list[bytes]) -> int:
+        """Read a size, data, or the end of a chunk.
+
+        @return: where what was read ends; C{position} itself when more is needed.
+        """
+        if self._state is _ChunkState.DATA:
+            data = buffer[position : position + self._remaining]
+            if data:
+                pieces.append(data)
                 self._remaining -= len(data)
                 if not self._remaining:
                     self._state = _ChunkState.DATA_END
-                return data, rest
-            if self._state is _ChunkState.DATA_END:
-                if len(buffer) < 2:
-                    if buffer and buffer != b"\r":
-                        raise MalformedBody("a chunk is longer than its size says")
-                    return None, buffer
-                if buffer[:2] != b"\r\n":
-                    raise MalformedBody("a chunk is longer than its size says")
-                buffer = buffer[2:]
-                self._state = _ChunkState.SIZE
-            if self._state is _ChunkState.TRAILERS:
-                return self._take_trailers(buffer)
-            end = buffer.find(b"\r\n", 0, _MAX_CHUNK_LINE)
-            if end < 0:
-                if len(buffer) >= _MAX_CHUNK_LINE or b"\n" in buffer:
-                    raise MalformedBody("a chunk size is not a line of its own")
-                return None, buffer
-            self._begin_chunk(buffer[:end])
-            buffer = buffer[end + 2 :]
+            return position + len(data)
+        if self._state is _ChunkState.DATA_END:
+            line_end = buffer[position : position + 2]
+            if not b"\r\n".startswith(line_end):
+                raise MalformedBody("a chunk is longer than its size says")
+            if len(line_end) < 2:
+                return position
+            self._state = _ChunkState.SIZE
+            return position + 2
+        end = buffer.find(b"\r\n", position, position + _MAX_CHUNK_LINE)
+        if end < 0:
+            if len(buffer) - position >= _MAX_CHUNK_LINE or buffer.find(b"\n", position) >= 0:
+                raise MalformedBody("a chunk size is not a line of its own")
+            return position
+        self._begin_chunk(buffer[position:end])
+        return end + 2
 
     def _begin_chunk(self, line: bytes) -> None:
         match = _CHUNK_LINE.fullmatch(line)
@@ -172,7 +196,7 @@ class ChunkedBody:
             trailers = parse_fields(buffer[: end + 4], self._field_limit)
         except MalformedFields as error:
             raise MalformedBody(f"the trailers are malformed: {error}") from error
-        return End(trailers), buffer[end + 4 :]
+        return End(trailer_fields(trailers)), buffer[end + 4 :]
 
 
 Body = LengthBody | UntilCloseBody | ChunkedBody

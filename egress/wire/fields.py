@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import httptools
@@ -12,6 +13,10 @@ from egress.model.decision import Header, Headers
 # only registered methods, and would stop at the head of a CONNECT.
 _REQUEST_LINE: Final = b"POST / HTTP/1.1\r\n"
 _STATUS_LINE: Final = b"HTTP/1.1 200 OK\r\n"
+
+# RFC 9112 section 5: one field a line, a token and at once its colon.  Releases of llhttp differ in what else they
+# take: that of httptools 0.6.0 reads folded lines, and white space before a colon as part of the name.
+_BLOCK = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n")
 
 
 class MalformedFields(ValueError):
@@ -40,8 +45,8 @@ class _Collector:
 def parse_fields(block: bytes, limit: int, *, response: bool = False) -> Headers:
     """Parse field lines, the empty line that ends them included.
 
-    llhttp refuses what lets two parsers disagree: a C{Content-Length} that is repeated or stands beside
-    C{Transfer-Encoding}, folded lines, white space before the colon, bare CR or LF, control characters.
+    What lets two parsers disagree is refused: folded lines, white space before the colon, bare CR or LF and control
+    characters here; by llhttp a C{Content-Length} that is repeated or stands beside C{Transfer-Encoding}.
 
     @param response: whether the block is a response's; llhttp accepts other transfer codings there.
     @raise TooManyFields: over C{limit} fields.
@@ -59,8 +64,8 @@ def parse_fields(block: bytes, limit: int, *, response: bool = False) -> Headers
         pass  # the head asks for an upgrade; whether it gets one is decided elsewhere
     except httptools.HttpParserError as error:
         raise MalformedFields(str(error)) from error
-    if not collector.complete:
-        raise MalformedFields("the field lines do not end")
+    if not collector.complete or _BLOCK.fullmatch(block) is None:
+        raise MalformedFields("a line is not NAME: VALUE, or the lines do not end")
     if len(collector.fields) > limit:
         raise TooManyFields(f"more than {limit} fields")
     return tuple(collector.fields)

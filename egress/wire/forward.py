@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from egress.model.authority import Origin
 from egress.model.decision import Header, Headers
 from egress.wire.body import CHUNKED, BodyKind, Framing
-from egress.wire.headers import encode_fields, end_to_end, with_via
+from egress.wire.headers import encode_fields, end_to_end, tokens, with_via
 from egress.wire.heads import RequestHead, ResponseHead
 
 # The only protocol to which a connection may be upgraded: what follows is a WebSocket, not a way around decisions
 # (an upgrade to h2c would carry requests that nobody sees).
 WEBSOCKET = b"websocket"
+
+_WRITTEN_ANEW: Final = frozenset({b"host", b"expect"})
+_CONTENT_LENGTH: Final = frozenset({b"content-length"})
 
 
 def wants_websocket(head: RequestHead) -> bool:
@@ -30,12 +35,16 @@ def forwarded_fields(head: RequestHead, origin: Origin) -> list[Header]:
     3.2.2).  Fields that this hop consumes are gone.
     """
     fields = [(b"Host", origin.netloc.encode("ascii"))]
-    fields += [field for field in end_to_end(head.headers, head.nominated) if field[0].lower() != b"host"]
-    if b"te" in head.nominated and any(n.lower() == b"te" and b"trailers" in v.lower() for n, v in head.headers):
+    fields += end_to_end(head.headers, head.nominated | _WRITTEN_ANEW)
+    if head.expects_continue:
+        # RFC 9110 section 10.1.1: not from HTTP/1.0, nor without content.  What else may stand there, an origin might
+        # take for the same expectation, and wait or answer where we do not expect it.
+        fields.append((b"Expect", b"100-continue"))
+    if wants_websocket(head):
+        fields += [(b"Connection", b"Upgrade"), (b"Upgrade", WEBSOCKET)]
+    elif b"te" in head.nominated and any(n.lower() == b"te" and b"trailers" in tokens(v) for n, v in head.headers):
         # RFC 9110 section 10.1.4: trailers reach the client through us, so the origin may be told that they do.
         fields += [(b"TE", b"trailers"), (b"Connection", b"TE")]
-    elif wants_websocket(head):
-        fields += [(b"Connection", b"Upgrade"), (b"Upgrade", WEBSOCKET)]
     return _with_framing(fields, head.framing)
 
 
@@ -83,7 +92,7 @@ def encode_response(head: ResponseHead, request: RequestHead, framing: Framing, 
     @param framing: as L{response_framing} gives it.
     @param keep_alive: whether the client's connection stays open afterwards.
     """
-    fields = with_via(end_to_end(head.headers, head.nominated), head.http11)
+    fields = with_via(_returned_fields(head), head.http11)
     if framing.kind is BodyKind.CHUNKED:
         fields.append((b"Transfer-Encoding", b"chunked"))
     elif framing.kind is BodyKind.LENGTH:
@@ -97,13 +106,20 @@ def encode_response(head: ResponseHead, request: RequestHead, framing: Framing, 
 
 def encode_interim(head: ResponseHead) -> bytes:
     """Serialize an interim response head (1xx) for the client."""
-    return _response(head, end_to_end(head.headers, head.nominated))
+    return _response(head, _returned_fields(head))
 
 
 def encode_switch(head: ResponseHead) -> bytes:
     """Serialize a C{101 (Switching Protocols)} for the client."""
-    fields = with_via(end_to_end(head.headers, head.nominated - {b"upgrade"}), head.http11)
+    fields = with_via(_returned_fields(head), head.http11)
     return _response(head, [*fields, (b"Connection", b"Upgrade"), (b"Upgrade", WEBSOCKET)])
+
+
+def _returned_fields(head: ResponseHead) -> list[Header]:
+    if head.status < 200 or head.status == 204:
+        # RFC 9110 section 8.6: no length there; a client that believed one would take the next answer for content.
+        return end_to_end(head.headers, head.nominated | _CONTENT_LENGTH)
+    return end_to_end(head.headers, head.nominated)
 
 
 def _response(head: ResponseHead, fields: list[Header] | Headers) -> bytes:

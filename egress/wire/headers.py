@@ -25,6 +25,37 @@ HOP_BY_HOP: Final = frozenset(
 )
 
 
+# RFC 9110 section 6.5.1: what delimits or routes a message, proves who sent it, says how its content is read, or
+# changes what is asked for has no place behind it.  Some recipients merge trailers into the fields, and the decision
+# was made before the trailers came.
+NO_TRAILERS: Final = HOP_BY_HOP | {
+    b"authorization",
+    b"cache-control",
+    b"content-encoding",
+    b"content-length",
+    b"content-location",
+    b"content-range",
+    b"content-type",
+    b"cookie",
+    b"expect",
+    b"forwarded",
+    b"host",
+    b"if-match",
+    b"if-modified-since",
+    b"if-none-match",
+    b"if-range",
+    b"if-unmodified-since",
+    b"location",
+    b"max-forwards",
+    b"pragma",
+    b"range",
+    b"set-cookie",
+    b"trailer",
+    b"via",
+    b"www-authenticate",
+}
+
+
 def tokens(value: bytes) -> list[bytes]:
     """Split a comma-separated field value into lower-case members (RFC 9110 section 5.6.1)."""
     return [member for member in (part.strip(b" \t").lower() for part in value.split(b",")) if member]
@@ -39,6 +70,11 @@ def end_to_end(headers: Headers, nominated: frozenset[bytes] = frozenset()) -> l
         dropped = HOP_BY_HOP | nominated
         return [header for header in headers if header[0].lower() not in dropped]
     return [header for header in headers if header[0].lower() not in HOP_BY_HOP]
+
+
+def trailer_fields(headers: Headers) -> Headers:
+    """Leave out the fields that must not come after the content."""
+    return tuple(header for header in headers if header[0].lower() not in NO_TRAILERS)
 
 
 def with_via(headers: list[Header], http11: bool) -> list[Header]:

@@ -81,14 +81,14 @@ _EMPTY: Final[frozenset[bytes]] = frozenset()
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}) ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
 _MAX_LENGTH: Final = 2**63 - 1
+_MAX_DIGITS: Final = 19
 
 
 def _content_length(value: bytes) -> int:
-    # llhttp has checked that these are digits, once.
-    length = int(value)
-    if length > _MAX_LENGTH:
+    # llhttp has checked that these are digits, once; leading zeros do not count for it, but Python reads only so many.
+    if len(value) > _MAX_DIGITS or int(value) > _MAX_LENGTH:
         raise MalformedFields("the Content-Length is out of range")
-    return length
+    return int(value)
 
 
 def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
@@ -115,6 +115,9 @@ def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
 
 
 def _request_head(method: str, target: bytes, http11: bool, headers: Headers) -> RequestHead:
+    if method.upper() == "TRACE":
+        # RFC 9110 section 9.3.8: the answer is the request as it arrived, which may be at the upstream proxy.
+        raise UnsupportedRequest("TRACE is not passed on: its answer would show credentials that were added on the way")
     framing = NO_BODY
     host: bytes | None = None
     nominated = _EMPTY
@@ -129,7 +132,12 @@ def _request_head(method: str, target: bytes, http11: bool, headers: Headers) ->
                     raise BadRequest("the request has more than one Host")
                 host = value
             case b"content-length":
+                if value != b"0" and value.startswith(b"0"):
+                    raise BadRequest("the Content-Length begins with a zero, which some read as octal")
                 framing = Framing(BodyKind.LENGTH, _content_length(value))
+            case b"content_length" | b"transfer_encoding":
+                # Gateways that make variables of fields (RFC 3875 section 4.1.18) cannot tell the two spellings apart.
+                raise BadRequest("a field that delimits content is spelt with an underscore")
             case b"transfer-encoding":
                 if not http11:
                     raise BadRequest("HTTP/1.0 has no Transfer-Encoding")
@@ -197,8 +205,8 @@ def _response_head(status: int, reason: bytes, http11: bool, headers: Headers, m
             case b"content-length":
                 framing = Framing(BodyKind.LENGTH, _content_length(value))
             case b"transfer-encoding":
-                if not http11 or value.lower() != b"chunked":
-                    raise MalformedFields("the only transfer coding is chunked")
+                if not http11 or value.lower() != b"chunked" or framing is CHUNKED:
+                    raise MalformedFields("the only transfer coding is chunked, once and in HTTP/1.1")
                 framing = CHUNKED
             case b"connection" | b"proxy-connection":
                 nominated = nominated.union(tokens(value))

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Callable
 from typing import Final
 
-from egress.model.errors import BadRequest, HeadTooLarge, OriginProtocolError, TargetTooLong
+from egress.model.errors import BadRequest, EgressError, HeadTooLarge, OriginProtocolError, TargetTooLong
 from egress.wire.body import END, Body, BodyKind, ChunkedBody, End, Framing, LengthBody, MalformedBody, UntilCloseBody
 from egress.wire.heads import HeadLimits, RequestHead, ResponseHead, parse_request_head, parse_response_head
 
+_BARE = re.compile(rb"(?<!\r)\n|\r[^\n]")
 _METHOD_START = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]")
 # A request line that is not over after the longest target, method and version never will be in order.
 _LINE_SLACK: Final = 80
@@ -22,24 +24,40 @@ _MAX_EMPTY_LINES: Final = 4
 
 
 class _HeadBuffer:
-    """What was received and not yet parsed; finds the end of a head in linear time however it arrives."""
+    """What was received and not yet parsed; finds the end of a head in linear time however it arrives.
 
-    def __init__(self) -> None:
+    @param fault: makes the error for what will never be a head.
+    """
+
+    def __init__(self, fault: Callable[[str], EgressError]) -> None:
         self.data = b""
+        self._fault = fault
         self._searched = 0
 
     def append(self, data: bytes) -> None:
         self.data = self.data + data if self.data else data
 
     def take_head(self) -> bytes | None:
-        """Take the next head, its empty line included, or say that it is not complete."""
+        """Take the next head, its empty line included, or say that it is not complete.
+
+        @raise EgressError: when a line ends in another way than CRLF: whoever sent it may take it for a complete head,
+            and would wait for an answer until somebody's patience is over.
+        """
         end = self.data.find(b"\r\n\r\n", self._searched)
         if end < 0:
+            if _BARE.search(self.data, self._searched):
+                raise self._fault("a line of the head ends in a lone carriage return or line feed, not in both")
             self._searched = max(0, len(self.data) - 3)
             return None
         head, self.data = self.data[: end + 4], self.data[end + 4 :]
         self._searched = 0
         return head
+
+    def take_all(self) -> bytes:
+        """Give all of it up."""
+        data, self.data = self.data, b""
+        self._searched = 0
+        return data
 
 
 class RequestReader:
@@ -51,7 +69,7 @@ class RequestReader:
 
     def __init__(self, limits: HeadLimits) -> None:
         self._limits = limits
-        self._buffer = _HeadBuffer()
+        self._buffer = _HeadBuffer(BadRequest)
         self._body: Body | None = None
         self._empty_lines = 0
 
@@ -66,8 +84,7 @@ class RequestReader:
 
     def take_rest(self) -> bytes:
         """Give what was received after the last event: what follows a CONNECT or an upgrade."""
-        rest, self._buffer.data = self._buffer.data, b""
-        return rest
+        return self._buffer.take_all()
 
     def next_event(self) -> RequestHead | bytes | End | None:
         """Give the next event, or C{None} when more must be received first.
@@ -98,9 +115,10 @@ class RequestReader:
             self._buffer.data = data = data[2:]
         if not data:
             return None
+        self._check_start(data)
         head = self._buffer.take_head()
         if head is None or len(head) > self._limits.head:
-            self._check_incomplete(data)
+            self._check_size(data)
             return None
         self._empty_lines = 0
         request = parse_request_head(head, self._limits)
@@ -110,7 +128,7 @@ class RequestReader:
             self._body = ChunkedBody(self._limits.head, self._limits.fields)
         return request
 
-    def _check_incomplete(self, data: bytes) -> None:
+    def _check_start(self, data: bytes) -> None:
         """Refuse at once what cannot become a request, instead of waiting for more of it."""
         if not _METHOD_START.match(data) and data != b"\r":
             if data[0] == 0x16:
@@ -118,6 +136,9 @@ class RequestReader:
                     "this port speaks plain HTTP to its clients; configure the proxy as http://, not https://"
                 )
             raise BadRequest("this is not HTTP")
+
+    def _check_size(self, data: bytes) -> None:
+        """Refuse a head that is over a limit, complete or not."""
         line_limit = self._limits.target + _LINE_SLACK
         if data.find(b"\n", 0, line_limit) < 0 and len(data) >= line_limit:
             raise TargetTooLong(f"the request-target is over {self._limits.target} bytes")
@@ -140,7 +161,7 @@ class ResponseReader:
 
     def __init__(self, limits: HeadLimits) -> None:
         self._limits = limits
-        self._buffer = _HeadBuffer()
+        self._buffer = _HeadBuffer(OriginProtocolError)
         self._state = _ResponseState.DONE
         self._method = ""
         self._body: Body = UntilCloseBody()
@@ -178,8 +199,7 @@ class ResponseReader:
 
     def take_rest(self) -> bytes:
         """Give what was received after the last event: what follows a 101."""
-        rest, self._buffer.data = self._buffer.data, b""
-        return rest
+        return self._buffer.take_all()
 
     def next_event(self) -> ResponseHead | bytes | End | None:
         """Give the next event, or C{None} when more must be received first.
@@ -200,10 +220,10 @@ class ResponseReader:
 
     def _next_head(self) -> ResponseHead | None:
         data = self._buffer.data
+        if not data.startswith(b"HTTP/1."[: len(data)]):
+            raise OriginProtocolError("the origin's answer is not HTTP/1")
         head = self._buffer.take_head()
         if head is None:
-            if not data.startswith(b"HTTP/1."[: len(data)]):
-                raise OriginProtocolError("the origin's answer is not HTTP/1")
             if len(data) >= self._limits.head:
                 raise OriginProtocolError(f"the origin's response head is over {self._limits.head} bytes")
             return None

@@ -68,12 +68,14 @@ class Origins:
     """
 
     def __init__(self) -> None:
+        # What is missing is found before anything is started.
+        nginx, node = program("nginx"), program("node")
+        node_module("express")
         self.directory = Path(tempfile.mkdtemp(prefix="egress-origins-"))
         self.directory.chmod(0o755)
         atexit.register(shutil.rmtree, self.directory, True)
         self.http, self.https, self.app = free_port(), free_port(), free_port()
-        node_module("express")
-        self._express = Process([program("node"), str(HERE / "app.js"), str(self.app)], self.directory, "app")
+        self._express = Process([node, str(HERE / "app.js"), str(self.app)], self.directory, "app")
         self._express.wait_for_port(self.app)
         files = self.directory / "www" / "files"
         files.mkdir(parents=True)
@@ -83,7 +85,7 @@ class Origins:
         self.ca = self._write_certificates()
         config = self.directory / "nginx.conf"
         config.write_text(_CONFIG.format(directory=self.directory, servers=self._servers()))
-        self._nginx = Process([program("nginx"), "-c", str(config)], self.directory, "nginx")
+        self._nginx = Process([nginx, "-c", str(config)], self.directory, "nginx")
         self._nginx.wait_for_port(self.https)
 
     def _write_certificates(self) -> Path:

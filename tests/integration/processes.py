@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -35,12 +37,21 @@ def node_module(path: str) -> str:
     return str(found)
 
 
+# Below those that systems take for outgoing connections, one of which could get a port before its server does.
+_PORTS = (10_240, 32_000)
+_handed_out: set[int] = set()
+
+
 def free_port(host: str = "127.0.0.1") -> int:
     """A TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    while True:
+        port = random.randrange(*_PORTS)
+        if port in _handed_out:
+            continue
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((host, port))
+            _handed_out.add(port)
+            return port
 
 
 def environment(**extra: str) -> dict[str, str]:

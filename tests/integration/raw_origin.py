@@ -103,7 +103,7 @@ class RawOrigin:
     ) -> None:
         self._script = script
         self._context = context
-        self._listener = socket.create_server((host, 0))
+        self._listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         self.connections: list[Wire] = []
         self.heads: list[str] = []
         self.host = host
@@ -113,7 +113,12 @@ class RawOrigin:
     @property
     def url(self) -> str:
         """Its URL, without a path."""
-        return f"{'https' if self._context else 'http'}://{self.host}:{self.port}"
+        return f"{'https' if self._context else 'http'}://{self.authority}"
+
+    @property
+    def authority(self) -> str:
+        """Its host and port."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def _accept(self) -> None:
         while True:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import sys
-import threading
 
 from tests.integration.base import IntegrationTestCase
 
@@ -141,23 +140,6 @@ class CurlTests(IntegrationTestCase):
             while piece := client.recv(65536):
                 received += piece
         self.assertTrue(received.endswith(b"7\r\ncontent\r\n0\r\nX-Sum: 42\r\n\r\n"), received)
-
-    def test_events_are_not_held_back(self) -> None:
-        url = self.origins.https_url("/hold")
-        pause = threading.Event()
-        pieces: list[str] = []
-
-        def read() -> None:
-            done = self.curl(self.proxy, "-N", url)
-            pieces.append(done.stdout)
-
-        reader = threading.Thread(target=read)
-        reader.start()
-        # The origin ends its answer only when it is told to, so the first piece has come through before.
-        while self.fetch(self.proxy, self.origins.https_url("/release")) and reader.is_alive():
-            pause.wait(0.1)
-        reader.join(20)
-        self.assertEqual(pieces, ["first\nsecond\n"])
 
 
 class PythonTests(IntegrationTestCase):

@@ -159,6 +159,18 @@ class TinyproxyTests(UpstreamTestCase):
             with self.subTest(url):
                 self.assertEqual(self.fetch(proxy, url)[0], 200)
 
+    def test_wrong_credentials(self) -> None:
+        """Its refusal of a tunnel is its own; for HTTP it answers like an origin, with 401."""
+        tinyproxy = self.start_tinyproxy()
+        seen = self.origins.requests_seen()
+        proxy = self.start_proxy(*self.allow_all(), "--proxy", f"http://{USER}:wrong-secret@{tinyproxy}")
+        problem = self.assert_problem(proxy, self.origins.https_url("/echo"), 502, "upstream")
+        self.assertRegex(problem["reason"], "refused with 40[17]")
+        self.assertIn(self.fetch(proxy, self.origins.http_url("/echo"))[0], (401, 502))
+        self.assertEqual(self.origins.requests_seen(), seen)
+        proxy.process.stop()
+        self.assertNotIn("wrong-secret", proxy.process.output() + proxy.audit.read_text())
+
     def test_the_authorizer_is_asked_directly(self) -> None:
         url, record = self.start_authz_service()
         proxy = self.start_proxy("--authz-url", url, "--upstream-proxy", f"http://127.0.0.1:{free_port()}")

@@ -11,6 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.model.authority import Authority, Origin, UpstreamProxy, normalize_host, parse_ip
 from egress.model.errors import InvalidTarget
 
+LONGEST = f"{'a' * 63}.{'b' * 63}.{'c' * 63}.{'d' * 61}"
+
 NORMALIZED = {
     "upper case": ("Example.COM:443", "example.com:443"),
     "root dot": ("example.com.:80", "example.com:80"),
@@ -19,7 +21,16 @@ NORMALIZED = {
     "internationalized": ("bücher.example:80", "xn--bcher-kva.example:80"),
     "A-label": ("XN--BCHER-KVA.example:80", "xn--bcher-kva.example:80"),
     "ideographic full stop": ("example。com:80", "example.com:80"),
+    "fullwidth letters": ("ｅｘａｍｐｌｅ.com:80", "example.com:80"),
+    "letters in circles": ("ⓔxample.com:80", "example.com:80"),
+    "soft hyphen": ("exam\xadple.com:80", "example.com:80"),
+    "sharp s": ("faß.example:80", "xn--fa-hia.example:80"),
+    "capital sharp s": ("FAẞ.example:80", "xn--fa-hia.example:80"),
+    "name as long as names get": (f"{LONGEST}.:80", f"{LONGEST}:80"),
+    "port with leading zeros": ("example.com:00080", "example.com:80"),
     "fullwidth digits": ("１２７.0.0.1:80", "127.0.0.1:80"),
+    "digits in circles": ("①②⑦.0.0.1:80", "127.0.0.1:80"),
+    "ideographic full stops in an address": ("127。0。0。1:80", "127.0.0.1:80"),
     "short IPv4": ("127.1:80", "127.0.0.1:80"),
     "two parts": ("10.65535:80", "10.0.255.255:80"),
     "three parts": ("10.1.257:80", "10.1.1.1:80"),
@@ -69,6 +80,19 @@ REFUSED = {
     "open bracket": "[::1:80",
     "not a valid A-label": "\ud800.example:80",
     "forbidden character": "bü\u2028cher.example:80",
+    "joiner that joins nothing": "a\u200db.example:80",
+    "fullwidth colon": "example.com：80",
+    "fullwidth slash": "example.com／x:80",
+    "account of": "℀.example:80",
+    "three dots in one character": "a…example:80",
+    "two full stops of two kinds": "example。.com:80",
+    "digits without end": "1" * 5000 + ":80",
+    "soft hyphens without end": "a" + "\xad" * 300 + ".example:80",
+    "a list": "example.com, evil.test:80",
+    "userinfo, percent-encoded": "user%40example.com:80",
+    "two authorities": "example.com:80@evil.test:80",
+    "fullwidth digits in IPv6": "[::１]:80",
+    "port of six digits": "example.com:000080",
 }
 
 
@@ -89,6 +113,43 @@ class AuthorityTests(SynchronousTestCase):
         self.assertEqual(Authority.parse("example.com", 80), Authority("example.com", 80))
         self.assertEqual(Authority.parse("example.com:", 80), Authority("example.com", 80))
         self.assertEqual(Authority.parse("[::1]", 443), Authority("::1", 443))
+
+    @given(
+        st.one_of(
+            st.text(max_size=30),
+            st.lists(
+                st.sampled_from(
+                    [
+                        "a",
+                        "b-c",
+                        "xn--",
+                        "bücher",
+                        "ß",
+                        "\xad",
+                        "0x7f",
+                        "127",
+                        "0",
+                        "08",
+                        "1",
+                        "。",
+                        "．",
+                        ".",
+                        "-",
+                        "_",
+                    ]
+                ),
+                max_size=8,
+            ).map("".join),
+        )
+    )
+    def test_any_text_is_refused_or_has_one_spelling(self, text: str) -> None:
+        try:
+            once = Authority.parse(text, 80)
+        except InvalidTarget:
+            return
+        self.assertEqual(Authority.parse(str(once)), once)
+        if once.ip is None:
+            self.assertRegex(once.host, r"\A[a-z0-9_.-]{1,253}\Z")
 
     @given(st.ip_addresses(), st.integers(1, 65535))
     def test_parsing_what_was_written_changes_nothing(self, address: object, port: int) -> None:

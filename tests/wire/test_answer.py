@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.decision import Decision, Verdict
-from egress.model.errors import BadRequest, ClientGone, Denied, EgressError, UpstreamRefused
+from egress.model.errors import OUTCOMES, BadRequest, ClientGone, Denied, EgressError, UpstreamRefused
 from egress.wire.answer import encode_answer, prefers_text
 
 DENIED = Denied(Decision(Verdict.DENY, "writes are closed", "x", rule_id="no-writes"))
@@ -78,11 +78,52 @@ class AnswerTests(SynchronousTestCase):
     def test_what_has_no_answer(self) -> None:
         self.assertRaises(ValueError, answer, ClientGone("gone"))
 
-    @given(st.text(max_size=60))
+    def test_head_that_asks_for_text(self) -> None:
+        _, fields, content = answer(head_only=True, accept=BROWSER)
+        self.assertEqual((content, fields["Content-Length"]), (b"", str(len(answer(accept=BROWSER)[2]))))
+
+    def test_every_fault_that_has_an_answer(self) -> None:
+        for kind, outcome in OUTCOMES.items():
+            if outcome.status is None:
+                continue
+            with self.subTest(kind.__name__):
+                error = (
+                    DENIED if kind is Denied else UpstreamRefused("x", 407) if kind is UpstreamRefused else kind("x")
+                )
+                line, fields, content = answer(error)
+                self.assertEqual(line, f"HTTP/1.1 {outcome.status.value} {outcome.status.phrase}")
+                self.assertIn(f"; error={outcome.proxy_error};", fields["Proxy-Status"])
+                problem = json.loads(content)
+                self.assertEqual(problem["type"], f"urn:egressproxy:{outcome.code}")
+                self.assertEqual((problem["status"], problem["stage"]), (outcome.status.value, outcome.stage))
+
+    def test_reasons_in_a_structured_field(self) -> None:
+        for name, reason, details in (
+            ("quotes", 'say "no"', r'"say \"no\""'),
+            ("backslashes", "a\\b", r'"a\\b"'),
+            ("other letters", "für € 5", '"f?r ? 5"'),
+            ("line ends", "a\r\nSet-Cookie: b", '"a  Set-Cookie: b"'),
+            ("other control characters", "\x00\x1b[31m\x7f", '"  [31m "'),
+            ("half a character", "\ud800", '"?"'),
+            ("long", "x" * 5000, '"' + "x" * 397 + '..."'),
+        ):
+            with self.subTest(name):
+                self.assertTrue(answer(BadRequest(reason))[1]["Proxy-Status"].endswith(f"details={details}"))
+
+    def test_text_does_not_drive_a_terminal(self) -> None:
+        denied = Denied(Decision(Verdict.DENY, "a\x1b[31m\x9b31m\r\nb\ud800\u2028ü", "x", rule_id="r\x1b"))
+        content = answer(denied, accept=b"text/plain")[2].decode("utf-8")
+        self.assertIn("\na [31m 31m  b  ü\n", content)
+        self.assertIn("rule: r \n", content)
+
+    @given(st.text(st.characters(), max_size=60))
     def test_a_reason_cannot_break_out(self, reason: str) -> None:
-        reason = reason.encode("utf-8", "replace").decode("utf-8")
         _, fields, content = answer(BadRequest(reason))
-        self.assertEqual(json.loads(content)["reason"], reason)
+        self.assertEqual(json.loads(content)["reason"], reason.encode("utf-8", "replace").decode("utf-8"))
+        self.assertEqual(len(content), int(fields["Content-Length"]))
+        _, text_fields, text = answer(BadRequest(reason), accept=BROWSER)
+        self.assertEqual(len(text), int(text_fields["Content-Length"]))
+        self.assertEqual(set(text_fields), set(fields))
         self.assertEqual(
             set(fields), {"Date", "Content-Type", "Content-Length", "Cache-Control", "Proxy-Status", "Connection"}
         )
@@ -105,6 +146,10 @@ class PrefersTextTests(SynchronousTestCase):
             (b"application/problem+json;q=0.5, text/plain", True),
             (b"text/plain;q=0.5, application/*", False),
             (b"text/plain;q=nonsense", False),
+            (b"text/plain;q=nan", False),
+            (b"text/html;q=0", False),
+            (b"TEXT/HTML; Q=0.5", True),
+            (b"\xff;;=,,", False),
             (b"text/*;charset=utf-8;q=0.1", True),
         ):
             with self.subTest(accept=accept):

@@ -37,6 +37,10 @@ class ConnectHandshakeTests(SynchronousTestCase):
         results = [self.handshake.receive(answer[index : index + 1]) for index in range(len(answer))]
         self.assertEqual(results, [None] * (len(answer) - 1) + [b""])
 
+    def test_any_success_will_do_and_has_no_content(self) -> None:
+        answer = b"HTTP/1.1 204 x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+        self.assertEqual(self.handshake.receive(answer + b"early"), b"early")
+
     def test_interim_answers_are_passed_over(self) -> None:
         self.assertEqual(self.handshake.receive(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"), b"")
 
@@ -58,6 +62,10 @@ class ConnectHandshakeTests(SynchronousTestCase):
             ("another protocol", b"SSH-2.0"),
             ("another version", b"HTTP/2 200 OK\r\n\r\n"),
             ("no status", b"HTTP/1.1 OK\r\n\r\n"),
+            ("HTTP/0.9", b"<html>"),
+            ("an empty line first", b"\r\nHTTP/1.1 200 OK\r\n\r\n"),
+            ("status below 100", b"HTTP/1.1 099 x\r\n\r\n"),
+            ("another protocol behind an interim answer", b"HTTP/1.1 100 x\r\n\r\nSSH-2.0"),
             ("too long", b"HTTP/1.1 200 OK\r\nA: " + b"a" * 300),
         ):
             with self.subTest(name):

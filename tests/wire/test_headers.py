@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.wire.headers import HOP_BY_HOP, encode_fields, end_to_end, tokens, with_via
+from egress.wire.headers import HOP_BY_HOP, NO_TRAILERS, encode_fields, end_to_end, tokens, trailer_fields, with_via
 
 
 class HeadersTests(SynchronousTestCase):
@@ -27,6 +27,16 @@ class HeadersTests(SynchronousTestCase):
     def test_nominated_fields_go(self) -> None:
         headers = ((b"X-Mine", b"1"), (b"x-mine", b"2"), (b"X-Yours", b"3"))
         self.assertEqual(end_to_end(headers, frozenset({b"x-mine"})), [(b"X-Yours", b"3")])
+
+    def test_what_must_not_trail(self) -> None:
+        for name in NO_TRAILERS:
+            with self.subTest(name=name):
+                self.assertEqual(
+                    trailer_fields(((name.title(), b"x"), (b"Server-Timing", b"y"))), ((b"Server-Timing", b"y"),)
+                )
+        for name in (b"content-length", b"host", b"transfer-encoding", b"authorization", b"cookie", b"connection"):
+            with self.subTest(name=name):
+                self.assertIn(name, NO_TRAILERS)
 
     def test_via(self) -> None:
         self.assertEqual(with_via([], True), [(b"Via", b"1.1 egressproxy")])

@@ -42,15 +42,36 @@ REFUSED: dict[str, tuple[bytes, type[ClientError]]] = {
     "two Hosts": (request(fields=HOST * 2), BadRequest),
     "Transfer-Encoding in HTTP/1.0": (request(b"POST / HTTP/1.0", b"Transfer-Encoding: chunked\r\n"), BadRequest),
     "gzip, chunked": (request(fields=HOST + b"Transfer-Encoding: gzip, chunked\r\n"), UnsupportedRequest),
+    "length that may be octal": (request(fields=HOST + b"Content-Length: 010\r\n"), BadRequest),
+    "length of zeros": (request(fields=HOST + b"Content-Length: 00\r\n"), BadRequest),
+    "length with an underscore in its name": (request(fields=HOST + b"Content_Length: 3\r\n"), BadRequest),
+    "coding with an underscore in its name": (request(fields=HOST + b"Transfer_Encoding: chunked\r\n"), BadRequest),
+    "comma before chunked": (request(fields=HOST + b"Transfer-Encoding: , chunked\r\n"), UnsupportedRequest),
+    "TRACE": (request(b"TRACE / HTTP/1.1"), UnsupportedRequest),
+    "trace": (request(b"trace / HTTP/1.1"), UnsupportedRequest),
     "length out of range": (request(fields=HOST + b"Content-Length: 9223372036854775808\r\n"), BadRequest),
     "length beyond 64 bits": (request(fields=HOST + b"Content-Length: 99999999999999999999\r\n"), BadRequest),
     "length and chunked": (
         request(fields=HOST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n"),
         BadRequest,
     ),
+    "chunked and length": (
+        request(fields=HOST + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n"),
+        BadRequest,
+    ),
+    "two equal lengths": (request(fields=HOST + b"Content-Length: 3\r\n" * 2), BadRequest),
+    "list of lengths": (request(fields=HOST + b"Content-Length: 3, 3\r\n"), BadRequest),
+    "Host in a folded line": (request(fields=b"A: b\r\n Host: a\r\n"), BadRequest),
+    "bare line feed before Host": (request(fields=b"A: b\nHost: a\r\n"), BadRequest),
+    "bare carriage return": (request(fields=HOST + b"A: b\rC: d\r\n"), BadRequest),
+    "null": (request(fields=HOST + b"A: \x00\r\n"), BadRequest),
     "folded line": (request(fields=HOST + b"A: b\r\n c\r\n"), BadRequest),
     "too many fields": (request(fields=HOST + b"A: b\r\n" * 10), HeadTooLarge),
     "CONNECT with content": (request(b"CONNECT a:1 HTTP/1.1", HOST + b"Content-Length: 3\r\n"), BadRequest),
+    "CONNECT with chunks": (
+        request(b"CONNECT a:1 HTTP/1.1", HOST + b"Transfer-Encoding: chunked\r\n"),
+        BadRequest,
+    ),
 }
 
 
@@ -79,6 +100,8 @@ class RequestHeadTests(SynchronousTestCase):
         for fields, expected in (
             (b"", NO_BODY),
             (b"Content-Length: 0\r\n", NO_BODY),
+            (b"Content-Length: 10 \r\n", Framing(BodyKind.LENGTH, 10)),
+            (b"Content-Length: 9223372036854775807\r\n", Framing(BodyKind.LENGTH, 2**63 - 1)),
             (b"Content-Length: 12\r\n", Framing(BodyKind.LENGTH, 12)),
             (b"Transfer-Encoding: chunked\r\n", CHUNKED),
             (b"Transfer-Encoding: Chunked\r\n", CHUNKED),
@@ -98,6 +121,13 @@ class RequestHeadTests(SynchronousTestCase):
             with self.subTest(version=version, connection=connection):
                 head = parse_request_head(request(b"GET / HTTP/" + version, HOST + connection), LIMITS)
                 self.assertEqual((head.keep_alive, head.http11), (expected, version == b"1.1"))
+
+    def test_a_host_is_one_field(self) -> None:
+        """Whether it can be read as a host is for those to say who compare it."""
+        for value in (b"", b"a, b", b"user@a", b"\xc3\xa4.example"):
+            with self.subTest(value=value):
+                fields = b"Host: " + value + b"\r\n"
+                self.assertEqual(parse_request_head(request(fields=fields), LIMITS).host, value)
 
     def test_http_1_0_needs_no_host(self) -> None:
         self.assertIsNone(parse_request_head(request(b"GET / HTTP/1.0", b""), LIMITS).host)
@@ -143,6 +173,17 @@ class ResponseHeadTests(SynchronousTestCase):
             ("gzip, chunked", response(fields=b"Transfer-Encoding: gzip, chunked\r\n")),
             ("chunked in HTTP/1.0", response(b"HTTP/1.0 200 OK", b"Transfer-Encoding: chunked\r\n")),
             ("length out of range", response(fields=b"Content-Length: 9223372036854775808\r\n")),
+            ("chunked and length", response(fields=b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n")),
+            ("chunked twice", response(fields=b"Transfer-Encoding: chunked\r\n" * 2)),
+            ("chunked, chunked", response(fields=b"Transfer-Encoding: chunked, chunked\r\n")),
+            ("no coding, then chunked", response(fields=b"Transfer-Encoding:\r\nTransfer-Encoding: chunked\r\n")),
+            ("gzip, then chunked", response(fields=b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n")),
+            ("chunked with a parameter", response(fields=b"Transfer-Encoding: chunked;a=b\r\n")),
+            ("identity", response(fields=b"Transfer-Encoding: identity\r\n")),
+            ("two equal lengths", response(fields=b"Content-Length: 3\r\n" * 2)),
+            ("length of many zeros", response(fields=b"Content-Length: " + b"0" * 900 + b"3\r\n")),
+            ("bare line feed", response(fields=b"A: b\nC: d\r\n")),
+            ("null", response(fields=b"A: \x00\r\n")),
             ("folded line", response(fields=b"A: b\r\n c\r\n")),
             ("too many fields", response(fields=b"A: b\r\n" * 11)),
             ("too large", response(fields=b"A: " + b"b" * 1000 + b"\r\n")),
@@ -161,7 +202,11 @@ class ResponseHeadTests(SynchronousTestCase):
         for name, status, fields, method, expected in (
             ("length", b"200", length, "GET", Framing(BodyKind.LENGTH, 3)),
             ("length 0", b"200", b"Content-Length: 0\r\n", "GET", Framing(BodyKind.LENGTH, 0)),
+            ("length with zeros before it", b"200", b"Content-Length: 003\r\n", "GET", Framing(BodyKind.LENGTH, 3)),
             ("chunked", b"200", b"Transfer-Encoding: chunked\r\n", "GET", CHUNKED),
+            ("HEAD, chunked", b"200", b"Transfer-Encoding: chunked\r\n", "HEAD", NO_BODY),
+            ("204 with a length", b"204", length, "GET", NO_BODY),
+            ("304, chunked", b"304", b"Transfer-Encoding: chunked\r\n", "GET", NO_BODY),
             ("neither", b"200", b"", "GET", UNTIL_CLOSE),
             ("HEAD", b"200", length, "HEAD", NO_BODY),
             ("204", b"204", b"", "GET", NO_BODY),
@@ -184,3 +229,9 @@ class ResponseHeadTests(SynchronousTestCase):
             with self.subTest(version=version, fields=fields):
                 head = parse_response_head(response(b"HTTP/" + version + b" 200 OK", fields), LIMITS, "GET")
                 self.assertEqual(head.keep_alive, expected)
+
+    def test_no_number_is_too_long_to_be_refused(self) -> None:
+        limits = HeadLimits(head=100_000, fields=10, target=50)
+        fields = b"Content-Length: " + b"0" * 50_000 + b"3\r\n"
+        self.assertRaises(BadRequest, parse_request_head, request(fields=HOST + fields), limits)
+        self.assertRaises(OriginProtocolError, parse_response_head, response(fields=fields), limits, "GET")
