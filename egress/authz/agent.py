@@ -7,11 +7,13 @@ authority, small answers, no proxies, no redirects.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IConsumer, IProtocol, IStreamClientEndpoint, ITCPTransport
+from twisted.internet.interfaces import IConsumer, IHandshakeListener, IProtocol, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IStreamClientEndpoint as IEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
@@ -26,7 +28,11 @@ from egress.wire.http1 import ResponseReader
 
 MAX_HEAD: Final = 16 * 1024
 MAX_BODY: Final = 64 * 1024
+MAX_CONNECTIONS: Final = 64
 MAX_IDLE: Final = 32
+# A firewall between forgets a silent connection without a word, and what is sent on it then runs into the deadline.
+MAX_IDLE_SECONDS: Final = 60.0
+MAX_WAITING: Final = 1024
 _LIMITS: Final = HeadLimits(head=MAX_HEAD, fields=100, target=0)
 
 
@@ -35,15 +41,15 @@ class AnswerTooLarge(EgressError):
 
 
 class AnswerMalformed(EgressError):
-    """The answer is not valid HTTP."""
+    """The answer is not valid HTTP, or not what was asked for."""
 
 
 class AnswerCutShort(EgressError):
     """The connection ended before the answer was complete."""
 
 
-class Stale(EgressError):
-    """A reused connection turned out to be closed before a byte of the answer came."""
+class TooManyQuestions(EgressError):
+    """As many questions wait for a connection as may."""
 
 
 @implementer(IResponse)
@@ -91,108 +97,154 @@ class _Gather:
         self.pieces.append(data)
 
 
+class _Question:
+    """One request, from being asked until its answer.
+
+    @ivar answer: fires with the answer.  Cancelling it gives up whatever is under way for it.
+    @ivar give_up: how that is done.
+    """
+
+    def __init__(self, method: str, data: bytes) -> None:
+        self.method = method
+        self.data = data
+        self.give_up: Callable[[], None] = lambda: None
+        self.answer: Deferred[IResponse] = Deferred(lambda _: self.give_up())
+
+
+@implementer(IHandshakeListener)
 class _Connection(Protocol):
-    """One connection, asked one thing at a time."""
+    """One connection, asked one thing at a time.
+
+    @ivar ready: fires when something may be asked: over TLS not before the handshake, or a token would be on its way
+        to a server that then turns out not to be the one.
+    @ivar idle_since: when the last answer was over.
+    """
 
     def __init__(self, agent: KeepAliveAgent) -> None:
+        self.ready: Deferred[_Connection] = Deferred(lambda _: self.drop())
+        self.idle_since = 0.0
         self._agent = agent
         self._reader = ResponseReader(_LIMITS)
-        self._waiting: Deferred[Response] | None = None
+        self._question: _Question | None = None
         self._head: ResponseHead | None = None
         self._body: list[bytes] = []
         self._size = 0
         self._untouched = True
-        self.used = False
-        self.lost = False
+        self._used = False
+        self._lost = False
 
     def connectionMade(self) -> None:
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
+        if not self._agent.over_tls:
+            self.ready.callback(self)
 
-    def ask(self, method: str, data: bytes) -> Deferred[Response]:
-        waiting: Deferred[Response] = Deferred(lambda _: self._abort())
-        self._waiting = waiting
-        self._head = None
-        self._body.clear()
-        self._size = 0
+    def handshakeCompleted(self) -> None:
+        # Twisted reports the handshake also when the certificate was turned down, with the connection aborted.
+        if not self.ready.called and not self.transport.disconnecting:  # type: ignore[union-attr]
+            self.ready.callback(self)
+
+    def ask(self, question: _Question) -> None:
+        self._question = question
+        question.give_up = self.drop
         self._untouched = True
-        self._reader.expect(method)
-        self.transport.write(data)  # type: ignore[union-attr]
-        return waiting
+        self._reader.expect(question.method)
+        self.transport.write(question.data)  # type: ignore[union-attr]
 
     def dataReceived(self, data: bytes) -> None:
-        if self._waiting is None:
-            self._abort()
+        if self._question is None:
+            self.drop()
             return
         self._untouched = False
         self._reader.receive(data)
         try:
-            while self._waiting is not None:
+            while self._question is not None:
                 event = self._reader.next_event()
                 if event is None:
                     return
                 self._take(event)
-        except AnswerTooLarge as error:
+        except (AnswerTooLarge, AnswerMalformed) as error:
             self._fail(error)
         except OriginProtocolError:
-            # Its words are about origins.
-            self._fail(AnswerMalformed("the answer is not valid HTTP/1"))
+            self._fail(AnswerMalformed("the answer is not valid HTTP/1"))  # the reader's words are about origins
 
     def _take(self, event: ResponseHead | bytes | End) -> None:
         if isinstance(event, bytes):
             self._size += len(event)
-            if self._size > MAX_BODY:
-                raise AnswerTooLarge(f"the answer is over {MAX_BODY} bytes")
+            self._check(self._size)
             self._body.append(event)
         elif isinstance(event, ResponseHead):
             if event.status == 101:
-                raise OriginProtocolError("it switched protocols unasked")
+                raise AnswerMalformed("it switched protocols unasked")
             if event.status >= 200:
+                self._check(event.framing.length)
+                if any(name.lower() == b"content-encoding" for name, _ in event.headers):
+                    raise AnswerMalformed("the answer is compressed, which was not asked for")
                 self._head = event
         else:
             self._complete()
 
-    def _complete(self) -> None:
-        head, waiting = self._head, self._waiting
-        assert head is not None
-        assert waiting is not None
-        self._waiting = None
-        response = Response(head, b"".join(self._body))
-        if self.lost:
-            pass
-        elif head.keep_alive and not self._reader.buffered:
-            self.used = True
-            self._agent.rest(self)
-        else:
-            self.transport.loseConnection()  # type: ignore[union-attr]
-        waiting.callback(response)
+    def _check(self, size: int) -> None:
+        if size > MAX_BODY:
+            raise AnswerTooLarge(f"the answer is over {MAX_BODY} bytes")
 
-    def _abort(self) -> None:
-        self._waiting = None
+    def _complete(self) -> None:
+        head, question = self._head, self._question
+        assert head is not None
+        assert question is not None
+        response = Response(head, b"".join(self._body))
+        self._question = self._head = None
+        self._body.clear()
+        self._size = 0
+        if not self._lost:
+            if head.keep_alive and not self._reader.buffered:
+                self._used = True
+                self._agent.rest(self)
+            else:
+                self.hang_up()
+        question.answer.callback(response)
+
+    def hang_up(self) -> None:
+        """Close; nothing is under way."""
+        if self._agent.over_tls:
+            # The orderly end of TLS waits for the other side, without a deadline.
+            self.drop()
+        else:
+            self._agent.forget(self)
+            self.transport.loseConnection()  # type: ignore[union-attr]
+
+    def drop(self) -> None:
+        """Close at once, whatever is under way."""
+        self._question = None
         self._agent.forget(self)
         self.transport.abortConnection()  # type: ignore[union-attr]
 
-    def _fail(self, error: Exception) -> None:
-        waiting = self._waiting
-        self._abort()
-        if waiting is not None:
-            waiting.errback(error)
+    def _fail(self, error: EgressError) -> None:
+        question = self._question
+        assert question is not None
+        self.drop()
+        question.answer.errback(error)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.lost = True
-        self._agent.forget(self)
-        if self._waiting is None:
-            return
-        if self._head is not None and isinstance(reason.value, ConnectionDone) and self._reader.receive_eof():
+        self._lost = True
+        question = self._question
+        if not self.ready.called:
+            self.ready.errback(reason)
+        elif question is not None and self._ends_the_answer(reason):
             self._complete()
-            return
-        waiting, self._waiting = self._waiting, None
-        if self._untouched and self.used:
-            waiting.errback(Stale("the connection was closed"))
-        elif isinstance(reason.value, (ConnectionDone, ConnectionLost)):
-            waiting.errback(AnswerCutShort("it closed the connection before its answer was complete"))
-        else:
-            waiting.errback(reason)
+        elif question is not None:
+            self._question = None
+            if self._untouched and self._used:
+                self._agent.ask_anew(question)
+            elif isinstance(reason.value, (ConnectionDone, ConnectionLost)):
+                question.answer.errback(AnswerCutShort("it closed the connection before its answer was complete"))
+            else:
+                question.answer.errback(reason)
+        self._agent.forget(self)
+
+    def _ends_the_answer(self, reason: Failure) -> bool:
+        clean = self._head is not None and isinstance(reason.value, ConnectionDone)
+        return clean and self._reader.receive_eof() is not None
 
 
 class _Factory(Factory):
@@ -209,16 +261,26 @@ class _Factory(Factory):
 class KeepAliveAgent:
     """Asks one server over persistent connections.
 
+    There are at most L{MAX_CONNECTIONS}; more questions wait for one to become free, and beyond L{MAX_WAITING} of them
+    the next fails at once.  Nothing waits for ever: the deadline of who asks cancels it.
+
     A question that was sent over a reused connection which turns out to be closed is sent once more over a new one: to
     be asked twice does a decision service no harm.
 
     @param endpoint: connects to the server, with TLS where it is wanted.
+    @param over_tls: whether it does so with TLS, so that a connection is ready only after the handshake.
     """
 
-    def __init__(self, endpoint: IStreamClientEndpoint) -> None:
+    def __init__(self, clock: IReactorTime, endpoint: IEndpoint, over_tls: bool = False) -> None:
+        self.over_tls = over_tls
+        self._clock = clock
         self._endpoint = endpoint
         self._factory = _Factory(self)
+        self._connections: set[_Connection] = set()
+        self._connecting = 0
         self._idle: deque[_Connection] = deque()
+        self._waiting: deque[_Question] = deque()
+        self._going_on = False
         self._closed = False
 
     def request(
@@ -233,52 +295,91 @@ class KeepAliveAgent:
             gather = _Gather()
             bodyProducer.startProducing(gather)  # type: ignore[no-untyped-call]
             body = b"".join(gather.pieces)
-        data = _encode(method, uri, headers or Headers(), body)
-        text = method.decode("ascii")
+        question = _Question(method.decode("ascii"), _encode(method, uri, headers or Headers(), body))
+        connection = self._rested()
+        if connection is not None:
+            connection.ask(question)
+        elif self._has_room():
+            self.ask_anew(question)
+        elif len(self._waiting) < MAX_WAITING:
+            question.give_up = lambda: self._waiting.remove(question)
+            self._waiting.append(question)
+        else:
+            return fail(TooManyQuestions(f"{MAX_WAITING} questions wait for it already"))
+        return question.answer
+
+    def _has_room(self) -> bool:
+        return len(self._connections) + self._connecting < MAX_CONNECTIONS
+
+    def _rested(self) -> _Connection | None:
+        """Take the idle connection that was used last, unless it is too old to be trusted."""
         while self._idle:
-            connection = self._idle.pop()
-            if not connection.lost:
-                return connection.ask(text, data).addErrback(self._again, text, data)  # type: ignore[call-overload,no-any-return]
-        return self._fresh(text, data)  # type: ignore[return-value]
+            if self._clock.seconds() - self._idle[-1].idle_since < MAX_IDLE_SECONDS:
+                return self._idle.pop()
+            self._idle[-1].hang_up()
+        return None
 
-    def _again(self, failure: Failure, method: str, data: bytes) -> Deferred[Response] | Failure:
-        return self._fresh(method, data) if isinstance(failure.value, Stale) else failure
+    def ask_anew(self, question: _Question) -> None:
+        """Ask over a new connection."""
+        connecting = self._connect()
+        question.give_up = connecting.cancel
+        connecting.addCallbacks(lambda connection: connection.ask(question), question.answer.errback)
 
-    def _fresh(self, method: str, data: bytes) -> Deferred[Response]:
-        return self.connect().addCallback(lambda connection: connection.ask(method, data))
+    def _connect(self) -> Deferred[_Connection]:
+        def over(result: _Connection | Failure) -> _Connection | Failure:
+            self._connecting -= 1
+            if isinstance(result, _Connection):
+                self._connections.add(result)
+            else:
+                self._go_on()
+            return result
 
-    def connect(self) -> Deferred[_Connection]:
-        """Open a connection."""
         connecting: Deferred[_Connection] = self._endpoint.connect(self._factory)  # type: ignore[assignment]
-        return connecting
+        self._connecting += 1
+        return connecting.addCallback(lambda connection: connection.ready).addBoth(over)
+
+    def _go_on(self) -> None:
+        """There is room for a new connection: use it for those who wait."""
+        # An endpoint that fails at once comes here from the loop itself.
+        if not self._going_on:
+            self._going_on = True
+            try:
+                while self._waiting and self._has_room():
+                    self.ask_anew(self._waiting.popleft())
+            finally:
+                self._going_on = False
 
     def reach(self) -> Deferred[None]:
         """Find out whether the server can be connected to; the connection is kept for the next question."""
-
-        def connected(connection: _Connection) -> None:
-            self.rest(connection)
-
-        if self._idle:
+        connection = self._rested()
+        if connection is not None:
+            self._idle.append(connection)
             return succeed(None)
-        return self.connect().addCallback(connected)
+        return self._connect().addCallback(self.rest)
 
     def rest(self, connection: _Connection) -> None:
-        """Keep a connection for the next question."""
-        if self._closed or len(self._idle) >= MAX_IDLE:
-            connection.transport.loseConnection()  # type: ignore[union-attr]
+        """A connection is free: for a question that waits, or the next one."""
+        if self._waiting:
+            connection.ask(self._waiting.popleft())
+        elif self._closed or len(self._idle) >= MAX_IDLE:
+            connection.hang_up()
         else:
+            connection.idle_since = self._clock.seconds()
             self._idle.append(connection)
 
     def forget(self, connection: _Connection) -> None:
-        """A connection is gone."""
-        if connection in self._idle:
-            self._idle.remove(connection)
+        """A connection is gone, or as good as gone."""
+        if connection in self._connections:
+            self._connections.remove(connection)
+            if connection in self._idle:
+                self._idle.remove(connection)
+            self._go_on()
 
     def close(self) -> None:
         """Close what is idle, and keep nothing from now on."""
         self._closed = True
         while self._idle:
-            self._idle.pop().transport.loseConnection()  # type: ignore[union-attr]
+            self._idle[-1].hang_up()
 
 
 def _encode(method: bytes, uri: bytes, headers: Headers, body: bytes) -> bytes:
@@ -287,6 +388,8 @@ def _encode(method: bytes, uri: bytes, headers: Headers, body: bytes) -> bytes:
     lines = [b"%b %b HTTP/1.1" % (method, slash + path or b"/")]
     if not headers.hasHeader(b"host"):
         lines.append(b"Host: " + host)
-    lines += [b"%b: %b" % (name, value) for name, values in headers.getAllRawHeaders() for value in values]
-    lines.append(b"Content-Length: %d" % len(body))
+    fields = [(name, values) for name, values in headers.getAllRawHeaders() if name.lower() != b"accept-encoding"]
+    lines += [b"%b: %b" % (name, value) for name, values in fields for value in values]
+    # treq would ask for gzip, and unpack it without a bound: some hundred bytes can become gigabytes.
+    lines += [b"Accept-Encoding: identity", b"Content-Length: %d" % len(body)]
     return b"\r\n".join(lines) + b"\r\n\r\n" + body

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.defer import TimeoutError as DeadlinePassed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -44,9 +43,37 @@ class AuthorizationChain:
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
         """Ask; see L{IAuthorizer.decide}."""
         asked: Deferred[Decision] = maybeDeferred(self._authorizer.decide, request)
-        if not asked.called:
-            asked.addTimeout(self._deadline, self._clock)
-        return asked.addCallbacks(self._checked, self._failed)
+        asked.addCallbacks(self._checked, self._failed)
+        # One that was called may yet wait for another that a callback of it returned.
+        return asked if asked.called and not asked.paused else self._within_deadline(asked)
+
+    def _within_deadline(self, asked: Deferred[Decision]) -> Deferred[Decision]:
+        """Give a Deferred of our own: an authorizer that ignores being cancelled keeps nobody waiting."""
+        wanted = True
+
+        def give_up(_: object = None) -> None:
+            nonlocal wanted
+            wanted = False
+            if timer.active():
+                timer.cancel()
+            try:
+                asked.cancel()
+            except Exception:  # noqa: BLE001 - the faults of an authorizer are not the client's
+                _log.failure("the authorizer failed when it was cancelled")
+
+        def expired() -> None:
+            give_up()
+            answer.errback(AuthorizerUnavailable(f"the authorizer did not decide within {self._deadline:g} s"))
+
+        def settle(result: Decision | Failure) -> None:
+            if wanted:
+                timer.cancel()
+                answer.callback(result)
+
+        answer: Deferred[Decision] = Deferred(give_up)
+        timer = self._clock.callLater(self._deadline, expired)
+        asked.addBoth(settle)
+        return answer
 
     def _checked(self, decision: object) -> Decision:
         if type(decision) is Decision:
@@ -56,10 +83,10 @@ class AuthorizationChain:
 
     def _failed(self, failure: Failure) -> Failure:
         error = failure.value
-        if isinstance(error, (AuthorizerUnavailable, CancelledError)):
+        if isinstance(error, AuthorizerUnavailable):
             return failure
-        if isinstance(error, DeadlinePassed):
-            raise AuthorizerUnavailable(f"the authorizer did not decide within {self._deadline:g} s")
+        if isinstance(error, CancelledError):
+            raise AuthorizerUnavailable("the authorizer gave the question up")
         _log.failure("the authorizer failed", failure=failure)
         raise AuthorizerUnavailable("the authorizer failed; the operator's log has the details")
 

@@ -17,7 +17,9 @@ from egress.model.decision import Decision, DecisionRequest, Headers, Verdict
 from egress.model.errors import AuthorizerUnavailable
 
 _MAX_REASON: Final = 500
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+# Control characters, line ends, what turns the direction of text, and half surrogate pairs, which cannot be encoded.
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
+_WIRE_PATH: Final = re.compile(r"[!-~]*")
 
 
 def validate_url(text: str) -> str:
@@ -25,13 +27,18 @@ def validate_url(text: str) -> str:
 
     @raise ValueError: saying what to give instead.
     """
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise ValueError("give an http:// or https:// URL") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("give an http:// or https:// URL")
     if parts.username is not None or parts.password is not None:
         raise ValueError("give credentials with --authz-token-file, not in the URL")
     if parts.fragment or parts.query:
         raise ValueError("give a URL without query and fragment")
+    if not _WIRE_PATH.fullmatch(parts.path):
+        raise ValueError("percent-encode what is not plain ASCII in its path")
     path = parts.path.rstrip("/")
     if not path.endswith("/validate"):
         path += "/validate"
@@ -78,7 +85,11 @@ def _add_body(question: dict[str, Any], body: bytes, truncated: bool) -> None:
 
 
 def encode_question(request: DecisionRequest) -> bytes:
-    """Serialize a question; every documented field is a string."""
+    """Serialize a question; every documented field is a string.
+
+    @raise AuthorizerUnavailable: when it has text that cannot be encoded: something else would be decided on than what
+        is sent.
+    """
     question: dict[str, Any] = {
         "url": request.url,
         "method": request.method,
@@ -95,7 +106,10 @@ def encode_question(request: DecisionRequest) -> bytes:
         client["identity"] = request.client.identity
     question["client"] = client
     question["stage"] = request.stage.value
-    return json.dumps(question, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    try:
+        return json.dumps(question, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise AuthorizerUnavailable("the request has text that cannot be put to an authorization service") from error
 
 
 class _Refused(ValueError):

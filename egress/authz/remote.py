@@ -3,38 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import TYPE_CHECKING, Final
+from http.cookiejar import CookieJar
+from typing import TYPE_CHECKING, Any, Final
 
 from OpenSSL import SSL
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.defer import TimeoutError as DeadlinePassed
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.internet.error import ConnectionRefusedError as ConnectRefused
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReactorTime, IStreamClientEndpoint
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
-from egress.authz.agent import MAX_BODY, AnswerTooLarge, KeepAliveAgent
+from egress.authz.agent import KeepAliveAgent
 from egress.authz.contract import decode_answer, encode_question, validate_url
 from egress.config import ConfigError, ProxyConfig
 from egress.interfaces import IAuthorizer, IEgressReactor
-from egress.model.authority import DEFAULT_PORTS, Authority
+from egress.model.authority import DEFAULT_PORTS, Authority, Origin
 from egress.model.decision import Decision, DecisionRequest
 from egress.model.errors import AuthorizerUnavailable, EgressError
 
 if TYPE_CHECKING:
     from treq.response import _Response
-    from twisted.internet.interfaces import IConsumer
+    from twisted.internet.interfaces import IConsumer, IProtocol, IProtocolFactory
 
     from egress.ca.trust import OriginTrust
 
 CreateEndpoint = Callable[[Authority], "IStreamClientEndpoint | None"]
 
-_JSON: Final[dict[bytes | str, bytes | str]] = {"Content-Type": "application/json", "Accept": "application/json"}
+_JSON: Final = "application/json"
 
 
 @implementer(IBodyProducer)
@@ -60,34 +63,37 @@ class _Content:
         """It is over already."""
 
 
-class _NoCookies(DefaultCookiePolicy):
+class _NoCookies(CookieJar):
     """Nothing is remembered from one question to the next."""
 
-    def __init__(self) -> None:
-        super().__init__(allowed_domains=[])
+    def add_cookie_header(self, request: object) -> None:
+        """There is none."""
+
+    def extract_cookies(self, response: object, request: object) -> None:
+        """None is kept."""
 
 
-class _Collected:
-    """The content of an answer, up to the size that is read; a compressed one may grow."""
+class _TlsFactory(TLSMemoryBIOFactory):
+    """Writes to OpenSSL at once: a question is one write, and a second buffer would cost a turn of the reactor."""
 
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._size = 0
+    noisy = False
+    protocol = TLSMemoryBIOProtocol
 
-    def add(self, data: bytes) -> None:
-        """Take a piece."""
-        self._size += len(data)
-        if self._size <= MAX_BODY:
-            self._pieces.append(data)
 
-    def content(self) -> bytes:
-        """All of it.
+@implementer(IStreamClientEndpoint)
+class _TlsEndpoint:
+    """TLS over another endpoint; C{wrapClientTLS} of older versions of Twisted takes the global reactor's clock."""
 
-        @raise AnswerTooLarge: when it was over the size.
-        """
-        if self._size > MAX_BODY:
-            raise AnswerTooLarge(f"the answer is over {MAX_BODY} bytes")
-        return b"".join(self._pieces)
+    def __init__(self, clock: IReactorTime, tls: IOpenSSLClientConnectionCreator, below: IStreamClientEndpoint) -> None:
+        self._clock = clock
+        self._tls = tls
+        self._below = below
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """See L{IStreamClientEndpoint.connect}; the handshake is not over when it fires."""
+        factory = _TlsFactory(self._tls, True, protocolFactory, clock=self._clock)
+        connecting: Deferred[Any] = self._below.connect(factory)
+        return connecting.addCallback(lambda layer: layer.wrappedProtocol)
 
 
 @implementer(IAuthorizer)
@@ -118,27 +124,34 @@ class RemoteAuthorizer:
         self._agent = agent
         self._timeout = timeout
         self._explain_tls = explain_tls
-        self._headers: dict[bytes | str, bytes | str] = dict(_JSON)
+        self._headers = Headers({"Content-Type": [_JSON], "Accept": [_JSON]})
         if token is not None:
-            self._headers["Authorization"] = f"Bearer {token}"
-        self._client = HTTPClient(agent, CookieJar(_NoCookies()), _Content)  # type: ignore[arg-type]
+            self._headers.setRawHeaders("Authorization", [f"Bearer {token}"])
+        self._cookies = _NoCookies()
+        self._client = HTTPClient(agent, self._cookies, _Content)  # type: ignore[arg-type]
 
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
         """Ask; see L{IAuthorizer.decide}."""
+        try:
+            question = encode_question(request)
+        except AuthorizerUnavailable as error:
+            return fail(error)
         asked = self._client.post(
-            self._url, data=encode_question(request), headers=self._headers, allow_redirects=False, unbuffered=True
+            self._url,
+            data=question,
+            headers=self._headers,
+            cookies=self._cookies,
+            allow_redirects=False,
+            unbuffered=True,
+            # Or treq installs the global one.
+            reactor=self._clock,  # type: ignore[arg-type]
         )
         answered: Deferred[Decision] = asked.addCallback(self._answered)
         answered.addTimeout(self._timeout, self._clock)
         return answered.addErrback(self._unavailable)
 
     def _answered(self, response: _Response) -> Deferred[Decision]:
-        collected = _Collected()
-
-        def complete(_: object) -> Decision:
-            return decode_answer(response.code, collected.content(), self.name)
-
-        return response.collect(collected.add).addCallback(complete)
+        return response.content().addCallback(lambda body: decode_answer(response.code, body, self.name))
 
     def _unavailable(self, failure: Failure) -> Failure:
         error = failure.value
@@ -150,11 +163,14 @@ class RemoteAuthorizer:
         error = failure.value
         if isinstance(error, DeadlinePassed):
             return f"did not answer within {self._timeout:g} s"
+        if isinstance(error, ConnectTimeout):
+            return f"did not take the connection within {self._timeout:g} s"
         if isinstance(error, ConnectRefused):
             return "refused the connection"
         if isinstance(error, DNSLookupError):
             return "has a name that does not resolve"
-        if isinstance(error, SSL.Error) and self._explain_tls is not None:
+        # A plain end comes here from a handshake alone; on an answer the agent has words of its own.
+        if isinstance(error, (SSL.Error, ConnectionClosed)) and self._explain_tls is not None:
             return f"has a TLS fault: {self._explain_tls(failure).reason}"
         if isinstance(error, ConnectionClosed):
             return "closed the connection before its answer was complete"
@@ -192,16 +208,21 @@ def remote_authorizer(
     try:
         url = validate_url(config.authz_url)
         scheme, _, rest = url.partition("://")
-        authority = Authority.parse(rest.partition("/")[0], DEFAULT_PORTS[scheme])
+        netloc, slash, path = rest.partition("/")
+        authority = Authority.parse(netloc, DEFAULT_PORTS[scheme])
     except (ValueError, EgressError) as error:
         raise ConfigError("--authz-url", config.authz_url, str(error)) from error
+    url = f"{Origin(scheme, authority)}{slash}{path}"
     endpoint = behind_upstream(authority) if config.authz_via_upstream else None
     if endpoint is None:
+        if "_" in authority.host:
+            # Twisted's endpoint takes no such name, and would say so at the first question only.
+            raise ConfigError("--authz-url", config.authz_url, "give a host name without an underscore, or an address")
         endpoint = HostnameEndpoint(reactor, authority.host, authority.port, timeout=config.authz_timeout)
     explain: Callable[[Failure], EgressError] | None = None
     if scheme == "https":
         tls = trust.connection_creator(authority)
-        endpoint = wrapClientTLS(tls, endpoint)
+        endpoint = _TlsEndpoint(reactor, tls, endpoint)
         explain = tls.explain
-    agent = KeepAliveAgent(endpoint)
+    agent = KeepAliveAgent(reactor, endpoint, over_tls=scheme == "https")
     return RemoteAuthorizer(reactor, url, agent, config.authz_timeout, config.authz_token, explain)

@@ -61,7 +61,9 @@ END: Final = End()
 
 # Chunk extensions have no use that a proxy must keep (RFC 9112 section 7.1.1: ignore what is unknown); they are bounded
 # so that they cannot carry a flood, and dropped.
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[^\r\n\x00]*)?")
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_QUOTED: Final = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;%b(?:=(?:%b|%b))?)*" % (_TOKEN, _TOKEN, _QUOTED))
 _MAX_CHUNK_LINE: Final = 256
 
 
@@ -180,7 +182,7 @@ class ChunkedBody:
     def _begin_chunk(self, line: bytes) -> None:
         match = _CHUNK_LINE.fullmatch(line)
         if match is None:
-            raise MalformedBody("a chunk size is not a hexadecimal number")
+            raise MalformedBody("a chunk size is not a hexadecimal number, or what follows it is no extension")
         self._remaining = int(match[1], 16)
         self._state = _ChunkState.DATA if self._remaining else _ChunkState.TRAILERS
 

@@ -21,6 +21,7 @@ class Transport(StringTransport):
     """
 
     protocol: Any = None
+    disconnecting = False
     aborted = False
     no_delay = False
 

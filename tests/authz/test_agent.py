@@ -7,7 +7,9 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.error import ConnectionRefusedError as ConnectRefused
+from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,12 +20,15 @@ from zope.interface.verify import verifyObject
 
 from egress.authz.agent import (
     MAX_BODY,
+    MAX_CONNECTIONS,
     MAX_IDLE,
+    MAX_IDLE_SECONDS,
+    MAX_WAITING,
     AnswerCutShort,
     AnswerMalformed,
     AnswerTooLarge,
     KeepAliveAgent,
-    Stale,
+    TooManyQuestions,
 )
 from egress.authz.remote import _Content
 from tests.authz.servers import Endpoint, Transport, http, refused
@@ -45,8 +50,9 @@ class AgentTestCase(SynchronousTestCase):
     """An agent, and a server in memory."""
 
     def setUp(self) -> None:
+        self.clock = Clock()
         self.endpoint = Endpoint()
-        self.agent = KeepAliveAgent(self.endpoint)
+        self.agent = KeepAliveAgent(self.clock, self.endpoint)
 
     def ask(self, body: bytes = b"question") -> Deferred[Any]:
         return self.agent.request(
@@ -71,13 +77,20 @@ class RequestTests(AgentTestCase):
         self.assertEqual(
             self.server().take(),
             b"POST /a/validate HTTP/1.1\r\nHost: authz.test:81\r\nX-One: 1\r\nX-One: 2\r\n"
-            b"Content-Length: 8\r\n\r\nquestion",
+            b"Accept-Encoding: identity\r\nContent-Length: 8\r\n\r\nquestion",
         )
         self.assertTrue(self.server().no_delay)
 
     def test_without_path_headers_and_content(self) -> None:
         self.agent.request(b"GET", b"http://authz.test")
-        self.assertEqual(self.server().take(), b"GET / HTTP/1.1\r\nHost: authz.test\r\nContent-Length: 0\r\n\r\n")
+        self.assertEqual(
+            self.server().take(),
+            b"GET / HTTP/1.1\r\nHost: authz.test\r\nAccept-Encoding: identity\r\nContent-Length: 0\r\n\r\n",
+        )
+
+    def test_no_compression_is_asked_for(self) -> None:
+        self.agent.request(b"GET", b"http://authz.test/", Headers({"Accept-Encoding": ["gzip"]}))
+        self.assertNotIn(b"gzip", self.server().take())
 
     def test_a_host_field_of_the_caller(self) -> None:
         self.agent.request(b"GET", b"http://authz.test/", Headers({"Host": ["other.test"]}))
@@ -134,6 +147,14 @@ class FaultTests(AgentTestCase):
             ("malformed chunks", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", AnswerMalformed),
             ("switches", b"HTTP/1.1 101 x\r\n\r\n", AnswerMalformed),
             ("too large", http(b"x" * (MAX_BODY + 1)), AnswerTooLarge),
+            ("announced too large", http(length=MAX_BODY + 1), AnswerTooLarge),
+            (
+                "too large in chunks",
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10001\r\n" + b"x" * 0x10001,
+                AnswerTooLarge,
+            ),
+            ("compressed", http(b"x", fields=b"Content-Encoding: gzip\r\n"), AnswerMalformed),
+            ("compressed twice", http(b"x", fields=b"content-encoding: gzip, gzip\r\n"), AnswerMalformed),
             ("head too large", b"HTTP/1.1 200 OK\r\nA: " + b"b" * 20_000, AnswerMalformed),
         ):
             with self.subTest(name):
@@ -240,7 +261,7 @@ class KeepAliveTests(AgentTestCase):
         self.server().answer(b"HTTP/1.1 200")
         self.server().close()
         self.failureResultOf(asked, AnswerCutShort)
-        self.assertTrue(issubclass(Stale, Exception))
+        self.assertEqual(len(self.endpoint.connections), 1)
 
     def test_idle_connections_are_capped(self) -> None:
         waiting = [self.ask() for _ in range(MAX_IDLE + 1)]
@@ -264,6 +285,25 @@ class KeepAliveTests(AgentTestCase):
         self.agent.close()
         self.assertTrue(idle.disconnecting)
 
+    def test_a_connection_that_was_idle_for_long_is_not_trusted(self) -> None:
+        for seconds, connections in ((MAX_IDLE_SECONDS - 1, 1), (MAX_IDLE_SECONDS, 2)):
+            for use in (self.ask, self.agent.reach):
+                with self.subTest(use=use, seconds=seconds):
+                    self.setUp()
+                    old = self.answered()
+                    self.clock.advance(seconds)
+                    self.ask() if use == self.ask else self.agent.reach()
+                    self.assertEqual(len(self.endpoint.connections), connections)
+                    self.assertEqual(old.disconnecting, connections == 2)
+
+    def test_being_reached_does_not_make_it_younger(self) -> None:
+        self.answered()
+        self.clock.advance(MAX_IDLE_SECONDS - 1)
+        self.agent.reach()
+        self.clock.advance(1)
+        self.ask()
+        self.assertEqual(len(self.endpoint.connections), 2)
+
     def test_reach(self) -> None:
         self.successResultOf(self.agent.reach())
         self.successResultOf(self.agent.reach())
@@ -278,3 +318,148 @@ class KeepAliveTests(AgentTestCase):
         protocol = self.server().protocol.__class__(self.agent)
         protocol.makeConnection(StringTransport())
         protocol.connectionLost(Failure(ConnectionDone()))
+
+
+class QueueTests(AgentTestCase):
+    """So many connections, and so many questions that wait for one."""
+
+    def fill(self) -> list[Deferred[Any]]:
+        asked = [self.ask() for _ in range(MAX_CONNECTIONS)]
+        self.assertEqual(len(self.endpoint.connections), MAX_CONNECTIONS)
+        return asked
+
+    def test_the_next_question_waits_for_an_answer(self) -> None:
+        self.fill()
+        first, second = self.ask(b"first"), self.ask(b"second")
+        self.assertEqual(len(self.endpoint.connections), MAX_CONNECTIONS)
+        connection = self.endpoint.connections[3]
+        for asked, content in ((first, b"first"), (second, b"second")):
+            connection.take()
+            connection.answer(http(b"{}"))
+            self.assertTrue(connection.take().endswith(content))
+            self.assertNoResult(asked)
+        connection.answer(http(b"{}"))
+        self.successResultOf(first)
+        self.successResultOf(second)
+
+    def test_a_connection_that_ends_makes_room(self) -> None:
+        for name, end in (
+            ("lost", lambda connection: connection.close()),
+            ("closed by the answer", lambda connection: connection.answer(http(fields=b"Connection: close\r\n"))),
+            ("malformed answer", lambda connection: connection.answer(b"SSH-2.0")),
+        ):
+            with self.subTest(name):
+                self.setUp()
+                asked = self.fill()[0].addErrback(lambda _: None)
+                self.ask(b"next")
+                end(self.endpoint.connections[0])
+                self.successResultOf(asked)
+                self.assertEqual(len(self.endpoint.connections), MAX_CONNECTIONS + 1)
+                self.assertTrue(self.server().take().endswith(b"next"))
+
+    def test_a_question_that_is_cancelled_makes_room(self) -> None:
+        asked = self.fill()
+        self.ask(b"next")
+        asked[0].cancel()
+        self.failureResultOf(asked[0], CancelledError)
+        self.assertTrue(self.server().take().endswith(b"next"))
+
+    def test_a_waiting_question_can_be_cancelled(self) -> None:
+        self.fill()
+        first, second = self.ask(b"first"), self.ask(b"second")
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        connection = self.endpoint.connections[0]
+        connection.take()
+        connection.answer(http())
+        self.assertTrue(connection.take().endswith(b"second"))
+        self.assertNoResult(second)
+
+    def test_connecting_takes_room(self) -> None:
+        self.endpoint.slow = True
+        asked = [self.ask() for _ in range(MAX_CONNECTIONS + 1)]
+        self.assertEqual(len(self.endpoint.waiting), MAX_CONNECTIONS)
+        asked[0].cancel()
+        self.failureResultOf(asked[0], CancelledError)
+        self.assertEqual(len(self.endpoint.waiting), MAX_CONNECTIONS + 1)
+
+    def test_nobody_waits_for_a_server_that_is_gone(self) -> None:
+        self.endpoint.slow = True
+        asked = [self.ask() for _ in range(MAX_CONNECTIONS + MAX_WAITING)]
+        self.endpoint.slow = False
+        self.endpoint.failing = refused()
+        # Each of those that wait tries for itself, without recursion.
+        self.endpoint.waiting[0].errback(refused())
+        failed = [one for one in asked if one.called]
+        self.assertEqual(len(failed), 1 + MAX_WAITING)
+        for one in failed:
+            self.failureResultOf(one, ConnectRefused)
+
+    def test_the_queue_is_bounded(self) -> None:
+        self.fill()
+        waiting = [self.ask() for _ in range(MAX_WAITING)]
+        self.failureResultOf(self.ask(), TooManyQuestions)
+        waiting[0].cancel()
+        self.failureResultOf(waiting[0], CancelledError)
+        self.assertNoResult(self.ask())
+
+
+class TlsTests(AgentTestCase):
+    """Over TLS nothing is said before the handshake."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.agent = KeepAliveAgent(self.clock, self.endpoint, over_tls=True)
+
+    def shaken(self) -> Transport:
+        self.server().protocol.handshakeCompleted()
+        return self.server()
+
+    def test_interface(self) -> None:
+        self.ask()
+        verifyObject(IHandshakeListener, self.server().protocol)
+
+    def test_the_question_waits_for_the_handshake(self) -> None:
+        asked = self.ask()
+        self.assertEqual(self.server().take(), b"")
+        self.shaken()
+        self.assertTrue(self.server().take().endswith(b"question"))
+        self.server().answer(http())
+        self.successResultOf(asked)
+
+    def test_reaching_takes_a_handshake(self) -> None:
+        reached = self.agent.reach()
+        self.assertNoResult(reached)
+        self.shaken()
+        self.successResultOf(reached)
+
+    def test_no_handshake(self) -> None:
+        for use in (self.ask, self.agent.reach):
+            with self.subTest(use=use):
+                asked: Deferred[Any] = use()
+                self.server().close(RuntimeError("TLS"))
+                self.failureResultOf(asked, RuntimeError)
+                self.assertEqual(self.server().take(), b"")
+
+    def test_a_handshake_that_is_reported_after_the_certificate_was_turned_down(self) -> None:
+        asked = self.ask()
+        self.server().disconnecting = True
+        self.shaken()
+        self.assertEqual(self.server().take(), b"")
+        self.server().close(RuntimeError("TLS"))
+        self.failureResultOf(asked, RuntimeError)
+
+    def test_cancelled_in_the_handshake(self) -> None:
+        asked = self.ask()
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
+        self.assertTrue(self.server().aborted)
+        self.shaken()
+        self.server().close()
+        self.assertEqual(self.server().take(), b"")
+
+    def test_closing_waits_for_nobody(self) -> None:
+        asked = self.ask()
+        self.shaken().answer(http(fields=b"Connection: close\r\n"))
+        self.successResultOf(asked)
+        self.assertTrue(self.server().aborted)

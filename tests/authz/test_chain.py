@@ -94,6 +94,7 @@ class ChainTests(SynchronousTestCase):
             ("a verdict", lambda: succeed(Verdict.ALLOW), 0),
             ("a look-alike", lambda: succeed(look_alike), 0),
             ("no Deferred", lambda: True, 0),
+            ("is cancelled", lambda: fail(CancelledError()), 0),
             ("is unavailable", lambda: fail(AuthorizerUnavailable("down")), 0),
         ):
             with self.subTest(name):
@@ -109,6 +110,29 @@ class ChainTests(SynchronousTestCase):
         self.clock.advance(0.1)
         self.assertIn("within 7 s", self.failureResultOf(asked, AuthorizerUnavailable).value.reason)
         self.assertEqual(len(cancelled), 1)
+
+    def test_the_deadline_holds_whatever_the_authorizer_does(self) -> None:
+        def refuses(_: object) -> None:
+            raise RuntimeError("cannot be cancelled")
+
+        for name, behaviour, logged in (
+            ("was called, and waits for another", lambda: succeed(None).addCallback(lambda _: Deferred()), 0),
+            ("goes on when it is cancelled", lambda: Deferred().addErrback(lambda _: Deferred()), 0),
+            ("allows when it is cancelled", lambda: Deferred().addErrback(lambda _: ALLOW), 0),
+            ("raises when it is cancelled", lambda: Deferred(refuses), 1),
+        ):
+            with self.subTest(name):
+                asked = self.chain(behaviour).decide(REQUEST)
+                self.clock.advance(7)
+                self.assertIn("within 7 s", self.failureResultOf(asked, AuthorizerUnavailable).value.reason)
+                self.assertEqual(self.clock.getDelayedCalls(), [])
+                self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), logged)
+
+    def test_a_coroutine_decides(self) -> None:
+        async def decide() -> Decision:
+            return ALLOW
+
+        self.assertIs(self.successResultOf(self.chain(decide).decide(REQUEST)), ALLOW)
 
     def test_cancelling_reaches_the_authorizer(self) -> None:
         cancelled = []

@@ -14,7 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.authz.contract import decode_answer, encode_question, headers_value, validate_url
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, DecisionRequest, Stage, Verdict
-from egress.model.errors import AuthorizerUnavailable
+from egress.model.errors import AuthorizerUnavailable, Denied
+from egress.wire.answer import encode_answer
 
 REQUEST = DecisionRequest(
     request_id="id-1",
@@ -108,6 +109,11 @@ class QuestionTests(SynchronousTestCase):
         found = base64.b64decode(text) if asked.get("bodyEncoding") == "base64" else text.encode("utf-8")
         self.assertEqual(found, body)
 
+    def test_text_that_cannot_be_encoded(self) -> None:
+        for changes in ({"path": "/\ud800"}, {"client": ClientIdentity("192.0.2.1", 1, "\udcff")}):
+            with self.subTest(changes=changes):
+                self.assertRaises(AuthorizerUnavailable, question, **changes)
+
 
 NO_DECISION: dict[str, tuple[int, bytes]] = {
     "nothing": (200, b""),
@@ -183,6 +189,17 @@ class AnswerTests(SynchronousTestCase):
         self.assertTrue(reason.startswith("a b x"))
         self.assertEqual(len(reason), 500)
 
+    def test_a_reason_can_be_shown(self) -> None:
+        body = rb'{"allowed": false, "reason": "a\ud800b \u202ec", "ruleId": "\udfff"}'
+        decision = decode_answer(403, body, "x")
+        self.assertEqual((decision.reason, decision.rule_id), ("a b  c", None))
+        for accept in (None, b"text/plain"):
+            with self.subTest(accept=accept):
+                answer = encode_answer(
+                    Denied(decision), "id", accept=accept, head_only=False, keep_alive=True, date=b"now"
+                )
+                self.assertIn(b"a b  c", answer)
+
 
 class UrlTests(SynchronousTestCase):
     """C{/validate} is appended unless it is there."""
@@ -207,7 +224,11 @@ class UrlTests(SynchronousTestCase):
             "http://user@authz.test",
             "http://authz.test/?a=b",
             "http://authz.test/#x",
+            "http://[::1",
+            "http://authz.test/a b",
+            "http://authz.test/\u00e4",
         ):
             with self.subTest(text):
                 error = self.assertRaises(ValueError, validate_url, text)
                 self.assertNotIn("secret", str(error))
+                self.assertRegex(str(error), "^(give|percent-encode) ")

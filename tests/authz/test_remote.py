@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any, cast
 
+import attrs
 from OpenSSL import SSL
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectError, ConnectionLost, DNSLookupError
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost, DNSLookupError
+from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IReactorPluggableNameResolver
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
@@ -16,7 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from egress.authz.agent import KeepAliveAgent
+from egress.authz.agent import MAX_CONNECTIONS, MAX_WAITING, KeepAliveAgent
 from egress.authz.remote import RemoteAuthorizer, _Content, remote_authorizer
 from egress.ca.trust import OriginTrust
 from egress.config import ConfigError, ProxyConfig
@@ -25,6 +31,9 @@ from egress.model.decision import Verdict
 from egress.model.errors import AuthorizerUnavailable, OriginCertificateInvalid
 from tests.authz.servers import Endpoint, Transport, http, refused
 from tests.authz.test_chain import REQUEST
+from tests.certificates import TestCA
+from tests.net.fakes import Wire
+from tests.net.tls import TlsServer
 
 ALLOWED = b'{"allowed": true}'
 TOKEN = "s3cret-token"
@@ -39,7 +48,7 @@ class RemoteTestCase(SynchronousTestCase):
         self.authorizer = RemoteAuthorizer(
             cast(IEgressReactor, self.clock),
             "http://authz.test/validate",
-            KeepAliveAgent(self.endpoint),
+            KeepAliveAgent(self.clock, self.endpoint),
             5.0,
             TOKEN,
             lambda failure: OriginCertificateInvalid("the certificate has expired"),
@@ -95,10 +104,19 @@ class DecisionTests(RemoteTestCase):
                 self.assertIs(self.successResultOf(asked).verdict, verdict)
         self.assertEqual(len(self.endpoint.connections), 1)
 
-    def test_compressed(self) -> None:
-        asked = self.ask()
-        self.server().answer(http(gzip.compress(ALLOWED), fields=b"Content-Encoding: gzip\r\n"))
-        self.assertTrue(self.successResultOf(asked).allowed)
+    def test_nothing_is_left_in_what_is_shared_between_questions(self) -> None:
+        sent = []
+        for _ in range(2):
+            asked = self.ask()
+            sent.append(self.server().take())
+            self.server().answer(http(ALLOWED))
+            self.successResultOf(asked)
+        self.assertEqual(sent[0], sent[1])
+
+    def test_what_cannot_be_encoded_is_not_asked(self) -> None:
+        request = attrs.evolve(REQUEST, path="/\ud800")
+        self.assertIn("cannot be put", self.assert_unavailable(self.authorizer.decide(request)))
+        self.assertEqual(self.endpoint.connections, [])
 
     def test_no_cookies(self) -> None:
         asked = self.ask()
@@ -107,6 +125,7 @@ class DecisionTests(RemoteTestCase):
         self.server().take()
         self.ask().addErrback(lambda _: None).cancel()
         self.assertNotIn(b"cookie", self.server().take().lower())
+        self.assertEqual(list(self.authorizer._cookies), [])
 
     def test_a_stale_connection_is_replaced(self) -> None:
         asked = self.ask()
@@ -122,6 +141,8 @@ ANSWERS: dict[str, bytes] = {
     "500": http(b"oops", b"500 Internal Server Error"),
     "500 that allows": http(ALLOWED, b"500 Internal Server Error"),
     "302": http(b"", b"302 Found", b"Location: http://authz.test/other\r\n"),
+    # The one that would be followed after a POST.
+    "303": http(b"", b"303 See Other", b"Location: http://authz.test/other\r\n"),
     "302 that allows": http(ALLOWED, b"302 Found", b"Location: http://authz.test/other\r\n"),
     "true as text": http(b'{"allowed": "true"}'),
     "true as a number": http(b'{"allowed": 1}'),
@@ -130,6 +151,11 @@ ANSWERS: dict[str, bytes] = {
     "10 MB": http(b'{"allowed": true, "x": "' + b"x" * 10_000_000 + b'"}'),
     "gzip bomb": http(
         gzip.compress(b'{"allowed": true, "x": "' + b"x" * 1_000_000 + b'"}'), fields=b"Content-Encoding: gzip\r\n"
+    ),
+    "compressed": http(gzip.compress(ALLOWED), fields=b"Content-Encoding: gzip\r\n"),
+    "gzip bomb in a gzip bomb": http(
+        gzip.compress(gzip.compress(b'{"allowed": true, "x": "' + b"x" * 10_000_000 + b'"}')),
+        fields=b"Content-Encoding: gzip, gzip\r\n",
     ),
     "gzip that is none": http(ALLOWED, fields=b"Content-Encoding: gzip\r\n"),
     "no HTTP": b"SSH-2.0\r\n",
@@ -169,12 +195,31 @@ class FailClosedTests(RemoteTestCase):
             (DNSLookupError(), "does not resolve"),
             (ConnectError(string="unreachable"), "cannot be connected to"),
             (SSL.Error([("SSL routines", "", "certificate verify failed")]), "the certificate has expired"),
+            (ConnectTimeout(), "did not take the connection within 5 s"),
+            (ConnectionDone(), "the certificate has expired"),
             (RuntimeError(TOKEN), "RuntimeError"),
         ):
             with self.subTest(words):
                 self.endpoint.failing = error
                 self.assertIn(words, self.assert_unavailable(self.ask()))
                 self.assertIn(words, self.assert_unavailable(self.authorizer.check_ready()))
+
+    def test_an_end_without_tls(self) -> None:
+        authorizer = RemoteAuthorizer(
+            cast(IEgressReactor, self.clock),
+            "http://authz.test/validate",
+            KeepAliveAgent(self.clock, self.endpoint),
+            5.0,
+        )
+        self.endpoint.failing = ConnectionLost()
+        self.assertIn("before its answer was complete", self.assert_unavailable(authorizer.decide(REQUEST)))
+
+    def test_too_many_questions(self) -> None:
+        asked = [self.ask() for _ in range(MAX_CONNECTIONS + MAX_WAITING)]
+        self.assertIn("wait for it already", self.assert_unavailable(self.ask()))
+        self.clock.advance(5)
+        for one in asked:
+            self.assertIn("within 5 s", self.assert_unavailable(one))
 
     def test_a_tls_fault_on_the_connection(self) -> None:
         asked = self.ask()
@@ -278,7 +323,98 @@ class FactoryTests(SynchronousTestCase):
                 self.assertEqual(len(endpoint.connections) - before, expected)
                 ready.cancel()
 
+    def test_any_name_behind_the_upstream_proxy(self) -> None:
+        self.make("http://authz_service", Endpoint(), authz_via_upstream=True)
+
+    def test_one_form_of_the_host(self) -> None:
+        name = self.make("HTTP://B\u00fccher.TEST.:80/a").name
+        self.assertEqual(name, "the authorization service http://xn--bcher-kva.test/a/validate")
+
     def test_wrong_urls(self) -> None:
-        for url in ("authz.test", "http://authz.test:0", "http://not a host"):
+        for url in ("authz.test", "http://authz.test:0", "http://not a host", "http://authz_service"):
             with self.subTest(url):
                 self.assertEqual(self.assertRaises(ConfigError, self.make, url).option, "--authz-url")
+
+
+class TlsTests(SynchronousTestCase):
+    """The whole of it over TLS in memory, real on both sides."""
+
+    def setUp(self) -> None:
+        self.clock = _Reactor()
+        self.wires: list[Wire] = []
+        self.ca = TestCA()
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        trust = OriginTrust(self.ca.write(directory))
+        config = ProxyConfig(authz_url="https://authz.test", authz_token=TOKEN, authz_via_upstream=True)
+        self.authorizer = remote_authorizer(cast(IEgressReactor, self.clock), config, trust, lambda _: self)
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        """What the factory takes for the endpoint below."""
+        wire = Wire(self.clock)
+        self.wires.append(wire)
+        protocol = factory.buildProtocol(None)
+        wire.connect(protocol)
+        return succeed(protocol)
+
+    def server(self, *names: str) -> TlsServer:
+        return TlsServer(self.wires[-1], self.ca.issue(*names))
+
+    def test_a_decision(self) -> None:
+        asked = self.authorizer.decide(REQUEST)
+        server = self.server("authz.test").shake()
+        self.assertIn(b"Authorization: Bearer " + TOKEN.encode(), server.take())
+        server.send(http(ALLOWED))
+        self.assertTrue(self.successResultOf(asked).allowed)
+        self.assertTrue(self.wires[0].no_delay)
+
+    def test_ready_is_after_the_handshake(self) -> None:
+        ready = self.authorizer.check_ready()
+        self.assertNoResult(ready)
+        server = self.server("authz.test").shake()
+        self.successResultOf(ready)
+        self.assertEqual(server.take(), b"")
+
+    def test_the_token_goes_to_nobody_else(self) -> None:
+        for use in (lambda: self.authorizer.decide(REQUEST), self.authorizer.check_ready):
+            with self.subTest(use=use):
+                asked: Deferred[Any] = use()
+                server = self.server("other.test")
+                self.assertRaises(SSL.Error, server.shake)
+                self.clock.advance(0)
+                reason = self.failureResultOf(asked, AuthorizerUnavailable).value.reason
+                self.assertIn("is for another host: other.test", reason)
+
+    def test_closed_in_the_handshake(self) -> None:
+        asked = self.authorizer.decide(REQUEST)
+        self.wires[-1].lose()
+        reason = self.failureResultOf(asked, AuthorizerUnavailable).value.reason
+        self.assertIn("the TLS handshake with authz.test:443 failed: the connection was closed", reason)
+
+    def test_silence_in_the_handshake(self) -> None:
+        asked = self.authorizer.check_ready()
+        self.clock.advance(5)
+        self.assertIn("within 5 s", self.failureResultOf(asked, AuthorizerUnavailable).value.reason)
+        self.assertTrue(self.wires[-1].aborted)
+
+    def test_no_global_reactor(self) -> None:
+        """Neither treq nor TLS brings it in while a question is put; in a fresh interpreter, as trial has one."""
+        code = (
+            "import sys\n"
+            "from tests.authz.test_remote import TlsTests\n"
+            "case = TlsTests('test_a_decision')\n"
+            "case.setUp(); case.test_a_decision()\n"
+            "print('twisted.internet.reactor' in sys.modules)\n"
+        )
+        root = Path(__file__).parent.parent.parent
+        # On purpose without trial, whose runner has a reactor.
+        environment = {**os.environ, "PYTHONPATH": str(root)}
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=self.mktemp_directory(), env=environment, capture_output=True, text=True
+        )
+        self.assertEqual((done.stdout.strip(), done.stderr, done.returncode), ("False", "", 0))
+
+    def mktemp_directory(self) -> str:
+        path = Path(self.mktemp())
+        path.mkdir()
+        return str(path)

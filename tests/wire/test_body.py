@@ -40,6 +40,11 @@ MALFORMED = {
     "carriage return in an extension": b"3;a\rb\r\nabc\r\n",
     "carriage return alone behind the size": b"3\rabc\r\n",
     "extension without a semicolon": b"3 a\r\nabc\r\n",
+    "extension without a name": b"3;\r\nabc\r\n",
+    "extension without a value": b"3;a=\r\nabc\r\n",
+    "space in an extension": b"3; a\r\nabc\r\n",
+    "quote that is not closed": b'3;a="b\r\nabc\r\n',
+    "control character in a quote": b'3;a="\x01"\r\nabc\r\n',
     "underscore": b"1_0\r\n0123456789abcdef\r\n",
     "minus": b"-3\r\n",
     "size over 64 bits": b"10000000000000003\r\nabc\r\n",
@@ -106,6 +111,11 @@ class ChunkedBodyTests(SynchronousTestCase):
     def test_content(self) -> None:
         data = b"3\r\nabc\r\nA;name=value\r\n0123456789\r\n0\r\n\r\nnext"
         self.assertEqual(read(chunked(), [data]), (b"abc0123456789", (), b"next"))
+
+    def test_extensions_are_passed_over(self) -> None:
+        for line in (b"3;a", b"3;a=b;c", b"003;a;b=c", b'3;a="b; \\"c\\" \xe4\t";d'):
+            with self.subTest(line=line):
+                self.assertEqual(read(chunked(), [line + b"\r\nabc\r\n0;e\r\n\r\n"]), (b"abc", (), b""))
 
     def test_trailers(self) -> None:
         data = b"0\r\nX-Sum: 42\r\nX-B: c\r\n\r\nnext"
