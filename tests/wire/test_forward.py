@@ -316,7 +316,7 @@ class ResponseTests(SynchronousTestCase):
         self.assertIn(b"Content-Length: 3", self.encode(not_modified, request(), not_modified.framing, True))
 
     @given(
-        st.sampled_from([b"200 OK", b"204 x", b"304 x", b"404 "]),
+        st.sampled_from([b"200 OK", b"204 x", b"404 "]),
         st.lists(st.sampled_from([*FIELDS, b"Content-Length: 0", b"Content-Length: 05"]), max_size=4),
         st.sampled_from(CONTENTS),
         mutations(2),
@@ -332,6 +332,9 @@ class ResponseTests(SynchronousTestCase):
         if message is None:
             return
         head, events = message
+        assert isinstance(head, ResponseHead)
+        if head.status == 304:
+            return  # the llhttp of httptools 0.6.0 waits for content where there can be none
         client = request()
         framing = response_framing(head, client)
         wire = encode_response(head, client, framing, keep_alive=True) + encoded(events, framing)
