@@ -33,6 +33,8 @@ class HostPattern:
         @raise InvalidTarget: when it cannot be read.
         """
         below = text.startswith((".", "*."))
+        if text.startswith("*") and not below:
+            raise InvalidTarget(f"{text!r} is not a host; a whole domain is written *.example.com")
         bare = text.removeprefix("*").removeprefix(".")
         # A port that cannot occur stands for "none given".
         authority = Authority.parse(bare if _has_port(bare) else f"{bare}:1")

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from egress.net.server import HttpSession
 
 # RFC 9110 sections 9.2.1 and 9.2.2.
-IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 

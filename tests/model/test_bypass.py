@@ -40,8 +40,12 @@ class BypassTests(SynchronousTestCase):
             with self.subTest(text=text, authority=authority):
                 self.assertEqual(Bypass.parse(text).matches(Authority.parse(authority)), expected)
 
+    def test_nothing_is_below_an_address(self) -> None:
+        self.assertFalse(Bypass.parse("127.0.0.1").hosts[0].subdomains)
+        self.assertTrue(Bypass.parse("example.com").hosts[0].subdomains)
+
     def test_refused(self) -> None:
-        for text in ("10.0.0.0/99", "not a host", "example.com:port", "a:b:c"):
+        for text in ("10.0.0.0/99", "not a host", "*example.com", "example.com:port", "a:b:c"):
             with self.subTest(text):
                 self.assertRaises(InvalidTarget, Bypass.parse, text)
 

@@ -126,6 +126,11 @@ class ChunkedBodyTests(SynchronousTestCase):
         self.assertEqual(body.take(encode_chunk(b"a") * 1000 + b"0\r\n\r\nnext"), (b"a" * 1000, b"\r\nnext"))
         self.assertEqual(body.take(b"\r\nnext"), (END, b"next"))
 
+    def test_what_cannot_become_a_size_is_refused_at_once(self) -> None:
+        for data in (b"3\n", b"3;a\n", b"\n", b"1" * 256):
+            with self.subTest(data=data):
+                self.assertRaises(MalformedBody, chunked().take, data)
+
     def test_what_stands_before_a_fault_comes_first(self) -> None:
         body = chunked()
         content, rest = body.take(b"3\r\nabc\r\n2\r\nde\r\nx\r\n")

@@ -105,6 +105,9 @@ class RequestReaderTests(SynchronousTestCase):
     def test_empty_lines_before_a_request(self) -> None:
         self.assertEqual(self.read(b"\r\n\r\n" + GET + b"\r\n" + GET), [A, A])
 
+    def test_some_empty_lines_before_each_request(self) -> None:
+        self.assertEqual(self.read((b"\r\n" * 4 + GET) * 2), [A, A])
+
     def test_nothing_but_empty_lines(self) -> None:
         self.reader.receive(b"\r\n" * 5)
         self.assertRaises(BadRequest, self.reader.next_event)
@@ -159,9 +162,10 @@ class RequestReaderTests(SynchronousTestCase):
         self.assertEqual(self.outcome([GET + b"GET / HTTP/1.1\r\n\r\n" + GET]), ([A], BadRequest))
 
     def test_what_comes_after_all_was_taken_is_read_afresh(self) -> None:
-        self.reader.receive(b"GET /a HTTP/1.1\r\n")
+        unfinished = b"GET /a HTTP/1.1\r\nUser-Agent: something\r\n"
+        self.reader.receive(unfinished)
         self.assertIsNone(self.reader.next_event())
-        self.assertEqual(self.reader.take_rest(), b"GET /a HTTP/1.1\r\n")
+        self.assertEqual(self.reader.take_rest(), unfinished)
         self.assertEqual(self.read(GET), [A])
 
     def test_tls_is_told_what_to_do(self) -> None:
@@ -268,6 +272,9 @@ class ResponseReaderTests(SynchronousTestCase):
         self.reader.receive(b"def")
         self.assertEqual(self.reader.next_event(), b"def")
         self.assertEqual(self.reader.receive_eof(), End())
+        self.assertIsNone(self.reader.receive_eof())
+        self.reader.expect("GET")
+        self.assertIsNone(self.reader.receive_eof())
 
     def test_cut_short(self) -> None:
         self.read(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab")
