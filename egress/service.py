@@ -32,6 +32,7 @@ from egress.net.local import is_local_address
 from egress.net.parts import Parts
 from egress.net.pool import OriginPool
 from egress.net.upstream import UpstreamEndpoint
+from egress.net.writethrough import write_through
 from egress.ops.audit import JsonLinesAudit, open_audit
 from egress.ops.health import ops_site
 from egress.ops.metrics import Metrics
@@ -77,6 +78,8 @@ class EgressProxyService(Service):
         @raise ConfigError: naming what cannot be used, and the remedy.
         """
         self._reactor = reactor
+        sockets = write_through(reactor)
+        self._sockets = sockets
         self._config = config
         self._ports: list[IListeningPort] = []
         self._bound: list[Deferred[tuple[IAddress, ...]]] = []
@@ -90,7 +93,7 @@ class EgressProxyService(Service):
             block_private=rules is not None and rules.blocks_private,
         )
         self._dialer = Dialer(
-            reactor,
+            sockets,
             config.limits,
             self._guard,
             trust.connection_creator,
@@ -102,7 +105,7 @@ class EgressProxyService(Service):
             if rules is not None:
                 authorizer = LocalAuthorizer(rules)
             else:
-                authorizer = remote_authorizer(reactor, config, _authz_trust(config, trust), self._behind_upstream)
+                authorizer = remote_authorizer(sockets, config, _authz_trust(config, trust), self._behind_upstream)
         # The service's own deadline passes first and says more; this one is for authorizers that keep none.
         self.authorizer: IAuthorizer = AuthorizationChain(reactor, authorizer, 2 * config.authz_timeout)
         self.metrics = Metrics()
@@ -172,7 +175,7 @@ class EgressProxyService(Service):
     def _listen(self) -> None:
         factory = ProxyFactory(self._parts)
         binding: list[Deferred[IListeningPort]] = [
-            self._bind(_endpoint(self._reactor, description), factory) for description in self._config.listen
+            self._bind(_endpoint(self._sockets, description), factory) for description in self._config.listen
         ]
         if self._config.metrics_port is not None:
             interface = self._config.metrics_interface

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import zip_longest
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.defer import TimeoutError as TwistedTimeout
-from twisted.internet.interfaces import IAddress, IHostResolution, IReactorPluggableNameResolver, IResolutionReceiver
+from twisted.internet.interfaces import IAddress, IHostResolution, IResolutionReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from egress.interfaces import IEgressReactor
 from egress.model.authority import Authority, IPAddress, parse_ip
 from egress.model.errors import NameNotResolved, ResolutionTimeout
 
+# How long an answer is used again, in seconds.  The system's resolver does not tell its TTL; a name that moves is
+# followed within this time, and a hundred requests a second to a host do not cost a hundred look-ups.
+KEEP_SECONDS = 5.0
+KEEP_NAMES = 1024
+
 
 @implementer(IResolutionReceiver)
-class _Collector:
-    def __init__(self, done: Deferred[tuple[IPAddress, ...]]) -> None:
-        self._done: Deferred[tuple[IPAddress, ...]] | None = done
-        self._found: list[IPAddress] = []
+class _LookUp:
+    """One look-up, for all who wait for the name."""
 
-    def forget(self, _: object = None) -> None:
-        self._done = None
+    def __init__(self, resolver: Resolver, host: str) -> None:
+        self.waiting: list[Deferred[tuple[IPAddress, ...]]] = []
+        self._resolver = resolver
+        self._host = host
+        self._found: list[IPAddress] = []
 
     def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
         pass
@@ -35,9 +43,7 @@ class _Collector:
                 self._found.append(ip)
 
     def resolutionComplete(self) -> None:
-        done, self._done = self._done, None
-        if done is not None:
-            done.callback(interleave(self._found))
+        self._resolver.found(self, self._host, interleave(self._found))
 
 
 def interleave(addresses: Sequence[IPAddress]) -> tuple[IPAddress, ...]:
@@ -53,13 +59,18 @@ def interleave(addresses: Sequence[IPAddress]) -> tuple[IPAddress, ...]:
 class Resolver:
     """Resolves names with the reactor's resolver, in bounded time.
 
+    Those who ask for a name that is being looked up wait for the same answer, and an answer is kept for
+    L{KEEP_SECONDS}.  A name that has no address is looked up each time.
+
     @param reactor: provides C{IReactorPluggableNameResolver} and C{IReactorTime}.
     @param timeout: seconds for one name.
     """
 
-    def __init__(self, reactor: IReactorPluggableNameResolver, timeout: float) -> None:
+    def __init__(self, reactor: IEgressReactor, timeout: float) -> None:
         self._reactor = reactor
         self._timeout = timeout
+        self._under_way: dict[str, _LookUp] = {}
+        self._kept: OrderedDict[str, tuple[float, tuple[IPAddress, ...]]] = OrderedDict()
 
     def resolve(self, authority: Authority) -> Deferred[tuple[IPAddress, ...]]:
         """Find the addresses of an authority, in the order in which to try them.
@@ -69,13 +80,43 @@ class Resolver:
         literal = authority.ip
         if literal is not None:
             return succeed((literal,))
-        # The thread of a look-up cannot be stopped; what it finds too late is ignored.
-        done: Deferred[tuple[IPAddress, ...]] = Deferred(lambda _: collector.forget())
-        collector = _Collector(done)
-        self._reactor.nameResolver.resolveHostName(collector, authority.host, authority.port)
-        done.addTimeout(self._timeout, self._reactor)  # type: ignore[arg-type]
+        host = authority.host
+        kept = self._kept.get(host)
+        if kept is not None and self._reactor.seconds() < kept[0]:
+            return succeed(kept[1])
+        done: Deferred[tuple[IPAddress, ...]] = Deferred(lambda done: self._give_up(host, done))
+        look_up = self._under_way.get(host)
+        if look_up is not None:
+            look_up.waiting.append(done)
+        else:
+            look_up = self._under_way[host] = _LookUp(self, host)
+            look_up.waiting.append(done)
+            self._reactor.nameResolver.resolveHostName(look_up, host, authority.port)
+        done.addTimeout(self._timeout, self._reactor)
         done.addCallbacks(_some, _explain, callbackArgs=(authority,), errbackArgs=(authority,))
         return done
+
+    def _give_up(self, host: str, done: Deferred[tuple[IPAddress, ...]]) -> None:
+        look_up = self._under_way.get(host)
+        if look_up is not None and done in look_up.waiting:
+            look_up.waiting.remove(done)
+            if not look_up.waiting:
+                # Its thread cannot be stopped; what it finds too late is kept all the same.  Who asks next has it tried
+                # once more.
+                del self._under_way[host]
+
+    def found(self, look_up: _LookUp, host: str, addresses: tuple[IPAddress, ...]) -> None:
+        """Take the result of a look-up."""
+        if addresses:
+            self._kept[host] = (self._reactor.seconds() + KEEP_SECONDS, addresses)
+            self._kept.move_to_end(host)
+            if len(self._kept) > KEEP_NAMES:
+                self._kept.popitem(last=False)
+        if self._under_way.get(host) is look_up:
+            del self._under_way[host]
+        waiting, look_up.waiting = look_up.waiting, []
+        for done in waiting:
+            done.callback(addresses)
 
 
 def _some(addresses: tuple[IPAddress, ...], authority: Authority) -> tuple[IPAddress, ...]:

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority, parse_ip
 from egress.model.errors import NameNotResolved, ResolutionTimeout
-from egress.net.resolve import Resolver, interleave
+from egress.net.resolve import KEEP_NAMES, KEEP_SECONDS, Resolver, interleave
 from tests.net.reactors import DialingReactor
 
 
@@ -71,6 +71,55 @@ class ResolverTests(SynchronousTestCase):
         self.reactor.advance(1)
         self.failureResultOf(done, ResolutionTimeout)
         self.reactor.resolve(self.reactor.pending[0], ["192.0.2.1"])
+
+    def test_an_answer_is_kept_for_a_while(self) -> None:
+        self.reactor.names["a.test"] = ["192.0.2.1"]
+        for _ in range(3):
+            self.assertEqual(self.successResultOf(self.resolver.resolve(Authority("a.test", 80))), ips("192.0.2.1"))
+        self.assertEqual(self.reactor.looked_up, ["a.test"])
+        self.reactor.names["a.test"] = ["192.0.2.2"]
+        self.reactor.advance(KEEP_SECONDS)
+        self.assertEqual(self.successResultOf(self.resolver.resolve(Authority("a.test", 443))), ips("192.0.2.2"))
+
+    def test_no_answer_is_not_kept(self) -> None:
+        self.reactor.names["a.test"] = []
+        for _ in range(2):
+            self.failureResultOf(self.resolver.resolve(Authority("a.test", 80)), NameNotResolved)
+        self.assertEqual(self.reactor.looked_up, ["a.test", "a.test"])
+
+    def test_only_so_many_are_kept(self) -> None:
+        for number in range(KEEP_NAMES + 1):
+            self.reactor.names[f"n{number}.test"] = ["192.0.2.1"]
+            self.successResultOf(self.resolver.resolve(Authority(f"n{number}.test", 80)))
+        self.reactor.looked_up.clear()
+        self.successResultOf(self.resolver.resolve(Authority("n1.test", 80)))
+        self.assertEqual(self.reactor.looked_up, [])
+        self.successResultOf(self.resolver.resolve(Authority("n0.test", 80)))
+        self.assertEqual(self.reactor.looked_up, ["n0.test"])
+
+    def test_one_look_up_for_all(self) -> None:
+        waiting = [self.resolver.resolve(Authority("a.test", port)) for port in (80, 443, 8080)]
+        waiting[1].cancel()
+        self.failureResultOf(waiting[1], CancelledError)
+        self.assertEqual(self.reactor.looked_up, ["a.test"])
+        self.reactor.resolve(self.reactor.pending[0], ["192.0.2.1"])
+        for done in (waiting[0], waiting[2]):
+            self.assertEqual(self.successResultOf(done), ips("192.0.2.1"))
+
+    def test_a_look_up_that_hangs_is_not_waited_for_by_the_next(self) -> None:
+        self.failureResultOf(self._timed_out(), ResolutionTimeout)
+        again = self.resolver.resolve(Authority("a.test", 80))
+        self.assertEqual(self.reactor.looked_up, ["a.test", "a.test"])
+        # The first one comes back after all: that is for nobody, but it is known from now on.
+        self.reactor.resolve(self.reactor.pending[0], ["192.0.2.1"])
+        self.assertNoResult(again)
+        self.reactor.resolve(self.reactor.pending[1], ["192.0.2.2"])
+        self.assertEqual(self.successResultOf(again), ips("192.0.2.2"))
+
+    def _timed_out(self) -> Any:
+        done = self.resolver.resolve(Authority("a.test", 80))
+        self.reactor.advance(10)
+        return done
 
     def test_giving_up(self) -> None:
         done = self.resolver.resolve(Authority("a.test", 80))
