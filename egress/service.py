@@ -101,13 +101,14 @@ class EgressProxyService(Service):
             config.upstream_https,
             config.bypass,
         )
+        # For authorizers that keep no deadline; the service's own passes first and says more.
+        deadline = 2 * config.authz_timeout if authorizer is not None else None
         if authorizer is None:
             if rules is not None:
                 authorizer = LocalAuthorizer(rules)
             else:
                 authorizer = remote_authorizer(sockets, config, _authz_trust(config, trust), self._behind_upstream)
-        # The service's own deadline passes first and says more; this one is for authorizers that keep none.
-        self.authorizer: IAuthorizer = AuthorizationChain(reactor, authorizer, 2 * config.authz_timeout)
+        self.authorizer: IAuthorizer = AuthorizationChain(reactor, authorizer, deadline)
         self.metrics = Metrics()
         self._sinks: list[IAuditSink] = [self.metrics]
         if audit is not None:

@@ -28,11 +28,12 @@ from egress.wire.http1 import ResponseReader
 
 MAX_HEAD: Final = 16 * 1024
 MAX_BODY: Final = 64 * 1024
-MAX_CONNECTIONS: Final = 64
-MAX_IDLE: Final = 32
+MAX_CONNECTIONS: Final = 256
+MAX_IDLE: Final = 128
 # A firewall between forgets a silent connection without a word, and what is sent on it then runs into the deadline.
 MAX_IDLE_SECONDS: Final = 60.0
 MAX_WAITING: Final = 1024
+_DONE: Final = Failure(ResponseDone())  # type: ignore[no-untyped-call]
 _LIMITS: Final = HeadLimits(head=MAX_HEAD, fields=100, target=0)
 
 
@@ -72,7 +73,7 @@ class Response:
         """Give the content, all at once."""
         if self._body:
             protocol.dataReceived(self._body)
-        protocol.connectionLost(Failure(ResponseDone()))  # type: ignore[no-untyped-call]
+        protocol.connectionLost(_DONE)
 
     def setPreviousResponse(self, response: IResponse) -> None:
         """See L{IResponse.setPreviousResponse}."""

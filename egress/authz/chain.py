@@ -22,10 +22,11 @@ class AuthorizationChain:
     Whatever is not a L{Decision} within the deadline, an exception, another value, silence, is
     L{AuthorizerUnavailable}.
 
-    @param deadline: seconds for one decision, whatever the authorizer itself keeps to.
+    @param deadline: seconds for one decision, whatever the authorizer itself keeps to; C{None} for one that keeps its
+        own and can be cancelled.
     """
 
-    def __init__(self, clock: IReactorTime, authorizer: IAuthorizer, deadline: float) -> None:
+    def __init__(self, clock: IReactorTime, authorizer: IAuthorizer, deadline: float | None) -> None:
         self._clock = clock
         self._authorizer = authorizer
         self._deadline = deadline
@@ -45,9 +46,11 @@ class AuthorizationChain:
         asked: Deferred[Decision] = maybeDeferred(self._authorizer.decide, request)
         asked.addCallbacks(self._checked, self._failed)
         # One that was called may yet wait for another that a callback of it returned.
-        return asked if asked.called and not asked.paused else self._within_deadline(asked)
+        if self._deadline is None or (asked.called and not asked.paused):
+            return asked
+        return self._within_deadline(asked, self._deadline)
 
-    def _within_deadline(self, asked: Deferred[Decision]) -> Deferred[Decision]:
+    def _within_deadline(self, asked: Deferred[Decision], deadline: float) -> Deferred[Decision]:
         """Give a Deferred of our own: an authorizer that ignores being cancelled keeps nobody waiting."""
         wanted = True
 
@@ -63,7 +66,7 @@ class AuthorizationChain:
 
         def expired() -> None:
             give_up()
-            answer.errback(AuthorizerUnavailable(f"the authorizer did not decide within {self._deadline:g} s"))
+            answer.errback(AuthorizerUnavailable(f"the authorizer did not decide within {deadline:g} s"))
 
         def settle(result: Decision | Failure) -> None:
             if wanted:
@@ -71,7 +74,7 @@ class AuthorizationChain:
                 answer.callback(result)
 
         answer: Deferred[Decision] = Deferred(give_up)
-        timer = self._clock.callLater(self._deadline, expired)
+        timer = self._clock.callLater(deadline, expired)
         asked.addBoth(settle)
         return answer
 

@@ -20,6 +20,8 @@ _MAX_REASON: Final = 500
 # Control characters, line ends, what turns the direction of text, and half surrogate pairs, which cannot be encoded.
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 _WIRE_PATH: Final = re.compile(r"[!-~]*")
+# Made once: json.dumps and json.loads make one for each call.
+_to_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def validate_url(text: str) -> str:
@@ -61,7 +63,7 @@ def headers_value(headers: Headers) -> str:
             joined[name] += ("; " if name == "cookie" else ", ") + value
         else:
             joined[name] = value
-    return json.dumps(joined, ensure_ascii=False, separators=(",", ":"))
+    return _to_json(joined)
 
 
 def _cut_back(body: bytes) -> bytes:
@@ -107,7 +109,7 @@ def encode_question(request: DecisionRequest) -> bytes:
     question["client"] = client
     question["stage"] = request.stage.value
     try:
-        return json.dumps(question, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+        return _to_json(question).encode("utf-8")
     except UnicodeEncodeError as error:
         raise AuthorizerUnavailable("the request has text that cannot be put to an authorization service") from error
 
@@ -127,9 +129,12 @@ def _constant(name: str) -> Any:
     raise _Refused(f"has the number {name}")
 
 
+_from_json: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant).decode
+
+
 def _members(body: bytes) -> dict[str, Any]:
     try:
-        answer = json.loads(body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
+        answer = _from_json(body.decode("utf-8"))
     except _Refused:
         raise
     except (ValueError, RecursionError) as error:

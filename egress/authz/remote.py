@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from http.cookiejar import CookieJar
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import quote
 
+from hyperlink import EncodedURL
 from OpenSSL import SSL
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 CreateEndpoint = Callable[[Authority], "IStreamClientEndpoint | None"]
 
 _JSON: Final = "application/json"
+# RFC 3986 section 3.3, and what is percent-encoded already.
+_IN_PATHS: Final = "/%:@!$&'()*+,;=-._~"
 
 
 @implementer(IBodyProducer)
@@ -61,6 +65,27 @@ class _Content:
 
     def stopProducing(self) -> None:
         """It is over already."""
+
+
+class _AskedUrl(EncodedURL):
+    """The one URL that is asked, normalized once; treq does that for each question, and takes longer than the rest."""
+
+    text: str
+
+    @classmethod
+    def of(cls, text: str) -> _AskedUrl:
+        """Make it of its text, in which what needs it is percent-encoded."""
+        url = cast(_AskedUrl, cls.from_text(text))
+        url.text = text
+        return url
+
+    def to_uri(self) -> _AskedUrl:
+        """It is one (see L{EncodedURL.to_uri})."""
+        return self
+
+    def to_text(self, with_password: bool = False) -> str:
+        """Give the text (see L{EncodedURL.to_text})."""
+        return self.text
 
 
 class _NoCookies(CookieJar):
@@ -120,7 +145,7 @@ class RemoteAuthorizer:
     ) -> None:
         self.name = f"the authorization service {url}"
         self._clock = clock
-        self._url = url
+        self._url = _AskedUrl.of(url)
         self._agent = agent
         self._timeout = timeout
         self._explain_tls = explain_tls
@@ -212,7 +237,7 @@ def remote_authorizer(
         authority = Authority.parse(netloc, DEFAULT_PORTS[scheme])
     except (ValueError, EgressError) as error:
         raise ConfigError("--authz-url", config.authz_url, str(error)) from error
-    url = f"{Origin(scheme, authority)}{slash}{path}"
+    url = f"{Origin(scheme, authority)}{slash}{quote(path, _IN_PATHS)}"
     endpoint = behind_upstream(authority) if config.authz_via_upstream else None
     if endpoint is None:
         if "_" in authority.host:

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 from OpenSSL import SSL
 from zope.interface import implementer
 
 from egress.ca.issuer import CertificateAuthority, LeafCertificate
+from egress.ca.tls_context import tls_context
 from egress.interfaces import ILeafSource
 from egress.model.authority import Authority
-
-if TYPE_CHECKING:
-    pass
 
 HTTP1: Final = b"http/1.1"
 
@@ -26,20 +24,11 @@ CIPHERS: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 # How much of a leaf's remaining life is used before the next one is made: what is handed out must last for a session.
 _USED: Final = 6 / 7
 
-# Old pyOpenSSL does not name it.
-_NO_RENEGOTIATION: Final[int] = getattr(SSL, "OP_NO_RENEGOTIATION", 0)
-
 
 def server_context(leaf: LeafCertificate) -> SSL.Context:
     """Make the context under which one leaf certificate is served."""
-    context = SSL.Context(SSL.TLS_SERVER_METHOD)
-    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context = tls_context(SSL.TLS_SERVER_METHOD)
     context.set_cipher_list(CIPHERS)
-    context.set_options(SSL.OP_NO_COMPRESSION | _NO_RENEGOTIATION)
-    # Idle kept connections are many, and their buffers the larger part of what each costs.
-    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
-    # Resumption is by ticket, under keys that this context alone has, so no session moves to another host's.
-    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.use_certificate(leaf.certificate)
     for certificate in leaf.chain:
         context.add_extra_chain_cert(certificate)

@@ -22,6 +22,7 @@ from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from zope.interface import implementer
 
+from egress.ca.tls_context import tls_context
 from egress.model.authority import Authority
 from egress.model.errors import OriginCertificateInvalid, OriginTlsFailed
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from twisted.protocols.tls import TLSMemoryBIOProtocol
     from twisted.python.failure import Failure
 
-# Old pyOpenSSL does not name it.
-_NO_RENEGOTIATION: Final[int] = getattr(SSL, "OP_NO_RENEGOTIATION", 0)
 
 _TRUST_HINT = "its CA can be added with --ssl-extra-ca-certs"
 _SHOWN_NAMES = 5
@@ -311,12 +310,7 @@ class OriginTrust:
     """
 
     def __init__(self, extra_ca_file: Path | None = None, client_certificate: Path | None = None) -> None:
-        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-        context.set_min_proto_version(SSL.TLS1_2_VERSION)
-        # After a renegotiation the other side could have another certificate than the one that was judged.
-        context.set_options(SSL.OP_NO_COMPRESSION | _NO_RENEGOTIATION)
-        context.set_mode(SSL.MODE_RELEASE_BUFFERS)
-        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        context = tls_context(SSL.TLS_CLIENT_METHOD)
         context.set_default_verify_paths()
         store = context.get_cert_store()
         assert store is not None

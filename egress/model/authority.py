@@ -114,7 +114,7 @@ def normalize_host(text: str) -> str:
     return host
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Authority:
     """A host and a port, normalized.
 
@@ -174,25 +174,41 @@ def _parse_authority(text: str, default_port: int | None) -> Authority:
     return Authority(normalize_host(host), port)
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Origin:
     """A scheme and an authority (RFC 6454): what a connection is opened to, and pooled by.
 
     @ivar scheme: C{"http"} or C{"https"}.
+    @ivar netloc: the authority as the C{Host} field has it: the scheme's default port left out (RFC 9110 section 7.2).
     """
 
     scheme: str
     authority: Authority
+    # Every request asks for them several times.
+    netloc: str = attrs.field(init=False, eq=False, repr=False)
+    _text: str = attrs.field(init=False, eq=False, repr=False)
 
-    @property
-    def netloc(self) -> str:
-        """The authority as the C{Host} field has it: the scheme's default port left out (RFC 9110 section 7.2)."""
-        if DEFAULT_PORTS.get(self.scheme) == self.authority.port:
-            return self.authority.url_host
-        return str(self.authority)
+    @netloc.default
+    def _make_netloc(self) -> str:
+        authority = self.authority
+        return authority.url_host if DEFAULT_PORTS.get(self.scheme) == authority.port else str(authority)
+
+    @_text.default
+    def _make_text(self) -> str:
+        return f"{self.scheme}://{self.netloc}"
+
+    @classmethod
+    def of(cls, scheme: str, authority: Authority) -> Origin:
+        """Give an origin, the same one each time as long as it is in use."""
+        return _origin(scheme, authority)
 
     def __str__(self) -> str:
-        return f"{self.scheme}://{self.netloc}"
+        return self._text
+
+
+@lru_cache(maxsize=4096)
+def _origin(scheme: str, authority: Authority) -> Origin:
+    return Origin(scheme, authority)
 
 
 @attrs.frozen

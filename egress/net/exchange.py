@@ -57,6 +57,9 @@ class State(enum.Enum):
     SWITCHED = "upgraded: bytes flow both ways"
     DONE = "over, and on record"
 
+    # Enum's own is written in Python, and the table below is looked up at each step.
+    __hash__ = object.__hash__
+
 
 TRANSITIONS: Final[dict[State, frozenset[State]]] = {
     State.CHECKING: frozenset({State.COLLECTING, State.DECIDING, State.DONE}),

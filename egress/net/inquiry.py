@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
@@ -112,10 +112,10 @@ class Inquiry:
     def wait_for(self, waiting: Deferred[_T], then: Callable[[_T], None]) -> None:
         """Go on with C{then} when C{waiting} fires, unless the inquiry is over by then."""
 
-        def arrived(result: _T) -> None:
-            self._pending = None
-            if not self._over:
-                then(result)
+        if waiting.called and not waiting.paused and not isinstance(waiting.result, Failure):
+            # It is there already, as a decision of the embedded policy always is.
+            self._go_on(cast(_T, waiting.result), then)
+            return
 
         def failed(failure: Failure) -> None:
             if self._pending is waiting:
@@ -124,9 +124,25 @@ class Inquiry:
             if waiting is not self._given_up:
                 self._fault(failure)
 
+        def arrived(result: _T) -> None:
+            self._pending = None
+            self._go_on(result, then)
+
         # Noted before the callbacks are added: they may run at once and wait for the next thing.
         self._pending = waiting
-        waiting.addCallback(arrived).addErrback(failed).addErrback(self._defect)
+        waiting.addCallbacks(arrived, failed).addErrback(self._defect)
+
+    def _go_on(self, result: _T, then: Callable[[_T], None]) -> None:
+        if self._over:
+            return
+        try:
+            then(result)
+        except Exception:  # noqa: BLE001 - a defect, or what the next step is refused for: no way out but an answer
+            failure = Failure()  # type: ignore[no-untyped-call]
+            try:
+                self._fault(failure)
+            except Exception:  # noqa: BLE001
+                self._defect(Failure())  # type: ignore[no-untyped-call]
 
     def _fault(self, failure: Failure) -> None:
         error = failure.value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from email.utils import formatdate
-from secrets import token_hex
+from os import urandom
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -18,6 +18,28 @@ from egress.model.record import ExchangeRecord
 from egress.net.pool import OriginPool
 from egress.net.sessions import Sessions
 from egress.wire.heads import HeadLimits
+
+_ID_BYTES = 12
+_IDS_AT_ONCE = 256
+
+
+class Ids:
+    """An endless supply of ids that nobody can guess or meet twice; the system is asked for many at once."""
+
+    def __init__(self) -> None:
+        self._random = ""
+        self._used = 0
+
+    def __iter__(self) -> Ids:
+        return self
+
+    def __next__(self) -> str:
+        used = self._used
+        if used == len(self._random):
+            self._random = urandom(_ID_BYTES * _IDS_AT_ONCE).hex()
+            used = 0
+        self._used = end = used + 2 * _ID_BYTES
+        return self._random[used:end]
 
 
 @attrs.define(eq=False)
@@ -40,7 +62,7 @@ class Parts:
     passthrough: tuple[HostPattern, ...] = ()
     oversize_body: OversizeBody = OversizeBody.REFUSE
     wall_clock: Callable[[], float] = time.time
-    new_id: Callable[[], str] = lambda: token_hex(12)
+    new_id: Callable[[], str] = attrs.field(factory=lambda: Ids().__next__)
     sessions: Sessions = attrs.field(factory=Sessions)
     draining: bool = False
 

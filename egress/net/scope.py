@@ -100,4 +100,4 @@ def named_origin(target: RequestTarget) -> Origin:
             "this is a proxy: it takes requests for http://... URLs and CONNECT; set it as http_proxy and "
             "https_proxy of your client"
         )
-    return Origin(target.scheme, target.authority)
+    return Origin.of(target.scheme, target.authority)

@@ -2,10 +2,101 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final
+
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.internet.protocol import Protocol
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
 from zope.interface import implementer
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import ITransport
+
+# What is encrypted at one go, and what is taken out of OpenSSL at one go when more waits there.
+WRITE_BYTES: Final = 128 * 1024
+READ_BYTES: Final = 32 * 1024
+# What OpenSSL adds: 22 bytes to each record of at most 16 KiB in TLS 1.3, and now and then a message of its own.
+_OVERHEAD: Final = 4 * 1024
+
+
+class TlsLayer(TLSMemoryBIOProtocol):
+    """Twisted's TLS, with what costs time on each connection and each read done once.
+
+    - A read is decrypted as a whole before it is handed on, and a write encrypted as a whole before it is sent, instead
+      of record by record.
+    - The interfaces of the transport below are not declared anew on each connection: nothing here asks for them, and to
+      declare them takes longer than the rest of a new connection.
+    """
+
+    def makeConnection(self, transport: ITransport) -> None:
+        """Begin the handshake (C{IProtocol})."""
+        self._tlsConnection = self.factory._creatorCallable(self)
+        self._appSendBuffer: list[bytes] = []
+        Protocol.makeConnection(self, transport)  # type: ignore[no-untyped-call]
+        self.factory.registerProtocol(self)  # type: ignore[no-untyped-call]
+        self.wrappedProtocol.makeConnection(self)
+        self._checkHandshakeStatus()  # type: ignore[no-untyped-call]
+
+    def _flushReceiveBIO(self) -> None:
+        pieces: list[bytes] = []
+        failure: Failure | None = None
+        over = False
+        while not self._lostTLSConnection:
+            try:
+                pieces.append(self._tlsConnection.recv(READ_BYTES))
+            except SSL.WantReadError:
+                break
+            except SSL.ZeroReturnError:
+                over = True
+                break
+            except SSL.Error:
+                failure = Failure()  # type: ignore[no-untyped-call]
+                break
+        if pieces and not self._aborted:
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            ProtocolWrapper.dataReceived(self, data)  # type: ignore[no-untyped-call]
+        # What was handed on may have ended the connection, and then there is nothing left to end.
+        if not self._lostTLSConnection:
+            if over:
+                self._shutdownTLS()  # type: ignore[no-untyped-call]
+                self._tlsShutdownFinished(None)  # type: ignore[no-untyped-call]
+            elif failure is not None:
+                self._tlsShutdownFinished(failure)  # type: ignore[no-untyped-call]
+        self._flushSendBIO()
+
+    def _flushSendBIO(self, size: int = READ_BYTES) -> None:
+        while True:
+            try:
+                data = self._tlsConnection.bio_read(size)
+            except SSL.WantReadError:
+                return
+            self.transport.write(data)  # type: ignore[union-attr]
+            if len(data) < size:
+                return
+
+    def _write(self, data: bytes) -> None:
+        if self._lostTLSConnection:
+            return
+        length = len(data)
+        if length > WRITE_BYTES:
+            for start in range(0, length, WRITE_BYTES):
+                self._write(data[start : start + WRITE_BYTES])
+            return
+        sent = 0
+        while sent < length:
+            try:
+                # Depending on the version of pyOpenSSL, this takes all of it, or one record.
+                sent += self._tlsConnection.send(data[sent:] if sent else data)
+            except SSL.WantReadError:
+                self._bufferedWrite(data[sent:])  # type: ignore[no-untyped-call]
+                break
+            except SSL.Error:
+                self._tlsShutdownFinished(Failure())  # type: ignore[no-untyped-call]
+                return
+        self._flushSendBIO(max(READ_BYTES, length + _OVERHEAD))
 
 
 class TlsFactory(TLSMemoryBIOFactory):
@@ -15,7 +106,7 @@ class TlsFactory(TLSMemoryBIOFactory):
     """
 
     noisy = False
-    protocol = TLSMemoryBIOProtocol
+    protocol = TlsLayer
 
 
 @implementer(IOpenSSLServerConnectionCreator)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from OpenSSL import SSL
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority
-from egress.net.tls import ServerTls, TlsFactory
+from egress.net.tls import ServerTls, TlsFactory, TlsLayer
 from tests.net.fakes import Wire
 from tests.net.reactors import Recorder
 from tests.net.tls import TlsClient, leaves
@@ -25,7 +24,7 @@ class TlsFactoryTests(SynchronousTestCase):
         context = leaves().context_for(Authority("origin.test", 443))
         factory = TlsFactory(ServerTls(context), False, Factory.forProtocol(lambda: above), clock=clock)
         layer = factory.buildProtocol(None)
-        self.assertIs(type(layer), TLSMemoryBIOProtocol)
+        self.assertIs(type(layer), TlsLayer)
         wire = Wire(clock).connect(layer)
         client = TlsClient(wire)
         client.shake()
