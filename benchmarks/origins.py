@@ -1,0 +1,274 @@
+"""The origins: one nginx with plain HTTP, HTTPS, and a counter of requests.
+
+nginx answers small requests and downloads itself.  It cannot read a body before it answers without a server behind it,
+and an answer before the end of the upload would measure how proxies deal with that.  So uploads go on to a L{Sink}:
+this very module, run as a program.
+"""
+
+# ruff: noqa: S603 -- programs of ours and of the system are started, some by their name
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.names import DOMAIN
+from tests.certificates import TestCA
+
+BULK_SIZES_MIB = (1, 64, 256, 1024)
+
+_START_DEADLINE = 10.0
+_CHUNK = 1 << 20
+
+_CONFIGURATION = """\
+{user}
+worker_processes 1;
+worker_rlimit_nofile {files};
+error_log {directory}/error.log warn;
+pid {directory}/nginx.pid;
+daemon off;
+events {{ worker_connections {connections}; multi_accept on; }}
+http {{
+    access_log off;
+    default_type application/octet-stream;
+    sendfile on;
+    tcp_nopush on;
+    tcp_nodelay on;
+    keepalive_requests 100000000;
+    keepalive_timeout 1h;
+    client_header_timeout 1h;
+    client_max_body_size 0;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    server_tokens off;
+    upstream sink {{ server 127.0.0.1:{sink}; keepalive 64; }}
+    server {{
+        listen 127.0.0.1:{plain} backlog=4096;
+        listen 127.0.0.1:{tls} ssl backlog=4096;
+        http2 off;
+        ssl_certificate {directory}/origin.pem;
+        ssl_certificate_key {directory}/origin-key.pem;
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_session_cache shared:origins:16m;
+        location /small/ {{ default_type text/plain; return 200 "$host $request_uri\\n"; }}
+        location /denied/ {{ default_type text/plain; return 200 "$host $request_uri\\n"; }}
+        location /bulk/ {{ alias {directory}/bulk/; }}
+        location = /upload {{
+            proxy_pass http://sink;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_request_buffering off;
+            proxy_read_timeout 1h;
+        }}
+    }}
+    server {{
+        listen 127.0.0.1:{status};
+        location / {{ stub_status; }}
+    }}
+}}
+"""
+
+
+class OriginsError(Exception):
+    """The origins do not start."""
+
+
+@dataclass
+class Origins:
+    """Where the origins listen, and the CA that signed their certificate.
+
+    @ivar asked: how often the counter itself was asked; nginx counts these requests too.
+    """
+
+    plain: int
+    tls: int
+    status: int
+    ca: Path
+    asked: int = 0
+
+    def requests(self) -> int:
+        """How many requests were answered so far, those for this number left out."""
+        text = read_url(f"http://127.0.0.1:{self.status}/")
+        self.asked += 1
+        return requests_in(text) - self.asked
+
+
+def requests_in(status: str) -> int:
+    """The number of requests in nginx's C{stub_status} page."""
+    found = re.search(r"server accepts handled requests\n\s*\d+ \d+ (\d+)", status)
+    if found is None:
+        raise OriginsError(f"this is no status page of nginx: {status[:100]!r}")
+    return int(found[1])
+
+
+def missing() -> list[str]:
+    """What has to be installed, a line each."""
+    return [] if shutil.which("nginx", path=_search_path()) else ["nginx: apt-get install nginx-light"]
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def read_url(url: str) -> str:
+    """GET something from a server of this benchmark."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes], what: str) -> None:
+    """Return when somebody listens.
+
+    @raise OriginsError: when the process ends before that, or takes too long.
+    """
+    deadline = time.monotonic() + _START_DEADLINE
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if process.poll() is not None:
+            raise OriginsError(f"{what} ended with status {process.returncode}")
+        time.sleep(0.02)
+    raise OriginsError(f"{what} does not listen after {_START_DEADLINE:.0f} s")
+
+
+@contextmanager
+def running(directory: Path, *, as_root: bool, files: int) -> Iterator[Origins]:
+    """The origins, for as long as the block runs.
+
+    @param directory: an empty one, for them alone.
+    @param as_root: whether this process is root.
+    @param files: how many files a process may have open.
+    """
+    ca = TestCA("Benchmark origins")
+    ca.issue(f"*.{DOMAIN}").write(directory, "origin")
+    _write_files(directory / "bulk")
+    plain, tls, status, sink = (free_port() for _ in range(4))
+    (directory / "nginx.conf").write_text(
+        _CONFIGURATION.format(
+            # Files that this user can read are read by nginx's worker as well.
+            user="user root;" if as_root else "",
+            files=files,
+            connections=max(512, files // 2 - 64),
+            directory=directory,
+            plain=plain,
+            tls=tls,
+            status=status,
+            sink=sink,
+        ),
+        encoding="utf-8",
+    )
+    nginx = shutil.which("nginx", path=_search_path()) or "nginx"
+    log = directory / "error.log"
+    behind = subprocess.Popen([sys.executable, "-m", "benchmarks.origins", str(sink)], cwd=Path(__file__).parent.parent)
+    front = subprocess.Popen([nginx, "-e", str(log), "-p", str(directory), "-c", str(directory / "nginx.conf")])
+    try:
+        wait_for_port(sink, behind, "the sink of uploads")
+        try:
+            wait_for_port(plain, front, "nginx")
+        except OriginsError as error:
+            said = log.read_text(encoding="utf-8") if log.exists() else ""
+            raise OriginsError(f"{error}: {said[-1000:]}") from error
+        yield Origins(plain, tls, status, ca.write(directory, "origins-ca"))
+    finally:
+        for process in (front, behind):
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _search_path() -> str:
+    # Debian keeps it where the path of a plain user does not look.
+    return ":".join(["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin"])
+
+
+def _write_files(directory: Path) -> None:
+    """Files full of zeros that take no room on the disk."""
+    directory.mkdir()
+    directory.chmod(0o755)
+    for size in BULK_SIZES_MIB:
+        with (directory / str(size)).open("wb") as file:
+            file.truncate(size << 20)
+
+
+class Sink:
+    """A server that reads a body to its end before it says 200.  nginx is its only client."""
+
+    def __init__(self, port: int) -> None:
+        self.listener = socket.create_server(("127.0.0.1", port), backlog=1024)
+
+    def serve(self) -> None:
+        """Serve each connection in a thread of its own, for ever."""
+        while True:
+            connection, _ = self.listener.accept()
+            threading.Thread(target=self._serve_one, args=(connection,), daemon=True).start()
+
+    def _serve_one(self, connection: socket.socket) -> None:
+        buffer = bytearray(_CHUNK)
+        with connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while head := _read_head(connection):
+                text, rest = head
+                length = re.search(rb"(?im)^content-length:\s*(\d+)", text)
+                if length:
+                    whole = self._skip(connection, buffer, int(length[1]) - len(rest))
+                elif re.search(rb"(?im)^transfer-encoding:", text):
+                    whole = self._skip_chunks(connection, buffer, rest)
+                else:
+                    whole = True
+                if not whole:
+                    return
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    def _skip(self, connection: socket.socket, buffer: bytearray, missing: int) -> bool:
+        while missing > 0:
+            count = connection.recv_into(buffer, min(missing, _CHUNK))
+            if not count:
+                return False
+            missing -= count
+        return missing == 0
+
+    def _skip_chunks(self, connection: socket.socket, buffer: bytearray, tail: bytes) -> bool:
+        # The content is random, so this will not be anything but the last chunk.
+        while not tail.endswith(b"0\r\n\r\n"):
+            count = connection.recv_into(buffer)
+            if not count:
+                return False
+            tail = (tail + bytes(buffer[max(0, count - 16) : count]))[-16:]
+        return True
+
+
+def _read_head(connection: socket.socket) -> tuple[bytes, bytes] | None:
+    """The next request's head, and what came along after it."""
+    seen = b""
+    while b"\r\n\r\n" not in seen:
+        more = connection.recv(65536)
+        if not more:
+            return None
+        seen += more
+    head, _, rest = seen.partition(b"\r\n\r\n")
+    return head, rest
+
+
+if __name__ == "__main__":
+    Sink(int(sys.argv[1])).serve()
