@@ -93,7 +93,7 @@ class Session:
     def scenario(self, scenario: Scenario, peers: Sequence[tuple[Peer, str]]) -> Table:
         """All rounds of all entrants, in turn, so that what changes on the machine meets all of them."""
         entered = list(entrants(scenario, peers))
-        table = Table(scenario, [entrant for entrant, _, _ in entered])
+        table = Table(scenario, [entrant for entrant, _, _ in entered], len(self.bench.cores.all))
         for number_ in range(1, self.rounds + 1):
             for entrant, peer, options in entered:
                 run = Run(self.bench, scenario, peer, options)
@@ -228,4 +228,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except origins.OriginsError as error:
+        sys.exit(f"the origins: {error}")

@@ -58,7 +58,6 @@ http {{
     server {{
         listen 127.0.0.1:{plain} backlog=4096;
         listen 127.0.0.1:{tls} ssl backlog=4096;
-        http2 off;
         ssl_certificate {directory}/origin.pem;
         ssl_certificate_key {directory}/origin-key.pem;
         ssl_protocols TLSv1.2 TLSv1.3;

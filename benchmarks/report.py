@@ -81,10 +81,14 @@ class Entrant:
 
 @dataclass
 class Table:
-    """A scenario and everyone who took part."""
+    """A scenario and everyone who took part.
+
+    @ivar cores: how many the machine has.
+    """
 
     scenario: Scenario
     entrants: list[Entrant]
+    cores: int = 1
 
     def figures(self) -> dict[str, Figures]:
         """Those of everyone who did the work."""
@@ -147,22 +151,23 @@ def is_ours(name: str) -> bool:
 def judge(table: Table) -> list[Judged]:
     """Hold the figures against the targets of the scenario."""
     figures = table.figures()
-    return [_judge_one(table.scenario.name, figures, target) for target in table.scenario.targets]
+    failed = {one.name for one in table.entrants} - set(figures)
+    return [
+        _judge_one(table.scenario.name, figures, target, target.who in failed, table.cores)
+        for target in table.scenario.targets
+    ]
 
 
-def _judge_one(scenario: str, figures: Mapping[str, Figures], target: Target) -> Judged:
+def _judge_one(scenario: str, figures: Mapping[str, Figures], target: Target, failed: bool, cores: int) -> Judged:
     ours = figures[target.who].get(target.figure) if target.who in figures else None
     other = best_of(figures, target.figure) if target.of == BEST else target.of
     others = figures[other].get(target.figure) if other in figures else None
     base = 1.0 if target.of is None else others
-    if ours is None:
-        # We failed: nothing else is needed to know.
-        return Judged(scenario, target, other, others, None, None, False)
-    if not base:
-        return Judged(scenario, target, other, others, ours, None, None)
+    if ours is None or not base:
+        return Judged(scenario, target, other, others, ours, None, False if failed else None)
     ratio = ours / base
     met = ratio >= target.factor if target.figure == "rate" else ratio <= target.factor
-    return Judged(scenario, target, other, others, ours, ratio, met)
+    return Judged(scenario, target, other, others, ours, ratio, met if cores >= target.cores else None)
 
 
 # -- Markdown

@@ -25,12 +25,14 @@ class Target:
     @ivar factor: how much of the other's it may be; of a rate, how much of it it has to be.
     @ivar of: the other's name; C{None} makes C{factor} an absolute number.
     @ivar who: which entrant has to reach it.
+    @ivar cores: how many the machine must have, or it cannot be reached at all.
     """
 
     figure: Figure
     factor: float
     of: str | None = BEST
     who: str = OURS
+    cores: int = 1
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,7 @@ COMPARED: tuple[Scenario, ...] = (
         _INTERCEPT,
         (
             Target("cpu", 1.1, _ONE_WORKER, _TWO_WORKERS),
-            Target("rate", 1.7, _ONE_WORKER, _TWO_WORKERS),
+            Target("rate", 1.7, _ONE_WORKER, _TWO_WORKERS, cores=4),
         ),
         intercept=True,
         authorizer=True,
