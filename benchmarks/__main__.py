@@ -188,7 +188,7 @@ def main(arguments: Sequence[str]) -> int:
     for line in needed:
         print(f"missing, and needed for everything: {line}", file=sys.stderr)
     if options.list or needed:
-        return bool(needed) and not options.list
+        return 0 if options.list else 2
     for line in lacking:
         print(f"missing, and left out: {line}")
     try:
@@ -213,7 +213,7 @@ def main(arguments: Sequence[str]) -> int:
         directory.chmod(0o755)
         served = directory / "origins"
         served.mkdir()
-        served_by = origins.running(served, as_root=os.geteuid() == 0, files=files)
+        served_by = origins.running(served, programs, as_root=os.geteuid() == 0, files=files)
         with pinned(cores.others), served_by as running:
             total = rounds * sum(len(list(entrants(one, taking_part))) for one in scenarios)
             session = Session(Bench(directory, programs, running, cores), rounds, total)
@@ -232,3 +232,5 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1:]))
     except origins.OriginsError as error:
         sys.exit(f"the origins: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

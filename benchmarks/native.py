@@ -20,7 +20,7 @@ SOURCES = Path(__file__).parent / "native"
 BUILD = Path(__file__).parent / ".build"
 
 # Each program and the libraries that it needs.
-PROGRAMS: dict[str, tuple[str, ...]] = {"load": ("-lssl", "-lcrypto"), "authorizer": (), "relay": ()}
+PROGRAMS: dict[str, tuple[str, ...]] = {"load": ("-lssl", "-lcrypto"), "authorizer": (), "relay": (), "sink": ()}
 
 _FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra")
 _GRACE = 60  # seconds that a load may take longer than it was told, for the warm-up

@@ -1,8 +1,7 @@
 """The origins: one nginx with plain HTTP, HTTPS, and a counter of requests.
 
 nginx answers small requests and downloads itself.  It cannot read a body before it answers without a server behind it,
-and an answer before the end of the upload would measure how proxies deal with that.  So uploads go on to a L{Sink}:
-this very module, run as a program.
+and an answer before the end of the upload would measure how proxies deal with that.  So uploads go on to a sink.
 """
 
 # ruff: noqa: S603 -- programs of ours and of the system are started, some by their name
@@ -13,13 +12,12 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 
 from benchmarks.names import DOMAIN
@@ -28,7 +26,7 @@ from tests.certificates import TestCA
 BULK_SIZES_MIB = (1, 64, 256, 1024)
 
 _START_DEADLINE = 10.0
-_CHUNK = 1 << 20
+_ports = cycle(range(20_000, 32_000))
 
 _CONFIGURATION = """\
 {user}
@@ -119,10 +117,18 @@ def missing() -> list[str]:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nobody uses, and that was not given away just before.
+
+    It is none of those that the system gives to clients: under a load there are thousands of them.
+    """
+    for port in islice(_ports, 12_000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise OriginsError("there is no free port")
 
 
 def read_url(url: str) -> str:
@@ -149,10 +155,11 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], what: str) -> Non
 
 
 @contextmanager
-def running(directory: Path, *, as_root: bool, files: int) -> Iterator[Origins]:
+def running(directory: Path, native: Path, *, as_root: bool, files: int) -> Iterator[Origins]:
     """The origins, for as long as the block runs.
 
     @param directory: an empty one, for them alone.
+    @param native: the directory with the C programs.
     @param as_root: whether this process is root.
     @param files: how many files a process may have open.
     """
@@ -176,7 +183,7 @@ def running(directory: Path, *, as_root: bool, files: int) -> Iterator[Origins]:
     )
     nginx = shutil.which("nginx", path=_search_path()) or "nginx"
     log = directory / "error.log"
-    behind = subprocess.Popen([sys.executable, "-m", "benchmarks.origins", str(sink)], cwd=Path(__file__).parent.parent)
+    behind = subprocess.Popen([str(native / "sink"), "--port", str(sink)], stdout=subprocess.DEVNULL)
     front = subprocess.Popen([nginx, "-e", str(log), "-p", str(directory), "-c", str(directory / "nginx.conf")])
     try:
         wait_for_port(sink, behind, "the sink of uploads")
@@ -208,66 +215,3 @@ def _write_files(directory: Path) -> None:
     for size in BULK_SIZES_MIB:
         with (directory / str(size)).open("wb") as file:
             file.truncate(size << 20)
-
-
-class Sink:
-    """A server that reads a body to its end before it says 200.  nginx is its only client."""
-
-    def __init__(self, port: int) -> None:
-        self.listener = socket.create_server(("127.0.0.1", port), backlog=1024)
-
-    def serve(self) -> None:
-        """Serve each connection in a thread of its own, for ever."""
-        while True:
-            connection, _ = self.listener.accept()
-            threading.Thread(target=self._serve_one, args=(connection,), daemon=True).start()
-
-    def _serve_one(self, connection: socket.socket) -> None:
-        buffer = bytearray(_CHUNK)
-        with connection:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            while head := _read_head(connection):
-                text, rest = head
-                length = re.search(rb"(?im)^content-length:\s*(\d+)", text)
-                if length:
-                    whole = self._skip(connection, buffer, int(length[1]) - len(rest))
-                elif re.search(rb"(?im)^transfer-encoding:", text):
-                    whole = self._skip_chunks(connection, buffer, rest)
-                else:
-                    whole = True
-                if not whole:
-                    return
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-
-    def _skip(self, connection: socket.socket, buffer: bytearray, missing: int) -> bool:
-        while missing > 0:
-            count = connection.recv_into(buffer, min(missing, _CHUNK))
-            if not count:
-                return False
-            missing -= count
-        return missing == 0
-
-    def _skip_chunks(self, connection: socket.socket, buffer: bytearray, tail: bytes) -> bool:
-        # The content is random, so this will not be anything but the last chunk.
-        while not tail.endswith(b"0\r\n\r\n"):
-            count = connection.recv_into(buffer)
-            if not count:
-                return False
-            tail = (tail + bytes(buffer[max(0, count - 16) : count]))[-16:]
-        return True
-
-
-def _read_head(connection: socket.socket) -> tuple[bytes, bytes] | None:
-    """The next request's head, and what came along after it."""
-    seen = b""
-    while b"\r\n\r\n" not in seen:
-        more = connection.recv(65536)
-        if not more:
-            return None
-        seen += more
-    head, _, rest = seen.partition(b"\r\n\r\n")
-    return head, rest
-
-
-if __name__ == "__main__":
-    Sink(int(sys.argv[1])).serve()
