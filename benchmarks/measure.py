@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.native import Load, LoadFailed, Told
-from benchmarks.origins import Origins, OriginsError, free_port, read_url, wait_for_port
+from benchmarks.origins import Counts, Origins, OriginsError, free_port, read_url, wait_for_port
 from benchmarks.peers import Peer, PeerFailed, Setup, Started
 from benchmarks.scenarios import Scenario, Traffic
 
@@ -128,6 +128,7 @@ class Measurement:
     @ivar cpu_seconds: the proxy's, in the measured part.
     @ivar load_cpu_seconds: the load generator's.
     @ivar memory_kib: after the load; in a scenario of idle connections what one of them takes.
+    @ivar origin_connections: how many the proxy opened in the measured part.
     """
 
     units: int
@@ -141,6 +142,7 @@ class Measurement:
     cpu_seconds: float
     load_cpu_seconds: float
     memory_kib: float
+    origin_connections: int
 
     def as_json(self) -> dict[str, float]:
         """As it stands in the results."""
@@ -184,7 +186,7 @@ def check(traffic: Traffic, told: Told, *, asked_origin: int, asked_authorizer: 
 @dataclass(frozen=True)
 class _Seen:
     cpu: float
-    origin: int
+    origin: Counts
     authorizer: int
 
 
@@ -200,7 +202,7 @@ class _Counters:
         """Read all of it, the CPU time first: at the end every moment later would be counted."""
         cpu = cpu_seconds(root)
         authorizer = int(read_url(f"http://127.0.0.1:{self.authorizer}/count")) if self.authorizer else 0
-        self.seen.append(_Seen(cpu, self.origins.requests(), authorizer))
+        self.seen.append(_Seen(cpu, self.origins.counts(), authorizer))
 
 
 class Run:
@@ -276,7 +278,7 @@ class Run:
         check(
             traffic,
             told,
-            asked_origin=after_it.origin - before_it.origin,
+            asked_origin=after_it.origin.requests - before_it.origin.requests,
             asked_authorizer=after_it.authorizer - before_it.authorizer if authorizer else None,
         )
         return Measurement(
@@ -291,6 +293,7 @@ class Run:
             cpu_seconds=after_it.cpu - before_it.cpu,
             load_cpu_seconds=told.cpu_seconds,
             memory_kib=memory_kib(root),
+            origin_connections=after_it.origin.connections - before_it.origin.connections,
         )
 
     def _idle(self, load: Load, root: int) -> Measurement:
@@ -315,6 +318,7 @@ class Run:
             cpu_seconds=0.0,
             load_cpu_seconds=0.0,
             memory_kib=(after - before) / count,
+            origin_connections=count,
         )
 
     @contextmanager

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.names import DOMAIN
 from tests.certificates import TestCA
@@ -83,6 +84,13 @@ class OriginsError(Exception):
     """The origins do not start."""
 
 
+class Counts(NamedTuple):
+    """What the origins have seen."""
+
+    connections: int
+    requests: int
+
+
 @dataclass
 class Origins:
     """Where the origins listen, and the CA that signed their certificate.
@@ -96,19 +104,19 @@ class Origins:
     ca: Path
     asked: int = 0
 
-    def requests(self) -> int:
-        """How many requests were answered so far, those for this number left out."""
-        text = read_url(f"http://127.0.0.1:{self.status}/")
+    def counts(self) -> Counts:
+        """What was asked so far, this question and those before it left out."""
+        seen = counts_in(read_url(f"http://127.0.0.1:{self.status}/"))
         self.asked += 1
-        return requests_in(text) - self.asked
+        return Counts(seen.connections - self.asked, seen.requests - self.asked)
 
 
-def requests_in(status: str) -> int:
-    """The number of requests in nginx's C{stub_status} page."""
-    found = re.search(r"server accepts handled requests\n\s*\d+ \d+ (\d+)", status)
+def counts_in(status: str) -> Counts:
+    """Read nginx's C{stub_status} page."""
+    found = re.search(r"server accepts handled requests\n\s*(\d+) \d+ (\d+)", status)
     if found is None:
         raise OriginsError(f"this is no status page of nginx: {status[:100]!r}")
-    return int(found[1])
+    return Counts(int(found[1]), int(found[2]))
 
 
 def missing() -> list[str]:

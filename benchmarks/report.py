@@ -21,6 +21,7 @@ class Figures:
     @ivar cpu: milliseconds per unit, or seconds per GiB.
     @ivar best_cpu: that of the best round.
     @ivar p50: in milliseconds, like C{p99}.
+    @ivar opened: connections to origins per unit.
     @ivar memory: of the whole in MiB, or of an idle connection in KiB.
     """
 
@@ -29,6 +30,7 @@ class Figures:
     best_cpu: float
     p50: float
     p99: float
+    opened: float
     memory: float
     errors: int
     wrong: int
@@ -46,6 +48,7 @@ class Figures:
             best_cpu=min(cpu),
             p50=median(one.p50_us for one in rounds) / 1000,
             p99=median(one.p99_us for one in rounds) / 1000,
+            opened=median(one.origin_connections / one.units for one in rounds),
             memory=median(one.memory_kib for one in rounds) / (1 if scenario.idle else 1024),
             errors=sum(one.errors for one in rounds),
             wrong=sum(one.wrong for one in rounds),
@@ -217,6 +220,7 @@ def render_table(table: Table) -> str:
             "best",
             "p50 ms",
             "p99 ms",
+            "origin connections/unit",
             memory,
             "errors",
             "wrong",
@@ -233,7 +237,7 @@ def render_table(table: Table) -> str:
         compared = number(ours.get(scenario.figure) / base) if ours and base else _NONE
         if scenario.idle:
             return [one.name, one.version, number(its.memory), compared, remarks]
-        shown = [number(value) for value in (its.rate, its.cpu, its.best_cpu, its.p50, its.p99, its.memory)]
+        shown = [number(value) for value in (its.rate, its.cpu, its.best_cpu, its.p50, its.p99, its.opened, its.memory)]
         return [one.name, one.version, *shown, str(its.errors), str(its.wrong), compared, remarks]
 
     def order(one: Entrant) -> tuple[bool, float]:

@@ -24,6 +24,7 @@ ONE = Measurement(
     cpu_seconds=1.0,
     load_cpu_seconds=0.5,
     memory_kib=2048,
+    origin_connections=20,
 )
 
 
@@ -126,12 +127,16 @@ class RenderTests(SynchronousTestCase):
         table = Table(scenario(Target("cpu", 0.5)), [entrant(SQUID, 4.0), failing, entrant(OURS, 1.0)])
         text = render({"cores": "2"}, [table], ["Proxy: apt-get install proxy"])
         lines = [line for line in text.splitlines() if line.startswith("|")]
-        self.assertEqual(lines[2], f"| {OURS} | 1.0 | 500 | 1.00 | 1.00 | 1.50 | 9.00 | 2.00 | 0 | 0 | 1.00 |  |")
-        self.assertEqual(lines[3], f"| {SQUID} | 1.0 | 500 | 4.00 | 4.00 | 1.50 | 9.00 | 2.00 | 0 | 0 | 0.250 |  |")
+        self.assertEqual(
+            lines[2], f"| {OURS} | 1.0 | 500 | 1.00 | 1.00 | 1.50 | 9.00 | 0.0200 | 2.00 | 0 | 0 | 1.00 |  |"
+        )
+        self.assertEqual(
+            lines[3], f"| {SQUID} | 1.0 | 500 | 4.00 | 4.00 | 1.50 | 9.00 | 0.0200 | 2.00 | 0 | 0 | 0.250 |  |"
+        )
         self.assertTrue(lines[4].startswith("| bad | 0.1 | – |"), lines[4])
         self.assertTrue(lines[4].endswith("| fails: says a \\| b |"), lines[4])
         self.assertEqual(lines[-1], "| some | CPU | Squid (best) | 4.00 | 1.00 | 0.250 | ≤ 0.5 x best peer | yes |")
-        self.assertEqual({line.replace("\\|", "").count("|") for line in lines[:5]}, {13})
+        self.assertEqual({line.replace("\\|", "").count("|") for line in lines[:5]}, {14})
         self.assertIn("- cores: 2\n", text)
         self.assertIn("- Proxy: apt-get install proxy\n", text)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks.names import hosts_text, origin_names, unshare_command
-from benchmarks.origins import BULK_SIZES_MIB, OriginsError, requests_in
+from benchmarks.origins import BULK_SIZES_MIB, Counts, OriginsError, counts_in
 from benchmarks.scenarios import SCENARIOS
 
 STATUS = "Active connections: 1 \nserver accepts handled requests\n 5 6 77 \nReading: 0 Writing: 1 Waiting: 0 \n"
@@ -66,5 +66,5 @@ class StatusTests(SynchronousTestCase):
     """The origins' counter."""
 
     def test_requests(self) -> None:
-        self.assertEqual(requests_in(STATUS), 77)
-        self.assertRaises(OriginsError, requests_in, "<html>")
+        self.assertEqual(counts_in(STATUS), Counts(connections=5, requests=77))
+        self.assertRaises(OriginsError, counts_in, "<html>")
