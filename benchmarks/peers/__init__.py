@@ -1,0 +1,10 @@
+"""The proxies that are compared: one module for each, with what it needs beside it."""
+
+from __future__ import annotations
+
+from benchmarks.peers.base import Peer, PeerFailed, Setup, Started
+from benchmarks.peers.ours import Ours
+
+PEERS: tuple[Peer, ...] = (Ours(),)
+
+__all__ = ["PEERS", "Peer", "PeerFailed", "Setup", "Started"]
