@@ -164,7 +164,7 @@ def judge(table: Table) -> list[Judged]:
 def _judge_one(scenario: str, figures: Mapping[str, Figures], target: Target, failed: bool, cores: int) -> Judged:
     ours = figures[target.who].get(target.figure) if target.who in figures else None
     other = best_of(figures, target.figure) if target.of == BEST else target.of
-    others = figures[other].get(target.figure) if other in figures else None
+    others = figures[other].get(target.figure) if other is not None and other in figures else None
     base = 1.0 if target.of is None else others
     if ours is None or not base:
         return Judged(scenario, target, other, others, ours, None, False if failed else None)
