@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from benchmarks.peers.base import Peer, PeerFailed, Setup, Started
 from benchmarks.peers.ours import Ours
+from benchmarks.peers.squid import Squid
 
-PEERS: tuple[Peer, ...] = (Ours(),)
+PEERS: tuple[Peer, ...] = (Ours(), Squid())
 
 __all__ = ["PEERS", "Peer", "PeerFailed", "Setup", "Started"]

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -262,10 +263,8 @@ def _last_lines(logs: Sequence[Path]) -> str:
 
 
 def _signal(pid: int, number: int) -> None:
-    try:
+    with suppress(ProcessLookupError):  # it has ended by itself
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass  # it has ended by itself
 
 
 def _stat(pid: int) -> list[str] | None:
