@@ -8,7 +8,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from benchmarks.scenarios import Scenario, Traffic
 
 _TICK = os.sysconf("SC_CLK_TCK")
 _SETTLE = 1.0
-_IDLE_BEFORE = 50
+_IDLE_STEP = 50
 
 
 class Void(Exception):
@@ -298,11 +298,14 @@ class Run:
 
     def _idle(self, load: Load, root: int) -> Measurement:
         traffic = self.scenario.traffic
-        with load.held(traffic, _IDLE_BEFORE):
+        with load.held(traffic, _IDLE_STEP):
             time.sleep(_SETTLE)
         time.sleep(_SETTLE)
         before = memory_kib(root)
-        with load.held(traffic, traffic.connections):
+        with ExitStack() as held:
+            # Not all at once: a proxy with a short queue of connections would let clients wait for many seconds.
+            for _ in range(0, traffic.connections, _IDLE_STEP):
+                held.enter_context(load.held(traffic, _IDLE_STEP))
             time.sleep(_SETTLE)
             after = memory_kib(root)
         count = traffic.connections
