@@ -9,6 +9,7 @@ and an answer before the end of the upload would measure how proxies deal with t
 from __future__ import annotations
 
 import re
+import secrets
 import shutil
 import socket
 import subprocess
@@ -27,7 +28,9 @@ from tests.certificates import TestCA
 BULK_SIZES_MIB = (1, 64, 256, 1024)
 
 _START_DEADLINE = 10.0
-_ports = cycle(range(20_000, 32_000))
+# Another benchmark on the same machine begins elsewhere.
+_PORTS = range(20_000, 32_000)
+_ports = islice(cycle(_PORTS), secrets.randbelow(len(_PORTS)), None)
 
 _CONFIGURATION = """\
 {user}
@@ -129,7 +132,7 @@ def free_port() -> int:
 
     It is none of those that the system gives to clients: under a load there are thousands of them.
     """
-    for port in islice(_ports, 12_000):
+    for port in islice(_ports, len(_PORTS)):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
