@@ -271,7 +271,9 @@ class Run:
         traffic = self.scenario.traffic
         before = traffic.warm_up()
         if before is not None:
-            load.run(before)
+            warm = load.run(before)
+            if warm.errors or warm.wrong:
+                raise Void(f"the warm-up fails: {warm.first_error}")
         asked = _Counters(self.bench.origins, authorizer)
         told = load.run(traffic, at_start=lambda: asked.look(root), at_end=lambda: asked.look(root))
         before_it, after_it = asked.seen
