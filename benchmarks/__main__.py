@@ -189,14 +189,14 @@ def main(arguments: Sequence[str]) -> int:
         print(f"missing, and needed for everything: {line}", file=sys.stderr)
     if options.list or needed:
         return 0 if options.list else 2
-    for line in lacking:
-        print(f"missing, and left out: {line}")
     try:
         names.enter(native.make_build_directory(native.BUILD), [sys.executable, "-m", "benchmarks", *arguments])
         programs = native.compile_all()
     except (names.NamesError, native.CompileError) as error:
         print(error, file=sys.stderr)
         return 2
+    for line in lacking:
+        print(f"missing, and left out: {line}")
     if options.quick:
         scenarios = [one.quick() for one in scenarios]
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
