@@ -1,9 +1,9 @@
 """mitmproxy's C{mitmdump}, with an addon of ours that decides.
 
 What its documentation has for speed is on: nothing is printed for a flow, bodies are streamed, a connection to the
-origin is only opened for a request, and certificates are made without looking at the origin's first.  The CA's key,
-which is also that of its certificates, is an elliptic one.  Connections to origins belong to a connection of a client and
-end with it.
+origin is only opened for a request, and certificates are made without a look at the origin's first.  The key of the CA,
+which is also that of its certificates, is an elliptic one.  Connections to origins belong to a connection of a client
+and end with it; that cannot be changed.
 """
 
 from __future__ import annotations
@@ -11,8 +11,18 @@ from __future__ import annotations
 import re
 
 from benchmarks.names import DOMAIN
-from benchmarks.peers.base import EVERYTHING, HERE, Setup, Started, find_program, launch, needed, new_authority, run
-from benchmarks.peers.base import version_in
+from benchmarks.peers.base import (
+    EVERYTHING,
+    HERE,
+    Setup,
+    Started,
+    find_program,
+    launch,
+    needed,
+    new_authority,
+    run,
+    version_in,
+)
 
 _VARIABLE = "EGRESS_BENCH_MITMDUMP"
 

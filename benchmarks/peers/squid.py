@@ -16,8 +16,20 @@ import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from benchmarks.peers.base import EVERYTHING, HERE, PeerFailed, Setup, Started, compiled, find_program, launch
-from benchmarks.peers.base import needed, new_authority, run, version_in
+from benchmarks.peers.base import (
+    EVERYTHING,
+    HERE,
+    PeerFailed,
+    Setup,
+    Started,
+    compiled,
+    find_program,
+    launch,
+    needed,
+    new_authority,
+    run,
+    version_in,
+)
 
 _CERTGEN = Path("/usr/lib/squid/security_file_certgen")
 _USER = "proxy"  # whom Squid becomes when root starts it
