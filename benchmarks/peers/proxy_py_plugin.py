@@ -69,6 +69,7 @@ class DecidePlugin(HttpProxyBasePlugin):
     """Decides before anything is connected to, and on every request."""
 
     tunnel = b""
+    is_first = True
 
     def before_upstream_connection(self, request: HttpParser) -> HttpParser | None:
         """The first request: no connection is made for one that is denied."""
@@ -77,8 +78,8 @@ class DecidePlugin(HttpProxyBasePlugin):
 
     def handle_client_request(self, request: HttpParser) -> HttpParser | None:
         """The first one once more, and each of those that follow."""
-        if getattr(self, "first", True):
-            self.first = False
+        if self.is_first:
+            self.is_first = False
         else:
             self._decide(request)
         return request
