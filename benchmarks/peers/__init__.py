@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.peers.base import Peer, PeerFailed, Setup, Started
-from benchmarks.peers.goproxy import Goproxy
+from benchmarks.peers.goproxy import Goproxy, KeptGoproxy
 from benchmarks.peers.http_mitm_proxy import HttpMitmProxy
 from benchmarks.peers.mitmproxy import Mitmproxy
 from benchmarks.peers.ours import Ours
@@ -17,6 +17,7 @@ PEERS: tuple[Peer, ...] = (
     SpliceRelay(),
     Squid(),
     Goproxy(),
+    KeptGoproxy(),
     Tinyproxy(),
     Mitmproxy(),
     ProxyPy(),
