@@ -10,6 +10,7 @@ from benchmarks.peers.ours import Ours
 from benchmarks.peers.proxy_py import ProxyPy
 from benchmarks.peers.splice_relay import SpliceRelay
 from benchmarks.peers.squid import Squid
+from benchmarks.peers.stock_twisted import StockTwisted
 from benchmarks.peers.tinyproxy import Tinyproxy
 
 PEERS: tuple[Peer, ...] = (
@@ -22,6 +23,7 @@ PEERS: tuple[Peer, ...] = (
     Mitmproxy(),
     ProxyPy(),
     HttpMitmProxy(),
+    StockTwisted(),
 )
 
 __all__ = ["PEERS", "Peer", "PeerFailed", "Setup", "Started"]
