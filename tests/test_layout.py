@@ -50,7 +50,7 @@ FORBIDDEN = {"net": "treq"} | dict.fromkeys(PURE, "twisted.internet")
 ANNOTATIONS = frozenset({("interfaces", "net")})  # what IDialer connects
 
 # Tests that are not of one module.
-APART = ("tests/integration/", "tests/docs/", "tests/test_layout.py", "tests/test_packaging.py")
+APART = ("tests/benchmarks/", "tests/integration/", "tests/docs/", "tests/test_layout.py", "tests/test_packaging.py")
 
 
 @attrs.frozen
