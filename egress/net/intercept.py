@@ -144,7 +144,8 @@ class Tunnel(Protocol):
         if not decision.allowed:
             self._refuse(Denied(decision))
             return
-        relay = Relay(self.transport, self._relay_active, self._relay_over)  # type: ignore[arg-type]
+        near = self.transport
+        relay = Relay(near, self._parts.flows, self._relay_active, self._relay_over)  # type: ignore[arg-type]
         self._inquiry.wait_for(self._parts.dialer.dial(route, relay.far), lambda _: self._relaying(relay))
 
     def _relaying(self, relay: Relay) -> None:
@@ -159,10 +160,13 @@ class Tunnel(Protocol):
     def _relay_active(self) -> None:
         self._watchdog.set(self._parts.limits.tunnel_timeout)
 
-    def _relay_over(self) -> None:
-        """Both directions are closed, or one broke."""
+    def _relay_over(self, broken: bool) -> None:
+        """Both directions are closed, or the origin's connection broke."""
         self._end(None)
-        self._outer.close()
+        if broken:
+            self._outer.abort()
+        else:
+            self._outer.close()
 
     def _refuse(self, error: EgressError) -> None:
         """Refuse a passthrough tunnel: intercept it after all, to answer what the client asks inside."""
@@ -323,7 +327,10 @@ class Tunnel(Protocol):
         self._watchdog.stop()
         if self._refusal is None and (deciding or not isinstance(error, ClientGone)):
             relay = self._relay
-            sent, received = (relay.sent, relay.received) if relay is not None else (0, 0)
+            sent = received = 0
+            if relay is not None:
+                relay.stop()
+                sent, received = relay.sent, relay.received
             self._inquiry.report(error, None if deciding else 200, sent, received)
 
 
