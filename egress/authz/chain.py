@@ -44,6 +44,8 @@ class AuthorizationChain:
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
         """Ask; see L{IAuthorizer.decide}."""
         asked: Deferred[Decision] = maybeDeferred(self._authorizer.decide, request)
+        if asked.called and not asked.paused and type(asked.result) is Decision:
+            return asked
         asked.addCallbacks(self._checked, self._failed)
         # One that was called may yet wait for another that a callback of it returned.
         if self._deadline is None or (asked.called and not asked.paused):

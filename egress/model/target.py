@@ -70,7 +70,7 @@ def _parse_absolute(method: str, text: str) -> RequestTarget:
     scheme = scheme.lower()
     if scheme != "http":
         raise InvalidTarget(f"the scheme {scheme!r} cannot be asked for in clear text; use CONNECT")
-    end = next((index for index, char in enumerate(rest) if char in "/?"), len(rest))
+    end = min((at for at in (rest.find("/"), rest.find("?")) if at >= 0), default=len(rest))
     authority = Authority.parse(rest[:end], DEFAULT_PORTS[scheme])
     path = rest[end:]
     if not path:

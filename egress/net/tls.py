@@ -20,6 +20,38 @@ WRITE_BYTES: Final = 128 * 1024
 READ_BYTES: Final = 32 * 1024
 # What OpenSSL adds: 22 bytes to each record of at most 16 KiB in TLS 1.3, and now and then a message of its own.
 _OVERHEAD: Final = 4 * 1024
+# Of a record: its type, a version, and the length of what follows.
+_HEAD: Final = 5
+
+
+class Records:
+    """Follows where the records of a TLS connection end (RFC 8446 section 5.1), to know when one is all that came."""
+
+    __slots__ = ("_head", "_missing")
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._missing = 0
+
+    def whole(self, data: bytes) -> bool:
+        """Take what was read next.
+
+        @return: whether it is exactly one whole record.
+        """
+        length = len(data)
+        if not self._missing and not self._head and length > _HEAD and (data[3] << 8 | data[4]) + _HEAD == length:
+            return True
+        at = self._missing
+        while at < length or self._head:
+            head = self._head + data[at : at + _HEAD - len(self._head)]
+            if len(head) < _HEAD:
+                self._head = head
+                self._missing = 0
+                return False
+            at += _HEAD - len(self._head) + (head[3] << 8 | head[4])
+            self._head = b""
+        self._missing = at - length
+        return False
 
 
 class TlsLayer(TLSMemoryBIOProtocol):
@@ -35,10 +67,17 @@ class TlsLayer(TLSMemoryBIOProtocol):
         """Begin the handshake (C{IProtocol})."""
         self._tlsConnection = self.factory._creatorCallable(self)
         self._appSendBuffer: list[bytes] = []
+        self._records = Records()
+        self._whole = False
         Protocol.makeConnection(self, transport)  # type: ignore[no-untyped-call]
         self.factory.registerProtocol(self)  # type: ignore[no-untyped-call]
         self.wrappedProtocol.makeConnection(self)
         self._checkHandshakeStatus()  # type: ignore[no-untyped-call]
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take what the transport read (C{IProtocol})."""
+        self._whole = self._records.whole(data)
+        super().dataReceived(data)  # type: ignore[no-untyped-call]
 
     def _flushReceiveBIO(self) -> None:
         pieces: list[bytes] = []
@@ -47,6 +86,9 @@ class TlsLayer(TLSMemoryBIOProtocol):
         while not self._lostTLSConnection:
             try:
                 pieces.append(self._tlsConnection.recv(READ_BYTES))
+                if self._whole:
+                    # The one record that came, in full: to ask for another would take an exception to say no.
+                    break
             except SSL.WantReadError:
                 break
             except SSL.ZeroReturnError:

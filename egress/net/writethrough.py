@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 BACKLOG = 1024
 _TWISTEDS_BACKLOG = 50
 
+# What is read at once, and held for a slow receiver, on a connection that has filled Twisted's own 64 KiB once.
+BULK_BYTES = 256 * 1024
+
 
 class _WriteThrough(tcp.Connection):
     """What both sides' transports do differently."""
@@ -53,6 +56,12 @@ class _WriteThrough(tcp.Connection):
             # Not a copy, unless it stays in the buffer.
             data = data[sent:]
         super().write(data)  # type: ignore[no-untyped-call]
+
+    def _dataReceived(self, data: bytes) -> Any:  # type: ignore[override]
+        if len(data) == self.bufferSize < BULK_BYTES:
+            # There is more than fits: a bulk transfer, which larger reads make cheaper.
+            self.bufferSize = BULK_BYTES
+        return super()._dataReceived(data)
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """Send all (C{ITransport})."""

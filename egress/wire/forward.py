@@ -52,7 +52,10 @@ def _with_framing(fields: list[Header], framing: Framing) -> list[Header]:
     """Make the framing fields say how the content is delimited on this hop."""
     if framing.kind is BodyKind.CHUNKED:
         fields.append((b"Transfer-Encoding", b"chunked"))
-    elif framing.kind is BodyKind.LENGTH and not any(name.lower() == b"content-length" for name, _ in fields):
+    elif framing.kind is BodyKind.LENGTH:
+        for name, _ in fields:
+            if name.lower() == b"content-length":
+                return fields
         # A client that lists Content-Length in Connection would take away what delimits its content.
         fields.append((b"Content-Length", b"%d" % framing.length))
     return fields

@@ -2,16 +2,67 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
 from OpenSSL import SSL
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority
-from egress.net.tls import ServerTls, TlsFactory, TlsLayer
+from egress.net.tls import Records, ServerTls, TlsFactory, TlsLayer
 from tests.net.fakes import Wire
 from tests.net.reactors import Recorder
 from tests.net.tls import TlsClient, leaves
+
+
+def record(kind: int, size: int) -> bytes:
+    """A TLS record of so many bytes."""
+    return bytes((kind, 3, 3, size >> 8, size & 255)) + b"x" * size
+
+
+class RecordsTests(SynchronousTestCase):
+    """It is known when what was read is one record and no more."""
+
+    def test_table(self) -> None:
+        one, empty, large = record(23, 300), record(23, 0), record(23, 16401)
+        for reads, wanted in (
+            ((one,), [True]),
+            ((one, one, large), [True, True, True]),
+            ((one + one,), [False]),
+            ((one + one, one), [False, True]),
+            ((one[:-1], one[-1:], one), [False, False, True]),
+            ((one[:3], one[3:], one), [False, False, True]),
+            ((one + one[:4], one[4:], one), [False, False, True]),
+            ((one[:5], one[5:], one), [False, False, True]),
+            ((one[:-1], one[-1:] + one, one), [False, False, True]),
+            ((one[:1], one[1:2], one[2:], one), [False, False, False, True]),
+            ((large[:9000], large[9000:] + one[:2], one[2:], one), [False, False, False, True]),
+            # Nothing that carries anything is this short.
+            ((empty, one), [False, True]),
+            ((one, b"", one), [True, False, True]),
+        ):
+            with self.subTest([len(read) for read in reads]):
+                records = Records()
+                self.assertEqual([records.whole(read) for read in reads], wanted)
+
+    @given(st.lists(st.integers(0, 700), max_size=12), st.lists(st.integers(1, 400)))
+    def test_splits(self, sizes: list[int], cuts: list[int]) -> None:
+        data = b"".join(record(23, size) for size in sizes)
+        ends = {0}
+        at = 0
+        for size in sizes:
+            at += 5 + size
+            ends.add(at)
+        records, at = Records(), 0
+        for cut in [*cuts, len(data)]:
+            read = data[at : at + cut]
+            whole = records.whole(read)
+            if whole:
+                self.assertTrue({at, at + len(read)} <= ends)
+                self.assertFalse(any(at < end < at + len(read) for end in ends))
+            at += len(read)
 
 
 class TlsFactoryTests(SynchronousTestCase):
@@ -33,6 +84,64 @@ class TlsFactoryTests(SynchronousTestCase):
         above.transport.write(b"answer")  # type: ignore[union-attr]
         self.assertEqual(clock.getDelayedCalls(), [], "nothing waits for a turn of the reactor")
         self.assertEqual(client.take(), b"answer")
+        wire.lose()
+
+    def connect(self) -> tuple[Recorder, Wire, TlsClient]:
+        """A session after its handshake."""
+        clock = Clock()
+        above = Recorder()
+        above.prepare(True, lambda: None, lambda _: None)
+        context = leaves().context_for(Authority("origin.test", 443))
+        factory = TlsFactory(ServerTls(context), False, Factory.forProtocol(lambda: above), clock=clock)
+        wire = Wire(clock).connect(factory.buildProtocol(None))
+        client = TlsClient(wire)
+        client.shake()
+        return above, wire, client
+
+    def test_several_records_are_handed_on_as_one_read(self) -> None:
+        above, wire, client = self.connect()
+        reads: list[bytes] = []
+        above.dataReceived = reads.append  # type: ignore[method-assign]
+        client.connection.send(b"one, ")
+        client.connection.send(b"two")
+        client.read()
+        client.send(b"three")
+        self.assertEqual(reads, [b"one, two", b"three"])
+        wire.lose()
+
+    def test_bulk(self) -> None:
+        above, wire, client = self.connect()
+        data = bytes(range(256)) * 2000
+        above.transport.write(data)  # type: ignore[union-attr]
+        self.assertEqual(client.take(), data)
+        wire.lose()
+
+    def test_data_and_the_end_in_one_read(self) -> None:
+        above, wire, client = self.connect()
+        client.connection.send(b"last words")
+        client.connection.shutdown()
+        client.read()
+        self.assertEqual(above.received, b"last words")
+        wire.lose()
+        self.assertIsInstance(above.lost[0].value, ConnectionDone)
+
+    def test_data_and_then_what_is_no_tls(self) -> None:
+        above, wire, client = self.connect()
+        client.connection.send(b"words")
+        wire.feed(client.connection.bio_read(1 << 16) + b"nonsense, and enough of it to be a head")
+        self.assertEqual(above.received, b"words")
+        wire.lose()
+        self.assertNotIsInstance(above.lost[0].value, ConnectionDone)
+
+    def test_what_comes_after_an_abort_is_not_handed_on(self) -> None:
+        above, wire, client = self.connect()
+        client.connection.send(b"unheard")
+        data = client.connection.bio_read(1 << 16)
+        layer = above.transport
+        above.transport.abortConnection()  # type: ignore[union-attr]
+        layer.dataReceived(data)  # type: ignore[union-attr]
+        self.assertEqual(above.received, b"")
+        layer.write(b"unsent")  # type: ignore[union-attr]
         wire.lose()
 
     def test_each_session_has_its_own_connection(self) -> None:

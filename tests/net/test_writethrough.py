@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.net.writethrough import (
     BACKLOG,
+    BULK_BYTES,
     WriteThroughClient,
     WriteThroughReactor,
     WriteThroughServer,
@@ -113,6 +114,16 @@ class WriteThroughTests(SynchronousTestCase):
         self.assertEqual(producer.told, ["pause"])
         self.drain()
         self.assertEqual(producer.told, ["pause", "resume"])
+
+    def test_reads_grow_with_what_there_is_to_read(self) -> None:
+        read: list[bytes] = []
+        self.protocol.dataReceived = read.append  # type: ignore[method-assign]
+        sizes = (100, 65536, 100)
+        for size in sizes:
+            self.transport._dataReceived(b"x" * size)
+        self.assertEqual([len(data) for data in read], list(sizes))
+        self.assertEqual(self.transport.bufferSize, BULK_BYTES)
+        self.assertLess(WriteThroughServer.bufferSize, BULK_BYTES, "of this connection alone")
 
     def test_a_broken_socket(self) -> None:
         self.peer.close()

@@ -1,0 +1,348 @@
+"""One measurement: a proxy is started, warmed up, loaded, looked at, and stopped."""
+
+# ruff: noqa: S603 -- programs of ours and of the system are started, some by their name
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks.native import Load, LoadFailed, Told
+from benchmarks.origins import Counts, Origins, OriginsError, free_port, read_url, wait_for_port
+from benchmarks.peers import Peer, PeerFailed, Setup, Started
+from benchmarks.scenarios import Scenario, Traffic
+
+_TICK = os.sysconf("SC_CLK_TCK")
+_SETTLE = 1.0
+_IDLE_STEP = 50
+
+
+class Void(Exception):
+    """A measurement that says nothing, and why."""
+
+
+# -- processes
+
+
+@dataclass(frozen=True)
+class Stat:
+    """What of C{/proc/N/stat} counts here.
+
+    @ivar ticks: CPU time of the process and of its children that have ended and were waited for.
+    """
+
+    pid: int
+    parent: int
+    session: int
+    ticks: int
+
+
+def parse_stat(text: str) -> Stat:
+    """Read C{/proc/N/stat}.  The second field is a name in parentheses that may have anything in it."""
+    before, _, after = text.rpartition(")")
+    fields = after.split()
+    return Stat(int(before.split(" ", 1)[0]), int(fields[1]), int(fields[3]), sum(map(int, fields[11:15])))
+
+
+def parse_pss(text: str) -> int:
+    """Read the proportional set size, in KiB, from C{/proc/N/smaps_rollup}."""
+    for line in text.splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1])
+    return 0
+
+
+def tree_of(root: int, stats: Sequence[Stat]) -> list[Stat]:
+    """The processes of the session that C{root} leads, and all descendants of these."""
+    found = {stat.pid: stat for stat in stats if stat.pid == root or stat.session == root}
+    while more := {stat.pid: stat for stat in stats if stat.parent in found and stat.pid not in found}:
+        found |= more
+    return list(found.values())
+
+
+def _all_stats() -> Iterator[Stat]:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                yield parse_stat((entry / "stat").read_text(encoding="utf-8", errors="replace"))
+            except OSError:
+                continue  # it has ended in between
+
+
+def cpu_seconds(root: int) -> float:
+    """The CPU time of a process tree so far."""
+    return sum(stat.ticks for stat in tree_of(root, list(_all_stats()))) / _TICK
+
+
+def memory_kib(root: int) -> int:
+    """The memory of a process tree, what processes share counted once."""
+    total = 0
+    for stat in tree_of(root, list(_all_stats())):
+        try:
+            total += parse_pss(Path(f"/proc/{stat.pid}/smaps_rollup").read_text(encoding="utf-8"))
+        except OSError:
+            continue
+    return total
+
+
+@contextmanager
+def pinned(cores: Sequence[int]) -> Iterator[None]:
+    """What is started in this block runs on these cores."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Which cores are whose.  A single one is shared by all, and rates mean little then."""
+
+    all: tuple[int, ...]
+
+    def for_proxy(self, spread: int) -> tuple[int, ...]:
+        """The first one, or the first few where there are twice as many."""
+        return self.all[: spread if len(self.all) >= 2 * spread else 1]
+
+    @property
+    def others(self) -> tuple[int, ...]:
+        """For everything but the proxy."""
+        return self.all[2 if len(self.all) >= 4 else 1 :] or self.all
+
+
+# -- one measurement
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The figures of one run.
+
+    @ivar units: requests, or connections where each has but one.
+    @ivar cpu_seconds: the proxy's, in the measured part.
+    @ivar load_cpu_seconds: the load generator's.
+    @ivar memory_kib: after the load; in a scenario of idle connections what one of them takes.
+    @ivar origin_connections: how many the proxy opened in the measured part.
+    """
+
+    units: int
+    seconds: float
+    bytes: int
+    denied: int
+    errors: int
+    wrong: int
+    p50_us: float
+    p99_us: float
+    cpu_seconds: float
+    load_cpu_seconds: float
+    memory_kib: float
+    origin_connections: int
+
+    def as_json(self) -> dict[str, float]:
+        """As it stands in the results."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all measurements of a run have in common."""
+
+    directory: Path
+    native: Path
+    origins: Origins
+    cores: Cores
+
+
+def check(traffic: Traffic, told: Told, *, asked_origin: int, asked_authorizer: int | None) -> None:
+    """Compare what was measured with what had to happen.
+
+    @param asked_origin: how many requests the origins saw.
+    @param asked_authorizer: how many questions the authorizer saw; C{None} where there is none.
+    @raise Void: when the proxy did not do its work, so what it cost means nothing.
+    """
+    units, denied, errors = told.units, told.denied, told.errors
+    if told.wrong:
+        raise Void(f"{told.wrong} of {units} answers are wrong: {told.first_error}")
+    if errors > units / 1000:
+        raise Void(f"{errors} errors in {units} units: {told.first_error}")
+    if not units:
+        raise Void(f"nothing came to an end within {traffic.seconds} s")
+    # A client whose connection is closed with a denial asks once more, with another number: so not to the last one.
+    if traffic.denied_every and abs(denied - units / traffic.denied_every) > 1 + units / traffic.denied_every / 20:
+        raise Void(f"{denied} of {units} requests were denied instead of every {traffic.denied_every}th")
+    allowed = units - denied
+    if abs(asked_origin - allowed) > errors:
+        raise Void(f"the origin saw {asked_origin} requests instead of {allowed}")
+    if asked_authorizer is not None and asked_authorizer < units:
+        raise Void(f"the authorizer was asked only {asked_authorizer} times about {units} requests")
+
+
+@dataclass(frozen=True)
+class _Seen:
+    cpu: float
+    origin: Counts
+    authorizer: int
+
+
+class _Counters:
+    """What is read right before the measured part, and right after it."""
+
+    def __init__(self, origins: Origins, authorizer: int | None) -> None:
+        self.origins = origins
+        self.authorizer = authorizer
+        self.seen: list[_Seen] = []
+
+    def look(self, root: int) -> None:
+        """Read all of it, the CPU time first: at the end every moment later would be counted."""
+        cpu = cpu_seconds(root)
+        authorizer = int(read_url(f"http://127.0.0.1:{self.authorizer}/count")) if self.authorizer else 0
+        self.seen.append(_Seen(cpu, self.origins.counts(), authorizer))
+
+
+class Run:
+    """A proxy that was started for one measurement."""
+
+    def __init__(self, bench: Bench, scenario: Scenario, peer: Peer, options: Mapping[str, str]) -> None:
+        self.bench = bench
+        self.scenario = scenario
+        self.peer = peer
+        self.options = options
+
+    def measure(self, directory: Path) -> Measurement:
+        """Do it.
+
+        @param directory: an empty one, for the proxy.
+        @raise Void: when the proxy fails, or its figures mean nothing.
+        """
+        try:
+            with self._authorizer() as authorizer:
+                return self._measure(directory, authorizer)
+        except (PeerFailed, LoadFailed, OriginsError) as error:
+            raise Void(str(error)) from error
+
+    def _measure(self, directory: Path, authorizer: int | None) -> Measurement:
+        url = f"http://127.0.0.1:{authorizer}" if authorizer else None
+        with self._started(directory, url, self.scenario.intercept) as (load, started):
+            root = started.process.pid
+            found = self._idle(load, root) if self.scenario.idle else self._loaded(load, root, authorizer)
+            if started.process.poll() is not None:
+                raise Void(f"it ended under the load with status {started.process.returncode}")
+            return found
+
+    def mixes_up(self, directory: Path) -> str | None:
+        """Whether a client that asks for several hosts over one connection gets answers of the wrong ones.
+
+        @return: what went wrong; C{None} when nothing did.
+        """
+        try:
+            with self._started(directory, None, False) as (load, _):
+                told = load.run(Traffic("forward", 400, connections=4, hosts=8))
+        except (PeerFailed, LoadFailed) as error:
+            return f"fails with several hosts: {error}"
+        return f"mixes up origins: {told.first_error}" if told.wrong else None
+
+    @contextmanager
+    def _started(self, directory: Path, authz_url: str | None, intercept: bool) -> Iterator[tuple[Load, Started]]:
+        """The proxy, on cores of its own, and the load generator for it."""
+        bench = self.bench
+        setup = Setup(
+            directory=directory,
+            port=free_port(),
+            origin_ca=bench.origins.ca,
+            authz_url=authz_url,
+            native=bench.native,
+            options=self.options,
+        )
+        with pinned(bench.cores.for_proxy(self.scenario.spread)):
+            started = self.peer.start(setup, intercept)
+        try:
+            origins = bench.origins
+            yield Load(bench.native, setup.port, plain=origins.plain, tls=origins.tls, ca=started.ca), started
+        finally:
+            started.stop()
+
+    def _loaded(self, load: Load, root: int, authorizer: int | None) -> Measurement:
+        traffic = self.scenario.traffic
+        before = traffic.warm_up()
+        if before is not None:
+            warm = load.run(before)
+            if warm.errors or warm.wrong:
+                raise Void(f"the warm-up fails: {warm.first_error}")
+        asked = _Counters(self.bench.origins, authorizer)
+        told = load.run(traffic, at_start=lambda: asked.look(root), at_end=lambda: asked.look(root))
+        before_it, after_it = asked.seen
+        check(
+            traffic,
+            told,
+            asked_origin=after_it.origin.requests - before_it.origin.requests,
+            asked_authorizer=after_it.authorizer - before_it.authorizer if authorizer else None,
+        )
+        return Measurement(
+            units=told.units,
+            seconds=told.seconds,
+            bytes=told.bytes,
+            denied=told.denied,
+            errors=told.errors,
+            wrong=told.wrong,
+            p50_us=told.p50_us,
+            p99_us=told.p99_us,
+            cpu_seconds=after_it.cpu - before_it.cpu,
+            load_cpu_seconds=told.cpu_seconds,
+            memory_kib=memory_kib(root),
+            origin_connections=after_it.origin.connections - before_it.origin.connections,
+        )
+
+    def _idle(self, load: Load, root: int) -> Measurement:
+        traffic = self.scenario.traffic
+        with load.held(traffic, _IDLE_STEP):
+            time.sleep(_SETTLE)
+        time.sleep(_SETTLE)
+        before = memory_kib(root)
+        with ExitStack() as held:
+            # Not all at once: a proxy with a short queue of connections would let clients wait for many seconds.
+            for _ in range(0, traffic.connections, _IDLE_STEP):
+                held.enter_context(load.held(traffic, _IDLE_STEP))
+            time.sleep(_SETTLE)
+            after = memory_kib(root)
+        count = traffic.connections
+        return Measurement(
+            units=count,
+            seconds=0.0,
+            bytes=0,
+            denied=0,
+            errors=0,
+            wrong=0,
+            p50_us=0.0,
+            p99_us=0.0,
+            cpu_seconds=0.0,
+            load_cpu_seconds=0.0,
+            memory_kib=(after - before) / count,
+            origin_connections=count,
+        )
+
+    @contextmanager
+    def _authorizer(self) -> Iterator[int | None]:
+        if not self.scenario.authorizer:
+            yield None
+            return
+        port = free_port()
+        command = [
+            str(self.bench.native / "authorizer"),
+            "--port",
+            str(port),
+            "--delay-ms",
+            str(self.scenario.delay_ms),
+        ]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        try:
+            wait_for_port(port, process, "the authorizer")
+            yield port
+        finally:
+            process.terminate()
+            process.wait()

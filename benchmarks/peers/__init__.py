@@ -1,0 +1,26 @@
+"""The proxies that are compared: one module for each, with what it needs beside it."""
+
+from __future__ import annotations
+
+from benchmarks.peers.base import Peer, PeerFailed, Setup, Started
+from benchmarks.peers.goproxy import Goproxy
+from benchmarks.peers.http_mitm_proxy import HttpMitmProxy
+from benchmarks.peers.mitmproxy import Mitmproxy
+from benchmarks.peers.ours import Ours
+from benchmarks.peers.proxy_py import ProxyPy
+from benchmarks.peers.splice_relay import SpliceRelay
+from benchmarks.peers.squid import Squid
+from benchmarks.peers.tinyproxy import Tinyproxy
+
+PEERS: tuple[Peer, ...] = (
+    Ours(),
+    SpliceRelay(),
+    Squid(),
+    Goproxy(),
+    Tinyproxy(),
+    Mitmproxy(),
+    ProxyPy(),
+    HttpMitmProxy(),
+)
+
+__all__ = ["PEERS", "Peer", "PeerFailed", "Setup", "Started"]

@@ -1,0 +1,292 @@
+"""What every peer needs: how it is described, how its processes are started, and how they are stopped."""
+
+# ruff: noqa: S603 -- proxies of the system are started, by their full path
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from tests.certificates import TestCA, key_pem_of
+
+FORWARD = "forward"
+FORWARD_AUTHZ = "forward+authz"
+TUNNEL = "tunnel"
+INTERCEPT = "intercept"
+INTERCEPT_AUTHZ = "intercept+authz"
+EVERYTHING = frozenset({FORWARD, FORWARD_AUTHZ, TUNNEL, INTERCEPT, INTERCEPT_AUTHZ})
+
+# The folder of these modules, where the peers' own programs lie as well.
+HERE = Path(__file__).parent
+
+_START_DEADLINE = 30.0
+_STOP_DEADLINE = 5.0
+_LAST_LINES = 15
+
+
+class PeerFailed(Exception):
+    """A proxy does not start; the message ends with the last lines that it logged."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a proxy is to be.
+
+    @ivar directory: scratch, there and empty.
+    @ivar port: it listens on 127.0.0.1, on this port.
+    @ivar origin_ca: the CA, as PEM, against which it verifies origins.
+    @ivar authz_url: every request is put to this URL's C{/validate}; C{None} has a local rule decide.
+    @ivar native: the folder with the compiled programs.
+    @ivar options: for special runs.
+    """
+
+    directory: Path
+    port: int
+    origin_ca: Path
+    authz_url: str | None
+    native: Path
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Started:
+    """A proxy that runs.
+
+    @ivar process: the leader of a session of its own, and the root of the process tree.
+    @ivar ca: what clients have to trust inside its tunnels.
+    """
+
+    process: subprocess.Popen[bytes]
+    ca: Path | None = None
+
+    def stop(self) -> None:
+        """End the whole tree: politely first, and then certainly."""
+        # Helpers may have sessions of their own, and lose their parent when the root ends: so they are listed before.
+        tree = _tree_of(self.process.pid)
+        _signal(self.process.pid, signal.SIGTERM)
+        try:
+            self.process.wait(_STOP_DEADLINE)
+        except subprocess.TimeoutExpired:
+            tree |= _tree_of(self.process.pid)
+        for pid in tree:
+            _signal(pid, signal.SIGKILL)
+        self.process.wait()
+        deadline = time.monotonic() + _STOP_DEADLINE
+        while any(_is_alive(pid) for pid in tree) and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+
+class Peer(Protocol):
+    """A proxy that takes part.
+
+    @ivar name: as its authors write it.
+    @ivar can: the kinds of scenarios in which it takes part.
+    """
+
+    name: str
+    can: frozenset[str]
+
+    def missing(self) -> str | None:
+        """What to install, in one line; C{None} when everything is there."""
+
+    def version(self) -> str:
+        """The version that C{start} starts."""
+
+    def start(self, setup: Setup, intercept: bool) -> Started:
+        """Start it, and return when it accepts connections.
+
+        @param intercept: whether every CONNECT is intercepted; otherwise every one is an opaque tunnel.
+        @raise PeerFailed: when it does not come so far.
+        """
+
+
+# -- processes
+
+
+def launch(
+    setup: Setup,
+    command: Sequence[str | Path],
+    *,
+    ca: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    logs: Sequence[Path] = (),
+) -> Started:
+    """Start a proxy and wait until it accepts connections.
+
+    @param environment: what is added to ours.
+    @param logs: where it logs, besides its standard output and error.
+    """
+    output = setup.directory / "output.log"
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            cwd=setup.directory,
+            env={**_without_proxies(os.environ), **(environment or {})},
+            start_new_session=True,
+        )
+    started = Started(process, ca)
+    why = "does not listen"
+    deadline = time.monotonic() + _START_DEADLINE
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            why = f"ended with status {process.returncode}"
+            break
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", setup.port)) == 0:
+                return started
+        time.sleep(0.02)
+    started.stop()
+    raise PeerFailed(f"{command[0]} {why}:\n{_last_lines([output, *logs])}")
+
+
+def run(command: Sequence[str | Path], environment: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
+    """Run something that ends by itself.
+
+    @return: what it prints.
+    @raise PeerFailed: when it does not end well.
+    """
+    try:
+        done = subprocess.run(
+            [str(word) for word in command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+            cwd=cwd,
+            check=False,
+            timeout=300,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise PeerFailed(f"{command[0]}: {error}") from error
+    text = done.stdout.decode(errors="replace")
+    if done.returncode:
+        raise PeerFailed(f"{command[0]} ended with status {done.returncode}:\n{text[-2000:]}")
+    return text
+
+
+def find_program(name: str, variable: str | None = None) -> Path | None:
+    """Where a program is.
+
+    @param variable: an environment variable that may hold its path.
+    """
+    # Debian keeps some of them where the path of a plain user does not look.
+    path = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
+    named = os.environ.get(variable) if variable else None
+    found = shutil.which(named or name, path=path)
+    return Path(found) if found else None
+
+
+def needed(name: str, variable: str | None = None) -> Path:
+    """Where a program is, without which nothing starts."""
+    found = find_program(name, variable)
+    if found is None:
+        raise PeerFailed(f"{name} is not installed")
+    return found
+
+
+def version_in(text: str, pattern: str = r"\d+(?:\.\d+)+") -> str:
+    """The version in what a program says about itself."""
+    found = re.search(pattern, text)
+    return found[0] if found else "of unknown version"
+
+
+def compiled(source: Path, program: Path, command: Sequence[str | Path], environment: Mapping[str, str]) -> Path:
+    """Compile a program of ours, unless it is newer than its source.
+
+    @param command: to which C{-o}, the program and the source are added.
+    """
+    if not program.exists() or program.stat().st_mtime <= source.stat().st_mtime:
+        # Under another name first: a program that runs cannot be written over, but it can be replaced.
+        fresh = program.with_suffix(".new")
+        run([*command, "-o", fresh, source], environment)
+        fresh.replace(program)
+    return program
+
+
+# -- certificates
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A CA for clients of a proxy, ECDSA P-256.
+
+    @ivar key: PKCS #8.
+    """
+
+    certificate: Path
+    key: Path
+
+    def combined(self) -> Path:
+        """Key and certificate in one file."""
+        path = self.certificate.with_name("ca-combined.pem")
+        path.touch(0o600)
+        path.write_bytes(self.key.read_bytes() + self.certificate.read_bytes())
+        return path
+
+
+def new_authority(directory: Path) -> Authority:
+    """Make one in C{ca.pem} and C{ca-key.pem}."""
+    made = TestCA("Benchmark proxy")
+    key = directory / "ca-key.pem"
+    key.touch(0o600)
+    key.write_bytes(key_pem_of(made.key))
+    return Authority(made.write(directory), key)
+
+
+# -- inside
+
+
+def _without_proxies(environment: Mapping[str, str]) -> dict[str, str]:
+    # They would send a proxy's own requests elsewhere.
+    return {name: value for name, value in environment.items() if not name.lower().endswith("_proxy")}
+
+
+def _last_lines(logs: Sequence[Path]) -> str:
+    lines: list[str] = []
+    for log in logs:
+        if log.exists():
+            lines += log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
+    return "\n".join(lines)
+
+
+def _signal(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError):  # it has ended by itself
+        os.kill(pid, number)
+
+
+def _stat(pid: int) -> list[str] | None:
+    # The fields after the name; the name may have anything in it.
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def _is_alive(pid: int) -> bool:
+    fields = _stat(pid)
+    return fields is not None and fields[0] != "Z"
+
+
+def _tree_of(root: int) -> set[int]:
+    """All descendants of a process, and who else is in its session."""
+    stats = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (fields := _stat(int(entry.name))):
+            stats[int(entry.name)] = (int(fields[1]), int(fields[3]))
+    found = {root} | {pid for pid, (_, session) in stats.items() if session == root}
+    while more := {pid for pid, (parent, _) in stats.items() if parent in found} - found:
+        found |= more
+    return found & stats.keys()

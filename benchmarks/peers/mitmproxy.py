@@ -1,0 +1,77 @@
+"""mitmproxy's C{mitmdump}, with an addon of ours that decides.
+
+What its documentation has for speed is on: nothing is printed for a flow, bodies are streamed, a connection to the
+origin is only opened for a request, and certificates are made without a look at the origin's first.  The key of the CA,
+which is also that of its certificates, is an elliptic one.  Connections to origins belong to a connection of a client
+and end with it; that cannot be changed.
+"""
+
+from __future__ import annotations
+
+import re
+
+from benchmarks.names import DOMAIN
+from benchmarks.peers.base import (
+    EVERYTHING,
+    HERE,
+    Setup,
+    Started,
+    find_program,
+    launch,
+    needed,
+    new_authority,
+    run,
+    version_in,
+)
+
+_VARIABLE = "EGRESS_BENCH_MITMDUMP"
+
+
+class Mitmproxy:
+    """One process; it has no workers."""
+
+    name = "mitmproxy"
+    can = EVERYTHING
+
+    def missing(self) -> str | None:
+        """It pins what it depends on, so it wants an environment of its own."""
+        if find_program("mitmdump", _VARIABLE) is None:
+            return (
+                "python -m venv DIR && DIR/bin/pip install mitmproxy, then have DIR/bin in PATH"
+                f" or {_VARIABLE}=DIR/bin/mitmdump"
+            )
+        return None
+
+    def version(self) -> str:
+        """It says that of its Python as well."""
+        said = run([needed("mitmdump", _VARIABLE), "--version"])
+        python = version_in(said.partition("Python:")[2])
+        return f"{version_in(said)} (Python {python})"
+
+    def start(self, setup: Setup, intercept: bool) -> Started:
+        """Start it."""
+        authority = new_authority(setup.directory)
+        kept = setup.directory / "kept"
+        kept.mkdir()
+        (kept / "mitmproxy-ca.pem").write_bytes(authority.combined().read_bytes())
+        values = {
+            "confdir": str(kept),
+            "listen_host": "127.0.0.1",
+            "listen_port": str(setup.port),
+            "flow_detail": "0",
+            "termlog_verbosity": "error",
+            "onboarding": "false",
+            "connection_strategy": "lazy",
+            "upstream_cert": "false",
+            "stream_large_bodies": "512k",
+            "http2": "false",
+            "http3": "false",
+            "ssl_verify_upstream_trusted_ca": str(setup.origin_ca),
+        }
+        if not intercept:
+            values["ignore_hosts"] = rf"\.{re.escape(DOMAIN)}:\d+$"
+        command = [needed("mitmdump", _VARIABLE), "-q", "-s", HERE / "mitmproxy_addon.py"]
+        for name, value in values.items():
+            command += ["--set", f"{name}={value}"]
+        environment = {"BENCHMARK_AUTHZ_URL": setup.authz_url or ""}
+        return launch(setup, command, ca=authority.certificate, environment=environment)

@@ -1,0 +1,101 @@
+"""Counting exchanges at next to no cost.
+
+prometheus_client's own counters lock and look up at each step, seven times for one exchange.  Here they are integers,
+which become metrics when somebody asks.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import Final
+
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from egress.model.errors import OUTCOMES
+from egress.model.record import ExchangeRecord
+
+_DECISION_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_EXCHANGE_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+# Labels come from these alone: a label that a client or an authorizer could choose would grow without bound.
+_OTHER: Final = "other"
+_VERDICTS: Final = frozenset({"allow", "deny", "unavailable", "refused", "failed"})
+_OUTCOMES: Final = frozenset({"forwarded", *(outcome.code for outcome in OUTCOMES.values())})
+_KNOWN: Final = frozenset((verdict, outcome) for verdict in _VERDICTS for outcome in _OUTCOMES)
+_CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
+
+
+class Distribution:
+    """How many values fell below each of some bounds, and their sum.
+
+    @param bounds: upper bounds, ascending; what is above all of them counts as well.
+    """
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.sum = 0.0
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self.sum += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Give what Prometheus wants: for each bound, how many values were at most that."""
+        bounds = [*map(floatToGoString, self._bounds), "+Inf"]
+        return list(zip(bounds, map(float, accumulate(self._counts)), strict=True))
+
+
+class Tally(Collector):
+    """Counts exchanges."""
+
+    def __init__(self) -> None:
+        self._decisions: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._responses: defaultdict[str, int] = defaultdict(int)
+        self._decision_seconds = Distribution(_DECISION_BUCKETS)
+        self._exchange_seconds = Distribution(_EXCHANGE_BUCKETS)
+        self._sent = 0
+        self._received = 0
+
+    def count(self, record: ExchangeRecord) -> None:
+        """Count one exchange."""
+        what = (record.verdict, record.outcome)
+        self._decisions[what if what in _KNOWN else (_OTHER, _OTHER)] += 1
+        status = 0 if record.status is None else record.status // 100
+        self._responses[_CLASSES[status] if 0 <= status <= 5 else _OTHER] += 1
+        if record.decision_seconds is not None:
+            self._decision_seconds.observe(record.decision_seconds)
+        self._exchange_seconds.observe(record.duration)
+        self._sent += record.bytes_sent
+        self._received += record.bytes_received
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the counts as metrics (C{Collector.collect})."""
+        decisions = CounterMetricFamily(
+            "egress_decisions", "Exchanges, by verdict and by what became of them.", labels=["verdict", "outcome"]
+        )
+        for what, number in self._decisions.items():
+            decisions.add_metric(what, number)
+        yield decisions
+        responses = CounterMetricFamily(
+            "egress_responses", "Answers to clients, by class of status code.", labels=["status"]
+        )
+        for status, number in self._responses.items():
+            responses.add_metric([status], number)
+        yield responses
+        for name, text, distribution in (
+            ("egress_decision_seconds", "What the authorizer took to decide.", self._decision_seconds),
+            ("egress_exchange_seconds", "From the request head to the end of the exchange.", self._exchange_seconds),
+        ):
+            yield HistogramMetricFamily(name, text, buckets=distribution.buckets(), sum_value=distribution.sum)
+        for name, text, size in (
+            ("egress_sent_bytes", "Content bytes of clients that went to origins.", self._sent),
+            ("egress_received_bytes", "Content bytes of origins that went to clients.", self._received),
+        ):
+            yield CounterMetricFamily(name, text, value=size)

@@ -1,0 +1,70 @@
+"""Tests for L{benchmarks.scenarios} and L{benchmarks.names}: what is asked of the load generator, and of whom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from benchmarks.names import hosts_text, origin_names, unshare_command
+from benchmarks.origins import BULK_SIZES_MIB, Counts, OriginsError, counts_in
+from benchmarks.scenarios import SCENARIOS
+
+STATUS = "Active connections: 1 \nserver accepts handled requests\n 5 6 77 \nReading: 0 Writing: 1 Waiting: 0 \n"
+
+
+class ScenarioTests(SynchronousTestCase):
+    """The table is one that can be run."""
+
+    def test_names(self) -> None:
+        names = [one.name for one in SCENARIOS]
+        self.assertEqual(len(set(names)), len(names))
+
+    def test_sizes(self) -> None:
+        """The origins have everything that is downloaded, in a quick run as well."""
+        for one in SCENARIOS:
+            for traffic in (one.traffic, one.quick().traffic, one.traffic.warm_up()):
+                if traffic and traffic.direction == "download":
+                    self.assertIn(traffic.mib, BULK_SIZES_MIB, one.name)
+
+    def test_hosts(self) -> None:
+        """The origins have all names, and a first visit is one."""
+        known = len(origin_names()) - 1
+        for one in SCENARIOS:
+            visited = range(one.traffic.first_host, one.traffic.first_host + one.traffic.hosts)
+            self.assertLessEqual(visited.stop, known, one.name)
+            before = one.traffic.warm_up()
+            if before and before.hosts != one.traffic.hosts:
+                self.assertNotIn(before.first_host, visited)
+
+    def test_arguments(self) -> None:
+        """Only what applies is said."""
+        (one,) = [one for one in SCENARIOS if one.name == "intercept-bulk-up"]
+        said = one.traffic.arguments()
+        self.assertEqual(said[-3:], ["--keep-alive", "--upload", "256"])
+        self.assertNotIn("--denied-every", said)
+
+
+class NamesTests(SynchronousTestCase):
+    """The file over C{/etc/hosts}."""
+
+    def test_text(self) -> None:
+        """What is there stays there, and each name has a line of its own."""
+        lines = hosts_text("127.0.0.1 localhost").splitlines()
+        self.assertEqual(lines[:2], ["127.0.0.1 localhost", "127.0.0.1 h000.bench.test"])
+        self.assertEqual(lines[-2:], ["127.0.0.1 h399.bench.test", "127.0.0.1 opaque.bench.test"])
+
+    def test_command(self) -> None:
+        """Who is not root needs a namespace of users too."""
+        for as_root in (True, False):
+            command = unshare_command(Path("names"), ["run", "it"], as_root=as_root)
+            self.assertEqual("--map-root-user" in command, not as_root)
+            self.assertEqual(command[-3:], ["names", "run", "it"])
+
+
+class StatusTests(SynchronousTestCase):
+    """The origins' counter."""
+
+    def test_requests(self) -> None:
+        self.assertEqual(counts_in(STATUS), Counts(connections=5, requests=77))
+        self.assertRaises(OriginsError, counts_in, "<html>")
