@@ -1,6 +1,6 @@
 """What opaque tunnels cost the proxy: CPU seconds per GiB each way, memory per idle tunnel, time to set one up.
 
-It is C{python benchmarks/relay.py [--before CODE] [--reactor NAME] [bulk] [idle] [setup]}, on Linux.  A proxy that
+It is C{python benchmarks/tunnels.py [--before CODE] [--reactor NAME] [bulk] [idle] [setup]}, on Linux.  A proxy that
 passes 127.0.0.1 through is started for each of them, with an origin and clients of plain sockets in processes of their
 own, so that only the proxy's own time and memory are counted.  C{--before} is Python that the proxy runs first: what
 chooses one of the ways to relay.
