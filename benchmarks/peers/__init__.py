@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from benchmarks.peers.base import Peer, PeerFailed, Setup, Started
-from benchmarks.peers.goproxy import Goproxy
+from benchmarks.peers.goproxy import Goproxy, KeptGoproxy
 from benchmarks.peers.http_mitm_proxy import HttpMitmProxy
 from benchmarks.peers.mitmproxy import Mitmproxy
 from benchmarks.peers.ours import Ours
 from benchmarks.peers.proxy_py import ProxyPy
 from benchmarks.peers.splice_relay import SpliceRelay
 from benchmarks.peers.squid import Squid
+from benchmarks.peers.stock_twisted import StockTwisted
 from benchmarks.peers.tinyproxy import Tinyproxy
 
 PEERS: tuple[Peer, ...] = (
@@ -17,10 +18,12 @@ PEERS: tuple[Peer, ...] = (
     SpliceRelay(),
     Squid(),
     Goproxy(),
+    KeptGoproxy(),
     Tinyproxy(),
     Mitmproxy(),
     ProxyPy(),
     HttpMitmProxy(),
+    StockTwisted(),
 )
 
 __all__ = ["PEERS", "Peer", "PeerFailed", "Setup", "Started"]

@@ -2,7 +2,9 @@
 
 It has nowhere to keep certificates, and makes an RSA key for every connection; C{goproxy_main.go} signs with an
 elliptic key instead, once for each host.  To each answer inside of an intercepted connection the library adds
-C{Connection: close}, so a client that heeds it has one request for each.
+C{Connection: close}, so a client that heeds it has one request for each.  There is a way around that, though none of
+its documentation: as a second peer it takes part with what is inside of tunnels served by Go's own HTTP server, which
+hands each request to the library.
 """
 
 from __future__ import annotations
@@ -10,7 +12,19 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from benchmarks.peers.base import EVERYTHING, HERE, Setup, Started, compiled, launch, new_authority, run, version_in
+from benchmarks.peers.base import (
+    EVERYTHING,
+    HERE,
+    INTERCEPT,
+    INTERCEPT_AUTHZ,
+    Setup,
+    Started,
+    compiled,
+    launch,
+    new_authority,
+    run,
+    version_in,
+)
 
 _PACKAGE = "golang-github-elazarl-goproxy-dev"
 _GOPATH = Path("/usr/share/gocode")
@@ -21,6 +35,7 @@ class Goproxy:
 
     name = "goproxy"
     can = EVERYTHING
+    more: tuple[str, ...] = ()
 
     def missing(self) -> str | None:
         """Both are Debian's."""
@@ -54,4 +69,13 @@ class Goproxy:
             command += ["-authz-url", setup.authz_url]
         if intercept:
             command += ["-intercept"]
+        command += self.more
         return launch(setup, command, ca=authority.certificate)
+
+
+class KeptGoproxy(Goproxy):
+    """Intercepted connections stay open."""
+
+    name = "goproxy, kept open"
+    can = frozenset({INTERCEPT, INTERCEPT_AUTHZ})
+    more = ("-keep-alive",)

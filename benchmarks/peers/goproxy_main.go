@@ -2,11 +2,13 @@
 //
 // The library's own signer makes an RSA key for every connection, and its answers inside of TLS say that the connection
 // will be closed.  The first can be replaced by way of its interface, and is: certificates are signed here, with an
-// elliptic key, once for each host.  The second cannot.
+// elliptic key, once for each host.  The second cannot, unless what is inside of a tunnel is served by net/http instead
+// of the library's own loop, and only then handed to the library: that is what -keep-alive does.
 package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -180,6 +182,48 @@ func byAuthorizer(url string) decider {
 	}
 }
 
+// inside is a listener that accepts what comes out of intercepted tunnels.
+type inside chan net.Conn
+
+func (i inside) Accept() (net.Conn, error) { return <-i, nil }
+func (i inside) Close() error              { return nil }
+func (i inside) Addr() net.Addr            { return &net.TCPAddr{} }
+
+// tunnelled remembers what the CONNECT was for.
+type tunnelled struct {
+	net.Conn
+	address string
+}
+
+type addressKey struct{}
+
+func (a *authority) keepAlive(proxy *goproxy.ProxyHttpServer) *goproxy.ConnectAction {
+	accepted := make(inside)
+	server := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.URL.Scheme = "https"
+			r.URL.Host, _ = r.Context().Value(addressKey{}).(string)
+			proxy.ServeHTTP(w, r)
+		}),
+		ConnContext: func(c context.Context, connection net.Conn) context.Context {
+			return context.WithValue(c, addressKey{}, connection.(*tls.Conn).NetConn().(tunnelled).address)
+		},
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
+	go func() { log.Fatal(server.Serve(accepted)) }()
+	return &goproxy.ConnectAction{
+		Action: goproxy.ConnectHijack,
+		Hijack: func(r *http.Request, client net.Conn, ctx *goproxy.ProxyCtx) {
+			config, err := a.configFor(r.URL.Host, ctx)
+			if err != nil {
+				client.Close()
+				return
+			}
+			accepted <- tls.Server(tunnelled{client, r.URL.Host}, config)
+		},
+	}
+}
+
 func refusal(request *http.Request, err error) *http.Response {
 	if err != nil {
 		return goproxy.NewResponse(request, goproxy.ContentTypeText, http.StatusServiceUnavailable, "no decision\n")
@@ -194,6 +238,7 @@ func main() {
 	originCA := flag.String("origin-ca", "", "the CA of the origins")
 	service := flag.String("authz-url", "", "the authorization service; without it a rule decides")
 	intercept := flag.Bool("intercept", false, "intercept every CONNECT")
+	keepAlive := flag.Bool("keep-alive", false, "keep intercepted connections open after an answer")
 	flag.Parse()
 
 	pem, err := os.ReadFile(*originCA)
@@ -225,6 +270,9 @@ func main() {
 			log.Fatal(err)
 		}
 		action := &goproxy.ConnectAction{Action: goproxy.ConnectMitm, TLSConfig: ca.configFor}
+		if *keepAlive {
+			action = ca.keepAlive(proxy)
+		}
 		proxy.OnRequest().HandleConnectFunc(
 			func(host string, _ *goproxy.ProxyCtx) (*goproxy.ConnectAction, string) { return action, host })
 	} else {

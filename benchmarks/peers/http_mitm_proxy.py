@@ -28,7 +28,10 @@ class HttpMitmProxy:
         if shutil.which("node") is None:
             return "apt-get install nodejs npm"
         if not (_modules() / _PACKAGE).is_dir():
-            return f"npm install --prefix benchmarks {_PACKAGE}, or elsewhere and {_VARIABLE}=DIR/node_modules"
+            return (
+                f"npm install --prefix benchmarks --no-save --no-package-lock {_PACKAGE},"
+                f" or elsewhere with {_VARIABLE}=DIR/node_modules"
+            )
         return None
 
     def version(self) -> str:

@@ -1,4 +1,4 @@
-"""A small keep-alive HTTP client for one server: the C{IAgent} under treq, on the way of every decision.
+"""A small keep-alive HTTP client for one server: the C{IAgent} on the way of every decision.
 
 C{twisted.web.client.Agent} costs several times as much per call, and most of what it does is not needed here: one
 authority, small answers, no proxies, no redirects.

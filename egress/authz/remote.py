@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from http.cookiejar import CookieJar
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from hyperlink import EncodedURL
 from OpenSSL import SSL
-from treq.client import HTTPClient
+from treq import content
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.defer import TimeoutError as DeadlinePassed
 from twisted.internet.endpoints import HostnameEndpoint
@@ -20,7 +18,7 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReacto
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer
+from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface import implementer
 
 from egress.authz.agent import KeepAliveAgent
@@ -32,7 +30,6 @@ from egress.model.decision import Decision, DecisionRequest
 from egress.model.errors import AuthorizerUnavailable, EgressError
 
 if TYPE_CHECKING:
-    from treq.response import _Response
     from twisted.internet.interfaces import IConsumer, IProtocol, IProtocolFactory
 
     from egress.ca.trust import OriginTrust
@@ -65,37 +62,6 @@ class _Content:
 
     def stopProducing(self) -> None:
         """It is over already."""
-
-
-class _AskedUrl(EncodedURL):
-    """The one URL that is asked, normalized once; treq does that for each question, and takes longer than the rest."""
-
-    text: str
-
-    @classmethod
-    def of(cls, text: str) -> _AskedUrl:
-        """Make it of its text, in which what needs it is percent-encoded."""
-        url = cast(_AskedUrl, cls.from_text(text))
-        url.text = text
-        return url
-
-    def to_uri(self) -> _AskedUrl:
-        """It is one (see L{EncodedURL.to_uri})."""
-        return self
-
-    def to_text(self, with_password: bool = False) -> str:
-        """Give the text (see L{EncodedURL.to_text})."""
-        return self.text
-
-
-class _NoCookies(CookieJar):
-    """Nothing is remembered from one question to the next."""
-
-    def add_cookie_header(self, request: object) -> None:
-        """There is none."""
-
-    def extract_cookies(self, response: object, request: object) -> None:
-        """None is kept."""
 
 
 class _TlsFactory(TLSMemoryBIOFactory):
@@ -145,15 +111,13 @@ class RemoteAuthorizer:
     ) -> None:
         self.name = f"the authorization service {url}"
         self._clock = clock
-        self._url = _AskedUrl.of(url)
+        self._url = url.encode("ascii")
         self._agent = agent
         self._timeout = timeout
         self._explain_tls = explain_tls
         self._headers = Headers({"Content-Type": [_JSON], "Accept": [_JSON]})
         if token is not None:
             self._headers.setRawHeaders("Authorization", [f"Bearer {token}"])
-        self._cookies = _NoCookies()
-        self._client = HTTPClient(agent, self._cookies, _Content)  # type: ignore[arg-type]
 
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
         """Ask; see L{IAuthorizer.decide}."""
@@ -161,22 +125,13 @@ class RemoteAuthorizer:
             question = encode_question(request)
         except AuthorizerUnavailable as error:
             return fail(error)
-        asked = self._client.post(
-            self._url,
-            data=question,
-            headers=self._headers,
-            cookies=self._cookies,
-            allow_redirects=False,
-            unbuffered=True,
-            # Or treq installs the global one.
-            reactor=self._clock,  # type: ignore[arg-type]
-        )
+        asked = self._agent.request(b"POST", self._url, self._headers, _Content(question))
         answered: Deferred[Decision] = asked.addCallback(self._answered)
         answered.addTimeout(self._timeout, self._clock)
         return answered.addErrback(self._unavailable)
 
-    def _answered(self, response: _Response) -> Deferred[Decision]:
-        return response.content().addCallback(lambda body: decode_answer(response.code, body, self.name))
+    def _answered(self, response: IResponse) -> Deferred[Decision]:
+        return content(response).addCallback(lambda body: decode_answer(response.code, body, self.name))
 
     def _unavailable(self, failure: Failure) -> Failure:
         error = failure.value

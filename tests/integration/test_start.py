@@ -175,7 +175,7 @@ class StopTests(IntegrationTestCase):
         while True:
             try:
                 socket.create_connection(("127.0.0.1", proxy.port), timeout=5).close()
-            except ConnectionRefusedError:
+            except (ConnectionRefusedError, ConnectionResetError):
                 break
         self.assertIsNone(proxy.process.popen.poll())
         urllib.request.urlopen(self.origins.http_url("/release"), timeout=10).close()
