@@ -6,7 +6,7 @@ L{egress.net.pump}, as soon as neither transport has anything left to send.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ITCPTransport
@@ -69,40 +69,46 @@ def _end_writing(transport: object) -> None:
         transport.loseConnection()  # type: ignore[attr-defined]
 
 
+class Owner(Protocol):
+    """Who is told how the relay goes."""
+
+    def relay_active(self) -> None:
+        """Bytes were passed on."""
+
+    def relay_over(self, *, broken: bool) -> None:
+        """The end; not told when it is that of the client's connection.
+
+        @param broken: the client must not take what it has for the whole.
+        """
+
+
 class Relay:
     """Both directions between a client's transport and an origin's, each held back when its receiver is slow.
 
-    @param active: is told whenever bytes are passed on.
-    @param over: is told the end, unless it is that of the client's connection; with whether the origin's broke, so that
-        the client must not take what it has for the whole.
     @ivar far: the protocol to dial with.
     """
 
     __slots__ = (
-        "_active",
         "_begun",
         "_early",
         "_far_ended",
         "_flows",
         "_near",
         "_near_ended",
-        "_over",
+        "_owner",
         "_pump",
         "_received",
         "_sent",
         "far",
     )
 
-    def __init__(
-        self, near: ITCPTransport, flows: Flows, active: Callable[[], None], over: Callable[[bool], None]
-    ) -> None:
+    def __init__(self, owner: Owner, near: ITCPTransport, flows: Flows) -> None:
         self.far = _FarEnd(self)
         self._sent = 0
         self._received = 0
         self._near = near
         self._flows = flows
-        self._active = active
-        self._over: Callable[[bool], None] | None = over
+        self._owner: Owner | None = owner
         self._near_ended = False
         self._far_ended = False
         self._begun = False
@@ -164,6 +170,10 @@ class Relay:
             return
         self._pump = pump_between(self._near, self.far.transport, self._flows, self._active, self._pumped)
 
+    def _active(self) -> None:
+        if self._owner is not None:
+            self._owner.relay_active()
+
     def _pumped(self, broken: End | None) -> None:
         """The pump has come to an end."""
         pump = self._pump
@@ -208,13 +218,13 @@ class Relay:
         @param broken: not closed by either side; that is of no interest if everything had come by then.
         """
         self.stop()
-        over, self._over = self._over, None
-        if over is not None:
-            over(broken and not self._far_ended)
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.relay_over(broken=broken and not self._far_ended)
 
     def drop(self) -> None:
         """The client's connection is gone."""
-        self._over = None
+        self._owner = None
         self.stop()
         if not self.far.closed and self.far.transport is not None:
             self.far.transport.abortConnection()  # type: ignore[attr-defined]

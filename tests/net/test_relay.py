@@ -48,13 +48,13 @@ class RelayTests(SynchronousTestCase):
         self.broken = False
         self.active = 0
         self.near = Wire(self.clock)
-        self.relay = Relay(self.near, BufferedFlows(), self._note_active, self._note_over)
+        self.relay = Relay(self, self.near, BufferedFlows())
         self.far = Wire(self.clock).connect(self.relay.far)
 
-    def _note_active(self) -> None:
+    def relay_active(self) -> None:
         self.active += 1
 
-    def _note_over(self, broken: bool) -> None:
+    def relay_over(self, *, broken: bool) -> None:
         self.over += 1
         self.broken = broken
 
@@ -104,7 +104,7 @@ class RelayTests(SynchronousTestCase):
         self.assertEqual(self.over, 1)
 
     def test_a_side_that_cannot_close_one_direction_closes_both(self) -> None:
-        relay = Relay(_Layer(self.near), BufferedFlows(), self._note_active, self._note_over)  # type: ignore[arg-type]
+        relay = Relay(self, _Layer(self.near), BufferedFlows())  # type: ignore[arg-type]
         Wire(self.clock).connect(relay.far)
         relay.begin(b"")
         relay.far_end()
@@ -112,7 +112,7 @@ class RelayTests(SynchronousTestCase):
 
     def test_tls_to_an_upstream_proxy_is_ended_by_its_alert(self) -> None:
         context = leaves().context_for(Authority("origin.test", 443))
-        relay = Relay(self.near, BufferedFlows(), self._note_active, self._note_over)
+        relay = Relay(self, self.near, BufferedFlows())
         relay.far.prepare(True, lambda: None, lambda _: None)
         factory = TlsFactory(ServerTls(context), False, Factory.forProtocol(lambda: relay.far), clock=self.clock)
         wire = Wire(self.clock).connect(factory.buildProtocol(None))
@@ -152,7 +152,7 @@ class RelayTests(SynchronousTestCase):
         self.assertTrue(self.far.paused)
 
     def test_dropped_before_it_is_connected(self) -> None:
-        relay = Relay(self.near, BufferedFlows(), self._note_active, self._note_over)
+        relay = Relay(self, self.near, BufferedFlows())
         relay.drop()
         self.relay.drop()
         self.assertTrue(self.far.aborted)
@@ -230,9 +230,15 @@ class PumpedTests(SocketsTestCase):
         self.near = server(self.reactor, near, self.side)
         self.near.registerProducer(self.side, True)
         self.over: list[bool] = []
-        self.relay = self.side.relay = Relay(self.near, BufferedFlows(), lambda: None, self.over.append)
+        self.relay = self.side.relay = Relay(self, self.near, BufferedFlows())
         self.far = server(self.reactor, far, self.relay.far)
         self.relay.begin(b"")
+
+    def relay_active(self) -> None:
+        pass
+
+    def relay_over(self, *, broken: bool) -> None:
+        self.over.append(broken)
 
     def exchange(self, size: int = WORTH_IT) -> None:
         """Relay something both ways."""
@@ -265,7 +271,7 @@ class PumpedTests(SocketsTestCase):
         # Who begins goes on to resume its transport.
         _client, near = self.tcp_pair()
         _origin, far = self.tcp_pair()
-        relay = Relay(server(self.reactor, near, _Near()), BufferedFlows(), lambda: None, self.over.append)
+        relay = Relay(self, server(self.reactor, near, _Near()), BufferedFlows())
         transport = server(self.reactor, far, relay.far)
         relay.far_data(bytes(WORTH_IT))
         relay.begin(bytes(WORTH_IT))
