@@ -244,6 +244,7 @@ class EgressProxyService(Service):
             return _all([self.authorizer.close(), gone])
 
         def closed(_: object) -> None:
+            self._parts.flows.close()
             for sink in self._sinks:
                 sink.close()
 

@@ -20,13 +20,16 @@ class _Factory(ClientFactory):
     noisy = False
 
     def __init__(self, attempts: _Attempts) -> None:
-        self._attempts = attempts
+        self._attempts: _Attempts | None = attempts
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
-        return self._attempts.connected(self)
+        # The connection that is made keeps its factory for as long as it lives; it has no use for the attempts.
+        attempts, self._attempts = self._attempts, None
+        return attempts.connected(self) if attempts is not None else None
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        self._attempts.failed(self, reason)
+        if self._attempts is not None:
+            self._attempts.failed(self, reason)
 
 
 class _Attempts:

@@ -47,6 +47,25 @@ class Inquiry:
     @ivar decision: the answer, once there is one.
     """
 
+    __slots__ = (
+        "_asked_at",
+        "_client",
+        "_clock_started",
+        "_decision_seconds",
+        "_failed",
+        "_given_up",
+        "_method",
+        "_origin",
+        "_over",
+        "_parts",
+        "_path",
+        "_pending",
+        "_stage",
+        "_started",
+        "decision",
+        "request_id",
+    )
+
     def __init__(
         self,
         parts: Parts,

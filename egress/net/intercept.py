@@ -38,7 +38,6 @@ from egress.net.relay import Relay
 from egress.net.scope import Scope
 from egress.net.server import HttpSession
 from egress.net.tls import ServerTls, TlsFactory
-from egress.net.watchdog import Watchdog
 from egress.wire.session import Inner, recognize
 
 if TYPE_CHECKING:
@@ -106,7 +105,6 @@ class Tunnel(Protocol):
         self._authority = authority
         self._client = client
         self._inquiry = Inquiry(parts, client, Stage.TUNNEL, "CONNECT", Origin("https", authority), "", self._refuse)
-        self._watchdog = Watchdog(parts.clock, self._expired)
         self._state = TunnelState.DECIDING
         self._early = b""
         self._refusal: EgressError | None = None
@@ -144,7 +142,7 @@ class Tunnel(Protocol):
         if not decision.allowed:
             self._refuse(Denied(decision))
             return
-        relay = Relay(self.transport, self._relay_active, self._relay_over)  # type: ignore[arg-type]
+        relay = Relay(self, self.transport, self._parts.flows)  # type: ignore[arg-type]
         self._inquiry.wait_for(self._parts.dialer.dial(route, relay.far), lambda _: self._relaying(relay))
 
     def _relaying(self, relay: Relay) -> None:
@@ -153,16 +151,20 @@ class Tunnel(Protocol):
         self.transport.write(ESTABLISHED)  # type: ignore[union-attr]
         early, self._early = self._early, b""
         relay.begin(early)
-        self._relay_active()
+        self.relay_active()
         self._outer.resume_reading()
 
-    def _relay_active(self) -> None:
-        self._watchdog.set(self._parts.limits.tunnel_timeout)
+    def relay_active(self) -> None:
+        """See L{egress.net.relay.Owner}."""
+        self._outer.watch(self._parts.limits.tunnel_timeout)
 
-    def _relay_over(self) -> None:
-        """Both directions are closed, or one broke."""
+    def relay_over(self, *, broken: bool) -> None:
+        """See L{egress.net.relay.Owner}."""
         self._end(None)
-        self._outer.close()
+        if broken:
+            self._outer.abort()
+        else:
+            self._outer.close()
 
     def _refuse(self, error: EgressError) -> None:
         """Refuse a passthrough tunnel: intercept it after all, to answer what the client asks inside."""
@@ -181,7 +183,7 @@ class Tunnel(Protocol):
     def _sniff(self) -> None:
         self._enter(TunnelState.SNIFFING)
         self.transport.write(ESTABLISHED)  # type: ignore[union-attr]
-        self._watchdog.set(self._parts.limits.tls_timeout)
+        self._outer.watch(self._parts.limits.tls_timeout)
         self._outer.resume_reading()
         if self._early:
             self._recognize()
@@ -192,7 +194,7 @@ class Tunnel(Protocol):
             self._begin_tls()
         elif inner is Inner.HTTP:
             self._enter(TunnelState.SESSION)
-            self._watchdog.stop()
+            self._outer.watch(None)
             session = self._session = self._new_session("http")
             self._above = session
             session.makeConnection(_Shared(self.transport))  # type: ignore[no-untyped-call]
@@ -234,7 +236,7 @@ class Tunnel(Protocol):
     def handshake_over(self) -> None:
         """The client finished the TLS handshake."""
         self._enter(TunnelState.SESSION)
-        self._watchdog.stop()
+        self._outer.watch(None)
 
     def handshake_failed(self, reason: Failure) -> None:
         """The client broke off the TLS handshake: most often it does not trust the CA, or pins a certificate."""
@@ -278,7 +280,6 @@ class Tunnel(Protocol):
             self._end(None)
         elif self._state in (TunnelState.DECIDING, TunnelState.SNIFFING):
             self._end(ClientGone("the client went away before anything was asked for in the tunnel"))
-        self._watchdog.stop()
 
     def pauseProducing(self) -> None:
         """The client does not keep up."""
@@ -299,7 +300,8 @@ class Tunnel(Protocol):
 
     # -- ways out
 
-    def _expired(self) -> None:
+    def expired(self) -> None:
+        """The outer session's watchdog fired."""
         if self._state is TunnelState.RELAY:
             self._end(None)
             self._outer.abort()
@@ -320,10 +322,13 @@ class Tunnel(Protocol):
             return
         deciding = self._state is TunnelState.DECIDING
         self._enter(TunnelState.DONE)
-        self._watchdog.stop()
+        self._outer.watch(None)
         if self._refusal is None and (deciding or not isinstance(error, ClientGone)):
             relay = self._relay
-            sent, received = (relay.sent, relay.received) if relay is not None else (0, 0)
+            sent = received = 0
+            if relay is not None:
+                relay.stop()
+                sent, received = relay.sent, relay.received
             self._inquiry.report(error, None if deciding else 200, sent, received)
 
 

@@ -15,8 +15,10 @@ from egress.interfaces import IAuthorizer, IDialer, ILeafSource
 from egress.model.authority import Authority
 from egress.model.bypass import HostPattern
 from egress.model.record import ExchangeRecord
+from egress.net.flow import Flows
 from egress.net.pool import OriginPool
 from egress.net.sessions import Sessions
+from egress.net.splice import best_flows
 from egress.wire.heads import HeadLimits
 
 _ID_BYTES = 12
@@ -49,6 +51,7 @@ class Parts:
     @ivar report: takes the record of each exchange.
     @ivar wall_clock: seconds since the epoch, for records and C{Date}.
     @ivar sessions: the client connections that are open.
+    @ivar flows: how bytes that are not read go from one socket to another.
     @ivar draining: whether the proxy is being stopped: connections are not kept.
     """
 
@@ -64,6 +67,7 @@ class Parts:
     wall_clock: Callable[[], float] = time.time
     new_id: Callable[[], str] = attrs.field(factory=lambda: Ids().__next__)
     sessions: Sessions = attrs.field(factory=Sessions)
+    flows: Flows = attrs.field(factory=best_flows)
     draining: bool = False
 
     def __attrs_post_init__(self) -> None:

@@ -1,9 +1,14 @@
-"""Relaying bytes that the proxy does not read: passthrough tunnels."""
+"""Relaying bytes that the proxy does not read: passthrough tunnels.
+
+A tunnel begins with the transports it has, which costs nothing and is best for little.  One that carries much gets a
+L{egress.net.pump}, as soon as neither transport has anything left to send.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.tls import TLSMemoryBIOProtocol
@@ -11,6 +16,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from egress.net.dial import DialedProtocol
+from egress.net.flow import Flows
+from egress.net.pump import WORTH_IT, End, Pump, pump_between
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol)
@@ -37,7 +44,9 @@ class _FarEnd(DialedProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
         self.closed = True
-        self._relay.far_lost()
+        # How a TLS session with an upstream proxy ends says little: many leave out the closing alert.
+        broken = ITCPTransport.providedBy(self.transport) and not isinstance(self.transport, TLSMemoryBIOProtocol)
+        self._relay.far_lost(broken and not isinstance(reason.value, ConnectionDone))
 
     def pauseProducing(self) -> None:
         self._relay.pause_near()
@@ -60,52 +69,125 @@ def _end_writing(transport: object) -> None:
         transport.loseConnection()  # type: ignore[attr-defined]
 
 
+class Owner(Protocol):
+    """Who is told how the relay goes."""
+
+    def relay_active(self) -> None:
+        """Bytes were passed on."""
+
+    def relay_over(self, *, broken: bool) -> None:
+        """The end; not told when it is that of the client's connection.
+
+        @param broken: the client must not take what it has for the whole.
+        """
+
+
 class Relay:
     """Both directions between a client's transport and an origin's, each held back when its receiver is slow.
 
     @ivar far: the protocol to dial with.
-    @ivar sent: bytes from the client to the origin.
-    @ivar received: bytes from the origin to the client.
     """
 
-    def __init__(self, near: ITCPTransport, active: Callable[[], None], over: Callable[[], None]) -> None:
-        self.sent = 0
-        self.received = 0
+    __slots__ = (
+        "_begun",
+        "_early",
+        "_far_ended",
+        "_flows",
+        "_near",
+        "_near_ended",
+        "_owner",
+        "_pump",
+        "_received",
+        "_sent",
+        "far",
+    )
+
+    def __init__(self, owner: Owner, near: ITCPTransport, flows: Flows) -> None:
         self.far = _FarEnd(self)
+        self._sent = 0
+        self._received = 0
         self._near = near
-        self._active = active
-        self._over: Callable[[], None] | None = over
+        self._flows = flows
+        self._owner: Owner | None = owner
         self._near_ended = False
         self._far_ended = False
         self._begun = False
         self._early = b""
+        self._pump: Pump | None = None
+
+    @property
+    def sent(self) -> int:
+        """Bytes from the client to the origin."""
+        return self._sent + (self._pump.near.moved if self._pump is not None else 0)
+
+    @property
+    def received(self) -> int:
+        """Bytes from the origin to the client."""
+        return self._received + (self._pump.far.moved if self._pump is not None else 0)
 
     def begin(self, early: bytes) -> None:
         """Relay from now on.
 
         @param early: what the client sent before the origin was connected.
         """
-        self._begun = True
         if early:
-            self.near_data(early)
+            self._pass_to_far(early)
         held, self._early = self._early, b""
+        self._begun = True
         if held:
-            self.far_data(held)
+            self._pass_to_near(held)
 
     def near_data(self, data: bytes) -> None:
         """Take bytes from the client."""
-        self.sent += len(data)
-        self._active()
-        self.far.transport.write(data)  # type: ignore[union-attr]
+        self._pass_to_far(data)
+        self._pump_if_worth_it()
 
     def far_data(self, data: bytes) -> None:
         """Take bytes from the origin."""
         if not self._begun:
             self._early += data
             return
-        self.received += len(data)
+        self._pass_to_near(data)
+        self._pump_if_worth_it()
+
+    def _pass_to_far(self, data: bytes) -> None:
+        self._sent += len(data)
+        self._active()
+        self.far.transport.write(data)  # type: ignore[union-attr]
+
+    def _pass_to_near(self, data: bytes) -> None:
+        self._received += len(data)
         self._active()
         self._near.write(data)
+
+    # -- in the large
+
+    def _pump_if_worth_it(self) -> None:
+        if self._sent + self._received < WORTH_IT or self._pump is not None:
+            return
+        # What is half closed already stays as it is: a transport tells nobody when it has sent its end.
+        if self._near_ended or self._far_ended or self.far.closed:
+            return
+        self._pump = pump_between(self._near, self.far.transport, self._flows, self._active, self._pumped)
+
+    def _active(self) -> None:
+        if self._owner is not None:
+            self._owner.relay_active()
+
+    def _pumped(self, broken: End | None) -> None:
+        """The pump has come to an end."""
+        pump = self._pump
+        assert pump is not None
+        self._near_ended, self._far_ended = pump.near.ended, pump.far.ended
+        if broken is None:
+            self._close_far()
+        elif broken is pump.near:
+            # Its loss drops the other.
+            self._near.abortConnection()
+        else:
+            self.far.transport.abortConnection()  # type: ignore[union-attr]
+
+    # -- ends
 
     def near_end(self) -> None:
         """The client sends no more."""
@@ -130,20 +212,29 @@ class Relay:
         self.far.transport.unregisterProducer()  # type: ignore[union-attr]
         self.far.transport.loseConnection()  # type: ignore[union-attr]
 
-    def far_lost(self) -> None:
-        """The origin's connection is gone."""
-        self._finish()
+    def far_lost(self, broken: bool) -> None:
+        """The origin's connection is gone.
+
+        @param broken: not closed by either side; that is of no interest if everything had come by then.
+        """
+        self.stop()
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.relay_over(broken=broken and not self._far_ended)
 
     def drop(self) -> None:
         """The client's connection is gone."""
-        self._over = None
+        self._owner = None
+        self.stop()
         if not self.far.closed and self.far.transport is not None:
             self.far.transport.abortConnection()  # type: ignore[attr-defined]
 
-    def _finish(self) -> None:
-        over, self._over = self._over, None
-        if over is not None:
-            over()
+    def stop(self) -> None:
+        """Pass on nothing more by itself: what is closed next belongs to the transports again."""
+        if self._pump is not None:
+            self._pump.stop()
+
+    # -- pace, while the transports do it
 
     def pause_near(self) -> None:
         """The origin does not keep up."""
@@ -153,6 +244,7 @@ class Relay:
         """The origin keeps up again."""
         if not self._near_ended:
             self._near.resumeProducing()  # type: ignore[attr-defined]
+            self._pump_if_worth_it()
 
     def pause_far(self) -> None:
         """The client does not keep up."""
@@ -163,3 +255,4 @@ class Relay:
         """The client keeps up again."""
         if not self.far.closed and not self._far_ended:
             self.far.transport.resumeProducing()  # type: ignore[union-attr]
+            self._pump_if_worth_it()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IProtocol, IPushProducer
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -24,6 +24,7 @@ from egress.wire.heads import RequestHead
 from egress.wire.http1 import RequestReader
 
 if TYPE_CHECKING:
+    from egress.net.intercept import Tunnel
     from egress.net.parts import Parts
 
 # What is read and thrown away of a request that was answered before it was complete.  A connection closed with unread
@@ -52,7 +53,7 @@ class HttpSession(Protocol):
         self._client: ClientIdentity | None = scope.client if scope is not None else None
         self._credentials: bytes | None = None
         self._exchange: Exchange | None = None
-        self._tunnel: IProtocol | None = None
+        self._tunnel: Tunnel | None = None
         self._sni_error: EgressError | None = None
         self._advancing = False
         self._paused = False
@@ -91,7 +92,7 @@ class HttpSession(Protocol):
 
     def readConnectionLost(self) -> None:
         """The client sends no more; it may still wait for the answer to what it sent."""
-        if IHalfCloseableProtocol.providedBy(self._tunnel):
+        if self._tunnel is not None:
             self._tunnel.readConnectionLost()
         elif self._exchange is not None and self._exchange.body_over and not self._exchange.is_switched:
             self._half_closed = True
@@ -117,7 +118,7 @@ class HttpSession(Protocol):
     def pauseProducing(self) -> None:
         """The client does not keep up."""
         self._choked = True
-        if IPushProducer.providedBy(self._tunnel):
+        if self._tunnel is not None:
             self._tunnel.pauseProducing()
         elif self._exchange is not None:
             self._exchange.pause_response()
@@ -125,7 +126,7 @@ class HttpSession(Protocol):
     def resumeProducing(self) -> None:
         """The client keeps up again."""
         self._choked = False
-        if IPushProducer.providedBy(self._tunnel):
+        if self._tunnel is not None:
             self._tunnel.resumeProducing()
         elif self._exchange is not None:
             self._exchange.resume_response()
@@ -232,8 +233,7 @@ class HttpSession(Protocol):
 
     def _identify(self, head: RequestHead) -> ClientIdentity:
         if self._client is None or (self._scope is None and head.proxy_authorization != self._credentials):
-            peer = self.transport.getPeer()  # type: ignore[union-attr]
-            self._client = client_identity(peer, head.proxy_authorization)
+            self._client = client_identity(self.transport.getPeer(), head.proxy_authorization)  # type: ignore[union-attr]
             self._credentials = head.proxy_authorization
         return self._client
 
@@ -241,9 +241,10 @@ class HttpSession(Protocol):
         from egress.net.intercept import Tunnel
 
         assert target.authority is not None
-        tunnel = Tunnel(self._parts, self, target.authority, client)
-        self._tunnel = tunnel
-        tunnel.begin(self._reader.take_rest())
+        self._tunnel = tunnel = Tunnel(self._parts, self, target.authority, client)
+        rest = self._reader.take_rest()
+        del self._reader  # of no use any more, and a tunnel may be open for long
+        tunnel.begin(rest)
 
     # -- what exchanges ask of the session
 
@@ -258,11 +259,8 @@ class HttpSession(Protocol):
             self.transport.write(data)  # type: ignore[union-attr]
 
     def watch(self, seconds: float | None) -> None:
-        """Have the exchange expire in so many seconds, or not at all."""
-        if seconds is None:
-            self._watchdog.clear()
-        else:
-            self._watchdog.set(seconds)
+        """Have the exchange or the tunnel expire in so many seconds, or not at all."""
+        self._watchdog.set(seconds)
 
     def switched(self) -> None:
         """The exchange became a relay: hand it what was read."""
@@ -358,6 +356,8 @@ class HttpSession(Protocol):
     def _expired(self) -> None:
         if self._closed:
             self.transport.abortConnection()  # type: ignore[union-attr]
+        elif self._tunnel is not None:
+            self._tunnel.expired()
         elif self._exchange is not None:
             self._exchange.expired()
         elif self._head_began:

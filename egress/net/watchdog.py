@@ -14,6 +14,8 @@ class Watchdog:
     with every read costs next to nothing.
     """
 
+    __slots__ = ("_clock", "_deadline", "_expired", "_fires_at", "_timer")
+
     def __init__(self, clock: IReactorTime, expired: Callable[[], None]) -> None:
         self._clock = clock
         self._expired = expired
@@ -21,8 +23,11 @@ class Watchdog:
         self._timer: IDelayedCall | None = None
         self._fires_at = 0.0
 
-    def set(self, seconds: float) -> None:
-        """Expire in so many seconds, unless set or cleared again before."""
+    def set(self, seconds: float | None) -> None:
+        """Expire in so many seconds, unless set or cleared again before; C{None} clears."""
+        if seconds is None:
+            self._deadline = None
+            return
         self._deadline = deadline = self._clock.seconds() + seconds
         if self._timer is not None:
             if self._fires_at <= deadline:

@@ -27,10 +27,15 @@ app._exitWithSignal = lambda number: (coverage.Coverage.current().save(), leave(
 """
 
 
-def twistd(*options: str) -> list[str]:
-    """The command line of a proxy, run by this interpreter."""
-    program = COVERED + TWISTD if "COVERAGE_PROCESS_CONFIG" in os.environ else TWISTD
-    return [sys.executable, "-c", program, "-n", "--pidfile=", "egressproxy", *options]
+def twistd(*options: str, reactor: str = "", first: str = "") -> list[str]:
+    """The command line of a proxy, run by this interpreter.
+
+    @param reactor: the name of its reactor; the best one unless given.
+    @param first: Python that it runs before anything else.
+    """
+    program = f"{first}\n{COVERED + TWISTD if 'COVERAGE_PROCESS_CONFIG' in os.environ else TWISTD}"
+    reactors = [f"--reactor={reactor}"] if reactor else []
+    return [sys.executable, "-c", program, "-n", "--pidfile=", *reactors, "egressproxy", *options]
 
 
 def proxy_environment(**extra: str) -> dict[str, str]:
@@ -45,7 +50,7 @@ class Proxy:
     @ivar ca: the certificate that its clients trust.
     """
 
-    def __init__(self, directory: Path, *options: str, **env: str) -> None:
+    def __init__(self, directory: Path, *options: str, reactor: str = "", first: str = "", **env: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.directory = directory
@@ -59,6 +64,8 @@ class Proxy:
             "--audit-log",
             str(self.audit),
             *options,
+            reactor=reactor,
+            first=first,
         )
         self.process = Process(arguments, directory, "egressproxy", proxy_environment(**env))
         self.process.wait_for_port(self.port)

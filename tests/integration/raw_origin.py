@@ -65,6 +65,14 @@ class Wire:
             begin, self._begin = self._begin, len(self.received)
             return self.received[begin:]
 
+    def read_rest(self) -> bytes:
+        """Read until the other end closes in order; it is not kept in L{received}."""
+        rest = bytearray(self.received[self._begin :])
+        self._begin = len(self.received)
+        while data := self.socket.recv(1 << 20):
+            rest += data
+        return bytes(rest)
+
     def read_message(self, *, head_only: bool = False) -> tuple[str, bytes]:
         """Read a message that announces the length of its content, or has none.
 

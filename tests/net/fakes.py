@@ -26,6 +26,7 @@ from egress.model.record import ExchangeRecord
 from egress.model.route import Purpose, Route
 from egress.net.dial import DialedProtocol
 from egress.net.factory import ProxyFactory
+from egress.net.flow import BufferedFlows
 from egress.net.origin import OriginConnection
 from egress.net.parts import Parts
 from egress.net.pool import OriginPool
@@ -400,6 +401,7 @@ class Proxy:
             oversize_body=oversize_body,
             wall_clock=lambda: WALL,
             new_id=lambda: f"id-{next(numbers)}",
+            flows=BufferedFlows(),
         )
 
     def client(self, address: str = "198.51.100.7") -> Wire:

@@ -16,6 +16,12 @@ class WatchdogTests(SynchronousTestCase):
         self.expired: list[float] = []
         self.watchdog = Watchdog(self.clock, lambda: self.expired.append(self.clock.seconds()))
 
+    def test_no_time_is_no_deadline(self) -> None:
+        self.watchdog.set(5)
+        self.watchdog.set(None)
+        self.clock.advance(10)
+        self.assertEqual(self.expired, [])
+
     def test_expires(self) -> None:
         self.watchdog.set(5)
         self.clock.pump([1] * 10)

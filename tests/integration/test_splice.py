@@ -1,0 +1,433 @@
+"""Passthrough tunnels that carry much: every byte, each end, on each reactor, spliced and through the buffer."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.integration.base import IntegrationTestCase, Proxy
+from tests.integration.raw_origin import PATIENCE, RawOrigin, Wire, client_of
+
+MIB = 1 << 20
+# More than sockets and pipes hold, and no multiple of anything.
+SIZE = 24 * MIB + 12_345
+BLOCK = random.Random(3).randbytes(MIB + 7)
+# More than the system lets sockets hold, however it tunes them.
+OFFERED = 192 * MIB
+
+NO_SPLICE = "import os; vars(os).pop('splice', None)"
+IMPATIENT = """
+import attrs
+from egress import service
+def short(self, reactor, config, *more, begin=service.EgressProxyService.__init__):
+    limits = attrs.evolve(config.limits, tunnel_timeout=1.5, drain_timeout=1.0)
+    begin(self, reactor, attrs.evolve(config, limits=limits), *more)
+service.EgressProxyService.__init__ = short
+"""
+
+
+def content(size: int) -> bytes:
+    """So many bytes, in which it shows when some are not where they should be."""
+    return (BLOCK * (size // len(BLOCK) + 1))[:size]
+
+
+def digest(data: bytes) -> str:
+    """A checksum."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sending(wire: Wire, data: bytes) -> threading.Thread:
+    """Send in a thread, and then the end."""
+
+    def send() -> None:
+        try:
+            wire.socket.sendall(data)
+            wire.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # what arrives is compared
+
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    return thread
+
+
+class _Cases:
+    """Keeps the cases from being run by themselves."""
+
+    class AnyRelay(IntegrationTestCase):
+        """A way to relay.
+
+        @cvar first: Python that the proxy runs before anything else.
+        @cvar reactor: the name of its reactor.
+        """
+
+        first = ""
+        reactor = ""
+
+        def setUp(self) -> None:
+            super().setUp()
+            self.seen: dict[str, Any] = {}
+            self.done = threading.Event()
+
+        def proxy(self, *options: str, first: str = "") -> Proxy:
+            """Start a proxy that passes 127.0.0.1 through."""
+            first = f"{self.first}\n{first}"
+            return self.start_proxy(
+                "--passthrough", "127.0.0.1", *self.allow_all(), *options, first=first, reactor=self.reactor
+            )
+
+        def origin(self, script: Callable[[Wire], None]) -> RawOrigin:
+            """Start an origin, and note when it is through with a connection."""
+
+            def run(_: RawOrigin, wire: Wire) -> None:
+                try:
+                    script(wire)
+                finally:
+                    self.done.set()
+
+            origin = RawOrigin(run)
+            self.addCleanup(origin.stop)
+            return origin
+
+        def tunnel(self, proxy: Proxy, origin: RawOrigin) -> Wire:
+            """Make a tunnel."""
+            client = client_of(proxy, origin.authority)
+            self.addCleanup(client.close)
+            return client
+
+        def open_files(self, proxy: Proxy) -> list[str]:
+            """What the descriptors of a proxy are."""
+            found = []
+            for path in Path(f"/proc/{proxy.pid}/fd").iterdir():
+                with contextlib.suppress(FileNotFoundError):
+                    found.append(os.readlink(path))
+            return found
+
+        def sockets(self, proxy: Proxy) -> int:
+            """How many sockets a proxy has."""
+            return sum(name.startswith("socket:") for name in self.open_files(proxy))
+
+        def sockets_at_rest(self, proxy: Proxy) -> int:
+            """How many sockets a proxy has without a client, once it has seen the one go that waited for its start."""
+            time.sleep(0.3)
+            return self.sockets(proxy)
+
+        def pipes(self, proxy: Proxy) -> int:
+            """How many pipes a proxy has."""
+            return len({name for name in self.open_files(proxy) if name.startswith("pipe:")})
+
+        def wait_until(self, what: Callable[[], bool]) -> None:
+            """Wait for something to become so."""
+            deadline = time.monotonic() + PATIENCE
+            while not what():
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.02)
+
+        def the_record(self, proxy: Proxy) -> dict[str, Any]:
+            """The only record, once there is one."""
+            self.wait_until(lambda: len(proxy.records()) > 0)
+            (record,) = proxy.records()
+            return record
+
+        def carried(self, proxy: Proxy) -> tuple[int, int]:
+            """What the only record says: bytes to the origin, and from it."""
+            record = self.the_record(proxy)
+            self.assertEqual((record["stage"], record["outcome"]), ("tunnel", "forwarded"))
+            return record["bytesSent"], record["bytesReceived"]
+
+        def cpu(self, proxy: Proxy) -> float:
+            """The CPU seconds of a proxy."""
+            fields = Path(f"/proc/{proxy.pid}/stat").read_text().rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+        # -- every byte
+
+        def test_both_ways_at_once(self) -> None:
+            up, down = content(SIZE), content(SIZE + 54_321)[::-1]
+
+            def script(wire: Wire) -> None:
+                thread = sending(wire, down)
+                self.seen["up"] = digest(wire.read_rest())
+                thread.join()
+
+            origin, proxy = self.origin(script), self.proxy()
+            client = self.tunnel(proxy, origin)
+            sending(client, up)
+            self.assertEqual(digest(client.read_rest()), digest(down))
+            client.close()
+            self.assertTrue(self.done.wait(PATIENCE))
+            self.assertEqual(self.seen["up"], digest(up))
+            self.assertEqual(self.carried(proxy), (len(up), len(down)))
+
+        def test_the_client_ends_first(self) -> None:
+            data = content(SIZE)
+
+            def script(wire: Wire) -> None:
+                received = wire.read_rest()
+                wire.send(digest(received))
+                wire.send(received[::-1])
+
+            origin, proxy = self.origin(script), self.proxy()
+            client = self.tunnel(proxy, origin)
+            sending(client, data)
+            self.assertEqual(client.read(64).decode(), digest(data))
+            self.assertEqual(digest(client.read_rest()), digest(data[::-1]))
+            client.close()
+            self.assertEqual(self.carried(proxy), (SIZE, SIZE + 64))
+
+        def test_the_origin_ends_first(self) -> None:
+            data = content(SIZE)
+
+            def script(wire: Wire) -> None:
+                sending(wire, data)
+                self.seen["up"] = digest(wire.read_rest())
+
+            origin, proxy = self.origin(script), self.proxy()
+            client = self.tunnel(proxy, origin)
+            received = client.read_rest()
+            sending(client, received[::-1]).join()
+            self.assertTrue(self.done.wait(PATIENCE))
+            self.assertEqual((digest(received), self.seen["up"]), (digest(data), digest(data[::-1])))
+            self.assertEqual(client.socket.recv(10), b"")
+            self.assertEqual(self.carried(proxy), (SIZE, SIZE))
+
+        def test_small_messages_after_large_ones(self) -> None:
+            def script(wire: Wire) -> None:
+                while data := wire.socket.recv(MIB):
+                    wire.send(data)
+
+            origin, proxy = self.origin(script), self.proxy()
+            client = self.tunnel(proxy, origin)
+            for size in (1, 300, 100_000, 200_000, 1, 5, 70_000, 1):
+                client.send(content(size))
+                self.assertEqual(client.read(size), content(size))
+            client.close()
+            self.assertEqual(self.carried(proxy), (370_308, 370_308))
+
+        # -- pace
+
+        def memory(self, proxy: Proxy) -> int:
+            """The resident memory of a proxy."""
+            status = Path(f"/proc/{proxy.pid}/status").read_text()
+            return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+        def stands_still(self, proxy: Proxy, sent: list[int], reader: Wire) -> None:
+            """While nobody reads, nothing moves, nothing piles up and nothing waits in a loop; then all of it comes.
+
+            @param sent: the size of each piece that was sent.
+            """
+            self.wait_until(lambda: len(sent) > 0)
+            memory, before = self.memory(proxy), -1
+            while before != len(sent):
+                before = len(sent)
+                time.sleep(0.5)
+            self.assertLess(sum(sent), OFFERED)
+            self.assertLess(self.memory(proxy) - memory, 8 * MIB)
+            spent = self.cpu(proxy)
+            time.sleep(0.5)
+            self.assertLess(self.cpu(proxy) - spent, 0.1)
+            checksum, size = hashlib.sha256(), 0
+            while data := reader.socket.recv(MIB):
+                checksum.update(data)
+                size += len(data)
+            self.assertEqual((size, checksum.hexdigest()), (OFFERED, digest(content(OFFERED))))
+
+        def send_noting(self, wire: Wire, sent: list[int]) -> None:
+            """Send what is offered, and note how far that went."""
+            data = memoryview(content(OFFERED))
+            while data:
+                sent.append(wire.socket.send(data[:MIB]))
+                data = data[sent[-1] :]
+            wire.socket.shutdown(socket.SHUT_WR)
+
+        def test_a_slow_client(self) -> None:
+            sent: list[int] = []
+            origin, proxy = self.origin(lambda wire: self.send_noting(wire, sent)), self.proxy()
+            client = self.tunnel(proxy, origin)
+            self.stands_still(proxy, sent, client)
+            client.close()
+            self.assertEqual(self.carried(proxy), (0, OFFERED))
+
+        def test_a_slow_origin(self) -> None:
+            sent: list[int] = []
+            wires: list[Wire] = []
+
+            def script(wire: Wire) -> None:
+                wires.append(wire)
+                self.done.wait(3 * PATIENCE)
+
+            origin, proxy = self.origin(script), self.proxy()
+            client = self.tunnel(proxy, origin)
+            thread = threading.Thread(target=self.send_noting, args=(client, sent), daemon=True)
+            thread.start()
+            self.stands_still(proxy, sent, wires[0])
+            self.done.set()
+            client.read_rest()
+            self.assertEqual(self.carried(proxy), (OFFERED, 0))
+
+        # -- breaks
+
+        def test_a_client_that_is_gone(self) -> None:
+            errors: list[OSError] = []
+
+            def script(wire: Wire) -> None:
+                try:
+                    while True:
+                        wire.send(BLOCK)
+                except OSError as error:
+                    errors.append(error)
+
+            origin, proxy = self.origin(script), self.proxy()
+            sockets = self.sockets_at_rest(proxy)
+            client = self.tunnel(proxy, origin)
+            client.read(4 * MIB)
+            client.reset()
+            self.assertTrue(self.done.wait(PATIENCE))
+            self.assertIsInstance(errors[0], ConnectionError)
+            self.assertGreater(self.the_record(proxy)["bytesReceived"], 4 * MIB)
+            self.assert_nothing_left(proxy, sockets)
+
+        def test_an_origin_that_is_gone(self) -> None:
+            def script(wire: Wire) -> None:
+                wire.read(4 * MIB)
+                wire.reset()
+
+            origin, proxy = self.origin(script), self.proxy()
+            sockets = self.sockets_at_rest(proxy)
+            client = self.tunnel(proxy, origin)
+            self.assertRaises(ConnectionError, client.send, content(OFFERED))
+            self.assertGreaterEqual(self.the_record(proxy)["bytesSent"], 4 * MIB)
+            client.close()
+            self.assert_nothing_left(proxy, sockets)
+
+        def test_an_origin_that_breaks_off_is_no_end(self) -> None:
+            def script(wire: Wire) -> None:
+                wire.send(content(4 * MIB))
+                wire.read(1)
+                wire.reset()
+
+            origin, proxy = self.origin(script), self.proxy()
+            client = self.tunnel(proxy, origin)
+            client.read(4 * MIB)
+            client.send("x")
+            self.assertRaises(ConnectionResetError, client.socket.recv, 10)
+
+        def assert_nothing_left(self, proxy: Proxy, before: int) -> None:
+            """No connection, and no pipe but those that are kept."""
+            self.wait_until(lambda: self.sockets(proxy) == before)
+
+        # -- idle tunnels
+
+        def test_an_idle_tunnel(self) -> None:
+            def script(wire: Wire) -> None:
+                while data := wire.socket.recv(MIB):
+                    wire.send(data)
+
+            origin, proxy = self.origin(script), self.proxy()
+            sockets, pipes = self.sockets_at_rest(proxy), self.pipes(proxy)
+            tunnels = [self.tunnel(proxy, origin) for _ in range(40)]
+            for _ in range(3):
+                for client in tunnels:
+                    sending_thread = threading.Thread(target=client.send, args=(content(100_000),), daemon=True)
+                    sending_thread.start()
+                    self.assertEqual(client.read(100_000), content(100_000))
+            self.assertLessEqual(self.pipes(proxy) - pipes, 4, "those that are kept for all")
+            for client in tunnels:
+                client.close()
+            self.wait_until(lambda: len(proxy.records()) == len(tunnels))
+            self.assert_nothing_left(proxy, sockets)
+            self.assertEqual({record["bytesSent"] for record in proxy.records()}, {300_000})
+
+        def test_silence(self) -> None:
+            def script(wire: Wire) -> None:
+                # Longer than the limit, never silent for so long.
+                for _ in range(8):
+                    time.sleep(0.3)
+                    wire.send(content(MIB))
+                wire.read_to_end()
+
+            origin, proxy = self.origin(script), self.proxy(first=IMPATIENT)
+            sockets = self.sockets_at_rest(proxy)
+            client = self.tunnel(proxy, origin)
+            client.read(8 * MIB)
+            began = time.monotonic()
+            self.assertRaises(ConnectionResetError, client.socket.recv, 10)
+            self.assertGreater(time.monotonic() - began, 1)
+            self.assertTrue(self.done.wait(PATIENCE))
+            self.assertEqual(self.carried(proxy), (0, 8 * MIB))
+            self.assert_nothing_left(proxy, sockets)
+
+        def test_the_proxy_is_stopped(self) -> None:
+            def script(wire: Wire) -> None:
+                while True:
+                    wire.send(BLOCK)
+
+            origin, proxy = self.origin(script), self.proxy(first=IMPATIENT)
+            client = self.tunnel(proxy, origin)
+            client.read(4 * MIB)
+            proxy.process.stop()
+            self.assertTrue(self.done.wait(PATIENCE))
+            self.assertGreaterEqual(self.the_record(proxy)["bytesReceived"], 4 * MIB)
+
+        # -- what comes early
+
+        def test_early_data_and_what_follows_the_answer_of_an_upstream_proxy(self) -> None:
+            def script(wire: Wire) -> None:
+                self.seen["head"] = wire.read_until(b"\r\n\r\n")
+                wire.send(b"HTTP/1.1 200 OK\r\n\r\n" + content(50_000))
+                sending(wire, content(SIZE)[50_000:])
+                self.seen["up"] = digest(wire.read_rest())
+
+            upstream = self.origin(script)
+            proxy = self.proxy("--upstream-proxy", upstream.url)
+            client = client_of(proxy)
+            self.addCleanup(client.close)
+            data = content(SIZE)[::-1]
+            client.send(b"CONNECT 127.0.0.1:443 HTTP/1.1\r\nHost: 127.0.0.1:443\r\n\r\n" + data[:150_000])
+            head, _ = client.read_message(head_only=True)
+            self.assertTrue(head.startswith("HTTP/1.1 200 "))
+            sending(client, data[150_000:])
+            self.assertEqual(digest(client.read_rest()), digest(content(SIZE)))
+            client.close()
+            self.assertTrue(self.done.wait(PATIENCE))
+            self.assertTrue(self.seen["head"].startswith(b"CONNECT 127.0.0.1:443 "))
+            self.assertEqual(self.seen["up"], digest(data))
+            self.assertEqual(self.carried(proxy), (SIZE, SIZE))
+
+
+class EpollTests(_Cases.AnyRelay):
+    """Spliced, by the reactor that Linux has."""
+
+    reactor = "epoll"
+
+
+class BufferTests(_Cases.AnyRelay):
+    """Through the buffer, as where Python or the system does not splice."""
+
+    first = NO_SPLICE
+
+
+class PollTests(_Cases.AnyRelay):
+    """Spliced, by another reactor."""
+
+    reactor = "poll"
+
+
+class SelectTests(_Cases.AnyRelay):
+    """Spliced, by another reactor."""
+
+    reactor = "select"
+
+
+class AsyncioTests(_Cases.AnyRelay):
+    """Spliced, in an application of asyncio."""
+
+    reactor = "asyncio"
