@@ -29,6 +29,16 @@ _VERDICTS: Final = frozenset({"allow", "deny", "unavailable", "refused", "failed
 _OUTCOMES: Final = frozenset({"forwarded", *(outcome.code for outcome in OUTCOMES.values())})
 
 
+def process_registry() -> CollectorRegistry:
+    """Make a registry with what every process tells of itself."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    Info("egress_build", "The versions that run.", registry=registry).info(
+        {"version": __version__, "python": platform.python_version(), "twisted": twisted.__version__}
+    )
+    return registry
+
+
 @implementer(IAuditSink)
 class Metrics:
     """Counts exchanges.
@@ -37,14 +47,10 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = process_registry()
         counter = partial(Counter, registry=self.registry)
         gauge = partial(Gauge, registry=self.registry)
         histogram = partial(Histogram, registry=self.registry)
-        ProcessCollector(registry=self.registry)
-        Info("egress_build", "The versions that run.", registry=self.registry).info(
-            {"version": __version__, "python": platform.python_version(), "twisted": twisted.__version__}
-        )
         self._decisions = counter(
             "egress_decisions_total", "Exchanges, by verdict and by what became of them.", ["verdict", "outcome"]
         )
