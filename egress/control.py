@@ -30,9 +30,10 @@ _log = Logger()
 CONTROL: Final = 3
 FIRST_LISTENER: Final = 4
 
-# What is told.
+# What is told: a worker is READY for its sockets, and serves once it is told to.
 READY: Final = "ready"
 FAILED: Final = "failed"
+SERVE: Final = "serve"
 DRAIN: Final = "drain"
 
 # What is asked.
@@ -158,6 +159,11 @@ class Channel(Int32StringReceiver):
         self._asked[number] = asked
         self._send(_frame({"ask": what, "number": number}))
         return asked
+
+    def close(self) -> None:
+        """Say no more."""
+        if self.transport is not None:
+            self.transport.loseConnection()
 
     def _forget(self, number: int) -> None:
         del self._asked[number]

@@ -3,6 +3,9 @@
 Each worker has a TCP socket of its own for each endpoint, all on one port (C{SO_REUSEPORT}), and the kernel spreads
 connections among them.  The parent never accepts; since it holds the sockets, what waits in the backlog of a worker
 that died is there for the next one.  A UNIX socket cannot be shared in this way: there is one, which all accept from.
+
+Ports are bound first, which may take privileges, and listened on once the workers are ready: until then clients are
+refused, as they are by a proxy that is not there yet.
 """
 
 from __future__ import annotations
@@ -44,11 +47,29 @@ class Listener:
     @ivar family: the address family, such as C{AF_INET}.
     @ivar address: what it is bound to.
     @ivar sockets: the one of each worker; several may be the same.
+    @ivar backlog: how many connections wait on each of them.
+    @ivar guard: a socket on the same port that does not share it.
     """
 
     family: int
     address: IAddress
     sockets: tuple[socket.socket, ...]
+    backlog: int
+    guard: socket.socket | None = None
+
+    def listen(self) -> None:
+        """Have clients connect."""
+        if self.guard is not None:
+            # Two proxies that started at the same time have both bound the port: the one that comes first wins.
+            with self.guard:
+                self.guard.listen(1)
+        for each in dict.fromkeys(self.sockets):
+            each.listen(self.backlog)
+
+    def close(self) -> None:
+        """Let go of the parent's descriptors."""
+        for each in (*self.sockets, *filter(None, [self.guard])):
+            each.close()
 
 
 class Listeners:
@@ -78,7 +99,7 @@ class Listeners:
         return tuple(listener.address for listener in self._bound)
 
     def bind(self) -> None:
-        """Bind and listen.
+        """Bind every endpoint.
 
         @raise CannotListenError: when one cannot be bound; then none is.
         """
@@ -91,6 +112,21 @@ class Listeners:
                 self.close()
                 failures[0].raiseException()
 
+    def listen(self) -> None:
+        """Listen on all of them.
+
+        @raise CannotListenError: when that cannot be; then none is bound any more.
+        """
+        for listener in self._bound:
+            try:
+                listener.listen()
+            except OSError as error:
+                self.close()
+                address: Any = listener.address
+                if listener.guard is None:
+                    raise _fault(None, os.fsdecode(address.name), error) from error
+                raise _fault(address.host, address.port, error) from error
+
     def of(self, worker: int) -> list[tuple[int, int]]:
         """The sockets of one worker: family and descriptor of each, in the order of the descriptions."""
         return [(listener.family, listener.sockets[worker].fileno()) for listener in self._bound]
@@ -100,8 +136,7 @@ class Listeners:
         bound, self._bound = self._bound, []
         release, self._release = self._release, []
         for listener in bound:
-            for each in listener.sockets:
-                each.close()
+            listener.close()
         for let_go in release:
             let_go()
 
@@ -114,18 +149,19 @@ class Listeners:
             family, address = _socket_address(interface, port)
             if port:
                 # Sockets of one user that ask for it share a port, and another proxy's would: this one does not ask.
-                self._tcp(family, address, shared=False).close()
+                with self._tcp(family, address, shared=False) as probe:
+                    # With SO_REUSEADDR, who listens already is found out only now.
+                    probe.listen(1)
             for _ in range(self._workers):
                 sockets.append(self._tcp(family, address, shared=True))
                 # Port 0 is chosen once.
                 address = sockets[0].getsockname()
-            for each in sockets:
-                each.listen(backlog)
+            guard = self._tcp(family, address, shared=False)
         except OSError as error:
             for each in sockets:
                 each.close()
             raise _fault(interface, port, error) from error
-        return Listener(family, _address(family, sockets[0]), tuple(sockets))
+        return Listener(family, _address(family, sockets[0]), tuple(sockets), backlog, guard)
 
     def _tcp(self, family: int, address: _SocketAddress, *, shared: bool) -> socket.socket:
         made = self._make_socket(family)
@@ -136,9 +172,6 @@ class Listeners:
             if shared:
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             made.bind(address)
-            if not shared:
-                # With SO_REUSEADDR, some conflicts are found only now.
-                made.listen(1)
         except OSError:
             made.close()
             raise
@@ -156,11 +189,10 @@ class Listeners:
             made.bind(address)
             self._release.insert(0, lambda: _remove(address))
             os.chmod(address, mode)
-            made.listen(backlog)
         except OSError as error:
             made.close()
             raise _fault(None, address, error) from error
-        return Listener(socket.AF_UNIX, UNIXAddress(os.fsencode(address)), (made,) * self._workers)
+        return Listener(socket.AF_UNIX, UNIXAddress(os.fsencode(address)), (made,) * self._workers, backlog)
 
     def _lock(self, address: str) -> None:
         """Make sure that no other process of Twisted listens, and remove what one that crashed has left behind."""

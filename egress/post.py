@@ -22,8 +22,10 @@ from twisted.python.failure import Failure
 from egress.control import (
     CONTROL,
     DRAIN,
+    FAILED,
     FIRST_LISTENER,
     READY,
+    SERVE,
     Channel,
     LineLost,
     Orders,
@@ -44,6 +46,8 @@ _LAST_DELAY: Final = 30.0
 # One that lived for so long is not part of a series.
 _LIVED: Final = 60.0
 _READY_WITHIN: Final = 60.0
+# Orders are small: they fit into what the system keeps for a reader that is not there yet.
+_SENT_WITHIN: Final = 5.0
 # From the end of the line to that of the process.
 _GONE_WITHIN: Final = 5.0
 # No line that a worker writes comes near.
@@ -221,7 +225,13 @@ class Post:
         if message["tell"] != READY:
             raise WorkerFailed(message["text"])
         self._adopt()
-        self._told(READY, "")
+
+    def serve(self) -> None:
+        """Have a worker that is ready accept connections."""
+        assert self._channel is not None
+        self._step(State.RUNNING)
+        self._channel.tell(SERVE)
+        _log.info("worker {number} runs as process {pid}", number=self.name, pid=self._process.pid)
 
     def _read_last_words(self) -> None:
         # There is more than one read in a long traceback, whose last line is what counts.
@@ -233,10 +243,10 @@ class Post:
         self._restarted()
         try:
             self._spawn()
-            self._adopt()
         except OSError as error:
-            self._ended(f"cannot be started: {error}")
+            self._ended(f"cannot be started: {error.strerror}")
             return
+        self._adopt()
         self._timer = self._reactor.callLater(_READY_WITHIN, self.kill)
 
     def _spawn(self) -> None:
@@ -246,6 +256,8 @@ class Post:
         self._line = ours
         out = Lines(self._wrote, lambda: self._wrote(None))
         watch = _Watch(out, Lines(self._log, lambda: None), self._ended)
+        descriptors = {0: "w", 1: "r", 2: "r", CONTROL: theirs.fileno()}
+        descriptors.update({FIRST_LISTENER + index: number for index, number in enumerate(self._descriptors)})
         try:
             self._process = self._reactor.spawnProcess(
                 watch,
@@ -254,21 +266,17 @@ class Post:
                 env=worker_environment(os.environ, sys.path),
                 # With -m, Python looks for modules in the working directory too.
                 path="/",
-                childFDs={
-                    0: "w",
-                    1: "r",
-                    2: "r",
-                    CONTROL: theirs.fileno(),
-                    **{FIRST_LISTENER + index: number for index, number in enumerate(self._descriptors)},
-                },
+                childFDs=descriptors,
             )
-            self._process.closeStdin()
-            send_orders(ours, self._orders)
-        except OSError:
-            ours.close()
-            raise
         finally:
             theirs.close()
+        self._process.closeStdin()
+        ours.settimeout(_SENT_WITHIN)
+        try:
+            send_orders(ours, self._orders)
+        except OSError:
+            # It has ended already, and if not, it does now.
+            self.kill()
 
     def _adopt(self) -> None:
         assert self._line is not None
@@ -290,9 +298,8 @@ class Post:
 
     def _told(self, word: str, text: str) -> None:
         if word == READY and self.state is State.STARTING:
-            self._step(State.RUNNING)
-            _log.info("worker {number} runs as process {pid}", number=self.name, pid=self._process.pid)
-        elif word != READY:
+            self.serve()
+        elif word == FAILED:
             self._said = text
 
     def _line_lost(self) -> None:

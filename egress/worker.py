@@ -29,6 +29,7 @@ from egress.control import (
     FIRST_LISTENER,
     NUMBERS,
     READY,
+    SERVE,
     Channel,
     Orders,
     adopt,
@@ -56,15 +57,18 @@ class Worker:
         self.channel = Channel(self._told, self._parent_gone, {NUMBERS: self._numbers, CHECKS: readiness.ask})
 
     def start(self) -> None:
-        """Listen, once the reactor runs, and tell the parent."""
+        """Tell the parent, once the reactor runs, that all is there but its word."""
         self._reactor.addSystemEventTrigger("before", "shutdown", self._proxy.stopService)
-        self._proxy.privilegedStartService()
+        self.channel.tell(READY)
+
+    def _serve(self) -> None:
         self._proxy.startService()
-        self._proxy.listening().addCallbacks(lambda _: self.channel.tell(READY), self._failed)
+        self._proxy.listening().addErrback(self._failed)
 
     def _failed(self, failure: Failure) -> None:
         self.channel.tell(FAILED, failure.getErrorMessage())
-        self._end()
+        # When that has gone out, so does the line, and the process.
+        self.channel.close()
 
     def _end(self) -> None:
         # A signal may have come first.
@@ -72,7 +76,9 @@ class Worker:
             self._reactor.stop()
 
     def _told(self, word: str, text: str) -> None:
-        if word == DRAIN:
+        if word == SERVE:
+            self._serve()
+        elif word == DRAIN:
             self._end()
 
     def _numbers(self) -> object:

@@ -6,10 +6,13 @@ find out is told here as if it were of one.
 
 from __future__ import annotations
 
+import os
 import socket
+import stat
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 from prometheus_client import Counter, Gauge
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred, succeed
@@ -61,7 +64,7 @@ class Workers(Service):
         @raise ConfigError: naming what cannot be used, and the remedy.
         """
         self._reactor = reactor
-        self._config = config
+        self._config = self._orders = config
         self._socketpair = socketpair
         self._listeners = Listeners(config.listen, config.workers, make_socket)
         model = EgressProxyService(reactor, config)
@@ -72,7 +75,11 @@ class Workers(Service):
         self._posts: list[Post] = []
         self._ports: list[IListeningPort] = []
         self._result: tuple[IAddress, ...] | Failure | None = None
-        self._audit = JsonLinesAudit(STDOUT) if config.audit_log == STDOUT else None
+        self._audit: JsonLinesAudit | None = None
+        if config.audit_log is not None and not _is_file(config.audit_log):
+            # Several processes can only append to a file without mixing their lines up: the workers write to us.
+            self._audit = JsonLinesAudit(config.audit_log)
+            self._orders = attrs.evolve(config, audit_log=STDOUT)
         self._numbers = Shared(self._ask_numbers)
         self._checks = Shared(self._ask_checks)
         registry = process_registry()
@@ -135,7 +142,7 @@ class Workers(Service):
             orders = Orders(
                 number=index + 1,
                 reactor=type(self._reactor).__module__,
-                config=self._config,
+                config=self._orders,
                 families=tuple(family for family, _ in sockets),
             )
             self._posts.append(self._post(orders, [descriptor for _, descriptor in sockets]))
@@ -145,12 +152,15 @@ class Workers(Service):
                 post.begin()
             for post in self._posts:
                 post.expect()
-        except WorkerFailed:
+            self._listeners.listen()
+        except (WorkerFailed, CannotListenError):
             self._give_up(Failure())  # type: ignore[no-untyped-call]
         except OSError as error:
             fault = WorkerFailed(f"a worker cannot be started: {error.strerror}")
             self._give_up(Failure(fault))  # type: ignore[no-untyped-call]
         else:
+            for post in self._posts:
+                post.serve()
             self._result = self._listeners.addresses
 
     def _post(self, orders: Orders, descriptors: Sequence[int]) -> Post:
@@ -226,3 +236,14 @@ class Workers(Service):
                 self._audit.close()
 
         return DeferredList([self._stop_listening(), stopping.addCallback(closed)])
+
+
+def _is_file(path: str) -> bool:
+    """Whether an audit log is a file of its own name, or will be made as one."""
+    if path == STDOUT or path.startswith(("/dev/", "/proc/")):
+        # /dev/stdout is another file in each process.
+        return False
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return True

@@ -156,9 +156,14 @@ class OpsResource(Resource):
         self._wait_for(request, self._ask(), answer)
 
     def _wait_for(self, request: Request, asking: Deferred[T], answer: Callable[[T], None]) -> None:
+        def failed(failure: Failure) -> None:
+            if not failure.check(CancelledError):  # type: ignore[no-untyped-call]
+                _log.failure("{path} cannot be answered", failure, path=request.path.decode("ascii", "replace"))
+                _answer(request, HTTPStatus.INTERNAL_SERVER_ERROR, b"This failed; the log says why.\n")
+
         # The client may go away meanwhile, and then there is nobody to answer.
         request.notifyFinish().addErrback(lambda _: asking.cancel())
-        asking.addCallbacks(answer, lambda failure: failure.trap(CancelledError) and None)
+        asking.addCallbacks(answer, failed)
 
 
 def _answer_json(request: Request, status: HTTPStatus, document: object) -> None:
