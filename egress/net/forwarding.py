@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 from twisted.internet.interfaces import IDelayedCall
 
 from egress.model.decision import Headers
-from egress.model.errors import EgressError, OriginProtocolError
+from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError
 from egress.net.content import RequestContent
 from egress.net.origin import OriginConnection
+from egress.net.pump import WORTH_IT, End, Pump, pump_between
+from egress.net.shared import unshared
 from egress.wire.body import BodyKind, encode_chunk
 from egress.wire.connect import refusal_by_upstream
 from egress.wire.forward import encode_interim, encode_response, encode_switch, response_framing, wants_websocket
@@ -68,6 +70,8 @@ class Forwarding:
         self._held_back = False
         self._continue_timer: IDelayedCall | None = None
         self._switched = False
+        self._settled = False
+        self._pump: Pump | None = None
         self._chunked = False
         self._keep_alive = False
         self._out: list[bytes] = []
@@ -130,6 +134,7 @@ class Forwarding:
         """See L{egress.net.origin.ResponseSink}."""
         if self._switched:
             self._session.resume_reading()
+            self._pump_if_worth_it()
         elif self._held_back and self._continue_timer is None:
             self._held_back = False
             self._session.advance()
@@ -221,12 +226,18 @@ class Forwarding:
         self._session.write(encode_switch(head))
         self._watch()
         self._owner.switched()
+        # Until all of this is over, transports may still be resumed.
+        self._parts.clock.callLater(0, self._settle)
+
+    def _settle(self) -> None:
+        self._settled = True
 
     def response_switched(self, data: bytes) -> None:
         """See L{egress.net.origin.ResponseSink}."""
         self.received += len(data)
         self._watch()
         self._session.write(data)
+        self._pump_if_worth_it()
 
     def switched_data(self, data: bytes) -> None:
         """Relay what the client sent after an upgrade."""
@@ -234,6 +245,31 @@ class Forwarding:
             self._content.sent += len(data)
             self._watch()
             self.connection.write(data)
+            self._pump_if_worth_it()
+
+    def _pump_if_worth_it(self) -> None:
+        """Leave what carries much to a pump, as L{egress.net.relay} does, unless there is TLS."""
+        connection = self.connection
+        if self._pump is not None or connection is None or not self._settled:
+            return
+        if self.received + self._content.sent < WORTH_IT:
+            return
+        near, far = unshared(self._session.transport), connection.transport
+        self._pump = pump_between(near, far, self._parts.flows, self._watch, self._pumped)
+
+    def _pumped(self, broken: End | None) -> None:
+        """The pump has come to an end."""
+        pump, connection = self._pump, self.connection
+        assert pump is not None and connection is not None
+        if broken is pump.near:
+            # Its loss drops the other.
+            self._session.abort()
+            return
+        if broken is None:
+            # What the origin was sent last may be on its way still.
+            self.connection = None
+            connection.finish()
+        self._fail(OriginDisconnected(f"{connection.route.origin.authority} closed the connection"))
 
     # -- the client's pace, and ways out
 
@@ -246,11 +282,18 @@ class Forwarding:
         """The client keeps up again."""
         if self.connection is not None:
             self.connection.resume()
+            if self._switched:
+                self._pump_if_worth_it()
 
     def drop(self) -> None:
         """Cut the origin's connection; nothing more comes of it."""
         self._stop_waiting()
         self._out.clear()
+        pump, self._pump = self._pump, None
+        if pump is not None:
+            pump.stop()
+            self._content.sent += pump.near.moved
+            self.received += pump.far.moved
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.drop()

@@ -14,7 +14,6 @@ from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IHandshakeListener,
     IPushProducer,
-    ITransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
@@ -37,6 +36,7 @@ from egress.net.inquiry import Inquiry
 from egress.net.relay import Relay
 from egress.net.scope import Scope
 from egress.net.server import HttpSession
+from egress.net.shared import SharedTransport
 from egress.net.tls import ServerTls, TlsFactory
 from egress.wire.session import Inner, recognize
 
@@ -197,7 +197,7 @@ class Tunnel(Protocol):
             self._outer.watch(None)
             session = self._session = self._new_session("http")
             self._above = session
-            session.makeConnection(_Shared(self.transport))  # type: ignore[no-untyped-call]
+            session.makeConnection(SharedTransport(self.transport))  # type: ignore[no-untyped-call]
             self._hand_over()
         elif inner is Inner.UNKNOWN:
             self._end(TunnelNotUnderstood("what came inside the CONNECT is neither TLS nor HTTP"))
@@ -341,20 +341,3 @@ def _readable(reason: Failure) -> str:
             return f"{text}; is the proxy's CA trusted by this client?"
         return text
     return "the connection was closed"
-
-
-class _Shared:
-    """The outer transport, for a session inside a tunnel that speaks plain HTTP: its producer is registered already."""
-
-    def __init__(self, transport: ITransport | None) -> None:
-        self._transport = transport
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._transport, name)
-
-    def registerProducer(self, producer: object, streaming: bool) -> None:
-        """The outer session passes on what its registration brings."""
-
-    def unregisterProducer(self) -> None:
-        """Lets the transport close once its buffer is empty."""
-        self._transport.unregisterProducer()  # type: ignore[union-attr]

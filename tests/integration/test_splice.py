@@ -212,6 +212,39 @@ class _Cases:
             client.close()
             self.assertEqual(self.carried(proxy), (370_308, 370_308))
 
+        def test_an_upgraded_connection(self) -> None:
+            up, down = content(SIZE), content(SIZE)[::-1]
+
+            def script(wire: Wire) -> None:
+                wire.read_until(b"\r\n\r\n")
+                wire.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+                thread = threading.Thread(target=wire.send, args=(down,), daemon=True)
+                thread.start()
+                self.seen["up"] = digest(wire.read(len(up)))
+                thread.join()
+                wire.read_to_end()
+
+            origin, proxy = (
+                self.origin(script),
+                self.start_proxy(*self.allow_all(), first=self.first, reactor=self.reactor),
+            )
+            asked = f"HTTP/1.1\r\nHost: {origin.authority}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+            for inside in (False, True):
+                with self.subTest(inside=inside):
+                    self.done.clear()
+                    client = client_of(proxy, origin.authority if inside else None)
+                    client.send(f"GET {'' if inside else origin.url}/ {asked}")
+                    self.assertIn(" 101 ", client.read_message(head_only=True)[0])
+                    threading.Thread(target=client.send, args=(up,), daemon=True).start()
+                    self.assertEqual(digest(client.read(len(down))), digest(down))
+                    self.wait_until(lambda: "up" in self.seen)
+                    client.close()
+                    self.assertTrue(self.done.wait(PATIENCE))
+                    self.assertEqual(self.seen.pop("up"), digest(up))
+            self.wait_until(lambda: len(proxy.records()) == 2)
+            for record in proxy.records():
+                self.assertEqual((record["bytesSent"], record["bytesReceived"]), (SIZE, SIZE))
+
         # -- pace
 
         def memory(self, proxy: Proxy) -> int:

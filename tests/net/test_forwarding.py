@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from egress.model.authority import Authority, Origin, UpstreamProxy
 from egress.model.errors import DialFailed
 from egress.model.route import Purpose, Route
+from egress.net import forwarding as module
+from egress.net.dial import DialedProtocol
+from egress.net.factory import ProxyFactory
 from egress.net.forwarding import CONTINUE_SECONDS
-from tests.net.fakes import ProxyTestCase, content_of, deny, request, response, session_of, status_of
+from egress.net.pump import WORTH_IT
+from tests.net.fakes import FakeDialer, ProxyTestCase, content_of, deny, request, response, session_of, status_of
+from tests.net.fakes import Proxy as FakeProxy
+from tests.net.sockets import SocketsTestCase, TurnedReactor, read_all, reset, server
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 EXPECT = "Expect: 100-continue"
@@ -472,6 +480,164 @@ class UpgradeTests(ProxyTestCase):
         self.clock.advance(0)
         self.assertEqual(self.outcomes(), ["forwarded"])
         self.assertTrue(self.origin.disconnected)
+
+
+class _SocketDialer(FakeDialer):
+    """Connects to what a test has the other end of."""
+
+    far: Any = None
+    sock: Any = None
+
+    def connect(self, protocol: DialedProtocol) -> Any:
+        self.far = server(self._clock, self.sock, protocol)
+        return self.far
+
+
+class PumpedUpgradeTests(SocketsTestCase):
+    """Upgraded connections that carry much."""
+
+    def setUp(self) -> None:
+        self.connect(False)
+
+    def connect(self, inside: bool) -> None:
+        """Upgrade a connection.
+
+        @param inside: inside a tunnel, as browsers do.
+        """
+        self.reactor = TurnedReactor()
+        self.client, near = self.tcp_pair()
+        self.origin, far = self.tcp_pair()
+        dialer = _SocketDialer(self.reactor)
+        dialer.sock = far
+        self.proxy = FakeProxy(clock=self.reactor, dialer=dialer)
+        self.near = server(self.reactor, near, ProxyFactory(self.proxy.parts).buildProtocol(None))
+        asked = request("GET", "http://origin.test/ws", *UPGRADE)
+        if inside:
+            self.client.send(b"CONNECT origin.test:80 HTTP/1.1\r\nHost: origin.test:80\r\n\r\n")
+            self.reactor.settle()
+            asked = request("GET", "/ws", *UPGRADE, host="origin.test:80")
+        self.client.send(asked)
+        self.reactor.settle()
+        self.origin.send(SWITCH)
+        self.reactor.settle()
+        self.far = dialer.far
+        self.assertIn(b" 101 ", read_all(self.client))
+        read_all(self.origin)
+
+    def exchange(self, size: int = WORTH_IT) -> None:
+        """Relay something both ways."""
+        for sender, receiver in ((self.client, self.origin), (self.origin, self.client)):
+            received, rest = 0, memoryview(bytes(size))
+            while received < size:
+                if rest:
+                    rest = rest[sender.send(rest[:30000]) :]
+                self.reactor.turn()
+                received += len(read_all(receiver))
+            self.reactor.settle()
+
+    def pumped(self) -> bool:
+        """Whether the sockets are with a pump."""
+        return self.near not in self.reactor.reading and self.far not in self.reactor.reading
+
+    def record(self) -> tuple[str, int, int]:
+        """What the one record says; nothing is left by then."""
+        self.assertEqual((self.reactor.reading, self.reactor.writing), (set(), set()))
+        (record,) = self.proxy.records
+        return record.outcome, record.bytes_sent, record.bytes_received
+
+    def test_little(self) -> None:
+        self.exchange(WORTH_IT // 2 - 1)
+        self.assertFalse(self.pumped())
+
+    def test_much(self) -> None:
+        for inside in (False, True):
+            with self.subTest(inside=inside):
+                self.connect(inside)
+                self.exchange()
+                self.assertTrue(self.pumped())
+                self.exchange()
+                self.client.close()
+                self.reactor.settle()
+                self.assertEqual(self.origin.recv(10), b"")
+                self.origin.close()
+                self.reactor.settle()
+                self.assertEqual(self.record(), ("forwarded", 2 * WORTH_IT, 2 * WORTH_IT))
+
+    def test_what_comes_with_the_switch_is_not_enough(self) -> None:
+        # Whoever passes it on may still be about to resume a transport.
+        self.reactor = TurnedReactor()
+        client, near = self.tcp_pair()
+        origin, far = self.tcp_pair()
+        dialer = _SocketDialer(self.reactor)
+        dialer.sock = far
+        self.proxy = FakeProxy(clock=self.reactor, dialer=dialer)
+        session = ProxyFactory(self.proxy.parts).buildProtocol(None)
+        server(self.reactor, near, session)
+        session.dataReceived(request("GET", "http://origin.test/ws", *UPGRADE) + bytes(WORTH_IT))
+        dialer.far.protocol.dataReceived(SWITCH + bytes(WORTH_IT))
+        self.assertIn(dialer.far, self.reactor.reading)
+        received = 0
+        while received < 2 * WORTH_IT:
+            self.reactor.turn()
+            received += len(read_all(client)) + len(read_all(origin))
+        self.near, self.far = session.transport, dialer.far
+        client.send(b"more")
+        self.reactor.settle()
+        self.assertTrue(self.pumped())
+        session.abort()
+        self.reactor.settle()
+
+    def test_a_slow_receiver(self) -> None:
+        for client_is_slow in (False, True):
+            with self.subTest(client_is_slow=client_is_slow):
+                self.connect(False)
+                sender, receiver = (self.origin, self.client) if client_is_slow else (self.client, self.origin)
+                self.patch(module, "WORTH_IT", 1 << 30)
+                sent = 0
+                while True:
+                    try:
+                        sent += sender.send(bytes(1 << 20))
+                    except BlockingIOError:
+                        if not self.reactor.turn():
+                            break
+                self.patch(module, "WORTH_IT", WORTH_IT)
+                received = 0
+                while received < sent:
+                    received += len(read_all(receiver))
+                    self.reactor.turn()
+                self.reactor.settle()
+                self.assertTrue(self.pumped())
+
+    def test_the_origin_breaks(self) -> None:
+        self.exchange()
+        reset(self.origin)
+        self.reactor.settle()
+        self.assertEqual(self.client.recv(10), b"")
+        self.assertEqual(self.record(), ("forwarded", WORTH_IT, WORTH_IT))
+
+    def test_the_client_breaks(self) -> None:
+        self.exchange()
+        reset(self.client)
+        self.reactor.settle()
+        self.assertRaises(ConnectionResetError, self.origin.recv, 10)
+        self.assertEqual(self.record(), ("forwarded", WORTH_IT, WORTH_IT))
+
+    def test_silence(self) -> None:
+        self.exchange()
+        self.reactor.advance(3599)
+        self.client.send(b"x")
+        self.reactor.settle()
+        self.reactor.advance(3599)
+        self.assertEqual(self.proxy.records, [])
+        self.reactor.advance(1)
+        self.reactor.settle()
+        self.assertEqual(self.record(), ("forwarded", WORTH_IT + 1, WORTH_IT))
+
+    def test_a_shut_down(self) -> None:
+        self.exchange()
+        self.proxy.parts.sessions.abort()
+        self.reactor.settle()
+        self.assertEqual(self.record(), ("forwarded", WORTH_IT, WORTH_IT))
 
 
 class UpstreamTests(ProxyTestCase):
