@@ -36,8 +36,7 @@ def twistd(*options: str, reactor: str = "", first: str = "") -> list[str]:
     @param reactor: the name of its reactor; the best one unless given.
     @param first: Python that it runs before anything else.
     """
-    program = f"{first}
-{COVERED + TWISTD if 'COVERAGE_PROCESS_CONFIG' in os.environ else TWISTD}"
+    program = f"{first}\n{COVERED + TWISTD if 'COVERAGE_PROCESS_CONFIG' in os.environ else TWISTD}"
     reactors = [f"--reactor={reactor}"] if reactor else []
     workers = ["--workers", os.environ["EGRESS_TEST_WORKERS"]] if os.environ.get("EGRESS_TEST_WORKERS") else []
     return [sys.executable, "-c", program, "-n", "--pidfile=", *reactors, "egressproxy", *workers, *options]
