@@ -186,7 +186,7 @@ class Channel(Int32StringReceiver):
                 asked.callback(message["answer"])
 
     def _answer(self, what: str, number: int) -> None:
-        answering = maybeDeferred(self._answers[what])
+        answering = maybeDeferred(lambda: self._answers[what]())
         answering.addCallback(lambda answer: self._send(_frame({"answer": answer, "number": number})))
         # Whoever asked does not wait for ever.
         answering.addErrback(lambda failure: _log.failure("no answer to {what}", failure, what=what))

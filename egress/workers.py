@@ -17,7 +17,7 @@ from prometheus_client import Counter, Gauge
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred, succeed
 from twisted.internet.defer import TimeoutError as TookTooLong
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, ConnectionClosed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -188,19 +188,22 @@ class Workers(Service):
     # -- telling
 
     def _ask_numbers(self) -> Deferred[Page]:
-        def answered(metrics: object, name: str) -> None:
-            self._totals.update(name, from_json(metrics))  # type: ignore[arg-type]
+        def answered(metrics: Any, name: str) -> None:
+            self._totals.update(name, from_json(metrics))
 
-        def failed(failure: Failure, post: Post) -> None:
-            # One that ended meanwhile is gone already; of one that is slow the earlier numbers count.
+        def failed(failure: Failure, name: str) -> None:
+            if isinstance(failure.value, ConnectionClosed):
+                # It is about to be gone.
+                return
+            # Of one that is slow the earlier numbers count.
+            self._totals.silence(name)
             if isinstance(failure.value, TookTooLong):
-                self._totals.silence(post.name)
-                _log.warn("worker {number} does not tell its numbers in time", number=post.name)
+                _log.warn("worker {number} does not tell its numbers in time", number=name)
+            else:
+                _log.failure("worker {number} tells no numbers", failure, number=name)
 
         asking = [
-            post.ask(NUMBERS, _NUMBERS_WITHIN).addCallbacks(
-                answered, failed, callbackArgs=(post.name,), errbackArgs=(post,)
-            )
+            post.ask(NUMBERS, _NUMBERS_WITHIN).addCallback(answered, post.name).addErrback(failed, post.name)
             for post in self._running()
         ]
         return DeferredList(asking).addCallback(lambda _: self._totals.render())

@@ -28,6 +28,10 @@ app._exitWithSignal = lambda number: (coverage.Coverage.current().save(), leave(
 """
 
 
+# For a test of what is one process's own: the last of several values counts.
+ONE_PROCESS = ("--workers", "1")
+
+
 def twistd(*options: str, reactor: str = "", first: str = "") -> list[str]:
     """The command line of a proxy, run by this interpreter.
 
