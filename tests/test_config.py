@@ -28,6 +28,10 @@ class ProxyConfigTests(SynchronousTestCase):
     def test_timeout_is_positive(self) -> None:
         self.assertRaises(ConfigError, ProxyConfig, authz_timeout=0)
 
+    def test_there_is_at_least_one_process(self) -> None:
+        self.assertEqual(ProxyConfig().workers, 1)
+        self.assertRaises(ConfigError, ProxyConfig, workers=0)
+
     def test_the_token_does_not_show(self) -> None:
         self.assertNotIn("hunter2", repr(ProxyConfig(authz_token="hunter2")))
 

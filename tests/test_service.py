@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorPluggableNameResolver
 from twisted.internet.testing import MemoryReactorClock, StringTransport
@@ -224,6 +225,17 @@ class ListeningTests(ServiceTestCase):
         self.failureResultOf(waiting, CancelledError)
         service.startService()
 
+    def test_one_of_several_workers(self) -> None:
+        endpoint = TCP4ServerEndpoint(self.reactor, 8082, interface="127.0.0.1")
+        config = ProxyConfig(ca_dir=self.ca_dir, metrics_port=9090, allow_address=(ip_network("127.0.0.0/8"),))
+        service = EgressProxyService(self.reactor, config, endpoints=[endpoint])  # type: ignore[arg-type]
+        service.startService()
+        # Its parent has the ports, and serves the metrics.
+        self.assertEqual([server[0] for server in self.reactor.tcpServers], [8082])
+        for port, refused in ((8082, True), (9090, True), (8080, False)):
+            with self.subTest(port=port):
+                self.assertEqual(service._guard.refusal(ip_address("127.0.0.1"), port) is not None, refused)
+
     def test_nobody_is_sent_to_our_own_ports(self) -> None:
         service = self.make(metrics_port=9090, allow_address=(ip_network("127.0.0.0/8"),))
         service.startService()
@@ -265,6 +277,15 @@ class StoppingTests(ServiceTestCase):
         self.reactor.advance(1)
         self.assertTrue(transport.aborted)
         self.assertNoResult(stopped)
+        session.connectionLost()
+        self.successResultOf(stopped)
+
+    def test_what_is_cut_is_not_waited_for(self) -> None:
+        service = self.make(_Never())
+        session, transport = self.connect(service)
+        stopped = service.stopService()
+        service.cut()
+        self.assertTrue(transport.aborted)
         session.connectionLost()
         self.successResultOf(stopped)
 

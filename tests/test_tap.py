@@ -25,6 +25,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress import __version__, tap
 from egress.config import ConfigError, ProxyConfig
 from egress.option_table import OPTIONS
+from egress.post import WorkerFailed
 from egress.tap import Options, ProxyProcess, StartFailed, Terminal, makeService, start_fault, start_message
 
 LOOPBACK = IPv4Address("TCP", "127.0.0.1", 8080)
@@ -201,6 +202,9 @@ class StartMessageTests(SynchronousTestCase):
             "  metrics     http://[::1]:9090/metrics\n", self.message(metrics_port=9090, metrics_interface="::1")
         )
 
+    def test_workers(self) -> None:
+        self.assertIn("  SHA-256     AB:CD\n  workers     3 processes\n\n", self.message(workers=3))
+
     def test_passthrough(self) -> None:
         self.assertIn(
             "Tunnelled unread: a.example, *.b.example.", self.message(passthrough=("a.example", "*.b.example"))
@@ -243,6 +247,7 @@ class StartFaultTests(SynchronousTestCase):
                 "--listen: cannot listen on nowhere.example:80: name not known; choose another",
             ),
             (ConfigError("--ca-dir", "", "make it writable"), "--ca-dir: make it writable"),
+            (WorkerFailed("worker 1 is out of order"), "worker 1 is out of order"),
             (RuntimeError("what"), "cannot start: RuntimeError: what"),
         ):
             with self.subTest(expected):
@@ -371,9 +376,14 @@ class MakeServiceTests(SynchronousTestCase):
         self.patch(os, "environ", {"EGRESS_LISTEN": "tcp:8081"})
         self.configs: list[ProxyConfig] = []
         self.patch(tap, "EgressProxyService", self.make)
+        self.patch(tap, "Workers", self.make_workers)
 
     def make(self, reactor: object, config: ProxyConfig) -> FakeProxy:
         self.configs.append(config)
+        return FakeProxy()
+
+    def make_workers(self, reactor: object, config: ProxyConfig) -> FakeProxy:
+        self.assertEqual(config.workers, 2)
         return FakeProxy()
 
     def options(self, *arguments: str, **parent: Any) -> Options:
@@ -392,6 +402,12 @@ class MakeServiceTests(SynchronousTestCase):
         self.assertTrue(IService.providedBy(service))
         (config,) = self.configs
         self.assertEqual(config, ProxyConfig(listen=("tcp:8081",), metrics_port=9090, ca_dir=Path("/var/lib/ca")))
+
+    def test_workers(self) -> None:
+        makeService(self.options("--workers", "2"))
+        self.assertEqual(self.configs, [])
+        makeService(self.options("--workers", "1"))
+        self.assertEqual([config.workers for config in self.configs], [1])
 
     def test_wrong_value(self) -> None:
         self.refuse(

@@ -77,6 +77,15 @@ class NumberTests(ValueTests):
         self.accept(values.port, {"1": 1, "9090": 9090, "65535": 65535})
         self.refuse(values.port, dict.fromkeys(["", "0", "65536", "http", "-1", "9" * 5000], "from 1 to 65535"))
 
+    def test_workers(self) -> None:
+        self.patch(os, "sched_getaffinity", lambda pid: {0, 2, 5})
+        self.accept(values.workers, {"1": 1, "2": 2, "256": 256, "auto": 3, "Auto": 3})
+        self.refuse(values.workers, dict.fromkeys(["", "0", "257", "-1", "1.5", "all", "9" * 5000], "or auto"))
+
+    def test_a_machine_with_very_many_cores(self) -> None:
+        self.patch(os, "sched_getaffinity", lambda pid: set(range(1000)))
+        self.accept(values.workers, {"auto": 256})
+
 
 class ChoiceTests(ValueTests):
     """Words stand for values."""

@@ -389,6 +389,13 @@ class JsonLinesAuditTests(SynchronousTestCase):
         self.assertEqual(self.errors(), [(1, 1), (3, 4)])
         self.assertEqual(sink.lost, 4)
 
+    def test_lines_of_another_process(self) -> None:
+        lines: list[bytes] = []
+        sink = JsonLinesAudit(lines.append, self.clock.seconds)
+        sink.write_line(b"{}\n")
+        sink.lose(OSError("half of one"))
+        self.assertEqual((lines, sink.lost, self.errors()), ([b"{}\n"], 1, [(1, 1)]))
+
     def test_file_that_fails(self) -> None:
         path = Path(self.mktemp())
         sink = JsonLinesAudit(path, self.clock.seconds)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransportWithDisconnection
@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Site
 
 from egress.model.errors import AuthorizerUnavailable
-from egress.ops.health import Check, ops_site
+from egress.ops.health import Check, Shared, ops_site, ops_site_of
 from egress.ops.metrics import Metrics
 from tests.ops.records import ALLOWED
 
@@ -116,6 +116,48 @@ class PageTests(SiteTests):
         with capturedLogs() as events:
             browser.ask("/health/live", "HEAD")
         self.assertEqual((browser.answer()[0], events), (200, []))
+
+
+class ElsewhereTests(SynchronousTestCase):
+    """Numbers and checks that come from elsewhere, and later."""
+
+    def setUp(self) -> None:
+        self.asked: list[Deferred[Any]] = []
+
+    def browser(self) -> Browser:
+        return Browser(ops_site_of(Clock(), Shared(self.ask).ask, Shared(self.ask).ask))
+
+    def ask(self) -> Deferred[Any]:
+        self.asked.append(Deferred())
+        return self.asked[-1]
+
+    def test_later(self) -> None:
+        browser = self.browser()
+        browser.ask("/metrics")
+        self.assertEqual(browser.transport.value(), b"")
+        self.asked[0].callback((b"a 1\n", "text/plain"))
+        self.assertEqual((browser.answer()[0], browser.transport.value()), (200, b""))
+
+    def test_a_failure(self) -> None:
+        for path in ("/metrics", "/health/ready"):
+            browser = self.browser()
+            browser.ask(path)
+            self.asked[-1].errback(RuntimeError("the token is hunter2"))
+            status, _, body = browser.answer()
+            self.assertEqual((status, body), (500, b"This failed; the log says why.\n"))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
+
+    def test_a_failure_that_nobody_waits_for(self) -> None:
+        shared = Shared(self.ask)
+        for _ in range(2):
+            asking = shared.ask()
+            asking.cancel()
+            self.failureResultOf(asking, CancelledError)
+        self.asked[0].errback(RuntimeError())
+        # The next question is asked anew.
+        answer = shared.ask()
+        self.asked[1].callback("ok")
+        self.assertEqual(self.successResultOf(answer), "ok")
 
 
 class ReadyTests(SiteTests):
