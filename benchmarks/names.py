@@ -37,13 +37,21 @@ def origin_names() -> list[str]:
     return [*(f"h{number:03}.{DOMAIN}" for number in range(COUNT)), f"opaque.{DOMAIN}"]
 
 
+def address_of(number: int) -> str:
+    """What a name means: another address of this machine for each, so that an origin can tell who really asked it.
+
+    The load generator reckons in the same way.
+    """
+    return f"127.0.{1 + number // 250}.{1 + number % 250}"
+
+
 def hosts_text(present: str) -> str:
     """The file that lies over C{/etc/hosts}: the one that is there, and one line for each name.
 
     One line for all of them would be too long for readers with a small buffer, such as Squid's.
     """
     lines = present.splitlines()
-    lines += [f"127.0.0.1 {name}" for name in origin_names()]
+    lines += [f"{address_of(number)} {name}" for number, name in enumerate(origin_names())]
     return "\n".join(lines) + "\n"
 
 
@@ -51,7 +59,7 @@ def are_known() -> bool:
     """Whether the first and the last name mean this machine, here and now."""
     names = origin_names()
     try:
-        return all(socket.gethostbyname(name) == "127.0.0.1" for name in (names[0], names[-1]))
+        return all(socket.gethostbyname(names[at]) == address_of(at) for at in (0, len(names) - 1))
     except OSError:
         return False
 

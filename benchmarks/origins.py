@@ -58,14 +58,14 @@ http {{
     server_tokens off;
     upstream sink {{ server 127.0.0.1:{sink}; keepalive 64; }}
     server {{
-        listen 127.0.0.1:{plain} backlog=4096;
-        listen 127.0.0.1:{tls} ssl backlog=4096;
+        listen {plain} backlog=4096;
+        listen {tls} ssl backlog=4096;
         ssl_certificate {directory}/origin.pem;
         ssl_certificate_key {directory}/origin-key.pem;
         ssl_protocols TLSv1.2 TLSv1.3;
         ssl_session_cache shared:origins:16m;
-        location /small/ {{ default_type text/plain; return 200 "$host $request_uri\\n"; }}
-        location /denied/ {{ default_type text/plain; return 200 "$host $request_uri\\n"; }}
+        location /small/ {{ default_type text/plain; return 200 "$host $request_uri $server_addr\\n"; }}
+        location /denied/ {{ default_type text/plain; return 200 "$host $request_uri $server_addr\\n"; }}
         location /bulk/ {{ alias {directory}/bulk/; }}
         location = /upload {{
             proxy_pass http://sink;

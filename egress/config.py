@@ -119,6 +119,8 @@ class ProxyConfig:
     @ivar audit_log: a file, or C{"-"} for standard output; C{None}: no audit log.
     @ivar metrics_port: the TCP port for C{/metrics} and C{/health}; C{None}: none.
     @ivar metrics_interface: the address for it.
+    @ivar workers: how many processes C{twistd} makes of it, each with all of C{limits}; an application that embeds
+        the proxy has one.
     """
 
     listen: tuple[str, ...] = ("tcp:8080:interface=127.0.0.1",)
@@ -139,4 +141,5 @@ class ProxyConfig:
     audit_log: str | None = None
     metrics_port: int | None = None
     metrics_interface: str = "127.0.0.1"
+    workers: int = attrs.field(default=1, validator=_positive)
     limits: Limits = attrs.field(factory=Limits)

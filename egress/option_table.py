@@ -271,6 +271,16 @@ OPTIONS: Final[tuple[Option, ...]] = (
         lists=True,
     ),
     Option(
+        name="workers",
+        group="Operating",
+        metavar="N|auto",
+        help="How many processes serve clients, behind one twistd; auto is one for each core. Every limit is one "
+        "of each process.",
+        default="1",
+        fields=("workers",),
+        parse=values.workers,
+    ),
+    Option(
         name="audit-log",
         group="Operating",
         metavar="FILE|-",

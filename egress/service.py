@@ -34,7 +34,7 @@ from egress.net.pool import OriginPool
 from egress.net.upstream import UpstreamEndpoint
 from egress.net.writethrough import write_through
 from egress.ops.audit import JsonLinesAudit, open_audit
-from egress.ops.health import ops_site
+from egress.ops.health import Check, ops_site
 from egress.ops.metrics import Metrics
 from egress.policy.load import PolicyError, load_policy, load_starter
 from egress.policy.rules import RuleSet
@@ -62,6 +62,7 @@ class EgressProxyService(Service):
     @ivar authorizer: who decides.
     @ivar certificate_authority: the CA that clients must trust.
     @ivar metrics: the numbers behind C{/metrics}.
+    @ivar checks: what must hold for the proxy to be ready, by name.
     """
 
     def __init__(
@@ -70,17 +71,21 @@ class EgressProxyService(Service):
         config: ProxyConfig,
         authorizer: IAuthorizer | None = None,
         audit: IAuditSink | None = None,
+        endpoints: Sequence[IStreamServerEndpoint] | None = None,
     ) -> None:
         """Put a proxy together; it listens once it is started.
 
         @param authorizer: who decides; C{None}: what C{config} says.
         @param audit: is told of every exchange, besides C{config.audit_log}.
+        @param endpoints: for one of several workers: the endpoints of C{config.listen}, opened by a parent that also
+            serves the metrics.
         @raise ConfigError: naming what cannot be used, and the remedy.
         """
         self._reactor = reactor
         sockets = write_through(reactor)
         self._sockets = sockets
         self._config = config
+        self._endpoints = endpoints
         self._ports: list[IListeningPort] = []
         self._bound: list[Deferred[tuple[IAddress, ...]]] = []
         self._result: tuple[IAddress, ...] | Failure | None = None
@@ -129,6 +134,7 @@ class EgressProxyService(Service):
             passthrough=_passthrough(config),
             oversize_body=config.oversize_body,
         )
+        self.checks: dict[str, Check] = {"authorizer": self.authorizer.check_ready, "ca": self._check_ca}
         self.metrics.watch_connections(lambda: len(self._parts.sessions))
         self.metrics.watch_leaf_contexts(lambda: len(leaves))
 
@@ -175,15 +181,15 @@ class EgressProxyService(Service):
 
     def _listen(self) -> None:
         factory = ProxyFactory(self._parts)
-        binding: list[Deferred[IListeningPort]] = [
-            self._bind(_endpoint(self._sockets, description), factory) for description in self._config.listen
-        ]
-        if self._config.metrics_port is not None:
-            interface = self._config.metrics_interface
-            kind = TCP6ServerEndpoint if ":" in interface else TCP4ServerEndpoint
-            checks = {"authorizer": self.authorizer.check_ready, "ca": self._check_ca}
-            site = ops_site(self._reactor, self.metrics, checks)
-            binding.append(self._bind(kind(self._reactor, self._config.metrics_port, interface=interface), site))
+        endpoints = self._endpoints
+        if endpoints is None:
+            endpoints = [_endpoint(self._sockets, description) for description in self._config.listen]
+        binding: list[Deferred[IListeningPort]] = [self._bind(endpoint, factory) for endpoint in endpoints]
+        metrics = ops_endpoint(self._reactor, self._config)
+        if metrics is not None and self._endpoints is None:
+            binding.append(self._bind(metrics, ops_site(self._reactor, self.metrics, self.checks)))
+        elif self._config.metrics_port is not None:
+            self._guard.add_listener(ip_address(self._config.metrics_interface), self._config.metrics_port)
         gatherResults(binding, consumeErrors=True).addCallbacks(self._all_bound, self._not_bound)
 
     def _bind(self, endpoint: IStreamServerEndpoint, factory: object) -> Deferred[IListeningPort]:
@@ -228,6 +234,10 @@ class EgressProxyService(Service):
         ports, self._ports = self._ports, []
         return _all([maybeDeferred(port.stopListening) for port in ports])
 
+    def cut(self) -> None:
+        """Cut what a stopping proxy still waits for."""
+        self._parts.sessions.abort()
+
     def stopService(self) -> Deferred[None]:
         """Stop listening, drain, cut the rest, and close what is open.
 
@@ -251,6 +261,15 @@ class EgressProxyService(Service):
         draining = self._parts.sessions.drain()
         draining.addTimeout(self._config.limits.drain_timeout, self._reactor)
         return _all([self._stop_listening(), draining.addBoth(drained)]).addCallback(closed)
+
+
+def ops_endpoint(reactor: IEgressReactor, config: ProxyConfig) -> IStreamServerEndpoint | None:
+    """Where the metrics are served, if anywhere."""
+    if config.metrics_port is None:
+        return None
+    kind = TCP6ServerEndpoint if ":" in config.metrics_interface else TCP4ServerEndpoint
+    endpoint: IStreamServerEndpoint = kind(reactor, config.metrics_port, interface=config.metrics_interface)
+    return endpoint
 
 
 def _endpoint(reactor: IEgressReactor, description: str) -> IStreamServerEndpoint:

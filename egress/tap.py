@@ -37,7 +37,9 @@ from egress.ops.audit import STDOUT
 from egress.ops.redact import redact_userinfo
 from egress.option_table import BY_NAME, OPTIONS, Option
 from egress.options import load_config
+from egress.post import WorkerFailed
 from egress.service import EgressProxyService
+from egress.workers import Workers
 
 _log = Logger()
 
@@ -179,6 +181,8 @@ def start_message(
         ("CA", str(certificate)),
         ("SHA-256", fingerprint),
     ]
+    if config.workers > 1:
+        facts.append(("workers", f"{config.workers} processes"))
     if config.metrics_port is not None:
         facts.append(("metrics", f"http://{Authority(config.metrics_interface, config.metrics_port)}/metrics"))
     lines = [f"egressproxy {__version__}", *(f"  {name:<12}{value}" for name, value in facts), ""]
@@ -230,7 +234,11 @@ _REMEDIES: Final = {
 def start_fault(error: BaseException | None, config: ProxyConfig) -> str:
     """Say in one line why the proxy cannot start, and what to do."""
     if not isinstance(error, CannotListenError):
-        return str(error) if isinstance(error, ConfigError) else f"cannot start: {type(error).__name__}: {error}"
+        return (
+            str(error)
+            if isinstance(error, (ConfigError, WorkerFailed))
+            else f"cannot start: {type(error).__name__}: {error}"
+        )
     metrics = (error.interface, error.port) == (config.metrics_interface, config.metrics_port)
     where = f"{error.interface or '*'}:{error.port}" if isinstance(error.port, int) else str(error.port)
     code = getattr(error.socketError, "errno", None)
@@ -301,13 +309,17 @@ def _print(stream: TextIO, text: str) -> None:
 
 
 class ProxyProcess(MultiService):
-    """A proxy with a process of its own: it says that it listens, or ends the process when it cannot.
+    """A proxy with a process of its own, or several: it says that it listens, or ends the process when it cannot.
 
     @param stop: ends the reactor.
     """
 
     def __init__(
-        self, proxy: EgressProxyService, config: ProxyConfig, terminal: Terminal, stop: Callable[[], object]
+        self,
+        proxy: EgressProxyService | Workers,
+        config: ProxyConfig,
+        terminal: Terminal,
+        stop: Callable[[], object],
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._proxy = proxy
@@ -358,7 +370,8 @@ def makeService(options: Options) -> IService:
         config = load_config(options.arguments, os.environ, reactor)
         if config.audit_log == STDOUT and not terminal.foreground:
             raise ConfigError("--audit-log", STDOUT, "a daemon has no standard output: name a file, or use twistd -n")
-        proxy = EgressProxyService(cast("Any", reactor), config)
+        make = EgressProxyService if config.workers == 1 else Workers
+        proxy = make(cast("Any", reactor), config)
     except ConfigError as error:
         _exit(str(error))
     return ProxyProcess(proxy, config, terminal, reactor.stop)

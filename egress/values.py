@@ -42,6 +42,9 @@ _VISIBLE: Final = re.compile(r"[!-~]+")
 
 _TOKEN_FILE: Final = 64 * KIB
 
+# More than any machine gains from, and fewer than would make it suffer from a slip of the hand.
+MAX_WORKERS: Final = 256
+
 
 class BadValue(ValueError):
     """A value that cannot be used.
@@ -111,6 +114,21 @@ def oversize_body(text: str, place: Place) -> OversizeBody:
         return OversizeBody(text.lower())
     except ValueError as error:
         raise BadValue("choose refuse or truncate") from error
+
+
+def workers(text: str, place: Place) -> int:
+    """Read a number of processes; C{auto} is one for each core that this process may use."""
+    if text.lower() == "auto":
+        return _cores()
+    if not re.fullmatch("[0-9]{1,3}", text) or not 0 < int(text) <= MAX_WORKERS:
+        raise BadValue(f"write a number of processes from 1 to {MAX_WORKERS}, or auto")
+    return int(text)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return min(len(os.sched_getaffinity(0)), MAX_WORKERS)
+    return min(os.cpu_count() or 1, MAX_WORKERS)  # pragma: no cover - not on Linux
 
 
 def port(text: str, place: Place) -> int:

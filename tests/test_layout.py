@@ -34,9 +34,13 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "option_table": frozenset({"model", "config", "values"}),
     "options": frozenset({"model", "ops.redact", "config", "values", "option_table"}),
     "service": frozenset({"model", "policy", "ca.issuer", "config", "interfaces", "net", "ca", "authz", "ops"}),
-    "workers": frozenset({"", "config", "interfaces", "net", "ca", "ops", "options", "service"}),
+    "listeners": frozenset({"config"}),
+    "control": frozenset({"config"}),
+    "worker": frozenset({"config", "net", "ops", "service", "control"}),
+    "post": frozenset({"option_table", "control"}),
+    "workers": frozenset({"config", "interfaces", "ops", "service", "listeners", "control", "post"}),
     "tap": frozenset(
-        {"", "model", "ops.redact", "config", "ca", "ops", "option_table", "options", "service", "workers"}
+        {"", "model", "ops.redact", "config", "ca", "ops", "option_table", "options", "service", "post", "workers"}
     ),
 }
 
@@ -46,11 +50,14 @@ PURE = ("model", "wire", "policy", "authz.contract", "ca.issuer", "ops.redact")
 # What else a unit must do without.
 FORBIDDEN = {"net": "treq"} | dict.fromkeys(PURE, "twisted.internet")
 
+# Where a process begins: there alone the global reactor is taken, in a function.
+PROGRAMS = ("egress.tap", "egress.worker")
+
 # Where annotations alone name what stands further up.  Nothing is imported when the program runs.
 ANNOTATIONS = frozenset({("interfaces", "net")})  # what IDialer connects
 
 # Tests that are not of one module.
-APART = ("tests/integration/", "tests/docs/", "tests/test_layout.py", "tests/test_packaging.py")
+APART = ("tests/benchmarks/", "tests/integration/", "tests/docs/", "tests/test_layout.py", "tests/test_packaging.py")
 
 
 @attrs.frozen
@@ -145,7 +152,7 @@ def refusal(found: Import) -> str | None:
         allowed = other == unit or other in MAY_IMPORT[unit]
         if not allowed and not (found.for_types and (unit, other) in ANNOTATIONS):
             return f"{found}, which is not below it"
-    if is_under(found.name, "twisted.internet.reactor") and not (found.by == "egress.tap" and found.deferred):
+    if is_under(found.name, "twisted.internet.reactor") and not (found.by in PROGRAMS and found.deferred):
         return f"{found}; it is passed in"
     return None
 
@@ -252,13 +259,14 @@ class ReadingTests(SynchronousTestCase):
         self.accepted("from treq.client import HTTPClient", "egress.authz.remote")
 
     def test_reactor(self) -> None:
-        """The plugin's module alone may take the global reactor, and only when a service is made."""
+        """Where a process begins the global reactor is taken, and only when a service is made."""
         late = "def makeService():\n    from twisted.internet import reactor"
         for by in ("egress.net.server", "egress.service"):
             self.refused(late, by)
             self.refused("import twisted.internet.reactor", by)
         self.refused("from twisted.internet import reactor", "egress.tap")
         self.accepted(late, "egress.tap")
+        self.accepted(late, "egress.worker")
 
     def test_new_unit(self) -> None:
         """A package that the table does not know has to be put into it."""

@@ -76,6 +76,7 @@ static struct {
 static struct {
     uint64_t issued, target, completed, measured_from;
     uint64_t units, denied, errors, wrong, bytes, started;
+    uint64_t moved; /* bytes that were taken or given, warm-up and heads included: a sign of life */
     int measuring, stopping;
     char first_error[256];
     float *latencies; /* us */
@@ -325,6 +326,7 @@ static int flush(struct connection *c)
         if (n == 0)
             return want(c, 1), 1;
         c->upload_left -= (uint64_t)n;
+        run.moved += (uint64_t)n;
         if (run.measuring)
             run.bytes += (uint64_t)n;
     }
@@ -360,7 +362,9 @@ static void send_request(struct connection *c)
         snprintf(target, sizeof target, "http://%s:%d%s", name, options.port, path);
     else
         snprintf(target, sizeof target, "%s", path);
-    snprintf(c->expected, sizeof c->expected, "%s %s\n", name, path);
+    int number_of_name = options.host == NULL ? options.first_host + c->host : atoi(options.host + 1);
+    snprintf(c->expected, sizeof c->expected, "%s %s 127.0.%d.%d\n", name, path, 1 + number_of_name / 250,
+             1 + number_of_name % 250);
     int n = snprintf(c->out, sizeof c->out,
                      "%s %s HTTP/1.1\r\nHost: %s:%d\r\nUser-Agent: egressproxy-benchmark\r\n"
                      "Accept: application/json\r\nAccept-Language: en\r\n",
@@ -499,6 +503,7 @@ static void closed_by_proxy(struct connection *c)
 /* Take what was read; 0 when the connection is no longer to be read from. */
 static int take(struct connection *c, const char *data, size_t n)
 {
+    run.moved += n;
     if (c->state == RESTING) {
         note(&run.errors, "an answer to nothing");
         close_connection(c);
@@ -602,15 +607,15 @@ static void event_on(struct connection *c, unsigned events)
 
 static void work_until_done(double seconds)
 {
-    uint64_t last_completed = run.completed, last_change = now_ns(), began = last_change;
+    uint64_t last_moved = run.moved, last_change = now_ns(), began = last_change;
     while (run.completed < run.target) {
         struct epoll_event events[256];
         int n = epoll_wait(poller, events, 256, 200);
         for (int i = 0; i < n; i++)
             event_on(events[i].data.ptr, events[i].events);
         uint64_t now = now_ns();
-        if (run.completed != last_completed) {
-            last_completed = run.completed;
+        if (run.moved != last_moved) {
+            last_moved = run.moved;
             last_change = now;
         } else if (now - last_change > STALL_SECONDS * 1000000000ull) {
             note(&run.errors, "no answer for %d seconds", STALL_SECONDS);

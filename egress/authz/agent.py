@@ -12,15 +12,15 @@ from typing import Final
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IConsumer, IHandshakeListener, IProtocol, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import IHandshakeListener, IReactorTime, ITCPTransport
 from twisted.internet.interfaces import IStreamClientEndpoint as IEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
+from egress.authz.messages import Gather, Response, encode_head
 from egress.model.errors import EgressError, OriginProtocolError
 from egress.wire.body import End
 from egress.wire.heads import HeadLimits, ResponseHead
@@ -33,7 +33,6 @@ MAX_IDLE: Final = 128
 # A firewall between forgets a silent connection without a word, and what is sent on it then runs into the deadline.
 MAX_IDLE_SECONDS: Final = 60.0
 MAX_WAITING: Final = 1024
-_DONE: Final = Failure(ResponseDone())  # type: ignore[no-untyped-call]
 _LIMITS: Final = HeadLimits(head=MAX_HEAD, fields=100, target=0)
 
 
@@ -51,51 +50,6 @@ class AnswerCutShort(EgressError):
 
 class TooManyQuestions(EgressError):
     """As many questions wait for a connection as may."""
-
-
-@implementer(IResponse)
-class Response:
-    """A complete answer."""
-
-    def __init__(self, head: ResponseHead, body: bytes) -> None:
-        self.version = (b"HTTP", 1, 1 if head.http11 else 0)
-        self.code = head.status
-        self.phrase = head.reason
-        self.headers = Headers()
-        for name, value in head.headers:
-            self.headers.addRawHeader(name, value)
-        self.length = len(body)
-        self.request = None
-        self.previousResponse: IResponse | None = None
-        self._body = body
-
-    def deliverBody(self, protocol: IProtocol) -> None:
-        """Give the content, all at once."""
-        if self._body:
-            protocol.dataReceived(self._body)
-        protocol.connectionLost(_DONE)
-
-    def setPreviousResponse(self, response: IResponse) -> None:
-        """See L{IResponse.setPreviousResponse}."""
-        self.previousResponse = response
-
-
-@implementer(IConsumer)
-class _Gather:
-    """Takes what a body producer writes."""
-
-    def __init__(self) -> None:
-        self.pieces: list[bytes] = []
-
-    def registerProducer(self, producer: object, streaming: bool) -> None:
-        """Nothing is held back: questions are small, and in memory already."""
-
-    def unregisterProducer(self) -> None:
-        """See C{registerProducer}."""
-
-    def write(self, data: bytes) -> None:
-        """Keep a piece."""
-        self.pieces.append(data)
 
 
 class _Question:
@@ -281,6 +235,9 @@ class KeepAliveAgent:
         self._connecting = 0
         self._idle: deque[_Connection] = deque()
         self._waiting: deque[_Question] = deque()
+        # The last head but for its length: most often the next one is the same.
+        self._asked: tuple[bytes, bytes, Headers] | None = None
+        self._head = b""
         self._going_on = False
         self._closed = False
 
@@ -293,10 +250,15 @@ class KeepAliveAgent:
         """
         body = b""
         if bodyProducer is not None:
-            gather = _Gather()
+            gather = Gather()
             bodyProducer.startProducing(gather)  # type: ignore[no-untyped-call]
             body = b"".join(gather.pieces)
-        question = _Question(method.decode("ascii"), _encode(method, uri, headers or Headers(), body))
+        headers = headers or Headers()
+        if self._asked != (method, uri, headers):
+            self._asked = (method, uri, headers.copy())
+            self._head = encode_head(method, uri, headers)
+        data = b"%bContent-Length: %d\r\n\r\n%b" % (self._head, len(body), body)
+        question = _Question(method.decode("ascii"), data)
         connection = self._rested()
         if connection is not None:
             connection.ask(question)
@@ -381,16 +343,3 @@ class KeepAliveAgent:
         self._closed = True
         while self._idle:
             self._idle[-1].hang_up()
-
-
-def _encode(method: bytes, uri: bytes, headers: Headers, body: bytes) -> bytes:
-    _, _, rest = uri.partition(b"://")
-    host, slash, path = rest.partition(b"/")
-    lines = [b"%b %b HTTP/1.1" % (method, slash + path or b"/")]
-    if not headers.hasHeader(b"host"):
-        lines.append(b"Host: " + host)
-    fields = [(name, values) for name, values in headers.getAllRawHeaders() if name.lower() != b"accept-encoding"]
-    lines += [b"%b: %b" % (name, value) for name, values in fields for value in values]
-    # treq would ask for gzip, and unpack it without a bound: some hundred bytes can become gigabytes.
-    lines += [b"Accept-Encoding: identity", b"Content-Length: %d" % len(body)]
-    return b"\r\n".join(lines) + b"\r\n\r\n" + body

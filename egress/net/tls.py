@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import ITransport
 
 # What is encrypted at one go, and what is taken out of OpenSSL at one go when more waits there.
-WRITE_BYTES: Final = 128 * 1024
+WRITE_BYTES: Final = 64 * 1024
 READ_BYTES: Final = 32 * 1024
 # What OpenSSL adds: 22 bytes to each record of at most 16 KiB in TLS 1.3, and now and then a message of its own.
 _OVERHEAD: Final = 4 * 1024
@@ -119,13 +119,14 @@ class TlsLayer(TLSMemoryBIOProtocol):
             if len(data) < size:
                 return
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
         if self._lostTLSConnection:
             return
         length = len(data)
         if length > WRITE_BYTES:
+            whole = memoryview(data)
             for start in range(0, length, WRITE_BYTES):
-                self._write(data[start : start + WRITE_BYTES])
+                self._write(whole[start : start + WRITE_BYTES])
             return
         sent = 0
         while sent < length:
@@ -133,7 +134,7 @@ class TlsLayer(TLSMemoryBIOProtocol):
                 # Depending on the version of pyOpenSSL, this takes all of it, or one record.
                 sent += self._tlsConnection.send(data[sent:] if sent else data)
             except SSL.WantReadError:
-                self._bufferedWrite(data[sent:])  # type: ignore[no-untyped-call]
+                self._bufferedWrite(bytes(data[sent:]))  # type: ignore[no-untyped-call]
                 break
             except SSL.Error:
                 self._tlsShutdownFinished(Failure())  # type: ignore[no-untyped-call]

@@ -231,13 +231,21 @@ class JsonLinesAudit:
 
     def write(self, record: ExchangeRecord) -> None:
         """Write one record (L{IAuditSink.write})."""
+        self.write_line(audit_line(record))
+
+    def write_line(self, line: bytes) -> None:
+        """Write one line that another process has made."""
         try:
-            self._write(audit_line(record))
+            self._write(line)
         except LinesLost as error:
             self._failed(error.lines, error)
         except Exception as error:  # noqa: BLE001
             # Whatever an embedding application's function raises: its fault must not become the client's.
             self._failed(1, error)
+
+    def lose(self, error: Exception) -> None:
+        """Count a line that another process has made, and that did not arrive as a whole."""
+        self._failed(1, error)
 
     def reopen(self) -> None:
         """Open the file anew under its name; for an application that rotates its logs on a signal."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
@@ -21,20 +21,53 @@ from egress.ops.metrics import Metrics
 
 _log = Logger()
 
+T = TypeVar("T")
+
+Page = tuple[bytes, str]
+"""Content and its type."""
+
 Check = Callable[[], "Deferred[None]"]
 """One condition of readiness: fires when it holds, fails when it does not."""
 
 _DEADLINE: Final = 5.0
 _IDLE: Final = 30.0
-_OK: Final = "ok"
+OK: Final = "ok"
 _JSON: Final = "application/json"
 _TEXT: Final = "text/plain; charset=utf-8"
 
 
+class Shared(Generic[T]):
+    """Asks for something.  Those who ask meanwhile wait for the same answer: asking often costs nothing more.
+
+    @param ask: asks; what it returns ends by itself, in bounded time.
+    """
+
+    def __init__(self, ask: Callable[[], Deferred[T]]) -> None:
+        self._ask = ask
+        self._running = False
+        self._waiting: list[Deferred[T]] = []
+
+    def ask(self) -> Deferred[T]:
+        """Ask, unless somebody does already.
+
+        @return: fires with the answer.  Cancelling it leaves the question alone.
+        """
+        waiting: Deferred[T] = Deferred(self._waiting.remove)
+        self._waiting.append(waiting)
+        if not self._running:
+            self._running = True
+            self._ask().addBoth(self._done)
+        return waiting
+
+    def _done(self, result: T | Failure) -> None:
+        self._running = False
+        waiting, self._waiting = self._waiting, []
+        for deferred in waiting:
+            deferred.callback(result)
+
+
 class Readiness:
     """Runs the named checks.
-
-    Those who ask while the checks run wait for the same answer: asking often costs the authorizer nothing more.
 
     @param deadline: seconds for each check.
     """
@@ -43,8 +76,7 @@ class Readiness:
         self._clock = clock
         self._checks = dict(checks)
         self._deadline = deadline
-        self._running = False
-        self._waiting: list[Deferred[dict[str, str]]] = []
+        self._shared = Shared(self._run_all)
 
     def ask(self) -> Deferred[dict[str, str]]:
         """Run the checks, unless they run already.
@@ -52,17 +84,15 @@ class Readiness:
         @return: fires with what each check found: C{"ok"}, or the reason why not.  Cancelling it leaves the checks
             alone, whose deadline ends them.
         """
-        waiting: Deferred[dict[str, str]] = Deferred(self._waiting.remove)
-        self._waiting.append(waiting)
-        if not self._running:
-            self._running = True
-            DeferredList([self._run(name) for name in self._checks]).addCallback(self._done)
-        return waiting
+        return self._shared.ask()
+
+    def _run_all(self) -> Deferred[dict[str, str]]:
+        return DeferredList([self._run(name) for name in self._checks]).addCallback(self._found)
 
     def _run(self, name: str) -> Deferred[str]:
         check = maybeDeferred(self._checks[name])
         check.addTimeout(self._deadline, self._clock)
-        return check.addCallbacks(lambda _: _OK, lambda failure: self._reason(name, failure))
+        return check.addCallbacks(lambda _: OK, lambda failure: self._reason(name, failure))
 
     def _reason(self, name: str, failure: Failure) -> str:
         if isinstance(failure.value, EgressError):
@@ -73,23 +103,25 @@ class Readiness:
         # What an unforeseen error says may hold what is nobody else's business; the log has it.
         return f"failed with {type(failure.value).__name__}"
 
-    def _done(self, results: list[tuple[bool, Any]]) -> None:
-        found = {name: reason for name, (_, reason) in zip(self._checks, results, strict=True)}
-        self._running = False
-        waiting, self._waiting = self._waiting, []
-        for deferred in waiting:
-            deferred.callback(found)
+    def _found(self, results: list[tuple[bool, Any]]) -> dict[str, str]:
+        return {name: reason for name, (_, reason) in zip(self._checks, results, strict=True)}
 
 
 class OpsResource(Resource):
-    """Answers every path of the site; there are few, and what is wrong is said in a sentence."""
+    """Answers every path of the site; there are few, and what is wrong is said in a sentence.
+
+    @param numbers: writes the page with the metrics.
+    @param ask: runs the checks of readiness.
+    """
 
     isLeaf = True
 
-    def __init__(self, metrics: Metrics, readiness: Readiness) -> None:
+    def __init__(
+        self, numbers: Callable[[], Page | Deferred[Page]], ask: Callable[[], Deferred[dict[str, str]]]
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._metrics = metrics
-        self._readiness = readiness
+        self._numbers = numbers
+        self._ask = ask
         self._pages: dict[bytes, Callable[[Request], None]] = {
             b"/metrics": self._render_metrics,
             b"/health/live": self._render_live,
@@ -110,22 +142,28 @@ class OpsResource(Resource):
         return NOT_DONE_YET
 
     def _render_metrics(self, request: Request) -> None:
-        body, content_type = self._metrics.render()
-        _answer(request, HTTPStatus.OK, body, content_type)
+        self._wait_for(request, maybeDeferred(self._numbers), lambda page: _answer(request, HTTPStatus.OK, *page))
 
     def _render_live(self, request: Request) -> None:
         _answer_json(request, HTTPStatus.OK, {"status": "live"})
 
     def _render_ready(self, request: Request) -> None:
         def answer(found: dict[str, str]) -> None:
-            ready = all(reason == _OK for reason in found.values())
+            ready = all(reason == OK for reason in found.values())
             status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
             _answer_json(request, status, {"status": "ready" if ready else "not ready", "checks": found})
 
-        asking = self._readiness.ask()
+        self._wait_for(request, self._ask(), answer)
+
+    def _wait_for(self, request: Request, asking: Deferred[T], answer: Callable[[T], None]) -> None:
+        def failed(failure: Failure) -> None:
+            if not failure.check(CancelledError):  # type: ignore[no-untyped-call]
+                _log.failure("{path} cannot be answered", failure, path=request.path.decode("ascii", "replace"))
+                _answer(request, HTTPStatus.INTERNAL_SERVER_ERROR, b"This failed; the log says why.\n")
+
         # The client may go away meanwhile, and then there is nobody to answer.
         request.notifyFinish().addErrback(lambda _: asking.cancel())
-        asking.addCallbacks(answer, lambda failure: failure.trap(CancelledError) and None)
+        asking.addCallbacks(answer, failed)
 
 
 def _answer_json(request: Request, status: HTTPStatus, document: object) -> None:
@@ -168,7 +206,20 @@ def ops_site(reactor: IReactorTime, metrics: Metrics, checks: Mapping[str, Check
     @param checks: what must hold for the proxy to be ready, by name.
     @param deadline: seconds for each check.
     """
-    root = OpsResource(metrics, Readiness(reactor, checks, deadline))
+    return ops_site_of(reactor, metrics.render, Readiness(reactor, checks, deadline).ask)
+
+
+def ops_site_of(
+    reactor: IReactorTime,
+    numbers: Callable[[], Page | Deferred[Page]],
+    ask: Callable[[], Deferred[dict[str, str]]],
+) -> Site:
+    """Make the same site for numbers and checks from elsewhere.
+
+    @param numbers: writes the page with the metrics.
+    @param ask: runs the checks: fires with what each found, C{"ok"} or the reason why not.
+    """
+    root = OpsResource(numbers, ask)
     return OpsSite(  # type: ignore[no-untyped-call]
         root, requestFactory=OpsRequest, parsePOSTFormSubmission=False, timeout=_IDLE, reactor=reactor
     )

@@ -20,6 +20,16 @@ from egress.model.record import ExchangeRecord
 from egress.ops.tally import Tally
 
 
+def process_registry() -> CollectorRegistry:
+    """Make a registry with what every process tells of itself."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    Info("egress_build", "The versions that run.", registry=registry).info(
+        {"version": __version__, "python": platform.python_version(), "twisted": twisted.__version__}
+    )
+    return registry
+
+
 @implementer(IAuditSink)
 class Metrics:
     """Counts exchanges.
@@ -28,12 +38,8 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        self.registry = process_registry()
         gauge = partial(Gauge, registry=self.registry)
-        ProcessCollector(registry=self.registry)
-        Info("egress_build", "The versions that run.", registry=self.registry).info(
-            {"version": __version__, "python": platform.python_version(), "twisted": twisted.__version__}
-        )
         self._tally = Tally()
         self.registry.register(self._tally)
         self._client_connections = gauge("egress_client_connections", "Client connections that are open.")

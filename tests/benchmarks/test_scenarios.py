@@ -51,8 +51,8 @@ class NamesTests(SynchronousTestCase):
     def test_text(self) -> None:
         """What is there stays there, and each name has a line of its own."""
         lines = hosts_text("127.0.0.1 localhost").splitlines()
-        self.assertEqual(lines[:2], ["127.0.0.1 localhost", "127.0.0.1 h000.bench.test"])
-        self.assertEqual(lines[-2:], ["127.0.0.1 h399.bench.test", "127.0.0.1 opaque.bench.test"])
+        self.assertEqual(lines[:2], ["127.0.0.1 localhost", "127.0.1.1 h000.bench.test"])
+        self.assertEqual(lines[-2:], ["127.0.2.150 h399.bench.test", "127.0.2.151 opaque.bench.test"])
 
     def test_command(self) -> None:
         """Who is not root needs a namespace of users too."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,20 +28,32 @@ app._exitWithSignal = lambda number: (coverage.Coverage.current().save(), leave(
 """
 
 
+# For a test of what is one process's own: the last of several values counts.
+ONE_PROCESS = ("--workers", "1")
+
+
 def twistd(*options: str, reactor: str = "", first: str = "") -> list[str]:
     """The command line of a proxy, run by this interpreter.
+
+    Under C{EGRESS_TEST_WORKERS=2} it is one of two processes, so that all tests can be run with workers on and off.
 
     @param reactor: the name of its reactor; the best one unless given.
     @param first: Python that it runs before anything else.
     """
     program = f"{first}\n{COVERED + TWISTD if 'COVERAGE_PROCESS_CONFIG' in os.environ else TWISTD}"
     reactors = [f"--reactor={reactor}"] if reactor else []
-    return [sys.executable, "-c", program, "-n", "--pidfile=", *reactors, "egressproxy", *options]
+    workers = ["--workers", os.environ["EGRESS_TEST_WORKERS"]] if os.environ.get("EGRESS_TEST_WORKERS") else []
+    return [sys.executable, "-c", program, "-n", "--pidfile=", *reactors, "egressproxy", *workers, *options]
 
 
 def proxy_environment(**extra: str) -> dict[str, str]:
     """The environment of a proxy; it finds the project whether or not it is installed."""
     return environment(PYTHONPATH=str(ROOT), **extra)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, and that run."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 class Proxy:
@@ -74,6 +87,20 @@ class Proxy:
     def pid(self) -> int:
         """Its process."""
         return self.process.popen.pid
+
+    @property
+    def workers(self) -> list[int]:
+        """The processes that it has started, which serve in its place."""
+        return children(self.pid)
+
+    def memory(self, name: str) -> int:
+        """What C{/proc} calls C{VmRSS} or C{VmHWM}, of all its processes, in bytes."""
+        found = 0
+        for pid in (self.pid, *self.workers):
+            match = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+            assert match is not None
+            found += 1024 * int(match[1])
+        return found
 
     def records(self) -> list[dict[str, Any]]:
         """The audit log."""

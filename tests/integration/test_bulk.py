@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-from pathlib import Path
 
 from tests.integration.base import IntegrationTestCase, Proxy
 from tests.integration.peers import BIG
@@ -17,10 +15,7 @@ class BulkTests(IntegrationTestCase):
 
     def peak(self, proxy: Proxy) -> int:
         """The largest resident set size that the proxy has had, in KiB."""
-        status = Path(f"/proc/{proxy.pid}/status").read_text()
-        match = re.search(r"VmHWM:\s+(\d+) kB", status)
-        assert match is not None
-        return int(match[1])
+        return proxy.memory("VmHWM") // 1024
 
     def warmed_up(self) -> tuple[Proxy, int]:
         """A proxy that has done everything once, and its peak by then."""

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Callable
 
 from tests.certificates import CLIENT, TestCA, TestCertificate, self_signed
-from tests.integration.base import IntegrationTestCase, Proxy
+from tests.integration.base import ONE_PROCESS, IntegrationTestCase, Proxy
 from tests.integration.raw_origin import RawOrigin, Wire, client_of, server_context
 
 HOST = "127.0.0.1"
@@ -225,7 +225,10 @@ class AnswerTests(RawOriginTestCase):
 
 
 class PoolTests(RawOriginTestCase):
-    """Connections to origins are used again, by whom they may be, for what they may be."""
+    """Connections to origins are used again, by whom they may be, for what they may be.
+
+    Each process has its own, so there is one.
+    """
 
     def ask(self, proxy: Proxy, url: str, *arguments: str) -> None:
         """Make a request that succeeds, over a client connection of its own."""
@@ -233,7 +236,9 @@ class PoolTests(RawOriginTestCase):
 
     def test_used_again(self) -> None:
         ca = TestCA("raw CA")
-        proxy = self.start_proxy(*self.allow_all(), "--ssl-extra-ca-certs", str(ca.write(self.directory, "raw-ca")))
+        proxy = self.start_proxy(
+            *ONE_PROCESS, *self.allow_all(), "--ssl-extra-ca-certs", str(ca.write(self.directory, "raw-ca"))
+        )
         for context in (None, server_context(ca.issue(HOST), str(self.directory))):
             with self.subTest(tls=context is not None):
                 origin = self.start_origin(serve, context)
@@ -242,7 +247,7 @@ class PoolTests(RawOriginTestCase):
                 self.assertEqual((len(origin.heads), len(origin.connections)), (4, 1))
 
     def test_not_shared_between_identities(self) -> None:
-        proxy = self.start_proxy(*self.allow_all())
+        proxy = self.start_proxy(*ONE_PROCESS, *self.allow_all())
         origin = self.start_origin(serve)
         for user in ("one:proxy-secret", "two:proxy-secret", "one:another-secret", "one:proxy-secret"):
             self.ask(proxy, f"{origin.url}/{user[:3]}", "--proxy-user", user)
@@ -270,7 +275,7 @@ class PoolTests(RawOriginTestCase):
             ("POST with its content at hand", content, ["--authz-url", url], 2, 502),
         ):
             with self.subTest(name):
-                proxy = self.start_proxy(*options)
+                proxy = self.start_proxy(*ONE_PROCESS, *options)
                 origin = self.start_origin(serve_once)
                 self.ask(proxy, f"{origin.url}/first")
                 self.assertEqual(self.fetch(proxy, f"{origin.url}/second", *arguments)[0], status, name)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from tests.certificates import TestCA
 from tests.integration.base import IntegrationTestCase, Proxy
@@ -128,9 +126,7 @@ class PaceTests(StreamingTestCase):
 
     def resident(self) -> int:
         """The proxy's resident memory, in bytes."""
-        match = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.proxy.pid}/status").read_text())
-        assert match is not None
-        return 1024 * int(match[1])
+        return self.proxy.memory("VmRSS")
 
     def assert_held_up(self, sock: socket.socket) -> None:
         """Send until nobody takes any more for a while, which must come long before all was sent."""
