@@ -32,6 +32,7 @@ from twisted.python.failure import Failure
 from egress import __version__
 from egress.ca.store import CaDirectory
 from egress.config import ConfigError, ProxyConfig
+from egress.interrupt import end_when_interrupted
 from egress.model.authority import Authority
 from egress.ops.audit import STDOUT
 from egress.ops.redact import redact_userinfo
@@ -293,11 +294,15 @@ class Terminal:
             # twistd passes it to the process that waits for the daemon, and cleans up.
             raise StartFailed(line)
         self.complain(line)
+        self.tidy()
+        raise SystemExit(1)
+
+    def tidy(self) -> None:
+        """Remove what C{twistd} would leave behind."""
         if self.pidfile:
             # In a container the next process has the same number, and would take itself for the one that runs.
             with suppress(OSError):
                 os.unlink(self.pidfile)
-        raise SystemExit(1)
 
 
 def _print(stream: TextIO, text: str) -> None:
@@ -374,4 +379,6 @@ def makeService(options: Options) -> IService:
         proxy = make(cast("Any", reactor), config)
     except ConfigError as error:
         _exit(str(error))
+    if terminal.foreground:
+        end_when_interrupted(reactor, terminal.tidy)
     return ProxyProcess(proxy, config, terminal, reactor.stop)

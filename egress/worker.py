@@ -71,8 +71,12 @@ class Worker:
         # When that has gone out, so does the line, and the process.
         self.channel.close()
 
+    def terminated(self, number: int, frame: object) -> None:
+        """Drain, at SIGTERM."""
+        self._reactor.callFromThread(self._end)
+
     def _end(self) -> None:
-        # A signal may have come first.
+        # A supervisor's signal and the parent's word come together.
         with suppress(ReactorNotRunning):
             self._reactor.stop()
 
@@ -130,7 +134,13 @@ def main() -> None:
         raise SystemExit(1) from error
     worker = Worker(reactor, proxy, lambda: os._exit(1))
     adopt(reactor, line, worker.channel)
-    reactor.callWhenRunning(worker.start)
+
+    def start() -> None:
+        # In place of the reactor's own, which would complain that the parent's word has come first.
+        signal.signal(signal.SIGTERM, worker.terminated)
+        worker.start()
+
+    reactor.callWhenRunning(start)
     reactor.run()
 
 

@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "ca": frozenset({"model", "ca.issuer", "config", "interfaces"}),
     "authz": frozenset({"model", "wire", "policy", "authz.contract", "config", "interfaces", "ca"}),
     "ops": frozenset({"", "model", "ops.redact", "config", "interfaces"}),
+    "interrupt": frozenset(),
     "values": frozenset({"model", "config"}),
     "option_table": frozenset({"model", "config", "values"}),
     "options": frozenset({"model", "ops.redact", "config", "values", "option_table"}),
@@ -40,7 +41,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "post": frozenset({"option_table", "control"}),
     "workers": frozenset({"config", "interfaces", "ops", "service", "listeners", "control", "post"}),
     "tap": frozenset(
-        {"", "model", "ops.redact", "config", "ca", "ops", "option_table", "options", "service", "post", "workers"}
+        {
+            *("", "model", "ops.redact", "config", "interrupt", "ca", "ops"),
+            *("option_table", "options", "service", "post", "workers"),
+        }
     ),
 }
 

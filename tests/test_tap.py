@@ -377,6 +377,8 @@ class MakeServiceTests(SynchronousTestCase):
         self.configs: list[ProxyConfig] = []
         self.patch(tap, "EgressProxyService", self.make)
         self.patch(tap, "Workers", self.make_workers)
+        self.interruptible: list[Callable[[], object]] = []
+        self.patch(tap, "end_when_interrupted", lambda reactor, tidy: self.interruptible.append(tidy))
 
     def make(self, reactor: object, config: ProxyConfig) -> FakeProxy:
         self.configs.append(config)
@@ -408,6 +410,15 @@ class MakeServiceTests(SynchronousTestCase):
         self.assertEqual(self.configs, [])
         makeService(self.options("--workers", "1"))
         self.assertEqual([config.workers for config in self.configs], [1])
+
+    def test_interrupted(self) -> None:
+        pidfile = Path(self.mktemp())
+        for foreground, expected in ((False, 0), (True, 1)):
+            makeService(self.options(nodaemon=foreground, pidfile=str(pidfile)))
+            self.assertEqual(len(self.interruptible), expected)
+        pidfile.write_text("1")
+        self.interruptible[0]()
+        self.assertFalse(pidfile.exists())
 
     def test_wrong_value(self) -> None:
         self.refuse(

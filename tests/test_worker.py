@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -54,6 +55,9 @@ class StoppingReactor(WorkerReactor):
     """Can be stopped once, as every reactor."""
 
     stops = 0
+
+    def callFromThread(self, call: Callable[[], object]) -> None:
+        call()
 
     def stop(self) -> None:
         self.stops += 1
@@ -107,6 +111,11 @@ class WorkerTests(SynchronousTestCase):
         trigger[0]()
         self.assertEqual(self.proxy.done, ["stop"])
 
+    def test_terminated(self) -> None:
+        self.worker.terminated(signal.SIGTERM, None)
+        self.say(tell("drain"))
+        self.assertEqual(self.reactor.stops, 2)
+
     def test_answers(self) -> None:
         self.proxy.metrics.write(ALLOWED)
         self.heard()
@@ -138,16 +147,24 @@ class MainTests(SynchronousTestCase):
         )
         self.patch(worker_module, "import_module", self.importing)
         self.patch(worker_module, "EgressProxyService", self.make)
-        self.patch(signal, "signal", lambda number, what: self.ran.append(f"{signal.Signals(number).name} {what.name}"))
+        self.patch(signal, "signal", self.handle)
         self.patch(globalLogBeginner, "beginLoggingTo", self.begin)
         self.patch(sys, "stderr", self.logged)
         # Whether or not somebody has installed one for the tests.
         from twisted.internet import reactor  # noqa: F401
 
         self.patch(twisted.internet, "reactor", self.reactor)
-        self.patch(self.reactor, "callWhenRunning", lambda call: self.ran.append("started"))
-        self.patch(self.reactor, "run", lambda: self.ran.append("run"))
+        self.patch(self.reactor, "run", self.run_reactor)
         self.error: ConfigError | None = None
+
+    def handle(self, number: int, what: Any) -> None:
+        name = what.name if isinstance(what, signal.Handlers) else what.__name__
+        self.ran.append(f"{signal.Signals(number).name} {name}")
+
+    def run_reactor(self) -> None:
+        self.ran.append("run")
+        for call, arguments, _ in self.reactor.whenRunningHooks:
+            call(*arguments)
 
     def importing(self, name: str) -> Any:
         self.assertEqual(name, "tests.installs")
@@ -168,9 +185,10 @@ class MainTests(SynchronousTestCase):
 
     def test_run(self) -> None:
         main()
-        self.assertEqual(self.ran, ["SIGINT SIG_IGN", "SIGUSR1 SIG_IGN", "installed", "started", "run"])
+        self.assertEqual(self.ran, ["SIGINT SIG_IGN", "SIGUSR1 SIG_IGN", "installed", "run", "SIGTERM terminated"])
         self.assertTrue(self.line.closed)
-        self.assertEqual(len(self.reactor.transports), 1)
+        (transport,) = self.reactor.transports
+        self.assertEqual(frames(transport.value()), [{"tell": "ready", "text": ""}])
         self.assertEqual(self.logged.getvalue(), "[worker#info] one\n")
 
     def test_a_configuration_that_cannot_be_used(self) -> None:

@@ -295,15 +295,9 @@ class HttpSession(Protocol):
             self.abort()
             return
         keep_alive = body_over and self.may_keep_alive(head)
+        head_only, date = head.method == "HEAD", self._parts.date()
         self.write(
-            encode_answer(
-                error,
-                request_id,
-                accept=head.accept,
-                head_only=head.method == "HEAD",
-                keep_alive=keep_alive,
-                date=self._parts.date(),
-            )
+            encode_answer(error, request_id, accept=head.accept, head_only=head_only, keep_alive=keep_alive, date=date)
         )
         if not body_over:
             self._linger()
@@ -336,6 +330,9 @@ class HttpSession(Protocol):
         """Close after what was written is sent."""
         if not self._closed:
             self._closed = True
+            if self._paused:
+                # A TLS layer waits for the client's end, which is still to be read.
+                self.transport.resumeProducing()  # type: ignore[union-attr]
             # A slow client may need a while for what is still to be sent.
             self._watchdog.set(self._parts.limits.idle_timeout)
             self.transport.unregisterProducer()  # type: ignore[union-attr]

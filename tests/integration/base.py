@@ -32,15 +32,14 @@ app._exitWithSignal = lambda number: (coverage.Coverage.current().save(), leave(
 ONE_PROCESS = ("--workers", "1")
 
 
-def twistd(*options: str, reactor: str = "", first: str = "") -> list[str]:
+def twistd(*options: str, reactor: str = "") -> list[str]:
     """The command line of a proxy, run by this interpreter.
 
     Under C{EGRESS_TEST_WORKERS=2} it is one of two processes, so that all tests can be run with workers on and off.
 
     @param reactor: the name of its reactor; the best one unless given.
-    @param first: Python that it runs before anything else.
     """
-    program = f"{first}\n{COVERED + TWISTD if 'COVERAGE_PROCESS_CONFIG' in os.environ else TWISTD}"
+    program = COVERED + TWISTD if "COVERAGE_PROCESS_CONFIG" in os.environ else TWISTD
     reactors = [f"--reactor={reactor}"] if reactor else []
     workers = ["--workers", os.environ["EGRESS_TEST_WORKERS"]] if os.environ.get("EGRESS_TEST_WORKERS") else []
     return [sys.executable, "-c", program, "-n", "--pidfile=", *reactors, "egressproxy", *workers, *options]
@@ -48,7 +47,17 @@ def twistd(*options: str, reactor: str = "", first: str = "") -> list[str]:
 
 def proxy_environment(**extra: str) -> dict[str, str]:
     """The environment of a proxy; it finds the project whether or not it is installed."""
-    return environment(PYTHONPATH=str(ROOT), **extra)
+    return environment(**{"PYTHONPATH": str(ROOT), **extra})
+
+
+def sitecustomize(directory: Path, program: str) -> str:
+    """Have a program run by each Python before anything else.
+
+    @param directory: where to write it.
+    @return: the C{PYTHONPATH} with which it is found.
+    """
+    (directory / "sitecustomize.py").write_text(program, "utf-8")
+    return os.pathsep.join([str(directory), str(ROOT)])
 
 
 def children(pid: int) -> list[int]:
@@ -59,6 +68,8 @@ def children(pid: int) -> list[int]:
 class Proxy:
     """A running proxy.
 
+    @param reactor: the name of its reactor; the best one unless given.
+    @param first: Python that each of its processes runs before anything else.
     @ivar url: for C{http_proxy}.
     @ivar ca: the certificate that its clients trust.
     """
@@ -78,8 +89,9 @@ class Proxy:
             str(self.audit),
             *options,
             reactor=reactor,
-            first=first,
         )
+        if first:
+            env["PYTHONPATH"] = sitecustomize(directory, first)
         self.process = Process(arguments, directory, "egressproxy", proxy_environment(**env))
         self.process.wait_for_port(self.port)
 
@@ -93,10 +105,15 @@ class Proxy:
         """The processes that it has started, which serve in its place."""
         return children(self.pid)
 
+    @property
+    def pids(self) -> list[int]:
+        """All its processes."""
+        return [self.pid, *self.workers]
+
     def memory(self, name: str) -> int:
         """What C{/proc} calls C{VmRSS} or C{VmHWM}, of all its processes, in bytes."""
         found = 0
-        for pid in (self.pid, *self.workers):
+        for pid in self.pids:
             match = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
             assert match is not None
             found += 1024 * int(match[1])

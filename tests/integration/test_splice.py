@@ -27,9 +27,9 @@ NO_SPLICE = "import os; vars(os).pop('splice', None)"
 IMPATIENT = """
 import attrs
 from egress import service
-def short(self, reactor, config, *more, begin=service.EgressProxyService.__init__):
+def short(self, reactor, config, begin=service.EgressProxyService.__init__, **more):
     limits = attrs.evolve(config.limits, tunnel_timeout=1.5, drain_timeout=1.0)
-    begin(self, reactor, attrs.evolve(config, limits=limits), *more)
+    begin(self, reactor, attrs.evolve(config, limits=limits), **more)
 service.EgressProxyService.__init__ = short
 """
 
@@ -104,11 +104,12 @@ class _Cases:
             return client
 
         def open_files(self, proxy: Proxy) -> list[str]:
-            """What the descriptors of a proxy are."""
+            """What the descriptors of a proxy are, in all its processes."""
             found = []
-            for path in Path(f"/proc/{proxy.pid}/fd").iterdir():
-                with contextlib.suppress(FileNotFoundError):
-                    found.append(os.readlink(path))
+            for pid in proxy.pids:
+                for path in Path(f"/proc/{pid}/fd").iterdir():
+                    with contextlib.suppress(FileNotFoundError):
+                        found.append(os.readlink(path))
             return found
 
         def sockets(self, proxy: Proxy) -> int:
@@ -144,9 +145,12 @@ class _Cases:
             return record["bytesSent"], record["bytesReceived"]
 
         def cpu(self, proxy: Proxy) -> float:
-            """The CPU seconds of a proxy."""
-            fields = Path(f"/proc/{proxy.pid}/stat").read_text().rpartition(")")[2].split()
-            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            """The CPU seconds of a proxy, in all its processes."""
+            ticks = 0
+            for pid in proxy.pids:
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                ticks += int(fields[11]) + int(fields[12])
+            return ticks / os.sysconf("SC_CLK_TCK")
 
         # -- every byte
 
@@ -247,23 +251,18 @@ class _Cases:
 
         # -- pace
 
-        def memory(self, proxy: Proxy) -> int:
-            """The resident memory of a proxy."""
-            status = Path(f"/proc/{proxy.pid}/status").read_text()
-            return int(status.partition("VmRSS:")[2].split()[0]) * 1024
-
         def stands_still(self, proxy: Proxy, sent: list[int], reader: Wire) -> None:
             """While nobody reads, nothing moves, nothing piles up and nothing waits in a loop; then all of it comes.
 
             @param sent: the size of each piece that was sent.
             """
             self.wait_until(lambda: len(sent) > 0)
-            memory, before = self.memory(proxy), -1
+            memory, before = proxy.memory("VmRSS"), -1
             while before != len(sent):
                 before = len(sent)
                 time.sleep(0.5)
             self.assertLess(sum(sent), OFFERED)
-            self.assertLess(self.memory(proxy) - memory, 8 * MIB)
+            self.assertLess(proxy.memory("VmRSS") - memory, 8 * MIB)
             spent = self.cpu(proxy)
             time.sleep(0.5)
             self.assertLess(self.cpu(proxy) - spent, 0.1)

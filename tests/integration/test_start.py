@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from tests.certificates import TestCA
-from tests.integration.base import IntegrationTestCase, Proxy, proxy_environment, twistd
+from tests.integration.base import IntegrationTestCase, Proxy, proxy_environment, sitecustomize, twistd
 from tests.integration.processes import Process, free_port
 
 
@@ -153,6 +153,14 @@ class StartTests(IntegrationTestCase):
         self.assertIn("ready", pages["/health/ready"])
 
 
+# Ctrl-C while the first thing is printed, in a callback of a Deferred.
+INTERRUPTED = """
+import signal
+from egress import tap
+tap.start_message = lambda *anything: signal.raise_signal(signal.SIGINT) or "on and on"
+"""
+
+
 class StopTests(IntegrationTestCase):
     """SIGTERM lets exchanges finish."""
 
@@ -166,6 +174,17 @@ class StopTests(IntegrationTestCase):
         while not output.exists() or output.read_text() != "first\n":
             self.assertIsNone(client.poll())
         return client, output
+
+    def test_interrupted_while_it_starts(self) -> None:
+        process = Process(
+            twistd("--listen", f"tcp:{free_port()}", "--ca-dir", str(self.directory / "ca")),
+            self.directory,
+            "egressproxy",
+            proxy_environment(PYTHONPATH=sitecustomize(self.directory, INTERRUPTED)),
+        )
+        self.addCleanup(process.stop)
+        self.assertEqual(process.popen.wait(20), -signal.SIGINT)
+        self.assertNotIn("Traceback", process.output())
 
     def test_a_download_is_finished(self) -> None:
         proxy = self.start_proxy(*self.allow_all())

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.integration.base import IntegrationTestCase, Proxy, children, proxy_environment, twistd
+from tests.integration.base import IntegrationTestCase, Proxy, children, proxy_environment, sitecustomize, twistd
 from tests.integration.processes import Process, free_port
 
 PATIENCE = 20.0
@@ -214,8 +214,8 @@ class FailingTests(WorkersTestCase):
         self.assertIn("tcp:, tcp6: and unix:", self.start("--listen", "haproxy:tcp:0"))
 
     def test_a_worker_that_does_not_start(self) -> None:
-        self.write("sitecustomize.py", "import sys\nif '-m' in sys.orig_argv:\n    raise SystemExit('out of order')\n")
-        path = f"{self.directory}{os.pathsep}{proxy_environment()['PYTHONPATH']}"
+        program = "import sys\nif '-m' in sys.orig_argv:\n    raise SystemExit('out of order')\n"
+        path = sitecustomize(self.directory, program)
         line = self.start("--listen", "tcp:0:interface=127.0.0.1", PYTHONPATH=path)
         self.assertRegex(line, r"worker \d ended before it was ready: SystemExit: out of order")
 

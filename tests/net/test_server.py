@@ -232,6 +232,16 @@ class DenialTests(ProxyTestCase):
         self.client.feed(b"x")
         self.assertTrue(self.client.disconnected)
 
+    def test_content_that_came_before_the_decision(self) -> None:
+        self.authorizer.needs_body = False
+        decision = self.authorizer.pending()
+        self.client.feed(request("POST", "http://origin.test/", "Content-Length: 1000") + b"x" * 1000)
+        self.assertTrue(self.client.paused)
+        decision.callback(deny())
+        # Or a TLS layer, which waits for the client's end, could not read it.
+        self.assertFalse(self.client.paused)
+        self.assertTrue(self.client.disconnecting)
+
     def test_malformed_content_after_the_answer_closes(self) -> None:
         self.authorizer.needs_body = False
         self.authorizer.answers = [deny()]
