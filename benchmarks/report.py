@@ -196,7 +196,7 @@ def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return ["| " + " | ".join(row) + " |" for row in (head, rule, *escaped)]
 
 
-_TEXT = frozenset({"version", "remarks", "figure", "compared with", "target", "met"})
+_TEXT = frozenset({"in", "version", "remarks", "figure", "compared with", "target", "met"})
 _UNITS = {"cpu": "CPU", "rate": "rate", "p50": "p50", "memory": "KiB per connection"}
 
 
@@ -250,6 +250,24 @@ def render_table(table: Table) -> str:
     return "\n".join([f"## {scenario.name}: {scenario.title}", "", *_rows(head, rows)])
 
 
+def render_overview(tables: Sequence[Table]) -> str:
+    """One line for each scenario in which all took part, with the figure that its table is ordered by."""
+    compared = [table for table in tables if not table.scenario.variants]
+    names = list(dict.fromkeys(one.name for table in compared for one in table.entrants))
+
+    def row(table: Table) -> list[str]:
+        scenario, figures = table.scenario, table.figures()
+        cpu = "CPU s/GiB" if scenario.in_gib else "CPU ms/unit"
+        what = {"cpu": cpu, "rate": "unit/s", "p50": "p50 ms", "memory": "KiB/connection"}[scenario.figure]
+        took_part = {one.name for one in table.entrants}
+        shown = {name: number(its.get(scenario.figure)) for name, its in figures.items()}
+        cells = [shown.get(name, "fails" if name in took_part else _NONE) for name in names]
+        return [scenario.name, what, *cells]
+
+    head = ["scenario", "in", *names]
+    return "\n".join(["## Overview", "", *_rows(head, map(row, compared))]) if compared else ""
+
+
 def render_summary(tables: Sequence[Table]) -> str:
     """The targets of all scenarios."""
     head = ["scenario", "figure", "compared with", "its", "ours", "ratio", "target", "met"]
@@ -274,6 +292,5 @@ def render(header: Mapping[str, str], tables: Sequence[Table], missing: Sequence
     parts.append("\n".join(f"- {name}: {value}" for name, value in header.items()))
     if missing:
         parts.append("Not measured, since not installed:\n\n" + "\n".join(f"- {line}" for line in missing))
-    parts += [render_table(table) for table in tables]
-    summary = render_summary(tables)
-    return "\n\n".join([*parts, *([summary] if summary else [])]) + "\n"
+    parts += [render_overview(tables), *map(render_table, tables), render_summary(tables)]
+    return "\n\n".join(part for part in parts if part) + "\n"

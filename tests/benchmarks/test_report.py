@@ -8,7 +8,7 @@ from dataclasses import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks.measure import Measurement
-from benchmarks.report import Entrant, Figures, Table, best_of, judge, number, render
+from benchmarks.report import Entrant, Figures, Table, best_of, judge, number, render, render_overview
 from benchmarks.scenarios import OURS, RELAY, SQUID, Scenario, Target, Traffic
 
 TRAFFIC = Traffic("tunnel", 1000)
@@ -128,6 +128,15 @@ class RenderTests(SynchronousTestCase):
         text = render({"cores": "2"}, [table], ["Proxy: apt-get install proxy"])
         lines = [line for line in text.splitlines() if line.startswith("|")]
         self.assertEqual(
+            lines[:3],
+            [
+                f"| scenario | in | {SQUID} | bad | {OURS} |",
+                "| --- | --- | ---: | ---: | ---: |",
+                "| some | CPU ms/unit | 4.00 | fails | 1.00 |",
+            ],
+        )
+        lines = lines[3:]
+        self.assertEqual(
             lines[2], f"| {OURS} | 1.0 | 500 | 1.00 | 1.00 | 1.50 | 9.00 | 0.0200 | 2.00 | 0 | 0 | 1.00 |  |"
         )
         self.assertEqual(
@@ -139,6 +148,29 @@ class RenderTests(SynchronousTestCase):
         self.assertEqual({line.replace("\\|", "").count("|") for line in lines[:5]}, {14})
         self.assertIn("- cores: 2\n", text)
         self.assertIn("- Proxy: apt-get install proxy\n", text)
+
+    def test_overview(self) -> None:
+        """Who has no part in a scenario has no figure there; our own variants are not compared with anybody."""
+        tables = [
+            Table(scenario(), [entrant(OURS, 1.0), entrant("a", 2.0)]),
+            Table(scenario(Target("memory", 6, None), idle=True), [entrant(OURS, 1.0), entrant("b", 1.0)]),
+            Table(scenario(Target("rate", 2.0)), [entrant("b", 1.0)]),
+            Table(scenario(traffic=replace(TRAFFIC, direction="upload", mib=1024)), [entrant("b", 1.0)]),
+        ]
+        lines = render_overview(tables).splitlines()
+        self.assertEqual(
+            lines[2:],
+            [
+                f"| scenario | in | {OURS} | a | b |",
+                "| --- | --- | ---: | ---: | ---: |",
+                "| some | CPU ms/unit | 1.00 | 2.00 | – |",
+                "| some | KiB/connection | 2048 | – | 2048 |",
+                "| some | unit/s | – | – | 500 |",
+                "| some | CPU s/GiB | – | – | 0.500 |",
+            ],
+        )
+        alone = replace(scenario(), variants={OURS: {}})
+        self.assertEqual(render_overview([Table(alone, [entrant(OURS, 1.0)])]), "")
 
     def test_json(self) -> None:
         """All of it can be written as JSON, each round included."""
