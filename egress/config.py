@@ -91,7 +91,7 @@ class Limits:
     response_timeout: float = _limit(300.0)
     tunnel_timeout: float = _limit(3600.0)
     drain_timeout: float = _limit(20.0)
-    pool_per_origin: int = attrs.field(default=64, validator=_positive)
+    pool_per_origin: int = attrs.field(default=512, validator=_positive)
     pool_total: int = attrs.field(default=1024, validator=_positive)
     leaf_contexts: int = attrs.field(default=1024, validator=_positive)
 

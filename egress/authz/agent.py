@@ -29,7 +29,6 @@ from egress.wire.http1 import ResponseReader
 MAX_HEAD: Final = 16 * 1024
 MAX_BODY: Final = 64 * 1024
 MAX_CONNECTIONS: Final = 256
-MAX_IDLE: Final = 128
 # A firewall between forgets a silent connection without a word, and what is sent on it then runs into the deadline.
 MAX_IDLE_SECONDS: Final = 60.0
 MAX_WAITING: Final = 1024
@@ -324,7 +323,7 @@ class KeepAliveAgent:
         """A connection is free: for a question that waits, or the next one."""
         if self._waiting:
             connection.ask(self._waiting.popleft())
-        elif self._closed or len(self._idle) >= MAX_IDLE:
+        elif self._closed:
             connection.hang_up()
         else:
             connection.idle_since = self._clock.seconds()
