@@ -12,7 +12,6 @@ from typing import Any, Final
 import attrs
 
 from egress import values
-from egress.config import Limits
 from egress.model.bypass import Bypass
 from egress.values import Place
 
@@ -45,7 +44,8 @@ class Option:
     @ivar name: as on the command line, without the dashes, and in the file.
     @ivar metavar: what stands for its value in C{--help}; empty for a flag.
     @ivar default: the default, for people.
-    @ivar fields: what it sets of L{egress.config.ProxyConfig}; C{config} is the file itself.
+    @ivar fields: what it sets of L{egress.config.ProxyConfig}; C{config} is the file itself, and C{limits.} stands
+        before what it sets of L{egress.config.Limits}.
     @ivar parse: reads one value.
     @ivar clear: values that stand for "not set", whatever a lower layer says.
     @ivar repeatable: whether it may be given several times.
@@ -83,10 +83,6 @@ class Option:
     def flag(self) -> bool:
         """Whether it takes no value on the command line."""
         return not self.metavar
-
-
-def _limits(text: str, place: Place) -> Limits:
-    return Limits(body=values.size(text, place))
 
 
 def _bypass(entries: Sequence[str]) -> Bypass:
@@ -181,8 +177,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
         help="How much of a request body is put to an authorizer that looks at bodies, in bytes or with a unit "
         "(512k, 1MiB).",
         default="1MiB",
-        fields=("limits",),
-        parse=_limits,
+        fields=("limits.body",),
+        parse=values.size,
     ),
     Option(
         name="oversize-body",

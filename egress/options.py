@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import attrs
 
-from egress.config import ConfigError, ProxyConfig
+from egress.config import ConfigError, Limits, ProxyConfig
 from egress.model.authority import Authority, parse_ip
 from egress.ops.redact import redact_url, redact_userinfo
 from egress.option_table import BY_NAME, OPTIONS, Option, Variable
@@ -30,6 +30,7 @@ _LIST: Final = re.compile(r"[\s,]+")
 _TCP_LISTENER: Final = re.compile(r"tcp6?:(?:port=)?([0-9]{1,5})")
 _INTERFACE: Final = re.compile(r":interface=((?:\\.|[^:\\])*)")
 _PIPE: Final = "\\|"
+_LIMITS: Final = "limits."
 _UPSTREAMS: Final = ("upstream_http", "upstream_https")
 
 
@@ -122,13 +123,20 @@ def load_config(
     if "authz_client_cert" in read and read.get("authz_url", "").startswith("http:"):
         raise given["authz_client_cert"].refuse("a certificate can be shown to an https:// --authz-url only")
     try:
-        config = ProxyConfig(**read)
+        config = ProxyConfig(**_nested(read))
     except RuntimeError as error:
         raise ConfigError("--ca-dir", "", "name a directory: the home directory is not known") from error
     for field in _UPSTREAMS:
         if field in read and any(_listens_on(description, read[field].authority) for description in config.listen):
             raise given[field].refuse("this is the proxy itself: name another one, or none")
     return config
+
+
+def _nested(read: Mapping[str, Any]) -> dict[str, Any]:
+    """Gather what belongs to the limits."""
+    limits = {field.removeprefix(_LIMITS): value for field, value in read.items() if field.startswith(_LIMITS)}
+    fields = {field: value for field, value in read.items() if not field.startswith(_LIMITS)}
+    return {**fields, "limits": Limits(**limits)}
 
 
 def _from_command_line(arguments: Mapping[str, Sequence[str]], place: Place) -> Iterator[tuple[str, Given]]:
