@@ -15,10 +15,11 @@ from typing import Any, Final
 
 import attrs
 
-from egress.config import ConfigError, Limits, ProxyConfig
+from egress.config import AuditFailure, ConfigError, Limits, ProxyConfig
 from egress.model.authority import Authority, parse_ip
 from egress.ops.redact import redact_url, redact_userinfo
-from egress.option_table import BY_NAME, OPTIONS, Option, Variable
+from egress.option import Option, Variable
+from egress.option_table import BY_NAME, OPTIONS
 from egress.values import BadValue, Place
 
 if sys.version_info >= (3, 11):
@@ -122,6 +123,8 @@ def load_config(
     read = {field: value.read() for field, value in given.items()}
     if "authz_client_cert" in read and read.get("authz_url", "").startswith("http:"):
         raise given["authz_client_cert"].refuse("a certificate can be shown to an https:// --authz-url only")
+    if "audit_failure" in read and "audit_log" not in read and read["audit_failure"] is AuditFailure.DENY:
+        raise given["audit_failure"].refuse("there is no audit log that could fail: name one with --audit-log")
     try:
         config = ProxyConfig(**_nested(read))
     except RuntimeError as error:
