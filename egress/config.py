@@ -48,6 +48,17 @@ class OversizeBody(enum.Enum):
     TRUNCATE = "truncate"
 
 
+class AuditFailure(enum.Enum):
+    """What happens while the audit log cannot be written.
+
+    @cvar CONTINUE: requests are decided and forwarded; the lines are lost, and counted.
+    @cvar DENY: nothing is forwarded until a line can be written again.
+    """
+
+    CONTINUE = "continue"
+    DENY = "deny"
+
+
 def _positive(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
     if value <= 0:
         raise ConfigError(attribute.name, str(value), "must be greater than zero")
@@ -77,6 +88,8 @@ class Limits:
     @ivar pool_per_origin: idle connections kept per origin and client.
     @ivar pool_total: idle connections kept in all.
     @ivar leaf_contexts: TLS contexts kept for intercepted hosts.
+    @ivar connections: client connections that are open at the same time; fewer where the limit of open files is low.
+    @ivar connections_per_client: those of one client address.
     """
 
     body: int = attrs.field(default=MIB, validator=_positive)
@@ -94,6 +107,8 @@ class Limits:
     pool_per_origin: int = attrs.field(default=512, validator=_positive)
     pool_total: int = attrs.field(default=1024, validator=_positive)
     leaf_contexts: int = attrs.field(default=1024, validator=_positive)
+    connections: int = attrs.field(default=16384, validator=_positive)
+    connections_per_client: int = attrs.field(default=4096, validator=_positive)
 
 
 @attrs.frozen(kw_only=True)
@@ -116,7 +131,10 @@ class ProxyConfig:
     @ivar passthrough: hosts (C{example.com}, or C{.example.com} and C{*.example.com} for what is below it; each may
         carry a port) whose TLS is tunnelled unread.
     @ivar allow_address: ranges that the address guard lets through.
+    @ivar deny_address: ranges that it refuses besides its own, also where C{allow_address} has them.
+    @ivar allow_port: ranges of ports that requests may go to; none: every port.
     @ivar audit_log: a file, or C{"-"} for standard output; C{None}: no audit log.
+    @ivar audit_failure: what happens while it cannot be written.
     @ivar metrics_port: the TCP port for C{/metrics} and C{/health}; C{None}: none.
     @ivar metrics_interface: the address for it.
     @ivar workers: how many processes C{twistd} makes of it, each with all of C{limits}; an application that embeds
@@ -138,7 +156,10 @@ class ProxyConfig:
     oversize_body: OversizeBody = OversizeBody.REFUSE
     passthrough: tuple[str, ...] = ()
     allow_address: tuple[IPNetwork, ...] = ()
+    deny_address: tuple[IPNetwork, ...] = ()
+    allow_port: tuple[range, ...] = ()
     audit_log: str | None = None
+    audit_failure: AuditFailure = AuditFailure.CONTINUE
     metrics_port: int | None = None
     metrics_interface: str = "127.0.0.1"
     workers: int = attrs.field(default=1, validator=_positive)

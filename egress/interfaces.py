@@ -72,6 +72,12 @@ class IAddressGuard(Interface):
         @return: C{None} when it may be contacted, otherwise one sentence that says why not.
         """
 
+    def port_refusal(port: int) -> str | None:
+        """Classify a port, before anything is resolved.
+
+        @return: C{None} when it may be contacted, otherwise one sentence that says why not.
+        """
+
     def name_refusal(authority: Authority) -> str | None:
         """Classify a name that the proxy will not resolve itself (an upstream proxy will)."""
 

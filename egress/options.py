@@ -15,10 +15,11 @@ from typing import Any, Final
 
 import attrs
 
-from egress.config import ConfigError, ProxyConfig
+from egress.config import AuditFailure, ConfigError, Limits, ProxyConfig
 from egress.model.authority import Authority, parse_ip
 from egress.ops.redact import redact_url, redact_userinfo
-from egress.option_table import BY_NAME, OPTIONS, Option, Variable
+from egress.option import Option, Variable
+from egress.option_table import BY_NAME, OPTIONS
 from egress.values import BadValue, Place
 
 if sys.version_info >= (3, 11):
@@ -30,6 +31,7 @@ _LIST: Final = re.compile(r"[\s,]+")
 _TCP_LISTENER: Final = re.compile(r"tcp6?:(?:port=)?([0-9]{1,5})")
 _INTERFACE: Final = re.compile(r":interface=((?:\\.|[^:\\])*)")
 _PIPE: Final = "\\|"
+_LIMITS: Final = "limits."
 _UPSTREAMS: Final = ("upstream_http", "upstream_https")
 
 
@@ -121,14 +123,23 @@ def load_config(
     read = {field: value.read() for field, value in given.items()}
     if "authz_client_cert" in read and read.get("authz_url", "").startswith("http:"):
         raise given["authz_client_cert"].refuse("a certificate can be shown to an https:// --authz-url only")
+    if "audit_failure" in read and "audit_log" not in read and read["audit_failure"] is AuditFailure.DENY:
+        raise given["audit_failure"].refuse("there is no audit log that could fail: name one with --audit-log")
     try:
-        config = ProxyConfig(**read)
+        config = ProxyConfig(**_nested(read))
     except RuntimeError as error:
         raise ConfigError("--ca-dir", "", "name a directory: the home directory is not known") from error
     for field in _UPSTREAMS:
         if field in read and any(_listens_on(description, read[field].authority) for description in config.listen):
             raise given[field].refuse("this is the proxy itself: name another one, or none")
     return config
+
+
+def _nested(read: Mapping[str, Any]) -> dict[str, Any]:
+    """Gather what belongs to the limits."""
+    limits = {field.removeprefix(_LIMITS): value for field, value in read.items() if field.startswith(_LIMITS)}
+    fields = {field: value for field, value in read.items() if not field.startswith(_LIMITS)}
+    return {**fields, "limits": Limits(**limits)}
 
 
 def _from_command_line(arguments: Mapping[str, Sequence[str]], place: Place) -> Iterator[tuple[str, Given]]:

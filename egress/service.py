@@ -8,12 +8,14 @@ from datetime import datetime, timezone
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, DeferredList, fail, gatherResults, maybeDeferred, succeed
 from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint, serverFromString
 from twisted.logger import Logger
 
+from egress.authz.audited import AuditedAuthorizer
 from egress.authz.chain import AuthorizationChain
 from egress.authz.guard import AddressGuard
 from egress.authz.local import LocalAuthorizer
@@ -22,7 +24,8 @@ from egress.ca.contexts import LeafContexts
 from egress.ca.issuer import CaError, CertificateAuthority
 from egress.ca.store import CaDirectory
 from egress.ca.trust import OriginTrust, TrustError
-from egress.config import ConfigError, ProxyConfig
+from egress.config import AuditFailure, ConfigError, Limits, ProxyConfig
+from egress.descriptors import fitted, granted
 from egress.interfaces import IAuditSink, IAuthorizer, IEgressReactor
 from egress.model.bypass import HostPattern
 from egress.model.errors import InvalidTarget
@@ -84,7 +87,7 @@ class EgressProxyService(Service):
         self._reactor = reactor
         sockets = write_through(reactor)
         self._sockets = sockets
-        self._config = config
+        self._config = config = attrs.evolve(config, limits=_limits(config))
         self._endpoints = endpoints
         self._ports: list[IListeningPort] = []
         self._bound: list[Deferred[tuple[IAddress, ...]]] = []
@@ -96,6 +99,8 @@ class EgressProxyService(Service):
             config.allow_address,
             is_local=is_local_address,
             block_private=rules is not None and rules.blocks_private,
+            deny=config.deny_address,
+            ports=config.allow_port,
         )
         self._dialer = Dialer(
             sockets,
@@ -113,13 +118,16 @@ class EgressProxyService(Service):
                 authorizer = LocalAuthorizer(rules)
             else:
                 authorizer = remote_authorizer(sockets, config, _authz_trust(config, trust), self._behind_upstream)
+        log = None if config.audit_log is None else _audit(config.audit_log)
+        audited: AuditedAuthorizer | None = None
+        if log is not None and config.audit_failure is AuditFailure.DENY:
+            authorizer = audited = AuditedAuthorizer(authorizer, lambda: log.fault)
         self.authorizer: IAuthorizer = AuthorizationChain(reactor, authorizer, deadline)
         self.metrics = Metrics()
         self._sinks: list[IAuditSink] = [self.metrics]
         if audit is not None:
             self._sinks.append(audit)
-        if config.audit_log is not None:
-            log = _audit(config.audit_log)
+        if log is not None:
             self._sinks.append(log)
             self.metrics.watch_audit_lost(lambda: log.lost)
         leaves = LeafContexts(self.certificate_authority, config.limits.leaf_contexts, time.time)
@@ -135,7 +143,10 @@ class EgressProxyService(Service):
             oversize_body=config.oversize_body,
         )
         self.checks: dict[str, Check] = {"authorizer": self.authorizer.check_ready, "ca": self._check_ca}
-        self.metrics.watch_connections(lambda: len(self._parts.sessions))
+        if audited is not None:
+            self.checks["audit"] = audited.check_audit
+        self.metrics.watch_connections(lambda: self._parts.sessions.clients)
+        self.metrics.watch_turned_away(lambda: self._parts.turned_away)
         self.metrics.watch_leaf_contexts(lambda: len(leaves))
 
     def _report(self, record: ExchangeRecord) -> None:
@@ -280,6 +291,17 @@ def _endpoint(reactor: IEgressReactor, description: str) -> IStreamServerEndpoin
 def _all(waiting: Sequence[Deferred[Any]]) -> Deferred[None]:
     """Wait for all, whatever becomes of each."""
     return DeferredList(waiting, consumeErrors=True).addCallback(lambda _: None)
+
+
+def _limits(config: ProxyConfig) -> Limits:
+    limits = fitted(config.limits, granted())
+    if limits.connections < config.limits.connections:
+        _log.warn(
+            "the limit of open files leaves room for {connections} connections; raise it for {wanted}",
+            connections=limits.connections,
+            wanted=config.limits.connections,
+        )
+    return limits
 
 
 def _trust(config: ProxyConfig) -> OriginTrust:

@@ -32,11 +32,13 @@ from twisted.python.failure import Failure
 from egress import __version__
 from egress.ca.store import CaDirectory
 from egress.config import ConfigError, ProxyConfig
+from egress.descriptors import raise_limit
 from egress.interrupt import end_when_interrupted
 from egress.model.authority import Authority
 from egress.ops.audit import STDOUT
 from egress.ops.redact import redact_userinfo
-from egress.option_table import BY_NAME, OPTIONS, Option
+from egress.option import Option
+from egress.option_table import BY_NAME, OPTIONS
 from egress.options import load_config
 from egress.post import WorkerFailed
 from egress.service import EgressProxyService
@@ -373,6 +375,7 @@ def makeService(options: Options) -> IService:
     terminal = Terminal.of(options.parent)
     try:
         config = load_config(options.arguments, os.environ, reactor)
+        raise_limit(reactor)
         if config.audit_log == STDOUT and not terminal.foreground:
             raise ConfigError("--audit-log", STDOUT, "a daemon has no standard output: name a file, or use twistd -n")
         make = EgressProxyService if config.workers == 1 else Workers

@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 import attrs
 from twisted.internet.endpoints import serverFromString
 
-from egress.config import KIB, MIB, IPNetwork, OversizeBody
+from egress.config import KIB, MIB, AuditFailure, IPNetwork, OversizeBody
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy
 from egress.model.bypass import Bypass, HostPattern
 from egress.model.errors import InvalidTarget
@@ -116,6 +116,14 @@ def oversize_body(text: str, place: Place) -> OversizeBody:
         raise BadValue("choose refuse or truncate") from error
 
 
+def audit_failure(text: str, place: Place) -> AuditFailure:
+    """Read what happens while the audit log cannot be written."""
+    try:
+        return AuditFailure(text.lower())
+    except ValueError as error:
+        raise BadValue("choose continue or deny") from error
+
+
 def workers(text: str, place: Place) -> int:
     """Read a number of processes; C{auto} is one for each core that this process may use."""
     if text.lower() == "auto":
@@ -135,6 +143,25 @@ def port(text: str, place: Place) -> int:
     """Read a TCP port."""
     if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) < 65536:
         raise BadValue("write a TCP port from 1 to 65535")
+    return int(text)
+
+
+def ports(text: str, place: Place) -> range:
+    """Read a TCP port, or a range of them: C{443}, C{8000-8999}."""
+    first, dash, last = text.partition("-")
+    try:
+        read = range(port(first, place), port(last if dash else first, place) + 1)
+    except BadValue as error:
+        raise BadValue("write a TCP port, or two with a dash between, as in 443 or 8000-8999") from error
+    if not read:
+        raise BadValue(f"the first port is above the last: write {last}-{first}")
+    return read
+
+
+def number(text: str, place: Place) -> int:
+    """Read a number of things, of which there is at least one."""
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) == 0:
+        raise BadValue("write a number greater than zero")
     return int(text)
 
 

@@ -21,7 +21,7 @@ from twisted.internet.error import CannotListenError, ConnectionClosed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from egress.config import ProxyConfig
+from egress.config import AuditFailure, ConfigError, ProxyConfig
 from egress.control import CHECKS, NUMBERS, Orders
 from egress.listeners import Listeners, MakeSocket, make_stream
 from egress.ops.audit import STDOUT, JsonLinesAudit
@@ -77,6 +77,9 @@ class Workers(Service):
         self._result: tuple[IAddress, ...] | Failure | None = None
         self._audit: JsonLinesAudit | None = None
         if config.audit_log is not None and not _is_file(config.audit_log):
+            if config.audit_failure is AuditFailure.DENY:
+                # A worker does not learn what becomes of its lines.
+                raise ConfigError("--audit-failure", "deny", "with several workers, have the audit log in a file")
             # Several processes can only append to a file without mixing their lines up: the workers write to us.
             self._audit = JsonLinesAudit(config.audit_log)
             self._orders = attrs.evolve(config, audit_log=STDOUT)

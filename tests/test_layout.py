@@ -32,9 +32,14 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "ops": frozenset({"", "model", "ops.redact", "config", "interfaces"}),
     "interrupt": frozenset(),
     "values": frozenset({"model", "config"}),
-    "option_table": frozenset({"model", "config", "values"}),
-    "options": frozenset({"model", "ops.redact", "config", "values", "option_table"}),
-    "service": frozenset({"model", "policy", "ca.issuer", "config", "interfaces", "net", "ca", "authz", "ops"}),
+    "option": frozenset({"values"}),
+    "limit_options": frozenset({"values", "option"}),
+    "option_table": frozenset({"model", "values", "option", "limit_options"}),
+    "options": frozenset({"model", "ops.redact", "config", "values", "option", "option_table"}),
+    "descriptors": frozenset({"config"}),
+    "service": frozenset(
+        {"model", "policy", "ca.issuer", "config", "descriptors", "interfaces", "net", "ca", "authz", "ops"}
+    ),
     "listeners": frozenset({"config"}),
     "control": frozenset({"config"}),
     "worker": frozenset({"config", "net", "ops", "service", "control"}),
@@ -43,7 +48,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "tap": frozenset(
         {
             *("", "model", "ops.redact", "config", "interrupt", "ca", "ops"),
-            *("option_table", "options", "service", "post", "workers"),
+            *("option", "option_table", "options", "service", "post", "workers", "descriptors"),
         }
     ),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -12,19 +13,22 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorPluggableNameResolver
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from egress.authz.chain import AuthorizationChain
-from egress.config import ConfigError, Limits, ProxyConfig
+from egress.config import AuditFailure, ConfigError, Limits, ProxyConfig
 from egress.interfaces import IAuditSink, IAuthorizer
-from egress.model.authority import Authority, UpstreamProxy
+from egress.model.authority import Authority, Origin, UpstreamProxy
 from egress.model.bypass import Bypass
-from egress.model.decision import Decision, DecisionRequest, Verdict
+from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Verdict
+from egress.model.errors import AuditUnavailable
 from egress.model.record import ExchangeRecord
 from egress.net.factory import ProxyFactory
 from egress.net.upstream import UpstreamEndpoint
 from egress.service import EgressProxyService
+from tests.ops.records import ALLOWED
 
 
 @implementer(IAuthorizer)
@@ -146,6 +150,52 @@ class ConstructionTests(ServiceTestCase):
         self.ca_dir.write_text("a file")
         error = self.assertRaises(ConfigError, self.make)
         self.assertEqual(error.option, "--ca-dir")
+
+
+class AuditFailureTests(ServiceTestCase):
+    """What becomes of requests while the audit log cannot be written."""
+
+    def ask(self, **options: Any) -> tuple[EgressProxyService, Deferred[Decision]]:
+        service = self.make(_Never(), audit_log="/dev/full", **options)
+        self.addCleanup(service.stopService)
+        service._report(ALLOWED)
+        self.assertEqual(len(self.flushLoggedErrors()), 0, "it is said, not raised")
+        question = DecisionRequest(
+            request_id="abc",
+            stage=Stage.REQUEST,
+            method="GET",
+            origin=Origin("http", Authority("origin.test", 80)),
+            path="/",
+            headers=(),
+            client=ClientIdentity("192.0.2.1", 40000),
+        )
+        return service, service.authorizer.decide(question)
+
+    def test_denied(self) -> None:
+        service, answer = self.ask(audit_failure=AuditFailure.DENY)
+        self.failureResultOf(answer, AuditUnavailable)
+        error = self.failureResultOf(service.checks["audit"](), AuditUnavailable).value
+        self.assertIn("No space left", error.reason)
+
+    def test_by_default_the_authorizer_is_asked(self) -> None:
+        service, answer = self.ask()
+        self.assertEqual(self.successResultOf(answer).reason, "never")
+        self.assertNotIn("audit", service.checks)
+
+
+class LimitTests(ServiceTestCase):
+    """No more is promised than there are descriptors for."""
+
+    def test_fewer_connections(self) -> None:
+        with mock.patch("egress.service.granted", return_value=1024), capturedLogs() as events:
+            service = self.make()
+        self.assertEqual(service._parts.limits.connections, 384)
+        self.assertEqual([(event["connections"], event["wanted"]) for event in events], [(384, 16384)])
+
+    def test_enough(self) -> None:
+        with mock.patch("egress.service.granted", return_value=1048576), capturedLogs() as events:
+            service = self.make()
+        self.assertEqual((service._parts.limits, events), (Limits(), []))
 
 
 class WayToTheAuthorizationServiceTests(ServiceTestCase):

@@ -13,7 +13,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import values
-from egress.config import OversizeBody
+from egress.config import AuditFailure, OversizeBody
 from egress.model.authority import Authority, UpstreamProxy
 from egress.values import BadValue, Place
 
@@ -76,6 +76,21 @@ class NumberTests(ValueTests):
     def test_ports(self) -> None:
         self.accept(values.port, {"1": 1, "9090": 9090, "65535": 65535})
         self.refuse(values.port, dict.fromkeys(["", "0", "65536", "http", "-1", "9" * 5000], "from 1 to 65535"))
+
+    def test_audit_failures(self) -> None:
+        self.accept(values.audit_failure, {"deny": AuditFailure.DENY, "Continue": AuditFailure.CONTINUE})
+        self.refuse(values.audit_failure, dict.fromkeys(["", "stop"], "choose continue or deny"))
+
+    def test_ranges_of_ports(self) -> None:
+        self.accept(values.ports, {"443": range(443, 444), "8000-8999": range(8000, 9000), "7-7": range(7, 8)})
+        self.refuse(
+            values.ports, dict.fromkeys(["", "-", "80-", "-80", "0", "1-65536", "http", "1-2-3"], "a dash between")
+        )
+        self.refuse(values.ports, {"9000-8000": "write 8000-9000"})
+
+    def test_numbers(self) -> None:
+        self.accept(values.number, {"1": 1, "16384": 16384})
+        self.refuse(values.number, dict.fromkeys(["", "0", "-1", "1.5", "many", "9" * 5000], "greater than zero"))
 
     def test_workers(self) -> None:
         self.patch(os, "sched_getaffinity", lambda pid: {0, 2, 5})

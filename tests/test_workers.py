@@ -14,7 +14,7 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.config import ConfigError, Limits, ProxyConfig
+from egress.config import AuditFailure, ConfigError, Limits, ProxyConfig
 from egress.ops.totals import to_json
 from egress.post import WorkerFailed
 from egress.workers import Workers
@@ -104,6 +104,7 @@ class StartingTests(WorkersTestCase):
             ("--listen", {"listen": ("ssl:8443",)}),
             ("--policy", {"policy": self.directory / "missing"}),
             ("--audit-log", {"audit_log": str(self.directory / "missing" / "audit")}),
+            ("--audit-failure", {"audit_log": "-", "audit_failure": AuditFailure.DENY}),
         ):
             with self.subTest(option):
                 self.assertEqual(self.assertRaises(ConfigError, self.make, **options).option, option)

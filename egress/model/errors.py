@@ -62,6 +62,10 @@ class ServerNameMismatch(MisdirectedRequest):
     """The TLS server name is another than the authority of the CONNECT."""
 
 
+class TooManyConnections(ClientError):
+    """The client has more connections open than one may have."""
+
+
 class VersionNotSupported(ClientError):
     """A version of HTTP that this proxy does not speak."""
 
@@ -94,8 +98,16 @@ class AddressForbidden(EgressError):
     """The address guard said no: the destination is an address that nobody may be sent to."""
 
 
+class PortForbidden(AddressForbidden):
+    """The destination's port is none that the operator opened."""
+
+
 class AuthorizerUnavailable(EgressError):
     """There is no decision, so nothing is forwarded."""
+
+
+class AuditUnavailable(AuthorizerUnavailable):
+    """What is decided could not be put on record, so nothing is decided."""
 
 
 class OriginError(EgressError):
@@ -161,6 +173,10 @@ class UpstreamRefused(UpstreamError):
         self.status = status
 
 
+class Overloaded(EgressError):
+    """The proxy serves as many connections as it may already."""
+
+
 class InternalFault(EgressError):
     """A defect of the proxy itself; what it was stands in the log, not in the answer."""
 
@@ -202,6 +218,7 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     HeadTooLarge: _client(_S.REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large"),
     MisdirectedRequest: _client(_S.MISDIRECTED_REQUEST, "misdirected-request"),
     ServerNameMismatch: _client(_S.MISDIRECTED_REQUEST, "server-name-mismatch", "sni"),
+    TooManyConnections: _client(_S.TOO_MANY_REQUESTS, "too-many-connections", "connection"),
     VersionNotSupported: _client(_S.HTTP_VERSION_NOT_SUPPORTED, "version-not-supported"),
     UnsupportedRequest: _client(_S.NOT_IMPLEMENTED, "unsupported-request"),
     TunnelNotUnderstood: _client(None, "tunnel-not-understood", "tunnel"),
@@ -209,8 +226,12 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     ClientGone: _client(None, "client-gone", "client"),
     Denied: Outcome(_S.FORBIDDEN, "denied", "authz", "http_request_denied", "deny"),
     AddressForbidden: Outcome(_S.FORBIDDEN, "address-forbidden", "address", "destination_ip_prohibited", "deny"),
+    PortForbidden: Outcome(_S.FORBIDDEN, "port-forbidden", "address", "http_request_denied", "deny"),
     AuthorizerUnavailable: Outcome(
         _S.SERVICE_UNAVAILABLE, "authorizer-unavailable", "authz-unavailable", "proxy_internal_error", "unavailable"
+    ),
+    AuditUnavailable: Outcome(
+        _S.SERVICE_UNAVAILABLE, "audit-unavailable", "audit", "proxy_internal_error", "unavailable"
     ),
     NameNotResolved: _origin(_S.BAD_GATEWAY, "name-not-resolved", "dns", "dns_error"),
     ResolutionTimeout: _origin(_S.GATEWAY_TIMEOUT, "resolution-timeout", "dns", "dns_timeout"),
@@ -226,6 +247,7 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     UpstreamFailed: _origin(_S.BAD_GATEWAY, "upstream-unreachable", "upstream", "destination_unavailable"),
     UpstreamTimeout: _origin(_S.GATEWAY_TIMEOUT, "upstream-timeout", "upstream", "connection_timeout"),
     UpstreamRefused: _origin(_S.BAD_GATEWAY, "upstream-refused", "upstream", "proxy_configuration_error"),
+    Overloaded: Outcome(_S.SERVICE_UNAVAILABLE, "overloaded", "connection", "proxy_internal_error", "refused"),
     InternalFault: Outcome(_S.INTERNAL_SERVER_ERROR, "internal-fault", "proxy", "proxy_internal_error", "failed"),
 }
 

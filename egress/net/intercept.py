@@ -38,6 +38,7 @@ from egress.net.scope import Scope
 from egress.net.server import HttpSession
 from egress.net.shared import SharedTransport
 from egress.net.tls import ServerTls, TlsFactory
+from egress.net.transport import hop
 from egress.wire.session import Inner, recognize
 
 if TYPE_CHECKING:
@@ -143,10 +144,11 @@ class Tunnel(Protocol):
             self._refuse(Denied(decision))
             return
         relay = Relay(self, self.transport, self._parts.flows)  # type: ignore[arg-type]
-        self._inquiry.wait_for(self._parts.dialer.dial(route, relay.far), lambda _: self._relaying(relay))
+        self._inquiry.wait_for(self._parts.dialer.dial(route, relay.far), lambda _: self._relaying(relay, route))
 
-    def _relaying(self, relay: Relay) -> None:
+    def _relaying(self, relay: Relay, route: Route) -> None:
         self._enter(TunnelState.RELAY)
+        self._inquiry.hop = hop(route, relay.far.transport)
         self._relay = relay
         self.transport.write(ESTABLISHED)  # type: ignore[union-attr]
         early, self._early = self._early, b""

@@ -43,12 +43,19 @@ class Metrics:
         self._tally = Tally()
         self.registry.register(self._tally)
         self._client_connections = gauge("egress_client_connections", "Client connections that are open.")
+        self._turned_away = gauge(
+            "egress_client_connections_turned_away", "Client connections that there was no room for, since the start."
+        )
         self._leaf_contexts = gauge("egress_leaf_contexts", "TLS contexts kept for intercepted hosts.")
         self._audit_lost = gauge("egress_audit_lines_lost", "Audit lines that could not be written, since the start.")
 
     def watch_connections(self, source: Callable[[], float]) -> None:
         """Say where to look, whenever the numbers are asked for, for the client connections that are open."""
         self._client_connections.set_function(source)
+
+    def watch_turned_away(self, source: Callable[[], float]) -> None:
+        """Say where to look for the number of client connections that there was no room for."""
+        self._turned_away.set_function(source)
 
     def watch_leaf_contexts(self, source: Callable[[], float]) -> None:
         """Say where to look for the number of TLS contexts kept."""

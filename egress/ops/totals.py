@@ -14,7 +14,7 @@ from egress.ops.health import OK
 # What a process counts up as long as it lives: with it gone, its part remains.
 _COUNTED: Final = frozenset({"counter", "histogram"})
 # A gauge by its type only: its name says what is counted.
-_COUNTING_GAUGES: Final = frozenset({"egress_audit_lines_lost"})
+_COUNTING_GAUGES: Final = frozenset({"egress_audit_lines_lost", "egress_client_connections_turned_away"})
 # The sum of these would be nobody's number.
 _OF_A_PROCESS: Final = "process_"
 

@@ -403,11 +403,12 @@ class Proxy:
             new_id=lambda: f"id-{next(numbers)}",
             flows=BufferedFlows(),
         )
+        self.factory = ProxyFactory(self.parts)
 
     def client(self, address: str = "198.51.100.7") -> Wire:
         """Connect a client."""
-        wire = Wire(self.clock, IPv4Address("TCP", address, 40000))
-        return wire.connect(ProxyFactory(self.parts).buildProtocol(None))
+        peer = IPv4Address("TCP", address, 40000)
+        return Wire(self.clock, peer).connect(self.factory.buildProtocol(peer))
 
 
 class ProxyTestCase(SynchronousTestCase):
