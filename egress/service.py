@@ -20,8 +20,9 @@ from egress.authz.local import LocalAuthorizer
 from egress.authz.remote import remote_authorizer
 from egress.ca.contexts import LeafContexts
 from egress.ca.issuer import CaError, CertificateAuthority
-from egress.ca.store import CaDirectory
+from egress.ca.source import CaSource, ca_source
 from egress.ca.trust import OriginTrust, TrustError
+from egress.ca.watch import CaWatch
 from egress.config import ConfigError, ProxyConfig
 from egress.interfaces import IAuditSink, IAuthorizer, IEgressReactor
 from egress.model.bypass import HostPattern
@@ -60,7 +61,6 @@ class EgressProxyService(Service):
     then cuts what is left.
 
     @ivar authorizer: who decides.
-    @ivar certificate_authority: the CA that clients must trust.
     @ivar metrics: the numbers behind C{/metrics}.
     @ivar checks: what must hold for the proxy to be ready, by name.
     """
@@ -90,7 +90,8 @@ class EgressProxyService(Service):
         self._bound: list[Deferred[tuple[IAddress, ...]]] = []
         self._result: tuple[IAddress, ...] | Failure | None = None
         trust = _trust(config)
-        self.certificate_authority = _certificate_authority(config)
+        source = ca_source(config)
+        authority = _certificate_authority(config, source)
         rules = _rules(config) if authorizer is None and config.authz_url is None else None
         self._guard = AddressGuard(
             config.allow_address,
@@ -122,7 +123,9 @@ class EgressProxyService(Service):
             log = _audit(config.audit_log)
             self._sinks.append(log)
             self.metrics.watch_audit_lost(lambda: log.lost)
-        leaves = LeafContexts(self.certificate_authority, config.limits.leaf_contexts, time.time)
+        leaves = LeafContexts(authority, config.limits.leaf_contexts, time.time)
+        # Of several workers none reminds: the parent does.
+        self._ca = CaWatch(reactor, source, authority, leaves.follow, reminds=endpoints is None)
         self._parts = Parts(
             clock=reactor,
             limits=config.limits,
@@ -137,6 +140,12 @@ class EgressProxyService(Service):
         self.checks: dict[str, Check] = {"authorizer": self.authorizer.check_ready, "ca": self._check_ca}
         self.metrics.watch_connections(lambda: len(self._parts.sessions))
         self.metrics.watch_leaf_contexts(lambda: len(leaves))
+        self.metrics.watch_ca_end(lambda: self.certificate_authority.not_after.timestamp())
+
+    @property
+    def certificate_authority(self) -> CertificateAuthority:
+        """The CA that signs now, which clients must trust."""
+        return self._ca.authority
 
     def _report(self, record: ExchangeRecord) -> None:
         for sink in self._sinks:
@@ -176,6 +185,7 @@ class EgressProxyService(Service):
     def startService(self) -> None:
         """Bind the ports, unless that is done."""
         super().startService()  # type: ignore[no-untyped-call]
+        self._ca.start()
         if not self._ports and self._result is None:
             self._listen()
 
@@ -244,6 +254,7 @@ class EgressProxyService(Service):
         @return: fires when nothing is left.
         """
         super().stopService()  # type: ignore[no-untyped-call]
+        self._ca.stop()
         self._parts.draining = True
         self._parts.pool.close()
 
@@ -299,11 +310,11 @@ def _authz_trust(config: ProxyConfig, trust: OriginTrust) -> OriginTrust:
         raise ConfigError("--authz-client-cert", "", str(error)) from error
 
 
-def _certificate_authority(config: ProxyConfig) -> CertificateAuthority:
+def _certificate_authority(config: ProxyConfig, source: CaSource) -> CertificateAuthority:
     try:
-        return CaDirectory(config.ca_dir).load_or_create(datetime.now(timezone.utc))
+        return source.load_or_create(datetime.now(timezone.utc))
     except CaError as error:
-        raise ConfigError("--ca-dir", "", str(error)) from error
+        raise ConfigError("--ca-dir" if config.ca_cert is None else "--ca-cert", "", str(error)) from error
 
 
 def _rules(config: ProxyConfig) -> RuleSet:

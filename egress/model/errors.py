@@ -94,6 +94,10 @@ class AddressForbidden(EgressError):
     """The address guard said no: the destination is an address that nobody may be sent to."""
 
 
+class CertificateNotPermitted(EgressError):
+    """The proxy's CA may not sign for this host, so that nothing could be said inside a tunnel to it."""
+
+
 class AuthorizerUnavailable(EgressError):
     """There is no decision, so nothing is forwarded."""
 
@@ -209,6 +213,9 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     ClientGone: _client(None, "client-gone", "client"),
     Denied: Outcome(_S.FORBIDDEN, "denied", "authz", "http_request_denied", "deny"),
     AddressForbidden: Outcome(_S.FORBIDDEN, "address-forbidden", "address", "destination_ip_prohibited", "deny"),
+    CertificateNotPermitted: Outcome(
+        _S.FORBIDDEN, "certificate-not-permitted", "certificate", "http_request_denied", "deny"
+    ),
     AuthorizerUnavailable: Outcome(
         _S.SERVICE_UNAVAILABLE, "authorizer-unavailable", "authz-unavailable", "proxy_internal_error", "unavailable"
     ),
