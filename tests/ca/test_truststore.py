@@ -7,7 +7,7 @@ import struct
 from datetime import datetime, timezone
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.hazmat.primitives.serialization import NoEncryption, pkcs12
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.ca import truststore
@@ -19,8 +19,8 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
 PASSWORD = "changeit"
 PAIR = [TestCA("A").certificate, TestCA("B").certificate]
 
-# The attribute by which Java knows a certificate that is trusted: 2.16.840.1.113894.746875.1.1, in DER.
-TRUSTED_KEY_USAGE = bytes.fromhex("060b6086480186f966adca7b0101")
+# The attribute by which Java knows a certificate that is trusted, 2.16.840.1.113894.746875.1.1, in DER.
+TRUSTED_KEY_USAGE = bytes.fromhex("060c6086480186f966adca7b0101")
 
 
 class Reader:
@@ -85,6 +85,9 @@ class FormTests(SynchronousTestCase):
         found = pkcs12.load_pkcs12(content, PASSWORD.encode()).additional_certs
         self.assertEqual([each.certificate for each in found], PAIR)
         self.assertEqual([each.friendly_name for each in found], [alias_of(each).encode() for each in PAIR])
+        self.assertNotIn(TRUSTED_KEY_USAGE, content)
+        self.patch(truststore, "BestAvailableEncryption", lambda _: NoEncryption())
+        self.assertEqual(self.write(Form.PKCS12).count(TRUSTED_KEY_USAGE), 2)
         self.patch(truststore, "_java_truststore", None)
         self.refused(Form.PKCS12, "cryptography 45", "jks")
 
