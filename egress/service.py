@@ -35,7 +35,7 @@ from egress.net.pool import OriginPool
 from egress.net.upstream import UpstreamEndpoint
 from egress.net.writethrough import write_through
 from egress.ops.audit import JsonLinesAudit, open_audit
-from egress.ops.health import Check, ops_site
+from egress.ops.health import Check, NotReady, ops_site
 from egress.ops.metrics import Metrics
 from egress.policy.load import PolicyError, load_policy, load_starter
 from egress.policy.rules import RuleSet
@@ -233,9 +233,9 @@ class EgressProxyService(Service):
                 deferred.errback(result)
 
     def _check_ca(self) -> Deferred[None]:
-        now = datetime.now(timezone.utc)
-        if now >= self.certificate_authority.not_after:
-            return fail(CaError(f"the CA certificate expired on {self.certificate_authority.not_after:%Y-%m-%d}"))
+        end = self.certificate_authority.not_after
+        if datetime.now(timezone.utc) >= end:
+            return fail(NotReady(f"the CA certificate expired on {end:%Y-%m-%d}"))
         return succeed(None)
 
     # -- stopping

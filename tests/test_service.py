@@ -31,6 +31,7 @@ from egress.model.decision import Decision, DecisionRequest, Verdict
 from egress.model.record import ExchangeRecord
 from egress.net.factory import ProxyFactory
 from egress.net.upstream import UpstreamEndpoint
+from egress.ops.health import NotReady
 from egress.service import EgressProxyService
 from tests.ca.sessions import shake_hands
 from tests.certificates import TestCA, key_pem_of
@@ -425,4 +426,5 @@ class ReportTests(ServiceTestCase):
         service = self.make(_Never())
         past = service.certificate_authority.not_after.replace(year=2000)
         self.patch(service.certificate_authority, "not_after", past)
-        self.failureResultOf(service._check_ca())
+        failure = self.failureResultOf(service._check_ca(), NotReady)
+        self.assertEqual(str(failure.value), f"the CA certificate expired on {past:%Y-%m-%d}")

@@ -144,6 +144,7 @@ class Rotation:
         except OSError as error:
             raise CaError(f"{path}: {error.strerror}; make the directory writable") from error
         try:
+            self.directory.hand_over(descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
         except BlockingIOError as error:

@@ -63,10 +63,7 @@ def _pkcs12(certificates: Sequence[x509.Certificate], password: str) -> bytes:
     if _java_truststore is None:
         raise CaError("PKCS#12 that Java trusts needs cryptography 45 or newer: install it, or use jks")
     entries: list[Any] = [pkcs12.PKCS12Certificate(each, alias_of(each).encode("ascii")) for each in certificates]
-    try:
-        return _java_truststore(entries, BestAvailableEncryption(password.encode("utf-8")))
-    except ValueError as error:
-        raise CaError(f"PKCS#12 cannot be written: {error}") from error
+    return _java_truststore(entries, BestAvailableEncryption(password.encode("utf-8")))
 
 
 def _jks(certificates: Sequence[x509.Certificate], password: str, now: datetime) -> bytes:

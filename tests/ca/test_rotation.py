@@ -177,6 +177,33 @@ class StepsTests(RotationTestCase):
         self.assertEqual(self.published(), [following, ca.certificate])
 
 
+class OwnerTests(RotationTestCase):
+    """Root replaces the CA of a proxy that is not root."""
+
+    def handed_over(self) -> set[tuple[int, int]]:
+        """To whom files are given."""
+        owners: set[tuple[int, int]] = set()
+        self.patch(os, "fchown", lambda _, owner, group: owners.add((owner, group)))
+        self.rotation.prepare(NOW)
+        self.rotation.activate(NOW)
+        self.rotation.retire(NOW)
+        return owners
+
+    def test_root(self) -> None:
+        """Its files belong to the owner of the directory, who could not read them otherwise."""
+        if os.getuid() == 0:
+            os.chown(self.directory.path, 12345, 12346)
+        self.patch(os, "geteuid", lambda: 0)
+        state = self.directory.path.stat()
+        self.assertEqual(self.handed_over(), {(state.st_uid, state.st_gid)})
+
+    def test_others(self) -> None:
+        """Nobody else could give them away, nor needs to."""
+        self.patch(os, "geteuid", lambda: 12345)
+        # What such a user would be lent by root is not what this is about.
+        self.assertEqual(self.handed_over(), set())
+
+
 class ConstraintsTests(RotationTestCase):
     """For which hosts the next CA may sign."""
 
