@@ -45,8 +45,11 @@ def main(
     @raise SystemExit: when the command line cannot be read, or asks for help.
     """
     given = parser().parse_args(arguments)
+    out = out or sys.stdout
     try:
-        given.run(given, os.environ if environ is None else environ, out or sys.stdout)
+        given.run(given, os.environ if environ is None else environ, out)
+        # A reader that is gone is noticed here, and not when the process ends.
+        out.flush()
     except (CommandFailed, ConfigError) as error:
         print(f"egress: {' '.join(str(error).split())}", file=err or sys.stderr)
         return 1

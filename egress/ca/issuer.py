@@ -101,6 +101,15 @@ def _may_sign(certificate: x509.Certificate) -> bool:
         return True
 
 
+def _for_servers(certificate: x509.Certificate) -> bool:
+    """Whether what is signed below a certificate may be one of a TLS server, as most libraries read it."""
+    try:
+        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return True
+    return ExtendedKeyUsageOID.SERVER_AUTH in usages or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usages
+
+
 def _check_key(key: object, certificate: x509.Certificate) -> CaKey:
     if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
         raise CaError("its key is neither an ECDSA nor an RSA key")
@@ -119,6 +128,8 @@ def is_self_signed(certificate: x509.Certificate) -> bool:
 def _check_certificate(certificate: x509.Certificate, now: datetime, whose: str) -> None:
     if not _may_sign(certificate):
         raise CaError(f"{whose} is not one of a CA")
+    if not _for_servers(certificate):
+        raise CaError(f"{whose} is for other uses than TLS servers")
     if now >= certificate.not_valid_after_utc:
         raise CaError(f"{whose} has expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
     if now < certificate.not_valid_before_utc:
@@ -334,7 +345,7 @@ def fingerprint_of(certificate: x509.Certificate) -> str:
 
 
 def pin_of(certificate: x509.Certificate) -> str:
-    """The SHA-256 of a certificate's key, in Base64: what C{curl --pinnedpubkey} and browsers call a pin."""
+    """The SHA-256 of a certificate's key, in Base64: a pin (RFC 7469 section 2.4)."""
     digest = hashes.Hash(hashes.SHA256())
     digest.update(
         certificate.public_key().public_bytes(

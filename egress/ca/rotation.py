@@ -140,6 +140,7 @@ class Rotation:
         try:
             if not self.directory.key_path.exists():
                 raise CaError(f"{self.directory.path}: there is no CA; the proxy makes one when it starts")
+            self.directory.check()
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise CaError(f"{path}: {error.strerror}; make the directory writable") from error

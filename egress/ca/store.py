@@ -73,7 +73,7 @@ class CaDirectory:
         @raise CaError: naming the file and the remedy.
         """
         try:
-            self._check_directory()
+            self.check()
             published = self.published_text()
             secret = self._secret()
         except OSError as error:
@@ -120,9 +120,14 @@ class CaDirectory:
 
     def _open(self) -> None:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._check_directory()
+        self.check()
 
-    def _check_directory(self) -> None:
+    def check(self) -> None:
+        """See that nobody but its owner can put files into the directory.
+
+        @raise CaError: when others can.
+        @raise OSError: when there is no such directory.
+        """
         if self.path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise CaError(
                 f"{self.path}: others may write to it and put a CA of theirs in place; "

@@ -261,6 +261,14 @@ class RefusedAuthorityTests(SynchronousTestCase):
         usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
         self.pair_refused("not one of a CA", BASIC, usage)
 
+    def test_other_use(self) -> None:
+        """A CA for something else, whose certificates clients refuse for a server; one for everything is fine."""
+        client, server = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
+        self.pair_refused("other uses than TLS servers", BASIC, x509.ExtendedKeyUsage([client]))
+        for usages in ([client, server], [ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE]):
+            key = new_key()
+            CertificateAuthority(build(key, BASIC, x509.ExtendedKeyUsage(usages)), key, NOW)
+
     def test_expired(self) -> None:
         """A certificate that has expired, to the second."""
         self.pair_refused("expired on 2026-03-01", BASIC, end=NOW)

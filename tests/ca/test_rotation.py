@@ -248,6 +248,12 @@ class RefusedTests(RotationTestCase):
                 self.refused(step, "another rotation is under way")
         self.rotation.prepare(NOW)
 
+    def test_open_to_others(self) -> None:
+        """No key is written where others could replace it."""
+        self.directory.path.chmod(0o770)
+        self.refused(self.rotation.prepare, f"chmod 700 {self.directory.path}")
+        self.assertEqual(self.names(), {"ca-key.pem", "ca.pem"})
+
     def test_intermediate(self) -> None:
         """Only who issued a CA can issue the next."""
         middle = TestCA("Middle", TestCA("Root", now=NOW))
