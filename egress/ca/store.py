@@ -184,7 +184,7 @@ class CaDirectory:
                 f"rotate --ca-name-constraints), or do without that option"
             )
         if published is None:
-            self.publish([authority.certificate])
+            self.publish(self.certificates().trusted(now))
         else:
             self._check_published(published, authority)
         return authority

@@ -176,6 +176,17 @@ class StepsTests(RotationTestCase):
         self.assertEqual(self.directory.load(NOW).certificate, following)
         self.assertEqual(self.published(), [following, ca.certificate])
 
+    def test_published_again(self) -> None:
+        """When C{ca.pem} is lost in the middle, it comes back with all that clients are to trust."""
+        following = self.rotation.prepare(NOW).following
+        self.directory.certificate_path.unlink()
+        self.assertEqual(self.signing(), self.first)
+        self.assertEqual(self.published(), [self.first, following])
+        self.rotation.activate(NOW)
+        self.directory.certificate_path.unlink()
+        self.assertEqual(self.signing(), following)
+        self.assertEqual(self.published(), [following, self.first])
+
 
 class OwnerTests(RotationTestCase):
     """Root replaces the CA of a proxy that is not root."""
