@@ -123,6 +123,10 @@ class ProxyConfig:
     @ivar authz_via_upstream: whether the call leaves through the upstream proxy.
     @ivar policy: the embedded authorizer's TOML file; C{None}: the packaged starter policy.
     @ivar ca_dir: where the CA is kept, and made at first start.
+    @ivar ca_cert: the certificate of a CA to sign with instead, followed by those above it.
+    @ivar ca_key: its key.
+    @ivar ca_name_constraints: the names, each with all below it, and ranges of addresses to which a CA that is made is
+        limited; empty: it is not.
     @ivar extra_ca_certs: a PEM file with CAs to trust besides the system's: for origins, the authorization service and
         an C{https} upstream proxy.
     @ivar upstream_http: the proxy for C{http} origins.
@@ -149,6 +153,9 @@ class ProxyConfig:
     authz_via_upstream: bool = False
     policy: Path | None = None
     ca_dir: Path = attrs.field(factory=lambda: Path.home() / ".egressproxy" / "ca")
+    ca_cert: Path | None = None
+    ca_key: Path | None = None
+    ca_name_constraints: tuple[str | IPNetwork, ...] = ()
     extra_ca_certs: Path | None = None
     upstream_http: UpstreamProxy | None = None
     upstream_https: UpstreamProxy | None = None

@@ -103,5 +103,11 @@ class IDialer(Interface):
 class ILeafSource(Interface):
     """Gives the TLS identity under which the proxy answers for an authority."""
 
+    def refusal(authority: Authority) -> str | None:
+        """Say whether the proxy may have a certificate for an authority.
+
+        @return: C{None} when it may, otherwise one sentence that says why not.
+        """
+
     def context_for(authority: Authority) -> SSL.Context:
         """Give the server context for one authority, minting its leaf certificate when there is none yet."""

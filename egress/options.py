@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
@@ -98,6 +98,7 @@ def load_config(
     environ: Mapping[str, str],
     reactor: object = None,
     directory: Path | None = None,
+    only: Collection[str] | None = None,
 ) -> ProxyConfig:
     """Read a configuration.
 
@@ -106,6 +107,7 @@ def load_config(
     @param environ: the environment.
     @param reactor: the one that endpoints will be made for.
     @param directory: where relative paths start; C{None}: the working directory.
+    @param only: the fields that are wanted, whatever is given besides; C{None}: all.
     @raise ConfigError: for the first value that cannot be used.
     """
     place = Place(Path.cwd() if directory is None else directory, reactor)
@@ -113,13 +115,16 @@ def load_config(
     file = given.pop("config", None)
     if file is not None and not file.cleared:
         given = {**dict(_from_file(file)), **given}
-    given = {field: value for field, value in given.items() if not value.cleared}
+    given = {field: value for field, value in given.items() if not value.cleared and (only is None or field in only)}
     if "bypass" in given and given["bypass"].conventional and given.keys().isdisjoint(_UPSTREAMS):
         # Without an upstream proxy NO_PROXY says nothing, and whoever set it may have meant another syntax.
         del given["bypass"]
     if "policy" in given and "authz_url" in given:
         other = given["authz_url"].spelling
         raise given["policy"].refuse(f"cannot decide together with {other}: leave one out, or write none for it")
+    if "ca_name_constraints" in given and "ca_cert" in given:
+        other = given["ca_cert"].spelling
+        raise given["ca_name_constraints"].refuse(f"{other} has those that it was issued with: leave one out")
     read = {field: value.read() for field, value in given.items()}
     if "authz_client_cert" in read and read.get("authz_url", "").startswith("http:"):
         raise given["authz_client_cert"].refuse("a certificate can be shown to an https:// --authz-url only")

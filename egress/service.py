@@ -22,8 +22,9 @@ from egress.authz.local import LocalAuthorizer
 from egress.authz.remote import remote_authorizer
 from egress.ca.contexts import LeafContexts
 from egress.ca.issuer import CaError, CertificateAuthority
-from egress.ca.store import CaDirectory
+from egress.ca.source import CaSource, ca_source
 from egress.ca.trust import OriginTrust, TrustError
+from egress.ca.watch import CaWatch
 from egress.config import AuditFailure, ConfigError, Limits, ProxyConfig
 from egress.descriptors import fitted, granted
 from egress.interfaces import IAuditSink, IAuthorizer, IEgressReactor
@@ -37,7 +38,7 @@ from egress.net.pool import OriginPool
 from egress.net.upstream import UpstreamEndpoint
 from egress.net.writethrough import write_through
 from egress.ops.audit import JsonLinesAudit, open_audit
-from egress.ops.health import Check, ops_site
+from egress.ops.health import Check, NotReady, ops_site
 from egress.ops.metrics import Metrics
 from egress.policy.load import PolicyError, load_policy, load_starter
 from egress.policy.rules import RuleSet
@@ -63,7 +64,6 @@ class EgressProxyService(Service):
     then cuts what is left.
 
     @ivar authorizer: who decides.
-    @ivar certificate_authority: the CA that clients must trust.
     @ivar metrics: the numbers behind C{/metrics}.
     @ivar checks: what must hold for the proxy to be ready, by name.
     """
@@ -87,13 +87,14 @@ class EgressProxyService(Service):
         self._reactor = reactor
         sockets = write_through(reactor)
         self._sockets = sockets
-        self._config = config = attrs.evolve(config, limits=_limits(config))
+        self._config = config = attrs.evolve(config, limits=_limits(config, says=endpoints is None))
         self._endpoints = endpoints
         self._ports: list[IListeningPort] = []
         self._bound: list[Deferred[tuple[IAddress, ...]]] = []
         self._result: tuple[IAddress, ...] | Failure | None = None
         trust = _trust(config)
-        self.certificate_authority = _certificate_authority(config)
+        source = ca_source(config)
+        authority = _certificate_authority(config, source)
         rules = _rules(config) if authorizer is None and config.authz_url is None else None
         self._guard = AddressGuard(
             config.allow_address,
@@ -130,7 +131,9 @@ class EgressProxyService(Service):
         if log is not None:
             self._sinks.append(log)
             self.metrics.watch_audit_lost(lambda: log.lost)
-        leaves = LeafContexts(self.certificate_authority, config.limits.leaf_contexts, time.time)
+        leaves = LeafContexts(authority, config.limits.leaf_contexts, time.time)
+        # Of several workers none reminds: the parent does.
+        self._ca = CaWatch(reactor, source, authority, leaves.follow, reminds=endpoints is None)
         self._parts = Parts(
             clock=reactor,
             limits=config.limits,
@@ -148,6 +151,12 @@ class EgressProxyService(Service):
         self.metrics.watch_connections(lambda: self._parts.sessions.clients)
         self.metrics.watch_turned_away(lambda: self._parts.turned_away)
         self.metrics.watch_leaf_contexts(lambda: len(leaves))
+        self.metrics.watch_ca_end(lambda: self.certificate_authority.not_after.timestamp())
+
+    @property
+    def certificate_authority(self) -> CertificateAuthority:
+        """The CA that signs now, which clients must trust."""
+        return self._ca.authority
 
     def _report(self, record: ExchangeRecord) -> None:
         for sink in self._sinks:
@@ -187,6 +196,7 @@ class EgressProxyService(Service):
     def startService(self) -> None:
         """Bind the ports, unless that is done."""
         super().startService()  # type: ignore[no-untyped-call]
+        self._ca.start()
         if not self._ports and self._result is None:
             self._listen()
 
@@ -234,9 +244,9 @@ class EgressProxyService(Service):
                 deferred.errback(result)
 
     def _check_ca(self) -> Deferred[None]:
-        now = datetime.now(timezone.utc)
-        if now >= self.certificate_authority.not_after:
-            return fail(CaError(f"the CA certificate expired on {self.certificate_authority.not_after:%Y-%m-%d}"))
+        end = self.certificate_authority.not_after
+        if datetime.now(timezone.utc) >= end:
+            return fail(NotReady(f"the CA certificate expired on {end:%Y-%m-%d}"))
         return succeed(None)
 
     # -- stopping
@@ -255,6 +265,7 @@ class EgressProxyService(Service):
         @return: fires when nothing is left.
         """
         super().stopService()  # type: ignore[no-untyped-call]
+        self._ca.stop()
         self._parts.draining = True
         self._parts.pool.close()
 
@@ -293,9 +304,9 @@ def _all(waiting: Sequence[Deferred[Any]]) -> Deferred[None]:
     return DeferredList(waiting, consumeErrors=True).addCallback(lambda _: None)
 
 
-def _limits(config: ProxyConfig) -> Limits:
+def _limits(config: ProxyConfig, *, says: bool) -> Limits:
     limits = fitted(config.limits, granted())
-    if limits.connections < config.limits.connections:
+    if says and limits.connections < config.limits.connections:
         _log.warn(
             "the limit of open files leaves room for {connections} connections; raise it for {wanted}",
             connections=limits.connections,
@@ -321,11 +332,11 @@ def _authz_trust(config: ProxyConfig, trust: OriginTrust) -> OriginTrust:
         raise ConfigError("--authz-client-cert", "", str(error)) from error
 
 
-def _certificate_authority(config: ProxyConfig) -> CertificateAuthority:
+def _certificate_authority(config: ProxyConfig, source: CaSource) -> CertificateAuthority:
     try:
-        return CaDirectory(config.ca_dir).load_or_create(datetime.now(timezone.utc))
+        return source.load_or_create(datetime.now(timezone.utc))
     except CaError as error:
-        raise ConfigError("--ca-dir", "", str(error)) from error
+        raise ConfigError("--ca-dir" if config.ca_cert is None else "--ca-cert", "", str(error)) from error
 
 
 def _rules(config: ProxyConfig) -> RuleSet:

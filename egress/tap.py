@@ -14,6 +14,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime, timezone
 from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
@@ -30,7 +31,8 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from egress import __version__
-from egress.ca.store import CaDirectory
+from egress.ca.issuer import CertificateAuthority, time_left
+from egress.ca.source import ca_source
 from egress.config import ConfigError, ProxyConfig
 from egress.descriptors import raise_limit
 from egress.interrupt import end_when_interrupted
@@ -169,21 +171,24 @@ def _proxy_url(address: IPv4Address | IPv6Address, description: str) -> str:
 
 
 def start_message(
-    addresses: Sequence[IAddress], certificate: Path, fingerprint: str, authorizer: str, config: ProxyConfig
+    addresses: Sequence[IAddress], certificate: Path, ca: CertificateAuthority, authorizer: str, config: ProxyConfig
 ) -> str:
     """Write what an operator must know once the proxy listens, and what to paste into a shell.
 
     @param addresses: where it listens, in the order of C{config.listen}.
     @param certificate: the file with the CA certificate.
-    @param fingerprint: the SHA-256 of the certificate.
     @param authorizer: who decides.
     """
+    now = datetime.now(timezone.utc)
     facts = [
         ("listens on", ", ".join(_endpoint_of(address) for address in addresses)),
         ("decides", authorizer),
         ("CA", str(certificate)),
-        ("SHA-256", fingerprint),
+        ("SHA-256", ca.fingerprint),
+        ("CA ends", time_left(ca.not_after, now) + (": replace it" if ca.ends_soon(now) else "")),
     ]
+    if ca.limits is not None:
+        facts.append(("signs for", ca.limits))
     if config.workers > 1:
         facts.append(("workers", f"{config.workers} processes"))
     if config.metrics_port is not None:
@@ -199,7 +204,7 @@ def start_message(
         where = ", ".join(_endpoint_of(address) for address in exposed)
         lines += [f"Open to the network: {where}. Whoever reaches it can send requests through it.", ""]
     if tcp:
-        lines += _shell_lines(_proxy_url(*tcp[0]), certificate)
+        lines += _shell_lines(_proxy_url(*tcp[0]), certificate if ca.rooted else None)
         if config.passthrough:
             lines += [
                 "",
@@ -210,18 +215,20 @@ def start_message(
     return "\n".join(lines) + "\n"
 
 
-def _shell_lines(url: str, certificate: Path) -> list[str]:
+def _shell_lines(url: str, certificate: Path | None) -> list[str]:
     trust = " ".join(f'{name}="$CURL_CA_BUNDLE"' for name in _TRUST_VARIABLES)
     others = " ".join(f'{name}="$HTTP_PROXY"' for name in ("HTTPS_PROXY", "ALL_PROXY"))
     lower = " ".join(f'{name}="$HTTP_PROXY"' for name in ("http_proxy", "https_proxy", "all_proxy"))
+    trusting = ["", "Clients must trust the root of this CA, which is not among its certificates."]
+    if certificate is not None:
+        trusting = [f"export CURL_CA_BUNDLE={shlex.quote(str(certificate))}", f"export {trust}"]
     return [
         "To put a shell behind it, paste:",
         "",
         f"export HTTP_PROXY={shlex.quote(url)}",
         f"export {others} {lower}",
         "unset NO_PROXY no_proxy",
-        f"export CURL_CA_BUNDLE={shlex.quote(str(certificate))}",
-        f"export {trust}",
+        *trusting,
         "",
         "Hosts in NO_PROXY would be reached past the proxy, without a decision.",
     ]
@@ -351,10 +358,8 @@ class ProxyProcess(MultiService):
 
     def _listens(self, addresses: Sequence[IAddress]) -> None:
         authority = self._proxy.certificate_authority
-        certificate = CaDirectory(self._config.ca_dir).certificate_path
-        self._terminal.say(
-            start_message(addresses, certificate, authority.fingerprint, self._proxy.authorizer.name, self._config)
-        )
+        certificate = ca_source(self._config).certificate_path
+        self._terminal.say(start_message(addresses, certificate, authority, self._proxy.authorizer.name, self._config))
 
     def _failed(self, failure: Failure) -> None:
         self._fault = start_fault(failure.value, self._config)

@@ -18,7 +18,7 @@ import attrs
 from twisted.internet.endpoints import serverFromString
 
 from egress.config import KIB, MIB, AuditFailure, IPNetwork, OversizeBody
-from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy
+from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy, normalize_host, parse_ip
 from egress.model.bypass import Bypass, HostPattern
 from egress.model.errors import InvalidTarget
 
@@ -266,6 +266,18 @@ def address_range(text: str, place: Place) -> IPNetwork:
         except ValueError:
             raise BadValue("write an address range as in 10.0.0.0/8") from error
         raise BadValue(f"there are bits beyond the prefix: write {meant}, or the one address alone") from error
+
+
+def name_constraint(text: str, place: Place) -> str | IPNetwork:
+    """Read what a CA may sign for: a name with all below it, an address or a CIDR range."""
+    if "/" in text or parse_ip(text) is not None:
+        return address_range(text, place)
+    try:
+        host = normalize_host(text.removeprefix("*").removeprefix("."))
+    except InvalidTarget as error:
+        raise BadValue(f"write hosts or address ranges, as in example.com,10.0.0.0/8: {error.reason}") from error
+    address = parse_ip(host)
+    return host if address is None else ip_network(address)
 
 
 def token(text: str, place: Place) -> str:

@@ -21,6 +21,9 @@ from twisted.internet.error import CannotListenError, ConnectionClosed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from egress.ca.issuer import CertificateAuthority
+from egress.ca.source import ca_source
+from egress.ca.watch import CaWatch
 from egress.config import AuditFailure, ConfigError, ProxyConfig
 from egress.control import CHECKS, NUMBERS, Orders
 from egress.listeners import Listeners, MakeSocket, make_stream
@@ -49,7 +52,6 @@ class Workers(Service):
     Everything that can be wrong with the configuration is found on construction, and a CA is made if there is none.
 
     @ivar authorizer: an authorizer like that of each worker, for its name.
-    @ivar certificate_authority: the CA that clients must trust.
     """
 
     def __init__(
@@ -69,7 +71,8 @@ class Workers(Service):
         self._listeners = Listeners(config.listen, config.workers, make_socket)
         model = EgressProxyService(reactor, config)
         self.authorizer = model.authorizer
-        self.certificate_authority = model.certificate_authority
+        # Each worker has its own, which signs; this one reminds, for all.
+        self._ca = CaWatch(reactor, ca_source(config), model.certificate_authority, lambda _: None)
         # It has found out what it can, and lets go of its files.
         model.stopService()
         self._posts: list[Post] = []
@@ -93,6 +96,11 @@ class Workers(Service):
         lost = Gauge("egress_audit_lines_lost", "Audit lines that could not be written.", registry=registry)
         lost.set_function(lambda: 0 if self._audit is None else self._audit.lost)
         self._totals = Totals(registry)
+
+    @property
+    def certificate_authority(self) -> CertificateAuthority:
+        """The CA that signs now, which clients must trust."""
+        return self._ca.authority
 
     def _running(self) -> list[Post]:
         return [post for post in self._posts if post.state is State.RUNNING]
@@ -120,6 +128,8 @@ class Workers(Service):
             self._bind()
         if self._result is None:
             self._start()
+        if isinstance(self._result, tuple):
+            self._ca.start()
 
     def _bind(self) -> None:
         try:
@@ -234,6 +244,7 @@ class Workers(Service):
         @return: fires when nothing is left.
         """
         super().stopService()  # type: ignore[no-untyped-call]
+        self._ca.stop()
         patience = self._config.limits.drain_timeout + CUT_SECONDS + _GRACE
         stopping = DeferredList([post.stop(patience) for post in self._posts])
 

@@ -22,12 +22,14 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "wire": frozenset({"model"}),
     "policy": frozenset({"model"}),
     "authz.contract": frozenset({"model"}),
-    "ca.issuer": frozenset({"model"}),
+    "ca.constraints": frozenset({"model"}),
+    "ca.issuer": frozenset({"model", "ca.constraints"}),
+    "ca.truststore": frozenset({"ca.issuer"}),
     "ops.redact": frozenset(),
     "config": frozenset({"model"}),
     "interfaces": frozenset({"model"}),
     "net": frozenset({"model", "wire", "config", "interfaces"}),
-    "ca": frozenset({"model", "ca.issuer", "config", "interfaces"}),
+    "ca": frozenset({"model", "ca.constraints", "ca.issuer", "config", "interfaces"}),
     "authz": frozenset({"model", "wire", "policy", "authz.contract", "config", "interfaces", "ca"}),
     "ops": frozenset({"", "model", "ops.redact", "config", "interfaces"}),
     "interrupt": frozenset(),
@@ -44,17 +46,23 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "control": frozenset({"config"}),
     "worker": frozenset({"config", "net", "ops", "service", "control"}),
     "post": frozenset({"option_table", "control"}),
-    "workers": frozenset({"config", "interfaces", "ops", "service", "listeners", "control", "post"}),
+    "workers": frozenset({"ca.issuer", "config", "interfaces", "ca", "ops", "service", "listeners", "control", "post"}),
     "tap": frozenset(
         {
-            *("", "model", "ops.redact", "config", "interrupt", "ca", "ops"),
+            *("", "model", "ca.issuer", "ops.redact", "config", "interrupt", "ca", "ops"),
             *("option", "option_table", "options", "service", "post", "workers", "descriptors"),
         }
     ),
+    "commands": frozenset({"ca.constraints", "ca.issuer", "ca.truststore", "ca", "option_table", "options"}),
+    "cli": frozenset({"", "config", "commands"}),
+    "__main__": frozenset({"cli"}),
 }
 
 # Without input and output: bytes and values in, bytes and values out.
-PURE = ("model", "wire", "policy", "authz.contract", "ca.issuer", "ops.redact")
+PURE = (
+    *("model", "wire", "policy", "authz.contract", "ops.redact"),
+    *("ca.constraints", "ca.issuer", "ca.truststore"),
+)
 
 # What else a unit must do without.
 FORBIDDEN = {"net": "treq"} | dict.fromkeys(PURE, "twisted.internet")

@@ -531,3 +531,38 @@ class DocumentationTests(SynchronousTestCase):
                 self.assertTrue(row.startswith(f"| `--{option.name}"), row)
                 for variable in option.environment:
                     self.assertIn(f"`{variable.name}`", row)
+
+
+class CaOptionsTests(LoadTests):
+    """Which CA signs."""
+
+    def test_given(self) -> None:
+        chain, key = self.write("chain.pem"), self.write("key.pem")
+        config = self.load({"ca-cert": ["chain.pem"], "ca-key": ["key.pem"]}, {"EGRESS_CA_DIR": "ca"})
+        self.assertEqual((config.ca_cert, config.ca_key), (chain, key))
+        self.refuse(
+            "--ca-key 'absent': name a file that can be read: No such file or directory", {"ca-key": ["absent"]}
+        )
+
+    def test_constraints(self) -> None:
+        for arguments, environ, expected in (
+            ({}, {}, ()),
+            ({"ca-name-constraints": ["example.com, 10.0.0.0/8"]}, {}, ("example.com", ip_network("10.0.0.0/8"))),
+            ({"ca-name-constraints": ["none"]}, {"EGRESS_CA_NAME_CONSTRAINTS": "example.com"}, ()),
+        ):
+            with self.subTest(arguments):
+                self.assertEqual(self.load(arguments, environ).ca_name_constraints, expected)
+
+    def test_not_together(self) -> None:
+        self.write("chain.pem")
+        self.refuse(
+            "--ca-name-constraints 'example.com': EGRESS_CA_CERT has those that it was issued with: leave one out",
+            {"ca-name-constraints": ["example.com"]},
+            {"EGRESS_CA_CERT": "chain.pem"},
+        )
+
+    def test_only_some(self) -> None:
+        """A command that needs a part of the configuration does not fail for another."""
+        environ = {"EGRESS_POLICY": "/does/not/exist", "EGRESS_CA_DIR": "ca"}
+        config = load_config({}, environ, directory=self.directory, only=["ca_dir"])
+        self.assertEqual(config, ProxyConfig(ca_dir=self.directory / "ca"))

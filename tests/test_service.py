@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from OpenSSL import SSL
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorPluggableNameResolver
 from twisted.internet.testing import MemoryReactorClock, StringTransport
-from twisted.logger import capturedLogs
+from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from egress.authz.chain import AuthorizationChain
+from egress.ca.issuer import CA_LIFETIME
+from egress.ca.rotation import Rotation
+from egress.ca.store import CaDirectory
+from egress.ca.watch import LOOK_EVERY
 from egress.config import AuditFailure, ConfigError, Limits, ProxyConfig
 from egress.interfaces import IAuditSink, IAuthorizer
 from egress.model.authority import Authority, Origin, UpstreamProxy
@@ -27,7 +33,10 @@ from egress.model.errors import AuditUnavailable
 from egress.model.record import ExchangeRecord
 from egress.net.factory import ProxyFactory
 from egress.net.upstream import UpstreamEndpoint
+from egress.ops.health import NotReady
 from egress.service import EgressProxyService
+from tests.ca.sessions import shake_hands
+from tests.certificates import TestCA, key_pem_of
 from tests.ops.records import ALLOWED
 
 
@@ -196,6 +205,73 @@ class LimitTests(ServiceTestCase):
         with mock.patch("egress.service.granted", return_value=1048576), capturedLogs() as events:
             service = self.make()
         self.assertEqual((service._parts.limits, events), (Limits(), []))
+
+
+class CaTests(ServiceTestCase):
+    """The CA, and the one that replaces it."""
+
+    def test_followed(self) -> None:
+        """A CA that replaces another while the proxy runs signs, is told of and counted."""
+        service = self.make()
+        first = service.certificate_authority
+        service.startService()
+        rotation = Rotation(CaDirectory(self.ca_dir))
+        now = datetime.now(timezone.utc)
+        rotation.prepare(now, timedelta(days=1000))
+        rotation.activate(now)
+        self.reactor.advance(LOOK_EVERY)
+        second = service.certificate_authority
+        self.assertNotEqual(second.fingerprint, first.fingerprint)
+        context = service._parts.leaves.context_for(Authority("a.example", 443))
+        client, server = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None), SSL.Connection(context, None)
+        shake_hands(client, server)
+        leaf = client.get_peer_certificate(as_cryptography=True)
+        assert leaf is not None
+        leaf.verify_directly_issued_by(second.certificate)
+        end = service.metrics.registry.get_sample_value("egress_ca_not_after_seconds")
+        self.assertEqual(end, second.not_after.timestamp())
+
+    def test_not_watched_before_nor_after(self) -> None:
+        service = self.make()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        service.startService()
+        self.assertEqual(len(self.reactor.getDelayedCalls()), 1)
+        service.stopService()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_given(self) -> None:
+        """An intermediate CA of the operator's signs; what is wrong with it names its option."""
+        middle = TestCA("Middle", TestCA("Root"))
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        certificate, key = directory / "ca.pem", directory / "key.pem"
+        certificate.write_bytes(middle.pem)
+        key.write_bytes(key_pem_of(middle.key))
+        key.chmod(0o600)
+        service = self.make(ca_cert=certificate, ca_key=key)
+        self.assertEqual(service.certificate_authority.certificate, middle.certificate)
+        self.assertFalse(self.ca_dir.exists())
+        key.chmod(0o644)
+        error = self.assertRaises(ConfigError, self.make, ca_cert=certificate, ca_key=key)
+        self.assertEqual(error.option, "--ca-cert")
+        self.assertIn("chmod 600", str(error))
+        self.assertRaises(ConfigError, self.make, ca_cert=certificate)
+
+    def test_constraints(self) -> None:
+        service = self.make(ca_name_constraints=("example.com",))
+        self.assertEqual(service.certificate_authority.limits, "example.com")
+
+    def test_reminded(self) -> None:
+        """That the CA ends is said by a proxy, and not by one of several workers."""
+        CaDirectory(self.ca_dir).load_or_create(datetime.now(timezone.utc) - CA_LIFETIME + timedelta(days=3))
+        endpoint = TCP4ServerEndpoint(self.reactor, 8080)
+        config = ProxyConfig(ca_dir=self.ca_dir)
+        for endpoints, expected in ((None, 1), ([endpoint], 0)):
+            service = EgressProxyService(self.reactor, config, endpoints=endpoints)  # type: ignore[arg-type]
+            with capturedLogs() as events:
+                service.startService()
+            service.stopService()
+            self.assertEqual(len([event for event in events if event["log_level"] is LogLevel.warn]), expected)
 
 
 class WayToTheAuthorizationServiceTests(ServiceTestCase):
@@ -399,4 +475,5 @@ class ReportTests(ServiceTestCase):
         service = self.make(_Never())
         past = service.certificate_authority.not_after.replace(year=2000)
         self.patch(service.certificate_authority, "not_after", past)
-        self.failureResultOf(service._check_ca())
+        failure = self.failureResultOf(service._check_ca(), NotReady)
+        self.assertEqual(str(failure.value), f"the CA certificate expired on {past:%Y-%m-%d}")

@@ -153,6 +153,24 @@ class AddressTests(ValueTests):
             {"10.0.0.5/8": "write 10.0.0.0/8", "example.com": "as in 10.0.0.0/8", "10.0.0.0/33": "as in 10.0.0.0/8"},
         )
 
+    def test_name_constraints(self) -> None:
+        self.accept(
+            values.name_constraint,
+            {
+                "Example.COM.": "example.com",
+                ".internal": "internal",
+                "*.example.com": "example.com",
+                "bücher.example": "xn--bcher-kva.example",
+                "10.0.0.0/8": ip_network("10.0.0.0/8"),
+                "192.0.2.1": ip_network("192.0.2.1/32"),
+                "2001:db8::1": ip_network("2001:db8::1/128"),
+                "[2001:db8::1]": ip_network("2001:db8::1/128"),
+                "0x7f.1": ip_network("127.0.0.1/32"),
+            },
+        )
+        self.refuse(values.name_constraint, dict.fromkeys(["*", "a b", "https:", "x:443"], "write hosts or address"))
+        self.refuse(values.name_constraint, {"10.0.0.1/8": "write 10.0.0.0/8", "a.b/c": "as in 10.0.0.0/8"})
+
     def test_host_patterns(self) -> None:
         for text in ("example.com", "*.example.com:8443", ".example.com", "[2001:db8::1]:443"):
             self.accept(values.host_pattern, {text: text})

@@ -6,14 +6,19 @@ import errno
 import json
 import os
 import socket
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import CannotListenError
-from twisted.logger import capturedLogs
+from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.ca.issuer import CA_LIFETIME
+from egress.ca.rotation import Rotation
+from egress.ca.store import CaDirectory
+from egress.ca.watch import LOOK_EVERY
 from egress.config import AuditFailure, ConfigError, Limits, ProxyConfig
 from egress.ops.totals import to_json
 from egress.post import WorkerFailed
@@ -98,6 +103,26 @@ class StartingTests(WorkersTestCase):
         self.assertEqual(workers.authorizer.name, "policy starter")
         self.assertTrue((self.directory / "ca" / "ca.pem").exists())
         self.assertIn(":", workers.certificate_authority.fingerprint)
+
+    def test_the_ca_is_watched(self) -> None:
+        """The parent knows the CA that signs, and says, in place of the workers, when it ends."""
+        directory = CaDirectory(self.directory / "ca")
+        now = datetime.now(timezone.utc)
+        directory.load_or_create(now - CA_LIFETIME + timedelta(days=3))
+        with capturedLogs() as events:
+            workers = self.start()
+        (event,) = [event for event in events if event["log_level"] is LogLevel.warn and "end" in event]
+        self.assertIn("in 2 days", event["end"])
+        rotation = Rotation(directory)
+        rotation.prepare(now)
+        rotation.activate(now)
+        self.reactor.advance(LOOK_EVERY)
+        self.assertEqual(workers.certificate_authority.certificate, directory.load(now).certificate)
+        workers.stopService()
+        directory.key_path.unlink()
+        with capturedLogs() as events:
+            self.reactor.advance(LOOK_EVERY)
+        self.assertEqual([event for event in events if "reason" in event], [])
 
     def test_what_is_wrong_is_found_at_once(self) -> None:
         for option, options in (

@@ -102,6 +102,10 @@ class PortForbidden(AddressForbidden):
     """The destination's port is none that the operator opened."""
 
 
+class CertificateNotPermitted(EgressError):
+    """The proxy's CA may not sign for this host, so that nothing could be said inside a tunnel to it."""
+
+
 class AuthorizerUnavailable(EgressError):
     """There is no decision, so nothing is forwarded."""
 
@@ -227,6 +231,9 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     Denied: Outcome(_S.FORBIDDEN, "denied", "authz", "http_request_denied", "deny"),
     AddressForbidden: Outcome(_S.FORBIDDEN, "address-forbidden", "address", "destination_ip_prohibited", "deny"),
     PortForbidden: Outcome(_S.FORBIDDEN, "port-forbidden", "address", "http_request_denied", "deny"),
+    CertificateNotPermitted: Outcome(
+        _S.FORBIDDEN, "certificate-not-permitted", "certificate", "http_request_denied", "deny"
+    ),
     AuthorizerUnavailable: Outcome(
         _S.SERVICE_UNAVAILABLE, "authorizer-unavailable", "authz-unavailable", "proxy_internal_error", "unavailable"
     ),

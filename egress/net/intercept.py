@@ -23,6 +23,7 @@ from zope.interface import implementer
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, Decision, Stage
 from egress.model.errors import (
+    CertificateNotPermitted,
     ClientGone,
     ClientTlsFailed,
     Denied,
@@ -39,6 +40,7 @@ from egress.net.server import HttpSession
 from egress.net.shared import SharedTransport
 from egress.net.tls import ServerTls, TlsFactory
 from egress.net.transport import hop
+from egress.wire.answer import encode_answer
 from egress.wire.session import Inner, recognize
 
 if TYPE_CHECKING:
@@ -98,9 +100,15 @@ class Tunnel(Protocol):
     """The inside of one CONNECT.
 
     It gets what the outer session's transport reads, and hands it to whatever the tunnel turned out to carry.
+
+    @raise CertificateNotPermitted: when it would be intercepted, and the CA may not sign for the host.  A client can
+        read that only before the tunnel is there.
     """
 
     def __init__(self, parts: Parts, outer: HttpSession, authority: Authority, client: ClientIdentity) -> None:
+        self._no_certificate = parts.leaves.refusal(authority)
+        if self._no_certificate is not None and not parts.passes_through(authority):
+            raise CertificateNotPermitted(self._no_certificate)
         self._parts = parts
         self._outer = outer
         self._authority = authority
@@ -178,7 +186,17 @@ class Tunnel(Protocol):
         self._refusal = error
         status = outcome_of(error).status
         self._inquiry.report(error, status.value if status is not None else None, 0, 0)
-        self._sniff()
+        if self._no_certificate is None:
+            self._sniff()
+        else:
+            self._refuse_outside(error)
+
+    def _refuse_outside(self, error: EgressError) -> None:
+        """Answer the CONNECT itself, where there can be no certificate to answer inside."""
+        answer_id, date = self._inquiry.request_id, self._parts.date()
+        self._end(None)
+        self._outer.write(encode_answer(error, answer_id, accept=None, head_only=False, keep_alive=False, date=date))
+        self._outer.close()
 
     # -- what the client speaks
 

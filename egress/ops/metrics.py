@@ -47,6 +47,7 @@ class Metrics:
             "egress_client_connections_turned_away", "Client connections that there was no room for, since the start."
         )
         self._leaf_contexts = gauge("egress_leaf_contexts", "TLS contexts kept for intercepted hosts.")
+        self._ca_end = gauge("egress_ca_not_after_seconds", "When the CA certificate ends, in seconds since 1970.")
         self._audit_lost = gauge("egress_audit_lines_lost", "Audit lines that could not be written, since the start.")
 
     def watch_connections(self, source: Callable[[], float]) -> None:
@@ -60,6 +61,10 @@ class Metrics:
     def watch_leaf_contexts(self, source: Callable[[], float]) -> None:
         """Say where to look for the number of TLS contexts kept."""
         self._leaf_contexts.set_function(source)
+
+    def watch_ca_end(self, source: Callable[[], float]) -> None:
+        """Say where to look for the end of the CA."""
+        self._ca_end.set_function(source)
 
     def watch_audit_lost(self, source: Callable[[], float]) -> None:
         """Say where to look for the number of audit lines lost."""

@@ -361,6 +361,10 @@ def _as_deferred(result: Any) -> Deferred[Any]:
 class NoLeaves:
     """A source that nobody should ask."""
 
+    def refusal(self, authority: Authority) -> str | None:
+        """See L{ILeafSource.refusal}."""
+        return None
+
     def context_for(self, authority: Authority) -> SSL.Context:
         """See L{ILeafSource.context_for}."""
         raise AssertionError("no TLS here")

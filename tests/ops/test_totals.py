@@ -77,8 +77,11 @@ class TotalsTests(SynchronousTestCase):
         first, second = self.worker(ALLOWED), self.worker(attrs.evolve(ALLOWED, duration=1.0))
         for name, worker in (("1", first), ("2", second)):
             Counter("made", "Of the library's own, which say when they were made.", registry=worker.registry)
+            worker.watch_ca_end(lambda name=name: float(name) * 1e9)
             self.update(name, worker)
         numbers = self.numbers()
+        # Until the last of them has followed, a CA that was replaced is in use.
+        self.assertEqual(numbers["egress_ca_not_after_seconds"], 1e9)
         created = [worker.registry.get_sample_value("made_created") or 0.0 for worker in (first, second)]
         self.assertEqual(numbers["made_created"], min(created))
         (build,) = [value for name, value in numbers.items() if name.startswith("egress_build_info")]
