@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from ipaddress import ip_address
+from random import random
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
@@ -14,7 +15,9 @@ from twisted.internet.defer import Deferred, DeferredList, fail, gatherResults, 
 from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint, serverFromString
 from twisted.logger import Logger
 
+from egress.authz.breaker import Breaker
 from egress.authz.chain import AuthorizationChain
+from egress.authz.gate import AuthorizationGate
 from egress.authz.guard import AddressGuard
 from egress.authz.local import LocalAuthorizer
 from egress.authz.remote import remote_authorizer
@@ -50,6 +53,9 @@ _log = Logger()
 
 # How long a stopping proxy waits for connections that it has cut.
 CUT_SECONDS = 1.0
+# Outages of an authorizer that are further apart than this, and the time of a question, have nothing to do with each
+# other.
+_LULL = 60.0
 
 
 class EgressProxyService(Service):
@@ -106,15 +112,8 @@ class EgressProxyService(Service):
             config.upstream_https,
             config.bypass,
         )
-        # For authorizers that keep no deadline; the service's own passes first and says more.
-        deadline = 2 * config.authz_timeout if authorizer is not None else None
-        if authorizer is None:
-            if rules is not None:
-                authorizer = LocalAuthorizer(rules)
-            else:
-                authorizer = remote_authorizer(sockets, config, _authz_trust(config, trust), self._behind_upstream)
-        self.authorizer: IAuthorizer = AuthorizationChain(reactor, authorizer, deadline)
         self.metrics = Metrics()
+        self.authorizer = self._authorizer(authorizer, rules, trust)
         self._sinks: list[IAuditSink] = [self.metrics]
         if audit is not None:
             self._sinks.append(audit)
@@ -137,6 +136,29 @@ class EgressProxyService(Service):
         self.checks: dict[str, Check] = {"authorizer": self.authorizer.check_ready, "ca": self._check_ca}
         self.metrics.watch_connections(lambda: len(self._parts.sessions))
         self.metrics.watch_leaf_contexts(lambda: len(leaves))
+
+    def _authorizer(self, own: IAuthorizer | None, rules: RuleSet | None, trust: OriginTrust) -> IAuthorizer:
+        """Who decides: the application's own authorizer, the rules, or the authorization service."""
+        config = self._config
+        retries: Callable[[], int] | None = None
+        if rules is not None:
+            # Rules answer at once and always.
+            return AuthorizationChain(self._reactor, LocalAuthorizer(rules), None)
+        if own is not None:
+            # For authorizers that keep no deadline; the service's own passes first and says more.
+            deadline = 2 * config.authz_timeout
+            chain = AuthorizationChain(self._reactor, own, deadline)
+        else:
+            deadline = config.authz_timeout
+            remote = remote_authorizer(self._sockets, config, _authz_trust(config, trust), self._behind_upstream)
+            chain = AuthorizationChain(self._reactor, remote, None)
+            retries = remote.retries
+        breaker = Breaker(config.authz_breaker_failures, _LULL + deadline, random)
+        gate = AuthorizationGate(
+            self._reactor, chain, breaker, deadline, config.authz_max_concurrency, config.authz_queue
+        )
+        self.metrics.watch_questions(gate.questions, retries)
+        return gate
 
     def _report(self, record: ExchangeRecord) -> None:
         for sink in self._sinks:

@@ -22,19 +22,24 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "wire": frozenset({"model"}),
     "policy": frozenset({"model"}),
     "authz.contract": frozenset({"model"}),
+    "authz.breaker": frozenset(),
     "ca.issuer": frozenset({"model"}),
     "ops.redact": frozenset(),
     "config": frozenset({"model"}),
     "interfaces": frozenset({"model"}),
     "net": frozenset({"model", "wire", "config", "interfaces"}),
     "ca": frozenset({"model", "ca.issuer", "config", "interfaces"}),
-    "authz": frozenset({"model", "wire", "policy", "authz.contract", "config", "interfaces", "ca"}),
+    "authz": frozenset(
+        {"model", "wire", "policy", "authz.contract", "authz.breaker", "config", "interfaces", "ca"},
+    ),
     "ops": frozenset({"", "model", "ops.redact", "config", "interfaces"}),
     "interrupt": frozenset(),
     "values": frozenset({"model", "config"}),
     "option_table": frozenset({"model", "config", "values"}),
     "options": frozenset({"model", "ops.redact", "config", "values", "option_table"}),
-    "service": frozenset({"model", "policy", "ca.issuer", "config", "interfaces", "net", "ca", "authz", "ops"}),
+    "service": frozenset(
+        {"model", "policy", "ca.issuer", "authz.breaker", "config", "interfaces", "net", "ca", "authz", "ops"}
+    ),
     "listeners": frozenset({"config"}),
     "control": frozenset({"config"}),
     "worker": frozenset({"config", "net", "ops", "service", "control"}),
@@ -49,7 +54,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 }
 
 # Without input and output: bytes and values in, bytes and values out.
-PURE = ("model", "wire", "policy", "authz.contract", "ca.issuer", "ops.redact")
+PURE = ("model", "wire", "policy", "authz.contract", "authz.breaker", "ca.issuer", "ops.redact")
 
 # What else a unit must do without.
 FORBIDDEN = {"net": "treq"} | dict.fromkeys(PURE, "twisted.internet")

@@ -77,6 +77,15 @@ class NumberTests(ValueTests):
         self.accept(values.port, {"1": 1, "9090": 9090, "65535": 65535})
         self.refuse(values.port, dict.fromkeys(["", "0", "65536", "http", "-1", "9" * 5000], "from 1 to 65535"))
 
+    def test_numbers(self) -> None:
+        self.accept(values.number, {"1": 1, "007": 7, "999999999": 999_999_999})
+        nonsense = ["", "-1", "1.5", "many", "9" * 5000]
+        self.refuse(values.number, dict.fromkeys(["0", "none", *nonsense], "greater than zero"))
+        self.accept(values.number_or_zero, {"0": 0, "12": 12})
+        self.refuse(values.number_or_zero, dict.fromkeys(["none", *nonsense], "or 0"))
+        self.accept(values.number_or_none, {"1": 1, "none": None, "None": None})
+        self.refuse(values.number_or_none, dict.fromkeys(["0", *nonsense], "or none"))
+
     def test_workers(self) -> None:
         self.patch(os, "sched_getaffinity", lambda pid: {0, 2, 5})
         self.accept(values.workers, {"1": 1, "2": 2, "256": 256, "auto": 3, "Auto": 3})

@@ -217,5 +217,5 @@ def remote_authorizer(
         tls = trust.connection_creator(authority)
         endpoint = _TlsEndpoint(reactor, tls, endpoint)
         explain = tls.explain
-    agent = KeepAliveAgent(reactor, endpoint, over_tls=scheme == "https")
+    agent = KeepAliveAgent(reactor, endpoint, scheme == "https", config.authz_max_concurrency)
     return RemoteAuthorizer(reactor, url, agent, config.authz_timeout, config.authz_token, explain)

@@ -329,6 +329,13 @@ class FactoryTests(SynchronousTestCase):
                 self.assertEqual(len(endpoint.connections) - before, expected)
                 ready.cancel()
 
+    def test_a_connection_for_each_question(self) -> None:
+        endpoint = Endpoint()
+        authorizer = self.make("http://authz.test", endpoint, authz_via_upstream=True, authz_max_concurrency=2)
+        for _ in range(3):
+            authorizer.decide(REQUEST)
+        self.assertEqual(len(endpoint.connections), 2)
+
     def test_any_name_behind_the_upstream_proxy(self) -> None:
         self.make("http://authz_service", Endpoint(), authz_via_upstream=True)
 
