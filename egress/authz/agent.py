@@ -215,8 +215,9 @@ class _Factory(Factory):
 class KeepAliveAgent:
     """Asks one server over persistent connections.
 
-    There are at most so many; more questions wait for one to become free, and beyond L{MAX_WAITING} of them the next
-    fails at once.  Nothing waits for ever: the deadline of who asks cancels it.
+    There are at most so many, and one more to find out whether the server can be reached; more questions wait for one
+    to become free, and beyond L{MAX_WAITING} of them the next fails at once.  Nothing waits for ever: the deadline of
+    who asks cancels it.
 
     A question that was sent over a kept connection which ends without a byte of an answer is sent once more over a new
     one: the server most likely closed it before, and to be asked twice does a decision service no harm.  Nothing else

@@ -13,7 +13,7 @@ from typing import Final
 
 # A failing authorizer is tried again after about so many seconds, then after twice as many, up to the last.
 FIRST_DELAY: Final = 1.0
-LAST_DELAY: Final = 30.0
+LAST_DELAY: Final = 10.0
 
 
 class State(enum.Enum):

@@ -226,7 +226,8 @@ class AuthorizationGate:
 
     def _try(self, request: DecisionRequest) -> Deferred[Decision]:
         now = self._clock.seconds()
-        if self._under_way < self._at_once and self._breaker.admit(now, request.client.address):
+        # There is room: what opened it, and each probe, has ended.
+        if self._breaker.admit(now, request.client.address):
             return self._put(request)
         self._refused[Outage.OPEN] += 1
         return fail(self._refusal(now))

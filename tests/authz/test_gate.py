@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -65,8 +67,15 @@ class Manual:
         return succeed(None)
 
 
+# What a question ends with that had no decision.
+ENDS = (AuthorizerUnavailable, CancelledError)
+
+
 def outage(kind: Outage = Outage.TIMEOUT, reason: str = "private") -> AuthorizerUnavailable:
     return AuthorizerUnavailable(reason, kind)
+
+
+ANSWERS: dict[str, Any] = {"allow": ALLOW, "silence": outage(), "bad answer": outage(Outage.ANSWER)}
 
 
 class GateTestCase(SynchronousTestCase):
@@ -368,18 +377,20 @@ class BreakerTests(GateTestCase):
                 self.assertEqual(self.gate.questions().refused["open"], 1)
 
     def test_those_that_wait_are_refused_when_it_opens(self) -> None:
-        self.gate = self.make(at_once=MOST, may_wait=MOST)
-        asked = [self.ask() for _ in range(2 * MOST)]
-        first, _, third = asked[MOST:]
+        self.gate = self.make(at_once=MOST, may_wait=5)
+        asked = [self.ask() for _ in range(MOST + 5)]
+        # In the place of all but the last that are put to begin with others are put.
+        first, second, third = asked[-3:]
         # A client that goes away, when it is told, with all that it has asked.
         first.addErrback(lambda failure: (third.cancel(), failure)[1])
-        for one in asked[:MOST]:
-            one.addErrback(lambda _: None)
-        # Those that are put in the place of the first two, and then wait, have to end too.
-        self.manual.asked[0][1].errback(outage())
-        self.manual.asked[1][1].errback(outage())
-        self.manual.asked[2][1].errback(outage())
-        self.assertEqual((self.state(), self.gate.questions().waiting), ("open", 0))
+        for one, (_, waiting) in zip(asked, self.manual.asked[:MOST], strict=False):
+            waiting.errback(outage())
+            self.assert_refused(one, Outage.TIMEOUT)
+        self.assert_refused(first, Outage.OPEN)
+        self.assert_refused(second, Outage.OPEN)
+        self.failureResultOf(third, CancelledError)
+        questions = self.gate.questions()
+        self.assertEqual((self.state(), questions.waiting, questions.refused["open"]), ("open", 0, 2))
 
     def test_the_probe_decides(self) -> None:
         for answer, expected in ((ALLOW, "closed"), (DENY, "closed"), (outage(), "open")):
@@ -403,21 +414,23 @@ class BreakerTests(GateTestCase):
         self.ask("next")
         self.assertEqual(self.under_way(), ["next"])
 
-    def test_there_must_be_room_for_the_probe(self) -> None:
-        self.gate = self.make(at_once=MOST + 1)
-        slow = [self.ask("slow") for _ in range(MOST + 1)]
-        for _ in range(MOST):
-            self.answer(outage())
-        self.assertEqual(self.state(), "open")
-        self.clock.advance(FIRST_DELAY)
-        self.manual.checks[0].callback(None)
-        for _ in range(3):
-            self.ask().addErrback(lambda _: None)
-        self.assertEqual(len(self.under_way()), 2)
+    def test_there_is_room_for_the_probe(self) -> None:
+        """Also when others hang from before, and again and again."""
+        slow = [self.ask("slow"), self.ask("first")]
+        for number in range(5):
+            for _ in range(MOST if number == 0 else 1):
+                self.manual.asked[-1][1].errback(outage())
+                if self.state() == "closed":
+                    slow.append(self.ask())
+            self.assertEqual((self.state(), self.gate.questions().under_way), ("open", AT_ONCE - 1))
+            self.clock.advance(self.clock.getDelayedCalls()[0].getTime() - self.clock.seconds())
+            self.manual.checks[-1].callback(None)
+            slow.append(self.ask())
+            self.assertEqual(self.gate.questions().under_way, AT_ONCE)
         self.answer()
-        self.successResultOf(slow[-1])
+        self.assertIs(self.successResultOf(slow[0]), ALLOW)
         self.assertEqual(self.state(), "closed")
-        for one in slow:
+        for one in slow[1:]:
             one.addErrback(lambda _: None)
 
     def test_whoever_opened_it_cannot_keep_it_open(self) -> None:
@@ -459,7 +472,7 @@ class CheckTests(GateTestCase):
 
     def test_it_is_not(self) -> None:
         self.open()
-        for number, delay in enumerate((FIRST_DELAY, 2, 4, 8, 16, LAST_DELAY, LAST_DELAY)):
+        for number, delay in enumerate((FIRST_DELAY, 2, 4, 8, LAST_DELAY, LAST_DELAY)):
             self.clock.advance(delay - 0.01)
             self.assertEqual(len(self.manual.checks), number)
             self.clock.advance(0.01)
@@ -520,3 +533,58 @@ class CheckTests(GateTestCase):
         for one in asked:
             self.assert_refused(one, Outage.TIMEOUT)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class PropertyTests(SynchronousTestCase):
+    """Whatever happens, in whatever order."""
+
+    EVENTS = st.lists(
+        st.one_of(
+            st.tuples(st.just("ask"), st.sampled_from(["192.0.2.1", "192.0.2.2"])),
+            st.tuples(st.sampled_from(["cancel", "allow", "silence", "bad answer"]), st.integers(0, 9)),
+            st.tuples(st.just("check"), st.booleans()),
+            st.tuples(st.just("pass"), st.floats(0.0, 4.0)),
+        ),
+        max_size=60,
+    )
+
+    @given(EVENTS, st.integers(1, 3), st.integers(0, 3))
+    def test_invariants(self, events: list[tuple[str, Any]], at_once: int, may_wait: int) -> None:
+        """The bounds hold, nothing is put while the breaker is open, all come in order, and nobody waits for ever."""
+        clock, manual = Clock(), Manual()
+        chain = AuthorizationChain(clock, manual, DEADLINE)
+        gate = AuthorizationGate(clock, chain, Breaker(2, 60, lambda: 0.5), DEADLINE, at_once, may_wait)
+        asked: list[Deferred[Any]] = []
+        for what, value in events:
+            put, was_open = len(manual.asked), gate.questions().states["open"]
+            under_way = [waiting for _, waiting in manual.asked if not waiting.called]
+            checks = [check for check in manual.checks if not check.called]
+            if what == "pass":
+                clock.advance(value)
+            elif what == "ask":
+                request = attrs.evolve(REQUEST, request_id=str(len(asked)), client=ClientIdentity(value, 1))
+                asked.append(gate.decide(request).addErrback(lambda failure: failure.trap(*ENDS)))
+            elif what == "check" and checks:
+                checks[-1].callback(None) if value else checks[-1].errback(outage())
+            elif what == "cancel" and asked:
+                asked[value % len(asked)].cancel()
+            elif what in ANSWERS and under_way:
+                answer = ANSWERS[what]
+                chosen = under_way[value % len(under_way)]
+                chosen.errback(answer) if isinstance(answer, Exception) else chosen.callback(answer)
+            questions = gate.questions()
+            self.assertLessEqual(questions.under_way, at_once)
+            self.assertLessEqual(questions.waiting, may_wait)
+            self.assertEqual(questions.under_way, len([0 for _, waiting in manual.asked if not waiting.called]))
+            if was_open:
+                self.assertEqual(len(manual.asked), put)
+            if not questions.states["closed"]:
+                self.assertEqual(questions.waiting, 0)
+            names = [int(request.request_id) for request, _ in manual.asked]
+            self.assertEqual(names, sorted(names))
+        clock.pump([DEADLINE] * 2)
+        questions = gate.questions()
+        self.assertEqual((questions.under_way, questions.waiting), (0, 0))
+        self.assertEqual([one.called for one in asked], [True] * len(asked))
+        gate.close()
+        self.assertEqual(clock.getDelayedCalls(), [])
