@@ -40,15 +40,17 @@ TRANSITIONS: Final[dict[State, frozenset[State]]] = {
 class Breaker:
     """Whether questions are put to an authorizer.
 
-    While it is closed, all are.  It opens after so many outages with no answer in between, whoever asked: one client's
-    questions cannot open it while others have answers.  While it is open, none are.  Once the authorizer can be reached
-    again it is half open: one question is put as a probe, and what becomes of that decides.
+    While it is closed, all are.  It opens after so many outages with no answer in between, whoever asked.  While it is
+    open, none are.  Once the authorizer can be reached again it is half open: one question is put as a probe, and what
+    becomes of that decides.
 
-    Whoever asked the question that opened it lets others go first with the probe, or a client whose questions do the
-    authorizer harm could keep it open for all.
+    One client, whose questions do the authorizer harm, must not keep it open for all.  So whoever asked the question
+    that opened it lets others go first with the probe; and when outages of one client alone end with an answer to
+    another, then those of that client alone do not open it for a while.
 
     @param most: how many outages in a row open it; C{None}: it never opens.
-    @param lull: seconds after which an outage is not in a row with the one before.
+    @param lull: seconds after which an outage is not in a row with the one before, and a client has no bad name any
+        more.
     @param jitter: gives a number from 0 to 1, so that many proxies do not try again at the same time.
     @ivar outages: how many there were in a row; zero only while it is closed.
     @ivar since: when the first of them was.
@@ -71,6 +73,10 @@ class Breaker:
         self._latest = 0.0
         self._delay = 0.0
         self._probing = False
+        # The one client whose outages are in the row, if there is but one; and one that got a bad name that way.
+        self._alone: str | None = None
+        self._ill: str | None = None
+        self._ill_since = -math.inf
         self._suspect: str | None = None
         self._others = False
         self._others_first_until = 0.0
@@ -92,8 +98,11 @@ class Breaker:
         self._others = self._others or client != self._suspect
         return False
 
-    def answered(self) -> None:
+    def answered(self, now: float, client: str) -> None:
         """A question has had an answer, whenever it was put: the authorizer is there."""
+        if self._alone is not None and client != self._alone:
+            self._ill, self._ill_since = self._alone, now
+        self._alone = None
         self.outages = 0
         if self.state is not State.CLOSED:
             self._go(State.CLOSED)
@@ -111,13 +120,19 @@ class Breaker:
                 self.outages = 0
             if not self.outages:
                 self.since = now
+                self._alone = client
+            elif client != self._alone:
+                self._alone = None
             self.outages += 1
             self._latest = now
-            if self.outages < self._most:
+            harmful = self._alone == self._ill and now - self._ill_since <= self._lull
+            if self.outages < self._most or harmful:
                 return False
             self.opened += 1
             self._delay = FIRST_DELAY
         else:
+            if client != self._alone:
+                self._alone = None
             self._lengthen()
         self._go(State.OPEN)
         self._suspect = client
@@ -137,7 +152,7 @@ class Breaker:
 
     def unreached(self, now: float) -> None:
         """It cannot, which is no client's doing."""
-        self._suspect = None
+        self._suspect = self._alone = None
         self._lengthen()
         self._wait(now)
 

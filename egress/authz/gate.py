@@ -132,16 +132,17 @@ class AuthorizationGate:
         asked = self._authorizer.decide(request)
         if asked.called and not asked.paused and type(asked.result) is Decision:
             if self._breaker.outages:
-                self._answered()
+                self._answered(request.client.address)
             return asked
         self._under_way += 1
         client = request.client.address
-        return asked.addCallbacks(self._decided, self._failed, errbackArgs=(client, self._breaker.term))
+        term = self._breaker.term
+        return asked.addCallbacks(self._decided, self._failed, callbackArgs=(client,), errbackArgs=(client, term))
 
-    def _decided(self, decision: Decision) -> Decision:
+    def _decided(self, decision: Decision, client: str) -> Decision:
         self._under_way -= 1
         if self._breaker.outages:
-            self._answered()
+            self._answered(client)
         if self._waiting:
             self._go_on()
         return decision
@@ -162,7 +163,7 @@ class AuthorizationGate:
                 if was is State.CLOSED:
                     _log.warn("the authorizer gives no answers and is left alone: {what}", what=_WORDS[kind])
         elif kind in _ANSWERED:
-            self._answered()
+            self._answered(client)
         else:
             self._breaker.abandoned(term)
         self._go_on()
@@ -249,9 +250,9 @@ class AuthorizationGate:
             self._refused[Outage.OPEN] += 1
             self._waiting.popleft().refuse(refusal)
 
-    def _answered(self) -> None:
+    def _answered(self, client: str) -> None:
         was = self._breaker.state
-        self._breaker.answered()
+        self._breaker.answered(self._clock.seconds(), client)
         if was is not State.CLOSED:
             self._stop_checking()
             _log.info("the authorizer answers again")

@@ -41,6 +41,9 @@ class BreakerTestCase(SynchronousTestCase):
         self.opened(client)
         self.breaker.reached(self.now)
 
+    def answer(self, client: str = "a") -> None:
+        self.breaker.answered(self.now, client)
+
     def admit(self, client: str = "a") -> bool:
         return self.breaker.admit(self.now, client)
 
@@ -54,7 +57,7 @@ class StateTests(BreakerTestCase):
         events: dict[str, Callable[[], Any]] = {
             "outage": outage,
             "outages": lambda: self.outages(MOST),
-            "answer": lambda: breaker().answered(),
+            "answer": self.answer,
             "reached": lambda: breaker().reached(self.now),
             "unreached": lambda: breaker().unreached(self.now),
             "probe": self.admit,
@@ -104,7 +107,7 @@ class StateTests(BreakerTestCase):
         self.admit()
         self.outages()
         self.assertEqual(self.breaker.opened, 1)
-        self.breaker.answered()
+        self.answer()
         self.opened()
         self.assertEqual(self.breaker.opened, 2)
 
@@ -117,7 +120,7 @@ class SeriesTests(BreakerTestCase):
         self.now += 5
         self.outages()
         self.assertEqual(self.breaker.since, 1000)
-        self.breaker.answered()
+        self.answer()
         self.outages()
         self.assertEqual(self.breaker.since, 1005)
 
@@ -132,9 +135,13 @@ class SeriesTests(BreakerTestCase):
         self.assertEqual((self.breaker.outages, self.breaker.since), (1, self.now))
 
     def test_whoever_asks(self) -> None:
-        for client in ("a", "b"):
-            self.outages(1, client)
-        self.assertTrue(self.outages(1, "c"))
+        for now in (0.0, 1000.0):
+            with self.subTest(now):
+                self.setUp()
+                self.now = now
+                for client in ("a", "b"):
+                    self.outages(1, client)
+                self.assertTrue(self.outages(1, "c"))
 
     def test_questions_of_an_earlier_term(self) -> None:
         before = self.breaker.term
@@ -147,7 +154,7 @@ class SeriesTests(BreakerTestCase):
         self.assertIs(self.breaker.state, HALF_OPEN)
         self.admit()
         self.assertFalse(late())
-        self.breaker.answered()
+        self.answer()
         for _ in range(MOST):
             self.assertFalse(late())
         self.assertEqual((self.breaker.state, self.breaker.outages), (CLOSED, 0))
@@ -155,14 +162,14 @@ class SeriesTests(BreakerTestCase):
 
     def test_a_late_answer_is_an_answer(self) -> None:
         self.opened()
-        self.breaker.answered()
+        self.answer()
         self.assertIs(self.breaker.state, CLOSED)
 
     def test_a_probe_that_a_late_answer_overtakes(self) -> None:
         self.half_opened()
         self.admit()
         probe = self.breaker.term
-        self.breaker.answered()
+        self.answer()
         self.assertFalse(self.breaker.outage(self.now, "a", probe))
         self.assertEqual(self.breaker.outages, 0)
 
@@ -191,7 +198,7 @@ class DelayTests(BreakerTestCase):
     def test_it_begins_anew(self) -> None:
         self.opened()
         self.breaker.unreached(self.now)
-        self.breaker.answered()
+        self.answer()
         self.opened()
         self.assertEqual(self.delay(), FIRST_DELAY)
 
@@ -246,7 +253,7 @@ class ProbeTests(BreakerTestCase):
     def test_others_of_an_earlier_time(self) -> None:
         self.opened("bad")
         self.admit("good")
-        self.breaker.answered()
+        self.answer("bad")
         self.opened("bad")
         self.breaker.reached(self.now)
         self.assertTrue(self.admit("bad"))
@@ -265,6 +272,85 @@ class ProbeTests(BreakerTestCase):
         self.breaker.unreached(self.now)
         self.breaker.reached(self.now)
         self.assertTrue(self.admit("a"))
+
+
+class HarmTests(BreakerTestCase):
+    """One client's questions have no answers, and another's have."""
+
+    def bad_name(self) -> None:
+        """Give one client a bad name."""
+        self.outages(1, "bad")
+        self.answer("good")
+
+    def test_they_open_it_when_nobody_else_has_answers(self) -> None:
+        self.outages(1, "bad")
+        self.answer("bad")
+        self.answer("good")
+        self.assertTrue(self.outages(MOST, "bad"))
+
+    def test_but_not_when_somebody_has_had_some(self) -> None:
+        self.bad_name()
+        self.now += LULL
+        self.outages(100, "bad")
+        self.assertIs(self.breaker.state, CLOSED)
+        self.now += 1
+        self.outages(1, "bad")
+        self.assertIs(self.breaker.state, OPEN)
+
+    def test_it_is_not_lost_by_outages_of_several(self) -> None:
+        self.bad_name()
+        self.outages(1, "bad")
+        self.outages(1, "other")
+        self.answer("good")
+        self.assertFalse(self.outages(MOST, "bad"))
+
+    def test_each_answer_renews_it(self) -> None:
+        for _ in range(5):
+            self.bad_name()
+            self.now += LULL
+        self.outages(MOST, "bad")
+        self.assertIs(self.breaker.state, CLOSED)
+
+    def test_outages_of_others_open_it(self) -> None:
+        for clients in ("good good good", "bad bad good", "good bad bad", "bad good bad", "bad bad bad bad good"):
+            with self.subTest(clients):
+                self.setUp()
+                self.bad_name()
+                for client in clients.split():
+                    self.assertIs(self.breaker.state, CLOSED)
+                    self.outages(1, client)
+                self.assertIs(self.breaker.state, OPEN)
+
+    def test_an_answer_that_gives_no_bad_name(self) -> None:
+        def to_several() -> None:
+            self.outages(1, "bad")
+            self.outages(1, "other")
+
+        def unreached() -> None:
+            self.opened("bad")
+            self.breaker.unreached(self.now)
+
+        def probe_of_another() -> None:
+            self.half_opened("bad")
+            self.admit("other")
+            self.outages(1, "other")
+
+        for before in (lambda: None, to_several, unreached, probe_of_another):
+            with self.subTest(before=before):
+                self.setUp()
+                before()
+                self.answer("good")
+                self.assertTrue(self.outages(MOST, "bad"))
+
+    def test_the_answer_to_a_probe(self) -> None:
+        self.opened("bad")
+        self.breaker.reached(self.now)
+        self.admit("bad")
+        self.outages(1, "bad")
+        self.breaker.reached(self.now)
+        self.admit("good")
+        self.answer("good")
+        self.assertFalse(self.outages(MOST, "bad"))
 
 
 class PropertyTests(SynchronousTestCase):
@@ -309,7 +395,7 @@ class PropertyTests(SynchronousTestCase):
                 client, term = asked.pop(value % len(asked))
                 probes.discard(term)
                 if what == "answer":
-                    breaker.answered()
+                    breaker.answered(now, client)
                     self.assertEqual((breaker.state, breaker.outages), (CLOSED, 0))
                 elif what == "leave":
                     breaker.abandoned(term)
@@ -322,4 +408,5 @@ class PropertyTests(SynchronousTestCase):
             if breaker.state is not before:
                 self.assertIn(breaker.state, TRANSITIONS[before])
                 probes.clear()
-            self.assertEqual(breaker.state is CLOSED, breaker.outages < most)
+            if breaker.state is not CLOSED:
+                self.assertGreaterEqual(breaker.outages, most)

@@ -451,6 +451,48 @@ class BreakerTests(GateTestCase):
         self.successResultOf(probe)
         self.assertEqual(self.state(), "closed")
 
+    def test_whose_answers_they_are(self) -> None:
+        """When outages of one client end with an answer to another, the breaker knows of it."""
+        for client, expected in (("192.0.2.1", "open"), ("192.0.2.2", "closed")):
+            for answer in (ALLOW, outage(Outage.ANSWER)):
+                for at_once in (False, True):
+                    with self.subTest(client=client, answer=answer, at_once=at_once):
+                        self.setUp()
+                        for who, one in (
+                            ("192.0.2.1", outage()),
+                            (client, answer),
+                            *[("192.0.2.1", outage())] * MOST,
+                        ):
+                            self.manual.at_once = one if at_once else None
+                            self.ask(client=who).addErrback(lambda _: None)
+                            if not at_once:
+                                self.answer(one)
+                        self.assertEqual(self.state(), expected)
+
+    def test_a_client_that_does_harm(self) -> None:
+        """The authorizer hangs on all that one client asks; another asks now and then, and is seldom refused."""
+        bad, good = ClientIdentity("192.0.2.66", 1), ClientIdentity("192.0.2.1", 1)
+
+        class Hanging(Manual):
+            def decide(self, request: DecisionRequest) -> Deferred[Decision]:
+                return Deferred() if request.client is bad else succeed(ALLOW)
+
+            def check_ready(self) -> Deferred[None]:
+                return succeed(None)
+
+        chain = AuthorizationChain(self.clock, Hanging(), DEADLINE)
+        gate = AuthorizationGate(self.clock, chain, Breaker(MOST, 60, lambda: 1.0), DEADLINE, 1000, 0)
+        decided = []
+        for second in range(500):
+            for _ in range(20):
+                gate.decide(attrs.evolve(REQUEST, client=bad)).addErrback(lambda _: None)
+            if second % 10 == 9:
+                asked = gate.decide(attrs.evolve(REQUEST, client=good))
+                asked.addCallbacks(decided.append, lambda _: None)
+            self.clock.advance(1)
+        self.assertGreater(len(decided), 40)
+        self.assertEqual(gate.questions().opened, 1)
+
     def test_how_often_it_opened(self) -> None:
         self.open()
         self.assertEqual(self.gate.questions().opened, 1)
