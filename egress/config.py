@@ -59,9 +59,14 @@ class AuditFailure(enum.Enum):
     DENY = "deny"
 
 
-def _positive(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
-    if value <= 0:
+def _positive(instance: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    if value is not None and value <= 0:
         raise ConfigError(attribute.name, str(value), "must be greater than zero")
+
+
+def _not_negative(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
+    if value < 0:
+        raise ConfigError(attribute.name, str(value), "must not be less than zero")
 
 
 def _limit(default: float) -> float:
@@ -121,6 +126,10 @@ class ProxyConfig:
     @ivar authz_token: the bearer token for the call.
     @ivar authz_client_cert: a PEM file with certificate and key, shown to an C{https} authorization service.
     @ivar authz_via_upstream: whether the call leaves through the upstream proxy.
+    @ivar authz_max_concurrency: how many questions are put to an authorizer at the same time, but for the embedded one.
+    @ivar authz_queue: how many more wait for their turn.
+    @ivar authz_breaker_failures: how many questions in a row without an answer have it left alone for a while; C{None}:
+        it is always asked.
     @ivar policy: the embedded authorizer's TOML file; C{None}: the packaged starter policy.
     @ivar ca_dir: where the CA is kept, and made at first start.
     @ivar ca_cert: the certificate of a CA to sign with instead, followed by those above it.
@@ -151,6 +160,9 @@ class ProxyConfig:
     authz_token: str | None = attrs.field(default=None, repr=False)
     authz_client_cert: Path | None = None
     authz_via_upstream: bool = False
+    authz_max_concurrency: int = attrs.field(default=256, validator=_positive)
+    authz_queue: int = attrs.field(default=1024, validator=_not_negative)
+    authz_breaker_failures: int | None = attrs.field(default=5, validator=_positive)
     policy: Path | None = None
     ca_dir: Path = attrs.field(factory=lambda: Path.home() / ".egressproxy" / "ca")
     ca_cert: Path | None = None

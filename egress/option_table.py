@@ -93,6 +93,36 @@ OPTIONS: Final[tuple[Option, ...]] = (
         parse=values.boolean,
     ),
     Option(
+        name="authz-max-concurrency",
+        group="Deciding",
+        metavar="N",
+        help="How many questions are put to the authorization service at the same time, each over a connection of its "
+        "own.",
+        default="256",
+        fields=("authz_max_concurrency",),
+        parse=values.number,
+    ),
+    Option(
+        name="authz-queue",
+        group="Deciding",
+        metavar="N",
+        help="How many questions wait for their turn, within --authz-timeout; beyond that, requests are refused with "
+        "503 at once.",
+        default="1024",
+        fields=("authz_queue",),
+        parse=values.number_or_zero,
+    ),
+    Option(
+        name="authz-breaker-failures",
+        group="Deciding",
+        metavar="N|none",
+        help="After how many questions in a row without an answer the authorization service is left alone for a while: "
+        "requests are then refused with 503 at once. none: it is always asked.",
+        default="5",
+        fields=("authz_breaker_failures",),
+        parse=values.number_or_none,
+    ),
+    Option(
         name="policy",
         group="Deciding",
         metavar="FILE",

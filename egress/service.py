@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from ipaddress import ip_address
+from random import random
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,7 +17,9 @@ from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint, s
 from twisted.logger import Logger
 
 from egress.authz.audited import AuditedAuthorizer
+from egress.authz.breaker import Breaker
 from egress.authz.chain import AuthorizationChain
+from egress.authz.gate import AuthorizationGate
 from egress.authz.guard import AddressGuard
 from egress.authz.local import LocalAuthorizer
 from egress.authz.remote import remote_authorizer
@@ -54,6 +57,9 @@ _log = Logger()
 
 # How long a stopping proxy waits for connections that it has cut.
 CUT_SECONDS = 1.0
+# Outages of an authorizer that are further apart than this, and the time of a question, have nothing to do with each
+# other.
+_LULL = 60.0
 
 
 class EgressProxyService(Service):
@@ -112,19 +118,12 @@ class EgressProxyService(Service):
             config.upstream_https,
             config.bypass,
         )
-        # For authorizers that keep no deadline; the service's own passes first and says more.
-        deadline = 2 * config.authz_timeout if authorizer is not None else None
-        if authorizer is None:
-            if rules is not None:
-                authorizer = LocalAuthorizer(rules)
-            else:
-                authorizer = remote_authorizer(sockets, config, _authz_trust(config, trust), self._behind_upstream)
+        self.metrics = Metrics()
+        self.authorizer = self._authorizer(authorizer, rules, trust)
         log = None if config.audit_log is None else _audit(config.audit_log)
         audited: AuditedAuthorizer | None = None
         if log is not None and config.audit_failure is AuditFailure.DENY:
-            authorizer = audited = AuditedAuthorizer(authorizer, lambda: log.fault)
-        self.authorizer: IAuthorizer = AuthorizationChain(reactor, authorizer, deadline)
-        self.metrics = Metrics()
+            self.authorizer = audited = AuditedAuthorizer(self.authorizer, lambda: log.fault)
         self._sinks: list[IAuditSink] = [self.metrics]
         if audit is not None:
             self._sinks.append(audit)
@@ -157,6 +156,29 @@ class EgressProxyService(Service):
     def certificate_authority(self) -> CertificateAuthority:
         """The CA that signs now, which clients must trust."""
         return self._ca.authority
+
+    def _authorizer(self, own: IAuthorizer | None, rules: RuleSet | None, trust: OriginTrust) -> IAuthorizer:
+        """Who decides: the application's own authorizer, the rules, or the authorization service."""
+        config = self._config
+        retries: Callable[[], int] | None = None
+        if rules is not None:
+            # Rules answer at once and always.
+            return AuthorizationChain(self._reactor, LocalAuthorizer(rules), None)
+        if own is not None:
+            # For authorizers that keep no deadline; the service's own passes first and says more.
+            deadline = 2 * config.authz_timeout
+            chain = AuthorizationChain(self._reactor, own, deadline)
+        else:
+            deadline = config.authz_timeout
+            remote = remote_authorizer(self._sockets, config, _authz_trust(config, trust), self._behind_upstream)
+            chain = AuthorizationChain(self._reactor, remote, None)
+            retries = remote.retries
+        breaker = Breaker(config.authz_breaker_failures, _LULL + deadline, random)
+        gate = AuthorizationGate(
+            self._reactor, chain, breaker, deadline, config.authz_max_concurrency, config.authz_queue
+        )
+        self.metrics.watch_questions(gate.questions, retries)
+        return gate
 
     def _report(self, record: ExchangeRecord) -> None:
         for sink in self._sinks:

@@ -139,6 +139,30 @@ def _cores() -> int:
     return min(os.cpu_count() or 1, MAX_WORKERS)  # pragma: no cover - not on Linux
 
 
+def number(text: str, place: Place) -> int:
+    """Read a number of things, of which there is at least one."""
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) == 0:
+        raise BadValue("write a number greater than zero")
+    return int(text)
+
+
+def number_or_zero(text: str, place: Place) -> int:
+    """Read a number of things, of which there may be none."""
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise BadValue("write a number, or 0 for none")
+    return int(text)
+
+
+def number_or_none(text: str, place: Place) -> int | None:
+    """Read a number of things, or C{none} for no bound."""
+    if text.lower() == "none":
+        return None
+    try:
+        return number(text, place)
+    except BadValue as error:
+        raise BadValue("write a number greater than zero, or none") from error
+
+
 def port(text: str, place: Place) -> int:
     """Read a TCP port."""
     if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) < 65536:
@@ -156,13 +180,6 @@ def ports(text: str, place: Place) -> range:
     if not read:
         raise BadValue(f"the first port is above the last: write {last}-{first}")
     return read
-
-
-def number(text: str, place: Place) -> int:
-    """Read a number of things, of which there is at least one."""
-    if not re.fullmatch("[0-9]{1,9}", text) or int(text) == 0:
-        raise BadValue("write a number greater than zero")
-    return int(text)
 
 
 def interface(text: str, place: Place) -> str:

@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "wire": frozenset({"model"}),
     "policy": frozenset({"model"}),
     "authz.contract": frozenset({"model"}),
+    "authz.breaker": frozenset(),
     "ca.constraints": frozenset({"model"}),
     "ca.issuer": frozenset({"model", "ca.constraints"}),
     "ca.truststore": frozenset({"ca.issuer"}),
@@ -30,7 +31,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "interfaces": frozenset({"model"}),
     "net": frozenset({"model", "wire", "config", "interfaces"}),
     "ca": frozenset({"model", "ca.constraints", "ca.issuer", "config", "interfaces"}),
-    "authz": frozenset({"model", "wire", "policy", "authz.contract", "config", "interfaces", "ca"}),
+    "authz": frozenset(
+        {"model", "wire", "policy", "authz.contract", "authz.breaker", "config", "interfaces", "ca"},
+    ),
     "ops": frozenset({"", "model", "ops.redact", "config", "interfaces"}),
     "interrupt": frozenset(),
     "values": frozenset({"model", "config"}),
@@ -40,7 +43,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "options": frozenset({"model", "ops.redact", "config", "values", "option", "option_table"}),
     "descriptors": frozenset({"config"}),
     "service": frozenset(
-        {"model", "policy", "ca.issuer", "config", "descriptors", "interfaces", "net", "ca", "authz", "ops"}
+        {
+            *("model", "policy", "ca.issuer", "authz.breaker", "config", "descriptors", "interfaces"),
+            *("net", "ca", "authz", "ops"),
+        }
     ),
     "listeners": frozenset({"config"}),
     "control": frozenset({"config"}),
@@ -60,7 +66,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 
 # Without input and output: bytes and values in, bytes and values out.
 PURE = (
-    *("model", "wire", "policy", "authz.contract", "ops.redact"),
+    *("model", "wire", "policy", "authz.contract", "authz.breaker", "ops.redact"),
     *("ca.constraints", "ca.issuer", "ca.truststore"),
 )
 

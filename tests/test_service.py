@@ -20,6 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from egress.authz.chain import AuthorizationChain
+from egress.authz.gate import AuthorizationGate
 from egress.ca.issuer import CA_LIFETIME
 from egress.ca.rotation import Rotation
 from egress.ca.store import CaDirectory
@@ -29,12 +30,13 @@ from egress.interfaces import IAuditSink, IAuthorizer
 from egress.model.authority import Authority, Origin, UpstreamProxy
 from egress.model.bypass import Bypass
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Verdict
-from egress.model.errors import AuditUnavailable
+from egress.model.errors import AuditUnavailable, AuthorizerUnavailable
 from egress.model.record import ExchangeRecord
 from egress.net.factory import ProxyFactory
 from egress.net.upstream import UpstreamEndpoint
 from egress.ops.health import NotReady
 from egress.service import EgressProxyService
+from tests.authz.test_chain import REQUEST
 from tests.ca.sessions import shake_hands
 from tests.certificates import TestCA, key_pem_of
 from tests.ops.records import ALLOWED
@@ -59,6 +61,18 @@ class _Never:
     def close(self) -> Deferred[None]:
         self.closed = True
         return succeed(None)
+
+
+class _Silent(_Never):
+    """Decides nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def decide(self, request: DecisionRequest) -> Deferred[Decision]:
+        self.asked += 1
+        return Deferred()
 
 
 @implementer(IAuditSink)
@@ -134,7 +148,37 @@ class ConstructionTests(ServiceTestCase):
     def test_an_authorizer_of_the_application_goes_before_all(self) -> None:
         service = self.make(_Never(), authz_url="http://authz.test")
         self.assertEqual(service.authorizer.name, "never")
-        self.assertIsInstance(service.authorizer, AuthorizationChain)
+
+    def test_what_stands_before_an_authorizer(self) -> None:
+        """The embedded policy, which answers at once and always, needs no gate."""
+        for options, kind in (
+            ({}, AuthorizationChain),
+            ({"authz_url": "http://authz.test"}, AuthorizationGate),
+            ({"authorizer": _Never()}, AuthorizationGate),
+        ):
+            with self.subTest(options):
+                service = self.make(**options)  # type: ignore[arg-type]
+                self.assertIsInstance(service.authorizer, kind)
+                told = b"egress_authorizer_questions 0.0" in service.metrics.render()[0]
+                self.assertEqual(told, kind is AuthorizationGate)
+
+    def test_questions_that_are_sent_once_more_are_told(self) -> None:
+        service = self.make(authz_url="http://authz.test")
+        self.assertIn(b"egress_authorizer_retries_total 0.0", service.metrics.render()[0])
+
+    def test_the_bounds_for_questions(self) -> None:
+        silent = _Silent()
+        service = self.make(silent, authz_timeout=5, authz_max_concurrency=2, authz_queue=1, authz_breaker_failures=2)
+        asked = [service.authorizer.decide(REQUEST) for _ in range(4)]
+        self.assertEqual(silent.asked, 2)
+        self.assertIn("overloaded", self.failureResultOf(asked[3], AuthorizerUnavailable).value.reason)
+        self.reactor.advance(9.9)
+        self.assertNoResult(asked[0])
+        self.reactor.advance(0.1)
+        for one in asked[:3]:
+            self.failureResultOf(one, AuthorizerUnavailable)
+        self.assertIn("failing", self.failureResultOf(service.checks["authorizer"]()).value.reason)
+        self.successResultOf(service.authorizer.close())
 
     def test_wrong_files_are_named_with_their_option(self) -> None:
         garbage = Path(self.mktemp())

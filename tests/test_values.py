@@ -89,8 +89,13 @@ class NumberTests(ValueTests):
         self.refuse(values.ports, {"9000-8000": "write 8000-9000"})
 
     def test_numbers(self) -> None:
-        self.accept(values.number, {"1": 1, "16384": 16384})
-        self.refuse(values.number, dict.fromkeys(["", "0", "-1", "1.5", "many", "9" * 5000], "greater than zero"))
+        self.accept(values.number, {"1": 1, "007": 7, "999999999": 999_999_999})
+        nonsense = ["", "-1", "1.5", "many", "9" * 5000]
+        self.refuse(values.number, dict.fromkeys(["0", "none", *nonsense], "greater than zero"))
+        self.accept(values.number_or_zero, {"0": 0, "12": 12})
+        self.refuse(values.number_or_zero, dict.fromkeys(["none", *nonsense], "or 0"))
+        self.accept(values.number_or_none, {"1": 1, "none": None, "None": None})
+        self.refuse(values.number_or_none, dict.fromkeys(["0", *nonsense], "or none"))
 
     def test_workers(self) -> None:
         self.patch(os, "sched_getaffinity", lambda pid: {0, 2, 5})

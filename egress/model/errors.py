@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from egress.model.outage import Outage
+
 if TYPE_CHECKING:
     from egress.model.decision import Decision
 
@@ -107,7 +109,16 @@ class CertificateNotPermitted(EgressError):
 
 
 class AuthorizerUnavailable(EgressError):
-    """There is no decision, so nothing is forwarded."""
+    """There is no decision, so nothing is forwarded.
+
+    @ivar kind: what kind of outage it is.
+    @ivar retry_after: seconds after which to try again, where they are known.
+    """
+
+    def __init__(self, reason: str, kind: Outage = Outage.CONNECTION, retry_after: int | None = None) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.retry_after = retry_after
 
 
 class AuditUnavailable(AuthorizerUnavailable):

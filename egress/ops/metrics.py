@@ -16,7 +16,9 @@ from zope.interface import implementer
 
 from egress import __version__
 from egress.interfaces import IAuditSink
+from egress.model.outage import Questions
 from egress.model.record import ExchangeRecord
+from egress.ops.questions import QuestionsCollector
 from egress.ops.tally import Tally
 
 
@@ -65,6 +67,13 @@ class Metrics:
     def watch_ca_end(self, source: Callable[[], float]) -> None:
         """Say where to look for the end of the CA."""
         self._ca_end.set_function(source)
+
+    def watch_questions(self, source: Callable[[], Questions], retries: Callable[[], int] | None) -> None:
+        """Say where to look for what becomes of the questions to an authorizer.
+
+        @param retries: tells how many were sent once more; C{None}: none ever are.
+        """
+        self.registry.register(QuestionsCollector(source, retries))
 
     def watch_audit_lost(self, source: Callable[[], float]) -> None:
         """Say where to look for the number of audit lines lost."""

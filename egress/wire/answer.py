@@ -6,7 +6,7 @@ import json
 from typing import Final
 
 from egress.model.decision import Header
-from egress.model.errors import Denied, EgressError, Outcome, UpstreamRefused, outcome_of
+from egress.model.errors import AuthorizerUnavailable, Denied, EgressError, Outcome, UpstreamRefused, outcome_of
 from egress.wire.headers import encode_fields
 
 PROBLEM_JSON: Final = b"application/problem+json"
@@ -127,6 +127,8 @@ def encode_answer(
         (b"Proxy-Status", proxy_status(error, outcome)),
         (b"Connection", b"keep-alive" if keep_alive else b"close"),
     ]
+    if isinstance(error, AuthorizerUnavailable) and error.retry_after is not None:
+        headers.append((b"Retry-After", b"%d" % error.retry_after))
     head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (
         outcome.status,
         outcome.status.phrase.encode("ascii"),

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.ops.metrics import Metrics, process_registry
 from egress.ops.totals import Totals, from_json, merge_checks, to_json
 from tests.ops.records import ALLOWED, REFUSED
+from tests.ops.test_questions import QUESTIONS
 
 FORWARDED = 'egress_decisions_total{outcome="forwarded",verdict="allow"}'
 
@@ -72,6 +73,27 @@ class TotalsTests(SynchronousTestCase):
         ):
             with self.subTest(name):
                 self.assertEqual(numbers[name], expected)
+
+    def test_questions(self) -> None:
+        well = attrs.evolve(QUESTIONS, states={"closed": True, "open": False}, outages={"timeout": 1})
+        for name, questions in (("1", QUESTIONS), ("2", well), ("3", QUESTIONS)):
+            worker = self.worker()
+            worker.watch_questions(lambda found=questions: found, lambda: 6)  # type: ignore[misc]
+            self.update(name, worker)
+        self.totals.retire("3")
+        numbers = self.numbers()
+        for name, expected in (
+            ("questions", 6),
+            ("waiting", 4),
+            ('breaker{state="closed"}', 1),
+            ('breaker{state="open"}', 1),
+            ('outages_total{kind="timeout"}', 11),
+            ('refused_total{reason="open"}', 21),
+            ("breaker_opened_total", 12),
+            ("retries_total", 18),
+        ):
+            with self.subTest(name):
+                self.assertEqual(numbers[f"egress_authorizer_{name}"], expected)
 
     def test_what_is_not_summed(self) -> None:
         first, second = self.worker(ALLOWED), self.worker(attrs.evolve(ALLOWED, duration=1.0))

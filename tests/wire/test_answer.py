@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.decision import Decision, Verdict
-from egress.model.errors import OUTCOMES, BadRequest, ClientGone, Denied, EgressError, UpstreamRefused
+from egress.model.errors import (
+    OUTCOMES,
+    AuthorizerUnavailable,
+    BadRequest,
+    ClientGone,
+    Denied,
+    EgressError,
+    UpstreamRefused,
+)
 from egress.wire.answer import encode_answer, prefers_text
 
 DENIED = Denied(Decision(Verdict.DENY, "writes are closed", "x", rule_id="no-writes"))
@@ -74,6 +82,11 @@ class AnswerTests(SynchronousTestCase):
     def test_connection(self) -> None:
         self.assertEqual(answer()[1]["Connection"], "keep-alive")
         self.assertEqual(answer(keep_alive=False)[1]["Connection"], "close")
+
+    def test_when_to_try_again(self) -> None:
+        self.assertEqual(answer(AuthorizerUnavailable("x", retry_after=7))[1]["Retry-After"], "7")
+        for error in (AuthorizerUnavailable("x"), DENIED):
+            self.assertNotIn("Retry-After", answer(error)[1])
 
     def test_what_has_no_answer(self) -> None:
         self.assertRaises(ValueError, answer, ClientGone("gone"))
