@@ -24,12 +24,13 @@ from egress.authz.guard import AddressGuard
 from egress.authz.local import LocalAuthorizer
 from egress.authz.remote import remote_authorizer
 from egress.ca.contexts import LeafContexts
+from egress.ca.current import CurrentTrust
 from egress.ca.issuer import CaError, CertificateAuthority
 from egress.ca.source import CaSource, ca_source
-from egress.ca.trust import OriginTrust, TrustError
 from egress.ca.watch import CaWatch
 from egress.config import AuditFailure, ConfigError, Limits, ProxyConfig
 from egress.descriptors import fitted, granted
+from egress.files import read_files
 from egress.interfaces import IAuditSink, IAuthorizer, IEgressReactor
 from egress.model.bypass import HostPattern
 from egress.model.errors import InvalidTarget
@@ -43,8 +44,6 @@ from egress.net.writethrough import write_through
 from egress.ops.audit import JsonLinesAudit, open_audit
 from egress.ops.health import Check, NotReady, ops_site
 from egress.ops.metrics import Metrics
-from egress.policy.load import PolicyError, load_policy, load_starter
-from egress.policy.rules import RuleSet
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IListeningPort, IStreamClientEndpoint, IStreamServerEndpoint
@@ -98,10 +97,12 @@ class EgressProxyService(Service):
         self._ports: list[IListeningPort] = []
         self._bound: list[Deferred[tuple[IAddress, ...]]] = []
         self._result: tuple[IAddress, ...] | Failure | None = None
-        trust = _trust(config)
+        self._embedded = authorizer is None and config.authz_url is None
+        files = read_files(config, embedded=self._embedded)
+        rules = files.rules
+        self._trust, self._authz_trust = CurrentTrust(files.trust), CurrentTrust(files.authz_trust)
         source = ca_source(config)
         authority = _certificate_authority(config, source)
-        rules = _rules(config) if authorizer is None and config.authz_url is None else None
         self._guard = AddressGuard(
             config.allow_address,
             is_local=is_local_address,
@@ -113,13 +114,14 @@ class EgressProxyService(Service):
             sockets,
             config.limits,
             self._guard,
-            trust.connection_creator,
+            self._trust.connection_creator,
             config.upstream_http,
             config.upstream_https,
             config.bypass,
         )
         self.metrics = Metrics()
-        self.authorizer = self._authorizer(authorizer, rules, trust)
+        self._policy = LocalAuthorizer(rules) if rules is not None else None
+        self.authorizer = self._authorizer(authorizer)
         log = None if config.audit_log is None else _audit(config.audit_log)
         audited: AuditedAuthorizer | None = None
         if log is not None and config.audit_failure is AuditFailure.DENY:
@@ -157,20 +159,20 @@ class EgressProxyService(Service):
         """The CA that signs now, which clients must trust."""
         return self._ca.authority
 
-    def _authorizer(self, own: IAuthorizer | None, rules: RuleSet | None, trust: OriginTrust) -> IAuthorizer:
+    def _authorizer(self, own: IAuthorizer | None) -> IAuthorizer:
         """Who decides: the application's own authorizer, the rules, or the authorization service."""
         config = self._config
         retries: Callable[[], int] | None = None
-        if rules is not None:
+        if self._policy is not None:
             # Rules answer at once and always.
-            return AuthorizationChain(self._reactor, LocalAuthorizer(rules), None)
+            return AuthorizationChain(self._reactor, self._policy, None)
         if own is not None:
             # For authorizers that keep no deadline; the service's own passes first and says more.
             deadline = 2 * config.authz_timeout
             chain = AuthorizationChain(self._reactor, own, deadline)
         else:
             deadline = config.authz_timeout
-            remote = remote_authorizer(self._sockets, config, _authz_trust(config, trust), self._behind_upstream)
+            remote = remote_authorizer(self._sockets, config, self._authz_trust, self._behind_upstream)
             chain = AuthorizationChain(self._reactor, remote, None)
             retries = remote.retries
         breaker = Breaker(config.authz_breaker_failures, _LULL + deadline, random)
@@ -179,6 +181,21 @@ class EgressProxyService(Service):
         )
         self.metrics.watch_questions(gate.questions, retries)
         return gate
+
+    def reload(self) -> None:
+        """Read the policy and the certificates to trust anew, for what is decided and connected from now on.
+
+        Nothing that is under way is cut.  Idle connections to origins are closed: whom they lead to was judged before.
+
+        @raise ConfigError: naming what cannot be used, and the remedy; then all remains as it was.
+        """
+        files = read_files(self._config, embedded=self._embedded)
+        if self._policy is not None and files.rules is not None:
+            self._policy.use(files.rules)
+            self._guard.block_private = files.rules.blocks_private
+        self._trust.use(files.trust)
+        self._authz_trust.use(files.authz_trust)
+        self._parts.pool.clear()
 
     def _report(self, record: ExchangeRecord) -> None:
         for sink in self._sinks:
@@ -337,35 +354,11 @@ def _limits(config: ProxyConfig, *, says: bool) -> Limits:
     return limits
 
 
-def _trust(config: ProxyConfig) -> OriginTrust:
-    try:
-        return OriginTrust(config.extra_ca_certs)
-    except TrustError as error:
-        raise ConfigError("--ssl-extra-ca-certs", "", str(error)) from error
-
-
-def _authz_trust(config: ProxyConfig, trust: OriginTrust) -> OriginTrust:
-    """Trust for the authorization service alone, where it is shown a certificate: origins never see that one."""
-    if config.authz_client_cert is None:
-        return trust
-    try:
-        return OriginTrust(config.extra_ca_certs, config.authz_client_cert)
-    except TrustError as error:
-        raise ConfigError("--authz-client-cert", "", str(error)) from error
-
-
 def _certificate_authority(config: ProxyConfig, source: CaSource) -> CertificateAuthority:
     try:
         return source.load_or_create(datetime.now(timezone.utc))
     except CaError as error:
         raise ConfigError("--ca-dir" if config.ca_cert is None else "--ca-cert", "", str(error)) from error
-
-
-def _rules(config: ProxyConfig) -> RuleSet:
-    try:
-        return load_starter() if config.policy is None else load_policy(config.policy)
-    except PolicyError as error:
-        raise ConfigError("--policy", "", str(error)) from error
 
 
 def _passthrough(config: ProxyConfig) -> tuple[HostPattern, ...]:

@@ -35,6 +35,7 @@ from egress.ca.issuer import CertificateAuthority, time_left
 from egress.ca.source import ca_source
 from egress.config import ConfigError, ProxyConfig
 from egress.descriptors import raise_limit
+from egress.hangup import reload_at_hangup
 from egress.interrupt import end_when_interrupted
 from egress.model.authority import Authority
 from egress.ops.audit import STDOUT
@@ -389,4 +390,5 @@ def makeService(options: Options) -> IService:
         _exit(str(error))
     if terminal.foreground:
         end_when_interrupted(reactor, terminal.tidy)
+    reload_at_hangup(reactor, proxy.reload)
     return ProxyProcess(proxy, config, terminal, reactor.stop)

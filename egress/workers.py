@@ -26,6 +26,7 @@ from egress.ca.source import ca_source
 from egress.ca.watch import CaWatch
 from egress.config import AuditFailure, ConfigError, ProxyConfig
 from egress.control import CHECKS, NUMBERS, Orders
+from egress.files import read_files
 from egress.listeners import Listeners, MakeSocket, make_stream
 from egress.ops.audit import STDOUT, JsonLinesAudit
 from egress.ops.health import Page, Shared, ops_site_of
@@ -197,6 +198,15 @@ class Workers(Service):
             self._audit.lose(OSError("a worker ended in the middle of a line"))
         else:
             self._audit.write_line(line + b"\n")
+
+    def reload(self) -> None:
+        """Have the workers read the files of the configuration anew; see L{EgressProxyService.reload}.
+
+        @raise ConfigError: naming what cannot be used, and the remedy; then no worker reads it.
+        """
+        read_files(self._config, embedded=self._config.authz_url is None)
+        for post in self._posts:
+            post.reload()
 
     # -- telling
 

@@ -42,21 +42,25 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "option_table": frozenset({"model", "values", "option", "limit_options"}),
     "options": frozenset({"model", "ops.redact", "config", "values", "option", "option_table"}),
     "descriptors": frozenset({"config"}),
+    "hangup": frozenset({"config"}),
+    "files": frozenset({"policy", "config", "ca"}),
     "service": frozenset(
         {
-            *("model", "policy", "ca.issuer", "authz.breaker", "config", "descriptors", "interfaces"),
+            *("model", "ca.issuer", "authz.breaker", "config", "descriptors", "files", "interfaces"),
             *("net", "ca", "authz", "ops"),
         }
     ),
     "listeners": frozenset({"config"}),
     "control": frozenset({"config"}),
-    "worker": frozenset({"config", "net", "ops", "service", "control"}),
+    "worker": frozenset({"config", "hangup", "net", "ops", "service", "control"}),
     "post": frozenset({"option_table", "control"}),
-    "workers": frozenset({"ca.issuer", "config", "interfaces", "ca", "ops", "service", "listeners", "control", "post"}),
+    "workers": frozenset(
+        {"ca.issuer", "config", "files", "interfaces", "ca", "ops", "service", "listeners", "control", "post"}
+    ),
     "tap": frozenset(
         {
             *("", "model", "ca.issuer", "ops.redact", "config", "interrupt", "ca", "ops"),
-            *("option", "option_table", "options", "service", "post", "workers", "descriptors"),
+            *("option", "option_table", "options", "service", "post", "workers", "descriptors", "hangup"),
         }
     ),
     "commands": frozenset({"ca.constraints", "ca.issuer", "ca.truststore", "ca", "option_table", "options"}),

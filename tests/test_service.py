@@ -236,6 +236,52 @@ class AuditFailureTests(ServiceTestCase):
         self.assertNotIn("audit", service.checks)
 
 
+class ReloadTests(ServiceTestCase):
+    """Files are read anew as a whole, or not at all."""
+
+    def test_policy_and_trust(self) -> None:
+        policy = Path(self.mktemp())
+        policy.write_text('version = 1\n[[rules]]\naction = "allow"\n')
+        service = self.make(policy=policy)
+        trust = service._trust.trust
+        policy.write_text('version = 1\nprivate_addresses = "deny"\n[[rules]]\naction = "deny"\nreason = "closed"\n')
+        with mock.patch.object(service._parts.pool, "clear") as cleared:
+            service.reload()
+        self.assertEqual(self.decide(service).reason, "closed")
+        self.assertIsNotNone(service._guard.refusal(ip_address("10.0.0.1"), 80))
+        self.assertIsNot(service._trust.trust, trust)
+        cleared.assert_called_once_with()
+
+    def test_what_cannot_be_used_changes_nothing(self) -> None:
+        policy, extra = Path(self.mktemp()), Path(self.mktemp())
+        policy.write_text('version = 1\n[[rules]]\naction = "allow"\n')
+        extra.write_bytes(TestCA().pem)
+        service = self.make(policy=policy, extra_ca_certs=extra)
+        trust = service._trust.trust
+        policy.write_text('version = 1\n[[rules]]\naction = "deny"\nreason = "closed"\n')
+        extra.write_text("garbage")
+        self.assertEqual(self.assertRaises(ConfigError, service.reload).option, "--ssl-extra-ca-certs")
+        self.assertTrue(self.decide(service).allowed)
+        self.assertIs(service._trust.trust, trust)
+
+    def test_an_authorizer_of_the_application_stays(self) -> None:
+        service = self.make(_Never(), policy=Path("missing"))
+        service.reload()
+        self.assertEqual(self.decide(service).reason, "never")
+
+    def decide(self, service: EgressProxyService) -> Decision:
+        question = DecisionRequest(
+            request_id="abc",
+            stage=Stage.REQUEST,
+            method="GET",
+            origin=Origin("http", Authority("origin.test", 80)),
+            path="/",
+            headers=(),
+            client=ClientIdentity("192.0.2.1", 40000),
+        )
+        return self.successResultOf(service.authorizer.decide(question))
+
+
 class LimitTests(ServiceTestCase):
     """No more is promised than there are descriptors for."""
 

@@ -57,6 +57,9 @@ class FakeProxy(Service):
     def listening(self) -> Deferred[tuple[IAddress, ...]]:
         return self.result
 
+    def reload(self) -> None:
+        raise AssertionError("nobody hung up")
+
 
 def taken(port: int = 8080) -> CannotListenError:
     return CannotListenError("127.0.0.1", port, OSError(errno.EADDRINUSE, "Address already in use"))

@@ -67,6 +67,23 @@ class WorkersTestCase(SynchronousTestCase):
         return browser
 
 
+class ReloadTests(WorkersTestCase):
+    """Files are read anew by all workers, or by none."""
+
+    def heard(self) -> list[str]:
+        return [told["tell"] for index in range(2) for told in self.reactor.heard(index)]
+
+    def test_all(self) -> None:
+        policy = self.directory / "policy.toml"
+        policy.write_text('version = 1\n[[rules]]\naction = "allow"\n')
+        workers = self.start(policy=policy)
+        workers.reload()
+        self.assertEqual(self.heard(), ["reload", "reload"])
+        policy.write_text("garbage")
+        self.assertEqual(self.assertRaises(ConfigError, workers.reload).option, "--policy")
+        self.assertEqual(self.heard(), [])
+
+
 class StartingTests(WorkersTestCase):
     """Ports are bound, workers are started, and then clients are let in."""
 

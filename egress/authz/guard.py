@@ -19,7 +19,7 @@ class AddressGuard:
 
     @param allow: ranges that are let through nevertheless; never ourselves.
     @param is_local: whether an address is one of this machine's; asked where a listener is bound to all of them.
-    @param block_private: whether internal networks are refused as well.
+    @ivar block_private: whether internal networks are refused as well; may change.
     @param deny: ranges that are refused, also where C{allow} has them.
     @param ports: the only ports that may be contacted; none: every port.
     """
@@ -37,7 +37,7 @@ class AddressGuard:
         self._deny = deny
         self._ports = ports
         self._is_local = is_local
-        self._block_private = block_private
+        self.block_private = block_private
         self._listeners: set[tuple[IPAddress, int]] = set()
 
     def add_listener(self, address: IPAddress, port: int) -> None:
@@ -63,7 +63,7 @@ class AddressGuard:
         if _within(address, self._allow):
             return None
         what = forbidden(address)
-        if what is None and self._block_private and is_private(address):
+        if what is None and self.block_private and is_private(address):
             what = "a private address"
         if what is None:
             return None

@@ -33,7 +33,7 @@ from egress.model.outage import Outage
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IConsumer, IProtocol, IProtocolFactory
 
-    from egress.ca.trust import OriginTrust
+    from egress.ca.current import CurrentTrust
 
 CreateEndpoint = Callable[[Authority], "IStreamClientEndpoint | None"]
 
@@ -186,7 +186,7 @@ def _kind(error: object) -> Outage:
 
 
 def remote_authorizer(
-    reactor: IEgressReactor, config: ProxyConfig, trust: OriginTrust, behind_upstream: CreateEndpoint
+    reactor: IEgressReactor, config: ProxyConfig, trust: CurrentTrust, behind_upstream: CreateEndpoint
 ) -> RemoteAuthorizer:
     """Make the authorizer that C{config.authz_url} names.
 

@@ -65,6 +65,7 @@ class OriginConnection(DialedProtocol):
 
     @ivar route: how it was dialled; its addresses were checked then.
     @ivar hop: where it leads.
+    @ivar begun: when it began to be made.
     @ivar idle_since: when the last exchange ended.
     """
 
@@ -73,6 +74,7 @@ class OriginConnection(DialedProtocol):
         self.hop = NOWHERE
         self._closing = Watchdog(clock, self.drop)
         self.idle_since = 0.0
+        self.begun = clock.seconds()
         self.pool_key: PoolKey = ()
         self.reusable = False
         self._reader = ResponseReader(limits)

@@ -24,6 +24,7 @@ from zope.interface.verify import verifyObject
 
 from egress.authz.agent import MAX_CONNECTIONS, MAX_WAITING, KeepAliveAgent
 from egress.authz.remote import RemoteAuthorizer, _Content, remote_authorizer
+from egress.ca.current import CurrentTrust
 from egress.ca.trust import OriginTrust
 from egress.config import ConfigError, ProxyConfig
 from egress.interfaces import IAuthorizer, IEgressReactor
@@ -306,7 +307,8 @@ class FactoryTests(SynchronousTestCase):
 
     def make(self, url: str, behind: Any = None, **options: Any) -> RemoteAuthorizer:
         config = ProxyConfig(authz_url=url, **options)
-        return remote_authorizer(cast(IEgressReactor, _Reactor()), config, OriginTrust(), lambda _: behind)
+        trust = CurrentTrust(OriginTrust())
+        return remote_authorizer(cast(IEgressReactor, _Reactor()), config, trust, lambda _: behind)
 
     def test_names(self) -> None:
         for url in ("http://authz.test", "https://authz.test:8443/base"):
@@ -358,7 +360,7 @@ class TlsTests(SynchronousTestCase):
         self.ca = TestCA()
         directory = Path(self.mktemp())
         directory.mkdir()
-        trust = OriginTrust(self.ca.write(directory))
+        trust = CurrentTrust(OriginTrust(self.ca.write(directory)))
         config = ProxyConfig(authz_url="https://authz.test", authz_token=TOKEN, authz_via_upstream=True)
         self.authorizer = remote_authorizer(cast(IEgressReactor, self.clock), config, trust, lambda _: self)
 
