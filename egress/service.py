@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, DeferredList, fail, gatherResults, maybeDeferred, succeed
 from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint, serverFromString
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from egress.authz.chain import AuthorizationChain
@@ -20,14 +21,15 @@ from egress.authz.local import LocalAuthorizer
 from egress.authz.remote import remote_authorizer
 from egress.ca.contexts import LeafContexts
 from egress.ca.issuer import CaError, CertificateAuthority
+from egress.ca.pem import TrustError
 from egress.ca.store import CaDirectory
-from egress.ca.trust import OriginTrust, TrustError
+from egress.ca.trust import OriginTrust
 from egress.config import ConfigError, ProxyConfig
+from egress.entrances import entrance_factories
 from egress.interfaces import IAuditSink, IAuthorizer, IEgressReactor
 from egress.model.bypass import HostPattern
 from egress.model.errors import InvalidTarget
 from egress.net.dial import Dialer
-from egress.net.factory import ProxyFactory
 from egress.net.local import is_local_address
 from egress.net.parts import Parts
 from egress.net.pool import OriginPool
@@ -134,6 +136,7 @@ class EgressProxyService(Service):
             passthrough=_passthrough(config),
             oversize_body=config.oversize_body,
         )
+        self._factories = entrance_factories(config, self._parts, self._in_thread)
         self.checks: dict[str, Check] = {"authorizer": self.authorizer.check_ready, "ca": self._check_ca}
         self.metrics.watch_connections(lambda: len(self._parts.sessions))
         self.metrics.watch_leaf_contexts(lambda: len(leaves))
@@ -144,6 +147,10 @@ class EgressProxyService(Service):
                 sink.write(record)
             except Exception:  # noqa: BLE001 - the faults of a sink are not the client's
                 _log.failure("an audit sink failed")
+
+    def _in_thread(self, check: Callable[[], bool]) -> Deferred[bool]:
+        reactor: Any = self._reactor
+        return deferToThreadPool(reactor, reactor.getThreadPool(), check)
 
     def _behind_upstream(self, authority: Authority) -> IStreamClientEndpoint | None:
         """The way to the authorization service, when it is asked through the upstream proxy."""
@@ -180,11 +187,10 @@ class EgressProxyService(Service):
             self._listen()
 
     def _listen(self) -> None:
-        factory = ProxyFactory(self._parts)
         endpoints = self._endpoints
         if endpoints is None:
-            endpoints = [_endpoint(self._sockets, description) for description in self._config.listen]
-        binding: list[Deferred[IListeningPort]] = [self._bind(endpoint, factory) for endpoint in endpoints]
+            endpoints = [_endpoint(self._sockets, entrance.endpoint) for entrance in self._config.listen]
+        binding: list[Deferred[IListeningPort]] = list(map(self._bind, endpoints, self._factories))
         metrics = ops_endpoint(self._reactor, self._config)
         if metrics is not None and self._endpoints is None:
             binding.append(self._bind(metrics, ops_site(self._reactor, self.metrics, self.checks)))

@@ -24,17 +24,23 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "authz.contract": frozenset({"model"}),
     "ca.issuer": frozenset({"model"}),
     "ops.redact": frozenset(),
+    "clients.secrets": frozenset({"wire"}),
+    "clients.certificates": frozenset(),
     "config": frozenset({"model"}),
     "interfaces": frozenset({"model"}),
     "net": frozenset({"model", "wire", "config", "interfaces"}),
     "ca": frozenset({"model", "ca.issuer", "config", "interfaces"}),
     "authz": frozenset({"model", "wire", "policy", "authz.contract", "config", "interfaces", "ca"}),
+    "clients": frozenset({"model", "wire", "clients.secrets", "clients.certificates", "interfaces"}),
     "ops": frozenset({"", "model", "ops.redact", "config", "interfaces"}),
     "interrupt": frozenset(),
     "values": frozenset({"model", "config"}),
     "option_table": frozenset({"model", "config", "values"}),
     "options": frozenset({"model", "ops.redact", "config", "values", "option_table"}),
-    "service": frozenset({"model", "policy", "ca.issuer", "config", "interfaces", "net", "ca", "authz", "ops"}),
+    "entrances": frozenset({"model", "config", "net", "ca", "clients.secrets", "clients.certificates", "clients"}),
+    "service": frozenset(
+        {"model", "policy", "ca.issuer", "config", "interfaces", "net", "ca", "authz", "ops", "entrances"}
+    ),
     "listeners": frozenset({"config"}),
     "control": frozenset({"config"}),
     "worker": frozenset({"config", "net", "ops", "service", "control"}),
@@ -49,7 +55,16 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 }
 
 # Without input and output: bytes and values in, bytes and values out.
-PURE = ("model", "wire", "policy", "authz.contract", "ca.issuer", "ops.redact")
+PURE = (
+    "model",
+    "wire",
+    "policy",
+    "authz.contract",
+    "ca.issuer",
+    "ops.redact",
+    "clients.secrets",
+    "clients.certificates",
+)
 
 # What else a unit must do without.
 FORBIDDEN = {"net": "treq"} | dict.fromkeys(PURE, "twisted.internet")

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Final, cast
 
 import service_identity
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL, crypto
 from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from zope.interface import implementer
 
+from egress.ca.pem import plain, trust_certificates, use_certificate
 from egress.ca.tls_context import tls_context
 from egress.model.authority import Authority
 from egress.model.errors import OriginCertificateInvalid, OriginTlsFailed
@@ -33,18 +32,6 @@ if TYPE_CHECKING:
 
 _TRUST_HINT = "its CA can be added with --ssl-extra-ca-certs"
 _SHOWN_NAMES = 5
-_SHOWN_LENGTH = 120
-
-
-class TrustError(Exception):
-    """A file that says whom to trust, or who we are, and cannot be used.
-
-    @ivar reason: one line that names the file and the remedy.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 class CertificateRejected(SSL.Error):
@@ -62,18 +49,12 @@ class CertificateRejected(SSL.Error):
 # -- words for what is wrong with a certificate
 
 
-def _plain(text: str) -> str:
-    """Make text that a stranger chose fit for a log line."""
-    text = "".join(char if char.isprintable() else "?" for char in text)
-    return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}..."
-
-
 def _moment(time: datetime) -> str:
     return f"{time:%Y-%m-%d %H:%M} UTC"
 
 
 def _name(name: x509.Name) -> str:
-    return f"'{_plain(name.rfc4514_string())}'"
+    return f"'{plain(name.rfc4514_string())}'"
 
 
 _ISSUER_UNKNOWN = f"was issued by {{issuer}}, which is not trusted; {_TRUST_HINT}"
@@ -130,7 +111,7 @@ def _name_fault(certificate: x509.Certificate, authority: Authority) -> str | No
         else:
             verify_certificate_ip_address(certificate, authority.host)
     except service_identity.VerificationError:
-        names = [_plain(name) for name in _names_of(certificate)]
+        names = [plain(name) for name in _names_of(certificate)]
         more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
         listed = ", ".join(names[:_SHOWN_NAMES]) + more
         return f"the certificate of {authority} is for another host: {listed or 'it names none'}"
@@ -166,7 +147,7 @@ class _VerifiedConnection(SSL.Connection):
             authority = self._authority
             fault = _name_fault(judged, authority) if ok else _chain_fault(judged, number, depth, authority)
         except Exception as error:  # noqa: BLE001 - it would only be printed, and the handshake go on
-            fault = f"a certificate in the chain of {self._authority} cannot be judged ({_plain(str(error))})"
+            fault = f"a certificate in the chain of {self._authority} cannot be judged ({plain(str(error))})"
         if fault is not None:
             self._fault = OriginCertificateInvalid(fault)
             return False
@@ -207,14 +188,14 @@ def _handshake_fault(error: object) -> str:
         return "the connection was closed"
     queue = error.args[0] if isinstance(error, SSL.Error) and error.args else None
     if not isinstance(queue, list) or not queue:
-        return _plain(str(error)) or type(error).__name__
+        return plain(str(error)) or type(error).__name__
     reason = str(queue[-1][-1])
     if reason in _NOT_TLS:
         return "what answers there does not speak TLS"
     if reason == "unsupported protocol":
         return "the other side speaks no TLS from version 1.2 on"
     alert = _ALERT.fullmatch(reason)
-    return f"the other side refused it ({alert[1]})" if alert else _plain(reason)
+    return f"the other side refused it ({alert[1]})" if alert else plain(reason)
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -250,53 +231,6 @@ class OriginTls:
 # -- the context
 
 
-_BEGIN_CERTIFICATE = re.compile(rb"^-----BEGIN (?:X509 )?CERTIFICATE-----", re.MULTILINE)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise TrustError(f"{path}: {error.strerror}; name a PEM file that can be read") from error
-
-
-def _certificates(path: Path, text: bytes) -> list[x509.Certificate]:
-    count = len(_BEGIN_CERTIFICATE.findall(text))
-    if not count:
-        raise TrustError(
-            f"{path}: holds no PEM certificate; convert a DER file with: openssl x509 -inform der -in {path}"
-        )
-    try:
-        certificates = x509.load_pem_x509_certificates(text)
-    except ValueError as error:
-        raise TrustError(f"{path}: a certificate in it is damaged ({_plain(str(error))}); replace the file") from error
-    if len(certificates) != count:
-        raise TrustError(f"{path}: a certificate in it is cut short; replace the file")
-    return certificates
-
-
-def _use_client_certificate(context: SSL.Context, path: Path) -> None:
-    text = _read(path)
-    certificate, *chain = _certificates(path, text)
-    try:
-        key = serialization.load_pem_private_key(text, None)
-    except TypeError as error:
-        raise TrustError(f"{path}: its key is encrypted; decrypt it with: openssl pkey -in {path}") from error
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise TrustError(f"{path}: holds no PEM key that can be read; put certificate and key into it") from error
-    try:
-        context.use_certificate(certificate)
-        for issuer in chain:
-            context.add_extra_chain_cert(issuer)
-        # The types leave out kinds of keys that no certificate has.
-        context.use_privatekey(key)  # type: ignore[arg-type]
-        context.check_privatekey()
-    except (SSL.Error, TypeError) as error:
-        raise TrustError(
-            f"{path}: its key does not belong to its first certificate, or is too weak; replace the file"
-        ) from error
-
-
 class OriginTrust:
     """Whom to trust, and as whom to appear: one verifying client context, built once and shared.
 
@@ -312,14 +246,9 @@ class OriginTrust:
     def __init__(self, extra_ca_file: Path | None = None, client_certificate: Path | None = None) -> None:
         context = tls_context(SSL.TLS_CLIENT_METHOD)
         context.set_default_verify_paths()
-        store = context.get_cert_store()
-        assert store is not None
-        store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
-        if extra_ca_file is not None:
-            for certificate in _certificates(extra_ca_file, _read(extra_ca_file)):
-                store.add_cert(crypto.X509.from_cryptography(certificate))
+        trust_certificates(context, extra_ca_file)
         if client_certificate is not None:
-            _use_client_certificate(context, client_certificate)
+            use_certificate(context, client_certificate)
         context.set_verify(SSL.VERIFY_PEER, _judge)
         self._context = context
 

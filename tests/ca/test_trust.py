@@ -22,7 +22,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from egress.ca import trust
-from egress.ca.trust import CertificateRejected, OriginTls, OriginTrust, TrustError
+from egress.ca.pem import TrustError
+from egress.ca.trust import CertificateRejected, OriginTls, OriginTrust
 from egress.model.authority import Authority
 from egress.model.errors import OriginCertificateInvalid, OriginTlsFailed
 from egress.net.tls import ServerTls

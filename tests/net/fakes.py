@@ -24,6 +24,7 @@ from egress.model.bypass import HostPattern
 from egress.model.decision import Decision, DecisionRequest, Verdict
 from egress.model.record import ExchangeRecord
 from egress.model.route import Purpose, Route
+from egress.net.admission import OPEN, Door
 from egress.net.dial import DialedProtocol
 from egress.net.factory import ProxyFactory
 from egress.net.flow import BufferedFlows
@@ -404,10 +405,10 @@ class Proxy:
             flows=BufferedFlows(),
         )
 
-    def client(self, address: str = "198.51.100.7") -> Wire:
+    def client(self, address: str = "198.51.100.7", door: Door = OPEN) -> Wire:
         """Connect a client."""
         wire = Wire(self.clock, IPv4Address("TCP", address, 40000))
-        return wire.connect(ProxyFactory(self.parts).buildProtocol(None))
+        return wire.connect(ProxyFactory(self.parts, door).buildProtocol(None))
 
 
 class ProxyTestCase(SynchronousTestCase):

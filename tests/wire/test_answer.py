@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.decision import Decision, Verdict
-from egress.model.errors import OUTCOMES, BadRequest, ClientGone, Denied, EgressError, UpstreamRefused
+from egress.model.errors import (
+    OUTCOMES,
+    BadRequest,
+    ClientCheckBusy,
+    ClientGone,
+    ClientUnauthenticated,
+    CredentialsRejected,
+    Denied,
+    EgressError,
+    UpstreamRefused,
+)
 from egress.wire.answer import encode_answer, prefers_text
 
 DENIED = Denied(Decision(Verdict.DENY, "writes are closed", "x", rule_id="no-writes"))
@@ -74,6 +84,20 @@ class AnswerTests(SynchronousTestCase):
     def test_connection(self) -> None:
         self.assertEqual(answer()[1]["Connection"], "keep-alive")
         self.assertEqual(answer(keep_alive=False)[1]["Connection"], "close")
+
+    def test_credentials_are_asked_for(self) -> None:
+        for error in (ClientUnauthenticated("say who you are"), CredentialsRejected("no")):
+            line, _, _ = answer(error)
+            self.assertEqual(line, "HTTP/1.1 407 Proxy Authentication Required")
+            head = encode_answer(error, "id-1", accept=None, head_only=True, keep_alive=True, date=b"now")
+            self.assertIn(b'\r\nProxy-Authenticate: Basic realm="egressproxy", charset="UTF-8"\r\n', head)
+            self.assertIn(b'\r\nProxy-Authenticate: Bearer realm="egressproxy"\r\n', head)
+        self.assertNotIn("Proxy-Authenticate", answer()[1])
+
+    def test_trying_again(self) -> None:
+        line, fields, _ = answer(ClientCheckBusy("later"))
+        self.assertEqual((line, fields["Retry-After"]), ("HTTP/1.1 429 Too Many Requests", "1"))
+        self.assertNotIn("Proxy-Authenticate", fields)
 
     def test_what_has_no_answer(self) -> None:
         self.assertRaises(ValueError, answer, ClientGone("gone"))

@@ -1,0 +1,54 @@
+"""What listens at each entrance: TLS where there is any, and what is asked of clients before they are served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twisted.internet.protocol import ServerFactory
+
+from egress.ca.entrance import entrance_context
+from egress.ca.pem import TrustError
+from egress.clients.certificates import name_of
+from egress.clients.gate import ClientGate, InThread
+from egress.clients.secrets import SecretsError
+from egress.config import ConfigError, ProxyConfig
+from egress.net.admission import Door
+from egress.net.factory import ProxyFactory
+from egress.net.tls import ServerTls, TlsFactory
+
+if TYPE_CHECKING:
+    from egress.model.entrance import Entrance
+    from egress.net.parts import Parts
+
+
+def entrance_factories(config: ProxyConfig, parts: Parts, in_thread: InThread) -> list[ServerFactory | TlsFactory]:
+    """Make what listens at each entrance of C{config.listen}.
+
+    @param in_thread: checks passwords.
+    @raise ConfigError: naming what cannot be used.
+    """
+    # Entrances with the same file know the same clients.
+    gates: dict[Path, ClientGate] = {}
+    return [_factory(config, entrance, parts, in_thread, gates) for entrance in config.listen]
+
+
+def _factory(
+    config: ProxyConfig, entrance: Entrance, parts: Parts, in_thread: InThread, gates: dict[Path, ClientGate]
+) -> ServerFactory | TlsFactory:
+    path = config.auth_at(entrance)
+    if path is not None and path not in gates:
+        try:
+            gates[path] = ClientGate(path, parts.clock, in_thread)
+        except SecretsError as error:
+            raise ConfigError("--listen" if entrance.sets_auth else "--client-auth", "", error.reason) from error
+    tls = entrance.tls
+    door = Door(gates[path] if path is not None else None, name_of if tls is not None and tls.client_ca else None)
+    factory = ProxyFactory(parts, door)
+    if tls is None:
+        return factory
+    try:
+        context = entrance_context(tls)
+    except TrustError as error:
+        raise ConfigError("--listen", "", error.reason) from error
+    return TlsFactory(ServerTls(context), False, factory, clock=parts.clock)
