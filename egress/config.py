@@ -126,6 +126,7 @@ class ProxyConfig:
     @ivar ca_dir: where the CA is kept, and made at first start.
     @ivar extra_ca_certs: a PEM file with CAs to trust besides the system's: for origins, the authorization service and
         an C{https} upstream proxy.
+    @ivar origin_tls: a TOML file with what holds for the TLS of some origins.
     @ivar upstream_http: the proxy for C{http} origins.
     @ivar upstream_https: the proxy for C{https} origins, tunnels and upgrades.
     @ivar bypass: the origins that are contacted directly nevertheless (C{NO_PROXY}).
@@ -149,6 +150,7 @@ class ProxyConfig:
     policy: Path | None = None
     ca_dir: Path = attrs.field(factory=lambda: Path.home() / ".egressproxy" / "ca")
     extra_ca_certs: Path | None = None
+    origin_tls: Path | None = None
     upstream_http: UpstreamProxy | None = None
     upstream_https: UpstreamProxy | None = None
     bypass: Bypass = attrs.field(factory=Bypass)

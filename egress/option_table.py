@@ -241,6 +241,17 @@ OPTIONS: Final[tuple[Option, ...]] = (
         clear=_NONE,
     ),
     Option(
+        name="origin-tls",
+        group="Certificates",
+        metavar="FILE",
+        help="A TOML file that says for which hosts a certificate of ours is shown, a newer TLS is required, or which "
+        "CAs alone are trusted.",
+        default="none",
+        fields=("origin_tls",),
+        parse=values.readable_file,
+        clear=_NONE,
+    ),
+    Option(
         name="upstream-proxy",
         group="Leaving",
         metavar="URL",

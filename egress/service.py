@@ -21,6 +21,7 @@ from egress.authz.local import LocalAuthorizer
 from egress.authz.remote import remote_authorizer
 from egress.ca.contexts import LeafContexts
 from egress.ca.issuer import CaError, CertificateAuthority
+from egress.ca.origins import load_terms
 from egress.ca.pem import TrustError
 from egress.ca.store import CaDirectory
 from egress.ca.trust import OriginTrust
@@ -103,7 +104,7 @@ class EgressProxyService(Service):
             sockets,
             config.limits,
             self._guard,
-            trust.connection_creator,
+            _origin_trust(config, trust).connection_creator,
             config.upstream_http,
             config.upstream_https,
             config.bypass,
@@ -293,6 +294,16 @@ def _trust(config: ProxyConfig) -> OriginTrust:
         return OriginTrust(config.extra_ca_certs)
     except TrustError as error:
         raise ConfigError("--ssl-extra-ca-certs", "", str(error)) from error
+
+
+def _origin_trust(config: ProxyConfig, trust: OriginTrust) -> OriginTrust:
+    """Trust for what is dialled for clients alone: the authorization service has options of its own."""
+    if config.origin_tls is None:
+        return trust
+    try:
+        return OriginTrust(config.extra_ca_certs, origins=load_terms(config.origin_tls))
+    except TrustError as error:
+        raise ConfigError("--origin-tls", "", str(error)) from error
 
 
 def _authz_trust(config: ProxyConfig, trust: OriginTrust) -> OriginTrust:

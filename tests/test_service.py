@@ -15,7 +15,9 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from egress import service
 from egress.authz.chain import AuthorizationChain
+from egress.ca.trust import OriginTrust
 from egress.config import ConfigError, Limits, ProxyConfig
 from egress.interfaces import IAuditSink, IAuthorizer
 from egress.model.authority import Authority, UpstreamProxy
@@ -118,6 +120,17 @@ class ConstructionTests(ServiceTestCase):
         self.assertIn("https://authz.test/base/validate", service.authorizer.name)
         self.assertTrue(service.authorizer.needs_body)
 
+    def test_terms_of_origins(self) -> None:
+        """They are for what is dialled for clients; the authorization service is none of it."""
+        terms = Path(self.mktemp())
+        terms.write_text('[[origin]]\nhosts = ["authz.test"]\nminimum-version = "TLSv1.3"\n')
+        config = ProxyConfig(ca_dir=self.ca_dir, origin_tls=terms)
+        trust = OriginTrust()
+        authority = Authority("authz.test", 443)
+        special = service._origin_trust(config, trust).connection_creator(authority)
+        self.assertEqual((special._oldest, trust.connection_creator(authority)._oldest), ("1.3", "1.2"))
+        self.assertIs(service._origin_trust(ProxyConfig(ca_dir=self.ca_dir), trust), trust)
+
     def test_an_authorizer_of_the_application_goes_before_all(self) -> None:
         service = self.make(_Never(), authz_url="http://authz.test")
         self.assertEqual(service.authorizer.name, "never")
@@ -132,6 +145,9 @@ class ConstructionTests(ServiceTestCase):
             ("--policy", {"policy": missing}),
             ("--ssl-extra-ca-certs", {"extra_ca_certs": garbage}),
             ("--authz-client-cert", {"authz_url": "https://authz.test", "authz_client_cert": garbage}),
+            ("--origin-tls", {"origin_tls": garbage}),
+            ("--client-auth", {"client_auth": garbage}),
+            ("--listen", {"listen": (f"ssl:1:privateKey={garbage}",)}),
             ("--authz-url", {"authz_url": "ftp://authz.test"}),
             ("--passthrough", {"passthrough": ("not a host",)}),
             ("--audit-log", {"audit_log": str(missing / "audit.log")}),
