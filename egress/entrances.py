@@ -30,11 +30,17 @@ def entrance_factories(config: ProxyConfig, parts: Parts, in_thread: InThread) -
     """
     # Entrances with the same file know the same clients.
     gates: dict[Path, ClientGate] = {}
-    return [_factory(config, entrance, parts, in_thread, gates) for entrance in config.listen]
+    labels = not any(map(config.asks_at, config.listen))
+    return [_factory(config, entrance, parts, in_thread, gates, labels) for entrance in config.listen]
 
 
 def _factory(
-    config: ProxyConfig, entrance: Entrance, parts: Parts, in_thread: InThread, gates: dict[Path, ClientGate]
+    config: ProxyConfig,
+    entrance: Entrance,
+    parts: Parts,
+    in_thread: InThread,
+    gates: dict[Path, ClientGate],
+    labels: bool,
 ) -> ServerFactory | TlsFactory:
     path = config.auth_at(entrance)
     if path is not None and path not in gates:
@@ -43,7 +49,8 @@ def _factory(
         except SecretsError as error:
             raise ConfigError("--listen" if entrance.sets_auth else "--client-auth", "", error.reason) from error
     tls = entrance.tls
-    door = Door(gates[path] if path is not None else None, name_of if tls is not None and tls.client_ca else None)
+    certificate = name_of if tls is not None and tls.client_ca is not None else None
+    door = Door(gates[path] if path is not None else None, certificate, labels)
     factory = ProxyFactory(parts, door)
     if tls is None:
         return factory

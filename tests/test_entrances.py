@@ -84,6 +84,17 @@ class EntrancesTests(ProxyTestCase):
         self.assertEqual(self.status(self.meet(own), TOKEN), 407)
         self.assertEqual(self.status(self.meet(own), "Proxy-Authorization: Bearer 0ther"), 200)
 
+    def test_labels(self) -> None:
+        """A name is a label only where no entrance has it proven."""
+        label = "Proxy-Authorization: Basic YWRtaW46eA=="
+        for listen, name in (
+            (["tcp:1"], "admin"),
+            (["tcp:1", f"tcp:2:client-auth={self.clients_file}"], None),
+            (["tcp:1", f"ssl:2:privateKey={self.pem}:client-ca={self.client_ca}"], None),
+        ):
+            self.assertEqual(self.status(self.meet(self.factories(*listen)[0]), label), 200)
+            self.assertEqual(self.authorizer.asked[-1].client.identity, name, listen)
+
     def test_the_same_file_is_read_once(self) -> None:
         one, two = self.factories("tcp:1", "tcp:2", client_auth=self.clients_file)
         self.assertIs(one._door.gate, two._door.gate)
@@ -108,7 +119,26 @@ class EntrancesTests(ProxyTestCase):
             client = self.over_tls(factory, mine)
             self.assertRaises(SSL.Error, client.send, request())
         self.clock.advance(0)
-        self.assertEqual((self.records, self.authorizer.asked), ([], []))
+        self.assertEqual(self.outcomes(), ["client-tls-failed"] * 2)
+        reasons = [record.reason.partition(": ")[2] for record in self.records]
+        self.assertEqual(reasons, ["peer did not return a certificate", "certificate verify failed"])
+        self.assertEqual({record.client.address for record in self.records}, {"198.51.100.7"})
+        self.assertEqual(self.authorizer.asked, [])
+
+    def test_plain_http_where_tls_is_spoken(self) -> None:
+        (factory,) = self.factories(f"ssl:8443:privateKey={self.pem}")
+        self.meet(factory).feed(request())
+        self.assertEqual(self.outcomes(), ["client-tls-failed"])
+        self.assertIn("http request", self.records[0].reason)
+
+    def test_a_client_that_says_nothing(self) -> None:
+        (factory,) = self.factories(f"ssl:8443:privateKey={self.pem}")
+        self.meet(factory).end()
+        slow = self.meet(factory)
+        self.clock.advance(self.proxy.limits.head_timeout)
+        self.clock.advance(0)
+        self.assertTrue(slow.disconnected)
+        self.assertEqual(self.records, [])
 
     def test_files_that_cannot_be_used(self) -> None:
         missing = self.directory / "missing"

@@ -45,11 +45,13 @@ REMEMBERED: Final = 4096
 _LOOK_EVERY: Final = 1.0
 _MAX_BYTES: Final = 4 * 1024 * 1024
 
-_Stamp = tuple[int, int, int, int]
+_Stamp = tuple[int, ...]
+_GONE: Final[_Stamp] = ()
 
 
 def _stamp(state: os.stat_result) -> _Stamp:
-    return (state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size)
+    # The time of a change of mode is among them: a file may become readable.
+    return (state.st_dev, state.st_ino, state.st_mtime_ns, state.st_ctime_ns, state.st_size)
 
 
 def load_secrets(path: Path) -> tuple[ClientSecrets, _Stamp]:
@@ -136,8 +138,8 @@ class ClientGate:
             self._stamp = stamp
             secrets, self._stamp = load_secrets(self._path)
         except OSError as error:
-            if self._stamp != (0, 0, 0, 0):
-                self._stamp = (0, 0, 0, 0)
+            if self._stamp != _GONE:
+                self._stamp = _GONE
                 self._keep(f"{self._path}: cannot be read: {error.strerror}")
         except SecretsError as error:
             self._keep(error.reason)

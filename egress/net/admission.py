@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.logger import Logger
@@ -16,7 +17,7 @@ from twisted.python.failure import Failure
 
 from egress.interfaces import IClientGate
 from egress.model.decision import ClientIdentity
-from egress.model.errors import ClientCheckBusy, ClientGone, CredentialsRejected, EgressError
+from egress.model.errors import ClientCheckBusy, ClientGone, ClientTlsFailed, CredentialsRejected, EgressError
 from egress.net.inquiry import internal_fault, report_refusal
 from egress.net.scope import asked_for, client_identity, identified
 from egress.wire.heads import RequestHead
@@ -35,14 +36,17 @@ CertificateName = Callable[[x509.Certificate], str | None]
 
 @attrs.frozen
 class Door:
-    """What a listening port asks of its clients.  Where it asks for nothing, they may call themselves what they like.
+    """What a listening port asks of its clients.
 
     @ivar gate: checks credentials.
     @ivar certificate: says whom a certificate names, where clients show one in the TLS handshake.
+    @ivar labels: whether they may call themselves what they like, where nothing is asked for.  Not so where another
+        port asks: nobody could tell a label from a name that was proven.
     """
 
     gate: IClientGate | None = None
     certificate: CertificateName | None = None
+    labels: bool = True
 
 
 OPEN: Final = Door()
@@ -61,6 +65,7 @@ class Admission:
         "_credentials",
         "_door",
         "_inside",
+        "_met",
         "_parts",
         "_pending",
         "_session",
@@ -73,7 +78,8 @@ class Admission:
         self._session = session
         self._door = door
         self._client = client
-        self._inside = client is not None
+        # Inside a tunnel there is nothing to find out, and its handshake is the tunnel's affair.
+        self._inside = self._met = client is not None
         self._credentials: bytes | None = None
         self._certified: tuple[str, bytes] | None = None
         self._pending: Deferred[str] | None = None
@@ -95,6 +101,7 @@ class Admission:
     def admit(self, head: RequestHead) -> None:
         """Find out who sends a request, then tell the session: at once, or while L{waiting}."""
         if not self._inside:
+            self._met = True
             presented = head.proxy_authorization
             gate = self._door.gate
             try:
@@ -136,10 +143,10 @@ class Admission:
             # Two proofs: the certificate is the machine's, the name is that of who uses it.
             certified, certificate = self._certified
             self._client = identified(self._peer, name or certified, certificate, presented)
-        elif name is not None:
-            self._client = identified(self._peer, name, presented)
-        else:
+        elif name is None and self._door.labels:
             self._client = client_identity(self._peer, presented)
+        else:
+            self._client = identified(self._peer, name, presented)
 
     def _check(self, head: RequestHead, checking: Deferred[str]) -> None:
         self.waiting = head
@@ -177,7 +184,7 @@ class Admission:
         _log.failure("a session with a client failed", failure)
         self._session.break_off()
 
-    def drop(self) -> None:
+    def drop(self, reason: Failure) -> None:
         """The client is gone."""
         pending, head = self._pending, self._taken()
         if pending is not None:
@@ -185,3 +192,12 @@ class Admission:
         if head is not None:
             gone = ClientGone("the client went away while its credentials were checked")
             report_refusal(self._parts, self.client, gone, head.method, asked_for(None, head))
+        elif not self._met and isinstance(reason.value, SSL.Error):
+            # It got nowhere, and the record alone says why: one without a good certificate, most often.
+            failed = ClientTlsFailed(f"the TLS handshake with the proxy itself failed: {_readable(reason.value)}")
+            report_refusal(self._parts, self.client, failed, "", "")
+
+
+def _readable(error: SSL.Error) -> str:
+    queue = error.args[0] if error.args else None
+    return str(queue[-1][-1]) if isinstance(queue, list) and queue else type(error).__name__

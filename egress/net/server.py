@@ -107,7 +107,7 @@ class HttpSession(Protocol):
         """The client is gone: nothing of its exchange goes on."""
         self._closed = True
         self._watchdog.stop()
-        self._admission.drop()
+        self._admission.drop(reason)
         tunnel, self._tunnel = self._tunnel, None
         if tunnel is not None:
             tunnel.connectionLost(reason)

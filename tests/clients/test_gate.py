@@ -282,6 +282,16 @@ class FileTests(GateTestCase):
         self.write(token_line("new", b"n3w"))
         self.failureResultOf(self.gate.check(TOKEN, HERE), CredentialsRejected)
 
+    def test_a_file_that_can_be_used_again(self) -> None:
+        self.gate.check(TOKEN, HERE)
+        self.path.write_text(token_line("new", b"n3w"))
+        os.chmod(self.path, 0o666)
+        self.clock.advance(1)
+        self.assertEqual(self.gate.known(TOKEN), "ci")
+        os.chmod(self.path, 0o600)
+        self.clock.advance(1)
+        self.assertIsNone(self.gate.known(TOKEN))
+
 
 class LoadTests(SynchronousTestCase):
     """Files that cannot be used."""

@@ -192,6 +192,25 @@ class CertificateTests(ClientAuthTestCase):
         for url in self.urls:
             self.assertEqual(self.fetch_by(proxy, url), (200, "hello\n"))
 
+    def test_much(self) -> None:
+        """Bodies in both directions, through every kind of tunnel."""
+        proxy = self.start()
+        passing = self.start(options=("--passthrough", "localhost"))
+        upload = str(self.write("upload", "x" * 3_000_000))
+        plain, secure = self.origins.http_url("/"), self.origins.https_url("/")
+        for tunnel, url, ca in (
+            (proxy, plain, ()),
+            (proxy, plain, ("--proxytunnel",)),
+            (proxy, secure, ()),
+            (passing, secure, ("--cacert", str(self.origins.ca))),
+        ):
+            with self.subTest(url, arguments=ca):
+                get = ("-r", "0-29999999", "-o", "/dev/null", "-w", "\n%{size_download}")
+                done = self.curl(tunnel, "--proxy-cacert", str(self.ca_file), *ca, *get, f"{url}files/big")
+                self.assertEqual((done.returncode, done.stdout.strip()), (0, "30000000"), done.stderr)
+                _, content = self.fetch_by(tunnel, f"{url}sink", *ca, "--data-binary", f"@{upload}")
+                self.assertIn("3000000", content)
+
     def test_passwords(self) -> None:
         proxy = self.start(f"client-auth={self.clients}")
         for url in self.urls:
@@ -207,11 +226,13 @@ class CertificateTests(ClientAuthTestCase):
             self.assertEqual(self.fetch_by(proxy, url, *named, "--proxy-user", "admin:x"), (200, "hello\n"))
         expected = [("forwarded", "runner-7"), ("forwarded", "runner.example.com")] * 2
         self.on_record(proxy, *expected)
+        refusals = [("client-tls-failed", None)] * 2
         for refused in ((), self.certificate(TestCA("Strangers"), "stranger")):
             for url in self.urls:
                 done = self.curl(proxy, "--proxy-cacert", str(self.ca_file), *refused, url)
                 self.assertNotEqual(done.returncode, 0)
                 self.assertEqual(done.stdout, "")
+            expected += refusals
         self.on_record(proxy, *expected)
 
     def test_settings_of_their_own(self) -> None:

@@ -171,6 +171,24 @@ class PlainTests(GateTestCase):
         self.assertEqual(self.gate.asked, [])
 
 
+class LabelTests(ProxyTestCase):
+    """Ports that ask for nothing."""
+
+    def identity(self, door: Door) -> str | None:
+        client = self.proxy.client(door=door)
+        self.clients.append(client)
+        client.feed(request("GET", URL, credentials(basic(b"admin:x"))))
+        return self.authorizer.asked[-1].client.identity
+
+    def test_labels(self) -> None:
+        self.assertEqual(self.identity(Door()), "admin")
+
+    def test_no_labels(self) -> None:
+        """Beside a port where names are proven."""
+        self.assertIsNone(self.identity(Door(labels=False)))
+        self.assertEqual(len({asked.client.pool_key for asked in self.authorizer.asked}), 1)
+
+
 class WaitingTests(GateTestCase):
     """While credentials are checked."""
 
@@ -396,6 +414,19 @@ class CertificateTests(ProxyTestCase):
         other = self.present(self.ca.issue(usage=CLIENT, subject="runner-8"), Door(FakeGate(), name_of))
         other.send(request("GET", URL, credentials()))
         self.assertNotEqual(self.authorizer.asked[0].client.pool_key, self.authorizer.asked[1].client.pool_key)
+
+    def test_the_end_of_the_session(self) -> None:
+        """A TLS session that breaks after a request is no handshake that failed."""
+        client = self.present(self.mine, Door(None, name_of))
+        client.send(request())
+        self.origin.feed(response())
+        self.clients[-1].feed(b"no TLS record at all")
+        self.assertEqual(self.outcomes(), ["forwarded"])
+
+    def test_a_failure_without_words(self) -> None:
+        wire = self.proxy.client()
+        wire.lose(SSL.Error())
+        self.assertEqual(self.records[-1].reason, "the TLS handshake with the proxy itself failed: Error")
 
     def test_a_fault_before_the_first_request(self) -> None:
         client = self.present(self.mine, Door(None, name_of))
