@@ -193,11 +193,8 @@ def start_message(
         for address, entrance in zip(addresses, config.listen, strict=False)
         if isinstance(address, (IPv4Address, IPv6Address))
     ]
-    exposed = [
-        address
-        for address, entrance in tcp
-        if not ip_address(address.host.partition("%")[0]).is_loopback and not config.asks_at(entrance)
-    ]
+    unasked = [address for address, entrance in tcp if not config.asks_at(entrance)]
+    exposed = [address for address in unasked if not ip_address(address.host.partition("%")[0]).is_loopback]
     if exposed:
         where = ", ".join(_endpoint_of(address) for address in exposed)
         lines += [f"Open to the network: {where}. Whoever reaches it can send requests through it.", ""]
