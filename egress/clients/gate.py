@@ -44,6 +44,8 @@ REMEMBERED: Final = 4096
 # How often one looks whether the file was changed, in seconds, and how large it may be.
 _LOOK_EVERY: Final = 1.0
 _MAX_BYTES: Final = 4 * 1024 * 1024
+# What a client may send: many of them may wait at the same time.
+_MAX_PRESENTED: Final = 4096
 
 _Stamp = tuple[int, ...]
 _GONE: Final[_Stamp] = ()
@@ -173,7 +175,7 @@ class ClientGate:
         if presented is None:
             return fail(ClientUnauthenticated("this proxy serves known clients alone: send credentials for it"))
         self._follow()
-        credentials = parse_credentials(presented)
+        credentials = parse_credentials(presented) if len(presented) <= _MAX_PRESENTED else None
         if credentials is None:
             return fail(
                 ClientUnauthenticated(

@@ -134,7 +134,7 @@ class ClientSecrets:
 
     @classmethod
     def parse(cls, text: str, where: str) -> ClientSecrets:
-        """Read a file.
+        """Read a file.  One that names nobody is as good as any: nobody may send requests then.
 
         @param where: names the file in errors.
         @raise SecretsError: naming the line; a client too few is better than one whose secret was misread.
@@ -149,8 +149,6 @@ class ClientSecrets:
                 _read_line(line, passwords, tokens)
             except ValueError as error:
                 raise SecretsError(f"{where}, line {number}: {error}") from None
-        if not passwords and not tokens:
-            raise SecretsError(f"{where}: names no client, so that none could send a request; add a line for one")
         return cls(passwords, tokens)
 
     def by_token(self, credentials: Credentials) -> str | None:

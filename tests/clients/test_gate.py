@@ -100,7 +100,7 @@ class CheckTests(GateTestCase):
         self.assertEqual(self.under_way, [])
 
     def test_nothing_to_check(self) -> None:
-        for presented in (None, b"", b"Digest x", b"Basic !"):
+        for presented in (None, b"", b"Digest x", b"Basic !", b"Bearer " + b"x" * 4096, basic("alice", "x" * 3072)):
             self.failureResultOf(self.gate.check(presented, HERE), ClientUnauthenticated)
 
     def test_known_for_a_while(self) -> None:
@@ -245,6 +245,13 @@ class FileTests(GateTestCase):
         self.write(cheap_line("alice", b"s3cret"))
         self.assertIsNone(self.gate.known(TOKEN))
         self.failureResultOf(self.gate.check(TOKEN, HERE), CredentialsRejected)
+
+    def test_all_clients_are_removed(self) -> None:
+        self.gate.check(TOKEN, HERE)
+        self.write("# nobody\n")
+        for presented in (TOKEN, ALICE):
+            self.assertIsNone(self.gate.known(presented))
+            self.failureResultOf(self.gate.check(presented, HERE), CredentialsRejected)
 
     def test_a_client_is_added(self) -> None:
         self.write(token_line("new", b"n3w"))

@@ -83,10 +83,14 @@ class FileTests(SynchronousTestCase):
         self.assertTrue(known.needs_time(Basic("ci", b"x")), "or its time would tell that it has no password")
         self.assertFalse(known.needs_time(Bearer(b"x")))
 
+    def test_nobody(self) -> None:
+        known = ClientSecrets.parse("# nobody\n\n", "file")
+        self.assertEqual(len(known), 0)
+        self.assertIsNone(known.by_token(Bearer(b"")))
+        self.assertFalse(known.needs_time(Basic("", b"")))
+
     def test_refused(self) -> None:
         for text, words in (
-            ("", "names no client"),
-            ("# nobody\n", "names no client"),
             ("alice", "line 1: the scheme is scrypt or sha256"),
             ("alice:s3cret", "the scheme is scrypt or sha256"),
             (":sha256:" + HASH, "begins with no name"),
