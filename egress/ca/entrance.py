@@ -30,5 +30,4 @@ def entrance_context(tls: EntranceTls) -> SSL.Context:
         context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _judge)
         # A certificate is verified in each handshake: what was resumed would not be.
         context.set_options(SSL.OP_NO_TICKET)
-        context.set_session_id(b"egressproxy")
     return context
