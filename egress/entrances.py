@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.protocol import ServerFactory
+from twisted.internet.threads import deferToThreadPool
 
 from egress.ca.entrance import entrance_context
 from egress.ca.pem import TrustError
@@ -20,6 +21,11 @@ from egress.net.tls import ServerTls, TlsFactory
 if TYPE_CHECKING:
     from egress.model.entrance import Entrance
     from egress.net.parts import Parts
+
+
+def threads_of(reactor: Any) -> InThread:
+    """Have checks run in the threads of a reactor, which are there once it runs."""
+    return lambda check: deferToThreadPool(reactor, reactor.getThreadPool(), check)
 
 
 def entrance_factories(config: ProxyConfig, parts: Parts, in_thread: InThread) -> list[ServerFactory | TlsFactory]:

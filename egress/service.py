@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,6 @@ from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, DeferredList, fail, gatherResults, maybeDeferred, succeed
 from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint, serverFromString
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from egress.authz.chain import AuthorizationChain
@@ -26,7 +25,7 @@ from egress.ca.pem import TrustError
 from egress.ca.store import CaDirectory
 from egress.ca.trust import OriginTrust
 from egress.config import ConfigError, ProxyConfig
-from egress.entrances import entrance_factories
+from egress.entrances import entrance_factories, threads_of
 from egress.interfaces import IAuditSink, IAuthorizer, IEgressReactor
 from egress.model.bypass import HostPattern
 from egress.model.errors import InvalidTarget
@@ -137,7 +136,7 @@ class EgressProxyService(Service):
             passthrough=_passthrough(config),
             oversize_body=config.oversize_body,
         )
-        self._factories = entrance_factories(config, self._parts, self._in_thread)
+        self._factories = entrance_factories(config, self._parts, threads_of(reactor))
         self.checks: dict[str, Check] = {"authorizer": self.authorizer.check_ready, "ca": self._check_ca}
         self.metrics.watch_connections(lambda: len(self._parts.sessions))
         self.metrics.watch_leaf_contexts(lambda: len(leaves))
@@ -148,10 +147,6 @@ class EgressProxyService(Service):
                 sink.write(record)
             except Exception:  # noqa: BLE001 - the faults of a sink are not the client's
                 _log.failure("an audit sink failed")
-
-    def _in_thread(self, check: Callable[[], bool]) -> Deferred[bool]:
-        reactor: Any = self._reactor
-        return deferToThreadPool(reactor, reactor.getThreadPool(), check)
 
     def _behind_upstream(self, authority: Authority) -> IStreamClientEndpoint | None:
         """The way to the authorization service, when it is asked through the upstream proxy."""
