@@ -50,9 +50,25 @@ class OversizeBody(enum.Enum):
     TRUNCATE = "truncate"
 
 
-def _positive(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
-    if value <= 0:
+class AuditFailure(enum.Enum):
+    """What happens while the audit log cannot be written.
+
+    @cvar CONTINUE: requests are decided and forwarded; the lines are lost, and counted.
+    @cvar DENY: nothing is forwarded until a line can be written again.
+    """
+
+    CONTINUE = "continue"
+    DENY = "deny"
+
+
+def _positive(instance: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    if value is not None and value <= 0:
         raise ConfigError(attribute.name, str(value), "must be greater than zero")
+
+
+def _not_negative(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
+    if value < 0:
+        raise ConfigError(attribute.name, str(value), "must not be less than zero")
 
 
 def _limit(default: float) -> float:
@@ -79,6 +95,8 @@ class Limits:
     @ivar pool_per_origin: idle connections kept per origin and client.
     @ivar pool_total: idle connections kept in all.
     @ivar leaf_contexts: TLS contexts kept for intercepted hosts.
+    @ivar connections: client connections that are open at the same time; fewer where the limit of open files is low.
+    @ivar connections_per_client: those of one client address.
     """
 
     body: int = attrs.field(default=MIB, validator=_positive)
@@ -96,6 +114,8 @@ class Limits:
     pool_per_origin: int = attrs.field(default=512, validator=_positive)
     pool_total: int = attrs.field(default=1024, validator=_positive)
     leaf_contexts: int = attrs.field(default=1024, validator=_positive)
+    connections: int = attrs.field(default=16384, validator=_positive)
+    connections_per_client: int = attrs.field(default=4096, validator=_positive)
 
 
 def _entrances(given: Iterable[Entrance | str]) -> tuple[Entrance, ...]:
@@ -122,8 +142,16 @@ class ProxyConfig:
     @ivar authz_token: the bearer token for the call.
     @ivar authz_client_cert: a PEM file with certificate and key, shown to an C{https} authorization service.
     @ivar authz_via_upstream: whether the call leaves through the upstream proxy.
+    @ivar authz_max_concurrency: how many questions are put to an authorizer at the same time, but for the embedded one.
+    @ivar authz_queue: how many more wait for their turn.
+    @ivar authz_breaker_failures: how many questions in a row without an answer have it left alone for a while; C{None}:
+        it is always asked.
     @ivar policy: the embedded authorizer's TOML file; C{None}: the packaged starter policy.
     @ivar ca_dir: where the CA is kept, and made at first start.
+    @ivar ca_cert: the certificate of a CA to sign with instead, followed by those above it.
+    @ivar ca_key: its key.
+    @ivar ca_name_constraints: the names, each with all below it, and ranges of addresses to which a CA that is made is
+        limited; empty: it is not.
     @ivar extra_ca_certs: a PEM file with CAs to trust besides the system's: for origins, the authorization service and
         an C{https} upstream proxy.
     @ivar origin_tls: a TOML file with what holds for the TLS of some origins.
@@ -133,7 +161,10 @@ class ProxyConfig:
     @ivar passthrough: hosts (C{example.com}, or C{.example.com} and C{*.example.com} for what is below it; each may
         carry a port) whose TLS is tunnelled unread.
     @ivar allow_address: ranges that the address guard lets through.
+    @ivar deny_address: ranges that it refuses besides its own, also where C{allow_address} has them.
+    @ivar allow_port: ranges of ports that requests may go to; none: every port.
     @ivar audit_log: a file, or C{"-"} for standard output; C{None}: no audit log.
+    @ivar audit_failure: what happens while it cannot be written.
     @ivar metrics_port: the TCP port for C{/metrics} and C{/health}; C{None}: none.
     @ivar metrics_interface: the address for it.
     @ivar workers: how many processes C{twistd} makes of it, each with all of C{limits}; an application that embeds
@@ -147,8 +178,14 @@ class ProxyConfig:
     authz_token: str | None = attrs.field(default=None, repr=False)
     authz_client_cert: Path | None = None
     authz_via_upstream: bool = False
+    authz_max_concurrency: int = attrs.field(default=256, validator=_positive)
+    authz_queue: int = attrs.field(default=1024, validator=_not_negative)
+    authz_breaker_failures: int | None = attrs.field(default=5, validator=_positive)
     policy: Path | None = None
     ca_dir: Path = attrs.field(factory=lambda: Path.home() / ".egressproxy" / "ca")
+    ca_cert: Path | None = None
+    ca_key: Path | None = None
+    ca_name_constraints: tuple[str | IPNetwork, ...] = ()
     extra_ca_certs: Path | None = None
     origin_tls: Path | None = None
     upstream_http: UpstreamProxy | None = None
@@ -157,7 +194,10 @@ class ProxyConfig:
     oversize_body: OversizeBody = OversizeBody.REFUSE
     passthrough: tuple[str, ...] = ()
     allow_address: tuple[IPNetwork, ...] = ()
+    deny_address: tuple[IPNetwork, ...] = ()
+    allow_port: tuple[range, ...] = ()
     audit_log: str | None = None
+    audit_failure: AuditFailure = AuditFailure.CONTINUE
     metrics_port: int | None = None
     metrics_interface: str = "127.0.0.1"
     workers: int = attrs.field(default=1, validator=_positive)

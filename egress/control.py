@@ -35,6 +35,7 @@ READY: Final = "ready"
 FAILED: Final = "failed"
 SERVE: Final = "serve"
 DRAIN: Final = "drain"
+RELOAD: Final = "reload"
 
 # What is asked.
 NUMBERS: Final = "numbers"

@@ -90,6 +90,12 @@ class IAddressGuard(Interface):
         @return: C{None} when it may be contacted, otherwise one sentence that says why not.
         """
 
+    def port_refusal(port: int) -> str | None:
+        """Classify a port, before anything is resolved.
+
+        @return: C{None} when it may be contacted, otherwise one sentence that says why not.
+        """
+
     def name_refusal(authority: Authority) -> str | None:
         """Classify a name that the proxy will not resolve itself (an upstream proxy will)."""
 
@@ -114,6 +120,12 @@ class IDialer(Interface):
 
 class ILeafSource(Interface):
     """Gives the TLS identity under which the proxy answers for an authority."""
+
+    def refusal(authority: Authority) -> str | None:
+        """Say whether the proxy may have a certificate for an authority.
+
+        @return: C{None} when it may, otherwise one sentence that says why not.
+        """
 
     def context_for(authority: Authority) -> SSL.Context:
         """Give the server context for one authority, minting its leaf certificate when there is none yet."""

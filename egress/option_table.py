@@ -6,87 +6,15 @@ in the documentation come from it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final
-
-import attrs
+from collections.abc import Sequence
+from typing import Final
 
 from egress import values
-from egress.config import Limits
+from egress.limit_options import LIMIT_OPTIONS
 from egress.model.bypass import Bypass
-from egress.values import Place
-
-Parse = Callable[[str, Place], Any]
+from egress.option import Option, Variable
 
 _NONE: Final = ("none",)
-
-
-@attrs.frozen
-class Variable:
-    """An environment variable besides the one that is named after its option.
-
-    @ivar fields: what it sets of L{egress.config.ProxyConfig}; C{None}: what the option sets.
-    @ivar parse: how it is read; C{None}: like the option.
-    @ivar conventional: whether it is one of those that many programs read: also in lower case, which then counts.
-    @ivar secret: whether its value is never shown.
-    """
-
-    name: str
-    fields: tuple[str, ...] | None = None
-    parse: Parse | None = None
-    conventional: bool = False
-    secret: bool = False
-
-
-@attrs.frozen(kw_only=True)
-class Option:
-    """One option.
-
-    @ivar name: as on the command line, without the dashes, and in the file.
-    @ivar metavar: what stands for its value in C{--help}; empty for a flag.
-    @ivar default: the default, for people.
-    @ivar fields: what it sets of L{egress.config.ProxyConfig}; C{config} is the file itself.
-    @ivar parse: reads one value.
-    @ivar clear: values that stand for "not set", whatever a lower layer says.
-    @ivar repeatable: whether it may be given several times.
-    @ivar lists: whether one value may be several, between commas or white space.
-    @ivar combine: makes one value of those of a repeatable option.
-    @ivar url: whether values may carry credentials, which no message shows.
-    """
-
-    name: str
-    group: str
-    metavar: str
-    help: str
-    default: str
-    fields: tuple[str, ...]
-    parse: Parse
-    aliases: tuple[str, ...] = ()
-    variables: tuple[Variable, ...] = ()
-    clear: tuple[str, ...] = ()
-    repeatable: bool = False
-    lists: bool = False
-    combine: Callable[[Sequence[Any]], Any] = tuple
-    url: bool = False
-
-    @property
-    def variable(self) -> Variable:
-        """The environment variable that is named after the option."""
-        return Variable("EGRESS_" + self.name.upper().replace("-", "_"))
-
-    @property
-    def environment(self) -> tuple[Variable, ...]:
-        """All environment variables, the one that counts most first."""
-        return (self.variable, *self.variables)
-
-    @property
-    def flag(self) -> bool:
-        """Whether it takes no value on the command line."""
-        return not self.metavar
-
-
-def _limits(text: str, place: Place) -> Limits:
-    return Limits(body=values.size(text, place))
 
 
 def _bypass(entries: Sequence[str]) -> Bypass:
@@ -177,6 +105,36 @@ OPTIONS: Final[tuple[Option, ...]] = (
         parse=values.boolean,
     ),
     Option(
+        name="authz-max-concurrency",
+        group="Deciding",
+        metavar="N",
+        help="How many questions are put to the authorization service at the same time, each over a connection of its "
+        "own.",
+        default="256",
+        fields=("authz_max_concurrency",),
+        parse=values.number,
+    ),
+    Option(
+        name="authz-queue",
+        group="Deciding",
+        metavar="N",
+        help="How many questions wait for their turn, within --authz-timeout; beyond that, requests are refused with "
+        "503 at once.",
+        default="1024",
+        fields=("authz_queue",),
+        parse=values.number_or_zero,
+    ),
+    Option(
+        name="authz-breaker-failures",
+        group="Deciding",
+        metavar="N|none",
+        help="After how many questions in a row without an answer the authorization service is left alone for a while: "
+        "requests are then refused with 503 at once. none: it is always asked.",
+        default="5",
+        fields=("authz_breaker_failures",),
+        parse=values.number_or_none,
+    ),
+    Option(
         name="policy",
         group="Deciding",
         metavar="FILE",
@@ -193,8 +151,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
         help="How much of a request body is put to an authorizer that looks at bodies, in bytes or with a unit "
         "(512k, 1MiB).",
         default="1MiB",
-        fields=("limits",),
-        parse=_limits,
+        fields=("limits.body",),
+        parse=values.size,
     ),
     Option(
         name="oversize-body",
@@ -228,6 +186,40 @@ OPTIONS: Final[tuple[Option, ...]] = (
         default="~/.egressproxy/ca",
         fields=("ca_dir",),
         parse=values.directory,
+    ),
+    Option(
+        name="ca-cert",
+        group="Certificates",
+        metavar="FILE",
+        help="A CA of yours to sign with instead, most often an intermediate one: a PEM file with its certificate, "
+        "followed by those above it. Needs --ca-key; --ca-dir is not used then.",
+        default="none",
+        fields=("ca_cert",),
+        parse=values.readable_file,
+        clear=_NONE,
+    ),
+    Option(
+        name="ca-key",
+        group="Certificates",
+        metavar="FILE",
+        help="The key of --ca-cert, a PEM file that its owner alone can read.",
+        default="none",
+        fields=("ca_key",),
+        parse=values.readable_file,
+        clear=_NONE,
+    ),
+    Option(
+        name="ca-name-constraints",
+        group="Certificates",
+        metavar="HOSTS",
+        help="For which hosts a CA that is made may sign: names, each with all below it, addresses and CIDR ranges. "
+        "A CONNECT to another is refused.",
+        default="none",
+        fields=("ca_name_constraints",),
+        parse=values.name_constraint,
+        clear=_NONE,
+        repeatable=True,
+        lists=True,
     ),
     Option(
         name="ssl-extra-ca-certs",
@@ -294,6 +286,33 @@ OPTIONS: Final[tuple[Option, ...]] = (
         lists=True,
     ),
     Option(
+        name="deny-address",
+        group="Leaving",
+        metavar="CIDR",
+        help="A range of addresses that nobody is sent to, besides those that the guard refuses; it counts over "
+        "--allow-address.",
+        default="none",
+        fields=("deny_address",),
+        parse=values.address_range,
+        clear=_NONE,
+        repeatable=True,
+        lists=True,
+    ),
+    Option(
+        name="allow-port",
+        group="Leaving",
+        metavar="PORT",
+        help="A TCP port, or a range as in 8000-8999, that requests may go to. Without it, to every port that the "
+        "authorizer allows.",
+        default="none",
+        fields=("allow_port",),
+        parse=values.ports,
+        clear=_NONE,
+        repeatable=True,
+        lists=True,
+    ),
+    *LIMIT_OPTIONS,
+    Option(
         name="workers",
         group="Operating",
         metavar="N|auto",
@@ -312,6 +331,16 @@ OPTIONS: Final[tuple[Option, ...]] = (
         fields=("audit_log",),
         parse=values.log_file,
         clear=_NONE,
+    ),
+    Option(
+        name="audit-failure",
+        group="Operating",
+        metavar="continue|deny",
+        help="What happens while the audit log cannot be written, as on a full disk: the proxy continues, and counts "
+        "the lines that are lost; or it denies every request, with 503, until a line can be written again.",
+        default="continue",
+        fields=("audit_failure",),
+        parse=values.audit_failure,
     ),
     Option(
         name="metrics-port",

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
-from egress.config import ConfigError, ProxyConfig
+from egress.config import AuditFailure, ConfigError, Limits, ProxyConfig
 from egress.model.authority import Authority, parse_ip
 from egress.ops.redact import redact_url, redact_userinfo
-from egress.option_table import BY_NAME, OPTIONS, Option, Variable
+from egress.option import Option, Variable
+from egress.option_table import BY_NAME, OPTIONS
 from egress.values import BadValue, Place
 
 if sys.version_info >= (3, 11):
@@ -30,6 +31,7 @@ _LIST: Final = re.compile(r"[\s,]+")
 _TCP_LISTENER: Final = re.compile(r"tcp6?:(?:port=)?([0-9]{1,5})")
 _INTERFACE: Final = re.compile(r":interface=((?:\\.|[^:\\])*)")
 _PIPE: Final = "\\|"
+_LIMITS: Final = "limits."
 _UPSTREAMS: Final = ("upstream_http", "upstream_https")
 
 
@@ -96,6 +98,7 @@ def load_config(
     environ: Mapping[str, str],
     reactor: object = None,
     directory: Path | None = None,
+    only: Collection[str] | None = None,
 ) -> ProxyConfig:
     """Read a configuration.
 
@@ -104,6 +107,7 @@ def load_config(
     @param environ: the environment.
     @param reactor: the one that endpoints will be made for.
     @param directory: where relative paths start; C{None}: the working directory.
+    @param only: the fields that are wanted, whatever is given besides; C{None}: all.
     @raise ConfigError: for the first value that cannot be used.
     """
     place = Place(Path.cwd() if directory is None else directory, reactor)
@@ -111,24 +115,36 @@ def load_config(
     file = given.pop("config", None)
     if file is not None and not file.cleared:
         given = {**dict(_from_file(file)), **given}
-    given = {field: value for field, value in given.items() if not value.cleared}
+    given = {field: value for field, value in given.items() if not value.cleared and (only is None or field in only)}
     if "bypass" in given and given["bypass"].conventional and given.keys().isdisjoint(_UPSTREAMS):
         # Without an upstream proxy NO_PROXY says nothing, and whoever set it may have meant another syntax.
         del given["bypass"]
     if "policy" in given and "authz_url" in given:
         other = given["authz_url"].spelling
         raise given["policy"].refuse(f"cannot decide together with {other}: leave one out, or write none for it")
+    if "ca_name_constraints" in given and "ca_cert" in given:
+        other = given["ca_cert"].spelling
+        raise given["ca_name_constraints"].refuse(f"{other} has those that it was issued with: leave one out")
     read = {field: value.read() for field, value in given.items()}
     if "authz_client_cert" in read and read.get("authz_url", "").startswith("http:"):
         raise given["authz_client_cert"].refuse("a certificate can be shown to an https:// --authz-url only")
+    if "audit_failure" in read and "audit_log" not in read and read["audit_failure"] is AuditFailure.DENY:
+        raise given["audit_failure"].refuse("there is no audit log that could fail: name one with --audit-log")
     try:
-        config = ProxyConfig(**read)
+        config = ProxyConfig(**_nested(read))
     except RuntimeError as error:
         raise ConfigError("--ca-dir", "", "name a directory: the home directory is not known") from error
     for field in _UPSTREAMS:
         if field in read and any(_listens_on(entrance.endpoint, read[field].authority) for entrance in config.listen):
             raise given[field].refuse("this is the proxy itself: name another one, or none")
     return config
+
+
+def _nested(read: Mapping[str, Any]) -> dict[str, Any]:
+    """Gather what belongs to the limits."""
+    limits = {field.removeprefix(_LIMITS): value for field, value in read.items() if field.startswith(_LIMITS)}
+    fields = {field: value for field, value in read.items() if not field.startswith(_LIMITS)}
+    return {**fields, "limits": Limits(**limits)}
 
 
 def _from_command_line(arguments: Mapping[str, Sequence[str]], place: Place) -> Iterator[tuple[str, Given]]:

@@ -25,6 +25,7 @@ from egress.control import (
     FAILED,
     FIRST_LISTENER,
     READY,
+    RELOAD,
     SERVE,
     Channel,
     LineLost,
@@ -331,6 +332,11 @@ class Post:
         )
         self._step(State.WAITING)
         self._timer = self._reactor.callLater(delay, self._restart)
+
+    def reload(self) -> None:
+        """Have the worker read the files of the configuration anew; one that is being started may have read them."""
+        if self._channel is not None:
+            self._channel.tell(RELOAD)
 
     # -- stopping
 

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from ipaddress import ip_address
+from random import random
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, DeferredList, fail, gatherResults, maybeDeferred, succeed
 from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint, serverFromString
 from twisted.logger import Logger
 
+from egress.authz.audited import AuditedAuthorizer
+from egress.authz.breaker import Breaker
 from egress.authz.chain import AuthorizationChain
+from egress.authz.gate import AuthorizationGate
 from egress.authz.guard import AddressGuard
 from egress.authz.local import LocalAuthorizer
 from egress.authz.remote import remote_authorizer
 from egress.ca.contexts import LeafContexts
+from egress.ca.current import CurrentTrust
 from egress.ca.issuer import CaError, CertificateAuthority
-from egress.ca.origins import load_terms
-from egress.ca.pem import TrustError
-from egress.ca.store import CaDirectory
-from egress.ca.trust import OriginTrust
-from egress.config import ConfigError, ProxyConfig
+from egress.ca.source import CaSource, ca_source
+from egress.ca.watch import CaWatch
+from egress.config import AuditFailure, ConfigError, Limits, ProxyConfig
+from egress.descriptors import fitted, granted
 from egress.entrances import entrance_factories, threads_of
+from egress.files import read_files
 from egress.interfaces import IAuditSink, IAuthorizer, IEgressReactor
 from egress.model.bypass import HostPattern
 from egress.model.errors import InvalidTarget
@@ -36,10 +42,8 @@ from egress.net.pool import OriginPool
 from egress.net.upstream import UpstreamEndpoint
 from egress.net.writethrough import write_through
 from egress.ops.audit import JsonLinesAudit, open_audit
-from egress.ops.health import Check, ops_site
+from egress.ops.health import Check, NotReady, ops_site
 from egress.ops.metrics import Metrics
-from egress.policy.load import PolicyError, load_policy, load_starter
-from egress.policy.rules import RuleSet
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IListeningPort, IStreamClientEndpoint, IStreamServerEndpoint
@@ -52,6 +56,9 @@ _log = Logger()
 
 # How long a stopping proxy waits for connections that it has cut.
 CUT_SECONDS = 1.0
+# Outages of an authorizer that are further apart than this, and the time of a question, have nothing to do with each
+# other.
+_LULL = 60.0
 
 
 class EgressProxyService(Service):
@@ -62,7 +69,6 @@ class EgressProxyService(Service):
     then cuts what is left.
 
     @ivar authorizer: who decides.
-    @ivar certificate_authority: the CA that clients must trust.
     @ivar metrics: the numbers behind C{/metrics}.
     @ivar checks: what must hold for the proxy to be ready, by name.
     """
@@ -86,45 +92,49 @@ class EgressProxyService(Service):
         self._reactor = reactor
         sockets = write_through(reactor)
         self._sockets = sockets
-        self._config = config
+        self._config = config = attrs.evolve(config, limits=_limits(config, says=endpoints is None))
         self._endpoints = endpoints
         self._ports: list[IListeningPort] = []
         self._bound: list[Deferred[tuple[IAddress, ...]]] = []
         self._result: tuple[IAddress, ...] | Failure | None = None
-        trust = _trust(config)
-        self.certificate_authority = _certificate_authority(config)
-        rules = _rules(config) if authorizer is None and config.authz_url is None else None
+        self._embedded = authorizer is None and config.authz_url is None
+        files = read_files(config, embedded=self._embedded)
+        rules = files.rules
+        self._trust, self._authz_trust = CurrentTrust(files.trust), CurrentTrust(files.authz_trust)
+        source = ca_source(config)
+        authority = _certificate_authority(config, source)
         self._guard = AddressGuard(
             config.allow_address,
             is_local=is_local_address,
             block_private=rules is not None and rules.blocks_private,
+            deny=config.deny_address,
+            ports=config.allow_port,
         )
         self._dialer = Dialer(
             sockets,
             config.limits,
             self._guard,
-            _origin_trust(config, trust).connection_creator,
+            self._trust.connection_creator,
             config.upstream_http,
             config.upstream_https,
             config.bypass,
         )
-        # For authorizers that keep no deadline; the service's own passes first and says more.
-        deadline = 2 * config.authz_timeout if authorizer is not None else None
-        if authorizer is None:
-            if rules is not None:
-                authorizer = LocalAuthorizer(rules)
-            else:
-                authorizer = remote_authorizer(sockets, config, _authz_trust(config, trust), self._behind_upstream)
-        self.authorizer: IAuthorizer = AuthorizationChain(reactor, authorizer, deadline)
         self.metrics = Metrics()
+        self._policy = LocalAuthorizer(rules) if rules is not None else None
+        self.authorizer = self._authorizer(authorizer)
+        log = None if config.audit_log is None else _audit(config.audit_log)
+        audited: AuditedAuthorizer | None = None
+        if log is not None and config.audit_failure is AuditFailure.DENY:
+            self.authorizer = audited = AuditedAuthorizer(self.authorizer, lambda: log.fault)
         self._sinks: list[IAuditSink] = [self.metrics]
         if audit is not None:
             self._sinks.append(audit)
-        if config.audit_log is not None:
-            log = _audit(config.audit_log)
+        if log is not None:
             self._sinks.append(log)
             self.metrics.watch_audit_lost(lambda: log.lost)
-        leaves = LeafContexts(self.certificate_authority, config.limits.leaf_contexts, time.time)
+        leaves = LeafContexts(authority, config.limits.leaf_contexts, time.time)
+        # Of several workers none reminds: the parent does.
+        self._ca = CaWatch(reactor, source, authority, leaves.follow, reminds=endpoints is None)
         self._parts = Parts(
             clock=reactor,
             limits=config.limits,
@@ -138,8 +148,55 @@ class EgressProxyService(Service):
         )
         self._factories = entrance_factories(config, self._parts, threads_of(reactor))
         self.checks: dict[str, Check] = {"authorizer": self.authorizer.check_ready, "ca": self._check_ca}
-        self.metrics.watch_connections(lambda: len(self._parts.sessions))
+        if audited is not None:
+            self.checks["audit"] = audited.check_audit
+        self.metrics.watch_connections(lambda: self._parts.sessions.clients)
+        self.metrics.watch_turned_away(lambda: self._parts.turned_away)
         self.metrics.watch_leaf_contexts(lambda: len(leaves))
+        self.metrics.watch_ca_end(lambda: self.certificate_authority.not_after.timestamp())
+
+    @property
+    def certificate_authority(self) -> CertificateAuthority:
+        """The CA that signs now, which clients must trust."""
+        return self._ca.authority
+
+    def _authorizer(self, own: IAuthorizer | None) -> IAuthorizer:
+        """Who decides: the application's own authorizer, the rules, or the authorization service."""
+        config = self._config
+        retries: Callable[[], int] | None = None
+        if self._policy is not None:
+            # Rules answer at once and always.
+            return AuthorizationChain(self._reactor, self._policy, None)
+        if own is not None:
+            # For authorizers that keep no deadline; the service's own passes first and says more.
+            deadline = 2 * config.authz_timeout
+            chain = AuthorizationChain(self._reactor, own, deadline)
+        else:
+            deadline = config.authz_timeout
+            remote = remote_authorizer(self._sockets, config, self._authz_trust, self._behind_upstream)
+            chain = AuthorizationChain(self._reactor, remote, None)
+            retries = remote.retries
+        breaker = Breaker(config.authz_breaker_failures, _LULL + deadline, random)
+        gate = AuthorizationGate(
+            self._reactor, chain, breaker, deadline, config.authz_max_concurrency, config.authz_queue
+        )
+        self.metrics.watch_questions(gate.questions, retries)
+        return gate
+
+    def reload(self) -> None:
+        """Read the policy and the certificates to trust anew, for what is decided and connected from now on.
+
+        Nothing that is under way is cut.  Idle connections to origins are closed: whom they lead to was judged before.
+
+        @raise ConfigError: naming what cannot be used, and the remedy; then all remains as it was.
+        """
+        files = read_files(self._config, embedded=self._embedded)
+        if self._policy is not None and files.rules is not None:
+            self._policy.use(files.rules)
+            self._guard.block_private = files.rules.blocks_private
+        self._trust.use(files.trust)
+        self._authz_trust.use(files.authz_trust)
+        self._parts.pool.clear()
 
     def _report(self, record: ExchangeRecord) -> None:
         for sink in self._sinks:
@@ -179,6 +236,7 @@ class EgressProxyService(Service):
     def startService(self) -> None:
         """Bind the ports, unless that is done."""
         super().startService()  # type: ignore[no-untyped-call]
+        self._ca.start()
         if not self._ports and self._result is None:
             self._listen()
 
@@ -225,9 +283,9 @@ class EgressProxyService(Service):
                 deferred.errback(result)
 
     def _check_ca(self) -> Deferred[None]:
-        now = datetime.now(timezone.utc)
-        if now >= self.certificate_authority.not_after:
-            return fail(CaError(f"the CA certificate expired on {self.certificate_authority.not_after:%Y-%m-%d}"))
+        end = self.certificate_authority.not_after
+        if datetime.now(timezone.utc) >= end:
+            return fail(NotReady(f"the CA certificate expired on {end:%Y-%m-%d}"))
         return succeed(None)
 
     # -- stopping
@@ -246,6 +304,7 @@ class EgressProxyService(Service):
         @return: fires when nothing is left.
         """
         super().stopService()  # type: ignore[no-untyped-call]
+        self._ca.stop()
         self._parts.draining = True
         self._parts.pool.close()
 
@@ -284,45 +343,22 @@ def _all(waiting: Sequence[Deferred[Any]]) -> Deferred[None]:
     return DeferredList(waiting, consumeErrors=True).addCallback(lambda _: None)
 
 
-def _trust(config: ProxyConfig) -> OriginTrust:
+def _limits(config: ProxyConfig, *, says: bool) -> Limits:
+    limits = fitted(config.limits, granted())
+    if says and limits.connections < config.limits.connections:
+        _log.warn(
+            "the limit of open files leaves room for {connections} connections; raise it for {wanted}",
+            connections=limits.connections,
+            wanted=config.limits.connections,
+        )
+    return limits
+
+
+def _certificate_authority(config: ProxyConfig, source: CaSource) -> CertificateAuthority:
     try:
-        return OriginTrust(config.extra_ca_certs)
-    except TrustError as error:
-        raise ConfigError("--ssl-extra-ca-certs", "", str(error)) from error
-
-
-def _origin_trust(config: ProxyConfig, trust: OriginTrust) -> OriginTrust:
-    """Trust for what is dialled for clients alone: the authorization service has options of its own."""
-    if config.origin_tls is None:
-        return trust
-    try:
-        return OriginTrust(config.extra_ca_certs, origins=load_terms(config.origin_tls))
-    except TrustError as error:
-        raise ConfigError("--origin-tls", "", str(error)) from error
-
-
-def _authz_trust(config: ProxyConfig, trust: OriginTrust) -> OriginTrust:
-    """Trust for the authorization service alone, where it is shown a certificate: origins never see that one."""
-    if config.authz_client_cert is None:
-        return trust
-    try:
-        return OriginTrust(config.extra_ca_certs, config.authz_client_cert)
-    except TrustError as error:
-        raise ConfigError("--authz-client-cert", "", str(error)) from error
-
-
-def _certificate_authority(config: ProxyConfig) -> CertificateAuthority:
-    try:
-        return CaDirectory(config.ca_dir).load_or_create(datetime.now(timezone.utc))
+        return source.load_or_create(datetime.now(timezone.utc))
     except CaError as error:
-        raise ConfigError("--ca-dir", "", str(error)) from error
-
-
-def _rules(config: ProxyConfig) -> RuleSet:
-    try:
-        return load_starter() if config.policy is None else load_policy(config.policy)
-    except PolicyError as error:
-        raise ConfigError("--policy", "", str(error)) from error
+        raise ConfigError("--ca-dir" if config.ca_cert is None else "--ca-cert", "", str(error)) from error
 
 
 def _passthrough(config: ProxyConfig) -> tuple[HostPattern, ...]:

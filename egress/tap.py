@@ -14,6 +14,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime, timezone
 from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
@@ -30,14 +31,18 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from egress import __version__
-from egress.ca.store import CaDirectory
+from egress.ca.issuer import CertificateAuthority, time_left
+from egress.ca.source import ca_source
 from egress.config import ConfigError, ProxyConfig
+from egress.descriptors import raise_limit
+from egress.hangup import reload_at_hangup
 from egress.interrupt import end_when_interrupted
 from egress.model.authority import Authority
 from egress.model.entrance import Entrance
 from egress.ops.audit import STDOUT
 from egress.ops.redact import redact_userinfo
-from egress.option_table import BY_NAME, OPTIONS, Option
+from egress.option import Option
+from egress.option_table import BY_NAME, OPTIONS
 from egress.options import load_config
 from egress.post import WorkerFailed
 from egress.service import EgressProxyService
@@ -168,21 +173,24 @@ def _proxy_url(address: IPv4Address | IPv6Address, entrance: Entrance) -> str:
 
 
 def start_message(
-    addresses: Sequence[IAddress], certificate: Path, fingerprint: str, authorizer: str, config: ProxyConfig
+    addresses: Sequence[IAddress], certificate: Path, ca: CertificateAuthority, authorizer: str, config: ProxyConfig
 ) -> str:
     """Write what an operator must know once the proxy listens, and what to paste into a shell.
 
     @param addresses: where it listens, in the order of C{config.listen}.
     @param certificate: the file with the CA certificate.
-    @param fingerprint: the SHA-256 of the certificate.
     @param authorizer: who decides.
     """
+    now = datetime.now(timezone.utc)
     facts = [
         ("listens on", ", ".join(_endpoint_of(address) for address in addresses)),
         ("decides", authorizer),
         ("CA", str(certificate)),
-        ("SHA-256", fingerprint),
+        ("SHA-256", ca.fingerprint),
+        ("CA ends", time_left(ca.not_after, now) + (": replace it" if ca.ends_soon(now) else "")),
     ]
+    if ca.limits is not None:
+        facts.append(("signs for", ca.limits))
     if config.workers > 1:
         facts.append(("workers", f"{config.workers} processes"))
     if config.metrics_port is not None:
@@ -199,7 +207,7 @@ def start_message(
         where = ", ".join(_endpoint_of(address) for address in exposed)
         lines += [f"Open to the network: {where}. Whoever reaches it can send requests through it.", ""]
     if tcp:
-        lines += _shell_lines(_proxy_url(*tcp[0]), certificate)
+        lines += _shell_lines(_proxy_url(*tcp[0]), certificate if ca.rooted else None)
         if config.auth_at(tcp[0][1]) is not None:
             lines += ["", "Clients say who they are: put NAME:PASSWORD@ or NAME:TOKEN@ before the host of the proxy."]
         if config.passthrough:
@@ -212,18 +220,20 @@ def start_message(
     return "\n".join(lines) + "\n"
 
 
-def _shell_lines(url: str, certificate: Path) -> list[str]:
+def _shell_lines(url: str, certificate: Path | None) -> list[str]:
     trust = " ".join(f'{name}="$CURL_CA_BUNDLE"' for name in _TRUST_VARIABLES)
     others = " ".join(f'{name}="$HTTP_PROXY"' for name in ("HTTPS_PROXY", "ALL_PROXY"))
     lower = " ".join(f'{name}="$HTTP_PROXY"' for name in ("http_proxy", "https_proxy", "all_proxy"))
+    trusting = ["", "Clients must trust the root of this CA, which is not among its certificates."]
+    if certificate is not None:
+        trusting = [f"export CURL_CA_BUNDLE={shlex.quote(str(certificate))}", f"export {trust}"]
     return [
         "To put a shell behind it, paste:",
         "",
         f"export HTTP_PROXY={shlex.quote(url)}",
         f"export {others} {lower}",
         "unset NO_PROXY no_proxy",
-        f"export CURL_CA_BUNDLE={shlex.quote(str(certificate))}",
-        f"export {trust}",
+        *trusting,
         "",
         "Hosts in NO_PROXY would be reached past the proxy, without a decision.",
     ]
@@ -353,10 +363,8 @@ class ProxyProcess(MultiService):
 
     def _listens(self, addresses: Sequence[IAddress]) -> None:
         authority = self._proxy.certificate_authority
-        certificate = CaDirectory(self._config.ca_dir).certificate_path
-        self._terminal.say(
-            start_message(addresses, certificate, authority.fingerprint, self._proxy.authorizer.name, self._config)
-        )
+        certificate = ca_source(self._config).certificate_path
+        self._terminal.say(start_message(addresses, certificate, authority, self._proxy.authorizer.name, self._config))
 
     def _failed(self, failure: Failure) -> None:
         self._fault = start_fault(failure.value, self._config)
@@ -377,6 +385,7 @@ def makeService(options: Options) -> IService:
     terminal = Terminal.of(options.parent)
     try:
         config = load_config(options.arguments, os.environ, reactor)
+        raise_limit(reactor)
         if config.audit_log == STDOUT and not terminal.foreground:
             raise ConfigError("--audit-log", STDOUT, "a daemon has no standard output: name a file, or use twistd -n")
         make = EgressProxyService if config.workers == 1 else Workers
@@ -385,4 +394,5 @@ def makeService(options: Options) -> IService:
         _exit(str(error))
     if terminal.foreground:
         end_when_interrupted(reactor, terminal.tidy)
+    reload_at_hangup(reactor, proxy.reload)
     return ProxyProcess(proxy, config, terminal, reactor.stop)

@@ -17,8 +17,8 @@ from urllib.parse import unquote_to_bytes
 import attrs
 from twisted.internet.endpoints import serverFromString
 
-from egress.config import KIB, MIB, IPNetwork, OversizeBody
-from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy
+from egress.config import KIB, MIB, AuditFailure, IPNetwork, OversizeBody
+from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy, normalize_host, parse_ip
 from egress.model.bypass import Bypass, HostPattern
 from egress.model.entrance import Entrance, InvalidEntrance
 from egress.model.errors import InvalidTarget
@@ -117,6 +117,14 @@ def oversize_body(text: str, place: Place) -> OversizeBody:
         raise BadValue("choose refuse or truncate") from error
 
 
+def audit_failure(text: str, place: Place) -> AuditFailure:
+    """Read what happens while the audit log cannot be written."""
+    try:
+        return AuditFailure(text.lower())
+    except ValueError as error:
+        raise BadValue("choose continue or deny") from error
+
+
 def workers(text: str, place: Place) -> int:
     """Read a number of processes; C{auto} is one for each core that this process may use."""
     if text.lower() == "auto":
@@ -132,11 +140,47 @@ def _cores() -> int:
     return min(os.cpu_count() or 1, MAX_WORKERS)  # pragma: no cover - not on Linux
 
 
+def number(text: str, place: Place) -> int:
+    """Read a number of things, of which there is at least one."""
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) == 0:
+        raise BadValue("write a number greater than zero")
+    return int(text)
+
+
+def number_or_zero(text: str, place: Place) -> int:
+    """Read a number of things, of which there may be none."""
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise BadValue("write a number, or 0 for none")
+    return int(text)
+
+
+def number_or_none(text: str, place: Place) -> int | None:
+    """Read a number of things, or C{none} for no bound."""
+    if text.lower() == "none":
+        return None
+    try:
+        return number(text, place)
+    except BadValue as error:
+        raise BadValue("write a number greater than zero, or none") from error
+
+
 def port(text: str, place: Place) -> int:
     """Read a TCP port."""
     if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) < 65536:
         raise BadValue("write a TCP port from 1 to 65535")
     return int(text)
+
+
+def ports(text: str, place: Place) -> range:
+    """Read a TCP port, or a range of them: C{443}, C{8000-8999}."""
+    first, dash, last = text.partition("-")
+    try:
+        read = range(port(first, place), port(last if dash else first, place) + 1)
+    except BadValue as error:
+        raise BadValue("write a TCP port, or two with a dash between, as in 443 or 8000-8999") from error
+    if not read:
+        raise BadValue(f"the first port is above the last: write {last}-{first}")
+    return read
 
 
 def interface(text: str, place: Place) -> str:
@@ -245,6 +289,18 @@ def address_range(text: str, place: Place) -> IPNetwork:
         except ValueError:
             raise BadValue("write an address range as in 10.0.0.0/8") from error
         raise BadValue(f"there are bits beyond the prefix: write {meant}, or the one address alone") from error
+
+
+def name_constraint(text: str, place: Place) -> str | IPNetwork:
+    """Read what a CA may sign for: a name with all below it, an address or a CIDR range."""
+    if "/" in text or parse_ip(text) is not None:
+        return address_range(text, place)
+    try:
+        host = normalize_host(text.removeprefix("*").removeprefix("."))
+    except InvalidTarget as error:
+        raise BadValue(f"write hosts or address ranges, as in example.com,10.0.0.0/8: {error.reason}") from error
+    address = parse_ip(host)
+    return host if address is None else ip_network(address)
 
 
 def token(text: str, place: Place) -> str:

@@ -29,6 +29,7 @@ from egress.control import (
     FIRST_LISTENER,
     NUMBERS,
     READY,
+    RELOAD,
     SERVE,
     Channel,
     Orders,
@@ -37,6 +38,7 @@ from egress.control import (
     send_frame,
     telling,
 )
+from egress.hangup import read_anew
 from egress.net.writethrough import write_through
 from egress.ops.health import Readiness
 from egress.ops.totals import to_json
@@ -85,6 +87,8 @@ class Worker:
             self._serve()
         elif word == DRAIN:
             self._end()
+        elif word == RELOAD:
+            read_anew(self._proxy.reload)
 
     def _numbers(self) -> object:
         return to_json(self._proxy.metrics.registry.collect())
@@ -119,8 +123,8 @@ def main() -> None:
     """Run a worker on the descriptors that L{egress.workers} hands down."""
     line = socket.socket(fileno=CONTROL)
     orders = receive_orders(line)
-    # A terminal sends these to the parent too, and the parent says what is to be done.
-    for number in (signal.SIGINT, signal.SIGUSR1):
+    # A terminal or a supervisor sends these to the parent too, and the parent says what is to be done.
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     _log_to(sys.stderr)
     import_module(orders.reactor).install()

@@ -21,8 +21,12 @@ from twisted.internet.error import CannotListenError, ConnectionClosed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from egress.config import ProxyConfig
+from egress.ca.issuer import CertificateAuthority
+from egress.ca.source import ca_source
+from egress.ca.watch import CaWatch
+from egress.config import AuditFailure, ConfigError, ProxyConfig
 from egress.control import CHECKS, NUMBERS, Orders
+from egress.files import read_files
 from egress.listeners import Listeners, MakeSocket, make_stream
 from egress.ops.audit import STDOUT, JsonLinesAudit
 from egress.ops.health import Page, Shared, ops_site_of
@@ -49,7 +53,6 @@ class Workers(Service):
     Everything that can be wrong with the configuration is found on construction, and a CA is made if there is none.
 
     @ivar authorizer: an authorizer like that of each worker, for its name.
-    @ivar certificate_authority: the CA that clients must trust.
     """
 
     def __init__(
@@ -69,7 +72,8 @@ class Workers(Service):
         self._listeners = Listeners([entrance.endpoint for entrance in config.listen], config.workers, make_socket)
         model = EgressProxyService(reactor, config)
         self.authorizer = model.authorizer
-        self.certificate_authority = model.certificate_authority
+        # Each worker has its own, which signs; this one reminds, for all.
+        self._ca = CaWatch(reactor, ca_source(config), model.certificate_authority, lambda _: None)
         # It has found out what it can, and lets go of its files.
         model.stopService()
         self._posts: list[Post] = []
@@ -77,6 +81,9 @@ class Workers(Service):
         self._result: tuple[IAddress, ...] | Failure | None = None
         self._audit: JsonLinesAudit | None = None
         if config.audit_log is not None and not _is_file(config.audit_log):
+            if config.audit_failure is AuditFailure.DENY:
+                # A worker does not learn what becomes of its lines.
+                raise ConfigError("--audit-failure", "deny", "with several workers, have the audit log in a file")
             # Several processes can only append to a file without mixing their lines up: the workers write to us.
             self._audit = JsonLinesAudit(config.audit_log)
             self._orders = attrs.evolve(config, audit_log=STDOUT)
@@ -90,6 +97,11 @@ class Workers(Service):
         lost = Gauge("egress_audit_lines_lost", "Audit lines that could not be written.", registry=registry)
         lost.set_function(lambda: 0 if self._audit is None else self._audit.lost)
         self._totals = Totals(registry)
+
+    @property
+    def certificate_authority(self) -> CertificateAuthority:
+        """The CA that signs now, which clients must trust."""
+        return self._ca.authority
 
     def _running(self) -> list[Post]:
         return [post for post in self._posts if post.state is State.RUNNING]
@@ -117,6 +129,8 @@ class Workers(Service):
             self._bind()
         if self._result is None:
             self._start()
+        if isinstance(self._result, tuple):
+            self._ca.start()
 
     def _bind(self) -> None:
         try:
@@ -185,6 +199,15 @@ class Workers(Service):
         else:
             self._audit.write_line(line + b"\n")
 
+    def reload(self) -> None:
+        """Have the workers read the files of the configuration anew; see L{EgressProxyService.reload}.
+
+        @raise ConfigError: naming what cannot be used, and the remedy; then no worker reads it.
+        """
+        read_files(self._config, embedded=self._config.authz_url is None)
+        for post in self._posts:
+            post.reload()
+
     # -- telling
 
     def _ask_numbers(self) -> Deferred[Page]:
@@ -231,6 +254,7 @@ class Workers(Service):
         @return: fires when nothing is left.
         """
         super().stopService()  # type: ignore[no-untyped-call]
+        self._ca.stop()
         patience = self._config.limits.drain_timeout + CUT_SECONDS + _GRACE
         stopping = DeferredList([post.stop(patience) for post in self._posts])
 

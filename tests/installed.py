@@ -86,6 +86,8 @@ def check(directory: Path) -> None:
     print(shown[0])
     if "--authz-url" not in run(clean / "bin" / "twistd", "egressproxy", "--help", cwd=directory):
         raise SystemExit("twistd egressproxy --help does not show the options")
+    if "rotate" not in run(clean / "bin" / "egress", "ca", "--help", cwd=directory):
+        raise SystemExit("egress ca --help does not show what can be done")
     run(clean / "bin" / "python", "-c", "from egress.policy.load import load_starter; load_starter()", cwd=directory)
     print("the wheel works in a clean environment")
 

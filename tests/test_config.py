@@ -31,6 +31,13 @@ class ProxyConfigTests(SynchronousTestCase):
     def test_timeout_is_positive(self) -> None:
         self.assertRaises(ConfigError, ProxyConfig, authz_timeout=0)
 
+    def test_bounds_for_questions(self) -> None:
+        self.assertRaises(ConfigError, ProxyConfig, authz_max_concurrency=0)
+        self.assertRaises(ConfigError, ProxyConfig, authz_queue=-1)
+        self.assertRaises(ConfigError, ProxyConfig, authz_breaker_failures=0)
+        config = ProxyConfig(authz_queue=0, authz_breaker_failures=None)
+        self.assertEqual((config.authz_max_concurrency, config.authz_queue), (256, 0))
+
     def test_there_is_at_least_one_process(self) -> None:
         self.assertEqual(ProxyConfig().workers, 1)
         self.assertRaises(ConfigError, ProxyConfig, workers=0)

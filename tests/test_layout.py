@@ -22,48 +22,61 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "wire": frozenset({"model"}),
     "policy": frozenset({"model"}),
     "authz.contract": frozenset({"model"}),
-    "ca.issuer": frozenset({"model"}),
+    "authz.breaker": frozenset(),
+    "ca.constraints": frozenset({"model"}),
+    "ca.issuer": frozenset({"model", "ca.constraints"}),
+    "ca.truststore": frozenset({"ca.issuer"}),
     "ops.redact": frozenset(),
     "clients.secrets": frozenset({"wire"}),
     "clients.certificates": frozenset(),
     "config": frozenset({"model"}),
     "interfaces": frozenset({"model"}),
     "net": frozenset({"model", "wire", "config", "interfaces"}),
-    "ca": frozenset({"model", "ca.issuer", "config", "interfaces"}),
-    "authz": frozenset({"model", "wire", "policy", "authz.contract", "config", "interfaces", "ca"}),
+    "ca": frozenset({"model", "ca.constraints", "ca.issuer", "config", "interfaces"}),
+    "authz": frozenset(
+        {"model", "wire", "policy", "authz.contract", "authz.breaker", "config", "interfaces", "ca"},
+    ),
     "clients": frozenset({"model", "wire", "clients.secrets", "clients.certificates", "interfaces"}),
     "ops": frozenset({"", "model", "ops.redact", "config", "interfaces"}),
     "interrupt": frozenset(),
     "values": frozenset({"model", "config"}),
-    "option_table": frozenset({"model", "config", "values"}),
-    "options": frozenset({"model", "ops.redact", "config", "values", "option_table"}),
+    "option": frozenset({"values"}),
+    "limit_options": frozenset({"values", "option"}),
+    "option_table": frozenset({"model", "values", "option", "limit_options"}),
+    "options": frozenset({"model", "ops.redact", "config", "values", "option", "option_table"}),
+    "descriptors": frozenset({"config"}),
+    "hangup": frozenset({"config"}),
+    "files": frozenset({"policy", "config", "ca"}),
     "entrances": frozenset({"model", "config", "net", "ca", "clients.secrets", "clients.certificates", "clients"}),
     "service": frozenset(
-        {"model", "policy", "ca.issuer", "config", "interfaces", "net", "ca", "authz", "ops", "entrances"}
+        {
+            *("model", "ca.issuer", "authz.breaker", "config", "descriptors", "files", "interfaces"),
+            *("net", "ca", "authz", "ops", "entrances"),
+        }
     ),
     "listeners": frozenset({"config"}),
     "control": frozenset({"config"}),
-    "worker": frozenset({"config", "net", "ops", "service", "control"}),
+    "worker": frozenset({"config", "hangup", "net", "ops", "service", "control"}),
     "post": frozenset({"option_table", "control"}),
-    "workers": frozenset({"config", "interfaces", "ops", "service", "listeners", "control", "post"}),
+    "workers": frozenset(
+        {"ca.issuer", "config", "files", "interfaces", "ca", "ops", "service", "listeners", "control", "post"}
+    ),
     "tap": frozenset(
         {
-            *("", "model", "ops.redact", "config", "interrupt", "ca", "ops"),
-            *("option_table", "options", "service", "post", "workers"),
+            *("", "model", "ca.issuer", "ops.redact", "config", "interrupt", "ca", "ops"),
+            *("option", "option_table", "options", "service", "post", "workers", "descriptors", "hangup"),
         }
     ),
+    "commands": frozenset({"ca.constraints", "ca.issuer", "ca.truststore", "ca", "option_table", "options"}),
+    "cli": frozenset({"", "config", "commands"}),
+    "__main__": frozenset({"cli"}),
 }
 
 # Without input and output: bytes and values in, bytes and values out.
 PURE = (
-    "model",
-    "wire",
-    "policy",
-    "authz.contract",
-    "ca.issuer",
-    "ops.redact",
-    "clients.secrets",
-    "clients.certificates",
+    *("model", "wire", "policy", "authz.contract", "authz.breaker", "ops.redact"),
+    *("ca.constraints", "ca.issuer", "ca.truststore"),
+    *("clients.secrets", "clients.certificates"),
 )
 
 # What else a unit must do without.

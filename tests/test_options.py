@@ -13,7 +13,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.ca.origins import load_terms
-from egress.config import MIB, ConfigError, Limits, OversizeBody, ProxyConfig
+from egress.config import MIB, AuditFailure, ConfigError, Limits, OversizeBody, ProxyConfig
 from egress.model.authority import Authority, UpstreamProxy
 from egress.model.bypass import Bypass
 from egress.ops.audit import audit_line
@@ -23,7 +23,7 @@ from egress.options import load_config, reference
 from tests.ops.records import ALLOWED
 
 CORPORATE = UpstreamProxy("http", Authority("proxy.example", 3128))
-TWISTD = {"logfile", "pidfile", "umask", "syslog", "uid", "gid", "rundir", "nodaemon"}
+TWISTD = {"reactor", "logfile", "pidfile", "umask", "syslog", "uid", "gid", "rundir", "nodaemon"}
 OTHER = UpstreamProxy("http", Authority("other.example", 80))
 
 
@@ -91,7 +91,18 @@ class CommandLineTests(LoadTests):
                 "upstream-proxy": ["http://proxy.example:3128"],
                 "no-proxy": ["localhost", ".internal 10.0.0.0/8"],
                 "allow-address": ["127.0.0.0/8,fd00::/8"],
+                "deny-address": ["10.9.0.0/16", "fd09::/16"],
+                "allow-port": ["80,443", "8000-8999"],
+                "max-connections": ["100"],
+                "max-connections-per-client": ["10"],
+                "head-timeout": ["1s"],
+                "idle-timeout": ["2s"],
+                "connect-timeout": ["3s"],
+                "response-timeout": ["4s"],
+                "tunnel-timeout": ["5s"],
+                "drain-timeout": ["6s"],
                 "audit-log": ["audit.jsonl"],
+                "audit-failure": ["deny"],
                 "metrics-port": ["9090"],
                 "metrics-interface": ["::1"],
             }
@@ -105,7 +116,17 @@ class CommandLineTests(LoadTests):
                 authz_token="abc",
                 authz_client_cert=certificate,
                 authz_via_upstream=True,
-                limits=Limits(body=2 * MIB),
+                limits=Limits(
+                    body=2 * MIB,
+                    connections=100,
+                    connections_per_client=10,
+                    head_timeout=1.0,
+                    idle_timeout=2.0,
+                    connect_timeout=3.0,
+                    response_timeout=4.0,
+                    tunnel_timeout=5.0,
+                    drain_timeout=6.0,
+                ),
                 oversize_body=OversizeBody.TRUNCATE,
                 passthrough=("a.example", "*.b.example", "c.example:8443"),
                 ca_dir=self.directory / "ca",
@@ -114,11 +135,21 @@ class CommandLineTests(LoadTests):
                 upstream_https=CORPORATE,
                 bypass=Bypass.parse("localhost,.internal,10.0.0.0/8"),
                 allow_address=(ip_network("127.0.0.0/8"), ip_network("fd00::/8")),
+                deny_address=(ip_network("10.9.0.0/16"), ip_network("fd09::/16")),
+                allow_port=(range(80, 81), range(443, 444), range(8000, 9000)),
                 audit_log=str(self.directory / "audit.jsonl"),
+                audit_failure=AuditFailure.DENY,
                 metrics_port=9090,
                 metrics_interface="::1",
             ),
         )
+
+    def test_an_audit_log_that_is_none_cannot_fail(self) -> None:
+        self.refuse(
+            "--audit-failure 'deny': there is no audit log that could fail: name one with --audit-log",
+            {"audit-failure": ["deny"]},
+        )
+        self.assertIs(self.load({"audit-failure": ["continue"]}).audit_failure, AuditFailure.CONTINUE)
 
     def test_policy(self) -> None:
         path = self.write("policy.toml")
@@ -504,3 +535,38 @@ class DocumentationTests(SynchronousTestCase):
                 self.assertTrue(row.startswith(f"| `--{option.name}"), row)
                 for variable in option.environment:
                     self.assertIn(f"`{variable.name}`", row)
+
+
+class CaOptionsTests(LoadTests):
+    """Which CA signs."""
+
+    def test_given(self) -> None:
+        chain, key = self.write("chain.pem"), self.write("key.pem")
+        config = self.load({"ca-cert": ["chain.pem"], "ca-key": ["key.pem"]}, {"EGRESS_CA_DIR": "ca"})
+        self.assertEqual((config.ca_cert, config.ca_key), (chain, key))
+        self.refuse(
+            "--ca-key 'absent': name a file that can be read: No such file or directory", {"ca-key": ["absent"]}
+        )
+
+    def test_constraints(self) -> None:
+        for arguments, environ, expected in (
+            ({}, {}, ()),
+            ({"ca-name-constraints": ["example.com, 10.0.0.0/8"]}, {}, ("example.com", ip_network("10.0.0.0/8"))),
+            ({"ca-name-constraints": ["none"]}, {"EGRESS_CA_NAME_CONSTRAINTS": "example.com"}, ()),
+        ):
+            with self.subTest(arguments):
+                self.assertEqual(self.load(arguments, environ).ca_name_constraints, expected)
+
+    def test_not_together(self) -> None:
+        self.write("chain.pem")
+        self.refuse(
+            "--ca-name-constraints 'example.com': EGRESS_CA_CERT has those that it was issued with: leave one out",
+            {"ca-name-constraints": ["example.com"]},
+            {"EGRESS_CA_CERT": "chain.pem"},
+        )
+
+    def test_only_some(self) -> None:
+        """A command that needs a part of the configuration does not fail for another."""
+        environ = {"EGRESS_POLICY": "/does/not/exist", "EGRESS_CA_DIR": "ca"}
+        config = load_config({}, environ, directory=self.directory, only=["ca_dir"])
+        self.assertEqual(config, ProxyConfig(ca_dir=self.directory / "ca"))

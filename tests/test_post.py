@@ -129,6 +129,14 @@ class StartingTests(PostTestCase):
         self.assertIs(self.post.state, State.RUNNING)
         self.assertEqual(self.reactor.heard(), [{"tell": "serve", "text": ""}])
 
+    def test_reloading(self) -> None:
+        """One that is not ready yet may have read the files before they changed: it is told, too."""
+        self.post.reload()
+        self.started()
+        self.post.reload()
+        self.post.serve()
+        self.assertEqual([each["tell"] for each in self.reactor.heard()], ["reload", "serve"])
+
     def fail(self, said: bytes = b"", silent: bool = False) -> str:
         """Have the first worker fail."""
 

@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+from OpenSSL import SSL
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorPluggableNameResolver
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from egress import service
 from egress.authz.chain import AuthorizationChain
-from egress.ca.trust import OriginTrust
-from egress.config import ConfigError, Limits, ProxyConfig
+from egress.authz.gate import AuthorizationGate
+from egress.ca.issuer import CA_LIFETIME
+from egress.ca.rotation import Rotation
+from egress.ca.store import CaDirectory
+from egress.ca.watch import LOOK_EVERY
+from egress.config import AuditFailure, ConfigError, Limits, ProxyConfig
 from egress.interfaces import IAuditSink, IAuthorizer
-from egress.model.authority import Authority, UpstreamProxy
+from egress.model.authority import Authority, Origin, UpstreamProxy
 from egress.model.bypass import Bypass
-from egress.model.decision import Decision, DecisionRequest, Verdict
+from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Verdict
+from egress.model.errors import AuditUnavailable, AuthorizerUnavailable
 from egress.model.record import ExchangeRecord
 from egress.net.factory import ProxyFactory
 from egress.net.upstream import UpstreamEndpoint
+from egress.ops.health import NotReady
 from egress.service import EgressProxyService
+from tests.authz.test_chain import REQUEST
+from tests.ca.sessions import shake_hands
+from tests.certificates import TestCA, key_pem_of
+from tests.ops.records import ALLOWED
 
 
 @implementer(IAuthorizer)
@@ -48,6 +61,18 @@ class _Never:
     def close(self) -> Deferred[None]:
         self.closed = True
         return succeed(None)
+
+
+class _Silent(_Never):
+    """Decides nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def decide(self, request: DecisionRequest) -> Deferred[Decision]:
+        self.asked += 1
+        return Deferred()
 
 
 @implementer(IAuditSink)
@@ -120,21 +145,40 @@ class ConstructionTests(ServiceTestCase):
         self.assertIn("https://authz.test/base/validate", service.authorizer.name)
         self.assertTrue(service.authorizer.needs_body)
 
-    def test_terms_of_origins(self) -> None:
-        """They are for what is dialled for clients; the authorization service is none of it."""
-        terms = Path(self.mktemp())
-        terms.write_text('[[origin]]\nhosts = ["authz.test"]\nminimum-version = "TLSv1.3"\n')
-        config = ProxyConfig(ca_dir=self.ca_dir, origin_tls=terms)
-        trust = OriginTrust()
-        authority = Authority("authz.test", 443)
-        special = service._origin_trust(config, trust).connection_creator(authority)
-        self.assertEqual((special._oldest, trust.connection_creator(authority)._oldest), ("1.3", "1.2"))
-        self.assertIs(service._origin_trust(ProxyConfig(ca_dir=self.ca_dir), trust), trust)
-
     def test_an_authorizer_of_the_application_goes_before_all(self) -> None:
         service = self.make(_Never(), authz_url="http://authz.test")
         self.assertEqual(service.authorizer.name, "never")
-        self.assertIsInstance(service.authorizer, AuthorizationChain)
+
+    def test_what_stands_before_an_authorizer(self) -> None:
+        """The embedded policy, which answers at once and always, needs no gate."""
+        for options, kind in (
+            ({}, AuthorizationChain),
+            ({"authz_url": "http://authz.test"}, AuthorizationGate),
+            ({"authorizer": _Never()}, AuthorizationGate),
+        ):
+            with self.subTest(options):
+                service = self.make(**options)  # type: ignore[arg-type]
+                self.assertIsInstance(service.authorizer, kind)
+                told = b"egress_authorizer_questions 0.0" in service.metrics.render()[0]
+                self.assertEqual(told, kind is AuthorizationGate)
+
+    def test_questions_that_are_sent_once_more_are_told(self) -> None:
+        service = self.make(authz_url="http://authz.test")
+        self.assertIn(b"egress_authorizer_retries_total 0.0", service.metrics.render()[0])
+
+    def test_the_bounds_for_questions(self) -> None:
+        silent = _Silent()
+        service = self.make(silent, authz_timeout=5, authz_max_concurrency=2, authz_queue=1, authz_breaker_failures=2)
+        asked = [service.authorizer.decide(REQUEST) for _ in range(4)]
+        self.assertEqual(silent.asked, 2)
+        self.assertIn("overloaded", self.failureResultOf(asked[3], AuthorizerUnavailable).value.reason)
+        self.reactor.advance(9.9)
+        self.assertNoResult(asked[0])
+        self.reactor.advance(0.1)
+        for one in asked[:3]:
+            self.failureResultOf(one, AuthorizerUnavailable)
+        self.assertIn("failing", self.failureResultOf(service.checks["authorizer"]()).value.reason)
+        self.successResultOf(service.authorizer.close())
 
     def test_wrong_files_are_named_with_their_option(self) -> None:
         garbage = Path(self.mktemp())
@@ -162,6 +206,165 @@ class ConstructionTests(ServiceTestCase):
         self.ca_dir.write_text("a file")
         error = self.assertRaises(ConfigError, self.make)
         self.assertEqual(error.option, "--ca-dir")
+
+
+class AuditFailureTests(ServiceTestCase):
+    """What becomes of requests while the audit log cannot be written."""
+
+    def ask(self, **options: Any) -> tuple[EgressProxyService, Deferred[Decision]]:
+        service = self.make(_Never(), audit_log="/dev/full", **options)
+        self.addCleanup(service.stopService)
+        service._report(ALLOWED)
+        self.assertEqual(len(self.flushLoggedErrors()), 0, "it is said, not raised")
+        question = DecisionRequest(
+            request_id="abc",
+            stage=Stage.REQUEST,
+            method="GET",
+            origin=Origin("http", Authority("origin.test", 80)),
+            path="/",
+            headers=(),
+            client=ClientIdentity("192.0.2.1", 40000),
+        )
+        return service, service.authorizer.decide(question)
+
+    def test_denied(self) -> None:
+        service, answer = self.ask(audit_failure=AuditFailure.DENY)
+        self.failureResultOf(answer, AuditUnavailable)
+        error = self.failureResultOf(service.checks["audit"](), AuditUnavailable).value
+        self.assertIn("No space left", error.reason)
+
+    def test_by_default_the_authorizer_is_asked(self) -> None:
+        service, answer = self.ask()
+        self.assertEqual(self.successResultOf(answer).reason, "never")
+        self.assertNotIn("audit", service.checks)
+
+
+class ReloadTests(ServiceTestCase):
+    """Files are read anew as a whole, or not at all."""
+
+    def test_policy_and_trust(self) -> None:
+        policy = Path(self.mktemp())
+        policy.write_text('version = 1\n[[rules]]\naction = "allow"\n')
+        service = self.make(policy=policy)
+        trust = service._trust.trust
+        policy.write_text('version = 1\nprivate_addresses = "deny"\n[[rules]]\naction = "deny"\nreason = "closed"\n')
+        with mock.patch.object(service._parts.pool, "clear") as cleared:
+            service.reload()
+        self.assertEqual(self.decide(service).reason, "closed")
+        self.assertIsNotNone(service._guard.refusal(ip_address("10.0.0.1"), 80))
+        self.assertIsNot(service._trust.trust, trust)
+        cleared.assert_called_once_with()
+
+    def test_what_cannot_be_used_changes_nothing(self) -> None:
+        policy, extra = Path(self.mktemp()), Path(self.mktemp())
+        policy.write_text('version = 1\n[[rules]]\naction = "allow"\n')
+        extra.write_bytes(TestCA().pem)
+        service = self.make(policy=policy, extra_ca_certs=extra)
+        trust = service._trust.trust
+        policy.write_text('version = 1\n[[rules]]\naction = "deny"\nreason = "closed"\n')
+        extra.write_text("garbage")
+        self.assertEqual(self.assertRaises(ConfigError, service.reload).option, "--ssl-extra-ca-certs")
+        self.assertTrue(self.decide(service).allowed)
+        self.assertIs(service._trust.trust, trust)
+
+    def test_an_authorizer_of_the_application_stays(self) -> None:
+        service = self.make(_Never(), policy=Path("missing"))
+        service.reload()
+        self.assertEqual(self.decide(service).reason, "never")
+
+    def decide(self, service: EgressProxyService) -> Decision:
+        question = DecisionRequest(
+            request_id="abc",
+            stage=Stage.REQUEST,
+            method="GET",
+            origin=Origin("http", Authority("origin.test", 80)),
+            path="/",
+            headers=(),
+            client=ClientIdentity("192.0.2.1", 40000),
+        )
+        return self.successResultOf(service.authorizer.decide(question))
+
+
+class LimitTests(ServiceTestCase):
+    """No more is promised than there are descriptors for."""
+
+    def test_fewer_connections(self) -> None:
+        with mock.patch("egress.service.granted", return_value=1024), capturedLogs() as events:
+            service = self.make()
+        self.assertEqual(service._parts.limits.connections, 384)
+        self.assertEqual([(event["connections"], event["wanted"]) for event in events], [(384, 16384)])
+
+    def test_enough(self) -> None:
+        with mock.patch("egress.service.granted", return_value=1048576), capturedLogs() as events:
+            service = self.make()
+        self.assertEqual((service._parts.limits, events), (Limits(), []))
+
+
+class CaTests(ServiceTestCase):
+    """The CA, and the one that replaces it."""
+
+    def test_followed(self) -> None:
+        """A CA that replaces another while the proxy runs signs, is told of and counted."""
+        service = self.make()
+        first = service.certificate_authority
+        service.startService()
+        rotation = Rotation(CaDirectory(self.ca_dir))
+        now = datetime.now(timezone.utc)
+        rotation.prepare(now, timedelta(days=1000))
+        rotation.activate(now)
+        self.reactor.advance(LOOK_EVERY)
+        second = service.certificate_authority
+        self.assertNotEqual(second.fingerprint, first.fingerprint)
+        context = service._parts.leaves.context_for(Authority("a.example", 443))
+        client, server = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None), SSL.Connection(context, None)
+        shake_hands(client, server)
+        leaf = client.get_peer_certificate(as_cryptography=True)
+        assert leaf is not None
+        leaf.verify_directly_issued_by(second.certificate)
+        end = service.metrics.registry.get_sample_value("egress_ca_not_after_seconds")
+        self.assertEqual(end, second.not_after.timestamp())
+
+    def test_not_watched_before_nor_after(self) -> None:
+        service = self.make()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        service.startService()
+        self.assertEqual(len(self.reactor.getDelayedCalls()), 1)
+        service.stopService()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_given(self) -> None:
+        """An intermediate CA of the operator's signs; what is wrong with it names its option."""
+        middle = TestCA("Middle", TestCA("Root"))
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        certificate, key = directory / "ca.pem", directory / "key.pem"
+        certificate.write_bytes(middle.pem)
+        key.write_bytes(key_pem_of(middle.key))
+        key.chmod(0o600)
+        service = self.make(ca_cert=certificate, ca_key=key)
+        self.assertEqual(service.certificate_authority.certificate, middle.certificate)
+        self.assertFalse(self.ca_dir.exists())
+        key.chmod(0o644)
+        error = self.assertRaises(ConfigError, self.make, ca_cert=certificate, ca_key=key)
+        self.assertEqual(error.option, "--ca-cert")
+        self.assertIn("chmod 600", str(error))
+        self.assertRaises(ConfigError, self.make, ca_cert=certificate)
+
+    def test_constraints(self) -> None:
+        service = self.make(ca_name_constraints=("example.com",))
+        self.assertEqual(service.certificate_authority.limits, "example.com")
+
+    def test_reminded(self) -> None:
+        """That the CA ends is said by a proxy, and not by one of several workers."""
+        CaDirectory(self.ca_dir).load_or_create(datetime.now(timezone.utc) - CA_LIFETIME + timedelta(days=3))
+        endpoint = TCP4ServerEndpoint(self.reactor, 8080)
+        config = ProxyConfig(ca_dir=self.ca_dir)
+        for endpoints, expected in ((None, 1), ([endpoint], 0)):
+            service = EgressProxyService(self.reactor, config, endpoints=endpoints)  # type: ignore[arg-type]
+            with capturedLogs() as events:
+                service.startService()
+            service.stopService()
+            self.assertEqual(len([event for event in events if event["log_level"] is LogLevel.warn]), expected)
 
 
 class WayToTheAuthorizationServiceTests(ServiceTestCase):
@@ -365,4 +568,5 @@ class ReportTests(ServiceTestCase):
         service = self.make(_Never())
         past = service.certificate_authority.not_after.replace(year=2000)
         self.patch(service.certificate_authority, "not_after", past)
-        self.failureResultOf(service._check_ca())
+        failure = self.failureResultOf(service._check_ca(), NotReady)
+        self.assertEqual(str(failure.value), f"the CA certificate expired on {past:%Y-%m-%d}")

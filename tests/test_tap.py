@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,10 +34,21 @@ CERTIFICATE = Path("/var/lib/ca/ca.pem")
 FINGERPRINT = "AB:CD"
 
 
+def authority(days: int = 1000, soon: bool = False, limits: str | None = None, rooted: bool = True) -> Any:
+    """A CA that ends in so many days."""
+    return SimpleNamespace(
+        fingerprint=FINGERPRINT,
+        not_after=datetime.now(timezone.utc) + timedelta(days=days, minutes=1),
+        ends_soon=lambda now: soon,
+        limits=limits,
+        rooted=rooted,
+    )
+
+
 class FakeProxy(Service):
     """A proxy that is bound, or not, when a test says so."""
 
-    certificate_authority = SimpleNamespace(fingerprint=FINGERPRINT)
+    certificate_authority = authority()
     authorizer = SimpleNamespace(name="the starter policy")
 
     def __init__(self, result: Deferred[tuple[IAddress, ...]] | None = None) -> None:
@@ -44,6 +56,9 @@ class FakeProxy(Service):
 
     def listening(self) -> Deferred[tuple[IAddress, ...]]:
         return self.result
+
+    def reload(self) -> None:
+        raise AssertionError("nobody hung up")
 
 
 def taken(port: int = 8080) -> CannotListenError:
@@ -128,9 +143,13 @@ class StartMessageTests(SynchronousTestCase):
     """What is printed once the proxy listens."""
 
     def message(
-        self, addresses: Sequence[IAddress] = (LOOPBACK,), certificate: Path = CERTIFICATE, **config: Any
+        self,
+        addresses: Sequence[IAddress] = (LOOPBACK,),
+        certificate: Path = CERTIFICATE,
+        ca: Any = None,
+        **config: Any,
     ) -> str:
-        return start_message(addresses, certificate, FINGERPRINT, "the starter policy", ProxyConfig(**config))
+        return start_message(addresses, certificate, ca or authority(), "the starter policy", ProxyConfig(**config))
 
     def exports(self, message: str) -> dict[str, str]:
         """Read the lines to paste as a shell would."""
@@ -144,17 +163,35 @@ class StartMessageTests(SynchronousTestCase):
 
     def test_facts(self) -> None:
         lines = self.message().splitlines()
+        end = authority().not_after
         self.assertEqual(
-            lines[:6],
+            lines[:7],
             [
                 f"egressproxy {__version__}",
                 "  listens on  127.0.0.1:8080",
                 "  decides     the starter policy",
                 "  CA          /var/lib/ca/ca.pem",
                 "  SHA-256     AB:CD",
+                f"  CA ends     {end:%Y-%m-%d}, in 1000 days",
                 "",
             ],
         )
+
+    def test_end_of_the_ca(self) -> None:
+        self.assertNotIn("replace it", self.message())
+        self.assertRegex(self.message(ca=authority(7, soon=True)), r"\n  CA ends     .{10}, in 7 days: replace it\n")
+        self.assertRegex(self.message(ca=authority(-2, soon=True)), r"\n  CA ends     .{10}, expired: replace it\n")
+
+    def test_constraints(self) -> None:
+        self.assertNotIn("signs for", self.message())
+        self.assertIn("\n  signs for   example.com\n", self.message(ca=authority(limits="example.com")))
+
+    def test_unknown_root(self) -> None:
+        """What leads to no root is nothing that a client could trust."""
+        message = self.message(ca=authority(rooted=False))
+        self.assertIn("Clients must trust the root of this CA", message)
+        self.assertNotIn("CURL_CA_BUNDLE", message)
+        self.assertIn("export HTTP_PROXY", message)
 
     def test_lines_to_paste(self) -> None:
         variables = self.exports(self.message())
@@ -211,7 +248,7 @@ class StartMessageTests(SynchronousTestCase):
         )
 
     def test_workers(self) -> None:
-        self.assertIn("  SHA-256     AB:CD\n  workers     3 processes\n\n", self.message(workers=3))
+        self.assertIn(" days\n  workers     3 processes\n\n", self.message(workers=3))
 
     def test_passthrough(self) -> None:
         self.assertIn(
@@ -350,7 +387,7 @@ class ProxyProcessTests(SynchronousTestCase):
         self.process(proxy).startService()
         self.assertTrue(proxy.running)
         out, err = self.said()
-        self.assertEqual(out, start_message((LOOPBACK,), CERTIFICATE, FINGERPRINT, "the starter policy", ProxyConfig()))
+        self.assertEqual(out, start_message((LOOPBACK,), CERTIFICATE, authority(), "the starter policy", ProxyConfig()))
         self.assertEqual((err, self.stopped), ("", []))
 
     def test_cannot_listen(self) -> None:

@@ -13,7 +13,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import values
-from egress.config import OversizeBody
+from egress.config import AuditFailure, OversizeBody
 from egress.model.authority import Authority, UpstreamProxy
 from egress.model.entrance import Entrance, EntranceTls
 from egress.values import BadValue, Place
@@ -77,6 +77,26 @@ class NumberTests(ValueTests):
     def test_ports(self) -> None:
         self.accept(values.port, {"1": 1, "9090": 9090, "65535": 65535})
         self.refuse(values.port, dict.fromkeys(["", "0", "65536", "http", "-1", "9" * 5000], "from 1 to 65535"))
+
+    def test_audit_failures(self) -> None:
+        self.accept(values.audit_failure, {"deny": AuditFailure.DENY, "Continue": AuditFailure.CONTINUE})
+        self.refuse(values.audit_failure, dict.fromkeys(["", "stop"], "choose continue or deny"))
+
+    def test_ranges_of_ports(self) -> None:
+        self.accept(values.ports, {"443": range(443, 444), "8000-8999": range(8000, 9000), "7-7": range(7, 8)})
+        self.refuse(
+            values.ports, dict.fromkeys(["", "-", "80-", "-80", "0", "1-65536", "http", "1-2-3"], "a dash between")
+        )
+        self.refuse(values.ports, {"9000-8000": "write 8000-9000"})
+
+    def test_numbers(self) -> None:
+        self.accept(values.number, {"1": 1, "007": 7, "999999999": 999_999_999})
+        nonsense = ["", "-1", "1.5", "many", "9" * 5000]
+        self.refuse(values.number, dict.fromkeys(["0", "none", *nonsense], "greater than zero"))
+        self.accept(values.number_or_zero, {"0": 0, "12": 12})
+        self.refuse(values.number_or_zero, dict.fromkeys(["none", *nonsense], "or 0"))
+        self.accept(values.number_or_none, {"1": 1, "none": None, "None": None})
+        self.refuse(values.number_or_none, dict.fromkeys(["0", *nonsense], "or none"))
 
     def test_workers(self) -> None:
         self.patch(os, "sched_getaffinity", lambda pid: {0, 2, 5})
@@ -155,6 +175,24 @@ class AddressTests(ValueTests):
             values.address_range,
             {"10.0.0.5/8": "write 10.0.0.0/8", "example.com": "as in 10.0.0.0/8", "10.0.0.0/33": "as in 10.0.0.0/8"},
         )
+
+    def test_name_constraints(self) -> None:
+        self.accept(
+            values.name_constraint,
+            {
+                "Example.COM.": "example.com",
+                ".internal": "internal",
+                "*.example.com": "example.com",
+                "bücher.example": "xn--bcher-kva.example",
+                "10.0.0.0/8": ip_network("10.0.0.0/8"),
+                "192.0.2.1": ip_network("192.0.2.1/32"),
+                "2001:db8::1": ip_network("2001:db8::1/128"),
+                "[2001:db8::1]": ip_network("2001:db8::1/128"),
+                "0x7f.1": ip_network("127.0.0.1/32"),
+            },
+        )
+        self.refuse(values.name_constraint, dict.fromkeys(["*", "a b", "https:", "x:443"], "write hosts or address"))
+        self.refuse(values.name_constraint, {"10.0.0.1/8": "write 10.0.0.0/8", "a.b/c": "as in 10.0.0.0/8"})
 
     def test_host_patterns(self) -> None:
         for text in ("example.com", "*.example.com:8443", ".example.com", "[2001:db8::1]:443"):

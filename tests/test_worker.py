@@ -50,6 +50,9 @@ class FakeProxy:
     def cut(self) -> None:
         self.done.append("cut")
 
+    def reload(self) -> None:
+        self.done.append("reload")
+
 
 class StoppingReactor(WorkerReactor):
     """Can be stopped once, as every reactor."""
@@ -110,6 +113,10 @@ class WorkerTests(SynchronousTestCase):
         (trigger,) = self.reactor.triggers["before"]["shutdown"]
         trigger[0]()
         self.assertEqual(self.proxy.done, ["stop"])
+
+    def test_reloading(self) -> None:
+        self.say(tell("reload"))
+        self.assertEqual(self.proxy.done, ["reload"])
 
     def test_terminated(self) -> None:
         self.worker.terminated(signal.SIGTERM, None)
@@ -185,7 +192,8 @@ class MainTests(SynchronousTestCase):
 
     def test_run(self) -> None:
         main()
-        self.assertEqual(self.ran, ["SIGINT SIG_IGN", "SIGUSR1 SIG_IGN", "installed", "run", "SIGTERM terminated"])
+        ignored = ["SIGINT SIG_IGN", "SIGUSR1 SIG_IGN", "SIGHUP SIG_IGN"]
+        self.assertEqual(self.ran, [*ignored, "installed", "run", "SIGTERM terminated"])
         self.assertTrue(self.line.closed)
         (transport,) = self.reactor.transports
         self.assertEqual(frames(transport.value()), [{"tell": "ready", "text": ""}])

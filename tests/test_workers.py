@@ -6,15 +6,20 @@ import errno
 import json
 import os
 import socket
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import CannotListenError
-from twisted.logger import capturedLogs
+from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.config import ConfigError, Limits, ProxyConfig
+from egress.ca.issuer import CA_LIFETIME
+from egress.ca.rotation import Rotation
+from egress.ca.store import CaDirectory
+from egress.ca.watch import LOOK_EVERY
+from egress.config import AuditFailure, ConfigError, Limits, ProxyConfig
 from egress.ops.totals import to_json
 from egress.post import WorkerFailed
 from egress.workers import Workers
@@ -62,6 +67,23 @@ class WorkersTestCase(SynchronousTestCase):
         return browser
 
 
+class ReloadTests(WorkersTestCase):
+    """Files are read anew by all workers, or by none."""
+
+    def heard(self) -> list[str]:
+        return [told["tell"] for index in range(2) for told in self.reactor.heard(index)]
+
+    def test_all(self) -> None:
+        policy = self.directory / "policy.toml"
+        policy.write_text('version = 1\n[[rules]]\naction = "allow"\n')
+        workers = self.start(policy=policy)
+        workers.reload()
+        self.assertEqual(self.heard(), ["reload", "reload"])
+        policy.write_text("garbage")
+        self.assertEqual(self.assertRaises(ConfigError, workers.reload).option, "--policy")
+        self.assertEqual(self.heard(), [])
+
+
 class StartingTests(WorkersTestCase):
     """Ports are bound, workers are started, and then clients are let in."""
 
@@ -99,11 +121,32 @@ class StartingTests(WorkersTestCase):
         self.assertTrue((self.directory / "ca" / "ca.pem").exists())
         self.assertIn(":", workers.certificate_authority.fingerprint)
 
+    def test_the_ca_is_watched(self) -> None:
+        """The parent knows the CA that signs, and says, in place of the workers, when it ends."""
+        directory = CaDirectory(self.directory / "ca")
+        now = datetime.now(timezone.utc)
+        directory.load_or_create(now - CA_LIFETIME + timedelta(days=3))
+        with capturedLogs() as events:
+            workers = self.start()
+        (event,) = [event for event in events if event["log_level"] is LogLevel.warn and "end" in event]
+        self.assertIn("in 2 days", event["end"])
+        rotation = Rotation(directory)
+        rotation.prepare(now)
+        rotation.activate(now)
+        self.reactor.advance(LOOK_EVERY)
+        self.assertEqual(workers.certificate_authority.certificate, directory.load(now).certificate)
+        workers.stopService()
+        directory.key_path.unlink()
+        with capturedLogs() as events:
+            self.reactor.advance(LOOK_EVERY)
+        self.assertEqual([event for event in events if "reason" in event], [])
+
     def test_what_is_wrong_is_found_at_once(self) -> None:
         for option, options in (
             ("--listen", {"listen": ("ssl:8443",)}),
             ("--policy", {"policy": self.directory / "missing"}),
             ("--audit-log", {"audit_log": str(self.directory / "missing" / "audit")}),
+            ("--audit-failure", {"audit_log": "-", "audit_failure": AuditFailure.DENY}),
         ):
             with self.subTest(option):
                 self.assertEqual(self.assertRaises(ConfigError, self.make, **options).option, option)

@@ -189,7 +189,7 @@ class _Connection(Protocol):
         elif question is not None:
             self._question = None
             if self._untouched and self._used:
-                self._agent.ask_anew(question)
+                self._agent.ask_again(question)
             elif isinstance(reason.value, (ConnectionDone, ConnectionLost)):
                 question.answer.errback(AnswerCutShort("it closed the connection before its answer was complete"))
             else:
@@ -215,18 +215,26 @@ class _Factory(Factory):
 class KeepAliveAgent:
     """Asks one server over persistent connections.
 
-    There are at most L{MAX_CONNECTIONS}; more questions wait for one to become free, and beyond L{MAX_WAITING} of them
-    the next fails at once.  Nothing waits for ever: the deadline of who asks cancels it.
+    There are at most so many, and one more to find out whether the server can be reached; more questions wait for one
+    to become free, and beyond L{MAX_WAITING} of them the next fails at once.  Nothing waits for ever: the deadline of
+    who asks cancels it.
 
-    A question that was sent over a reused connection which turns out to be closed is sent once more over a new one: to
-    be asked twice does a decision service no harm.
+    A question that was sent over a kept connection which ends without a byte of an answer is sent once more over a new
+    one: the server most likely closed it before, and to be asked twice does a decision service no harm.  Nothing else
+    is sent twice: neither after silence, nor on a new connection, nor once an answer has begun.
 
     @param endpoint: connects to the server, with TLS where it is wanted.
     @param over_tls: whether it does so with TLS, so that a connection is ready only after the handshake.
+    @param connections: how many there are at most.
+    @ivar retries: how many questions were sent once more.
     """
 
-    def __init__(self, clock: IReactorTime, endpoint: IEndpoint, over_tls: bool = False) -> None:
+    def __init__(
+        self, clock: IReactorTime, endpoint: IEndpoint, over_tls: bool = False, connections: int = MAX_CONNECTIONS
+    ) -> None:
         self.over_tls = over_tls
+        self.retries = 0
+        self._most = connections
         self._clock = clock
         self._endpoint = endpoint
         self._factory = _Factory(self)
@@ -271,7 +279,7 @@ class KeepAliveAgent:
         return question.answer
 
     def _has_room(self) -> bool:
-        return len(self._connections) + self._connecting < MAX_CONNECTIONS
+        return len(self._connections) + self._connecting < self._most
 
     def _rested(self) -> _Connection | None:
         """Take the idle connection that was used last, unless it is too old to be trusted."""
@@ -286,6 +294,11 @@ class KeepAliveAgent:
         connecting = self._connect()
         question.give_up = connecting.cancel
         connecting.addCallbacks(lambda connection: connection.ask(question), question.answer.errback)
+
+    def ask_again(self, question: _Question) -> None:
+        """Ask once more, over a new connection: the kept one was closed."""
+        self.retries += 1
+        self.ask_anew(question)
 
     def _connect(self) -> Deferred[_Connection]:
         def over(result: _Connection | Failure) -> _Connection | Failure:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -11,8 +13,17 @@ from zope.interface import implementer
 from egress.interfaces import IAuthorizer
 from egress.model.decision import Decision, DecisionRequest
 from egress.model.errors import AuthorizerUnavailable
+from egress.model.outage import Outage
 
 _log = Logger()
+
+
+def cancel(asked: Deferred[Any]) -> None:
+    """Give up what an authorizer was asked."""
+    try:
+        asked.cancel()
+    except Exception:  # noqa: BLE001 - the faults of an authorizer are not the client's
+        _log.failure("the authorizer failed when it was cancelled")
 
 
 @implementer(IAuthorizer)
@@ -61,14 +72,12 @@ class AuthorizationChain:
             wanted = False
             if timer.active():
                 timer.cancel()
-            try:
-                asked.cancel()
-            except Exception:  # noqa: BLE001 - the faults of an authorizer are not the client's
-                _log.failure("the authorizer failed when it was cancelled")
+            cancel(asked)
 
         def expired() -> None:
             give_up()
-            answer.errback(AuthorizerUnavailable(f"the authorizer did not decide within {deadline:g} s"))
+            reason = f"the authorizer did not decide within {deadline:g} s"
+            answer.errback(AuthorizerUnavailable(reason, Outage.TIMEOUT))
 
         def settle(result: Decision | Failure) -> None:
             if wanted:
@@ -84,16 +93,16 @@ class AuthorizationChain:
         if type(decision) is Decision:
             return decision
         _log.error("the authorizer answered with {kind}, not with a Decision", kind=type(decision).__name__)
-        raise AuthorizerUnavailable("the authorizer gave no decision")
+        raise AuthorizerUnavailable("the authorizer gave no decision", Outage.FAILURE)
 
     def _failed(self, failure: Failure) -> Failure:
         error = failure.value
         if isinstance(error, AuthorizerUnavailable):
             return failure
         if isinstance(error, CancelledError):
-            raise AuthorizerUnavailable("the authorizer gave the question up")
+            raise AuthorizerUnavailable("the authorizer gave the question up", Outage.GIVEN_UP)
         _log.failure("the authorizer failed", failure=failure)
-        raise AuthorizerUnavailable("the authorizer failed; the operator's log has the details")
+        raise AuthorizerUnavailable("the authorizer failed; the operator's log has the details", Outage.FAILURE)
 
     def check_ready(self) -> Deferred[None]:
         """See L{IAuthorizer.check_ready}."""

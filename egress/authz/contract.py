@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from egress.model.decision import Decision, DecisionRequest, Headers, Verdict
 from egress.model.errors import AuthorizerUnavailable
+from egress.model.outage import Outage
 
 _MAX_REASON: Final = 500
 # Control characters, line ends, what turns the direction of text, and half surrogate pairs, which cannot be encoded.
@@ -111,7 +112,8 @@ def encode_question(request: DecisionRequest) -> bytes:
     try:
         return _to_json(question).encode("utf-8")
     except UnicodeEncodeError as error:
-        raise AuthorizerUnavailable("the request has text that cannot be put to an authorization service") from error
+        reason = "the request has text that cannot be put to an authorization service"
+        raise AuthorizerUnavailable(reason, Outage.QUESTION) from error
 
 
 class _Refused(ValueError):
@@ -158,6 +160,10 @@ def _ttl(answer: dict[str, Any]) -> float | None:
     return float(value) if 0 <= value <= 86400 * 365 and math.isfinite(value) else None
 
 
+def _no_decision(what: str) -> AuthorizerUnavailable:
+    return AuthorizerUnavailable(f"the authorization service {what}", Outage.ANSWER)
+
+
 def decode_answer(status: int, body: bytes, decided_by: str) -> Decision:
     """Read an answer.
 
@@ -169,17 +175,17 @@ def decode_answer(status: int, body: bytes, decided_by: str) -> Decision:
         answer = _members(body)
     except _Refused as error:
         what = f"answered with status {status}" if status != 200 else f"gave an answer that {error}"
-        raise AuthorizerUnavailable(f"the authorization service {what}") from error
+        raise _no_decision(what) from error
     allowed = answer.get("allowed")
     if allowed is False:
         reason = _string(answer, "reason") or "the authorization service denied the request"
         return Decision(Verdict.DENY, reason, decided_by, _string(answer, "ruleId"), _ttl(answer))
     if status != 200:
-        raise AuthorizerUnavailable(f"the authorization service answered with status {status}")
+        raise _no_decision(f"answered with status {status}")
     if allowed is not True:
         what = (
             "does not say whether it is allowed" if "allowed" not in answer else "has an 'allowed' that is no boolean"
         )
-        raise AuthorizerUnavailable(f"the authorization service gave an answer that {what}")
+        raise _no_decision(f"gave an answer that {what}")
     reason = _string(answer, "reason") or "the authorization service allowed the request"
     return Decision(Verdict.ALLOW, reason, decided_by, _string(answer, "ruleId"), _ttl(answer))

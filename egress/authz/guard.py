@@ -19,7 +19,9 @@ class AddressGuard:
 
     @param allow: ranges that are let through nevertheless; never ourselves.
     @param is_local: whether an address is one of this machine's; asked where a listener is bound to all of them.
-    @param block_private: whether internal networks are refused as well.
+    @ivar block_private: whether internal networks are refused as well; may change.
+    @param deny: ranges that are refused, also where C{allow} has them.
+    @param ports: the only ports that may be contacted; none: every port.
     """
 
     def __init__(
@@ -28,10 +30,14 @@ class AddressGuard:
         *,
         is_local: Callable[[IPAddress], bool],
         block_private: bool = False,
+        deny: tuple[IPNetwork, ...] = (),
+        ports: tuple[range, ...] = (),
     ) -> None:
         self._allow = allow
+        self._deny = deny
+        self._ports = ports
         self._is_local = is_local
-        self._block_private = block_private
+        self.block_private = block_private
         self._listeners: set[tuple[IPAddress, int]] = set()
 
     def add_listener(self, address: IPAddress, port: int) -> None:
@@ -52,14 +58,22 @@ class AddressGuard:
         """Classify an address; see L{IAddressGuard.refusal}."""
         if self._is_ourselves(address, port):
             return f"{address} port {port} is the proxy itself"
-        if any(address in network or embedded(address) in network for network in self._allow):
+        if _within(address, self._deny):
+            return f"{address} is in a range that the operator closed with --deny-address"
+        if _within(address, self._allow):
             return None
         what = forbidden(address)
-        if what is None and self._block_private and is_private(address):
+        if what is None and self.block_private and is_private(address):
             what = "a private address"
         if what is None:
             return None
         return f"{address} is {what}; the operator can open it with --allow-address"
+
+    def port_refusal(self, port: int) -> str | None:
+        """Classify a port; see L{IAddressGuard.port_refusal}."""
+        if not self._ports or any(port in ports for ports in self._ports):
+            return None
+        return f"port {port} is not among those that the operator opened with --allow-port"
 
     def name_refusal(self, authority: Authority) -> str | None:
         """Classify what an upstream proxy will resolve; see L{IAddressGuard.name_refusal}."""
@@ -72,3 +86,7 @@ class AddressGuard:
         if authority.host in METADATA_NAMES:
             return self.refusal(ip_address("169.254.169.254"), authority.port)
         return None
+
+
+def _within(address: IPAddress, networks: tuple[IPNetwork, ...]) -> bool:
+    return any(address in network or embedded(address) in network for network in networks)

@@ -20,6 +20,11 @@ class LocalAuthorizer:
         self.name = rules.name
         self._rules = rules
 
+    def use(self, rules: RuleSet) -> None:
+        """Decide by other rules from now on."""
+        self.name = rules.name
+        self._rules = rules
+
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
         """Decide at once; see L{IAuthorizer.decide}."""
         return succeed(self._rules.decide(request))

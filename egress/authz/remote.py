@@ -21,18 +21,19 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface import implementer
 
-from egress.authz.agent import KeepAliveAgent
+from egress.authz.agent import AnswerMalformed, AnswerTooLarge, KeepAliveAgent, TooManyQuestions
 from egress.authz.contract import decode_answer, encode_question, validate_url
 from egress.config import ConfigError, ProxyConfig
 from egress.interfaces import IAuthorizer, IEgressReactor
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin
 from egress.model.decision import Decision, DecisionRequest
 from egress.model.errors import AuthorizerUnavailable, EgressError
+from egress.model.outage import Outage
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IConsumer, IProtocol, IProtocolFactory
 
-    from egress.ca.trust import OriginTrust
+    from egress.ca.current import CurrentTrust
 
 CreateEndpoint = Callable[[Authority], "IStreamClientEndpoint | None"]
 
@@ -119,6 +120,10 @@ class RemoteAuthorizer:
         if token is not None:
             self._headers.setRawHeaders("Authorization", [f"Bearer {token}"])
 
+    def retries(self) -> int:
+        """Tell how many questions were sent once more."""
+        return self._agent.retries
+
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
         """Ask; see L{IAuthorizer.decide}."""
         try:
@@ -137,7 +142,7 @@ class RemoteAuthorizer:
         error = failure.value
         if isinstance(error, (AuthorizerUnavailable, CancelledError)):
             return failure
-        raise AuthorizerUnavailable(f"the authorization service {self._describe(failure)}") from error
+        raise AuthorizerUnavailable(f"the authorization service {self._describe(failure)}", _kind(error)) from error
 
     def _describe(self, failure: Failure) -> str:
         error = failure.value
@@ -172,8 +177,16 @@ class RemoteAuthorizer:
         return succeed(None)
 
 
+def _kind(error: object) -> Outage:
+    if isinstance(error, DeadlinePassed):
+        return Outage.TIMEOUT
+    if isinstance(error, (AnswerTooLarge, AnswerMalformed)):
+        return Outage.ANSWER
+    return Outage.OVERLOAD if isinstance(error, TooManyQuestions) else Outage.CONNECTION
+
+
 def remote_authorizer(
-    reactor: IEgressReactor, config: ProxyConfig, trust: OriginTrust, behind_upstream: CreateEndpoint
+    reactor: IEgressReactor, config: ProxyConfig, trust: CurrentTrust, behind_upstream: CreateEndpoint
 ) -> RemoteAuthorizer:
     """Make the authorizer that C{config.authz_url} names.
 
@@ -204,5 +217,5 @@ def remote_authorizer(
         tls = trust.connection_creator(authority)
         endpoint = _TlsEndpoint(reactor, tls, endpoint)
         explain = tls.explain
-    agent = KeepAliveAgent(reactor, endpoint, over_tls=scheme == "https")
+    agent = KeepAliveAgent(reactor, endpoint, scheme == "https", config.authz_max_concurrency)
     return RemoteAuthorizer(reactor, url, agent, config.authz_timeout, config.authz_token, explain)

@@ -65,6 +65,17 @@ class LeafContexts:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def follow(self, authority: CertificateAuthority) -> None:
+        """Have another CA sign from now on.  Sessions that are open keep what they have."""
+        self._authority = authority
+        self._entries.clear()
+
+    def refusal(self, authority: Authority) -> str | None:
+        """Say whether there can be a certificate for a host; see L{ILeafSource.refusal}."""
+        if self._authority.may_sign_for(authority):
+            return None
+        return f"the proxy's CA may not sign for {authority.host}: its name constraints permit {self._authority.limits}"
+
     def context_for(self, authority: Authority) -> SSL.Context:
         """Give the context for a host; see L{ILeafSource.context_for}.
 

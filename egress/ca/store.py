@@ -1,7 +1,9 @@
 """The CA on disk.
 
 C{ca-key.pem} holds the key and the certificate in one, so that they come into being together or not at all; C{ca.pem}
-is a copy of the certificate for everybody else, and made again when it is missing.
+is a copy of the certificate for everybody else, and made again when it is missing.  While one CA replaces another
+(L{egress.ca.rotation}), there are C{ca-next-key.pem} and C{ca-old.pem} as well, and C{ca.pem} has the certificates of
+all.
 """
 
 from __future__ import annotations
@@ -9,17 +11,20 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from secrets import token_hex
 from socket import gethostname
 
 import attrs
+from cryptography import x509
 
-from egress.ca.issuer import CaError, CertificateAuthority, read_certificate
-
-# No PEM file of a CA comes near; whatever is larger is something else.
-_MAX_BYTES = 256 * 1024
+from egress.ca.certificates import Certificates, certificate_in, certificates_in
+from egress.ca.constraints import IPNetwork, name_constraints
+from egress.ca.issuer import CaError, CertificateAuthority, pem_of, read_certificates
+from egress.ca.secret import MAX_BYTES, read_secret
 
 
 @attrs.frozen
@@ -28,9 +33,13 @@ class CaDirectory:
 
     A directory with a key in C{ca-key.pem} and its certificate in C{ca.pem}, as an operator who brings a CA along would
     write them, is read as well.
+
+    @ivar permitted: the hosts, with all below them, and the ranges of addresses to which a CA that is made here is
+        limited; empty: it is not.
     """
 
     path: Path
+    permitted: Sequence[str | IPNetwork] = ()
 
     @property
     def key_path(self) -> Path:
@@ -42,6 +51,53 @@ class CaDirectory:
         """The certificate, for clients to trust."""
         return self.path / "ca.pem"
 
+    @property
+    def next_path(self) -> Path:
+        """The secret of the CA that is to come."""
+        return self.path / "ca-next-key.pem"
+
+    @property
+    def old_path(self) -> Path:
+        """The certificates of those that were, as long as clients are to trust them."""
+        return self.path / "ca-old.pem"
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files that the CA in use is read from."""
+        return self.key_path, self.certificate_path
+
+    def load(self, now: datetime) -> CertificateAuthority:
+        """Read the CA.
+
+        @param now: the time, with a time zone.
+        @raise CaError: naming the file and the remedy.
+        """
+        try:
+            self.check()
+            published = self.published_text()
+            secret = self._secret()
+        except OSError as error:
+            raise self._inaccessible(error) from error
+        if secret is None:
+            raise CaError(f"{self.key_path}: is missing; the proxy makes a CA when it starts")
+        return self._load(secret, published, now)
+
+    def certificates(self) -> Certificates:
+        """Look at the certificates, without using a key.
+
+        @raise CaError: naming the file and the remedy.
+        """
+        current = certificate_in(self.key_path, self.certificate_path)
+        if current is None:
+            raise CaError(f"{self.path}: there is no CA; the proxy makes one when it starts")
+        past = certificates_in(self.old_path)
+        # Its own certificate is among them after a crash.
+        return Certificates(current, certificate_in(self.next_path), tuple(each for each in past if each != current))
+
+    def _inaccessible(self, error: OSError) -> CaError:
+        where = error.filename or self.path
+        return CaError(f"{where}: {error.strerror}; make it accessible, or name another directory")
+
     def load_or_create(self, now: datetime) -> CertificateAuthority:
         """Read the CA, or make one when there is none yet.
 
@@ -51,20 +107,27 @@ class CaDirectory:
         try:
             self._open()
             # In this order: who makes a CA writes the key first, so a certificate that is there has its key already.
-            published = self._certificate()
+            published = self.published_text()
             secret = self._secret()
             if secret is None:
                 self._create(published, now)
                 secret = self._secret()
         except OSError as error:
-            where = error.filename or self.path
-            raise CaError(f"{where}: {error.strerror}; make it accessible, or name another directory") from error
+            raise self._inaccessible(error) from error
         if secret is None:
             raise CaError(f"{self.key_path}: was removed while the proxy started; start it again")
         return self._load(secret, published, now)
 
     def _open(self) -> None:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.check()
+
+    def check(self) -> None:
+        """See that nobody but its owner can put files into the directory.
+
+        @raise CaError: when others can.
+        @raise OSError: when there is no such directory.
+        """
         if self.path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise CaError(
                 f"{self.path}: others may write to it and put a CA of theirs in place; "
@@ -72,19 +135,16 @@ class CaDirectory:
             )
 
     def _secret(self) -> bytes | None:
-        try:
-            file = self.key_path.open("rb")
-        except FileNotFoundError:
-            return None
-        with file:
-            if os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise CaError(f"{self.key_path}: others than its owner may use the key; run chmod 600 {self.key_path}")
-            return file.read(_MAX_BYTES)
+        return read_secret(self.key_path)
 
-    def _certificate(self) -> bytes | None:
+    def published_text(self) -> bytes | None:
+        """What stands in C{ca.pem}.
+
+        @raise OSError: when it cannot be read.
+        """
         try:
             with self.certificate_path.open("rb") as file:
-                return file.read(_MAX_BYTES)
+                return file.read(MAX_BYTES)
         except FileNotFoundError:
             return None
 
@@ -94,7 +154,8 @@ class CaDirectory:
                 f"{self.key_path}: the key of {self.certificate_path} is missing; put it back, "
                 f"or remove {self.certificate_path} to have a new CA made, which clients have to trust anew"
             )
-        authority = CertificateAuthority.create(f"{token_hex(4)} {gethostname()}", now)
+        limits = name_constraints(self.permitted) if self.permitted else None
+        authority = CertificateAuthority.create(new_label(), now, limits=limits)
         temporary = self._write(self.key_path, authority.secret_pem())
         try:
             # Unlike a rename, a link never replaces: of several processes exactly one succeeds, and all read its CA.
@@ -107,7 +168,7 @@ class CaDirectory:
             ) from error
         finally:
             temporary.unlink()
-        self._sync()
+        self.sync()
 
     def _load(self, secret: bytes, published: bytes | None, now: datetime) -> CertificateAuthority:
         try:
@@ -117,24 +178,30 @@ class CaDirectory:
                 f"{self.key_path}: {error.reason}; put the right files back, or remove it and {self.certificate_path} "
                 f"to have a new CA made, which clients have to trust anew"
             ) from error
+        if self.permitted and authority.limits is None:
+            raise CaError(
+                f"{self.key_path}: this CA was made without name constraints; have one made that has them (egress ca "
+                f"rotate --ca-name-constraints), or do without that option"
+            )
         if published is None:
-            self._publish(authority)
+            self.publish(self.certificates().trusted(now))
         else:
             self._check_published(published, authority)
         return authority
 
-    def _publish(self, authority: CertificateAuthority) -> None:
+    def publish(self, certificates: Sequence[x509.Certificate]) -> None:
+        """Write what clients are to trust.
+
+        @raise CaError: when that cannot be written.
+        """
         try:
-            temporary = self._write(self.certificate_path, authority.certificate_pem)
-            temporary.chmod(0o644)
-            temporary.replace(self.certificate_path)
-            self._sync()
+            self.put(self.certificate_path, pem_of(*certificates), 0o644)
         except OSError as error:
             raise CaError(f"{self.certificate_path}: {error.strerror}; make the directory writable") from error
 
     def _check_published(self, published: bytes, authority: CertificateAuthority) -> None:
         try:
-            same = read_certificate(published) == authority.certificate
+            same = authority.certificate in read_certificates(published)
         except CaError as error:
             raise CaError(f"{self.certificate_path}: {error.reason}; remove it to have it written again") from error
         if not same:
@@ -143,12 +210,27 @@ class CaDirectory:
                 f"remove the one of the two that is wrong"
             )
 
+    def put(self, target: Path, content: bytes, mode: int) -> None:
+        """Write a file, or replace it: whoever reads it sees the old one or the new one, whole, even after a crash.
+
+        @raise OSError: when it cannot be written.
+        """
+        temporary = self._write(target, content)
+        try:
+            temporary.chmod(mode)
+            temporary.replace(target)
+        finally:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+        self.sync()
+
     def _write(self, target: Path, content: bytes) -> Path:
         """Write a file of a name of its own, readable by the owner alone and safe on disk."""
         descriptor, name = tempfile.mkstemp(prefix=f"{target.name}.", suffix=".tmp", dir=self.path)
         temporary = Path(name)
         try:
             with open(descriptor, "wb") as file:
+                self.hand_over(descriptor)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -157,9 +239,21 @@ class CaDirectory:
             raise
         return temporary
 
-    def _sync(self) -> None:
+    def hand_over(self, descriptor: int) -> None:
+        """Give a file to the owner of the directory: root works here for proxies that are not root."""
+        state = self.path.stat()
+        if os.geteuid() == 0 and state.st_uid != 0:
+            os.fchown(descriptor, state.st_uid, state.st_gid)
+
+    def sync(self) -> None:
+        """Have what was done to the directory outlast a crash."""
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def new_label() -> str:
+    """What tells a CA from others, for those who look into a trust store."""
+    return f"{token_hex(4)} {gethostname()}"

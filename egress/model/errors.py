@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from egress.model.outage import Outage
+
 if TYPE_CHECKING:
     from egress.model.decision import Decision
 
@@ -62,6 +64,10 @@ class ServerNameMismatch(MisdirectedRequest):
     """The TLS server name is another than the authority of the CONNECT."""
 
 
+class TooManyConnections(ClientError):
+    """The client has more connections open than one may have."""
+
+
 class VersionNotSupported(ClientError):
     """A version of HTTP that this proxy does not speak."""
 
@@ -106,8 +112,29 @@ class AddressForbidden(EgressError):
     """The address guard said no: the destination is an address that nobody may be sent to."""
 
 
+class PortForbidden(AddressForbidden):
+    """The destination's port is none that the operator opened."""
+
+
+class CertificateNotPermitted(EgressError):
+    """The proxy's CA may not sign for this host, so that nothing could be said inside a tunnel to it."""
+
+
 class AuthorizerUnavailable(EgressError):
-    """There is no decision, so nothing is forwarded."""
+    """There is no decision, so nothing is forwarded.
+
+    @ivar kind: what kind of outage it is.
+    @ivar retry_after: seconds after which to try again, where they are known.
+    """
+
+    def __init__(self, reason: str, kind: Outage = Outage.CONNECTION, retry_after: int | None = None) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.retry_after = retry_after
+
+
+class AuditUnavailable(AuthorizerUnavailable):
+    """What is decided could not be put on record, so nothing is decided."""
 
 
 class OriginError(EgressError):
@@ -173,6 +200,10 @@ class UpstreamRefused(UpstreamError):
         self.status = status
 
 
+class Overloaded(EgressError):
+    """The proxy serves as many connections as it may already."""
+
+
 class InternalFault(EgressError):
     """A defect of the proxy itself; what it was stands in the log, not in the answer."""
 
@@ -214,6 +245,7 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     HeadTooLarge: _client(_S.REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large"),
     MisdirectedRequest: _client(_S.MISDIRECTED_REQUEST, "misdirected-request"),
     ServerNameMismatch: _client(_S.MISDIRECTED_REQUEST, "server-name-mismatch", "sni"),
+    TooManyConnections: _client(_S.TOO_MANY_REQUESTS, "too-many-connections", "connection"),
     VersionNotSupported: _client(_S.HTTP_VERSION_NOT_SUPPORTED, "version-not-supported"),
     UnsupportedRequest: _client(_S.NOT_IMPLEMENTED, "unsupported-request"),
     ClientUnauthenticated: _client(_S.PROXY_AUTHENTICATION_REQUIRED, "client-auth-required", "client-auth"),
@@ -224,8 +256,15 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     ClientGone: _client(None, "client-gone", "client"),
     Denied: Outcome(_S.FORBIDDEN, "denied", "authz", "http_request_denied", "deny"),
     AddressForbidden: Outcome(_S.FORBIDDEN, "address-forbidden", "address", "destination_ip_prohibited", "deny"),
+    PortForbidden: Outcome(_S.FORBIDDEN, "port-forbidden", "address", "http_request_denied", "deny"),
+    CertificateNotPermitted: Outcome(
+        _S.FORBIDDEN, "certificate-not-permitted", "certificate", "http_request_denied", "deny"
+    ),
     AuthorizerUnavailable: Outcome(
         _S.SERVICE_UNAVAILABLE, "authorizer-unavailable", "authz-unavailable", "proxy_internal_error", "unavailable"
+    ),
+    AuditUnavailable: Outcome(
+        _S.SERVICE_UNAVAILABLE, "audit-unavailable", "audit", "proxy_internal_error", "unavailable"
     ),
     NameNotResolved: _origin(_S.BAD_GATEWAY, "name-not-resolved", "dns", "dns_error"),
     ResolutionTimeout: _origin(_S.GATEWAY_TIMEOUT, "resolution-timeout", "dns", "dns_timeout"),
@@ -241,6 +280,7 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     UpstreamFailed: _origin(_S.BAD_GATEWAY, "upstream-unreachable", "upstream", "destination_unavailable"),
     UpstreamTimeout: _origin(_S.GATEWAY_TIMEOUT, "upstream-timeout", "upstream", "connection_timeout"),
     UpstreamRefused: _origin(_S.BAD_GATEWAY, "upstream-refused", "upstream", "proxy_configuration_error"),
+    Overloaded: Outcome(_S.SERVICE_UNAVAILABLE, "overloaded", "connection", "proxy_internal_error", "refused"),
     InternalFault: Outcome(_S.INTERNAL_SERVER_ERROR, "internal-fault", "proxy", "proxy_internal_error", "failed"),
 }
 

@@ -27,6 +27,9 @@ class ExchangeRecord:
     @ivar bytes_sent: content bytes to the origin.
     @ivar bytes_received: content bytes to the client.
     @ivar duration: seconds from C{time} to the end.
+    @ivar address: the origin's IP address that was connected to; C{None} when none was, and through an upstream
+        proxy, which resolves the name itself.
+    @ivar upstream: host and port of the upstream proxy through which it left.
     """
 
     time: float
@@ -45,3 +48,5 @@ class ExchangeRecord:
     bytes_sent: int
     bytes_received: int
     duration: float
+    address: str | None
+    upstream: str | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 import attrs
 
@@ -43,3 +44,18 @@ class Route:
     def absolute_form(self) -> bool:
         """Whether requests name the whole URL, since an upstream proxy reads them (RFC 9112 section 3.2.2)."""
         return self.upstream is not None and not self.connect
+
+
+@attrs.frozen
+class Hop:
+    """Where a request went, for the audit log.
+
+    @ivar address: the address that was connected to, where it is the origin's.
+    @ivar upstream: host and port of the upstream proxy, which resolves the origin's name itself.
+    """
+
+    address: str | None = None
+    upstream: str | None = None
+
+
+NOWHERE: Final = Hop()

@@ -30,6 +30,7 @@ from egress.model.errors import (
     EgressError,
     OriginDisconnected,
     OriginTlsFailed,
+    PortForbidden,
     ResolutionTimeout,
     UpstreamFailed,
     UpstreamTimeout,
@@ -316,6 +317,9 @@ class Dialer:
     def check(self, origin: Origin, purpose: Purpose) -> Deferred[Route]:
         """Find a way to an origin; see L{IDialer.check}."""
         authority = origin.authority
+        refusal = self._guard.port_refusal(authority.port)
+        if refusal is not None:
+            return fail(PortForbidden(refusal))
         upstream = self.upstream_for(origin, purpose)
         tls = origin.scheme == "https" and purpose is not Purpose.TUNNEL
         if upstream is not None:

@@ -223,6 +223,7 @@ class Exchange:
 
     def _forward(self, connection: OriginConnection) -> None:
         self._enter(State.FORWARDING)
+        self._inquiry.hop = connection.hop
         route = connection.route
         upstream = route.upstream if route.absolute_form else None
         self._forwarding = Forwarding(

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.protocol import ServerFactory
 
+from egress.model.errors import EgressError, Overloaded, TooManyConnections
 from egress.net.admission import OPEN, Door
 from egress.net.server import HttpSession
+from egress.net.turned_away import TurnedAway
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress
+    from twisted.internet.protocol import Protocol
 
     from egress.net.parts import Parts
 
+# Connections that are just being told that there are too many; beyond it, they are not even told.
+MOST_TURNED_AWAY = 256
+
 
 class ProxyFactory(ServerFactory):
-    """Makes a session for each client connection.
+    """Makes a session for each client connection, up to the limits.
 
     @param door: what is asked of clients here.
     """
@@ -26,7 +33,32 @@ class ProxyFactory(ServerFactory):
     def __init__(self, parts: Parts, door: Door = OPEN) -> None:
         self._parts = parts
         self._door = door
+        self._turning_away = 0
 
-    def buildProtocol(self, addr: IAddress | None) -> HttpSession:
-        """Begin a session."""
-        return HttpSession(self._parts, door=self._door)
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        """Begin a session, or turn the client away."""
+        # Clients on a UNIX socket have no addresses that tell them apart.
+        address = addr.host if isinstance(addr, (IPv4Address, IPv6Address)) else ""
+        refusal = self._refusal(address)
+        if refusal is not None:
+            return self._turn_away(refusal)
+        session = HttpSession(self._parts, door=self._door)
+        self._parts.sessions.accept(session, address)
+        return session
+
+    def _refusal(self, address: str) -> EgressError | None:
+        limits, sessions = self._parts.limits, self._parts.sessions
+        if sessions.clients >= limits.connections:
+            return Overloaded(f"the proxy serves {limits.connections} connections already; try again later")
+        if address and sessions.of(address) >= limits.connections_per_client:
+            return TooManyConnections(f"{address} has {limits.connections_per_client} connections open already")
+        return None
+
+    def _turn_away(self, refusal: EgressError) -> TurnedAway:
+        self._parts.turned_away += 1
+        answered = self._turning_away < MOST_TURNED_AWAY
+        self._turning_away += 1
+        return TurnedAway(self._parts, refusal if answered else None, self._gone)
+
+    def _gone(self) -> None:
+        self._turning_away -= 1

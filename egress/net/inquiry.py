@@ -13,6 +13,7 @@ from egress.model.authority import Origin
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Headers, Stage, Verdict
 from egress.model.errors import AuthorizerUnavailable, EgressError, InternalFault, outcome_of
 from egress.model.record import ExchangeRecord
+from egress.model.route import NOWHERE
 
 if TYPE_CHECKING:
     from egress.net.parts import Parts
@@ -45,6 +46,7 @@ class Inquiry:
     @param failed: takes every fault of what is waited for; after the end, an L{InternalFault} alone: something of what
         belongs to the end was not done.
     @ivar decision: the answer, once there is one.
+    @ivar hop: where it went, once it did.
     """
 
     __slots__ = (
@@ -63,6 +65,7 @@ class Inquiry:
         "_stage",
         "_started",
         "decision",
+        "hop",
         "request_id",
     )
 
@@ -78,6 +81,7 @@ class Inquiry:
     ) -> None:
         self.request_id = parts.new_id()
         self.decision: Decision | None = None
+        self.hop = NOWHERE
         self._parts = parts
         self._client = client
         self._stage = stage
@@ -219,6 +223,8 @@ class Inquiry:
                 bytes_sent=sent,
                 bytes_received=received,
                 duration=self._parts.clock.seconds() - self._clock_started,
+                address=self.hop.address,
+                upstream=self.hop.upstream,
             )
         )
 
@@ -248,6 +254,8 @@ def report_refusal(parts: Parts, client: ClientIdentity, error: EgressError, met
             bytes_sent=0,
             bytes_received=0,
             duration=0.0,
+            address=None,
+            upstream=None,
         )
     )
     return request_id

@@ -23,6 +23,7 @@ from zope.interface import implementer
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, Decision, Stage
 from egress.model.errors import (
+    CertificateNotPermitted,
     ClientGone,
     ClientTlsFailed,
     Denied,
@@ -38,6 +39,8 @@ from egress.net.scope import Scope
 from egress.net.server import HttpSession
 from egress.net.shared import SharedTransport
 from egress.net.tls import ServerTls, TlsFactory
+from egress.net.transport import hop
+from egress.wire.answer import encode_answer
 from egress.wire.session import Inner, recognize
 
 if TYPE_CHECKING:
@@ -97,9 +100,15 @@ class Tunnel(Protocol):
     """The inside of one CONNECT.
 
     It gets what the outer session's transport reads, and hands it to whatever the tunnel turned out to carry.
+
+    @raise CertificateNotPermitted: when it would be intercepted, and the CA may not sign for the host.  A client can
+        read that only before the tunnel is there.
     """
 
     def __init__(self, parts: Parts, outer: HttpSession, authority: Authority, client: ClientIdentity) -> None:
+        self._no_certificate = parts.leaves.refusal(authority)
+        if self._no_certificate is not None and not parts.passes_through(authority):
+            raise CertificateNotPermitted(self._no_certificate)
         self._parts = parts
         self._outer = outer
         self._authority = authority
@@ -143,10 +152,11 @@ class Tunnel(Protocol):
             self._refuse(Denied(decision))
             return
         relay = Relay(self, self.transport, self._parts.flows)  # type: ignore[arg-type]
-        self._inquiry.wait_for(self._parts.dialer.dial(route, relay.far), lambda _: self._relaying(relay))
+        self._inquiry.wait_for(self._parts.dialer.dial(route, relay.far), lambda _: self._relaying(relay, route))
 
-    def _relaying(self, relay: Relay) -> None:
+    def _relaying(self, relay: Relay, route: Route) -> None:
         self._enter(TunnelState.RELAY)
+        self._inquiry.hop = hop(route, relay.far.transport)
         self._relay = relay
         self.transport.write(ESTABLISHED)  # type: ignore[union-attr]
         early, self._early = self._early, b""
@@ -176,7 +186,17 @@ class Tunnel(Protocol):
         self._refusal = error
         status = outcome_of(error).status
         self._inquiry.report(error, status.value if status is not None else None, 0, 0)
-        self._sniff()
+        if self._no_certificate is None:
+            self._sniff()
+        else:
+            self._refuse_outside(error)
+
+    def _refuse_outside(self, error: EgressError) -> None:
+        """Answer the CONNECT itself, where there can be no certificate to answer inside."""
+        answer_id, date = self._inquiry.request_id, self._parts.date()
+        self._end(None)
+        self._outer.write(encode_answer(error, answer_id, accept=None, head_only=False, keep_alive=False, date=date))
+        self._outer.close()
 
     # -- what the client speaks
 

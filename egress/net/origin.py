@@ -14,8 +14,9 @@ from zope.interface import implementer
 
 from egress.model.decision import Headers
 from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError
-from egress.model.route import Route
+from egress.model.route import NOWHERE, Route
 from egress.net.dial import DialedProtocol
+from egress.net.transport import hop
 from egress.net.watchdog import Watchdog
 from egress.wire.body import End
 from egress.wire.heads import HeadLimits, ResponseHead
@@ -63,13 +64,17 @@ class OriginConnection(DialedProtocol):
     """HTTP/1.1 with one origin, or with the upstream proxy that stands for it.
 
     @ivar route: how it was dialled; its addresses were checked then.
+    @ivar hop: where it leads.
+    @ivar begun: when it began to be made.
     @ivar idle_since: when the last exchange ended.
     """
 
     def __init__(self, route: Route, limits: HeadLimits, clock: IReactorTime) -> None:
         self.route = route
+        self.hop = NOWHERE
         self._closing = Watchdog(clock, self.drop)
         self.idle_since = 0.0
+        self.begun = clock.seconds()
         self.pool_key: PoolKey = ()
         self.reusable = False
         self._reader = ResponseReader(limits)
@@ -85,6 +90,7 @@ class OriginConnection(DialedProtocol):
         """Let the transport's buffer hold back the request."""
         # First of all: what is told that the connection is there writes at once.
         self.transport.registerProducer(self, True)  # type: ignore[union-attr]
+        self.hop = hop(self.route, self.transport)
         super().connectionMade()
 
     def send(self, sink: ResponseSink, method: str, data: bytes) -> None:

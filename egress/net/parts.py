@@ -52,6 +52,7 @@ class Parts:
     @ivar wall_clock: seconds since the epoch, for records and C{Date}.
     @ivar sessions: the client connections that are open.
     @ivar flows: how bytes that are not read go from one socket to another.
+    @ivar turned_away: how many connections there was no room for.
     @ivar draining: whether the proxy is being stopped: connections are not kept.
     """
 
@@ -68,6 +69,7 @@ class Parts:
     new_id: Callable[[], str] = attrs.field(factory=lambda: Ids().__next__)
     sessions: Sessions = attrs.field(factory=Sessions)
     flows: Flows = attrs.field(factory=best_flows)
+    turned_away: int = 0
     draining: bool = False
 
     def __attrs_post_init__(self) -> None:

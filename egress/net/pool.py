@@ -29,6 +29,7 @@ class OriginPool:
         self._count = 0
         self._sweep: IDelayedCall | None = None
         self._closed = False
+        self._cleared = -1.0
 
     def __len__(self) -> int:
         return self._count
@@ -55,7 +56,7 @@ class OriginPool:
 
     def put(self, key: PoolKey, connection: OriginConnection) -> None:
         """Keep a connection whose exchange is over."""
-        if self._closed:
+        if self._closed or connection.begun <= self._cleared:
             connection.finish()
             return
         connections = self._idle.setdefault(key, deque())
@@ -78,6 +79,11 @@ class OriginPool:
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
+        self.clear()
+
+    def clear(self) -> None:
+        """Close every connection that is idle now, and keep none of those that were made before."""
+        self._cleared = self._clock.seconds()
         for connections in list(self._idle.values()):
             for connection in list(connections):
                 self._close(connection)

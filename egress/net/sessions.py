@@ -1,7 +1,8 @@
-"""The client connections that are open, so that a stopping proxy can see the last of them go."""
+"""The client connections that are open: how many each client has, and when the last of them is gone."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, succeed
@@ -11,22 +12,46 @@ if TYPE_CHECKING:
 
 
 class Sessions:
-    """A set of sessions that tells when it is empty."""
+    """A set of sessions that tells when it is empty.
+
+    @ivar clients: how many connections the sessions on the listening ports are; inside one there may be another
+        session.
+    """
 
     def __init__(self) -> None:
-        self._open: set[HttpSession] = set()
+        self.clients = 0
+        self._open: dict[HttpSession, str | None] = {}
+        self._by_address: defaultdict[str, int] = defaultdict(int)
         self._waiting: list[Deferred[None]] = []
 
     def __len__(self) -> int:
         return len(self._open)
 
+    def of(self, address: str) -> int:
+        """How many connections a client has."""
+        return self._by_address.get(address, 0)
+
+    def accept(self, session: HttpSession, address: str) -> None:
+        """A client connected.
+
+        @param address: what connections of one client have in common.
+        """
+        self._open[session] = address
+        self._by_address[address] += 1
+        self.clients += 1
+
     def add(self, session: HttpSession) -> None:
         """A session began."""
-        self._open.add(session)
+        self._open.setdefault(session, None)
 
     def discard(self, session: HttpSession) -> None:
         """A session ended."""
-        self._open.discard(session)
+        address = self._open.pop(session, None)
+        if address is not None:
+            self.clients -= 1
+            self._by_address[address] -= 1
+            if not self._by_address[address]:
+                del self._by_address[address]
         if not self._open:
             waiting, self._waiting = self._waiting, []
             for deferred in waiting:

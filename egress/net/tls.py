@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
@@ -13,7 +13,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import ITransport
+    from twisted.internet.interfaces import (
+        IOpenSSLClientConnectionCreator,
+        IProtocolFactory,
+        IReactorTime,
+        ITransport,
+    )
+
+    ConnectionCreator = IOpenSSLClientConnectionCreator | IOpenSSLServerConnectionCreator
 
 # What is encrypted at one go, and what is taken out of OpenSSL at one go when more waits there.
 WRITE_BYTES: Final = 64 * 1024
@@ -65,7 +72,7 @@ class TlsLayer(TLSMemoryBIOProtocol):
 
     def makeConnection(self, transport: ITransport) -> None:
         """Begin the handshake (C{IProtocol})."""
-        self._tlsConnection = self.factory._creatorCallable(self)
+        self._tlsConnection = cast("TlsFactory", self.factory).create(self)
         self._appSendBuffer: list[bytes] = []
         self._records = Records()
         self._whole = False
@@ -150,6 +157,23 @@ class TlsFactory(TLSMemoryBIOFactory):
 
     noisy = False
     protocol = TlsLayer
+
+    def __init__(
+        self, creator: ConnectionCreator, isClient: bool, wrappedFactory: IProtocolFactory, clock: IReactorTime
+    ) -> None:
+        super().__init__(creator, isClient, wrappedFactory, clock)
+        self._creator = creator
+        self._is_client = isClient
+
+    def create(self, layer: TlsLayer) -> SSL.Connection:
+        """Begin a TLS session; Twisted's own name for this changes between its versions."""
+        if self._is_client:
+            connection = cast("IOpenSSLClientConnectionCreator", self._creator).clientConnectionForTLS(layer)
+            connection.set_connect_state()
+        else:
+            connection = cast("IOpenSSLServerConnectionCreator", self._creator).serverConnectionForTLS(layer)
+            connection.set_accept_state()
+        return connection
 
 
 @implementer(IOpenSSLServerConnectionCreator)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import ITCPTransport
 from twisted.protocols.tls import TLSMemoryBIOProtocol
+
+from egress.model.route import NOWHERE, Hop, Route
 
 
 def no_delay(transport: object) -> None:
@@ -17,6 +20,14 @@ def no_delay(transport: object) -> None:
         below = getattr(transport, "transport", None)
         if below is not None:
             no_delay(below)
+
+
+def hop(route: Route, transport: object) -> Hop:
+    """Say where a connection leads."""
+    if route.upstream is not None:
+        return Hop(upstream=str(route.upstream.authority))
+    peer = transport.getPeer()  # type: ignore[attr-defined]
+    return Hop(peer.host) if isinstance(peer, (IPv4Address, IPv6Address)) else NOWHERE
 
 
 def cut(transport: object) -> None:

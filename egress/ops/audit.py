@@ -1,6 +1,7 @@
 """The audit log: one JSON line for each exchange.
 
-Auditing never stops the proxy: what cannot be written is counted, said in the ordinary log, and shown by the metrics.
+What cannot be written is counted, said in the ordinary log, and shown by the metrics.  It stops nothing, unless the
+operator wants that: L{egress.authz.audited}.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ def audit_line(record: ExchangeRecord) -> bytes:
         "decidedBy": record.decided_by,
         "ruleId": record.rule_id,
         "decisionMs": None if record.decision_seconds is None else round(record.decision_seconds * 1000, 3),
+        "address": record.address,
+        "upstream": record.upstream,
         "status": record.status,
         "bytesSent": record.bytes_sent,
         "bytesReceived": record.bytes_received,
@@ -212,12 +215,14 @@ class JsonLinesAudit:
     @param target: a file, C{"-"} for standard output, or what is called with each line.
     @raise OSError: when the file cannot be opened.
     @ivar lost: how many lines could not be written.
+    @ivar fault: why the last line could not be written; C{None} when it was.
     """
 
     def __init__(
         self, target: str | Path | Callable[[bytes], object], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.lost = 0
+        self.fault: str | None = None
         self._clock = clock
         self._logged: float | None = None
         self._unlogged = 0
@@ -235,6 +240,7 @@ class JsonLinesAudit:
 
     def write_line(self, line: bytes) -> None:
         """Write one line that another process has made."""
+        self.fault = None
         try:
             self._write(line)
         except LinesLost as error:
@@ -266,6 +272,8 @@ class JsonLinesAudit:
     def _failed(self, lines: int, error: Exception) -> None:
         self.lost += lines
         self._unlogged += lines
+        if lines:
+            self.fault = str(error.strerror if isinstance(error, OSError) and error.strerror else error)
         now = self._clock()
         if self._logged is not None and now - self._logged < _LOG_EVERY:
             return

@@ -36,6 +36,10 @@ _JSON: Final = "application/json"
 _TEXT: Final = "text/plain; charset=utf-8"
 
 
+class NotReady(Exception):
+    """A condition of readiness does not hold; the text says why, to whoever asks."""
+
+
 class Shared(Generic[T]):
     """Asks for something.  Those who ask meanwhile wait for the same answer: asking often costs nothing more.
 
@@ -97,6 +101,8 @@ class Readiness:
     def _reason(self, name: str, failure: Failure) -> str:
         if isinstance(failure.value, EgressError):
             return failure.value.reason
+        if isinstance(failure.value, NotReady):
+            return str(failure.value)
         if isinstance(failure.value, (defer.TimeoutError, CancelledError)):
             return f"no answer within {self._deadline:g} seconds"
         _log.failure("the health check {name} failed", failure, name=name)

@@ -16,7 +16,9 @@ from zope.interface import implementer
 
 from egress import __version__
 from egress.interfaces import IAuditSink
+from egress.model.outage import Questions
 from egress.model.record import ExchangeRecord
+from egress.ops.questions import QuestionsCollector
 from egress.ops.tally import Tally
 
 
@@ -43,16 +45,35 @@ class Metrics:
         self._tally = Tally()
         self.registry.register(self._tally)
         self._client_connections = gauge("egress_client_connections", "Client connections that are open.")
+        self._turned_away = gauge(
+            "egress_client_connections_turned_away", "Client connections that there was no room for, since the start."
+        )
         self._leaf_contexts = gauge("egress_leaf_contexts", "TLS contexts kept for intercepted hosts.")
+        self._ca_end = gauge("egress_ca_not_after_seconds", "When the CA certificate ends, in seconds since 1970.")
         self._audit_lost = gauge("egress_audit_lines_lost", "Audit lines that could not be written, since the start.")
 
     def watch_connections(self, source: Callable[[], float]) -> None:
         """Say where to look, whenever the numbers are asked for, for the client connections that are open."""
         self._client_connections.set_function(source)
 
+    def watch_turned_away(self, source: Callable[[], float]) -> None:
+        """Say where to look for the number of client connections that there was no room for."""
+        self._turned_away.set_function(source)
+
     def watch_leaf_contexts(self, source: Callable[[], float]) -> None:
         """Say where to look for the number of TLS contexts kept."""
         self._leaf_contexts.set_function(source)
+
+    def watch_ca_end(self, source: Callable[[], float]) -> None:
+        """Say where to look for the end of the CA."""
+        self._ca_end.set_function(source)
+
+    def watch_questions(self, source: Callable[[], Questions], retries: Callable[[], int] | None) -> None:
+        """Say where to look for what becomes of the questions to an authorizer.
+
+        @param retries: tells how many were sent once more; C{None}: none ever are.
+        """
+        self.registry.register(QuestionsCollector(source, retries))
 
     def watch_audit_lost(self, source: Callable[[], float]) -> None:
         """Say where to look for the number of audit lines lost."""

@@ -14,7 +14,9 @@ from egress.ops.health import OK
 # What a process counts up as long as it lives: with it gone, its part remains.
 _COUNTED: Final = frozenset({"counter", "histogram"})
 # A gauge by its type only: its name says what is counted.
-_COUNTING_GAUGES: Final = frozenset({"egress_audit_lines_lost"})
+_COUNTING_GAUGES: Final = frozenset({"egress_audit_lines_lost", "egress_client_connections_turned_away"})
+# Of several processes the first that ends is what matters.
+_EARLIEST: Final = frozenset({"egress_ca_not_after_seconds"})
 # The sum of these would be nobody's number.
 _OF_A_PROCESS: Final = "process_"
 
@@ -58,8 +60,8 @@ class _Family:
             before = self._values.get(key)
             if before is None:
                 self._values[key] = value
-            elif name.endswith("_created"):
-                # Since when it is counted.
+            elif name.endswith("_created") or name in _EARLIEST:
+                # Since when it is counted; or until when it lasts.
                 self._values[key] = min(before, value)
             elif metric.type == "info":
                 self._values[key] = max(before, value)

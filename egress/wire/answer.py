@@ -7,6 +7,7 @@ from typing import Final
 
 from egress.model.decision import Header
 from egress.model.errors import (
+    AuthorizerUnavailable,
     ClientCheckBusy,
     ClientUnauthenticated,
     Denied,
@@ -143,6 +144,8 @@ def encode_answer(
         headers += [(b"Proxy-Authenticate", challenge) for challenge in _CHALLENGES]
     elif isinstance(error, ClientCheckBusy):
         headers.append((b"Retry-After", _RETRY_AFTER))
+    elif isinstance(error, AuthorizerUnavailable) and error.retry_after is not None:
+        headers.append((b"Retry-After", b"%d" % error.retry_after))
     head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (
         outcome.status,
         outcome.status.phrase.encode("ascii"),

@@ -250,9 +250,45 @@ class KeepAliveTests(AgentTestCase):
         self.server().close()
         self.assertEqual(len(self.endpoint.connections), 2)
         self.assertIn(b"question", self.server().take())
+        self.assertEqual(self.agent.retries, 1)
         self.server().close()
         self.failureResultOf(asked, AnswerCutShort)
-        self.assertEqual(len(self.endpoint.connections), 2)
+        self.assertEqual((len(self.endpoint.connections), self.agent.retries), (2, 1))
+
+    def test_nothing_else_is_sent_twice(self) -> None:
+        for name, kept, end, error in (
+            ("a new connection", False, lambda server: server.close(), AnswerCutShort),
+            ("an answer that has begun", True, lambda server: (server.answer(b"H"), server.close()), AnswerCutShort),
+            ("an answer that is none", True, lambda server: server.answer(b"SSH-2.0"), AnswerMalformed),
+            ("silence", True, lambda server: None, CancelledError),
+        ):
+            with self.subTest(name):
+                self.setUp()
+                if kept:
+                    self.answered()
+                asked = self.ask()
+                end(self.server())
+                asked.cancel()
+                self.failureResultOf(asked, error)
+                self.assertEqual((len(self.endpoint.connections), self.agent.retries), (1, 0))
+
+    def test_a_connection_that_was_refused_is_not_tried_again(self) -> None:
+        self.answered()
+        asked = self.ask()
+        self.endpoint.failing = refused()
+        self.server().close()
+        self.failureResultOf(asked, ConnectRefused)
+        self.failureResultOf(self.ask(), ConnectRefused)
+        self.assertEqual(self.agent.retries, 1)
+
+    def test_one_that_is_cancelled_while_it_is_sent_again(self) -> None:
+        self.answered()
+        asked = self.ask()
+        self.endpoint.slow = True
+        self.server().close()
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
+        self.assertEqual(self.endpoint.cancelled, 1)
 
     def test_a_reused_connection_that_breaks_later_is_not_replaced(self) -> None:
         self.answered()
@@ -394,6 +430,14 @@ class QueueTests(AgentTestCase):
         self.assertEqual(len(failed), 1 + MAX_WAITING)
         for one in failed:
             self.failureResultOf(one, ConnectRefused)
+
+    def test_so_many_connections(self) -> None:
+        self.agent = KeepAliveAgent(self.clock, self.endpoint, connections=2)
+        asked = [self.ask() for _ in range(3)]
+        self.assertEqual(len(self.endpoint.connections), 2)
+        self.endpoint.connections[0].answer(http())
+        self.endpoint.connections[0].answer(http())
+        self.successResultOf(asked[2])
 
     def test_the_queue_is_bounded(self) -> None:
         self.fill()

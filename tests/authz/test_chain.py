@@ -16,6 +16,7 @@ from egress.interfaces import IAuthorizer
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Verdict
 from egress.model.errors import AuthorizerUnavailable
+from egress.model.outage import Outage
 
 ALLOW = Decision(Verdict.ALLOW, "yes", "x")
 DENY = Decision(Verdict.DENY, "no", "x")
@@ -86,20 +87,22 @@ class ChainTests(SynchronousTestCase):
 
     def test_everything_else_is_no_decision(self) -> None:
         look_alike = Truthy(Verdict.DENY, "no", "x")
-        for name, behaviour, logged in (
-            ("raises", raises, 1),
-            ("fails", lambda: fail(RuntimeError("secret")), 1),
-            ("None", lambda: succeed(None), 0),
-            ("True", lambda: succeed(True), 0),
-            ("a verdict", lambda: succeed(Verdict.ALLOW), 0),
-            ("a look-alike", lambda: succeed(look_alike), 0),
-            ("no Deferred", lambda: True, 0),
-            ("is cancelled", lambda: fail(CancelledError()), 0),
-            ("is unavailable", lambda: fail(AuthorizerUnavailable("down")), 0),
+        for name, behaviour, kind, logged in (
+            ("raises", raises, Outage.FAILURE, 1),
+            ("fails", lambda: fail(RuntimeError("secret")), Outage.FAILURE, 1),
+            ("None", lambda: succeed(None), Outage.FAILURE, 0),
+            ("True", lambda: succeed(True), Outage.FAILURE, 0),
+            ("a verdict", lambda: succeed(Verdict.ALLOW), Outage.FAILURE, 0),
+            ("a look-alike", lambda: succeed(look_alike), Outage.FAILURE, 0),
+            ("no Deferred", lambda: True, Outage.FAILURE, 0),
+            ("is cancelled", lambda: fail(CancelledError()), Outage.GIVEN_UP, 0),
+            ("is unavailable", lambda: fail(AuthorizerUnavailable("down")), Outage.CONNECTION, 0),
+            ("is silent", lambda: fail(AuthorizerUnavailable("x", Outage.TIMEOUT)), Outage.TIMEOUT, 0),
         ):
             with self.subTest(name):
                 error = self.failureResultOf(self.chain(behaviour).decide(REQUEST), AuthorizerUnavailable).value
                 self.assertNotIn("secret", error.reason)
+                self.assertIs(error.kind, kind)
                 self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), logged)
 
     def test_silence_ends_at_the_deadline(self) -> None:
@@ -108,7 +111,9 @@ class ChainTests(SynchronousTestCase):
         self.clock.advance(6.9)
         self.assertNoResult(asked)
         self.clock.advance(0.1)
-        self.assertIn("within 7 s", self.failureResultOf(asked, AuthorizerUnavailable).value.reason)
+        error = self.failureResultOf(asked, AuthorizerUnavailable).value
+        self.assertIn("within 7 s", error.reason)
+        self.assertIs(error.kind, Outage.TIMEOUT)
         self.assertEqual(len(cancelled), 1)
 
     def test_the_deadline_holds_whatever_the_authorizer_does(self) -> None:

@@ -15,6 +15,7 @@ from egress.authz.contract import decode_answer, encode_question, headers_value,
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, DecisionRequest, Stage, Verdict
 from egress.model.errors import AuthorizerUnavailable, Denied
+from egress.model.outage import Outage
 from egress.wire.answer import encode_answer
 
 REQUEST = DecisionRequest(
@@ -112,7 +113,8 @@ class QuestionTests(SynchronousTestCase):
     def test_text_that_cannot_be_encoded(self) -> None:
         for changes in ({"path": "/\ud800"}, {"client": ClientIdentity("192.0.2.1", 1, "\udcff")}):
             with self.subTest(changes=changes):
-                self.assertRaises(AuthorizerUnavailable, question, **changes)
+                error = self.assertRaises(AuthorizerUnavailable, question, **changes)
+                self.assertIs(error.kind, Outage.QUESTION)
 
 
 NO_DECISION: dict[str, tuple[int, bytes]] = {
@@ -151,6 +153,7 @@ class AnswerTests(SynchronousTestCase):
         for name, (status, body) in NO_DECISION.items():
             with self.subTest(name):
                 error = self.assertRaises(AuthorizerUnavailable, decode_answer, status, body, "x")
+                self.assertIs(error.kind, Outage.ANSWER)
                 self.assertIn("authorization service", error.reason)
 
     def test_allowed(self) -> None:

@@ -76,6 +76,33 @@ class RefusalTests(SynchronousTestCase):
                 self.assertIs(blocking.refusal(ip_address(text), 80) is not None, refused)
         self.assertIn("a private address", str(blocking.refusal(ip_address("10.0.0.1"), 80)))
 
+    def test_closed_ranges(self) -> None:
+        """What is denied stays closed, whatever is opened, in whichever form the address comes."""
+        ranges = tuple(map(ip_network, ("10.9.0.0/16", "2001:4860::/32")))
+        closed = AddressGuard((ip_network("10.0.0.0/8"),), is_local=is_local, block_private=True, deny=ranges)
+        for text, refused in {
+            "10.9.1.1": True,
+            "::ffff:10.9.1.1": True,
+            "64:ff9b::a09:101": True,
+            "2002:a09:101::": True,
+            "2001:4860::8888": True,
+            "10.8.1.1": False,
+            "8.8.8.8": False,
+        }.items():
+            with self.subTest(text):
+                refusal = closed.refusal(ip_address(text), 80)
+                expected = f"{ip_address(text)} is in a range that the operator closed with --deny-address"
+                self.assertEqual(refusal, expected if refused else None)
+        self.assertIn("loopback", str(closed.refusal(ip_address("127.0.0.1"), 80)), "the guard's own hold as well")
+
+    def test_ports(self) -> None:
+        self.assertIsNone(guard().port_refusal(25))
+        some = AddressGuard(is_local=is_local, ports=(range(80, 81), range(8000, 9000)))
+        for port, refused in {80: False, 8000: False, 8999: False, 81: True, 9000: True, 7999: True}.items():
+            with self.subTest(port):
+                expected = f"port {port} is not among those that the operator opened with --allow-port"
+                self.assertEqual(some.port_refusal(port), expected if refused else None)
+
 
 class ListenerTests(SynchronousTestCase):
     """Nobody is sent to the proxy itself, whatever is opened."""

@@ -37,6 +37,14 @@ class LocalAuthorizerTests(SynchronousTestCase):
                 self.assertEqual(decision, rules.decide(request))
                 self.assertIs(decision.allowed, allowed)
 
+    def test_other_rules(self) -> None:
+        authorizer = LocalAuthorizer(load_starter())
+        authorizer.use(RuleSet("policy test", (Rule("all", Verdict.ALLOW, "everything"),)))
+        self.assertEqual(authorizer.name, "policy test")
+        origin = Origin("https", Authority("example.com", 443))
+        request = DecisionRequest("id", Stage.REQUEST, "PUT", origin, "/", (), ClientIdentity("192.0.2.1", 1234))
+        self.assertEqual(self.successResultOf(authorizer.decide(request)).rule_id, "all")
+
     def test_always_ready(self) -> None:
         authorizer = LocalAuthorizer(load_starter())
         self.assertIsNone(self.successResultOf(authorizer.check_ready()))

@@ -24,11 +24,13 @@ from zope.interface.verify import verifyObject
 
 from egress.authz.agent import MAX_CONNECTIONS, MAX_WAITING, KeepAliveAgent
 from egress.authz.remote import RemoteAuthorizer, _Content, remote_authorizer
+from egress.ca.current import CurrentTrust
 from egress.ca.trust import OriginTrust
 from egress.config import ConfigError, ProxyConfig
 from egress.interfaces import IAuthorizer, IEgressReactor
 from egress.model.decision import Verdict
 from egress.model.errors import AuthorizerUnavailable, OriginCertificateInvalid
+from egress.model.outage import Outage
 from tests.authz.servers import Endpoint, Transport, http, refused
 from tests.authz.test_chain import REQUEST
 from tests.certificates import TestCA
@@ -63,12 +65,15 @@ class RemoteTestCase(SynchronousTestCase):
     def server(self) -> Transport:
         return self.endpoint.last
 
-    def assert_unavailable(self, asked: Deferred[Any]) -> str:
+    def assert_unavailable(self, asked: Deferred[Any], kind: Outage | None = None) -> str:
         """There is no decision.
 
         @return: the reason.
         """
-        reason = self.failureResultOf(asked, AuthorizerUnavailable).value.reason
+        error = self.failureResultOf(asked, AuthorizerUnavailable).value
+        reason = error.reason
+        if kind is not None:
+            self.assertIs(error.kind, kind)
         self.assertNotIn(TOKEN, reason)
         return str(reason)
 
@@ -115,7 +120,8 @@ class DecisionTests(RemoteTestCase):
 
     def test_what_cannot_be_encoded_is_not_asked(self) -> None:
         request = attrs.evolve(REQUEST, path="/\ud800")
-        self.assertIn("cannot be put", self.assert_unavailable(self.authorizer.decide(request)))
+        asked = self.authorizer.decide(request)
+        self.assertIn("cannot be put", self.assert_unavailable(asked, Outage.QUESTION))
         self.assertEqual(self.endpoint.connections, [])
 
     def test_no_cookies(self) -> None:
@@ -134,6 +140,7 @@ class DecisionTests(RemoteTestCase):
         self.server().close()
         self.server().answer(http(ALLOWED))
         self.assertTrue(self.successResultOf(asked).allowed)
+        self.assertEqual(self.authorizer.retries(), 1)
 
 
 ANSWERS: dict[str, bytes] = {
@@ -176,7 +183,7 @@ class FailClosedTests(RemoteTestCase):
             with self.subTest(name):
                 asked = self.ask()
                 self.server().answer(data)
-                self.assertIn("authorization service", self.assert_unavailable(asked))
+                self.assertIn("authorization service", self.assert_unavailable(asked, Outage.ANSWER))
 
     def test_cut(self) -> None:
         for name, data in CUT.items():
@@ -186,7 +193,8 @@ class FailClosedTests(RemoteTestCase):
                     if data:
                         self.server().answer(data)
                     self.server().close(error)
-                    self.assertIn("before its answer was complete", self.assert_unavailable(asked))
+                    reason = self.assert_unavailable(asked, Outage.CONNECTION)
+                    self.assertIn("before its answer was complete", reason)
 
     def test_connecting(self) -> None:
         for error, words in (
@@ -200,7 +208,7 @@ class FailClosedTests(RemoteTestCase):
         ):
             with self.subTest(words):
                 self.endpoint.failing = error
-                self.assertIn(words, self.assert_unavailable(self.ask()))
+                self.assertIn(words, self.assert_unavailable(self.ask(), Outage.CONNECTION))
                 self.assertIn(words, self.assert_unavailable(self.authorizer.check_ready()))
 
     def test_an_end_without_tls(self) -> None:
@@ -215,7 +223,7 @@ class FailClosedTests(RemoteTestCase):
 
     def test_too_many_questions(self) -> None:
         asked = [self.ask() for _ in range(MAX_CONNECTIONS + MAX_WAITING)]
-        self.assertIn("wait for it already", self.assert_unavailable(self.ask()))
+        self.assertIn("wait for it already", self.assert_unavailable(self.ask(), Outage.OVERLOAD))
         self.clock.advance(5)
         for one in asked:
             self.assertIn("within 5 s", self.assert_unavailable(one))
@@ -235,7 +243,7 @@ class FailClosedTests(RemoteTestCase):
         self.clock.advance(4.9)
         self.assertNoResult(asked)
         self.clock.advance(0.1)
-        self.assertIn("within 5 s", self.assert_unavailable(asked))
+        self.assertIn("within 5 s", self.assert_unavailable(asked, Outage.TIMEOUT))
         self.assertTrue(self.server().aborted)
 
     def test_dripping_past_the_deadline(self) -> None:
@@ -299,7 +307,8 @@ class FactoryTests(SynchronousTestCase):
 
     def make(self, url: str, behind: Any = None, **options: Any) -> RemoteAuthorizer:
         config = ProxyConfig(authz_url=url, **options)
-        return remote_authorizer(cast(IEgressReactor, _Reactor()), config, OriginTrust(), lambda _: behind)
+        trust = CurrentTrust(OriginTrust())
+        return remote_authorizer(cast(IEgressReactor, _Reactor()), config, trust, lambda _: behind)
 
     def test_names(self) -> None:
         for url in ("http://authz.test", "https://authz.test:8443/base"):
@@ -321,6 +330,13 @@ class FactoryTests(SynchronousTestCase):
                 ready = authorizer.check_ready().addErrback(lambda _: None)
                 self.assertEqual(len(endpoint.connections) - before, expected)
                 ready.cancel()
+
+    def test_a_connection_for_each_question(self) -> None:
+        endpoint = Endpoint()
+        authorizer = self.make("http://authz.test", endpoint, authz_via_upstream=True, authz_max_concurrency=2)
+        for _ in range(3):
+            authorizer.decide(REQUEST)
+        self.assertEqual(len(endpoint.connections), 2)
 
     def test_any_name_behind_the_upstream_proxy(self) -> None:
         self.make("http://authz_service", Endpoint(), authz_via_upstream=True)
@@ -344,7 +360,7 @@ class TlsTests(SynchronousTestCase):
         self.ca = TestCA()
         directory = Path(self.mktemp())
         directory.mkdir()
-        trust = OriginTrust(self.ca.write(directory))
+        trust = CurrentTrust(OriginTrust(self.ca.write(directory)))
         config = ProxyConfig(authz_url="https://authz.test", authz_token=TOKEN, authz_via_upstream=True)
         self.authorizer = remote_authorizer(cast(IEgressReactor, self.clock), config, trust, lambda _: self)
 

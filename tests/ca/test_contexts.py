@@ -11,6 +11,7 @@ from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFrom
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from egress.ca.constraints import name_constraints
 from egress.ca.contexts import LeafContexts
 from egress.ca.issuer import LEAF_LIFETIME, CaError, CertificateAuthority
 from egress.interfaces import ILeafSource
@@ -81,9 +82,9 @@ class CacheTests(ContextsTestCase):
         contexts = self.make(2)
         first, second, third = (Authority(f"{name}.example", 443) for name in "abc")
         contexts.context_for(first)
-        self.now += timedelta(days=4).total_seconds()
+        self.now += timedelta(days=2).total_seconds()
         kept = contexts.context_for(second)
-        self.now += timedelta(days=3).total_seconds()
+        self.now += timedelta(days=1).total_seconds()
         renewed = contexts.context_for(first)
         self.assertIs(contexts.context_for(second), kept)
         self.assertIs(contexts.context_for(first), renewed)
@@ -100,9 +101,9 @@ class CacheTests(ContextsTestCase):
         self.assertEqual(server.recv(100), b"still there")
 
     def test_renewed(self) -> None:
-        """A certificate is replaced a day before its end, and the cache does not grow by that."""
+        """A certificate is replaced in the last seventh of its life, and the cache does not grow by that."""
         context = self.contexts.context_for(HOST)
-        self.now += (LEAF_LIFETIME - timedelta(days=1)).total_seconds() - 2
+        self.now += (LEAF_LIFETIME * 6 / 7).total_seconds() - 2
         self.assertIs(self.contexts.context_for(HOST), context)
         self.now += 3
         renewed = self.contexts.context_for(HOST)
@@ -110,6 +111,30 @@ class CacheTests(ContextsTestCase):
         self.assertIs(self.contexts.context_for(HOST), renewed)
         self.assertEqual(len(self.contexts), 1)
         self.assertGreater(self.served(renewed).not_valid_after_utc, self.served(context).not_valid_after_utc)
+
+    def test_another_ca(self) -> None:
+        """From its first moment on another CA signs, for hosts that had a certificate, too; sessions go on."""
+        client, server = self.connect(self.contexts.context_for(HOST))
+        other = CertificateAuthority.create("other", datetime.fromtimestamp(self.now, timezone.utc))
+        self.contexts.follow(other)
+        self.assertEqual(len(self.contexts), 0)
+        self.served(self.contexts.context_for(HOST)).verify_directly_issued_by(other.certificate)
+        client.send(b"still there")
+        move(client, server)
+        self.assertEqual(server.recv(100), b"still there")
+
+    def test_refusal(self) -> None:
+        """A CA with name constraints has no certificate for others, and says so beforehand."""
+        self.assertIsNone(self.contexts.refusal(HOST))
+        now = datetime.fromtimestamp(self.now, timezone.utc)
+        self.contexts.follow(CertificateAuthority.create("limited", now, limits=name_constraints(["example.com"])))
+        self.assertIsNone(self.contexts.refusal(HOST))
+        other = Authority("example.org", 443)
+        self.assertEqual(
+            self.contexts.refusal(other),
+            "the proxy's CA may not sign for example.org: its name constraints permit example.com",
+        )
+        self.assertRaises(CaError, self.contexts.context_for, other)
 
     def test_clock_set_back(self) -> None:
         """A certificate that is not valid yet, after the clock was set back, is replaced."""

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from datetime import datetime, timedelta, timezone
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import crypto
 from service_identity import VerificationError
 from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.ca.issuer import BACKDATED, CA_LIFETIME, LEAF_LIFETIME, CaError, CertificateAuthority, read_certificate
+from egress.ca.constraints import name_constraints
+from egress.ca.issuer import (
+    BACKDATED,
+    CA_LIFETIME,
+    LEAF_LIFETIME,
+    CaError,
+    CertificateAuthority,
+    pin_of,
+    read_certificate,
+    read_certificates,
+    time_left,
+)
 from egress.model.authority import Authority
 from tests.certificates import TestCA, common_name, key_pem_of, new_key, pem_of
 
@@ -33,12 +46,13 @@ def build(
     *extensions: x509.ExtensionType,
     begin: datetime = NOW - timedelta(days=1),
     end: datetime = NOW + timedelta(days=30),
+    signed: TestCA | None = None,
 ) -> x509.Certificate:
-    """Make a self-signed certificate."""
+    """Make a certificate, which signs itself unless another does."""
     builder = (
         x509.CertificateBuilder()
         .subject_name(common_name("Corp CA"))
-        .issuer_name(common_name("Corp CA"))
+        .issuer_name(signed.certificate.subject if signed else common_name("Corp CA"))
         .public_key(key.public_key())
         .serial_number(1)
         .not_valid_before(begin)
@@ -46,7 +60,7 @@ def build(
     )
     for extension in extensions:
         builder = builder.add_extension(extension, critical=False)
-    return builder.sign(key, hashes.SHA256())
+    return builder.sign(signed.key if signed else key, hashes.SHA256())
 
 
 class NewAuthorityTests(SynchronousTestCase):
@@ -166,6 +180,38 @@ class BroughtAuthorityTests(SynchronousTestCase):
         self.assertEqual(leaf.chain, (middle.certificate,))
         self.assertEqual(CertificateAuthority(root.certificate, root.key, NOW).issue(HOST, NOW).chain, ())
 
+    def test_whole_chain(self) -> None:
+        """All that leads to the root goes along, but not the root; the first that ends is the end of all."""
+        root = TestCA("Root", now=NOW)
+        upper = TestCA("Upper", root, path_length=1)
+        key = new_key()
+        lower = TestCA("Lower", upper, path_length=0)
+        above = (upper.certificate, root.certificate)
+        authority = CertificateAuthority.from_key(key_pem_of(lower.key), lower.certificate, NOW, above)
+        self.assertEqual(authority.issue(HOST, NOW).chain, (lower.certificate, upper.certificate))
+        self.assertTrue(authority.rooted)
+        self.assertFalse(CertificateAuthority(lower.certificate, lower.key, NOW, above[:1]).rooted)
+        end = NOW + timedelta(days=2)
+        short = build(key, BASIC, end=end, signed=TestCA("Corp CA", now=NOW))
+        longer = TestCA("Corp CA", now=NOW)
+        again = build(key, BASIC, end=NOW + timedelta(days=90), signed=longer)
+        self.assertGreater(again.not_valid_after_utc, longer.certificate.not_valid_after_utc)
+        self.assertEqual(
+            CertificateAuthority(again, key, NOW, [longer.certificate]).not_after,
+            longer.certificate.not_valid_after_utc,
+        )
+        self.assertEqual(CertificateAuthority(short, key, NOW).not_after, end)
+
+    def test_time_to_replace(self) -> None:
+        """In the last 90 days of a long life, and in the last tenth of a shorter one."""
+        for days, soon in ((3650, 90), (900, 90), (50, 5), (1, 0.1)):
+            key = new_key()
+            end = NOW + timedelta(days=days)
+            authority = CertificateAuthority(build(key, BASIC, begin=NOW, end=end), key, NOW)
+            self.assertFalse(authority.ends_soon(end - timedelta(days=soon)), days)
+            self.assertTrue(authority.ends_soon(end - timedelta(days=soon) + timedelta(seconds=1)), days)
+            self.assertTrue(authority.ends_soon(end + timedelta(days=1)), days)
+
 
 class RefusedAuthorityTests(SynchronousTestCase):
     """Tests for what is no usable CA: each is refused with the reason."""
@@ -215,6 +261,14 @@ class RefusedAuthorityTests(SynchronousTestCase):
         usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
         self.pair_refused("not one of a CA", BASIC, usage)
 
+    def test_other_use(self) -> None:
+        """A CA for something else, whose certificates clients refuse for a server; one for everything is fine."""
+        client, server = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
+        self.pair_refused("other uses than TLS servers", BASIC, x509.ExtendedKeyUsage([client]))
+        for usages in ([client, server], [ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE]):
+            key = new_key()
+            CertificateAuthority(build(key, BASIC, x509.ExtendedKeyUsage(usages)), key, NOW)
+
     def test_expired(self) -> None:
         """A certificate that has expired, to the second."""
         self.pair_refused("expired on 2026-03-01", BASIC, end=NOW)
@@ -226,10 +280,115 @@ class RefusedAuthorityTests(SynchronousTestCase):
         key = new_key()
         CertificateAuthority(build(key, BASIC, begin=NOW), key, NOW)
 
+    def chain_refused(self, reason: str, *chain: TestCA) -> None:
+        authority, *above = chain
+        secret, certificates = key_pem_of(authority.key), [each.certificate for each in above]
+        error = self.assertRaises(
+            CaError, CertificateAuthority.from_key, secret, authority.certificate, NOW, certificates
+        )
+        self.assertIn(reason, error.reason)
+
+    def test_chain(self) -> None:
+        """Those above must be able to sign, each the one before it."""
+        root = TestCA("Root", now=NOW)
+        middle = TestCA("Middle", root)
+        self.chain_refused("'CN=Root' in its chain is not the issuer", TestCA("Lower", middle), root)
+        self.chain_refused("'CN=Middle' in its chain is not the issuer", root, middle)
+        # Of the same name, and another key.
+        self.chain_refused("is not the issuer of the one before it", middle, TestCA("Root", now=NOW))
+        old = TestCA("Old", root, expired=True)
+        self.chain_refused("'CN=Old' in its chain has expired", TestCA("Lower", old), old, root)
+        server = TestCA("Server", root, ca=False)
+        self.chain_refused("'CN=Server' in its chain is not one of a CA", TestCA("Lower", server), server, root)
+        flat = TestCA("Flat", root, path_length=0)
+        self.chain_refused("'CN=Flat' in its chain allows 0 CAs below it, and there are 1", TestCA("L", flat), flat)
+
     def test_malformed(self) -> None:
         """Extensions that cannot be read."""
         broken = x509.UnrecognizedExtension(x509.BasicConstraints.oid, b"no DER")
         self.pair_refused("malformed", broken)
+
+
+class ConstraintsTests(SynchronousTestCase):
+    """Tests for a CA that may sign for some hosts only."""
+
+    def setUp(self) -> None:
+        self.now = datetime.now(timezone.utc)
+        limits = name_constraints(["example.com", ip_network("10.0.0.0/8")])
+        self.authority = CertificateAuthority.create("test", self.now, limits=limits)
+
+    def verify(self, host: str) -> None:
+        """Have OpenSSL verify a leaf."""
+        store = crypto.X509Store()
+        store.add_cert(crypto.X509.from_cryptography(self.authority.certificate))
+        leaf = self.authority.issue(Authority.parse(host, 443), self.now).certificate
+        crypto.X509StoreContext(store, crypto.X509.from_cryptography(leaf)).verify_certificate()
+
+    def test_says_so(self) -> None:
+        """In its certificate, critically, and to whoever asks."""
+        limits = self.authority.certificate.extensions.get_extension_for_class(x509.NameConstraints)
+        self.assertTrue(limits.critical)
+        self.assertEqual(self.authority.limits, "example.com, 10.0.0.0/8")
+        self.assertIsNone(CertificateAuthority.create("test", NOW).limits)
+
+    def test_permitted(self) -> None:
+        """OpenSSL accepts what it signs: nothing but the alternative name says the host."""
+        for host in ("example.com", "a.b.example.com", "10.1.2.3", "x" * 60 + ".example.com"):
+            self.assertTrue(self.authority.may_sign_for(Authority(host, 443)))
+            self.verify(host)
+        leaf = self.authority.issue(Authority("example.com", 443), self.now).certificate
+        self.assertEqual(leaf.subject, x509.Name([]))
+        self.assertTrue(leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).critical)
+
+    def test_others(self) -> None:
+        """It signs for no other, and if it did, OpenSSL would turn it down."""
+        others = ("example.org", "notexample.com", "192.0.2.1", "[2001:db8::1]")
+        for host in others:
+            authority = Authority.parse(host, 443)
+            self.assertFalse(self.authority.may_sign_for(authority))
+            error = self.assertRaises(CaError, self.authority.issue, authority, self.now)
+            self.assertEqual(error.reason, "the CA may sign for example.com, 10.0.0.0/8 only")
+        self.patch(CertificateAuthority, "may_sign_for", lambda *_: True)
+        for host in others:
+            self.assertRaises(crypto.X509StoreContextError, self.verify, host)
+
+    def test_of_those_above(self) -> None:
+        """What binds a CA above binds the CA."""
+        key, root_key = new_key(), new_key()
+        root = build(root_key, BASIC, name_constraints(["example.com"]), end=NOW + timedelta(days=90))
+        signer = TestCA("Corp CA", now=NOW)
+        signer.key, signer.certificate = root_key, root
+        lower = build(key, BASIC, name_constraints(["a.example.com", "example.org"]), signed=signer)
+        authority = CertificateAuthority(lower, key, NOW, [root])
+        self.assertEqual(authority.limits, "a.example.com, example.org; example.com")
+        for host, may in (("x.a.example.com", True), ("b.example.com", False), ("example.org", False)):
+            self.assertEqual(authority.may_sign_for(Authority(host, 443)), may, host)
+
+
+class WordsTests(SynchronousTestCase):
+    """Tests for what is said of a certificate."""
+
+    def test_pin(self) -> None:
+        """It is that of the key, whatever the certificate."""
+        key = new_key()
+        first, second = build(key, BASIC), build(key)
+        self.assertEqual(pin_of(first), pin_of(second))
+        spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        self.assertEqual(base64.b64decode(pin_of(first)), hashlib.sha256(spki).digest())
+
+    def test_time_left(self) -> None:
+        """In days, or that there are none."""
+        end = NOW + timedelta(days=2, hours=1)
+        self.assertEqual(time_left(end, NOW), "2026-03-03, in 2 days")
+        self.assertEqual(time_left(end, NOW + timedelta(days=1)), "2026-03-03, in 1 day")
+        self.assertEqual(time_left(end, NOW + timedelta(days=2)), "2026-03-03, in 0 days")
+        self.assertEqual(time_left(end, end), "2026-03-03, expired")
+
+    def test_several(self) -> None:
+        """All certificates of a text are read, in order."""
+        pair = [build(new_key(), BASIC), build(new_key())]
+        self.assertEqual(read_certificates(pem_of(pair[0]) + b"\n" + pem_of(pair[1])), pair)
+        self.assertEqual(read_certificate(pem_of(pair[1]) + pem_of(pair[0])), pair[1])
 
 
 class LeafTests(SynchronousTestCase):
@@ -332,6 +491,7 @@ class LeafTests(SynchronousTestCase):
         certificate = self.issue("a.example", now)
         self.assertEqual(certificate.not_valid_before_utc, now - BACKDATED)
         self.assertEqual(certificate.not_valid_after_utc, now + LEAF_LIFETIME)
+        self.assertLessEqual(LEAF_LIFETIME, timedelta(days=7))
 
     def test_within_authority(self) -> None:
         """It never begins before the CA nor ends after it, and after that there is none."""

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.trial.unittest import SynchronousTestCase
 
 import egress
-from egress.ca import store
 from egress.ca.issuer import CA_LIFETIME, CaError, CertificateAuthority
+from egress.ca.secret import MAX_BYTES
 from egress.ca.store import CaDirectory
 from egress.model.authority import Authority
 from tests.certificates import TestCA, key_pem_of, new_key
@@ -105,6 +105,72 @@ class FirstStartTests(StoreTestCase):
         self.assertEqual(mode(self.directory.key_path), 0o600)
 
 
+class ReadingTests(StoreTestCase):
+    """Tests for reading the CA while the proxy runs."""
+
+    def test_load(self) -> None:
+        """It is the one in the files, and nothing is written."""
+        made = self.load()
+        before = self.files()
+        self.assertEqual(self.directory.load(NOW).certificate, made.certificate)
+        self.assertEqual(self.files(), before)
+        self.assertEqual(self.directory.paths, (self.directory.key_path, self.directory.certificate_path))
+
+    def test_nothing_is_made(self) -> None:
+        """A CA that is gone is not replaced behind everybody's back."""
+        self.load()
+        for path in self.directory.paths:
+            path.unlink()
+        error = self.assertRaises(CaError, self.directory.load, NOW)
+        self.assertIn("is missing", error.reason)
+        self.assertEqual(self.files(), {})
+
+    def test_nowhere(self) -> None:
+        """Nor is the directory."""
+        error = self.assertRaises(CaError, self.directory.load, NOW)
+        self.assertIn("make it accessible", error.reason)
+        self.assertFalse(self.directory.path.exists())
+
+    def test_open_to_others(self) -> None:
+        """What others may write to is not read."""
+        self.load()
+        self.directory.path.chmod(0o777)
+        error = self.assertRaises(CaError, self.directory.load, NOW)
+        self.assertIn("chmod 700", error.reason)
+
+    def test_leaves_leave_no_trace(self) -> None:
+        """Keys and certificates of hosts are nowhere but in memory."""
+        authority = self.load()
+        before = self.files()
+        previous = Path.cwd()
+        os.chdir(self.root)
+        self.addCleanup(os.chdir, previous)
+        authority.issue(Authority("a.example", 443), NOW)
+        self.assertEqual([path.name for path in Path().iterdir()], ["made"])
+        self.assertEqual({path.name: path.read_bytes() for path in Path("made/ca").iterdir()}, before)
+
+
+class ConstraintsTests(StoreTestCase):
+    """Tests for name constraints."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.limited = CaDirectory(self.directory.path, ("example.com",))
+
+    def test_made(self) -> None:
+        """A new CA has them, and keeps them, whoever reads it."""
+        self.assertEqual(self.limited.load_or_create(NOW).limits, "example.com")
+        self.assertEqual(self.load().limits, "example.com")
+        self.limited.load(NOW)
+
+    def test_made_before(self) -> None:
+        """A CA without them is not taken for one that has them."""
+        self.load()
+        for load in (self.limited.load, self.limited.load_or_create):
+            error = self.assertRaises(CaError, load, NOW)
+            self.assertIn("egress ca rotate --ca-name-constraints", error.reason)
+
+
 class RaceTests(StoreTestCase):
     """Tests for several processes that start at the same time."""
 
@@ -125,7 +191,7 @@ class RaceTests(StoreTestCase):
     def test_other_was_done(self) -> None:
         """A whole CA that comes into being between two looks is no certificate that lost its key."""
         other = CaDirectory(self.directory.path)
-        looks = {name: getattr(CaDirectory, name) for name in ("_certificate", "_secret")}
+        looks = {name: getattr(CaDirectory, name) for name in ("published_text", "_secret")}
 
         def slow(name: str) -> Callable[[CaDirectory], bytes | None]:
             def look(directory: CaDirectory) -> bytes | None:
@@ -195,7 +261,7 @@ class RecoveryTests(StoreTestCase):
 
     def test_crash_before_certificate(self) -> None:
         """A crash between the key and the certificate: the next start writes the certificate that belongs to it."""
-        self.crash_in(CaDirectory, "_publish", RuntimeError("pulled the plug"))
+        self.crash_in(CaDirectory, "publish", RuntimeError("pulled the plug"))
         self.assertRaises(RuntimeError, self.load)
         self.assertEqual(set(self.files()), {"ca-key.pem"})
         secret = self.files()["ca-key.pem"]
@@ -240,7 +306,7 @@ class RecoveryTests(StoreTestCase):
 
     def test_key_removed_at_once(self) -> None:
         """A key that vanishes while the proxy starts is no reason to go on without one."""
-        self.patch(CaDirectory, "_sync", lambda directory: directory.key_path.unlink())
+        self.patch(CaDirectory, "sync", lambda directory: directory.key_path.unlink())
         self.refused(str(self.directory.key_path), "start it again")
 
     def test_no_hard_links(self) -> None:
@@ -321,7 +387,7 @@ class BroughtTests(StoreTestCase):
         """A file is read up to a bound, however long it is."""
         self.load()
         secret = self.directory.key_path.read_bytes()
-        self.directory.key_path.write_bytes(b"#" * store._MAX_BYTES + b"\n" + secret)
+        self.directory.key_path.write_bytes(b"#" * MAX_BYTES + b"\n" + secret)
         self.refused(str(self.directory.key_path), "cannot be read")
 
 

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+import signal
+import socket
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.integration.bad_authz import CASES, GOOD, BadAuthorizationService
-from tests.integration.base import IntegrationTestCase
-from tests.integration.processes import free_port
+from tests.integration.base import ONE_PROCESS, IntegrationTestCase, Proxy
+from tests.integration.processes import HERE, Process, free_port
 
 DOCUMENTED = {"url", "method", "headers", "queryParams", "body"}
 
@@ -157,3 +165,151 @@ class HttpsServiceTests(IntegrationTestCase):
         proxy = self.start_proxy("--authz-url", self.origins.https_url("/authz"))
         problem = self.assert_problem(proxy, self.origins.http_url("/echo"), 503, "authz-unavailable")
         self.assertIn("does not say whether it is allowed", problem["reason"])
+
+
+class BadDaysTests(IntegrationTestCase):
+    """A service that is killed, stopped, started anew, or has too much to do."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.port, self.metrics = free_port(), free_port()
+
+    def start_service(self, seconds: float = 0.0) -> Process:
+        """Start a service that allows everything, after so many seconds."""
+        arguments = [sys.executable, str(HERE / "plain_authz.py"), str(self.port), str(seconds)]
+        service = Process(arguments, self.directory, "plain-authz")
+        self.addCleanup(service.stop)
+        service.wait_for_port(self.port)
+        return service
+
+    def start(self, *options: str) -> Proxy:
+        """Start a proxy in one process, which asks that service."""
+        return self.start_proxy(
+            *("--authz-url", f"http://127.0.0.1:{self.port}"),
+            *("--metrics-port", str(self.metrics)),
+            *ONE_PROCESS,
+            *options,
+        )
+
+    def page(self, path: str) -> tuple[int, str]:
+        """A page of the metrics port."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode("utf-8")
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode("utf-8")
+
+    def number(self, name: str) -> float:
+        """One of the authorizer's metrics."""
+        _, text = self.page("/metrics")
+        (value,) = [line.split()[-1] for line in text.splitlines() if line.startswith(f"egress_authorizer_{name} ")]
+        return float(value)
+
+    def wait_until(self, true: Callable[[], object], what: str) -> None:
+        """Wait for something to become true."""
+        deadline = time.monotonic() + 20
+        while not true():
+            self.assertLess(time.monotonic(), deadline, what)
+            time.sleep(0.05)
+
+    def refused(self, proxy: Proxy, words: str) -> float:
+        """One request is refused.
+
+        @return: how long that took, by the audit log.
+        """
+        problem = self.assert_problem(proxy, self.origins.http_url("/echo"), 503, "authz-unavailable")
+        self.assertIn(words, problem["reason"])
+        self.wait_until(lambda: proxy.records()[-1]["requestId"] == problem["decisionId"], "the record")
+        return float(proxy.records()[-1]["durationMs"]) / 1000
+
+    def allowed(self, proxy: Proxy) -> bool:
+        """Whether a request gets through."""
+        return self.fetch(proxy, self.origins.http_url("/echo"))[0] == 200
+
+    def test_killed_and_started_anew(self) -> None:
+        service = self.start_service()
+        proxy = self.start("--authz-breaker-failures", "2")
+        self.assertTrue(self.allowed(proxy))
+        seen = self.origins.requests_seen()
+        service.popen.kill()
+        service.popen.wait()
+        for _ in range(2):
+            self.refused(proxy, "refused the connection")
+        self.assertLess(self.refused(proxy, "it could not be reached, or broke off"), 0.5)
+        self.assertEqual(self.number('breaker{state="open"}'), 1)
+        self.assertEqual(self.number('outages_total{kind="connection"}'), 2)
+        self.assertEqual(self.number('refused_total{reason="open"}'), 1)
+        status, text = self.page("/health/ready")
+        self.assertEqual(status, 503)
+        self.assertIn("the authorizer is failing", json.loads(text)["checks"]["authorizer"])
+        self.assertEqual(self.origins.requests_seen(), seen)
+        self.start_service()
+        # By itself: nobody asks.
+        self.wait_until(lambda: self.page("/health/ready")[0] == 200, "ready again")
+        self.assertEqual(self.number('breaker{state="half-open"}'), 1)
+        self.assertTrue(self.allowed(proxy))
+        self.assertEqual(self.number('breaker{state="closed"}'), 1)
+        self.assertEqual(self.number("breaker_opened_total"), 1)
+        self.assertEqual(self.origins.requests_seen(), seen + 1)
+
+    def test_hanging(self) -> None:
+        service = self.start_service()
+        proxy = self.start("--authz-breaker-failures", "2", "--authz-timeout", "500ms")
+        self.assertTrue(self.allowed(proxy))
+        seen = self.origins.requests_seen()
+        # The system goes on to take connections for it.
+        service.popen.send_signal(signal.SIGSTOP)
+        self.addCleanup(service.popen.send_signal, signal.SIGCONT)
+        for _ in range(2):
+            self.assertGreater(self.refused(proxy, "did not answer within 0.5 s"), 0.4)
+        self.assertLess(self.refused(proxy, "it did not answer in time"), 0.25)
+        self.assertEqual(self.number('outages_total{kind="timeout"}'), 2)
+        # One request finds out that it only seems to be there.
+        self.wait_until(lambda: self.number('breaker{state="half-open"}'), "half open")
+        self.refused(proxy, "did not answer within 0.5 s")
+        self.assertEqual(self.number('breaker{state="open"}'), 1)
+        self.refused(proxy, "is failing")
+        self.assertEqual(self.origins.requests_seen(), seen)
+        service.popen.send_signal(signal.SIGCONT)
+        self.wait_until(lambda: self.allowed(proxy), "allowed again")
+        self.assertEqual(self.number('breaker{state="closed"}'), 1)
+
+    def test_overload(self) -> None:
+        """One question at a time, one that waits: the third is refused at once."""
+        self.start_service(1.0)
+        proxy = self.start("--authz-max-concurrency", "1", "--authz-queue", "1")
+        seen = self.origins.requests_seen()
+        found: list[bool] = []
+        clients = [threading.Thread(target=lambda: found.append(self.allowed(proxy))) for _ in range(2)]
+        for client in clients:
+            client.start()
+        self.wait_until(lambda: self.number("questions") == self.number("waiting") == 1, "both have asked")
+        self.assertLess(self.refused(proxy, "it has 1 questions, and 1 wait already"), 0.25)
+        done = self.curl(proxy, "-i", self.origins.http_url("/echo"))
+        self.assertIn("\nRetry-After: 1\n", done.stdout)
+        for client in clients:
+            client.join(30)
+        self.assertEqual(found, [True, True])
+        self.assertEqual(self.number('refused_total{reason="overload"}'), 2)
+        self.assertEqual(self.origins.requests_seen(), seen + 2)
+
+    def test_more_clients_than_questions(self) -> None:
+        """A service that is well only has them wait, by default: a second of it is worth 12,800 questions."""
+        self.start_service(0.02)
+        proxy = self.start()
+        url = self.origins.http_url("/files/hello.txt")
+        host = url.split("/")[2]
+        clients = []
+        for _ in range(512):
+            client = socket.create_connection(("127.0.0.1", proxy.port), 30)
+            self.addCleanup(client.close)
+            clients.append(client)
+        for client in clients:
+            client.sendall(f"GET {url} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        for client in clients:
+            answer = b""
+            while piece := client.recv(65536):
+                answer += piece
+            self.assertTrue(answer.startswith(b"HTTP/1.1 200 "), answer[:500])
+        self.assertEqual(self.number('breaker{state="closed"}'), 1)
+        self.assertEqual(self.number('refused_total{reason="overload"}'), 0)

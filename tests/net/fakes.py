@@ -362,6 +362,10 @@ def _as_deferred(result: Any) -> Deferred[Any]:
 class NoLeaves:
     """A source that nobody should ask."""
 
+    def refusal(self, authority: Authority) -> str | None:
+        """See L{ILeafSource.refusal}."""
+        return None
+
     def context_for(self, authority: Authority) -> SSL.Context:
         """See L{ILeafSource.context_for}."""
         raise AssertionError("no TLS here")
@@ -404,11 +408,13 @@ class Proxy:
             new_id=lambda: f"id-{next(numbers)}",
             flows=BufferedFlows(),
         )
+        self.factory = ProxyFactory(self.parts)
 
     def client(self, address: str = "198.51.100.7", door: Door = OPEN) -> Wire:
         """Connect a client."""
-        wire = Wire(self.clock, IPv4Address("TCP", address, 40000))
-        return wire.connect(ProxyFactory(self.parts, door).buildProtocol(None))
+        peer = IPv4Address("TCP", address, 40000)
+        factory = self.factory if door is OPEN else ProxyFactory(self.parts, door)
+        return Wire(self.clock, peer).connect(factory.buildProtocol(peer))
 
 
 class ProxyTestCase(SynchronousTestCase):

@@ -28,6 +28,7 @@ from egress.model.errors import (
     OriginCertificateInvalid,
     OriginDisconnected,
     OriginTlsFailed,
+    PortForbidden,
     ResolutionTimeout,
     UpstreamFailed,
     UpstreamRefused,
@@ -68,6 +69,9 @@ class Guard:
     def refusal(self, address: IPAddress, port: int) -> str | None:
         self.asked.append((str(address), port))
         return self.refused.get(str(address))
+
+    def port_refusal(self, port: int) -> str | None:
+        return self.refused.get(port)
 
     def name_refusal(self, authority: Authority) -> str | None:
         self.asked.append(authority)
@@ -184,6 +188,14 @@ class CheckTests(DialTestCase):
                 )
                 self.assertEqual(route.absolute_form, not connect)
         self.assertEqual(self.reactor.looked_up, [])
+
+    def test_a_port_that_is_not_open(self) -> None:
+        """Nothing is resolved for it, and it is closed behind an upstream proxy, too."""
+        for options in ({}, {"upstream_http": PROXY}):
+            self.build(**options)
+            self.guard.refused = {80: "not that port"}
+            error = self.failureResultOf(self.dialer.check(HTTP, Purpose.REQUEST), PortForbidden).value
+            self.assertEqual((error.reason, self.reactor.looked_up), ("not that port", []))
 
     def test_one_upstream_proxy_alone(self) -> None:
         self.build(upstream_http=PROXY)

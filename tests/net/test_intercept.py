@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
+from datetime import datetime, timezone
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 
+from egress.ca.constraints import name_constraints
+from egress.ca.contexts import LeafContexts
+from egress.ca.issuer import CertificateAuthority
 from egress.model.authority import Authority, Origin
 from egress.model.decision import Stage
 from egress.model.errors import AddressForbidden, AuthorizerUnavailable, DialFailed
@@ -374,6 +379,69 @@ class OtherTests(InterceptTestCase):
         tunnel.stopProducing()
         tunnel.writeConnectionLost()
         self.assertRaises(AssertionError, tunnel._enter, TunnelState.RELAY)
+
+
+class UncertainTests(ProxyTestCase):
+    """Hosts for which the CA may not sign: there is no way to answer inside, so the CONNECT itself is answered."""
+
+    def limited(self, *passthrough: str) -> None:
+        """Have a CA that may sign for C{signed.test} alone."""
+        now = datetime.now(timezone.utc)
+        authority = CertificateAuthority.create("limited", now, limits=name_constraints(["signed.test"]))
+        self.build(leaves=LeafContexts(authority, 16, time.time), passthrough=passthrough)
+
+    def test_refused(self) -> None:
+        """Before anything is decided or intercepted, readably; the connection remains."""
+        self.limited()
+        self.client.feed(connect())
+        answer = self.client.take()
+        self.assertEqual(status_of(answer), 403)
+        problem = json.loads(content_of(answer))
+        self.assertEqual(
+            (problem["type"], problem["stage"]), ("urn:egressproxy:certificate-not-permitted", "certificate")
+        )
+        self.assertIn("may not sign for origin.test: its name constraints permit signed.test", problem["reason"])
+        (record,) = self.records
+        self.assertEqual(
+            (record.method, record.url, record.verdict, record.status), ("CONNECT", "origin.test:443", "deny", 403)
+        )
+        self.assertEqual((self.authorizer.asked, self.dialer.checked), ([], []))
+        self.client.feed(connect("signed.test:443"))
+        self.assertEqual(self.client.take(), ESTABLISHED)
+
+    def test_others_are_intercepted(self) -> None:
+        self.limited()
+        self.client.feed(connect("a.signed.test:443"))
+        self.assertEqual(self.client.take(), ESTABLISHED)
+
+    def test_without_tls(self) -> None:
+        """What needs no certificate is not refused."""
+        self.limited()
+        self.client.feed(request("GET", "http://origin.test/a", host="origin.test"))
+        self.origin.feed(response())
+        self.assertEqual(status_of(self.client.take()), 200)
+
+    def test_passthrough(self) -> None:
+        """A host that is tunnelled unread needs no certificate."""
+        self.limited("origin.test")
+        self.client.feed(connect())
+        self.assertEqual(self.client.take(), ESTABLISHED)
+        self.client.feed(b"\x16whatever")
+        self.assertEqual(self.origin.take(), b"\x16whatever")
+
+    def test_passthrough_denied(self) -> None:
+        """The denial of one that is answered outside, once, and the connection closed."""
+        self.limited("origin.test")
+        self.authorizer.answers = [deny("because")]
+        self.client.feed(connect() + b"\x16early")
+        answer = self.client.take()
+        self.assertEqual((status_of(answer), json.loads(content_of(answer))["reason"]), (403, "because"))
+        self.assertIn(b"Connection: close\r\n", answer)
+        self.clock.advance(0)
+        self.assertTrue(self.client.disconnected)
+        (record,) = self.records
+        self.assertEqual((record.stage, record.outcome, record.status), ("tunnel", "denied", 403))
+        self.assertEqual(json.loads(content_of(answer))["decisionId"], record.request_id)
 
 
 class PassthroughTests(ProxyTestCase):

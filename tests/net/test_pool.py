@@ -52,6 +52,17 @@ class OriginPoolTests(SynchronousTestCase):
         self.assertFalse(wire.aborted)
         return wire.disconnected
 
+    def test_cleared(self) -> None:
+        """Neither those that rest are kept, nor those that are in use and were made before."""
+        resting, busy = self.put(), self.connection()
+        self.clock.advance(1)
+        self.pool.clear()
+        self.pool.put(OTHER, busy)
+        self.assertTrue(self.closed(resting) and self.closed(busy))
+        self.clock.advance(1)
+        self.assertFalse(self.closed(self.put()))
+        self.assertTrue(self.pool.has(KEY))
+
     def test_gives_back_what_it_got_once(self) -> None:
         self.assertFalse(self.pool.has(KEY))
         self.assertIsNone(self.pool.take(KEY, repeatable=True))

@@ -59,3 +59,20 @@ class SessionsTests(SynchronousTestCase):
         self.sessions.abort()
         self.assertEqual([self.one.calls, self.two.calls], [["abort"], ["abort"]])
         self.assertEqual(len(self.sessions), 2)
+
+
+class ClientsTests(SynchronousTestCase):
+    """Connections are counted by client."""
+
+    def test_counts(self) -> None:
+        sessions = Sessions()
+        one, two, inner = (cast(HttpSession, _Session()) for _ in range(3))
+        sessions.accept(one, "192.0.2.1")
+        sessions.accept(two, "192.0.2.2")
+        sessions.add(one)
+        sessions.add(inner)
+        self.assertEqual((sessions.clients, len(sessions), sessions.of("192.0.2.1")), (2, 3, 1))
+        sessions.discard(inner)
+        sessions.discard(one)
+        sessions.discard(one)
+        self.assertEqual((sessions.clients, sessions.of("192.0.2.1"), sessions.of("192.0.2.2")), (1, 0, 1))

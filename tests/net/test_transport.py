@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.net.transport import cut, no_delay
+from egress.model.authority import Authority, Origin, UpstreamProxy
+from egress.model.route import NOWHERE, Hop, Route
+from egress.net.transport import cut, hop, no_delay
 from tests.net.fakes import Wire
 
 
@@ -15,6 +18,11 @@ class _Cut:
 
     def abortConnection(self) -> None:
         self.cut = True
+
+
+class _Elsewhere:
+    def getPeer(self) -> UNIXAddress:
+        return UNIXAddress(b"/run/origin")
 
 
 class _Layer:
@@ -39,6 +47,22 @@ class NoDelayTests(SynchronousTestCase):
         layer = _Layer(None)
         no_delay(layer)
         self.assertIsNone(layer.transport)
+
+
+class HopTests(SynchronousTestCase):
+    """Where a connection leads, for the audit log."""
+
+    def test_direct(self) -> None:
+        route = Route(Origin("http", Authority("origin.test", 80)), (), None, False, False)
+        wire = Wire(Clock(), IPv4Address("TCP", "192.0.2.9", 80))
+        self.assertEqual(hop(route, wire), Hop(address="192.0.2.9"))
+        self.assertEqual(hop(route, _Elsewhere()), NOWHERE)
+
+    def test_through_an_upstream_proxy(self) -> None:
+        """Its address is not the origin's, which it resolves itself; its credentials are nobody's business."""
+        upstream = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic c2VjcmV0")
+        route = Route(Origin("http", Authority("origin.test", 80)), (), upstream, False, False)
+        self.assertEqual(hop(route, Wire(Clock())), Hop(upstream="proxy.test:3128"))
 
 
 class CutTests(SynchronousTestCase):

@@ -24,6 +24,8 @@ ALLOWED = ExchangeRecord(
     bytes_sent=12,
     bytes_received=345,
     duration=0.1,
+    address="192.0.2.9",
+    upstream=None,
 )
 
 REFUSED = attrs.evolve(
@@ -38,4 +40,5 @@ REFUSED = attrs.evolve(
     rule_id=None,
     decision_seconds=None,
     status=None,
+    address=None,
 )

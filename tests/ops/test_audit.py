@@ -44,6 +44,8 @@ class AuditLineTests(SynchronousTestCase):
                 "decidedBy": "authz.example",
                 "ruleId": "items-write",
                 "decisionMs": 12.346,
+                "address": "192.0.2.9",
+                "upstream": None,
                 "status": 201,
                 "bytesSent": 12,
                 "bytesReceived": 345,
@@ -54,7 +56,7 @@ class AuditLineTests(SynchronousTestCase):
     def test_what_is_not_known_is_null(self) -> None:
         fields = json.loads(audit_line(REFUSED))
         self.assertEqual(fields["client"], "[2001:db8::7]:40000")
-        for name in ("identity", "ruleId", "decisionMs", "status"):
+        for name in ("identity", "ruleId", "decisionMs", "address", "upstream", "status"):
             with self.subTest(name):
                 self.assertIsNone(fields[name])
 
@@ -407,6 +409,22 @@ class JsonLinesAuditTests(SynchronousTestCase):
         sink.write(ALLOWED)
         self.assertEqual((sink.lost, self.errors()), (1, [(1, 1)]))
         sink.close()
+
+    def test_the_fault_is_known_until_a_line_gets_through(self) -> None:
+        full = True
+
+        def write(line: bytes) -> None:
+            if full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        sink = JsonLinesAudit(write, self.clock.seconds)
+        self.assertIsNone(sink.fault)
+        sink.write(ALLOWED)
+        self.assertEqual(sink.fault, "No space left on device")
+        full = False
+        sink.write(ALLOWED)
+        self.assertIsNone(sink.fault)
+        self.assertEqual(self.errors(), [(1, 1)])
 
     def test_reopening_that_fails(self) -> None:
         path = Path(self.mktemp())

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Site
 
 from egress.model.errors import AuthorizerUnavailable
-from egress.ops.health import Check, Shared, ops_site, ops_site_of
+from egress.ops.health import Check, NotReady, Shared, ops_site, ops_site_of
 from egress.ops.metrics import Metrics
 from tests.ops.records import ALLOWED
 
@@ -183,6 +183,12 @@ class ReadyTests(SiteTests):
             json.loads(body),
             {"status": "not ready", "checks": {"authorizer": "authz.example refuses connections", "ca": "ok"}},
         )
+
+    def test_a_condition_says_why(self) -> None:
+        """It is no defect, so it is shown, and not logged at every probe."""
+        self.checks = {"ca": lambda: fail(NotReady("the CA has expired"))}
+        status, _, body = self.get("/health/ready")
+        self.assertEqual((status, json.loads(body)["checks"]), (503, {"ca": "the CA has expired"}))
 
     def test_unforeseen_failures_are_logged_not_shown(self) -> None:
         def broken() -> Deferred[None]:

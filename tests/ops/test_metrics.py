@@ -33,10 +33,12 @@ class MetricsTests(SynchronousTestCase):
         self.metrics.watch_connections(lambda: numbers["connections"])
         self.metrics.watch_leaf_contexts(lambda: numbers["contexts"])
         self.metrics.watch_audit_lost(lambda: numbers["lost"])
+        self.metrics.watch_ca_end(lambda: 1.5e9)
         numbers["connections"] = 4.0
         self.assertEqual(self.value("egress_client_connections"), 4)
         self.assertEqual(self.value("egress_leaf_contexts"), 5)
         self.assertEqual(self.value("egress_audit_lines_lost"), 7)
+        self.assertEqual(self.value("egress_ca_not_after_seconds"), 1.5e9)
 
     def test_render(self) -> None:
         self.metrics.write(ALLOWED)

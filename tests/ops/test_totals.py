@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.ops.metrics import Metrics, process_registry
 from egress.ops.totals import Totals, from_json, merge_checks, to_json
 from tests.ops.records import ALLOWED, REFUSED
+from tests.ops.test_questions import QUESTIONS
 
 FORWARDED = 'egress_decisions_total{outcome="forwarded",verdict="allow"}'
 
@@ -73,12 +74,36 @@ class TotalsTests(SynchronousTestCase):
             with self.subTest(name):
                 self.assertEqual(numbers[name], expected)
 
+    def test_questions(self) -> None:
+        well = attrs.evolve(QUESTIONS, states={"closed": True, "open": False}, outages={"timeout": 1})
+        for name, questions in (("1", QUESTIONS), ("2", well), ("3", QUESTIONS)):
+            worker = self.worker()
+            worker.watch_questions(lambda found=questions: found, lambda: 6)  # type: ignore[misc]
+            self.update(name, worker)
+        self.totals.retire("3")
+        numbers = self.numbers()
+        for name, expected in (
+            ("questions", 6),
+            ("waiting", 4),
+            ('breaker{state="closed"}', 1),
+            ('breaker{state="open"}', 1),
+            ('outages_total{kind="timeout"}', 11),
+            ('refused_total{reason="open"}', 21),
+            ("breaker_opened_total", 12),
+            ("retries_total", 18),
+        ):
+            with self.subTest(name):
+                self.assertEqual(numbers[f"egress_authorizer_{name}"], expected)
+
     def test_what_is_not_summed(self) -> None:
         first, second = self.worker(ALLOWED), self.worker(attrs.evolve(ALLOWED, duration=1.0))
         for name, worker in (("1", first), ("2", second)):
             Counter("made", "Of the library's own, which say when they were made.", registry=worker.registry)
+            worker.watch_ca_end(lambda name=name: float(name) * 1e9)
             self.update(name, worker)
         numbers = self.numbers()
+        # Until the last of them has followed, a CA that was replaced is in use.
+        self.assertEqual(numbers["egress_ca_not_after_seconds"], 1e9)
         created = [worker.registry.get_sample_value("made_created") or 0.0 for worker in (first, second)]
         self.assertEqual(numbers["made_created"], min(created))
         (build,) = [value for name, value in numbers.items() if name.startswith("egress_build_info")]

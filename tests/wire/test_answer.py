@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.model.decision import Decision, Verdict
 from egress.model.errors import (
     OUTCOMES,
+    AuthorizerUnavailable,
     BadRequest,
     ClientCheckBusy,
     ClientGone,
@@ -98,6 +99,11 @@ class AnswerTests(SynchronousTestCase):
         line, fields, _ = answer(ClientCheckBusy("later"))
         self.assertEqual((line, fields["Retry-After"]), ("HTTP/1.1 429 Too Many Requests", "1"))
         self.assertNotIn("Proxy-Authenticate", fields)
+
+    def test_when_to_try_again(self) -> None:
+        self.assertEqual(answer(AuthorizerUnavailable("x", retry_after=7))[1]["Retry-After"], "7")
+        for error in (AuthorizerUnavailable("x"), DENIED):
+            self.assertNotIn("Retry-After", answer(error)[1])
 
     def test_what_has_no_answer(self) -> None:
         self.assertRaises(ValueError, answer, ClientGone("gone"))

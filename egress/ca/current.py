@@ -1,0 +1,51 @@
+"""Whom to trust now, which may be others later."""
+
+from __future__ import annotations
+
+from OpenSSL import SSL
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from egress.ca.trust import OriginTls, OriginTrust
+from egress.model.authority import Authority
+from egress.model.errors import OriginTlsFailed
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class CurrentTls:
+    """Begins TLS sessions with one authority, each verified as the trust is at that time."""
+
+    def __init__(self, current: CurrentTrust, authority: Authority) -> None:
+        self._current = current
+        self._authority = authority
+
+    def _tls(self) -> OriginTls:
+        return self._current.trust.connection_creator(self._authority)
+
+    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """See L{IOpenSSLClientConnectionCreator}."""
+        return self._tls().clientConnectionForTLS(tlsProtocol)
+
+    def explain(self, failure: Failure) -> OriginTlsFailed:
+        """Put a failed handshake into words; see L{OriginTls.explain}."""
+        return self._tls().explain(failure)
+
+
+class CurrentTrust:
+    """The trust in use, in place of which another can be used.
+
+    @ivar trust: the one that counts now.
+    """
+
+    def __init__(self, trust: OriginTrust) -> None:
+        self.trust = trust
+
+    def use(self, trust: OriginTrust) -> None:
+        """Judge by another trust from now on."""
+        self.trust = trust
+
+    def connection_creator(self, authority: Authority) -> CurrentTls:
+        """Give what begins TLS sessions with one authority, for as long as it is wanted."""
+        return CurrentTls(self, authority)

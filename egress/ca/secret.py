@@ -1,0 +1,38 @@
+"""Reading files with a private key: only those that nobody else can read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from egress.ca.issuer import CaError
+
+# No PEM file of a CA comes near; whatever is larger is something else.
+MAX_BYTES: Final = 256 * 1024
+
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+def read_secret(path: Path) -> bytes | None:
+    """Read a file that holds a key.
+
+    @return: C{None} when there is none.
+    @raise CaError: when others than its owner may use it.
+    @raise OSError: when it cannot be read.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return None
+    with file:
+        if _open_to_others(os.fstat(file.fileno())):
+            raise CaError(f"{path}: others than its owner may use the key; run chmod 600 {path}")
+        return file.read(MAX_BYTES)
+
+
+def _open_to_others(state: os.stat_result) -> bool:
+    # What a container is given belongs to root, and is lent to the group of a process that is not: it has no other way.
+    lent = state.st_uid == 0 and os.geteuid() != 0
+    return bool(state.st_mode & (_OTHERS & ~stat.S_IRGRP if lent else _OTHERS))

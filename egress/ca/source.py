@@ -1,0 +1,56 @@
+"""Where a proxy has its CA from: from a directory of its own, or from files that the operator gives."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from egress.ca.certificates import Certificates
+from egress.ca.given import GivenCa
+from egress.ca.issuer import CertificateAuthority
+from egress.ca.store import CaDirectory
+from egress.config import ConfigError, ProxyConfig
+
+
+class CaSource(Protocol):
+    """Reads a CA, as often as it is asked to."""
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files that it is read from."""
+
+    @property
+    def certificate_path(self) -> Path:
+        """The one with the certificates."""
+
+    def load(self, now: datetime) -> CertificateAuthority:
+        """Read it.
+
+        @raise egress.ca.issuer.CaError: naming the file and the remedy.
+        """
+
+    def load_or_create(self, now: datetime) -> CertificateAuthority:
+        """Read it; where there is none yet, and one may be made, make it.
+
+        @raise egress.ca.issuer.CaError: naming the file and the remedy.
+        """
+
+    def certificates(self) -> Certificates:
+        """Look at the certificates, without using a key.
+
+        @raise egress.ca.issuer.CaError: naming the file and the remedy.
+        """
+
+
+def ca_source(config: ProxyConfig) -> CaSource:
+    """Find out where the CA is.
+
+    @raise ConfigError: when half of it is named.
+    """
+    if config.ca_cert is not None and config.ca_key is not None:
+        return GivenCa(config.ca_cert, config.ca_key)
+    if config.ca_cert is not None or config.ca_key is not None:
+        missing, other = ("--ca-key", "--ca-cert") if config.ca_key is None else ("--ca-cert", "--ca-key")
+        raise ConfigError(missing, "", f"is needed together with {other}")
+    return CaDirectory(config.ca_dir, config.ca_name_constraints)

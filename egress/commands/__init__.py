@@ -1,0 +1,1 @@
+"""The subcommands of C{egress}, each in a module of its own."""

@@ -1,0 +1,5 @@
+"""What a command cannot do."""
+
+
+class CommandFailed(Exception):
+    """A command cannot do what it was told to; its text is one sentence, with the remedy."""

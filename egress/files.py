@@ -1,0 +1,71 @@
+"""What the configuration names in files, read together, so that it can be read again as a whole."""
+
+from __future__ import annotations
+
+import attrs
+
+from egress.ca.origins import load_terms
+from egress.ca.pem import TrustError
+from egress.ca.trust import OriginTrust
+from egress.config import ConfigError, ProxyConfig
+from egress.policy.load import PolicyError, load_policy, load_starter
+from egress.policy.rules import RuleSet
+
+
+@attrs.frozen
+class Files:
+    """What was in the files.
+
+    @ivar rules: the embedded policy; C{None} when somebody else decides.
+    @ivar trust: whom to trust as an origin or an upstream proxy.
+    @ivar authz_trust: whom to trust as the authorization service.
+    """
+
+    rules: RuleSet | None
+    trust: OriginTrust
+    authz_trust: OriginTrust
+
+
+def read_files(config: ProxyConfig, *, embedded: bool) -> Files:
+    """Read all of them.
+
+    @param embedded: whether the embedded policy decides.
+    @raise ConfigError: naming what cannot be used, and the remedy.
+    """
+    trust = _trust(config)
+    rules = _rules(config) if embedded else None
+    return Files(rules, _origin_trust(config, trust), _authz_trust(config, trust))
+
+
+def _trust(config: ProxyConfig) -> OriginTrust:
+    try:
+        return OriginTrust(config.extra_ca_certs)
+    except TrustError as error:
+        raise ConfigError("--ssl-extra-ca-certs", "", str(error)) from error
+
+
+def _origin_trust(config: ProxyConfig, trust: OriginTrust) -> OriginTrust:
+    """Trust for what is dialled for clients alone: the authorization service has options of its own."""
+    if config.origin_tls is None:
+        return trust
+    try:
+        return OriginTrust(config.extra_ca_certs, origins=load_terms(config.origin_tls))
+    except TrustError as error:
+        raise ConfigError("--origin-tls", "", str(error)) from error
+
+
+def _authz_trust(config: ProxyConfig, trust: OriginTrust) -> OriginTrust:
+    """Trust for the authorization service alone, where it is shown a certificate: origins never see that one."""
+    if config.authz_client_cert is None:
+        return trust
+    try:
+        return OriginTrust(config.extra_ca_certs, config.authz_client_cert)
+    except TrustError as error:
+        raise ConfigError("--authz-client-cert", "", str(error)) from error
+
+
+def _rules(config: ProxyConfig) -> RuleSet:
+    try:
+        return load_starter() if config.policy is None else load_policy(config.policy)
+    except PolicyError as error:
+        raise ConfigError("--policy", "", str(error)) from error

@@ -1,0 +1,56 @@
+"""Tests for L{egress.authz.audited}."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from egress.authz.audited import AuditedAuthorizer
+from egress.interfaces import IAuthorizer
+from egress.model.authority import Authority, Origin
+from egress.model.decision import ClientIdentity, DecisionRequest, Stage
+from egress.model.errors import AuditUnavailable
+from tests.net.fakes import ScriptedAuthorizer
+
+QUESTION = DecisionRequest(
+    request_id="abc",
+    stage=Stage.REQUEST,
+    method="GET",
+    origin=Origin("http", Authority("origin.test", 80)),
+    path="/",
+    headers=(),
+    client=ClientIdentity("192.0.2.1", 40000),
+)
+
+
+class AuditedTests(SynchronousTestCase):
+    """Nobody is asked while the audit log is broken."""
+
+    def setUp(self) -> None:
+        self.fault: str | None = None
+        self.script = ScriptedAuthorizer()
+        self.authorizer = AuditedAuthorizer(self.script, lambda: self.fault)
+
+    def test_interface(self) -> None:
+        verifyObject(IAuthorizer, self.authorizer)
+        self.assertEqual((self.authorizer.name, self.authorizer.needs_body), ("script", True))
+        self.successResultOf(self.authorizer.check_ready())
+        self.successResultOf(self.authorizer.close())
+
+    def test_whole(self) -> None:
+        self.assertTrue(self.successResultOf(self.authorizer.decide(QUESTION)).allowed)
+        self.successResultOf(self.authorizer.check_audit())
+
+    def test_broken(self) -> None:
+        self.fault = "No space left on device"
+        error = self.failureResultOf(self.authorizer.decide(QUESTION), AuditUnavailable).value
+        self.assertNotIn("device", error.reason, "the client learns nothing of the machine")
+        self.assertEqual(self.script.asked, [])
+        error = self.failureResultOf(self.authorizer.check_audit(), AuditUnavailable).value
+        self.assertEqual(error.reason, "the audit log cannot be written: No space left on device")
+
+    def test_whole_again(self) -> None:
+        self.fault = "No space left on device"
+        self.failureResultOf(self.authorizer.decide(QUESTION))
+        self.fault = None
+        self.assertTrue(self.successResultOf(self.authorizer.decide(QUESTION)).allowed)

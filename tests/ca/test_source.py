@@ -1,0 +1,33 @@
+"""Tests for L{egress.ca.source}."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.ca.given import GivenCa
+from egress.ca.source import ca_source
+from egress.ca.store import CaDirectory
+from egress.config import ConfigError, ProxyConfig
+
+CERT, KEY, DIR = Path("/cert"), Path("/key"), Path("/dir")
+
+
+class CaSourceTests(SynchronousTestCase):
+    """Which CA a configuration means."""
+
+    def test_directory(self) -> None:
+        self.assertEqual(ca_source(ProxyConfig(ca_dir=DIR)), CaDirectory(DIR))
+        config = ProxyConfig(ca_dir=DIR, ca_name_constraints=("example.com",))
+        self.assertEqual(ca_source(config), CaDirectory(DIR, ("example.com",)))
+
+    def test_given(self) -> None:
+        self.assertEqual(ca_source(ProxyConfig(ca_dir=DIR, ca_cert=CERT, ca_key=KEY)), GivenCa(CERT, KEY))
+
+    def test_half(self) -> None:
+        """One file of two is no reason to sign with something else."""
+        error = self.assertRaises(ConfigError, ca_source, ProxyConfig(ca_cert=CERT))
+        self.assertEqual(str(error), "--ca-key: is needed together with --ca-cert")
+        error = self.assertRaises(ConfigError, ca_source, ProxyConfig(ca_key=KEY))
+        self.assertEqual(str(error), "--ca-cert: is needed together with --ca-key")

@@ -1,0 +1,203 @@
+"""The CA of a running proxy: replaced under load, limited, or one of the operator's."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from cryptography import x509
+
+from egress.ca.issuer import read_certificates
+from tests.certificates import TestCA, key_pem_of
+from tests.integration.base import IntegrationTestCase, Proxy, proxy_environment
+
+PATIENCE = 30.0
+# With two workers, so many connections that meet the same one are one chance in thousands of millions.
+OFTEN = 32
+
+
+class CaTestCase(IntegrationTestCase):
+    """Has clients that look at certificates."""
+
+    def egress(self, *arguments: str) -> str:
+        """Run C{egress ca}, which must succeed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "egress", "ca", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=proxy_environment(),
+            check=False,
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def connect(self, proxy: Proxy, ca: Path) -> ssl.SSLSocket:
+        """Open a TLS session with the HTTPS origin, through the proxy."""
+        host, port = self.origins.https_url("").removeprefix("https://").split(":")
+        plain = socket.create_connection(("127.0.0.1", proxy.port), PATIENCE)
+        plain.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+        self.assertTrue(plain.recv(4096).startswith(b"HTTP/1.1 200"))
+        return ssl.create_default_context(cafile=str(ca)).wrap_socket(plain, server_hostname=host)
+
+    def leaf(self, session: ssl.SSLSocket) -> x509.Certificate:
+        """The certificate that the proxy shows."""
+        content = session.getpeercert(binary_form=True)
+        assert content is not None
+        return x509.load_der_x509_certificate(content)
+
+    def get(self, session: ssl.SSLSocket) -> bytes:
+        """One request on a connection that stays open."""
+        host = self.origins.https_url("").removeprefix("https://")
+        session.sendall(f"GET /files/hello.txt HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        answer = b""
+        while not answer.endswith(b"hello\n"):
+            piece = session.recv(65536)
+            self.assertTrue(piece, answer)
+            answer += piece
+        return answer
+
+    def issued_by(self, proxy: Proxy, issuer: x509.Certificate, ca: Path) -> bool:
+        """Whether each of many new connections meets a certificate of one CA."""
+        for _ in range(OFTEN):
+            with closing(self.connect(proxy, ca)) as session:
+                if self.leaf(session).issuer != issuer.subject:
+                    return False
+                self.leaf(session).verify_directly_issued_by(issuer)
+        return True
+
+    def wait_until(self, true: Callable[[], object], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not true():
+            self.assertLess(time.monotonic(), deadline, what)
+            time.sleep(0.2)
+
+
+class Load:
+    """Clients that go on and on: curl, with a new connection for each request.
+
+    @ivar failures: what any of them had to complain of.
+    @ivar done: how many requests were answered as they should be.
+    """
+
+    def __init__(self, fetch: Callable[[], subprocess.CompletedProcess[str]], clients: int = 2) -> None:
+        self._fetch = fetch
+        self._stop = threading.Event()
+        self.failures: list[str] = []
+        self.done = 0
+        self._threads = [threading.Thread(target=self._run) for _ in range(clients)]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            done = self._fetch()
+            if (done.returncode, done.stdout) == (0, "hello\n"):
+                self.done += 1
+            else:
+                self.failures.append(f"{done.returncode} {done.stdout} {done.stderr}")
+
+    def stop(self) -> None:
+        """Let each finish its request."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+class RotationTests(CaTestCase):
+    """C{egress ca rotate}, while the proxy runs."""
+
+    def test_under_load(self) -> None:
+        """No request fails, no connection is cut, and from some moment on the new CA signs in every process."""
+        proxy = self.start_proxy(*self.allow_all())
+        where = ("--ca-dir", str(proxy.ca.parent))
+        (first,) = read_certificates(proxy.ca.read_bytes())
+        before = self.directory / "before.pem"
+        before.write_bytes(proxy.ca.read_bytes())
+        self.egress("rotate", *where)
+        _, second = read_certificates(proxy.ca.read_bytes())
+        url = self.origins.https_url("/files/hello.txt")
+        load = Load(lambda: self.curl(proxy, url))
+        self.addCleanup(load.stop)
+        with closing(self.connect(proxy, proxy.ca)) as held:
+            self.get(held)
+            # Whoever has not been given the next CA yet is served all the while.
+            self.assertTrue(self.issued_by(proxy, first, before))
+            served = load.done
+            self.egress("rotate", *where, "--activate")
+            self.wait_until(lambda: self.issued_by(proxy, second, proxy.ca), "the new CA signs")
+            self.wait_until(lambda: load.done > served + 4, "requests after the switch")
+            self.get(held)
+            self.assertEqual(self.leaf(held).issuer, first.subject)
+        self.egress("rotate", *where, "--retire")
+        self.assertEqual(read_certificates(proxy.ca.read_bytes()), [second])
+        self.assertEqual(self.fetch(proxy, url), (200, "hello\n"))
+        load.stop()
+        self.assertEqual(load.failures, [])
+        self.assertIn("signs from now on", proxy.process.output())
+        self.assertEqual({record["outcome"] for record in proxy.records()}, {"forwarded"})
+
+    def test_shown(self) -> None:
+        """C{egress ca show} tells of the CA what the proxy does."""
+        proxy = self.start_proxy(*self.allow_all())
+        shown = json.loads(self.egress("show", "--json", "--ca-dir", str(proxy.ca.parent)))
+        self.assertIn(f"  SHA-256     {shown['current']['sha256']}\n", proxy.process.output())
+        self.assertIn(f"  CA ends     {shown['current']['notAfter'][:10]}, in ", proxy.process.output())
+
+
+class GivenTests(CaTestCase):
+    """An intermediate CA of the operator's."""
+
+    def test_chain(self) -> None:
+        """A client that trusts the root is content, also after another has taken over."""
+        root = TestCA("Root")
+        paths = self.directory / "chain.pem", self.directory / "key.pem"
+
+        def put(ca: TestCA) -> None:
+            for path, content in zip(paths, (ca.pem, key_pem_of(ca.key)), strict=True):
+                temporary = path.with_suffix(".new")
+                temporary.write_bytes(content)
+                temporary.chmod(0o600)
+                temporary.replace(path)
+
+        first, second = TestCA("First", root), TestCA("Second", root)
+        put(first)
+        proxy = self.start_proxy(*self.allow_all(), "--ca-cert", str(paths[0]), "--ca-key", str(paths[1]))
+        self.assertFalse(proxy.ca.exists())
+        self.assertIn("Clients must trust the root of this CA", proxy.process.output())
+        trusted = root.write(self.directory, "root")
+        url = self.origins.https_url("/files/hello.txt")
+        self.assertEqual(self.fetch(proxy, url, "--cacert", str(trusted)), (200, "hello\n"))
+        self.assertTrue(self.issued_by(proxy, first.certificate, trusted))
+        put(second)
+        self.wait_until(lambda: self.issued_by(proxy, second.certificate, trusted), "the other CA signs")
+
+
+class ConstraintsTests(CaTestCase):
+    """A CA that may sign for some hosts alone."""
+
+    def test_others_are_refused(self) -> None:
+        """Readably, and before anything is decided; for the others a client's OpenSSL is content."""
+        proxy = self.start_proxy(*self.allow_all(), "--ca-name-constraints", "localhost")
+        url = self.origins.https_url("/files/hello.txt")
+        self.assertEqual(self.fetch(proxy, url), (200, "hello\n"))
+        other = url.replace("localhost", "127.0.0.1")
+        done = self.curl(proxy, "-w", "%{http_connect}", other)
+        self.assertEqual((done.returncode, done.stdout), (56, "403"), done.stderr)
+        with socket.create_connection(("127.0.0.1", proxy.port), PATIENCE) as client:
+            client.sendall(b"CONNECT other.example:443 HTTP/1.1\r\nHost: other.example:443\r\n\r\n")
+            head, _, content = client.recv(65536).partition(b"\r\n\r\n")
+        self.assertTrue(head.startswith(b"HTTP/1.1 403 "), head)
+        self.assertIn("its name constraints permit localhost", json.loads(content)["reason"])
+        self.assertEqual(
+            sorted(record["outcome"] for record in proxy.records()),
+            ["certificate-not-permitted", "certificate-not-permitted", "forwarded"],
+        )

@@ -1,0 +1,90 @@
+"""What the system has no more of: descriptors, and room for the audit log."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+from tests.integration.base import ONE_PROCESS, IntegrationTestCase, Proxy
+
+FILE_SIZE = 8 * 1024 * 1024
+FEW_DESCRIPTORS = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))"
+# As on a full disk: the file takes no more.
+SMALL_FILES = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({FILE_SIZE}, {FILE_SIZE}))"
+
+
+class DescriptorTests(IntegrationTestCase):
+    """There are 256 of them."""
+
+    def test_more_clients_than_descriptors(self) -> None:
+        proxy = self.start_proxy(*self.allow_all(), *ONE_PROCESS, first=FEW_DESCRIPTORS)
+        url = self.origins.https_url("/echo")
+        self.assertEqual(self.fetch(proxy, url)[0], 200)
+        clients = [self.connect(proxy) for _ in range(150)]
+        answers = [answer for client in clients if (answer := self.said_unasked(client))]
+        self.assertGreater(len(answers), 50)
+        self.assertLess(len(answers), 60, "96 fit")
+        for answer in answers:
+            self.assertTrue(answer.startswith(b"HTTP/1.1 503 "), answer)
+            self.assertEqual(json.loads(answer.partition(b"\r\n\r\n")[2])["type"], "urn:egressproxy:overloaded")
+        # Those that fit are served, each with a connection to the origin of its own.
+        held = [client for client in clients if client.fileno() >= 0]
+        for client in held:
+            client.sendall(
+                f"GET {self.origins.http_url('/echo')} HTTP/1.1\r\nHost: 127.0.0.1:{self.origins.http}\r\n\r\n".encode()
+            )
+        for client in held:
+            self.assertTrue(client.recv(65536).startswith(b"HTTP/1.1 200 "))
+        for client in held:
+            client.close()
+        self.assertEqual(self.fetch(proxy, url)[0], 200)
+
+    def connect(self, proxy: Proxy) -> socket.socket:
+        client = socket.create_connection(("127.0.0.1", proxy.port), timeout=20)
+        self.addCleanup(client.close)
+        return client
+
+    def said_unasked(self, client: socket.socket) -> bytes:
+        """What the proxy says before it is asked anything; whoever is told something is told to go."""
+        client.settimeout(0.02)
+        try:
+            answer = client.recv(65536)
+        except TimeoutError:
+            client.settimeout(20)
+            return b""
+        client.close()
+        return answer
+
+
+class FullDiskTests(IntegrationTestCase):
+    """The file of the audit log takes no more."""
+
+    def start(self, failure: str) -> Proxy:
+        path = self.directory / "full.jsonl"
+        with path.open("wb") as file:
+            file.truncate(FILE_SIZE - 10)
+        options = ("--audit-log", str(path), "--audit-failure", failure)
+        return self.start_proxy(*self.allow_all(), *ONE_PROCESS, *options, first=SMALL_FILES)
+
+    def test_denied_until_there_is_room(self) -> None:
+        proxy = self.start("deny")
+        url = self.origins.https_url("/echo")
+        self.assertEqual(self.fetch(proxy, url)[0], 200, "nothing was known yet")
+        for _ in range(2):
+            problem = self.assert_problem(proxy, url, 503, "audit")
+            self.assertEqual(problem["type"], "urn:egressproxy:audit-unavailable")
+        path = self.directory / "full.jsonl"
+        path.rename(self.directory / "moved.jsonl")
+        # Within a second the file is made anew, and one more refusal is what finds that out.
+        statuses = []
+        while 200 not in statuses:
+            statuses.append(self.fetch(proxy, url)[0])
+            self.assertLess(len(statuses), 1000)
+        self.assertEqual(set(statuses), {503, 200})
+        outcomes = [json.loads(line)["outcome"] for line in path.read_text("utf-8").splitlines()]
+        self.assertEqual(outcomes, ["audit-unavailable", "forwarded"])
+
+    def test_continued(self) -> None:
+        proxy = self.start("continue")
+        for _ in range(3):
+            self.assertEqual(self.fetch(proxy, self.origins.https_url("/echo"))[0], 200)

@@ -1,0 +1,70 @@
+"""SIGHUP: a policy and the certificates to trust, read anew while clients go on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+
+from tests.certificates import TestCA
+from tests.integration.base import ALLOW_ALL, IntegrationTestCase, Proxy
+from tests.integration.test_tunnels import Client
+
+DENY = 'version = 1\n[[rules]]\naction = "deny"\nreason = "closed for today"\n'
+
+
+class ReloadTests(IntegrationTestCase):
+    """What the files say counts from the signal on."""
+
+    def hang_up(self, proxy: Proxy, words: str) -> None:
+        """Send the signal, and wait until every process has said something."""
+        before = proxy.process.output().count(words)
+        os.kill(proxy.pid, signal.SIGHUP)
+        wanted = before + 1 + len(proxy.workers)
+        self.wait_until(lambda: proxy.process.output().count(words) >= wanted)
+
+    def wait_until(self, reached: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 20
+        while not reached():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+
+    def test_policy(self) -> None:
+        policy = self.write("policy.toml", ALLOW_ALL)
+        proxy = self.start_proxy("--policy", str(policy))
+        kept = Client(proxy)
+        self.addCleanup(lambda: kept.socket.close())
+        url = self.origins.http_url("/files/hello.txt")
+        ask = f"GET {url} HTTP/1.1\r\nHost: 127.0.0.1:{self.origins.http}\r\n\r\n"
+        kept.send(ask)
+        self.assertTrue(kept.read_head().startswith(b"HTTP/1.1 200"))
+        kept.read_until(b"hello\n")
+        policy.write_text(DENY, "utf-8")
+        self.assertEqual(self.fetch(proxy, url)[0], 200, "nobody has said anything yet")
+        self.hang_up(proxy, "were read anew")
+        self.assertEqual(self.assert_problem(proxy, url, 403, "authz")["reason"], "closed for today")
+        kept.send(ask)
+        self.assertTrue(kept.read_head().startswith(b"HTTP/1.1 403"), "the connection is the same, the policy another")
+
+    def test_a_policy_that_cannot_be_used(self) -> None:
+        policy = self.write("policy.toml", DENY)
+        proxy = self.start_proxy("--policy", str(policy))
+        policy.write_text("garbage", "utf-8")
+        os.kill(proxy.pid, signal.SIGHUP)
+        self.wait_until(lambda: "all remains as it was" in proxy.process.output())
+        self.assert_problem(proxy, self.origins.http_url("/files/hello.txt"), 403, "authz")
+
+    def test_certificates_to_trust(self) -> None:
+        trusted, other = self.directory / "trusted.pem", TestCA("other CA").write(self.directory, "other")
+        shutil.copy(other, trusted)
+        proxy = self.start_proxy(*self.allow_all(), "--ssl-extra-ca-certs", str(trusted))
+        url = self.origins.https_url("/echo")
+        self.assert_problem(proxy, url, 502, "origin-tls")
+        shutil.copy(self.origins.ca, trusted)
+        self.hang_up(proxy, "were read anew")
+        self.assertEqual(self.fetch(proxy, url)[0], 200)
+        shutil.copy(other, trusted)
+        self.hang_up(proxy, "were read anew")
+        self.assert_problem(proxy, url, 502, "origin-tls")

@@ -1,0 +1,64 @@
+"""Tests for L{egress.hangup}."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import LogLevel, capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.config import ConfigError
+from egress.hangup import read_anew, reload_at_hangup
+
+
+class _Reactor(MemoryReactorClock):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Callable[[], object]] = []
+
+    def callFromThread(self, call: Callable[..., object], *arguments: object) -> None:  # type: ignore[override]
+        self.calls.append(lambda: call(*arguments))
+
+
+class HangupTests(SynchronousTestCase):
+    """SIGHUP has files read anew, in the reactor's own time."""
+
+    def test_signal(self) -> None:
+        reactor, done = _Reactor(), []
+        reload_at_hangup(reactor, lambda: done.append("read"))
+        ((install, arguments, _),) = reactor.triggers["before"]["startup"]
+        self.assertEqual((install, arguments[0]), (signal.signal, signal.SIGHUP))
+        arguments[1](signal.SIGHUP, None)
+        self.assertEqual(done, [], "a signal may come in the middle of anything")
+        for call in reactor.calls:
+            call()
+        self.assertEqual(done, ["read"])
+
+
+class ReadAnewTests(SynchronousTestCase):
+    """What is wrong is said, and changes nothing."""
+
+    def logged(self, reload: Callable[[], object]) -> tuple[bool, LogLevel, str]:
+        with capturedLogs() as events:
+            result = read_anew(reload)
+        (event,) = events
+        return result, event["log_level"], event["log_format"].format(**event)
+
+    def test_read(self) -> None:
+        self.assertEqual(self.logged(lambda: None)[:2], (True, LogLevel.info))
+
+    def test_refused(self) -> None:
+        def refuse() -> None:
+            raise ConfigError("--policy", "", "there is nothing in it")
+
+        self.assertEqual(
+            self.logged(refuse),
+            (
+                False,
+                LogLevel.error,
+                "the files of the configuration cannot be used, all remains as it was: "
+                "--policy: there is nothing in it",
+            ),
+        )

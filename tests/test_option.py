@@ -1,0 +1,32 @@
+"""Tests for L{egress.option}."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress import values
+from egress.option import Option, Variable
+
+
+class OptionTests(SynchronousTestCase):
+    """What follows from the name of an option."""
+
+    def option(self, metavar: str = "N", *variables: Variable) -> Option:
+        return Option(
+            name="max-things",
+            group="Limits",
+            metavar=metavar,
+            help="How many.",
+            default="1",
+            fields=("things",),
+            parse=values.number,
+            variables=variables,
+        )
+
+    def test_variables(self) -> None:
+        other = Variable("THINGS")
+        self.assertEqual(self.option("N", other).environment, (Variable("EGRESS_MAX_THINGS"), other))
+
+    def test_flag(self) -> None:
+        self.assertTrue(self.option("").flag)
+        self.assertFalse(self.option().flag)
