@@ -43,7 +43,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         name="client-auth",
         group="Listening",
         metavar="FILE",
-        help="The hashed secrets of clients, one line for each, made by: python -m egress.clients.line NAME. Requests "
+        help="The hashed secrets of clients, one line for each, made by: egress client NAME. Requests "
         "without one of them are answered with 407. It is read again when it changes.",
         default="none",
         fields=("client_auth",),

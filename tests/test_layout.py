@@ -67,7 +67,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             *("option", "option_table", "options", "service", "post", "workers", "descriptors", "hangup"),
         }
     ),
-    "commands": frozenset({"ca.constraints", "ca.issuer", "ca.truststore", "ca", "option_table", "options"}),
+    "commands": frozenset(
+        {"ca.constraints", "ca.issuer", "ca.truststore", "clients.secrets", "ca", "option_table", "options"}
+    ),
     "cli": frozenset({"", "config", "commands"}),
     "__main__": frozenset({"cli"}),
 }

@@ -1,5 +1,5 @@
 """Who the proxy's clients are, where not everybody may send requests.
 
 L{egress.clients.secrets} and L{egress.clients.certificates} are pure; L{egress.clients.gate} checks what clients send
-without holding up others, and L{egress.clients.line} makes a line of the file with their secrets.
+without holding up others.
 """

@@ -190,4 +190,4 @@ def _read_line(line: str, passwords: dict[str, PasswordHash], tokens: dict[bytes
             raise ValueError("this token stands on another line already; give each client one of its own")
         tokens[digest] = name
     else:
-        raise ValueError("the scheme is scrypt or sha256; make the line with: python -m egress.clients.line NAME")
+        raise ValueError("the scheme is scrypt or sha256; make the line with: egress client NAME")

@@ -22,7 +22,7 @@ def made(name: str, *options: str, password: str = "") -> tuple[str, str]:
     @return: the line, and what was said beside it.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "egress.clients.line", *options, name],
+        [sys.executable, "-m", "egress", "client", *options, name],
         input=f"{password}\n",
         capture_output=True,
         text=True,
