@@ -160,9 +160,10 @@ class ProxyConfig:
     @ivar bypass: the origins that are contacted directly nevertheless (C{NO_PROXY}).
     @ivar passthrough: hosts (C{example.com}, or C{.example.com} and C{*.example.com} for what is below it; each may
         carry a port) whose TLS is tunnelled unread.
+    @ivar opaque_ports: ranges of ports to which every CONNECT is tunnelled unread.
     @ivar allow_address: ranges that the address guard lets through.
     @ivar deny_address: ranges that it refuses besides its own, also where C{allow_address} has them.
-    @ivar allow_port: ranges of ports that requests may go to; none: every port.
+    @ivar allow_ports: ranges of ports that requests may go to; none: every port.
     @ivar audit_log: a file, or C{"-"} for standard output; C{None}: no audit log.
     @ivar audit_failure: what happens while it cannot be written.
     @ivar metrics_port: the TCP port for C{/metrics} and C{/health}; C{None}: none.
@@ -193,9 +194,10 @@ class ProxyConfig:
     bypass: Bypass = attrs.field(factory=Bypass)
     oversize_body: OversizeBody = OversizeBody.REFUSE
     passthrough: tuple[str, ...] = ()
+    opaque_ports: tuple[range, ...] = ()
     allow_address: tuple[IPNetwork, ...] = ()
     deny_address: tuple[IPNetwork, ...] = ()
-    allow_port: tuple[range, ...] = ()
+    allow_ports: tuple[range, ...] = ()
     audit_log: str | None = None
     audit_failure: AuditFailure = AuditFailure.CONTINUE
     metrics_port: int | None = None

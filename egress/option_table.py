@@ -178,6 +178,19 @@ OPTIONS: Final[tuple[Option, ...]] = (
         lists=True,
     ),
     Option(
+        name="opaque-ports",
+        group="Certificates",
+        metavar="PORTS",
+        help="TCP ports, or ranges as in 5432-5433, to which a CONNECT is tunnelled unread, whatever it carries: "
+        "SSH, or a database's protocol. The authorizer is asked about the tunnel.",
+        default="none",
+        fields=("opaque_ports",),
+        parse=values.ports,
+        clear=_NONE,
+        repeatable=True,
+        lists=True,
+    ),
+    Option(
         name="ca-dir",
         group="Certificates",
         metavar="DIR",
@@ -299,13 +312,13 @@ OPTIONS: Final[tuple[Option, ...]] = (
         lists=True,
     ),
     Option(
-        name="allow-port",
+        name="allow-ports",
         group="Leaving",
-        metavar="PORT",
+        metavar="PORTS",
         help="A TCP port, or a range as in 8000-8999, that requests may go to. Without it, to every port that the "
         "authorizer allows.",
         default="none",
-        fields=("allow_port",),
+        fields=("allow_ports",),
         parse=values.ports,
         clear=_NONE,
         repeatable=True,

@@ -108,7 +108,7 @@ class EgressProxyService(Service):
             is_local=is_local_address,
             block_private=rules is not None and rules.blocks_private,
             deny=config.deny_address,
-            ports=config.allow_port,
+            ports=config.allow_ports,
         )
         self._dialer = Dialer(
             sockets,
@@ -144,6 +144,7 @@ class EgressProxyService(Service):
             leaves=leaves,
             report=self._report,
             passthrough=_passthrough(config),
+            opaque_ports=config.opaque_ports,
             oversize_body=config.oversize_body,
         )
         self._factories = entrance_factories(config, self._parts, threads_of(reactor))

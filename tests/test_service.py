@@ -27,9 +27,9 @@ from egress.ca.store import CaDirectory
 from egress.ca.watch import LOOK_EVERY
 from egress.config import AuditFailure, ConfigError, Limits, ProxyConfig
 from egress.interfaces import IAuditSink, IAuthorizer
-from egress.model.authority import Authority, Origin, UpstreamProxy
+from egress.model.authority import Authority, UpstreamProxy
 from egress.model.bypass import Bypass
-from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Verdict
+from egress.model.decision import Decision, DecisionRequest, Verdict
 from egress.model.errors import AuditUnavailable, AuthorizerUnavailable
 from egress.model.record import ExchangeRecord
 from egress.net.factory import ProxyFactory
@@ -216,16 +216,7 @@ class AuditFailureTests(ServiceTestCase):
         self.addCleanup(service.stopService)
         service._report(ALLOWED)
         self.assertEqual(len(self.flushLoggedErrors()), 0, "it is said, not raised")
-        question = DecisionRequest(
-            request_id="abc",
-            stage=Stage.REQUEST,
-            method="GET",
-            origin=Origin("http", Authority("origin.test", 80)),
-            path="/",
-            headers=(),
-            client=ClientIdentity("192.0.2.1", 40000),
-        )
-        return service, service.authorizer.decide(question)
+        return service, service.authorizer.decide(REQUEST)
 
     def test_denied(self) -> None:
         service, answer = self.ask(audit_failure=AuditFailure.DENY)
@@ -273,16 +264,7 @@ class ReloadTests(ServiceTestCase):
         self.assertEqual(self.decide(service).reason, "never")
 
     def decide(self, service: EgressProxyService) -> Decision:
-        question = DecisionRequest(
-            request_id="abc",
-            stage=Stage.REQUEST,
-            method="GET",
-            origin=Origin("http", Authority("origin.test", 80)),
-            path="/",
-            headers=(),
-            client=ClientIdentity("192.0.2.1", 40000),
-        )
-        return self.successResultOf(service.authorizer.decide(question))
+        return self.successResultOf(service.authorizer.decide(REQUEST))
 
 
 class LimitTests(ServiceTestCase):

@@ -73,7 +73,7 @@ class AddressGuard:
         """Classify a port; see L{IAddressGuard.port_refusal}."""
         if not self._ports or any(port in ports for ports in self._ports):
             return None
-        return f"port {port} is not among those that the operator opened with --allow-port"
+        return f"port {port} is not among those that the operator opened with --allow-ports"
 
     def name_refusal(self, authority: Authority) -> str | None:
         """Classify what an upstream proxy will resolve; see L{IAddressGuard.name_refusal}."""

@@ -186,13 +186,13 @@ class Tunnel(Protocol):
         self._refusal = error
         status = outcome_of(error).status
         self._inquiry.report(error, status.value if status is not None else None, 0, 0)
-        if self._no_certificate is None:
+        if self._no_certificate is None and not self._parts.is_opaque(self._authority):
             self._sniff()
         else:
             self._refuse_outside(error)
 
     def _refuse_outside(self, error: EgressError) -> None:
-        """Answer the CONNECT itself, where there can be no certificate to answer inside."""
+        """Answer the CONNECT itself, where the client speaks something else inside, or there can be no certificate."""
         answer_id, date = self._inquiry.request_id, self._parts.date()
         self._end(None)
         self._outer.write(encode_answer(error, answer_id, accept=None, head_only=False, keep_alive=False, date=date))

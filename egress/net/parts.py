@@ -64,6 +64,7 @@ class Parts:
     leaves: ILeafSource
     report: Callable[[ExchangeRecord], None]
     passthrough: tuple[HostPattern, ...] = ()
+    opaque_ports: tuple[range, ...] = ()
     oversize_body: OversizeBody = OversizeBody.REFUSE
     wall_clock: Callable[[], float] = time.time
     new_id: Callable[[], str] = attrs.field(factory=lambda: Ids().__next__)
@@ -78,8 +79,12 @@ class Parts:
     head_limits: HeadLimits = attrs.field(init=False)
 
     def passes_through(self, authority: Authority) -> bool:
-        """Whether an authority's TLS is tunnelled unread."""
-        return any(pattern.matches(authority) for pattern in self.passthrough)
+        """Whether what goes to an authority is tunnelled unread."""
+        return self.is_opaque(authority) or any(pattern.matches(authority) for pattern in self.passthrough)
+
+    def is_opaque(self, authority: Authority) -> bool:
+        """Whether what goes to an authority may be neither TLS nor HTTP."""
+        return any(authority.port in ports for ports in self.opaque_ports)
 
     def date(self) -> bytes:
         """The value of C{Date} for an answer of our own (RFC 9110 section 6.6.1)."""

@@ -7,20 +7,9 @@ from zope.interface.verify import verifyObject
 
 from egress.authz.audited import AuditedAuthorizer
 from egress.interfaces import IAuthorizer
-from egress.model.authority import Authority, Origin
-from egress.model.decision import ClientIdentity, DecisionRequest, Stage
 from egress.model.errors import AuditUnavailable
+from tests.authz.test_chain import REQUEST
 from tests.net.fakes import ScriptedAuthorizer
-
-QUESTION = DecisionRequest(
-    request_id="abc",
-    stage=Stage.REQUEST,
-    method="GET",
-    origin=Origin("http", Authority("origin.test", 80)),
-    path="/",
-    headers=(),
-    client=ClientIdentity("192.0.2.1", 40000),
-)
 
 
 class AuditedTests(SynchronousTestCase):
@@ -38,12 +27,12 @@ class AuditedTests(SynchronousTestCase):
         self.successResultOf(self.authorizer.close())
 
     def test_whole(self) -> None:
-        self.assertTrue(self.successResultOf(self.authorizer.decide(QUESTION)).allowed)
+        self.assertTrue(self.successResultOf(self.authorizer.decide(REQUEST)).allowed)
         self.successResultOf(self.authorizer.check_audit())
 
     def test_broken(self) -> None:
         self.fault = "No space left on device"
-        error = self.failureResultOf(self.authorizer.decide(QUESTION), AuditUnavailable).value
+        error = self.failureResultOf(self.authorizer.decide(REQUEST), AuditUnavailable).value
         self.assertNotIn("device", error.reason, "the client learns nothing of the machine")
         self.assertEqual(self.script.asked, [])
         error = self.failureResultOf(self.authorizer.check_audit(), AuditUnavailable).value
@@ -51,6 +40,6 @@ class AuditedTests(SynchronousTestCase):
 
     def test_whole_again(self) -> None:
         self.fault = "No space left on device"
-        self.failureResultOf(self.authorizer.decide(QUESTION))
+        self.failureResultOf(self.authorizer.decide(REQUEST))
         self.fault = None
-        self.assertTrue(self.successResultOf(self.authorizer.decide(QUESTION)).allowed)
+        self.assertTrue(self.successResultOf(self.authorizer.decide(REQUEST)).allowed)

@@ -100,7 +100,7 @@ class RefusalTests(SynchronousTestCase):
         some = AddressGuard(is_local=is_local, ports=(range(80, 81), range(8000, 9000)))
         for port, refused in {80: False, 8000: False, 8999: False, 81: True, 9000: True, 7999: True}.items():
             with self.subTest(port):
-                expected = f"port {port} is not among those that the operator opened with --allow-port"
+                expected = f"port {port} is not among those that the operator opened with --allow-ports"
                 self.assertEqual(some.port_refusal(port), expected if refused else None)
 
 

@@ -444,6 +444,36 @@ class UncertainTests(ProxyTestCase):
         self.assertEqual(json.loads(content_of(answer))["decisionId"], record.request_id)
 
 
+class OpaqueTests(ProxyTestCase):
+    """On an opaque port nothing is known of what is inside."""
+
+    def setUp(self) -> None:
+        self.build(leaves=leaves(), opaque_ports=(range(443, 444),))
+
+    def test_allowed(self) -> None:
+        """A server that speaks first is heard."""
+        self.client.feed(connect())
+        self.assertEqual(self.client.take(), ESTABLISHED)
+        self.origin.feed(b"SSH-2.0-server\r\n")
+        self.assertEqual(self.client.take(), b"SSH-2.0-server\r\n")
+        self.client.feed(b"SSH-2.0-client\r\n")
+        self.assertEqual(self.origin.take(), b"SSH-2.0-client\r\n")
+        self.origin.lose()
+        self.clock.advance(0)
+        self.assertEqual([(record.stage, record.outcome) for record in self.records], [("tunnel", "forwarded")])
+
+    def test_refused(self) -> None:
+        """The CONNECT itself is answered: a client that waits for its server would never come to an answer inside."""
+        self.authorizer.answers.append(deny("no shells"))
+        self.client.feed(connect())
+        answer = self.client.take()
+        self.assertTrue(answer.startswith(b"HTTP/1.1 403 Forbidden\r\n"), answer)
+        self.assertIn(b"no shells", answer)
+        self.clock.advance(0)
+        self.assertTrue(self.client.disconnected)
+        self.assertEqual((self.dialer.dialled, self.outcomes()), ([], ["denied"]))
+
+
 class PassthroughTests(ProxyTestCase):
     """Passthrough hosts are decided, dialled, then relayed unread."""
 

@@ -24,6 +24,19 @@ class PartsTests(SynchronousTestCase):
             with self.subTest(f"{host}:{port}"):
                 self.assertEqual(parts.passes_through(Authority(host, port)), passes)
 
+    def test_opaque_ports(self) -> None:
+        parts = Proxy(passthrough=("a.test:22",), opaque_ports=(range(5432, 5434), range(22, 23))).parts
+        for host, port, passes, opaque in (
+            ("a.test", 22, True, True),
+            ("b.test", 22, True, True),
+            ("b.test", 5433, True, True),
+            ("b.test", 5434, False, False),
+            ("a.test", 443, False, False),
+        ):
+            with self.subTest(f"{host}:{port}"):
+                authority = Authority(host, port)
+                self.assertEqual((parts.passes_through(authority), parts.is_opaque(authority)), (passes, opaque))
+
     def test_date(self) -> None:
         # RFC 9110 section 5.6.7.
         self.assertEqual(Proxy().parts.date(), b"Tue, 14 Nov 2023 22:13:20 GMT")
