@@ -7,6 +7,7 @@ proxy builds a L{ProxyConfig} itself.
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import attrs
 
 from egress.model.authority import UpstreamProxy
 from egress.model.bypass import Bypass
+from egress.model.entrance import Entrance, InvalidEntrance
 
 IPNetwork = IPv4Network | IPv6Network
 
@@ -116,11 +118,25 @@ class Limits:
     connections_per_client: int = attrs.field(default=4096, validator=_positive)
 
 
+def _entrances(given: Iterable[Entrance | str]) -> tuple[Entrance, ...]:
+    """Read what an application writes as it would stand on the command line."""
+    read = []
+    for each in given:
+        try:
+            read.append(each if isinstance(each, Entrance) else Entrance.parse(each))
+        except InvalidEntrance as error:
+            raise ConfigError("listen", str(each), error.remedy) from error
+    return tuple(read)
+
+
 @attrs.frozen(kw_only=True)
 class ProxyConfig:
     """What one proxy does.
 
-    @ivar listen: server endpoint descriptions (U{twisted.internet.endpoints.serverFromString}).
+    @ivar listen: server endpoint descriptions (U{twisted.internet.endpoints.serverFromString}), each with its own
+        settings; text is read by L{Entrance.parse}.
+    @ivar client_auth: a file with the secrets of clients, without which no request is taken, unless an entrance says
+        otherwise; C{None}: clients need not say who they are.
     @ivar authz_url: the authorization service; C{/validate} is appended unless it ends so.  C{None}: C{policy} decides.
     @ivar authz_timeout: seconds for one whole call.
     @ivar authz_token: the bearer token for the call.
@@ -138,6 +154,7 @@ class ProxyConfig:
         limited; empty: it is not.
     @ivar extra_ca_certs: a PEM file with CAs to trust besides the system's: for origins, the authorization service and
         an C{https} upstream proxy.
+    @ivar origin_tls: a TOML file with what holds for the TLS of some origins.
     @ivar upstream_http: the proxy for C{http} origins.
     @ivar upstream_https: the proxy for C{https} origins, tunnels and upgrades.
     @ivar bypass: the origins that are contacted directly nevertheless (C{NO_PROXY}).
@@ -155,7 +172,8 @@ class ProxyConfig:
         the proxy has one.
     """
 
-    listen: tuple[str, ...] = ("tcp:8080:interface=127.0.0.1",)
+    listen: tuple[Entrance, ...] = attrs.field(default=("tcp:8080:interface=127.0.0.1",), converter=_entrances)
+    client_auth: Path | None = None
     authz_url: str | None = None
     authz_timeout: float = attrs.field(default=5.0, validator=_positive)
     authz_token: str | None = attrs.field(default=None, repr=False)
@@ -170,6 +188,7 @@ class ProxyConfig:
     ca_key: Path | None = None
     ca_name_constraints: tuple[str | IPNetwork, ...] = ()
     extra_ca_certs: Path | None = None
+    origin_tls: Path | None = None
     upstream_http: UpstreamProxy | None = None
     upstream_https: UpstreamProxy | None = None
     bypass: Bypass = attrs.field(factory=Bypass)
@@ -185,3 +204,12 @@ class ProxyConfig:
     metrics_interface: str = "127.0.0.1"
     workers: int = attrs.field(default=1, validator=_positive)
     limits: Limits = attrs.field(factory=Limits)
+
+    def auth_at(self, entrance: Entrance) -> Path | None:
+        """The file with the secrets of those who may come in at an entrance; C{None} for everybody."""
+        return entrance.client_auth if entrance.sets_auth else self.client_auth
+
+    def asks_at(self, entrance: Entrance) -> bool:
+        """Whether clients have to say, and to prove, who they are at an entrance."""
+        certificates = entrance.tls is not None and entrance.tls.client_ca is not None
+        return certificates or self.auth_at(entrance) is not None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import attrs
 
-from egress.ca.trust import OriginTrust, TrustError
+from egress.ca.origins import load_terms
+from egress.ca.pem import TrustError
+from egress.ca.trust import OriginTrust
 from egress.config import ConfigError, ProxyConfig
 from egress.policy.load import PolicyError, load_policy, load_starter
 from egress.policy.rules import RuleSet
@@ -31,7 +33,8 @@ def read_files(config: ProxyConfig, *, embedded: bool) -> Files:
     @raise ConfigError: naming what cannot be used, and the remedy.
     """
     trust = _trust(config)
-    return Files(_rules(config) if embedded else None, trust, _authz_trust(config, trust))
+    rules = _rules(config) if embedded else None
+    return Files(rules, _origin_trust(config, trust), _authz_trust(config, trust))
 
 
 def _trust(config: ProxyConfig) -> OriginTrust:
@@ -39,6 +42,16 @@ def _trust(config: ProxyConfig) -> OriginTrust:
         return OriginTrust(config.extra_ca_certs)
     except TrustError as error:
         raise ConfigError("--ssl-extra-ca-certs", "", str(error)) from error
+
+
+def _origin_trust(config: ProxyConfig, trust: OriginTrust) -> OriginTrust:
+    """Trust for what is dialled for clients alone: the authorization service has options of its own."""
+    if config.origin_tls is None:
+        return trust
+    try:
+        return OriginTrust(config.extra_ca_certs, origins=load_terms(config.origin_tls))
+    except TrustError as error:
+        raise ConfigError("--origin-tls", "", str(error)) from error
 
 
 def _authz_trust(config: ProxyConfig, trust: OriginTrust) -> OriginTrust:

@@ -53,6 +53,24 @@ class IAuthorizer(Interface):
         """Let go of every resource; no question comes after this."""
 
 
+class IClientGate(Interface):
+    """Knows the clients that may send requests, where not everybody may."""
+
+    def known(presented: bytes) -> str | None:
+        """Look whether a value of C{Proxy-Authorization} was found to be good a short while ago.
+
+        @return: the name of the client.
+        """
+
+    def check(presented: bytes | None, address: str) -> Deferred[str]:
+        """Find out whose credentials these are.
+
+        @param address: where they come from: nobody can have so many checked that others must wait.
+        @return: fires with the name of the client; fails with L{egress.model.errors.ClientUnauthenticated} or
+            L{egress.model.errors.ClientCheckBusy}.  It may be cancelled.
+        """
+
+
 class IAuditSink(Interface):
     """Is told of every exchange, once, when it is over."""
 

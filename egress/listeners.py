@@ -75,7 +75,7 @@ class Listener:
 class Listeners:
     """All endpoints of a proxy, bound for a number of workers.
 
-    @param descriptions: C{ProxyConfig.listen}.
+    @param descriptions: those of the endpoints of C{ProxyConfig.listen}.
     @raise ConfigError: for an endpoint that cannot be shared.
     """
 

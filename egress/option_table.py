@@ -32,11 +32,23 @@ OPTIONS: Final[tuple[Option, ...]] = (
         group="Listening",
         metavar="ENDPOINT",
         help="Where clients connect: a Twisted server endpoint, such as tcp:8080:interface=127.0.0.1, "
-        "tcp6:8080:interface=\\:\\:1 or unix:/run/egress.sock.",
+        "tcp6:8080:interface=\\:\\:1, unix:/run/egress.sock or ssl:8443:privateKey=proxy.pem, with settings of its own "
+        "behind it: client-auth=FILE or none, and with ssl: client-ca=FILE.",
         default="tcp:8080:interface=127.0.0.1",
         fields=("listen",),
         parse=values.endpoint,
         repeatable=True,
+    ),
+    Option(
+        name="client-auth",
+        group="Listening",
+        metavar="FILE",
+        help="The hashed secrets of clients, one line for each, made by: egress client NAME. Requests "
+        "without one of them are answered with 407. It is read again when it changes.",
+        default="none",
+        fields=("client_auth",),
+        parse=values.readable_file,
+        clear=_NONE,
     ),
     Option(
         name="authz-url",
@@ -230,6 +242,17 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "authorization service and for an https:// upstream proxy.",
         default="none",
         fields=("extra_ca_certs",),
+        parse=values.readable_file,
+        clear=_NONE,
+    ),
+    Option(
+        name="origin-tls",
+        group="Certificates",
+        metavar="FILE",
+        help="A TOML file that says for which hosts a certificate of ours is shown, a newer TLS is required, or which "
+        "CAs alone are trusted.",
+        default="none",
+        fields=("origin_tls",),
         parse=values.readable_file,
         clear=_NONE,
     ),

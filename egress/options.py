@@ -135,7 +135,7 @@ def load_config(
     except RuntimeError as error:
         raise ConfigError("--ca-dir", "", "name a directory: the home directory is not known") from error
     for field in _UPSTREAMS:
-        if field in read and any(_listens_on(description, read[field].authority) for description in config.listen):
+        if field in read and any(_listens_on(entrance.endpoint, read[field].authority) for entrance in config.listen):
             raise given[field].refuse("this is the proxy itself: name another one, or none")
     return config
 

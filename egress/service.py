@@ -30,12 +30,12 @@ from egress.ca.source import CaSource, ca_source
 from egress.ca.watch import CaWatch
 from egress.config import AuditFailure, ConfigError, Limits, ProxyConfig
 from egress.descriptors import fitted, granted
+from egress.entrances import entrance_factories, threads_of
 from egress.files import read_files
 from egress.interfaces import IAuditSink, IAuthorizer, IEgressReactor
 from egress.model.bypass import HostPattern
 from egress.model.errors import InvalidTarget
 from egress.net.dial import Dialer
-from egress.net.factory import ProxyFactory
 from egress.net.local import is_local_address
 from egress.net.parts import Parts
 from egress.net.pool import OriginPool
@@ -147,6 +147,7 @@ class EgressProxyService(Service):
             opaque_ports=config.opaque_ports,
             oversize_body=config.oversize_body,
         )
+        self._factories = entrance_factories(config, self._parts, threads_of(reactor))
         self.checks: dict[str, Check] = {"authorizer": self.authorizer.check_ready, "ca": self._check_ca}
         if audited is not None:
             self.checks["audit"] = audited.check_audit
@@ -241,11 +242,10 @@ class EgressProxyService(Service):
             self._listen()
 
     def _listen(self) -> None:
-        factory = ProxyFactory(self._parts)
         endpoints = self._endpoints
         if endpoints is None:
-            endpoints = [_endpoint(self._sockets, description) for description in self._config.listen]
-        binding: list[Deferred[IListeningPort]] = [self._bind(endpoint, factory) for endpoint in endpoints]
+            endpoints = [_endpoint(self._sockets, entrance.endpoint) for entrance in self._config.listen]
+        binding: list[Deferred[IListeningPort]] = list(map(self._bind, endpoints, self._factories))
         metrics = ops_endpoint(self._reactor, self._config)
         if metrics is not None and self._endpoints is None:
             binding.append(self._bind(metrics, ops_site(self._reactor, self.metrics, self.checks)))

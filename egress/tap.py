@@ -38,6 +38,7 @@ from egress.descriptors import raise_limit
 from egress.hangup import reload_at_hangup
 from egress.interrupt import end_when_interrupted
 from egress.model.authority import Authority
+from egress.model.entrance import Entrance
 from egress.ops.audit import STDOUT
 from egress.ops.redact import redact_userinfo
 from egress.option import Option
@@ -162,12 +163,12 @@ def _endpoint_of(address: IAddress) -> str:
     return str(address)
 
 
-def _proxy_url(address: IPv4Address | IPv6Address, description: str) -> str:
+def _proxy_url(address: IPv4Address | IPv6Address, entrance: Entrance) -> str:
     """Write the URL by which a program on this machine reaches a listener."""
     ip = ip_address(address.host.partition("%")[0])
     if ip.is_unspecified:
         ip = ip_address("127.0.0.1" if ip.version == 4 else "::1")
-    scheme = "https" if description.startswith(("ssl:", "tls:")) else "http"
+    scheme = "http" if entrance.tls is None else "https"
     return f"{scheme}://{Authority(str(ip), address.port)}"
 
 
@@ -196,16 +197,19 @@ def start_message(
         facts.append(("metrics", f"http://{Authority(config.metrics_interface, config.metrics_port)}/metrics"))
     lines = [f"egressproxy {__version__}", *(f"  {name:<12}{value}" for name, value in facts), ""]
     tcp = [
-        (address, description)
-        for address, description in zip(addresses, config.listen, strict=False)
+        (address, entrance)
+        for address, entrance in zip(addresses, config.listen, strict=False)
         if isinstance(address, (IPv4Address, IPv6Address))
     ]
-    exposed = [address for address, _ in tcp if not ip_address(address.host.partition("%")[0]).is_loopback]
+    unasked = [address for address, entrance in tcp if not config.asks_at(entrance)]
+    exposed = [address for address in unasked if not ip_address(address.host.partition("%")[0]).is_loopback]
     if exposed:
         where = ", ".join(_endpoint_of(address) for address in exposed)
         lines += [f"Open to the network: {where}. Whoever reaches it can send requests through it.", ""]
     if tcp:
         lines += _shell_lines(_proxy_url(*tcp[0]), certificate if ca.rooted else None)
+        if config.auth_at(tcp[0][1]) is not None:
+            lines += ["", "Clients say who they are: put NAME:PASSWORD@ or NAME:TOKEN@ before the host of the proxy."]
         if config.passthrough:
             lines += [
                 "",

@@ -20,6 +20,7 @@ from twisted.internet.endpoints import serverFromString
 from egress.config import KIB, MIB, AuditFailure, IPNetwork, OversizeBody
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy, normalize_host, parse_ip
 from egress.model.bypass import Bypass, HostPattern
+from egress.model.entrance import Entrance, InvalidEntrance
 from egress.model.errors import InvalidTarget
 
 _SIZE: Final = re.compile(r"([0-9]{1,15}) ?(?:([kmg])(?:ib)?)?", re.IGNORECASE)
@@ -190,20 +191,25 @@ def interface(text: str, place: Place) -> str:
         raise BadValue("write an IP address of this machine, as in 127.0.0.1, or 0.0.0.0 for all") from error
 
 
-def endpoint(text: str, place: Place) -> str:
+def endpoint(text: str, place: Place) -> Entrance:
     """Check the description of a server endpoint, without binding it."""
     try:
-        serverFromString(place.reactor, text)  # type: ignore[no-untyped-call]
-    except OSError as error:
-        # ssl: reads its files.
-        raise BadValue(f"cannot be used: {error}") from error
+        entrance = Entrance.parse(text, place.path)
+    except InvalidEntrance as error:
+        raise BadValue(error.remedy) from error
+    try:
+        serverFromString(place.reactor, entrance.endpoint)  # type: ignore[no-untyped-call]
     except Exception as error:
         # The parser may be a plugin, and raises what it likes; Twisted's own raise four kinds of errors.
         raise BadValue("write an endpoint as in tcp:8080:interface=127.0.0.1 or unix:/run/egress.sock") from error
-    match = _TCP_PORT.match(text)
+    tls = entrance.tls
+    files = () if tls is None else (tls.key, tls.certificate, tls.chain, tls.client_ca)
+    for path in filter(None, (*files, entrance.client_auth)):
+        _check_readable(path)
+    match = _TCP_PORT.match(entrance.endpoint)
     if match is not None and int(match[1][:6]) > 65535:
         raise BadValue("write a TCP port up to 65535, as in tcp:8080:interface=127.0.0.1")
-    return text
+    return entrance
 
 
 def authz_url(text: str, place: Place) -> str:
@@ -320,6 +326,11 @@ def token_file(text: str, place: Place) -> str:
 def readable_file(text: str, place: Place) -> Path:
     """Check that a file is there and can be read."""
     path = place.path(text)
+    _check_readable(path)
+    return path
+
+
+def _check_readable(path: Path) -> None:
     try:
         # Opening a FIFO would wait for its writer.
         if path.exists() and not path.is_file():
@@ -327,7 +338,6 @@ def readable_file(text: str, place: Place) -> Path:
         path.open("rb").close()
     except OSError as error:
         raise BadValue(f"name a file that can be read: {error.strerror}") from error
-    return path
 
 
 def directory(text: str, place: Place) -> Path:

@@ -69,7 +69,7 @@ class Workers(Service):
         self._reactor = reactor
         self._config = self._orders = config
         self._socketpair = socketpair
-        self._listeners = Listeners(config.listen, config.workers, make_socket)
+        self._listeners = Listeners([entrance.endpoint for entrance in config.listen], config.workers, make_socket)
         model = EgressProxyService(reactor, config)
         self.authorizer = model.authorizer
         # Each worker has its own, which signs; this one reminds, for all.

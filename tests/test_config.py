@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config import ConfigError, Limits, ProxyConfig
+from egress.model.entrance import Entrance
 
 
 class LimitsTests(SynchronousTestCase):
@@ -38,6 +41,19 @@ class ProxyConfigTests(SynchronousTestCase):
     def test_there_is_at_least_one_process(self) -> None:
         self.assertEqual(ProxyConfig().workers, 1)
         self.assertRaises(ConfigError, ProxyConfig, workers=0)
+
+    def test_entrances_are_read(self) -> None:
+        entrance = Entrance("tcp:8080", None, True, Path("clients.txt"))
+        self.assertEqual(ProxyConfig(listen=("tcp:8080:client-auth=clients.txt",)).listen, (entrance,))
+        self.assertEqual(ProxyConfig(listen=(entrance,)).listen, (entrance,))
+        error = self.assertRaises(ConfigError, ProxyConfig, listen=("tcp:8080:client-ca=ca.pem",))
+        self.assertEqual((error.option, error.value), ("listen", "tcp:8080:client-ca=ca.pem"))
+
+    def test_who_may_come_in(self) -> None:
+        config = ProxyConfig(listen=("tcp:1", "tcp:2:client-auth=other.txt", "tcp:3:client-auth=none"))
+        self.assertEqual([config.auth_at(each) for each in config.listen], [None, Path("other.txt"), None])
+        config = attrs.evolve(config, client_auth=Path("all.txt"))
+        self.assertEqual([config.auth_at(each) for each in config.listen], [Path("all.txt"), Path("other.txt"), None])
 
     def test_the_token_does_not_show(self) -> None:
         self.assertNotIn("hunter2", repr(ProxyConfig(authz_token="hunter2")))

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config import ConfigError, ProxyConfig
 from egress.files import read_files
+from egress.model.authority import Authority
 
 
 class ReadFilesTests(SynchronousTestCase):
@@ -23,6 +24,15 @@ class ReadFilesTests(SynchronousTestCase):
     def test_somebody_else_decides(self) -> None:
         self.assertIsNone(read_files(ProxyConfig(policy=Path("missing")), embedded=False).rules)
 
+    def test_terms_of_origins(self) -> None:
+        """They are for what is dialled for clients; the authorization service is none of it."""
+        terms = Path(self.mktemp())
+        terms.write_text('[[origin]]\nhosts = ["authz.test"]\nminimum-version = "TLSv1.3"\n')
+        files = read_files(ProxyConfig(origin_tls=terms), embedded=False)
+        authority = Authority("authz.test", 443)
+        self.assertEqual(files.trust.connection_creator(authority)._oldest, "1.3")
+        self.assertEqual(files.authz_trust.connection_creator(authority)._oldest, "1.2")
+
     def test_refused(self) -> None:
         garbage = Path(self.mktemp())
         garbage.write_text("garbage")
@@ -30,6 +40,7 @@ class ReadFilesTests(SynchronousTestCase):
             ("--policy", {"policy": garbage}),
             ("--ssl-extra-ca-certs", {"extra_ca_certs": garbage}),
             ("--authz-client-cert", {"authz_client_cert": garbage}),
+            ("--origin-tls", {"origin_tls": garbage}),
         )
         for option, options in cases:
             with self.subTest(option):

@@ -27,6 +27,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "ca.issuer": frozenset({"model", "ca.constraints"}),
     "ca.truststore": frozenset({"ca.issuer"}),
     "ops.redact": frozenset(),
+    "clients.secrets": frozenset({"wire"}),
+    "clients.certificates": frozenset(),
     "config": frozenset({"model"}),
     "interfaces": frozenset({"model"}),
     "net": frozenset({"model", "wire", "config", "interfaces"}),
@@ -34,6 +36,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "authz": frozenset(
         {"model", "wire", "policy", "authz.contract", "authz.breaker", "config", "interfaces", "ca"},
     ),
+    "clients": frozenset({"model", "wire", "clients.secrets", "clients.certificates", "interfaces"}),
     "ops": frozenset({"", "model", "ops.redact", "config", "interfaces"}),
     "interrupt": frozenset(),
     "values": frozenset({"model", "config"}),
@@ -44,10 +47,11 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "descriptors": frozenset({"config"}),
     "hangup": frozenset({"config"}),
     "files": frozenset({"policy", "config", "ca"}),
+    "entrances": frozenset({"model", "config", "net", "ca", "clients.secrets", "clients.certificates", "clients"}),
     "service": frozenset(
         {
             *("model", "ca.issuer", "authz.breaker", "config", "descriptors", "files", "interfaces"),
-            *("net", "ca", "authz", "ops"),
+            *("net", "ca", "authz", "ops", "entrances"),
         }
     ),
     "listeners": frozenset({"config"}),
@@ -63,7 +67,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             *("option", "option_table", "options", "service", "post", "workers", "descriptors", "hangup"),
         }
     ),
-    "commands": frozenset({"ca.constraints", "ca.issuer", "ca.truststore", "ca", "option_table", "options"}),
+    "commands": frozenset(
+        {"ca.constraints", "ca.issuer", "ca.truststore", "clients.secrets", "ca", "option_table", "options"}
+    ),
     "cli": frozenset({"", "config", "commands"}),
     "__main__": frozenset({"cli"}),
 }
@@ -72,6 +78,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 PURE = (
     *("model", "wire", "policy", "authz.contract", "authz.breaker", "ops.redact"),
     *("ca.constraints", "ca.issuer", "ca.truststore"),
+    *("clients.secrets", "clients.certificates"),
 )
 
 # What else a unit must do without.

@@ -12,6 +12,7 @@ from unittest import mock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.ca.origins import load_terms
 from egress.config import MIB, AuditFailure, ConfigError, Limits, OversizeBody, ProxyConfig
 from egress.model.authority import Authority, UpstreamProxy
 from egress.model.bypass import Bypass
@@ -520,10 +521,13 @@ class DocumentationTests(SynchronousTestCase):
                 self.assertIn(name, named)
 
     def test_file(self) -> None:
-        (example,) = re.findall(r"```toml\n(.*?)```", self.page("configuration.md"), re.DOTALL)
+        example, origins = re.findall(r"```toml\n(.*?)```", self.page("configuration.md"), re.DOTALL)
         keys = re.findall(r"^([^ =\n]+) = ", example, re.MULTILINE)
         self.assertGreater(len(keys), 10)
         self.assertLessEqual(set(keys), set(BY_NAME))
+        path = Path(self.mktemp())
+        path.write_text(origins, "utf-8")
+        self.assertEqual(len(load_terms(path)), 2)
 
     def test_every_option_is_in_the_table(self) -> None:
         rows = reference().splitlines()[2:]

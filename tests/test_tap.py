@@ -222,6 +222,14 @@ class StartMessageTests(SynchronousTestCase):
                 self.assertEqual(self.exports(message)["HTTP_PROXY"], url)
                 self.assertEqual("Open to the network" in message, opened)
 
+    def test_clients_that_say_who_they_are(self) -> None:
+        everywhere = IPv4Address("TCP", "0.0.0.0", 8080)
+        for listen, told in (("tcp:8080", False), ("tcp:8080:client-auth=clients.txt", True)):
+            with self.subTest(listen):
+                message = self.message((everywhere,), listen=(listen,))
+                self.assertEqual("NAME:PASSWORD@" in message, told)
+                self.assertEqual("Open to the network" in message, not told)
+
     def test_several_addresses(self) -> None:
         message = self.message(
             (UNIXAddress(b"/run/egress.sock"), LOOPBACK), listen=("unix:/run/egress.sock", "tcp:8080")

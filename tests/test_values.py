@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress import values
 from egress.config import AuditFailure, OversizeBody
 from egress.model.authority import Authority, UpstreamProxy
+from egress.model.entrance import Entrance, EntranceTls
 from egress.values import BadValue, Place
 
 Parse = Callable[[str, Place], Any]
@@ -130,7 +131,7 @@ class AddressTests(ValueTests):
             "tcp:0",
             "unix:/run/egress.sock",
         ):
-            self.accept(values.endpoint, {text: text})
+            self.accept(values.endpoint, {text: Entrance(text)})
         reactor = self.place.reactor
         self.assertEqual((reactor.tcpServers, reactor.unixServers), ([], []))
 
@@ -138,7 +139,24 @@ class AddressTests(ValueTests):
         wrong = ["8080", "127.0.0.1:8080", "http://127.0.0.1:8080", "tcp", "tcp:x", "tcp:1:what=2", "tcp:1\\"]
         self.refuse(values.endpoint, dict.fromkeys(wrong, "as in tcp:8080:interface=127.0.0.1"))
         self.refuse(values.endpoint, dict.fromkeys(["tcp:65536", "tcp6:port=99999", "tcp:" + "9" * 40], "up to 65535"))
-        self.refuse(values.endpoint, {f"ssl:443:privateKey={self.directory}/absent": "No such file"})
+        absent = self.directory / "absent"
+        for text in (f"ssl:443:privateKey={absent}", f"tcp:1:client-auth={absent}", "tcp:1:client-auth=absent"):
+            self.refuse(values.endpoint, {text: "No such file"})
+        self.refuse(values.endpoint, {"tcp:1:client-ca=x": "client-ca is for ssl:"})
+
+    def test_endpoints_with_files(self) -> None:
+        pem, clients = self.directory / "proxy.pem", self.directory / "clients.txt"
+        pem.touch()
+        clients.touch()
+        tls = EntranceTls(pem, pem, None, pem)
+        self.accept(
+            values.endpoint,
+            {
+                "ssl:443:privateKey=proxy.pem:client-ca=proxy.pem": Entrance("tcp:443", tls),
+                "tcp:1:client-auth=clients.txt": Entrance("tcp:1", None, True, clients),
+                "tcp:1:client-auth=none": Entrance("tcp:1", None, True, None),
+            },
+        )
 
     def test_interfaces(self) -> None:
         self.accept(values.interface, {"127.0.0.1": "127.0.0.1", "::": "::", "2001:DB8::1": "2001:db8::1"})

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 import service_identity
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL, crypto
 from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from zope.interface import implementer
 
+from egress.ca.origins import OriginTerms
+from egress.ca.pem import plain, trust_certificates, use_certificate
+from egress.ca.staple import staple_fault
 from egress.ca.tls_context import tls_context
 from egress.model.authority import Authority
 from egress.model.errors import OriginCertificateInvalid, OriginTlsFailed
@@ -32,19 +33,8 @@ if TYPE_CHECKING:
 
 
 _TRUST_HINT = "its CA can be added with --ssl-extra-ca-certs"
+_PINNED_HINT = "for this host only the CAs that --origin-tls names are"
 _SHOWN_NAMES = 5
-_SHOWN_LENGTH = 120
-
-
-class TrustError(Exception):
-    """A file that says whom to trust, or who we are, and cannot be used.
-
-    @ivar reason: one line that names the file and the remedy.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 class CertificateRejected(SSL.Error):
@@ -62,21 +52,15 @@ class CertificateRejected(SSL.Error):
 # -- words for what is wrong with a certificate
 
 
-def _plain(text: str) -> str:
-    """Make text that a stranger chose fit for a log line."""
-    text = "".join(char if char.isprintable() else "?" for char in text)
-    return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}..."
-
-
 def _moment(time: datetime) -> str:
     return f"{time:%Y-%m-%d %H:%M} UTC"
 
 
 def _name(name: x509.Name) -> str:
-    return f"'{_plain(name.rfc4514_string())}'"
+    return f"'{plain(name.rfc4514_string())}'"
 
 
-_ISSUER_UNKNOWN = f"was issued by {{issuer}}, which is not trusted; {_TRUST_HINT}"
+_ISSUER_UNKNOWN = "was issued by {issuer}, which is not trusted; {hint}"
 _KEY_TOO_WEAK = "has a key that is too weak"
 _NAME_NOT_PERMITTED = "is for a name for which its CA may not sign"
 
@@ -86,8 +70,8 @@ _FAULTS: Final[dict[int, str]] = {
     7: "has a signature that is wrong",  # X509_V_ERR_CERT_SIGNATURE_FAILURE
     9: "is not yet valid (before {begin})",  # X509_V_ERR_CERT_NOT_YET_VALID
     10: "has expired (on {end})",  # X509_V_ERR_CERT_HAS_EXPIRED
-    18: f"is self-signed and not trusted; {_TRUST_HINT}",  # X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT
-    19: f"is a self-signed root that is not trusted; {_TRUST_HINT}",  # X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN
+    18: "is self-signed and not trusted; {hint}",  # X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT
+    19: "is a self-signed root that is not trusted; {hint}",  # X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN
     20: _ISSUER_UNKNOWN,  # X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY
     21: _ISSUER_UNKNOWN,  # X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE
     22: "ends a chain that is too long",  # X509_V_ERR_CERT_CHAIN_TOO_LONG
@@ -107,12 +91,13 @@ _FAULTS: Final[dict[int, str]] = {
 }
 
 
-def _chain_fault(certificate: x509.Certificate, number: int, depth: int, authority: Authority) -> str:
+def _chain_fault(certificate: x509.Certificate, number: int, depth: int, authority: Authority, hint: str) -> str:
     within = "" if depth == 0 else f" {_name(certificate.subject)} in the chain"
     fault = _FAULTS.get(number, f"cannot be verified (OpenSSL error {number})").format(
         issuer=_name(certificate.issuer),
         begin=_moment(certificate.not_valid_before_utc),
         end=_moment(certificate.not_valid_after_utc),
+        hint=hint,
     )
     return f"the certificate{within} of {authority} {fault}"
 
@@ -130,7 +115,7 @@ def _name_fault(certificate: x509.Certificate, authority: Authority) -> str | No
         else:
             verify_certificate_ip_address(certificate, authority.host)
     except service_identity.VerificationError:
-        names = [_plain(name) for name in _names_of(certificate)]
+        names = [plain(name) for name in _names_of(certificate)]
         more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
         listed = ", ".join(names[:_SHOWN_NAMES]) + more
         return f"the certificate of {authority} is for another host: {listed or 'it names none'}"
@@ -148,10 +133,13 @@ class _VerifiedConnection(SSL.Connection):
     The state is kept here and not in the application data, where Twisted puts something of its own.
     """
 
-    def __init__(self, context: SSL.Context, authority: Authority) -> None:
+    def __init__(self, context: SSL.Context, authority: Authority, hint: str = _TRUST_HINT) -> None:
         super().__init__(context, None)
         self._authority = authority
+        self._hint = hint
         self._fault: OriginCertificateInvalid | None = None
+        self._leaf: x509.Certificate | None = None
+        self._issuer: crypto.X509 | None = None
         self._names_checked = False
 
     def judge(self, certificate: crypto.X509, number: int, depth: int, ok: int) -> bool:
@@ -160,18 +148,39 @@ class _VerifiedConnection(SSL.Connection):
         @return: whether to go on.  Never raises: nobody could catch it.
         """
         if ok and depth:
+            if depth == 1:
+                self._issuer = certificate
             return True
         try:
             judged = certificate.to_cryptography()
-            authority = self._authority
-            fault = _name_fault(judged, authority) if ok else _chain_fault(judged, number, depth, authority)
+            authority, hint = self._authority, self._hint
+            fault = _name_fault(judged, authority) if ok else _chain_fault(judged, number, depth, authority, hint)
         except Exception as error:  # noqa: BLE001 - it would only be printed, and the handshake go on
-            fault = f"a certificate in the chain of {self._authority} cannot be judged ({_plain(str(error))})"
+            fault = f"a certificate in the chain of {self._authority} cannot be judged ({plain(str(error))})"
         if fault is not None:
             self._fault = OriginCertificateInvalid(fault)
             return False
+        self._leaf = judged
         self._names_checked = True
         return True
+
+    def judge_staple(self, staple: bytes) -> bool:
+        """Look at what the issuer says of the certificate, once the chain was verified.
+
+        @param staple: what came with the certificate; empty when nothing did.
+        @return: whether to go on.  Never raises.
+        """
+        if self._leaf is None:
+            # Nothing was judged: the handshake does not end well.
+            return True
+        try:
+            issuer = self._issuer.to_cryptography() if staple and self._issuer is not None else None
+            fault = staple_fault(staple, self._leaf, issuer, datetime.now(timezone.utc))
+        except Exception as error:  # noqa: BLE001 - see judge
+            fault = f"has a revocation status that cannot be judged ({plain(str(error))})"
+        if fault is not None:
+            self._fault = OriginCertificateInvalid(f"the certificate of {self._authority} {fault}")
+        return fault is None
 
     def do_handshake(self) -> None:
         """Go on with the handshake.
@@ -193,6 +202,10 @@ def _judge(connection: SSL.Connection, certificate: crypto.X509, number: int, de
     return cast(_VerifiedConnection, connection).judge(certificate, number, depth, ok)
 
 
+def _judge_staple(connection: SSL.Connection, staple: bytes, _: object) -> bool:
+    return cast(_VerifiedConnection, connection).judge_staple(staple)
+
+
 # "tls alert handshake failure", with another first word in each version of OpenSSL.
 _ALERT = re.compile(r"\S+ alert (.+)")
 # What OpenSSL says when it meets something that is no TLS record.
@@ -201,34 +214,39 @@ _NOT_TLS = frozenset(
 )
 
 
-def _handshake_fault(error: object) -> str:
+def _handshake_fault(error: object, oldest: str) -> str:
     """Put a failed handshake into words that follow "the TLS handshake with X failed: "."""
     if isinstance(error, ConnectionClosed):
         return "the connection was closed"
     queue = error.args[0] if isinstance(error, SSL.Error) and error.args else None
     if not isinstance(queue, list) or not queue:
-        return _plain(str(error)) or type(error).__name__
+        return plain(str(error)) or type(error).__name__
     reason = str(queue[-1][-1])
     if reason in _NOT_TLS:
         return "what answers there does not speak TLS"
     if reason == "unsupported protocol":
-        return "the other side speaks no TLS from version 1.2 on"
+        return f"the other side speaks no TLS from version {oldest} on"
     alert = _ALERT.fullmatch(reason)
-    return f"the other side refused it ({alert[1]})" if alert else _plain(reason)
+    return f"the other side refused it ({alert[1]})" if alert else plain(reason)
 
 
 @implementer(IOpenSSLClientConnectionCreator)
 class OriginTls:
     """Begins verified TLS sessions with one authority, for C{TLSMemoryBIOFactory}."""
 
-    def __init__(self, context: SSL.Context, authority: Authority, alpn: Sequence[bytes]) -> None:
+    def __init__(
+        self, context: SSL.Context, authority: Authority, alpn: Sequence[bytes], terms: OriginTerms | None = None
+    ) -> None:
         self._context = context
         self._authority = authority
         self._alpn = list(alpn)
+        self._hint = _TRUST_HINT if terms is None or terms.ca is None else _PINNED_HINT
+        self._oldest = "1.2" if terms is None or terms.minimum_version == SSL.TLS1_2_VERSION else "1.3"
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """See L{IOpenSSLClientConnectionCreator}."""
-        connection = _VerifiedConnection(self._context, self._authority)
+        connection = _VerifiedConnection(self._context, self._authority, self._hint)
+        connection.request_ocsp()
         if self._authority.ip is None:
             # RFC 6066 section 3: a server name is never a literal address.
             connection.set_tlsext_host_name(self._authority.host.encode("ascii"))
@@ -244,88 +262,60 @@ class OriginTls:
         error = failure.value
         if isinstance(error, CertificateRejected):
             return error.fault
-        return OriginTlsFailed(f"the TLS handshake with {self._authority} failed: {_handshake_fault(error)}")
+        return OriginTlsFailed(
+            f"the TLS handshake with {self._authority} failed: {_handshake_fault(error, self._oldest)}"
+        )
 
 
 # -- the context
 
 
-_BEGIN_CERTIFICATE = re.compile(rb"^-----BEGIN (?:X509 )?CERTIFICATE-----", re.MULTILINE)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise TrustError(f"{path}: {error.strerror}; name a PEM file that can be read") from error
-
-
-def _certificates(path: Path, text: bytes) -> list[x509.Certificate]:
-    count = len(_BEGIN_CERTIFICATE.findall(text))
-    if not count:
-        raise TrustError(
-            f"{path}: holds no PEM certificate; convert a DER file with: openssl x509 -inform der -in {path}"
-        )
-    try:
-        certificates = x509.load_pem_x509_certificates(text)
-    except ValueError as error:
-        raise TrustError(f"{path}: a certificate in it is damaged ({_plain(str(error))}); replace the file") from error
-    if len(certificates) != count:
-        raise TrustError(f"{path}: a certificate in it is cut short; replace the file")
-    return certificates
-
-
-def _use_client_certificate(context: SSL.Context, path: Path) -> None:
-    text = _read(path)
-    certificate, *chain = _certificates(path, text)
-    try:
-        key = serialization.load_pem_private_key(text, None)
-    except TypeError as error:
-        raise TrustError(f"{path}: its key is encrypted; decrypt it with: openssl pkey -in {path}") from error
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise TrustError(f"{path}: holds no PEM key that can be read; put certificate and key into it") from error
-    try:
-        context.use_certificate(certificate)
-        for issuer in chain:
-            context.add_extra_chain_cert(issuer)
-        # The types leave out kinds of keys that no certificate has.
-        context.use_privatekey(key)  # type: ignore[arg-type]
-        context.check_privatekey()
-    except (SSL.Error, TypeError) as error:
-        raise TrustError(
-            f"{path}: its key does not belong to its first certificate, or is too weak; replace the file"
-        ) from error
+def _context(extra_ca_file: Path | None, client_certificate: Path | None, terms: OriginTerms | None) -> SSL.Context:
+    context = tls_context(SSL.TLS_CLIENT_METHOD)
+    if terms is not None:
+        context.set_min_proto_version(terms.minimum_version)
+        client_certificate = terms.client_certificate
+    if terms is not None and terms.ca is not None:
+        extra_ca_file = terms.ca
+    else:
+        context.set_default_verify_paths()
+    trust_certificates(context, extra_ca_file)
+    if client_certificate is not None:
+        use_certificate(context, client_certificate)
+    context.set_verify(SSL.VERIFY_PEER, _judge)
+    context.set_ocsp_client_callback(_judge_staple)
+    return context
 
 
 class OriginTrust:
     """Whom to trust, and as whom to appear: one verifying client context, built once and shared.
 
-    A context of its own for each host would read the system's roots again, for each 6 ms and a megabyte.
+    A context of its own for each host would read the system's roots again, for each 6 ms and a megabyte.  Only hosts
+    with terms of their own have one.
 
     @param extra_ca_file: a PEM file with certificates to trust besides the system's roots; each is an anchor by itself,
         be it a root, an intermediate CA or a server's own certificate.
     @param client_certificate: a PEM file with a certificate, those that lead to its root, and its key, shown to whoever
         asks for one.
+    @param origins: what holds for some hosts instead; of several that match, the first.
     @raise TrustError: when one of the files cannot be used.
     """
 
-    def __init__(self, extra_ca_file: Path | None = None, client_certificate: Path | None = None) -> None:
-        context = tls_context(SSL.TLS_CLIENT_METHOD)
-        context.set_default_verify_paths()
-        store = context.get_cert_store()
-        assert store is not None
-        store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
-        if extra_ca_file is not None:
-            for certificate in _certificates(extra_ca_file, _read(extra_ca_file)):
-                store.add_cert(crypto.X509.from_cryptography(certificate))
-        if client_certificate is not None:
-            _use_client_certificate(context, client_certificate)
-        context.set_verify(SSL.VERIFY_PEER, _judge)
-        self._context = context
+    def __init__(
+        self,
+        extra_ca_file: Path | None = None,
+        client_certificate: Path | None = None,
+        origins: Sequence[OriginTerms] = (),
+    ) -> None:
+        self._context = _context(extra_ca_file, client_certificate, None)
+        self._special = [(terms, _context(extra_ca_file, None, terms)) for terms in origins]
 
     def connection_creator(self, authority: Authority, alpn: Sequence[bytes] = ()) -> OriginTls:
         """Give what begins a TLS session with one authority.
 
         @param alpn: the application protocols to offer, the preferred one first.
         """
+        for terms, context in self._special:
+            if terms.hold_for(authority):
+                return OriginTls(context, authority, alpn, terms)
         return OriginTls(self._context, authority, alpn)

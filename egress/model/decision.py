@@ -34,7 +34,8 @@ class ClientIdentity:
 
     @ivar address: the peer's IP address.
     @ivar port: the peer's TCP port.
-    @ivar identity: who the client says it is, where it says so (the user name of C{Proxy-Authorization}).
+    @ivar identity: the name of the client, where it has one.  It is proven where the listening port asks for a proof
+        (L{egress.net.admission.Door}), otherwise a label that the client gives itself.
     @ivar partition: opaque; connections to origins are shared only between equal (address, partition).
     """
 

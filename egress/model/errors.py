@@ -76,6 +76,18 @@ class UnsupportedRequest(ClientError):
     """Well-formed, but something that this proxy does not do."""
 
 
+class ClientUnauthenticated(ClientError):
+    """The client has not said who it is, where only clients that are known may send requests."""
+
+
+class CredentialsRejected(ClientUnauthenticated):
+    """The client said who it is, and that is not so."""
+
+
+class ClientCheckBusy(ClientError):
+    """Who the client is cannot be found out now: too many ask for it."""
+
+
 class TunnelNotUnderstood(ClientError):
     """What came inside a CONNECT is neither TLS nor HTTP; there is no way to answer it."""
 
@@ -236,6 +248,9 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     TooManyConnections: _client(_S.TOO_MANY_REQUESTS, "too-many-connections", "connection"),
     VersionNotSupported: _client(_S.HTTP_VERSION_NOT_SUPPORTED, "version-not-supported"),
     UnsupportedRequest: _client(_S.NOT_IMPLEMENTED, "unsupported-request"),
+    ClientUnauthenticated: _client(_S.PROXY_AUTHENTICATION_REQUIRED, "client-auth-required", "client-auth"),
+    CredentialsRejected: _client(_S.PROXY_AUTHENTICATION_REQUIRED, "client-credentials-rejected", "client-auth"),
+    ClientCheckBusy: _client(_S.TOO_MANY_REQUESTS, "client-auth-busy", "client-auth"),
     TunnelNotUnderstood: _client(None, "tunnel-not-understood", "tunnel"),
     ClientTlsFailed: _client(None, "client-tls-failed", "client-tls"),
     ClientGone: _client(None, "client-gone", "client"),

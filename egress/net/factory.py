@@ -8,6 +8,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.protocol import ServerFactory
 
 from egress.model.errors import EgressError, Overloaded, TooManyConnections
+from egress.net.admission import OPEN, Door
 from egress.net.server import HttpSession
 from egress.net.turned_away import TurnedAway
 
@@ -22,12 +23,16 @@ MOST_TURNED_AWAY = 256
 
 
 class ProxyFactory(ServerFactory):
-    """Makes a session for each client connection, up to the limits."""
+    """Makes a session for each client connection, up to the limits.
+
+    @param door: what is asked of clients here.
+    """
 
     noisy = False
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, door: Door = OPEN) -> None:
         self._parts = parts
+        self._door = door
         self._turning_away = 0
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
@@ -37,7 +42,7 @@ class ProxyFactory(ServerFactory):
         refusal = self._refusal(address)
         if refusal is not None:
             return self._turn_away(refusal)
-        session = HttpSession(self._parts)
+        session = HttpSession(self._parts, door=self._door)
         self._parts.sessions.accept(session, address)
         return session
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 
 import attrs
@@ -15,26 +13,28 @@ from egress.model.authority import DEFAULT_PORTS, Authority, Origin
 from egress.model.decision import ClientIdentity
 from egress.model.errors import BadRequest, EgressError, MisdirectedRequest, ServerNameMismatch
 from egress.model.target import RequestTarget, TargetForm, parse_request_target
+from egress.wire.credentials import Basic, parse_credentials
 from egress.wire.heads import RequestHead
 
 
 def client_identity(address: object, proxy_authorization: bytes | None) -> ClientIdentity:
     """Say who a client is, from its address and what it says itself.
 
-    The proxy does not check a password here: the name is a label for the authorizer and the audit log.
+    Nothing is checked here: the name is a label for the authorizer and the audit log.
+    """
+    credentials = parse_credentials(proxy_authorization) if proxy_authorization else None
+    name = credentials.name if isinstance(credentials, Basic) else None
+    return identified(address, name or None, proxy_authorization)
+
+
+def identified(address: object, name: str | None, *proofs: bytes | None) -> ClientIdentity:
+    """Say who a client is, from its address and the name by which it is known.
+
+    @param proofs: what it has shown to be known so; connections to origins are shared by those alone who show the same.
     """
     host, port = (address.host, address.port) if isinstance(address, (IPv4Address, IPv6Address)) else ("unknown", 0)
-    if not proxy_authorization:
-        return ClientIdentity(host, port)
-    identity: str | None = None
-    scheme, _, credentials = proxy_authorization.partition(b" ")
-    if scheme.lower() == b"basic":
-        try:
-            user = base64.b64decode(credentials.strip(), validate=True).partition(b":")[0]
-            identity = user.decode("utf-8") or None
-        except (binascii.Error, UnicodeDecodeError):
-            identity = None
-    return ClientIdentity(host, port, identity, hashlib.sha256(proxy_authorization).digest())
+    shown = [hashlib.sha256(proof).digest() for proof in proofs if proof]
+    return ClientIdentity(host, port, name, b"".join(shown))
 
 
 def server_name_error(transport: object, authority: Authority) -> ServerNameMismatch | None:
@@ -101,3 +101,9 @@ def named_origin(target: RequestTarget) -> Origin:
             "https_proxy of your client"
         )
     return Origin.of(target.scheme, target.authority)
+
+
+def asked_for(scope: Scope | None, head: RequestHead) -> str:
+    """What a request asks for, for the record, where its target may be anything."""
+    target = head.target.decode("utf-8", "replace")
+    return f"{scope.origin}{target}" if scope is not None and target.startswith("/") else target

@@ -10,12 +10,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from egress.model.decision import ClientIdentity
 from egress.model.errors import ClientError, EgressError, RequestTimeout, outcome_of
 from egress.model.target import RequestTarget, TargetForm, parse_request_target
+from egress.net.admission import OPEN, Admission, Door
 from egress.net.exchange import Exchange
 from egress.net.inquiry import internal_fault, report_refusal
-from egress.net.scope import Scope, client_identity, named_origin, server_name_error
+from egress.net.scope import Scope, asked_for, named_origin, server_name_error
 from egress.net.transport import cut, no_delay
 from egress.net.watchdog import Watchdog
 from egress.wire.answer import encode_answer
@@ -43,15 +43,15 @@ class HttpSession(Protocol):
 
     @param scope: C{None} on the listening port, where requests name their destination; otherwise what the tunnel is
         bound to.
+    @param door: what the listening port asks of its clients.
     """
 
-    def __init__(self, parts: Parts, scope: Scope | None = None) -> None:
+    def __init__(self, parts: Parts, scope: Scope | None = None, door: Door = OPEN) -> None:
         self._parts = parts
         self._scope = scope
         self._reader = RequestReader(parts.head_limits)
         self._watchdog = Watchdog(parts.clock, self._expired)
-        self._client: ClientIdentity | None = scope.client if scope is not None else None
-        self._credentials: bytes | None = None
+        self._admission = Admission(parts, self, door, scope.client if scope is not None else None)
         self._exchange: Exchange | None = None
         self._tunnel: Tunnel | None = None
         self._sni_error: EgressError | None = None
@@ -92,9 +92,10 @@ class HttpSession(Protocol):
 
     def readConnectionLost(self) -> None:
         """The client sends no more; it may still wait for the answer to what it sent."""
+        exchange = self._exchange
         if self._tunnel is not None:
             self._tunnel.readConnectionLost()
-        elif self._exchange is not None and self._exchange.body_over and not self._exchange.is_switched:
+        elif self._admission.may_end if exchange is None else exchange.body_over and not exchange.is_switched:
             self._half_closed = True
         else:
             self.close()
@@ -106,6 +107,7 @@ class HttpSession(Protocol):
         """The client is gone: nothing of its exchange goes on."""
         self._closed = True
         self._watchdog.stop()
+        self._admission.drop(reason)
         tunnel, self._tunnel = self._tunnel, None
         if tunnel is not None:
             tunnel.connectionLost(reason)
@@ -148,7 +150,7 @@ class HttpSession(Protocol):
                 pass
         except Exception:  # noqa: BLE001
             _log.failure("a session with a client failed")
-            self._break_off()
+            self.break_off()
         finally:
             self._advancing = False
         if self._tunnel is None and not self._closed:
@@ -181,7 +183,9 @@ class HttpSession(Protocol):
 
     def _takes_more(self, exchange: Exchange | None) -> bool:
         """Whether what comes next has somebody to take it; a client that does not read answers gets no new exchange."""
-        return not self._choked if exchange is None else exchange.wants_body
+        if exchange is None:
+            return not self._choked and self._admission.waiting is None
+        return exchange.wants_body
 
     def _watchdog_for_head(self) -> None:
         """A head has begun: it has so long to be complete, however its bytes drip in."""
@@ -211,9 +215,14 @@ class HttpSession(Protocol):
             self.transport.resumeProducing()  # type: ignore[union-attr]
 
     def _begin(self, head: RequestHead) -> None:
-        client = self._identify(head)
         self._watchdog.clear()
+        self._admission.admit(head)
+
+    def admitted(self, head: RequestHead, refusal: EgressError | None) -> None:
+        """Take a request whose client is known, or refuse it."""
         try:
+            if refusal is not None:
+                raise refusal
             if self._scope is not None:
                 if self._sni_error is not None:
                     raise self._sni_error.with_traceback(None)
@@ -222,26 +231,20 @@ class HttpSession(Protocol):
             else:
                 target = parse_request_target(head.method, head.target)
                 if target.form is TargetForm.AUTHORITY:
-                    self._connect(target, client)
+                    self._connect(target)
                     return
                 origin = named_origin(target)
         except EgressError as error:
             self._refuse(head, error)
             return
-        self._exchange = Exchange(self, self._parts, client, head, origin, target.path)
+        self._exchange = Exchange(self, self._parts, self._admission.client, head, origin, target.path)
         self._exchange.start()
 
-    def _identify(self, head: RequestHead) -> ClientIdentity:
-        if self._client is None or (self._scope is None and head.proxy_authorization != self._credentials):
-            self._client = client_identity(self.transport.getPeer(), head.proxy_authorization)  # type: ignore[union-attr]
-            self._credentials = head.proxy_authorization
-        return self._client
-
-    def _connect(self, target: RequestTarget, client: ClientIdentity) -> None:
+    def _connect(self, target: RequestTarget) -> None:
         from egress.net.intercept import Tunnel
 
         assert target.authority is not None
-        self._tunnel = tunnel = Tunnel(self._parts, self, target.authority, client)
+        self._tunnel = tunnel = Tunnel(self._parts, self, target.authority, self._admission.client)
         rest = self._reader.take_rest()
         del self._reader  # of no use any more, and a tunnel may be open for long
         tunnel.begin(rest)
@@ -345,7 +348,8 @@ class HttpSession(Protocol):
 
     def drain(self) -> None:
         """The proxy is being stopped: close now if idle, otherwise after the exchange."""
-        if self._tunnel is None and self._exchange is None and not self._closed:
+        busy = self._tunnel or self._exchange or self._admission.waiting
+        if busy is None and not self._closed:
             self.close()
 
     # -- faults without an exchange
@@ -362,7 +366,7 @@ class HttpSession(Protocol):
         else:
             self.close()
 
-    def _break_off(self) -> None:
+    def break_off(self) -> None:
         """End after a defect: whoever waits for an answer gets one, if there is still a way."""
         if self._tunnel is not None:
             self.abort()
@@ -387,11 +391,8 @@ class HttpSession(Protocol):
             # Already on record: the tunnel's decision.
             self._send_answer(head, error, scope.refusal_id, not head.framing.has_body)
             return
-        target = head.target.decode("utf-8", "replace")
-        url = f"{scope.origin}{target}" if scope is not None and target.startswith("/") else target
-        request_id = self._record(error, head.method, url)
+        request_id = self._record(error, head.method, asked_for(scope, head))
         self._send_answer(head, error, request_id, not head.framing.has_body)
 
     def _record(self, error: EgressError, method: str, url: str) -> str:
-        client = self._client or client_identity(self.transport.getPeer(), None)  # type: ignore[union-attr]
-        return report_refusal(self._parts, client, error, method, url)
+        return report_refusal(self._parts, self._admission.client, error, method, url)

@@ -6,7 +6,16 @@ import json
 from typing import Final
 
 from egress.model.decision import Header
-from egress.model.errors import AuthorizerUnavailable, Denied, EgressError, Outcome, UpstreamRefused, outcome_of
+from egress.model.errors import (
+    AuthorizerUnavailable,
+    ClientCheckBusy,
+    ClientUnauthenticated,
+    Denied,
+    EgressError,
+    Outcome,
+    UpstreamRefused,
+    outcome_of,
+)
 from egress.wire.headers import encode_fields
 
 PROBLEM_JSON: Final = b"application/problem+json"
@@ -18,6 +27,10 @@ _TITLES: Final = {
     "refused": "The request was refused",
     "failed": "The request could not be forwarded",
 }
+
+# RFC 7617 section 2.1 and RFC 6750 section 3.  In fields of their own, since many clients read one for each.
+_CHALLENGES: Final = (b'Basic realm="egressproxy", charset="UTF-8"', b'Bearer realm="egressproxy"')
+_RETRY_AFTER: Final = b"1"
 
 # Clients limit the size of a head, some to 8 KiB; a reason may quote what the client sent.
 _MAX_DETAILS: Final = 400
@@ -127,7 +140,11 @@ def encode_answer(
         (b"Proxy-Status", proxy_status(error, outcome)),
         (b"Connection", b"keep-alive" if keep_alive else b"close"),
     ]
-    if isinstance(error, AuthorizerUnavailable) and error.retry_after is not None:
+    if isinstance(error, ClientUnauthenticated):
+        headers += [(b"Proxy-Authenticate", challenge) for challenge in _CHALLENGES]
+    elif isinstance(error, ClientCheckBusy):
+        headers.append((b"Retry-After", _RETRY_AFTER))
+    elif isinstance(error, AuthorizerUnavailable) and error.retry_after is not None:
         headers.append((b"Retry-After", b"%d" % error.retry_after))
     head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (
         outcome.status,

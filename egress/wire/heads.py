@@ -151,6 +151,8 @@ def _request_head(method: str, target: bytes, http11: bool, headers: Headers) ->
             case b"expect":
                 expects_continue = expects_continue or value.lower() == b"100-continue"
             case b"proxy-authorization":
+                if proxy_authorization is not None:
+                    raise BadRequest("the request has more than one Proxy-Authorization")
                 proxy_authorization = value
             case b"accept":
                 accept = value if accept is None else accept + b"," + value

@@ -22,10 +22,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from egress.ca import trust
-from egress.ca.trust import CertificateRejected, OriginTls, OriginTrust, TrustError
+from egress.ca.origins import OriginTerms
+from egress.ca.pem import TrustError
+from egress.ca.trust import CertificateRejected, OriginTls, OriginTrust
 from egress.model.authority import Authority
+from egress.model.bypass import HostPattern
 from egress.model.errors import OriginCertificateInvalid, OriginTlsFailed
 from egress.net.tls import ServerTls
+from tests.ca import test_staple as staple
 from tests.ca.sessions import Session, move, shake_hands
 from tests.certificates import CLIENT, TestCA, TestCertificate, key_pem_of, new_key, pem_of, self_signed
 
@@ -606,3 +610,149 @@ class ExtraFileTests(TrustTestCase):
     def test_cut_short(self) -> None:
         """A file of which the end is missing."""
         self.refused(self.ca.pem + self.ca.pem[:200], "cut short")
+
+
+class TermsTests(TrustTestCase):
+    """Tests for hosts for which something else holds."""
+
+    def trust_with(self, **terms: object) -> None:
+        hosts = (HostPattern.parse("*.example.com", suffix=False),)
+        self.trust = OriginTrust(self.directory / "ca.pem", origins=[OriginTerms(hosts=hosts, **terms)])  # type: ignore[arg-type]
+
+    def test_client_certificate(self) -> None:
+        """It is shown to these hosts, and to no others."""
+        shown: list[str] = []
+
+        def note(_: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
+            shown.append(certificate.to_cryptography().subject.rfc4514_string())
+            return True
+
+        self.trust_with(client_certificate=self.ca.issue(usage=CLIENT, subject="us").write_combined(self.directory))
+        for host, expected in ((HOST.host, ["CN=us"]), ("api.example.org", [])):
+            context = self.ca.issue(host).server_context()
+            context.set_verify(SSL.VERIFY_PEER, note)
+            self.accepted(context, Authority(host, 443))
+            self.assertEqual([*dict.fromkeys(shown)][-1:], expected)
+            shown.clear()
+
+    def test_minimum_version(self) -> None:
+        """A server that is too old for one host is good for another."""
+        self.trust_with(minimum_version=SSL.TLS1_3_VERSION)
+        for host, good in ((HOST.host, False), ("api.example.org", True)):
+            context = self.ca.issue(host).server_context()
+            context.set_max_proto_version(SSL.TLS1_2_VERSION)
+            if good:
+                self.accepted(context, Authority(host, 443))
+            else:
+                error = self.failed(context, Authority(host, 443))
+                self.assertIn("refused it (protocol version)", error.reason)
+        self.accepted(self.ca.issue(HOST.host))
+
+    def test_old_answer(self) -> None:
+        """A server that goes on with a version that was not offered."""
+        self.trust_with(minimum_version=SSL.TLS1_3_VERSION)
+        creator = self.trust.connection_creator(HOST)
+        error = SSL.Error([("SSL routines", "", "unsupported protocol")])
+        self.assertIn("no TLS from version 1.3 on", creator.explain(Failure(error)).reason)
+
+    def test_pinned_ca(self) -> None:
+        """Neither the system's roots nor the extra ones count for such a host, and its CA for no other host."""
+        pinned = TestCA("Pinned")
+        roots = TestCA("System root")
+        environment = {"SSL_CERT_FILE": str(roots.write(self.directory, "roots")), "SSL_CERT_DIR": ""}
+        patch = mock.patch.dict(os.environ, environment)
+        patch.start()
+        self.addCleanup(patch.stop)
+        self.trust_with(ca=pinned.write(self.directory, "pinned"))
+        self.accepted(pinned.issue(HOST.host))
+        for other in (self.ca, roots):
+            reason = self.rejected(other.issue(HOST.host), "is not trusted", "the CAs that --origin-tls names")
+            self.assertNotIn(HINT, reason)
+        elsewhere = Authority("api.example.org", 443)
+        self.accepted(roots.issue(elsewhere.host), elsewhere)
+        self.rejected(pinned.issue(elsewhere.host), HINT, authority=elsewhere)
+
+    def test_names_are_verified_all_the_same(self) -> None:
+        """A pinned CA makes no name good."""
+        pinned = TestCA("Pinned")
+        self.trust_with(ca=pinned.write(self.directory, "pinned"))
+        self.rejected(pinned.issue("other.example.com"), "for another host")
+        self.rejected(pinned.issue(HOST.host, expired=True), "has expired")
+
+    def test_the_first_that_matches(self) -> None:
+        """Of several terms for one host."""
+        host, all_hosts = (HostPattern.parse(text, suffix=False) for text in (HOST.host, "*.example.com"))
+        one, two = (TestCA(name).write(self.directory, name) for name in ("one", "two"))
+        self.trust = OriginTrust(origins=[OriginTerms(hosts=(host,), ca=one), OriginTerms(hosts=(all_hosts,), ca=two)])
+        contexts = [context for _, context in self.trust._special]
+        for name, context in ((HOST.host, contexts[0]), ("b.example.com", contexts[1]), ("c", self.trust._context)):
+            creator = self.trust.connection_creator(Authority(name, 443))
+            self.assertIs(creator.clientConnectionForTLS(None).get_context(), context)  # type: ignore[arg-type]
+
+    def test_files_that_cannot_be_used(self) -> None:
+        """They are found at the start."""
+        missing = self.directory / "missing.pem"
+        for terms in ({"ca": missing}, {"client_certificate": missing}):
+            error = self.assertRaises(TrustError, self.trust_with, **terms)
+            self.assertTrue(error.reason.startswith(f"{missing}: "))
+
+
+class StapleTests(TrustTestCase):
+    """Tests for what servers staple to their certificates."""
+
+    def stapling(self, server: TestCertificate, response: bytes, version: int = SSL.TLS1_3_VERSION) -> SSL.Context:
+        context = server.server_context()
+        context.set_max_proto_version(version)
+        context.set_ocsp_server_callback(lambda _, __: response)
+        return context
+
+    def test_good(self) -> None:
+        """With a good status, and without any."""
+        server = self.ca.issue(HOST.host)
+        for response in (staple.made(self.ca, server.certificate), b""):
+            self.accepted(self.stapling(server, response))
+
+    def test_revoked(self) -> None:
+        """In each version of TLS, and not a byte is sent."""
+        for issuer in (self.ca, TestCA("Middle", self.ca)):
+            for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+                server = issuer.issue(HOST.host)
+                response = staple.made(issuer, server.certificate, staple.REVOKED)
+                error = self.failed(self.stapling(server, response, version))
+                self.assertIs(type(error), OriginCertificateInvalid)
+                self.assertIn(f"the certificate of {HOST} was revoked on ", error.reason)
+
+    def test_must_staple(self) -> None:
+        """A certificate that is to be shown with its status."""
+        server = self.ca.issue(HOST.host, extensions=(staple.FEATURE,))
+        self.accepted(self.stapling(server, staple.made(self.ca, server.certificate)))
+        for context in (self.stapling(server, b""), self.stapling(server, b"garbage"), server.server_context()):
+            error = self.failed(context)
+            self.assertIs(type(error), OriginCertificateInvalid)
+            self.assertIn("must be shown with its revocation status", error.reason)
+
+    def test_garbage(self) -> None:
+        """Whatever else a server staples is as good as nothing."""
+        self.accepted(self.stapling(self.ca.issue(HOST.host), b"garbage"))
+
+    def test_an_anchor_by_itself(self) -> None:
+        """A server's own certificate that is trusted: nobody can revoke it."""
+        alone = self_signed(HOST.host)
+        self.trust = self.trusting(alone.certificate_pem)
+        self.accepted(self.stapling(alone, b"garbage"))
+
+    def test_judgement_that_fails(self) -> None:
+        """Nothing is raised into OpenSSL, and nobody gets through."""
+
+        def broken(*_: object) -> None:
+            raise RuntimeError("no\nway")
+
+        self.patch(trust, "staple_fault", broken)
+        server = self.ca.issue(HOST.host)
+        self.rejected(server, "has a revocation status that cannot be judged (no?way)")
+
+    def test_nothing_was_judged(self) -> None:
+        """Without a certificate there is nothing to say of it."""
+        connection = trust._VerifiedConnection(SSL.Context(SSL.TLS_CLIENT_METHOD), HOST)
+        self.assertTrue(connection.judge_staple(b"garbage"))
+        self.assertIsNone(connection._fault)

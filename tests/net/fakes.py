@@ -24,6 +24,7 @@ from egress.model.bypass import HostPattern
 from egress.model.decision import Decision, DecisionRequest, Verdict
 from egress.model.record import ExchangeRecord
 from egress.model.route import Purpose, Route
+from egress.net.admission import OPEN, Door
 from egress.net.dial import DialedProtocol
 from egress.net.factory import ProxyFactory
 from egress.net.flow import BufferedFlows
@@ -411,10 +412,11 @@ class Proxy:
         )
         self.factory = ProxyFactory(self.parts)
 
-    def client(self, address: str = "198.51.100.7") -> Wire:
+    def client(self, address: str = "198.51.100.7", door: Door = OPEN) -> Wire:
         """Connect a client."""
         peer = IPv4Address("TCP", address, 40000)
-        return Wire(self.clock, peer).connect(self.factory.buildProtocol(peer))
+        factory = self.factory if door is OPEN else ProxyFactory(self.parts, door)
+        return Wire(self.clock, peer).connect(factory.buildProtocol(peer))
 
 
 class ProxyTestCase(SynchronousTestCase):

@@ -13,7 +13,10 @@ from egress.model.errors import (
     OUTCOMES,
     AuthorizerUnavailable,
     BadRequest,
+    ClientCheckBusy,
     ClientGone,
+    ClientUnauthenticated,
+    CredentialsRejected,
     Denied,
     EgressError,
     UpstreamRefused,
@@ -82,6 +85,20 @@ class AnswerTests(SynchronousTestCase):
     def test_connection(self) -> None:
         self.assertEqual(answer()[1]["Connection"], "keep-alive")
         self.assertEqual(answer(keep_alive=False)[1]["Connection"], "close")
+
+    def test_credentials_are_asked_for(self) -> None:
+        for error in (ClientUnauthenticated("say who you are"), CredentialsRejected("no")):
+            line, _, _ = answer(error)
+            self.assertEqual(line, "HTTP/1.1 407 Proxy Authentication Required")
+            head = encode_answer(error, "id-1", accept=None, head_only=True, keep_alive=True, date=b"now")
+            self.assertIn(b'\r\nProxy-Authenticate: Basic realm="egressproxy", charset="UTF-8"\r\n', head)
+            self.assertIn(b'\r\nProxy-Authenticate: Bearer realm="egressproxy"\r\n', head)
+        self.assertNotIn("Proxy-Authenticate", answer()[1])
+
+    def test_trying_again(self) -> None:
+        line, fields, _ = answer(ClientCheckBusy("later"))
+        self.assertEqual((line, fields["Retry-After"]), ("HTTP/1.1 429 Too Many Requests", "1"))
+        self.assertNotIn("Proxy-Authenticate", fields)
 
     def test_when_to_try_again(self) -> None:
         self.assertEqual(answer(AuthorizerUnavailable("x", retry_after=7))[1]["Retry-After"], "7")

@@ -132,6 +132,11 @@ class RequestHeadTests(SynchronousTestCase):
     def test_http_1_0_needs_no_host(self) -> None:
         self.assertIsNone(parse_request_head(request(b"GET / HTTP/1.0", b""), LIMITS).host)
 
+    def test_credentials_are_one_field(self) -> None:
+        field = b"Proxy-Authorization: Basic eA==\r\n"
+        error = self.assertRaises(BadRequest, parse_request_head, request(fields=HOST + field + field.lower()), LIMITS)
+        self.assertIn("more than one Proxy-Authorization", error.reason)
+
     def test_upgrade_must_be_nominated(self) -> None:
         upgrade = b"Upgrade: websocket\r\n"
         for line, fields, expected in (

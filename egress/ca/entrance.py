@@ -1,0 +1,33 @@
+"""TLS towards clients that reach the proxy itself by C{https}."""
+
+from __future__ import annotations
+
+from OpenSSL import SSL, crypto
+
+from egress.ca.contexts import CIPHERS, HTTP1
+from egress.ca.pem import trust_certificates, use_certificate
+from egress.ca.tls_context import tls_context
+from egress.model.entrance import EntranceTls
+
+
+def _judge(connection: SSL.Connection, certificate: crypto.X509, number: int, depth: int, ok: int) -> bool:
+    return bool(ok)
+
+
+def entrance_context(tls: EntranceTls) -> SSL.Context:
+    """Make the context of one listening port.
+
+    @raise egress.ca.pem.TrustError: when one of the files cannot be used.
+    """
+    context = tls_context(SSL.TLS_SERVER_METHOD)
+    context.set_cipher_list(CIPHERS)
+    context.set_alpn_select_callback(lambda _, offered: HTTP1 if HTTP1 in offered else SSL.NO_OVERLAPPING_PROTOCOLS)
+    use_certificate(context, tls.certificate, tls.key, tls.chain)
+    if tls.client_ca is not None:
+        # Clients with several certificates choose by these names.
+        trusted = trust_certificates(context, tls.client_ca)
+        context.set_client_ca_list([crypto.X509.from_cryptography(each).get_subject() for each in trusted])
+        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _judge)
+        # A certificate is verified in each handshake: what was resumed would not be.
+        context.set_options(SSL.OP_NO_TICKET)
+    return context

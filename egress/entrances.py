@@ -1,0 +1,67 @@
+"""What listens at each entrance: TLS where there is any, and what is asked of clients before they are served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.protocol import ServerFactory
+from twisted.internet.threads import deferToThreadPool
+
+from egress.ca.entrance import entrance_context
+from egress.ca.pem import TrustError
+from egress.clients.certificates import name_of
+from egress.clients.gate import ClientGate, InThread
+from egress.clients.secrets import SecretsError
+from egress.config import ConfigError, ProxyConfig
+from egress.net.admission import Door
+from egress.net.factory import ProxyFactory
+from egress.net.tls import ServerTls, TlsFactory
+
+if TYPE_CHECKING:
+    from egress.model.entrance import Entrance
+    from egress.net.parts import Parts
+
+
+def threads_of(reactor: Any) -> InThread:
+    """Have checks run in the threads of a reactor, which are there once it runs."""
+    return lambda check: deferToThreadPool(reactor, reactor.getThreadPool(), check)
+
+
+def entrance_factories(config: ProxyConfig, parts: Parts, in_thread: InThread) -> list[ServerFactory | TlsFactory]:
+    """Make what listens at each entrance of C{config.listen}.
+
+    @param in_thread: checks passwords.
+    @raise ConfigError: naming what cannot be used.
+    """
+    # Entrances with the same file know the same clients.
+    gates: dict[Path, ClientGate] = {}
+    labels = not any(map(config.asks_at, config.listen))
+    return [_factory(config, entrance, parts, in_thread, gates, labels) for entrance in config.listen]
+
+
+def _factory(
+    config: ProxyConfig,
+    entrance: Entrance,
+    parts: Parts,
+    in_thread: InThread,
+    gates: dict[Path, ClientGate],
+    labels: bool,
+) -> ServerFactory | TlsFactory:
+    path = config.auth_at(entrance)
+    if path is not None and path not in gates:
+        try:
+            gates[path] = ClientGate(path, parts.clock, in_thread)
+        except SecretsError as error:
+            raise ConfigError("--listen" if entrance.sets_auth else "--client-auth", "", error.reason) from error
+    tls = entrance.tls
+    certificate = name_of if tls is not None and tls.client_ca is not None else None
+    door = Door(gates[path] if path is not None else None, certificate, labels)
+    factory = ProxyFactory(parts, door)
+    if tls is None:
+        return factory
+    try:
+        context = entrance_context(tls)
+    except TrustError as error:
+        raise ConfigError("--listen", "", error.reason) from error
+    return TlsFactory(ServerTls(context), False, factory, clock=parts.clock)

@@ -1,0 +1,132 @@
+"""Where clients connect, and what is asked of them there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+# Between colons; one that belongs to a value has a backslash before it.
+_PIECE: Final = re.compile(r"(?:\\.|[^:\\])*", re.DOTALL)
+_ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
+_OPTION: Final = re.compile(r"([A-Za-z-]+)=(.*)", re.DOTALL)
+
+_AUTH: Final = "client-auth"
+_CA: Final = "client-ca"
+_BELOW_TLS: Final = ("port", "interface", "backlog")
+_CLEAR: Final = "none"
+
+
+class InvalidEntrance(ValueError):
+    """A description that cannot be read.
+
+    @ivar remedy: what to write instead, in one clause.
+    """
+
+    def __init__(self, remedy: str) -> None:
+        super().__init__(remedy)
+        self.remedy = remedy
+
+
+@attrs.frozen
+class EntranceTls:
+    """The TLS of an C{https} proxy.
+
+    @ivar key: a PEM file with the key.
+    @ivar certificate: one with its certificate; it may be the same.
+    @ivar chain: one with the certificates that lead to its root.
+    @ivar client_ca: one with the CAs that sign the certificates of clients; C{None}: clients show none.
+    """
+
+    key: Path
+    certificate: Path
+    chain: Path | None = None
+    client_ca: Path | None = None
+
+
+@attrs.frozen
+class Entrance:
+    """Where clients connect.
+
+    @ivar endpoint: the description of a Twisted server endpoint; with TLS, of the one below it.
+    @ivar tls: the TLS on top of it.
+    @ivar sets_auth: whether C{client_auth} counts here, rather than what holds for the whole proxy.
+    @ivar client_auth: a file with the secrets of clients; C{None}: they need not say who they are.
+    """
+
+    endpoint: str
+    tls: EntranceTls | None = None
+    sets_auth: bool = False
+    client_auth: Path | None = None
+
+    @classmethod
+    def parse(cls, text: str, path: Callable[[str], Path] = Path) -> Entrance:
+        """Read the description of an endpoint, with settings of ours among those of the endpoint.
+
+        C{ssl:} is no endpoint of Twisted here, but a TCP endpoint with TLS of our own: that serves several processes
+        as well, and speaks no older TLS than any other part of the proxy.
+
+        @param path: makes a path of a file name.
+        @raise InvalidEntrance: when it cannot be read.
+        """
+        pieces, ours = [], {}
+        for piece in _split(text):
+            found = _OPTION.fullmatch(piece)
+            if found is None or found[1] not in (_AUTH, _CA):
+                pieces.append(piece)
+            elif found[1] in ours:
+                raise InvalidEntrance(f"{found[1]} is given twice")
+            else:
+                ours[found[1]] = _file(found[1], found[2], path)
+        over_tls = pieces[0] == "ssl"
+        if _CA in ours and not over_tls:
+            raise InvalidEntrance("client-ca is for ssl: endpoints, since only TLS has certificates")
+        tls = None
+        if over_tls:
+            pieces, tls = _over_tls(pieces[1:], ours.get(_CA), path)
+        return cls(":".join(pieces), tls, _AUTH in ours, ours.get(_AUTH))
+
+
+def _split(text: str) -> list[str]:
+    pieces, at = [], 0
+    while True:
+        piece = _PIECE.match(text, at)
+        assert piece is not None
+        end = piece.end()
+        if end < len(text) and text[end] != ":":
+            raise InvalidEntrance(
+                "write it as in tcp:8080:interface=127.0.0.1; its last backslash stands before nothing"
+            )
+        pieces.append(text[at:end])
+        if end == len(text):
+            return pieces
+        at = end + 1
+
+
+def _file(name: str, value: str, path: Callable[[str], Path]) -> Path | None:
+    value = _ESCAPED.sub(r"\1", value)
+    if value == _CLEAR:
+        return None
+    if not value:
+        raise InvalidEntrance(f"{name} names no file; write none where there is to be none")
+    return path(value)
+
+
+def _over_tls(pieces: list[str], client_ca: Path | None, path: Callable[[str], Path]) -> tuple[list[str], EntranceTls]:
+    below, files, kind = [], {}, "tcp"
+    for piece in pieces:
+        found = _OPTION.fullmatch(piece)
+        name = "port" if found is None else found[1]
+        if name in ("privateKey", "certKey", "extraCertChain"):
+            files[name] = _file(name, piece.partition("=")[2], path)
+        elif name in _BELOW_TLS:
+            below.append(piece)
+            if name == "interface" and "\\:" in piece:
+                kind = "tcp6"
+        else:
+            raise InvalidEntrance(f"ssl: has no {name} here; TLS is of version 1.2 or later, with good ciphers alone")
+    key = files.get("privateKey") or path("server.pem")
+    return [kind, *below], EntranceTls(key, files.get("certKey") or key, files.get("extraCertChain"), client_ca)
