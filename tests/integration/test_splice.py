@@ -21,7 +21,7 @@ MIB = 1 << 20
 SIZE = 24 * MIB + 12_345
 BLOCK = random.Random(3).randbytes(MIB + 7)
 # More than the system lets sockets hold, however it tunes them.
-OFFERED = 192 * MIB
+OFFERED = 128 * MIB
 
 NO_SPLICE = "import os; vars(os).pop('splice', None)"
 IMPATIENT = """
@@ -300,6 +300,7 @@ class _Cases:
             client = self.tunnel(proxy, origin)
             thread = threading.Thread(target=self.send_noting, args=(client, sent), daemon=True)
             thread.start()
+            self.wait_until(lambda: len(wires) > 0)
             self.stands_still(proxy, sent, wires[0])
             self.done.set()
             client.read_rest()
