@@ -88,7 +88,9 @@ class ConnectHandshakeTests(SynchronousTestCase):
 
     @given(
         st.lists(
-            st.sampled_from([b"HTTP/1.1 ", b"100 x", b"200", b"407 x", b"\r\n", b"\r\n\r\n", b"A: b", b"a" * 90, b"\n"]),
+            st.sampled_from(
+                [b"HTTP/1.1 ", b"100 x", b"200", b"407 x", b"\r\n", b"\r\n\r\n", b"A: b", b"a" * 90, b"\n"]
+            ),
             max_size=8,
         ).map(b"".join),
         splits(),

@@ -217,6 +217,13 @@ class ResponseHeadTests(SynchronousTestCase):
                 head = parse_response_head(response(b"HTTP/1.1 " + status + b" x", fields), LIMITS, method)
                 self.assertEqual(head.framing, expected)
 
+    def test_a_length_with_zeros_before_it_is_written_anew(self) -> None:
+        """Some clients would read it as octal."""
+        for method in ("GET", "HEAD"):
+            fields = b"A: b\r\ncontent-length: 010\r\nC: 010\r\n"
+            head = parse_response_head(response(b"HTTP/1.1 200 OK", fields), LIMITS, method)
+            self.assertEqual(head.headers, ((b"A", b"b"), (b"content-length", b"10"), (b"C", b"010")))
+
     def test_keep_alive(self) -> None:
         length = b"Content-Length: 3\r\n"
         for version, fields, expected in (
