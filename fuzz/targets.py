@@ -26,12 +26,14 @@ from egress.wire.connect import ConnectHandshake
 from egress.wire.fields import MalformedFields, parse_fields
 from egress.wire.forward import encode_request, encode_response, forwarded_fields, response_framing
 from egress.wire.headers import encode_fields
-from egress.wire.heads import HeadLimits, RequestHead, ResponseHead, parse_request_head
+from egress.wire.heads import HeadLimits, RequestHead, ResponseHead, parse_request_head, parse_response_head
 from egress.wire.http1 import RequestReader, ResponseReader
 from egress.wire.session import recognize
 from tests.scorecard.messages import read_request, read_response
 
 LIMITS = HeadLimits(head=2000, fields=40, target=500)
+# What was read is written with a space in each field, so it may be longer than it was.
+_WIDER = HeadLimits(head=4000, fields=40, target=500)
 ORIGIN = Origin("http", Authority("origin.test", 8080))
 _UPSTREAM = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic c2VjcmV0")
 _GET = parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", LIMITS)
@@ -114,6 +116,8 @@ def requests(data: bytes) -> None:
     for event in whole[0]:
         if isinstance(event, RequestHead):
             head, content = event, b""
+            line = b"%b %b HTTP/1.%d\r\n" % (head.method.encode(), head.target, head.http11)
+            assert parse_request_head(line + encode_fields(head.headers) + b"\r\n", _WIDER) == head
             with contextlib.suppress(InvalidTarget):
                 parse_request_target(head.method, head.target)
             if not head.framing.has_body:
@@ -167,6 +171,8 @@ def responses(data: bytes) -> None:
     for event in whole[0]:
         if isinstance(event, ResponseHead):
             head, content = event, b""
+            line = b"HTTP/1.%d %d %b\r\n" % (head.http11, head.status, head.reason)
+            assert parse_response_head(line + encode_fields(head.headers) + b"\r\n", _WIDER, method) == head
         elif isinstance(event, bytes):
             content += event
         elif head is not None:

@@ -43,6 +43,7 @@ REFUSED: dict[str, tuple[bytes, type[ClientError]]] = {
     "Transfer-Encoding in HTTP/1.0": (request(b"POST / HTTP/1.0", b"Transfer-Encoding: chunked\r\n"), BadRequest),
     "gzip, chunked": (request(fields=HOST + b"Transfer-Encoding: gzip, chunked\r\n"), UnsupportedRequest),
     "length that may be octal": (request(fields=HOST + b"Content-Length: 010\r\n"), BadRequest),
+    "empty transfer coding": (request(fields=HOST + b"Transfer-Encoding:\r\n"), BadRequest),
     "length of zeros": (request(fields=HOST + b"Content-Length: 00\r\n"), BadRequest),
     "length with an underscore in its name": (request(fields=HOST + b"Content_Length: 3\r\n"), BadRequest),
     "coding with an underscore in its name": (request(fields=HOST + b"Transfer_Encoding: chunked\r\n"), BadRequest),
