@@ -71,6 +71,7 @@ class RequestReader:
 
     def __init__(self, limits: HeadLimits) -> None:
         self._limits = limits
+        self._line_limit = limits.target + _LINE_SLACK
         self._buffer = _HeadBuffer(BadRequest)
         self._body: Body | None = None
         self._empty_lines = 0
@@ -118,7 +119,8 @@ class RequestReader:
         if not data:
             return None
         self._check_start(data)
-        self._check_line(data)
+        if len(data) >= self._line_limit:
+            self._check_line(data)
         head = self._buffer.take_head(self._limits.head)
         if head is None:
             if len(data) >= self._limits.head:
@@ -151,8 +153,8 @@ class RequestReader:
 
     def _check_line(self, data: bytes) -> None:
         """Refuse a request line that is over any that will be in order, complete or not."""
-        limit = self._limits.target + _LINE_SLACK
-        if len(data) >= limit and data.find(b"\n", 0, limit) < 0:
+        limit = self._line_limit
+        if data.find(b"\n", 0, limit) < 0:
             if _BARE.search(data, 0, limit):
                 raise BadRequest(_BARE_TEXT)
             raise TargetTooLong(f"the request-target is over {self._limits.target} bytes")
