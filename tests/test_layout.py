@@ -91,7 +91,10 @@ PROGRAMS = ("egress.tap", "egress.worker")
 ANNOTATIONS = frozenset({("interfaces", "net")})  # what IDialer connects
 
 # Tests that are not of one module.
-APART = ("tests/benchmarks/", "tests/integration/", "tests/docs/", "tests/test_layout.py", "tests/test_packaging.py")
+APART = (
+    *("tests/benchmarks/", "tests/integration/", "tests/docs/", "tests/fuzz/", "tests/scorecard/"),
+    *("tests/test_layout.py", "tests/test_packaging.py"),
+)
 
 
 @attrs.frozen

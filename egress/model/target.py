@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Container
+from typing import Final
 
 import attrs
 
@@ -40,11 +42,16 @@ class RequestTarget:
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\#]")
 
 
-def parse_request_target(method: str, raw: bytes) -> RequestTarget:
+# An https URL is asked for with CONNECT, so that it stays encrypted up to us.
+_IN_CLEAR_TEXT: Final = frozenset({"http"})
+
+
+def parse_request_target(method: str, raw: bytes, schemes: Container[str] = _IN_CLEAR_TEXT) -> RequestTarget:
     """Parse the request-target that came with C{method}.
 
-    @raise InvalidTarget: for anything that is not exactly one of the four forms, that carries credentials, or whose
-        scheme is not C{http} (an C{https} URL is asked for with CONNECT, so that it stays encrypted up to us).
+    @param schemes: those of absolute-form; each has a default port.
+    @raise InvalidTarget: for anything that is not exactly one of the four forms, that carries credentials, or that has
+        another scheme.
     """
     try:
         text = raw.decode("utf-8")
@@ -60,15 +67,15 @@ def parse_request_target(method: str, raw: bytes) -> RequestTarget:
         if method != "OPTIONS":
             raise InvalidTarget("the request-target * is for OPTIONS alone")
         return RequestTarget(TargetForm.ASTERISK, "*")
-    return _parse_absolute(method, text)
+    return _parse_absolute(method, text, schemes)
 
 
-def _parse_absolute(method: str, text: str) -> RequestTarget:
+def _parse_absolute(method: str, text: str, schemes: Container[str]) -> RequestTarget:
     scheme, separator, rest = text.partition("://")
     if not separator:
         raise InvalidTarget("the request-target is neither a path nor an absolute URL")
     scheme = scheme.lower()
-    if scheme != "http":
+    if scheme not in schemes:
         raise InvalidTarget(f"the scheme {scheme!r} cannot be asked for in clear text; use CONNECT")
     end = min((at for at in (rest.find("/"), rest.find("?")) if at >= 0), default=len(rest))
     authority = Authority.parse(rest[:end], DEFAULT_PORTS[scheme])

@@ -15,7 +15,14 @@ from egress.net.pump import WORTH_IT, End, Pump, pump_between
 from egress.net.shared import unshared
 from egress.wire.body import BodyKind, encode_chunk
 from egress.wire.connect import refusal_by_upstream
-from egress.wire.forward import encode_interim, encode_response, encode_switch, response_framing, wants_websocket
+from egress.wire.forward import (
+    encode_interim,
+    encode_response,
+    encode_switch,
+    response_framing,
+    switches_to_websocket,
+    wants_websocket,
+)
 from egress.wire.headers import encode_fields
 from egress.wire.heads import RequestHead, ResponseHead
 
@@ -218,8 +225,8 @@ class Forwarding:
 
     def _switch(self, head: ResponseHead) -> None:
         # Only what was passed on was asked for: anything else would be a way around decisions.
-        if not wants_websocket(self._head):
-            self._fail(OriginProtocolError("the origin switched protocols unasked"))
+        if not wants_websocket(self._head) or not switches_to_websocket(head):
+            self._fail(OriginProtocolError("the origin switched to a protocol that it was not asked for"))
             return
         self._switched = True
         self.status = head.status

@@ -75,7 +75,8 @@ class Scope:
         """
         if self.refusal is not None:
             raise self.refusal.with_traceback(None)
-        target = parse_request_target(head.method, head.target)
+        # An absolute URL is as good here as a path (RFC 9112 section 3.2.2).
+        target = parse_request_target(head.method, head.target, DEFAULT_PORTS)
         if target.form is TargetForm.AUTHORITY:
             raise BadRequest("a tunnel inside a tunnel is not supported")
         scheme, authority = self.origin.scheme, self.origin.authority

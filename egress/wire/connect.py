@@ -51,6 +51,9 @@ class ConnectHandshake:
                 if len(self._buffer) >= self._limit or not self._buffer.startswith(b"HTTP/1."[: len(self._buffer)]):
                     raise self._not_http()
                 return None
+            if end + 4 > self._limit:
+                # However it came: a whole one is no better than one that grew over the limit.
+                raise self._not_http()
             line = self._buffer[: self._buffer.index(b"\r\n")]
             match = _STATUS_LINE.fullmatch(line)
             if match is None:

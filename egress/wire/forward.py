@@ -28,6 +28,12 @@ def wants_websocket(head: RequestHead) -> bool:
     )
 
 
+def switches_to_websocket(head: ResponseHead) -> bool:
+    """Whether a C{101} is to the protocol that was asked for, and to nothing else (RFC 6455 section 4.1)."""
+    named = [value.lower() for name, value in head.headers if name.lower() == b"upgrade"]
+    return named == [WEBSOCKET] and b"upgrade" in head.nominated
+
+
 def forwarded_fields(head: RequestHead, origin: Origin) -> list[Header]:
     """The fields of a request as they will be forwarded, before C{Via}: what the authorizer gets to see.
 

@@ -141,6 +141,8 @@ def _request_head(method: str, target: bytes, http11: bool, headers: Headers) ->
             case b"transfer-encoding":
                 if not http11:
                     raise BadRequest("HTTP/1.0 has no Transfer-Encoding")
+                if not value:
+                    raise BadRequest("the Transfer-Encoding is empty")
                 if value.lower() != b"chunked":
                     raise UnsupportedRequest("the only transfer coding is chunked")
                 framing = CHUNKED
@@ -206,6 +208,10 @@ def _response_head(status: int, reason: bytes, http11: bool, headers: Headers, m
         match name.lower():
             case b"content-length":
                 framing = Framing(BodyKind.LENGTH, _content_length(value))
+                if value != b"0" and value.startswith(b"0"):
+                    # Some clients would read it as octal.
+                    decimal = (name, b"%d" % framing.length)
+                    headers = tuple(decimal if header == (name, value) else header for header in headers)
             case b"transfer-encoding":
                 if not http11 or value.lower() != b"chunked" or framing is CHUNKED:
                     raise MalformedFields("the only transfer coding is chunked, once and in HTTP/1.1")

@@ -12,11 +12,12 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from egress.model.errors import BadRequest, EgressError, HeadTooLarge, OriginProtocolError, TargetTooLong
+from egress.model.errors import BadRequest, ClientError, EgressError, HeadTooLarge, OriginProtocolError, TargetTooLong
 from egress.wire.body import END, Body, BodyKind, ChunkedBody, End, Framing, LengthBody, MalformedBody, UntilCloseBody
 from egress.wire.heads import HeadLimits, RequestHead, ResponseHead, parse_request_head, parse_response_head
 
 _BARE = re.compile(rb"(?<!\r)\n|\r[^\n]")
+_BARE_TEXT: Final = "a line of the head ends in a lone carriage return or line feed, not in both"
 _METHOD_START = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]")
 # A request line that is not over after the longest target, method and version never will be in order.
 _LINE_SLACK: Final = 80
@@ -37,16 +38,17 @@ class _HeadBuffer:
     def append(self, data: bytes) -> None:
         self.data = self.data + data if self.data else data
 
-    def take_head(self) -> bytes | None:
+    def take_head(self, limit: int) -> bytes | None:
         """Take the next head, its empty line included, or say that it is not complete.
 
+        @param limit: what comes behind so many bytes is no part of a head, and not looked at.
         @raise EgressError: when a line ends in another way than CRLF: whoever sent it may take it for a complete head,
             and would wait for an answer until somebody's patience is over.
         """
         end = self.data.find(b"\r\n\r\n", self._searched)
         if end < 0:
-            if _BARE.search(self.data, self._searched):
-                raise self._fault("a line of the head ends in a lone carriage return or line feed, not in both")
+            if _BARE.search(self.data, self._searched, limit):
+                raise self._fault(_BARE_TEXT)
             self._searched = max(0, len(self.data) - 3)
             return None
         head, self.data = self.data[: end + 4], self.data[end + 4 :]
@@ -69,6 +71,7 @@ class RequestReader:
 
     def __init__(self, limits: HeadLimits) -> None:
         self._limits = limits
+        self._line_limit = limits.target + _LINE_SLACK
         self._buffer = _HeadBuffer(BadRequest)
         self._body: Body | None = None
         self._empty_lines = 0
@@ -116,12 +119,23 @@ class RequestReader:
         if not data:
             return None
         self._check_start(data)
-        head = self._buffer.take_head()
-        if head is None or len(head) > self._limits.head:
-            self._check_size(data)
+        if len(data) >= self._line_limit:
+            self._check_line(data)
+        head = self._buffer.take_head(self._limits.head)
+        if head is None:
+            if len(data) >= self._limits.head:
+                raise self._head_too_large()
             return None
         self._empty_lines = 0
-        request = parse_request_head(head, self._limits)
+        try:
+            if len(head) > self._limits.head:
+                raise self._head_too_large()
+            request = parse_request_head(head, self._limits)
+        except ClientError as error:
+            if _BARE.search(head, 0, self._limits.head):
+                # That is what it would be refused for, had it come in pieces.
+                raise BadRequest(_BARE_TEXT) from error
+            raise
         if request.framing.kind is BodyKind.LENGTH:
             self._body = LengthBody(request.framing.length)
         elif request.framing.kind is BodyKind.CHUNKED:
@@ -137,13 +151,16 @@ class RequestReader:
                 )
             raise BadRequest("this is not HTTP")
 
-    def _check_size(self, data: bytes) -> None:
-        """Refuse a head that is over a limit, complete or not."""
-        line_limit = self._limits.target + _LINE_SLACK
-        if data.find(b"\n", 0, line_limit) < 0 and len(data) >= line_limit:
+    def _check_line(self, data: bytes) -> None:
+        """Refuse a request line that is over any that will be in order, complete or not."""
+        limit = self._line_limit
+        if data.find(b"\n", 0, limit) < 0:
+            if _BARE.search(data, 0, limit):
+                raise BadRequest(_BARE_TEXT)
             raise TargetTooLong(f"the request-target is over {self._limits.target} bytes")
-        if len(data) >= self._limits.head:
-            raise HeadTooLarge(f"the request head is over {self._limits.head} bytes")
+
+    def _head_too_large(self) -> HeadTooLarge:
+        return HeadTooLarge(f"the request head is over {self._limits.head} bytes")
 
 
 class _ResponseState(enum.Enum):
@@ -222,7 +239,7 @@ class ResponseReader:
         data = self._buffer.data
         if not data.startswith(b"HTTP/1."[: len(data)]):
             raise OriginProtocolError("the origin's answer is not HTTP/1")
-        head = self._buffer.take_head()
+        head = self._buffer.take_head(self._limits.head)
         if head is None:
             if len(data) >= self._limits.head:
                 raise OriginProtocolError(f"the origin's response head is over {self._limits.head} bytes")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.model.authority import Authority
+from egress.model.authority import DEFAULT_PORTS, Authority
 from egress.model.errors import InvalidTarget
 from egress.model.target import RequestTarget, TargetForm, parse_request_target
 
@@ -93,6 +93,11 @@ class RequestTargetTests(SynchronousTestCase):
         for name, (method, raw) in REFUSED.items():
             with self.subTest(name):
                 self.assertRaises(InvalidTarget, parse_request_target, method, raw)
+
+    def test_a_tunnel_takes_https_too(self) -> None:
+        expected = RequestTarget(TargetForm.ABSOLUTE, "/a", "https", Authority("example.com", 443))
+        self.assertEqual(parse_request_target("GET", b"HTTPS://example.com/a", DEFAULT_PORTS), expected)
+        self.assertRaises(InvalidTarget, parse_request_target, "GET", b"ftp://example.com/", DEFAULT_PORTS)
 
     def test_a_refusal_keeps_the_credentials_to_itself(self) -> None:
         error = self.assertRaises(InvalidTarget, parse_request_target, "GET", b"http://user:secret@example.com/")

@@ -433,6 +433,21 @@ class UpgradeTests(ProxyTestCase):
         self.origin.feed(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n")
         self.assertEqual(self.outcomes(), ["origin-protocol-error"])
 
+    def test_an_origin_that_switches_to_another_protocol(self) -> None:
+        for fields in (
+            b"Connection: Upgrade\r\nUpgrade: h2c\r\n",
+            b"Connection: Upgrade\r\nUpgrade: websocket, h2c\r\n",
+            b"Connection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n",
+            b"Connection: Upgrade\r\n",
+            b"Upgrade: websocket\r\n",
+        ):
+            with self.subTest(fields):
+                self.build()
+                self.upgrade()
+                self.origin.feed(b"HTTP/1.1 101 Switching Protocols\r\n" + fields + b"\r\nbytes")
+                self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-protocol-error"]))
+                self.assertTrue(self.origin.disconnected)
+
     def test_the_origin_closes(self) -> None:
         self.switch()
         self.origin.feed(b"bye")

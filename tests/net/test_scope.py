@@ -98,6 +98,23 @@ class ScopeTests(SynchronousTestCase):
             MisdirectedRequest, scope.target_of, head("GET http://origin.test/ HTTP/1.1", "Host: origin.test:80")
         )
 
+    def test_an_absolute_url_inside_tls(self) -> None:
+        scope = Scope(Origin("https", Authority("origin.test", 443)), CLIENT)
+        found = scope.target_of(head("GET https://origin.test/a HTTP/1.1", "Host: origin.test"))
+        self.assertEqual((found.scheme, found.path), ("https", "/a"))
+        for url, error in (
+            ("https://other.test/", MisdirectedRequest),
+            ("https://origin.test:444/", MisdirectedRequest),
+            ("http://origin.test:443/", MisdirectedRequest),
+            ("ftp://origin.test/", InvalidTarget),
+        ):
+            with self.subTest(url):
+                self.assertRaises(error, scope.target_of, head(f"GET {url} HTTP/1.1", "Host: origin.test"))
+
+    def test_an_https_url_without_tls(self) -> None:
+        request = head("GET https://origin.test:80/ HTTP/1.1", "Host: origin.test")
+        self.assertRaises(MisdirectedRequest, self.scope.target_of, request)
+
     def test_a_refused_tunnel_answers_everything_alike(self) -> None:
         refusal = Denied(deny("no"))
         scope = Scope(self.scope.origin, CLIENT, refusal, "id")

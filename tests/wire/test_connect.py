@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority, UpstreamProxy
-from egress.model.errors import UpstreamFailed, UpstreamRefused
+from egress.model.errors import UpstreamError, UpstreamFailed, UpstreamRefused
 from egress.wire.connect import ConnectHandshake
+from tests.wire.streams import byte_by_byte, splits
 
 UPSTREAM = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic c2VjcmV0")
 ORIGIN = Authority("::1", 443)
@@ -67,6 +72,34 @@ class ConnectHandshakeTests(SynchronousTestCase):
             ("status below 100", b"HTTP/1.1 099 x\r\n\r\n"),
             ("another protocol behind an interim answer", b"HTTP/1.1 100 x\r\n\r\nSSH-2.0"),
             ("too long", b"HTTP/1.1 200 OK\r\nA: " + b"a" * 300),
+            ("too long, complete", b"HTTP/1.1 200 OK\r\nA: " + b"a" * 300 + b"\r\n\r\n"),
         ):
             with self.subTest(name):
                 self.assertRaises(UpstreamFailed, ConnectHandshake(UPSTREAM, ORIGIN, 200).receive, answer)
+                self.assertRaises(UpstreamFailed, self.fed, byte_by_byte(answer))
+
+    def fed(self, pieces: list[bytes]) -> bytes | None:
+        """Feed the answer in pieces; what follows it comes after them."""
+        handshake = ConnectHandshake(UPSTREAM, ORIGIN, 200)
+        rest: bytes | None = None
+        for piece in pieces:
+            rest = handshake.receive(piece) if rest is None else rest + piece
+        return rest
+
+    @given(
+        st.lists(
+            st.sampled_from(
+                [b"HTTP/1.1 ", b"100 x", b"200", b"407 x", b"\r\n", b"\r\n\r\n", b"A: b", b"a" * 90, b"\n"]
+            ),
+            max_size=8,
+        ).map(b"".join),
+        splits(),
+    )
+    def test_any_split_of_anything_gives_the_same(self, wire: bytes, split: Callable[[bytes], list[bytes]]) -> None:
+        outcomes: list[object] = []
+        for pieces in ([wire], split(wire)):
+            try:
+                outcomes.append(self.fed([piece for piece in pieces if piece]))
+            except UpstreamError as error:
+                outcomes.append((type(error), error.reason))
+        self.assertEqual(outcomes[0], outcomes[1])

@@ -19,6 +19,7 @@ from egress.wire.forward import (
     encode_switch,
     forwarded_fields,
     response_framing,
+    switches_to_websocket,
     wants_websocket,
 )
 from egress.wire.headers import encode_fields
@@ -346,6 +347,19 @@ class ResponseTests(SynchronousTestCase):
     def test_interim(self) -> None:
         head = response("Link: </a>\r\nConnection: close\r\n", "HTTP/1.1 103 Early Hints")
         self.assertEqual(encode_interim(head), b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+
+    def test_switches_to_websocket(self) -> None:
+        for fields, expected in (
+            ("Connection: Upgrade\r\nUpgrade: WebSocket\r\n", True),
+            ("Upgrade: websocket\r\nConnection: x, upgrade\r\n", True),
+            ("Connection: Upgrade\r\nUpgrade: h2c\r\n", False),
+            ("Connection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n", False),
+            ("Connection: Upgrade\r\n", False),
+            ("Upgrade: websocket\r\n", False),
+        ):
+            with self.subTest(fields):
+                head = response(fields, "HTTP/1.1 101 Switching Protocols")
+                self.assertIs(switches_to_websocket(head), expected)
 
     def test_switch(self) -> None:
         fields = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n"

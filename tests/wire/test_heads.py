@@ -43,6 +43,7 @@ REFUSED: dict[str, tuple[bytes, type[ClientError]]] = {
     "Transfer-Encoding in HTTP/1.0": (request(b"POST / HTTP/1.0", b"Transfer-Encoding: chunked\r\n"), BadRequest),
     "gzip, chunked": (request(fields=HOST + b"Transfer-Encoding: gzip, chunked\r\n"), UnsupportedRequest),
     "length that may be octal": (request(fields=HOST + b"Content-Length: 010\r\n"), BadRequest),
+    "empty transfer coding": (request(fields=HOST + b"Transfer-Encoding:\r\n"), BadRequest),
     "length of zeros": (request(fields=HOST + b"Content-Length: 00\r\n"), BadRequest),
     "length with an underscore in its name": (request(fields=HOST + b"Content_Length: 3\r\n"), BadRequest),
     "coding with an underscore in its name": (request(fields=HOST + b"Transfer_Encoding: chunked\r\n"), BadRequest),
@@ -221,6 +222,13 @@ class ResponseHeadTests(SynchronousTestCase):
             with self.subTest(name):
                 head = parse_response_head(response(b"HTTP/1.1 " + status + b" x", fields), LIMITS, method)
                 self.assertEqual(head.framing, expected)
+
+    def test_a_length_with_zeros_before_it_is_written_anew(self) -> None:
+        """Some clients would read it as octal."""
+        for method in ("GET", "HEAD"):
+            fields = b"A: b\r\ncontent-length: 010\r\nC: 010\r\n"
+            head = parse_response_head(response(b"HTTP/1.1 200 OK", fields), LIMITS, method)
+            self.assertEqual(head.headers, ((b"A", b"b"), (b"content-length", b"10"), (b"C", b"010")))
 
     def test_keep_alive(self) -> None:
         length = b"Content-Length: 3\r\n"

@@ -148,6 +148,22 @@ class RequestReaderTests(SynchronousTestCase):
                 self.assertEqual(self.outcome([data]), ([], error))
                 self.assertEqual(self.outcome(byte_by_byte(data)), ([], error))
 
+    def test_refused_alike_however_it_comes(self) -> None:
+        """Of two faults it is the same one that is answered, whichever of them is seen first."""
+        for name, data, error in (
+            ("another version, and a bare line end", b"GET / HTTP/2.0\r\nA: b\rC: d\r\n\r\n", BadRequest),
+            ("TRACE, and a bare line end", b"TRACE / HTTP/1.1\r\nHost: a\r\nA: b\nC: d\r\n\r\n", BadRequest),
+            ("too large, behind a bare line end", b"GET / HTTP/1.1\r\nA\r: " + b"b" * 900 + b"\r\n\r\n", BadRequest),
+            ("too large, before a bare line end", b"GET / HTTP/1.1\r\nA: " + b"b" * 900 + b"\r\r\n\r\n", HeadTooLarge),
+            ("too large, never ends, a bare one", b"GET / HTTP/1.1\r\nA: " + b"b" * 900 + b"\r:", HeadTooLarge),
+            ("too long, before a bare line end", b"GET /" + b"a" * 300 + b"\rb\r\n\r\n", TargetTooLong),
+            ("too long, never ends, a bare one", b"GET /" + b"a" * 300 + b"\rb", TargetTooLong),
+            ("too long, behind a bare line end", b"GET /\r" + b"a" * 300 + b"\r\n\r\n", BadRequest),
+        ):
+            with self.subTest(name):
+                self.assertEqual(self.outcome([data]), ([], error))
+                self.assertEqual(self.outcome(byte_by_byte(data)), ([], error))
+
     def test_refused_at_the_first_byte_over_a_limit(self) -> None:
         for name, start, limit, error in (
             ("target", b"GET /", LIMITS.target + 80, TargetTooLong),

@@ -1,0 +1,345 @@
+"""What must be true of each parser, whatever it is given."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from egress.authz.contract import decode_answer, encode_question
+from egress.model.authority import Authority, Origin, UpstreamProxy, normalize_host
+from egress.model.bypass import Bypass, HostPattern
+from egress.model.decision import ClientIdentity, DecisionRequest, Stage
+from egress.model.errors import (
+    AuthorizerUnavailable,
+    ClientError,
+    InvalidTarget,
+    OriginProtocolError,
+    UpstreamError,
+)
+from egress.model.target import parse_request_target
+from egress.policy.load import PolicyError, parse_policy
+from egress.policy.paths import compile_path
+from egress.wire.body import ChunkedBody, End, MalformedBody, encode_chunk
+from egress.wire.connect import ConnectHandshake
+from egress.wire.fields import MalformedFields, parse_fields
+from egress.wire.forward import encode_request, encode_response, forwarded_fields, response_framing
+from egress.wire.headers import encode_fields
+from egress.wire.heads import HeadLimits, RequestHead, ResponseHead, parse_request_head, parse_response_head
+from egress.wire.http1 import RequestReader, ResponseReader
+from egress.wire.session import recognize
+from tests.scorecard.messages import read_request, read_response
+
+LIMITS = HeadLimits(head=2000, fields=40, target=500)
+# What was read is written with a space in each field, so it may be longer than it was.
+_WIDER = HeadLimits(head=4000, fields=40, target=500)
+ORIGIN = Origin("http", Authority("origin.test", 8080))
+_UPSTREAM = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic c2VjcmV0")
+_GET = parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", LIMITS)
+
+# Events, joined where contents follow one another, and the fault that ended them.
+Reading = tuple[list[Any], type[BaseException] | None]
+
+
+class Stuck(AssertionError):
+    """A reader that goes on without an end."""
+
+
+def pieces(data: bytes, seed: int) -> Iterator[bytes]:
+    """Split bytes into reads."""
+    position, step = 0, seed
+    while position < len(data):
+        size = 1 + step % 7 + (step % 5 == 0) * 40
+        yield data[position : position + size]
+        position += size
+        step = (step * 5 + 3) % 256
+
+
+def _steps(data: bytes) -> Iterator[None]:
+    for _ in range(4 * len(data) + 64):
+        yield
+    raise Stuck(f"{len(data)} bytes took more than {4 * len(data) + 64} steps")
+
+
+def _joined(events: list[Any]) -> list[Any]:
+    joined: list[Any] = []
+    for event in events:
+        if type(event) is bytes and joined and type(joined[-1]) is bytes:
+            joined[-1] += event
+        else:
+            joined.append(event)
+    return joined
+
+
+def _read_requests(parts: list[bytes]) -> Reading:
+    reader = RequestReader(LIMITS)
+    steps = _steps(b"".join(parts))
+    events: list[Any] = []
+    try:
+        for part in parts:
+            reader.receive(part)
+            while (event := reader.next_event()) is not None:
+                next(steps)
+                events.append(event)
+            # What waits here is at most one unfinished head, chunk size or block of trailers.
+            assert reader.buffered < max(LIMITS.head, LIMITS.target + 80), reader.buffered
+    except ClientError as error:
+        return _joined(events), type(error)
+    return _joined(events), None
+
+
+def _sent_on(head: RequestHead, content: bytes, end: End | None) -> None:
+    """What goes to the origin is one request with one reading: strictly read, it is what was decided on."""
+    fields = forwarded_fields(head, ORIGIN)
+    wire = encode_request(head.method, "/x", fields, http11=head.http11)
+    chunked = (b"Transfer-Encoding", b"chunked") in fields
+    if chunked:
+        wire += (encode_chunk(content) if content else b"") + b"0\r\n%b\r\n" % encode_fields(
+            end.trailers if end else ()
+        )
+    else:
+        wire += content
+    message, rest = read_request(wire)
+    assert (message.content, message.complete, rest) == (content, True, b""), wire
+    assert message.field(b"host") == b"origin.test:8080", wire
+    assert message.start == (head.method.encode(), b"/x", b"HTTP/1.1"), wire
+
+
+def requests(data: bytes) -> None:
+    """Requests of a client, and what is sent on of them."""
+    seed, data = data[:1] or b"\0", data[1:]
+    whole = _read_requests([data])
+    assert _read_requests(list(pieces(data, seed[0]))) == whole
+    head: RequestHead | None = None
+    content = b""
+    for event in whole[0]:
+        if isinstance(event, RequestHead):
+            head, content = event, b""
+            line = b"%b %b HTTP/1.%d\r\n" % (head.method.encode(), head.target, head.http11)
+            assert parse_request_head(line + encode_fields(head.headers) + b"\r\n", _WIDER) == head
+            with contextlib.suppress(InvalidTarget):
+                parse_request_target(head.method, head.target)
+            if not head.framing.has_body:
+                _sent_on(head, b"", None)
+        elif isinstance(event, bytes):
+            content += event
+        elif head is not None:
+            _sent_on(head, content, event)
+
+
+_METHODS = ("GET", "HEAD", "POST")
+
+
+def _read_responses(parts: list[bytes], method: str) -> Reading:
+    reader = ResponseReader(LIMITS)
+    steps = _steps(b"".join(parts))
+    events: list[Any] = []
+    reader.expect(method)
+    try:
+        for part in parts:
+            reader.receive(part)
+            while (event := reader.next_event()) is not None:
+                next(steps)
+                events.append(event)
+    except OriginProtocolError as error:
+        return _joined(events), type(error)
+    end = reader.receive_eof()
+    return _joined(events + ([end] if end is not None else [])), None
+
+
+def _given_back(head: ResponseHead, method: str, content: bytes, end: End) -> None:
+    """What goes to the client is one answer with one reading."""
+    framing = response_framing(head, _GET)
+    wire = encode_response(head, _GET, framing, keep_alive=True)
+    if (head.framing.has_body or content) and b"Transfer-Encoding: chunked" in wire.split(b"\r\n"):
+        wire += (encode_chunk(content) if content else b"") + b"0\r\n%b\r\n" % encode_fields(end.trailers)
+    else:
+        wire += content
+    message, rest = read_response(wire, method.encode(), False)
+    assert (message.status, message.content, message.complete, rest) == (head.status, content, True, b""), wire
+
+
+def responses(data: bytes) -> None:
+    """Answers of an origin, and what is given back of them."""
+    seed, data = data[:1] or b"\0", data[1:]
+    method = _METHODS[seed[0] % 3]
+    whole = _read_responses([data], method)
+    assert _read_responses(list(pieces(data, seed[0])), method) == whole
+    head: ResponseHead | None = None
+    content = b""
+    for event in whole[0]:
+        if isinstance(event, ResponseHead):
+            head, content = event, b""
+            line = b"HTTP/1.%d %d %b\r\n" % (head.http11, head.status, head.reason)
+            assert parse_response_head(line + encode_fields(head.headers) + b"\r\n", _WIDER, method) == head
+        elif isinstance(event, bytes):
+            content += event
+        elif head is not None:
+            _given_back(head, method, content, event)
+
+
+def _read_chunks(parts: list[bytes]) -> Reading:
+    body = ChunkedBody(LIMITS.head, LIMITS.fields)
+    steps = _steps(b"".join(parts))
+    events: list[Any] = []
+    rest = b""
+    try:
+        for part in parts:
+            rest += part
+            while not (events and isinstance(events[-1], End)):
+                next(steps)
+                event, rest = body.take(rest)
+                if event is None:
+                    break
+                events.append(event)
+            else:
+                continue
+            assert len(rest) < LIMITS.head, len(rest)
+    except MalformedBody:
+        return _joined(events), MalformedBody
+    return [*_joined(events), len(rest)], None
+
+
+def chunks(data: bytes) -> None:
+    """Chunked content."""
+    seed, data = data[:1] or b"\0", data[1:]
+    assert _read_chunks(list(pieces(data, seed[0]))) == _read_chunks([data])
+
+
+def fields(data: bytes) -> None:
+    """Field lines."""
+    response, block = bool(data[:1] and data[0] % 2), data[1:]
+    try:
+        found = parse_fields(block, 40, response=response)
+    except MalformedFields:
+        return
+    assert len(found) <= 40
+    again = parse_fields(encode_fields(found) + b"\r\n", 40, response=response)
+    assert again == found, block
+
+
+def connect(data: bytes) -> None:
+    """What an upstream proxy answers to a CONNECT."""
+    seed, data = data[:1] or b"\0", data[1:]
+
+    def read(parts: list[bytes]) -> object:
+        handshake = ConnectHandshake(_UPSTREAM, ORIGIN.authority, 500)
+        rest: bytes | None = None
+        try:
+            for part in parts:
+                rest = handshake.receive(part) if rest is None else rest + part
+        except UpstreamError as error:
+            return error.reason
+        return rest
+
+    whole = read([data]) if data else None
+    split = read(list(pieces(data, seed[0])))
+    assert split == whole, (whole, split)
+    assert not isinstance(whole, str) or "c2VjcmV0" not in whole
+
+
+def session(data: bytes) -> None:
+    """The first bytes inside a CONNECT."""
+    known = None
+    for end in range(min(len(data), 80) + 1):
+        found = recognize(data[:end])
+        assert known is None or found is known, "it changed its mind"
+        known = found
+
+
+def authority(data: bytes) -> None:
+    """A host and a port."""
+    text = data.decode("utf-8", "surrogateescape")
+    for default in (None, 443):
+        try:
+            once = Authority.parse(text, default)
+        except InvalidTarget:
+            continue
+        assert Authority.parse(str(once)) == once, text
+        assert normalize_host(once.url_host) == once.host, text
+        assert once.host == once.host.lower() and once.host.isascii() and len(once.host) <= 253, text
+        assert not once.host[-1].isdigit() or once.ip is not None or not once.host.rpartition(".")[2].isdigit(), text
+
+
+def target(data: bytes) -> None:
+    """A request-target."""
+    for method in ("GET", "OPTIONS", "CONNECT"):
+        try:
+            found = parse_request_target(method, data)
+        except InvalidTarget:
+            continue
+        assert not any(char in found.path for char in "\r\n \x00\t#\\"), data
+        origin = Origin("http", found.authority) if found.authority is not None and method != "CONNECT" else None
+        if origin is not None:
+            path = "" if found.path == "*" else found.path
+            assert parse_request_target(method, f"{origin}{path}".encode()) == found, data
+
+
+def bypass(data: bytes) -> None:
+    """C{NO_PROXY}, and patterns of hosts."""
+    text = data.decode("utf-8", "surrogateescape")
+    with contextlib.suppress(InvalidTarget):
+        Bypass.parse(text).matches(ORIGIN.authority)
+    with contextlib.suppress(InvalidTarget):
+        HostPattern.parse(text, suffix=bool(len(text) % 2)).matches(ORIGIN.authority)
+
+
+_CLIENT = ClientIdentity("192.0.2.1", 1)
+
+
+def contract(data: bytes) -> None:
+    """An answer of the authorization service, and a question with such a body."""
+    for status in (200, 403):
+        try:
+            decision = decode_answer(status, data, "fuzz")
+        except AuthorizerUnavailable:
+            continue
+        answer = json.loads(data)
+        assert decision.allowed is (answer["allowed"] is True and status == 200), data
+        assert "\n" not in decision.reason and len(decision.reason) <= 500
+    path = "/" + data.decode("utf-8", "surrogateescape")
+    headers = ((b"X-A", data), (b"cookie", data))
+    with contextlib.suppress(AuthorizerUnavailable):
+        question = DecisionRequest(
+            request_id="id",
+            stage=Stage.REQUEST,
+            method="GET",
+            origin=ORIGIN,
+            path=path,
+            headers=headers,
+            client=_CLIENT,
+            body=data,
+            body_truncated=bool(len(data) % 2),
+        )
+        asked = json.loads(encode_question(question))
+        assert asked["url"] == f"{ORIGIN}{path}"
+        assert set(json.loads(asked["headers"])) == {"x-a", "cookie"}
+
+
+def policy(data: bytes) -> None:
+    """A policy file, and the patterns of paths in it."""
+    text = data.decode("utf-8", "replace")
+    with contextlib.suppress(PolicyError):
+        parse_policy(text, "fuzz", "fuzz")
+    for broad in (False, True):
+        with contextlib.suppress(ValueError):
+            compile_path(text, broad=broad)
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    one.__name__: one
+    for one in (
+        requests,
+        responses,
+        chunks,
+        fields,
+        connect,
+        session,
+        authority,
+        target,
+        bypass,
+        contract,
+        policy,
+    )
+}

@@ -1,0 +1,165 @@
+"""What holds for fuzzed parsers, held by what Hypothesis thinks of and by what was found before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from fuzz.targets import LIMITS, TARGETS, Stuck, _steps, pieces
+
+CORPUS = Path(__file__).parent.parent.parent / "fuzz" / "corpus"
+
+# What each parser takes notice of.
+_HTTP = [
+    *(
+        b"Host: a\r\n",
+        b"Content-Length: 5\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Connection: ",
+        b"close",
+        b"Upgrade",
+    ),
+    *(b"Transfer-Encoding", b"Content-Length", b":", b" ", b"\t", b"\r\n", b"\r\n", b"\r\n\r\n", b"\r", b"\n", b"\x00"),
+    *(b"5\r\nhello\r\n", b"0\r\n\r\n", b"0\r\nA: b\r\n\r\n", b";a=b", b"hello", b"chunked", b"5", b"0", b",", b"\xe4"),
+    *(b"Expect: 100-continue\r\n", b"A: b\r\n", b"TE: trailers\r\n"),
+]
+_HOSTS = [
+    *(b"a", b"b-c", b"xn--", "b\u00fccher".encode(), b"0x7f", b"127", b"0", b"08", b".", "\u3002".encode(), b"-", b"_"),
+    *(
+        b"[::1]",
+        b"[::ffff:1.2.3.4]",
+        b":",
+        b"80",
+        b"443",
+        b"@",
+        b"%25",
+        b"%31",
+        b"*",
+        b"*.",
+        b"/8",
+        b",",
+        b" ",
+        b"[",
+        b"]",
+    ),
+    *(b"http://", b"/", b"?", b"#", b"\\", b"..", b"\xff"),
+]
+TOKENS: dict[str, list[bytes]] = {
+    "requests": [
+        b"GET / HTTP/1.1\r\nHost: a\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\n",
+        b" HTTP/1.1\r\n",
+        b"GET ",
+        *_HTTP,
+    ],
+    "responses": [
+        b"HTTP/1.1 200 OK\r\n",
+        b"HTTP/1.1 100 C\r\n\r\n",
+        b"HTTP/1.0 204 N\r\n",
+        b"HTTP/1.1 304 N\r\n",
+        *_HTTP,
+    ],
+    "chunks": [b"3\r\nabc\r\n", b"a", b"F", b'3;a="b"\r\nabc\r\n', *_HTTP],
+    "fields": _HTTP,
+    "connect": [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 100 C\r\n\r\n", b"HTTP/1.1 407 P\r\n", b"HTTP/", *_HTTP],
+    "session": [b"\x16\x03", b"\x16", b"GET", b"PRI", b" ", b"/", b"SSH-2.0", b"\x00", b"get", b"A" * 40],
+    "authority": _HOSTS,
+    "target": _HOSTS,
+    "bypass": _HOSTS,
+    "contract": [
+        *(
+            b'{"allowed":',
+            b"true",
+            b"false",
+            b"1",
+            b'"true"',
+            b"}",
+            b",",
+            b'"allowed":',
+            b'"reason":',
+            b'"a\\nb"',
+            b"NaN",
+        ),
+        *(b'"ttl":', b"1e999", b"-1", b'"ruleId":', b"null", b"[", b"]", b"{", b'"\\ud800"', b" ", b"\xff", b'"'),
+    ],
+    "policy": [
+        *(
+            b"version = 1\n",
+            b"[[rules]]\n",
+            b'action = "allow"\n',
+            b'action = "deny"\n',
+            b'reason = "x"\n',
+            b"hosts = [",
+        ),
+        *(b'"*.a.test"', b'"a"', b"]\n", b",", b"ports = [80]\n", b'paths = ["/a/**"]\n', b'methods = ["GET"]\n'),
+        *(
+            b'default = "deny"\n',
+            b'private_addresses = "deny"\n',
+            b"[rules]\n",
+            b"= ",
+            b"\n",
+            b"/**",
+            b"*",
+            b"%2e",
+            b"1979-05-27",
+        ),
+    ],
+}
+
+
+def inputs(tokens: list[bytes]) -> st.SearchStrategy[bytes]:
+    """Bytes that a parser may take for something."""
+    piece = st.one_of(st.sampled_from(tokens), st.sampled_from(tokens), st.binary(max_size=4))
+    return st.tuples(st.binary(min_size=1, max_size=1), st.lists(piece, max_size=14)).map(
+        lambda both: both[0] + b"".join(both[1])
+    )
+
+
+class TargetTests(SynchronousTestCase):
+    """Each target."""
+
+    def test_all_are_there(self) -> None:
+        self.assertEqual(set(TOKENS), set(TARGETS))
+        self.assertEqual({path.name for path in CORPUS.iterdir()}, set(TARGETS))
+
+    def test_corpus(self) -> None:
+        """What is kept to begin with breaks nothing, and is little."""
+        for name, run in TARGETS.items():
+            files = list((CORPUS / name).iterdir())
+            self.assertTrue(files, name)
+            self.assertLess(sum(file.stat().st_size for file in files), 32 * 1024, name)
+            for file in files:
+                with self.subTest(name, file=file.name):
+                    run(file.read_bytes())
+
+    def test_pieces(self) -> None:
+        for seed in range(256):
+            data = bytes(range(200))
+            self.assertEqual(b"".join(pieces(data, seed)), data)
+        self.assertGreater(len(list(pieces(bytes(200), 1))), 5)
+
+    def test_stuck(self) -> None:
+        with self.assertRaises(Stuck):
+            for _ in _steps(b""):
+                pass
+
+    def test_limits(self) -> None:
+        """Small ones, so that they are met."""
+        self.assertLess(LIMITS.head, 4096)
+
+
+def _property(name: str, run: Callable[[bytes], None]) -> None:
+    @given(inputs(TOKENS[name]))
+    def test(self: TargetTests, data: bytes) -> None:
+        run(data)
+
+    test.__name__ = f"test_{name}"
+    setattr(TargetTests, test.__name__, test)
+
+
+for _name, _run in TARGETS.items():
+    _property(_name, _run)

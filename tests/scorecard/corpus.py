@@ -1,0 +1,8 @@
+"""All cases, in the order of the page."""
+
+from __future__ import annotations
+
+from tests.scorecard import framing, identity, lines, places, replies
+from tests.scorecard.cases import Case
+
+CASES: tuple[Case, ...] = (*framing.CASES, *lines.CASES, *identity.CASES, *replies.CASES, *places.CASES)

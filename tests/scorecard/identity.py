@@ -1,0 +1,225 @@
+"""One identity per request: what CONNECT, server name, Host and origin say is the same, or nothing goes out."""
+
+from __future__ import annotations
+
+from tests.scorecard.cases import GET, OK, UNASKED, Case, Must, close, forward, raw, refuse
+
+TUNNELS = "Inside a CONNECT"
+UPGRADES = "Upgrades"
+
+SECURE = b"<secure>"
+_NAME = "localhost"
+_FIELDS = b" HTTP/1.1\r\nHost: <secure>\r\n\r\n"
+_INNER = b"GET /" + _FIELDS
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+
+
+def _inside(id: str, about: str, must: Must, *sent: bytes, name: str = _NAME, answer: bytes = OK) -> Case:  # noqa: A002
+    """Inside TLS, inside a CONNECT."""
+    return Case(id, TUNNELS, about, must, sent, tunnel=SECURE, server_name=name, answer=answer)
+
+
+def _plain(id: str, about: str, must: Must, *sent: bytes, early: bytes = b"") -> Case:  # noqa: A002
+    """Inside a CONNECT, without TLS."""
+    return Case(id, TUNNELS, about, must, sent, tunnel=b"<origin>", early=early)
+
+
+def _host(host: bytes) -> bytes:
+    return b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n"
+
+
+_TUNNELS = (
+    _inside("inner", "CONNECT, server name, Host and origin agree", forward(), _INNER),
+    _inside("inner-absolute", "an absolute URL of the same origin", forward(), b"GET https://<secure>/" + _FIELDS),
+    _inside("sni-other", "another server name", refuse(421), _INNER, name="other.test"),
+    _inside(
+        "sni-other-host", "another server name, and Host of that", refuse(421), _host(b"other.test"), name="other.test"
+    ),
+    _inside("host-front", "another Host (domain fronting)", refuse(421), _host(b"<other-secure>")),
+    _inside("host-front-name", "another Host without a port", refuse(421), _host(b"other.test")),
+    _inside("host-port", "another port in Host", refuse(421), _host(b"localhost")),
+    _inside(
+        "host-two-inner", "two Hosts", refuse(), b"GET / HTTP/1.1\r\nHost: <secure>\r\nHost: <other-secure>\r\n\r\n"
+    ),
+    _inside("host-none-inner", "no Host", refuse(), b"GET / HTTP/1.1\r\n\r\n"),
+    _inside("host-empty-inner", "an empty Host", refuse(), _host(b"")),
+    _inside("host-spelling", "Host in another spelling of the same", forward(), _host(b"LOCALHOST.:<secure-port>")),
+    _inside("url-front", "an absolute URL of another origin", refuse(421), b"GET https://<other-secure>/" + _FIELDS),
+    _inside(
+        "url-front-both",
+        "URL of another origin, and Host of that",
+        refuse(421),
+        b"GET https://<other-secure>/ HTTP/1.1\r\nHost: <other-secure>\r\n\r\n",
+    ),
+    _inside("url-scheme", "an absolute http URL", refuse(400, 421), b"GET http://<secure>/" + _FIELDS),
+    _inside("second-host", "a second request for another host", forward(1, 421), _INNER, _host(b"<other-secure>")),
+    _inside(
+        "second-url",
+        "a second request with a URL of another origin",
+        forward(1, 421),
+        _INNER,
+        b"GET https://<other-secure>/" + _FIELDS,
+    ),
+    _inside("second-pipelined", "the same in one packet", forward(1, 421), _INNER + _host(b"<other-secure>")),
+    _inside("connect-inner", "a CONNECT", refuse(400, 405), b"CONNECT <other-secure>" + _FIELDS),
+    _inside("connect-same", "a CONNECT to the same", refuse(400, 405), b"CONNECT <secure>" + _FIELDS),
+    _inside("asterisk-inner", "OPTIONS *", forward(), b"OPTIONS *" + _FIELDS),
+    _inside("preface-inner", "the preface of HTTP/2, not negotiated", refuse(400, 505), _PREFACE),
+    _inside("http09-inner", "HTTP/0.9", Must((400, 408), closed=True), b"GET /\r\n"),
+    _inside(
+        "cl-te-inner",
+        "CL.TE",
+        refuse(),
+        b"POST / HTTP/1.1\r\nHost: <secure>\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    Case(
+        "connect-host",
+        TUNNELS,
+        "a CONNECT whose Host is another; requests inside are for the target",
+        forward(),
+        (b"CONNECT <origin> HTTP/1.1\r\nHost: <other>\r\n\r\n", b"GET / HTTP/1.1\r\nHost: <origin>\r\n\r\n"),
+    ),
+    Case(
+        "connect-host-inside",
+        TUNNELS,
+        "the same, and requests inside are for that Host",
+        refuse(421),
+        (b"CONNECT <origin> HTTP/1.1\r\nHost: <other>\r\n\r\n", b"GET / HTTP/1.1\r\nHost: <other>\r\n\r\n"),
+    ),
+    raw(
+        b"CONNECT <origin> HTTP/1.1\r\nHost: <origin>\r\nContent-Length: 5\r\n\r\nhello",
+        TUNNELS,
+        "connect-content",
+        "a CONNECT with content",
+        refuse(),
+    ),
+    raw(
+        b"CONNECT http://<origin>/ HTTP/1.1\r\nHost: <origin>\r\n\r\n",
+        TUNNELS,
+        "connect-url",
+        "a CONNECT to a URL",
+        refuse(),
+    ),
+    raw(
+        b"CONNECT localhost HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        TUNNELS,
+        "connect-portless",
+        "a CONNECT without a port",
+        refuse(),
+    ),
+    raw(
+        b"CONNECT user@<origin> HTTP/1.1\r\nHost: <origin>\r\n\r\n",
+        TUNNELS,
+        "connect-user",
+        "a CONNECT with credentials",
+        refuse(),
+    ),
+    _plain("plain", "plain HTTP for the same host", forward(), b"GET / HTTP/1.1\r\nHost: <origin>\r\n\r\n"),
+    _plain("plain-front", "plain HTTP, another Host", refuse(421), b"GET / HTTP/1.1\r\nHost: <other>\r\n\r\n"),
+    _plain(
+        "plain-url",
+        "plain HTTP, a URL of another host",
+        refuse(421),
+        b"GET http://<other>/ HTTP/1.1\r\nHost: <other>\r\n\r\n",
+    ),
+    _plain(
+        "plain-connect",
+        "plain HTTP, a CONNECT",
+        refuse(400, 405),
+        b"CONNECT <other>" + b" HTTP/1.1\r\nHost: <other>\r\n\r\n",
+    ),
+    _plain(
+        "plain-denied", "plain HTTP that is denied", refuse(403), b"GET /smuggled HTTP/1.1\r\nHost: <origin>\r\n\r\n"
+    ),
+    _plain("preface", "the preface of HTTP/2 without TLS", refuse(400, 505), _PREFACE),
+    _plain("ssh", "SSH", close(), b"SSH-2.0-OpenSSH_9.6\r\n"),
+    _plain("binary", "binary data", close(), bytes(range(256))),
+    _plain("socks", "SOCKS5", close(), b"\x05\x01\x00"),
+    _plain(
+        "lower",
+        "a request line in small letters",
+        Must((400, 403), closed=True),
+        b"get / http/1.1\r\nhost: <origin>\r\n\r\n",
+    ),
+    _plain("smtp", "a command of another protocol", Must((400,), closed=True), b"EHLO client.test\r\n"),
+    _plain("sslv2", "a hello of SSL 2", close(), b"\x80\x2e\x01\x03\x01\x00\x15\x00\x00\x00\x10" + b"\x01" * 37),
+    _plain("tls-broken", "a TLS record that is no hello", close(), b"\x16\x03\x01\x00\x05hello" + b"\x00" * 50),
+    _plain("tls-alert", "a TLS alert", close(), b"\x15\x03\x01\x00\x02\x01\x00"),
+    _plain(
+        "early-plain",
+        "a denied request in the packet of the CONNECT",
+        refuse(403),
+        early=b"GET /smuggled HTTP/1.1\r\nHost: <origin>\r\n\r\n",
+    ),
+    _plain("early-binary", "binary data in the packet of the CONNECT", close(), early=b"\x00\x01\x02\x03"),
+    Case(
+        "second-plain",
+        TUNNELS,
+        "without a CONNECT, a second request for another host: decided on its own",
+        forward(2),
+        (GET, b"GET http://<other>/ HTTP/1.1\r\nHost: <other>\r\n\r\n"),
+    ),
+)
+
+_H2C = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAAP__")
+_WS = (b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: eA==")
+_SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n"
+# What the origin says in the new protocol, and what would be taken for an answer.
+_AFTER = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n" + UNASKED
+
+
+def _upgrade(id: str, about: str, must: Must, *lines: bytes, answer: bytes = OK, method: bytes = b"GET") -> Case:  # noqa: A002
+    sent = b"\r\n".join([method + b" http://<origin>/ HTTP/1.1", b"Host: <origin>", *lines, b"", b""])
+    return Case(id, UPGRADES, about, must, (sent,), answer=answer)
+
+
+_UPGRADES = (
+    _upgrade("h2c", "h2c is asked for: the request goes on without it", forward(), *_H2C),
+    _upgrade(
+        "h2c-101", "h2c is asked for, and the origin switches", forward(1, 502), *_H2C, answer=_SWITCH % b"h2c" + _AFTER
+    ),
+    _upgrade("h2c-quiet", "h2c without Connection: the origin must not see it", forward(), b"Upgrade: h2c"),
+    _upgrade("unasked-101", "the origin switches unasked", forward(1, 502), answer=_SWITCH % b"websocket" + _AFTER),
+    _upgrade(
+        "websocket-post",
+        "a WebSocket asked for with POST: goes on without the upgrade",
+        forward(),
+        *_WS,
+        b"Content-Length: 0",
+        method=b"POST",
+    ),
+    _upgrade(
+        "websocket-list",
+        "WebSocket or h2c: goes on without the upgrade",
+        forward(),
+        b"Connection: Upgrade",
+        b"Upgrade: websocket, h2c",
+    ),
+    _upgrade(
+        "websocket-other-101",
+        "a WebSocket asked for, and the origin switches to h2c",
+        forward(1, 502),
+        *_WS,
+        answer=_SWITCH % b"h2c" + _AFTER,
+    ),
+    _upgrade("websocket-refused", "a WebSocket that the origin refuses", forward(), *_WS),
+    Case(
+        "websocket-refused-then",
+        UPGRADES,
+        "the same, with a denied request in the same packet",
+        forward(1, 403),
+        (
+            b"\r\n".join([b"GET http://<origin>/ HTTP/1.1", b"Host: <origin>", *_WS, b"", b""])
+            + b"GET http://<origin>/smuggled HTTP/1.1\r\nHost: <origin>\r\n\r\n",
+        ),
+    ),
+    Case(
+        "websocket-denied",
+        UPGRADES,
+        "a WebSocket that is denied",
+        refuse(403),
+        (b"\r\n".join([b"GET http://<origin>/smuggled HTTP/1.1", b"Host: <origin>", *_WS, b"", b""]),),
+    ),
+)
+
+CASES = (*_TUNNELS, *_UPGRADES)

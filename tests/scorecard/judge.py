@@ -1,0 +1,247 @@
+"""What became of a case: from what was seen on all sides to one outcome."""
+
+from __future__ import annotations
+
+import enum
+import re
+from urllib.parse import quote
+
+import attrs
+
+from tests.scorecard.cases import FRESH, UNASKED, Case, Must
+from tests.scorecard.messages import Ambiguous, Incomplete, Message, read_request, read_response
+
+
+class Kind(enum.Enum):
+    """What became of it, in one word."""
+
+    REFUSED = "refused"
+    CLOSED = "closed"
+    NORMALIZED = "well framed"
+    CUT = "cut"
+    UNAUTHORIZED = "not authorized"
+    HANG = "hang"
+
+
+@attrs.frozen
+class Question:
+    """What a proxy's access decision has seen, and been told.
+
+    @ivar content: C{None} where it did not look at it.
+    """
+
+    method: str
+    url: str
+    content: bytes | None
+    allowed: bool
+
+
+@attrs.frozen
+class Arrival:
+    """One connection to an origin.
+
+    @ivar tls: whether the origin speaks TLS.
+    @ivar data: every byte, after TLS.
+    @ivar switched: whether the origin answered with 101.
+    """
+
+    port: int
+    tls: bool
+    data: bytes
+    switched: bool = False
+
+
+@attrs.frozen
+class Seen:
+    """Everything that was seen of one case.
+
+    @ivar received: what the client got, the 200 of a CONNECT that the driver itself made left out.
+    @ivar closed: whether the proxy closed the client's connection.
+    """
+
+    received: bytes
+    closed: bool
+    arrivals: tuple[Arrival, ...] = ()
+    questions: tuple[Question, ...] = ()
+
+
+@attrs.frozen
+class Outcome:
+    """What became of a case.
+
+    @ivar count: how many requests, or answers, went on.
+    @ivar status: with what it, or what came behind it, was refused.
+    @ivar why: what was not authorized.
+    """
+
+    kind: Kind
+    count: int = 0
+    status: int | None = None
+    why: str = ""
+
+    def __str__(self) -> str:
+        match self.kind:
+            case Kind.REFUSED:
+                return f"refused {self.status}"
+            case Kind.NORMALIZED:
+                times = f" ×{self.count}" if self.count > 1 else ""
+                return f"{self.kind.value}{times}" + (f", then {self.status}" if self.status else "")
+            case Kind.UNAUTHORIZED:
+                return f"**not authorized**: {self.why}"
+        return self.kind.value
+
+    def meets(self, must: Must) -> bool:
+        """Whether it is what must become of the case."""
+        match self.kind:
+            case Kind.REFUSED:
+                return self.status in must.statuses
+            case Kind.CLOSED:
+                return must.closed
+            case Kind.CUT:
+                return must.cut
+            case Kind.NORMALIZED:
+                return self.count == must.forwarded and (self.status in must.then if must.then else self.status is None)
+        return False
+
+
+def _unauthorized(why: str) -> Outcome:
+    return Outcome(Kind.UNAUTHORIZED, why=why)
+
+
+# A port is another one each time.
+_PORT = re.compile(r"(?<=[a-z0-9.\]]):[0-9]{4,5}")
+_ANSWER = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
+
+
+def refusals(received: bytes) -> list[int]:
+    """The statuses of refusals in what a client got, read leniently: peers answer in many ways."""
+    return [int(status) for status in _ANSWER.findall(received) if status >= b"400"]
+
+
+def requests_of(arrival: Arrival) -> list[Message]:
+    """The requests that came over one connection.
+
+    @raise Ambiguous: when the bytes have more than one reading.
+    """
+    found: list[Message] = []
+    rest = arrival.data
+    while rest:
+        try:
+            message, rest = read_request(rest)
+        except Incomplete:
+            raise Ambiguous("a head without an end") from None
+        found.append(message)
+        if arrival.switched and (message.field(b"upgrade") or b"").lower() == b"websocket":
+            break  # what follows is the other protocol
+    return found
+
+
+_SPELLING = re.compile(r"[^!-~]|[\\#]")
+_AUTHORITY = re.compile(r"(https?://[^/?#:\[]*?)\.?((?::[0-9]+)?)(?=[/?#]|$)")
+
+
+def _one_spelling(url: str) -> str:
+    """Write in one way what means the same: capitals and a root dot in a host, and characters that have to be encoded.
+
+    The latter so that a proxy is not blamed for how it passes a URL to its access decision.
+    """
+    url = _AUTHORITY.sub(lambda match: match[1].lower() + match[2], url, count=1)
+    return _SPELLING.sub(lambda match: quote(match[0], errors="surrogateescape"), url)
+
+
+def _asked_for(message: Message, arrival: Arrival) -> str | None:
+    """The URL that an origin takes a request for; C{None} where Host and target do not agree, or it is another's."""
+    host = (message.field(b"host") or b"").decode("latin-1")
+    target = message.start[1].decode("utf-8", "surrogateescape")
+    scheme = "https" if arrival.tls else "http"
+    origin = _one_spelling(f"{scheme}://{host}")
+    if not origin.endswith(f":{arrival.port}"):
+        return None
+    if target.startswith("/") or target == "*":
+        return origin + ("" if target == "*" else _one_spelling(target))
+    url = _one_spelling(target)
+    return url if url.startswith(f"{origin}/") else None
+
+
+def _authorized(message: Message, arrival: Arrival, questions: list[Question]) -> bool:
+    """Take the question about a request, if there was one with a yes."""
+    url = _asked_for(message, arrival)
+    method = message.start[0].decode("latin-1")
+    for question in questions:
+        same = question.method == method and _one_spelling(question.url) == url
+        if same and question.allowed and (question.content in (None, message.content) or not message.complete):
+            questions.remove(question)
+            return True
+    return False
+
+
+def _judge_request(seen: Seen) -> Outcome:
+    questions = list(seen.questions)
+    count = 0
+    for arrival in seen.arrivals:
+        try:
+            messages = requests_of(arrival)
+        except Ambiguous as fault:
+            return _unauthorized(f"the origin got {fault}")
+        for message in messages:
+            if not _authorized(message, arrival, questions):
+                line = b" ".join(message.start[:2]).decode("latin-1")
+                host = (message.field(b"host") or b"").decode("latin-1")
+                return _unauthorized(
+                    f"the origin got {_PORT.sub('', line)[:60]!r} for {_PORT.sub('', host)!r}, undecided"
+                )
+            count += 1
+    if UNASKED in seen.received:
+        return _unauthorized("the client got what followed a 101")
+    refused = refusals(seen.received)
+    if count:
+        return Outcome(Kind.NORMALIZED, count, refused[-1] if refused else None)
+    if refused:
+        return Outcome(Kind.REFUSED, status=refused[-1])
+    return Outcome(Kind.CLOSED if seen.closed else Kind.HANG)
+
+
+def _answers(case: Case, seen: Seen) -> list[Message]:
+    """The final answers that the client got, in order; the last may be incomplete."""
+    methods = [part.split(b" ", 1)[0] for part in case.sent]
+    found: list[Message] = []
+    rest = seen.received
+    while rest:
+        if len(found) == len(methods):
+            raise Ambiguous("more answers than there were requests")
+        try:
+            message, rest = read_response(rest, methods[len(found)], seen.closed)
+        except Incomplete:
+            if seen.closed:
+                raise Ambiguous("a head without an end") from None
+            break
+        if message.status >= 200:
+            found.append(message)
+    return found
+
+
+def _judge_reply(case: Case, seen: Seen) -> Outcome:
+    try:
+        answers = _answers(case, seen)
+    except Ambiguous as fault:
+        return _unauthorized(f"the client got {fault}")
+    if not answers:
+        return Outcome(Kind.CUT if seen.closed else Kind.HANG)
+    first = answers[0]
+    if not first.complete:
+        return Outcome(Kind.CUT if seen.closed else Kind.HANG)
+    for message in answers[1:]:
+        if message.content != FRESH.partition(b"\r\n\r\n")[2] and message.status < 400:
+            return _unauthorized(f"the second request was answered with {message.content[:40]!r}")
+    if first.status >= 400:
+        # No origin of these cases answers so.
+        return Outcome(Kind.REFUSED, status=first.status)
+    return Outcome(Kind.NORMALIZED, 1)
+
+
+def judge(case: Case, seen: Seen) -> Outcome:
+    """Say what became of a case."""
+    asked = _judge_request(seen)
+    if not case.reply or asked.kind in (Kind.UNAUTHORIZED, Kind.REFUSED):
+        return asked
+    return _judge_reply(case, seen)

@@ -1,0 +1,197 @@
+"""Plays a case in memory: the proxy's own sessions, dialer, guard and TLS, without a socket."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from contextlib import suppress
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
+
+from egress.authz.guard import AddressGuard
+from egress.ca.trust import OriginTrust
+from egress.config import Limits
+from egress.interfaces import IAuthorizer
+from egress.model.decision import Decision, DecisionRequest, Verdict
+from egress.model.record import ExchangeRecord
+from egress.net.dial import Dialer
+from tests.net.fakes import Proxy, Wire
+from tests.net.reactors import Attempt, DialingReactor
+from tests.net.tls import TlsClient, TlsServer, leaves
+from tests.scorecard.cases import Case
+from tests.scorecard.judge import Arrival, Question, Seen
+from tests.scorecard.surroundings import Ports, Script, allows, authority, certificate
+
+PORTS = Ports(8080, 8443, 8081, 8444)
+# Longer than every limit on a connection that carries nothing.
+_FOR_EVER = 4000
+
+
+@functools.cache
+def _trust() -> OriginTrust:
+    with tempfile.TemporaryDirectory() as directory:
+        return OriginTrust(authority().write(Path(directory)))
+
+
+@functools.cache
+def _leaves() -> Any:
+    return leaves()
+
+
+class _Reactor(DialingReactor):
+    """Every host is there, and takes connections in the next turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names = {"localhost": ["127.0.0.1"]}
+        self.accepted: list[tuple[int, Wire]] = []
+
+    def resolveHostName(self, receiver: Any, hostName: str, portNumber: int = 0) -> None:
+        self.names.setdefault(hostName, [])
+        super().resolveHostName(receiver, hostName, portNumber)
+
+    def connectTCP(self, host: str, port: int, factory: Any, timeout: float = 30, bindAddress: Any = None) -> Attempt:
+        attempt = super().connectTCP(host, port, factory, timeout, bindAddress)
+        self.callLater(0, self._accept, attempt)
+        return attempt
+
+    def _accept(self, attempt: Attempt) -> None:
+        if not attempt.given_up:
+            self.accepted.append((attempt.port, attempt.accept()))
+
+
+@implementer(IAuthorizer)
+class _Authorizer:
+    """Denies one word, and notes what it was asked."""
+
+    name = "scorecard"
+    needs_body = True
+
+    def __init__(self) -> None:
+        self.questions: list[Question] = []
+
+    def decide(self, request: DecisionRequest) -> Deferred[Decision]:
+        """See L{IAuthorizer.decide}."""
+        allowed = allows(request.url)
+        self.questions.append(Question(request.method, request.url, request.body or b"", allowed))
+        return succeed(Decision(Verdict.ALLOW if allowed else Verdict.DENY, "a word", self.name))
+
+
+class _Origin:
+    """One connection to an origin."""
+
+    def __init__(self, port: int, wire: Wire, case: Case, script: Script) -> None:
+        self.port = port
+        self.tls = port in (PORTS.secure, PORTS.other_secure)
+        self.data = b""
+        self._wire = wire
+        self._end: Any = TlsServer(wire, certificate(case.certificate)) if self.tls else wire
+        self._shaken = not self.tls
+        self._switches = case.answer.startswith(b"HTTP/1.1 101")
+        self._script = script
+        self._given = 0
+
+    def go_on(self) -> bool:
+        """Take what came, and answer what is complete.
+
+        @return: whether anything happened.
+        """
+        if not self._shaken:
+            self._shaken = True
+            try:
+                self._end.shake()
+            except (SSL.Error, AssertionError):
+                self._end = Wire(self._wire._clock)
+                return True
+        data = self._end.take()
+        self.data += data
+        answers = self._script.due(self.data, self._given)
+        self._given += len(answers)
+        for answer in answers:
+            self._end.feed(answer)
+            if self._script.ends(answer):
+                self._wire.end()
+        return bool(data or answers)
+
+    @property
+    def arrival(self) -> Arrival:
+        """What the judge gets."""
+        return Arrival(self.port, self.tls, self.data, self._switches)
+
+
+class _Play:
+    """One case."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case = PORTS.of(case)
+        self.reactor = _Reactor()
+        open_ranges = () if case.guarded else (ip_network("127.0.0.0/8"),)
+        guard = AddressGuard(open_ranges, is_local=lambda _: False)
+        dialer = Dialer(self.reactor, Limits(), guard, _trust().connection_creator)  # type: ignore[arg-type]
+        self.proxy = Proxy(clock=self.reactor, dialer=dialer, leaves=_leaves())
+        self.authorizer = self.proxy.parts.authorizer = _Authorizer()  # type: ignore[misc]
+        self.client = self.proxy.client()
+        self.origins: list[_Origin] = []
+        self.script = Script(case)
+        self.received = b""
+
+    def settle(self, take: Any) -> None:
+        """Let everybody do what there is to do."""
+        moved = True
+        while moved:
+            self.reactor.advance(0)
+            for port, wire in self.reactor.accepted[len(self.origins) :]:
+                self.origins.append(_Origin(port, wire, self.case, self.script))
+            moved = sum(origin.go_on() for origin in self.origins) > 0
+            data = take()
+            self.received += data
+            moved = moved or bool(data)
+
+    def run(self) -> Seen:
+        end: Any = self.client
+        if self.case.tunnel is not None:
+            head = b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (self.case.tunnel, self.case.tunnel)
+            self.client.feed(head + self.case.early)
+            self.settle(self.client.take)
+            _, found, self.received = self.received.partition(b"200 Connection established\r\n\r\n")
+            assert found
+            if self.case.server_name is not None:
+                end = TlsClient(self.client, self.case.server_name).shake()
+        for part in self.case.sent:
+            if self.client.disconnecting or self.client.disconnected:
+                break
+            end.feed(part)
+            self.settle(end.take)
+        if end is not self.client:
+            with suppress(SSL.Error):
+                end.close()
+        elif not self.client.disconnected:
+            self.client.end()
+        self.settle(self.client.take if end is self.client else end.take)
+        self.reactor.advance(0)
+        closed = self.client.disconnected or self.client.disconnecting
+        self.let_go()
+        arrivals = tuple(origin.arrival for origin in self.origins if origin.data)
+        return Seen(self.received, closed, arrivals, tuple(self.authorizer.questions))
+
+    def let_go(self) -> None:
+        """Leave nothing behind."""
+        self.client.lose()
+        self.proxy.pool.close()
+        for wire in self.reactor.wires:
+            wire.lose()
+        self.reactor.advance(_FOR_EVER)
+
+
+def play(case: Case) -> tuple[Seen, list[ExchangeRecord]]:
+    """Play a case.
+
+    @return: what was seen, and what was put on record.
+    """
+    one = _Play(case)
+    return one.run(), one.proxy.records

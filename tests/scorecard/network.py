@@ -1,0 +1,221 @@
+"""Plays a case over TCP: a client that sends exactly its bytes, origins that take whatever comes, and any proxy."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from tests.scorecard.cases import Case
+from tests.scorecard.judge import Arrival, Question, Seen
+from tests.scorecard.questions import Questions
+from tests.scorecard.surroundings import Ports, Script, certificate
+
+# How long somebody is listened to who says nothing: for an answer, for more of it, and for the end.
+_ANSWER, _MORE, _END = 6.0, 0.4, 5.0
+
+
+class _Connection:
+    """One connection to an origin, in a thread of its own."""
+
+    def __init__(self, origin: _Listener, sock: socket.socket) -> None:
+        self.data = b""
+        self._origin = origin
+        self.sock = sock
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        script, given = self._origin.script, 0
+        with suppress(OSError):
+            self.sock.settimeout(30)
+            if self._origin.context is not None:
+                self.sock = self._origin.context.wrap_socket(self.sock, server_side=True)
+            while data := self.sock.recv(1 << 16):
+                self.data += data
+                for answer in script.due(self.data, given):
+                    given += 1
+                    self.sock.sendall(answer)
+                    if script.ends(answer):
+                        self.sock.close()
+                        return
+        with suppress(OSError):
+            self.sock.close()
+
+
+class _Listener:
+    """One port of an origin."""
+
+    script: Script
+
+    def __init__(self, case: Case, host: str, context: ssl.SSLContext | None) -> None:
+        self.switches = case.answer.startswith(b"HTTP/1.1 101")
+        self.tls = context is not None
+        self.context = context
+        self.connections: list[_Connection] = []
+        self._socket = socket.create_server((host, 0))
+        self.port: int = self._socket.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                self.connections.append(_Connection(self, self._socket.accept()[0]))
+
+    def arrivals(self) -> list[Arrival]:
+        """What the judge gets."""
+        return [Arrival(self.port, self.tls, one.data, self.switches) for one in self.connections if one.data]
+
+    def stop(self) -> None:
+        """Let go of all."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        for one in self.connections:
+            with suppress(OSError):
+                one.sock.close()
+
+
+def _context(name: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile() as file:
+        shown = certificate(name)
+        file.write(shown.certificate_pem + shown.key_pem)
+        file.flush()
+        context.load_cert_chain(file.name)
+    return context
+
+
+class _Client:
+    """The client."""
+
+    def __init__(self, port: int, ca: Path) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.received = b""
+        self.closed = False
+        self._ca = ca
+
+    def send(self, data: bytes) -> None:
+        """Send it, or see that nobody takes it."""
+        with suppress(OSError):
+            self.socket.sendall(data)
+
+    def listen(self, first: float, more: float) -> None:
+        """Take what comes: so long for the first of it, so long for more."""
+        patience, deadline = first, time.monotonic() + _ANSWER
+        while not self.closed and time.monotonic() < deadline:
+            self.socket.settimeout(patience)
+            try:
+                data = self.socket.recv(1 << 16)
+            except TimeoutError:
+                return
+            except OSError:
+                data = b""
+            self.received += data
+            self.closed = not data
+            patience = more
+
+    def secure(self, server_name: str) -> bool:
+        """Begin TLS, trusting the proxy's CA; the name is looked at by the cases, not here."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.load_verify_locations(self._ca)
+        self.socket.settimeout(_ANSWER)
+        try:
+            self.socket = context.wrap_socket(self.socket, server_hostname=server_name)
+        except OSError:
+            self.closed = True
+            return False
+        return True
+
+    def end(self) -> None:
+        """Say that nothing more will come, and wait for the other side to say so."""
+        if self.closed:
+            return
+        with suppress(OSError):
+            if isinstance(self.socket, ssl.SSLSocket):
+                self.socket.settimeout(_END)
+                self.socket = self.socket.unwrap()
+                self.closed = True
+            else:
+                self.socket.shutdown(socket.SHUT_WR)
+
+
+class Stage:
+    """The listeners of one case."""
+
+    def __init__(self, case: Case, questions: Questions) -> None:
+        context = _context(case.certificate)
+        listeners = [_Listener(case, host, tls) for host in ("127.0.0.1", "127.0.0.2") for tls in (None, context)]
+        self.listeners = listeners
+        self.ports = Ports(*(listener.port for listener in listeners))
+        self.case = self.ports.of(case)
+        script = Script(self.case)
+        for listener in listeners:
+            listener.script = script
+        self._questions = questions
+
+    def play(self, port: int, ca: Path) -> Seen:
+        """Have a proxy meet the case."""
+        client = _Client(port, ca)
+        try:
+            if self._begin(client):
+                self._talk(client)
+        finally:
+            client.socket.close()
+        arrivals = [arrival for listener in self.listeners for arrival in listener.arrivals()]
+        return Seen(client.received, client.closed, tuple(arrivals), self._asked())
+
+    def _asked(self) -> tuple[Question, ...]:
+        ports = [listener.port for listener in self.listeners]
+        return tuple(one for one in self._questions.asked() if any(f":{port}" in one.url for port in ports))
+
+    def _begin(self, client: _Client) -> bool:
+        case = self.case
+        if case.tunnel is None:
+            return True
+        client.send(b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (case.tunnel, case.tunnel) + case.early)
+        client.socket.settimeout(_ANSWER)
+        while b"\r\n\r\n" not in client.received:
+            data = client.socket.recv(1 if case.server_name is not None else 1 << 16)
+            if not data:
+                client.closed = True
+                return False
+            client.received += data
+        head, _, rest = client.received.partition(b"\r\n\r\n")
+        if b" 200" not in head.split(b"\r\n")[0]:
+            client.listen(_MORE, _MORE)
+            return False
+        client.received = rest
+        return case.server_name is None or client.secure(case.server_name)
+
+    def _talk(self, client: _Client) -> None:
+        for part in self.case.sent:
+            if client.closed:
+                return
+            client.send(part)
+            client.listen(1.5, _MORE)
+        if not self.case.sent:
+            client.listen(1.5, _MORE)
+        client.end()
+        client.listen(_END, _END)
+
+    def stop(self) -> None:
+        """Let go of all."""
+        for listener in self.listeners:
+            listener.stop()
+
+
+def play(case: Case, questions: Questions, port: int, ca: Path) -> tuple[Case, Seen]:
+    """Play a case against a proxy.
+
+    @return: the case with its ports, and what was seen.
+    """
+    stage = Stage(case, questions)
+    try:
+        return stage.case, stage.play(port, ca)
+    finally:
+        stage.stop()

@@ -1,0 +1,62 @@
+"""An authorization service that denies one word, and notes what it was asked."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.scorecard.judge import Question
+from tests.scorecard.surroundings import allows
+
+
+class Questions:
+    """The service, in threads of its own."""
+
+    def __init__(self) -> None:
+        found = self._found = []  # type: ignore[var-annotated]
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                allowed = allows(question["url"])
+                found.append(_question(question, allowed))
+                answer = json.dumps({"allowed": allowed, "reason": "a word"}).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Its URL."""
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def asked(self) -> list[Question]:
+        """All questions so far."""
+        return list(self._found)
+
+    def stop(self) -> None:
+        """Serve no more."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _question(members: dict[str, str], allowed: bool) -> Question:
+    # Those who look at contents say which request it was; the others leave it out.
+    content: bytes | None = None
+    if "requestId" in members:
+        body = members.get("body", "")
+        content = base64.b64decode(body) if members.get("bodyEncoding") == "base64" else body.encode()
+    return Question(members["method"], members["url"], content, allowed)

@@ -1,0 +1,143 @@
+"""What surrounds a proxy in every case: names and ports, certificates, and an authorizer that denies one word."""
+
+from __future__ import annotations
+
+import functools
+from itertools import chain, repeat
+
+import attrs
+from cryptography import x509
+
+from tests.certificates import CLIENT, TestCA, TestCertificate, self_signed
+from tests.scorecard.cases import FORBIDDEN_WORD, FRESH, Case
+from tests.scorecard.judge import Arrival, requests_of
+from tests.scorecard.messages import Ambiguous
+
+HOST = "localhost"
+
+
+@attrs.frozen
+class Ports:
+    """Where the two hosts listen: C{localhost} and C{127.0.0.2}, each with and without TLS."""
+
+    plain: int
+    secure: int
+    other: int
+    other_secure: int
+
+    def fill_in(self, text: bytes) -> bytes:
+        """Put hosts and ports into the bytes of a case."""
+        for name, value in (
+            (b"<origin>", b"localhost:%d" % self.plain),
+            (b"<secure>", b"localhost:%d" % self.secure),
+            (b"<other>", b"127.0.0.2:%d" % self.other),
+            (b"<other-secure>", b"127.0.0.2:%d" % self.other_secure),
+            (b"<port>", b"%d" % self.plain),
+            (b"<port-wrapped>", b"%d" % (self.plain + 65536)),
+            (b"<secure-port>", b"%d" % self.secure),
+        ):
+            text = text.replace(name, value)
+        return text
+
+    def of(self, case: Case) -> Case:
+        """A case with its hosts and ports filled in."""
+        return attrs.evolve(
+            case,
+            sent=tuple(map(self.fill_in, case.sent)),
+            tunnel=None if case.tunnel is None else self.fill_in(case.tunnel),
+            early=self.fill_in(case.early),
+            answer=self.fill_in(case.answer),
+        )
+
+
+def allows(url: str) -> bool:
+    """What the authorizer says."""
+    return FORBIDDEN_WORD not in url
+
+
+class Script:
+    """What the origins of a case answer, in the order in which they are asked."""
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+        self._answers = chain([case.answer], repeat(FRESH))
+
+    def due(self, data: bytes, given: int) -> list[bytes]:
+        """What an origin answers now.
+
+        @param data: every byte that it got over one connection.
+        @param given: how many answers it gave over it.
+        """
+        try:
+            count = sum(message.complete for message in requests_of(Arrival(0, False, data)))
+        except Ambiguous:
+            # Whatever it is: it wants an answer, or the other side would wait.
+            count = max(1, given) if b"\r\n\r\n" in data or b"\n\n" in data else given
+        return [next(self._answers) for _ in range(given, count)]
+
+    def ends(self, answer: bytes) -> bool:
+        """Whether the origin closes behind an answer."""
+        return self._case.then_closes and answer is self._case.answer
+
+
+@functools.cache
+def authority() -> TestCA:
+    """The CA that proxies trust."""
+    return TestCA("scorecard CA")
+
+
+def _signed_by_a_leaf() -> TestCertificate:
+    leaf = TestCA("no CA", authority(), ca=False)
+    return leaf.issue(HOST)
+
+
+def _with_names(*names: x509.GeneralName) -> TestCertificate:
+    return authority().issue(extensions=((x509.SubjectAlternativeName(list(names)), False),))
+
+
+@functools.cache
+def certificate(name: str) -> TestCertificate:
+    """The certificate that an origin shows in a case of that name."""
+    ca = authority()
+    match name:
+        case "good":
+            return ca.issue(HOST, "127.0.0.1", "127.0.0.2")
+        case "wildcard-below":
+            return ca.issue(f"*.{HOST}")
+        case "wildcard-all":
+            return ca.issue("*")
+        case "wildcard-part":
+            return ca.issue("l*")
+        case "wildcard-tail":
+            return ca.issue("*host")
+        case "common-name":
+            return ca.issue(subject=HOST)
+        case "common-name-other":
+            return ca.issue("other.test", subject=HOST)
+        case "address-as-name":
+            return _with_names(x509.DNSName("127.0.0.1"))
+        case "uri":
+            return _with_names(x509.UniformResourceIdentifier(f"https://{HOST}/"))
+        case "mail":
+            return _with_names(x509.RFC822Name(f"root@{HOST}"))
+        case "other-host":
+            return ca.issue("other.test")
+        case "nul":
+            return _with_names(x509.DNSName(f"{HOST}\x00.other.test"))
+        case "prefix":
+            return ca.issue(f"x{HOST}", f"x.{HOST}")
+        case "upper":
+            return ca.issue(HOST.upper())
+        case "expired":
+            return ca.issue(HOST, expired=True)
+        case "not-yet":
+            return ca.issue(HOST, not_yet_valid=True)
+        case "self-signed":
+            return self_signed(HOST)
+        case "unknown":
+            return TestCA("another CA").issue(HOST)
+        case "client":
+            return ca.issue(HOST, usage=CLIENT)
+        case "not-a-ca":
+            return _signed_by_a_leaf()
+    raise ValueError(name)

@@ -1,0 +1,46 @@
+"""The corpus, played in memory: every case ends as it must, and as the page says."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.scorecard.cases import close
+from tests.scorecard.corpus import CASES
+from tests.scorecard.judge import Kind, Outcome, judge
+from tests.scorecard.memory import PORTS, play
+from tests.scorecard.page import PAGE, UNAUTHORIZED, text_of
+
+
+class CorpusTests(SynchronousTestCase):
+    """What a client or an origin may do."""
+
+    def test_ids(self) -> None:
+        self.assertEqual([name for name, count in Counter(case.id for case in CASES).items() if count > 1], [])
+        self.assertGreater(len(CASES), 250)
+
+    def test_every_case(self) -> None:
+        """As it must be; what is refused is on record; and the page has it."""
+        outcomes: dict[str, Outcome] = {}
+        for case in CASES:
+            seen, records = play(case)
+            outcome = outcomes[case.id] = judge(PORTS.of(case), seen)
+            with self.subTest(case.id, about=case.about):
+                self.assertTrue(outcome.meets(case.must), f"{outcome}; it must be: {case.must}")
+                if outcome.kind is Kind.REFUSED:
+                    self.assertIn(outcome.status, [record.status for record in records])
+                if case.must == close():
+                    self.assertTrue(records)
+                refused = [question for question in seen.questions if not question.allowed]
+                self.assertEqual(len(refused), [record.outcome for record in records].count("denied"))
+        expected = text_of({name: str(outcome) for name, outcome in outcomes.items()})
+        self.assertEqual(
+            PAGE.read_text(encoding="utf-8"), expected, "docs/scorecard.md is stale: python -m tests.scorecard --write"
+        )
+
+    def test_our_column(self) -> None:
+        """Nothing that was not authorized, on the page as it is."""
+        rows = [line.split(" | ") for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+        ours = [row[3] for row in rows if len(row) > 4]
+        self.assertEqual([outcome for outcome in ours if UNAUTHORIZED in outcome], [])
