@@ -38,7 +38,7 @@ def authority(days: int = 1000, soon: bool = False, limits: str | None = None, r
     """A CA that ends in so many days."""
     return SimpleNamespace(
         fingerprint=FINGERPRINT,
-        not_after=datetime.now(timezone.utc) + timedelta(days=days, minutes=1),
+        not_after=datetime.now(timezone.utc) + timedelta(days=days, hours=12),
         ends_soon=lambda now: soon,
         limits=limits,
         rooted=rooted,
@@ -387,7 +387,8 @@ class ProxyProcessTests(SynchronousTestCase):
         self.process(proxy).startService()
         self.assertTrue(proxy.running)
         out, err = self.said()
-        self.assertEqual(out, start_message((LOOPBACK,), CERTIFICATE, authority(), "the starter policy", ProxyConfig()))
+        ca = proxy.certificate_authority
+        self.assertEqual(out, start_message((LOOPBACK,), CERTIFICATE, ca, "the starter policy", ProxyConfig()))
         self.assertEqual((err, self.stopped), ("", []))
 
     def test_cannot_listen(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 
 from tests.integration.base import ONE_PROCESS, IntegrationTestCase, Proxy
 
@@ -81,7 +82,11 @@ class FullDiskTests(IntegrationTestCase):
             statuses.append(self.fetch(proxy, url)[0])
             self.assertLess(len(statuses), 1000)
         self.assertEqual(set(statuses), {503, 200})
-        outcomes = [json.loads(line)["outcome"] for line in path.read_text("utf-8").splitlines()]
+        # A record is written once the exchange is over, which is after its answer.
+        outcomes: list[str] = []
+        deadline = time.monotonic() + 20
+        while len(outcomes) < 2 and time.monotonic() < deadline:
+            outcomes = [json.loads(line)["outcome"] for line in path.read_text("utf-8").splitlines()]
         self.assertEqual(outcomes, ["audit-unavailable", "forwarded"])
 
     def test_continued(self) -> None:
