@@ -277,11 +277,11 @@ class QueueTests(GateTestCase):
         for answer in (ALLOW, outage(Outage.ANSWER)):
             with self.subTest(answer=answer):
                 self.setUp()
-                self.gate = self.make(may_wait=5000)
-                asked = [self.ask() for _ in range(AT_ONCE + 5000)]
+                self.gate = self.make(may_wait=1500)
+                asked = [self.ask() for _ in range(AT_ONCE + 1500)]
                 self.manual.at_once = answer
                 self.answer()
-                self.assertEqual(len([one for one in asked if one.called]), 1 + 5000)
+                self.assertEqual(len([one for one in asked if one.called]), 1 + 1500)
                 for one in asked:
                     one.addErrback(lambda _: None)
 
