@@ -1,0 +1,164 @@
+"""The command line: C{python -m benchmarks.soak}."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.soak.client import Clients
+from benchmarks.soak.faults import Fault, schedule
+from benchmarks.soak.journal import Journal
+from benchmarks.soak.judge import Sample, Trend, Verdict, judge
+from benchmarks.soak.stage import Stage
+
+_SHOWN = 50
+# How many descriptors may be left once all clients are gone, over those that there were before they came.
+_LEFT_OVER = 8
+_SETTLE = 20.0
+
+
+def parser() -> argparse.ArgumentParser:
+    """What can be said on the command line."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__, allow_abbrev=False)
+    made.add_argument("--minutes", type=float, default=30.0, metavar="N", help="how long (30)")
+    made.add_argument("--workers", type=int, default=1, metavar="N", help="of the proxy (1)")
+    made.add_argument("--clients", type=int, default=16, metavar="N", help="threads that send requests (16)")
+    made.add_argument("--think", type=float, default=0.1, metavar="S", help="most seconds between two requests (0.1)")
+    made.add_argument("--seed", type=int, default=1, metavar="N", help="of the choice of faults and requests (1)")
+    made.add_argument("--output", type=Path, default=Path("benchmarks/results"), metavar="DIR", help="for the report")
+    return made
+
+
+class _Samples:
+    """Looks at the proxy every second."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._over = threading.Event()
+        self.taken: list[Sample] = []
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._over.wait(1.0):
+            try:
+                self.taken.append(self._stage.sample())
+            except OSError:
+                return  # a process of the proxy is gone: its end is judged elsewhere, by the status or the log
+
+    def stop(self) -> list[Sample]:
+        """Give them."""
+        self._over.set()
+        self._thread.join()
+        return self.taken
+
+
+def run(directory: Path, options: argparse.Namespace) -> tuple[Verdict, list[Fault], float]:
+    """All of it.
+
+    @param directory: an empty one.
+    @return: also the faults, and how many seconds it took.
+    """
+    faults = schedule(options.seed, options.minutes * 60)
+    stage = Stage(directory, options.workers)
+    try:
+        before = stage.sample()
+        clients = Clients(stage.where, Journal(stage.clients), options.clients, options.seed, options.think)
+        samples = _Samples(stage)
+        began = time.monotonic()
+        clients.start()
+        for fault in faults:
+            time.sleep(max(0.0, began + fault.at - time.monotonic()))
+            stage.programs[fault.target].suffer(fault)
+        time.sleep(max(0.0, began + options.minutes * 60 - time.monotonic()))
+        clients.stop()
+        took = time.monotonic() - began
+        taken = samples.stop()
+        wrong = clients.defects + _left_over(stage, before)
+    finally:
+        failures = stage.stop()
+    verdict = judge(stage.asked(), stage.questions(), stage.seen(), stage.records(), taken)
+    verdict.failures += wrong + failures
+    return verdict, faults, took
+
+
+def _left_over(stage: Stage, before: Sample) -> list[str]:
+    """What stays open once all clients are gone, and all to whom the proxy keeps connections."""
+    stage.stop_programs()
+    deadline = time.monotonic() + _SETTLE
+    while (now := stage.sample()).descriptors > before.descriptors + _LEFT_OVER:
+        if time.monotonic() > deadline:
+            return [f"{now.descriptors} descriptors are open without clients; there were {before.descriptors}"]
+        time.sleep(0.5)
+    return []
+
+
+# -- the report
+
+
+def _table(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {number:,}" for name, number in sorted(counts.items(), key=lambda one: -one[1]))
+
+
+def _trend(name: str, trend: Trend | None, scale: float, unit: str) -> str:
+    if trend is None:
+        return f"- {name}: the run is too short to tell"
+    numbers = [f"{value / scale:.1f}" for value in (trend.start, trend.end, trend.most)]
+    return (
+        f"- {name}: {numbers[0]}{unit} in the first quarter after the warm-up, {numbers[1]}{unit} in the last,"
+        f" {numbers[2]}{unit} at most; {trend.per_minute / scale:+.3f}{unit} a minute"
+    )
+
+
+def render(verdict: Verdict, faults: Sequence[Fault], took: float, command: str) -> str:
+    """The report."""
+    lines = [
+        "# A soak",
+        "",
+        f"`{command}`: {took / 60:.1f} minutes, {'passed' if verdict.passed else 'FAILED'}",
+        "",
+        f"- faults: {len(faults)}: {_table(Counter(f'{one.target} {one.kind}' for one in faults))}",
+        *(f"- {name}: {_table(counts)}" for name, counts in verdict.counts.items()),
+        _trend("memory", verdict.rss, 2**20, " MiB"),
+        _trend("descriptors", verdict.descriptors, 1, ""),
+    ]
+    if verdict.failures:
+        lines += ["", f"{len(verdict.failures)} failures:", "", *(f"- {one}" for one in verdict.failures[:_SHOWN])]
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do what the command line says.
+
+    @return: the exit status.
+    """
+    options = parser().parse_args(arguments)
+    command = shlex.join(["python", "-m", "benchmarks.soak", *arguments])
+    options.output.mkdir(parents=True, exist_ok=True)
+    directory = Path(tempfile.mkdtemp(prefix="egressproxy-soak-"))
+    verdict, faults, took = run(directory, options)
+    text = render(verdict, faults, took, command)
+    (options.output / "soak.md").write_text(text, "utf-8")
+    whole = {"command": command, "seconds": took, **verdict.as_json(), "faults": [vars(one) for one in faults]}
+    (options.output / "soak.json").write_text(json.dumps(whole, indent=1) + "\n", "utf-8")
+    print(text, end="")
+    if not verdict.passed:
+        print(f"what everybody wrote down is in {directory}", file=sys.stderr)
+        return 1
+    for path in sorted(directory.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else os.unlink(path)
+    directory.rmdir()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
