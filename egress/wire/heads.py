@@ -210,6 +210,8 @@ def _response_head(status: int, reason: bytes, http11: bool, headers: Headers, m
                     # Some clients would read it as octal.
                     decimal = (name, b"%d" % framing.length)
                     headers = tuple(decimal if header == (name, value) else header for header in headers)
+            case b"content_length" | b"transfer_encoding":
+                raise MalformedFields("a field that delimits content is spelt with an underscore")
             case b"transfer-encoding":
                 if not http11 or value.lower() != b"chunked" or framing is CHUNKED:
                     raise MalformedFields("the only transfer coding is chunked, once and in HTTP/1.1")
