@@ -136,7 +136,7 @@ def _fuzzing(results: list[dict[str, Any]]) -> str:
     lines += [_row(f"`{one['target']}`", f"{one['runs']:,}", f"{one['seconds']:,}", one["findings"]) for one in results]
     lines += [
         "",
-        "Found on the way, mended, and kept as unit tests: a head with two faults was refused for the one or the other,",
+        "Found on the way, mended, and kept as unit tests: a head with two faults was refused for one or the other,",
         "as its bytes were split; the same for an upstream proxy's answer to a CONNECT that is over its limit; lengths",
         "with leading zeros, and `Content_Length`, were passed on in answers.",
     ]
