@@ -73,8 +73,11 @@ def end_to_end(headers: Headers, nominated: frozenset[bytes] = frozenset()) -> l
 
 
 def trailer_fields(headers: Headers) -> Headers:
-    """Leave out the fields that must not come after the content."""
-    return tuple(header for header in headers if header[0].lower() not in NO_TRAILERS)
+    """Leave out the fields that must not come after the content, however they are spelt.
+
+    Gateways that make variables of fields (RFC 3875 section 4.1.18) cannot tell an underscore from a hyphen.
+    """
+    return tuple(header for header in headers if header[0].lower().replace(b"_", b"-") not in NO_TRAILERS)
 
 
 def with_via(headers: list[Header], http11: bool) -> list[Header]:

@@ -141,10 +141,10 @@ def _request_head(method: str, target: bytes, http11: bool, headers: Headers) ->
             case b"transfer-encoding":
                 if not http11:
                     raise BadRequest("HTTP/1.0 has no Transfer-Encoding")
-                if not value:
-                    raise BadRequest("the Transfer-Encoding is empty")
                 if value.lower() != b"chunked":
-                    raise UnsupportedRequest("the only transfer coding is chunked")
+                    # An empty one is nobody's coding; most releases of llhttp say so themselves.
+                    fault = UnsupportedRequest if value else BadRequest
+                    raise fault("the only transfer coding is chunked")
                 framing = CHUNKED
             case b"connection" | b"proxy-connection":
                 nominated = nominated.union(tokens(value))
@@ -212,6 +212,8 @@ def _response_head(status: int, reason: bytes, http11: bool, headers: Headers, m
                     # Some clients would read it as octal.
                     decimal = (name, b"%d" % framing.length)
                     headers = tuple(decimal if header == (name, value) else header for header in headers)
+            case b"content_length" | b"transfer_encoding":
+                raise MalformedFields("a field that delimits content is spelt with an underscore")
             case b"transfer-encoding":
                 if not http11 or value.lower() != b"chunked" or framing is CHUNKED:
                     raise MalformedFields("the only transfer coding is chunked, once and in HTTP/1.1")

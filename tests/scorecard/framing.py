@@ -196,6 +196,12 @@ _CHUNKS = (
     ),
     _chunk("trailer-host", "Host as a trailer", b"0\r\nHost: <other>\r\n\r\n", Must((400,), forwarded=1)),
     _chunk(
+        "trailer-underscore",
+        "Content_Length as a trailer",
+        b"0\r\nContent_Length: 60\r\n\r\n",
+        Must((400,), forwarded=1),
+    ),
+    _chunk(
         "trailer-authorization",
         "Authorization as a trailer",
         b"0\r\nAuthorization: Basic eA==\r\n\r\n",

@@ -33,6 +33,10 @@ CASES = (
     _reply("cl-list", "two lengths in a list", _ok(b"Content-Length: 5, 5")),
     _reply("cl-plus", "a sign", _ok(b"Content-Length: +5")),
     _reply("cl-minus", "a negative length", _ok(b"Content-Length: -5")),
+    _reply("cl-underscore", "Content_Length", _ok(b"Content_Length: 5"), closes=True),
+    _reply(
+        "te-underscore", "Transfer_Encoding, and a length", _ok(b"Transfer_Encoding: chunked", b"Content-Length: 5")
+    ),
     _reply(
         "cl-octal",
         "leading zeros: 8 in octal, 10 in decimal",

@@ -38,6 +38,11 @@ class HeadersTests(SynchronousTestCase):
             with self.subTest(name=name):
                 self.assertIn(name, NO_TRAILERS)
 
+    def test_what_must_not_trail_in_another_spelling(self) -> None:
+        for name in (b"Content_Length", b"transfer_encoding", b"Set_Cookie"):
+            with self.subTest(name=name):
+                self.assertEqual(trailer_fields(((name, b"x"), (b"X_Sum", b"y"))), ((b"X_Sum", b"y"),))
+
     def test_via(self) -> None:
         self.assertEqual(with_via([], True), [(b"Via", b"1.1 egressproxy")])
         self.assertEqual(with_via([(b"Via", b"1.1 a")], False), [(b"Via", b"1.1 a"), (b"Via", b"1.0 egressproxy")])

@@ -223,6 +223,11 @@ class ResponseHeadTests(SynchronousTestCase):
                 head = parse_response_head(response(b"HTTP/1.1 " + status + b" x", fields), LIMITS, method)
                 self.assertEqual(head.framing, expected)
 
+    def test_a_length_or_a_coding_with_an_underscore_in_its_name(self) -> None:
+        for fields in (b"Content_Length: 3\r\n", b"transfer_encoding: chunked\r\nContent-Length: 3\r\n"):
+            with self.subTest(fields):
+                self.assertRaises(OriginProtocolError, parse_response_head, response(fields=fields), LIMITS, "GET")
+
     def test_a_length_with_zeros_before_it_is_written_anew(self) -> None:
         """Some clients would read it as octal."""
         for method in ("GET", "HEAD"):
