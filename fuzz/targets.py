@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509 import ocsp
+
 from egress.authz.contract import decode_answer, encode_question
+from egress.ca.staple import staple_fault
 from egress.model.authority import Authority, Origin, UpstreamProxy, normalize_host
 from egress.model.bypass import Bypass, HostPattern
 from egress.model.decision import ClientIdentity, DecisionRequest, Stage
@@ -19,16 +25,19 @@ from egress.model.errors import (
     UpstreamError,
 )
 from egress.model.target import parse_request_target
+from egress.ops.redact import redact_url
 from egress.policy.load import PolicyError, parse_policy
 from egress.policy.paths import compile_path
 from egress.wire.body import ChunkedBody, End, MalformedBody, encode_chunk
 from egress.wire.connect import ConnectHandshake
+from egress.wire.credentials import Basic, Bearer, parse_credentials
 from egress.wire.fields import MalformedFields, parse_fields
 from egress.wire.forward import encode_request, encode_response, forwarded_fields, response_framing
 from egress.wire.headers import encode_fields
 from egress.wire.heads import HeadLimits, RequestHead, ResponseHead, parse_request_head, parse_response_head
 from egress.wire.http1 import RequestReader, ResponseReader
 from egress.wire.session import recognize
+from fuzz.issued import CERTIFICATE, ISSUER, ISSUER_KEY, NOW
 from tests.scorecard.messages import read_request, read_response
 
 LIMITS = HeadLimits(head=2000, fields=40, target=500)
@@ -327,6 +336,35 @@ def policy(data: bytes) -> None:
             compile_path(text, broad=broad)
 
 
+def credentials(data: bytes) -> None:
+    """What a client sends to say who it is."""
+    found = parse_credentials(data)
+    if isinstance(found, Basic):
+        written = b"Basic " + base64.b64encode(found.name.encode() + b":" + found.password)
+    elif isinstance(found, Bearer):
+        written = b"Bearer " + found.token
+    else:
+        return
+    assert parse_credentials(written) == found
+
+
+def staple(data: bytes) -> None:
+    """A revocation status that an origin staples to its certificate: without the issuer's signature it says nothing."""
+    fault = staple_fault(data, CERTIFICATE, ISSUER, NOW)
+    assert fault is None or "revoked" in fault
+    if fault is not None:
+        response = ocsp.load_der_ocsp_response(data)
+        ISSUER_KEY.public_key().verify(response.signature, response.tbs_response_bytes, ec.ECDSA(hashes.SHA256()))
+
+
+def redaction(data: bytes) -> None:
+    """A URL as it comes to the audit log: no credentials, and nothing that ends its line."""
+    text = data.decode("utf-8", "replace")
+    written = redact_url(text)
+    assert len(written) <= 12 * len(text) + 12
+    assert "hunter2" in text or "hunter2" not in redact_url(f"http://alice:hunter2@origin.test/{text}")
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     one.__name__: one
     for one in (
@@ -341,5 +379,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         bypass,
         contract,
         policy,
+        credentials,
+        staple,
+        redaction,
     )
 }

@@ -108,6 +108,23 @@ TOKENS: dict[str, list[bytes]] = {
             b"1979-05-27",
         ),
     ],
+    "credentials": [
+        b"Basic ",
+        b"bearer ",
+        b"YWxpY2U6c2VjcmV0",
+        b"Og==",
+        b"=",
+        b"=",
+        b" ",
+        b"a.b-c_d~+/",
+        b"\xff",
+        b":",
+    ],
+    "staple": [path.read_bytes() for path in sorted((CORPUS / "staple").iterdir())] + [b"0\x82", b"\x30\x03\x0a\x01"],
+    "redaction": [
+        *(b"http://", b"a:b@", b"origin.test", b"/", b"?", b"#", b"&", b"=", b"token=abc", b"password", b"sig", b";"),
+        *(b"%74oken", b"%3d", b"http%3A%2F%2Fa%3Ab%40", b"ghp_0123456789abcdefghij0123456789abcdef", b"\x00", b"\n"),
+    ],
 }
 
 
