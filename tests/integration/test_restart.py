@@ -1,0 +1,63 @@
+"""A proxy that is killed, and started again as it was."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from tests.integration.base import IntegrationTestCase, Proxy, proxy_environment
+from tests.integration.processes import Process
+from tests.integration.test_tunnels import Client
+
+
+class KilledTests(IntegrationTestCase):
+    """SIGKILL leaves nothing that has to be cleaned up."""
+
+    def start_again(self, proxy: Proxy) -> None:
+        """Start a proxy with the arguments that it had, as a supervisor does: at once."""
+        arguments = list(map(str, proxy.process.popen.args))  # type: ignore[arg-type]
+        process = Process(arguments, proxy.directory, "again", proxy_environment())
+        self.addCleanup(lambda: self.assertNotIn("Traceback", process.output()))
+        self.addCleanup(process.stop)
+        process.wait_for_port(proxy.port)
+
+    def test_in_the_middle_of_a_request(self) -> None:
+        proxy = self.start_proxy(*self.allow_all())
+        url = self.origins.https_url("/files/hello.txt")
+        self.assertEqual(self.fetch(proxy, url), (200, "hello\n"))
+        before, ca = self.lines(proxy, 1), proxy.ca.read_bytes()
+        client = Client(proxy)
+        self.addCleanup(lambda: client.socket.close())
+        target = self.origins.http_url("/sink")
+        client.send(f"POST {target} HTTP/1.1\r\nHost: 127.0.0.1:{self.origins.http}\r\nContent-Length: 10\r\n\r\nhalf")
+        workers = proxy.workers
+        os.kill(proxy.pid, signal.SIGKILL)
+        proxy.process.popen.wait()
+        self.assertEqual(client.read_to_end(), b"", "the client sees that nothing came of it")
+        self.wait_until_gone(workers)
+        self.start_again(proxy)
+        self.assertEqual(self.fetch(proxy, url), (200, "hello\n"))
+        self.assertEqual(proxy.ca.read_bytes(), ca, "clients trust it already")
+        after = self.lines(proxy, 2)
+        self.assertEqual(after[0], before[0])
+
+    def lines(self, proxy: Proxy, number: int) -> list[dict[str, object]]:
+        """So many records of what was forwarded, the last of which comes a moment after its answer.
+
+        A worker that outlives its parent for a moment puts on record that it cut the other one.
+        """
+        deadline = time.monotonic() + 20
+        records: list[dict[str, object]] = []
+        while len(records) < number and time.monotonic() < deadline:
+            time.sleep(0.02)
+            records = [record for record in proxy.records() if record["outcome"] == "forwarded"]
+        self.assertEqual(len(records), number)
+        return records
+
+    def wait_until_gone(self, pids: list[int]) -> None:
+        """Workers end with their parent, within a second, and give back its port."""
+        deadline = time.monotonic() + 20
+        while any(os.path.exists(f"/proc/{pid}") for pid in pids):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
