@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
+import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -13,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 
 from benchmarks.soak.client import Clients
 from benchmarks.soak.faults import Fault, schedule
@@ -136,6 +138,10 @@ def render(verdict: Verdict, faults: Sequence[Fault], took: float, command: str)
     return "\n".join(lines) + "\n"
 
 
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt  # so that everything that was started is stopped as well
+
+
 def main(arguments: Sequence[str]) -> int:
     """Do what the command line says.
 
@@ -154,11 +160,10 @@ def main(arguments: Sequence[str]) -> int:
     if not verdict.passed:
         print(f"what everybody wrote down is in {directory}", file=sys.stderr)
         return 1
-    for path in sorted(directory.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else os.unlink(path)
-    directory.rmdir()
+    shutil.rmtree(directory)
     return 0
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupted)
     sys.exit(main(sys.argv[1:]))

@@ -205,6 +205,8 @@ def _clients(asked: Sequence[Asked], seen: Sequence[Seen], records: Sequence[Rec
         count = len(on_record.get(one.id, ()))
         if count > 1 or (one.sent and not count):
             yield f"{one.id}: {one.kind} {one.method}, {one.outcome} ({one.detail}), has {count} records"
+    if asked and not any(one.outcome == "complete" for one in asked):
+        yield "no client has an answer of an origin"
     known = {one.id for one in asked}
     for record in records:
         if record.id not in known:

@@ -106,6 +106,11 @@ class JudgeTests(SynchronousTestCase):
         del self.seen[0]
         self.assert_found("a: the client has an answer of an origin that did not see it")
 
+    def test_nothing_done(self) -> None:
+        """A proxy that refuses everything has not passed."""
+        self.asked[0] = Asked("a", "get", "GET", True, "problem", "503 overloaded")
+        self.assert_found("no client has an answer of an origin")
+
     def test_no_record(self) -> None:
         """Of a request that was sent; who left in the middle of a head need not have one."""
         del self.records[2]
