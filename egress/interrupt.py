@@ -16,11 +16,11 @@ _STATUS: Final = 128 + signal.SIGINT
 
 
 def end_when_interrupted(reactor: Any, tidy: Callable[[], object]) -> None:
-    """Let SIGINT end the process by that signal, until the reactor runs and has a handler of its own.
+    """Let SIGINT end the process by that signal, until the reactor runs and takes care of it.
 
     Nothing is changed where SIGINT is ignored, or somebody else handles it.
 
-    @param reactor: an L{IReactorCore}.
+    @param reactor: a L{twisted.internet.base.ReactorBase}.
     @param tidy: called before the end.
     """
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -33,6 +33,10 @@ def end_when_interrupted(reactor: Any, tidy: Callable[[], object]) -> None:
         # Still here: the first process of a container is not ended by a signal that it does not handle.
         os._exit(_STATUS)
 
+    def hand_over() -> None:
+        if signal.getsignal(signal.SIGINT) is end:
+            signal.signal(signal.SIGINT, reactor.sigInt)
+
     signal.signal(signal.SIGINT, end)
-    # The reactor leaves every other handler in place.
-    reactor.addSystemEventTrigger("before", "startup", signal.signal, signal.SIGINT, signal.default_int_handler)
+    # The reactor leaves every handler but Python's own in place; to give that back before would leave a gap.
+    reactor.addSystemEventTrigger("after", "startup", hand_over)

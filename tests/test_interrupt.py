@@ -12,11 +12,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.interrupt import end_when_interrupted
 
 
+class _Reactor(MemoryReactorClock):
+    def sigInt(self, number: int, frame: object) -> None:
+        """As the reactor's own."""
+
+
 class InterruptTests(SynchronousTestCase):
     """SIGINT ends the process until the reactor takes care of it."""
 
     def setUp(self) -> None:
-        self.reactor = MemoryReactorClock()
+        self.reactor = _Reactor()
         self.done: list[Any] = []
         self.handler: Any = signal.default_int_handler
         self.patch(signal, "getsignal", lambda number: self.handler)
@@ -36,11 +41,18 @@ class InterruptTests(SynchronousTestCase):
         # Where the signal does nothing.
         self.assertEqual(self.done[2:], [("exit", 130)])
 
-    def test_the_reactor_takes_over(self) -> None:
-        (trigger,) = self.reactor.triggers["before"]["startup"]
-        call, arguments, _ = trigger
+    def start(self) -> None:
+        ((call, arguments, _),) = self.reactor.triggers["after"]["startup"]
         call(*arguments)
-        self.assertIs(self.handler, signal.default_int_handler)
+
+    def test_the_reactor_takes_over(self) -> None:
+        self.start()
+        self.assertEqual(self.handler, self.reactor.sigInt)
+
+    def test_whoever_has_taken_over_stays(self) -> None:
+        self.handler = print
+        self.start()
+        self.assertIs(self.handler, print)
 
     def test_what_others_made_of_it_stays(self) -> None:
         reactor = MemoryReactorClock()

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,14 @@ class IntegrationTestCase(SynchronousTestCase):
         proxy.process.stop()
         # Whatever clients and origins did: no exception got as far as the log.
         self.assertNotIn("Traceback", proxy.process.output())
+
+    def records(self, proxy: Proxy, number: int) -> list[dict[str, Any]]:
+        """The audit log, once it has so many records: the one of an answer is written a moment after it."""
+        deadline = time.monotonic() + 20
+        while len(records := proxy.records()) < number and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self.assertEqual(len(records), number)
+        return records
 
     def allow_all(self) -> list[str]:
         """The options of a proxy whose embedded policy allows everything."""

@@ -6,12 +6,16 @@ import atexit
 import functools
 import shutil
 import tempfile
+import time
+import urllib.request
 from pathlib import Path
 
 from tests.certificates import TestCA, self_signed
 from tests.integration.processes import HERE, Process, free_port, node_module, program
 
 BIG = 2 * 1024**3
+# What asks for it is no client of a test.
+_SETTLED = "settled"
 
 # A loopback address for each fault that a certificate can have.
 GOOD, EXPIRED, WRONG_HOST, SELF_SIGNED, UNKNOWN_ROOT = (f"127.0.0.{number}" for number in range(1, 6))
@@ -75,6 +79,7 @@ class Origins:
         self.directory.chmod(0o755)
         atexit.register(shutil.rmtree, self.directory, True)
         self.http, self.https, self.app = free_port(), free_port(), free_port()
+        self._settled = 0
         self._express = Process([node, str(HERE / "app.js"), str(self.app)], self.directory, "app")
         self._express.wait_for_port(self.app)
         files = self.directory / "www" / "files"
@@ -129,9 +134,21 @@ class Origins:
 
     def requests_seen(self) -> int:
         """How many requests reached any origin."""
-        return sum(
-            len(self.access_log(name)) for name in ("http", GOOD, EXPIRED, WRONG_HOST, SELF_SIGNED, UNKNOWN_ROOT)
-        )
+        self._settle()
+        names = ("http", GOOD, EXPIRED, WRONG_HOST, SELF_SIGNED, UNKNOWN_ROOT)
+        return sum(_SETTLED not in line for name in names for line in self.access_log(name))
+
+    def _settle(self) -> None:
+        """Wait until what was answered is in the logs: nginx writes a line a moment after the answer."""
+        self._settled += 1
+        mark = f"{_SETTLED}={self._settled} "
+        with urllib.request.urlopen(self.http_url(f"/files/hello.txt?{mark.strip()}"), timeout=20) as answer:
+            answer.read()
+        deadline = time.monotonic() + 20
+        while not any(mark in line for line in self.access_log()):
+            if time.monotonic() > deadline:
+                raise AssertionError("nginx has not written its log")
+            time.sleep(0.005)
 
 
 @functools.cache

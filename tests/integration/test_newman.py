@@ -95,7 +95,7 @@ class NewmanTests(IntegrationTestCase):
                 proxy = self.start_proxy("--authz-url", url)
                 self.assert_all_green(self.run_collection(proxy, base))
                 self.assertEqual(len(self.questions(record)), REQUESTS)
-                self.assertEqual(len(proxy.records()), REQUESTS)
+                self.records(proxy, REQUESTS)
 
     def test_an_authorization_service_denies_writes(self) -> None:
         for name, base in self.bases().items():

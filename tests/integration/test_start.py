@@ -109,7 +109,7 @@ class StartTests(IntegrationTestCase):
         self.write("page.txt", "a page\n")
         proxy = self.start_proxy("--ssl-extra-ca-certs", str(ca.write(self.directory)))
         self.assertEqual(self.fetch(proxy, "https://127.0.0.9:8443/page.txt"), (200, "a page\n"))
-        (record,) = proxy.records()
+        (record,) = self.records(proxy, 1)
         self.assertEqual((record["decidedBy"], record["ruleId"]), ("policy starter", "public"))
 
     def test_the_ca_directory(self) -> None:
