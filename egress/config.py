@@ -84,7 +84,9 @@ class Limits:
     @ivar head: a request or response head, its first line included.
     @ivar fields: the number of fields in a head.
     @ivar target: a request-target.
-    @ivar head_timeout: from the first byte of a request head to its end, and the same for the body to be inspected.
+    @ivar head_timeout: from the first byte of a request head to its end; also between two reads of a body that is to
+        be put to the authorizer.
+    @ivar body_timeout: for the whole of such a body.
     @ivar tls_timeout: a TLS handshake, on either leg.
     @ivar idle_timeout: a kept connection, on either leg, between two requests.
     @ivar resolve_timeout: resolving a name.
@@ -104,6 +106,7 @@ class Limits:
     fields: int = attrs.field(default=256, validator=_positive)
     target: int = attrs.field(default=16 * KIB, validator=_positive)
     head_timeout: float = _limit(30.0)
+    body_timeout: float = _limit(300.0)
     tls_timeout: float = _limit(15.0)
     idle_timeout: float = _limit(75.0)
     resolve_timeout: float = _limit(10.0)

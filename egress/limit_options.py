@@ -38,6 +38,15 @@ LIMIT_OPTIONS: Final = (
         parse=values.duration,
     ),
     Option(
+        name="body-timeout",
+        group="Limits",
+        metavar="TIME",
+        help="What a client has for the whole of a body that is put to the authorizer; then it gets 408.",
+        default="5m",
+        fields=("limits.body_timeout",),
+        parse=values.duration,
+    ),
+    Option(
         name="idle-timeout",
         group="Limits",
         metavar="TIME",

@@ -98,6 +98,7 @@ class Exchange:
         self._dead_end: EgressError | None = None
         self._from_pool = False
         self._forwarding: Forwarding | None = None
+        self._collected_by = 0.0
 
     @property
     def request_id(self) -> str:
@@ -159,8 +160,13 @@ class Exchange:
         if self.head.expects_continue:
             # The content is needed here, for the decision.  The origin is still asked whether it wants it.
             self._session.write(CONTINUE)
-        self._session.watch(self._parts.limits.head_timeout)
+        self._collected_by = self._parts.clock.seconds() + self._parts.limits.body_timeout
+        self._watch_collecting()
         self._session.advance()
+
+    def _watch_collecting(self) -> None:
+        left = self._collected_by - self._parts.clock.seconds()
+        self._session.watch(max(0.0, min(self._parts.limits.head_timeout, left)))
 
     @property
     def _may_truncate(self) -> bool:
@@ -175,7 +181,7 @@ class Exchange:
     def _collect(self, data: bytes) -> None:
         self._content.collect(data)
         if not self._content.oversize:
-            self._session.watch(self._parts.limits.head_timeout)
+            self._watch_collecting()
         elif self._may_truncate:
             self._ask()
         else:

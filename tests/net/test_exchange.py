@@ -465,6 +465,26 @@ class ExpiryTests(ProxyTestCase):
         self.clock.advance(300)
         self.assertEqual((status_of(self.client.written), self.outcomes()), (408, ["request-timeout"]))
 
+    def test_content_that_drips(self) -> None:
+        """What is collected for the authorizer is there in time as a whole, however regularly it comes."""
+        self.client.feed(request("POST", body=b"x" * 100)[:-100])
+        for _ in range(14):
+            self.clock.advance(20)
+            self.client.feed(b"x")
+        self.assertEqual(self.records, [])
+        self.clock.advance(19.9)
+        self.client.feed(b"x")
+        self.assertEqual(self.records, [])
+        self.clock.advance(0.1)
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (408, ["request-timeout"]))
+        self.assertEqual((self.authorizer.asked, self.dialer.dialled), ([], []))
+
+    def test_content_that_pauses(self) -> None:
+        """Between two reads it has less."""
+        self.client.feed(request("POST", body=b"x" * 100)[:-50])
+        self.clock.advance(30)
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (408, ["request-timeout"]))
+
     def test_a_client_that_does_not_take_its_answer(self) -> None:
         self.client.feed(request())
         self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n123")
