@@ -347,8 +347,8 @@ def _all(waiting: Sequence[Deferred[Any]]) -> Deferred[None]:
 def _limits(config: ProxyConfig, *, says: bool) -> Limits:
     limits = fitted(config.limits, granted())
     if says and limits.connections < config.limits.connections:
-        _log.warn(
-            "the limit of open files leaves room for {connections} connections; raise it for {wanted}",
+        _log.info(
+            "the limit of open files leaves room for {connections} connections, not {wanted}",
             connections=limits.connections,
             wanted=config.limits.connections,
         )
