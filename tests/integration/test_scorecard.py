@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -12,17 +13,21 @@ from tests.scorecard.__main__ import our_column
 from tests.scorecard.corpus import CASES
 from tests.scorecard.page import PAGE, text_of
 
+# What becomes of a message is the same in each of several workers: once is enough.
+if "EGRESS_TEST_WORKERS" not in os.environ:
 
-class ScorecardTests(SynchronousTestCase):
-    """C{docs/scorecard.md}."""
+    class ScorecardTests(SynchronousTestCase):
+        """C{docs/scorecard.md}."""
 
-    def test_every_case(self) -> None:
-        """Every case ends as it must, and as the page says."""
-        directory = Path(tempfile.mkdtemp(prefix="egress-test-"))
-        self.addCleanup(shutil.rmtree, directory, True)
-        outcomes = our_column(directory)
-        wrong = {
-            case.id: f"{outcomes[case.id]}; {case.must}" for case in CASES if not outcomes[case.id].meets(case.must)
-        }
-        self.assertEqual(wrong, {})
-        self.assertEqual(PAGE.read_text(encoding="utf-8"), text_of({name: str(one) for name, one in outcomes.items()}))
+        def test_every_case(self) -> None:
+            """Every case ends as it must, and as the page says."""
+            directory = Path(tempfile.mkdtemp(prefix="egress-test-"))
+            self.addCleanup(shutil.rmtree, directory, True)
+            outcomes = our_column(directory)
+            wrong = {
+                case.id: f"{outcomes[case.id]}; {case.must}" for case in CASES if not outcomes[case.id].meets(case.must)
+            }
+            self.assertEqual(wrong, {})
+            self.assertEqual(
+                PAGE.read_text(encoding="utf-8"), text_of({name: str(one) for name, one in outcomes.items()})
+            )

@@ -448,13 +448,7 @@ class BufferTests(_Cases.AnyRelay):
     first = NO_SPLICE
 
 
-class AsyncioTests(_Cases.AnyRelay):
-    """Spliced, in an application of asyncio."""
-
-    reactor = "asyncio"
-
-
-# A worker has the reactor of its parent, by its name, and the relays are the same: with workers two kinds show that.
+# The relays are the same in a worker, which has its parent's reactor: with workers, the one that Linux has will do.
 if "EGRESS_TEST_WORKERS" not in os.environ:
 
     class PollTests(_Cases.AnyRelay):
@@ -466,3 +460,8 @@ if "EGRESS_TEST_WORKERS" not in os.environ:
         """Spliced, by another reactor."""
 
         reactor = "select"
+
+    class AsyncioTests(_Cases.AnyRelay):
+        """Spliced, in an application of asyncio."""
+
+        reactor = "asyncio"
