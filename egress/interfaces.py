@@ -31,8 +31,10 @@ class IAuthorizer(Interface):
 
     name: str = Attribute("Who this is, for logs and for the lines printed at start.")
     needs_body: bool = Attribute(
-        "Whether L{decide} looks at the content.  When true, the content is collected up to the body limit before the "
-        "question; when false, C{DecisionRequest.body} is C{None} and contents of any length stream through."
+        "Whether L{decide} always looks at the content.  When true, the content is collected up to the body limit "
+        "before the question.  When false, C{DecisionRequest.body} is C{None} and contents of any length stream "
+        "through, unless the answer to a question with C{body_withheld} is C{Verdict.NEED_BODY}: then the content is "
+        "collected, and the question put again with it."
     )
 
     def decide(request: DecisionRequest) -> Deferred[Decision]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from ipaddress import ip_address
-from random import random
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,19 +15,14 @@ from twisted.internet.defer import Deferred, DeferredList, fail, gatherResults, 
 from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint, serverFromString
 from twisted.logger import Logger
 
-from egress.authz.audited import AuditedAuthorizer
-from egress.authz.breaker import Breaker
-from egress.authz.chain import AuthorizationChain
-from egress.authz.gate import AuthorizationGate
 from egress.authz.guard import AddressGuard
-from egress.authz.local import LocalAuthorizer
-from egress.authz.remote import remote_authorizer
 from egress.ca.contexts import LeafContexts
 from egress.ca.current import CurrentTrust
 from egress.ca.issuer import CaError, CertificateAuthority
 from egress.ca.source import CaSource, ca_source
 from egress.ca.watch import CaWatch
-from egress.config import AuditFailure, ConfigError, Limits, ProxyConfig
+from egress.config import ConfigError, Limits, ProxyConfig
+from egress.deciding import Surroundings, deciding_by
 from egress.descriptors import fitted, granted
 from egress.entrances import entrance_factories, threads_of
 from egress.files import read_files
@@ -56,9 +50,6 @@ _log = Logger()
 
 # How long a stopping proxy waits for connections that it has cut.
 CUT_SECONDS = 1.0
-# Outages of an authorizer that are further apart than this, and the time of a question, have nothing to do with each
-# other.
-_LULL = 60.0
 
 
 class EgressProxyService(Service):
@@ -120,12 +111,10 @@ class EgressProxyService(Service):
             config.bypass,
         )
         self.metrics = Metrics()
-        self._policy = LocalAuthorizer(rules) if rules is not None else None
-        self.authorizer = self._authorizer(authorizer)
         log = None if config.audit_log is None else _audit(config.audit_log)
-        audited: AuditedAuthorizer | None = None
-        if log is not None and config.audit_failure is AuditFailure.DENY:
-            self.authorizer = audited = AuditedAuthorizer(self.authorizer, lambda: log.fault)
+        around = Surroundings(reactor, sockets, config, self._authz_trust, self._behind_upstream, self.metrics, log)
+        self._deciding = deciding_by(around, authorizer, rules)
+        self.authorizer = self._deciding.authorizer
         self._sinks: list[IAuditSink] = [self.metrics]
         if audit is not None:
             self._sinks.append(audit)
@@ -148,9 +137,7 @@ class EgressProxyService(Service):
             oversize_body=config.oversize_body,
         )
         self._factories = entrance_factories(config, self._parts, threads_of(reactor))
-        self.checks: dict[str, Check] = {"authorizer": self.authorizer.check_ready, "ca": self._check_ca}
-        if audited is not None:
-            self.checks["audit"] = audited.check_audit
+        self.checks: dict[str, Check] = {**self._deciding.checks, "ca": self._check_ca}
         self.metrics.watch_connections(lambda: self._parts.sessions.clients)
         self.metrics.watch_turned_away(lambda: self._parts.turned_away)
         self.metrics.watch_leaf_contexts(lambda: len(leaves))
@@ -161,29 +148,6 @@ class EgressProxyService(Service):
         """The CA that signs now, which clients must trust."""
         return self._ca.authority
 
-    def _authorizer(self, own: IAuthorizer | None) -> IAuthorizer:
-        """Who decides: the application's own authorizer, the rules, or the authorization service."""
-        config = self._config
-        retries: Callable[[], int] | None = None
-        if self._policy is not None:
-            # Rules answer at once and always.
-            return AuthorizationChain(self._reactor, self._policy, None)
-        if own is not None:
-            # For authorizers that keep no deadline; the service's own passes first and says more.
-            deadline = 2 * config.authz_timeout
-            chain = AuthorizationChain(self._reactor, own, deadline)
-        else:
-            deadline = config.authz_timeout
-            remote = remote_authorizer(self._sockets, config, self._authz_trust, self._behind_upstream)
-            chain = AuthorizationChain(self._reactor, remote, None)
-            retries = remote.retries
-        breaker = Breaker(config.authz_breaker_failures, _LULL + deadline, random)
-        gate = AuthorizationGate(
-            self._reactor, chain, breaker, deadline, config.authz_max_concurrency, config.authz_queue
-        )
-        self.metrics.watch_questions(gate.questions, retries)
-        return gate
-
     def reload(self) -> None:
         """Read the policy and the certificates to trust anew, for what is decided and connected from now on.
 
@@ -192,8 +156,8 @@ class EgressProxyService(Service):
         @raise ConfigError: naming what cannot be used, and the remedy; then all remains as it was.
         """
         files = read_files(self._config, embedded=self._embedded)
-        if self._policy is not None and files.rules is not None:
-            self._policy.use(files.rules)
+        self._deciding.use(files.rules)
+        if files.rules is not None:
             self._guard.block_private = files.rules.blocks_private
         self._trust.use(files.trust)
         self._authz_trust.use(files.authz_trust)

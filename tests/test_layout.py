@@ -42,16 +42,18 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "values": frozenset({"model", "config"}),
     "option": frozenset({"values"}),
     "limit_options": frozenset({"values", "option"}),
-    "option_table": frozenset({"model", "values", "option", "limit_options"}),
+    "deciding_options": frozenset({"values", "option"}),
+    "option_table": frozenset({"model", "values", "option", "limit_options", "deciding_options"}),
     "options": frozenset({"model", "ops.redact", "config", "values", "option", "option_table"}),
     "descriptors": frozenset({"config"}),
     "hangup": frozenset({"config"}),
     "files": frozenset({"policy", "config", "ca"}),
     "entrances": frozenset({"model", "config", "net", "ca", "clients.secrets", "clients.certificates", "clients"}),
+    "deciding": frozenset({"policy", "authz.breaker", "config", "interfaces", "ca", "authz", "ops"}),
     "service": frozenset(
         {
-            *("model", "ca.issuer", "authz.breaker", "config", "descriptors", "files", "interfaces"),
-            *("net", "ca", "authz", "ops", "entrances"),
+            *("model", "ca.issuer", "config", "descriptors", "files", "interfaces"),
+            *("net", "ca", "authz", "ops", "entrances", "deciding"),
         }
     ),
     "listeners": frozenset({"config"}),

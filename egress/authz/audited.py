@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, fail, succeed
-from zope.interface import implementer
 
+from egress.authz.wrapper import Wrapper
 from egress.interfaces import IAuthorizer
 from egress.model.decision import Decision, DecisionRequest
 from egress.model.errors import AuditUnavailable
 
 
-@implementer(IAuthorizer)
-class AuditedAuthorizer:
+class AuditedAuthorizer(Wrapper):
     """Asks an authorizer, unless the audit log is broken.
 
     What is refused is written, too: the first line that gets through ends the refusals.
@@ -22,18 +21,8 @@ class AuditedAuthorizer:
     """
 
     def __init__(self, authorizer: IAuthorizer, fault: Callable[[], str | None]) -> None:
-        self._authorizer = authorizer
+        super().__init__(authorizer)
         self._fault = fault
-
-    @property
-    def name(self) -> str:
-        """The authorizer's name."""
-        return self._authorizer.name
-
-    @property
-    def needs_body(self) -> bool:
-        """Whether the authorizer looks at contents."""
-        return self._authorizer.needs_body
 
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
         """Ask; see L{IAuthorizer.decide}."""
@@ -47,11 +36,3 @@ class AuditedAuthorizer:
         if fault is not None:
             return fail(AuditUnavailable(f"the audit log cannot be written: {fault}"))
         return succeed(None)
-
-    def check_ready(self) -> Deferred[None]:
-        """See L{IAuthorizer.check_ready}."""
-        return self._authorizer.check_ready()
-
-    def close(self) -> Deferred[None]:
-        """See L{IAuthorizer.close}."""
-        return self._authorizer.close()

@@ -8,8 +8,8 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
+from egress.authz.wrapper import Wrapper
 from egress.interfaces import IAuthorizer
 from egress.model.decision import Decision, DecisionRequest
 from egress.model.errors import AuthorizerUnavailable
@@ -26,8 +26,7 @@ def cancel(asked: Deferred[Any]) -> None:
         _log.failure("the authorizer failed when it was cancelled")
 
 
-@implementer(IAuthorizer)
-class AuthorizationChain:
+class AuthorizationChain(Wrapper):
     """Asks an authorizer, and fails closed.
 
     Whatever is not a L{Decision} within the deadline, an exception, another value, silence, is
@@ -38,19 +37,9 @@ class AuthorizationChain:
     """
 
     def __init__(self, clock: IReactorTime, authorizer: IAuthorizer, deadline: float | None) -> None:
+        super().__init__(authorizer)
         self._clock = clock
-        self._authorizer = authorizer
         self._deadline = deadline
-
-    @property
-    def name(self) -> str:
-        """The authorizer's name."""
-        return self._authorizer.name
-
-    @property
-    def needs_body(self) -> bool:
-        """Whether the authorizer looks at contents."""
-        return self._authorizer.needs_body
 
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
         """Ask; see L{IAuthorizer.decide}."""

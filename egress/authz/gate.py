@@ -14,10 +14,10 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from egress.authz.breaker import Breaker, State
 from egress.authz.chain import cancel
+from egress.authz.wrapper import Wrapper
 from egress.interfaces import IAuthorizer
 from egress.model.decision import Decision, DecisionRequest
 from egress.model.errors import AuthorizerUnavailable
@@ -71,8 +71,7 @@ class _Waiting:
             self.deadline.cancel()
 
 
-@implementer(IAuthorizer)
-class AuthorizationGate:
+class AuthorizationGate(Wrapper):
     """Asks an authorizer so many questions at once; more wait, first come, first served, and beyond that none do.
 
     When it gives no answers, it is left alone for a while: see L{Breaker}.  Then the gate finds out by itself whether
@@ -94,8 +93,8 @@ class AuthorizationGate:
         at_once: int,
         may_wait: int,
     ) -> None:
+        super().__init__(authorizer)
         self._clock = clock
-        self._authorizer = authorizer
         self._breaker = breaker
         self._deadline = deadline
         self._at_once = at_once
@@ -109,16 +108,6 @@ class AuthorizationGate:
         self._checking: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
         self._closed = False
-
-    @property
-    def name(self) -> str:
-        """The authorizer's name."""
-        return self._authorizer.name
-
-    @property
-    def needs_body(self) -> bool:
-        """Whether the authorizer looks at contents."""
-        return self._authorizer.needs_body
 
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
         """Ask; see L{IAuthorizer.decide}."""

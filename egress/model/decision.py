@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 import attrs
 
-from egress.model.authority import Authority, Origin
+from egress.model.authority import Authority, IPAddress, Origin
 
 Header = tuple[bytes, bytes]
 """A field name and a field value, as they were sent; the value without surrounding white space."""
@@ -22,10 +23,19 @@ class Stage(enum.Enum):
 
 
 class Verdict(enum.Enum):
-    """The outcome of a decision."""
+    """The outcome of a decision.
+
+    Only C{ALLOW} lets a request leave.  The last two are no outcome yet: what stands before an authorizer makes one of
+    them, and nothing else forwards anything.
+
+    @cvar NEED_BODY: the content is wanted first; put the question again, with it.
+    @cvar ASK: a person decides.
+    """
 
     ALLOW = "allow"
     DENY = "deny"
+    NEED_BODY = "need-body"
+    ASK = "ask"
 
 
 @attrs.frozen
@@ -61,6 +71,11 @@ class DecisionRequest:
     @ivar headers: the end-to-end fields as they will be forwarded.
     @ivar body: the content, or C{None} when the request has none or the authorizer does not look at it.
     @ivar body_truncated: whether C{body} is only the beginning of the content.
+    @ivar body_withheld: whether there is content that was not read yet; L{Verdict.NEED_BODY} has it read.
+    @ivar content_length: the length of the content in bytes, as announced; 0 without content, C{None} when only its
+        end will tell.
+    @ivar addresses: what the origin's host leads to, a literal address to itself; C{None} when that is not known, as
+        where an upstream proxy resolves it.
     """
 
     request_id: str
@@ -72,6 +87,9 @@ class DecisionRequest:
     client: ClientIdentity
     body: bytes | None = attrs.field(default=None, repr=False)
     body_truncated: bool = False
+    body_withheld: bool = False
+    content_length: int | None = 0
+    addresses: tuple[IPAddress, ...] | None = None
 
     @property
     def url(self) -> str:
@@ -92,6 +110,26 @@ class DecisionRequest:
 
 
 @attrs.frozen
+class Terms:
+    """What is done to an allowed request, and how far the permission goes.
+
+    @ivar set_headers: fields to send, each in place of all of its name.  A value may name secrets of the proxy, as
+        C{${secret:NAME}} (L{egress.authz.credentials} puts them in); kept out of C{repr}.
+    @ivar remove_headers: names of fields not to send, in lower case.
+    @ivar max_bytes: content bytes that may flow, both directions added up.
+    @ivar expires_in: seconds after which the question is put again, if the exchange or the tunnel lasts that long.
+    """
+
+    set_headers: Headers = attrs.field(default=(), repr=False)
+    remove_headers: tuple[bytes, ...] = ()
+    max_bytes: int | None = None
+    expires_in: float | None = None
+
+
+NO_TERMS: Final = Terms()
+
+
+@attrs.frozen
 class Decision:
     """An authorizer's answer.  Every one has a reason.
 
@@ -99,6 +137,14 @@ class Decision:
     @ivar decided_by: which authorizer it was, for the audit log.
     @ivar rule_id: the rule that decided, where the authorizer names one.
     @ivar ttl: seconds for which the same decision may be reused, where the authorizer says so.
+    @ivar stale_if_error: seconds beyond C{ttl} for which it may be reused while there are no answers.
+    @ivar cache_key: the parts of a question on which it depends (L{egress.authz.cache_key}); C{None}: all.
+    @ivar terms: what else it says of an allowed request.
+    @ivar firm: whether a denial holds in observe mode, too, as those about addresses do.
+    @ivar observed: what the verdict would have been, where observe mode made another of it; an outage is
+        C{"unavailable"}.
+    @ivar source: where it comes from, if not from an answer to this very question: C{"cache"}, C{"stale"},
+        C{"shared"} or C{"approval"}.
     """
 
     verdict: Verdict
@@ -106,6 +152,12 @@ class Decision:
     decided_by: str
     rule_id: str | None = None
     ttl: float | None = None
+    stale_if_error: float | None = None
+    cache_key: tuple[str, ...] | None = None
+    terms: Terms = NO_TERMS
+    firm: bool = False
+    observed: str | None = None
+    source: str | None = None
 
     @property
     def allowed(self) -> bool:

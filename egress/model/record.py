@@ -22,6 +22,8 @@ class ExchangeRecord:
     @ivar outcome: C{"forwarded"}, or the code of the fault (L{egress.model.errors.Outcome.code}).
     @ivar reason: the decision's reason, or the fault's.
     @ivar decided_by: which authorizer decided, C{"proxy"} where it was the proxy itself.
+    @ivar observed: what the verdict would have been, where observe mode let it pass: C{"deny"} or C{"unavailable"}.
+    @ivar source: where the decision came from, if not from an answer to this question (L{Decision.source}).
     @ivar decision_seconds: how long the decision took; C{None} when nobody was asked.
     @ivar status: the status code that the client got; C{None} when it got none.
     @ivar bytes_sent: content bytes to the origin.
@@ -50,3 +52,5 @@ class ExchangeRecord:
     duration: float
     address: str | None
     upstream: str | None
+    observed: str | None
+    source: str | None

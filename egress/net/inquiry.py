@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
@@ -23,6 +23,9 @@ _T = TypeVar("_T")
 _log = Logger()
 
 
+_FINAL: Final = frozenset({Verdict.ALLOW, Verdict.DENY})
+
+
 def internal_fault() -> InternalFault:
     """What the client learns of a defect that was logged."""
     return InternalFault("the proxy failed; the operator's log has the details")
@@ -32,7 +35,7 @@ def _sound(decision: object) -> Decision:
     """Take nothing but a complete decision from an authorizer, which somebody else may have written."""
     if (
         isinstance(decision, Decision)
-        and isinstance(decision.verdict, Verdict)
+        and decision.verdict in _FINAL
         and isinstance(decision.reason, str)
         and isinstance(decision.decided_by, str)
     ):
@@ -225,6 +228,8 @@ class Inquiry:
                 duration=self._parts.clock.seconds() - self._clock_started,
                 address=self.hop.address,
                 upstream=self.hop.upstream,
+                observed=decision.observed if decision is not None else None,
+                source=decision.source if decision is not None else None,
             )
         )
 
@@ -256,6 +261,8 @@ def report_refusal(parts: Parts, client: ClientIdentity, error: EgressError, met
             duration=0.0,
             address=None,
             upstream=None,
+            observed=None,
+            source=None,
         )
     )
     return request_id

@@ -6,7 +6,7 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority, Origin
-from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Verdict
+from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Terms, Verdict
 
 REQUEST = DecisionRequest(
     request_id="1",
@@ -37,7 +37,7 @@ class DecisionRequestTests(SynchronousTestCase):
         self.assertEqual(REQUEST.authority, Authority("example.com", 443))
 
     def test_what_is_private_does_not_show(self) -> None:
-        self.assertNotIn("content", repr(REQUEST))
+        self.assertNotIn(repr(REQUEST.body), repr(REQUEST))
         self.assertNotIn("secret", repr(REQUEST))
 
 
@@ -56,4 +56,10 @@ class DecisionTests(SynchronousTestCase):
 
     def test_allowed(self) -> None:
         self.assertTrue(Decision(Verdict.ALLOW, "yes", "x").allowed)
-        self.assertFalse(Decision(Verdict.DENY, "no", "x").allowed)
+        for verdict in set(Verdict) - {Verdict.ALLOW}:
+            with self.subTest(verdict.value):
+                self.assertFalse(Decision(verdict, "no", "x").allowed)
+
+    def test_what_is_set_does_not_show(self) -> None:
+        terms = Terms(set_headers=((b"authorization", b"Bearer hidden"),))
+        self.assertNotIn("hidden", repr(Decision(Verdict.ALLOW, "yes", "x", terms=terms)))

@@ -26,6 +26,8 @@ ALLOWED = ExchangeRecord(
     duration=0.1,
     address="192.0.2.9",
     upstream=None,
+    observed=None,
+    source=None,
 )
 
 REFUSED = attrs.evolve(

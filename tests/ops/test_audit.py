@@ -41,8 +41,10 @@ class AuditLineTests(SynchronousTestCase):
                 "verdict": "allow",
                 "outcome": "forwarded",
                 "reason": "writes to the items are allowed",
+                "observed": None,
                 "decidedBy": "authz.example",
                 "ruleId": "items-write",
+                "source": None,
                 "decisionMs": 12.346,
                 "address": "192.0.2.9",
                 "upstream": None,
@@ -56,7 +58,7 @@ class AuditLineTests(SynchronousTestCase):
     def test_what_is_not_known_is_null(self) -> None:
         fields = json.loads(audit_line(REFUSED))
         self.assertEqual(fields["client"], "[2001:db8::7]:40000")
-        for name in ("identity", "ruleId", "decisionMs", "address", "upstream", "status"):
+        for name in ("identity", "observed", "source", "ruleId", "decisionMs", "address", "upstream", "status"):
             with self.subTest(name):
                 self.assertIsNone(fields[name])
 

@@ -1,0 +1,127 @@
+"""The options that say who decides, and how they are asked."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from egress import values
+from egress.option import Option, Variable
+
+_NONE: Final = ("none",)
+
+DECIDING_OPTIONS: Final[tuple[Option, ...]] = (
+    Option(
+        name="authz-url",
+        group="Deciding",
+        metavar="URL",
+        help="The authorization service, which is asked about every request; /validate is appended to the URL unless "
+        "it ends so. Without it, the policy decides.",
+        default="none",
+        fields=("authz_url",),
+        parse=values.authz_url,
+        variables=(Variable("POSTMAN_RUNNER_AUTHZ_URL"),),
+        clear=_NONE,
+        url=True,
+    ),
+    Option(
+        name="authz-timeout",
+        group="Deciding",
+        metavar="TIME",
+        help="What the authorization service has for one whole answer, in seconds or with a unit (500ms, 2m). "
+        "After it, the request is refused with 503.",
+        default="5s",
+        fields=("authz_timeout",),
+        parse=values.duration,
+    ),
+    Option(
+        name="authz-token-file",
+        group="Deciding",
+        metavar="FILE",
+        help="A file that holds the bearer token with which the authorization service is called. The variable "
+        "EGRESS_AUTHZ_TOKEN holds the token itself.",
+        default="none",
+        fields=("authz_token",),
+        parse=values.token_file,
+        variables=(Variable("EGRESS_AUTHZ_TOKEN", parse=values.token, secret=True),),
+        clear=_NONE,
+    ),
+    Option(
+        name="authz-client-cert",
+        group="Deciding",
+        metavar="FILE",
+        help="A PEM file with a certificate and its key, shown to an https:// authorization service.",
+        default="none",
+        fields=("authz_client_cert",),
+        parse=values.readable_file,
+        clear=_NONE,
+    ),
+    Option(
+        name="authz-via-upstream",
+        group="Deciding",
+        metavar="",
+        help="Call the authorization service through the upstream proxy; otherwise it is called directly.",
+        default="false",
+        fields=("authz_via_upstream",),
+        parse=values.boolean,
+    ),
+    Option(
+        name="authz-max-concurrency",
+        group="Deciding",
+        metavar="N",
+        help="How many questions are put to the authorization service at the same time, each over a connection of its "
+        "own.",
+        default="256",
+        fields=("authz_max_concurrency",),
+        parse=values.number,
+    ),
+    Option(
+        name="authz-queue",
+        group="Deciding",
+        metavar="N",
+        help="How many questions wait for their turn, within --authz-timeout; beyond that, requests are refused with "
+        "503 at once.",
+        default="1024",
+        fields=("authz_queue",),
+        parse=values.number_or_zero,
+    ),
+    Option(
+        name="authz-breaker-failures",
+        group="Deciding",
+        metavar="N|none",
+        help="After how many questions in a row without an answer the authorization service is left alone for a while: "
+        "requests are then refused with 503 at once. none: it is always asked.",
+        default="5",
+        fields=("authz_breaker_failures",),
+        parse=values.number_or_none,
+    ),
+    Option(
+        name="policy",
+        group="Deciding",
+        metavar="FILE",
+        help="The rules of the embedded authorizer, a TOML file. Not together with --authz-url.",
+        default="the starter policy of the package",
+        fields=("policy",),
+        parse=values.readable_file,
+        clear=_NONE,
+    ),
+    Option(
+        name="body-limit",
+        group="Deciding",
+        metavar="SIZE",
+        help="How much of a request body is put to an authorizer that looks at bodies, in bytes or with a unit "
+        "(512k, 1MiB).",
+        default="1MiB",
+        fields=("limits.body",),
+        parse=values.size,
+    ),
+    Option(
+        name="oversize-body",
+        group="Deciding",
+        metavar="refuse|truncate",
+        help="What becomes of a request whose body is over the limit: it is refused with 413, or the authorizer "
+        "decides on the beginning and is told so.",
+        default="refuse",
+        fields=("oversize_body",),
+        parse=values.oversize_body,
+    ),
+)

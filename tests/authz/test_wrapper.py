@@ -1,0 +1,25 @@
+"""Tests for L{egress.authz.wrapper}."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from egress.authz.wrapper import Wrapper
+from egress.interfaces import IAuthorizer
+from tests.authz.test_chain import REQUEST
+from tests.net.fakes import ScriptedAuthorizer
+
+
+class WrapperTests(SynchronousTestCase):
+    """All is passed on that is not overridden."""
+
+    def test_all(self) -> None:
+        script = ScriptedAuthorizer()
+        wrapper = Wrapper(script)
+        verifyObject(IAuthorizer, wrapper)
+        self.assertEqual((wrapper.name, wrapper.needs_body), ("script", True))
+        self.assertTrue(self.successResultOf(wrapper.decide(REQUEST)).allowed)
+        self.assertEqual(script.asked, [REQUEST])
+        self.successResultOf(wrapper.check_ready())
+        self.successResultOf(wrapper.close())

@@ -1,0 +1,71 @@
+"""Tests for L{egress.deciding}."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.ca.current import CurrentTrust
+from egress.ca.trust import OriginTrust
+from egress.config import AuditFailure, ProxyConfig
+from egress.deciding import Deciding, Surroundings, deciding_by
+from egress.interfaces import IAuthorizer
+from egress.model.errors import AuditUnavailable
+from egress.ops.audit import JsonLinesAudit
+from egress.ops.metrics import Metrics
+from egress.policy.load import load_starter, parse_policy
+from egress.policy.rules import RuleSet
+from tests.authz.test_chain import REQUEST
+from tests.net.fakes import ScriptedAuthorizer
+
+ALL = parse_policy('version = 1\ndefault = "allow"', "all.toml", "policy all")
+
+
+class DecidingTests(SynchronousTestCase):
+    """What is put together for which configuration."""
+
+    def make(
+        self,
+        own: IAuthorizer | None = None,
+        rules: RuleSet | None = None,
+        log: JsonLinesAudit | None = None,
+        **options: Any,
+    ) -> Deciding:
+        reactor: Any = MemoryReactorClock()
+        config = ProxyConfig(**options)
+        around = Surroundings(reactor, reactor, config, CurrentTrust(OriginTrust(None)), lambda _: None, Metrics(), log)
+        return deciding_by(around, own, rules)
+
+    def test_rules(self) -> None:
+        deciding = self.make(rules=load_starter())
+        self.assertEqual(deciding.authorizer.name, "policy starter")
+        deciding.use(ALL)
+        self.assertTrue(self.successResultOf(deciding.authorizer.decide(REQUEST)).allowed)
+        self.assertEqual(list(deciding.checks), ["authorizer"])
+        self.successResultOf(deciding.checks["authorizer"]())
+
+    def test_own(self) -> None:
+        deciding = self.make(ScriptedAuthorizer())
+        self.assertTrue(self.successResultOf(deciding.authorizer.decide(REQUEST)).allowed)
+        deciding.use(ALL)
+        self.assertIsNone(deciding.policy)
+
+    def test_service(self) -> None:
+        deciding = self.make(authz_url="http://authz.test")
+        self.assertEqual(deciding.authorizer.name, "the authorization service http://authz.test/validate")
+
+    def test_audited(self) -> None:
+        def full(line: bytes) -> None:
+            raise OSError(28, "No space left on device")
+
+        log = JsonLinesAudit(full, clock=Clock().seconds)
+        deciding = self.make(rules=ALL, log=log, audit_failure=AuditFailure.DENY)
+        self.assertTrue(self.successResultOf(deciding.authorizer.decide(REQUEST)).allowed)
+        log.write_line(b"lost\n")
+        self.flushLoggedErrors()
+        self.failureResultOf(deciding.authorizer.decide(REQUEST), AuditUnavailable)
+        self.assertEqual(list(deciding.checks), ["authorizer", "audit"])
+        self.failureResultOf(deciding.checks["audit"](), AuditUnavailable)
