@@ -44,7 +44,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "limit_options": frozenset({"values", "option"}),
     "deciding_options": frozenset({"values", "option"}),
     "option_table": frozenset({"model", "values", "option", "limit_options", "deciding_options"}),
-    "options": frozenset({"model", "ops.redact", "config", "values", "option", "option_table"}),
+    "layers": frozenset({"ops.redact", "config", "values", "option"}),
+    "options": frozenset({"model", "config", "values", "layers", "option_table"}),
     "descriptors": frozenset({"config"}),
     "hangup": frozenset({"config"}),
     "files": frozenset({"policy", "config", "ca"}),
@@ -63,10 +64,16 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "workers": frozenset(
         {"ca.issuer", "config", "files", "interfaces", "ca", "ops", "service", "listeners", "control", "post"}
     ),
+    "command_line": frozenset({"", "ops.redact", "option"}),
+    "terminal": frozenset(),
+    "start_fault": frozenset({"config", "post"}),
+    "start_message": frozenset({"", "model"}),
+    "program": frozenset({"terminal"}),
     "tap": frozenset(
         {
-            *("", "model", "ca.issuer", "ops.redact", "config", "interrupt", "ca", "ops"),
-            *("option", "option_table", "options", "service", "post", "workers", "descriptors", "hangup"),
+            *("model", "ca.issuer", "config", "interrupt", "ca", "ops", "descriptors", "hangup"),
+            *("option_table", "options", "service", "workers"),
+            *("command_line", "terminal", "start_fault", "start_message", "program"),
         }
     ),
     "commands": frozenset(
