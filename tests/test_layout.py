@@ -21,7 +21,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "model": frozenset(),
     "wire": frozenset({"model"}),
     "policy": frozenset({"model"}),
-    "authz.contract": frozenset({"model"}),
+    "authz.members": frozenset(),
+    "authz.contract": frozenset({"model", "authz.members"}),
+    "authz.served": frozenset({"model", "authz.members", "authz.contract"}),
+    "pdp.bearer": frozenset(),
     "authz.breaker": frozenset(),
     "ca.constraints": frozenset({"model"}),
     "ca.issuer": frozenset({"model", "ca.constraints"}),
@@ -50,11 +53,12 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "hangup": frozenset({"config"}),
     "files": frozenset({"policy", "config", "ca"}),
     "entrances": frozenset({"model", "config", "net", "ca", "clients.secrets", "clients.certificates", "clients"}),
+    "binding": frozenset(),
     "deciding": frozenset({"policy", "authz.breaker", "config", "interfaces", "ca", "authz", "ops"}),
     "service": frozenset(
         {
             *("model", "ca.issuer", "config", "descriptors", "files", "interfaces"),
-            *("net", "ca", "authz", "ops", "entrances", "deciding"),
+            *("policy", "net", "ca", "authz", "ops", "entrances", "binding", "deciding"),
         }
     ),
     "listeners": frozenset({"config"}),
@@ -62,7 +66,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "worker": frozenset({"config", "hangup", "net", "ops", "service", "control"}),
     "post": frozenset({"option_table", "control"}),
     "workers": frozenset(
-        {"ca.issuer", "config", "files", "interfaces", "ca", "ops", "service", "listeners", "control", "post"}
+        {
+            *("ca.issuer", "config", "files", "interfaces", "ca", "ops", "binding", "service"),
+            *("listeners", "control", "post"),
+        }
     ),
     "command_line": frozenset({"", "ops.redact", "option"}),
     "terminal": frozenset(),
@@ -76,6 +83,14 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             *("command_line", "terminal", "start_fault", "start_message", "program"),
         }
     ),
+    "pdp": frozenset(
+        {
+            *("", "model", "authz.served", "pdp.bearer", "config", "interfaces", "policy", "net", "authz", "ops"),
+            *("values", "option", "option_table", "layers", "interrupt", "descriptors", "hangup"),
+            *("files", "entrances", "binding"),
+            *("command_line", "terminal", "start_fault", "start_message", "program"),
+        }
+    ),
     "commands": frozenset(
         {"ca.constraints", "ca.issuer", "ca.truststore", "clients.secrets", "ca", "option_table", "options"}
     ),
@@ -85,7 +100,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 
 # Without input and output: bytes and values in, bytes and values out.
 PURE = (
-    *("model", "wire", "policy", "authz.contract", "authz.breaker", "ops.redact"),
+    *("model", "wire", "policy", "ops.redact", "pdp.bearer"),
+    *("authz.members", "authz.contract", "authz.served", "authz.breaker"),
     *("ca.constraints", "ca.issuer", "ca.truststore"),
     *("clients.secrets", "clients.certificates"),
 )
@@ -94,7 +110,7 @@ PURE = (
 FORBIDDEN = {"net": "treq"} | dict.fromkeys(PURE, "twisted.internet")
 
 # Where a process begins: there alone the global reactor is taken, in a function.
-PROGRAMS = ("egress.tap", "egress.worker")
+PROGRAMS = ("egress.tap", "egress.worker", "egress.pdp.tap")
 
 # Where annotations alone name what stands further up.  Nothing is imported when the program runs.
 ANNOTATIONS = frozenset({("interfaces", "net")})  # what IDialer connects
