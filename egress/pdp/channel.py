@@ -19,6 +19,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 from zope.interface import implementer
 
+from egress import __version__
+
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IReactorTime
     from twisted.python.failure import Failure
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
 # What is read, and dropped, of a question that is too long, so that its caller gets as far as reading the answer.
 _LINGER: Final = 4 * 1024 * 1024
 
-_TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_END: Final = b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout" + _END
+_TOO_LONG: Final = b"HTTP/1.1 431 Request Header Fields Too Large" + _END
 
 
 @attrs.frozen
@@ -73,11 +77,27 @@ class QuestionRequest(Request):
 
     def process(self) -> None:
         """Answer (L{twisted.web.http.Request.process})."""
-        site: QuestionSite = self.channel.site
-        if site.draining:
+        self.channel.site.serve(self)
+
+    def answer(self, status: int, content: bytes, content_type: str) -> None:
+        """Write the answer, unless nobody is there any more to read it."""
+        if self.channel is None:
+            return
+        self.setResponseCode(status)
+        fields = {
+            "Server": f"egressauthz/{__version__}",
+            "Content-Type": content_type,
+            "Content-Length": str(len(content)),
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+        }
+        if self.excess or self.channel.site.draining:
             self.channel.persistent = False
-            self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-        site.serve(self)
+            fields["Connection"] = "close"
+        for name, value in fields.items():
+            self.responseHeaders.setRawHeaders(name, [value])
+        self.write(content)  # type: ignore[no-untyped-call]
+        self.finish()  # type: ignore[no-untyped-call]
 
 
 @implementer(ILogObserver)
@@ -86,10 +106,7 @@ def _nobody(event: LogEvent) -> None:
 
 
 class QuestionChannel(HTTPChannel):
-    """A connection of a caller.
-
-    @cvar totalHeadersSize: of the head of a question, which has no more than a token.
-    """
+    """A connection of a caller."""
 
     # What it says is about single connections: idle ones, and those of strangers.
     _log = Logger(observer=_nobody)
@@ -123,6 +140,11 @@ class QuestionChannel(HTTPChannel):
         self.setTimeout(self.site.limits.idle_timeout)  # type: ignore[no-untyped-call]
         super().allContentReceived()  # type: ignore[no-untyped-call]
 
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """Refuse a head with a line that is too long (L{twisted.protocols.basic.LineReceiver})."""
+        cast("Any", self.transport).write(_TOO_LONG)
+        self.close()
+
     def timeoutConnection(self) -> None:
         """Close, and say why where somebody is being read from (L{twisted.protocols.policies})."""
         if self._inside:
@@ -136,7 +158,7 @@ class QuestionChannel(HTTPChannel):
         return not self._inside and not self.requests
 
     def close(self) -> None:
-        """Close an idle connection."""
+        """Close it, once what was written is sent."""
         self.loseConnection()  # type: ignore[no-untyped-call]
 
     def abort(self) -> None:

@@ -12,7 +12,6 @@ import attrs
 from twisted.internet.defer import CancelledError, maybeDeferred
 from twisted.logger import Logger
 
-from egress import __version__
 from egress.authz.served import UNKNOWN_CLIENT, BadQuestion, decode_question, encode_answer, encode_refusal
 from egress.model.decision import NO_TERMS, ClientIdentity, Decision, DecisionRequest, Verdict
 from egress.model.errors import AuthorizerUnavailable, EgressError, outcome_of
@@ -117,7 +116,7 @@ class Desk:
         except BadQuestion as error:
             self._refused("question")
             self._record_bad(error, now, started)
-            _answer(request, HTTPStatus.BAD_REQUEST, encode_refusal(error.reason), _JSON)
+            request.answer(HTTPStatus.BAD_REQUEST, encode_refusal(error.reason), _JSON)
             return
         self._ask(request, _Asked(question, now, started))
 
@@ -165,7 +164,7 @@ class Desk:
     def _decided(self, request: QuestionRequest, asked: _Asked, decision: Decision) -> None:
         status, content = encode_answer(decision)
         self._record(asked, decision.verdict.value, DECIDED, decision.reason, status, decision)
-        _answer(request, HTTPStatus(status), content, _JSON)
+        request.answer(status, content, _JSON)
 
     def _undecided(self, request: QuestionRequest, asked: _Asked, failure: Failure) -> None:
         error = failure.value
@@ -243,9 +242,6 @@ class Desk:
         self._refused(refusal.kind)
         for name, value in refusal.fields.items():
             request.responseHeaders.setRawHeaders(name, [value])
-        if request.excess:
-            request.channel.persistent = False
-            request.responseHeaders.setRawHeaders("Connection", ["close"])
         _problem(request, refusal.status, refusal.detail)
 
 
@@ -262,26 +258,9 @@ def _check_type(given: str | None) -> None:
 def _problem(request: QuestionRequest, status: HTTPStatus, detail: str) -> None:
     """Answer with what is no decision (RFC 9457); without C{allowed}, so that nobody takes it for a denial."""
     problem = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
-    _answer(request, status, json.dumps(problem).encode("ascii"), _PROBLEM)
+    request.answer(status, json.dumps(problem).encode("ascii"), _PROBLEM)
 
 
 def _failed(request: QuestionRequest, failure: Failure) -> None:
     _log.failure("a question cannot be answered", failure)
     _problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, "the service failed; the operator's log has the details")
-
-
-def _answer(request: QuestionRequest, status: HTTPStatus, content: bytes, content_type: str) -> None:
-    if request.channel is None:
-        # The caller went away.
-        return
-    request.setResponseCode(status)
-    for name, value in (
-        ("Server", f"egressauthz/{__version__}"),
-        ("Content-Type", content_type),
-        ("Content-Length", str(len(content))),
-        ("Cache-Control", "no-store"),
-        ("X-Content-Type-Options", "nosniff"),
-    ):
-        request.responseHeaders.setRawHeaders(name, [value])
-    request.write(content)  # type: ignore[no-untyped-call]
-    request.finish()  # type: ignore[no-untyped-call]
