@@ -121,7 +121,7 @@ class Limits:
     connections_per_client: int = attrs.field(default=4096, validator=_positive)
 
 
-def _entrances(given: Iterable[Entrance | str]) -> tuple[Entrance, ...]:
+def parse_entrances(given: Iterable[Entrance | str]) -> tuple[Entrance, ...]:
     """Read what an application writes as it would stand on the command line."""
     read = []
     for each in given:
@@ -175,7 +175,7 @@ class ProxyConfig:
         the proxy has one.
     """
 
-    listen: tuple[Entrance, ...] = attrs.field(default=("tcp:8080:interface=127.0.0.1",), converter=_entrances)
+    listen: tuple[Entrance, ...] = attrs.field(default=("tcp:8080:interface=127.0.0.1",), converter=parse_entrances)
     client_auth: Path | None = None
     authz_url: str | None = None
     authz_timeout: float = attrs.field(default=5.0, validator=_positive)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import attrs
 
 from egress.ca.origins import load_terms
@@ -33,7 +35,7 @@ def read_files(config: ProxyConfig, *, embedded: bool) -> Files:
     @raise ConfigError: naming what cannot be used, and the remedy.
     """
     trust = _trust(config)
-    rules = _rules(config) if embedded else None
+    rules = read_rules(config.policy) if embedded else None
     return Files(rules, _origin_trust(config, trust), _authz_trust(config, trust))
 
 
@@ -64,8 +66,13 @@ def _authz_trust(config: ProxyConfig, trust: OriginTrust) -> OriginTrust:
         raise ConfigError("--authz-client-cert", "", str(error)) from error
 
 
-def _rules(config: ProxyConfig) -> RuleSet:
+def read_rules(policy: Path | None) -> RuleSet:
+    """Read the embedded policy.
+
+    @param policy: its file; C{None}: that of the package.
+    @raise ConfigError: saying what cannot be used.
+    """
     try:
-        return load_starter() if config.policy is None else load_policy(config.policy)
+        return load_starter() if policy is None else load_policy(policy)
     except PolicyError as error:
         raise ConfigError("--policy", "", str(error)) from error
