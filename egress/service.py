@@ -135,6 +135,7 @@ class EgressProxyService(Service):
             passthrough=_passthrough(config),
             opaque_ports=config.opaque_ports,
             oversize_body=config.oversize_body,
+            renewal_timeout=config.authz_timeout,
         )
         self._factories = entrance_factories(config, self._parts, threads_of(reactor))
         self.checks: dict[str, Check] = {**self._deciding.checks, "ca": self._check_ca}
