@@ -112,7 +112,9 @@ class EgressProxyService(Service):
         )
         self.metrics = Metrics()
         log = None if config.audit_log is None else _audit(config.audit_log)
-        around = Surroundings(reactor, sockets, config, self._authz_trust, self._behind_upstream, self.metrics, log)
+        around = Surroundings(
+            reactor, sockets, config, self._authz_trust, self._behind_upstream, self.metrics, log, files.secrets
+        )
         self._deciding = deciding_by(around, authorizer, rules)
         self.authorizer = self._deciding.authorizer
         self._sinks: list[IAuditSink] = [self.metrics]
@@ -158,6 +160,7 @@ class EgressProxyService(Service):
         """
         files = read_files(self._config, embedded=self._embedded)
         self._deciding.use(files.rules)
+        self._deciding.use_secrets(files.secrets)
         if files.rules is not None:
             self._guard.block_private = files.rules.blocks_private
         self._trust.use(files.trust)

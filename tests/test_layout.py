@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "policy": frozenset({"model"}),
     "authz.contract": frozenset({"model"}),
     "authz.breaker": frozenset(),
+    "authz.secret_table": frozenset({"model"}),
     "ca.constraints": frozenset({"model"}),
     "ca.issuer": frozenset({"model", "ca.constraints"}),
     "ca.truststore": frozenset({"ca.issuer"}),
@@ -34,7 +35,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "net": frozenset({"model", "wire", "config", "interfaces"}),
     "ca": frozenset({"model", "ca.constraints", "ca.issuer", "config", "interfaces"}),
     "authz": frozenset(
-        {"model", "wire", "policy", "authz.contract", "authz.breaker", "config", "interfaces", "ca"},
+        {
+            *("model", "wire", "policy", "authz.contract", "authz.breaker", "authz.secret_table"),
+            *("config", "interfaces", "ca.issuer", "ca"),
+        },
     ),
     "clients": frozenset({"model", "wire", "clients.secrets", "clients.certificates", "interfaces"}),
     "ops": frozenset({"", "model", "ops.redact", "config", "interfaces"}),
@@ -47,9 +51,11 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "options": frozenset({"model", "ops.redact", "config", "values", "option", "option_table"}),
     "descriptors": frozenset({"config"}),
     "hangup": frozenset({"config"}),
-    "files": frozenset({"policy", "config", "ca"}),
+    "files": frozenset({"policy", "authz.secret_table", "authz", "config", "ca"}),
     "entrances": frozenset({"model", "config", "net", "ca", "clients.secrets", "clients.certificates", "clients"}),
-    "deciding": frozenset({"policy", "authz.breaker", "config", "interfaces", "ca", "authz", "ops"}),
+    "deciding": frozenset(
+        {"policy", "authz.breaker", "authz.secret_table", "config", "interfaces", "ca", "authz", "ops"}
+    ),
     "service": frozenset(
         {
             *("model", "ca.issuer", "config", "descriptors", "files", "interfaces"),
@@ -78,7 +84,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 
 # Without input and output: bytes and values in, bytes and values out.
 PURE = (
-    *("model", "wire", "policy", "authz.contract", "authz.breaker", "ops.redact"),
+    *("model", "wire", "policy", "authz.contract", "authz.breaker", "authz.secret_table", "ops.redact"),
     *("ca.constraints", "ca.issuer", "ca.truststore"),
     *("clients.secrets", "clients.certificates"),
 )

@@ -43,7 +43,7 @@ def sound(decision: object, question: DecisionRequest) -> Decision:
         if not question.body_withheld:
             raise AuthorizerUnavailable("the authorizer asked for content where none was withheld")
     terms: Terms = decision.terms
-    if terms is not NO_TERMS:
+    if terms is not NO_TERMS and decision.allowed:
         fault = fault_of(terms)
         if fault is None and question.stage is Stage.TUNNEL and (terms.set_headers or terms.remove_headers):
             fault = "fields to set or remove for a tunnel, in which nothing is read"

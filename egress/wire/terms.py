@@ -61,14 +61,18 @@ def without(trailers: Headers, names: frozenset[bytes]) -> Headers:
     return tuple(field for field in trailers if plain_name(field[0]) not in names)
 
 
-def fault_of(terms: object) -> str | None:
+def fault_of(terms: object, *, templates: bool = False) -> str | None:
     """Find what is wrong with terms, which somebody else may have made.
 
+    @param templates: whether values may still name secrets.
     @return: C{None} when nothing is; otherwise what, without a value.
     """
     if not isinstance(terms, Terms):
         return "terms that are none"
-    return _fields_fault(terms) or _bounds_fault(terms.max_bytes, terms.expires_in)
+    fault = _fields_fault(terms)
+    if fault is None and not templates and any(SECRET_MARK in value for _, value in terms.set_headers):
+        fault = "a value that names a secret, which nothing has put in (see --secrets)"
+    return fault or _bounds_fault(terms.max_bytes, terms.expires_in)
 
 
 def _fields_fault(terms: Terms) -> str | None:
@@ -103,8 +107,6 @@ def _values_fault(values: list[bytes]) -> str | None:
         return f"values over {MAX_VALUE} bytes, or {MAX_VALUES} together"
     if not all(map(is_value, values)):
         return "a value with control characters"
-    if any(SECRET_MARK in value for value in values):
-        return "a value that names a secret, which nothing has put in (see --secrets)"
     return None
 
 
