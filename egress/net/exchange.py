@@ -30,11 +30,12 @@ from egress.model.route import Purpose, Route
 from egress.net.content import RequestContent
 from egress.net.forwarding import Forwarding
 from egress.net.inquiry import Inquiry
-from egress.net.origin import OriginConnection, PoolKey
+from egress.net.origin import OriginConnection
+from egress.net.outgoing import OutgoingHead
 from egress.wire.body import End
-from egress.wire.forward import encode_request, forwarded_fields, wants_websocket
+from egress.wire.forward import wants_websocket
 from egress.wire.heads import RequestHead
-from egress.wire.terms import named_in, with_terms
+from egress.wire.terms import named_in
 
 if TYPE_CHECKING:
     from egress.net.parts import Parts
@@ -89,11 +90,9 @@ class Exchange:
         self._session = session
         self._parts = parts
         self._origin = origin
-        self._path = path
         self._state = State.CHECKING
         self._upgrade = wants_websocket(head)
-        self._fields = self._outgoing = forwarded_fields(head, origin)
-        self._key: PoolKey = (client.pool_key, origin)
+        self._outgoing = OutgoingHead(head, client, origin, path)
         self._content = RequestContent(head.framing, parts.limits.body)
         self._inquiry = Inquiry(parts, client, Stage.REQUEST, head.method, origin, path, self.fail)
         self._route: Route | None = None
@@ -136,7 +135,7 @@ class Exchange:
 
     def start(self) -> None:
         """Have the destination checked, then decided on."""
-        pooled = None if self._upgrade else self._parts.pool.route(self._key)
+        pooled = None if self._upgrade else self._parts.pool.route(self._outgoing.key)
         if pooled is not None:
             # The addresses of a pooled connection were checked when it was dialled.
             self._addresses = pooled.leads_to
@@ -199,7 +198,7 @@ class Exchange:
         self._session.watch(None)
         content = self._content
         self._inquiry.ask(
-            tuple(self._fields),
+            self._outgoing.asked,
             content.for_decision(),
             content.oversize,
             self._decided,
@@ -218,15 +217,13 @@ class Exchange:
         if self._dead_end is not None:
             self.fail(self._dead_end)
             return
-        self._outgoing = self._fields
         if decision.terms is not NO_TERMS:
-            self._outgoing = with_terms(self._fields, decision.terms)
             self._content.hidden = named_in(decision.terms)
-            permit, content = self._inquiry.permit, self._content
-            if permit is not None and not (permit.admits(content.announced or 0) and permit.spend(content.size)):
-                return
-        self._enter(State.CONNECTING)
-        self._connect()
+        self._outgoing.take(decision.terms)
+        permit, content = self._inquiry.permit, self._content
+        if permit is None or (permit.admits(content.announced or 0) and permit.spend(content.size)):
+            self._enter(State.CONNECTING)
+            self._connect()
 
     # -- towards the origin
 
@@ -237,7 +234,9 @@ class Exchange:
     def _connect(self) -> None:
         if not self._upgrade:
             # With content still to come, the request cannot be sent twice.
-            connection = self._parts.pool.take(self._key, repeatable=self._repeatable, addresses=self._addresses)
+            connection = self._parts.pool.take(
+                self._outgoing.key, repeatable=self._repeatable, addresses=self._addresses
+            )
             if connection is not None:
                 self._from_pool = True
                 self._forward(connection)
@@ -276,18 +275,10 @@ class Exchange:
             self._release,
             self._inquiry.permit,
         )
-        self._forwarding.begin(
-            encode_request(
-                self.head.method,
-                self._inquiry.url if upstream is not None else self._path,
-                self._outgoing,
-                http11=self.head.http11,
-                proxy_authorization=upstream.authorization if upstream is not None else None,
-            )
-        )
+        self._forwarding.begin(self._outgoing.encode(self._inquiry.url, upstream))
 
     def _release(self, connection: OriginConnection) -> None:
-        self._parts.pool.put(self._key, connection)
+        self._parts.pool.put(self._outgoing.key, connection)
 
     def body_data(self, data: bytes) -> None:
         """Take content from the client."""

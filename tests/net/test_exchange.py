@@ -520,6 +520,16 @@ class TermsTests(ProxyTestCase):
         )
         self.assertIn((b"authorization", b"theirs"), self.authorizer.asked[0].headers)
 
+    def test_a_connection_is_for_those_who_get_the_same(self) -> None:
+        for value, dialled in ((b"one", 1), (b"one", 1), (b"two", 2), (None, 3), (None, 3), (b"two", 3)):
+            if value is not None:
+                self.allow_on(set_headers=((b"Authorization", value),))
+            self.client.feed(request())
+            self.dialer.origins[{b"one": 0, b"two": 1, None: 2}[value]].feed(response())
+            self.assertEqual(len(self.dialer.dialled), dialled)
+        self.assertEqual(self.outcomes(), ["forwarded"] * 6)
+        self.assertEqual({asked.addresses for asked in self.authorizer.asked}, {(LOCAL,)})
+
     def test_trailers_undo_nothing(self) -> None:
         self.allow_on(set_headers=((b"X-Key", b"ours"),))
         self.client.feed(
