@@ -112,7 +112,9 @@ class EgressProxyService(Service):
         )
         self.metrics = Metrics()
         log = None if config.audit_log is None else _audit(config.audit_log)
-        around = Surroundings(reactor, sockets, config, self._authz_trust, self._behind_upstream, self.metrics, log)
+        around = Surroundings(
+            reactor, sockets, config, self._authz_trust, self._behind_upstream, self.metrics, log, files.secrets
+        )
         self._deciding = deciding_by(around, authorizer, rules)
         self.authorizer = self._deciding.authorizer
         self._sinks: list[IAuditSink] = [self.metrics]
@@ -135,6 +137,7 @@ class EgressProxyService(Service):
             passthrough=_passthrough(config),
             opaque_ports=config.opaque_ports,
             oversize_body=config.oversize_body,
+            renewal_timeout=config.authz_timeout,
         )
         self._factories = entrance_factories(config, self._parts, threads_of(reactor))
         self.checks: dict[str, Check] = {**self._deciding.checks, "ca": self._check_ca}
@@ -162,6 +165,7 @@ class EgressProxyService(Service):
         @raise ConfigError: naming what cannot be used, and the remedy; then all remains as it was.
         """
         files = read_files(self._config, embedded=self._embedded)
+        self._deciding.use_secrets(files.secrets)
         if files.rules is not None:
             self._use_rules(files.rules)
         self._trust.use(files.trust)

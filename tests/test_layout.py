@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "authz.served": frozenset({"model", "authz.members", "authz.contract"}),
     "pdp.bearer": frozenset(),
     "authz.breaker": frozenset(),
+    "authz.secret_table": frozenset({"model"}),
     "ca.constraints": frozenset({"model"}),
     "ca.issuer": frozenset({"model", "ca.constraints"}),
     "ca.truststore": frozenset({"ca.issuer"}),
@@ -37,7 +38,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "net": frozenset({"model", "wire", "config", "interfaces"}),
     "ca": frozenset({"model", "ca.constraints", "ca.issuer", "config", "interfaces"}),
     "authz": frozenset(
-        {"model", "wire", "policy", "authz.contract", "authz.breaker", "config", "interfaces", "ca"},
+        {
+            *("model", "wire", "policy", "authz.contract", "authz.breaker", "authz.secret_table"),
+            *("config", "interfaces", "ca.issuer", "ca"),
+        },
     ),
     "clients": frozenset({"model", "wire", "clients.secrets", "clients.certificates", "interfaces"}),
     "ops": frozenset({"", "model", "ops.redact", "config", "interfaces"}),
@@ -51,10 +55,12 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "options": frozenset({"model", "config", "values", "layers", "option_table"}),
     "descriptors": frozenset({"config"}),
     "hangup": frozenset({"config"}),
-    "files": frozenset({"policy", "config", "ca"}),
+    "files": frozenset({"policy", "authz.secret_table", "authz", "config", "ca"}),
     "entrances": frozenset({"model", "config", "net", "ca", "clients.secrets", "clients.certificates", "clients"}),
     "binding": frozenset(),
-    "deciding": frozenset({"policy", "authz.breaker", "config", "interfaces", "ca", "authz", "ops"}),
+    "deciding": frozenset(
+        {"policy", "authz.breaker", "authz.secret_table", "config", "interfaces", "ca", "authz", "ops"}
+    ),
     "service": frozenset(
         {
             *("model", "ca.issuer", "config", "descriptors", "files", "interfaces"),
@@ -100,8 +106,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 
 # Without input and output: bytes and values in, bytes and values out.
 PURE = (
-    *("model", "wire", "policy", "ops.redact", "pdp.bearer"),
-    *("authz.members", "authz.contract", "authz.served", "authz.breaker"),
+    *("model", "wire", "policy", "ops.redact", "pdp.bearer", "authz.members", "authz.contract", "authz.served"),
+    *("authz.breaker", "authz.secret_table"),
     *("ca.constraints", "ca.issuer", "ca.truststore"),
     *("clients.secrets", "clients.certificates"),
 )
