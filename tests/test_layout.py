@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "wire": frozenset({"model"}),
     "policy": frozenset({"model"}),
     "authz.members": frozenset(),
-    "authz.contract": frozenset({"model", "authz.members"}),
+    "authz.contract": frozenset({"model"}),
     "authz.served": frozenset({"model", "authz.members", "authz.contract"}),
     "pdp.bearer": frozenset(),
     "authz.breaker": frozenset(),

@@ -217,10 +217,12 @@ def _body(question: _Question) -> bytes | None:
     text, encoding = question.text("body"), question.text("bodyEncoding")
     if encoding not in (None, "base64"):
         raise BadQuestion("'bodyEncoding' is not base64, the only one there is")
+    truncated = question.flag("bodyTruncated")
+    if text is None and truncated:
+        raise BadQuestion("'bodyTruncated' is said of no 'body'")
     if not text:
-        if question.flag("bodyTruncated"):
-            raise BadQuestion("'bodyTruncated' is said of no 'body'")
-        return None
+        # Of the beginning of one character nothing is left, but there is content.
+        return b"" if truncated else None
     if question.flag("bodyWithheld"):
         raise BadQuestion("'bodyWithheld' is said of a 'body' that is there")
     if encoding is None:
