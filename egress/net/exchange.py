@@ -275,7 +275,7 @@ class Exchange:
             self._release,
             self._inquiry.permit,
         )
-        self._forwarding.begin(self._outgoing.encode(self._inquiry.url, upstream))
+        self._forwarding.begin(self._outgoing.encode(upstream))
 
     def _release(self, connection: OriginConnection) -> None:
         self._parts.pool.put(self._outgoing.key, connection)
