@@ -41,7 +41,7 @@ class RequestContent:
     @property
     def withheld(self) -> bool:
         """Whether there is content of which nothing was read."""
-        return not (self.over or self._pieces) and self.announced != 0
+        return not (self.over or self._pieces or self.announced == 0)
 
     @property
     def size(self) -> int:

@@ -15,26 +15,26 @@ class OutgoingHead:
 
     @ivar asked: the fields as the authorizer gets to see them.
     @ivar key: which connections may carry it.
+    @ivar terms: what was made of it.
     """
 
-    __slots__ = ("_fields", "_head", "_origin", "_path", "_terms", "asked", "key")
+    __slots__ = ("_fields", "_head", "_origin", "_path", "asked", "key", "terms")
 
     def __init__(self, head: RequestHead, client: ClientIdentity, origin: Origin, path: str) -> None:
         self._head = head
         self._origin = origin
         self._path = path
-        self._terms = NO_TERMS
+        self.terms = NO_TERMS
         self._fields = forwarded_fields(head, origin)
         self.asked: Headers = tuple(self._fields)
         self.key: PoolKey = (client.pool_key, origin)
 
     def take(self, terms: Terms) -> None:
         """Make of it what a decision says; each begins with what the authorizer saw."""
-        if terms is not self._terms:
-            self._terms = terms
-            self._fields = with_terms(list(self.asked), terms)
-            # What a field has opened at the origin, a connection may keep open: it is for those who get the same.
-            self.key = (*self.key[:2], *terms.set_headers)
+        self.terms = terms
+        self._fields = with_terms(list(self.asked), terms)
+        # What a field has opened at the origin, a connection may keep open: it is for those who get the same.
+        self.key = (*self.key[:2], *terms.set_headers)
 
     @property
     def url(self) -> str:
