@@ -15,16 +15,19 @@ from twisted.internet.defer import Deferred, DeferredList, fail, gatherResults, 
 from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint, serverFromString
 from twisted.logger import Logger
 
+from egress.authz.approvals import Approvals
 from egress.authz.guard import AddressGuard
 from egress.ca.contexts import LeafContexts
 from egress.ca.current import CurrentTrust
 from egress.ca.issuer import CaError, CertificateAuthority
-from egress.ca.source import CaSource, ca_source
+from egress.ca.source import CaSource, ca_source, stand_in
 from egress.ca.watch import CaWatch
 from egress.config import ConfigError, Limits, ProxyConfig
 from egress.deciding import Surroundings, deciding_by
 from egress.descriptors import fitted, granted
+from egress.desk import ProxyDesk
 from egress.entrances import entrance_factories, threads_of
+from egress.explain import Explainer
 from egress.files import read_files
 from egress.interfaces import IAuditSink, IAuthorizer, IEgressReactor
 from egress.model.bypass import HostPattern
@@ -35,6 +38,7 @@ from egress.net.parts import Parts
 from egress.net.pool import OriginPool
 from egress.net.upstream import UpstreamEndpoint
 from egress.net.writethrough import write_through
+from egress.ops.admin import admin_site
 from egress.ops.audit import JsonLinesAudit, open_audit
 from egress.ops.health import Check, NotReady, ops_site
 from egress.ops.metrics import Metrics
@@ -62,6 +66,8 @@ class EgressProxyService(Service):
     @ivar authorizer: who decides.
     @ivar metrics: the numbers behind C{/metrics}.
     @ivar checks: what must hold for the proxy to be ready, by name.
+    @ivar explain: explains what becomes of a request that nobody sent.
+    @ivar desk: where people answer what they are asked.
     """
 
     def __init__(
@@ -71,6 +77,9 @@ class EgressProxyService(Service):
         authorizer: IAuthorizer | None = None,
         audit: IAuditSink | None = None,
         endpoints: Sequence[IStreamServerEndpoint] | None = None,
+        approval_key: bytes = b"",
+        *,
+        dry: bool = False,
     ) -> None:
         """Put a proxy together; it listens once it is started.
 
@@ -78,12 +87,14 @@ class EgressProxyService(Service):
         @param audit: is told of every exchange, besides C{config.audit_log}.
         @param endpoints: for one of several workers: the endpoints of C{config.listen}, opened by a parent that also
             serves the metrics.
+        @param approval_key: for the same: what all of them make the ids of questions to a person with.
+        @param dry: whether it is made to explain, and not to be started: no CA is made, no key read, no log opened.
         @raise ConfigError: naming what cannot be used, and the remedy.
         """
         self._reactor = reactor
         sockets = write_through(reactor)
         self._sockets = sockets
-        self._config = config = attrs.evolve(config, limits=_limits(config, says=endpoints is None))
+        self._config = config = attrs.evolve(config, limits=_limits(config, says=endpoints is None and not dry))
         self._endpoints = endpoints
         self._ports: list[IListeningPort] = []
         self._bound: list[Deferred[tuple[IAddress, ...]]] = []
@@ -93,7 +104,7 @@ class EgressProxyService(Service):
         rules = files.rules
         self._trust, self._authz_trust = CurrentTrust(files.trust), CurrentTrust(files.authz_trust)
         source = ca_source(config)
-        authority = _certificate_authority(config, source)
+        authority, ca_note = stand_in(config, source) if dry else (_certificate_authority(config, source), None)
         self._guard = AddressGuard(
             config.allow_address,
             is_local=is_local_address,
@@ -111,8 +122,13 @@ class EgressProxyService(Service):
             config.bypass,
         )
         self.metrics = Metrics()
-        log = None if config.audit_log is None else _audit(config.audit_log)
-        around = Surroundings(reactor, sockets, config, self._authz_trust, self._behind_upstream, self.metrics, log)
+        log = None if config.audit_log is None or dry else _audit(config.audit_log)
+        held_for, is_open = config.approval_timeout, config.admin is not None
+        self._approvals = Approvals(
+            reactor, time.time, held_for, config.approval_queue, is_open=is_open, key=approval_key
+        )
+        behind, approvals = self._behind_upstream, self._approvals
+        around = Surroundings(reactor, sockets, config, self._authz_trust, behind, self.metrics, log, approvals)
         self._deciding = deciding_by(around, authorizer, rules)
         self.authorizer = self._deciding.authorizer
         self._sinks: list[IAuditSink] = [self.metrics]
@@ -136,6 +152,10 @@ class EgressProxyService(Service):
             opaque_ports=config.opaque_ports,
             oversize_body=config.oversize_body,
         )
+        self.explain = Explainer(
+            config, self._parts, self._dialer, self._guard, self._deciding, approvals, ca_note
+        ).explain
+        self.desk = ProxyDesk(self._approvals, self.explain)
         self._factories = entrance_factories(config, self._parts, threads_of(reactor))
         self.checks: dict[str, Check] = {**self._deciding.checks, "ca": self._check_ca}
         self.metrics.watch_connections(lambda: self._parts.sessions.clients)
@@ -215,6 +235,11 @@ class EgressProxyService(Service):
             binding.append(self._bind(metrics, ops_site(self._reactor, self.metrics, self.checks)))
         elif self._config.metrics_port is not None:
             self._guard.add_listener(ip_address(self._config.metrics_interface), self._config.metrics_port)
+        admin, where = admin_endpoint(self._reactor, self._config), self._config.admin
+        if admin is not None and self._endpoints is None:
+            binding.append(self._bind(admin, admin_site(self._reactor, self.desk, self._config.admin_token)))
+        elif where is not None and where.address is not None:
+            self._guard.add_listener(where.address, where.port)
         gatherResults(binding, consumeErrors=True).addCallbacks(self._all_bound, self._not_bound)
 
     def _bind(self, endpoint: IStreamServerEndpoint, factory: object) -> Deferred[IListeningPort]:
@@ -270,6 +295,7 @@ class EgressProxyService(Service):
         """
         super().stopService()  # type: ignore[no-untyped-call]
         self._ca.stop()
+        self._approvals.close()
         self._parts.draining = True
         self._parts.pool.close()
 
@@ -296,6 +322,11 @@ def ops_endpoint(reactor: IEgressReactor, config: ProxyConfig) -> IStreamServerE
     kind = TCP6ServerEndpoint if ":" in config.metrics_interface else TCP4ServerEndpoint
     endpoint: IStreamServerEndpoint = kind(reactor, config.metrics_port, interface=config.metrics_interface)
     return endpoint
+
+
+def admin_endpoint(reactor: IEgressReactor, config: ProxyConfig) -> IStreamServerEndpoint | None:
+    """Where the admin API is served, if anywhere."""
+    return None if config.admin is None else _endpoint(reactor, config.admin.endpoint)
 
 
 def _endpoint(reactor: IEgressReactor, description: str) -> IStreamServerEndpoint:

@@ -195,6 +195,8 @@ def start_message(
         facts.append(("workers", f"{config.workers} processes"))
     if config.metrics_port is not None:
         facts.append(("metrics", f"http://{Authority(config.metrics_interface, config.metrics_port)}/metrics"))
+    if config.admin is not None:
+        facts.append(("admin", str(config.admin)))
     lines = [f"egressproxy {__version__}", *(f"  {name:<12}{value}" for name, value in facts), ""]
     tcp = [
         (address, entrance)
@@ -259,7 +261,9 @@ def start_fault(error: BaseException | None, config: ProxyConfig) -> str:
     code = getattr(error.socketError, "errno", None)
     reason = os.strerror(code) if isinstance(code, int) and code in errno.errorcode else str(error.socketError)
     remedy = _REMEDIES.get(code or 0, "choose another")
-    return f"{'--metrics-port' if metrics else '--listen'}: cannot listen on {where}: {reason}; {remedy}"
+    admin = config.admin is not None and config.admin.is_at(error.port)
+    option = "--metrics-port" if metrics else "--admin" if admin else "--listen"
+    return f"{option}: cannot listen on {where}: {reason}; {remedy}"
 
 
 class StartFailed(Exception):

@@ -50,18 +50,24 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "files": frozenset({"policy", "config", "ca"}),
     "entrances": frozenset({"model", "config", "net", "ca", "clients.secrets", "clients.certificates", "clients"}),
     "deciding": frozenset({"policy", "authz.breaker", "config", "interfaces", "ca", "authz", "ops"}),
+    "explain": frozenset({"model", "wire", "policy", "config", "interfaces", "net", "authz", "deciding"}),
+    "desk": frozenset({"model", "ops.redact", "authz"}),
     "service": frozenset(
         {
             *("model", "ca.issuer", "config", "descriptors", "files", "interfaces"),
-            *("net", "ca", "authz", "ops", "entrances", "deciding"),
+            *("net", "ca", "authz", "ops", "entrances", "deciding", "explain", "desk"),
         }
     ),
     "listeners": frozenset({"config"}),
     "control": frozenset({"config"}),
     "worker": frozenset({"config", "hangup", "net", "ops", "service", "control"}),
     "post": frozenset({"option_table", "control"}),
+    "front_desk": frozenset({"model", "authz", "ops", "control", "post"}),
     "workers": frozenset(
-        {"ca.issuer", "config", "files", "interfaces", "ca", "ops", "service", "listeners", "control", "post"}
+        {
+            *("ca.issuer", "config", "files", "interfaces", "ca", "ops", "service"),
+            *("listeners", "control", "post", "front_desk"),
+        }
     ),
     "tap": frozenset(
         {
@@ -70,7 +76,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         }
     ),
     "commands": frozenset(
-        {"ca.constraints", "ca.issuer", "ca.truststore", "clients.secrets", "ca", "option_table", "options"}
+        {
+            *("model", "ca.constraints", "ca.issuer", "ca.truststore", "clients.secrets", "config", "values", "ca"),
+            *("option", "option_table", "options", "service"),
+        }
     ),
     "cli": frozenset({"", "config", "commands"}),
     "__main__": frozenset({"cli"}),
@@ -87,7 +96,7 @@ PURE = (
 FORBIDDEN = {"net": "treq"} | dict.fromkeys(PURE, "twisted.internet")
 
 # Where a process begins: there alone the global reactor is taken, in a function.
-PROGRAMS = ("egress.tap", "egress.worker")
+PROGRAMS = ("egress.tap", "egress.worker", "egress.commands.running")
 
 # Where annotations alone name what stands further up.  Nothing is imported when the program runs.
 ANNOTATIONS = frozenset({("interfaces", "net")})  # what IDialer connects

@@ -6,7 +6,7 @@ They come from the same records as the audit log, so that the two never tell dif
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import twisted
@@ -18,6 +18,7 @@ from egress import __version__
 from egress.interfaces import IAuditSink
 from egress.model.outage import Questions
 from egress.model.record import ExchangeRecord
+from egress.ops.approvals import ApprovalsCollector
 from egress.ops.questions import QuestionsCollector
 from egress.ops.tally import Tally
 
@@ -74,6 +75,10 @@ class Metrics:
         @param retries: tells how many were sent once more; C{None}: none ever are.
         """
         self.registry.register(QuestionsCollector(source, retries))
+
+    def watch_approvals(self, held: Callable[[], int], counts: Callable[[], Mapping[str, int]]) -> None:
+        """Say where to look for what becomes of requests that a person is asked about."""
+        self.registry.register(ApprovalsCollector(held, counts))
 
     def watch_audit_lost(self, source: Callable[[], float]) -> None:
         """Say where to look for the number of audit lines lost."""
