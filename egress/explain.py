@@ -118,7 +118,7 @@ class _Way:
             head, target, origin = self._read()
             path = "" if target.path == "*" else target.path
             self._url = str(target.authority) if head.method == "CONNECT" else f"{origin}{path}"
-            self._step(name, _OK, f"{head.method} {self._url}", self._headers(head))
+            self._step(name, _OK, f"{head.method} {self._url}", self._as_written(head))
             stage = Stage.REQUEST
             name = "tunnel"
             if origin.scheme == "https":
@@ -190,7 +190,7 @@ class _Way:
             target = Scope(origin, self._identity()).target_of(head)
         return head, target, origin
 
-    def _headers(self, head: RequestHead) -> list[str]:
+    def _as_written(self, head: RequestHead) -> list[str]:
         given = self._question
         asked = f"{given.method} {given.url}"
         return [] if asked == f"{head.method} {self._url}" else [f"written as {asked}"]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TookTooLong
 
 from egress.commands.admin import add_options, admin_api
 from egress.commands.failure import CommandFailed
@@ -19,7 +20,6 @@ from egress.model.explanation import MAX_BODY, Explanation, InvalidQuestion, Que
 from egress.option import Option
 from egress.option_table import OPTIONS
 from egress.options import load_config
-from egress.service import EgressProxyService
 
 # What the exit status says.  1 is a denial, so what went wrong is 2, as for a command line that cannot be read.
 STATUSES: Final = {"allow": 0, "deny": 1}
@@ -90,6 +90,8 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
         else:
             config = load_config(arguments, environ)
             document = run(lambda reactor: explained(reactor, config, question)).to_json()
+    except TookTooLong as error:
+        raise ExplainFailed(f"there is no explanation within {_SECONDS:g} s") from error
     except (CommandFailed, ConfigError) as error:
         raise ExplainFailed(str(error)) from error
     out.write(json.dumps(document, indent=2) + "\n" if given.json else in_lines(document))
@@ -98,6 +100,9 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
 
 def explained(reactor: Any, config: ProxyConfig, question: Question) -> Deferred[Explanation]:
     """Put a proxy together that never listens, and have it explain."""
+    # Here alone: other commands need not wait until all of a proxy is loaded.
+    from egress.service import EgressProxyService
+
     proxy = EgressProxyService(reactor, config, dry=True)
 
     def close(result: Any) -> Deferred[Any]:
