@@ -85,8 +85,8 @@ class FrontDesk:
     def _permit(self, document: dict[str, Any], number: int) -> Deferred[dict[str, Any]]:
         permission = Permission.from_json(document)
         self._permissions[permission.permission_id] = permission
-        if len(self._current()) > MAX_PERMISSIONS:
-            del self._permissions[self._current()[0].permission_id]
+        for oldest in self._current()[:-MAX_PERMISSIONS]:
+            del self._permissions[oldest.permission_id]
 
         def told(results: list[tuple[bool, Any]]) -> dict[str, Any]:
             return {"answered": number + sum(more for heard, more in results if heard), "permission": document}

@@ -306,6 +306,27 @@ class RunningTests(PostTestCase):
         self.reactor.advance(2)
         self.failureResultOf(slow, TookTooLong)
 
+    def test_asking_about_something(self) -> None:
+        """It can be asked as soon as it is to serve, and hears that first."""
+        self.post = Post(
+            self.reactor,
+            self.post._orders,
+            [],
+            wrote=self.wrote.append,
+            left=lambda: None,
+            restarted=lambda: None,
+            socketpair=self.reactor.socketpair,  # type: ignore[arg-type]
+            serves=lambda post: asked.append(post.ask("permit", 1.0, {"a": 1})),
+        )
+        asked: list[Any] = []
+        self.serving()
+        self.assertEqual(
+            self.heard_at_start,
+            [{"ask": "permit", "about": {"a": 1}, "number": 1}, {"tell": "serve", "text": ""}],
+        )
+        self.reactor.advance(1)
+        self.failureResultOf(asked[0], TookTooLong)
+
     def test_what_it_says_out_of_turn(self) -> None:
         self.serving()
         self.reactor.say(tell("ready") + tell("nonsense"))

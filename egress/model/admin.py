@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 
 from egress.model.authority import Authority, IPAddress, parse_ip
+from egress.model.errors import InvalidTarget
 
 # Between colons; one that belongs to a value has a backslash before it.
 _PIECE: Final = re.compile(r"(?:\\.|[^:\\])+", re.DOTALL)
@@ -84,7 +85,7 @@ class AdminEndpoint:
     def _parse_url(cls, netloc: str) -> AdminEndpoint:
         try:
             authority = Authority.parse(netloc.replace("localhost", _LOOPBACK["tcp"]), 80)
-        except ValueError as error:
+        except InvalidTarget as error:
             raise InvalidAdmin(_EXAMPLE) from error
         kind = "tcp6" if ":" in authority.host else "tcp"
         return cls._tcp(kind, str(authority.port), authority.host, {})
