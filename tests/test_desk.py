@@ -35,9 +35,7 @@ class ProxyDeskTests(ApprovalsTestCase):
 
     def test_answers(self) -> None:
         held = self.hold()
-        self.assertEqual(
-            self.found(self.desk.answer(self.the_id(), Answer(True))), {"answered": 1, "permission": None}
-        )
+        self.assertEqual(self.found(self.desk.answer(self.the_id(), Answer(True))), {"answered": 1, "permission": None})
         self.assertTrue(self.successResultOf(held).allowed)
         held = self.hold()
         asked = {"id": self.the_id(), "answer": {"answer": "allow", "for": 60}}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+from ipaddress import ip_network
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.ca.store import CaDirectory
-from egress.config import OversizeBody, ProxyConfig
+from egress.config import Limits, OversizeBody, ProxyConfig
 from egress.explain import Explainer
 from egress.interfaces import IAuthorizer
 from egress.model.approval import Answer
@@ -21,6 +23,7 @@ from egress.model.decision import Decision, Terms, Verdict
 from egress.model.errors import AuthorizerUnavailable
 from egress.model.explanation import Explanation, Question, RuleTried
 from egress.service import EgressProxyService
+from tests.authz.test_chain import REQUEST
 from tests.net.fakes import ScriptedAuthorizer, deny
 from tests.net.reactors import DialingReactor
 
@@ -47,7 +50,7 @@ class ExplainTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = DialingReactor()
-        self.reactor.names = dict.fromkeys(("a.test", "denied.test", "asked.test"), ["1.2.3.4", "2001:4860::1"])
+        self.reactor.names = {name: ["1.2.3.4", "2001:4860::1"] for name in ("a.test", "denied.test", "asked.test")}
         self.reactor.names |= {"local.test": ["1.2.3.4", "127.0.0.1"], "nowhere.test": [], "private.test": ["10.1.2.3"]}
         self.directory = Path(self.mktemp())
         self.directory.mkdir()
@@ -130,11 +133,7 @@ class WayTests(ExplainTestCase):
         )
 
     def test_what_the_operator_opened_and_closed(self) -> None:
-        from ipaddress import ip_network
-
-        service = self.service(
-            allow_address=(ip_network("127.0.0.0/8"),), deny_address=(ip_network("2001:4860::/32"),)
-        )
+        service = self.service(allow_address=(ip_network("127.0.0.0/8"),), deny_address=(ip_network("2001:4860::/32"),))
         found = self.explain("GET", "http://local.test/", service=service)
         self.assertEqual(
             self.step(found, "address").details[1], "127.0.0.1: a loopback address; opened with --allow-address"
@@ -230,15 +229,17 @@ class RequestTests(ExplainTestCase):
         authorizer.answers = [Decision(Verdict.NEED_BODY, "", "x"), deny()]
         found = self.explain("POST", "http://a.test/", (), b"hi", self.service(authorizer))
         first, second = authorizer.asked
-        self.assertEqual((first.body, first.body_withheld, second.body, second.body_withheld), (None, True, b"hi", False))
-        self.assertEqual((found.verdict, self.step(found, "decision").details), ("deny", ("asked again, with the content",)))
+        self.assertEqual(
+            (first.body, first.body_withheld, second.body, second.body_withheld), (None, True, b"hi", False)
+        )
+        self.assertEqual(
+            (found.verdict, self.step(found, "decision").details), ("deny", ("asked again, with the content",))
+        )
         authorizer.answers = [Decision(Verdict.NEED_BODY, "", "x")] * 2
         found = self.explain("POST", "http://a.test/", (), b"hi", self.service(authorizer))
         self.assertEqual((found.verdict, found.code), ("none", "authorizer-unavailable"))
 
     def test_too_much_content(self) -> None:
-        from egress.config import Limits
-
         authorizer = ScriptedAuthorizer()
         options: dict[str, Any] = {"limits": Limits(body=1)}
         found = self.explain("POST", "http://a.test/", (), b"hi", self.service(authorizer, **options))
@@ -297,8 +298,6 @@ class TunnelTests(ExplainTestCase):
         found = self.explain("GET", "https://a.test/")
         self.assertIn("there is no CA", self.step(found, "tunnel").details[0])
         # Where there is one, its own constraints count, and nobody reads its key.
-        from datetime import datetime, timezone
-
         directory = CaDirectory(self.directory / "ca", ("example.com",))
         directory.load_or_create(datetime.now(timezone.utc))
         self.assertEqual(self.explain("GET", "https://a.test/").code, "certificate-not-permitted")
@@ -371,8 +370,6 @@ class DecisionTests(ExplainTestCase):
         self.assertEqual((found.verdict, found.rule_id), ("ask", "person"))
         self.assertEqual(self.step(found, "approval").text, "held until a person answers, for 300 s")
         self.assertEqual(service._approvals.held, 0)
-
-        from tests.authz.test_chain import REQUEST
 
         ask = Decision(Verdict.ASK, "", "x", "person")
         origin = attrs.evolve(REQUEST.origin, authority=Authority("asked.test", 80))

@@ -308,20 +308,22 @@ class RunningTests(PostTestCase):
 
     def test_asking_about_something(self) -> None:
         """It can be asked as soon as it is to serve, and hears that first."""
+        asked: list[Any] = []
+        nothing, pair = (lambda: None), self.reactor.socketpair
         self.post = Post(
             self.reactor,
-            self.post._orders,
+            ORDERS,
             [],
-            wrote=self.wrote.append,
-            left=lambda: None,
-            restarted=lambda: None,
-            socketpair=self.reactor.socketpair,  # type: ignore[arg-type]
+            self.wrote.append,
+            nothing,
+            nothing,
+            pair,  # type: ignore[arg-type]
             serves=lambda post: asked.append(post.ask("permit", 1.0, {"a": 1})),
         )
-        asked: list[Any] = []
-        self.serving()
+        self.started()
+        self.post.serve()
         self.assertEqual(
-            self.heard_at_start,
+            self.reactor.heard(),
             [{"ask": "permit", "about": {"a": 1}, "number": 1}, {"tell": "serve", "text": ""}],
         )
         self.reactor.advance(1)

@@ -168,7 +168,7 @@ class MainTests(SynchronousTestCase):
         self.reactor = StoppingReactor()
         self.ran: list[str] = []
         self.logged = io.StringIO()
-        orders = Orders(1, "tests.installs", ProxyConfig(), (socket.AF_INET, socket.AF_UNIX))
+        orders = Orders(1, "tests.installs", ProxyConfig(), (socket.AF_INET, socket.AF_UNIX), b"k")
         self.patch(worker_module, "receive_orders", lambda line: orders)
         self.patch(
             worker_module.socket, "socket", lambda fileno: self.line if fileno == 3 else self.fail("another one")
