@@ -6,7 +6,6 @@ operator must know to use the proxy is printed once it listens.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shlex
@@ -24,7 +23,6 @@ import attrs
 import twisted
 from twisted.application.service import IService, MultiService
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 from twisted.python import usage
@@ -44,8 +42,8 @@ from egress.ops.redact import redact_userinfo
 from egress.option import Option
 from egress.option_table import BY_NAME, OPTIONS
 from egress.options import load_config
-from egress.post import WorkerFailed
 from egress.service import EgressProxyService
+from egress.start_fault import start_fault
 from egress.workers import Workers
 
 _log = Logger()
@@ -239,31 +237,6 @@ def _shell_lines(url: str, certificate: Path | None) -> list[str]:
         "",
         "Hosts in NO_PROXY would be reached past the proxy, without a decision.",
     ]
-
-
-_REMEDIES: Final = {
-    errno.EADDRINUSE: "stop what listens there, or choose another",
-    errno.EACCES: "choose a port from 1024 up, or give the process the right to lower ones",
-    errno.EADDRNOTAVAIL: "choose an address that this machine has",
-}
-
-
-def start_fault(error: BaseException | None, config: ProxyConfig) -> str:
-    """Say in one line why the proxy cannot start, and what to do."""
-    if not isinstance(error, CannotListenError):
-        return (
-            str(error)
-            if isinstance(error, (ConfigError, WorkerFailed))
-            else f"cannot start: {type(error).__name__}: {error}"
-        )
-    metrics = (error.interface, error.port) == (config.metrics_interface, config.metrics_port)
-    where = f"{error.interface or '*'}:{error.port}" if isinstance(error.port, int) else str(error.port)
-    code = getattr(error.socketError, "errno", None)
-    reason = os.strerror(code) if isinstance(code, int) and code in errno.errorcode else str(error.socketError)
-    remedy = _REMEDIES.get(code or 0, "choose another")
-    admin = config.admin is not None and config.admin.is_at(error.port)
-    option = "--metrics-port" if metrics else "--admin" if admin else "--listen"
-    return f"{option}: cannot listen on {where}: {reason}; {remedy}"
 
 
 class StartFailed(Exception):

@@ -69,10 +69,21 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             *("listeners", "control", "post", "front_desk"),
         }
     ),
+    "start_fault": frozenset({"config", "post"}),
     "tap": frozenset(
         {
             *("", "model", "ca.issuer", "ops.redact", "config", "interrupt", "ca", "ops"),
-            *("option", "option_table", "options", "service", "post", "workers", "descriptors", "hangup"),
+            *(
+                "option",
+                "option_table",
+                "options",
+                "service",
+                "post",
+                "workers",
+                "descriptors",
+                "hangup",
+                "start_fault",
+            ),
         }
     ),
     "commands": frozenset(

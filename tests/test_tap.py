@@ -26,8 +26,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress import __version__, tap
 from egress.config import ConfigError, ProxyConfig
 from egress.option_table import OPTIONS
-from egress.post import WorkerFailed
-from egress.tap import Options, ProxyProcess, StartFailed, Terminal, makeService, start_fault, start_message
+from egress.tap import Options, ProxyProcess, StartFailed, Terminal, makeService, start_message
 
 LOOPBACK = IPv4Address("TCP", "127.0.0.1", 8080)
 CERTIFICATE = Path("/var/lib/ca/ca.pem")
@@ -255,52 +254,6 @@ class StartMessageTests(SynchronousTestCase):
             "Tunnelled unread: a.example, *.b.example.", self.message(passthrough=("a.example", "*.b.example"))
         )
         self.assertNotIn("Tunnelled", self.message())
-
-
-class StartFaultTests(SynchronousTestCase):
-    """What keeps the proxy from starting is one line, with a remedy."""
-
-    def test_lines(self) -> None:
-        config = ProxyConfig(metrics_port=9090, admin="unix:/run/admin.sock")
-        for error, expected in (
-            (
-                taken(),
-                "--listen: cannot listen on 127.0.0.1:8080: Address already in use; stop what listens there, or "
-                "choose another",
-            ),
-            (
-                taken(9090),
-                "--metrics-port: cannot listen on 127.0.0.1:9090: Address already in use; stop what listens there, or "
-                "choose another",
-            ),
-            (
-                CannotListenError("", 80, PermissionError(errno.EACCES, "Permission denied")),
-                "--listen: cannot listen on *:80: Permission denied; choose a port from 1024 up, or give the process "
-                "the right to lower ones",
-            ),
-            (
-                CannotListenError("192.0.2.1", 80, OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")),
-                "--listen: cannot listen on 192.0.2.1:80: Cannot assign requested address; choose an address that "
-                "this machine has",
-            ),
-            (
-                CannotListenError(None, "/run/egress.sock", OSError(errno.EROFS, "Read-only file system")),
-                "--listen: cannot listen on /run/egress.sock: Read-only file system; choose another",
-            ),
-            (
-                CannotListenError("nowhere.example", 80, "name not known"),
-                "--listen: cannot listen on nowhere.example:80: name not known; choose another",
-            ),
-            (
-                CannotListenError(None, "/run/admin.sock", OSError(errno.ENOENT, "No such file or directory")),
-                "--admin: cannot listen on /run/admin.sock: No such file or directory; choose another",
-            ),
-            (ConfigError("--ca-dir", "", "make it writable"), "--ca-dir: make it writable"),
-            (WorkerFailed("worker 1 is out of order"), "worker 1 is out of order"),
-            (RuntimeError("what"), "cannot start: RuntimeError: what"),
-        ):
-            with self.subTest(expected):
-                self.assertEqual(start_fault(error, config), expected)
 
 
 class Ascii(io.StringIO):

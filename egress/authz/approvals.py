@@ -277,7 +277,7 @@ def _shown(held: _Held, show: Callable[[str], str]) -> dict[str, Any]:
 
 def denied(decision: Decision, why: str) -> Decision:
     """Deny what nobody has allowed; the rule and who decided stay."""
-    reason = f"{why}: {decision.reason}" if decision.reason else why
+    reason = f"{why} ({decision.reason})" if decision.reason else why
     return attrs.evolve(
         decision, verdict=Verdict.DENY, reason=reason, ttl=None, stale_if_error=None, cache_key=None, terms=NO_TERMS
     )

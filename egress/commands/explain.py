@@ -25,6 +25,9 @@ from egress.options import load_config
 STATUSES: Final = {"allow": 0, "deny": 1}
 NO_DECISION: Final = 3
 
+# Faults of deciding; every other one is met on the way of a request that was allowed.
+_UNDECIDED: Final = (None, "authorizer-unavailable", "audit-unavailable")
+
 _SECONDS: Final = 120.0
 _RULES_SHOWN: Final = 20
 _OURS: Final = "option "
@@ -167,6 +170,8 @@ def in_lines(document: Mapping[str, Any]) -> str:
         who = f"{who}, rule {document['ruleId']}"
     answer = f"; the client gets {document['status']} ({document['code']})" if document["status"] is not None else ""
     verdict = {"none": "no decision", "ask": "a person decides"}.get(document["verdict"], document["verdict"])
+    if verdict == "no decision" and document["code"] not in _UNDECIDED:
+        verdict = "would fail"
     return "\n".join([*lines, "", f"{verdict}: {document['reason']}", f"  by {who}{answer}"]) + "\n"
 
 

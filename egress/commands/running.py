@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.python.failure import Failure
 
 T = TypeVar("T")
@@ -24,13 +26,12 @@ def run(start: Callable[[Any], Deferred[T]]) -> T:
 
     def begin() -> None:
         running = maybeDeferred(start, reactor)
-        interrupt = reactor.addSystemEventTrigger("before", "shutdown", running.cancel)
+        reactor.addSystemEventTrigger("before", "shutdown", running.cancel)
 
         def ended(result: object) -> None:
             results.append(result)
-            if reactor.running:
-                # A shutdown may be what ended it.
-                reactor.removeSystemEventTrigger(interrupt)
+            # A shutdown may be what ended it.
+            with suppress(ReactorNotRunning):
                 reactor.stop()
 
         running.addBoth(ended)

@@ -87,7 +87,7 @@ class AnswerTests(ApprovalsTestCase):
         self.clock.advance(1)
         decision = self.successResultOf(held)
         self.assertEqual((decision.verdict, decision.rule_id), (Verdict.DENY, "r"))
-        self.assertEqual(decision.reason, "a person was asked, and did not answer within 300 s: look at this")
+        self.assertEqual(decision.reason, "a person was asked, and did not answer within 300 s (look at this)")
         self.assertEqual((decision.decided_by, decision.firm, decision.terms.max_bytes), ("policy x", False, None))
         self.assertEqual((self.approvals.answer(name, Answer(True)), self.counts()), ((0, None), {"timed-out": 1}))
 
@@ -112,7 +112,7 @@ class AnswerTests(ApprovalsTestCase):
         decision = self.successResultOf(self.hold())
         self.assertEqual(decision.verdict, Verdict.DENY)
         self.assertEqual(
-            decision.reason, "a person is to be asked, but nobody can be asked: start with --admin: look at this"
+            decision.reason, "a person is to be asked, but nobody can be asked: start with --admin (look at this)"
         )
         self.assertEqual(self.counts(), {"refused": 1})
 

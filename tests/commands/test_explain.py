@@ -46,8 +46,15 @@ class LinesTests(SynchronousTestCase):
 
     def test_ends(self) -> None:
         for verdict, word in (("deny", "deny: why"), ("none", "no decision: why"), ("ask", "a person decides: why")):
-            document = Explanation("GET", "x", (), verdict, "why", "proxy", None, 403, "denied").to_json()
-            self.assertTrue(in_lines(document).endswith(f"{word}\n  by proxy; the client gets 403 (denied)\n"))
+            document = Explanation("GET", "x", (), verdict, "why", "proxy").to_json()
+            self.assertTrue(in_lines(document).endswith(f"{word}\n  by proxy\n"))
+            document |= {"status": 403, "code": "denied"}
+            self.assertTrue(in_lines(document).endswith("  by proxy; the client gets 403 (denied)\n"))
+
+    def test_what_fails_later(self) -> None:
+        for code, word in (("authorizer-unavailable", "no decision"), ("name-not-resolved", "would fail")):
+            document = Explanation("GET", "x", (), "none", "why", "proxy", None, 502, code).to_json()
+            self.assertIn(f"\n{word}: why\n", in_lines(document))
 
     def test_many_rules(self) -> None:
         rules = (RULES[0],) * 30 + RULES[1:]

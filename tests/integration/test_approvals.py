@@ -158,7 +158,7 @@ class AnswerTests(ApprovalsTestCase):
         proxy = self.start("--approval-timeout", "500ms")
         problem = self.assert_problem(proxy, self.origins.https_url("/echo"), 403, "authz")
         self.assertEqual(
-            problem["reason"], "a person was asked, and did not answer within 0.5 s: a person looks at this"
+            problem["reason"], "a person was asked, and did not answer within 0.5 s (a person looks at this)"
         )
         self.assertEqual(self.records(proxy, 1)[0]["ruleId"], "ask-first")
 
