@@ -182,8 +182,7 @@ class _Way:
         reader = RequestReader(self._parts.head_limits)
         reader.receive(b"\r\n".join([*lines, b"", b""]))
         head = reader.next_event()
-        if not isinstance(head, RequestHead):
-            raise BadRequest("this is no request head")
+        assert isinstance(head, RequestHead)  # it is complete
         if origin.scheme == "http":
             origin = named_origin(parse_request_target(head.method, head.target))
         elif not connect:

@@ -216,9 +216,12 @@ def endpoint(text: str, place: Place) -> Entrance:
 def admin(text: str, place: Place) -> AdminEndpoint:
     """Read where the admin API is served."""
     try:
-        return AdminEndpoint.parse(text, place.path)
+        found = AdminEndpoint.parse(text, place.path)
     except InvalidAdmin as error:
         raise BadValue(error.remedy) from error
+    if found.path is not None and not os.path.isdir(os.path.dirname(found.path)):
+        raise BadValue("name a socket in a directory that is there")
+    return found
 
 
 def authz_url(text: str, place: Place) -> str:
