@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 import attrs
 from twisted.internet.endpoints import serverFromString
 
-from egress.config import KIB, MIB, AuditFailure, IPNetwork, OversizeBody
+from egress.config import KIB, MIB, AuditFailure, AuthzApi, AuthzBody, IPNetwork, OversizeBody
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy, normalize_host, parse_ip
 from egress.model.bypass import Bypass, HostPattern
 from egress.model.entrance import Entrance, InvalidEntrance
@@ -39,6 +39,8 @@ _BOOLEANS: Final = {
 }
 _AUTHZ_URL: Final = re.compile(r"(https?)://([^/?#]*)(/[!-~]*)?", re.IGNORECASE)
 _TCP_PORT: Final = re.compile(r"tcp6?:(?:port=)?([0-9]+)")
+# RFC 9110 section 5.6.2.
+_FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VISIBLE: Final = re.compile(r"[!-~]+")
 
 _TOKEN_FILE: Final = 64 * KIB
@@ -101,6 +103,13 @@ def duration(text: str, place: Place) -> float:
     return seconds
 
 
+def duration_or_zero(text: str, place: Place) -> float:
+    """Read a number of seconds, of which there may be none."""
+    if re.fullmatch(r"0(?:\.0+)? ?(?:ms|s|m|h)?", text, re.IGNORECASE):
+        return 0.0
+    return duration(text, place)
+
+
 def boolean(text: str, place: Place) -> bool:
     """Read C{true} or C{false}, in the usual spellings."""
     value = _BOOLEANS.get(text.lower())
@@ -115,6 +124,29 @@ def oversize_body(text: str, place: Place) -> OversizeBody:
         return OversizeBody(text.lower())
     except ValueError as error:
         raise BadValue("choose refuse or truncate") from error
+
+
+def authz_api(text: str, place: Place) -> AuthzApi:
+    """Read how an authorization service is asked."""
+    try:
+        return AuthzApi(text.lower())
+    except ValueError as error:
+        raise BadValue("choose postman, authzen, opa or ext-authz") from error
+
+
+def authz_body(text: str, place: Place) -> AuthzBody:
+    """Read when an authorization service is given the content."""
+    try:
+        return AuthzBody(text.lower())
+    except ValueError as error:
+        raise BadValue("choose always, on-demand or never") from error
+
+
+def field_name(text: str, place: Place) -> str:
+    """Read the name of a header field."""
+    if not _FIELD_NAME.fullmatch(text):
+        raise BadValue("write names of header fields, as in X-Auth-User")
+    return text.lower()
 
 
 def audit_failure(text: str, place: Place) -> AuditFailure:
@@ -221,7 +253,7 @@ def authz_url(text: str, place: Place) -> str:
     if "@" in text:
         raise BadValue("leave the credentials out, the service is given the token of --authz-token-file")
     if "?" in path or "#" in path:
-        raise BadValue("leave out what follows the path, /validate is appended to it")
+        raise BadValue("leave out what follows the path")
     return f"{Origin(scheme, _authority(match[2], scheme, 'http://127.0.0.1:9000'))}{path}"
 
 

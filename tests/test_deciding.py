@@ -57,6 +57,17 @@ class DecidingTests(SynchronousTestCase):
         deciding = self.make(authz_url="http://authz.test")
         self.assertEqual(deciding.authorizer.name, "the authorization service http://authz.test/validate")
 
+    def test_reuse(self) -> None:
+        """As the authorizer directs, until everything is read anew; rules are asked each time."""
+        own = ScriptedAuthorizer(Decision(Verdict.ALLOW, "why", "own", ttl=10))
+        deciding = self.make(own)
+        for expected in (None, "cache"):
+            self.assertEqual(self.successResultOf(deciding.authorizer.decide(REQUEST)).source, expected)
+        deciding.use(None)
+        self.assertIsNone(self.successResultOf(deciding.authorizer.decide(REQUEST)).source)
+        self.assertIsNone(self.make(own, authz_cache=None).cache)
+        self.assertIsNone(self.make(rules=ALL).cache)
+
     def test_audited(self) -> None:
         def full(line: bytes) -> None:
             raise OSError(28, "No space left on device")

@@ -21,7 +21,15 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "model": frozenset(),
     "wire": frozenset({"model"}),
     "policy": frozenset({"model"}),
-    "authz.contract": frozenset({"model"}),
+    "authz.codec": frozenset({"model"}),
+    "authz.question": frozenset({"model", "authz.codec"}),
+    "authz.answer": frozenset({"model", "wire"}),
+    "authz.contract": frozenset({"model", "authz.codec", "authz.question", "authz.answer"}),
+    "authz.authzen": frozenset({"model", "authz.codec", "authz.question", "authz.answer"}),
+    "authz.opa": frozenset({"model", "authz.codec", "authz.question", "authz.answer"}),
+    "authz.ext_authz": frozenset({"model", "wire", "authz.codec", "authz.answer"}),
+    "authz.cache_key": frozenset({"model"}),
+    "authz.kept": frozenset({"model", "authz.cache_key"}),
     "authz.breaker": frozenset(),
     "ca.constraints": frozenset({"model"}),
     "ca.issuer": frozenset({"model", "ca.constraints"}),
@@ -34,7 +42,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "net": frozenset({"model", "wire", "config", "interfaces"}),
     "ca": frozenset({"model", "ca.constraints", "ca.issuer", "config", "interfaces"}),
     "authz": frozenset(
-        {"model", "wire", "policy", "authz.contract", "authz.breaker", "config", "interfaces", "ca"},
+        {
+            *("model", "wire", "policy", "config", "interfaces", "ca", "authz.breaker", "authz.codec", "authz.answer"),
+            *("authz.contract", "authz.authzen", "authz.opa", "authz.ext_authz", "authz.cache_key", "authz.kept"),
+        }
     ),
     "clients": frozenset({"model", "wire", "clients.secrets", "clients.certificates", "interfaces"}),
     "ops": frozenset({"", "model", "ops.redact", "config", "interfaces"}),
@@ -49,7 +60,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "hangup": frozenset({"config"}),
     "files": frozenset({"policy", "config", "ca"}),
     "entrances": frozenset({"model", "config", "net", "ca", "clients.secrets", "clients.certificates", "clients"}),
-    "deciding": frozenset({"policy", "authz.breaker", "config", "interfaces", "ca", "authz", "ops"}),
+    "deciding": frozenset({"policy", "authz.breaker", "authz.kept", "config", "interfaces", "ca", "authz", "ops"}),
     "service": frozenset(
         {
             *("model", "ca.issuer", "config", "descriptors", "files", "interfaces"),
@@ -78,7 +89,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 
 # Without input and output: bytes and values in, bytes and values out.
 PURE = (
-    *("model", "wire", "policy", "authz.contract", "authz.breaker", "ops.redact"),
+    *("model", "wire", "policy", "authz.breaker", "ops.redact"),
+    *("authz.codec", "authz.question", "authz.answer", "authz.contract", "authz.authzen", "authz.opa"),
+    *("authz.ext_authz", "authz.cache_key", "authz.kept"),
     *("ca.constraints", "ca.issuer", "ca.truststore"),
     *("clients.secrets", "clients.certificates"),
 )

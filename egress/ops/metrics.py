@@ -18,7 +18,9 @@ from egress import __version__
 from egress.interfaces import IAuditSink
 from egress.model.outage import Questions
 from egress.model.record import ExchangeRecord
+from egress.model.reuse import Reuse
 from egress.ops.questions import QuestionsCollector
+from egress.ops.reuse import ReuseCollector
 from egress.ops.tally import Tally
 
 
@@ -74,6 +76,10 @@ class Metrics:
         @param retries: tells how many were sent once more; C{None}: none ever are.
         """
         self.registry.register(QuestionsCollector(source, retries))
+
+    def watch_reuse(self, source: Callable[[], Reuse]) -> None:
+        """Say where to look for what becomes of decisions that are kept."""
+        self.registry.register(ReuseCollector(source))
 
     def watch_audit_lost(self, source: Callable[[], float]) -> None:
         """Say where to look for the number of audit lines lost."""
