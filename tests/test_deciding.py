@@ -13,6 +13,7 @@ from egress.ca.trust import OriginTrust
 from egress.config import AuditFailure, ProxyConfig
 from egress.deciding import Deciding, Surroundings, deciding_by
 from egress.interfaces import IAuthorizer
+from egress.model.decision import Decision, Verdict
 from egress.model.errors import AuditUnavailable
 from egress.ops.audit import JsonLinesAudit
 from egress.ops.metrics import Metrics
@@ -59,7 +60,8 @@ class DecidingTests(SynchronousTestCase):
 
     def test_reuse(self) -> None:
         """As the authorizer directs, until everything is read anew; rules are asked each time."""
-        own = ScriptedAuthorizer(Decision(Verdict.ALLOW, "why", "own", ttl=10))
+        own = ScriptedAuthorizer()
+        own.answers += [Decision(Verdict.ALLOW, "why", "own", ttl=10)] * 2
         deciding = self.make(own)
         for expected in (None, "cache"):
             self.assertEqual(self.successResultOf(deciding.authorizer.decide(REQUEST)).source, expected)
