@@ -81,11 +81,13 @@ class CachingAuthorizer(Wrapper):
 
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
         """Ask; see L{IAuthorizer.decide}."""
-        found = self._kept.fresh(request, self._clock.seconds())
-        if found is not None:
-            self._hits += 1
-            return succeed(found)
-        if place_of(request) in self._alone:
+        place = place_of(request)
+        if self._kept.knows(place):
+            found = self._kept.fresh(request, self._clock.seconds())
+            if found is not None:
+                self._hits += 1
+                return succeed(found)
+        if place in self._alone:
             return self._ask(request)
         key = key_of(request, ALL)
         flight = self._flights.get(key)
@@ -113,6 +115,8 @@ class CachingAuthorizer(Wrapper):
             self._alone.move_to_end(place)
             if len(self._alone) > _MAX_PLACES:
                 self._alone.popitem(last=False)
+            if not decision.stale_if_error and not self._kept.knows(place):
+                return decision
         if era == self._era:
             self._kept.keep(request, decision, self._clock.seconds())
         return decision

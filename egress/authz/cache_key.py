@@ -11,46 +11,36 @@ from egress.model.decision import DecisionRequest, Stage
 
 Parts = tuple[str, ...]
 Place = tuple[bool, str, str, int]
-Pieces = list[bytes]
+Value = str | bytes | int | None | tuple["Value", ...]
 
 # RFC 9110 section 5.6.2.
 _FIELD: Final = re.compile(r"header:[!#$%&'*+.^_`|~0-9a-z-]+")
 
 
-def _raw(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
-
-
-def _maybe(text: str | None) -> Pieces:
-    """What there is not differs from what is empty."""
-    return [] if text is None else [_raw(text)]
-
-
-def _body(request: DecisionRequest) -> Pieces:
+def _body(request: DecisionRequest) -> Value:
     """The content as the authorizer saw it: one that was withheld is another than one that was not."""
-    length = b"" if request.content_length is None else b"%d" % request.content_length
-    seen = b"withheld" if request.body_withheld else b"truncated" if request.body_truncated else b"whole"
-    return [seen, length, *([] if request.body is None else [request.body])]
+    content = None if request.body is None else sha256(request.body).digest()
+    return (request.body_withheld, request.body_truncated, request.content_length, content)
 
 
-def _headers(request: DecisionRequest) -> Pieces:
-    return [piece for name, value in request.headers for piece in (name.lower(), value)]
+def _headers(request: DecisionRequest) -> Value:
+    return tuple([(name.lower(), value) for name, value in request.headers])
 
 
-def _addresses(request: DecisionRequest) -> Pieces:
+def _addresses(request: DecisionRequest) -> Value:
     # Resolvers give them in turns; which they are is what counts.
-    return [] if request.addresses is None else [b"known", *sorted(str(each).encode() for each in request.addresses)]
+    return None if request.addresses is None else tuple(sorted(map(str, request.addresses)))
 
 
-_READ: Final[dict[str, Callable[[DecisionRequest], Pieces]]] = {
+_READ: Final[dict[str, Callable[[DecisionRequest], Value]]] = {
     "addresses": _addresses,
     "body": _body,
-    "client": lambda request: [_raw(request.client.address)],
+    "client": lambda request: request.client.address,
     "headers": _headers,
-    "identity": lambda request: _maybe(request.client.identity),
-    "method": lambda request: [_raw(request.method)],
-    "path": lambda request: [_raw(request.path.partition("?")[0])],
-    "query": lambda request: _maybe(request.query),
+    "identity": lambda request: request.client.identity,
+    "method": lambda request: request.method,
+    "path": lambda request: request.path.partition("?")[0],
+    "query": lambda request: request.query,
 }
 
 ALL: Final[Parts] = tuple(_READ)
@@ -80,24 +70,15 @@ def place_of(request: DecisionRequest) -> Place:
 def key_of(request: DecisionRequest, parts: Parts) -> bytes:
     """Give what is equal for questions that are equal in the stage, the origin and these parts, and for no others.
 
-    It is a hash: nothing of a request, which may be large or secret, stays in memory with it.  Each piece goes into it
-    with its length before it, so that no two lists of pieces are one text.
+    It is a hash: nothing of a request, which may be large or secret, stays in memory with it.  What goes into it is how
+    Python writes tuples of texts, bytes and numbers, which can be read back: no two lists of values are one text.
     """
-    digest = sha256()
-
-    def add(pieces: Pieces) -> None:
-        digest.update(b"%d:" % len(pieces))
-        for piece in pieces:
-            digest.update(b"%d:" % len(piece))
-            digest.update(piece)
-
-    add([_raw(str(piece)) for piece in place_of(request)])
+    values: list[Value] = [place_of(request), parts]
     for part in parts:
-        add([part.encode("ascii")])
         read = _READ.get(part)
         if read is not None:
-            add(read(request))
+            values.append(read(request))
         else:
             name = part.removeprefix("header:").encode("ascii")
-            add([value for field, value in request.headers if field.lower() == name])
-    return digest.digest()
+            values.append(tuple([value for field, value in request.headers if field.lower() == name]))
+    return sha256(repr(values).encode("utf-8")).digest()

@@ -57,6 +57,10 @@ class KeptDecisions:
     def __len__(self) -> int:
         return len(self._kept)
 
+    def knows(self, place: Place) -> bool:
+        """Tell whether anything may be kept about a stage and an origin."""
+        return place in self._lists
+
     @staticmethod
     def reusable(decision: Decision) -> bool:
         """Tell whether the authorizer wants a decision to be reused without asking again.
