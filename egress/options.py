@@ -115,6 +115,7 @@ def load_config(
     file = given.pop("config", None)
     if file is not None and not file.cleared:
         given = {**dict(_from_file(file)), **given}
+    names_service = not given.keys().isdisjoint(("authz_url", "policy"))
     given = {field: value for field, value in given.items() if not value.cleared and (only is None or field in only)}
     if "bypass" in given and given["bypass"].conventional and given.keys().isdisjoint(_UPSTREAMS):
         # Without an upstream proxy NO_PROXY says nothing, and whoever set it may have meant another syntax.
@@ -126,6 +127,9 @@ def load_config(
         other = given["ca_cert"].spelling
         raise given["ca_name_constraints"].refuse(f"{other} has those that it was issued with: leave one out")
     read = {field: value.read() for field, value in given.items()}
+    if "authz_api" in read and not names_service:
+        # Who means to ask a service does not want the starter policy; "none" says that nobody is asked.
+        raise given["authz_api"].refuse("there is nobody to ask: name the service with --authz-url")
     if "authz_client_cert" in read and read.get("authz_url", "").startswith("http:"):
         raise given["authz_client_cert"].refuse("a certificate can be shown to an https:// --authz-url only")
     if "audit_failure" in read and "audit_log" not in read and read["audit_failure"] is AuditFailure.DENY:

@@ -184,6 +184,7 @@ class CommandLineTests(LoadTests):
 
     def test_refused(self) -> None:
         for arguments, expected in (
+            ({"authz-api": ["opa"]}, "--authz-api 'opa': there is nobody to ask: name the service with --authz-url"),
             ({"authz-timeout": ["soon"]}, "--authz-timeout 'soon': write a number of seconds, or with a unit, as in"),
             ({"metrics-port": ["x\ny"]}, "--metrics-port 'x\\ny': write a TCP port from 1 to 65535"),
             ({"policy": [""]}, "--policy: must not be empty"),

@@ -172,9 +172,9 @@ class ConstructionTests(ServiceTestCase):
 
     def test_the_bounds_for_questions(self) -> None:
         silent = _Silent()
-        service = self.make(
-            silent, authz_timeout=5, authz_max_concurrency=2, authz_queue=1, authz_breaker_failures=2, authz_cache=None
-        )
+        bounds: dict[str, Any] = {"authz_max_concurrency": 2, "authz_queue": 1, "authz_breaker_failures": 2}
+        # Identical questions would wait for each other.
+        service = self.make(silent, authz_timeout=5, authz_cache=None, **bounds)
         asked = [service.authorizer.decide(REQUEST) for _ in range(4)]
         self.assertEqual(silent.asked, 2)
         self.assertIn("overloaded", self.failureResultOf(asked[3], AuthorizerUnavailable).value.reason)

@@ -185,12 +185,7 @@ class CachingAuthorizer(Wrapper):
                 waiter.answer.callback(attrs.evolve(result, source="shared"))
             else:
                 waiter.own = self._ask(waiter.request)
-                waiter.own.addBoth(self._settle, waiter)
-
-    @staticmethod
-    def _settle(result: Decision | Failure, waiter: _Waiter) -> None:
-        if not waiter.answer.called:
-            waiter.answer.callback(result)
+                waiter.own.addBoth(waiter.answer.callback)
 
     # -- what an operator sees, and does
 

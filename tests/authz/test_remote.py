@@ -441,6 +441,10 @@ class FactoryTests(SynchronousTestCase):
                 self.assertEqual(error.option, option)
                 self.assertNotIn(TOKEN, str(error))
 
+    def test_fields_for_the_request(self) -> None:
+        options: dict[str, Any] = {"authz_api": AuthzApi.EXT_AUTHZ, "authz_response_headers": ("x-user", "cookie")}
+        self.assertEqual(self.make("http://authz.test", **options).name, "the authorization service http://authz.test")
+
     def test_when_the_content_is_given(self) -> None:
         for body, needs in ((AuthzBody.ALWAYS, True), (AuthzBody.ON_DEMAND, False), (AuthzBody.NEVER, False)):
             with self.subTest(body):
