@@ -149,7 +149,7 @@ class Limits:
     connections_per_client: int = attrs.field(default=4096, validator=_positive)
 
 
-def _entrances(given: Iterable[Entrance | str]) -> tuple[Entrance, ...]:
+def parse_entrances(given: Iterable[Entrance | str]) -> tuple[Entrance, ...]:
     """Read what an application writes as it would stand on the command line."""
     read = []
     for each in given:
@@ -186,6 +186,8 @@ class ProxyConfig:
     @ivar authz_max_ttl: seconds for which a decision is reused at most.
     @ivar authz_max_stale: seconds for which one is reused beyond that at most, while there are no answers.
     @ivar policy: the embedded authorizer's TOML file; C{None}: the packaged starter policy.
+    @ivar secrets: a TOML file that says where the secrets come from which decisions put into requests, and where they
+        may be sent; C{None}: there are none.
     @ivar ca_dir: where the CA is kept, and made at first start.
     @ivar ca_cert: the certificate of a CA to sign with instead, followed by those above it.
     @ivar ca_key: its key.
@@ -211,7 +213,7 @@ class ProxyConfig:
         the proxy has one.
     """
 
-    listen: tuple[Entrance, ...] = attrs.field(default=("tcp:8080:interface=127.0.0.1",), converter=_entrances)
+    listen: tuple[Entrance, ...] = attrs.field(default=("tcp:8080:interface=127.0.0.1",), converter=parse_entrances)
     client_auth: Path | None = None
     authz_url: str | None = None
     authz_timeout: float = attrs.field(default=5.0, validator=_positive)
@@ -228,6 +230,7 @@ class ProxyConfig:
     authz_max_ttl: float = attrs.field(default=3600.0, validator=_positive)
     authz_max_stale: float = attrs.field(default=300.0, validator=_not_negative)
     policy: Path | None = None
+    secrets: Path | None = None
     ca_dir: Path = attrs.field(factory=lambda: Path.home() / ".egressproxy" / "ca")
     ca_cert: Path | None = None
     ca_key: Path | None = None

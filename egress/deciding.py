@@ -12,10 +12,14 @@ from egress.authz.audited import AuditedAuthorizer
 from egress.authz.breaker import Breaker
 from egress.authz.cache import CachingAuthorizer
 from egress.authz.chain import AuthorizationChain
+from egress.authz.command import run_command
+from egress.authz.credentials import CredentialedAuthorizer
 from egress.authz.gate import AuthorizationGate
 from egress.authz.kept import KeptDecisions
 from egress.authz.local import LocalAuthorizer
 from egress.authz.remote import CreateEndpoint, remote_authorizer
+from egress.authz.secret_table import SecretTable
+from egress.authz.vault import Vault
 from egress.config import AuditFailure, ProxyConfig
 from egress.interfaces import IAuthorizer, IEgressReactor
 from egress.ops.audit import JsonLinesAudit
@@ -39,12 +43,14 @@ class Deciding:
     @ivar policy: the embedded policy as an authorizer, where it decides.
     @ivar cache: what keeps decisions for reuse, where they are kept.
     @ivar checks: what must hold for decisions to be had, by name.
+    @ivar vault: the secrets that decisions put into requests, where there are any.
     """
 
     authorizer: IAuthorizer
     policy: LocalAuthorizer | None = None
     cache: CachingAuthorizer | None = None
     checks: dict[str, Check] = attrs.field(factory=dict)
+    vault: Vault | None = None
 
     def use(self, rules: RuleSet | None) -> None:
         """Decide by other rules from now on, where rules decide; otherwise, by new answers alone."""
@@ -52,6 +58,11 @@ class Deciding:
             self.cache.clear()
         if self.policy is not None and rules is not None:
             self.policy.use(rules)
+
+    def use_secrets(self, secrets: SecretTable | None) -> None:
+        """Put other secrets into requests from now on, where there are any."""
+        if self.vault is not None and secrets is not None:
+            self.vault.use(secrets)
 
 
 @attrs.frozen
@@ -62,6 +73,7 @@ class Surroundings:
     @ivar authz_trust: whom to trust as the authorization service.
     @ivar behind_upstream: gives the endpoint through the upstream proxy.
     @ivar log: the audit log, if there is one.
+    @ivar secrets: what decisions may put into requests, where there is anything.
     """
 
     reactor: IEgressReactor
@@ -71,6 +83,7 @@ class Surroundings:
     behind_upstream: CreateEndpoint
     metrics: Metrics
     log: JsonLinesAudit | None
+    secrets: SecretTable | None = None
 
 
 def deciding_by(around: Surroundings, own: IAuthorizer | None, rules: RuleSet | None) -> Deciding:
@@ -81,6 +94,7 @@ def deciding_by(around: Surroundings, own: IAuthorizer | None, rules: RuleSet | 
     deciding = _base(around, own, rules)
     _cached(around, deciding)
     deciding.checks["authorizer"] = deciding.authorizer.check_ready
+    _credentialed(around, deciding)
     _audited(around, deciding)
     return deciding
 
@@ -115,6 +129,14 @@ def _cached(around: Surroundings, deciding: Deciding) -> None:
         cache = CachingAuthorizer(around.reactor, deciding.authorizer, kept, config.authz_queue)
         deciding.authorizer = deciding.cache = cache
         around.metrics.watch_reuse(cache.reuse)
+
+
+def _credentialed(around: Surroundings, deciding: Deciding) -> None:
+    """Fill in the secrets that decisions name; without any, such a decision is none."""
+    reactor = around.reactor
+    if around.secrets is not None:
+        deciding.vault = Vault(around.secrets, reactor, lambda command: run_command(reactor, command))
+        deciding.authorizer = CredentialedAuthorizer(deciding.authorizer, deciding.vault)
 
 
 def _audited(around: Surroundings, deciding: Deciding) -> None:

@@ -21,16 +21,20 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "model": frozenset(),
     "wire": frozenset({"model"}),
     "policy": frozenset({"model"}),
+    "authz.members": frozenset(),
     "authz.codec": frozenset({"model"}),
     "authz.question": frozenset({"model", "authz.codec"}),
-    "authz.answer": frozenset({"model", "wire"}),
+    "authz.answer": frozenset({"model", "wire", "authz.members"}),
     "authz.contract": frozenset({"model", "authz.codec", "authz.question", "authz.answer"}),
     "authz.authzen": frozenset({"model", "authz.codec", "authz.question", "authz.answer"}),
     "authz.opa": frozenset({"model", "authz.codec", "authz.question", "authz.answer"}),
     "authz.ext_authz": frozenset({"model", "wire", "authz.codec", "authz.answer"}),
     "authz.cache_key": frozenset({"model"}),
     "authz.kept": frozenset({"model", "authz.cache_key"}),
+    "authz.served": frozenset({"model", "authz.members", "authz.contract"}),
+    "pdp.bearer": frozenset(),
     "authz.breaker": frozenset(),
+    "authz.secret_table": frozenset({"model"}),
     "ca.constraints": frozenset({"model"}),
     "ca.issuer": frozenset({"model", "ca.constraints"}),
     "ca.truststore": frozenset({"ca.issuer"}),
@@ -43,8 +47,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "ca": frozenset({"model", "ca.constraints", "ca.issuer", "config", "interfaces"}),
     "authz": frozenset(
         {
-            *("model", "wire", "policy", "config", "interfaces", "ca", "authz.breaker", "authz.codec", "authz.answer"),
-            *("authz.contract", "authz.authzen", "authz.opa", "authz.ext_authz", "authz.cache_key", "authz.kept"),
+            *("model", "wire", "policy", "config", "interfaces", "ca", "ca.issuer", "authz.breaker", "authz.codec"),
+            *("authz.answer", "authz.contract", "authz.authzen", "authz.opa", "authz.ext_authz", "authz.cache_key"),
+            *("authz.kept", "authz.secret_table"),
         }
     ),
     "clients": frozenset({"model", "wire", "clients.secrets", "clients.certificates", "interfaces"}),
@@ -55,16 +60,23 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "limit_options": frozenset({"values", "option"}),
     "deciding_options": frozenset({"values", "option"}),
     "option_table": frozenset({"model", "values", "option", "limit_options", "deciding_options"}),
-    "options": frozenset({"model", "ops.redact", "config", "values", "option", "option_table"}),
+    "layers": frozenset({"ops.redact", "config", "values", "option"}),
+    "options": frozenset({"model", "config", "values", "layers", "option_table"}),
     "descriptors": frozenset({"config"}),
     "hangup": frozenset({"config"}),
-    "files": frozenset({"policy", "config", "ca"}),
+    "files": frozenset({"policy", "authz.secret_table", "authz", "config", "ca"}),
     "entrances": frozenset({"model", "config", "net", "ca", "clients.secrets", "clients.certificates", "clients"}),
-    "deciding": frozenset({"policy", "authz.breaker", "authz.kept", "config", "interfaces", "ca", "authz", "ops"}),
+    "binding": frozenset(),
+    "deciding": frozenset(
+        {
+            *("policy", "authz.breaker", "authz.kept", "authz.secret_table", "config", "interfaces", "ca", "authz"),
+            "ops",
+        }
+    ),
     "service": frozenset(
         {
             *("model", "ca.issuer", "config", "descriptors", "files", "interfaces"),
-            *("net", "ca", "authz", "ops", "entrances", "deciding"),
+            *("policy", "net", "ca", "authz", "ops", "entrances", "binding", "deciding"),
         }
     ),
     "listeners": frozenset({"config"}),
@@ -72,12 +84,29 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "worker": frozenset({"config", "hangup", "net", "ops", "service", "control"}),
     "post": frozenset({"option_table", "control"}),
     "workers": frozenset(
-        {"ca.issuer", "config", "files", "interfaces", "ca", "ops", "service", "listeners", "control", "post"}
+        {
+            *("ca.issuer", "config", "files", "interfaces", "ca", "ops", "binding", "service"),
+            *("listeners", "control", "post"),
+        }
     ),
+    "command_line": frozenset({"", "ops.redact", "option"}),
+    "terminal": frozenset(),
+    "start_fault": frozenset({"config", "post"}),
+    "start_message": frozenset({"", "model"}),
+    "program": frozenset({"terminal"}),
     "tap": frozenset(
         {
-            *("", "model", "ca.issuer", "ops.redact", "config", "interrupt", "ca", "ops"),
-            *("option", "option_table", "options", "service", "post", "workers", "descriptors", "hangup"),
+            *("model", "ca.issuer", "config", "interrupt", "ca", "ops", "descriptors", "hangup"),
+            *("option_table", "options", "service", "workers"),
+            *("command_line", "terminal", "start_fault", "start_message", "program"),
+        }
+    ),
+    "pdp": frozenset(
+        {
+            *("", "model", "authz.served", "pdp.bearer", "config", "interfaces", "policy", "net", "authz", "ops"),
+            *("values", "option", "option_table", "layers", "interrupt", "descriptors", "hangup"),
+            *("files", "entrances", "binding"),
+            *("command_line", "terminal", "start_fault", "start_message", "program"),
         }
     ),
     "commands": frozenset(
@@ -89,9 +118,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 
 # Without input and output: bytes and values in, bytes and values out.
 PURE = (
-    *("model", "wire", "policy", "authz.breaker", "ops.redact"),
-    *("authz.codec", "authz.question", "authz.answer", "authz.contract", "authz.authzen", "authz.opa"),
-    *("authz.ext_authz", "authz.cache_key", "authz.kept"),
+    *("model", "wire", "policy", "ops.redact", "pdp.bearer", "authz.breaker", "authz.secret_table"),
+    *("authz.codec", "authz.members", "authz.question", "authz.answer", "authz.contract", "authz.served"),
+    *("authz.authzen", "authz.opa", "authz.ext_authz", "authz.cache_key", "authz.kept"),
     *("ca.constraints", "ca.issuer", "ca.truststore"),
     *("clients.secrets", "clients.certificates"),
 )
@@ -100,7 +129,7 @@ PURE = (
 FORBIDDEN = {"net": "treq"} | dict.fromkeys(PURE, "twisted.internet")
 
 # Where a process begins: there alone the global reactor is taken, in a function.
-PROGRAMS = ("egress.tap", "egress.worker")
+PROGRAMS = ("egress.tap", "egress.worker", "egress.pdp.tap")
 
 # Where annotations alone name what stands further up.  Nothing is imported when the program runs.
 ANNOTATIONS = frozenset({("interfaces", "net")})  # what IDialer connects

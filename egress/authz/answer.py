@@ -6,12 +6,12 @@ lets it be reused, is left out where it is not.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from egress.authz.members import NotMembers, members_of
 from egress.model.decision import NO_TERMS, Decision, Headers, Terms, Verdict
 from egress.wire.headers import HOP_BY_HOP
 
@@ -40,35 +40,15 @@ class AnswerRefused(ValueError):
     """The answer is not what the API allows; the text goes on after "an answer that"."""
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise AnswerRefused("names a key twice")
-    return members
-
-
-def _constant(name: str) -> Any:
-    raise AnswerRefused(f"has the number {name}")
-
-
-# Made once: json.loads makes one for each call.
-_from_json: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant).decode
-
-
 def parse_object(content: bytes) -> dict[str, Any]:
     """Read a JSON object; nothing in it is named twice.
 
     @raise AnswerRefused: for everything else.
     """
     try:
-        answer = _from_json(content.decode("utf-8"))
-    except AnswerRefused:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise AnswerRefused("is not JSON") from error
-    if not isinstance(answer, dict):
-        raise AnswerRefused("is not a JSON object")
-    return answer
+        return members_of(content)
+    except NotMembers as error:
+        raise AnswerRefused(str(error)) from error
 
 
 def printable(value: object) -> str | None:

@@ -17,8 +17,10 @@ from zope.interface import implementer
 from egress import __version__
 from egress.interfaces import IAuditSink
 from egress.model.outage import Questions
+from egress.model.policy_reads import PolicyReads
 from egress.model.record import ExchangeRecord
 from egress.model.reuse import Reuse
+from egress.ops.policy_reads import PolicyCollector
 from egress.ops.questions import QuestionsCollector
 from egress.ops.reuse import ReuseCollector
 from egress.ops.tally import Tally
@@ -80,6 +82,10 @@ class Metrics:
     def watch_reuse(self, source: Callable[[], Reuse]) -> None:
         """Say where to look for what becomes of decisions that are kept."""
         self.registry.register(ReuseCollector(source))
+
+    def watch_policy(self, source: Callable[[], PolicyReads]) -> None:
+        """Say where to look for what became of the embedded policy."""
+        self.registry.register(PolicyCollector(source))
 
     def watch_audit_lost(self, source: Callable[[], float]) -> None:
         """Say where to look for the number of audit lines lost."""
