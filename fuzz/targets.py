@@ -381,7 +381,7 @@ def _sound(decision: Decision) -> None:
     decision.reason.encode("utf-8")
     for name, value in decision.terms.set_headers:
         assert encode_fields(((name, value),)).count(b"\n") == 1
-        assert name.islower() and name not in (b"host", b"content-length", b"transfer-encoding", b"connection")
+        assert name.lower() not in (b"host", b"content-length", b"transfer-encoding", b"connection")
     assert b"host" not in decision.terms.remove_headers
     assert decision.ttl is None or 0 <= decision.ttl < 1e9
     assert decision.terms.max_bytes is None or decision.terms.max_bytes >= 0

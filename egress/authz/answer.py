@@ -13,18 +13,12 @@ from typing import Any, Final
 
 from egress.authz.members import NotMembers, members_of
 from egress.model.decision import NO_TERMS, Decision, Headers, Terms, Verdict
-from egress.wire.headers import HOP_BY_HOP
+from egress.wire.terms import fault_of
 
 MAX_REASON: Final = 500
 _MAX_SECONDS: Final = 86400 * 365
 # Control characters, line ends, what turns the direction of text, and half surrogate pairs, which cannot be encoded.
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
-# RFC 9110 sections 5.6.2 and 5.5.
-_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
-# What delimits and routes a request, or belongs to one hop, is the proxy's.
-_PROTECTED: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"trailer", b"via"}
-
 _CHANGING: Final = frozenset({"need", "ask", "setHeaders", "removeHeaders", "maxBytes", "expiresIn"})
 _REUSE: Final = frozenset({"ttl", "staleIfError", "cacheKey"})
 
@@ -60,37 +54,28 @@ def printable(value: object) -> str | None:
 
 def settable(name: str) -> bool:
     """Tell whether an answer may set or remove a field."""
-    return _NAME.fullmatch(name) is not None and name.lower().encode("ascii") not in _PROTECTED
+    return fault_of(Terms(set_headers=((_raw(name), b""),))) is None
+
+
+def _raw(text: str) -> bytes:
+    # What is no text is no name either, and has more bytes than may stand in one.
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _names(value: object) -> tuple[bytes, ...]:
-    if not isinstance(value, list):
-        raise AnswerRefused("has a 'removeHeaders' that is no list")
-    for name in value:
-        if not isinstance(name, str) or not settable(name):
-            raise AnswerRefused("has a name in 'removeHeaders' that cannot be removed")
-    return tuple(name.lower().encode("ascii") for name in value)
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise AnswerRefused("has a 'removeHeaders' that is no list of names")
+    return tuple(_raw(name).lower() for name in value)
 
 
 def _fields(value: object) -> Headers:
-    if not isinstance(value, dict):
-        raise AnswerRefused("has a 'setHeaders' that is no object")
-    found: dict[bytes, bytes] = {}
-    for name, text in value.items():
-        if not settable(name):
-            raise AnswerRefused("has a name in 'setHeaders' that cannot be set")
-        try:
-            raw = text.strip(" \t").encode("utf-8") if isinstance(text, str) else b"\n"
-        except UnicodeEncodeError:
-            raw = b"\n"
-        if not _VALUE.fullmatch(raw):
-            # Its value may be a secret.
-            raise AnswerRefused("has a value in 'setHeaders' that is no text of one line")
-        lower = name.lower().encode("ascii")
-        if lower in found:
-            raise AnswerRefused("names a field in 'setHeaders' twice")
-        found[lower] = raw
-    return tuple(found.items())
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise AnswerRefused("has a 'setHeaders' that is no object of texts")
+    try:
+        return tuple((_raw(name), text.strip(" \t").encode("utf-8")) for name, text in value.items())
+    except UnicodeEncodeError:
+        # The cause would tell the value, which may be a secret.
+        raise AnswerRefused("has a value in 'setHeaders' that is no text") from None
 
 
 def _number(value: object) -> float | None:
@@ -113,7 +98,7 @@ def _max_bytes(value: object) -> int:
 
 def _expires_in(value: object) -> float:
     number = _number(value)
-    if number is None or number <= 0:
+    if number is None:
         raise AnswerRefused("has an 'expiresIn' that is no number of seconds")
     return min(number, _MAX_SECONDS)
 
@@ -124,12 +109,16 @@ def _seconds(value: object) -> float | None:
 
 
 def _terms(fields: Mapping[str, Any]) -> Terms:
-    return Terms(
+    terms = Terms(
         set_headers=_fields(fields["setHeaders"]) if "setHeaders" in fields else (),
         remove_headers=_names(fields["removeHeaders"]) if "removeHeaders" in fields else (),
         max_bytes=_max_bytes(fields["maxBytes"]) if "maxBytes" in fields else None,
         expires_in=_expires_in(fields["expiresIn"]) if "expiresIn" in fields else None,
     )
+    fault = fault_of(terms, templates=True)
+    if fault is not None:
+        raise AnswerRefused(f"has {fault}")
+    return terms
 
 
 def _verdict(allowed: bool | None, fields: Mapping[str, Any], withheld: bool) -> Verdict:

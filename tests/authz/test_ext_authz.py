@@ -147,7 +147,7 @@ class AnswerTests(SynchronousTestCase):
         terms = decoded(200, ((b"x-envoy-auth-headers-to-remove", b"Cookie, x-a"),)).terms
         self.assertEqual(terms.remove_headers, (b"cookie", b"x-a"))
         error = self.assertRaises(AuthorizerUnavailable, decoded, 200, ((b"x-envoy-auth-headers-to-remove", b"Host"),))
-        self.assertIn("'removeHeaders'", error.reason)
+        self.assertIn("the field host, which no decision can touch", error.reason)
 
     def test_no_need(self) -> None:
         """There is no way to say it, whatever the content says."""
