@@ -120,6 +120,11 @@ class Desk:
             return
         self._ask(request, _Asked(question, now, started))
 
+    def admits(self, request: QuestionRequest) -> bool:
+        """Whether a caller may ask, as far as its request's head says."""
+        shown = request.requestHeaders.getRawHeaders(b"Authorization", [])
+        return self._bearer is None or self._bearer.admits(shown)
+
     # -- what must hold before anything is read
 
     def _check(self, request: QuestionRequest) -> None:
@@ -128,13 +133,15 @@ class Desk:
         if request.method != b"POST":
             detail = "a question is put with POST"
             raise _Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "method", detail, Allow="POST")
-        shown = request.requestHeaders.getRawHeaders(b"Authorization", [])
-        if self._bearer is not None and not self._bearer.admits(shown):
+        if self._bearer is not None and not self.admits(request):
             fields = {"WWW-Authenticate": self._bearer.challenge}
             raise _Refusal(HTTPStatus.UNAUTHORIZED, "token", "callers show the token of this service", **fields)
         if request.excess:
             detail = "the question is too long; the service's --body-limit says how long a body may be"
             raise _Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "size", detail)
+        if request.crowded:
+            detail = "the service has too many long questions at once; try again later"
+            raise _Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", detail)
         coding = request.getHeader("Content-Encoding")
         if coding is not None and coding.strip().lower() not in ("", "identity"):
             detail = "a question comes without a content coding"

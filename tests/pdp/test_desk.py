@@ -12,6 +12,7 @@ from zope.interface import implementer
 from egress.interfaces import IAuthorizer
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Terms, Verdict
 from egress.model.errors import AuthorizerUnavailable
+from egress.pdp.service import EgressAuthzService
 from tests.net.fakes import content_of, status_of
 from tests.pdp.callers import ALLOWED, DENIED, CallerTestCase, post
 
@@ -209,6 +210,13 @@ class OutageTests(CallerTestCase):
     def test_defect(self) -> None:
         self.outage(Fake(fail(RuntimeError("secret detail"))))
         self.flushLoggedErrors(RuntimeError)
+        self.assertNotIn("secret", self.records[0].reason)
+
+    def test_defect_that_nothing_stands_before(self) -> None:
+        """The desk itself takes a failure for nothing else either."""
+        self.patch(EgressAuthzService, "_decides", lambda service, authorizer: authorizer)
+        self.outage(Fake(fail(RuntimeError("secret detail"))))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         self.assertNotIn("secret", self.records[0].reason)
 
     def test_no_decision(self) -> None:
