@@ -164,9 +164,11 @@ class Desk:
         """Make one of a decision that can be told to this caller."""
         if decision.verdict is Verdict.NEED_BODY and not question.body_withheld:
             raise AuthorizerUnavailable("the authorizer wants content that is not there, or has it already")
-        if decision.allowed and decision.terms.set_headers and not self._trusted:
-            return attrs.evolve(decision, verdict=Verdict.DENY, reason=_WITHHELD, terms=NO_TERMS)
-        return decision
+        if not decision.terms.set_headers or self._trusted:
+            return decision
+        # Nor may a person allow what would then leave without these fields.
+        reason = decision.reason if decision.verdict is Verdict.DENY else _WITHHELD
+        return attrs.evolve(decision, verdict=Verdict.DENY, reason=reason, terms=NO_TERMS)
 
     def _decided(self, request: QuestionRequest, asked: _Asked, decision: Decision) -> None:
         status, content = encode_answer(decision)

@@ -268,11 +268,19 @@ class TermsTests(CallerTestCase):
         self.assertEqual(answer["setHeaders"], {"authorization": "Bearer ${secret:api}"})
 
     def test_strangers(self) -> None:
-        self.serve(Fake(secret()))
-        status, answer = self.ask()
-        self.assertEqual((status, answer["allowed"], answer["ruleId"]), (403, False, "credentials"))
-        self.assertNotIn("setHeaders", answer)
-        self.assertEqual(self.records[0].verdict, "deny")
+        for verdict, reason in (
+            (Verdict.ALLOW, "the rule sets header fields"),
+            (Verdict.ASK, "the rule sets header fields"),
+            (Verdict.DENY, "with credentials"),
+        ):
+            with self.subTest(verdict):
+                self.reactor.tcpServers.clear()
+                self.serve(Fake(secret(verdict)))
+                status, answer = self.ask()
+                self.assertEqual((status, answer["allowed"], answer["ruleId"]), (403, False, "credentials"))
+                self.assertIn(reason, answer["reason"])
+                self.assertEqual(set(answer), {"allowed", "reason", "ruleId"})
+                self.assertEqual(self.records[-1].verdict, "deny")
 
     def test_need_body(self) -> None:
         fake = Fake(Decision(Verdict.NEED_BODY, "show it", "fake"))
