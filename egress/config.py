@@ -14,6 +14,7 @@ from typing import Any
 
 import attrs
 
+from egress.model.admin import AdminEndpoint, InvalidAdmin
 from egress.model.authority import UpstreamProxy
 from egress.model.bypass import Bypass
 from egress.model.entrance import Entrance, InvalidEntrance
@@ -132,6 +133,25 @@ def parse_entrances(given: Iterable[Entrance | str]) -> tuple[Entrance, ...]:
     return tuple(read)
 
 
+def _admin(given: AdminEndpoint | str | None) -> AdminEndpoint | None:
+    """Read what an application writes as it would stand on the command line."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return AdminEndpoint.parse(given)
+    except InvalidAdmin as error:
+        raise ConfigError("admin", given, error.remedy) from error
+
+
+def _guarded(config: ProxyConfig, attribute: attrs.Attribute[Any], token: str | None) -> None:
+    if token is None and config.admin is not None and config.admin.wants_token:
+        raise ConfigError(
+            "--admin",
+            config.admin.endpoint,
+            "everybody on this machine could use it: give a token with --admin-token-file, or use unix:PATH",
+        )
+
+
 @attrs.frozen(kw_only=True)
 class ProxyConfig:
     """What one proxy does.
@@ -150,6 +170,8 @@ class ProxyConfig:
     @ivar authz_breaker_failures: how many questions in a row without an answer have it left alone for a while; C{None}:
         it is always asked.
     @ivar policy: the embedded authorizer's TOML file; C{None}: the packaged starter policy.
+    @ivar secrets: a TOML file that says where the secrets come from which decisions put into requests, and where they
+        may be sent; C{None}: there are none.
     @ivar ca_dir: where the CA is kept, and made at first start.
     @ivar ca_cert: the certificate of a CA to sign with instead, followed by those above it.
     @ivar ca_key: its key.
@@ -171,6 +193,11 @@ class ProxyConfig:
     @ivar audit_failure: what happens while it cannot be written.
     @ivar metrics_port: the TCP port for C{/metrics} and C{/health}; C{None}: none.
     @ivar metrics_interface: the address for it.
+    @ivar admin: where people answer what they are asked, and requests are explained; text is read by
+        L{AdminEndpoint.parse}.  C{None}: nowhere, and nobody can be asked.
+    @ivar admin_token: the bearer token that is wanted there.
+    @ivar approval_timeout: seconds for which a request is held until a person answers.
+    @ivar approval_queue: how many requests are held at the same time.
     @ivar workers: how many processes C{twistd} makes of it, each with all of C{limits}; an application that embeds
         the proxy has one.
     """
@@ -186,6 +213,7 @@ class ProxyConfig:
     authz_queue: int = attrs.field(default=1024, validator=_not_negative)
     authz_breaker_failures: int | None = attrs.field(default=5, validator=_positive)
     policy: Path | None = None
+    secrets: Path | None = None
     ca_dir: Path = attrs.field(factory=lambda: Path.home() / ".egressproxy" / "ca")
     ca_cert: Path | None = None
     ca_key: Path | None = None
@@ -205,6 +233,10 @@ class ProxyConfig:
     audit_failure: AuditFailure = AuditFailure.CONTINUE
     metrics_port: int | None = None
     metrics_interface: str = "127.0.0.1"
+    admin: AdminEndpoint | None = attrs.field(default=None, converter=_admin)
+    admin_token: str | None = attrs.field(default=None, repr=False, validator=_guarded)
+    approval_timeout: float = attrs.field(default=300.0, validator=_positive)
+    approval_queue: int = attrs.field(default=100, validator=_positive)
     workers: int = attrs.field(default=1, validator=_positive)
     limits: Limits = attrs.field(factory=Limits)
 

@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from egress.authz.approvals import ApprovalAuthorizer, Approvals
 from egress.authz.audited import AuditedAuthorizer
 from egress.authz.breaker import Breaker
 from egress.authz.chain import AuthorizationChain
+from egress.authz.command import run_command
+from egress.authz.credentials import CredentialedAuthorizer
 from egress.authz.gate import AuthorizationGate
 from egress.authz.local import LocalAuthorizer
 from egress.authz.remote import CreateEndpoint, remote_authorizer
+from egress.authz.secret_table import SecretTable
+from egress.authz.vault import Vault
 from egress.config import AuditFailure, ProxyConfig
 from egress.interfaces import IAuthorizer, IEgressReactor
 from egress.ops.audit import JsonLinesAudit
@@ -36,16 +41,28 @@ class Deciding:
     @ivar authorizer: what the proxy asks, with all that stands before it.
     @ivar policy: the embedded policy as an authorizer, where it decides.
     @ivar checks: what must hold for decisions to be had, by name.
+    @ivar vault: the secrets that decisions put into requests, where there are any.
+    @ivar rules: those of the policy.
+    @ivar unattended: what decides, but asks no person.
     """
 
     authorizer: IAuthorizer
     policy: LocalAuthorizer | None = None
     checks: dict[str, Check] = attrs.field(factory=dict)
+    vault: Vault | None = None
+    rules: RuleSet | None = None
+    unattended: IAuthorizer = attrs.field(default=attrs.Factory(lambda self: self.authorizer, takes_self=True))
 
     def use(self, rules: RuleSet | None) -> None:
         """Decide by other rules from now on, where rules decide."""
         if self.policy is not None and rules is not None:
             self.policy.use(rules)
+            self.rules = rules
+
+    def use_secrets(self, secrets: SecretTable | None) -> None:
+        """Put other secrets into requests from now on, where there are any."""
+        if self.vault is not None and secrets is not None:
+            self.vault.use(secrets)
 
 
 @attrs.frozen
@@ -56,6 +73,8 @@ class Surroundings:
     @ivar authz_trust: whom to trust as the authorization service.
     @ivar behind_upstream: gives the endpoint through the upstream proxy.
     @ivar log: the audit log, if there is one.
+    @ivar secrets: what decisions may put into requests, where there is anything.
+    @ivar approvals: asks people.
     """
 
     reactor: IEgressReactor
@@ -65,6 +84,8 @@ class Surroundings:
     behind_upstream: CreateEndpoint
     metrics: Metrics
     log: JsonLinesAudit | None
+    secrets: SecretTable | None = None
+    approvals: Approvals | None = None
 
 
 def deciding_by(around: Surroundings, own: IAuthorizer | None, rules: RuleSet | None) -> Deciding:
@@ -74,6 +95,8 @@ def deciding_by(around: Surroundings, own: IAuthorizer | None, rules: RuleSet | 
     """
     deciding = _base(around, own, rules)
     deciding.checks["authorizer"] = deciding.authorizer.check_ready
+    _approvals(around, deciding)
+    _credentialed(around, deciding)
     _audited(around, deciding)
     return deciding
 
@@ -83,7 +106,7 @@ def _base(around: Surroundings, own: IAuthorizer | None, rules: RuleSet | None) 
     if rules is not None:
         policy = LocalAuthorizer(rules)
         # Rules answer at once and always.
-        return Deciding(AuthorizationChain(reactor, policy, None), policy)
+        return Deciding(AuthorizationChain(reactor, policy, None), policy, rules=rules)
     retries: Callable[[], int] | None = None
     if own is not None:
         # For authorizers that keep no deadline; the service's own passes first and says more.
@@ -98,6 +121,26 @@ def _base(around: Surroundings, own: IAuthorizer | None, rules: RuleSet | None) 
     gate = AuthorizationGate(reactor, chain, breaker, deadline, config.authz_max_concurrency, config.authz_queue)
     around.metrics.watch_questions(gate.questions, retries)
     return Deciding(gate)
+
+
+def _approvals(around: Surroundings, deciding: Deciding) -> None:
+    """Have a person decide where what decides says so.
+
+    It stands outside of every deadline and limit of the authorizer: a person takes longer.
+    """
+    deciding.unattended = deciding.authorizer
+    approvals = around.approvals
+    if approvals is not None:
+        deciding.authorizer = ApprovalAuthorizer(deciding.authorizer, approvals)
+        around.metrics.watch_approvals(lambda: approvals.held, approvals.counts)
+
+
+def _credentialed(around: Surroundings, deciding: Deciding) -> None:
+    """Fill in the secrets that decisions name; without any, such a decision is none."""
+    reactor = around.reactor
+    if around.secrets is not None:
+        deciding.vault = Vault(around.secrets, reactor, lambda command: run_command(reactor, command))
+        deciding.authorizer = CredentialedAuthorizer(deciding.authorizer, deciding.vault)
 
 
 def _audited(around: Surroundings, deciding: Deciding) -> None:

@@ -16,6 +16,8 @@ from cryptography.x509 import ocsp
 from egress.authz.contract import decode_answer, encode_question, headers_value
 from egress.authz.served import BadQuestion, decode_question
 from egress.ca.staple import staple_fault
+from egress.model.admin import AdminEndpoint, InvalidAdmin
+from egress.model.approval import Answer, InvalidAnswer
 from egress.model.authority import Authority, Origin, UpstreamProxy, normalize_host
 from egress.model.bypass import Bypass, HostPattern
 from egress.model.decision import ClientIdentity, DecisionRequest, Stage
@@ -26,6 +28,7 @@ from egress.model.errors import (
     OriginProtocolError,
     UpstreamError,
 )
+from egress.model.explanation import InvalidQuestion, Question
 from egress.model.target import parse_request_target
 from egress.ops.redact import redact_url
 from egress.policy.load import PolicyError, parse_policy
@@ -395,6 +398,25 @@ def redaction(data: bytes) -> None:
     assert "hunter2" in text or "hunter2" not in redact_url(f"http://alice:hunter2@origin.test/{text}")
 
 
+def admin(data: bytes) -> None:
+    """What comes to the admin API: an answer, a question, and where it is; what is read says the same when written."""
+    with contextlib.suppress(ValueError, RecursionError):
+        document = json.loads(data)
+        with contextlib.suppress(InvalidAnswer):
+            answer = Answer.parse(document)
+            assert answer.allow is (document["answer"] == "allow")
+            assert Answer.parse(json.loads(json.dumps(answer.to_json()))) == answer
+            assert f"{answer.who}{answer.reason}".isprintable()
+        with contextlib.suppress(InvalidQuestion):
+            question = Question.parse(document)
+            assert Question.parse(json.loads(json.dumps(question.to_json()))) == question
+            assert not set("\r\n\0") & set(question.method + question.url)
+    with contextlib.suppress(InvalidAdmin):
+        endpoint = AdminEndpoint.parse(data.decode("utf-8", "replace"))
+        assert endpoint.path is not None or (endpoint.address is not None and endpoint.address.is_loopback)
+        assert AdminEndpoint.parse(endpoint.endpoint) == endpoint
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     one.__name__: one
     for one in (
@@ -413,5 +435,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         credentials,
         staple,
         redaction,
+        admin,
     )
 }

@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "authz.served": frozenset({"model", "authz.members", "authz.contract"}),
     "pdp.bearer": frozenset(),
     "authz.breaker": frozenset(),
+    "authz.secret_table": frozenset({"model"}),
     "ca.constraints": frozenset({"model"}),
     "ca.issuer": frozenset({"model", "ca.constraints"}),
     "ca.truststore": frozenset({"ca.issuer"}),
@@ -37,7 +38,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "net": frozenset({"model", "wire", "config", "interfaces"}),
     "ca": frozenset({"model", "ca.constraints", "ca.issuer", "config", "interfaces"}),
     "authz": frozenset(
-        {"model", "wire", "policy", "authz.contract", "authz.breaker", "config", "interfaces", "ca"},
+        {
+            *("model", "wire", "policy", "authz.contract", "authz.breaker", "authz.secret_table"),
+            *("config", "interfaces", "ca.issuer", "ca"),
+        },
     ),
     "clients": frozenset({"model", "wire", "clients.secrets", "clients.certificates", "interfaces"}),
     "ops": frozenset({"", "model", "ops.redact", "config", "interfaces"}),
@@ -51,29 +55,34 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "options": frozenset({"model", "config", "values", "layers", "option_table"}),
     "descriptors": frozenset({"config"}),
     "hangup": frozenset({"config"}),
-    "files": frozenset({"policy", "config", "ca"}),
+    "files": frozenset({"policy", "authz.secret_table", "authz", "config", "ca"}),
     "entrances": frozenset({"model", "config", "net", "ca", "clients.secrets", "clients.certificates", "clients"}),
     "binding": frozenset(),
-    "deciding": frozenset({"policy", "authz.breaker", "config", "interfaces", "ca", "authz", "ops"}),
+    "deciding": frozenset(
+        {"policy", "authz.breaker", "authz.secret_table", "config", "interfaces", "ca", "authz", "ops"}
+    ),
+    "explain": frozenset({"model", "wire", "policy", "config", "interfaces", "net", "authz", "deciding"}),
+    "desk": frozenset({"model", "ops.redact", "authz"}),
     "service": frozenset(
         {
-            *("model", "ca.issuer", "config", "descriptors", "files", "interfaces"),
-            *("policy", "net", "ca", "authz", "ops", "entrances", "binding", "deciding"),
+            *("model", "ca.issuer", "config", "descriptors", "files", "interfaces", "policy", "net", "ca"),
+            *("authz", "ops", "entrances", "binding", "deciding", "explain", "desk"),
         }
     ),
     "listeners": frozenset({"config"}),
     "control": frozenset({"config"}),
     "worker": frozenset({"config", "hangup", "net", "ops", "service", "control"}),
     "post": frozenset({"option_table", "control"}),
+    "front_desk": frozenset({"model", "authz", "ops", "control", "post"}),
     "workers": frozenset(
         {
             *("ca.issuer", "config", "files", "interfaces", "ca", "ops", "binding", "service"),
-            *("listeners", "control", "post"),
+            *("listeners", "control", "post", "front_desk"),
         }
     ),
     "command_line": frozenset({"", "ops.redact", "option"}),
     "terminal": frozenset(),
-    "start_fault": frozenset({"config", "post"}),
+    "start_fault": frozenset({"model", "config", "post"}),
     "start_message": frozenset({"", "model"}),
     "program": frozenset({"terminal"}),
     "tap": frozenset(
@@ -92,7 +101,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         }
     ),
     "commands": frozenset(
-        {"ca.constraints", "ca.issuer", "ca.truststore", "clients.secrets", "ca", "option_table", "options"}
+        {
+            *("model", "ca.constraints", "ca.issuer", "ca.truststore", "clients.secrets", "config", "values", "ca"),
+            *("option", "option_table", "options", "service"),
+        }
     ),
     "cli": frozenset({"", "config", "commands"}),
     "__main__": frozenset({"cli"}),
@@ -100,8 +112,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 
 # Without input and output: bytes and values in, bytes and values out.
 PURE = (
-    *("model", "wire", "policy", "ops.redact", "pdp.bearer"),
-    *("authz.members", "authz.contract", "authz.served", "authz.breaker"),
+    *("model", "wire", "policy", "ops.redact", "pdp.bearer", "authz.members", "authz.contract", "authz.served"),
+    *("authz.breaker", "authz.secret_table"),
     *("ca.constraints", "ca.issuer", "ca.truststore"),
     *("clients.secrets", "clients.certificates"),
 )
@@ -110,7 +122,7 @@ PURE = (
 FORBIDDEN = {"net": "treq"} | dict.fromkeys(PURE, "twisted.internet")
 
 # Where a process begins: there alone the global reactor is taken, in a function.
-PROGRAMS = ("egress.tap", "egress.worker", "egress.pdp.tap")
+PROGRAMS = ("egress.tap", "egress.worker", "egress.pdp.tap", "egress.commands.running")
 
 # Where annotations alone name what stands further up.  Nothing is imported when the program runs.
 ANNOTATIONS = frozenset({("interfaces", "net")})  # what IDialer connects

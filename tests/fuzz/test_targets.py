@@ -134,6 +134,21 @@ TOKENS: dict[str, list[bytes]] = {
         b":",
     ],
     "staple": [path.read_bytes() for path in sorted((CORPUS / "staple").iterdir())] + [b"0\x82", b"\x30\x03\x0a\x01"],
+    "admin": [
+        *(
+            b'{"answer": ',
+            b'"allow"',
+            b'"deny"',
+            b', "for": ',
+            b"60",
+            b"1e999",
+            b'"reason": "no"',
+            b'"by": "ann"',
+            b"}",
+        ),
+        *(b'{"method": "GET", "url": "http://a/"', b', "headers": [["a", "b"]]', b', "body": "x"', b"\\ud800", b"\\n"),
+        *(b"unix:/a", b":mode=600", b"tcp:9099", b"tcp6:1", b":interface=", b"127.0.0.1", b"\\:", b"http://", b"[::1]"),
+    ],
     "redaction": [
         *(b"http://", b"a:b@", b"origin.test", b"/", b"?", b"#", b"&", b"=", b"token=abc", b"password", b"sig", b";"),
         *(b"%74oken", b"%3d", b"http%3A%2F%2Fa%3Ab%40", b"ghp_0123456789abcdefghij0123456789abcdef", b"\x00", b"\n"),
