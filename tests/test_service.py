@@ -22,6 +22,7 @@ from zope.interface import implementer
 from egress.authz.cache import CachingAuthorizer
 from egress.authz.chain import AuthorizationChain
 from egress.authz.gate import AuthorizationGate
+from egress.authz.policy_watch import LOOK_EVERY as POLICY_LOOK_EVERY
 from egress.ca.issuer import CA_LIFETIME
 from egress.ca.rotation import Rotation
 from egress.ca.store import CaDirectory
@@ -264,6 +265,31 @@ class ReloadTests(ServiceTestCase):
         self.assertEqual(self.assertRaises(ConfigError, service.reload).option, "--ssl-extra-ca-certs")
         self.assertTrue(self.decide(service).allowed)
         self.assertIs(service._trust.trust, trust)
+
+    def test_policy_is_followed(self) -> None:
+        """By itself, and alone; what it closes is closed for connections that are idle, too."""
+        policy = Path(self.mktemp())
+        policy.write_text('version = 1\n[[rules]]\naction = "allow"\n')
+        service = self.make(policy=policy)
+        service.startService()
+        trust = service._trust.trust
+        with mock.patch.object(service._parts.pool, "clear") as cleared:
+            self.reactor.advance(POLICY_LOOK_EVERY)
+            policy.write_text('version = 1\n[[rules]]\naction = "deny"\nreason = "closed"\n')
+            self.reactor.advance(POLICY_LOOK_EVERY)
+            self.assertEqual(self.decide(service).reason, "closed")
+            cleared.assert_not_called()
+            policy.write_text('version = 1\nprivate_addresses = "deny"\n[[rules]]\naction = "allow"\n')
+            self.reactor.advance(POLICY_LOOK_EVERY)
+            cleared.assert_called_once_with()
+        self.assertTrue(self.decide(service).allowed)
+        self.assertIsNotNone(service._guard.refusal(ip_address("10.0.0.1"), 80))
+        self.assertIs(service._trust.trust, trust)
+        self.assertIn(b"egress_policy_reads_total 2.0", service.metrics.render()[0])
+        service.stopService()
+        policy.write_text("garbage")
+        self.reactor.advance(POLICY_LOOK_EVERY)
+        self.assertIn(b"egress_policy_current 1.0", service.metrics.render()[0])
 
     def test_an_authorizer_of_the_application_stays(self) -> None:
         service = self.make(_Never(), policy=Path("missing"))
