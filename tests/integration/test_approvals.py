@@ -229,7 +229,7 @@ class WorkersTests(ApprovalsTestCase):
         for _ in range(4):
             self.assertEqual(self.fetch(proxy, url)[0], 200)
         (permission,) = self.listed()["permissions"]
-        self.approvals("revoke", permission["permission_id"])
+        self.approvals("revoke", permission["id"])
         waiting = [self.begin(proxy, url) for _ in range(4)]
         self.approvals("deny", self.held(4)["id"])
         self.assertEqual({self.end(each)[0] for each in waiting}, {403})
