@@ -12,9 +12,13 @@ from egress.authz.approvals import ApprovalAuthorizer, Approvals
 from egress.authz.audited import AuditedAuthorizer
 from egress.authz.breaker import Breaker
 from egress.authz.chain import AuthorizationChain
+from egress.authz.command import run_command
+from egress.authz.credentials import CredentialedAuthorizer
 from egress.authz.gate import AuthorizationGate
 from egress.authz.local import LocalAuthorizer
 from egress.authz.remote import CreateEndpoint, remote_authorizer
+from egress.authz.secret_table import SecretTable
+from egress.authz.vault import Vault
 from egress.config import AuditFailure, ProxyConfig
 from egress.interfaces import IAuthorizer, IEgressReactor
 from egress.ops.audit import JsonLinesAudit
@@ -37,6 +41,7 @@ class Deciding:
     @ivar authorizer: what the proxy asks, with all that stands before it.
     @ivar policy: the embedded policy as an authorizer, where it decides.
     @ivar checks: what must hold for decisions to be had, by name.
+    @ivar vault: the secrets that decisions put into requests, where there are any.
     @ivar rules: those of the policy.
     @ivar unattended: what decides, but asks no person.
     """
@@ -44,6 +49,7 @@ class Deciding:
     authorizer: IAuthorizer
     policy: LocalAuthorizer | None = None
     checks: dict[str, Check] = attrs.field(factory=dict)
+    vault: Vault | None = None
     rules: RuleSet | None = None
     unattended: IAuthorizer = attrs.field(default=attrs.Factory(lambda self: self.authorizer, takes_self=True))
 
@@ -52,6 +58,11 @@ class Deciding:
         if self.policy is not None and rules is not None:
             self.policy.use(rules)
             self.rules = rules
+
+    def use_secrets(self, secrets: SecretTable | None) -> None:
+        """Put other secrets into requests from now on, where there are any."""
+        if self.vault is not None and secrets is not None:
+            self.vault.use(secrets)
 
 
 @attrs.frozen
@@ -62,6 +73,7 @@ class Surroundings:
     @ivar authz_trust: whom to trust as the authorization service.
     @ivar behind_upstream: gives the endpoint through the upstream proxy.
     @ivar log: the audit log, if there is one.
+    @ivar secrets: what decisions may put into requests, where there is anything.
     @ivar approvals: asks people.
     """
 
@@ -72,6 +84,7 @@ class Surroundings:
     behind_upstream: CreateEndpoint
     metrics: Metrics
     log: JsonLinesAudit | None
+    secrets: SecretTable | None = None
     approvals: Approvals | None = None
 
 
@@ -83,6 +96,7 @@ def deciding_by(around: Surroundings, own: IAuthorizer | None, rules: RuleSet | 
     deciding = _base(around, own, rules)
     deciding.checks["authorizer"] = deciding.authorizer.check_ready
     _approvals(around, deciding)
+    _credentialed(around, deciding)
     _audited(around, deciding)
     return deciding
 
@@ -119,6 +133,14 @@ def _approvals(around: Surroundings, deciding: Deciding) -> None:
     if approvals is not None:
         deciding.authorizer = ApprovalAuthorizer(deciding.authorizer, approvals)
         around.metrics.watch_approvals(lambda: approvals.held, approvals.counts)
+
+
+def _credentialed(around: Surroundings, deciding: Deciding) -> None:
+    """Fill in the secrets that decisions name; without any, such a decision is none."""
+    reactor = around.reactor
+    if around.secrets is not None:
+        deciding.vault = Vault(around.secrets, reactor, lambda command: run_command(reactor, command))
+        deciding.authorizer = CredentialedAuthorizer(deciding.authorizer, deciding.vault)
 
 
 def _audited(around: Surroundings, deciding: Deciding) -> None:

@@ -1,15 +1,29 @@
-"""Why a proxy cannot start, in a line."""
+"""Why a program cannot start, in one line."""
 
 from __future__ import annotations
 
 import errno
 import os
-from typing import Final
+from typing import Final, Protocol
 
 from twisted.internet.error import CannotListenError
 
-from egress.config import ConfigError, ProxyConfig
+from egress.config import ConfigError
+from egress.model.admin import AdminEndpoint
 from egress.post import WorkerFailed
+
+
+class HasMetrics(Protocol):
+    """A configuration of what serves metrics on a port of their own, or does not."""
+
+    @property
+    def metrics_port(self) -> int | None:
+        """The TCP port."""
+
+    @property
+    def metrics_interface(self) -> str:
+        """The address for it."""
+
 
 _REMEDIES: Final = {
     errno.EADDRINUSE: "stop what listens there, or choose another",
@@ -18,8 +32,11 @@ _REMEDIES: Final = {
 }
 
 
-def start_fault(error: BaseException | None, config: ProxyConfig) -> str:
-    """Say in one line why the proxy cannot start, and what to do."""
+def start_fault(error: BaseException | None, config: HasMetrics, admin: AdminEndpoint | None = None) -> str:
+    """Say in one line why a program cannot start, and what to do.
+
+    @param admin: where the admin API was to be served.
+    """
     if not isinstance(error, CannotListenError):
         return (
             str(error)
@@ -31,6 +48,5 @@ def start_fault(error: BaseException | None, config: ProxyConfig) -> str:
     code = getattr(error.socketError, "errno", None)
     reason = os.strerror(code) if isinstance(code, int) and code in errno.errorcode else str(error.socketError)
     remedy = _REMEDIES.get(code or 0, "choose another")
-    admin = config.admin is not None and config.admin.is_at(error.port)
-    option = "--metrics-port" if metrics else "--admin" if admin else "--listen"
+    option = "--metrics-port" if metrics else "--admin" if admin is not None and admin.is_at(error.port) else "--listen"
     return f"{option}: cannot listen on {where}: {reason}; {remedy}"

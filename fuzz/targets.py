@@ -8,11 +8,13 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import attrs
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import ocsp
 
-from egress.authz.contract import decode_answer, encode_question
+from egress.authz.contract import decode_answer, encode_question, headers_value
+from egress.authz.served import BadQuestion, decode_question
 from egress.ca.staple import staple_fault
 from egress.model.admin import AdminEndpoint, InvalidAdmin
 from egress.model.approval import Answer, InvalidAnswer
@@ -329,6 +331,34 @@ def contract(data: bytes) -> None:
         assert set(json.loads(asked["headers"])) == {"x-a", "cookie"}
 
 
+def questions(data: bytes) -> None:
+    """A question to the authorization service; what is read of it is what a proxy would have asked."""
+    try:
+        request = decode_question(data, "new")
+    except BadQuestion:
+        return
+    assert not (request.body_withheld and request.body)
+    assert (request.stage is Stage.TUNNEL) is (request.method == "CONNECT") is (not request.path)
+    with contextlib.suppress(InvalidTarget):
+        assert Authority.parse(str(request.authority)) == request.authority, request.url
+    again = decode_question(encode_question(request), "other")
+
+    def certain(one: DecisionRequest) -> DecisionRequest:
+        # What is left of a character that was cut in two is not sent; the rest depends on what of a body is.
+        body = None if request.body_truncated else one.body
+        fixed = attrs.evolve(one, headers=(), body=body, body_truncated=False, body_withheld=False)
+        return attrs.evolve(fixed, content_length=0, addresses=None)
+
+    assert certain(again) == certain(request), (request, again)
+    assert dict(again.headers) == json_fields(request), (request, again)
+
+
+def json_fields(request: DecisionRequest) -> dict[bytes, bytes]:
+    """The fields of a request as a question has them: a name once."""
+    joined = json.loads(headers_value(request.headers))
+    return {name.encode(): value.encode() for name, value in joined.items()}
+
+
 def policy(data: bytes) -> None:
     """A policy file, and the patterns of paths in it."""
     text = data.decode("utf-8", "replace")
@@ -400,6 +430,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         target,
         bypass,
         contract,
+        questions,
         policy,
         credentials,
         staple,

@@ -21,8 +21,12 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "model": frozenset(),
     "wire": frozenset({"model"}),
     "policy": frozenset({"model"}),
+    "authz.members": frozenset(),
     "authz.contract": frozenset({"model"}),
+    "authz.served": frozenset({"model", "authz.members", "authz.contract"}),
+    "pdp.bearer": frozenset(),
     "authz.breaker": frozenset(),
+    "authz.secret_table": frozenset({"model"}),
     "ca.constraints": frozenset({"model"}),
     "ca.issuer": frozenset({"model", "ca.constraints"}),
     "ca.truststore": frozenset({"ca.issuer"}),
@@ -34,7 +38,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "net": frozenset({"model", "wire", "config", "interfaces"}),
     "ca": frozenset({"model", "ca.constraints", "ca.issuer", "config", "interfaces"}),
     "authz": frozenset(
-        {"model", "wire", "policy", "authz.contract", "authz.breaker", "config", "interfaces", "ca"},
+        {
+            *("model", "wire", "policy", "authz.contract", "authz.breaker", "authz.secret_table"),
+            *("config", "interfaces", "ca.issuer", "ca"),
+        },
     ),
     "clients": frozenset({"model", "wire", "clients.secrets", "clients.certificates", "interfaces"}),
     "ops": frozenset({"", "model", "ops.redact", "config", "interfaces"}),
@@ -44,18 +51,22 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "limit_options": frozenset({"values", "option"}),
     "deciding_options": frozenset({"values", "option"}),
     "option_table": frozenset({"model", "values", "option", "limit_options", "deciding_options"}),
-    "options": frozenset({"model", "ops.redact", "config", "values", "option", "option_table"}),
+    "layers": frozenset({"ops.redact", "config", "values", "option"}),
+    "options": frozenset({"model", "config", "values", "layers", "option_table"}),
     "descriptors": frozenset({"config"}),
     "hangup": frozenset({"config"}),
-    "files": frozenset({"policy", "config", "ca"}),
+    "files": frozenset({"policy", "authz.secret_table", "authz", "config", "ca"}),
     "entrances": frozenset({"model", "config", "net", "ca", "clients.secrets", "clients.certificates", "clients"}),
-    "deciding": frozenset({"policy", "authz.breaker", "config", "interfaces", "ca", "authz", "ops"}),
+    "binding": frozenset(),
+    "deciding": frozenset(
+        {"policy", "authz.breaker", "authz.secret_table", "config", "interfaces", "ca", "authz", "ops"}
+    ),
     "explain": frozenset({"model", "wire", "policy", "config", "interfaces", "net", "authz", "deciding"}),
     "desk": frozenset({"model", "ops.redact", "authz"}),
     "service": frozenset(
         {
-            *("model", "ca.issuer", "config", "descriptors", "files", "interfaces"),
-            *("net", "ca", "authz", "ops", "entrances", "deciding", "explain", "desk"),
+            *("model", "ca.issuer", "config", "descriptors", "files", "interfaces", "policy", "net", "ca"),
+            *("authz", "ops", "entrances", "binding", "deciding", "explain", "desk"),
         }
     ),
     "listeners": frozenset({"config"}),
@@ -65,25 +76,28 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "front_desk": frozenset({"model", "authz", "ops", "control", "post"}),
     "workers": frozenset(
         {
-            *("ca.issuer", "config", "files", "interfaces", "ca", "ops", "service"),
+            *("ca.issuer", "config", "files", "interfaces", "ca", "ops", "binding", "service"),
             *("listeners", "control", "post", "front_desk"),
         }
     ),
-    "start_fault": frozenset({"config", "post"}),
+    "command_line": frozenset({"", "ops.redact", "option"}),
+    "terminal": frozenset(),
+    "start_fault": frozenset({"model", "config", "post"}),
+    "start_message": frozenset({"", "model"}),
+    "program": frozenset({"terminal"}),
     "tap": frozenset(
         {
-            *("", "model", "ca.issuer", "ops.redact", "config", "interrupt", "ca", "ops"),
-            *(
-                "option",
-                "option_table",
-                "options",
-                "service",
-                "post",
-                "workers",
-                "descriptors",
-                "hangup",
-                "start_fault",
-            ),
+            *("model", "ca.issuer", "config", "interrupt", "ca", "ops", "descriptors", "hangup"),
+            *("option_table", "options", "service", "workers"),
+            *("command_line", "terminal", "start_fault", "start_message", "program"),
+        }
+    ),
+    "pdp": frozenset(
+        {
+            *("", "model", "authz.served", "pdp.bearer", "config", "interfaces", "policy", "net", "authz", "ops"),
+            *("values", "option", "option_table", "layers", "interrupt", "descriptors", "hangup"),
+            *("files", "entrances", "binding"),
+            *("command_line", "terminal", "start_fault", "start_message", "program"),
         }
     ),
     "commands": frozenset(
@@ -98,7 +112,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 
 # Without input and output: bytes and values in, bytes and values out.
 PURE = (
-    *("model", "wire", "policy", "authz.contract", "authz.breaker", "ops.redact"),
+    *("model", "wire", "policy", "ops.redact", "pdp.bearer", "authz.members", "authz.contract", "authz.served"),
+    *("authz.breaker", "authz.secret_table"),
     *("ca.constraints", "ca.issuer", "ca.truststore"),
     *("clients.secrets", "clients.certificates"),
 )
@@ -107,7 +122,7 @@ PURE = (
 FORBIDDEN = {"net": "treq"} | dict.fromkeys(PURE, "twisted.internet")
 
 # Where a process begins: there alone the global reactor is taken, in a function.
-PROGRAMS = ("egress.tap", "egress.worker", "egress.commands.running")
+PROGRAMS = ("egress.tap", "egress.worker", "egress.pdp.tap", "egress.commands.running")
 
 # Where annotations alone name what stands further up.  Nothing is imported when the program runs.
 ANNOTATIONS = frozenset({("interfaces", "net")})  # what IDialer connects

@@ -10,7 +10,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.config import ConfigError, ProxyConfig
 from egress.post import WorkerFailed
 from egress.start_fault import start_fault
-from tests.test_tap import taken
+
+
+def taken(port: int = 8080) -> CannotListenError:
+    return CannotListenError("127.0.0.1", port, OSError(errno.EADDRINUSE, "Address already in use"))
 
 
 class StartFaultTests(SynchronousTestCase):
@@ -56,4 +59,4 @@ class StartFaultTests(SynchronousTestCase):
             (RuntimeError("what"), "cannot start: RuntimeError: what"),
         ):
             with self.subTest(expected):
-                self.assertEqual(start_fault(error, config), expected)
+                self.assertEqual(start_fault(error, config, config.admin), expected)

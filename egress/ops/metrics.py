@@ -17,8 +17,10 @@ from zope.interface import implementer
 from egress import __version__
 from egress.interfaces import IAuditSink
 from egress.model.outage import Questions
+from egress.model.policy_reads import PolicyReads
 from egress.model.record import ExchangeRecord
 from egress.ops.approvals import ApprovalsCollector
+from egress.ops.policy_reads import PolicyCollector
 from egress.ops.questions import QuestionsCollector
 from egress.ops.tally import Tally
 
@@ -75,6 +77,10 @@ class Metrics:
         @param retries: tells how many were sent once more; C{None}: none ever are.
         """
         self.registry.register(QuestionsCollector(source, retries))
+
+    def watch_policy(self, source: Callable[[], PolicyReads]) -> None:
+        """Say where to look for what became of the embedded policy."""
+        self.registry.register(PolicyCollector(source))
 
     def watch_approvals(self, held: Callable[[], int], counts: Callable[[], Mapping[str, int]]) -> None:
         """Say where to look for what becomes of requests that a person is asked about."""

@@ -86,6 +86,19 @@ TOKENS: dict[str, list[bytes]] = {
         ),
         *(b'"ttl":', b"1e999", b"-1", b'"ruleId":', b"null", b"[", b"]", b"{", b'"\\ud800"', b" ", b"\xff", b'"'),
     ],
+    "questions": [
+        *(b'{"url":"http://a.test/","method":"GET"', b'{"url":"https://a.test:8443","method":"CONNECT"', b"}", b","),
+        *(b'"headers":"{}"', b'"headers":{"a":"b"}', b'"body":"a"', b'"body":"YQ=="', b'"bodyEncoding":"base64"'),
+        *(
+            b'"bodyTruncated":true',
+            b'"bodyWithheld":true',
+            b'"contentLength":1',
+            b'"stage":"tunnel"',
+            b'"stage":"request"',
+        ),
+        *(b'"client":{"address":"192.0.2.1","identity":"x"}', b'"addresses":["::1"]', b'"requestId":"x"', b'"url":'),
+        *(b'"queryParams":"a=b"', b"null", b'"\\ud800"', b"[", b"\xff", b'"http://b/?a=b"', b'"OPTIONS"', b'"method":'),
+    ],
     "policy": [
         *(
             b"version = 1\n",
