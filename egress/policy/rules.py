@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from typing import Final
 
 import attrs
@@ -161,6 +162,23 @@ class Rule:
 
 
 @attrs.frozen
+class RuleTrace:
+    """What became of one rule.
+
+    @ivar verdict: what the rule says.
+    @ivar matched: whether it decided.
+    @ivar failed: the key of the first condition that did not hold, as C{"hosts"}.
+    @ivar where: file and line of the rule, as C{policy.toml:12}.
+    """
+
+    rule_id: str
+    verdict: Verdict
+    matched: bool
+    failed: str | None
+    where: str
+
+
+@attrs.frozen
 class RuleSet:
     """An ordered list of rules.
 
@@ -174,6 +192,8 @@ class RuleSet:
     rules: tuple[Rule, ...]
     blocks_private: bool = False
     default: Verdict = Verdict.DENY
+    files: tuple[Path, ...] = ()
+    secrets: frozenset[str] = frozenset()
     _about: Callable[[Stage, Origin], tuple[Rule, ...]] = attrs.field(init=False, eq=False, repr=False)
 
     @_about.default
@@ -203,8 +223,16 @@ class RuleSet:
                 return rule
         return None
 
-    def decide(self, request: DecisionRequest) -> Decision:
-        """Decide on a request by the first rule that matches."""
+    def trace(self, request: DecisionRequest, now: float | None = None) -> tuple[RuleTrace, ...]:
+        """What became of each rule up to the one that decides."""
+        last = self.decide(request, now)
+        return (RuleTrace(last.rule_id or DEFAULT_RULE, last.verdict, True, None, self.name),)
+
+    def decide(self, request: DecisionRequest, now: float | None = None) -> Decision:
+        """Decide on a request by the first rule that matches.
+
+        @param now: seconds since the epoch; C{None} when that is not known.
+        """
         rule = self._first(request)
         if rule is not None:
             return Decision(rule.verdict, rule.reason, self.name, rule.rule_id)
