@@ -12,12 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TextIO
 
 from egress import __version__
-from egress.commands import ca, client
+from egress.commands import ca, client, policy
 from egress.commands.failure import CommandFailed
 from egress.config import ConfigError
 
 # Each adds its own parser, which sets "run": called with the arguments, the environment and where to write.
-_COMMANDS: Final[tuple[Callable[[Any], None], ...]] = (ca.add_parser, client.add_parser)
+_COMMANDS: Final[tuple[Callable[[Any], None], ...]] = (
+    ca.add_parser,
+    client.add_parser,
+    policy.add_parser,
+)
 
 
 def parser() -> argparse.ArgumentParser:

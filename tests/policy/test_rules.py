@@ -11,8 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Verdict
 from egress.model.errors import InvalidTarget
+from egress.policy.hosts import compile_host
 from egress.policy.paths import compile_path
-from egress.policy.rules import Rule, RuleSet, compile_host
+from egress.policy.rules import Rule, RuleSet
 
 ALLOW, DENY = Verdict.ALLOW, Verdict.DENY
 # More readings than are looked at.
