@@ -24,7 +24,7 @@ _STRING: Final = re.compile(
 )
 _PART: Final = re.compile(rf"[ \t]*([A-Za-z0-9_-]+|{_BASIC}|{_LITERAL})[ \t]*")
 _BLANK: Final = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")
-_WORD: Final = re.compile(r"[^,\]}\n#]*")
+_WORD: Final = re.compile(r"[^,\]}\n#]+")
 
 
 class Lines:
@@ -121,7 +121,8 @@ class Lines:
         if text[at] == "{":
             return self._inline(path, at + 1)
         word = _WORD.match(text, at)
-        assert word is not None  # it matches nothing, too
+        if word is None:
+            raise ValueError("no value")
         return word.end()
 
     def _list(self, path: Path, at: int) -> int:
