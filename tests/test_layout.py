@@ -70,7 +70,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         }
     ),
     "commands": frozenset(
-        {"ca.constraints", "ca.issuer", "ca.truststore", "clients.secrets", "ca", "option_table", "options"}
+        {
+            *("policy", "ca.constraints", "ca.issuer", "ca.truststore", "clients.secrets", "ca"),
+            *("option_table", "options"),
+        }
     ),
     "cli": frozenset({"", "config", "commands"}),
     "__main__": frozenset({"cli"}),

@@ -10,6 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.model.decision import Decision, Verdict
 from egress.policy.load import PolicyError, load_policy, load_starter, parse_policy
 from egress.policy.paths import MAX_READINGS
+from egress.policy.proof import try_case
+from egress.policy.rule_table import _KEYS
 from tests.policy.policies import PolicyTestCase, parse, request
 
 FULL = """
@@ -206,7 +208,7 @@ class StarterTests(SynchronousTestCase):
         self.assertTrue(load_starter().blocks_private)
 
 
-class PageTests(SynchronousTestCase):
+class PageTests(PolicyTestCase):
     """C{docs/policy.md} says what is so."""
 
     def setUp(self) -> None:
@@ -222,13 +224,22 @@ class PageTests(SynchronousTestCase):
                 "POST https://shop.example.com/Admin/x": "no-admin",
                 "CONNECT https://shop.example.com": "no-admin",
                 "GET http://shop.example.com/": "default",
-                "GET http://10.20.0.1:8443/reports/may/summary": "reports",
-                "PUT http://10.20.0.1:8443/health": "default",
+                "HEAD http://a.partner.example/": "partners",
+                "PUT http://a.partner.example/": "default",
             },
             {
                 "GET https://git.example.com/api/projects/group%2Fname/issues": "rule-1",
                 "GET https://git.example.com/api/projects/group%2Fother/issues": "default",
             },
+            {
+                "GET https://api.example.com/?q=x&debug": "no-debugging",
+                "GET https://api.example.com/?q=x&page=7": "default",
+            },
+            {"POST https://deploy.example.com/": "default"},
+            {"GET https://shop.example.com/": "default"},
+            {"GET https://api.github.com/user": "github"},
+            {"GET https://api.example.com/": "default"},
+            {"GET http://10.20.0.1/": "default"},
             {
                 "CONNECT https://pinned.example.com": "pinned",
                 "POST https://a.example.com/": "no-writes",
@@ -238,9 +249,35 @@ class PageTests(SynchronousTestCase):
         ]
         self.assertEqual(len(self.policies), len(cases))
         for policy, expectations in zip(self.policies, cases, strict=True):
-            for text, expected in expectations.items():
-                with self.subTest(text):
-                    self.assertEqual(policy.decide(request(*text.split())).rule_id, expected)
+            self.decides(policy, expectations)
+            for case in policy.cases:
+                self.assertTrue(try_case(policy, case).passed, case)
+
+    def test_more_examples(self) -> None:
+        """What takes more than a URL to match."""
+        _, _, searching, deploy, hours, _, apis, *_ = self.policies
+        self.decides(
+            searching,
+            {"GET https://api.example.com/?q=x&page=7": "searching", "GET https://api.example.com/?q=x": "default"},
+            headers=[("accept", "application/json")],
+        )
+        url = "POST https://deploy.example.com/"
+        for body, expected in (
+            (b'{"target":{"environment":"Production"}}', "no-production"),
+            (b'{"steps":[{"kind":"build"},{"kind":"test"}]}', "deploy"),
+            (b'{"steps":[{"kind":"build"},{"kind":"ship"}]}', "default"),
+            (b"what?", "no-production"),
+        ):
+            self.decides(deploy, {url: expected}, body=body)
+        asked = request("GET", "https://shop.example.com/")
+        self.assertEqual(hours.decide(asked, 1772442000.0).rule_id, "working-hours")
+        self.assertEqual(hours.decide(asked, 1772482000.0).rule_id, "default")
+        self.decides(apis, {"GET https://x.partner.example/": "apis"}, identity="ci-1")
+
+    def test_keys(self) -> None:
+        """All are there."""
+        for key in _KEYS:
+            self.assertIn(f"`{key}`", self.text)
 
     def test_starter_policy(self) -> None:
         """Its rules are all there, in their order."""
