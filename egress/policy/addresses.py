@@ -133,9 +133,9 @@ def classes(address: IPAddress) -> frozenset[str]:
     """The classes to which an address belongs; an address inside another one counts with it."""
     found = set()
     for one in (embedded(address), address):
-        for network, what in _FORBIDDEN:
-            if one in network:
-                found.add(_CLASSES[what])
+        what = next((what for network, what in _FORBIDDEN if one in network), None)
+        if what is not None:
+            found.add(_CLASSES[what])
         if any(one in network for network in _LINK_LOCAL_METADATA):
             found.add("metadata")
     if is_private(address):

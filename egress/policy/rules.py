@@ -52,7 +52,7 @@ class Rule:
     @ivar where: its file and line.
     @ivar broad: whether it holds already when it may be about a request.
     @ivar firm: whether it is about addresses.
-    @ivar parts: the parts of a question on which it depends (L{Decision.cache_key}), its origin apart.
+    @ivar parts: the parts of a question on which it depends (L{Decision.cache_key}), its origin and its reason apart.
     """
 
     rule_id: str
@@ -82,13 +82,9 @@ class Rule:
     @parts.default
     def _all_parts(self) -> frozenset[str]:
         own = [part for part, used in (("method", self.methods), ("path", self.paths)) if used]
-        parts = self.reason.parts.union(own, *(condition.parts for condition in self.conditions))
+        parts = frozenset(own).union(*(condition.parts for condition in self.conditions))
         # Thousands of rules have few different ones.
         return _shared(parts)
-
-    def is_about_authority(self, authority: Authority) -> bool:
-        """Whether host and port match."""
-        return self._has_port(authority.port) and self._has_host(authority)
 
     def _has_port(self, port: int) -> bool:
         if not (self.ports or self.port_ranges):
@@ -116,8 +112,6 @@ class Rule:
 
         @param paths: the readings (L{egress.policy.paths.readings}); C{None}: nobody can tell.
         """
-        if not self.paths:
-            return True
         if paths is None:
             return self.broad
         matching = (any(pattern.fullmatch(path) for pattern in self.paths) for path in paths)
@@ -280,7 +274,7 @@ class RuleSet:
             self.name,
             rule.rule_id,
             ttl=ttl,
-            cache_key=None if ttl is None else _cache_key(tried),
+            cache_key=None if ttl is None else _cache_key(tried, *rule.reason.parts),
             terms=rule.terms,
             firm=rule.firm and rule.verdict is Verdict.DENY,
         )

@@ -13,7 +13,7 @@ from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Sta
 from egress.policy.hosts import compile_host
 from egress.policy.paths import compile_path
 from egress.policy.rules import Rule, RuleSet
-from tests.policy.policies import request
+from tests.policy.policies import parse, request
 
 ALLOW, DENY = Verdict.ALLOW, Verdict.DENY
 # More readings than are looked at.
@@ -265,3 +265,136 @@ class TunnelTests(DecideTestCase):
                 "CONNECT https://a.test": "writes",
             },
         )
+
+
+class AnswerTests(SynchronousTestCase):
+    """What else a decision says."""
+
+    def test_content_is_asked_for_when_nothing_else_is_left(self) -> None:
+        policy = parse(
+            """version = 1
+[[rules]]
+action = "allow"
+hosts = ["a.test"]
+methods = ["GET"]
+[[rules]]
+action = "deny"
+reason = "x"
+hosts = ["a.test"]
+headers = { X-A = "1" }
+json = { a = 1 }
+[[rules]]
+action = "allow"
+"""
+        )
+        for method, headers, expected in (
+            ("GET", [("X-A", "1")], (ALLOW, "rule-1")),
+            ("PUT", [("X-A", "1")], (Verdict.NEED_BODY, "rule-2")),
+            ("PUT", [("X-A", "2")], (ALLOW, "rule-3")),
+        ):
+            asked = request(method, "http://a.test/", headers=headers, body_withheld=True, content_length=None)
+            decision = policy.decide(asked)
+            self.assertEqual((decision.verdict, decision.rule_id), expected)
+            self.assertEqual(decision.allowed, expected[0] is ALLOW)
+            self.assertEqual(policy.trace(asked)[-1].verdict, expected[0])
+        self.assertEqual(
+            policy.decide(request("PUT", "http://a.test/", headers=[("X-A", "1")], body=b'{"a":2}')).rule_id, "rule-3"
+        )
+
+    def test_firm(self) -> None:
+        """Denials about addresses hold where others are only observed."""
+        for condition, firm in (
+            ('hosts = ["private"]', True),
+            ('hosts = ["10.0.0.0/8", "a.test"]', True),
+            ('addresses = ["private"]', True),
+            ('hosts = ["*"]', False),
+            ("ports = [80]", False),
+        ):
+            for action in ("deny", "allow"):
+                policy = parse(f"version = 1\n[[rules]]\naction = '{action}'\nreason = 'x'\n{condition}")
+                decision = policy.decide(request("GET", "http://10.0.0.1/"))
+                self.assertEqual(decision.rule_id, "rule-1")
+                self.assertIs(decision.firm, firm and action == "deny", condition)
+
+    def test_ttl(self) -> None:
+        """The answer counts for the same in all that was looked at, until a time begins or ends."""
+        policy = parse(
+            """version = 1
+ttl = "1h"
+[[rules]]
+action = "allow"
+hosts = ["a.test"]
+methods = ["GET"]
+times = ["08:00-09:30"]
+[[rules]]
+action = "deny"
+reason = "not {path}"
+hosts = ["a.test"]
+headers = { X = true }
+[[rules]]
+action = "allow"
+hosts = ["b.test"]
+"""
+        )
+        nine = 1772442000.0
+
+        def answer(url: str, now: float | None, **given: Any) -> tuple[str | None, float | None, object]:
+            decision = policy.decide(request("GET", url, **given), now)
+            return decision.rule_id, decision.ttl, decision.cache_key
+
+        self.assertEqual(answer("http://a.test/", nine), ("rule-1", 1800.0, ("method",)))
+        self.assertEqual(answer("http://a.test/", nine - 3600), ("rule-1", 3600.0, ("method",)))
+        self.assertEqual(
+            answer("http://a.test/", nine + 3600, headers=[("X", "1")]),
+            ("rule-2", 3600.0, ("header:x", "method", "path")),
+        )
+        self.assertEqual(answer("http://a.test/", nine + 3600), ("default", 3600.0, ("header:x", "method")))
+        self.assertEqual(answer("http://b.test/", nine), ("rule-3", 3600.0, ()))
+        # Without a clock, nobody knows for how long.
+        self.assertEqual(answer("http://b.test/", None), ("rule-3", 3600.0, ()))
+        self.assertEqual(answer("http://a.test/", None)[1:], (None, None))
+        self.assertEqual(answer("http://c.test/", nine), ("default", 3600.0, ("method",)))
+
+    def test_no_ttl(self) -> None:
+        decision = parse("version = 1\n[[rules]]\naction = 'allow'").decide(request("GET", "http://a.test/"), 0.0)
+        self.assertEqual((decision.ttl, decision.cache_key), (None, None))
+
+    def test_trace(self) -> None:
+        policy = parse(
+            """version = 1
+[[rules]]
+action = "allow"
+ports = [81]
+[[rules]]
+action = "allow"
+schemes = ["https"]
+hosts = ["a.test"]
+[[rules]]
+action = "deny"
+reason = "x"
+hosts = ["b.test"]
+[[rules]]
+action = "allow"
+methods = ["PUT"]
+[[rules]]
+action = "allow"
+paths = ["/x"]
+[[rules]]
+action = "allow"
+clients = ["ci"]
+"""
+        )
+        trace = policy.trace(request("GET", "http://a.test/"))
+        self.assertEqual(
+            [(one.rule_id, one.failed, one.matched) for one in trace],
+            [
+                ("rule-1", "ports", False),
+                ("rule-2", "schemes", False),
+                ("rule-3", "hosts", False),
+                ("rule-4", "methods", False),
+                ("rule-5", "paths", False),
+                ("rule-6", "clients", False),
+                ("default", None, True),
+            ],
+        )
+        self.assertEqual((trace[2].where, trace[2].verdict, trace[-1].where), ("p.toml:9", DENY, ""))
