@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import random
+from time import time
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -13,10 +14,13 @@ from egress.authz.breaker import Breaker
 from egress.authz.chain import AuthorizationChain
 from egress.authz.gate import AuthorizationGate
 from egress.authz.local import LocalAuthorizer
+from egress.authz.observing import ObservingAuthorizer
 from egress.authz.remote import CreateEndpoint, remote_authorizer
-from egress.config import AuditFailure, ProxyConfig
+from egress.authz.shadow import AT_ONCE, ShadowedAuthorizer
+from egress.config import AuditFailure, ConfigError, Mode, ProxyConfig
 from egress.interfaces import IAuthorizer, IEgressReactor
 from egress.ops.audit import JsonLinesAudit
+from egress.ops.disagreements import Disagreements
 from egress.ops.health import Check
 from egress.ops.metrics import Metrics
 
@@ -35,17 +39,21 @@ class Deciding:
 
     @ivar authorizer: what the proxy asks, with all that stands before it.
     @ivar policy: the embedded policy as an authorizer, where it decides.
+    @ivar shadow: the policy that is asked without effect, as an authorizer, if there is one.
     @ivar checks: what must hold for decisions to be had, by name.
     """
 
     authorizer: IAuthorizer
     policy: LocalAuthorizer | None = None
+    shadow: LocalAuthorizer | None = None
     checks: dict[str, Check] = attrs.field(factory=dict)
 
-    def use(self, rules: RuleSet | None) -> None:
-        """Decide by other rules from now on, where rules decide."""
+    def use(self, rules: RuleSet | None, shadow: RuleSet | None = None) -> None:
+        """Decide by other rules from now on, where rules decide; the same for the shadow."""
         if self.policy is not None and rules is not None:
             self.policy.use(rules)
+        if self.shadow is not None and shadow is not None:
+            self.shadow.use(shadow)
 
 
 @attrs.frozen
@@ -67,13 +75,18 @@ class Surroundings:
     log: JsonLinesAudit | None
 
 
-def deciding_by(around: Surroundings, own: IAuthorizer | None, rules: RuleSet | None) -> Deciding:
+def deciding_by(
+    around: Surroundings, own: IAuthorizer | None, rules: RuleSet | None, shadow: RuleSet | None = None
+) -> Deciding:
     """Put together what decides: the application's own authorizer, the rules, or the authorization service.
 
+    @param shadow: rules that are asked without effect.
     @raise egress.config.ConfigError: naming what cannot be used, and the remedy.
     """
     deciding = _base(around, own, rules)
     deciding.checks["authorizer"] = deciding.authorizer.check_ready
+    _shadowed(around, deciding, shadow)
+    _observing(around, deciding)
     _audited(around, deciding)
     return deciding
 
@@ -98,6 +111,41 @@ def _base(around: Surroundings, own: IAuthorizer | None, rules: RuleSet | None) 
     gate = AuthorizationGate(reactor, chain, breaker, deadline, config.authz_max_concurrency, config.authz_queue)
     around.metrics.watch_questions(gate.questions, retries)
     return Deciding(gate)
+
+
+def _shadowed(around: Surroundings, deciding: Deciding, rules: RuleSet | None) -> None:
+    """Ask a second decider, where the operator wants to compare two."""
+    reactor, config = around.reactor, around.config
+    if rules is not None:
+        deciding.shadow = LocalAuthorizer(rules)
+        shadow: IAuthorizer = deciding.shadow
+    elif config.shadow_authz_url is not None:
+        other = attrs.evolve(
+            config,
+            authz_url=config.shadow_authz_url,
+            authz_token=config.shadow_authz_token,
+            authz_max_concurrency=AT_ONCE,
+        )
+        try:
+            shadow = remote_authorizer(around.sockets, other, around.authz_trust, around.behind_upstream)
+        except ConfigError as error:
+            raise ConfigError("--shadow-authz-url", error.value, error.remedy) from error
+    else:
+        return
+    try:
+        told = Disagreements(reactor.seconds, time, config.shadow_log)
+    except OSError as error:
+        raise ConfigError("--shadow-log", config.shadow_log or "", f"cannot be written to: {error.strerror}") from error
+    around.metrics.registry.register(told)
+    chain = AuthorizationChain(reactor, shadow, None)
+    deciding.authorizer = ShadowedAuthorizer(reactor, deciding.authorizer, chain, told)
+
+
+def _observing(around: Surroundings, deciding: Deciding) -> None:
+    """Let through what would be refused, where the operator wants to see first what would be."""
+    if around.config.mode is Mode.OBSERVE:
+        deciding.authorizer = ObservingAuthorizer(deciding.authorizer)
+    around.metrics.set_observing(around.config.mode is Mode.OBSERVE)
 
 
 def _audited(around: Surroundings, deciding: Deciding) -> None:

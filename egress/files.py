@@ -17,11 +17,13 @@ class Files:
     """What was in the files.
 
     @ivar rules: the embedded policy; C{None} when somebody else decides.
+    @ivar shadow: the policy that is asked without effect, if there is one.
     @ivar trust: whom to trust as an origin or an upstream proxy.
     @ivar authz_trust: whom to trust as the authorization service.
     """
 
     rules: RuleSet | None
+    shadow: RuleSet | None
     trust: OriginTrust
     authz_trust: OriginTrust
 
@@ -34,7 +36,7 @@ def read_files(config: ProxyConfig, *, embedded: bool) -> Files:
     """
     trust = _trust(config)
     rules = _rules(config) if embedded else None
-    return Files(rules, _origin_trust(config, trust), _authz_trust(config, trust))
+    return Files(rules, _shadow(config), _origin_trust(config, trust), _authz_trust(config, trust))
 
 
 def _trust(config: ProxyConfig) -> OriginTrust:
@@ -69,3 +71,12 @@ def _rules(config: ProxyConfig) -> RuleSet:
         return load_starter() if config.policy is None else load_policy(config.policy)
     except PolicyError as error:
         raise ConfigError("--policy", "", str(error)) from error
+
+
+def _shadow(config: ProxyConfig) -> RuleSet | None:
+    if config.shadow_policy is None:
+        return None
+    try:
+        return load_policy(config.shadow_policy)
+    except PolicyError as error:
+        raise ConfigError("--shadow-policy", "", str(error)) from error

@@ -21,7 +21,7 @@ from egress.ca.current import CurrentTrust
 from egress.ca.issuer import CaError, CertificateAuthority
 from egress.ca.source import CaSource, ca_source
 from egress.ca.watch import CaWatch
-from egress.config import ConfigError, Limits, ProxyConfig
+from egress.config import ConfigError, Limits, Mode, ProxyConfig
 from egress.deciding import Surroundings, deciding_by
 from egress.descriptors import fitted, granted
 from egress.entrances import entrance_factories, threads_of
@@ -91,6 +91,8 @@ class EgressProxyService(Service):
         self._embedded = authorizer is None and config.authz_url is None
         files = read_files(config, embedded=self._embedded)
         rules = files.rules
+        if config.mode is Mode.OBSERVE and endpoints is None:
+            _log.warn("NOTHING IS ENFORCED: --mode observe lets through what would be refused")
         self._trust, self._authz_trust = CurrentTrust(files.trust), CurrentTrust(files.authz_trust)
         source = ca_source(config)
         authority = _certificate_authority(config, source)
@@ -113,7 +115,7 @@ class EgressProxyService(Service):
         self.metrics = Metrics()
         log = None if config.audit_log is None else _audit(config.audit_log)
         around = Surroundings(reactor, sockets, config, self._authz_trust, self._behind_upstream, self.metrics, log)
-        self._deciding = deciding_by(around, authorizer, rules)
+        self._deciding = deciding_by(around, authorizer, rules, files.shadow)
         self.authorizer = self._deciding.authorizer
         self._sinks: list[IAuditSink] = [self.metrics]
         if audit is not None:
@@ -134,7 +136,7 @@ class EgressProxyService(Service):
             report=self._report,
             passthrough=_passthrough(config),
             opaque_ports=config.opaque_ports,
-            oversize_body=config.oversize_body,
+            oversize_body=config.over_body_limit,
         )
         self._factories = entrance_factories(config, self._parts, threads_of(reactor))
         self.checks: dict[str, Check] = {**self._deciding.checks, "ca": self._check_ca}
@@ -156,7 +158,7 @@ class EgressProxyService(Service):
         @raise ConfigError: naming what cannot be used, and the remedy; then all remains as it was.
         """
         files = read_files(self._config, embedded=self._embedded)
-        self._deciding.use(files.rules)
+        self._deciding.use(files.rules, files.shadow)
         if files.rules is not None:
             self._guard.block_private = files.rules.blocks_private
         self._trust.use(files.trust)

@@ -33,7 +33,7 @@ from twisted.python.failure import Failure
 from egress import __version__
 from egress.ca.issuer import CertificateAuthority, time_left
 from egress.ca.source import ca_source
-from egress.config import ConfigError, ProxyConfig
+from egress.config import ConfigError, Mode, ProxyConfig
 from egress.descriptors import raise_limit
 from egress.hangup import reload_at_hangup
 from egress.interrupt import end_when_interrupted
@@ -196,6 +196,8 @@ def start_message(
     if config.metrics_port is not None:
         facts.append(("metrics", f"http://{Authority(config.metrics_interface, config.metrics_port)}/metrics"))
     lines = [f"egressproxy {__version__}", *(f"  {name:<12}{value}" for name, value in facts), ""]
+    if config.mode is Mode.OBSERVE:
+        lines += ["NOTHING IS ENFORCED (--mode observe): what would be refused leaves, and is on record as such.", ""]
     tcp = [
         (address, entrance)
         for address, entrance in zip(addresses, config.listen, strict=False)

@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 import attrs
 from twisted.internet.endpoints import serverFromString
 
-from egress.config import KIB, MIB, AuditFailure, IPNetwork, OversizeBody
+from egress.config import KIB, MIB, AuditFailure, IPNetwork, Mode, OversizeBody
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy, normalize_host, parse_ip
 from egress.model.bypass import Bypass, HostPattern
 from egress.model.entrance import Entrance, InvalidEntrance
@@ -115,6 +115,14 @@ def oversize_body(text: str, place: Place) -> OversizeBody:
         return OversizeBody(text.lower())
     except ValueError as error:
         raise BadValue("choose refuse or truncate") from error
+
+
+def mode(text: str, place: Place) -> Mode:
+    """Read whether decisions are enforced."""
+    try:
+        return Mode(text.lower())
+    except ValueError as error:
+        raise BadValue("choose enforce or observe") from error
 
 
 def audit_failure(text: str, place: Place) -> AuditFailure:
@@ -366,3 +374,10 @@ def log_file(text: str, place: Place) -> str:
     except OSError as error:
         raise BadValue(f"name a file that can be written to: {error.strerror}") from error
     return str(path)
+
+
+def shadow_log(text: str, place: Place) -> str:
+    """Check that a file can be appended to, or made."""
+    if text == "-":
+        raise BadValue("name a file; write ./- for one of that name")
+    return log_file(text, place)

@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.config import ConfigError, Limits, ProxyConfig
+from egress.config import ConfigError, Limits, Mode, OversizeBody, ProxyConfig
 from egress.model.entrance import Entrance
 
 
@@ -41,6 +41,11 @@ class ProxyConfigTests(SynchronousTestCase):
     def test_there_is_at_least_one_process(self) -> None:
         self.assertEqual(ProxyConfig().workers, 1)
         self.assertRaises(ConfigError, ProxyConfig, workers=0)
+
+    def test_observing_refuses_no_content(self) -> None:
+        self.assertIs(ProxyConfig().over_body_limit, OversizeBody.REFUSE)
+        self.assertIs(ProxyConfig(mode=Mode.OBSERVE).over_body_limit, OversizeBody.TRUNCATE)
+        self.assertIs(ProxyConfig(oversize_body=OversizeBody.TRUNCATE).over_body_limit, OversizeBody.TRUNCATE)
 
     def test_entrances_are_read(self) -> None:
         entrance = Entrance("tcp:8080", None, True, Path("clients.txt"))

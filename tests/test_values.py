@@ -13,7 +13,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import values
-from egress.config import AuditFailure, OversizeBody
+from egress.config import AuditFailure, Mode, OversizeBody
 from egress.model.authority import Authority, UpstreamProxy
 from egress.model.entrance import Entrance, EntranceTls
 from egress.values import BadValue, Place
@@ -77,6 +77,13 @@ class NumberTests(ValueTests):
     def test_ports(self) -> None:
         self.accept(values.port, {"1": 1, "9090": 9090, "65535": 65535})
         self.refuse(values.port, dict.fromkeys(["", "0", "65536", "http", "-1", "9" * 5000], "from 1 to 65535"))
+
+    def test_modes(self) -> None:
+        self.accept(values.mode, {"enforce": Mode.ENFORCE, "Observe": Mode.OBSERVE})
+        self.refuse(values.mode, dict.fromkeys(["", "watch"], "choose enforce or observe"))
+
+    def test_shadow_logs(self) -> None:
+        self.refuse(values.shadow_log, {"-": "name a file"})
 
     def test_audit_failures(self) -> None:
         self.accept(values.audit_failure, {"deny": AuditFailure.DENY, "Continue": AuditFailure.CONTINUE})
