@@ -70,7 +70,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         }
     ),
     "commands": frozenset(
-        {"ca.constraints", "ca.issuer", "ca.truststore", "clients.secrets", "ca", "option_table", "options"}
+        {
+            *("model", "policy", "ca.constraints", "ca.issuer", "ca.truststore", "clients.secrets", "config"),
+            *("interfaces", "ca", "authz", "option_table", "options"),
+        }
     ),
     "cli": frozenset({"", "config", "commands"}),
     "__main__": frozenset({"cli"}),
@@ -87,7 +90,7 @@ PURE = (
 FORBIDDEN = {"net": "treq"} | dict.fromkeys(PURE, "twisted.internet")
 
 # Where a process begins: there alone the global reactor is taken, in a function.
-PROGRAMS = ("egress.tap", "egress.worker")
+PROGRAMS = ("egress.tap", "egress.worker", "egress.commands.running")
 
 # Where annotations alone name what stands further up.  Nothing is imported when the program runs.
 ANNOTATIONS = frozenset({("interfaces", "net")})  # what IDialer connects
