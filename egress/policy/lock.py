@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable
 from typing import Final
 
 import attrs
@@ -89,12 +88,6 @@ class Lock:
     detail: Detail
     destinations: frozenset[Destination]
 
-    def has(self, destination: Destination) -> bool:
-        """Whether a destination is in it, by itself or by a pattern that somebody wrote."""
-        if destination in self.destinations:
-            return True
-        return any(_covers(one, destination) for one in self.destinations if "*" in one.path)
-
     def write(self) -> str:
         """Write it as text."""
         lines = [
@@ -106,9 +99,24 @@ class Lock:
         return "\n".join(lines) + "\n"
 
 
-def _covers(one: Destination, other: Destination) -> bool:
-    alike = (one.scheme, one.authority, one.method) == (other.scheme, other.authority, other.method)
-    return alike and compile_path(one.path, broad=False).fullmatch(other.path) is not None
+class _Patterns:
+    """The destinations of a lock that cover others: patterns that somebody wrote, or that ids became."""
+
+    def __init__(self, lock: Lock) -> None:
+        self._patterns: dict[tuple[str, Authority, str], list[tuple[Destination, re.Pattern[str]]]] = {}
+        for one in lock.destinations:
+            if _ANY in one.path:
+                compiled = compile_path(one.path, broad=False)
+                self._patterns.setdefault(_without_path(one), []).append((one, compiled))
+
+    def covering(self, other: Destination) -> set[Destination]:
+        """All that cover a destination."""
+        near = self._patterns.get(_without_path(other), ())
+        return {one for one, pattern in near if pattern.fullmatch(other.path)}
+
+
+def _without_path(one: Destination) -> tuple[str, Authority, str]:
+    return (one.scheme, one.authority, one.method)
 
 
 def destination_of(line: AuditLine, detail: Detail) -> Destination:
@@ -242,17 +250,18 @@ class Difference:
 
 def compare(lock: Lock, egress: Egress) -> Difference:
     """Hold traffic against a lock."""
-    new = {one: visits for one, visits in egress.left.items() if not lock.has(one)}
-    unseen = {one for one in lock.destinations if one not in egress.left and not _seen(one, egress.left)}
-    return Difference(
-        _sorted(new),
-        tuple(sorted(unseen, key=lambda one: one.order)),
-        _sorted(egress.stopped),
-    )
-
-
-def _seen(one: Destination, seen: Iterable[Destination]) -> bool:
-    return "*" in one.path and any(_covers(one, other) for other in seen)
+    patterns = _Patterns(lock)
+    new: dict[Destination, Visits] = {}
+    seen: set[Destination] = set()
+    for one, visits in egress.left.items():
+        covering = patterns.covering(one)
+        seen |= covering
+        if one in lock.destinations:
+            seen.add(one)
+        elif not covering:
+            new[one] = visits
+    unseen = sorted(lock.destinations - seen, key=lambda one: one.order)
+    return Difference(_sorted(new), tuple(unseen), _sorted(egress.stopped))
 
 
 def _sorted(found: dict[Destination, Visits]) -> tuple[tuple[Destination, Visits], ...]:
