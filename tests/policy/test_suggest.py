@@ -213,7 +213,7 @@ class CoverageTests(SynchronousTestCase):
         self.assertLessEqual(len(policy.rules), most)
         return policy
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=100, deadline=None)
     @given(st.lists(_lines(), min_size=1, max_size=40), st.integers(2, 14))
     def test_covered(self, lines: list[AuditLine], most: int) -> None:
         """Each request that was seen is allowed, and no host that was never seen."""

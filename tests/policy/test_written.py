@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.policy.load import parse_policy
 from egress.policy.suggest import Suggestion
-from egress.policy.written import write_policy
+from egress.policy.written import NAME_KEY, write_policy
 from tests.policy.audit import audit_line, read
 
 EXPECTED = """\
@@ -35,7 +35,7 @@ reason = "learned from traffic: tunnels to db.test"
 hosts = ["db.test"]
 ports = [5432]
 methods = ["CONNECT"]
-"""
+""".replace("\nid = ", f"\n{NAME_KEY} = ")
 
 
 class WrittenTests(SynchronousTestCase):
