@@ -1,6 +1,7 @@
 """The command C{egress}: what is done with a proxy besides running it.
 
-What went wrong is one line on standard error, and status 1; a command line that cannot be read is status 2.
+What went wrong is one line on standard error, and status 1 unless a command says otherwise; a command line that cannot
+be read is status 2.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _COMMANDS: Final[tuple[Callable[[Any], None], ...]] = (
     lock.add_parser,
 )
 
-# As shells have it for a program that Ctrl-C has ended.
+# What a shell makes of a program that Ctrl-C ended.
 _INTERRUPTED: Final = 130
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import attrs
@@ -93,5 +94,17 @@ class DisagreementsTests(SynchronousTestCase):
         found = self.make(Path("/dev/full"))
         for _ in range(3):
             found.write(DIFFERENT)
+        found.close()
+        self.assertEqual(len([line for line in self.logged() if "cannot be written" in line]), 1)
+
+    def test_a_pipe_that_nobody_reads(self) -> None:
+        """What is left at the end is lost, and told."""
+        path = Path(self.mktemp())
+        os.mkfifo(path)
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        found = self.make(path)
+        for _ in range(400):
+            found.write(DIFFERENT)
+        os.close(reader)
         found.close()
         self.assertEqual(len([line for line in self.logged() if "cannot be written" in line]), 1)

@@ -169,16 +169,8 @@ _SEGMENTS = st.one_of(
 )
 _HOSTS = st.sampled_from(
     [
-        "a.test",
-        "b.test",
-        "a.c.test",
-        "b.c.test",
-        "d.c.test",
-        "x.github.io",
-        "y.github.io",
-        "z.github.io",
-        "192.0.2.1",
-        "::1",
+        *("a.test", "b.test", "a_b.test", "xn--bcher-kva.test", "localhost", "192.0.2.1", "::1"),
+        *("a.c.test", "b.c.test", "d.c.test", "x.github.io", "y.github.io", "z.github.io"),
     ]
 )
 _METHODS = st.sampled_from(["GET", "HEAD", "POST", "DELETE", "PATCH", "PROPFIND", "get"])
