@@ -29,10 +29,10 @@ from egress.ops.redact import redact_url
 from egress.policy.load import PolicyError, parse_policy
 from egress.policy.lock import Detail, Egress, LockFault, compare, in_lines, parse_lock
 from egress.policy.paths import compile_path
+from egress.policy.policy_text import write_policy
 from egress.policy.replay import Recorded, Recording, Report, decide_by
 from egress.policy.suggest import Suggestion
 from egress.policy.traffic import Notes, read_lines
-from egress.policy.written import write_policy
 from egress.wire.body import ChunkedBody, End, MalformedBody, encode_chunk
 from egress.wire.connect import ConnectHandshake
 from egress.wire.credentials import Basic, Bearer, parse_credentials

@@ -9,7 +9,7 @@ from typing import Any, Final, TextIO
 
 from egress.commands import audit_files
 from egress.commands.failure import Misused
-from egress.commands.written_file import write_file
+from egress.commands.output_file import write_file
 from egress.policy.lock import LOCK_FILE, Detail, Difference, Egress, Lock, LockFault, compare, in_lines, parse_lock
 
 _COLORS: Final = {"+": "\x1b[31m", "-": "\x1b[33m", "!": "\x1b[36m"}

@@ -9,9 +9,9 @@ from typing import Any, TextIO
 
 from egress.commands import audit_files
 from egress.commands.failure import CommandFailed
-from egress.commands.written_file import write_file
+from egress.commands.output_file import write_file
+from egress.policy.policy_text import write_policy
 from egress.policy.suggest import MAX_RULES, MIN_RULES, Suggestion
-from egress.policy.written import write_policy
 
 
 def add_parser(actions: Any) -> None:

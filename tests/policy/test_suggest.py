@@ -12,11 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.model.authority import Authority, Origin
 from egress.model.decision import Stage
 from egress.policy.load import parse_policy
+from egress.policy.policy_text import write_policy
 from egress.policy.replay import Recorded
 from egress.policy.rules import RuleSet
 from egress.policy.suggest import MAX_RULES, SuggestedRule, Suggestion, names_of
 from egress.policy.traffic import AuditLine
-from egress.policy.written import write_policy
 from tests.policy.audit import audit_line, read
 
 

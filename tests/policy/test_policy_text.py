@@ -1,12 +1,12 @@
-"""Tests for L{egress.policy.written}."""
+"""Tests for L{egress.policy.policy_text}."""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.policy.load import parse_policy
+from egress.policy.policy_text import NAME_KEY, write_policy
 from egress.policy.suggest import Suggestion
-from egress.policy.written import NAME_KEY, write_policy
 from tests.policy.audit import audit_line, read
 
 EXPECTED = """\
@@ -38,7 +38,7 @@ methods = ["CONNECT"]
 """.replace("\nid = ", f"\n{NAME_KEY} = ")
 
 
-class WrittenTests(SynchronousTestCase):
+class PolicyTextTests(SynchronousTestCase):
     """The text."""
 
     def write(self, *lines: bytes, most: int = 12) -> str:

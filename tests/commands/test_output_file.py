@@ -1,4 +1,4 @@
-"""Tests for L{egress.commands.written_file}."""
+"""Tests for L{egress.commands.output_file}."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 from egress.commands.failure import Misused
-from egress.commands.written_file import write_file
+from egress.commands.output_file import write_file
 from tests.commands.running import CommandTestCase
 
 
-class WrittenFileTests(CommandTestCase):
+class OutputFileTests(CommandTestCase):
     """All of it, or nothing."""
 
     def test_new(self) -> None:
