@@ -94,7 +94,7 @@ class _Site:
     def uses(self) -> list[PathUse]:
         """All patterns; one that is empty stands for every path."""
         self.tree.merge()
-        everything = [PathUse("", method, count, "") for method, count in sorted(self.pathless.items())]
+        everything = [PathUse("", method, count, self.example) for method, count in sorted(self.pathless.items())]
         limited = self.tree.limit(_MAX_PATHS)
         uses = self.tree.uses()
         return everything + (uses if limited else [attrs.evolve(use, pattern="") for use in uses])
@@ -172,10 +172,9 @@ def _connect(place: Place, host: str, count: int, example: str) -> SuggestedRule
     return SuggestedRule(frozenset({host}), ports, frozenset(), frozenset({_CONNECT}), (), count, example)
 
 
-def _rule(key: tuple[Place, str], uses: list[PathUse], example: str = "") -> SuggestedRule:
+def _rule(key: tuple[Place, str], uses: list[PathUse]) -> SuggestedRule:
     (scheme, port), host = key
     methods = frozenset(use.method for use in uses)
-    examples = [use.example for use in uses if use.example]
     return SuggestedRule(
         frozenset({host}),
         frozenset({port}),
@@ -183,7 +182,7 @@ def _rule(key: tuple[Place, str], uses: list[PathUse], example: str = "") -> Sug
         methods if all(_METHOD.fullmatch(method) for method in methods) else frozenset(),
         () if any(not use.pattern for use in uses) else tuple(sorted({use.pattern for use in uses})),
         sum(use.count for use in uses),
-        min(examples, key=lambda url: (len(url), url), default=f"{scheme}://{host}{_port(scheme, port)}"),
+        min((use.example for use in uses), key=lambda url: (len(url), url)),
     )
 
 
