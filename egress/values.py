@@ -19,7 +19,7 @@ from urllib.parse import unquote_to_bytes
 import attrs
 from twisted.internet.endpoints import serverFromString
 
-from egress.config import KIB, MIB, AuditFailure, AuthzApi, AuthzBody, IPNetwork, OversizeBody
+from egress.config import KIB, MIB, AuditFailure, AuthzApi, AuthzBody, IPNetwork, Mode, OversizeBody
 from egress.model.admin import AdminEndpoint, InvalidAdmin
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy, normalize_host, parse_ip
 from egress.model.bypass import Bypass, HostPattern
@@ -139,6 +139,7 @@ def _one_of(kind: type[_E]) -> Callable[[str, Place], _E]:
 oversize_body: Final = _one_of(OversizeBody)
 authz_api: Final = _one_of(AuthzApi)
 authz_body: Final = _one_of(AuthzBody)
+mode: Final = _one_of(Mode)
 audit_failure: Final = _one_of(AuditFailure)
 
 
@@ -401,3 +402,10 @@ def log_file(text: str, place: Place) -> str:
     except OSError as error:
         raise BadValue(f"name a file that can be written to: {error.strerror}") from error
     return str(path)
+
+
+def shadow_log(text: str, place: Place) -> str:
+    """Check that a file can be appended to, or made."""
+    if text == "-":
+        raise BadValue("name a file; write ./- for one of that name")
+    return log_file(text, place)
