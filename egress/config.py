@@ -14,6 +14,7 @@ from typing import Any
 
 import attrs
 
+from egress.model.admin import AdminEndpoint, InvalidAdmin
 from egress.model.authority import UpstreamProxy
 from egress.model.bypass import Bypass
 from egress.model.entrance import Entrance, InvalidEntrance
@@ -160,6 +161,25 @@ def parse_entrances(given: Iterable[Entrance | str]) -> tuple[Entrance, ...]:
     return tuple(read)
 
 
+def _admin(given: AdminEndpoint | str | None) -> AdminEndpoint | None:
+    """Read what an application writes as it would stand on the command line."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return AdminEndpoint.parse(given)
+    except InvalidAdmin as error:
+        raise ConfigError("admin", given, error.remedy) from error
+
+
+def _guarded(config: ProxyConfig, attribute: attrs.Attribute[Any], token: str | None) -> None:
+    if token is None and config.admin is not None and config.admin.wants_token:
+        raise ConfigError(
+            "--admin",
+            config.admin.endpoint,
+            "everybody on this machine could use it: give a token with --admin-token-file, or use unix:PATH",
+        )
+
+
 @attrs.frozen(kw_only=True)
 class ProxyConfig:
     """What one proxy does.
@@ -209,6 +229,11 @@ class ProxyConfig:
     @ivar audit_failure: what happens while it cannot be written.
     @ivar metrics_port: the TCP port for C{/metrics} and C{/health}; C{None}: none.
     @ivar metrics_interface: the address for it.
+    @ivar admin: where people answer what they are asked, and requests are explained; text is read by
+        L{AdminEndpoint.parse}.  C{None}: nowhere, and nobody can be asked.
+    @ivar admin_token: the bearer token that is wanted there.
+    @ivar approval_timeout: seconds for which a request is held until a person answers.
+    @ivar approval_queue: how many requests are held at the same time.
     @ivar workers: how many processes C{twistd} makes of it, each with all of C{limits}; an application that embeds
         the proxy has one.
     """
@@ -250,6 +275,10 @@ class ProxyConfig:
     audit_failure: AuditFailure = AuditFailure.CONTINUE
     metrics_port: int | None = None
     metrics_interface: str = "127.0.0.1"
+    admin: AdminEndpoint | None = attrs.field(default=None, converter=_admin)
+    admin_token: str | None = attrs.field(default=None, repr=False, validator=_guarded)
+    approval_timeout: float = attrs.field(default=300.0, validator=_positive)
+    approval_queue: int = attrs.field(default=100, validator=_positive)
     workers: int = attrs.field(default=1, validator=_positive)
     limits: Limits = attrs.field(factory=Limits)
 

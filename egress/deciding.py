@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from egress.authz.approvals import ApprovalAuthorizer, Approvals
 from egress.authz.audited import AuditedAuthorizer
 from egress.authz.breaker import Breaker
 from egress.authz.cache import CachingAuthorizer
@@ -44,6 +45,8 @@ class Deciding:
     @ivar cache: what keeps decisions for reuse, where they are kept.
     @ivar checks: what must hold for decisions to be had, by name.
     @ivar vault: the secrets that decisions put into requests, where there are any.
+    @ivar rules: those of the policy.
+    @ivar unattended: what decides, but asks no person.
     """
 
     authorizer: IAuthorizer
@@ -51,6 +54,8 @@ class Deciding:
     cache: CachingAuthorizer | None = None
     checks: dict[str, Check] = attrs.field(factory=dict)
     vault: Vault | None = None
+    rules: RuleSet | None = None
+    unattended: IAuthorizer = attrs.field(default=attrs.Factory(lambda self: self.authorizer, takes_self=True))
 
     def use(self, rules: RuleSet | None) -> None:
         """Decide by other rules from now on, where rules decide; otherwise, by new answers alone."""
@@ -58,6 +63,7 @@ class Deciding:
             self.cache.clear()
         if self.policy is not None and rules is not None:
             self.policy.use(rules)
+            self.rules = rules
 
     def use_secrets(self, secrets: SecretTable | None) -> None:
         """Put other secrets into requests from now on, where there are any."""
@@ -74,6 +80,7 @@ class Surroundings:
     @ivar behind_upstream: gives the endpoint through the upstream proxy.
     @ivar log: the audit log, if there is one.
     @ivar secrets: what decisions may put into requests, where there is anything.
+    @ivar approvals: asks people.
     """
 
     reactor: IEgressReactor
@@ -84,6 +91,7 @@ class Surroundings:
     metrics: Metrics
     log: JsonLinesAudit | None
     secrets: SecretTable | None = None
+    approvals: Approvals | None = None
 
 
 def deciding_by(around: Surroundings, own: IAuthorizer | None, rules: RuleSet | None) -> Deciding:
@@ -94,6 +102,7 @@ def deciding_by(around: Surroundings, own: IAuthorizer | None, rules: RuleSet | 
     deciding = _base(around, own, rules)
     _cached(around, deciding)
     deciding.checks["authorizer"] = deciding.authorizer.check_ready
+    _approvals(around, deciding)
     _credentialed(around, deciding)
     _audited(around, deciding)
     return deciding
@@ -104,7 +113,7 @@ def _base(around: Surroundings, own: IAuthorizer | None, rules: RuleSet | None) 
     if rules is not None:
         policy = LocalAuthorizer(rules)
         # Rules answer at once and always.
-        return Deciding(AuthorizationChain(reactor, policy, None), policy)
+        return Deciding(AuthorizationChain(reactor, policy, None), policy, rules=rules)
     retries: Callable[[], int] | None = None
     if own is not None:
         # For authorizers that keep no deadline; the service's own passes first and says more.
@@ -129,6 +138,18 @@ def _cached(around: Surroundings, deciding: Deciding) -> None:
         cache = CachingAuthorizer(around.reactor, deciding.authorizer, kept, config.authz_queue)
         deciding.authorizer = deciding.cache = cache
         around.metrics.watch_reuse(cache.reuse)
+
+
+def _approvals(around: Surroundings, deciding: Deciding) -> None:
+    """Have a person decide where what decides says so.
+
+    It stands outside of every deadline and limit of the authorizer: a person takes longer.
+    """
+    deciding.unattended = deciding.authorizer
+    approvals = around.approvals
+    if approvals is not None:
+        deciding.authorizer = ApprovalAuthorizer(deciding.authorizer, approvals)
+        around.metrics.watch_approvals(lambda: approvals.held, approvals.counts)
 
 
 def _credentialed(around: Surroundings, deciding: Deciding) -> None:

@@ -55,6 +55,9 @@ def load_config(
         raise given["authz_client_cert"].refuse("a certificate can be shown to an https:// --authz-url only")
     if "audit_failure" in read and "audit_log" not in read and read["audit_failure"] is AuditFailure.DENY:
         raise given["audit_failure"].refuse("there is no audit log that could fail: name one with --audit-log")
+    if "admin" in read and read["admin"].wants_token and "admin_token" not in read:
+        remedy = "everybody on this machine could use it: give a token with --admin-token-file, or use unix:PATH"
+        raise given["admin"].refuse(remedy)
     try:
         config = ProxyConfig(**_nested(read))
     except RuntimeError as error:

@@ -97,6 +97,8 @@ def start_message(
         facts.append(("workers", f"{config.workers} processes"))
     if config.metrics_port is not None:
         facts.append(("metrics", f"http://{Authority(config.metrics_interface, config.metrics_port)}/metrics"))
+    if config.admin is not None:
+        facts.append(("admin", str(config.admin)))
     lines = facts_of(_PROGRAM, facts)
     tcp = [
         (address, entrance)
@@ -167,4 +169,4 @@ def makeService(options: Options) -> IService:
         certificate = ca_source(config).certificate_path
         return start_message(addresses, certificate, proxy.certificate_authority, proxy.authorizer.name, config)
 
-    return Program(proxy, message, partial(start_fault, config=config), terminal, reactor.stop)
+    return Program(proxy, message, partial(start_fault, config=config, admin=config.admin), terminal, reactor.stop)

@@ -6,22 +6,27 @@ Files are looked at, names are not resolved and nothing is bound.
 
 from __future__ import annotations
 
+import enum
 import os
 import re
 from base64 import b64encode
+from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import attrs
 from twisted.internet.endpoints import serverFromString
 
 from egress.config import KIB, MIB, AuditFailure, AuthzApi, AuthzBody, IPNetwork, OversizeBody
+from egress.model.admin import AdminEndpoint, InvalidAdmin
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy, normalize_host, parse_ip
 from egress.model.bypass import Bypass, HostPattern
 from egress.model.entrance import Entrance, InvalidEntrance
 from egress.model.errors import InvalidTarget
+
+_E = TypeVar("_E", bound=enum.Enum)
 
 _SIZE: Final = re.compile(r"([0-9]{1,15}) ?(?:([kmg])(?:ib)?)?", re.IGNORECASE)
 _SIZES: Final = {"": 1, "k": KIB, "m": MIB, "g": KIB * MIB}
@@ -118,28 +123,23 @@ def boolean(text: str, place: Place) -> bool:
     return value
 
 
-def oversize_body(text: str, place: Place) -> OversizeBody:
-    """Read what becomes of a body over the limit."""
-    try:
-        return OversizeBody(text.lower())
-    except ValueError as error:
-        raise BadValue("choose refuse or truncate") from error
+def _one_of(kind: type[_E]) -> Callable[[str, Place], _E]:
+    """Make what reads one of a few words."""
+    *others, last = (member.value for member in kind)
+
+    def read(text: str, place: Place) -> _E:
+        try:
+            return kind(text.lower())
+        except ValueError as error:
+            raise BadValue(f"choose {', '.join(others)} or {last}") from error
+
+    return read
 
 
-def authz_api(text: str, place: Place) -> AuthzApi:
-    """Read how an authorization service is asked."""
-    try:
-        return AuthzApi(text.lower())
-    except ValueError as error:
-        raise BadValue("choose postman, authzen, opa or ext-authz") from error
-
-
-def authz_body(text: str, place: Place) -> AuthzBody:
-    """Read when an authorization service is given the content."""
-    try:
-        return AuthzBody(text.lower())
-    except ValueError as error:
-        raise BadValue("choose always, on-demand or never") from error
+oversize_body: Final = _one_of(OversizeBody)
+authz_api: Final = _one_of(AuthzApi)
+authz_body: Final = _one_of(AuthzBody)
+audit_failure: Final = _one_of(AuditFailure)
 
 
 def field_name(text: str, place: Place) -> str:
@@ -147,14 +147,6 @@ def field_name(text: str, place: Place) -> str:
     if not _FIELD_NAME.fullmatch(text):
         raise BadValue("write names of header fields, as in X-Auth-User")
     return text.lower()
-
-
-def audit_failure(text: str, place: Place) -> AuditFailure:
-    """Read what happens while the audit log cannot be written."""
-    try:
-        return AuditFailure(text.lower())
-    except ValueError as error:
-        raise BadValue("choose continue or deny") from error
 
 
 def workers(text: str, place: Place) -> int:
@@ -242,6 +234,17 @@ def endpoint(text: str, place: Place) -> Entrance:
     if match is not None and int(match[1][:6]) > 65535:
         raise BadValue("write a TCP port up to 65535, as in tcp:8080:interface=127.0.0.1")
     return entrance
+
+
+def admin(text: str, place: Place) -> AdminEndpoint:
+    """Read where the admin API is served."""
+    try:
+        found = AdminEndpoint.parse(text, place.path)
+    except InvalidAdmin as error:
+        raise BadValue(error.remedy) from error
+    if found.path is not None and not os.path.isdir(os.path.dirname(found.path)):
+        raise BadValue("name a socket in a directory that is there")
+    return found
 
 
 def authz_url(text: str, place: Place) -> str:

@@ -14,12 +14,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import ocsp
 
 from egress.authz.authzen import AuthZenCodec
-from egress.authz.codec import Answer, Codec
-from egress.authz.contract import decode_answer, encode_question
+from egress.authz.codec import Answer as ServiceAnswer
+from egress.authz.codec import Codec
+from egress.authz.contract import decode_answer, encode_question, headers_value
 from egress.authz.ext_authz import ExtAuthzCodec
 from egress.authz.kept import KeptDecisions
 from egress.authz.opa import OpaCodec
+from egress.authz.served import BadQuestion, decode_question
 from egress.ca.staple import staple_fault
+from egress.model.admin import AdminEndpoint, InvalidAdmin
+from egress.model.approval import Answer, InvalidAnswer
 from egress.model.authority import Authority, Origin, UpstreamProxy, normalize_host
 from egress.model.bypass import Bypass, HostPattern
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage
@@ -30,6 +34,7 @@ from egress.model.errors import (
     OriginProtocolError,
     UpstreamError,
 )
+from egress.model.explanation import InvalidQuestion, Question
 from egress.model.target import parse_request_target
 from egress.ops.redact import redact_url
 from egress.policy.load import PolicyError, parse_policy
@@ -332,6 +337,34 @@ def contract(data: bytes) -> None:
         assert set(json.loads(asked["headers"])) == {"x-a", "cookie"}
 
 
+def questions(data: bytes) -> None:
+    """A question to the authorization service; what is read of it is what a proxy would have asked."""
+    try:
+        request = decode_question(data, "new")
+    except BadQuestion:
+        return
+    assert not (request.body_withheld and request.body)
+    assert (request.stage is Stage.TUNNEL) is (request.method == "CONNECT") is (not request.path)
+    with contextlib.suppress(InvalidTarget):
+        assert Authority.parse(str(request.authority)) == request.authority, request.url
+    again = decode_question(encode_question(request), "other")
+
+    def certain(one: DecisionRequest) -> DecisionRequest:
+        # What is left of a character that was cut in two is not sent; the rest depends on what of a body is.
+        body = None if request.body_truncated else one.body
+        fixed = evolve(one, headers=(), body=body, body_truncated=False, body_withheld=False)
+        return evolve(fixed, content_length=0, addresses=None)
+
+    assert certain(again) == certain(request), (request, again)
+    assert dict(again.headers) == json_fields(request), (request, again)
+
+
+def json_fields(request: DecisionRequest) -> dict[bytes, bytes]:
+    """The fields of a request as a question has them: a name once."""
+    joined = json.loads(headers_value(request.headers))
+    return {name.encode(): value.encode() for name, value in joined.items()}
+
+
 _ASKED = DecisionRequest("id", Stage.REQUEST, "PUT", ORIGIN, "/a?b", (), _CLIENT, body_withheld=True)
 
 
@@ -363,7 +396,7 @@ def answers(data: bytes) -> None:
     for codec in codecs:
         for status in (200, 403):
             try:
-                decision = codec.decode(Answer(status, (), data), _ASKED)
+                decision = codec.decode(ServiceAnswer(status, (), data), _ASKED)
             except AuthorizerUnavailable:
                 continue
             assert status == 200
@@ -377,7 +410,7 @@ def checks(data: bytes) -> None:
     codec = ExtAuthzCodec("http://a.test/check", "fuzz", ("x-user",))
     with contextlib.suppress(MalformedFields, AuthorizerUnavailable):
         found = parse_fields(block, 40, response=True)
-        decision = codec.decode(Answer(status, found, block), _ASKED)
+        decision = codec.decode(ServiceAnswer(status, found, block), _ASKED)
         assert decision.allowed is (status == 200)
         assert {name for name, _ in decision.terms.set_headers} <= {b"x-user"}
         _sound(decision)
@@ -428,6 +461,25 @@ def redaction(data: bytes) -> None:
     assert "hunter2" in text or "hunter2" not in redact_url(f"http://alice:hunter2@origin.test/{text}")
 
 
+def admin(data: bytes) -> None:
+    """What comes to the admin API: an answer, a question, and where it is; what is read says the same when written."""
+    with contextlib.suppress(ValueError, RecursionError):
+        document = json.loads(data)
+        with contextlib.suppress(InvalidAnswer):
+            answer = Answer.parse(document)
+            assert answer.allow is (document["answer"] == "allow")
+            assert Answer.parse(json.loads(json.dumps(answer.to_json()))) == answer
+            assert f"{answer.who}{answer.reason}".isprintable()
+        with contextlib.suppress(InvalidQuestion):
+            question = Question.parse(document)
+            assert Question.parse(json.loads(json.dumps(question.to_json()))) == question
+            assert not set("\r\n\0") & set(question.method + question.url)
+    with contextlib.suppress(InvalidAdmin):
+        endpoint = AdminEndpoint.parse(data.decode("utf-8", "replace"))
+        assert endpoint.path is not None or (endpoint.address is not None and endpoint.address.is_loopback)
+        assert AdminEndpoint.parse(endpoint.endpoint) == endpoint
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     one.__name__: one
     for one in (
@@ -441,11 +493,13 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         target,
         bypass,
         contract,
+        questions,
         answers,
         checks,
         policy,
         credentials,
         staple,
         redaction,
+        admin,
     )
 }

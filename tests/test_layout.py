@@ -73,25 +73,28 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             "ops",
         }
     ),
+    "explain": frozenset({"model", "wire", "policy", "config", "interfaces", "net", "authz", "deciding"}),
+    "desk": frozenset({"model", "ops.redact", "authz"}),
     "service": frozenset(
         {
-            *("model", "ca.issuer", "config", "descriptors", "files", "interfaces"),
-            *("policy", "net", "ca", "authz", "ops", "entrances", "binding", "deciding"),
+            *("model", "ca.issuer", "config", "descriptors", "files", "interfaces", "policy", "net", "ca"),
+            *("authz", "ops", "entrances", "binding", "deciding", "explain", "desk"),
         }
     ),
     "listeners": frozenset({"config"}),
     "control": frozenset({"config"}),
     "worker": frozenset({"config", "hangup", "net", "ops", "service", "control"}),
     "post": frozenset({"option_table", "control"}),
+    "front_desk": frozenset({"model", "authz", "ops", "control", "post"}),
     "workers": frozenset(
         {
             *("ca.issuer", "config", "files", "interfaces", "ca", "ops", "binding", "service"),
-            *("listeners", "control", "post"),
+            *("listeners", "control", "post", "front_desk"),
         }
     ),
     "command_line": frozenset({"", "ops.redact", "option"}),
     "terminal": frozenset(),
-    "start_fault": frozenset({"config", "post"}),
+    "start_fault": frozenset({"model", "config", "post"}),
     "start_message": frozenset({"", "model"}),
     "program": frozenset({"terminal"}),
     "tap": frozenset(
@@ -110,7 +113,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         }
     ),
     "commands": frozenset(
-        {"ca.constraints", "ca.issuer", "ca.truststore", "clients.secrets", "ca", "option_table", "options"}
+        {
+            *("model", "ca.constraints", "ca.issuer", "ca.truststore", "clients.secrets", "config", "values", "ca"),
+            *("option", "option_table", "options", "service"),
+        }
     ),
     "cli": frozenset({"", "config", "commands"}),
     "__main__": frozenset({"cli"}),
@@ -129,7 +135,7 @@ PURE = (
 FORBIDDEN = {"net": "treq"} | dict.fromkeys(PURE, "twisted.internet")
 
 # Where a process begins: there alone the global reactor is taken, in a function.
-PROGRAMS = ("egress.tap", "egress.worker", "egress.pdp.tap")
+PROGRAMS = ("egress.tap", "egress.worker", "egress.pdp.tap", "egress.commands.running")
 
 # Where annotations alone name what stands further up.  Nothing is imported when the program runs.
 ANNOTATIONS = frozenset({("interfaces", "net")})  # what IDialer connects

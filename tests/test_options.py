@@ -470,6 +470,14 @@ class TogetherTests(LoadTests):
         arguments["authz-url"] = ["https://authz.example"]
         self.assertEqual(self.load(arguments).authz_client_cert, self.directory / "client.pem")
 
+    def test_an_admin_port_wants_a_token(self) -> None:
+        words = "everybody on this machine could use it: give a token with --admin-token-file, or use unix:PATH"
+        self.refuse(f"--admin 'tcp:9099': {words}", {"admin": ["tcp:9099"]})
+        config = self.load({"admin": ["tcp:9099"]}, {"EGRESS_ADMIN_TOKEN": "hunter2"})
+        self.assertEqual((str(config.admin), config.admin_token), ("http://127.0.0.1:9099", "hunter2"))
+        self.assertNotIn("hunter2", repr(config))
+        self.assertEqual(str(self.load({"admin": ["unix:/a"]}).admin), "unix:/a")
+
     def test_upstream_proxy_that_is_this_one(self) -> None:
         for listen, proxy in (
             ("tcp:8080:interface=127.0.0.1", "http://127.0.0.1:8080"),

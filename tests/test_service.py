@@ -22,6 +22,7 @@ from zope.interface import implementer
 from egress.authz.cache import CachingAuthorizer
 from egress.authz.chain import AuthorizationChain
 from egress.authz.gate import AuthorizationGate
+from egress.authz.policy_watch import LOOK_EVERY as POLICY_LOOK_EVERY
 from egress.ca.issuer import CA_LIFETIME
 from egress.ca.rotation import Rotation
 from egress.ca.store import CaDirectory
@@ -41,6 +42,7 @@ from tests.authz.test_chain import REQUEST
 from tests.ca.sessions import shake_hands
 from tests.certificates import TestCA, key_pem_of
 from tests.ops.records import ALLOWED
+from tests.ops.test_health import Browser
 
 
 @implementer(IAuthorizer)
@@ -160,7 +162,7 @@ class ConstructionTests(ServiceTestCase):
         ):
             with self.subTest(options):
                 service = self.make(**options)  # type: ignore[arg-type]
-                self.assertIsInstance(service.authorizer, kind)
+                self.assertIsInstance(service._deciding.unattended, kind)
                 told = b"egress_authorizer_questions 0.0" in service.metrics.render()[0]
                 self.assertEqual(told, kind is not AuthorizationChain)
                 told = b"egress_authorizer_cache_entries 0.0" in service.metrics.render()[0]
@@ -263,6 +265,31 @@ class ReloadTests(ServiceTestCase):
         self.assertEqual(self.assertRaises(ConfigError, service.reload).option, "--ssl-extra-ca-certs")
         self.assertTrue(self.decide(service).allowed)
         self.assertIs(service._trust.trust, trust)
+
+    def test_policy_is_followed(self) -> None:
+        """By itself, and alone; what it closes is closed for connections that are idle, too."""
+        policy = Path(self.mktemp())
+        policy.write_text('version = 1\n[[rules]]\naction = "allow"\n')
+        service = self.make(policy=policy)
+        service.startService()
+        trust = service._trust.trust
+        with mock.patch.object(service._parts.pool, "clear") as cleared:
+            self.reactor.advance(POLICY_LOOK_EVERY)
+            policy.write_text('version = 1\n[[rules]]\naction = "deny"\nreason = "closed"\n')
+            self.reactor.advance(POLICY_LOOK_EVERY)
+            self.assertEqual(self.decide(service).reason, "closed")
+            cleared.assert_not_called()
+            policy.write_text('version = 1\nprivate_addresses = "deny"\n[[rules]]\naction = "allow"\n')
+            self.reactor.advance(POLICY_LOOK_EVERY)
+            cleared.assert_called_once_with()
+        self.assertTrue(self.decide(service).allowed)
+        self.assertIsNotNone(service._guard.refusal(ip_address("10.0.0.1"), 80))
+        self.assertIs(service._trust.trust, trust)
+        self.assertIn(b"egress_policy_reads_total 2.0", service.metrics.render()[0])
+        service.stopService()
+        policy.write_text("garbage")
+        self.reactor.advance(POLICY_LOOK_EVERY)
+        self.assertIn(b"egress_policy_current 1.0", service.metrics.render()[0])
 
     def test_an_authorizer_of_the_application_stays(self) -> None:
         service = self.make(_Never(), policy=Path("missing"))
@@ -403,6 +430,33 @@ class ListeningTests(ServiceTestCase):
         self.assertEqual(len(self.successResultOf(service.listening())), 1)
         self.assertEqual([server[0] for server in self.reactor.tcpServers], [8080, 9090])
 
+    def test_the_admin_api(self) -> None:
+        service = self.make(admin="tcp:9099", admin_token="hunter2", metrics_port=9090)
+        service.startService()
+        self.assertEqual(len(self.successResultOf(service.listening())), 1)
+        self.assertEqual([server[0] for server in self.reactor.tcpServers], [8080, 9090, 9099])
+        self.assertIsNotNone(service._guard.refusal(ip_address("127.0.0.1"), 9099))
+        browser = Browser(self.reactor.tcpServers[2][1])
+        browser.ask("/approvals", extra="Authorization: Bearer hunter2\r\n")
+        self.assertEqual(browser.answer()[2], b'{"held": [], "permissions": []}\n')
+
+    def test_the_admin_api_of_a_parent(self) -> None:
+        """A worker does not serve it, and sends nobody there."""
+        endpoint = TCP4ServerEndpoint(self.reactor, 8080)  # type: ignore[arg-type]
+        config = ProxyConfig(ca_dir=self.ca_dir, admin="tcp:9099", admin_token="hunter2")
+        service = EgressProxyService(self.reactor, config, endpoints=[endpoint])  # type: ignore[arg-type]
+        service.startService()
+        self.assertEqual([server[0] for server in self.reactor.tcpServers], [8080])
+        self.assertIn("proxy itself", service._guard.refusal(ip_address("127.0.0.1"), 9099) or "")
+
+    def test_the_admin_api_on_a_unix_socket(self) -> None:
+        path = str(Path(self.mktemp()).absolute())
+        service = self.make(admin=f"unix:{path}")
+        service.startService()
+        self.successResultOf(service.listening())
+        ((bound, _, _, mode, _),) = self.reactor.unixServers
+        self.assertEqual((bound, mode), (path, 0o600))
+
     def test_metrics_on_an_ipv6_interface(self) -> None:
         service = self.make(metrics_port=9090, metrics_interface="::1")
         service.startService()
@@ -517,6 +571,35 @@ class StoppingTests(ServiceTestCase):
 
     def test_stopping_what_never_started(self) -> None:
         self.successResultOf(self.make().stopService())
+
+
+class ApprovalTests(ServiceTestCase):
+    """A person is asked, and nobody is kept waiting by a proxy that stops."""
+
+    def ask(self, **options: Any) -> tuple[EgressProxyService, Deferred[Decision]]:
+        policy = Path(self.mktemp())
+        policy.write_text('version = 1\n[[rules]]\naction = "ask"\n')
+        service = self.make(policy=policy, **options)
+        return service, service.authorizer.decide(REQUEST)
+
+    def test_nobody_can_be_asked(self) -> None:
+        _, asked = self.ask()
+        decision = self.successResultOf(asked)
+        self.assertFalse(decision.allowed)
+        self.assertIn("start with --admin", decision.reason)
+
+    def test_held(self) -> None:
+        service, asked = self.ask(admin="unix:/a", approval_timeout=7)
+        self.assertIn(b"egress_approvals_held 1.0", service.metrics.render()[0])
+        self.reactor.advance(6.9)
+        self.assertNoResult(asked)
+        self.reactor.advance(0.1)
+        self.assertFalse(self.successResultOf(asked).allowed)
+
+    def test_stopping(self) -> None:
+        service, asked = self.ask(admin="unix:/a")
+        service.stopService()
+        self.assertFalse(self.successResultOf(asked).allowed)
 
 
 class ReportTests(ServiceTestCase):

@@ -6,7 +6,7 @@ They come from the same records as the audit log, so that the two never tell dif
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import twisted
@@ -20,6 +20,7 @@ from egress.model.outage import Questions
 from egress.model.policy_reads import PolicyReads
 from egress.model.record import ExchangeRecord
 from egress.model.reuse import Reuse
+from egress.ops.approvals import ApprovalsCollector
 from egress.ops.policy_reads import PolicyCollector
 from egress.ops.questions import QuestionsCollector
 from egress.ops.reuse import ReuseCollector
@@ -86,6 +87,10 @@ class Metrics:
     def watch_policy(self, source: Callable[[], PolicyReads]) -> None:
         """Say where to look for what became of the embedded policy."""
         self.registry.register(PolicyCollector(source))
+
+    def watch_approvals(self, held: Callable[[], int], counts: Callable[[], Mapping[str, int]]) -> None:
+        """Say where to look for what becomes of requests that a person is asked about."""
+        self.registry.register(ApprovalsCollector(held, counts))
 
     def watch_audit_lost(self, source: Callable[[], float]) -> None:
         """Say where to look for the number of audit lines lost."""

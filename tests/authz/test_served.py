@@ -129,6 +129,7 @@ class QuestionTests(SynchronousTestCase):
             ({"body": "ab", "contentLength": 2}, b"ab", 2),
             ({"body": "ab", "bodyTruncated": True}, b"ab", None),
             ({"body": "ab", "bodyTruncated": True, "contentLength": 9}, b"ab", 9),
+            ({"body": "", "bodyTruncated": True}, b"", None),
             ({"bodyWithheld": True}, None, None),
             ({"bodyWithheld": True, "contentLength": 9}, None, 9),
         ):

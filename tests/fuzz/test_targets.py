@@ -86,6 +86,19 @@ TOKENS: dict[str, list[bytes]] = {
         ),
         *(b'"ttl":', b"1e999", b"-1", b'"ruleId":', b"null", b"[", b"]", b"{", b'"\\ud800"', b" ", b"\xff", b'"'),
     ],
+    "questions": [
+        *(b'{"url":"http://a.test/","method":"GET"', b'{"url":"https://a.test:8443","method":"CONNECT"', b"}", b","),
+        *(b'"headers":"{}"', b'"headers":{"a":"b"}', b'"body":"a"', b'"body":"YQ=="', b'"bodyEncoding":"base64"'),
+        *(
+            b'"bodyTruncated":true',
+            b'"bodyWithheld":true',
+            b'"contentLength":1',
+            b'"stage":"tunnel"',
+            b'"stage":"request"',
+        ),
+        *(b'"client":{"address":"192.0.2.1","identity":"x"}', b'"addresses":["::1"]', b'"requestId":"x"', b'"url":'),
+        *(b'"queryParams":"a=b"', b"null", b'"\\ud800"', b"[", b"\xff", b'"http://b/?a=b"', b'"OPTIONS"', b'"method":'),
+    ],
     "answers": [
         *(
             b'{"decision":',
@@ -150,6 +163,21 @@ TOKENS: dict[str, list[bytes]] = {
         b":",
     ],
     "staple": [path.read_bytes() for path in sorted((CORPUS / "staple").iterdir())] + [b"0\x82", b"\x30\x03\x0a\x01"],
+    "admin": [
+        *(
+            b'{"answer": ',
+            b'"allow"',
+            b'"deny"',
+            b', "for": ',
+            b"60",
+            b"1e999",
+            b'"reason": "no"',
+            b'"by": "ann"',
+            b"}",
+        ),
+        *(b'{"method": "GET", "url": "http://a/"', b', "headers": [["a", "b"]]', b', "body": "x"', b"\\ud800", b"\\n"),
+        *(b"unix:/a", b":mode=600", b"tcp:9099", b"tcp6:1", b":interface=", b"127.0.0.1", b"\\:", b"http://", b"[::1]"),
+    ],
     "redaction": [
         *(b"http://", b"a:b@", b"origin.test", b"/", b"?", b"#", b"&", b"=", b"token=abc", b"password", b"sig", b";"),
         *(b"%74oken", b"%3d", b"http%3A%2F%2Fa%3Ab%40", b"ghp_0123456789abcdefghij0123456789abcdef", b"\x00", b"\n"),
