@@ -32,16 +32,8 @@ _SIZE: Final = re.compile(r"([0-9]{1,15}) ?(?:([kmg])(?:ib)?)?", re.IGNORECASE)
 _SIZES: Final = {"": 1, "k": KIB, "m": MIB, "g": KIB * MIB}
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(ms|s|m|h)?", re.IGNORECASE)
 _DURATIONS: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-_BOOLEANS: Final = {
-    "1": True,
-    "true": True,
-    "yes": True,
-    "on": True,
-    "0": False,
-    "false": False,
-    "no": False,
-    "off": False,
-}
+_TRUE: Final = ("1", "true", "yes", "on")
+_BOOLEANS: Final = dict.fromkeys(_TRUE, True) | dict.fromkeys(("0", "false", "no", "off"), False)
 _AUTHZ_URL: Final = re.compile(r"(https?)://([^/?#]*)(/[!-~]*)?", re.IGNORECASE)
 _TCP_PORT: Final = re.compile(r"tcp6?:(?:port=)?([0-9]+)")
 # RFC 9110 section 5.6.2.
