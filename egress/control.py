@@ -42,7 +42,7 @@ NUMBERS: Final = "numbers"
 CHECKS: Final = "checks"
 
 # What is asked with an argument, of those who are held and of those who may go (L{egress.desk}).
-LISTED: Final = "listed"
+HELD: Final = "held"
 ANSWER: Final = "answer"
 PERMIT: Final = "permit"
 REVOKE: Final = "revoke"

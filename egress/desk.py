@@ -30,7 +30,7 @@ class ProxyDesk:
     def answer(self, held_id: str, answer: Answer) -> Deferred[dict[str, Any]]:
         """Answer a question that is held."""
         answered, permission = self._approvals.answer(held_id, answer)
-        return succeed({"answered": answered, "permission": None if permission is None else permission.to_json()})
+        return succeed({"answered": answered, "permission": None if permission is None else permission.shown()})
 
     def permit(self, permission: Permission) -> int:
         """Learn what another process was told to allow for a time."""
@@ -46,9 +46,15 @@ class ProxyDesk:
 
     # -- over a line
 
-    def answer_over(self, asked: Mapping[str, Any]) -> Deferred[dict[str, Any]]:
+    def held(self) -> list[Any]:
+        """Tell what is held; the other process knows what is allowed for a time."""
+        found: list[Any] = self._approvals.listed(redact_url)["held"]
+        return found
+
+    def answer_over(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Answer for another process: C{{"id": ..., "answer": {...}}}."""
-        return self.answer(asked["id"], Answer.parse(asked["answer"]))
+        answered, permission = self._approvals.answer(asked["id"], Answer.parse(asked["answer"]))
+        return {"answered": answered, "permission": None if permission is None else permission.to_json()}
 
     def permit_over(self, permission: Mapping[str, Any]) -> int:
         """Learn of a permission from another process."""

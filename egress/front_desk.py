@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.logger import Logger
 
 from egress.authz.approvals import MAX_PERMISSIONS
-from egress.control import ANSWER, EXPLAIN, LISTED, PERMIT, REVOKE
+from egress.control import ANSWER, EXPLAIN, HELD, PERMIT, REVOKE
 from egress.model.approval import Answer, Permission
 from egress.model.explanation import Question
 from egress.ops.admin import Unanswered
@@ -55,8 +55,8 @@ class FrontDesk:
 
         def merged(results: list[tuple[bool, Any]]) -> dict[str, Any]:
             held: dict[str, dict[str, Any]] = {}
-            for document in (found for told, found in results if told):
-                for one in document["held"]:
+            for some in (found for told, found in results if told):
+                for one in some:
                     other = held.setdefault(one["id"], one)
                     if other is not one:
                         other["count"] += one["count"]
@@ -64,10 +64,10 @@ class FrontDesk:
                         other["until"] = max(other["until"], one["until"])
             return {
                 "held": sorted(held.values(), key=lambda one: one["since"]),
-                "permissions": [permission.to_json() for permission in self._current()],
+                "permissions": [permission.shown() for permission in self._current()],
             }
 
-        return self._ask_all(LISTED).addCallback(merged)
+        return self._ask_all(HELD).addCallback(merged)
 
     def answer(self, held_id: str, answer: Answer) -> Deferred[dict[str, Any]]:
         """Have every process answer a question that it holds."""
@@ -89,7 +89,10 @@ class FrontDesk:
             del self._permissions[oldest.permission_id]
 
         def told(results: list[tuple[bool, Any]]) -> dict[str, Any]:
-            return {"answered": number + sum(more for heard, more in results if heard), "permission": document}
+            return {
+                "answered": number + sum(more for heard, more in results if heard),
+                "permission": permission.shown(),
+            }
 
         return self._ask_all(PERMIT, document).addCallback(told)
 

@@ -29,7 +29,7 @@ from egress.control import (
     EXPLAIN,
     FAILED,
     FIRST_LISTENER,
-    LISTED,
+    HELD,
     NUMBERS,
     PERMIT,
     READY,
@@ -66,7 +66,7 @@ class Worker:
         answers: dict[str, Callable[..., object]] = {
             NUMBERS: self._numbers,
             CHECKS: readiness.ask,
-            LISTED: desk.listed,
+            HELD: desk.held,
             ANSWER: desk.answer_over,
             PERMIT: desk.permit_over,
             REVOKE: desk.revoke,

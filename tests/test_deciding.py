@@ -12,13 +12,14 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.authz.approvals import Approvals
 from egress.authz.secret_table import SecretTable, parse_secret_table
 from egress.ca.current import CurrentTrust
 from egress.ca.trust import OriginTrust
 from egress.config import AuditFailure, ProxyConfig
 from egress.deciding import Deciding, Surroundings, deciding_by
 from egress.interfaces import IAuthorizer
-from egress.model.decision import Terms
+from egress.model.decision import Decision, Terms, Verdict
 from egress.model.errors import AuditUnavailable
 from egress.ops.audit import JsonLinesAudit
 from egress.ops.metrics import Metrics
@@ -66,6 +67,35 @@ class DecidingTests(SynchronousTestCase):
     def test_service(self) -> None:
         deciding = self.make(authz_url="http://authz.test")
         self.assertEqual(deciding.authorizer.name, "the authorization service http://authz.test/validate")
+
+    def test_reuse(self) -> None:
+        """As the authorizer directs, until everything is read anew; rules are asked each time."""
+        own = ScriptedAuthorizer()
+        own.answers += [Decision(Verdict.ALLOW, "why", "own", ttl=10)] * 2
+        deciding = self.make(own)
+        for expected in (None, "cache"):
+            self.assertEqual(self.successResultOf(deciding.authorizer.decide(REQUEST)).source, expected)
+        deciding.use(None)
+        self.assertIsNone(self.successResultOf(deciding.authorizer.decide(REQUEST)).source)
+        self.assertIsNone(self.make(own, authz_cache=None).cache)
+        self.assertIsNone(self.make(rules=ALL).cache)
+
+    def test_a_person(self) -> None:
+        """Who explains asks none, and who audits stands outside."""
+        asking = parse_policy('version = 1\n[[rules]]\naction = "ask"', "ask.toml", "policy ask")
+        reactor: Any = MemoryReactorClock()
+        around = Surroundings(
+            *(reactor, reactor, ProxyConfig(), CurrentTrust(OriginTrust(None)), lambda _: None, Metrics(), None),
+            approvals=Approvals(reactor, reactor.seconds, 300, 1, is_open=True),
+        )
+        deciding = deciding_by(around, None, asking)
+        self.assertIs(self.successResultOf(deciding.unattended.decide(REQUEST)).verdict, Verdict.ASK)
+        self.assertNoResult(deciding.authorizer.decide(REQUEST))
+        self.assertIs(deciding.rules, asking)
+        deciding.use(ALL)
+        self.assertIs(deciding.rules, ALL)
+        self.assertTrue(self.successResultOf(deciding.authorizer.decide(REQUEST)).allowed)
+        self.assertIn(b"egress_approvals_held 1.0", around.metrics.render()[0])
 
     def test_secrets(self) -> None:
         """Those that the decisions name are filled in; without any, nobody does."""

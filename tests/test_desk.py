@@ -39,12 +39,19 @@ class ProxyDeskTests(ApprovalsTestCase):
         self.assertTrue(self.successResultOf(held).allowed)
         held = self.hold()
         asked = {"id": self.the_id(), "answer": {"answer": "allow", "for": 60}}
-        found = self.found(self.desk.answer_over(asked))
+        (one,) = self.desk.held()
+        self.assertEqual(one["id"], self.the_id())
+        found = self.desk.answer_over(asked)
         self.assertEqual((found["answered"], found["permission"]["subject"]["method"]), (1, "GET"))
         self.assertTrue(self.successResultOf(held).allowed)
 
         name = found["permission"]["permission_id"]
         self.assertTrue(self.found(self.desk.revoke(name)))
+        held = self.hold()
+        shown = self.found(self.desk.answer(self.the_id(), Answer(True, 60)))["permission"]
+        self.assertEqual((shown["id"], shown["url"]), (name, "http://a.test/"))
+        self.assertTrue(self.found(self.desk.revoke(name)))
+        self.assertTrue(self.successResultOf(held).allowed)
         held = self.hold()
         self.assertEqual(self.desk.permit_over(found["permission"]), 1)
         self.assertTrue(self.successResultOf(held).allowed)

@@ -64,20 +64,20 @@ class FrontDeskTests(SynchronousTestCase):
         return self.successResultOf(self.desk.answer("a", Answer(True, 60)))
 
     def permissions(self) -> list[str]:
-        self.say("listed", {"held": []}, {"held": []})
-        return [one["permission_id"] for one in self.successResultOf(self.desk.listed())["permissions"]]
+        self.say("held", [], [])
+        return [one["id"] for one in self.successResultOf(self.desk.listed())["permissions"]]
 
     def test_the_same_question_is_one(self) -> None:
         self.say(
-            "listed",
-            {"held": [held("a", 1, 5, 50), held("b", 1, 1, 9)]},
-            {"held": [held("a", 2, 3, 40), held("c", 1, 4, 9)]},
+            "held",
+            [held("a", 1, 5, 50), held("b", 1, 1, 9)],
+            [held("a", 2, 3, 40), held("c", 1, 4, 9)],
         )
         found = self.successResultOf(self.desk.listed())
         self.assertEqual(found["held"], [held("b", 1, 1, 9), held("a", 3, 3, 50), held("c", 1, 4, 9)])
 
     def test_one_that_does_not_answer(self) -> None:
-        self.say("listed", ValueError(), {"held": [held("a", 1, 5, 9)]})
+        self.say("held", ValueError(), [held("a", 1, 5, 9)])
         self.assertEqual(len(self.successResultOf(self.desk.listed())["held"]), 1)
 
     def test_answered_everywhere(self) -> None:
@@ -88,7 +88,8 @@ class FrontDeskTests(SynchronousTestCase):
         self.assertEqual([post.asked for post in self.posts], [[told], [told]])
 
     def test_permitted_everywhere(self) -> None:
-        self.assertEqual(self.permit(), {"answered": 3, "permission": permission()})
+        shown = Permission.from_json(permission()).shown()
+        self.assertEqual(self.permit(), {"answered": 3, "permission": shown})
         for post in self.posts:
             self.assertEqual(post.asked[1:], [("permit", permission())])
         self.assertEqual(self.permissions(), ["p"])

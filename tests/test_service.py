@@ -19,6 +19,7 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from egress.authz.cache import CachingAuthorizer
 from egress.authz.chain import AuthorizationChain
 from egress.authz.gate import AuthorizationGate
 from egress.authz.policy_watch import LOOK_EVERY as POLICY_LOOK_EVERY
@@ -155,14 +156,17 @@ class ConstructionTests(ServiceTestCase):
         """The embedded policy, which answers at once and always, needs no gate."""
         for options, kind in (
             ({}, AuthorizationChain),
-            ({"authz_url": "http://authz.test"}, AuthorizationGate),
-            ({"authorizer": _Never()}, AuthorizationGate),
+            ({"authz_url": "http://authz.test", "authz_cache": None}, AuthorizationGate),
+            ({"authz_url": "http://authz.test"}, CachingAuthorizer),
+            ({"authorizer": _Never()}, CachingAuthorizer),
         ):
             with self.subTest(options):
                 service = self.make(**options)  # type: ignore[arg-type]
                 self.assertIsInstance(service._deciding.unattended, kind)
                 told = b"egress_authorizer_questions 0.0" in service.metrics.render()[0]
-                self.assertEqual(told, kind is AuthorizationGate)
+                self.assertEqual(told, kind is not AuthorizationChain)
+                told = b"egress_authorizer_cache_entries 0.0" in service.metrics.render()[0]
+                self.assertEqual(told, kind is CachingAuthorizer)
 
     def test_questions_that_are_sent_once_more_are_told(self) -> None:
         service = self.make(authz_url="http://authz.test")
@@ -170,7 +174,9 @@ class ConstructionTests(ServiceTestCase):
 
     def test_the_bounds_for_questions(self) -> None:
         silent = _Silent()
-        service = self.make(silent, authz_timeout=5, authz_max_concurrency=2, authz_queue=1, authz_breaker_failures=2)
+        bounds: dict[str, Any] = {"authz_max_concurrency": 2, "authz_queue": 1, "authz_breaker_failures": 2}
+        # Identical questions would wait for each other.
+        service = self.make(silent, authz_timeout=5, authz_cache=None, **bounds)
         asked = [service.authorizer.decide(REQUEST) for _ in range(4)]
         self.assertEqual(silent.asked, 2)
         self.assertIn("overloaded", self.failureResultOf(asked[3], AuthorizerUnavailable).value.reason)

@@ -143,13 +143,13 @@ class WorkerTests(SynchronousTestCase):
     def test_the_desk(self) -> None:
         self.heard()
         for what, name in (
-            ("listed", "listed"),
+            ("held", "held"),
             ("answer", "answer_over"),
             ("permit", "permit_over"),
             ("revoke", "revoke"),
             ("explain", "explain_over"),
         ):
-            about = {} if what == "listed" else {"about": "x"}
+            about = {} if what == "held" else {"about": "x"}
             self.say(frame(ask=what, number=1, **about))
             self.assertEqual(self.heard(), [{"answer": [name, *about.values()], "number": 1}])
 

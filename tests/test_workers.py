@@ -124,8 +124,8 @@ class StartingTests(WorkersTestCase):
         browser = Browser(self.reactor.tcpServers[0][1])
         browser.ask("/approvals", extra="Authorization: Bearer hunter2\r\n")
         for index in range(2):
-            self.assertEqual(self.reactor.heard(index), [{"ask": "listed", "number": 1}])
-            self.reactor.say(frame(answer={"held": [], "permissions": []}, number=1), index)
+            self.assertEqual(self.reactor.heard(index), [{"ask": "held", "number": 1}])
+            self.reactor.say(frame(answer=[], number=1), index)
         self.assertEqual(browser.answer()[2], b'{"held": [], "permissions": []}\n')
 
     def test_what_is_told_of_it(self) -> None:

@@ -18,11 +18,13 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from egress.authz.wrapper import Wrapper
 from egress.interfaces import IAuthorizer
-from egress.model.approval import Answer, Permission, Subject
+from egress.model.approval import Answer, Permission, Subject, cut
 from egress.model.decision import NO_TERMS, Decision, DecisionRequest, Verdict
 
 # Beyond it, the one that ends first is forgotten: then somebody is asked again.
 MAX_PERMISSIONS: Final = 1000
+# Those that wait longest; as they are answered, others are shown.
+MAX_LISTED: Final = 500
 _ID_BYTES: Final = 6
 _KEY_BYTES: Final = 32
 
@@ -200,8 +202,8 @@ class Approvals:
         """
         self._forget_expired()
         return {
-            "held": [_shown(held, show) for held in self._held.values()],
-            "permissions": [each.to_json() for each in sorted(self._permissions.values(), key=lambda each: each.until)],
+            "held": [_shown(held, show) for held in list(self._held.values())[:MAX_LISTED]],
+            "permissions": [each.shown() for each in sorted(self._permissions.values(), key=lambda each: each.until)],
         }
 
     def answer(self, held_id: str, answer: Answer) -> tuple[int, Permission | None]:
@@ -259,7 +261,7 @@ def _shown(held: _Held, show: Callable[[str], str]) -> dict[str, Any]:
         "id": held.held_id,
         "stage": request.stage.value,
         "method": request.method,
-        "url": show(request.url),
+        "url": cut(show(request.url)),
         "contentLength": request.content_length,
         "client": request.client.address,
         "identity": request.client.identity,

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from egress.commands.admin import AdminApi, add_options, admin_api
 from egress.commands.failure import CommandFailed
+from egress.commands.plain import plain
 from egress.values import BadValue, Place, duration
 
 _EVERY: Final = 1.0
@@ -100,7 +101,7 @@ def in_lines(found: Mapping[str, Any], now: float) -> str:
         lines += ["Nothing waits for a person.", ""]
     if found["permissions"]:
         lines.append("Allowed for a time:")
-        lines += [_permission(one, now) for one in found["permissions"]]
+        lines += [plain(_permission(one, now)) for one in found["permissions"]]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -109,22 +110,21 @@ def _held(one: Mapping[str, Any], now: float) -> Sequence[str]:
     rule = f"rule {one['ruleId']}: " if one["ruleId"] else ""
     length = one["contentLength"]
     content = "" if length == 0 else f", with {'content' if length is None else f'{length} bytes of content'}"
-    return [
+    lines = [
         f"{one['id']}  {one['method']} {one['url']}{many}",
         f"  from    {_client(one['client'], one['identity'])}{content}",
         f"  why     {rule}{one['reason']}",
         f"  held    {_span(now - one['since'])}, for {_span(one['until'] - now)} more",
     ]
+    return [plain(line) for line in lines]
 
 
 def _permission(one: Mapping[str, Any], now: float) -> str:
-    subject = one["subject"]
-    path = "" if subject["path"] == "*" else subject["path"]
     end = datetime.fromtimestamp(one["until"], timezone.utc)
     who = f" by {one['by']}" if one["by"] else ""
-    client = _client(subject["client"], subject["identity"])
+    client = _client(one["client"], one["identity"])
     return (
-        f"{one['permission_id']}  {subject['method']} {subject['origin']}{path}  from {client}  "
+        f"{one['id']}  {one['method']} {one['url']}  from {client}  "
         f"until {end:%Y-%m-%d %H:%M} UTC ({_span(one['until'] - now)}){who}"
     )
 
@@ -151,7 +151,7 @@ def _allow(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -
         return
     end = datetime.fromtimestamp(permission["until"], timezone.utc)
     print(f"{given.id}: {_requests(found)} allowed, and the same until {end:%Y-%m-%d %H:%M:%S} UTC", file=out)
-    print(f"To take it back: egress approvals revoke {permission['permission_id']}", file=out)
+    print(f"To take it back: egress approvals revoke {permission['id']}", file=out)
 
 
 def _deny(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:

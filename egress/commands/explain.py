@@ -14,6 +14,7 @@ from twisted.internet.defer import TimeoutError as TookTooLong
 
 from egress.commands.admin import add_options, admin_api
 from egress.commands.failure import CommandFailed
+from egress.commands.plain import plain
 from egress.commands.running import run
 from egress.config import ConfigError, ProxyConfig
 from egress.model.explanation import MAX_BODY, Explanation, InvalidQuestion, Question
@@ -172,7 +173,8 @@ def in_lines(document: Mapping[str, Any]) -> str:
     verdict = {"none": "no decision", "ask": "a person decides"}.get(document["verdict"], document["verdict"])
     if verdict == "no decision" and document["code"] not in _UNDECIDED:
         verdict = "would fail"
-    return "\n".join([*lines, "", f"{verdict}: {document['reason']}", f"  by {who}{answer}"]) + "\n"
+    lines += ["", f"{verdict}: {document['reason']}", f"  by {who}{answer}"]
+    return "\n".join(map(plain, lines)) + "\n"
 
 
 def _step(step: Mapping[str, Any]) -> Sequence[str]:

@@ -14,6 +14,8 @@ from egress.model.decision import DecisionRequest
 LONGEST: Final = 7 * 24 * 3600.0
 _MAX_REASON: Final = 500
 _MAX_NAME: Final = 100
+# What is shown of a URL.  A list of many long ones must still be one that can be sent and read.
+_SHOWN: Final = 2000
 _FIELDS: Final = frozenset({"answer", "for", "reason", "by"})
 
 
@@ -112,10 +114,6 @@ class Subject:
             request.stage.value, request.method, str(request.origin), path, client.address, client.identity, rule_id
         )
 
-    def __str__(self) -> str:
-        """Method and URL."""
-        return f"{self.method} {self.origin}{'' if self.path == '*' else self.path}"
-
 
 @attrs.frozen
 class Permission:
@@ -130,11 +128,32 @@ class Permission:
     by: str
     reason: str
 
+    def shown(self) -> dict[str, Any]:
+        """Write it for people."""
+        subject = self.subject
+        return {
+            "id": self.permission_id,
+            "stage": subject.stage,
+            "method": subject.method,
+            "url": cut(f"{subject.origin}{'' if subject.path == '*' else subject.path}"),
+            "client": subject.client,
+            "identity": subject.identity,
+            "ruleId": subject.rule_id,
+            "until": self.until,
+            "by": self.by,
+            "reason": self.reason,
+        }
+
     def to_json(self) -> dict[str, Any]:
-        """Write what L{from_json} reads."""
+        """Write what L{from_json} reads, in another process of this proxy."""
         return attrs.asdict(self)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Permission:
         """Read what another process of this proxy has written."""
         return cls(**{**document, "subject": Subject(**document["subject"])})
+
+
+def cut(url: str) -> str:
+    """Give as much of a URL as is shown, and say so."""
+    return url if len(url) <= _SHOWN else f"{url[:_SHOWN]}... ({len(url) - _SHOWN} more characters)"

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from io import BytesIO
 from typing import Any, Final, Protocol
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -143,19 +143,32 @@ class AdminResource(Resource):
         return maybeDeferred(self._desk.revoke, name).addCallback(revoked)
 
     def _wait_for(self, request: Request, answering: Deferred[dict[str, Any]]) -> None:
+        gone = False
+
+        def left(_: object) -> None:
+            nonlocal gone
+            gone = True
+            answering.cancel()
+
+        def answered(document: dict[str, Any]) -> None:
+            if not gone:
+                _answer(request, HTTPStatus.OK, document)
+
         def failed(failure: Failure) -> None:
             error = failure.value
+            if gone:
+                # Whatever it is, it came of being given up.
+                return
             if isinstance(error, _Refusal):
                 _refuse(request, error)
             elif isinstance(error, Unanswered):
                 _refuse(request, _Refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error)))
-            elif not isinstance(error, CancelledError):
+            else:
                 _log.failure("{path} cannot be answered", failure, path=request.path.decode("ascii", "replace"))
                 _refuse(request, _Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "this failed; the log says why"))
 
-        # The client may go away meanwhile, and then there is nobody to answer.
-        request.notifyFinish().addErrback(lambda _: answering.cancel())
-        answering.addCallbacks(lambda document: _answer(request, HTTPStatus.OK, document), failed)
+        request.notifyFinish().addErrback(left)
+        answering.addCallbacks(answered, failed)
 
 
 def _expect(request: Request, *methods: bytes) -> None:

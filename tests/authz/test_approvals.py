@@ -173,6 +173,16 @@ class TogetherTests(ApprovalsTestCase):
         self.assertEqual(ids[0], ids[1])
         self.assertEqual(len(set(ids)), 3)
 
+    def test_a_list_that_can_be_read(self) -> None:
+        """However many and however long they are; the oldest come first."""
+        self.approvals = self.make(limit=10)
+        self.patch(module, "MAX_LISTED", 2)
+        for number in range(3):
+            self.hold(path=f"/{number}" + "x" * 9000)
+        listed = self.listed()["held"]
+        self.assertEqual([one["url"][13:15] for one in listed], ["/0", "/1"])
+        self.assertLess(len(str(listed)), 5000)
+
     def test_what_is_shown(self) -> None:
         self.hold(path="/?token=hunter2")
         listed = self.approvals.listed(lambda url: url.replace("hunter2", "REDACTED"))
@@ -205,7 +215,7 @@ class PermissionTests(ApprovalsTestCase):
             ),
         )
         (permission,) = self.listed()["permissions"]
-        self.assertEqual((permission["by"], permission["subject"]["path"]), ("ann", "/"))
+        self.assertEqual((permission["by"], permission["url"]), ("ann", "http://a.test/"))
         self.assertEqual(self.counts(), {"allowed": 1, "standing": 1})
         self.clock.advance(60)
         self.assertNoResult(self.hold())
@@ -246,7 +256,7 @@ class PermissionTests(ApprovalsTestCase):
         self.patch(module, "MAX_PERMISSIONS", 2)
         for number in range(3):
             self.permit(60 + number, path=f"/{number}")
-        self.assertEqual([one["subject"]["path"] for one in self.listed()["permissions"]], ["/1", "/2"])
+        self.assertEqual([one["url"][-2:] for one in self.listed()["permissions"]], ["/1", "/2"])
         self.assertNoResult(self.hold(path="/0"))
 
 

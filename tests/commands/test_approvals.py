@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import time
 from typing import Any
 
@@ -30,16 +31,13 @@ HELD = {
     "until": 400.0,
 }
 PERMISSION = {
-    "permission_id": "p1",
-    "subject": {
-        "stage": "request",
-        "method": "OPTIONS",
-        "origin": "https://a.test",
-        "path": "*",
-        "client": "192.0.2.1",
-        "identity": "ci",
-        "rule_id": "r",
-    },
+    "id": "p1",
+    "stage": "request",
+    "method": "OPTIONS",
+    "url": "https://a.test",
+    "client": "192.0.2.1",
+    "identity": "ci",
+    "ruleId": "r",
     "until": 4000.0,
     "by": "ann",
     "reason": "",
@@ -104,12 +102,18 @@ class ApprovalsCommandTests(SynchronousTestCase):
         ):
             self.assertIn(part, text)
         self.assertIn("with content\n", in_lines({"held": [{**HELD, "contentLength": None}], "permissions": []}, 0))
-        permission = {**PERMISSION, "by": "", "subject": {**PERMISSION["subject"], "path": "/a"}}  # type: ignore[dict-item]
+        permission = {**PERMISSION, "by": "", "url": "https://a.test/a"}
         text = in_lines({"held": [], "permissions": [permission]}, 0)
         self.assertTrue(text.startswith("Nothing waits for a person.\n\nAllowed for a time:\n"))
         self.assertTrue(
             text.endswith("OPTIONS https://a.test/a  from ci at 192.0.2.1  until 1970-01-01 01:06 UTC (66 min)\n")
         )
+
+    def test_what_a_terminal_would_obey(self) -> None:
+        """A client chooses its URL and its name."""
+        held = {**HELD, "url": "https://a.test/\x9b2J", "identity": "\x1b[31mroot"}
+        text = in_lines({"held": [held], "permissions": [{**PERMISSION, "identity": "\u202ex"}]}, 0)
+        self.assertTrue(text.replace("\n", "").isprintable())
 
     def test_list(self) -> None:
         found: dict[str, Any] = {"held": [HELD], "permissions": []}
@@ -164,6 +168,7 @@ class ApprovalsCommandTests(SynchronousTestCase):
         found = self.run_approvals("allow", "abc", answer=AdminFailed("nobody waits", 404))
         self.assertEqual(found, (1, "", "egress: nobody waits\n"))
         self.assertEqual(self.run_approvals("allow", "../x", answer={})[0], 1)
+        self.patch(sys, "stderr", io.StringIO())
         self.assertRaises(SystemExit, self.run_approvals, "allow", "abc", "--for", "ever", answer={})
 
     def test_where(self) -> None:

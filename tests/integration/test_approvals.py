@@ -65,11 +65,11 @@ class ApprovalsTestCase(IntegrationTestCase):
         """What C{egress approvals --json} shows, without the time that it takes a program to start."""
         return AdminApi(AdminEndpoint.parse(f"unix:{self.socket}"), None).call("GET", "/approvals")
 
-    def begin(self, proxy: Proxy, url: str) -> subprocess.Popen[str]:
+    def begin(self, proxy: Proxy, url: str, *more: str) -> subprocess.Popen[str]:
         """Have curl ask for something, without waiting for it."""
         arguments = ("-sS", "--max-time", "30", "--noproxy", "", "-x", proxy.url, "--cacert", str(proxy.ca))
         started = subprocess.Popen(
-            [program("curl"), *arguments, "-w", "\n%{http_code}", url],
+            [program("curl"), *arguments, *more, "-w", "\n%{http_code}", url],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -154,6 +154,28 @@ class AnswerTests(ApprovalsTestCase):
         self.approvals("deny", self.held()["id"])
         self.assertEqual(self.end(waiting)[0], 403)
 
+    def test_no_other_time_counts(self) -> None:
+        """Neither the authorizer's nor a watchdog's; content and a tunnel wait as well."""
+        names = ("head", "body", "idle", "connect", "response", "tunnel", "authz")
+        times = [word for name in names for word in (f"--{name}-timeout", "1s")]
+        proxy = self.start(*times)
+        waiting = self.begin(proxy, self.origins.http_url("/echo"), "--data", "x" * 100_000)
+        one = self.held()
+        time.sleep(2.5)
+        self.approvals("allow", one["id"])
+        self.assertEqual(self.end(waiting)[0], 200)
+
+    def test_a_tunnel(self) -> None:
+        policy = self.write("tunnel.toml", 'version = 1\n[[rules]]\naction = "ask"\nreason = "look"\n')
+        proxy = self.start_proxy(
+            *("--policy", str(policy), "--admin", f"unix:{self.socket}", "--passthrough", "localhost")
+        )
+        waiting = self.begin(proxy, self.origins.https_url("/json"), "--cacert", str(self.origins.ca))
+        one = self.held()
+        self.assertEqual((one["stage"], one["method"]), ("tunnel", "CONNECT"))
+        self.approvals("allow", one["id"])
+        self.assertEqual(self.end(waiting)[0], 200)
+
     def test_nobody_answers(self) -> None:
         proxy = self.start("--approval-timeout", "500ms")
         problem = self.assert_problem(proxy, self.origins.https_url("/echo"), 403, "authz")
@@ -229,7 +251,7 @@ class WorkersTests(ApprovalsTestCase):
         for _ in range(4):
             self.assertEqual(self.fetch(proxy, url)[0], 200)
         (permission,) = self.listed()["permissions"]
-        self.approvals("revoke", permission["permission_id"])
+        self.approvals("revoke", permission["id"])
         waiting = [self.begin(proxy, url) for _ in range(4)]
         self.approvals("deny", self.held(4)["id"])
         self.assertEqual({self.end(each)[0] for each in waiting}, {403})
