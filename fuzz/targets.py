@@ -6,7 +6,7 @@ import base64
 import contextlib
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from attrs import evolve
 from cryptography.hazmat.primitives import hashes
@@ -432,6 +432,40 @@ def policy(data: bytes) -> None:
             compile_path(text, broad=broad)
 
 
+_CONDITIONS: Final = """
+hosts = ["origin.test"]
+paths = ["/a/**"]
+query = { role = "a*", debug = false, id = ["1", "re:[0-9]+"] }
+headers = { X-Role = ["a*", "b"], X-Debug = false }
+json = { role = "a*", "ids[]" = [1, true], "length(@)" = [1, 2, 3] }
+"""
+_PERMISSION: Final = parse_policy(f"version = 1\n[[rules]]\naction = 'allow'\n{_CONDITIONS}", "fuzz", "fuzz")
+_DENIAL: Final = parse_policy(
+    f"version = 1\ndefault = 'allow'\n[[rules]]\naction = 'deny'\nreason = 'no {{path}}'\n{_CONDITIONS}", "fuzz", "fuzz"
+)
+
+
+def conditions(data: bytes) -> None:
+    """A request as rules read it: what a permission is about, a denial is about, too."""
+    path, _, rest = data.partition(b"\n")
+    value, _, body = rest.partition(b"\n")
+    question = DecisionRequest(
+        request_id="id",
+        stage=Stage.REQUEST,
+        method="POST",
+        origin=ORIGIN,
+        path="/" + path.decode("utf-8", "replace"),
+        headers=((b"X-Role", value), (b"x_role", b"b")) if len(value) % 3 == 2 else ((b"X-Role", value),),
+        client=_CLIENT,
+        body=body,
+        content_length=len(body),
+    )
+    denied = _DENIAL.decide(question)
+    assert not (_PERMISSION.decide(question).allowed and denied.allowed), data
+    assert denied.reason.isprintable() and len(denied.reason) <= 300, denied.reason
+    assert _DENIAL.trace(question)[-1].rule_id == denied.rule_id
+
+
 def credentials(data: bytes) -> None:
     """What a client sends to say who it is."""
     found = parse_credentials(data)
@@ -497,6 +531,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         answers,
         checks,
         policy,
+        conditions,
         credentials,
         staple,
         redaction,
