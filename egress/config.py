@@ -51,6 +51,34 @@ class OversizeBody(enum.Enum):
     TRUNCATE = "truncate"
 
 
+class AuthzApi(enum.Enum):
+    """How an authorization service is asked.
+
+    @cvar POSTMAN: by the contract of the Postman runner's proxy, C{POST .../validate}.
+    @cvar AUTHZEN: by the Access Evaluation API of AuthZEN.
+    @cvar OPA: by the data API of Open Policy Agent.
+    @cvar EXT_AUTHZ: by the HTTP check of Envoy's C{ext_authz}.
+    """
+
+    POSTMAN = "postman"
+    AUTHZEN = "authzen"
+    OPA = "opa"
+    EXT_AUTHZ = "ext-authz"
+
+
+class AuthzBody(enum.Enum):
+    """When an authorization service is given the content of a request.
+
+    @cvar ALWAYS: with each question.
+    @cvar ON_DEMAND: when it answers that it needs it.
+    @cvar NEVER: not at all.
+    """
+
+    ALWAYS = "always"
+    ON_DEMAND = "on-demand"
+    NEVER = "never"
+
+
 class AuditFailure(enum.Enum):
     """What happens while the audit log cannot be written.
 
@@ -160,7 +188,8 @@ class ProxyConfig:
         settings; text is read by L{Entrance.parse}.
     @ivar client_auth: a file with the secrets of clients, without which no request is taken, unless an entrance says
         otherwise; C{None}: clients need not say who they are.
-    @ivar authz_url: the authorization service; C{/validate} is appended unless it ends so.  C{None}: C{policy} decides.
+    @ivar authz_url: the authorization service; what C{authz_api} has at the end of its path is appended unless it ends
+        so.  C{None}: C{policy} decides.
     @ivar authz_timeout: seconds for one whole call.
     @ivar authz_token: the bearer token for the call.
     @ivar authz_client_cert: a PEM file with certificate and key, shown to an C{https} authorization service.
@@ -169,6 +198,13 @@ class ProxyConfig:
     @ivar authz_queue: how many more wait for their turn.
     @ivar authz_breaker_failures: how many questions in a row without an answer have it left alone for a while; C{None}:
         it is always asked.
+    @ivar authz_api: how it is asked.
+    @ivar authz_body: when it is given the content.
+    @ivar authz_response_headers: with L{AuthzApi.EXT_AUTHZ}: the fields of its answers that are added to the request.
+    @ivar authz_cache: how many decisions are kept for as long as it says, of any authorizer but the embedded one;
+        C{None}: none are, and identical questions do not share an answer.
+    @ivar authz_max_ttl: seconds for which a decision is reused at most.
+    @ivar authz_max_stale: seconds for which one is reused beyond that at most, while there are no answers.
     @ivar policy: the embedded authorizer's TOML file; C{None}: the packaged starter policy.
     @ivar secrets: a TOML file that says where the secrets come from which decisions put into requests, and where they
         may be sent; C{None}: there are none.
@@ -212,6 +248,12 @@ class ProxyConfig:
     authz_max_concurrency: int = attrs.field(default=256, validator=_positive)
     authz_queue: int = attrs.field(default=1024, validator=_not_negative)
     authz_breaker_failures: int | None = attrs.field(default=5, validator=_positive)
+    authz_api: AuthzApi = AuthzApi.POSTMAN
+    authz_body: AuthzBody = AuthzBody.ALWAYS
+    authz_response_headers: tuple[str, ...] = ()
+    authz_cache: int | None = attrs.field(default=4096, validator=_positive)
+    authz_max_ttl: float = attrs.field(default=3600.0, validator=_positive)
+    authz_max_stale: float = attrs.field(default=300.0, validator=_not_negative)
     policy: Path | None = None
     secrets: Path | None = None
     ca_dir: Path = attrs.field(factory=lambda: Path.home() / ".egressproxy" / "ca")

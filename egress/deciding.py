@@ -11,10 +11,12 @@ import attrs
 from egress.authz.approvals import ApprovalAuthorizer, Approvals
 from egress.authz.audited import AuditedAuthorizer
 from egress.authz.breaker import Breaker
+from egress.authz.cache import CachingAuthorizer
 from egress.authz.chain import AuthorizationChain
 from egress.authz.command import run_command
 from egress.authz.credentials import CredentialedAuthorizer
 from egress.authz.gate import AuthorizationGate
+from egress.authz.kept import KeptDecisions
 from egress.authz.local import LocalAuthorizer
 from egress.authz.remote import CreateEndpoint, remote_authorizer
 from egress.authz.secret_table import SecretTable
@@ -40,6 +42,7 @@ class Deciding:
 
     @ivar authorizer: what the proxy asks, with all that stands before it.
     @ivar policy: the embedded policy as an authorizer, where it decides.
+    @ivar cache: what keeps decisions for reuse, where they are kept.
     @ivar checks: what must hold for decisions to be had, by name.
     @ivar vault: the secrets that decisions put into requests, where there are any.
     @ivar rules: those of the policy.
@@ -48,13 +51,16 @@ class Deciding:
 
     authorizer: IAuthorizer
     policy: LocalAuthorizer | None = None
+    cache: CachingAuthorizer | None = None
     checks: dict[str, Check] = attrs.field(factory=dict)
     vault: Vault | None = None
     rules: RuleSet | None = None
     unattended: IAuthorizer = attrs.field(default=attrs.Factory(lambda self: self.authorizer, takes_self=True))
 
     def use(self, rules: RuleSet | None) -> None:
-        """Decide by other rules from now on, where rules decide."""
+        """Decide by other rules from now on, where rules decide; otherwise, by new answers alone."""
+        if self.cache is not None:
+            self.cache.clear()
         if self.policy is not None and rules is not None:
             self.policy.use(rules)
             self.rules = rules
@@ -94,6 +100,7 @@ def deciding_by(around: Surroundings, own: IAuthorizer | None, rules: RuleSet | 
     @raise egress.config.ConfigError: naming what cannot be used, and the remedy.
     """
     deciding = _base(around, own, rules)
+    _cached(around, deciding)
     deciding.checks["authorizer"] = deciding.authorizer.check_ready
     _approvals(around, deciding)
     _credentialed(around, deciding)
@@ -121,6 +128,16 @@ def _base(around: Surroundings, own: IAuthorizer | None, rules: RuleSet | None) 
     gate = AuthorizationGate(reactor, chain, breaker, deadline, config.authz_max_concurrency, config.authz_queue)
     around.metrics.watch_questions(gate.questions, retries)
     return Deciding(gate)
+
+
+def _cached(around: Surroundings, deciding: Deciding) -> None:
+    """Reuse decisions as the authorizer directs; rules are faster than any cache."""
+    config = around.config
+    if deciding.policy is None and config.authz_cache is not None:
+        kept = KeptDecisions(config.authz_cache, config.authz_max_ttl, config.authz_max_stale)
+        cache = CachingAuthorizer(around.reactor, deciding.authorizer, kept, config.authz_queue)
+        deciding.authorizer = deciding.cache = cache
+        around.metrics.watch_reuse(cache.reuse)
 
 
 def _approvals(around: Surroundings, deciding: Deciding) -> None:

@@ -14,8 +14,8 @@ DECIDING_OPTIONS: Final[tuple[Option, ...]] = (
         name="authz-url",
         group="Deciding",
         metavar="URL",
-        help="The authorization service, which is asked about every request; /validate is appended to the URL unless "
-        "it ends so. Without it, the policy decides.",
+        help="The authorization service, which is asked about every request. /validate is appended to the URL unless "
+        "it ends so; with another --authz-api, what that has there. Without it, the policy decides.",
         default="none",
         fields=("authz_url",),
         parse=values.authz_url,
@@ -93,6 +93,67 @@ DECIDING_OPTIONS: Final[tuple[Option, ...]] = (
         default="5",
         fields=("authz_breaker_failures",),
         parse=values.number_or_none,
+    ),
+    Option(
+        name="authz-api",
+        group="Deciding",
+        metavar="postman|authzen|opa|ext-authz",
+        help="How the authorization service is asked: by the contract of the Postman runner, AuthZEN's Access "
+        "Evaluation API, the data API of Open Policy Agent, or the HTTP check of Envoy's ext_authz.",
+        default="postman",
+        fields=("authz_api",),
+        parse=values.authz_api,
+    ),
+    Option(
+        name="authz-body",
+        group="Deciding",
+        metavar="always|on-demand|never",
+        help="When the authorization service is given the content of a request: with each question; when it answers "
+        "that it needs it, so that all other content streams; or not at all.",
+        default="always",
+        fields=("authz_body",),
+        parse=values.authz_body,
+    ),
+    Option(
+        name="authz-response-headers",
+        group="Deciding",
+        metavar="NAMES",
+        help="With --authz-api ext-authz: header fields of its answers that are set on the request.",
+        default="none",
+        fields=("authz_response_headers",),
+        parse=values.field_name,
+        clear=_NONE,
+        repeatable=True,
+        lists=True,
+    ),
+    Option(
+        name="authz-cache",
+        group="Deciding",
+        metavar="N|none",
+        help="How many decisions are kept for reuse, for as long as the authorization service says. none: every "
+        "request is put to it.",
+        default="4096",
+        fields=("authz_cache",),
+        parse=values.number_or_none,
+    ),
+    Option(
+        name="authz-max-ttl",
+        group="Deciding",
+        metavar="TIME",
+        help="For how long a decision is reused at most, whatever the authorization service says.",
+        default="1h",
+        fields=("authz_max_ttl",),
+        parse=values.duration,
+    ),
+    Option(
+        name="authz-max-stale",
+        group="Deciding",
+        metavar="TIME|0",
+        help="For how long beyond that it is reused at most while the authorization service gives no answers, where "
+        "that allows it.",
+        default="5m",
+        fields=("authz_max_stale",),
+        parse=values.duration_or_zero,
     ),
     Option(
         name="policy",

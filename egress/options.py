@@ -48,6 +48,9 @@ def load_config(
         other = given["ca_cert"].spelling
         raise given["ca_name_constraints"].refuse(f"{other} has those that it was issued with: leave one out")
     read = {field: value.read() for field, value in given.items()}
+    if "authz_api" in read and read.keys().isdisjoint(("authz_url", "policy")):
+        # Who means to ask a service does not want the starter policy.
+        raise given["authz_api"].refuse("there is nobody to ask: name the service with --authz-url")
     if "authz_client_cert" in read and read.get("authz_url", "").startswith("http:"):
         raise given["authz_client_cert"].refuse("a certificate can be shown to an https:// --authz-url only")
     if "audit_failure" in read and "audit_log" not in read and read["audit_failure"] is AuditFailure.DENY:

@@ -204,7 +204,12 @@ class EgressProxyService(Service):
 
         @raise ConfigError: when it cannot be used; then all remains as it was.
         """
-        self._use_rules(read_rules(self._config.policy))
+        rules = read_rules(self._config.policy)
+        stricter = rules.blocks_private and not self._guard.block_private
+        self._use_rules(rules)
+        if stricter:
+            # Idle connections may lead where none may lead now.
+            self._parts.pool.clear()
 
     def _use_rules(self, rules: RuleSet) -> None:
         self._deciding.use(rules)

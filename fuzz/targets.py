@@ -8,19 +8,25 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import attrs
+from attrs import evolve
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import ocsp
 
+from egress.authz.authzen import AuthZenCodec
+from egress.authz.codec import Answer as ServiceAnswer
+from egress.authz.codec import Codec
 from egress.authz.contract import decode_answer, encode_question, headers_value
+from egress.authz.ext_authz import ExtAuthzCodec
+from egress.authz.kept import KeptDecisions
+from egress.authz.opa import OpaCodec
 from egress.authz.served import BadQuestion, decode_question
 from egress.ca.staple import staple_fault
 from egress.model.admin import AdminEndpoint, InvalidAdmin
 from egress.model.approval import Answer, InvalidAnswer
 from egress.model.authority import Authority, Origin, UpstreamProxy, normalize_host
 from egress.model.bypass import Bypass, HostPattern
-from egress.model.decision import ClientIdentity, DecisionRequest, Stage
+from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage
 from egress.model.errors import (
     AuthorizerUnavailable,
     ClientError,
@@ -346,8 +352,8 @@ def questions(data: bytes) -> None:
     def certain(one: DecisionRequest) -> DecisionRequest:
         # What is left of a character that was cut in two is not sent; the rest depends on what of a body is.
         body = None if request.body_truncated else one.body
-        fixed = attrs.evolve(one, headers=(), body=body, body_truncated=False, body_withheld=False)
-        return attrs.evolve(fixed, content_length=0, addresses=None)
+        fixed = evolve(one, headers=(), body=body, body_truncated=False, body_withheld=False)
+        return evolve(fixed, content_length=0, addresses=None)
 
     assert certain(again) == certain(request), (request, again)
     assert dict(again.headers) == json_fields(request), (request, again)
@@ -357,6 +363,63 @@ def json_fields(request: DecisionRequest) -> dict[bytes, bytes]:
     """The fields of a request as a question has them: a name once."""
     joined = json.loads(headers_value(request.headers))
     return {name.encode(): value.encode() for name, value in joined.items()}
+
+
+_ASKED = DecisionRequest("id", Stage.REQUEST, "PUT", ORIGIN, "/a?b", (), _CLIENT, body_withheld=True)
+
+
+def _says_yes(data: bytes) -> bool:
+    answer = json.loads(data)
+    result = answer.get("result")
+    said = [answer.get("decision"), result, *(result.values() if isinstance(result, dict) else ())]
+    return any(one is True for one in said)
+
+
+def _sound(decision: Decision) -> None:
+    """What may be shown, sent and kept."""
+    assert "\n" not in decision.reason and 0 < len(decision.reason) <= 500
+    decision.reason.encode("utf-8")
+    for name, value in decision.terms.set_headers:
+        assert encode_fields(((name, value),)).count(b"\n") == 1
+        assert name.lower() not in (b"host", b"content-length", b"transfer-encoding", b"connection")
+    assert b"host" not in decision.terms.remove_headers
+    assert decision.ttl is None or 0 <= decision.ttl < 1e9
+    assert decision.terms.max_bytes is None or decision.terms.max_bytes >= 0
+    kept = KeptDecisions(2, 60.0, 60.0)
+    kept.keep(_ASKED, decision, 0.0)
+    assert (kept.fresh(_ASKED, 0.0) is not None) <= kept.reusable(decision)
+
+
+def answers(data: bytes) -> None:
+    """An answer in JSON, by AuthZEN and of Open Policy Agent: it allows only where it says so."""
+    codecs: tuple[Codec, ...] = (AuthZenCodec("http://a.test/x", "fuzz"), OpaCodec("http://a.test/v1/data/x", "fuzz"))
+    for codec in codecs:
+        for status in (200, 403):
+            try:
+                decision = codec.decode(ServiceAnswer(status, (), data), _ASKED)
+            except AuthorizerUnavailable:
+                continue
+            assert status == 200
+            assert not decision.allowed or _says_yes(data), data
+            _sound(decision)
+
+
+def checks(data: bytes) -> None:
+    """An answer to a check of C{ext_authz}, and a check of any request."""
+    status, block = 200 if data[:1] < b"\x80" else 403, data[1:]
+    codec = ExtAuthzCodec("http://a.test/check", "fuzz", ("x-user",))
+    with contextlib.suppress(MalformedFields, AuthorizerUnavailable):
+        found = parse_fields(block, 40, response=True)
+        decision = codec.decode(ServiceAnswer(status, found, block), _ASKED)
+        assert decision.allowed is (status == 200)
+        assert {name for name, _ in decision.terms.set_headers} <= {b"x-user"}
+        _sound(decision)
+    path = "/" + block.decode("utf-8", "surrogateescape")
+    with contextlib.suppress(AuthorizerUnavailable):
+        asked = codec.encode(evolve(_ASKED, path=path, headers=((b"X-Forwarded-For", block), (b"x-a", b"b"))))
+        assert asked.url == b"http://a.test/check" + path.encode("ascii")
+        assert not any(byte <= 0x20 or byte == 0x7F for byte in asked.url)
+        assert [value for name, value in asked.fields if name.lower() == b"x-forwarded-for"] == [b"192.0.2.1"]
 
 
 def policy(data: bytes) -> None:
@@ -431,6 +494,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         bypass,
         contract,
         questions,
+        answers,
+        checks,
         policy,
         credentials,
         staple,

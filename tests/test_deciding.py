@@ -19,7 +19,7 @@ from egress.ca.trust import OriginTrust
 from egress.config import AuditFailure, ProxyConfig
 from egress.deciding import Deciding, Surroundings, deciding_by
 from egress.interfaces import IAuthorizer
-from egress.model.decision import Terms, Verdict
+from egress.model.decision import Decision, Terms, Verdict
 from egress.model.errors import AuditUnavailable
 from egress.ops.audit import JsonLinesAudit
 from egress.ops.metrics import Metrics
@@ -67,6 +67,18 @@ class DecidingTests(SynchronousTestCase):
     def test_service(self) -> None:
         deciding = self.make(authz_url="http://authz.test")
         self.assertEqual(deciding.authorizer.name, "the authorization service http://authz.test/validate")
+
+    def test_reuse(self) -> None:
+        """As the authorizer directs, until everything is read anew; rules are asked each time."""
+        own = ScriptedAuthorizer()
+        own.answers += [Decision(Verdict.ALLOW, "why", "own", ttl=10)] * 2
+        deciding = self.make(own)
+        for expected in (None, "cache"):
+            self.assertEqual(self.successResultOf(deciding.authorizer.decide(REQUEST)).source, expected)
+        deciding.use(None)
+        self.assertIsNone(self.successResultOf(deciding.authorizer.decide(REQUEST)).source)
+        self.assertIsNone(self.make(own, authz_cache=None).cache)
+        self.assertIsNone(self.make(rules=ALL).cache)
 
     def test_a_person(self) -> None:
         """Who explains asks none, and who audits stands outside."""

@@ -22,7 +22,15 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "wire": frozenset({"model"}),
     "policy": frozenset({"model"}),
     "authz.members": frozenset(),
-    "authz.contract": frozenset({"model"}),
+    "authz.codec": frozenset({"model"}),
+    "authz.question": frozenset({"model", "authz.codec"}),
+    "authz.answer": frozenset({"model", "wire", "authz.members"}),
+    "authz.contract": frozenset({"model", "authz.codec", "authz.question", "authz.answer"}),
+    "authz.authzen": frozenset({"model", "authz.codec", "authz.question", "authz.answer"}),
+    "authz.opa": frozenset({"model", "authz.codec", "authz.question", "authz.answer"}),
+    "authz.ext_authz": frozenset({"model", "wire", "authz.codec", "authz.answer"}),
+    "authz.cache_key": frozenset({"model"}),
+    "authz.kept": frozenset({"model", "authz.cache_key"}),
     "authz.served": frozenset({"model", "authz.members", "authz.contract"}),
     "pdp.bearer": frozenset(),
     "authz.breaker": frozenset(),
@@ -39,9 +47,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "ca": frozenset({"model", "ca.constraints", "ca.issuer", "config", "interfaces"}),
     "authz": frozenset(
         {
-            *("model", "wire", "policy", "authz.contract", "authz.breaker", "authz.secret_table"),
-            *("config", "interfaces", "ca.issuer", "ca"),
-        },
+            *("model", "wire", "policy", "config", "interfaces", "ca", "ca.issuer", "authz.breaker", "authz.codec"),
+            *("authz.answer", "authz.contract", "authz.authzen", "authz.opa", "authz.ext_authz", "authz.cache_key"),
+            *("authz.kept", "authz.secret_table"),
+        }
     ),
     "clients": frozenset({"model", "wire", "clients.secrets", "clients.certificates", "interfaces"}),
     "ops": frozenset({"", "model", "ops.redact", "config", "interfaces"}),
@@ -59,7 +68,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "entrances": frozenset({"model", "config", "net", "ca", "clients.secrets", "clients.certificates", "clients"}),
     "binding": frozenset(),
     "deciding": frozenset(
-        {"policy", "authz.breaker", "authz.secret_table", "config", "interfaces", "ca", "authz", "ops"}
+        {
+            *("policy", "authz.breaker", "authz.kept", "authz.secret_table", "config", "interfaces", "ca", "authz"),
+            "ops",
+        }
     ),
     "explain": frozenset({"model", "wire", "policy", "config", "interfaces", "net", "authz", "deciding"}),
     "desk": frozenset({"model", "ops.redact", "authz"}),
@@ -112,8 +124,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 
 # Without input and output: bytes and values in, bytes and values out.
 PURE = (
-    *("model", "wire", "policy", "ops.redact", "pdp.bearer", "authz.members", "authz.contract", "authz.served"),
-    *("authz.breaker", "authz.secret_table"),
+    *("model", "wire", "policy", "ops.redact", "pdp.bearer", "authz.breaker", "authz.secret_table"),
+    *("authz.codec", "authz.members", "authz.question", "authz.answer", "authz.contract", "authz.served"),
+    *("authz.authzen", "authz.opa", "authz.ext_authz", "authz.cache_key", "authz.kept"),
     *("ca.constraints", "ca.issuer", "ca.truststore"),
     *("clients.secrets", "clients.certificates"),
 )

@@ -13,7 +13,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.ca.origins import load_terms
-from egress.config import MIB, AuditFailure, ConfigError, Limits, OversizeBody, ProxyConfig
+from egress.config import MIB, AuditFailure, AuthzApi, AuthzBody, ConfigError, Limits, OversizeBody, ProxyConfig
 from egress.model.authority import Authority, UpstreamProxy
 from egress.model.bypass import Bypass
 from egress.ops.audit import audit_line
@@ -83,6 +83,12 @@ class CommandLineTests(LoadTests):
                 "authz-token-file": ["token"],
                 "authz-client-cert": ["client.pem"],
                 "authz-via-upstream": ["true"],
+                "authz-api": ["ext-authz"],
+                "authz-body": ["never"],
+                "authz-response-headers": ["X-User, x-team"],
+                "authz-cache": ["none"],
+                "authz-max-ttl": ["1m"],
+                "authz-max-stale": ["0"],
                 "body-limit": ["2m"],
                 "oversize-body": ["truncate"],
                 "passthrough": ["a.example", "*.b.example, c.example:8443"],
@@ -118,6 +124,12 @@ class CommandLineTests(LoadTests):
                 authz_token="abc",
                 authz_client_cert=certificate,
                 authz_via_upstream=True,
+                authz_api=AuthzApi.EXT_AUTHZ,
+                authz_body=AuthzBody.NEVER,
+                authz_response_headers=("x-user", "x-team"),
+                authz_cache=None,
+                authz_max_ttl=60.0,
+                authz_max_stale=0.0,
                 limits=Limits(
                     body=2 * MIB,
                     connections=100,
@@ -172,6 +184,7 @@ class CommandLineTests(LoadTests):
 
     def test_refused(self) -> None:
         for arguments, expected in (
+            ({"authz-api": ["opa"]}, "--authz-api 'opa': there is nobody to ask: name the service with --authz-url"),
             ({"authz-timeout": ["soon"]}, "--authz-timeout 'soon': write a number of seconds, or with a unit, as in"),
             ({"metrics-port": ["x\ny"]}, "--metrics-port 'x\\ny': write a TCP port from 1 to 65535"),
             ({"policy": [""]}, "--policy: must not be empty"),

@@ -19,8 +19,10 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from egress.authz.cache import CachingAuthorizer
 from egress.authz.chain import AuthorizationChain
 from egress.authz.gate import AuthorizationGate
+from egress.authz.policy_watch import LOOK_EVERY as POLICY_LOOK_EVERY
 from egress.ca.issuer import CA_LIFETIME
 from egress.ca.rotation import Rotation
 from egress.ca.store import CaDirectory
@@ -154,14 +156,17 @@ class ConstructionTests(ServiceTestCase):
         """The embedded policy, which answers at once and always, needs no gate."""
         for options, kind in (
             ({}, AuthorizationChain),
-            ({"authz_url": "http://authz.test"}, AuthorizationGate),
-            ({"authorizer": _Never()}, AuthorizationGate),
+            ({"authz_url": "http://authz.test", "authz_cache": None}, AuthorizationGate),
+            ({"authz_url": "http://authz.test"}, CachingAuthorizer),
+            ({"authorizer": _Never()}, CachingAuthorizer),
         ):
             with self.subTest(options):
                 service = self.make(**options)  # type: ignore[arg-type]
                 self.assertIsInstance(service._deciding.unattended, kind)
                 told = b"egress_authorizer_questions 0.0" in service.metrics.render()[0]
-                self.assertEqual(told, kind is AuthorizationGate)
+                self.assertEqual(told, kind is not AuthorizationChain)
+                told = b"egress_authorizer_cache_entries 0.0" in service.metrics.render()[0]
+                self.assertEqual(told, kind is CachingAuthorizer)
 
     def test_questions_that_are_sent_once_more_are_told(self) -> None:
         service = self.make(authz_url="http://authz.test")
@@ -169,7 +174,9 @@ class ConstructionTests(ServiceTestCase):
 
     def test_the_bounds_for_questions(self) -> None:
         silent = _Silent()
-        service = self.make(silent, authz_timeout=5, authz_max_concurrency=2, authz_queue=1, authz_breaker_failures=2)
+        bounds: dict[str, Any] = {"authz_max_concurrency": 2, "authz_queue": 1, "authz_breaker_failures": 2}
+        # Identical questions would wait for each other.
+        service = self.make(silent, authz_timeout=5, authz_cache=None, **bounds)
         asked = [service.authorizer.decide(REQUEST) for _ in range(4)]
         self.assertEqual(silent.asked, 2)
         self.assertIn("overloaded", self.failureResultOf(asked[3], AuthorizerUnavailable).value.reason)
@@ -258,6 +265,31 @@ class ReloadTests(ServiceTestCase):
         self.assertEqual(self.assertRaises(ConfigError, service.reload).option, "--ssl-extra-ca-certs")
         self.assertTrue(self.decide(service).allowed)
         self.assertIs(service._trust.trust, trust)
+
+    def test_policy_is_followed(self) -> None:
+        """By itself, and alone; what it closes is closed for connections that are idle, too."""
+        policy = Path(self.mktemp())
+        policy.write_text('version = 1\n[[rules]]\naction = "allow"\n')
+        service = self.make(policy=policy)
+        service.startService()
+        trust = service._trust.trust
+        with mock.patch.object(service._parts.pool, "clear") as cleared:
+            self.reactor.advance(POLICY_LOOK_EVERY)
+            policy.write_text('version = 1\n[[rules]]\naction = "deny"\nreason = "closed"\n')
+            self.reactor.advance(POLICY_LOOK_EVERY)
+            self.assertEqual(self.decide(service).reason, "closed")
+            cleared.assert_not_called()
+            policy.write_text('version = 1\nprivate_addresses = "deny"\n[[rules]]\naction = "allow"\n')
+            self.reactor.advance(POLICY_LOOK_EVERY)
+            cleared.assert_called_once_with()
+        self.assertTrue(self.decide(service).allowed)
+        self.assertIsNotNone(service._guard.refusal(ip_address("10.0.0.1"), 80))
+        self.assertIs(service._trust.trust, trust)
+        self.assertIn(b"egress_policy_reads_total 2.0", service.metrics.render()[0])
+        service.stopService()
+        policy.write_text("garbage")
+        self.reactor.advance(POLICY_LOOK_EVERY)
+        self.assertIn(b"egress_policy_current 1.0", service.metrics.render()[0])
 
     def test_an_authorizer_of_the_application_stays(self) -> None:
         service = self.make(_Never(), policy=Path("missing"))

@@ -295,7 +295,7 @@ def encode_answer(decision: Decision) -> tuple[int, bytes]:
         "cacheKey": None if decision.cache_key is None else list(decision.cache_key),
         "need": "body" if decision.verdict is Verdict.NEED_BODY else None,
         "ask": True if decision.verdict is Verdict.ASK else None,
-        "setHeaders": json.loads(headers_value(terms.set_headers)) or None,
+        "setHeaders": json.loads(headers_value(terms.set_headers)) if terms.set_headers else None,
         "removeHeaders": [name.decode("latin-1") for name in terms.remove_headers] or None,
         "maxBytes": terms.max_bytes,
         "expiresIn": terms.expires_in,

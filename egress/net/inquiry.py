@@ -134,8 +134,9 @@ class Inquiry:
         self._asked_at = self._parts.clock.seconds()
 
         def answered(decision: object) -> None:
-            self._stop_the_clock()
+            # Until it is known to be one, what goes wrong is the authorizer's fault.
             answer = sound(decision, request)
+            self._stop_the_clock()
             if answer.verdict is not Verdict.NEED_BODY:
                 self.decision = answer
             if answer.terms is not NO_TERMS and answer.allowed:

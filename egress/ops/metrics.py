@@ -19,9 +19,11 @@ from egress.interfaces import IAuditSink
 from egress.model.outage import Questions
 from egress.model.policy_reads import PolicyReads
 from egress.model.record import ExchangeRecord
+from egress.model.reuse import Reuse
 from egress.ops.approvals import ApprovalsCollector
 from egress.ops.policy_reads import PolicyCollector
 from egress.ops.questions import QuestionsCollector
+from egress.ops.reuse import ReuseCollector
 from egress.ops.tally import Tally
 
 
@@ -77,6 +79,10 @@ class Metrics:
         @param retries: tells how many were sent once more; C{None}: none ever are.
         """
         self.registry.register(QuestionsCollector(source, retries))
+
+    def watch_reuse(self, source: Callable[[], Reuse]) -> None:
+        """Say where to look for what becomes of decisions that are kept."""
+        self.registry.register(ReuseCollector(source))
 
     def watch_policy(self, source: Callable[[], PolicyReads]) -> None:
         """Say where to look for what became of the embedded policy."""

@@ -99,6 +99,35 @@ TOKENS: dict[str, list[bytes]] = {
         *(b'"client":{"address":"192.0.2.1","identity":"x"}', b'"addresses":["::1"]', b'"requestId":"x"', b'"url":'),
         *(b'"queryParams":"a=b"', b"null", b'"\\ud800"', b"[", b"\xff", b'"http://b/?a=b"', b'"OPTIONS"', b'"method":'),
     ],
+    "answers": [
+        *(
+            b'{"decision":',
+            b'{"result":',
+            b"true",
+            b"false",
+            b"}",
+            b",",
+            b"{",
+            b'"context":{',
+            b'"allow":',
+            b'"allowed":',
+        ),
+        *(b'"need":"body"', b'"ask":true', b'"ttl":5', b'"cacheKey":["path"]', b'"maxBytes":', b'"expiresIn":', b"5"),
+        *(b'"setHeaders":{"X-A":"b"}', b'"removeHeaders":["a"]', b'"reason":"a"', b"1e999", b"null", b'"a\\nb"', b'"'),
+    ],
+    "checks": [
+        *(b"X-User: alice\r\n", b"X-Egress-Ttl: 5\r\n", b"X-Egress-Cache-Key: path\r\n", b"X-Egress-Reason: no\r\n"),
+        *(
+            b"X-Envoy-Auth-Headers-To-Remove: ",
+            b"cookie",
+            b"host",
+            b",",
+            b"\r\n",
+            b"\r\n",
+            b"Content-Type: text/plain\r\n",
+        ),
+        *(b"/", b"..", b"%2e", b"\\", b";", b"?", b"*", b" ", b"\xff", b"\x80", b"x-user: \xe4\r\n"),
+    ],
     "policy": [
         *(
             b"version = 1\n",

@@ -113,6 +113,12 @@ class InquiryTests(SynchronousTestCase):
         self.assertEqual(cancelled, [second])
         self.flushLoggedErrors(RuntimeError)
 
+    def test_an_answer_that_cannot_even_be_looked_at(self) -> None:
+        self.proxy.authorizer.answers = [Decision([], "odd", "script")]  # type: ignore[arg-type]
+        self.ask()
+        self.assertEqual([type(error) for error in self.faults], [AuthorizerUnavailable])
+        self.flushLoggedErrors(TypeError)
+
     def test_a_defect_in_telling_it(self) -> None:
         told: list[EgressError] = []
 
