@@ -20,7 +20,6 @@ import attrs
 from twisted.internet.endpoints import serverFromString
 
 from egress.config import KIB, MIB, AuditFailure, AuthzApi, AuthzBody, IPNetwork, Mode, OversizeBody
-from egress.model.admin import AdminEndpoint, InvalidAdmin
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy, normalize_host, parse_ip
 from egress.model.bypass import Bypass, HostPattern
 from egress.model.entrance import Entrance, InvalidEntrance
@@ -227,17 +226,6 @@ def endpoint(text: str, place: Place) -> Entrance:
     if match is not None and int(match[1][:6]) > 65535:
         raise BadValue("write a TCP port up to 65535, as in tcp:8080:interface=127.0.0.1")
     return entrance
-
-
-def admin(text: str, place: Place) -> AdminEndpoint:
-    """Read where the admin API is served."""
-    try:
-        found = AdminEndpoint.parse(text, place.path)
-    except InvalidAdmin as error:
-        raise BadValue(error.remedy) from error
-    if found.path is not None and not os.path.isdir(os.path.dirname(found.path)):
-        raise BadValue("name a socket in a directory that is there")
-    return found
 
 
 def authz_url(text: str, place: Place) -> str:

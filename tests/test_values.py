@@ -179,13 +179,6 @@ class AddressTests(ValueTests):
             },
         )
 
-    def test_admin(self) -> None:
-        found = values.admin("unix:a.sock", self.place)
-        self.assertEqual((found.path, found.endpoint.rpartition(":")[2]), (f"{self.directory}/a.sock", "mode=600"))
-        self.assertEqual(values.admin("tcp:9099", self.place).port, 9099)
-        remedies = {"unix:missing/a.sock": "a directory that is there", "tcp:1:interface=0.0.0.0": "this machine alone"}
-        self.refuse(values.admin, remedies)
-
     def test_interfaces(self) -> None:
         self.accept(values.interface, {"127.0.0.1": "127.0.0.1", "::": "::", "2001:DB8::1": "2001:db8::1"})
         self.refuse(values.interface, dict.fromkeys(["", "localhost", "127.0.0.1:9090", "*"], "IP address"))
