@@ -41,6 +41,8 @@ from egress.wire.heads import RequestHead
 from egress.wire.http1 import RequestReader
 
 _LOCAL: Final = "127.0.0.1"
+# The last of those that were tried: an explanation of the longest policy must still be one that can be sent and read.
+_MAX_RULES: Final = 500
 _OK: Final = "ok"
 _NO: Final = "no"
 _FAILED: Final = "failed"
@@ -312,7 +314,10 @@ class _Way:
         rule = f"rule {decision.rule_id} of " if decision.rule_id is not None else ""
         outcome = {Verdict.ALLOW: _OK, Verdict.ASK: "ask"}.get(decision.verdict, _NO)
         text = f"{decision.verdict.value}, by {rule}{decision.decided_by}: {decision.reason}"
-        self._step("decision", outcome, text, details, self._rules(asked))
+        rules = self._rules(asked)
+        if len(rules) > _MAX_RULES:
+            details.append(f"{len(rules) - _MAX_RULES} rules before these are not about it")
+        self._step("decision", outcome, text, details, rules[-_MAX_RULES:])
         return self._by_a_person(asked, decision)
 
     def _rules(self, asked: DecisionRequest) -> tuple[RuleTried, ...]:

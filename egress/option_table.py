@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from egress import values
+from egress.admin_options import ADMIN_OPTIONS
 from egress.deciding_options import DECIDING_OPTIONS
 from egress.limit_options import LIMIT_OPTIONS
 from egress.model.bypass import Bypass
@@ -262,30 +263,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         fields=("metrics_interface",),
         parse=values.interface,
     ),
-    Option(
-        name="admin",
-        group="Operating",
-        metavar="ENDPOINT",
-        help="Where egress approvals and egress explain reach the running proxy: unix:PATH, made with mode 0600 unless "
-        ":mode= says otherwise, or tcp:PORT on a loopback address, together with --admin-token-file. Whoever reaches "
-        "it can let requests out.",
-        default="none",
-        fields=("admin",),
-        parse=values.admin,
-        clear=_NONE,
-    ),
-    Option(
-        name="admin-token-file",
-        group="Operating",
-        metavar="FILE",
-        help="A file that holds the bearer token that is wanted at --admin. The variable EGRESS_ADMIN_TOKEN holds the "
-        "token itself.",
-        default="none",
-        fields=("admin_token",),
-        parse=values.token_file,
-        variables=(Variable("EGRESS_ADMIN_TOKEN", parse=values.token, secret=True),),
-        clear=_NONE,
-    ),
+    *ADMIN_OPTIONS,
     Option(
         name="config",
         group="Operating",

@@ -38,7 +38,12 @@ from egress.model.explanation import InvalidQuestion, Question
 from egress.model.target import parse_request_target
 from egress.ops.redact import redact_url
 from egress.policy.load import PolicyError, parse_policy
+from egress.policy.lock import Detail, Egress, LockFault, compare, in_lines, parse_lock
 from egress.policy.paths import compile_path
+from egress.policy.policy_text import write_policy
+from egress.policy.replay import Recorded, Recording, Report, decide_by
+from egress.policy.suggest import Suggestion
+from egress.policy.traffic import Notes, read_lines
 from egress.wire.body import ChunkedBody, End, MalformedBody, encode_chunk
 from egress.wire.connect import ConnectHandshake
 from egress.wire.credentials import Basic, Bearer, parse_credentials
@@ -466,6 +471,41 @@ def conditions(data: bytes) -> None:
     assert _DENIAL.trace(question)[-1].rule_id == denied.rule_id
 
 
+def audit(data: bytes) -> None:
+    """Lines of an audit log: what can be read makes a policy that allows it, and questions to replay."""
+    notes = Notes()
+    suggestion, recording = Suggestion(), Recording()
+    lines = list(read_lines(data.splitlines(keepends=True), notes))
+    assert notes.bad + notes.by_proxy + len(lines) <= notes.lines, data
+    assert notes.in_words().isprintable(), data
+    for line in lines:
+        suggestion.add(line)
+        recording.add(line)
+    suggested = parse_policy(write_policy(suggestion, 4), "fuzz", "fuzz")
+    assert len(suggested.rules) <= 4, data
+    for line in lines:
+        recorded = Recorded.of(line)
+        assert suggested.decide(recorded.question()).allowed, line
+    report = Report(tuple(decide_by(suggested, one, count) for one, count in recording.questions.items()), 0)
+    assert all(text.isprintable() for text in report.in_lines()), data
+
+
+def lock(data: bytes) -> None:
+    """A lock file, and the lock of an audit log: written, it reads as what it was."""
+    with contextlib.suppress(LockFault):
+        found = parse_lock(data.decode("utf-8", "replace"), "fuzz")
+        assert parse_lock(found.write(), "fuzz") == found, data
+    for detail in Detail:
+        egress = Egress(detail)
+        for line in read_lines(data.splitlines(keepends=True), Notes()):
+            egress.add(line)
+        recorded = egress.lock()
+        assert parse_lock(recorded.write(), "fuzz") == recorded, data
+        difference = compare(recorded, egress)
+        assert not difference.new and not difference.unseen, data
+        assert all(text.isprintable() for text in in_lines(difference)), data
+
+
 def credentials(data: bytes) -> None:
     """What a client sends to say who it is."""
     found = parse_credentials(data)
@@ -532,6 +572,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         checks,
         policy,
         conditions,
+        audit,
+        lock,
         credentials,
         staple,
         redaction,

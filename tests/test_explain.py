@@ -334,7 +334,7 @@ class DecisionTests(ExplainTestCase):
 
     def test_rule_by_rule(self) -> None:
         """As rules tell it that know what they tried."""
-        tried = (
+        tried: tuple[SimpleNamespace, ...] = (
             SimpleNamespace(rule_id="never", verdict=Verdict.DENY, matched=False, failed="hosts", where="p.toml:3"),
             SimpleNamespace(rule_id="rest", verdict=Verdict.ALLOW, matched=True, failed=None, where="p.toml:9"),
         )
@@ -358,6 +358,11 @@ class DecisionTests(ExplainTestCase):
             ),
         )
         self.assertEqual(asked, [("/x", True)])
+
+        tried = (tried[0],) * 600 + tried[1:]
+        step = self.step(self.successResultOf(explainer.explain(Question("GET", "http://a.test/x"))), "decision")
+        self.assertEqual(len(step.rules), 500)
+        self.assertEqual((step.rules[-1].rule_id, step.details), ("rest", ("101 rules before these are not about it",)))
 
     def test_a_person(self) -> None:
         """Nobody is asked only to explain."""

@@ -59,7 +59,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "option": frozenset({"values"}),
     "limit_options": frozenset({"values", "option"}),
     "deciding_options": frozenset({"values", "option"}),
-    "option_table": frozenset({"model", "values", "option", "limit_options", "deciding_options"}),
+    "admin_options": frozenset({"model", "values", "option"}),
+    "option_table": frozenset({"model", "values", "option", "limit_options", "deciding_options", "admin_options"}),
     "layers": frozenset({"ops.redact", "config", "values", "option"}),
     "options": frozenset({"model", "config", "values", "layers", "option_table"}),
     "descriptors": frozenset({"config"}),
@@ -115,7 +116,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "commands": frozenset(
         {
             *("model", "ca.constraints", "ca.issuer", "ca.truststore", "clients.secrets", "config", "values", "ca"),
-            *("policy", "option", "option_table", "options", "service"),
+            *("policy", "option", "option_table", "options", "interfaces", "authz", "service"),
         }
     ),
     "cli": frozenset({"", "config", "commands"}),

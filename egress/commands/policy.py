@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from egress.commands import check
+from egress.commands import check, replay, suggest
 
 # Each adds its own parser, which sets "run".
-_COMMANDS: Final[tuple[Callable[[Any], None], ...]] = (check.add_parser,)
+_COMMANDS: Final[tuple[Callable[[Any], None], ...]] = (check.add_parser, suggest.add_parser, replay.add_parser)
 
 
 def add_parser(commands: Any) -> None:
     """Add C{policy} to the commands."""
     parser = commands.add_parser(
         "policy",
-        help="trying a policy",
+        help="policies: trying them, and writing them from what was seen",
         description="Works on policies, as --policy takes them.",
     )
     actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -7,6 +7,7 @@ disagree about may hold for a denial, and does not for a permission.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -22,6 +23,7 @@ MAX_PARAMETERS: Final = 500
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_STRUCTURE: Final = re.compile("%(26|3[bBdD])")
 _SEPARATORS: Final = re.compile("[&;]")
 # PHP: "a.b", "a b" and "a[b" are read as "a_b", blanks before a name are left out, and brackets make lists.
 _IN_NAMES: Final = re.compile(r"[. ]")
@@ -41,6 +43,9 @@ def _texts(raw: str) -> frozenset[str] | None:
             if _CONTROL.search(text):
                 return None
             found.add(text)
+            if not text.isascii():
+                # Full-width letters as plain ones, and the like.
+                found.add(unicodedata.normalize("NFKC", text))
             # Some decode twice, and then it means something else.
             if not _ESCAPE.search(text):
                 break
@@ -86,7 +91,9 @@ def read_query(path: str) -> Query | None:
     if "%3f" in path.lower() or "%253f" in path.lower() or "#" in query:
         return None
     ways = []
-    for parts in {tuple(query.split("&")), tuple(_SEPARATORS.split(query))}:
+    # Some decode before they look for what separates.
+    decoded = _STRUCTURE.sub(lambda match: chr(int(match[1], 16)), query)
+    for parts in {tuple(query.split("&")), tuple(_SEPARATORS.split(query)), tuple(_SEPARATORS.split(decoded))}:
         if len(parts) > MAX_PARAMETERS:
             return None
         ways.append(tuple(_parameter(part) for part in parts if part))

@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,29 @@ paths = ["/echo"]
 [[rules]]
 action = "allow"
 """
+
+
+class Asking(BaseHTTPRequestHandler):
+    """An authorization service that is never sure."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        answer = {
+            "allowed": False,
+            "ask": True,
+            "ruleId": "s1",
+            "reason": "the service is not sure",
+            "setHeaders": {"X-Said": "from-the-service"},
+        }
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 class ApprovalsTestCase(IntegrationTestCase):
@@ -175,6 +200,27 @@ class AnswerTests(ApprovalsTestCase):
         self.assertEqual((one["stage"], one["method"]), ("tunnel", "CONNECT"))
         self.approvals("allow", one["id"])
         self.assertEqual(self.end(waiting)[0], 200)
+
+    def test_an_authorization_service_asks(self) -> None:
+        """However short its own time is, the person's is another; what it said holds for what the person allows."""
+        service = HTTPServer(("127.0.0.1", 0), Asking)
+        self.addCleanup(service.server_close)
+        self.addCleanup(service.shutdown)
+        threading.Thread(target=service.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{service.server_port}"
+        proxy = self.start_proxy("--authz-url", url, "--authz-timeout", "1s", "--admin", f"unix:{self.socket}")
+        waiting = self.begin(proxy, self.origins.https_url("/echo"))
+        one = self.held()
+        self.assertEqual((one["ruleId"], one["reason"]), ("s1", "the service is not sure"))
+        time.sleep(1.5)
+        self.approvals("allow", one["id"], "--by", "ann")
+        status, content = self.end(waiting)
+        self.assertEqual(status, 200)
+        self.assertIn("from-the-service", content)
+        record = self.records(proxy, 1)[0]
+        self.assertEqual(
+            (record["verdict"], record["ruleId"], record["reason"]), ("allow", "s1", "allowed once by ann")
+        )
 
     def test_nobody_answers(self) -> None:
         proxy = self.start("--approval-timeout", "500ms")

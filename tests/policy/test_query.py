@@ -44,6 +44,15 @@ class QueryTests(SynchronousTestCase):
         "?a=b;role=admin": (MAYBE, MAYBE),
         "?role=admin;a=b": (MAYBE, YES),
         "?role=admin;role=admin": (MAYBE, YES),
+        # Decoded before they are separated.
+        "?a=b%26role=admin": (MAYBE, MAYBE),
+        "?a=b%3Brole%3dadmin": (MAYBE, MAYBE),
+        "?role%3Dadmin": (MAYBE, MAYBE),
+        "?role=admin%26": (MAYBE, YES),
+        "?role=100%25": (NO, YES),
+        # Full-width letters.
+        "?%EF%BD%92ole=admin": (MAYBE, MAYBE),
+        "?role=%EF%BD%81dmin": (MAYBE, YES),
         # Decoded twice.
         "?role=%2561dmin": (MAYBE, YES),
         "?ro%256ce=admin": (MAYBE, MAYBE),
