@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TextIO
 
 from egress import __version__
-from egress.commands import approvals, ca, client, explain
+from egress.commands import approvals, ca, client, explain, lock, policy
 from egress.commands.failure import CommandFailed
 from egress.config import ConfigError
 
@@ -23,6 +23,8 @@ _COMMANDS: Final[tuple[Callable[[Any], None], ...]] = (
     ca.add_parser,
     client.add_parser,
     explain.add_parser,
+    lock.add_parser,
+    policy.add_parser,
 )
 
 

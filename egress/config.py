@@ -40,6 +40,18 @@ class ConfigError(ValueError):
         self.remedy = remedy
 
 
+class Mode(enum.Enum):
+    """What a decision does.
+
+    @cvar ENFORCE: what is not allowed does not leave.
+    @cvar OBSERVE: it leaves all the same, and is on record as what would have been refused; what the address guard
+        refuses does not leave.
+    """
+
+    ENFORCE = "enforce"
+    OBSERVE = "observe"
+
+
 class OversizeBody(enum.Enum):
     """What happens to a request whose content is over the body limit, when the authorizer looks at contents.
 
@@ -208,6 +220,11 @@ class ProxyConfig:
     @ivar policy: the embedded authorizer's TOML file; C{None}: the packaged starter policy.
     @ivar secrets: a TOML file that says where the secrets come from which decisions put into requests, and where they
         may be sent; C{None}: there are none.
+    @ivar mode: whether decisions are enforced, or only put on record.
+    @ivar shadow_authz_url: an authorization service that is asked as well, without effect.
+    @ivar shadow_authz_token: the bearer token for it; that of C{authz_url} is not sent there.
+    @ivar shadow_policy: a policy that is asked as well, without effect.
+    @ivar shadow_log: a file for the disagreements of the two.
     @ivar ca_dir: where the CA is kept, and made at first start.
     @ivar ca_cert: the certificate of a CA to sign with instead, followed by those above it.
     @ivar ca_key: its key.
@@ -256,6 +273,11 @@ class ProxyConfig:
     authz_max_stale: float = attrs.field(default=300.0, validator=_not_negative)
     policy: Path | None = None
     secrets: Path | None = None
+    mode: Mode = Mode.ENFORCE
+    shadow_authz_url: str | None = None
+    shadow_authz_token: str | None = attrs.field(default=None, repr=False)
+    shadow_policy: Path | None = None
+    shadow_log: str | None = None
     ca_dir: Path = attrs.field(factory=lambda: Path.home() / ".egressproxy" / "ca")
     ca_cert: Path | None = None
     ca_key: Path | None = None
@@ -281,6 +303,11 @@ class ProxyConfig:
     approval_queue: int = attrs.field(default=100, validator=_positive)
     workers: int = attrs.field(default=1, validator=_positive)
     limits: Limits = attrs.field(factory=Limits)
+
+    @property
+    def over_body_limit(self) -> OversizeBody:
+        """What happens to a request whose content is over the body limit: observing, none is refused for that."""
+        return OversizeBody.TRUNCATE if self.mode is Mode.OBSERVE else self.oversize_body
 
     def auth_at(self, entrance: Entrance) -> Path | None:
         """The file with the secrets of those who may come in at an entrance; C{None} for everybody."""

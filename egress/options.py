@@ -44,6 +44,10 @@ def load_config(
     if "policy" in given and "authz_url" in given:
         other = given["authz_url"].spelling
         raise given["policy"].refuse(f"cannot decide together with {other}: leave one out, or write none for it")
+    if "shadow_policy" in given and "shadow_authz_url" in given:
+        raise given["shadow_policy"].refuse(f"one shadow at a time: leave out {given['shadow_authz_url'].spelling}")
+    if "shadow_log" in given and given.keys().isdisjoint(("shadow_policy", "shadow_authz_url")):
+        raise given["shadow_log"].refuse("there is no shadow: name one with --shadow-policy or --shadow-authz-url")
     if "ca_name_constraints" in given and "ca_cert" in given:
         other = given["ca_cert"].spelling
         raise given["ca_name_constraints"].refuse(f"{other} has those that it was issued with: leave one out")

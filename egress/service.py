@@ -23,13 +23,13 @@ from egress.ca.current import CurrentTrust
 from egress.ca.issuer import CaError, CertificateAuthority
 from egress.ca.source import CaSource, ca_source, stand_in
 from egress.ca.watch import CaWatch
-from egress.config import ConfigError, Limits, ProxyConfig
+from egress.config import ConfigError, Limits, Mode, ProxyConfig
 from egress.deciding import Surroundings, deciding_by
 from egress.descriptors import fitted, granted
 from egress.desk import ProxyDesk
 from egress.entrances import entrance_factories, threads_of
 from egress.explain import Explainer
-from egress.files import read_files, read_rules
+from egress.files import check_secrets, read_files, read_rules
 from egress.interfaces import IAuditSink, IAuthorizer, IEgressReactor
 from egress.model.bypass import HostPattern
 from egress.model.errors import InvalidTarget
@@ -95,6 +95,9 @@ class EgressProxyService(Service):
         self._reactor = reactor
         sockets = write_through(reactor)
         self._sockets = sockets
+        if dry:
+            # What is explained is compared with nothing.
+            config = attrs.evolve(config, shadow_authz_url=None, shadow_policy=None)
         self._config = config = attrs.evolve(config, limits=_limits(config, says=endpoints is None and not dry))
         self._endpoints = endpoints
         self._binding = Binding(self._bound)
@@ -102,6 +105,8 @@ class EgressProxyService(Service):
         self._policy_watch: PolicyWatch | None = None
         files = read_files(config, embedded=self._embedded)
         rules = files.rules
+        if config.mode is Mode.OBSERVE and endpoints is None:
+            _log.warn("NOTHING IS ENFORCED: --mode observe lets through what would be refused")
         self._trust, self._authz_trust = CurrentTrust(files.trust), CurrentTrust(files.authz_trust)
         source = ca_source(config)
         authority, ca_note = stand_in(config, source) if dry else (_certificate_authority(config, source), None)
@@ -138,7 +143,7 @@ class EgressProxyService(Service):
             secrets=files.secrets,
             approvals=approvals,
         )
-        self._deciding = deciding_by(around, authorizer, rules)
+        self._deciding = deciding_by(around, authorizer, rules, files.shadow)
         self.authorizer = self._deciding.authorizer
         self._sinks: list[IAuditSink] = [self.metrics]
         if audit is not None:
@@ -159,7 +164,7 @@ class EgressProxyService(Service):
             report=self._report,
             passthrough=_passthrough(config),
             opaque_ports=config.opaque_ports,
-            oversize_body=config.oversize_body,
+            oversize_body=config.over_body_limit,
             renewal_timeout=config.authz_timeout,
         )
         self.explain = Explainer(
@@ -193,8 +198,11 @@ class EgressProxyService(Service):
         """
         files = read_files(self._config, embedded=self._embedded)
         self._deciding.use_secrets(files.secrets)
+        self._deciding.use_shadow(files.shadow)
         if files.rules is not None:
             self._use_rules(files.rules)
+        else:
+            self._deciding.use(None)
         self._trust.use(files.trust)
         self._authz_trust.use(files.authz_trust)
         self._parts.pool.clear()
@@ -205,6 +213,7 @@ class EgressProxyService(Service):
         @raise ConfigError: when it cannot be used; then all remains as it was.
         """
         rules = read_rules(self._config.policy)
+        check_secrets(rules.secrets, self._deciding.secrets)
         stricter = rules.blocks_private and not self._guard.block_private
         self._use_rules(rules)
         if stricter:

@@ -22,7 +22,7 @@ from twisted.internet.interfaces import IAddress
 from egress.ca.issuer import CertificateAuthority, time_left
 from egress.ca.source import ca_source
 from egress.command_line import CommandLine, leave
-from egress.config import ConfigError, ProxyConfig
+from egress.config import ConfigError, Mode, ProxyConfig
 from egress.descriptors import raise_limit
 from egress.hangup import reload_at_hangup
 from egress.interrupt import end_when_interrupted
@@ -100,6 +100,8 @@ def start_message(
     if config.admin is not None:
         facts.append(("admin", str(config.admin)))
     lines = facts_of(_PROGRAM, facts)
+    if config.mode is Mode.OBSERVE:
+        lines += ["NOTHING IS ENFORCED (--mode observe): what would be refused leaves, and is on record as such.", ""]
     tcp = [
         (address, entrance)
         for address, entrance in zip(addresses, config.listen, strict=False)

@@ -19,7 +19,7 @@ from urllib.parse import unquote_to_bytes
 import attrs
 from twisted.internet.endpoints import serverFromString
 
-from egress.config import KIB, MIB, AuditFailure, AuthzApi, AuthzBody, IPNetwork, OversizeBody
+from egress.config import KIB, MIB, AuditFailure, AuthzApi, AuthzBody, IPNetwork, Mode, OversizeBody
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy, normalize_host, parse_ip
 from egress.model.bypass import Bypass, HostPattern
 from egress.model.entrance import Entrance, InvalidEntrance
@@ -31,16 +31,8 @@ _SIZE: Final = re.compile(r"([0-9]{1,15}) ?(?:([kmg])(?:ib)?)?", re.IGNORECASE)
 _SIZES: Final = {"": 1, "k": KIB, "m": MIB, "g": KIB * MIB}
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(ms|s|m|h)?", re.IGNORECASE)
 _DURATIONS: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-_BOOLEANS: Final = {
-    "1": True,
-    "true": True,
-    "yes": True,
-    "on": True,
-    "0": False,
-    "false": False,
-    "no": False,
-    "off": False,
-}
+_TRUE: Final = ("1", "true", "yes", "on")
+_BOOLEANS: Final = dict.fromkeys(_TRUE, True) | dict.fromkeys(("0", "false", "no", "off"), False)
 _AUTHZ_URL: Final = re.compile(r"(https?)://([^/?#]*)(/[!-~]*)?", re.IGNORECASE)
 _TCP_PORT: Final = re.compile(r"tcp6?:(?:port=)?([0-9]+)")
 # RFC 9110 section 5.6.2.
@@ -138,6 +130,7 @@ def _one_of(kind: type[_E]) -> Callable[[str, Place], _E]:
 oversize_body: Final = _one_of(OversizeBody)
 authz_api: Final = _one_of(AuthzApi)
 authz_body: Final = _one_of(AuthzBody)
+mode: Final = _one_of(Mode)
 audit_failure: Final = _one_of(AuditFailure)
 
 
@@ -389,3 +382,10 @@ def log_file(text: str, place: Place) -> str:
     except OSError as error:
         raise BadValue(f"name a file that can be written to: {error.strerror}") from error
     return str(path)
+
+
+def shadow_log(text: str, place: Place) -> str:
+    """Check that a file can be appended to, or made."""
+    if text == "-":
+        raise BadValue("name a file; write ./- for one of that name")
+    return log_file(text, place)

@@ -6,7 +6,7 @@ import base64
 import contextlib
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from attrs import evolve
 from cryptography.hazmat.primitives import hashes
@@ -38,7 +38,12 @@ from egress.model.explanation import InvalidQuestion, Question
 from egress.model.target import parse_request_target
 from egress.ops.redact import redact_url
 from egress.policy.load import PolicyError, parse_policy
+from egress.policy.lock import Detail, Egress, LockFault, compare, in_lines, parse_lock
 from egress.policy.paths import compile_path
+from egress.policy.policy_text import write_policy
+from egress.policy.replay import Recorded, Recording, Report, decide_by
+from egress.policy.suggest import Suggestion
+from egress.policy.traffic import Notes, read_lines
 from egress.wire.body import ChunkedBody, End, MalformedBody, encode_chunk
 from egress.wire.connect import ConnectHandshake
 from egress.wire.credentials import Basic, Bearer, parse_credentials
@@ -432,6 +437,75 @@ def policy(data: bytes) -> None:
             compile_path(text, broad=broad)
 
 
+_CONDITIONS: Final = """
+hosts = ["origin.test"]
+paths = ["/a/**"]
+query = { role = "a*", debug = false, id = ["1", "re:[0-9]+"] }
+headers = { X-Role = ["a*", "b"], X-Debug = false }
+json = { role = "a*", "ids[]" = [1, true], "length(@)" = [1, 2, 3] }
+"""
+_PERMISSION: Final = parse_policy(f"version = 1\n[[rules]]\naction = 'allow'\n{_CONDITIONS}", "fuzz", "fuzz")
+_DENIAL: Final = parse_policy(
+    f"version = 1\ndefault = 'allow'\n[[rules]]\naction = 'deny'\nreason = 'no {{path}}'\n{_CONDITIONS}", "fuzz", "fuzz"
+)
+
+
+def conditions(data: bytes) -> None:
+    """A request as rules read it: what a permission is about, a denial is about, too."""
+    path, _, rest = data.partition(b"\n")
+    value, _, body = rest.partition(b"\n")
+    question = DecisionRequest(
+        request_id="id",
+        stage=Stage.REQUEST,
+        method="POST",
+        origin=ORIGIN,
+        path="/" + path.decode("utf-8", "replace"),
+        headers=((b"X-Role", value), (b"x_role", b"b")) if len(value) % 3 == 2 else ((b"X-Role", value),),
+        client=_CLIENT,
+        body=body,
+        content_length=len(body),
+    )
+    denied = _DENIAL.decide(question)
+    assert not (_PERMISSION.decide(question).allowed and denied.allowed), data
+    assert denied.reason.isprintable() and len(denied.reason) <= 300, denied.reason
+    assert _DENIAL.trace(question)[-1].rule_id == denied.rule_id
+
+
+def audit(data: bytes) -> None:
+    """Lines of an audit log: what can be read makes a policy that allows it, and questions to replay."""
+    notes = Notes()
+    suggestion, recording = Suggestion(), Recording()
+    lines = list(read_lines(data.splitlines(keepends=True), notes))
+    assert notes.bad + notes.by_proxy + len(lines) <= notes.lines, data
+    assert notes.in_words().isprintable(), data
+    for line in lines:
+        suggestion.add(line)
+        recording.add(line)
+    suggested = parse_policy(write_policy(suggestion, 4), "fuzz", "fuzz")
+    assert len(suggested.rules) <= 4, data
+    for line in lines:
+        recorded = Recorded.of(line)
+        assert suggested.decide(recorded.question()).allowed, line
+    report = Report(tuple(decide_by(suggested, one, count) for one, count in recording.questions.items()), 0)
+    assert all(text.isprintable() for text in report.in_lines()), data
+
+
+def lock(data: bytes) -> None:
+    """A lock file, and the lock of an audit log: written, it reads as what it was."""
+    with contextlib.suppress(LockFault):
+        found = parse_lock(data.decode("utf-8", "replace"), "fuzz")
+        assert parse_lock(found.write(), "fuzz") == found, data
+    for detail in Detail:
+        egress = Egress(detail)
+        for line in read_lines(data.splitlines(keepends=True), Notes()):
+            egress.add(line)
+        recorded = egress.lock()
+        assert parse_lock(recorded.write(), "fuzz") == recorded, data
+        difference = compare(recorded, egress)
+        assert not difference.new and not difference.unseen, data
+        assert all(text.isprintable() for text in in_lines(difference)), data
+
+
 def credentials(data: bytes) -> None:
     """What a client sends to say who it is."""
     found = parse_credentials(data)
@@ -497,6 +571,9 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         answers,
         checks,
         policy,
+        conditions,
+        audit,
+        lock,
         credentials,
         staple,
         redaction,

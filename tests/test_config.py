@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.config import ConfigError, Limits, ProxyConfig
+from egress.config import ConfigError, Limits, Mode, OversizeBody, ProxyConfig
 from egress.model.admin import AdminEndpoint
 from egress.model.entrance import Entrance
 
@@ -55,6 +55,11 @@ class ProxyConfigTests(SynchronousTestCase):
     def test_bounds_for_people(self) -> None:
         self.assertRaises(ConfigError, ProxyConfig, approval_timeout=0)
         self.assertRaises(ConfigError, ProxyConfig, approval_queue=0)
+
+    def test_observing_refuses_no_content(self) -> None:
+        self.assertIs(ProxyConfig().over_body_limit, OversizeBody.REFUSE)
+        self.assertIs(ProxyConfig(mode=Mode.OBSERVE).over_body_limit, OversizeBody.TRUNCATE)
+        self.assertIs(ProxyConfig(oversize_body=OversizeBody.TRUNCATE).over_body_limit, OversizeBody.TRUNCATE)
 
     def test_entrances_are_read(self) -> None:
         entrance = Entrance("tcp:8080", None, True, Path("clients.txt"))

@@ -16,7 +16,7 @@ from egress.authz.approvals import Approvals
 from egress.authz.secret_table import SecretTable, parse_secret_table
 from egress.ca.current import CurrentTrust
 from egress.ca.trust import OriginTrust
-from egress.config import AuditFailure, ProxyConfig
+from egress.config import AuditFailure, ConfigError, Mode, ProxyConfig
 from egress.deciding import Deciding, Surroundings, deciding_by
 from egress.interfaces import IAuthorizer
 from egress.model.decision import Decision, Terms, Verdict
@@ -30,6 +30,7 @@ from tests.authz.test_command import Spawner
 from tests.net.fakes import ScriptedAuthorizer, allow
 
 ALL = parse_policy('version = 1\ndefault = "allow"', "all.toml", "policy all")
+NONE = parse_policy("version = 1", "none.toml", "policy none")
 
 
 class DecidingTests(SynchronousTestCase):
@@ -42,13 +43,15 @@ class DecidingTests(SynchronousTestCase):
         log: JsonLinesAudit | None = None,
         secrets: SecretTable | None = None,
         reactor: Any = None,
+        shadow: RuleSet | None = None,
         **options: Any,
     ) -> Deciding:
-        reactor = reactor or MemoryReactorClock()
+        self.reactor = reactor = reactor or MemoryReactorClock()
+        self.metrics = Metrics()
         config = ProxyConfig(**options)
         trust = CurrentTrust(OriginTrust(None))
-        around = Surroundings(reactor, reactor, config, trust, lambda _: None, Metrics(), log, secrets)
-        return deciding_by(around, own, rules)
+        around = Surroundings(reactor, reactor, config, trust, lambda _: None, self.metrics, log, secrets)
+        return deciding_by(around, own, rules, shadow)
 
     def test_rules(self) -> None:
         deciding = self.make(rules=load_starter())
@@ -125,6 +128,56 @@ class DecidingTests(SynchronousTestCase):
         spawner.protocol.outReceived(b"one")
         spawner.end(ProcessDone(0))
         self.assertEqual(self.successResultOf(decided).terms.set_headers, ((b"X", b"one"),))
+
+    def test_observing(self) -> None:
+        deciding = self.make(rules=NONE, mode=Mode.OBSERVE)
+        decision = self.successResultOf(deciding.authorizer.decide(REQUEST))
+        self.assertEqual((decision.allowed, decision.observed), (True, "deny"))
+        self.assertEqual(self.metrics.registry.get_sample_value("egress_observing"), 1)
+        self.make(rules=NONE)
+        self.assertEqual(self.metrics.registry.get_sample_value("egress_observing"), 0)
+
+    def test_observing_holds_what_is_not_on_record(self) -> None:
+        def full(line: bytes) -> None:
+            raise OSError(28, "No space left on device")
+
+        log = JsonLinesAudit(full, clock=Clock().seconds)
+        deciding = self.make(rules=NONE, log=log, audit_failure=AuditFailure.DENY, mode=Mode.OBSERVE)
+        log.write_line(b"lost\n")
+        self.failureResultOf(deciding.authorizer.decide(REQUEST), AuditUnavailable)
+
+    def test_shadow_policy(self) -> None:
+        """It is asked after the first, and read anew with it."""
+        deciding = self.make(rules=ALL, shadow=NONE)
+        for shadow, result in ((NONE, "stricter"), (ALL, "same")):
+            deciding.use_shadow(shadow)
+            self.assertTrue(self.successResultOf(deciding.authorizer.decide(REQUEST)).allowed)
+            self.reactor.advance(0)
+            value = self.metrics.registry.get_sample_value("egress_shadow_decisions_total", {"result": result})
+            self.assertEqual(value, 1)
+        self.successResultOf(deciding.authorizer.close())
+
+    def test_shadow_service(self) -> None:
+        """It gets neither the token nor the connections of the first."""
+        deciding = self.make(
+            authz_url="http://192.0.2.1",
+            authz_token="main",
+            shadow_authz_url="http://192.0.2.2:9000",
+            shadow_authz_token="other",
+        )
+        shadow = deciding.authorizer._shadow._authorizer  # type: ignore[attr-defined]
+        self.assertEqual(shadow.name, "the authorization service http://192.0.2.2:9000/validate")
+        self.assertEqual(shadow._headers.getRawHeaders("Authorization"), ["Bearer other"])
+        self.assertEqual(list(deciding.checks), ["authorizer"], "the proxy is ready without it")
+
+    def test_shadows_that_cannot_be(self) -> None:
+        cases: tuple[tuple[str, dict[str, Any]], ...] = (
+            ("--shadow-authz-url", {"shadow_authz_url": "http://a_b.test"}),
+            ("--shadow-log", {"shadow_authz_url": "http://a.test", "shadow_log": "/absent/log"}),
+        )
+        for option, options in cases:
+            error = self.assertRaises(ConfigError, self.make, rules=ALL, **options)
+            self.assertEqual(error.option, option)
 
     def test_audited(self) -> None:
         def full(line: bytes) -> None:

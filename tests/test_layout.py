@@ -116,7 +116,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "commands": frozenset(
         {
             *("model", "ca.constraints", "ca.issuer", "ca.truststore", "clients.secrets", "config", "values", "ca"),
-            *("option", "option_table", "options", "service"),
+            *("policy", "option", "option_table", "options", "interfaces", "authz", "service"),
         }
     ),
     "cli": frozenset({"", "config", "commands"}),

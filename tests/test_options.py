@@ -13,7 +13,17 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.ca.origins import load_terms
-from egress.config import MIB, AuditFailure, AuthzApi, AuthzBody, ConfigError, Limits, OversizeBody, ProxyConfig
+from egress.config import (
+    MIB,
+    AuditFailure,
+    AuthzApi,
+    AuthzBody,
+    ConfigError,
+    Limits,
+    Mode,
+    OversizeBody,
+    ProxyConfig,
+)
 from egress.model.authority import Authority, UpstreamProxy
 from egress.model.bypass import Bypass
 from egress.ops.audit import audit_line
@@ -166,6 +176,24 @@ class CommandLineTests(LoadTests):
             {"audit-failure": ["deny"]},
         )
         self.assertIs(self.load({"audit-failure": ["continue"]}).audit_failure, AuditFailure.CONTINUE)
+
+    def test_shadows(self) -> None:
+        """One, and a log only with one."""
+        policy = self.write("shadow.toml")
+        config = self.load({"mode": ["observe"], "shadow-policy": ["shadow.toml"], "shadow-log": ["shadow.jsonl"]})
+        self.assertEqual((config.mode, config.shadow_policy), (Mode.OBSERVE, policy))
+        self.assertEqual(config.shadow_log, str(self.directory / "shadow.jsonl"))
+        config = self.load({"shadow-authz-url": ["http://shadow.test"]}, {"EGRESS_SHADOW_AUTHZ_TOKEN": "abc"})
+        self.assertEqual((config.shadow_authz_url, config.shadow_authz_token), ("http://shadow.test", "abc"))
+        self.assertIsNone(config.authz_token)
+        self.refuse(
+            "--shadow-policy 'shadow.toml': one shadow at a time: leave out --shadow-authz-url",
+            {"shadow-policy": ["shadow.toml"], "shadow-authz-url": ["http://shadow.test"]},
+        )
+        self.refuse(
+            "--shadow-log 'shadow.jsonl': there is no shadow: name one with --shadow-policy or --shadow-authz-url",
+            {"shadow-log": ["shadow.jsonl"]},
+        )
 
     def test_policy(self) -> None:
         path = self.write("policy.toml")

@@ -27,7 +27,7 @@ from egress.ca.issuer import CA_LIFETIME
 from egress.ca.rotation import Rotation
 from egress.ca.store import CaDirectory
 from egress.ca.watch import LOOK_EVERY
-from egress.config import AuditFailure, ConfigError, Limits, ProxyConfig
+from egress.config import AuditFailure, ConfigError, Limits, Mode, OversizeBody, ProxyConfig
 from egress.interfaces import IAuditSink, IAuthorizer
 from egress.model.authority import Authority, UpstreamProxy
 from egress.model.bypass import Bypass
@@ -253,6 +253,25 @@ class ReloadTests(ServiceTestCase):
         self.assertIsNotNone(service._guard.refusal(ip_address("10.0.0.1"), 80))
         self.assertIsNot(service._trust.trust, trust)
         cleared.assert_called_once_with()
+
+    def test_shadow(self) -> None:
+        """Its policy is read anew, too."""
+        policy, shadow = Path(self.mktemp()), Path(self.mktemp())
+        for path in (policy, shadow):
+            path.write_text("version = 1\n")
+        service = self.make(policy=policy, shadow_policy=shadow)
+        shadow.write_text('version = 1\ndefault = "allow"\n')
+        service.reload()
+        assert service._deciding.shadow is not None
+        self.assertIs(service._deciding.shadow._rules.default, Verdict.ALLOW)
+
+    def test_observing(self) -> None:
+        """What is refused in earnest leaves, and content that is too large is no reason not to."""
+        policy = Path(self.mktemp())
+        policy.write_text("version = 1\n")
+        service = self.make(policy=policy, mode=Mode.OBSERVE)
+        self.assertEqual(self.decide(service).observed, "deny")
+        self.assertIs(service._parts.oversize_body, OversizeBody.TRUNCATE)
 
     def test_what_cannot_be_used_changes_nothing(self) -> None:
         policy, extra = Path(self.mktemp()), Path(self.mktemp())

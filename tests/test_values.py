@@ -13,7 +13,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import values
-from egress.config import AuditFailure, AuthzApi, AuthzBody, OversizeBody
+from egress.config import AuditFailure, AuthzApi, AuthzBody, Mode, OversizeBody
 from egress.model.authority import Authority, UpstreamProxy
 from egress.model.entrance import Entrance, EntranceTls
 from egress.values import BadValue, Place
@@ -91,6 +91,13 @@ class NumberTests(ValueTests):
     def test_field_names(self) -> None:
         self.accept(values.field_name, {"X-User": "x-user"})
         self.refuse(values.field_name, dict.fromkeys(["", "a b", "a:", "\u00e4"], "names of header fields"))
+
+    def test_modes(self) -> None:
+        self.accept(values.mode, {"enforce": Mode.ENFORCE, "Observe": Mode.OBSERVE})
+        self.refuse(values.mode, dict.fromkeys(["", "watch"], "choose enforce or observe"))
+
+    def test_shadow_logs(self) -> None:
+        self.refuse(values.shadow_log, {"-": "name a file"})
 
     def test_audit_failures(self) -> None:
         self.accept(values.audit_failure, {"deny": AuditFailure.DENY, "Continue": AuditFailure.CONTINUE})

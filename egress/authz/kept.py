@@ -99,6 +99,9 @@ class KeptDecisions:
             for key, _ in list(self._matching(request)):
                 del self._kept[key]
         ttl = min(decision.ttl or 0.0, self._max_ttl)
+        if decision.terms.expires_in is not None:
+            # What is asked again after that time is to be answered anew.
+            ttl = min(ttl, decision.terms.expires_in)
         stale = min(decision.stale_if_error or 0.0, self._max_stale)
         if ttl + stale <= 0 or decision.verdict not in _REUSABLE:
             return

@@ -8,3 +8,9 @@ class CommandFailed(Exception):
     """
 
     exit_status = 1
+
+
+class Misused(CommandFailed):
+    """The same from a command whose status 1 says that it found a difference."""
+
+    exit_status = 2

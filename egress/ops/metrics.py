@@ -55,6 +55,7 @@ class Metrics:
         )
         self._leaf_contexts = gauge("egress_leaf_contexts", "TLS contexts kept for intercepted hosts.")
         self._ca_end = gauge("egress_ca_not_after_seconds", "When the CA certificate ends, in seconds since 1970.")
+        self._observing = gauge("egress_observing", "1 while nothing is enforced (--mode observe), otherwise 0.")
         self._audit_lost = gauge("egress_audit_lines_lost", "Audit lines that could not be written, since the start.")
 
     def watch_connections(self, source: Callable[[], float]) -> None:
@@ -91,6 +92,10 @@ class Metrics:
     def watch_approvals(self, held: Callable[[], int], counts: Callable[[], Mapping[str, int]]) -> None:
         """Say where to look for what becomes of requests that a person is asked about."""
         self.registry.register(ApprovalsCollector(held, counts))
+
+    def set_observing(self, observing: bool) -> None:
+        """Say whether decisions are only put on record."""
+        self._observing.set(int(observing))
 
     def watch_audit_lost(self, source: Callable[[], float]) -> None:
         """Say where to look for the number of audit lines lost."""

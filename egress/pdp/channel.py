@@ -185,7 +185,7 @@ class QuestionChannel(HTTPChannel):
 
     def abort(self) -> None:
         """Cut it."""
-        self.forceAbortClient()  # type: ignore[no-untyped-call]
+        cast("Any", self.transport).abortConnection()
 
 
 class _Turned(Protocol):

@@ -80,6 +80,12 @@ class TimeTests(KeptTestCase):
         self.assertIsNotNone(self.kept.stale(REQUEST, 149))
         self.assertIsNone(self.kept.stale(REQUEST, 150))
 
+    def test_what_expires(self) -> None:
+        """A permission that is asked for again is not the old one."""
+        self.kept.keep(REQUEST, said(ttl=90, terms=Terms(expires_in=30.0)), 0)
+        self.assertIsNotNone(self.kept.fresh(REQUEST, 29.9))
+        self.assertIsNone(self.kept.fresh(REQUEST, 30))
+
     def test_never_stale(self) -> None:
         kept = KeptDecisions(4, 100.0, 0.0)
         kept.keep(REQUEST, said(ttl=10, stale_if_error=1000), 0)

@@ -48,6 +48,14 @@ _HOSTS = [
     ),
     *(b"http://", b"/", b"?", b"#", b"\\", b"..", b"\xff"),
 ]
+_AUDIT = [
+    b'{"verdict":"allow","stage":"request","method":"GET","url":"http',
+    b'{"verdict":"deny","stage":"tunnel","method":',
+    *(b'"CONNECT","url":"https://a.test:22"', b'"POST","url":"http://b.test', b"s://a.test", b"://[::1]:8"),
+    *(b"/x", b"/17", b"%2F", b"%2e%2e", b"//", b"?a=REDACTED", b'"', b"}\n", b"}\n"),
+    *(b',"observed":"deny"', b',"ruleId":"r"', b',"bytesSent":5', b',"reason":"\\u001b[31m"'),
+    *(b"\\u2028", b"\\ud800", b"\n", b"{", b"[", b"*", b";", b"\xff"),
+]
 TOKENS: dict[str, list[bytes]] = {
     "requests": [
         b"GET / HTTP/1.1\r\nHost: a\r\n",
@@ -128,7 +136,39 @@ TOKENS: dict[str, list[bytes]] = {
         ),
         *(b"/", b"..", b"%2e", b"\\", b";", b"?", b"*", b" ", b"\xff", b"\x80", b"x-user: \xe4\r\n"),
     ],
+    "conditions": [
+        *(
+            b"\n",
+            b"?",
+            b"a",
+            b"role",
+            b"=",
+            b"&",
+            b";",
+            b"%61",
+            b"%2561",
+            b"+",
+            b"debug",
+            b"id",
+            b"%3f",
+            b"/../",
+            b"1",
+            b"b",
+        ),
+        *(b'{"role":"a"', b'"ids":[1]', b"}", b",", b'"Role":"b"', b"\\ud800", b"NaN", b"\xff", b"[", b"1e999"),
+    ],
     "policy": [
+        *(
+            b"[groups.hosts]\n",
+            b"[variables]\n",
+            b"g = ",
+            b'"@g"',
+            b'"${g}"',
+            b'"re:(a*)*"',
+            b"[[test]]\n",
+            b"hosts = ",
+        ),
+        *(b"query = {", b"json = {", b"headers = {", b"}\n", b"a = true", b'times = ["mon"]\n', b"set_headers = {"),
         *(
             b"version = 1\n",
             b"[[rules]]\n",
@@ -149,6 +189,23 @@ TOKENS: dict[str, list[bytes]] = {
             b"%2e",
             b"1979-05-27",
         ),
+    ],
+    "audit": _AUDIT,
+    "lock": [
+        *(b"egress-lock 1\n", b"detail host\n", b"detail method\n", b"detail path\n", b"GET ", b"* ", b"CONNECT "),
+        *(
+            b"https://a.test",
+            b"http://[::1]:81",
+            b"a.test:443",
+            b"/x/*",
+            b"/**",
+            b"?x",
+            b"\n",
+            b"#",
+            b"<<<<<<<",
+            b"\xc3\xa9",
+        ),
+        *_AUDIT,
     ],
     "credentials": [
         b"Basic ",
