@@ -174,8 +174,9 @@ class Approvals:
             del self._held[held.held_id]
 
     def _gone(self, held: _Held, waiting: _Waiting) -> None:
-        self._counts[GONE] += 1
-        self._take(held, waiting)
+        if waiting in held.waiting:
+            self._counts[GONE] += 1
+            self._take(held, waiting)
 
     def _expired(self, held: _Held, waiting: _Waiting) -> None:
         self._counts[TIMED_OUT] += 1
@@ -190,7 +191,9 @@ class Approvals:
             self._take(held, waiting)
         self._counts[outcome] += len(settled)
         for waiting in settled:
-            waiting.answer.callback(decide(waiting.decision))
+            # One may have been given up by what another did with its answer.
+            if not waiting.answer.called:
+                waiting.answer.callback(decide(waiting.decision))
         return len(settled)
 
     # -- answering

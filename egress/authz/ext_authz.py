@@ -136,6 +136,8 @@ class ExtAuthzCodec:
         for name, key in ((b"x-egress-ttl", "ttl"), (b"x-egress-stale-if-error", "staleIfError")):
             if name in named:
                 fields[key] = _number(_text(named[name]))
+        if b"x-egress-firm" in named:
+            fields["firm"] = named[b"x-egress-firm"].strip().lower() != b"false"
         if b"x-egress-cache-key" in named:
             fields["cacheKey"] = _list(_text(named[b"x-egress-cache-key"]))
         taken = self._taken & named.keys()

@@ -38,7 +38,8 @@ class PrivateAddresses(Wrapper):
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
         """Ask; see L{IAuthorizer.decide}."""
         literal = request.authority.ip
-        for address in request.addresses or (() if literal is None else (literal,)):
+        # Of a host that is an address no caller knows better.
+        for address in (literal,) if literal is not None else request.addresses or ():
             if self._blocks() and is_private(address) and not self._opened(address):
                 reason = f"{request.authority.host} leads to {address}, a private address"
                 return succeed(Decision(Verdict.DENY, reason, self.name, RULE, firm=True))

@@ -98,6 +98,15 @@ class AnswerTests(ApprovalsTestCase):
         self.assertEqual((self.listed()["held"], self.clock.getDelayedCalls()), ([], []))
         self.assertEqual(self.counts(), {"gone": 1})
 
+    def test_one_client_goes_away_as_another_has_its_answer(self) -> None:
+        """Nobody else waits any longer for that."""
+        first, second, third = self.hold(), self.hold(), self.hold()
+        first.addCallback(lambda _: second.cancel())
+        self.assertEqual(self.approvals.answer(self.the_id(), Answer(True)), (3, None))
+        self.failureResultOf(second, CancelledError)
+        self.assertTrue(self.successResultOf(third).allowed)
+        self.assertEqual((self.approvals.held, self.clock.getDelayedCalls()), (0, []))
+
     def test_stopped(self) -> None:
         held, other = self.hold(), self.hold(path="/other")
         self.approvals.close()

@@ -137,6 +137,11 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(decision.cache_key, ("method", "path", "header:x-a"))
         self.assertIsNone(decoded(200, ((b"X-Egress-Ttl", b"soon"),)).ttl)
 
+    def test_firm(self) -> None:
+        for value, expected in ((b"true", True), (b"1", True), (b"False", False)):
+            with self.subTest(value):
+                self.assertIs(decoded(403, ((b"X-Egress-Firm", value),)).firm, expected)
+
     def test_fields_for_the_request(self) -> None:
         """Those that were named beforehand, and no others."""
         fields = ((b"X-USER", b"alice"), (b"X-Team", b"a"), (b"x-team", b"b"), (b"X-Other", b"c"))

@@ -37,6 +37,8 @@ class PrivateAddressesTests(SynchronousTestCase):
             (("1.1.1.1", "192.168.0.1"), "example.com"),
             (("::ffff:10.0.0.1",), "example.com"),
             ((), "10.0.0.1"),
+            # Whatever a caller says of a host that is an address.
+            (("1.1.1.1",), "10.0.0.1"),
         ):
             with self.subTest(addresses, host=host):
                 decision = self.decide(*addresses, host=host)
