@@ -56,6 +56,10 @@ _log = Logger()
 # How long a stopping proxy waits for connections that it has cut.
 CUT_SECONDS = 1.0
 
+# What an authorizer has for what was allowed for a while, beyond the longest deadline of its own: that one passes
+# first, and what stands before the authorizer makes of it what it is to be.
+RENEWAL_MARGIN = 1.0
+
 
 class EgressProxyService(Service):
     """An egress proxy, as a part of a Twisted application.
@@ -165,7 +169,7 @@ class EgressProxyService(Service):
             passthrough=_passthrough(config),
             opaque_ports=config.opaque_ports,
             oversize_body=config.over_body_limit,
-            renewal_timeout=config.authz_timeout,
+            renewal_timeout=2 * config.authz_timeout + RENEWAL_MARGIN,
         )
         self.explain = Explainer(
             config, self._parts, self._dialer, self._guard, self._deciding, approvals, ca_note

@@ -29,8 +29,8 @@ _State = tuple[int, int, int, int] | None
 class PolicyWatch:
     """Keeps what decides at the policy that is in its files.
 
-    What cannot be used is said once, and the policy in use remains.  A file is read once it was left alone from one look
-    to the next: the beginning of one that is still being written may be a policy, and one without its denials.
+    What cannot be used is said once, and the policy in use remains.  A file is read once it was left alone from one
+    look to the next: the beginning of one that is still being written may be a policy, and one without its denials.
 
     @param rules: those that were read before.
     @param files: gives the files to look at, which may be others after each reading.
