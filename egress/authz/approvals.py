@@ -18,13 +18,13 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from egress.authz.wrapper import Wrapper
 from egress.interfaces import IAuthorizer
-from egress.model.approval import Answer, Permission, Subject, cut
+from egress.model.approval import Answer, Permission, Subject, cut, cut_name
 from egress.model.decision import NO_TERMS, Decision, DecisionRequest, Verdict
 
 # Beyond it, the one that ends first is forgotten: then somebody is asked again.
 MAX_PERMISSIONS: Final = 1000
 # Those that wait longest; as they are answered, others are shown.
-MAX_LISTED: Final = 500
+MAX_LISTED: Final = 200
 _ID_BYTES: Final = 6
 _KEY_BYTES: Final = 32
 
@@ -263,14 +263,14 @@ def _shown(held: _Held, show: Callable[[str], str]) -> dict[str, Any]:
     return {
         "id": held.held_id,
         "stage": request.stage.value,
-        "method": request.method,
+        "method": cut_name(request.method),
         "url": cut(show(request.url)),
         "contentLength": request.content_length,
         "client": request.client.address,
-        "identity": request.client.identity,
-        "ruleId": decision.rule_id,
-        "reason": decision.reason,
-        "decidedBy": decision.decided_by,
+        "identity": cut_name(request.client.identity),
+        "ruleId": cut_name(decision.rule_id),
+        "reason": cut(decision.reason),
+        "decidedBy": cut(decision.decided_by),
         "count": len(held.waiting),
         "since": held.since,
         "until": held.until,
