@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from egress.authz.approvals import Approvals
 from egress.authz.guard import AddressGuard
 from egress.authz.policy_watch import PolicyWatch
-from egress.binding import Binding, described, metrics_endpoint, settled
+from egress.binding import Binding, described, metrics_endpoint, remove_left_behind, settled
 from egress.ca.contexts import LeafContexts
 from egress.ca.current import CurrentTrust
 from egress.ca.issuer import CaError, CertificateAuthority
@@ -333,7 +333,11 @@ class EgressProxyService(Service):
 
 def admin_endpoint(reactor: IEgressReactor, config: ProxyConfig) -> IStreamServerEndpoint | None:
     """Where the admin API is served, if anywhere."""
-    return None if config.admin is None else described(reactor, config.admin.endpoint)
+    if config.admin is None:
+        return None
+    if config.admin.path is not None:
+        remove_left_behind(config.admin.path)
+    return described(reactor, config.admin.endpoint)
 
 
 def _limits(config: ProxyConfig, *, says: bool) -> Limits:
