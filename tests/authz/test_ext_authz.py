@@ -60,6 +60,7 @@ class QuestionTests(SynchronousTestCase):
     def test_nobody_speaks_in_our_name(self) -> None:
         names = (
             *(b"X-Forwarded-For", b"x_forwarded_method", b"X-Forwarded-Client-Cert", b"X-Egress-Identity"),
+            *(b"X-Original-URL", b"X-Original_Method", b"X-Rewrite-URL", b"X-Real-IP"),
             *(b"X-Request-ID", b"X_Request_Id", b"X-Envoy-Auth-Partial-Body", b"Forwarded", b"Host"),
             *(b"Content-Length", b"Transfer-Encoding", b"Connection", b"Upgrade", b"Expect", b"Proxy-Authorization"),
         )
