@@ -121,7 +121,7 @@ class Limits:
     connections_per_client: int = attrs.field(default=4096, validator=_positive)
 
 
-def _entrances(given: Iterable[Entrance | str]) -> tuple[Entrance, ...]:
+def parse_entrances(given: Iterable[Entrance | str]) -> tuple[Entrance, ...]:
     """Read what an application writes as it would stand on the command line."""
     read = []
     for each in given:
@@ -150,6 +150,8 @@ class ProxyConfig:
     @ivar authz_breaker_failures: how many questions in a row without an answer have it left alone for a while; C{None}:
         it is always asked.
     @ivar policy: the embedded authorizer's TOML file; C{None}: the packaged starter policy.
+    @ivar secrets: a TOML file that says where the secrets come from which decisions put into requests, and where they
+        may be sent; C{None}: there are none.
     @ivar ca_dir: where the CA is kept, and made at first start.
     @ivar ca_cert: the certificate of a CA to sign with instead, followed by those above it.
     @ivar ca_key: its key.
@@ -175,7 +177,7 @@ class ProxyConfig:
         the proxy has one.
     """
 
-    listen: tuple[Entrance, ...] = attrs.field(default=("tcp:8080:interface=127.0.0.1",), converter=_entrances)
+    listen: tuple[Entrance, ...] = attrs.field(default=("tcp:8080:interface=127.0.0.1",), converter=parse_entrances)
     client_auth: Path | None = None
     authz_url: str | None = None
     authz_timeout: float = attrs.field(default=5.0, validator=_positive)
@@ -186,6 +188,7 @@ class ProxyConfig:
     authz_queue: int = attrs.field(default=1024, validator=_not_negative)
     authz_breaker_failures: int | None = attrs.field(default=5, validator=_positive)
     policy: Path | None = None
+    secrets: Path | None = None
     ca_dir: Path = attrs.field(factory=lambda: Path.home() / ".egressproxy" / "ca")
     ca_cert: Path | None = None
     ca_key: Path | None = None

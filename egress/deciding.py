@@ -11,9 +11,13 @@ import attrs
 from egress.authz.audited import AuditedAuthorizer
 from egress.authz.breaker import Breaker
 from egress.authz.chain import AuthorizationChain
+from egress.authz.command import run_command
+from egress.authz.credentials import CredentialedAuthorizer
 from egress.authz.gate import AuthorizationGate
 from egress.authz.local import LocalAuthorizer
 from egress.authz.remote import CreateEndpoint, remote_authorizer
+from egress.authz.secret_table import SecretTable
+from egress.authz.vault import Vault
 from egress.config import AuditFailure, ProxyConfig
 from egress.interfaces import IAuthorizer, IEgressReactor
 from egress.ops.audit import JsonLinesAudit
@@ -36,16 +40,23 @@ class Deciding:
     @ivar authorizer: what the proxy asks, with all that stands before it.
     @ivar policy: the embedded policy as an authorizer, where it decides.
     @ivar checks: what must hold for decisions to be had, by name.
+    @ivar vault: the secrets that decisions put into requests, where there are any.
     """
 
     authorizer: IAuthorizer
     policy: LocalAuthorizer | None = None
     checks: dict[str, Check] = attrs.field(factory=dict)
+    vault: Vault | None = None
 
     def use(self, rules: RuleSet | None) -> None:
         """Decide by other rules from now on, where rules decide."""
         if self.policy is not None and rules is not None:
             self.policy.use(rules)
+
+    def use_secrets(self, secrets: SecretTable | None) -> None:
+        """Put other secrets into requests from now on, where there are any."""
+        if self.vault is not None and secrets is not None:
+            self.vault.use(secrets)
 
 
 @attrs.frozen
@@ -56,6 +67,7 @@ class Surroundings:
     @ivar authz_trust: whom to trust as the authorization service.
     @ivar behind_upstream: gives the endpoint through the upstream proxy.
     @ivar log: the audit log, if there is one.
+    @ivar secrets: what decisions may put into requests, where there is anything.
     """
 
     reactor: IEgressReactor
@@ -65,6 +77,7 @@ class Surroundings:
     behind_upstream: CreateEndpoint
     metrics: Metrics
     log: JsonLinesAudit | None
+    secrets: SecretTable | None = None
 
 
 def deciding_by(around: Surroundings, own: IAuthorizer | None, rules: RuleSet | None) -> Deciding:
@@ -74,6 +87,7 @@ def deciding_by(around: Surroundings, own: IAuthorizer | None, rules: RuleSet | 
     """
     deciding = _base(around, own, rules)
     deciding.checks["authorizer"] = deciding.authorizer.check_ready
+    _credentialed(around, deciding)
     _audited(around, deciding)
     return deciding
 
@@ -98,6 +112,14 @@ def _base(around: Surroundings, own: IAuthorizer | None, rules: RuleSet | None) 
     gate = AuthorizationGate(reactor, chain, breaker, deadline, config.authz_max_concurrency, config.authz_queue)
     around.metrics.watch_questions(gate.questions, retries)
     return Deciding(gate)
+
+
+def _credentialed(around: Surroundings, deciding: Deciding) -> None:
+    """Fill in the secrets that decisions name; without any, such a decision is none."""
+    reactor = around.reactor
+    if around.secrets is not None:
+        deciding.vault = Vault(around.secrets, reactor, lambda command: run_command(reactor, command))
+        deciding.authorizer = CredentialedAuthorizer(deciding.authorizer, deciding.vault)
 
 
 def _audited(around: Surroundings, deciding: Deciding) -> None:

@@ -105,6 +105,17 @@ DECIDING_OPTIONS: Final[tuple[Option, ...]] = (
         clear=_NONE,
     ),
     Option(
+        name="secrets",
+        group="Deciding",
+        metavar="FILE",
+        help="A TOML file with the secrets that decisions put into requests as ${secret:NAME}: where each comes from "
+        "(a file, a variable, a command), and to which hosts it may be sent.",
+        default="none",
+        fields=("secrets",),
+        parse=values.readable_file,
+        clear=_NONE,
+    ),
+    Option(
         name="body-limit",
         group="Deciding",
         metavar="SIZE",

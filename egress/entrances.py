@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from twisted.internet.protocol import ServerFactory
 from twisted.internet.threads import deferToThreadPool
@@ -19,8 +19,12 @@ from egress.net.factory import ProxyFactory
 from egress.net.tls import ServerTls, TlsFactory
 
 if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
     from egress.model.entrance import Entrance
     from egress.net.parts import Parts
+
+F = TypeVar("F")
 
 
 def threads_of(reactor: Any) -> InThread:
@@ -57,11 +61,18 @@ def _factory(
     tls = entrance.tls
     certificate = name_of if tls is not None and tls.client_ca is not None else None
     door = Door(gates[path] if path is not None else None, certificate, labels)
-    factory = ProxyFactory(parts, door)
-    if tls is None:
+    return behind_tls(entrance, ProxyFactory(parts, door), parts.clock)
+
+
+def behind_tls(entrance: Entrance, factory: F, clock: IReactorTime) -> F | TlsFactory:
+    """Put what listens behind the TLS of its entrance, if it has any.
+
+    @raise ConfigError: naming what cannot be used.
+    """
+    if entrance.tls is None:
         return factory
     try:
-        context = entrance_context(tls)
+        context = entrance_context(entrance.tls)
     except TrustError as error:
         raise ConfigError("--listen", "", error.reason) from error
-    return TlsFactory(ServerTls(context), False, factory, clock=parts.clock)
+    return TlsFactory(ServerTls(context), False, cast("Any", factory), clock=clock)

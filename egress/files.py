@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import attrs
 
+from egress.authz.secret_table import SecretTable, SecretTableError
+from egress.authz.vault import load_secret_table
 from egress.ca.origins import load_terms
 from egress.ca.pem import TrustError
 from egress.ca.trust import OriginTrust
@@ -19,11 +24,13 @@ class Files:
     @ivar rules: the embedded policy; C{None} when somebody else decides.
     @ivar trust: whom to trust as an origin or an upstream proxy.
     @ivar authz_trust: whom to trust as the authorization service.
+    @ivar secrets: what decisions may put into requests, where there is anything.
     """
 
     rules: RuleSet | None
     trust: OriginTrust
     authz_trust: OriginTrust
+    secrets: SecretTable | None = None
 
 
 def read_files(config: ProxyConfig, *, embedded: bool) -> Files:
@@ -33,8 +40,27 @@ def read_files(config: ProxyConfig, *, embedded: bool) -> Files:
     @raise ConfigError: naming what cannot be used, and the remedy.
     """
     trust = _trust(config)
-    rules = _rules(config) if embedded else None
-    return Files(rules, _origin_trust(config, trust), _authz_trust(config, trust))
+    rules = read_rules(config.policy) if embedded else None
+    secrets = None if config.secrets is None else _secrets(config.secrets)
+    return Files(rules, _origin_trust(config, trust), _authz_trust(config, trust), secrets)
+
+
+def check_secrets(names: Iterable[str], secrets: SecretTable | None) -> None:
+    """See that there is every secret that the embedded policy names.
+
+    @raise ConfigError: naming those that there are not.
+    """
+    missing = (secrets or SecretTable({})).missing(names)
+    if missing:
+        remedy = "give --secrets with" if secrets is None else "--secrets does not have"
+        raise ConfigError("--policy", "", f"names secrets: {remedy} {', '.join(missing)}")
+
+
+def _secrets(path: Path) -> SecretTable:
+    try:
+        return load_secret_table(path)
+    except SecretTableError as error:
+        raise ConfigError("--secrets", "", str(error)) from error
 
 
 def _trust(config: ProxyConfig) -> OriginTrust:
@@ -64,8 +90,13 @@ def _authz_trust(config: ProxyConfig, trust: OriginTrust) -> OriginTrust:
         raise ConfigError("--authz-client-cert", "", str(error)) from error
 
 
-def _rules(config: ProxyConfig) -> RuleSet:
+def read_rules(policy: Path | None) -> RuleSet:
+    """Read the embedded policy.
+
+    @param policy: its file; C{None}: that of the package.
+    @raise ConfigError: saying what cannot be used.
+    """
     try:
-        return load_starter() if config.policy is None else load_policy(config.policy)
+        return load_starter() if policy is None else load_policy(policy)
     except PolicyError as error:
         raise ConfigError("--policy", "", str(error)) from error

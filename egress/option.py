@@ -44,6 +44,7 @@ class Option:
     @ivar lists: whether one value may be several, between commas or white space.
     @ivar combine: makes one value of those of a repeatable option.
     @ivar url: whether values may carry credentials, which no message shows.
+    @ivar prefix: begins the name of its environment variable.
     """
 
     name: str
@@ -60,11 +61,12 @@ class Option:
     lists: bool = False
     combine: Callable[[Sequence[Any]], Any] = tuple
     url: bool = False
+    prefix: str = "EGRESS_"
 
     @property
     def variable(self) -> Variable:
         """The environment variable that is named after the option."""
-        return Variable("EGRESS_" + self.name.upper().replace("-", "_"))
+        return Variable(self.prefix + self.name.upper().replace("-", "_"))
 
     @property
     def environment(self) -> tuple[Variable, ...]:
@@ -75,3 +77,8 @@ class Option:
     def flag(self) -> bool:
         """Whether it takes no value on the command line."""
         return not self.metavar
+
+
+def by_name(options: Sequence[Option]) -> dict[str, Option]:
+    """Find options under each of their names."""
+    return {name: option for option in options for name in (option.name, *option.aliases)}

@@ -13,7 +13,7 @@ from egress import values
 from egress.deciding_options import DECIDING_OPTIONS
 from egress.limit_options import LIMIT_OPTIONS
 from egress.model.bypass import Bypass
-from egress.option import Option, Variable
+from egress.option import Option, Variable, by_name
 
 _NONE: Final = ("none",)
 
@@ -275,4 +275,4 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
 )
 
-BY_NAME: Final = {name: option for option in OPTIONS for name in (option.name, *option.aliases)}
+BY_NAME: Final = by_name(OPTIONS)

@@ -6,16 +6,17 @@ import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, DeferredList, fail, gatherResults, maybeDeferred, succeed
-from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint, serverFromString
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
 from egress.authz.guard import AddressGuard
+from egress.authz.policy_watch import PolicyWatch, files_of
+from egress.binding import Binding, described, metrics_endpoint, settled
 from egress.ca.contexts import LeafContexts
 from egress.ca.current import CurrentTrust
 from egress.ca.issuer import CaError, CertificateAuthority
@@ -25,7 +26,7 @@ from egress.config import ConfigError, Limits, ProxyConfig
 from egress.deciding import Surroundings, deciding_by
 from egress.descriptors import fitted, granted
 from egress.entrances import entrance_factories, threads_of
-from egress.files import read_files
+from egress.files import read_files, read_rules
 from egress.interfaces import IAuditSink, IAuthorizer, IEgressReactor
 from egress.model.bypass import HostPattern
 from egress.model.errors import InvalidTarget
@@ -41,10 +42,10 @@ from egress.ops.metrics import Metrics
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IListeningPort, IStreamClientEndpoint, IStreamServerEndpoint
-    from twisted.python.failure import Failure
 
     from egress.model.authority import Authority
     from egress.model.record import ExchangeRecord
+    from egress.policy.rules import RuleSet
 
 _log = Logger()
 
@@ -85,10 +86,9 @@ class EgressProxyService(Service):
         self._sockets = sockets
         self._config = config = attrs.evolve(config, limits=_limits(config, says=endpoints is None))
         self._endpoints = endpoints
-        self._ports: list[IListeningPort] = []
-        self._bound: list[Deferred[tuple[IAddress, ...]]] = []
-        self._result: tuple[IAddress, ...] | Failure | None = None
+        self._binding = Binding(self._bound)
         self._embedded = authorizer is None and config.authz_url is None
+        self._policy_watch: PolicyWatch | None = None
         files = read_files(config, embedded=self._embedded)
         rules = files.rules
         self._trust, self._authz_trust = CurrentTrust(files.trust), CurrentTrust(files.authz_trust)
@@ -112,7 +112,9 @@ class EgressProxyService(Service):
         )
         self.metrics = Metrics()
         log = None if config.audit_log is None else _audit(config.audit_log)
-        around = Surroundings(reactor, sockets, config, self._authz_trust, self._behind_upstream, self.metrics, log)
+        around = Surroundings(
+            reactor, sockets, config, self._authz_trust, self._behind_upstream, self.metrics, log, files.secrets
+        )
         self._deciding = deciding_by(around, authorizer, rules)
         self.authorizer = self._deciding.authorizer
         self._sinks: list[IAuditSink] = [self.metrics]
@@ -135,9 +137,16 @@ class EgressProxyService(Service):
             passthrough=_passthrough(config),
             opaque_ports=config.opaque_ports,
             oversize_body=config.oversize_body,
+            renewal_timeout=config.authz_timeout,
         )
         self._factories = entrance_factories(config, self._parts, threads_of(reactor))
         self.checks: dict[str, Check] = {**self._deciding.checks, "ca": self._check_ca}
+        if rules is not None:
+            self._rules = rules
+            self._policy_watch = watch = PolicyWatch(
+                reactor, rules, lambda: files_of(self._rules, config.policy), self._reload_policy
+            )
+            self.metrics.watch_policy(lambda: watch.state)
         self.metrics.watch_connections(lambda: self._parts.sessions.clients)
         self.metrics.watch_turned_away(lambda: self._parts.turned_away)
         self.metrics.watch_leaf_contexts(lambda: len(leaves))
@@ -156,12 +165,26 @@ class EgressProxyService(Service):
         @raise ConfigError: naming what cannot be used, and the remedy; then all remains as it was.
         """
         files = read_files(self._config, embedded=self._embedded)
-        self._deciding.use(files.rules)
+        self._deciding.use_secrets(files.secrets)
         if files.rules is not None:
-            self._guard.block_private = files.rules.blocks_private
+            self._use_rules(files.rules)
         self._trust.use(files.trust)
         self._authz_trust.use(files.authz_trust)
         self._parts.pool.clear()
+
+    def _reload_policy(self) -> None:
+        """Read the policy anew, which alone is followed in its files.
+
+        @raise ConfigError: when it cannot be used; then all remains as it was.
+        """
+        self._use_rules(read_rules(self._config.policy))
+
+    def _use_rules(self, rules: RuleSet) -> None:
+        self._deciding.use(rules)
+        self._guard.block_private = rules.blocks_private
+        self._rules = rules
+        if self._policy_watch is not None:
+            self._policy_watch.used(rules)
 
     def _report(self, record: ExchangeRecord) -> None:
         for sink in self._sinks:
@@ -184,68 +207,40 @@ class EgressProxyService(Service):
 
         @return: fires once all of them are bound, in the order of C{config.listen}; fails when one cannot be.
         """
-        if isinstance(self._result, tuple):
-            return succeed(self._result)
-        if self._result is not None:
-            return fail(self._result)
-        waiting: Deferred[tuple[IAddress, ...]] = Deferred(lambda deferred: self._bound.remove(deferred))
-        self._bound.append(waiting)
-        return waiting
+        return self._binding.listening()
 
     def privilegedStartService(self) -> None:
         """Bind the ports, which may need privileges."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]
-        if not self._ports and self._result is None:
-            self._listen()
+        self._listen()
 
     def startService(self) -> None:
         """Bind the ports, unless that is done."""
         super().startService()  # type: ignore[no-untyped-call]
         self._ca.start()
-        if not self._ports and self._result is None:
-            self._listen()
+        if self._policy_watch is not None:
+            self._policy_watch.start()
+        self._listen()
 
     def _listen(self) -> None:
+        if self._binding.begun:
+            return
         endpoints = self._endpoints
         if endpoints is None:
-            endpoints = [_endpoint(self._sockets, entrance.endpoint) for entrance in self._config.listen]
-        binding: list[Deferred[IListeningPort]] = list(map(self._bind, endpoints, self._factories))
-        metrics = ops_endpoint(self._reactor, self._config)
+            endpoints = [described(self._sockets, entrance.endpoint) for entrance in self._config.listen]
+        pairs: list[tuple[IStreamServerEndpoint, object]] = list(zip(endpoints, self._factories, strict=True))
+        metrics = metrics_endpoint(self._reactor, self._config.metrics_interface, self._config.metrics_port)
         if metrics is not None and self._endpoints is None:
-            binding.append(self._bind(metrics, ops_site(self._reactor, self.metrics, self.checks)))
+            pairs.append((metrics, ops_site(self._reactor, self.metrics, self.checks)))
         elif self._config.metrics_port is not None:
             self._guard.add_listener(ip_address(self._config.metrics_interface), self._config.metrics_port)
-        gatherResults(binding, consumeErrors=True).addCallbacks(self._all_bound, self._not_bound)
+        self._binding.listen(pairs, len(self._config.listen))
 
-    def _bind(self, endpoint: IStreamServerEndpoint, factory: object) -> Deferred[IListeningPort]:
-        def bound(port: IListeningPort) -> IListeningPort:
-            self._ports.append(port)
-            address = port.getHost()
-            if isinstance(address, (IPv4Address, IPv6Address)):
-                # Nobody is sent to ourselves: neither into a loop, nor to the metrics.
-                self._guard.add_listener(ip_address(address.host.partition("%")[0]), address.port)
-            return port
-
-        return endpoint.listen(factory).addCallback(bound)  # type: ignore[arg-type]
-
-    def _all_bound(self, ports: list[IListeningPort]) -> None:
-        self._settle(tuple(port.getHost() for port in ports[: len(self._config.listen)]))
-
-    def _not_bound(self, failure: Failure) -> None:
-        # The first failure of the group; what did get bound is let go, so that nobody takes half a proxy for a whole.
-        reason = failure.value.subFailure  # type: ignore[union-attr]
-        _log.critical("the proxy cannot listen: {reason}", reason=reason.getErrorMessage())
-        self._stop_listening()
-        self._settle(reason)
-
-    def _settle(self, result: tuple[IAddress, ...] | Failure) -> None:
-        self._result = result
-        waiting, self._bound = self._bound, []
-        for deferred in waiting:
-            if isinstance(result, tuple):
-                deferred.callback(result)
-            else:
-                deferred.errback(result)
+    def _bound(self, port: IListeningPort) -> None:
+        address = port.getHost()
+        if isinstance(address, (IPv4Address, IPv6Address)):
+            # Nobody is sent to ourselves: neither into a loop, nor to the metrics.
+            self._guard.add_listener(ip_address(address.host.partition("%")[0]), address.port)
 
     def _check_ca(self) -> Deferred[None]:
         end = self.certificate_authority.not_after
@@ -254,10 +249,6 @@ class EgressProxyService(Service):
         return succeed(None)
 
     # -- stopping
-
-    def _stop_listening(self) -> Deferred[None]:
-        ports, self._ports = self._ports, []
-        return _all([maybeDeferred(port.stopListening) for port in ports])
 
     def cut(self) -> None:
         """Cut what a stopping proxy still waits for."""
@@ -270,6 +261,8 @@ class EgressProxyService(Service):
         """
         super().stopService()  # type: ignore[no-untyped-call]
         self._ca.stop()
+        if self._policy_watch is not None:
+            self._policy_watch.stop()
         self._parts.draining = True
         self._parts.pool.close()
 
@@ -277,7 +270,7 @@ class EgressProxyService(Service):
             self._parts.sessions.abort()
             # A cut connection is gone a moment later, and its record is written then.
             gone = self._parts.sessions.drain().addTimeout(CUT_SECONDS, self._reactor)
-            return _all([self.authorizer.close(), gone])
+            return settled([self.authorizer.close(), gone])
 
         def closed(_: object) -> None:
             self._parts.flows.close()
@@ -286,26 +279,7 @@ class EgressProxyService(Service):
 
         draining = self._parts.sessions.drain()
         draining.addTimeout(self._config.limits.drain_timeout, self._reactor)
-        return _all([self._stop_listening(), draining.addBoth(drained)]).addCallback(closed)
-
-
-def ops_endpoint(reactor: IEgressReactor, config: ProxyConfig) -> IStreamServerEndpoint | None:
-    """Where the metrics are served, if anywhere."""
-    if config.metrics_port is None:
-        return None
-    kind = TCP6ServerEndpoint if ":" in config.metrics_interface else TCP4ServerEndpoint
-    endpoint: IStreamServerEndpoint = kind(reactor, config.metrics_port, interface=config.metrics_interface)
-    return endpoint
-
-
-def _endpoint(reactor: IEgressReactor, description: str) -> IStreamServerEndpoint:
-    endpoint: IStreamServerEndpoint = serverFromString(reactor, description)  # type: ignore[no-untyped-call]
-    return endpoint
-
-
-def _all(waiting: Sequence[Deferred[Any]]) -> Deferred[None]:
-    """Wait for all, whatever becomes of each."""
-    return DeferredList(waiting, consumeErrors=True).addCallback(lambda _: None)
+        return settled([self._binding.stop(), draining.addBoth(drained)]).addCallback(closed)
 
 
 def _limits(config: ProxyConfig, *, says: bool) -> Limits:

@@ -21,6 +21,7 @@ from twisted.internet.error import CannotListenError, ConnectionClosed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from egress.binding import metrics_endpoint
 from egress.ca.issuer import CertificateAuthority
 from egress.ca.source import ca_source
 from egress.ca.watch import CaWatch
@@ -33,7 +34,7 @@ from egress.ops.health import Page, Shared, ops_site_of
 from egress.ops.metrics import process_registry
 from egress.ops.totals import Totals, from_json, merge_checks
 from egress.post import Post, SocketPair, State, WorkerFailed
-from egress.service import CUT_SECONDS, EgressProxyService, ops_endpoint
+from egress.service import CUT_SECONDS, EgressProxyService
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IListeningPort
@@ -138,7 +139,7 @@ class Workers(Service):
         except CannotListenError:
             self._give_up(Failure())  # type: ignore[no-untyped-call]
             return
-        metrics = ops_endpoint(self._reactor, self._config)
+        metrics = metrics_endpoint(self._reactor, self._config.metrics_interface, self._config.metrics_port)
         if metrics is not None:
             site = ops_site_of(self._reactor, self._numbers.ask, self._checks.ask)
             metrics.listen(site).addCallbacks(self._ports.append, self._give_up)

@@ -28,9 +28,18 @@ IN_SDIST = (
     "tests/test_layout.py",
     "tests/install",
     "tests/integration/__init__.py",
+    "twisted/plugins/egressauthz.py",
     "twisted/plugins/egressproxy.py",
 )
-IN_WHEEL = ("egress/__init__.py", "egress/py.typed", "egress/policy/starter.toml", "twisted/plugins/egressproxy.py")
+IN_WHEEL = (
+    "egress/__init__.py",
+    "egress/py.typed",
+    "egress/policy/starter.toml",
+    "twisted/plugins/egressauthz.py",
+    "twisted/plugins/egressproxy.py",
+)
+# Each program, and an option that its help shows.
+PROGRAMS = {"egressauthz": "--token-file", "egressproxy": "--authz-url"}
 NOWHERE = ("dropin.cache", "__pycache__", "node_modules", "_trial_temp", ".pyc")
 
 
@@ -80,12 +89,13 @@ def check(directory: Path) -> None:
     run(clean / "bin" / "pip", "install", "--quiet", wheel)
     # Elsewhere than in the source tree, whose twisted/plugins would be found beside the installed one.
     programs = run(clean / "bin" / "twistd", "--help", cwd=directory)
-    shown = [line for line in programs.splitlines() if line.split()[:1] == ["egressproxy"]]
-    if len(shown) != 1:
-        raise SystemExit(f"{programs}\ntwistd --help shows egressproxy {len(shown)} times")
-    print(shown[0])
-    if "--authz-url" not in run(clean / "bin" / "twistd", "egressproxy", "--help", cwd=directory):
-        raise SystemExit("twistd egressproxy --help does not show the options")
+    for program, option in PROGRAMS.items():
+        shown = [line for line in programs.splitlines() if line.split()[:1] == [program]]
+        if len(shown) != 1:
+            raise SystemExit(f"{programs}\ntwistd --help shows {program} {len(shown)} times")
+        print(shown[0])
+        if option not in run(clean / "bin" / "twistd", program, "--help", cwd=directory):
+            raise SystemExit(f"twistd {program} --help does not show the options")
     if "rotate" not in run(clean / "bin" / "egress", "ca", "--help", cwd=directory):
         raise SystemExit("egress ca --help does not show what can be done")
     run(clean / "bin" / "python", "-c", "from egress.policy.load import load_starter; load_starter()", cwd=directory)

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config import ConfigError, ProxyConfig
-from egress.files import read_files
+from egress.files import check_secrets, read_files
 from egress.model.authority import Authority
 
 
@@ -33,6 +33,19 @@ class ReadFilesTests(SynchronousTestCase):
         self.assertEqual(files.trust.connection_creator(authority)._oldest, "1.3")
         self.assertEqual(files.authz_trust.connection_creator(authority)._oldest, "1.2")
 
+    def test_secrets(self) -> None:
+        self.assertIsNone(read_files(ProxyConfig(), embedded=True).secrets)
+        path = Path(self.mktemp())
+        path.write_text('[a]\nenv = "A"\nhosts = ["a.test"]\n')
+        secrets = read_files(ProxyConfig(secrets=path), embedded=True).secrets
+        assert secrets is not None
+        check_secrets(["a"], secrets)
+        check_secrets([], None)
+        for names, table, says in ((["b", "a"], secrets, "does not have b"), (["a"], None, "give --secrets with a")):
+            error = self.assertRaises(ConfigError, check_secrets, names, table)
+            self.assertEqual(error.option, "--policy")
+            self.assertIn(says, str(error))
+
     def test_refused(self) -> None:
         garbage = Path(self.mktemp())
         garbage.write_text("garbage")
@@ -41,6 +54,7 @@ class ReadFilesTests(SynchronousTestCase):
             ("--ssl-extra-ca-certs", {"extra_ca_certs": garbage}),
             ("--authz-client-cert", {"authz_client_cert": garbage}),
             ("--origin-tls", {"origin_tls": garbage}),
+            ("--secrets", {"secrets": garbage}),
         )
         for option, options in cases:
             with self.subTest(option):

@@ -21,8 +21,12 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "model": frozenset(),
     "wire": frozenset({"model"}),
     "policy": frozenset({"model"}),
-    "authz.contract": frozenset({"model"}),
+    "authz.members": frozenset(),
+    "authz.contract": frozenset({"model", "authz.members"}),
+    "authz.served": frozenset({"model", "authz.members", "authz.contract"}),
+    "pdp.bearer": frozenset(),
     "authz.breaker": frozenset(),
+    "authz.secret_table": frozenset({"model"}),
     "ca.constraints": frozenset({"model"}),
     "ca.issuer": frozenset({"model", "ca.constraints"}),
     "ca.truststore": frozenset({"ca.issuer"}),
@@ -34,7 +38,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "net": frozenset({"model", "wire", "config", "interfaces"}),
     "ca": frozenset({"model", "ca.constraints", "ca.issuer", "config", "interfaces"}),
     "authz": frozenset(
-        {"model", "wire", "policy", "authz.contract", "authz.breaker", "config", "interfaces", "ca"},
+        {
+            *("model", "wire", "policy", "authz.contract", "authz.breaker", "authz.secret_table"),
+            *("config", "interfaces", "ca.issuer", "ca"),
+        },
     ),
     "clients": frozenset({"model", "wire", "clients.secrets", "clients.certificates", "interfaces"}),
     "ops": frozenset({"", "model", "ops.redact", "config", "interfaces"}),
@@ -44,16 +51,20 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "limit_options": frozenset({"values", "option"}),
     "deciding_options": frozenset({"values", "option"}),
     "option_table": frozenset({"model", "values", "option", "limit_options", "deciding_options"}),
-    "options": frozenset({"model", "ops.redact", "config", "values", "option", "option_table"}),
+    "layers": frozenset({"ops.redact", "config", "values", "option"}),
+    "options": frozenset({"model", "config", "values", "layers", "option_table"}),
     "descriptors": frozenset({"config"}),
     "hangup": frozenset({"config"}),
-    "files": frozenset({"policy", "config", "ca"}),
+    "files": frozenset({"policy", "authz.secret_table", "authz", "config", "ca"}),
     "entrances": frozenset({"model", "config", "net", "ca", "clients.secrets", "clients.certificates", "clients"}),
-    "deciding": frozenset({"policy", "authz.breaker", "config", "interfaces", "ca", "authz", "ops"}),
+    "binding": frozenset(),
+    "deciding": frozenset(
+        {"policy", "authz.breaker", "authz.secret_table", "config", "interfaces", "ca", "authz", "ops"}
+    ),
     "service": frozenset(
         {
             *("model", "ca.issuer", "config", "descriptors", "files", "interfaces"),
-            *("net", "ca", "authz", "ops", "entrances", "deciding"),
+            *("policy", "net", "ca", "authz", "ops", "entrances", "binding", "deciding"),
         }
     ),
     "listeners": frozenset({"config"}),
@@ -61,12 +72,29 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "worker": frozenset({"config", "hangup", "net", "ops", "service", "control"}),
     "post": frozenset({"option_table", "control"}),
     "workers": frozenset(
-        {"ca.issuer", "config", "files", "interfaces", "ca", "ops", "service", "listeners", "control", "post"}
+        {
+            *("ca.issuer", "config", "files", "interfaces", "ca", "ops", "binding", "service"),
+            *("listeners", "control", "post"),
+        }
     ),
+    "command_line": frozenset({"", "ops.redact", "option"}),
+    "terminal": frozenset(),
+    "start_fault": frozenset({"config", "post"}),
+    "start_message": frozenset({"", "model"}),
+    "program": frozenset({"terminal"}),
     "tap": frozenset(
         {
-            *("", "model", "ca.issuer", "ops.redact", "config", "interrupt", "ca", "ops"),
-            *("option", "option_table", "options", "service", "post", "workers", "descriptors", "hangup"),
+            *("model", "ca.issuer", "config", "interrupt", "ca", "ops", "descriptors", "hangup"),
+            *("option_table", "options", "service", "workers"),
+            *("command_line", "terminal", "start_fault", "start_message", "program"),
+        }
+    ),
+    "pdp": frozenset(
+        {
+            *("", "model", "authz.served", "pdp.bearer", "config", "interfaces", "policy", "net", "authz", "ops"),
+            *("values", "option", "option_table", "layers", "interrupt", "descriptors", "hangup"),
+            *("files", "entrances", "binding"),
+            *("command_line", "terminal", "start_fault", "start_message", "program"),
         }
     ),
     "commands": frozenset(
@@ -78,7 +106,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 
 # Without input and output: bytes and values in, bytes and values out.
 PURE = (
-    *("model", "wire", "policy", "authz.contract", "authz.breaker", "ops.redact"),
+    *("model", "wire", "policy", "ops.redact", "pdp.bearer", "authz.members", "authz.contract", "authz.served"),
+    *("authz.breaker", "authz.secret_table"),
     *("ca.constraints", "ca.issuer", "ca.truststore"),
     *("clients.secrets", "clients.certificates"),
 )
@@ -87,7 +116,7 @@ PURE = (
 FORBIDDEN = {"net": "treq"} | dict.fromkeys(PURE, "twisted.internet")
 
 # Where a process begins: there alone the global reactor is taken, in a function.
-PROGRAMS = ("egress.tap", "egress.worker")
+PROGRAMS = ("egress.tap", "egress.worker", "egress.pdp.tap")
 
 # Where annotations alone name what stands further up.  Nothing is imported when the program runs.
 ANNOTATIONS = frozenset({("interfaces", "net")})  # what IDialer connects

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import values
-from egress.option import Option, Variable
+from egress.option import Option, Variable, by_name
 
 
 class OptionTests(SynchronousTestCase):
@@ -26,6 +27,13 @@ class OptionTests(SynchronousTestCase):
     def test_variables(self) -> None:
         other = Variable("THINGS")
         self.assertEqual(self.option("N", other).environment, (Variable("EGRESS_MAX_THINGS"), other))
+
+    def test_prefix(self) -> None:
+        self.assertEqual(attrs.evolve(self.option(), prefix="OTHER_").variable, Variable("OTHER_MAX_THINGS"))
+
+    def test_by_name(self) -> None:
+        option = attrs.evolve(self.option(), aliases=("most-things",))
+        self.assertEqual(by_name([option]), {"max-things": option, "most-things": option})
 
     def test_flag(self) -> None:
         self.assertTrue(self.option("").flag)

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import egress
 
 ROOT = Path(__file__).parent.parent
-PLUGIN = ROOT / "twisted" / "plugins" / "egressproxy.py"
+PLUGINS = sorted((ROOT / "twisted" / "plugins").glob("*.py"))
 
 
 def listed(text: str) -> list[str]:
@@ -79,7 +79,7 @@ class SetupTests(SynchronousTestCase):
 
 
 class PluginTests(SynchronousTestCase):
-    """C{twisted/plugins/egressproxy.py}."""
+    """C{twisted/plugins}."""
 
     def test_no_package(self) -> None:
         """C{twisted} and C{twisted.plugins} belong to Twisted; a package here would shut it out."""
@@ -87,10 +87,12 @@ class PluginTests(SynchronousTestCase):
 
     def test_one_assignment(self) -> None:
         """Plugin files are loaded by every C{twistd} there is: this one does nothing but to say where the code is."""
-        kinds = {type(node) for node in ast.parse(PLUGIN.read_text(encoding="utf-8")).body}
-        self.assertLessEqual(kinds, {ast.Expr, ast.ImportFrom, ast.Assign, ast.AnnAssign})
-        assigned = [
-            line for line in PLUGIN.read_text(encoding="utf-8").splitlines() if re.match(r"\w+(: \w+)? = ", line)
-        ]
-        self.assertEqual(len(assigned), 1)
-        self.assertIn("ServiceMaker(", assigned[0])
+        self.assertEqual([path.stem for path in PLUGINS], ["egressauthz", "egressproxy"])
+        for plugin in PLUGINS:
+            with self.subTest(plugin.name):
+                text = plugin.read_text(encoding="utf-8")
+                kinds = {type(node) for node in ast.parse(text).body}
+                self.assertLessEqual(kinds, {ast.Expr, ast.ImportFrom, ast.Assign, ast.AnnAssign})
+                assigned = [line for line in text.splitlines() if re.match(r"\w+(: \w+)? = ", line)]
+                self.assertEqual(len(assigned), 1)
+                self.assertIn("ServiceMaker(", assigned[0])

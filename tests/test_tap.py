@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import shlex
@@ -13,21 +12,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import twisted
 from twisted.application.service import IService, IServiceMaker, Service
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.error import CannotListenError
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress
-from twisted.logger import capturedLogs
 from twisted.plugin import getPlugins
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import __version__, tap
 from egress.config import ConfigError, ProxyConfig
-from egress.option_table import OPTIONS
-from egress.post import WorkerFailed
-from egress.tap import Options, ProxyProcess, StartFailed, Terminal, makeService, start_fault, start_message
+from egress.tap import Options, makeService, start_message
 
 LOOPBACK = IPv4Address("TCP", "127.0.0.1", 8080)
 CERTIFICATE = Path("/var/lib/ca/ca.pem")
@@ -59,84 +53,6 @@ class FakeProxy(Service):
 
     def reload(self) -> None:
         raise AssertionError("nobody hung up")
-
-
-def taken(port: int = 8080) -> CannotListenError:
-    return CannotListenError("127.0.0.1", port, OSError(errno.EADDRINUSE, "Address already in use"))
-
-
-class OptionsTests(SynchronousTestCase):
-    """The command line is collected as it was spelt; what is wrong with it is one line."""
-
-    def test_collected(self) -> None:
-        options = Options()
-        options.parseOptions(
-            ["--proxy", "a", "--listen", "tcp:1", "--authz-via-upstream", "--upstream-proxy=c", "--listen=tcp:2"]
-        )
-        self.assertEqual(
-            options.arguments,
-            {"proxy": ["a"], "authz-via-upstream": ["true"], "upstream-proxy": ["c"], "listen": ["tcp:1", "tcp:2"]},
-        )
-
-    def test_the_last_name_of_an_option_comes_last(self) -> None:
-        options = Options()
-        options.parseOptions(["--proxy", "a", "--upstream-proxy", "b", "--proxy", "c"])
-        self.assertEqual(list(options.arguments.items()), [("upstream-proxy", ["b"]), ("proxy", ["a", "c"])])
-
-    def test_two_command_lines_are_apart(self) -> None:
-        Options().parseOptions(["--listen", "tcp:1"])
-        options = Options()
-        options.parseOptions([])
-        self.assertEqual(options.arguments, {})
-
-    def test_every_option(self) -> None:
-        for option in OPTIONS:
-            for name in (option.name, *option.aliases):
-                with self.subTest(name):
-                    options = Options()
-                    options.parseOptions([f"--{name}"] if option.flag else [f"--{name}", "x"])
-                    self.assertEqual(options.arguments, {name: ["true" if option.flag else "x"]})
-
-    def refuse(self, arguments: Sequence[str], expected: str) -> None:
-        with self.assertRaises(SystemExit) as caught:
-            Options().parseOptions(arguments)
-        self.assertEqual(caught.exception.code, expected)
-
-    def test_refused(self) -> None:
-        for arguments, expected in (
-            (["--autz-url", "x"], "egressproxy: option --autz-url not recognized; did you mean --authz-url?"),
-            (["--zzz"], "egressproxy: option --zzz not recognized; --help lists the options"),
-            (["--listen"], "egressproxy: option --listen requires argument; --help lists the options"),
-            (["x"], "egressproxy: 'x' is not an option; --help lists the options"),
-            (
-                ["http://alice:s3cret@proxy.example"],
-                "egressproxy: 'http://REDACTED@proxy.example' is not an option; --help lists the options",
-            ),
-        ):
-            with self.subTest(arguments):
-                self.refuse(arguments, expected)
-
-    def run_and_exit(self, argument: str) -> str:
-        out = io.StringIO()
-        self.patch(sys, "stdout", out)
-        with self.assertRaises(SystemExit) as caught:
-            Options().parseOptions([argument])
-        self.assertEqual(caught.exception.code, 0)
-        return out.getvalue()
-
-    def test_version(self) -> None:
-        self.assertEqual(self.run_and_exit("--version"), f"egressproxy {__version__} (Twisted {twisted.__version__})\n")
-
-    def test_help(self) -> None:
-        text = self.run_and_exit("--help")
-        for option in OPTIONS:
-            with self.subTest(option.name):
-                self.assertIn(f"\n  --{option.name}", text)
-                self.assertIn(f"[default: {option.default}; environment: {option.variable.name}", text)
-        flat = " ".join(text.split())
-        self.assertIn("--upstream-proxy URL, --proxy URL", flat)
-        self.assertIn("POSTMAN_RUNNER_AUTHZ_URL]", flat)
-        self.assertLessEqual(max(map(len, text.splitlines())), 80)
 
 
 class StartMessageTests(SynchronousTestCase):
@@ -257,164 +173,6 @@ class StartMessageTests(SynchronousTestCase):
         self.assertNotIn("Tunnelled", self.message())
 
 
-class StartFaultTests(SynchronousTestCase):
-    """What keeps the proxy from starting is one line, with a remedy."""
-
-    def test_lines(self) -> None:
-        config = ProxyConfig(metrics_port=9090)
-        for error, expected in (
-            (
-                taken(),
-                "--listen: cannot listen on 127.0.0.1:8080: Address already in use; stop what listens there, or "
-                "choose another",
-            ),
-            (
-                taken(9090),
-                "--metrics-port: cannot listen on 127.0.0.1:9090: Address already in use; stop what listens there, or "
-                "choose another",
-            ),
-            (
-                CannotListenError("", 80, PermissionError(errno.EACCES, "Permission denied")),
-                "--listen: cannot listen on *:80: Permission denied; choose a port from 1024 up, or give the process "
-                "the right to lower ones",
-            ),
-            (
-                CannotListenError("192.0.2.1", 80, OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")),
-                "--listen: cannot listen on 192.0.2.1:80: Cannot assign requested address; choose an address that "
-                "this machine has",
-            ),
-            (
-                CannotListenError(None, "/run/egress.sock", OSError(errno.EROFS, "Read-only file system")),
-                "--listen: cannot listen on /run/egress.sock: Read-only file system; choose another",
-            ),
-            (
-                CannotListenError("nowhere.example", 80, "name not known"),
-                "--listen: cannot listen on nowhere.example:80: name not known; choose another",
-            ),
-            (ConfigError("--ca-dir", "", "make it writable"), "--ca-dir: make it writable"),
-            (WorkerFailed("worker 1 is out of order"), "worker 1 is out of order"),
-            (RuntimeError("what"), "cannot start: RuntimeError: what"),
-        ):
-            with self.subTest(expected):
-                self.assertEqual(start_fault(error, config), expected)
-
-
-class Ascii(io.StringIO):
-    """A terminal that can show ASCII alone."""
-
-    encoding = "ascii"
-
-
-class TerminalTests(SynchronousTestCase):
-    """Somebody reads what is said at start, or a log does."""
-
-    def terminal(self, foreground: bool = True, pidfile: str | None = None, out: io.StringIO | None = None) -> Terminal:
-        return Terminal(foreground, io.StringIO() if out is None else out, io.StringIO(), pidfile)
-
-    def test_foreground(self) -> None:
-        terminal = self.terminal()
-        terminal.say("one\ntwo\n")
-        terminal.complain("three")
-        self.assertEqual((terminal.out.getvalue(), terminal.err.getvalue()), ("one\ntwo\n", "egressproxy: three\n"))
-
-    def test_daemon(self) -> None:
-        terminal = self.terminal(foreground=False)
-        with capturedLogs() as events:
-            terminal.say("one {two}\n")
-            terminal.complain("three")
-        self.assertEqual((events[0]["text"], events[1]["line"]), ("one {two}", "three"))
-        self.assertEqual((terminal.out.getvalue(), terminal.err.getvalue()), ("", ""))
-
-    def test_what_it_cannot_show(self) -> None:
-        terminal = self.terminal(out=Ascii())
-        terminal.say("/home/j\u00fcrgen\udcff\n")
-        self.assertEqual(terminal.out.getvalue(), "/home/j\\xfcrgen\\udcff\n")
-
-    def test_closed(self) -> None:
-        terminal = self.terminal()
-        terminal.out.close()
-        terminal.say("one")
-        self.assertTrue(terminal.out.closed)
-
-    def test_of(self) -> None:
-        for parent, foreground, pidfile in (
-            (None, True, None),
-            ({}, True, None),
-            ({"nodaemon": 0, "pidfile": "twistd.pid"}, False, "twistd.pid"),
-            ({"nodaemon": True, "pidfile": ""}, True, ""),
-        ):
-            with self.subTest(parent):
-                terminal = Terminal.of(parent)
-                self.assertEqual((terminal.foreground, terminal.pidfile), (foreground, pidfile))
-                self.assertIs(terminal.out, sys.stdout)
-                self.assertIs(terminal.err, sys.stderr)
-
-    def test_give_up(self) -> None:
-        pidfile = Path(self.mktemp())
-        pidfile.write_text("1")
-        for name in (str(pidfile), str(pidfile), ""):
-            with self.subTest(name):
-                terminal = self.terminal(pidfile=name)
-                with self.assertRaises(SystemExit) as caught:
-                    terminal.give_up("out of order")
-                self.assertEqual(caught.exception.code, 1)
-                self.assertEqual(terminal.err.getvalue(), "egressproxy: out of order\n")
-                self.assertFalse(pidfile.exists())
-
-    def test_daemon_gives_up(self) -> None:
-        terminal = self.terminal(foreground=False, pidfile="twistd.pid")
-        with self.assertRaises(StartFailed) as caught:
-            terminal.give_up("out of order")
-        self.assertEqual(str(caught.exception), "out of order")
-
-
-class ProxyProcessTests(SynchronousTestCase):
-    """The process tells that the proxy listens, or ends."""
-
-    def setUp(self) -> None:
-        self.stopped: list[None] = []
-        self.terminal = Terminal(True, io.StringIO(), io.StringIO())
-
-    def process(self, proxy: FakeProxy) -> ProxyProcess:
-        config = ProxyConfig(ca_dir=CERTIFICATE.parent)
-        return ProxyProcess(proxy, config, self.terminal, lambda: self.stopped.append(None))
-
-    def said(self) -> tuple[str, str]:
-        return self.terminal.out.getvalue(), self.terminal.err.getvalue()
-
-    def test_listens(self) -> None:
-        proxy = FakeProxy()
-        self.process(proxy).startService()
-        self.assertTrue(proxy.running)
-        out, err = self.said()
-        ca = proxy.certificate_authority
-        self.assertEqual(out, start_message((LOOPBACK,), CERTIFICATE, ca, "the starter policy", ProxyConfig()))
-        self.assertEqual((err, self.stopped), ("", []))
-
-    def test_cannot_listen(self) -> None:
-        with self.assertRaises(SystemExit) as caught:
-            self.process(FakeProxy(fail(taken()))).startService()
-        self.assertEqual(caught.exception.code, 1)
-        out, err = self.said()
-        self.assertEqual((out, err.count("\n")), ("", 1))
-        self.assertIn("127.0.0.1:8080: Address already in use", err)
-
-    def test_listens_later(self) -> None:
-        result: Deferred[tuple[IAddress, ...]] = Deferred()
-        self.process(FakeProxy(result)).startService()
-        self.assertEqual(self.said(), ("", ""))
-        result.callback((LOOPBACK,))
-        self.assertIn("127.0.0.1:8080", self.said()[0])
-
-    def test_cannot_listen_after_all(self) -> None:
-        result: Deferred[tuple[IAddress, ...]] = Deferred()
-        self.process(FakeProxy(result)).startService()
-        result.errback(taken())
-        out, err = self.said()
-        self.assertEqual((out, self.stopped), ("", [None]))
-        self.assertIn("Address already in use", err)
-
-
 class MakeServiceTests(SynchronousTestCase):
     """What C{twistd} calls."""
 
@@ -450,6 +208,13 @@ class MakeServiceTests(SynchronousTestCase):
         self.assertTrue(IService.providedBy(service))
         (config,) = self.configs
         self.assertEqual(config, ProxyConfig(listen=("tcp:8081",), metrics_port=9090, ca_dir=Path("/var/lib/ca")))
+
+    def test_message(self) -> None:
+        out = io.StringIO()
+        self.patch(sys, "stdout", out)
+        makeService(self.options("--ca-dir", str(CERTIFICATE.parent))).startService()
+        ca, config = FakeProxy.certificate_authority, ProxyConfig(listen=("tcp:8081",))
+        self.assertEqual(out.getvalue(), start_message((LOOPBACK,), CERTIFICATE, ca, "the starter policy", config))
 
     def test_workers(self) -> None:
         makeService(self.options("--workers", "2"))

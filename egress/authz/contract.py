@@ -13,6 +13,7 @@ import re
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from egress.authz.members import NotMembers, members_of
 from egress.model.decision import Decision, DecisionRequest, Headers, Verdict
 from egress.model.errors import AuthorizerUnavailable
 from egress.model.outage import Outage
@@ -21,7 +22,7 @@ _MAX_REASON: Final = 500
 # Control characters, line ends, what turns the direction of text, and half surrogate pairs, which cannot be encoded.
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 _WIRE_PATH: Final = re.compile(r"[!-~]*")
-# Made once: json.dumps and json.loads make one for each call.
+# Made once: json.dumps makes one for each call.
 _to_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -116,36 +117,6 @@ def encode_question(request: DecisionRequest) -> bytes:
         raise AuthorizerUnavailable(reason, Outage.QUESTION) from error
 
 
-class _Refused(ValueError):
-    """The answer's JSON is not what the contract allows."""
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise _Refused("names a key twice")
-    return members
-
-
-def _constant(name: str) -> Any:
-    raise _Refused(f"has the number {name}")
-
-
-_from_json: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant).decode
-
-
-def _members(body: bytes) -> dict[str, Any]:
-    try:
-        answer = _from_json(body.decode("utf-8"))
-    except _Refused:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise _Refused("is not JSON") from error
-    if not isinstance(answer, dict):
-        raise _Refused("is not a JSON object")
-    return answer
-
-
 def _string(answer: dict[str, Any], name: str) -> str | None:
     value = answer.get(name)
     if not isinstance(value, str):
@@ -172,8 +143,8 @@ def decode_answer(status: int, body: bytes, decided_by: str) -> Decision:
     @raise AuthorizerUnavailable: for everything else, saying what was wrong.
     """
     try:
-        answer = _members(body)
-    except _Refused as error:
+        answer = members_of(body)
+    except NotMembers as error:
         what = f"answered with status {status}" if status != 200 else f"gave an answer that {error}"
         raise _no_decision(what) from error
     allowed = answer.get("allowed")

@@ -1,4 +1,4 @@
-"""Reading files with a private key: only those that nobody else can read."""
+"""Reading files with a private key or another secret: only those that nobody else can read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 def read_secret(path: Path) -> bytes | None:
-    """Read a file that holds a key.
+    """Read a file that holds a key or another secret.
 
     @return: C{None} when there is none.
     @raise CaError: when others than its owner may use it.
@@ -28,7 +28,7 @@ def read_secret(path: Path) -> bytes | None:
         return None
     with file:
         if _open_to_others(os.fstat(file.fileno())):
-            raise CaError(f"{path}: others than its owner may use the key; run chmod 600 {path}")
+            raise CaError(f"{path}: others than its owner may use it; run chmod 600 {path}")
         return file.read(MAX_BYTES)
 
 

@@ -137,6 +137,18 @@ class AuditUnavailable(AuthorizerUnavailable):
     """What is decided could not be put on record, so nothing is decided."""
 
 
+class LimitReached(EgressError):
+    """More content would flow than the decision allows."""
+
+
+class PermissionRevoked(EgressError):
+    """The permission ran out, and the authorizer said no to more."""
+
+
+class PermissionExpired(EgressError):
+    """The permission ran out, and there was no decision on more."""
+
+
 class OriginError(EgressError):
     """The way to the origin, or the origin itself, failed."""
 
@@ -265,6 +277,11 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     ),
     AuditUnavailable: Outcome(
         _S.SERVICE_UNAVAILABLE, "audit-unavailable", "audit", "proxy_internal_error", "unavailable"
+    ),
+    LimitReached: Outcome(_S.FORBIDDEN, "limit-reached", "limit", "http_request_denied", "deny"),
+    PermissionRevoked: Outcome(_S.FORBIDDEN, "permission-revoked", "renewal", "http_request_denied", "deny"),
+    PermissionExpired: Outcome(
+        _S.SERVICE_UNAVAILABLE, "permission-expired", "renewal-unavailable", "proxy_internal_error", "unavailable"
     ),
     NameNotResolved: _origin(_S.BAD_GATEWAY, "name-not-resolved", "dns", "dns_error"),
     ResolutionTimeout: _origin(_S.GATEWAY_TIMEOUT, "resolution-timeout", "dns", "dns_timeout"),

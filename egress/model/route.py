@@ -45,6 +45,18 @@ class Route:
         """Whether requests name the whole URL, since an upstream proxy reads them (RFC 9112 section 3.2.2)."""
         return self.upstream is not None and not self.connect
 
+    @property
+    def leads_to(self) -> tuple[IPAddress, ...] | None:
+        """What is known of where it leads; an upstream proxy resolves names itself."""
+        if self.upstream is None:
+            return self.addresses
+        literal = self.origin.authority.ip
+        return None if literal is None else (literal,)
+
+    def stays_within(self, addresses: tuple[IPAddress, ...] | None) -> bool:
+        """Whether it leads to no address but these; C{None} stands for any."""
+        return addresses is None or self.addresses == addresses or set(self.addresses) <= set(addresses)
+
 
 @attrs.frozen
 class Hop:

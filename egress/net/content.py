@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from egress.model.decision import Headers
+from egress.model.errors import ContentTooLarge
 from egress.wire.body import BodyKind, Framing, encode_chunk
 from egress.wire.headers import encode_fields
+from egress.wire.terms import without
 
 
 class RequestContent:
     """Content on its way from the client to the origin.
 
     @param limit: bytes to collect for an authorizer that looks at contents.
+    @ivar hidden: plain names of trailers that are not passed on.
     @ivar over: whether the client has sent all of it.
     @ivar streamed: whether some went to the origin without being kept, so that it cannot be sent again.
     @ivar sent: content bytes that went to the origin.
@@ -26,6 +29,7 @@ class RequestContent:
         self._pieces: list[bytes] = []
         self._size = 0
         self._trailers: Headers = ()
+        self.hidden: frozenset[bytes] = frozenset()
 
     @property
     def announced_oversize(self) -> bool:
@@ -33,9 +37,31 @@ class RequestContent:
         return self._framing.kind is BodyKind.LENGTH and self._framing.length > self._limit
 
     @property
+    def announced(self) -> int | None:
+        """How long the content is, as the head says: 0 without content, C{None} when only its end will tell."""
+        return None if self._chunked else self._framing.length
+
+    @property
+    def withheld(self) -> bool:
+        """Whether there is content of which nothing was read."""
+        return not (self.over or self._pieces) and self.announced != 0
+
+    @property
+    def size(self) -> int:
+        """How many bytes were collected."""
+        return self._size
+
+    @property
     def oversize(self) -> bool:
         """Whether more than the limit was collected."""
         return self._size > self._limit
+
+    def too_large(self) -> ContentTooLarge:
+        """The fault of content that is over the limit."""
+        return ContentTooLarge(
+            f"the content is over the {self._limit} bytes that are put to the authorizer; "
+            "the operator can raise --body-limit"
+        )
 
     @property
     def collected(self) -> bool:
@@ -77,7 +103,10 @@ class RequestContent:
 
     def encode_end(self) -> bytes:
         """What marks the end on the wire."""
-        return b"0\r\n%b\r\n" % encode_fields(self._trailers) if self._chunked else b""
+        if not self._chunked:
+            return b""
+        trailers = without(self._trailers, self.hidden) if self.hidden else self._trailers
+        return b"0\r\n%b\r\n" % encode_fields(trailers)
 
     def forget(self) -> None:
         """Let go of what was kept."""

@@ -13,11 +13,10 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from egress.config import OversizeBody
-from egress.model.authority import Origin
-from egress.model.decision import ClientIdentity, Decision, Header, Stage
+from egress.model.authority import IPAddress, Origin
+from egress.model.decision import NO_TERMS, ClientIdentity, Decision, Stage, Verdict
 from egress.model.errors import (
     ClientGone,
-    ContentTooLarge,
     Denied,
     EgressError,
     InternalFault,
@@ -31,10 +30,12 @@ from egress.model.route import Purpose, Route
 from egress.net.content import RequestContent
 from egress.net.forwarding import Forwarding
 from egress.net.inquiry import Inquiry
-from egress.net.origin import OriginConnection, PoolKey
+from egress.net.origin import OriginConnection
+from egress.net.outgoing import OutgoingHead
 from egress.wire.body import End
-from egress.wire.forward import encode_request, forwarded_fields, wants_websocket
+from egress.wire.forward import wants_websocket
 from egress.wire.heads import RequestHead
+from egress.wire.terms import named_in
 
 if TYPE_CHECKING:
     from egress.net.parts import Parts
@@ -64,8 +65,10 @@ class State(enum.Enum):
 TRANSITIONS: Final[dict[State, frozenset[State]]] = {
     State.CHECKING: frozenset({State.COLLECTING, State.DECIDING, State.DONE}),
     State.COLLECTING: frozenset({State.DECIDING, State.DONE}),
-    State.DECIDING: frozenset({State.CONNECTING, State.DONE}),
-    State.CONNECTING: frozenset({State.FORWARDING, State.DONE}),
+    # Back to COLLECTING, once: the authorizer wants the content, too.
+    State.DECIDING: frozenset({State.COLLECTING, State.CONNECTING, State.DONE}),
+    # Back to DECIDING: the name leads to other addresses by now than those that were decided on.
+    State.CONNECTING: frozenset({State.FORWARDING, State.DECIDING, State.DONE}),
     # Back to CONNECTING: a pooled connection was stale, and the request may be sent again.
     State.FORWARDING: frozenset({State.CONNECTING, State.SWITCHED, State.DONE}),
     State.SWITCHED: frozenset({State.DONE}),
@@ -87,14 +90,13 @@ class Exchange:
         self._session = session
         self._parts = parts
         self._origin = origin
-        self._path = path
         self._state = State.CHECKING
         self._upgrade = wants_websocket(head)
-        self._fields: list[Header] = forwarded_fields(head, origin)
-        self._key: PoolKey = (client.pool_key, origin)
+        self._outgoing = OutgoingHead(head, client, origin, path)
         self._content = RequestContent(head.framing, parts.limits.body)
         self._inquiry = Inquiry(parts, client, Stage.REQUEST, head.method, origin, path, self.fail)
         self._route: Route | None = None
+        self._addresses: tuple[IPAddress, ...] | None = None
         self._dead_end: EgressError | None = None
         self._from_pool = False
         self._forwarding: Forwarding | None = None
@@ -133,9 +135,11 @@ class Exchange:
 
     def start(self) -> None:
         """Have the destination checked, then decided on."""
-        if not self._upgrade and self._parts.pool.has(self._key):
+        pooled = None if self._upgrade else self._parts.pool.route(self._outgoing.key)
+        if pooled is not None:
             # The addresses of a pooled connection were checked when it was dialled.
-            self._checked(None)
+            self._addresses = pooled.leads_to
+            self._reachable()
         else:
             self._inquiry.wait_for(self._check().addErrback(self._unresolved), self._checked)
 
@@ -150,11 +154,19 @@ class Exchange:
 
     def _checked(self, route: Route | None) -> None:
         self._route = route
+        if route is not None:
+            self._addresses = route.leads_to
+        self._reachable()
+
+    def _reachable(self) -> None:
         if self._content.over or not self._parts.authorizer.needs_body:
             self._ask()
-            return
+        else:
+            self._begin_collecting()
+
+    def _begin_collecting(self) -> None:
         if self._content.announced_oversize and not self._may_truncate:
-            self.fail(self._too_large())
+            self.fail(self._content.too_large())
             return
         self._enter(State.COLLECTING)
         if self.head.expects_continue:
@@ -172,12 +184,6 @@ class Exchange:
     def _may_truncate(self) -> bool:
         return self._parts.oversize_body is OversizeBody.TRUNCATE
 
-    def _too_large(self) -> ContentTooLarge:
-        return ContentTooLarge(
-            f"the content is over the {self._parts.limits.body} bytes that are put to the authorizer; "
-            "the operator can raise --body-limit"
-        )
-
     def _collect(self, data: bytes) -> None:
         self._content.collect(data)
         if not self._content.oversize:
@@ -185,23 +191,39 @@ class Exchange:
         elif self._may_truncate:
             self._ask()
         else:
-            self.fail(self._too_large())
+            self.fail(self._content.too_large())
 
     def _ask(self) -> None:
         self._enter(State.DECIDING)
         self._session.watch(None)
-        body, truncated = self._content.for_decision(), self._content.oversize
-        self._inquiry.ask(tuple(self._fields), body, truncated, self._decided)
+        content = self._content
+        self._inquiry.ask(
+            self._outgoing.asked,
+            content.for_decision(),
+            content.oversize,
+            self._decided,
+            withheld=content.withheld,
+            length=content.announced,
+            addresses=self._addresses,
+        )
 
     def _decided(self, decision: Decision) -> None:
+        if decision.verdict is Verdict.NEED_BODY:
+            self._begin_collecting()
+            return
         if not decision.allowed:
             self.fail(Denied(decision))
             return
         if self._dead_end is not None:
             self.fail(self._dead_end)
             return
-        self._enter(State.CONNECTING)
-        self._connect()
+        if decision.terms is not NO_TERMS:
+            self._content.hidden = named_in(decision.terms)
+        self._outgoing.take(decision.terms)
+        permit, content = self._inquiry.permit, self._content
+        if permit is None or (permit.admits(content.announced or 0) and permit.spend(content.size)):
+            self._enter(State.CONNECTING)
+            self._connect()
 
     # -- towards the origin
 
@@ -212,16 +234,27 @@ class Exchange:
     def _connect(self) -> None:
         if not self._upgrade:
             # With content still to come, the request cannot be sent twice.
-            connection = self._parts.pool.take(self._key, repeatable=self._repeatable)
+            connection = self._parts.pool.take(
+                self._outgoing.key, repeatable=self._repeatable, addresses=self._addresses
+            )
             if connection is not None:
                 self._from_pool = True
                 self._forward(connection)
                 return
         self._from_pool = False
         if self._route is None:
-            self._inquiry.wait_for(self._check(), self._dial)
+            self._inquiry.wait_for(self._check(), self._checked_again)
         else:
             self._dial(self._route)
+
+    def _checked_again(self, route: Route) -> None:
+        """The pooled connection that was there is gone, and with it what was known of its addresses."""
+        self._route = route
+        if route.stays_within(self._addresses):
+            self._dial(route)
+        else:
+            self._addresses = route.leads_to
+            self._ask()
 
     def _dial(self, route: Route) -> None:
         connection = OriginConnection(route, self._parts.head_limits, self._parts.clock)
@@ -233,20 +266,19 @@ class Exchange:
         route = connection.route
         upstream = route.upstream if route.absolute_form else None
         self._forwarding = Forwarding(
-            self, self._session, self._parts, self.head, self._content, connection, self._release
+            self,
+            self._session,
+            self._parts,
+            self.head,
+            self._content,
+            connection,
+            self._release,
+            self._inquiry.permit,
         )
-        self._forwarding.begin(
-            encode_request(
-                self.head.method,
-                self._inquiry.url if upstream is not None else self._path,
-                self._fields,
-                http11=self.head.http11,
-                proxy_authorization=upstream.authorization if upstream is not None else None,
-            )
-        )
+        self._forwarding.begin(self._outgoing.encode(self._inquiry.url, upstream))
 
     def _release(self, connection: OriginConnection) -> None:
-        self._parts.pool.put(self._key, connection)
+        self._parts.pool.put(self._outgoing.key, connection)
 
     def body_data(self, data: bytes) -> None:
         """Take content from the client."""

@@ -23,9 +23,10 @@ class Flow(Protocol):
 
     held: int
 
-    def fill(self) -> int:
+    def fill(self, most: int = BUFFER) -> int:
         """Take from the source what is there, while nothing is held.
 
+        @param most: bytes, at least one.
         @return: how many bytes; 0 at the end.
         @raise BlockingIOError: when nothing is there.
         @raise OSError: when the source is broken.
@@ -65,9 +66,9 @@ class BufferedFlow:
         self._size = CAUTIOUS
         self._rest: memoryview | None = None
 
-    def fill(self) -> int:
+    def fill(self, most: int = BUFFER) -> int:
         """See L{Flow.fill}."""
-        self.held = self._source.recv_into(self._flows.buffer, self._size)
+        self.held = self._source.recv_into(self._flows.buffer, min(self._size, most))
         return self.held
 
     def drain(self) -> int:

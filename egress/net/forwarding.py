@@ -11,6 +11,7 @@ from egress.model.decision import Headers
 from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError
 from egress.net.content import RequestContent
 from egress.net.origin import OriginConnection
+from egress.net.permit import Permit
 from egress.net.pump import WORTH_IT, End, Pump, pump_between
 from egress.net.shared import unshared
 from egress.wire.body import BodyKind, encode_chunk
@@ -64,6 +65,7 @@ class Forwarding:
         content: RequestContent,
         connection: OriginConnection,
         release: Callable[[OriginConnection], None],
+        permit: Permit | None = None,
     ) -> None:
         self.status: int | None = None
         self.received = 0
@@ -74,6 +76,7 @@ class Forwarding:
         self._head = head
         self._content = content
         self._release = release
+        self._permit = permit
         self._held_back = False
         self._continue_timer: IDelayedCall | None = None
         self._switched = False
@@ -120,9 +123,13 @@ class Forwarding:
 
     def body_data(self, data: bytes) -> None:
         """Pass content on."""
-        if self.connection is not None:
+        if self.connection is not None and self._may_flow(data):
             self._watch()
             self.connection.write(self._content.encode(data))
+
+    def _may_flow(self, data: bytes) -> bool:
+        """Whether the decision allows more; if not, the owner has ended it."""
+        return self._permit is None or self._permit.spend(len(data))
 
     def body_end(self) -> None:
         """The content is complete."""
@@ -178,8 +185,12 @@ class Forwarding:
             # A challenge to us, not to the client, which has no business with the upstream proxy's credentials.
             self._fail(refusal_by_upstream(upstream, head.status, head.reason))
             return
-        self._stop_waiting()
         framing = response_framing(head, self._head)
+        announced = framing.length if framing.kind is BodyKind.LENGTH else 0
+        if self._permit is not None and not self._permit.admits(announced):
+            # Better no answer than a part of one.
+            return
+        self._stop_waiting()
         self._chunked = framing.kind is BodyKind.CHUNKED
         self._keep_alive = framing.kind is not BodyKind.UNTIL_CLOSE and self._session.may_keep_alive(self._head)
         self.status = head.status
@@ -187,6 +198,8 @@ class Forwarding:
 
     def response_data(self, data: bytes) -> None:
         """See L{egress.net.origin.ResponseSink}."""
+        if not self._may_flow(data):
+            return
         self.received += len(data)
         self._watch()
         self._out.append(encode_chunk(data) if self._chunked else data)
@@ -241,6 +254,8 @@ class Forwarding:
 
     def response_switched(self, data: bytes) -> None:
         """See L{egress.net.origin.ResponseSink}."""
+        if not self._may_flow(data):
+            return
         self.received += len(data)
         self._watch()
         self._session.write(data)
@@ -248,7 +263,7 @@ class Forwarding:
 
     def switched_data(self, data: bytes) -> None:
         """Relay what the client sent after an upgrade."""
-        if self.connection is not None:
+        if self.connection is not None and self._may_flow(data):
             self._content.sent += len(data)
             self._watch()
             self.connection.write(data)
@@ -262,7 +277,7 @@ class Forwarding:
         if self.received + self._content.sent < WORTH_IT:
             return
         near, far = unshared(self._session.transport), connection.transport
-        self._pump = pump_between(near, far, self._parts.flows, self._watch, self._pumped)
+        self._pump = pump_between(near, far, self._parts.flows, self._watch, self._pumped, self._permit)
 
     def _pumped(self, broken: End | None) -> None:
         """The pump has come to an end."""

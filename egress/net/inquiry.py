@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from egress.model.authority import Origin
+from egress.model.authority import IPAddress, Origin
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Headers, Stage, Verdict
 from egress.model.errors import AuthorizerUnavailable, EgressError, InternalFault, outcome_of
 from egress.model.record import ExchangeRecord
 from egress.model.route import NOWHERE
+from egress.net.permit import Permit, permit_for, sound
 
 if TYPE_CHECKING:
     from egress.net.parts import Parts
@@ -23,36 +24,23 @@ _T = TypeVar("_T")
 _log = Logger()
 
 
-_FINAL: Final = frozenset({Verdict.ALLOW, Verdict.DENY})
-
-
 def internal_fault() -> InternalFault:
     """What the client learns of a defect that was logged."""
     return InternalFault("the proxy failed; the operator's log has the details")
 
 
-def _sound(decision: object) -> Decision:
-    """Take nothing but a complete decision from an authorizer, which somebody else may have written."""
-    if (
-        isinstance(decision, Decision)
-        and decision.verdict in _FINAL
-        and isinstance(decision.reason, str)
-        and isinstance(decision.decided_by, str)
-    ):
-        return decision
-    raise AuthorizerUnavailable("the authorizer gave an answer that is no decision")
-
-
 class Inquiry:
-    """Asks the authorizer once, owns the Deferred that is being waited for, and reports once.
+    """Asks the authorizer, owns the Deferred that is being waited for, and reports once.
 
     @param failed: takes every fault of what is waited for; after the end, an L{InternalFault} alone: something of what
         belongs to the end was not done.
     @ivar decision: the answer, once there is one.
+    @ivar permit: how far it goes, where the answer has bounds.
     @ivar hop: where it went, once it did.
     """
 
     __slots__ = (
+        "_asked",
         "_asked_at",
         "_client",
         "_clock_started",
@@ -69,6 +57,7 @@ class Inquiry:
         "_started",
         "decision",
         "hop",
+        "permit",
         "request_id",
     )
 
@@ -84,6 +73,7 @@ class Inquiry:
     ) -> None:
         self.request_id = parts.new_id()
         self.decision: Decision | None = None
+        self.permit: Permit | None = None
         self.hop = NOWHERE
         self._parts = parts
         self._client = client
@@ -94,6 +84,7 @@ class Inquiry:
         self._failed = failed
         self._started = parts.wall_clock()
         self._clock_started = parts.clock.seconds()
+        self._asked = False
         self._asked_at: float | None = None
         self._decision_seconds: float | None = None
         self._pending: Deferred[Any] | None = None
@@ -105,10 +96,23 @@ class Inquiry:
         """What was asked for."""
         return f"{self._origin}{'' if self._path == '*' else self._path}"
 
-    def ask(self, headers: Headers, body: bytes | None, truncated: bool, decided: Callable[[Decision], None]) -> None:
-        """Put the question.
+    def ask(
+        self,
+        headers: Headers,
+        body: bytes | None,
+        truncated: bool,
+        decided: Callable[[Decision], None],
+        *,
+        withheld: bool = False,
+        length: int | None = 0,
+        addresses: tuple[IPAddress, ...] | None = None,
+    ) -> None:
+        """Put the question; it may be put again, with more.
 
-        @param decided: takes the decision, whatever it is.
+        @param decided: takes the decision, whatever it is; one that asks for content only where some is withheld.
+        @param withheld: whether there is content that was not read yet.
+        @param length: of the content, as announced.
+        @param addresses: what the origin's host leads to, where that is known.
         """
         request = DecisionRequest(
             request_id=self.request_id,
@@ -120,20 +124,38 @@ class Inquiry:
             client=self._client,
             body=body,
             body_truncated=truncated,
+            body_withheld=withheld,
+            content_length=length,
+            addresses=addresses,
         )
+        self._let_go()
+        self._asked = True
         self._asked_at = self._parts.clock.seconds()
 
         def answered(decision: object) -> None:
             self._stop_the_clock()
-            self.decision = _sound(decision)
-            decided(self.decision)
+            answer = sound(decision, request)
+            if answer.verdict is not Verdict.NEED_BODY:
+                self.decision = answer
+            if answer.allowed:
+                self.permit = permit_for(self._parts, request, answer.terms, self._failed)
+            decided(answer)
 
         # An authorizer that raises, or answers without a Deferred, has answered all the same.
         self.wait_for(maybeDeferred(self._parts.authorizer.decide, request), answered)
 
     def _stop_the_clock(self) -> None:
-        if self._asked_at is not None and self._decision_seconds is None:
-            self._decision_seconds = self._parts.clock.seconds() - self._asked_at
+        if self._asked_at is not None:
+            seconds = self._parts.clock.seconds() - self._asked_at
+            self._decision_seconds = seconds + (self._decision_seconds or 0.0)
+            self._asked_at = None
+
+    def _let_go(self) -> None:
+        """What was decided before holds no more."""
+        self.decision = None
+        if self.permit is not None:
+            self.permit.stop()
+            self.permit = None
 
     def wait_for(self, waiting: Deferred[_T], then: Callable[[_T], None]) -> None:
         """Go on with C{then} when C{waiting} fires, unless the inquiry is over by then."""
@@ -178,7 +200,7 @@ class Inquiry:
         if not isinstance(error, EgressError):
             if not isinstance(error, CancelledError):
                 _log.failure("{request_id} failed", failure=failure, request_id=self.request_id)
-            if self._asked_at is not None and self.decision is None:
+            if self._asked_at is not None:
                 error = AuthorizerUnavailable("the authorizer failed; the operator's log has the details")
             else:
                 error = internal_fault()
@@ -197,17 +219,18 @@ class Inquiry:
         """
         self._over = True
         self._stop_the_clock()
+        if self.permit is not None:
+            self.permit.stop()
         self._given_up, self._pending = self._pending, None
         if self._given_up is not None:
             self._given_up.cancel()
         decision = self.decision
         outcome = outcome_of(result) if result is not None else None
-        asked = self._asked_at is not None
         if decision is not None:
             verdict, decided_by = decision.verdict.value, decision.decided_by
         else:
             verdict = outcome.verdict if outcome is not None else "failed"
-            decided_by = self._parts.authorizer.name if asked else "proxy"
+            decided_by = self._parts.authorizer.name if self._asked else "proxy"
         self._parts.report(
             ExchangeRecord(
                 time=self._started,

@@ -145,13 +145,14 @@ class Tunnel(Protocol):
 
     def _checked(self, route: Route) -> None:
         headers = ((b"Host", str(self._authority).encode("ascii")),)
-        self._inquiry.ask(headers, None, False, lambda decision: self._decided(decision, route))
+        decided = self._decided
+        self._inquiry.ask(headers, None, False, lambda decision: decided(decision, route), addresses=route.leads_to)
 
     def _decided(self, decision: Decision, route: Route) -> None:
         if not decision.allowed:
             self._refuse(Denied(decision))
             return
-        relay = Relay(self, self.transport, self._parts.flows)  # type: ignore[arg-type]
+        relay = Relay(self, self.transport, self._parts.flows, self._inquiry.permit)  # type: ignore[arg-type]
         self._inquiry.wait_for(self._parts.dialer.dial(route, relay.far), lambda _: self._relaying(relay, route))
 
     def _relaying(self, relay: Relay, route: Route) -> None:
@@ -179,8 +180,11 @@ class Tunnel(Protocol):
     def _refuse(self, error: EgressError) -> None:
         """Refuse a passthrough tunnel: intercept it after all, to answer what the client asks inside."""
         if self._state is not TunnelState.DECIDING:
-            # A defect on the way out of deciding: there is nobody left to answer.
+            # The permission is over, or a defect on the way out of deciding: there is nobody left to answer.
             self._end(error)
+            if self._relay is not None:
+                # In this turn, so that nothing more flows.
+                self._relay.drop()
             self._outer.abort()
             return
         self._refusal = error

@@ -53,6 +53,7 @@ class Parts:
     @ivar sessions: the client connections that are open.
     @ivar flows: how bytes that are not read go from one socket to another.
     @ivar turned_away: how many connections there was no room for.
+    @ivar renewal_timeout: seconds for a decision on what was allowed for a while, and is still there.
     @ivar draining: whether the proxy is being stopped: connections are not kept.
     """
 
@@ -70,6 +71,7 @@ class Parts:
     new_id: Callable[[], str] = attrs.field(factory=lambda: Ids().__next__)
     sessions: Sessions = attrs.field(factory=Sessions)
     flows: Flows = attrs.field(factory=best_flows)
+    renewal_timeout: float = 5.0
     turned_away: int = 0
     draining: bool = False
 

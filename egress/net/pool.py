@@ -7,6 +7,8 @@ from collections import OrderedDict, deque
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from egress.config import Limits
+from egress.model.authority import IPAddress
+from egress.model.route import Route
 from egress.net.origin import OriginConnection, PoolKey
 
 # How long a connection may have rested to be used for a request that cannot be sent twice (RFC 9110 section 9.2.2).
@@ -34,19 +36,25 @@ class OriginPool:
     def __len__(self) -> int:
         return self._count
 
-    def has(self, key: PoolKey) -> bool:
-        """Whether there is an idle connection."""
-        return key in self._idle
+    def route(self, key: PoolKey) -> Route | None:
+        """The route of the connection that L{take} would give, if there is one."""
+        connections = self._idle.get(key)
+        return None if connections is None else connections[-1].route
 
-    def take(self, key: PoolKey, *, repeatable: bool) -> OriginConnection | None:
+    def take(
+        self, key: PoolKey, *, repeatable: bool, addresses: tuple[IPAddress, ...] | None = None
+    ) -> OriginConnection | None:
         """Take the connection that rested least, if there is one.
 
         @param repeatable: whether the request may be sent again over another connection should this one be stale.
+        @param addresses: what was decided on; a connection whose name led elsewhere is not given.
         """
         connections = self._idle.get(key)
         if connections is None:
             return None
         if not repeatable and self._clock.seconds() - connections[-1].idle_since > FRESH_SECONDS:
+            return None
+        if not connections[-1].route.stays_within(addresses):
             return None
         connection = connections.pop()
         self._count -= 1

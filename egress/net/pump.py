@@ -24,7 +24,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from egress.config import KIB, MIB
-from egress.net.flow import Flows
+from egress.net.flow import BUFFER, Flows
+from egress.net.permit import Permit
 
 # What a tunnel carries, both ways together, before a pump is worth it.
 WORTH_IT: Final = 100 * KIB
@@ -131,11 +132,11 @@ class End:
         try:
             self._move(before + TURN)
         finally:
-            if self.moved > before:
+            if self.moved > before and not self._pump.over:
                 self._pump.active()
 
     def _move(self, enough: int) -> None:
-        flow = self._flow
+        flow, permit = self._flow, self._pump.permit
         more = True
         while True:
             if flow.held:
@@ -151,15 +152,19 @@ class End:
             if not more or self.moved >= enough:
                 break
             try:
-                more = flow.fill() >= TRICKLE
+                filled = flow.fill() if permit is None else flow.fill(self._pump.most())
             except BlockingIOError:
                 break
             except OSError:
                 self._pump.end(self)
                 return
-            if not flow.held:
+            if not filled:
                 self._end()
                 return
+            if permit is not None and not permit.spend(filled):
+                # It is over: nothing of this was passed on.
+                return
+            more = filled >= TRICKLE
         self.peer._write(False)
         self._read(True)
 
@@ -195,12 +200,13 @@ class Pump:
     @param active: is told whenever something has moved.
     @param ended: is told the end, once, with the L{End} that broke, or C{None} when both directions are over; not when
         the pump was stopped.
+    @param permit: says how much may flow, where there is a bound.
     @ivar near: the client's end.
     @ivar far: the origin's end.
     @ivar over: whether it has given its sockets back.
     """
 
-    __slots__ = ("_ended", "active", "far", "near", "over")
+    __slots__ = ("_ended", "active", "far", "near", "over", "permit")
 
     def __init__(
         self,
@@ -209,8 +215,10 @@ class Pump:
         flows: Flows,
         active: Callable[[], None],
         ended: Callable[[End | None], None],
+        permit: Permit | None = None,
     ) -> None:
         self.active = active
+        self.permit = permit
         self.over = False
         self._ended = ended
         self.near = End(self, near)
@@ -219,6 +227,11 @@ class Pump:
         self.far.take(self.near, flows)
         for end in (self.near, self.far):
             end._read(True)
+
+    def most(self) -> int:
+        """What may be taken at once: a byte over what is left shows that there is more, and is not passed on."""
+        left = self.permit.left if self.permit is not None else None
+        return BUFFER if left is None else min(BUFFER, max(0, left) + 1)
 
     def end(self, broken: End | None) -> None:
         """Give the sockets back, and tell the owner."""
@@ -248,7 +261,12 @@ def _is_ready(transport: object) -> bool:
 
 
 def pump_between(
-    near: object, far: object, flows: Flows, active: Callable[[], None], ended: Callable[[End | None], None]
+    near: object,
+    far: object,
+    flows: Flows,
+    active: Callable[[], None],
+    ended: Callable[[End | None], None],
+    permit: Permit | None = None,
 ) -> Pump | None:
     """Have a pump take over, if neither transport has anything left to send.
 
@@ -257,4 +275,4 @@ def pump_between(
     if not (_is_ready(near) and _is_ready(far)):
         return None
     assert isinstance(near, tcp.Connection) and isinstance(far, tcp.Connection)
-    return Pump(near, far, flows, active, ended)
+    return Pump(near, far, flows, active, ended, permit)

@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from egress.net.dial import DialedProtocol
 from egress.net.flow import Flows
+from egress.net.permit import Permit
 from egress.net.pump import WORTH_IT, End, Pump, pump_between
 
 
@@ -85,6 +86,7 @@ class Owner(Protocol):
 class Relay:
     """Both directions between a client's transport and an origin's, each held back when its receiver is slow.
 
+    @param permit: says how much may flow, where there is a bound.
     @ivar far: the protocol to dial with.
     """
 
@@ -96,18 +98,20 @@ class Relay:
         "_near",
         "_near_ended",
         "_owner",
+        "_permit",
         "_pump",
         "_received",
         "_sent",
         "far",
     )
 
-    def __init__(self, owner: Owner, near: ITCPTransport, flows: Flows) -> None:
+    def __init__(self, owner: Owner, near: ITCPTransport, flows: Flows, permit: Permit | None = None) -> None:
         self.far = _FarEnd(self)
         self._sent = 0
         self._received = 0
         self._near = near
         self._flows = flows
+        self._permit = permit
         self._owner: Owner | None = owner
         self._near_ended = False
         self._far_ended = False
@@ -130,35 +134,39 @@ class Relay:
 
         @param early: what the client sent before the origin was connected.
         """
-        if early:
-            self._pass_to_far(early)
         held, self._early = self._early, b""
         self._begun = True
-        if held:
+        if (not early or self._pass_to_far(early)) and held:
             self._pass_to_near(held)
 
     def near_data(self, data: bytes) -> None:
         """Take bytes from the client."""
-        self._pass_to_far(data)
-        self._pump_if_worth_it()
+        if self._pass_to_far(data):
+            self._pump_if_worth_it()
 
     def far_data(self, data: bytes) -> None:
         """Take bytes from the origin."""
         if not self._begun:
             self._early += data
             return
-        self._pass_to_near(data)
-        self._pump_if_worth_it()
+        if self._pass_to_near(data):
+            self._pump_if_worth_it()
 
-    def _pass_to_far(self, data: bytes) -> None:
+    def _pass_to_far(self, data: bytes) -> bool:
+        if self._permit is not None and not self._permit.spend(len(data)):
+            return False
         self._sent += len(data)
         self._active()
         self.far.transport.write(data)  # type: ignore[union-attr]
+        return True
 
-    def _pass_to_near(self, data: bytes) -> None:
+    def _pass_to_near(self, data: bytes) -> bool:
+        if self._permit is not None and not self._permit.spend(len(data)):
+            return False
         self._received += len(data)
         self._active()
         self._near.write(data)
+        return True
 
     # -- in the large
 
@@ -168,7 +176,7 @@ class Relay:
         # What is half closed already stays as it is: a transport tells nobody when it has sent its end.
         if self._near_ended or self._far_ended or self.far.closed:
             return
-        self._pump = pump_between(self._near, self.far.transport, self._flows, self._active, self._pumped)
+        self._pump = pump_between(self._near, self.far.transport, self._flows, self._active, self._pumped, self._permit)
 
     def _active(self) -> None:
         if self._owner is not None:

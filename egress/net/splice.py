@@ -105,17 +105,17 @@ class SplicedFlow:
         self._pipe: Pipe | None = None
         self._instead: BufferedFlow | None = None
 
-    def fill(self) -> int:
+    def fill(self, most: int = PIPE_SIZE) -> int:
         """See L{egress.net.flow.Flow.fill}."""
         pipes = self._flows.pipes
         pipe = pipes.borrow()
         if pipe is None:
             if self._instead is None:
                 self._instead = self._flows.buffered.between(self._source, self._sink)
-            self.held = self._instead.fill()
+            self.held = self._instead.fill(most)
             return self.held
         try:
-            self.held = os.splice(self._source.fileno(), pipe.inlet, PIPE_SIZE, flags=os.SPLICE_F_NONBLOCK)
+            self.held = os.splice(self._source.fileno(), pipe.inlet, min(PIPE_SIZE, most), flags=os.SPLICE_F_NONBLOCK)
         finally:
             if self.held:
                 self._pipe = pipe

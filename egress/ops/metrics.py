@@ -17,7 +17,9 @@ from zope.interface import implementer
 from egress import __version__
 from egress.interfaces import IAuditSink
 from egress.model.outage import Questions
+from egress.model.policy_reads import PolicyReads
 from egress.model.record import ExchangeRecord
+from egress.ops.policy_reads import PolicyCollector
 from egress.ops.questions import QuestionsCollector
 from egress.ops.tally import Tally
 
@@ -74,6 +76,10 @@ class Metrics:
         @param retries: tells how many were sent once more; C{None}: none ever are.
         """
         self.registry.register(QuestionsCollector(source, retries))
+
+    def watch_policy(self, source: Callable[[], PolicyReads]) -> None:
+        """Say where to look for what became of the embedded policy."""
+        self.registry.register(PolicyCollector(source))
 
     def watch_audit_lost(self, source: Callable[[], float]) -> None:
         """Say where to look for the number of audit lines lost."""

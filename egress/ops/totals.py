@@ -15,8 +15,8 @@ from egress.ops.health import OK
 _COUNTED: Final = frozenset({"counter", "histogram"})
 # A gauge by its type only: its name says what is counted.
 _COUNTING_GAUGES: Final = frozenset({"egress_audit_lines_lost", "egress_client_connections_turned_away"})
-# Of several processes the first that ends is what matters.
-_EARLIEST: Final = frozenset({"egress_ca_not_after_seconds"})
+# Of several processes the first that ends is what matters, and the one that is behind.
+_LEAST: Final = frozenset({"egress_ca_not_after_seconds", "egress_policy_current", "egress_policy_rules"})
 # The sum of these would be nobody's number.
 _OF_A_PROCESS: Final = "process_"
 
@@ -60,7 +60,7 @@ class _Family:
             before = self._values.get(key)
             if before is None:
                 self._values[key] = value
-            elif name.endswith("_created") or name in _EARLIEST:
+            elif name.endswith("_created") or name in _LEAST:
                 # Since when it is counted; or until when it lasts.
                 self._values[key] = min(before, value)
             elif metric.type == "info":

@@ -1,4 +1,4 @@
-"""SIGHUP: a policy and the certificates to trust, read anew while clients go on."""
+"""SIGHUP, and files that are followed: a policy and the certificates to trust, read anew while clients go on."""
 
 from __future__ import annotations
 
@@ -42,11 +42,26 @@ class ReloadTests(IntegrationTestCase):
         self.assertTrue(kept.read_head().startswith(b"HTTP/1.1 200"))
         kept.read_until(b"hello\n")
         policy.write_text(DENY, "utf-8")
-        self.assertEqual(self.fetch(proxy, url)[0], 200, "nobody has said anything yet")
         self.hang_up(proxy, "were read anew")
         self.assertEqual(self.assert_problem(proxy, url, 403, "authz")["reason"], "closed for today")
         kept.send(ask)
         self.assertTrue(kept.read_head().startswith(b"HTTP/1.1 403"), "the connection is the same, the policy another")
+
+    def test_policy_by_itself(self) -> None:
+        """Nobody says anything: the file alone is enough, for every worker."""
+        policy = self.write("policy.toml", ALLOW_ALL)
+        proxy = self.start_proxy("--policy", str(policy))
+        url = self.origins.http_url("/files/hello.txt")
+        self.assertEqual(self.fetch(proxy, url)[0], 200)
+        # Once it has looked at the file for the first time, which it does without a word.
+        time.sleep(2.5)
+        policy.write_text("garbage", "utf-8")
+        serving = len(proxy.workers) or 1
+        self.wait_until(lambda: proxy.process.output().count("the policy remains") >= serving)
+        self.assertEqual(self.fetch(proxy, url)[0], 200)
+        policy.write_text(DENY, "utf-8")
+        self.wait_until(lambda: proxy.process.output().count("the policy was read anew") >= serving)
+        self.assertEqual(self.assert_problem(proxy, url, 403, "authz")["reason"], "closed for today")
 
     def test_a_policy_that_cannot_be_used(self) -> None:
         policy = self.write("policy.toml", DENY)

@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
+import attrs
 from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config import Limits, OversizeBody
-from egress.model.authority import Authority, Origin
+from egress.model.authority import Authority, Origin, UpstreamProxy, parse_ip
+from egress.model.decision import Decision, Terms, Verdict
 from egress.model.errors import (
     AddressForbidden,
+    AuthorizerUnavailable,
     DialFailed,
     DialTimeout,
     NameNotResolved,
     OriginCertificateInvalid,
     ResolutionTimeout,
 )
-from egress.model.route import Purpose
+from egress.model.route import Purpose, Route
 from egress.net.exchange import IDEMPOTENT, TRANSITIONS, Exchange, State
-from tests.net.fakes import WALL, ProxyTestCase, allow, content_of, deny, request, response, session_of, status_of
+from tests.net.fakes import (
+    LOCAL,
+    WALL,
+    ProxyTestCase,
+    allow,
+    content_of,
+    deny,
+    request,
+    response,
+    session_of,
+    status_of,
+)
 
 ORIGIN = Origin("http", Authority("origin.test", 80))
+MORE = Decision(Verdict.NEED_BODY, "content, please", "script")
 
 
 class StateTests(SynchronousTestCase):
@@ -316,6 +332,333 @@ class ContentTests(ProxyTestCase):
         self.assertTrue(self.origin.take().endswith(b"x" * 100))
         self.origin.feed(response())
         self.assertEqual(self.records[0].bytes_sent, 100)
+
+
+class TwoPhaseTests(ProxyTestCase):
+    """An authorizer is asked on the head, and gets the content if it wants it."""
+
+    def setUp(self) -> None:
+        self.build(limits=Limits(body=10))
+        self.authorizer.needs_body = False
+
+    def test_what_is_said_of_the_content(self) -> None:
+        for fields, body, withheld, length in (
+            ((), b"", False, 0),
+            (("Content-Length: 0",), b"", False, 0),
+            ((), b"12345", True, 5),
+            (("Transfer-Encoding: chunked",), b"", True, None),
+        ):
+            with self.subTest(length=length):
+                client = self.connect()
+                client.feed(request("POST", "http://origin.test/", *fields, body=body))
+                asked = self.authorizer.asked[-1]
+                self.assertEqual(
+                    (asked.body, asked.body_withheld, asked.content_length, asked.addresses),
+                    (None, withheld, length, (LOCAL,)),
+                )
+
+    def test_content_is_collected_when_it_is_wanted(self) -> None:
+        first, second = self.authorizer.pending(), self.authorizer.pending()
+        self.client.feed(request("POST", body=b"content"))
+        self.clock.advance(2)
+        first.callback(MORE)
+        self.clock.advance(0)
+        asked = self.authorizer.asked
+        self.assertEqual((len(asked), asked[1].body, asked[1].body_withheld), (2, b"content", False))
+        self.assertEqual((asked[1].content_length, asked[1].addresses), (7, (LOCAL,)))
+        self.assertEqual((asked[0].request_id, self.dialer.dialled), (asked[1].request_id, []))
+        self.clock.advance(3)
+        second.callback(allow())
+        self.assertTrue(self.origin.take().endswith(b"\r\n\r\ncontent"))
+        self.origin.feed(response())
+        self.assertEqual((self.outcomes(), self.records[0].decision_seconds), (["forwarded"], 5))
+
+    def test_denied_on_the_content(self) -> None:
+        self.authorizer.answers = [MORE, deny("no")]
+        self.client.feed(request("POST", body=b"content"))
+        self.assertEqual((status_of(self.client.written), self.dialer.dialled), (403, []))
+        self.assertEqual((self.outcomes(), self.records[0].reason), (["denied"], "no"))
+
+    def test_once_at_most(self) -> None:
+        self.authorizer.answers = [MORE, MORE]
+        self.client.feed(request("POST", body=b"content"))
+        self.assertEqual((status_of(self.client.written), self.dialer.dialled), (503, []))
+        self.assertEqual((self.outcomes(), len(self.authorizer.asked)), (["authorizer-unavailable"], 2))
+
+    def test_where_there_is_none(self) -> None:
+        for data in (request(), request("POST", "http://origin.test/", "Content-Length: 0")):
+            self.authorizer.answers = [MORE]
+            client = self.connect()
+            client.feed(data)
+            self.assertEqual((status_of(client.written), self.dialer.dialled), (503, []))
+
+    def test_limits_hold(self) -> None:
+        self.authorizer.answers = [MORE]
+        self.client.feed(request("POST", body=b"x" * 11))
+        self.assertEqual((status_of(self.client.written), self.outcomes()), (413, ["content-too-large"]))
+        self.assertEqual((self.records[0].verdict, self.records[0].decided_by), ("refused", "script"))
+        client = self.connect()
+        self.authorizer.answers = [MORE]
+        client.feed(request("POST", body=b"abc")[:-2])
+        self.clock.advance(30)
+        self.assertEqual((status_of(client.written), self.outcomes()[1:]), (408, ["request-timeout"]))
+
+    def test_truncated(self) -> None:
+        self.build(limits=Limits(body=10), oversize_body=OversizeBody.TRUNCATE)
+        self.authorizer.needs_body = False
+        self.authorizer.answers = [MORE, allow()]
+        self.client.feed(request("POST", body=b"0123456789ABCDEF"))
+        asked = self.authorizer.asked[1]
+        self.assertEqual((asked.body, asked.body_truncated, asked.body_withheld), (b"0123456789", True, False))
+        self.assertTrue(self.origin.take().endswith(b"0123456789ABCDEF"))
+
+    def test_the_client_is_told_to_go_on_only_when_it_is_wanted(self) -> None:
+        data = request("POST", "http://origin.test/a", "Expect: 100-continue", body=b"content")
+        head, content = data[:-7], data[-7:]
+        self.client.feed(head)
+        self.assertEqual(self.client.written, b"", "the origin is asked")
+        self.assertIn(b"Expect: 100-continue", self.origin.take())
+        self.origin.feed(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.assertIn(b" 100 ", self.client.take())
+        self.client.feed(content)
+        self.assertEqual(self.origin.take(), content)
+        self.origin.feed(response())
+        self.client.take()
+        self.authorizer.answers = [MORE]
+        self.client.feed(head)
+        self.assertEqual(self.client.take(), b"HTTP/1.1 100 Continue\r\n\r\n", "the decision is")
+        self.client.feed(content)
+        self.assertEqual(self.authorizer.asked[-1].body, b"content")
+
+    def test_a_client_that_leaves_while_content_is_collected(self) -> None:
+        self.authorizer.answers = [MORE]
+        self.client.feed(request("POST", body=b"abc")[:-2])
+        self.clock.advance(1)
+        self.client.lose()
+        (record,) = self.records
+        self.assertEqual((record.verdict, record.outcome, record.decision_seconds), ("refused", "client-gone", 0))
+
+    def test_a_defect_while_content_is_collected(self) -> None:
+        self.authorizer.answers = [MORE]
+        self.patch(Exchange, "_watch_collecting", lambda _: 1 // 0)
+        self.client.feed(request("POST", body=b"abc"))
+        self.assertEqual(self.outcomes(), ["internal-fault"])
+        self.flushLoggedErrors(ZeroDivisionError)
+
+
+class AddressTests(ProxyTestCase):
+    """What is decided on is what is contacted, addresses included."""
+
+    OTHER = parse_ip("192.0.2.2")
+
+    def use_once(self) -> None:
+        """Have a connection in the pool."""
+        self.client.feed(request())
+        self.origin.feed(response())
+        self.client.take()
+
+    def test_a_pooled_connection_does_not_lose_them(self) -> None:
+        self.use_once()
+        self.client.feed(request())
+        self.assertEqual([asked.addresses for asked in self.authorizer.asked], [(LOCAL,)] * 2)
+        self.assertEqual(len(self.dialer.checked), 1)
+
+    def test_an_upstream_proxy_resolves(self) -> None:
+        upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
+        self.dialer.checks = [Route(ORIGIN, (), upstream, False, False)]
+        self.use_once()
+        self.client.feed(request())
+        self.assertEqual([asked.addresses for asked in self.authorizer.asked], [None, None])
+        self.assertEqual(len(self.dialer.dialled), 1)
+
+    def test_a_name_without_addresses(self) -> None:
+        self.dialer.checks = [NameNotResolved("none")]
+        self.client.feed(request())
+        self.assertIsNone(self.authorizer.asked[0].addresses)
+
+    def test_other_addresses_are_decided_on_anew(self) -> None:
+        self.use_once()
+        decision = self.authorizer.pending()
+        self.client.feed(request())
+        self.proxy.pool.clear()
+        assert self.OTHER is not None
+        self.dialer.checks = [Route(ORIGIN, (self.OTHER,), None, False, False)]
+        self.authorizer.answers = [deny()]
+        self.clock.advance(1)
+        decision.callback(allow())
+        self.assertEqual([asked.addresses for asked in self.authorizer.asked[1:]], [(LOCAL,), (self.OTHER,)])
+        self.assertEqual((status_of(self.client.written), len(self.dialer.dialled)), (403, 1))
+        self.assertEqual((self.outcomes(), self.records[1].verdict), (["forwarded", "denied"], "deny"))
+
+    def test_a_connection_to_another_address_is_left_alone(self) -> None:
+        decision = self.authorizer.pending()
+        assert self.OTHER is not None
+        self.dialer.checks = [Route(ORIGIN, (self.OTHER,), None, False, False)]
+        self.client.feed(request())
+        other = self.connect()
+        other.feed(request())
+        self.origin.feed(response())
+        decision.callback(allow())
+        self.assertEqual([route.addresses for route in self.dialer.dialled], [(LOCAL,), (self.OTHER,)])
+
+
+class TermsTests(ProxyTestCase):
+    """What a decision says of fields, bytes and time."""
+
+    def allow_on(self, **terms: Any) -> None:
+        self.authorizer.answers.append(attrs.evolve(allow(), terms=Terms(**terms)))
+
+    def test_fields(self) -> None:
+        self.allow_on(set_headers=((b"Authorization", b"ours"),), remove_headers=(b"cookie",))
+        self.client.feed(
+            request("POST", "http://origin.test/a", "Cookie: a", "authorization: theirs", "X: y", body=b"abc")
+        )
+        self.assertEqual(
+            self.origin.take(),
+            b"POST /a HTTP/1.1\r\nHost: origin.test\r\nX: y\r\nContent-Length: 3\r\nAuthorization: ours\r\n"
+            b"Via: 1.1 egressproxy\r\n\r\nabc",
+        )
+        self.assertIn((b"authorization", b"theirs"), self.authorizer.asked[0].headers)
+
+    def test_a_connection_is_for_those_who_get_the_same(self) -> None:
+        for value, dialled in ((b"one", 1), (b"one", 1), (b"two", 2), (None, 3), (None, 3), (b"two", 3)):
+            if value is not None:
+                self.allow_on(set_headers=((b"Authorization", value),))
+            self.client.feed(request())
+            self.dialer.origins[{b"one": 0, b"two": 1, None: 2}[value]].feed(response())
+            self.assertEqual(len(self.dialer.dialled), dialled)
+        self.assertEqual(self.outcomes(), ["forwarded"] * 6)
+        self.assertEqual({asked.addresses for asked in self.authorizer.asked}, {(LOCAL,)})
+
+    def test_trailers_undo_nothing(self) -> None:
+        self.allow_on(set_headers=((b"X-Key", b"ours"),))
+        self.client.feed(
+            request("POST", "http://origin.test/", "Transfer-Encoding: chunked")
+            + b"1\r\na\r\n0\r\nx_key: theirs\r\nX-Sum: 1\r\n\r\n"
+        )
+        self.assertTrue(self.origin.take().endswith(b"1\r\na\r\n0\r\nX-Sum: 1\r\n\r\n"))
+
+    def test_terms_that_cannot_be_kept(self) -> None:
+        self.allow_on(set_headers=((b"Host", b"elsewhere.test"),))
+        self.client.feed(request())
+        self.assertEqual((status_of(self.client.written), self.dialer.dialled), (503, []))
+        self.assertEqual((self.records[0].verdict, self.records[0].outcome), ("unavailable", "authorizer-unavailable"))
+        self.assertIn("the field host", self.records[0].reason)
+
+    def test_content_that_is_announced_over_the_limit(self) -> None:
+        self.authorizer.needs_body = False
+        self.allow_on(max_bytes=4)
+        self.client.feed(request("POST", body=b"12345"))
+        self.assertEqual((status_of(self.client.written), self.dialer.dialled), (403, []))
+        self.assertEqual((self.outcomes(), self.records[0].verdict), (["limit-reached"], "allow"))
+
+    def test_content_that_was_collected_counts(self) -> None:
+        self.allow_on(max_bytes=4)
+        self.client.feed(
+            request("POST", "http://origin.test/", "Transfer-Encoding: chunked") + b"5\r\n12345\r\n0\r\n\r\n"
+        )
+        self.assertEqual((status_of(self.client.written), self.dialer.dialled), (403, []))
+
+    def test_content_that_streams_over_the_limit(self) -> None:
+        self.authorizer.needs_body = False
+        self.allow_on(max_bytes=4)
+        self.client.feed(request("POST", "http://origin.test/", "Transfer-Encoding: chunked") + b"4\r\n1234\r\n")
+        self.assertTrue(self.origin.take().endswith(b"\r\n\r\n4\r\n1234\r\n"))
+        self.client.feed(b"1\r\n5\r\n0\r\n\r\n")
+        self.assertEqual((status_of(self.client.take()), self.origin.take()), (403, b""))
+        self.assertTrue(self.origin.aborted)
+        self.assertEqual((self.outcomes(), self.records[0].bytes_sent), (["limit-reached"], 4))
+
+    def test_an_answer_that_is_announced_over_the_limit(self) -> None:
+        self.allow_on(max_bytes=8)
+        self.client.feed(request("POST", body=b"abc"))
+        self.origin.feed(response(b"123456"))
+        self.assertEqual(status_of(self.client.take()), 403)
+        self.assertEqual((self.outcomes(), self.records[0].status), (["limit-reached"], 403))
+        self.assertTrue(self.origin.aborted)
+        self.assertFalse(self.client.disconnected)
+        self.allow_on(max_bytes=0)
+        self.client.feed(request("HEAD"))
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")
+        self.assertEqual((status_of(self.client.take()), self.outcomes()[1:]), (200, ["forwarded"]))
+
+    def test_an_answer_that_grows_over_the_limit(self) -> None:
+        self.allow_on(max_bytes=8)
+        self.client.feed(request("POST", body=b"abc"))
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n")
+        self.assertTrue(self.client.take().endswith(b"12345\r\n"))
+        self.origin.feed(b"1\r\n6\r\n0\r\n\r\n")
+        self.assertEqual((self.client.take(), self.client.aborted, self.origin.aborted), (b"", True, True))
+        (record,) = self.records
+        self.assertEqual((record.outcome, record.status, record.bytes_received), ("limit-reached", 200, 5))
+        self.assertEqual(len(self.proxy.pool), 0)
+
+    def test_exactly_the_limit(self) -> None:
+        self.allow_on(max_bytes=8)
+        self.client.feed(request("POST", body=b"abc"))
+        self.origin.feed(response(b"12345"))
+        self.assertEqual((self.outcomes(), len(self.proxy.pool)), (["forwarded"], 1))
+
+    def switched(self, **terms: Any) -> None:
+        """Have a WebSocket on terms."""
+        self.allow_on(**terms)
+        self.client.feed(request("GET", "http://origin.test/", "Connection: Upgrade", "Upgrade: websocket"))
+        self.origin.feed(b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        self.client.take()
+        self.origin.take()
+
+    def test_a_websocket_over_the_limit(self) -> None:
+        for from_client in (True, False):
+            with self.subTest(from_client=from_client):
+                self.client = self.connect()
+                self.switched(max_bytes=4)
+                self.client.feed(b"ab")
+                self.origin.feed(b"cd")
+                self.assertEqual((self.origin.take(), self.client.take()), (b"ab", b"cd"))
+                (self.client if from_client else self.origin).feed(b"e")
+                self.assertEqual((self.origin.take(), self.client.take()), (b"", b""))
+                self.assertTrue(self.client.aborted and self.origin.aborted)
+                record = self.records[-1]
+                self.assertEqual((record.outcome, record.bytes_sent, record.bytes_received), ("limit-reached", 2, 2))
+
+    def test_a_websocket_that_is_revoked(self) -> None:
+        self.switched(expires_in=60)
+        self.allow_on(expires_in=60)
+        self.authorizer.answers.append(deny("enough"))
+        self.clock.advance(60)
+        self.origin.feed(b"still there")
+        self.assertEqual(self.client.take(), b"still there")
+        self.clock.advance(60)
+        self.assertTrue(self.client.aborted and self.origin.aborted)
+        (record,) = self.records
+        self.assertEqual((record.verdict, record.outcome), ("allow", "permission-revoked"))
+        self.assertEqual((record.reason, record.decision_seconds), ("enough", 0))
+
+    def test_a_request_that_takes_too_long(self) -> None:
+        self.allow_on(expires_in=60)
+        self.authorizer.answers.append(AuthorizerUnavailable("down"))
+        self.client.feed(request("POST", body=b"abc"))
+        self.clock.advance(60)
+        self.assertEqual([asked.body for asked in self.authorizer.asked], [b"abc", b"abc"])
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (503, ["permission-expired"]))
+        self.assertTrue(self.origin.aborted)
+        self.assertFalse(self.client.disconnected)
+
+    def test_while_it_is_dialled(self) -> None:
+        self.dialer.pending(self.dialer.dials)
+        self.allow_on(expires_in=5)
+        self.authorizer.answers.append(deny())
+        self.client.feed(request())
+        self.clock.advance(5)
+        self.assertEqual((status_of(self.client.take()), self.dialer.cancelled), (403, 1))
+        self.assertEqual(self.outcomes(), ["permission-revoked"])
+
+    def test_an_exchange_that_is_over_in_time(self) -> None:
+        self.allow_on(expires_in=60)
+        self.client.feed(request())
+        self.origin.feed(response())
+        self.clock.advance(61)
+        self.assertEqual((len(self.authorizer.asked), self.outcomes()), (1, ["forwarded"]))
 
 
 class PoolTests(ProxyTestCase):

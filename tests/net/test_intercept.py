@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import time
 from datetime import datetime, timezone
+from typing import Any
 
+import attrs
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
@@ -14,12 +16,23 @@ from egress.ca.constraints import name_constraints
 from egress.ca.contexts import LeafContexts
 from egress.ca.issuer import CertificateAuthority
 from egress.model.authority import Authority, Origin
-from egress.model.decision import Stage
+from egress.model.decision import Stage, Terms
 from egress.model.errors import AddressForbidden, AuthorizerUnavailable, DialFailed
 from egress.model.route import Purpose
 from egress.net.intercept import ESTABLISHED, Tunnel, TunnelState
 from egress.net.relay import Relay
-from tests.net.fakes import ProxyTestCase, Wire, allow, content_of, deny, request, response, session_of, status_of
+from tests.net.fakes import (
+    LOCAL,
+    ProxyTestCase,
+    Wire,
+    allow,
+    content_of,
+    deny,
+    request,
+    response,
+    session_of,
+    status_of,
+)
 from tests.net.tls import TlsClient, TlsEnd, leaves
 
 ORIGIN = Origin("https", Authority("origin.test", 443))
@@ -508,6 +521,74 @@ class PassthroughTests(ProxyTestCase):
             (record.stage, record.verdict, record.outcome, record.status), ("tunnel", "allow", "forwarded", 200)
         )
         self.assertEqual((record.bytes_sent, record.bytes_received), (12, 6))
+
+    def allow_on(self, **terms: Any) -> None:
+        self.authorizer.answers.append(attrs.evolve(allow(), terms=Terms(**terms)))
+
+    def test_addresses_are_known(self) -> None:
+        self.relay()
+        self.assertEqual(self.authorizer.asked[0].addresses, (LOCAL,))
+
+    def test_over_the_limit(self) -> None:
+        for from_client in (True, False):
+            with self.subTest(from_client=from_client):
+                self.client = self.connect()
+                self.allow_on(max_bytes=6)
+                origin = self.relay()
+                self.client.feed(b"abc")
+                origin.feed(b"def")
+                self.assertEqual((origin.take(), self.client.take()), (b"abc", b"def"))
+                (self.client if from_client else origin).feed(b"g")
+                self.assertEqual((origin.take(), self.client.take()), (b"", b""))
+                self.assertTrue(origin.aborted and self.client.aborted)
+                record = self.records[-1]
+                self.assertEqual((record.outcome, record.verdict, record.status), ("limit-reached", "allow", 200))
+                self.assertEqual((record.bytes_sent, record.bytes_received), (3, 3))
+        self.assertEqual(len(self.records), 2)
+
+    def test_over_the_limit_at_once(self) -> None:
+        self.allow_on(max_bytes=2)
+        decision = self.authorizer.answers.pop()
+        pending = self.authorizer.pending()
+        self.client.feed(connect() + b"early")
+        pending.callback(decision)
+        self.clock.advance(0)
+        self.assertEqual((self.origin.written, self.outcomes()), (b"", ["limit-reached"]))
+
+    def test_revoked(self) -> None:
+        self.allow_on(expires_in=60)
+        self.allow_on(expires_in=60)
+        self.authorizer.answers.append(deny("enough"))
+        origin = self.relay()
+        self.clock.advance(60)
+        self.client.feed(b"still there")
+        self.assertEqual(origin.take(), b"still there")
+        self.clock.advance(60)
+        self.clock.advance(0)
+        self.assertTrue(origin.aborted and self.client.aborted)
+        (record,) = self.records
+        self.assertEqual((record.outcome, record.reason, record.status), ("permission-revoked", "enough", 200))
+
+    def test_revoked_while_it_is_dialled(self) -> None:
+        self.dialer.pending(self.dialer.dials)
+        self.allow_on(expires_in=1)
+        self.authorizer.answers.append(deny("enough"))
+        self.client.feed(connect())
+        self.clock.advance(1)
+        self.assertEqual(self.client.take(), ESTABLISHED, "the reason is given inside")
+        self.assertEqual((self.outcomes(), self.dialer.cancelled), (["permission-revoked"], 1))
+
+    def test_over_in_time(self) -> None:
+        self.allow_on(expires_in=60)
+        self.relay().lose()
+        self.clock.advance(61)
+        self.assertEqual((self.outcomes(), len(self.authorizer.asked)), (["forwarded"], 1))
+
+    def test_fields_of_what_is_not_read(self) -> None:
+        self.allow_on(set_headers=((b"X", b"y"),))
+        self.client.feed(connect())
+        self.assertEqual((self.outcomes(), self.dialer.dialled), (["authorizer-unavailable"], []))
+        self.assertIn("tunnel", self.records[0].reason)
 
     def test_nothing_is_dialled_nor_read_before_the_decision(self) -> None:
         decision = self.authorizer.pending()

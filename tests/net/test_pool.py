@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import attrs
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config import Limits
-from egress.model.authority import Authority, Origin
+from egress.model.authority import Authority, Origin, parse_ip
 from egress.model.route import Route
 from egress.net.origin import CLOSE_SECONDS, OriginConnection
 from egress.net.pool import FRESH_SECONDS, OriginPool
@@ -61,14 +62,23 @@ class OriginPoolTests(SynchronousTestCase):
         self.assertTrue(self.closed(resting) and self.closed(busy))
         self.clock.advance(1)
         self.assertFalse(self.closed(self.put()))
-        self.assertTrue(self.pool.has(KEY))
+        self.assertIsNotNone(self.pool.route(KEY))
+
+    def test_addresses(self) -> None:
+        """What leads elsewhere than was decided on is not given."""
+        connection = self.put()
+        one, other = filter(None, map(parse_ip, ("192.0.2.1", "192.0.2.2")))
+        connection.route = attrs.evolve(ROUTE, addresses=(one,))
+        self.assertIs(self.pool.route(KEY), connection.route)
+        self.assertIsNone(self.pool.take(KEY, repeatable=True, addresses=(other,)))
+        self.assertIs(self.pool.take(KEY, repeatable=True, addresses=(other, one)), connection)
 
     def test_gives_back_what_it_got_once(self) -> None:
-        self.assertFalse(self.pool.has(KEY))
+        self.assertIsNone(self.pool.route(KEY))
         self.assertIsNone(self.pool.take(KEY, repeatable=True))
         connection = self.put()
-        self.assertTrue(self.pool.has(KEY))
-        self.assertFalse(self.pool.has(OTHER))
+        self.assertIsNotNone(self.pool.route(KEY))
+        self.assertIsNone(self.pool.route(OTHER))
         self.assertIsNone(self.pool.take(OTHER, repeatable=True))
         self.assertIs(self.pool.take(KEY, repeatable=True), connection)
         self.assertIsNone(self.pool.take(KEY, repeatable=True))
@@ -117,7 +127,7 @@ class OriginPoolTests(SynchronousTestCase):
         self.wires[first].lose()
         self.assertEqual(len(self.pool), 1)
         self.wires[second].lose()
-        self.assertFalse(self.pool.has(KEY))
+        self.assertIsNone(self.pool.route(KEY))
 
     def test_one_that_speaks_unasked_is_dropped(self) -> None:
         connection = self.put()

@@ -13,11 +13,15 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from egress.model.decision import Terms
+from egress.model.errors import EgressError, LimitReached
 from egress.net.flow import BufferedFlows, Flows
+from egress.net.permit import Permit, permit_for
 from egress.net.pump import TURN, End, Pump, pump_between
 from egress.net.splice import SplicedFlows, can_splice
-from tests.net.fakes import Wire
+from tests.net.fakes import Proxy, Wire
 from tests.net.sockets import SocketsTestCase, TurnedReactor, read_all, reset, server
+from tests.net.test_permit import QUESTION
 
 DATA = bytes(range(256)) * 4096
 
@@ -135,6 +139,45 @@ class _Cases:
         def test_a_full_socket_is_no_busy_loop(self) -> None:
             self.fill_up(self.client)
             self.assertFalse(self.reactor.turn())
+
+        def permit(self, most: int | None) -> Permit:
+            """Let so many bytes flow, and stop at the next."""
+            self.faults: list[EgressError] = []
+
+            def failed(error: EgressError) -> None:
+                self.faults.append(error)
+                self.pump.stop()
+
+            terms = Terms(max_bytes=most, expires_in=None if most is not None else 5)
+            made = permit_for(Proxy().parts, QUESTION, terms, failed)
+            assert made is not None
+            self.pump.permit = made
+            return made
+
+        def test_a_bound(self) -> None:
+            permit = self.permit(len(DATA) + 3)
+            self.assertEqual(self.transfer(DATA, self.client, self.origin), DATA)
+            self.assertEqual(self.transfer(b"abc", self.origin, self.client), b"abc")
+            self.assertEqual((permit.used, permit.left, self.faults), (len(DATA) + 3, 0, []))
+            active = self.active
+            self.origin.send(b"d")
+            self.reactor.settle()
+            self.assertEqual([type(fault) for fault in self.faults], [LimitReached])
+            self.assertEqual((read_all(self.client), self.active, self.ends), (b"", active, []))
+            self.assertTrue(self.pump.over)
+
+        def test_a_bound_in_the_middle(self) -> None:
+            self.permit(len(DATA) // 2)
+            with contextlib.suppress(BlockingIOError):
+                self.client.send(DATA)
+            self.reactor.settle()
+            self.assertEqual([type(fault) for fault in self.faults], [LimitReached])
+            self.assertLessEqual(len(read_all(self.origin)), len(DATA) // 2)
+
+        def test_no_bound_yet(self) -> None:
+            permit = self.permit(None)
+            self.assertEqual(self.transfer(DATA, self.client, self.origin), DATA)
+            self.assertEqual((permit.used, self.faults), (len(DATA), []))
 
         def test_the_client_ends_first(self) -> None:
             self.client.send(b"question")

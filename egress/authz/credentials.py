@@ -1,0 +1,69 @@
+"""Putting secrets into decisions: whoever decides knows their names, the proxy alone their values."""
+
+from __future__ import annotations
+
+import attrs
+from twisted.internet.defer import Deferred, FirstError, gatherResults
+from twisted.python.failure import Failure
+
+from egress.authz.secret_table import filled, secret_names
+from egress.authz.vault import Vault
+from egress.authz.wrapper import Wrapper
+from egress.interfaces import IAuthorizer
+from egress.model.decision import NO_TERMS, Decision, DecisionRequest
+from egress.model.errors import AuthorizerUnavailable
+from egress.model.outage import Outage
+from egress.wire.terms import SECRET_MARK, fault_of
+
+
+class CredentialedAuthorizer(Wrapper):
+    """Asks an authorizer, and fills in the secrets that its decision names as C{${secret:NAME}}.
+
+    @param vault: has them.
+    """
+
+    def __init__(self, authorizer: IAuthorizer, vault: Vault) -> None:
+        super().__init__(authorizer)
+        self._vault = vault
+
+    def decide(self, request: DecisionRequest) -> Deferred[Decision]:
+        """Ask; see L{IAuthorizer.decide}.
+
+        Without a secret that can be had, and may be sent there, there is no decision.
+        """
+        asked: Deferred[Decision] = self._authorizer.decide(request)
+        if asked.called and not asked.paused:
+            decision = asked.result
+            if isinstance(decision, Decision) and decision.terms is NO_TERMS:
+                return asked
+        return asked.addCallback(self._with_secrets, request)
+
+    def _with_secrets(self, decision: Decision, request: DecisionRequest) -> Decision | Deferred[Decision]:
+        terms = decision.terms
+        if terms is NO_TERMS or not decision.allowed or fault_of(terms, templates=True) is not None:
+            # What cannot be kept to is refused by whoever asked.
+            return decision
+        values = [value for _, value in terms.set_headers]
+        names = sorted({name for value in values for name in secret_names(value)})
+        if any(SECRET_MARK in filled(value, dict.fromkeys(names, b"")) for value in values):
+            raise AuthorizerUnavailable("the decision names a secret in a way that is not understood", Outage.ANSWER)
+        if not names:
+            return decision
+
+        def had(secrets: list[bytes]) -> Decision:
+            known = dict(zip(names, secrets, strict=True))
+            fields = tuple((name, filled(value, known)) for name, value in terms.set_headers)
+            return attrs.evolve(decision, terms=attrs.evolve(terms, set_headers=fields))
+
+        waiting = gatherResults([self._vault.value(name, request.origin) for name in names], consumeErrors=True)
+        return waiting.addCallbacks(had, _first)
+
+    def close(self) -> Deferred[None]:
+        """See L{IAuthorizer.close}."""
+        self._vault.close()
+        return self._authorizer.close()
+
+
+def _first(failure: Failure) -> Failure:
+    error = failure.value
+    return error.subFailure if isinstance(error, FirstError) else failure

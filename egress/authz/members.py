@@ -1,0 +1,50 @@
+"""JSON objects, read strictly: what two readers could take for two things is refused.  Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+# Python takes more than linear time to read a number.
+_MAX_DIGITS: Final = 4000
+
+
+class NotMembers(ValueError):
+    """It is no JSON object, or not one that has one reading; the text goes on after "it"."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise NotMembers("names a key twice")
+    return members
+
+
+def _constant(name: str) -> Any:
+    raise NotMembers(f"has the number {name}")
+
+
+def _whole(text: str) -> int:
+    if len(text) > _MAX_DIGITS:
+        raise NotMembers(f"has a number of more than {_MAX_DIGITS} digits")
+    return int(text)
+
+
+# Made once: json.loads makes one for each call.
+_from_json: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_int=_whole).decode
+
+
+def members_of(content: bytes) -> dict[str, Any]:
+    """Read a JSON object in UTF-8 (RFC 8259).
+
+    @raise NotMembers: for anything else, and when a key is there twice, at any depth.
+    """
+    try:
+        found = _from_json(content.decode("utf-8"))
+    except NotMembers:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise NotMembers("is not JSON") from error
+    if not isinstance(found, dict):
+        raise NotMembers("is not a JSON object")
+    return found

@@ -1,0 +1,48 @@
+"""C{private_addresses = "deny"} of a policy, where no address guard sees to it: in an authorization service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.defer import Deferred, succeed
+
+from egress.authz.wrapper import Wrapper
+from egress.model.decision import Decision, DecisionRequest, Verdict
+from egress.policy.addresses import embedded, is_private
+
+if TYPE_CHECKING:
+    from egress.config import IPNetwork
+    from egress.interfaces import IAuthorizer
+    from egress.model.authority import IPAddress
+
+RULE: Final = "private-addresses"
+"""The rule id of such a denial."""
+
+
+class PrivateAddresses(Wrapper):
+    """Asks an authorizer, unless the question names an address of an internal network.
+
+    It is what the guard of a proxy does that has the same policy.  Of a question that names no addresses nothing is
+    known: then this is left to the proxy.
+
+    @param blocks: whether that is what the policy wants.
+    @param allow: ranges that are opened nevertheless.
+    """
+
+    def __init__(self, authorizer: IAuthorizer, blocks: Callable[[], bool], allow: tuple[IPNetwork, ...]) -> None:
+        super().__init__(authorizer)
+        self._blocks = blocks
+        self._allow = allow
+
+    def decide(self, request: DecisionRequest) -> Deferred[Decision]:
+        """Ask; see L{IAuthorizer.decide}."""
+        literal = request.authority.ip
+        for address in request.addresses or (() if literal is None else (literal,)):
+            if self._blocks() and is_private(address) and not self._opened(address):
+                reason = f"{request.authority.host} leads to {address}, a private address"
+                return succeed(Decision(Verdict.DENY, reason, self.name, RULE, firm=True))
+        return self._authorizer.decide(request)
+
+    def _opened(self, address: IPAddress) -> bool:
+        return any(address in network or embedded(address) in network for network in self._allow)

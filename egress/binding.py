@@ -1,0 +1,106 @@
+"""The listening ports of a service: all of them, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, DeferredList, fail, gatherResults, maybeDeferred, succeed
+from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint, serverFromString
+from twisted.logger import Logger
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
+    from twisted.python.failure import Failure
+
+_log = Logger()
+
+
+def settled(waiting: Sequence[Deferred[Any]]) -> Deferred[None]:
+    """Wait for all, whatever becomes of each."""
+    return DeferredList(waiting, consumeErrors=True).addCallback(lambda _: None)
+
+
+def described(reactor: object, description: str) -> IStreamServerEndpoint:
+    """Make a server endpoint from its description."""
+    endpoint: IStreamServerEndpoint = serverFromString(reactor, description)  # type: ignore[no-untyped-call]
+    return endpoint
+
+
+def metrics_endpoint(reactor: object, interface: str, port: int | None) -> IStreamServerEndpoint | None:
+    """Where metrics are served, if anywhere."""
+    if port is None:
+        return None
+    kind = TCP6ServerEndpoint if ":" in interface else TCP4ServerEndpoint
+    endpoint: IStreamServerEndpoint = kind(reactor, port, interface=interface)
+    return endpoint
+
+
+class Binding:
+    """Binds ports.
+
+    @param bound: is told of each port that is bound.
+    @ivar begun: whether that was begun.
+    """
+
+    def __init__(self, bound: Callable[[IListeningPort], object] = lambda port: None) -> None:
+        self._told = bound
+        self._ports: list[IListeningPort] = []
+        self._waiting: list[Deferred[tuple[IAddress, ...]]] = []
+        self._result: tuple[IAddress, ...] | Failure | None = None
+        self.begun = False
+
+    def listen(self, pairs: Sequence[tuple[IStreamServerEndpoint, object]], shown: int) -> None:
+        """Bind, unless that was begun already.
+
+        @param pairs: endpoints, each with what it serves.
+        @param shown: of how many of them L{listening} gives the addresses.
+        """
+        if self.begun:
+            return
+        self.begun = True
+        binding = [self._bind(endpoint, factory) for endpoint, factory in pairs]
+        gathered = gatherResults(binding, consumeErrors=True)
+        gathered.addCallbacks(lambda ports: self._settle(tuple(port.getHost() for port in ports[:shown])), self._failed)
+
+    def _bind(self, endpoint: IStreamServerEndpoint, factory: object) -> Deferred[IListeningPort]:
+        def bound(port: IListeningPort) -> IListeningPort:
+            self._ports.append(port)
+            self._told(port)
+            return port
+
+        return endpoint.listen(factory).addCallback(bound)  # type: ignore[arg-type]
+
+    def _failed(self, failure: Failure) -> None:
+        # The first failure of the group; what did get bound is let go, so that nobody takes half of it for the whole.
+        reason = failure.value.subFailure  # type: ignore[union-attr]
+        _log.critical("cannot listen: {reason}", reason=reason.getErrorMessage())
+        self.stop()
+        self._settle(reason)
+
+    def _settle(self, result: tuple[IAddress, ...] | Failure) -> None:
+        self._result = result
+        waiting, self._waiting = self._waiting, []
+        for deferred in waiting:
+            if isinstance(result, tuple):
+                deferred.callback(result)
+            else:
+                deferred.errback(result)
+
+    def listening(self) -> Deferred[tuple[IAddress, ...]]:
+        """Learn the addresses.
+
+        @return: fires once all ports are bound; fails when one cannot be.
+        """
+        if isinstance(self._result, tuple):
+            return succeed(self._result)
+        if self._result is not None:
+            return fail(self._result)
+        waiting: Deferred[tuple[IAddress, ...]] = Deferred(self._waiting.remove)
+        self._waiting.append(waiting)
+        return waiting
+
+    def stop(self) -> Deferred[None]:
+        """Let go of the ports."""
+        ports, self._ports = self._ports, []
+        return settled([maybeDeferred(port.stopListening) for port in ports])

@@ -1,0 +1,50 @@
+"""The head of a request on its way out, and what a decision makes of it."""
+
+from __future__ import annotations
+
+from egress.model.authority import Origin, UpstreamProxy
+from egress.model.decision import NO_TERMS, ClientIdentity, Headers, Terms
+from egress.net.origin import PoolKey
+from egress.wire.forward import encode_request, forwarded_fields
+from egress.wire.heads import RequestHead
+from egress.wire.terms import with_terms
+
+
+class OutgoingHead:
+    """What is sent to the origin before the content.
+
+    @ivar asked: the fields as the authorizer gets to see them.
+    @ivar key: which connections may carry it.
+    """
+
+    __slots__ = ("_fields", "_head", "_path", "_terms", "asked", "key")
+
+    def __init__(self, head: RequestHead, client: ClientIdentity, origin: Origin, path: str) -> None:
+        self._head = head
+        self._path = path
+        self._terms = NO_TERMS
+        self._fields = forwarded_fields(head, origin)
+        self.asked: Headers = tuple(self._fields)
+        self.key: PoolKey = (client.pool_key, origin)
+
+    def take(self, terms: Terms) -> None:
+        """Make of it what a decision says; each begins with what the authorizer saw."""
+        if terms is not self._terms:
+            self._terms = terms
+            self._fields = with_terms(list(self.asked), terms)
+            # What a field has opened at the origin, a connection may keep open: it is for those who get the same.
+            self.key = (*self.key[:2], *terms.set_headers)
+
+    def encode(self, url: str, upstream: UpstreamProxy | None) -> bytes:
+        """Serialize it.
+
+        @param url: all of it, for an upstream proxy that reads requests.
+        @param upstream: that proxy; C{None} for the origin.
+        """
+        return encode_request(
+            self._head.method,
+            self._path if upstream is None else url,
+            self._fields,
+            http11=self._head.http11,
+            proxy_authorization=None if upstream is None else upstream.authorization,
+        )

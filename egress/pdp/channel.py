@@ -1,0 +1,247 @@
+"""HTTP connections of callers, bounded in number, time and size.
+
+L{twisted.web} reads HTTP; what it leaves without a bound has one here: a question comes in within one time from its
+first byte to its last, however it drips in, stays in memory, and is no longer than it may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import ILogObserver, LogEvent, Logger
+from twisted.web.http import HTTPChannel
+from twisted.web.resource import Resource
+from twisted.web.server import Request, Site
+from zope.interface import implementer
+
+from egress import __version__
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IAddress, IReactorTime
+    from twisted.python.failure import Failure
+
+# What is read, and dropped, of a question that is too long, so that its caller gets as far as reading the answer.
+_LINGER: Final = 4 * 1024 * 1024
+
+_END: Final = b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_TOO_SLOW: Final = b"HTTP/1.1 408 Request Timeout" + _END
+_TOO_LONG: Final = b"HTTP/1.1 431 Request Header Fields Too Large" + _END
+
+
+@attrs.frozen
+class ChannelLimits:
+    """The bounds of connections; sizes in bytes, times in seconds.
+
+    @ivar question: the content of a question.
+    @ivar connections: how many are open.
+    @ivar idle_timeout: between two questions.
+    @ivar question_timeout: from the first byte of a question to its last.
+    """
+
+    question: int
+    connections: int
+    idle_timeout: float
+    question_timeout: float
+
+
+class QuestionRequest(Request):
+    """A request whose content is kept in memory, up to the bound.
+
+    @ivar excess: whether there was more.
+    """
+
+    channel: QuestionChannel
+
+    def gotLength(self, length: int | None) -> None:
+        """Begin the content (L{twisted.web.iweb.IRequest})."""
+        self.content: BytesIO = BytesIO()
+        self.excess = False
+        self._came = 0
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Take a piece of the content (L{twisted.web.iweb.IRequest})."""
+        limit = self.channel.site.limits.question
+        self._came += len(data)
+        if self._came <= limit:
+            self.content.write(data)
+            return
+        self.excess = True
+        self.content = BytesIO()
+        if self._came > limit + _LINGER:
+            self.channel.abort()
+
+    def process(self) -> None:
+        """Answer (L{twisted.web.http.Request.process})."""
+        self.channel.site.serve(self)
+
+    def answer(self, status: int, content: bytes, content_type: str) -> None:
+        """Write the answer, unless nobody is there any more to read it."""
+        if self.channel is None:
+            return
+        self.setResponseCode(status)
+        fields = {
+            "Server": f"egressauthz/{__version__}",
+            "Content-Type": content_type,
+            "Content-Length": str(len(content)),
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+        }
+        if self.excess or self.channel.site.draining:
+            self.channel.persistent = False
+            fields["Connection"] = "close"
+        for name, value in fields.items():
+            self.responseHeaders.setRawHeaders(name, [value])
+        self.write(content)  # type: ignore[no-untyped-call]
+        self.finish()  # type: ignore[no-untyped-call]
+
+
+@implementer(ILogObserver)
+def _nobody(event: LogEvent) -> None:
+    pass
+
+
+class QuestionChannel(HTTPChannel):
+    """A connection of a caller."""
+
+    # What it says is about single connections: idle ones, and those of strangers.
+    _log = Logger(observer=_nobody)
+    requestFactory = QuestionRequest
+    site: QuestionSite
+    _inside = False
+
+    def connectionMade(self) -> None:
+        """Begin (L{twisted.internet.interfaces.IProtocol})."""
+        self.site.channels.add(self)
+        super().connectionMade()  # type: ignore[no-untyped-call]
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """End (L{twisted.internet.interfaces.IProtocol})."""
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        self.site.gone(self)
+
+    def resetTimeout(self) -> None:
+        """Let the time go on: another byte is no reason to begin it anew (L{twisted.protocols.policies})."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take what was read (L{twisted.internet.interfaces.IProtocol})."""
+        if not self._inside and not self.requests:
+            self._inside = True
+            self.setTimeout(self.site.limits.question_timeout)  # type: ignore[no-untyped-call]
+        super().dataReceived(data)  # type: ignore[no-untyped-call]
+
+    def allContentReceived(self) -> None:
+        """A question is complete; from its answer on, the connection may be idle for a while."""
+        self._inside = False
+        self.setTimeout(self.site.limits.idle_timeout)  # type: ignore[no-untyped-call]
+        super().allContentReceived()  # type: ignore[no-untyped-call]
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """Refuse a head with a line that is too long (L{twisted.protocols.basic.LineReceiver})."""
+        cast("Any", self.transport).write(_TOO_LONG)
+        self.close()
+
+    def timeoutConnection(self) -> None:
+        """Close, and say why where somebody is being read from (L{twisted.protocols.policies})."""
+        if self._inside:
+            self.site.refused("slow")
+            cast("Any", self.transport).write(_TOO_SLOW)
+        super().timeoutConnection()  # type: ignore[no-untyped-call]
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is no question, not even the beginning of one."""
+        return not self._inside and not self.requests
+
+    def close(self) -> None:
+        """Close it, once what was written is sent."""
+        self.loseConnection()  # type: ignore[no-untyped-call]
+
+    def abort(self) -> None:
+        """Cut it."""
+        self.forceAbortClient()  # type: ignore[no-untyped-call]
+
+
+class _Turned(Protocol):
+    """A connection that there is no room for.  A client would try again, and finds out soonest so."""
+
+    def connectionMade(self) -> None:
+        """Cut it."""
+        cast("Any", self.transport).abortConnection()
+
+
+class QuestionSite(Site):
+    """What listens for callers.
+
+    @ivar channels: the connections that are open.
+    @param serve: answers a request, at once or later.
+    @param refused: is told, by a word, of what never became a question.
+    """
+
+    noisy = False
+    protocol = QuestionChannel  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        limits: ChannelLimits,
+        serve: Callable[[QuestionRequest], None],
+        refused: Callable[[str], object],
+    ) -> None:
+        super().__init__(  # type: ignore[no-untyped-call]
+            Resource(),  # type: ignore[no-untyped-call]
+            requestFactory=QuestionRequest,
+            parsePOSTFormSubmission=False,
+            timeout=limits.idle_timeout,
+            reactor=clock,
+        )
+        self.limits = limits
+        self.serve = serve
+        self.refused = refused
+        self.channels: set[QuestionChannel] = set()
+        self.draining = False
+        self._drained: list[Deferred[None]] = []
+
+    def log(self, request: object) -> None:
+        """Log nothing: there is an audit log (L{twisted.web.http.HTTPFactory.log})."""
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """Begin a connection, where there is room (L{twisted.internet.interfaces.IProtocolFactory})."""
+        if len(self.channels) >= self.limits.connections:
+            self.refused("connections")
+            return _Turned()
+        return super().buildProtocol(addr)  # type: ignore[no-untyped-call]
+
+    def gone(self, channel: QuestionChannel) -> None:
+        """A connection is over."""
+        self.channels.discard(channel)
+        self._settle()
+
+    def drain(self) -> Deferred[None]:
+        """Close each connection once it has its answers.
+
+        @return: fires when none is left.
+        """
+        self.draining = True
+        for channel in [channel for channel in self.channels if channel.idle]:
+            channel.close()
+        drained: Deferred[None] = Deferred(self._drained.remove)
+        self._drained.append(drained)
+        self._settle()
+        return drained
+
+    def abort(self) -> None:
+        """Cut what is left."""
+        for channel in list(self.channels):
+            channel.abort()
+
+    def _settle(self) -> None:
+        if self.channels:
+            return
+        waiting, self._drained = self._drained, []
+        for drained in waiting:
+            drained.callback(None)

@@ -1,0 +1,37 @@
+"""Reading the options of the authorization service into one L{PdpConfig}."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from egress.config import AuditFailure
+from egress.layers import gather, table_of
+from egress.pdp.config import PdpConfig
+from egress.pdp.option_table import PDP_OPTIONS
+from egress.values import Place
+
+
+def load_pdp_config(
+    arguments: Mapping[str, Sequence[str]],
+    environ: Mapping[str, str],
+    reactor: object = None,
+    directory: Path | None = None,
+) -> PdpConfig:
+    """Read a configuration; the arguments are those of L{egress.options.load_config}.
+
+    @raise egress.config.ConfigError: for the first value that cannot be used.
+    """
+    place = Place(Path.cwd() if directory is None else directory, reactor)
+    given = gather(PDP_OPTIONS, arguments, environ, place)
+    read = {field: value.read() for field, value in given.items()}
+    if read.get("audit_failure") is AuditFailure.DENY and "audit_log" not in read:
+        raise given["audit_failure"].refuse("there is no audit log that could fail: name one with --audit-log")
+    if any(entrance.sets_auth for entrance in read.get("listen", ())):
+        raise given["listen"].refuse("leave client-auth out: who may ask is shown by a token, or a certificate")
+    return PdpConfig(**read)
+
+
+def reference() -> str:
+    """Write the table of options for the documentation, in Markdown."""
+    return table_of(PDP_OPTIONS)

@@ -1,0 +1,220 @@
+"""The authorization service as a Twisted service: where its parts are put together."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from twisted.application.service import Service
+from twisted.logger import Logger
+
+from egress.authz.audited import AuditedAuthorizer
+from egress.authz.chain import AuthorizationChain
+from egress.authz.local import LocalAuthorizer
+from egress.authz.policy_watch import PolicyWatch, files_of
+from egress.authz.private import PrivateAddresses
+from egress.binding import Binding, described, metrics_endpoint, settled
+from egress.config import AuditFailure, ConfigError
+from egress.entrances import behind_tls
+from egress.files import read_rules
+from egress.net.parts import Ids
+from egress.ops.audit import JsonLinesAudit, open_audit
+from egress.ops.health import Check, Readiness, ops_site_of
+from egress.pdp.bearer import Bearer
+from egress.pdp.channel import ChannelLimits, QuestionSite
+from egress.pdp.desk import Desk
+from egress.pdp.metrics import PdpMetrics
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
+
+    from egress.interfaces import IAuditSink, IAuthorizer, IEgressReactor
+    from egress.model.entrance import Entrance
+    from egress.model.record import ExchangeRecord
+    from egress.pdp.config import PdpConfig
+    from egress.policy.rules import RuleSet
+
+_log = Logger()
+
+# How long a stopping service waits for connections that it has cut.
+_CUT_SECONDS = 1.0
+
+
+class EgressAuthzService(Service):
+    """An authorization service, as a part of a Twisted application.
+
+    What can be wrong with the files that the configuration names is found on construction.  Starting the service
+    listens; stopping it stops listening, has questions answered for as long as C{config.drain_timeout}, then cuts what
+    is left.
+
+    @ivar authorizer: who decides.
+    @ivar metrics: the numbers behind C{/metrics}.
+    @ivar checks: what must hold for the service to be ready, by name.
+    """
+
+    def __init__(
+        self,
+        reactor: IEgressReactor,
+        config: PdpConfig,
+        authorizer: IAuthorizer | None = None,
+        audit: IAuditSink | None = None,
+    ) -> None:
+        """Put a service together; it listens once it is started.
+
+        @param authorizer: who decides; C{None}: the rules of C{config.policy}.
+        @param audit: is told of every question, besides C{config.audit_log}.
+        @raise ConfigError: naming what cannot be used, and the remedy.
+        """
+        self._reactor = reactor
+        self._config = config
+        self.metrics = PdpMetrics()
+        self.checks: dict[str, Check] = {}
+        log = None if config.audit_log is None else _audit(config.audit_log)
+        self._sinks: list[IAuditSink] = [self.metrics, *filter(None, (audit, log))]
+        self._watch: PolicyWatch | None = None
+        self.authorizer = self._rules_decide() if authorizer is None else self._decides(authorizer)
+        self.checks["authorizer"] = self.authorizer.check_ready
+        if log is not None:
+            self._audited(log)
+        self._binding = Binding()
+        self._sites: list[QuestionSite] = []
+        self._factories = [self._factory(entrance) for entrance in config.listen]
+        self.metrics.watch_connections(lambda: sum(len(site.channels) for site in self._sites))
+
+    # -- who decides
+
+    def _decides(self, authorizer: IAuthorizer) -> IAuthorizer:
+        """Ask what an application decides by, within a deadline."""
+        return AuthorizationChain(self._reactor, authorizer, self._config.question_timeout)
+
+    def _rules_decide(self) -> IAuthorizer:
+        config = self._config
+        self._rules = rules = read_rules(config.policy)
+        self._local = LocalAuthorizer(rules)
+        self._watch = watch = PolicyWatch(
+            self._reactor, rules, lambda: files_of(self._rules, config.policy), self._reload
+        )
+        self.metrics.watch_policy(lambda: watch.state)
+        return PrivateAddresses(
+            AuthorizationChain(self._reactor, self._local, None),
+            lambda: self._rules.blocks_private,
+            config.allow_address,
+        )
+
+    def _audited(self, log: JsonLinesAudit) -> None:
+        self.metrics.watch_audit_lost(lambda: log.lost)
+        if self._config.audit_failure is AuditFailure.DENY:
+            audited = AuditedAuthorizer(self.authorizer, lambda: log.fault)
+            self.authorizer = audited
+            self.checks["audit"] = audited.check_audit
+
+    def reload(self) -> None:
+        """Read the policy anew, for what is decided from now on.
+
+        @raise ConfigError: naming what cannot be used, and the remedy; then all remains as it was.
+        """
+        if self._watch is not None:
+            self._reload()
+
+    def _reload(self) -> None:
+        self._use(read_rules(self._config.policy))
+
+    def _use(self, rules: RuleSet) -> None:
+        assert self._watch is not None
+        self._local.use(rules)
+        self._rules = rules
+        self._watch.used(rules)
+
+    # -- who asks
+
+    def _factory(self, entrance: Entrance) -> object:
+        config = self._config
+        limits = ChannelLimits(config.question_limit, config.connections, config.idle_timeout, config.question_timeout)
+        desk = Desk(
+            self._reactor,
+            time.time,
+            self.authorizer,
+            None if config.token is None else Bearer(config.token),
+            config.asks_at(entrance),
+            self._report,
+            self.metrics.refuse,
+            Ids().__next__,
+        )
+        site = QuestionSite(self._reactor, limits, desk.serve, self.metrics.refuse)
+        self._sites.append(site)
+        return behind_tls(entrance, site, self._reactor)
+
+    def _report(self, record: ExchangeRecord) -> None:
+        for sink in self._sinks:
+            try:
+                sink.write(record)
+            except Exception:  # noqa: BLE001 - the faults of a sink are not the caller's
+                _log.failure("an audit sink failed")
+
+    # -- starting
+
+    def listening(self) -> Deferred[tuple[IAddress, ...]]:
+        """Learn the addresses on which the service listens.
+
+        @return: fires once all of them are bound, in the order of C{config.listen}; fails when one cannot be.
+        """
+        return self._binding.listening()
+
+    def privilegedStartService(self) -> None:
+        """Bind the ports, which may need privileges."""
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        self._listen()
+
+    def startService(self) -> None:
+        """Bind the ports, unless that is done, and follow the policy in its files."""
+        super().startService()  # type: ignore[no-untyped-call]
+        if self._watch is not None:
+            self._watch.start()
+        self._listen()
+
+    def _listen(self) -> None:
+        if self._binding.begun:
+            return
+        config = self._config
+        pairs: list[tuple[IStreamServerEndpoint, object]] = [
+            (described(self._reactor, entrance.endpoint), factory)
+            for entrance, factory in zip(config.listen, self._factories, strict=True)
+        ]
+        metrics = metrics_endpoint(self._reactor, config.metrics_interface, config.metrics_port)
+        if metrics is not None:
+            ask = Readiness(self._reactor, self.checks).ask
+            pairs.append((metrics, ops_site_of(self._reactor, self.metrics.render, ask)))
+        self._binding.listen(pairs, len(config.listen))
+
+    # -- stopping
+
+    def stopService(self) -> Deferred[None]:
+        """Stop listening, have questions answered, cut the rest, and close what is open.
+
+        @return: fires when nothing is left.
+        """
+        super().stopService()  # type: ignore[no-untyped-call]
+        if self._watch is not None:
+            self._watch.stop()
+
+        def drained(_: object) -> Deferred[None]:
+            for site in self._sites:
+                site.abort()
+            gone = settled([site.drain() for site in self._sites]).addTimeout(_CUT_SECONDS, self._reactor)
+            return settled([self.authorizer.close(), gone])
+
+        def closed(_: object) -> None:
+            for sink in self._sinks:
+                sink.close()
+
+        draining = settled([site.drain() for site in self._sites])
+        draining.addTimeout(self._config.drain_timeout, self._reactor)
+        return settled([self._binding.stop(), draining.addBoth(drained)]).addCallback(closed)
+
+
+def _audit(target: str) -> JsonLinesAudit:
+    try:
+        return open_audit(target)
+    except OSError as error:
+        raise ConfigError("--audit-log", target, f"cannot be written to: {error.strerror}") from error

@@ -1,0 +1,47 @@
+"""Why a program cannot start, in one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Final, Protocol
+
+from twisted.internet.error import CannotListenError
+
+from egress.config import ConfigError
+from egress.post import WorkerFailed
+
+
+class HasMetrics(Protocol):
+    """A configuration of what serves metrics on a port of their own, or does not."""
+
+    @property
+    def metrics_port(self) -> int | None:
+        """The TCP port."""
+
+    @property
+    def metrics_interface(self) -> str:
+        """The address for it."""
+
+
+_REMEDIES: Final = {
+    errno.EADDRINUSE: "stop what listens there, or choose another",
+    errno.EACCES: "choose a port from 1024 up, or give the process the right to lower ones",
+    errno.EADDRNOTAVAIL: "choose an address that this machine has",
+}
+
+
+def start_fault(error: BaseException | None, config: HasMetrics) -> str:
+    """Say in one line why a program cannot start, and what to do."""
+    if not isinstance(error, CannotListenError):
+        return (
+            str(error)
+            if isinstance(error, (ConfigError, WorkerFailed))
+            else f"cannot start: {type(error).__name__}: {error}"
+        )
+    metrics = (error.interface, error.port) == (config.metrics_interface, config.metrics_port)
+    where = f"{error.interface or '*'}:{error.port}" if isinstance(error.port, int) else str(error.port)
+    code = getattr(error.socketError, "errno", None)
+    reason = os.strerror(code) if isinstance(code, int) and code in errno.errorcode else str(error.socketError)
+    remedy = _REMEDIES.get(code or 0, "choose another")
+    return f"{'--metrics-port' if metrics else '--listen'}: cannot listen on {where}: {reason}; {remedy}"

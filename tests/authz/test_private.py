@@ -1,0 +1,56 @@
+"""Tests for L{egress.authz.private}."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from egress.authz.local import LocalAuthorizer
+from egress.authz.private import RULE, PrivateAddresses
+from egress.interfaces import IAuthorizer
+from egress.model.authority import Authority, Origin
+from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Verdict
+from egress.policy.load import parse_policy
+
+ALLOW = parse_policy('version = 1\n[[rules]]\nid = "all"\naction = "allow"\n', "test", "policy test")
+
+
+class PrivateAddressesTests(SynchronousTestCase):
+    """Internal networks are closed, where the policy says so and the addresses are known."""
+
+    def decide(self, *addresses: str, host: str = "example.com", blocks: bool = True) -> Decision:
+        allow = (ip_network("10.1.0.0/16"),)
+        authorizer = PrivateAddresses(LocalAuthorizer(ALLOW), lambda: blocks, allow)
+        verifyObject(IAuthorizer, authorizer)
+        found = tuple(map(ip_address, addresses)) or None
+        origin = Origin("https", Authority(host, 443))
+        client = ClientIdentity("192.0.2.1", 1)
+        request = DecisionRequest("id", Stage.REQUEST, "GET", origin, "/", (), client, addresses=found)
+        decision: Decision = self.successResultOf(authorizer.decide(request))
+        return decision
+
+    def test_denied(self) -> None:
+        for addresses, host in (
+            (("10.0.0.1",), "example.com"),
+            (("1.1.1.1", "192.168.0.1"), "example.com"),
+            (("::ffff:10.0.0.1",), "example.com"),
+            ((), "10.0.0.1"),
+        ):
+            with self.subTest(addresses, host=host):
+                decision = self.decide(*addresses, host=host)
+                self.assertEqual((decision.verdict, decision.rule_id), (Verdict.DENY, RULE))
+                self.assertEqual(decision.decided_by, "policy test")
+                self.assertTrue(decision.firm)
+                self.assertIn("private address", decision.reason)
+
+    def test_left_to_the_rules(self) -> None:
+        for decision in (
+            self.decide(),
+            self.decide("1.1.1.1"),
+            self.decide("10.1.2.3"),
+            self.decide("10.0.0.1", blocks=False),
+            self.decide(host="10.1.2.3"),
+        ):
+            self.assertEqual(decision.rule_id, "all")

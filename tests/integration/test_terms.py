@@ -1,0 +1,305 @@
+"""Decisions that do more: fields, secrets, bytes and time, between real programs and sockets."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from typing import Any
+
+from tests.certificates import TestCA
+from tests.integration.base import IntegrationTestCase, Proxy
+from tests.integration.processes import free_port
+from tests.integration.raw_origin import PATIENCE, RawOrigin, Wire, client_of, server_context
+
+MIB = 1 << 20
+SECRET = "s3cr3t-of-the-operator"
+OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+SWITCH = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+
+class TermsTestCase(IntegrationTestCase):
+    """A proxy whose decisions the test writes."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.decide()
+        ca = TestCA("raw CA")
+        self.trust = ["--ssl-extra-ca-certs", str(ca.write(self.directory, "raw-ca"))]
+        self.context = server_context(ca.issue("127.0.0.1"), str(self.directory))
+
+    def decide(self, **decision: Any) -> None:
+        """Write the decision for all that is asked from now on."""
+        new = self.write("decision.new", json.dumps(decision))
+        os.replace(new, self.directory / "decision.json")
+
+    def questions(self) -> list[dict[str, Any]]:
+        """What was asked."""
+        path = self.directory / "questions.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def proxy(self, *options: str, **env: str) -> Proxy:
+        """Start a proxy."""
+        first = f"from tests.integration.written_decisions import install; install({str(self.directory)!r})"
+        return self.start_proxy(*self.trust, *options, first=first, **env)
+
+    def origin(self, script: Any, *, tls: bool = False) -> RawOrigin:
+        """Start an origin."""
+        origin = RawOrigin(script, self.context if tls else None)
+        self.addCleanup(origin.stop)
+        return origin
+
+    def client(self, proxy: Proxy, tunnel_to: str | None = None, *, tls: bool = False) -> Wire:
+        """Connect to a proxy."""
+        client = client_of(proxy, tunnel_to, tls=tls)
+        self.addCleanup(client.close)
+        return client
+
+
+class TwoPhaseTests(TermsTestCase):
+    """Content is read for a decision only where it is wanted."""
+
+    def head(self, origin: RawOrigin, size: int) -> str:
+        return (
+            f"POST {origin.url}/up HTTP/1.1\r\nHost: {origin.authority}\r\n"
+            f"Expect: 100-continue\r\nContent-Length: {size}\r\n\r\n"
+        )
+
+    def test_an_upload_streams(self) -> None:
+        """Far more than may be put to an authorizer, and the 100 is the origin's own."""
+        size, may_go_on, seen = 8 * MIB, threading.Event(), []
+
+        def script(origin: RawOrigin, wire: Wire) -> None:
+            origin.heads.append(wire.read_until(b"\r\n\r\n").decode("latin-1"))
+            may_go_on.wait(PATIENCE)
+            wire.send("HTTP/1.1 100 Continue\r\nX-From: origin\r\n\r\n")
+            wire.read(MIB)
+            wire.send("HTTP/1.1 103 Early Hints\r\nX-Has: a part\r\n\r\n")
+            seen.append(len(wire.read(size - MIB)) + MIB)
+            wire.send(OK)
+
+        origin, proxy = self.origin(script), self.proxy()
+        client = self.client(proxy)
+        client.send(self.head(origin, size))
+        deadline = time.monotonic() + PATIENCE
+        while not origin.heads and time.monotonic() < deadline:
+            time.sleep(0.01)
+        client.socket.settimeout(0.2)
+        self.assertRaises(TimeoutError, client.socket.recv, 1)
+        client.socket.settimeout(PATIENCE)
+        may_go_on.set()
+        self.assertIn(b"X-From: origin", client.read_until(b"\r\n\r\n"))
+        client.send(b"x" * MIB)
+        self.assertIn(b"X-Has: a part", client.read_until(b"\r\n\r\n"))
+        client.send(b"x" * (size - MIB))
+        self.assertEqual(client.read_message()[1], b"ok")
+        self.assertEqual(seen, [size])
+        (question,) = self.questions()
+        self.assertEqual((question["body"], question["withheld"]), (None, True))
+        self.assertEqual(question["addresses"], ["127.0.0.1"])
+
+    def test_content_that_is_wanted(self) -> None:
+        """The proxy says 100 itself then, and the origin sees nothing before the second answer."""
+        origin, proxy = self.origin(lambda origin, wire: (origin.request(wire), wire.send(OK))), self.proxy()
+        self.decide(need_body=True)
+        client = self.client(proxy)
+        client.send(self.head(origin, 5))
+        self.assertEqual(client.read_until(b"\r\n\r\n"), b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.assertEqual(origin.connections, [])
+        self.decide(verdict="deny", reason="not this content")
+        client.send(b"12345")
+        self.assertIn("HTTP/1.1 403", client.read_message()[0])
+        self.assertEqual([question["body"] for question in self.questions()], [None, "12345"])
+        self.assertEqual(origin.connections, [])
+
+
+class SecretTests(TermsTestCase):
+    """The client never holds the secret, and it is shown nowhere."""
+
+    def test_injected(self) -> None:
+        token = self.write("token", SECRET + "\n")
+        token.chmod(0o600)
+        printing = json.dumps([sys.executable, "-c", f"print({SECRET[::-1]!r})"])
+        text = '[from_file]\nfile = "token"\nhosts = ["127.0.0.1"]\n'
+        text += '[from_env]\nenv = "THE_SECRET"\nhosts = ["127.0.0.1"]\n'
+        text += f'[from_command]\ncommand = {printing}\nhosts = ["127.0.0.1"]\n'
+        secrets = self.write("secrets.toml", text)
+
+        def script(origin: RawOrigin, wire: Wire) -> None:
+            while True:
+                origin.request(wire)
+                wire.send(OK)
+
+        origin, metrics = self.origin(script, tls=True), free_port()
+        other = self.origin(script)
+        proxy = self.proxy("--secrets", str(secrets), "--metrics-port", str(metrics), THE_SECRET=f"env-{SECRET}")
+        fields = {
+            "Authorization": "Bearer ${secret:from_file}",
+            "X-Env": "${secret:from_env}",
+            "X-Command": "a ${secret:from_command} b",
+        }
+        self.decide(set=fields, remove=["cookie"])
+        answered = b""
+        client = self.client(proxy, origin.authority, tls=True)
+        for _ in range(2):
+            client.send(
+                f"GET /a HTTP/1.1\r\nHost: {origin.authority}\r\nauthorization: theirs\r\nCookie: c\r\nX-Own: y\r\n\r\n"
+            )
+            head, content = client.read_message()
+            self.assertEqual(content, b"ok", head)
+        answered += client.received
+        for head in origin.heads:
+            self.assertIn(f"Authorization: Bearer {SECRET}\r\n", head)
+            self.assertIn(f"X-Env: env-{SECRET}\r\n", head)
+            self.assertIn(f"X-Command: a {SECRET[::-1]} b\r\n", head)
+            self.assertIn("X-Own: y\r\n", head)
+            self.assertNotIn("theirs", head)
+            self.assertNotIn("Cookie", head)
+        self.assertEqual(len(origin.heads), 2)
+        # Without TLS it goes nowhere, and once others may read the file, nowhere at all.
+        client = self.client(proxy)
+        client.send(f"GET {other.url}/ HTTP/1.1\r\nHost: {other.authority}\r\n\r\n")
+        head, content = client.read_message()
+        self.assertIn("HTTP/1.1 503", head)
+        self.assertIn(b"the secret from_command may not be sent without TLS", content)
+        self.assertEqual(other.heads, [])
+        answered += client.received
+        token.chmod(0o644)
+        time.sleep(1.1)
+        client = self.client(proxy, origin.authority, tls=True)
+        client.send(f"GET /a HTTP/1.1\r\nHost: {origin.authority}\r\n\r\n")
+        head, content = client.read_message()
+        self.assertIn("HTTP/1.1 503", head)
+        self.assertIn(b"the secret from_file cannot be had: others than its owner may use its file", content)
+        answered += client.received
+        self.records(proxy, 4)
+        status, numbers = self.fetch_metrics(metrics)
+        self.assertEqual(status, 200)
+        self.assertIn("egress", numbers)
+        for shown in (proxy.audit.read_text(), proxy.process.output(), numbers, answered.decode("latin-1")):
+            for value in (SECRET, SECRET[::-1]):
+                self.assertNotIn(value, shown)
+
+    def fetch_metrics(self, port: int) -> tuple[int, str]:
+        done = self.run_program("curl", "-sS", "-w", "\n%{http_code}", f"http://127.0.0.1:{port}/metrics")
+        content, _, status = done.stdout.rpartition("\n")
+        return int(status), content
+
+
+class LimitTests(TermsTestCase):
+    """So many bytes, and not one more."""
+
+    def test_a_download(self) -> None:
+        def script(origin: RawOrigin, wire: Wire) -> None:
+            origin.request(wire)
+            wire.send("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+            wire.send(b"x" * (8 * MIB))
+
+        origin, proxy = self.origin(script), self.proxy()
+        self.decide(max_bytes=MIB)
+        client = self.client(proxy)
+        client.send(f"GET {origin.url}/ HTTP/1.1\r\nHost: {origin.authority}\r\n\r\n")
+        client.read_until(b"\r\n\r\n")
+        received = client.read_to_end()
+        self.assertLessEqual(received.count(b"x"), MIB)
+        self.assertFalse(received.endswith(b"\r\n0\r\n\r\n"), "nobody takes it for the whole")
+        (record,) = self.records(proxy, 1)
+        self.assertEqual((record["outcome"], record["verdict"], record["status"]), ("limit-reached", "allow", 200))
+        self.assertLessEqual(record["bytesReceived"], MIB)
+
+    def test_a_tunnel_that_carries_much(self) -> None:
+        """One that is spliced, where the system can."""
+        most = 5 * MIB + 7
+
+        def script(_: RawOrigin, wire: Wire) -> None:
+            wire.read(1)
+            wire.send(b"x" * (16 * MIB))
+
+        origin, proxy = self.origin(script), self.proxy("--passthrough", "127.0.0.1")
+        self.decide(max_bytes=most)
+        client = self.client(proxy, origin.authority)
+        client.send(b"?")
+        received = len(client.read_to_end())
+        self.assertLessEqual(received, most - 1)
+        (record,) = self.records(proxy, 1)
+        self.assertEqual((record["outcome"], record["bytesSent"]), ("limit-reached", 1))
+        self.assertGreater(record["bytesReceived"], MIB)
+        self.assertLessEqual(record["bytesReceived"], most - 1)
+        self.assertEqual(self.questions()[0]["addresses"], ["127.0.0.1"])
+
+
+class ExpiryTests(TermsTestCase):
+    """Asked again, then cut."""
+
+    def asked(self, times: int) -> None:
+        """Wait until it was asked so often."""
+        deadline = time.monotonic() + PATIENCE
+        while len(self.questions()) < times:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
+
+    def check(self, proxy: Proxy, client: Wire, ping: Any) -> None:
+        """See that something lives while it is allowed, and no longer."""
+        self.asked(2)
+        ping()
+        self.decide(verdict="deny", reason="time is over")
+        self.asked(3)
+        self.assertEqual(client.read_to_end(), b"")
+        (record,) = self.records(proxy, 1)
+        self.assertEqual((record["outcome"], record["reason"]), ("permission-revoked", "time is over"))
+        self.assertEqual(record["verdict"], "allow")
+
+    def echo(self, origin: RawOrigin, wire: Wire) -> None:
+        while True:
+            wire.send(wire.read(4))
+
+    def test_a_websocket(self) -> None:
+        def script(origin: RawOrigin, wire: Wire) -> None:
+            origin.request(wire)
+            wire.send(SWITCH)
+            self.echo(origin, wire)
+
+        origin, proxy = self.origin(script, tls=True), self.proxy()
+        self.decide(expires_in=1)
+        client = self.client(proxy, origin.authority, tls=True)
+        client.send(
+            f"GET /ws HTTP/1.1\r\nHost: {origin.authority}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        )
+        self.assertIn(b" 101 ", client.read_until(b"\r\n\r\n"))
+
+        def ping() -> None:
+            client.send(b"ping")
+            self.assertEqual(client.read(4), b"ping")
+
+        self.check(proxy, client, ping)
+
+    def test_a_tunnel(self) -> None:
+        origin, proxy = self.origin(self.echo), self.proxy("--passthrough", "127.0.0.1")
+        self.decide(expires_in=1)
+        client = self.client(proxy, origin.authority)
+
+        def ping() -> None:
+            for _ in range(64):
+                # So much that a pump takes over.
+                client.send(b"ping" * 1024)
+                self.assertEqual(client.read(4096), b"ping" * 1024)
+
+        self.check(proxy, client, ping)
+
+    def test_an_outage(self) -> None:
+        def script(origin: RawOrigin, wire: Wire) -> None:
+            origin.request(wire)
+            wire.read_to_end()
+
+        origin, proxy = self.origin(script), self.proxy()
+        self.decide(expires_in=1)
+        client = self.client(proxy)
+        client.send(f"GET {origin.url}/slow HTTP/1.1\r\nHost: {origin.authority}\r\n\r\n")
+        self.asked(1)
+        self.decide(max_bytes=-1)
+        head, content = client.read_message()
+        self.assertIn("HTTP/1.1 503", head)
+        self.assertIn(b"urn:egressproxy:permission-expired", content)
+        self.assertEqual(self.records(proxy, 1)[0]["outcome"], "permission-expired")

@@ -1,0 +1,12 @@
+"""Makes C{twistd} know C{egressauthz}."""
+
+from __future__ import annotations
+
+from twisted.application.service import ServiceMaker
+
+egressauthz = ServiceMaker(  # type: ignore[no-untyped-call]
+    "egressauthz",
+    "egress.pdp.tap",
+    "An authorization service: POST /validate, answered by a policy.",
+    "egressauthz",
+)
