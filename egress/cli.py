@@ -1,6 +1,7 @@
 """The command C{egress}: what is done with a proxy besides running it.
 
-What went wrong is one line on standard error, and status 1; a command line that cannot be read is status 2.
+What went wrong is one line on standard error, and status 1 unless a command says otherwise; a command line that cannot
+be read is status 2.
 """
 
 from __future__ import annotations
@@ -12,12 +13,23 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TextIO
 
 from egress import __version__
-from egress.commands import ca, client
+from egress.commands import approvals, ca, client, explain, lock, policy
 from egress.commands.failure import CommandFailed
 from egress.config import ConfigError
 
 # Each adds its own parser, which sets "run": called with the arguments, the environment and where to write.
-_COMMANDS: Final[tuple[Callable[[Any], None], ...]] = (ca.add_parser, client.add_parser)
+_COMMANDS: Final[tuple[Callable[[Any], None], ...]] = (
+    approvals.add_parser,
+    ca.add_parser,
+    client.add_parser,
+    explain.add_parser,
+    lock.add_parser,
+    policy.add_parser,
+)
+
+
+# What a shell makes of a program that Ctrl-C ended.
+_INTERRUPTED: Final = 130
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,14 +59,16 @@ def main(
     given = parser().parse_args(arguments)
     out = out or sys.stdout
     try:
-        given.run(given, os.environ if environ is None else environ, out)
+        status: int | None = given.run(given, os.environ if environ is None else environ, out)
         # A reader that is gone is noticed here, and not when the process ends.
         out.flush()
     except (CommandFailed, ConfigError) as error:
         print(f"egress: {' '.join(str(error).split())}", file=err or sys.stderr)
-        return 1
+        return error.exit_status if isinstance(error, CommandFailed) else 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     except BrokenPipeError:
         # Whoever read has enough; nothing is left to be flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
-    return 0
+    return status or 0

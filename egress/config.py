@@ -14,6 +14,7 @@ from typing import Any
 
 import attrs
 
+from egress.model.admin import AdminEndpoint, InvalidAdmin
 from egress.model.authority import UpstreamProxy
 from egress.model.bypass import Bypass
 from egress.model.entrance import Entrance, InvalidEntrance
@@ -39,6 +40,18 @@ class ConfigError(ValueError):
         self.remedy = remedy
 
 
+class Mode(enum.Enum):
+    """What a decision does.
+
+    @cvar ENFORCE: what is not allowed does not leave.
+    @cvar OBSERVE: it leaves all the same, and is on record as what would have been refused; what the address guard
+        refuses does not leave.
+    """
+
+    ENFORCE = "enforce"
+    OBSERVE = "observe"
+
+
 class OversizeBody(enum.Enum):
     """What happens to a request whose content is over the body limit, when the authorizer looks at contents.
 
@@ -48,6 +61,34 @@ class OversizeBody(enum.Enum):
 
     REFUSE = "refuse"
     TRUNCATE = "truncate"
+
+
+class AuthzApi(enum.Enum):
+    """How an authorization service is asked.
+
+    @cvar POSTMAN: by the contract of the Postman runner's proxy, C{POST .../validate}.
+    @cvar AUTHZEN: by the Access Evaluation API of AuthZEN.
+    @cvar OPA: by the data API of Open Policy Agent.
+    @cvar EXT_AUTHZ: by the HTTP check of Envoy's C{ext_authz}.
+    """
+
+    POSTMAN = "postman"
+    AUTHZEN = "authzen"
+    OPA = "opa"
+    EXT_AUTHZ = "ext-authz"
+
+
+class AuthzBody(enum.Enum):
+    """When an authorization service is given the content of a request.
+
+    @cvar ALWAYS: with each question.
+    @cvar ON_DEMAND: when it answers that it needs it.
+    @cvar NEVER: not at all.
+    """
+
+    ALWAYS = "always"
+    ON_DEMAND = "on-demand"
+    NEVER = "never"
 
 
 class AuditFailure(enum.Enum):
@@ -132,6 +173,25 @@ def parse_entrances(given: Iterable[Entrance | str]) -> tuple[Entrance, ...]:
     return tuple(read)
 
 
+def _admin(given: AdminEndpoint | str | None) -> AdminEndpoint | None:
+    """Read what an application writes as it would stand on the command line."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return AdminEndpoint.parse(given)
+    except InvalidAdmin as error:
+        raise ConfigError("admin", given, error.remedy) from error
+
+
+def _guarded(config: ProxyConfig, attribute: attrs.Attribute[Any], token: str | None) -> None:
+    if token is None and config.admin is not None and config.admin.wants_token:
+        raise ConfigError(
+            "--admin",
+            config.admin.endpoint,
+            "everybody on this machine could use it: give a token with --admin-token-file, or use unix:PATH",
+        )
+
+
 @attrs.frozen(kw_only=True)
 class ProxyConfig:
     """What one proxy does.
@@ -140,7 +200,8 @@ class ProxyConfig:
         settings; text is read by L{Entrance.parse}.
     @ivar client_auth: a file with the secrets of clients, without which no request is taken, unless an entrance says
         otherwise; C{None}: clients need not say who they are.
-    @ivar authz_url: the authorization service; C{/validate} is appended unless it ends so.  C{None}: C{policy} decides.
+    @ivar authz_url: the authorization service; what C{authz_api} has at the end of its path is appended unless it ends
+        so.  C{None}: C{policy} decides.
     @ivar authz_timeout: seconds for one whole call.
     @ivar authz_token: the bearer token for the call.
     @ivar authz_client_cert: a PEM file with certificate and key, shown to an C{https} authorization service.
@@ -149,9 +210,21 @@ class ProxyConfig:
     @ivar authz_queue: how many more wait for their turn.
     @ivar authz_breaker_failures: how many questions in a row without an answer have it left alone for a while; C{None}:
         it is always asked.
+    @ivar authz_api: how it is asked.
+    @ivar authz_body: when it is given the content.
+    @ivar authz_response_headers: with L{AuthzApi.EXT_AUTHZ}: the fields of its answers that are added to the request.
+    @ivar authz_cache: how many decisions are kept for as long as it says, of any authorizer but the embedded one;
+        C{None}: none are, and identical questions do not share an answer.
+    @ivar authz_max_ttl: seconds for which a decision is reused at most.
+    @ivar authz_max_stale: seconds for which one is reused beyond that at most, while there are no answers.
     @ivar policy: the embedded authorizer's TOML file; C{None}: the packaged starter policy.
     @ivar secrets: a TOML file that says where the secrets come from which decisions put into requests, and where they
         may be sent; C{None}: there are none.
+    @ivar mode: whether decisions are enforced, or only put on record.
+    @ivar shadow_authz_url: an authorization service that is asked as well, without effect.
+    @ivar shadow_authz_token: the bearer token for it; that of C{authz_url} is not sent there.
+    @ivar shadow_policy: a policy that is asked as well, without effect.
+    @ivar shadow_log: a file for the disagreements of the two.
     @ivar ca_dir: where the CA is kept, and made at first start.
     @ivar ca_cert: the certificate of a CA to sign with instead, followed by those above it.
     @ivar ca_key: its key.
@@ -173,6 +246,11 @@ class ProxyConfig:
     @ivar audit_failure: what happens while it cannot be written.
     @ivar metrics_port: the TCP port for C{/metrics} and C{/health}; C{None}: none.
     @ivar metrics_interface: the address for it.
+    @ivar admin: where people answer what they are asked, and requests are explained; text is read by
+        L{AdminEndpoint.parse}.  C{None}: nowhere, and nobody can be asked.
+    @ivar admin_token: the bearer token that is wanted there.
+    @ivar approval_timeout: seconds for which a request is held until a person answers.
+    @ivar approval_queue: how many requests are held at the same time.
     @ivar workers: how many processes C{twistd} makes of it, each with all of C{limits}; an application that embeds
         the proxy has one.
     """
@@ -187,8 +265,19 @@ class ProxyConfig:
     authz_max_concurrency: int = attrs.field(default=256, validator=_positive)
     authz_queue: int = attrs.field(default=1024, validator=_not_negative)
     authz_breaker_failures: int | None = attrs.field(default=5, validator=_positive)
+    authz_api: AuthzApi = AuthzApi.POSTMAN
+    authz_body: AuthzBody = AuthzBody.ALWAYS
+    authz_response_headers: tuple[str, ...] = ()
+    authz_cache: int | None = attrs.field(default=4096, validator=_positive)
+    authz_max_ttl: float = attrs.field(default=3600.0, validator=_positive)
+    authz_max_stale: float = attrs.field(default=300.0, validator=_not_negative)
     policy: Path | None = None
     secrets: Path | None = None
+    mode: Mode = Mode.ENFORCE
+    shadow_authz_url: str | None = None
+    shadow_authz_token: str | None = attrs.field(default=None, repr=False)
+    shadow_policy: Path | None = None
+    shadow_log: str | None = None
     ca_dir: Path = attrs.field(factory=lambda: Path.home() / ".egressproxy" / "ca")
     ca_cert: Path | None = None
     ca_key: Path | None = None
@@ -208,8 +297,17 @@ class ProxyConfig:
     audit_failure: AuditFailure = AuditFailure.CONTINUE
     metrics_port: int | None = None
     metrics_interface: str = "127.0.0.1"
+    admin: AdminEndpoint | None = attrs.field(default=None, converter=_admin)
+    admin_token: str | None = attrs.field(default=None, repr=False, validator=_guarded)
+    approval_timeout: float = attrs.field(default=300.0, validator=_positive)
+    approval_queue: int = attrs.field(default=100, validator=_positive)
     workers: int = attrs.field(default=1, validator=_positive)
     limits: Limits = attrs.field(factory=Limits)
+
+    @property
+    def over_body_limit(self) -> OversizeBody:
+        """What happens to a request whose content is over the body limit: observing, none is refused for that."""
+        return OversizeBody.TRUNCATE if self.mode is Mode.OBSERVE else self.oversize_body
 
     def auth_at(self, entrance: Entrance) -> Path | None:
         """The file with the secrets of those who may come in at an entrance; C{None} for everybody."""

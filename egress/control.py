@@ -11,7 +11,7 @@ import json
 import pickle
 import socket
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -41,6 +41,13 @@ RELOAD: Final = "reload"
 NUMBERS: Final = "numbers"
 CHECKS: Final = "checks"
 
+# What is asked with an argument, of those who are held and of those who may go (L{egress.desk}).
+HELD: Final = "held"
+ANSWER: Final = "answer"
+PERMIT: Final = "permit"
+REVOKE: Final = "revoke"
+EXPLAIN: Final = "explain"
+
 _LENGTH: Final = struct.Struct("!I")
 _MAX_LENGTH: Final = 16 * 1024 * 1024
 
@@ -53,12 +60,14 @@ class Orders:
     @ivar reactor: the module that installs the parent's kind of reactor.
     @ivar config: the configuration, the same for all.
     @ivar families: the address family of each of its listening sockets.
+    @ivar approval_key: what ids of questions to a person are made with, the same ones by all workers.
     """
 
     number: int
     reactor: str
     config: ProxyConfig
     families: tuple[int, ...]
+    approval_key: bytes = attrs.field(default=b"", repr=False)
 
 
 class LineLost(Exception):
@@ -121,7 +130,8 @@ class Channel(Int32StringReceiver):
 
     @param told: is called with what the other side tells: a word and a text.
     @param lost: is called once, when the line has ended.
-    @param answers: what answers the questions of the other side, by name.
+    @param answers: what answers the questions of the other side, by name; is called with the argument of the question,
+        if it has one.
     """
 
     MAX_LENGTH = _MAX_LENGTH
@@ -130,7 +140,7 @@ class Channel(Int32StringReceiver):
         self,
         told: Callable[[str, str], None],
         lost: Callable[[], None],
-        answers: Mapping[str, Callable[[], Deferred[Any] | object]] | None = None,
+        answers: Mapping[str, Callable[..., Deferred[Any] | object]] | None = None,
     ) -> None:
         self._told = told
         self._lost = lost
@@ -147,9 +157,10 @@ class Channel(Int32StringReceiver):
         """Tell the other side."""
         self._send(telling(word, text))
 
-    def ask(self, what: str) -> Deferred[Any]:
+    def ask(self, what: str, argument: Any = None) -> Deferred[Any]:
         """Ask the other side.
 
+        @param argument: what the question is about, fit for JSON; C{None}: it says all itself.
         @return: fires with the answer, and fails when there is none before the line ends.  It may be cancelled.
         """
         if not self._open:
@@ -158,7 +169,8 @@ class Channel(Int32StringReceiver):
         number = self._number
         asked: Deferred[Any] = Deferred(lambda _: self._forget(number))
         self._asked[number] = asked
-        self._send(_frame({"ask": what, "number": number}))
+        about = {} if argument is None else {"about": argument}
+        self._send(_frame({"ask": what, "number": number, **about}))
         return asked
 
     def close(self) -> None:
@@ -179,15 +191,15 @@ class Channel(Int32StringReceiver):
         if "tell" in message:
             self._told(message["tell"], message["text"])
         elif "ask" in message:
-            self._answer(message["ask"], message["number"])
+            self._answer(message["ask"], message["number"], [message["about"]] if "about" in message else [])
         else:
             # One that is not waited for any more comes too late.
             asked = self._asked.pop(message["number"], None)
             if asked is not None:
                 asked.callback(message["answer"])
 
-    def _answer(self, what: str, number: int) -> None:
-        answering = maybeDeferred(lambda: self._answers[what]())
+    def _answer(self, what: str, number: int, about: Sequence[Any]) -> None:
+        answering = maybeDeferred(lambda: self._answers[what](*about))
         answering.addCallback(lambda answer: self._send(_frame({"answer": answer, "number": number})))
         # Whoever asked does not wait for ever.
         answering.addErrback(lambda failure: _log.failure("no answer to {what}", failure, what=what))

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import random
+from time import time
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from egress.authz.approvals import ApprovalAuthorizer, Approvals
 from egress.authz.audited import AuditedAuthorizer
 from egress.authz.breaker import Breaker
+from egress.authz.cache import CachingAuthorizer
 from egress.authz.chain import AuthorizationChain
 from egress.authz.command import run_command
 from egress.authz.credentials import CredentialedAuthorizer
 from egress.authz.gate import AuthorizationGate
+from egress.authz.kept import KeptDecisions
 from egress.authz.local import LocalAuthorizer
+from egress.authz.observing import ObservingAuthorizer
 from egress.authz.remote import CreateEndpoint, remote_authorizer
 from egress.authz.secret_table import SecretTable
+from egress.authz.shadow import AT_ONCE, ShadowedAuthorizer
 from egress.authz.vault import Vault
-from egress.config import AuditFailure, ProxyConfig
+from egress.config import AuditFailure, ConfigError, Mode, ProxyConfig
 from egress.interfaces import IAuthorizer, IEgressReactor
 from egress.ops.audit import JsonLinesAudit
+from egress.ops.disagreements import Disagreements
 from egress.ops.health import Check
 from egress.ops.metrics import Metrics
 
@@ -39,19 +46,40 @@ class Deciding:
 
     @ivar authorizer: what the proxy asks, with all that stands before it.
     @ivar policy: the embedded policy as an authorizer, where it decides.
+    @ivar cache: what keeps decisions for reuse, where they are kept.
+    @ivar shadow: the policy that is asked without effect, as an authorizer, if there is one.
     @ivar checks: what must hold for decisions to be had, by name.
     @ivar vault: the secrets that decisions put into requests, where there are any.
+    @ivar rules: those of the policy.
+    @ivar unattended: what decides, but asks no person.
     """
 
     authorizer: IAuthorizer
     policy: LocalAuthorizer | None = None
+    cache: CachingAuthorizer | None = None
+    shadow: LocalAuthorizer | None = None
     checks: dict[str, Check] = attrs.field(factory=dict)
     vault: Vault | None = None
+    rules: RuleSet | None = None
+    unattended: IAuthorizer = attrs.field(default=attrs.Factory(lambda self: self.authorizer, takes_self=True))
 
     def use(self, rules: RuleSet | None) -> None:
-        """Decide by other rules from now on, where rules decide."""
+        """Decide by other rules from now on, where rules decide; otherwise, by new answers alone."""
+        if self.cache is not None:
+            self.cache.clear()
         if self.policy is not None and rules is not None:
             self.policy.use(rules)
+            self.rules = rules
+
+    def use_shadow(self, rules: RuleSet | None) -> None:
+        """Compare with other rules from now on, where decisions are compared with rules."""
+        if self.shadow is not None and rules is not None:
+            self.shadow.use(rules)
+
+    @property
+    def secrets(self) -> SecretTable | None:
+        """Where the secrets come from that decisions put into requests, where there are any."""
+        return None if self.vault is None else self.vault.table
 
     def use_secrets(self, secrets: SecretTable | None) -> None:
         """Put other secrets into requests from now on, where there are any."""
@@ -68,6 +96,7 @@ class Surroundings:
     @ivar behind_upstream: gives the endpoint through the upstream proxy.
     @ivar log: the audit log, if there is one.
     @ivar secrets: what decisions may put into requests, where there is anything.
+    @ivar approvals: asks people.
     """
 
     reactor: IEgressReactor
@@ -78,16 +107,25 @@ class Surroundings:
     metrics: Metrics
     log: JsonLinesAudit | None
     secrets: SecretTable | None = None
+    approvals: Approvals | None = None
 
 
-def deciding_by(around: Surroundings, own: IAuthorizer | None, rules: RuleSet | None) -> Deciding:
+def deciding_by(
+    around: Surroundings, own: IAuthorizer | None, rules: RuleSet | None, shadow: RuleSet | None = None
+) -> Deciding:
     """Put together what decides: the application's own authorizer, the rules, or the authorization service.
 
+    @param shadow: rules that are asked without effect.
     @raise egress.config.ConfigError: naming what cannot be used, and the remedy.
     """
     deciding = _base(around, own, rules)
+    _cached(around, deciding)
     deciding.checks["authorizer"] = deciding.authorizer.check_ready
+    deciding.unattended = deciding.authorizer
+    _shadowed(around, deciding, shadow)
+    _approvals(around, deciding)
     _credentialed(around, deciding)
+    _observing(around, deciding)
     _audited(around, deciding)
     return deciding
 
@@ -97,7 +135,7 @@ def _base(around: Surroundings, own: IAuthorizer | None, rules: RuleSet | None) 
     if rules is not None:
         policy = LocalAuthorizer(rules)
         # Rules answer at once and always.
-        return Deciding(AuthorizationChain(reactor, policy, None), policy)
+        return Deciding(AuthorizationChain(reactor, policy, None), policy, rules=rules)
     retries: Callable[[], int] | None = None
     if own is not None:
         # For authorizers that keep no deadline; the service's own passes first and says more.
@@ -114,12 +152,69 @@ def _base(around: Surroundings, own: IAuthorizer | None, rules: RuleSet | None) 
     return Deciding(gate)
 
 
+def _cached(around: Surroundings, deciding: Deciding) -> None:
+    """Reuse decisions as the authorizer directs; rules are faster than any cache."""
+    config = around.config
+    if deciding.policy is None and config.authz_cache is not None:
+        kept = KeptDecisions(config.authz_cache, config.authz_max_ttl, config.authz_max_stale)
+        cache = CachingAuthorizer(around.reactor, deciding.authorizer, kept, config.authz_queue)
+        deciding.authorizer = deciding.cache = cache
+        around.metrics.watch_reuse(cache.reuse)
+
+
+def _approvals(around: Surroundings, deciding: Deciding) -> None:
+    """Have a person decide where what decides says so.
+
+    It stands outside of every deadline and limit of the authorizer: a person takes longer.  Who only observes keeps
+    nobody waiting.
+    """
+    approvals = around.approvals
+    if approvals is not None and around.config.mode is Mode.ENFORCE:
+        deciding.authorizer = ApprovalAuthorizer(deciding.authorizer, approvals)
+        around.metrics.watch_approvals(lambda: approvals.held, approvals.counts)
+
+
 def _credentialed(around: Surroundings, deciding: Deciding) -> None:
     """Fill in the secrets that decisions name; without any, such a decision is none."""
     reactor = around.reactor
     if around.secrets is not None:
         deciding.vault = Vault(around.secrets, reactor, lambda command: run_command(reactor, command))
         deciding.authorizer = CredentialedAuthorizer(deciding.authorizer, deciding.vault)
+
+
+def _shadowed(around: Surroundings, deciding: Deciding, rules: RuleSet | None) -> None:
+    """Ask a second decider, where the operator wants to compare two."""
+    reactor, config = around.reactor, around.config
+    if rules is not None:
+        deciding.shadow = LocalAuthorizer(rules)
+        shadow: IAuthorizer = deciding.shadow
+    elif config.shadow_authz_url is not None:
+        other = attrs.evolve(
+            config,
+            authz_url=config.shadow_authz_url,
+            authz_token=config.shadow_authz_token,
+            authz_max_concurrency=AT_ONCE,
+        )
+        try:
+            shadow = remote_authorizer(around.sockets, other, around.authz_trust, around.behind_upstream)
+        except ConfigError as error:
+            raise ConfigError("--shadow-authz-url", error.value, error.remedy) from error
+    else:
+        return
+    try:
+        told = Disagreements(reactor.seconds, time, config.shadow_log)
+    except OSError as error:
+        raise ConfigError("--shadow-log", config.shadow_log or "", f"cannot be written to: {error.strerror}") from error
+    around.metrics.registry.register(told)
+    chain = AuthorizationChain(reactor, shadow, None)
+    deciding.authorizer = ShadowedAuthorizer(reactor, deciding.authorizer, chain, told)
+
+
+def _observing(around: Surroundings, deciding: Deciding) -> None:
+    """Let through what would be refused, where the operator wants to see first what would be."""
+    if around.config.mode is Mode.OBSERVE:
+        deciding.authorizer = ObservingAuthorizer(deciding.authorizer)
+    around.metrics.set_observing(around.config.mode is Mode.OBSERVE)
 
 
 def _audited(around: Surroundings, deciding: Deciding) -> None:

@@ -22,12 +22,14 @@ class Files:
     """What was in the files.
 
     @ivar rules: the embedded policy; C{None} when somebody else decides.
+    @ivar shadow: the policy that is asked without effect, if there is one.
     @ivar trust: whom to trust as an origin or an upstream proxy.
     @ivar authz_trust: whom to trust as the authorization service.
     @ivar secrets: what decisions may put into requests, where there is anything.
     """
 
     rules: RuleSet | None
+    shadow: RuleSet | None
     trust: OriginTrust
     authz_trust: OriginTrust
     secrets: SecretTable | None = None
@@ -42,7 +44,9 @@ def read_files(config: ProxyConfig, *, embedded: bool) -> Files:
     trust = _trust(config)
     rules = read_rules(config.policy) if embedded else None
     secrets = None if config.secrets is None else _secrets(config.secrets)
-    return Files(rules, _origin_trust(config, trust), _authz_trust(config, trust), secrets)
+    if rules is not None:
+        check_secrets(rules.secrets, secrets)
+    return Files(rules, _shadow(config), _origin_trust(config, trust), _authz_trust(config, trust), secrets)
 
 
 def check_secrets(names: Iterable[str], secrets: SecretTable | None) -> None:
@@ -100,3 +104,12 @@ def read_rules(policy: Path | None) -> RuleSet:
         return load_starter() if policy is None else load_policy(policy)
     except PolicyError as error:
         raise ConfigError("--policy", "", str(error)) from error
+
+
+def _shadow(config: ProxyConfig) -> RuleSet | None:
+    if config.shadow_policy is None:
+        return None
+    try:
+        return load_policy(config.shadow_policy)
+    except PolicyError as error:
+        raise ConfigError("--shadow-policy", "", str(error)) from error

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from egress.model.authority import Authority, IPAddress, Origin
+    from egress.model.comparison import Comparison
     from egress.model.decision import Decision, DecisionRequest
     from egress.model.record import ExchangeRecord
     from egress.model.route import Purpose, Route
@@ -78,6 +79,16 @@ class IAuditSink(Interface):
 
     def write(record: ExchangeRecord) -> None:
         """Take one record.  It must not block for long, and must not raise."""
+
+    def close() -> None:
+        """Flush and let go of what is open."""
+
+
+class IComparisonSink(Interface):
+    """Is told what a second decider says of what the first has decided."""
+
+    def write(comparison: Comparison) -> None:
+        """Take one comparison.  It must not block for long, and must not raise."""
 
     def close() -> None:
         """Flush and let go of what is open."""

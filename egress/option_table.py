@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from egress import values
+from egress.admin_options import ADMIN_OPTIONS
 from egress.deciding_options import DECIDING_OPTIONS
 from egress.limit_options import LIMIT_OPTIONS
 from egress.model.bypass import Bypass
@@ -262,6 +263,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         fields=("metrics_interface",),
         parse=values.interface,
     ),
+    *ADMIN_OPTIONS,
     Option(
         name="config",
         group="Operating",

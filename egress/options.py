@@ -44,14 +44,24 @@ def load_config(
     if "policy" in given and "authz_url" in given:
         other = given["authz_url"].spelling
         raise given["policy"].refuse(f"cannot decide together with {other}: leave one out, or write none for it")
+    if "shadow_policy" in given and "shadow_authz_url" in given:
+        raise given["shadow_policy"].refuse(f"one shadow at a time: leave out {given['shadow_authz_url'].spelling}")
+    if "shadow_log" in given and given.keys().isdisjoint(("shadow_policy", "shadow_authz_url")):
+        raise given["shadow_log"].refuse("there is no shadow: name one with --shadow-policy or --shadow-authz-url")
     if "ca_name_constraints" in given and "ca_cert" in given:
         other = given["ca_cert"].spelling
         raise given["ca_name_constraints"].refuse(f"{other} has those that it was issued with: leave one out")
     read = {field: value.read() for field, value in given.items()}
+    if "authz_api" in read and read.keys().isdisjoint(("authz_url", "policy")):
+        # Who means to ask a service does not want the starter policy.
+        raise given["authz_api"].refuse("there is nobody to ask: name the service with --authz-url")
     if "authz_client_cert" in read and read.get("authz_url", "").startswith("http:"):
         raise given["authz_client_cert"].refuse("a certificate can be shown to an https:// --authz-url only")
     if "audit_failure" in read and "audit_log" not in read and read["audit_failure"] is AuditFailure.DENY:
         raise given["audit_failure"].refuse("there is no audit log that could fail: name one with --audit-log")
+    if "admin" in read and read["admin"].wants_token and "admin_token" not in read:
+        remedy = "everybody on this machine could use it: give a token with --admin-token-file, or use unix:PATH"
+        raise given["admin"].refuse(remedy)
     try:
         config = ProxyConfig(**_nested(read))
     except RuntimeError as error:

@@ -161,6 +161,7 @@ class Post:
         the middle of one.
     @param left: is called when a worker is gone.
     @param restarted: is called when there is to be another.
+    @param serves: is called when a worker is about to serve, and can be asked.
     """
 
     def __init__(
@@ -172,6 +173,7 @@ class Post:
         left: Callable[[], None],
         restarted: Callable[[], None],
         socketpair: SocketPair = socket.socketpair,
+        serves: Callable[[Post], None] = lambda _: None,
     ) -> None:
         self._reactor = reactor
         self._orders = orders
@@ -180,6 +182,7 @@ class Post:
         self._left = left
         self._restarted = restarted
         self._socketpair = socketpair
+        self._serves = serves
         self.name = str(orders.number)
         self.state = State.EMPTY
         self._series = 0
@@ -231,6 +234,8 @@ class Post:
         """Have a worker that is ready accept connections."""
         assert self._channel is not None
         self._step(State.RUNNING)
+        # It takes what it is told in this order.
+        self._serves(self)
         self._channel.tell(SERVE)
         _log.info("worker {number} runs as process {pid}", number=self.name, pid=self._process.pid)
 
@@ -292,10 +297,10 @@ class Post:
 
     # -- running
 
-    def ask(self, what: str, seconds: float) -> Deferred[Any]:
+    def ask(self, what: str, seconds: float, argument: Any = None) -> Deferred[Any]:
         """Ask the worker; fails when it does not answer in time."""
         assert self._channel is not None
-        return self._channel.ask(what).addTimeout(seconds, self._reactor)
+        return self._channel.ask(what, argument).addTimeout(seconds, self._reactor)
 
     def _told(self, word: str, text: str) -> None:
         if word == READY and self.state is State.STARTING:

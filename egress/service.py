@@ -14,19 +14,22 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
+from egress.authz.approvals import Approvals
 from egress.authz.guard import AddressGuard
 from egress.authz.policy_watch import PolicyWatch, files_of
 from egress.binding import Binding, described, metrics_endpoint, settled
 from egress.ca.contexts import LeafContexts
 from egress.ca.current import CurrentTrust
 from egress.ca.issuer import CaError, CertificateAuthority
-from egress.ca.source import CaSource, ca_source
+from egress.ca.source import CaSource, ca_source, stand_in
 from egress.ca.watch import CaWatch
-from egress.config import ConfigError, Limits, ProxyConfig
+from egress.config import ConfigError, Limits, Mode, ProxyConfig
 from egress.deciding import Surroundings, deciding_by
 from egress.descriptors import fitted, granted
+from egress.desk import ProxyDesk
 from egress.entrances import entrance_factories, threads_of
-from egress.files import read_files, read_rules
+from egress.explain import Explainer
+from egress.files import check_secrets, read_files, read_rules
 from egress.interfaces import IAuditSink, IAuthorizer, IEgressReactor
 from egress.model.bypass import HostPattern
 from egress.model.errors import InvalidTarget
@@ -36,6 +39,7 @@ from egress.net.parts import Parts
 from egress.net.pool import OriginPool
 from egress.net.upstream import UpstreamEndpoint
 from egress.net.writethrough import write_through
+from egress.ops.admin import admin_site
 from egress.ops.audit import JsonLinesAudit, open_audit
 from egress.ops.health import Check, NotReady, ops_site
 from egress.ops.metrics import Metrics
@@ -63,6 +67,8 @@ class EgressProxyService(Service):
     @ivar authorizer: who decides.
     @ivar metrics: the numbers behind C{/metrics}.
     @ivar checks: what must hold for the proxy to be ready, by name.
+    @ivar explain: explains what becomes of a request that nobody sent.
+    @ivar desk: where people answer what they are asked.
     """
 
     def __init__(
@@ -72,6 +78,9 @@ class EgressProxyService(Service):
         authorizer: IAuthorizer | None = None,
         audit: IAuditSink | None = None,
         endpoints: Sequence[IStreamServerEndpoint] | None = None,
+        approval_key: bytes = b"",
+        *,
+        dry: bool = False,
     ) -> None:
         """Put a proxy together; it listens once it is started.
 
@@ -79,21 +88,28 @@ class EgressProxyService(Service):
         @param audit: is told of every exchange, besides C{config.audit_log}.
         @param endpoints: for one of several workers: the endpoints of C{config.listen}, opened by a parent that also
             serves the metrics.
+        @param approval_key: for the same: what all of them make the ids of questions to a person with.
+        @param dry: whether it is made to explain, and not to be started: no CA is made, no key read, no log opened.
         @raise ConfigError: naming what cannot be used, and the remedy.
         """
         self._reactor = reactor
         sockets = write_through(reactor)
         self._sockets = sockets
-        self._config = config = attrs.evolve(config, limits=_limits(config, says=endpoints is None))
+        if dry:
+            # What is explained is compared with nothing.
+            config = attrs.evolve(config, shadow_authz_url=None, shadow_policy=None)
+        self._config = config = attrs.evolve(config, limits=_limits(config, says=endpoints is None and not dry))
         self._endpoints = endpoints
         self._binding = Binding(self._bound)
         self._embedded = authorizer is None and config.authz_url is None
         self._policy_watch: PolicyWatch | None = None
         files = read_files(config, embedded=self._embedded)
         rules = files.rules
+        if config.mode is Mode.OBSERVE and endpoints is None:
+            _log.warn("NOTHING IS ENFORCED: --mode observe lets through what would be refused")
         self._trust, self._authz_trust = CurrentTrust(files.trust), CurrentTrust(files.authz_trust)
         source = ca_source(config)
-        authority = _certificate_authority(config, source)
+        authority, ca_note = stand_in(config, source) if dry else (_certificate_authority(config, source), None)
         self._guard = AddressGuard(
             config.allow_address,
             is_local=is_local_address,
@@ -111,11 +127,23 @@ class EgressProxyService(Service):
             config.bypass,
         )
         self.metrics = Metrics()
-        log = None if config.audit_log is None else _audit(config.audit_log)
-        around = Surroundings(
-            reactor, sockets, config, self._authz_trust, self._behind_upstream, self.metrics, log, files.secrets
+        log = None if config.audit_log is None or dry else _audit(config.audit_log)
+        held_for, is_open = config.approval_timeout, config.admin is not None
+        self._approvals = approvals = Approvals(
+            reactor, time.time, held_for, config.approval_queue, is_open=is_open, key=approval_key
         )
-        self._deciding = deciding_by(around, authorizer, rules)
+        around = Surroundings(
+            reactor=reactor,
+            sockets=sockets,
+            config=config,
+            authz_trust=self._authz_trust,
+            behind_upstream=self._behind_upstream,
+            metrics=self.metrics,
+            log=log,
+            secrets=files.secrets,
+            approvals=approvals,
+        )
+        self._deciding = deciding_by(around, authorizer, rules, files.shadow)
         self.authorizer = self._deciding.authorizer
         self._sinks: list[IAuditSink] = [self.metrics]
         if audit is not None:
@@ -136,9 +164,13 @@ class EgressProxyService(Service):
             report=self._report,
             passthrough=_passthrough(config),
             opaque_ports=config.opaque_ports,
-            oversize_body=config.oversize_body,
+            oversize_body=config.over_body_limit,
             renewal_timeout=config.authz_timeout,
         )
+        self.explain = Explainer(
+            config, self._parts, self._dialer, self._guard, self._deciding, approvals, ca_note
+        ).explain
+        self.desk = ProxyDesk(self._approvals, self.explain)
         self._factories = entrance_factories(config, self._parts, threads_of(reactor))
         self.checks: dict[str, Check] = {**self._deciding.checks, "ca": self._check_ca}
         if rules is not None:
@@ -166,8 +198,11 @@ class EgressProxyService(Service):
         """
         files = read_files(self._config, embedded=self._embedded)
         self._deciding.use_secrets(files.secrets)
+        self._deciding.use_shadow(files.shadow)
         if files.rules is not None:
             self._use_rules(files.rules)
+        else:
+            self._deciding.use(None)
         self._trust.use(files.trust)
         self._authz_trust.use(files.authz_trust)
         self._parts.pool.clear()
@@ -177,7 +212,13 @@ class EgressProxyService(Service):
 
         @raise ConfigError: when it cannot be used; then all remains as it was.
         """
-        self._use_rules(read_rules(self._config.policy))
+        rules = read_rules(self._config.policy)
+        check_secrets(rules.secrets, self._deciding.secrets)
+        stricter = rules.blocks_private and not self._guard.block_private
+        self._use_rules(rules)
+        if stricter:
+            # Idle connections may lead where none may lead now.
+            self._parts.pool.clear()
 
     def _use_rules(self, rules: RuleSet) -> None:
         self._deciding.use(rules)
@@ -234,6 +275,11 @@ class EgressProxyService(Service):
             pairs.append((metrics, ops_site(self._reactor, self.metrics, self.checks)))
         elif self._config.metrics_port is not None:
             self._guard.add_listener(ip_address(self._config.metrics_interface), self._config.metrics_port)
+        admin, where = admin_endpoint(self._reactor, self._config), self._config.admin
+        if admin is not None and self._endpoints is None:
+            pairs.append((admin, admin_site(self._reactor, self.desk, self._config.admin_token)))
+        elif where is not None and where.address is not None:
+            self._guard.add_listener(where.address, where.port)
         self._binding.listen(pairs, len(self._config.listen))
 
     def _bound(self, port: IListeningPort) -> None:
@@ -263,6 +309,7 @@ class EgressProxyService(Service):
         self._ca.stop()
         if self._policy_watch is not None:
             self._policy_watch.stop()
+        self._approvals.close()
         self._parts.draining = True
         self._parts.pool.close()
 
@@ -280,6 +327,11 @@ class EgressProxyService(Service):
         draining = self._parts.sessions.drain()
         draining.addTimeout(self._config.limits.drain_timeout, self._reactor)
         return settled([self._binding.stop(), draining.addBoth(drained)]).addCallback(closed)
+
+
+def admin_endpoint(reactor: IEgressReactor, config: ProxyConfig) -> IStreamServerEndpoint | None:
+    """Where the admin API is served, if anywhere."""
+    return None if config.admin is None else described(reactor, config.admin.endpoint)
 
 
 def _limits(config: ProxyConfig, *, says: bool) -> Limits:

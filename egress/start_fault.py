@@ -9,6 +9,7 @@ from typing import Final, Protocol
 from twisted.internet.error import CannotListenError
 
 from egress.config import ConfigError
+from egress.model.admin import AdminEndpoint
 from egress.post import WorkerFailed
 
 
@@ -31,8 +32,11 @@ _REMEDIES: Final = {
 }
 
 
-def start_fault(error: BaseException | None, config: HasMetrics) -> str:
-    """Say in one line why a program cannot start, and what to do."""
+def start_fault(error: BaseException | None, config: HasMetrics, admin: AdminEndpoint | None = None) -> str:
+    """Say in one line why a program cannot start, and what to do.
+
+    @param admin: where the admin API was to be served.
+    """
     if not isinstance(error, CannotListenError):
         return (
             str(error)
@@ -44,4 +48,5 @@ def start_fault(error: BaseException | None, config: HasMetrics) -> str:
     code = getattr(error.socketError, "errno", None)
     reason = os.strerror(code) if isinstance(code, int) and code in errno.errorcode else str(error.socketError)
     remedy = _REMEDIES.get(code or 0, "choose another")
-    return f"{'--metrics-port' if metrics else '--listen'}: cannot listen on {where}: {reason}; {remedy}"
+    option = "--metrics-port" if metrics else "--admin" if admin is not None and admin.is_at(error.port) else "--listen"
+    return f"{option}: cannot listen on {where}: {reason}; {remedy}"

@@ -22,7 +22,7 @@ from twisted.internet.interfaces import IAddress
 from egress.ca.issuer import CertificateAuthority, time_left
 from egress.ca.source import ca_source
 from egress.command_line import CommandLine, leave
-from egress.config import ConfigError, ProxyConfig
+from egress.config import ConfigError, Mode, ProxyConfig
 from egress.descriptors import raise_limit
 from egress.hangup import reload_at_hangup
 from egress.interrupt import end_when_interrupted
@@ -97,7 +97,11 @@ def start_message(
         facts.append(("workers", f"{config.workers} processes"))
     if config.metrics_port is not None:
         facts.append(("metrics", f"http://{Authority(config.metrics_interface, config.metrics_port)}/metrics"))
+    if config.admin is not None:
+        facts.append(("admin", str(config.admin)))
     lines = facts_of(_PROGRAM, facts)
+    if config.mode is Mode.OBSERVE:
+        lines += ["NOTHING IS ENFORCED (--mode observe): what would be refused leaves, and is on record as such.", ""]
     tcp = [
         (address, entrance)
         for address, entrance in zip(addresses, config.listen, strict=False)
@@ -167,4 +171,4 @@ def makeService(options: Options) -> IService:
         certificate = ca_source(config).certificate_path
         return start_message(addresses, certificate, proxy.certificate_authority, proxy.authorizer.name, config)
 
-    return Program(proxy, message, partial(start_fault, config=config), terminal, reactor.stop)
+    return Program(proxy, message, partial(start_fault, config=config, admin=config.admin), terminal, reactor.stop)

@@ -6,39 +6,37 @@ Files are looked at, names are not resolved and nothing is bound.
 
 from __future__ import annotations
 
+import enum
 import os
 import re
 from base64 import b64encode
+from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import attrs
 from twisted.internet.endpoints import serverFromString
 
-from egress.config import KIB, MIB, AuditFailure, IPNetwork, OversizeBody
+from egress.config import KIB, MIB, AuditFailure, AuthzApi, AuthzBody, IPNetwork, Mode, OversizeBody
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy, normalize_host, parse_ip
 from egress.model.bypass import Bypass, HostPattern
 from egress.model.entrance import Entrance, InvalidEntrance
 from egress.model.errors import InvalidTarget
 
+_E = TypeVar("_E", bound=enum.Enum)
+
 _SIZE: Final = re.compile(r"([0-9]{1,15}) ?(?:([kmg])(?:ib)?)?", re.IGNORECASE)
 _SIZES: Final = {"": 1, "k": KIB, "m": MIB, "g": KIB * MIB}
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(ms|s|m|h)?", re.IGNORECASE)
 _DURATIONS: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-_BOOLEANS: Final = {
-    "1": True,
-    "true": True,
-    "yes": True,
-    "on": True,
-    "0": False,
-    "false": False,
-    "no": False,
-    "off": False,
-}
+_TRUE: Final = ("1", "true", "yes", "on")
+_BOOLEANS: Final = dict.fromkeys(_TRUE, True) | dict.fromkeys(("0", "false", "no", "off"), False)
 _AUTHZ_URL: Final = re.compile(r"(https?)://([^/?#]*)(/[!-~]*)?", re.IGNORECASE)
 _TCP_PORT: Final = re.compile(r"tcp6?:(?:port=)?([0-9]+)")
+# RFC 9110 section 5.6.2.
+_FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VISIBLE: Final = re.compile(r"[!-~]+")
 
 _TOKEN_FILE: Final = 64 * KIB
@@ -101,6 +99,13 @@ def duration(text: str, place: Place) -> float:
     return seconds
 
 
+def duration_or_zero(text: str, place: Place) -> float:
+    """Read a number of seconds, of which there may be none."""
+    if re.fullmatch(r"0(?:\.0+)? ?(?:ms|s|m|h)?", text, re.IGNORECASE):
+        return 0.0
+    return duration(text, place)
+
+
 def boolean(text: str, place: Place) -> bool:
     """Read C{true} or C{false}, in the usual spellings."""
     value = _BOOLEANS.get(text.lower())
@@ -109,20 +114,31 @@ def boolean(text: str, place: Place) -> bool:
     return value
 
 
-def oversize_body(text: str, place: Place) -> OversizeBody:
-    """Read what becomes of a body over the limit."""
-    try:
-        return OversizeBody(text.lower())
-    except ValueError as error:
-        raise BadValue("choose refuse or truncate") from error
+def _one_of(kind: type[_E]) -> Callable[[str, Place], _E]:
+    """Make what reads one of a few words."""
+    *others, last = (member.value for member in kind)
+
+    def read(text: str, place: Place) -> _E:
+        try:
+            return kind(text.lower())
+        except ValueError as error:
+            raise BadValue(f"choose {', '.join(others)} or {last}") from error
+
+    return read
 
 
-def audit_failure(text: str, place: Place) -> AuditFailure:
-    """Read what happens while the audit log cannot be written."""
-    try:
-        return AuditFailure(text.lower())
-    except ValueError as error:
-        raise BadValue("choose continue or deny") from error
+oversize_body: Final = _one_of(OversizeBody)
+authz_api: Final = _one_of(AuthzApi)
+authz_body: Final = _one_of(AuthzBody)
+mode: Final = _one_of(Mode)
+audit_failure: Final = _one_of(AuditFailure)
+
+
+def field_name(text: str, place: Place) -> str:
+    """Read the name of a header field."""
+    if not _FIELD_NAME.fullmatch(text):
+        raise BadValue("write names of header fields, as in X-Auth-User")
+    return text.lower()
 
 
 def workers(text: str, place: Place) -> int:
@@ -221,7 +237,7 @@ def authz_url(text: str, place: Place) -> str:
     if "@" in text:
         raise BadValue("leave the credentials out, the service is given the token of --authz-token-file")
     if "?" in path or "#" in path:
-        raise BadValue("leave out what follows the path, /validate is appended to it")
+        raise BadValue("leave out what follows the path")
     return f"{Origin(scheme, _authority(match[2], scheme, 'http://127.0.0.1:9000'))}{path}"
 
 
@@ -366,3 +382,10 @@ def log_file(text: str, place: Place) -> str:
     except OSError as error:
         raise BadValue(f"name a file that can be written to: {error.strerror}") from error
     return str(path)
+
+
+def shadow_log(text: str, place: Place) -> str:
+    """Check that a file can be appended to, or made."""
+    if text == "-":
+        raise BadValue("name a file; write ./- for one of that name")
+    return log_file(text, place)

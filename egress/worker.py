@@ -22,14 +22,19 @@ from twisted.python.failure import Failure
 
 from egress.config import ConfigError
 from egress.control import (
+    ANSWER,
     CHECKS,
     CONTROL,
     DRAIN,
+    EXPLAIN,
     FAILED,
     FIRST_LISTENER,
+    HELD,
     NUMBERS,
+    PERMIT,
     READY,
     RELOAD,
+    REVOKE,
     SERVE,
     Channel,
     Orders,
@@ -57,7 +62,17 @@ class Worker:
         self._proxy = proxy
         self._leave = leave
         readiness = Readiness(reactor, proxy.checks)
-        self.channel = Channel(self._told, self._parent_gone, {NUMBERS: self._numbers, CHECKS: readiness.ask})
+        desk = proxy.desk
+        answers: dict[str, Callable[..., object]] = {
+            NUMBERS: self._numbers,
+            CHECKS: readiness.ask,
+            HELD: desk.held,
+            ANSWER: desk.answer_over,
+            PERMIT: desk.permit_over,
+            REVOKE: desk.revoke,
+            EXPLAIN: desk.explain_over,
+        }
+        self.channel = Channel(self._told, self._parent_gone, answers)
 
     def start(self) -> None:
         """Tell the parent, once the reactor runs, that all is there but its word."""
@@ -132,7 +147,13 @@ def main() -> None:
     from twisted.internet import reactor
 
     try:
-        proxy = EgressProxyService(reactor, orders.config, endpoints=endpoints(write_through(reactor), orders))  # type: ignore[arg-type]
+        handed_down = endpoints(write_through(reactor), orders)  # type: ignore[arg-type]
+        proxy = EgressProxyService(
+            reactor,  # type: ignore[arg-type]
+            orders.config,
+            endpoints=handed_down,
+            approval_key=orders.approval_key,
+        )
     except ConfigError as error:
         send_frame(line, telling(FAILED, str(error)))
         raise SystemExit(1) from error

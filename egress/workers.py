@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,13 +29,15 @@ from egress.ca.watch import CaWatch
 from egress.config import AuditFailure, ConfigError, ProxyConfig
 from egress.control import CHECKS, NUMBERS, Orders
 from egress.files import read_files
+from egress.front_desk import FrontDesk
 from egress.listeners import Listeners, MakeSocket, make_stream
+from egress.ops.admin import admin_site
 from egress.ops.audit import STDOUT, JsonLinesAudit
 from egress.ops.health import Page, Shared, ops_site_of
 from egress.ops.metrics import process_registry
 from egress.ops.totals import Totals, from_json, merge_checks
 from egress.post import Post, SocketPair, State, WorkerFailed
-from egress.service import CUT_SECONDS, EgressProxyService
+from egress.service import CUT_SECONDS, EgressProxyService, admin_endpoint
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IListeningPort
@@ -46,6 +49,7 @@ _NUMBERS_WITHIN: Final = 1.0
 _CHECKS_WITHIN: Final = 6.0
 # What a worker has for its end, beyond the time for its exchanges.
 _GRACE: Final = 3.0
+_KEY_BYTES: Final = 32
 
 
 class Workers(Service):
@@ -88,6 +92,8 @@ class Workers(Service):
             # Several processes can only append to a file without mixing their lines up: the workers write to us.
             self._audit = JsonLinesAudit(config.audit_log)
             self._orders = attrs.evolve(config, audit_log=STDOUT)
+        self._desk = FrontDesk(self._running, time.time)
+        self._approval_key = os.urandom(_KEY_BYTES)
         self._numbers = Shared(self._ask_numbers)
         self._checks = Shared(self._ask_checks)
         registry = process_registry()
@@ -143,6 +149,10 @@ class Workers(Service):
         if metrics is not None:
             site = ops_site_of(self._reactor, self._numbers.ask, self._checks.ask)
             metrics.listen(site).addCallbacks(self._ports.append, self._give_up)
+        admin = admin_endpoint(self._reactor, self._config)
+        if admin is not None and self._result is None:
+            desk = admin_site(self._reactor, self._desk, self._config.admin_token)
+            admin.listen(desk).addCallbacks(self._ports.append, self._give_up)
 
     def _give_up(self, failure: Failure) -> None:
         _log.critical("the proxy cannot start: {reason}", reason=failure.getErrorMessage())
@@ -159,6 +169,7 @@ class Workers(Service):
                 reactor=type(self._reactor).__module__,
                 config=self._orders,
                 families=tuple(family for family, _ in sockets),
+                approval_key=self._approval_key,
             )
             self._posts.append(self._post(orders, [descriptor for _, descriptor in sockets]))
         try:
@@ -188,6 +199,7 @@ class Workers(Service):
             left=lambda: self._totals.retire(name),
             restarted=self._restarts.inc,
             socketpair=self._socketpair,
+            serves=self._desk.greet,
         )
 
     def _wrote(self, worker: str, line: bytes | None) -> None:

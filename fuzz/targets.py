@@ -6,17 +6,27 @@ import base64
 import contextlib
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
 
+from attrs import evolve
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import ocsp
 
-from egress.authz.contract import decode_answer, encode_question
+from egress.authz.authzen import AuthZenCodec
+from egress.authz.codec import Answer as ServiceAnswer
+from egress.authz.codec import Codec
+from egress.authz.contract import decode_answer, encode_question, headers_value
+from egress.authz.ext_authz import ExtAuthzCodec
+from egress.authz.kept import KeptDecisions
+from egress.authz.opa import OpaCodec
+from egress.authz.served import BadQuestion, decode_question
 from egress.ca.staple import staple_fault
+from egress.model.admin import AdminEndpoint, InvalidAdmin
+from egress.model.approval import Answer, InvalidAnswer
 from egress.model.authority import Authority, Origin, UpstreamProxy, normalize_host
 from egress.model.bypass import Bypass, HostPattern
-from egress.model.decision import ClientIdentity, DecisionRequest, Stage
+from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage
 from egress.model.errors import (
     AuthorizerUnavailable,
     ClientError,
@@ -24,10 +34,16 @@ from egress.model.errors import (
     OriginProtocolError,
     UpstreamError,
 )
+from egress.model.explanation import InvalidQuestion, Question
 from egress.model.target import parse_request_target
 from egress.ops.redact import redact_url
 from egress.policy.load import PolicyError, parse_policy
+from egress.policy.lock import Detail, Egress, LockFault, compare, in_lines, parse_lock
 from egress.policy.paths import compile_path
+from egress.policy.policy_text import write_policy
+from egress.policy.replay import Recorded, Recording, Report, decide_by
+from egress.policy.suggest import Suggestion
+from egress.policy.traffic import Notes, read_lines
 from egress.wire.body import ChunkedBody, End, MalformedBody, encode_chunk
 from egress.wire.connect import ConnectHandshake
 from egress.wire.credentials import Basic, Bearer, parse_credentials
@@ -326,6 +342,91 @@ def contract(data: bytes) -> None:
         assert set(json.loads(asked["headers"])) == {"x-a", "cookie"}
 
 
+def questions(data: bytes) -> None:
+    """A question to the authorization service; what is read of it is what a proxy would have asked."""
+    try:
+        request = decode_question(data, "new")
+    except BadQuestion:
+        return
+    assert not (request.body_withheld and request.body)
+    assert (request.stage is Stage.TUNNEL) is (request.method == "CONNECT") is (not request.path)
+    with contextlib.suppress(InvalidTarget):
+        assert Authority.parse(str(request.authority)) == request.authority, request.url
+    again = decode_question(encode_question(request), "other")
+
+    def certain(one: DecisionRequest) -> DecisionRequest:
+        # What is left of a character that was cut in two is not sent; the rest depends on what of a body is.
+        body = None if request.body_truncated else one.body
+        fixed = evolve(one, headers=(), body=body, body_truncated=False, body_withheld=False)
+        return evolve(fixed, content_length=0, addresses=None)
+
+    assert certain(again) == certain(request), (request, again)
+    assert dict(again.headers) == json_fields(request), (request, again)
+
+
+def json_fields(request: DecisionRequest) -> dict[bytes, bytes]:
+    """The fields of a request as a question has them: a name once."""
+    joined = json.loads(headers_value(request.headers))
+    return {name.encode(): value.encode() for name, value in joined.items()}
+
+
+_ASKED = DecisionRequest("id", Stage.REQUEST, "PUT", ORIGIN, "/a?b", (), _CLIENT, body_withheld=True)
+
+
+def _says_yes(data: bytes) -> bool:
+    answer = json.loads(data)
+    result = answer.get("result")
+    said = [answer.get("decision"), result, *(result.values() if isinstance(result, dict) else ())]
+    return any(one is True for one in said)
+
+
+def _sound(decision: Decision) -> None:
+    """What may be shown, sent and kept."""
+    assert "\n" not in decision.reason and 0 < len(decision.reason) <= 500
+    decision.reason.encode("utf-8")
+    for name, value in decision.terms.set_headers:
+        assert encode_fields(((name, value),)).count(b"\n") == 1
+        assert name.lower() not in (b"host", b"content-length", b"transfer-encoding", b"connection")
+    assert b"host" not in decision.terms.remove_headers
+    assert decision.ttl is None or 0 <= decision.ttl < 1e9
+    assert decision.terms.max_bytes is None or decision.terms.max_bytes >= 0
+    kept = KeptDecisions(2, 60.0, 60.0)
+    kept.keep(_ASKED, decision, 0.0)
+    assert (kept.fresh(_ASKED, 0.0) is not None) <= kept.reusable(decision)
+
+
+def answers(data: bytes) -> None:
+    """An answer in JSON, by AuthZEN and of Open Policy Agent: it allows only where it says so."""
+    codecs: tuple[Codec, ...] = (AuthZenCodec("http://a.test/x", "fuzz"), OpaCodec("http://a.test/v1/data/x", "fuzz"))
+    for codec in codecs:
+        for status in (200, 403):
+            try:
+                decision = codec.decode(ServiceAnswer(status, (), data), _ASKED)
+            except AuthorizerUnavailable:
+                continue
+            assert status == 200
+            assert not decision.allowed or _says_yes(data), data
+            _sound(decision)
+
+
+def checks(data: bytes) -> None:
+    """An answer to a check of C{ext_authz}, and a check of any request."""
+    status, block = 200 if data[:1] < b"\x80" else 403, data[1:]
+    codec = ExtAuthzCodec("http://a.test/check", "fuzz", ("x-user",))
+    with contextlib.suppress(MalformedFields, AuthorizerUnavailable):
+        found = parse_fields(block, 40, response=True)
+        decision = codec.decode(ServiceAnswer(status, found, block), _ASKED)
+        assert decision.allowed is (status == 200)
+        assert {name for name, _ in decision.terms.set_headers} <= {b"x-user"}
+        _sound(decision)
+    path = "/" + block.decode("utf-8", "surrogateescape")
+    with contextlib.suppress(AuthorizerUnavailable):
+        asked = codec.encode(evolve(_ASKED, path=path, headers=((b"X-Forwarded-For", block), (b"x-a", b"b"))))
+        assert asked.url == b"http://a.test/check" + path.encode("ascii")
+        assert not any(byte <= 0x20 or byte == 0x7F for byte in asked.url)
+        assert [value for name, value in asked.fields if name.lower() == b"x-forwarded-for"] == [b"192.0.2.1"]
+
+
 def policy(data: bytes) -> None:
     """A policy file, and the patterns of paths in it."""
     text = data.decode("utf-8", "replace")
@@ -334,6 +435,75 @@ def policy(data: bytes) -> None:
     for broad in (False, True):
         with contextlib.suppress(ValueError):
             compile_path(text, broad=broad)
+
+
+_CONDITIONS: Final = """
+hosts = ["origin.test"]
+paths = ["/a/**"]
+query = { role = "a*", debug = false, id = ["1", "re:[0-9]+"] }
+headers = { X-Role = ["a*", "b"], X-Debug = false }
+json = { role = "a*", "ids[]" = [1, true], "length(@)" = [1, 2, 3] }
+"""
+_PERMISSION: Final = parse_policy(f"version = 1\n[[rules]]\naction = 'allow'\n{_CONDITIONS}", "fuzz", "fuzz")
+_DENIAL: Final = parse_policy(
+    f"version = 1\ndefault = 'allow'\n[[rules]]\naction = 'deny'\nreason = 'no {{path}}'\n{_CONDITIONS}", "fuzz", "fuzz"
+)
+
+
+def conditions(data: bytes) -> None:
+    """A request as rules read it: what a permission is about, a denial is about, too."""
+    path, _, rest = data.partition(b"\n")
+    value, _, body = rest.partition(b"\n")
+    question = DecisionRequest(
+        request_id="id",
+        stage=Stage.REQUEST,
+        method="POST",
+        origin=ORIGIN,
+        path="/" + path.decode("utf-8", "replace"),
+        headers=((b"X-Role", value), (b"x_role", b"b")) if len(value) % 3 == 2 else ((b"X-Role", value),),
+        client=_CLIENT,
+        body=body,
+        content_length=len(body),
+    )
+    denied = _DENIAL.decide(question)
+    assert not (_PERMISSION.decide(question).allowed and denied.allowed), data
+    assert denied.reason.isprintable() and len(denied.reason) <= 300, denied.reason
+    assert _DENIAL.trace(question)[-1].rule_id == denied.rule_id
+
+
+def audit(data: bytes) -> None:
+    """Lines of an audit log: what can be read makes a policy that allows it, and questions to replay."""
+    notes = Notes()
+    suggestion, recording = Suggestion(), Recording()
+    lines = list(read_lines(data.splitlines(keepends=True), notes))
+    assert notes.bad + notes.by_proxy + len(lines) <= notes.lines, data
+    assert notes.in_words().isprintable(), data
+    for line in lines:
+        suggestion.add(line)
+        recording.add(line)
+    suggested = parse_policy(write_policy(suggestion, 4), "fuzz", "fuzz")
+    assert len(suggested.rules) <= 4, data
+    for line in lines:
+        recorded = Recorded.of(line)
+        assert suggested.decide(recorded.question()).allowed, line
+    report = Report(tuple(decide_by(suggested, one, count) for one, count in recording.questions.items()), 0)
+    assert all(text.isprintable() for text in report.in_lines()), data
+
+
+def lock(data: bytes) -> None:
+    """A lock file, and the lock of an audit log: written, it reads as what it was."""
+    with contextlib.suppress(LockFault):
+        found = parse_lock(data.decode("utf-8", "replace"), "fuzz")
+        assert parse_lock(found.write(), "fuzz") == found, data
+    for detail in Detail:
+        egress = Egress(detail)
+        for line in read_lines(data.splitlines(keepends=True), Notes()):
+            egress.add(line)
+        recorded = egress.lock()
+        assert parse_lock(recorded.write(), "fuzz") == recorded, data
+        difference = compare(recorded, egress)
+        assert not difference.new and not difference.unseen, data
+        assert all(text.isprintable() for text in in_lines(difference)), data
 
 
 def credentials(data: bytes) -> None:
@@ -365,6 +535,25 @@ def redaction(data: bytes) -> None:
     assert "hunter2" in text or "hunter2" not in redact_url(f"http://alice:hunter2@origin.test/{text}")
 
 
+def admin(data: bytes) -> None:
+    """What comes to the admin API: an answer, a question, and where it is; what is read says the same when written."""
+    with contextlib.suppress(ValueError, RecursionError):
+        document = json.loads(data)
+        with contextlib.suppress(InvalidAnswer):
+            answer = Answer.parse(document)
+            assert answer.allow is (document["answer"] == "allow")
+            assert Answer.parse(json.loads(json.dumps(answer.to_json()))) == answer
+            assert f"{answer.who}{answer.reason}".isprintable()
+        with contextlib.suppress(InvalidQuestion):
+            question = Question.parse(document)
+            assert Question.parse(json.loads(json.dumps(question.to_json()))) == question
+            assert not set("\r\n\0") & set(question.method + question.url)
+    with contextlib.suppress(InvalidAdmin):
+        endpoint = AdminEndpoint.parse(data.decode("utf-8", "replace"))
+        assert endpoint.path is not None or (endpoint.address is not None and endpoint.address.is_loopback)
+        assert AdminEndpoint.parse(endpoint.endpoint) == endpoint
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     one.__name__: one
     for one in (
@@ -378,9 +567,16 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         target,
         bypass,
         contract,
+        questions,
+        answers,
+        checks,
         policy,
+        conditions,
+        audit,
+        lock,
         credentials,
         staple,
         redaction,
+        admin,
     )
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import __version__, cli
-from egress.commands.failure import CommandFailed
+from egress.commands.failure import CommandFailed, Misused
 from egress.config import ConfigError
 
 ROOT = Path(__file__).parent.parent
@@ -34,7 +34,7 @@ class CommandLineTests(SynchronousTestCase):
             status = int(end.code or 0)
         return status, out.getvalue(), err.getvalue()
 
-    def failing(self, error: Exception) -> tuple[int, str, str]:
+    def failing(self, error: BaseException) -> tuple[int, str, str]:
         """Run a command that fails."""
 
         def fail(*_: object) -> None:
@@ -70,6 +70,13 @@ class CommandLineTests(SynchronousTestCase):
             status, out, err = self.failing(error)
             self.assertEqual((status, out), (1, ""))
             self.assertEqual(err.replace(":", ""), "egress this cannot be\n")
+
+    def test_status(self) -> None:
+        """A command that found a difference, and one that was misused, say so; Ctrl-C is what it is in a shell."""
+        self.assertEqual(self.failing(Misused("this cannot be")), (2, "", "egress: this cannot be\n"))
+        self.assertEqual(self.failing(KeyboardInterrupt()), (130, "", ""))
+        self.patch(cli, "_COMMANDS", (lambda commands: commands.add_parser("differ").set_defaults(run=lambda *_: 1),))
+        self.assertEqual(self.run_command("differ"), (1, "", ""))
 
     def test_nobody_reads(self) -> None:
         """A reader that has enough is no reason for a traceback."""

@@ -7,7 +7,8 @@ from pathlib import Path
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.config import ConfigError, Limits, ProxyConfig
+from egress.config import ConfigError, Limits, Mode, OversizeBody, ProxyConfig
+from egress.model.admin import AdminEndpoint
 from egress.model.entrance import Entrance
 
 
@@ -41,6 +42,24 @@ class ProxyConfigTests(SynchronousTestCase):
     def test_there_is_at_least_one_process(self) -> None:
         self.assertEqual(ProxyConfig().workers, 1)
         self.assertRaises(ConfigError, ProxyConfig, workers=0)
+
+    def test_admin(self) -> None:
+        """Nobody is let in by an application that forgets the token."""
+        self.assertIsNone(ProxyConfig().admin)
+        self.assertEqual(ProxyConfig(admin="unix:/a").admin, AdminEndpoint.parse("unix:/a"))
+        self.assertEqual(ProxyConfig(admin="tcp:9099", admin_token="hunter2").admin, AdminEndpoint.parse("tcp:9099"))
+        self.assertNotIn("hunter2", repr(ProxyConfig(admin="tcp:9099", admin_token="hunter2")))
+        self.assertEqual(self.assertRaises(ConfigError, ProxyConfig, admin="tcp:9099").option, "--admin")
+        self.assertEqual(self.assertRaises(ConfigError, ProxyConfig, admin="tcp:x").option, "admin")
+
+    def test_bounds_for_people(self) -> None:
+        self.assertRaises(ConfigError, ProxyConfig, approval_timeout=0)
+        self.assertRaises(ConfigError, ProxyConfig, approval_queue=0)
+
+    def test_observing_refuses_no_content(self) -> None:
+        self.assertIs(ProxyConfig().over_body_limit, OversizeBody.REFUSE)
+        self.assertIs(ProxyConfig(mode=Mode.OBSERVE).over_body_limit, OversizeBody.TRUNCATE)
+        self.assertIs(ProxyConfig(oversize_body=OversizeBody.TRUNCATE).over_body_limit, OversizeBody.TRUNCATE)
 
     def test_entrances_are_read(self) -> None:
         entrance = Entrance("tcp:8080", None, True, Path("clients.txt"))

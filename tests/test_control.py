@@ -115,6 +115,13 @@ class ChannelTests(SynchronousTestCase):
         channel.dataReceived(frame(answer={"a": "ok"}, number=2) + frame(answer=[1], number=1))
         self.assertEqual((self.successResultOf(first), self.successResultOf(second)), ([1], {"a": "ok"}))
 
+    def test_asking_about_something(self) -> None:
+        channel = self.open(revoke=lambda about: [about])
+        channel.ask("revoke", "x")
+        self.assertEqual(self.heard(), [{"ask": "revoke", "number": 1, "about": "x"}])
+        channel.dataReceived(frame(ask="revoke", number=2, about={"a": 1}))
+        self.assertEqual(self.heard(), [{"answer": [{"a": 1}], "number": 2}])
+
     def test_an_answer_that_comes_too_late(self) -> None:
         channel = self.open()
         asked = channel.ask("numbers")

@@ -24,6 +24,16 @@ class ReadFilesTests(SynchronousTestCase):
     def test_somebody_else_decides(self) -> None:
         self.assertIsNone(read_files(ProxyConfig(policy=Path("missing")), embedded=False).rules)
 
+    def test_shadow(self) -> None:
+        """Whoever decides."""
+        policy = Path(self.mktemp())
+        policy.write_text("version = 1")
+        for embedded in (True, False):
+            shadow = read_files(ProxyConfig(shadow_policy=policy), embedded=embedded).shadow
+            assert shadow is not None
+            self.assertEqual(shadow.name, f"policy {policy}")
+        self.assertIsNone(read_files(ProxyConfig(), embedded=True).shadow)
+
     def test_terms_of_origins(self) -> None:
         """They are for what is dialled for clients; the authorization service is none of it."""
         terms = Path(self.mktemp())
@@ -51,6 +61,7 @@ class ReadFilesTests(SynchronousTestCase):
         garbage.write_text("garbage")
         cases: tuple[tuple[str, dict[str, Any]], ...] = (
             ("--policy", {"policy": garbage}),
+            ("--shadow-policy", {"shadow_policy": garbage}),
             ("--ssl-extra-ca-certs", {"extra_ca_certs": garbage}),
             ("--authz-client-cert", {"authz_client_cert": garbage}),
             ("--origin-tls", {"origin_tls": garbage}),

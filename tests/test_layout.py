@@ -22,7 +22,15 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "wire": frozenset({"model"}),
     "policy": frozenset({"model"}),
     "authz.members": frozenset(),
-    "authz.contract": frozenset({"model", "authz.members"}),
+    "authz.codec": frozenset({"model"}),
+    "authz.question": frozenset({"model", "authz.codec"}),
+    "authz.answer": frozenset({"model", "wire", "authz.members"}),
+    "authz.contract": frozenset({"model", "authz.codec", "authz.question", "authz.answer"}),
+    "authz.authzen": frozenset({"model", "authz.codec", "authz.question", "authz.answer"}),
+    "authz.opa": frozenset({"model", "authz.codec", "authz.question", "authz.answer"}),
+    "authz.ext_authz": frozenset({"model", "wire", "authz.codec", "authz.answer"}),
+    "authz.cache_key": frozenset({"model"}),
+    "authz.kept": frozenset({"model", "authz.cache_key"}),
     "authz.served": frozenset({"model", "authz.members", "authz.contract"}),
     "pdp.bearer": frozenset(),
     "authz.breaker": frozenset(),
@@ -39,9 +47,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "ca": frozenset({"model", "ca.constraints", "ca.issuer", "config", "interfaces"}),
     "authz": frozenset(
         {
-            *("model", "wire", "policy", "authz.contract", "authz.breaker", "authz.secret_table"),
-            *("config", "interfaces", "ca.issuer", "ca"),
-        },
+            *("model", "wire", "policy", "config", "interfaces", "ca", "ca.issuer", "authz.breaker", "authz.codec"),
+            *("authz.answer", "authz.contract", "authz.authzen", "authz.opa", "authz.ext_authz", "authz.cache_key"),
+            *("authz.kept", "authz.secret_table"),
+        }
     ),
     "clients": frozenset({"model", "wire", "clients.secrets", "clients.certificates", "interfaces"}),
     "ops": frozenset({"", "model", "ops.redact", "config", "interfaces"}),
@@ -50,7 +59,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "option": frozenset({"values"}),
     "limit_options": frozenset({"values", "option"}),
     "deciding_options": frozenset({"values", "option"}),
-    "option_table": frozenset({"model", "values", "option", "limit_options", "deciding_options"}),
+    "admin_options": frozenset({"model", "values", "option"}),
+    "option_table": frozenset({"model", "values", "option", "limit_options", "deciding_options", "admin_options"}),
     "layers": frozenset({"ops.redact", "config", "values", "option"}),
     "options": frozenset({"model", "config", "values", "layers", "option_table"}),
     "descriptors": frozenset({"config"}),
@@ -59,27 +69,33 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "entrances": frozenset({"model", "config", "net", "ca", "clients.secrets", "clients.certificates", "clients"}),
     "binding": frozenset(),
     "deciding": frozenset(
-        {"policy", "authz.breaker", "authz.secret_table", "config", "interfaces", "ca", "authz", "ops"}
+        {
+            *("policy", "authz.breaker", "authz.kept", "authz.secret_table", "config", "interfaces", "ca", "authz"),
+            "ops",
+        }
     ),
+    "explain": frozenset({"model", "wire", "policy", "config", "interfaces", "net", "authz", "deciding"}),
+    "desk": frozenset({"model", "ops.redact", "authz"}),
     "service": frozenset(
         {
-            *("model", "ca.issuer", "config", "descriptors", "files", "interfaces"),
-            *("policy", "net", "ca", "authz", "ops", "entrances", "binding", "deciding"),
+            *("model", "ca.issuer", "config", "descriptors", "files", "interfaces", "policy", "net", "ca"),
+            *("authz", "ops", "entrances", "binding", "deciding", "explain", "desk"),
         }
     ),
     "listeners": frozenset({"config"}),
     "control": frozenset({"config"}),
     "worker": frozenset({"config", "hangup", "net", "ops", "service", "control"}),
     "post": frozenset({"option_table", "control"}),
+    "front_desk": frozenset({"model", "authz", "ops", "control", "post"}),
     "workers": frozenset(
         {
             *("ca.issuer", "config", "files", "interfaces", "ca", "ops", "binding", "service"),
-            *("listeners", "control", "post"),
+            *("listeners", "control", "post", "front_desk"),
         }
     ),
     "command_line": frozenset({"", "ops.redact", "option"}),
     "terminal": frozenset(),
-    "start_fault": frozenset({"config", "post"}),
+    "start_fault": frozenset({"model", "config", "post"}),
     "start_message": frozenset({"", "model"}),
     "program": frozenset({"terminal"}),
     "tap": frozenset(
@@ -98,7 +114,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         }
     ),
     "commands": frozenset(
-        {"ca.constraints", "ca.issuer", "ca.truststore", "clients.secrets", "ca", "option_table", "options"}
+        {
+            *("model", "ca.constraints", "ca.issuer", "ca.truststore", "clients.secrets", "config", "values", "ca"),
+            *("policy", "option", "option_table", "options", "interfaces", "authz", "service"),
+        }
     ),
     "cli": frozenset({"", "config", "commands"}),
     "__main__": frozenset({"cli"}),
@@ -106,8 +125,9 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 
 # Without input and output: bytes and values in, bytes and values out.
 PURE = (
-    *("model", "wire", "policy", "ops.redact", "pdp.bearer", "authz.members", "authz.contract", "authz.served"),
-    *("authz.breaker", "authz.secret_table"),
+    *("model", "wire", "policy", "ops.redact", "pdp.bearer", "authz.breaker", "authz.secret_table"),
+    *("authz.codec", "authz.members", "authz.question", "authz.answer", "authz.contract", "authz.served"),
+    *("authz.authzen", "authz.opa", "authz.ext_authz", "authz.cache_key", "authz.kept"),
     *("ca.constraints", "ca.issuer", "ca.truststore"),
     *("clients.secrets", "clients.certificates"),
 )
@@ -116,7 +136,7 @@ PURE = (
 FORBIDDEN = {"net": "treq"} | dict.fromkeys(PURE, "twisted.internet")
 
 # Where a process begins: there alone the global reactor is taken, in a function.
-PROGRAMS = ("egress.tap", "egress.worker", "egress.pdp.tap")
+PROGRAMS = ("egress.tap", "egress.worker", "egress.pdp.tap", "egress.commands.running")
 
 # Where annotations alone name what stands further up.  Nothing is imported when the program runs.
 ANNOTATIONS = frozenset({("interfaces", "net")})  # what IDialer connects

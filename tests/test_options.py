@@ -13,7 +13,17 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.ca.origins import load_terms
-from egress.config import MIB, AuditFailure, ConfigError, Limits, OversizeBody, ProxyConfig
+from egress.config import (
+    MIB,
+    AuditFailure,
+    AuthzApi,
+    AuthzBody,
+    ConfigError,
+    Limits,
+    Mode,
+    OversizeBody,
+    ProxyConfig,
+)
 from egress.model.authority import Authority, UpstreamProxy
 from egress.model.bypass import Bypass
 from egress.ops.audit import audit_line
@@ -83,6 +93,12 @@ class CommandLineTests(LoadTests):
                 "authz-token-file": ["token"],
                 "authz-client-cert": ["client.pem"],
                 "authz-via-upstream": ["true"],
+                "authz-api": ["ext-authz"],
+                "authz-body": ["never"],
+                "authz-response-headers": ["X-User, x-team"],
+                "authz-cache": ["none"],
+                "authz-max-ttl": ["1m"],
+                "authz-max-stale": ["0"],
                 "body-limit": ["2m"],
                 "oversize-body": ["truncate"],
                 "passthrough": ["a.example", "*.b.example, c.example:8443"],
@@ -118,6 +134,12 @@ class CommandLineTests(LoadTests):
                 authz_token="abc",
                 authz_client_cert=certificate,
                 authz_via_upstream=True,
+                authz_api=AuthzApi.EXT_AUTHZ,
+                authz_body=AuthzBody.NEVER,
+                authz_response_headers=("x-user", "x-team"),
+                authz_cache=None,
+                authz_max_ttl=60.0,
+                authz_max_stale=0.0,
                 limits=Limits(
                     body=2 * MIB,
                     connections=100,
@@ -155,6 +177,24 @@ class CommandLineTests(LoadTests):
         )
         self.assertIs(self.load({"audit-failure": ["continue"]}).audit_failure, AuditFailure.CONTINUE)
 
+    def test_shadows(self) -> None:
+        """One, and a log only with one."""
+        policy = self.write("shadow.toml")
+        config = self.load({"mode": ["observe"], "shadow-policy": ["shadow.toml"], "shadow-log": ["shadow.jsonl"]})
+        self.assertEqual((config.mode, config.shadow_policy), (Mode.OBSERVE, policy))
+        self.assertEqual(config.shadow_log, str(self.directory / "shadow.jsonl"))
+        config = self.load({"shadow-authz-url": ["http://shadow.test"]}, {"EGRESS_SHADOW_AUTHZ_TOKEN": "abc"})
+        self.assertEqual((config.shadow_authz_url, config.shadow_authz_token), ("http://shadow.test", "abc"))
+        self.assertIsNone(config.authz_token)
+        self.refuse(
+            "--shadow-policy 'shadow.toml': one shadow at a time: leave out --shadow-authz-url",
+            {"shadow-policy": ["shadow.toml"], "shadow-authz-url": ["http://shadow.test"]},
+        )
+        self.refuse(
+            "--shadow-log 'shadow.jsonl': there is no shadow: name one with --shadow-policy or --shadow-authz-url",
+            {"shadow-log": ["shadow.jsonl"]},
+        )
+
     def test_policy(self) -> None:
         path = self.write("policy.toml")
         self.assertEqual(self.load({"policy": ["policy.toml"]}).policy, path)
@@ -172,6 +212,7 @@ class CommandLineTests(LoadTests):
 
     def test_refused(self) -> None:
         for arguments, expected in (
+            ({"authz-api": ["opa"]}, "--authz-api 'opa': there is nobody to ask: name the service with --authz-url"),
             ({"authz-timeout": ["soon"]}, "--authz-timeout 'soon': write a number of seconds, or with a unit, as in"),
             ({"metrics-port": ["x\ny"]}, "--metrics-port 'x\\ny': write a TCP port from 1 to 65535"),
             ({"policy": [""]}, "--policy: must not be empty"),
@@ -456,6 +497,14 @@ class TogetherTests(LoadTests):
         )
         arguments["authz-url"] = ["https://authz.example"]
         self.assertEqual(self.load(arguments).authz_client_cert, self.directory / "client.pem")
+
+    def test_an_admin_port_wants_a_token(self) -> None:
+        words = "everybody on this machine could use it: give a token with --admin-token-file, or use unix:PATH"
+        self.refuse(f"--admin 'tcp:9099': {words}", {"admin": ["tcp:9099"]})
+        config = self.load({"admin": ["tcp:9099"]}, {"EGRESS_ADMIN_TOKEN": "hunter2"})
+        self.assertEqual((str(config.admin), config.admin_token), ("http://127.0.0.1:9099", "hunter2"))
+        self.assertNotIn("hunter2", repr(config))
+        self.assertEqual(str(self.load({"admin": ["unix:/a"]}).admin), "unix:/a")
 
     def test_upstream_proxy_that_is_this_one(self) -> None:
         for listen, proxy in (

@@ -306,6 +306,29 @@ class RunningTests(PostTestCase):
         self.reactor.advance(2)
         self.failureResultOf(slow, TookTooLong)
 
+    def test_asking_about_something(self) -> None:
+        """It can be asked as soon as it is to serve, and hears that first."""
+        asked: list[Any] = []
+        nothing, pair = (lambda: None), self.reactor.socketpair
+        self.post = Post(
+            self.reactor,
+            ORDERS,
+            [],
+            self.wrote.append,
+            nothing,
+            nothing,
+            pair,  # type: ignore[arg-type]
+            serves=lambda post: asked.append(post.ask("permit", 1.0, {"a": 1})),
+        )
+        self.started()
+        self.post.serve()
+        self.assertEqual(
+            self.reactor.heard(),
+            [{"ask": "permit", "about": {"a": 1}, "number": 1}, {"tell": "serve", "text": ""}],
+        )
+        self.reactor.advance(1)
+        self.failureResultOf(asked[0], TookTooLong)
+
     def test_what_it_says_out_of_turn(self) -> None:
         self.serving()
         self.reactor.say(tell("ready") + tell("nonsense"))

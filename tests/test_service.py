@@ -19,13 +19,15 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from egress.authz.cache import CachingAuthorizer
 from egress.authz.chain import AuthorizationChain
 from egress.authz.gate import AuthorizationGate
+from egress.authz.policy_watch import LOOK_EVERY as POLICY_LOOK_EVERY
 from egress.ca.issuer import CA_LIFETIME
 from egress.ca.rotation import Rotation
 from egress.ca.store import CaDirectory
 from egress.ca.watch import LOOK_EVERY
-from egress.config import AuditFailure, ConfigError, Limits, ProxyConfig
+from egress.config import AuditFailure, ConfigError, Limits, Mode, OversizeBody, ProxyConfig
 from egress.interfaces import IAuditSink, IAuthorizer
 from egress.model.authority import Authority, UpstreamProxy
 from egress.model.bypass import Bypass
@@ -40,6 +42,7 @@ from tests.authz.test_chain import REQUEST
 from tests.ca.sessions import shake_hands
 from tests.certificates import TestCA, key_pem_of
 from tests.ops.records import ALLOWED
+from tests.ops.test_health import Browser
 
 
 @implementer(IAuthorizer)
@@ -153,14 +156,17 @@ class ConstructionTests(ServiceTestCase):
         """The embedded policy, which answers at once and always, needs no gate."""
         for options, kind in (
             ({}, AuthorizationChain),
-            ({"authz_url": "http://authz.test"}, AuthorizationGate),
-            ({"authorizer": _Never()}, AuthorizationGate),
+            ({"authz_url": "http://authz.test", "authz_cache": None}, AuthorizationGate),
+            ({"authz_url": "http://authz.test"}, CachingAuthorizer),
+            ({"authorizer": _Never()}, CachingAuthorizer),
         ):
             with self.subTest(options):
                 service = self.make(**options)  # type: ignore[arg-type]
-                self.assertIsInstance(service.authorizer, kind)
+                self.assertIsInstance(service._deciding.unattended, kind)
                 told = b"egress_authorizer_questions 0.0" in service.metrics.render()[0]
-                self.assertEqual(told, kind is AuthorizationGate)
+                self.assertEqual(told, kind is not AuthorizationChain)
+                told = b"egress_authorizer_cache_entries 0.0" in service.metrics.render()[0]
+                self.assertEqual(told, kind is CachingAuthorizer)
 
     def test_questions_that_are_sent_once_more_are_told(self) -> None:
         service = self.make(authz_url="http://authz.test")
@@ -168,7 +174,9 @@ class ConstructionTests(ServiceTestCase):
 
     def test_the_bounds_for_questions(self) -> None:
         silent = _Silent()
-        service = self.make(silent, authz_timeout=5, authz_max_concurrency=2, authz_queue=1, authz_breaker_failures=2)
+        bounds: dict[str, Any] = {"authz_max_concurrency": 2, "authz_queue": 1, "authz_breaker_failures": 2}
+        # Identical questions would wait for each other.
+        service = self.make(silent, authz_timeout=5, authz_cache=None, **bounds)
         asked = [service.authorizer.decide(REQUEST) for _ in range(4)]
         self.assertEqual(silent.asked, 2)
         self.assertIn("overloaded", self.failureResultOf(asked[3], AuthorizerUnavailable).value.reason)
@@ -246,6 +254,25 @@ class ReloadTests(ServiceTestCase):
         self.assertIsNot(service._trust.trust, trust)
         cleared.assert_called_once_with()
 
+    def test_shadow(self) -> None:
+        """Its policy is read anew, too."""
+        policy, shadow = Path(self.mktemp()), Path(self.mktemp())
+        for path in (policy, shadow):
+            path.write_text("version = 1\n")
+        service = self.make(policy=policy, shadow_policy=shadow)
+        shadow.write_text('version = 1\ndefault = "allow"\n')
+        service.reload()
+        assert service._deciding.shadow is not None
+        self.assertIs(service._deciding.shadow._rules.default, Verdict.ALLOW)
+
+    def test_observing(self) -> None:
+        """What is refused in earnest leaves, and content that is too large is no reason not to."""
+        policy = Path(self.mktemp())
+        policy.write_text("version = 1\n")
+        service = self.make(policy=policy, mode=Mode.OBSERVE)
+        self.assertEqual(self.decide(service).observed, "deny")
+        self.assertIs(service._parts.oversize_body, OversizeBody.TRUNCATE)
+
     def test_what_cannot_be_used_changes_nothing(self) -> None:
         policy, extra = Path(self.mktemp()), Path(self.mktemp())
         policy.write_text('version = 1\n[[rules]]\naction = "allow"\n')
@@ -257,6 +284,31 @@ class ReloadTests(ServiceTestCase):
         self.assertEqual(self.assertRaises(ConfigError, service.reload).option, "--ssl-extra-ca-certs")
         self.assertTrue(self.decide(service).allowed)
         self.assertIs(service._trust.trust, trust)
+
+    def test_policy_is_followed(self) -> None:
+        """By itself, and alone; what it closes is closed for connections that are idle, too."""
+        policy = Path(self.mktemp())
+        policy.write_text('version = 1\n[[rules]]\naction = "allow"\n')
+        service = self.make(policy=policy)
+        service.startService()
+        trust = service._trust.trust
+        with mock.patch.object(service._parts.pool, "clear") as cleared:
+            self.reactor.advance(POLICY_LOOK_EVERY)
+            policy.write_text('version = 1\n[[rules]]\naction = "deny"\nreason = "closed"\n')
+            self.reactor.advance(POLICY_LOOK_EVERY)
+            self.assertEqual(self.decide(service).reason, "closed")
+            cleared.assert_not_called()
+            policy.write_text('version = 1\nprivate_addresses = "deny"\n[[rules]]\naction = "allow"\n')
+            self.reactor.advance(POLICY_LOOK_EVERY)
+            cleared.assert_called_once_with()
+        self.assertTrue(self.decide(service).allowed)
+        self.assertIsNotNone(service._guard.refusal(ip_address("10.0.0.1"), 80))
+        self.assertIs(service._trust.trust, trust)
+        self.assertIn(b"egress_policy_reads_total 2.0", service.metrics.render()[0])
+        service.stopService()
+        policy.write_text("garbage")
+        self.reactor.advance(POLICY_LOOK_EVERY)
+        self.assertIn(b"egress_policy_current 1.0", service.metrics.render()[0])
 
     def test_an_authorizer_of_the_application_stays(self) -> None:
         service = self.make(_Never(), policy=Path("missing"))
@@ -397,6 +449,33 @@ class ListeningTests(ServiceTestCase):
         self.assertEqual(len(self.successResultOf(service.listening())), 1)
         self.assertEqual([server[0] for server in self.reactor.tcpServers], [8080, 9090])
 
+    def test_the_admin_api(self) -> None:
+        service = self.make(admin="tcp:9099", admin_token="hunter2", metrics_port=9090)
+        service.startService()
+        self.assertEqual(len(self.successResultOf(service.listening())), 1)
+        self.assertEqual([server[0] for server in self.reactor.tcpServers], [8080, 9090, 9099])
+        self.assertIsNotNone(service._guard.refusal(ip_address("127.0.0.1"), 9099))
+        browser = Browser(self.reactor.tcpServers[2][1])
+        browser.ask("/approvals", extra="Authorization: Bearer hunter2\r\n")
+        self.assertEqual(browser.answer()[2], b'{"held": [], "permissions": []}\n')
+
+    def test_the_admin_api_of_a_parent(self) -> None:
+        """A worker does not serve it, and sends nobody there."""
+        endpoint = TCP4ServerEndpoint(self.reactor, 8080)  # type: ignore[arg-type]
+        config = ProxyConfig(ca_dir=self.ca_dir, admin="tcp:9099", admin_token="hunter2")
+        service = EgressProxyService(self.reactor, config, endpoints=[endpoint])  # type: ignore[arg-type]
+        service.startService()
+        self.assertEqual([server[0] for server in self.reactor.tcpServers], [8080])
+        self.assertIn("proxy itself", service._guard.refusal(ip_address("127.0.0.1"), 9099) or "")
+
+    def test_the_admin_api_on_a_unix_socket(self) -> None:
+        path = str(Path(self.mktemp()).absolute())
+        service = self.make(admin=f"unix:{path}")
+        service.startService()
+        self.successResultOf(service.listening())
+        ((bound, _, _, mode, _),) = self.reactor.unixServers
+        self.assertEqual((bound, mode), (path, 0o600))
+
     def test_metrics_on_an_ipv6_interface(self) -> None:
         service = self.make(metrics_port=9090, metrics_interface="::1")
         service.startService()
@@ -511,6 +590,35 @@ class StoppingTests(ServiceTestCase):
 
     def test_stopping_what_never_started(self) -> None:
         self.successResultOf(self.make().stopService())
+
+
+class ApprovalTests(ServiceTestCase):
+    """A person is asked, and nobody is kept waiting by a proxy that stops."""
+
+    def ask(self, **options: Any) -> tuple[EgressProxyService, Deferred[Decision]]:
+        policy = Path(self.mktemp())
+        policy.write_text('version = 1\n[[rules]]\naction = "ask"\n')
+        service = self.make(policy=policy, **options)
+        return service, service.authorizer.decide(REQUEST)
+
+    def test_nobody_can_be_asked(self) -> None:
+        _, asked = self.ask()
+        decision = self.successResultOf(asked)
+        self.assertFalse(decision.allowed)
+        self.assertIn("start with --admin", decision.reason)
+
+    def test_held(self) -> None:
+        service, asked = self.ask(admin="unix:/a", approval_timeout=7)
+        self.assertIn(b"egress_approvals_held 1.0", service.metrics.render()[0])
+        self.reactor.advance(6.9)
+        self.assertNoResult(asked)
+        self.reactor.advance(0.1)
+        self.assertFalse(self.successResultOf(asked).allowed)
+
+    def test_stopping(self) -> None:
+        service, asked = self.ask(admin="unix:/a")
+        service.stopService()
+        self.assertFalse(self.successResultOf(asked).allowed)
 
 
 class ReportTests(ServiceTestCase):

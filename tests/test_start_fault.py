@@ -20,7 +20,7 @@ class StartFaultTests(SynchronousTestCase):
     """What keeps the proxy from starting is one line, with a remedy."""
 
     def test_lines(self) -> None:
-        config = ProxyConfig(metrics_port=9090)
+        config = ProxyConfig(metrics_port=9090, admin="unix:/run/admin.sock")
         for error, expected in (
             (
                 taken(),
@@ -50,9 +50,13 @@ class StartFaultTests(SynchronousTestCase):
                 CannotListenError("nowhere.example", 80, "name not known"),
                 "--listen: cannot listen on nowhere.example:80: name not known; choose another",
             ),
+            (
+                CannotListenError(None, "/run/admin.sock", OSError(errno.ENOENT, "No such file or directory")),
+                "--admin: cannot listen on /run/admin.sock: No such file or directory; choose another",
+            ),
             (ConfigError("--ca-dir", "", "make it writable"), "--ca-dir: make it writable"),
             (WorkerFailed("worker 1 is out of order"), "worker 1 is out of order"),
             (RuntimeError("what"), "cannot start: RuntimeError: what"),
         ):
             with self.subTest(expected):
-                self.assertEqual(start_fault(error, config), expected)
+                self.assertEqual(start_fault(error, config, config.admin), expected)

@@ -20,7 +20,7 @@ from twisted.plugin import getPlugins
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import __version__, tap
-from egress.config import ConfigError, ProxyConfig
+from egress.config import ConfigError, Mode, ProxyConfig
 from egress.tap import Options, makeService, start_message
 
 LOOPBACK = IPv4Address("TCP", "127.0.0.1", 8080)
@@ -76,6 +76,11 @@ class StartMessageTests(SynchronousTestCase):
                 for name, value in found.items():
                     variables[name] = variables[value[1:]] if value.startswith("$") else value
         return variables
+
+    def test_observing(self) -> None:
+        """Nobody takes it for a proxy that protects anything."""
+        self.assertIn("\nNOTHING IS ENFORCED (--mode observe)", self.message(mode=Mode.OBSERVE))
+        self.assertNotIn("ENFORCED", self.message())
 
     def test_facts(self) -> None:
         lines = self.message().splitlines()

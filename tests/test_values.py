@@ -13,7 +13,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import values
-from egress.config import AuditFailure, OversizeBody
+from egress.config import AuditFailure, AuthzApi, AuthzBody, Mode, OversizeBody
 from egress.model.authority import Authority, UpstreamProxy
 from egress.model.entrance import Entrance, EntranceTls
 from egress.values import BadValue, Place
@@ -77,6 +77,27 @@ class NumberTests(ValueTests):
     def test_ports(self) -> None:
         self.accept(values.port, {"1": 1, "9090": 9090, "65535": 65535})
         self.refuse(values.port, dict.fromkeys(["", "0", "65536", "http", "-1", "9" * 5000], "from 1 to 65535"))
+
+    def test_durations_that_may_be_none(self) -> None:
+        self.accept(values.duration_or_zero, {"0": 0.0, "0s": 0.0, "0.0 ms": 0.0, "5m": 300.0})
+        self.refuse(values.duration_or_zero, dict.fromkeys(["", "-1", "0x"], "a number of seconds"))
+
+    def test_how_a_service_is_asked(self) -> None:
+        self.accept(values.authz_api, {"opa": AuthzApi.OPA, "Ext-Authz": AuthzApi.EXT_AUTHZ})
+        self.refuse(values.authz_api, dict.fromkeys(["", "cedar"], "choose postman, authzen, opa or ext-authz"))
+        self.accept(values.authz_body, {"never": AuthzBody.NEVER, "On-Demand": AuthzBody.ON_DEMAND})
+        self.refuse(values.authz_body, dict.fromkeys(["", "sometimes"], "choose always, on-demand or never"))
+
+    def test_field_names(self) -> None:
+        self.accept(values.field_name, {"X-User": "x-user"})
+        self.refuse(values.field_name, dict.fromkeys(["", "a b", "a:", "\u00e4"], "names of header fields"))
+
+    def test_modes(self) -> None:
+        self.accept(values.mode, {"enforce": Mode.ENFORCE, "Observe": Mode.OBSERVE})
+        self.refuse(values.mode, dict.fromkeys(["", "watch"], "choose enforce or observe"))
+
+    def test_shadow_logs(self) -> None:
+        self.refuse(values.shadow_log, {"-": "name a file"})
 
     def test_audit_failures(self) -> None:
         self.accept(values.audit_failure, {"deny": AuditFailure.DENY, "Continue": AuditFailure.CONTINUE})

@@ -28,11 +28,19 @@ from tests.lines import FakeLine, WorkerReactor, frame, frames, tell
 from tests.ops.records import ALLOWED
 
 
+class FakeDesk:
+    """A desk that says what it is asked."""
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return lambda *about: [name, *about]
+
+
 class FakeProxy:
     """A proxy that notes what is done to it."""
 
     def __init__(self) -> None:
         self.checks = {"ca": lambda: succeed(None)}
+        self.desk = FakeDesk()
         self.metrics = Metrics()
         self.done: list[str] = []
         self.result: Deferred[Any] = succeed(())
@@ -132,6 +140,19 @@ class WorkerTests(SynchronousTestCase):
         found = {sample[0]: sample[2] for metric in numbers["answer"] for sample in metric[3]}
         self.assertEqual(found["egress_sent_bytes_total"], ALLOWED.bytes_sent)
 
+    def test_the_desk(self) -> None:
+        self.heard()
+        for what, name in (
+            ("held", "held"),
+            ("answer", "answer_over"),
+            ("permit", "permit_over"),
+            ("revoke", "revoke"),
+            ("explain", "explain_over"),
+        ):
+            about = {} if what == "held" else {"about": "x"}
+            self.say(frame(ask=what, number=1, **about))
+            self.assertEqual(self.heard(), [{"answer": [name, *about.values()], "number": 1}])
+
     def test_the_parent_is_gone(self) -> None:
         self.worker.channel.connectionLost(Failure(ConnectionDone()))
         self.assertEqual((self.reactor.stops, self.proxy.done, self.left), (1, ["cut"], []))
@@ -147,7 +168,7 @@ class MainTests(SynchronousTestCase):
         self.reactor = StoppingReactor()
         self.ran: list[str] = []
         self.logged = io.StringIO()
-        orders = Orders(1, "tests.installs", ProxyConfig(), (socket.AF_INET, socket.AF_UNIX))
+        orders = Orders(1, "tests.installs", ProxyConfig(), (socket.AF_INET, socket.AF_UNIX), b"k")
         self.patch(worker_module, "receive_orders", lambda line: orders)
         self.patch(
             worker_module.socket, "socket", lambda fileno: self.line if fileno == 3 else self.fail("another one")
@@ -183,8 +204,9 @@ class MainTests(SynchronousTestCase):
         log.info("one")
         log.info("")
 
-    def make(self, reactor: object, config: ProxyConfig, endpoints: Any) -> FakeProxy:
+    def make(self, reactor: object, config: ProxyConfig, endpoints: Any, approval_key: bytes) -> FakeProxy:
         self.assertIs(reactor, self.reactor)
+        self.assertEqual(approval_key, b"k")
         self.assertEqual([endpoint.fileno for endpoint in endpoints], [FIRST_LISTENER, FIRST_LISTENER + 1])
         if self.error is not None:
             raise self.error

@@ -115,6 +115,19 @@ class StartingTests(WorkersTestCase):
         descriptors = [process.options["childFDs"][4] for process in self.reactor.processes]
         self.assertEqual(descriptors, [each.number for each in self.network.open()])
 
+    def test_the_admin_api(self) -> None:
+        """The parent serves it, for all."""
+        self.start(metrics_port=None, admin="tcp:9099", admin_token="hunter2")
+        self.assertEqual([server[0] for server in self.reactor.tcpServers], [9099])
+        keys = {self.reactor.orders(index).approval_key for index in range(2)}
+        self.assertEqual([len(key) for key in keys], [32])
+        browser = Browser(self.reactor.tcpServers[0][1])
+        browser.ask("/approvals", extra="Authorization: Bearer hunter2\r\n")
+        for index in range(2):
+            self.assertEqual(self.reactor.heard(index), [{"ask": "held", "number": 1}])
+            self.reactor.say(frame(answer=[], number=1), index)
+        self.assertEqual(browser.answer()[2], b'{"held": [], "permissions": []}\n')
+
     def test_what_is_told_of_it(self) -> None:
         workers = self.make()
         self.assertEqual(workers.authorizer.name, "policy starter")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from time import time
+
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
@@ -12,13 +15,19 @@ from egress.policy.rules import RuleSet
 
 @implementer(IAuthorizer)
 class LocalAuthorizer:
-    """Decides by rules that are in memory; rules do not look at contents, so these stream through."""
+    """Decides by rules that are in memory.
+
+    Contents stream through; where a rule looks at one, the answer is that it is wanted (L{Verdict.NEED_BODY}).
+
+    @param now: gives the time, in seconds since the epoch.
+    """
 
     needs_body = False
 
-    def __init__(self, rules: RuleSet) -> None:
+    def __init__(self, rules: RuleSet, now: Callable[[], float] = time) -> None:
         self.name = rules.name
         self._rules = rules
+        self._now = now
 
     def use(self, rules: RuleSet) -> None:
         """Decide by other rules from now on."""
@@ -27,7 +36,7 @@ class LocalAuthorizer:
 
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
         """Decide at once; see L{IAuthorizer.decide}."""
-        return succeed(self._rules.decide(request))
+        return succeed(self._rules.decide(request, self._now()))
 
     def check_ready(self) -> Deferred[None]:
         """Rules are always ready."""

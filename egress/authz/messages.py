@@ -19,13 +19,16 @@ _DONE: Final = Failure(ResponseDone())  # type: ignore[no-untyped-call]
 
 @implementer(IResponse)
 class Response:
-    """A complete answer."""
+    """A complete answer.
+
+    @ivar fields: the header fields as they came.
+    """
 
     def __init__(self, head: ResponseHead, body: bytes) -> None:
         self.version = (b"HTTP", 1, 1 if head.http11 else 0)
         self.code = head.status
         self.phrase = head.reason
-        self._fields = head.headers
+        self.fields = head.headers
         self.length = len(body)
         self.request = None
         self.previousResponse: IResponse | None = None
@@ -35,7 +38,7 @@ class Response:
     def headers(self) -> Headers:
         """The fields; made when somebody asks, since a decision is in the content alone."""
         headers = Headers()
-        for name, value in self._fields:
+        for name, value in self.fields:
             headers.addRawHeader(name, value)
         return headers
 

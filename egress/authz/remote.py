@@ -1,10 +1,11 @@
-"""An authorization service, asked by the C{/validate} contract."""
+"""An authorization service, asked by the API that it has."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from OpenSSL import SSL
 from treq import content
@@ -22,11 +23,17 @@ from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface import implementer
 
 from egress.authz.agent import AnswerMalformed, AnswerTooLarge, KeepAliveAgent, TooManyQuestions
-from egress.authz.contract import decode_answer, encode_question, validate_url
-from egress.config import ConfigError, ProxyConfig
+from egress.authz.answer import settable
+from egress.authz.authzen import AuthZenCodec
+from egress.authz.codec import Answer, Codec
+from egress.authz.contract import ContractCodec
+from egress.authz.ext_authz import ExtAuthzCodec
+from egress.authz.messages import Response
+from egress.authz.opa import OpaCodec
+from egress.config import AuthzApi, AuthzBody, ConfigError, ProxyConfig
 from egress.interfaces import IAuthorizer, IEgressReactor
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin
-from egress.model.decision import Decision, DecisionRequest
+from egress.model.decision import Decision, DecisionRequest, Verdict
 from egress.model.errors import AuthorizerUnavailable, EgressError
 from egress.model.outage import Outage
 
@@ -37,8 +44,14 @@ if TYPE_CHECKING:
 
 CreateEndpoint = Callable[[Authority], "IStreamClientEndpoint | None"]
 
-_JSON: Final = "application/json"
+_CODECS: Final[dict[AuthzApi, type[Codec]]] = {
+    AuthzApi.POSTMAN: ContractCodec,
+    AuthzApi.AUTHZEN: AuthZenCodec,
+    AuthzApi.OPA: OpaCodec,
+    AuthzApi.EXT_AUTHZ: ExtAuthzCodec,
+}
 # RFC 3986 section 3.3, and what is percent-encoded already.
+_WIRE_PATH: Final = re.compile(r"[!-~]*")
 _IN_PATHS: Final = "/%:@!$&'()*+,;=-._~"
 
 
@@ -92,31 +105,37 @@ class _TlsEndpoint:
 class RemoteAuthorizer:
     """Asks an authorization service.
 
-    @param url: where to ask, C{/validate} included.
+    @param name: see L{IAuthorizer}.
+    @param codec: how.
     @param agent: connects to that URL's authority.
     @param timeout: seconds for the whole of one call, from connecting to the last byte of the answer.
     @param token: a bearer token for the call.
     @param explain_tls: puts a failed TLS handshake with the service into words.
+    @param body: when it is given the content.
     """
-
-    needs_body = True
 
     def __init__(
         self,
         clock: IEgressReactor,
-        url: str,
+        name: str,
+        codec: Codec,
         agent: KeepAliveAgent,
         timeout: float,
         token: str | None = None,
         explain_tls: Callable[[Failure], EgressError] | None = None,
+        body: AuthzBody = AuthzBody.ALWAYS,
     ) -> None:
-        self.name = f"the authorization service {url}"
+        self.name = name
+        self.needs_body = body is AuthzBody.ALWAYS
+        self._gives_body = body is not AuthzBody.NEVER
         self._clock = clock
-        self._url = url.encode("ascii")
+        self._codec = codec
         self._agent = agent
         self._timeout = timeout
         self._explain_tls = explain_tls
-        self._headers = Headers({"Content-Type": [_JSON], "Accept": [_JSON]})
+        self._headers = Headers()
+        for field in codec.fields:
+            self._headers.addRawHeader(*field)
         if token is not None:
             self._headers.setRawHeaders("Authorization", [f"Bearer {token}"])
 
@@ -127,16 +146,32 @@ class RemoteAuthorizer:
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
         """Ask; see L{IAuthorizer.decide}."""
         try:
-            question = encode_question(request)
+            question = self._codec.encode(request)
         except AuthorizerUnavailable as error:
             return fail(error)
-        asked = self._agent.request(b"POST", self._url, self._headers, _Content(question))
-        answered: Deferred[Decision] = asked.addCallback(self._answered)
+        headers = self._headers
+        if question.fields:
+            headers = headers.copy()
+            for field in question.fields:
+                headers.addRawHeader(*field)
+        asked = self._agent.request(question.method, question.url, headers, _Content(question.content))
+        answered: Deferred[Decision] = asked.addCallback(self._answered, request)
         answered.addTimeout(self._timeout, self._clock)
         return answered.addErrback(self._unavailable)
 
-    def _answered(self, response: IResponse) -> Deferred[Decision]:
-        return content(response).addCallback(lambda body: decode_answer(response.code, body, self.name))
+    def _answered(self, response: IResponse, request: DecisionRequest) -> Deferred[Decision]:
+        assert isinstance(response, Response)
+        fields = response.fields
+        return content(response).addCallback(
+            lambda body: self._possible(self._codec.decode(Answer(response.code, fields, body), request))
+        )
+
+    def _possible(self, decision: Decision) -> Decision:
+        if decision.verdict is Verdict.NEED_BODY and not self._gives_body:
+            reason = "the authorization service needs the content, which it is not given: --authz-body never"
+            # The service has answered: nothing that it said before counts in place of this.
+            raise AuthorizerUnavailable(reason, Outage.QUESTION)
+        return decision
 
     def _unavailable(self, failure: Failure) -> Failure:
         error = failure.value
@@ -185,6 +220,44 @@ def _kind(error: object) -> Outage:
     return Outage.OVERLOAD if isinstance(error, TooManyQuestions) else Outage.CONNECTION
 
 
+def _located(text: str, codec: type[Codec]) -> tuple[str, Authority, str]:
+    """Take a configured URL apart: scheme, authority, and the path to ask."""
+    try:
+        parts = urlsplit(text)
+        if parts.scheme not in DEFAULT_PORTS or not parts.netloc:
+            raise ValueError("give an http:// or https:// URL")
+        if "@" in parts.netloc:
+            raise ValueError("give credentials with --authz-token-file, not in the URL")
+        if parts.fragment or parts.query:
+            raise ValueError("give a URL without query and fragment")
+        if not _WIRE_PATH.fullmatch(parts.path):
+            raise ValueError("percent-encode what is not plain ASCII in its path")
+        return parts.scheme, Authority.parse(parts.netloc, DEFAULT_PORTS[parts.scheme]), codec.at(parts.path)
+    except (ValueError, EgressError) as error:
+        raise ConfigError("--authz-url", text, str(error)) from error
+
+
+def _codec(config: ProxyConfig, url: str, name: str) -> Codec:
+    """Make the codec, unless more is asked of its API than that can say."""
+    api = config.authz_api
+    codec = _CODECS[api]
+    if config.authz_body is AuthzBody.ON_DEMAND and not codec.can_want_body:
+        raise ConfigError("--authz-body", "on-demand", f"{api.value} cannot ask for the content: always or never")
+    if config.authz_token is not None and not codec.takes_token:
+        raise ConfigError("--authz-token-file", "", f"{api.value} has no room for a token: the request's own is there")
+    if (config.passthrough or config.opaque_ports) and not codec.can_ask_tunnels:
+        option = "--passthrough" if config.passthrough else "--opaque-ports"
+        raise ConfigError(option, "", f"{api.value} cannot be asked about tunnels: leave it out")
+    if api is AuthzApi.EXT_AUTHZ:
+        for field in config.authz_response_headers:
+            if not settable(field):
+                raise ConfigError("--authz-response-headers", field, "an authorizer cannot set this field")
+        return ExtAuthzCodec(url, name, config.authz_response_headers)
+    if config.authz_response_headers:
+        raise ConfigError("--authz-response-headers", "", "this is for --authz-api ext-authz; others have setHeaders")
+    return codec(url, name)
+
+
 def remote_authorizer(
     reactor: IEgressReactor, config: ProxyConfig, trust: CurrentTrust, behind_upstream: CreateEndpoint
 ) -> RemoteAuthorizer:
@@ -198,14 +271,10 @@ def remote_authorizer(
     @raise ConfigError: when the URL cannot be used.
     """
     assert config.authz_url is not None
-    try:
-        url = validate_url(config.authz_url)
-        scheme, _, rest = url.partition("://")
-        netloc, slash, path = rest.partition("/")
-        authority = Authority.parse(netloc, DEFAULT_PORTS[scheme])
-    except (ValueError, EgressError) as error:
-        raise ConfigError("--authz-url", config.authz_url, str(error)) from error
-    url = f"{Origin(scheme, authority)}{slash}{quote(path, _IN_PATHS)}"
+    scheme, authority, path = _located(config.authz_url, _CODECS[config.authz_api])
+    url = f"{Origin(scheme, authority)}{quote(path, _IN_PATHS)}"
+    name = f"the authorization service {url}"
+    codec = _codec(config, url, name)
     endpoint = behind_upstream(authority) if config.authz_via_upstream else None
     if endpoint is None:
         if "_" in authority.host:
@@ -218,4 +287,6 @@ def remote_authorizer(
         endpoint = _TlsEndpoint(reactor, tls, endpoint)
         explain = tls.explain
     agent = KeepAliveAgent(reactor, endpoint, scheme == "https", config.authz_max_concurrency)
-    return RemoteAuthorizer(reactor, url, agent, config.authz_timeout, config.authz_token, explain)
+    return RemoteAuthorizer(
+        reactor, name, codec, agent, config.authz_timeout, config.authz_token, explain, config.authz_body
+    )

@@ -217,10 +217,12 @@ def _body(question: _Question) -> bytes | None:
     text, encoding = question.text("body"), question.text("bodyEncoding")
     if encoding not in (None, "base64"):
         raise BadQuestion("'bodyEncoding' is not base64, the only one there is")
+    truncated = question.flag("bodyTruncated")
+    if text is None and truncated:
+        raise BadQuestion("'bodyTruncated' is said of no 'body'")
     if not text:
-        if question.flag("bodyTruncated"):
-            raise BadQuestion("'bodyTruncated' is said of no 'body'")
-        return None
+        # Of the beginning of one character nothing is left, but there is content.
+        return b"" if truncated else None
     if question.flag("bodyWithheld"):
         raise BadQuestion("'bodyWithheld' is said of a 'body' that is there")
     if encoding is None:
@@ -293,7 +295,7 @@ def encode_answer(decision: Decision) -> tuple[int, bytes]:
         "cacheKey": None if decision.cache_key is None else list(decision.cache_key),
         "need": "body" if decision.verdict is Verdict.NEED_BODY else None,
         "ask": True if decision.verdict is Verdict.ASK else None,
-        "setHeaders": json.loads(headers_value(terms.set_headers)) or None,
+        "setHeaders": json.loads(headers_value(terms.set_headers)) if terms.set_headers else None,
         "removeHeaders": [name.decode("latin-1") for name in terms.remove_headers] or None,
         "maxBytes": terms.max_bytes,
         "expiresIn": terms.expires_in,

@@ -88,6 +88,7 @@ class Vault:
 
     @param run: runs a program for what it prints.
     @param environ: the variables; C{None}: those of this process.
+    @ivar table: where the secrets come from.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Vault:
 
     def use(self, table: SecretTable) -> None:
         """Have other secrets from now on; all are read anew."""
+        self.table = table
         self._kept = {name: _Kept(secret) for name, secret in table.secrets.items()}
 
     def value(self, name: str, origin: Origin) -> Deferred[bytes]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Protocol
 
 from egress.ca.certificates import Certificates
+from egress.ca.constraints import constraints_of, name_constraints
 from egress.ca.given import GivenCa
-from egress.ca.issuer import CertificateAuthority
+from egress.ca.issuer import CaError, CertificateAuthority
 from egress.ca.store import CaDirectory
 from egress.config import ConfigError, ProxyConfig
 
@@ -54,3 +55,20 @@ def ca_source(config: ProxyConfig) -> CaSource:
         missing, other = ("--ca-key", "--ca-cert") if config.ca_key is None else ("--ca-cert", "--ca-key")
         raise ConfigError(missing, "", f"is needed together with {other}")
     return CaDirectory(config.ca_dir, config.ca_name_constraints)
+
+
+def stand_in(config: ProxyConfig, source: CaSource) -> tuple[CertificateAuthority, str | None]:
+    """Make a CA that is never written down, under the name constraints of the one that is there.
+
+    The key of that one is not read.
+
+    @return: it, and what is to be said of the one that is there.
+    """
+    note = None
+    try:
+        found = source.certificates()
+        limits = next(filter(None, map(constraints_of, (found.current, *found.above))), None)
+    except CaError:
+        limits = name_constraints(config.ca_name_constraints) if config.ca_name_constraints else None
+        note = "there is no CA that can be read; the proxy makes one when it starts"
+    return CertificateAuthority.create("in memory", datetime.now(timezone.utc), limits=limits), note

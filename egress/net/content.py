@@ -13,6 +13,7 @@ class RequestContent:
     """Content on its way from the client to the origin.
 
     @param limit: bytes to collect for an authorizer that looks at contents.
+    @ivar announced: how long it is, as the head says: 0 without content, C{None} when only its end will tell.
     @ivar hidden: plain names of trailers that are not passed on.
     @ivar over: whether the client has sent all of it.
     @ivar streamed: whether some went to the origin without being kept, so that it cannot be sent again.
@@ -25,6 +26,7 @@ class RequestContent:
         self.sent = 0
         self._chunked = framing.kind is BodyKind.CHUNKED
         self._framing = framing
+        self.announced = None if self._chunked else framing.length
         self._limit = limit
         self._pieces: list[bytes] = []
         self._size = 0
@@ -37,14 +39,9 @@ class RequestContent:
         return self._framing.kind is BodyKind.LENGTH and self._framing.length > self._limit
 
     @property
-    def announced(self) -> int | None:
-        """How long the content is, as the head says: 0 without content, C{None} when only its end will tell."""
-        return None if self._chunked else self._framing.length
-
-    @property
     def withheld(self) -> bool:
         """Whether there is content of which nothing was read."""
-        return not (self.over or self._pieces) and self.announced != 0
+        return not (self.over or self._pieces or self.announced == 0)
 
     @property
     def size(self) -> int:

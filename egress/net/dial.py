@@ -330,6 +330,10 @@ class Dialer:
             return succeed(Route(origin, (), upstream, tls, connect))
         return self._resolver.resolve(authority).addCallback(self._classify, origin, tls)
 
+    def addresses(self, authority: Authority) -> Deferred[tuple[IPAddress, ...]]:
+        """Find the addresses of an authority, classified or not; see L{Resolver.resolve}."""
+        return self._resolver.resolve(authority)
+
     def _classify(self, addresses: tuple[IPAddress, ...], origin: Origin, tls: bool) -> Route:
         for address in addresses:
             refusal = self._guard.refusal(address, origin.authority.port)

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from egress.config import OversizeBody
 from egress.model.authority import IPAddress, Origin
-from egress.model.decision import NO_TERMS, ClientIdentity, Decision, Stage, Verdict
+from egress.model.decision import ClientIdentity, Decision, Stage, Verdict
 from egress.model.errors import (
     ClientGone,
     Denied,
@@ -202,7 +202,7 @@ class Exchange:
             content.for_decision(),
             content.oversize,
             self._decided,
-            withheld=content.withheld,
+            withheld=not content.over and content.withheld,
             length=content.announced,
             addresses=self._addresses,
         )
@@ -217,10 +217,10 @@ class Exchange:
         if self._dead_end is not None:
             self.fail(self._dead_end)
             return
-        if decision.terms is not NO_TERMS:
-            self._content.hidden = named_in(decision.terms)
-        self._outgoing.take(decision.terms)
         permit, content = self._inquiry.permit, self._content
+        if decision.terms is not self._outgoing.terms:
+            self._outgoing.take(decision.terms)
+            content.hidden = named_in(decision.terms)
         if permit is None or (permit.admits(content.announced or 0) and permit.spend(content.size)):
             self._enter(State.CONNECTING)
             self._connect()
@@ -275,7 +275,7 @@ class Exchange:
             self._release,
             self._inquiry.permit,
         )
-        self._forwarding.begin(self._outgoing.encode(self._inquiry.url, upstream))
+        self._forwarding.begin(self._outgoing.encode(upstream))
 
     def _release(self, connection: OriginConnection) -> None:
         self._parts.pool.put(self._outgoing.key, connection)

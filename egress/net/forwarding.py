@@ -198,7 +198,7 @@ class Forwarding:
 
     def response_data(self, data: bytes) -> None:
         """See L{egress.net.origin.ResponseSink}."""
-        if not self._may_flow(data):
+        if self._permit is not None and not self._permit.spend(len(data)):
             return
         self.received += len(data)
         self._watch()
@@ -254,7 +254,7 @@ class Forwarding:
 
     def response_switched(self, data: bytes) -> None:
         """See L{egress.net.origin.ResponseSink}."""
-        if not self._may_flow(data):
+        if self._permit is not None and not self._permit.spend(len(data)):
             return
         self.received += len(data)
         self._watch()

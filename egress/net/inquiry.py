@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from egress.model.authority import IPAddress, Origin
-from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Headers, Stage, Verdict
+from egress.model.decision import NO_TERMS, ClientIdentity, Decision, DecisionRequest, Headers, Stage, Verdict
 from egress.model.errors import AuthorizerUnavailable, EgressError, InternalFault, outcome_of
 from egress.model.record import ExchangeRecord
 from egress.model.route import NOWHERE
@@ -128,16 +128,18 @@ class Inquiry:
             content_length=length,
             addresses=addresses,
         )
-        self._let_go()
+        if self.decision is not None:
+            self._let_go()
         self._asked = True
         self._asked_at = self._parts.clock.seconds()
 
         def answered(decision: object) -> None:
-            self._stop_the_clock()
+            # Until it is known to be one, what goes wrong is the authorizer's fault.
             answer = sound(decision, request)
+            self._stop_the_clock()
             if answer.verdict is not Verdict.NEED_BODY:
                 self.decision = answer
-            if answer.allowed:
+            if answer.terms is not NO_TERMS and answer.allowed:
                 self.permit = permit_for(self._parts, request, answer.terms, self._failed)
             decided(answer)
 

@@ -15,35 +15,40 @@ class OutgoingHead:
 
     @ivar asked: the fields as the authorizer gets to see them.
     @ivar key: which connections may carry it.
+    @ivar terms: what was made of it.
     """
 
-    __slots__ = ("_fields", "_head", "_path", "_terms", "asked", "key")
+    __slots__ = ("_fields", "_head", "_origin", "_path", "asked", "key", "terms")
 
     def __init__(self, head: RequestHead, client: ClientIdentity, origin: Origin, path: str) -> None:
         self._head = head
+        self._origin = origin
         self._path = path
-        self._terms = NO_TERMS
+        self.terms = NO_TERMS
         self._fields = forwarded_fields(head, origin)
         self.asked: Headers = tuple(self._fields)
         self.key: PoolKey = (client.pool_key, origin)
 
     def take(self, terms: Terms) -> None:
         """Make of it what a decision says; each begins with what the authorizer saw."""
-        if terms is not self._terms:
-            self._terms = terms
-            self._fields = with_terms(list(self.asked), terms)
-            # What a field has opened at the origin, a connection may keep open: it is for those who get the same.
-            self.key = (*self.key[:2], *terms.set_headers)
+        self.terms = terms
+        self._fields = with_terms(list(self.asked), terms)
+        # What a field has opened at the origin, a connection may keep open: it is for those who get the same.
+        self.key = (*self.key[:2], *terms.set_headers)
 
-    def encode(self, url: str, upstream: UpstreamProxy | None) -> bytes:
+    @property
+    def url(self) -> str:
+        """What is asked for, in absolute-form."""
+        return f"{self._origin}{'' if self._path == '*' else self._path}"
+
+    def encode(self, upstream: UpstreamProxy | None) -> bytes:
         """Serialize it.
 
-        @param url: all of it, for an upstream proxy that reads requests.
-        @param upstream: that proxy; C{None} for the origin.
+        @param upstream: the proxy that reads it; C{None}: the origin does.
         """
         return encode_request(
             self._head.method,
-            self._path if upstream is None else url,
+            self._path if upstream is None else self.url,
             self._fields,
             http11=self._head.http11,
             proxy_authorization=None if upstream is None else upstream.authorization,

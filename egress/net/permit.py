@@ -181,6 +181,6 @@ def permit_for(
     parts: Parts, question: DecisionRequest, terms: Terms, failed: Callable[[EgressError], None]
 ) -> Permit | None:
     """Make a permit, if the terms have bounds."""
-    if terms is NO_TERMS or (terms.max_bytes is None and terms.expires_in is None):
+    if terms.max_bytes is None and terms.expires_in is None:
         return None
     return Permit(parts, question, terms, failed)

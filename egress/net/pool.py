@@ -54,7 +54,8 @@ class OriginPool:
             return None
         if not repeatable and self._clock.seconds() - connections[-1].idle_since > FRESH_SECONDS:
             return None
-        if not connections[-1].route.stays_within(addresses):
+        route = connections[-1].route
+        if route.addresses is not addresses and not route.stays_within(addresses):
             return None
         connection = connections.pop()
         self._count -= 1

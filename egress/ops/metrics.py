@@ -6,7 +6,7 @@ They come from the same records as the audit log, so that the two never tell dif
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import twisted
@@ -19,8 +19,11 @@ from egress.interfaces import IAuditSink
 from egress.model.outage import Questions
 from egress.model.policy_reads import PolicyReads
 from egress.model.record import ExchangeRecord
+from egress.model.reuse import Reuse
+from egress.ops.approvals import ApprovalsCollector
 from egress.ops.policy_reads import PolicyCollector
 from egress.ops.questions import QuestionsCollector
+from egress.ops.reuse import ReuseCollector
 from egress.ops.tally import Tally
 
 
@@ -52,6 +55,7 @@ class Metrics:
         )
         self._leaf_contexts = gauge("egress_leaf_contexts", "TLS contexts kept for intercepted hosts.")
         self._ca_end = gauge("egress_ca_not_after_seconds", "When the CA certificate ends, in seconds since 1970.")
+        self._observing = gauge("egress_observing", "1 while nothing is enforced (--mode observe), otherwise 0.")
         self._audit_lost = gauge("egress_audit_lines_lost", "Audit lines that could not be written, since the start.")
 
     def watch_connections(self, source: Callable[[], float]) -> None:
@@ -77,9 +81,21 @@ class Metrics:
         """
         self.registry.register(QuestionsCollector(source, retries))
 
+    def watch_reuse(self, source: Callable[[], Reuse]) -> None:
+        """Say where to look for what becomes of decisions that are kept."""
+        self.registry.register(ReuseCollector(source))
+
     def watch_policy(self, source: Callable[[], PolicyReads]) -> None:
         """Say where to look for what became of the embedded policy."""
         self.registry.register(PolicyCollector(source))
+
+    def watch_approvals(self, held: Callable[[], int], counts: Callable[[], Mapping[str, int]]) -> None:
+        """Say where to look for what becomes of requests that a person is asked about."""
+        self.registry.register(ApprovalsCollector(held, counts))
+
+    def set_observing(self, observing: bool) -> None:
+        """Say whether decisions are only put on record."""
+        self._observing.set(int(observing))
 
     def watch_audit_lost(self, source: Callable[[], float]) -> None:
         """Say where to look for the number of audit lines lost."""

@@ -27,6 +27,7 @@ _OTHER: Final = "other"
 _VERDICTS: Final = frozenset({"allow", "deny", "unavailable", "refused", "failed"})
 _OUTCOMES: Final = frozenset({"forwarded", *(outcome.code for outcome in OUTCOMES.values())})
 _KNOWN: Final = frozenset((verdict, outcome) for verdict in _VERDICTS for outcome in _OUTCOMES)
+_OBSERVED: Final = ("deny", "unavailable")
 _CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 
@@ -60,6 +61,7 @@ class Tally(Collector):
         self._responses: defaultdict[str, int] = defaultdict(int)
         self._decision_seconds = Distribution(_DECISION_BUCKETS)
         self._exchange_seconds = Distribution(_EXCHANGE_BUCKETS)
+        self._observed = dict.fromkeys(_OBSERVED, 0)
         self._sent = 0
         self._received = 0
 
@@ -69,6 +71,8 @@ class Tally(Collector):
         self._decisions[what if what in _KNOWN else (_OTHER, _OTHER)] += 1
         status = 0 if record.status is None else record.status // 100
         self._responses[_CLASSES[status] if 0 <= status <= 5 else _OTHER] += 1
+        if record.observed in self._observed:
+            self._observed[record.observed] += 1
         if record.decision_seconds is not None:
             self._decision_seconds.observe(record.decision_seconds)
         self._exchange_seconds.observe(record.duration)
@@ -89,6 +93,12 @@ class Tally(Collector):
         for status, number in self._responses.items():
             responses.add_metric([status], number)
         yield responses
+        observed = CounterMetricFamily(
+            "egress_observed", "Exchanges that observe mode let pass, by what they would have got.", labels=["verdict"]
+        )
+        for verdict, number in self._observed.items():
+            observed.add_metric([verdict], number)
+        yield observed
         for name, text, distribution in (
             ("egress_decision_seconds", "What the authorizer took to decide.", self._decision_seconds),
             ("egress_exchange_seconds", "From the request head to the end of the exchange.", self._exchange_seconds),

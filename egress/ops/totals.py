@@ -17,6 +17,8 @@ _COUNTED: Final = frozenset({"counter", "histogram"})
 _COUNTING_GAUGES: Final = frozenset({"egress_audit_lines_lost", "egress_client_connections_turned_away"})
 # Of several processes the first that ends is what matters, and the one that is behind.
 _LEAST: Final = frozenset({"egress_ca_not_after_seconds", "egress_policy_current", "egress_policy_rules"})
+# One process is like the other, whatever their number.
+_COMMON: Final = frozenset({"egress_observing"})
 # The sum of these would be nobody's number.
 _OF_A_PROCESS: Final = "process_"
 
@@ -63,7 +65,7 @@ class _Family:
             elif name.endswith("_created") or name in _LEAST:
                 # Since when it is counted; or until when it lasts.
                 self._values[key] = min(before, value)
-            elif metric.type == "info":
+            elif metric.type == "info" or name in _COMMON:
                 self._values[key] = max(before, value)
             else:
                 self._values[key] = before + value

@@ -38,42 +38,63 @@ class ChannelLimits:
     """The bounds of connections; sizes in bytes, times in seconds.
 
     @ivar question: the content of a question.
+    @ivar held: the contents of all questions that are there at the same time.
     @ivar connections: how many are open.
     @ivar idle_timeout: between two questions.
     @ivar question_timeout: from the first byte of a question to its last.
     """
 
     question: int
+    held: int
     connections: int
     idle_timeout: float
     question_timeout: float
 
 
 class QuestionRequest(Request):
-    """A request whose content is kept in memory, up to the bound.
+    """A request whose content is kept in memory, up to the bound, and not for strangers.
 
     @ivar excess: whether there was more.
+    @ivar crowded: whether there was no room for it beside that of others.
     """
 
     channel: QuestionChannel
+    # Until the head is complete.
+    excess = crowded = _wanted = False
+    _came = _held = 0
 
     def gotLength(self, length: int | None) -> None:
         """Begin the content (L{twisted.web.iweb.IRequest})."""
         self.content: BytesIO = BytesIO()
-        self.excess = False
-        self._came = 0
+        self._wanted = self.channel.site.admits(self)
 
     def handleContentChunk(self, data: bytes) -> None:
         """Take a piece of the content (L{twisted.web.iweb.IRequest})."""
-        limit = self.channel.site.limits.question
+        site = self.channel.site
+        limit = site.limits.question
         self._came += len(data)
-        if self._came <= limit:
+        if self._came > limit:
+            self.excess = True
+        elif site.held + len(data) > site.limits.held:
+            self.crowded = True
+        if self._wanted and not (self.excess or self.crowded):
             self.content.write(data)
+            self._held += len(data)
+            site.held += len(data)
             return
-        self.excess = True
-        self.content = BytesIO()
+        self._let_go()
         if self._came > limit + _LINGER:
             self.channel.abort()
+
+    def _let_go(self) -> None:
+        self.content = BytesIO()
+        self.channel.site.held -= self._held
+        self._held = 0
+
+    def connectionLost(self, reason: Failure) -> None:
+        """End before the answer (L{twisted.web.http.Request.connectionLost})."""
+        self._let_go()
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def process(self) -> None:
         """Answer (L{twisted.web.http.Request.process})."""
@@ -83,6 +104,7 @@ class QuestionRequest(Request):
         """Write the answer, unless nobody is there any more to read it."""
         if self.channel is None:
             return
+        self._let_go()
         self.setResponseCode(status)
         fields = {
             "Server": f"egressauthz/{__version__}",
@@ -163,7 +185,7 @@ class QuestionChannel(HTTPChannel):
 
     def abort(self) -> None:
         """Cut it."""
-        self.forceAbortClient()  # type: ignore[no-untyped-call]
+        cast("Any", self.transport).abortConnection()
 
 
 class _Turned(Protocol):
@@ -178,7 +200,9 @@ class QuestionSite(Site):
     """What listens for callers.
 
     @ivar channels: the connections that are open.
+    @ivar held: bytes of questions that are there now.
     @param serve: answers a request, at once or later.
+    @param admits: whether the content of a request is wanted, from its head.
     @param refused: is told, by a word, of what never became a question.
     """
 
@@ -190,6 +214,7 @@ class QuestionSite(Site):
         clock: IReactorTime,
         limits: ChannelLimits,
         serve: Callable[[QuestionRequest], None],
+        admits: Callable[[QuestionRequest], bool],
         refused: Callable[[str], object],
     ) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
@@ -201,6 +226,8 @@ class QuestionSite(Site):
         )
         self.limits = limits
         self.serve = serve
+        self.admits = admits
+        self.held = 0
         self.refused = refused
         self.channels: set[QuestionChannel] = set()
         self.draining = False

@@ -120,6 +120,11 @@ class Desk:
             return
         self._ask(request, _Asked(question, now, started))
 
+    def admits(self, request: QuestionRequest) -> bool:
+        """Whether a caller may ask, as far as its request's head says."""
+        shown = request.requestHeaders.getRawHeaders(b"Authorization", [])
+        return self._bearer is None or self._bearer.admits(shown)
+
     # -- what must hold before anything is read
 
     def _check(self, request: QuestionRequest) -> None:
@@ -128,13 +133,15 @@ class Desk:
         if request.method != b"POST":
             detail = "a question is put with POST"
             raise _Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "method", detail, Allow="POST")
-        shown = request.requestHeaders.getRawHeaders(b"Authorization", [])
-        if self._bearer is not None and not self._bearer.admits(shown):
+        if self._bearer is not None and not self.admits(request):
             fields = {"WWW-Authenticate": self._bearer.challenge}
             raise _Refusal(HTTPStatus.UNAUTHORIZED, "token", "callers show the token of this service", **fields)
         if request.excess:
             detail = "the question is too long; the service's --body-limit says how long a body may be"
             raise _Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "size", detail)
+        if request.crowded:
+            detail = "the service has too many long questions at once; try again later"
+            raise _Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", detail)
         coding = request.getHeader("Content-Encoding")
         if coding is not None and coding.strip().lower() not in ("", "identity"):
             detail = "a question comes without a content coding"
@@ -157,9 +164,11 @@ class Desk:
         """Make one of a decision that can be told to this caller."""
         if decision.verdict is Verdict.NEED_BODY and not question.body_withheld:
             raise AuthorizerUnavailable("the authorizer wants content that is not there, or has it already")
-        if decision.allowed and decision.terms.set_headers and not self._trusted:
-            return attrs.evolve(decision, verdict=Verdict.DENY, reason=_WITHHELD, terms=NO_TERMS)
-        return decision
+        if not decision.terms.set_headers or self._trusted:
+            return decision
+        # Nor may a person allow what would then leave without these fields.
+        reason = decision.reason if decision.verdict is Verdict.DENY else _WITHHELD
+        return attrs.evolve(decision, verdict=Verdict.DENY, reason=reason, terms=NO_TERMS)
 
     def _decided(self, request: QuestionRequest, asked: _Asked, decision: Decision) -> None:
         status, content = encode_answer(decision)

@@ -39,6 +39,8 @@ _log = Logger()
 
 # How long a stopping service waits for connections that it has cut.
 _CUT_SECONDS = 1.0
+# How many questions of the greatest length are in memory at the same time; most are a thousandth of it.
+_LONG_QUESTIONS = 64
 
 
 class EgressAuthzService(Service):
@@ -130,7 +132,13 @@ class EgressAuthzService(Service):
 
     def _factory(self, entrance: Entrance) -> object:
         config = self._config
-        limits = ChannelLimits(config.question_limit, config.connections, config.idle_timeout, config.question_timeout)
+        limits = ChannelLimits(
+            config.question_limit,
+            _LONG_QUESTIONS * config.question_limit,
+            config.connections,
+            config.idle_timeout,
+            config.question_timeout,
+        )
         desk = Desk(
             self._reactor,
             time.time,
@@ -141,7 +149,7 @@ class EgressAuthzService(Service):
             self.metrics.refuse,
             Ids().__next__,
         )
-        site = QuestionSite(self._reactor, limits, desk.serve, self.metrics.refuse)
+        site = QuestionSite(self._reactor, limits, desk.serve, desk.admits, self.metrics.refuse)
         self._sites.append(site)
         return behind_tls(entrance, site, self._reactor)
 

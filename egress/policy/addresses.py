@@ -110,6 +110,39 @@ def forbidden(address: IPAddress) -> str | None:
     return None
 
 
+# By what the table above says of them.
+_CLASSES: Final = {
+    "an unspecified address, which leads to this machine": "unspecified",
+    "a loopback address": "loopback",
+    _LINK_LOCAL: "link-local",
+    _METADATA: "metadata",
+    _RESERVED: "reserved",
+    "a multicast address": "multicast",
+    "the broadcast address": "broadcast",
+    "an address of a translator, whose destination cannot be told": "reserved",
+}
+
+CLASSES: Final = frozenset({*_CLASSES.values(), "private", "public"})
+"""The classes of addresses that L{classes} knows."""
+
+_LINK_LOCAL_METADATA: Final = tuple(ip_network(text) for text in ("169.254.0.0/16", "fe80::a9fe:a9fe/128"))
+
+
+@lru_cache(maxsize=4096)
+def classes(address: IPAddress) -> frozenset[str]:
+    """The classes to which an address belongs; an address inside another one counts with it."""
+    found = set()
+    for one in (embedded(address), address):
+        what = next((what for network, what in _FORBIDDEN if one in network), None)
+        if what is not None:
+            found.add(_CLASSES[what])
+        if any(one in network for network in _LINK_LOCAL_METADATA):
+            found.add("metadata")
+    if is_private(address):
+        found.add("private")
+    return frozenset(found or {"public"})
+
+
 @lru_cache(maxsize=4096)
 def is_private(address: IPAddress) -> bool:
     """Whether an address belongs to an internal network; a forbidden one may, too."""

@@ -1,98 +1,39 @@
 """Rules: which requests may leave.  The first that matches decides; where none does, the answer is no.
 
 What a rule cannot be sure of is read to the safe side: a denial holds when it may be about the request, a permission
-only when it certainly is.
+only when it certainly is.  A rule that asks a person is read as a denial is: nothing leaves by it alone.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from itertools import chain, islice
+from pathlib import Path
 from typing import Final
 
 import attrs
 
-from egress.model.authority import Authority, Origin, parse_ip
-from egress.model.bypass import HostPattern
-from egress.model.decision import Decision, DecisionRequest, Stage, Verdict
-from egress.policy.addresses import embedded, is_private
-from egress.policy.paths import readings
-
-HostTest = Callable[[Authority], bool]
+from egress.model.authority import Authority, Origin
+from egress.model.decision import NO_TERMS, Decision, DecisionRequest, Stage, Terms, Verdict
+from egress.policy.cases import Case
+from egress.policy.conditions import Condition
+from egress.policy.facts import Facts
+from egress.policy.holds import Holds
+from egress.policy.hosts import HostTest, is_about_address
+from egress.policy.index import HostIndex
+from egress.policy.reasons import Reason
 
 DEFAULT_RULE: Final = "default"
 """The rule id of a decision that no rule made."""
 
-_MAPPED: Final = IPv6Network("::ffff:0:0/96")
+# So many rules about one origin are remembered; more are found anew each time, or the memory would be too large.
+_MAX_REMEMBERED: Final = 64
 
 
-def compile_host(pattern: str) -> HostTest:
-    """Compile a host pattern.
-
-    C{example.com}; C{*.example.com} or C{.example.com} for what is below it; an address; each with an optional port.
-    C{*}; a CIDR range or C{private} for literal addresses; C{single-label} for names without a dot.
-
-    @raise egress.model.errors.InvalidTarget: when it is none of these.
-    @raise ValueError: likewise, and for what could never match.
-    """
-    if pattern == "*":
-        return _is_any
-    if pattern == "private":
-        return _is_private_literal
-    if pattern == "single-label":
-        return _is_single_label
-    if "/" in pattern:
-        return _Within(_network(pattern))
-    if pattern.startswith("*") and not pattern.startswith("*."):
-        raise ValueError("* stands for everything, or before a dot for what is below a host, as in *.example.com")
-    if pattern.count(":") > 1 and not pattern.startswith("["):
-        pattern = f"[{pattern}]"
-    parsed = HostPattern.parse(pattern, suffix=False)
-    address = parse_ip(parsed.host)
-    if address is None:
-        return parsed.matches
-    if not parsed.exact:
-        raise ValueError("there is nothing below an address; write a range, as in 10.0.0.0/8")
-    return _Within(ip_network(address), parsed.port)
-
-
-def _network(text: str) -> IPv4Network | IPv6Network:
-    try:
-        network = ip_network(text)
-    except ValueError as error:
-        raise ValueError(f"{error}; write a host alone, as in example.com, or a range, as in 10.0.0.0/8") from None
-    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
-        raise ValueError("addresses of this kind are read as IPv4; write an IPv4 range")
-    return network
-
-
-def _is_any(_: Authority) -> bool:
-    return True
-
-
-def _is_private_literal(authority: Authority) -> bool:
-    address = authority.ip
-    return address is not None and is_private(address)
-
-
-def _is_single_label(authority: Authority) -> bool:
-    return "." not in authority.host and authority.ip is None
-
-
-@attrs.frozen
-class _Within:
-    """Literal addresses in a range, or such that lead into it (L{embedded})."""
-
-    network: IPv4Network | IPv6Network
-    port: int | None = None
-
-    def __call__(self, authority: Authority) -> bool:
-        address = authority.ip
-        if address is None or self.port not in (None, authority.port):
-            return False
-        return address in self.network or embedded(address) in self.network
+def _reason(given: str | Reason) -> Reason:
+    return Reason((given,)) if isinstance(given, str) else given
 
 
 @attrs.frozen
@@ -102,24 +43,55 @@ class Rule:
     @ivar rule_id: names the rule in answers and in the audit log.
     @ivar verdict: what it says about requests that match.
     @ivar reason: why, for the client.
-    @ivar hosts: compiled by L{compile_host}.
+    @ivar hosts: compiled by L{egress.policy.hosts.compile_host}.
+    @ivar port_ranges: beside C{ports}.
     @ivar methods: in capitals.
     @ivar paths: compiled by L{egress.policy.paths.compile_path}, broadly for a denial.
+    @ivar conditions: all others, those on content last.
+    @ivar terms: for the requests that it allows.
+    @ivar where: its file and line.
+    @ivar broad: whether it holds already when it may be about a request.
+    @ivar firm: whether it is about addresses.
+    @ivar parts: the parts of a question on which it depends (L{Decision.cache_key}), its origin and its reason apart.
     """
 
     rule_id: str
     verdict: Verdict
-    reason: str
+    reason: Reason = attrs.field(converter=_reason)
     hosts: tuple[HostTest, ...] = ()
     ports: frozenset[int] = frozenset()
     schemes: frozenset[str] = frozenset()
     methods: frozenset[str] = frozenset()
     paths: tuple[re.Pattern[str], ...] = ()
+    port_ranges: tuple[range, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    terms: Terms = NO_TERMS
+    where: str = ""
+    broad: bool = attrs.field(init=False)
+    firm: bool = attrs.field(init=False)
+    parts: frozenset[str] = attrs.field(init=False, repr=False)
 
-    def is_about_authority(self, authority: Authority) -> bool:
-        """Whether host and port match."""
-        if self.ports and authority.port not in self.ports:
-            return False
+    @broad.default
+    def _is_broad(self) -> bool:
+        return self.verdict is not Verdict.ALLOW
+
+    @firm.default
+    def _is_firm(self) -> bool:
+        return any(map(is_about_address, self.hosts)) or any(one.key == "addresses" for one in self.conditions)
+
+    @parts.default
+    def _all_parts(self) -> frozenset[str]:
+        own = [part for part, used in (("method", self.methods), ("path", self.paths)) if used]
+        parts = frozenset(own).union(*(condition.parts for condition in self.conditions))
+        # Thousands of rules have few different ones.
+        return _shared(parts)
+
+    def _has_port(self, port: int) -> bool:
+        if not (self.ports or self.port_ranges):
+            return True
+        return port in self.ports or any(port in ports for ports in self.port_ranges)
+
+    def _has_host(self, authority: Authority) -> bool:
         return not self.hosts or any(matches(authority) for matches in self.hosts)
 
     def is_about_scheme(self, scheme: str) -> bool:
@@ -133,31 +105,92 @@ class Rule:
         """
         if not self.methods:
             return True
-        return (method.upper() if self.verdict is Verdict.DENY else method) in self.methods
+        return (method.upper() if self.broad else method) in self.methods
 
     def is_about_path(self, paths: tuple[str, ...] | None) -> bool:
         """Whether the path matches: for a denial in any reading, for a permission in all.
 
-        @param paths: the readings (L{readings}); C{None}: nobody can tell.
+        @param paths: the readings (L{egress.policy.paths.readings}); C{None}: nobody can tell.
         """
-        if not self.paths:
-            return True
         if paths is None:
-            return self.verdict is Verdict.DENY
+            return self.broad
         matching = (any(pattern.fullmatch(path) for pattern in self.paths) for path in paths)
-        return any(matching) if self.verdict is Verdict.DENY else all(matching)
+        return any(matching) if self.broad else all(matching)
 
-    def is_about_tunnel(self) -> bool:
-        """Whether what is inside a tunnel matches, which cannot be seen: neither scheme nor method nor path.
+    def unseen_in_tunnel(self) -> str | None:
+        """The key of what keeps the rule from being about a tunnel: what is inside cannot be seen.
 
-        It may hold whatever a denial is about.  It is what a permission is about only where that restricts none of
-        these, or is given to C{CONNECT} by name.
+        It may hold whatever a denial is about.  It is what a permission is about only where that restricts nothing of
+        what is inside, or is given to C{CONNECT} by name.
         """
-        if self.verdict is Verdict.DENY:
-            return True
+        if self.broad:
+            return None
         if self.paths:
-            return False
-        return "CONNECT" in self.methods or not (self.methods or self.schemes)
+            return "paths"
+        unseen = next((condition.key for condition in self.conditions if not condition.is_seen), None)
+        if unseen is not None or "CONNECT" in self.methods:
+            return unseen
+        return "methods" if self.methods else "schemes" if self.schemes else None
+
+    def fails_at_origin(self, stage: Stage, origin: Origin) -> str | None:
+        """The key of what does not hold for an origin, if anything."""
+        if not self._has_port(origin.authority.port):
+            return "ports"
+        if not self._has_host(origin.authority):
+            return "hosts"
+        if stage is Stage.TUNNEL:
+            return self.unseen_in_tunnel()
+        return None if self.is_about_scheme(origin.scheme) else "schemes"
+
+    def fails(self, facts: Facts) -> str | None:
+        """The key of what else does not hold for a request, if anything; C{UNREAD} when its content would tell."""
+        is_tunnel = facts.request.stage is Stage.TUNNEL
+        if not is_tunnel:
+            if not self.is_about_method(facts.request.method):
+                return "methods"
+            if self.paths and not self.is_about_path(facts.paths):
+                return "paths"
+        unread = None
+        for condition in self.conditions:
+            if is_tunnel and not condition.is_seen:
+                # A denial, which may be about what is inside.
+                continue
+            found = condition.holds(facts)
+            if found is Holds.UNREAD:
+                unread = UNREAD
+            elif found is Holds.NO or (found is Holds.MAYBE and not self.broad):
+                return condition.key
+        return unread
+
+    def lasts(self, now: float) -> float:
+        """The seconds for which the rule says the same of the same request, at least."""
+        return min((condition.lasts(now) for condition in self.conditions), default=float("inf"))
+
+
+UNREAD: Final = "unread"
+"""What L{Rule.fails} says where the content would tell."""
+
+
+@lru_cache(maxsize=256)
+def _shared(parts: frozenset[str]) -> frozenset[str]:
+    return parts
+
+
+@attrs.frozen
+class RuleTrace:
+    """What became of one rule.
+
+    @ivar verdict: what the rule says; L{Verdict.NEED_BODY} where it says nothing without the content.
+    @ivar matched: whether it decided.
+    @ivar failed: the key of the first condition that did not hold, as C{"hosts"}.
+    @ivar where: the file and the line of the rule, as C{policy.toml:12}.
+    """
+
+    rule_id: str
+    verdict: Verdict
+    matched: bool
+    failed: str | None
+    where: str
 
 
 @attrs.frozen
@@ -166,48 +199,113 @@ class RuleSet:
 
     @ivar name: says where the rules come from, for logs.
     @ivar blocks_private: whether names that resolve to internal networks are refused, too; the address guard sees to
-        that, since rules see names alone.
+        that, whatever rules say.
     @ivar default: what becomes of requests that no rule is about.
+    @ivar files: the files that it was read from, the first one first.
+    @ivar secrets: the names of secrets that it has put into header fields.
+    @ivar ttl: seconds for which a decision may be used again for the same request.
+    @ivar cases: the tests inside the policy.
     """
 
     name: str
     rules: tuple[Rule, ...]
     blocks_private: bool = False
     default: Verdict = Verdict.DENY
-    _about: Callable[[Stage, Origin], tuple[Rule, ...]] = attrs.field(init=False, eq=False, repr=False)
+    files: tuple[Path, ...] = ()
+    secrets: frozenset[str] = frozenset()
+    ttl: float | None = None
+    cases: tuple[Case, ...] = attrs.field(default=(), repr=False)
+    _index: HostIndex = attrs.field(init=False, eq=False, repr=False)
+    _remembered: Callable[[Stage, Origin], tuple[Rule, ...] | None] = attrs.field(init=False, eq=False, repr=False)
 
-    @_about.default
-    def _remembered(self) -> Callable[[Stage, Origin], tuple[Rule, ...]]:
-        # Clients ask for few origins, and often: that makes an index of any kind of host pattern.
-        return lru_cache(maxsize=4096)(self._find)
+    @_index.default
+    def _make_index(self) -> HostIndex:
+        return HostIndex([rule.hosts for rule in self.rules])
 
-    def _find(self, stage: Stage, origin: Origin) -> tuple[Rule, ...]:
-        """The rules of which only method and path are still to be looked at; for a tunnel, not even these."""
-        near = (rule for rule in self.rules if rule.is_about_authority(origin.authority))
-        if stage is Stage.TUNNEL:
-            return tuple(rule for rule in near if rule.is_about_tunnel())
-        return tuple(rule for rule in near if rule.is_about_scheme(origin.scheme))
+    @_remembered.default
+    def _make_memory(self) -> Callable[[Stage, Origin], tuple[Rule, ...] | None]:
+        # Clients ask for few origins, and often.
+        return lru_cache(maxsize=4096)(self._few)
 
-    def _first(self, request: DecisionRequest) -> Rule | None:
-        rules = self._about(request.stage, request.origin)
-        if request.stage is Stage.TUNNEL:
-            return rules[0] if rules else None
-        paths: tuple[str, ...] | None = None
-        is_read = False
-        for rule in rules:
-            if not rule.is_about_method(request.method):
-                continue
-            if rule.paths and not is_read:
-                paths, is_read = readings(request.path), True
-            if rule.is_about_path(paths):
-                return rule
-        return None
+    def _find(self, stage: Stage, origin: Origin) -> Iterator[Rule]:
+        """The rules of which all that an origin does not tell is still to be looked at."""
+        rules = self.rules
+        for place in self._index.places(origin.authority):
+            rule = rules[place]
+            if rule.fails_at_origin(stage, origin) is None:
+                yield rule
 
-    def decide(self, request: DecisionRequest) -> Decision:
-        """Decide on a request by the first rule that matches."""
-        rule = self._first(request)
-        if rule is not None:
-            return Decision(rule.verdict, rule.reason, self.name, rule.rule_id)
+    def _few(self, stage: Stage, origin: Origin) -> tuple[Rule, ...] | None:
+        """The same, unless they are many."""
+        found = tuple(islice(self._find(stage, origin), _MAX_REMEMBERED + 1))
+        return found if len(found) <= _MAX_REMEMBERED else None
+
+    def _about(self, stage: Stage, origin: Origin) -> Iterable[Rule]:
+        few = self._remembered(stage, origin)
+        return self._find(stage, origin) if few is None else few
+
+    def decide(self, request: DecisionRequest, now: float | None = None) -> Decision:
+        """Decide on a request by the first rule that matches.
+
+        @param now: seconds since the epoch; C{None} when that is not known: conditions on time are then read to the
+            safe side.
+        """
+        facts = Facts(request, now)
+        tried: list[Rule] = []
+        for rule in self._about(request.stage, request.origin):
+            tried.append(rule)
+            failed = rule.fails(facts)
+            if failed is None:
+                return self._decided(rule, request, tried, now)
+            if failed is UNREAD:
+                reason = f"the rule {rule.rule_id} wants the content"
+                return Decision(Verdict.NEED_BODY, reason, self.name, rule.rule_id)
         what = f"{request.method} {request.origin}"
         says = "no rule allows" if self.default is Verdict.DENY else "no rule denies"
-        return Decision(self.default, f"{says} {what}", self.name, DEFAULT_RULE)
+        ttl = self._ttl(tried, now)
+        key = None if ttl is None else _cache_key(tried, "method")
+        return Decision(self.default, f"{says} {what}", self.name, DEFAULT_RULE, ttl=ttl, cache_key=key)
+
+    def _decided(self, rule: Rule, request: DecisionRequest, tried: list[Rule], now: float | None) -> Decision:
+        ttl = self._ttl(tried, now)
+        return Decision(
+            rule.verdict,
+            rule.reason.text(request, rule.rule_id),
+            self.name,
+            rule.rule_id,
+            ttl=ttl,
+            cache_key=None if ttl is None else _cache_key(tried, *rule.reason.parts),
+            terms=rule.terms,
+            firm=rule.firm and rule.verdict is Verdict.DENY,
+        )
+
+    def _ttl(self, tried: list[Rule], now: float | None) -> float | None:
+        """For how long a decision counts: up to the next time at which a rule that was tried would say another."""
+        if self.ttl is None:
+            return None
+        if now is None:
+            # Without any, a rule that looks at the time lasts for ever.
+            return None if any(rule.lasts(0.0) != float("inf") for rule in tried) else self.ttl
+        return min(self.ttl, *(rule.lasts(now) for rule in tried)) if tried else self.ttl
+
+    def trace(self, request: DecisionRequest, now: float | None = None) -> tuple[RuleTrace, ...]:
+        """What became of each rule, in their order, up to the one that decided; it takes no short cut."""
+        facts = Facts(request, now)
+        found: list[RuleTrace] = []
+        for rule in self.rules:
+            failed = rule.fails_at_origin(request.stage, request.origin) or rule.fails(facts)
+            if failed is None or failed is UNREAD:
+                verdict = rule.verdict if failed is None else Verdict.NEED_BODY
+                return (*found, RuleTrace(rule.rule_id, verdict, True, None, rule.where))
+            found.append(RuleTrace(rule.rule_id, rule.verdict, False, failed, rule.where))
+        return (*found, RuleTrace(DEFAULT_RULE, self.default, True, None, str(self.files[0]) if self.files else ""))
+
+
+def _cache_key(tried: Iterable[Rule], *more: str) -> tuple[str, ...]:
+    """The parts of a question on which the rules that were tried depend, and so what comes of them."""
+    return _sorted(frozenset(chain(more, *(rule.parts for rule in tried))))
+
+
+@lru_cache(maxsize=256)
+def _sorted(parts: frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted(parts))

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.authz.contract import decode_answer, encode_question, headers_value, validate_url
+from egress.authz.codec import Answer
+from egress.authz.contract import ContractCodec, decode_answer, encode_question, headers_value
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, DecisionRequest, Stage, Verdict
 from egress.model.errors import AuthorizerUnavailable, Denied
@@ -204,34 +205,38 @@ class AnswerTests(SynchronousTestCase):
                 self.assertIn(b"a b  c", answer)
 
 
-class UrlTests(SynchronousTestCase):
-    """C{/validate} is appended unless it is there."""
+class CodecTests(SynchronousTestCase):
+    """The contract as a codec."""
 
-    def test_urls(self) -> None:
-        for text, expected in (
-            ("http://authz.test", "http://authz.test/validate"),
-            ("http://authz.test/", "http://authz.test/validate"),
-            ("https://authz.test:8443/base/", "https://authz.test:8443/base/validate"),
-            ("http://authz.test/validate", "http://authz.test/validate"),
-            ("http://authz.test/validate/", "http://authz.test/validate"),
-        ):
-            with self.subTest(text):
-                self.assertEqual(validate_url(text), expected)
+    def test_at(self) -> None:
+        for path in ("", "/", "/validate", "/validate/"):
+            with self.subTest(path):
+                self.assertEqual(ContractCodec.at(path), "/validate")
+        self.assertEqual(ContractCodec.at("/base/"), "/base/validate")
 
-    def test_refused(self) -> None:
-        for text in (
-            "authz.test",
-            "ftp://authz.test",
-            "http://",
-            "http://user:secret@authz.test",
-            "http://user@authz.test",
-            "http://authz.test/?a=b",
-            "http://authz.test/#x",
-            "http://[::1",
-            "http://authz.test/a b",
-            "http://authz.test/\u00e4",
+    def test_question(self) -> None:
+        asked = ContractCodec("http://authz.test/validate", "who").encode(REQUEST)
+        self.assertEqual((asked.method, asked.url, asked.fields), (b"POST", b"http://authz.test/validate", ()))
+        self.assertEqual(asked.content, encode_question(REQUEST))
+        self.assertNotIn("request body", repr(asked))
+
+    def test_answer(self) -> None:
+        codec = ContractCodec("http://authz.test/validate", "who")
+        self.assertEqual(codec.decode(Answer(200, (), b'{"allowed": true}'), REQUEST).decided_by, "who")
+        need = Answer(200, (), b'{"need": "body"}')
+        withheld = attrs.evolve(REQUEST, body=None, body_withheld=True)
+        self.assertIs(codec.decode(need, withheld).verdict, Verdict.NEED_BODY)
+        self.assertRaises(AuthorizerUnavailable, codec.decode, need, REQUEST)
+
+    def test_only_a_200_needs_the_content(self) -> None:
+        for status, answer, expected in (
+            (200, b'{"need": "body"}', Verdict.NEED_BODY),
+            (403, b'{"allowed": false, "need": "body"}', Verdict.NEED_BODY),
+            (403, b'{"need": "body"}', None),
+            (200, b'{"allowed": null, "need": "body"}', None),
         ):
-            with self.subTest(text):
-                error = self.assertRaises(ValueError, validate_url, text)
-                self.assertNotIn("secret", str(error))
-                self.assertRegex(str(error), "^(give|percent-encode) ")
+            with self.subTest(status=status, answer=answer):
+                if expected is None:
+                    self.assertRaises(AuthorizerUnavailable, decode_answer, status, answer, "who", True)
+                else:
+                    self.assertIs(decode_answer(status, answer, "who", True).verdict, expected)

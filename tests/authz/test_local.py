@@ -9,7 +9,7 @@ from egress.authz.local import LocalAuthorizer
 from egress.interfaces import IAuthorizer
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, DecisionRequest, Stage, Verdict
-from egress.policy.load import load_starter
+from egress.policy.load import load_starter, parse_policy
 from egress.policy.rules import Rule, RuleSet
 
 
@@ -36,6 +36,18 @@ class LocalAuthorizerTests(SynchronousTestCase):
                 decision = self.successResultOf(authorizer.decide(request))
                 self.assertEqual(decision, rules.decide(request))
                 self.assertIs(decision.allowed, allowed)
+
+    def test_time(self) -> None:
+        """The clock is looked at for each question."""
+        times = iter([1772442000.0, 1772482000.0])  # nine and twenty o'clock
+        rules = parse_policy(
+            'version = 1\n[[rules]]\naction = "allow"\ntimes = ["08:00-18:00"]', "policy.toml", "policy test"
+        )
+        authorizer = LocalAuthorizer(rules, lambda: next(times))
+        origin = Origin("https", Authority("example.com", 443))
+        request = DecisionRequest("id", Stage.REQUEST, "GET", origin, "/", (), ClientIdentity("192.0.2.1", 1234))
+        self.assertTrue(self.successResultOf(authorizer.decide(request)).allowed)
+        self.assertFalse(self.successResultOf(authorizer.decide(request)).allowed)
 
     def test_other_rules(self) -> None:
         authorizer = LocalAuthorizer(load_starter())

@@ -23,12 +23,16 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from egress.authz.agent import MAX_CONNECTIONS, MAX_WAITING, KeepAliveAgent
+from egress.authz.authzen import AuthZenCodec
+from egress.authz.codec import Codec
+from egress.authz.contract import ContractCodec
+from egress.authz.ext_authz import ExtAuthzCodec
 from egress.authz.remote import RemoteAuthorizer, _Content, remote_authorizer
 from egress.ca.current import CurrentTrust
 from egress.ca.trust import OriginTrust
-from egress.config import ConfigError, ProxyConfig
+from egress.config import AuthzApi, AuthzBody, ConfigError, ProxyConfig
 from egress.interfaces import IAuthorizer, IEgressReactor
-from egress.model.decision import Verdict
+from egress.model.decision import DecisionRequest, Verdict
 from egress.model.errors import AuthorizerUnavailable, OriginCertificateInvalid
 from egress.model.outage import Outage
 from tests.authz.servers import Endpoint, Transport, http, refused
@@ -39,6 +43,7 @@ from tests.net.tls import TlsServer
 
 ALLOWED = b'{"allowed": true}'
 TOKEN = "s3cret-token"
+NAME = "the authorization service http://authz.test/validate"
 
 
 class RemoteTestCase(SynchronousTestCase):
@@ -49,7 +54,8 @@ class RemoteTestCase(SynchronousTestCase):
         self.endpoint = Endpoint()
         self.authorizer = RemoteAuthorizer(
             cast(IEgressReactor, self.clock),
-            "http://authz.test/validate",
+            NAME,
+            ContractCodec("http://authz.test/validate", NAME),
             KeepAliveAgent(self.clock, self.endpoint),
             5.0,
             TOKEN,
@@ -214,7 +220,8 @@ class FailClosedTests(RemoteTestCase):
     def test_an_end_without_tls(self) -> None:
         authorizer = RemoteAuthorizer(
             cast(IEgressReactor, self.clock),
-            "http://authz.test/validate",
+            NAME,
+            ContractCodec("http://authz.test/validate", NAME),
             KeepAliveAgent(self.clock, self.endpoint),
             5.0,
         )
@@ -267,6 +274,58 @@ class FailClosedTests(RemoteTestCase):
         asked.cancel()
         self.failureResultOf(asked, CancelledError)
         self.assertTrue(self.server().aborted)
+
+
+WITHHELD = attrs.evolve(REQUEST, method="POST", body_withheld=True, content_length=7)
+
+
+class OtherApiTests(RemoteTestCase):
+    """What differs from one API to another, on the wire."""
+
+    def ask_by(self, codec: Codec, request: DecisionRequest = REQUEST, body: AuthzBody = AuthzBody.ALWAYS) -> Any:
+        agent = KeepAliveAgent(self.clock, self.endpoint)
+        authorizer = RemoteAuthorizer(cast(IEgressReactor, self.clock), NAME, codec, agent, 5.0, body=body)
+        return authorizer.decide(request)
+
+    def test_fields_of_one_question(self) -> None:
+        asked = self.ask_by(AuthZenCodec("http://authz.test/access/v1/evaluation", NAME))
+        sent = self.server().take()
+        self.assertIn(b"\r\nX-Request-Id: " + REQUEST.request_id.encode() + b"\r\n", sent)
+        self.assertIn(b"\r\nContent-Type: application/json\r\n", sent)
+        self.server().answer(http(b'{"decision": true}'))
+        self.assertTrue(self.successResultOf(asked).allowed)
+
+    def test_a_check(self) -> None:
+        """Method, path and host are those of the request; the fields of the answer are read."""
+        asked = self.ask_by(ExtAuthzCodec("http://authz.test/check", NAME, ["x-user"]))
+        head, _, _ = self.server().take().partition(b"\r\n\r\n")
+        self.assertEqual(head.partition(b"\r\n")[0].split()[0], REQUEST.method.encode())
+        self.assertIn(b"\r\nHost: " + REQUEST.origin.netloc.encode() + b"\r\n", head)
+        self.assertNotIn(b"authz.test", head)
+        self.server().answer(http(fields=b"X-User: alice\r\n"))
+        self.assertEqual(self.successResultOf(asked).terms.set_headers, ((b"x-user", b"alice"),))
+
+    def test_the_answer_to_head_has_no_content(self) -> None:
+        codec = ExtAuthzCodec("http://authz.test", NAME)
+        asked = self.ask_by(codec, attrs.evolve(REQUEST, method="HEAD"))
+        self.server().answer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\nContent-Type: text/plain\r\n\r\n")
+        self.assertIs(self.successResultOf(asked).verdict, Verdict.DENY)
+
+    def test_on_demand(self) -> None:
+        asked = self.ask_by(ContractCodec("http://authz.test/validate", NAME), WITHHELD, AuthzBody.ON_DEMAND)
+        self.assertIn(b'"bodyWithheld":true,"contentLength":7', self.server().take())
+        self.server().answer(http(b'{"need": "body"}'))
+        self.assertIs(self.successResultOf(asked).verdict, Verdict.NEED_BODY)
+
+    def test_never(self) -> None:
+        asked = self.ask_by(ContractCodec("http://authz.test/validate", NAME), WITHHELD, AuthzBody.NEVER)
+        self.server().answer(http(b'{"need": "body"}'))
+        self.assertIn("--authz-body never", self.assert_unavailable(asked, Outage.QUESTION))
+
+    def test_what_cannot_be_said(self) -> None:
+        asked = self.ask_by(ExtAuthzCodec("http://authz.test", NAME), attrs.evolve(REQUEST, path="*"))
+        self.assertIn("request-target", self.assert_unavailable(asked, Outage.QUESTION))
+        self.assertEqual(self.endpoint.connections, [])
 
 
 class LifeTests(RemoteTestCase):
@@ -346,9 +405,50 @@ class FactoryTests(SynchronousTestCase):
         self.assertEqual(name, "the authorization service http://xn--bcher-kva.test/a/validate")
 
     def test_wrong_urls(self) -> None:
-        for url in ("authz.test", "http://authz.test:0", "http://not a host", "http://authz_service"):
+        for url in (
+            *("authz.test", "http://authz.test:0", "http://not a host", "http://authz_service"),
+            *("ftp://authz.test", "http://", "http://[::1", "http://authz.test/a b", "http://authz.test/\u00e4"),
+            *("http://user:secret@authz.test", "http://user@authz.test", "http://authz.test/?a=b"),
+            "http://authz.test/#x",
+        ):
             with self.subTest(url):
-                self.assertEqual(self.assertRaises(ConfigError, self.make, url).option, "--authz-url")
+                error = self.assertRaises(ConfigError, self.make, url)
+                self.assertEqual(error.option, "--authz-url")
+                self.assertNotIn("secret", error.remedy)
+
+    def test_where_each_api_is(self) -> None:
+        for api, url, name in (
+            (AuthzApi.AUTHZEN, "http://authz.test", "http://authz.test/access/v1/evaluation"),
+            (AuthzApi.OPA, "http://authz.test/v1/data/egress/decision", "http://authz.test/v1/data/egress/decision"),
+            (AuthzApi.EXT_AUTHZ, "http://authz.test/check/", "http://authz.test/check"),
+            (AuthzApi.EXT_AUTHZ, "http://authz.test", "http://authz.test"),
+        ):
+            with self.subTest(api):
+                self.assertEqual(self.make(url, authz_api=api).name, f"the authorization service {name}")
+
+    def test_more_than_the_api_can_say(self) -> None:
+        for option, options in (
+            ("--authz-url", {"authz_api": AuthzApi.OPA}),
+            ("--authz-body", {"authz_api": AuthzApi.EXT_AUTHZ, "authz_body": AuthzBody.ON_DEMAND}),
+            ("--authz-token-file", {"authz_api": AuthzApi.EXT_AUTHZ, "authz_token": TOKEN}),
+            ("--passthrough", {"authz_api": AuthzApi.EXT_AUTHZ, "passthrough": ("a.test",)}),
+            ("--opaque-ports", {"authz_api": AuthzApi.EXT_AUTHZ, "opaque_ports": (range(22, 23),)}),
+            ("--authz-response-headers", {"authz_api": AuthzApi.EXT_AUTHZ, "authz_response_headers": ("host",)}),
+            ("--authz-response-headers", {"authz_response_headers": ("x-user",)}),
+        ):
+            with self.subTest(option):
+                error = self.assertRaises(ConfigError, self.make, "http://authz.test", **options)
+                self.assertEqual(error.option, option)
+                self.assertNotIn(TOKEN, str(error))
+
+    def test_fields_for_the_request(self) -> None:
+        options: dict[str, Any] = {"authz_api": AuthzApi.EXT_AUTHZ, "authz_response_headers": ("x-user", "cookie")}
+        self.assertEqual(self.make("http://authz.test", **options).name, "the authorization service http://authz.test")
+
+    def test_when_the_content_is_given(self) -> None:
+        for body, needs in ((AuthzBody.ALWAYS, True), (AuthzBody.ON_DEMAND, False), (AuthzBody.NEVER, False)):
+            with self.subTest(body):
+                self.assertIs(self.make("http://authz.test", authz_body=body).needs_body, needs)
 
 
 class TlsTests(SynchronousTestCase):

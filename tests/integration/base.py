@@ -33,17 +33,25 @@ app._exitWithSignal = lambda number: (coverage.Coverage.current().save(), leave(
 ONE_PROCESS = ("--workers", "1")
 
 
-def twistd(*options: str, reactor: str = "") -> list[str]:
-    """The command line of a proxy, run by this interpreter.
-
-    Under C{EGRESS_TEST_WORKERS=2} it is one of two processes, so that all tests can be run with workers on and off.
+def plugin(name: str, *options: str, reactor: str = "") -> list[str]:
+    """The command line of one of our programs, run by this interpreter.
 
     @param reactor: the name of its reactor; the best one unless given.
     """
     program = COVERED + TWISTD if "COVERAGE_PROCESS_CONFIG" in os.environ else TWISTD
     reactors = [f"--reactor={reactor}"] if reactor else []
+    return [sys.executable, "-c", program, "-n", "--pidfile=", *reactors, name, *options]
+
+
+def twistd(*options: str, reactor: str = "") -> list[str]:
+    """The command line of a proxy.
+
+    Under C{EGRESS_TEST_WORKERS=2} it is one of two processes, so that all tests can be run with workers on and off.
+
+    @param reactor: the name of its reactor; the best one unless given.
+    """
     workers = ["--workers", os.environ["EGRESS_TEST_WORKERS"]] if os.environ.get("EGRESS_TEST_WORKERS") else []
-    return [sys.executable, "-c", program, "-n", "--pidfile=", *reactors, "egressproxy", *workers, *options]
+    return plugin("egressproxy", *workers, *options, reactor=reactor)
 
 
 def proxy_environment(**extra: str) -> dict[str, str]:

@@ -277,7 +277,8 @@ class BadDaysTests(IntegrationTestCase):
     def test_overload(self) -> None:
         """One question at a time, one that waits: the third is refused at once."""
         self.start_service(1.0)
-        proxy = self.start("--authz-max-concurrency", "1", "--authz-queue", "1")
+        # Identical questions would wait for each other, not in the queue.
+        proxy = self.start("--authz-max-concurrency", "1", "--authz-queue", "1", "--authz-cache", "none")
         seen = self.origins.requests_seen()
         found: list[bool] = []
         clients = [threading.Thread(target=lambda: found.append(self.allowed(proxy))) for _ in range(2)]

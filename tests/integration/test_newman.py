@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.integration.base import IntegrationTestCase, Proxy
 from tests.integration.processes import HERE, node_module
+from tests.integration.test_egressauthz import TOKEN, Service
 
 COLLECTION = HERE / "collections" / "main.postman_collection.json"
 WRITES = {"json", "form", "multipart upload", "put", "delete"}
@@ -106,6 +107,16 @@ class NewmanTests(IntegrationTestCase):
                 self.assert_writes_denied(self.run_collection(proxy, base), "is not allowed by the team")
                 self.assertEqual(len(self.questions(record)), REQUESTS)
                 self.assertEqual(self.origins.requests_seen() - seen, REQUESTS - len(WRITES))
+
+    def test_a_service_of_ours(self) -> None:
+        """C{egressauthz} stands for the sample service: the same run, with a policy that decides."""
+        service = Service(self.directory, "--policy", str(self.write("deny.toml", DENY_WRITES)))
+        self.addCleanup(service.process.stop)
+        proxy = self.start_proxy("--authz-url", service.url, EGRESS_AUTHZ_TOKEN=TOKEN)
+        for name, base in self.bases().items():
+            with self.subTest(name):
+                self.assert_writes_denied(self.run_collection(proxy, base), "writes are not allowed from here")
+        self.assertEqual(len(service.records()), len(self.bases()) * REQUESTS)
 
     def test_a_policy_file(self) -> None:
         denying = str(self.write("deny.toml", DENY_WRITES))

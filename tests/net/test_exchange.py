@@ -490,6 +490,20 @@ class AddressTests(ProxyTestCase):
         self.assertEqual((status_of(self.client.written), len(self.dialer.dialled)), (403, 1))
         self.assertEqual((self.outcomes(), self.records[1].verdict), (["forwarded", "denied"], "deny"))
 
+    def test_the_first_permission_ends_with_it(self) -> None:
+        self.use_once()
+        decision = self.authorizer.pending()
+        self.client.feed(request())
+        self.proxy.pool.clear()
+        assert self.OTHER is not None
+        self.dialer.checks = [Route(ORIGIN, (self.OTHER,), None, False, False)]
+        second = self.authorizer.pending()
+        decision.callback(attrs.evolve(allow(), terms=Terms(expires_in=5, set_headers=((b"X", b"y"),))))
+        self.clock.advance(10)
+        self.assertEqual(len(self.authorizer.asked), 3, "nothing was renewed")
+        second.callback(allow())
+        self.assertNotIn(b"X: y", self.origin.take())
+
     def test_a_connection_to_another_address_is_left_alone(self) -> None:
         decision = self.authorizer.pending()
         assert self.OTHER is not None

@@ -113,6 +113,26 @@ class InquiryTests(SynchronousTestCase):
         self.assertEqual(cancelled, [second])
         self.flushLoggedErrors(RuntimeError)
 
+    def test_an_answer_that_cannot_even_be_looked_at(self) -> None:
+        self.proxy.authorizer.answers = [Decision([], "odd", "script")]  # type: ignore[arg-type]
+        self.ask()
+        self.assertEqual([type(error) for error in self.faults], [AuthorizerUnavailable])
+        self.flushLoggedErrors(TypeError)
+
+    def test_a_defect_in_telling_it(self) -> None:
+        told: list[EgressError] = []
+
+        def failed(error: EgressError) -> None:
+            told.append(error)
+            if len(told) == 1:
+                raise RuntimeError("oops")
+
+        origin = Origin("http", Authority("origin.test", 80))
+        inquiry = Inquiry(self.proxy.parts, CLIENT, Stage.REQUEST, "GET", origin, "/a", failed)
+        inquiry.wait_for(succeed(None), self.broken)
+        self.assertEqual([type(error) for error in told], [InternalFault, InternalFault])
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
+
     def test_what_arrives_after_the_end_is_not_taken(self) -> None:
         waiting: Deferred[None] = Deferred(lambda deferred: deferred.callback(None))
         self.inquiry.wait_for(waiting, self.broken)

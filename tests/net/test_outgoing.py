@@ -25,7 +25,7 @@ class OutgoingHeadTests(SynchronousTestCase):
         self.outgoing = OutgoingHead(head, CLIENT, ORIGIN, "/a")
 
     def encoded(self) -> bytes:
-        return self.outgoing.encode("http://origin.test/a", None)
+        return self.outgoing.encode(None)
 
     def test_as_it_came(self) -> None:
         self.assertEqual(self.outgoing.asked, ((b"Host", b"origin.test"), (b"X-A", b"1")))
@@ -36,7 +36,7 @@ class OutgoingHeadTests(SynchronousTestCase):
 
     def test_for_an_upstream_proxy(self) -> None:
         upstream = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic eA==")
-        encoded = self.outgoing.encode("http://origin.test/a", upstream)
+        encoded = self.outgoing.encode(upstream)
         self.assertTrue(encoded.startswith(b"GET http://origin.test/a HTTP/1.1\r\n"))
         self.assertIn(b"Proxy-Authorization: Basic eA==\r\n", encoded)
 

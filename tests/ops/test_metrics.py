@@ -40,6 +40,11 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(self.value("egress_audit_lines_lost"), 7)
         self.assertEqual(self.value("egress_ca_not_after_seconds"), 1.5e9)
 
+    def test_observing(self) -> None:
+        self.assertEqual(self.value("egress_observing"), 0)
+        self.metrics.set_observing(True)
+        self.assertEqual(self.value("egress_observing"), 1)
+
     def test_render(self) -> None:
         self.metrics.write(ALLOWED)
         body, content_type = self.metrics.render()

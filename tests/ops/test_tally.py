@@ -54,6 +54,14 @@ class TallyTests(SynchronousTestCase):
             with self.subTest(name, **labels):
                 self.assertEqual(self.value(name, **labels), expected)
 
+    def test_observed(self) -> None:
+        """What observe mode let pass, by what it would have got; nobody else's words become labels."""
+        for observed in ("deny", "deny", "unavailable", None, "novel"):
+            self.tally.count(attrs.evolve(ALLOWED, observed=observed))
+        self.assertEqual(self.value("egress_observed_total", verdict="deny"), 2)
+        self.assertEqual(self.value("egress_observed_total", verdict="unavailable"), 1)
+        self.assertIsNone(self.value("egress_observed_total", verdict="novel"))
+
     def test_labels_are_bounded(self) -> None:
         for number in range(20):
             self.tally.count(attrs.evolve(ALLOWED, verdict=f"v{number}", status=1000 + 100 * number))

@@ -100,8 +100,10 @@ class TotalsTests(SynchronousTestCase):
         for name, worker in (("1", first), ("2", second)):
             Counter("made", "Of the library's own, which say when they were made.", registry=worker.registry)
             worker.watch_ca_end(lambda name=name: float(name) * 1e9)
+            worker.set_observing(True)
             self.update(name, worker)
         numbers = self.numbers()
+        self.assertEqual(numbers["egress_observing"], 1)
         # Until the last of them has followed, a CA that was replaced is in use.
         self.assertEqual(numbers["egress_ca_not_after_seconds"], 1e9)
         created = [worker.registry.get_sample_value("made_created") or 0.0 for worker in (first, second)]

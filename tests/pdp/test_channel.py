@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import attrs
 from twisted.internet.defer import Deferred
 
 from egress.model.decision import Decision, Verdict
-from tests.net.fakes import status_of
+from egress.pdp.channel import QuestionSite
+from tests.net.fakes import Wire, status_of
 from tests.pdp.callers import ALLOWED, CallerTestCase, post
 from tests.pdp.test_desk import Fake
 
@@ -126,6 +128,49 @@ class RoomTests(CallerTestCase):
         self.assertEqual(self.number("egressauthz_connections"), 2)
         first.lose()
         self.assertEqual(status_of(self.connect().feed(QUESTION).take()), 200)
+
+
+class MemoryTests(CallerTestCase):
+    """How much of what callers send is kept."""
+
+    def site(self) -> QuestionSite:
+        (site,) = self.service._sites
+        return site
+
+    def begin(self, content: bytes, *fields: str) -> Wire:
+        """Send all but the last byte of a request."""
+        return self.connect().feed(post(content, *fields)[:-1])
+
+    def test_let_go(self) -> None:
+        """Nothing is left of what was answered, nor of what was given up."""
+        self.serve()
+        first, second = self.begin(b"x" * 1000), self.begin(b"x" * 2000)
+        self.assertEqual(self.site().held, 999 + 1999)
+        first.feed(b"x")
+        second.lose()
+        self.assertEqual(self.site().held, 0)
+        self.connect().feed(QUESTION + QUESTION).lose()
+        self.assertEqual(self.site().held, 0)
+
+    def test_strangers(self) -> None:
+        """Without the token not a byte is kept."""
+        self.serve(token="t")
+        stranger, caller = self.begin(b"x" * 1000), self.begin(b"x" * 1000, "Authorization: Bearer t")
+        self.assertEqual(self.site().held, 999)
+        self.assertEqual(status_of(stranger.feed(b"x").take()), 401)
+        self.assertEqual(status_of(caller.feed(b"x").take()), 400)
+
+    def test_too_many_long_ones(self) -> None:
+        self.serve()
+        site = self.site()
+        site.limits = attrs.evolve(site.limits, held=1500)
+        first, second = self.begin(b"x" * 1000), self.begin(b"x" * 1000)
+        self.assertEqual(site.held, 999)
+        self.assertEqual(status_of(second.feed(b"x").take()), 503)
+        self.assertEqual(self.number('egressauthz_refused_total{kind="crowded"}'), 1)
+        self.assertEqual(status_of(second.feed(QUESTION).take()), 200, "there is room for a short one")
+        self.assertEqual(status_of(first.feed(b"x").take()), 400)
+        self.assertEqual(site.held, 0)
 
 
 class DrainTests(CallerTestCase):

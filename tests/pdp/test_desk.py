@@ -12,6 +12,7 @@ from zope.interface import implementer
 from egress.interfaces import IAuthorizer
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Terms, Verdict
 from egress.model.errors import AuthorizerUnavailable
+from egress.pdp.service import EgressAuthzService
 from tests.net.fakes import content_of, status_of
 from tests.pdp.callers import ALLOWED, DENIED, CallerTestCase, post
 
@@ -211,6 +212,13 @@ class OutageTests(CallerTestCase):
         self.flushLoggedErrors(RuntimeError)
         self.assertNotIn("secret", self.records[0].reason)
 
+    def test_defect_that_nothing_stands_before(self) -> None:
+        """The desk itself takes a failure for nothing else either."""
+        self.patch(EgressAuthzService, "_decides", lambda service, authorizer: authorizer)
+        self.outage(Fake(fail(RuntimeError("secret detail"))))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertNotIn("secret", self.records[0].reason)
+
     def test_no_decision(self) -> None:
         self.outage(Fake(True))
 
@@ -260,11 +268,19 @@ class TermsTests(CallerTestCase):
         self.assertEqual(answer["setHeaders"], {"authorization": "Bearer ${secret:api}"})
 
     def test_strangers(self) -> None:
-        self.serve(Fake(secret()))
-        status, answer = self.ask()
-        self.assertEqual((status, answer["allowed"], answer["ruleId"]), (403, False, "credentials"))
-        self.assertNotIn("setHeaders", answer)
-        self.assertEqual(self.records[0].verdict, "deny")
+        for verdict, reason in (
+            (Verdict.ALLOW, "the rule sets header fields"),
+            (Verdict.ASK, "the rule sets header fields"),
+            (Verdict.DENY, "with credentials"),
+        ):
+            with self.subTest(verdict):
+                self.reactor.tcpServers.clear()
+                self.serve(Fake(secret(verdict)))
+                status, answer = self.ask()
+                self.assertEqual((status, answer["allowed"], answer["ruleId"]), (403, False, "credentials"))
+                self.assertIn(reason, answer["reason"])
+                self.assertEqual(set(answer), {"allowed", "reason", "ruleId"})
+                self.assertEqual(self.records[-1].verdict, "deny")
 
     def test_need_body(self) -> None:
         fake = Fake(Decision(Verdict.NEED_BODY, "show it", "fake"))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import IPAddress, normalize_host
-from egress.policy.addresses import METADATA_NAMES, embedded, forbidden, is_private
+from egress.policy.addresses import CLASSES, METADATA_NAMES, classes, embedded, forbidden, is_private
 
 
 def spellings(address: IPv4Address) -> dict[str, IPAddress]:
@@ -196,3 +196,37 @@ class NameTests(SynchronousTestCase):
         for name in METADATA_NAMES:
             with self.subTest(name):
                 self.assertEqual(normalize_host(name), name)
+
+
+class ClassTests(SynchronousTestCase):
+    """Classes of addresses, as rules name them."""
+
+    def test_classes(self) -> None:
+        for text, expected in {
+            "8.8.8.8": {"public"},
+            "10.0.0.1": {"private"},
+            "127.0.0.1": {"loopback"},
+            "::1": {"loopback"},
+            "169.254.169.254": {"link-local", "metadata"},
+            "100.100.100.200": {"metadata", "private"},
+            "fd00:ec2::254": {"metadata", "private"},
+            "168.63.129.16": {"metadata"},
+            "0.0.0.0": {"unspecified"},
+            "224.0.0.1": {"multicast"},
+            "255.255.255.255": {"broadcast"},
+            "203.0.113.1": {"reserved"},
+            # What a packet would come to counts with it.
+            "64:ff9b::a00:1": {"private"},
+            "64:ff9b::808:808": {"public"},
+            "2606:4700::1": {"public"},
+        }.items():
+            with self.subTest(text):
+                found = classes(ip_address(text))
+                self.assertEqual(found, expected)
+                self.assertLessEqual(found, CLASSES)
+
+    def test_public_is_what_the_guard_lets_pass(self) -> None:
+        for text in ("8.8.8.8", "10.0.0.1", "::1", "fe80::1", "2001:db8::1", "2606:4700::1", "100.64.0.1"):
+            address = ip_address(text)
+            passes = forbidden(address) is None and not is_private(address)
+            self.assertIs("public" in classes(address), passes, text)

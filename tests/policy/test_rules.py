@@ -8,24 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.model.authority import DEFAULT_PORTS, Authority, Origin
+from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Verdict
-from egress.model.errors import InvalidTarget
+from egress.policy.hosts import compile_host
 from egress.policy.paths import compile_path
-from egress.policy.rules import Rule, RuleSet, compile_host
+from egress.policy.rules import Rule, RuleSet
+from tests.policy.policies import parse, request
 
 ALLOW, DENY = Verdict.ALLOW, Verdict.DENY
 # More readings than are looked at.
 UNREADABLE = "/%" + "25" * 100 + "41"
-
-
-def request(method: str, url: str) -> DecisionRequest:
-    """A question about a request; about a tunnel for the method C{CONNECT}."""
-    scheme, _, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    stage = Stage.TUNNEL if method == "CONNECT" else Stage.REQUEST
-    origin = Origin(scheme, Authority.parse(host, DEFAULT_PORTS[scheme]))
-    return DecisionRequest("id", stage, method, origin, slash + path, (), ClientIdentity("192.0.2.1", 1))
 
 
 def rule(verdict: Verdict, rule_id: str = "one", **conditions: Any) -> Rule:
@@ -34,74 +26,6 @@ def rule(verdict: Verdict, rule_id: str = "one", **conditions: Any) -> Rule:
     paths = tuple(compile_path(path, broad=verdict is DENY) for path in conditions.pop("paths", ()))
     sets = {key: frozenset(value) for key, value in conditions.items()}
     return Rule(rule_id, verdict, f"because of {rule_id}", hosts=hosts, paths=paths, **sets)
-
-
-class HostTests(SynchronousTestCase):
-    """Host patterns."""
-
-    # pattern: (what it matches, what it does not)
-    CASES: dict[str, tuple[list[str], list[str]]] = {
-        "*": (["example.com", "db", "10.0.0.1", "[::1]"], []),
-        "example.com": (["example.com", "EXAMPLE.com.", "example.com:8443"], ["a.example.com", "example.org", "com"]),
-        "Example.COM.": (["example.com"], ["example.org"]),
-        "*.example.com": (
-            ["a.example.com", "a.b.example.com"],
-            ["example.com", "aexample.com", "example.com.evil.org"],
-        ),
-        ".example.com": (["a.example.com"], ["example.com"]),
-        "example.com:8443": (["example.com:8443"], ["example.com:443"]),
-        "*.example.com:8443": (["a.example.com:8443"], ["a.example.com:443", "example.com:8443"]),
-        "bücher.example": (["xn--bcher-kva.example", "bücher.example"], ["bucher.example"]),
-        "localhost": (["localhost"], ["a.localhost", "127.0.0.1"]),
-        "10.0.0.1": (["10.0.0.1", "0x0a000001", "[::ffff:10.0.0.1]", "[64:ff9b::a00:1]"], ["10.0.0.2", "a.10.example"]),
-        "10.0.0.1:81": (["10.0.0.1:81", "[2002:a00:1::]:81"], ["10.0.0.1:80"]),
-        "2001:db8::1": (["[2001:db8::1]", "[2001:DB8:0::1]"], ["[2001:db8::2]"]),
-        "[2001:db8::1]": (["[2001:db8::1]"], ["[2001:db8::2]"]),
-        "[2001:db8::1]:81": (["[2001:db8::1]:81"], ["[2001:db8::1]"]),
-        "10.0.0.0/8": (["10.1.2.3", "[64:ff9b::a01:203]", "[::ffff:10.1.2.3]"], ["11.0.0.1", "ten.example", "[::1]"]),
-        "2001:db8::/32": (["[2001:db8:1::1]"], ["[2001:db9::1]", "10.0.0.1"]),
-        "0.0.0.0/0": (["8.8.8.8", "[2002:808:808::1]"], ["[2001:db8::1]", "example.com"]),
-        "private": (
-            ["10.0.0.1", "[fd00::1]", "100.64.1.1", "[64:ff9b::c0a8:1]"],
-            ["8.8.8.8", "private", "db.internal"],
-        ),
-        "single-label": (["db", "localhost"], ["example.com", "10.0.0.1", "[::1]", "[fd00::1]"]),
-    }
-
-    def test_cases(self) -> None:
-        for pattern, (matching, others) in self.CASES.items():
-            matches = compile_host(pattern)
-            for text in matching + others:
-                with self.subTest(pattern, host=text):
-                    self.assertIs(matches(Authority.parse(text, 80)), text in matching)
-
-    REFUSED = {
-        "": "empty",
-        "*example.com": "*.example.com",
-        "**": "*.example.com",
-        "api-*.example.com": "host name",
-        "*.*.example.com": "host name",
-        "exa mple.com": "host name",
-        "*.": "empty",
-        "*.10.0.0.1": "range",
-        ".10.0.0.1": "range",
-        "300.0.0.1": "range",
-        "example.com:0": "port",
-        "http://example.com": "a host alone",
-        "example.com/x": "a host alone",
-        "10.0.0.1/8": "host bits set",
-        "10.0.0.0/33": "range",
-        "::ffff:10.0.0.0/104": "IPv4 range",
-        "user@example.com": "credentials",
-        "2001:db8::1::2": "IPv6",
-    }
-
-    def test_refused(self) -> None:
-        for pattern, word in self.REFUSED.items():
-            with self.subTest(pattern):
-                with self.assertRaises((ValueError, InvalidTarget)) as caught:
-                    compile_host(pattern)
-                self.assertIn(word, str(caught.exception))
 
 
 class DecideTestCase(SynchronousTestCase):
@@ -341,3 +265,136 @@ class TunnelTests(DecideTestCase):
                 "CONNECT https://a.test": "writes",
             },
         )
+
+
+class AnswerTests(SynchronousTestCase):
+    """What else a decision says."""
+
+    def test_content_is_asked_for_when_nothing_else_is_left(self) -> None:
+        policy = parse(
+            """version = 1
+[[rules]]
+action = "allow"
+hosts = ["a.test"]
+methods = ["GET"]
+[[rules]]
+action = "deny"
+reason = "x"
+hosts = ["a.test"]
+headers = { X-A = "1" }
+json = { a = 1 }
+[[rules]]
+action = "allow"
+"""
+        )
+        for method, headers, expected in (
+            ("GET", [("X-A", "1")], (ALLOW, "rule-1")),
+            ("PUT", [("X-A", "1")], (Verdict.NEED_BODY, "rule-2")),
+            ("PUT", [("X-A", "2")], (ALLOW, "rule-3")),
+        ):
+            asked = request(method, "http://a.test/", headers=headers, body_withheld=True, content_length=None)
+            decision = policy.decide(asked)
+            self.assertEqual((decision.verdict, decision.rule_id), expected)
+            self.assertEqual(decision.allowed, expected[0] is ALLOW)
+            self.assertEqual(policy.trace(asked)[-1].verdict, expected[0])
+        self.assertEqual(
+            policy.decide(request("PUT", "http://a.test/", headers=[("X-A", "1")], body=b'{"a":2}')).rule_id, "rule-3"
+        )
+
+    def test_firm(self) -> None:
+        """Denials about addresses hold where others are only observed."""
+        for condition, firm in (
+            ('hosts = ["private"]', True),
+            ('hosts = ["10.0.0.0/8", "a.test"]', True),
+            ('addresses = ["private"]', True),
+            ('hosts = ["*"]', False),
+            ("ports = [80]", False),
+        ):
+            for action in ("deny", "allow"):
+                policy = parse(f"version = 1\n[[rules]]\naction = '{action}'\nreason = 'x'\n{condition}")
+                decision = policy.decide(request("GET", "http://10.0.0.1/"))
+                self.assertEqual(decision.rule_id, "rule-1")
+                self.assertIs(decision.firm, firm and action == "deny", condition)
+
+    def test_ttl(self) -> None:
+        """The answer counts for the same in all that was looked at, until a time begins or ends."""
+        policy = parse(
+            """version = 1
+ttl = "1h"
+[[rules]]
+action = "allow"
+hosts = ["a.test"]
+methods = ["GET"]
+times = ["08:00-09:30"]
+[[rules]]
+action = "deny"
+reason = "not {path}"
+hosts = ["a.test"]
+headers = { X = true }
+[[rules]]
+action = "allow"
+hosts = ["b.test"]
+"""
+        )
+        nine = 1772442000.0
+
+        def answer(url: str, now: float | None, **given: Any) -> tuple[str | None, float | None, object]:
+            decision = policy.decide(request("GET", url, **given), now)
+            return decision.rule_id, decision.ttl, decision.cache_key
+
+        self.assertEqual(answer("http://a.test/", nine), ("rule-1", 1800.0, ("method",)))
+        self.assertEqual(answer("http://a.test/", nine - 3600), ("rule-1", 3600.0, ("method",)))
+        self.assertEqual(
+            answer("http://a.test/", nine + 3600, headers=[("X", "1")]),
+            ("rule-2", 3600.0, ("header:x", "method", "path")),
+        )
+        self.assertEqual(answer("http://a.test/", nine + 3600), ("default", 3600.0, ("header:x", "method")))
+        self.assertEqual(answer("http://b.test/", nine), ("rule-3", 3600.0, ()))
+        # Without a clock, nobody knows for how long.
+        self.assertEqual(answer("http://b.test/", None), ("rule-3", 3600.0, ()))
+        self.assertEqual(answer("http://a.test/", None)[1:], (None, None))
+        self.assertEqual(answer("http://c.test/", nine), ("default", 3600.0, ("method",)))
+
+    def test_no_ttl(self) -> None:
+        decision = parse("version = 1\n[[rules]]\naction = 'allow'").decide(request("GET", "http://a.test/"), 0.0)
+        self.assertEqual((decision.ttl, decision.cache_key), (None, None))
+
+    def test_trace(self) -> None:
+        policy = parse(
+            """version = 1
+[[rules]]
+action = "allow"
+ports = [81]
+[[rules]]
+action = "allow"
+schemes = ["https"]
+hosts = ["a.test"]
+[[rules]]
+action = "deny"
+reason = "x"
+hosts = ["b.test"]
+[[rules]]
+action = "allow"
+methods = ["PUT"]
+[[rules]]
+action = "allow"
+paths = ["/x"]
+[[rules]]
+action = "allow"
+clients = ["ci"]
+"""
+        )
+        trace = policy.trace(request("GET", "http://a.test/"))
+        self.assertEqual(
+            [(one.rule_id, one.failed, one.matched) for one in trace],
+            [
+                ("rule-1", "ports", False),
+                ("rule-2", "schemes", False),
+                ("rule-3", "hosts", False),
+                ("rule-4", "methods", False),
+                ("rule-5", "paths", False),
+                ("rule-6", "clients", False),
+                ("default", None, True),
+            ],
+        )
+        self.assertEqual((trace[2].where, trace[2].verdict, trace[-1].where), ("p.toml:9", DENY, ""))

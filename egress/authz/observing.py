@@ -1,0 +1,45 @@
+"""Observe mode: what would have been refused leaves all the same, and is on record as such."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from egress.authz.wrapper import Wrapper
+from egress.model.decision import NO_TERMS, Decision, DecisionRequest, Verdict
+from egress.model.errors import AuthorizerUnavailable
+
+DENIED: Final = "deny"
+UNAVAILABLE: Final = "unavailable"
+
+# What is passed on as it is: an allow, and the wish to see the content first.
+_PASSED_ON: Final = frozenset({Verdict.ALLOW, Verdict.NEED_BODY})
+
+
+class ObservingAuthorizer(Wrapper):
+    """Asks an authorizer, and lets pass what it denies, leaves to a person or cannot decide.
+
+    A denial that is L{firm<Decision.firm>} holds, as those of the address guard do, which nobody is asked about.  None
+    of the terms of a denial are kept: they were meant for something else.
+    """
+
+    def decide(self, request: DecisionRequest) -> Deferred[Decision]:
+        """Ask; see L{egress.interfaces.IAuthorizer.decide}."""
+        return self._authorizer.decide(request).addCallbacks(_observed, self._without)
+
+    def _without(self, failure: Failure) -> Decision:
+        """There was no decision."""
+        error = failure.value
+        if not isinstance(error, AuthorizerUnavailable):
+            failure.raiseException()
+        return Decision(Verdict.ALLOW, error.reason, self.name, observed=UNAVAILABLE)
+
+
+def _observed(decision: Decision) -> Decision:
+    if decision.verdict in _PASSED_ON or (decision.firm and decision.verdict is Verdict.DENY):
+        return decision
+    # The reason and the rule remain those of the denial, for whoever reads the audit log.
+    return attrs.evolve(decision, verdict=Verdict.ALLOW, terms=NO_TERMS, observed=DENIED)

@@ -1,0 +1,23 @@
+"""C{egress policy}: what is done with policies besides deciding by them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from egress.commands import check, replay, suggest
+
+# Each adds its own parser, which sets "run".
+_COMMANDS: Final[tuple[Callable[[Any], None], ...]] = (check.add_parser, suggest.add_parser, replay.add_parser)
+
+
+def add_parser(commands: Any) -> None:
+    """Add C{policy} to the commands."""
+    parser = commands.add_parser(
+        "policy",
+        help="policies: trying them, and writing them from what was seen",
+        description="Works on policies, as --policy takes them.",
+    )
+    actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in _COMMANDS:
+        add(actions)

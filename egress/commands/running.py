@@ -1,0 +1,47 @@
+"""A reactor for a command that needs one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.error import ReactorNotRunning
+from twisted.python.failure import Failure
+
+T = TypeVar("T")
+
+
+def run(start: Callable[[Any], Deferred[T]]) -> T:
+    """Run the reactor until there is a result.  A process can do this once.
+
+    @param start: is called with the reactor, once it runs.
+    @raise Exception: whatever the result fails with; L{KeyboardInterrupt} when the reactor is stopped before.
+    """
+    # Here alone, where a process that is to have one begins.
+    from twisted.internet import reactor
+
+    results: list[Any] = []
+
+    def begin() -> None:
+        running = maybeDeferred(start, reactor)
+        reactor.addSystemEventTrigger("before", "shutdown", running.cancel)
+
+        def ended(result: object) -> None:
+            results.append(result)
+            # A shutdown may be what ended it.
+            with suppress(ReactorNotRunning):
+                reactor.stop()
+
+        running.addBoth(ended)
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    (result,) = results or [Failure(KeyboardInterrupt())]  # type: ignore[no-untyped-call]
+    if isinstance(result, Failure):
+        if result.check(CancelledError):  # type: ignore[no-untyped-call]
+            raise KeyboardInterrupt
+        result.raiseException()
+    answer: T = result
+    return answer

@@ -1,0 +1,56 @@
+"""C{egress policy suggest}: a policy out of an audit log."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from egress.commands import audit_files
+from egress.commands.failure import CommandFailed
+from egress.commands.output_file import write_file
+from egress.policy.policy_text import write_policy
+from egress.policy.suggest import MAX_RULES, MIN_RULES, Suggestion
+
+
+def add_parser(actions: Any) -> None:
+    """Add C{suggest} to the actions."""
+    parser = actions.add_parser(
+        "suggest",
+        help="write the policy that allows what an audit log has",
+        description="Writes a small policy that allows what left according to an audit log: what was allowed, and what "
+        "observe mode let pass. What the proxy refused by itself, or denied, is not in it.",
+    )
+    parser.add_argument("--only-allowed", action="store_true", help="leave out what left only because of observe mode")
+    parser.add_argument(
+        "--max-rules",
+        type=_rules,
+        default=MAX_RULES,
+        metavar="N",
+        help="how many rules there may be; with fewer, each allows more [default: %(default)s]",
+    )
+    parser.add_argument("--output", metavar="FILE", help="where to write it [default: standard output]")
+    audit_files.add_argument(parser)
+    parser.set_defaults(run=_run)
+
+
+def _rules(text: str) -> int:
+    if text.isdecimal() and len(text) <= 4 and int(text) >= MIN_RULES:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"write a number from {MIN_RULES} up, as in {MAX_RULES}")
+
+
+def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
+    suggestion = Suggestion()
+    for line in audit_files.read_audit(given.audit):
+        if line.left and not (given.only_allowed and line.observed is not None):
+            suggestion.add(line)
+    if not suggestion.requests:
+        raise CommandFailed("nothing left according to the audit log, so there is nothing to make a policy of")
+    text = write_policy(suggestion, given.max_rules)
+    if given.output is None:
+        out.write(text)
+        return
+    write_file(Path(given.output), text)
+    print(f"{given.output}: {suggestion.requests:,} requests are covered", file=out)

@@ -1,0 +1,390 @@
+"""What becomes of a request that nobody sent: the parts of a proxy are asked what they would say, in its order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from typing import Any, Final, Protocol, cast
+
+import attrs
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+
+from egress.authz.approvals import Approvals
+from egress.config import OversizeBody, ProxyConfig
+from egress.deciding import Deciding
+from egress.interfaces import IAddressGuard
+from egress.model.authority import DEFAULT_PORTS, Authority, IPAddress, Origin
+from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Headers, Stage, Verdict
+from egress.model.errors import (
+    AddressForbidden,
+    AuthorizerUnavailable,
+    BadRequest,
+    CertificateNotPermitted,
+    ClientUnauthenticated,
+    ContentTooLarge,
+    EgressError,
+    NameNotResolved,
+    ResolutionTimeout,
+    outcome_of,
+)
+from egress.model.explanation import Explanation, Question, RuleTried, Step
+from egress.model.route import Purpose, Route
+from egress.model.target import RequestTarget, parse_request_target
+from egress.net.dial import Dialer
+from egress.net.origin import OriginConnection
+from egress.net.parts import Parts
+from egress.net.scope import Scope, named_origin
+from egress.policy.addresses import forbidden, is_private
+from egress.wire.forward import forwarded_fields, wants_websocket
+from egress.wire.heads import RequestHead
+from egress.wire.http1 import RequestReader
+
+_LOCAL: Final = "127.0.0.1"
+# The last of those that were tried: an explanation of the longest policy must still be one that can be sent and read.
+_MAX_RULES: Final = 500
+_OK: Final = "ok"
+_NO: Final = "no"
+_FAILED: Final = "failed"
+_SKIPPED: Final = "skipped"
+
+_Steps = Generator[Deferred[Any], Any, Explanation]
+
+
+class Traced(Protocol):
+    """Rules that tell which of them they tried: L{egress.policy.rules.RuleSet}."""
+
+    def trace(self, request: DecisionRequest, now: float | None) -> tuple[Any, ...]:
+        """Try the rules on a request."""
+
+
+@attrs.frozen
+class Explainer:
+    """Explains with the parts of one proxy.
+
+    @ivar ca_note: what is to be said of the CA.
+    @ivar timer: seconds, to measure with.
+    """
+
+    config: ProxyConfig
+    parts: Parts
+    dialer: Dialer
+    guard: IAddressGuard
+    deciding: Deciding
+    approvals: Approvals
+    ca_note: str | None = None
+    timer: Callable[[], float] = time.perf_counter
+
+    def explain(self, question: Question) -> Deferred[Explanation]:
+        """Explain one request.  Nothing of it is forwarded."""
+        return _Way(self, question).go()
+
+
+class _Way:
+    """The way of one request, step by step."""
+
+    def __init__(self, explainer: Explainer, question: Question) -> None:
+        self._of = explainer
+        self._parts = explainer.parts
+        self._question = question
+        self._url = question.url
+        self._steps: list[Step] = []
+        self._began = explainer.timer()
+        self._decision: Decision | None = None
+
+    def _step(self, name: str, outcome: str, text: str, details: Any = (), rules: tuple[RuleTried, ...] = ()) -> None:
+        """End a step; the time since the one before is its own."""
+        now = self._of.timer()
+        self._steps.append(Step(name, outcome, text, now - self._began, tuple(details), rules))
+        self._began = now
+
+    def go(self) -> Deferred[Explanation]:
+        """Take all steps; what ends it early is a step, too."""
+        way: Deferred[Explanation] = self._walk()
+
+        def ended(failure: Any) -> Explanation:
+            failure.trap(EgressError)
+            return self._fault(failure.value)
+
+        return way.addErrback(ended)
+
+    # -- the steps
+
+    @inlineCallbacks
+    def _walk(self) -> _Steps:
+        question = self._question
+        name = "client"
+        try:
+            self._client()
+            name = "request"
+            head, target, origin = self._read()
+            path = "" if target.path == "*" else target.path
+            self._url = str(target.authority) if head.method == "CONNECT" else f"{origin}{path}"
+            self._step(name, _OK, f"{head.method} {self._url}", self._as_written(head))
+            stage = Stage.REQUEST
+            name = "tunnel"
+            if origin.scheme == "https":
+                stage = self._tunnel(origin.authority)
+            if stage is Stage.REQUEST and head.method == "CONNECT":
+                self._step("decision", _SKIPPED, "each request inside is decided on: explain one of these")
+                return self._end("none", "what is asked for inside the tunnel decides", "proxy")
+            name = "address"
+            purpose = Purpose.TUNNEL if stage is Stage.TUNNEL else Purpose.REQUEST
+            if stage is Stage.REQUEST and wants_websocket(head):
+                purpose = Purpose.UPGRADE
+            route, dead_end = yield self._address(origin, purpose)
+            name = "decision"
+            asked = self._asked(head, target, origin, stage, route)
+            if not question.ask and self._of.deciding.rules is None:
+                self._step(name, _SKIPPED, f"{self._of.deciding.unattended.name} was not asked (--no-ask)")
+                return self._end("none", "nobody was asked", "proxy")
+            decision = yield self._decide(asked)
+            if decision.verdict is not Verdict.ALLOW:
+                return self._not_allowed(decision)
+            if dead_end is not None:
+                return self._fault(dead_end)
+            name = "way"
+            self._way(route, origin)
+            name = "connection"
+            if question.connect:
+                yield self._connect(route)
+            else:
+                self._step(name, _SKIPPED, "not tried (--connect)")
+            return self._end("allow", decision.reason, decision.decided_by, decision.rule_id)
+        except EgressError as error:
+            if not self._steps or self._steps[-1].outcome != _NO:
+                outcome = _NO if outcome_of(error).verdict in ("deny", "refused") else _FAILED
+                self._step(name, outcome, error.reason)
+            raise
+
+    def _client(self) -> None:
+        config, name = self._of.config, self._question.client
+        if name is not None:
+            self._step("client", _OK, f"{name}, as its credentials would prove")
+        elif config.listen and all(map(config.asks_at, config.listen)):
+            raise ClientUnauthenticated("clients have to say who they are here; name one with --client")
+
+    def _read(self) -> tuple[RequestHead, RequestTarget, Origin]:
+        """Have the proxy's own reader look at what a client would send."""
+        question = self._question
+        names = {name.lower() for name, _ in question.headers}
+        lines = [f"{question.method} {question.url} HTTP/1.1".encode()]
+        lines += [name + b": " + value for name, value in question.headers]
+        connect = question.method == "CONNECT"
+        schemes = DEFAULT_PORTS
+        target = parse_request_target(question.method, question.url.encode("utf-8"), schemes)
+        if target.authority is None:
+            raise BadRequest("write a whole URL, as in https://example.com/, or for CONNECT a host and a port")
+        scheme = target.scheme or "https"
+        origin = Origin("https", target.authority) if connect else Origin.of(scheme, target.authority)
+        if b"host" not in names:
+            lines.append(f"Host: {origin.authority if connect else str(origin).partition('://')[2]}".encode())
+        if question.body and not names & {b"content-length", b"transfer-encoding"}:
+            lines.append(f"Content-Length: {len(question.body)}".encode())
+        reader = RequestReader(self._parts.head_limits)
+        reader.receive(b"\r\n".join([*lines, b"", b""]))
+        head = reader.next_event()
+        assert isinstance(head, RequestHead)  # it is complete
+        if origin.scheme == "http":
+            origin = named_origin(parse_request_target(head.method, head.target))
+        elif not connect:
+            target = Scope(origin, self._identity()).target_of(head)
+        return head, target, origin
+
+    def _as_written(self, head: RequestHead) -> list[str]:
+        given = self._question
+        asked = f"{given.method} {given.url}"
+        return [] if asked == f"{head.method} {self._url}" else [f"written as {asked}"]
+
+    def _identity(self) -> ClientIdentity:
+        return ClientIdentity(_LOCAL, 0, self._question.client)
+
+    def _tunnel(self, authority: Authority) -> Stage:
+        parts = self._parts
+        refusal = parts.leaves.refusal(authority)
+        if parts.passes_through(authority):
+            why = "--opaque-ports" if parts.is_opaque(authority) else "--passthrough"
+            self._step("tunnel", _OK, f"passed through unread ({why}): the tunnel is decided on, not what is inside")
+            return Stage.TUNNEL
+        if refusal is not None:
+            raise CertificateNotPermitted(refusal)
+        note = self._of.ca_note
+        self._step("tunnel", _OK, f"intercepted; the CA may sign for {authority.host}", [note] if note else [])
+        return Stage.REQUEST
+
+    @inlineCallbacks
+    def _address(
+        self, origin: Origin, purpose: Purpose
+    ) -> Generator[Deferred[Any], Any, tuple[Route | None, EgressError | None]]:
+        """Have the dialer find a way, and look at each address for people."""
+        authority = origin.authority
+        try:
+            route: Route = yield self._of.dialer.check(origin, purpose)
+        except AddressForbidden as error:
+            through = self._of.dialer.upstream_for(origin, purpose)
+            found = () if through is not None else (yield self._of.dialer.addresses(authority))
+            self._step("address", _NO, error.reason, self._classes(found, authority.port))
+            raise
+        except (NameNotResolved, ResolutionTimeout) as error:
+            if purpose is Purpose.TUNNEL:
+                raise
+            # That it is denied as well is the more useful answer: the proxy asks all the same.
+            self._step("address", _FAILED, error.reason)
+            return None, error
+        if route.upstream is not None:
+            self._step("address", _OK, f"port {authority.port} is open; {route.upstream.authority} resolves the name")
+        else:
+            many = (
+                f"{len(route.addresses)} addresses, all of which" if len(route.addresses) > 1 else "one address, which"
+            )
+            self._step("address", _OK, f"{many} may be contacted", self._classes(route.addresses, authority.port))
+        return route, None
+
+    def _classes(self, addresses: tuple[IPAddress, ...], port: int) -> list[str]:
+        return [f"{address}: {self._class_of(address, port)}" for address in addresses]
+
+    def _class_of(self, address: IPAddress, port: int) -> str:
+        what = forbidden(address)
+        if self._of.guard.refusal(address, port) is None:
+            kind = "a private address" if is_private(address) else "a public address"
+            return kind if what is None else f"{what}; opened with --allow-address"
+        return f"refused, {what or ('a private address' if is_private(address) else 'closed by the operator')}"
+
+    def _asked(
+        self, head: RequestHead, target: RequestTarget, origin: Origin, stage: Stage, route: Route | None
+    ) -> DecisionRequest:
+        """Make the question as the proxy would put it."""
+        body = self._question.body or None
+        addresses = route.addresses if route is not None and route.upstream is None else None
+        if stage is Stage.TUNNEL:
+            headers: Headers = ((b"Host", str(origin.authority).encode("ascii")),)
+            return DecisionRequest(
+                self._parts.new_id(), stage, "CONNECT", origin, "", headers, self._identity(), addresses=addresses
+            )
+        question = DecisionRequest(
+            request_id=self._parts.new_id(),
+            stage=stage,
+            method=head.method,
+            origin=origin,
+            path=target.path,
+            headers=tuple(forwarded_fields(head, origin)),
+            client=self._identity(),
+            content_length=len(body or b""),
+            addresses=addresses,
+        )
+        if body is None:
+            return question
+        if self._of.deciding.unattended.needs_body:
+            return self._with_body(question, body)
+        return attrs.evolve(question, body_withheld=True)
+
+    def _with_body(self, question: DecisionRequest, body: bytes) -> DecisionRequest:
+        limit = self._parts.limits.body
+        if len(body) > limit and self._parts.oversize_body is OversizeBody.REFUSE:
+            raise ContentTooLarge(
+                f"the content is over the {limit} bytes that are put to the authorizer; "
+                "the operator can raise --body-limit"
+            )
+        return attrs.evolve(question, body=body[:limit], body_truncated=len(body) > limit, body_withheld=False)
+
+    @inlineCallbacks
+    def _decide(self, asked: DecisionRequest) -> Generator[Deferred[Any], Any, Decision]:
+        authorizer = self._of.deciding.unattended
+        decision: Decision = yield authorizer.decide(asked)
+        details = []
+        if decision.verdict is Verdict.NEED_BODY:
+            details.append("asked again, with the content")
+            asked = self._with_body(asked, self._question.body or b"")
+            decision = yield authorizer.decide(asked)
+        if decision.verdict is Verdict.NEED_BODY:
+            raise AuthorizerUnavailable("the authorizer wants content that it has")
+        if decision.source is not None:
+            details.append(f"from: {decision.source}")
+        if decision.terms.max_bytes is not None:
+            details.append(f"at most {decision.terms.max_bytes} bytes")
+        if decision.terms.expires_in is not None:
+            details.append(f"asked again after {decision.terms.expires_in:g} s")
+        # Their names are no secret; what is set may be one.
+        changed = [name.decode("latin-1") for name, _ in decision.terms.set_headers]
+        if changed:
+            details.append(f"sets {', '.join(changed)}")
+        if decision.terms.remove_headers:
+            removed = ", ".join(name.decode("latin-1") for name in decision.terms.remove_headers)
+            details.append(f"removes {removed}")
+        rule = f"rule {decision.rule_id} of " if decision.rule_id is not None else ""
+        outcome = {Verdict.ALLOW: _OK, Verdict.ASK: "ask"}.get(decision.verdict, _NO)
+        text = f"{decision.verdict.value}, by {rule}{decision.decided_by}: {decision.reason}"
+        rules = self._rules(asked)
+        if len(rules) > _MAX_RULES:
+            details.append(f"{len(rules) - _MAX_RULES} rules before these are not about it")
+        self._step("decision", outcome, text, details, rules[-_MAX_RULES:])
+        return self._by_a_person(asked, decision)
+
+    def _rules(self, asked: DecisionRequest) -> tuple[RuleTried, ...]:
+        rules = self._of.deciding.rules
+        if not hasattr(rules, "trace"):
+            return ()
+        traced = cast(Traced, rules).trace(asked, self._parts.wall_clock())
+        return tuple(RuleTried(one.rule_id, one.verdict.value, one.matched, one.failed, one.where) for one in traced)
+
+    def _by_a_person(self, asked: DecisionRequest, decision: Decision) -> Decision:
+        """Say what would come of asking a person, without asking."""
+        if decision.verdict is not Verdict.ASK:
+            return decision
+        found = self._of.approvals.foreseen(asked, decision)
+        if found is None:
+            self._step("approval", "ask", f"held until a person answers, for {self._of.config.approval_timeout:g} s")
+            return decision
+        self._step("approval", _OK if found.allowed else _NO, found.reason)
+        return found
+
+    def _not_allowed(self, decision: Decision) -> Explanation:
+        if decision.verdict is Verdict.ASK:
+            return self._end("ask", decision.reason, decision.decided_by, decision.rule_id)
+        return self._end("deny", decision.reason, decision.decided_by, decision.rule_id, 403, "denied")
+
+    def _way(self, route: Route, origin: Origin) -> None:
+        upstream = route.upstream
+        if upstream is not None:
+            how = "in a tunnel" if route.connect else "as a request to it"
+            self._step("way", _OK, f"through {upstream.scheme}://{upstream.authority}, {how}")
+            return
+        config = self._of.config
+        bypassed = config.bypass.matches(origin.authority) and (config.upstream_http or config.upstream_https)
+        self._step("way", _OK, "directly, past the upstream proxy (--no-proxy)" if bypassed else "directly")
+
+    @inlineCallbacks
+    def _connect(self, route: Route) -> Generator[Deferred[Any], Any, None]:
+        """Connect as the proxy would, TLS included, and hang up."""
+        connection = OriginConnection(route, self._parts.head_limits, self._parts.clock)
+        yield self._of.dialer.dial(route, connection)
+        transport: Any = connection.transport
+        hop = connection.hop
+        details = []
+        if isinstance(transport, TLSMemoryBIOProtocol):
+            handle: Any = transport.getHandle()  # type: ignore[no-untyped-call]
+            details.append(f"{handle.get_protocol_version_name()}, {handle.get_cipher_name()}")
+        connection.drop()
+        self._step("connection", _OK, f"connected to {hop.address or hop.upstream}", details)
+
+    # -- the end
+
+    def _end(
+        self,
+        verdict: str,
+        reason: str,
+        decided_by: str,
+        rule_id: str | None = None,
+        status: int | None = None,
+        code: str | None = None,
+    ) -> Explanation:
+        question = self._question
+        return Explanation(
+            question.method, self._url, tuple(self._steps), verdict, reason, decided_by, rule_id, status, code
+        )
+
+    def _fault(self, error: EgressError) -> Explanation:
+        outcome = outcome_of(error)
+        verdict = "deny" if outcome.verdict in ("deny", "refused") else "none"
+        status = None if outcome.status is None else outcome.status.value
+        return self._end(verdict, error.reason, "proxy", None, status, outcome.code)

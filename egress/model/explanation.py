@@ -1,0 +1,214 @@
+"""What is asked of C{egress explain}, and what it finds out."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Any, Final
+
+import attrs
+
+from egress.model.decision import Headers
+
+# As much as any content that is put to an authorizer by default.
+MAX_BODY: Final = 1024 * 1024
+_MAX_HEADERS: Final = 256
+_MAX_TEXT: Final = 16 * 1024
+_FIELDS: Final = frozenset({"method", "url", "headers", "body", "bodyEncoding", "client", "connect", "ask"})
+# What would end the line that it stands in.
+_LINE_ENDS: Final = re.compile(r"[\r\n\0]")
+
+
+class InvalidQuestion(ValueError):
+    """A question that cannot be read; the text says what is wrong with it."""
+
+
+@attrs.frozen
+class Question:
+    """A request that nobody sent.
+
+    @ivar url: as a client would write it.
+    @ivar body: its content; C{None}: it has none.
+    @ivar client: the name of the client; C{None}: it has none.
+    @ivar connect: whether to connect to the origin, if the request is allowed.
+    @ivar ask: whether to ask the authorization service, where one decides.
+    """
+
+    method: str
+    url: str
+    headers: Headers = attrs.field(default=(), repr=False)
+    body: bytes | None = attrs.field(default=None, repr=False)
+    client: str | None = None
+    connect: bool = False
+    ask: bool = True
+
+    @classmethod
+    def parse(cls, document: object) -> Question:
+        """Read JSON: C{{"method": "GET", "url": "...", "headers": [["name", "value"]], "body": "..."}} and more.
+
+        @raise InvalidQuestion: for anything else.
+        """
+        if not isinstance(document, dict):
+            raise InvalidQuestion('write an object, as in {"method": "GET", "url": "https://example.com/"}')
+        unknown = sorted(map(ascii, document.keys() - _FIELDS))
+        if unknown:
+            raise InvalidQuestion(f"{unknown[0]} is not among {', '.join(sorted(_FIELDS))}")
+        client = document.get("client")
+        return cls(
+            method=_line(document.get("method"), "method"),
+            url=_line(document.get("url"), "url"),
+            headers=_headers(document.get("headers")),
+            body=_body(document.get("body"), document.get("bodyEncoding")),
+            client=None if client is None else _line(client, "client"),
+            connect=_truth(document.get("connect", False), "connect"),
+            ask=_truth(document.get("ask", True), "ask"),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Write what L{parse} reads."""
+        return {
+            "method": self.method,
+            "url": self.url,
+            "headers": [[name.decode("utf-8"), value.decode("utf-8")] for name, value in self.headers],
+            "body": None if self.body is None else base64.b64encode(self.body).decode("ascii"),
+            "bodyEncoding": "base64",
+            "client": self.client,
+            "connect": self.connect,
+            "ask": self.ask,
+        }
+
+
+def _line(value: object, name: str) -> str:
+    if not isinstance(value, str) or not value or len(value) > _MAX_TEXT or _LINE_ENDS.search(value):
+        raise InvalidQuestion(f'"{name}" is a text of one line')
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidQuestion(f'"{name}" is a text that can be written in UTF-8') from error
+    return value
+
+
+def _truth(value: object, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidQuestion(f'"{name}" is true or false')
+    return value
+
+
+def _headers(value: object) -> Headers:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) > _MAX_HEADERS:
+        raise InvalidQuestion(f'"headers" is a list of up to {_MAX_HEADERS} pairs')
+    headers = []
+    for pair in value:
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise InvalidQuestion('"headers" is a list of pairs: name and value')
+        text = pair[1]
+        headers.append((_line(pair[0], "headers").encode(), _line(text, "headers").encode() if text != "" else b""))
+    return tuple(headers)
+
+
+def _body(value: object, encoding: object) -> bytes | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or encoding not in (None, "base64"):
+        raise InvalidQuestion('"body" is a text, with "bodyEncoding": "base64" where it is no UTF-8')
+    try:
+        body = value.encode("utf-8") if encoding is None else base64.b64decode(value, validate=True)
+    except (UnicodeEncodeError, binascii.Error, ValueError) as error:
+        raise InvalidQuestion('"body" is a text that can be written in UTF-8, or base64') from error
+    if len(body) > MAX_BODY:
+        raise InvalidQuestion(f'"body" has at most {MAX_BODY} bytes')
+    return body
+
+
+@attrs.frozen
+class RuleTried:
+    """One rule of the embedded policy.
+
+    @ivar failed: the condition that did not hold; C{None}: all did.
+    @ivar where: where it stands.
+    """
+
+    rule_id: str
+    verdict: str
+    matched: bool
+    failed: str | None
+    where: str
+
+
+@attrs.frozen
+class Step:
+    """One stage of the way of a request.
+
+    @ivar outcome: C{"ok"}, C{"no"} (it ends here), C{"failed"} (it could not be found out), C{"skipped"}.
+    @ivar text: what was found, in a sentence.
+    @ivar seconds: the time that it took.
+    @ivar details: more of it.
+    @ivar rules: those that were tried, in this order.
+    """
+
+    name: str
+    outcome: str
+    text: str
+    seconds: float
+    details: tuple[str, ...] = ()
+    rules: tuple[RuleTried, ...] = ()
+
+
+@attrs.frozen
+class Explanation:
+    """The way of one request, as far as it gets.
+
+    @ivar verdict: C{"allow"}, C{"deny"}, C{"ask"} (a person decides) or C{"none"}: nobody can tell, or it fails.
+    @ivar decided_by: who it was; C{"proxy"}: the proxy itself.
+    @ivar status: the status code of the answer by the proxy; C{None}: it gives none of its own.
+    @ivar code: what was wrong, as in the audit log.
+    """
+
+    method: str
+    url: str
+    steps: tuple[Step, ...]
+    verdict: str
+    reason: str
+    decided_by: str
+    rule_id: str | None = None
+    status: int | None = None
+    code: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Write it for programs."""
+        return {
+            "method": self.method,
+            "url": self.url,
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "decidedBy": self.decided_by,
+            "ruleId": self.rule_id,
+            "status": self.status,
+            "code": self.code,
+            "steps": [_step(step) for step in self.steps],
+        }
+
+
+def _step(step: Step) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "name": step.name,
+        "outcome": step.outcome,
+        "text": step.text,
+        "seconds": round(step.seconds, 6),
+        "details": list(step.details),
+    }
+    if step.rules:
+        found["rules"] = [
+            {
+                "ruleId": rule.rule_id,
+                "verdict": rule.verdict,
+                "matched": rule.matched,
+                "failed": rule.failed,
+                "where": rule.where,
+            }
+            for rule in step.rules
+        ]
+    return found

@@ -1,0 +1,73 @@
+"""What rules look at in one request, each read at most once."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from ipaddress import ip_address
+from typing import Any, Final
+
+from egress.model.authority import IPAddress
+from egress.model.decision import DecisionRequest
+from egress.policy.addresses import embedded
+from egress.policy.content import NOTHING, UNREADABLE, read_json
+from egress.policy.fields import Fields, read_fields
+from egress.policy.paths import readings
+from egress.policy.query import Query, read_query
+
+UNREAD: Final = object()
+"""Stands for content that was not read yet."""
+
+
+class Facts:
+    """One request, and the time of the decision.
+
+    @ivar now: seconds since the epoch; C{None}: not known.
+    """
+
+    def __init__(self, request: DecisionRequest, now: float | None) -> None:
+        self.request = request
+        self.now = now
+
+    @cached_property
+    def paths(self) -> tuple[str, ...] | None:
+        """The readings of the path; C{None}: nobody can tell."""
+        return readings(self.request.path)
+
+    @cached_property
+    def query(self) -> Query | None:
+        """The parameters of the query; C{None}: nobody can tell."""
+        return read_query(self.request.path)
+
+    @cached_property
+    def fields(self) -> Fields:
+        """The header fields."""
+        return read_fields(self.request.headers)
+
+    @cached_property
+    def json(self) -> Any:
+        """The content as JSON, or one of C{NOTHING}, C{UNREADABLE} and C{UNREAD}."""
+        request = self.request
+        if request.body is None and not request.body_withheld:
+            return NOTHING if request.content_length == 0 else UNREADABLE
+        codings = [value for _, value in self.fields.get("content-encoding", ())]
+        if any(value.strip().lower() not in ("", "identity") for value in codings):
+            return UNREADABLE
+        if request.body is None:
+            return UNREAD
+        if request.body_truncated:
+            return UNREADABLE
+        return read_json(request.body) if request.body else NOTHING
+
+    @cached_property
+    def client(self) -> IPAddress | None:
+        """The address of the client; C{None} where it has none."""
+        try:
+            return embedded(ip_address(self.request.client.address))
+        except ValueError:
+            return None
+
+    @cached_property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        """What the host leads to; empty where that is not known."""
+        literal = self.request.authority.ip
+        return (literal,) if literal is not None else self.request.addresses or ()

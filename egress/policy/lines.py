@@ -1,0 +1,147 @@
+"""On which lines of a TOML document its keys and tables stand, which readers of TOML do not tell."""
+
+from __future__ import annotations
+
+import re
+import sys
+from bisect import bisect_right
+from contextlib import suppress
+from typing import Final
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover
+    import tomli as tomllib
+
+Path = tuple[str | int, ...]
+"""A way into a document: keys of tables, and places in lists."""
+
+_BASIC: Final = r'"(?:[^"\\\n]|\\.)*"'
+_LITERAL: Final = r"'[^'\n]*'"
+# The end of a text of several lines may have two more of its quotes before it.
+_STRING: Final = re.compile(
+    rf'"""(?:\\.|[^\\])*?"""(?:"{{0,2}})|\'\'\'.*?\'\'\'(?:\'{{0,2}})|{_BASIC}|{_LITERAL}', re.DOTALL
+)
+_PART: Final = re.compile(rf"[ \t]*([A-Za-z0-9_-]+|{_BASIC}|{_LITERAL})[ \t]*")
+_BLANK: Final = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")
+_WORD: Final = re.compile(r"[^,\]}\n#]+")
+
+
+class Lines:
+    """The lines of a document.
+
+    @param text: a document that a reader of TOML has accepted; of others, what is found is as good as none.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._breaks = [match.start() for match in re.finditer("\n", text)]
+        self._at: dict[Path, int] = {}
+        self._lengths: dict[Path, int] = {}
+        # It was not accepted, or is too deep.
+        with suppress(IndexError, ValueError, RecursionError):
+            self._document()
+
+    def of(self, path: Path) -> int:
+        """The line of a key, a table or a member of a list, counted from 1; where it has none, of what it is in."""
+        for length in range(len(path), 0, -1):
+            at = self._at.get(path[:length])
+            if at is not None:
+                return bisect_right(self._breaks, at - 1) + 1
+        return 1
+
+    def _blank(self, at: int) -> int:
+        match = _BLANK.match(self._text, at)
+        return at if match is None else match.end()
+
+    def _document(self) -> None:
+        text = self._text
+        table: Path = ()
+        at = self._blank(0)
+        while at < len(text):
+            if text[at] == "[":
+                is_list = text[at : at + 2] == "[["
+                keys, end = self._key(at + 1 + is_list)
+                table = self._table(keys, at, is_list)
+                at = end + 1 + is_list
+            else:
+                at = self._pair(table, at)
+            at = self._blank(at)
+
+    def _table(self, keys: list[str], at: int, is_list: bool) -> Path:
+        """Note the head of a table, and say which table it is: of lists, it is their last one."""
+        path: Path = ()
+        for key in keys[:-1]:
+            path = self._inside((*path, key), at)
+        path = (*path, keys[-1])
+        if is_list:
+            length = self._lengths.get(path, 0)
+            self._lengths[path] = length + 1
+            self._at.setdefault(path, at)
+            path = (*path, length)
+        self._at[path] = at
+        return path
+
+    def _inside(self, path: Path, at: int) -> Path:
+        self._at.setdefault(path, at)
+        length = self._lengths.get(path)
+        return path if length is None else (*path, length - 1)
+
+    def _key(self, at: int) -> tuple[list[str], int]:
+        keys = []
+        while True:
+            match = _PART.match(self._text, at)
+            if match is None:
+                raise ValueError("no key")
+            keys.append(_name(match[1]))
+            at = match.end()
+            if self._text[at] != ".":
+                return keys, at
+            at += 1
+
+    def _pair(self, table: Path, at: int) -> int:
+        """Read a key and its value.
+
+        @return: where they end.
+        """
+        keys, end = self._key(at)
+        path = table
+        for key in keys:
+            path = (*path, key)
+            self._at.setdefault(path, at)
+        return self._value(path, self._blank(end + 1))
+
+    def _value(self, path: Path, at: int) -> int:
+        text = self._text
+        match = _STRING.match(text, at)
+        if match is not None:
+            return match.end()
+        if text[at] == "[":
+            return self._list(path, at + 1)
+        if text[at] == "{":
+            return self._inline(path, at + 1)
+        word = _WORD.match(text, at)
+        if word is None:
+            raise ValueError("no value")
+        return word.end()
+
+    def _list(self, path: Path, at: int) -> int:
+        index = 0
+        while self._text[at := self._blank(at)] != "]":
+            self._at[(*path, index)] = at
+            index += 1
+            at = self._blank(self._value((*path, index - 1), at))
+            at += self._text[at] == ","
+        return at + 1
+
+    def _inline(self, path: Path, at: int) -> int:
+        while self._text[at := self._blank(at)] != "}":
+            at = self._blank(self._pair(path, at))
+            at += self._text[at] == ","
+        return at + 1
+
+
+def _name(raw: str) -> str:
+    if raw[0] == '"' and "\\" in raw:
+        return str(tomllib.loads(f"name = {raw}")["name"])
+    return raw[1:-1] if raw[0] in "\"'" else raw

@@ -1,0 +1,83 @@
+"""What else a rule says of the requests that it allows, from TOML."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from egress.model.decision import NO_TERMS, Header, Terms, Verdict
+from egress.policy.quantities import duration, size
+from egress.policy.table import Table
+
+KEYS: Final = ("set_headers", "remove_headers", "max_bytes", "expires_in")
+
+# Fields of one hop (RFC 9110 section 7.6.1), where a message ends, and where it goes: these are the proxy's.
+_OURS: Final = frozenset(
+    {
+        *("connection", "keep-alive", "proxy-authenticate", "proxy-authentication-info", "proxy-authorization"),
+        *("proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings"),
+        *("content-length", "host", "expect", "via"),
+    }
+)
+_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
+_VALUE: Final = re.compile(r"(?:[\x21-\x7e](?:[\t\x20-\x7e]{0,8190}[\x21-\x7e])?)?")
+_SECRET: Final = re.compile(r"\$\{secret:([^{}]*)\}")
+_SECRET_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MAX_FIELDS: Final = 64
+# Less would keep an authorizer busy with one exchange.
+_MIN_EXPIRY: Final = 1.0
+
+
+def read_terms(table: Table, verdict: Verdict) -> Terms:
+    """Read the terms of a rule.
+
+    @raise egress.policy.table.PolicyError: when they are not understood.
+    """
+    given = [key for key in KEYS if key in table.table]
+    if not given:
+        return NO_TERMS
+    if verdict is Verdict.DENY:
+        raise table.error(f"{given[0]!r} says how a request is let through; leave it out of a denial", given[0])
+    fields = table.get("set_headers", dict) or {}
+    if len(fields) > _MAX_FIELDS:
+        raise table.error(f"'set_headers' has more than {_MAX_FIELDS} fields", "set_headers")
+    return Terms(
+        tuple(_field(table, name, value) for name, value in fields.items()),
+        tuple(name.encode("ascii") for name in table.entries("remove_headers", str, _name)),
+        table.read("max_bytes", size),
+        table.read("expires_in", _expiry),
+    )
+
+
+def _expiry(value: object) -> float:
+    seconds = duration(value)
+    if seconds < _MIN_EXPIRY:
+        raise ValueError("write a second or more")
+    return seconds
+
+
+def _field(table: Table, name: str, value: object) -> Header:
+    what = f"set_headers {name!r}"
+    table.reading(_name, name, what, "set_headers", name)
+    if not isinstance(value, str) or not _VALUE.fullmatch(value):
+        raise table.error(f"{what}: the value must be a string of printable ASCII, on one line", "set_headers", name)
+    for secret in _SECRET.findall(value):
+        if not _SECRET_NAME.fullmatch(secret):
+            raise table.error(f"{what}: no secret has such a name; write ${{secret:NAME}}", "set_headers", name)
+    if "${secret:" in _SECRET.sub("", value):
+        raise table.error(f"{what}: a secret is written ${{secret:NAME}}, with its brace", "set_headers", name)
+    return name.encode("ascii"), value.encode("ascii")
+
+
+def _name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError("is no name of a header field")
+    name = name.lower()
+    if name.replace("_", "-") in _OURS:
+        raise ValueError("this field is the proxy's own; no rule can set or remove it")
+    return name
+
+
+def secrets_in(terms: Terms) -> frozenset[str]:
+    """The names of the secrets that terms put into fields."""
+    return frozenset(name for _, value in terms.set_headers for name in _SECRET.findall(value.decode("ascii")))

@@ -1,0 +1,310 @@
+"""Tests for L{egress.authz.approvals}."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from egress.authz import approvals as module
+from egress.authz.approvals import ApprovalAuthorizer, Approvals
+from egress.interfaces import IAuthorizer
+from egress.model.approval import Answer
+from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Terms, Verdict
+from tests.authz.test_chain import ALLOW, DENY, REQUEST, Scripted
+
+TERMS = Terms(max_bytes=7)
+ASK = Decision(Verdict.ASK, "look at this", "policy x", "r", ttl=60, stale_if_error=5, cache_key=("path",), terms=TERMS)
+NOON = 1_700_049_600.0
+
+
+class ApprovalsTestCase(SynchronousTestCase):
+    """Base: somebody who can be asked."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(NOON)
+        self.approvals = self.make()
+
+    def make(self, timeout: float = 300, limit: int = 3, **options: Any) -> Approvals:
+        return Approvals(self.clock, self.clock.seconds, timeout, limit, **{"is_open": True, **options})
+
+    def hold(self, **changes: Any) -> Deferred[Decision]:
+        request = attrs.evolve(REQUEST, **changes)
+        return self.approvals.hold(request, ASK)
+
+    def listed(self) -> dict[str, Any]:
+        return self.approvals.listed(lambda url: url)
+
+    def the_id(self) -> str:
+        (one,) = self.listed()["held"]
+        found: str = one["id"]
+        return found
+
+    def counts(self) -> dict[str, int]:
+        return {outcome: number for outcome, number in self.approvals.counts().items() if number}
+
+
+class AnswerTests(ApprovalsTestCase):
+    """What becomes of a request that is held."""
+
+    def test_allowed_once(self) -> None:
+        held = self.hold()
+        self.assertNoResult(held)
+        self.assertEqual(self.approvals.held, 1)
+        self.assertEqual(self.approvals.answer(self.the_id(), Answer(True, by="ann", reason="fine")), (1, None))
+        decision = self.successResultOf(held)
+        self.assertEqual(
+            decision,
+            Decision(Verdict.ALLOW, "allowed once by ann: fine", "a person (ann) for policy x", "r", terms=TERMS),
+        )
+        self.assertEqual((self.listed(), self.approvals.held), ({"held": [], "permissions": []}, 0))
+        self.assertEqual((self.counts(), self.clock.getDelayedCalls()), ({"allowed": 1}, []))
+        # The next one is asked about again.
+        self.assertNoResult(self.hold())
+
+    def test_denied(self) -> None:
+        held = self.hold()
+        self.assertEqual(self.approvals.answer(self.the_id(), Answer(False)), (1, None))
+        decision = self.successResultOf(held)
+        self.assertEqual(
+            decision, Decision(Verdict.DENY, "denied by a person", "a person for policy x", "r", firm=True)
+        )
+        self.assertEqual(self.counts(), {"denied": 1})
+        other = self.hold()
+        self.approvals.answer(self.the_id(), Answer(False, reason="no", by="ann"))
+        self.assertEqual(self.successResultOf(other).reason, "denied by ann: no")
+
+    def test_time_out(self) -> None:
+        held = self.hold()
+        self.clock.advance(299)
+        self.assertNoResult(held)
+        name = self.the_id()
+        self.clock.advance(1)
+        decision = self.successResultOf(held)
+        self.assertEqual((decision.verdict, decision.rule_id), (Verdict.DENY, "r"))
+        self.assertEqual(decision.reason, "a person was asked, and did not answer within 300 s (look at this)")
+        self.assertEqual((decision.decided_by, decision.firm, decision.terms.max_bytes), ("policy x", False, None))
+        self.assertEqual((self.approvals.answer(name, Answer(True)), self.counts()), ((0, None), {"timed-out": 1}))
+
+    def test_the_client_goes_away(self) -> None:
+        held = self.hold()
+        held.cancel()
+        self.failureResultOf(held, CancelledError)
+        self.assertEqual((self.listed()["held"], self.clock.getDelayedCalls()), ([], []))
+        self.assertEqual(self.counts(), {"gone": 1})
+
+    def test_stopped(self) -> None:
+        held, other = self.hold(), self.hold(path="/other")
+        self.approvals.close()
+        for each in (held, other):
+            self.assertIn("when the proxy was stopped", self.successResultOf(each).reason)
+        late = self.successResultOf(self.hold())
+        self.assertEqual((late.verdict, self.clock.getDelayedCalls()), (Verdict.DENY, []))
+        self.assertIn("is being stopped", late.reason)
+
+    def test_nobody_can_be_asked(self) -> None:
+        self.approvals = self.make(is_open=False)
+        decision = self.successResultOf(self.hold())
+        self.assertEqual(decision.verdict, Verdict.DENY)
+        self.assertEqual(
+            decision.reason, "a person is to be asked, but nobody can be asked: start with --admin (look at this)"
+        )
+        self.assertEqual(self.counts(), {"refused": 1})
+
+    def test_too_many(self) -> None:
+        for number in range(3):
+            self.assertNoResult(self.hold(path=f"/{number % 2}"))
+        decision = self.successResultOf(self.hold())
+        self.assertEqual((decision.verdict, decision.rule_id), (Verdict.DENY, "r"))
+        self.assertIn("3 requests wait for one already", decision.reason)
+
+
+class TogetherTests(ApprovalsTestCase):
+    """The same question is one, and no other is."""
+
+    def test_together(self) -> None:
+        first, second = self.hold(), self.hold(request_id="2", headers=((b"X", b"y"),))
+        self.clock.advance(10)
+        third = self.hold()
+        (one,) = self.listed()["held"]
+        self.assertEqual((one["count"], one["since"], one["until"]), (3, NOON, NOON + 310))
+        self.assertEqual(
+            (one["method"], one["url"], one["stage"], one["client"]), ("GET", "http://a.test/", "request", "192.0.2.1")
+        )
+        self.assertEqual((one["ruleId"], one["reason"], one["decidedBy"]), ("r", "look at this", "policy x"))
+        # Each has its own time.
+        self.clock.advance(290)
+        self.assertEqual(self.successResultOf(first).verdict, Verdict.DENY)
+        self.assertEqual(self.successResultOf(second).verdict, Verdict.DENY)
+        self.assertEqual(self.approvals.answer(one["id"], Answer(True)), (1, None))
+        self.assertTrue(self.successResultOf(third).allowed)
+
+    def test_apart(self) -> None:
+        """What a person has not seen is not allowed with it."""
+        self.approvals = self.make(limit=10)
+        held = [
+            self.hold(),
+            self.hold(path="/?q=1"),
+            self.hold(method="POST"),
+            self.hold(body=b"x"),
+            self.hold(content_length=7),
+            self.hold(client=ClientIdentity("192.0.2.1", 1, "ann")),
+            self.approvals.hold(REQUEST, attrs.evolve(ASK, rule_id="other")),
+        ]
+        listed = self.listed()["held"]
+        self.assertEqual(len({one["id"] for one in listed}), len(held))
+        self.approvals.answer(listed[0]["id"], Answer(True))
+        self.successResultOf(held[0])
+        for other in held[1:]:
+            self.assertNoResult(other)
+
+    def test_ids(self) -> None:
+        """The same in every process that has the key; nobody else can tell."""
+        ids = []
+        for key in (b"k" * 32, b"k" * 32, b"j" * 32, b""):
+            self.approvals = self.make(key=key)
+            self.hold()
+            ids.append(self.the_id())
+        self.assertEqual(ids[0], ids[1])
+        self.assertEqual(len(set(ids)), 3)
+
+    def test_a_list_that_can_be_read(self) -> None:
+        """However many and however long they are; the oldest come first."""
+        self.approvals = self.make(limit=10)
+        self.patch(module, "MAX_LISTED", 2)
+        for number in range(3):
+            self.hold(path=f"/{number}" + "x" * 9000)
+        listed = self.listed()["held"]
+        self.assertEqual([one["url"][13:15] for one in listed], ["/0", "/1"])
+        self.assertLess(len(str(listed)), 5000)
+
+    def test_what_is_shown(self) -> None:
+        self.hold(path="/?token=hunter2")
+        listed = self.approvals.listed(lambda url: url.replace("hunter2", "REDACTED"))
+        self.assertNotIn("hunter2", str(listed))
+
+
+class PermissionTests(ApprovalsTestCase):
+    """What is allowed for a time."""
+
+    def permit(self, seconds: float = 60, **changes: Any) -> str:
+        held = self.hold(**changes)
+        number, permission = self.approvals.answer(self.the_id(), Answer(True, seconds, "fine", "ann"))
+        assert permission is not None
+        self.assertEqual((number, permission.until), (1, self.clock.seconds() + seconds))
+        self.assertTrue(self.successResultOf(held).allowed)
+        return permission.permission_id
+
+    def test_until_then(self) -> None:
+        self.permit()
+        decision = self.successResultOf(self.hold(path="/?q=1"))
+        self.assertEqual(
+            decision,
+            Decision(
+                Verdict.ALLOW,
+                "allowed by ann until 2023-11-15 12:01:00 UTC: fine",
+                "a person (ann) for policy x",
+                "r",
+                terms=TERMS,
+                source="approval",
+            ),
+        )
+        (permission,) = self.listed()["permissions"]
+        self.assertEqual((permission["by"], permission["url"]), ("ann", "http://a.test/"))
+        self.assertEqual(self.counts(), {"allowed": 1, "standing": 1})
+        self.clock.advance(60)
+        self.assertNoResult(self.hold())
+        self.assertEqual(self.listed()["permissions"], [])
+
+    def test_another_is_asked_about(self) -> None:
+        self.permit()
+        self.assertNoResult(self.hold(path="/other"))
+        self.assertNoResult(self.hold(client=ClientIdentity("192.0.2.2", 1)))
+
+    def test_what_is_held_goes_too(self) -> None:
+        held = [self.hold(path="/?q=1"), self.hold(path="/?q=2"), self.hold(path="/other")]
+        number, _ = self.approvals.answer(self.listed()["held"][0]["id"], Answer(True, 60))
+        self.assertEqual(number, 2)
+        for each in held[:2]:
+            self.assertEqual(self.successResultOf(each).reason, "allowed by a person until 2023-11-15 12:01:00 UTC")
+        self.assertNoResult(held[2])
+
+    def test_taken_back(self) -> None:
+        name = self.permit()
+        self.assertTrue(self.approvals.revoke(name))
+        self.assertFalse(self.approvals.revoke(name))
+        self.assertNoResult(self.hold())
+
+    def test_in_another_process(self) -> None:
+        key = b"k" * 32
+        self.approvals = self.make(key=key)
+        self.permit()
+        (document,) = self.approvals._permissions.values()
+        self.approvals = self.make(key=key)
+        held = self.hold()
+        self.assertEqual(self.approvals.permit(document), 1)
+        self.assertTrue(self.successResultOf(held).allowed)
+        self.assertTrue(self.successResultOf(self.hold()).allowed)
+
+    def test_bounded(self) -> None:
+        """The one that ends first is forgotten: that one is asked about again."""
+        self.patch(module, "MAX_PERMISSIONS", 2)
+        for number in range(3):
+            self.permit(60 + number, path=f"/{number}")
+        self.assertEqual([one["url"][-2:] for one in self.listed()["permissions"]], ["/1", "/2"])
+        self.assertNoResult(self.hold(path="/0"))
+
+
+class AuthorizerTests(ApprovalsTestCase):
+    """Who stands before another authorizer."""
+
+    def authorizer(self, result: Any) -> ApprovalAuthorizer:
+        return ApprovalAuthorizer(Scripted(lambda: result), self.approvals)
+
+    def decide(self, result: Any, request: DecisionRequest = REQUEST) -> Deferred[Decision]:
+        return self.authorizer(result).decide(request)
+
+    def test_interface(self) -> None:
+        verifyObject(IAuthorizer, self.authorizer(None))
+
+    def test_others_pass(self) -> None:
+        for decision in (ALLOW, DENY, attrs.evolve(ALLOW, verdict=Verdict.NEED_BODY)):
+            self.assertIs(self.successResultOf(self.decide(succeed(decision))), decision)
+            later: Deferred[Decision] = Deferred()
+            asked = self.decide(later)
+            later.callback(decision)
+            self.assertIs(self.successResultOf(asked), decision)
+        self.assertEqual(self.approvals.held, 0)
+
+    def test_asked(self) -> None:
+        later: Deferred[Decision] = Deferred()
+        at_once, afterwards = self.decide(succeed(ASK)), self.decide(later)
+        self.assertEqual(self.approvals.held, 1)
+        later.callback(ASK)
+        self.approvals.answer(self.the_id(), Answer(True))
+        for each in (at_once, afterwards):
+            self.assertTrue(self.successResultOf(each).allowed)
+
+    def test_given_up(self) -> None:
+        later: Deferred[Decision] = Deferred()
+        asked = self.decide(later)
+        later.callback(ASK)
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
+        self.assertEqual(self.approvals.held, 0)
+
+    def test_failures_pass(self) -> None:
+        later: Deferred[Decision] = Deferred()
+        asked = self.decide(later)
+        later.errback(ValueError())
+        self.failureResultOf(asked, ValueError)
+
+    def test_closed(self) -> None:
+        held = self.decide(succeed(ASK))
+        self.successResultOf(self.authorizer(succeed(None)).close())
+        self.assertEqual(self.successResultOf(held).verdict, Verdict.DENY)

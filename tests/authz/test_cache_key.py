@@ -1,0 +1,144 @@
+"""Tests for L{egress.authz.cache_key}."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+
+import attrs
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.authz.cache_key import ALL, key_of, known_parts, place_of
+from egress.model.authority import Authority, Origin
+from egress.model.decision import ClientIdentity, DecisionRequest, Stage
+from tests.authz.test_question import REQUEST
+
+A, B = ip_address("192.0.2.7"), ip_address("2001:db8::1")
+
+# Each changes one part of the question.
+CHANGES: dict[str, dict[str, Any]] = {
+    "method": {"method": "GET"},
+    "path": {"path": "/a/c?c=d"},
+    "query": {"path": "/a/b?c=e"},
+    "headers": {"headers": ((b"Accept", b"a/c"),)},
+    "body": {"body": b"abc"},
+    "client": {"client": ClientIdentity("192.0.2.2", 1234)},
+    "identity": {"client": ClientIdentity("192.0.2.1", 1234, "ci")},
+    "addresses": {"addresses": (A,)},
+}
+
+
+def changed(**changes: Any) -> DecisionRequest:
+    return attrs.evolve(REQUEST, **changes)
+
+
+class PartsTests(SynchronousTestCase):
+    """The names of parts."""
+
+    def test_known(self) -> None:
+        for said, expected in (
+            (None, ALL),
+            ((), ()),
+            (("path", "method", "path"), ("method", "path")),
+            (("header:X-Team", "header:x-team"), ("header:x-team",)),
+            (("Method",), ("method",)),
+        ):
+            with self.subTest(said):
+                self.assertEqual(known_parts(said), expected)
+
+    def test_unknown(self) -> None:
+        for part in ("", "time", "header", "header:", "header:a b", "cookie:x", "path ", "header:\u00e4"):
+            with self.subTest(part):
+                self.assertIsNone(known_parts(("method", part)))
+
+
+class KeyTests(SynchronousTestCase):
+    """What tells questions apart."""
+
+    def test_each_part(self) -> None:
+        """A part counts where it is named, and nowhere else."""
+        for part, changes in CHANGES.items():
+            for named in ALL:
+                with self.subTest(part, named=named):
+                    same = key_of(REQUEST, (named,)) == key_of(changed(**changes), (named,))
+                    self.assertEqual(same, named != part)
+
+    def test_always(self) -> None:
+        for changes in (
+            {"stage": Stage.TUNNEL},
+            {"origin": Origin("http", Authority("example.com", 8443))},
+            {"origin": Origin("https", Authority("example.com", 443))},
+            {"origin": Origin("https", Authority("example.org", 8443))},
+        ):
+            with self.subTest(changes):
+                self.assertNotEqual(key_of(REQUEST, ()), key_of(changed(**changes), ()))
+                self.assertNotEqual(place_of(REQUEST), place_of(changed(**changes)))
+
+    def test_never(self) -> None:
+        """Neither the id nor the client's port is asked about."""
+        other = changed(request_id="id-2", client=ClientIdentity("192.0.2.1", 9999, partition=b"x"))
+        self.assertEqual(key_of(REQUEST, ALL), key_of(other, ALL))
+
+    def test_nothing_and_empty(self) -> None:
+        for one, other in (
+            ({"path": "/a"}, {"path": "/a?"}),
+            ({"client": ClientIdentity("192.0.2.1", 1)}, {"client": ClientIdentity("192.0.2.1", 1, "")}),
+            ({"addresses": None}, {"addresses": ()}),
+            ({"body": None}, {"body": b""}),
+            ({"headers": ()}, {"headers": ((b"accept", b""),)}),
+        ):
+            with self.subTest(one):
+                self.assertNotEqual(key_of(changed(**one), ALL), key_of(changed(**other), ALL))
+        parts = ("header:accept",)
+        self.assertNotEqual(key_of(changed(headers=()), parts), key_of(changed(headers=((b"accept", b""),)), parts))
+
+    def test_contents(self) -> None:
+        """What the authorizer has not seen is not what it has seen."""
+        seen = [
+            changed(content_length=3, body_withheld=True),
+            changed(content_length=4, body_withheld=True),
+            changed(content_length=None, body_withheld=True),
+            changed(content_length=3, body=b"abc"),
+            changed(content_length=3, body=b"abd"),
+            changed(content_length=3, body=b"abc", body_truncated=True),
+            changed(),
+        ]
+        self.assertEqual(len({key_of(request, ("body",)) for request in seen}), len(seen))
+        self.assertEqual(len({key_of(request, ("path",)) for request in seen}), 1)
+
+    def test_one_field(self) -> None:
+        parts = ("header:x-team",)
+        for headers, same in (
+            (((b"X-TEAM", b"a"),), True),
+            (((b"Other", b"b"), (b"x-team", b"a")), True),
+            (((b"x-team", b"b"),), False),
+            (((b"x-team", b"a"), (b"x-team", b"a")), False),
+            ((), False),
+        ):
+            with self.subTest(headers):
+                one = key_of(changed(headers=((b"X-Team", b"a"),)), parts)
+                self.assertEqual(one == key_of(changed(headers=headers), parts), same)
+
+    def test_in_turns(self) -> None:
+        one, other = changed(addresses=(A, B)), changed(addresses=(B, A))
+        self.assertEqual(key_of(one, ALL), key_of(other, ALL))
+
+    def test_lists_of_parts_are_apart(self) -> None:
+        self.assertNotEqual(key_of(REQUEST, ("method",)), key_of(REQUEST, ("method", "identity")))
+
+    def test_nothing_is_kept(self) -> None:
+        self.assertEqual(len(key_of(changed(body=b"x" * 1_000_000), ALL)), 32)
+
+    def test_any_text(self) -> None:
+        key_of(changed(path="/\udcff", method="\u00e4", client=ClientIdentity("x", 1, "\udcff")), ALL)
+
+    @given(
+        st.lists(st.tuples(st.binary(max_size=3), st.binary(max_size=3)), max_size=3),
+        st.lists(st.tuples(st.binary(max_size=3), st.binary(max_size=3)), max_size=3),
+    )
+    def test_no_two_lists_are_one_text(self, one: list[Any], other: list[Any]) -> None:
+        lowered = [[(name.lower(), value) for name, value in headers] for headers in (one, other)]
+        keys = [key_of(changed(headers=tuple(headers)), ALL) for headers in (one, other)]
+        self.assertEqual(keys[0] == keys[1], lowered[0] == lowered[1])

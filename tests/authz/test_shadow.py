@@ -1,0 +1,156 @@
+"""Tests for L{egress.authz.shadow}."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from egress.authz.shadow import AT_ONCE, ShadowedAuthorizer
+from egress.interfaces import IAuthorizer, IComparisonSink
+from egress.model.comparison import Agreement, Comparison
+from egress.model.decision import Decision, DecisionRequest, Verdict
+from egress.model.errors import AuthorizerUnavailable
+from tests.authz.test_chain import ALLOW, DENY, REQUEST, Scripted
+
+
+@implementer(IComparisonSink)
+class Sink:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[Comparison] = []
+        self.closed = 0
+
+    def write(self, comparison: Comparison) -> None:
+        self.told.append(comparison)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class ShadowTests(SynchronousTestCase):
+    """The second is asked, and changes nothing."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.sink = Sink()
+        self.asked: list[Deferred[Decision]] = []
+
+    def make(self, first: Callable[[], Any], second: Callable[[], Any]) -> ShadowedAuthorizer:
+        return ShadowedAuthorizer(self.clock, Scripted(first), Scripted(second), self.sink)
+
+    def slow(self) -> Deferred[Decision]:
+        asked: Deferred[Decision] = Deferred()
+        self.asked.append(asked)
+        return asked
+
+    def agreements(self) -> list[Agreement]:
+        return [comparison.agreement for comparison in self.sink.told]
+
+    def test_interface(self) -> None:
+        verifyObject(IComparisonSink, self.sink)
+        shadowed = self.make(lambda: succeed(ALLOW), lambda: succeed(DENY))
+        verifyObject(IAuthorizer, shadowed)
+        self.assertEqual((shadowed.name, shadowed.needs_body), ("scripted", True))
+
+    def test_asked_later(self) -> None:
+        """The first has answered, and the reactor has turned, before the second is asked."""
+        shadowed = self.make(lambda: succeed(ALLOW), lambda: (self.slow(), succeed(DENY))[1])
+        self.assertIs(self.successResultOf(shadowed.decide(REQUEST)), ALLOW)
+        self.assertEqual(self.asked, [])
+        self.clock.advance(0)
+        self.assertEqual(len(self.asked), 1)
+        self.assertEqual(self.sink.told, [Comparison(REQUEST, ALLOW, DENY, Agreement.STRICTER)])
+
+    def test_whatever_the_second_does(self) -> None:
+        def raising() -> None:
+            raise RuntimeError("a defect")
+
+        for second, agreement in (
+            (lambda: succeed(ALLOW), Agreement.SAME),
+            (lambda: succeed(attrs.evolve(ALLOW, verdict=Verdict.NEED_BODY)), Agreement.UNDECIDED),
+            (lambda: fail(AuthorizerUnavailable("down")), Agreement.UNAVAILABLE),
+            (lambda: "nonsense", Agreement.UNAVAILABLE),
+            (raising, Agreement.UNAVAILABLE),
+        ):
+            self.sink.told.clear()
+            self.assertIs(self.successResultOf(self.make(lambda: succeed(ALLOW), second).decide(REQUEST)), ALLOW)
+            self.clock.advance(0)
+            self.assertEqual(self.agreements(), [agreement])
+
+    def test_nothing_to_compare(self) -> None:
+        """No decision of the first, and none yet."""
+        more = attrs.evolve(ALLOW, verdict=Verdict.NEED_BODY)
+        self.assertIs(self.successResultOf(self.make(lambda: succeed(more), self.slow).decide(REQUEST)), more)
+        down = self.make(lambda: fail(AuthorizerUnavailable("down")), self.slow)
+        self.failureResultOf(down.decide(REQUEST), AuthorizerUnavailable)
+        self.clock.advance(0)
+        self.assertEqual((self.asked, self.sink.told), ([], []))
+
+    def test_bounded(self) -> None:
+        """So many at once, so many that wait, and the others are skipped; as answers come, it goes on."""
+        shadowed = self.make(lambda: succeed(ALLOW), self.slow)
+        for _ in range(AT_ONCE):
+            shadowed.decide(REQUEST)
+        self.clock.advance(0)
+        for _ in range(300):
+            shadowed.decide(REQUEST)
+        self.clock.advance(0)
+        self.assertEqual(len(self.asked), AT_ONCE)
+        skipped = 300 - 256
+        self.assertEqual(self.agreements(), [Agreement.SKIPPED] * skipped)
+        self.asked[0].callback(ALLOW)
+        self.clock.advance(0)
+        self.assertEqual(len(self.asked), AT_ONCE + 1)
+        for asked in self.asked[1:]:
+            asked.callback(ALLOW)
+        while len(self.asked) < AT_ONCE + 256:
+            before = len(self.asked)
+            self.clock.advance(0)
+            self.assertLessEqual(len(self.asked) - before, 32, "clients have a turn between")
+            for asked in self.asked[before:]:
+                asked.callback(ALLOW)
+        self.assertEqual(self.agreements().count(Agreement.SAME), AT_ONCE + 256)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_content_is_bounded(self) -> None:
+        """What is kept for the second is let go with its answer."""
+        request: DecisionRequest = attrs.evolve(REQUEST, body=bytes(10 * 1024 * 1024))
+        shadowed = self.make(lambda: succeed(ALLOW), self.slow)
+        for _ in range(2):
+            shadowed.decide(request)
+            self.clock.advance(0)
+        self.assertEqual(self.agreements(), [Agreement.SKIPPED])
+        self.asked[0].callback(ALLOW)
+        shadowed.decide(request)
+        self.clock.advance(0)
+        self.assertEqual(len(self.asked), 2)
+
+    def test_close(self) -> None:
+        """What is under way is given up, what waits forgotten, and nobody is told any more."""
+        shadowed = self.make(lambda: succeed(ALLOW), self.slow)
+        shadowed.decide(REQUEST)
+        self.clock.advance(0)
+        for _ in range(3):
+            shadowed.decide(REQUEST)
+        closing = self.make_closing(shadowed)
+        self.successResultOf(closing)
+        self.assertTrue(self.asked[0].called)
+        shadowed._authorizer = Scripted(lambda: succeed(ALLOW))
+        self.assertIs(self.successResultOf(shadowed.decide(REQUEST)), ALLOW)
+        self.clock.advance(1)
+        self.assertEqual((len(self.asked), self.sink.told, self.sink.closed), (1, [], 1))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def make_closing(self, shadowed: ShadowedAuthorizer) -> Deferred[None]:
+        # Both scripted authorizers answer closing as they answer questions.
+        shadowed._shadow = Scripted(lambda: fail(RuntimeError("it fails at the end, too")))
+        shadowed._authorizer = Scripted(lambda: succeed(None))
+        return shadowed.close()

@@ -1,0 +1,348 @@
+"""Asking a person: what a client, and whoever answers, see of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+from egress.commands.admin import AdminApi
+from egress.model.admin import AdminEndpoint
+from tests.integration.base import ONE_PROCESS, IntegrationTestCase, Proxy
+from tests.integration.processes import ROOT, environment, free_port, program
+
+PATIENCE = 20.0
+
+POLICY = """
+version = 1
+
+[[rules]]
+id = "ask-first"
+action = "ask"
+reason = "a person looks at this"
+paths = ["/echo"]
+
+[[rules]]
+action = "allow"
+"""
+
+
+class Asking(BaseHTTPRequestHandler):
+    """An authorization service that is never sure."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        answer = {
+            "allowed": False,
+            "ask": True,
+            "ruleId": "s1",
+            "reason": "the service is not sure",
+            "setHeaders": {"X-Said": "from-the-service"},
+        }
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class ApprovalsTestCase(IntegrationTestCase):
+    """A proxy whose policy asks, and a person at the command line."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.socket = self.directory / "admin.sock"
+
+    def start(self, *options: str) -> Proxy:
+        policy = self.write("ask.toml", POLICY)
+        return self.start_proxy("--policy", str(policy), "--admin", f"unix:{self.socket}", *options)
+
+    def egress(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run the command, as a person would."""
+        return subprocess.run(
+            [sys.executable, "-m", "egress", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=self.directory,
+            env=environment(**{"PYTHONPATH": str(ROOT), "EGRESS_ADMIN": f"unix:{self.socket}", **env}),
+            check=False,
+        )
+
+    def approvals(self, *arguments: str) -> str:
+        done = self.egress("approvals", *arguments)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        return done.stdout
+
+    def listed(self) -> dict[str, Any]:
+        """What C{egress approvals --json} shows, without the time that it takes a program to start."""
+        return AdminApi(AdminEndpoint.parse(f"unix:{self.socket}"), None).call("GET", "/approvals")
+
+    def begin(self, proxy: Proxy, url: str, *more: str) -> subprocess.Popen[str]:
+        """Have curl ask for something, without waiting for it."""
+        arguments = ("-sS", "--max-time", "30", "--noproxy", "", "-x", proxy.url, "--cacert", str(proxy.ca))
+        started = subprocess.Popen(
+            [program("curl"), *arguments, *more, "-w", "\n%{http_code}", url],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        self.addCleanup(self._end, started)
+        return started
+
+    def _end(self, started: subprocess.Popen[str]) -> None:
+        if started.poll() is None:
+            started.kill()
+        started.communicate()
+
+    def end(self, started: subprocess.Popen[str]) -> tuple[int, str]:
+        """Wait for curl: the status and the content."""
+        out, err = started.communicate(timeout=PATIENCE)
+        self.assertEqual(started.returncode, 0, err)
+        content, _, status = out.rpartition("\n")
+        return int(status), content
+
+    def held(self, count: int = 1) -> dict[str, Any]:
+        """Wait until one question is held so often."""
+        self.wait_until(lambda: sum(one["count"] for one in self.listed()["held"]) == count, f"{count} held")
+        (one,) = self.listed()["held"]
+        found: dict[str, Any] = one
+        return found
+
+    def wait_until(self, true: Callable[[], object], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not true():
+            self.assertLess(time.monotonic(), deadline, what)
+            time.sleep(0.05)
+
+
+class AnswerTests(ApprovalsTestCase):
+    """Allowing and denying."""
+
+    def test_allow_and_deny(self) -> None:
+        proxy = self.start()
+        self.assertEqual(self.socket.stat().st_mode & 0o777, 0o600)
+        self.assertIn(f"  admin       unix:{self.socket}\n", proxy.process.output())
+        self.assertEqual(self.fetch(proxy, self.origins.https_url("/json"))[0], 200)
+
+        url = self.origins.https_url("/echo?q=1")
+        waiting = self.begin(proxy, url)
+        one = self.held()
+        self.assertEqual((one["method"], one["url"], one["ruleId"]), ("GET", url, "ask-first"))
+        self.assertEqual(json.loads(self.approvals("--json"))["held"], [one])
+        text = self.approvals()
+        for part in (one["id"], f"GET {url}", "rule ask-first: a person looks at this", "127.0.0.1"):
+            self.assertIn(part, text)
+        self.assertIsNone(waiting.poll())
+        self.assertIn("allowed once", self.approvals("allow", one["id"], "--by", "ann"))
+        self.assertEqual(self.end(waiting)[0], 200)
+        self.assertEqual(self.approvals(), "Nothing waits for a person.\n")
+
+        waiting = self.begin(proxy, url)
+        self.approvals("deny", self.held()["id"], "--reason", "not today", "--by", "ann")
+        status, content = self.end(waiting)
+        problem = json.loads(content)
+        self.assertEqual((status, problem["stage"], problem["reason"]), (403, "authz", "denied by ann: not today"))
+
+        allowed, denied = self.records(proxy, 3)[1:]
+        decider = f"a person (ann) for policy {self.directory / 'ask.toml'}"
+        self.assertEqual((allowed["verdict"], allowed["decidedBy"]), ("allow", decider))
+        self.assertEqual((allowed["ruleId"], allowed["reason"]), ("ask-first", "allowed once by ann"))
+        self.assertEqual((denied["verdict"], denied["decidedBy"], denied["ruleId"]), ("deny", decider, "ask-first"))
+
+    def test_for_a_time(self) -> None:
+        proxy = self.start()
+        url = self.origins.https_url("/echo?q=1")
+        waiting = self.begin(proxy, url)
+        text = self.approvals("allow", self.held()["id"], "--for", "1h", "--by", "ann")
+        self.assertEqual(self.end(waiting)[0], 200)
+        self.assertEqual(self.fetch(proxy, self.origins.https_url("/echo?q=2"))[0], 200)
+        record = self.records(proxy, 2)[1]
+        self.assertEqual((record["source"], record["ruleId"]), ("approval", "ask-first"))
+        self.assertIn("allowed by ann until ", record["reason"])
+        self.assertIn("Allowed for a time:", self.approvals())
+        self.approvals("revoke", text.split()[-1])
+        waiting = self.begin(proxy, url)
+        self.approvals("deny", self.held()["id"])
+        self.assertEqual(self.end(waiting)[0], 403)
+
+    def test_no_other_time_counts(self) -> None:
+        """Neither the authorizer's nor a watchdog's; content and a tunnel wait as well."""
+        names = ("head", "body", "idle", "connect", "response", "tunnel", "authz")
+        times = [word for name in names for word in (f"--{name}-timeout", "1s")]
+        proxy = self.start(*times)
+        waiting = self.begin(proxy, self.origins.http_url("/echo"), "--data", "x" * 100_000)
+        one = self.held()
+        time.sleep(2.5)
+        self.approvals("allow", one["id"])
+        self.assertEqual(self.end(waiting)[0], 200)
+
+    def test_a_tunnel(self) -> None:
+        policy = self.write("tunnel.toml", 'version = 1\n[[rules]]\naction = "ask"\nreason = "look"\n')
+        proxy = self.start_proxy(
+            *("--policy", str(policy), "--admin", f"unix:{self.socket}", "--passthrough", "localhost")
+        )
+        waiting = self.begin(proxy, self.origins.https_url("/json"), "--cacert", str(self.origins.ca))
+        one = self.held()
+        self.assertEqual((one["stage"], one["method"]), ("tunnel", "CONNECT"))
+        self.approvals("allow", one["id"])
+        self.assertEqual(self.end(waiting)[0], 200)
+
+    def test_an_authorization_service_asks(self) -> None:
+        """However short its own time is, the person's is another; what it said holds for what the person allows."""
+        service = HTTPServer(("127.0.0.1", 0), Asking)
+        self.addCleanup(service.server_close)
+        self.addCleanup(service.shutdown)
+        threading.Thread(target=service.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{service.server_port}"
+        proxy = self.start_proxy("--authz-url", url, "--authz-timeout", "1s", "--admin", f"unix:{self.socket}")
+        waiting = self.begin(proxy, self.origins.https_url("/echo"))
+        one = self.held()
+        self.assertEqual((one["ruleId"], one["reason"]), ("s1", "the service is not sure"))
+        time.sleep(1.5)
+        self.approvals("allow", one["id"], "--by", "ann")
+        status, content = self.end(waiting)
+        self.assertEqual(status, 200)
+        self.assertIn("from-the-service", content)
+        record = self.records(proxy, 1)[0]
+        self.assertEqual(
+            (record["verdict"], record["ruleId"], record["reason"]), ("allow", "s1", "allowed once by ann")
+        )
+
+    def test_nobody_answers(self) -> None:
+        proxy = self.start("--approval-timeout", "500ms")
+        problem = self.assert_problem(proxy, self.origins.https_url("/echo"), 403, "authz")
+        self.assertEqual(
+            problem["reason"], "a person was asked, and did not answer within 0.5 s (a person looks at this)"
+        )
+        self.assertEqual(self.records(proxy, 1)[0]["ruleId"], "ask-first")
+
+    def test_nobody_can_be_asked(self) -> None:
+        proxy = self.start_proxy("--policy", str(self.write("ask.toml", POLICY)))
+        problem = self.assert_problem(proxy, self.origins.http_url("/echo"), 403, "authz")
+        self.assertIn("start with --admin", problem["reason"])
+
+    def test_the_client_goes_away(self) -> None:
+        proxy = self.start()
+        waiting = self.begin(proxy, self.origins.https_url("/echo"))
+        self.held()
+        waiting.kill()
+        self.wait_until(lambda: not self.listed()["held"], "nothing held")
+        self.assertEqual(self.records(proxy, 1)[0]["outcome"], "client-gone")
+
+    def test_stopping(self) -> None:
+        """What is held is denied at once, and the proxy ends without waiting."""
+        proxy = self.start()
+        waiting = self.begin(proxy, self.origins.https_url("/echo"))
+        self.held()
+        began = time.monotonic()
+        proxy.process.stop()
+        self.assertLess(time.monotonic() - began, 8)
+        status, content = self.end(waiting)
+        self.assertEqual(status, 403)
+        self.assertIn("when the proxy was stopped", content)
+
+    def test_watching(self) -> None:
+        proxy = self.start()
+        watching = subprocess.Popen(
+            [sys.executable, "-m", "egress", "approvals", "--watch", "--admin", f"unix:{self.socket}"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment(PYTHONPATH=str(ROOT)),
+        )
+        self.addCleanup(watching.communicate)
+        self.addCleanup(watching.kill)
+        waiting = self.begin(proxy, self.origins.https_url("/echo"))
+        assert watching.stdout is not None
+        name = watching.stdout.readline().split()[0]
+        self.approvals("allow", name)
+        self.assertEqual(self.end(waiting)[0], 200)
+        watching.send_signal(signal.SIGINT)
+        self.assertEqual(watching.wait(PATIENCE), 0)
+
+
+class WorkersTests(ApprovalsTestCase):
+    """Several processes hold requests, and are one for whoever answers."""
+
+    def test_two_workers(self) -> None:
+        proxy = self.start("--workers", "2")
+        url = self.origins.https_url("/echo")
+        # One of these workers has none of eight: 2 ** -7.
+        waiting = [self.begin(proxy, url) for _ in range(8)]
+        one = self.held(8)
+        self.assertIn("8 requests allowed", self.approvals("allow", one["id"], "--for", "1h"))
+        self.assertEqual({self.end(each)[0] for each in waiting}, {200})
+        for _ in range(8):
+            self.assertEqual(self.fetch(proxy, url)[0], 200)
+
+        # One that is started later knows it, too.
+        for pid in proxy.workers:
+            os.kill(pid, signal.SIGKILL)
+        gone = set(proxy.workers)
+        self.wait_until(lambda: len(set(proxy.workers) - gone) == 2 or len(proxy.workers) == 2, "two workers")
+        self.wait_until(lambda: self.serves(proxy), "a worker that serves")
+        for _ in range(4):
+            self.assertEqual(self.fetch(proxy, url)[0], 200)
+        (permission,) = self.listed()["permissions"]
+        self.approvals("revoke", permission["id"])
+        waiting = [self.begin(proxy, url) for _ in range(4)]
+        self.approvals("deny", self.held(4)["id"])
+        self.assertEqual({self.end(each)[0] for each in waiting}, {403})
+
+    def serves(self, proxy: Proxy) -> bool:
+        return proxy.process.output().count("runs as process") >= 4
+
+
+class AdminTests(ApprovalsTestCase):
+    """Who may use it."""
+
+    def test_a_token(self) -> None:
+        port = free_port()
+        token = self.write("token", "s3cret-word\n")
+        proxy = self.start_proxy(
+            *self.allow_all(), *ONE_PROCESS, "--admin", f"tcp:{port}", "--admin-token-file", str(token)
+        )
+        admin = f"http://127.0.0.1:{port}"
+        done = self.egress("approvals", "--admin", admin, EGRESS_ADMIN="")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("token", done.stderr)
+        done = self.egress("approvals", "--admin", admin, "--token-file", str(token), EGRESS_ADMIN="")
+        self.assertEqual((done.returncode, done.stdout), (0, "Nothing waits for a person.\n"))
+        # Nobody is sent there.
+        self.assert_problem(proxy, f"{admin}/approvals", 403, "address")
+
+    def test_no_token(self) -> None:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "twisted", "egressproxy"),
+                *("--admin", f"tcp:{free_port()}", "--ca-dir", str(self.directory / "ca")),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=self.directory,
+            env=environment(PYTHONPATH=str(ROOT)),
+            check=False,
+        )
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("egressproxy: --admin", done.stderr)
+        self.assertIn("--admin-token-file", done.stderr)
+        self.assertEqual(list(Path(self.directory).glob("ca")), [])
+
+    def test_no_proxy(self) -> None:
+        done = self.egress("approvals")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("does the proxy run?", done.stderr)

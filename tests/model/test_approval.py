@@ -1,0 +1,94 @@
+"""Tests for L{egress.model.approval}."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import attrs
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.model.approval import LONGEST, Answer, InvalidAnswer, Permission, Subject
+from egress.model.decision import ClientIdentity
+from tests.authz.test_chain import REQUEST
+
+
+class AnswerTests(SynchronousTestCase):
+    """What a person says, as JSON."""
+
+    def test_read(self) -> None:
+        for document, answer in (
+            ({"answer": "allow"}, Answer(True)),
+            ({"answer": "deny", "reason": " no ", "by": "ann"}, Answer(False, None, "no", "ann")),
+            ({"answer": "allow", "for": 60, "reason": None, "by": None}, Answer(True, 60.0)),
+            ({"answer": "allow", "for": LONGEST}, Answer(True, LONGEST)),
+        ):
+            with self.subTest(document):
+                self.assertEqual(Answer.parse(document), answer)
+                self.assertEqual(Answer.parse(json.loads(json.dumps(answer.to_json()))), answer)
+
+    def test_who(self) -> None:
+        self.assertEqual((Answer(True).who, Answer(True, by="ann").who), ("a person", "ann"))
+
+    def test_refused(self) -> None:
+        """In doubt it is none."""
+        documents: tuple[Any, ...] = (
+            None,
+            [],
+            "allow",
+            {},
+            {"answer": True},
+            {"answer": "Allow"},
+            {"answer": "allow", "novel": 1},
+            {"answer": "deny", "for": 60},
+            *({"answer": "allow", "for": value} for value in (0, -1, True, "60", LONGEST + 1, float("inf"), [])),
+            *({"answer": "allow", "reason": value} for value in (1, "a\nb", "x" * 501)),
+            *({"answer": "allow", "by": value} for value in (1, "a\x1b[0m", "x" * 101)),
+        )
+        for document in documents:
+            with self.subTest(document):
+                self.assertTrue(str(self.assertRaises(InvalidAnswer, Answer.parse, document)))
+
+
+class PermissionTests(SynchronousTestCase):
+    """What is allowed for a time."""
+
+    def test_subject(self) -> None:
+        """The same but for the query, and nothing else."""
+        subject = Subject.of(REQUEST, "r")
+        self.assertEqual(Subject.of(attrs.evolve(REQUEST, path="/?q=1", request_id="2", body=b"x"), "r"), subject)
+        for other in (
+            Subject.of(REQUEST, None),
+            Subject.of(attrs.evolve(REQUEST, path="/a"), "r"),
+            Subject.of(attrs.evolve(REQUEST, method="POST"), "r"),
+            Subject.of(attrs.evolve(REQUEST, client=ClientIdentity("192.0.2.1", 1, "ann")), "r"),
+            Subject.of(attrs.evolve(REQUEST, client=ClientIdentity("192.0.2.2", 1)), "r"),
+        ):
+            self.assertNotEqual(other, subject)
+
+    def test_shown(self) -> None:
+        for path, url in (
+            ("/a", "http://a.test/a"),
+            ("*", "http://a.test"),
+            ("/" + "x" * 1988, "http://a.test/" + "x" * 1986 + "... (2 more characters)"),
+        ):
+            subject = Subject.of(attrs.evolve(REQUEST, path=path), "r")
+            self.assertEqual(
+                Permission("1", subject, 7.5, "ann", "why").shown(),
+                {
+                    "id": "1",
+                    "stage": "request",
+                    "method": "GET",
+                    "url": url,
+                    "client": "192.0.2.1",
+                    "identity": None,
+                    "ruleId": "r",
+                    "until": 7.5,
+                    "by": "ann",
+                    "reason": "why",
+                },
+            )
+
+    def test_json(self) -> None:
+        permission = Permission("1", Subject.of(REQUEST, "r"), 7.5, "ann", "why")
+        self.assertEqual(Permission.from_json(json.loads(json.dumps(permission.to_json()))), permission)

@@ -1,0 +1,105 @@
+"""Tests for L{egress.model.explanation}."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.model.explanation import MAX_BODY, Explanation, InvalidQuestion, Question, RuleTried, Step
+
+
+class QuestionTests(SynchronousTestCase):
+    """A request that nobody sent, as JSON."""
+
+    def test_read(self) -> None:
+        for document, question in (
+            ({"method": "GET", "url": "http://a.test/"}, Question("GET", "http://a.test/")),
+            (
+                {
+                    "method": "POST",
+                    "url": "http://a.test/é",
+                    "headers": [["A", "b"], ["C", ""]],
+                    "body": "/w==",
+                    "bodyEncoding": "base64",
+                    "client": "ann",
+                    "connect": True,
+                    "ask": False,
+                },
+                Question("POST", "http://a.test/é", ((b"A", b"b"), (b"C", b"")), b"\xff", "ann", True, False),
+            ),
+            ({"method": "PUT", "url": "x", "body": "é"}, Question("PUT", "x", (), "é".encode())),
+        ):
+            with self.subTest(document):
+                self.assertEqual(Question.parse(document), question)
+                self.assertEqual(Question.parse(json.loads(json.dumps(question.to_json()))), question)
+
+    def test_secrets(self) -> None:
+        question = Question("GET", "x", ((b"Authorization", b"hunter2"),), b"hunter2")
+        self.assertNotIn("hunter2", repr(question))
+
+    def test_refused(self) -> None:
+        good = {"method": "GET", "url": "x"}
+        documents: tuple[Any, ...] = (
+            None,
+            [],
+            {},
+            {**good, "novel": 1},
+            *({**good, "method": value} for value in (None, 1, "", "GET\r\nA: b", "\ud800")),
+            *({**good, "url": value} for value in (None, "a\nb", "x" * 20000)),
+            *({**good, "client": value} for value in (1, "a\0b")),
+            *({**good, "connect": value} for value in (None, 1, "yes")),
+            {**good, "ask": 0},
+            *({**good, "headers": value} for value in ({}, "A: b", [1], [["a"]], [["a", "b", "c"]], [["a", 1]])),
+            *({**good, "headers": value} for value in ([["", "b"]], [["a", "b\r\nc: d"]], [["a", "b"]] * 257)),
+            *({**good, "body": value} for value in (1, "\ud800", "x" * (MAX_BODY + 1))),
+            {**good, "body": "x", "bodyEncoding": "gzip"},
+            {**good, "body": "!", "bodyEncoding": "base64"},
+            {**good, "body": "é", "bodyEncoding": "base64"},
+        )
+        for document in documents:
+            with self.subTest(str(document)[:80]):
+                self.assertTrue(str(self.assertRaises(InvalidQuestion, Question.parse, document)))
+
+
+class ExplanationTests(SynchronousTestCase):
+    """What is written for programs."""
+
+    def test_json(self) -> None:
+        rule = RuleTried("r", "deny", False, "hosts", "policy.toml:3")
+        explanation = Explanation(
+            "GET", "x", (Step("a", "ok", "b", 0.25), Step("c", "no", "d", 1e-9, ("e",), (rule,))), "deny", "why", "me"
+        )
+        self.assertEqual(
+            explanation.to_json(),
+            {
+                "method": "GET",
+                "url": "x",
+                "verdict": "deny",
+                "reason": "why",
+                "decidedBy": "me",
+                "ruleId": None,
+                "status": None,
+                "code": None,
+                "steps": [
+                    {"name": "a", "outcome": "ok", "text": "b", "seconds": 0.25, "details": []},
+                    {
+                        "name": "c",
+                        "outcome": "no",
+                        "text": "d",
+                        "seconds": 0.0,
+                        "details": ["e"],
+                        "rules": [
+                            {
+                                "ruleId": "r",
+                                "verdict": "deny",
+                                "matched": False,
+                                "failed": "hosts",
+                                "where": "policy.toml:3",
+                            }
+                        ],
+                    },
+                ],
+            },
+        )

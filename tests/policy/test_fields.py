@@ -1,0 +1,47 @@
+"""Tests for L{egress.policy.fields}."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.policy.fields import field_matches, has_field, read_fields
+from egress.policy.holds import Holds
+from egress.policy.patterns import compile_pattern
+
+NO, MAYBE, YES = Holds.NO, Holds.MAYBE, Holds.YES
+
+
+class FieldTests(SynchronousTestCase):
+    """Header fields, as servers may read them."""
+
+    # The fields; the pattern for "x-role"; whether it matches, and whether the field is there.
+    CASES: list[tuple[list[tuple[bytes, bytes]], str, Holds, Holds]] = [
+        ([], "admin", NO, NO),
+        ([(b"X-Role", b"admin")], "admin", YES, YES),
+        ([(b"x-role", b"user")], "admin", NO, YES),
+        ([(b"x-roles", b"admin")], "admin", NO, NO),
+        # Gateways that make variables of fields.
+        ([(b"X_Role", b"admin")], "admin", MAYBE, MAYBE),
+        ([(b"X_Role", b"user")], "admin", NO, MAYBE),
+        ([(b"X-Role", b"admin"), (b"x_role", b"admin")], "admin", MAYBE, YES),
+        # Repeated, and lists.
+        ([(b"X-Role", b"user"), (b"X-Role", b"admin")], "admin", MAYBE, YES),
+        ([(b"X-Role", b"user, admin")], "admin", MAYBE, YES),
+        ([(b"X-Role", b"admin ,admin")], "admin", MAYBE, YES),
+        ([(b"X-Role", b"admin,admin")], "a*n", YES, YES),
+        ([(b"X-Role", b"a1,b2")], "a*", MAYBE, YES),
+        ([(b"X-Role", b"a"), (b"X-Role", b"b")], "a, b", MAYBE, YES),
+        ([(b"X-Role", b"a"), (b"X-Role", b"b")], "*", YES, YES),
+        # Bytes beyond ASCII.
+        ([(b"X-Role", "ü".encode())], "ü", MAYBE, YES),
+        ([(b"X-Role", b"\xfc")], "ü", MAYBE, YES),
+        ([(b"X-Role", b"\xfc")], "*", YES, YES),
+    ]
+
+    def test_cases(self) -> None:
+        for headers, pattern, matches, there in self.CASES:
+            with self.subTest(headers, pattern=pattern):
+                fields = read_fields(tuple(headers))
+                compiled = (compile_pattern(pattern, broad=False),)
+                self.assertIs(field_matches(fields, "x-role", compiled), matches)
+                self.assertIs(has_field(fields, "x-role"), there)

@@ -1,0 +1,207 @@
+"""Tests for L{egress.policy.replay}."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import attrs
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.model.decision import Decision, DecisionRequest, Stage, Verdict
+from egress.policy.load import parse_policy
+from egress.policy.replay import Change, Recorded, Recording, Report, decide_by, replayed
+from tests.policy.audit import audit_line, read
+
+POLICY = parse_policy(
+    """
+version = 1
+[[rules]]
+id = "items"
+action = "allow"
+hosts = ["api.test"]
+paths = ["/items/**"]
+""",
+    "x",
+    "x",
+)
+
+
+@attrs.frozen
+class Tried:
+    """One rule of a trace."""
+
+    rule_id: str
+    failed: str | None
+
+
+class Traced:
+    """Rules that say what was tried."""
+
+    def __init__(self, *tried: Tried) -> None:
+        self.tried = tried
+
+    def decide(self, request: DecisionRequest) -> Decision:
+        return Decision(Verdict.DENY, "nothing allows it", "x", "default")
+
+    def trace(self, request: DecisionRequest, now: float | None) -> tuple[Tried, ...]:
+        return self.tried
+
+
+class RecordedTests(SynchronousTestCase):
+    """A question out of a line."""
+
+    def recorded(self, method: str = "GET", **more: Any) -> Recorded:
+        (line,) = read(audit_line(method, "http://api.test/items/1?a", **more))
+        return Recorded.of(line)
+
+    def test_question(self) -> None:
+        question = self.recorded(identity="ci").question()
+        self.assertEqual((question.url, question.client.identity), ("http://api.test/items/1?a", "ci"))
+        self.assertEqual((question.client.address, question.headers), ("127.0.0.1", ()))
+        self.assertEqual((question.body_withheld, question.content_length), (False, 0))
+
+    def test_content(self) -> None:
+        """It is not in the log; that there was some is, where it left."""
+        for method, more, has_content in (
+            ("POST", {"bytesSent": 5}, True),
+            ("POST", {}, False),
+            ("POST", {"verdict": "deny"}, True),
+            ("GET", {"verdict": "deny"}, False),
+        ):
+            question = self.recorded(method, **more).question()
+            self.assertEqual(question.body_withheld, has_content)
+            self.assertEqual(question.content_length, None if has_content else 0)
+
+    def test_urls(self) -> None:
+        for method, url, shown in (
+            ("CONNECT", "https://db.test:5432", "db.test:5432"),
+            ("OPTIONS", "http://a.test", "http://a.test"),
+            ("GET", "http://a.test/", "http://a.test/"),
+        ):
+            (line,) = read(audit_line(method, url))
+            self.assertEqual(Recorded.of(line).url, shown)
+
+    def test_recording(self) -> None:
+        recording = Recording()
+        lines = [audit_line("GET", "http://a.test/")] * 3 + [audit_line("GET", "http://a.test/", observed="deny")]
+        lines += [audit_line("GET", "http://a.test/", verdict="unavailable")]
+        lines += [audit_line("GET", "http://a.test/", observed="unavailable")]
+        for line in read(*lines):
+            recording.add(line)
+        self.assertEqual(list(recording.questions.values()), [3, 1])
+        self.assertEqual(recording.undecided, 2)
+
+
+class ReplayTests(SynchronousTestCase):
+    """What is said of the difference."""
+
+    def decide(self, rules: Any, line: bytes) -> tuple[Change, str]:
+        (read_line,) = read(line)
+        found = decide_by(rules, Recorded.of(read_line), 1)
+        return found.change, found.reason
+
+    def test_by_rules(self) -> None:
+        for url, more, change in (
+            ("http://api.test/items/1", {"ruleId": "items"}, Change.SAME),
+            ("http://api.test/items/1", {"ruleId": "other"}, Change.OTHER_RULE),
+            ("http://api.test/items/1", {"observed": "deny"}, Change.NEWLY_ALLOWED),
+            ("http://api.test/items/1", {"verdict": "deny"}, Change.NEWLY_ALLOWED),
+            ("http://api.test/other", {}, Change.NEWLY_DENIED),
+            ("http://api.test/other", {"verdict": "deny", "ruleId": "default"}, Change.SAME),
+        ):
+            self.assertIs(self.decide(POLICY, audit_line("GET", url, **more))[0], change, (url, more))
+
+    def test_not_decidable(self) -> None:
+        """A rule that needs what the log does not have may have been the one."""
+        line = audit_line("POST", "http://api.test/other?token=REDACTED")
+        self.assertIs(self.decide(Traced(Tried("a", "hosts"), Tried("b", None)), line)[0], Change.NEWLY_DENIED)
+        for key in ("headers", "json", "query"):
+            change, reason = self.decide(Traced(Tried("a", key)), line)
+            self.assertIs(change, Change.UNDECIDED)
+            self.assertEqual(reason, f"the rule a has a condition on {key}, which the log does not tell")
+        plain = audit_line("POST", "http://api.test/other?page=1")
+        self.assertIs(self.decide(Traced(Tried("a", "query")), plain)[0], Change.NEWLY_DENIED)
+
+    def test_other_verdicts(self) -> None:
+        (line,) = read(audit_line("POST", "http://api.test/other"))
+        recorded = Recorded.of(line)
+        for verdict, change in ((Verdict.NEED_BODY, Change.UNDECIDED), (Verdict.ASK, Change.NEWLY_ASKED)):
+            self.assertIs(replayed(recorded, 1, Decision(verdict, "x", "x")).change, change)
+        found = replayed(recorded, 1, None, "it is down")
+        self.assertEqual((found.change, found.reason), (Change.UNAVAILABLE, "it is down"))
+
+
+class ReportTests(SynchronousTestCase):
+    """The table."""
+
+    def report(self, *lines: bytes) -> Report:
+        recording = Recording()
+        for line in read(*lines):
+            recording.add(line)
+        results = [decide_by(POLICY, recorded, count) for recorded, count in recording.questions.items()]
+        return Report(tuple(results), recording.undecided)
+
+    def test_lines(self) -> None:
+        lines = [audit_line("GET", f"http://other.test/things/{number}", ruleId="old") for number in range(1, 40)]
+        lines += [audit_line("GET", "http://api.test/items/1"), audit_line("OPTIONS", "http://a.test")]
+        lines += [audit_line("GET", "http://a.test/", verdict="unavailable")]
+        report = self.report(*lines, audit_line("GET", "http://api.test/items/2", ruleId="items"))
+        self.assertTrue(report.differs)
+        self.assertEqual(
+            list(report.in_lines()),
+            [
+                "Newly denied: 40 requests",
+                "  COUNT  METHOD   URL                         WAS          NOW",
+                "     39  GET      http://other.test/things/1  allow (old)  deny (default)  "
+                "no rule allows GET http://other.test",
+                "      1  OPTIONS  http://a.test               allow (r)    deny (default)  "
+                "no rule allows OPTIONS http://a.test",
+                "",
+                "Decided alike by another rule: 1 request",
+                "  COUNT  METHOD  URL                      WAS        NOW",
+                "      1  GET     http://api.test/items/1  allow (r)  allow (items)",
+                "",
+                "40 requests newly denied, 1 request decided alike by another rule, 1 request unchanged.",
+                "1 more had no decision then, and are not compared.",
+                "What the audit log does not have counts as absent: header fields, content, the secrets of queries.",
+            ],
+        )
+
+    def test_same(self) -> None:
+        """Another rule alone is no difference."""
+        report = self.report(audit_line("GET", "http://api.test/items/1"))
+        self.assertFalse(report.differs)
+        self.assertFalse(self.report().differs)
+        self.assertEqual(next(iter(self.report().in_lines())), "There is nothing to compare.")
+
+    def test_many_kinds(self) -> None:
+        report = self.report(*(audit_line("GET", f"http://h{number}.test/{'x' * 90}") for number in range(50)))
+        lines = list(report.in_lines())
+        self.assertIn("  and 10 more kinds of requests, which --json shows", lines)
+        self.assertIn("xxx...", lines[2])
+
+    def test_undecided(self) -> None:
+        (line,) = read(audit_line("GET", "http://a.test/"))
+        report = Report((replayed(Recorded.of(line), 1, None, "it is down"),), 0)
+        self.assertIn("allow (r)  -    it is down", list(report.in_lines())[2])
+
+    def test_json(self) -> None:
+        report = self.report(audit_line("GET", "http://other.test/"), audit_line("GET", "http://api.test/items/1"))
+        found = json.loads(json.dumps(report.as_json()))
+        self.assertEqual(found["requests"]["newly denied"], 1)
+        self.assertEqual(found["withoutDecision"], 0)
+        self.assertEqual(
+            found["differences"][0],
+            {
+                "change": "newly denied",
+                "count": 1,
+                "stage": Stage.REQUEST.value,
+                "method": "GET",
+                "url": "http://other.test/",
+                "identity": None,
+                "was": {"verdict": "allow", "ruleId": "r"},
+                "now": {"verdict": "deny", "ruleId": "default", "reason": "no rule allows GET http://other.test"},
+            },
+        )
+        self.assertEqual(len(found["differences"]), 2)
