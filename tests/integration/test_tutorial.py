@@ -1,4 +1,4 @@
-"""The tutorial: every command of it is run, as it stands on the page, against origins of ours in place of public ones."""
+"""The tutorial: every command of it is run as it stands on the page, with origins of ours in place of public ones."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def write_index(directory: Path) -> None:
         files = {
             f"{PACKAGE}.py": "",
             f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {PACKAGE}\nVersion: 1.17.0\n",
-            f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py2-none-any\nTag: py3-none-any\n",
+            f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py2-none-any\nTag: py3-none-any\n",
         }
         lines = []
         for name, text in files.items():
