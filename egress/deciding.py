@@ -214,6 +214,7 @@ def _observing(around: Surroundings, deciding: Deciding) -> None:
     """Let through what would be refused, where the operator wants to see first what would be."""
     if around.config.mode is Mode.OBSERVE:
         deciding.authorizer = ObservingAuthorizer(deciding.authorizer)
+        deciding.unattended = ObservingAuthorizer(deciding.unattended)
     around.metrics.set_observing(around.config.mode is Mode.OBSERVE)
 
 

@@ -298,6 +298,8 @@ class _Way:
             decision = yield authorizer.decide(asked)
         if decision.verdict is Verdict.NEED_BODY:
             raise AuthorizerUnavailable("the authorizer wants content that it has")
+        if decision.observed is not None:
+            details.append(f"only observed (--mode): it would be {decision.observed} otherwise")
         if decision.source is not None:
             details.append(f"from: {decision.source}")
         if decision.terms.max_bytes is not None:

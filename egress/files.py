@@ -42,11 +42,22 @@ def read_files(config: ProxyConfig, *, embedded: bool) -> Files:
     @raise ConfigError: naming what cannot be used, and the remedy.
     """
     trust = _trust(config)
-    rules = read_rules(config.policy) if embedded else None
-    secrets = None if config.secrets is None else _secrets(config.secrets)
-    if rules is not None:
-        check_secrets(rules.secrets, secrets)
+    rules: RuleSet | None = None
+    if embedded:
+        rules, secrets = read_policy(config)
+    else:
+        secrets = _secrets(config.secrets)
     return Files(rules, _shadow(config), _origin_trust(config, trust), _authz_trust(config, trust), secrets)
+
+
+def read_policy(config: ProxyConfig) -> tuple[RuleSet, SecretTable | None]:
+    """Read the embedded policy, and the secrets that it may name.
+
+    @raise ConfigError: saying what cannot be used, or which secret there is not.
+    """
+    rules, secrets = read_rules(config.policy), _secrets(config.secrets)
+    check_secrets(rules.secrets, secrets)
+    return rules, secrets
 
 
 def check_secrets(names: Iterable[str], secrets: SecretTable | None) -> None:
@@ -60,7 +71,9 @@ def check_secrets(names: Iterable[str], secrets: SecretTable | None) -> None:
         raise ConfigError("--policy", "", f"names secrets: {remedy} {', '.join(missing)}")
 
 
-def _secrets(path: Path) -> SecretTable:
+def _secrets(path: Path | None) -> SecretTable | None:
+    if path is None:
+        return None
     try:
         return load_secret_table(path)
     except SecretTableError as error:

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from egress.authz.approvals import Approvals
 from egress.authz.guard import AddressGuard
-from egress.authz.policy_watch import PolicyWatch, files_of
+from egress.authz.policy_watch import PolicyWatch
 from egress.binding import Binding, described, metrics_endpoint, settled
 from egress.ca.contexts import LeafContexts
 from egress.ca.current import CurrentTrust
@@ -29,7 +29,7 @@ from egress.descriptors import fitted, granted
 from egress.desk import ProxyDesk
 from egress.entrances import entrance_factories, threads_of
 from egress.explain import Explainer
-from egress.files import check_secrets, read_files, read_rules
+from egress.files import read_files, read_policy
 from egress.interfaces import IAuditSink, IAuthorizer, IEgressReactor
 from egress.model.bypass import HostPattern
 from egress.model.errors import InvalidTarget
@@ -175,9 +175,7 @@ class EgressProxyService(Service):
         self.checks: dict[str, Check] = {**self._deciding.checks, "ca": self._check_ca}
         if rules is not None:
             self._rules = rules
-            self._policy_watch = watch = PolicyWatch(
-                reactor, rules, lambda: files_of(self._rules, config.policy), self._reload_policy
-            )
+            self._policy_watch = watch = PolicyWatch(reactor, rules, lambda: self._rules.files, self._reload_policy)
             self.metrics.watch_policy(lambda: watch.state)
         self.metrics.watch_connections(lambda: self._parts.sessions.clients)
         self.metrics.watch_turned_away(lambda: self._parts.turned_away)
@@ -208,12 +206,12 @@ class EgressProxyService(Service):
         self._parts.pool.clear()
 
     def _reload_policy(self) -> None:
-        """Read the policy anew, which alone is followed in its files.
+        """Read the policy anew, which alone is followed in its files, with the secrets that it may name.
 
         @raise ConfigError: when it cannot be used; then all remains as it was.
         """
-        rules = read_rules(self._config.policy)
-        check_secrets(rules.secrets, self._deciding.secrets)
+        rules, secrets = read_policy(self._config)
+        self._deciding.use_secrets(secrets)
         stricter = rules.blocks_private and not self._guard.block_private
         self._use_rules(rules)
         if stricter:

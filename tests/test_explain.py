@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.ca.store import CaDirectory
-from egress.config import Limits, OversizeBody, ProxyConfig
+from egress.config import Limits, Mode, OversizeBody, ProxyConfig
 from egress.explain import Explainer
 from egress.interfaces import IAuthorizer
 from egress.model.approval import Answer
@@ -316,6 +316,21 @@ class DecisionTests(ExplainTestCase):
             ("from: cache", "at most 7 bytes", "asked again after 60 s", "sets Authorization", "removes cookie"),
         )
         self.assertNotIn("hunter2", str(found))
+
+    def test_only_observed(self) -> None:
+        for url in ("http://denied.test/", "http://asked.test/"):
+            found = self.explain("GET", url, service=self.service(mode=Mode.OBSERVE))
+            self.assertEqual(found.verdict, "allow")
+            self.assertEqual(
+                self.step(found, "decision").details, ("only observed (--mode): it would be deny otherwise",)
+            )
+
+    def test_no_log_is_opened(self) -> None:
+        log = self.directory / "shadow.jsonl"
+        self.explain(
+            "GET", "http://a.test/", service=self.service(shadow_authz_url="http://b.test", shadow_log=str(log))
+        )
+        self.assertFalse(log.exists())
 
     def test_no_decision(self) -> None:
         authorizer = ScriptedAuthorizer()

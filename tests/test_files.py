@@ -43,6 +43,17 @@ class ReadFilesTests(SynchronousTestCase):
         self.assertEqual(files.trust.connection_creator(authority)._oldest, "1.3")
         self.assertEqual(files.authz_trust.connection_creator(authority)._oldest, "1.2")
 
+    def test_secrets_of_a_policy(self) -> None:
+        """A policy that names a secret which there is not cannot be used."""
+        policy = Path(self.mktemp())
+        policy.write_text(
+            'version = 1\n[[rules]]\naction = "allow"\nhosts = ["a.example"]\n'
+            'set_headers = { X-Key = "${secret:key}" }\n'
+        )
+        error = self.assertRaises(ConfigError, read_files, ProxyConfig(policy=policy), embedded=True)
+        self.assertEqual(error.option, "--policy")
+        self.assertIn("key", str(error))
+
     def test_secrets(self) -> None:
         self.assertIsNone(read_files(ProxyConfig(), embedded=True).secrets)
         path = Path(self.mktemp())

@@ -64,7 +64,7 @@ class SetupTests(SynchronousTestCase):
         """The versions that the oldest environment tests are the lower bounds."""
         bounds = {}
         for requirement in listed(self.setup["options"]["install_requires"]):
-            match = re.fullmatch(r"([a-z.-]+)(?:\[\w+\])? >= ([\d.]+)(?:;.*)?", requirement)
+            match = re.fullmatch(r"([a-z0-9.-]+)(?:\[\w+\])? >= ([\d.]+)(?:;.*)?", requirement)
             assert match is not None, requirement
             bounds[match[1]] = match[2]
         oldest = listed((ROOT / "tests" / "oldest.txt").read_text(encoding="ascii"))

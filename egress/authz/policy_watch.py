@@ -26,17 +26,6 @@ LOOK_EVERY: Final = 2.0
 _State = tuple[int, int, int, int] | None
 
 
-def files_of(rules: RuleSet | None, path: Path | None) -> tuple[Path, ...]:
-    """The files that rules were read from; none for those of the package.
-
-    @param path: the first of them.
-    """
-    if rules is None or path is None:
-        return ()
-    found: tuple[Path, ...] = getattr(rules, "files", ())
-    return found or (path,)
-
-
 class PolicyWatch:
     """Keeps what decides at the policy that is in its files.
 

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from egress.authz.audited import AuditedAuthorizer
 from egress.authz.chain import AuthorizationChain
 from egress.authz.local import LocalAuthorizer
-from egress.authz.policy_watch import PolicyWatch, files_of
+from egress.authz.policy_watch import PolicyWatch
 from egress.authz.private import PrivateAddresses
 from egress.binding import Binding, described, metrics_endpoint, settled
 from egress.config import AuditFailure, ConfigError
@@ -94,9 +94,7 @@ class EgressAuthzService(Service):
         config = self._config
         self._rules = rules = read_rules(config.policy)
         self._local = LocalAuthorizer(rules)
-        self._watch = watch = PolicyWatch(
-            self._reactor, rules, lambda: files_of(self._rules, config.policy), self._reload
-        )
+        self._watch = watch = PolicyWatch(self._reactor, rules, lambda: self._rules.files, self._reload)
         self.metrics.watch_policy(lambda: watch.state)
         return PrivateAddresses(
             AuthorizationChain(self._reactor, self._local, None),

@@ -103,7 +103,8 @@ def _json(table: Table, text: str, value: Any, broad: bool) -> Any:
     if not values:
         raise table.error(f"json {text!r}: is empty and would match nothing", "json", text)
     wanted = table.reading(partial(Wanted.of, broad=broad), values, f"json {text!r}", "json", text)
-    return text, expression, wanted
+    lowered = table.reading(compile_expression, text.lower(), f"json {text!r}", "json", text) if broad else None
+    return expression, lowered, wanted
 
 
 def _kind(text: str) -> str | Network:

@@ -110,19 +110,27 @@ def _field_parts(name: str) -> Iterator[str]:
 
 @attrs.frozen
 class JsonFields(_Lasting):
-    """What expressions find in JSON content."""
+    """What expressions find in JSON content.
 
-    wanted: tuple[tuple[str, Expression, Wanted], ...] = attrs.field(eq=False)
+    @ivar wanted: an expression, for a denial the same in lower case, and what it should find.
+    """
+
+    wanted: tuple[tuple[Expression, Expression | None, Wanted], ...] = attrs.field(eq=False)
     key = "json"
     is_seen = False
     parts = frozenset({"body", *_field_parts("content-encoding")})
 
     def holds(self, facts: Facts) -> Holds:
         """Whether all find what they should."""
-        document = facts.json
-        if document is UNREAD:
+        if facts.json is UNREAD:
             return Holds.UNREAD
-        return all_of(json_matches(document, expression, wanted) for _, expression, wanted in self.wanted)
+        return all_of(self._one(facts, *one) for one in self.wanted)
+
+    def _one(self, facts: Facts, expression: Expression, lowered: Expression | None, wanted: Wanted) -> Holds:
+        found = json_matches(facts.json, expression, wanted)
+        if found is Holds.NO and lowered is not None:
+            return json_matches(facts.lowered_json, lowered, wanted)
+        return found
 
 
 @attrs.frozen

@@ -69,6 +69,17 @@ def _finite(text: str) -> float:
     return number
 
 
+def lowered(document: Any) -> Any:
+    """A document as servers read it to which case makes no difference in keys; in values it makes none to a denial."""
+    if isinstance(document, str):
+        return document.lower()
+    if isinstance(document, list):
+        return [lowered(one) for one in document]
+    if isinstance(document, dict):
+        return {key.lower(): lowered(value) for key, value in document.items()}
+    return document
+
+
 @attrs.frozen
 class Wanted:
     """Values that are looked for.

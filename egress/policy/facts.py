@@ -9,7 +9,7 @@ from typing import Any, Final
 from egress.model.authority import IPAddress
 from egress.model.decision import DecisionRequest
 from egress.policy.addresses import embedded
-from egress.policy.content import NOTHING, UNREADABLE, read_json
+from egress.policy.content import NOTHING, UNREADABLE, lowered, read_json
 from egress.policy.fields import Fields, read_fields
 from egress.policy.paths import readings
 from egress.policy.query import Query, read_query
@@ -57,6 +57,14 @@ class Facts:
         if request.body_truncated:
             return UNREADABLE
         return read_json(request.body) if request.body else NOTHING
+
+    @cached_property
+    def lowered_json(self) -> Any:
+        """The same, all of it in lower case."""
+        try:
+            return lowered(self.json)
+        except RecursionError:
+            return UNREADABLE
 
     @cached_property
     def client(self) -> IPAddress | None:

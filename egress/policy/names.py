@@ -17,6 +17,9 @@ GROUP: Final = "@"
 
 SECRET: Final = "secret:"  # noqa: S105 (what begins the name of one)
 
+MAX_DEPTH: Final = 50
+"""So many groups may be inside one another."""
+
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _REFERENCE: Final = re.compile(r"(\$?)\$\{([^{}]*)\}")
 _COMPILE: Final[dict[str, Any]] = {"hosts": compile_host, "clients": compile_client}
@@ -76,6 +79,8 @@ class Names:
         document, members = self._groups[kind, name]
         if name in trail:
             raise document.error(("groups", kind, name), f"group {name}: is a member of itself")
+        if len(trail) >= MAX_DEPTH:
+            raise document.error(("groups", kind, name), f"group {name}: is inside more than {MAX_DEPTH} others")
         found: dict[Any, None] = {}
         for index, member in enumerate(members):
             path = ("groups", kind, name, index)

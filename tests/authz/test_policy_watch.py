@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.authz.policy_watch import LOOK_EVERY, PolicyWatch, files_of
+from egress.authz.policy_watch import LOOK_EVERY, PolicyWatch
 from egress.config import ConfigError
 from egress.model.policy_reads import PolicyReads
 from egress.policy.load import PolicyError, load_policy
-from egress.policy.rules import RuleSet
 
 ONE = 'version = 1\n[[rules]]\naction = "allow"\n'
 TWO = ONE + '[[rules]]\naction = "deny"\nreason = "no"\n'
@@ -180,16 +177,3 @@ class PolicyWatchTests(SynchronousTestCase):
         self.watch._reload = broken
         self.look()
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
-
-
-class FilesTests(SynchronousTestCase):
-    """What to look at."""
-
-    def test_files(self) -> None:
-        rules: Any = RuleSet("policy", ())
-        path = Path("/policy.toml")
-        self.assertEqual(files_of(None, path), ())
-        self.assertEqual(files_of(rules, None), ())
-        self.assertEqual(files_of(rules, path), (path,))
-        rules = SimpleNamespace(files=(path, Path("/more.toml")))
-        self.assertEqual(files_of(rules, path), (path, Path("/more.toml")))

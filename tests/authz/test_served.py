@@ -34,6 +34,27 @@ action = "deny"
 reason = "not the admin pages"
 paths = ["/admin/**"]
 [[rules]]
+id = "client"
+action = "deny"
+reason = "not from here"
+clients = ["2001:db8::/32"]
+headers = { X-A = "b*" }
+[[rules]]
+id = "query"
+action = "deny"
+reason = "not this"
+query = { b = "c" }
+[[rules]]
+id = "inside"
+action = "deny"
+reason = "not inside"
+addresses = ["10.0.0.0/8"]
+[[rules]]
+id = "large"
+action = "deny"
+reason = "too much"
+min_body = 30
+[[rules]]
 id = "tunnels"
 action = "allow"
 methods = ["CONNECT"]
@@ -245,8 +266,9 @@ HOSTS = st.sampled_from(
 )
 HEADERS = st.lists(
     st.tuples(
-        st.sampled_from([b"Accept", b"accept", b"Cookie", b"X-A"]),
-        st.binary(max_size=20).map(lambda value: value.translate(None, b"\x00\r\n")),
+        st.sampled_from([b"Accept", b"X-A", b"x-a"]),
+        st.sampled_from([b"b", b"a", b"a, b", b"\xff", b""])
+        | st.binary(max_size=20).map(lambda value: value.translate(None, b"\x00\r\n").strip()),
     ),
     max_size=5,
 ).map(tuple)
@@ -336,7 +358,7 @@ class ParityTests(SynchronousTestCase):
             met.add(RULES.decide(request).rule_id)
 
         look()
-        self.assertGreaterEqual(len(met), 4)
+        self.assertGreaterEqual(len(met), 5)
 
 
 TERMS = st.builds(

@@ -41,13 +41,29 @@ scgi_temp_path {directory}/authz-scgi;
 """
 
 
+CONTENTS = """
+version = 1
+
+[[rules]]
+id = "uploads"
+action = "allow"
+methods = ["PUT"]
+
+[[rules]]
+id = "small-orders"
+action = "allow"
+methods = ["POST"]
+json = { "kind" = "small" }
+"""
+
+
 class ApiTests(IntegrationTestCase):
     """The same rules behind each API."""
 
-    def start(self, api: AuthzApi, ttl: float = 0.0, *options: str) -> tuple[Proxy, Process]:
+    def start(self, api: AuthzApi, ttl: float = 0.0, *options: str, policy: str = POLICY) -> tuple[Proxy, Process]:
         """Start a service and a proxy that asks it."""
-        port, policy = free_port(), self.write("policy.toml", POLICY)
-        arguments = [sys.executable, "-m", "tests.integration.decider", str(port), api.value, str(policy), str(ttl)]
+        port, file = free_port(), self.write("policy.toml", policy)
+        arguments = [sys.executable, "-m", "tests.integration.decider", str(port), api.value, str(file), str(ttl)]
         service = Process(arguments, self.directory, f"decider-{api.value}", environment(PYTHONPATH=str(ROOT)))
         self.addCleanup(service.stop)
         service.wait_for_port(port)
@@ -76,6 +92,16 @@ class ApiTests(IntegrationTestCase):
 
     def test_ext_authz(self) -> None:
         self.assert_api(AuthzApi.EXT_AUTHZ)
+
+    def test_contents_on_demand(self) -> None:
+        """The service gets those that it asks for."""
+        proxy, _ = self.start(AuthzApi.OPA, 0.0, "--authz-body", "on-demand", policy=CONTENTS)
+        url, kind = self.origins.https_url("/echo"), ("-H", "Content-Type: application/json")
+        self.assertEqual(self.fetch(proxy, url, *kind, "-d", '{"kind": "small"}')[0], 200)
+        self.assert_problem(proxy, url, 403, "authz", *kind, "-d", '{"kind": "large"}')
+        self.assertEqual(self.fetch(proxy, url, "-X", "PUT", "-d", "x" * 100_000)[0], 200)
+        rules = [record["ruleId"] for record in self.records(proxy, 3)]
+        self.assertEqual(rules, ["small-orders", "default", "uploads"])
 
     def test_reuse(self) -> None:
         """What was answered is not asked again, not even by a service that is gone."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from egress.commands.admin import AdminApi
+from egress.commands.failure import CommandFailed
 from egress.model.admin import AdminEndpoint
 from tests.integration.base import ONE_PROCESS, IntegrationTestCase, Proxy
 from tests.integration.processes import ROOT, environment, free_port, program
@@ -66,8 +67,20 @@ class ApprovalsTestCase(IntegrationTestCase):
         self.socket = self.directory / "admin.sock"
 
     def start(self, *options: str) -> Proxy:
-        policy = self.write("ask.toml", POLICY)
-        return self.start_proxy("--policy", str(policy), "--admin", f"unix:{self.socket}", *options)
+        return self.start_asking("--policy", str(self.write("ask.toml", POLICY)), *options)
+
+    def start_asking(self, *options: str) -> Proxy:
+        proxy = self.start_proxy("--admin", f"unix:{self.socket}", *options)
+        # It is bound after the port that the start waits for.
+        self.wait_until(self.answers, "the admin API")
+        return proxy
+
+    def answers(self) -> bool:
+        try:
+            self.listed()
+        except CommandFailed:
+            return False
+        return True
 
     def egress(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run the command, as a person would."""
@@ -192,9 +205,7 @@ class AnswerTests(ApprovalsTestCase):
 
     def test_a_tunnel(self) -> None:
         policy = self.write("tunnel.toml", 'version = 1\n[[rules]]\naction = "ask"\nreason = "look"\n')
-        proxy = self.start_proxy(
-            *("--policy", str(policy), "--admin", f"unix:{self.socket}", "--passthrough", "localhost")
-        )
+        proxy = self.start_asking("--policy", str(policy), "--passthrough", "localhost")
         waiting = self.begin(proxy, self.origins.https_url("/json"), "--cacert", str(self.origins.ca))
         one = self.held()
         self.assertEqual((one["stage"], one["method"]), ("tunnel", "CONNECT"))
@@ -208,7 +219,7 @@ class AnswerTests(ApprovalsTestCase):
         self.addCleanup(service.shutdown)
         threading.Thread(target=service.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{service.server_port}"
-        proxy = self.start_proxy("--authz-url", url, "--authz-timeout", "1s", "--admin", f"unix:{self.socket}")
+        proxy = self.start_asking("--authz-url", url, "--authz-timeout", "1s")
         waiting = self.begin(proxy, self.origins.https_url("/echo"))
         one = self.held()
         self.assertEqual((one["ruleId"], one["reason"]), ("s1", "the service is not sure"))

@@ -87,6 +87,31 @@ class ServiceTests(CallerTestCase):
         self.assertEqual(self.ask(question)[1]["ruleId"], "private-addresses")
         self.assertEqual(self.ask()[0], 200)
 
+    def test_secrets_of_a_policy(self) -> None:
+        """The service knows none: it passes on their names, to callers that are known."""
+        self.policy.write_text(
+            'version = 1\n[[rules]]\nid = "key"\naction = "allow"\nhosts = ["example.com"]\n'
+            'set_headers = { X-Key = "${secret:key}" }\n',
+            "utf-8",
+        )
+        self.serve(token="t")
+        status, answer = self.ask(None, "Authorization: Bearer t")
+        self.assertEqual((status, answer["setHeaders"]), (200, {"x-key": "${secret:key}"}))
+
+    def test_content_that_is_withheld(self) -> None:
+        """Rules that look at content ask for it, once it is known that there is some."""
+        self.policy.write_text(
+            'version = 1\ndefault = "allow"\n[[rules]]\nid = "drop"\naction = "deny"\nreason = "no"\n'
+            'json = { "action" = ["drop"] }\n',
+            "utf-8",
+        )
+        self.serve()
+        question = {**DENIED, "headers": '{"content-type":"application/json"}'}
+        status, answer = self.ask({**question, "bodyWithheld": True, "contentLength": 17})
+        self.assertEqual((status, answer["allowed"], answer["need"]), (200, False, "body"))
+        self.assertEqual(self.ask({**question, "body": '{"action":"drop"}'})[1]["ruleId"], "drop")
+        self.assertEqual(self.ask({**question, "body": '{"action":"keep"}'})[0], 200)
+
     def test_own_authorizer(self) -> None:
         """An application may decide, and then there is no policy."""
         service = self.serve(Fake(Decision(Verdict.DENY, "never", "fake", "r")), policy=Path("/nowhere"))

@@ -67,6 +67,9 @@ class ConditionTests(PolicyTestCase):
             (b'{"user":{"role":"user"},"items":[{"n":1}]}', self.NO),
             (b'{"user":{"role":"admin"},"items":[{"n":1},{"n":3}]}', self.MAYBE),
             (b'{"user":{"role":"user","role":"admin"},"items":[{"n":1}]}', self.MAYBE),
+            # Keys in which case makes no difference, as to servers in Go.
+            (b'{"User":{"ROLE":"Admin"},"items":[{"N":1}]}', self.MAYBE),
+            (b'{"User":{"ROLE":"user"},"items":[{"N":1}]}', self.NO),
             (b"no json", self.MAYBE),
             (None, self.NO),
         ):

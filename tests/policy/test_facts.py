@@ -25,6 +25,17 @@ class FactsTests(SynchronousTestCase):
         self.assertIs(self.json(body=b""), NOTHING)
         self.assertIs(self.json(body_withheld=True, content_length=7), UNREAD)
 
+    def test_lowered(self) -> None:
+        """However deep it is: newer Pythons read what is deeper than their functions go."""
+        facts = Facts(request("POST", "http://a.test/", body=b'{"A":["B",{"C":1}]}'), None)
+        self.assertEqual(facts.lowered_json, {"a": ["b", {"c": 1}]})
+        deep: list[object] = []
+        for _ in range(100_000):
+            deep = [deep]
+        facts = Facts(request("POST", "http://a.test/"), None)
+        facts.__dict__["json"] = deep
+        self.assertIs(facts.lowered_json, UNREADABLE)
+
     def test_nobody_can_tell(self) -> None:
         body = b'{"a":1}'
         for name in ("content-encoding", "Content_Encoding"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from egress.policy.names import Names
+from egress.policy.names import MAX_DEPTH, Names
 from egress.policy.table import Document, PolicyError
 from tests.policy.policies import PolicyTestCase, parse
 
@@ -62,6 +62,14 @@ clients = ["@ci"]
         self.decides(policy, urls, address="10.1.2.3")
         self.decides(policy, dict.fromkeys(urls, "default"), identity="me")
         self.decides(policy, {"GET http://b.test/": "default"}, identity="ci-7")
+
+    def test_depth(self) -> None:
+        groups = "".join(f"g{number} = ['@g{number + 1}']\n" for number in range(MAX_DEPTH))
+        groups += f"g{MAX_DEPTH} = ['a.test']\n"
+        self.refuses(
+            f"version = 1\n[groups.hosts]\n{groups}",
+            f"{MAX_DEPTH + 3}: group g{MAX_DEPTH}: is inside more than {MAX_DEPTH} others",
+        )
 
     def test_one_group_is_kept_once(self) -> None:
         """However many rules it is in."""
