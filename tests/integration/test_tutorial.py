@@ -166,6 +166,9 @@ class TutorialTests(IntegrationTestCase):
         self.assertTrue((self.directory / "wheels" / WHEEL).exists())
         rules = load_policy(self.directory / "policy.toml").rules
         self.assertLessEqual(len(rules), 12)
+        self.assertIn("1 test", printed["check"])
+        self.assertIn("Newly allowed: 12 requests", printed["replay"])
+        self.assertNotIn("denied:", printed["replay"])
         self.assertIn('"ruleId": "default"', printed["denied"])
         self.assertIn("no rule allows GET https://exfiltration.example.com", printed["denied"])
 
