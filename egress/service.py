@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from egress.authz.approvals import Approvals
 from egress.authz.guard import AddressGuard
 from egress.authz.policy_watch import PolicyWatch
-from egress.binding import Binding, described, metrics_endpoint, settled
+from egress.binding import Binding, described, metrics_endpoint, remove_left_behind, settled
 from egress.ca.contexts import LeafContexts
 from egress.ca.current import CurrentTrust
 from egress.ca.issuer import CaError, CertificateAuthority
@@ -55,6 +55,10 @@ _log = Logger()
 
 # How long a stopping proxy waits for connections that it has cut.
 CUT_SECONDS = 1.0
+
+# What an authorizer has for what was allowed for a while, beyond the longest deadline of its own: that one passes
+# first, and what stands before the authorizer makes of it what it is to be.
+RENEWAL_MARGIN = 1.0
 
 
 class EgressProxyService(Service):
@@ -165,7 +169,7 @@ class EgressProxyService(Service):
             passthrough=_passthrough(config),
             opaque_ports=config.opaque_ports,
             oversize_body=config.over_body_limit,
-            renewal_timeout=config.authz_timeout,
+            renewal_timeout=2 * config.authz_timeout + RENEWAL_MARGIN,
         )
         self.explain = Explainer(
             config, self._parts, self._dialer, self._guard, self._deciding, approvals, ca_note
@@ -329,7 +333,11 @@ class EgressProxyService(Service):
 
 def admin_endpoint(reactor: IEgressReactor, config: ProxyConfig) -> IStreamServerEndpoint | None:
     """Where the admin API is served, if anywhere."""
-    return None if config.admin is None else described(reactor, config.admin.endpoint)
+    if config.admin is None:
+        return None
+    if config.admin.path is not None:
+        remove_left_behind(config.admin.path)
+    return described(reactor, config.admin.endpoint)
 
 
 def _limits(config: ProxyConfig, *, says: bool) -> Limits:

@@ -188,6 +188,19 @@ class ConstructionTests(ServiceTestCase):
         self.assertIn("failing", self.failureResultOf(service.checks["authorizer"]()).value.reason)
         self.successResultOf(service.authorizer.close())
 
+    def test_an_outage_is_found_out_before_a_permission_ends(self) -> None:
+        """Otherwise neither a decision that may be reused in an outage nor observe mode would count any more."""
+        for mode in Mode:
+            with self.subTest(mode):
+                service = self.make(_Silent(), authz_timeout=5, mode=mode)
+                asked = service.authorizer.decide(REQUEST)
+                self.reactor.advance(service._parts.renewal_timeout - 0.1)
+                if mode is Mode.OBSERVE:
+                    self.assertEqual(self.successResultOf(asked).observed, "unavailable")
+                else:
+                    self.failureResultOf(asked, AuthorizerUnavailable)
+                self.successResultOf(service.authorizer.close())
+
     def test_wrong_files_are_named_with_their_option(self) -> None:
         garbage = Path(self.mktemp())
         garbage.write_text("garbage")
@@ -293,13 +306,13 @@ class ReloadTests(ServiceTestCase):
         service.startService()
         trust = service._trust.trust
         with mock.patch.object(service._parts.pool, "clear") as cleared:
-            self.reactor.advance(POLICY_LOOK_EVERY)
+            self.reactor.pump([POLICY_LOOK_EVERY, POLICY_LOOK_EVERY])
             policy.write_text('version = 1\n[[rules]]\naction = "deny"\nreason = "closed"\n')
-            self.reactor.advance(POLICY_LOOK_EVERY)
+            self.reactor.pump([POLICY_LOOK_EVERY, POLICY_LOOK_EVERY])
             self.assertEqual(self.decide(service).reason, "closed")
             cleared.assert_not_called()
             policy.write_text('version = 1\nprivate_addresses = "deny"\n[[rules]]\naction = "allow"\n')
-            self.reactor.advance(POLICY_LOOK_EVERY)
+            self.reactor.pump([POLICY_LOOK_EVERY, POLICY_LOOK_EVERY])
             cleared.assert_called_once_with()
         self.assertTrue(self.decide(service).allowed)
         self.assertIsNotNone(service._guard.refusal(ip_address("10.0.0.1"), 80))
@@ -307,7 +320,7 @@ class ReloadTests(ServiceTestCase):
         self.assertIn(b"egress_policy_reads_total 2.0", service.metrics.render()[0])
         service.stopService()
         policy.write_text("garbage")
-        self.reactor.advance(POLICY_LOOK_EVERY)
+        self.reactor.pump([POLICY_LOOK_EVERY, POLICY_LOOK_EVERY])
         self.assertIn(b"egress_policy_current 1.0", service.metrics.render()[0])
 
     def test_an_authorizer_of_the_application_stays(self) -> None:

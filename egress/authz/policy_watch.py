@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _log = Logger()
 
 # A few stat(2).
-LOOK_EVERY: Final = 2.0
+LOOK_EVERY: Final = 1.0
 
 _State = tuple[int, int, int, int] | None
 
@@ -29,7 +29,8 @@ _State = tuple[int, int, int, int] | None
 class PolicyWatch:
     """Keeps what decides at the policy that is in its files.
 
-    What cannot be used is said once, and the policy in use remains.
+    What cannot be used is said once, and the policy in use remains.  A file is read once it was left alone from one
+    look to the next: the beginning of one that is still being written may be a policy, and one without its denials.
 
     @param rules: those that were read before.
     @param files: gives the files to look at, which may be others after each reading.
@@ -45,6 +46,7 @@ class PolicyWatch:
         self._reload = reload
         # Nothing is known of the files that were read before: the first look reads them again, without a word.
         self._seen: dict[Path, _State] | None = None
+        self._latest: dict[Path, _State] | None = None
         self._quiet = False
         self._complaint = ""
         self._looking = LoopingCall(self._look)
@@ -69,7 +71,8 @@ class PolicyWatch:
 
     def _look(self) -> None:
         seen = {path: _state_of(path) for path in self._files()}
-        if seen == self._seen:
+        latest, self._latest = self._latest, seen
+        if self._seen == seen or latest != seen:
             return
         self._quiet = self._seen is None and not self._complaint
         try:

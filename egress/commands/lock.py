@@ -57,9 +57,9 @@ def add_parser(commands: Any) -> None:
         audit_files.add_argument(action)
 
 
-def _egress(given: argparse.Namespace, detail: Detail) -> Egress:
+def _egress(given: argparse.Namespace, detail: Detail, *, whole: bool = False) -> Egress:
     found = Egress(detail)
-    for line in audit_files.read_audit(given.audit):
+    for line in audit_files.read_audit(given.audit, whole=whole):
         found.add(line)
     return found
 
@@ -75,7 +75,7 @@ def _record(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) 
 def _verify(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> int:
     path = Path(given.lock)
     lock = _read(path)
-    found = _egress(given, lock.detail)
+    found = _egress(given, lock.detail, whole=True)
     difference = compare(lock, found)
     _print(out, environ, in_lines(difference))
     new, unseen = len(difference.new), len(difference.unseen)

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
+from urllib.parse import quote
 
 import attrs
 
@@ -25,8 +26,8 @@ _VERDICTS: Final = frozenset({"allow", "deny", "unavailable", "refused", "failed
 # Nobody was asked about these; they need not even be about a destination.
 _BY_THE_PROXY: Final = frozenset({"refused", "failed"})
 _URL: Final = re.compile(r"(https?)://([^/?#]*)(/?[^#]*)")
-# What the proxy lets nobody ask for, and what would end a line or change its look where it is printed.
-_FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f-\x9f\\#\u2028\u2029\ud800-\udfff]")
+# What the proxy lets nobody ask for.
+_FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f\\#\ud800-\udfff]")
 _METHOD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}")
 
 
@@ -205,4 +206,11 @@ def _destination(url: str) -> tuple[Origin, str]:
     except InvalidTarget:
         raise LineFault("the host in its url is none") from None
     # The proxy writes the slash; other writers of such logs may not.
-    return Origin(scheme, authority), f"/{path}" if path.startswith("?") else path
+    return Origin(scheme, authority), _plain(f"/{path}" if path.startswith("?") else path)
+
+
+def _plain(path: str) -> str:
+    """Encode what would end a line, or change its look where it is printed; to servers it is the same."""
+    if path.isprintable():
+        return path
+    return "".join(char if char.isprintable() else quote(char) for char in path)

@@ -42,8 +42,8 @@ class PolicyWatchTests(SynchronousTestCase):
         self.watch.used(rules)
 
     def look(self, times: int = 1) -> None:
-        """Let it look so many times."""
-        for _ in range(times):
+        """Let it look so many times, once more than it takes to see that nobody writes any more."""
+        for _ in range(times + 1):
             self.clock.advance(LOOK_EVERY)
 
     def write(self, text: str) -> None:
@@ -78,6 +78,19 @@ class PolicyWatchTests(SynchronousTestCase):
         self.path.write_text(TWO, "utf-8")
         self.look()
         self.assertEqual(len(self.rules.rules), 2)
+
+    def test_written_in_pieces(self) -> None:
+        """The beginning of a policy may be one that lets more out."""
+        self.look()
+        self.path.write_text("", "utf-8")
+        self.clock.advance(LOOK_EVERY)
+        self.path.write_text(ONE, "utf-8")
+        self.clock.advance(LOOK_EVERY)
+        self.path.write_text(TWO, "utf-8")
+        self.clock.advance(LOOK_EVERY)
+        self.assertEqual((self.reads, self.watch.state), (1, PolicyReads(1)))
+        self.clock.advance(LOOK_EVERY)
+        self.assertEqual((len(self.rules.rules), self.watch.state), (2, PolicyReads(2, reads=1)))
 
     def test_cannot_be_used(self) -> None:
         """It is said once, everything remains, and the first one that can be used is."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.decision import Stage
+from egress.model.target import parse_request_target
 from egress.ops.audit import audit_line as written
 from egress.policy.traffic import MAX_LINE, LineFault, Notes, read_line, read_lines
 from tests.ops.records import ALLOWED, REFUSED
@@ -36,6 +39,17 @@ class LineTests(SynchronousTestCase):
         ):
             (found,) = read(audit_line("GET", url))
             self.assertEqual((found.url, found.path), (shown, path))
+
+    def test_all_that_the_proxy_passes_on(self) -> None:
+        """No request can be asked for whose line is not read, and none is shown as another than it is."""
+        for char in ("\x85", "\u2028", "\u202e", "\xa0", "\U000e0001", "\u00e4", "|", '"', "<"):
+            with self.subTest(char):
+                path = parse_request_target("GET", f"http://a.test/{char}?{char}".encode()).path
+                (found,) = read(audit_line("GET", f"http://a.test{path}"))
+                self.assertTrue(found.url.isprintable())
+                self.assertEqual(unquote(found.path), path)
+        (found,) = read(audit_line("GET", "http://a.test/\u202e\u00e4"))
+        self.assertEqual(found.path, "/%E2%80%AE\u00e4")
 
     def test_no_path(self) -> None:
         (found,) = read(audit_line("OPTIONS", "http://a.example.com"))
