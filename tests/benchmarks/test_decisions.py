@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks import decisions
+from benchmarks import decisions, native
 from benchmarks.decisions import CASES, PLAIN, Case, Unproven, check, cpu_seconds, lines, metrics_in, receive
 from benchmarks.in_process import figures
 from egress.model.authority import Authority, Origin
@@ -117,6 +116,5 @@ class TableTests(SynchronousTestCase):
 
     def test_missing(self) -> None:
         """Without the programs nothing is begun."""
-        self.patch(decisions.native, "missing", lambda: ["gcc"])
-        self.patch(decisions, "TREE", Path("nowhere"))
+        self.patch(native, "missing", lambda: ["gcc"])
         self.assertEqual(decisions.main(["--quick"]), 2)
