@@ -66,6 +66,7 @@ http {{
         ssl_session_cache shared:origins:16m;
         location /small/ {{ default_type text/plain; return 200 "$host $request_uri $server_addr\\n"; }}
         location /denied/ {{ default_type text/plain; return 200 "$host $request_uri $server_addr\\n"; }}
+        location /token/ {{ default_type text/plain; return 200 "<$http_x_token>\\n"; }}
         location /bulk/ {{ alias {directory}/bulk/; }}
         location = /upload {{
             proxy_pass http://sink;

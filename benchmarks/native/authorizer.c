@@ -1,9 +1,10 @@
 /* An authorization service that costs next to nothing, so that what is measured is the proxy that asks it.
  *
- *     authorizer --port N [--delay-ms D]
+ *     authorizer --port N [--delay-ms D] [--more MEMBERS]
  *
  * POST (any path)  200 {"allowed": true}, or 403 with a reason when the request's body contains "/denied/";
- *                  given after D milliseconds (below 1000), any number of them at once.
+ *                  given after D milliseconds (below 1000), any number of them at once.  MEMBERS, as in
+ *                  "ttl": 60, are added to the first of these.
  * GET /count       the number of questions so far, as decimal text.
  *
  * One thread, epoll, connections kept alive.  Prints "ready" once it listens.
@@ -45,6 +46,7 @@ static struct waiting queue[MAX_WAITING]; /* the delay is the same for all: firs
 static size_t queue_head, queue_length;
 static uint64_t delay_ns;
 static unsigned long questions;
+static char yes[256] = "{\"allowed\": true}";
 
 static uint64_t now_ns(void)
 {
@@ -74,7 +76,7 @@ static void answer(int fd, int status, const char *body)
 static void decide(int fd, int allowed)
 {
     if (allowed)
-        answer(fd, 200, "{\"allowed\": true}");
+        answer(fd, 200, yes);
     else
         answer(fd, 403, "{\"allowed\": false, \"reason\": \"benchmark\"}");
 }
@@ -194,6 +196,8 @@ int main(int argc, char **argv)
             port = atoi(argv[i + 1]);
         else if (strcmp(argv[i], "--delay-ms") == 0)
             delay_ns = strtoull(argv[i + 1], NULL, 10) * 1000000u;
+        else if (strcmp(argv[i], "--more") == 0)
+            snprintf(yes, sizeof yes, "{\"allowed\": true, %s}", argv[i + 1]);
     }
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));

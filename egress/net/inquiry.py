@@ -231,8 +231,10 @@ class Inquiry:
             # What would have been cut is not what the first answer says.
             decision = self.permit.observed or decision
         outcome = outcome_of(result) if result is not None else None
+        rule_id = observed = source = None
         if decision is not None:
             verdict, decided_by = decision.verdict.value, decision.decided_by
+            rule_id, observed, source = decision.rule_id, decision.observed, decision.source
         else:
             verdict = outcome.verdict if outcome is not None else "failed"
             decided_by = self._parts.authorizer.name if self._asked else "proxy"
@@ -248,7 +250,7 @@ class Inquiry:
                 outcome=outcome.code if outcome is not None else "forwarded",
                 reason=result.reason if result is not None else (decision.reason if decision is not None else ""),
                 decided_by=decided_by,
-                rule_id=decision.rule_id if decision is not None else None,
+                rule_id=rule_id,
                 decision_seconds=self._decision_seconds,
                 status=status,
                 bytes_sent=sent,
@@ -256,8 +258,8 @@ class Inquiry:
                 duration=self._parts.clock.seconds() - self._clock_started,
                 address=self.hop.address,
                 upstream=self.hop.upstream,
-                observed=decision.observed if decision is not None else None,
-                source=decision.source if decision is not None else None,
+                observed=observed,
+                source=source,
             )
         )
 

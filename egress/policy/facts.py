@@ -17,6 +17,8 @@ from egress.policy.query import Query, read_query
 UNREAD: Final = object()
 """Stands for content that was not read yet."""
 
+_NOT_YET: Final = ("not read yet",)
+
 
 class Facts:
     """One request, and the time of the decision.
@@ -27,11 +29,15 @@ class Facts:
     def __init__(self, request: DecisionRequest, now: float | None) -> None:
         self.request = request
         self.now = now
+        self._paths: tuple[str, ...] | None = _NOT_YET
 
-    @cached_property
+    @property
     def paths(self) -> tuple[str, ...] | None:
         """The readings of the path; C{None}: nobody can tell."""
-        return readings(self.request.path)
+        # Nearly every decision looks at it, and Python 3.11 takes a lock for a cached property.
+        if self._paths is _NOT_YET:
+            self._paths = readings(self.request.path)
+        return self._paths
 
     @cached_property
     def query(self) -> Query | None:

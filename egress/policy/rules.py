@@ -103,9 +103,7 @@ class Rule:
 
         Methods are case-sensitive (RFC 9110 section 9.1), but not to every server.
         """
-        if not self.methods:
-            return True
-        return (method.upper() if self.broad else method) in self.methods
+        return not self.methods or (method.upper() if self.broad else method) in self.methods
 
     def is_about_path(self, paths: tuple[str, ...] | None) -> bool:
         """Whether the path matches: for a denial in any reading, for a permission in all.
@@ -146,7 +144,7 @@ class Rule:
         """The key of what else does not hold for a request, if anything; C{UNREAD} when its content would tell."""
         is_tunnel = facts.request.stage is Stage.TUNNEL
         if not is_tunnel:
-            if not self.is_about_method(facts.request.method):
+            if self.methods and not self.is_about_method(facts.request.method):
                 return "methods"
             if self.paths and not self.is_about_path(facts.paths):
                 return "paths"
@@ -240,10 +238,6 @@ class RuleSet:
         found = tuple(islice(self._find(stage, origin), _MAX_REMEMBERED + 1))
         return found if len(found) <= _MAX_REMEMBERED else None
 
-    def _about(self, stage: Stage, origin: Origin) -> Iterable[Rule]:
-        few = self._remembered(stage, origin)
-        return self._find(stage, origin) if few is None else few
-
     def decide(self, request: DecisionRequest, now: float | None = None) -> Decision:
         """Decide on a request by the first rule that matches.
 
@@ -252,7 +246,8 @@ class RuleSet:
         """
         facts = Facts(request, now)
         tried: list[Rule] = []
-        for rule in self._about(request.stage, request.origin):
+        few = self._remembered(request.stage, request.origin)
+        for rule in self._find(request.stage, request.origin) if few is None else few:
             tried.append(rule)
             failed = rule.fails(facts)
             if failed is None:
@@ -262,12 +257,12 @@ class RuleSet:
                 return Decision(Verdict.NEED_BODY, reason, self.name, rule.rule_id)
         what = f"{request.method} {request.origin}"
         says = "no rule allows" if self.default is Verdict.DENY else "no rule denies"
-        ttl = self._ttl(tried, now)
+        ttl = None if self.ttl is None else self._until_change(self.ttl, tried, now)
         key = None if ttl is None else _cache_key(tried, "method")
         return Decision(self.default, f"{says} {what}", self.name, DEFAULT_RULE, ttl=ttl, cache_key=key)
 
     def _decided(self, rule: Rule, request: DecisionRequest, tried: list[Rule], now: float | None) -> Decision:
-        ttl = self._ttl(tried, now)
+        ttl = None if self.ttl is None else self._until_change(self.ttl, tried, now)
         return Decision(
             rule.verdict,
             rule.reason.text(request, rule.rule_id),
@@ -279,14 +274,12 @@ class RuleSet:
             firm=rule.firm and rule.verdict is Verdict.DENY,
         )
 
-    def _ttl(self, tried: list[Rule], now: float | None) -> float | None:
+    def _until_change(self, ttl: float, tried: list[Rule], now: float | None) -> float | None:
         """For how long a decision counts: up to the next time at which a rule that was tried would say another."""
-        if self.ttl is None:
-            return None
         if now is None:
             # Without any, a rule that looks at the time lasts for ever.
-            return None if any(rule.lasts(0.0) != float("inf") for rule in tried) else self.ttl
-        return min(self.ttl, *(rule.lasts(now) for rule in tried)) if tried else self.ttl
+            return None if any(rule.lasts(0.0) != float("inf") for rule in tried) else ttl
+        return min(ttl, *(rule.lasts(now) for rule in tried)) if tried else ttl
 
     def trace(self, request: DecisionRequest, now: float | None = None) -> tuple[RuleTrace, ...]:
         """What became of each rule, in their order, up to the one that decided; it takes no short cut."""

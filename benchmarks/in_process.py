@@ -1,0 +1,91 @@
+"""What single steps of a decision cost by themselves, without a proxy around them: for L{benchmarks.decisions}."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from zope.interface import implementer
+
+from benchmarks.rules import asked, microseconds, policy_text
+from egress.authz.cache import CachingAuthorizer
+from egress.authz.chain import AuthorizationChain
+from egress.authz.kept import KeptDecisions
+from egress.authz.local import LocalAuthorizer
+from egress.authz.observing import ObservingAuthorizer
+from egress.authz.shadow import ShadowedAuthorizer
+from egress.interfaces import IAuthorizer
+from egress.model.decision import Decision, DecisionRequest, Verdict
+from egress.ops.disagreements import Disagreements
+from egress.policy.load import parse_policy
+
+_NOW = 1772442000.0
+_HOST = "h6.example.com"
+
+
+@implementer(IAuthorizer)
+class _Reused:
+    """Says that its answer may be used again.
+
+    @ivar times: how often it was asked.
+    """
+
+    name = "reused"
+    needs_body = False
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def decide(self, request: DecisionRequest) -> Deferred[Decision]:
+        """See L{IAuthorizer.decide}."""
+        self.times += 1
+        return succeed(Decision(Verdict.ALLOW, "ok", self.name, ttl=3600.0))
+
+    def check_ready(self) -> Deferred[None]:
+        """See L{IAuthorizer.check_ready}."""
+        return succeed(None)
+
+    def close(self) -> Deferred[None]:
+        """See L{IAuthorizer.close}."""
+        return succeed(None)
+
+
+def _chain(clock: Clock, text: str) -> AuthorizationChain:
+    rules = parse_policy(text, "p.toml", "policy")
+    return AuthorizationChain(clock, LocalAuthorizer(rules, lambda: _NOW), None)
+
+
+def figures(calls: int) -> Iterator[tuple[str, float]]:
+    """Each step, with its microseconds."""
+    clock = Clock()
+    requests = [asked(_HOST)] * calls
+    for count in (10, 10_000):
+        rules = parse_policy(policy_text(count), "p.toml", "policy")
+        yield f"{count:,} rules (`RuleSet.decide`)", microseconds(lambda one, by=rules: by.decide(one, _NOW), requests)
+    ten = policy_text(10)
+    yield "10 rules as the proxy asks them", microseconds(_chain(clock, ten).decide, requests)
+    service = _Reused()
+    cache = CachingAuthorizer(clock, service, KeptDecisions(4096, 3600.0, 3600.0), 1024)
+    cache.decide(requests[0])
+    yield "a decision of a service that is used again", microseconds(cache.decide, requests)
+    if service.times != 1:
+        raise AssertionError(f"the service was asked {service.times} times")
+    told = Disagreements(clock.seconds, clock.seconds)
+    shadowed = ShadowedAuthorizer(clock, _chain(clock, ten), _chain(clock, ten), told)
+
+    def both(request: DecisionRequest) -> None:
+        shadowed.decide(request)
+        clock.advance(0)
+
+    yield "10 rules, and 10 rules as a shadow", microseconds(both, requests)
+    observing = ObservingAuthorizer(_chain(clock, "version = 1"))
+    yield "a denial in observe mode", microseconds(observing.decide, requests)
+
+
+def table(calls: int) -> Iterator[str]:
+    """The table."""
+    yield "| step | µs |"
+    yield "| --- | ---: |"
+    for name, found in figures(calls):
+        yield f"| {name} | {found:.1f} |"

@@ -1,0 +1,120 @@
+"""Tests for L{benchmarks.decisions} and L{benchmarks.in_process}: what is measured is what it is said to be."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from benchmarks import decisions, native
+from benchmarks.decisions import CASES, PLAIN, Case, Unproven, check, cpu_seconds, lines, metrics_in, receive
+from benchmarks.in_process import figures
+from egress.model.authority import Authority, Origin
+from egress.model.decision import ClientIdentity, DecisionRequest, Stage, Verdict
+from egress.policy.load import parse_policy
+
+ASKED = DecisionRequest(
+    "id",
+    Stage.REQUEST,
+    "GET",
+    Origin.of("http", Authority(decisions.HOST, 8080)),
+    "/token/7?x=1",
+    (),
+    ClientIdentity("127.0.0.1", 1),
+)
+
+
+def pieces(*data: bytes) -> Callable[[int], bytes]:
+    """A C{recv} that gives these, and then the end."""
+    left: Iterator[bytes] = iter(data)
+    return lambda _: next(left, b"")
+
+
+class CaseTests(SynchronousTestCase):
+    """The cases, and the proof that they took place."""
+
+    def test_policies(self) -> None:
+        """The last rule decides, as the case says."""
+        for case in CASES:
+            if case.policy is None:
+                continue
+            policy = parse_policy(case.policy, "p.toml", "policy")
+            decision = policy.decide(ASKED)
+            with self.subTest(case.title):
+                if decision.rule_id == "default":
+                    # It looks at the content, of which this request has none.
+                    self.assertTrue(case.sends)
+                else:
+                    self.assertEqual(decision.rule_id, "last")
+                    self.assertEqual(decision.verdict is Verdict.ALLOW, "observe" not in case.options)
+                self.assertEqual(bool(decision.terms.set_headers), bool(case.sees))
+                self.assertEqual(decision.terms.max_bytes is not None, case.bounded)
+
+    def test_titles(self) -> None:
+        self.assertEqual(len({case.title for case in CASES}), len(CASES))
+        self.assertIs(CASES[0], PLAIN)
+
+    def test_request(self) -> None:
+        """Its content has the length that the case says, and what the rule on content wants."""
+        head, _, content = Case("x", sends=1024).request(8080).partition(b"\r\n\r\n")
+        self.assertTrue(head.startswith(b"POST http://localhost:8080/token/7?x=1 HTTP/1.1\r\n"))
+        self.assertIn(b"\r\nContent-Length: 1024", head)
+        self.assertEqual((len(content), json.loads(content)["kind"]), (1024, decisions.KIND))
+        head, _, content = PLAIN.request(8080).partition(b"\r\n\r\n")
+        self.assertTrue(head.startswith(b"GET "))
+        self.assertEqual(content, b"")
+
+    def test_question(self) -> None:
+        """The service is asked in the words of a proxy."""
+        content = Case("x", is_service=True).request(8080).partition(b"\r\n\r\n")[2]
+        self.assertEqual(json.loads(content)["url"], "http://localhost:8080/token/7?x=1")
+
+    def test_check(self) -> None:
+        check({"a": 5, "questions to the service": 5}, 5, True)
+        check({"a": 5, "questions to the service": 0}, 5, False)
+        for grown, asked in (({"a": 4}, True), ({"questions to the service": 4}, True)):
+            self.assertRaises(Unproven, check, grown, 5, asked)
+        self.assertRaises(Unproven, check, {"questions to the service": 1}, 5, False)
+
+
+class ReadingTests(SynchronousTestCase):
+    """Answers, numbers and clocks."""
+
+    def test_receive(self) -> None:
+        """In whatever pieces it comes."""
+        recv = pieces(b"HTTP/1.1 200 OK\r\nContent-", b"length: 4\r\n\r\n<", b">\n\n")
+        self.assertEqual(receive(recv), (200, b"<>\n\n"))
+        self.assertEqual(receive(pieces(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"))[0], 403)
+        self.assertRaises(Unproven, receive, pieces(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n<"))
+
+    def test_metrics(self) -> None:
+        text = '# HELP a b\na_total{b="c d",e="f"} 3.0\ng 4.5\n\n'
+        self.assertEqual(metrics_in(text), {'a_total{b="c d",e="f"}': 3.0, "g": 4.5})
+
+    def test_cpu(self) -> None:
+        """Our own, which grows as we work."""
+        begin = cpu_seconds(os.getpid())
+        sum(range(200_000))
+        self.assertGreater(cpu_seconds(os.getpid()), begin)
+
+
+class TableTests(SynchronousTestCase):
+    """What is printed."""
+
+    def test_ratios(self) -> None:
+        """Each is compared with the plain case of its own round."""
+        *_, plain, other = lines([("plain", [100.0, 200.0, 300.0]), ("other", [150.0, 200.0, 900.0])])
+        self.assertEqual(plain, "| plain | 200 | 1.00 | 1.00 to 1.00 |")
+        self.assertEqual(other, "| other | 200 | 1.50 | 1.00 to 3.00 |")
+
+    def test_steps(self) -> None:
+        found = dict(figures(5))
+        self.assertEqual(len(found), 6)
+        self.assertTrue(all(one > 0 for one in found.values()))
+
+    def test_missing(self) -> None:
+        """Without the programs nothing is begun."""
+        self.patch(native, "missing", lambda: ["gcc"])
+        self.assertEqual(decisions.main(["--quick"]), 2)
