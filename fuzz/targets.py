@@ -476,7 +476,7 @@ def audit(data: bytes) -> None:
     notes = Notes()
     suggestion, recording = Suggestion(), Recording()
     lines = list(read_lines(data.splitlines(keepends=True), notes))
-    assert notes.bad + notes.by_proxy + len(lines) <= notes.lines, data
+    assert notes.bad + notes.undecided + len(lines) <= notes.lines, data
     assert notes.in_words().isprintable(), data
     for line in lines:
         suggestion.add(line)
