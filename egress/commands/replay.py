@@ -58,6 +58,9 @@ def add_parser(actions: Any) -> None:
 
 def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> int:
     if given.policy is not None:
+        for name in _OPTIONS:
+            if getattr(given, name.replace("-", "_")) is not None:
+                raise Misused(f"--{name}: is for --authz-url; leave it out, a policy is read from its file")
         report = _ask_policy(Path(given.policy), given.audit)
     else:
         report = _ask_service(_config(given, environ), given.audit)

@@ -261,7 +261,7 @@ class Report:
         yield f"{', '.join(parts)}." if parts else "There is nothing to compare."
         if self.undecided:
             yield f"{self.undecided:,} more had no decision then, and are not compared."
-        yield "What the audit log does not have counts as absent: header fields, content, the secrets of queries."
+        yield "Not in the audit log, and so not in what is asked: header fields, content, the secrets of queries."
 
 
 def _requests(found: list[Replayed]) -> str:

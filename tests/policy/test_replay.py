@@ -226,7 +226,7 @@ class ReportTests(SynchronousTestCase):
                 "",
                 "40 requests newly denied, 1 request decided alike by another rule, 1 request unchanged.",
                 "1 more had no decision then, and are not compared.",
-                "What the audit log does not have counts as absent: header fields, content, the secrets of queries.",
+                "Not in the audit log, and so not in what is asked: header fields, content, the secrets of queries.",
             ],
         )
 
