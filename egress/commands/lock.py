@@ -30,8 +30,8 @@ def add_parser(commands: Any) -> None:
     record = actions.add_parser(
         "record",
         help="write the lock of an audit log",
-        description="Writes the destinations of what left into a lock file, in place of what was in it; with --lock -, to "
-        "standard output. The status is 2 when something cannot be read or written.",
+        description="Writes the destinations of what left into a lock file, in place of what was in it; with --lock -, "
+        "to standard output. The status is 2 when something cannot be read or written.",
     )
     record.add_argument(
         "--detail",
