@@ -105,9 +105,10 @@ def _ask_service(config: ProxyConfig, audit: Sequence[str]) -> Report:
         return ask_all(AuthorizationChain(reactor, service, None), recording, _AT_ONCE)
 
     try:
-        return Report(tuple(run(ask)), recording.undecided)
+        results = run(ask)
     except ConfigError as error:
         raise Misused(str(error)) from error
+    return Report(tuple(results), recording.undecided)
 
 
 def ask_all(authorizer: IAuthorizer, recording: Recording, at_once: int) -> Deferred[list[Replayed]]:
