@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import attrs
@@ -24,6 +24,7 @@ _UNKNOWN: Final = frozenset({"headers", "addresses"})
 _IN_CONTENT: Final = frozenset({"json", "max_body", "min_body"})
 _QUERY: Final = "query"
 _TIMES: Final = "times"
+_MAY_LACK: Final = frozenset({*_UNKNOWN, *_IN_CONTENT, _QUERY, _TIMES})
 
 _WIDTH: Final = 72
 _ROWS: Final = 40
@@ -162,7 +163,10 @@ def _change(recorded: Recorded, decision: Decision) -> Change:
 
 def replay(rules: RuleSet, lines: Iterable[AuditLine]) -> Report:
     """Put the questions of an audit log to rules, each as of its own time."""
-    keys = {condition.key for rule in rules.rules for condition in rule.conditions}
+    looked_at = {rule.rule_id: frozenset(one.key for one in rule.conditions) for rule in rules.rules}
+    is_timed = any(_TIMES in keys for keys in looked_at.values())
+    # Of thousands of rules, few are about what a log may lack; where none is, they need not be tried one by one.
+    hanging = {rule_id: keys & _MAY_LACK for rule_id, keys in looked_at.items() if keys & _MAY_LACK}
     undecided = 0
     found: dict[Replayed, int] = {}
     # Where no rule looks at the time, the same question has the same answer.
@@ -174,25 +178,27 @@ def replay(rules: RuleSet, lines: Iterable[AuditLine]) -> Report:
         recorded = Recorded.of(line)
         one = known.get(recorded)
         if one is None:
-            one = decide_by(rules, recorded, line.at)
-            if _TIMES not in keys:
+            one = _replayed_by(rules, hanging, recorded, line.at)
+            if not is_timed:
                 known[recorded] = one
         found[one] = found.get(one, 0) + 1
     return Report(tuple(attrs.evolve(one, count=count) for one, count in found.items()), undecided)
 
 
-def decide_by(rules: RuleSet, recorded: Recorded, now: float | None) -> Replayed:
+def _replayed_by(
+    rules: RuleSet, hanging: Mapping[str, frozenset[str]], recorded: Recorded, now: float | None
+) -> Replayed:
     """Put a question to rules; what a rule needs and the log does not have is a difference of its own.
 
+    @param hanging: for rules that may need what the log does not have, the keys of these conditions.
     @param now: seconds since the epoch at which it was put; C{None}: not known.
     """
     question = recorded.question()
     found = replayed(recorded, 1, rules.decide(question, now))
-    conditions = {rule.rule_id: frozenset(one.key for one in rule.conditions) for rule in rules.rules}
-    for tried in rules.trace(question, now):
+    for tried in rules.trace(question, now) if hanging else ():
         # The one that matched did so by all of its conditions, and they may not hold in truth.
-        looked_at = conditions.get(tried.rule_id, frozenset()) if tried.matched else {tried.failed}
-        unknown = sorted(key for key in looked_at if key is not None and _is_unknown(key, recorded, now))
+        keys = hanging.get(tried.rule_id, frozenset()) if tried.matched else {tried.failed}
+        unknown = sorted(key for key in keys if key is not None and _is_unknown(key, recorded, now))
         if unknown:
             reason = f"the rule {tried.rule_id} has a condition on {unknown[0]}, which the log does not tell"
             return attrs.evolve(found, change=Change.UNDECIDED, verdict="", rule_id=None, reason=reason)

@@ -237,6 +237,11 @@ class ReportTests(SynchronousTestCase):
         self.assertFalse(self.report().differs)
         self.assertEqual(next(iter(self.report().in_lines())), "There is nothing to compare.")
 
+    def test_repeated(self) -> None:
+        """The same question is one result, however often it was put."""
+        (found,) = self.report(*[audit_line("GET", "http://other.test/")] * 3).results
+        self.assertEqual((found.change, found.count), (Change.NEWLY_DENIED, 3))
+
     def test_many_kinds(self) -> None:
         report = self.report(*(audit_line("GET", f"http://h{number}.test/{'x' * 90}") for number in range(50)))
         lines = list(report.in_lines())
