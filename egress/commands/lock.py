@@ -54,7 +54,7 @@ def add_parser(commands: Any) -> None:
     verify.set_defaults(run=_verify)
 
     for action in (record, verify):
-        action.add_argument("--lock", default=LOCK_FILE, metavar="FILE", help="[default: %(default)s]")
+        action.add_argument("--lock", default=LOCK_FILE, metavar="FILE", help="the lock [default: %(default)s]")
         audit_files.add_argument(action)
 
 

@@ -74,7 +74,8 @@ class AuditLine:
         try:
             # Python 3.10 does not know the Z.
             moment = datetime.fromisoformat(self.time.replace("Z", "+00:00"))
-            return None if moment.tzinfo is None else moment.timestamp()
+            # At the ends of the calendar other time zones have no date.
+            return moment.timestamp() if moment.tzinfo is not None and 1970 <= moment.year < 9999 else None
         except (ValueError, OverflowError):
             return None
 

@@ -68,6 +68,8 @@ class LineTests(SynchronousTestCase):
             ("1970-01-01T01:00:00+01:00", 0.0),
             ("1970-01-01T00:00:00", None),
             ("then", None),
+            ("0001-01-01T00:00:00+00:00", None),
+            ("9999-12-31T23:59:59+00:00", None),
             (None, None),
         ):
             (found,) = read(audit_line("GET", "http://a.test/", time=time))
