@@ -36,6 +36,9 @@ def read_audit(names: Sequence[str], *, whole: bool = False) -> Iterator[AuditLi
                     yield from read_lines(_lines(file), notes)
             except OSError as error:
                 raise Misused(f"{name}: cannot be read: {error.strerror}; name a file of --audit-log") from error
+        if not notes.lines:
+            # Else a job that went past the proxy looks like one that did nothing wrong.
+            print(f"egress: {name}: is empty; does the job go through the proxy?", file=sys.stderr)
         if notes.bad:
             if notes.bad == notes.lines:
                 raise Misused(f"{name}: is no audit log: {notes.in_words()}")

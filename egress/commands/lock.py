@@ -9,7 +9,7 @@ from typing import Any, Final, TextIO
 
 from egress.commands import audit_files
 from egress.commands.failure import Misused
-from egress.commands.output_file import write_file
+from egress.commands.output_file import STDOUT, write_file
 from egress.policy.lock import LOCK_FILE, Detail, Difference, Egress, Lock, LockFault, compare, in_lines, parse_lock
 
 _COLORS: Final = {"+": "\x1b[31m", "-": "\x1b[33m", "!": "\x1b[36m"}
@@ -30,7 +30,8 @@ def add_parser(commands: Any) -> None:
     record = actions.add_parser(
         "record",
         help="write the lock of an audit log",
-        description="Writes the destinations of what left into a lock file, in place of what was in it.",
+        description="Writes the destinations of what left into a lock file, in place of what was in it; with --lock -, "
+        "to standard output. The status is 2 when something cannot be read or written.",
     )
     record.add_argument(
         "--detail",
@@ -53,7 +54,7 @@ def add_parser(commands: Any) -> None:
     verify.set_defaults(run=_verify)
 
     for action in (record, verify):
-        action.add_argument("--lock", default=LOCK_FILE, metavar="FILE", help="[default: %(default)s]")
+        action.add_argument("--lock", default=LOCK_FILE, metavar="FILE", help="the lock [default: %(default)s]")
         audit_files.add_argument(action)
 
 
@@ -67,6 +68,9 @@ def _egress(given: argparse.Namespace, detail: Detail, *, whole: bool = False) -
 def _record(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
     found = _egress(given, Detail(given.detail))
     lock = found.lock()
+    if given.lock == STDOUT:
+        out.write(lock.write())
+        return
     write_file(Path(given.lock), lock.write())
     _print(out, environ, in_lines(Difference((), (), compare(lock, found).stopped)))
     print(f"{given.lock}: {_destinations(len(lock.destinations))}", file=out)

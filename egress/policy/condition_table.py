@@ -69,6 +69,8 @@ def read_conditions(table: Table, names: Names, zone: tzinfo, label: str, *, bro
 def _on_content(table: Table, broad: bool) -> list[Condition]:
     found: list[Condition] = []
     most, least = table.read("max_body", size), table.read("min_body", size)
+    if most is not None and least is not None and least > most:
+        raise table.error("'min_body' is over 'max_body', so nothing would match; exchange them", "min_body")
     if most is not None:
         found.append(BodySize("max_body", most=most))
     if least is not None:

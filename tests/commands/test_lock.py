@@ -38,6 +38,7 @@ class LockCommandTests(CommandTestCase):
         self.assertEqual((status, err), (0, ""))
         self.assertEqual(out, f"! GET     https://c.test  1 request refused: not there\n{self.lock}: 1 destination\n")
         self.assertEqual(self.text(), "egress-lock 1\ndetail method\n\nGET     https://a.test\n")
+        self.assertEqual(self.run_egress("lock", "record", self.first, "--lock", "-"), (0, self.text(), ""))
         self.run_egress("lock", "record", self.second, "--lock", self.lock, "--detail", "path")
         self.assertIn("POST    https://b.test/y/*", self.text())
 
