@@ -13,6 +13,7 @@ import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -117,10 +118,10 @@ def hostless(calls: int) -> None:
     print("| 1,000 | known host, µs | new host, µs |")
     print("| --- | ---: | ---: |")
     for kind in ("paths", "methods", "headers", "one rule", "re:"):
-        policy = parse_policy(hostless_text(1000, kind), "p.toml", "policy")
+        decide = partial(parse_policy(hostless_text(1000, kind), "p.toml", "policy").decide, now=_NOW)
         known = [asked("www.example.org")] * calls
         new = [asked(f"x{number}.example.org") for number in range(calls)]
-        figures = [microseconds(lambda request: policy.decide(request, _NOW), requests) for requests in (known, new)]
+        figures = [microseconds(decide, requests) for requests in (known, new)]
         print(f"| {kind} | {figures[0]:.1f} | {figures[1]:.1f} |")
 
 

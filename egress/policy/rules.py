@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -34,6 +34,19 @@ _MAX_REMEMBERED: Final = 64
 
 def _reason(given: str | Reason) -> Reason:
     return Reason((given,)) if isinstance(given, str) else given
+
+
+_NONE: Final[frozenset[Any]] = frozenset()
+
+
+def _shared(found: frozenset[Any]) -> frozenset[Any]:
+    """One set for all that are equal: thousands of rules have few different ones, and each costs."""
+    return _cached(found) if found else _NONE
+
+
+@lru_cache(maxsize=256)
+def _cached(found: frozenset[Any]) -> frozenset[Any]:
+    return found
 
 
 @attrs.frozen
@@ -59,9 +72,9 @@ class Rule:
     verdict: Verdict
     reason: Reason = attrs.field(converter=_reason)
     hosts: tuple[HostTest, ...] = ()
-    ports: frozenset[int] = frozenset()
-    schemes: frozenset[str] = frozenset()
-    methods: frozenset[str] = frozenset()
+    ports: frozenset[int] = attrs.field(default=_NONE, converter=_shared)
+    schemes: frozenset[str] = attrs.field(default=_NONE, converter=_shared)
+    methods: frozenset[str] = attrs.field(default=_NONE, converter=_shared)
     paths: tuple[re.Pattern[str], ...] = ()
     port_ranges: tuple[range, ...] = ()
     conditions: tuple[Condition, ...] = ()
@@ -83,7 +96,6 @@ class Rule:
     def _all_parts(self) -> frozenset[str]:
         own = [part for part, used in (("method", self.methods), ("path", self.paths)) if used]
         parts = frozenset(own).union(*(condition.parts for condition in self.conditions))
-        # Thousands of rules have few different ones.
         return _shared(parts)
 
     def _has_port(self, port: int) -> bool:
@@ -114,8 +126,16 @@ class Rule:
         """
         if paths is None:
             return self.broad
-        matching = (any(pattern.fullmatch(path) for pattern in self.paths) for path in paths)
-        return any(matching) if self.broad else all(matching)
+        for path in paths:
+            if self._has_path(path) is self.broad:
+                return self.broad
+        return not self.broad
+
+    def _has_path(self, path: str) -> bool:
+        for pattern in self.paths:  # noqa: SIM110 (any() takes twice the time, and there may be thousands)
+            if pattern.fullmatch(path) is not None:
+                return True
+        return False
 
     def unseen_in_tunnel(self) -> str | None:
         """The key of what keeps the rule from being about a tunnel: what is inside cannot be seen.
@@ -146,7 +166,7 @@ class Rule:
         """The key of what else does not hold for a request, if anything; C{UNREAD} when its content would tell."""
         is_tunnel = facts.request.stage is Stage.TUNNEL
         if not is_tunnel:
-            if not self.is_about_method(facts.request.method):
+            if self.methods and not self.is_about_method(facts.request.method):
                 return "methods"
             if self.paths and not self.is_about_path(facts.paths):
                 return "paths"
@@ -169,11 +189,6 @@ class Rule:
 
 UNREAD: Final = "unread"
 """What L{Rule.fails} says where the content would tell."""
-
-
-@lru_cache(maxsize=256)
-def _shared(parts: frozenset[str]) -> frozenset[str]:
-    return parts
 
 
 @attrs.frozen
@@ -217,6 +232,7 @@ class RuleSet:
     cases: tuple[Case, ...] = attrs.field(default=(), repr=False)
     _index: HostIndex = attrs.field(init=False, eq=False, repr=False)
     _remembered: Callable[[Stage, Origin], tuple[Rule, ...] | None] = attrs.field(init=False, eq=False, repr=False)
+    _for_every_host: Callable[[Stage, str, int], tuple[int, ...]] = attrs.field(init=False, eq=False, repr=False)
 
     @_index.default
     def _make_index(self) -> HostIndex:
@@ -227,12 +243,24 @@ class RuleSet:
         # Clients ask for few origins, and often.
         return lru_cache(maxsize=4096)(self._few)
 
+    @_for_every_host.default
+    def _make_hostless_memory(self) -> Callable[[Stage, str, int], tuple[int, ...]]:
+        return lru_cache(maxsize=32)(self._hostless)
+
+    def _hostless(self, stage: Stage, scheme: str, port: int) -> tuple[int, ...]:
+        """The places of the rules for every host that are about a scheme and a port."""
+        anywhere = Origin(scheme, Authority("host.invalid", port))
+        return tuple(
+            place for place in self._index.always if self.rules[place].fails_at_origin(stage, anywhere) is None
+        )
+
     def _find(self, stage: Stage, origin: Origin) -> Iterator[Rule]:
         """The rules of which all that an origin does not tell is still to be looked at."""
         rules = self.rules
-        for place in self._index.places(origin.authority):
+        authority = origin.authority
+        for place in self._index.places(authority, self._for_every_host(stage, origin.scheme, authority.port)):
             rule = rules[place]
-            if rule.fails_at_origin(stage, origin) is None:
+            if not rule.hosts or rule.fails_at_origin(stage, origin) is None:
                 yield rule
 
     def _few(self, stage: Stage, origin: Origin) -> tuple[Rule, ...] | None:
