@@ -221,9 +221,12 @@ class TunnelTests(DecideTestCase):
 
     def test_it_may_hold_what_a_denial_is_about(self) -> None:
         for name, conditions in self.DENIED.items():
-            with self.subTest(name):
-                rules = [rule(DENY, "no", **conditions), rule(ALLOW, "yes")]
-                self.check(rules, {"CONNECT https://a.test": "no"})
+            for verdict in (DENY, Verdict.ASK):
+                with self.subTest(name, verdict=verdict):
+                    rules = [rule(verdict, "no", **conditions), rule(ALLOW, "yes")]
+                    self.check(rules, {"CONNECT https://a.test": "no"})
+                    tunnel = policy_request("CONNECT", "https://a.test")
+                    self.assertIs(RuleSet("policy test", tuple(rules)).decide(tunnel).verdict, verdict)
 
     def test_denials_of_other_authorities(self) -> None:
         rules = [
