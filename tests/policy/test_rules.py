@@ -23,7 +23,7 @@ UNREADABLE = "/%" + "25" * 100 + "41"
 def rule(verdict: Verdict, rule_id: str = "one", **conditions: Any) -> Rule:
     """A rule, its hosts and paths compiled."""
     hosts = tuple(map(compile_host, conditions.pop("hosts", ())))
-    paths = tuple(compile_path(path, broad=verdict is DENY) for path in conditions.pop("paths", ()))
+    paths = tuple(compile_path(path, broad=verdict is not ALLOW) for path in conditions.pop("paths", ()))
     sets = {key: frozenset(value) for key, value in conditions.items()}
     return Rule(rule_id, verdict, f"because of {rule_id}", hosts=hosts, paths=paths, **sets)
 
@@ -225,7 +225,7 @@ class TunnelTests(DecideTestCase):
                 with self.subTest(name, verdict=verdict):
                     rules = [rule(verdict, "no", **conditions), rule(ALLOW, "yes")]
                     self.check(rules, {"CONNECT https://a.test": "no"})
-                    tunnel = policy_request("CONNECT", "https://a.test")
+                    tunnel = request("CONNECT", "https://a.test")
                     self.assertIs(RuleSet("policy test", tuple(rules)).decide(tunnel).verdict, verdict)
 
     def test_denials_of_other_authorities(self) -> None:
