@@ -163,10 +163,13 @@ class Rule:
         return None if self.is_about_scheme(origin.scheme) else "schemes"
 
     def fails(self, facts: Facts) -> str | None:
-        """The key of what else does not hold for a request, if anything; C{UNREAD} when its content would tell."""
+        """The key of what else does not hold for a request, if anything.
+
+        @return: L{WANTS_CONTENT} where the content would tell.
+        """
         is_tunnel = facts.request.stage is Stage.TUNNEL
         if not is_tunnel:
-            if self.methods and not self.is_about_method(facts.request.method):
+            if not self.is_about_method(facts.request.method):
                 return "methods"
             if self.paths and not self.is_about_path(facts.paths):
                 return "paths"
@@ -177,7 +180,7 @@ class Rule:
                 continue
             found = condition.holds(facts)
             if found is Holds.UNREAD:
-                unread = UNREAD
+                unread = WANTS_CONTENT
             elif found is Holds.NO or (found is Holds.MAYBE and not self.broad):
                 return condition.key
         return unread
@@ -187,7 +190,7 @@ class Rule:
         return min((condition.lasts(now) for condition in self.conditions), default=float("inf"))
 
 
-UNREAD: Final = "unread"
+WANTS_CONTENT: Final = "content"
 """What L{Rule.fails} says where the content would tell."""
 
 
@@ -285,7 +288,7 @@ class RuleSet:
             failed = rule.fails(facts)
             if failed is None:
                 return self._decided(rule, request, tried, now)
-            if failed is UNREAD:
+            if failed is WANTS_CONTENT:
                 reason = f"the rule {rule.rule_id} wants the content"
                 return Decision(Verdict.NEED_BODY, reason, self.name, rule.rule_id)
         what = f"{request.method} {request.origin}"
@@ -322,7 +325,7 @@ class RuleSet:
         found: list[RuleTrace] = []
         for rule in self.rules:
             failed = rule.fails_at_origin(request.stage, request.origin) or rule.fails(facts)
-            if failed is None or failed is UNREAD:
+            if failed is None or failed is WANTS_CONTENT:
                 verdict = rule.verdict if failed is None else Verdict.NEED_BODY
                 return (*found, RuleTrace(rule.rule_id, verdict, True, None, rule.where))
             found.append(RuleTrace(rule.rule_id, rule.verdict, False, failed, rule.where))
