@@ -7,7 +7,7 @@ only when it certainly is.  A rule that asks a person is read as a denial is: no
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
@@ -211,6 +211,44 @@ class RuleTrace:
     where: str
 
 
+class _Finder:
+    """Finds the rules of which all that an origin does not tell is still to be looked at.
+
+    Nothing that it remembers leads back to it, so that an old policy is gone once nobody decides by it.
+    """
+
+    def __init__(self, rules: tuple[Rule, ...]) -> None:
+        index = HostIndex([rule.hosts for rule in rules])
+
+        @lru_cache(maxsize=32)
+        def for_every_host(stage: Stage, scheme: str, port: int) -> tuple[int, ...]:
+            """The places of the rules for every host that are about a scheme and a port."""
+            anywhere = Origin(scheme, Authority("host.invalid", port))
+            return tuple(place for place in index.always if rules[place].fails_at_origin(stage, anywhere) is None)
+
+        def find(stage: Stage, origin: Origin) -> Iterator[Rule]:
+            authority = origin.authority
+            for place in index.places(authority, for_every_host(stage, origin.scheme, authority.port)):
+                rule = rules[place]
+                if not rule.hosts or rule.fails_at_origin(stage, origin) is None:
+                    yield rule
+
+        # Clients ask for few origins, and often.
+        @lru_cache(maxsize=4096)
+        def few(stage: Stage, origin: Origin) -> tuple[Rule, ...] | None:
+            """The same, unless they are many."""
+            found = tuple(islice(find(stage, origin), _MAX_REMEMBERED + 1))
+            return found if len(found) <= _MAX_REMEMBERED else None
+
+        self._find = find
+        self._few = few
+
+    def about(self, stage: Stage, origin: Origin) -> Iterable[Rule]:
+        """The rules about an origin, in their order."""
+        few = self._few(stage, origin)
+        return self._find(stage, origin) if few is None else few
+
+
 @attrs.frozen
 class RuleSet:
     """An ordered list of rules.
@@ -233,47 +271,11 @@ class RuleSet:
     secrets: frozenset[str] = frozenset()
     ttl: float | None = None
     cases: tuple[Case, ...] = attrs.field(default=(), repr=False)
-    _index: HostIndex = attrs.field(init=False, eq=False, repr=False)
-    _remembered: Callable[[Stage, Origin], tuple[Rule, ...] | None] = attrs.field(init=False, eq=False, repr=False)
-    _for_every_host: Callable[[Stage, str, int], tuple[int, ...]] = attrs.field(init=False, eq=False, repr=False)
+    _finder: _Finder = attrs.field(init=False, eq=False, repr=False)
 
-    @_index.default
-    def _make_index(self) -> HostIndex:
-        return HostIndex([rule.hosts for rule in self.rules])
-
-    @_remembered.default
-    def _make_memory(self) -> Callable[[Stage, Origin], tuple[Rule, ...] | None]:
-        # Clients ask for few origins, and often.
-        return lru_cache(maxsize=4096)(self._few)
-
-    @_for_every_host.default
-    def _make_hostless_memory(self) -> Callable[[Stage, str, int], tuple[int, ...]]:
-        return lru_cache(maxsize=32)(self._hostless)
-
-    def _hostless(self, stage: Stage, scheme: str, port: int) -> tuple[int, ...]:
-        """The places of the rules for every host that are about a scheme and a port."""
-        anywhere = Origin(scheme, Authority("host.invalid", port))
-        return tuple(
-            place for place in self._index.always if self.rules[place].fails_at_origin(stage, anywhere) is None
-        )
-
-    def _find(self, stage: Stage, origin: Origin) -> Iterator[Rule]:
-        """The rules of which all that an origin does not tell is still to be looked at."""
-        rules = self.rules
-        authority = origin.authority
-        for place in self._index.places(authority, self._for_every_host(stage, origin.scheme, authority.port)):
-            rule = rules[place]
-            if not rule.hosts or rule.fails_at_origin(stage, origin) is None:
-                yield rule
-
-    def _few(self, stage: Stage, origin: Origin) -> tuple[Rule, ...] | None:
-        """The same, unless they are many."""
-        found = tuple(islice(self._find(stage, origin), _MAX_REMEMBERED + 1))
-        return found if len(found) <= _MAX_REMEMBERED else None
-
-    def _about(self, stage: Stage, origin: Origin) -> Iterable[Rule]:
-        few = self._remembered(stage, origin)
-        return self._find(stage, origin) if few is None else few
+    @_finder.default
+    def _make_finder(self) -> _Finder:
+        return _Finder(self.rules)
 
     def decide(self, request: DecisionRequest, now: float | None = None) -> Decision:
         """Decide on a request by the first rule that matches.
@@ -283,7 +285,7 @@ class RuleSet:
         """
         facts = Facts(request, now)
         tried: list[Rule] = []
-        for rule in self._about(request.stage, request.origin):
+        for rule in self._finder.about(request.stage, request.origin):
             tried.append(rule)
             failed = rule.fails(facts)
             if failed is None:

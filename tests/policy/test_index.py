@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 from hypothesis import given
@@ -113,3 +115,13 @@ class ManyTests(SynchronousTestCase):
             for _ in range(2):
                 self.assertEqual(_decide(policy, f"http://a.test/{number}").rule_id, f"rule-{number + 1}")
         self.assertIs(_decide(policy, "http://a.test/200").verdict, Verdict.DENY)
+
+    def test_gone(self) -> None:
+        """An old policy is large, and does not wait for the garbage collector."""
+        policy = parse('version = 1\n[[rules]]\naction = "allow"\nhosts = ["a.test"]\n[[rules]]\naction = "allow"\n')
+        self.assertTrue(_decide(policy, "http://a.test/").allowed)
+        rule = weakref.ref(policy.rules[0])
+        gc.disable()
+        self.addCleanup(gc.enable)
+        del policy
+        self.assertIsNone(rule())
