@@ -43,6 +43,7 @@ from tests.ca.sessions import shake_hands
 from tests.certificates import TestCA, key_pem_of
 from tests.ops.records import ALLOWED
 from tests.ops.test_health import Browser
+from tests.threads import WithoutThreads
 
 
 @implementer(IAuthorizer)
@@ -97,7 +98,7 @@ class _Sink:
 
 
 @implementer(IReactorPluggableNameResolver)
-class _Reactor(MemoryReactorClock):
+class _Reactor(WithoutThreads, MemoryReactorClock):
     """A reactor in memory; nothing here resolves names."""
 
     nameResolver: Any = None
@@ -261,7 +262,7 @@ class ReloadTests(ServiceTestCase):
         trust = service._trust.trust
         policy.write_text('version = 1\nprivate_addresses = "deny"\n[[rules]]\naction = "deny"\nreason = "closed"\n')
         with mock.patch.object(service._parts.pool, "clear") as cleared:
-            service.reload()
+            self.successResultOf(service.reload())
         self.assertEqual(self.decide(service).reason, "closed")
         self.assertIsNotNone(service._guard.refusal(ip_address("10.0.0.1"), 80))
         self.assertIsNot(service._trust.trust, trust)
@@ -274,7 +275,7 @@ class ReloadTests(ServiceTestCase):
             path.write_text("version = 1\n")
         service = self.make(policy=policy, shadow_policy=shadow)
         shadow.write_text('version = 1\ndefault = "allow"\n')
-        service.reload()
+        self.successResultOf(service.reload())
         assert service._deciding.shadow is not None
         self.assertIs(service._deciding.shadow._rules.default, Verdict.ALLOW)
 
@@ -294,7 +295,7 @@ class ReloadTests(ServiceTestCase):
         trust = service._trust.trust
         policy.write_text('version = 1\n[[rules]]\naction = "deny"\nreason = "closed"\n')
         extra.write_text("garbage")
-        self.assertEqual(self.assertRaises(ConfigError, service.reload).option, "--ssl-extra-ca-certs")
+        self.assertEqual(self.failureResultOf(service.reload(), ConfigError).value.option, "--ssl-extra-ca-certs")
         self.assertTrue(self.decide(service).allowed)
         self.assertIs(service._trust.trust, trust)
 
@@ -325,7 +326,7 @@ class ReloadTests(ServiceTestCase):
 
     def test_an_authorizer_of_the_application_stays(self) -> None:
         service = self.make(_Never(), policy=Path("missing"))
-        service.reload()
+        self.successResultOf(service.reload())
         self.assertEqual(self.decide(service).reason, "never")
 
     def decide(self, service: EgressProxyService) -> Decision:

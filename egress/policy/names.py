@@ -135,6 +135,8 @@ class Names:
         @param secrets: whether C{${secret:NAME}} stays as it is; elsewhere it is refused.
         @raise egress.policy.table.PolicyError: for a variable that is not there.
         """
+        if document.is_plain:
+            return value
         if isinstance(value, str):
             return self._text(document, path, label, value, secrets) if "${" in value else value
         if isinstance(value, list):

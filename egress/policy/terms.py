@@ -11,6 +11,7 @@ from egress.policy.quantities import duration, size
 from egress.policy.table import Table
 
 KEYS: Final = ("set_headers", "remove_headers", "max_bytes", "expires_in")
+_ALL: Final = frozenset(KEYS)
 
 # Fields of one hop (RFC 9110 section 7.6.1), where a message ends, and where it goes: these are the proxy's, and so is
 # all that begins with "proxy-".  Tests hold all of this and L{egress.wire.terms} together: what is read here and
@@ -37,9 +38,9 @@ def read_terms(table: Table, verdict: Verdict) -> Terms:
 
     @raise egress.policy.table.PolicyError: when they are not understood.
     """
-    given = [key for key in KEYS if key in table.table]
-    if not given:
+    if _ALL.isdisjoint(table.table):
         return NO_TERMS
+    given = [key for key in KEYS if key in table.table]
     if verdict is Verdict.DENY:
         raise table.error(f"{given[0]!r} says how a request is let through; leave it out of a denial", given[0])
     given_fields = table.get("set_headers", dict) or {}
