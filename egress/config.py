@@ -1,7 +1,7 @@
 """The configuration of a proxy: frozen, complete and valid once it exists.
 
-Text from the command line, the environment or a file is read in L{egress.options}; an application that embeds the
-proxy builds a L{ProxyConfig} itself.
+Text from the command line, the environment or a file is read in L{egress.settings.options}; an application that
+embeds the proxy builds a L{ProxyConfig} itself.
 """
 
 from __future__ import annotations

@@ -25,7 +25,6 @@ from egress.ca.source import CaSource, ca_source, stand_in
 from egress.ca.watch import CaWatch
 from egress.config import ConfigError, Limits, Mode, ProxyConfig
 from egress.deciding import Surroundings, deciding_by
-from egress.descriptors import fitted, granted
 from egress.desk import ProxyDesk
 from egress.entrances import entrance_factories
 from egress.explain import Explainer
@@ -43,6 +42,7 @@ from egress.ops.admin import admin_site
 from egress.ops.audit import JsonLinesAudit, open_audit
 from egress.ops.health import Check, NotReady, ops_site
 from egress.ops.metrics import Metrics
+from egress.process.descriptors import fitted, granted
 from egress.reading import Reading, threads_of
 
 if TYPE_CHECKING:

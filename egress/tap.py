@@ -21,22 +21,22 @@ from twisted.internet.interfaces import IAddress
 
 from egress.ca.issuer import CertificateAuthority, time_left
 from egress.ca.source import ca_source
-from egress.command_line import CommandLine, leave
 from egress.config import ConfigError, Mode, ProxyConfig
-from egress.descriptors import raise_limit
-from egress.hangup import reload_at_hangup
-from egress.interrupt import end_when_interrupted
 from egress.model.authority import Authority
 from egress.model.entrance import Entrance
 from egress.ops.audit import STDOUT
-from egress.option_table import OPTIONS
-from egress.options import load_config
-from egress.program import Program
+from egress.process.command_line import CommandLine, leave
+from egress.process.descriptors import raise_limit
+from egress.process.hangup import reload_at_hangup
+from egress.process.interrupt import end_when_interrupted
+from egress.process.program import Program
+from egress.process.start_fault import start_fault
+from egress.process.start_message import endpoint_of, facts_of
+from egress.process.terminal import Terminal
 from egress.service import EgressProxyService
-from egress.start_fault import start_fault
-from egress.start_message import endpoint_of, facts_of
-from egress.terminal import Terminal
-from egress.workers import Workers
+from egress.settings.option_table import OPTIONS
+from egress.settings.options import load_config
+from egress.workers.parent import Workers
 
 _PROGRAM: Final = "egressproxy"
 

@@ -47,77 +47,56 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "ca": frozenset({"model", "ca.constraints", "ca.issuer", "config", "interfaces"}),
     "authz": frozenset(
         {
-            *("model", "wire", "policy", "config", "interfaces", "ca", "ca.issuer", "authz.breaker", "authz.codec"),
-            *("authz.answer", "authz.contract", "authz.authzen", "authz.opa", "authz.ext_authz", "authz.cache_key"),
-            *("authz.kept", "authz.secret_table"),
+            *("model", "wire", "policy", "authz.codec", "authz.answer", "authz.contract", "authz.authzen"),
+            *("authz.opa", "authz.ext_authz", "authz.cache_key", "authz.kept", "authz.breaker"),
+            *("authz.secret_table", "ca.issuer", "config", "interfaces", "ca"),
         }
     ),
     "clients": frozenset({"model", "wire", "clients.secrets", "clients.certificates", "interfaces"}),
     "ops": frozenset({"", "model", "ops.redact", "config", "interfaces"}),
-    "interrupt": frozenset(),
-    "values": frozenset({"model", "config"}),
-    "option": frozenset({"values"}),
-    "limit_options": frozenset({"values", "option"}),
-    "deciding_options": frozenset({"values", "option"}),
-    "admin_options": frozenset({"model", "values", "option"}),
-    "option_table": frozenset({"model", "values", "option", "limit_options", "deciding_options", "admin_options"}),
-    "layers": frozenset({"ops.redact", "config", "values", "option"}),
-    "options": frozenset({"model", "config", "values", "layers", "option_table"}),
-    "descriptors": frozenset({"config"}),
-    "hangup": frozenset({"config"}),
-    "files": frozenset({"policy", "authz.secret_table", "authz", "config", "ca"}),
-    "entrances": frozenset({"model", "config", "net", "ca", "clients.secrets", "clients.certificates", "clients"}),
+    "settings": frozenset({"model", "ops.redact", "config"}),
+    "process": frozenset({"", "model", "ops.redact", "config", "settings"}),
+    "files": frozenset({"policy", "authz.secret_table", "config", "ca", "authz"}),
+    "entrances": frozenset({"model", "clients.secrets", "clients.certificates", "config", "net", "ca", "clients"}),
     "reading": frozenset(),
     "binding": frozenset(),
     "deciding": frozenset(
         {
-            *("policy", "authz.breaker", "authz.kept", "authz.secret_table", "config", "interfaces", "ca", "authz"),
-            "ops",
+            *("policy", "authz.kept", "authz.breaker", "authz.secret_table", "config", "interfaces", "ca", "authz"),
+            *("ops",),
         }
     ),
     "explain": frozenset({"model", "wire", "policy", "config", "interfaces", "net", "authz", "deciding"}),
     "desk": frozenset({"model", "ops.redact", "authz"}),
     "service": frozenset(
         {
-            *("model", "ca.issuer", "config", "descriptors", "files", "interfaces", "policy", "net", "ca"),
-            *("authz", "authz.secret_table", "ops", "entrances", "reading", "binding", "deciding", "explain", "desk"),
+            *("model", "policy", "authz.secret_table", "ca.issuer", "config", "interfaces", "net", "ca", "authz"),
+            *("ops", "process", "files", "entrances", "reading", "binding", "deciding", "explain", "desk"),
         }
     ),
-    "listeners": frozenset({"config"}),
-    "control": frozenset({"config"}),
-    "worker": frozenset({"config", "hangup", "net", "ops", "service", "control"}),
-    "post": frozenset({"option_table", "control"}),
-    "front_desk": frozenset({"model", "authz", "ops", "control", "post"}),
     "workers": frozenset(
         {
-            *("ca.issuer", "config", "files", "interfaces", "ca", "ops", "reading", "binding", "service"),
-            *("listeners", "control", "post", "front_desk"),
+            *("model", "ca.issuer", "config", "interfaces", "net", "ca", "authz", "ops", "settings", "process"),
+            *("files", "reading", "binding", "service"),
         }
     ),
-    "command_line": frozenset({"", "ops.redact", "option"}),
-    "terminal": frozenset(),
-    "start_fault": frozenset({"model", "config", "post"}),
-    "start_message": frozenset({"", "model"}),
-    "program": frozenset({"terminal"}),
+    "process.start_fault": frozenset({"model", "config", "workers"}),
     "tap": frozenset(
         {
-            *("model", "ca.issuer", "config", "interrupt", "ca", "ops", "descriptors", "hangup"),
-            *("option_table", "options", "service", "workers"),
-            *("command_line", "terminal", "start_fault", "start_message", "program"),
+            *("model", "ca.issuer", "config", "ca", "ops", "settings", "process", "service", "workers"),
+            *("process.start_fault",),
         }
     ),
     "pdp": frozenset(
         {
-            *("", "model", "authz.served", "pdp.bearer", "config", "interfaces", "policy", "net", "authz", "ops"),
-            *("values", "option", "option_table", "layers", "interrupt", "descriptors", "hangup"),
-            *("files", "entrances", "reading", "binding"),
-            *("command_line", "terminal", "start_fault", "start_message", "program"),
+            *("", "model", "policy", "authz.served", "pdp.bearer", "config", "interfaces", "net", "authz", "ops"),
+            *("settings", "process", "files", "entrances", "reading", "binding", "process.start_fault"),
         }
     ),
     "commands": frozenset(
         {
-            *("model", "ca.constraints", "ca.issuer", "ca.truststore", "clients.secrets", "config", "values", "ca"),
-            *("policy", "option", "option_table", "options", "interfaces", "authz", "service"),
+            *("model", "policy", "ca.constraints", "ca.issuer", "ca.truststore", "clients.secrets", "config"),
+            *("interfaces", "ca", "authz", "settings", "service"),
         }
     ),
     "cli": frozenset({"", "config", "commands"}),
@@ -137,7 +116,7 @@ PURE = (
 FORBIDDEN = {"net": "treq"} | dict.fromkeys(PURE, "twisted.internet")
 
 # Where a process begins: there alone the global reactor is taken, in a function.
-PROGRAMS = ("egress.tap", "egress.worker", "egress.pdp.tap", "egress.commands.running")
+PROGRAMS = ("egress.tap", "egress.workers.worker", "egress.pdp.tap", "egress.commands.running")
 
 # Where annotations alone name what stands further up.  Nothing is imported when the program runs.
 ANNOTATIONS = frozenset({("interfaces", "net")})  # what IDialer connects
@@ -355,7 +334,7 @@ class ReadingTests(SynchronousTestCase):
             self.refused("import twisted.internet.reactor", by)
         self.refused("from twisted.internet import reactor", "egress.tap")
         self.accepted(late, "egress.tap")
-        self.accepted(late, "egress.worker")
+        self.accepted(late, "egress.workers.worker")
 
     def test_new_unit(self) -> None:
         """A package that the table does not know has to be put into it."""

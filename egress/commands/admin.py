@@ -13,8 +13,8 @@ from typing import Any, Final
 from egress.commands.failure import CommandFailed
 from egress.config import ConfigError
 from egress.model.admin import AdminEndpoint, InvalidAdmin
-from egress.option_table import BY_NAME
-from egress.values import BadValue, Place, token, token_file
+from egress.settings.option_table import BY_NAME
+from egress.settings.values import BadValue, Place, token, token_file
 
 _SECONDS: Final = 130.0
 _MAX_ANSWER: Final = 16 * 1024 * 1024

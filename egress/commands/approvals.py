@@ -15,7 +15,7 @@ from urllib.parse import quote
 from egress.commands.admin import AdminApi, add_options, admin_api
 from egress.commands.failure import CommandFailed
 from egress.commands.plain import plain
-from egress.values import BadValue, Place, duration
+from egress.settings.values import BadValue, Place, duration
 
 _EVERY: Final = 1.0
 _MINUTE: Final = 60

@@ -23,8 +23,8 @@ from egress.ca.source import CaSource, ca_source
 from egress.ca.store import CaDirectory
 from egress.ca.truststore import Form, write_certificates
 from egress.commands.failure import CommandFailed
-from egress.option_table import BY_NAME
-from egress.options import load_config
+from egress.settings.option_table import BY_NAME
+from egress.settings.options import load_config
 
 # Of the proxy's options those that say which CA it has; their variables and the file count here, too.
 _OPTIONS: Final = ("ca-dir", "config")

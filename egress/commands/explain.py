@@ -18,9 +18,9 @@ from egress.commands.plain import plain
 from egress.commands.running import run
 from egress.config import ConfigError, ProxyConfig
 from egress.model.explanation import MAX_BODY, Explanation, InvalidQuestion, Question
-from egress.option import Option
-from egress.option_table import OPTIONS
-from egress.options import load_config
+from egress.settings.option import Option
+from egress.settings.option_table import OPTIONS
+from egress.settings.options import load_config
 
 # What the exit status says.  1 is a denial, so what went wrong is 2, as for a command line that cannot be read.
 STATUSES: Final = {"allow": 0, "deny": 1}

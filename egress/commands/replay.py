@@ -22,10 +22,10 @@ from egress.config import ConfigError, ProxyConfig
 from egress.interfaces import IAuthorizer
 from egress.model.decision import Decision
 from egress.model.errors import AuthorizerUnavailable
-from egress.option_table import BY_NAME
-from egress.options import load_config
 from egress.policy.load import PolicyError, load_policy
 from egress.policy.replay import Recorded, Recording, Replayed, Report, replay, replayed
+from egress.settings.option_table import BY_NAME
+from egress.settings.options import load_config
 
 # Of the proxy's options those that say how a service is asked; their variables count here, too.
 _OPTIONS: Final = ("authz-api", "authz-timeout", "authz-token-file", "authz-client-cert", "ssl-extra-ca-certs")

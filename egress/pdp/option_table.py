@@ -6,9 +6,9 @@ from typing import Final
 
 import attrs
 
-from egress import values
-from egress.option import Option, Variable
-from egress.option_table import BY_NAME
+from egress.settings import values
+from egress.settings.option import Option, Variable
+from egress.settings.option_table import BY_NAME
 
 _PREFIX: Final = "EGRESSAUTHZ_"
 _NONE: Final = ("none",)

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from egress.config import AuditFailure
-from egress.layers import gather, table_of
 from egress.pdp.config import PdpConfig
 from egress.pdp.option_table import PDP_OPTIONS
-from egress.values import Place
+from egress.settings.layers import gather, table_of
+from egress.settings.values import Place
 
 
 def load_pdp_config(
@@ -18,7 +18,7 @@ def load_pdp_config(
     reactor: object = None,
     directory: Path | None = None,
 ) -> PdpConfig:
-    """Read a configuration; the arguments are those of L{egress.options.load_config}.
+    """Read a configuration; the arguments are those of L{egress.settings.options.load_config}.
 
     @raise egress.config.ConfigError: for the first value that cannot be used.
     """

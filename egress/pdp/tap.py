@@ -12,21 +12,21 @@ from twisted.application.service import IService
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
 
-from egress.command_line import CommandLine, leave
 from egress.config import ConfigError
-from egress.descriptors import raise_limit
-from egress.hangup import reload_at_hangup
-from egress.interrupt import end_when_interrupted
 from egress.model.authority import Authority
 from egress.ops.audit import STDOUT
 from egress.pdp.config import PdpConfig
 from egress.pdp.option_table import PDP_OPTIONS
 from egress.pdp.options import load_pdp_config
 from egress.pdp.service import EgressAuthzService
-from egress.program import Program
-from egress.start_fault import start_fault
-from egress.start_message import endpoint_of, facts_of
-from egress.terminal import Terminal
+from egress.process.command_line import CommandLine, leave
+from egress.process.descriptors import raise_limit
+from egress.process.hangup import reload_at_hangup
+from egress.process.interrupt import end_when_interrupted
+from egress.process.program import Program
+from egress.process.start_fault import start_fault
+from egress.process.start_message import endpoint_of, facts_of
+from egress.process.terminal import Terminal
 
 _PROGRAM: Final = "egressauthz"
 

@@ -13,10 +13,10 @@ from zope.interface.verify import verifyObject
 
 from egress.authz import approvals as module
 from egress.authz.approvals import ApprovalAuthorizer, Approvals
-from egress.control import Channel
 from egress.interfaces import IAuthorizer
 from egress.model.approval import Answer
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Terms, Verdict
+from egress.workers.control import Channel
 from tests.authz.test_chain import ALLOW, DENY, REQUEST, Scripted
 
 TERMS = Terms(max_bytes=7)

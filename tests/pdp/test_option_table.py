@@ -5,9 +5,9 @@ from __future__ import annotations
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.option_table import BY_NAME
 from egress.pdp.config import PdpConfig
 from egress.pdp.option_table import PDP_OPTIONS
+from egress.settings.option_table import BY_NAME
 
 
 class TableTests(SynchronousTestCase):

@@ -10,11 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config import MIB, AuditFailure, ConfigError
 from egress.model.policy_reads import PolicyReads
-from egress.option_table import BY_NAME
 from egress.pdp.config import PdpConfig
 from egress.pdp.metrics import PdpMetrics
 from egress.pdp.option_table import PDP_OPTIONS
 from egress.pdp.options import load_pdp_config, reference
+from egress.settings.option_table import BY_NAME
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "egressauthz.md"
 

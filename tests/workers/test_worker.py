@@ -1,0 +1,249 @@
+"""Tests for L{egress.workers.worker}."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import twisted.internet
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import CannotListenError, ConnectionDone, ReactorNotRunning
+from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.logger import Logger, globalLogBeginner
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.config import ConfigError, ProxyConfig
+from egress.ops.metrics import Metrics
+from egress.workers import worker as worker_module
+from egress.workers.control import FIRST_LISTENER, Orders
+from egress.workers.worker import Worker, endpoints, main
+from tests.lines import FakeLine, WorkerReactor, frame, frames, tell
+from tests.ops.records import ALLOWED
+
+
+class FakeDesk:
+    """A desk that says what it is asked."""
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return lambda *about: [name, *about]
+
+
+class FakeProxy:
+    """A proxy that notes what is done to it."""
+
+    def __init__(self) -> None:
+        self.checks = {"ca": lambda: succeed(None)}
+        self.desk = FakeDesk()
+        self.metrics = Metrics()
+        self.done: list[str] = []
+        self.result: Deferred[Any] = succeed(())
+
+    def startService(self) -> None:
+        self.done.append("start")
+
+    def listening(self) -> Deferred[Any]:
+        return self.result
+
+    def stopService(self) -> Deferred[None]:
+        self.done.append("stop")
+        return succeed(None)
+
+    def cut(self) -> None:
+        self.done.append("cut")
+
+    def reload(self) -> Deferred[None]:
+        return succeed(self.done.append("reload"))
+
+
+class StoppingReactor(WorkerReactor):
+    """Can be stopped once, as every reactor."""
+
+    stops = 0
+
+    def callFromThread(self, call: Callable[[], object]) -> None:
+        call()
+
+    def stop(self) -> None:
+        self.stops += 1
+        if self.stops > 1:
+            raise ReactorNotRunning
+
+
+class WorkerTests(SynchronousTestCase):
+    """A worker does as it is told, and tells what it is asked."""
+
+    def setUp(self) -> None:
+        self.reactor = StoppingReactor()
+        self.proxy = FakeProxy()
+        self.left: list[None] = []
+        self.worker = Worker(self.reactor, self.proxy, lambda: self.left.append(None))  # type: ignore[arg-type]
+        self.transport = StringTransportWithDisconnection()
+        self.transport.protocol = self.worker.channel
+        self.worker.channel.makeConnection(self.transport)
+        self.worker.start()
+
+    def heard(self) -> list[Any]:
+        found = frames(self.transport.value())
+        self.transport.clear()
+        return found
+
+    def say(self, data: bytes) -> None:
+        self.worker.channel.dataReceived(data)
+
+    def test_ready_and_then_serving(self) -> None:
+        self.assertEqual((self.heard(), self.proxy.done), ([{"tell": "ready", "text": ""}], []))
+        self.say(tell("serve"))
+        self.assertEqual((self.heard(), self.proxy.done), ([], ["start"]))
+
+    def test_sockets_that_cannot_be_used(self) -> None:
+        self.heard()
+        self.proxy.result = fail(CannotListenError("127.0.0.1", 8080, OSError(9, "Bad file descriptor")))
+        self.say(tell("serve"))
+        (told,) = self.heard()
+        self.assertEqual(told["tell"], "failed")
+        self.assertIn("Bad file descriptor", told["text"])
+        self.assertEqual(self.reactor.stops, 1)
+
+    def test_draining(self) -> None:
+        self.say(tell("nonsense"))
+        self.assertEqual(self.reactor.stops, 0)
+        self.say(tell("drain"))
+        self.assertEqual(self.reactor.stops, 1)
+        # A supervisor has sent a signal as well.
+        self.say(tell("drain"))
+        (trigger,) = self.reactor.triggers["before"]["shutdown"]
+        trigger[0]()
+        self.assertEqual(self.proxy.done, ["stop"])
+
+    def test_reloading(self) -> None:
+        self.say(tell("reload"))
+        self.assertEqual(self.proxy.done, ["reload"])
+
+    def test_terminated(self) -> None:
+        self.worker.terminated(signal.SIGTERM, None)
+        self.say(tell("drain"))
+        self.assertEqual(self.reactor.stops, 2)
+
+    def test_answers(self) -> None:
+        self.proxy.metrics.write(ALLOWED)
+        self.heard()
+        self.say(frame(ask="checks", number=1) + frame(ask="numbers", number=2))
+        checks, numbers = self.heard()
+        self.assertEqual(checks, {"answer": {"ca": "ok"}, "number": 1})
+        found = {sample[0]: sample[2] for metric in numbers["answer"] for sample in metric[3]}
+        self.assertEqual(found["egress_sent_bytes_total"], ALLOWED.bytes_sent)
+
+    def test_the_desk(self) -> None:
+        self.heard()
+        for what, name in (
+            ("held", "held"),
+            ("answer", "answer_over"),
+            ("permit", "permit_over"),
+            ("revoke", "revoke"),
+            ("explain", "explain_over"),
+        ):
+            about = {} if what == "held" else {"about": "x"}
+            self.say(frame(ask=what, number=1, **about))
+            self.assertEqual(self.heard(), [{"answer": [name, *about.values()], "number": 1}])
+
+    def test_the_parent_is_gone(self) -> None:
+        self.worker.channel.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual((self.reactor.stops, self.proxy.done, self.left), (1, ["cut"], []))
+        self.reactor.advance(1)
+        self.assertEqual(self.left, [None])
+
+
+class MainTests(SynchronousTestCase):
+    """The program, without a process of its own."""
+
+    def setUp(self) -> None:
+        self.line = FakeLine(3)
+        self.reactor = StoppingReactor()
+        self.ran: list[str] = []
+        self.logged = io.StringIO()
+        orders = Orders(1, "tests.installs", ProxyConfig(), (socket.AF_INET, socket.AF_UNIX), b"k")
+        self.patch(worker_module, "receive_orders", lambda line: orders)
+        self.patch(
+            worker_module.socket, "socket", lambda fileno: self.line if fileno == 3 else self.fail("another one")
+        )
+        self.patch(worker_module, "import_module", self.importing)
+        self.patch(worker_module, "EgressProxyService", self.make)
+        self.patch(signal, "signal", self.handle)
+        self.patch(globalLogBeginner, "beginLoggingTo", self.begin)
+        self.patch(sys, "stderr", self.logged)
+        # Whether or not somebody has installed one for the tests.
+        from twisted.internet import reactor  # noqa: F401
+
+        self.patch(twisted.internet, "reactor", self.reactor)
+        self.patch(self.reactor, "run", self.run_reactor)
+        self.error: ConfigError | None = None
+
+    def handle(self, number: int, what: Any) -> None:
+        name = what.name if isinstance(what, signal.Handlers) else what.__name__
+        self.ran.append(f"{signal.Signals(number).name} {name}")
+
+    def run_reactor(self) -> None:
+        self.ran.append("run")
+        for call, arguments, _ in self.reactor.whenRunningHooks:
+            call(*arguments)
+
+    def importing(self, name: str) -> Any:
+        self.assertEqual(name, "tests.installs")
+        return SimpleNamespace(install=lambda: self.ran.append("installed"))
+
+    def begin(self, observers: Any) -> None:
+        (observer,) = observers
+        log = Logger("worker", observer=observer)
+        log.info("one")
+        log.info("")
+
+    def make(self, reactor: object, config: ProxyConfig, endpoints: Any, approval_key: bytes) -> FakeProxy:
+        self.assertIs(reactor, self.reactor)
+        self.assertEqual(approval_key, b"k")
+        self.assertEqual([endpoint.fileno for endpoint in endpoints], [FIRST_LISTENER, FIRST_LISTENER + 1])
+        if self.error is not None:
+            raise self.error
+        return FakeProxy()
+
+    def test_run(self) -> None:
+        main()
+        ignored = ["SIGINT SIG_IGN", "SIGUSR1 SIG_IGN", "SIGHUP SIG_IGN"]
+        self.assertEqual(self.ran, [*ignored, "installed", "run", "SIGTERM terminated"])
+        self.assertTrue(self.line.closed)
+        (transport,) = self.reactor.transports
+        self.assertEqual(frames(transport.value()), [{"tell": "ready", "text": ""}])
+        self.assertEqual(self.logged.getvalue(), "[worker#info] one\n")
+
+    def test_a_configuration_that_cannot_be_used(self) -> None:
+        self.error = ConfigError("--ca-dir", "", "gone")
+        with self.assertRaises(SystemExit) as caught:
+            main()
+        self.assertEqual(caught.exception.code, 1)
+        self.assertEqual(frames(self.line.sent), [{"tell": "failed", "text": "--ca-dir: gone"}])
+
+    def test_leaving(self) -> None:
+        left: list[int] = []
+        self.patch(os, "_exit", left.append)
+        main()
+        self.reactor.channel().connectionLost(Failure(ConnectionDone()))
+        self.reactor.advance(1)
+        self.assertEqual(left, [1])
+
+
+class EndpointsTests(SynchronousTestCase):
+    """The sockets that were handed down."""
+
+    def test_endpoints(self) -> None:
+        orders = Orders(1, "x", ProxyConfig(), (socket.AF_INET6, socket.AF_UNIX))
+        found = endpoints(WorkerReactor(), orders)
+        self.assertEqual(
+            [(endpoint.fileno, endpoint.addressFamily) for endpoint in found],
+            [(FIRST_LISTENER, socket.AF_INET6), (FIRST_LISTENER + 1, socket.AF_UNIX)],
+        )
