@@ -238,6 +238,10 @@ class RuleSet:
         found = tuple(islice(self._find(stage, origin), _MAX_REMEMBERED + 1))
         return found if len(found) <= _MAX_REMEMBERED else None
 
+    def _about(self, stage: Stage, origin: Origin) -> Iterable[Rule]:
+        few = self._remembered(stage, origin)
+        return self._find(stage, origin) if few is None else few
+
     def decide(self, request: DecisionRequest, now: float | None = None) -> Decision:
         """Decide on a request by the first rule that matches.
 
@@ -246,8 +250,7 @@ class RuleSet:
         """
         facts = Facts(request, now)
         tried: list[Rule] = []
-        few = self._remembered(request.stage, request.origin)
-        for rule in self._find(request.stage, request.origin) if few is None else few:
+        for rule in self._about(request.stage, request.origin):
             tried.append(rule)
             failed = rule.fails(facts)
             if failed is None:
