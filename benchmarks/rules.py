@@ -1,21 +1,31 @@
 """What a decision of the embedded policy costs, by the number of its rules: C{python -m benchmarks.rules}.
 
 Nothing else is measured: no sockets, one thread.  A host is "new" that no request was for before; a decision about it
-is what an index has to be good at.
+is what an index has to be good at.  C{--hostless} measures rules without hosts instead, which are tried one by one;
+C{--reload} how long nobody is served while a running proxy reads its policy anew.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
+from twisted.internet.task import LoopingCall, react
 
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, DecisionRequest, Stage
-from egress.policy.load import parse_policy
+from egress.policy.load import load_policy, parse_policy
 from egress.policy.rules import RuleSet
+from egress.reading import InThreads, Reading, threads_of
 
 COUNTS = (10, 1_000, 10_000)
 _CLIENT = ClientIdentity("192.0.2.1", 1, "ci")
@@ -33,6 +43,23 @@ def policy_text(count: int) -> str:
         )
         more = ('methods = ["GET", "POST"]', 'paths = ["/api/**"]', "")[number // 3 % 3]
         rules.append(f'[[rules]]\nname = "r{number}"\naction = "allow"\nhosts = [{hosts[number % 3]}]\n{more}')
+    return "\n".join(rules)
+
+
+def hostless_text(count: int, kind: str) -> str:
+    """A policy whose rules are about every host, or about hosts by regular expressions."""
+    rules = ["version = 1"]
+    for number in range(count):
+        condition = {
+            "paths": f'paths = ["/v{number}/**"]',
+            "methods": f'methods = ["M{number}"]',
+            "headers": f'headers = {{ X-Team = "t{number}" }}',
+            "one rule": f'"/v{number}/**",',
+            "re:": f'hosts = ["re:h{number}-[0-9]+[.]example[.]com"]',
+        }[kind]
+        rules.append(condition if kind == "one rule" else f'[[rules]]\naction = "allow"\n{condition}')
+    if kind == "one rule":
+        rules[1:] = ['[[rules]]\naction = "allow"\npaths = [', *rules[1:], "]"]
     return "\n".join(rules)
 
 
@@ -86,11 +113,63 @@ def memory(text: str) -> float:
     return size / (1 << 20)
 
 
+def hostless(calls: int) -> None:
+    """Print what a thousand rules cost that no host leads to."""
+    print("| 1,000 | known host, µs | new host, µs |")
+    print("| --- | ---: | ---: |")
+    for kind in ("paths", "methods", "headers", "one rule", "re:"):
+        decide = partial(parse_policy(hostless_text(1000, kind), "p.toml", "policy").decide, now=_NOW)
+        known = [asked("www.example.org")] * calls
+        new = [asked(f"x{number}.example.org") for number in range(calls)]
+        figures = [microseconds(decide, requests) for requests in (known, new)]
+        print(f"| {kind} | {figures[0]:.1f} | {figures[1]:.1f} |")
+
+
+async def stalls(reactor: Any, count: int) -> None:
+    """Print the longest time for which a reactor did nothing else while it read a policy."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "policy.toml")
+        path.write_text(policy_text(count), "utf-8")
+        in_place: InThreads = lambda call: maybeDeferred(call)  # noqa: E731 (the type of one that is generic)
+        for where, run in (("on the reactor", in_place), ("in a thread", threads_of(reactor))):
+            for turn in range(1, 4):
+                longest, took = await _stall(reactor, path, run)
+                print(f"{count:,} rules, read {where}, {turn}: stalled for {longest:.0f} ms of {took:.0f} ms")
+
+
+async def _stall(reactor: Any, path: Path, run: InThreads) -> tuple[float, float]:
+    kept: list[RuleSet] = []
+    ticks: list[float] = []
+    ticking = LoopingCall(lambda: ticks.append(time.perf_counter()))
+    ticking.clock = reactor
+    stopped = ticking.start(0.001)
+    begin = time.perf_counter()
+    await Reading(DeferredLock(), run, lambda: load_policy(path), kept.append).begin()
+    took = time.perf_counter() - begin
+    await _moment(reactor)
+    ticking.stop()
+    await stopped
+    return max(after - before for before, after in pairwise(ticks)) * 1000, took * 1000
+
+
+def _moment(reactor: Any) -> Deferred[None]:
+    done: Deferred[None] = Deferred()
+    reactor.callLater(0.02, done.callback, None)
+    return done
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rules", description=__doc__)
     parser.add_argument("--calls", type=int, default=4000, help="decisions for each figure")
+    parser.add_argument("--hostless", action="store_true", help="measure 1,000 rules without hosts")
+    parser.add_argument("--reload", action="store_true", help="measure how long a reload stalls a reactor")
     given = parser.parse_args(arguments)
+    if given.hostless:
+        hostless(given.calls)
+        return
+    if given.reload:
+        react(lambda reactor: Deferred.fromCoroutine(stalls(reactor, COUNTS[-1])))
     print("| rules | known host, µs | new host, µs | new host without a rule, µs | loading, s | memory, MiB |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: |")
     for count in COUNTS:

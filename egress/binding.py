@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, DeferredList, fail, gatherResults, maybeDeferred, succeed
@@ -25,6 +28,29 @@ def described(reactor: object, description: str) -> IStreamServerEndpoint:
     """Make a server endpoint from its description."""
     endpoint: IStreamServerEndpoint = serverFromString(reactor, description)  # type: ignore[no-untyped-call]
     return endpoint
+
+
+def _connect(path: str) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        probe.connect(path)
+
+
+def remove_left_behind(path: str, connect: Callable[[str], object] = _connect) -> None:
+    """Remove a UNIX socket, and its lock, that were left behind by a process with our number.
+
+    In a container the next process often has the same one: it would take itself for the one that listens there.
+    """
+    lock = f"{path}.lock"
+    with suppress(OSError):
+        if os.readlink(lock) != str(os.getpid()):
+            return
+        try:
+            connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+            os.unlink(lock)
 
 
 def metrics_endpoint(reactor: object, interface: str, port: int | None) -> IStreamServerEndpoint | None:

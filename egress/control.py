@@ -122,7 +122,14 @@ def telling(word: str, text: str = "") -> bytes:
 
 
 def _frame(message: object) -> bytes:
-    return json.dumps(message).encode("ascii")
+    """Write a message.
+
+    @raise ValueError: when it is so long that the other side would take the line for broken.
+    """
+    frame = json.dumps(message).encode("ascii")
+    if len(frame) > _MAX_LENGTH:
+        raise ValueError(f"a message of {len(frame)} bytes")
+    return frame
 
 
 class Channel(Int32StringReceiver):
@@ -167,10 +174,14 @@ class Channel(Int32StringReceiver):
             return fail(ConnectionLost())
         self._number += 1
         number = self._number
+        about = {} if argument is None else {"about": argument}
+        try:
+            frame = _frame({"ask": what, "number": number, **about})
+        except ValueError as error:
+            return fail(error)
         asked: Deferred[Any] = Deferred(lambda _: self._forget(number))
         self._asked[number] = asked
-        about = {} if argument is None else {"about": argument}
-        self._send(_frame({"ask": what, "number": number, **about}))
+        self._send(frame)
         return asked
 
     def close(self) -> None:

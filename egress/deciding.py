@@ -180,6 +180,8 @@ def _credentialed(around: Surroundings, deciding: Deciding) -> None:
     if around.secrets is not None:
         deciding.vault = Vault(around.secrets, reactor, lambda command: run_command(reactor, command))
         deciding.authorizer = CredentialedAuthorizer(deciding.authorizer, deciding.vault)
+        # Where a secret cannot be had there is no decision, whoever asks.
+        deciding.unattended = CredentialedAuthorizer(deciding.unattended, deciding.vault)
 
 
 def _shadowed(around: Surroundings, deciding: Deciding, rules: RuleSet | None) -> None:

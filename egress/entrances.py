@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from twisted.internet.protocol import ServerFactory
-from twisted.internet.threads import deferToThreadPool
 
 from egress.ca.entrance import entrance_context
 from egress.ca.pem import TrustError
@@ -25,11 +24,6 @@ if TYPE_CHECKING:
     from egress.net.parts import Parts
 
 F = TypeVar("F")
-
-
-def threads_of(reactor: Any) -> InThread:
-    """Have checks run in the threads of a reactor, which are there once it runs."""
-    return lambda check: deferToThreadPool(reactor, reactor.getThreadPool(), check)
 
 
 def entrance_factories(config: ProxyConfig, parts: Parts, in_thread: InThread) -> list[ServerFactory | TlsFactory]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final
 
 import attrs
 from twisted.internet.defer import Deferred, inlineCallbacks
@@ -49,13 +49,6 @@ _FAILED: Final = "failed"
 _SKIPPED: Final = "skipped"
 
 _Steps = Generator[Deferred[Any], Any, Explanation]
-
-
-class Traced(Protocol):
-    """Rules that tell which of them they tried: L{egress.policy.rules.RuleSet}."""
-
-    def trace(self, request: DecisionRequest, now: float | None) -> tuple[Any, ...]:
-        """Try the rules on a request."""
 
 
 @attrs.frozen
@@ -324,9 +317,9 @@ class _Way:
 
     def _rules(self, asked: DecisionRequest) -> tuple[RuleTried, ...]:
         rules = self._of.deciding.rules
-        if not hasattr(rules, "trace"):
+        if rules is None:
             return ()
-        traced = cast(Traced, rules).trace(asked, self._parts.wall_clock())
+        traced = rules.trace(asked, self._parts.wall_clock())
         return tuple(RuleTried(one.rule_id, one.verdict.value, one.matched, one.failed, one.where) for one in traced)
 
     def _by_a_person(self, asked: DecisionRequest, decision: Decision) -> Decision:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from egress.config import AuditFailure, ConfigError, Limits, ProxyConfig
+from egress.config import AuditFailure, AuthzApi, ConfigError, Limits, ProxyConfig
 from egress.layers import gather, table_of
 from egress.model.authority import Authority, parse_ip
 from egress.option_table import OPTIONS
@@ -48,6 +48,10 @@ def load_config(
         raise given["shadow_policy"].refuse(f"one shadow at a time: leave out {given['shadow_authz_url'].spelling}")
     if "shadow_log" in given and given.keys().isdisjoint(("shadow_policy", "shadow_authz_url")):
         raise given["shadow_log"].refuse("there is no shadow: name one with --shadow-policy or --shadow-authz-url")
+    token = given.get("shadow_authz_token")
+    # A variable may be set for good, and the shadow only sometimes.
+    if token is not None and token.spelling.startswith("-") and "shadow_authz_url" not in given:
+        raise token.refuse("there is nobody to show it to: name one with --shadow-authz-url")
     if "ca_name_constraints" in given and "ca_cert" in given:
         other = given["ca_cert"].spelling
         raise given["ca_name_constraints"].refuse(f"{other} has those that it was issued with: leave one out")
@@ -55,6 +59,8 @@ def load_config(
     if "authz_api" in read and read.keys().isdisjoint(("authz_url", "policy")):
         # Who means to ask a service does not want the starter policy.
         raise given["authz_api"].refuse("there is nobody to ask: name the service with --authz-url")
+    if "authz_response_headers" in read and read.get("authz_api") is not AuthzApi.EXT_AUTHZ:
+        raise given["authz_response_headers"].refuse("only --authz-api ext-authz gives such fields: leave it out")
     if "authz_client_cert" in read and read.get("authz_url", "").startswith("http:"):
         raise given["authz_client_cert"].refuse("a certificate can be shown to an https:// --authz-url only")
     if "audit_failure" in read and "audit_log" not in read and read["audit_failure"] is AuditFailure.DENY:

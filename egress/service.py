@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import attrs
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
 from twisted.logger import Logger
 
 from egress.authz.approvals import Approvals
 from egress.authz.guard import AddressGuard
 from egress.authz.policy_watch import PolicyWatch
-from egress.binding import Binding, described, metrics_endpoint, settled
+from egress.binding import Binding, described, metrics_endpoint, remove_left_behind, settled
 from egress.ca.contexts import LeafContexts
 from egress.ca.current import CurrentTrust
 from egress.ca.issuer import CaError, CertificateAuthority
@@ -27,9 +27,9 @@ from egress.config import ConfigError, Limits, Mode, ProxyConfig
 from egress.deciding import Surroundings, deciding_by
 from egress.descriptors import fitted, granted
 from egress.desk import ProxyDesk
-from egress.entrances import entrance_factories, threads_of
+from egress.entrances import entrance_factories
 from egress.explain import Explainer
-from egress.files import read_files, read_policy
+from egress.files import Files, read_files, read_policy
 from egress.interfaces import IAuditSink, IAuthorizer, IEgressReactor
 from egress.model.bypass import HostPattern
 from egress.model.errors import InvalidTarget
@@ -43,10 +43,12 @@ from egress.ops.admin import admin_site
 from egress.ops.audit import JsonLinesAudit, open_audit
 from egress.ops.health import Check, NotReady, ops_site
 from egress.ops.metrics import Metrics
+from egress.reading import Reading, threads_of
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IListeningPort, IStreamClientEndpoint, IStreamServerEndpoint
 
+    from egress.authz.secret_table import SecretTable
     from egress.model.authority import Authority
     from egress.model.record import ExchangeRecord
     from egress.policy.rules import RuleSet
@@ -55,6 +57,10 @@ _log = Logger()
 
 # How long a stopping proxy waits for connections that it has cut.
 CUT_SECONDS = 1.0
+
+# What an authorizer has for what was allowed for a while, beyond the longest deadline of its own: that one passes
+# first, and what stands before the authorizer makes of it what it is to be.
+RENEWAL_MARGIN = 1.0
 
 
 class EgressProxyService(Service):
@@ -165,17 +171,23 @@ class EgressProxyService(Service):
             passthrough=_passthrough(config),
             opaque_ports=config.opaque_ports,
             oversize_body=config.over_body_limit,
-            renewal_timeout=config.authz_timeout,
+            renewal_timeout=2 * config.authz_timeout + RENEWAL_MARGIN,
         )
         self.explain = Explainer(
             config, self._parts, self._dialer, self._guard, self._deciding, approvals, ca_note
         ).explain
         self.desk = ProxyDesk(self._approvals, self.explain)
-        self._factories = entrance_factories(config, self._parts, threads_of(reactor))
+        in_threads = threads_of(reactor)
+        self._factories = entrance_factories(config, self._parts, in_threads)
+        turns = DeferredLock()
+        self._reading = Reading(turns, in_threads, self._read_files, self._use_files)
+        self._policy_reading = Reading(turns, in_threads, lambda: read_policy(self._config), self._use_policy)
         self.checks: dict[str, Check] = {**self._deciding.checks, "ca": self._check_ca}
         if rules is not None:
             self._rules = rules
-            self._policy_watch = watch = PolicyWatch(reactor, rules, lambda: self._rules.files, self._reload_policy)
+            self._policy_watch = watch = PolicyWatch(
+                reactor, rules, lambda: self._rules.files, self._policy_reading.begin
+            )
             self.metrics.watch_policy(lambda: watch.state)
         self.metrics.watch_connections(lambda: self._parts.sessions.clients)
         self.metrics.watch_turned_away(lambda: self._parts.turned_away)
@@ -187,14 +199,21 @@ class EgressProxyService(Service):
         """The CA that signs now, which clients must trust."""
         return self._ca.authority
 
-    def reload(self) -> None:
-        """Read the policy and the certificates to trust anew, for what is decided and connected from now on.
+    def reload(self) -> Deferred[None]:
+        """Read the policy and the certificates to trust anew, for what is decided and connected from then on.
 
-        Nothing that is under way is cut.  Idle connections to origins are closed: whom they lead to was judged before.
+        They are read in a thread: clients are served meanwhile, as before.  Nothing that is under way is cut.  Idle
+        connections to origins are closed: whom they lead to was judged before.
 
-        @raise ConfigError: naming what cannot be used, and the remedy; then all remains as it was.
+        @return: fires when they are in use, or fails with L{ConfigError}, which names what cannot be used, and the
+            remedy; then all remains as it was.
         """
-        files = read_files(self._config, embedded=self._embedded)
+        return self._reading.begin()
+
+    def _read_files(self) -> Files:
+        return read_files(self._config, embedded=self._embedded)
+
+    def _use_files(self, files: Files) -> None:
         self._deciding.use_secrets(files.secrets)
         self._deciding.use_shadow(files.shadow)
         if files.rules is not None:
@@ -205,25 +224,22 @@ class EgressProxyService(Service):
         self._authz_trust.use(files.authz_trust)
         self._parts.pool.clear()
 
-    def _reload_policy(self) -> None:
-        """Read the policy anew, which alone is followed in its files, with the secrets that it may name.
-
-        @raise ConfigError: when it cannot be used; then all remains as it was.
-        """
-        rules, secrets = read_policy(self._config)
+    def _use_policy(self, policy: tuple[RuleSet, SecretTable | None]) -> None:
+        """Take the policy, which alone is followed in its files, with the secrets that it may name."""
+        rules, secrets = policy
         self._deciding.use_secrets(secrets)
         stricter = rules.blocks_private and not self._guard.block_private
-        self._use_rules(rules)
+        self._use_rules(rules, followed=True)
         if stricter:
             # Idle connections may lead where none may lead now.
             self._parts.pool.clear()
 
-    def _use_rules(self, rules: RuleSet) -> None:
+    def _use_rules(self, rules: RuleSet, *, followed: bool = False) -> None:
         self._deciding.use(rules)
         self._guard.block_private = rules.blocks_private
         self._rules = rules
         if self._policy_watch is not None:
-            self._policy_watch.used(rules)
+            self._policy_watch.used(rules, followed=followed)
 
     def _report(self, record: ExchangeRecord) -> None:
         for sink in self._sinks:
@@ -329,7 +345,11 @@ class EgressProxyService(Service):
 
 def admin_endpoint(reactor: IEgressReactor, config: ProxyConfig) -> IStreamServerEndpoint | None:
     """Where the admin API is served, if anywhere."""
-    return None if config.admin is None else described(reactor, config.admin.endpoint)
+    if config.admin is None:
+        return None
+    if config.admin.path is not None:
+        remove_left_behind(config.admin.path)
+    return described(reactor, config.admin.endpoint)
 
 
 def _limits(config: ProxyConfig, *, says: bool) -> Limits:

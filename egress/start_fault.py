@@ -44,9 +44,11 @@ def start_fault(error: BaseException | None, config: HasMetrics, admin: AdminEnd
             else f"cannot start: {type(error).__name__}: {error}"
         )
     metrics = (error.interface, error.port) == (config.metrics_interface, config.metrics_port)
-    where = f"{error.interface or '*'}:{error.port}" if isinstance(error.port, int) else str(error.port)
+    # The port of a UNIX socket is its path, in bytes where Twisted has encoded it.
+    port = os.fsdecode(error.port) if isinstance(error.port, bytes) else error.port
+    where = f"{error.interface or '*'}:{port}" if isinstance(port, int) else str(port)
     code = getattr(error.socketError, "errno", None)
     reason = os.strerror(code) if isinstance(code, int) and code in errno.errorcode else str(error.socketError)
     remedy = _REMEDIES.get(code or 0, "choose another")
-    option = "--metrics-port" if metrics else "--admin" if admin is not None and admin.is_at(error.port) else "--listen"
+    option = "--metrics-port" if metrics else "--admin" if admin is not None and admin.is_at(port) else "--listen"
     return f"{option}: cannot listen on {where}: {reason}; {remedy}"

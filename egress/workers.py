@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 from prometheus_client import Counter, Gauge
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock, fail, maybeDeferred, succeed
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.internet.error import CannotListenError, ConnectionClosed
 from twisted.logger import Logger
@@ -28,7 +28,7 @@ from egress.ca.source import ca_source
 from egress.ca.watch import CaWatch
 from egress.config import AuditFailure, ConfigError, ProxyConfig
 from egress.control import CHECKS, NUMBERS, Orders
-from egress.files import read_files
+from egress.files import Files, read_files
 from egress.front_desk import FrontDesk
 from egress.listeners import Listeners, MakeSocket, make_stream
 from egress.ops.admin import admin_site
@@ -37,6 +37,7 @@ from egress.ops.health import Page, Shared, ops_site_of
 from egress.ops.metrics import process_registry
 from egress.ops.totals import Totals, from_json, merge_checks
 from egress.post import Post, SocketPair, State, WorkerFailed
+from egress.reading import Reading, threads_of
 from egress.service import CUT_SECONDS, EgressProxyService, admin_endpoint
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Workers(Service):
             # Several processes can only append to a file without mixing their lines up: the workers write to us.
             self._audit = JsonLinesAudit(config.audit_log)
             self._orders = attrs.evolve(config, audit_log=STDOUT)
+        self._reading = Reading(DeferredLock(), threads_of(reactor), self._read_files, self._tell_to_read)
         self._desk = FrontDesk(self._running, time.time)
         self._approval_key = os.urandom(_KEY_BYTES)
         self._numbers = Shared(self._ask_numbers)
@@ -212,12 +214,18 @@ class Workers(Service):
         else:
             self._audit.write_line(line + b"\n")
 
-    def reload(self) -> None:
+    def reload(self) -> Deferred[None]:
         """Have the workers read the files of the configuration anew; see L{EgressProxyService.reload}.
 
-        @raise ConfigError: naming what cannot be used, and the remedy; then no worker reads it.
+        @return: fires when they are told to, or fails with L{ConfigError}, which names what cannot be used, and the
+            remedy; then no worker reads it.
         """
-        read_files(self._config, embedded=self._config.authz_url is None)
+        return self._reading.begin()
+
+    def _read_files(self) -> Files:
+        return read_files(self._config, embedded=self._config.authz_url is None)
+
+    def _tell_to_read(self, _: Files) -> None:
         for post in self._posts:
             post.reload()
 

@@ -41,7 +41,7 @@ from egress.policy.load import PolicyError, parse_policy
 from egress.policy.lock import Detail, Egress, LockFault, compare, in_lines, parse_lock
 from egress.policy.paths import compile_path
 from egress.policy.policy_text import write_policy
-from egress.policy.replay import Recorded, Recording, Report, decide_by
+from egress.policy.replay import Recorded, replay
 from egress.policy.suggest import Suggestion
 from egress.policy.traffic import Notes, read_lines
 from egress.wire.body import ChunkedBody, End, MalformedBody, encode_chunk
@@ -471,23 +471,32 @@ def conditions(data: bytes) -> None:
     assert _DENIAL.trace(question)[-1].rule_id == denied.rule_id
 
 
+# Written times may be any that a calendar has.
+_TIMED: Final = parse_policy(
+    'version = 1\ntimezone = "Asia/Tokyo"\n[[rules]]\naction = "allow"\ntimes = ["mon-fri 22:00-06:00"]\n',
+    "fuzz",
+    "fuzz",
+)
+
+
 def audit(data: bytes) -> None:
     """Lines of an audit log: what can be read makes a policy that allows it, and questions to replay."""
     notes = Notes()
-    suggestion, recording = Suggestion(), Recording()
+    suggestion = Suggestion()
     lines = list(read_lines(data.splitlines(keepends=True), notes))
-    assert notes.bad + notes.by_proxy + len(lines) <= notes.lines, data
+    assert notes.bad + notes.undecided + len(lines) <= notes.lines, data
     assert notes.in_words().isprintable(), data
     for line in lines:
         suggestion.add(line)
-        recording.add(line)
     suggested = parse_policy(write_policy(suggestion, 4), "fuzz", "fuzz")
     assert len(suggested.rules) <= 4, data
     for line in lines:
         recorded = Recorded.of(line)
         assert suggested.decide(recorded.question()).allowed, line
-    report = Report(tuple(decide_by(suggested, one, count) for one, count in recording.questions.items()), 0)
-    assert all(text.isprintable() for text in report.in_lines()), data
+    for policy in (suggested, _TIMED):
+        report = replay(policy, lines)
+        assert sum(result.count for result in report.results) + report.undecided == len(lines), data
+        assert all(text.isprintable() for text in report.in_lines()), data
 
 
 def lock(data: bytes) -> None:

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from egress.control import Channel, Orders
+from tests.threads import WithoutThreads
 
 
 def frame(**message: Any) -> bytes:
@@ -121,7 +122,7 @@ class FakeProcess:
 
 
 @implementer(IReactorPluggableNameResolver)
-class WorkerReactor(MemoryReactorClock):
+class WorkerReactor(WithoutThreads, MemoryReactorClock):  # type: ignore[misc]
     """Starts processes.
 
     @ivar processes: all that were started.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -12,7 +14,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.binding import Binding, described, metrics_endpoint, settled
+from egress.binding import Binding, described, metrics_endpoint, remove_left_behind, settled
 
 
 class Port:
@@ -39,6 +41,54 @@ class Endpoint:
     def listen(self, factory: object) -> Deferred[Any]:
         self.factories.append(factory)
         return self.result
+
+
+class LeftBehindTests(SynchronousTestCase):
+    """What a process that was killed has left where a UNIX socket is to be."""
+
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+        self.path.touch()
+        self.lock = Path(f"{self.path}.lock")
+        self.tried: list[str] = []
+
+    def tidy(self, owner: object, fault: OSError | None = None) -> bool:
+        """Say whether it is still there."""
+        self.lock.symlink_to(str(owner))
+
+        def connect(path: str) -> None:
+            self.tried.append(path)
+            if fault is not None:
+                raise fault
+
+        remove_left_behind(str(self.path), connect)
+        self.assertEqual(self.path.exists(), self.lock.is_symlink())
+        return self.path.exists()
+
+    def test_our_own_number(self) -> None:
+        """In a container the next process has the same number, and would take itself for the one that listens."""
+        self.assertFalse(self.tidy(os.getpid(), ConnectionRefusedError()))
+        self.assertEqual(self.tried, [str(self.path)])
+
+    def test_somebody_listens(self) -> None:
+        """Another service of this process."""
+        self.assertTrue(self.tidy(os.getpid()))
+
+    def test_nobody_can_tell(self) -> None:
+        self.assertTrue(self.tidy(os.getpid(), BlockingIOError()))
+
+    def test_another_process(self) -> None:
+        """That is between the two of them: the lock says who comes first."""
+        self.assertTrue(self.tidy(os.getpid() + 1, ConnectionRefusedError()))
+        self.assertEqual(self.tried, [])
+
+    def test_the_socket_is_gone(self) -> None:
+        self.path.unlink()
+        self.assertFalse(self.tidy(os.getpid(), FileNotFoundError()))
+
+    def test_nothing(self) -> None:
+        remove_left_behind(str(self.path), self.tried.append)
+        self.assertEqual((self.path.exists(), self.tried), (True, []))
 
 
 BUSY = CannotListenError("127.0.0.1", 80, OSError(98, "Address already in use"))

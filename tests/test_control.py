@@ -140,6 +140,15 @@ class ChannelTests(SynchronousTestCase):
         self.assertEqual(self.heard(), [{"answer": "ok", "number": 1}])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError, KeyError)), 2)
 
+    def test_an_answer_that_is_too_long(self) -> None:
+        """It is none: the line, which would end for it, goes on."""
+        channel = self.open(held=lambda: "x" * Channel.MAX_LENGTH, numbers=lambda: [1])
+        channel.dataReceived(frame(ask="held", number=1) + frame(ask="numbers", number=2))
+        self.assertEqual(self.heard(), [{"answer": [1], "number": 2}])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.failureResultOf(channel.ask("held", "x" * Channel.MAX_LENGTH), ValueError)
+        self.assertEqual(self.heard(), [])
+
     def test_the_end(self) -> None:
         later: Deferred[str] = Deferred()
         channel = self.open(numbers=lambda: later, checks=lambda: succeed("ok"))

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, succeed
-from twisted.python.threadpool import ThreadPool
 
 from egress.clients.secrets import token_line
 from egress.config import ConfigError, ProxyConfig
-from egress.entrances import entrance_factories, threads_of
+from egress.entrances import entrance_factories
 from egress.model.entrance import Entrance
 from egress.net.factory import ProxyFactory
 from egress.net.tls import TlsFactory
@@ -153,27 +151,6 @@ class EntrancesTests(ProxyTestCase):
             error = self.assertRaises(ConfigError, self.factories, listen, **options)
             self.assertEqual(error.option, option)
             self.assertIn(f"{missing}: ", str(error))
-
-    def test_threads(self) -> None:
-        pool = ThreadPool(0, 1)
-        pool.start()
-        self.addCleanup(pool.stop)
-        called: list[Any] = []
-        done = threading.Event()
-
-        class Reactor:
-            def getThreadPool(self) -> ThreadPool:
-                return pool
-
-            def callFromThread(self, function: Any, *args: Any) -> None:
-                called.append((function, args))
-                done.set()
-
-        checked = threads_of(Reactor())(lambda: threading.current_thread() is not threading.main_thread())
-        self.assertTrue(done.wait(20))
-        ((function, args),) = called
-        function(*args)
-        self.assertIs(self.successResultOf(checked), True)
 
     def test_what_is_asked(self) -> None:
         for listen, options, asks in (

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from ipaddress import ip_network
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -14,7 +13,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.ca.store import CaDirectory
 from egress.config import Limits, Mode, OversizeBody, ProxyConfig
-from egress.explain import Explainer
 from egress.interfaces import IAuthorizer
 from egress.model.approval import Answer
 from egress.model.authority import Authority, UpstreamProxy
@@ -43,6 +41,32 @@ hosts = ["asked.test"]
 id = "rest"
 action = "allow"
 """
+
+# One rule for each condition, which does not hold.
+CONDITIONS = {
+    "hosts": '["b.test"]',
+    "ports": "[81]",
+    "schemes": '["https"]',
+    "methods": '["GET"]',
+    "paths": '["/y"]',
+    "query": '{ q = "2" }',
+    "headers": '{ X-Key = "*" }',
+    "json": "{ a = 1 }",
+    "max_body": "3",
+    "min_body": "30",
+    "clients": '["ci"]',
+    # Two days ago, whenever this runs.
+    "times": f'["{(datetime.now(timezone.utc) - timedelta(days=2)):%a}"]',
+    "addresses": '["private"]',
+}
+EVERY_CONDITION = (
+    "version = 1\n"
+    + "".join(
+        f'[[rules]]  # {key}\nname = "by-{key}"\naction = "allow"\n{key} = {value}\n'
+        for key, value in CONDITIONS.items()
+    )
+    + '[[rules]]  # the last\nname = "last"\naction = "deny"\nreason = "nothing else"\n'
+)
 
 
 class ExplainTestCase(SynchronousTestCase):
@@ -348,36 +372,51 @@ class DecisionTests(ExplainTestCase):
         self.assertEqual(self.explain("GET", "http://a.test/", ask=False).verdict, "allow")
 
     def test_rule_by_rule(self) -> None:
-        """As rules tell it that know what they tried."""
-        tried: tuple[SimpleNamespace, ...] = (
-            SimpleNamespace(rule_id="never", verdict=Verdict.DENY, matched=False, failed="hosts", where="p.toml:3"),
-            SimpleNamespace(rule_id="rest", verdict=Verdict.ALLOW, matched=True, failed=None, where="p.toml:9"),
-        )
-        asked: list[Any] = []
-
-        def trace(request: Any, now: float) -> Any:
-            asked.append((request.path, now > 0))
-            return tried
-
-        service = self.service()
-        explainer: Any = service.explain.__self__  # type: ignore[attr-defined]
-        self.assertIsInstance(explainer, Explainer)
-        deciding = attrs.evolve(explainer.deciding, rules=SimpleNamespace(trace=trace))
-        explainer = attrs.evolve(explainer, deciding=deciding)
-        found = self.successResultOf(explainer.explain(Question("GET", "http://a.test/x")))
+        """Each condition is named where it did not hold, with the file and the line of its rule."""
+        (self.directory / "policy.toml").write_text(EVERY_CONDITION)
+        found = self.explain("POST", "http://a.test/x?q=1", ((b"Content-Type", b"application/json"),), b'{"a": 2}')
+        step = self.step(found, "decision")
+        where = f"{self.directory}/policy.toml"
+        lines = EVERY_CONDITION.split("\n")
         self.assertEqual(
-            self.step(found, "decision").rules,
+            step.rules,
             (
-                RuleTried("never", "deny", False, "hosts", "p.toml:3"),
-                RuleTried("rest", "allow", True, None, "p.toml:9"),
+                *(
+                    RuleTried(f"by-{key}", "allow", False, key, f"{where}:{lines.index(f'[[rules]]  # {key}') + 1}")
+                    for key in CONDITIONS
+                ),
+                RuleTried("last", "deny", True, None, f"{where}:{lines.index('[[rules]]  # the last') + 1}"),
             ),
         )
-        self.assertEqual(asked, [("/x", True)])
+        self.assertIn("asked again, with the content", step.details)
 
-        tried = (tried[0],) * 600 + tried[1:]
-        step = self.step(self.successResultOf(explainer.explain(Question("GET", "http://a.test/x"))), "decision")
+    def test_many_rules(self) -> None:
+        """The last of them are shown."""
+        many = "".join(f'[[rules]]\naction = "allow"\nhosts = ["h{number}.test"]\n' for number in range(600))
+        (self.directory / "policy.toml").write_text(f"version = 1\n{many}")
+        step = self.step(self.explain("GET", "http://a.test/x"), "decision")
         self.assertEqual(len(step.rules), 500)
-        self.assertEqual((step.rules[-1].rule_id, step.details), ("rest", ("101 rules before these are not about it",)))
+        self.assertEqual(
+            (step.rules[-1].rule_id, step.details), ("default", ("101 rules before these are not about it",))
+        )
+
+    def test_secret(self) -> None:
+        """One that cannot be had, or not be sent there, is found out; its value is shown nowhere."""
+        rule = '[[rules]]\naction = "allow"\nset_headers = { Authorization = "Bearer ${secret:key}" }\n'
+        (self.directory / "policy.toml").write_text(f"version = 1\n{rule}")
+        (self.directory / "key").write_text("s3cr3t")
+        (self.directory / "key").chmod(0o600)
+        secrets = self.directory / "secrets.toml"
+        secrets.write_text(f'[key]\nfile = "{self.directory.absolute()}/key"\nhosts = ["a.test"]\n')
+        service = self.service(secrets=secrets.absolute())
+        found = self.explain("GET", "https://a.test/", service=service)
+        self.assertEqual((found.verdict, self.step(found, "decision").details), ("allow", ("sets Authorization",)))
+        self.assertNotIn("s3cr3t", str(found))
+        found = self.explain("GET", "https://denied.test/", service=service)
+        self.assertEqual((found.verdict, self.outcomes(found)["decision"]), ("none", "failed"))
+        (self.directory / "key").unlink()
+        found = self.explain("GET", "https://a.test/", service=self.service(secrets=secrets.absolute()))
+        self.assertEqual((found.verdict, self.outcomes(found)["decision"]), ("none", "failed"))
 
     def test_a_person(self) -> None:
         """Nobody is asked only to explain."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -26,8 +27,9 @@ class HangupTests(SynchronousTestCase):
     """SIGHUP has files read anew, in the reactor's own time."""
 
     def test_signal(self) -> None:
-        reactor, done = _Reactor(), []
-        reload_at_hangup(reactor, lambda: done.append("read"))
+        reactor = _Reactor()
+        done: list[str] = []
+        reload_at_hangup(reactor, lambda: succeed(done.append("read")))
         ((install, arguments, _),) = reactor.triggers["before"]["startup"]
         self.assertEqual((install, arguments[0]), (signal.signal, signal.SIGHUP))
         arguments[1](signal.SIGHUP, None)
@@ -40,21 +42,28 @@ class HangupTests(SynchronousTestCase):
 class ReadAnewTests(SynchronousTestCase):
     """What is wrong is said, and changes nothing."""
 
-    def logged(self, reload: Callable[[], object]) -> tuple[bool, LogLevel, str]:
+    def logged(self, reload: Callable[[], Deferred[None]]) -> tuple[bool, LogLevel, str]:
         with capturedLogs() as events:
-            result = read_anew(reload)
+            result = self.successResultOf(read_anew(reload))
         (event,) = events
         return result, event["log_level"], event["log_format"].format(**event)
 
     def test_read(self) -> None:
-        self.assertEqual(self.logged(lambda: None)[:2], (True, LogLevel.info))
+        reading: Deferred[None] = Deferred()
+        with capturedLogs() as events:
+            result = read_anew(lambda: reading)
+            self.assertEqual(events, [], "it is not done yet")
+            reading.callback(None)
+        self.assertTrue(self.successResultOf(result))
+        self.assertEqual([event["log_level"] for event in events], [LogLevel.info])
+
+    def test_defect(self) -> None:
+        self.assertEqual(self.logged(lambda: fail(RuntimeError("what")))[:2], (False, LogLevel.critical))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_refused(self) -> None:
-        def refuse() -> None:
-            raise ConfigError("--policy", "", "there is nothing in it")
-
         self.assertEqual(
-            self.logged(refuse),
+            self.logged(lambda: fail(ConfigError("--policy", "", "there is nothing in it"))),
             (
                 False,
                 LogLevel.error,

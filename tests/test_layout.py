@@ -67,6 +67,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "hangup": frozenset({"config"}),
     "files": frozenset({"policy", "authz.secret_table", "authz", "config", "ca"}),
     "entrances": frozenset({"model", "config", "net", "ca", "clients.secrets", "clients.certificates", "clients"}),
+    "reading": frozenset(),
     "binding": frozenset(),
     "deciding": frozenset(
         {
@@ -79,7 +80,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "service": frozenset(
         {
             *("model", "ca.issuer", "config", "descriptors", "files", "interfaces", "policy", "net", "ca"),
-            *("authz", "ops", "entrances", "binding", "deciding", "explain", "desk"),
+            *("authz", "authz.secret_table", "ops", "entrances", "reading", "binding", "deciding", "explain", "desk"),
         }
     ),
     "listeners": frozenset({"config"}),
@@ -89,7 +90,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "front_desk": frozenset({"model", "authz", "ops", "control", "post"}),
     "workers": frozenset(
         {
-            *("ca.issuer", "config", "files", "interfaces", "ca", "ops", "binding", "service"),
+            *("ca.issuer", "config", "files", "interfaces", "ca", "ops", "reading", "binding", "service"),
             *("listeners", "control", "post", "front_desk"),
         }
     ),
@@ -109,7 +110,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         {
             *("", "model", "authz.served", "pdp.bearer", "config", "interfaces", "policy", "net", "authz", "ops"),
             *("values", "option", "option_table", "layers", "interrupt", "descriptors", "hangup"),
-            *("files", "entrances", "binding"),
+            *("files", "entrances", "reading", "binding"),
             *("command_line", "terminal", "start_fault", "start_message", "program"),
         }
     ),

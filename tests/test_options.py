@@ -194,6 +194,16 @@ class CommandLineTests(LoadTests):
             "--shadow-log 'shadow.jsonl': there is no shadow: name one with --shadow-policy or --shadow-authz-url",
             {"shadow-log": ["shadow.jsonl"]},
         )
+        self.write("token", "abc")
+        self.refuse(
+            "--shadow-authz-token-file 'token': there is nobody to show it to: name one with --shadow-authz-url",
+            {"shadow-authz-token-file": ["token"], "shadow-policy": ["shadow.toml"]},
+        )
+        self.assertIsNone(self.load({}, {"EGRESS_SHADOW_AUTHZ_TOKEN": "abc"}).shadow_authz_url)
+        self.refuse(
+            "--authz-response-headers 'x': only --authz-api ext-authz gives such fields: leave it out",
+            {"authz-response-headers": ["x"]},
+        )
 
     def test_policy(self) -> None:
         path = self.write("policy.toml")

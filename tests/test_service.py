@@ -43,6 +43,7 @@ from tests.ca.sessions import shake_hands
 from tests.certificates import TestCA, key_pem_of
 from tests.ops.records import ALLOWED
 from tests.ops.test_health import Browser
+from tests.threads import WithoutThreads
 
 
 @implementer(IAuthorizer)
@@ -97,7 +98,7 @@ class _Sink:
 
 
 @implementer(IReactorPluggableNameResolver)
-class _Reactor(MemoryReactorClock):
+class _Reactor(WithoutThreads, MemoryReactorClock):
     """A reactor in memory; nothing here resolves names."""
 
     nameResolver: Any = None
@@ -188,6 +189,19 @@ class ConstructionTests(ServiceTestCase):
         self.assertIn("failing", self.failureResultOf(service.checks["authorizer"]()).value.reason)
         self.successResultOf(service.authorizer.close())
 
+    def test_an_outage_is_found_out_before_a_permission_ends(self) -> None:
+        """Otherwise neither a decision that may be reused in an outage nor observe mode would count any more."""
+        for mode in Mode:
+            with self.subTest(mode):
+                service = self.make(_Silent(), authz_timeout=5, mode=mode)
+                asked = service.authorizer.decide(REQUEST)
+                self.reactor.advance(service._parts.renewal_timeout - 0.1)
+                if mode is Mode.OBSERVE:
+                    self.assertEqual(self.successResultOf(asked).observed, "unavailable")
+                else:
+                    self.failureResultOf(asked, AuthorizerUnavailable)
+                self.successResultOf(service.authorizer.close())
+
     def test_wrong_files_are_named_with_their_option(self) -> None:
         garbage = Path(self.mktemp())
         garbage.write_text("garbage")
@@ -248,7 +262,7 @@ class ReloadTests(ServiceTestCase):
         trust = service._trust.trust
         policy.write_text('version = 1\nprivate_addresses = "deny"\n[[rules]]\naction = "deny"\nreason = "closed"\n')
         with mock.patch.object(service._parts.pool, "clear") as cleared:
-            service.reload()
+            self.successResultOf(service.reload())
         self.assertEqual(self.decide(service).reason, "closed")
         self.assertIsNotNone(service._guard.refusal(ip_address("10.0.0.1"), 80))
         self.assertIsNot(service._trust.trust, trust)
@@ -261,7 +275,7 @@ class ReloadTests(ServiceTestCase):
             path.write_text("version = 1\n")
         service = self.make(policy=policy, shadow_policy=shadow)
         shadow.write_text('version = 1\ndefault = "allow"\n')
-        service.reload()
+        self.successResultOf(service.reload())
         assert service._deciding.shadow is not None
         self.assertIs(service._deciding.shadow._rules.default, Verdict.ALLOW)
 
@@ -281,7 +295,7 @@ class ReloadTests(ServiceTestCase):
         trust = service._trust.trust
         policy.write_text('version = 1\n[[rules]]\naction = "deny"\nreason = "closed"\n')
         extra.write_text("garbage")
-        self.assertEqual(self.assertRaises(ConfigError, service.reload).option, "--ssl-extra-ca-certs")
+        self.assertEqual(self.failureResultOf(service.reload(), ConfigError).value.option, "--ssl-extra-ca-certs")
         self.assertTrue(self.decide(service).allowed)
         self.assertIs(service._trust.trust, trust)
 
@@ -293,13 +307,13 @@ class ReloadTests(ServiceTestCase):
         service.startService()
         trust = service._trust.trust
         with mock.patch.object(service._parts.pool, "clear") as cleared:
-            self.reactor.advance(POLICY_LOOK_EVERY)
+            self.reactor.pump([POLICY_LOOK_EVERY, POLICY_LOOK_EVERY])
             policy.write_text('version = 1\n[[rules]]\naction = "deny"\nreason = "closed"\n')
-            self.reactor.advance(POLICY_LOOK_EVERY)
+            self.reactor.pump([POLICY_LOOK_EVERY, POLICY_LOOK_EVERY])
             self.assertEqual(self.decide(service).reason, "closed")
             cleared.assert_not_called()
             policy.write_text('version = 1\nprivate_addresses = "deny"\n[[rules]]\naction = "allow"\n')
-            self.reactor.advance(POLICY_LOOK_EVERY)
+            self.reactor.pump([POLICY_LOOK_EVERY, POLICY_LOOK_EVERY])
             cleared.assert_called_once_with()
         self.assertTrue(self.decide(service).allowed)
         self.assertIsNotNone(service._guard.refusal(ip_address("10.0.0.1"), 80))
@@ -307,12 +321,12 @@ class ReloadTests(ServiceTestCase):
         self.assertIn(b"egress_policy_reads_total 2.0", service.metrics.render()[0])
         service.stopService()
         policy.write_text("garbage")
-        self.reactor.advance(POLICY_LOOK_EVERY)
+        self.reactor.pump([POLICY_LOOK_EVERY, POLICY_LOOK_EVERY])
         self.assertIn(b"egress_policy_current 1.0", service.metrics.render()[0])
 
     def test_an_authorizer_of_the_application_stays(self) -> None:
         service = self.make(_Never(), policy=Path("missing"))
-        service.reload()
+        self.successResultOf(service.reload())
         self.assertEqual(self.decide(service).reason, "never")
 
     def decide(self, service: EgressProxyService) -> Decision:

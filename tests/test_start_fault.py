@@ -54,6 +54,11 @@ class StartFaultTests(SynchronousTestCase):
                 CannotListenError(None, "/run/admin.sock", OSError(errno.ENOENT, "No such file or directory")),
                 "--admin: cannot listen on /run/admin.sock: No such file or directory; choose another",
             ),
+            (
+                CannotListenError("any", b"/run/admin.sock", OSError(errno.EADDRINUSE, "Address already in use")),
+                "--admin: cannot listen on /run/admin.sock: Address already in use; stop what listens there, or choose "
+                "another",
+            ),
             (ConfigError("--ca-dir", "", "make it writable"), "--ca-dir: make it writable"),
             (WorkerFailed("worker 1 is out of order"), "worker 1 is out of order"),
             (RuntimeError("what"), "cannot start: RuntimeError: what"),

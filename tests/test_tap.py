@@ -51,7 +51,7 @@ class FakeProxy(Service):
     def listening(self) -> Deferred[tuple[IAddress, ...]]:
         return self.result
 
-    def reload(self) -> None:
+    def reload(self) -> Deferred[None]:
         raise AssertionError("nobody hung up")
 
 

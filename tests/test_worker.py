@@ -58,8 +58,8 @@ class FakeProxy:
     def cut(self) -> None:
         self.done.append("cut")
 
-    def reload(self) -> None:
-        self.done.append("reload")
+    def reload(self) -> Deferred[None]:
+        return succeed(self.done.append("reload"))
 
 
 class StoppingReactor(WorkerReactor):

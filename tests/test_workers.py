@@ -77,10 +77,10 @@ class ReloadTests(WorkersTestCase):
         policy = self.directory / "policy.toml"
         policy.write_text('version = 1\n[[rules]]\naction = "allow"\n')
         workers = self.start(policy=policy)
-        workers.reload()
+        self.successResultOf(workers.reload())
         self.assertEqual(self.heard(), ["reload", "reload"])
         policy.write_text("garbage")
-        self.assertEqual(self.assertRaises(ConfigError, workers.reload).option, "--policy")
+        self.assertEqual(self.failureResultOf(workers.reload(), ConfigError).value.option, "--policy")
         self.assertEqual(self.heard(), [])
 
 

@@ -157,8 +157,10 @@ def conclude(allowed: bool | None, fields: Mapping[str, Any], decided_by: str, w
         raise AnswerRefused("does not say whether it is allowed")
     reason = printable(fields.get("reason")) or _REASONS[verdict]
     rule_id = printable(fields.get("ruleId"))
+    # Whatever it is but no: what is not understood lets nothing out in observe mode.
+    firm = verdict is Verdict.DENY and fields.get("firm", False) is not False
     if _REUSE.isdisjoint(fields):
-        return Decision(verdict, reason, decided_by, rule_id, terms=terms)
+        return Decision(verdict, reason, decided_by, rule_id, terms=terms, firm=firm)
     ttl, stale_if_error = _seconds(fields.get("ttl")), _seconds(fields.get("staleIfError"))
     key = fields.get("cacheKey")
     if "cacheKey" not in fields:
@@ -168,4 +170,4 @@ def conclude(allowed: bool | None, fields: Mapping[str, Any], decided_by: str, w
     else:
         # What it depends on is not known, so it holds for this question alone.
         parts = ttl = stale_if_error = None
-    return Decision(verdict, reason, decided_by, rule_id, ttl, stale_if_error, parts, terms)
+    return Decision(verdict, reason, decided_by, rule_id, ttl, stale_if_error, parts, terms, firm)

@@ -18,13 +18,13 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from egress.authz.wrapper import Wrapper
 from egress.interfaces import IAuthorizer
-from egress.model.approval import Answer, Permission, Subject, cut
+from egress.model.approval import Answer, Permission, Subject, cut, cut_name
 from egress.model.decision import NO_TERMS, Decision, DecisionRequest, Verdict
 
 # Beyond it, the one that ends first is forgotten: then somebody is asked again.
 MAX_PERMISSIONS: Final = 1000
 # Those that wait longest; as they are answered, others are shown.
-MAX_LISTED: Final = 500
+MAX_LISTED: Final = 200
 _ID_BYTES: Final = 6
 _KEY_BYTES: Final = 32
 
@@ -174,8 +174,9 @@ class Approvals:
             del self._held[held.held_id]
 
     def _gone(self, held: _Held, waiting: _Waiting) -> None:
-        self._counts[GONE] += 1
-        self._take(held, waiting)
+        if waiting in held.waiting:
+            self._counts[GONE] += 1
+            self._take(held, waiting)
 
     def _expired(self, held: _Held, waiting: _Waiting) -> None:
         self._counts[TIMED_OUT] += 1
@@ -190,7 +191,9 @@ class Approvals:
             self._take(held, waiting)
         self._counts[outcome] += len(settled)
         for waiting in settled:
-            waiting.answer.callback(decide(waiting.decision))
+            # One may have been given up by what another did with its answer.
+            if not waiting.answer.called:
+                waiting.answer.callback(decide(waiting.decision))
         return len(settled)
 
     # -- answering
@@ -260,14 +263,14 @@ def _shown(held: _Held, show: Callable[[str], str]) -> dict[str, Any]:
     return {
         "id": held.held_id,
         "stage": request.stage.value,
-        "method": request.method,
+        "method": cut_name(request.method),
         "url": cut(show(request.url)),
         "contentLength": request.content_length,
         "client": request.client.address,
-        "identity": request.client.identity,
-        "ruleId": decision.rule_id,
-        "reason": decision.reason,
-        "decidedBy": decision.decided_by,
+        "identity": cut_name(request.client.identity),
+        "ruleId": cut_name(decision.rule_id),
+        "reason": cut(decision.reason),
+        "decidedBy": cut(decision.decided_by),
         "count": len(held.waiting),
         "since": held.since,
         "until": held.until,

@@ -13,6 +13,9 @@ Parts = tuple[str, ...]
 Place = tuple[bool, str, str, int]
 Value = str | bytes | int | None | tuple["Value", ...]
 
+# Of all parts of a list together, in characters.
+_MAX_LENGTH: Final = 4096
+
 # RFC 9110 section 5.6.2.
 _FIELD: Final = re.compile(r"header:[!#$%&'*+.^_`|~0-9a-z-]+")
 
@@ -51,10 +54,14 @@ def known_parts(said: Iterable[str] | None) -> Parts | None:
     """Bring the parts that an authorizer names into one form.
 
     @param said: C{None}: all of them.
-    @return: C{None} when one is not known: then nobody can tell for which questions the decision holds.
+    @return: C{None} when one is not known: then nobody can tell for which questions the decision holds; also when the
+        list is longer than is worth keeping.
     """
     if said is None:
         return ALL
+    said = tuple(said)
+    if sum(map(len, said)) > _MAX_LENGTH:
+        return None
     parts = {part if part in _READ else part.lower() for part in said}
     if not all(part in _READ or _FIELD.fullmatch(part) for part in parts):
         return None

@@ -24,7 +24,9 @@ _NUMBER: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 # What is the check's own, and what a client could pretend to say in our name.  Gateways that make variables of fields
 # cannot tell an underscore from a hyphen.
 _OURS: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"trailer", b"forwarded", b"x-request-id"}
-_OUR_PREFIXES: Final = (b"x-forwarded-", b"x-envoy-", b"x-egress-")
+# Services of this kind take these, where they are there, for what is asked about, and for who asks, before any other.
+_OURS_ELSEWHERE: Final = frozenset({b"x-rewrite-url", b"x-real-ip"})
+_OUR_PREFIXES: Final = (b"x-forwarded-", b"x-envoy-", b"x-egress-", b"x-original-")
 
 _DENYING: Final = frozenset({401, 403})
 _REMOVED: Final = b"x-envoy-auth-headers-to-remove"
@@ -32,7 +34,7 @@ _REMOVED: Final = b"x-envoy-auth-headers-to-remove"
 
 def _theirs(name: bytes) -> bool:
     name = name.lower().replace(b"_", b"-")
-    return name not in _OURS and not name.startswith(_OUR_PREFIXES)
+    return name not in _OURS and name not in _OURS_ELSEWHERE and not name.startswith(_OUR_PREFIXES)
 
 
 def _named(fields: Headers) -> dict[bytes, bytes]:
@@ -136,6 +138,8 @@ class ExtAuthzCodec:
         for name, key in ((b"x-egress-ttl", "ttl"), (b"x-egress-stale-if-error", "staleIfError")):
             if name in named:
                 fields[key] = _number(_text(named[name]))
+        if b"x-egress-firm" in named:
+            fields["firm"] = named[b"x-egress-firm"].strip().lower() != b"false"
         if b"x-egress-cache-key" in named:
             fields["cacheKey"] = _list(_text(named[b"x-egress-cache-key"]))
         taken = self._taken & named.keys()

@@ -52,7 +52,9 @@ class KeptDecisions:
         self._max_stale = max_stale
         self._number = 0
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
-        self._lists: OrderedDict[Place, list[Parts]] = OrderedDict()
+        # Each list with the number of the first decision that was kept by it.  One that was forgotten begins anew: what
+        # was kept by it before may have been taken back meanwhile.
+        self._lists: OrderedDict[Place, dict[Parts, int]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -99,17 +101,19 @@ class KeptDecisions:
             for key, _ in list(self._matching(request)):
                 del self._kept[key]
         ttl = min(decision.ttl or 0.0, self._max_ttl)
-        if decision.terms.expires_in is not None:
-            # What is asked again after that time is to be answered anew.
-            ttl = min(ttl, decision.terms.expires_in)
         stale = min(decision.stale_if_error or 0.0, self._max_stale)
+        expires_in = decision.terms.expires_in
+        if expires_in is not None:
+            # What is asked again after that time is to be answered anew, also where there are no answers.
+            ttl = min(ttl, expires_in)
+            stale = min(stale, expires_in - ttl)
         if ttl + stale <= 0 or decision.verdict not in _REUSABLE:
             return
         parts = known_parts(decision.cache_key)
         if parts is None:
             return
-        self._remember(place, parts)
         self._number += 1
+        self._remember(place, parts)
         key = key_of(request, parts)
         self._kept[key] = _Kept(
             number=self._number,
@@ -124,21 +128,21 @@ class KeptDecisions:
             self._kept.popitem(last=False)
 
     def _remember(self, place: Place, parts: Parts) -> None:
-        lists = self._lists.setdefault(place, [])
-        if parts in lists:
-            lists.remove(parts)
-        lists.insert(0, parts)
-        # What was kept by a list that is forgotten is not found any more, and makes room in its turn.
-        del lists[MAX_LISTS:]
+        lists = self._lists.setdefault(place, {})
+        # The latest is the last one.
+        lists[parts] = lists.pop(parts, self._number)
+        if len(lists) > MAX_LISTS:
+            # What was kept by it is not found any more, and makes room in its turn.
+            del lists[next(iter(lists))]
         self._lists.move_to_end(place)
         if len(self._lists) > self._most:
             self._lists.popitem(last=False)
 
     def _matching(self, request: DecisionRequest) -> Iterator[tuple[bytes, _Kept]]:
-        for parts in self._lists.get(place_of(request), ()):
+        for parts, begun in self._lists.get(place_of(request), {}).items():
             key = key_of(request, parts)
             kept = self._kept.get(key)
-            if kept is not None:
+            if kept is not None and kept.number >= begun:
                 yield key, kept
 
     def clear(self) -> None:

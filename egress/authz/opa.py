@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar, Final
 
+import attrs
+
 from egress.authz.answer import MAX_REASON, AnswerRefused, conclude, parse_object, printable
 from egress.authz.codec import Answer, Question, no_decision
 from egress.authz.question import add_circumstances, add_content, destination, encoded, joined
@@ -85,13 +87,4 @@ class OpaCodec:
             return decision
         suffix = f" (OPA decision {decision_id[:64]})"
         reason = decision.reason[: MAX_REASON - len(suffix)] + suffix
-        return Decision(
-            decision.verdict,
-            reason,
-            decision.decided_by,
-            decision.rule_id,
-            decision.ttl,
-            decision.stale_if_error,
-            decision.cache_key,
-            decision.terms,
-        )
+        return attrs.evolve(decision, reason=reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+import attrs
 from twisted.internet.defer import Deferred, succeed
 
 from egress.authz.wrapper import Wrapper
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from egress.config import IPNetwork
     from egress.interfaces import IAuthorizer
     from egress.model.authority import IPAddress
+
+_PART: Final = "addresses"
 
 RULE: Final = "private-addresses"
 """The rule id of such a denial."""
@@ -38,11 +41,21 @@ class PrivateAddresses(Wrapper):
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
         """Ask; see L{IAuthorizer.decide}."""
         literal = request.authority.ip
-        for address in request.addresses or (() if literal is None else (literal,)):
+        # Of a host that is an address no caller knows better.
+        for address in (literal,) if literal is not None else request.addresses or ():
             if self._blocks() and is_private(address) and not self._opened(address):
                 reason = f"{request.authority.host} leads to {address}, a private address"
                 return succeed(Decision(Verdict.DENY, reason, self.name, RULE, firm=True))
-        return self._authorizer.decide(request)
+        deciding = self._authorizer.decide(request)
+        return deciding.addCallback(_dependent) if self._blocks() else deciding
 
     def _opened(self, address: IPAddress) -> bool:
         return any(address in network or embedded(address) in network for network in self._allow)
+
+
+def _dependent(decision: Decision) -> Decision:
+    """Say that the decision is one on these addresses: with others it might not have been asked for."""
+    parts = decision.cache_key
+    if parts is None or _PART in parts:
+        return decision
+    return attrs.evolve(decision, cache_key=tuple(sorted((*parts, _PART))))

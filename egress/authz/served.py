@@ -293,6 +293,7 @@ def encode_answer(decision: Decision) -> tuple[int, bytes]:
         "ttl": decision.ttl,
         "staleIfError": decision.stale_if_error,
         "cacheKey": None if decision.cache_key is None else list(decision.cache_key),
+        "firm": True if decision.firm and decision.verdict is Verdict.DENY else None,
         "need": "body" if decision.verdict is Verdict.NEED_BODY else None,
         "ask": True if decision.verdict is Verdict.ASK else None,
         "setHeaders": json.loads(headers_value(terms.set_headers)) if terms.set_headers else None,

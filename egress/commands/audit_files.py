@@ -20,9 +20,10 @@ def add_argument(parser: Any) -> None:
     )
 
 
-def read_audit(names: Sequence[str]) -> Iterator[AuditLine]:
+def read_audit(names: Sequence[str], *, whole: bool = False) -> Iterator[AuditLine]:
     """Read audit logs; what cannot be read in them is said on standard error.
 
+    @param whole: whether each line must be read.
     @raise Misused: when a file cannot be read, or when there is not one line of an audit log in it.
     """
     for name in names:
@@ -35,9 +36,14 @@ def read_audit(names: Sequence[str]) -> Iterator[AuditLine]:
                     yield from read_lines(_lines(file), notes)
             except OSError as error:
                 raise Misused(f"{name}: cannot be read: {error.strerror}; name a file of --audit-log") from error
+        if not notes.lines:
+            # Else a job that went past the proxy looks like one that did nothing wrong.
+            print(f"egress: {name}: is empty; does the job go through the proxy?", file=sys.stderr)
         if notes.bad:
             if notes.bad == notes.lines:
                 raise Misused(f"{name}: is no audit log: {notes.in_words()}")
+            if whole:
+                raise Misused(f"{name}: {notes.in_words()}; nobody knows what they are about, so nothing is verified")
             print(f"egress: {name}: {notes.in_words()}", file=sys.stderr)
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
-from egress.commands.failure import CommandFailed
+from egress.commands.failure import CommandFailed, Misused
 from egress.policy.covered import never_reached
-from egress.policy.load import PolicyError, load_policy
+from egress.policy.load import PolicyError, load_policy, parse_policy
 from egress.policy.proof import Outcome, try_case
 from egress.policy.reasons import cleaned
+from egress.policy.rules import RuleSet
+
+_STDIN: Final = "-"
 
 
 def add_parser(commands: Any) -> None:
@@ -20,18 +24,15 @@ def add_parser(commands: Any) -> None:
         "check",
         help="whether a policy can be used, and its tests pass",
         description="Reads a policy with all that it includes, runs the tests inside it, and names rules that can "
-        "never decide. The status is 1 when it cannot be read or a test fails.",
+        "never decide. The status is 0 when all of them pass, 1 when one fails, 2 when the policy cannot be used.",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="only say what is wrong")
-    parser.add_argument("file", metavar="FILE", type=Path, help="the policy")
+    parser.add_argument("file", metavar="FILE", help="the policy; - is standard input")
     parser.set_defaults(run=_run)
 
 
 def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
-    try:
-        rules = load_policy(given.file)
-    except PolicyError as error:
-        raise CommandFailed(error.reason) from None
+    rules = _read(given.file)
     for rule, other in never_reached(rules.rules):
         print(f"{rule.where}: warning: {rule.rule_id} never decides: {other.rule_id} does, at {other.where}", file=out)
     outcomes = [try_case(rules, case) for case in rules.cases]
@@ -46,6 +47,17 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
     if not given.quiet:
         tests = f"{_number(len(outcomes), 'test')} passed" if outcomes else "it has no tests"
         print(f"{given.file}: {_number(len(rules.rules), 'rule')}, {tests}", file=out)
+
+
+def _read(name: str) -> RuleSet:
+    try:
+        if name != _STDIN:
+            return load_policy(Path(name))
+        return parse_policy(sys.stdin.buffer.read().decode("utf-8"), _STDIN, "policy")
+    except PolicyError as error:
+        raise Misused(error.reason) from None
+    except UnicodeDecodeError:
+        raise Misused(f"{_STDIN}: is not UTF-8; save it as UTF-8 text") from None
 
 
 def _lines(outcome: Outcome) -> list[str]:

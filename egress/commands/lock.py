@@ -9,7 +9,7 @@ from typing import Any, Final, TextIO
 
 from egress.commands import audit_files
 from egress.commands.failure import Misused
-from egress.commands.output_file import write_file
+from egress.commands.output_file import STDOUT, write_file
 from egress.policy.lock import LOCK_FILE, Detail, Difference, Egress, Lock, LockFault, compare, in_lines, parse_lock
 
 _COLORS: Final = {"+": "\x1b[31m", "-": "\x1b[33m", "!": "\x1b[36m"}
@@ -30,7 +30,8 @@ def add_parser(commands: Any) -> None:
     record = actions.add_parser(
         "record",
         help="write the lock of an audit log",
-        description="Writes the destinations of what left into a lock file, in place of what was in it.",
+        description="Writes the destinations of what left into a lock file, in place of what was in it; with --lock -, "
+        "to standard output. The status is 2 when something cannot be read or written.",
     )
     record.add_argument(
         "--detail",
@@ -53,13 +54,13 @@ def add_parser(commands: Any) -> None:
     verify.set_defaults(run=_verify)
 
     for action in (record, verify):
-        action.add_argument("--lock", default=LOCK_FILE, metavar="FILE", help="[default: %(default)s]")
+        action.add_argument("--lock", default=LOCK_FILE, metavar="FILE", help="the lock [default: %(default)s]")
         audit_files.add_argument(action)
 
 
-def _egress(given: argparse.Namespace, detail: Detail) -> Egress:
+def _egress(given: argparse.Namespace, detail: Detail, *, whole: bool = False) -> Egress:
     found = Egress(detail)
-    for line in audit_files.read_audit(given.audit):
+    for line in audit_files.read_audit(given.audit, whole=whole):
         found.add(line)
     return found
 
@@ -67,6 +68,9 @@ def _egress(given: argparse.Namespace, detail: Detail) -> Egress:
 def _record(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
     found = _egress(given, Detail(given.detail))
     lock = found.lock()
+    if given.lock == STDOUT:
+        out.write(lock.write())
+        return
     write_file(Path(given.lock), lock.write())
     _print(out, environ, in_lines(Difference((), (), compare(lock, found).stopped)))
     print(f"{given.lock}: {_destinations(len(lock.destinations))}", file=out)
@@ -75,7 +79,7 @@ def _record(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) 
 def _verify(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> int:
     path = Path(given.lock)
     lock = _read(path)
-    found = _egress(given, lock.detail)
+    found = _egress(given, lock.detail, whole=True)
     difference = compare(lock, found)
     _print(out, environ, in_lines(difference))
     new, unseen = len(difference.new), len(difference.unseen)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from egress.commands.failure import Misused
+
+STDOUT: Final = "-"
+"""The name that stands for standard output."""
 
 
 def write_file(path: Path, text: str) -> None:

@@ -18,6 +18,6 @@ def add_parser(commands: Any) -> None:
         help="policies: trying them, and writing them from what was seen",
         description="Works on policies, as --policy takes them.",
     )
-    actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     for add in _COMMANDS:
         add(actions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -25,11 +25,11 @@ from egress.model.errors import AuthorizerUnavailable
 from egress.option_table import BY_NAME
 from egress.options import load_config
 from egress.policy.load import PolicyError, load_policy
-from egress.policy.replay import Recorded, Recording, Replayed, Report, decide_by, replayed
+from egress.policy.replay import Recorded, Recording, Replayed, Report, replay, replayed
 
 # Of the proxy's options those that say how a service is asked; their variables count here, too.
-_OPTIONS: Final = ("authz-timeout", "authz-token-file", "authz-client-cert", "ssl-extra-ca-certs")
-_FIELDS: Final = ("authz_url", "authz_timeout", "authz_token", "authz_client_cert", "extra_ca_certs")
+_OPTIONS: Final = ("authz-api", "authz-timeout", "authz-token-file", "authz-client-cert", "ssl-extra-ca-certs")
+_FIELDS: Final = ("authz_url", "authz_api", "authz_timeout", "authz_token", "authz_client_cert", "extra_ca_certs")
 
 _AT_ONCE: Final = 16
 
@@ -57,23 +57,26 @@ def add_parser(actions: Any) -> None:
 
 
 def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> int:
-    recording = Recording()
-    for line in audit_files.read_audit(given.audit):
-        recording.add(line)
     if given.policy is not None:
-        try:
-            rules = load_policy(Path(given.policy))
-        except PolicyError as error:
-            raise Misused(error.reason) from error
-        results = [decide_by(rules, recorded, count) for recorded, count in recording.questions.items()]
+        for name in _OPTIONS:
+            if getattr(given, name.replace("-", "_")) is not None:
+                raise Misused(f"--{name}: is for --authz-url; leave it out, a policy is read from its file")
+        report = _ask_policy(Path(given.policy), given.audit)
     else:
-        results = _ask_service(_config(given, environ), recording)
-    report = Report(tuple(results), recording.undecided)
+        report = _ask_service(_config(given, environ), given.audit)
     if given.json:
         out.write(json.dumps(report.as_json(), indent=2) + "\n")
     else:
         out.writelines(f"{line}\n" for line in report.in_lines())
     return int(report.differs)
+
+
+def _ask_policy(path: Path, audit: Sequence[str]) -> Report:
+    try:
+        rules = load_policy(path)
+    except PolicyError as error:
+        raise Misused(error.reason) from error
+    return replay(rules, audit_files.read_audit(audit))
 
 
 def _config(given: argparse.Namespace, environ: Mapping[str, str]) -> ProxyConfig:
@@ -88,7 +91,10 @@ def _config(given: argparse.Namespace, environ: Mapping[str, str]) -> ProxyConfi
     return config
 
 
-def _ask_service(config: ProxyConfig, recording: Recording) -> list[Replayed]:
+def _ask_service(config: ProxyConfig, audit: Sequence[str]) -> Report:
+    recording = Recording()
+    for line in audit_files.read_audit(audit):
+        recording.add(line)
     try:
         trust = CurrentTrust(OriginTrust(config.extra_ca_certs, config.authz_client_cert))
     except TrustError as error:
@@ -99,9 +105,10 @@ def _ask_service(config: ProxyConfig, recording: Recording) -> list[Replayed]:
         return ask_all(AuthorizationChain(reactor, service, None), recording, _AT_ONCE)
 
     try:
-        return run(ask)
+        results = run(ask)
     except ConfigError as error:
         raise Misused(str(error)) from error
+    return Report(tuple(results), recording.undecided)
 
 
 def ask_all(authorizer: IAuthorizer, recording: Recording, at_once: int) -> Deferred[list[Replayed]]:

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from egress.commands import audit_files
 from egress.commands.failure import CommandFailed
-from egress.commands.output_file import write_file
+from egress.commands.output_file import STDOUT, write_file
 from egress.policy.policy_text import write_policy
 from egress.policy.suggest import MAX_RULES, MIN_RULES, Suggestion
 
@@ -20,7 +20,8 @@ def add_parser(actions: Any) -> None:
         "suggest",
         help="write the policy that allows what an audit log has",
         description="Writes a small policy that allows what left according to an audit log: what was allowed, and what "
-        "observe mode let pass. What the proxy refused by itself, or denied, is not in it.",
+        "observe mode let pass. What the proxy refused by itself, or denied, is not in it. The status is 1 when "
+        "nothing left, 2 when something cannot be read or written.",
     )
     parser.add_argument("--only-allowed", action="store_true", help="leave out what left only because of observe mode")
     parser.add_argument(
@@ -30,7 +31,7 @@ def add_parser(actions: Any) -> None:
         metavar="N",
         help="how many rules there may be; with fewer, each allows more [default: %(default)s]",
     )
-    parser.add_argument("--output", metavar="FILE", help="where to write it [default: standard output]")
+    parser.add_argument("--output", metavar="FILE", help="where to write it; - is standard output, the default")
     audit_files.add_argument(parser)
     parser.set_defaults(run=_run)
 
@@ -47,10 +48,12 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
         if line.left and not (given.only_allowed and line.observed is not None):
             suggestion.add(line)
     if not suggestion.requests:
-        raise CommandFailed("nothing left according to the audit log, so there is nothing to make a policy of")
+        raise CommandFailed(
+            "nothing left according to the audit log; do the work behind a proxy with --mode observe first"
+        )
     text = write_policy(suggestion, given.max_rules)
-    if given.output is None:
+    if given.output in (None, STDOUT):
         out.write(text)
         return
     write_file(Path(given.output), text)
-    print(f"{given.output}: {suggestion.requests:,} requests are covered", file=out)
+    print(f"{given.output}: covers {suggestion.requests:,} request{'' if suggestion.requests == 1 else 's'}", file=out)

@@ -14,8 +14,10 @@ from egress.model.decision import DecisionRequest
 LONGEST: Final = 7 * 24 * 3600.0
 _MAX_REASON: Final = 500
 _MAX_NAME: Final = 100
-# What is shown of a URL.  A list of many long ones must still be one that can be sent and read.
+# What is shown of a URL, and of anything else that a client or an authorizer has chosen.  A list of many long ones must
+# still be one that can be sent and read.
 _SHOWN: Final = 2000
+_SHOWN_OF_NAMES: Final = 200
 _FIELDS: Final = frozenset({"answer", "for", "reason", "by"})
 
 
@@ -134,11 +136,11 @@ class Permission:
         return {
             "id": self.permission_id,
             "stage": subject.stage,
-            "method": subject.method,
+            "method": cut_name(subject.method),
             "url": cut(f"{subject.origin}{'' if subject.path == '*' else subject.path}"),
             "client": subject.client,
-            "identity": subject.identity,
-            "ruleId": subject.rule_id,
+            "identity": cut_name(subject.identity),
+            "ruleId": cut_name(subject.rule_id),
             "until": self.until,
             "by": self.by,
             "reason": self.reason,
@@ -154,6 +156,11 @@ class Permission:
         return cls(**{**document, "subject": Subject(**document["subject"])})
 
 
-def cut(url: str) -> str:
-    """Give as much of a URL as is shown, and say so."""
-    return url if len(url) <= _SHOWN else f"{url[:_SHOWN]}... ({len(url) - _SHOWN} more characters)"
+def cut(text: str, most: int = _SHOWN) -> str:
+    """Give as much of a URL, or of a reason, as is shown, and say so."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text) - most} more characters)"
+
+
+def cut_name(name: str | None) -> str | None:
+    """Give as much of a name as is shown, and say so."""
+    return None if name is None else cut(name, _SHOWN_OF_NAMES)

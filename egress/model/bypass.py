@@ -37,8 +37,9 @@ class HostPattern:
             raise InvalidTarget(f"{text!r} is not a host; a whole domain is written *.example.com")
         bare = text.removeprefix("*").removeprefix(".")
         # A port that cannot occur stands for "none given".
-        authority = Authority.parse(bare if _has_port(bare) else f"{bare}:1")
-        port = authority.port if _has_port(bare) else None
+        has_port = _has_port(bare)
+        authority = Authority.parse(bare if has_port else f"{bare}:1")
+        port = authority.port if has_port else None
         is_name = authority.ip is None
         return cls(authority.host, (below or suffix) and is_name, not below or suffix, port)
 

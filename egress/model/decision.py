@@ -79,7 +79,7 @@ class DecisionRequest:
     @ivar body: the content, or C{None} when the request has none or the authorizer does not look at it.
     @ivar body_truncated: whether C{body} is only the beginning of the content.
     @ivar body_withheld: whether there is content that was not read yet; L{Verdict.NEED_BODY} has it read.
-    @ivar content_length: the length of the content in bytes, as announced; 0 without content, C{None} when only its
+    @ivar content_length: the length of the content in bytes, as announced; 0 without content, C{None} while only its
         end will tell.
     @ivar addresses: what the origin's host leads to, a literal address to itself; C{None} when that is not known, as
         where an upstream proxy resolves it.

@@ -34,6 +34,11 @@ class RequestContent:
         self.hidden: frozenset[bytes] = frozenset()
 
     @property
+    def length(self) -> int | None:
+        """How long it is, as far as that is known: all of it may have come without an announcement."""
+        return self._size if self.announced is None and self.over and not self.streamed else self.announced
+
+    @property
     def announced_oversize(self) -> bool:
         """Whether the head announces more than the limit."""
         return self._framing.kind is BodyKind.LENGTH and self._framing.length > self._limit

@@ -203,7 +203,7 @@ class Exchange:
             content.oversize,
             self._decided,
             withheld=not content.over and content.withheld,
-            length=content.announced,
+            length=content.length,
             addresses=self._addresses,
         )
 

@@ -227,6 +227,9 @@ class Inquiry:
         if self._given_up is not None:
             self._given_up.cancel()
         decision = self.decision
+        if decision is not None and decision.observed is None and self.permit is not None:
+            # What would have been cut is not what the first answer says.
+            decision = self.permit.observed or decision
         outcome = outcome_of(result) if result is not None else None
         rule_id = observed = source = None
         if decision is not None:

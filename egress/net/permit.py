@@ -61,14 +61,16 @@ class Permit:
     @param question: what was decided on.
     @param failed: is told the end, at most once, and not after L{stop}.
     @ivar used: content bytes that have flowed, both directions added up, whatever permission they flowed under.
+    @ivar observed: the first later decision by which it would have been cut, if it were not only observed.
     """
 
-    __slots__ = ("_asked", "_failed", "_most", "_over", "_parts", "_question", "_timer", "used")
+    __slots__ = ("_asked", "_failed", "_most", "_over", "_parts", "_question", "_timer", "observed", "used")
 
     def __init__(
         self, parts: Parts, question: DecisionRequest, terms: Terms, failed: Callable[[EgressError], None]
     ) -> None:
         self.used = 0
+        self.observed: Decision | None = None
         self._parts = parts
         self._question = question
         self._failed = failed
@@ -130,6 +132,8 @@ class Permit:
         elif not decision.allowed:
             self._fail(PermissionRevoked(decision.reason))
         else:
+            if decision.observed is not None and self.observed is None:
+                self.observed = decision
             self._hold(decision.terms)
             # What has flowed already may be more than is allowed now.
             self.admits(0)

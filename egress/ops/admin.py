@@ -14,9 +14,11 @@ from io import BytesIO
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
@@ -27,6 +29,8 @@ from egress.model.explanation import MAX_BODY, InvalidQuestion, Question
 _log = Logger()
 
 _IDLE: Final = 30.0
+MAX_CONNECTIONS: Final = 64
+"""More people and programs than that do not look at once."""
 # A question with the longest content, in base64, and its head.
 _MAX_CONTENT: Final = MAX_BODY * 4 // 3 + 512 * 1024
 _APPROVALS: Final = b"/approvals"
@@ -92,13 +96,18 @@ class AdminResource(Resource):
         self._wait_for(request, answering)
         return NOT_DONE_YET
 
+    def knows(self, request: Request) -> bool:
+        """Say whether who asks may ask at all, as far as the head of the request tells."""
+        if self._token is None:
+            return True
+        shown = request.requestHeaders.getRawHeaders(b"authorization", [])
+        return len(shown) == 1 and hmac.compare_digest(shown[0], self._token)
+
     def _admit(self, request: Request) -> None:
         """Let nobody in but who may, and no page that a browser shows."""
         headers = request.requestHeaders
-        if self._token is not None:
-            shown = headers.getRawHeaders(b"authorization", [])
-            if len(shown) != 1 or not hmac.compare_digest(shown[0], self._token):
-                raise _Refusal(HTTPStatus.UNAUTHORIZED, "show the token of --admin-token-file: Authorization: Bearer")
+        if not self.knows(request):
+            raise _Refusal(HTTPStatus.UNAUTHORIZED, "show the token of --admin-token-file: Authorization: Bearer")
         if headers.hasHeader(b"origin") or headers.hasHeader(b"sec-fetch-site"):
             raise _Refusal(HTTPStatus.FORBIDDEN, "this is not for pages in a browser")
 
@@ -216,17 +225,19 @@ def _answer(request: Request, status: HTTPStatus, document: object) -> None:
 
 
 class AdminRequest(Request):
-    """A request whose content stays in memory, and is bounded.
+    """A request whose content stays in memory, and is bounded; of strangers nothing is kept.
 
     @ivar oversize: whether there was more of it than is kept.
     """
 
+    channel: AdminChannel
     oversize = False
     content: BytesIO
 
     def gotLength(self, length: int | None) -> None:
         """Begin to take the content (L{twisted.web.http.Request.gotLength})."""
         self.content = BytesIO()
+        self.oversize = not self.channel.site.resource.knows(self)
 
     def handleContentChunk(self, data: bytes) -> None:
         """Take a piece of it (L{twisted.web.iweb.IRequest})."""
@@ -236,10 +247,36 @@ class AdminRequest(Request):
             self.content.write(data)
 
 
+class AdminChannel(HTTPChannel):
+    """A connection."""
+
+    site: AdminSite
+
+    def connectionMade(self) -> None:
+        """Begin (L{twisted.internet.interfaces.IProtocol})."""
+        self.site.connections += 1
+        super().connectionMade()  # type: ignore[no-untyped-call]
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """End (L{twisted.internet.interfaces.IProtocol})."""
+        self.site.connections -= 1
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+
 class AdminSite(Site):
-    """A site without an access log: what is answered is logged, what is looked at is not."""
+    """A site without an access log: what is answered is logged, what is looked at is not.
+
+    @ivar connections: how many are open.
+    """
 
     noisy = False
+    protocol = AdminChannel  # type: ignore[assignment]
+    resource: AdminResource
+    connections = 0
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """Begin a connection, where there is room (L{twisted.internet.interfaces.IProtocolFactory})."""
+        return super().buildProtocol(addr) if self.connections < MAX_CONNECTIONS else None  # type: ignore[no-untyped-call]
 
     def log(self, request: object) -> None:
         """Log nothing (L{twisted.web.http.HTTPFactory.log})."""

@@ -37,13 +37,21 @@ _log = Logger()
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
+def written_time(seconds: float) -> str:
+    """Write a time as logs have it: in UTC (RFC 3339), with milliseconds.
+
+    @param seconds: since the epoch.
+    """
+    moment = datetime.fromtimestamp(seconds, timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def audit_line(record: ExchangeRecord) -> bytes:
     """Write a record as one line of JSON, in ASCII, its URL redacted."""
     client = record.client
     host = f"[{client.address}]" if ":" in client.address else client.address
-    moment = datetime.fromtimestamp(record.time, timezone.utc)
     fields = {
-        "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "time": written_time(record.time),
         "requestId": record.request_id,
         "client": f"{host}:{client.port}",
         "identity": client.identity,

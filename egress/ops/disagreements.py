@@ -15,7 +15,7 @@ from zope.interface import implementer
 from egress.interfaces import IComparisonSink
 from egress.model.comparison import Agreement, Comparison
 from egress.model.decision import Decision
-from egress.ops.audit import LineFile, LinesLost
+from egress.ops.audit import LineFile, LinesLost, written_time
 from egress.ops.redact import redact_url
 
 _log = Logger()
@@ -88,7 +88,7 @@ class Disagreements(Collector):
     def _line(self, comparison: Comparison, second: Decision, url: str) -> dict[str, Any]:
         request, first = comparison.request, comparison.first
         return {
-            "time": round(self._wall_clock(), 3),
+            "time": written_time(self._wall_clock()),
             "requestId": request.request_id,
             "stage": request.stage.value,
             "method": request.method,

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.logger import Logger
 
 from egress.authz.audited import AuditedAuthorizer
@@ -24,9 +25,9 @@ from egress.pdp.bearer import Bearer
 from egress.pdp.channel import ChannelLimits, QuestionSite
 from egress.pdp.desk import Desk
 from egress.pdp.metrics import PdpMetrics
+from egress.reading import Reading, threads_of
 
 if TYPE_CHECKING:
-    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
 
     from egress.interfaces import IAuditSink, IAuthorizer, IEgressReactor
@@ -94,7 +95,10 @@ class EgressAuthzService(Service):
         config = self._config
         self._rules = rules = read_rules(config.policy)
         self._local = LocalAuthorizer(rules)
-        self._watch = watch = PolicyWatch(self._reactor, rules, lambda: self._rules.files, self._reload)
+        turns, in_threads = DeferredLock(), threads_of(self._reactor)
+        self._reading = Reading(turns, in_threads, self._read, self._use)
+        followed = Reading(turns, in_threads, self._read, self._use_followed)
+        self._watch = watch = PolicyWatch(self._reactor, rules, lambda: self._rules.files, followed.begin)
         self.metrics.watch_policy(lambda: watch.state)
         return PrivateAddresses(
             AuthorizationChain(self._reactor, self._local, None),
@@ -109,22 +113,25 @@ class EgressAuthzService(Service):
             self.authorizer = audited
             self.checks["audit"] = audited.check_audit
 
-    def reload(self) -> None:
-        """Read the policy anew, for what is decided from now on.
+    def reload(self) -> Deferred[None]:
+        """Read the policy anew, for what is decided from then on; callers are answered meanwhile, as before.
 
-        @raise ConfigError: naming what cannot be used, and the remedy; then all remains as it was.
+        @return: fires when it is in use, or fails with L{ConfigError}, which names what cannot be used, and the
+            remedy; then all remains as it was.
         """
-        if self._watch is not None:
-            self._reload()
+        return succeed(None) if self._watch is None else self._reading.begin()
 
-    def _reload(self) -> None:
-        self._use(read_rules(self._config.policy))
+    def _read(self) -> RuleSet:
+        return read_rules(self._config.policy)
 
-    def _use(self, rules: RuleSet) -> None:
+    def _use_followed(self, rules: RuleSet) -> None:
+        self._use(rules, followed=True)
+
+    def _use(self, rules: RuleSet, *, followed: bool = False) -> None:
         assert self._watch is not None
         self._local.use(rules)
         self._rules = rules
-        self._watch.used(rules)
+        self._watch.used(rules, followed=followed)
 
     # -- who asks
 

@@ -32,6 +32,7 @@ KEYS: Final = ("query", "headers", "json", "max_body", "min_body", "clients", "t
 UNSEEN: Final = ("query", "headers", "json", "max_body", "min_body")
 """What nobody can tell of a tunnel."""
 
+_ALL: Final = frozenset(KEYS)
 _FIELD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
 _VALUES: Final = "write a pattern, a list of patterns, true (it is there) or false (it is not)"
 
@@ -42,6 +43,8 @@ def read_conditions(table: Table, names: Names, zone: tzinfo, label: str, *, bro
     @param broad: whether the rule holds already when it may be about a request.
     @raise egress.policy.table.PolicyError: when one is not understood.
     """
+    if _ALL.isdisjoint(table.table):
+        return ()
     found: list[Condition] = []
     if "clients" in table.table:
         tests = names.clients(table, label)
@@ -69,6 +72,8 @@ def read_conditions(table: Table, names: Names, zone: tzinfo, label: str, *, bro
 def _on_content(table: Table, broad: bool) -> list[Condition]:
     found: list[Condition] = []
     most, least = table.read("max_body", size), table.read("min_body", size)
+    if most is not None and least is not None and least > most:
+        raise table.error("'min_body' is over 'max_body', so nothing would match; exchange them", "min_body")
     if most is not None:
         found.append(BodySize("max_body", most=most))
     if least is not None:

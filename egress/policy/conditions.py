@@ -80,8 +80,13 @@ class HeaderFields(_Lasting):
     """Header fields: patterns for the values of each, or whether it is there.  Names are in lower case."""
 
     wanted: tuple[tuple[str, Patterns | bool], ...]
+    _needed: frozenset[str] = attrs.field(init=False, eq=False, repr=False)
     key = "headers"
     is_seen = False
+
+    @_needed.default
+    def _loose_names(self) -> frozenset[str]:
+        return frozenset(loose(name) for name, wanted in self.wanted if wanted is not False)
 
     @property
     def parts(self) -> frozenset[str]:
@@ -90,6 +95,8 @@ class HeaderFields(_Lasting):
 
     def holds(self, facts: Facts) -> Holds:
         """Whether all are as they should be."""
+        if not self._needed <= facts.fields.keys():
+            return Holds.NO
         return all_of(self._one(facts, name, wanted) for name, wanted in self.wanted)
 
     def _one(self, facts: Facts, name: str, wanted: Patterns | bool) -> Holds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +13,9 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:  # pragma: no cover
     import tomli as tomllib
+
+# Where the reader of TOML says that it stopped.
+_AT_LINE: Final = re.compile(r"\(at line ([0-9]+), column [0-9]+\)")
 
 MAX_DEPTH: Final = 10
 MAX_FILES: Final = 200
@@ -29,7 +33,10 @@ def parse_document(text: str, where: str, file: Path | None = None) -> Document:
     try:
         table: dict[str, Any] = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise PolicyError(f"{where}: is not TOML: {' '.join(str(error).split())}") from None
+        reason = " ".join(str(error).split())
+        found = _AT_LINE.search(reason)
+        line = "" if found is None else f":{found[1]}"
+        raise PolicyError(f"{where}{line}: is not TOML: {reason}") from None
     document = Document(where, text, table, file)
     version = table.get("version")
     if version is not None and (not isinstance(version, int) or isinstance(version, bool)):

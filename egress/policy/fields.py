@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from egress.model.decision import Headers
 from egress.policy.holds import Holds, certainty
 from egress.policy.patterns import Pattern
+
+# More members than this no honest list has, and each pattern is tried on each of them.
+MAX_MEMBERS: Final = 500
 
 Fields = dict[str, tuple[tuple[str, str], ...]]
 """By the loose name: the name in lower case and the value of each line, in each of its readings."""
@@ -45,6 +50,8 @@ def field_matches(fields: Fields, name: str, patterns: tuple[Pattern, ...]) -> H
     if not lines:
         return Holds.NO
     values = [value for _, value in lines]
+    if sum(value.count(",") for value in values) > MAX_MEMBERS:
+        return Holds.MAYBE
     values += [member.strip() for value in values if "," in value for member in value.split(",")]
     if len(lines) > 1:
         values.append(", ".join(value for _, value in lines))

@@ -37,7 +37,10 @@ def certainty(answers: Iterable[bool]) -> Holds:
 
 def all_of(answers: Iterable[Holds]) -> Holds:
     """What holds where each of several must."""
-    found = set(answers)
-    if Holds.NO in found:
-        return Holds.NO
-    return Holds.MAYBE if Holds.MAYBE in found else Holds.YES
+    found = Holds.YES
+    for answer in answers:
+        if answer is Holds.NO:
+            return answer
+        if answer is Holds.MAYBE:
+            found = answer
+    return found

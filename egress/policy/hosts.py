@@ -124,7 +124,9 @@ def _network(text: str) -> IPv4Network | IPv6Network:
     try:
         network = ip_network(text)
     except ValueError as error:
-        raise ValueError(f"{error}; write a host alone, as in example.com, or a range, as in 10.0.0.0/8") from None
+        # Of a URL, a message about networks would lead astray.
+        what = error if text[:1].isdecimal() or text.startswith("[") else "there is no scheme and no path in it"
+        raise ValueError(f"{what}; write a host alone, as in example.com, or a range, as in 10.0.0.0/8") from None
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
         raise ValueError("addresses of this kind are read as IPv4; write an IPv4 range")
     return network

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from heapq import merge
-from typing import Final
+from typing import Final, TypeVar
 
 import attrs
 
@@ -54,61 +54,75 @@ class _Found:
             found.append(number)
 
 
+_Key = TypeVar("_Key")
+
+
+def _fixed(table: dict[_Key, list[int]]) -> dict[_Key, tuple[int, ...]]:
+    return {key: tuple(numbers) for key, numbers in table.items()}
+
+
 class HostIndex:
     """Finds the rules that may be about an authority, in their order.
 
     Rules that have one list of hosts in common, as a group is, are kept together.
 
     @param hosts: the host patterns of each rule; none: it is about every host.
+    @ivar always: the places of the rules that are about every host.
     """
 
     def __init__(self, hosts: Sequence[tuple[HostTest, ...]]) -> None:
-        self._always = [place for place, tests in enumerate(hosts) if not tests or Anything() in tests]
-        always = frozenset(self._always)
+        self.always = tuple(place for place, tests in enumerate(hosts) if not tests or Anything() in tests)
+        always = frozenset(self.always)
         numbers: dict[int, int] = {}
-        self._rules: list[list[int]] = []
+        rules: list[list[int]] = []
         found = _Found()
         for place, tests in enumerate(hosts):
             if place in always:
                 continue
             number = numbers.get(id(tests))
             if number is None:
-                number = numbers[id(tests)] = len(self._rules)
-                self._rules.append([])
+                number = numbers[id(tests)] = len(rules)
+                rules.append([])
                 for test in tests:
                     found.add(number, test)
-            self._rules[number].append(place)
-        self._found = found
+            rules[number].append(place)
+        # Of tuples of numbers, unlike lists, the garbage collector has nothing to go through.
+        self._rules = [tuple(places) for places in rules]
+        self._names, self._below = _fixed(found.names), _fixed(found.below)
+        self._networks = _fixed(found.networks)
+        self._literals, self._labels, self._others = found.literals, found.labels, found.others
         self._prefixes = sorted({network[:2] for network in found.networks})
 
-    def places(self, authority: Authority) -> Iterator[int]:
-        """The places of the rules that may be about an authority, and a few that are not, in order."""
+    def places(self, authority: Authority, always: Sequence[int]) -> Iterator[int]:
+        """The places of the rules that may be about an authority, and a few that are not, in order.
+
+        @param always: those of C{self.always} that are of interest.
+        """
         numbers = set(self._numbers(authority))
         if not numbers:
-            return iter(self._always)
+            return iter(always)
         lists = [self._rules[number] for number in numbers]
-        if self._always:
-            lists.append(self._always)
+        if always:
+            lists.append(tuple(always))
         # Each rule has one list of hosts, so none comes twice.
         return iter(lists[0]) if len(lists) == 1 else merge(*lists)
 
     def _numbers(self, authority: Authority) -> Iterator[int]:
-        found = self._found
         host = authority.host
-        yield from found.others
-        yield from found.names.get(host, NONE)
-        if found.below:
+        yield from self._others
+        yield from self._names.get(host, NONE)
+        if self._below:
             dot = host.find(".")
             while dot >= 0:
-                yield from found.below.get(host[dot + 1 :], NONE)
+                yield from self._below.get(host[dot + 1 :], NONE)
                 dot = host.find(".", dot + 1)
-        if found.networks or found.literals or found.labels:
+        if self._networks or self._literals or self._labels:
             address = authority.ip
             if address is None:
                 if "." not in host:
-                    yield from found.labels
+                    yield from self._labels
             else:
-                yield from found.literals
+                yield from self._literals
                 yield from self._within(address)
 
     def _within(self, address: IPAddress) -> Iterator[int]:
@@ -116,4 +130,4 @@ class HostIndex:
             for version, length in self._prefixes:
                 if version == one.version:
                     bits = int(one) >> (one.max_prefixlen - length)
-                    yield from self._found.networks.get((version, length, bits), NONE)
+                    yield from self._networks.get((version, length, bits), NONE)

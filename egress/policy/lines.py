@@ -25,6 +25,7 @@ _STRING: Final = re.compile(
 _PART: Final = re.compile(rf"[ \t]*([A-Za-z0-9_-]+|{_BASIC}|{_LITERAL})[ \t]*")
 _BLANK: Final = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")
 _WORD: Final = re.compile(r"[^,\]}\n#]+")
+_HEAD: Final = re.compile(r"^[ \t]*\[\[[ \t]*([A-Za-z0-9_-]+)[ \t]*\]\]", re.MULTILINE)
 
 
 class Lines:
@@ -139,6 +140,23 @@ class Lines:
             at = self._blank(self._pair(path, at))
             at += self._text[at] == ","
         return at + 1
+
+
+def heads(text: str) -> dict[str, list[int]]:
+    """The lines of the heads of lists of tables, as C{[[rules]]}, found without reading the rest.
+
+    A list is complete that has as many heads as the document has tables in it.  There is none where a text of several
+    lines may have what only looks like one.
+    """
+    found: dict[str, list[int]] = {}
+    if '"""' in text or "'''" in text:
+        return found
+    line, at = 1, 0
+    for match in _HEAD.finditer(text):
+        line += text.count("\n", at, match.start())
+        at = match.start()
+        found.setdefault(match[1], []).append(line)
+    return found
 
 
 def _name(raw: str) -> str:

@@ -89,7 +89,7 @@ def _listed(document: Document, key: str) -> list[Any]:
     """Without any rules, the default decides on everything: that may be meant, an empty list hardly is."""
     found = document.table.get(key, [])
     if not isinstance(found, list):
-        raise document.error((key,), f"{key!r} must be a list")
+        raise document.error((key,), f"{key!r} must be a list; write [[{key}]] before each of them")
     if not found and key in document.table:
         raise document.error((key,), f"{key!r} is empty; write [[{key}]] before each of them, or leave it out")
     return found

@@ -102,8 +102,8 @@ class Names:
         if entry.startswith(GROUP):
             name = entry.removeprefix(GROUP)
             if (kind, name) not in self._groups:
-                known = [group for one, group in self._groups if one == kind]
-                says = nearest(name, known) if known else f"there is no [groups.{kind}]"
+                known = [f"{GROUP}{group}" for one, group in self._groups if one == kind]
+                says = nearest(entry, known) if known else f"there is no [groups.{kind}]"
                 raise document.error(path, f"{label}: the group {entry!r} is not known; {says}")
             return self._group(kind, name, trail)
         text = self.expanded(document, path, label, entry)
@@ -135,6 +135,8 @@ class Names:
         @param secrets: whether C{${secret:NAME}} stays as it is; elsewhere it is refused.
         @raise egress.policy.table.PolicyError: for a variable that is not there.
         """
+        if document.is_plain:
+            return value
         if isinstance(value, str):
             return self._text(document, path, label, value, secrets) if "${" in value else value
         if isinstance(value, list):

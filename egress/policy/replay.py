@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator
-from typing import Any, Final, Protocol, runtime_checkable
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
 import attrs
 
@@ -15,11 +15,16 @@ from egress.policy.shapes import pattern_of, shape_of
 from egress.policy.traffic import AuditLine
 
 _REDACTED: Final = "REDACTED"
+_DECISIONS: Final = frozenset({"allow", "deny", "ask"})
+_FORWARDED: Final = "forwarded"
 # Methods that come without content more often than with it (RFC 9110 section 9.3).
 _WITHOUT_CONTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "DELETE", "CONNECT"})
-# Conditions of rules about what no audit log has; and about what stands in it without its secrets.
-_LACKING: Final = frozenset({"headers", "json", "max_body", "min_body", "addresses", "times"})
+# Conditions on what no audit log has: always, where there was content, and where its secrets have been taken out.
+_UNKNOWN: Final = frozenset({"headers", "addresses"})
+_IN_CONTENT: Final = frozenset({"json", "max_body", "min_body"})
 _QUERY: Final = "query"
+_TIMES: Final = "times"
+_MAY_LACK: Final = frozenset({*_UNKNOWN, *_IN_CONTENT, _QUERY, _TIMES})
 
 _WIDTH: Final = 72
 _ROWS: Final = 40
@@ -37,6 +42,11 @@ class Change(enum.Enum):
     SAME = "unchanged"
 
 
+_CHANGES: Final = {
+    Verdict.ALLOW: Change.NEWLY_ALLOWED,
+    Verdict.DENY: Change.NEWLY_DENIED,
+    Verdict.ASK: Change.NEWLY_ASKED,
+}
 # The same verdict is no difference, whoever gave it.
 _ALIKE: Final = frozenset({Change.SAME, Change.OTHER_RULE})
 
@@ -61,7 +71,7 @@ class Recorded:
     @classmethod
     def of(cls, line: AuditLine) -> Recorded:
         """Take what a line says."""
-        may_have = line.sent > 0 or not (line.left or line.method in _WITHOUT_CONTENT)
+        may_have = line.sent > 0 or not (line.outcome == _FORWARDED or line.method in _WITHOUT_CONTENT)
         return cls(
             line.stage,
             line.method,
@@ -108,7 +118,7 @@ class Recording:
 
     def add(self, line: AuditLine) -> None:
         """Take one line in."""
-        if line.decided not in ("allow", "deny"):
+        if line.decided not in _DECISIONS:
             self.undecided += 1
             return
         recorded = Recorded.of(line)
@@ -146,38 +156,61 @@ def replayed(recorded: Recorded, count: int, decision: Decision | None, reason: 
 def _change(recorded: Recorded, decision: Decision) -> Change:
     if decision.verdict is Verdict.NEED_BODY:
         return Change.UNDECIDED
-    if decision.verdict is Verdict.ASK:
-        return Change.NEWLY_ASKED
     if decision.verdict.value != recorded.verdict:
-        return Change.NEWLY_DENIED if decision.verdict is Verdict.DENY else Change.NEWLY_ALLOWED
+        return _CHANGES[decision.verdict]
     return Change.SAME if decision.rule_id == recorded.rule_id else Change.OTHER_RULE
 
 
-class _Traced(Protocol):
-    """One rule that was tried."""
+def replay(rules: RuleSet, lines: Iterable[AuditLine]) -> Report:
+    """Put the questions of an audit log to rules, each as of its own time."""
+    looked_at = {rule.rule_id: frozenset(one.key for one in rule.conditions) for rule in rules.rules}
+    is_timed = any(_TIMES in keys for keys in looked_at.values())
+    # Of thousands of rules, few are about what a log may lack; where none is, they need not be tried one by one.
+    hanging = {rule_id: keys & _MAY_LACK for rule_id, keys in looked_at.items() if keys & _MAY_LACK}
+    undecided = 0
+    found: dict[Replayed, int] = {}
+    # Where no rule looks at the time, the same question has the same answer.
+    known: dict[Recorded, Replayed] = {}
+    for line in lines:
+        if line.decided not in _DECISIONS:
+            undecided += 1
+            continue
+        recorded = Recorded.of(line)
+        one = known.get(recorded)
+        if one is None:
+            one = _replayed_by(rules, hanging, recorded, line.at)
+            if not is_timed:
+                known[recorded] = one
+        found[one] = found.get(one, 0) + 1
+    return Report(tuple(attrs.evolve(one, count=count) for one, count in found.items()), undecided)
 
-    rule_id: str
-    failed: str | None
 
+def _replayed_by(
+    rules: RuleSet, hanging: Mapping[str, frozenset[str]], recorded: Recorded, now: float | None
+) -> Replayed:
+    """Put a question to rules; what a rule needs and the log does not have is a difference of its own.
 
-@runtime_checkable
-class _Traces(Protocol):
-    """Rules that say which of them were tried."""
-
-    def trace(self, request: DecisionRequest, now: float | None) -> Iterable[_Traced]:
-        """Try them, in order."""
-
-
-def decide_by(rules: RuleSet, recorded: Recorded, count: int) -> Replayed:
-    """Put a question to rules; what a rule needs and the log does not have is a difference of its own."""
+    @param hanging: for rules that may need what the log does not have, the keys of these conditions.
+    @param now: seconds since the epoch at which it was put; C{None}: not known.
+    """
     question = recorded.question()
-    found = replayed(recorded, count, rules.decide(question))
-    if isinstance(rules, _Traces):
-        for tried in rules.trace(question, None):
-            if tried.failed in _LACKING or (tried.failed == _QUERY and _REDACTED in recorded.path):
-                reason = f"the rule {tried.rule_id} has a condition on {tried.failed}, which the log does not tell"
-                return attrs.evolve(found, change=Change.UNDECIDED, verdict="", rule_id=None, reason=reason)
+    found = replayed(recorded, 1, rules.decide(question, now))
+    for tried in rules.trace(question, now) if hanging else ():
+        # The one that matched did so by all of its conditions, and they may not hold in truth.
+        keys = hanging.get(tried.rule_id, frozenset()) if tried.matched else {tried.failed}
+        unknown = sorted(key for key in keys if key is not None and _is_unknown(key, recorded, now))
+        if unknown:
+            reason = f"the rule {tried.rule_id} has a condition on {unknown[0]}, which the log does not tell"
+            return attrs.evolve(found, change=Change.UNDECIDED, verdict="", rule_id=None, reason=reason)
     return found
+
+
+def _is_unknown(key: str, recorded: Recorded, now: float | None) -> bool:
+    if key == _QUERY:
+        return _REDACTED in recorded.path
+    if key == _TIMES:
+        return now is None
+    return key in _UNKNOWN or (key in _IN_CONTENT and recorded.has_content)
 
 
 @attrs.frozen
@@ -234,7 +267,7 @@ class Report:
         yield f"{', '.join(parts)}." if parts else "There is nothing to compare."
         if self.undecided:
             yield f"{self.undecided:,} more had no decision then, and are not compared."
-        yield "What the audit log does not have counts as absent: header fields, content, the secrets of queries."
+        yield "Not in the audit log, and so not in what is asked: header fields, content, the secrets of queries."
 
 
 def _requests(found: list[Replayed]) -> str:

@@ -72,8 +72,9 @@ class RuleReader:
         label = f"rule {name if is_name else number}"
         table = Table(document, path, label, entry, _KEYS)
         rule_id = _rule_id(table, number, is_name)
-        lists = {key: value for key, value in entry.items() if key not in ("name", "id", "hosts", "clients")}
-        table.table = {**entry, **self.names.expanded(document, path, label, lists)}
+        if not document.is_plain:
+            lists = {key: value for key, value in entry.items() if key not in ("name", "id", "hosts", "clients")}
+            table.table = {**entry, **self.names.expanded(document, path, label, lists)}
         return self._conditions(table, label, rule_id)
 
     def _conditions(self, table: Table, label: str, rule_id: str) -> Rule:

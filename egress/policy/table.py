@@ -12,7 +12,7 @@ import attrs
 
 from egress.model.decision import Verdict
 from egress.model.errors import InvalidTarget
-from egress.policy.lines import Lines, Path
+from egress.policy.lines import Lines, Path, heads
 from egress.policy.reasons import UNPRINTABLE
 
 _T = TypeVar("_T")
@@ -50,9 +50,25 @@ class Document:
         """Its lines; they are looked for where one is asked for."""
         return Lines(self.text)
 
+    @cached_property
+    def _heads(self) -> dict[str, list[int]]:
+        """The lines of the tables in lists: those that every rule keeps, where they can be had for less."""
+        found = heads(self.text)
+        tables = {key: self.table.get(key) for key in found}
+        return {key: found[key] for key, one in tables.items() if isinstance(one, list) and len(one) == len(found[key])}
+
     def place(self, path: Path) -> str:
         """File and line."""
+        if len(path) == 2 and isinstance(path[1], int):
+            lines = self._heads.get(str(path[0]))
+            if lines is not None:
+                return f"{self.where}:{lines[path[1]]}"
         return f"{self.where}:{self.lines.of(path)}"
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether no text in it can name a variable."""
+        return "${" not in self.text and "\\" not in self.text
 
     def error(self, path: Path, text: str) -> PolicyError:
         """An error that is about a key, a table or a member of a list."""
@@ -68,7 +84,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def is_a(value: object, kind: type) -> bool:
     """Whether a value is of a type; to TOML, a boolean is no number."""
-    return isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
+    return type(value) is kind or (isinstance(value, kind) and not isinstance(value, bool))
 
 
 class Table:
@@ -85,9 +101,9 @@ class Table:
         self._label = f"{label}: " if label else ""
         self.table: dict[str, Any] = table
         known = frozenset(known)
-        for key in self.table:
-            if key not in known:
-                raise self.error(f"{key!r} is not known here; {nearest(key, known)}", key)
+        if not known.issuperset(self.table):
+            key = next(key for key in self.table if key not in known)
+            raise self.error(f"{key!r} is not known here; {nearest(key, known)}", key)
 
     def error(self, text: str, *key: str | int) -> PolicyError:
         """An error about the table, or about what is in it."""
@@ -132,15 +148,17 @@ class Table:
 
     def members(self, key: str) -> list[Any]:
         """A list that is not empty; an empty one where there is none."""
-        values = self.get(key, list)
-        if values is None:
+        if key not in self.table:
             return []
+        values = self.get(key, list)
         if not values:
             raise self.error(f"{key!r} is empty and would match nothing; leave it out to match everything", key)
         return values
 
     def entries(self, key: str, kind: type[_T], read: Callable[[_T], _R]) -> tuple[_R, ...]:
         """A list whose members are all of one type, each read in turn."""
+        if key not in self.table:
+            return ()
         found = []
         for index, value in enumerate(self.members(key)):
             if not is_a(value, kind):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from egress.model.decision import NO_TERMS, Header, Terms, Verdict
@@ -10,8 +11,11 @@ from egress.policy.quantities import duration, size
 from egress.policy.table import Table
 
 KEYS: Final = ("set_headers", "remove_headers", "max_bytes", "expires_in")
+_ALL: Final = frozenset(KEYS)
 
-# Fields of one hop (RFC 9110 section 7.6.1), where a message ends, and where it goes: these are the proxy's.
+# Fields of one hop (RFC 9110 section 7.6.1), where a message ends, and where it goes: these are the proxy's, and so is
+# all that begins with "proxy-".  Tests hold all of this and L{egress.wire.terms} together: what is read here and
+# refused there would be a rule whose requests are all refused.
 _OURS: Final = frozenset(
     {
         *("connection", "keep-alive", "proxy-authenticate", "proxy-authentication-info", "proxy-authorization"),
@@ -24,6 +28,7 @@ _VALUE: Final = re.compile(r"(?:[\x21-\x7e](?:[\t\x20-\x7e]{0,8190}[\x21-\x7e])?
 _SECRET: Final = re.compile(r"\$\{secret:([^{}]*)\}")
 _SECRET_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_FIELDS: Final = 64
+_MAX_VALUES: Final = 32 * 1024
 # Less would keep an authorizer busy with one exchange.
 _MIN_EXPIRY: Final = 1.0
 
@@ -33,20 +38,34 @@ def read_terms(table: Table, verdict: Verdict) -> Terms:
 
     @raise egress.policy.table.PolicyError: when they are not understood.
     """
-    given = [key for key in KEYS if key in table.table]
-    if not given:
+    if _ALL.isdisjoint(table.table):
         return NO_TERMS
+    given = [key for key in KEYS if key in table.table]
     if verdict is Verdict.DENY:
         raise table.error(f"{given[0]!r} says how a request is let through; leave it out of a denial", given[0])
-    fields = table.get("set_headers", dict) or {}
-    if len(fields) > _MAX_FIELDS:
-        raise table.error(f"'set_headers' has more than {_MAX_FIELDS} fields", "set_headers")
+    given_fields = table.get("set_headers", dict) or {}
+    fields = tuple(_field(table, name, value) for name, value in given_fields.items())
+    removed = tuple(name.encode("ascii") for name in table.entries("remove_headers", str, _name))
+    if len(fields) + len(removed) > _MAX_FIELDS:
+        raise table.error(f"'set_headers' and 'remove_headers' have more than {_MAX_FIELDS} fields", given[0])
+    if sum(len(value) for _, value in fields) > _MAX_VALUES:
+        raise table.error(f"'set_headers' has values of more than {_MAX_VALUES} bytes together", "set_headers")
+    _each_once(table, given_fields)
     return Terms(
-        tuple(_field(table, name, value) for name, value in fields.items()),
-        tuple(name.encode("ascii") for name in table.entries("remove_headers", str, _name)),
+        fields,
+        removed,
         table.read("max_bytes", size),
         table.read("expires_in", _expiry),
     )
+
+
+def _each_once(table: Table, names: Iterable[str]) -> None:
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.lower().replace("_", "-"), name)
+        if other is not name:
+            text = f"some servers take it for {other!r}, which is set, too; leave one of them out"
+            raise table.error(f"set_headers {name!r}: {text}", "set_headers", name)
 
 
 def _expiry(value: object) -> float:
@@ -73,7 +92,8 @@ def _name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError("is no name of a header field")
     name = name.lower()
-    if name.replace("_", "-") in _OURS:
+    plain = name.replace("_", "-")
+    if plain in _OURS or plain.startswith("proxy-"):
         raise ValueError("this field is the proxy's own; no rule can set or remove it")
     return name
 

@@ -9,24 +9,27 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Any, Final
+from urllib.parse import quote
 
 import attrs
 
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin
-from egress.model.decision import Stage
+from egress.model.decision import Stage, Verdict
 from egress.model.errors import InvalidTarget
 
 MAX_LINE: Final = 1024 * 1024
 """Bytes of a line that is worth reading: the longest that the proxy writes has a target of some KiB."""
 
 _NOTED: Final = 10
-_VERDICTS: Final = frozenset({"allow", "deny", "unavailable", "refused", "failed"})
-# Nobody was asked about these; they need not even be about a destination.
-_BY_THE_PROXY: Final = frozenset({"refused", "failed"})
+_VERDICTS: Final = frozenset({*(verdict.value for verdict in Verdict), "unavailable", "refused", "failed"})
+# Nobody was asked about these; they need not even be about a destination.  Where a service wanted the content first,
+# the next line of its log has what it decided.
+_UNDECIDED: Final = frozenset({"refused", "failed", Verdict.NEED_BODY.value})
 _URL: Final = re.compile(r"(https?)://([^/?#]*)(/?[^#]*)")
-# What the proxy lets nobody ask for, and what would end a line or change its look where it is printed.
-_FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f-\x9f\\#\u2028\u2029\ud800-\udfff]")
+# What the proxy lets nobody ask for.
+_FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f\\#\ud800-\udfff]")
 _METHOD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}")
 
 
@@ -37,7 +40,8 @@ class AuditLine:
     @ivar time: when, as the log has it.
     @ivar method: C{"CONNECT"} for a tunnel.
     @ivar path: path and query, secrets in it replaced; empty for a tunnel.
-    @ivar verdict: C{"allow"}, C{"deny"} or C{"unavailable"}.
+    @ivar verdict: C{"allow"}, C{"deny"}, C{"ask"} (in the log of a service) or C{"unavailable"}.
+    @ivar outcome: what became of it: C{"forwarded"}, or why it was not.
     @ivar observed: what the verdict would have been, where observe mode let it pass.
     @ivar identity: the name of the client, where it has one.
     @ivar client: its address.
@@ -50,6 +54,7 @@ class AuditLine:
     origin: Origin
     path: str
     verdict: str
+    outcome: str
     observed: str | None
     reason: str
     rule_id: str | None
@@ -63,6 +68,17 @@ class AuditLine:
         if self.stage is Stage.TUNNEL:
             return str(self.origin.authority)
         return f"{self.origin}{'' if self.path == '*' else self.path}"
+
+    @property
+    def at(self) -> float | None:
+        """The time in seconds since the epoch; C{None} where it cannot be told."""
+        try:
+            # Python 3.10 does not know the Z.
+            moment = datetime.fromisoformat(self.time.replace("Z", "+00:00"))
+            # At the ends of the calendar other time zones have no date.
+            return moment.timestamp() if moment.tzinfo is not None and 1970 <= moment.year < 9999 else None
+        except (ValueError, OverflowError):
+            return None
 
     @property
     def left(self) -> bool:
@@ -84,13 +100,13 @@ class Notes:
     """What was met in a file besides lines that are about a decision.
 
     @ivar lines: how many lines there were.
-    @ivar by_proxy: how many are about what the proxy refused by itself.
+    @ivar undecided: how many are about what nobody has decided on.
     @ivar bad: how many could not be read.
     @ivar first_bad: the numbers of the first few of them, each with what is wrong.
     """
 
     lines: int = 0
-    by_proxy: int = 0
+    undecided: int = 0
     bad: int = 0
     first_bad: list[tuple[int, str]] = attrs.field(factory=list)
 
@@ -122,7 +138,7 @@ def read_lines(lines: Iterable[bytes], notes: Notes) -> Iterator[AuditLine]:
             notes.note(fault)
             continue
         if found is None:
-            notes.by_proxy += 1
+            notes.undecided += 1
         else:
             yield found
 
@@ -130,7 +146,7 @@ def read_lines(lines: Iterable[bytes], notes: Notes) -> Iterator[AuditLine]:
 def read_line(line: bytes) -> AuditLine | None:
     """Read one line.
 
-    @return: C{None} for one about something that nobody was asked about.
+    @return: C{None} for one about what nobody has decided on.
     @raise LineFault: when it is none of an audit log.
     """
     if len(line) > MAX_LINE:
@@ -144,7 +160,7 @@ def read_line(line: bytes) -> AuditLine | None:
     verdict = _text(entry, "verdict")
     if verdict not in _VERDICTS:
         raise LineFault("its verdict is not known")
-    if verdict in _BY_THE_PROXY:
+    if verdict in _UNDECIDED:
         return None
     try:
         stage = Stage(_text(entry, "stage"))
@@ -166,6 +182,7 @@ def read_line(line: bytes) -> AuditLine | None:
         origin=origin,
         path=path,
         verdict=verdict,
+        outcome=_optional(entry, "outcome") or "",
         observed=_optional(entry, "observed"),
         reason=_optional(entry, "reason") or "",
         rule_id=_optional(entry, "ruleId"),
@@ -205,4 +222,11 @@ def _destination(url: str) -> tuple[Origin, str]:
     except InvalidTarget:
         raise LineFault("the host in its url is none") from None
     # The proxy writes the slash; other writers of such logs may not.
-    return Origin(scheme, authority), f"/{path}" if path.startswith("?") else path
+    return Origin(scheme, authority), _plain(f"/{path}" if path.startswith("?") else path)
+
+
+def _plain(path: str) -> str:
+    """Encode what would end a line, or change its look where it is printed; to servers it is the same."""
+    if path.isprintable():
+        return path
+    return "".join(char if char.isprintable() else quote(char) for char in path)

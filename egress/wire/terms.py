@@ -11,7 +11,7 @@ from egress.wire.headers import HOP_BY_HOP
 
 # What a decision cannot touch: where a request goes, where it ends, what concerns one hop only (RFC 9110 section 7.6.1)
 # and what this proxy says of itself.
-UNTOUCHABLE: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"via", b"trailer"}
+UNTOUCHABLE: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"via", b"trailer", b"http2-settings"}
 
 SECRET_MARK: Final = b"${secret:"
 """With this begins what stands for a secret, in a value that is not to be sent as it is."""

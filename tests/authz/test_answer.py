@@ -57,6 +57,16 @@ class VerdictTests(SynchronousTestCase):
                 error = self.assertRaises(AnswerRefused, concluded, allowed, withheld, **fields)
                 self.assertIn(words, str(error))
 
+    def test_firm(self) -> None:
+        """A denial that holds in observe mode, too; whatever that says but no is read to the safe side."""
+        for value, expected in ((True, True), (False, False), (None, True), ("false", True), (0, True)):
+            for more in ({}, {"ttl": 5}):
+                with self.subTest(value, more=more):
+                    self.assertIs(concluded(False, firm=value, **more).firm, expected)
+                    self.assertFalse(concluded(True, firm=value, **more).firm)
+        self.assertFalse(concluded(False).firm)
+        self.assertFalse(concluded(False, firm=True, ask=True).firm)
+
 
 class TermsTests(SynchronousTestCase):
     """What restricts or changes a request must be understood."""

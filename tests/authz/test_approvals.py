@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import attrs
@@ -12,6 +13,7 @@ from zope.interface.verify import verifyObject
 
 from egress.authz import approvals as module
 from egress.authz.approvals import ApprovalAuthorizer, Approvals
+from egress.control import Channel
 from egress.interfaces import IAuthorizer
 from egress.model.approval import Answer
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Terms, Verdict
@@ -98,6 +100,15 @@ class AnswerTests(ApprovalsTestCase):
         self.assertEqual((self.listed()["held"], self.clock.getDelayedCalls()), ([], []))
         self.assertEqual(self.counts(), {"gone": 1})
 
+    def test_one_client_goes_away_as_another_has_its_answer(self) -> None:
+        """Nobody else waits any longer for that."""
+        first, second, third = self.hold(), self.hold(), self.hold()
+        first.addCallback(lambda _: second.cancel())
+        self.assertEqual(self.approvals.answer(self.the_id(), Answer(True)), (3, None))
+        self.failureResultOf(second, CancelledError)
+        self.assertTrue(self.successResultOf(third).allowed)
+        self.assertEqual((self.approvals.held, self.clock.getDelayedCalls()), (0, []))
+
     def test_stopped(self) -> None:
         held, other = self.hold(), self.hold(path="/other")
         self.approvals.close()
@@ -182,6 +193,17 @@ class TogetherTests(ApprovalsTestCase):
         listed = self.listed()["held"]
         self.assertEqual([one["url"][13:15] for one in listed], ["/0", "/1"])
         self.assertLess(len(str(listed)), 5000)
+
+    def test_a_list_that_fits_on_a_line_between_processes(self) -> None:
+        """Whatever clients call themselves and ask for: the line ends where a frame is too long, and its worker too."""
+        self.approvals = self.make(limit=2 * module.MAX_LISTED)
+        long = "\U0001f600" * 12_000
+        for number in range(module.MAX_LISTED + 1):
+            request = attrs.evolve(
+                REQUEST, path=f"/{number}{long}", method=f"M{long}", client=ClientIdentity("192.0.2.1", 1, long)
+            )
+            self.approvals.hold(request, attrs.evolve(ASK, reason=long, rule_id=long, decided_by=long))
+        self.assertLess(len(json.dumps(self.listed()["held"])), Channel.MAX_LENGTH)
 
     def test_what_is_shown(self) -> None:
         self.hold(path="/?token=hunter2")

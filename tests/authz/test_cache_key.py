@@ -53,6 +53,12 @@ class PartsTests(SynchronousTestCase):
             with self.subTest(part):
                 self.assertIsNone(known_parts(("method", part)))
 
+    def test_too_long(self) -> None:
+        """They are kept for each origin, and looked at for each question."""
+        parts = [f"header:x-{number:03}" for number in range(300)]
+        self.assertEqual(known_parts(parts), tuple(parts))
+        self.assertIsNone(known_parts([*parts, "header:" + "x" * 500]))
+
 
 class KeyTests(SynchronousTestCase):
     """What tells questions apart."""

@@ -60,6 +60,7 @@ class QuestionTests(SynchronousTestCase):
     def test_nobody_speaks_in_our_name(self) -> None:
         names = (
             *(b"X-Forwarded-For", b"x_forwarded_method", b"X-Forwarded-Client-Cert", b"X-Egress-Identity"),
+            *(b"X-Original-URL", b"X-Original_Method", b"X-Rewrite-URL", b"X-Real-IP"),
             *(b"X-Request-ID", b"X_Request_Id", b"X-Envoy-Auth-Partial-Body", b"Forwarded", b"Host"),
             *(b"Content-Length", b"Transfer-Encoding", b"Connection", b"Upgrade", b"Expect", b"Proxy-Authorization"),
         )
@@ -136,6 +137,11 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual((decision.rule_id, decision.ttl, decision.stale_if_error), ("r1", 5.5, 60.0))
         self.assertEqual(decision.cache_key, ("method", "path", "header:x-a"))
         self.assertIsNone(decoded(200, ((b"X-Egress-Ttl", b"soon"),)).ttl)
+
+    def test_firm(self) -> None:
+        for value, expected in ((b"true", True), (b"1", True), (b"False", False)):
+            with self.subTest(value):
+                self.assertIs(decoded(403, ((b"X-Egress-Firm", value),)).firm, expected)
 
     def test_fields_for_the_request(self) -> None:
         """Those that were named beforehand, and no others."""

@@ -86,6 +86,14 @@ class TimeTests(KeptTestCase):
         self.assertIsNotNone(self.kept.fresh(REQUEST, 29.9))
         self.assertIsNone(self.kept.fresh(REQUEST, 30))
 
+    def test_what_expires_in_an_outage(self) -> None:
+        """An outage makes no permission longer than its authorizer said."""
+        for ttl, stale in ((0, 50), (20, 50), (90, 50)):
+            with self.subTest(ttl):
+                self.kept.keep(REQUEST, said(ttl=ttl, stale_if_error=stale, terms=Terms(expires_in=30.0)), 0)
+                self.assertIsNotNone(self.kept.stale(REQUEST, 29.9))
+                self.assertIsNone(self.kept.stale(REQUEST, 30))
+
     def test_never_stale(self) -> None:
         kept = KeptDecisions(4, 100.0, 0.0)
         kept.keep(REQUEST, said(ttl=10, stale_if_error=1000), 0)
@@ -202,6 +210,17 @@ class BoundsTests(KeptTestCase):
         self.assertIsNone(kept.fresh(REQUEST, 1))
         kept.keep(REQUEST, said(ttl=10, cache_key=("path",)), 0)
         self.assertIsNotNone(kept.fresh(REQUEST, 1))
+
+    def test_a_list_that_comes_again(self) -> None:
+        """What was said under it before it was forgotten may have been taken back meanwhile."""
+        kept = KeptDecisions(100, 100, 0)
+        kept.keep(at("/a"), said(ttl=90, cache_key=("path",)), 0)
+        for number in range(MAX_LISTS):
+            kept.keep(at(f"/{number}"), said(ttl=90, cache_key=("path", f"header:x-{number}")), 0)
+        kept.keep(at("/a"), said(Verdict.DENY), 1)
+        kept.keep(at("/b"), said(ttl=90, cache_key=("path",)), 2)
+        self.assertIsNone(kept.fresh(at("/a"), 3))
+        self.assertIsNotNone(kept.fresh(at("/b"), 3))
 
     def test_origins(self) -> None:
         for number in range(10):

@@ -80,6 +80,11 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual((decision.rule_id, decision.ttl, decision.cache_key), ("r", 5.0, ("path",)))
         self.assertEqual((decision.terms.max_bytes, decision.decided_by), (10, "who"))
 
+    def test_firm(self) -> None:
+        """Adding OPA's id takes nothing away."""
+        answer = {"result": {"allow": False, "firm": True}, "decision_id": "4ca636c1"}
+        self.assertTrue(decoded(answer).firm)
+
     def test_the_longest_reason(self) -> None:
         answer = {"result": {"allow": False, "reason": "x" * 600}, "decision_id": "y" * 600}
         reason = decoded(answer).reason

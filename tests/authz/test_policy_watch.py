@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,6 +14,7 @@ from egress.authz.policy_watch import LOOK_EVERY, PolicyWatch
 from egress.config import ConfigError
 from egress.model.policy_reads import PolicyReads
 from egress.policy.load import PolicyError, load_policy
+from egress.policy.rules import RuleSet
 
 ONE = 'version = 1\n[[rules]]\naction = "allow"\n'
 TWO = ONE + '[[rules]]\naction = "deny"\nreason = "no"\n'
@@ -32,18 +34,22 @@ class PolicyWatchTests(SynchronousTestCase):
         self.addCleanup(self.watch.stop)
         self.watch.start()
 
-    def reload(self) -> None:
+    def reload(self) -> Deferred[None]:
         self.reads += 1
         try:
             rules = load_policy(self.path)
         except PolicyError as error:
-            raise ConfigError("--policy", "", str(error)) from error
+            return fail(ConfigError("--policy", "", str(error)))
+        self.use(rules, followed=True)
+        return succeed(None)
+
+    def use(self, rules: RuleSet, *, followed: bool) -> None:
         self.rules = rules
-        self.watch.used(rules)
+        self.watch.used(rules, followed=followed)
 
     def look(self, times: int = 1) -> None:
-        """Let it look so many times."""
-        for _ in range(times):
+        """Let it look so many times, once more than it takes to see that nobody writes any more."""
+        for _ in range(times + 1):
             self.clock.advance(LOOK_EVERY)
 
     def write(self, text: str) -> None:
@@ -78,6 +84,19 @@ class PolicyWatchTests(SynchronousTestCase):
         self.path.write_text(TWO, "utf-8")
         self.look()
         self.assertEqual(len(self.rules.rules), 2)
+
+    def test_written_in_pieces(self) -> None:
+        """The beginning of a policy may be one that lets more out."""
+        self.look()
+        self.path.write_text("", "utf-8")
+        self.clock.advance(LOOK_EVERY)
+        self.path.write_text(ONE, "utf-8")
+        self.clock.advance(LOOK_EVERY)
+        self.path.write_text(TWO, "utf-8")
+        self.clock.advance(LOOK_EVERY)
+        self.assertEqual((self.reads, self.watch.state), (1, PolicyReads(1)))
+        self.clock.advance(LOOK_EVERY)
+        self.assertEqual((len(self.rules.rules), self.watch.state), (2, PolicyReads(2, reads=1)))
 
     def test_cannot_be_used(self) -> None:
         """It is said once, everything remains, and the first one that can be used is."""
@@ -128,7 +147,7 @@ class PolicyWatchTests(SynchronousTestCase):
         self.write("garbage")
         self.look()
         self.write(TWO)
-        self.reload()
+        self.use(load_policy(self.path), followed=False)
         self.assertEqual(self.watch.state, PolicyReads(2, reads=1, failures=1))
         self.look(3)
         self.assertEqual(self.watch.state, PolicyReads(2, reads=1, failures=1))
@@ -140,9 +159,9 @@ class PolicyWatchTests(SynchronousTestCase):
         self.look()
         reload = self.reload
 
-        def including() -> None:
+        def including() -> Deferred[None]:
             self.more = (included,)
-            reload()
+            return reload()
 
         self.watch._reload = including
         self.write(TWO)
@@ -151,6 +170,31 @@ class PolicyWatchTests(SynchronousTestCase):
         included.write_text("# more", "utf-8")
         self.look(2)
         self.assertEqual(self.reads, 4)
+
+    def test_reading_takes_time(self) -> None:
+        """One at a time; what changes meanwhile is read after it, and what others read meanwhile counts."""
+        reads: list[Deferred[None]] = []
+
+        def begin() -> Deferred[None]:
+            reads.append(Deferred())
+            return reads[-1]
+
+        self.watch._reload = begin
+        self.look(3)
+        self.assertEqual(len(reads), 1)
+        self.watch.used(self.rules)
+        self.assertEqual(self.watch.state.reads, 1)
+        self.write(TWO)
+        self.look(3)
+        self.watch.used(self.rules, followed=True)
+        reads[0].callback(None)
+        self.assertEqual(self.watch.state.reads, 1, "the first look has found no change")
+        self.look(3)
+        self.assertEqual(len(reads), 2)
+        self.watch.used(self.rules, followed=True)
+        reads[1].callback(None)
+        self.look(3)
+        self.assertEqual((len(reads), self.watch.state.reads), (2, 2))
 
     def test_stop(self) -> None:
         self.watch.stop()
@@ -171,9 +215,6 @@ class PolicyWatchTests(SynchronousTestCase):
         self.assertEqual(self.reads, 0)
 
     def test_defect(self) -> None:
-        def broken() -> None:
-            raise RuntimeError("what")
-
-        self.watch._reload = broken
+        self.watch._reload = lambda: fail(RuntimeError("what"))
         self.look()
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)

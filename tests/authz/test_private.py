@@ -13,6 +13,7 @@ from egress.interfaces import IAuthorizer
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Verdict
 from egress.policy.load import parse_policy
+from egress.policy.rules import RuleSet
 
 ALLOW = parse_policy('version = 1\n[[rules]]\nid = "all"\naction = "allow"\n', "test", "policy test")
 
@@ -20,9 +21,11 @@ ALLOW = parse_policy('version = 1\n[[rules]]\nid = "all"\naction = "allow"\n', "
 class PrivateAddressesTests(SynchronousTestCase):
     """Internal networks are closed, where the policy says so and the addresses are known."""
 
-    def decide(self, *addresses: str, host: str = "example.com", blocks: bool = True) -> Decision:
+    def decide(
+        self, *addresses: str, host: str = "example.com", blocks: bool = True, rules: RuleSet = ALLOW
+    ) -> Decision:
         allow = (ip_network("10.1.0.0/16"),)
-        authorizer = PrivateAddresses(LocalAuthorizer(ALLOW), lambda: blocks, allow)
+        authorizer = PrivateAddresses(LocalAuthorizer(rules), lambda: blocks, allow)
         verifyObject(IAuthorizer, authorizer)
         found = tuple(map(ip_address, addresses)) or None
         origin = Origin("https", Authority(host, 443))
@@ -37,6 +40,8 @@ class PrivateAddressesTests(SynchronousTestCase):
             (("1.1.1.1", "192.168.0.1"), "example.com"),
             (("::ffff:10.0.0.1",), "example.com"),
             ((), "10.0.0.1"),
+            # Whatever a caller says of a host that is an address.
+            (("1.1.1.1",), "10.0.0.1"),
         ):
             with self.subTest(addresses, host=host):
                 decision = self.decide(*addresses, host=host)
@@ -44,6 +49,22 @@ class PrivateAddressesTests(SynchronousTestCase):
                 self.assertEqual(decision.decided_by, "policy test")
                 self.assertTrue(decision.firm)
                 self.assertIn("private address", decision.reason)
+
+    def test_reuse(self) -> None:
+        """What the rules say of public addresses is no decision on others, to which the name may lead later."""
+        for text, expected in (
+            ("ttl = 60\ndefault = 'allow'", ("addresses", "method")),
+            (
+                "ttl = 60\n[[rules]]\naction = 'allow'\nmethods = ['GET']\naddresses = ['public']",
+                ("addresses", "method"),
+            ),
+            ("default = 'allow'", None),
+        ):
+            with self.subTest(text):
+                rules = parse_policy(f"version = 1\n{text}", "test", "policy test")
+                self.assertEqual(self.decide("1.1.1.1", rules=rules).cache_key, expected)
+        rules = parse_policy("version = 1\nttl = 60\ndefault = 'allow'", "test", "policy test")
+        self.assertEqual(self.decide("1.1.1.1", rules=rules, blocks=False).cache_key, ("method",))
 
     def test_left_to_the_rules(self) -> None:
         for decision in (

@@ -381,7 +381,8 @@ DECISIONS = st.builds(
     stale_if_error=st.none() | st.floats(0, 3600),
     cache_key=st.none() | st.lists(st.sampled_from(["method", "path", "header:a"])).map(tuple),
     terms=TERMS,
-)
+    firm=st.booleans(),
+).map(lambda decision: decision if decision.verdict is Verdict.DENY else attrs.evolve(decision, firm=False))
 
 
 class AnswerTests(SynchronousTestCase):
@@ -428,6 +429,12 @@ class AnswerTests(SynchronousTestCase):
                 "expiresIn": 60.0,
             },
         )
+
+    def test_firm(self) -> None:
+        """Of a denial it is said, of nothing else."""
+        self.assertIs(self.answer(Verdict.DENY, firm=True)[1]["firm"], True)
+        for verdict in (Verdict.ALLOW, Verdict.ASK, Verdict.NEED_BODY):
+            self.assertNotIn("firm", self.answer(verdict, firm=True)[1])
 
     def test_no_parts(self) -> None:
         """A decision that depends on no part says so; one that depends on all says nothing."""

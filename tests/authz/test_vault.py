@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -168,6 +168,20 @@ class CommandTests(VaultTestCase):
         one.cancel()
         self.commands[0][1].callback(b"s3cr3t")
         self.assertEqual(self.successResultOf(other), b"s3cr3t")
+
+    def test_whoever_leaves_as_another_has_it_stops_nobody(self) -> None:
+        for result in (b"s3cr3t", b""):
+            with self.subTest(result):
+                self.commands.clear()
+                vault = self.vault(self.TEXT)
+                one, other, third = (vault.value("a", ORIGIN) for _ in range(3))
+                one.addBoth(lambda _, other=other: other.cancel())
+                self.commands[0][1].callback(result)
+                self.failureResultOf(other, CancelledError)
+                if result:
+                    self.assertEqual(self.successResultOf(third), result)
+                else:
+                    self.failed(third, "it is empty")
 
     def test_failures(self) -> None:
         for result, says in (

@@ -5,10 +5,18 @@ from __future__ import annotations
 import contextlib
 import io
 
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import rules
 from egress.policy.load import parse_policy
+from tests.threads import WithoutThreads
+
+
+class _Reactor(WithoutThreads, Clock):
+    """A reactor in memory."""
 
 
 class RulesTests(SynchronousTestCase):
@@ -29,3 +37,27 @@ class RulesTests(SynchronousTestCase):
         head, _, row = out.getvalue().splitlines()
         self.assertEqual(head.count("|"), row.count("|"))
         self.assertTrue(row.startswith("| 10 |"))
+
+    def test_hostless(self) -> None:
+        """All of these are tried, and the last one would be the first that matches."""
+        for kind, path in (("paths", "/v9/x"), ("one rule", "/v9/x"), ("re:", "/")):
+            policy = parse_policy(rules.hostless_text(10, kind), "p.toml", "policy")
+            host = "h9-1.example.com" if kind == "re:" else "www.example.org"
+            asked = attrs.evolve(rules.asked(host), path=path)
+            self.assertTrue(policy.decide(asked).allowed, kind)
+            self.assertFalse(policy.decide(rules.asked("www.example.org")).allowed, kind)
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            rules.main(["--hostless", "--calls", "1"])
+        self.assertEqual(len(out.getvalue().splitlines()), 7)
+
+    def test_stalls(self) -> None:
+        """A reading in the reactor's own time keeps it from everything else; the clock here stands still meanwhile."""
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            reactor = _Reactor()
+            done = Deferred.fromCoroutine(rules.stalls(reactor, 3))
+            for _ in range(2000):
+                reactor.advance(0.001)
+        self.successResultOf(done)
+        self.assertEqual(len(out.getvalue().splitlines()), 6)

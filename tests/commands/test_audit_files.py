@@ -24,8 +24,13 @@ class AuditFilesTests(CommandTestCase):
         return [line.url for line in read_audit(names)], err.getvalue()
 
     def test_files(self) -> None:
-        found, said = self.read(self.write("a", A + b"\n" + B), self.write("empty", b""), self.write("b", A))
+        found, said = self.read(self.write("a", A + b"\n" + B), self.write("b", A))
         self.assertEqual((found, said), (["http://a.test/", "http://b.test/", "http://a.test/"], ""))
+
+    def test_empty(self) -> None:
+        """A job that went past the proxy must not look like one that went nowhere new."""
+        name = self.write("empty", b"")
+        self.assertEqual(self.read(name), ([], f"egress: {name}: is empty; does the job go through the proxy?\n"))
 
     def test_standard_input(self) -> None:
         self.patch(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(A)))

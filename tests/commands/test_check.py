@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -76,5 +78,16 @@ class CheckTests(SynchronousTestCase):
     def test_refused(self) -> None:
         self.assertEqual(
             self.check("version = 1\nrule = []"),
-            (1, "", "egress: p.toml:2: 'rule' is not known here; did you mean 'rules'?\n"),
+            (2, "", "egress: p.toml:2: 'rule' is not known here; did you mean 'rules'?\n"),
         )
+
+    def test_standard_input(self) -> None:
+        for data, status, words in (
+            (b"version = 1", 0, "-: 0 rules, it has no tests\n"),
+            (b"version = 1\nrule = []", 2, "egress: -:2: 'rule' is not known here"),
+            (b"\xff", 2, "egress: -: is not UTF-8"),
+        ):
+            self.patch(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
+            out, err = io.StringIO(), io.StringIO()
+            self.assertEqual(cli.main(["policy", "check", "-"], {}, out, err), status)
+            self.assertIn(words, out.getvalue() + err.getvalue())

@@ -38,6 +38,7 @@ class LockCommandTests(CommandTestCase):
         self.assertEqual((status, err), (0, ""))
         self.assertEqual(out, f"! GET     https://c.test  1 request refused: not there\n{self.lock}: 1 destination\n")
         self.assertEqual(self.text(), "egress-lock 1\ndetail method\n\nGET     https://a.test\n")
+        self.assertEqual(self.run_egress("lock", "record", self.first, "--lock", "-"), (0, self.text(), ""))
         self.run_egress("lock", "record", self.second, "--lock", self.lock, "--detail", "path")
         self.assertIn("POST    https://b.test/y/*", self.text())
 
@@ -87,6 +88,16 @@ class LockCommandTests(CommandTestCase):
         status, _, err = self.run_egress("lock", "verify", "--lock", str(self.directory), self.first)
         self.assertEqual(status, 2)
         self.assertIn("cannot be read", err)
+
+    def test_lines_that_cannot_be_read(self) -> None:
+        """What they are about may be new, so nothing is verified."""
+        self.run_egress("lock", "record", self.first, "--lock", self.lock)
+        log = self.write("damaged", A + audit_line("*", "https://elsewhere.test/"))
+        for more in ((), ("--update",)):
+            status, out, err = self.run_egress("lock", "verify", "--lock", self.lock, *more, log)
+            self.assertEqual((status, out), (2, ""))
+            self.assertIn("1 of 2 lines could not be read: 2 (its method is none)", err)
+            self.assertIn("nothing is verified", err)
 
     def test_colors(self) -> None:
         """On a terminal alone, and where they are wanted."""

@@ -49,6 +49,7 @@ class ReplayCommandTests(CommandTestCase):
             (["--policy", garbage], "is not TOML"),
             (["--authz-url", "ftp://a.test"], "--authz-url"),
             (["--authz-url", "none"], "name a service to ask"),
+            (["--policy", garbage, "--authz-timeout", "3s"], "is for --authz-url; leave it out"),
             (["--authz-url", "http://a.test", "--ssl-extra-ca-certs", garbage], "garbage"),
             (["--authz-url", "http://a.test", "--policy", "x"], "not allowed with"),
             ([], "is required"),
@@ -74,6 +75,20 @@ class ReplayCommandTests(CommandTestCase):
         )
         self.assertEqual((status, [client[:2] for client in asked]), (1, [("127.0.0.1", 9000)]))
         self.assertIn("Without an answer: 1 request", out)
+
+    def test_api(self) -> None:
+        """Another API has another path."""
+        paths = []
+
+        def remote(reactor: Any, config: Any, *more: Any) -> Any:
+            paths.append(config.authz_api.value)
+            return Slow()
+
+        self.patch(replay, "remote_authorizer", remote)
+        self.patch(replay, "run", lambda start: start(MemoryReactorClock()) and [])
+        arguments = ("--authz-url", "http://127.0.0.1:9000/v1/data/egress", "--authz-api", "opa")
+        self.run_egress("policy", "replay", self.write("a", A), *arguments)
+        self.assertEqual(paths, ["opa"])
 
     def test_a_name_that_cannot_be_asked(self) -> None:
         self.patch(replay, "run", lambda start: start(MemoryReactorClock()))

@@ -26,8 +26,9 @@ class SuggestCommandTests(CommandTestCase):
         self.assertIn('hosts = ["a.test", "b.test"]', out)
         path = str(self.directory / "policy.toml")
         status, said, _ = self.run_egress("policy", "suggest", audit, "--output", path)
-        self.assertEqual((status, said), (0, f"{path}: 2 requests are covered\n"))
+        self.assertEqual((status, said), (0, f"{path}: covers 2 requests\n"))
         self.assertEqual(Path(path).read_text("utf-8"), out)
+        self.assertEqual(self.run_egress("policy", "suggest", audit, "--output", "-"), (0, out, ""))
         load_policy(Path(path))
 
     def test_only_allowed(self) -> None:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.integration.base import IntegrationTestCase, Proxy
+from tests.integration.base import ALLOW_ALL, IntegrationTestCase, Proxy
 from tests.integration.processes import HERE, node_module
 from tests.integration.test_egressauthz import TOKEN, Service
 
@@ -109,14 +109,22 @@ class NewmanTests(IntegrationTestCase):
                 self.assertEqual(self.origins.requests_seen() - seen, REQUESTS - len(WRITES))
 
     def test_a_service_of_ours(self) -> None:
-        """C{egressauthz} stands for the sample service: the same run, with a policy that decides."""
-        service = Service(self.directory, "--policy", str(self.write("deny.toml", DENY_WRITES)))
-        self.addCleanup(service.process.stop)
-        proxy = self.start_proxy("--authz-url", service.url, EGRESS_AUTHZ_TOKEN=TOKEN)
-        for name, base in self.bases().items():
-            with self.subTest(name):
-                self.assert_writes_denied(self.run_collection(proxy, base), "writes are not allowed from here")
-        self.assertEqual(len(service.records()), len(self.bases()) * REQUESTS)
+        """C{egressauthz} in place of the sample service: the same runs, with policies that decide."""
+        policies = {"allow": self.write("allow.toml", ALLOW_ALL), "deny": self.write("deny.toml", DENY_WRITES)}
+        for policy, path in policies.items():
+            directory = self.directory / policy
+            directory.mkdir()
+            service = Service(directory, "--policy", str(path))
+            self.addCleanup(service.process.stop)
+            proxy = self.start_proxy("--authz-url", service.url, EGRESS_AUTHZ_TOKEN=TOKEN)
+            for name, base in self.bases().items():
+                with self.subTest(name, policy=policy):
+                    run = self.run_collection(proxy, base)
+                    if policy == "allow":
+                        self.assert_all_green(run)
+                    else:
+                        self.assert_writes_denied(run, "writes are not allowed from here")
+            self.assertEqual(len(service.records()), len(self.bases()) * REQUESTS)
 
     def test_a_policy_file(self) -> None:
         denying = str(self.write("deny.toml", DENY_WRITES))

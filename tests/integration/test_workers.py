@@ -429,6 +429,10 @@ class StoppingTests(WorkersTestCase):
         for pid in (*workers, proxy.pid):
             os.kill(pid, signal.SIGINT)
         self.assertEqual(proxy.process.popen.wait(PATIENCE), -signal.SIGINT)
+        # While the reactor starts, Ctrl-C ends the parent at once; a worker that finds it gone takes a moment.
+        deadline = time.monotonic() + PATIENCE
+        while any(map(runs, workers)) and time.monotonic() < deadline:
+            time.sleep(0.05)
         self.assertEqual([pid for pid in workers if runs(pid)], [])
         self.assertNotIn("the next one starts", proxy.process.output())
 

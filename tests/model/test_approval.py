@@ -89,6 +89,13 @@ class PermissionTests(SynchronousTestCase):
                 },
             )
 
+    def test_shown_of_much(self) -> None:
+        request = attrs.evolve(REQUEST, method="M" * 300, client=ClientIdentity("192.0.2.1", 1, "c" * 300))
+        shown = Permission("1", Subject.of(request, "r" * 300), 7.5, "ann", "why").shown()
+        self.assertEqual(shown["identity"], "c" * 200 + "... (100 more characters)")
+        self.assertEqual(shown["method"], "M" * 200 + "... (100 more characters)")
+        self.assertEqual(shown["ruleId"], "r" * 200 + "... (100 more characters)")
+
     def test_json(self) -> None:
         permission = Permission("1", Subject.of(REQUEST, "r"), 7.5, "ann", "why")
         self.assertEqual(Permission.from_json(json.loads(json.dumps(permission.to_json()))), permission)

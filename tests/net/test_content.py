@@ -36,6 +36,22 @@ class RequestContentTests(SynchronousTestCase):
         content.forget()
         self.assertFalse(content.collected)
 
+    def test_length(self) -> None:
+        """What nobody has announced is known at the end, unless some of it has passed by."""
+        self.assertEqual(RequestContent(NO_BODY, 10).length, 0)
+        self.assertEqual(RequestContent(Framing(BodyKind.LENGTH, 6), 10).length, 6)
+        for pieces in ((), (b"abc", b"de")):
+            content = RequestContent(CHUNKED, 10)
+            for piece in pieces:
+                content.collect(piece)
+            self.assertIsNone(content.length)
+            content.finish(())
+            self.assertEqual(content.length, len(b"".join(pieces)))
+        content = RequestContent(CHUNKED, 10)
+        content.encode(b"abc")
+        content.finish(())
+        self.assertIsNone(content.length)
+
     def test_oversize(self) -> None:
         content = RequestContent(CHUNKED, 10)
         content.collect(b"0123456789")

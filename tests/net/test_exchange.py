@@ -648,6 +648,18 @@ class TermsTests(ProxyTestCase):
         self.assertEqual((record.verdict, record.outcome), ("allow", "permission-revoked"))
         self.assertEqual((record.reason, record.decision_seconds), ("enough", 0))
 
+    def test_a_websocket_that_would_be_revoked(self) -> None:
+        """Observe mode lets it go on; the record says what would have been."""
+        self.switched(expires_in=60)
+        self.authorizer.answers.append(attrs.evolve(allow(), reason="enough", rule_id="r", observed="deny"))
+        self.clock.advance(60)
+        self.origin.feed(b"still there")
+        self.assertEqual(self.client.take(), b"still there")
+        self.client.lose()
+        (record,) = self.records
+        self.assertEqual((record.verdict, record.outcome, record.observed), ("allow", "forwarded", "deny"))
+        self.assertEqual((record.reason, record.rule_id), ("enough", "r"))
+
     def test_a_request_that_takes_too_long(self) -> None:
         self.allow_on(expires_in=60)
         self.authorizer.answers.append(AuthorizerUnavailable("down"))

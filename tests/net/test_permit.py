@@ -147,6 +147,19 @@ class PermitTests(SynchronousTestCase):
         self.ended(PermissionRevoked, "no more")
         self.assertFalse(permit.spend(0))
 
+    def test_only_observed(self) -> None:
+        """What would have been cut goes on, and is on record as such, the first of several."""
+        permit = self.permit(expires_in=5)
+        first = attrs.evolve(on(expires_in=5), reason="no more", observed="deny")
+        self.authorizer.answers = [on(expires_in=5), first, attrs.evolve(allow(), observed="unavailable")]
+        self.clock.advance(5)
+        self.assertIsNone(permit.observed)
+        self.clock.advance(5)
+        self.assertIs(permit.observed, first)
+        self.clock.advance(5)
+        self.assertIs(permit.observed, first)
+        self.assertEqual(self.faults, [])
+
     def test_no_decision(self) -> None:
         for answer, says in (
             (AuthorizerUnavailable("down"), "down"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
@@ -13,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.approval import Answer
 from egress.model.explanation import MAX_BODY, Question
-from egress.ops.admin import Unanswered, admin_site
+from egress.ops.admin import MAX_CONNECTIONS, Unanswered, admin_site
 from tests.ops.test_health import Browser
 
 JSON = "Content-Type: application/json\r\n"
@@ -138,6 +139,23 @@ class AdminTests(SynchronousTestCase):
             self.refuse(401, "GET", "/approvals", extra=extra)
         self.assertEqual(self.browse("GET", "/approvals").answer()[1]["www-authenticate"], "bearer")
         self.assertEqual(self.ask("GET", "/approvals", extra=right)[0], 200)
+
+    def test_nothing_is_kept_of_strangers(self) -> None:
+        """Everybody on this machine can come as far as the token."""
+        self.token = "hunter2"
+        for extra, kept in (("", 0), ("Authorization: Bearer hunter2\r\n", 50_000)):
+            browser = Browser(admin_site(Clock(), self.desk, self.token))
+            browser.ask("/explain", "POST", f"{JSON}{extra}Content-Length: 100000\r\n")
+            browser.channel.dataReceived(b"x" * 50_000)
+            self.assertEqual(browser.channel.requests[0].content.tell(), kept)
+
+    def test_so_many_connections(self) -> None:
+        site = admin_site(Clock(), self.desk, self.token)
+        browsers = [Browser(site) for _ in range(MAX_CONNECTIONS)]
+        self.assertIsNone(site.buildProtocol(IPv4Address("TCP", "127.0.0.1", 40001)))
+        browsers[0].channel.connectionLost(Failure(ConnectionLost()))
+        Browser(site).ask("/approvals")
+        self.assertEqual(self.desk.asked, ["listed"])
 
     def test_a_defect(self) -> None:
         self.desk.result = fail(RuntimeError("hunter2"))

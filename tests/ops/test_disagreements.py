@@ -84,6 +84,7 @@ class DisagreementsTests(SynchronousTestCase):
         (line,) = path.read_text("utf-8").splitlines()
         self.assertNotIn("hunter2", line)
         entry = json.loads(line)
+        self.assertRegex(entry["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
         self.assertEqual(
             (entry["agreement"], entry["verdict"], entry["shadowVerdict"], entry["shadowRuleId"], entry["requestId"]),
             ("stricter", "allow", "deny", "r1", "1"),

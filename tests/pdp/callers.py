@@ -15,6 +15,7 @@ from egress.model.record import ExchangeRecord
 from egress.pdp.config import PdpConfig
 from egress.pdp.service import EgressAuthzService
 from tests.net.fakes import Wire, content_of, status_of
+from tests.threads import WithoutThreads
 
 POLICY = """
 version = 1
@@ -38,11 +39,15 @@ def post(content: bytes, *fields: str, target: str = "/validate", method: str = 
     return "\r\n".join(lines).encode() + content
 
 
+class CallerReactor(WithoutThreads, MemoryReactorClock):  # type: ignore[misc]
+    """A reactor in memory."""
+
+
 class CallerTestCase(SynchronousTestCase):
     """A service, and those who ask it."""
 
     def setUp(self) -> None:
-        self.reactor = MemoryReactorClock()
+        self.reactor = CallerReactor()
         self.records: list[ExchangeRecord] = []
         self.policy = Path(self.mktemp())
         self.policy.write_text(POLICY, "utf-8")

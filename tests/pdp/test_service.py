@@ -58,13 +58,13 @@ class ServiceTests(CallerTestCase):
         self.serve()
         wire = self.connect()
         self.assertEqual(self.ask(wire=wire)[0], 200)
-        self.reactor.advance(LOOK_EVERY)
+        self.reactor.pump([LOOK_EVERY, LOOK_EVERY])
         self.policy.write_text(ALL_DENIED, "utf-8")
-        self.reactor.advance(LOOK_EVERY)
+        self.reactor.pump([LOOK_EVERY, LOOK_EVERY])
         self.assertEqual(self.ask(wire=wire)[1]["ruleId"], "closed")
         self.assertEqual((self.number("egress_policy_rules"), self.number("egress_policy_reads_total")), (1, 1))
         self.policy.write_text("garbage", "utf-8")
-        self.reactor.advance(LOOK_EVERY)
+        self.reactor.pump([LOOK_EVERY, LOOK_EVERY])
         self.assertEqual(self.ask(wire=wire)[1]["ruleId"], "closed")
         self.assertEqual(self.number("egress_policy_current"), 0)
         self.assertEqual(self.number("egress_policy_failures_total"), 1)
@@ -72,10 +72,10 @@ class ServiceTests(CallerTestCase):
     def test_reload(self) -> None:
         service = self.serve()
         self.policy.write_text("garbage", "utf-8")
-        self.assertRaises(ConfigError, service.reload)
+        self.failureResultOf(service.reload(), ConfigError)
         self.assertEqual(self.ask()[0], 200)
         self.policy.write_text(ALL_DENIED, "utf-8")
-        service.reload()
+        self.successResultOf(service.reload())
         self.assertEqual(self.ask()[0], 403)
 
     def test_private_addresses_of_a_policy_that_changes(self) -> None:
@@ -83,7 +83,7 @@ class ServiceTests(CallerTestCase):
         question = {**ALLOWED, "addresses": ["10.0.0.1"]}
         self.assertEqual(self.ask(question)[0], 200)
         self.policy.write_text('version = 1\nprivate_addresses = "deny"\ndefault = "allow"\n', "utf-8")
-        self.service.reload()
+        self.successResultOf(self.service.reload())
         self.assertEqual(self.ask(question)[1]["ruleId"], "private-addresses")
         self.assertEqual(self.ask()[0], 200)
 
@@ -116,7 +116,7 @@ class ServiceTests(CallerTestCase):
         """An application may decide, and then there is no policy."""
         service = self.serve(Fake(Decision(Verdict.DENY, "never", "fake", "r")), policy=Path("/nowhere"))
         self.assertEqual(self.ask()[1], {"allowed": False, "reason": "never", "ruleId": "r"})
-        service.reload()
+        self.successResultOf(service.reload())
         self.assertNotIn(b"egress_policy", service.metrics.render()[0])
 
     def test_audit_log(self) -> None:
@@ -183,7 +183,7 @@ class ServiceTests(CallerTestCase):
         service = self.serve()
         self.successResultOf(service.stopService())
         self.policy.write_text(ALL_DENIED, "utf-8")
-        self.reactor.advance(LOOK_EVERY)
+        self.reactor.pump([LOOK_EVERY, LOOK_EVERY])
         self.assertEqual(self.number("egress_policy_reads_total"), 0)
 
 

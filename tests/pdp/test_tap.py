@@ -34,7 +34,7 @@ class FakeService(Service):
     def listening(self) -> Deferred[tuple[IAddress, ...]]:
         return succeed((LOOPBACK,))
 
-    def reload(self) -> None:
+    def reload(self) -> Deferred[None]:
         raise AssertionError("nobody hung up")
 
 

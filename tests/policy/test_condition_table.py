@@ -37,6 +37,9 @@ class ConditionTableTests(PolicyTestCase):
             "6: rule 2: json 'a': write text, a number, true or false, or a list of these"
         ),
         "action = 'allow'\njson = {a = 're:('}": ("6: rule 2: json 'a': is no regular expression of RE2: missing ): ("),
+        "action = 'allow'\nmin_body = 2\nmax_body = 1": (
+            "6: rule 2: 'min_body' is over 'max_body', so nothing would match; exchange them"
+        ),
         "action = 'allow'\nmax_body = '1 parsec'": (
             '6: rule 2: \'max_body\': a size is a number of bytes, or a number and a unit as in "64KiB" or "10MB"'
         ),

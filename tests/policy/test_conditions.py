@@ -109,6 +109,9 @@ class ConditionTests(PolicyTestCase):
             ({"identity": "me"}, self.NO),
             ({"address": "10.1.1.1"}, self.YES),
             ({"address": "::ffff:10.1.1.1"}, self.YES),
+            ({"address": "::ffff:a01:101"}, self.YES),
+            ({"address": "64:ff9b::a01:101"}, self.YES),
+            ({"address": "::ffff:11.1.1.1"}, self.NO),
             ({"address": "11.1.1.1"}, self.NO),
             ({"address": "a socket"}, self.MAYBE),
         ):

@@ -38,6 +38,7 @@ class JsonTests(SynchronousTestCase):
         b'{"a":1} x',
         b"[" * 100_000,
         b"9" * 1_000_000,
+        b"[" + b"1," * 100_000 + b"1]",
         b"{'a':1}",
         b'{"a":1,}',
         b'{"a":"\n"}',

@@ -32,6 +32,10 @@ class FieldTests(SynchronousTestCase):
         ([(b"X-Role", b"a1,b2")], "a*", MAYBE, YES),
         ([(b"X-Role", b"a"), (b"X-Role", b"b")], "a, b", MAYBE, YES),
         ([(b"X-Role", b"a"), (b"X-Role", b"b")], "*", YES, YES),
+        # More than anybody looks through.
+        ([(b"X-Role", b"a," * 500 + b"b")], "c", NO, YES),
+        ([(b"X-Role", b"a," * 501 + b"b")], "c", MAYBE, YES),
+        ([(b"X-Role", b"a," * 251 + b"b")] * 2, "c", MAYBE, YES),
         # Bytes beyond ASCII.
         ([(b"X-Role", "ü".encode())], "ü", MAYBE, YES),
         ([(b"X-Role", b"\xfc")], "ü", MAYBE, YES),

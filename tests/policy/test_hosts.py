@@ -25,6 +25,12 @@ class HostTests(SynchronousTestCase):
         "example.com:8443": (["example.com:8443"], ["example.com:443"]),
         "*.example.com:8443": (["a.example.com:8443"], ["a.example.com:443", "example.com:8443"]),
         "bücher.example": (["xn--bcher-kva.example", "bücher.example"], ["bucher.example"]),
+        "XN--bcher-KVA.example.": (["BÜCHER.example", "bücher.example."], ["a.bücher.example"]),
+        "*.bücher.example.": (["a.xn--bcher-kva.example", "ä.Bücher.example."], ["bücher.example"]),
+        # Expressions are for the normal form: A-labels, without a dot at the end.
+        r"re:xn--bcher-[a-z]+[.]example": (["bücher.example", "BÜCHER.EXAMPLE."], ["bucher.example"]),
+        r"re:.*ü.*": ([], ["bücher.example"]),
+        r"re:a[.]example[.]": ([], ["a.example", "a.example."]),
         "localhost": (["localhost"], ["a.localhost", "127.0.0.1"]),
         "10.0.0.1": (["10.0.0.1", "0x0a000001", "[::ffff:10.0.0.1]", "[64:ff9b::a00:1]"], ["10.0.0.2", "a.10.example"]),
         "10.0.0.1:81": (["10.0.0.1:81", "[2002:a00:1::]:81"], ["10.0.0.1:80"]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 from hypothesis import given
@@ -36,7 +38,8 @@ class IndexTests(SynchronousTestCase):
         # Some lists are the same object, as those of a group are.
         hosts += hosts[:3]
         authority = Authority.parse(host, 80)
-        found = list(HostIndex(hosts).places(authority))
+        index = HostIndex(hosts)
+        found = list(index.places(authority, index.always))
         self.assertEqual(found, sorted(set(found)))
         matching = [place for place, tests in enumerate(hosts) if not tests or any(test(authority) for test in tests)]
         self.assertLessEqual(set(matching), set(found))
@@ -46,9 +49,9 @@ class IndexTests(SynchronousTestCase):
         hosts = [(compile_host(f"h{number}.test"),) for number in range(1000)]
         hosts += [(compile_host(f"10.0.{number}.0/24"),) for number in range(200)]
         index = HostIndex(hosts)
-        self.assertEqual(list(index.places(Authority("h7.test", 80))), [7])
-        self.assertEqual(list(index.places(Authority("10.0.7.1", 80))), [1007])
-        self.assertEqual(list(index.places(Authority("other.test", 80))), [])
+        self.assertEqual(list(index.places(Authority("h7.test", 80), index.always)), [7])
+        self.assertEqual(list(index.places(Authority("10.0.7.1", 80), index.always)), [1007])
+        self.assertEqual(list(index.places(Authority("other.test", 80), index.always)), [])
 
 
 @st.composite
@@ -112,3 +115,13 @@ class ManyTests(SynchronousTestCase):
             for _ in range(2):
                 self.assertEqual(_decide(policy, f"http://a.test/{number}").rule_id, f"rule-{number + 1}")
         self.assertIs(_decide(policy, "http://a.test/200").verdict, Verdict.DENY)
+
+    def test_gone(self) -> None:
+        """An old policy is large, and does not wait for the garbage collector."""
+        policy = parse('version = 1\n[[rules]]\naction = "allow"\nhosts = ["a.test"]\n[[rules]]\naction = "allow"\n')
+        self.assertTrue(_decide(policy, "http://a.test/").allowed)
+        rule = weakref.ref(policy.rules[0])
+        gc.disable()
+        self.addCleanup(gc.enable)
+        del policy
+        self.assertIsNone(rule())

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.policy.lines import Lines, Path
+from egress.policy.lines import Lines, Path, heads
+from egress.policy.table import Document
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -207,3 +208,29 @@ class GeneratedTests(SynchronousTestCase):
         lines = Lines(text)
         for path, expected in known.items():
             self.assertEqual(lines.of(path), expected, (text, path))
+        if "many" in tomllib.loads(text):
+            listed = sorted(path[1] for path in known if path[0] == "many" and len(path) == 2)
+            found = heads(text).get("many")
+            self.assertIn(found, (None, [known["many", index] for index in listed]))
+            self.assertEqual(found is None, '"""' in text or "'''" in text)
+
+
+class HeadsTests(SynchronousTestCase):
+    """What is found without reading the rest is right, or is not found."""
+
+    def test_places(self) -> None:
+        """The line is that of the table, however its head is written and whatever else looks like one."""
+        for text, line in (
+            ("[[rules]]\n\n\t[[ rules ]] # last", 3),
+            ("[[rules]]\r\n[[rules]]\r\n", 2),
+            ('[[rules]]\n[["rules"]]', 2),
+            ("[['rules']]\n# [[rules]]\n[[rules]]", 3),
+            ('x = """\n[[rules]]\n"""\n[[rules]]\n[["rules"]]', 5),
+            ("x = '''\n[[rules]]'''\n[[rules]]\n[[ 'rules' ]]", 4),
+            ("rules = [\n{},\n{} ]", 3),
+            ("[[rules]]\n[[rules.more]]\n[[rules]]", 3),
+            ("1 = 2\nx = [\n[[1]]\n]\n[[rules]]\n[[rules]]", 6),
+        ):
+            document = Document("p", text, tomllib.loads(text))
+            self.assertEqual(document.place(("rules", 1)), f"p:{line}", text)
+            self.assertEqual(document.place(("rules", 1)), f"p:{Lines(text).of(('rules', 1))}", text)

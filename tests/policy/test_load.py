@@ -91,7 +91,7 @@ class RefusalTests(PolicyTestCase):
     # A document, and the whole error after the name of the file.
     DOCUMENTS = {
         "version = 1\nrules = []": "2: 'rules' is empty; write [[rules]] before each of them, or leave it out",
-        "version = 1\n[rules]\nid = 'x'": "2: 'rules' must be a list",
+        "version = 1\n[rules]\nid = 'x'": "2: 'rules' must be a list; write [[rules]] before each of them",
         "version = 1\nrules = ['x']": "2: rule 1: must be a table; write [[rules]] before it",
         "version = 1\ndefault = 'no'": "2: 'default' must be \"allow\" or \"deny\", not 'no'",
         "version = 1\ndefault = 'ask'": "2: 'default' must be \"allow\" or \"deny\", not 'ask'",
@@ -114,13 +114,17 @@ class RefusalTests(PolicyTestCase):
         ),
         "version = 1\ntimezone = 1": "2: 'timezone': write the name of a time zone, as in Europe/Berlin",
         "version = 1\ntest = []": "2: 'test' is empty; write [[test]] before each of them, or leave it out",
-        "version = 1\ntest = 1": "2: 'test' must be a list",
+        "version = 1\ntest = 1": "2: 'test' must be a list; write [[test]] before each of them",
         "version = 1\ntest = ['x']": "2: test 1: must be a table; write [[test]] before it",
     }
 
     def test_documents(self) -> None:
         for document, expected in self.DOCUMENTS.items():
             self.refuses(document, expected)
+
+    def test_line_of_no_toml(self) -> None:
+        error = self.assertRaises(PolicyError, parse, "version = 1\n[[rules]\n")
+        self.assertTrue(error.reason.startswith("p.toml:2: is not TOML: "), error.reason)
 
     def test_no_toml(self) -> None:
         """Neither a huge number nor deep nesting is a syntax error to every reader of TOML."""

@@ -29,8 +29,8 @@ class NamesTests(PolicyTestCase):
         "version = 1\n[groups.hosts]\na = [1]": "3: group a: each of its hosts must be a string",
         "version = 1\n[groups.hosts]\na = ['ok',\n 'a..b']": ("4: group a: hosts 'a..b': 'a..b' is not a host name"),
         "version = 1\n[groups.hosts]\na = ['@b']\nb = ['@a']": "3: group a: is a member of itself",
-        "version = 1\n[groups.hosts]\na = ['@c']": "3: group a: the group '@c' is not known; use a",
-        "version = 1\n[groups.clients]\na = ['@c']\n": "3: group a: the group '@c' is not known; use a",
+        "version = 1\n[groups.hosts]\na = ['@c']": "3: group a: the group '@c' is not known; use @a",
+        "version = 1\n[groups.clients]\na = ['@c']\n": "3: group a: the group '@c' is not known; use @a",
         "version = 1\n[groups.clients]\na = ['10.0.0.1/8']\n": (
             "3: group a: clients '10.0.0.1/8': 10.0.0.1/8 has host bits set; write an address, or a range as "
             "in 10.0.0.0/8"
@@ -80,7 +80,7 @@ clients = ["@ci"]
     def test_no_group_of_that_name(self) -> None:
         self.refuses(
             "version = 1\n[groups.hosts]\nshops = ['a.test']\n[[rules]]\naction = 'allow'\nhosts = ['@shop']\n",
-            "6: rule 1: the group '@shop' is not known; did you mean 'shops'?",
+            "6: rule 1: the group '@shop' is not known; did you mean '@shops'?",
         )
 
     def test_variables(self) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.model.decision import Decision, DecisionRequest, Stage, Verdict
+from egress.model.decision import Decision, Stage, Verdict
 from egress.policy.load import parse_policy
-from egress.policy.replay import Change, Recorded, Recording, Report, decide_by, replayed
+from egress.policy.replay import Change, Recorded, Recording, Report, replay, replayed
+from egress.policy.rules import RuleSet
 from tests.policy.audit import audit_line, read
 
 POLICY = parse_policy(
@@ -27,25 +27,50 @@ paths = ["/items/**"]
 )
 
 
-@attrs.frozen
-class Tried:
-    """One rule of a trace."""
-
-    rule_id: str
-    failed: str | None
-
-
-class Traced:
-    """Rules that say what was tried."""
-
-    def __init__(self, *tried: Tried) -> None:
-        self.tried = tried
-
-    def decide(self, request: DecisionRequest) -> Decision:
-        return Decision(Verdict.DENY, "nothing allows it", "x", "default")
-
-    def trace(self, request: DecisionRequest, now: float | None) -> tuple[Tried, ...]:
-        return self.tried
+KEYS = """
+version = 1
+[[rules]]
+name = "timed"
+action = "allow"
+hosts = ["api.test"]
+paths = ["/timed"]
+times = ["mon-fri 08:00-18:00"]
+[[rules]]
+name = "fields"
+action = "allow"
+hosts = ["api.test"]
+paths = ["/fields"]
+headers = { X-Key = "*" }
+[[rules]]
+name = "no-fields"
+action = "allow"
+hosts = ["api.test"]
+paths = ["/no-fields"]
+headers = { X-Key = false }
+[[rules]]
+name = "content"
+action = "allow"
+hosts = ["api.test"]
+paths = ["/content"]
+max_body = 10
+[[rules]]
+name = "parameter"
+action = "allow"
+hosts = ["api.test"]
+paths = ["/parameter"]
+query = { token = "x" }
+[[rules]]
+name = "inside"
+action = "deny"
+reason = "nobody goes inside"
+hosts = ["inside.test"]
+addresses = ["private"]
+[[rules]]
+name = "person"
+action = "ask"
+hosts = ["api.test"]
+paths = ["/person"]
+"""
 
 
 class RecordedTests(SynchronousTestCase):
@@ -66,8 +91,10 @@ class RecordedTests(SynchronousTestCase):
         for method, more, has_content in (
             ("POST", {"bytesSent": 5}, True),
             ("POST", {}, False),
-            ("POST", {"verdict": "deny"}, True),
-            ("GET", {"verdict": "deny"}, False),
+            ("POST", {"verdict": "deny", "outcome": "denied"}, True),
+            ("POST", {"outcome": "connect-failed"}, True),
+            ("POST", {"outcome": "decided"}, True),
+            ("GET", {"verdict": "deny", "outcome": "denied"}, False),
         ):
             question = self.recorded(method, **more).question()
             self.assertEqual(question.body_withheld, has_content)
@@ -96,9 +123,8 @@ class RecordedTests(SynchronousTestCase):
 class ReplayTests(SynchronousTestCase):
     """What is said of the difference."""
 
-    def decide(self, rules: Any, line: bytes) -> tuple[Change, str]:
-        (read_line,) = read(line)
-        found = decide_by(rules, Recorded.of(read_line), 1)
+    def decide(self, rules: RuleSet, line: bytes) -> tuple[Change, str]:
+        (found,) = replay(rules, read(line)).results
         return found.change, found.reason
 
     def test_by_rules(self) -> None:
@@ -113,15 +139,55 @@ class ReplayTests(SynchronousTestCase):
             self.assertIs(self.decide(POLICY, audit_line("GET", url, **more))[0], change, (url, more))
 
     def test_not_decidable(self) -> None:
-        """A rule that needs what the log does not have may have been the one."""
-        line = audit_line("POST", "http://api.test/other?token=REDACTED")
-        self.assertIs(self.decide(Traced(Tried("a", "hosts"), Tried("b", None)), line)[0], Change.NEWLY_DENIED)
-        for key in ("headers", "json", "query"):
-            change, reason = self.decide(Traced(Tried("a", key)), line)
-            self.assertIs(change, Change.UNDECIDED)
-            self.assertEqual(reason, f"the rule a has a condition on {key}, which the log does not tell")
-        plain = audit_line("POST", "http://api.test/other?page=1")
-        self.assertIs(self.decide(Traced(Tried("a", "query")), plain)[0], Change.NEWLY_DENIED)
+        """A rule that looks at what the log does not have may be the one, or may not."""
+        rules = parse_policy(KEYS, "x", "x")
+        for method, url, more, key in (
+            ("GET", "http://api.test/fields", {}, "headers"),
+            ("GET", "http://api.test/no-fields", {}, "headers"),
+            ("GET", "http://api.test/parameter?token=REDACTED", {}, "query"),
+            ("GET", "http://inside.test/", {}, "addresses"),
+            ("GET", "http://api.test/timed", {"time": "yesterday"}, "times"),
+            ("GET", "http://api.test/timed", {"time": "2026-11-25T12:00:00"}, "times"),
+        ):
+            with self.subTest(url):
+                change, reason = self.decide(rules, audit_line(method, url, **more))
+                self.assertIs(change, Change.UNDECIDED)
+                self.assertIn(f" has a condition on {key}, which the log does not tell", reason)
+        self.assertIs(
+            self.decide(rules, audit_line("POST", "http://api.test/content", bytesSent=5))[0], Change.UNDECIDED
+        )
+
+    def test_decidable(self) -> None:
+        """What the log does have decides."""
+        rules = parse_policy(KEYS, "x", "x")
+        for url, change in (
+            ("http://api.test/content", Change.OTHER_RULE),
+            ("http://api.test/parameter?token=x", Change.OTHER_RULE),
+            ("http://api.test/parameter?page=1", Change.NEWLY_DENIED),
+            ("http://api.test/person", Change.NEWLY_ASKED),
+        ):
+            with self.subTest(url):
+                self.assertIs(self.decide(rules, audit_line("GET", url))[0], change)
+
+    def test_own_time(self) -> None:
+        """Each request is put as of its own time; those with the same answer are counted as one."""
+        rules = parse_policy(KEYS, "x", "x")
+        times = ("2026-11-25T12:00:00.000Z", "2026-11-25T13:00:00.000Z", "2026-11-25T18:00:00.000Z")
+        report = replay(rules, read(*(audit_line("GET", "http://api.test/timed", time=time) for time in times)))
+        self.assertEqual(
+            [(one.change, one.count) for one in report.results], [(Change.OTHER_RULE, 2), (Change.NEWLY_DENIED, 1)]
+        )
+
+    def test_of_a_service(self) -> None:
+        """In the log of a service some are left to a person."""
+        rules = parse_policy(KEYS, "x", "x")
+        for url, change in (
+            ("http://api.test/person", Change.OTHER_RULE),
+            ("http://api.test/other", Change.NEWLY_DENIED),
+            ("http://api.test/content", Change.NEWLY_ALLOWED),
+        ):
+            line = audit_line("GET", url, verdict="ask", outcome="decided")
+            self.assertIs(self.decide(rules, line)[0], change)
 
     def test_other_verdicts(self) -> None:
         (line,) = read(audit_line("POST", "http://api.test/other"))
@@ -136,11 +202,7 @@ class ReportTests(SynchronousTestCase):
     """The table."""
 
     def report(self, *lines: bytes) -> Report:
-        recording = Recording()
-        for line in read(*lines):
-            recording.add(line)
-        results = [decide_by(POLICY, recorded, count) for recorded, count in recording.questions.items()]
-        return Report(tuple(results), recording.undecided)
+        return replay(POLICY, read(*lines))
 
     def test_lines(self) -> None:
         lines = [audit_line("GET", f"http://other.test/things/{number}", ruleId="old") for number in range(1, 40)]
@@ -164,7 +226,7 @@ class ReportTests(SynchronousTestCase):
                 "",
                 "40 requests newly denied, 1 request decided alike by another rule, 1 request unchanged.",
                 "1 more had no decision then, and are not compared.",
-                "What the audit log does not have counts as absent: header fields, content, the secrets of queries.",
+                "Not in the audit log, and so not in what is asked: header fields, content, the secrets of queries.",
             ],
         )
 
@@ -174,6 +236,11 @@ class ReportTests(SynchronousTestCase):
         self.assertFalse(report.differs)
         self.assertFalse(self.report().differs)
         self.assertEqual(next(iter(self.report().in_lines())), "There is nothing to compare.")
+
+    def test_repeated(self) -> None:
+        """The same question is one result, however often it was put."""
+        (found,) = self.report(*[audit_line("GET", "http://other.test/")] * 3).results
+        self.assertEqual((found.change, found.count), (Change.NEWLY_DENIED, 3))
 
     def test_many_kinds(self) -> None:
         report = self.report(*(audit_line("GET", f"http://h{number}.test/{'x' * 90}") for number in range(50)))

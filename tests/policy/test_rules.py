@@ -23,7 +23,7 @@ UNREADABLE = "/%" + "25" * 100 + "41"
 def rule(verdict: Verdict, rule_id: str = "one", **conditions: Any) -> Rule:
     """A rule, its hosts and paths compiled."""
     hosts = tuple(map(compile_host, conditions.pop("hosts", ())))
-    paths = tuple(compile_path(path, broad=verdict is DENY) for path in conditions.pop("paths", ()))
+    paths = tuple(compile_path(path, broad=verdict is not ALLOW) for path in conditions.pop("paths", ()))
     sets = {key: frozenset(value) for key, value in conditions.items()}
     return Rule(rule_id, verdict, f"because of {rule_id}", hosts=hosts, paths=paths, **sets)
 
@@ -221,9 +221,12 @@ class TunnelTests(DecideTestCase):
 
     def test_it_may_hold_what_a_denial_is_about(self) -> None:
         for name, conditions in self.DENIED.items():
-            with self.subTest(name):
-                rules = [rule(DENY, "no", **conditions), rule(ALLOW, "yes")]
-                self.check(rules, {"CONNECT https://a.test": "no"})
+            for verdict in (DENY, Verdict.ASK):
+                with self.subTest(name, verdict=verdict):
+                    rules = [rule(verdict, "no", **conditions), rule(ALLOW, "yes")]
+                    self.check(rules, {"CONNECT https://a.test": "no"})
+                    tunnel = request("CONNECT", "https://a.test")
+                    self.assertIs(RuleSet("policy test", tuple(rules)).decide(tunnel).verdict, verdict)
 
     def test_denials_of_other_authorities(self) -> None:
         rules = [

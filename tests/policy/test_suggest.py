@@ -188,6 +188,7 @@ def _lines(draw: st.DrawFn) -> AuditLine:
         Origin("https" if tunnel else draw(st.sampled_from(["http", "https"])), authority),
         "" if tunnel else path,
         "allow",
+        "forwarded",
         None,
         "",
         None,

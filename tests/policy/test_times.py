@@ -51,6 +51,36 @@ class WindowTests(SynchronousTestCase):
         self.assertFalse(is_within(windows, BERLIN, at("2026-03-02T09:30")))
         self.assertIs(compile_zone("UTC"), timezone.utc)
 
+    def test_over_midnight(self) -> None:
+        """The days are those on which it begins, and what is after midnight belongs to the day before."""
+        windows = (Window.parse("fri,sun 22:00-06:00"),)
+        for moment, inside in (
+            ("2026-03-06T21:59", False),  # Friday
+            ("2026-03-06T22:00", True),
+            ("2026-03-07T05:59", True),
+            ("2026-03-07T06:00", False),
+            ("2026-03-07T23:00", False),  # Saturday
+            ("2026-03-08T03:00", False),
+            ("2026-03-08T22:30", True),  # Sunday
+            ("2026-03-09T05:00", True),
+            ("2026-03-06T05:00", False),  # what began on Thursday
+        ):
+            self.assertIs(is_within(windows, BERLIN, at(moment)), inside, moment)
+
+    def test_hour_that_is_left_out_or_comes_twice(self) -> None:
+        """The clock on the wall counts: in spring such an hour is none, in autumn it is two."""
+        for text, day, seconds in (
+            ("02:00-03:00", "2026-03-29", 0),
+            ("01:00-04:00", "2026-03-29", 7200),
+            ("22:00-06:00", "2026-03-28", 7 * 3600),
+            ("02:00-03:00", "2026-10-25", 7200),
+            ("22:00-06:00", "2026-10-24", 9 * 3600),
+        ):
+            noon = at(f"{day}T00:00") + (12 * 3600 if text.startswith("22") else 0)
+            windows = (Window.parse(text),)
+            inside = sum(is_within(windows, BERLIN, noon + minute * 60) for minute in range(22 * 60))
+            self.assertEqual(inside * 60, seconds, (text, day))
+
     def test_refused(self) -> None:
         for text in (
             "",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.decision import Stage
+from egress.model.target import parse_request_target
 from egress.ops.audit import audit_line as written
 from egress.policy.traffic import MAX_LINE, LineFault, Notes, read_line, read_lines
 from tests.ops.records import ALLOWED, REFUSED
@@ -37,6 +40,17 @@ class LineTests(SynchronousTestCase):
             (found,) = read(audit_line("GET", url))
             self.assertEqual((found.url, found.path), (shown, path))
 
+    def test_all_that_the_proxy_passes_on(self) -> None:
+        """No request can be asked for whose line is not read, and none is shown as another than it is."""
+        for char in ("\x85", "\u2028", "\u202e", "\xa0", "\U000e0001", "\u00e4", "|", '"', "<"):
+            with self.subTest(char):
+                path = parse_request_target("GET", f"http://a.test/{char}?{char}".encode()).path
+                (found,) = read(audit_line("GET", f"http://a.test{path}"))
+                self.assertTrue(found.url.isprintable())
+                self.assertEqual(unquote(found.path), path)
+        (found,) = read(audit_line("GET", "http://a.test/\u202e\u00e4"))
+        self.assertEqual(found.path, "/%E2%80%AE\u00e4")
+
     def test_no_path(self) -> None:
         (found,) = read(audit_line("OPTIONS", "http://a.example.com"))
         self.assertEqual((found.path, found.url), ("*", "http://a.example.com"))
@@ -55,6 +69,25 @@ class LineTests(SynchronousTestCase):
         self.assertEqual((found.left, found.decided), (True, "deny"))
         (found,) = read(audit_line("GET", "http://a.test/", verdict="deny"))
         self.assertEqual((found.left, found.decided), (False, "deny"))
+
+    def test_service(self) -> None:
+        """The log of an authorization service has verdicts of its own."""
+        (found,) = read(audit_line("GET", "http://a.test/", verdict="ask", outcome="decided"))
+        self.assertEqual((found.left, found.decided, found.outcome), (False, "ask", "decided"))
+        self.assertIsNone(read_line(audit_line("POST", "http://a.test/", verdict="need-body", outcome="decided")))
+
+    def test_at(self) -> None:
+        for time, at in (
+            ("1970-01-01T00:01:00.250Z", 60.25),
+            ("1970-01-01T01:00:00+01:00", 0.0),
+            ("1970-01-01T00:00:00", None),
+            ("then", None),
+            ("0001-01-01T00:00:00+00:00", None),
+            ("9999-12-31T23:59:59+00:00", None),
+            (None, None),
+        ):
+            (found,) = read(audit_line("GET", "http://a.test/", time=time))
+            self.assertEqual(found.at, at)
 
     def test_printable(self) -> None:
         """Nothing of a forged line changes a terminal's colors, or begins a line of its own."""
@@ -99,7 +132,7 @@ class LinesTests(SynchronousTestCase):
             audit_line("GET", "http://b.test/"),
         ]
         self.assertEqual([line.origin.authority.host for line in read_lines(lines, notes)], ["a.test", "b.test"])
-        self.assertEqual((notes.lines, notes.by_proxy, notes.bad, notes.first_bad), (5, 1, 1, [(3, "not JSON")]))
+        self.assertEqual((notes.lines, notes.undecided, notes.bad, notes.first_bad), (5, 1, 1, [(3, "not JSON")]))
         self.assertEqual(notes.in_words(), "1 of 5 lines could not be read: 3 (not JSON)")
 
     def test_many_that_are_bad(self) -> None:
