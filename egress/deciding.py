@@ -162,28 +162,6 @@ def _cached(around: Surroundings, deciding: Deciding) -> None:
         around.metrics.watch_reuse(cache.reuse)
 
 
-def _approvals(around: Surroundings, deciding: Deciding) -> None:
-    """Have a person decide where what decides says so.
-
-    It stands outside of every deadline and limit of the authorizer: a person takes longer.  Who only observes keeps
-    nobody waiting.
-    """
-    approvals = around.approvals
-    if approvals is not None and around.config.mode is Mode.ENFORCE:
-        deciding.authorizer = ApprovalAuthorizer(deciding.authorizer, approvals)
-        around.metrics.watch_approvals(lambda: approvals.held, approvals.counts)
-
-
-def _credentialed(around: Surroundings, deciding: Deciding) -> None:
-    """Fill in the secrets that decisions name; without any, such a decision is none."""
-    reactor = around.reactor
-    if around.secrets is not None:
-        deciding.vault = Vault(around.secrets, reactor, lambda command: run_command(reactor, command))
-        deciding.authorizer = CredentialedAuthorizer(deciding.authorizer, deciding.vault)
-        # Where a secret cannot be had there is no decision, whoever asks.
-        deciding.unattended = CredentialedAuthorizer(deciding.unattended, deciding.vault)
-
-
 def _shadowed(around: Surroundings, deciding: Deciding, rules: RuleSet | None) -> None:
     """Ask a second decider, where the operator wants to compare two."""
     reactor, config = around.reactor, around.config
@@ -210,6 +188,28 @@ def _shadowed(around: Surroundings, deciding: Deciding, rules: RuleSet | None) -
     around.metrics.registry.register(told)
     chain = AuthorizationChain(reactor, shadow, None)
     deciding.authorizer = ShadowedAuthorizer(reactor, deciding.authorizer, chain, told)
+
+
+def _approvals(around: Surroundings, deciding: Deciding) -> None:
+    """Have a person decide where what decides says so.
+
+    It stands outside of every deadline and limit of the authorizer: a person takes longer.  Who only observes keeps
+    nobody waiting.
+    """
+    approvals = around.approvals
+    if approvals is not None and around.config.mode is Mode.ENFORCE:
+        deciding.authorizer = ApprovalAuthorizer(deciding.authorizer, approvals)
+        around.metrics.watch_approvals(lambda: approvals.held, approvals.counts)
+
+
+def _credentialed(around: Surroundings, deciding: Deciding) -> None:
+    """Fill in the secrets that decisions name; without any, such a decision is none."""
+    reactor = around.reactor
+    if around.secrets is not None:
+        deciding.vault = Vault(around.secrets, reactor, lambda command: run_command(reactor, command))
+        deciding.authorizer = CredentialedAuthorizer(deciding.authorizer, deciding.vault)
+        # Where a secret cannot be had there is no decision, whoever asks.
+        deciding.unattended = CredentialedAuthorizer(deciding.unattended, deciding.vault)
 
 
 def _observing(around: Surroundings, deciding: Deciding) -> None:
