@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Final
 
 import attrs
-import re2
 
 REGEX: Final = "re:"
 """What begins a pattern that is a regular expression."""
@@ -26,6 +25,9 @@ def compile_regex(expression: str, *, broad: bool = False) -> Pattern:
     @param broad: whether case makes no difference.
     @raise ValueError: when it is none.
     """
+    # Here alone: few policies have any, and two libraries that each bring an RE2 do not get on in one process.
+    import re2
+
     options = re2.Options()
     options.log_errors = False
     options.dot_nl = True
