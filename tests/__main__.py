@@ -1,8 +1,8 @@
-"""The tests, run by trial's own runner: C{python -m tests [--unit] [NAME ...]}.
+"""The tests, run by trial's own runner: C{python -m tests [--unit|--workers] [NAME ...]}.
 
-It is C{trial NAME ...}, with all tests for a default (C{--unit}: all that open no socket), and with two things for a
-run that nobody watches.  Under C{EGRESS_NO_SKIP=1} a skipped test fails the run, and C{passed failed skipped} are
-appended to the file that C{EGRESS_TEST_RESULTS} names.
+It is C{trial NAME ...}, with all tests for a default (C{--unit}: all that open no socket; C{--workers}: those to which
+several workers may make a difference), and with two things for a run that nobody watches.  Under C{EGRESS_NO_SKIP=1} a
+skipped test fails the run, and C{passed failed skipped} are appended to the file that C{EGRESS_TEST_RESULTS} names.
 """
 
 from __future__ import annotations
@@ -25,14 +25,24 @@ def unit_names() -> list[str]:
     return [f"tests.{name}" for name in sorted(packages + modules)]
 
 
+# Who decides, what it says and what commands make of it is the same in each worker; where it is not, a test of these
+# starts workers itself.
+ALIKE = ("adapters", "approvals", "egressauthz", "explain", "learning", "parity", "policy", "tutorial")
+
+
+def workers_names() -> list[str]:
+    """The integration tests that are worth a run with several workers behind each C{twistd}."""
+    modules = sorted(path.stem for path in (Path(__file__).parent / INTEGRATION).glob("test_*.py"))
+    return [f"tests.{INTEGRATION}.{name}" for name in modules if name.removeprefix("test_") not in ALIKE]
+
+
 def main(arguments: list[str]) -> int:
     """Run the tests.
 
     @return: the exit status.
     """
-    names = [name for name in arguments if name != "--unit"]
-    if "--unit" in arguments:
-        names += unit_names()
+    groups = {"--unit": unit_names, "--workers": workers_names}
+    names = [name for argument in arguments for name in (groups[argument]() if argument in groups else [argument])]
     suite = TestLoader().loadByNames(names or ["tests"], recurse=True)
     result = TrialRunner(TextReporter, workingDirectory="_trial_temp").run(suite)
     passed = result.successes + len(result.expectedFailures)
