@@ -25,9 +25,14 @@ def unit_names() -> list[str]:
     return [f"tests.{name}" for name in sorted(packages + modules)]
 
 
-# Who decides, what it says and what commands make of it is the same in each worker; where it is not, a test of these
-# starts workers itself.
-ALIKE = ("adapters", "approvals", "egressauthz", "explain", "learning", "parity", "policy", "tutorial")
+# Who decides, what it says, what commands make of it and how an origin is reached is the same in each worker; where it
+# is not, a test of these starts workers itself.
+ALIKE = frozenset(
+    {
+        *("adapters", "approvals", "authorization", "egressauthz", "explain", "learning", "origin_faults"),
+        *("origin_terms", "origin_tls", "parity", "policy", "tutorial"),
+    }
+)
 
 
 def workers_names() -> list[str]:
