@@ -123,7 +123,7 @@ ANNOTATIONS = frozenset({("interfaces", "net")})  # what IDialer connects
 
 # Tests that are not of one module.
 APART = (
-    *("tests/benchmarks/", "tests/integration/", "tests/docs/", "tests/fuzz/", "tests/scorecard/"),
+    *("tests/benchmarks/", "tests/integration/", "tests/docs/", "tests/field/", "tests/fuzz/", "tests/scorecard/"),
     *("tests/test_layout.py", "tests/test_packaging.py"),
 )
 
