@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, cast
 import service_identity
 from cryptography import x509
 from OpenSSL import SSL, crypto
-from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
+from service_identity.hazmat import DNS_ID, CertificatePattern, DNSPattern, IPAddress_ID, IPAddressPattern
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from zope.interface import implementer
@@ -28,6 +28,8 @@ from egress.model.authority import Authority
 from egress.model.errors import OriginCertificateInvalid, OriginTlsFailed
 
 if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
+
     from twisted.protocols.tls import TLSMemoryBIOProtocol
     from twisted.python.failure import Failure
 
@@ -102,26 +104,53 @@ def _chain_fault(certificate: x509.Certificate, number: int, depth: int, authori
     return f"the certificate{within} of {authority} {fault}"
 
 
-def _names_of(certificate: x509.Certificate) -> list[str]:
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
+def _names_in(certificate: x509.Certificate) -> tuple[list[CertificatePattern], list[str], list[str]]:
+    """Read the hosts and addresses that a certificate is for (RFC 9525 section 2.1: DNS-ID and IP-ID).
+
+    A name that cannot be read says nothing about the names next to it, so it is ignored: an address as a dNSName, or a
+    wildcard that is not the whole leftmost label of at least three.  Names of other kinds (URIs, SRV names) are never
+    those of a host.
+
+    @return: the names to compare, the same as text, and the text of those that are ignored.
+    @raise ValueError: when the extension is not valid DER.
+    """
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return [], [], []
+    patterns: list[CertificatePattern] = []
+    readable: list[str] = []
+    ignored: list[str] = []
+    for name in names.get_values_for_type(x509.DNSName):
+        try:
+            patterns.append(DNSPattern.from_bytes(name.encode("utf-8")))
+        except service_identity.CertificateError:
+            ignored.append(name)
+        else:
+            readable.append(name)
+    for address in names.get_values_for_type(x509.IPAddress):
+        patterns.append(IPAddressPattern(cast("IPv4Address | IPv6Address", address)))
+        readable.append(str(address))
+    return patterns, readable, ignored
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+    return ", ".join(map(plain, names[:_SHOWN_NAMES])) + more
 
 
 def _name_fault(certificate: x509.Certificate, authority: Authority) -> str | None:
-    """Compare the names in a certificate with the one that was asked for (RFC 9525)."""
-    try:
-        if authority.ip is None:
-            verify_certificate_hostname(certificate, authority.host)
-        else:
-            verify_certificate_ip_address(certificate, authority.host)
-    except service_identity.VerificationError:
-        names = [plain(name) for name in _names_of(certificate)]
-        more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
-        listed = ", ".join(names[:_SHOWN_NAMES]) + more
-        return f"the certificate of {authority} is for another host: {listed or 'it names none'}"
-    except service_identity.CertificateError:
-        return f"the certificate of {authority} names no host, or one that cannot be read"
-    return None
+    """Compare the names in a certificate with the one that was asked for (RFC 9525 section 6)."""
+    wanted = DNS_ID(authority.host) if authority.ip is None else IPAddress_ID(authority.host)
+    patterns, readable, ignored = _names_in(certificate)
+    if any(wanted.verify(pattern) for pattern in patterns):
+        return None
+    if ignored:
+        kept = f"is for another host: {_listed(readable)}" if readable else "names no host that can be read"
+        return f"the certificate of {authority} {kept}; ignored since they cannot be read: {_listed(ignored)}"
+    if readable:
+        return f"the certificate of {authority} is for another host: {_listed(readable)}"
+    return f"the certificate of {authority} names no host"
 
 
 # -- the handshake
