@@ -116,9 +116,11 @@ class IAddressGuard(Interface):
 class IDialer(Interface):
     """Opens connections to origins, directly or through an upstream proxy, checked by the address guard."""
 
-    def check(origin: Origin, purpose: Purpose) -> Deferred[Route]:
+    def check(origin: Origin, purpose: Purpose, client: str = "") -> Deferred[Route]:
         """Resolve the origin and classify every address of it, without connecting.
 
+        @param client: for whom, as per-client limits count clients (L{egress.model.limit_key}); empty for the proxy
+            itself.  The lookups of one client do not delay those of others.
         @return: fires with a route for L{dial}; fails with L{egress.model.errors.AddressForbidden} or an
             L{egress.model.errors.OriginError}.
         """

@@ -121,10 +121,10 @@ class AuthorizationGate(Wrapper):
         asked = self._authorizer.decide(request)
         if asked.called and not asked.paused and type(asked.result) is Decision:
             if self._breaker.outages:
-                self._answered(request.client.address)
+                self._answered(request.client.limit_key)
             return asked
         self._under_way += 1
-        client = request.client.address
+        client = request.client.limit_key
         term = self._breaker.term
         return asked.addCallbacks(self._decided, self._failed, callbackArgs=(client,), errbackArgs=(client, term))
 
@@ -217,7 +217,7 @@ class AuthorizationGate(Wrapper):
     def _try(self, request: DecisionRequest) -> Deferred[Decision]:
         now = self._clock.seconds()
         # There is room: what opened it, and each probe, has ended.
-        if self._breaker.admit(now, request.client.address):
+        if self._breaker.admit(now, request.client.limit_key):
             return self._put(request)
         self._refused[Outage.OPEN] += 1
         return fail(self._refusal(now))

@@ -12,7 +12,6 @@ import os
 import stat
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +25,7 @@ from zope.interface import implementer
 from egress.clients.secrets import ClientSecrets, SecretsError
 from egress.interfaces import IClientGate
 from egress.model.errors import ClientCheckBusy, ClientUnauthenticated, CredentialsRejected, EgressError
+from egress.model.limit_key import limit_key
 from egress.wire.credentials import Basic, parse_credentials
 
 _log = Logger()
@@ -87,15 +87,6 @@ class _Job:
     credentials: Basic
     waiting: list[Deferred[str]] = attrs.field(factory=list)
     under_way: bool = False
-
-
-def _place_of(address: str) -> str:
-    """Whom an address belongs to: with IPv6, one host has as many of them as it likes."""
-    try:
-        ip = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    return str(int(ip) >> 64) if isinstance(ip, IPv6Address) else address
 
 
 @implementer(IClientGate)
@@ -189,7 +180,7 @@ class ClientGate:
         if not self._secrets.needs_time(credentials):
             return fail(_rejected())
         assert isinstance(credentials, Basic)
-        return self._wait(key, credentials, _place_of(address))
+        return self._wait(key, credentials, limit_key(address))
 
     def _wait(self, key: bytes, credentials: Basic, place: str) -> Deferred[str]:
         job = self._jobs.get(key)

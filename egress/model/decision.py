@@ -8,6 +8,7 @@ from typing import Final
 import attrs
 
 from egress.model.authority import Authority, IPAddress, Origin
+from egress.model.limit_key import limit_key
 
 Header = tuple[bytes, bytes]
 """A field name and a field value, as they were sent; the value without surrounding white space."""
@@ -64,6 +65,11 @@ class ClientIdentity:
     def pool_key(self) -> tuple[str, bytes]:
         """What separates the origin connections of one client from those of every other."""
         return (self.address, self.partition)
+
+    @property
+    def limit_key(self) -> str:
+        """The client as per-client limits count it; see L{egress.model.limit_key}."""
+        return limit_key(self.address)
 
 
 # Made for each request; a frozen class with slots takes twice as long to make.

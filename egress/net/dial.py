@@ -314,7 +314,7 @@ class Dialer:
             return self._upstream_http
         return self._upstream_https or (self._upstream_http if origin.scheme == "http" else None)
 
-    def check(self, origin: Origin, purpose: Purpose) -> Deferred[Route]:
+    def check(self, origin: Origin, purpose: Purpose, client: str = "") -> Deferred[Route]:
         """Find a way to an origin; see L{IDialer.check}."""
         authority = origin.authority
         refusal = self._guard.port_refusal(authority.port)
@@ -328,7 +328,7 @@ class Dialer:
                 return fail(AddressForbidden(refusal))
             connect = origin.scheme == "https" or purpose is not Purpose.REQUEST
             return succeed(Route(origin, (), upstream, tls, connect))
-        return self._resolver.resolve(authority).addCallback(self._classify, origin, tls)
+        return self._resolver.resolve(authority, client).addCallback(self._classify, origin, tls)
 
     def addresses(self, authority: Authority) -> Deferred[tuple[IPAddress, ...]]:
         """Find the addresses of an authority, classified or not; see L{Resolver.resolve}."""

@@ -89,6 +89,7 @@ class Exchange:
         self.head = head
         self._session = session
         self._parts = parts
+        self._client = client
         self._origin = origin
         self._state = State.CHECKING
         self._upgrade = wants_websocket(head)
@@ -150,7 +151,8 @@ class Exchange:
         self._dead_end = failure.value
 
     def _check(self) -> Deferred[Route]:
-        return self._parts.dialer.check(self._origin, Purpose.UPGRADE if self._upgrade else Purpose.REQUEST)
+        purpose = Purpose.UPGRADE if self._upgrade else Purpose.REQUEST
+        return self._parts.dialer.check(self._origin, purpose, self._client.limit_key)
 
     def _checked(self, route: Route | None) -> None:
         self._route = route

@@ -8,6 +8,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.protocol import ServerFactory
 
 from egress.model.errors import EgressError, Overloaded, TooManyConnections
+from egress.model.limit_key import limit_key
 from egress.net.admission import OPEN, Door
 from egress.net.server import HttpSession
 from egress.net.turned_away import TurnedAway
@@ -38,20 +39,20 @@ class ProxyFactory(ServerFactory):
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """Begin a session, or turn the client away."""
         # Clients on a UNIX socket have no addresses that tell them apart.
-        address = addr.host if isinstance(addr, (IPv4Address, IPv6Address)) else ""
-        refusal = self._refusal(address)
+        client = limit_key(addr.host) if isinstance(addr, (IPv4Address, IPv6Address)) else ""
+        refusal = self._refusal(client)
         if refusal is not None:
             return self._turn_away(refusal)
         session = HttpSession(self._parts, door=self._door)
-        self._parts.sessions.accept(session, address)
+        self._parts.sessions.accept(session, client)
         return session
 
-    def _refusal(self, address: str) -> EgressError | None:
+    def _refusal(self, client: str) -> EgressError | None:
         limits, sessions = self._parts.limits, self._parts.sessions
         if sessions.clients >= limits.connections:
             return Overloaded(f"the proxy serves {limits.connections} connections already; try again later")
-        if address and sessions.of(address) >= limits.connections_per_client:
-            return TooManyConnections(f"{address} has {limits.connections_per_client} connections open already")
+        if client and sessions.of(client) >= limits.connections_per_client:
+            return TooManyConnections(f"{client} has {limits.connections_per_client} connections open already")
         return None
 
     def _turn_away(self, refusal: EgressError) -> TurnedAway:

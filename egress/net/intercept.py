@@ -137,7 +137,8 @@ class Tunnel(Protocol):
         if self._parts.passes_through(self._authority):
             self._outer.pause_reading()
             origin = Origin("https", self._authority)
-            self._inquiry.wait_for(self._parts.dialer.check(origin, Purpose.TUNNEL), self._checked)
+            checking = self._parts.dialer.check(origin, Purpose.TUNNEL, self._client.limit_key)
+            self._inquiry.wait_for(checking, self._checked)
         else:
             self._sniff()
 

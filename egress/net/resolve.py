@@ -72,9 +72,10 @@ class Resolver:
         self._under_way: dict[str, _LookUp] = {}
         self._kept: OrderedDict[str, tuple[float, tuple[IPAddress, ...]]] = OrderedDict()
 
-    def resolve(self, authority: Authority) -> Deferred[tuple[IPAddress, ...]]:
+    def resolve(self, authority: Authority, client: str = "") -> Deferred[tuple[IPAddress, ...]]:
         """Find the addresses of an authority, in the order in which to try them.
 
+        @param client: for whom, as per-client limits count clients; empty for the proxy itself.
         @return: fails with L{NameNotResolved} or L{ResolutionTimeout}.
         """
         literal = authority.ip

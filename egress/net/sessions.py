@@ -21,23 +21,23 @@ class Sessions:
     def __init__(self) -> None:
         self.clients = 0
         self._open: dict[HttpSession, str | None] = {}
-        self._by_address: defaultdict[str, int] = defaultdict(int)
+        self._by_client: defaultdict[str, int] = defaultdict(int)
         self._waiting: list[Deferred[None]] = []
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def of(self, address: str) -> int:
+    def of(self, client: str) -> int:
         """How many connections a client has."""
-        return self._by_address.get(address, 0)
+        return self._by_client.get(client, 0)
 
-    def accept(self, session: HttpSession, address: str) -> None:
+    def accept(self, session: HttpSession, client: str) -> None:
         """A client connected.
 
-        @param address: what connections of one client have in common.
+        @param client: as per-client limits count clients (L{egress.model.limit_key}).
         """
-        self._open[session] = address
-        self._by_address[address] += 1
+        self._open[session] = client
+        self._by_client[client] += 1
         self.clients += 1
 
     def add(self, session: HttpSession) -> None:
@@ -46,12 +46,12 @@ class Sessions:
 
     def discard(self, session: HttpSession) -> None:
         """A session ended."""
-        address = self._open.pop(session, None)
-        if address is not None:
+        client = self._open.pop(session, None)
+        if client is not None:
             self.clients -= 1
-            self._by_address[address] -= 1
-            if not self._by_address[address]:
-                del self._by_address[address]
+            self._by_client[client] -= 1
+            if not self._by_client[client]:
+                del self._by_client[client]
         if not self._open:
             waiting, self._waiting = self._waiting, []
             for deferred in waiting:

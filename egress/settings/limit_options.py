@@ -22,7 +22,8 @@ LIMIT_OPTIONS: Final = (
         name="max-connections-per-client",
         group="Limits",
         metavar="N",
-        help="How many of them may come from one address; beyond it, the client gets 429.",
+        help="How many of them may come from one address, or one /64 of IPv6 addresses; beyond it, the client gets "
+        "429.",
         default="4096",
         fields=("limits.connections_per_client",),
         parse=values.number,

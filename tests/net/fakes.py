@@ -298,6 +298,7 @@ class FakeDialer:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.checked: list[tuple[Origin, Purpose]] = []
+        self.checked_for: list[str] = []
         self.checks: list[Any] = []
         self.dials: list[Any] = []
         self.dialled: list[Route] = []
@@ -321,9 +322,10 @@ class FakeDialer:
         assert LOCAL is not None
         return Route(origin, (LOCAL,), None, origin.scheme == "https" and purpose is not Purpose.TUNNEL, False)
 
-    def check(self, origin: Origin, purpose: Purpose) -> Deferred[Route]:
+    def check(self, origin: Origin, purpose: Purpose, client: str = "") -> Deferred[Route]:
         """See L{IDialer.check}."""
         self.checked.append((origin, purpose))
+        self.checked_for.append(client)
         result = self.checks.pop(0) if self.checks else self.route(origin, purpose)
         return _as_deferred(result)
 

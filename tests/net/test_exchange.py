@@ -73,6 +73,7 @@ class DecisionTests(ProxyTestCase):
         self.assertFalse(asked.body_truncated)
         self.assertEqual(asked.headers, ((b"Host", b"origin.test"), (b"Accept", b"x/y"), (b"Content-Length", b"7")))
         self.assertEqual(self.dialer.checked, [(ORIGIN, Purpose.REQUEST)])
+        self.assertEqual(self.dialer.checked_for, ["198.51.100.7"])
 
     def test_what_is_forwarded(self) -> None:
         self.client.feed(request("POST", "http://origin.test/a?b", "Accept: x/y", body=b"content"))

@@ -80,3 +80,16 @@ class LimitsTests(ProxyTestCase):
         self.clock.advance(2)
         self.clock.advance(0)
         self.assertEqual(status_of(self.connect().take()), 429)
+
+
+class Ipv6Tests(ProxyTestCase):
+    """IPv6 clients count by their /64."""
+
+    def setUp(self) -> None:
+        self.build(limits=Limits(connections=9, connections_per_client=2))
+
+    def test_per_client(self) -> None:
+        for host in ("2001:db8::1", "2001:db8::2"):
+            self.assertEqual(self.connect(host).take(), b"")
+        self.assertEqual(status_of(self.connect("2001:db8::3").take()), 429)
+        self.assertEqual(self.connect("2001:db8:0:1::1").take(), b"")

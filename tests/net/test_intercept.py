@@ -507,6 +507,7 @@ class PassthroughTests(ProxyTestCase):
             (Stage.TUNNEL, "CONNECT", "https://origin.test", None, ((b"Host", b"origin.test:443"),)),
         )
         self.assertEqual(self.dialer.checked, [(ORIGIN, Purpose.TUNNEL)])
+        self.assertEqual(self.dialer.checked_for, ["198.51.100.7"])
         self.assertFalse(self.dialer.dialled[0].tls)
         self.client.feed(b"\x16\x03\x01 whatever")
         self.assertEqual(origin.take(), b"\x16\x03\x01 whatever")

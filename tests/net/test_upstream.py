@@ -39,7 +39,7 @@ class _Dialer:
         self.protocols: list[DialedProtocol] = []
         self.result: Deferred[None] = Deferred()
 
-    def check(self, origin: Origin, purpose: Purpose) -> Deferred[Route]:
+    def check(self, origin: Origin, purpose: Purpose, client: str = "") -> Deferred[Route]:
         raise NotImplementedError
 
     def dial(self, route: Route, protocol: DialedProtocol) -> Deferred[None]:
