@@ -295,16 +295,17 @@ class _Way:
             details.append(f"only observed (--mode): it would be {decision.observed} otherwise")
         if decision.source is not None:
             details.append(f"from: {decision.source}")
-        if decision.terms.max_bytes is not None:
-            details.append(f"at most {decision.terms.max_bytes} bytes")
-        if decision.terms.expires_in is not None:
-            details.append(f"asked again after {decision.terms.expires_in:g} s")
+        terms = decision.terms
+        if terms.max_bytes is not None:
+            details.append(f"at most {terms.max_bytes} bytes")
+        if terms.expires_in is not None:
+            details.append(f"asked again after {terms.expires_in:g} s")
         # Their names are no secret; what is set may be one.
-        changed = [name.decode("latin-1") for name, _ in decision.terms.set_headers]
+        changed = [name.decode("latin-1") for name, _ in (*terms.set_headers, *terms.secret_headers)]
         if changed:
             details.append(f"sets {', '.join(changed)}")
-        if decision.terms.remove_headers:
-            removed = ", ".join(name.decode("latin-1") for name in decision.terms.remove_headers)
+        if terms.remove_headers:
+            removed = ", ".join(name.decode("latin-1") for name in terms.remove_headers)
             details.append(f"removes {removed}")
         rule = f"rule {decision.rule_id} of " if decision.rule_id is not None else ""
         outcome = {Verdict.ALLOW: _OK, Verdict.ASK: "ask"}.get(decision.verdict, _NO)

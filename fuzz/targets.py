@@ -53,6 +53,7 @@ from egress.wire.headers import encode_fields
 from egress.wire.heads import HeadLimits, RequestHead, ResponseHead, parse_request_head, parse_response_head
 from egress.wire.http1 import RequestReader, ResponseReader
 from egress.wire.session import recognize
+from egress.wire.terms import SECRET_MARK
 from fuzz.issued import CERTIFICATE, ISSUER, ISSUER_KEY, NOW
 from tests.scorecard.messages import read_request, read_response
 
@@ -384,7 +385,9 @@ def _sound(decision: Decision) -> None:
     """What may be shown, sent and kept."""
     assert "\n" not in decision.reason and 0 < len(decision.reason) <= 500
     decision.reason.encode("utf-8")
-    for name, value in decision.terms.set_headers:
+    for _, value in decision.terms.set_headers:
+        assert SECRET_MARK not in value
+    for name, value in (*decision.terms.set_headers, *decision.terms.secret_headers):
         assert encode_fields(((name, value),)).count(b"\n") == 1
         assert name.lower() not in (b"host", b"content-length", b"transfer-encoding", b"connection")
     assert b"host" not in decision.terms.remove_headers
@@ -417,7 +420,8 @@ def checks(data: bytes) -> None:
         found = parse_fields(block, 40, response=True)
         decision = codec.decode(ServiceAnswer(status, found, block), _ASKED)
         assert decision.allowed is (status == 200)
-        assert {name for name, _ in decision.terms.set_headers} <= {b"x-user"}
+        terms = decision.terms
+        assert {name for name, _ in (*terms.set_headers, *terms.secret_headers)} <= {b"x-user"}
         _sound(decision)
     path = "/" + block.decode("utf-8", "surrogateescape")
     with contextlib.suppress(AuthorizerUnavailable):

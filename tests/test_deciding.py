@@ -102,7 +102,7 @@ class DecidingTests(SynchronousTestCase):
 
     def test_secrets(self) -> None:
         """Those that the decisions name are filled in; without any, nobody does."""
-        named = attrs.evolve(allow(), terms=Terms(set_headers=((b"X", b"${secret:a}"),)))
+        named = attrs.evolve(allow(), terms=Terms(secret_headers=((b"X", b"${secret:a}"),)))
         self.patch(os, "environ", {"A": "one", "B": "two"})
         table = '[a]\nenv = "A"\nhosts = ["a.test"]\nplain_http = true\n'
         own = ScriptedAuthorizer()
@@ -120,7 +120,7 @@ class DecidingTests(SynchronousTestCase):
     def test_commands_are_run(self) -> None:
         """By the reactor that was passed in."""
         own = ScriptedAuthorizer()
-        own.answers = [attrs.evolve(allow(), terms=Terms(set_headers=((b"X", b"${secret:a}"),)))]
+        own.answers = [attrs.evolve(allow(), terms=Terms(secret_headers=((b"X", b"${secret:a}"),)))]
         table = '[a]\ncommand = ["print"]\nhosts = ["a.test"]\nplain_http = true\n'
         spawner = Spawner()
         deciding = self.make(own, secrets=parse_secret_table(table, "secrets.toml", Path()), reactor=spawner)

@@ -19,7 +19,9 @@ MAX_REASON: Final = 500
 _MAX_SECONDS: Final = 86400 * 365
 # Control characters, line ends, what turns the direction of text, and half surrogate pairs, which cannot be encoded.
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
-_CHANGING: Final = frozenset({"need", "ask", "setHeaders", "removeHeaders", "maxBytes", "expiresIn"})
+_CHANGING: Final = frozenset(
+    {"need", "ask", "setHeaders", "setSecretHeaders", "removeHeaders", "maxBytes", "expiresIn"}
+)
 _REUSE: Final = frozenset({"ttl", "staleIfError", "cacheKey"})
 
 _REASONS: Final = {
@@ -68,14 +70,17 @@ def _names(value: object) -> tuple[bytes, ...]:
     return tuple(_raw(name).lower() for name in value)
 
 
-def _fields(value: object) -> Headers:
+def _fields(member: str, fields: Mapping[str, Any]) -> Headers:
+    if member not in fields:
+        return ()
+    value = fields[member]
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise AnswerRefused("has a 'setHeaders' that is no object of texts")
+        raise AnswerRefused(f"has a '{member}' that is no object of texts")
     try:
         return tuple((_raw(name), text.strip(" \t").encode("utf-8")) for name, text in value.items())
     except UnicodeEncodeError:
         # The cause would tell the value, which may be a secret.
-        raise AnswerRefused("has a value in 'setHeaders' that is no text") from None
+        raise AnswerRefused(f"has a value in '{member}' that is no text") from None
 
 
 def _number(value: object) -> float | None:
@@ -110,7 +115,8 @@ def _seconds(value: object) -> float | None:
 
 def _terms(fields: Mapping[str, Any]) -> Terms:
     terms = Terms(
-        set_headers=_fields(fields["setHeaders"]) if "setHeaders" in fields else (),
+        set_headers=_fields("setHeaders", fields),
+        secret_headers=_fields("setSecretHeaders", fields),
         remove_headers=_names(fields["removeHeaders"]) if "removeHeaders" in fields else (),
         max_bytes=_max_bytes(fields["maxBytes"]) if "maxBytes" in fields else None,
         expires_in=_expires_in(fields["expiresIn"]) if "expiresIn" in fields else None,

@@ -1,4 +1,7 @@
-"""Putting secrets into decisions: whoever decides knows their names, the proxy alone their values."""
+"""Putting secrets into decisions: whoever decides knows their names, the proxy alone their values.
+
+Only the values of L{Terms.secret_headers} are templates.  An ordinary field may carry what a client wrote.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,14 @@ from egress.authz.secret_table import filled, secret_names
 from egress.authz.vault import Vault
 from egress.authz.wrapper import Wrapper
 from egress.interfaces import IAuthorizer
-from egress.model.decision import NO_TERMS, Decision, DecisionRequest
+from egress.model.decision import Decision, DecisionRequest, Terms
 from egress.model.errors import AuthorizerUnavailable
 from egress.model.outage import Outage
 from egress.wire.terms import SECRET_MARK, fault_of
 
 
 class CredentialedAuthorizer(Wrapper):
-    """Asks an authorizer, and fills in the secrets that its decision names as C{${secret:NAME}}.
+    """Asks an authorizer, and fills in the secrets that its decision names in C{secret_headers}.
 
     @param vault: has them.
     """
@@ -34,26 +37,25 @@ class CredentialedAuthorizer(Wrapper):
         asked: Deferred[Decision] = self._authorizer.decide(request)
         if asked.called and not asked.paused:
             decision = asked.result
-            if isinstance(decision, Decision) and decision.terms is NO_TERMS:
+            if isinstance(decision, Decision) and not _wants_secrets(decision):
                 return asked
         return asked.addCallback(self._with_secrets, request)
 
     def _with_secrets(self, decision: Decision, request: DecisionRequest) -> Decision | Deferred[Decision]:
         terms = decision.terms
-        if terms is NO_TERMS or not decision.allowed or fault_of(terms, templates=True) is not None:
+        if not _wants_secrets(decision) or not decision.allowed or fault_of(terms, templates=True) is not None:
             # What cannot be kept to is refused by whoever asked.
             return decision
-        values = [value for _, value in terms.set_headers]
+        values = [value for _, value in terms.secret_headers]
         names = sorted({name for value in values for name in secret_names(value)})
         if any(SECRET_MARK in filled(value, dict.fromkeys(names, b"")) for value in values):
             raise AuthorizerUnavailable("the decision names a secret in a way that is not understood", Outage.ANSWER)
-        if not names:
-            return decision
 
         def had(secrets: list[bytes]) -> Decision:
             known = dict(zip(names, secrets, strict=True))
-            fields = tuple((name, filled(value, known)) for name, value in terms.set_headers)
-            return attrs.evolve(decision, terms=attrs.evolve(terms, set_headers=fields))
+            fields = tuple((name, filled(value, known)) for name, value in terms.secret_headers)
+            whole = attrs.evolve(terms, set_headers=(*terms.set_headers, *fields), secret_headers=())
+            return attrs.evolve(decision, terms=whole)
 
         waiting = gatherResults([self._vault.value(name, request.origin) for name in names], consumeErrors=True)
         return waiting.addCallbacks(had, _first)
@@ -62,6 +64,11 @@ class CredentialedAuthorizer(Wrapper):
         """See L{IAuthorizer.close}."""
         self._vault.close()
         return self._authorizer.close()
+
+
+def _wants_secrets(decision: Decision) -> bool:
+    # An authorizer of an application may return anything; whoever asked refuses what is no terms.
+    return isinstance(decision.terms, Terms) and bool(decision.terms.secret_headers)
 
 
 def _first(failure: Failure) -> Failure:

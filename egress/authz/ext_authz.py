@@ -30,6 +30,8 @@ _OUR_PREFIXES: Final = (b"x-forwarded-", b"x-envoy-", b"x-egress-", b"x-original
 
 _DENYING: Final = frozenset({401, 403})
 _REMOVED: Final = b"x-envoy-auth-headers-to-remove"
+# Before the name of a field whose value is a template; clients can send no field of this name to the service.
+_SECRET: Final = b"x-egress-secret-"
 
 
 def _theirs(name: bytes) -> bool:
@@ -119,8 +121,8 @@ class ExtAuthzCodec:
         if answer.status != 200 and answer.status not in _DENYING:
             raise no_decision(f"answered with status {answer.status}")
         named = _named(answer.fields)
-        fields = self._described(named, answer.content)
         try:
+            fields = self._described(named, answer.content)
             return conclude(answer.status == 200, fields, self._decided_by, asked.body_withheld)
         except AnswerRefused as error:
             raise no_decision(f"gave an answer that {error}") from error
@@ -142,6 +144,11 @@ class ExtAuthzCodec:
             fields["firm"] = named[b"x-egress-firm"].strip().lower() != b"false"
         if b"x-egress-cache-key" in named:
             fields["cacheKey"] = _list(_text(named[b"x-egress-cache-key"]))
+        secret = {name.removeprefix(_SECRET) for name in named if name.startswith(_SECRET)}
+        if not secret <= self._taken:
+            raise AnswerRefused("sets a field to a secret that --authz-response-headers does not have")
+        if secret:
+            fields["setSecretHeaders"] = {name.decode("ascii"): _text(named[_SECRET + name]) for name in sorted(secret)}
         taken = self._taken & named.keys()
         if taken:
             fields["setHeaders"] = {name.decode("ascii"): _text(named[name]) for name in sorted(taken)}

@@ -297,6 +297,7 @@ def encode_answer(decision: Decision) -> tuple[int, bytes]:
         "need": "body" if decision.verdict is Verdict.NEED_BODY else None,
         "ask": True if decision.verdict is Verdict.ASK else None,
         "setHeaders": json.loads(headers_value(terms.set_headers)) if terms.set_headers else None,
+        "setSecretHeaders": json.loads(headers_value(terms.secret_headers)) if terms.secret_headers else None,
         "removeHeaders": [name.decode("latin-1") for name in terms.remove_headers] or None,
         "maxBytes": terms.max_bytes,
         "expiresIn": terms.expires_in,

@@ -126,17 +126,21 @@ class DecisionRequest:
 class Terms:
     """What is done to an allowed request, and how far the permission goes.
 
-    @ivar set_headers: fields to send, each in place of all of its name.  A value may name secrets of the proxy, as
-        C{${secret:NAME}} (L{egress.authz.credentials} puts them in); kept out of C{repr}.
+    @ivar set_headers: fields to send, each in place of all of its name.  Values are sent as they are; kept out of
+        C{repr}.
     @ivar remove_headers: names of fields not to send, in lower case.
     @ivar max_bytes: content bytes that may flow, both directions added up.
     @ivar expires_in: seconds after which the question is put again, if the exchange or the tunnel lasts that long.
+    @ivar secret_headers: like C{set_headers}, but each C{${secret:NAME}} in a value is replaced by a secret of the
+        proxy (L{egress.authz.credentials}).  Only these values are templates: text that a client can influence belongs
+        to C{set_headers}.
     """
 
     set_headers: Headers = attrs.field(default=(), repr=False)
     remove_headers: tuple[bytes, ...] = ()
     max_bytes: int | None = None
     expires_in: float | None = None
+    secret_headers: Headers = attrs.field(default=(), repr=False)
 
 
 NO_TERMS: Final = Terms()

@@ -52,10 +52,11 @@ def read_terms(table: Table, verdict: Verdict) -> Terms:
         raise table.error(f"'set_headers' has values of more than {_MAX_VALUES} bytes together", "set_headers")
     _each_once(table, given_fields)
     return Terms(
-        fields,
+        tuple(field for field in fields if not _SECRET.search(field[1].decode("ascii"))),
         removed,
         table.read("max_bytes", size),
         table.read("expires_in", _expiry),
+        tuple(field for field in fields if _SECRET.search(field[1].decode("ascii"))),
     )
 
 
@@ -100,4 +101,4 @@ def _name(name: str) -> str:
 
 def secrets_in(terms: Terms) -> frozenset[str]:
     """The names of the secrets that terms put into fields."""
-    return frozenset(name for _, value in terms.set_headers for name in _SECRET.findall(value.decode("ascii")))
+    return frozenset(name for _, value in terms.secret_headers for name in _SECRET.findall(value.decode("ascii")))

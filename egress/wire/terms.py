@@ -14,7 +14,7 @@ from egress.wire.headers import HOP_BY_HOP
 UNTOUCHABLE: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"via", b"trailer", b"http2-settings"}
 
 SECRET_MARK: Final = b"${secret:"
-"""With this begins what stands for a secret, in a value that is not to be sent as it is."""
+"""The start of a secret's name in a template; no value that is sent contains it."""
 
 MAX_FIELDS: Final = 64
 MAX_NAME: Final = 256
@@ -52,7 +52,7 @@ def with_terms(fields: list[Header], terms: Terms) -> list[Header]:
 
 def named_in(terms: Terms) -> frozenset[bytes]:
     """The plain names of all fields that the terms are about: a client says nothing more under them."""
-    names = [name for name, _ in terms.set_headers]
+    names = [name for name, _ in (*terms.set_headers, *terms.secret_headers)]
     return frozenset(map(plain_name, [*names, *terms.remove_headers]))
 
 
@@ -64,33 +64,37 @@ def without(trailers: Headers, names: frozenset[bytes]) -> Headers:
 def fault_of(terms: object, *, templates: bool = False) -> str | None:
     """Find what is wrong with terms, which somebody else may have made.
 
-    @param templates: whether values may still name secrets.
+    @param templates: whether C{secret_headers} may still be there, with secrets to fill in.
     @return: C{None} when nothing is; otherwise what, without a value.
     """
     if not isinstance(terms, Terms):
         return "terms that are none"
     fault = _fields_fault(terms)
-    if fault is None and not templates and any(SECRET_MARK in value for _, value in terms.set_headers):
-        fault = "a value that names a secret, which nothing has put in (see --secrets)"
+    if fault is None and any(SECRET_MARK in value for _, value in terms.set_headers):
+        # It is sent neither expanded, since a client may have written it, nor as it is, since it may be a mistake.
+        fault = "a value with ${secret:...} in a field that is no template (use setSecretHeaders for secrets)"
+    if fault is None and not templates and terms.secret_headers:
+        fault = "a field with a secret, which nothing has filled in (see --secrets)"
     return fault or _bounds_fault(terms.max_bytes, terms.expires_in)
 
 
 def _fields_fault(terms: Terms) -> str | None:
-    if not (isinstance(terms.set_headers, tuple) and isinstance(terms.remove_headers, tuple)):
+    if not all(isinstance(each, tuple) for each in (terms.set_headers, terms.secret_headers, terms.remove_headers)):
         return "fields that are no tuple"
-    if len(terms.set_headers) + len(terms.remove_headers) > MAX_FIELDS:
+    fields = (*terms.set_headers, *terms.secret_headers)
+    if len(fields) + len(terms.remove_headers) > MAX_FIELDS:
         return f"more than {MAX_FIELDS} fields to set or remove"
-    for pair in terms.set_headers:
+    for pair in fields:
         if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(part, bytes) for part in pair)):
             return "a field to set that is no name and value"
-    names = [name for name, _ in terms.set_headers]
+    names = [name for name, _ in fields]
     for name in [*names, *terms.remove_headers]:
         fault = _name_fault(name)
         if fault is not None:
             return fault
     if len(set(map(plain_name, names))) < len(names):
         return "a field to set twice"
-    return _values_fault([value for _, value in terms.set_headers])
+    return _values_fault([value for _, value in fields])
 
 
 def _name_fault(name: object) -> str | None:

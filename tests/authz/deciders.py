@@ -85,6 +85,7 @@ def _described(decision: Decision) -> dict[str, Any]:
         "staleIfError": decision.stale_if_error,
         "cacheKey": None if decision.cache_key is None else list(decision.cache_key),
         "setHeaders": {name.decode(): value.decode() for name, value in terms.set_headers} or None,
+        "setSecretHeaders": {name.decode(): value.decode() for name, value in terms.secret_headers} or None,
         "removeHeaders": [name.decode() for name in terms.remove_headers] or None,
         "maxBytes": terms.max_bytes,
         "expiresIn": terms.expires_in,

@@ -73,18 +73,20 @@ class TermsTests(SynchronousTestCase):
 
     def test_all(self) -> None:
         decision = concluded(
-            setHeaders={"X-Key": "Bearer ${secret:KEY}", "x-empty": "", "X-Text": " gr\u00fcn "},
+            setHeaders={"X-Key": "Bearer KEY", "x-empty": "", "X-Text": " gr\u00fcn "},
             removeHeaders=["Cookie", "x-a"],
             maxBytes=1000.0,
             expiresIn=60,
+            setSecretHeaders={"X-Token": "Bearer ${secret:KEY}"},
         )
         self.assertEqual(
             decision.terms,
             Terms(
-                ((b"X-Key", b"Bearer ${secret:KEY}"), (b"x-empty", b""), (b"X-Text", "gr\u00fcn".encode())),
+                ((b"X-Key", b"Bearer KEY"), (b"x-empty", b""), (b"X-Text", "gr\u00fcn".encode())),
                 (b"cookie", b"x-a"),
                 1000,
                 60.0,
+                ((b"X-Token", b"Bearer ${secret:KEY}"),),
             ),
         )
         self.assertIsInstance(decision.terms.max_bytes, int)
@@ -99,18 +101,17 @@ class TermsTests(SynchronousTestCase):
         self.assertEqual(concluded(expiresIn=1e12).terms.expires_in, 86400 * 365)
 
     def test_refused(self) -> None:
+        fields = (
+            *(None, [], "x", {"x": 1}, {"x": None}, {"x": ["a"]}, {"x": "a\r\nb"}, {"x": "\0"}, {"x": "\x7f"}),
+            *({"": "a"}, {"a b": "c"}, {"x:": "a"}, {"\u00e4": "a"}, {"x": "\udcff"}, {"X-A": "a", "x-a": "a"}),
+            *({"Host": "a"}, {"content-length": "1"}, {"Connection": "close"}, {"Via": "x"}),
+            *({"Transfer-Encoding": "chunked"}, {"proxy-authorization": "a"}, {"expect": "100-continue"}),
+        )
         for name, values in (
             ("need", (None, True, "all", ["body"], {})),
             ("ask", (None, 0, 1, "true", [])),
-            (
-                "setHeaders",
-                (
-                    *(None, [], "x", {"x": 1}, {"x": None}, {"x": ["a"]}, {"x": "a\r\nb"}, {"x": "\0"}, {"x": "\x7f"}),
-                    *({"": "a"}, {"a b": "c"}, {"x:": "a"}, {"\u00e4": "a"}, {"x": "\udcff"}, {"X-A": "a", "x-a": "a"}),
-                    *({"Host": "a"}, {"content-length": "1"}, {"Connection": "close"}, {"Via": "x"}),
-                    *({"Transfer-Encoding": "chunked"}, {"proxy-authorization": "a"}, {"expect": "100-continue"}),
-                ),
-            ),
+            ("setHeaders", fields),
+            ("setSecretHeaders", fields),
             ("removeHeaders", (None, "x", {}, [1], [None], ["a b"], [""], ["Host"], ["content-length"])),
             ("maxBytes", (None, "1", True, -1, 1.5, float("inf"), 10**400, [])),
             ("expiresIn", (None, "1", False, 0, 0.5, -1, float("inf"), 10**400, {})),
@@ -125,6 +126,13 @@ class TermsTests(SynchronousTestCase):
         error = self.assertRaises(AnswerRefused, concluded, setHeaders={"x": "hunter2\n"})
         self.assertNotIn("hunter2", str(error))
         self.assertNotIn("hunter2", repr(concluded(setHeaders={"x": "hunter2"})))
+
+    def test_templates(self) -> None:
+        """Text of a client in C{setHeaders} is no template, and a field is set in one way."""
+        error = self.assertRaises(AnswerRefused, concluded, setHeaders={"x": "curl ${secret:KEY}"})
+        self.assertIn("use setSecretHeaders", str(error))
+        both = {"setHeaders": {"X-A": "a"}, "setSecretHeaders": {"x_a": "${secret:KEY}"}}
+        self.assertIn("twice", str(self.assertRaises(AnswerRefused, concluded, **both)))
 
     def test_settable(self) -> None:
         for name, expected in (("X-A", True), ("authorization", True), ("HOST", False), ("a b", False), ("", False)):
@@ -173,7 +181,7 @@ class DescriptionTests(SynchronousTestCase):
             st.sampled_from(
                 [
                     *("reason", "ruleId", "ttl", "staleIfError", "cacheKey", "need", "ask"),
-                    *("setHeaders", "removeHeaders", "maxBytes", "expiresIn", "other"),
+                    *("setHeaders", "setSecretHeaders", "removeHeaders", "maxBytes", "expiresIn", "other"),
                 ]
             ),
             JSON,

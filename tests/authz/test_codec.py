@@ -179,7 +179,7 @@ class ParityTests(SynchronousTestCase):
             ClientIdentity("192.0.2.1", 0),
             body_withheld=True,
         )
-        terms = Terms(((b"x-key", b"${secret:KEY}"),), (b"cookie",), 1000, 60.0)
+        terms = Terms(((b"x-key", b"plain"),), (b"cookie",), 1000, 60.0, ((b"x-token", b"${secret:KEY}"),))
         for decision in (
             Decision(Verdict.ALLOW, "why", "who", "r", 5.0, 60.0, ("path", "header:x-a"), terms),
             Decision(Verdict.DENY, "why", "who", "r", 5.0),

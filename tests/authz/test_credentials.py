@@ -43,8 +43,8 @@ class CredentialedTests(SynchronousTestCase):
         self.credentialed = CredentialedAuthorizer(self.authorizer, vault)
 
     def ask(self, value: bytes, decision: Decision | None = None) -> Deferred[Decision]:
-        """Have a value be set."""
-        terms = Terms(set_headers=((b"Authorization", value), (b"X", b"y")), max_bytes=7)
+        """Set a field to a template, and another to a value."""
+        terms = Terms(set_headers=((b"X", b"y"),), max_bytes=7, secret_headers=((b"Authorization", value),))
         self.authorizer.answers = [attrs.evolve(decision or allow(), terms=terms)]
         return self.credentialed.decide(REQUEST)
 
@@ -55,25 +55,46 @@ class CredentialedTests(SynchronousTestCase):
 
     def test_filled_in(self) -> None:
         decision = self.successResultOf(self.ask(b"Basic ${secret:user}:${secret:user}!"))
-        self.assertEqual(decision.terms.set_headers, ((b"Authorization", b"Basic s3cr3t:s3cr3t!"), (b"X", b"y")))
+        self.assertEqual(decision.terms.set_headers, ((b"X", b"y"), (b"Authorization", b"Basic s3cr3t:s3cr3t!")))
+        self.assertEqual(decision.terms.secret_headers, ())
         self.assertEqual((decision.terms.max_bytes, decision.allowed), (7, True))
         self.assertNotIn("s3cr3t", repr(decision))
         self.assertIsNone(fault_of(decision.terms))
 
     def test_nothing_to_fill_in(self) -> None:
         self.assertEqual(self.successResultOf(self.credentialed.decide(REQUEST)), allow())
-        self.assertEqual(self.successResultOf(self.ask(b"plain")).terms.set_headers[0], (b"Authorization", b"plain"))
+        self.assertEqual(self.successResultOf(self.ask(b"plain")).terms.set_headers[1], (b"Authorization", b"plain"))
+        plain = attrs.evolve(allow(), terms=Terms(set_headers=((b"X", b"y"),)))
+        self.authorizer.answers = [plain]
+        self.assertIs(self.successResultOf(self.credentialed.decide(REQUEST)), plain)
+
+    def test_no_other_text_is_a_template(self) -> None:
+        """A client may have written what stands in an ordinary field, in a reason or in the name of a rule."""
+        mark = "${secret:user}"
+        for terms in (Terms(set_headers=((b"X-User-Agent", mark.encode()),)), Terms(max_bytes=1)):
+            for more in (Terms(), Terms(secret_headers=((b"Authorization", mark.encode()),))):
+                whole = attrs.evolve(terms, secret_headers=more.secret_headers)
+                said = attrs.evolve(allow(), reason=f"for {mark}", rule_id=mark, terms=whole)
+                with self.subTest(terms=terms, more=more):
+                    self.authorizer.answers = [said]
+                    decision = self.successResultOf(self.credentialed.decide(REQUEST))
+                    self.assertEqual((decision.reason, decision.rule_id), (said.reason, mark))
+                    kept = [value for name, value in decision.terms.set_headers if name == b"X-User-Agent"]
+                    self.assertEqual(kept, [value for _, value in terms.set_headers])
+                    if terms.set_headers:
+                        # Nor is it sent as it is: an older service may mean a template by it.
+                        self.assertIn("no template", fault_of(decision.terms) or "")
 
     def test_later(self) -> None:
         asked = self.ask(b"${secret:user}${secret:slow}")
         self.assertNoResult(asked)
         self.command.callback(b"42\n")
-        self.assertEqual(self.successResultOf(asked).terms.set_headers[0][1], b"s3cr3t42")
+        self.assertEqual(self.successResultOf(asked).terms.set_headers[1][1], b"s3cr3t42")
 
     def test_an_authorizer_that_takes_its_time(self) -> None:
         pending = self.authorizer.pending()
         asked = self.credentialed.decide(REQUEST)
-        pending.callback(attrs.evolve(allow(), terms=Terms(set_headers=((b"X", b"${secret:user}"),))))
+        pending.callback(attrs.evolve(allow(), terms=Terms(secret_headers=((b"X", b"${secret:user}"),))))
         self.assertEqual(self.successResultOf(asked).terms.set_headers, ((b"X", b"s3cr3t"),))
 
     def test_refused(self) -> None:
@@ -84,10 +105,10 @@ class CredentialedTests(SynchronousTestCase):
 
     def test_a_denial_gets_none(self) -> None:
         decision = self.successResultOf(self.ask(b"${secret:far}", deny()))
-        self.assertEqual(decision.terms.set_headers[0][1], b"${secret:far}")
+        self.assertEqual(decision.terms.secret_headers[0][1], b"${secret:far}")
 
     def test_what_cannot_be_kept_is_left_to_others(self) -> None:
-        for terms in (Terms(set_headers=((b"Host", b"${secret:user}"),)), None):
+        for terms in (Terms(secret_headers=((b"Host", b"${secret:user}"),)), None):
             decision = attrs.evolve(allow(), terms=terms)
             self.authorizer.answers = [decision]
             self.assertIs(self.successResultOf(self.credentialed.decide(REQUEST)), decision)

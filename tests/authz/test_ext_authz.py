@@ -149,6 +149,24 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(decoded(200, fields).terms.set_headers, ((b"x-team", b"a, b"), (b"x-user", b"alice")))
         self.assertEqual(PLAIN.decode(Answer(200, fields, b""), REQUEST).terms.set_headers, ())
 
+    def test_secrets(self) -> None:
+        """Only fields of their own are templates; what a service reflects under another name is none."""
+        fields = ((b"X-Egress-Secret-X-User", b"Bearer ${secret:key}"), (b"x-team", b"a"))
+        terms = decoded(200, fields).terms
+        self.assertEqual(terms.secret_headers, ((b"x-user", b"Bearer ${secret:key}"),))
+        self.assertEqual(terms.set_headers, ((b"x-team", b"a"),))
+        for more, says in (
+            (((b"x-user", b"${secret:key}"),), "use setSecretHeaders"),
+            (((b"x-user", b"a"), (b"x-egress-secret-x-user", b"${secret:key}")), "twice"),
+            (((b"x-egress-secret-x-other", b"${secret:key}"),), "--authz-response-headers"),
+            (((b"x-egress-secret-", b"${secret:key}"),), "--authz-response-headers"),
+        ):
+            with self.subTest(more):
+                self.assertIn(says, self.assertRaises(AuthorizerUnavailable, decoded, 200, more).reason)
+        # A client cannot have a service reflect such a field.
+        asked = CODEC.encode(attrs.evolve(REQUEST, headers=((b"X_Egress-Secret-X-User", b"${secret:key}"),)))
+        self.assertNotIn(b"${secret:key}", [value for _, value in asked.fields])
+
     def test_fields_to_remove(self) -> None:
         terms = decoded(200, ((b"x-envoy-auth-headers-to-remove", b"Cookie, x-a"),)).terms
         self.assertEqual(terms.remove_headers, (b"cookie", b"x-a"))

@@ -367,8 +367,9 @@ TERMS = st.builds(
     Terms,
     set_headers=st.dictionaries(
         st.sampled_from([b"authorization", b"x-a", b"x-b"]),
-        st.sampled_from([b"Bearer ${secret:api}", b"\xc3\xa9", b"x"]),
+        st.sampled_from([b"Bearer x", b"\xc3\xa9", b"x"]),
     ).map(lambda fields: tuple(fields.items())),
+    secret_headers=st.sampled_from([(), ((b"x-key", b"Bearer ${secret:api}"),)]),
     remove_headers=st.lists(st.sampled_from([b"cookie", b"x-c"]), unique=True).map(tuple),
     max_bytes=st.none() | st.integers(0, 2**40),
     expires_in=st.none() | st.floats(1, 86400),
@@ -407,7 +408,8 @@ class AnswerTests(SynchronousTestCase):
 
     def test_all_fields(self) -> None:
         terms = Terms(
-            set_headers=((b"Authorization", b"Bearer ${secret:api}"), (b"X-A", b"\xc3\xa9")),
+            set_headers=((b"X-A", b"\xc3\xa9"),),
+            secret_headers=((b"Authorization", b"Bearer ${secret:api}"),),
             remove_headers=(b"cookie",),
             max_bytes=0,
             expires_in=60.0,
@@ -425,7 +427,8 @@ class AnswerTests(SynchronousTestCase):
                 "ttl": 0.0,
                 "staleIfError": 5.0,
                 "cacheKey": ["method", "header:a"],
-                "setHeaders": {"authorization": "Bearer ${secret:api}", "x-a": "\u00e9"},
+                "setHeaders": {"x-a": "\u00e9"},
+                "setSecretHeaders": {"authorization": "Bearer ${secret:api}"},
                 "removeHeaders": ["cookie"],
                 "maxBytes": 0,
                 "expiresIn": 60.0,

@@ -49,7 +49,7 @@ class CaseTests(SynchronousTestCase):
                 else:
                     self.assertEqual(decision.rule_id, "last")
                     self.assertEqual(decision.verdict is Verdict.ALLOW, "observe" not in case.options)
-                self.assertEqual(bool(decision.terms.set_headers), bool(case.sees))
+                self.assertEqual(bool(decision.terms.secret_headers), bool(case.sees))
                 self.assertEqual(decision.terms.max_bytes is not None, case.bounded)
 
     def test_titles(self) -> None:

@@ -121,10 +121,25 @@ TOKENS: dict[str, list[bytes]] = {
             b'"allowed":',
         ),
         *(b'"need":"body"', b'"ask":true', b'"ttl":5', b'"cacheKey":["path"]', b'"maxBytes":', b'"expiresIn":', b"5"),
-        *(b'"setHeaders":{"X-A":"b"}', b'"removeHeaders":["a"]', b'"reason":"a"', b"1e999", b"null", b'"a\\nb"', b'"'),
+        *(
+            b'"setHeaders":{"X-A":"b"}',
+            b'"setSecretHeaders":{"X-B":"${secret:c}"}',
+            b'"removeHeaders":["a"]',
+            b'"reason":"a"',
+            b"1e999",
+            b"null",
+            b'"a\\nb"',
+            b'"',
+        ),
     ],
     "checks": [
-        *(b"X-User: alice\r\n", b"X-Egress-Ttl: 5\r\n", b"X-Egress-Cache-Key: path\r\n", b"X-Egress-Reason: no\r\n"),
+        *(
+            b"X-User: alice\r\n",
+            b"X-Egress-Secret-X-User: ${secret:a}\r\n",
+            b"X-Egress-Ttl: 5\r\n",
+            b"X-Egress-Cache-Key: path\r\n",
+            b"X-Egress-Reason: no\r\n",
+        ),
         *(
             b"X-Envoy-Auth-Headers-To-Remove: ",
             b"cookie",

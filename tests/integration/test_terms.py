@@ -140,7 +140,7 @@ class SecretTests(TermsTestCase):
             "X-Env": "${secret:from_env}",
             "X-Command": "a ${secret:from_command} b",
         }
-        self.decide(set=fields, remove=["cookie"])
+        self.decide(set_secret=fields, remove=["cookie"])
         answered = b""
         client = self.client(proxy, origin.authority, tls=True)
         for _ in range(2):

@@ -36,12 +36,13 @@ class WrittenAuthorizer:
         with self._questions.open("a") as file:
             file.write(json.dumps(question) + "\n")
         answer: dict[str, Any] = json.loads(self._decision.read_text())
-        fields = answer.get("set", {})
+        fields, secret = answer.get("set", {}), answer.get("set_secret", {})
         terms = Terms(
             set_headers=tuple((name.encode(), value.encode()) for name, value in fields.items()),
             remove_headers=tuple(name.encode() for name in answer.get("remove", [])),
             max_bytes=answer.get("max_bytes"),
             expires_in=answer.get("expires_in"),
+            secret_headers=tuple((name.encode(), value.encode()) for name, value in secret.items()),
         )
         wants = answer.get("need_body", False) and request.body_withheld
         verdict = Verdict.NEED_BODY if wants else Verdict(answer.get("verdict", "allow"))

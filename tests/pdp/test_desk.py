@@ -42,7 +42,7 @@ class Fake:
 
 def secret(verdict: Verdict = Verdict.ALLOW) -> Decision:
     """A decision that names a secret of proxies."""
-    terms = Terms(set_headers=((b"Authorization", b"Bearer ${secret:api}"),))
+    terms = Terms(secret_headers=((b"Authorization", b"Bearer ${secret:api}"),))
     return Decision(verdict, "with credentials", "fake", "credentials", terms=terms)
 
 
@@ -265,7 +265,7 @@ class TermsTests(CallerTestCase):
         """They are told to callers that have proven who they are; without, there is no permission."""
         self.serve(Fake(secret()), token="t")
         _, answer = self.ask(None, "Authorization: Bearer t")
-        self.assertEqual(answer["setHeaders"], {"authorization": "Bearer ${secret:api}"})
+        self.assertEqual(answer["setSecretHeaders"], {"authorization": "Bearer ${secret:api}"})
 
     def test_strangers(self) -> None:
         for verdict, reason in (

@@ -96,7 +96,7 @@ class ServiceTests(CallerTestCase):
         )
         self.serve(token="t")
         status, answer = self.ask(None, "Authorization: Bearer t")
-        self.assertEqual((status, answer["setHeaders"]), (200, {"x-key": "${secret:key}"}))
+        self.assertEqual((status, answer["setSecretHeaders"]), (200, {"x-key": "${secret:key}"}))
 
     def test_content_that_is_withheld(self) -> None:
         """Rules that look at content ask for it, once it is known that there is some."""

@@ -108,7 +108,7 @@ expect = "allow"
         self.decides(policy, urls, headers=[("x-a", "${team}")])
         rule = policy.rules[0]
         self.assertEqual(rule.reason.pieces, ("for shop",))
-        self.assertEqual(rule.terms.set_headers, ((b"X-Team", b"shop ${secret:key}"),))
+        self.assertEqual(rule.terms.secret_headers, ((b"X-Team", b"shop ${secret:key}"),))
         self.assertEqual(policy.secrets, {"key"})
         self.assertEqual(policy.cases[0].name, "GET http://www.example.com/shop/")
 

@@ -141,7 +141,7 @@ class TermsTests(PolicyTestCase):
                 except PolicyError:
                     self.assertFalse(there_is)
                 else:
-                    (field,) = policy.rules[0].terms.set_headers
+                    (field,) = policy.rules[0].terms.secret_headers
                     self.assertEqual(policy.secrets, secret_names(field[1]))
                     self.assertIs(name in policy.secrets, there_is)
 
@@ -164,10 +164,11 @@ action = "allow"
         self.assertEqual(
             policy.decide(request("GET", "http://a.test/")).terms,
             Terms(
-                ((b"Authorization", b"Bearer ${secret:a} ${secret:b.c}"), (b"X-Empty", b"")),
+                ((b"X-Empty", b""),),
                 (b"cookie", b"x_y"),
                 1 << 20,
                 8 * 3600.0,
+                ((b"Authorization", b"Bearer ${secret:a} ${secret:b.c}"),),
             ),
         )
         self.assertEqual(policy.secrets, {"a", "b.c"})

@@ -32,8 +32,9 @@ class FieldTests(SynchronousTestCase):
         self.assertEqual(with_terms(FIELDS[3:], terms), [(b"Accept", b"*"), (b"Cookie", b"b")])
 
     def test_trailers(self) -> None:
-        names = named_in(Terms(set_headers=((b"X_Key", b"ours"),), remove_headers=(b"gone",)))
-        self.assertEqual(names, {b"x-key", b"gone"})
+        secret = ((b"X-Secret", b"${secret:a}"),)
+        names = named_in(Terms(set_headers=((b"X_Key", b"ours"),), remove_headers=(b"gone",), secret_headers=secret))
+        self.assertEqual(names, {b"x-key", b"gone", b"x-secret"})
         trailers = ((b"x-key", b"1"), (b"X_kEY", b"2"), (b"Gone", b"3"), (b"X-Sum", b"4"))
         self.assertEqual(without(trailers, names), ((b"X-Sum", b"4"),))
 
@@ -75,19 +76,29 @@ class FaultTests(SynchronousTestCase):
         for value in (b"hidden\r\nX: y", b"hidden\n", b"\0hidden", b"hidden\x7f"):
             self.faulty("control characters", set_headers=((b"X", value),))
             self.assertFalse(is_value(value))
-        self.faulty("--secrets", set_headers=((b"X", b"Bearer ${secret:hidden}"),))
+        self.faulty("--secrets", secret_headers=((b"X", b"Bearer ${secret:hidden}"),))
+        self.faulty("--secrets", secret_headers=((b"X", b"hidden"),))
+        self.faulty("no template", set_headers=((b"X", b"Bearer ${secret:hidden}"),))
+        templates = Terms(secret_headers=((b"X", b"Bearer ${secret:hidden}"),))
+        self.assertIsNone(fault_of(templates, templates=True))
+        fault = fault_of(Terms(set_headers=((b"X", b"${secret:hidden"),)), templates=True)
+        self.assertEqual(
+            fault, "a value with ${secret:...} in a field that is no template (use setSecretHeaders for secrets)"
+        )
         self.faulty("over", set_headers=((b"X", b"a" * (MAX_VALUE + 1)),))
         three = tuple((name, b"a" * MAX_VALUE) for name in (b"X", b"Y", b"Z"))
         self.faulty("together", set_headers=three)
 
     def test_numbers(self) -> None:
         self.faulty("twice", set_headers=((b"X-A", b"1"), (b"x_a", b"2")))
+        self.faulty("twice", set_headers=((b"X-A", b"1"),), secret_headers=((b"x_a", b"2"),))
         self.faulty("more than", remove_headers=tuple(b"x%d" % number for number in range(MAX_FIELDS + 1)))
 
     def test_shapes(self) -> None:
         for wrong in ([(b"X", b"y")], None, {"X": "y"}):
             self.faulty("no tuple", set_headers=wrong)
         self.faulty("no tuple", remove_headers=[b"x"])
+        self.faulty("no tuple", secret_headers={"X": "y"})
         for pair in ((b"X",), (b"X", "hidden"), [b"X", b"y"], b"Xy"):
             self.faulty("no name and value", set_headers=(pair,))
         self.assertEqual(fault_of({"max_bytes": 1}), "terms that are none")
