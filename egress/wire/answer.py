@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from http import HTTPStatus
 from typing import Final
 
 from egress.model.decision import Header
@@ -34,6 +36,11 @@ _RETRY_AFTER: Final = b"1"
 
 # Clients limit the size of a head, some to 8 KiB; a reason may quote what the client sent.
 _MAX_DETAILS: Final = 400
+
+# Many programs (git, npm, apt, "curl -f", pip) show their users the status line and nothing else.
+_MAX_PHRASE: Final = 80
+_NOT_IN_A_PHRASE: Final = re.compile(r"[^ -~]")
+_GATEWAY_FAULTS: Final = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
 
 
 def prefers_text(accept: bytes | None) -> bool:
@@ -76,6 +83,30 @@ def proxy_status(error: EgressError, outcome: Outcome) -> bytes:
     if isinstance(error, UpstreamRefused):
         value += b"; received-status=%d" % error.status
     return value
+
+
+def reason_phrase(error: EgressError, code: str, status: HTTPStatus) -> bytes:
+    """The reason phrase of the answer to a fault (RFC 9112 section 4): printable ASCII, at most 80 characters.
+
+    A denial names its rule, or what was refused; 502, 503 and 504 name the cause.  Other phrases are the registered
+    ones.
+
+    @param code: the code of the fault.
+    """
+    cause = code.replace("-", " ")
+    if status is HTTPStatus.FORBIDDEN:
+        if isinstance(error, Denied):
+            cause = "" if error.decision.rule_id is None else f"rule {error.decision.rule_id}"
+        phrase = "Denied by egress policy"
+    else:
+        phrase = status.phrase
+        if status not in _GATEWAY_FAULTS:
+            cause = ""
+    if cause:
+        # The closing bracket stays, however long the name of a rule is.
+        room = _MAX_PHRASE - len(phrase) - len(" ()")
+        phrase += f" ({cause if len(cause) <= room else cause[: room - 3] + '...'})"
+    return _NOT_IN_A_PHRASE.sub("?", phrase).encode("ascii")
 
 
 def problem(error: EgressError, request_id: str) -> dict[str, object]:
@@ -127,6 +158,7 @@ def encode_answer(
     outcome = outcome_of(error)
     if outcome.status is None:
         raise ValueError(f"{outcome.code} cannot be answered")
+    phrase = reason_phrase(error, outcome.code, outcome.status)
     members = problem(error, request_id)
     if prefers_text(accept):
         content_type, content = PLAIN_TEXT, _as_text(members).encode("utf-8")
@@ -146,9 +178,5 @@ def encode_answer(
         headers.append((b"Retry-After", _RETRY_AFTER))
     elif isinstance(error, AuthorizerUnavailable) and error.retry_after is not None:
         headers.append((b"Retry-After", b"%d" % error.retry_after))
-    head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (
-        outcome.status,
-        outcome.status.phrase.encode("ascii"),
-        encode_fields(headers),
-    )
+    head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (outcome.status, phrase, encode_fields(headers))
     return head if head_only else head + content

@@ -480,7 +480,7 @@ class OpaqueTests(ProxyTestCase):
         self.authorizer.answers.append(deny("no shells"))
         self.client.feed(connect())
         answer = self.client.take()
-        self.assertTrue(answer.startswith(b"HTTP/1.1 403 Forbidden\r\n"), answer)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 403 Denied by egress policy (rule rule-2)\r\n"), answer)
         self.assertIn(b"no shells", answer)
         self.clock.advance(0)
         self.assertTrue(self.client.disconnected)

@@ -15,7 +15,7 @@ class TurnedAwayTests(ProxyTestCase):
 
     def test_answer(self) -> None:
         answer = self.other.take()
-        self.assertTrue(answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\n"), answer)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 503 Service Unavailable (overloaded)\r\n"), answer)
         self.assertIn(b"\r\nConnection: close\r\n", answer)
         self.assertIn(b'"type": "urn:egressproxy:overloaded"', content_of(answer))
         self.assertIn(b'"decisionId": "id-1"', content_of(answer))

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.model.decision import Decision, Verdict
 from egress.model.errors import (
     OUTCOMES,
+    AddressForbidden,
     AuthorizerUnavailable,
     BadRequest,
     ClientCheckBusy,
@@ -19,11 +20,21 @@ from egress.model.errors import (
     CredentialsRejected,
     Denied,
     EgressError,
+    InternalFault,
+    NameNotResolved,
+    OriginTimeout,
+    PortForbidden,
     UpstreamRefused,
 )
-from egress.wire.answer import encode_answer, prefers_text
+from egress.wire.answer import encode_answer, prefers_text, reason_phrase
 
 DENIED = Denied(Decision(Verdict.DENY, "writes are closed", "x", rule_id="no-writes"))
+
+
+def denied(rule_id: str | None) -> Denied:
+    return Denied(Decision(Verdict.DENY, "no", "x", rule_id=rule_id))
+
+
 BROWSER = b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
@@ -43,7 +54,7 @@ class AnswerTests(SynchronousTestCase):
 
     def test_problem_document(self) -> None:
         line, fields, content = answer()
-        self.assertEqual(line, "HTTP/1.1 403 Forbidden")
+        self.assertEqual(line, "HTTP/1.1 403 Denied by egress policy (rule no-writes)")
         self.assertEqual(fields["Content-Type"], "application/problem+json")
         self.assertEqual(fields["Content-Length"], str(len(content)))
         self.assertEqual(fields["Cache-Control"], "no-store")
@@ -121,11 +132,40 @@ class AnswerTests(SynchronousTestCase):
                     DENIED if kind is Denied else UpstreamRefused("x", 407) if kind is UpstreamRefused else kind("x")
                 )
                 line, fields, content = answer(error)
-                self.assertEqual(line, f"HTTP/1.1 {outcome.status.value} {outcome.status.phrase}")
+                phrase = reason_phrase(error, outcome.code, outcome.status).decode("ascii")
+                self.assertEqual(line, f"HTTP/1.1 {outcome.status.value} {phrase}")
                 self.assertIn(f"; error={outcome.proxy_error};", fields["Proxy-Status"])
                 problem = json.loads(content)
                 self.assertEqual(problem["type"], f"urn:egressproxy:{outcome.code}")
                 self.assertEqual((problem["status"], problem["stage"]), (outcome.status.value, outcome.stage))
+
+    def test_the_status_line_names_the_cause(self) -> None:
+        for error, phrase in (
+            (denied("npm-writes"), "Denied by egress policy (rule npm-writes)"),
+            (denied(None), "Denied by egress policy"),
+            (denied("für\r\nX: y"), "Denied by egress policy (rule f?r??X: y)"),
+            (denied("a" * 48), f"Denied by egress policy (rule {'a' * 48})"),
+            (denied("a" * 50), f"Denied by egress policy (rule {'a' * 46}...)"),
+            (AddressForbidden("x"), "Denied by egress policy (address forbidden)"),
+            (PortForbidden("x"), "Denied by egress policy (port forbidden)"),
+            (NameNotResolved("x"), "Bad Gateway (name not resolved)"),
+            (UpstreamRefused("x", 407), "Bad Gateway (upstream refused)"),
+            (AuthorizerUnavailable("x"), "Service Unavailable (authorizer unavailable)"),
+            (OriginTimeout("x"), "Gateway Timeout (origin timeout)"),
+            (BadRequest("x"), "Bad Request"),
+            (ClientUnauthenticated("x"), "Proxy Authentication Required"),
+            (InternalFault("x"), "Internal Server Error"),
+        ):
+            with self.subTest(phrase):
+                line = answer(error)[0]
+                self.assertEqual(line.split(" ", 2)[2], phrase)
+                self.assertLessEqual(len(phrase), 80)
+
+    @given(st.text(max_size=200))
+    def test_no_name_of_a_rule_breaks_the_status_line(self, name: str) -> None:
+        phrase = answer(denied(name))[0].split(" ", 2)[2]
+        self.assertTrue(phrase.startswith("Denied by egress policy (rule ") and phrase.endswith(")"), phrase)
+        self.assertTrue(phrase.isascii() and phrase.isprintable() and len(phrase) <= 80, phrase)
 
     def test_reasons_in_a_structured_field(self) -> None:
         for name, reason, details in (
