@@ -156,10 +156,12 @@ class ClientSecrets:
 
         What is looked up is a hash, of which nobody can choose a part: how long that takes says nothing of a token.
         """
-        token = credentials.token if isinstance(credentials, Bearer) else credentials.password
-        name = self._tokens.get(hashlib.sha256(token).digest())
-        if name is None or isinstance(credentials, Bearer):
-            return name
+        if isinstance(credentials, Bearer):
+            return self._tokens.get(hashlib.sha256(credentials.token).digest())
+        found = [self._tokens.get(hashlib.sha256(token).digest()) for token in credentials.passwords]
+        name = next((name for name in found if name is not None), None)
+        if name is None:
+            return None
         return name if hmac.compare_digest(name.encode("utf-8"), credentials.name.encode("utf-8")) else None
 
     def needs_time(self, credentials: Credentials) -> bool:
@@ -169,7 +171,11 @@ class ClientSecrets:
     def by_password(self, credentials: Basic) -> bool:
         """Whether this is the name and the password of a client.  Expensive, for unknown names as well."""
         known = self._passwords.get(credentials.name, self._nobody)
-        return known is not None and known.fits(credentials.password) and credentials.name in self._passwords
+        if known is None:
+            return False
+        # Each encoding is tried for unknown names as well, so that they take as long.
+        found = [known.fits(password) for password in credentials.passwords]
+        return True in found and credentials.name in self._passwords
 
 
 def _read_line(line: str, passwords: dict[str, PasswordHash], tokens: dict[bytes, str]) -> None:

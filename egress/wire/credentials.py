@@ -15,10 +15,22 @@ _TOKEN: Final = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
 
 @attrs.frozen
 class Basic:
-    """A name and a password (RFC 7617)."""
+    """A name and a password (RFC 7617).
+
+    @ivar password: as it was sent.
+    """
 
     name: str
     password: bytes = attrs.field(repr=False)
+
+    @property
+    def passwords(self) -> tuple[bytes, ...]:
+        """The password in each encoding that it may be meant in: UTF-8, unless it can only be Latin-1, and as sent.
+
+        RFC 7617 section 2.1 asks for UTF-8, but clients that never saw the challenge, and many that did, send Latin-1.
+        """
+        as_utf8 = _text(self.password).encode("utf-8")
+        return (as_utf8,) if as_utf8 == self.password else (as_utf8, self.password)
 
 
 @attrs.frozen
@@ -26,6 +38,14 @@ class Bearer:
     """A token (RFC 6750)."""
 
     token: bytes = attrs.field(repr=False)
+
+
+def _text(data: bytes) -> str:
+    """Read text in UTF-8 or, where it is not that, in Latin-1, which every sequence of bytes is."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
 
 
 def parse_credentials(value: bytes) -> Basic | Bearer | None:
@@ -39,9 +59,9 @@ def parse_credentials(value: bytes) -> Basic | Bearer | None:
         case b"basic":
             try:
                 name, _, password = base64.b64decode(text, validate=True).partition(b":")
-                return Basic(name.decode("utf-8"), password)
-            except (binascii.Error, UnicodeDecodeError):
+            except binascii.Error:
                 return None
+            return Basic(_text(name), password)
         case b"bearer" if _TOKEN.fullmatch(text):
             return Bearer(text)
     return None

@@ -148,6 +148,25 @@ class TimeTests(SynchronousTestCase):
         self.assertEqual(self.derivations(known, Basic("nobody", b"x")), [(2**14, 8, 2)])
         self.assertTrue(known.by_password(Basic("b", b"2")))
 
+    def test_a_password_in_latin_1(self) -> None:
+        lines = [
+            cheap_line("alice", "Zoë".encode()),
+            cheap_line("bob", "Zoë".encode("latin-1")),
+            token_line("ci", "ë".encode()),
+        ]
+        known = ClientSecrets.parse("\n".join(lines), "file")
+        for sent, expected in (("Zoë".encode(), (True, False)), (b"Zo\xeb", (True, True)), (b"Zo\xe8", (False, False))):
+            with self.subTest(sent):
+                found = tuple(known.by_password(Basic(name, sent)) for name in ("alice", "bob"))
+                self.assertEqual(found, expected)
+        self.assertEqual(known.by_token(Basic("ci", b"\xeb")), "ci")
+        self.assertIsNone(known.by_token(Basic("alice", b"\xeb")))
+
+    def test_unknown_names_cost_the_same_in_latin_1(self) -> None:
+        known = ClientSecrets.parse(cheap_line("alice", b"s3cret"), "file")
+        for name in ("alice", "nobody"):
+            self.assertEqual(self.derivations(known, Basic(name, b"\xeb")), [(2**14, 8, 1)] * 2, name)
+
     def test_nobody_has_the_dummy_password(self) -> None:
         known = ClientSecrets.parse(cheap_line("alice", b"s3cret"), "file")
         with mock.patch.object(PasswordHash, "fits", return_value=True):

@@ -20,9 +20,21 @@ class ParseCredentialsTests(SynchronousTestCase):
             (b"Basic " + base64.b64encode(b"alice:\xff"), Basic("alice", b"\xff")),
             (b"Basic " + base64.b64encode(b"alice"), Basic("alice", b"")),
             (b"Basic ", Basic("", b"")),
+            (b"Basic " + base64.b64encode("bücher:ß".encode("latin-1")), Basic("bücher", b"\xdf")),
+            (b"Basic " + base64.b64encode(b"\xff:x"), Basic("ÿ", b"x")),
         ):
             with self.subTest(value):
                 self.assertEqual(parse_credentials(value), expected)
+
+    def test_encodings_of_a_password(self) -> None:
+        for sent, expected in (
+            (b"s3cret", (b"s3cret",)),
+            ("ß".encode(), ("ß".encode(),)),
+            (b"\xdf", ("ß".encode(), b"\xdf")),
+            (b"", (b"",)),
+        ):
+            with self.subTest(sent):
+                self.assertEqual(Basic("alice", sent).passwords, expected)
 
     def test_bearer(self) -> None:
         for value in (b"Bearer abc.DEF-_~+/9==", b"bearer   abc.DEF-_~+/9== "):
@@ -32,7 +44,6 @@ class ParseCredentialsTests(SynchronousTestCase):
         for value in (
             b"",
             b"Basic !!!",
-            b"Basic " + base64.b64encode(b"\xff:x"),
             b"Bearer",
             b"Bearer two words",
             b"Bearer a=b",
