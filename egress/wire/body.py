@@ -59,12 +59,18 @@ class End:
 
 END: Final = End()
 
-# Chunk extensions have no use that a proxy must keep (RFC 9112 section 7.1.1: ignore what is unknown); they are bounded
-# so that they cannot carry a flood, and dropped.
+# A recipient ignores the chunk extensions that it does not know (RFC 9112 section 7.1.1), so they are read and dropped.
+# White space around ";" and "=" is "bad" white space, which a recipient removes (RFC 9110 section 5.6.3).
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _QUOTED: Final = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;%b(?:=(?:%b|%b))?)*" % (_TOKEN, _TOKEN, _QUOTED))
+_EXTENSIONS: Final = rb"(?:[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?)*" % (_TOKEN, _TOKEN, _QUOTED)
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})" + _EXTENSIONS)
+# Origins also pad sizes, with zeros or with white space behind them.  A request is not given that much: what one
+# recipient reads as a size and another as an error is how requests are smuggled.
+_PADDED_CHUNK_LINE = re.compile(rb"0*([0-9A-Fa-f]{1,15})" + _EXTENSIONS + rb"[ \t]*")
 _MAX_CHUNK_LINE: Final = 256
+# Bytes of extensions beyond the content that they come with.
+_MAX_EXTENSIONS: Final = 16 * 1024
 
 
 def encode_chunk(data: bytes) -> bytes:
@@ -113,12 +119,18 @@ class _ChunkState(enum.Enum):
 class ChunkedBody:
     """Content in the chunked coding.
 
-    Stricter than the RFC demands of a recipient: no white space around sizes, no bare line feeds, bounded extensions
-    and trailers; what another parser might frame differently is refused.
+    Stricter than the RFC demands of a recipient: no bare line feeds, bounded extensions and trailers.  What another
+    parser might frame differently is refused, and what is read is never relayed as it was: L{encode_chunk} writes each
+    size in its one canonical form, without extensions.
+
+    @param response: whether an origin sent it: then sizes may be padded.
     """
 
-    def __init__(self, trailer_limit: int, field_limit: int) -> None:
+    def __init__(self, trailer_limit: int, field_limit: int, *, response: bool = False) -> None:
         self._state = _ChunkState.SIZE
+        self._response = response
+        self._line = _PADDED_CHUNK_LINE if response else _CHUNK_LINE
+        self._extensions = 0
         self._remaining = 0
         self._trailer_limit = trailer_limit
         self._field_limit = field_limit
@@ -180,10 +192,13 @@ class ChunkedBody:
         return end + 2
 
     def _begin_chunk(self, line: bytes) -> None:
-        match = _CHUNK_LINE.fullmatch(line)
+        match = self._line.fullmatch(line)
         if match is None:
             raise MalformedBody("a chunk size is not a hexadecimal number, or what follows it is no extension")
         self._remaining = int(match[1], 16)
+        self._extensions = max(0, self._extensions + len(line) - len(match[1]) - self._remaining)
+        if self._extensions > _MAX_EXTENSIONS:
+            raise MalformedBody(f"the chunk extensions are over {_MAX_EXTENSIONS} bytes more than the content")
         self._state = _ChunkState.DATA if self._remaining else _ChunkState.TRAILERS
 
     def _take_trailers(self, buffer: bytes) -> tuple[End | None, bytes]:
@@ -195,7 +210,7 @@ class ChunkedBody:
                 raise MalformedBody("the trailers are over the limit")
             return None, buffer
         try:
-            trailers = parse_fields(buffer[: end + 4], self._field_limit)
+            trailers = parse_fields(buffer[: end + 4], self._field_limit, response=self._response)
         except MalformedFields as error:
             raise MalformedBody(f"the trailers are malformed: {error}") from error
         return End(trailer_fields(trailers)), buffer[end + 4 :]

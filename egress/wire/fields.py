@@ -17,6 +17,8 @@ _STATUS_LINE: Final = b"HTTP/1.1 200 OK\r\n"
 # RFC 9112 section 5: one field a line, a token and at once its colon.  Releases of llhttp differ in what else they
 # take: that of httptools 0.6.0 reads folded lines, and white space before a colon as part of the name.
 _BLOCK = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n")
+# A proxy removes white space between the name and the colon from a response (RFC 9112 section 5.1).
+_SPACED = re.compile(rb"((?:\A|(?<=\r\n))[!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]+(?=:)")
 
 
 class MalformedFields(ValueError):
@@ -48,13 +50,16 @@ def parse_fields(block: bytes, limit: int, *, response: bool = False) -> Headers
     What lets two parsers disagree is refused: folded lines, white space before the colon, bare CR or LF and control
     characters here; by llhttp a C{Content-Length} that is repeated or stands beside C{Transfer-Encoding}.
 
-    @param response: whether the block is a response's; llhttp accepts other transfer codings there.
+    @param response: whether the block is a response's; llhttp accepts other transfer codings there, and white space
+        before the colon is removed (RFC 9112 section 5.1) instead of refused.
     @raise TooManyFields: over C{limit} fields.
     @raise MalformedFields: saying what is wrong.
     """
     collector = _Collector()
     parser: httptools.HttpRequestParser | httptools.HttpResponseParser
     if response:
+        if b" :" in block or b"\t:" in block:
+            block = _SPACED.sub(rb"\1", block)
         parser, first_line = httptools.HttpResponseParser(collector), _STATUS_LINE
     else:
         parser, first_line = httptools.HttpRequestParser(collector), _REQUEST_LINE

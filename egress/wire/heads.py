@@ -37,7 +37,7 @@ class RequestHead:
 
     @ivar target: the request-target as sent.
     @ivar http11: whether the version is 1.1 (otherwise 1.0).
-    @ivar host: the value of the only C{Host} field, or C{None} (HTTP/1.0).
+    @ivar host: the value of the only C{Host} field, or C{None} (HTTP/1.0, and CONNECT).
     @ivar keep_alive: whether the client lets the connection persist (RFC 9112 section 9.3).
     @ivar nominated: the field names that C{Connection} lists.
     @ivar upgrade: the value of C{Upgrade}, when C{Connection} nominates it.
@@ -160,8 +160,13 @@ def _request_head(method: str, target: bytes, http11: bool, headers: Headers) ->
                 proxy_authorization = value
             case b"accept":
                 accept = value if accept is None else accept + b"," + value
-    if http11 and host is None:
-        raise BadRequest("the request has no Host")
+    if host is None:
+        # The target of a CONNECT is all that counts (RFC 9110 section 9.3.6), and scanners and old clients send no Host
+        # with it.
+        if http11 and method != "CONNECT":
+            raise BadRequest("the request has no Host")
+    elif b"@" in host:
+        raise BadRequest("the Host has credentials, which belong into Authorization")
     if framing.kind is BodyKind.LENGTH and not framing.length:
         framing = NO_BODY
     if method == "CONNECT" and framing.has_body:

@@ -255,7 +255,7 @@ class ResponseReader:
         self._until_close = framing.kind is BodyKind.UNTIL_CLOSE
         self._state = _ResponseState.BODY
         if framing.kind is BodyKind.CHUNKED:
-            self._body = ChunkedBody(self._limits.head, self._limits.fields)
+            self._body = ChunkedBody(self._limits.head, self._limits.fields, response=True)
         elif self._until_close:
             self._body = UntilCloseBody()
         else:

@@ -16,7 +16,10 @@ class Inner(enum.Enum):
 
 # RFC 8446 section 5.1: a record of type handshake (22), legacy version 3.x; then the handshake type ClientHello (1).
 _TLS_START = b"\x16\x03"
-_METHOD = re.compile(rb"[A-Z][A-Z0-9_-]{0,63}")
+# Methods are case-sensitive tokens (RFC 9110 section 9.1), with the same bound as everywhere.
+_METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}")
+# The identification string of SSH (RFC 4253 section 4.2) begins like a method, and may have a space behind it.
+_SSH = b"SSH-"
 
 
 def recognize(first: bytes) -> Inner | None:
@@ -30,6 +33,6 @@ def recognize(first: bytes) -> Inner | None:
     if first[:2] == _TLS_START[: len(first)]:
         return Inner.TLS if len(first) >= 2 else None
     method, space, _ = first.partition(b" ")
-    if not _METHOD.fullmatch(method):
+    if not _METHOD.fullmatch(method) or method.startswith(_SSH):
         return Inner.UNKNOWN
     return Inner.HTTP if space else None

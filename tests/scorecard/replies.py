@@ -47,7 +47,20 @@ CASES = (
     _reply("te-gzip", "gzip, then chunked", _ok(b"Transfer-Encoding: gzip, chunked", content=b"0\r\n\r\n")),
     _reply("te-unknown", "an unknown coding", _ok(b"Transfer-Encoding: x", content=b"0\r\n\r\n")),
     _reply("te-twice", "chunked twice", _ok(_CHUNKED, _CHUNKED, content=b"0\r\n\r\n")),
-    _reply("te-space", "a space before the colon", _ok(b"Transfer-Encoding : chunked", content=b"0\r\n\r\n")),
+    _reply(
+        "te-space", "a space before the colon", _ok(b"Transfer-Encoding : chunked", content=b"0\r\n\r\n"), forward()
+    ),
+    _reply(
+        "te-space-cl",
+        "a space before the colon of a coding, and a length",
+        _ok(b"Transfer-Encoding : chunked", b"Content-Length: 5", content=b"0\r\n\r\n" + _MORE),
+    ),
+    _reply(
+        "cl-space-two",
+        "two lengths, one with a space before the colon",
+        _ok(b"Content-Length : 5", b"Content-Length: 0"),
+    ),
+    _reply("space-field", "a space before the colon of another field", _ok(b"A : b", b"Content-Length: 5"), forward()),
     _reply("te-10", "chunked in HTTP/1.0", _ok(_CHUNKED, content=b"0\r\n\r\n").replace(b"HTTP/1.1", b"HTTP/1.0")),
     _reply("fold", "a folded line", _ok(b"A: b", b" c", b"Content-Length: 5")),
     _reply("lf", "bare line feeds", _ok(b"Content-Length: 5").replace(b"\r\n", b"\n")),
@@ -82,6 +95,20 @@ CASES = (
     _reply("chunk-long", "more data than the size says", _ok(_CHUNKED, content=b"5\r\nhello!\r\n0\r\n\r\n"), cut()),
     _reply("chunk-cut", "a chunk that is cut", _ok(_CHUNKED, content=b"5\r\nhel"), cut(), closes=True),
     _reply("chunk-extension", "an extension", _ok(_CHUNKED, content=b"5;a=b\r\nhello\r\n0\r\n\r\n"), forward()),
+    _reply(
+        "chunk-extension-space",
+        "spaces around an extension",
+        _ok(_CHUNKED, content=b"5 ; a\r\nhello\r\n0\r\n\r\n"),
+        forward(),
+    ),
+    _reply("chunk-space", "a space behind the size", _ok(_CHUNKED, content=b"5 \r\nhello\r\n0 \r\n\r\n"), forward()),
+    _reply(
+        "chunk-zeros",
+        "a size with many leading zeros",
+        _ok(_CHUNKED, content=b"0" * 20 + b"5\r\nhello\r\n" + b"0" * 20 + b"\r\n\r\n"),
+        forward(),
+    ),
+    _reply("chunk-space-inside", "a space inside the size", _ok(_CHUNKED, content=b"5 0\r\nhello\r\n0\r\n\r\n"), cut()),
     _reply(
         "trailer-length",
         "Content-Length as a trailer",

@@ -42,7 +42,10 @@ MALFORMED = {
     "extension without a semicolon": b"3 a\r\nabc\r\n",
     "extension without a name": b"3;\r\nabc\r\n",
     "extension without a value": b"3;a=\r\nabc\r\n",
-    "space in an extension": b"3; a\r\nabc\r\n",
+    "space in the name of an extension": b"3;a b\r\nabc\r\n",
+    "space behind an extension": b"3;a \r\nabc\r\n",
+    "space and nothing behind the semicolon": b"3; \r\nabc\r\n",
+    "digits behind a space": b"3 0\r\nabc\r\n",
     "quote that is not closed": b'3;a="b\r\nabc\r\n',
     "control character in a quote": b'3;a="\x01"\r\nabc\r\n',
     "underscore": b"1_0\r\n0123456789abcdef\r\n",
@@ -116,6 +119,41 @@ class ChunkedBodyTests(SynchronousTestCase):
         for line in (b"3;a", b"3;a=b;c", b"003;a;b=c", b'3;a="b; \\"c\\" \xe4\t";d'):
             with self.subTest(line=line):
                 self.assertEqual(read(chunked(), [line + b"\r\nabc\r\n0;e\r\n\r\n"]), (b"abc", (), b""))
+
+    def test_white_space_around_extensions_is_passed_over(self) -> None:
+        for line in (b"3 ;a=b", b"3; a=b", b"3\t;\ta", b"3;a =b", b"3;a= b", b'3 ; a = "b c" ; d'):
+            for response in (False, True):
+                with self.subTest(line=line, response=response):
+                    body = ChunkedBody(100, 4, response=response)
+                    self.assertEqual(read(body, byte_by_byte(line + b"\r\nabc\r\n0 ;e\r\n\r\n")), (b"abc", (), b""))
+
+    def test_padded_sizes_are_read_in_responses_alone(self) -> None:
+        for line in (b"3 ", b"3\t ", b"0" * 16 + b"3", b"0" * 200 + b"3;a", b"0003;a "):
+            data = line + b"\r\nabc\r\n" + b"0" * 20 + b" \r\n\r\n"
+            with self.subTest(line=line):
+                self.assertEqual(read(ChunkedBody(100, 4, response=True), [data]), (b"abc", (), b""))
+                self.assertRaises(MalformedBody, read, chunked(), [data])
+
+    def test_what_is_malformed_in_a_response_too(self) -> None:
+        padded = ("space behind the size", "size too long", "space behind an extension", "malformed trailer")
+        for name, data in MALFORMED.items():
+            if name not in padded:
+                with self.subTest(name):
+                    self.assertRaises(MalformedBody, read, ChunkedBody(100, 4, response=True), [data])
+        for size in (b"1" * 16, b"0" * 9 + b"1" * 16, b"0" * 256, b" 3", b"3 0", b"3 a"):
+            with self.subTest(size=size):
+                self.assertRaises(MalformedBody, read, ChunkedBody(100, 4, response=True), [size + b"\r\nabc\r\n"])
+
+    def test_white_space_before_the_colon_of_a_trailer_is_removed_from_a_response(self) -> None:
+        data = b"0\r\nX-Sum : 42\r\n\r\n"
+        self.assertEqual(read(ChunkedBody(100, 4, response=True), [data]), (b"", ((b"X-Sum", b"42"),), b""))
+
+    def test_extensions_may_exceed_the_content_by_so_much(self) -> None:
+        chunk = b"1;" + b"a" * 200 + b"\r\nx\r\n"
+        self.assertEqual(len(read(chunked(), [chunk * 81])[0]), 81)
+        self.assertRaises(MalformedBody, read, chunked(), [chunk * 83])
+        large = b"100;" + b"a" * 200 + b"\r\n" + b"x" * 256 + b"\r\n"
+        self.assertEqual(len(read(chunked(), [large * 1000])[0]), 256_000)
 
     def test_trailers(self) -> None:
         data = b"0\r\nX-Sum: 42\r\nX-B: c\r\n\r\nnext"

@@ -39,6 +39,9 @@ REFUSED: dict[str, tuple[bytes, type[ClientError]]] = {
     "HTTP/2": (request(b"PRI * HTTP/2.0"), VersionNotSupported),
     "target too long": (request(b"GET /" + b"a" * 50 + b" HTTP/1.1"), TargetTooLong),
     "no Host": (request(fields=b"A: b\r\n"), BadRequest),
+    "no Host in a method like CONNECT": (request(b"connect a:443 HTTP/1.1", b""), BadRequest),
+    "credentials in Host": (request(fields=b"Host: user:secret@a\r\n"), BadRequest),
+    "two Hosts in a CONNECT": (request(b"CONNECT a:443 HTTP/1.1", HOST * 2), BadRequest),
     "two Hosts": (request(fields=HOST * 2), BadRequest),
     "Transfer-Encoding in HTTP/1.0": (request(b"POST / HTTP/1.0", b"Transfer-Encoding: chunked\r\n"), BadRequest),
     "gzip, chunked": (request(fields=HOST + b"Transfer-Encoding: gzip, chunked\r\n"), UnsupportedRequest),
@@ -125,10 +128,15 @@ class RequestHeadTests(SynchronousTestCase):
 
     def test_a_host_is_one_field(self) -> None:
         """Whether it can be read as a host is for those to say who compare it."""
-        for value in (b"", b"a, b", b"user@a", b"\xc3\xa4.example"):
+        for value in (b"", b"a, b", b"\xc3\xa4.example"):
             with self.subTest(value=value):
                 fields = b"Host: " + value + b"\r\n"
                 self.assertEqual(parse_request_head(request(fields=fields), LIMITS).host, value)
+
+    def test_connect_needs_no_host(self) -> None:
+        for version in (b"1.0", b"1.1"):
+            head = parse_request_head(request(b"CONNECT a:443 HTTP/" + version, b""), LIMITS)
+            self.assertEqual((head.host, head.target), (None, b"a:443"))
 
     def test_http_1_0_needs_no_host(self) -> None:
         self.assertIsNone(parse_request_head(request(b"GET / HTTP/1.0", b""), LIMITS).host)
