@@ -9,11 +9,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, DeferredList, fail, gatherResults, maybeDeferred, succeed
-from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint, serverFromString
+from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint, UNIXServerEndpoint, serverFromString
+from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
+from zope.interface import implementer
+
+from egress.safe_files import check_socket_directory, remove_socket, socket_mode
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
+    from twisted.internet.interfaces import IAddress, IListeningPort
     from twisted.python.failure import Failure
 
 _log = Logger()
@@ -25,9 +29,32 @@ def settled(waiting: Sequence[Deferred[Any]]) -> Deferred[None]:
 
 
 def described(reactor: object, description: str) -> IStreamServerEndpoint:
-    """Make a server endpoint from its description."""
+    """Make a server endpoint from its description.
+
+    A UNIX socket in a directory in which everybody may replace it is not bound.
+    """
     endpoint: IStreamServerEndpoint = serverFromString(reactor, description)  # type: ignore[no-untyped-call]
+    if isinstance(endpoint, UNIXServerEndpoint):
+        return _UnixEndpoint(endpoint)
     return endpoint
+
+
+@implementer(IStreamServerEndpoint)
+class _UnixEndpoint:
+    """A UNIX socket that has its mode from the moment in which it is created."""
+
+    def __init__(self, endpoint: Any) -> None:
+        self._endpoint = endpoint
+
+    def listen(self, factory: object) -> Deferred[IListeningPort]:
+        """See L{IStreamServerEndpoint.listen}."""
+        try:
+            check_socket_directory(self._endpoint._address)
+        except OSError as error:
+            return fail(error)
+        with socket_mode(self._endpoint._mode):
+            listening: Deferred[IListeningPort] = self._endpoint.listen(factory)
+            return listening
 
 
 def _connect(path: str) -> None:
@@ -48,8 +75,7 @@ def remove_left_behind(path: str, connect: Callable[[str], object] = _connect) -
         try:
             connect(path)
         except (ConnectionRefusedError, FileNotFoundError):
-            with suppress(FileNotFoundError):
-                os.unlink(path)
+            remove_socket(path)
             os.unlink(lock)
 
 

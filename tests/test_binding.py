@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class LeftBehindTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.path = Path(self.mktemp())
-        self.path.touch()
+        os.mknod(self.path, stat.S_IFSOCK | 0o600)
         self.lock = Path(f"{self.path}.lock")
         self.tried: list[str] = []
 

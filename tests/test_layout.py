@@ -41,10 +41,11 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "ops.redact": frozenset(),
     "clients.secrets": frozenset({"wire"}),
     "clients.certificates": frozenset(),
+    "safe_files": frozenset(),
     "config": frozenset({"model"}),
     "interfaces": frozenset({"model"}),
     "net": frozenset({"model", "wire", "config", "interfaces"}),
-    "ca": frozenset({"model", "ca.constraints", "ca.issuer", "config", "interfaces"}),
+    "ca": frozenset({"model", "ca.constraints", "ca.issuer", "safe_files", "config", "interfaces"}),
     "authz": frozenset(
         {
             *("model", "wire", "policy", "authz.codec", "authz.answer", "authz.contract", "authz.authzen"),
@@ -53,13 +54,13 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         }
     ),
     "clients": frozenset({"model", "wire", "clients.secrets", "clients.certificates", "interfaces"}),
-    "ops": frozenset({"", "model", "ops.redact", "config", "interfaces"}),
+    "ops": frozenset({"", "model", "ops.redact", "safe_files", "config", "interfaces"}),
     "settings": frozenset({"model", "ops.redact", "config"}),
     "process": frozenset({"", "model", "ops.redact", "config", "settings"}),
     "files": frozenset({"policy", "authz.secret_table", "config", "ca", "authz"}),
     "entrances": frozenset({"model", "clients.secrets", "clients.certificates", "config", "net", "ca", "clients"}),
     "reading": frozenset(),
-    "binding": frozenset(),
+    "binding": frozenset({"safe_files"}),
     "deciding": frozenset(
         {
             *("policy", "authz.kept", "authz.breaker", "authz.secret_table", "config", "interfaces", "ca", "authz"),
@@ -77,7 +78,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "workers": frozenset(
         {
             *("model", "ca.issuer", "config", "interfaces", "net", "ca", "authz", "ops", "settings", "process"),
-            *("files", "reading", "binding", "service"),
+            *("files", "reading", "binding", "service", "safe_files"),
         }
     ),
     "process.start_fault": frozenset({"model", "config", "workers"}),
@@ -96,7 +97,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "commands": frozenset(
         {
             *("model", "policy", "ca.constraints", "ca.issuer", "ca.truststore", "clients.secrets", "config"),
-            *("interfaces", "ca", "authz", "settings", "service"),
+            *("interfaces", "ca", "authz", "settings", "service", "safe_files"),
         }
     ),
     "cli": frozenset({"", "config", "commands"}),

@@ -11,6 +11,7 @@ from cryptography import x509
 
 from egress.ca.issuer import CaError, read_certificate, read_certificates
 from egress.ca.secret import MAX_BYTES, read_secret
+from egress.safe_files import read_plain
 
 
 @attrs.frozen
@@ -48,7 +49,7 @@ def certificate_in(path: Path, other: Path | None = None) -> x509.Certificate | 
         if text is None:
             return None
         if b"-----BEGIN CERTIFICATE-----" not in text and other is not None:
-            path, text = other, other.read_bytes()[:MAX_BYTES]
+            path, text = other, read_plain(other, MAX_BYTES)
     except OSError as error:
         raise CaError(f"{error.filename}: {error.strerror}; make it accessible, or name another directory") from error
     try:
@@ -63,7 +64,7 @@ def certificates_in(path: Path) -> Sequence[x509.Certificate]:
     @raise CaError: naming the file and the remedy.
     """
     try:
-        return read_certificates(path.read_bytes()[:MAX_BYTES])
+        return read_certificates(read_plain(path, MAX_BYTES))
     except FileNotFoundError:
         return ()
     except CaError as error:

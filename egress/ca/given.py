@@ -11,6 +11,7 @@ from cryptography import x509
 from egress.ca.certificates import Certificates
 from egress.ca.issuer import CaError, CertificateAuthority, read_certificates
 from egress.ca.secret import MAX_BYTES, read_secret
+from egress.safe_files import read_plain
 
 
 @attrs.frozen
@@ -59,8 +60,7 @@ class GivenCa:
 
     def _read(self) -> list[x509.Certificate]:
         try:
-            with self.certificate_path.open("rb") as file:
-                return read_certificates(file.read(MAX_BYTES))
+            return read_certificates(read_plain(self.certificate_path, MAX_BYTES))
         except OSError as error:
             raise CaError(f"{self.certificate_path}: {error.strerror}; name a file that can be read") from error
         except CaError as error:

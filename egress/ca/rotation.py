@@ -21,6 +21,7 @@ from egress.ca.constraints import IPNetwork, constraints_of, name_constraints
 from egress.ca.issuer import CA_LIFETIME, CaError, CertificateAuthority, is_self_signed, pem_of, read_certificates
 from egress.ca.secret import read_secret
 from egress.ca.store import CaDirectory, new_label
+from egress.safe_files import UnsafeFile
 
 
 @attrs.frozen
@@ -80,7 +81,7 @@ class Rotation:
             old = tuple(dict.fromkeys([found.current, *found.past]))
             directory.put(directory.old_path, pem_of(*old), 0o644)
             # The one moment in which it happens.
-            directory.next_path.replace(directory.key_path)
+            directory.rename(directory.next_path, directory.key_path)
             directory.sync()
             found = Certificates(found.following, None, old)
             self._publish(found, now)
@@ -97,7 +98,7 @@ class Rotation:
                 raise CaError(f"{self.directory.path}: there is no next CA to give up")
             remaining = attrs.evolve(found, following=None)
             self._publish(remaining, now, without=[found.following])
-            self.directory.next_path.unlink()
+            self.directory.remove(self.directory.next_path)
             self.directory.sync()
             return remaining
 
@@ -112,7 +113,7 @@ class Rotation:
                 raise CaError(f"{self.directory.path}: there is no earlier CA to retire")
             remaining = attrs.evolve(found, past=())
             self._publish(remaining, now, without=found.past)
-            self.directory.old_path.unlink()
+            self.directory.remove(self.directory.old_path)
             self.directory.sync()
             return remaining
 
@@ -141,11 +142,12 @@ class Rotation:
             if not self.directory.key_path.exists():
                 raise CaError(f"{self.directory.path}: there is no CA; the proxy makes one when it starts")
             self.directory.check()
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = self.directory.open_lock(path.name)
+        except UnsafeFile as error:
+            raise CaError(f"{path}: {error.strerror}") from error
         except OSError as error:
             raise CaError(f"{path}: {error.strerror}; make the directory writable") from error
         try:
-            self.directory.hand_over(descriptor)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
         except BlockingIOError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from egress.ca.issuer import CaError
+from egress.safe_files import open_plain
 
 # No PEM file of a CA comes near; whatever is larger is something else.
 MAX_BYTES: Final = 256 * 1024
@@ -20,14 +21,15 @@ def read_secret(path: Path) -> bytes | None:
 
     @return: C{None} when there is none.
     @raise CaError: when others than its owner may use it.
-    @raise OSError: when it cannot be read.
+    @raise OSError: when it cannot be read, or is not a regular file.
     """
     try:
-        file = path.open("rb")
+        file = open_plain(path)
     except FileNotFoundError:
         return None
     with file:
-        if _open_to_others(os.fstat(file.fileno())):
+        state = os.fstat(file.fileno())
+        if _open_to_others(state):
             raise CaError(f"{path}: others than its owner may use it; run chmod 600 {path}")
         return file.read(MAX_BYTES)
 

@@ -8,11 +8,7 @@ all.
 
 from __future__ import annotations
 
-import os
-import stat
-import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from secrets import token_hex
@@ -25,6 +21,7 @@ from egress.ca.certificates import Certificates, certificate_in, certificates_in
 from egress.ca.constraints import IPNetwork, name_constraints
 from egress.ca.issuer import CaError, CertificateAuthority, pem_of, read_certificates
 from egress.ca.secret import MAX_BYTES, read_secret
+from egress.safe_files import Folder, UnsafeFile, check_private, heir_of, make_private, read_plain
 
 
 @attrs.frozen
@@ -119,20 +116,19 @@ class CaDirectory:
         return self._load(secret, published, now)
 
     def _open(self) -> None:
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self.path)
         self.check()
 
     def check(self) -> None:
-        """See that nobody but its owner can put files into the directory.
+        """Check that nobody but its owner can put files into the directory, or another in its place.
 
         @raise CaError: when others can.
         @raise OSError: when there is no such directory.
         """
-        if self.path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise CaError(
-                f"{self.path}: others may write to it and put a CA of theirs in place; "
-                f"run chmod 700 {self.path}, or name a new directory in it"
-            )
+        try:
+            check_private(self.path)
+        except UnsafeFile as error:
+            raise CaError(f"{self.path}: {error.strerror}") from error
 
     def _secret(self) -> bytes | None:
         return read_secret(self.key_path)
@@ -143,8 +139,7 @@ class CaDirectory:
         @raise OSError: when it cannot be read.
         """
         try:
-            with self.certificate_path.open("rb") as file:
-                return file.read(MAX_BYTES)
+            return read_plain(self.certificate_path, MAX_BYTES)
         except FileNotFoundError:
             return None
 
@@ -156,18 +151,18 @@ class CaDirectory:
             )
         limits = name_constraints(self.permitted) if self.permitted else None
         authority = CertificateAuthority.create(new_label(), now, limits=limits)
-        temporary = self._write(self.key_path, authority.secret_pem())
-        try:
-            # Unlike a rename, a link never replaces: of several processes exactly one succeeds, and all read its CA.
-            os.link(temporary, self.key_path)
-        except FileExistsError:
-            pass
-        except OSError as error:
-            raise CaError(
-                f"{self.path}: its file system has no hard links ({error.strerror}); name a directory on another one"
-            ) from error
-        finally:
-            temporary.unlink()
+        with Folder(self.path) as folder:
+            temporary = folder.create(self.key_path.name, authority.secret_pem(), 0o600, heir_of(folder.state))
+            try:
+                # Unlike a rename, a link never replaces: of several processes one succeeds, and all read its CA.
+                folder.link(temporary, self.key_path.name)
+            except FileExistsError:
+                pass
+            except OSError as error:
+                why = f"its file system has no hard links ({error.strerror})"
+                raise CaError(f"{self.path}: {why}; name a directory on another one") from error
+            finally:
+                folder.remove(temporary)
         self.sync()
 
     def _load(self, secret: bytes, published: bytes | None, now: datetime) -> CertificateAuthority:
@@ -215,43 +210,31 @@ class CaDirectory:
 
         @raise OSError: when it cannot be written.
         """
-        temporary = self._write(target, content)
-        try:
-            temporary.chmod(mode)
-            temporary.replace(target)
-        finally:
-            with suppress(FileNotFoundError):
-                temporary.unlink()
-        self.sync()
+        with Folder(self.path) as folder:
+            folder.put(target.name, content, mode, heir_of(folder.state))
 
-    def _write(self, target: Path, content: bytes) -> Path:
-        """Write a file of a name of its own, readable by the owner alone and safe on disk."""
-        descriptor, name = tempfile.mkstemp(prefix=f"{target.name}.", suffix=".tmp", dir=self.path)
-        temporary = Path(name)
-        try:
-            with open(descriptor, "wb") as file:
-                self.hand_over(descriptor)
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError:
-            temporary.unlink()
-            raise
-        return temporary
+    def rename(self, source: Path, target: Path) -> None:
+        """Give a file of the directory another name, in one moment."""
+        with Folder(self.path) as folder:
+            folder.rename(source.name, target.name)
 
-    def hand_over(self, descriptor: int) -> None:
-        """Give a file to the owner of the directory: root works here for proxies that are not root."""
-        state = self.path.stat()
-        if os.geteuid() == 0 and state.st_uid != 0:
-            os.fchown(descriptor, state.st_uid, state.st_gid)
+    def remove(self, target: Path) -> None:
+        """Remove a file of the directory."""
+        with Folder(self.path) as folder:
+            folder.remove(target.name)
+
+    def open_lock(self, name: str) -> int:
+        """Open a lock file in the directory, or create it.
+
+        @raise OSError: when that cannot be done, or the file is not one to lock.
+        """
+        with Folder(self.path) as folder:
+            return folder.open_lock(name, heir_of(folder.state))
 
     def sync(self) -> None:
         """Have what was done to the directory outlast a crash."""
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with Folder(self.path) as folder:
+            folder.sync()
 
 
 def new_label() -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
@@ -23,6 +21,7 @@ from egress.ca.source import CaSource, ca_source
 from egress.ca.store import CaDirectory
 from egress.ca.truststore import Form, write_certificates
 from egress.commands.failure import CommandFailed
+from egress.safe_files import replace_file
 from egress.settings.option_table import BY_NAME
 from egress.settings.options import load_config
 
@@ -204,27 +203,11 @@ def _export(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) 
         return
     path = Path(given.file)
     try:
-        _replace(path, content)
+        # For everybody to read: programs may be reading the one before it.
+        replace_file(path, content, 0o644)
     except OSError as error:
         raise CommandFailed(f"{path}: {error.strerror}; name a file that can be written to") from error
     print(f"{path}: {', '.join(map(_name, trusted))}", file=out)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file as a whole, for everybody to read: programs may be reading the one before it."""
-    if path.exists() and not path.is_file():
-        # A device or a pipe stays what it is.
-        path.write_bytes(content)
-        return
-    descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(content)
-            os.fchmod(descriptor, 0o644)
-        os.replace(name, path)
-    except OSError:
-        os.unlink(name)
-        raise
 
 
 # -- rotate

@@ -7,9 +7,10 @@ waiting before it, and leave to Twisted what the socket does not take.
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, cast
 
-from twisted.internet import tcp
+from twisted.internet import tcp, unix
 from twisted.internet.posixbase import PosixReactorBase
 from zope.interface import directlyProvides, providedBy
 
@@ -115,8 +116,24 @@ class WriteThroughReactor:
 
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: ServerFactory) -> IListeningPort:
         """See C{IReactorSocket}."""
-        port = self._reactor.adoptStreamPort(fileDescriptor, addressFamily, factory)  # type: ignore[no-untyped-call]
-        return _accepting(port)
+        if addressFamily == socket.AF_UNIX:
+            port = _Inherited._fromListeningDescriptor(self._reactor, fileDescriptor, factory)  # type: ignore[no-untyped-call]
+            port.startListening()
+            return cast("IListeningPort", port)
+        return _accepting(self._reactor.adoptStreamPort(fileDescriptor, addressFamily, factory))  # type: ignore[no-untyped-call]
+
+
+class _Inherited(unix.Port):
+    """A UNIX socket that another process has bound, and will remove.
+
+    Twisted would make it writable for everybody when it begins to listen, whatever mode it was given, and remove it at
+    the end, while others still listen on it.
+    """
+
+    def startListening(self) -> None:
+        """Listen, and leave the name alone: Twisted touches none in the abstract namespace."""
+        self._bindPath = b"\0"
+        super().startListening()  # type: ignore[no-untyped-call]
 
 
 def _accepting(port: Any) -> IListeningPort:

@@ -23,6 +23,7 @@ from zope.interface import implementer
 from egress.interfaces import IAuditSink
 from egress.model.record import ExchangeRecord
 from egress.ops.redact import redact_url
+from egress.safe_files import open_log
 
 STDOUT: Final = "-"
 
@@ -106,7 +107,7 @@ class LineFile:
         self._pending = bytearray()
         # Whether the last byte written is inside a line; whether the rest of that line is lost.
         self._inside = self._torn = False
-        self._adopt(descriptor if path is None else _open(path))
+        self._adopt(descriptor if path is None else open_log(path))
 
     def _adopt(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -147,7 +148,7 @@ class LineFile:
         """
         if self._path is None:
             return
-        descriptor = _open(self._path)
+        descriptor = open_log(self._path)
         os.close(self._descriptor)
         self._adopt(descriptor)
         self._inside = self._torn = False
@@ -210,12 +211,6 @@ class LineFile:
 
 def _too_slow() -> OSError:
     return OSError(errno.EAGAIN, "its reader is too slow")
-
-
-def _open(path: Path) -> int:
-    # Not to wait for the reader of a FIFO, nor to become the terminal's process.
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-    return os.open(path, flags, 0o600)
 
 
 @implementer(IAuditSink)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import socket
-import stat
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -26,6 +25,7 @@ from twisted.python.failure import Failure
 from twisted.python.lockfile import FilesystemLock
 
 from egress.config import ConfigError
+from egress.safe_files import check_socket_directory, remove_socket, socket_mode
 
 # What serverFromString makes of any other may do more with a port than listen on it.
 _KINDS: Final = ("tcp:", "tcp6:", "unix:")
@@ -186,9 +186,10 @@ class Listeners:
         made = self._make_socket(socket.AF_UNIX)
         try:
             made.setblocking(False)
-            made.bind(address)
+            check_socket_directory(address)
+            with socket_mode(mode):
+                made.bind(address)
             self._release.insert(0, lambda: _remove(address))
-            os.chmod(address, mode)
         except OSError as error:
             made.close()
             raise _fault(None, address, error) from error
@@ -205,8 +206,7 @@ class Listeners:
         self._release.append(lock.unlock)
         if not lock.clean:
             with suppress(OSError):
-                if stat.S_ISSOCK(os.stat(address).st_mode):
-                    os.unlink(address)
+                remove_socket(address)
 
 
 def _fault(interface: str | None, port: int | str, error: object) -> CannotListenError:
@@ -230,4 +230,4 @@ def _socket_address(interface: str, port: int) -> tuple[int, _SocketAddress]:
 
 def _remove(path: str) -> None:
     with suppress(OSError):
-        os.unlink(path)
+        remove_socket(path)

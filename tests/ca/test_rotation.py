@@ -210,9 +210,63 @@ class OwnerTests(RotationTestCase):
 
     def test_others(self) -> None:
         """Nobody else could give them away, nor needs to."""
-        self.patch(os, "geteuid", lambda: 12345)
-        # What such a user would be lent by root is not what this is about.
+        owner = self.directory.path.stat().st_uid
+        # Root would be lent to such a user what is its own, which is not what this is about.
+        self.patch(os, "geteuid", lambda: owner or 12345)
         self.assertEqual(self.handed_over(), set())
+
+
+class LinksTests(RotationTestCase):
+    """Root works in a directory whose owner has put links there."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.victim = Path(self.mktemp()).absolute()
+        self.victim.write_text("precious")
+        self.victim.chmod(0o640)
+        self.lock = self.directory.path / "ca.lock"
+        if os.getuid() == 0:
+            for path in (self.directory.path, *self.directory.path.iterdir()):
+                os.chown(path, 12345, 12346)
+        self.given: set[int] = set()
+        self.patch(os, "geteuid", lambda: 0)
+        self.patch(os, "fchown", lambda descriptor, *_: self.given.add(os.fstat(descriptor).st_ino))
+        for by_name in ("chown", "chmod", "lchown"):
+            self.patch(os, by_name, lambda *_, **__: self.fail("an owner or a mode is set by name"))
+
+    def tearDown(self) -> None:
+        state = self.victim.stat()
+        self.assertEqual((self.victim.read_text(), state.st_mode & 0o777), ("precious", 0o640))
+        self.assertNotIn(state.st_ino, self.given)
+
+    def test_lock(self) -> None:
+        """What is in the place of the lock is refused by every step."""
+        absent = self.victim.with_name("absent")
+        kinds: tuple[tuple[Callable[[], object], str], ...] = (
+            (lambda: self.lock.symlink_to(self.victim), "is a symbolic link; remove it"),
+            (lambda: self.lock.symlink_to(absent), "is a symbolic link; remove it"),
+            (lambda: os.link(self.victim, self.lock), "has a second name (a hard link); remove it"),
+            (lambda: os.mkfifo(self.lock), "is not a regular file; remove it"),
+        )
+        for put_there, words in kinds:
+            put_there()
+            for step in (self.rotation.prepare, self.rotation.activate, self.rotation.cancel, self.rotation.retire):
+                self.refused(step, f"{self.lock}: {words}")
+            self.lock.unlink()
+        self.assertFalse(absent.exists())
+        self.assertEqual(self.given, set())
+
+    def test_files_that_are_written(self) -> None:
+        """Links in the place of other files are replaced; what they lead to stays as it is."""
+        self.directory.certificate_path.unlink()
+        self.directory.certificate_path.symlink_to(self.victim.with_name("absent"))
+        self.rotation.prepare(NOW)
+        self.assertFalse(self.directory.certificate_path.is_symlink())
+        self.assertFalse(self.victim.with_name("absent").exists())
+        self.directory.old_path.symlink_to(self.victim.with_name("absent"))
+        self.rotation.activate(NOW)
+        self.assertFalse(self.victim.with_name("absent").exists())
+        self.assertEqual(self.directory.old_path.lstat().st_mode & 0o777, 0o644)
 
 
 class ConstraintsTests(RotationTestCase):
@@ -291,13 +345,13 @@ class RefusedTests(RotationTestCase):
         self.refused(self.rotation.prepare, str(self.directory.certificate_path), "cannot be read")
 
     def test_not_writable(self) -> None:
-        def full(*_: object) -> None:
+        def full(*_: object, **__: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device", "x")
 
         self.patch(os, "fsync", full)
         self.refused(self.rotation.prepare, "No space left on device")
         self.assertEqual(self.names(), {"ca-key.pem", "ca.pem", "ca.lock"})
-        self.patch(os, "open", full)
+        self.patch(CaDirectory, "open_lock", full)
         self.refused(self.rotation.prepare, "ca.lock", "No space left on device")
 
 
@@ -363,10 +417,10 @@ class CrashTests(RotationTestCase):
     def test_replaced_while_written(self) -> None:
         """A file that cannot get its name leaves nothing behind."""
 
-        def refuse(*_: object) -> None:
+        def refuse(*_: object, **__: object) -> None:
             raise OSError(errno.EPERM, "Operation not permitted", "x")
 
-        self.patch(Path, "replace", refuse)
+        self.patch(os, "replace", refuse)
         self.refused(self.rotation.prepare, "Operation not permitted")
         self.assertEqual(self.names(), {"ca-key.pem", "ca.pem", "ca.lock"})
 

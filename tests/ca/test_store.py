@@ -6,10 +6,10 @@ import errno
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.trial.unittest import SynchronousTestCase
@@ -19,6 +19,7 @@ from egress.ca.issuer import CA_LIFETIME, CaError, CertificateAuthority
 from egress.ca.secret import MAX_BYTES
 from egress.ca.store import CaDirectory
 from egress.model.authority import Authority
+from egress.safe_files import Folder
 from tests.certificates import TestCA, key_pem_of, new_key
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
@@ -179,10 +180,12 @@ class RaceTests(StoreTestCase):
         winner = CertificateAuthority.create("winner", NOW)
         link = os.link
 
-        def late_link(source: Path, target: Path) -> None:
-            target.write_bytes(winner.secret_pem())
-            target.chmod(0o600)
-            link(source, target)
+        def late_link(source: str, target: str, **folder: Any) -> None:
+            path = self.directory.key_path
+            self.assertEqual(target, path.name)
+            path.write_bytes(winner.secret_pem())
+            path.chmod(0o600)
+            link(source, target, **folder)
 
         self.patch(os, "link", late_link)
         self.assertEqual(self.load().fingerprint, winner.fingerprint)
@@ -293,7 +296,7 @@ class RecoveryTests(StoreTestCase):
         """A key alone in a directory that cannot be written to."""
         self.load()
         self.directory.certificate_path.unlink()
-        self.patch(tempfile, "mkstemp", lambda **_: (_ for _ in ()).throw(OSError(errno.EROFS, "Read-only")))
+        self.patch(Folder, "create", lambda *_: (_ for _ in ()).throw(OSError(errno.EROFS, "Read-only")))
         self.refused(str(self.directory.certificate_path), "Read-only", "writable")
 
     def test_key_removed(self) -> None:

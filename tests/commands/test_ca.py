@@ -208,7 +208,7 @@ class ExportTests(CaCommandTestCase):
         path = self.root / "out.pem"
         path.write_bytes(b"before")
 
-        def full(*_: object) -> None:
+        def full(*_: object, **__: object) -> None:
             raise OSError(28, "No space left on device")
 
         self.patch(os, "replace", full)

@@ -33,7 +33,7 @@ class OutputFileTests(CommandTestCase):
         self.assertIn("name a file that can be written to", str(error))
 
     def test_nothing_is_left(self) -> None:
-        def refuse(*_: object) -> None:
+        def refuse(*_: object, **__: object) -> None:
             raise OSError(28, "No space left on device")
 
         self.patch(os, "replace", refuse)

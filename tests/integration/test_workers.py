@@ -129,7 +129,7 @@ class ServingTests(WorkersTestCase):
     def test_port_0_and_a_unix_socket(self) -> None:
         path = self.directory / "proxy.sock"
         arguments = twistd(
-            "--workers", "2", "--listen", "tcp:0:interface=127.0.0.1", "--listen", f"unix:{path}",
+            "--workers", "2", "--listen", "tcp:0:interface=127.0.0.1", "--listen", f"unix:{path}:mode=600",
             "--listen", "tcp6:0:interface=\\:\\:1", "--ca-dir", str(self.directory / "ca"),
         )  # fmt: skip
         process = Process(arguments, self.directory, "egressproxy", proxy_environment())
@@ -137,6 +137,7 @@ class ServingTests(WorkersTestCase):
         self.wait_until(lambda: "NO_PROXY would be" in process.output(), "the message")
         found = re.search(r"listens on  127\.0\.0\.1:(\d+), unix:(\S+), \[::1\]:(\d+)\n", process.output())
         assert found is not None
+        self.assertEqual(path.stat().st_mode & 0o777, 0o600)
         for _ in range(8):
             for family, address in (
                 (socket.AF_INET, ("127.0.0.1", int(found[1]))),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class FakeSocket:
 
     def bind(self, address: Any) -> None:
         if self.family == socket.AF_UNIX:
-            Path(address).touch(exist_ok=False)
+            os.mknod(address, stat.S_IFSOCK | 0o777)
         else:
             address = (address[0], address[1] or 49152, *address[2:])
         self.address = address
