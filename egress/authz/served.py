@@ -25,6 +25,8 @@ from egress.model.target import RequestTarget, TargetForm, parse_request_target
 
 UNKNOWN_CLIENT: Final = "unknown"
 """The address of a client of which nothing is known, as L{egress.net.scope} has it: it is in no range."""
+# That of a client behind a UNIX socket, as the same has it.
+_UNIX_CLIENT: Final = re.compile(r"unix-uid-[0-9]{1,10}")
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _MAX_METHOD: Final = 64
@@ -251,7 +253,9 @@ def _client(client: _Question) -> ClientIdentity:
     address, identity = client.text("address"), client.text("identity")
     if identity is not None and (len(identity) > _MAX_IDENTITY or _UNPRINTABLE.search(identity)):
         raise BadQuestion("the 'identity' of 'client' is no name")
-    known = UNKNOWN_CLIENT if address in (None, "", UNKNOWN_CLIENT) else str(_address(str(address), "client"))
+    known = str(address or UNKNOWN_CLIENT)
+    if known != UNKNOWN_CLIENT and _UNIX_CLIENT.fullmatch(known) is None:
+        known = str(_address(known, "client"))
     return ClientIdentity(known, 0, identity or None)
 
 

@@ -19,7 +19,7 @@ from egress.interfaces import IClientGate
 from egress.model.decision import ClientIdentity
 from egress.model.errors import ClientCheckBusy, ClientGone, ClientTlsFailed, CredentialsRejected, EgressError
 from egress.net.inquiry import internal_fault, report_refusal
-from egress.net.scope import asked_for, client_identity, identified
+from egress.net.scope import Peer, asked_for, client_identity, identified, peer_of
 from egress.wire.heads import RequestHead
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class Admission:
         "_credentials",
         "_door",
         "_inside",
+        "_known_peer",
         "_met",
         "_parts",
         "_pending",
@@ -83,6 +84,7 @@ class Admission:
         self._credentials: bytes | None = None
         self._certified: tuple[str, bytes] | None = None
         self._pending: Deferred[str] | None = None
+        self._known_peer: Peer | None = None
 
     @property
     def client(self) -> ClientIdentity:
@@ -95,8 +97,10 @@ class Admission:
         return self.waiting is not None and not self.waiting.framing.has_body
 
     @property
-    def _peer(self) -> object:
-        return self._session.transport.getPeer()  # type: ignore[union-attr]
+    def _peer(self) -> Peer:
+        if self._known_peer is None:
+            self._known_peer = peer_of(self._session.transport)
+        return self._known_peer
 
     def admit(self, head: RequestHead) -> None:
         """Find out who sends a request, then tell the session: at once, or while L{waiting}."""

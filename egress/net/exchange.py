@@ -21,6 +21,7 @@ from egress.model.errors import (
     EgressError,
     InternalFault,
     NameNotResolved,
+    OriginDisconnected,
     OriginTimeout,
     RequestTimeout,
     ResolutionTimeout,
@@ -100,6 +101,7 @@ class Exchange:
         self._addresses: tuple[IPAddress, ...] | None = None
         self._dead_end: EgressError | None = None
         self._from_pool = False
+        self._fresh = False
         self._forwarding: Forwarding | None = None
         self._collected_by = 0.0
 
@@ -136,7 +138,7 @@ class Exchange:
 
     def start(self) -> None:
         """Have the destination checked, then decided on."""
-        pooled = None if self._upgrade else self._parts.pool.route(self._outgoing.key)
+        pooled = None if self._upgrade else self._session.logins.route(self._outgoing.key)
         if pooled is not None:
             # The addresses of a pooled connection were checked when it was dialled.
             self._addresses = pooled.leads_to
@@ -234,15 +236,20 @@ class Exchange:
         return self.head.method in IDEMPOTENT and self._content.over and not self._content.streamed
 
     def _connect(self) -> None:
-        if not self._upgrade:
-            # With content still to come, the request cannot be sent twice.
-            connection = self._parts.pool.take(
-                self._outgoing.key, repeatable=self._repeatable, addresses=self._addresses
-            )
-            if connection is not None:
-                self._from_pool = True
-                self._forward(connection)
-                return
+        key, logins = self._outgoing.key, self._session.logins
+        # With content still to come, the request cannot be sent twice.
+        fresh = self._outgoing.logs_in or self._fresh
+        connection = logins.take(
+            key, repeatable=self._repeatable, addresses=self._addresses, upgrade=self._upgrade, fresh=fresh
+        )
+        if connection is not None:
+            # Nothing is sent twice where the connection is authenticated: another one is not.
+            self._from_pool = not connection.logged_in
+            self._forward(connection)
+            return
+        if logins.lost(key):
+            self.fail(OriginDisconnected(f"{self._origin.authority} closed the connection that it had authenticated"))
+            return
         self._from_pool = False
         if self._route is None:
             self._inquiry.wait_for(self._check(), self._checked_again)
@@ -265,6 +272,8 @@ class Exchange:
     def _forward(self, connection: OriginConnection) -> None:
         self._enter(State.FORWARDING)
         self._inquiry.hop = connection.hop
+        if self._outgoing.logs_in:
+            connection.private = connection.logged_in = True
         route = connection.route
         upstream = route.upstream if route.absolute_form else None
         self._forwarding = Forwarding(
@@ -280,7 +289,7 @@ class Exchange:
         self._forwarding.begin(self._outgoing.encode(upstream))
 
     def _release(self, connection: OriginConnection) -> None:
-        self._parts.pool.put(self._outgoing.key, connection)
+        self._session.logins.keep(self._outgoing.key, connection)
 
     def body_data(self, data: bytes) -> None:
         """Take content from the client."""
@@ -304,14 +313,15 @@ class Exchange:
         self._finish(None)
         self._session.exchange_over(self, keep_alive=keep_alive)
 
-    def forwarding_failed(self, error: EgressError, *, untouched: bool) -> None:
+    def forwarding_failed(self, error: EgressError, *, untouched: bool, unread: bool = False) -> None:
         """See L{egress.net.forwarding.Owner}."""
         if self._state is State.SWITCHED:
             self._finish(None)
             self._session.close()
-        elif untouched and self._from_pool and self._repeatable:
+        elif self._from_pool and (unread or (untouched and self._repeatable)):
             # RFC 9112 section 9.3.1: the origin closed an idle connection just as the request went out.
             self._forwarding = None
+            self._fresh = unread
             self._enter(State.CONNECTING)
             self._connect()
         else:

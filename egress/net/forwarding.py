@@ -45,8 +45,12 @@ class Owner(Protocol):
     def forwarded(self, *, keep_alive: bool) -> None:
         """The answer is complete."""
 
-    def forwarding_failed(self, error: EgressError, *, untouched: bool) -> None:
-        """It broke; C{untouched}: before a byte of the answer had come."""
+    def forwarding_failed(self, error: EgressError, *, untouched: bool, unread: bool = False) -> None:
+        """It broke.
+
+        @param untouched: whether that was before a byte of the answer had come.
+        @param unread: whether the origin says that it has not read the request, which can be sent again.
+        """
 
 
 class Forwarding:
@@ -166,6 +170,8 @@ class Forwarding:
             self._switch(head)
         elif head.status >= 200:
             self._watch()
+            if head.status == 408 and self._is_late(head):
+                return
             self._begin_response(head)
         elif head.status == 100 and self._continue_timer is not None:
             self._send_collected()
@@ -176,6 +182,22 @@ class Forwarding:
     def _client_waits(self) -> bool:
         """Whether a 100 is still news to the client."""
         return self._head.expects_continue and not self._content.collected
+
+    def _is_late(self, head: ResponseHead) -> bool:
+        """End it with a 408 that an origin sent about its idle connection, rather than about this request.
+
+        RFC 9110 section 15.5.9: the request may be repeated on a new connection.  While content is still to come, the
+        origin may mean it.
+        """
+        connection, content = self.connection, self._content
+        assert connection is not None
+        if not connection.reused or head.keep_alive or not content.over:
+            return False
+        self.drop()
+        authority = connection.route.origin.authority
+        late = OriginDisconnected(f"{authority} closed its idle connection with 408 while the request was on its way")
+        self._owner.forwarding_failed(late, untouched=False, unread=not content.streamed)
+        return True
 
     def _begin_response(self, head: ResponseHead) -> None:
         connection = self.connection
@@ -193,6 +215,9 @@ class Forwarding:
         self._stop_waiting()
         self._chunked = framing.kind is BodyKind.CHUNKED
         self._keep_alive = framing.kind is not BodyKind.UNTIL_CLOSE and self._session.may_keep_alive(self._head)
+        if connection.logged_in and not head.keep_alive:
+            # The login ends with the connection; a client learns that from its own.
+            self._keep_alive = False
         self.status = head.status
         self._out.append(encode_response(head, self._head, framing, keep_alive=self._keep_alive))
 

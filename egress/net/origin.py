@@ -9,6 +9,7 @@ from typing import Protocol as Structure
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.protocol import connectionDone
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -16,7 +17,7 @@ from egress.model.decision import Headers
 from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError
 from egress.model.route import NOWHERE, Route
 from egress.net.dial import DialedProtocol
-from egress.net.transport import hop
+from egress.net.transport import hop, waits_to_be_read
 from egress.net.watchdog import Watchdog
 from egress.wire.body import End
 from egress.wire.heads import HeadLimits, ResponseHead
@@ -67,6 +68,11 @@ class OriginConnection(DialedProtocol):
     @ivar hop: where it leads.
     @ivar begun: when it began to be made.
     @ivar idle_since: when the last exchange ended.
+    @ivar gone: is told when the connection, while it rests, is given up or lost.
+    @ivar private: whether an exchange on it had to do with authentication of the connection (RFC 4559), so that it is
+        for one client connection alone.
+    @ivar logged_in: whether such credentials were sent over it.
+    @ivar reused: whether it has carried an exchange before the one that it carries now.
     """
 
     def __init__(self, route: Route, limits: HeadLimits, clock: IReactorTime) -> None:
@@ -76,7 +82,12 @@ class OriginConnection(DialedProtocol):
         self.idle_since = 0.0
         self.begun = clock.seconds()
         self.pool_key: PoolKey = ()
+        self.gone: Callable[[], None] | None = None
+        self.private = False
+        self.logged_in = False
+        self.reused = False
         self.reusable = False
+        self._readable: Callable[[], bool] | None = None
         self._reader = ResponseReader(limits)
         self._sink: ResponseSink | None = None
         self._idle_lost: Callable[[OriginConnection], None] | None = None
@@ -109,6 +120,18 @@ class OriginConnection(DialedProtocol):
         """Send more of the request, or of the upgraded protocol."""
         self.transport.write(data)  # type: ignore[union-attr]
 
+    @property
+    def encrypted(self) -> bool:
+        """Whether there is TLS on it, so that bytes of the socket need not be content."""
+        return isinstance(self.transport, TLSMemoryBIOProtocol)
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether the origin has sent something, or closed, and the reactor has not said so yet."""
+        if self._readable is None:
+            self._readable = waits_to_be_read(self.transport)
+        return self._readable()
+
     def rest(self, lost: Callable[[OriginConnection], None]) -> None:
         """Become idle.
 
@@ -116,6 +139,7 @@ class OriginConnection(DialedProtocol):
         """
         self._sink = None
         self._idle_lost = lost
+        self.reused = True
         self.resume()
 
     def drop(self) -> None:
@@ -190,6 +214,8 @@ class OriginConnection(DialedProtocol):
                 self._switched = True
             elif event.status >= 200:
                 self.reusable = event.keep_alive and not self._lost
+            if event.connection_auth:
+                self.private = True
             sink.response_head(event)
             if self._switched and self._sink is not None:
                 rest = self._reader.take_rest()

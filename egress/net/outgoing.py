@@ -5,6 +5,7 @@ from __future__ import annotations
 from egress.model.authority import Origin, UpstreamProxy
 from egress.model.decision import NO_TERMS, ClientIdentity, Headers, Terms
 from egress.net.origin import PoolKey
+from egress.wire.connection_auth import has_credentials
 from egress.wire.forward import encode_request, forwarded_fields
 from egress.wire.heads import RequestHead
 from egress.wire.terms import with_terms
@@ -16,15 +17,17 @@ class OutgoingHead:
     @ivar asked: the fields as the authorizer gets to see them.
     @ivar key: which connections may carry it.
     @ivar terms: what was made of it.
+    @ivar logs_in: whether it carries credentials that the origin ties to the connection (RFC 4559).
     """
 
-    __slots__ = ("_fields", "_head", "_origin", "_path", "asked", "key", "terms")
+    __slots__ = ("_fields", "_head", "_origin", "_path", "asked", "key", "logs_in", "terms")
 
     def __init__(self, head: RequestHead, client: ClientIdentity, origin: Origin, path: str) -> None:
         self._head = head
         self._origin = origin
         self._path = path
         self.terms = NO_TERMS
+        self.logs_in = head.logs_in
         self._fields = forwarded_fields(head, origin)
         self.asked: Headers = tuple(self._fields)
         self.key: PoolKey = (client.pool_key, origin)
@@ -33,6 +36,7 @@ class OutgoingHead:
         """Make of it what a decision says; each begins with what the authorizer saw."""
         self.terms = terms
         self._fields = with_terms(list(self.asked), terms)
+        self.logs_in = has_credentials(self._fields)
         # What a field has opened at the origin, a connection may keep open: it is for those who get the same.
         self.key = (*self.key[:2], *terms.set_headers)
 

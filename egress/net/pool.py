@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -22,6 +23,9 @@ class OriginPool:
 
     The key holds who the client is: a connection may carry what an origin has tied to it, and no client may inherit
     that from another.
+
+    @ivar private: how many of the connections here are for one client connection alone (L{egress.net.logins}), by the
+        address of the client.
     """
 
     def __init__(self, clock: IReactorTime, limits: Limits) -> None:
@@ -32,6 +36,7 @@ class OriginPool:
         self._sweep: IDelayedCall | None = None
         self._closed = False
         self._cleared = -1.0
+        self.private: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return self._count
@@ -52,29 +57,47 @@ class OriginPool:
         connections = self._idle.get(key)
         if connections is None:
             return None
-        if not repeatable and self._clock.seconds() - connections[-1].idle_since > FRESH_SECONDS:
-            return None
-        route = connections[-1].route
-        if route.addresses is not addresses and not route.stays_within(addresses):
-            return None
-        connection = connections.pop()
+        for at in range(len(connections) - 1, -1, -1):
+            connection = connections[at]
+            if not repeatable and self._clock.seconds() - connection.idle_since > FRESH_SECONDS:
+                return None
+            route = connection.route
+            if route.addresses is not addresses and not route.stays_within(addresses):
+                return None
+            if not connection.has_unread:
+                del connections[at]
+                self._taken(key, connections)
+                connection.gone = None
+                return connection
+            if not connection.encrypted:
+                # An end, or bytes that would answer a request not yet sent (RFC 9112 section 9.5).  Within TLS it may
+                # be a session ticket: the reactor reads it, and the connection stays until then.
+                self._close(connection)
+        return None
+
+    def _taken(self, key: PoolKey, connections: deque[OriginConnection]) -> None:
         self._count -= 1
         if not connections:
             del self._idle[key]
-        return connection
 
-    def put(self, key: PoolKey, connection: OriginConnection) -> None:
-        """Keep a connection whose exchange is over."""
+    def put(self, key: PoolKey, connection: OriginConnection, gone: Callable[[], None] | None = None) -> None:
+        """Keep a connection whose exchange is over.
+
+        @param gone: is told, once, when the connection is given up or lost before it is taken again.
+        """
         if self._closed or connection.begun <= self._cleared:
             connection.finish()
+            if gone is not None:
+                gone()
             return
+        connection.gone = gone
         connections = self._idle.setdefault(key, deque())
         self._idle.move_to_end(key)
         connections.append(connection)
         self._count += 1
         connection.pool_key = key
         connection.idle_since = self._clock.seconds()
-        connection.rest(self._lost)
+        connection.rest(self._given_up)
         if len(connections) > self._limits.pool_per_origin:
             self._close(connections[0])
         elif self._count > self._limits.pool_total:
@@ -97,16 +120,25 @@ class OriginPool:
             for connection in list(connections):
                 self._close(connection)
 
+    def discard(self, key: PoolKey) -> None:
+        """Close the connections under a key."""
+        for connection in list(self._idle.get(key, ())):
+            self._close(connection)
+
+    def _given_up(self, connection: OriginConnection) -> None:
+        self._lost(connection)
+        gone, connection.gone = connection.gone, None
+        if gone is not None:
+            gone()
+
     def _lost(self, connection: OriginConnection) -> None:
         connections = self._idle.get(connection.pool_key)
         if connections is not None and connection in connections:
             connections.remove(connection)
-            self._count -= 1
-            if not connections:
-                del self._idle[connection.pool_key]
+            self._taken(connection.pool_key, connections)
 
     def _close(self, connection: OriginConnection) -> None:
-        self._lost(connection)
+        self._given_up(connection)
         connection.finish()
 
     def _sweep_out(self) -> None:

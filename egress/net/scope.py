@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import socket
+import struct
+from os import urandom
+from typing import Final
 
 import attrs
 from OpenSSL import SSL
@@ -13,28 +17,78 @@ from egress.model.authority import DEFAULT_PORTS, Authority, Origin
 from egress.model.decision import ClientIdentity
 from egress.model.errors import BadRequest, EgressError, MisdirectedRequest, ServerNameMismatch
 from egress.model.target import RequestTarget, TargetForm, parse_request_target
+from egress.net.transport import below_tls
 from egress.wire.credentials import Basic, parse_credentials
 from egress.wire.heads import RequestHead
 
+# struct ucred of Linux: pid, uid, gid.
+_CREDENTIALS: Final = struct.Struct("iII")
 
-def client_identity(address: object, proxy_authorization: bytes | None) -> ClientIdentity:
+
+@attrs.frozen
+class Peer:
+    """Who is at the other end of a client connection, as far as the system says.
+
+    @ivar address: what stands for the client in questions and records: an IP address, C{unix-uid-N} for a process of
+        that user behind a UNIX socket, or C{unknown}.
+    @ivar port: the TCP port, otherwise 0.
+    @ivar process: what tells clients without an IP address apart: processes where the system names them, otherwise
+        connections; empty with an IP address.
+    """
+
+    address: str
+    port: int
+    process: bytes = b""
+
+
+def peer_of(transport: object) -> Peer:
+    """Say who is at the other end of a client connection.
+
+    @param transport: of the connection, with or without layers of TLS.
+    """
+    address = transport.getPeer()  # type: ignore[attr-defined]
+    if isinstance(address, (IPv4Address, IPv6Address)):
+        return Peer(address.host, address.port)
+    user, process = _process_of(getattr(below_tls(transport), "socket", None))
+    if not process:
+        # Nothing but the connection itself tells this client from another one.
+        return Peer("unknown" if user is None else f"unix-uid-{user}", 0, urandom(16))
+    return Peer(f"unix-uid-{user}", 0, b"%d %d" % (user or 0, process))
+
+
+def _process_of(sock: socket.socket | None) -> tuple[int | None, int]:
+    """Ask Linux for the user and the process behind a UNIX socket (SO_PEERCRED, unix(7)).
+
+    @return: the user, C{None} where that is not known; and the process, 0 where it is not known, or is in another
+        namespace.
+    """
+    if sock is None or not hasattr(socket, "SO_PEERCRED"):
+        return None, 0
+    try:
+        data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    except OSError:
+        return None, 0
+    process, user, _ = _CREDENTIALS.unpack(data)
+    return user, process
+
+
+def client_identity(peer: Peer, proxy_authorization: bytes | None) -> ClientIdentity:
     """Say who a client is, from its address and what it says itself.
 
     Nothing is checked here: the name is a label for the authorizer and the audit log.
     """
     credentials = parse_credentials(proxy_authorization) if proxy_authorization else None
     name = credentials.name if isinstance(credentials, Basic) else None
-    return identified(address, name or None, proxy_authorization)
+    return identified(peer, name or None, proxy_authorization)
 
 
-def identified(address: object, name: str | None, *proofs: bytes | None) -> ClientIdentity:
+def identified(peer: Peer, name: str | None, *proofs: bytes | None) -> ClientIdentity:
     """Say who a client is, from its address and the name by which it is known.
 
     @param proofs: what it has shown to be known so; connections to origins are shared by those alone who show the same.
     """
-    host, port = (address.host, address.port) if isinstance(address, (IPv4Address, IPv6Address)) else ("unknown", 0)
-    shown = [hashlib.sha256(proof).digest() for proof in proofs if proof]
-    return ClientIdentity(host, port, name, b"".join(shown))
+    shown = [hashlib.sha256(proof).digest() for proof in (peer.process, *proofs) if proof]
+    return ClientIdentity(peer.address, peer.port, name, b"".join(shown))
 
 
 def server_name_error(transport: object, authority: Authority) -> ServerNameMismatch | None:

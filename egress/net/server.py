@@ -15,6 +15,7 @@ from egress.model.target import RequestTarget, TargetForm, parse_request_target
 from egress.net.admission import OPEN, Admission, Door
 from egress.net.exchange import Exchange
 from egress.net.inquiry import internal_fault, report_refusal
+from egress.net.logins import Logins
 from egress.net.scope import Scope, asked_for, named_origin, server_name_error
 from egress.net.transport import cut, no_delay
 from egress.net.watchdog import Watchdog
@@ -44,6 +45,7 @@ class HttpSession(Protocol):
     @param scope: C{None} on the listening port, where requests name their destination; otherwise what the tunnel is
         bound to.
     @param door: what the listening port asks of its clients.
+    @ivar logins: the connections to origins that are for this client connection alone.
     """
 
     def __init__(self, parts: Parts, scope: Scope | None = None, door: Door = OPEN) -> None:
@@ -51,6 +53,7 @@ class HttpSession(Protocol):
         self._scope = scope
         self._reader = RequestReader(parts.head_limits)
         self._watchdog = Watchdog(parts.clock, self._expired)
+        self.logins = Logins(parts.pool, self.drain)
         self._admission = Admission(parts, self, door, scope.client if scope is not None else None)
         self._exchange: Exchange | None = None
         self._tunnel: Tunnel | None = None
@@ -114,6 +117,7 @@ class HttpSession(Protocol):
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.client_gone()
+        self.logins.drop()
         # Last: whoever waits for the last session closes the audit log then.
         self._parts.sessions.discard(self)
 
@@ -275,7 +279,7 @@ class HttpSession(Protocol):
 
     def may_keep_alive(self, head: RequestHead) -> bool:
         """Whether the connection will stay open after the answer to a request."""
-        return head.keep_alive and not self._parts.draining and not self._half_closed
+        return head.keep_alive and not (self._parts.draining or self._half_closed or self.logins.ended)
 
     def exchange_over(self, exchange: Exchange, *, keep_alive: bool) -> None:
         """The answer is complete: go on to the next request, or end."""
@@ -283,7 +287,7 @@ class HttpSession(Protocol):
         if not exchange.body_over:
             # It was answered before it was complete; where the next request begins is not known yet.
             self._linger()
-        elif keep_alive and not self._half_closed:
+        elif keep_alive and self.may_keep_alive(exchange.head):
             self._rest()
         else:
             self.close()
@@ -380,7 +384,8 @@ class HttpSession(Protocol):
             self._exchange.fail(error)
             return
         if self._lingering < 0:
-            answer_id, date = self._record(error, "", ""), self._parts.date()
+            answer_id = report_refusal(self._parts, self._admission.client, error, "", "")
+            date = self._parts.date()
             self.write(encode_answer(error, answer_id, accept=None, head_only=False, keep_alive=False, date=date))
         self.close()
 
@@ -391,8 +396,5 @@ class HttpSession(Protocol):
             # Already on record: the tunnel's decision.
             self._send_answer(head, error, scope.refusal_id, not head.framing.has_body)
             return
-        request_id = self._record(error, head.method, asked_for(scope, head))
+        request_id = report_refusal(self._parts, self._admission.client, error, head.method, asked_for(scope, head))
         self._send_answer(head, error, request_id, not head.framing.has_body)
-
-    def _record(self, error: EgressError, method: str, url: str) -> str:
-        return report_refusal(self._parts, self._admission.client, error, method, url)

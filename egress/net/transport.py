@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import select
+from collections.abc import Callable
+
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import ITCPTransport
 from twisted.protocols.tls import TLSMemoryBIOProtocol
@@ -30,12 +33,33 @@ def hop(route: Route, transport: object) -> Hop:
     return Hop(peer.host) if isinstance(peer, (IPv4Address, IPv6Address)) else NOWHERE
 
 
+def below_tls(transport: object) -> object:
+    """The transport of the socket, below any layers of TLS."""
+    while isinstance(transport, TLSMemoryBIOProtocol):
+        transport = transport.transport
+    return transport
+
+
+def waits_to_be_read(transport: object) -> Callable[[], bool]:
+    """Make a test for bytes, an end or a fault that a socket holds and nobody has read yet.
+
+    The reactor reports them in a later turn; who wants to write first has to ask.  The test costs one system call and
+    no exception (0.5 us), a C{recv} with C{MSG_PEEK} three times as much.
+
+    @return: always false where there is no socket, or no way to ask.
+    """
+    sock = getattr(below_tls(transport), "socket", None)
+    if sock is None or not hasattr(select, "poll"):
+        return lambda: False
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return lambda: bool(poll.poll(0))
+
+
 def cut(transport: object) -> None:
     """Close at once, and not as an end is closed.
 
     Twisted's TLS sends its closing alert even when it is aborted, and to a client whose content ends with the
     connection that alert says that the content is complete (RFC 9112 section 9.8).
     """
-    while isinstance(transport, TLSMemoryBIOProtocol):
-        transport = transport.transport
-    transport.abortConnection()  # type: ignore[attr-defined]
+    below_tls(transport).abortConnection()  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from egress.model.errors import EgressError
 from egress.net.inquiry import report_refusal
-from egress.net.scope import client_identity
+from egress.net.scope import client_identity, peer_of
 from egress.net.transport import cut, no_delay
 from egress.net.watchdog import Watchdog
 from egress.wire.answer import encode_answer
@@ -42,7 +42,7 @@ class TurnedAway(Protocol):
             self._expired()
             return
         no_delay(self.transport)
-        client = client_identity(self.transport.getPeer(), None)  # type: ignore[union-attr]
+        client = client_identity(peer_of(self.transport), None)
         request_id = report_refusal(self._parts, client, self._refusal, "", "")
         date = self._parts.date()
         answer = encode_answer(self._refusal, request_id, accept=None, head_only=False, keep_alive=False, date=date)

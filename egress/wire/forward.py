@@ -7,6 +7,7 @@ from typing import Final
 from egress.model.authority import Origin
 from egress.model.decision import Header, Headers
 from egress.wire.body import CHUNKED, BodyKind, Framing
+from egress.wire.connection_auth import PROXY_SUPPORT
 from egress.wire.headers import encode_fields, end_to_end, tokens, with_via
 from egress.wire.heads import RequestHead, ResponseHead
 
@@ -106,6 +107,8 @@ def encode_response(head: ResponseHead, request: RequestHead, framing: Framing, 
         fields.append((b"Transfer-Encoding", b"chunked"))
     elif framing.kind is BodyKind.LENGTH:
         _with_framing(fields, framing)
+    if head.connection_auth and head.status == 401 and PROXY_SUPPORT not in fields:
+        fields.append(PROXY_SUPPORT)
     if not keep_alive:
         fields.append((b"Connection", b"close"))
     elif not request.http11:

@@ -17,6 +17,7 @@ from egress.model.errors import (
     VersionNotSupported,
 )
 from egress.wire.body import CHUNKED, NO_BODY, UNTIL_CLOSE, BodyKind, Framing
+from egress.wire.connection_auth import names_scheme
 from egress.wire.fields import MalformedFields, TooManyFields, parse_fields
 from egress.wire.headers import tokens
 
@@ -44,6 +45,7 @@ class RequestHead:
     @ivar expects_continue: whether the client waits for a C{100 (Continue)}.
     @ivar proxy_authorization: credentials meant for this proxy.
     @ivar accept: the value of C{Accept}, for our own answers.
+    @ivar logs_in: whether it carries credentials that an origin ties to the connection (RFC 4559).
     """
 
     method: str
@@ -58,6 +60,7 @@ class RequestHead:
     expects_continue: bool
     proxy_authorization: bytes | None
     accept: bytes | None
+    logs_in: bool = False
 
 
 # Made for each request; a frozen class with slots takes twice as long to make.
@@ -68,6 +71,7 @@ class ResponseHead:
     @ivar reason: the reason phrase as sent.
     @ivar keep_alive: whether the origin lets the connection persist.
     @ivar nominated: the field names that C{Connection} lists.
+    @ivar connection_auth: whether it asks for, or confirms, authentication of the connection (RFC 4559).
     """
 
     status: int
@@ -77,6 +81,7 @@ class ResponseHead:
     framing: Framing
     keep_alive: bool
     nominated: frozenset[bytes]
+    connection_auth: bool = False
 
 
 _EMPTY: Final[frozenset[bytes]] = frozenset()
@@ -127,6 +132,7 @@ def _request_head(method: str, target: bytes, http11: bool, headers: Headers) ->
     expects_continue = False
     proxy_authorization: bytes | None = None
     accept: bytes | None = None
+    logs_in = False
     for name, value in headers:
         match name.lower():
             case b"host":
@@ -160,6 +166,8 @@ def _request_head(method: str, target: bytes, http11: bool, headers: Headers) ->
                 proxy_authorization = value
             case b"accept":
                 accept = value if accept is None else accept + b"," + value
+            case b"authorization":
+                logs_in = logs_in or names_scheme(value)
     if host is None:
         # The target of a CONNECT is all that counts (RFC 9110 section 9.3.6), and scanners and old clients send no Host
         # with it.
@@ -185,6 +193,7 @@ def _request_head(method: str, target: bytes, http11: bool, headers: Headers) ->
         expects_continue and http11 and framing.has_body,
         proxy_authorization,
         accept,
+        logs_in,
     )
 
 
@@ -211,6 +220,7 @@ def parse_response_head(head: bytes, limits: HeadLimits, method: str) -> Respons
 def _response_head(status: int, reason: bytes, http11: bool, headers: Headers, method: str) -> ResponseHead:
     framing = UNTIL_CLOSE
     nominated = _EMPTY
+    connection_auth = False
     for name, value in headers:
         match name.lower():
             case b"content-length":
@@ -227,6 +237,11 @@ def _response_head(status: int, reason: bytes, http11: bool, headers: Headers, m
                 framing = CHUNKED
             case b"connection" | b"proxy-connection":
                 nominated = nominated.union(tokens(value))
+            case b"www-authenticate":
+                connection_auth = connection_auth or names_scheme(value)
+            case b"persistent-auth":
+                # Only a server that has authenticated the connection sends it, whether or not it will ask again.
+                connection_auth = True
     if status < 200 or status in (204, 304) or method == "HEAD":
         framing = NO_BODY
     keep_alive = (
@@ -234,4 +249,4 @@ def _response_head(status: int, reason: bytes, http11: bool, headers: Headers, m
         and (http11 or b"keep-alive" in nominated)
         and framing.kind is not BodyKind.UNTIL_CLOSE
     )
-    return ResponseHead(status, reason, http11, headers, framing, keep_alive, nominated)
+    return ResponseHead(status, reason, http11, headers, framing, keep_alive, nominated, connection_auth)

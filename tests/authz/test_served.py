@@ -165,6 +165,7 @@ class QuestionTests(SynchronousTestCase):
             (None, "unknown", None),
             ({}, "unknown", None),
             ({"address": "unknown", "identity": ""}, "unknown", None),
+            ({"address": "unix-uid-1000"}, "unix-uid-1000", None),
             ({"address": "192.0.2.1"}, "192.0.2.1", None),
             ({"address": "2001:DB8::0", "identity": "runner \u00e9"}, "2001:db8::", "runner \u00e9"),
         ):

@@ -47,6 +47,7 @@ class Wire:
     delivered while reading is paused.
 
     @ivar written: what the protocol wrote and L{take} has not taken.
+    @ivar socket: one that stands for the connection where a test is about what the reactor has not read yet.
     @ivar high_water: bytes that may wait here before the producer is paused; C{None}: everything goes out at once.
     """
 
@@ -63,6 +64,7 @@ class Wire:
         self.producer_paused = False
         self.high_water: int | None = None
         self.protocol: Any = None
+        self.socket: Any = None
         self._clock = clock
         self._peer = peer or IPv4Address("TCP", "198.51.100.7", 40000)
         self._waiting: list[bytes] = []

@@ -40,6 +40,9 @@ ORIGIN = Origin("http", Authority("origin.test", 80))
 MORE = Decision(Verdict.NEED_BODY, "content, please", "script")
 
 
+LATE = response(b"", "Connection: close", status="408 Request Timeout")
+
+
 class StateTests(SynchronousTestCase):
     """The table says what may follow what."""
 
@@ -781,6 +784,62 @@ class PoolTests(ProxyTestCase):
         self.dialer.dials = [DialFailed("refused")]
         self.dialer.origins[0].lose()
         self.assertEqual((status_of(self.client.written), self.outcomes()[1]), (502, "origin-unreachable"))
+
+    def test_a_late_408(self) -> None:
+        """An origin that gave up its idle connection has not read the request: that is sent again, whatever it is."""
+        for method, body in (("GET", b""), ("POST", b"content")):
+            with self.subTest(method):
+                self.build()
+                self.client.feed(request())
+                self.origin.feed(response())
+                self.client.take()
+                self.client.feed(request(method, body=body))
+                self.origin.feed(LATE)
+                self.assertEqual(self.client.take(), b"")
+                self.assertEqual(len(self.dialer.origins), 2)
+                self.assertTrue(self.origin.take().endswith(b"\r\n\r\n" + body))
+                self.origin.feed(response(b"second"))
+                self.assertTrue(self.client.take().endswith(b"second"))
+                self.assertEqual(self.outcomes(), ["forwarded", "forwarded"])
+                self.assertEqual(self.records[1].bytes_sent, len(body))
+
+    def test_after_a_late_408_no_other_idle_connection_is_tried(self) -> None:
+        other = self.connect()
+        for client in (self.client, other):
+            client.feed(request())
+        for wire in self.dialer.origins:
+            wire.feed(response())
+        self.assertEqual(len(self.proxy.pool), 2)
+        self.client.feed(request("POST", body=b"content"))
+        self.dialer.origins[1].feed(LATE)
+        self.assertEqual(len(self.dialer.origins), 3)
+        self.origin.feed(response())
+
+    def test_a_late_408_to_content_that_cannot_be_sent_again(self) -> None:
+        self.authorizer.needs_body = False
+        self.client.feed(request())
+        self.origin.feed(response())
+        self.client.take()
+        self.client.feed(request("POST", body=b"content"))
+        self.origin.feed(LATE)
+        self.assertEqual((status_of(self.client.take()), self.outcomes()[1]), (502, "origin-disconnected"))
+        self.assertEqual(len(self.dialer.origins), 1)
+
+    def test_a_408_that_is_an_answer(self) -> None:
+        """On a new connection, without a close, or while the origin waits for content."""
+        self.authorizer.needs_body = False
+        self.client.feed(request())
+        self.origin.feed(LATE)
+        self.assertEqual(status_of(self.client.take()), 408)
+        self.client.feed(request())
+        self.origin.feed(response())
+        self.client.take()
+        self.client.feed(request())
+        self.origin.feed(response(b"", status="408 Request Timeout"))
+        self.assertEqual(status_of(self.client.take()), 408)
+        self.client.feed(request("POST", "http://origin.test/", "Content-Length: 5"))
+        self.origin.feed(LATE)
+        self.assertEqual(status_of(self.client.take()), 408)
 
     def test_an_idle_connection_that_the_origin_closes_is_forgotten(self) -> None:
         self.client.feed(request())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import attrs
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -134,6 +136,61 @@ class OriginPoolTests(SynchronousTestCase):
         self.wires[connection].feed(b"HTTP/1.1 200 OK\r\n")
         self.assertTrue(self.wires[connection].aborted)
         self.assertEqual(len(self.pool), 0)
+
+    def test_unread_bytes(self) -> None:
+        """An end, or bytes that came unasked, are noticed although the reactor has not read them yet."""
+        for unread in (b"", b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n"):
+            with self.subTest(unread):
+                good, stale = self.put(), self.put()
+                origin, self.wires[stale].socket = socket.socketpair()
+                self.addCleanup(origin.close)
+                self.addCleanup(self.wires[stale].socket.close)
+                if unread:
+                    origin.sendall(unread)
+                else:
+                    origin.close()
+                self.assertIs(self.pool.take(KEY, repeatable=True), good)
+                self.assertTrue(self.closed(stale))
+                self.assertEqual(len(self.pool), 0)
+
+    def test_nothing_unread(self) -> None:
+        """It is asked about each time."""
+        connection = self.put()
+        origin, self.wires[connection].socket = socket.socketpair()
+        self.addCleanup(origin.close)
+        self.addCleanup(self.wires[connection].socket.close)
+        for _ in range(2):
+            self.assertIs(self.pool.take(KEY, repeatable=False), connection)
+            self.pool.put(KEY, connection)
+        origin.sendall(b"x")
+        self.assertIsNone(self.pool.take(KEY, repeatable=False))
+
+    def test_unread_bytes_within_tls(self) -> None:
+        """They may be a session ticket: the connection stays, and is not used before they are read."""
+        connection = self.put()
+        self.patch(OriginConnection, "encrypted", True)
+        self.patch(OriginConnection, "has_unread", True)
+        self.assertIsNone(self.pool.take(KEY, repeatable=True))
+        self.assertFalse(self.closed(connection))
+        self.patch(OriginConnection, "has_unread", False)
+        self.assertIs(self.pool.take(KEY, repeatable=True), connection)
+
+    def test_given_up(self) -> None:
+        """Whoever had it rest is told, once, unless it is taken again."""
+        told: list[str] = []
+        for name in ("taken", "lost", "discarded", "late"):
+            connection = self.connection()
+            if name == "late":
+                self.pool.close()
+            self.pool.put(KEY, connection, lambda name=name: told.append(name))
+            if name == "taken":
+                self.pool.take(KEY, repeatable=True)
+            elif name == "lost":
+                self.wires[connection].lose()
+            elif name == "discarded":
+                self.pool.discard(KEY)
+                self.pool.discard(KEY)
+        self.assertEqual(told, ["lost", "discarded", "late"])
 
     def test_one_that_does_not_close_is_cut(self) -> None:
         connection = self.put()

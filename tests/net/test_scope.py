@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import base64
+import os
+import socket
+import struct
+import sys
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IAddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity
 from egress.model.errors import BadRequest, Denied, InvalidTarget, MisdirectedRequest
 from egress.model.target import TargetForm, parse_request_target
-from egress.net.scope import Scope, client_identity, named_origin, server_name_error
+from egress.net import scope as module
+from egress.net.scope import Peer, Scope, client_identity, named_origin, peer_of, server_name_error
 from egress.wire.heads import HeadLimits, RequestHead, parse_request_head
 from tests.net.fakes import deny
 
-PEER = IPv4Address("TCP", "198.51.100.7", 40000)
+PEER = Peer("198.51.100.7", 40000)
 CLIENT = ClientIdentity("198.51.100.7", 40000)
 
 
@@ -34,8 +40,8 @@ class ClientIdentityTests(SynchronousTestCase):
 
     def test_addresses(self) -> None:
         self.assertEqual(client_identity(PEER, None), CLIENT)
-        self.assertEqual(client_identity(IPv6Address("TCP", "2001:db8::1", 5), None).address, "2001:db8::1")
-        self.assertEqual(client_identity(UNIXAddress(b"/x"), None), ClientIdentity("unknown", 0))
+        for address in (IPv4Address("TCP", "198.51.100.7", 40000), IPv6Address("TCP", "2001:db8::1", 5)):
+            self.assertEqual(peer_of(Transport(address)), Peer(address.host, address.port))
 
     def test_names(self) -> None:
         for value, name in (
@@ -55,6 +61,74 @@ class ClientIdentityTests(SynchronousTestCase):
     def test_every_credential_is_a_partition(self) -> None:
         keys = {client_identity(PEER, value).pool_key for value in (None, basic(b"a:1"), basic(b"a:2"), b"Bearer x")}
         self.assertEqual(len(keys), 4)
+
+
+class Transport:
+    """A transport, as far as it says who is at the other end."""
+
+    def __init__(self, address: IAddress, socket: object = None) -> None:
+        self.socket = socket
+        self._address = address
+
+    def getPeer(self) -> IAddress:
+        return self._address
+
+
+class Socket:
+    """A UNIX socket, as far as it says who is at the other end; without a process it says nothing."""
+
+    def __init__(self, process: int | None = None, user: int = 1000) -> None:
+        self._process = process
+        self._user = user
+
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        if self._process is None:
+            raise OSError
+        return struct.pack("iII", self._process, self._user, 1000)
+
+
+class UnixPeerTests(SynchronousTestCase):
+    """Clients of a UNIX socket, which have no addresses: processes are told apart, or else connections."""
+
+    def peer(self, process: int | None, user: int = 1000) -> Peer:
+        """The peer of a new connection."""
+        return peer_of(Transport(UNIXAddress(b"/x"), Socket(process, user)))
+
+    def test_processes(self) -> None:
+        self.assertEqual(self.peer(7), self.peer(7))
+        peers = [self.peer(7), self.peer(8), self.peer(7, 1001), self.peer(70)]
+        self.assertEqual([one.address for one in peers], ["unix-uid-1000"] * 2 + ["unix-uid-1001", "unix-uid-1000"])
+        self.assertEqual(len({client_identity(one, None).pool_key for one in peers}), 4)
+
+    def test_a_process_of_another_namespace(self) -> None:
+        """Its number is 0, and so is that of every other one."""
+        one, other = self.peer(0), self.peer(0)
+        self.assertEqual((one.address, one.port), ("unix-uid-1000", 0))
+        self.assertNotEqual(client_identity(one, None).pool_key, client_identity(other, None).pool_key)
+
+    def test_where_the_system_does_not_say(self) -> None:
+        for sock in (Socket(None), None):
+            with self.subTest(sock):
+                one, other = (peer_of(Transport(UNIXAddress(b"/x"), sock)) for _ in range(2))
+                self.assertEqual(one.address, "unknown")
+                self.assertNotEqual(client_identity(one, None).pool_key, client_identity(other, None).pool_key)
+        self.patch(module, "socket", object())
+        self.assertEqual(self.peer(7).address, "unknown")
+
+    def test_what_a_client_sends_is_no_process(self) -> None:
+        """Nobody gets the connections of another process by what it presents."""
+        mine = client_identity(self.peer(7), None)
+        self.assertNotEqual(client_identity(self.peer(8), b"7 1000").pool_key, mine.pool_key)
+        self.assertNotEqual(client_identity(self.peer(8), self.peer(7).process).pool_key, mine.pool_key)
+
+    def test_a_socket_of_the_system(self) -> None:
+        """The way over Linux itself."""
+        near, far = socket.socketpair()
+        self.addCleanup(near.close)
+        self.addCleanup(far.close)
+        peer = peer_of(Transport(UNIXAddress(b""), near))
+        if sys.platform == "linux":
+            self.assertEqual(peer, Peer(f"unix-uid-{os.getuid()}", 0, b"%d %d" % (os.getuid(), os.getpid())))
 
 
 class ServerNameTests(SynchronousTestCase):

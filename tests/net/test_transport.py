@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+
 from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority, Origin, UpstreamProxy
 from egress.model.route import NOWHERE, Hop, Route
-from egress.net.transport import cut, hop, no_delay
+from egress.net import transport as module
+from egress.net.transport import below_tls, cut, hop, no_delay, waits_to_be_read
 from tests.net.fakes import Wire
 
 
@@ -72,3 +77,36 @@ class CutTests(SynchronousTestCase):
         transport = _Cut()
         cut(transport)
         self.assertTrue(transport.cut)
+
+
+class UnreadTests(SynchronousTestCase):
+    """What a socket holds that the reactor has not read."""
+
+    def test_a_socket(self) -> None:
+        near, far = socket.socketpair()
+        self.addCleanup(near.close)
+        wire = Wire(Clock())
+        wire.socket = near
+        waits = waits_to_be_read(wire)
+        self.assertFalse(waits())
+        far.sendall(b"x")
+        self.assertTrue(waits() and waits())
+        near.recv(1)
+        self.assertFalse(waits())
+        far.close()
+        self.assertTrue(waits())
+
+    def test_below_tls(self) -> None:
+        wire = Wire(Clock())
+        layer = TLSMemoryBIOProtocol(object(), Protocol(), False)
+        layer.transport = TLSMemoryBIOProtocol(object(), Protocol(), False)
+        layer.transport.transport = wire
+        self.assertIs(below_tls(layer), wire)
+        self.assertIs(below_tls(wire), wire)
+
+    def test_where_there_is_no_way_to_ask(self) -> None:
+        wire = Wire(Clock())
+        self.assertFalse(waits_to_be_read(wire)())
+        wire.socket = object()
+        self.patch(module, "select", object())
+        self.assertFalse(waits_to_be_read(wire)())
