@@ -120,7 +120,7 @@ class Case:
         else:
             content = json.dumps({"kind": KIND, "text": ""}).encode() if size else b""
             content = content[:-2] + b"x" * (size - len(content)) + content[-2:]
-            line, more = f"{'POST' if size else 'GET'} {url}", "User-Agent: benchmark"
+            line, more = f"{'POST' if size else 'GET'} {url}", "User-Agent: benchmark\r\nContent-Type: application/json"
         head = f"{line} HTTP/1.1\r\nHost: {HOST}:{port}\r\nAccept: */*\r\n{more}\r\n"
         length = f"Content-Length: {len(content)}\r\n" if content else ""
         return f"{head}{length}\r\n".encode("ascii") + content

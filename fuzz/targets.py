@@ -457,14 +457,16 @@ _DENIAL: Final = parse_policy(
 def conditions(data: bytes) -> None:
     """A request as rules read it: what a permission is about, a denial is about, too."""
     path, _, rest = data.partition(b"\n")
-    value, _, body = rest.partition(b"\n")
+    value, _, rest = rest.partition(b"\n")
+    kind, _, body = rest.partition(b"\n")
+    fields = [(b"X-Role", value), *((b"Content-Type", one) for one in kind.split(b"|"))]
     question = DecisionRequest(
         request_id="id",
         stage=Stage.REQUEST,
         method="POST",
         origin=ORIGIN,
         path="/" + path.decode("utf-8", "replace"),
-        headers=((b"X-Role", value), (b"x_role", b"b")) if len(value) % 3 == 2 else ((b"X-Role", value),),
+        headers=(*fields, (b"x_role", b"b")) if len(value) % 3 == 2 else tuple(fields),
         client=_CLIENT,
         body=body,
         content_length=len(body),

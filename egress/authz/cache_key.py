@@ -20,10 +20,19 @@ _MAX_LENGTH: Final = 4096
 _FIELD: Final = re.compile(r"header:[!#$%&'*+.^_`|~0-9a-z-]+")
 
 
+# What says how content is read; gateways take C{_} for C{-} (RFC 3875).
+_ABOUT_BODY: Final = frozenset({b"content-type", b"content-encoding"})
+
+
 def _body(request: DecisionRequest) -> Value:
-    """The content as the authorizer saw it: one that was withheld is another than one that was not."""
+    """The content as the authorizer saw it, with the fields that say how it is read.
+
+    One that was withheld is another than one that was not.
+    """
     content = None if request.body is None else sha256(request.body).digest()
-    return (request.body_withheld, request.body_truncated, request.content_length, content)
+    named = ((name.lower(), value) for name, value in request.headers)
+    about = tuple([field for field in named if field[0].replace(b"_", b"-") in _ABOUT_BODY])
+    return (request.body_withheld, request.body_truncated, request.content_length, content, about)
 
 
 def _headers(request: DecisionRequest) -> Value:

@@ -108,8 +108,7 @@ def _json(table: Table, text: str, value: Any, broad: bool) -> Any:
     if not values:
         raise table.error(f"json {text!r}: is empty and would match nothing", "json", text)
     wanted = table.reading(partial(Wanted.of, broad=broad), values, f"json {text!r}", "json", text)
-    lowered = table.reading(compile_expression, text.lower(), f"json {text!r}", "json", text) if broad else None
-    return expression, lowered, wanted
+    return expression, wanted
 
 
 def _kind(text: str) -> str | Network:

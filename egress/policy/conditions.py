@@ -117,27 +117,18 @@ def _field_parts(name: str) -> Iterator[str]:
 
 @attrs.frozen
 class JsonFields(_Lasting):
-    """What expressions find in JSON content.
+    """What expressions find in JSON content."""
 
-    @ivar wanted: an expression, for a denial the same in lower case, and what it should find.
-    """
-
-    wanted: tuple[tuple[Expression, Expression | None, Wanted], ...] = attrs.field(eq=False)
+    wanted: tuple[tuple[Expression, Wanted], ...]
     key = "json"
     is_seen = False
-    parts = frozenset({"body", *_field_parts("content-encoding")})
+    parts = frozenset({"body", *_field_parts("content-encoding"), *_field_parts("content-type")})
 
     def holds(self, facts: Facts) -> Holds:
         """Whether all find what they should."""
         if facts.json is UNREAD:
             return Holds.UNREAD
-        return all_of(self._one(facts, *one) for one in self.wanted)
-
-    def _one(self, facts: Facts, expression: Expression, lowered: Expression | None, wanted: Wanted) -> Holds:
-        found = json_matches(facts.json, expression, wanted)
-        if found is Holds.NO and lowered is not None:
-            return json_matches(facts.lowered_json, lowered, wanted)
-        return found
+        return all_of(json_matches(facts.json, expression, wanted) for expression, wanted in self.wanted)
 
 
 @attrs.frozen

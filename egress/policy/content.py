@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any, Final
 
 import attrs
 import jmespath
 from jmespath.exceptions import JMESPathError
 
+from egress.policy.coerced import EXACT, Odd, as_numbers, as_texts, is_inexact, may_be, number_in, numbers_of, texts_of
 from egress.policy.holds import Holds, certainty
 from egress.policy.patterns import Pattern, compile_pattern
 
@@ -29,50 +31,101 @@ _MARKS: Final = (b",", b":", b"[", b"{")
 # What may come of an expression that meets values it was not made for.
 _FAILURES: Final = (JMESPathError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError)
 
+# Merged into another object, these become properties that every object seems to have (JavaScript).
+_PROTOTYPE: Final = "__proto__"
+_CONSTRUCTOR: Final = ("constructor", "prototype")
+
+
+class Document:
+    """Content that every server reads as the same JSON, but for how it converts values.
+
+    @ivar value: the JSON.
+    @ivar dotted: keys that some libraries take for a path, in lower case: C{{"a.b": 1}} for C{{"a": {"b": 1}}}.
+    @ivar is_inexact: whether it has a number that some servers round.
+    """
+
+    def __init__(self, value: Any, dotted: frozenset[str] = frozenset(), *, is_inexact: bool = False) -> None:
+        self.value = value
+        self.dotted = dotted
+        self.is_inexact = is_inexact
+
+    @cached_property
+    def lowered(self) -> Any:
+        """The JSON in lower case."""
+        return lowered(self.value)
+
+    @cached_property
+    def converted(self) -> tuple[Any, ...]:
+        """The same with values as loosely typed servers convert them."""
+        return as_texts(self.lowered), as_numbers(self.lowered)
+
+
+class _Reader:
+    """Reads one document strictly."""
+
+    def __init__(self) -> None:
+        self.dotted: set[str] = set()
+        self.is_inexact = False
+
+    def object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """Keys that differ in case alone are one key to some servers."""
+        keys = {key.casefold() for key, _ in pairs}
+        if len(keys) != len(pairs):
+            raise ValueError("a key is there twice")
+        found = dict(pairs)
+        inner = found.get(_CONSTRUCTOR[0])
+        if _PROTOTYPE in found or (isinstance(inner, dict) and _CONSTRUCTOR[1] in inner):
+            raise ValueError("a key changes all objects")
+        self.dotted.update(key for key in keys if "." in key or "[" in key)
+        return found
+
+    def constant(self, text: str) -> Any:
+        raise ValueError(f"{text} is no JSON")
+
+    def whole(self, text: str) -> int | float:
+        if len(text) > _MAX_DIGITS:
+            raise ValueError("the number is too long")
+        found = int(text)
+        if abs(found) < EXACT and text != "-0":
+            return found
+        self.is_inexact = self.is_inexact or found != 0
+        return Odd.of(text)
+
+    def fraction(self, text: str) -> float:
+        if len(text) > _MAX_DIGITS:
+            raise ValueError("the number is too long")
+        found = Odd.of(text)
+        if abs(found) >= EXACT:
+            self.is_inexact = True
+        elif repr(float(found)) == text and not found.is_integer():
+            return float(found)
+        return found
+
 
 def read_json(body: bytes) -> Any:
     """Read JSON strictly (RFC 8259): UTF-8, each key once, numbers that are numbers.
 
-    Keys that differ in case alone are one key to some servers.
-
-    @return: C{UNREADABLE} for everything else, and for what has too many values, by the marks between them.
+    @return: a L{Document}; C{UNREADABLE} for everything else, and for what has too many values, by the marks between
+        them.
     """
     if sum(map(body.count, _MARKS)) > MAX_VALUES:
         return UNREADABLE
+    reader = _Reader()
     try:
         text = body.decode("utf-8")
         found = json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite, parse_int=_whole
+            text,
+            object_pairs_hook=reader.object,
+            parse_constant=reader.constant,
+            parse_float=reader.fraction,
+            parse_int=reader.whole,
         )
         if "\\u" in text:
             # A surrogate without its other half is read by each server in a way of its own.
             json.dumps(found, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
         return UNREADABLE
-    return found
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({key.casefold() for key, _ in pairs}) != len(pairs):
-        raise ValueError("a key is there twice")
-    return dict(pairs)
-
-
-def _refuse(text: str) -> Any:
-    raise ValueError(f"{text} is no JSON")
-
-
-def _whole(text: str) -> int:
-    if len(text) > _MAX_DIGITS:
-        raise ValueError("the number is too long")
-    return int(text)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if number in (float("inf"), float("-inf")):
-        raise ValueError(f"{text} is too large")
-    return number
+    return Document(found, frozenset(reader.dotted), is_inexact=reader.is_inexact)
 
 
 def lowered(document: Any) -> Any:
@@ -90,13 +143,15 @@ def lowered(document: Any) -> Any:
 class Wanted:
     """Values that are looked for.
 
-    @ivar broad: whether C{7} and C{"7"} are the same, as loosely typed servers have it, and case makes no difference.
+    @ivar broad: whether what servers convert to one of them is one of them, and case makes no difference.
+    @ivar numeric: for a denial, the numbers that stand as text in the policy.
     """
 
     broad: bool
     patterns: tuple[Pattern, ...] = ()
     numbers: tuple[float, ...] = ()
     booleans: tuple[bool, ...] = ()
+    numeric: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, values: list[Any], *, broad: bool) -> Wanted:
@@ -107,34 +162,75 @@ class Wanted:
         patterns: list[Pattern] = []
         numbers: list[float] = []
         booleans: list[bool] = []
+        numeric: list[float] = []
         for value in values:
             if isinstance(value, bool):
                 booleans.append(value)
-                if broad:
-                    patterns += [compile_pattern(text, broad=True) for text in (str(value), str(int(value)))]
             elif isinstance(value, (int, float)):
                 numbers.append(value)
-                if broad:
-                    patterns.append(compile_pattern(str(value), broad=True))
             elif isinstance(value, str):
                 patterns.append(compile_pattern(value, broad=broad))
+                found = number_in(value) if broad and value[-1:].isalnum() else None
+                numeric += [] if found is None else [found]
             else:
                 raise ValueError("write text, a number, true or false, or a list of these")
-        return cls(broad, tuple(patterns), tuple(numbers), tuple(booleans))
+        return cls(broad, tuple(patterns), tuple(numbers), tuple(booleans), tuple(numeric))
 
     def has(self, value: object) -> bool:
-        """Whether it is one of the values."""
+        """Whether it is one of the values: for a permission, as it is written, for a denial, to some server."""
+        if self.broad:
+            return self._may_have(value)
         if isinstance(value, bool):
-            return value in self.booleans or (self.broad and self._has_text(str(value)))
+            return value in self.booleans
         if isinstance(value, (int, float)):
-            return value in self.numbers or (self.broad and self._has_text(str(value)))
+            return not isinstance(value, Odd) and value in self.numbers
         return isinstance(value, str) and self._has_text(value)
+
+    def _may_have(self, value: object) -> bool:
+        if value is None:
+            return False
+        if any(may_be(value, wanted) for wanted in self.booleans):
+            return True
+        if self.patterns and any(self._has_text(text) for text in texts_of(value)):
+            return True
+        if not (self.numbers or self.numeric):
+            return False
+        if is_inexact(value):
+            return True
+        return any(number in self.numbers for number in numbers_of(value)) or any(
+            number_in(text) in self.numeric for text in texts_of(value) if self.numeric
+        )
 
     def _has_text(self, text: str) -> bool:
         return any(matches(text) for matches in self.patterns)
 
 
-Expression = Callable[[Any], Any]
+# Parts of an expression that compare values, or make others of them.
+_COMPARING: Final = frozenset(
+    {"comparator", "function_expression", "filter_projection", "and_expression", "or_expression", "not_expression"}
+)
+
+
+@attrs.frozen
+class Expression:
+    """A JMESPath expression.
+
+    @ivar text: as it is written.
+    @ivar lowered: the same for documents in lower case.
+    @ivar compares: whether it does more than say where a value is.
+    """
+
+    text: str
+    search: Callable[[Any], Any] = attrs.field(eq=False, repr=False)
+    lowered: Callable[[Any], Any] = attrs.field(eq=False, repr=False)
+    compares: bool
+
+
+def _parts(node: Any) -> Iterator[str]:
+    yield node["type"]
+    for child in node.get("children", ()):
+        if isinstance(child, dict) and "type" in child:
+            yield from _parts(child)
 
 
 def compile_expression(text: str) -> Expression:
@@ -143,19 +239,50 @@ def compile_expression(text: str) -> Expression:
     @raise ValueError: when it is none.
     """
     try:
-        return jmespath.compile(text).search
+        found, low = jmespath.compile(text), jmespath.compile(text.lower())
     except _FAILURES as error:
         raise ValueError(f"is no JMESPath expression: {' '.join(str(error).split())}") from None
+    return Expression(text, found.search, low.search, not _COMPARING.isdisjoint(_parts(found.parsed)))
 
 
 def json_matches(document: object, expression: Expression, wanted: Wanted) -> Holds:
-    """Whether what an expression finds in a document is wanted; of a list, each member of it."""
+    """Whether what an expression finds in a document is wanted; of a list, each member of it.
+
+    For a denial, also what it finds in the document as servers to which case makes no difference read it, or those that
+    convert values.
+    """
     if document is NOTHING:
         return Holds.NO
-    if document is UNREADABLE:
+    if not isinstance(document, Document):
+        return Holds.MAYBE
+    if document.dotted and any(key in expression.text.casefold() for key in document.dotted):
         return Holds.MAYBE
     try:
-        found = expression(document)
+        found = _found(expression.search(document.value), wanted)
+        if not wanted.broad:
+            is_unsure = expression.compares and document.is_inexact
+            return Holds.MAYBE if is_unsure else found
+        if found is Holds.NO:
+            found = _found(expression.lowered(document.lowered), wanted)
+            others = document.converted if expression.compares else ()
+            if found is not Holds.NO or any(_is_in_converted(other, expression, wanted) for other in others):
+                return Holds.MAYBE
     except _FAILURES:
         return Holds.MAYBE
-    return certainty(wanted.has(value) for value in (found if isinstance(found, list) else [found]))
+    return found
+
+
+def _is_in_converted(document: Any, expression: Expression, wanted: Wanted) -> bool:
+    try:
+        return _found(expression.lowered(document), wanted) is not Holds.NO
+    except _FAILURES:
+        # An expression that compares numbers is not made for texts.
+        return False
+
+
+def _found(value: Any, wanted: Wanted) -> Holds:
+    if not isinstance(value, list):
+        return certainty((wanted.has(value),))
+    found = certainty(wanted.has(one) for one in value)
+    # Some join the members of a list.
+    return Holds.MAYBE if found is Holds.NO and wanted.has(value) else found

@@ -9,8 +9,9 @@ from typing import Any, Final
 from egress.model.authority import IPAddress
 from egress.model.decision import DecisionRequest
 from egress.policy.addresses import embedded
-from egress.policy.content import NOTHING, UNREADABLE, lowered, read_json
+from egress.policy.content import NOTHING, UNREADABLE, read_json
 from egress.policy.fields import Fields, read_fields
+from egress.policy.media_type import json_fault
 from egress.policy.paths import readings
 from egress.policy.query import Query, read_query
 
@@ -51,13 +52,12 @@ class Facts:
 
     @cached_property
     def json(self) -> Any:
-        """The content as JSON, or one of C{NOTHING}, C{UNREADABLE} and C{UNREAD}."""
+        """The content: a L{egress.policy.content.Document}, C{NOTHING}, C{UNREADABLE} or C{UNREAD}."""
         request = self.request
         if request.body is None and not request.body_withheld:
             return NOTHING if request.content_length == 0 else UNREADABLE
-        codings = [value for _, value in self.fields.get("content-encoding", ())]
-        if any(value.strip().lower() not in ("", "identity") for value in codings):
-            return UNREADABLE
+        if self.json_fault is not None:
+            return NOTHING if request.body == b"" else UNREADABLE
         if request.body is None:
             return UNREAD
         if request.body_truncated:
@@ -65,12 +65,9 @@ class Facts:
         return read_json(request.body) if request.body else NOTHING
 
     @cached_property
-    def lowered_json(self) -> Any:
-        """The same, all of it in lower case."""
-        try:
-            return lowered(self.json)
-        except RecursionError:
-            return UNREADABLE
+    def json_fault(self) -> str | None:
+        """Why servers may read the content as something else than JSON; C{None}: the head says that it is JSON."""
+        return json_fault(self.fields.get("content-type", ()), self.fields.get("content-encoding", ()))
 
     @cached_property
     def client(self) -> IPAddress | None:

@@ -114,6 +114,21 @@ class KeyTests(SynchronousTestCase):
         self.assertEqual(len({key_of(request, ("body",)) for request in seen}), len(seen))
         self.assertEqual(len({key_of(request, ("path",)) for request in seen}), 1)
 
+    def test_what_content_is(self) -> None:
+        """A decision on content depends on the fields by which servers read it."""
+        given = [
+            (),
+            ((b"Content-Type", b"application/json"),),
+            ((b"Content-Type", b"application/json; charset=utf-7"),),
+            ((b"Content-Type", b"application/json"), (b"content-type", b"text/plain")),
+            ((b"Content_Type", b"application/json"),),
+            ((b"Content-Encoding", b"gzip"),),
+        ]
+        seen = [changed(headers=headers, body=b"abc") for headers in given]
+        self.assertEqual(len({key_of(request, ("body",)) for request in seen}), len(seen))
+        other = changed(headers=((b"X-Id", b"7"), (b"CONTENT-TYPE", b"application/json")), body=b"abc")
+        self.assertEqual(key_of(other, ("body",)), key_of(seen[1], ("body",)))
+
     def test_one_field(self) -> None:
         parts = ("header:x-team",)
         for headers, same in (

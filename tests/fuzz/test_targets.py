@@ -170,6 +170,7 @@ TOKENS: dict[str, list[bytes]] = {
             b"1",
             b"b",
         ),
+        *(b"application/json", b"|", b"; charset=", b"utf-8", b"utf-7", b"+json", b"-0", b"1e0", b"__proto__", b"."),
         *(b'{"role":"a"', b'"ids":[1]', b"}", b",", b'"Role":"b"', b"\\ud800", b"NaN", b"\xff", b"[", b"1e999"),
     ],
     "policy": [

@@ -72,7 +72,8 @@ class PolicyTests(IntegrationTestCase):
 
     def post(self, content: str, *arguments: str, client: str = "ci-7", team: str = "blue") -> list[str]:
         """The arguments for an upload by a client of a team."""
-        return ["--proxy-user", f"{client}:x", "-H", f"X-Team: {team}", "--data-binary", content, *arguments]
+        kind = ("-H", "Content-Type: application/json")
+        return ["--proxy-user", f"{client}:x", "-H", f"X-Team: {team}", *kind, "--data-binary", content, *arguments]
 
     def test_conditions(self) -> None:
         proxy = self.start_proxy("--policy", str(self.write("policy.toml", POLICY)))
@@ -93,6 +94,9 @@ class PolicyTests(IntegrationTestCase):
             ("no-drops", self.post('{"action":"drop"}', *chunked)),
             ("no-drops", self.post('{"action":"create","action":"drop"}')),
             ("no-drops", self.post("action=create")),
+            # curl says that it is a form.
+            ("no-drops", ["--data-binary", create]),
+            ("no-drops", self.post(create, "-H", "Content-Type: text/plain")),
         ):
             with self.subTest(arguments):
                 self.assertEqual(self.ask(proxy, *arguments), expected)

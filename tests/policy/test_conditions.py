@@ -28,6 +28,7 @@ class ConditionTests(PolicyTestCase):
         return " ".join("yes" if one == "rule-1" else "no" if one == "default" else str(one) for one in found)
 
     YES, NO, MAYBE, NEEDED = "yes yes", "no no", "no yes", "need need"
+    JSON = ("Content-Type", "application/json")
 
     def test_query(self) -> None:
         condition = 'query = { a = "x*", b = true, c = false, d = ["1", "2"] }'
@@ -74,11 +75,29 @@ class ConditionTests(PolicyTestCase):
             (None, self.NO),
         ):
             with self.subTest(body):
-                self.assertEqual(self.verdicts(condition, body=body), expected)
-        self.assertEqual(self.verdicts(condition, body_withheld=True, content_length=None), self.NEEDED)
-        self.assertEqual(
-            self.verdicts(condition, body_withheld=True, headers=[("content-encoding", "gzip")]), self.MAYBE
-        )
+                self.assertEqual(self.verdicts(condition, body=body, headers=[self.JSON]), expected)
+        withheld = {"body_withheld": True, "content_length": None}
+        self.assertEqual(self.verdicts(condition, headers=[self.JSON], **withheld), self.NEEDED)
+        # What the head settles is not asked for.
+        for headers in ([], [self.JSON, self.JSON], [self.JSON, ("content-encoding", "gzip")]):
+            self.assertEqual(self.verdicts(condition, headers=headers, **withheld), self.MAYBE)
+
+    def test_media_types(self) -> None:
+        """The content is JSON to every server, or it may be anything."""
+        condition = 'json = { role = "admin" }'
+        for kinds, expected in (
+            (["application/json"], self.YES),
+            (["application/json; charset=utf-8"], self.YES),
+            (["application/json; charset=utf-7"], self.MAYBE),
+            (["application/x-www-form-urlencoded"], self.MAYBE),
+            (["application/json", "application/x-www-form-urlencoded"], self.MAYBE),
+            ([], self.MAYBE),
+        ):
+            for body in (b'{"role":"admin"}', '{"role":"user"}'.encode("utf-16")):
+                with self.subTest(kinds, body=body):
+                    headers = [("Content-Type", kind) for kind in kinds]
+                    plain = expected if body.startswith(b"{") else self.MAYBE
+                    self.assertEqual(self.verdicts(condition, body=body, headers=headers), plain)
 
     def test_sizes(self) -> None:
         both = 'max_body = 10\nmin_body = "3B"'
@@ -173,7 +192,10 @@ class ConditionTests(PolicyTestCase):
             "query = { a = true }": {"path", "query"},
             "headers = { A = true, X-Y = true }": {"header:a", "header:x-y", "header:x_y"},
             "headers = { A-B-C-D = true }": {"headers"},
-            "json = { a = 1 }": {"body", "header:content-encoding", "header:content_encoding"},
+            "json = { a = 1 }": {
+                "body",
+                *("header:content-encoding", "header:content_encoding", "header:content-type", "header:content_type"),
+            },
             "max_body = 1": {"body"},
             'clients = ["a"]': {"identity"},
             'clients = ["10.0.0.1"]': {"client"},

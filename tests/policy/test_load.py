@@ -272,7 +272,8 @@ class PageTests(PolicyTestCase):
             (b'{"steps":[{"kind":"build"},{"kind":"ship"}]}', "default"),
             (b"what?", "no-production"),
         ):
-            self.decides(deploy, {url: expected}, body=body)
+            self.decides(deploy, {url: expected}, body=body, headers=[("Content-Type", "application/json")])
+        self.decides(deploy, {url: "no-production"}, body=b'{"steps":[{"kind":"build"}]}')
         asked = request("GET", "https://shop.example.com/")
         self.assertEqual(hours.decide(asked, 1772442000.0).rule_id, "working-hours")
         self.assertEqual(hours.decide(asked, 1772482000.0).rule_id, "default")

@@ -16,6 +16,7 @@ from egress.policy.rules import Rule, RuleSet
 from tests.policy.policies import parse, request
 
 ALLOW, DENY = Verdict.ALLOW, Verdict.DENY
+_JSON = ("Content-Type", "application/json")
 # More readings than are looked at.
 UNREADABLE = "/%" + "25" * 100 + "41"
 
@@ -292,7 +293,10 @@ action = "allow"
         )
         for method, headers, expected in (
             ("GET", [("X-A", "1")], (ALLOW, "rule-1")),
-            ("PUT", [("X-A", "1")], (Verdict.NEED_BODY, "rule-2")),
+            ("PUT", [("X-A", "1"), _JSON], (Verdict.NEED_BODY, "rule-2")),
+            # The head alone tells that servers may read it as anything.
+            ("PUT", [("X-A", "1")], (DENY, "rule-2")),
+            ("PUT", [("X-A", "1"), _JSON, ("Content-Encoding", "br")], (DENY, "rule-2")),
             ("PUT", [("X-A", "2")], (ALLOW, "rule-3")),
         ):
             asked = request(method, "http://a.test/", headers=headers, body_withheld=True, content_length=None)
@@ -300,9 +304,8 @@ action = "allow"
             self.assertEqual((decision.verdict, decision.rule_id), expected)
             self.assertEqual(decision.allowed, expected[0] is ALLOW)
             self.assertEqual(policy.trace(asked)[-1].verdict, expected[0])
-        self.assertEqual(
-            policy.decide(request("PUT", "http://a.test/", headers=[("X-A", "1")], body=b'{"a":2}')).rule_id, "rule-3"
-        )
+        asked = request("PUT", "http://a.test/", headers=[("X-A", "1"), _JSON], body=b'{"a":2}')
+        self.assertEqual(policy.decide(asked).rule_id, "rule-3")
 
     def test_firm(self) -> None:
         """Denials about addresses hold where others are only observed."""
