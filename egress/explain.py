@@ -352,7 +352,7 @@ class _Way:
     @inlineCallbacks
     def _connect(self, route: Route) -> Generator[Deferred[Any], Any, None]:
         """Connect as the proxy would, TLS included, and hang up."""
-        connection = OriginConnection(route, self._parts.head_limits, self._parts.clock)
+        connection = OriginConnection(route, self._parts.head_limits, self._parts.clock, self._parts.turns)
         yield self._of.dialer.dial(route, connection)
         transport: Any = connection.transport
         hop = connection.hop

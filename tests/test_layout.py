@@ -44,8 +44,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "safe_files": frozenset(),
     "config": frozenset({"model"}),
     "interfaces": frozenset({"model"}),
-    "threads": frozenset(),
-    "net": frozenset({"model", "wire", "config", "interfaces", "threads"}),
+    "net": frozenset({"model", "wire", "config", "interfaces"}),
     "ca": frozenset({"model", "ca.constraints", "ca.issuer", "safe_files", "config", "interfaces"}),
     "authz": frozenset(
         {
@@ -60,7 +59,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "process": frozenset({"", "model", "ops.redact", "config", "settings"}),
     "files": frozenset({"policy", "authz.secret_table", "config", "ca", "authz"}),
     "entrances": frozenset({"model", "clients.secrets", "clients.certificates", "config", "net", "ca", "clients"}),
-    "reading": frozenset({"threads"}),
+    "reading": frozenset(),
     "binding": frozenset({"safe_files"}),
     "deciding": frozenset(
         {
@@ -73,14 +72,13 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "service": frozenset(
         {
             *("model", "policy", "authz.secret_table", "ca.issuer", "config", "interfaces", "net", "ca", "authz"),
-            *("ops", "process", "files", "entrances", "reading", "threads", "binding", "deciding", "explain", "desk"),
-            "clients",
+            *("ops", "process", "files", "entrances", "reading", "binding", "deciding", "explain", "desk"),
         }
     ),
     "workers": frozenset(
         {
             *("model", "ca.issuer", "config", "interfaces", "net", "ca", "authz", "ops", "settings", "process"),
-            *("files", "reading", "threads", "binding", "service", "safe_files"),
+            *("files", "reading", "binding", "service", "safe_files"),
         }
     ),
     "process.start_fault": frozenset({"model", "config", "workers"}),
@@ -93,7 +91,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "pdp": frozenset(
         {
             *("", "model", "policy", "authz.served", "pdp.bearer", "config", "interfaces", "net", "authz", "ops"),
-            *("settings", "process", "files", "entrances", "reading", "threads", "binding", "process.start_fault"),
+            *("settings", "process", "files", "entrances", "reading", "binding", "process.start_fault"),
         }
     ),
     "commands": frozenset(

@@ -266,7 +266,8 @@ class Exchange:
             self._ask()
 
     def _dial(self, route: Route) -> None:
-        connection = OriginConnection(route, self._parts.head_limits, self._parts.clock)
+        parts, client = self._parts, self._outgoing.key[0]
+        connection = OriginConnection(route, parts.head_limits, parts.clock, parts.turns, client)
         self._inquiry.wait_for(self._parts.dialer.dial(route, connection), lambda _: self._forward(connection))
 
     def _forward(self, connection: OriginConnection) -> None:

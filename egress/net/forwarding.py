@@ -214,7 +214,11 @@ class Forwarding:
             return
         self._stop_waiting()
         self._chunked = framing.kind is BodyKind.CHUNKED
-        self._keep_alive = framing.kind is not BodyKind.UNTIL_CLOSE and self._session.may_keep_alive(self._head)
+        # An answer before the end of the request is the last one: the rest of the content is not read to its end, since
+        # the client may never send it (RFC 9112 section 9.3).
+        self._keep_alive = (
+            framing.kind is not BodyKind.UNTIL_CLOSE and self._content.over and self._session.may_keep_alive(self._head)
+        )
         if connection.logged_in and not head.keep_alive:
             # The login ends with the connection; a client learns that from its own.
             self._keep_alive = False

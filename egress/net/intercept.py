@@ -293,7 +293,9 @@ class Tunnel(Protocol):
             self._outer.close()
 
     def writeConnectionLost(self) -> None:
-        """Nothing to do: see L{HttpSession.writeConnectionLost}."""
+        """What was written is sent, and that it was all: a session without TLS that ends waits for it."""
+        if self._state is TunnelState.SESSION and self._above is self._session and self._session is not None:
+            self._session.writeConnectionLost()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The client is gone."""

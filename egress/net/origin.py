@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Final
 from typing import Protocol as Structure
 
@@ -18,6 +18,7 @@ from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolE
 from egress.model.route import NOWHERE, Route
 from egress.net.dial import DialedProtocol
 from egress.net.transport import hop, waits_to_be_read
+from egress.net.turns import PIECES, Pace, Turns
 from egress.net.watchdog import Watchdog
 from egress.wire.body import End
 from egress.wire.heads import HeadLimits, ResponseHead
@@ -27,6 +28,8 @@ PoolKey = tuple[object, ...]
 
 # How long a connection that is being closed may take to send what is left, and over TLS to answer the closing alert.
 CLOSE_SECONDS: Final = 5.0
+# How many heads of one answer are taken in one turn of the reactor: an origin may send any number of interim ones.
+HEADS: Final = 8
 
 
 class ResponseSink(Structure):
@@ -64,6 +67,8 @@ class ResponseSink(Structure):
 class OriginConnection(DialedProtocol):
     """HTTP/1.1 with one origin, or with the upstream proxy that stands for it.
 
+    @param turns: the work that is left for later turns of the reactor.
+    @param client: on whose behalf the connection is made, there.
     @ivar route: how it was dialled; its addresses were checked then.
     @ivar hop: where it leads.
     @ivar begun: when it began to be made.
@@ -75,7 +80,9 @@ class OriginConnection(DialedProtocol):
     @ivar reused: whether it has carried an exchange before the one that it carries now.
     """
 
-    def __init__(self, route: Route, limits: HeadLimits, clock: IReactorTime) -> None:
+    def __init__(
+        self, route: Route, limits: HeadLimits, clock: IReactorTime, turns: Turns, client: Hashable = None
+    ) -> None:
         self.route = route
         self.hop = NOWHERE
         self._closing = Watchdog(clock, self.drop)
@@ -95,7 +102,9 @@ class OriginConnection(DialedProtocol):
         self._switched = False
         self._paused = False
         self._pulling = False
-        self._lost = False
+        self._lost: Failure | None = None
+        self._client = client
+        self._pace = Pace(turns, self._take_turn)
 
     def connectionMade(self) -> None:
         """Let the transport's buffer hold back the request."""
@@ -146,21 +155,21 @@ class OriginConnection(DialedProtocol):
         """Close at once; the exchange, if any, hears no more."""
         self._sink = None
         self._idle_lost = None
-        if not self._lost and self.transport is not None:
+        if self._lost is None and self.transport is not None:
             self.transport.abortConnection()  # type: ignore[attr-defined]
 
     def finish(self) -> None:
         """Close after what was written is sent."""
         self._sink = None
         self._idle_lost = None
-        if not self._lost and self.transport is not None:
+        if self._lost is None and self.transport is not None:
             self._closing.set(CLOSE_SECONDS)
             self.transport.unregisterProducer()  # type: ignore[attr-defined]
             self.transport.loseConnection()
 
     def pause(self) -> None:
         """Stop reading the answer: the client does not keep up."""
-        if not self._paused and not self._lost:
+        if not self._paused and self._lost is None:
             self._paused = True
             self.transport.pauseProducing()  # type: ignore[union-attr]
 
@@ -169,8 +178,16 @@ class OriginConnection(DialedProtocol):
         if self._paused:
             self._paused = False
             self._pull()
-            if not self._paused and not self._lost:
-                self.transport.resumeProducing()  # type: ignore[union-attr]
+            self._read_on()
+
+    def _take_turn(self) -> None:
+        """Continue with what was left of the last read."""
+        self._pull()
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if not (self._paused or self._pace.queued or self._lost is not None):
+            self.transport.resumeProducing()  # type: ignore[union-attr]
 
     def dataReceived(self, data: bytes) -> None:
         """Read a part of the answer."""
@@ -185,10 +202,11 @@ class OriginConnection(DialedProtocol):
             return
         self._untouched = False
         self._reader.receive(data)
+        self._pace.heads = self._pace.pieces = 0
         self._pull()
 
     def _pull(self) -> None:
-        if self._pulling:
+        if self._pulling or self._pace.queued:
             return
         self._pulling = True
         try:
@@ -200,20 +218,30 @@ class OriginConnection(DialedProtocol):
             self._pulling = False
         if self._sink is not None:
             self._sink.response_flush()
+            if self._lost is not None and not self._pace.queued:
+                self._conclude(self._sink, self._lost)
 
     def _one_event(self, sink: ResponseSink) -> bool:
         if self._switched:
+            return False
+        pace = self._pace
+        if (pace.pieces >= PIECES or pace.heads >= HEADS) and self._reader.buffered:
+            if self._lost is None:
+                self.transport.pauseProducing()  # type: ignore[union-attr]
+            pace.wait(self._client, self.transport)
             return False
         event = self._reader.next_event()
         if event is None:
             return False
         if isinstance(event, bytes):
+            pace.pieces += 1
             sink.response_data(event)
         elif isinstance(event, ResponseHead):
+            pace.heads += 1
             if event.status == 101:
                 self._switched = True
             elif event.status >= 200:
-                self.reusable = event.keep_alive and not self._lost
+                self.reusable = event.keep_alive and self._lost is None
             if event.connection_auth:
                 self.private = True
             sink.response_head(event)
@@ -244,21 +272,18 @@ class OriginConnection(DialedProtocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The origin closed: that may be the end of the answer, or a cut."""
-        self._lost = True
+        self._lost = reason
         self.reusable = False
         self._closing.stop()
         super().connectionLost(reason)
         self._forget_idle()
-        sink = self._sink
-        if sink is None:
-            return
-        if self._paused:
-            # What was read before the close is still owed to the client.
-            self._paused = False
-            self._pull()
-            sink = self._sink
-            if sink is None:
-                return
+        # What was read before the close is still owed to the client.
+        self._paused = False
+        self._pace.heads = self._pace.pieces = 0
+        self._pull()
+
+    def _conclude(self, sink: ResponseSink, reason: Failure) -> None:
+        """Tell the end, once everything that was read before it is told."""
         self._sink = None
         # A TLS session that ends without a close alert may have been cut by anyone on the way (RFC 8446 section 6.1).
         clean = isinstance(reason.value, ConnectionDone)

@@ -19,6 +19,7 @@ from egress.net.flow import Flows
 from egress.net.pool import OriginPool
 from egress.net.sessions import Sessions
 from egress.net.splice import best_flows
+from egress.net.turns import Turns
 from egress.wire.heads import HeadLimits
 
 _ID_BYTES = 12
@@ -55,6 +56,7 @@ class Parts:
     @ivar turned_away: how many connections there was no room for.
     @ivar renewal_timeout: seconds for a decision on what was allowed for a while, and is still there.
     @ivar draining: whether the proxy is being stopped: connections are not kept.
+    @ivar turns: the work that connections leave for a later turn of the reactor.
     """
 
     clock: IReactorTime
@@ -77,8 +79,10 @@ class Parts:
 
     def __attrs_post_init__(self) -> None:
         self.head_limits = HeadLimits(self.limits.head, self.limits.fields, self.limits.target)
+        self.turns = Turns(self.clock)
 
     head_limits: HeadLimits = attrs.field(init=False)
+    turns: Turns = attrs.field(init=False)
 
     def passes_through(self, authority: Authority) -> bool:
         """Whether what goes to an authority is tunnelled unread."""

@@ -14,10 +14,12 @@ from egress.model.errors import ClientError, EgressError, RequestTimeout, outcom
 from egress.model.target import RequestTarget, TargetForm, parse_request_target
 from egress.net.admission import OPEN, Admission, Door
 from egress.net.exchange import Exchange
+from egress.net.farewell import Farewell
 from egress.net.inquiry import internal_fault, report_refusal
 from egress.net.logins import Logins
 from egress.net.scope import Scope, asked_for, named_origin, server_name_error
 from egress.net.transport import cut, no_delay
+from egress.net.turns import PIECES, Pace
 from egress.net.watchdog import Watchdog
 from egress.wire.answer import encode_answer
 from egress.wire.body import End
@@ -28,11 +30,6 @@ if TYPE_CHECKING:
     from egress.net.intercept import Tunnel
     from egress.net.parts import Parts
 
-# What is read and thrown away of a request that was answered before it was complete.  A connection closed with unread
-# data is reset, and a reset may destroy the answer on its way (RFC 9112 section 9.6).
-LINGER_SECONDS = 5.0
-LINGER_BYTES = 16 * 1024 * 1024
-
 _log = Logger()
 
 
@@ -40,7 +37,8 @@ _log = Logger()
 class HttpSession(Protocol):
     """An HTTP/1 connection with a client.
 
-    Requests are taken one at a time: while one is with its L{Exchange}, one read at most is taken ahead.
+    Requests are taken one at a time: while one is with its L{Exchange}, one read at most is taken ahead.  In one turn
+    of the reactor one request is begun; L{egress.net.turns} continues with those that were read with it.
 
     @param scope: C{None} on the listening port, where requests name their destination; otherwise what the tunnel is
         bound to.
@@ -60,11 +58,12 @@ class HttpSession(Protocol):
         self._sni_error: EgressError | None = None
         self._advancing = False
         self._paused = False
-        self._lingering = -1
         self._closed = False
         self._half_closed = False
         self._choked = False
         self._head_began = False
+        self._pace = Pace(parts.turns, self.advance)
+        self._farewell: Farewell | None = None
 
     # -- the transport
 
@@ -83,7 +82,8 @@ class HttpSession(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Read from the client."""
         if self._closed:
-            # Over TLS data still comes while the client's closing alert is waited for.
+            if self._farewell is not None:
+                self._farewell.data_received(data)
             return
         if self._tunnel is not None:
             self._tunnel.dataReceived(data)
@@ -91,25 +91,32 @@ class HttpSession(Protocol):
             self._exchange.switched_data(data)
         else:
             self._reader.receive(data)
+            self._pace.heads = self._pace.pieces = 0
             self.advance()
 
     def readConnectionLost(self) -> None:
         """The client sends no more; it may still wait for the answer to what it sent."""
-        exchange = self._exchange
-        if self._tunnel is not None:
+        exchange, self._half_closed = self._exchange, True
+        if self._farewell is not None:
+            self._farewell.read_closed()
+        elif self._tunnel is not None:
             self._tunnel.readConnectionLost()
-        elif self._admission.may_end if exchange is None else exchange.body_over and not exchange.is_switched:
-            self._half_closed = True
-        else:
+        elif not (self._admission.may_end if exchange is None else exchange.body_over and not exchange.is_switched):
             self.close()
 
     def writeConnectionLost(self) -> None:
-        """Nothing to do: writing to a client that does not read ends in L{connectionLost}."""
+        """What was written is sent, and that it was all."""
+        if self._farewell is not None:
+            self._farewell.write_closed()
+        elif self._tunnel is not None:
+            self._tunnel.writeConnectionLost()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The client is gone: nothing of its exchange goes on."""
         self._closed = True
         self._watchdog.stop()
+        if self._farewell is not None:
+            self._farewell.stop()
         self._admission.drop(reason)
         tunnel, self._tunnel = self._tunnel, None
         if tunnel is not None:
@@ -146,7 +153,7 @@ class HttpSession(Protocol):
 
     def advance(self) -> None:
         """Take as many events from what was read as there is somebody to take them."""
-        if self._advancing or self._tunnel is not None:
+        if self._advancing or self._pace.queued or self._tunnel is not None:
             return
         self._advancing = True
         try:
@@ -164,24 +171,28 @@ class HttpSession(Protocol):
         exchange = self._exchange
         if not self._takes_more(exchange):
             return False
+        pace = self._pace
+        if (pace.heads if exchange is None else pace.pieces >= PIECES) and self._reader.buffered:
+            pace.wait(self._admission.client.address, self.transport)
+            return False
         try:
             event = self._reader.next_event()
         except ClientError as error:
             self._fault(error)
             return False
         if event is None:
-            if exchange is None and self._lingering < 0 and self._reader.buffered:
+            if exchange is None and self._reader.buffered:
                 self._watchdog_for_head()
             return False
-        if self._lingering >= 0:
-            return self._discard(event)
         if isinstance(event, RequestHead):
             self._head_began = False
+            pace.heads += 1
             self._begin(event)
         elif exchange is not None:
             if isinstance(event, End):
                 exchange.body_end(event)
             else:
+                pace.pieces += 1
                 exchange.body_data(event)
         return self._tunnel is None
 
@@ -201,7 +212,7 @@ class HttpSession(Protocol):
         """Stop reading while there is something that nobody takes yet, so that nothing piles up."""
         exchange = self._exchange
         taken = self._takes_more(exchange) or (exchange is not None and exchange.is_switched)
-        if not taken and self._reader.buffered:
+        if self._pace.queued or (not taken and self._reader.buffered):
             self.pause_reading()
         else:
             self.resume_reading()
@@ -284,13 +295,10 @@ class HttpSession(Protocol):
     def exchange_over(self, exchange: Exchange, *, keep_alive: bool) -> None:
         """The answer is complete: go on to the next request, or end."""
         self._exchange = None
-        if not exchange.body_over:
-            # It was answered before it was complete; where the next request begins is not known yet.
-            self._linger()
-        elif keep_alive and self.may_keep_alive(exchange.head):
+        if keep_alive and exchange.body_over and self.may_keep_alive(exchange.head):
             self._rest()
         else:
-            self.close()
+            self.close(last=exchange.body_over and not exchange.head.keep_alive)
 
     def answer(self, exchange: Exchange, error: EgressError) -> None:
         """Answer an exchange that ended with a fault."""
@@ -306,12 +314,10 @@ class HttpSession(Protocol):
         self.write(
             encode_answer(error, request_id, accept=head.accept, head_only=head_only, keep_alive=keep_alive, date=date)
         )
-        if not body_over:
-            self._linger()
-        elif keep_alive:
+        if keep_alive:
             self._rest()
         else:
-            self.close()
+            self.close(last=body_over and not head.keep_alive)
 
     def _rest(self) -> None:
         """Wait for the next request."""
@@ -319,31 +325,26 @@ class HttpSession(Protocol):
         self._head_began = False
         self.advance()
 
-    def _linger(self) -> None:
-        """Throw away what is still coming of an answered request, for a bounded while, then close."""
-        self._lingering = 0
-        self._watchdog.set(LINGER_SECONDS)
-        self.advance()
+    def close(self, *, last: bool = False) -> None:
+        """Close after what was written is sent.
 
-    def _discard(self, event: RequestHead | bytes | End) -> bool:
-        if isinstance(event, bytes):
-            self._lingering += len(event)
-            if self._lingering <= LINGER_BYTES:
-                return True
-        self.close()
-        return False
-
-    def close(self) -> None:
-        """Close after what was written is sent."""
-        if not self._closed:
-            self._closed = True
-            if self._paused:
-                # A TLS layer waits for the client's end, which is still to be read.
-                self.transport.resumeProducing()  # type: ignore[union-attr]
-            # A slow client may need a while for what is still to be sent.
-            self._watchdog.set(self._parts.limits.idle_timeout)
-            self.transport.unregisterProducer()  # type: ignore[union-attr]
+        @param last: the client sends no more: it is idle, or has announced that its request was the last one.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        if self._paused:
+            # What the client still sends, its end above all, is to be read.
+            self.transport.resumeProducing()  # type: ignore[union-attr]
+        self.transport.unregisterProducer()  # type: ignore[union-attr]
+        # A slow client may need a while for what is still to be sent.
+        patience = self._parts.limits.idle_timeout
+        if self._half_closed or (last and self._tunnel is None and not self._reader.buffered):
+            self._watchdog.set(patience)
             self.transport.loseConnection()  # type: ignore[union-attr]
+        else:
+            self._watchdog.clear()
+            self._farewell = Farewell(self.transport, self._parts.clock, patience)
 
     def abort(self) -> None:
         """Close at once, so that the client sees that something is missing."""
@@ -353,8 +354,9 @@ class HttpSession(Protocol):
     def drain(self) -> None:
         """The proxy is being stopped: close now if idle, otherwise after the exchange."""
         busy = self._tunnel or self._exchange or self._admission.waiting
-        if busy is None and not self._closed:
-            self.close()
+        # Requests that were read and wait for their turn: the answer to the first of them announces the end.
+        if busy is None and not self._closed and not self._pace.queued:
+            self.close(last=True)
 
     # -- faults without an exchange
 
@@ -368,7 +370,7 @@ class HttpSession(Protocol):
         elif self._head_began:
             self._fault(RequestTimeout("the request head was not sent in time"))
         else:
-            self.close()
+            self.close(last=True)
 
     def break_off(self) -> None:
         """End after a defect: whoever waits for an answer gets one, if there is still a way."""
@@ -383,10 +385,8 @@ class HttpSession(Protocol):
         if self._exchange is not None:
             self._exchange.fail(error)
             return
-        if self._lingering < 0:
-            answer_id = report_refusal(self._parts, self._admission.client, error, "", "")
-            date = self._parts.date()
-            self.write(encode_answer(error, answer_id, accept=None, head_only=False, keep_alive=False, date=date))
+        answer_id, date = report_refusal(self._parts, self._admission.client, error, "", ""), self._parts.date()
+        self.write(encode_answer(error, answer_id, accept=None, head_only=False, keep_alive=False, date=date))
         self.close()
 
     def _refuse(self, head: RequestHead, error: EgressError) -> None:

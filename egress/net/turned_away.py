@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from egress.model.errors import EgressError
+from egress.net.farewell import Farewell
 from egress.net.inquiry import report_refusal
 from egress.net.scope import client_identity, peer_of
 from egress.net.transport import cut, no_delay
@@ -18,11 +21,11 @@ from egress.wire.answer import encode_answer
 if TYPE_CHECKING:
     from egress.net.parts import Parts
 
-# What a client has to send its request, which is thrown away.  A connection closed with unread data is reset, and a
-# reset may destroy the answer on its way (RFC 9112 section 9.6).
+# What a client has to send its request, which is discarded, and then to end its side.
 PATIENCE_SECONDS = 2.0
 
 
+@implementer(IHalfCloseableProtocol)
 class TurnedAway(Protocol):
     """A connection that gets one answer, whatever it asks for.
 
@@ -35,6 +38,7 @@ class TurnedAway(Protocol):
         self._refusal = refusal
         self._gone = gone
         self._watchdog = Watchdog(parts.clock, self._expired)
+        self._farewell: Farewell | None = None
 
     def connectionMade(self) -> None:
         """Answer before anything is asked: the limits are not for those who are slow to ask."""
@@ -51,11 +55,25 @@ class TurnedAway(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Close, now that the client has its request on the way and reads."""
+        if self._farewell is None:
+            self._watchdog.stop()
+            self._farewell = Farewell(self.transport, self._parts.clock, PATIENCE_SECONDS, PATIENCE_SECONDS)
+        self._farewell.data_received(data)
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more."""
         self.transport.loseConnection()  # type: ignore[union-attr]
+
+    def writeConnectionLost(self) -> None:
+        """The answer is sent."""
+        if self._farewell is not None:
+            self._farewell.write_closed()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Make room for the next."""
         self._watchdog.stop()
+        if self._farewell is not None:
+            self._farewell.stop()
         self._gone()
 
     def _expired(self) -> None:

@@ -1,135 +1,126 @@
-"""Turns at something scarce: bounded in all and per client, and fair between clients."""
+"""Work that continues in a later turn of the reactor, shared fairly among the clients.
+
+A connection does a bounded amount of work in one turn.  What remains of its input waits here.  Each turn then takes
+jobs of all clients in rotation until its time is used up, so that the number of connections with remaining work does
+not delay a connection that has just received its first request.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable
 from typing import Final
 
-import attrs
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
-# Why there is no place in the queue.
-OF_CLIENT: Final = "client"
-OF_ALL: Final = "all"
+from egress.config import KIB
 
+# The time that all jobs together may use in one turn of the reactor, in seconds.
+SLICE: Final = 0.001
+# The size of a read while request heads are expected, in bytes.  What is read and not yet parsed stays in memory.
+HEAD_READ: Final = 16 * KIB
 
-class NoPlace(Exception):
-    """The queue is full.
+# How many pieces of content are taken in one turn: a piece is everything that was read of a content with a length, or a
+# bounded number of chunks.
+PIECES: Final = 2
 
-    @ivar of_client: whether it is the client's own part of the queue that is full.
-    """
+Job = Callable[[], object]
 
-    def __init__(self, *, of_client: bool) -> None:
-        super().__init__(OF_CLIENT if of_client else OF_ALL)
-        self.of_client = of_client
-
-
-@attrs.frozen(eq=False)
-class Ticket:
-    """A place in the queue of one client.
-
-    @ivar begin: is called when its turn comes; L{Turns.over} must follow once for each call.
-    """
-
-    client: str
-    begin: Callable[[], None]
+_log = Logger()
 
 
 class Turns:
-    """Gives turns to clients, round-robin.
+    """Runs jobs in later turns of the reactor: one job of each client in rotation.
 
-    The queue of one client never delays another.  Nor can one client take all places: it begins something only while it
-    has less under way than there are free places (the "dynamic threshold" of Choudhury and Hahne, IEEE/ACM Transactions
-    on Networking 6(3), 1998).  So one client gets at most half of the places, the next one half of the rest, and so on:
-    with 32 places it takes six clients to fill all of them.  A client with nothing under way gets any free place.
+    A connection has at most one job here at a time, so the number of jobs is bounded by the number of connections.
 
-    @param at_once: how much may be under way; at least 2, so that no client can hold all of it.
-    @param queue: how much may wait.
-    @param queue_per_client: how much of one client may wait.
+    @param clock: the reactor.
+    @param time_slice: seconds that jobs may use in one turn.  The job that exceeds them is finished.
     """
 
-    def __init__(self, at_once: int, queue: int, queue_per_client: int) -> None:
-        self._at_once = max(2, at_once)
-        self._queue = queue
-        self._queue_per_client = queue_per_client
-        self._waiting: dict[str, dict[Ticket, None]] = {}
-        self._number = 0
-        self._under_way: dict[str, int] = {}
-        self._busy = 0
-        self._giving = False
+    def __init__(self, clock: IReactorTime, time_slice: float = SLICE) -> None:
+        self._clock = clock
+        self._time_slice = time_slice
+        self._waiting: OrderedDict[Hashable, deque[Job]] = OrderedDict()
+        self._scheduled = False
 
-    @property
-    def waiting(self) -> int:
-        """How much waits."""
-        return self._number
+    def later(self, client: Hashable, job: Job) -> None:
+        """Run a job in a later turn.
 
-    @property
-    def busy(self) -> int:
-        """How much is under way."""
-        return self._busy
-
-    def enter(self, client: str, begin: Callable[[], None]) -> Ticket:
-        """Queue up; the turn may come at once, before this returns.
-
-        @raise NoPlace: when the queue is full.
+        @param client: what the jobs of one client have in common.
         """
-        queue = self._waiting.get(client)
-        if queue is not None and len(queue) >= self._queue_per_client:
-            raise NoPlace(of_client=True)
-        if self._number >= self._queue and (queue is not None or not self._may_begin(client)):
-            raise NoPlace(of_client=False)
-        ticket = Ticket(client, begin)
-        self._waiting.setdefault(client, {})[ticket] = None
-        self._number += 1
-        self._give()
-        return ticket
+        jobs = self._waiting.get(client)
+        if jobs is None:
+            jobs = self._waiting[client] = deque()
+        jobs.append(job)
+        self._schedule()
 
-    def leave(self, ticket: Ticket) -> None:
-        """Give up a place in the queue; nothing happens when the turn has come already."""
-        queue = self._waiting.get(ticket.client)
-        if queue is not None and ticket in queue:
-            self._remove(ticket, queue)
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._clock.callLater(0, self._run)
 
-    def over(self, client: str) -> None:
-        """Learn that what a client had under way has ended."""
-        self._busy -= 1
-        self._under_way[client] -= 1
-        if not self._under_way[client]:
-            del self._under_way[client]
-        self._give()
+    def _run(self) -> None:
+        self._scheduled = False
+        seconds = self._clock.seconds
+        end = seconds() + self._time_slice
+        while self._waiting:
+            client, jobs = self._waiting.popitem(last=False)
+            job = jobs.popleft()
+            if jobs:
+                self._waiting[client] = jobs
+            try:
+                job()
+            except Exception:  # noqa: BLE001 - a job of one connection must not stop those of the others
+                _log.failure("work that was left for a later turn failed")
+            if seconds() >= end and self._waiting:
+                self._schedule()
+                return
 
-    def _remove(self, ticket: Ticket, queue: dict[Ticket, None]) -> None:
-        del queue[ticket]
-        self._number -= 1
-        if not queue:
-            del self._waiting[ticket.client]
 
-    def _give(self) -> None:
-        # What begins may end at once, and call us again.
-        if self._giving:
-            return
-        self._giving = True
-        try:
-            ticket = self._next()
-            while ticket is not None:
-                ticket.begin()
-                ticket = self._next()
-        finally:
-            self._giving = False
+class Pace:
+    """The work of one connection in one turn of the reactor.
 
-    def _may_begin(self, client: str) -> bool:
-        return self._under_way.get(client, 0) < self._at_once - self._busy
+    @param turns: the jobs of all connections.
+    @param go_on: continues with the work; C{queued} is false by then.
+    @ivar heads: how many heads were taken in this turn.
+    @ivar pieces: how many pieces of content were taken in this turn.
+    @ivar queued: whether the connection waits for its next turn.
+    """
 
-    def _next(self) -> Ticket | None:
-        if self._busy >= self._at_once:
-            return None
-        # At most as many are passed over as have something under way: a client without is never passed over.
-        client = next(filter(self._may_begin, self._waiting), None)
-        if client is None:
-            return None
-        # It goes to the end of the round.
-        queue = self._waiting[client] = self._waiting.pop(client)
-        ticket = next(iter(queue))
-        self._remove(ticket, queue)
-        self._busy += 1
-        self._under_way[client] = self._under_way.get(client, 0) + 1
-        return ticket
+    __slots__ = ("_go_on", "_turns", "heads", "pieces", "queued")
+
+    def __init__(self, turns: Turns, go_on: Job) -> None:
+        self.heads = self.pieces = 0
+        self.queued = False
+        self._turns = turns
+        self._go_on = go_on
+
+    def wait(self, client: Hashable, transport: object) -> None:
+        """Continue in a later turn.
+
+        @param client: see L{Turns.later}.
+        @param transport: has more than can be taken now, so it reads little at a time.
+        """
+        if not self.queued:
+            self.queued = True
+            read_little(transport)
+            self._turns.later(client, self._take_turn)
+
+    def _take_turn(self) -> None:
+        self.queued = False
+        self.heads = self.pieces = 0
+        self._go_on()
+
+
+def read_little(transport: object) -> None:
+    """Have the TCP transport below all layers read a little at a time again, until it carries content in bulk.
+
+    See L{egress.net.writethrough} for how the size grows.
+    """
+    below = getattr(transport, "transport", None)
+    while below is not None:
+        transport, below = below, getattr(below, "transport", None)
+    if getattr(transport, "bufferSize", 0) > HEAD_READ:
+        transport.bufferSize = HEAD_READ  # type: ignore[attr-defined]

@@ -15,6 +15,7 @@ from twisted.internet.posixbase import PosixReactorBase
 from zope.interface import directlyProvides, providedBy
 
 from egress.interfaces import IEgressReactor
+from egress.net.turns import HEAD_READ
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
 BACKLOG = 1024
 _TWISTEDS_BACKLOG = 50
 
-# What is read at once, and held for a slow receiver, on a connection that has filled Twisted's own 64 KiB once.
+# What is read at once, and held for a slow receiver, on a connection that has filled a smaller read once.
 BULK_BYTES = 256 * 1024
+# How many connections one port accepts in one turn of the reactor.  Twisted's own number grows without a bound.
+MOST_ACCEPTED = 16
 
 
 class _WriteThrough(tcp.Connection):
@@ -70,7 +73,9 @@ class _WriteThrough(tcp.Connection):
 
 
 class WriteThroughServer(_WriteThrough, tcp.Server):
-    """A connection that was accepted."""
+    """A connection that was accepted.  It reads little at a time until a read is full."""
+
+    bufferSize = HEAD_READ
 
 
 class WriteThroughClient(_WriteThrough, tcp.Client):
@@ -140,6 +145,13 @@ def _accepting(port: Any) -> IListeningPort:
     # UNIX sockets, which can be adopted too, have transports of their own.
     if isinstance(port, tcp.Port) and port.transport is tcp.Server:
         port.transport = WriteThroughServer
+        accept = port.doRead
+
+        def accept_few() -> None:
+            port.numberAccepts = min(port.numberAccepts, MOST_ACCEPTED)
+            accept()  # type: ignore[no-untyped-call]
+
+        port.doRead = accept_few  # type: ignore[method-assign]
     return cast("IListeningPort", port)
 
 

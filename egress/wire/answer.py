@@ -15,8 +15,6 @@ from egress.model.errors import (
     Denied,
     EgressError,
     Outcome,
-    ResolverBusy,
-    TooManyLookups,
     UpstreamRefused,
     outcome_of,
 )
@@ -176,7 +174,7 @@ def encode_answer(
     ]
     if isinstance(error, ClientUnauthenticated):
         headers += [(b"Proxy-Authenticate", challenge) for challenge in _CHALLENGES]
-    elif isinstance(error, (ClientCheckBusy, ResolverBusy, TooManyLookups)):
+    elif isinstance(error, ClientCheckBusy):
         headers.append((b"Retry-After", _RETRY_AFTER))
     elif isinstance(error, AuthorizerUnavailable) and error.retry_after is not None:
         headers.append((b"Retry-After", b"%d" % error.retry_after))

@@ -48,6 +48,7 @@ class Wire:
 
     @ivar written: what the protocol wrote and L{take} has not taken.
     @ivar socket: one that stands for the connection where a test is about what the reactor has not read yet.
+    @ivar polite: whether the other side closes its direction when it sees the end of ours, as clients do.
     @ivar high_water: bytes that may wait here before the producer is paused; C{None}: everything goes out at once.
     """
 
@@ -60,6 +61,7 @@ class Wire:
         self.no_delay = False
         self.paused = False
         self.pauses = 0
+        self.polite = True
         self.producer: Any = None
         self.producer_paused = False
         self.high_water: int | None = None
@@ -119,6 +121,8 @@ class Wire:
             self.producer_paused = False
             self.producer.resumeProducing()
         self._close_if_due()
+        if self.write_closed:
+            self._write_lost()
         self._clock.advance(0)  # type: ignore[attr-defined]
 
     def _deliver(self) -> None:
@@ -180,6 +184,16 @@ class Wire:
 
     def loseWriteConnection(self) -> None:
         self.write_closed = True
+        self._clock.callLater(0, self._write_lost)
+
+    def _write_lost(self) -> None:
+        if self._unsent or self.disconnected:
+            return
+        if IHalfCloseableProtocol.providedBy(self.protocol):
+            self.protocol.writeConnectionLost()
+            if self.polite and not self._waiting:
+                self._eof = True
+                self._deliver()
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         self.no_delay = enabled

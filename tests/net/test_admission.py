@@ -234,7 +234,7 @@ class WaitingTests(GateTestCase):
         self.patch(self.client.protocol, "admitted", broken)
         self.waiting.callback("slow")
         self.assertEqual(status_of(self.client.take()), 500)
-        self.assertTrue(self.client.disconnecting)
+        self.assertTrue(self.client.write_closed)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_the_next_request_waits(self) -> None:

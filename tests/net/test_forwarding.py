@@ -221,13 +221,15 @@ class AnswerTests(ProxyTestCase):
 
     def test_an_answer_before_the_content_is_over(self) -> None:
         self.authorizer.needs_body = False
+        self.client.polite = False
         self.client.feed(request("POST", body=b"x" * 100)[:-50])
         self.origin.feed(response(b"enough"))
         self.assertEqual(content_of(self.client.take()), b"enough")
         self.assertTrue(self.origin.disconnected, "it would take the rest for the next request")
         self.assertEqual((self.outcomes(), len(self.proxy.pool)), (["forwarded"], 0))
-        self.assertFalse(self.client.disconnecting)
         self.client.feed(b"x" * 50)
+        self.assertFalse(self.client.disconnecting)
+        self.client.end()
         self.assertTrue(self.client.disconnected)
 
     def test_an_answer_that_begins_before_the_content_is_over(self) -> None:
@@ -236,9 +238,11 @@ class AnswerTests(ProxyTestCase):
         self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
         self.client.feed(b"x" * 50)
         self.origin.feed(b"cd")
-        self.assertEqual(content_of(self.client.take()), b"abcd")
+        answer = self.client.take()
+        self.assertEqual(content_of(answer), b"abcd")
+        self.assertIn(b"\r\nConnection: close\r\n", answer)
         self.assertEqual(len(self.proxy.pool), 1)
-        self.assertFalse(self.client.disconnecting)
+        self.assertTrue(self.client.disconnected)
 
     def test_an_origin_that_does_not_read_and_answers_is_not_kept_waiting_for(self) -> None:
         self.authorizer.needs_body = False

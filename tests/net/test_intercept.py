@@ -737,7 +737,9 @@ class PassthroughTests(ProxyTestCase):
         self.assertEqual(self.outcomes(), ["forwarded"])
 
     def test_half_closes(self) -> None:
+        self.client.polite = False
         origin = self.relay()
+        origin.polite = False
         self.client.feed(b"all")
         self.client.end()
         self.assertTrue(origin.write_closed)
@@ -751,6 +753,7 @@ class PassthroughTests(ProxyTestCase):
         self.assertTrue(origin.disconnected)
 
     def test_half_closes_the_other_way(self) -> None:
+        self.client.polite = False
         origin = self.relay()
         origin.feed(b"answer")
         origin.end()

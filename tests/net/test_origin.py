@@ -10,7 +10,8 @@ from egress.model.authority import Authority, Origin
 from egress.model.decision import Headers
 from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError
 from egress.model.route import Route
-from egress.net.origin import OriginConnection
+from egress.net.origin import HEADS, OriginConnection
+from egress.net.turns import Turns
 from egress.wire.http1 import HeadLimits, ResponseHead
 from tests.net.fakes import Wire
 
@@ -63,7 +64,7 @@ class OriginConnectionTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.connection = OriginConnection(ROUTE, HeadLimits(1000, 10, 100), self.clock)
+        self.connection = OriginConnection(ROUTE, HeadLimits(1000, 10, 100), self.clock, Turns(self.clock))
         self.wire = Wire(self.clock).connect(self.connection)
         self.sink = Sink(self.connection)
 
@@ -82,6 +83,49 @@ class OriginConnectionTests(SynchronousTestCase):
         self.wire.choke()
         self.wire.unchoke()
         self.assertEqual(self.sink.events, ["pause", "resume"])
+
+    def test_interim_answers_wait_for_their_turn(self) -> None:
+        self.send()
+        self.connection.dataReceived(b"HTTP/1.1 103 Early\r\n\r\n" * 20 + b"HTTP/1.1 204 No\r\n\r\n")
+        self.assertEqual(len(self.sink.events), HEADS, self.sink.events)
+        self.assertTrue(self.wire.paused)
+        self.clock.advance(0)
+        self.assertFalse(self.wire.paused)
+        self.assertIn("end", self.sink.events)
+
+    def test_tiny_chunks_wait_for_their_turn(self) -> None:
+        self.send()
+        self.connection.dataReceived(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 1000)
+        self.connection.resume()
+        self.assertTrue(self.wire.paused)
+        self.connection.dataReceived(b"0\r\n\r\n")
+        self.assertNotIn("end", self.sink.events)
+        self.clock.advance(0)
+        self.assertIn("end", self.sink.events)
+        self.assertFalse(self.wire.paused)
+
+    def test_the_end_waits_for_what_was_read_before_it(self) -> None:
+        self.send()
+        self.connection.dataReceived(b"HTTP/1.1 103 Early\r\n\r\n" * 20 + b"HTTP/1.1 200 OK\r\n\r\nall")
+        self.wire.lose()
+        self.assertNotIn("end", self.sink.events)
+        self.clock.advance(0)
+        self.assertEqual(self.sink.events[-3:], [200, b"all", "end"])
+
+    def test_a_cut_waits_for_what_was_read_before_it(self) -> None:
+        self.send()
+        self.connection.dataReceived(b"HTTP/1.1 103 Early\r\n\r\n" * 20)
+        self.wire.lose()
+        self.clock.advance(0)
+        self.assertEqual(self.sink.events[-2:], [103, (OriginDisconnected, False)])
+
+    def test_dropped_while_it_waits(self) -> None:
+        self.send()
+        self.connection.dataReceived(b"HTTP/1.1 103 Early\r\n\r\n" * 20)
+        seen = len(self.sink.events)
+        self.connection.drop()
+        self.clock.advance(0)
+        self.assertEqual(len(self.sink.events), seen)
 
     def test_paused_in_the_middle_of_what_one_read_brought(self) -> None:
         self.sink.pause_at = b"abcde"
@@ -159,7 +203,7 @@ class OriginConnectionTests(SynchronousTestCase):
         self.assertEqual((self.wire.aborted, self.wire.disconnecting, self.wire.pauses), (False, False, 0))
 
     def test_nothing_happens_to_what_was_never_connected(self) -> None:
-        connection = OriginConnection(ROUTE, HeadLimits(1000, 10, 100), self.clock)
+        connection = OriginConnection(ROUTE, HeadLimits(1000, 10, 100), self.clock, Turns(self.clock))
         connection.drop()
         connection.finish()
         self.assertIsNone(connection.transport)

@@ -9,7 +9,9 @@ from twisted.internet.error import ConnectionLost
 
 from egress.config import Limits
 from egress.model.errors import AuthorizerUnavailable
-from egress.net.server import LINGER_BYTES, LINGER_SECONDS
+from egress.net.farewell import LINGER_BYTES, LINGER_SECONDS
+from egress.net.turns import PIECES
+from egress.wire.body import MOST_CHUNKS
 from tests.net.fakes import ProxyTestCase, allow, content_of, deny, request, response, session_of, status_of
 
 
@@ -54,6 +56,62 @@ class KeepAliveTests(ProxyTestCase):
             sorted(answers.index(part) for part in (b"first", b"no second", b"third")),
         )
         self.assertEqual(self.outcomes(), ["forwarded", "denied", "forwarded"])
+
+    def one_turn(self) -> None:
+        """Let one turn of the reactor pass; jobs that wait for the next one use up their time."""
+        self.patch(self.proxy.parts.turns, "_time_slice", -1.0)
+        due = [call for call in self.clock.getDelayedCalls() if call.getTime() <= self.clock.seconds()]
+        for call, func in [(call, call.func) for call in due]:
+            call.cancel()
+            func()
+
+    def test_one_pipelined_request_in_each_turn(self) -> None:
+        self.authorizer.answers = [deny() for _ in range(3)]
+        self.client.protocol.dataReceived(request() * 3)
+        self.assertEqual(len(self.records), 1)
+        self.assertTrue(self.client.paused, "nothing is read while there is something to do")
+        self.one_turn()
+        self.assertEqual(len(self.records), 2)
+        self.one_turn()
+        self.assertEqual(len(self.records), 3)
+        self.assertFalse(self.client.paused)
+
+    def test_another_client_is_served_in_between(self) -> None:
+        self.authorizer.answers = [deny("one"), deny("other"), deny("two")]
+        other = self.connect()
+        self.client.protocol.dataReceived(request() * 2)
+        other.protocol.dataReceived(request())
+        self.assertEqual([record.reason for record in self.records], ["one", "other"])
+        self.clock.advance(0)
+        self.assertEqual(len(self.records), 3)
+
+    def test_tiny_chunks_wait_for_their_turn(self) -> None:
+        self.authorizer.needs_body = False
+        self.client.feed(request("POST", "http://origin.test/", "Transfer-Encoding: chunked"))
+        self.origin.take()
+        self.client.protocol.dataReceived(b"1\r\na\r\n" * 1000 + b"0\r\n\r\n")
+        self.assertEqual(self.origin.take().count(b"a" * MOST_CHUNKS), PIECES)
+        self.assertTrue(self.client.paused)
+        self.clock.advance(0)
+        self.assertTrue(self.origin.take().endswith(b"a\r\n0\r\n\r\n"))
+        self.assertFalse(self.client.paused)
+
+    def test_what_waits_when_the_client_leaves(self) -> None:
+        self.authorizer.answers = [deny() for _ in range(3)]
+        self.client.protocol.dataReceived(request() * 3)
+        self.client.lose()
+        self.clock.advance(0)
+        self.assertEqual(len(self.records), 1)
+
+    def test_what_waits_when_the_proxy_is_stopped(self) -> None:
+        self.authorizer.answers = [deny() for _ in range(3)]
+        self.client.protocol.dataReceived(request() * 3)
+        self.proxy.parts.draining = True
+        drained = self.proxy.parts.sessions.drain()
+        self.clock.advance(0)
+        self.assertEqual(len(self.records), 2)
+        self.assertIn(b"Connection: close\r\n", self.client.written)
+        self.successResultOf(drained)
 
     def test_a_great_many_pipelined_denials_do_not_exhaust_the_stack(self) -> None:
         self.authorizer.answers = [deny() for _ in range(2000)]
@@ -145,12 +203,15 @@ class FaultTests(ProxyTestCase):
         self.refused(request(version="2.0"), 505, "version-not-supported")
 
     def test_a_refused_request_with_content_is_read_to_its_end(self) -> None:
+        self.client.polite = False
         self.refused(request("POST", "/x", body=b"x" * 100)[:-50], 400, "bad-request")
         self.assertFalse(self.client.disconnecting)
         self.client.feed(b"x" * 49)
         self.assertFalse(self.client.disconnecting)
         self.client.feed(b"x")
+        self.client.end()
         self.assertTrue(self.client.disconnected)
+        self.assertFalse(self.client.aborted)
         self.assertEqual(len(self.records), 1)
 
     def test_a_head_that_drips_is_cut_off(self) -> None:
@@ -209,6 +270,7 @@ class DenialTests(ProxyTestCase):
 
     def linger(self) -> None:
         """Have a request denied that is not over."""
+        self.client.polite = False
         self.authorizer.needs_body = False
         self.authorizer.answers = [deny()]
         self.client.feed(request("POST", "http://origin.test/", "Content-Length: 100000000"))
@@ -230,7 +292,7 @@ class DenialTests(ProxyTestCase):
             self.client.feed(b"x" * (LINGER_BYTES // 16))
         self.assertFalse(self.client.disconnecting)
         self.client.feed(b"x")
-        self.assertTrue(self.client.disconnected)
+        self.assertTrue(self.client.aborted)
 
     def test_content_that_came_before_the_decision(self) -> None:
         self.authorizer.needs_body = False
@@ -240,7 +302,7 @@ class DenialTests(ProxyTestCase):
         decision.callback(deny())
         # Or a TLS layer, which waits for the client's end, could not read it.
         self.assertFalse(self.client.paused)
-        self.assertTrue(self.client.disconnecting)
+        self.assertTrue(self.client.write_closed)
 
     def test_malformed_content_after_the_answer_closes(self) -> None:
         self.authorizer.needs_body = False

@@ -2,115 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.net.turns import NoPlace, Ticket, Turns
+from egress.net.turns import HEAD_READ, Pace, Turns, read_little
+
+STEP = 0.25
 
 
 class TurnsTests(SynchronousTestCase):
-    """Work is bounded, and clients take turns."""
+    """The jobs of all clients, in rotation, for a bounded time in each turn."""
 
     def setUp(self) -> None:
-        self.turns = Turns(8, 100, 20)
-        self.begun: list[str] = []
+        self.clock = Clock()
+        self.turns = Turns(self.clock, time_slice=2 * STEP)
+        self.done: list[str] = []
 
-    def enter(self, name: str) -> Ticket:
-        """Queue up; the first letter of a name is the client."""
-        return self.turns.enter(name[0], self.begin(name))
+    def job(self, name: str) -> None:
+        self.done.append(name)
+        # Time passes in the middle of a turn, without a new one.
+        self.clock.rightNow += STEP
 
-    def begin(self, name: str) -> Callable[[], None]:
-        return lambda: self.begun.append(name)
+    def later(self, client: str, number: int) -> None:
+        self.turns.later(client, lambda: self.job(f"{client}{number}"))
 
-    def many(self, client: str, number: int) -> list[Ticket]:
-        """A client queues up several times."""
-        return [self.enter(f"{client}{index}") for index in range(number)]
+    def test_nothing_runs_in_the_same_turn(self) -> None:
+        self.later("a", 1)
+        self.assertEqual(self.done, [])
+        self.clock.advance(0)
+        self.assertEqual(self.done, ["a1"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def count(self, client: str) -> int:
-        """How much of a client has begun."""
-        return sum(name[0] == client for name in self.begun)
+    def test_clients_take_turns(self) -> None:
+        for number in range(3):
+            self.later("a", number)
+        self.later("b", 0)
+        self.later("c", 0)
+        for _ in range(5):
+            self.clock.advance(0)
+        self.assertEqual(self.done, ["a0", "b0", "c0", "a1", "a2"])
 
-    def test_at_once(self) -> None:
-        self.enter("a0")
-        self.assertEqual((self.begun, self.turns.busy, self.turns.waiting), (["a0"], 1, 0))
-        self.turns.over("a")
-        self.assertEqual(self.turns.busy, 0)
+    def test_the_time_of_one_turn_is_bounded(self) -> None:
+        for number in range(5):
+            self.later("a", number)
+        (call,) = self.clock.getDelayedCalls()
+        call.reset(0)
+        self.turns._run()
+        self.assertEqual(self.done, ["a0", "a1"])
 
-    def test_one_client_gets_half(self) -> None:
-        self.many("a", 10)
-        self.assertEqual((self.count("a"), self.turns.busy, self.turns.waiting), (4, 4, 6))
-        self.turns.over("a")
-        self.assertEqual(self.begun, [f"a{index}" for index in range(5)])
+    def test_a_job_that_fails(self) -> None:
+        def fail() -> None:
+            raise ZeroDivisionError
 
-    def test_the_next_client_is_not_delayed(self) -> None:
-        """Each takes all that it can get, which is half of what is free."""
-        for client, places in (("a", 4), ("b", 2), ("c", 1), ("d", 1)):
-            self.many(client, 20)
-            self.assertEqual(self.count(client), places, client)
-        self.assertEqual(self.turns.busy, 8)
-        self.enter("e0")
-        self.turns.over("b")
-        self.assertEqual(self.count("e"), 1, "it is the first to have a turn")
+        self.turns.later("a", fail)
+        self.later("b", 0)
+        self.clock.advance(0)
+        self.assertEqual(self.done, ["b0"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_no_free_place(self) -> None:
-        for client in "abcdefgh":
-            self.enter(client)
-        self.assertEqual(self.turns.busy, 8)
-        self.enter("i")
-        self.assertEqual(self.count("i"), 0)
-        self.turns.over("c")
-        self.assertEqual(self.count("i"), 1)
 
-    def test_round_robin(self) -> None:
-        turns = Turns(2, 100, 20)
-        turns.enter("x", self.begin("x"))
-        turns.enter("y", self.begin("y"))
-        for name in ("a0", "a1", "a2", "b0", "b1", "c0"):
-            turns.enter(name[0], self.begin(name))
-        for client in "xabcab":
-            turns.over(client)
-        self.assertEqual(self.begun[2:], ["a0", "b0", "c0", "a1", "b1", "a2"])
+class PaceTests(SynchronousTestCase):
+    """One connection waits at most once."""
 
-    def test_the_queue_of_a_client_is_bounded(self) -> None:
-        self.many("a", 4 + 20)
-        error = self.assertRaises(NoPlace, self.enter, "a24")
-        self.assertTrue(error.of_client)
-        self.enter("b0")
-        self.assertEqual(self.count("b"), 1)
+    def test_waiting(self) -> None:
+        clock = Clock()
+        ran: list[bool] = []
+        pace = Pace(Turns(clock), lambda: ran.append(pace.queued))
+        pace.heads, pace.pieces = 1, 2
+        pace.wait("a", None)
+        pace.wait("a", None)
+        self.assertTrue(pace.queued)
+        clock.advance(0)
+        self.assertEqual((ran, pace.queued, pace.heads, pace.pieces), ([False], False, 0, 0))
 
-    def test_the_queue_is_bounded(self) -> None:
-        turns = Turns(2, 3, 2)
-        for client in "xyabc":
-            turns.enter(client, self.begin(client))
-        error = self.assertRaises(NoPlace, turns.enter, "d", self.begin("d"))
-        self.assertFalse(error.of_client)
-        turns.over("x")
-        turns.enter("d", self.begin("d"))
 
-    def test_leaving(self) -> None:
-        *_, waits, last = self.many("a", 6)
-        self.turns.leave(waits)
-        self.turns.leave(waits)
-        self.turns.over("a")
-        self.turns.over("a")
-        self.assertEqual(self.begun[4:], ["a5"])
-        self.turns.leave(last)
-        self.assertEqual(self.turns.waiting, 0)
+class _Layer:
+    def __init__(self, transport: object) -> None:
+        self.transport = transport
 
-    def test_what_ends_at_once(self) -> None:
-        """It does not nest, however much is queued."""
-        turns = Turns(2, 2000, 2000)
-        turns.enter("x", lambda: None)
-        turns.enter("y", lambda: None)
-        for _ in range(1500):
-            turns.enter("a", lambda: turns.over("a"))
-        turns.over("x")
-        self.assertEqual((turns.busy, turns.waiting), (1, 0))
 
-    def test_at_least_two(self) -> None:
-        turns = Turns(1, 10, 10)
-        turns.enter("a", self.begin("a0"))
-        turns.enter("a", self.begin("a1"))
-        turns.enter("b", self.begin("b0"))
-        self.assertEqual(self.begun, ["a0", "b0"])
+class _Tcp:
+    bufferSize = 4 * HEAD_READ
+
+
+class ReadLittleTests(SynchronousTestCase):
+    """The size of reads is that of the TCP transport below all layers."""
+
+    def test_below_layers(self) -> None:
+        tcp = _Tcp()
+        read_little(_Layer(_Layer(tcp)))
+        self.assertEqual(tcp.bufferSize, HEAD_READ)
+
+    def test_no_size(self) -> None:
+        transport = object()
+        read_little(transport)
+        self.assertFalse(hasattr(transport, "bufferSize"))

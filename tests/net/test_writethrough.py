@@ -11,9 +11,11 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress.net.turns import HEAD_READ
 from egress.net.writethrough import (
     BACKLOG,
     BULK_BYTES,
+    MOST_ACCEPTED,
     WriteThroughClient,
     WriteThroughReactor,
     WriteThroughServer,
@@ -118,12 +120,13 @@ class WriteThroughTests(SynchronousTestCase):
     def test_reads_grow_with_what_there_is_to_read(self) -> None:
         read: list[bytes] = []
         self.protocol.dataReceived = read.append  # type: ignore[method-assign]
-        sizes = (100, 65536, 100)
+        sizes = (100, HEAD_READ, 100)
         for size in sizes:
             self.transport._dataReceived(b"x" * size)
         self.assertEqual([len(data) for data in read], list(sizes))
         self.assertEqual(self.transport.bufferSize, BULK_BYTES)
-        self.assertLess(WriteThroughServer.bufferSize, BULK_BYTES, "of this connection alone")
+        self.assertEqual(WriteThroughServer.bufferSize, HEAD_READ, "of this connection alone")
+        self.assertGreater(WriteThroughClient.bufferSize, HEAD_READ, "no origin is sent a request")
 
     def test_a_broken_socket(self) -> None:
         self.peer.close()
@@ -147,7 +150,11 @@ class WriteThroughTests(SynchronousTestCase):
 
 class _Port(tcp.Port):
     def __init__(self) -> None:
-        pass
+        self.accepted: list[int] = []
+
+    def doRead(self) -> None:
+        self.accepted.append(self.numberAccepts)
+        self.numberAccepts += 20
 
 
 class _Posix(PosixReactorBase):
@@ -192,6 +199,13 @@ class ReactorTests(SynchronousTestCase):
             port: Any = self.wrapped.listenTCP(80, factory, given, "127.0.0.1")
             self.assertIs(port.transport, WriteThroughServer)
             self.assertEqual(self.reactor.listened, (80, factory, used, "127.0.0.1"))
+
+    def test_few_connections_are_accepted_in_one_turn(self) -> None:
+        port: Any = self.wrapped.listenTCP(80, Factory(), 50, "127.0.0.1")
+        port.numberAccepts = 3
+        for _ in range(3):
+            port.doRead()
+        self.assertEqual(port.accepted, [3, MOST_ACCEPTED, MOST_ACCEPTED])
 
     def test_adopting(self) -> None:
         factory = Factory()

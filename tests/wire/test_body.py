@@ -13,6 +13,7 @@ from egress.model.decision import Headers
 from egress.wire.body import (
     CHUNKED,
     END,
+    MOST_CHUNKS,
     NO_BODY,
     Body,
     ChunkedBody,
@@ -161,8 +162,14 @@ class ChunkedBodyTests(SynchronousTestCase):
 
     def test_chunks_that_came_together_come_out_together(self) -> None:
         body = chunked()
-        self.assertEqual(body.take(encode_chunk(b"a") * 1000 + b"0\r\n\r\nnext"), (b"a" * 1000, b"\r\nnext"))
+        self.assertEqual(body.take(encode_chunk(b"a") * 100 + b"0\r\n\r\nnext"), (b"a" * 100, b"\r\nnext"))
         self.assertEqual(body.take(b"\r\nnext"), (END, b"next"))
+
+    def test_no_more_than_a_bounded_number_of_chunks_at_once(self) -> None:
+        body = chunked()
+        piece, rest = body.take(encode_chunk(b"a") * 1000 + b"0\r\n\r\nnext")
+        self.assertEqual(piece, b"a" * MOST_CHUNKS)
+        self.assertEqual(read(body, [rest]), (b"a" * (1000 - MOST_CHUNKS), (), b"next"))
 
     def test_what_cannot_become_a_size_is_refused_at_once(self) -> None:
         for data in (b"3\n", b"3;a\n", b"\n", b"1" * 256):
