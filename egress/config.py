@@ -63,6 +63,17 @@ class OversizeBody(enum.Enum):
     TRUNCATE = "truncate"
 
 
+class Resolve(enum.Enum):
+    """When the name of a destination is resolved.
+
+    @cvar AFTER: once a request is allowed, or its authorizer wants the addresses; a denied name causes no DNS query.
+    @cvar BEFORE: before the authorizer is asked, which is told the addresses.
+    """
+
+    AFTER = "after"
+    BEFORE = "before"
+
+
 class AuthzApi(enum.Enum):
     """How an authorization service is asked.
 
@@ -239,6 +250,7 @@ class ProxyConfig:
     @ivar passthrough: hosts (C{example.com}, or C{.example.com} and C{*.example.com} for what is below it; each may
         carry a port) whose TLS is tunnelled unread.
     @ivar opaque_ports: ranges of ports to which every CONNECT is tunnelled unread.
+    @ivar resolve: when the name of a destination is resolved.
     @ivar allow_address: ranges that the address guard lets through.
     @ivar deny_address: ranges that it refuses besides its own, also where C{allow_address} has them.
     @ivar allow_ports: ranges of ports that requests may go to; none: every port.
@@ -290,6 +302,7 @@ class ProxyConfig:
     oversize_body: OversizeBody = OversizeBody.REFUSE
     passthrough: tuple[str, ...] = ()
     opaque_ports: tuple[range, ...] = ()
+    resolve: Resolve = Resolve.AFTER
     allow_address: tuple[IPNetwork, ...] = ()
     deny_address: tuple[IPNetwork, ...] = ()
     allow_ports: tuple[range, ...] = ()

@@ -187,7 +187,8 @@ def _shadowed(around: Surroundings, deciding: Deciding, rules: RuleSet | None) -
         raise ConfigError("--shadow-log", config.shadow_log or "", f"cannot be written to: {error.strerror}") from error
     around.metrics.registry.register(told)
     chain = AuthorizationChain(reactor, shadow, None)
-    deciding.authorizer = ShadowedAuthorizer(reactor, deciding.authorizer, chain, told)
+    observing = config.mode is Mode.OBSERVE
+    deciding.authorizer = ShadowedAuthorizer(reactor, deciding.authorizer, chain, told, observing)
 
 
 def _approvals(around: Surroundings, deciding: Deciding) -> None:

@@ -13,9 +13,10 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from egress.authz.approvals import Approvals
 from egress.config import OversizeBody, ProxyConfig
 from egress.deciding import Deciding
+from egress.explain_words import in_words, of_route, of_terms
 from egress.interfaces import IAddressGuard
-from egress.model.authority import DEFAULT_PORTS, Authority, IPAddress, Origin
-from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Headers, Stage, Verdict
+from egress.model.authority import DEFAULT_PORTS, Authority, Origin
+from egress.model.decision import NEEDS, ClientIdentity, Decision, DecisionRequest, Headers, Stage, Verdict
 from egress.model.errors import (
     AddressForbidden,
     AuthorizerUnavailable,
@@ -31,11 +32,11 @@ from egress.model.errors import (
 from egress.model.explanation import Explanation, Question, RuleTried, Step
 from egress.model.route import Purpose, Route
 from egress.model.target import RequestTarget, parse_request_target
+from egress.net.destination import Destination
 from egress.net.dial import Dialer
 from egress.net.origin import OriginConnection
 from egress.net.parts import Parts
 from egress.net.scope import Scope, named_origin
-from egress.policy.addresses import forbidden, is_private
 from egress.wire.forward import forwarded_fields, wants_websocket
 from egress.wire.heads import RequestHead
 from egress.wire.http1 import RequestReader
@@ -125,17 +126,27 @@ class _Way:
             purpose = Purpose.TUNNEL if stage is Stage.TUNNEL else Purpose.REQUEST
             if stage is Stage.REQUEST and wants_websocket(head):
                 purpose = Purpose.UPGRADE
-            route, dead_end = yield self._address(origin, purpose)
+            destination = Destination(self._parts, self._identity(), origin, purpose)
+            self._judge(destination, origin.authority)
+            if destination.goes_first:
+                yield self._look_up(destination, origin.authority)
             name = "decision"
-            asked = self._asked(head, target, origin, stage, route)
+            asked = self._asked(head, target, origin, stage, destination)
             if not question.ask and self._of.deciding.rules is None:
                 self._step(name, _SKIPPED, f"{self._of.deciding.unattended.name} was not asked (--no-ask)")
                 return self._end("none", "nobody was asked", "proxy")
-            decision = yield self._decide(asked)
+            decision = yield self._decide(asked, destination)
             if decision.verdict is not Verdict.ALLOW:
+                if destination.withheld:
+                    self._step("address", _SKIPPED, "not looked up: only the name of what is allowed is")
                 return self._not_allowed(decision)
-            if dead_end is not None:
-                return self._fault(dead_end)
+            if destination.dead_end is not None:
+                return self._fault(destination.dead_end)
+            name = "address"
+            if destination.route is None:
+                yield self._look_up(destination, origin.authority)
+            route = destination.route
+            assert route is not None  # it was found, or that was the end
             name = "way"
             self._way(route, origin)
             name = "connection"
@@ -205,67 +216,59 @@ class _Way:
         self._step("tunnel", _OK, f"intercepted; the CA may sign for {authority.host}", [note] if note else [])
         return Stage.REQUEST
 
-    @inlineCallbacks
-    def _address(
-        self, origin: Origin, purpose: Purpose
-    ) -> Generator[Deferred[Any], Any, tuple[Route | None, EgressError | None]]:
-        """Have the dialer find a way, and look at each address for people."""
-        authority = origin.authority
+    def _judge(self, destination: Destination, authority: Authority) -> None:
+        """Have the dialer say what needs no look-up."""
         try:
-            route: Route = yield self._of.dialer.check(origin, purpose)
+            destination.judge()
         except AddressForbidden as error:
-            through = self._of.dialer.upstream_for(origin, purpose)
-            found = () if through is not None else (yield self._of.dialer.addresses(authority))
-            self._step("address", _NO, error.reason, self._classes(found, authority.port))
+            literal = authority.ip
+            known = () if literal is None else (literal,)
+            self._step("address", _NO, error.reason, in_words(self._of.guard, known, authority.port))
+            raise
+        if destination.route is not None:
+            self._found(destination.route)
+
+    @inlineCallbacks
+    def _look_up(self, destination: Destination, authority: Authority) -> Generator[Deferred[Any], Any, None]:
+        """Have the dialer look the name up, and look at each address for people."""
+        try:
+            yield destination.look_up_first() if destination.goes_first else destination.look_up()
+        except AddressForbidden as error:
+            found = yield self._of.dialer.addresses(authority)
+            self._step("address", _NO, error.reason, in_words(self._of.guard, found, authority.port))
             raise
         except (NameNotResolved, ResolutionTimeout) as error:
-            if purpose is Purpose.TUNNEL:
-                raise
-            # That it is denied as well is the more useful answer: the proxy asks all the same.
             self._step("address", _FAILED, error.reason)
-            return None, error
-        if route.upstream is not None:
-            self._step("address", _OK, f"port {authority.port} is open; {route.upstream.authority} resolves the name")
-        else:
-            many = (
-                f"{len(route.addresses)} addresses, all of which" if len(route.addresses) > 1 else "one address, which"
-            )
-            self._step("address", _OK, f"{many} may be contacted", self._classes(route.addresses, authority.port))
-        return route, None
+            raise
+        if destination.dead_end is not None:
+            self._step("address", _FAILED, destination.dead_end.reason)
+        elif destination.route is not None:
+            self._found(destination.route)
 
-    def _classes(self, addresses: tuple[IPAddress, ...], port: int) -> list[str]:
-        return [f"{address}: {self._class_of(address, port)}" for address in addresses]
-
-    def _class_of(self, address: IPAddress, port: int) -> str:
-        what = forbidden(address)
-        if self._of.guard.refusal(address, port) is None:
-            kind = "a private address" if is_private(address) else "a public address"
-            return kind if what is None else f"{what}; opened with --allow-address"
-        return f"refused, {what or ('a private address' if is_private(address) else 'closed by the operator')}"
+    def _found(self, route: Route) -> None:
+        details = in_words(self._of.guard, route.addresses, route.origin.authority.port)
+        self._step("address", _OK, of_route(route), details)
 
     def _asked(
-        self, head: RequestHead, target: RequestTarget, origin: Origin, stage: Stage, route: Route | None
+        self, head: RequestHead, target: RequestTarget, origin: Origin, stage: Stage, destination: Destination
     ) -> DecisionRequest:
         """Make the question as the proxy would put it."""
         body = self._question.body or None
-        addresses = route.addresses if route is not None and route.upstream is None else None
-        if stage is Stage.TUNNEL:
-            headers: Headers = ((b"Host", str(origin.authority).encode("ascii")),)
-            return DecisionRequest(
-                self._parts.new_id(), stage, "CONNECT", origin, "", headers, self._identity(), addresses=addresses
-            )
+        tunnel = stage is Stage.TUNNEL
+        host: Headers = ((b"Host", str(origin.authority).encode("ascii")),)
         question = DecisionRequest(
             request_id=self._parts.new_id(),
             stage=stage,
-            method=head.method,
+            method="CONNECT" if tunnel else head.method,
             origin=origin,
-            path=target.path,
-            headers=tuple(forwarded_fields(head, origin)),
+            path="" if tunnel else target.path,
+            headers=host if tunnel else tuple(forwarded_fields(head, origin)),
             client=self._identity(),
-            content_length=len(body or b""),
-            addresses=addresses,
+            content_length=0 if tunnel else len(body or b""),
+            addresses=destination.addresses,
+            addresses_withheld=destination.withheld,
         )
-        if body is None:
+        if body is None or tunnel:
             return question
         if self._of.deciding.unattended.needs_body:
             return self._with_body(question, body)
@@ -281,32 +284,21 @@ class _Way:
         return attrs.evolve(question, body=body[:limit], body_truncated=len(body) > limit, body_withheld=False)
 
     @inlineCallbacks
-    def _decide(self, asked: DecisionRequest) -> Generator[Deferred[Any], Any, Decision]:
-        authorizer = self._of.deciding.unattended
-        decision: Decision = yield authorizer.decide(asked)
+    def _decide(self, asked: DecisionRequest, destination: Destination) -> Generator[Deferred[Any], Any, Decision]:
         details = []
-        if decision.verdict is Verdict.NEED_BODY:
-            details.append("asked again, with the content")
-            asked = self._with_body(asked, self._question.body or b"")
-            decision = yield authorizer.decide(asked)
-        if decision.verdict is Verdict.NEED_BODY:
-            raise AuthorizerUnavailable("the authorizer wants content that it has")
-        if decision.observed is not None:
-            details.append(f"only observed (--mode): it would be {decision.observed} otherwise")
-        if decision.source is not None:
-            details.append(f"from: {decision.source}")
-        terms = decision.terms
-        if terms.max_bytes is not None:
-            details.append(f"at most {terms.max_bytes} bytes")
-        if terms.expires_in is not None:
-            details.append(f"asked again after {terms.expires_in:g} s")
-        # Their names are no secret; what is set may be one.
-        changed = [name.decode("latin-1") for name, _ in (*terms.set_headers, *terms.secret_headers)]
-        if changed:
-            details.append(f"sets {', '.join(changed)}")
-        if terms.remove_headers:
-            removed = ", ".join(name.decode("latin-1") for name in terms.remove_headers)
-            details.append(f"removes {removed}")
+        while True:
+            decision: Decision = yield self._of.deciding.unattended.decide(asked)
+            if decision.verdict is Verdict.NEED_BODY and asked.body_withheld:
+                details.append("asked again, with the content")
+                asked = self._with_body(asked, self._question.body or b"")
+            elif decision.verdict is Verdict.NEED_ADDRESSES and asked.addresses_withheld:
+                details.append("asked again, with the addresses")
+                asked = yield self._with_addresses(asked, destination)
+            else:
+                break
+        if decision.verdict in NEEDS:
+            raise AuthorizerUnavailable("the authorizer wants what it has, or what cannot be had")
+        details += of_terms(decision)
         rule = f"rule {decision.rule_id} of " if decision.rule_id is not None else ""
         outcome = {Verdict.ALLOW: _OK, Verdict.ASK: "ask"}.get(decision.verdict, _NO)
         text = f"{decision.verdict.value}, by {rule}{decision.decided_by}: {decision.reason}"
@@ -315,6 +307,15 @@ class _Way:
             details.append(f"{len(rules) - _MAX_RULES} rules before these are not about it")
         self._step("decision", outcome, text, details, rules[-_MAX_RULES:])
         return self._by_a_person(asked, decision)
+
+    @inlineCallbacks
+    def _with_addresses(
+        self, asked: DecisionRequest, destination: Destination
+    ) -> Generator[Deferred[Any], Any, DecisionRequest]:
+        yield destination.look_up() if destination.dead_end is not None else self._look_up(destination, asked.authority)
+        assert destination.route is not None  # it was found
+        destination.tell(destination.route)
+        return attrs.evolve(asked, addresses=destination.addresses, addresses_withheld=False)
 
     def _rules(self, asked: DecisionRequest) -> tuple[RuleTried, ...]:
         rules = self._of.deciding.rules

@@ -41,6 +41,10 @@ class IAuthorizer(Interface):
     def decide(request: DecisionRequest) -> Deferred[Decision]:
         """Decide on one request.
 
+        A name is not resolved before, so that one that is denied causes no DNS query.  Where
+        C{DecisionRequest.addresses_withheld} is true, the answer may be C{Verdict.NEED_ADDRESSES}: then the name is
+        resolved, and the question put again with its addresses.
+
         The Deferred may be cancelled when the client goes away.
 
         @return: fires with the decision, or fails with L{egress.model.errors.AuthorizerUnavailable}.
@@ -110,11 +114,22 @@ class IAddressGuard(Interface):
         """
 
     def name_refusal(authority: Authority) -> str | None:
-        """Classify a name that the proxy will not resolve itself (an upstream proxy will)."""
+        """Classify a name by itself, before it is resolved, or where an upstream proxy resolves it.
+
+        @return: C{None} when it may be contacted, as far as its name says, otherwise one sentence that says why not.
+        """
 
 
 class IDialer(Interface):
     """Opens connections to origins, directly or through an upstream proxy, checked by the address guard."""
+
+    def judge(origin: Origin, purpose: Purpose) -> Route | None:
+        """Say what can be said of an origin without resolving its name.
+
+        @return: a route where no look-up is needed: to an address, or through an upstream proxy, which resolves names
+            itself; C{None} for a name that L{check} has to resolve.
+        @raise egress.model.errors.AddressForbidden: for a port, an address or a name that the guard refuses.
+        """
 
     def check(origin: Origin, purpose: Purpose, client: str = "") -> Deferred[Route]:
         """Resolve the origin and classify every address of it, without connecting.

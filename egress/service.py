@@ -172,6 +172,7 @@ class EgressProxyService(Service):
             opaque_ports=config.opaque_ports,
             oversize_body=config.over_body_limit,
             renewal_timeout=2 * config.authz_timeout + RENEWAL_MARGIN,
+            resolve=config.resolve,
         )
         self.explain = Explainer(
             config, self._parts, self._dialer, self._guard, self._deciding, approvals, ca_note

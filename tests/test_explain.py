@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.ca.store import CaDirectory
-from egress.config import Limits, Mode, OversizeBody, ProxyConfig
+from egress.config import Limits, Mode, OversizeBody, ProxyConfig, Resolve
 from egress.interfaces import IAuthorizer
 from egress.model.approval import Answer
 from egress.model.authority import Authority, UpstreamProxy
@@ -146,12 +146,15 @@ class WayTests(ExplainTestCase):
         found = self.explain("GET", "http://denied.test/")
         self.assertEqual((found.verdict, found.rule_id, found.reason), ("deny", "never", "not this one"))
         self.assertEqual((found.status, found.code), (403, "denied"))
-        self.assertEqual(self.outcomes(found), {"request": "ok", "address": "ok", "decision": "no"})
+        self.assertEqual(
+            list(self.outcomes(found).items()), [("request", "ok"), ("decision", "no"), ("address", "skipped")]
+        )
+        self.assertEqual(self.reactor.looked_up, [])
 
     def test_a_blocked_address(self) -> None:
         found = self.explain("GET", "http://local.test/")
         self.assertEqual((found.verdict, found.code, found.decided_by), ("deny", "address-forbidden", "proxy"))
-        self.assertEqual(self.outcomes(found), {"request": "ok", "address": "no"})
+        self.assertEqual(list(self.outcomes(found).items()), [("request", "ok"), ("decision", "ok"), ("address", "no")])
         self.assertEqual(
             self.step(found, "address").details, ("1.2.3.4: a public address", "127.0.0.1: refused, a loopback address")
         )
@@ -182,6 +185,48 @@ class WayTests(ExplainTestCase):
         asked = self.ask("GET", "http://slow.test/")
         self.reactor.advance(10)
         self.assertEqual(self.successResultOf(asked).code, "resolution-timeout")
+
+    def test_the_look_up_comes_first(self) -> None:
+        """With C{--resolve before}, each name is looked up, and the authorizer is told the addresses."""
+        authorizer = ScriptedAuthorizer()
+        authorizer.answers = [deny()]
+        service = self.service(authorizer, resolve=Resolve.BEFORE)
+        found = self.explain("GET", "http://denied.test/", service=service)
+        self.assertEqual(list(self.outcomes(found)), ["request", "address", "decision"])
+        self.assertEqual(len(authorizer.asked[0].addresses or ()), 2)
+        for each in (service, self.service(resolve=Resolve.BEFORE)):
+            found = self.explain("GET", "http://nowhere.test/", service=each)
+            self.assertEqual(list(self.outcomes(found)), ["request", "address", "decision"])
+            self.assertEqual((found.verdict, found.code), ("none", "name-not-resolved"))
+
+    def test_addresses_are_wanted(self) -> None:
+        authorizer = ScriptedAuthorizer()
+        authorizer.answers = [Decision(Verdict.NEED_ADDRESSES, "", "x"), deny()]
+        found = self.explain("GET", "http://a.test/", service=self.service(authorizer))
+        first, second = authorizer.asked
+        self.assertEqual((first.addresses, first.addresses_withheld), (None, True))
+        self.assertEqual((len(second.addresses or ()), second.addresses_withheld), (2, False))
+        self.assertEqual(list(self.outcomes(found)), ["request", "address", "decision"])
+        self.assertEqual(self.step(found, "decision").details, ("asked again, with the addresses",))
+
+    def test_addresses_are_wanted_that_there_are_not(self) -> None:
+        for resolve in Resolve:
+            authorizer = ScriptedAuthorizer()
+            authorizer.answers = [Decision(Verdict.NEED_ADDRESSES, "", "x")]
+            found = self.explain("GET", "http://nowhere.test/", service=self.service(authorizer, resolve=resolve))
+            self.assertEqual((found.verdict, found.code), ("none", "name-not-resolved"))
+            authorizer.answers = [Decision(Verdict.NEED_ADDRESSES, "", "x")]
+            found = self.explain("GET", "http://192.0.2.1/", service=self.service(authorizer, resolve=resolve))
+            self.assertEqual((found.verdict, found.code), ("deny", "address-forbidden"))
+            authorizer.answers = [Decision(Verdict.NEED_ADDRESSES, "", "x")]
+            found = self.explain("GET", "http://1.2.3.4/", service=self.service(authorizer, resolve=resolve))
+            self.assertEqual((found.verdict, found.code), ("none", "authorizer-unavailable"))
+
+    def test_names_that_are_judged_as_such(self) -> None:
+        for host in ("localhost", "a.localhost", "metadata.google.internal", "127.0.0.1"):
+            found = self.explain("GET", f"http://{host}/")
+            self.assertEqual(list(self.outcomes(found).items()), [("request", "ok"), ("address", "no")])
+        self.assertEqual(self.reactor.looked_up, [])
 
     def test_an_upstream_proxy(self) -> None:
         upstream = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic c2VjcmV0")
@@ -244,7 +289,7 @@ class RequestTests(ExplainTestCase):
         (asked,) = authorizer.asked
         self.assertEqual((asked.method, asked.path, asked.body, asked.content_length), ("POST", "/?q=1", b"hi", 2))
         self.assertEqual(asked.headers, ((b"Host", b"a.test"), (b"Content-Length", b"2")))
-        self.assertEqual((asked.client.identity, len(asked.addresses or ())), ("ann", 2))
+        self.assertEqual((asked.client.identity, asked.addresses, asked.addresses_withheld), ("ann", None, True))
 
     def test_content(self) -> None:
         """Where it is not looked at, it is withheld, and given when it is wanted."""
@@ -346,7 +391,8 @@ class DecisionTests(ExplainTestCase):
             found = self.explain("GET", url, service=self.service(mode=Mode.OBSERVE))
             self.assertEqual(found.verdict, "allow")
             self.assertEqual(
-                self.step(found, "decision").details, ("only observed (--mode): it would be deny otherwise",)
+                self.step(found, "decision").details,
+                ("asked again, with the addresses", "only observed (--mode): it would be deny otherwise"),
             )
 
     def test_no_log_is_opened(self) -> None:

@@ -67,7 +67,10 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             *("ops",),
         }
     ),
-    "explain": frozenset({"model", "wire", "policy", "config", "interfaces", "net", "authz", "deciding"}),
+    "explain_words": frozenset({"model", "policy", "interfaces"}),
+    "explain": frozenset(
+        {"model", "wire", "policy", "config", "interfaces", "net", "authz", "deciding", "explain_words"}
+    ),
     "desk": frozenset({"model", "ops.redact", "authz"}),
     "service": frozenset(
         {

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from egress.authz.members import NotMembers, members_of
-from egress.model.decision import NO_TERMS, Decision, Headers, Terms, Verdict
+from egress.model.decision import NEEDS, NO_TERMS, Decision, Headers, Terms, Verdict
 from egress.wire.terms import fault_of
 
 MAX_REASON: Final = 500
@@ -28,6 +28,7 @@ _REASONS: Final = {
     Verdict.ALLOW: "the authorization service allowed the request",
     Verdict.DENY: "the authorization service denied the request",
     Verdict.NEED_BODY: "the authorization service wants the content first",
+    Verdict.NEED_ADDRESSES: "the authorization service wants the addresses first",
     Verdict.ASK: "the authorization service wants a person to decide",
 }
 
@@ -127,18 +128,27 @@ def _terms(fields: Mapping[str, Any]) -> Terms:
     return terms
 
 
-def _verdict(allowed: bool | None, fields: Mapping[str, Any], withheld: bool) -> Verdict:
+def _need(need: object, content: bool, addresses: bool) -> Verdict:
+    if need == "body":
+        if not content:
+            raise AnswerRefused("needs content that was not withheld")
+        return Verdict.NEED_BODY
+    if need == "addresses":
+        if not addresses:
+            raise AnswerRefused("needs addresses that were not withheld")
+        return Verdict.NEED_ADDRESSES
+    raise AnswerRefused('has a \'need\' that is neither "body" nor "addresses"')
+
+
+def _verdict(allowed: bool | None, fields: Mapping[str, Any], content: bool, addresses: bool) -> Verdict:
     ask = fields.get("ask", False)
     if type(ask) is not bool:
         raise AnswerRefused("has an 'ask' that is no boolean")
     if "need" in fields:
-        if fields["need"] != "body":
-            raise AnswerRefused("has a 'need' that is not \"body\"")
+        verdict = _need(fields["need"], content, addresses)
         if allowed or ask:
-            raise AnswerRefused("both decides and needs the content")
-        if not withheld:
-            raise AnswerRefused("needs content that was not withheld")
-        return Verdict.NEED_BODY
+            raise AnswerRefused("both decides and needs more of the request")
+        return verdict
     if ask:
         if allowed is not False:
             raise AnswerRefused("asks a person without 'allowed' being false")
@@ -146,20 +156,23 @@ def _verdict(allowed: bool | None, fields: Mapping[str, Any], withheld: bool) ->
     return Verdict.ALLOW if allowed else Verdict.DENY
 
 
-def conclude(allowed: bool | None, fields: Mapping[str, Any], decided_by: str, withheld: bool) -> Decision:
+def conclude(
+    allowed: bool | None, fields: Mapping[str, Any], decided_by: str, withheld: bool, unresolved: bool = False
+) -> Decision:
     """Make a decision of yes or no, and what else an answer says.
 
     @param allowed: C{None} when the answer says neither.
     @param fields: where C{reason}, C{ruleId}, C{ttl} and all the others stand.
     @param withheld: whether the question was without the content that there is.
+    @param unresolved: whether it was without the addresses, which can be looked up.
     @raise AnswerRefused: when it is none.
     """
     verdict = Verdict.ALLOW if allowed else Verdict.DENY
     terms = NO_TERMS
     if not _CHANGING.isdisjoint(fields):
-        verdict = _verdict(allowed, fields, withheld)
+        verdict = _verdict(allowed, fields, withheld, unresolved)
         terms = _terms(fields)
-    if allowed is None and verdict is not Verdict.NEED_BODY:
+    if allowed is None and verdict not in NEEDS:
         raise AnswerRefused("does not say whether it is allowed")
     reason = printable(fields.get("reason")) or _REASONS[verdict]
     rule_id = printable(fields.get("ruleId"))

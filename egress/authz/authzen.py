@@ -73,6 +73,8 @@ class AuthZenCodec:
                 raise AnswerRefused("has a 'context' that is no object")
             if "reason" not in context and "reason_user" in context:
                 context["reason"] = _user_reason(context)
-            return conclude(members["decision"], context, self._decided_by, asked.body_withheld)
+            return conclude(
+                members["decision"], context, self._decided_by, asked.body_withheld, asked.addresses_withheld
+            )
         except AnswerRefused as error:
             raise no_decision(f"gave an answer that {error}") from error

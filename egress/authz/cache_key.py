@@ -41,7 +41,8 @@ def _headers(request: DecisionRequest) -> Value:
 
 def _addresses(request: DecisionRequest) -> Value:
     # Resolvers give them in turns; which they are is what counts.
-    return None if request.addresses is None else tuple(sorted(map(str, request.addresses)))
+    # Addresses that were not looked up yet are another thing than such as nobody can tell.
+    return request.addresses_withheld if request.addresses is None else tuple(sorted(map(str, request.addresses)))
 
 
 _READ: Final[dict[str, Callable[[DecisionRequest], Value]]] = {

@@ -38,12 +38,15 @@ def encode_question(request: DecisionRequest) -> bytes:
     return encoded(question)
 
 
-def decode_answer(status: int, body: bytes, decided_by: str, withheld: bool = False) -> Decision:
+def decode_answer(
+    status: int, body: bytes, decided_by: str, withheld: bool = False, unresolved: bool = False
+) -> Decision:
     """Read an answer.
 
     Only a 200 whose C{allowed} is exactly C{true} allows; C{allowed: false} denies under any status.
 
     @param withheld: whether the question said C{bodyWithheld}: only then may the answer be C{need: "body"}.
+    @param unresolved: the same of C{addressesWithheld} and C{need: "addresses"}.
     @raise AuthorizerUnavailable: for everything else, saying what was wrong.
     """
     try:
@@ -57,7 +60,7 @@ def decode_answer(status: int, body: bytes, decided_by: str, withheld: bool = Fa
     if type(allowed) is not bool and "allowed" in answer:
         raise no_decision("gave an answer that has an 'allowed' that is no boolean")
     try:
-        return conclude(allowed, answer, decided_by, withheld)
+        return conclude(allowed, answer, decided_by, withheld, unresolved)
     except AnswerRefused as error:
         raise no_decision(f"gave an answer that {error}") from error
 
@@ -85,4 +88,6 @@ class ContractCodec:
 
     def decode(self, answer: Answer, asked: DecisionRequest) -> Decision:
         """See L{Codec.decode}."""
-        return decode_answer(answer.status, answer.content, self._decided_by, asked.body_withheld)
+        return decode_answer(
+            answer.status, answer.content, self._decided_by, asked.body_withheld, asked.addresses_withheld
+        )

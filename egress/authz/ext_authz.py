@@ -110,6 +110,9 @@ class ExtAuthzCodec:
         ]
         if request.client.identity is not None:
             fields.append((b"X-Egress-Identity", request.client.identity.encode("utf-8", "replace")))
+        if request.addresses:
+            addresses = ", ".join(map(str, request.addresses))
+            fields.append((b"X-Egress-Addresses", addresses.encode("ascii")))
         if request.body or request.body_withheld:
             partial = request.body_truncated or request.body_withheld
             fields.append((b"X-Envoy-Auth-Partial-Body", b"true" if partial else b"false"))

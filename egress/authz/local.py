@@ -18,6 +18,7 @@ class LocalAuthorizer:
     """Decides by rules that are in memory.
 
     Contents stream through; where a rule looks at one, the answer is that it is wanted (L{Verdict.NEED_BODY}).
+    Where the addresses decide, the answer is that these are wanted (L{Verdict.NEED_ADDRESSES}).
 
     @param now: gives the time, in seconds since the epoch.
     """

@@ -75,7 +75,7 @@ class OpaCodec:
             if type(result) is not bool and not isinstance(result, dict):
                 raise AnswerRefused("has a result that is neither a boolean nor an object")
             allowed = _allowed(fields) if isinstance(result, dict) else result
-            decision = conclude(allowed, fields, self._decided_by, asked.body_withheld)
+            decision = conclude(allowed, fields, self._decided_by, asked.body_withheld, asked.addresses_withheld)
         except AnswerRefused as error:
             raise no_decision(f"gave an answer that {error}") from error
         return self._named(decision, printable(members.get("decision_id")))

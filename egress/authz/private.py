@@ -9,7 +9,7 @@ import attrs
 from twisted.internet.defer import Deferred, succeed
 
 from egress.authz.wrapper import Wrapper
-from egress.model.decision import Decision, DecisionRequest, Verdict
+from egress.model.decision import NEEDS, Decision, DecisionRequest, Verdict
 from egress.policy.addresses import embedded, is_private
 
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from egress.model.authority import IPAddress
 
 _PART: Final = "addresses"
+
+# No address changes these.
+_WITHOUT_ADDRESSES: Final = frozenset({Verdict.DENY, *NEEDS})
 
 RULE: Final = "private-addresses"
 """The rule id of such a denial."""
@@ -47,15 +50,20 @@ class PrivateAddresses(Wrapper):
                 reason = f"{request.authority.host} leads to {address}, a private address"
                 return succeed(Decision(Verdict.DENY, reason, self.name, RULE, firm=True))
         deciding = self._authorizer.decide(request)
-        return deciding.addCallback(_dependent) if self._blocks() else deciding
+        return deciding.addCallback(self._dependent, request) if self._blocks() else deciding
+
+    def _dependent(self, decision: Decision, request: DecisionRequest) -> Decision:
+        """Have the addresses looked up of what is not denied by name already.
+
+        A decision is one on the addresses that it was asked about: with others it might not have been asked for.
+        """
+        if request.addresses_withheld and decision.verdict not in _WITHOUT_ADDRESSES:
+            reason = "the policy closes private addresses, and wants to see the addresses first"
+            return Decision(Verdict.NEED_ADDRESSES, reason, self.name, RULE)
+        parts = decision.cache_key
+        if parts is None or _PART in parts:
+            return decision
+        return attrs.evolve(decision, cache_key=tuple(sorted((*parts, _PART))))
 
     def _opened(self, address: IPAddress) -> bool:
         return any(address in network or embedded(address) in network for network in self._allow)
-
-
-def _dependent(decision: Decision) -> Decision:
-    """Say that the decision is one on these addresses: with others it might not have been asked for."""
-    parts = decision.cache_key
-    if parts is None or _PART in parts:
-        return decision
-    return attrs.evolve(decision, cache_key=tuple(sorted((*parts, _PART))))

@@ -80,6 +80,8 @@ def add_circumstances(question: dict[str, Any], request: DecisionRequest) -> Non
     question["stage"] = request.stage.value
     if request.addresses:
         question["addresses"] = [str(address) for address in request.addresses]
+    elif request.addresses_withheld:
+        question["addressesWithheld"] = True
 
 
 def destination(request: DecisionRequest) -> dict[str, Any]:

@@ -43,6 +43,9 @@ _MAX_LENGTH: Final = 2**63
 _to_json: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
+_NEED: Final = {Verdict.NEED_BODY: "body", Verdict.NEED_ADDRESSES: "addresses"}
+
+
 class BadQuestion(ValueError):
     """Something that is no question.
 
@@ -154,6 +157,7 @@ def decode_question(content: bytes, request_id: str) -> DecisionRequest:
         body_withheld=withheld,
         content_length=_length(question.number("contentLength"), body, truncated, withheld),
         addresses=_addresses(question.texts("addresses")),
+        addresses_withheld=_withheld(question, target),
     )
 
 
@@ -276,6 +280,15 @@ def _addresses(given: list[str] | None) -> tuple[IPAddress, ...] | None:
     return tuple(_address(text, "addresses") for text in given)
 
 
+def _withheld(question: _Question, target: RequestTarget) -> bool:
+    """Whether the caller can look up the addresses, and asks again with them if told to."""
+    withheld = question.flag("addressesWithheld")
+    if withheld and question.texts("addresses") is not None:
+        raise BadQuestion("'addressesWithheld' is said of 'addresses' that are there")
+    # An address needs no look-up.
+    return withheld and target.authority is not None and target.authority.ip is None
+
+
 def _id(named: str | None, otherwise: str) -> str:
     if named is None:
         return otherwise
@@ -298,7 +311,7 @@ def encode_answer(decision: Decision) -> tuple[int, bytes]:
         "staleIfError": decision.stale_if_error,
         "cacheKey": None if decision.cache_key is None else list(decision.cache_key),
         "firm": True if decision.firm and decision.verdict is Verdict.DENY else None,
-        "need": "body" if decision.verdict is Verdict.NEED_BODY else None,
+        "need": _NEED.get(decision.verdict),
         "ask": True if decision.verdict is Verdict.ASK else None,
         "setHeaders": json.loads(headers_value(terms.set_headers)) if terms.set_headers else None,
         "setSecretHeaders": json.loads(headers_value(terms.secret_headers)) if terms.secret_headers else None,

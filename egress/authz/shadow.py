@@ -9,10 +9,11 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from egress.authz.chain import cancel
+from egress.authz.observing import lets_pass
 from egress.authz.wrapper import Wrapper
 from egress.interfaces import IAuthorizer, IComparisonSink
 from egress.model.comparison import Agreement, Comparison, compare
-from egress.model.decision import Decision, DecisionRequest, Verdict
+from egress.model.decision import NEEDS, Decision, DecisionRequest
 
 AT_ONCE: Final = 32
 """How many questions are with the second decider at the same time."""
@@ -28,18 +29,25 @@ class ShadowedAuthorizer(Wrapper):
     """Asks an authorizer, gives its decision, and in a later turn asks the second decider.
 
     The second never costs the first any time, and nothing that it does or leaves undone is seen by clients: beyond so
-    many questions that it has, or that wait for it, it is not asked.  Where the first gives no decision, or wants to
-    see content before, there is nothing to compare with yet.
+    many questions that it has, or that wait for it, it is not asked.  Where the first gives no decision, or is asked
+    again with content or addresses, there is nothing to compare with yet.
 
     @param shadow: fails with L{egress.model.errors.AuthorizerUnavailable} alone, and within a time, as an
         L{egress.authz.chain.AuthorizationChain} does.
     @param sink: is told of each comparison.
+    @param observing: whether an L{ObservingAuthorizer<egress.authz.observing.ObservingAuthorizer>} asks.
     """
 
     def __init__(
-        self, clock: IReactorTime, authorizer: IAuthorizer, shadow: IAuthorizer, sink: IComparisonSink
+        self,
+        clock: IReactorTime,
+        authorizer: IAuthorizer,
+        shadow: IAuthorizer,
+        sink: IComparisonSink,
+        observing: bool = False,
     ) -> None:
         super().__init__(authorizer)
+        self._observing = observing
         self._clock = clock
         self._shadow = shadow
         self._sink = sink
@@ -53,7 +61,10 @@ class ShadowedAuthorizer(Wrapper):
         """Ask; see L{IAuthorizer.decide}."""
 
         def decided(decision: Decision) -> Decision:
-            if decision.verdict is not Verdict.NEED_BODY and not self._closed:
+            again = decision.verdict in NEEDS or (
+                self._observing and request.addresses_withheld and lets_pass(decision)
+            )
+            if not again and not self._closed:
                 self._queue(request, decision)
             return decision
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from egress.model.decision import Decision, DecisionRequest, Verdict
+from egress.model.decision import NEEDS, Decision, DecisionRequest, Verdict
 
 
 class Agreement(enum.Enum):
@@ -16,7 +16,7 @@ class Agreement(enum.Enum):
     @cvar SAME: the same verdict, by whatever rule.
     @cvar STRICTER: the second denies what the first allows, or asks a person; or denies where the first asks.
     @cvar LAXER: the other way round.
-    @cvar UNDECIDED: the second wants content that was not collected.
+    @cvar UNDECIDED: the second wants content that was not collected, or addresses that were not looked up.
     @cvar UNAVAILABLE: the second gave no decision.
     @cvar SKIPPED: the second was not asked, since it is too slow for the traffic.
     """
@@ -37,7 +37,7 @@ _STRICTNESS: Final = {Verdict.ALLOW: 0, Verdict.ASK: 1, Verdict.DENY: 2}
 
 def compare(first: Decision, second: Decision) -> Agreement:
     """Say how the second of two decisions relates to the first, which decides on its request."""
-    if second.verdict is Verdict.NEED_BODY or first.verdict is Verdict.NEED_BODY:
+    if second.verdict in NEEDS or first.verdict in NEEDS:
         return Agreement.UNDECIDED
     one, other = _STRICTNESS[first.verdict], _STRICTNESS[second.verdict]
     if one == other:

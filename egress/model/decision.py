@@ -29,20 +29,26 @@ class Stage(enum.Enum):
 class Verdict(enum.Enum):
     """The outcome of a decision.
 
-    Only C{ALLOW} lets a request leave.  The last two are no outcome yet: what stands before an authorizer makes one of
-    them, and nothing else forwards anything.
+    Only C{ALLOW} lets a request leave.  The last three are no outcome yet: the proxy asks again, or what stands before
+    an authorizer makes an outcome of them.
 
     @cvar NEED_BODY: the content is wanted first; put the question again, with it.
+    @cvar NEED_ADDRESSES: the addresses are wanted first; put the question again, with them.
     @cvar ASK: a person decides.
     """
 
     ALLOW = "allow"
     DENY = "deny"
     NEED_BODY = "need-body"
+    NEED_ADDRESSES = "need-addresses"
     ASK = "ask"
 
     # As for stages.
     __hash__ = object.__hash__
+
+
+NEEDS: Final = frozenset({Verdict.NEED_BODY, Verdict.NEED_ADDRESSES})
+"""Verdicts that ask for more of the request."""
 
 
 @attrs.frozen
@@ -89,6 +95,8 @@ class DecisionRequest:
         end will tell.
     @ivar addresses: what the origin's host leads to, a literal address to itself; C{None} when that is not known, as
         where an upstream proxy resolves it.
+    @ivar addresses_withheld: whether the proxy can find out the addresses, and has not done so yet, so that a name that
+        is denied causes no DNS query; L{Verdict.NEED_ADDRESSES} has it do so.
     """
 
     request_id: str
@@ -103,6 +111,7 @@ class DecisionRequest:
     body_withheld: bool = False
     content_length: int | None = 0
     addresses: tuple[IPAddress, ...] | None = None
+    addresses_withheld: bool = False
 
     @property
     def url(self) -> str:

@@ -32,6 +32,7 @@ class Route:
     @ivar upstream: the proxy to go through, or C{None}.
     @ivar tls: whether the proxy makes a TLS session with the origin.
     @ivar connect: whether the upstream proxy is asked for a tunnel; otherwise it gets requests in absolute-form.
+    @ivar is_looked_up: whether the proxy has looked up a name to find the addresses.
     """
 
     origin: Origin
@@ -39,6 +40,11 @@ class Route:
     upstream: UpstreamProxy | None
     tls: bool
     connect: bool
+    is_looked_up: bool = attrs.field(init=False, eq=False, repr=False)
+
+    @is_looked_up.default
+    def _has_name(self) -> bool:
+        return self.upstream is None and self.origin.authority.ip is None
 
     @property
     def absolute_form(self) -> bool:

@@ -276,6 +276,10 @@ def _as_creator(creator: TlsCreator) -> IOpenSSLClientConnectionCreator:
     return creator  # type: ignore[return-value]
 
 
+def _with_tls(origin: Origin, purpose: Purpose) -> bool:
+    return origin.scheme == "https" and purpose is not Purpose.TUNNEL
+
+
 @implementer(IDialer)
 class Dialer:
     """Dials origins directly, or through an upstream proxy.
@@ -314,21 +318,36 @@ class Dialer:
             return self._upstream_http
         return self._upstream_https or (self._upstream_http if origin.scheme == "http" else None)
 
-    def check(self, origin: Origin, purpose: Purpose, client: str = "") -> Deferred[Route]:
-        """Find a way to an origin; see L{IDialer.check}."""
+    def judge(self, origin: Origin, purpose: Purpose) -> Route | None:
+        """Say what needs no look-up; see L{IDialer.judge}."""
         authority = origin.authority
         refusal = self._guard.port_refusal(authority.port)
         if refusal is not None:
-            return fail(PortForbidden(refusal))
-        upstream = self.upstream_for(origin, purpose)
-        tls = origin.scheme == "https" and purpose is not Purpose.TUNNEL
-        if upstream is not None:
+            raise PortForbidden(refusal)
+        upstream, literal = self.upstream_for(origin, purpose), authority.ip
+        if literal is not None:
+            refusal = self._guard.refusal(literal, authority.port)
+        elif upstream is not None or "." in authority.host or authority.host == "localhost":
+            # Where a name without a dot leads, as C{metadata} in a network of containers, only a look-up tells.
             refusal = self._guard.name_refusal(authority)
-            if refusal is not None:
-                return fail(AddressForbidden(refusal))
+        if refusal is not None:
+            raise AddressForbidden(refusal)
+        tls = _with_tls(origin, purpose)
+        if upstream is not None:
             connect = origin.scheme == "https" or purpose is not Purpose.REQUEST
-            return succeed(Route(origin, (), upstream, tls, connect))
-        return self._resolver.resolve(authority, client).addCallback(self._classify, origin, tls)
+            return Route(origin, (), upstream, tls, connect)
+        return None if literal is None else Route(origin, (literal,), None, tls, False)
+
+    def check(self, origin: Origin, purpose: Purpose, client: str = "") -> Deferred[Route]:
+        """Find a way to an origin; see L{IDialer.check}."""
+        try:
+            route = self.judge(origin, purpose)
+        except AddressForbidden as error:
+            return fail(error)
+        if route is not None:
+            return succeed(route)
+        looked_up = self._resolver.resolve(origin.authority, client)
+        return looked_up.addCallback(self._classify, origin, _with_tls(origin, purpose))
 
     def addresses(self, authority: Authority) -> Deferred[tuple[IPAddress, ...]]:
         """Find the addresses of an authority, classified or not; see L{Resolver.resolve}."""
@@ -339,8 +358,7 @@ class Dialer:
             refusal = self._guard.refusal(address, origin.authority.port)
             if refusal is not None:
                 # One bad address spoils the name: whoever controls it could make us pick that one next time.
-                named = "" if origin.authority.ip else f"{origin.authority.host} resolves to {address}: "
-                raise AddressForbidden(named + refusal)
+                raise AddressForbidden(f"{origin.authority.host} resolves to {address}: {refusal}")
         return Route(origin, addresses, None, tls, False)
 
     def dial(self, route: Route, protocol: DialedProtocol) -> Deferred[None]:

@@ -9,26 +9,24 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Final
 
-from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
+from twisted.internet.defer import succeed
 
 from egress.config import OversizeBody
-from egress.model.authority import IPAddress, Origin
-from egress.model.decision import ClientIdentity, Decision, Stage, Verdict
+from egress.model.authority import Origin
+from egress.model.decision import NEEDS, ClientIdentity, Decision, Stage, Verdict
 from egress.model.errors import (
     ClientGone,
     Denied,
     EgressError,
     InternalFault,
-    NameNotResolved,
     OriginDisconnected,
     OriginTimeout,
     RequestTimeout,
-    ResolutionTimeout,
     outcome_of,
 )
 from egress.model.route import Purpose, Route
 from egress.net.content import RequestContent
+from egress.net.destination import Destination
 from egress.net.forwarding import Forwarding
 from egress.net.inquiry import Inquiry
 from egress.net.origin import OriginConnection
@@ -51,7 +49,8 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 class State(enum.Enum):
     """Where an exchange stands."""
 
-    CHECKING = "address guard, resolving"
+    CHECKING = "what can be told of port, address and name without a look-up"
+    RESOLVING = "looking up the name, and the address guard at what it leads to"
     COLLECTING = "reading the content that the authorizer looks at"
     DECIDING = "with the authorizer"
     CONNECTING = "dialling the origin"
@@ -64,14 +63,16 @@ class State(enum.Enum):
 
 
 TRANSITIONS: Final[dict[State, frozenset[State]]] = {
-    State.CHECKING: frozenset({State.COLLECTING, State.DECIDING, State.DONE}),
+    State.CHECKING: frozenset({State.RESOLVING, State.COLLECTING, State.DECIDING, State.DONE}),
+    # The look-up came before the question; the authorizer wants the addresses, or they have changed; it has allowed.
+    State.RESOLVING: frozenset({State.COLLECTING, State.DECIDING, State.CONNECTING, State.DONE}),
     State.COLLECTING: frozenset({State.DECIDING, State.DONE}),
-    # Back to COLLECTING, once: the authorizer wants the content, too.
-    State.DECIDING: frozenset({State.COLLECTING, State.CONNECTING, State.DONE}),
-    # Back to DECIDING: the name leads to other addresses by now than those that were decided on.
-    State.CONNECTING: frozenset({State.FORWARDING, State.DECIDING, State.DONE}),
-    # Back to CONNECTING: a pooled connection was stale, and the request may be sent again.
-    State.FORWARDING: frozenset({State.CONNECTING, State.SWITCHED, State.DONE}),
+    # Back to COLLECTING, once: the authorizer wants the content, too.  No name is looked up before it was here, unless
+    # the look-up comes first.
+    State.DECIDING: frozenset({State.COLLECTING, State.RESOLVING, State.CONNECTING, State.DONE}),
+    State.CONNECTING: frozenset({State.FORWARDING, State.DONE}),
+    # Back: a pooled connection was stale, and the request may be sent again.
+    State.FORWARDING: frozenset({State.RESOLVING, State.CONNECTING, State.SWITCHED, State.DONE}),
     State.SWITCHED: frozenset({State.DONE}),
     State.DONE: frozenset(),
 }
@@ -90,16 +91,13 @@ class Exchange:
         self.head = head
         self._session = session
         self._parts = parts
-        self._client = client
         self._origin = origin
         self._state = State.CHECKING
         self._upgrade = wants_websocket(head)
         self._outgoing = OutgoingHead(head, client, origin, path)
         self._content = RequestContent(head.framing, parts.limits.body)
         self._inquiry = Inquiry(parts, client, Stage.REQUEST, head.method, origin, path, self.fail)
-        self._route: Route | None = None
-        self._addresses: tuple[IPAddress, ...] | None = None
-        self._dead_end: EgressError | None = None
+        self._destination = Destination(parts, client, origin, Purpose.UPGRADE if self._upgrade else Purpose.REQUEST)
         self._from_pool = False
         self._fresh = False
         self._forwarding: Forwarding | None = None
@@ -138,29 +136,18 @@ class Exchange:
 
     def start(self) -> None:
         """Have the destination checked, then decided on."""
+        destination = self._destination
         pooled = None if self._upgrade else self._session.logins.route(self._outgoing.key)
-        if pooled is not None:
-            # The addresses of a pooled connection were checked when it was dialled.
-            self._addresses = pooled.leads_to
-            self._reachable()
+        try:
+            destination.begin(pooled)
+        except EgressError as error:
+            self.fail(error)
+            return
+        if destination.goes_first:
+            self._enter(State.RESOLVING)
+            self._inquiry.wait_for(destination.look_up_first(), lambda _: self._reachable())
         else:
-            self._inquiry.wait_for(self._check().addErrback(self._unresolved), self._checked)
-
-    def _unresolved(self, failure: Failure) -> None:
-        """A name without an address leads nowhere; that it is denied as well is the more useful answer."""
-        if not isinstance(failure.value, (NameNotResolved, ResolutionTimeout)):
-            failure.raiseException()
-        self._dead_end = failure.value
-
-    def _check(self) -> Deferred[Route]:
-        purpose = Purpose.UPGRADE if self._upgrade else Purpose.REQUEST
-        return self._parts.dialer.check(self._origin, purpose, self._client.limit_key)
-
-    def _checked(self, route: Route | None) -> None:
-        self._route = route
-        if route is not None:
-            self._addresses = route.leads_to
-        self._reachable()
+            self._reachable()
 
     def _reachable(self) -> None:
         if self._content.over or not self._parts.authorizer.needs_body:
@@ -200,7 +187,7 @@ class Exchange:
     def _ask(self) -> None:
         self._enter(State.DECIDING)
         self._session.watch(None)
-        content = self._content
+        content, destination = self._content, self._destination
         self._inquiry.ask(
             self._outgoing.asked,
             content.for_decision(),
@@ -208,26 +195,36 @@ class Exchange:
             self._decided,
             withheld=not content.over and content.withheld,
             length=content.length,
-            addresses=self._addresses,
+            addresses=destination.addresses,
+            addresses_withheld=destination.withheld,
         )
 
     def _decided(self, decision: Decision) -> None:
-        if decision.verdict is Verdict.NEED_BODY:
-            self._begin_collecting()
+        if decision.verdict in NEEDS:
+            if decision.verdict is Verdict.NEED_BODY:
+                self._begin_collecting()
+            else:
+                self._find_addresses()
             return
         if not decision.allowed:
             self.fail(Denied(decision))
-            return
-        if self._dead_end is not None:
-            self.fail(self._dead_end)
             return
         permit, content = self._inquiry.permit, self._content
         if decision.terms is not self._outgoing.terms:
             self._outgoing.take(decision.terms)
             content.hidden = named_in(decision.terms)
         if permit is None or (permit.admits(content.announced or 0) and permit.spend(content.size)):
-            self._enter(State.CONNECTING)
             self._connect()
+
+    def _find_addresses(self) -> None:
+        """Ask again with the addresses, as the authorizer wants."""
+        self._enter(State.RESOLVING)
+        pooled = None if self._upgrade else self._session.logins.route(self._outgoing.key)
+        self._inquiry.wait_for(self._destination.look_up() if pooled is None else succeed(pooled), self._ask_about)
+
+    def _ask_about(self, route: Route) -> None:
+        self._destination.tell(route)
+        self._ask()
 
     # -- towards the origin
 
@@ -238,34 +235,35 @@ class Exchange:
     def _connect(self) -> None:
         key, logins = self._outgoing.key, self._session.logins
         # With content still to come, the request cannot be sent twice.
-        fresh = self._outgoing.logs_in or self._fresh
+        fresh, addresses = self._outgoing.logs_in or self._fresh, self._destination.addresses
         connection = logins.take(
-            key, repeatable=self._repeatable, addresses=self._addresses, upgrade=self._upgrade, fresh=fresh
+            key, repeatable=self._repeatable, addresses=addresses, upgrade=self._upgrade, fresh=fresh
         )
         if connection is not None:
             # Nothing is sent twice where the connection is authenticated: another one is not.
             self._from_pool = not connection.logged_in
+            self._enter(State.CONNECTING)
             self._forward(connection)
             return
         if logins.lost(key):
             self.fail(OriginDisconnected(f"{self._origin.authority} closed the connection that it had authenticated"))
             return
         self._from_pool = False
-        if self._route is None:
-            self._inquiry.wait_for(self._check(), self._checked_again)
+        if self._destination.route is None:
+            self._enter(State.RESOLVING)
+            self._inquiry.wait_for(self._destination.look_up(), self._looked_up)
         else:
-            self._dial(self._route)
+            self._dial(self._destination.route)
 
-    def _checked_again(self, route: Route) -> None:
-        """The pooled connection that was there is gone, and with it what was known of its addresses."""
-        self._route = route
-        if route.stays_within(self._addresses):
+    def _looked_up(self, route: Route) -> None:
+        if route.stays_within(self._destination.addresses):
             self._dial(route)
         else:
-            self._addresses = route.leads_to
-            self._ask()
+            # What was decided on were those of a pooled connection, which is gone.
+            self._ask_about(route)
 
     def _dial(self, route: Route) -> None:
+        self._enter(State.CONNECTING)
         parts, client = self._parts, self._outgoing.key[0]
         connection = OriginConnection(route, parts.head_limits, parts.clock, parts.turns, client)
         self._inquiry.wait_for(self._parts.dialer.dial(route, connection), lambda _: self._forward(connection))
@@ -277,6 +275,9 @@ class Exchange:
             connection.private = connection.logged_in = True
         route = connection.route
         upstream = route.upstream if route.absolute_form else None
+        permit = self._inquiry.permit
+        if permit is not None:
+            permit.leads_to = route.leads_to
         self._forwarding = Forwarding(
             self,
             self._session,
@@ -285,7 +286,7 @@ class Exchange:
             self._content,
             connection,
             self._release,
-            self._inquiry.permit,
+            permit,
         )
         self._forwarding.begin(self._outgoing.encode(upstream))
 
@@ -323,7 +324,6 @@ class Exchange:
             # RFC 9112 section 9.3.1: the origin closed an idle connection just as the request went out.
             self._forwarding = None
             self._fresh = unread
-            self._enter(State.CONNECTING)
             self._connect()
         else:
             self.fail(error)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import attrs
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from egress.model.authority import IPAddress, Origin
-from egress.model.decision import NO_TERMS, ClientIdentity, Decision, DecisionRequest, Headers, Stage, Verdict
-from egress.model.errors import AuthorizerUnavailable, EgressError, InternalFault, outcome_of
+from egress.model.decision import NEEDS, NO_TERMS, ClientIdentity, Decision, DecisionRequest, Headers, Stage, Verdict
+from egress.model.errors import AddressForbidden, AuthorizerUnavailable, EgressError, InternalFault, outcome_of
 from egress.model.record import ExchangeRecord
 from egress.model.route import NOWHERE
 from egress.net.permit import Permit, permit_for, sound
@@ -106,13 +107,16 @@ class Inquiry:
         withheld: bool = False,
         length: int | None = 0,
         addresses: tuple[IPAddress, ...] | None = None,
+        addresses_withheld: bool = False,
     ) -> None:
         """Put the question; it may be put again, with more.
 
-        @param decided: takes the decision, whatever it is; one that asks for content only where some is withheld.
+        @param decided: takes the decision, whatever it is; one that asks for content or addresses only where these are
+            withheld.
         @param withheld: whether there is content that was not read yet.
         @param length: of the content, as announced.
         @param addresses: what the origin's host leads to, where that is known.
+        @param addresses_withheld: whether they are not known yet.
         """
         request = DecisionRequest(
             request_id=self.request_id,
@@ -127,6 +131,7 @@ class Inquiry:
             body_withheld=withheld,
             content_length=length,
             addresses=addresses,
+            addresses_withheld=addresses_withheld,
         )
         if self.decision is not None:
             self._let_go()
@@ -137,8 +142,11 @@ class Inquiry:
             # Until it is known to be one, what goes wrong is the authorizer's fault.
             answer = sound(decision, request)
             self._stop_the_clock()
-            if answer.verdict is not Verdict.NEED_BODY:
+            if answer.verdict not in NEEDS:
                 self.decision = answer
+            elif answer.observed is not None:
+                # What observe mode lets pass remains on record, also if nothing more can be found out.
+                self.decision = attrs.evolve(answer, verdict=Verdict.ALLOW)
             if answer.terms is not NO_TERMS and answer.allowed:
                 self.permit = permit_for(self._parts, request, answer.terms, self._failed)
             decided(answer)
@@ -232,12 +240,14 @@ class Inquiry:
             decision = self.permit.observed or decision
         outcome = outcome_of(result) if result is not None else None
         rule_id = observed = source = None
-        if decision is not None:
+        if decision is not None and not isinstance(result, AddressForbidden):
             verdict, decided_by = decision.verdict.value, decision.decided_by
             rule_id, observed, source = decision.rule_id, decision.observed, decision.source
         else:
             verdict = outcome.verdict if outcome is not None else "failed"
-            decided_by = self._parts.authorizer.name if self._asked else "proxy"
+            # The address guard refuses also what was allowed.
+            by_guard = isinstance(result, AddressForbidden)
+            decided_by = self._parts.authorizer.name if self._asked and not by_guard else "proxy"
         self._parts.report(
             ExchangeRecord(
                 time=self._started,

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from egress.model.authority import Authority, Origin
-from egress.model.decision import ClientIdentity, Decision, Stage
+from egress.model.decision import ClientIdentity, Decision, Stage, Verdict
 from egress.model.errors import (
     CertificateNotPermitted,
     ClientGone,
@@ -33,6 +33,7 @@ from egress.model.errors import (
     outcome_of,
 )
 from egress.model.route import Purpose, Route
+from egress.net.destination import Destination
 from egress.net.inquiry import Inquiry
 from egress.net.relay import Relay
 from egress.net.scope import Scope
@@ -136,24 +137,51 @@ class Tunnel(Protocol):
         self._early = early
         if self._parts.passes_through(self._authority):
             self._outer.pause_reading()
-            origin = Origin("https", self._authority)
-            checking = self._parts.dialer.check(origin, Purpose.TUNNEL, self._client.limit_key)
-            self._inquiry.wait_for(checking, self._checked)
+            self._judge()
         else:
             self._sniff()
 
     # -- passthrough
 
-    def _checked(self, route: Route) -> None:
-        headers = ((b"Host", str(self._authority).encode("ascii")),)
-        decided = self._decided
-        self._inquiry.ask(headers, None, False, lambda decision: decided(decision, route), addresses=route.leads_to)
-
-    def _decided(self, decision: Decision, route: Route) -> None:
-        if not decision.allowed:
-            self._refuse(Denied(decision))
+    def _judge(self) -> None:
+        destination = Destination(self._parts, self._client, Origin("https", self._authority), Purpose.TUNNEL)
+        try:
+            destination.judge()
+        except EgressError as error:
+            self._refuse(error)
             return
-        relay = Relay(self, self.transport, self._parts.flows, self._inquiry.permit)  # type: ignore[arg-type]
+        if destination.goes_first:
+            self._inquiry.wait_for(destination.look_up_first(), lambda _: self._ask(destination))
+        else:
+            self._ask(destination)
+
+    def _ask(self, destination: Destination) -> None:
+        self._inquiry.ask(
+            ((b"Host", str(self._authority).encode("ascii")),),
+            None,
+            False,
+            lambda decision: self._decided(decision, destination),
+            addresses=destination.addresses,
+            addresses_withheld=destination.withheld,
+        )
+
+    def _decided(self, decision: Decision, destination: Destination) -> None:
+        if decision.verdict is Verdict.NEED_ADDRESSES:
+            looked_up = destination.look_up().addCallback(destination.tell)
+            self._inquiry.wait_for(looked_up, lambda _: self._ask(destination))
+        elif not decision.allowed:
+            self._refuse(Denied(decision))
+        elif destination.route is None:
+            # Only now: a name that is denied causes no DNS query.
+            self._inquiry.wait_for(destination.look_up(), self._dial)
+        else:
+            self._dial(destination.route)
+
+    def _dial(self, route: Route) -> None:
+        permit = self._inquiry.permit
+        if permit is not None:
+            permit.leads_to = route.leads_to
+        relay = Relay(self, self.transport, self._parts.flows, permit)  # type: ignore[arg-type]
         self._inquiry.wait_for(self._parts.dialer.dial(route, relay.far), lambda _: self._relaying(relay, route))
 
     def _relaying(self, relay: Relay, route: Route) -> None:

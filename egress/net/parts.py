@@ -10,7 +10,7 @@ from os import urandom
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
-from egress.config import Limits, OversizeBody
+from egress.config import Limits, OversizeBody, Resolve
 from egress.interfaces import IAuthorizer, IDialer, ILeafSource
 from egress.model.authority import Authority
 from egress.model.bypass import HostPattern
@@ -55,6 +55,7 @@ class Parts:
     @ivar flows: how bytes that are not read go from one socket to another.
     @ivar turned_away: how many connections there was no room for.
     @ivar renewal_timeout: seconds for a decision on what was allowed for a while, and is still there.
+    @ivar resolve: when names are looked up.
     @ivar draining: whether the proxy is being stopped: connections are not kept.
     @ivar turns: the work that connections leave for a later turn of the reactor.
     """
@@ -74,6 +75,7 @@ class Parts:
     sessions: Sessions = attrs.field(factory=Sessions)
     flows: Flows = attrs.field(factory=best_flows)
     renewal_timeout: float = 5.0
+    resolve: Resolve = Resolve.AFTER
     turned_away: int = 0
     draining: bool = False
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from egress.model.decision import NO_TERMS, Decision, DecisionRequest, Stage, Terms, Verdict
+from egress.model.authority import IPAddress
+from egress.model.decision import NEEDS, NO_TERMS, Decision, DecisionRequest, Stage, Terms, Verdict
 from egress.model.errors import (
     AuthorizerUnavailable,
     EgressError,
@@ -38,10 +40,12 @@ def sound(decision: object, question: DecisionRequest) -> Decision:
     ):
         raise AuthorizerUnavailable("the authorizer gave an answer that is no decision")
     if decision.verdict not in _FINAL:
-        if decision.verdict is not Verdict.NEED_BODY:
+        if decision.verdict not in NEEDS:
             raise AuthorizerUnavailable("the authorizer gave an answer that is no decision")
-        if not question.body_withheld:
+        if decision.verdict is Verdict.NEED_BODY and not question.body_withheld:
             raise AuthorizerUnavailable("the authorizer asked for content where none was withheld")
+        if decision.verdict is Verdict.NEED_ADDRESSES and not question.addresses_withheld:
+            raise AuthorizerUnavailable("the authorizer asked for addresses where none were withheld")
     terms: Terms = decision.terms
     if terms is not NO_TERMS and decision.allowed:
         fault = fault_of(terms)
@@ -62,15 +66,17 @@ class Permit:
     @param failed: is told the end, at most once, and not after L{stop}.
     @ivar used: content bytes that have flowed, both directions added up, whatever permission they flowed under.
     @ivar observed: the first later decision by which it would have been cut, if it were not only observed.
+    @ivar leads_to: the addresses of the origin, once they are known.
     """
 
-    __slots__ = ("_asked", "_failed", "_most", "_over", "_parts", "_question", "_timer", "observed", "used")
+    __slots__ = ("_asked", "_failed", "_most", "_over", "_parts", "_question", "_timer", "leads_to", "observed", "used")
 
     def __init__(
         self, parts: Parts, question: DecisionRequest, terms: Terms, failed: Callable[[EgressError], None]
     ) -> None:
         self.used = 0
         self.observed: Decision | None = None
+        self.leads_to: tuple[IPAddress, ...] | None = None
         self._parts = parts
         self._question = question
         self._failed = failed
@@ -115,20 +121,30 @@ class Permit:
 
     def _expired(self) -> None:
         self._timer = self._parts.clock.callLater(self._parts.renewal_timeout, self._unanswered)
+        self._ask()
+
+    def _ask(self) -> None:
         self._asked = asked = maybeDeferred(self._parts.authorizer.decide, self._question)
         asked.addCallbacks(self._answered, self._broken).addErrback(self._defect)
 
     def _answered(self, answer: object) -> None:
         if self._over:
             return
-        self._put_down()
         try:
             decision = sound(answer, self._question)
         except AuthorizerUnavailable as error:
             self._fail(_expired(error.reason))
             return
+        if decision.verdict is Verdict.NEED_ADDRESSES and self.leads_to is not None:
+            # Within the same time; it cannot want them again.
+            self._question = attrs.evolve(self._question, addresses=self.leads_to, addresses_withheld=False)
+            self._ask()
+            return
+        self._put_down()
         if decision.verdict is Verdict.NEED_BODY:
             self._fail(_expired("the authorizer asked for content that has been passed on"))
+        elif decision.verdict is Verdict.NEED_ADDRESSES:
+            self._fail(_expired("the authorizer asked for addresses that are not known yet"))
         elif not decision.allowed:
             self._fail(PermissionRevoked(decision.reason))
         else:

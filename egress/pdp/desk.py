@@ -164,6 +164,8 @@ class Desk:
         """Make one of a decision that can be told to this caller."""
         if decision.verdict is Verdict.NEED_BODY and not question.body_withheld:
             raise AuthorizerUnavailable("the authorizer wants content that is not there, or has it already")
+        if decision.verdict is Verdict.NEED_ADDRESSES and not question.addresses_withheld:
+            raise AuthorizerUnavailable("the authorizer wants addresses that nobody can look up, or has them already")
         if not (decision.terms.set_headers or decision.terms.secret_headers) or self._trusted:
             return decision
         # Nor may a person allow what would then leave without these fields.

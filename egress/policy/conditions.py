@@ -221,7 +221,7 @@ class Addresses(_Lasting):
     def holds(self, facts: Facts) -> Holds:
         """Whether the addresses are of these kinds."""
         if not facts.addresses:
-            return Holds.MAYBE
+            return Holds.UNRESOLVED if facts.request.addresses_withheld else Holds.MAYBE
         return certainty(self._has(address) for address in facts.addresses)
 
     def _has(self, address: IPAddress) -> bool:

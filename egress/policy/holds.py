@@ -12,19 +12,21 @@ class Holds(enum.Enum):
     A denial takes C{MAYBE} for yes, a permission for no: both are the safe side.
 
     @cvar UNREAD: the content was not read yet, and would tell.
+    @cvar UNRESOLVED: the name was not resolved yet, and its addresses would tell.
     """
 
     NO = "no"
     MAYBE = "maybe"
     YES = "yes"
     UNREAD = "unread"
+    UNRESOLVED = "unresolved"
 
     def opposite(self) -> Holds:
         """What is to be said of the contrary."""
         return _OPPOSITE[self]
 
 
-_OPPOSITE = {Holds.NO: Holds.YES, Holds.MAYBE: Holds.MAYBE, Holds.YES: Holds.NO, Holds.UNREAD: Holds.UNREAD}
+_OPPOSITE = {**{each: each for each in Holds}, Holds.NO: Holds.YES, Holds.YES: Holds.NO}
 
 
 def certainty(answers: Iterable[bool]) -> Holds:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import attrs
 
 from egress.model.authority import Origin
-from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Verdict
+from egress.model.decision import NEEDS, ClientIdentity, Decision, DecisionRequest, Stage, Verdict
 from egress.policy.rules import RuleSet
 from egress.policy.shapes import pattern_of, shape_of
 from egress.policy.traffic import AuditLine
@@ -154,7 +154,7 @@ def replayed(recorded: Recorded, count: int, decision: Decision | None, reason: 
 
 
 def _change(recorded: Recorded, decision: Decision) -> Change:
-    if decision.verdict is Verdict.NEED_BODY:
+    if decision.verdict in NEEDS:
         return Change.UNDECIDED
     if decision.verdict.value != recorded.verdict:
         return _CHANGES[decision.verdict]

@@ -163,7 +163,7 @@ class Rule:
     def fails(self, facts: Facts) -> str | None:
         """The key of what else does not hold for a request, if anything.
 
-        @return: L{WANTS_CONTENT} where the content would tell.
+        @return: L{WANTS_CONTENT} where the content would tell, and otherwise L{WANTS_ADDRESSES} where these would.
         """
         is_tunnel = facts.request.stage is Stage.TUNNEL
         if not is_tunnel:
@@ -171,17 +171,19 @@ class Rule:
                 return "methods"
             if self.paths and not self.is_about_path(facts.paths):
                 return "paths"
-        unread = None
+        unknown = None
         for condition in self.conditions:
             if is_tunnel and not condition.is_seen:
                 # A denial, which may be about what is inside.
                 continue
             found = condition.holds(facts)
             if found is Holds.UNREAD:
-                unread = WANTS_CONTENT
+                unknown = WANTS_CONTENT
+            elif found is Holds.UNRESOLVED:
+                unknown = unknown or WANTS_ADDRESSES
             elif found is Holds.NO or (found is Holds.MAYBE and not self.broad):
                 return condition.key
-        return unread
+        return unknown
 
     def lasts(self, now: float) -> float:
         """The seconds for which the rule says the same of the same request, at least."""
@@ -191,12 +193,16 @@ class Rule:
 WANTS_CONTENT: Final = "content"
 """What L{Rule.fails} says where the content would tell."""
 
+WANTS_ADDRESSES: Final = "addresses, which were not looked up"
+"""What L{Rule.fails} says where the addresses would tell."""
+
 
 @attrs.frozen
 class RuleTrace:
     """What became of one rule.
 
-    @ivar verdict: what the rule says; L{Verdict.NEED_BODY} where it says nothing without the content.
+    @ivar verdict: what the rule says; L{Verdict.NEED_BODY} where it says nothing without the content,
+        L{Verdict.NEED_ADDRESSES} where an earlier rule may decide by the addresses.
     @ivar matched: whether it decided.
     @ivar failed: the key of the first condition that did not hold, as C{"hosts"}.
     @ivar where: the file and the line of the rule, as C{policy.toml:12}.
@@ -278,24 +284,41 @@ class RuleSet:
     def decide(self, request: DecisionRequest, now: float | None = None) -> Decision:
         """Decide on a request by the first rule that matches.
 
+        While addresses are withheld, rules about them are open.  The decision is a denial if it is one whichever of
+        them match; otherwise, it asks for the addresses (L{Verdict.NEED_ADDRESSES}).  Content is asked for before.
+
         @param now: seconds since the epoch; C{None} when that is not known: conditions on time are then read to the
             safe side.
         """
         facts = Facts(request, now)
         tried: list[Rule] = []
+        open_rule: Rule | None = None
         for rule in self._finder.about(request.stage, request.origin):
             tried.append(rule)
             failed = rule.fails(facts)
             if failed is None:
-                return self._decided(rule, request, tried, now)
+                return self._wants_addresses(open_rule, rule.verdict) or self._decided(rule, request, tried, now)
             if failed is WANTS_CONTENT:
                 reason = f"the rule {rule.rule_id} wants the content"
                 return Decision(Verdict.NEED_BODY, reason, self.name, rule.rule_id)
+            if failed is WANTS_ADDRESSES:
+                open_rule = _less_strict(open_rule, rule)
+        if open_rule is not None:
+            wants = self._wants_addresses(open_rule, self.default)
+            if wants is not None:
+                return wants
         what = f"{request.method} {request.origin}"
         says = "no rule allows" if self.default is Verdict.DENY else "no rule denies"
         ttl = None if self.ttl is None else self._until_change(self.ttl, tried, now)
         key = None if ttl is None else _cache_key(tried, "method")
         return Decision(self.default, f"{says} {what}", self.name, DEFAULT_RULE, ttl=ttl, cache_key=key)
+
+    def _wants_addresses(self, open_rule: Rule | None, otherwise: Verdict) -> Decision | None:
+        """Ask for the addresses, unless the answer is a denial whether the open rule matches or not."""
+        if open_rule is None or open_rule.verdict is otherwise is Verdict.DENY:
+            return None
+        reason = f"the rule {open_rule.rule_id} wants the addresses"
+        return Decision(Verdict.NEED_ADDRESSES, reason, self.name, open_rule.rule_id)
 
     def _decided(self, rule: Rule, request: DecisionRequest, tried: list[Rule], now: float | None) -> Decision:
         ttl = None if self.ttl is None else self._until_change(self.ttl, tried, now)
@@ -321,13 +344,24 @@ class RuleSet:
         """What became of each rule, in their order, up to the one that decided; it takes no short cut."""
         facts = Facts(request, now)
         found: list[RuleTrace] = []
+        open_rule: Rule | None = None
         for rule in self.rules:
             failed = rule.fails_at_origin(request.stage, request.origin) or rule.fails(facts)
             if failed is None or failed is WANTS_CONTENT:
                 verdict = rule.verdict if failed is None else Verdict.NEED_BODY
-                return (*found, RuleTrace(rule.rule_id, verdict, True, None, rule.where))
+                wants = self._wants_addresses(open_rule, verdict) if failed is None else None
+                return (*found, RuleTrace(rule.rule_id, wants.verdict if wants else verdict, True, None, rule.where))
+            if failed is WANTS_ADDRESSES:
+                open_rule = _less_strict(open_rule, rule)
             found.append(RuleTrace(rule.rule_id, rule.verdict, False, failed, rule.where))
-        return (*found, RuleTrace(DEFAULT_RULE, self.default, True, None, str(self.files[0]) if self.files else ""))
+        wants = self._wants_addresses(open_rule, self.default)
+        verdict = wants.verdict if wants else self.default
+        return (*found, RuleTrace(DEFAULT_RULE, verdict, True, None, str(self.files[0]) if self.files else ""))
+
+
+def _less_strict(one: Rule | None, other: Rule) -> Rule:
+    """Of two open rules, the first one that does not deny; where both deny, the first."""
+    return other if one is None or one.verdict is Verdict.DENY is not other.verdict else one
 
 
 def _cache_key(tried: Iterable[Rule], *more: str) -> tuple[str, ...]:

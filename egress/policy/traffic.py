@@ -16,7 +16,7 @@ from urllib.parse import quote
 import attrs
 
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin
-from egress.model.decision import Stage, Verdict
+from egress.model.decision import NEEDS, Stage, Verdict
 from egress.model.errors import InvalidTarget
 
 MAX_LINE: Final = 1024 * 1024
@@ -24,9 +24,9 @@ MAX_LINE: Final = 1024 * 1024
 
 _NOTED: Final = 10
 _VERDICTS: Final = frozenset({*(verdict.value for verdict in Verdict), "unavailable", "refused", "failed"})
-# Nobody was asked about these; they need not even be about a destination.  Where a service wanted the content first,
-# the next line of its log has what it decided.
-_UNDECIDED: Final = frozenset({"refused", "failed", Verdict.NEED_BODY.value})
+# Nobody was asked about these; they need not even be about a destination.  Where a service wanted the content or the
+# addresses first, the next line of its log has what it decided.
+_UNDECIDED: Final = frozenset({"refused", "failed", *(verdict.value for verdict in NEEDS)})
 _URL: Final = re.compile(r"(https?)://([^/?#]*)(/?[^#]*)")
 # What the proxy lets nobody ask for.
 _FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f\\#\ud800-\udfff]")

@@ -176,6 +176,16 @@ OPTIONS: Final[tuple[Option, ...]] = (
         combine=_bypass,
     ),
     Option(
+        name="resolve",
+        group="Leaving",
+        metavar="after|before",
+        help="When the name of a destination is resolved: after the request was allowed, so that a denied name causes "
+        "no DNS query; or before the authorizer is asked, which is then told the addresses.",
+        default="after",
+        fields=("resolve",),
+        parse=values.resolve,
+    ),
+    Option(
         name="allow-address",
         group="Leaving",
         metavar="CIDR",

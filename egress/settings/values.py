@@ -19,7 +19,7 @@ from urllib.parse import unquote_to_bytes
 import attrs
 from twisted.internet.endpoints import serverFromString
 
-from egress.config import KIB, MIB, AuditFailure, AuthzApi, AuthzBody, IPNetwork, Mode, OversizeBody
+from egress.config import KIB, MIB, AuditFailure, AuthzApi, AuthzBody, IPNetwork, Mode, OversizeBody, Resolve
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy, normalize_host, parse_ip
 from egress.model.bypass import Bypass, HostPattern
 from egress.model.entrance import Entrance, InvalidEntrance
@@ -132,6 +132,7 @@ authz_api: Final = _one_of(AuthzApi)
 authz_body: Final = _one_of(AuthzBody)
 mode: Final = _one_of(Mode)
 audit_failure: Final = _one_of(AuditFailure)
+resolve: Final = _one_of(Resolve)
 
 
 def field_name(text: str, place: Place) -> str:

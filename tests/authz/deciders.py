@@ -89,7 +89,7 @@ def _described(decision: Decision) -> dict[str, Any]:
         "removeHeaders": [name.decode() for name in terms.remove_headers] or None,
         "maxBytes": terms.max_bytes,
         "expiresIn": terms.expires_in,
-        "need": "body" if decision.verdict is Verdict.NEED_BODY else None,
+        "need": {Verdict.NEED_BODY: "body", Verdict.NEED_ADDRESSES: "addresses"}.get(decision.verdict),
         "ask": True if decision.verdict is Verdict.ASK else None,
     }
     return {name: value for name, value in said.items() if value is not None}

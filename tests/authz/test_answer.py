@@ -19,8 +19,8 @@ JSON = st.recursive(
 )
 
 
-def concluded(allowed: bool | None = True, withheld: bool = False, **fields: Any) -> Decision:
-    return conclude(allowed, fields, "who", withheld)
+def concluded(allowed: bool | None = True, withheld: bool = False, unresolved: bool = False, **fields: Any) -> Decision:
+    return conclude(allowed, fields, "who", withheld, unresolved)
 
 
 class VerdictTests(SynchronousTestCase):
@@ -36,9 +36,11 @@ class VerdictTests(SynchronousTestCase):
             (False, True, {"need": "body"}, Verdict.NEED_BODY),
             (None, True, {"need": "body"}, Verdict.NEED_BODY),
             (None, True, {"need": "body", "ask": False}, Verdict.NEED_BODY),
+            (False, True, {"need": "addresses"}, Verdict.NEED_ADDRESSES),
+            (None, False, {"need": "addresses"}, Verdict.NEED_ADDRESSES),
         ):
             with self.subTest(allowed=allowed, fields=fields):
-                decision = concluded(allowed, withheld, **fields)
+                decision = concluded(allowed, withheld, unresolved=True, **fields)
                 self.assertIs(decision.verdict, expected)
                 self.assertIn("the authorization service", decision.reason)
 
@@ -48,6 +50,7 @@ class VerdictTests(SynchronousTestCase):
             (None, True, {"maxBytes": 1}, "does not say whether"),
             (None, False, {"need": "body"}, "not withheld"),
             (False, False, {"need": "body"}, "not withheld"),
+            (None, True, {"need": "addresses"}, "addresses that were not withheld"),
             (True, True, {"need": "body"}, "both decides and needs"),
             (False, True, {"need": "body", "ask": True}, "both decides and needs"),
             (True, False, {"ask": True}, "without 'allowed' being false"),
@@ -56,6 +59,14 @@ class VerdictTests(SynchronousTestCase):
             with self.subTest(allowed=allowed, fields=fields):
                 error = self.assertRaises(AnswerRefused, concluded, allowed, withheld, **fields)
                 self.assertIn(words, str(error))
+
+    def test_needs_with_another_decision(self) -> None:
+        for allowed, fields in ((True, {}), (False, {"ask": True})):
+            with self.subTest(allowed=allowed):
+                error = self.assertRaises(
+                    AnswerRefused, concluded, allowed, False, unresolved=True, need="addresses", **fields
+                )
+                self.assertIn("both decides and needs", str(error))
 
     def test_firm(self) -> None:
         """A denial that holds in observe mode, too; whatever that says but no is read to the safe side."""

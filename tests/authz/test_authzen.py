@@ -93,6 +93,9 @@ class AnswerTests(SynchronousTestCase):
         answer = {"decision": False, "context": {"need": "body"}}
         self.assertIs(decoded(answer, body_withheld=True).verdict, Verdict.NEED_BODY)
         self.assertRaises(AuthorizerUnavailable, decoded, answer)
+        answer = {"decision": False, "context": {"need": "addresses"}}
+        self.assertIs(decoded(answer, addresses_withheld=True).verdict, Verdict.NEED_ADDRESSES)
+        self.assertRaises(AuthorizerUnavailable, decoded, answer)
 
     def test_reasons_for_users(self) -> None:
         for context, expected in (

@@ -71,6 +71,14 @@ class KeyTests(SynchronousTestCase):
                     same = key_of(REQUEST, (named,)) == key_of(changed(**changes), (named,))
                     self.assertEqual(same, named != part)
 
+    def test_addresses_that_were_not_looked_up(self) -> None:
+        """They are neither known nor unknown."""
+        keys = {
+            key_of(changed(**each), ("addresses",)) for each in ({}, {"addresses": (A,)}, {"addresses_withheld": True})
+        }
+        self.assertEqual(len(keys), 3)
+        self.assertEqual(key_of(REQUEST, ("path",)), key_of(changed(addresses_withheld=True), ("path",)))
+
     def test_always(self) -> None:
         for changes in (
             {"stage": Stage.TUNNEL},

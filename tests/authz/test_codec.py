@@ -178,6 +178,7 @@ class ParityTests(SynchronousTestCase):
             (),
             ClientIdentity("192.0.2.1", 0),
             body_withheld=True,
+            addresses_withheld=True,
         )
         terms = Terms(((b"x-key", b"plain"),), (b"cookie",), 1000, 60.0, ((b"x-token", b"${secret:KEY}"),))
         for decision in (
@@ -185,6 +186,7 @@ class ParityTests(SynchronousTestCase):
             Decision(Verdict.DENY, "why", "who", "r", 5.0),
             Decision(Verdict.ASK, "why", "who", "r", terms=terms),
             Decision(Verdict.NEED_BODY, "why", "who"),
+            Decision(Verdict.NEED_ADDRESSES, "why", "who"),
         ):
             for api in (AuthzApi.POSTMAN, AuthzApi.AUTHZEN, AuthzApi.OPA):
                 with self.subTest(api, decision=decision):

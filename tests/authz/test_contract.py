@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from ipaddress import ip_address
 from typing import Any
 
 import attrs
@@ -227,6 +228,21 @@ class CodecTests(SynchronousTestCase):
         withheld = attrs.evolve(REQUEST, body=None, body_withheld=True)
         self.assertIs(codec.decode(need, withheld).verdict, Verdict.NEED_BODY)
         self.assertRaises(AuthorizerUnavailable, codec.decode, need, REQUEST)
+
+    def test_addresses(self) -> None:
+        """Those that can be looked up are said to be withheld, and can be asked for."""
+        codec = ContractCodec("http://authz.test/validate", "who")
+        unresolved = attrs.evolve(REQUEST, addresses=None, addresses_withheld=True)
+        need = Answer(200, (), b'{"allowed": false, "need": "addresses"}')
+        self.assertIs(codec.decode(need, unresolved).verdict, Verdict.NEED_ADDRESSES)
+        self.assertRaises(AuthorizerUnavailable, codec.decode, need, REQUEST)
+        for asked, expected in (
+            (unresolved, (None, True)),
+            (attrs.evolve(REQUEST, addresses=(ip_address("192.0.2.1"),)), (["192.0.2.1"], None)),
+            (attrs.evolve(REQUEST, addresses=None), (None, None)),
+        ):
+            sent = json.loads(codec.encode(asked).content)
+            self.assertEqual((sent.get("addresses"), sent.get("addressesWithheld")), expected)
 
     def test_only_a_200_needs_the_content(self) -> None:
         for status, answer, expected in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 
 import attrs
@@ -70,6 +71,19 @@ class QuestionTests(SynchronousTestCase):
     def test_authorization_is_passed_on(self) -> None:
         asked = CODEC.encode(attrs.evolve(REQUEST, headers=((b"Authorization", b"Bearer x"),)))
         self.assertEqual(dict(asked.fields)[b"Authorization"], b"Bearer x")
+
+    def test_addresses(self) -> None:
+        """Where they are known: of an address itself, and where names are resolved before the question."""
+        for addresses, expected in (
+            (None, []),
+            ((ip_address("192.0.2.1"), ip_address("2001:db8::1")), [b"192.0.2.1, 2001:db8::1"]),
+        ):
+            request = attrs.evolve(REQUEST, addresses=addresses, headers=((b"X-Egress-Addresses", b"8.8.8.8"),))
+            fields = CODEC.encode(request).fields
+            self.assertEqual([value for name, value in fields if name == b"X-Egress-Addresses"], expected)
+        # There is no way to ask for them.
+        asked = attrs.evolve(REQUEST, addresses_withheld=True)
+        self.assertIs(CODEC.decode(Answer(403, ((b"need", b"addresses"),), b""), asked).verdict, Verdict.DENY)
 
     def test_identity(self) -> None:
         asked = CODEC.encode(attrs.evolve(REQUEST, client=ClientIdentity("192.0.2.1", 1, "ci")))

@@ -9,7 +9,7 @@ from zope.interface.verify import verifyObject
 
 from egress.authz.observing import ObservingAuthorizer
 from egress.interfaces import IAuthorizer
-from egress.model.decision import NO_TERMS, Decision, Terms, Verdict
+from egress.model.decision import NEEDS, NO_TERMS, Decision, Terms, Verdict
 from egress.model.errors import AuthorizerUnavailable
 from tests.authz.test_chain import ALLOW, DENY, REQUEST, Scripted
 
@@ -27,7 +27,7 @@ class ObservingTests(SynchronousTestCase):
 
     def test_passed_on(self) -> None:
         """What is allowed keeps its terms, and content that is wanted is got."""
-        for verdict in (Verdict.ALLOW, Verdict.NEED_BODY):
+        for verdict in (Verdict.ALLOW, *NEEDS):
             decision = attrs.evolve(ALLOW, verdict=verdict, terms=Terms(max_bytes=5))
             self.assertIs(self.decide(decision), decision)
 
@@ -40,6 +40,24 @@ class ObservingTests(SynchronousTestCase):
     def test_asked(self) -> None:
         found = self.decide(attrs.evolve(DENY, verdict=Verdict.ASK, firm=True))
         self.assertEqual((found.verdict, found.observed), (Verdict.ALLOW, "deny"))
+
+    def test_addresses_that_were_withheld(self) -> None:
+        """With them, a denial may be firm; so it asks for them, as the name is looked up anyway."""
+        request = attrs.evolve(REQUEST, addresses_withheld=True)
+        for verdict, expected in (
+            (Verdict.DENY, Verdict.NEED_ADDRESSES),
+            (Verdict.ASK, Verdict.NEED_ADDRESSES),
+            (Verdict.ALLOW, Verdict.ALLOW),
+            (Verdict.NEED_BODY, Verdict.NEED_BODY),
+        ):
+            said = attrs.evolve(DENY, verdict=verdict, rule_id="r")
+            observing = ObservingAuthorizer(Scripted(lambda said=said: succeed(said)))
+            found = self.successResultOf(observing.decide(request))
+            self.assertIs(found.verdict, expected)
+            self.assertEqual((found.rule_id, found.observed), ("r", "deny" if verdict is not expected else None))
+        firm = attrs.evolve(DENY, firm=True)
+        observing = ObservingAuthorizer(Scripted(lambda: succeed(firm)))
+        self.assertIs(self.successResultOf(observing.decide(request)), firm)
 
     def test_firm(self) -> None:
         decision = attrs.evolve(DENY, firm=True)

@@ -99,6 +99,10 @@ class AnswerTests(SynchronousTestCase):
             with self.subTest(result):
                 self.assertIs(decoded({"result": result}, body_withheld=True).verdict, Verdict.NEED_BODY)
                 self.assertRaises(AuthorizerUnavailable, decoded, {"result": result})
+        for result in ({"allow": False, "need": "addresses"}, {"need": "addresses"}):
+            with self.subTest(result):
+                self.assertIs(decoded({"result": result}, addresses_withheld=True).verdict, Verdict.NEED_ADDRESSES)
+                self.assertRaises(AuthorizerUnavailable, decoded, {"result": result})
 
     def test_no_decision(self) -> None:
         for answer, status, words in (

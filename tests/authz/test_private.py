@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -22,7 +23,12 @@ class PrivateAddressesTests(SynchronousTestCase):
     """Internal networks are closed, where the policy says so and the addresses are known."""
 
     def decide(
-        self, *addresses: str, host: str = "example.com", blocks: bool = True, rules: RuleSet = ALLOW
+        self,
+        *addresses: str,
+        host: str = "example.com",
+        blocks: bool = True,
+        rules: RuleSet = ALLOW,
+        withheld: bool = False,
     ) -> Decision:
         allow = (ip_network("10.1.0.0/16"),)
         authorizer = PrivateAddresses(LocalAuthorizer(rules), lambda: blocks, allow)
@@ -31,6 +37,7 @@ class PrivateAddressesTests(SynchronousTestCase):
         origin = Origin("https", Authority(host, 443))
         client = ClientIdentity("192.0.2.1", 1)
         request = DecisionRequest("id", Stage.REQUEST, "GET", origin, "/", (), client, addresses=found)
+        request = attrs.evolve(request, addresses_withheld=withheld)
         decision: Decision = self.successResultOf(authorizer.decide(request))
         return decision
 
@@ -65,6 +72,22 @@ class PrivateAddressesTests(SynchronousTestCase):
                 self.assertEqual(self.decide("1.1.1.1", rules=rules).cache_key, expected)
         rules = parse_policy("version = 1\nttl = 60\ndefault = 'allow'", "test", "policy test")
         self.assertEqual(self.decide("1.1.1.1", rules=rules, blocks=False).cache_key, ("method",))
+
+    def test_looked_up_only_where_it_is_not_denied_by_name(self) -> None:
+        deny = parse_policy("version = 1\ndefault = 'deny'", "test", "policy test")
+        ask = parse_policy("version = 1\n[[rules]]\naction = 'ask'\nreason = 'x'", "test", "policy test")
+        json = parse_policy("version = 1\n[[rules]]\naction = 'allow'\njson = { a = 1 }", "test", "policy test")
+        for rules, blocks, expected in (
+            (ALLOW, True, Verdict.NEED_ADDRESSES),
+            (ask, True, Verdict.NEED_ADDRESSES),
+            (deny, True, Verdict.DENY),
+            (ALLOW, False, Verdict.ALLOW),
+            (json, True, Verdict.DENY),
+        ):
+            with self.subTest(rules.rules, blocks=blocks):
+                decision = self.decide(blocks=blocks, rules=rules, withheld=True)
+                self.assertIs(decision.verdict, expected)
+                self.assertEqual(decision.rule_id == RULE, expected is Verdict.NEED_ADDRESSES)
 
     def test_left_to_the_rules(self) -> None:
         for decision in (

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.authz.contract import decode_answer, encode_question
 from egress.authz.served import UNKNOWN_CLIENT, BadQuestion, decode_question, encode_answer, encode_refusal
 from egress.model.authority import Authority, IPAddress, Origin
-from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Terms, Verdict
+from egress.model.decision import NEEDS, ClientIdentity, Decision, DecisionRequest, Stage, Terms, Verdict
 from egress.policy.load import parse_policy
 
 NOTHING = ClientIdentity(UNKNOWN_CLIENT, 0)
@@ -172,6 +172,11 @@ class QuestionTests(SynchronousTestCase):
             with self.subTest(client):
                 self.assertEqual(read(asked(client=client)).client, ClientIdentity(address, 0, identity))
 
+    def test_addresses_that_were_not_looked_up(self) -> None:
+        self.assertFalse(read(asked()).addresses_withheld)
+        self.assertTrue(read(asked(addressesWithheld=True)).addresses_withheld)
+        self.assertFalse(read(asked(url="http://192.0.2.1/", addressesWithheld=True)).addresses_withheld)
+
     def test_addresses(self) -> None:
         self.assertIsNone(read(asked()).addresses)
         found = read(asked(addresses=["192.0.2.1", "2001:db8::1"])).addresses
@@ -245,6 +250,8 @@ class QuestionTests(SynchronousTestCase):
             ({"addresses": "192.0.2.1"}, "'addresses' is not a list"),
             ({"addresses": [1]}, "not a list of strings"),
             ({"addresses": []}, "1 to 256"),
+            ({"addresses": ["192.0.2.1"], "addressesWithheld": True}, "'addressesWithheld' is said of 'addresses'"),
+            ({"addressesWithheld": "yes"}, "'addressesWithheld' is not true or false"),
             ({"addresses": ["192.0.2.1"] * 257}, "1 to 256"),
             ({"addresses": ["192.0.2.256"]}, "no IP address"),
             ({"requestId": "a b"}, "'requestId'"),
@@ -403,7 +410,10 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(json.loads(encode_refusal("no")), {"allowed": False, "reason": "no"})
 
     def test_no_outcome_yet(self) -> None:
-        """Neither allows, whoever reads it."""
+        """None allows, whoever reads it."""
+        self.assertEqual(
+            self.answer(Verdict.NEED_ADDRESSES), (200, {"allowed": False, "reason": "because", "need": "addresses"})
+        )
         self.assertEqual(self.answer(Verdict.NEED_BODY), (200, {"allowed": False, "reason": "because", "need": "body"}))
         self.assertEqual(self.answer(Verdict.ASK), (403, {"allowed": False, "reason": "because", "ask": True}))
 
@@ -439,7 +449,7 @@ class AnswerTests(SynchronousTestCase):
     def test_firm(self) -> None:
         """Of a denial it is said, of nothing else."""
         self.assertIs(self.answer(Verdict.DENY, firm=True)[1]["firm"], True)
-        for verdict in (Verdict.ALLOW, Verdict.ASK, Verdict.NEED_BODY):
+        for verdict in (Verdict.ALLOW, Verdict.ASK, *NEEDS):
             self.assertNotIn("firm", self.answer(verdict, firm=True)[1])
 
     def test_no_parts(self) -> None:
@@ -450,4 +460,5 @@ class AnswerTests(SynchronousTestCase):
     def test_round_trip(self, decision: Decision) -> None:
         """What a proxy reads is what was decided, with all of its terms."""
         withheld = decision.verdict is Verdict.NEED_BODY
-        self.assertEqual(decode_answer(*encode_answer(decision), "policy", withheld), decision)
+        unresolved = decision.verdict is Verdict.NEED_ADDRESSES
+        self.assertEqual(decode_answer(*encode_answer(decision), "policy", withheld, unresolved), decision)

@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 from egress.authz.shadow import AT_ONCE, ShadowedAuthorizer
 from egress.interfaces import IAuthorizer, IComparisonSink
 from egress.model.comparison import Agreement, Comparison
-from egress.model.decision import Decision, DecisionRequest, Verdict
+from egress.model.decision import NEEDS, Decision, DecisionRequest, Verdict
 from egress.model.errors import AuthorizerUnavailable
 from tests.authz.test_chain import ALLOW, DENY, REQUEST, Scripted
 
@@ -76,6 +76,7 @@ class ShadowTests(SynchronousTestCase):
         for second, agreement in (
             (lambda: succeed(ALLOW), Agreement.SAME),
             (lambda: succeed(attrs.evolve(ALLOW, verdict=Verdict.NEED_BODY)), Agreement.UNDECIDED),
+            (lambda: succeed(attrs.evolve(ALLOW, verdict=Verdict.NEED_ADDRESSES)), Agreement.UNDECIDED),
             (lambda: fail(AuthorizerUnavailable("down")), Agreement.UNAVAILABLE),
             (lambda: "nonsense", Agreement.UNAVAILABLE),
             (raising, Agreement.UNAVAILABLE),
@@ -87,12 +88,34 @@ class ShadowTests(SynchronousTestCase):
 
     def test_nothing_to_compare(self) -> None:
         """No decision of the first, and none yet."""
-        more = attrs.evolve(ALLOW, verdict=Verdict.NEED_BODY)
-        self.assertIs(self.successResultOf(self.make(lambda: succeed(more), self.slow).decide(REQUEST)), more)
+        for verdict in NEEDS:
+            more = attrs.evolve(ALLOW, verdict=verdict)
+            self.assertIs(
+                self.successResultOf(self.make(lambda more=more: succeed(more), self.slow).decide(REQUEST)), more
+            )
         down = self.make(lambda: fail(AuthorizerUnavailable("down")), self.slow)
         self.failureResultOf(down.decide(REQUEST), AuthorizerUnavailable)
         self.clock.advance(0)
         self.assertEqual((self.asked, self.sink.told), ([], []))
+
+    def test_addresses_are_asked_for_where_nothing_is_enforced(self) -> None:
+        """Of a question that is put again, the second answer is compared."""
+        asked = attrs.evolve(REQUEST, addresses_withheld=True)
+        firm = attrs.evolve(DENY, firm=True)
+        for observing, decision, compared in (
+            (True, DENY, 0),
+            (True, firm, 1),
+            (True, ALLOW, 1),
+            (False, DENY, 1),
+        ):
+            with self.subTest(observing=observing, decision=decision):
+                self.sink.told.clear()
+                first, second = Scripted(lambda said=decision: succeed(said)), Scripted(lambda: succeed(ALLOW))
+                shadowed = ShadowedAuthorizer(self.clock, first, second, self.sink, observing)
+                for request, expected in ((asked, compared), (REQUEST, compared + 1)):
+                    self.assertIs(self.successResultOf(shadowed.decide(request)), decision)
+                    self.clock.advance(0)
+                    self.assertEqual(len(self.sink.told), expected)
 
     def test_bounded(self) -> None:
         """So many at once, so many that wait, and the others are skipped; as answers come, it goes on."""

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from egress.config import Limits, OversizeBody
+from egress.config import Limits, OversizeBody, Resolve
 from egress.interfaces import IAuthorizer, IDialer, ILeafSource
 from egress.model.authority import Authority, Origin, parse_ip
 from egress.model.bypass import HostPattern
@@ -304,6 +304,8 @@ class ScriptedAuthorizer:
 class FakeDialer:
     """Dials in memory.
 
+    @ivar judgements: results for L{judge}: an exception, a route or C{None}; by default C{None}, unless the host is an
+        address.
     @ivar checks: results for L{check}: an exception, or a Deferred; by default a route.
     @ivar dials: results for L{dial}: an exception, or a Deferred; by default it connects.
     @ivar origins: the far transports that were connected.
@@ -316,6 +318,7 @@ class FakeDialer:
         self.checked: list[tuple[Origin, Purpose]] = []
         self.checked_for: list[str] = []
         self.checks: list[Any] = []
+        self.judgements: list[Any] = []
         self.dials: list[Any] = []
         self.dialled: list[Route] = []
         self.protocols: list[DialedProtocol] = []
@@ -337,6 +340,22 @@ class FakeDialer:
         """The route of L{check}."""
         assert LOCAL is not None
         return Route(origin, (LOCAL,), None, origin.scheme == "https" and purpose is not Purpose.TUNNEL, False)
+
+    @property
+    def looked_up(self) -> list[str]:
+        """The hosts that were looked up."""
+        return [origin.authority.host for origin, _ in self.checked]
+
+    def judge(self, origin: Origin, purpose: Purpose) -> Route | None:
+        """See L{IDialer.judge}."""
+        literal = origin.authority.ip
+        tls = origin.scheme == "https" and purpose is not Purpose.TUNNEL
+        result = None if literal is None else Route(origin, (literal,), None, tls, False)
+        if self.judgements:
+            result = self.judgements.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     def check(self, origin: Origin, purpose: Purpose, client: str = "") -> Deferred[Route]:
         """See L{IDialer.check}."""
@@ -405,6 +424,7 @@ class Proxy:
         oversize_body: OversizeBody = OversizeBody.REFUSE,
         clock: Any = None,
         dialer: Any = None,
+        resolve: Resolve = Resolve.AFTER,
     ) -> None:
         self.clock = clock or Clock()
         self.limits = limits or Limits()
@@ -427,6 +447,7 @@ class Proxy:
             wall_clock=lambda: WALL,
             new_id=lambda: f"id-{next(numbers)}",
             flows=BufferedFlows(),
+            resolve=resolve,
         )
         self.factory = ProxyFactory(self.parts)
 

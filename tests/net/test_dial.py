@@ -138,13 +138,32 @@ class CheckTests(DialTestCase):
             (["192.0.2.1", "192.0.2.2"], None, False, False),
         )
         self.assertFalse(route.absolute_form)
-        self.assertEqual(self.guard.asked, [("192.0.2.1", 80), ("192.0.2.2", 80)])
+        self.assertEqual(self.guard.asked, [HTTP.authority, ("192.0.2.1", 80), ("192.0.2.2", 80)])
         self.assertEqual(self.reactor.attempts, [])
 
     def test_tls_is_for_https_but_not_for_tunnels(self) -> None:
         self.assertTrue(self.check(HTTPS).tls)
         self.assertTrue(self.check(HTTPS, Purpose.UPGRADE).tls)
         self.assertFalse(self.check(HTTPS, Purpose.TUNNEL).tls)
+
+    def test_judged_without_a_look_up(self) -> None:
+        self.assertIsNone(self.dialer.judge(HTTP, Purpose.REQUEST))
+        literal = self.dialer.judge(Origin("https", Authority("192.0.2.9", 443)), Purpose.REQUEST)
+        assert literal is not None
+        self.assertEqual((list(map(str, literal.addresses)), literal.tls), (["192.0.2.9"], True))
+        for host in ("localhost", "origin.test"):
+            origin = Origin("http", Authority(host, 80))
+            self.guard.refused[origin.authority] = "not that one"
+            self.assertRaises(AddressForbidden, self.dialer.judge, origin, Purpose.REQUEST)
+            self.failureResultOf(self.dialer.check(origin, Purpose.REQUEST), AddressForbidden)
+        self.assertEqual(self.reactor.looked_up, [])
+        # Where a name without a dot leads depends on who resolves it.
+        short = Origin("http", Authority("metadata", 80))
+        self.guard.refused[short.authority] = "a cloud's"
+        self.assertIsNone(self.dialer.judge(short, Purpose.REQUEST))
+        self.build(upstream_http=PROXY)
+        self.guard.refused = {short.authority: "a cloud's"}
+        self.assertRaises(AddressForbidden, self.dialer.judge, short, Purpose.REQUEST)
 
     def test_one_forbidden_address_spoils_the_name(self) -> None:
         self.guard.refused = {"192.0.2.2": "loopback"}

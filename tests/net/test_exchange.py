@@ -9,7 +9,7 @@ import attrs
 from twisted.internet.error import ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.config import Limits, OversizeBody
+from egress.config import Limits, OversizeBody, Resolve
 from egress.model.authority import Authority, Origin, UpstreamProxy, parse_ip
 from egress.model.decision import Decision, Terms, Verdict
 from egress.model.errors import (
@@ -55,7 +55,7 @@ class StateTests(SynchronousTestCase):
 
     def test_only_a_decision_leads_towards_the_origin(self) -> None:
         leading = {state for state, after in TRANSITIONS.items() if State.CONNECTING in after}
-        self.assertEqual(leading, {State.DECIDING, State.FORWARDING})
+        self.assertEqual(leading, {State.DECIDING, State.RESOLVING, State.FORWARDING})
         self.assertEqual(
             {state for state, after in TRANSITIONS.items() if State.FORWARDING in after}, {State.CONNECTING}
         )
@@ -124,13 +124,24 @@ class DecisionTests(ProxyTestCase):
         )
         self.assertEqual(record.bytes_sent, 0)
 
-    def test_a_forbidden_address_is_refused_before_anybody_is_asked(self) -> None:
-        self.dialer.checks = [AddressForbidden("loopback")]
+    def test_what_the_guard_refuses_by_name_is_refused_before_anybody_is_asked(self) -> None:
+        self.dialer.judgements = [AddressForbidden("loopback")]
         self.client.feed(request())
         self.assertEqual(status_of(self.client.written), 403)
-        self.assertEqual(self.authorizer.asked, [])
+        self.assertEqual((self.authorizer.asked, self.dialer.looked_up), ([], []))
         (record,) = self.records
         self.assertEqual((record.verdict, record.decided_by, record.decision_seconds), ("deny", "proxy", None))
+
+    def test_a_forbidden_address_is_refused_whatever_was_allowed(self) -> None:
+        self.dialer.checks = [AddressForbidden("loopback")]
+        self.client.feed(request())
+        self.assertEqual((status_of(self.client.written), self.dialer.dialled), (403, []))
+        (record,) = self.records
+        self.assertEqual(
+            (record.verdict, record.outcome, record.decided_by, record.rule_id),
+            ("deny", "address-forbidden", "proxy", None),
+        )
+        self.assertIsNotNone(record.decision_seconds)
 
     def test_a_name_without_an_address_is_decided_on_too(self) -> None:
         for error, status, outcome in (
@@ -138,7 +149,7 @@ class DecisionTests(ProxyTestCase):
             (ResolutionTimeout("silence"), 504, "resolution-timeout"),
         ):
             with self.subTest(outcome):
-                self.dialer.checks = [error, error]
+                self.dialer.checks = [error]
                 self.authorizer.answers = [deny(), allow()]
                 self.client.feed(request())
                 self.assertEqual(status_of(self.client.take()), 403)
@@ -175,7 +186,7 @@ class DecisionTests(ProxyTestCase):
         self.dialer.checks = [AddressForbidden("loopback")]
         decision.callback(allow())
         self.assertEqual(len(self.dialer.dialled), 1)
-        self.assertEqual((self.records[1].verdict, self.records[1].outcome), ("allow", "address-forbidden"))
+        self.assertEqual((self.records[1].verdict, self.records[1].outcome), ("deny", "address-forbidden"))
 
     def test_options_of_the_server_as_a_whole(self) -> None:
         self.client.feed(request("OPTIONS", "http://origin.test"))
@@ -208,7 +219,7 @@ class DialTests(ProxyTestCase):
         self.client.feed(request())
         self.client.lose()
         self.assertEqual((self.dialer.cancelled, self.outcomes()), (1, ["client-gone"]))
-        self.assertEqual(self.records[0].verdict, "refused")
+        self.assertEqual(self.records[0].verdict, "allow")
 
     def test_a_client_that_leaves_while_it_is_decided(self) -> None:
         decision = self.authorizer.pending()
@@ -357,8 +368,8 @@ class TwoPhaseTests(ProxyTestCase):
                 client.feed(request("POST", "http://origin.test/", *fields, body=body))
                 asked = self.authorizer.asked[-1]
                 self.assertEqual(
-                    (asked.body, asked.body_withheld, asked.content_length, asked.addresses),
-                    (None, withheld, length, (LOCAL,)),
+                    (asked.body, asked.body_withheld, asked.content_length, asked.addresses, asked.addresses_withheld),
+                    (None, withheld, length, None, True),
                 )
 
     def test_content_is_collected_when_it_is_wanted(self) -> None:
@@ -369,7 +380,7 @@ class TwoPhaseTests(ProxyTestCase):
         self.clock.advance(0)
         asked = self.authorizer.asked
         self.assertEqual((len(asked), asked[1].body, asked[1].body_withheld), (2, b"content", False))
-        self.assertEqual((asked[1].content_length, asked[1].addresses), (7, (LOCAL,)))
+        self.assertEqual((asked[1].content_length, asked[1].addresses), (7, None))
         self.assertEqual((asked[0].request_id, self.dialer.dialled), (asked[1].request_id, []))
         self.clock.advance(3)
         second.callback(allow())
@@ -451,9 +462,12 @@ class TwoPhaseTests(ProxyTestCase):
 
 
 class AddressTests(ProxyTestCase):
-    """What is decided on is what is contacted, addresses included."""
+    """What is decided on is what is contacted, addresses included, where these are known before."""
 
     OTHER = parse_ip("192.0.2.2")
+
+    def setUp(self) -> None:
+        self.build(resolve=Resolve.BEFORE)
 
     def use_once(self) -> None:
         """Have a connection in the pool."""
@@ -469,7 +483,7 @@ class AddressTests(ProxyTestCase):
 
     def test_an_upstream_proxy_resolves(self) -> None:
         upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
-        self.dialer.checks = [Route(ORIGIN, (), upstream, False, False)]
+        self.dialer.judgements = [Route(ORIGIN, (), upstream, False, False)]
         self.use_once()
         self.client.feed(request())
         self.assertEqual([asked.addresses for asked in self.authorizer.asked], [None, None])
@@ -546,7 +560,7 @@ class TermsTests(ProxyTestCase):
             self.dialer.origins[{b"one": 0, b"two": 1, None: 2}[value]].feed(response())
             self.assertEqual(len(self.dialer.dialled), dialled)
         self.assertEqual(self.outcomes(), ["forwarded"] * 6)
-        self.assertEqual({asked.addresses for asked in self.authorizer.asked}, {(LOCAL,)})
+        self.assertEqual({asked.addresses for asked in self.authorizer.asked}, {None})
 
     def test_trailers_undo_nothing(self) -> None:
         self.allow_on(set_headers=((b"X-Key", b"ours"),))

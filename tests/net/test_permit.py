@@ -16,7 +16,7 @@ from egress.model.errors import (
     PermissionRevoked,
 )
 from egress.net.permit import Permit, permit_for, sound
-from tests.net.fakes import Proxy, allow, deny
+from tests.net.fakes import LOCAL, Proxy, allow, deny
 
 QUESTION = DecisionRequest(
     request_id="id-1",
@@ -30,6 +30,7 @@ QUESTION = DecisionRequest(
 WITHHELD = attrs.evolve(QUESTION, body_withheld=True)
 TUNNEL = attrs.evolve(QUESTION, stage=Stage.TUNNEL)
 MORE = Decision(Verdict.NEED_BODY, "content", "script")
+ADDRESSES = Decision(Verdict.NEED_ADDRESSES, "addresses", "script")
 ASK = Decision(Verdict.ASK, "somebody", "script")
 
 
@@ -48,6 +49,13 @@ class SoundTests(SynchronousTestCase):
     def test_content_can_be_asked_for_where_it_is_withheld(self) -> None:
         self.assertIs(sound(MORE, WITHHELD), MORE)
         self.unsound(MORE, QUESTION, "none was withheld")
+
+    def test_addresses_can_be_asked_for_where_they_are_withheld(self) -> None:
+        withheld = attrs.evolve(QUESTION, addresses_withheld=True)
+        self.assertIs(sound(ADDRESSES, withheld), ADDRESSES)
+        self.unsound(ADDRESSES, QUESTION, "addresses where none were withheld")
+        self.unsound(ADDRESSES, WITHHELD, "addresses where none were withheld")
+        self.unsound(MORE, withheld, "content where none was withheld")
 
     def test_no_decisions(self) -> None:
         for answer in (None, "allow", ASK, attrs.evolve(allow(), reason=None), attrs.evolve(allow(), decided_by=1)):
@@ -101,6 +109,40 @@ class PermitTests(SynchronousTestCase):
         self.ended(LimitReached, "10 bytes")
         self.assertFalse(permit.spend(0) or permit.admits(0))
         self.assertEqual(len(self.faults), 1)
+
+    def test_addresses_are_wanted_for_more(self) -> None:
+        """They are given once, within the time for one answer, and with each later question."""
+        permit = self.permit(attrs.evolve(QUESTION, addresses_withheld=True), expires_in=5)
+        permit.leads_to = (LOCAL,)
+        self.authorizer.answers = [ADDRESSES, on(expires_in=5), on(expires_in=5), ADDRESSES]
+        self.clock.advance(5)
+        self.clock.advance(5)
+        self.assertEqual(
+            [(asked.addresses, asked.addresses_withheld) for asked in self.authorizer.asked],
+            [(None, True), ((LOCAL,), False), ((LOCAL,), False)],
+        )
+        self.assertEqual(self.faults, [])
+        self.clock.advance(5)
+        self.ended(PermissionExpired, "none were withheld")
+
+    def test_addresses_are_wanted_and_then_nothing_comes(self) -> None:
+        permit = self.permit(attrs.evolve(QUESTION, addresses_withheld=True), expires_in=5)
+        permit.leads_to = (LOCAL,)
+        first = self.authorizer.pending()
+        self.authorizer.pending()
+        self.clock.advance(5)
+        self.clock.advance(3)
+        first.callback(ADDRESSES)
+        self.clock.advance(1)
+        self.assertEqual(self.faults, [])
+        self.clock.advance(1)
+        self.ended(PermissionExpired, "did not decide within 5 s")
+
+    def test_addresses_are_wanted_before_there_are_any(self) -> None:
+        self.permit(attrs.evolve(QUESTION, addresses_withheld=True), expires_in=5)
+        self.authorizer.answers = [ADDRESSES]
+        self.clock.advance(5)
+        self.ended(PermissionExpired, "not known yet")
 
     def test_no_bound_on_bytes(self) -> None:
         permit = self.permit(expires_in=5)

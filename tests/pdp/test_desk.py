@@ -225,6 +225,10 @@ class OutageTests(CallerTestCase):
     def test_content_that_is_not_there(self) -> None:
         self.outage(Fake(Decision(Verdict.NEED_BODY, "show it", "fake")))
 
+    def test_addresses_that_nobody_can_look_up(self) -> None:
+        """As of a Postman runner, which does not say that it could."""
+        self.outage(Fake(Decision(Verdict.NEED_ADDRESSES, "resolve it", "fake")))
+
     def test_silence(self) -> None:
         """There is a deadline for what an application decides by."""
         self.serve(Fake(Deferred()))
@@ -289,6 +293,14 @@ class TermsTests(CallerTestCase):
         self.assertEqual((status, answer), (200, {"allowed": False, "need": "body", "reason": "show it"}))
         self.assertTrue(fake.asked[0].body_withheld)
         self.assertEqual(self.records[0].verdict, "need-body")
+
+    def test_need_addresses(self) -> None:
+        fake = Fake(Decision(Verdict.NEED_ADDRESSES, "resolve it", "fake"))
+        self.serve(fake)
+        status, answer = self.ask({**ALLOWED, "addressesWithheld": True})
+        self.assertEqual((status, answer), (200, {"allowed": False, "need": "addresses", "reason": "resolve it"}))
+        self.assertTrue(fake.asked[0].addresses_withheld)
+        self.assertEqual(self.records[0].verdict, "need-addresses")
 
     def test_ask(self) -> None:
         self.serve(Fake(Decision(Verdict.ASK, "a person decides", "fake")))

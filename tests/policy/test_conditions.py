@@ -9,6 +9,7 @@ from egress.model.decision import Verdict
 from tests.policy.policies import PolicyTestCase, parse, request
 
 ALLOW, DENY, NEED = Verdict.ALLOW, Verdict.DENY, Verdict.NEED_BODY
+ADDRESSES = Verdict.NEED_ADDRESSES
 NOON = 1772449200.0  # Monday, 2 March 2026, 12:00 in Berlin
 
 
@@ -24,7 +25,8 @@ class ConditionTests(PolicyTestCase):
             asked = request(*url.split(" "), **given)
             decision = policy.decide(asked, now)
             self.assertEqual(policy.trace(asked, now)[-1].verdict, decision.verdict)
-            found.append(decision.rule_id if decision.verdict is not NEED else "need")
+            needs = {NEED: "need", ADDRESSES: "addresses"}
+            found.append(needs.get(decision.verdict) or decision.rule_id)
         return " ".join("yes" if one == "rule-1" else "no" if one == "default" else str(one) for one in found)
 
     YES, NO, MAYBE, NEEDED = "yes yes", "no no", "no yes", "need need"
@@ -159,6 +161,28 @@ class ConditionTests(PolicyTestCase):
         self.assertEqual(self.verdicts(condition, "GET http://10.0.0.1/"), self.YES)
         self.assertEqual(self.verdicts('addresses = ["public"]', "GET http://8.8.8.8/"), self.YES)
         self.assertEqual(self.verdicts('addresses = ["metadata"]', "GET http://169.254.169.254/"), self.YES)
+
+    def test_addresses_that_were_not_looked_up(self) -> None:
+        """They are wanted where they decide; an address needs no look-up."""
+        condition = 'addresses = ["public"]'
+        self.assertEqual(self.verdicts(condition, addresses_withheld=True), "addresses addresses")
+        self.assertEqual(self.verdicts(condition, "GET http://8.8.8.8/", addresses_withheld=True), self.YES)
+        known = (ip_address("10.0.0.1"),)
+        self.assertEqual(self.verdicts(condition, addresses=known), self.NO)
+        # Another condition that fails makes them of no use.
+        self.assertEqual(self.verdicts(f'{condition}\nquery = {{ a = "1" }}', addresses_withheld=True), self.NO)
+        # Of two that cannot be told, the content comes first: it costs no DNS query.
+        for both in (f'{condition}\njson = {{ a = "1" }}', f'json = {{ a = "1" }}\n{condition}'):
+            self.assertEqual(
+                self.verdicts(
+                    both,
+                    headers=[("Content-Type", "application/json")],
+                    addresses_withheld=True,
+                    body_withheld=True,
+                    content_length=None,
+                ),
+                self.NEEDED,
+            )
 
     def test_tunnels(self) -> None:
         """What nobody sees inside keeps a permission from it, and no denial."""

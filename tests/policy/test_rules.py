@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -15,7 +17,7 @@ from egress.policy.paths import compile_path
 from egress.policy.rules import Rule, RuleSet
 from tests.policy.policies import parse, request
 
-ALLOW, DENY = Verdict.ALLOW, Verdict.DENY
+ALLOW, DENY, ADDRESSES = Verdict.ALLOW, Verdict.DENY, Verdict.NEED_ADDRESSES
 _JSON = ("Content-Type", "application/json")
 # More readings than are looked at.
 UNREADABLE = "/%" + "25" * 100 + "41"
@@ -47,6 +49,67 @@ class DecideTestCase(SynchronousTestCase):
 
 class DecideTests(DecideTestCase):
     """The first rule that matches decides."""
+
+    def test_addresses_that_were_not_looked_up(self) -> None:
+        """Who is denied whichever addresses there are is denied without a look-up."""
+        head = "version = 1\n"
+        public = '[[rules]]\nid = "{0}"\naction = "{0}"\nreason = "x"\naddresses = ["public"]\n'
+        plain = '[[rules]]\nid = "plain-{0}"\naction = "{0}"\nreason = "x"\n'
+        other = '[[rules]]\naction = "allow"\nhosts = ["other.test"]\naddresses = ["public"]\n'
+        for text, default, expected in (
+            (public.format("deny"), "deny", (DENY, "default")),
+            (public.format("deny"), "allow", (ADDRESSES, "deny")),
+            (public.format("allow"), "deny", (ADDRESSES, "allow")),
+            (public.format("ask"), "deny", (ADDRESSES, "ask")),
+            (public.format("allow") + plain.format("allow"), "deny", (ADDRESSES, "allow")),
+            (public.format("deny") + plain.format("allow"), "deny", (ADDRESSES, "deny")),
+            (public.format("deny") + plain.format("ask"), "deny", (ADDRESSES, "deny")),
+            (public.format("deny") + plain.format("deny"), "allow", (DENY, "plain-deny")),
+            (public.format("deny") + public.format("allow") + plain.format("deny"), "deny", (ADDRESSES, "allow")),
+            (public.format("deny") + public.format("ask") + public.format("allow"), "deny", (ADDRESSES, "ask")),
+            (plain.format("deny") + public.format("allow"), "allow", (DENY, "plain-deny")),
+            (plain.format("allow") + public.format("deny"), "deny", (ALLOW, "plain-allow")),
+            (other, "deny", (DENY, "default")),
+            (other + plain.format("ask"), "deny", (Verdict.ASK, "plain-ask")),
+        ):
+            with self.subTest(text, default=default):
+                policy = parse(f"{head}default = '{default}'\n{text}")
+                withheld = request("GET", "http://a.test/", addresses_withheld=True)
+                for asked in (
+                    withheld,
+                    attrs.evolve(withheld, stage=Stage.TUNNEL, method="CONNECT", path=""),
+                ):
+                    decision = policy.decide(asked)
+                    self.assertEqual((decision.verdict, decision.rule_id), expected)
+                    self.assertEqual(policy.trace(asked)[-1].verdict, decision.verdict)
+                if expected[0] is ADDRESSES:
+                    self.assertIn("wants the addresses", decision.reason)
+
+    @given(
+        st.lists(
+            st.tuples(st.sampled_from(["allow", "deny", "ask"]), st.sampled_from(["", "public", "private"])),
+            max_size=4,
+        ),
+        st.sampled_from(["allow", "deny"]),
+    )
+    def test_what_holds_whatever_the_addresses_are(self, rules: list[tuple[str, str]], default: str) -> None:
+        text = "".join(
+            f'[[rules]]\naction = "{action}"\nreason = "x"\n' + (f'addresses = ["{kind}"]\n' if kind else "")
+            for action, kind in rules
+        )
+        policy = parse(f"version = 1\ndefault = '{default}'\n{text}")
+        found = policy.decide(request("GET", "http://a.test/", addresses_withheld=True))
+        with_addresses = [
+            policy.decide(request("GET", "http://a.test/", addresses=tuple(map(ip_address, addresses))))
+            for addresses in (["8.8.8.8"], ["10.0.0.1"], ["127.0.0.1"], ["8.8.8.8", "10.0.0.1"], ["fe80::1"])
+        ]
+        verdicts = {decision.verdict for decision in with_addresses}
+        if found.verdict is DENY:
+            self.assertEqual(verdicts, {DENY})
+        elif found.verdict is ADDRESSES:
+            self.assertTrue(any(kind for _, kind in rules))
+        else:
+            self.assertEqual(set(with_addresses), {found})
 
     def test_decision(self) -> None:
         policy = RuleSet("policy test", (rule(DENY, "no", hosts=["bad.test"]), rule(ALLOW, "yes")))
