@@ -54,6 +54,16 @@ class RequestContent:
         return self._size
 
     @property
+    def trailer_size(self) -> int:
+        """How many bytes of trailers follow the content."""
+        return len(self._encoded_trailers()) if self._trailers else 0
+
+    @property
+    def collected_size(self) -> int:
+        """How many bytes of content and trailers were collected."""
+        return self._size + self.trailer_size
+
+    @property
     def oversize(self) -> bool:
         """Whether more than the limit was collected."""
         return self._size > self._limit
@@ -107,8 +117,10 @@ class RequestContent:
         """What marks the end on the wire."""
         if not self._chunked:
             return b""
-        trailers = without(self._trailers, self.hidden) if self.hidden else self._trailers
-        return b"0\r\n%b\r\n" % encode_fields(trailers)
+        return b"0\r\n%b\r\n" % self._encoded_trailers()
+
+    def _encoded_trailers(self) -> bytes:
+        return encode_fields(without(self._trailers, self.hidden) if self.hidden else self._trailers)
 
     def forget(self) -> None:
         """Let go of what was kept."""

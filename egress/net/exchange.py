@@ -213,7 +213,7 @@ class Exchange:
         if decision.terms is not self._outgoing.terms:
             self._outgoing.take(decision.terms)
             content.hidden = named_in(decision.terms)
-        if permit is None or (permit.admits(content.announced or 0) and permit.spend(content.size)):
+        if permit is None or (permit.admits(content.announced or 0) and permit.spend(content.collected_size)):
             self._connect()
 
     def _find_addresses(self) -> None:

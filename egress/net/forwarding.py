@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 # How long an origin that was sent an expectation may keep silent before it gets the content anyway (RFC 9110 section
 # 10.1.1 leaves it to the client; this is what common ones do).
 CONTINUE_SECONDS: Final = 1.0
+# Interim answers (1xx) to one request; all of them together are bounded in size like one head.  They buy an origin no
+# time, so that with the default response timeout it can still send one every three seconds.
+MOST_INTERIMS: Final = 100
 
 
 class Owner(Protocol):
@@ -89,6 +92,8 @@ class Forwarding:
         self._chunked = False
         self._keep_alive = False
         self._out: list[bytes] = []
+        self._interims = 0
+        self._interim_bytes = 0
 
     # -- the request
 
@@ -137,9 +142,11 @@ class Forwarding:
 
     def body_end(self) -> None:
         """The content is complete."""
-        end = self._content.encode_end()
-        if end and self.connection is not None:
-            self.connection.write(end)
+        permit = self._permit
+        if permit is None or permit.spend(self._content.trailer_size):
+            end = self._content.encode_end()
+            if end and self.connection is not None:
+                self.connection.write(end)
 
     def pause_request(self) -> None:
         """See L{egress.net.origin.ResponseSink}."""
@@ -173,10 +180,19 @@ class Forwarding:
             if head.status == 408 and self._is_late(head):
                 return
             self._begin_response(head)
+        else:
+            self._interim(head)
+
+    def _interim(self, head: ResponseHead) -> None:
+        encoded = encode_interim(head)
+        self._interims += 1
+        self._interim_bytes += len(encoded)
+        if self._interims > MOST_INTERIMS or self._interim_bytes > self._parts.limits.head:
+            self._fail(OriginProtocolError("the origin sends interim answers without end"))
         elif head.status == 100 and self._continue_timer is not None:
             self._send_collected()
-        elif self._head.http11 and (head.status != 100 or self._client_waits):
-            self._session.write(encode_interim(head))
+        elif self._head.http11 and (head.status != 100 or self._client_waits) and self._may_flow(encoded):
+            self._session.write(encoded)
 
     @property
     def _client_waits(self) -> bool:
@@ -242,7 +258,10 @@ class Forwarding:
     def response_end(self, trailers: Headers) -> None:
         """See L{egress.net.origin.ResponseSink}."""
         if self._chunked:
-            self._out.append(b"0\r\n%b\r\n" % encode_fields(trailers))
+            fields = encode_fields(trailers)
+            if fields and not self._may_flow(fields):
+                return
+            self._out.append(b"0\r\n%b\r\n" % fields)
         self.response_flush()
         connection, self.connection = self.connection, None
         assert connection is not None

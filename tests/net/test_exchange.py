@@ -625,6 +625,55 @@ class TermsTests(ProxyTestCase):
         self.assertEqual((record.outcome, record.status, record.bytes_received), ("limit-reached", 200, 5))
         self.assertEqual(len(self.proxy.pool), 0)
 
+    def test_trailers_of_a_request(self) -> None:
+        """They count, whether they were collected with the content or pass behind it."""
+        content = b"3\r\nabc\r\n0\r\nX: 123456\r\n\r\n"
+        for needs_body in (True, False):
+            for most, outcome in ((14, "forwarded"), (13, "limit-reached")):
+                with self.subTest(needs_body=needs_body, most=most):
+                    self.build()
+                    self.authorizer.needs_body = needs_body
+                    self.allow_on(max_bytes=most)
+                    self.client.feed(request("POST", "http://origin.test/", "Transfer-Encoding: chunked") + content)
+                    sent = b"".join(wire.take() for wire in self.dialer.origins)
+                    self.assertEqual(b"X: 123456\r\n" in sent, outcome == "forwarded")
+                    if outcome == "forwarded":
+                        self.origin.feed(response(b""))
+                    self.assertEqual(self.outcomes(), [outcome])
+
+    def test_trailers_of_an_answer(self) -> None:
+        answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: 123456\r\n\r\n"
+        for most, outcome in ((14, "forwarded"), (13, "limit-reached")):
+            with self.subTest(most):
+                self.build()
+                self.allow_on(max_bytes=most)
+                self.client.feed(request())
+                self.origin.feed(answer)
+                self.assertEqual(b"X: 123456\r\n" in self.client.take(), outcome == "forwarded")
+                self.assertEqual((self.outcomes(), self.client.aborted), ([outcome], outcome != "forwarded"))
+
+    def test_interim_answers(self) -> None:
+        """They count, as they are sent to the client; one that does not reach it does not."""
+        interim = b"HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n"
+        for version, most, outcome in (
+            ("1.1", 2 * len(interim) + 5, "forwarded"),
+            ("1.1", 2 * len(interim) + 4, "limit-reached"),
+            ("1.0", 5, "forwarded"),
+        ):
+            with self.subTest(version=version, most=most):
+                self.build()
+                self.allow_on(max_bytes=most)
+                self.client.feed(request(version=version))
+                self.origin.feed(2 * interim + response(b"hello"))
+                self.assertEqual(self.outcomes(), [outcome])
+        self.build()
+        self.allow_on(max_bytes=1000)
+        self.client.feed(request())
+        self.origin.feed(interim * 90)
+        received = self.client.take()
+        self.assertLessEqual(received.rfind(interim), 1000)
+        self.assertTrue(received.rpartition(interim)[2].startswith(b"HTTP/1.1 403 "))
+
     def test_exactly_the_limit(self) -> None:
         self.allow_on(max_bytes=8)
         self.client.feed(request("POST", body=b"abc"))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from egress.config import Limits
 from egress.model.authority import Authority, Origin, UpstreamProxy
 from egress.model.errors import DialFailed
 from egress.model.route import Purpose, Route
 from egress.net import forwarding as module
 from egress.net.dial import DialedProtocol
 from egress.net.factory import ProxyFactory
-from egress.net.forwarding import CONTINUE_SECONDS
+from egress.net.forwarding import CONTINUE_SECONDS, MOST_INTERIMS
 from egress.net.pump import WORTH_IT
 from tests.net.fakes import FakeDialer, ProxyTestCase, content_of, deny, request, response, session_of, status_of
 from tests.net.fakes import Proxy as FakeProxy
@@ -98,6 +99,29 @@ class ContinueTests(ProxyTestCase):
         self.client.take()
         self.origin.lose()
         self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-disconnected"]))
+
+
+class InterimTests(ProxyTestCase):
+    """Interim answers have bounds, whatever a decision says."""
+
+    def test_their_number(self) -> None:
+        for version in ("1.1", "1.0"):
+            with self.subTest(version):
+                self.build()
+                self.client.feed(request(version=version))
+                self.origin.feed(b"HTTP/1.1 103 Hints\r\n\r\n" * MOST_INTERIMS)
+                self.assertEqual(self.client.take().count(b"103 Hints"), MOST_INTERIMS if version == "1.1" else 0)
+                self.origin.feed(b"HTTP/1.1 102 Processing\r\n\r\n" + response())
+                self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-protocol-error"]))
+                self.assertTrue(self.origin.aborted)
+
+    def test_their_size(self) -> None:
+        half = b"HTTP/1.1 103 Hints\r\nLink: %b\r\n\r\n" % (b"x" * (Limits().head // 2 - 30))
+        self.client.feed(request())
+        self.origin.feed(half + half)
+        self.assertEqual(self.client.take(), half + half)
+        self.origin.feed(half)
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-protocol-error"]))
 
 
 class AnswerTests(ProxyTestCase):
