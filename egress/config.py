@@ -17,6 +17,7 @@ import attrs
 from egress.model.admin import AdminEndpoint, InvalidAdmin
 from egress.model.authority import UpstreamProxy
 from egress.model.bypass import Bypass
+from egress.model.client_tls import ClientTls
 from egress.model.entrance import Entrance, InvalidEntrance
 
 IPNetwork = IPv4Network | IPv6Network
@@ -244,6 +245,7 @@ class ProxyConfig:
     @ivar extra_ca_certs: a PEM file with CAs to trust besides the system's: for origins, the authorization service and
         an C{https} upstream proxy.
     @ivar origin_tls: a TOML file with what holds for the TLS of some origins.
+    @ivar client_tls: which suites of TLS 1.2 clients may use.
     @ivar upstream_http: the proxy for C{http} origins.
     @ivar upstream_https: the proxy for C{https} origins, tunnels and upgrades.
     @ivar bypass: the origins that are contacted directly nevertheless (C{NO_PROXY}).
@@ -296,6 +298,7 @@ class ProxyConfig:
     ca_name_constraints: tuple[str | IPNetwork, ...] = ()
     extra_ca_certs: Path | None = None
     origin_tls: Path | None = None
+    client_tls: ClientTls = ClientTls.MODERN
     upstream_http: UpstreamProxy | None = None
     upstream_https: UpstreamProxy | None = None
     bypass: Bypass = attrs.field(factory=Bypass)

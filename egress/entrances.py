@@ -13,6 +13,7 @@ from egress.clients.certificates import name_of
 from egress.clients.gate import ClientGate, InThread
 from egress.clients.secrets import SecretsError
 from egress.config import ConfigError, ProxyConfig
+from egress.model.client_tls import ClientTls
 from egress.net.admission import Door
 from egress.net.factory import ProxyFactory
 from egress.net.tls import ServerTls, TlsFactory
@@ -55,10 +56,12 @@ def _factory(
     tls = entrance.tls
     certificate = name_of if tls is not None and tls.client_ca is not None else None
     door = Door(gates[path] if path is not None else None, certificate, labels)
-    return behind_tls(entrance, ProxyFactory(parts, door), parts.clock)
+    return behind_tls(entrance, ProxyFactory(parts, door), parts.clock, config.client_tls)
 
 
-def behind_tls(entrance: Entrance, factory: F, clock: IReactorTime) -> F | TlsFactory:
+def behind_tls(
+    entrance: Entrance, factory: F, clock: IReactorTime, accepted: ClientTls = ClientTls.MODERN
+) -> F | TlsFactory:
     """Put what listens behind the TLS of its entrance, if it has any.
 
     @raise ConfigError: naming what cannot be used.
@@ -66,7 +69,7 @@ def behind_tls(entrance: Entrance, factory: F, clock: IReactorTime) -> F | TlsFa
     if entrance.tls is None:
         return factory
     try:
-        context = entrance_context(entrance.tls)
+        context = entrance_context(entrance.tls, accepted)
     except TrustError as error:
         raise ConfigError("--listen", "", error.reason) from error
     return TlsFactory(ServerTls(context), False, cast("Any", factory), clock=clock)

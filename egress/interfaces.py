@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IReactorPluggableNameResolver, IReactorTCP, IReactorTime
 from zope.interface import Attribute, Interface
+
+from egress.model.client_tls import LeafKey
 
 if TYPE_CHECKING:
     from OpenSSL import SSL
@@ -157,5 +159,14 @@ class ILeafSource(Interface):
         @return: C{None} when it may, otherwise one sentence that says why not.
         """
 
-    def context_for(authority: Authority) -> SSL.Context:
-        """Give the server context for one authority, minting its leaf certificate when there is none yet."""
+    def prepared(key: LeafKey) -> Deferred[Any]:
+        """Wait until there is a key of this kind.
+
+        @return: fires when L{context_for} can be called with it.
+        """
+
+    def context_for(authority: Authority, key: LeafKey = LeafKey.P256) -> SSL.Context:
+        """Give the server context for one authority, minting its leaf certificate when there is none yet.
+
+        @param key: what kind of key the client accepts; with another than P-256, L{prepared} has fired.
+        """

@@ -45,6 +45,7 @@ from egress.policy.replay import Recorded, replay
 from egress.policy.suggest import Suggestion
 from egress.policy.traffic import Notes, read_lines
 from egress.wire.body import ChunkedBody, End, MalformedBody, encode_chunk
+from egress.wire.client_hello import MalformedHello, read_client_hello
 from egress.wire.connect import ConnectHandshake
 from egress.wire.credentials import Basic, Bearer, parse_credentials
 from egress.wire.fields import MalformedFields, parse_fields
@@ -272,6 +273,21 @@ def session(data: bytes) -> None:
         found = recognize(data[:end])
         assert known is None or found is known, "it changed its mind"
         known = found
+
+
+def hello(data: bytes) -> None:
+    """The first message of a TLS client, in pieces."""
+    told: object = None
+    read = b""
+    for piece in (*pieces(data, len(data)), b"more"):
+        read += piece
+        found: object
+        try:
+            found = read_client_hello(read)
+        except MalformedHello:
+            found = MalformedHello
+        assert told is None or found == told, "it changed its mind"
+        told = found
 
 
 def authority(data: bytes) -> None:
@@ -578,6 +594,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         fields,
         connect,
         session,
+        hello,
         authority,
         target,
         bypass,

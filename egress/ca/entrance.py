@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from OpenSSL import SSL, crypto
 
-from egress.ca.contexts import CIPHERS, HTTP1
+from egress.ca.contexts import HTTP1, set_ciphers
 from egress.ca.pem import trust_certificates, use_certificate
 from egress.ca.tls_context import tls_context
+from egress.model.client_tls import ClientTls
 from egress.model.entrance import EntranceTls
 
 
@@ -14,13 +15,15 @@ def _judge(connection: SSL.Connection, certificate: crypto.X509, number: int, de
     return bool(ok)
 
 
-def entrance_context(tls: EntranceTls) -> SSL.Context:
+def entrance_context(tls: EntranceTls, accepted: ClientTls = ClientTls.MODERN) -> SSL.Context:
     """Make the context of one listening port.
+
+    @param accepted: which suites.
 
     @raise egress.ca.pem.TrustError: when one of the files cannot be used.
     """
     context = tls_context(SSL.TLS_SERVER_METHOD)
-    context.set_cipher_list(CIPHERS)
+    set_ciphers(context, accepted)
     context.set_alpn_select_callback(lambda _, offered: HTTP1 if HTTP1 in offered else SSL.NO_OVERLAPPING_PROTOCOLS)
     use_certificate(context, tls.certificate, tls.key, tls.chain)
     if tls.client_ca is not None:

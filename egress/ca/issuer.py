@@ -54,7 +54,7 @@ class LeafCertificate:
     """
 
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey = attrs.field(repr=False)
+    key: CaKey = attrs.field(repr=False)
     chain: tuple[x509.Certificate, ...]
 
 
@@ -194,18 +194,25 @@ class CertificateAuthority:
         self.chain = tuple(each for each in certificates if not is_self_signed(each))
         self.rooted = is_self_signed(certificates[-1])
         self._not_before = certificate.not_valid_before_utc
+        self._identifier = identifier
         self._leaf_key = ec.generate_private_key(ec.SECP256R1())
-        # Everything that does not depend on the host; builders are immutable.
-        public_key = self._leaf_key.public_key()
-        self._template = (
+        self._template = self._template_for(self._leaf_key)
+
+    def _template_for(self, key: CaKey) -> x509.CertificateBuilder:
+        """Everything that does not depend on the host; builders are immutable."""
+        public_key = key.public_key()
+        # RSA without forward secrecy is never offered, so no leaf key enciphers other keys.
+        return (
             x509.CertificateBuilder()
-            .issuer_name(certificate.subject)
+            .issuer_name(self.certificate.subject)
             .public_key(public_key)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._identifier), critical=False
+            )
         )
 
     @classmethod
@@ -283,9 +290,10 @@ class CertificateAuthority:
         life = self.not_after - self._not_before
         return self.not_after - now < min(_ENDS_SOON, life / _ENDS_SOON_PART)
 
-    def issue(self, authority: Authority, now: datetime) -> LeafCertificate:
+    def issue(self, authority: Authority, now: datetime, key: CaKey | None = None) -> LeafCertificate:
         """Sign a certificate for one host.
 
+        @param key: its key; C{None}: the P-256 key that all others have in common.
         @raise CaError: when the CA itself is no longer valid, or may not sign for this host.
         """
         if now >= self.not_after:
@@ -295,15 +303,16 @@ class CertificateAuthority:
         host = authority.host
         # Name constraints are held against the subject, too, each library in its own way.
         named = len(host) <= _COMMON_NAME_LENGTH and not self._limits
+        template = self._template if key is None else self._template_for(key)
         builder = (
-            self._template.subject_name(_common_name(host) if named else x509.Name([]))
+            template.subject_name(_common_name(host) if named else x509.Name([]))
             .serial_number(x509.random_serial_number())
             .not_valid_before(max(now - BACKDATED, self._not_before))
             .not_valid_after(min(now + LEAF_LIFETIME, self.not_after))
             # RFC 5280 section 4.2.1.6: critical when there is no subject.
             .add_extension(x509.SubjectAlternativeName([_alternative_name(authority)]), critical=not named)
         )
-        return LeafCertificate(builder.sign(self._key, hashes.SHA256()), self._leaf_key, self.chain)
+        return LeafCertificate(builder.sign(self._key, hashes.SHA256()), key or self._leaf_key, self.chain)
 
 
 def _read_key(text: bytes) -> object:

@@ -96,6 +96,10 @@ class ClientTlsFailed(ClientError):
     """The TLS handshake with the client failed, so that nothing can be answered."""
 
 
+class ClientLeft(ClientError):
+    """The client left a tunnel without having sent a request."""
+
+
 class ClientGone(ClientError):
     """The client went away before the exchange was over."""
 
@@ -265,6 +269,7 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     ClientCheckBusy: _client(_S.TOO_MANY_REQUESTS, "client-auth-busy", "client-auth"),
     TunnelNotUnderstood: _client(None, "tunnel-not-understood", "tunnel"),
     ClientTlsFailed: _client(None, "client-tls-failed", "client-tls"),
+    ClientLeft: _client(None, "client-left", "client"),
     ClientGone: _client(None, "client-gone", "client"),
     Denied: Outcome(_S.FORBIDDEN, "denied", "authz", "http_request_denied", "deny"),
     AddressForbidden: Outcome(_S.FORBIDDEN, "address-forbidden", "address", "destination_ip_prohibited", "deny"),

@@ -9,22 +9,19 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
-from OpenSSL import SSL
-from twisted.internet.interfaces import (
-    IHalfCloseableProtocol,
-    IHandshakeListener,
-    IPushProducer,
-)
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from egress.model.authority import Authority, Origin
+from egress.model.client_tls import LeafKey
 from egress.model.decision import ClientIdentity, Decision, Stage, Verdict
 from egress.model.errors import (
     CertificateNotPermitted,
     ClientGone,
+    ClientLeft,
     ClientTlsFailed,
     Denied,
     EgressError,
@@ -33,6 +30,7 @@ from egress.model.errors import (
     outcome_of,
 )
 from egress.model.route import Purpose, Route
+from egress.net.client_tls import Handshake, handshake_fault, hello_of, left_unused
 from egress.net.destination import Destination
 from egress.net.inquiry import Inquiry
 from egress.net.relay import Relay
@@ -51,28 +49,6 @@ _log = Logger()
 
 # The head of a 200 to a CONNECT has no Content-Length (RFC 9110 section 9.3.6); clients accept exactly 200.
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-
-
-@implementer(IHandshakeListener)
-class _Handshake(Protocol):
-    """Stands between the TLS layer and the session until the client has finished the handshake."""
-
-    def __init__(self, tunnel: Tunnel, session: HttpSession) -> None:
-        self._tunnel = tunnel
-        self._session = session
-        self._completed = False
-
-    def handshakeCompleted(self) -> None:
-        self._completed = True
-        self._tunnel.handshake_over()
-        self._session.makeConnection(self.transport)  # type: ignore[no-untyped-call]
-        self._session.handshakeCompleted()
-        # From here on the TLS layer talks to the session itself.
-        self.transport.wrappedProtocol = self._session  # type: ignore[union-attr]
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if not self._completed:
-            self._tunnel.handshake_failed(reason)
 
 
 class TunnelState(enum.Enum):
@@ -117,6 +93,7 @@ class Tunnel(Protocol):
         self._inquiry = Inquiry(parts, client, Stage.TUNNEL, "CONNECT", Origin("https", authority), "", self._refuse)
         self._state = TunnelState.DECIDING
         self._early = b""
+        self._protocols: tuple[bytes, ...] = ()
         self._refusal: EgressError | None = None
         self._above: Protocol | None = None
         self._session: HttpSession | None = None
@@ -244,7 +221,7 @@ class Tunnel(Protocol):
     def _recognize(self) -> None:
         inner = recognize(self._early)
         if inner is Inner.TLS:
-            self._begin_tls()
+            self._hello_came()
         elif inner is Inner.HTTP:
             self._enter(TunnelState.SESSION)
             self._outer.watch(None)
@@ -260,18 +237,35 @@ class Tunnel(Protocol):
         scope = Scope(Origin(scheme, self._authority), self._client, self._refusal, self._inquiry.request_id)
         return HttpSession(self._parts, scope)
 
-    def _begin_tls(self) -> None:
+    @property
+    def _hello_began(self) -> bool:
+        return self._state is TunnelState.SNIFFING and recognize(self._early) is Inner.TLS
+
+    def _hello_came(self) -> None:
+        hello = hello_of(self._early)
+        if hello is None:
+            return
         self._enter(TunnelState.HANDSHAKE)
+        self._protocols = hello.protocols
+        key = hello.key
+        if key is LeafKey.P256:
+            self._begin_tls(key)
+            return
+        self._outer.pause_reading()
+        self._inquiry.wait_for(self._parts.leaves.prepared(key), lambda _: self._begin_tls(key))
+
+    def _begin_tls(self, key: LeafKey) -> None:
         self._session = self._new_session("https")
-        handshake = _Handshake(self, self._session)
+        handshake = Handshake(self, self._session)
         try:
-            context = self._parts.leaves.context_for(self._authority)
+            context = self._parts.leaves.context_for(self._authority, key)
         except Exception:  # noqa: BLE001
             # Most likely an expired CA.  Without a certificate there is no session to say so in.
             _log.failure("no certificate for {authority}", authority=self._authority)
             self._end(InternalFault("the proxy has no certificate for this host; the operator's log has the details"))
             self._outer.abort()
             return
+        self._outer.resume_reading()
         factory = TlsFactory(ServerTls(context), False, Factory.forProtocol(lambda: handshake), clock=self._parts.clock)
         tls = factory.buildProtocol(None)
         assert tls is not None
@@ -294,7 +288,7 @@ class Tunnel(Protocol):
     def handshake_failed(self, reason: Failure) -> None:
         """The client broke off the TLS handshake: most often it does not trust the CA, or pins a certificate."""
         if self._state is TunnelState.HANDSHAKE:
-            self._end(ClientTlsFailed(f"the client broke off the TLS handshake: {_readable(reason)}"))
+            self._end(handshake_fault(reason.value, self._authority, self._protocols))
 
     # -- the transport
 
@@ -328,13 +322,21 @@ class Tunnel(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The client is gone."""
         above, self._above = self._above, None
+        session = self._session
         if above is not None:
             above.connectionLost(reason)
         if self._relay is not None:
             self._relay.drop()
             self._end(None)
-        elif self._state in (TunnelState.DECIDING, TunnelState.SNIFFING):
+        elif self._state is TunnelState.DECIDING:
             self._end(ClientGone("the client went away before anything was asked for in the tunnel"))
+        elif self._state is TunnelState.HANDSHAKE or self._hello_began:
+            self._end(handshake_fault(reason.value, self._authority, self._protocols))
+        elif session is not None and isinstance(session.unused, Failure):
+            ended, tls = session.unused.value, above is not session
+            self._end(left_unused(ended, self._authority, self._protocols, tls=tls))
+        elif self._state is TunnelState.SNIFFING:
+            self._end(left_unused(None, self._authority, (), tls=False))
 
     def pauseProducing(self) -> None:
         """The client does not keep up."""
@@ -360,39 +362,27 @@ class Tunnel(Protocol):
         if self._state is TunnelState.RELAY:
             self._end(None)
             self._outer.abort()
-        elif self._state is TunnelState.HANDSHAKE:
+        elif self._state is TunnelState.HANDSHAKE or self._hello_began:
             self._end(ClientTlsFailed("the client did not finish the TLS handshake in time"))
             self._outer.abort()
         else:
-            self._end(ClientGone("the client sent nothing inside the CONNECT in time"))
+            self._end(ClientLeft("the client sent nothing inside the CONNECT in time"))
             self._outer.close()
 
     def _end(self, error: EgressError | None) -> None:
         """Let go of everything.
 
-        What is left to put on record: a relayed tunnel, and one in which nothing could be asked.  A refusal already is,
-        and a client that leaves without asking for anything is not worth a line.
+        What is left to put on record: a relayed tunnel, and one in which nothing was asked.  A refusal already is.
         """
         if self._state is TunnelState.DONE:
             return
         deciding = self._state is TunnelState.DECIDING
         self._enter(TunnelState.DONE)
         self._outer.watch(None)
-        if self._refusal is None and (deciding or not isinstance(error, ClientGone)):
+        if self._refusal is None:
             relay = self._relay
             sent = received = 0
             if relay is not None:
                 relay.stop()
                 sent, received = relay.sent, relay.received
             self._inquiry.report(error, None if deciding else 200, sent, received)
-
-
-def _readable(reason: Failure) -> str:
-    """The OpenSSL reason in words."""
-    error = reason.value
-    if isinstance(error, SSL.Error) and error.args and error.args[0]:
-        text = str(error.args[0][-1][-1])
-        if "unknown ca" in text or "bad certificate" in text or "certificate unknown" in text:
-            return f"{text}; is the proxy's CA trusted by this client?"
-        return text
-    return "the connection was closed"

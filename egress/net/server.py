@@ -64,6 +64,8 @@ class HttpSession(Protocol):
         self._head_began = False
         self._pace = Pace(parts.turns, self.advance)
         self._farewell: Farewell | None = None
+        # Until there is a request: true, and at last how the connection ended.
+        self.unused: Failure | bool = True
 
     # -- the transport
 
@@ -113,6 +115,7 @@ class HttpSession(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The client is gone: nothing of its exchange goes on."""
+        self.unused = self.unused and reason
         self._closed = True
         self._watchdog.stop()
         if self._farewell is not None:
@@ -185,9 +188,10 @@ class HttpSession(Protocol):
                 self._watchdog_for_head()
             return False
         if isinstance(event, RequestHead):
-            self._head_began = False
+            self._head_began = self.unused = False
             pace.heads += 1
-            self._begin(event)
+            self._watchdog.clear()
+            self._admission.admit(event)
         elif exchange is not None:
             if isinstance(event, End):
                 exchange.body_end(event)
@@ -228,10 +232,6 @@ class HttpSession(Protocol):
         if self._paused and not self._closed:
             self._paused = False
             self.transport.resumeProducing()  # type: ignore[union-attr]
-
-    def _begin(self, head: RequestHead) -> None:
-        self._watchdog.clear()
-        self._admission.admit(head)
 
     def admitted(self, head: RequestHead, refusal: EgressError | None) -> None:
         """Take a request whose client is known, or refuse it."""
@@ -382,6 +382,7 @@ class HttpSession(Protocol):
 
     def _fault(self, error: EgressError) -> None:
         """What is read makes no sense any more: answer once and close."""
+        self.unused = False
         if self._exchange is not None:
             self._exchange.fail(error)
             return

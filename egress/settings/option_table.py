@@ -146,6 +146,16 @@ OPTIONS: Final[tuple[Option, ...]] = (
         clear=_NONE,
     ),
     Option(
+        name="client-tls",
+        group="Certificates",
+        metavar="modern|compatible",
+        help="compatible: clients may use CBC and CCM suites, too, for those that have no others. Suites without "
+        "forward secrecy and versions before TLS 1.2 are never accepted.",
+        default="modern",
+        fields=("client_tls",),
+        parse=values.client_tls,
+    ),
+    Option(
         name="upstream-proxy",
         group="Leaving",
         metavar="URL",

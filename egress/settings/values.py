@@ -22,6 +22,7 @@ from twisted.internet.endpoints import serverFromString
 from egress.config import KIB, MIB, AuditFailure, AuthzApi, AuthzBody, IPNetwork, Mode, OversizeBody, Resolve
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy, normalize_host, parse_ip
 from egress.model.bypass import Bypass, HostPattern
+from egress.model.client_tls import ClientTls
 from egress.model.entrance import Entrance, InvalidEntrance
 from egress.model.errors import InvalidTarget
 
@@ -133,6 +134,7 @@ authz_body: Final = _one_of(AuthzBody)
 mode: Final = _one_of(Mode)
 audit_failure: Final = _one_of(AuditFailure)
 resolve: Final = _one_of(Resolve)
+client_tls: Final = _one_of(ClientTls)
 
 
 def field_name(text: str, place: Place) -> str:

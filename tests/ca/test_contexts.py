@@ -5,20 +5,24 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from egress.ca import contexts as contexts_module
 from egress.ca.constraints import name_constraints
 from egress.ca.contexts import LeafContexts
 from egress.ca.issuer import LEAF_LIFETIME, CaError, CertificateAuthority
 from egress.interfaces import ILeafSource
 from egress.model.authority import Authority
+from egress.model.client_tls import LeafKey
 from egress.net.tls import ServerTls
 from tests.ca.sessions import Session, move, shake_hands
 from tests.certificates import TestCA
+from tests.net.tls import rsa_key
 
 HOST = Authority("api.example.com", 443)
 
@@ -48,6 +52,62 @@ class ContextsTestCase(SynchronousTestCase):
         certificate = self.connect(context)[0].get_peer_certificate(as_cryptography=True)
         assert certificate is not None
         return certificate
+
+
+class KeysTests(ContextsTestCase):
+    """Tests for leaf certificates with other keys."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.contexts._rsa_key.key = rsa_key()
+
+    def test_kinds(self) -> None:
+        """Each kind has a certificate of its own, under the same CA."""
+        for key, kind in ((LeafKey.P256, 256), (LeafKey.P384, 384), (LeafKey.RSA, 2048)):
+            context = self.contexts.context_for(HOST, key)
+            self.assertIs(self.contexts.context_for(HOST, key), context)
+            leaf = self.served(context)
+            public_key = leaf.public_key()
+            assert isinstance(public_key, (ec.EllipticCurvePublicKey, rsa.RSAPublicKey))
+            self.assertEqual(public_key.key_size, kind)
+            leaf.verify_directly_issued_by(self.authority.certificate)
+            identifier = leaf.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+            self.assertEqual(identifier, x509.SubjectKeyIdentifier.from_public_key(public_key))
+        self.assertEqual(len(self.contexts), 3)
+
+    def test_only_what_is_needed(self) -> None:
+        """A host has one context, unless its clients need another; all together are bounded."""
+        contexts = self.make(2)
+        for number in range(5):
+            contexts.context_for(Authority(f"{number}.example", 443))
+            self.assertLessEqual(len(contexts), 2)
+        contexts.context_for(HOST, LeafKey.P384)
+        self.assertEqual(len(contexts), 2)
+        self.assertIsNone(contexts._rsa_key.key)
+
+    def test_one_key_for_all_hosts(self) -> None:
+        for key in LeafKey:
+            leaves = [self.served(self.contexts.context_for(Authority(f"{host}.example", 443), key)) for host in "ab"]
+            self.assertEqual(leaves[0].public_key(), leaves[1].public_key())
+
+    def test_waiting(self) -> None:
+        """RSA alone is waited for, and a reactor is needed for that."""
+        contexts = self.make(2)
+        for key in (LeafKey.P256, LeafKey.P384):
+            self.successResultOf(contexts.prepared(key))
+        self.assertRaises(AssertionError, contexts.context_for, HOST, LeafKey.RSA)
+        self.successResultOf(self.contexts.prepared(LeafKey.RSA))
+        self.assertEqual(contexts_module._new_rsa_key().key_size, 2048)
+        self.assertRaises(AssertionError, contexts_module._no_reactor)
+
+    def test_follow(self) -> None:
+        """Another CA signs for the same RSA key: it belongs to the process."""
+        before = self.served(self.contexts.context_for(HOST, LeafKey.RSA))
+        other = CertificateAuthority.create("other", datetime.fromtimestamp(self.now, timezone.utc))
+        self.contexts.follow(other)
+        after = self.served(self.contexts.context_for(HOST, LeafKey.RSA))
+        after.verify_directly_issued_by(other.certificate)
+        self.assertEqual(before.public_key(), after.public_key())
 
 
 class CacheTests(ContextsTestCase):

@@ -21,6 +21,7 @@ from egress.config import Limits, OversizeBody, Resolve
 from egress.interfaces import IAuthorizer, IDialer, ILeafSource
 from egress.model.authority import Authority, Origin, parse_ip
 from egress.model.bypass import HostPattern
+from egress.model.client_tls import LeafKey
 from egress.model.decision import Decision, DecisionRequest, Verdict
 from egress.model.record import ExchangeRecord
 from egress.model.route import Purpose, Route
@@ -403,7 +404,11 @@ class NoLeaves:
         """See L{ILeafSource.refusal}."""
         return None
 
-    def context_for(self, authority: Authority) -> SSL.Context:
+    def prepared(self, key: LeafKey) -> Deferred[Any]:
+        """See L{ILeafSource.prepared}."""
+        raise AssertionError("no TLS here")
+
+    def context_for(self, authority: Authority, key: LeafKey = LeafKey.P256) -> SSL.Context:
         """See L{ILeafSource.context_for}."""
         raise AssertionError("no TLS here")
 

@@ -150,7 +150,8 @@ class TlsTests(InterceptTestCase):
             (record.outcome, record.method, record.url, record.status),
             ("client-tls-failed", "CONNECT", "https://origin.test", 200),
         )
-        self.assertIn("unknown ca; is the proxy's CA trusted by this client?", record.reason)
+        self.assertIn("with the alert unknown_ca; is the proxy's CA trusted by this client?", record.reason)
+        self.assertIn("--passthrough origin.test", record.reason)
         self.assertTrue(self.client.disconnected)
 
     def test_a_hello_that_is_none(self) -> None:
@@ -175,7 +176,7 @@ class TlsTests(InterceptTestCase):
         self.assertTrue(self.client.aborted)
 
     def test_a_ca_that_cannot_sign(self) -> None:
-        def broken(_: object) -> None:
+        def broken(*_: object) -> None:
             raise RuntimeError("expired")
 
         for early in (False, True):
@@ -363,18 +364,37 @@ class OtherTests(InterceptTestCase):
         self.clock.advance(15)
         self.clock.advance(0)
         self.assertTrue(self.client.disconnected)
-        self.assertEqual(self.records, [])
+        self.assertEqual(self.outcomes(), ["client-left"])
 
     def test_the_client_leaves(self) -> None:
         self.tunnel()
         self.client.lose()
-        self.assertEqual(self.records, [])
+        self.assertEqual(self.outcomes(), ["client-left"])
+
+    def test_the_client_leaves_in_the_middle(self) -> None:
+        """Of a method, and of a first TLS message."""
+        self.tunnel()
+        self.client.feed(b"GE")
+        self.client.lose()
+        self.build(leaves=leaves())
+        self.tunnel()
+        self.client.feed(TlsClient(self.client).hello()[:-1])
+        self.client.lose(ConnectionLost())
+        self.assertEqual(self.outcomes(), ["client-tls-failed"])
+
+    def test_half_a_hello_in_time(self) -> None:
+        self.tunnel()
+        self.client.feed(TlsClient(self.client).hello()[:-1])
+        self.clock.advance(15)
+        self.clock.advance(0)
+        self.assertEqual(self.outcomes(), ["client-tls-failed"])
+        self.assertTrue(self.client.aborted)
 
     def test_the_client_ends(self) -> None:
         self.tunnel()
         self.client.end()
         self.assertTrue(self.client.disconnected)
-        self.assertEqual(self.records, [])
+        self.assertEqual(self.outcomes(), ["client-left"])
 
     def test_a_connect_behind_a_request(self) -> None:
         self.client.feed(request() + connect("origin.test:80") + inner())

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Protocol
 
+from cryptography.hazmat.primitives.asymmetric import rsa
 from OpenSSL import SSL, crypto
 
 from egress.ca.contexts import LeafContexts
 from egress.ca.issuer import CertificateAuthority
+from egress.model.client_tls import ClientTls
 from tests.certificates import TestCertificate
 
 
@@ -21,9 +24,17 @@ def test_authority() -> CertificateAuthority:
     return CertificateAuthority.create("test", datetime.now(timezone.utc))
 
 
-def leaves() -> LeafContexts:
-    """Leaf certificates of that CA."""
-    return LeafContexts(test_authority(), 16, time.time)
+@lru_cache(maxsize=1)
+def rsa_key() -> rsa.RSAPrivateKey:
+    """A key that takes a while to make."""
+    return rsa.generate_private_key(65537, 2048)
+
+
+def leaves(accepted: ClientTls = ClientTls.MODERN) -> LeafContexts:
+    """Leaf certificates of that CA; the RSA key is there already."""
+    contexts = LeafContexts(test_authority(), 16, time.time, accepted=accepted)
+    contexts._rsa_key.key = rsa_key()
+    return contexts
 
 
 def client_context(*, trusting: bool = True) -> SSL.Context:
@@ -129,8 +140,18 @@ class TlsEnd:
 class TlsClient(TlsEnd):
     """A client of the proxy."""
 
-    def __init__(self, wire: Bytes, server_name: str | None = "origin.test", *, trusting: bool = True) -> None:
-        super().__init__(wire, SSL.Connection(client_context(trusting=trusting), None))
+    def __init__(
+        self,
+        wire: Bytes,
+        server_name: str | None = "origin.test",
+        *,
+        trusting: bool = True,
+        context: SSL.Context | None = None,
+        protocols: Sequence[bytes] = (),
+    ) -> None:
+        super().__init__(wire, SSL.Connection(context or client_context(trusting=trusting), None))
+        if protocols:
+            self.connection.set_alpn_protos(list(protocols))
         self.connection.set_connect_state()
         if server_name is not None:
             self.connection.set_tlsext_host_name(server_name.encode())

@@ -1,0 +1,190 @@
+"""The first message of a TLS client: what is needed of it before OpenSSL reads it.
+
+Nothing is decided here that OpenSSL does not decide again: what cannot be read is left to it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from egress.model.client_tls import LeafKey
+
+# Far above what clients send, post-quantum key shares included; a hello in more records than this is no client's.
+_MAX_BYTES: Final = 32 * 1024
+_MAX_RECORDS: Final = 16
+
+_HANDSHAKE: Final = 22
+_CLIENT_HELLO: Final = 1
+
+# Extensions (RFC 8446 section 4.2, RFC 7301 section 3.1).
+_GROUPS: Final = 10
+_SIGNATURES: Final = 13
+_ALPN: Final = 16
+_VERSIONS: Final = 43
+
+_TLS13: Final = 0x0304
+_SECP256R1: Final = 0x0017
+_SECP384R1: Final = 0x0018
+_ECDSA_P256_SHA256: Final = 0x0403
+_ECDSA_P384_SHA384: Final = 0x0503
+# The last byte of a signature algorithm of TLS 1.2 that stands for ECDSA (RFC 5246 section 7.4.1.4.1).
+_ECDSA: Final = 3
+
+# Suites of TLS 1.2 with ECDHE: AES-GCM (RFC 5289 section 3.2) and ChaCha20 (RFC 7905), then with ECDSA CBC (RFC 8422
+# section 6, RFC 5289 section 3.1) and CCM (RFC 7251).
+_ECDSA_AEAD: Final = frozenset((0xC02B, 0xC02C, 0xCCA9))
+_RSA_AEAD: Final = frozenset((0xC02F, 0xC030, 0xCCA8))
+_ECDSA_OTHER: Final = frozenset((0xC009, 0xC00A, 0xC023, 0xC024, 0xC0AC, 0xC0AD, 0xC0AE, 0xC0AF))
+
+
+class MalformedHello(ValueError):
+    """Bytes that are no ClientHello."""
+
+
+@attrs.frozen
+class ClientHello:
+    """What a client offers.
+
+    @ivar key: the kind of key that it accepts in a certificate; of several, the first in the order of L{LeafKey}.
+    @ivar protocols: the application protocols that it offers.
+    """
+
+    key: LeafKey
+    protocols: tuple[bytes, ...]
+
+
+UNREADABLE: Final = ClientHello(LeafKey.P256, ())
+
+
+def read_client_hello(data: bytes) -> ClientHello | None:
+    """Read the first message of a client.
+
+    @param data: what was received so far, from the first byte on.
+    @return: C{None} when more must be received.
+    @raise MalformedHello: when it is none.
+    """
+    message = _message(data)
+    if message is None:
+        return None
+    # RFC 8446 section 4.1.2: version, random, session id, suites, compression, extensions.
+    reader = _Reader(message)
+    version = reader.number(2)
+    reader.take(32)
+    reader.vector(1)
+    suites = _numbers(reader.vector(2))
+    reader.vector(1)
+    extensions = _extensions(_Reader(reader.vector(2)) if reader.rest else _Reader(b""))
+    groups, signatures = _list(extensions, _GROUPS), _list(extensions, _SIGNATURES)
+    versions = _numbers(_Reader(extensions[_VERSIONS]).vector(1)) if _VERSIONS in extensions else (version,)
+    key = _key(suites, groups, signatures, _TLS13 in versions)
+    return ClientHello(key, _protocols(extensions.get(_ALPN)))
+
+
+def _message(data: bytes) -> bytes | None:
+    """Put the message together from its records (RFC 8446 sections 4 and 5.1)."""
+    message, at = b"", 0
+    for _ in range(_MAX_RECORDS):
+        if len(data) < at + 5:
+            return None
+        if data[at] != _HANDSHAKE:
+            raise MalformedHello
+        end = at + 5 + (data[at + 3] << 8 | data[at + 4])
+        if end == at + 5:
+            raise MalformedHello
+        message += data[at + 5 : end]
+        if message[0:1] not in (b"", b"\x01"):
+            raise MalformedHello
+        if len(message) >= 4:
+            size = 4 + int.from_bytes(message[1:4], "big")
+            if size > _MAX_BYTES:
+                raise MalformedHello
+            if len(message) >= size:
+                return message[4:size]
+        if end > len(data):
+            return None
+        at = end
+    raise MalformedHello
+
+
+class _Reader:
+    """Takes a message apart."""
+
+    __slots__ = ("_at", "_data")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    @property
+    def rest(self) -> int:
+        """How many bytes are left."""
+        return len(self._data) - self._at
+
+    def take(self, size: int) -> bytes:
+        end = self._at + size
+        if end > len(self._data):
+            raise MalformedHello
+        data = self._data[self._at : end]
+        self._at = end
+        return data
+
+    def number(self, size: int) -> int:
+        return int.from_bytes(self.take(size), "big")
+
+    def vector(self, size: int) -> bytes:
+        """Take what has its length in front of it (RFC 8446 section 3.4)."""
+        return self.take(self.number(size))
+
+
+def _extensions(reader: _Reader) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    while reader.rest:
+        kind = reader.number(2)
+        found[kind] = reader.vector(2)
+    return found
+
+
+def _numbers(data: bytes) -> tuple[int, ...]:
+    if len(data) % 2:
+        raise MalformedHello
+    return tuple(data[at] << 8 | data[at + 1] for at in range(0, len(data), 2))
+
+
+def _list(extensions: dict[int, bytes], kind: int) -> tuple[int, ...] | None:
+    return _numbers(_Reader(extensions[kind]).vector(2)) if kind in extensions else None
+
+
+def _protocols(extension: bytes | None) -> tuple[bytes, ...]:
+    if extension is None:
+        return ()
+    reader = _Reader(_Reader(extension).vector(2))
+    protocols = []
+    while reader.rest:
+        protocols.append(reader.vector(1))
+    return tuple(protocols)
+
+
+def _key(
+    suites: tuple[int, ...], groups: tuple[int, ...] | None, signatures: tuple[int, ...] | None, tls13: bool
+) -> LeafKey:
+    """Say which kind of key a client accepts.
+
+    In TLS 1.3 a signature algorithm names its curve (RFC 8446 section 4.2.3).  In TLS 1.2 the suite says ECDSA or RSA,
+    and the curve must be among the groups (RFC 8422 section 5.1).
+    """
+    if tls13 and signatures is not None:
+        if _ECDSA_P256_SHA256 in signatures:
+            return LeafKey.P256
+        return LeafKey.P384 if _ECDSA_P384_SHA384 in signatures else LeafKey.RSA
+    signs = signatures is None or any(number & 0xFF == _ECDSA for number in signatures)
+    if not signs or (_ECDSA_AEAD.isdisjoint(suites) and _is_rsa_better(suites)):
+        return LeafKey.RSA
+    if groups is None or _SECP256R1 in groups:
+        return LeafKey.P256
+    return LeafKey.P384 if _SECP384R1 in groups else LeafKey.RSA
+
+
+def _is_rsa_better(suites: tuple[int, ...]) -> bool:
+    return not _RSA_AEAD.isdisjoint(suites) or _ECDSA_OTHER.isdisjoint(suites)

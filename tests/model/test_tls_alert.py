@@ -1,0 +1,34 @@
+"""Tests for L{egress.model.tls_alert}."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.model.tls_alert import alert_in, reason_in
+
+
+class AlertTests(SynchronousTestCase):
+    """What the queue of OpenSSL says."""
+
+    def test_alerts(self) -> None:
+        for reason, name in (
+            ("tlsv1 alert unknown ca", "unknown_ca"),
+            ("tls alert unknown ca", "unknown_ca"),
+            ("sslv3 alert certificate unknown", "certificate_unknown"),
+            ("ssl/tls alert bad certificate", "bad_certificate"),
+            ("tlsv13 alert certificate required", "certificate_required"),
+            ("tlsv1 alert no application protocol", "no_application_protocol"),
+            ("tlsv1 alert user cancelled", "user_canceled"),
+            ("no shared cipher", None),
+            ("", None),
+        ):
+            self.assertEqual(alert_in(Exception([("SSL routines", "", reason)])), name)
+
+    def test_the_last_counts(self) -> None:
+        error = Exception([("a", "b", "first"), ("SSL routines", "ssl3_read_bytes", "tlsv1 alert access denied")])
+        self.assertEqual((reason_in(error), alert_in(error)), ("tlsv1 alert access denied", "access_denied"))
+
+    def test_other_errors(self) -> None:
+        for error in (Exception(), Exception([]), Exception("tls alert unknown ca"), Exception(-1, "Unexpected EOF")):
+            self.assertIsNone(reason_in(error))
+            self.assertIsNone(alert_in(error))
