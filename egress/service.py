@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
-from functools import partial
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 from twisted.application.service import Service
@@ -158,8 +157,7 @@ class EgressProxyService(Service):
         if log is not None:
             self._sinks.append(log)
             self.metrics.watch_audit_lost(lambda: log.lost)
-        in_reactor = partial(_call_in, reactor)
-        leaves = LeafContexts(authority, config.limits.leaf_contexts, time.time, in_reactor, config.client_tls)
+        leaves = LeafContexts(authority, config.limits.leaf_contexts, time.time, reactor, config.client_tls)
         # Of several workers none reminds: the parent does.
         self._ca = CaWatch(reactor, source, authority, leaves.follow, reminds=endpoints is None)
         self._parts = Parts(
@@ -371,11 +369,6 @@ def _certificate_authority(config: ProxyConfig, source: CaSource) -> Certificate
         return source.load_or_create(datetime.now(timezone.utc))
     except CaError as error:
         raise ConfigError("--ca-dir" if config.ca_cert is None else "--ca-cert", "", str(error)) from error
-
-
-def _call_in(reactor: Any, call: Callable[..., object], *arguments: object) -> None:
-    """Call a function in the thread of the reactor."""
-    reactor.callFromThread(call, *arguments)
 
 
 def _passthrough(config: ProxyConfig) -> tuple[HostPattern, ...]:

@@ -59,10 +59,6 @@ def _new_rsa_key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
-def _no_reactor(*_: object) -> None:
-    raise AssertionError("RSA keys need a reactor")
-
-
 @attrs.frozen
 class _Entry:
     """A context, and the time in which it may be handed out, in seconds since the epoch."""
@@ -79,7 +75,7 @@ class LeafContexts:
     @param authority: signs the leaf certificates.
     @param capacity: how many contexts are kept, at some 22 KiB each.
     @param wall_clock: gives seconds since the epoch.
-    @param call_in_reactor: calls a function in the thread of the reactor, soon.
+    @param reactor: is told when the RSA key is there.
     @param accepted: which suites.
     """
 
@@ -88,12 +84,12 @@ class LeafContexts:
         authority: CertificateAuthority,
         capacity: int,
         wall_clock: Callable[[], float],
-        call_in_reactor: Callable[..., object] = _no_reactor,
+        reactor: Any = None,
         accepted: ClientTls = ClientTls.MODERN,
     ) -> None:
         self._accepted = accepted
         # Few clients need it, and it takes tens of milliseconds to make.
-        self._rsa_key = LateKey(_new_rsa_key, call_in_reactor)
+        self._rsa_key = LateKey(_new_rsa_key, reactor)
         self._p384_key: ec.EllipticCurvePrivateKey | None = None
         self._authority = authority
         self._capacity = capacity

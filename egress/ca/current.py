@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.protocols.tls import TLSMemoryBIOProtocol
@@ -10,7 +12,10 @@ from zope.interface import implementer
 
 from egress.ca.trust import OriginTls, OriginTrust
 from egress.model.authority import Authority
-from egress.model.errors import OriginTlsFailed
+from egress.model.errors import OriginError
+
+# One that speaks nothing of it says so, instead of answering in another protocol (RFC 7301 section 3.2).
+_ALPN: Final = (b"http/1.1",)
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -22,13 +27,13 @@ class CurrentTls:
         self._authority = authority
 
     def _tls(self) -> OriginTls:
-        return self._current.trust.connection_creator(self._authority)
+        return self._current.trust.connection_creator(self._authority, _ALPN)
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """See L{IOpenSSLClientConnectionCreator}."""
         return self._tls().clientConnectionForTLS(tlsProtocol)
 
-    def explain(self, failure: Failure) -> OriginTlsFailed:
+    def explain(self, failure: Failure) -> OriginError:
         """Put a failed handshake into words; see L{OriginTls.explain}."""
         return self._tls().explain(failure)
 

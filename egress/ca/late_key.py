@@ -16,14 +16,14 @@ class LateKey(Generic[K]):
     """A key that is made once.
 
     @param make: makes it.
-    @param call_in_reactor: calls a function in the thread of the reactor, soon.
+    @param reactor: those that wait are told in its thread.
     @ivar key: the key, once it is there.
     """
 
-    def __init__(self, make: Callable[[], K], call_in_reactor: Callable[..., object]) -> None:
+    def __init__(self, make: Callable[[], K], reactor: Any) -> None:
         self.key: K | None = None
         self._make = make
-        self._call_in_reactor = call_in_reactor
+        self._reactor = reactor
         self._waiting: list[Deferred[K]] = []
         self._making = False
 
@@ -52,7 +52,7 @@ class LateKey(Generic[K]):
             result = self._make()
         except Exception:  # noqa: BLE001 - it is told to those that wait
             result = Failure()  # type: ignore[no-untyped-call]
-        self._call_in_reactor(self._made, result)
+        self._reactor.callFromThread(self._made, result)
 
     def _made(self, result: K | Failure) -> None:
         waiting, self._waiting = self._waiting, []

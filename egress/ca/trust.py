@@ -6,7 +6,6 @@ before a client certificate is shown, and long before anything of HTTP is writte
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -25,7 +24,8 @@ from egress.ca.pem import plain, trust_certificates, use_certificate
 from egress.ca.staple import staple_fault
 from egress.ca.tls_context import tls_context
 from egress.model.authority import Authority
-from egress.model.errors import OriginCertificateInvalid, OriginTlsFailed
+from egress.model.errors import OriginCertificateInvalid, OriginError, OriginHttp2Only, OriginTlsFailed
+from egress.model.tls_alert import alert_in, hint_at_certificate, reason_in
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
@@ -235,28 +235,27 @@ def _judge_staple(connection: SSL.Connection, staple: bytes, _: object) -> bool:
     return cast(_VerifiedConnection, connection).judge_staple(staple)
 
 
-# "tls alert handshake failure", with another first word in each version of OpenSSL.
-_ALERT = re.compile(r"\S+ alert (.+)")
 # What OpenSSL says when it meets something that is no TLS record.
 _NOT_TLS = frozenset(
     {"wrong version number", "packet length too long", "http request", "bad record type", "record layer failure"}
 )
 
 
-def _handshake_fault(error: object, oldest: str) -> str:
+def _handshake_fault(error: BaseException, oldest: str) -> str:
     """Put a failed handshake into words that follow "the TLS handshake with X failed: "."""
     if isinstance(error, ConnectionClosed):
         return "the connection was closed"
-    queue = error.args[0] if isinstance(error, SSL.Error) and error.args else None
-    if not isinstance(queue, list) or not queue:
+    reason = reason_in(error) if isinstance(error, SSL.Error) else None
+    if reason is None:
         return plain(str(error)) or type(error).__name__
-    reason = str(queue[-1][-1])
     if reason in _NOT_TLS:
         return "what answers there does not speak TLS"
     if reason == "unsupported protocol":
         return f"the other side speaks no TLS from version {oldest} on"
-    alert = _ALERT.fullmatch(reason)
-    return f"the other side refused it ({alert[1]})" if alert else plain(reason)
+    alert = alert_in(error)
+    if alert is None:
+        return plain(reason)
+    return f"the other side refused it with the alert {alert}{hint_at_certificate(alert)}"
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -283,12 +282,19 @@ class OriginTls:
             connection.set_alpn_protos(self._alpn)
         return connection
 
-    def explain(self, failure: Failure) -> OriginTlsFailed:
+    def explain(self, failure: Failure) -> OriginError:
         """Put a failed handshake into words.
 
         @param failure: with which the connection was lost.
         """
         error = failure.value
+        assert error is not None
+        if self._alpn and isinstance(error, SSL.Error) and alert_in(error) == "no_application_protocol":
+            offered = b", ".join(self._alpn).decode("ascii")
+            return OriginHttp2Only(
+                f"{self._authority} does not speak {offered} (alert no_application_protocol), most likely HTTP/2 "
+                f"alone, which the proxy does not speak"
+            )
         if isinstance(error, CertificateRejected):
             return error.fault
         return OriginTlsFailed(
@@ -311,9 +317,20 @@ def _context(extra_ca_file: Path | None, client_certificate: Path | None, terms:
     trust_certificates(context, extra_ca_file)
     if client_certificate is not None:
         use_certificate(context, client_certificate)
+        _allow_later_request(context)
     context.set_verify(SSL.VERIFY_PEER, _judge)
     context.set_ocsp_client_callback(_judge_staple)
     return context
+
+
+def _allow_later_request(context: SSL.Context) -> None:
+    """Let servers ask for the certificate after the handshake, too (RFC 8446 section 4.6.2).
+
+    Some do once they have seen the path of a request.  pyOpenSSL has no method for it, and gives what it would need.
+    """
+    allow = getattr(SSL._lib, "SSL_CTX_set_post_handshake_auth", None)  # type: ignore[attr-defined]
+    if allow is not None:
+        allow(context._context, 1)
 
 
 class OriginTrust:

@@ -185,6 +185,10 @@ class OriginProtocolError(OriginError):
     """The origin's answer is not valid HTTP."""
 
 
+class OriginHttp2Only(OriginProtocolError):
+    """The origin speaks HTTP/2 alone, which the proxy does not speak."""
+
+
 class OriginDisconnected(OriginError):
     """The origin closed the connection before its answer was complete."""
 
@@ -296,6 +300,7 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     OriginCertificateInvalid: _origin(
         _S.BAD_GATEWAY, "origin-certificate-invalid", "origin-tls", "tls_certificate_error"
     ),
+    OriginHttp2Only: _origin(_S.BAD_GATEWAY, "origin-http2-only", "origin", "http_protocol_error"),
     OriginProtocolError: _origin(_S.BAD_GATEWAY, "origin-protocol-error", "origin", "http_protocol_error"),
     OriginDisconnected: _origin(_S.BAD_GATEWAY, "origin-disconnected", "origin", "http_response_incomplete"),
     OriginTimeout: _origin(_S.GATEWAY_TIMEOUT, "origin-timeout", "origin", "http_response_timeout"),

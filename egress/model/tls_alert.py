@@ -9,6 +9,20 @@ from typing import Final
 _ALERT: Final = re.compile(r"\S+ alert (.+)")
 # Where OpenSSL's words are not those of RFC 8446 section 6.
 _NAMES: Final = {"user_cancelled": "user_canceled", "unrecognised_name": "unrecognized_name"}
+# Alerts of a server that wants a certificate, or another one (RFC 8446 section 6.2).
+_ABOUT_CERTIFICATE: Final = frozenset(
+    {
+        *("certificate_required", "bad_certificate", "unsupported_certificate", "certificate_revoked"),
+        *("certificate_expired", "certificate_unknown", "unknown_ca", "access_denied"),
+    }
+)
+
+
+def hint_at_certificate(alert: str) -> str:
+    """Say what to do about an alert of an origin, where it is about the certificate that it is shown."""
+    if alert not in _ABOUT_CERTIFICATE:
+        return ""
+    return "; it wants a client certificate that it accepts: name one in the file of --origin-tls"
 
 
 def reason_in(error: BaseException) -> str | None:

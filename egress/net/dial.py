@@ -29,7 +29,7 @@ from egress.model.errors import (
     DialTimeout,
     EgressError,
     OriginDisconnected,
-    OriginTlsFailed,
+    OriginError,
     PortForbidden,
     ResolutionTimeout,
     UpstreamFailed,
@@ -51,7 +51,7 @@ class TlsCreator(Structure):
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> object:
         """See C{IOpenSSLClientConnectionCreator}."""
 
-    def explain(self, failure: Failure) -> OriginTlsFailed:
+    def explain(self, failure: Failure) -> OriginError:
         """Put a failed handshake into words."""
 
 

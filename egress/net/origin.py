@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from typing import Final
 from typing import Protocol as Structure
 
+from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.internet.protocol import connectionDone
@@ -14,8 +15,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from egress.model.decision import Headers
-from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError
+from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError, OriginTlsFailed
 from egress.model.route import NOWHERE, Route
+from egress.model.tls_alert import alert_in, hint_at_certificate
 from egress.net.dial import DialedProtocol
 from egress.net.transport import hop, waits_to_be_read
 from egress.net.turns import PIECES, Pace, Turns
@@ -292,11 +294,16 @@ class OriginConnection(DialedProtocol):
             sink.response_end(end.trailers)
             sink.response_flush()
         else:
-            authority = self.route.origin.authority
-            sink.response_failed(
-                OriginDisconnected(f"{authority} closed the connection before its answer was complete"),
-                untouched=self._untouched,
-            )
+            sink.response_failed(self._cut_by(reason.value), untouched=self._untouched)
+
+    def _cut_by(self, error: BaseException | None) -> EgressError:
+        """Say why there is no whole answer; in TLS 1.3 a certificate is refused after the handshake only."""
+        authority = self.route.origin.authority
+        alert = alert_in(error) if isinstance(error, SSL.Error) else None
+        if alert is not None:
+            hint = hint_at_certificate(alert)
+            return OriginTlsFailed(f"{authority} ended the TLS session with the alert {alert}{hint}")
+        return OriginDisconnected(f"{authority} closed the connection before its answer was complete")
 
     def pauseProducing(self) -> None:
         """The transport's buffer is full."""

@@ -64,8 +64,7 @@ class HttpSession(Protocol):
         self._head_began = False
         self._pace = Pace(parts.turns, self.advance)
         self._farewell: Farewell | None = None
-        # Until there is a request: true, and at last how the connection ended.
-        self.unused: Failure | bool = True
+        self.unused: Failure | bool = True  # until there is a request; at last, how the connection ended
 
     # -- the transport
 

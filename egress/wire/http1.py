@@ -12,7 +12,15 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from egress.model.errors import BadRequest, ClientError, EgressError, HeadTooLarge, OriginProtocolError, TargetTooLong
+from egress.model.errors import (
+    BadRequest,
+    ClientError,
+    EgressError,
+    HeadTooLarge,
+    OriginHttp2Only,
+    OriginProtocolError,
+    TargetTooLong,
+)
 from egress.wire.body import END, Body, BodyKind, ChunkedBody, End, Framing, LengthBody, MalformedBody, UntilCloseBody
 from egress.wire.heads import HeadLimits, RequestHead, ResponseHead, parse_request_head, parse_response_head
 
@@ -22,6 +30,9 @@ _METHOD_START = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]")
 # A request line that is not over after the longest target, method and version never will be in order.
 _LINE_SLACK: Final = 80
 _MAX_EMPTY_LINES: Final = 4
+
+# Of an HTTP/2 frame (RFC 9113 section 4.1).
+_FRAME_HEAD: Final = 9
 
 
 class _HeadBuffer:
@@ -238,6 +249,10 @@ class ResponseReader:
     def _next_head(self) -> ResponseHead | None:
         data = self._buffer.data
         if not data.startswith(b"HTTP/1."[: len(data)]):
+            if len(data) < _FRAME_HEAD and not data[0]:
+                return None
+            if _speaks_http2(data):
+                raise OriginHttp2Only("the origin answers in HTTP/2 alone, which the proxy does not speak")
             raise OriginProtocolError("the origin's answer is not HTTP/1")
         head = self._buffer.take_head(self._limits.head)
         if head is None:
@@ -260,3 +275,11 @@ class ResponseReader:
             self._body = UntilCloseBody()
         else:
             self._body = LengthBody(framing.length)
+
+
+def _speaks_http2(data: bytes) -> bool:
+    """Whether an answer begins as HTTP/2 does: with SETTINGS, or with GOAWAY (RFC 9113 sections 3.4, 4.1 and 6.8).
+
+    A frame begins with its length in three bytes, its type, its flags, and the stream, which is 0 for these two.
+    """
+    return len(data) >= _FRAME_HEAD and not data[0] and data[3] in (4, 7) and data[4:_FRAME_HEAD] == bytes(5)

@@ -98,7 +98,6 @@ class KeysTests(ContextsTestCase):
         self.assertRaises(AssertionError, contexts.context_for, HOST, LeafKey.RSA)
         self.successResultOf(self.contexts.prepared(LeafKey.RSA))
         self.assertEqual(contexts_module._new_rsa_key().key_size, 2048)
-        self.assertRaises(AssertionError, contexts_module._no_reactor)
 
     def test_follow(self) -> None:
         """Another CA signs for the same RSA key: it belongs to the process."""

@@ -23,6 +23,13 @@ class FakeThread:
         self.begun.append(self.target)
 
 
+class Reactor:
+    """Calls at once."""
+
+    def callFromThread(self, call: Callable[..., object], *arguments: object) -> None:
+        call(*arguments)
+
+
 class LateKeyTests(SynchronousTestCase):
     """A key that is made once."""
 
@@ -31,7 +38,7 @@ class LateKeyTests(SynchronousTestCase):
         self.patch(threading, "Thread", FakeThread)
         self.fault: Exception | None = None
         self.made = 0
-        self.late = LateKey(self.make, lambda call, *arguments: call(*arguments))
+        self.late = LateKey(self.make, Reactor())
 
     def make(self) -> str:
         self.made += 1

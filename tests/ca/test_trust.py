@@ -422,14 +422,14 @@ class OtherFailureTests(TrustTestCase):
         context.set_cipher_list(b"ALL:@SECLEVEL=0")
         # So that nothing but the version is in the way.
         self.trust._context.set_cipher_list(b"ALL:@SECLEVEL=0")
-        self.handshake_failed(context, "refused it (protocol version)")
+        self.handshake_failed(context, "refused it with the alert protocol_version")
 
     def test_no_common_cipher(self) -> None:
         """A server that shares no cipher with us."""
         context = self.ca.issue(HOST.host).server_context()
         context.set_max_proto_version(SSL.TLS1_2_VERSION)
         context.set_cipher_list(b"ECDHE-RSA-AES128-GCM-SHA256")
-        self.handshake_failed(context, "refused it (handshake failure)")
+        self.handshake_failed(context, "refused it with the alert handshake_failure")
 
     def meet(self, *answers: bytes) -> str:
         """Let a server that is no TLS server answer.
@@ -471,7 +471,8 @@ class OtherFailureTests(TrustTestCase):
             (SSL.Error([("SSL routines", "", "internal error")]), "internal error"),
             (
                 SSL.Error([("SSL routines", "", "tlsv13 alert certificate required")]),
-                "refused it (certificate required)",
+                "refused it with the alert certificate_required; it wants a client certificate that it accepts: name "
+                "one in the file of --origin-tls",
             ),
             (SSL.Error([]), "[]"),
             (SSL.Error(), "Error"),
@@ -536,7 +537,7 @@ class ClientCertificateTests(TrustTestCase):
         creator, session = self.connect(self.asking(self.ca.issue(HOST.host)))
         self.assertEqual(session.server.received, b"")
         assert session.client.lost is not None
-        self.assertIn("certificate required", creator.explain(session.client.lost).reason)
+        self.assertIn("certificate_required", creator.explain(session.client.lost).reason)
 
     def test_not_shown_to_strangers(self) -> None:
         """A server that is not the right one does not even learn who we are."""
@@ -647,7 +648,7 @@ class TermsTests(TrustTestCase):
                 self.accepted(context, Authority(host, 443))
             else:
                 error = self.failed(context, Authority(host, 443))
-                self.assertIn("refused it (protocol version)", error.reason)
+                self.assertIn("refused it with the alert protocol_version", error.reason)
         self.accepted(self.ca.issue(HOST.host))
 
     def test_old_answer(self) -> None:

@@ -11,7 +11,7 @@ from egress.config import KIB, Limits
 from egress.model.errors import OUTCOMES
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "errors.md"
-ROW = re.compile(r"^\| `([a-z-]+)` \| (\d{3}|closed) \| `([a-z-]+)` \| `([a-z_]+)` \| (.+) \|$", re.MULTILINE)
+ROW = re.compile(r"^\| `([a-z0-9-]+)` \| (\d{3}|closed) \| `([a-z-]+)` \| `([a-z_]+)` \| (.+) \|$", re.MULTILINE)
 
 
 class ErrorsPageTests(SynchronousTestCase):

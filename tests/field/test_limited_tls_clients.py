@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from OpenSSL import SSL
 
 from egress.model.client_tls import ClientTls
+from tests.ca.test_late_key import Reactor
 from tests.net.fakes import response, status_of
 from tests.net.test_intercept import InterceptTestCase, inner
 from tests.net.tls import TlsClient, client_context, leaves, rsa_key
@@ -132,7 +133,7 @@ class FirstRsaClientTests(InterceptTestCase):
         self.begun = begun
         self.patch(threading, "Thread", Thread)
         self.patch(source._rsa_key, "_make", rsa_key)
-        self.patch(source._rsa_key, "_call_in_reactor", lambda call, *arguments: call(*arguments))
+        self.patch(source._rsa_key, "_reactor", Reactor())
         self.build(leaves=source)
         self.context = client_context()
         self.context.set_max_proto_version(SSL.TLS1_2_VERSION)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.model.tls_alert import alert_in, reason_in
+from egress.model.tls_alert import alert_in, hint_at_certificate, reason_in
 
 
 class AlertTests(SynchronousTestCase):
@@ -32,3 +32,10 @@ class AlertTests(SynchronousTestCase):
         for error in (Exception(), Exception([]), Exception("tls alert unknown ca"), Exception(-1, "Unexpected EOF")):
             self.assertIsNone(reason_in(error))
             self.assertIsNone(alert_in(error))
+
+    def test_hints(self) -> None:
+        """What an origin says of our certificate has a remedy."""
+        for alert in ("certificate_required", "bad_certificate", "unknown_ca", "certificate_expired"):
+            self.assertIn("--origin-tls", hint_at_certificate(alert))
+        for alert in ("handshake_failure", "protocol_version", "internal_error"):
+            self.assertEqual(hint_at_certificate(alert), "")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from OpenSSL import SSL
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority, Origin
 from egress.model.decision import Headers
-from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError
+from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError, OriginTlsFailed
 from egress.model.route import Route
 from egress.net.origin import HEADS, OriginConnection
 from egress.net.turns import Turns
@@ -194,6 +195,21 @@ class OriginConnectionTests(SynchronousTestCase):
         self.wire.feed(b"HT")
         self.wire.lose(ConnectionLost())
         self.assertEqual(self.sink.events, [(OriginDisconnected, False)])
+
+    def test_an_alert(self) -> None:
+        """In TLS 1.3 an origin refuses a certificate after the handshake."""
+        errors: list[EgressError] = []
+        for before in (b"", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"):
+            self.setUp()
+            errors.clear()
+            self.patch(self.sink, "response_failed", lambda error, *, untouched: errors.append(error))
+            self.send()
+            self.wire.feed(before)
+            self.wire.lose(SSL.Error([("SSL routines", "", "tlsv13 alert certificate required")]))
+            (error,) = errors
+            self.assertIs(type(error), OriginTlsFailed)
+            self.assertIn("origin.test:80 ended the TLS session with the alert certificate_required", error.reason)
+            self.assertIn("--origin-tls", error.reason)
 
     def test_nothing_happens_to_what_is_gone(self) -> None:
         self.wire.lose()

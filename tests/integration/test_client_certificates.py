@@ -1,0 +1,98 @@
+"""Origins of TLS 1.3 that reject or miss a client certificate, or ask for it late.
+
+In TLS 1.3 the client learns of a rejection with its first read (C{google/conscrypt#777}); servers that ask by path do
+so after the handshake (C{urllib3/urllib3#1634}).
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+
+from tests.certificates import CLIENT, TestCA
+from tests.integration.base import IntegrationTestCase, Proxy
+from tests.integration.raw_origin import RawOrigin, Wire, server_context
+
+ANSWER = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+class ClientCertificateTests(IntegrationTestCase):
+    """What an origin says of our certificate."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ca = TestCA("Origins")
+        self.ca_file = self.ca.write(self.directory, "origins")
+        self.clients = TestCA("Their clients")
+        self.clients.write(self.directory, "clients")
+        self.context = server_context(self.ca.issue("localhost", "127.0.0.1"), str(self.directory))
+        self.context.load_verify_locations(str(self.directory / "clients.pem"))
+
+    def origin(self, script: Callable[[RawOrigin, Wire], None]) -> str:
+        origin = RawOrigin(script, self.context)
+        self.addCleanup(origin.stop)
+        return origin.url
+
+    def proxy(self, issuer: TestCA | None) -> Proxy:
+        """Start a proxy.
+
+        @param issuer: of its certificate; C{None}: it has none.
+        """
+        options = ["--ssl-extra-ca-certs", str(self.ca_file)]
+        if issuer is not None:
+            issuer.issue(usage=CLIENT, subject="our proxy").write_combined(self.directory, "mine")
+            terms = '[[origin]]\nhosts = ["127.0.0.1"]\nclient-certificate = "mine.pem"\n'
+            options += ["--origin-tls", str(self.write("terms.toml", terms))]
+        return self.start_proxy(*self.allow_all(), *options)
+
+    def answering(self, origin: RawOrigin, wire: Wire) -> None:
+        origin.request(wire)
+        wire.send(ANSWER)
+
+    def test_missing_and_rejected(self) -> None:
+        self.context.verify_mode = ssl.CERT_REQUIRED
+        for version, missing in (
+            (ssl.TLSVersion.TLSv1_2, "handshake_failure"),
+            (ssl.TLSVersion.TLSv1_3, "certificate_required"),
+        ):
+            self.context.maximum_version = version
+            url = self.origin(self.answering)
+            for issuer, alert in ((None, missing), (TestCA("Stranger"), "unknown_ca"), (self.clients, None)):
+                with self.subTest(version=version, alert=alert):
+                    proxy = self.proxy(issuer)
+                    if alert is None:
+                        self.assertEqual(self.fetch(proxy, f"{url}/"), (200, "ok"))
+                        continue
+                    problem = self.assert_problem(proxy, f"{url}/", 502, "origin-tls")
+                    self.assertIn(f"with the alert {alert}", problem["reason"])
+                    self.assertEqual("--origin-tls" in problem["reason"], alert != "handshake_failure")
+                    (record,) = self.records(proxy, 1)
+                    self.assertEqual((record["outcome"], record["reason"]), ("origin-tls-failed", problem["reason"]))
+
+    def test_asked_for_after_the_handshake(self) -> None:
+        """By a server that wants a certificate for some paths alone."""
+        self.context.post_handshake_auth = True
+        self.context.verify_mode = ssl.CERT_OPTIONAL
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_3
+
+        def script(origin: RawOrigin, wire: Wire) -> None:
+            sock = wire.socket
+            assert isinstance(sock, ssl.SSLSocket)
+            before = sock.getpeercert()
+            origin.request(wire)
+            sock.verify_client_post_handshake()
+            # The next write asks; the answer comes without any data.
+            wire.send("HTTP/1.1 103 Early Hints\r\n\r\n")
+            sock.setblocking(False)
+            while not sock.getpeercert():
+                try:
+                    sock.recv(1)
+                except (ssl.SSLWantReadError, BlockingIOError):
+                    continue
+            sock.settimeout(5)
+            subject = dict(pair[0] for pair in sock.getpeercert()["subject"])  # type: ignore[index]
+            content = f"{before} {subject['commonName']}"
+            wire.send(f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\n\r\n{content}")
+
+        url = self.origin(script)
+        self.assertEqual(self.fetch(self.proxy(self.clients), f"{url}/"), (200, "None our proxy"))
