@@ -20,7 +20,7 @@ from egress.model.route import NOWHERE, Route
 from egress.model.tls_alert import alert_in, hint_at_certificate
 from egress.net.dial import DialedProtocol
 from egress.net.transport import hop, waits_to_be_read
-from egress.net.turns import PIECES, Pace, Turns
+from egress.net.pace import PIECES, Pace, Turns
 from egress.net.watchdog import Watchdog
 from egress.wire.body import End
 from egress.wire.heads import HeadLimits, ResponseHead

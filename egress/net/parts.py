@@ -19,7 +19,7 @@ from egress.net.flow import Flows
 from egress.net.pool import OriginPool
 from egress.net.sessions import Sessions
 from egress.net.splice import best_flows
-from egress.net.turns import Turns
+from egress.net.pace import Turns
 from egress.wire.heads import HeadLimits
 
 _ID_BYTES = 12

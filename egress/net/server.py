@@ -19,7 +19,7 @@ from egress.net.inquiry import internal_fault, report_refusal
 from egress.net.logins import Logins
 from egress.net.scope import Scope, asked_for, named_origin, server_name_error
 from egress.net.transport import cut, no_delay
-from egress.net.turns import PIECES, Pace
+from egress.net.pace import PIECES, Pace
 from egress.net.watchdog import Watchdog
 from egress.wire.answer import encode_answer
 from egress.wire.body import End
@@ -38,7 +38,7 @@ class HttpSession(Protocol):
     """An HTTP/1 connection with a client.
 
     Requests are taken one at a time: while one is with its L{Exchange}, one read at most is taken ahead.  In one turn
-    of the reactor one request is begun; L{egress.net.turns} continues with those that were read with it.
+    of the reactor one request is begun; L{egress.net.pace} continues with those that were read with it.
 
     @param scope: C{None} on the listening port, where requests name their destination; otherwise what the tunnel is
         bound to.

@@ -15,7 +15,7 @@ from twisted.internet.posixbase import PosixReactorBase
 from zope.interface import directlyProvides, providedBy
 
 from egress.interfaces import IEgressReactor
-from egress.net.turns import HEAD_READ
+from egress.net.pace import HEAD_READ
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

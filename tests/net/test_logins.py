@@ -16,7 +16,7 @@ from egress.net import logins as module
 from egress.net.logins import Logins
 from egress.net.origin import OriginConnection, PoolKey
 from egress.net.pool import OriginPool
-from egress.net.turns import Turns
+from egress.net.pace import Turns
 from egress.wire.heads import HeadLimits
 from tests.net.fakes import ProxyTestCase, Wire, connection_of, request, response, session_of, status_of
 

@@ -12,7 +12,7 @@ from egress.model.decision import Headers
 from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError, OriginTlsFailed
 from egress.model.route import Route
 from egress.net.origin import HEADS, OriginConnection
-from egress.net.turns import Turns
+from egress.net.pace import Turns
 from egress.wire.http1 import HeadLimits, ResponseHead
 from tests.net.fakes import Wire
 

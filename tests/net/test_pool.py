@@ -13,7 +13,7 @@ from egress.model.authority import Authority, Origin, parse_ip
 from egress.model.route import Route
 from egress.net.origin import CLOSE_SECONDS, OriginConnection
 from egress.net.pool import FRESH_SECONDS, OriginPool
-from egress.net.turns import Turns
+from egress.net.pace import Turns
 from egress.wire.http1 import HeadLimits
 from tests.net.fakes import Wire
 

@@ -10,7 +10,7 @@ from twisted.internet.error import ConnectionLost
 from egress.config import Limits
 from egress.model.errors import AuthorizerUnavailable
 from egress.net.farewell import LINGER_BYTES, LINGER_SECONDS
-from egress.net.turns import PIECES
+from egress.net.pace import PIECES
 from egress.wire.body import MOST_CHUNKS
 from tests.net.fakes import ProxyTestCase, allow, content_of, deny, request, response, session_of, status_of
 

@@ -11,7 +11,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.net.turns import HEAD_READ
+from egress.net.pace import HEAD_READ
 from egress.net.writethrough import (
     BACKLOG,
     BULK_BYTES,

@@ -1,11 +1,11 @@
-"""Tests for L{egress.net.turns}."""
+"""Tests for L{egress.net.pace}."""
 
 from __future__ import annotations
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.net.turns import HEAD_READ, Pace, Turns, read_little
+from egress.net.pace import HEAD_READ, Pace, Turns, read_little
 
 STEP = 0.25
 
