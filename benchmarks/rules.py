@@ -25,7 +25,8 @@ from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, DecisionRequest, Stage
 from egress.policy.load import load_policy, parse_policy
 from egress.policy.rules import RuleSet
-from egress.reading import InThreads, Reading, threads_of
+from egress.reading import Reading
+from egress.threads import InThreads, Threads
 
 COUNTS = (10, 1_000, 10_000)
 _CLIENT = ClientIdentity("192.0.2.1", 1, "ci")
@@ -131,7 +132,7 @@ async def stalls(reactor: Any, count: int) -> None:
         path = Path(directory, "policy.toml")
         path.write_text(policy_text(count), "utf-8")
         in_place: InThreads = lambda call: maybeDeferred(call)  # noqa: E731 (the type of one that is generic)
-        for where, run in (("on the reactor", in_place), ("in a thread", threads_of(reactor))):
+        for where, run in (("on the reactor", in_place), ("in a thread", Threads(reactor, "files", 1))):
             for turn in range(1, 4):
                 longest, took = await _stall(reactor, path, run)
                 print(f"{count:,} rules, read {where}, {turn}: stalled for {longest:.0f} ms of {took:.0f} ms")

@@ -143,6 +143,9 @@ class Limits:
     @ivar tls_timeout: a TLS handshake, on either leg.
     @ivar idle_timeout: a kept connection, on either leg, between two requests.
     @ivar resolve_timeout: resolving a name.
+    @ivar lookups: names that are looked up at the same time; one client alone gets half of them.
+    @ivar lookup_queue: names that wait to be looked up.
+    @ivar lookup_queue_per_client: those of one client.
     @ivar connect_timeout: connecting to an origin or to the upstream proxy.
     @ivar response_timeout: from the end of a request to the head of its answer, and between two reads of a body.
     @ivar tunnel_timeout: a tunnel or an upgraded connection, without a byte in either direction.
@@ -163,6 +166,9 @@ class Limits:
     tls_timeout: float = _limit(15.0)
     idle_timeout: float = _limit(75.0)
     resolve_timeout: float = _limit(10.0)
+    lookups: int = attrs.field(default=32, validator=_positive)
+    lookup_queue: int = attrs.field(default=4096, validator=_positive)
+    lookup_queue_per_client: int = attrs.field(default=256, validator=_positive)
     connect_timeout: float = _limit(15.0)
     response_timeout: float = _limit(300.0)
     tunnel_timeout: float = _limit(3600.0)

@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
-from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
+from egress.threads import InThreads
+
 T = TypeVar("T")
-R = TypeVar("R")
-
-
-class InThreads(Protocol):
-    """Runs something in a thread."""
-
-    def __call__(self, call: Callable[[], R], /) -> Deferred[R]:
-        """Run it.
-
-        @return: fires with what it returns, or fails with what it raises.
-        """
-
-
-def threads_of(reactor: Any) -> InThreads:
-    """Have something run in the threads of a reactor, which are there once it runs."""
-
-    def run(call: Callable[[], R], /) -> Deferred[R]:
-        return deferToThreadPool(reactor, reactor.getThreadPool(), call)
-
-    return run
 
 
 class Reading(Generic[T]):

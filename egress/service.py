@@ -23,6 +23,7 @@ from egress.ca.current import CurrentTrust
 from egress.ca.issuer import CaError, CertificateAuthority
 from egress.ca.source import CaSource, ca_source, stand_in
 from egress.ca.watch import CaWatch
+from egress.clients.gate import AT_ONCE
 from egress.config import ConfigError, Limits, Mode, ProxyConfig
 from egress.deciding import Surroundings, deciding_by
 from egress.desk import ProxyDesk
@@ -34,8 +35,10 @@ from egress.model.bypass import HostPattern
 from egress.model.errors import InvalidTarget
 from egress.net.dial import Dialer
 from egress.net.local import is_local_address
+from egress.net.lookups import look_ups_of
 from egress.net.parts import Parts
 from egress.net.pool import OriginPool
+from egress.net.resolve import Resolver
 from egress.net.upstream import UpstreamEndpoint
 from egress.net.writethrough import write_through
 from egress.ops.admin import admin_site
@@ -43,7 +46,8 @@ from egress.ops.audit import JsonLinesAudit, open_audit
 from egress.ops.health import Check, NotReady, ops_site
 from egress.ops.metrics import Metrics
 from egress.process.descriptors import fitted, granted
-from egress.reading import Reading, threads_of
+from egress.reading import Reading
+from egress.threads import Pools
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IListeningPort, IStreamClientEndpoint, IStreamServerEndpoint
@@ -123,6 +127,8 @@ class EgressProxyService(Service):
             deny=config.deny_address,
             ports=config.allow_ports,
         )
+        self._pools = Pools(reactor, lookups=config.limits.lookups, passwords=AT_ONCE)
+        resolver = Resolver(reactor, look_ups_of(reactor, self._pools.lookups), config.limits)
         self._dialer = Dialer(
             sockets,
             config.limits,
@@ -131,6 +137,7 @@ class EgressProxyService(Service):
             config.upstream_http,
             config.upstream_https,
             config.bypass,
+            resolver,
         )
         self.metrics = Metrics()
         log = None if config.audit_log is None or dry else _audit(config.audit_log)
@@ -178,11 +185,10 @@ class EgressProxyService(Service):
             config, self._parts, self._dialer, self._guard, self._deciding, approvals, ca_note
         ).explain
         self.desk = ProxyDesk(self._approvals, self.explain)
-        in_threads = threads_of(reactor)
-        self._factories = entrance_factories(config, self._parts, in_threads)
+        self._factories = entrance_factories(config, self._parts, self._pools.passwords)
         turns = DeferredLock()
-        self._reading = Reading(turns, in_threads, self._read_files, self._use_files)
-        self._policy_reading = Reading(turns, in_threads, lambda: read_policy(self._config), self._use_policy)
+        self._reading = Reading(turns, self._pools.files, self._read_files, self._use_files)
+        self._policy_reading = Reading(turns, self._pools.files, lambda: read_policy(self._config), self._use_policy)
         self.checks: dict[str, Check] = {**self._deciding.checks, "ca": self._check_ca}
         if rules is not None:
             self._rules = rules
@@ -192,6 +198,7 @@ class EgressProxyService(Service):
             self.metrics.watch_policy(lambda: watch.state)
         self.metrics.watch_connections(lambda: self._parts.sessions.clients)
         self.metrics.watch_turned_away(lambda: self._parts.turned_away)
+        self.metrics.watch_look_ups(lambda: resolver.busy, lambda: resolver.waiting)
         self.metrics.watch_leaf_contexts(lambda: len(leaves))
         self.metrics.watch_ca_end(lambda: self.certificate_authority.not_after.timestamp())
 
@@ -336,6 +343,7 @@ class EgressProxyService(Service):
 
         def closed(_: object) -> None:
             self._parts.flows.close()
+            self._pools.stop()
             for sink in self._sinks:
                 sink.close()
 

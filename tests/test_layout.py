@@ -44,7 +44,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "safe_files": frozenset(),
     "config": frozenset({"model"}),
     "interfaces": frozenset({"model"}),
-    "net": frozenset({"model", "wire", "config", "interfaces"}),
+    "threads": frozenset(),
+    "net": frozenset({"model", "wire", "config", "interfaces", "threads"}),
     "ca": frozenset({"model", "ca.constraints", "ca.issuer", "safe_files", "config", "interfaces"}),
     "authz": frozenset(
         {
@@ -59,7 +60,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "process": frozenset({"", "model", "ops.redact", "config", "settings"}),
     "files": frozenset({"policy", "authz.secret_table", "config", "ca", "authz"}),
     "entrances": frozenset({"model", "clients.secrets", "clients.certificates", "config", "net", "ca", "clients"}),
-    "reading": frozenset(),
+    "reading": frozenset({"threads"}),
     "binding": frozenset({"safe_files"}),
     "deciding": frozenset(
         {
@@ -75,13 +76,14 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "service": frozenset(
         {
             *("model", "policy", "authz.secret_table", "ca.issuer", "config", "interfaces", "net", "ca", "authz"),
-            *("ops", "process", "files", "entrances", "reading", "binding", "deciding", "explain", "desk"),
+            *("ops", "process", "files", "entrances", "reading", "threads", "binding", "deciding", "explain", "desk"),
+            "clients",
         }
     ),
     "workers": frozenset(
         {
             *("model", "ca.issuer", "config", "interfaces", "net", "ca", "authz", "ops", "settings", "process"),
-            *("files", "reading", "binding", "service", "safe_files"),
+            *("files", "reading", "threads", "binding", "service", "safe_files"),
         }
     ),
     "process.start_fault": frozenset({"model", "config", "workers"}),
@@ -94,7 +96,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "pdp": frozenset(
         {
             *("", "model", "policy", "authz.served", "pdp.bearer", "config", "interfaces", "net", "authz", "ops"),
-            *("settings", "process", "files", "entrances", "reading", "binding", "process.start_fault"),
+            *("settings", "process", "files", "entrances", "reading", "threads", "binding", "process.start_fault"),
         }
     ),
     "commands": frozenset(

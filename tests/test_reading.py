@@ -2,41 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock
-from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config import ConfigError
-from egress.reading import Reading, threads_of
-
-
-class ThreadsTests(SynchronousTestCase):
-    """What takes long is done elsewhere, and comes back in the reactor's own time."""
-
-    def test_threads(self) -> None:
-        pool = ThreadPool(0, 1)
-        pool.start()
-        self.addCleanup(pool.stop)
-        called: list[Any] = []
-        done = threading.Event()
-
-        class Reactor:
-            def getThreadPool(self) -> ThreadPool:
-                return pool
-
-            def callFromThread(self, function: Any, *args: Any) -> None:
-                called.append((function, args))
-                done.set()
-
-        checked = threads_of(Reactor())(lambda: threading.current_thread() is not threading.main_thread())
-        self.assertTrue(done.wait(20))
-        ((function, args),) = called
-        function(*args)
-        self.assertIs(self.successResultOf(checked), True)
+from egress.reading import Reading
 
 
 class ReadingTests(SynchronousTestCase):

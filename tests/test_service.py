@@ -43,7 +43,7 @@ from tests.ca.sessions import shake_hands
 from tests.certificates import TestCA, key_pem_of
 from tests.ops.records import ALLOWED
 from tests.ops.test_health import Browser
-from tests.threads import WithoutThreads
+from tests.threads import WithoutThreads, at_once
 
 
 @implementer(IAuthorizer)
@@ -121,6 +121,7 @@ class ServiceTestCase(SynchronousTestCase):
     """Makes services whose CA lives in the test's own directory."""
 
     def setUp(self) -> None:
+        at_once(self)
         self.reactor = _Reactor()
         self.ca_dir = Path(self.mktemp())
 

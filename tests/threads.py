@@ -5,24 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress import threads
 
 
 class WithoutThreads:
-    """What a reactor has of threads; whatever is for one is run at once."""
-
-    def getThreadPool(self) -> Any:
-        return self
-
-    def callInThreadWithCallback(
-        self, told: Callable[[bool, Any], object], call: Callable[..., Any], *arguments: Any, **named: Any
-    ) -> None:
-        try:
-            result = call(*arguments, **named)
-        except Exception:
-            told(False, Failure())
-        else:
-            told(True, result)
+    """What a reactor has of threads; whatever comes from one is run at once."""
 
     def callFromThread(self, call: Callable[..., Any], *arguments: Any, **named: Any) -> None:
         call(*arguments, **named)
+
+
+def at_once(case: SynchronousTestCase) -> None:
+    """Have what is for a thread run at once during a test, in place of it."""
+    case.patch(threads, "IDLE_SECONDS", 0)
+    case.patch(threads, "start_daemon", lambda target, name: target())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -95,6 +96,9 @@ class PolicyWatch:
         return self._reload().addCallbacks(read, self._refused)
 
     def _refused(self, failure: Failure) -> Failure | None:
+        if isinstance(failure.value, CancelledError):
+            # The program is being stopped.
+            return None
         if not isinstance(failure.value, ConfigError):
             return failure
         complaint = str(failure.value)

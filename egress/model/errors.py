@@ -165,6 +165,14 @@ class ResolutionTimeout(OriginError):
     """The origin's name was not resolved in time."""
 
 
+class TooManyLookups(ClientError):
+    """The client has as many names looked up as one may."""
+
+
+class ResolverBusy(EgressError):
+    """The proxy looks as many names up as it may, and as many wait."""
+
+
 class DialFailed(OriginError):
     """No address of the origin took a connection."""
 
@@ -294,6 +302,8 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     ),
     NameNotResolved: _origin(_S.BAD_GATEWAY, "name-not-resolved", "dns", "dns_error"),
     ResolutionTimeout: _origin(_S.GATEWAY_TIMEOUT, "resolution-timeout", "dns", "dns_timeout"),
+    TooManyLookups: _client(_S.TOO_MANY_REQUESTS, "too-many-lookups", "dns"),
+    ResolverBusy: Outcome(_S.SERVICE_UNAVAILABLE, "resolver-busy", "dns", "proxy_internal_error", "refused"),
     DialFailed: _origin(_S.BAD_GATEWAY, "origin-unreachable", "origin", "destination_unavailable"),
     DialTimeout: _origin(_S.GATEWAY_TIMEOUT, "origin-connect-timeout", "origin", "connection_timeout"),
     OriginTlsFailed: _origin(_S.BAD_GATEWAY, "origin-tls-failed", "origin-tls", "tls_protocol_error"),

@@ -37,6 +37,7 @@ from egress.model.errors import (
 )
 from egress.model.route import Purpose, Route
 from egress.net.connect import connect_first
+from egress.net.lookups import ReactorLookUps
 from egress.net.resolve import Resolver
 from egress.net.tls import TlsFactory
 from egress.net.transport import no_delay
@@ -289,6 +290,7 @@ class Dialer:
     @param upstream_http: the proxy for C{http} requests.
     @param upstream_https: the proxy for everything that needs a tunnel.
     @param bypass: what is dialled directly nevertheless.
+    @param resolver: resolves names; C{None}: the one of the reactor does.
     """
 
     def __init__(
@@ -300,6 +302,7 @@ class Dialer:
         upstream_http: UpstreamProxy | None = None,
         upstream_https: UpstreamProxy | None = None,
         bypass: Bypass = NO_BYPASS,
+        resolver: Resolver | None = None,
     ) -> None:
         self._reactor = reactor
         self._limits = limits
@@ -308,7 +311,7 @@ class Dialer:
         self._upstream_http = upstream_http
         self._upstream_https = upstream_https
         self._bypass = bypass
-        self._resolver = Resolver(reactor, limits.resolve_timeout)
+        self._resolver = resolver or Resolver(reactor, ReactorLookUps(reactor), limits)
 
     def upstream_for(self, origin: Origin, purpose: Purpose) -> UpstreamProxy | None:
         """The proxy through which an origin is reached, if any."""

@@ -53,6 +53,8 @@ class Metrics:
         self._turned_away = gauge(
             "egress_client_connections_turned_away", "Client connections that there was no room for, since the start."
         )
+        self._look_ups = gauge("egress_dns_lookups", "Names that are being looked up.")
+        self._look_ups_waiting = gauge("egress_dns_lookups_waiting", "Names that wait to be looked up.")
         self._leaf_contexts = gauge("egress_leaf_contexts", "TLS contexts kept for intercepted hosts.")
         self._ca_end = gauge("egress_ca_not_after_seconds", "When the CA certificate ends, in seconds since 1970.")
         self._observing = gauge("egress_observing", "1 while nothing is enforced (--mode observe), otherwise 0.")
@@ -65,6 +67,11 @@ class Metrics:
     def watch_turned_away(self, source: Callable[[], float]) -> None:
         """Say where to look for the number of client connections that there was no room for."""
         self._turned_away.set_function(source)
+
+    def watch_look_ups(self, under_way: Callable[[], float], waiting: Callable[[], float]) -> None:
+        """Say where to look for the number of names that are being looked up, and of those that wait."""
+        self._look_ups.set_function(under_way)
+        self._look_ups_waiting.set_function(waiting)
 
     def watch_leaf_contexts(self, source: Callable[[], float]) -> None:
         """Say where to look for the number of TLS contexts kept."""

@@ -25,7 +25,8 @@ from egress.pdp.bearer import Bearer
 from egress.pdp.channel import ChannelLimits, QuestionSite
 from egress.pdp.desk import Desk
 from egress.pdp.metrics import PdpMetrics
-from egress.reading import Reading, threads_of
+from egress.reading import Reading
+from egress.threads import Threads
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
@@ -76,6 +77,7 @@ class EgressAuthzService(Service):
         log = None if config.audit_log is None else _audit(config.audit_log)
         self._sinks: list[IAuditSink] = [self.metrics, *filter(None, (audit, log))]
         self._watch: PolicyWatch | None = None
+        self._reads = Threads(reactor, "files", 1)
         self.authorizer = self._rules_decide() if authorizer is None else self._decides(authorizer)
         self.checks["authorizer"] = self.authorizer.check_ready
         if log is not None:
@@ -95,7 +97,7 @@ class EgressAuthzService(Service):
         config = self._config
         self._rules = rules = read_rules(config.policy)
         self._local = LocalAuthorizer(rules)
-        turns, in_threads = DeferredLock(), threads_of(self._reactor)
+        turns, in_threads = DeferredLock(), self._reads
         self._reading = Reading(turns, in_threads, self._read, self._use)
         followed = Reading(turns, in_threads, self._read, self._use_followed)
         self._watch = watch = PolicyWatch(self._reactor, rules, lambda: self._rules.files, followed.begin)
@@ -218,6 +220,7 @@ class EgressAuthzService(Service):
             return settled([self.authorizer.close(), gone])
 
         def closed(_: object) -> None:
+            self._reads.stop()
             for sink in self._sinks:
                 sink.close()
 

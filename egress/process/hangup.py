@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -41,6 +41,9 @@ def read_anew(reload: Callable[[], Deferred[None]]) -> Deferred[bool]:
         return True
 
     def refused(failure: Failure) -> bool:
+        if isinstance(failure.value, CancelledError):
+            _log.info("the files of the configuration are not read: the program is being stopped")
+            return False
         if not isinstance(failure.value, ConfigError):
             _log.failure("the files of the configuration could not be read", failure)
             return False

@@ -15,6 +15,8 @@ from egress.model.errors import (
     Denied,
     EgressError,
     Outcome,
+    ResolverBusy,
+    TooManyLookups,
     UpstreamRefused,
     outcome_of,
 )
@@ -174,7 +176,7 @@ def encode_answer(
     ]
     if isinstance(error, ClientUnauthenticated):
         headers += [(b"Proxy-Authenticate", challenge) for challenge in _CHALLENGES]
-    elif isinstance(error, ClientCheckBusy):
+    elif isinstance(error, (ClientCheckBusy, ResolverBusy, TooManyLookups)):
         headers.append((b"Retry-After", _RETRY_AFTER))
     elif isinstance(error, AuthorizerUnavailable) and error.retry_after is not None:
         headers.append((b"Retry-After", b"%d" % error.retry_after))

@@ -33,8 +33,9 @@ from egress.ops.audit import STDOUT, JsonLinesAudit
 from egress.ops.health import Page, Shared, ops_site_of
 from egress.ops.metrics import process_registry
 from egress.ops.totals import Totals, from_json, merge_checks
-from egress.reading import Reading, threads_of
+from egress.reading import Reading
 from egress.service import CUT_SECONDS, EgressProxyService, admin_endpoint
+from egress.threads import Threads
 from egress.workers.control import CHECKS, NUMBERS, Orders
 from egress.workers.front_desk import FrontDesk
 from egress.workers.listeners import Listeners, MakeSocket, make_stream
@@ -93,7 +94,8 @@ class Workers(Service):
             # Several processes can only append to a file without mixing their lines up: the workers write to us.
             self._audit = JsonLinesAudit(config.audit_log)
             self._orders = attrs.evolve(config, audit_log=STDOUT)
-        self._reading = Reading(DeferredLock(), threads_of(reactor), self._read_files, self._tell_to_read)
+        self._reads = Threads(reactor, "files", 1)
+        self._reading = Reading(DeferredLock(), self._reads, self._read_files, self._tell_to_read)
         self._desk = FrontDesk(self._running, time.time)
         self._approval_key = os.urandom(_KEY_BYTES)
         self._numbers = Shared(self._ask_numbers)
@@ -280,6 +282,7 @@ class Workers(Service):
         stopping = DeferredList([post.stop(patience) for post in self._posts])
 
         def closed(_: object) -> None:
+            self._reads.stop()
             if self._audit is not None:
                 self._audit.close()
 

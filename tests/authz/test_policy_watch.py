@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -218,3 +218,10 @@ class PolicyWatchTests(SynchronousTestCase):
         self.watch._reload = lambda: fail(RuntimeError("what"))
         self.look()
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_stopped_while_it_is_read(self) -> None:
+        """Nothing is said."""
+        self.patch(self.watch, "_reload", lambda: fail(CancelledError()))
+        with capturedLogs() as events:
+            self.look(3)
+        self.assertEqual(events, [])

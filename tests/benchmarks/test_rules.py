@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import rules
 from egress.policy.load import parse_policy
-from tests.threads import WithoutThreads
+from tests.threads import WithoutThreads, at_once
 
 
 class _Reactor(WithoutThreads, Clock):
@@ -53,6 +53,7 @@ class RulesTests(SynchronousTestCase):
 
     def test_stalls(self) -> None:
         """A reading in the reactor's own time keeps it from everything else; the clock here stands still meanwhile."""
+        at_once(self)
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
             reactor = _Reactor()

@@ -15,7 +15,7 @@ from egress.model.record import ExchangeRecord
 from egress.pdp.config import PdpConfig
 from egress.pdp.service import EgressAuthzService
 from tests.net.fakes import Wire, content_of, status_of
-from tests.threads import WithoutThreads
+from tests.threads import WithoutThreads, at_once
 
 POLICY = """
 version = 1
@@ -47,6 +47,7 @@ class CallerTestCase(SynchronousTestCase):
     """A service, and those who ask it."""
 
     def setUp(self) -> None:
+        at_once(self)
         self.reactor = CallerReactor()
         self.records: list[ExchangeRecord] = []
         self.policy = Path(self.mktemp())

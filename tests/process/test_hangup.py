@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -71,3 +71,8 @@ class ReadAnewTests(SynchronousTestCase):
                 "--policy: there is nothing in it",
             ),
         )
+
+    def test_stopped_meanwhile(self) -> None:
+        result, level, text = self.logged(lambda: fail(CancelledError()))
+        self.assertEqual((result, level), (False, LogLevel.info))
+        self.assertIn("being stopped", text)

@@ -27,6 +27,7 @@ from tests.lines import FakeLine, WorkerReactor, frame, tell
 from tests.ops.records import ALLOWED
 from tests.ops.test_health import Browser
 from tests.ops.test_totals import FORWARDED, Metrics
+from tests.threads import at_once
 from tests.workers.test_listeners import Network
 
 
@@ -34,6 +35,7 @@ class WorkersTestCase(SynchronousTestCase):
     """Base: two workers in memory."""
 
     def setUp(self) -> None:
+        at_once(self)
         self.reactor = WorkerReactor()
         self.network = Network()
         self.directory = Path(self.mktemp())

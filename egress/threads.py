@@ -1,0 +1,183 @@
+"""Small pools of threads, one for each kind of work that blocks, so that no kind delays another."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Protocol, TypeVar, cast
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+R = TypeVar("R")
+
+_log = Logger()
+
+# A thread without work ends after this time, in seconds.
+IDLE_SECONDS: Final = 30.0
+
+
+class InThreads(Protocol):
+    """Runs something in a thread."""
+
+    def __call__(self, call: Callable[[], R], /) -> Deferred[R]:
+        """Run it.
+
+        @return: fires with what it returns, or fails with what it raises.
+        """
+
+
+def start_daemon(target: Callable[[], None], name: str) -> None:
+    """Start a thread that does not keep the process from ending."""
+    threading.Thread(target=target, name=name, daemon=True).start()
+
+
+@attrs.define(eq=False)
+class _Job:
+    """One call.
+
+    @ivar dropped: whether nobody wants its result any more.
+    """
+
+    call: Callable[[], Any]
+    done: Deferred[Any] = attrs.field(init=False)
+    dropped: bool = False
+
+
+class Threads:
+    """A pool of at most C{size} threads; jobs begin in the order in which they came.
+
+    The threads are daemons: a call that never returns, as C{getaddrinfo} may, does not keep the process from ending.
+    A job that is cancelled before it begins never begins.  The result of one that is cancelled later is thrown away;
+    its thread is busy until the call returns.
+
+    The pool needs no start: threads start with the first jobs, and end when they have been idle for L{IDLE_SECONDS}.
+
+    @param reactor: provides C{IReactorFromThreads}.
+    @param name: names the threads, for debuggers.
+    """
+
+    def __init__(self, reactor: Any, name: str, size: int) -> None:
+        self._reactor = reactor
+        self._name = name
+        self._size = size
+        self._changed = threading.Condition()
+        # What follows is shared by all threads, under the lock.
+        self._jobs: deque[_Job] = deque()
+        self._running: set[_Job] = set()
+        self._threads = 0
+        self._idle = 0
+        self._ending = 0
+
+    @property
+    def threads(self) -> int:
+        """How many threads there are."""
+        return self._threads
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for a thread."""
+        return len(self._jobs)
+
+    def __call__(self, call: Callable[[], R], /) -> Deferred[R]:
+        """Run something in a thread; see L{InThreads}."""
+        job = _Job(call)
+        job.done = Deferred(lambda _: self._drop(job))
+        with self._changed:
+            self._jobs.append(job)
+            starts = len(self._jobs) > self._idle and self._threads < self._size
+            if starts:
+                self._threads += 1
+            else:
+                self._changed.notify()
+        if starts:
+            try:
+                start_daemon(self._work, f"egress-{self._name}")
+            except RuntimeError:
+                # The system gives no more threads: those that there are have to do.
+                with self._changed:
+                    self._threads -= 1
+                    alone = self._threads == 0
+                if alone:
+                    job.done.cancel()
+        return cast("Deferred[R]", job.done)
+
+    def stop(self) -> None:
+        """Cancel all jobs and let the threads end.
+
+        A call under way goes on in its thread; its result is thrown away.  Jobs that come later start new threads.
+        """
+        with self._changed:
+            jobs = [*self._jobs, *self._running]
+            self._ending = self._idle
+            self._changed.notify_all()
+        for job in jobs:
+            job.done.cancel()
+
+    def _drop(self, job: _Job) -> None:
+        with self._changed:
+            job.dropped = True
+            if job in self._jobs:
+                self._jobs.remove(job)
+
+    # -- in the threads
+
+    def _work(self) -> None:
+        while True:
+            job = self._next()
+            if job is None:
+                return
+            result: Any
+            try:
+                result = job.call()
+            except BaseException:  # noqa: BLE001 - whatever it is, it is the result, and the thread goes on
+                result = Failure()  # type: ignore[no-untyped-call]
+            with self._changed:
+                self._running.discard(job)
+                dropped = job.dropped
+            if not dropped:
+                self._reactor.callFromThread(self._over, job, result)
+            del job, result
+
+    def _next(self) -> _Job | None:
+        with self._changed:
+            if not self._jobs:
+                self._idle += 1
+                self._changed.wait_for(lambda: self._jobs or self._ending, IDLE_SECONDS)
+                self._idle -= 1
+                self._ending = max(0, self._ending - 1)
+            if not self._jobs:
+                self._threads -= 1
+                return None
+            job = self._jobs.popleft()
+            self._running.add(job)
+            return job
+
+    def _over(self, job: _Job, result: object) -> None:
+        """Back in the reactor's thread."""
+        if not job.dropped:
+            job.done.callback(result)
+        elif isinstance(result, Failure):
+            _log.debug("a call in a thread failed after it was given up: {failure}", failure=result.value)
+
+
+class Pools:
+    """The pools of a proxy: each kind of work has threads of its own, so that none waits for another.
+
+    @param lookups: how many names are looked up at the same time.
+    @param passwords: how many passwords are checked at the same time.
+    @ivar files: reads files that have changed, one after the other.
+    """
+
+    def __init__(self, reactor: Any, lookups: int, passwords: int) -> None:
+        self.files = Threads(reactor, "files", 1)
+        self.passwords = Threads(reactor, "passwords", passwords)
+        self.lookups = Threads(reactor, "lookups", max(2, lookups))
+
+    def stop(self) -> None:
+        """Stop all of them; see L{Threads.stop}."""
+        for threads in (self.files, self.passwords, self.lookups):
+            threads.stop()

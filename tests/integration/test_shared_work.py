@@ -1,0 +1,75 @@
+"""What clients share of the proxy: lookups, passwords and files that are read again do not wait for each other."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import time
+
+from tests.integration.base import ALLOW_ALL, ONE_PROCESS, Proxy
+from tests.integration.test_client_auth import PASSWORD, ClientAuthTestCase
+
+# A name server that never answers, as seen by a program.
+HANGING = """
+import socket, time
+found = socket.getaddrinfo
+def getaddrinfo(host, *arguments, **named):
+    if host.endswith(b".hang.test" if isinstance(host, bytes) else ".hang.test"):
+        time.sleep(120)
+    return found(host, *arguments, **named)
+socket.getaddrinfo = getaddrinfo
+"""
+NAMES = 60
+# An attacker, and somebody else.
+ATTACKER, OTHER = "127.0.0.1", "127.0.0.2"
+
+
+class HangingNamesTests(ClientAuthTestCase):
+    """A client asks for 60 names of which no name server says anything."""
+
+    def send(self, proxy: Proxy, source: str, url: str, authorization: str) -> socket.socket:
+        """Send a request from an address of this machine."""
+        client = socket.create_connection(("127.0.0.1", proxy.port), timeout=30, source_address=(source, 0))
+        self.addCleanup(client.close)
+        host = url.split("/")[2]
+        head = (
+            f"GET {url} HTTP/1.1\r\nHost: {host}\r\nProxy-Authorization: {authorization}\r\nConnection: close\r\n\r\n"
+        )
+        client.sendall(head.encode())
+        return client
+
+    def status(self, proxy: Proxy, url: str, authorization: str) -> tuple[int, float]:
+        """Ask from another address.
+
+        @return: the status code, and the seconds until the answer.
+        """
+        begin = time.monotonic()
+        answer = self.send(proxy, OTHER, url, authorization).recv(65536)
+        return int(answer.split()[1]), time.monotonic() - begin
+
+    def test_nothing_else_waits(self) -> None:
+        policy = self.write("policy.toml", ALLOW_ALL)
+        options = ("--policy", str(policy), "--client-auth", str(self.clients), "--drain-timeout", "500ms")
+        proxy = self.start_proxy(*options, *ONE_PROCESS, first=HANGING)
+        token = f"Bearer {self.token}"
+        url = f"http://localhost:{self.origins.http}/echo"
+        for number in range(NAMES):
+            self.send(proxy, ATTACKER, f"http://n{number}.hang.test/", token)
+        status, seconds = self.status(proxy, url, token)
+        self.assertEqual(status, 200)
+        self.assertLess(seconds, 2, "a lookup waited")
+
+        password = "Basic " + base64.b64encode(f"alice:{PASSWORD}".encode()).decode()
+        status, seconds = self.status(proxy, url, password)
+        self.assertEqual(status, 200)
+        self.assertLess(seconds, 5, "a password waited")
+
+        begin = time.monotonic()
+        policy.write_text('version = 1\n[[rules]]\naction = "deny"\nreason = "revoked"\n', "utf-8")
+        while self.status(proxy, url, token)[0] != 403:
+            self.assertLess(time.monotonic() - begin, 8, "a reading waited")
+            time.sleep(0.1)
+
+        begin = time.monotonic()
+        proxy.process.stop()
+        self.assertLess(time.monotonic() - begin, 8, "the end of the process waited")
