@@ -19,8 +19,8 @@ from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolE
 from egress.model.route import NOWHERE, Route
 from egress.model.tls_alert import alert_in, hint_at_certificate
 from egress.net.dial import DialedProtocol
+from egress.net.pace import PIECES, Pace, RoundRobin
 from egress.net.transport import hop, waits_to_be_read
-from egress.net.pace import PIECES, Pace, Turns
 from egress.net.watchdog import Watchdog
 from egress.wire.body import End
 from egress.wire.heads import HeadLimits, ResponseHead
@@ -83,7 +83,7 @@ class OriginConnection(DialedProtocol):
     """
 
     def __init__(
-        self, route: Route, limits: HeadLimits, clock: IReactorTime, turns: Turns, client: Hashable = None
+        self, route: Route, limits: HeadLimits, clock: IReactorTime, turns: RoundRobin, client: Hashable = None
     ) -> None:
         self.route = route
         self.hop = NOWHERE

@@ -30,7 +30,7 @@ Job = Callable[[], object]
 _log = Logger()
 
 
-class Turns:
+class RoundRobin:
     """Runs jobs in later turns of the reactor: one job of each client in rotation.
 
     A connection has at most one job here at a time, so the number of jobs is bounded by the number of connections.
@@ -91,7 +91,7 @@ class Pace:
 
     __slots__ = ("_go_on", "_turns", "heads", "pieces", "queued")
 
-    def __init__(self, turns: Turns, go_on: Job) -> None:
+    def __init__(self, turns: RoundRobin, go_on: Job) -> None:
         self.heads = self.pieces = 0
         self.queued = False
         self._turns = turns
@@ -100,7 +100,7 @@ class Pace:
     def wait(self, client: Hashable, transport: object) -> None:
         """Continue in a later turn.
 
-        @param client: see L{Turns.later}.
+        @param client: see L{RoundRobin.later}.
         @param transport: has more than can be taken now, so it reads little at a time.
         """
         if not self.queued:

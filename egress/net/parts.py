@@ -16,10 +16,10 @@ from egress.model.authority import Authority
 from egress.model.bypass import HostPattern
 from egress.model.record import ExchangeRecord
 from egress.net.flow import Flows
+from egress.net.pace import RoundRobin
 from egress.net.pool import OriginPool
 from egress.net.sessions import Sessions
 from egress.net.splice import best_flows
-from egress.net.pace import Turns
 from egress.wire.heads import HeadLimits
 
 _ID_BYTES = 12
@@ -81,10 +81,10 @@ class Parts:
 
     def __attrs_post_init__(self) -> None:
         self.head_limits = HeadLimits(self.limits.head, self.limits.fields, self.limits.target)
-        self.turns = Turns(self.clock)
+        self.turns = RoundRobin(self.clock)
 
     head_limits: HeadLimits = attrs.field(init=False)
-    turns: Turns = attrs.field(init=False)
+    turns: RoundRobin = attrs.field(init=False)
 
     def passes_through(self, authority: Authority) -> bool:
         """Whether what goes to an authority is tunnelled unread."""

@@ -17,9 +17,9 @@ from egress.net.exchange import Exchange
 from egress.net.farewell import Farewell
 from egress.net.inquiry import internal_fault, report_refusal
 from egress.net.logins import Logins
+from egress.net.pace import PIECES, Pace
 from egress.net.scope import Scope, asked_for, named_origin, server_name_error
 from egress.net.transport import cut, no_delay
-from egress.net.pace import PIECES, Pace
 from egress.net.watchdog import Watchdog
 from egress.wire.answer import encode_answer
 from egress.wire.body import End

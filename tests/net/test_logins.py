@@ -15,8 +15,8 @@ from egress.model.route import Route
 from egress.net import logins as module
 from egress.net.logins import Logins
 from egress.net.origin import OriginConnection, PoolKey
+from egress.net.pace import RoundRobin
 from egress.net.pool import OriginPool
-from egress.net.pace import Turns
 from egress.wire.heads import HeadLimits
 from tests.net.fakes import ProxyTestCase, Wire, connection_of, request, response, session_of, status_of
 
@@ -51,7 +51,7 @@ class LoginsTests(SynchronousTestCase):
 
     def connection(self, *, private: bool = True, logged_in: bool = True, route: Route = ROUTE) -> OriginConnection:
         """A connected one."""
-        connection = OriginConnection(route, HeadLimits(1000, 10, 100), self.clock, Turns(self.clock))
+        connection = OriginConnection(route, HeadLimits(1000, 10, 100), self.clock, RoundRobin(self.clock))
         connection.private, connection.logged_in = private, logged_in
         self.wires[connection] = Wire(self.clock).connect(connection)
         return connection

@@ -12,7 +12,7 @@ from egress.model.decision import Headers
 from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError, OriginTlsFailed
 from egress.model.route import Route
 from egress.net.origin import HEADS, OriginConnection
-from egress.net.pace import Turns
+from egress.net.pace import RoundRobin
 from egress.wire.http1 import HeadLimits, ResponseHead
 from tests.net.fakes import Wire
 
@@ -65,7 +65,7 @@ class OriginConnectionTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.connection = OriginConnection(ROUTE, HeadLimits(1000, 10, 100), self.clock, Turns(self.clock))
+        self.connection = OriginConnection(ROUTE, HeadLimits(1000, 10, 100), self.clock, RoundRobin(self.clock))
         self.wire = Wire(self.clock).connect(self.connection)
         self.sink = Sink(self.connection)
 
@@ -219,7 +219,7 @@ class OriginConnectionTests(SynchronousTestCase):
         self.assertEqual((self.wire.aborted, self.wire.disconnecting, self.wire.pauses), (False, False, 0))
 
     def test_nothing_happens_to_what_was_never_connected(self) -> None:
-        connection = OriginConnection(ROUTE, HeadLimits(1000, 10, 100), self.clock, Turns(self.clock))
+        connection = OriginConnection(ROUTE, HeadLimits(1000, 10, 100), self.clock, RoundRobin(self.clock))
         connection.drop()
         connection.finish()
         self.assertIsNone(connection.transport)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.net.pace import HEAD_READ, Pace, Turns, read_little
+from egress.net.pace import HEAD_READ, Pace, RoundRobin, read_little
 
 STEP = 0.25
 
 
-class TurnsTests(SynchronousTestCase):
+class RoundRobinTests(SynchronousTestCase):
     """The jobs of all clients, in rotation, for a bounded time in each turn."""
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.turns = Turns(self.clock, time_slice=2 * STEP)
+        self.turns = RoundRobin(self.clock, time_slice=2 * STEP)
         self.done: list[str] = []
 
     def job(self, name: str) -> None:
@@ -67,7 +67,7 @@ class PaceTests(SynchronousTestCase):
     def test_waiting(self) -> None:
         clock = Clock()
         ran: list[bool] = []
-        pace = Pace(Turns(clock), lambda: ran.append(pace.queued))
+        pace = Pace(RoundRobin(clock), lambda: ran.append(pace.queued))
         pace.heads, pace.pieces = 1, 2
         pace.wait("a", None)
         pace.wait("a", None)

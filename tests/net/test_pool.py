@@ -12,8 +12,8 @@ from egress.config import Limits
 from egress.model.authority import Authority, Origin, parse_ip
 from egress.model.route import Route
 from egress.net.origin import CLOSE_SECONDS, OriginConnection
+from egress.net.pace import RoundRobin
 from egress.net.pool import FRESH_SECONDS, OriginPool
-from egress.net.pace import Turns
 from egress.wire.http1 import HeadLimits
 from tests.net.fakes import Wire
 
@@ -39,7 +39,7 @@ class OriginPoolTests(SynchronousTestCase):
 
     def connection(self) -> OriginConnection:
         """A connected one."""
-        connection = OriginConnection(ROUTE, HeadLimits(1000, 10, 100), self.clock, Turns(self.clock))
+        connection = OriginConnection(ROUTE, HeadLimits(1000, 10, 100), self.clock, RoundRobin(self.clock))
         self.wires[connection] = Wire(self.clock).connect(connection)
         return connection
 
