@@ -72,7 +72,7 @@ class Parameters(_Lasting):
         if isinstance(wanted, bool):
             found = has_parameter(facts.query, name)
             return found if wanted else found.opposite()
-        return parameter_matches(facts.query, name, wanted)
+        return parameter_matches(facts.query, name, wanted, facts.work)
 
 
 @attrs.frozen
@@ -103,7 +103,7 @@ class HeaderFields(_Lasting):
         if isinstance(wanted, bool):
             found = has_field(facts.fields, name)
             return found if wanted else found.opposite()
-        return field_matches(facts.fields, name, wanted)
+        return field_matches(facts.fields, name, wanted, facts.work)
 
 
 def _field_parts(name: str) -> Iterator[str]:

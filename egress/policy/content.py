@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, Final
@@ -14,6 +15,7 @@ from jmespath.exceptions import JMESPathError
 from egress.policy.coerced import EXACT, Odd, as_numbers, as_texts, is_inexact, may_be, number_in, numbers_of, texts_of
 from egress.policy.holds import Holds, certainty
 from egress.policy.patterns import Pattern, compile_pattern
+from egress.policy.work import PER_CALL, PER_CHARACTER, Work
 
 UNREADABLE: Final = object()
 """Stands for content that is not JSON, or that two servers may read as two things."""
@@ -22,11 +24,20 @@ NOTHING: Final = object()
 """Stands for the content of a request that has none."""
 
 # Reading a number takes more than linear time, and nobody counts that far.
-_MAX_DIGITS: Final = 300
+_MAX_DIGITS: Final = 64
 
-# Each rule looks at all of them, while nobody else is served: with so many it takes tenths of a second.
-MAX_VALUES: Final = 100_000
+# What is between values.
 _MARKS: Final = (b",", b":", b"[", b"{")
+
+# Steps of work for each mark or byte, or for each key or number that has to be looked at.
+_PER_MARK: Final = 350
+_PER_BYTE: Final = 3
+_PER_KEY: Final = 1300
+_PER_NUMBER: Final = 1300
+_PER_CONVERTED: Final = 4000
+# For each value that an expression finds.
+_PER_FOUND: Final = 200
+_PER_FOUND_BROADLY: Final = 1500
 
 # What may come of an expression that meets values it was not made for.
 _FAILURES: Final = (JMESPathError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError)
@@ -34,6 +45,9 @@ _FAILURES: Final = (JMESPathError, ValueError, TypeError, ArithmeticError, Looku
 # Merged into another object, these become properties that every object seems to have (JavaScript).
 _PROTOTYPE: Final = "__proto__"
 _CONSTRUCTOR: Final = ("constructor", "prototype")
+_OF_OBJECTS: Final = frozenset((_PROTOTYPE, _CONSTRUCTOR[0]))
+# No two of these are one key to any server.
+_PLAIN_KEY: Final = re.compile("[a-z0-9_-]{1,64}")
 
 
 class Document:
@@ -42,37 +56,58 @@ class Document:
     @ivar value: the JSON.
     @ivar dotted: keys that some libraries take for a path, in lower case: C{{"a.b": 1}} for C{{"a": {"b": 1}}}.
     @ivar is_inexact: whether it has a number that some servers round.
+    @ivar marks: what is between its values, counted.
     """
 
-    def __init__(self, value: Any, dotted: frozenset[str] = frozenset(), *, is_inexact: bool = False) -> None:
+    def __init__(
+        self, value: Any, work: Work, dotted: frozenset[str] = frozenset(), *, is_inexact: bool = False, marks: int = 1
+    ) -> None:
         self.value = value
         self.dotted = dotted
         self.is_inexact = is_inexact
+        self.marks = marks
+        self._work = work
+
+    def spend(self, steps: int) -> None:
+        """Take note of work to be done on it.
+
+        @raise TooMuchWork: when it is too much.
+        """
+        self._work.spend(steps, f"its JSON of about {self.marks:,} values takes long to look through")
 
     @cached_property
     def lowered(self) -> Any:
         """The JSON in lower case."""
+        self.spend(_PER_MARK * self.marks)
         return lowered(self.value)
 
     @cached_property
     def converted(self) -> tuple[Any, ...]:
         """The same with values as loosely typed servers convert them."""
+        self.spend(_PER_CONVERTED * self.marks)
         return as_texts(self.lowered), as_numbers(self.lowered)
 
 
 class _Reader:
     """Reads one document strictly."""
 
-    def __init__(self) -> None:
+    def __init__(self, work: Work, cause: str) -> None:
+        self._work = work
+        self._cause = cause
         self.dotted: set[str] = set()
         self.is_inexact = False
+        self._plain: set[str] = set()
 
     def object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         """Keys that differ in case alone are one key to some servers."""
-        keys = {key.casefold() for key, _ in pairs}
+        found = dict(pairs)
+        if len(found) == len(pairs) and found.keys() <= self._plain:
+            return found
+        self._work.spend(_PER_KEY * len(pairs), self._cause)
+        keys = {key.casefold() for key in found}
         if len(keys) != len(pairs):
             raise ValueError("a key is there twice")
-        found = dict(pairs)
+        self._plain.update(key for key in found if _PLAIN_KEY.fullmatch(key) and key not in _OF_OBJECTS)
         inner = found.get(_CONSTRUCTOR[0])
         if _PROTOTYPE in found or (isinstance(inner, dict) and _CONSTRUCTOR[1] in inner):
             raise ValueError("a key changes all objects")
@@ -88,12 +123,14 @@ class _Reader:
         found = int(text)
         if abs(found) < EXACT and text != "-0":
             return found
+        self._work.spend(_PER_NUMBER, self._cause)
         self.is_inexact = self.is_inexact or found != 0
         return Odd.of(text)
 
     def fraction(self, text: str) -> float:
         if len(text) > _MAX_DIGITS:
             raise ValueError("the number is too long")
+        self._work.spend(_PER_NUMBER, self._cause)
         found = Odd.of(text)
         if abs(found) >= EXACT:
             self.is_inexact = True
@@ -102,15 +139,17 @@ class _Reader:
         return found
 
 
-def read_json(body: bytes) -> Any:
+def read_json(body: bytes, work: Work) -> Any:
     """Read JSON strictly (RFC 8259): UTF-8, each key once, numbers that are numbers.
 
-    @return: a L{Document}; C{UNREADABLE} for everything else, and for what has too many values, by the marks between
-        them.
+    @return: a L{Document}; C{UNREADABLE} for everything else.
+    @raise TooMuchWork: when there is too much of it.
     """
-    if sum(map(body.count, _MARKS)) > MAX_VALUES:
-        return UNREADABLE
-    reader = _Reader()
+    work.spend(_PER_BYTE * len(body), f"its JSON has {len(body):,} bytes")
+    marks = sum(map(body.count, _MARKS))
+    cause = f"its JSON has about {marks:,} values"
+    work.spend(_PER_MARK * marks, cause)
+    reader = _Reader(work, cause)
     try:
         text = body.decode("utf-8")
         found = json.loads(
@@ -125,7 +164,7 @@ def read_json(body: bytes) -> Any:
             json.dumps(found, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
         return UNREADABLE
-    return Document(found, frozenset(reader.dotted), is_inexact=reader.is_inexact)
+    return Document(found, work, frozenset(reader.dotted), is_inexact=reader.is_inexact, marks=marks)
 
 
 def lowered(document: Any) -> Any:
@@ -211,6 +250,9 @@ _COMPARING: Final = frozenset(
 )
 
 
+_WALKING: Final = frozenset({"projection", "value_projection", "flatten", "slice"})
+
+
 @attrs.frozen
 class Expression:
     """A JMESPath expression.
@@ -218,12 +260,14 @@ class Expression:
     @ivar text: as it is written.
     @ivar lowered: the same for documents in lower case.
     @ivar compares: whether it does more than say where a value is.
+    @ivar walks: whether it may look at all of a document.
     """
 
     text: str
     search: Callable[[Any], Any] = attrs.field(eq=False, repr=False)
     lowered: Callable[[Any], Any] = attrs.field(eq=False, repr=False)
     compares: bool
+    walks: bool
 
 
 def _parts(node: Any) -> Iterator[str]:
@@ -242,7 +286,9 @@ def compile_expression(text: str) -> Expression:
         found, low = jmespath.compile(text), jmespath.compile(text.lower())
     except _FAILURES as error:
         raise ValueError(f"is no JMESPath expression: {' '.join(str(error).split())}") from None
-    return Expression(text, found.search, low.search, not _COMPARING.isdisjoint(_parts(found.parsed)))
+    parts = frozenset(_parts(found.parsed))
+    compares = not _COMPARING.isdisjoint(parts)
+    return Expression(text, found.search, low.search, compares, compares or not _WALKING.isdisjoint(parts))
 
 
 def json_matches(document: object, expression: Expression, wanted: Wanted) -> Holds:
@@ -250,6 +296,8 @@ def json_matches(document: object, expression: Expression, wanted: Wanted) -> Ho
 
     For a denial, also what it finds in the document as servers to which case makes no difference read it, or those that
     convert values.
+
+    @raise TooMuchWork: when there is too much to look through.
     """
     if document is NOTHING:
         return Holds.NO
@@ -258,29 +306,38 @@ def json_matches(document: object, expression: Expression, wanted: Wanted) -> Ho
     if document.dotted and any(key in expression.text.casefold() for key in document.dotted):
         return Holds.MAYBE
     try:
-        found = _found(expression.search(document.value), wanted)
+        found = _found(document, expression, expression.search, document.value, wanted)
         if not wanted.broad:
             is_unsure = expression.compares and document.is_inexact
             return Holds.MAYBE if is_unsure else found
         if found is Holds.NO:
-            found = _found(expression.lowered(document.lowered), wanted)
+            found = _found(document, expression, expression.lowered, document.lowered, wanted)
             others = document.converted if expression.compares else ()
-            if found is not Holds.NO or any(_is_in_converted(other, expression, wanted) for other in others):
+            if found is not Holds.NO or any(_is_in_converted(document, expression, other, wanted) for other in others):
                 return Holds.MAYBE
     except _FAILURES:
         return Holds.MAYBE
     return found
 
 
-def _is_in_converted(document: Any, expression: Expression, wanted: Wanted) -> bool:
+def _is_in_converted(document: Document, expression: Expression, other: Any, wanted: Wanted) -> bool:
     try:
-        return _found(expression.lowered(document), wanted) is not Holds.NO
+        return _found(document, expression, expression.lowered, other, wanted) is not Holds.NO
     except _FAILURES:
         # An expression that compares numbers is not made for texts.
         return False
 
 
-def _found(value: Any, wanted: Wanted) -> Holds:
+def _found(
+    document: Document, expression: Expression, search: Callable[[Any], Any], reading: Any, wanted: Wanted
+) -> Holds:
+    if expression.walks:
+        document.spend(_PER_MARK * document.marks)
+    value = search(reading)
+    values = value if isinstance(value, list) else [value]
+    characters = sum([len(one) for one in values if isinstance(one, str)])
+    steps = (_PER_FOUND_BROADLY if wanted.broad else _PER_FOUND) + PER_CALL * len(wanted.patterns)
+    document.spend(steps * len(values) + PER_CHARACTER * characters * len(wanted.patterns))
     if not isinstance(value, list):
         return certainty((wanted.has(value),))
     found = certainty(wanted.has(one) for one in value)

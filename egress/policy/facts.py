@@ -14,11 +14,15 @@ from egress.policy.fields import Fields, read_fields
 from egress.policy.media_type import json_fault
 from egress.policy.paths import readings
 from egress.policy.query import Query, read_query
+from egress.policy.work import Work
 
 UNREAD: Final = object()
 """Stands for content that was not read yet."""
 
 _NOT_YET: Final = ("not read yet",)
+
+LONG: Final = 512
+"""Characters of a path, in all its readings: what compares more of them estimates the work first."""
 
 
 class Facts:
@@ -30,20 +34,29 @@ class Facts:
     def __init__(self, request: DecisionRequest, now: float | None) -> None:
         self.request = request
         self.now = now
-        self._paths: tuple[str, ...] | None = _NOT_YET
+        self.work = Work()
+        self.has_long_paths = False
+        self._paths: tuple[str, ...] = _NOT_YET
 
     @property
-    def paths(self) -> tuple[str, ...] | None:
-        """The readings of the path; C{None}: nobody can tell."""
+    def paths(self) -> tuple[str, ...]:
+        """The readings of the path.
+
+        @raise TooMuchWork: when there are too many.
+        """
         # Nearly every decision looks at it, and Python 3.11 takes a lock for a cached property.
         if self._paths is _NOT_YET:
-            self._paths = readings(self.request.path)
+            self._paths = readings(self.request.path, self.work)
+            self.has_long_paths = sum(map(len, self._paths)) > LONG
         return self._paths
 
     @cached_property
     def query(self) -> Query | None:
-        """The parameters of the query; C{None}: nobody can tell."""
-        return read_query(self.request.path)
+        """The parameters of the query; C{None}: nobody can tell.
+
+        @raise TooMuchWork: when there are too many.
+        """
+        return read_query(self.request.path, self.work)
 
     @cached_property
     def fields(self) -> Fields:
@@ -62,7 +75,7 @@ class Facts:
             return UNREAD
         if request.body_truncated:
             return UNREADABLE
-        return read_json(request.body) if request.body else NOTHING
+        return read_json(request.body, self.work) if request.body else NOTHING
 
     @cached_property
     def json_fault(self) -> str | None:

@@ -7,6 +7,7 @@ from typing import Final
 from egress.model.decision import Headers
 from egress.policy.holds import Holds, certainty
 from egress.policy.patterns import Pattern
+from egress.policy.work import TooMuchWork, Work, steps_to_try
 
 # More members than this no honest list has, and each pattern is tried on each of them.
 MAX_MEMBERS: Final = 500
@@ -40,21 +41,24 @@ def has_field(fields: Fields, name: str) -> Holds:
     return Holds.MAYBE if lines else Holds.NO
 
 
-def field_matches(fields: Fields, name: str, patterns: tuple[Pattern, ...]) -> Holds:
+def field_matches(fields: Fields, name: str, patterns: tuple[Pattern, ...], work: Work) -> Holds:
     """Whether the field of a name has a value that one of some patterns matches.
 
     Where a field is repeated, or a list (RFC 9110 section 5.6.1), a permission wants that of each line and of each
     member, a denial of any, or of the lines joined.
+
+    @raise TooMuchWork: when there is too much to compare.
     """
     lines = fields.get(loose(name), ())
     if not lines:
         return Holds.NO
     values = [value for _, value in lines]
     if sum(value.count(",") for value in values) > MAX_MEMBERS:
-        return Holds.MAYBE
+        raise TooMuchWork(f"its field {name} has more than {MAX_MEMBERS} members")
     values += [member.strip() for value in values if "," in value for member in value.split(",")]
     if len(lines) > 1:
         values.append(", ".join(value for _, value in lines))
+    work.spend(steps_to_try(values, len(patterns)), f"its field {name} has many or long values to compare")
     found = certainty(any(matches(value) for matches in patterns) for value in values)
     if found is Holds.YES and any(one != name for one, _ in lines):
         return Holds.MAYBE

@@ -21,7 +21,7 @@ import attrs
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin
 from egress.model.decision import Stage
 from egress.model.errors import InvalidTarget
-from egress.policy.paths import canonical, compile_path, remove_dot_segments
+from egress.policy.paths import PathPattern, canonical, compile_path, remove_dot_segments
 from egress.policy.shapes import pattern_of, shape_of
 from egress.policy.traffic import AuditLine
 
@@ -103,7 +103,7 @@ class _Patterns:
     """The destinations of a lock that cover others: patterns that somebody wrote, or that ids became."""
 
     def __init__(self, lock: Lock) -> None:
-        self._patterns: dict[tuple[str, Authority, str], list[tuple[Destination, re.Pattern[str]]]] = {}
+        self._patterns: dict[tuple[str, Authority, str], list[tuple[Destination, PathPattern]]] = {}
         for one in lock.destinations:
             if _ANY in one.path:
                 compiled = compile_path(one.path, broad=False)

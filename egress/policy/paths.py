@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
+
+import attrs
+
+from egress.policy.work import PER_CALL, TooMuchWork, Work
 
 # Beyond this many readings it is nobody's honest path.
 MAX_READINGS: Final = 32
@@ -113,44 +117,87 @@ def remove_dot_segments(path: str) -> str:
     return "/".join(kept)
 
 
-_CHANGES: Final[tuple[Callable[[str], str], ...]] = (
-    canonical,
-    _decoded,
-    _from_wide,
-    _from_overlong,
-    _compatible,
-    _before_nul,
-    _before_query,
-    _before_fragment,
-    _forward_slashes,
-    _without_parameters,
-    _without_blanks,
-    _without_last_dots,
-    _single_slashes,
-    remove_dot_segments,
+# Each change, what a path has that it changes, and the steps of work for each of these.
+_CHANGES: Final[tuple[tuple[Callable[[str], str], str, int], ...]] = (
+    (canonical, "%", 800),
+    (_decoded, "%", 800),
+    (_from_wide, "%", 800),
+    (_before_nul, "\0", 0),
+    (_before_query, "?", 0),
+    (_before_fragment, "#", 0),
+    (_forward_slashes, "\\", 20),
+    (_without_parameters, ";", 300),
+    (_without_last_dots, ".", 200),
+    (_single_slashes, "//", 300),
+    (remove_dot_segments, "/.", 300),
 )
+# What changes in paths with characters that are not printable ASCII, or with a blank.
+_UNUSUAL: Final[tuple[tuple[Callable[[str], str], int], ...]] = (
+    (_from_overlong, 60),
+    (_compatible, 300),
+    (_without_blanks, 150),
+)
+# For each reading, whatever is in it, and for each character of it.
+_PER_READING: Final = 4000
+_PER_CHARACTER: Final = 12
 
 
-def readings(path: str) -> tuple[str, ...] | None:
+def readings(path: str, work: Work) -> tuple[str, ...]:
     """Every reading of a path, its query left out: what comes of it by any of the changes, in any order.
 
-    @return: the readings, the literal one first; C{None} when there are more than L{MAX_READINGS}.
+    @return: the readings, the literal one first.
+    @raise TooMuchWork: when there are more than L{MAX_READINGS}, or when they are too long for so many.
     """
     path = _before_query(path)
     if _PLAIN.fullmatch(path):
         return (path,)
+    cause = f"its path of {len(path):,} characters can be read in many ways"
+    work.spend(800 * path.count("%"), cause)
     found = dict.fromkeys((canonical(path),))
     waiting = list(found)
     while waiting:
         text = waiting.pop()
-        for change in _CHANGES:
-            other = change(text)
+        work.spend(_PER_READING + _PER_CHARACTER * len(text), cause)
+        for other in _changed(text, work, cause):
             if other not in found:
                 if len(found) == MAX_READINGS:
-                    return None
+                    raise TooMuchWork(f"its path can be read in more than {MAX_READINGS} ways")
                 found[other] = None
                 waiting.append(other)
     return tuple(found)
+
+
+def _changed(text: str, work: Work, cause: str) -> Iterator[str]:
+    for change, trigger, steps in _CHANGES:
+        if trigger in text:
+            work.spend(steps * text.count(trigger) if steps else 0, cause)
+            yield change(text)
+    if " " in text or not (text.isascii() and text.isprintable()):
+        for unusual, steps in _UNUSUAL:
+            work.spend(steps * len(text), cause)
+            yield unusual(text)
+
+
+# What servers read in different ways, as it is called in reasons.
+_CALLED: Final = (
+    ("%2F", re.compile("%2f", re.IGNORECASE)),
+    ("%5C", re.compile("%5c", re.IGNORECASE)),
+    ("%25", re.compile("%25")),
+    ("an encoded ;, ?, # or NUL", re.compile("%(?:3b|3f|23|00)", re.IGNORECASE)),
+    ("\\", re.compile(r"\\")),
+    ("//", re.compile("//")),
+    (";", re.compile(";")),
+    (". or .. as a segment", re.compile(r"/(?:\.|%2e){1,2}(?:/|\Z)", re.IGNORECASE)),
+)
+
+
+def ambiguity(path: str) -> str:
+    """Name what of a path servers read in different ways, without any other text of it.
+
+    @param path: as it was sent.
+    """
+    path = _before_query(path)
+    return next((name for name, expression in _CALLED if expression.search(path)), "characters")
 
 
 class _Glob:
@@ -205,7 +252,33 @@ class _Glob:
 _ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
-def compile_path(pattern: str, *, broad: bool) -> re.Pattern[str]:
+@attrs.frozen
+class PathPattern:
+    """A pattern for paths.
+
+    @ivar text: as it was written.
+    @ivar fullmatch: gives C{None} for a path that does not match.
+    @ivar prefix: how each path begins that matches, in lower case where case makes no difference.
+    """
+
+    text: str
+    broad: bool
+    fullmatch: Callable[[str], object] = attrs.field(eq=False, repr=False)
+    prefix: str = attrs.field(eq=False, repr=False)
+
+    def steps(self, path: str, lowered: str) -> int:
+        """How many steps of work it takes at most to try it.
+
+        @param lowered: the path in lower case.
+        """
+        begins = (lowered if self.broad else path).startswith(self.prefix) or not path.isascii()
+        return PER_CALL + (_PER_COMPARED * len(path) if begins else 0)
+
+
+_PER_COMPARED: Final = 40
+
+
+def compile_path(pattern: str, *, broad: bool) -> PathPattern:
     """Compile a path pattern: C{*} stands for anything within a segment, C{**} for any number of whole segments.
 
     @param broad: whether case and a slash at the end make no difference, as many servers have it.
@@ -225,4 +298,8 @@ def compile_path(pattern: str, *, broad: bool) -> re.Pattern[str]:
     if broad and segments[-1] == "":
         segments.pop()
     expression = _Glob().path(segments) + ("/?" if broad else "")
-    return re.compile(expression, re.DOTALL | (re.IGNORECASE if broad else 0))
+    compiled = re.compile(expression, re.DOTALL | (re.IGNORECASE if broad else 0))
+    prefix = canonical("/" + "/".join(segments)).partition("*")[0]
+    # "/a/**" is about "/a", too.
+    prefix = prefix.rstrip("/")
+    return PathPattern(pattern, broad, compiled.fullmatch, prefix.lower() if broad else prefix)

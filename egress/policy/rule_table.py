@@ -14,7 +14,7 @@ from egress.model.decision import Verdict
 from egress.policy.condition_table import KEYS as CONDITIONS
 from egress.policy.condition_table import UNSEEN, read_conditions
 from egress.policy.names import Names
-from egress.policy.paths import compile_path
+from egress.policy.paths import PathPattern, compile_path
 from egress.policy.quantities import ports
 from egress.policy.reasons import Reason
 from egress.policy.rules import DEFAULT_RULE, Rule
@@ -53,7 +53,7 @@ class RuleReader:
     names: Names
     zone: tzinfo
     # The same few are in many rules.
-    _path: Callable[[str, bool], re.Pattern[str]] = attrs.field(
+    _path: Callable[[str, bool], PathPattern] = attrs.field(
         init=False, factory=lambda: lru_cache(maxsize=1024)(lambda text, broad: compile_path(text, broad=broad))
     )
 

@@ -6,7 +6,6 @@ only when it certainly is.  A rule that asks a person is read as a denial is: no
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import chain, islice
@@ -23,7 +22,9 @@ from egress.policy.facts import Facts
 from egress.policy.holds import Holds
 from egress.policy.hosts import HostTest, is_about_address
 from egress.policy.index import HostIndex
+from egress.policy.paths import PathPattern
 from egress.policy.reasons import Reason
+from egress.policy.work import TooMuchWork, Work
 
 DEFAULT_RULE: Final = "default"
 """The rule id of a decision that no rule made."""
@@ -75,7 +76,7 @@ class Rule:
     ports: frozenset[int] = attrs.field(default=_NONE, converter=_shared)
     schemes: frozenset[str] = attrs.field(default=_NONE, converter=_shared)
     methods: frozenset[str] = attrs.field(default=_NONE, converter=_shared)
-    paths: tuple[re.Pattern[str], ...] = ()
+    paths: tuple[PathPattern, ...] = ()
     port_ranges: tuple[range, ...] = ()
     conditions: tuple[Condition, ...] = ()
     terms: Terms = NO_TERMS
@@ -117,13 +118,11 @@ class Rule:
         """
         return not self.methods or (method.upper() if self.broad else method) in self.methods
 
-    def is_about_path(self, paths: tuple[str, ...] | None) -> bool:
+    def is_about_path(self, paths: tuple[str, ...]) -> bool:
         """Whether the path matches: for a denial in any reading, for a permission in all.
 
-        @param paths: the readings (L{egress.policy.paths.readings}); C{None}: nobody can tell.
+        @param paths: the readings (L{egress.policy.paths.readings}).
         """
-        if paths is None:
-            return self.broad
         for path in paths:
             if self._has_path(path) is self.broad:
                 return self.broad
@@ -134,6 +133,13 @@ class Rule:
             if pattern.fullmatch(path) is not None:
                 return True
         return False
+
+    def _estimate(self, paths: tuple[str, ...], work: Work) -> None:
+        """Take note of the work that it is to compare long paths."""
+        for path in paths:
+            lowered = path.lower()
+            steps = sum(pattern.steps(path, lowered) for pattern in self.paths)
+            work.spend(steps, f"its path of {len(path):,} characters is compared with many patterns")
 
     def unseen_in_tunnel(self) -> str | None:
         """The key of what keeps the rule from being about a tunnel: what is inside cannot be seen.
@@ -169,8 +175,12 @@ class Rule:
         if not is_tunnel:
             if self.methods and not self.is_about_method(facts.request.method):
                 return "methods"
-            if self.paths and not self.is_about_path(facts.paths):
-                return "paths"
+            if self.paths:
+                paths = facts.paths
+                if facts.has_long_paths:
+                    self._estimate(paths, facts.work)
+                if not self.is_about_path(paths):
+                    return "paths"
         unknown = None
         for condition in self.conditions:
             if is_tunnel and not condition.is_seen:
@@ -295,7 +305,10 @@ class RuleSet:
         open_rule: Rule | None = None
         for rule in self._finder.about(request.stage, request.origin):
             tried.append(rule)
-            failed = rule.fails(facts)
+            try:
+                failed = rule.fails(facts)
+            except TooMuchWork as error:
+                return Decision(Verdict.DENY, _too_much(error, rule), self.name, DEFAULT_RULE)
             if failed is None:
                 return self._wants_addresses(open_rule, rule.verdict) or self._decided(rule, request, tried, now)
             if failed is WANTS_CONTENT:
@@ -346,7 +359,11 @@ class RuleSet:
         found: list[RuleTrace] = []
         open_rule: Rule | None = None
         for rule in self.rules:
-            failed = rule.fails_at_origin(request.stage, request.origin) or rule.fails(facts)
+            try:
+                failed = rule.fails_at_origin(request.stage, request.origin) or rule.fails(facts)
+            except TooMuchWork:
+                found.append(RuleTrace(rule.rule_id, rule.verdict, False, "work", rule.where))
+                return (*found, self._trace_default(Verdict.DENY))
             if failed is None or failed is WANTS_CONTENT:
                 verdict = rule.verdict if failed is None else Verdict.NEED_BODY
                 wants = self._wants_addresses(open_rule, verdict) if failed is None else None
@@ -355,13 +372,19 @@ class RuleSet:
                 open_rule = _less_strict(open_rule, rule)
             found.append(RuleTrace(rule.rule_id, rule.verdict, False, failed, rule.where))
         wants = self._wants_addresses(open_rule, self.default)
-        verdict = wants.verdict if wants else self.default
-        return (*found, RuleTrace(DEFAULT_RULE, verdict, True, None, str(self.files[0]) if self.files else ""))
+        return (*found, self._trace_default(wants.verdict if wants else self.default))
+
+    def _trace_default(self, verdict: Verdict) -> RuleTrace:
+        return RuleTrace(DEFAULT_RULE, verdict, True, None, str(self.files[0]) if self.files else "")
 
 
 def _less_strict(one: Rule | None, other: Rule) -> Rule:
     """Of two open rules, the first one that does not deny; where both deny, the first."""
     return other if one is None or one.verdict is Verdict.DENY is not other.verdict else one
+
+
+def _too_much(error: TooMuchWork, rule: Rule) -> str:
+    return f"the request takes too much work to compare with the rule {rule.rule_id}: {error.cause}"
 
 
 def _cache_key(tried: Iterable[Rule], *more: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from egress.policy.path_tree import PathTree, PathUse
 from egress.policy.paths import readings
 from egress.policy.shapes import REST, shape_of
 from egress.policy.traffic import AuditLine
+from egress.policy.work import TooMuchWork, Work
 
 MAX_RULES: Final = 12
 """As many rules as one likes to read at a sitting."""
@@ -80,8 +81,11 @@ class _Site:
         """Take requests in, each path in all readings of it."""
         if not self.example or (len(url), url) < (len(self.example), self.example):
             self.example = url
-        found = readings(path)
-        if found is None or not all(reading.startswith("/") for reading in found) or not _METHOD.fullmatch(method):
+        try:
+            found = readings(path, Work())
+        except TooMuchWork:
+            found = ()
+        if not found or not all(reading.startswith("/") for reading in found) or not _METHOD.fullmatch(method):
             # No pattern is sure to be about it.
             self.pathless[method] = self.pathless.get(method, 0) + count
             return

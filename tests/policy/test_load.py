@@ -8,10 +8,13 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.decision import Decision, Verdict
+from egress.policy.fields import MAX_MEMBERS
 from egress.policy.load import PolicyError, load_policy, load_starter, parse_policy
 from egress.policy.paths import MAX_READINGS
 from egress.policy.proof import try_case
+from egress.policy.query import MAX_PARAMETERS
 from egress.policy.rule_table import _KEYS
+from egress.policy.work import MOST
 from tests.policy.policies import PolicyTestCase, parse, request
 
 FULL = """
@@ -298,4 +301,8 @@ class PageTests(PolicyTestCase):
         self.assertIn(f"egressproxy: --policy: {error.reason}\n", self.text)
 
     def test_limit(self) -> None:
-        self.assertIn(f"more than {MAX_READINGS} readings", " ".join(self.text.split()))
+        text = " ".join(self.text.split())
+        self.assertIn(f"more than {MAX_READINGS} readings", text)
+        self.assertIn(f"| query | {MAX_PARAMETERS} parameters |", text)
+        self.assertIn(f"| field | {MAX_MEMBERS} members |", text)
+        self.assertIn(f"about {MOST / 1e6:g} ms of CPU time", text)

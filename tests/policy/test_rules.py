@@ -226,17 +226,17 @@ class PathTests(DecideTestCase):
         "/admin%23",
         "/admin%20/x",
         "/admin./x",
-        UNREADABLE,
     )
 
     def test_nothing_slips_past_a_denial(self) -> None:
         rules = [rule(DENY, "no", paths=["/admin/**"]), rule(ALLOW, "yes")]
+        self.check(rules, {f"GET http://a.test{UNREADABLE}": "default"})
         self.check(rules, {f"GET http://a.test{path}": "no" for path in self.TO_ADMIN})
         self.check(rules, dict.fromkeys(("GET http://a.test/administrator", "GET http://a.test/x/admin"), "yes"))
 
     def test_nothing_slips_into_a_permission(self) -> None:
         rules = [rule(ALLOW, "yes", paths=["/public/**"])]
-        self.check(rules, {f"GET http://a.test{path}": "default" for path in self.TO_ADMIN})
+        self.check(rules, {f"GET http://a.test{path}": "default" for path in (*self.TO_ADMIN, UNREADABLE)})
         self.check(
             rules,
             dict.fromkeys(
@@ -332,6 +332,68 @@ class TunnelTests(DecideTestCase):
                 "CONNECT https://a.test": "writes",
             },
         )
+
+
+class WorkTests(SynchronousTestCase):
+    """What takes too much work is refused, whatever rules would say: it is neither allowed nor passed over."""
+
+    def decision(self, policy: str, asked: DecisionRequest, *words: str) -> None:
+        """Ask a policy that allows everything that none of its rules is about."""
+        rules = parse(f"version = 1\ndefault = 'allow'\n{policy}\n[[rules]]\nname = 'last'\naction = 'allow'\n")
+        decision = rules.decide(asked)
+        self.assertEqual((decision.verdict, decision.rule_id, decision.ttl), (DENY, "default", None))
+        for word in ("takes too much work to compare with the rule one: its", *words):
+            self.assertIn(word, decision.reason)
+        self.assertNotIn("hunter2", decision.reason)
+        *tried, last = rules.trace(asked)
+        self.assertEqual((last.rule_id, last.verdict), ("default", DENY))
+        self.assertEqual([(one.rule_id, one.failed) for one in tried], [("one", "work")])
+        # A rule that looks at nothing of it decides.
+        before = parse("version = 1\n[[rules]]\naction = 'allow'\n")
+        self.assertTrue(before.decide(asked).allowed)
+
+    def test_each_part(self) -> None:
+        json = [_JSON]
+        for action in ("deny", "allow", "ask"):
+            head = f"[[rules]]\nname = 'one'\naction = '{action}'\nreason = 'x'\n"
+            for condition, asked, words in (
+                ("paths = ['/x']", request("GET", f"http://a.test{UNREADABLE}hunter2"), ["more than 32 ways"]),
+                ("paths = ['/x']", request("GET", "http://a.test/hunter2" + "a%2f" * 3000), ["12,008 characters"]),
+                (
+                    f"paths = [{', '.join(repr(f'/**/{number}/**') for number in range(50))}]",
+                    request("GET", "http://a.test/hunter2" + "/a" * 4000),
+                    ["8,008 characters is compared with many patterns"],
+                ),
+                ("query = { a = true }", request("GET", "http://a.test/?" + "a=hunter2&" * 501), ["500 parameters"]),
+                (
+                    "query = { a = 'x' }",
+                    request("GET", "http://a.test/?" + "a=hunter2%20b;" * 400),
+                    ["many or long values"],
+                ),
+                (
+                    "headers = { X-A = 'x' }",
+                    request("GET", "http://a.test/", headers=[("X-A", "hunter2," * 501)]),
+                    ["x-a has more than 500 members"],
+                ),
+                (
+                    "headers = { X-A = ['x', 'y'] }",
+                    request("GET", "http://a.test/", headers=[("X-A", "hunter2" * 80_000)]),
+                    ["x-a has many or long values"],
+                ),
+                (
+                    "json = { a = 'x' }",
+                    request("PUT", "http://a.test/", headers=json, body=b'"hunter2' + b"x" * 2_000_000 + b'"'),
+                    ["2,000,009 bytes"],
+                ),
+            ):
+                with self.subTest(condition[:30], action=action):
+                    self.decision(head + condition, asked, *words)
+
+    def test_long_paths(self) -> None:
+        """A long path that only few patterns may match is compared."""
+        patterns = [f"/{number}/**" for number in range(300)]
+        rules = RuleSet("policy test", (rule(ALLOW, "yes", paths=[*patterns, "/a/**"]),))
+        self.assertEqual(rules.decide(request("GET", "http://a.test" + "/a" * 1500)).rule_id, "yes")
 
 
 class AnswerTests(SynchronousTestCase):

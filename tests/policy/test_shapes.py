@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.policy.paths import compile_path, readings
 from egress.policy.shapes import is_plain, pattern_of, shape_of
+from egress.policy.work import Work
 
 DIGEST = "0123456789abcdef" * 4
 
@@ -67,7 +68,7 @@ class ShapeTests(SynchronousTestCase):
     @given(st.text(st.sampled_from("/a1f.-_*%2E;\\?#~é\ud800+ :"), max_size=20))
     def test_patterns_match(self, text: str) -> None:
         """A pattern is one that a policy may have, and matches the path that it was made from."""
-        for reading in readings(f"/{text}") or ():
+        for reading in readings(f"/{text}", Work()):
             if reading.startswith("/"):
                 pattern = pattern_of(shape_of(reading))
                 self.assertTrue(compile_path(pattern, broad=False).fullmatch(reading), (reading, pattern))

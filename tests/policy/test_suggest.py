@@ -118,6 +118,7 @@ class SuggestTests(SynchronousTestCase):
         many_readings = "/" + "%252e;a/..%5C" * 40
         for method, url in (
             ("GET", f"http://a.test{many_readings}"),
+            ("GET", f"http://a.test/%{'25' * 40}41"),
             ("OPTIONS", "http://a.test"),
             ("get", "http://a.test/x"),
         ):
