@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import attrs
+from twisted.logger import Logger
 
 from egress.config import ConfigError
 from egress.ops.redact import redact_url, redact_userinfo
@@ -24,6 +25,8 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:  # pragma: no cover
     import tomli as tomllib
+
+_log = Logger()
 
 _LIST: Final = re.compile(r"[\s,]+")
 _PIPE: Final = "\\|"
@@ -60,8 +63,18 @@ class Given:
 
         @raise ConfigError: when it cannot be used.
         """
-        parsed = [self._parse(text) for text in self.texts]
+        if self.variable is not None and self.variable.lenient:
+            parsed = list(self._readable())
+        else:
+            parsed = [self._parse(text) for text in self.texts]
         return self.option.combine(parsed) if self.option.repeatable else parsed[0]
+
+    def _readable(self) -> Iterator[Any]:
+        for text in self.texts:
+            try:
+                yield self._parse(text)
+            except ConfigError as error:
+                _log.warn("skipped: {error}", error=str(error))
 
     def _parse(self, text: str) -> Any:
         parse = (self.variable and self.variable.parse) or self.option.parse

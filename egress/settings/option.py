@@ -20,6 +20,8 @@ class Variable:
     @ivar parse: how it is read; C{None}: like the option.
     @ivar conventional: whether it is one of those that many programs read: also in lower case, which then counts.
     @ivar secret: whether its value is never shown.
+    @ivar lenient: whether an entry that cannot be read is skipped with a warning, since other programs may understand
+        it.
     """
 
     name: str
@@ -27,6 +29,7 @@ class Variable:
     parse: Parse | None = None
     conventional: bool = False
     secret: bool = False
+    lenient: bool = False
 
 
 @attrs.frozen(kw_only=True)

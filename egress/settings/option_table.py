@@ -35,7 +35,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
         metavar="ENDPOINT",
         help="Where clients connect: a Twisted server endpoint, such as tcp:8080:interface=127.0.0.1, "
         "tcp6:8080:interface=\\:\\:1, unix:/run/egress.sock or ssl:8443:privateKey=proxy.pem, with settings of its own "
-        "behind it: client-auth=FILE or none, and with ssl: client-ca=FILE.",
+        "behind it: client-auth=FILE or none, https=allow or refuse (https URLs without CONNECT), and with ssl: "
+        "client-ca=FILE.",
         default="tcp:8080:interface=127.0.0.1",
         fields=("listen",),
         parse=values.endpoint,
@@ -179,11 +180,12 @@ OPTIONS: Final[tuple[Option, ...]] = (
         default="none",
         fields=("bypass",),
         parse=values.bypass_entry,
-        variables=(Variable("NO_PROXY", conventional=True),),
+        variables=(Variable("NO_PROXY", conventional=True, lenient=True),),
         clear=("none", ""),
         repeatable=True,
         lists=True,
         combine=_bypass,
+        url=True,
     ),
     Option(
         name="resolve",

@@ -36,6 +36,25 @@ class BypassTests(SynchronousTestCase):
             ("[::1]:80", "[::1]:80", True),
             ("[::1]:80", "[::1]:81", False),
             ("fd00::/8", "[fd00::1]:80", True),
+            ("192.168.*", "192.168.7.9:80", True),
+            ("192.168.*", "192.169.0.1:80", False),
+            ("192.168.*", "192.168.example.com:80", False),
+            ("192.168.*.*", "192.168.7.9:80", True),
+            ("10.*", "10.1.2.3:80", True),
+            ("10.1.2.*", "10.1.2.3:80", True),
+            ("10.1.2.*", "10.1.3.3:80", False),
+            ("169.254/16", "169.254.169.254:80", True),
+            ("169.254/16", "169.255.0.1:80", False),
+            ("10/8", "10.1.2.3:80", True),
+            ("172.16.0/20", "172.16.15.1:80", True),
+            ("*example.com", "example.com:80", True),
+            ("*example.com", "api.example.com:80", True),
+            ("*example.com", "notexample.com:80", True),
+            ("*Example.com.", "notexample.com:80", True),
+            ("*example.com", "example.com.evil.test:80", False),
+            ("*0.0.1", "127.0.0.1:80", False),
+            ("foo-.example.com", "a.foo-.example.com:80", True),
+            ("192.168.*,169.254/16,*example.com,foo-.example.com", "169.254.0.1:80", True),
         ):
             with self.subTest(text=text, authority=authority):
                 self.assertEqual(Bypass.parse(text).matches(Authority.parse(authority)), expected)
@@ -45,9 +64,17 @@ class BypassTests(SynchronousTestCase):
         self.assertTrue(Bypass.parse("example.com").hosts[0].subdomains)
 
     def test_refused(self) -> None:
-        for text in ("10.0.0.0/99", "not a host", "*example.com", "example.com:port", "a:b:c"):
+        for text in (
+            *("10.0.0.0/99", "not a host", "example.com:port", "a:b:c", "10.0.0/33", "01.2/16", "256.*", "10.*.3"),
+            *("10.1.2.*.*", "1.2.3.4.*", "*.*", "**", "a*.example.com", "a.*", "*:8080", "http://a.test", "a.test/"),
+        ):
             with self.subTest(text):
                 self.assertRaises(InvalidTarget, Bypass.parse, text)
+
+    def test_a_refusal_does_not_quote(self) -> None:
+        for text in ("http://hunter2@a.test", "hunter2/8", "hunter2..b", "*hunter2..", "hunter2:x", "x:hunter2:y"):
+            with self.subTest(text):
+                self.assertNotIn("hunter2", self.assertRaises(InvalidTarget, Bypass.parse, text).reason)
 
 
 class HostPatternTests(SynchronousTestCase):
@@ -66,3 +93,8 @@ class HostPatternTests(SynchronousTestCase):
             with self.subTest(text=text, host=host):
                 pattern = HostPattern.parse(text, suffix=False)
                 self.assertEqual(pattern.matches(Authority(host, 443)), expected)
+
+    def test_refused(self) -> None:
+        for text in ("*example.com", "", "*.", "a..b", "a:b"):
+            with self.subTest(text):
+                self.assertRaises(InvalidTarget, HostPattern.parse, text, suffix=False)

@@ -10,6 +10,7 @@ from pathlib import Path
 from unittest import mock
 
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.ca.origins import load_terms
@@ -349,14 +350,30 @@ class EnvironmentTests(LoadTests):
         environ = {"NO_PROXY": "127.*"}
         self.assertEqual(self.load(environ=environ), ProxyConfig())
         environ["HTTP_PROXY"] = "http://proxy.example:3128"
-        with self.assertRaises(ConfigError) as caught:
-            self.load(environ=environ)
-        self.assertEqual((caught.exception.option, caught.exception.value), ("NO_PROXY", "127.*"))
+        self.assertEqual(self.load(environ=environ).bypass, Bypass.parse("127.0.0.0/8"))
+
+    def test_unknown_entries_of_a_conventional_bypass_are_skipped(self) -> None:
+        with capturedLogs() as logged:
+            found = self.load(
+                environ={
+                    "no_proxy": "a.test,<local>,10.0.0.0/99, http://u:s3cret@b.test b.test",
+                    "HTTP_PROXY": "http://proxy.example:3128",
+                }
+            )
+        self.assertEqual(found.bypass, Bypass.parse("a.test,b.test"))
+        events = [event["error"] for event in logged]
+        self.assertEqual(len(events), 3)
+        self.assertTrue(all(event.startswith("no_proxy '") for event in events), events)
+        self.assertIn("<local>", events[0])
+        self.assertNotIn("s3cret", "".join(events))
+        self.assertEqual({event["log_level"] for event in logged}, {LogLevel.warn})
 
     def test_our_bypass_always_counts(self) -> None:
         self.assertEqual(self.load({"no-proxy": ["*"]}).bypass, Bypass(everything=True))
         with self.assertRaises(ConfigError):
-            self.load(environ={"EGRESS_NO_PROXY": "127.*"})
+            self.load(environ={"EGRESS_NO_PROXY": "<local>"})
+        with self.assertRaises(ConfigError):
+            self.load({"no-proxy": ["a.test,<local>"]})
 
 
 class FileTests(LoadTests):
