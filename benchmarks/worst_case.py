@@ -136,7 +136,7 @@ def _question(head: RequestHead) -> DecisionRequest:
     assert target.authority is not None  # the corpus has whole URLs
     origin = Origin.of(target.scheme or "http", target.authority)
     fields = tuple(forwarded_fields(head, origin))
-    encode_request(head.method, target.path, fields, http11=head.http11)
+    encode_request(head.method, target.sent, fields, http11=head.http11)
     has_body = head.framing.has_body
     return DecisionRequest(
         "id",

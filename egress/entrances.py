@@ -13,7 +13,9 @@ from egress.clients.certificates import name_of
 from egress.clients.gate import ClientGate, InThread
 from egress.clients.secrets import SecretsError
 from egress.config import ConfigError, ProxyConfig
+from egress.model.authority import DEFAULT_PORTS
 from egress.model.client_tls import ClientTls
+from egress.model.target import CLEAR_TEXT
 from egress.net.admission import Door
 from egress.net.factory import ProxyFactory
 from egress.net.tls import ServerTls, TlsFactory
@@ -55,7 +57,12 @@ def _factory(
             raise ConfigError("--listen" if entrance.sets_auth else "--client-auth", "", error.reason) from error
     tls = entrance.tls
     certificate = name_of if tls is not None and tls.client_ca is not None else None
-    door = Door(gates[path] if path is not None else None, certificate, labels)
+    door = Door(
+        gates[path] if path is not None else None,
+        certificate,
+        labels,
+        DEFAULT_PORTS if entrance.takes_https_urls else CLEAR_TEXT,
+    )
     return behind_tls(entrance, ProxyFactory(parts, door), parts.clock, config.client_tls)
 
 

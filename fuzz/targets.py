@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 from attrs import evolve
 from cryptography.hazmat.primitives import hashes
@@ -24,7 +25,7 @@ from egress.authz.served import BadQuestion, decode_question
 from egress.ca.staple import staple_fault
 from egress.model.admin import AdminEndpoint, InvalidAdmin
 from egress.model.approval import Answer, InvalidAnswer
-from egress.model.authority import Authority, Origin, UpstreamProxy, normalize_host
+from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy, normalize_host
 from egress.model.bypass import Bypass, HostPattern
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage
 from egress.model.errors import (
@@ -35,7 +36,7 @@ from egress.model.errors import (
     UpstreamError,
 )
 from egress.model.explanation import InvalidQuestion, Question
-from egress.model.target import parse_request_target
+from egress.model.target import TargetForm, parse_request_target
 from egress.ops.redact import redact_url
 from egress.policy.load import PolicyError, parse_policy
 from egress.policy.lock import Detail, Egress, LockFault, compare, in_lines, parse_lock
@@ -119,7 +120,7 @@ def _read_requests(parts: list[bytes]) -> Reading:
 def _sent_on(head: RequestHead, content: bytes, end: End | None) -> None:
     """What goes to the origin is one request with one reading: strictly read, it is what was decided on."""
     fields = forwarded_fields(head, ORIGIN)
-    wire = encode_request(head.method, "/x", fields, http11=head.http11)
+    wire = encode_request(head.method, b"/x", fields, http11=head.http11)
     chunked = (b"Transfer-Encoding", b"chunked") in fields
     if chunked:
         wire += (encode_chunk(content) if content else b"") + b"0\r\n%b\r\n" % encode_fields(
@@ -206,8 +207,8 @@ def responses(data: bytes) -> None:
             _given_back(head, method, content, event)
 
 
-def _read_chunks(parts: list[bytes]) -> Reading:
-    body = ChunkedBody(LIMITS.head, LIMITS.fields)
+def _read_chunks(parts: list[bytes], response: bool) -> Reading:
+    body = ChunkedBody(LIMITS.head, LIMITS.fields, response=response)
     steps = _steps(b"".join(parts))
     events: list[Any] = []
     rest = b""
@@ -231,7 +232,11 @@ def _read_chunks(parts: list[bytes]) -> Reading:
 def chunks(data: bytes) -> None:
     """Chunked content."""
     seed, data = data[:1] or b"\0", data[1:]
-    assert _read_chunks(list(pieces(data, seed[0]))) == _read_chunks([data])
+    response = bool(seed[0] % 2)
+    whole = _read_chunks([data], response)
+    assert _read_chunks(list(pieces(data, seed[0])), response) == whole
+    if not response and whole[1] is None:
+        assert _read_chunks([data], True) == whole, "what a request may have, a response may have"
 
 
 def fields(data: bytes) -> None:
@@ -293,9 +298,9 @@ def hello(data: bytes) -> None:
 def authority(data: bytes) -> None:
     """A host and a port."""
     text = data.decode("utf-8", "surrogateescape")
-    for default in (None, 443):
+    for default, bare in ((None, False), (443, False), (None, True), (443, True)):
         try:
-            once = Authority.parse(text, default)
+            once = Authority.parse(text, default, bare_ipv6=bare)
         except InvalidTarget:
             continue
         assert Authority.parse(str(once)) == once, text
@@ -308,21 +313,27 @@ def target(data: bytes) -> None:
     """A request-target."""
     for method in ("GET", "OPTIONS", "CONNECT"):
         try:
-            found = parse_request_target(method, data)
+            found = parse_request_target(method, data, DEFAULT_PORTS)
         except InvalidTarget:
             continue
-        assert not any(char in found.path for char in "\r\n \x00\t#\\"), data
-        origin = Origin("http", found.authority) if found.authority is not None and method != "CONNECT" else None
+        assert not any(byte in found.sent for byte in b"\r\n \x00\t#"), data
+        assert found.form is TargetForm.AUTHORITY or data.endswith(found.sent.removeprefix(b"/")) or found.path == "*"
+        assert unquote_to_bytes(found.sent) == unquote_to_bytes(found.path), data
+        assert found.authority is None or "@" not in str(found.authority), data
+        origin = Origin(found.scheme, found.authority) if found.scheme and found.authority is not None else None
         if origin is not None:
             path = "" if found.path == "*" else found.path
-            assert parse_request_target(method, f"{origin}{path}".encode()) == found, data
+            url = f"{origin}{path}".encode()
+            assert parse_request_target(method, url, DEFAULT_PORTS, canonical=True) == found, data
+            assert origin.host_as(data).lower() in (origin.host_field, data.lower()), data
 
 
 def bypass(data: bytes) -> None:
     """C{NO_PROXY}, and patterns of hosts."""
     text = data.decode("utf-8", "surrogateescape")
-    with contextlib.suppress(InvalidTarget):
-        Bypass.parse(text).matches(ORIGIN.authority)
+    for host in (ORIGIN.authority, Authority("192.0.2.1", 80), Authority("2001:db8::1", 443)):
+        with contextlib.suppress(InvalidTarget):
+            Bypass.parse(text).matches(host)
     with contextlib.suppress(InvalidTarget):
         HostPattern.parse(text, suffix=bool(len(text) % 2)).matches(ORIGIN.authority)
 

@@ -74,6 +74,23 @@ class EntrancesTests(ProxyTestCase):
             self.assertEqual(self.status(self.meet(factory)), 407)
             self.assertEqual(self.status(self.meet(factory), TOKEN), 200)
 
+    def test_https_urls_in_clear_text(self) -> None:
+        for listen, expected in (
+            ("tcp:8080", 400),
+            ("tcp:8080:https=allow", 200),
+            ("tcp:8080:interface=127.0.0.1", 200),
+            ("tcp:8080:interface=127.0.0.1:https=refuse", 400),
+            ("unix:/run/x", 200),
+        ):
+            with self.subTest(listen):
+                (factory,) = self.factories(listen)
+                client = self.meet(factory)
+                client.feed(request("GET", "https://origin.test/a"))
+                if expected == 200:
+                    self.assertTrue(self.dialer.dialled[-1].tls)
+                    self.origin.feed(response())
+                self.assertEqual(status_of(client.take()), expected)
+
     def test_rules_of_their_own(self) -> None:
         other = self.directory / "other.txt"
         other.write_text(token_line("other", b"0ther"))

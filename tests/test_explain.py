@@ -270,7 +270,7 @@ class RequestTests(ExplainTestCase):
             ("GET", "a.test", (), "invalid-target"),
             ("GET", "/path", (), "bad-request"),
             ("GET", "ftp://a.test/", (), "invalid-target"),
-            ("GET", "http://user@a.test/", (), "invalid-target"),
+            ("GET", "http://user:secret@/", (), "invalid-target"),
             ("GET", "http://a.test/ b", (), "invalid-target"),
             ("G T", "http://a.test/", (), "bad-request"),
             ("GET", "http://a.test/", ((b"A b", b"c"),), "bad-request"),

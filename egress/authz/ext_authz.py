@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import Any, ClassVar, Final
+from urllib.parse import quote
 
 from egress.authz.answer import AnswerRefused, conclude
 from egress.authz.codec import Answer, Question, no_decision, no_question
@@ -17,6 +18,7 @@ from egress.wire.headers import HOP_BY_HOP
 # RFC 9110 section 5.6.2, and what may stand in a request-target.
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET: Final = re.compile(r"/[!-~]*")
+_VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 # A segment ".." as servers may read it: behind a prefix, it would be the check of something else.
 _LEADS_OUT: Final = re.compile(r"(?:[/\\]|%2f|%5c)(?:\.|%2e){2}(?:[/\\;]|%2f|%5c|$)", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
@@ -90,14 +92,18 @@ class ExtAuthzCodec:
         """
         if request.stage is Stage.TUNNEL:
             raise no_question("a tunnel to open")
-        if not _TARGET.fullmatch(request.path):
+        target = request.path
+        if not target.isascii() and not self._prefixed:
+            # Behind a prefix, some servers read letters of other scripts as the dots that lead out of it.
+            target = quote(target, safe=_VISIBLE)
+        if not _TARGET.fullmatch(target):
             raise no_question("a request-target")
         if not _TOKEN.fullmatch(request.method):
             raise no_question("a method")
         if self._prefixed and _LEADS_OUT.search(request.path.partition("?")[0]):
             raise no_question("a path that leads out of the one of the checks")
         host = request.origin.netloc.encode("ascii")
-        path = request.path.encode("ascii")
+        path = target.encode("ascii")
         fields: list[Header] = [(b"Host", host)]
         fields += [header for header in request.headers if _theirs(header[0])]
         fields += [

@@ -178,7 +178,7 @@ def _target(url: str, method: str, stage: Stage) -> RequestTarget:
     tunnel = stage is Stage.TUNNEL
     try:
         # Of CONNECT a request line has the authority alone, but a question a URL.
-        target = parse_request_target("GET" if tunnel else method, url.encode("utf-8"), DEFAULT_PORTS)
+        target = parse_request_target("GET" if tunnel else method, url.encode("utf-8"), DEFAULT_PORTS, canonical=True)
     except InvalidTarget as error:
         raise BadQuestion(f"'url' cannot be contacted: {error.reason}") from error
     if target.form is not TargetForm.ABSOLUTE:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import attrs
 
 from egress.model.decision import DecisionRequest
+from egress.model.quote import quoted
 
 # A permission for longer belongs into the policy, where others read it.
 LONGEST: Final = 7 * 24 * 3600.0
@@ -48,9 +49,9 @@ class Answer:
         """
         if not isinstance(document, dict):
             raise InvalidAnswer('write an object, as in {"answer": "allow"}')
-        unknown = sorted(map(ascii, document.keys() - _FIELDS))
+        unknown = sorted(map(str, document.keys() - _FIELDS))
         if unknown:
-            raise InvalidAnswer(f"{unknown[0]} is not among {', '.join(sorted(_FIELDS))}")
+            raise InvalidAnswer(f"{quoted(unknown[0])} is not among {', '.join(sorted(_FIELDS))}")
         if document.get("answer") not in ("allow", "deny"):
             raise InvalidAnswer('"answer" is "allow" or "deny"')
         allow = document["answer"] == "allow"

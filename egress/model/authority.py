@@ -20,13 +20,15 @@ IPAddress = IPv4Address | IPv6Address
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
-# Underscores are no part of a host name (RFC 1123 section 2.1), but DNS carries them and real origins use them.
-_LABEL: Final = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
+# Underscores, and hyphens at either end of a label, are no part of a host name (RFC 1123 section 2.1), but DNS carries
+# them and real origins use them.
+_LABEL: Final = r"[a-z0-9_-]{1,63}"
 _NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _DECIMAL = re.compile(r"[0-9]+")
 _HEX = re.compile(r"0[xX][0-9a-fA-F]*")
 _OCTAL = re.compile(r"0[0-7]*")
 _PORT = re.compile(r"[0-9]{1,5}")
+_NO_PORT: Final = "the port is not a number from 1 to 65535"
 _MAX_NAME: Final = 253  # RFC 1035 section 2.3.4, as text and without the root dot
 
 
@@ -37,7 +39,7 @@ def _numeric_part(text: str) -> int:
         return int(text, 8)
     if _DECIMAL.fullmatch(text) and not (len(text) > 1 and text[0] == "0"):
         return int(text)
-    raise InvalidTarget(f"{text!r} is not a number that a host may end in")
+    raise InvalidTarget("the host ends in a number, and one of its parts is not a number")
 
 
 def _looks_numeric(host: str) -> bool:
@@ -55,11 +57,11 @@ def _ipv4_from_numbers(host: str) -> IPv4Address:
     """
     texts = host.split(".")
     if len(texts) > 4:
-        raise InvalidTarget(f"{host!r} has more than four numeric parts")
+        raise InvalidTarget("the host ends in a number and has more than four parts")
     parts = [_numeric_part(text) for text in texts]
     *leading, last = parts
     if any(part > 255 for part in leading) or last >= 256 ** (5 - len(parts)):
-        raise InvalidTarget(f"{host!r} is out of the range of IPv4 addresses")
+        raise InvalidTarget("the host is out of the range of IPv4 addresses")
     value = last
     for index, part in enumerate(leading):
         value += part << (8 * (3 - index))
@@ -72,7 +74,7 @@ def _ipv6(text: str) -> IPAddress:
     try:
         address = IPv6Address(text)
     except AddressValueError as error:
-        raise InvalidTarget(f"{text!r} is not an IPv6 address") from error
+        raise InvalidTarget("what stands in brackets is not an IPv6 address") from error
     return address.ipv4_mapped or address
 
 
@@ -90,6 +92,12 @@ def parse_ip(text: str) -> IPAddress | None:
         return None
 
 
+def _to_ascii(host: str) -> str:
+    """Map a name (UTS 46) and encode its labels (RFC 5891), except those that are ASCII."""
+    labels = idna.uts46_remap(host, std3_rules=False, transitional=False).split(".")
+    return ".".join(label if label.isascii() else idna.alabel(label).decode("ascii") for label in labels)
+
+
 def normalize_host(text: str) -> str:
     """Bring a host into the one form in which the proxy compares, decides and dials.
 
@@ -103,21 +111,21 @@ def normalize_host(text: str) -> str:
         raise InvalidTarget(f"the host is over {_MAX_NAME} characters")
     if text.startswith("[") or ":" in text:
         if not (text.startswith("[") and text.endswith("]")):
-            raise InvalidTarget(f"{text!r}: an IPv6 address must stand in brackets")
+            raise InvalidTarget("an IPv6 address must stand in brackets")
         return str(_ipv6(text[1:-1]))
     host = text
     if not host.isascii():
         try:
-            host = idna.encode(host, uts46=True).decode("ascii")
+            host = _to_ascii(host)
         except idna.IDNAError as error:
-            raise InvalidTarget(f"{text!r} is not a valid internationalized name: {error}") from error
+            raise InvalidTarget("the host is not a valid internationalized name") from error
     host = host.lower().removesuffix(".")
     if not host:
         raise InvalidTarget("the host is empty")
     if _looks_numeric(host):
         return str(_ipv4_from_numbers(host))
     if len(host) > _MAX_NAME or not _NAME.fullmatch(host):
-        raise InvalidTarget(f"{text!r} is not a host name")
+        raise InvalidTarget("the host is not a host name")
     return host
 
 
@@ -133,14 +141,18 @@ class Authority:
     port: int
 
     @classmethod
-    def parse(cls, text: str, default_port: int | None = None) -> Authority:
+    def parse(cls, text: str, default_port: int | None = None, *, bare_ipv6: bool = False) -> Authority:
         """Parse C{host[:port]} (RFC 3986 section 3.2, without userinfo).
+
+        No reason quotes the text: it may be part of a malformed URL (L{egress.model.quote}).
 
         @param default_port: the port when the text names none; C{None} when it must name one (CONNECT, RFC 9110
             section 9.3.6).
+        @param bare_ipv6: whether an IPv6 address may stand without brackets, as some clients write it in CONNECT and
+            Host.  The last colon then separates the port, so that it always needs one.
         @raise InvalidTarget: when it cannot be read.
         """
-        return _parse_authority(text, default_port)
+        return _parse_authority(text, default_port, bare_ipv6)
 
     @property
     def ip(self) -> IPAddress | None:
@@ -157,7 +169,7 @@ class Authority:
 
 
 @lru_cache(maxsize=4096)
-def _parse_authority(text: str, default_port: int | None) -> Authority:
+def _parse_authority(text: str, default_port: int | None, bare_ipv6: bool) -> Authority:
     if "@" in text:
         raise InvalidTarget("credentials in an authority are not accepted")
     if text.startswith("["):
@@ -165,19 +177,23 @@ def _parse_authority(text: str, default_port: int | None) -> Authority:
         host += bracket
         colon, port_text = rest[:1], rest[1:]
         if colon not in ("", ":"):
-            raise InvalidTarget(f"{text!r} is not host:port")
+            raise InvalidTarget("something other than a port follows the brackets")
+    elif bare_ipv6 and text.count(":") > 1:
+        host, _, port_text = text.rpartition(":")
+        host = f"[{host}]"
+        default_port = None
     else:
-        host, colon, port_text = text.partition(":")
+        host, _, port_text = text.partition(":")
     if not port_text:
         if default_port is None:
-            raise InvalidTarget(f"{text!r} names no port")
+            raise InvalidTarget("there is no port")
         port = default_port
     else:
         if not _PORT.fullmatch(port_text):
-            raise InvalidTarget(f"{text!r} has no valid port")
+            raise InvalidTarget(_NO_PORT)
         port = int(port_text)
     if not 0 < port < 65536:
-        raise InvalidTarget(f"{text!r} has no valid port")
+        raise InvalidTarget(_NO_PORT)
     return Authority(normalize_host(host), port)
 
 
@@ -187,18 +203,24 @@ class Origin:
 
     @ivar scheme: C{"http"} or C{"https"}.
     @ivar netloc: the authority as the C{Host} field has it: the scheme's default port left out (RFC 9110 section 7.2).
+    @ivar host_field: the same, as the value of the field.
     """
 
     scheme: str
     authority: Authority
     # Every request asks for them several times.
     netloc: str = attrs.field(init=False, eq=False, repr=False)
+    host_field: bytes = attrs.field(init=False, eq=False, repr=False)
     _text: str = attrs.field(init=False, eq=False, repr=False)
 
     @netloc.default
     def _make_netloc(self) -> str:
         authority = self.authority
         return authority.url_host if DEFAULT_PORTS.get(self.scheme) == authority.port else str(authority)
+
+    @host_field.default
+    def _make_host_field(self) -> bytes:
+        return self.netloc.encode("ascii")
 
     @_text.default
     def _make_text(self) -> str:
@@ -208,6 +230,22 @@ class Origin:
     def of(cls, scheme: str, authority: Authority) -> Origin:
         """Give an origin, the same one each time as long as it is in use."""
         return _origin(scheme, authority)
+
+    def host_as(self, sent: bytes | None) -> bytes:
+        """Give the value of C{Host} for a request to this origin.
+
+        @param sent: the client's.  It stays as it is where it is the same authority in other letters, with a root dot,
+            or with a default port: a signature may cover it.  Other spellings, such as those of addresses, are read
+            differently by some servers, and are replaced.
+        """
+        if sent is None or sent == self.host_field:
+            return self.host_field
+        authority = self.authority
+        hosts = [authority.url_host] if authority.ip is not None else [authority.host, f"{authority.host}."]
+        spellings = [f"{host}:{authority.port}" for host in hosts]
+        if DEFAULT_PORTS.get(self.scheme) == authority.port:
+            spellings += hosts
+        return sent if sent.lower().decode("latin-1") in spellings else self.host_field
 
     def __str__(self) -> str:
         return self._text

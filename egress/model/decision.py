@@ -86,7 +86,7 @@ class DecisionRequest:
     @ivar request_id: names the exchange in the audit log, in answers and towards the authorizer.
     @ivar method: C{"CONNECT"} when the stage is L{Stage.TUNNEL}.
     @ivar origin: what will really be contacted.
-    @ivar path: path and query as sent; empty for a tunnel.
+    @ivar path: path and query as sent, bytes that are not UTF-8 percent-encoded; empty for a tunnel.
     @ivar headers: the end-to-end fields as they will be forwarded.
     @ivar body: the content, or C{None} when the request has none or the authorizer does not look at it.
     @ivar body_truncated: whether C{body} is only the beginning of the content.
@@ -115,7 +115,7 @@ class DecisionRequest:
 
     @property
     def url(self) -> str:
-        """The absolute URL that will be contacted, path and query byte for byte as sent."""
+        """The absolute URL that will be contacted, path and query as in L{path}."""
         path = "" if self.path == "*" else self.path
         return f"{self.origin}{path}"
 

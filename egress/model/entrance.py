@@ -9,6 +9,8 @@ from typing import Final
 
 import attrs
 
+from egress.model.authority import parse_ip
+
 # Between colons; one that belongs to a value has a backslash before it.
 _PIECE: Final = re.compile(r"(?:\\.|[^:\\])*", re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
@@ -18,6 +20,8 @@ _AUTH: Final = "client-auth"
 _CA: Final = "client-ca"
 _BELOW_TLS: Final = ("port", "interface", "backlog")
 _CLEAR: Final = "none"
+_HTTPS: Final = "https"
+_HTTPS_VALUES: Final = {"allow": True, "refuse": False}
 
 
 class InvalidEntrance(ValueError):
@@ -55,12 +59,27 @@ class Entrance:
     @ivar tls: the TLS on top of it.
     @ivar sets_auth: whether C{client_auth} counts here, rather than what holds for the whole proxy.
     @ivar client_auth: a file with the secrets of clients; C{None}: they need not say who they are.
+    @ivar https: whether clients may ask for https URLs without a CONNECT; C{None}: where nobody else can read what they
+        send.
     """
 
     endpoint: str
     tls: EntranceTls | None = None
     sets_auth: bool = False
     client_auth: Path | None = None
+    https: bool | None = None
+
+    @property
+    def takes_https_urls(self) -> bool:
+        """Whether clients may ask for https URLs without a CONNECT.
+
+        Some do (axios before 1.8), and so send in clear text what was to be encrypted.  Without a setting, that is
+        accepted where it stays on this machine or is encrypted on its way here: on loopback interfaces, C{unix:} and
+        with TLS.
+        """
+        if self.https is not None:
+            return self.https
+        return self.tls is not None or _is_local(self.endpoint)
 
     @classmethod
     def parse(cls, text: str, path: Callable[[str], Path] = Path) -> Entrance:
@@ -72,10 +91,16 @@ class Entrance:
         @param path: makes a path of a file name.
         @raise InvalidEntrance: when it cannot be read.
         """
-        pieces, ours = [], {}
+        pieces, ours, https = [], {}, None
         for piece in _split(text):
             found = _OPTION.fullmatch(piece)
-            if found is None or found[1] not in (_AUTH, _CA):
+            if found is not None and found[1] == _HTTPS:
+                if https is not None:
+                    raise InvalidEntrance("https is given twice")
+                https = _HTTPS_VALUES.get(found[2])
+                if https is None:
+                    raise InvalidEntrance("https is allow or refuse")
+            elif found is None or found[1] not in (_AUTH, _CA):
                 pieces.append(piece)
             elif found[1] in ours:
                 raise InvalidEntrance(f"{found[1]} is given twice")
@@ -87,7 +112,7 @@ class Entrance:
         tls = None
         if over_tls:
             pieces, tls = _over_tls(pieces[1:], ours.get(_CA), path)
-        return cls(":".join(pieces), tls, _AUTH in ours, ours.get(_AUTH))
+        return cls(":".join(pieces), tls, _AUTH in ours, ours.get(_AUTH), https)
 
 
 def _split(text: str) -> list[str]:
@@ -104,6 +129,19 @@ def _split(text: str) -> list[str]:
         if end == len(text):
             return pieces
         at = end + 1
+
+
+def _is_local(endpoint: str) -> bool:
+    """Whether only programs on this machine can connect to an endpoint, as far as its description tells."""
+    kind, *pieces = [_ESCAPED.sub(r"\1", piece) for piece in _split(endpoint)]
+    if kind in ("tcp", "tcp6"):
+        # The second argument without a name is the interface, as Twisted reads it.
+        unnamed = [piece for piece in pieces if not _OPTION.fullmatch(piece)]
+        named = [piece.partition("=")[2] for piece in pieces if piece.startswith("interface=")]
+        interface = next(iter(named + unnamed[1:2]), "")
+        address = parse_ip(interface)
+        return interface == "localhost" or (address is not None and address.is_loopback)
+    return kind == "unix"
 
 
 def _file(name: str, value: str, path: Callable[[str], Path]) -> Path | None:

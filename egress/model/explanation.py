@@ -10,6 +10,7 @@ from typing import Any, Final
 import attrs
 
 from egress.model.decision import Headers
+from egress.model.quote import quoted
 
 # As much as any content that is put to an authorizer by default.
 MAX_BODY: Final = 1024 * 1024
@@ -51,9 +52,9 @@ class Question:
         """
         if not isinstance(document, dict):
             raise InvalidQuestion('write an object, as in {"method": "GET", "url": "https://example.com/"}')
-        unknown = sorted(map(ascii, document.keys() - _FIELDS))
+        unknown = sorted(map(str, document.keys() - _FIELDS))
         if unknown:
-            raise InvalidQuestion(f"{unknown[0]} is not among {', '.join(sorted(_FIELDS))}")
+            raise InvalidQuestion(f"{quoted(unknown[0])} is not among {', '.join(sorted(_FIELDS))}")
         client = document.get("client")
         return cls(
             method=_line(document.get("method"), "method"),

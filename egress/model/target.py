@@ -26,63 +26,103 @@ class TargetForm(enum.Enum):
 class RequestTarget:
     """A parsed request-target.
 
-    @ivar path: path and query, byte for byte as they were sent; C{"*"} in asterisk-form, empty in authority-form.
+    @ivar path: path and query as they were sent, as text: bytes that are not UTF-8 are percent-encoded.  That is what
+        is decided on; a server that decodes it gets the same bytes.  C{"*"} in asterisk-form, empty in authority-form.
     @ivar scheme: only in absolute-form.
     @ivar authority: only in absolute- and authority-form.
+    @ivar sent: path and query byte for byte as they were sent, for the request that goes out.
     """
 
     form: TargetForm
     path: str
     scheme: str | None = None
     authority: Authority | None = None
+    sent: bytes = attrs.field(kw_only=True, eq=False, repr=False)
+
+    @sent.default
+    def _make_sent(self) -> bytes:
+        return self.path.encode("utf-8")
 
 
-# RFC 3986 has no control characters, spaces, backslashes or fragments here; what a parser behind us would read
-# differently is refused rather than guessed at.
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\#]")
+# Control characters and spaces end lines or fields for some parsers, and a fragment is no part of a request-target.
+# Other characters that RFC 3986 does not have here ("<>\\^`{|}, and those beyond ASCII) are sent by many clients and
+# read by all servers, so they are forwarded as they are.
+_FORBIDDEN = re.compile(rb"[\x00-\x20\x7f#]")
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
+
+# WebSocket clients write them for http and https (RFC 6455 section 3).
+_SAME_AS: Final = {"ws": "http", "wss": "https"}
+
+CLEAR_TEXT: Final = frozenset({"http"})
+"""What may be asked for where the connection of the client could be read by others: https URLs need a CONNECT there."""
+
+_NEEDS_CONNECT: Final = (
+    "an https URL in clear text is accepted only on loopback, unix: and ssl: listeners, and on those with https=allow; "
+    "have the client use CONNECT"
+)
 
 
-# An https URL is asked for with CONNECT, so that it stays encrypted up to us.
-_IN_CLEAR_TEXT: Final = frozenset({"http"})
-
-
-def parse_request_target(method: str, raw: bytes, schemes: Container[str] = _IN_CLEAR_TEXT) -> RequestTarget:
+def parse_request_target(
+    method: str, raw: bytes, schemes: Container[str] = CLEAR_TEXT, *, canonical: bool = False
+) -> RequestTarget:
     """Parse the request-target that came with C{method}.
 
+    Userinfo is dropped (RFC 9110 section 4.2.4): clients that put it there send C{Authorization} themselves.  No reason
+    quotes any of the target (L{egress.model.quote}).
+
     @param schemes: those of absolute-form; each has a default port.
-    @raise InvalidTarget: for anything that is not exactly one of the four forms, that carries credentials, or that has
-        another scheme.
+    @param canonical: whether what stands for something else is refused: userinfo, and C{ws} for C{http}.
+    @raise InvalidTarget: for anything that is not exactly one of the four forms, or that has another scheme.
     """
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidTarget("the request-target is not valid UTF-8") from error
-    if not text or _FORBIDDEN.search(text):
+    if not raw or _FORBIDDEN.search(raw):
         raise InvalidTarget("the request-target has a character that must be percent-encoded")
     if method == "CONNECT":
-        return RequestTarget(TargetForm.AUTHORITY, "", authority=Authority.parse(text))
-    if text[0] == "/":
-        return RequestTarget(TargetForm.ORIGIN, text)
-    if text == "*":
+        return RequestTarget(TargetForm.AUTHORITY, "", authority=Authority.parse(_host_text(raw), bare_ipv6=True))
+    if raw[:1] == b"/":
+        return RequestTarget(TargetForm.ORIGIN, _path_text(raw), sent=raw)
+    if raw == b"*":
         if method != "OPTIONS":
             raise InvalidTarget("the request-target * is for OPTIONS alone")
-        return RequestTarget(TargetForm.ASTERISK, "*")
-    return _parse_absolute(method, text, schemes)
+        return RequestTarget(TargetForm.ASTERISK, "*", sent=raw)
+    return _parse_absolute(method, raw, schemes, canonical)
 
 
-def _parse_absolute(method: str, text: str, schemes: Container[str]) -> RequestTarget:
-    scheme, separator, rest = text.partition("://")
+def _host_text(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidTarget("the host is not valid UTF-8") from error
+
+
+def _path_text(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        text = raw.decode("utf-8", "surrogateescape")
+        return _NOT_UTF8.sub(lambda match: f"%{ord(match[0]) - 0xDC00:02X}", text)
+
+
+def _parse_absolute(method: str, raw: bytes, schemes: Container[str], canonical: bool) -> RequestTarget:
+    name, separator, rest = raw.partition(b"://")
     if not separator:
         raise InvalidTarget("the request-target is neither a path nor an absolute URL")
-    scheme = scheme.lower()
+    scheme = name.decode("latin-1").lower()
+    if not canonical:
+        scheme = _SAME_AS.get(scheme, scheme)
     if scheme not in schemes:
-        raise InvalidTarget(f"the scheme {scheme!r} cannot be asked for in clear text; use CONNECT")
-    end = min((at for at in (rest.find("/"), rest.find("?")) if at >= 0), default=len(rest))
-    authority = Authority.parse(rest[:end], DEFAULT_PORTS[scheme])
-    path = rest[end:]
-    if not path:
+        if scheme in DEFAULT_PORTS:
+            raise InvalidTarget(_NEEDS_CONNECT)
+        raise InvalidTarget("the request-target is a URL of a scheme that this proxy does not serve")
+    end = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
+    if b"\\" in rest[:end]:
+        # Some servers and clients read it as a slash, and so another host.
+        raise InvalidTarget("the request-target has a backslash before its path")
+    hostport = rest[:end] if canonical else rest[:end].rpartition(b"@")[2]
+    authority = Authority.parse(_host_text(hostport), DEFAULT_PORTS[scheme])
+    sent = rest[end:]
+    if not sent:
         # RFC 9112 section 3.2.4: an OPTIONS without a path is about the server as a whole.
-        path = "*" if method == "OPTIONS" else "/"
-    elif path[0] == "?":
-        path = "/" + path
-    return RequestTarget(TargetForm.ABSOLUTE, path, scheme, authority)
+        sent = b"*" if method == "OPTIONS" else b"/"
+    elif sent[:1] == b"?":
+        sent = b"/" + sent
+    return RequestTarget(TargetForm.ABSOLUTE, _path_text(sent), scheme, authority, sent=sent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from egress.interfaces import IClientGate
 from egress.model.decision import ClientIdentity
 from egress.model.errors import ClientCheckBusy, ClientGone, ClientTlsFailed, CredentialsRejected, EgressError
+from egress.model.target import CLEAR_TEXT
 from egress.net.inquiry import internal_fault, report_refusal
 from egress.net.scope import Peer, asked_for, client_identity, identified, peer_of
 from egress.wire.heads import RequestHead
@@ -40,6 +41,7 @@ class Door:
 
     @ivar gate: checks credentials.
     @ivar certificate: says whom a certificate names, where clients show one in the TLS handshake.
+    @ivar schemes: of the URLs that may be asked for without a CONNECT.
     @ivar labels: whether they may call themselves what they like, where nothing is asked for.  Not so where another
         port asks: nobody could tell a label from a name that was proven.
     """
@@ -47,6 +49,7 @@ class Door:
     gate: IClientGate | None = None
     certificate: CertificateName | None = None
     labels: bool = True
+    schemes: Container[str] = CLEAR_TEXT
 
 
 OPEN: Final = Door()
@@ -90,6 +93,11 @@ class Admission:
     def client(self) -> ClientIdentity:
         """Who it is, as far as is known."""
         return self._client or identified(self._peer, None)
+
+    @property
+    def schemes(self) -> Container[str]:
+        """Of the URLs that may be asked for without a CONNECT."""
+        return self._door.schemes
 
     @property
     def may_end(self) -> bool:

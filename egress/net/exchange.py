@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 from twisted.internet.defer import succeed
 
 from egress.config import OversizeBody
-from egress.model.authority import Origin
 from egress.model.decision import NEEDS, ClientIdentity, Decision, Stage, Verdict
 from egress.model.errors import (
     ClientGone,
@@ -33,7 +32,6 @@ from egress.net.origin import OriginConnection
 from egress.net.outgoing import OutgoingHead
 from egress.wire.body import End
 from egress.wire.forward import wants_websocket
-from egress.wire.heads import RequestHead
 from egress.wire.terms import named_in
 
 if TYPE_CHECKING:
@@ -85,18 +83,16 @@ class Exchange:
     whatever happens.
     """
 
-    def __init__(
-        self, session: HttpSession, parts: Parts, client: ClientIdentity, head: RequestHead, origin: Origin, path: str
-    ) -> None:
-        self.head = head
+    def __init__(self, session: HttpSession, parts: Parts, client: ClientIdentity, outgoing: OutgoingHead) -> None:
+        self.head = head = outgoing.head
         self._session = session
         self._parts = parts
-        self._origin = origin
+        self._origin = origin = outgoing.origin
         self._state = State.CHECKING
         self._upgrade = wants_websocket(head)
-        self._outgoing = OutgoingHead(head, client, origin, path)
+        self._outgoing = outgoing
         self._content = RequestContent(head.framing, parts.limits.body)
-        self._inquiry = Inquiry(parts, client, Stage.REQUEST, head.method, origin, path, self.fail)
+        self._inquiry = Inquiry(parts, client, Stage.REQUEST, head.method, origin, outgoing.path, self.fail)
         self._destination = Destination(parts, client, origin, Purpose.UPGRADE if self._upgrade else Purpose.REQUEST)
         self._from_pool = False
         self._fresh = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from egress.model.authority import Origin, UpstreamProxy
 from egress.model.decision import NO_TERMS, ClientIdentity, Headers, Terms
+from egress.model.target import RequestTarget
 from egress.net.origin import PoolKey
 from egress.wire.connection_auth import has_credentials
 from egress.wire.forward import encode_request, forwarded_fields
@@ -14,18 +15,20 @@ from egress.wire.terms import with_terms
 class OutgoingHead:
     """What is sent to the origin before the content.
 
+    @ivar head: as the client sent it.
+    @ivar origin: where it goes.
     @ivar asked: the fields as the authorizer gets to see them.
     @ivar key: which connections may carry it.
     @ivar terms: what was made of it.
     @ivar logs_in: whether it carries credentials that the origin ties to the connection (RFC 4559).
     """
 
-    __slots__ = ("_fields", "_head", "_origin", "_path", "asked", "key", "logs_in", "terms")
+    __slots__ = ("_fields", "_target", "asked", "head", "key", "logs_in", "origin", "terms")
 
-    def __init__(self, head: RequestHead, client: ClientIdentity, origin: Origin, path: str) -> None:
-        self._head = head
-        self._origin = origin
-        self._path = path
+    def __init__(self, head: RequestHead, client: ClientIdentity, origin: Origin, target: RequestTarget) -> None:
+        self.head = head
+        self.origin = origin
+        self._target = target
         self.terms = NO_TERMS
         self.logs_in = head.logs_in
         self._fields = forwarded_fields(head, origin)
@@ -41,19 +44,33 @@ class OutgoingHead:
         self.key = (*self.key[:2], *terms.set_headers)
 
     @property
-    def url(self) -> str:
+    def path(self) -> str:
+        """Path and query, as they are decided on."""
+        return self._target.path
+
+    @property
+    def url(self) -> bytes:
         """What is asked for, in absolute-form."""
-        return f"{self._origin}{'' if self._path == '*' else self._path}"
+        sent = self._target.sent
+        return str(self.origin).encode("ascii") + (b"" if sent == b"*" else sent)
 
     def encode(self, upstream: UpstreamProxy | None) -> bytes:
         """Serialize it.
 
+        C{Host} stands in the client's spelling, which a signature may cover, and for the upstream proxy as in the URL,
+        since a proxy takes it from there (RFC 9112 section 3.2.2).
+
         @param upstream: the proxy that reads it; C{None}: the origin does.
         """
+        fields = self._fields
+        if upstream is None:
+            host = self.origin.host_as(self.head.host)
+            if host is not self.origin.host_field:
+                fields = [(b"Host", host), *fields[1:]]
         return encode_request(
-            self._head.method,
-            self._path if upstream is None else self.url,
-            self._fields,
-            http11=self._head.http11,
+            self.head.method,
+            self._target.sent if upstream is None else self.url,
+            fields,
+            http11=self.head.http11,
             proxy_authorization=None if upstream is None else upstream.authorization,
         )

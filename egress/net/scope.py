@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import struct
+from collections.abc import Container
 from os import urandom
 from typing import Final
 
@@ -16,6 +17,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin
 from egress.model.decision import ClientIdentity
 from egress.model.errors import BadRequest, EgressError, MisdirectedRequest, ServerNameMismatch
+from egress.model.quote import quoted
 from egress.model.target import RequestTarget, TargetForm, parse_request_target
 from egress.net.transport import below_tls
 from egress.wire.credentials import Basic, parse_credentials
@@ -103,7 +105,7 @@ def server_name_error(transport: object, authority: Authority) -> ServerNameMism
     text = name.decode("latin-1").lower().removesuffix(".")
     if text == authority.host:
         return None
-    return ServerNameMismatch(f"the TLS server name is {text!r}, but the tunnel is for {authority}")
+    return ServerNameMismatch(f"the TLS server name is {quoted(text)}, but the tunnel is for {authority}")
 
 
 @attrs.frozen
@@ -138,11 +140,27 @@ class Scope:
             raise MisdirectedRequest(f"the request is for {target.scheme}, the tunnel carries {scheme}")
         named = [] if target.authority is None else [target.authority]
         if head.host is not None:
-            named.append(Authority.parse(head.host.decode("latin-1"), DEFAULT_PORTS[scheme]))
+            named.append(Authority.parse(head.host.decode("latin-1"), DEFAULT_PORTS[scheme], bare_ipv6=True))
         for other in named:
             if other != authority:
                 raise MisdirectedRequest(f"the request is for {other}, but the tunnel is for {authority}")
         return target
+
+
+def destination_of(
+    scope: Scope | None, head: RequestHead, schemes: Container[str]
+) -> tuple[RequestTarget, Origin | None]:
+    """Read what a request asks for, and of which origin.
+
+    @param scope: C{None} on the listening port.
+    @param schemes: of the URLs that may be asked for there.
+    @return: the target, and its origin; C{None} for a CONNECT, which asks for a tunnel.
+    @raise EgressError: when it cannot be read, or is for another authority than the tunnel's.
+    """
+    if scope is not None:
+        return scope.target_of(head), scope.origin
+    target = parse_request_target(head.method, head.target, schemes)
+    return target, None if target.form is TargetForm.AUTHORITY else named_origin(target)
 
 
 def named_origin(target: RequestTarget) -> Origin:

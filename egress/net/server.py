@@ -11,14 +11,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from egress.model.errors import ClientError, EgressError, RequestTimeout, outcome_of
-from egress.model.target import RequestTarget, TargetForm, parse_request_target
+from egress.model.target import RequestTarget
 from egress.net.admission import OPEN, Admission, Door
 from egress.net.exchange import Exchange
 from egress.net.farewell import Farewell
 from egress.net.inquiry import internal_fault, report_refusal
 from egress.net.logins import Logins
+from egress.net.outgoing import OutgoingHead
 from egress.net.pace import PIECES, Pace
-from egress.net.scope import Scope, asked_for, named_origin, server_name_error
+from egress.net.scope import Scope, asked_for, destination_of, server_name_error
 from egress.net.transport import cut, no_delay
 from egress.net.watchdog import Watchdog
 from egress.wire.answer import encode_answer
@@ -237,21 +238,17 @@ class HttpSession(Protocol):
         try:
             if refusal is not None:
                 raise refusal
-            if self._scope is not None:
-                if self._sni_error is not None:
-                    raise self._sni_error.with_traceback(None)
-                target = self._scope.target_of(head)
-                origin = self._scope.origin
-            else:
-                target = parse_request_target(head.method, head.target)
-                if target.form is TargetForm.AUTHORITY:
-                    self._connect(target)
-                    return
-                origin = named_origin(target)
+            if self._sni_error is not None:
+                raise self._sni_error.with_traceback(None)
+            target, origin = destination_of(self._scope, head, self._admission.schemes)
+            if origin is None:
+                self._connect(target)
+                return
         except EgressError as error:
             self._refuse(head, error)
             return
-        self._exchange = Exchange(self, self._parts, self._admission.client, head, origin, target.path)
+        client = self._admission.client
+        self._exchange = Exchange(self, self._parts, client, OutgoingHead(head, client, origin, target))
         self._exchange.start()
 
     def _connect(self, target: RequestTarget) -> None:

@@ -28,9 +28,12 @@ _ONLY_WORDS: Final = frozenset({"code"})
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _SEPARATORS: Final = re.compile(r"[^a-z0-9]+")
 _PAIRS: Final = re.compile(r"([&;?#])")
-_PREFIX: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[/\\]+|//")
+_PREFIX: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*)?:[/\\]+|//")
 _AUTHORITY: Final = re.compile(r"[^/?#\\]*")
-_HOST_AND_PORT: Final = re.compile(r"(?:\[[^\]]*\]|[^:]*)(?::[0-9]*)?")
+_HOST_AND_PORT: Final = re.compile(r"(?:\[[^\]]*\]|[^:]*)(?::[0-9]*)?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9]*")
+# What nearly every URL begins with: nothing in it is userinfo, unless there is an "@".
+_PLAIN: Final = re.compile(r"(?:https?://)?[A-Za-z0-9._-]*(?::[0-9]{1,5})?(?:[/?#]|\Z)")
+_AT: Final = re.compile(r"@|%40")
 
 # Values that are secrets under any name: a JWT (RFC 7519), and the forms that well-known issuers give their tokens.
 _TOKENS: Final = re.compile(
@@ -65,7 +68,7 @@ def redact_userinfo(text: str) -> str:
 
 
 def _redact(url: str, depth: int) -> str:
-    if "@" in url:
+    if "@" in url or not _PLAIN.match(url):
         url = _without_userinfo(url)
     mark = min((index for index in (url.find("?"), url.find("#")) if index >= 0), default=-1)
     if mark < 0:
@@ -85,11 +88,12 @@ def _without_userinfo(url: str) -> str:
     assert authority is not None  # it may be empty
     if "@" in authority[0]:
         cut = start + authority[0].rindex("@")
-    elif not _HOST_AND_PORT.fullmatch(authority[0]):
-        # What follows the colon is no port: a password with a slash in it, which should have been percent-encoded.
-        cut = url.rindex("@")
-    else:
+    elif _HOST_AND_PORT.fullmatch(authority[0]):
         return url
+    else:
+        # What follows the colon is no port: a password, perhaps with a slash in it that should have been
+        # percent-encoded, or with nothing behind it.
+        cut = max((at.start() for at in _AT.finditer(url)), default=len(url))
     return url[:start] + REDACTED + url[cut:]
 
 

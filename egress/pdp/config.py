@@ -19,6 +19,8 @@ def _positive(instance: object, attribute: attrs.Attribute[Any], value: float) -
 def _without_clients(instance: object, attribute: attrs.Attribute[Any], value: tuple[Entrance, ...]) -> None:
     if any(entrance.sets_auth for entrance in value):
         raise ConfigError("listen", "", "leave client-auth out: who may ask is shown by a token, or a certificate")
+    if any(entrance.https is not None for entrance in value):
+        raise ConfigError("listen", "", "leave https out: it is for the clients of a proxy")
 
 
 @attrs.frozen(kw_only=True)

@@ -29,6 +29,8 @@ def load_pdp_config(
         raise given["audit_failure"].refuse("there is no audit log that could fail: name one with --audit-log")
     if any(entrance.sets_auth for entrance in read.get("listen", ())):
         raise given["listen"].refuse("leave client-auth out: who may ask is shown by a token, or a certificate")
+    if any(entrance.https is not None for entrance in read.get("listen", ())):
+        raise given["listen"].refuse("leave https out: it is for the clients of a proxy")
     return PdpConfig(**read)
 
 

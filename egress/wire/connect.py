@@ -6,13 +6,14 @@ import re
 
 from egress.model.authority import Authority, UpstreamProxy
 from egress.model.errors import UpstreamFailed, UpstreamRefused
+from egress.model.quote import quoted
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
 
 
 def refusal_by_upstream(upstream: UpstreamProxy, status: int, reason: bytes) -> UpstreamRefused:
     """Say that the upstream proxy refused, with its own status."""
-    text = f"{status} {reason.decode('latin-1')}".strip()
+    text = f"{status} {quoted(reason)}" if reason else str(status)
     hint = "; check the credentials in --upstream-proxy" if status == 407 else ""
     return UpstreamRefused(f"the upstream proxy {upstream.authority} refused with {text}{hint}", status)
 

@@ -38,10 +38,10 @@ def switches_to_websocket(head: ResponseHead) -> bool:
 def forwarded_fields(head: RequestHead, origin: Origin) -> list[Header]:
     """The fields of a request as they will be forwarded, before C{Via}: what the authorizer gets to see.
 
-    C{Host} is what will be contacted, whatever the client wrote beside an absolute-form target (RFC 9112 section
-    3.2.2).  Fields that this hop consumes are gone.
+    C{Host} comes first and is what will be contacted, whatever the client wrote beside an absolute-form target (RFC
+    9112 section 3.2.2).  Fields that this hop consumes are gone.
     """
-    fields = [(b"Host", origin.netloc.encode("ascii"))]
+    fields = [(b"Host", origin.host_field)]
     fields += end_to_end(head.headers, head.nominated | _WRITTEN_ANEW)
     if head.expects_continue:
         # RFC 9110 section 10.1.1: not from HTTP/1.0, nor without content.  What else may stand there, an origin might
@@ -69,7 +69,7 @@ def _with_framing(fields: list[Header], framing: Framing) -> list[Header]:
 
 
 def encode_request(
-    method: str, target: str, fields: list[Header], *, http11: bool, proxy_authorization: bytes | None = None
+    method: str, target: bytes, fields: list[Header], *, http11: bool, proxy_authorization: bytes | None = None
 ) -> bytes:
     """Serialize a request head for the origin, or for an upstream proxy.
 
@@ -81,7 +81,7 @@ def encode_request(
     outgoing = with_via(list(fields), http11)
     if proxy_authorization is not None:
         outgoing.append((b"Proxy-Authorization", proxy_authorization))
-    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode("ascii"), target.encode("utf-8"), encode_fields(outgoing))
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode("ascii"), target, encode_fields(outgoing))
 
 
 def response_framing(head: ResponseHead, request: RequestHead) -> Framing:

@@ -108,6 +108,11 @@ class QuestionTests(SynchronousTestCase):
                 self.assertIn(words, error.reason)
                 self.assertIs(error.kind, Outage.QUESTION)
 
+    def test_a_path_beyond_ascii(self) -> None:
+        asked = PLAIN.encode(attrs.evolve(REQUEST, path="/\u00e4%2f\\|?q=\u20ac%"))
+        self.assertEqual(asked.url, b"http://authz.test/%C3%A4%2f\\|?q=%E2%82%AC%")
+        self.assertEqual(dict(asked.fields)[b"X-Forwarded-Uri"], b"/%C3%A4%2f\\|?q=%E2%82%AC%")
+
     def test_dots_that_lead_nowhere_else(self) -> None:
         for codec, path in ((PLAIN, "/../a"), (CODEC, "/a..b/...?x=/../y")):
             with self.subTest(path):

@@ -209,7 +209,7 @@ class QuestionTests(SynchronousTestCase):
             ({"url": "https://user:pw@example.com/"}, "credentials"),
             ({"url": "https://example.com/#f"}, "percent-encoded"),
             ({"url": "https://exa mple.com/"}, "percent-encoded"),
-            ({"url": "https://a..b/"}, "not a host name"),
+            ({"url": "https://a..b/"}, "is not a host name"),
             ({"url": "https://example.com:0/"}, "port"),
             ({"method": "GE T"}, "'method' is not the name of a method"),
             ({"method": "G" * 65}, "'method' is not the name of a method"),

@@ -18,6 +18,13 @@ NORMALIZED = {
     "root dot": ("example.com.:80", "example.com:80"),
     "underscore": ("_dmarc.exa_mple.com:80", "_dmarc.exa_mple.com:80"),
     "hyphens in the middle": ("r3---sn-x.example.com:80", "r3---sn-x.example.com:80"),
+    "label begins with a hyphen": ("-a.example:80", "-a.example:80"),
+    "label ends with a hyphen": ("API-.example:80", "api-.example:80"),
+    "label of a hyphen alone": ("-:80", "-:80"),
+    "hyphens and underscores beside an internationalized label": (
+        "-a_.r3---x-.bücher.example.:80",
+        "-a_.r3---x-.xn--bcher-kva.example:80",
+    ),
     "internationalized": ("bücher.example:80", "xn--bcher-kva.example:80"),
     "A-label": ("XN--BCHER-KVA.example:80", "xn--bcher-kva.example:80"),
     "ideographic full stop": ("example。com:80", "example.com:80"),
@@ -57,8 +64,6 @@ REFUSED = {
     "empty host": ":80",
     "only a dot": ".:80",
     "empty label": "a..b:80",
-    "label begins with a hyphen": "-a.example:80",
-    "label ends with a hyphen": "a-.example:80",
     "label too long": "a" * 64 + ".example:80",
     "name too long": ".".join(["a" * 60] * 5) + ":80",
     "space": "exa mple.com:80",
@@ -72,6 +77,8 @@ REFUSED = {
     "number too large": "4294967296:80",
     "no octal digit": "0.0.0.08:80",
     "name before a number": "example.1:80",
+    "hyphen at the end of an internationalized label": "bücher-.example:80",
+    "underscore in an internationalized label": "bü_cher.example:80",
     "IPv6 without brackets": "::1:80",
     "IPv6 with a zone": "[fe80::1%eth0]:80",
     "broken IPv6": "[::1::]:80",
@@ -113,6 +120,32 @@ class AuthorityTests(SynchronousTestCase):
         self.assertEqual(Authority.parse("example.com", 80), Authority("example.com", 80))
         self.assertEqual(Authority.parse("example.com:", 80), Authority("example.com", 80))
         self.assertEqual(Authority.parse("[::1]", 443), Authority("::1", 443))
+
+    def test_an_ipv6_address_without_brackets(self) -> None:
+        for text, expected in (
+            ("::1:443", "[::1]:443"),
+            ("2001:db8::1:8443", "[2001:db8::1]:8443"),
+            ("::ffff:127.0.0.1:80", "127.0.0.1:80"),
+            ("[::1]:443", "[::1]:443"),
+            ("example.com:443", "example.com:443"),
+        ):
+            for default in (None, 443):
+                with self.subTest(text, default=default):
+                    self.assertEqual(str(Authority.parse(text, default, bare_ipv6=True)), expected)
+        for text in ("::1", "fe80::1%eth0:443", "::1:", "a:b:443", "::1:0", "::1:65536", "1:443:", "::1]:443"):
+            for default in (None, 443):
+                with self.subTest(text, default=default):
+                    self.assertRaises(InvalidTarget, Authority.parse, text, default, bare_ipv6=True)
+        self.assertRaises(InvalidTarget, Authority.parse, "::1:443")
+
+    def test_no_reason_quotes_the_text(self) -> None:
+        for name, text in REFUSED.items():
+            with self.subTest(name):
+                for marked in (f"hunter2{text}", f"{text}hunter2", text.replace("example", "hunter2")):
+                    try:
+                        Authority.parse(marked)
+                    except InvalidTarget as error:
+                        self.assertNotIn("hunter2", error.reason)
 
     @given(
         st.one_of(
@@ -185,6 +218,34 @@ class AuthorityTests(SynchronousTestCase):
 
 class OriginTests(SynchronousTestCase):
     """A default port is left out where the scheme says it already."""
+
+    def test_host_as_it_was_sent(self) -> None:
+        secure = Origin("https", Authority("example.com", 443))
+        for origin, sent, expected in (
+            (secure, None, b"example.com"),
+            (secure, b"example.com", b"example.com"),
+            (secure, b"Example.COM:443", b"Example.COM:443"),
+            (secure, b"example.com.", b"example.com."),
+            (secure, b"example.com.:443", b"example.com.:443"),
+            (secure, b"example.com:0443", b"example.com"),
+            (secure, b"example.com:", b"example.com"),
+            (secure, b"example.com:80", b"example.com"),
+            (secure, b"other.test", b"example.com"),
+            (secure, b"\xff", b"example.com"),
+            (secure, b"", b"example.com"),
+            (secure, b"example.com..", b"example.com"),
+            (Origin("http", Authority("example.com", 443)), b"example.com", b"example.com:443"),
+            (Origin("http", Authority("example.com", 443)), b"EXAMPLE.com:443", b"EXAMPLE.com:443"),
+            (Origin("http", Authority("127.0.0.1", 80)), b"127.0.0.1:80", b"127.0.0.1:80"),
+            (Origin("http", Authority("127.0.0.1", 80)), b"127.0.0.1.", b"127.0.0.1"),
+            (Origin("http", Authority("127.0.0.1", 80)), b"0x7f.1", b"127.0.0.1"),
+            (Origin("http", Authority("::1", 80)), b"[::1]:80", b"[::1]:80"),
+            (Origin("http", Authority("::1", 80)), b"::1:80", b"[::1]"),
+            (Origin("http", Authority("2001:db8::1", 80)), b"[2001:DB8::1]", b"[2001:DB8::1]"),
+            (Origin("http", Authority("2001:db8::1", 80)), b"[2001:db8:0::1]", b"[2001:db8::1]"),
+        ):
+            with self.subTest(origin, sent=sent):
+                self.assertEqual(origin.host_as(sent), expected)
 
     def test_netloc(self) -> None:
         for scheme, authority, expected in (

@@ -60,6 +60,36 @@ class ParseTests(SynchronousTestCase):
             with self.subTest(text):
                 self.assertEqual(Entrance.parse(text), Entrance(endpoint, tls))
 
+    def test_https_urls(self) -> None:
+        for text, expected in (
+            ("tcp:8080:interface=127.0.0.1", True),
+            ("tcp:8080:interface=127.1.2.3:backlog=9", True),
+            ("tcp:port=8080:interface=localhost", True),
+            ("tcp:8080:127.0.0.1", True),
+            ("tcp6:8080:interface=\\:\\:1", True),
+            ("unix:/run/egress.sock:mode=660", True),
+            ("ssl:8443", True),
+            ("ssl:8443:interface=192.0.2.1", True),
+            ("tcp:8080", False),
+            ("tcp:8080:interface=", False),
+            ("tcp:8080:interface=0.0.0.0", False),
+            ("tcp6:8080:interface=\\:\\:", False),
+            ("tcp:8080:interface=192.0.2.1", False),
+            ("tcp:8080:interface=proxy.test", False),
+            ("tcp:8080:interface=localhost.evil.test", False),
+            ("haproxy:tcp:8080:interface=127.0.0.1", False),
+            ("systemd:domain=INET:index=0", False),
+            ("", False),
+            ("tcp:8080:https=allow", True),
+            ("systemd:domain=INET:index=0:https=allow", True),
+            ("tcp:8080:interface=127.0.0.1:https=refuse", False),
+            ("ssl:8443:https=refuse", False),
+            ("unix:/run/x:https=refuse", False),
+        ):
+            with self.subTest(text):
+                self.assertIs(Entrance.parse(text).takes_https_urls, expected)
+        self.assertEqual(Entrance.parse("tcp:8080:https=allow"), Entrance("tcp:8080", https=True))
+
     def test_paths(self) -> None:
         entrance = Entrance.parse("ssl:1:certKey=c:client-ca=d:client-auth=e", lambda text: Path("/etc") / text)
         tls = EntranceTls(Path("/etc/server.pem"), Path("/etc/c"), None, Path("/etc/d"))
@@ -74,6 +104,9 @@ class ParseTests(SynchronousTestCase):
             ("ssl:8443:dhParameters=dh.pem", "ssl: has no dhParameters here"),
             ("ssl:8443:privateKey=", "privateKey names no file"),
             ("tcp:8080\\", "backslash"),
+            ("tcp:8080:https=yes", "https is allow or refuse"),
+            ("tcp:8080:https=", "https is allow or refuse"),
+            ("tcp:8080:https=allow:https=refuse", "https is given twice"),
         ):
             with self.subTest(text):
                 self.assertIn(words, self.assertRaises(InvalidEntrance, Entrance.parse, text).remedy)

@@ -150,6 +150,8 @@ class ScopeTests(SynchronousTestCase):
             head("GET /a HTTP/1.1", "Host: ORIGIN.test:80"),
             head("GET http://origin.test/a HTTP/1.1", "Host: origin.test"),
             head("GET /a HTTP/1.0"),
+            head("GET http://u:p@origin.test/a HTTP/1.1", "Host: Origin.test."),
+            head("GET ws://origin.test/a HTTP/1.1", "Host: origin.test"),
         ):
             self.assertEqual(self.scope.target_of(request).path, "/a")
         self.assertIs(self.scope.target_of(head("OPTIONS * HTTP/1.1", "Host: origin.test")).form, TargetForm.ASTERISK)
@@ -165,6 +167,21 @@ class ScopeTests(SynchronousTestCase):
         ):
             with self.subTest(request.target):
                 self.assertRaises(error, self.scope.target_of, request)
+
+    def test_an_ipv6_address_without_brackets(self) -> None:
+        scope = Scope(Origin("https", Authority("::1", 443)), CLIENT)
+        for host, error in (
+            ("::1:443", None),
+            ("[::1]", None),
+            ("::1:444", MisdirectedRequest),
+            ("::1", InvalidTarget),
+        ):
+            with self.subTest(host):
+                request = head("GET /a HTTP/1.1", f"Host: {host}")
+                if error is None:
+                    self.assertEqual(scope.target_of(request).path, "/a")
+                else:
+                    self.assertRaises(error, scope.target_of, request)
 
     def test_another_scheme(self) -> None:
         scope = Scope(Origin("https", Authority("origin.test", 80)), CLIENT)

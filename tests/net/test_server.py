@@ -11,6 +11,7 @@ from egress.config import Limits
 from egress.model.errors import AuthorizerUnavailable
 from egress.net.farewell import LINGER_BYTES, LINGER_SECONDS
 from egress.net.pace import PIECES
+from egress.ops.audit import audit_line
 from egress.wire.body import MOST_CHUNKS
 from tests.net.fakes import ProxyTestCase, allow, content_of, deny, request, response, session_of, status_of
 
@@ -163,6 +164,92 @@ class KeepAliveTests(ProxyTestCase):
         self.assertEqual(self.records, [])
 
 
+MARK = "hunter2"
+
+# Malformed or unusual, with a password that no log may have.  "{}" is an authority or its like.
+MARKED_URLS = (
+    *(f"http://u:{MARK}@{{}}/", f"http://{MARK}@{{}}/", f"http://u:{MARK}@{{}}", f"http://u:{MARK}@@{{}}/"),
+    *(f"http://u:{MARK}/x@{{}}/", f"http://u:x/{MARK}@{{}}/", f"http://u:{MARK}?x@{{}}/", f"http://u:x?{MARK}@{{}}/"),
+    *(
+        f"http://u:{MARK}#x@{{}}/",
+        f"http://u:x#{MARK}@{{}}/",
+        f"http://u:{MARK}\\\\@{{}}/",
+        f"http://u:x\\\\{MARK}@{{}}/",
+    ),
+    *(f"http://u:[{MARK}@{{}}/", f"http://[u:{MARK}@{{}}/", f"http://u:{MARK}%40{{}}/", f"http://u:{MARK}:x@{{}}:x/"),
+    *(f"http:/u:{MARK}@{{}}/", f"http:u:{MARK}@{{}}/", f"//u:{MARK}@{{}}/", f"u:{MARK}@{{}}", f"u:{MARK}@{{}}/a"),
+    *(f"ftp://u:{MARK}@{{}}/", f"://u:{MARK}@{{}}/", f"http://u:{MARK}@", f"http://u:{MARK}@/"),
+    *(f"https://u:{MARK}@{{}}/", f"wss://u:{MARK}@{{}}/", f"HTTP://u:{MARK}@{{}}:99999/", f"http://u:{MARK}@{{}}:x/"),
+    *(f"http://u:\xff{MARK}@{{}}/", f"http://u:{MARK}@\xff/", f"http://u:{MARK}@a..b/", f"http://u:{MARK}@1.2.3.4.5/"),
+    *(
+        f"http://u:{MARK}@[::1/",
+        f"http://u:{MARK}@256.1.1.1/",
+        f"http://u:{MARK}@b\u00fc_x/",
+        f"http://u:9{MARK}/@{{}}/",
+    ),
+)
+
+
+class PasswordTests(ProxyTestCase):
+    """No password of a malformed URL is in a reason, in an answer, or in the audit log."""
+
+    def check(self, sent: bytes) -> None:
+        self.client.feed(sent)
+        for wire in self.dialer.origins:
+            self.assertNotIn(MARK.encode(), wire.written.split(b" ", 2)[-1], sent)
+            wire.feed(response())
+        self.assertTrue(self.records, sent)
+        self.assertNotIn(MARK.encode(), self.client.take(), sent)
+        for record in self.records:
+            self.assertNotIn(MARK, record.reason, sent)
+            self.assertNotIn(MARK.encode(), audit_line(record), sent)
+
+    def test_on_the_listening_port(self) -> None:
+        for url in MARKED_URLS:
+            for method in ("GET", "CONNECT", "OPTIONS", "G(T"):
+                with self.subTest(url, method=method):
+                    self.setUp()
+                    self.check(
+                        f"{method} {url.format('origin.test')} HTTP/1.1\r\nHost: origin.test\r\n\r\n".encode("latin-1")
+                    )
+
+    def test_inside_a_tunnel(self) -> None:
+        for url in MARKED_URLS:
+            if url.startswith("/"):
+                continue  # there, that is a path, and is forwarded
+            for host in ("origin.test", "other.test"):
+                with self.subTest(url, host=host):
+                    self.setUp()
+                    self.client.feed(b"CONNECT origin.test:80 HTTP/1.1\r\n\r\n")
+                    self.client.take()
+                    self.check(f"GET {url.format(host)} HTTP/1.1\r\nHost: origin.test\r\n\r\n".encode("latin-1"))
+
+    def test_in_host(self) -> None:
+        for value in (
+            f"u:{MARK}@origin.test",
+            f"{MARK}@",
+            f"u:{MARK}",
+            f"[{MARK}",
+            f"{MARK}..b",
+            f"u:{MARK}/x@b",
+            f"{MARK} a",
+        ):
+            with self.subTest(value):
+                self.setUp()
+                self.client.feed(b"CONNECT origin.test:80 HTTP/1.1\r\n\r\n")
+                self.client.take()
+                self.check(f"GET / HTTP/1.1\r\nHost: {value}\r\n\r\n".encode())
+
+    def test_in_other_fields(self) -> None:
+        for field in (
+            *(f"Proxy-Authorization: Basic {MARK}!", f"Content-Length: {MARK}", f"Transfer-Encoding: {MARK}"),
+            *(f"Expect: {MARK}\r\n {MARK}", f"{MARK} : a", f"{MARK}", f"Host: u:{MARK}@b"),
+        ):
+            with self.subTest(field):
+                self.setUp()
+                self.check(f"POST / HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n".encode())
+
+
 class FaultTests(ProxyTestCase):
     """Requests that are never forwarded."""
 
@@ -190,7 +277,7 @@ class FaultTests(ProxyTestCase):
         self.refused(request(url="https://origin.test/"), 400, "invalid-target")
 
     def test_a_host_that_is_none(self) -> None:
-        self.refused(request(url="http://-x-/"), 400, "invalid-target")
+        self.refused(request(url="http://x..y/"), 400, "invalid-target")
 
     def test_a_head_over_the_limit(self) -> None:
         self.refused(request("GET", "http://origin.test/", "X: " + "x" * 70000), 431, "head-too-large")

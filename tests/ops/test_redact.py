@@ -24,6 +24,14 @@ class RedactUrlTests(SynchronousTestCase):
             "",
             "https://example.com/",
             "example.com:443",
+            "https://-a_b.example/",
+            "http://b\u00fccher.example:80/a",
+            "::1:443",
+            "2001:db8::1:443",
+            "https://example.com/a:b",
+            "/a:b@c",
+            "*",
+            "OPTIONS",
             "https://[2001:db8::1]:8443/a",
             "https://example.com/?page=2&sort=name&country_code=US&author=me&keyword=x&spinner=1",
             "https://example.com/@scope/package?email=alice@example.com",
@@ -55,6 +63,11 @@ class RedactUrlTests(SynchronousTestCase):
                 "https://alice:s3/cret@example.com/x": "https://REDACTED@example.com/x",
                 "https://alice:s3?cret@example.com/x": "https://REDACTED@example.com/x",
                 "https://alice:s3#cret@example.com/x": "https://REDACTED@example.com/x",
+                "https://alice:s3cret%40example.com/x": "https://REDACTED%40example.com/x",
+                "https://alice:s3/cret%40example.com/x": "https://REDACTED%40example.com/x",
+                "https://alice:s3cret/": "https://REDACTED",
+                "https://alice:123456/s3cret": "https://alice:123456/s3cret",
+                "alice:s3cret": "REDACTED",
             }
         )
 

@@ -93,6 +93,7 @@ class LoadTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         for given, words in (
+            ("listen=tcp:1:https=allow", "--listen 'tcp:1:https=allow': leave https out"),
             ("listen=tcp:1:client-auth=none", "--listen 'tcp:1:client-auth=none': leave client-auth out"),
             ("audit-failure=deny", "--audit-failure 'deny': there is no audit log"),
             ("policy=nowhere.toml", "--policy 'nowhere.toml': name a file that can be read"),

@@ -27,7 +27,7 @@ class NamesTests(PolicyTestCase):
         "version = 1\n[groups.hosts]\na = 'x'": "3: group a: must be a list that is not empty",
         "version = 1\n[groups.hosts]\na = []": "3: group a: must be a list that is not empty",
         "version = 1\n[groups.hosts]\na = [1]": "3: group a: each of its hosts must be a string",
-        "version = 1\n[groups.hosts]\na = ['ok',\n 'a..b']": ("4: group a: hosts 'a..b': 'a..b' is not a host name"),
+        "version = 1\n[groups.hosts]\na = ['ok',\n 'a..b']": ("4: group a: hosts 'a..b': the host is not a host name"),
         "version = 1\n[groups.hosts]\na = ['@b']\nb = ['@a']": "3: group a: is a member of itself",
         "version = 1\n[groups.hosts]\na = ['@c']": "3: group a: the group '@c' is not known; use @a",
         "version = 1\n[groups.clients]\na = ['@c']\n": "3: group a: the group '@c' is not known; use @a",

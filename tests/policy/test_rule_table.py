@@ -58,7 +58,7 @@ class RuleTableTests(PolicyTestCase):
             "6: rule 2: 'hosts' is empty and would match nothing; leave it out to match everything"
         ),
         "action = 'allow'\nhosts = [1]": "6: rule 2: each of its hosts must be a string",
-        "action = 'allow'\nhosts = ['a..b']": "6: rule 2: hosts 'a..b': 'a..b' is not a host name",
+        "action = 'allow'\nhosts = ['a..b']": "6: rule 2: hosts 'a..b': the host is not a host name",
         "action = 'allow'\nhosts = [\n  'a.test',\n  '*a.test']": (
             "8: rule 2: hosts '*a.test': * stands for everything, or before a dot for what is below a host, "
             "as in *.example.com"

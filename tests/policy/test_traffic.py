@@ -113,7 +113,7 @@ class LineTests(SynchronousTestCase):
             (audit_line("GET", "http://a.test/\ud800"), "url is none"),
             (audit_line("GET", "http://a.test/#x"), "url is none"),
             (audit_line("GET", "http://a b/"), "url is none"),
-            (audit_line("GET", "http://-/"), "host in its url is none"),
+            (audit_line("GET", "http://a..b/"), "host in its url is none"),
             (b" " * (MAX_LINE + 1), "too long"),
         ):
             self.assertIn(words, self.fault(line), line[:80])

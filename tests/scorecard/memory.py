@@ -17,8 +17,10 @@ from egress.authz.guard import AddressGuard
 from egress.ca.trust import OriginTrust
 from egress.config import Limits
 from egress.interfaces import IAuthorizer
+from egress.model.authority import DEFAULT_PORTS
 from egress.model.decision import Decision, DecisionRequest, Verdict
 from egress.model.record import ExchangeRecord
+from egress.net.admission import Door
 from egress.net.dial import Dialer
 from tests.net.fakes import Proxy, Wire
 from tests.net.reactors import Attempt, DialingReactor
@@ -28,6 +30,8 @@ from tests.scorecard.judge import Arrival, Question, Seen
 from tests.scorecard.surroundings import Ports, Script, allows, authority, certificate
 
 PORTS = Ports(8080, 8443, 8081, 8444)
+# As where the proxy listens on loopback, which is the default.
+_LOOPBACK = Door(schemes=DEFAULT_PORTS)
 # Longer than every limit on a connection that carries nothing.
 _FOR_EVER = 4000
 
@@ -135,7 +139,7 @@ class _Play:
         dialer = Dialer(self.reactor, Limits(), guard, _trust().connection_creator)  # type: ignore[arg-type]
         self.proxy = Proxy(clock=self.reactor, dialer=dialer, leaves=_leaves())
         self.authorizer = self.proxy.parts.authorizer = _Authorizer()  # type: ignore[misc]
-        self.client = self.proxy.client()
+        self.client = self.proxy.client(door=_LOOPBACK)
         self.origins: list[_Origin] = []
         self.script = Script(case)
         self.received = b""

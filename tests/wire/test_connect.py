@@ -52,7 +52,9 @@ class ConnectHandshakeTests(SynchronousTestCase):
     def test_refused(self) -> None:
         for line, status, words in (
             (b"HTTP/1.1 407 Proxy Authentication Required", 407, "check the credentials"),
-            (b"HTTP/1.1 403 Forbidden", 403, "403 Forbidden"),
+            (b"HTTP/1.1 403 Forbidden", 403, "403 'Forbidden'"),
+            (b"HTTP/1.1 403 http://user:secret@a.test/", 403, "403 'REDACTED@a.test/'"),
+            (b"HTTP/1.1 403 " + b"x" * 150, 403, "403 '" + "x" * 77 + "...'"),
             (b"HTTP/1.1 302", 302, "302"),
         ):
             with self.subTest(status=status):

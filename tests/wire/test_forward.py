@@ -202,11 +202,11 @@ class RequestTests(SynchronousTestCase):
     def test_encode(self) -> None:
         fields = [(b"Host", b"a")]
         self.assertEqual(
-            encode_request("GET", "/ä", fields, http11=True),
+            encode_request("GET", "/ä".encode(), fields, http11=True),
             "GET /ä HTTP/1.1\r\nHost: a\r\nVia: 1.1 egressproxy\r\n\r\n".encode(),
         )
         self.assertEqual(
-            encode_request("GET", "http://a/", fields, http11=False, proxy_authorization=b"Basic x"),
+            encode_request("GET", b"http://a/", fields, http11=False, proxy_authorization=b"Basic x"),
             b"GET http://a/ HTTP/1.1\r\nHost: a\r\nVia: 1.0 egressproxy\r\nProxy-Authorization: Basic x\r\n\r\n",
         )
         # The caller's list is asked about as well as sent.
@@ -228,7 +228,7 @@ class RequestTests(SynchronousTestCase):
         if message is None or message[0].method not in ("GET", "POST", "OPTIONS"):
             return
         head, events = message
-        wire = encode_request(head.method, "/x", forwarded_fields(head, ORIGIN), http11=head.http11)
+        wire = encode_request(head.method, b"/x", forwarded_fields(head, ORIGIN), http11=head.http11)
         wire += encoded(events, head.framing)
         collector = Collector()
         try:

@@ -1,0 +1,54 @@
+"""Tests for L{egress.model.quote}."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+import egress
+from egress.model.quote import LONGEST, quoted
+
+
+class QuotedTests(SynchronousTestCase):
+    """On one line, bounded, and without what may be a password."""
+
+    def test_quoted(self) -> None:
+        for text, expected in (
+            ("", "''"),
+            ("origin.test", "'origin.test'"),
+            (b"caf\xe9", "'café'"),
+            ("a\r\nb\x1b[0m", "'a??b?[0m'"),
+            ("x" * LONGEST, f"'{'x' * LONGEST}'"),
+            ("x" * (LONGEST + 1), f"'{'x' * (LONGEST - 3)}...'"),
+            ("http://user:secret@a.test/", "'REDACTED@a.test/'"),
+            ("user:sec@ret@a.test", "'REDACTED@a.test'"),
+            ("/a?token=secret", "'/a?REDACTED'"),
+            ("u@a.test?q=x@y", "'REDACTED@y'"),
+            ("@", "'REDACTED@'"),
+        ):
+            with self.subTest(text):
+                self.assertEqual(quoted(text), expected)
+
+    @given(st.text(), st.text())
+    def test_nothing_before_an_at_sign_is_shown(self, before: str, behind: str) -> None:
+        found = quoted(f"{before}hunter2@{behind}")
+        self.assertTrue("hunter2" not in found or "hunter2" in behind, found)
+        self.assertTrue(found.isprintable() and len(found) <= LONGEST + 2, found)
+
+
+class UseTests(SynchronousTestCase):
+    """Nothing else quotes what clients, origins and callers send."""
+
+    def test_no_other_quotations(self) -> None:
+        root = Path(egress.__file__).parent
+        found = [
+            f"{path.relative_to(root)}: {line.strip()}"
+            for package in ("model", "wire", "net", "clients", "pdp", "ops")
+            for path in sorted((root / package).glob("*.py"))
+            for line in path.read_text("utf-8").splitlines()
+            if "!r}" in line
+        ]
+        self.assertEqual(found, [])
