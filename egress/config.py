@@ -18,6 +18,7 @@ from egress.model.admin import AdminEndpoint, InvalidAdmin
 from egress.model.authority import UpstreamProxy
 from egress.model.bypass import Bypass
 from egress.model.client_tls import ClientTls
+from egress.model.dns_server import DnsServer, InvalidDnsServer
 from egress.model.entrance import Entrance, InvalidEntrance
 
 IPNetwork = IPv4Network | IPv6Network
@@ -191,6 +192,17 @@ def parse_entrances(given: Iterable[Entrance | str]) -> tuple[Entrance, ...]:
     return tuple(read)
 
 
+def _dns_servers(given: Iterable[DnsServer | str]) -> tuple[DnsServer, ...]:
+    """Read what an application writes as it would stand on the command line."""
+    read = []
+    for each in given:
+        try:
+            read.append(each if isinstance(each, DnsServer) else DnsServer.parse(each))
+        except InvalidDnsServer as error:
+            raise ConfigError("dns_servers", str(each), error.remedy) from error
+    return tuple(read)
+
+
 def _admin(given: AdminEndpoint | str | None) -> AdminEndpoint | None:
     """Read what an application writes as it would stand on the command line."""
     if not isinstance(given, str):
@@ -259,6 +271,8 @@ class ProxyConfig:
         carry a port) whose TLS is tunnelled unread.
     @ivar opaque_ports: ranges of ports to which every CONNECT is tunnelled unread.
     @ivar resolve: when the name of a destination is resolved.
+    @ivar dns_servers: the DNS servers that resolve the names of origins and of the upstream proxy, in the order
+        in which to ask them; text is read by L{DnsServer.parse}.  Empty: the system resolves names.
     @ivar allow_address: ranges that the address guard lets through.
     @ivar deny_address: ranges that it refuses besides its own, also where C{allow_address} has them.
     @ivar allow_ports: ranges of ports that requests may go to; none: every port.
@@ -312,6 +326,7 @@ class ProxyConfig:
     passthrough: tuple[str, ...] = ()
     opaque_ports: tuple[range, ...] = ()
     resolve: Resolve = Resolve.AFTER
+    dns_servers: tuple[DnsServer, ...] = attrs.field(default=(), converter=_dns_servers)
     allow_address: tuple[IPNetwork, ...] = ()
     deny_address: tuple[IPNetwork, ...] = ()
     allow_ports: tuple[range, ...] = ()

@@ -35,10 +35,9 @@ from egress.model.bypass import HostPattern
 from egress.model.errors import InvalidTarget
 from egress.net.dial import Dialer
 from egress.net.local import is_local_address
-from egress.net.lookups import look_ups_of
 from egress.net.parts import Parts
 from egress.net.pool import OriginPool
-from egress.net.resolve import Resolver
+from egress.net.resolve import resolver_for
 from egress.net.upstream import UpstreamEndpoint
 from egress.net.writethrough import write_through
 from egress.ops.admin import admin_site
@@ -128,7 +127,7 @@ class EgressProxyService(Service):
             ports=config.allow_ports,
         )
         self._pools = Pools(reactor, lookups=config.limits.lookups, passwords=AT_ONCE)
-        resolver = Resolver(reactor, look_ups_of(reactor, self._pools.lookups), config.limits)
+        resolver = resolver_for(reactor, config, self._pools.lookups)
         self._dialer = Dialer(
             sockets,
             config.limits,

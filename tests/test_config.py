@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config import ConfigError, Limits, Mode, OversizeBody, ProxyConfig
 from egress.model.admin import AdminEndpoint
+from egress.model.dns_server import DnsServer
 from egress.model.entrance import Entrance
 
 
@@ -51,6 +52,13 @@ class ProxyConfigTests(SynchronousTestCase):
         self.assertNotIn("hunter2", repr(ProxyConfig(admin="tcp:9099", admin_token="hunter2")))
         self.assertEqual(self.assertRaises(ConfigError, ProxyConfig, admin="tcp:9099").option, "--admin")
         self.assertEqual(self.assertRaises(ConfigError, ProxyConfig, admin="tcp:x").option, "admin")
+
+    def test_dns_servers(self) -> None:
+        self.assertEqual(ProxyConfig().dns_servers, ())
+        server = DnsServer.parse("[2001:db8::53]:5353")
+        self.assertEqual(ProxyConfig(dns_servers=["[2001:db8::53]:5353", server]).dns_servers, (server, server))
+        error = self.assertRaises(ConfigError, ProxyConfig, dns_servers=["dns.example"])
+        self.assertEqual((error.option, error.value), ("dns_servers", "dns.example"))
 
     def test_bounds_for_people(self) -> None:
         self.assertRaises(ConfigError, ProxyConfig, approval_timeout=0)

@@ -6,7 +6,6 @@ import socket
 from collections.abc import Iterable
 from typing import Protocol
 
-from twisted.internet._resolver import GAIResolver
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IHostResolution, IResolutionReceiver
@@ -100,11 +99,3 @@ class ReactorLookUps:
         receiver = _Receiver()
         self._reactor.nameResolver.resolveHostName(receiver, host)
         return receiver.done
-
-
-def look_ups_of(reactor: IEgressReactor, in_threads: InThreads) -> LookUps:
-    """Choose who looks names up: the system, unless an application has installed another resolver on its reactor.
-
-    @param in_threads: runs what blocks.
-    """
-    return SystemLookUps(in_threads) if isinstance(reactor.nameResolver, GAIResolver) else ReactorLookUps(reactor)

@@ -6,13 +6,15 @@ from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from itertools import zip_longest
 
+from twisted.internet._resolver import GAIResolver
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 from twisted.internet.defer import TimeoutError as TwistedTimeout
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from egress.config import Limits
+from egress.config import Limits, ProxyConfig
+from egress.interfaces import IEgressReactor
 from egress.model.authority import Authority, IPAddress
 from egress.model.errors import (
     EgressError,
@@ -21,8 +23,11 @@ from egress.model.errors import (
     ResolverBusy,
     TooManyLookups,
 )
-from egress.net.lookups import Addresses, LookUps
+from egress.net.dns import DnsLookUps
+from egress.net.hosts_file import HostsFile
+from egress.net.lookups import Addresses, LookUps, ReactorLookUps, SystemLookUps
 from egress.net.turns import NoPlace, Ticket, Turns
+from egress.threads import InThreads
 
 _log = Logger()
 
@@ -217,3 +222,21 @@ def _explain(failure: Failure, authority: Authority) -> Failure:
     if isinstance(failure.value, TwistedTimeout):
         raise ResolutionTimeout(f"the name {authority.host} was not resolved in time")
     return failure
+
+
+def resolver_for(reactor: IEgressReactor, config: ProxyConfig, in_threads: InThreads) -> Resolver:
+    """Make the resolver of a proxy.
+
+    The DNS servers of the configuration are asked; without any, the system is, unless an application has installed
+    another resolver on its reactor.
+
+    @param in_threads: runs what blocks.
+    """
+    look_ups: LookUps
+    if config.dns_servers:
+        look_ups = DnsLookUps(reactor, config.dns_servers, config.limits.resolve_timeout, HostsFile.load())
+    elif isinstance(reactor.nameResolver, GAIResolver):
+        look_ups = SystemLookUps(in_threads)
+    else:
+        look_ups = ReactorLookUps(reactor)
+    return Resolver(reactor, look_ups, config.limits)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from egress.model.bypass import Bypass
+from egress.model.dns_server import DnsServer, InvalidDnsServer
 from egress.settings import values
 from egress.settings.admin_options import ADMIN_OPTIONS
 from egress.settings.deciding_options import DECIDING_OPTIONS
@@ -21,6 +22,14 @@ _NONE: Final = ("none",)
 
 def _bypass(entries: Sequence[str]) -> Bypass:
     return Bypass.parse(",".join(entries))
+
+
+def _dns_server(text: str, place: values.Place) -> DnsServer:
+    """Read the address of a DNS server, with a port or without."""
+    try:
+        return DnsServer.parse(text)
+    except InvalidDnsServer as error:
+        raise values.BadValue(error.remedy) from error
 
 
 _PROXY_VARIABLES = (
@@ -196,6 +205,20 @@ OPTIONS: Final[tuple[Option, ...]] = (
         default="after",
         fields=("resolve",),
         parse=values.resolve,
+    ),
+    Option(
+        name="dns-server",
+        group="Leaving",
+        metavar="ADDRESS[:PORT]",
+        help="A DNS server that resolves the names that requests name, instead of the system: an IP address, IPv6 in "
+        "brackets, with port 53 unless given. Of several the next one is asked when one fails. /etc/hosts counts "
+        "before.",
+        default="none",
+        fields=("dns_servers",),
+        parse=_dns_server,
+        clear=_NONE,
+        repeatable=True,
+        lists=True,
     ),
     Option(
         name="allow-address",

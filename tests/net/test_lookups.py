@@ -6,13 +6,12 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet._resolver import GAIResolver
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, execute
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import IPAddress, parse_ip
-from egress.net.lookups import ReactorLookUps, SystemLookUps, look_ups_of
+from egress.net.lookups import ReactorLookUps, SystemLookUps
 from tests.net.reactors import DialingReactor
 
 
@@ -84,15 +83,3 @@ class ReactorLookUpsTests(SynchronousTestCase):
         self.assertNoResult(found)
         self.reactor.resolve(receiver, ["nonsense"])
         self.assertEqual(self.successResultOf(found), ())
-
-
-class ChoiceTests(SynchronousTestCase):
-    """An application's resolver counts over the system's."""
-
-    def test_choice(self) -> None:
-        class _Reactor:
-            nameResolver: Any = GAIResolver(None, lambda: None)  # type: ignore[arg-type, return-value]
-
-        reactor: Any = _Reactor()
-        self.assertIsInstance(look_ups_of(reactor, in_place), SystemLookUps)
-        self.assertIsInstance(look_ups_of(DialingReactor(), in_place), ReactorLookUps)  # type: ignore[arg-type]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet._resolver import GAIResolver
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.config import Limits
+from egress.config import Limits, ProxyConfig
 from egress.model.authority import Authority, parse_ip
 from egress.model.errors import NameNotResolved, ResolutionTimeout, ResolverBusy, TooManyLookups
-from egress.net.lookups import ReactorLookUps
-from egress.net.resolve import KEEP_NAMES, KEEP_SECONDS, MAX_ADDRESSES, Resolver, interleave
+from egress.net.dns import DnsLookUps
+from egress.net.lookups import ReactorLookUps, SystemLookUps
+from egress.net.resolve import KEEP_NAMES, KEEP_SECONDS, MAX_ADDRESSES, Resolver, interleave, resolver_for
 from tests.net.reactors import DialingReactor
 
 LIMITS = Limits(resolve_timeout=10, lookups=8, lookup_queue=30, lookup_queue_per_client=20)
@@ -241,3 +243,23 @@ class FairnessTests(SynchronousTestCase):
         self.assertEqual((len(asked), self.resolver.busy), (5, 4))
         asked[1].errback(ResolutionTimeout("no DNS server answered"))
         self.assertEqual(self.failureResultOf(done[1], ResolutionTimeout).value.reason, "no DNS server answered")
+
+
+class ChoiceTests(SynchronousTestCase):
+    """Who looks names up."""
+
+    def asks(self, reactor: Any, **config: Any) -> object:
+        threads: Any = None
+        return type(resolver_for(reactor, ProxyConfig(**config), threads)._look_ups)
+
+    def test_choice(self) -> None:
+        class _Reactor:
+            nameResolver: Any = GAIResolver(None, lambda: None)  # type: ignore[arg-type, return-value]
+
+        for reactor, config, expected in (
+            (_Reactor(), {}, SystemLookUps),
+            (DialingReactor(), {}, ReactorLookUps),
+            (_Reactor(), {"dns_servers": ["192.0.2.53"]}, DnsLookUps),
+            (DialingReactor(), {"dns_servers": ["192.0.2.53"]}, DnsLookUps),
+        ):
+            self.assertIs(self.asks(reactor, **config), expected)

@@ -107,6 +107,7 @@ class CommandLineTests(LoadTests):
                 "ssl-extra-ca-certs": ["extra.pem"],
                 "upstream-proxy": ["http://proxy.example:3128"],
                 "no-proxy": ["localhost", ".internal 10.0.0.0/8"],
+                "dns-server": ["192.0.2.53", "192.0.2.54:5353,[2001:db8::53]:53"],
                 "allow-address": ["127.0.0.0/8,fd00::/8"],
                 "deny-address": ["10.9.0.0/16", "fd09::/16"],
                 "allow-ports": ["80,443", "8000-8999"],
@@ -160,6 +161,7 @@ class CommandLineTests(LoadTests):
                 upstream_http=CORPORATE,
                 upstream_https=CORPORATE,
                 bypass=Bypass.parse("localhost,.internal,10.0.0.0/8"),
+                dns_servers=("192.0.2.53", "192.0.2.54:5353", "[2001:db8::53]"),
                 allow_address=(ip_network("127.0.0.0/8"), ip_network("fd00::/8")),
                 deny_address=(ip_network("10.9.0.0/16"), ip_network("fd09::/16")),
                 opaque_ports=(range(22, 23), range(5432, 5434)),
@@ -232,6 +234,10 @@ class CommandLineTests(LoadTests):
             ({"passthrough": ["a.example,*"]}, "--passthrough '*': write a host, or *.host"),
             ({"authz-token-file": ["absent"]}, "--authz-token-file 'absent': name a file that can be read"),
             ({"no-proxy": ["\udcff"]}, "--no-proxy '\\udcff': "),
+            (
+                {"dns-server": ["dns.example"]},
+                "--dns-server 'dns.example': write the address of a DNS server, as in 192.0.2.53",
+            ),
             ({"proxy": ["socks5://proxy.example"]}, "--proxy 'socks5://proxy.example': write an http://"),
         ):
             with self.subTest(arguments):
