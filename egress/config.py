@@ -10,36 +10,27 @@ import enum
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 import attrs
 
+from egress import contradictions
+from egress.model import setting_text
 from egress.model.admin import AdminEndpoint, InvalidAdmin
 from egress.model.authority import UpstreamProxy
 from egress.model.bypass import Bypass
 from egress.model.client_tls import ClientTls
-from egress.model.dns_server import DnsServer, InvalidDnsServer
+from egress.model.dns_server import DnsServer
 from egress.model.entrance import Entrance, InvalidEntrance
+from egress.model.setting import BadValue, checked, file_text, port, shown, string
+from egress.model.setting import ConfigError as ConfigError
+from egress.model.setting import not_negative as _not_negative
+from egress.model.setting import positive as _positive
 
 IPNetwork = IPv4Network | IPv6Network
 
 KIB = 1024
 MIB = 1024 * KIB
-
-
-class ConfigError(ValueError):
-    """A value that the proxy cannot start with.
-
-    @ivar option: the option as the user spelt it: C{--authz-url}, C{EGRESS_AUTHZ_URL} or C{authz-url in FILE}.
-    @ivar value: the value as given; empty where it is a secret.
-    @ivar remedy: what to do, in one clause.
-    """
-
-    def __init__(self, option: str, value: str, remedy: str) -> None:
-        super().__init__(f"{option} {value!r}: {remedy}" if value else f"{option}: {remedy}")
-        self.option = option
-        self.value = value
-        self.remedy = remedy
 
 
 class Mode(enum.Enum):
@@ -115,22 +106,12 @@ class AuditFailure(enum.Enum):
     DENY = "deny"
 
 
-def _positive(instance: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
-    if value is not None and value <= 0:
-        raise ConfigError(attribute.name, str(value), "must be greater than zero")
-
-
-def _not_negative(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
-    if value < 0:
-        raise ConfigError(attribute.name, str(value), "must not be less than zero")
-
-
 def _limit(default: float) -> float:
     seconds: float = attrs.field(default=default, validator=_positive)
     return seconds
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=checked())
 class Limits:
     """Every bound that the proxy keeps; sizes in bytes, times in seconds.
 
@@ -182,47 +163,58 @@ class Limits:
 
 
 def parse_entrances(given: Iterable[Entrance | str]) -> tuple[Entrance, ...]:
-    """Read what an application writes as it would stand on the command line."""
-    read = []
-    for each in given:
-        try:
-            read.append(each if isinstance(each, Entrance) else Entrance.parse(each))
-        except InvalidEntrance as error:
-            raise ConfigError("listen", str(each), error.remedy) from error
-    return tuple(read)
+    """Read what an application writes as it would stand on the command line.
+
+    @raise ConfigError: when it cannot be read.
+    """
+    if not isinstance(given, (tuple, list)):
+        raise ConfigError("listen", shown(given), "must be a tuple or a list, as in ('tcp:8080:interface=127.0.0.1',)")
+    if not given:
+        raise ConfigError("listen", "", "name an endpoint: without one, no client can connect")
+    return tuple(map(_entrance, given))
 
 
-def _dns_servers(given: Iterable[DnsServer | str]) -> tuple[DnsServer, ...]:
-    """Read what an application writes as it would stand on the command line."""
-    read = []
-    for each in given:
-        try:
-            read.append(each if isinstance(each, DnsServer) else DnsServer.parse(each))
-        except InvalidDnsServer as error:
-            raise ConfigError("dns_servers", str(each), error.remedy) from error
-    return tuple(read)
+def _entrance(given: object) -> Entrance:
+    if isinstance(given, Entrance):
+        return given
+    try:
+        return Entrance.parse(string(given))
+    except (BadValue, InvalidEntrance) as error:
+        raise ConfigError("listen", shown(given), error.remedy) from error
 
 
 def _admin(given: AdminEndpoint | str | None) -> AdminEndpoint | None:
     """Read what an application writes as it would stand on the command line."""
-    if not isinstance(given, str):
+    if given is None or isinstance(given, AdminEndpoint):
         return given
     try:
-        return AdminEndpoint.parse(given)
-    except InvalidAdmin as error:
-        raise ConfigError("admin", given, error.remedy) from error
+        return AdminEndpoint.parse(string(given))
+    except (BadValue, InvalidAdmin) as error:
+        raise ConfigError("admin", shown(given), error.remedy) from error
 
 
-def _guarded(config: ProxyConfig, attribute: attrs.Attribute[Any], token: str | None) -> None:
-    if token is None and config.admin is not None and config.admin.wants_token:
-        raise ConfigError(
-            "--admin",
-            config.admin.endpoint,
-            "everybody on this machine could use it: give a token with --admin-token-file, or use unix:PATH",
-        )
+# The kinds of values that types do not tell.
+_KINDS: Final = checked(
+    authz_url=setting_text.authz_url,
+    authz_token=setting_text.token,
+    authz_response_headers=setting_text.field_name,
+    shadow_authz_url=setting_text.authz_url,
+    shadow_authz_token=setting_text.token,
+    shadow_log=file_text,
+    ca_name_constraints=setting_text.name_constraint,
+    upstream_http=setting_text.upstream_proxy,
+    upstream_https=setting_text.upstream_proxy,
+    bypass=setting_text.bypass,
+    passthrough=setting_text.host_pattern,
+    dns_servers=setting_text.dns_server,
+    audit_log=file_text,
+    metrics_port=port,
+    metrics_interface=setting_text.interface,
+    admin_token=setting_text.token,
+)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=_KINDS)
 class ProxyConfig:
     """What one proxy does.
 
@@ -326,7 +318,7 @@ class ProxyConfig:
     passthrough: tuple[str, ...] = ()
     opaque_ports: tuple[range, ...] = ()
     resolve: Resolve = Resolve.AFTER
-    dns_servers: tuple[DnsServer, ...] = attrs.field(default=(), converter=_dns_servers)
+    dns_servers: tuple[DnsServer, ...] = ()
     allow_address: tuple[IPNetwork, ...] = ()
     deny_address: tuple[IPNetwork, ...] = ()
     allow_ports: tuple[range, ...] = ()
@@ -335,11 +327,18 @@ class ProxyConfig:
     metrics_port: int | None = None
     metrics_interface: str = "127.0.0.1"
     admin: AdminEndpoint | None = attrs.field(default=None, converter=_admin)
-    admin_token: str | None = attrs.field(default=None, repr=False, validator=_guarded)
+    admin_token: str | None = attrs.field(default=None, repr=False)
     approval_timeout: float = attrs.field(default=300.0, validator=_positive)
     approval_queue: int = attrs.field(default=100, validator=_positive)
     workers: int = attrs.field(default=1, validator=_positive)
     limits: Limits = attrs.field(factory=Limits)
+
+    def __attrs_post_init__(self) -> None:
+        """Look at what only the fields together can have wrong.
+
+        @raise ConfigError: naming the field and the remedy.
+        """
+        contradictions.check(self, contradictions.PROXY)
 
     @property
     def over_body_limit(self) -> OversizeBody:

@@ -171,6 +171,7 @@ def _shadowed(around: Surroundings, deciding: Deciding, rules: RuleSet | None) -
     elif config.shadow_authz_url is not None:
         other = attrs.evolve(
             config,
+            policy=None,
             authz_url=config.shadow_authz_url,
             authz_token=config.shadow_authz_token,
             authz_max_concurrency=AT_ONCE,

@@ -25,6 +25,7 @@ from egress.ca.source import CaSource, ca_source, stand_in
 from egress.ca.watch import CaWatch
 from egress.clients.gate import AT_ONCE
 from egress.config import ConfigError, Limits, Mode, ProxyConfig
+from egress.contradictions import OWN_AUTHORIZER, RULES_DECIDE, check
 from egress.deciding import Surroundings, deciding_by
 from egress.desk import ProxyDesk
 from egress.entrances import entrance_factories
@@ -32,7 +33,6 @@ from egress.explain import Explainer
 from egress.files import Files, read_files, read_policy
 from egress.interfaces import IAuditSink, IAuthorizer, IEgressReactor
 from egress.model.bypass import HostPattern
-from egress.model.errors import InvalidTarget
 from egress.net.dial import Dialer
 from egress.net.local import is_local_address
 from egress.net.parts import Parts
@@ -104,9 +104,14 @@ class EgressProxyService(Service):
         self._reactor = reactor
         sockets = write_through(reactor)
         self._sockets = sockets
+        check(config, RULES_DECIDE if authorizer is None else OWN_AUTHORIZER)
         if dry:
             # What is explained is compared with nothing.
-            config = attrs.evolve(config, shadow_authz_url=None, shadow_policy=None)
+            config = attrs.evolve(
+                config, shadow_authz_url=None, shadow_authz_token=None, shadow_policy=None, shadow_log=None
+            )
+        elif endpoints is None and config.workers != 1:
+            raise ConfigError("workers", str(config.workers), "an application is one process: leave it at 1")
         self._config = config = attrs.evolve(config, limits=_limits(config, says=endpoints is None and not dry))
         self._endpoints = endpoints
         self._binding = Binding(self._bound)
@@ -174,7 +179,7 @@ class EgressProxyService(Service):
             pool=OriginPool(reactor, config.limits),
             leaves=leaves,
             report=self._report,
-            passthrough=_passthrough(config),
+            passthrough=tuple(HostPattern.parse(text, suffix=False) for text in config.passthrough),
             opaque_ports=config.opaque_ports,
             oversize_body=config.over_body_limit,
             renewal_timeout=2 * config.authz_timeout + RENEWAL_MARGIN,
@@ -376,16 +381,6 @@ def _certificate_authority(config: ProxyConfig, source: CaSource) -> Certificate
         return source.load_or_create(datetime.now(timezone.utc))
     except CaError as error:
         raise ConfigError("--ca-dir" if config.ca_cert is None else "--ca-cert", "", str(error)) from error
-
-
-def _passthrough(config: ProxyConfig) -> tuple[HostPattern, ...]:
-    patterns = []
-    for text in config.passthrough:
-        try:
-            patterns.append(HostPattern.parse(text, suffix=False))
-        except InvalidTarget as error:
-            raise ConfigError("--passthrough", text, f"give a host, as in example.com: {error.reason}") from error
-    return tuple(patterns)
 
 
 def _audit(target: str) -> JsonLinesAudit:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import re
+from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import Any, ClassVar, get_args, get_type_hints
 
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.config import ConfigError, Limits, Mode, OversizeBody, ProxyConfig
+from egress.config import AuditFailure, ConfigError, Limits, Mode, OversizeBody, ProxyConfig
 from egress.model.admin import AdminEndpoint
+from egress.model.authority import Authority, UpstreamProxy
+from egress.model.bypass import Bypass
 from egress.model.dns_server import DnsServer
-from egress.model.entrance import Entrance
+from egress.model.entrance import Entrance, EntranceTls
+from egress.pdp.config import PdpConfig
 
 
 class LimitsTests(SynchronousTestCase):
@@ -25,6 +32,147 @@ class LimitsTests(SynchronousTestCase):
 
     def test_defaults(self) -> None:
         self.assertEqual(Limits().body, 1024 * 1024)
+
+
+class FieldTests(SynchronousTestCase):
+    """Every field of every configuration converts what can be meant, and refuses everything else."""
+
+    CLASSES = (ProxyConfig, Limits, PdpConfig, Entrance, EntranceTls, AdminEndpoint, UpstreamProxy, Bypass, DnsServer)
+    # What the other fields need, and fields for which zero has a meaning.
+    NEEDED: ClassVar[dict[type, dict[str, Any]]] = {
+        Entrance: {"endpoint": "tcp:1"},
+        EntranceTls: {"key": Path("a"), "certificate": Path("b")},
+        AdminEndpoint: {"endpoint": "unix:/a:mode=600", "path": "/a"},
+        DnsServer: {"address": ip_address("127.0.0.1")},
+        UpstreamProxy: {"scheme": "http", "authority": Authority("a.test", 1)},
+    }
+    ZERO = frozenset({"authz_queue", "authz_max_stale"})
+
+    def make(self, cls: type, name: str, value: object) -> Any:
+        return getattr(cls(**{**self.NEEDED.get(cls, {}), name: value}), name)
+
+    def test_every_field_is_checked(self) -> None:
+        """A new field is checked by its type; a text needs a kind, named where its class is defined."""
+        for cls in self.CLASSES:
+            for field in attrs.fields(cls):
+                with self.subTest(f"{cls.__name__}.{field.name}"):
+                    self.assertIsNotNone(field.converter, "name its kind in checked(...), see egress.model.setting")
+
+    def test_unknown_types(self) -> None:
+        """No object of another type gets in, nor does None where it has no meaning."""
+        for cls in self.CLASSES:
+            hints = get_type_hints(cls)
+            for field in attrs.fields(cls):
+                values: list[object] = [object(), 3 + 4j, {"a": 1}]
+                if type(None) not in get_args(hints[field.name]):
+                    values.append(None)
+                for value in values:
+                    with self.subTest(f"{cls.__name__}.{field.name}", value=value):
+                        error = self.assertRaises(ConfigError, self.make, cls, field.name, value)
+                        self.assertEqual(error.option, field.name)
+                        self.assertTrue(error.remedy)
+
+    def test_numbers(self) -> None:
+        """A truth value is no number, and neither is a text, infinity or what is less than nothing."""
+        for cls in self.CLASSES:
+            for field in attrs.fields(cls):
+                if not re.match(r"(int|float)\b", str(field.type)) or cls is AdminEndpoint:
+                    continue
+                whole = str(field.type).startswith("int")
+                wrong: list[object] = [True, False, "1", -1, math.inf, math.nan, 1.5 if whole else 10**400]
+                if field.name not in self.ZERO:
+                    wrong.append(0)
+                for value in wrong:
+                    with self.subTest(f"{cls.__name__}.{field.name}", value=value):
+                        self.assertEqual(
+                            self.assertRaises(ConfigError, self.make, cls, field.name, value).option, field.name
+                        )
+
+    def test_secrets(self) -> None:
+        """An error shows no secret, and no address with a password."""
+        for name, value in (
+            ("authz_token", "hunter2 hunter2"),
+            ("shadow_authz_token", b"hunter2"),
+            ("admin_token", ["hunter2"]),
+            ("authz_url", "http://u:hunter2@a.test"),
+            ("upstream_http", "ftp://u:hunter2@a.test"),
+            ("upstream_https", ["http://u:hunter2@a.test"]),
+            ("limits", b"hunter2"),
+        ):
+            with self.subTest(name):
+                error = self.assertRaises(ConfigError, self.make, ProxyConfig, name, value)
+                self.assertNotIn("hunter2", f"{error} {error.value} {error.remedy}")
+        error = self.assertRaises(ConfigError, UpstreamProxy, "http", Authority("a.test", 1), b"Basic hunter2\r\nX: y")
+        self.assertNotIn("hunter2", str(error))
+
+
+class ConversionTests(SynchronousTestCase):
+    """What an application writes as text means the same as on the command line."""
+
+    def test_converted(self) -> None:
+        for name, written, read in (
+            ("mode", "observe", Mode.OBSERVE),
+            ("mode", "OBSERVE", Mode.OBSERVE),
+            ("oversize_body", "truncate", OversizeBody.TRUNCATE),
+            ("deny_address", ("10.0.0.0/8", ip_address("fd00::1")), (ip_network("10.0.0.0/8"), ip_network("fd00::1"))),
+            ("allow_address", ["127.0.0.1"], (ip_network("127.0.0.1"),)),
+            ("allow_ports", ["443", "8000-8999", 80], (range(443, 444), range(8000, 9000), range(80, 81))),
+            ("opaque_ports", [range(22, 23)], (range(22, 23),)),
+            ("passthrough", ["*.a.test:8443"], ("*.a.test:8443",)),
+            ("ca_name_constraints", ["*.a.test", "10.0.0.0/8"], ("a.test", ip_network("10.0.0.0/8"))),
+            ("client_auth", "clients.txt", Path("clients.txt")),
+            ("ca_dir", "ca", Path("ca")),
+            ("audit_log", Path("audit.jsonl"), "audit.jsonl"),
+            ("upstream_http", "http://a.test:3128", UpstreamProxy("http", Authority("a.test", 3128))),
+            ("bypass", "a.test, 10.0.0.0/8", Bypass.parse("a.test,10.0.0.0/8")),
+            ("bypass", ["a.test", "10.0.0.0/8"], Bypass.parse("a.test,10.0.0.0/8")),
+            ("authz_timeout", 5, 5.0),
+            ("authz_url", "HTTP://A.test/", "http://a.test/"),
+            ("listen", ["tcp:1"], (Entrance("tcp:1"),)),
+        ):
+            with self.subTest(name, written=written):
+                self.assertEqual(getattr(ProxyConfig(**{name: written}), name), read)
+
+    def test_the_findings(self) -> None:
+        """None of these has ever no effect."""
+        config = ProxyConfig(audit_failure="deny", audit_log="/dev/full", mode="observe", deny_address=("10.0.0.0/8",))
+        self.assertIs(config.audit_failure, AuditFailure.DENY)
+        self.assertIs(config.mode, Mode.OBSERVE)
+        self.assertEqual(config.deny_address, (ip_network("10.0.0.0/8"),))
+
+    def test_refused(self) -> None:
+        for name, value in (
+            ("mode", "watch"),
+            ("mode", True),
+            ("deny_address", "10.0.0.0/8"),
+            ("deny_address", ("10.0.0.1/8",)),
+            ("deny_address", (167772160,)),
+            ("allow_ports", (0,)),
+            ("allow_ports", (True,)),
+            ("allow_ports", (range(1, 70000),)),
+            ("allow_ports", (range(1, 10, 2),)),
+            ("allow_ports", (range(2, 1),)),
+            ("listen", "tcp:8080"),
+            ("listen", ()),
+            ("listen", (8080,)),
+            ("admin", 9099),
+            ("authz_via_upstream", "false"),
+            ("authz_via_upstream", 1),
+            ("metrics_port", 0),
+            ("metrics_port", 65536),
+            ("metrics_interface", "localhost"),
+            ("passthrough", ("a b",)),
+            ("passthrough", "a.test"),
+            ("bypass", "10.0.0.0/99"),
+            ("audit_log", ""),
+            ("policy", ""),
+            ("policy", "a\0b"),
+            ("limits", {"body": 1}),
+            ("upstream_http", "socks5://a.test"),
+        ):
+            with self.subTest(name, value=value):
+                error = self.assertRaises(ConfigError, ProxyConfig, **{name: value})
+                self.assertEqual(error.option, name)
 
 
 class ProxyConfigTests(SynchronousTestCase):
@@ -50,7 +198,7 @@ class ProxyConfigTests(SynchronousTestCase):
         self.assertEqual(ProxyConfig(admin="unix:/a").admin, AdminEndpoint.parse("unix:/a"))
         self.assertEqual(ProxyConfig(admin="tcp:9099", admin_token="hunter2").admin, AdminEndpoint.parse("tcp:9099"))
         self.assertNotIn("hunter2", repr(ProxyConfig(admin="tcp:9099", admin_token="hunter2")))
-        self.assertEqual(self.assertRaises(ConfigError, ProxyConfig, admin="tcp:9099").option, "--admin")
+        self.assertEqual(self.assertRaises(ConfigError, ProxyConfig, admin="tcp:9099").option, "admin")
         self.assertEqual(self.assertRaises(ConfigError, ProxyConfig, admin="tcp:x").option, "admin")
 
     def test_dns_servers(self) -> None:
@@ -83,7 +231,7 @@ class ProxyConfigTests(SynchronousTestCase):
         self.assertEqual([config.auth_at(each) for each in config.listen], [Path("all.txt"), Path("other.txt"), None])
 
     def test_the_token_does_not_show(self) -> None:
-        self.assertNotIn("hunter2", repr(ProxyConfig(authz_token="hunter2")))
+        self.assertNotIn("hunter2", repr(ProxyConfig(authz_url="http://a.test", authz_token="hunter2")))
 
 
 class ConfigErrorTests(SynchronousTestCase):

@@ -142,7 +142,9 @@ class DecidingTests(SynchronousTestCase):
             raise OSError(28, "No space left on device")
 
         log = JsonLinesAudit(full, clock=Clock().seconds)
-        deciding = self.make(rules=NONE, log=log, audit_failure=AuditFailure.DENY, mode=Mode.OBSERVE)
+        deciding = self.make(
+            rules=NONE, log=log, audit_log="/dev/full", audit_failure=AuditFailure.DENY, mode=Mode.OBSERVE
+        )
         log.write_line(b"lost\n")
         self.failureResultOf(deciding.authorizer.decide(REQUEST), AuditUnavailable)
 
@@ -184,7 +186,7 @@ class DecidingTests(SynchronousTestCase):
             raise OSError(28, "No space left on device")
 
         log = JsonLinesAudit(full, clock=Clock().seconds)
-        deciding = self.make(rules=ALL, log=log, audit_failure=AuditFailure.DENY)
+        deciding = self.make(rules=ALL, log=log, audit_log="/dev/full", audit_failure=AuditFailure.DENY)
         self.assertTrue(self.successResultOf(deciding.authorizer.decide(REQUEST)).allowed)
         log.write_line(b"lost\n")
         self.flushLoggedErrors()

@@ -84,7 +84,7 @@ class ExplainTestCase(SynchronousTestCase):
         config = ProxyConfig(
             **{
                 "ca_dir": self.directory / "ca",
-                "policy": self.directory / "policy.toml",
+                "policy": self.directory / "policy.toml" if authorizer is None else None,
                 "audit_log": str(self.directory / "audit"),
                 **options,
             }

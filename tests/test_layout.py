@@ -42,7 +42,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "clients.secrets": frozenset({"wire"}),
     "clients.certificates": frozenset(),
     "safe_files": frozenset(),
-    "config": frozenset({"model"}),
+    "contradictions": frozenset({"model"}),
+    "config": frozenset({"model", "contradictions"}),
     "interfaces": frozenset({"model"}),
     "threads": frozenset(),
     "net": frozenset({"model", "wire", "config", "interfaces", "threads"}),
@@ -56,7 +57,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     ),
     "clients": frozenset({"model", "wire", "clients.secrets", "clients.certificates", "interfaces"}),
     "ops": frozenset({"", "model", "ops.redact", "safe_files", "config", "interfaces"}),
-    "settings": frozenset({"model", "ops.redact", "config"}),
+    "settings": frozenset({"model", "ops.redact", "contradictions", "config"}),
     "process": frozenset({"", "model", "ops.redact", "config", "settings"}),
     "files": frozenset({"policy", "authz.secret_table", "config", "ca", "authz"}),
     "entrances": frozenset({"model", "clients.secrets", "clients.certificates", "config", "net", "ca", "clients"}),
@@ -78,6 +79,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
             *("model", "policy", "authz.secret_table", "ca.issuer", "config", "interfaces", "net", "ca", "authz"),
             *("ops", "process", "files", "entrances", "reading", "threads", "binding", "deciding", "explain", "desk"),
             "clients",
+            "contradictions",
         }
     ),
     "workers": frozenset(
@@ -97,6 +99,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         {
             *("", "model", "policy", "authz.served", "pdp.bearer", "config", "interfaces", "net", "authz", "ops"),
             *("settings", "process", "files", "entrances", "reading", "threads", "binding", "process.start_fault"),
+            "contradictions",
         }
     ),
     "commands": frozenset(

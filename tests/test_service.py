@@ -150,9 +150,37 @@ class ConstructionTests(ServiceTestCase):
         self.assertIn("https://authz.test/base/validate", service.authorizer.name)
         self.assertTrue(service.authorizer.needs_body)
 
-    def test_an_authorizer_of_the_application_goes_before_all(self) -> None:
-        service = self.make(_Never(), authz_url="http://authz.test")
-        self.assertEqual(service.authorizer.name, "never")
+    def test_an_authorizer_of_the_application(self) -> None:
+        """It decides alone: nothing else of the configuration says who does."""
+        self.assertEqual(self.make(_Never()).authorizer.name, "never")
+        for field, value in (("authz_url", "http://authz.test"), ("policy", Path("policy.toml"))):
+            with self.subTest(field):
+                error = self.assertRaises(ConfigError, self.make, _Never(), **{field: value})
+                self.assertEqual((error.option, error.value), (field, str(value)))
+                self.assertIn("leave this out", error.remedy)
+
+    def test_settings_for_a_service_that_is_not_asked(self) -> None:
+        """The embedded policy has no use for them; a service or an authorizer of the application has."""
+        for field, value in (
+            ("authz_max_concurrency", 1),
+            ("authz_queue", 0),
+            ("authz_breaker_failures", None),
+            ("authz_cache", None),
+            ("authz_max_ttl", 1.0),
+            ("authz_max_stale", 0.0),
+        ):
+            with self.subTest(field):
+                self.assertEqual(self.assertRaises(ConfigError, self.make, **{field: value}).option, field)
+                self.make(_Never(), **{field: value})
+                self.make(authz_url="http://authz.test", **{field: value})
+
+    def test_one_process(self) -> None:
+        """Several workers need a parent, which an application is not."""
+        error = self.assertRaises(ConfigError, self.make, workers=2)
+        self.assertEqual((error.option, error.value), ("workers", "2"))
+        config = ProxyConfig(ca_dir=self.ca_dir, workers=2)
+        EgressProxyService(self.reactor, config, endpoints=())  # type: ignore[arg-type]
+        EgressProxyService(self.reactor, config, dry=True)  # type: ignore[arg-type]
 
     def test_what_stands_before_an_authorizer(self) -> None:
         """The embedded policy, which answers at once and always, needs no gate."""
@@ -215,8 +243,8 @@ class ConstructionTests(ServiceTestCase):
             ("--origin-tls", {"origin_tls": garbage}),
             ("--client-auth", {"client_auth": garbage}),
             ("--listen", {"listen": (f"ssl:1:privateKey={garbage}",)}),
-            ("--authz-url", {"authz_url": "ftp://authz.test"}),
-            ("--passthrough", {"passthrough": ("not a host",)}),
+            ("authz_url", {"authz_url": "ftp://authz.test"}),
+            ("passthrough", {"passthrough": ("not a host",)}),
             ("--audit-log", {"audit_log": str(missing / "audit.log")}),
         ]
         for option, options in cases:
@@ -326,7 +354,7 @@ class ReloadTests(ServiceTestCase):
         self.assertIn(b"egress_policy_current 1.0", service.metrics.render()[0])
 
     def test_an_authorizer_of_the_application_stays(self) -> None:
-        service = self.make(_Never(), policy=Path("missing"))
+        service = self.make(_Never())
         self.successResultOf(service.reload())
         self.assertEqual(self.decide(service).reason, "never")
 

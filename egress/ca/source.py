@@ -11,7 +11,7 @@ from egress.ca.constraints import constraints_of, name_constraints
 from egress.ca.given import GivenCa
 from egress.ca.issuer import CaError, CertificateAuthority
 from egress.ca.store import CaDirectory
-from egress.config import ConfigError, ProxyConfig
+from egress.config import ProxyConfig
 
 
 class CaSource(Protocol):
@@ -45,15 +45,9 @@ class CaSource(Protocol):
 
 
 def ca_source(config: ProxyConfig) -> CaSource:
-    """Find out where the CA is.
-
-    @raise ConfigError: when half of it is named.
-    """
+    """Find out where the CA is."""
     if config.ca_cert is not None and config.ca_key is not None:
         return GivenCa(config.ca_cert, config.ca_key)
-    if config.ca_cert is not None or config.ca_key is not None:
-        missing, other = ("--ca-key", "--ca-cert") if config.ca_key is None else ("--ca-cert", "--ca-key")
-        raise ConfigError(missing, "", f"is needed together with {other}")
     return CaDirectory(config.ca_dir, config.ca_name_constraints)
 
 

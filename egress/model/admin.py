@@ -11,6 +11,7 @@ import attrs
 
 from egress.model.authority import Authority, IPAddress, parse_ip
 from egress.model.errors import InvalidTarget
+from egress.model.setting import ConfigError, checked, text
 
 # Between colons; one that belongs to a value has a backslash before it.
 _PIECE: Final = re.compile(r"(?:\\.|[^:\\])+", re.DOTALL)
@@ -37,7 +38,7 @@ class InvalidAdmin(ValueError):
         self.remedy = remedy
 
 
-@attrs.frozen
+@attrs.frozen(field_transformer=checked(endpoint=text, path=text))
 class AdminEndpoint:
     """Where the admin API is served.  Nobody but this machine can reach it.
 
@@ -51,6 +52,23 @@ class AdminEndpoint:
     path: str | None = None
     address: IPAddress | None = None
     port: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse an endpoint that the other fields do not describe: it could be open to more than they say.
+
+        @raise ConfigError: for one.
+        """
+        if self.endpoint not in self._endpoints():
+            remedy = f"does not belong to the other fields; use AdminEndpoint.parse and {_EXAMPLE}"
+            raise ConfigError("endpoint", self.endpoint, remedy)
+
+    def _endpoints(self) -> tuple[str, ...]:
+        if self.path is not None and self.address is None and self.port == 0:
+            mode = self.endpoint.rpartition(":mode=")[2]
+            return (_unix_endpoint(self.path, mode),) if _is_private(mode) else ()
+        if self.path is None and self.address is not None and self.address.is_loopback and 0 < self.port < 65536:
+            return tuple(_tcp_endpoint(kind, self.port, self.address) for kind in _LOOPBACK)
+        return ()
 
     @classmethod
     def parse(cls, text: str, place: Callable[[str], Path] = Path) -> AdminEndpoint:
@@ -93,9 +111,9 @@ class AdminEndpoint:
     @classmethod
     def _unix(cls, path: str, mode: str, others: dict[str, str]) -> AdminEndpoint:
         _none_left(others)
-        if not _MODE.fullmatch(mode) or int(mode, 8) & _OTHERS:
+        if not _is_private(mode):
             raise InvalidAdmin("write a mode that gives nothing to others, as in mode=600 or mode=660")
-        return cls(f"unix:{_SPECIAL.sub(_escape, path)}:mode={mode}", path)
+        return cls(_unix_endpoint(path, mode), path)
 
     @classmethod
     def _tcp(cls, kind: str, port: str, interface: str, others: dict[str, str]) -> AdminEndpoint:
@@ -105,7 +123,7 @@ class AdminEndpoint:
         address = parse_ip(interface)
         if address is None or not address.is_loopback:
             raise InvalidAdmin("it is served to this machine alone: write interface=127.0.0.1, or leave it out")
-        return cls(f"{kind}:{int(port)}:interface={_SPECIAL.sub(_escape, str(address))}", None, address, int(port))
+        return cls(_tcp_endpoint(kind, int(port), address), None, address, int(port))
 
     def __str__(self) -> str:
         """What a client writes to reach it."""
@@ -119,6 +137,19 @@ class AdminEndpoint:
     def wants_token(self) -> bool:
         """Whether a token alone tells who may use it."""
         return self.path is None
+
+
+def _is_private(mode: str) -> bool:
+    """Whether a mode gives nothing to others."""
+    return _MODE.fullmatch(mode) is not None and not int(mode, 8) & _OTHERS
+
+
+def _unix_endpoint(path: str, mode: str) -> str:
+    return f"unix:{_SPECIAL.sub(_escape, path)}:mode={mode}"
+
+
+def _tcp_endpoint(kind: str, port: int, address: IPAddress) -> str:
+    return f"{kind}:{port}:interface={_SPECIAL.sub(_escape, str(address))}"
 
 
 def _escape(match: re.Match[str]) -> str:

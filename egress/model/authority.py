@@ -15,6 +15,7 @@ import attrs
 import idna
 
 from egress.model.errors import InvalidTarget
+from egress.model.setting import BadValue, ConfigError, checked
 
 IPAddress = IPv4Address | IPv6Address
 
@@ -256,7 +257,13 @@ def _origin(scheme: str, authority: Authority) -> Origin:
     return Origin(scheme, authority)
 
 
-@attrs.frozen
+def _scheme(value: object) -> str:
+    if value not in ("http", "https"):
+        raise BadValue("choose http or https")
+    return str(value)
+
+
+@attrs.frozen(field_transformer=checked(scheme=_scheme))
 class UpstreamProxy:
     """The organization's proxy, through which requests leave.
 
@@ -267,6 +274,14 @@ class UpstreamProxy:
     scheme: str
     authority: Authority
     authorization: bytes | None = attrs.field(default=None, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse credentials that would end the field, and begin another.
+
+        @raise ConfigError: for them.
+        """
+        if self.authorization is not None and not re.fullmatch(rb"[\t -~\x80-\xff]+", self.authorization):
+            raise ConfigError("authorization", "", "must be one line without control characters, as in b'Basic ...'")
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}"

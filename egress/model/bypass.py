@@ -10,6 +10,7 @@ import attrs
 
 from egress.model.authority import Authority, normalize_host
 from egress.model.errors import InvalidTarget
+from egress.model.setting import checked, text
 
 # "192.168.*" and "169.254/16": fewer than four octets.  Octets have no leading zeros, which some read as octal.
 _OCTET: Final = r"(?:0|[1-9][0-9]{0,2})"
@@ -86,7 +87,7 @@ def _network(entry: str) -> IPv4Network | IPv6Network | None:
         raise InvalidTarget("the range is not one of addresses, as in 10.0.0.0/8") from error
 
 
-@attrs.frozen
+@attrs.frozen(field_transformer=checked(endings=text))
 class Bypass:
     """A parsed C{NO_PROXY}.
 

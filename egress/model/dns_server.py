@@ -8,6 +8,8 @@ from typing import Final
 import attrs
 
 from egress.model.authority import IPAddress, parse_ip
+from egress.model.setting import checked
+from egress.model.setting import port as tcp_port
 
 PORT: Final = 53
 
@@ -24,7 +26,7 @@ class InvalidDnsServer(ValueError):
     remedy = "write the address of a DNS server, as in 192.0.2.53, 192.0.2.53:5353 or [2001:db8::53]:53"
 
 
-@attrs.frozen
+@attrs.frozen(field_transformer=checked(port=tcp_port))
 class DnsServer:
     """Where a DNS server takes queries, over UDP and TCP."""
 

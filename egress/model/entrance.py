@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 
 from egress.model.authority import parse_ip
+from egress.model.setting import ConfigError, checked, string
 
 # Between colons; one that belongs to a value has a backslash before it.
 _PIECE: Final = re.compile(r"(?:\\.|[^:\\])*", re.DOTALL)
@@ -35,7 +36,7 @@ class InvalidEntrance(ValueError):
         self.remedy = remedy
 
 
-@attrs.frozen
+@attrs.frozen(field_transformer=checked())
 class EntranceTls:
     """The TLS of an C{https} proxy.
 
@@ -51,7 +52,7 @@ class EntranceTls:
     client_ca: Path | None = None
 
 
-@attrs.frozen
+@attrs.frozen(field_transformer=checked(endpoint=string))
 class Entrance:
     """Where clients connect.
 
@@ -80,6 +81,14 @@ class Entrance:
         if self.https is not None:
             return self.https
         return self.tls is not None or _is_local(self.endpoint)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a file that would have no effect: everybody could connect.
+
+        @raise ConfigError: for one.
+        """
+        if self.client_auth is not None and not self.sets_auth:
+            raise ConfigError("client_auth", str(self.client_auth), "has no effect here: add sets_auth=True")
 
     @classmethod
     def parse(cls, text: str, path: Callable[[str], Path] = Path) -> Entrance:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
+from egress import contradictions
 from egress.config import MIB, AuditFailure, ConfigError, IPNetwork, parse_entrances
+from egress.model import setting_text
 from egress.model.entrance import Entrance
-
-
-def _positive(instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
-    if value <= 0:
-        raise ConfigError(attribute.name, str(value), "must be greater than zero")
+from egress.model.setting import checked, file_text, port
+from egress.model.setting import positive as _positive
 
 
 def _without_clients(instance: object, attribute: attrs.Attribute[Any], value: tuple[Entrance, ...]) -> None:
@@ -23,7 +22,12 @@ def _without_clients(instance: object, attribute: attrs.Attribute[Any], value: t
         raise ConfigError("listen", "", "leave https out: it is for the clients of a proxy")
 
 
-@attrs.frozen(kw_only=True)
+_KINDS: Final = checked(
+    token=setting_text.token, audit_log=file_text, metrics_port=port, metrics_interface=setting_text.interface
+)
+
+
+@attrs.frozen(kw_only=True, field_transformer=_KINDS)
 class PdpConfig:
     """What one authorization service does.
 
@@ -58,6 +62,13 @@ class PdpConfig:
     idle_timeout: float = attrs.field(default=75.0, validator=_positive)
     question_timeout: float = attrs.field(default=15.0, validator=_positive)
     drain_timeout: float = attrs.field(default=20.0, validator=_positive)
+
+    def __attrs_post_init__(self) -> None:
+        """Look at what only the fields together can have wrong.
+
+        @raise egress.config.ConfigError: naming the field and the remedy.
+        """
+        contradictions.check(self, contradictions.PDP)
 
     @property
     def question_limit(self) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from egress.config import AuditFailure
 from egress.pdp.config import PdpConfig
 from egress.pdp.option_table import PDP_OPTIONS
 from egress.settings.layers import gather, table_of
 from egress.settings.values import Place
+from egress.settings.wording import made
 
 
 def load_pdp_config(
@@ -25,13 +25,11 @@ def load_pdp_config(
     place = Place(Path.cwd() if directory is None else directory, reactor)
     given = gather(PDP_OPTIONS, arguments, environ, place)
     read = {field: value.read() for field, value in given.items()}
-    if read.get("audit_failure") is AuditFailure.DENY and "audit_log" not in read:
-        raise given["audit_failure"].refuse("there is no audit log that could fail: name one with --audit-log")
     if any(entrance.sets_auth for entrance in read.get("listen", ())):
         raise given["listen"].refuse("leave client-auth out: who may ask is shown by a token, or a certificate")
     if any(entrance.https is not None for entrance in read.get("listen", ())):
         raise given["listen"].refuse("leave https out: it is for the clients of a proxy")
-    return PdpConfig(**read)
+    return made(lambda fields: PdpConfig(**fields), given, PDP_OPTIONS, read)
 
 
 def reference() -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from egress.model import setting_text
 from egress.model.bypass import Bypass
-from egress.model.dns_server import DnsServer, InvalidDnsServer
+from egress.model.dns_server import DnsServer
 from egress.settings import values
 from egress.settings.admin_options import ADMIN_OPTIONS
 from egress.settings.deciding_options import DECIDING_OPTIONS
@@ -26,10 +27,7 @@ def _bypass(entries: Sequence[str]) -> Bypass:
 
 def _dns_server(text: str, place: values.Place) -> DnsServer:
     """Read the address of a DNS server, with a port or without."""
-    try:
-        return DnsServer.parse(text)
-    except InvalidDnsServer as error:
-        raise values.BadValue(error.remedy) from error
+    return setting_text.dns_server(text)
 
 
 _PROXY_VARIABLES = (

@@ -7,11 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from egress.config import AuditFailure, AuthzApi, ConfigError, Limits, ProxyConfig
+from egress.config import ConfigError, Limits, ProxyConfig
+from egress.contradictions import RULES_DECIDE
 from egress.model.authority import Authority, parse_ip
 from egress.settings.layers import gather, table_of
 from egress.settings.option_table import OPTIONS
 from egress.settings.values import Place
+from egress.settings.wording import made
 
 _TCP_LISTENER: Final = re.compile(r"tcp6?:(?:port=)?([0-9]{1,5})")
 _INTERFACE: Final = re.compile(r":interface=((?:\\.|[^:\\])*)")
@@ -41,35 +43,13 @@ def load_config(
     if "bypass" in given and given["bypass"].conventional and given.keys().isdisjoint(_UPSTREAMS):
         # Without an upstream proxy NO_PROXY says nothing, and whoever set it may have meant another syntax.
         del given["bypass"]
-    if "policy" in given and "authz_url" in given:
-        other = given["authz_url"].spelling
-        raise given["policy"].refuse(f"cannot decide together with {other}: leave one out, or write none for it")
-    if "shadow_policy" in given and "shadow_authz_url" in given:
-        raise given["shadow_policy"].refuse(f"one shadow at a time: leave out {given['shadow_authz_url'].spelling}")
-    if "shadow_log" in given and given.keys().isdisjoint(("shadow_policy", "shadow_authz_url")):
-        raise given["shadow_log"].refuse("there is no shadow: name one with --shadow-policy or --shadow-authz-url")
-    token = given.get("shadow_authz_token")
-    # A variable may be set for good, and the shadow only sometimes.
-    if token is not None and token.spelling.startswith("-") and "shadow_authz_url" not in given:
-        raise token.refuse("there is nobody to show it to: name one with --shadow-authz-url")
-    if "ca_name_constraints" in given and "ca_cert" in given:
-        other = given["ca_cert"].spelling
-        raise given["ca_name_constraints"].refuse(f"{other} has those that it was issued with: leave one out")
     read = {field: value.read() for field, value in given.items()}
-    if "authz_api" in read and read.keys().isdisjoint(("authz_url", "policy")):
-        # Who means to ask a service does not want the starter policy.
+    if "authz_api" in read and read.keys().isdisjoint(("authz_url", "policy", "shadow_authz_url")):
+        # Whoever means to ask a service does not want the starter policy.
         raise given["authz_api"].refuse("there is nobody to ask: name the service with --authz-url")
-    if "authz_response_headers" in read and read.get("authz_api") is not AuthzApi.EXT_AUTHZ:
-        raise given["authz_response_headers"].refuse("only --authz-api ext-authz gives such fields: leave it out")
-    if "authz_client_cert" in read and read.get("authz_url", "").startswith("http:"):
-        raise given["authz_client_cert"].refuse("a certificate can be shown to an https:// --authz-url only")
-    if "audit_failure" in read and "audit_log" not in read and read["audit_failure"] is AuditFailure.DENY:
-        raise given["audit_failure"].refuse("there is no audit log that could fail: name one with --audit-log")
-    if "admin" in read and read["admin"].wants_token and "admin_token" not in read:
-        remedy = "everybody on this machine could use it: give a token with --admin-token-file, or use unix:PATH"
-        raise given["admin"].refuse(remedy)
+    more = RULES_DECIDE if only is None else ()
     try:
-        config = ProxyConfig(**_nested(read))
+        config = made(lambda fields: ProxyConfig(**_nested(fields)), given, OPTIONS, read, more)
     except RuntimeError as error:
         raise ConfigError("--ca-dir", "", "name a directory: the home directory is not known") from error
     for field in _UPSTREAMS:

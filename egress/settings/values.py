@@ -9,22 +9,20 @@ from __future__ import annotations
 import enum
 import os
 import re
-from base64 import b64encode
 from collections.abc import Callable
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from urllib.parse import unquote_to_bytes
 
 import attrs
 from twisted.internet.endpoints import serverFromString
 
 from egress.config import KIB, MIB, AuditFailure, AuthzApi, AuthzBody, IPNetwork, Mode, OversizeBody, Resolve
-from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy, normalize_host, parse_ip
-from egress.model.bypass import Bypass, HostPattern
+from egress.model import setting_text
+from egress.model.authority import UpstreamProxy
 from egress.model.client_tls import ClientTls
 from egress.model.entrance import Entrance, InvalidEntrance
-from egress.model.errors import InvalidTarget
+from egress.model.setting import BadValue as BadValue
+from egress.model.setting import choice, network, parse_port, parse_ports
 
 _E = TypeVar("_E", bound=enum.Enum)
 
@@ -34,27 +32,12 @@ _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(ms|s|m|h)?", re.
 _DURATIONS: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _TRUE: Final = ("1", "true", "yes", "on")
 _BOOLEANS: Final = dict.fromkeys(_TRUE, True) | dict.fromkeys(("0", "false", "no", "off"), False)
-_AUTHZ_URL: Final = re.compile(r"(https?)://([^/?#]*)(/[!-~]*)?", re.IGNORECASE)
 _TCP_PORT: Final = re.compile(r"tcp6?:(?:port=)?([0-9]+)")
-# RFC 9110 section 5.6.2.
-_FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VISIBLE: Final = re.compile(r"[!-~]+")
 
 _TOKEN_FILE: Final = 64 * KIB
 
 # More than any machine gains from, and fewer than would make it suffer from a slip of the hand.
 MAX_WORKERS: Final = 256
-
-
-class BadValue(ValueError):
-    """A value that cannot be used.
-
-    @ivar remedy: what to write instead, in one clause, without the value.
-    """
-
-    def __init__(self, remedy: str) -> None:
-        super().__init__(remedy)
-        self.remedy = remedy
 
 
 @attrs.frozen
@@ -117,15 +100,8 @@ def boolean(text: str, place: Place) -> bool:
 
 def _one_of(kind: type[_E]) -> Callable[[str, Place], _E]:
     """Make what reads one of a few words."""
-    *others, last = (member.value for member in kind)
-
-    def read(text: str, place: Place) -> _E:
-        try:
-            return kind(text.lower())
-        except ValueError as error:
-            raise BadValue(f"choose {', '.join(others)} or {last}") from error
-
-    return read
+    take = choice(kind)
+    return lambda text, place: take(text)
 
 
 oversize_body: Final = _one_of(OversizeBody)
@@ -139,9 +115,7 @@ client_tls: Final = _one_of(ClientTls)
 
 def field_name(text: str, place: Place) -> str:
     """Read the name of a header field."""
-    if not _FIELD_NAME.fullmatch(text):
-        raise BadValue("write names of header fields, as in X-Auth-User")
-    return text.lower()
+    return setting_text.field_name(text)
 
 
 def workers(text: str, place: Place) -> int:
@@ -185,29 +159,17 @@ def number_or_none(text: str, place: Place) -> int | None:
 
 def port(text: str, place: Place) -> int:
     """Read a TCP port."""
-    if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) < 65536:
-        raise BadValue("write a TCP port from 1 to 65535")
-    return int(text)
+    return parse_port(text)
 
 
 def ports(text: str, place: Place) -> range:
     """Read a TCP port, or a range of them: C{443}, C{8000-8999}."""
-    first, dash, last = text.partition("-")
-    try:
-        read = range(port(first, place), port(last if dash else first, place) + 1)
-    except BadValue as error:
-        raise BadValue("write a TCP port, or two with a dash between, as in 443 or 8000-8999") from error
-    if not read:
-        raise BadValue(f"the first port is above the last: write {last}-{first}")
-    return read
+    return parse_ports(text)
 
 
 def interface(text: str, place: Place) -> str:
     """Read the address of an interface."""
-    try:
-        return str(ip_address(text))
-    except ValueError as error:
-        raise BadValue("write an IP address of this machine, as in 127.0.0.1, or 0.0.0.0 for all") from error
+    return setting_text.interface(text)
 
 
 def endpoint(text: str, place: Place) -> Entrance:
@@ -233,100 +195,38 @@ def endpoint(text: str, place: Place) -> Entrance:
 
 def authz_url(text: str, place: Place) -> str:
     """Read the URL of an authorization service."""
-    match = _AUTHZ_URL.fullmatch(text)
-    if match is None:
-        raise BadValue("write an http:// or https:// URL as in http://127.0.0.1:9000")
-    scheme, path = match[1].lower(), match[3] or ""
-    if "@" in text:
-        raise BadValue("leave the credentials out, the service is given the token of --authz-token-file")
-    if "?" in path or "#" in path:
-        raise BadValue("leave out what follows the path")
-    return f"{Origin(scheme, _authority(match[2], scheme, 'http://127.0.0.1:9000'))}{path}"
+    return setting_text.authz_url(text)
 
 
 def upstream_proxy(text: str, place: Place) -> UpstreamProxy:
     """Read the URL of a proxy, with its credentials."""
-    # Variables in the wild often leave the scheme out.
-    scheme, _, rest = (text if "://" in text else f"http://{text}").partition("://")
-    scheme = scheme.lower()
-    if scheme not in DEFAULT_PORTS:
-        raise BadValue(
-            "write an http:// or https:// URL as in http://proxy.example:3128; other kinds are not supported"
-        )
-    userinfo, _, hostport = rest.rpartition("@")
-    if re.search("[/?#]", userinfo):
-        raise BadValue("percent-encode / ? and # in the credentials, as %2F %3F and %23")
-    hostport = hostport.removesuffix("/")
-    if re.search("[/?#]", hostport):
-        raise BadValue("leave out what follows the host and port")
-    return UpstreamProxy(scheme, _authority(hostport, scheme, "http://proxy.example:3128"), _basic(userinfo))
-
-
-def _authority(text: str, scheme: str, example: str) -> Authority:
-    try:
-        return Authority.parse(text, DEFAULT_PORTS[scheme])
-    except InvalidTarget as error:
-        raise BadValue(f"write a host, and a port where it has one, as in {example}: {error.reason}") from error
-
-
-def _basic(userinfo: str) -> bytes | None:
-    """Make the credentials for C{Proxy-Authorization} (RFC 7617 section 2)."""
-    if not userinfo:
-        return None
-    user_text, _, password_text = userinfo.partition(":")
-    user, password = unquote_to_bytes(user_text), unquote_to_bytes(password_text)
-    if b":" in user or re.search(rb"[\x00-\x1f\x7f]", user + password):
-        raise BadValue("a user name cannot have a colon, nor the credentials control characters")
-    return b"Basic " + b64encode(user + b":" + password)
+    return setting_text.upstream_proxy(text)
 
 
 def bypass_entry(text: str, place: Place) -> str:
     """Check one entry of C{NO_PROXY}."""
-    try:
-        Bypass.parse(text)
-    except InvalidTarget as error:
-        raise BadValue(f"write a host, a .suffix, an address or a range: {error.reason}") from error
+    setting_text.bypass(text)
     return text
 
 
 def host_pattern(text: str, place: Place) -> str:
     """Check one host pattern."""
-    try:
-        HostPattern.parse(text, suffix=False)
-    except InvalidTarget as error:
-        raise BadValue(f"write a host, or *.host for what is below it: {error.reason}") from error
-    return text
+    return setting_text.host_pattern(text)
 
 
 def address_range(text: str, place: Place) -> IPNetwork:
     """Read a CIDR range, or one address."""
-    try:
-        return ip_network(text)
-    except ValueError as error:
-        try:
-            meant = ip_network(text, strict=False)
-        except ValueError:
-            raise BadValue("write an address range as in 10.0.0.0/8") from error
-        raise BadValue(f"there are bits beyond the prefix: write {meant}, or the one address alone") from error
+    return network(text)
 
 
 def name_constraint(text: str, place: Place) -> str | IPNetwork:
     """Read what a CA may sign for: a name with all below it, an address or a CIDR range."""
-    if "/" in text or parse_ip(text) is not None:
-        return address_range(text, place)
-    try:
-        host = normalize_host(text.removeprefix("*").removeprefix("."))
-    except InvalidTarget as error:
-        raise BadValue(f"write hosts or address ranges, as in example.com,10.0.0.0/8: {error.reason}") from error
-    address = parse_ip(host)
-    return host if address is None else ip_network(address)
+    return setting_text.name_constraint(text)
 
 
 def token(text: str, place: Place) -> str:
     """Read a bearer token."""
-    if not _VISIBLE.fullmatch(text):
-        raise BadValue("a token is one word of visible ASCII characters")
-    return text
+    return setting_text.token(text)
 
 
 def token_file(text: str, place: Place) -> str:

@@ -77,7 +77,7 @@ class Workers(Service):
         self._config = self._orders = config
         self._socketpair = socketpair
         self._listeners = Listeners([entrance.endpoint for entrance in config.listen], config.workers, make_socket)
-        model = EgressProxyService(reactor, config)
+        model = EgressProxyService(reactor, attrs.evolve(config, workers=1))
         self.authorizer = model.authorizer
         # Each worker has its own, which signs; this one reminds, for all.
         self._ca = CaWatch(reactor, ca_source(config), model.certificate_authority, lambda _: None)

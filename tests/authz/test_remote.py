@@ -413,8 +413,8 @@ class FactoryTests(SynchronousTestCase):
         ):
             with self.subTest(url):
                 error = self.assertRaises(ConfigError, self.make, url)
-                self.assertEqual(error.option, "--authz-url")
-                self.assertNotIn("secret", error.remedy)
+                self.assertIn(error.option, ("authz_url", "--authz-url"))
+                self.assertNotIn("secret", str(error))
 
     def test_where_each_api_is(self) -> None:
         for api, url, name in (
@@ -434,7 +434,7 @@ class FactoryTests(SynchronousTestCase):
             ("--passthrough", {"authz_api": AuthzApi.EXT_AUTHZ, "passthrough": ("a.test",)}),
             ("--opaque-ports", {"authz_api": AuthzApi.EXT_AUTHZ, "opaque_ports": (range(22, 23),)}),
             ("--authz-response-headers", {"authz_api": AuthzApi.EXT_AUTHZ, "authz_response_headers": ("host",)}),
-            ("--authz-response-headers", {"authz_response_headers": ("x-user",)}),
+            ("authz_response_headers", {"authz_response_headers": ("x-user",)}),
         ):
             with self.subTest(option):
                 error = self.assertRaises(ConfigError, self.make, "http://authz.test", **options)

@@ -27,7 +27,7 @@ class CaSourceTests(SynchronousTestCase):
 
     def test_half(self) -> None:
         """One file of two is no reason to sign with something else."""
-        error = self.assertRaises(ConfigError, ca_source, ProxyConfig(ca_cert=CERT))
-        self.assertEqual(str(error), "--ca-key: is needed together with --ca-cert")
-        error = self.assertRaises(ConfigError, ca_source, ProxyConfig(ca_key=KEY))
-        self.assertEqual(str(error), "--ca-cert: is needed together with --ca-key")
+        error = self.assertRaises(ConfigError, ProxyConfig, ca_cert=CERT)
+        self.assertEqual(str(error), "ca_key: is needed together with ca_cert")
+        error = self.assertRaises(ConfigError, ProxyConfig, ca_key=KEY)
+        self.assertEqual(str(error), "ca_cert: is needed together with ca_key")

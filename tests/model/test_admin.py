@@ -8,6 +8,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.admin import AdminEndpoint, InvalidAdmin
+from egress.model.setting import ConfigError
 
 
 class AdminEndpointTests(SynchronousTestCase):
@@ -31,6 +32,24 @@ class AdminEndpointTests(SynchronousTestCase):
         six = AdminEndpoint.parse("tcp6:9099")
         self.assertEqual((six.endpoint, str(six)), ("tcp6:9099:interface=\\:\\:1", "http://[::1]:9099"))
         self.assertEqual(AdminEndpoint.parse("tcp6:9099:interface=\\:\\:1"), six)
+
+    def test_made_by_hand(self) -> None:
+        """No field says less than the endpoint opens: whether a token is wanted depends on them."""
+        loopback = ip_address("127.0.0.1")
+        for given in (
+            ("tcp:9099:interface=127.0.0.1", "/run/a.sock"),
+            ("tcp:9099", None, loopback, 9099),
+            ("tcp:9099:interface=0.0.0.0", None, ip_address("0.0.0.0"), 9099),
+            ("tcp:9099:interface=127.0.0.1", None, loopback, 0),
+            ("tcp:9099:interface=127.0.0.1",),
+            ("unix:/a:mode=666", "/a"),
+            ("unix:/a", "/a"),
+            ("unix:/b:mode=600", "/a"),
+            ("unix:/a:mode=600", "/a", loopback),
+        ):
+            with self.subTest(given):
+                error = self.assertRaises(ConfigError, AdminEndpoint, *given)
+                self.assertEqual((error.option, error.value), ("endpoint", given[0]))
 
     def test_urls(self) -> None:
         """As a client may write it."""

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority, Origin, UpstreamProxy, normalize_host, parse_ip
 from egress.model.errors import InvalidTarget
+from egress.model.setting import ConfigError
 
 LONGEST = f"{'a' * 63}.{'b' * 63}.{'c' * 63}.{'d' * 61}"
 
@@ -262,6 +263,21 @@ class OriginTests(SynchronousTestCase):
 
 class UpstreamProxyTests(SynchronousTestCase):
     """Credentials do not show."""
+
+    def test_refused(self) -> None:
+        """A field that ends early would begin another one."""
+        authority = Authority("proxy.test", 3128)
+        for name, arguments in (
+            ("scheme", ("socks5", authority)),
+            ("authority", ("http", "proxy.test:3128")),
+            ("authorization", ("http", authority, "Basic c2VjcmV0")),
+            ("authorization", ("http", authority, b"Basic c2VjcmV0\r\nHost: a.test")),
+            ("authorization", ("http", authority, b"")),
+        ):
+            with self.subTest(arguments):
+                error = self.assertRaises(ConfigError, UpstreamProxy, *arguments)
+                self.assertEqual(error.option, name)
+                self.assertNotIn("c2VjcmV0", str(error))
 
     def test_no_secret_in_text(self) -> None:
         upstream = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic c2VjcmV0")

@@ -7,6 +7,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.entrance import Entrance, EntranceTls, InvalidEntrance
+from egress.model.setting import ConfigError
 
 PEM = Path("server.pem")
 
@@ -94,6 +95,12 @@ class ParseTests(SynchronousTestCase):
         entrance = Entrance.parse("ssl:1:certKey=c:client-ca=d:client-auth=e", lambda text: Path("/etc") / text)
         tls = EntranceTls(Path("/etc/server.pem"), Path("/etc/c"), None, Path("/etc/d"))
         self.assertEqual(entrance, Entrance("tcp:1", tls, True, Path("/etc/e")))
+
+    def test_a_file_without_effect(self) -> None:
+        """Whoever names the secrets of clients means that they are asked for."""
+        error = self.assertRaises(ConfigError, Entrance, "tcp:1", client_auth=Path("clients.txt"))
+        self.assertEqual((error.option, error.value), ("client_auth", "clients.txt"))
+        self.assertEqual(Entrance("tcp:1", None, True, "a.txt").client_auth, Path("a.txt"))  # type: ignore[arg-type]
 
     def test_refused(self) -> None:
         for text, words in (

@@ -97,7 +97,7 @@ class CommandLineTests(LoadTests):
                 "authz-api": ["ext-authz"],
                 "authz-body": ["never"],
                 "authz-response-headers": ["X-User, x-team"],
-                "authz-cache": ["none"],
+                "authz-cache": ["9"],
                 "authz-max-ttl": ["1m"],
                 "authz-max-stale": ["0"],
                 "body-limit": ["2m"],
@@ -139,7 +139,7 @@ class CommandLineTests(LoadTests):
                 authz_api=AuthzApi.EXT_AUTHZ,
                 authz_body=AuthzBody.NEVER,
                 authz_response_headers=("x-user", "x-team"),
-                authz_cache=None,
+                authz_cache=9,
                 authz_max_ttl=60.0,
                 authz_max_stale=0.0,
                 limits=Limits(
@@ -278,6 +278,7 @@ class EnvironmentTests(LoadTests):
                 "EGRESS_LISTEN": " tcp:8080  unix:/run/a,b.sock ",
                 "EGRESS_AUTHZ_TIMEOUT": "2s",
                 "EGRESS_AUTHZ_VIA_UPSTREAM": "yes",
+                "EGRESS_AUTHZ_URL": "http://a.test",
                 "EGRESS_PASSTHROUGH": "a.example,b.example c.example",
                 "EGRESS_METRICS_PORT": "9090\n",
                 "UNRELATED": "x",
@@ -288,6 +289,7 @@ class EnvironmentTests(LoadTests):
             ProxyConfig(
                 listen=("tcp:8080", "unix:/run/a,b.sock"),
                 authz_timeout=2.0,
+                authz_url="http://a.test",
                 authz_via_upstream=True,
                 passthrough=("a.example", "b.example", "c.example"),
                 metrics_port=9090,
@@ -312,7 +314,8 @@ class EnvironmentTests(LoadTests):
 
     def test_token(self) -> None:
         self.write("token", "from-file")
-        environ = {"EGRESS_AUTHZ_TOKEN": "from-variable"}
+        self.assertIsNone(self.load(environ={"EGRESS_AUTHZ_TOKEN": "from-variable"}).authz_token)
+        environ = {"EGRESS_AUTHZ_TOKEN": "from-variable", "EGRESS_AUTHZ_URL": "http://a.test"}
         self.assertEqual(self.load(environ=environ).authz_token, "from-variable")
         self.assertEqual(self.load({"authz-token-file": ["token"]}, environ).authz_token, "from-file")
         environ["EGRESS_AUTHZ_TOKEN_FILE"] = "token"
@@ -391,7 +394,7 @@ class FileTests(LoadTests):
             file="""
             listen = ["tcp:8080", "tcp:8081"]
             authz-timeout = 2.5
-            authz-via-upstream = true
+            authz-via-upstream = false
             policy = "policy.toml"
             body-limit = 4096
             passthrough = "a.example b.example"
@@ -405,7 +408,6 @@ class FileTests(LoadTests):
             ProxyConfig(
                 listen=("tcp:8080", "tcp:8081"),
                 authz_timeout=2.5,
-                authz_via_upstream=True,
                 policy=self.directory / "policy.toml",
                 limits=Limits(body=4096),
                 passthrough=("a.example", "b.example"),

@@ -30,6 +30,7 @@ from egress.workers.control import (
 from tests.lines import FakeLine, WorkerReactor, frame, frames, tell
 
 CONFIG = ProxyConfig(
+    authz_url="http://a.test",
     authz_token="hunter2",
     ca_dir=Path("/ca"),
     upstream_https=UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic x"),

@@ -17,7 +17,9 @@ from egress.workers.control import CONTROL, Orders
 from egress.workers.post import Lines, Post, State, WorkerFailed, worker_environment
 from tests.lines import FakeLine, WorkerReactor, frame, tell
 
-ORDERS = Orders(2, "twisted.internet.epollreactor", ProxyConfig(authz_token="hunter2"), (2, 10))
+ORDERS = Orders(
+    2, "twisted.internet.epollreactor", ProxyConfig(authz_url="http://a.test", authz_token="hunter2"), (2, 10)
+)
 
 
 class LinesTests(SynchronousTestCase):
