@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "authz.served": frozenset({"model", "authz.members", "authz.contract"}),
     "pdp.bearer": frozenset(),
     "authz.breaker": frozenset(),
+    "authz.waiting": frozenset(),
     "authz.secret_table": frozenset({"model"}),
     "ca.constraints": frozenset({"model"}),
     "ca.issuer": frozenset({"model", "ca.constraints"}),
@@ -52,7 +53,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         {
             *("model", "wire", "policy", "authz.codec", "authz.answer", "authz.contract", "authz.authzen"),
             *("authz.opa", "authz.ext_authz", "authz.cache_key", "authz.kept", "authz.breaker"),
-            *("authz.secret_table", "ca.issuer", "config", "interfaces", "ca"),
+            *("authz.waiting", "authz.secret_table", "ca.issuer", "config", "interfaces", "ca"),
         }
     ),
     "clients": frozenset({"model", "wire", "clients.secrets", "clients.certificates", "interfaces"}),
@@ -115,6 +116,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 # Without input and output: bytes and values in, bytes and values out.
 PURE = (
     *("model", "wire", "policy", "ops.redact", "pdp.bearer", "authz.breaker", "authz.secret_table"),
+    "authz.waiting",
     *("authz.codec", "authz.members", "authz.question", "authz.answer", "authz.contract", "authz.served"),
     *("authz.authzen", "authz.opa", "authz.ext_authz", "authz.cache_key", "authz.kept"),
     *("ca.constraints", "ca.issuer", "ca.truststore"),

@@ -67,7 +67,8 @@ class Approvals:
 
     @param wall_clock: seconds since the epoch.
     @param timeout: seconds for which a request is held.
-    @param limit: how many are held at the same time.
+    @param limit: how many are held at the same time; one client has three quarters of them at most, so that it cannot
+        keep all others from being asked about.
     @param is_open: whether somebody can be asked.
     @param key: makes ids that clients cannot work out, and the same ones in every process that has it: a client that
         could make two questions with one id would have one answered in place of the other.
@@ -87,6 +88,8 @@ class Approvals:
         self._wall_clock = wall_clock
         self._timeout = timeout
         self._limit = limit
+        self._of_one = limit - limit // 4
+        self._held_of: Counter[str] = Counter()
         self._key = key or urandom(_KEY_BYTES)
         self._held: dict[str, _Held] = {}
         self._permissions: dict[str, Permission] = {}
@@ -144,9 +147,12 @@ class Approvals:
             permission = self.permission_for(request, decision)
             if permission is not None:
                 return permitted(decision, permission)
-            if self.held < self._limit:
+            if self.held >= self._limit:
+                why = f"{self._limit} requests wait for one already"
+            elif self._held_of[request.client.limit_key] >= self._of_one:
+                why = f"{self._of_one} requests of this client wait for one already"
+            else:
                 return None
-            why = f"{self._limit} requests wait for one already"
         return denied(decision, f"a person is to be asked, but {why}")
 
     def _wait(self, request: DecisionRequest, decision: Decision) -> Deferred[Decision]:
@@ -164,12 +170,18 @@ class Approvals:
         timer = self._clock.callLater(self._timeout, lambda: self._expired(held, waiting))
         waiting = _Waiting(decision, answer, timer)
         held.waiting.append(waiting)
+        self._held_of[request.client.limit_key] += 1
         return answer
 
     def _take(self, held: _Held, waiting: _Waiting) -> None:
         if waiting.timer.active():
             waiting.timer.cancel()
         held.waiting.remove(waiting)
+        # All who put one question are one client: its address is part of the question.
+        client = held.request.client.limit_key
+        self._held_of[client] -= 1
+        if not self._held_of[client]:
+            del self._held_of[client]
         if not held.waiting:
             del self._held[held.held_id]
 

@@ -6,7 +6,6 @@ All of it refuses.  Nothing here can make an allow of anything.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -17,6 +16,7 @@ from twisted.python.failure import Failure
 
 from egress.authz.breaker import Breaker, State
 from egress.authz.chain import cancel
+from egress.authz.waiting import WaitingLines
 from egress.authz.wrapper import Wrapper
 from egress.interfaces import IAuthorizer
 from egress.model.decision import Decision, DecisionRequest
@@ -72,7 +72,11 @@ class _Waiting:
 
 
 class AuthorizationGate(Wrapper):
-    """Asks an authorizer so many questions at once; more wait, first come, first served, and beyond that none do.
+    """Asks an authorizer so many questions at once; more wait, and beyond that none do.
+
+    The clients take turns, and those of one client are served in order: a client that floods delays itself.  When all
+    of the room is used, a client that has less than its share gets the place of the newest question of the one that
+    has most.
 
     When it gives no answers, it is left alone for a while: see L{Breaker}.  Then the gate finds out by itself whether
     it can be reached, so that neither a client's request has to be put at risk for that nor a proxy without clients
@@ -100,7 +104,7 @@ class AuthorizationGate(Wrapper):
         self._at_once = at_once
         self._may_wait = may_wait
         self._under_way = 0
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: WaitingLines[_Waiting] = WaitingLines()
         self._going_on = False
         self._outages = dict.fromkeys(_COUNTED, 0)
         self._refused = dict.fromkeys(_REFUSED, 0)
@@ -161,16 +165,25 @@ class AuthorizationGate(Wrapper):
     # -- many questions
 
     def _wait(self, request: DecisionRequest) -> Deferred[Decision]:
+        client = request.client.limit_key
+        displaced = None
         if len(self._waiting) >= self._may_wait:
-            return self._overloaded(f"it has {self._under_way} questions, and {len(self._waiting)} wait already")
+            full = f"it has {self._under_way} questions, and {len(self._waiting)} wait already"
+            displaced = self._waiting.displaced_by(client)
+            if displaced is None:
+                return fail(self._overload(full))
+            self._leave(displaced)
         waiting = _Waiting(request, self._clock.seconds(), self._leave)
         waiting.deadline = self._clock.callLater(self._deadline, self._expired, waiting)
-        self._waiting.append(waiting)
+        self._waiting.add(client, waiting)
+        if displaced is not None:
+            # Last: whoever hears of it may ask again at once.
+            displaced.answer.errback(self._overload(f"{full}, most of them of this client"))
         return waiting.answer
 
-    def _overloaded(self, why: str) -> Deferred[Decision]:
+    def _overload(self, why: str) -> AuthorizerUnavailable:
         self._refused[Outage.OVERLOAD] += 1
-        return fail(AuthorizerUnavailable(f"the authorizer is overloaded: {why}", Outage.OVERLOAD, 1))
+        return AuthorizerUnavailable(f"the authorizer is overloaded: {why}", Outage.OVERLOAD, 1)
 
     def _go_on(self) -> None:
         """Put what waits, as far as there is room."""
@@ -180,12 +193,12 @@ class AuthorizationGate(Wrapper):
         self._going_on = True
         try:
             while self._waiting and self._under_way < self._at_once:
-                waiting = self._waiting[0]
+                waiting = self._waiting.next
                 waiting.turn = self._clock.seconds()
                 if waiting.turn - waiting.since >= self._deadline:
                     self._expired(waiting)
                     continue
-                self._waiting.popleft()
+                self._waiting.take()
                 waiting.asked = self._put(waiting.request)
                 waiting.asked.addBoth(waiting.settle)
         finally:
@@ -194,7 +207,7 @@ class AuthorizationGate(Wrapper):
     def _leave(self, waiting: _Waiting) -> None:
         waiting.give_up()
         if waiting.asked is None:
-            self._waiting.remove(waiting)
+            self._waiting.remove(waiting.request.client.limit_key, waiting)
         else:
             cancel(waiting.asked)
 
@@ -237,7 +250,7 @@ class AuthorizationGate(Wrapper):
         refusal = self._refusal(self._clock.seconds())
         while self._waiting:
             self._refused[Outage.OPEN] += 1
-            self._waiting.popleft().refuse(refusal)
+            self._waiting.take().refuse(refusal)
 
     def _answered(self, client: str) -> None:
         was = self._breaker.state
@@ -299,5 +312,5 @@ class AuthorizationGate(Wrapper):
         self._closed = True
         self._stop_checking()
         while self._waiting:
-            self._waiting.popleft().refuse(AuthorizerUnavailable("the proxy stops", Outage.GIVEN_UP))
+            self._waiting.take().refuse(AuthorizerUnavailable("the proxy stops", Outage.GIVEN_UP))
         return self._authorizer.close()

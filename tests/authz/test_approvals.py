@@ -134,6 +134,23 @@ class AnswerTests(ApprovalsTestCase):
         self.assertEqual((decision.verdict, decision.rule_id), (Verdict.DENY, "r"))
         self.assertIn("3 requests wait for one already", decision.reason)
 
+    def test_too_many_of_one_client(self) -> None:
+        """It has three quarters; the rest is for others. A /64 of IPv6 is one client."""
+        self.approvals = self.make(limit=8)
+        first = [self.hold(path=f"/{number}", client=ClientIdentity(f"2001:db8::{number}", 1)) for number in range(6)]
+        for waiting in first:
+            self.assertNoResult(waiting)
+        decision = self.successResultOf(self.hold(client=ClientIdentity("2001:db8::7", 1)))
+        self.assertIn("6 requests of this client wait for one already", decision.reason)
+        others = [self.hold(client=ClientIdentity("192.0.2.9", 1)), self.hold(client=ClientIdentity("192.0.2.8", 1))]
+        for waiting in others:
+            self.assertNoResult(waiting)
+        self.assertIn("8 requests wait", self.successResultOf(self.hold(client=ClientIdentity("192.0.2.7", 1))).reason)
+        # Whoever leaves makes room for its own.
+        first[0].addErrback(lambda _: None)
+        first[0].cancel()
+        self.assertNoResult(self.hold(client=ClientIdentity("2001:db8::7", 1)))
+
 
 class TogetherTests(ApprovalsTestCase):
     """The same question is one, and no other is."""

@@ -231,10 +231,40 @@ class QueueTests(GateTestCase):
         self.successResultOf(asked[0])
         self.assertNoResult(self.ask("f"))
 
+    def test_clients_take_turns(self) -> None:
+        """One that floods delays itself."""
+        self.gate = self.make(may_wait=10)
+        for name in ("f1", "f2", "f3", "f4", "f5"):
+            self.ask(name)
+        self.ask("a1", "192.0.2.2"), self.ask("a2", "192.0.2.2"), self.ask("b1", "192.0.2.3")
+        seen = []
+        while self.under_way():
+            seen.append(self.under_way()[0])
+            self.answer()
+        self.assertEqual(seen, ["f1", "f2", "f3", "a1", "b1", "f4", "a2", "f5"])
+
+    def test_room_for_a_client_that_has_less(self) -> None:
+        """The newest question of the client that has most goes; all others stay."""
+        asked = self.fill()
+        other = self.ask("other", "2001:db8::1")
+        error = self.assert_refused(asked[4], Outage.OVERLOAD)
+        self.assertIn("3 wait already, most of them of this client", error.reason)
+        self.assertNoResult(other)
+        # One network counts as one client, and it has its share now.
+        self.assert_refused(self.ask("more", "2001:db8::2"), Outage.OVERLOAD)
+        for one in (asked[2], asked[3], other):
+            self.assertNoResult(one)
+        questions = self.gate.questions()
+        self.assertEqual((questions.waiting, questions.refused["overload"]), (MAY_WAIT, 2))
+        self.answer()
+        self.answer()
+        self.assertEqual(self.under_way(), ["c", "other"])
+
     def test_without_a_queue(self) -> None:
         self.gate = self.make(may_wait=0)
         self.ask(), self.ask()
         self.assert_refused(self.ask(), Outage.OVERLOAD)
+        self.assert_refused(self.ask(client="192.0.2.2"), Outage.OVERLOAD)
 
     def test_a_waiting_question_that_is_cancelled_leaves(self) -> None:
         asked = self.fill()
