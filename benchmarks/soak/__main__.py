@@ -13,14 +13,16 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from benchmarks.soak.client import Clients
-from benchmarks.soak.faults import Fault, schedule
+from benchmarks.soak.fairness import RATIO, Fairness, Waited, Window
+from benchmarks.soak.faults import ATTACKERS, Fault, schedule
 from benchmarks.soak.journal import Journal
 from benchmarks.soak.judge import Sample, Trend, Verdict, judge
-from benchmarks.soak.stage import Stage
+from benchmarks.soak.stage import PROBE, Stage
 
 _SHOWN = 50
 # How many descriptors may be left once all clients are gone, over those that there were before they came.
@@ -64,13 +66,26 @@ class _Samples:
         return self.taken
 
 
-def run(directory: Path, options: argparse.Namespace) -> tuple[Verdict, list[Fault], float]:
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run.
+
+    @ivar took: seconds.
+    """
+
+    verdict: Verdict
+    fairness: Fairness
+    faults: Sequence[Fault]
+    took: float
+
+
+def run(directory: Path, options: argparse.Namespace) -> Outcome:
     """All of it.
 
     @param directory: an empty one.
-    @return: also the faults, and how many seconds it took.
     """
     faults = schedule(options.seed, options.minutes * 60)
+    windows: list[Window] = []
     stage = Stage(directory, options.workers)
     try:
         before = stage.sample()
@@ -80,8 +95,11 @@ def run(directory: Path, options: argparse.Namespace) -> tuple[Verdict, list[Fau
         clients.start()
         for fault in faults:
             time.sleep(max(0.0, began + fault.at - time.monotonic()))
+            start = time.monotonic()
             stage.programs[fault.target].suffer(fault)
+            windows.append(Window(start, time.monotonic(), fault.kind if fault.target == ATTACKERS else ""))
         time.sleep(max(0.0, began + options.minutes * 60 - time.monotonic()))
+        stage.programs[PROBE].finish()
         clients.stop()
         took = time.monotonic() - began
         taken = samples.stop()
@@ -89,8 +107,9 @@ def run(directory: Path, options: argparse.Namespace) -> tuple[Verdict, list[Fau
     finally:
         failures = stage.stop()
     verdict = judge(stage.asked(), stage.questions(), stage.seen(), stage.records(), taken)
-    verdict.failures += wrong + failures
-    return verdict, faults, took
+    fairness = Fairness(stage.probes(), windows)
+    verdict.failures += [*fairness.failures(), *wrong, *failures]
+    return Outcome(verdict, fairness, faults, took)
 
 
 def _left_over(stage: Stage, before: Sample) -> list[str]:
@@ -121,8 +140,14 @@ def _trend(name: str, trend: Trend | None, scale: float, unit: str) -> str:
     )
 
 
-def render(verdict: Verdict, faults: Sequence[Fault], took: float, command: str) -> str:
+def _waited(name: str, found: Waited, peace: Waited) -> str:
+    ratio = f", {found.p99 / peace.p99:.2f} times that in peace" if found is not peace and peace.p99 else ""
+    return f"- {name}: p99 {found.p99 * 1000:.1f} ms of {found.requests:,} requests{ratio}"
+
+
+def render(outcome: Outcome, command: str) -> str:
     """The report."""
+    verdict, faults, took, fairness = outcome.verdict, outcome.faults, outcome.took, outcome.fairness
     lines = [
         "# A soak",
         "",
@@ -132,6 +157,11 @@ def render(verdict: Verdict, faults: Sequence[Fault], took: float, command: str)
         *(f"- {name}: {_table(counts)}" for name, counts in verdict.counts.items()),
         _trend("memory", verdict.rss, 2**20, " MiB"),
         _trend("descriptors", verdict.descriptors, 1, ""),
+        "",
+        f"A client that behaves well, which must not wait longer than {RATIO:g} times as long while others attack:",
+        "",
+        _waited("in peace", fairness.peace, fairness.peace),
+        *(_waited(kind, found, fairness.peace) for kind, found in fairness.attacks.items()),
     ]
     if verdict.failures:
         lines += ["", f"{len(verdict.failures)} failures:", "", *(f"- {one}" for one in verdict.failures[:_SHOWN])]
@@ -151,10 +181,18 @@ def main(arguments: Sequence[str]) -> int:
     command = shlex.join(["python", "-m", "benchmarks.soak", *arguments])
     options.output.mkdir(parents=True, exist_ok=True)
     directory = Path(tempfile.mkdtemp(prefix="egressproxy-soak-"))
-    verdict, faults, took = run(directory, options)
-    text = render(verdict, faults, took, command)
+    outcome = run(directory, options)
+    verdict, fairness = outcome.verdict, outcome.fairness
+    text = render(outcome, command)
     (options.output / "soak.md").write_text(text, "utf-8")
-    whole = {"command": command, "seconds": took, **verdict.as_json(), "faults": [vars(one) for one in faults]}
+    whole = {
+        "command": command,
+        "seconds": outcome.took,
+        **verdict.as_json(),
+        "peace": vars(fairness.peace),
+        "attacks": {kind: vars(found) for kind, found in fairness.attacks.items()},
+        "faults": [vars(one) for one in outcome.faults],
+    }
     (options.output / "soak.json").write_text(json.dumps(whole, indent=1) + "\n", "utf-8")
     print(text, end="")
     if not verdict.passed:

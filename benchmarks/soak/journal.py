@@ -9,6 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+# The mood of a program that is to end when it has done what it is at.
+OVER = "over"
+
 _ID = re.compile(r"/(?:r|denied|ws)/([a-z0-9-]+)")
 
 

@@ -15,6 +15,9 @@ LEFT = "left"
 # Methods of which an origin may see one request twice (RFC 9110 section 9.2.2).
 IDEMPOTENT = frozenset({"GET", "HEAD"})
 
+# Of an intercepted tunnel that ends before a request there is a record as well, and no id in it.
+_WITHOUT_REQUEST = frozenset({"client-left", "client-tls-failed"})
+
 # How much of a run is warm-up, and how many samples there must be for growth to mean anything.
 _WARM_UP = 0.1
 _ENOUGH = 120
@@ -209,6 +212,8 @@ def _clients(asked: Sequence[Asked], seen: Sequence[Seen], records: Sequence[Rec
         yield "no client has an answer of an origin"
     known = {one.id for one in asked}
     for record in records:
+        if not record.id and record.verdict == "refused" and record.outcome in _WITHOUT_REQUEST:
+            continue
         if record.id not in known:
             yield f"{record.id or record.request}: a record of a request that nobody sent ({record.outcome})"
 

@@ -12,12 +12,15 @@ import time
 from pathlib import Path
 
 from benchmarks.soak.client import Where
-from benchmarks.soak.faults import AUTHORIZER, Fault
-from benchmarks.soak.journal import Mood, id_in, read_journal
+from benchmarks.soak.fairness import Probe
+from benchmarks.soak.faults import ATTACKERS, AUTHORIZER, Fault
+from benchmarks.soak.journal import OVER, Mood, id_in, read_journal
 from benchmarks.soak.judge import Asked, Question, Record, Sample, Seen
 from tests.certificates import TestCA
 from tests.integration.base import Proxy
 from tests.integration.processes import ROOT, Process, environment, free_port
+
+PROBE = "probe"
 
 HOSTS = {"http": "127.0.0.1", "https": "127.0.0.2", "tunnel": "127.0.0.3"}
 
@@ -71,6 +74,11 @@ class Program:
         else:
             self._mood.set("")
 
+    def finish(self) -> None:
+        """Have it end by itself."""
+        self._mood.set(OVER)
+        self._process.popen.wait(60)
+
     def stop(self) -> None:
         """End it."""
         with contextlib.suppress(ProcessLookupError):
@@ -90,20 +98,26 @@ class Stage:
         certificate, key = ca.issue(HOSTS["https"]).write(directory, "origin")
         trusted = ca.write(directory, "origins-ca")
         at = {name: (host, free_port(host)) for name, host in HOSTS.items()}
+        dns = free_port()
         authorizer = ("127.0.0.1", free_port())
         self.programs = {AUTHORIZER: Program(directory, AUTHORIZER, "authorizer", authorizer)}
         for name, address in at.items():
-            more = (str(certificate), str(key)) if name == "https" else ()
-            self.programs[name] = Program(directory, name, "origin", address, *more)
+            files = (str(certificate), str(key)) if name == "https" else ()
+            self.programs[name] = Program(directory, name, "origin", address, *files)
         self.proxy = Proxy(
             directory,
             *("--ssl-extra-ca-certs", str(trusted)),
             *("--allow-address", "127.0.0.0/8"),
+            *("--dns-server", f"127.0.0.1:{dns}"),
             *("--authz-url", f"http://127.0.0.1:{authorizer[1]}"),
             *("--passthrough", HOSTS["tunnel"]),
             *("--workers", str(workers)),
             *(word for option in TIMEOUTS.items() for word in option),
         )
+        # These talk to the proxy, and are programs so that nothing but the proxy has them wait.
+        talks = (str(self.proxy.port), "{}:{}".format(*at["http"]))
+        for name, more in ((ATTACKERS, (*talks, str(dns))), (PROBE, talks)):
+            self.programs[name] = Program(directory, name, name, ("127.0.0.1", free_port()), *more)
         context = ssl.create_default_context(cafile=str(self.proxy.ca))
         self.where = Where(self.proxy.port, at["http"], at["https"], at["tunnel"], context)
         # Those that there are from now on: a worker that dies takes its memory along.
@@ -124,8 +138,14 @@ class Stage:
         """What the clients say."""
         return [
             Asked(one["id"], one["kind"], one["method"], one["sent"], one["outcome"], one["detail"])
-            for one in read_journal(self._clients)
+            for journal in (self._clients, self.programs[ATTACKERS].journal, self.programs[PROBE].journal)
+            for one in read_journal(journal)
         ]
+
+    def probes(self) -> list[Probe]:
+        """How long the client that behaves well had to wait."""
+        lines = read_journal(self.programs[PROBE].journal)
+        return [Probe(one["id"], one["began"], one["took"], one["outcome"], one["detail"]) for one in lines]
 
     def questions(self) -> list[Question]:
         """What the authorization service says."""

@@ -1,4 +1,4 @@
-"""Tests for L{benchmarks.soak.judge} and L{benchmarks.soak.faults}: a soak that finds nothing has looked."""
+"""Tests for L{benchmarks.soak}: a soak that finds nothing has looked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from itertools import pairwise
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from benchmarks.soak.faults import AUTHORIZER, ORIGINS, schedule
+from benchmarks.soak import attackers
+from benchmarks.soak.fairness import ENOUGH, Fairness, Probe, Window, waited
+from benchmarks.soak.faults import ATTACKERS, AUTHORIZER, ORIGINS, schedule
 from benchmarks.soak.journal import id_in
 from benchmarks.soak.judge import Asked, Question, Record, Sample, Seen, Verdict, judge, trend
 
@@ -124,6 +126,13 @@ class JudgeTests(SynchronousTestCase):
         self.records.append(Record("qz", "z", "refused", "bad-request"))
         self.assert_found("z: a record of a request that nobody sent")
 
+    def test_tunnel_without_a_request(self) -> None:
+        """It has a record, which belongs to no request."""
+        self.records.append(Record("qz", "", "refused", "client-left"))
+        self.assertEqual(self.judged().failures, [])
+        self.records[-1] = Record("qz", "", "refused", "bad-request")
+        self.assert_found("qz: a record of a request that nobody sent")
+
     def test_invented_decision(self) -> None:
         """On record as allowed or denied, and the authorization service never said so."""
         self.records[2] = Record("qu", "u", "deny", "denied")
@@ -163,6 +172,61 @@ class GrowthTests(SynchronousTestCase):
         self.assertAlmostEqual(found.per_minute, 60.0)
 
 
+class FairnessTests(SynchronousTestCase):
+    """How long a client that behaves well waits while others attack."""
+
+    def setUp(self) -> None:
+        # Two minutes: a fault of the authorization service, an attack, and peace around each.
+        self.windows = [Window(5.0, 7.0), Window(60.0, 100.0, attackers.PIPELINING)]
+
+    def probes(self, began: float, took: float, count: int = ENOUGH, outcome: str = "complete") -> list[Probe]:
+        return [Probe(f"p{number}", began + number * 0.04, took, outcome) for number in range(count)]
+
+    def failures(self, *probes: Probe) -> list[str]:
+        return list(Fairness(probes, self.windows).failures())
+
+    def test_fair(self) -> None:
+        fairness = Fairness([*self.probes(10.0, 0.010), *self.probes(61.0, 0.030)], self.windows)
+        self.assertEqual(list(fairness.failures()), [])
+        self.assertEqual((fairness.peace.requests, fairness.peace.p99), (ENOUGH, 0.010))
+        self.assertEqual({kind: found.p99 for kind, found in fairness.attacks.items()}, {attackers.PIPELINING: 0.030})
+
+    def test_unfair(self) -> None:
+        """One in a hundred may wait; two may not."""
+        peace, attack = self.probes(10.0, 0.010), self.probes(61.0, 0.020)
+        slow = self.probes(90.0, 0.5, ENOUGH // 100)
+        self.assertEqual(self.failures(*peace, *attack, *slow), [])
+        slow = self.probes(90.0, 0.5, ENOUGH // 50)
+        (failure,) = self.failures(*peace, *attack, *slow)
+        self.assertIn("pipelining: the p99 of a client that behaves well is 500.0 ms, and in peace 10.0 ms", failure)
+
+    def test_starved(self) -> None:
+        """No answer, or a refusal, is worse than a slow answer."""
+        for outcome in ("problem", "silence", "closed", "cut", "wrong"):
+            (failure,) = self.failures(Probe("p1", 70.0, 0.01, outcome, "429 too-many"))
+            self.assertIn(f"p1: while others attack (pipelining), a client that behaves well has {outcome}", failure)
+
+    def test_what_broke_before(self) -> None:
+        """A refusal may be the rest of a fault of another kind."""
+        self.windows.insert(1, Window(40.0, 50.0))
+        self.assertEqual(self.failures(Probe("p1", 70.0, 0.01, "problem", "503 authorizer-unavailable")), [])
+
+    def test_not_in_peace(self) -> None:
+        """What is asked during another fault, or right after it, is not measured."""
+        probes = [*self.probes(5.5, 3.0, 10), *self.probes(7.5, 3.0, 5), *self.probes(100.5, 3.0, 5)]
+        self.assertEqual(Fairness(probes, self.windows).peace.requests, 0)
+        self.assertEqual(Fairness(self.probes(1.0, 0.01, 3), self.windows).peace.requests, 3)
+
+    def test_too_few(self) -> None:
+        self.assertEqual(self.failures(*self.probes(10.0, 0.010), *self.probes(61.0, 1.0, 20)), [])
+        self.assertEqual(self.failures(*self.probes(10.0, 0.010, 20), *self.probes(61.0, 1.0)), [])
+
+    def test_waited(self) -> None:
+        self.assertEqual(waited([]).p99, 0.0)
+        self.assertEqual(waited([1.0]).p99, 1.0)
+        self.assertEqual(waited([float(number) for number in range(100, 0, -1)]).p99, 99.0)
+
+
 class ScheduleTests(SynchronousTestCase):
     """The faults."""
 
@@ -175,7 +239,8 @@ class ScheduleTests(SynchronousTestCase):
         faults = schedule(1, 1800)
         for one, after in pairwise(faults):
             self.assertGreater(after.at, one.at + one.lasts)
-        self.assertEqual({one.target for one in faults}, {AUTHORIZER, *ORIGINS})
+        self.assertEqual({one.target for one in faults}, {ATTACKERS, AUTHORIZER, *ORIGINS})
+        self.assertEqual({one.kind for one in faults if one.target == ATTACKERS}, set(attackers.MOODS))
         self.assertGreaterEqual(len({(one.target, one.kind) for one in faults}), 20)
 
 
