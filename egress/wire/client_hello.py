@@ -5,6 +5,7 @@ Nothing is decided here that OpenSSL does not decide again: what cannot be read 
 
 from __future__ import annotations
 
+import struct
 from typing import Final
 
 import attrs
@@ -23,6 +24,10 @@ _GROUPS: Final = 10
 _SIGNATURES: Final = 13
 _ALPN: Final = 16
 _VERSIONS: Final = 43
+
+_WANTED: Final = frozenset((_GROUPS, _SIGNATURES, _ALPN, _VERSIONS))
+_NUMBER: Final = struct.Struct(">H")
+_EXTENSION: Final = struct.Struct(">HH")
 
 _TLS13: Final = 0x0304
 _SECP256R1: Final = 0x0017
@@ -68,17 +73,36 @@ def read_client_hello(data: bytes) -> ClientHello | None:
     message = _message(data)
     if message is None:
         return None
-    # RFC 8446 section 4.1.2: version, random, session id, suites, compression, extensions.
-    reader = _Reader(message)
-    version = reader.number(2)
-    reader.take(32)
-    reader.vector(1)
-    suites = _numbers(reader.vector(2))
-    reader.vector(1)
-    extensions = _extensions(_Reader(reader.vector(2)) if reader.rest else _Reader(b""))
-    groups, signatures = _list(extensions, _GROUPS), _list(extensions, _SIGNATURES)
-    versions = _numbers(_Reader(extensions[_VERSIONS]).vector(1)) if _VERSIONS in extensions else (version,)
-    key = _key(suites, groups, signatures, _TLS13 in versions)
+    # RFC 8446 section 4.1.2: version, random, session id, suites, compression, extensions.  All of it is in one place,
+    # since each new connection waits for it.
+    try:
+        at = 35 + message[34]
+        begin, at = at + 2, at + 2 + (message[at] << 8 | message[at + 1])
+        suites = message[begin:at]
+        at += 1 + message[at]
+        extensions: dict[int, bytes] = {}
+        if at < len(message):
+            (size,) = _NUMBER.unpack_from(message, at)
+            at += 2
+            if at + size > len(message):
+                raise MalformedHello
+            end = at + size
+            while at < end:
+                kind, size = _EXTENSION.unpack_from(message, at)
+                at += 4 + size
+                if at > end:
+                    raise MalformedHello
+                if kind in _WANTED:
+                    extensions[kind] = message[at - size : at]
+    except (IndexError, struct.error) as error:
+        raise MalformedHello from error
+    versions = extensions.get(_VERSIONS)
+    key = _key(
+        suites,
+        _list(extensions.get(_GROUPS)),
+        _list(extensions.get(_SIGNATURES)),
+        versions is not None and _TLS13 in _numbers(versions[1:]),
+    )
     return ClientHello(key, _protocols(extensions.get(_ALPN)))
 
 
@@ -108,67 +132,33 @@ def _message(data: bytes) -> bytes | None:
     raise MalformedHello
 
 
-class _Reader:
-    """Takes a message apart."""
-
-    __slots__ = ("_at", "_data")
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    @property
-    def rest(self) -> int:
-        """How many bytes are left."""
-        return len(self._data) - self._at
-
-    def take(self, size: int) -> bytes:
-        end = self._at + size
-        if end > len(self._data):
-            raise MalformedHello
-        data = self._data[self._at : end]
-        self._at = end
-        return data
-
-    def number(self, size: int) -> int:
-        return int.from_bytes(self.take(size), "big")
-
-    def vector(self, size: int) -> bytes:
-        """Take what has its length in front of it (RFC 8446 section 3.4)."""
-        return self.take(self.number(size))
-
-
-def _extensions(reader: _Reader) -> dict[int, bytes]:
-    found: dict[int, bytes] = {}
-    while reader.rest:
-        kind = reader.number(2)
-        found[kind] = reader.vector(2)
-    return found
-
-
 def _numbers(data: bytes) -> tuple[int, ...]:
     if len(data) % 2:
         raise MalformedHello
-    return tuple(data[at] << 8 | data[at + 1] for at in range(0, len(data), 2))
+    return struct.unpack(f">{len(data) // 2}H", data)
 
 
-def _list(extensions: dict[int, bytes], kind: int) -> tuple[int, ...] | None:
-    return _numbers(_Reader(extensions[kind]).vector(2)) if kind in extensions else None
+def _list(extension: bytes | None) -> tuple[int, ...] | None:
+    """Read numbers that have their length in front of them."""
+    if extension is None:
+        return None
+    if int.from_bytes(extension[:2], "big") != len(extension) - 2:
+        raise MalformedHello
+    return _numbers(extension[2:])
 
 
 def _protocols(extension: bytes | None) -> tuple[bytes, ...]:
-    if extension is None:
-        return ()
-    reader = _Reader(_Reader(extension).vector(2))
     protocols = []
-    while reader.rest:
-        protocols.append(reader.vector(1))
+    at, end = 2, len(extension or b"")
+    while extension is not None and at < end:
+        begin, at = at + 1, at + 1 + extension[at]
+        if at > end:
+            raise MalformedHello
+        protocols.append(extension[begin:at])
     return tuple(protocols)
 
 
-def _key(
-    suites: tuple[int, ...], groups: tuple[int, ...] | None, signatures: tuple[int, ...] | None, tls13: bool
-) -> LeafKey:
+def _key(suites: bytes, groups: tuple[int, ...] | None, signatures: tuple[int, ...] | None, tls13: bool) -> LeafKey:
     """Say which kind of key a client accepts.
 
     In TLS 1.3 a signature algorithm names its curve (RFC 8446 section 4.2.3).  In TLS 1.2 the suite says ECDSA or RSA,
@@ -179,7 +169,8 @@ def _key(
             return LeafKey.P256
         return LeafKey.P384 if _ECDSA_P384_SHA384 in signatures else LeafKey.RSA
     signs = signatures is None or any(number & 0xFF == _ECDSA for number in signatures)
-    if not signs or (_ECDSA_AEAD.isdisjoint(suites) and _is_rsa_better(suites)):
+    offered = _numbers(suites)
+    if not signs or (_ECDSA_AEAD.isdisjoint(offered) and _is_rsa_better(offered)):
         return LeafKey.RSA
     if groups is None or _SECP256R1 in groups:
         return LeafKey.P256

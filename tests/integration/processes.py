@@ -7,6 +7,7 @@ import contextlib
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -64,6 +65,26 @@ def environment(**extra: str) -> dict[str, str]:
     return {**kept, "PATH": SEARCH_PATH, **extra}
 
 
+def default_handlers() -> None:
+    """Have the programs that tests start react to signals, also where nohup or a shell has this process ignore them.
+
+    A program inherits that a signal is ignored, but not a handler.  So this process gets one that does nothing.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+
+def connections_to(port: int) -> int:
+    """How many TCP connections to a local IPv4 port a process here has accepted, or will, and has not closed yet."""
+    found = 0
+    for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]:
+        _, local, _, state, *_ = line.split()
+        # ESTABLISHED and CLOSE_WAIT in <linux/tcp_states.h>.
+        found += local.endswith(f":{port:04X}") and state in ("01", "08")
+    return found
+
+
 class Process:
     """A program that runs while a test does.
 
@@ -90,6 +111,21 @@ class Process:
     def output(self) -> str:
         """All that it printed so far."""
         return self.log.read_text("utf-8", "replace")
+
+    def wait_for(self, *texts: str, seconds: float = 30.0) -> str:
+        """Wait until it has printed something.
+
+        @param texts: all of them.
+        @return: all that it printed.
+        """
+        deadline = time.monotonic() + seconds
+        while missing := [text for text in texts if text not in (output := self.output())]:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{self._name} has not printed {missing}: {output}")
+            if self.popen.poll() is not None and any(text not in self.output() for text in texts):
+                raise AssertionError(f"{self._name} ended with {self.popen.returncode}: {self.output()}")
+            time.sleep(0.02)
+        return output
 
     def wait_for_port(self, port: int, host: str = "127.0.0.1", seconds: float = 30.0) -> None:
         """Wait until it listens."""

@@ -6,7 +6,7 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from tests.certificates import TestCertificate
 from tests.integration.base import Proxy
@@ -67,11 +67,21 @@ class Wire:
 
     def read_rest(self) -> bytes:
         """Read until the other end closes in order; it is not kept in L{received}."""
-        rest = bytearray(self.received[self._begin :])
+        return b"".join(self.pieces())
+
+    def receive(self) -> bytes:
+        """Read what comes next: what earlier reads left, or one read of the socket; it is not kept in L{received}.
+
+        @return: nothing at the end.
+        """
+        rest = self.received[self._begin :]
         self._begin = len(self.received)
-        while data := self.socket.recv(1 << 20):
-            rest += data
-        return bytes(rest)
+        return rest or self.socket.recv(1 << 20)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Read until the other end closes in order, a piece at a time; see L{receive}."""
+        while data := self.receive():
+            yield data
 
     def read_message(self, *, head_only: bool = False) -> tuple[str, bytes]:
         """Read a message that announces the length of its content, or has none.

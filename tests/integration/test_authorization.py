@@ -116,7 +116,7 @@ class FailClosedTests(IntegrationTestCase):
         for target in (self.origins.http_url("/echo"), self.origins.https_url("/echo")):
             problem = self.assert_problem(proxy, target, 503, "authz-unavailable")
         self.assertEqual(self.origins.requests_seen(), seen)
-        self.assertEqual([record["verdict"] for record in proxy.records()], ["unavailable"] * 2)
+        self.assertEqual([record["verdict"] for record in self.records(proxy, 2)], ["unavailable"] * 2)
         return str(problem["reason"])
 
     def test_refused(self) -> None:

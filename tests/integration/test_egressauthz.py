@@ -110,6 +110,7 @@ class EgressAuthzTests(IntegrationTestCase):
         for name in ("verdict", "ruleId", "reason"):
             here, there = ([line[name] for line in self.records(proxy, 3)] for proxy in (asking, embedded))
             self.assertEqual(here, there)
+        self.wait_until(lambda: len(service.records()) == 3)
         lines = service.records()
         self.assertEqual([line["requestId"] for line in lines], [line["requestId"] for line in asking.records()])
         self.assertEqual([line["ruleId"] for line in lines], ["all", "no-writes", "all"])
@@ -130,6 +131,7 @@ class EgressAuthzTests(IntegrationTestCase):
         url = self.origins.https_url("/echo")
         done = self.curl(proxy, "--cacert", str(self.origins.ca), url)
         self.assertEqual(done.returncode, 0, done.stderr)
+        self.wait_until(lambda: len(service.records()) > 0)
         self.assertEqual([(line["stage"], line["method"]) for line in service.records()], [("tunnel", "CONNECT")])
 
     def test_runner(self) -> None:
@@ -142,6 +144,7 @@ class EgressAuthzTests(IntegrationTestCase):
         question["method"] = "POST"
         self.assertEqual(self.ask(service, json.dumps(question))[0], 403)
         self.assertEqual(self.ask(service, "garbage")[1]["allowed"], False)
+        self.wait_until(lambda: len(service.records()) == 3)
         self.assertEqual([line["verdict"] for line in service.records()], ["allow", "deny", "refused"])
 
     def test_upload_in_chunks(self) -> None:

@@ -57,7 +57,7 @@ class LearningTests(IntegrationTestCase):
         observing = self.start_proxy("--mode", "observe", "--policy", deny, "--metrics-port", str(metrics))
         statuses = self.work(observing)
         self.assertNotIn(403, statuses)
-        self.assertIn("NOTHING IS ENFORCED", observing.process.output())
+        observing.process.wait_for("NOTHING IS ENFORCED")
         records = self.records(observing, len(statuses))
         self.assertEqual(
             {(record["verdict"], record["observed"], record["ruleId"]) for record in records},
@@ -116,8 +116,8 @@ class LearningTests(IntegrationTestCase):
         self.wait_for(metrics, 'egress_shadow_decisions_total{result="stricter"}', 3)
         entries = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
         self.assertEqual({(entry["verdict"], entry["shadowVerdict"]) for entry in entries}, {("allow", "deny")})
-        self.assertNotIn("hunter2", log.read_text("utf-8") + proxy.process.output())
-        self.assertIn("the shadow is stricter", proxy.process.output())
+        output = proxy.process.wait_for("the shadow is stricter")
+        self.assertNotIn("hunter2", log.read_text("utf-8") + output)
 
     def test_a_shadow_that_is_not_there(self) -> None:
         metrics = free_port()

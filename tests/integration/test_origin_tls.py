@@ -24,7 +24,7 @@ class OriginTlsTests(IntegrationTestCase):
                 self.assertIn(word, problem["reason"])
                 self.assertIn(host, problem["reason"])
                 self.assertEqual(self.origins.access_log(host), [])
-        outcomes = {record["outcome"] for record in proxy.records()}
+        outcomes = {record["outcome"] for record in self.records(proxy, len(FAULTS))}
         self.assertEqual(outcomes, {"origin-certificate-invalid"})
 
     def test_no_tls_at_all(self) -> None:

@@ -53,11 +53,19 @@ class ReloadTests(IntegrationTestCase):
         proxy = self.start_proxy("--policy", str(policy))
         url = self.origins.http_url("/files/hello.txt")
         self.assertEqual(self.fetch(proxy, url)[0], 200)
-        # Once it has looked at the file for the first time, which it does without a word.
-        time.sleep(2.5)
-        policy.write_text("garbage", "utf-8")
         serving = len(proxy.workers) or 1
-        self.wait_until(lambda: proxy.process.output().count("the policy remains") >= serving)
+
+        written = 0.0
+
+        def remains() -> bool:
+            nonlocal written
+            # What it finds when it looks for the first time is no change, so there is another one now and then.
+            if time.monotonic() - written > 5:
+                written = time.monotonic()
+                policy.write_text(f"garbage {written}", "utf-8")
+            return proxy.process.output().count("the policy remains") >= serving
+
+        self.wait_until(remains)
         self.assertEqual(self.fetch(proxy, url)[0], 200)
         policy.write_text(DENY, "utf-8")
         self.wait_until(lambda: proxy.process.output().count("the policy was read anew") >= serving)

@@ -82,12 +82,12 @@ class StartTests(IntegrationTestCase):
 
     def test_the_message(self) -> None:
         proxy = self.start_proxy()
-        output = proxy.process.output()
         certificate = x509.load_pem_x509_certificate(proxy.ca.read_bytes())
         fingerprint = certificate.fingerprint(hashes.SHA256()).hex(":").upper()
-        for expected in (f"127.0.0.1:{proxy.port}", str(proxy.ca), fingerprint, "policy starter", "export HTTP_PROXY="):
-            with self.subTest(expected):
-                self.assertIn(expected, output)
+        # It comes after the port is open.
+        proxy.process.wait_for(
+            *(f"127.0.0.1:{proxy.port}", str(proxy.ca), fingerprint, "policy starter", "export HTTP_PROXY=")
+        )
 
     def test_the_starter_policy(self) -> None:
         proxy = self.start_proxy(local=False)
@@ -126,11 +126,11 @@ class StartTests(IntegrationTestCase):
             arguments = twistd("--listen", f"tcp:{port}:interface=127.0.0.1", "--ca-dir", str(ca_dir))
             process = Process(arguments, self.directory / str(number), "egressproxy", proxy_environment())
             self.addCleanup(process.stop)
-            processes.append((process, port))
+            processes.append(process)
         fingerprints = set()
-        for process, port in processes:
-            process.wait_for_port(port)
-            fingerprints.update(re.findall(r"SHA-256 +([0-9A-F:]+)", process.output()))
+        for process in processes:
+            output = process.wait_for("SHA-256", "export HTTP_PROXY=")
+            fingerprints.update(re.findall(r"SHA-256 +([0-9A-F:]+)", output))
         self.assertEqual(len(fingerprints), 1)
 
     def test_help(self) -> None:

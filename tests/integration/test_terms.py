@@ -87,7 +87,7 @@ class TwoPhaseTests(TermsTestCase):
         while not origin.heads and time.monotonic() < deadline:
             time.sleep(0.01)
         client.socket.settimeout(0.2)
-        self.assertRaises(TimeoutError, client.socket.recv, 1)
+        self.assertRaises(TimeoutError, client.receive)
         client.socket.settimeout(PATIENCE)
         may_go_on.set()
         self.assertIn(b"X-From: origin", client.read_until(b"\r\n\r\n"))

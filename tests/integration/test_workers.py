@@ -115,9 +115,7 @@ class ServingTests(WorkersTestCase):
 
     def test_the_message_names_them(self) -> None:
         proxy = self.start_workers()
-        output = proxy.process.output()
-        self.assertIn("  workers     2 processes\n", output)
-        self.assertIn("export HTTP_PROXY=", output)
+        proxy.process.wait_for("  workers     2 processes\n", "export HTTP_PROXY=")
 
     def test_nobody_is_sent_to_ourselves(self) -> None:
         port = free_port()
@@ -134,8 +132,8 @@ class ServingTests(WorkersTestCase):
         )  # fmt: skip
         process = Process(arguments, self.directory, "egressproxy", proxy_environment())
         self.addCleanup(process.stop)
-        self.wait_until(lambda: "NO_PROXY would be" in process.output(), "the message")
-        found = re.search(r"listens on  127\.0\.0\.1:(\d+), unix:(\S+), \[::1\]:(\d+)\n", process.output())
+        output = process.wait_for("NO_PROXY would be")
+        found = re.search(r"listens on  127\.0\.0\.1:(\d+), unix:(\S+), \[::1\]:(\d+)\n", output)
         assert found is not None
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)
         for _ in range(8):
@@ -259,7 +257,8 @@ class DyingTests(WorkersTestCase):
         self.assertEqual(numbers["egress_worker_restarts_total"], 1)
         self.assertEqual(numbers['egress_workers{state="running"}'], 2)
         self.assertEqual(numbers['egress_workers{state="configured"}'], 2)
-        self.assertRegex(proxy.process.output(), r"worker \d was ended by SIGKILL; the next one starts in 0\.1 seconds")
+        output = proxy.process.wait_for("the next one starts")
+        self.assertRegex(output, r"worker \d was ended by SIGKILL; the next one starts in 0\.1 seconds")
 
     def test_what_waits_in_the_backlog(self) -> None:
         proxy = self.start_workers()

@@ -146,6 +146,23 @@ class BytesTests(SynchronousTestCase):
             with self.subTest(data=data):
                 self.assertRaises(MalformedHello, read_client_hello, data)
 
+    def test_malformed_extensions(self) -> None:
+        start = b"\x03\x03" + bytes(33) + vector(2, numbers([ECDSA_GCM])) + vector(1, b"\0")
+        for extensions in (
+            b"\x00",
+            b"\x01\x00",
+            vector(2, b"\x00"),
+            vector(2, numbers([99]) + b"\x00\x10"),
+            vector(2, numbers([10]) + vector(2, b"\x00\x03\x00\x17")),
+            vector(2, numbers([10]) + vector(2, b"\x00\x03\x00\x17\x00")),
+            vector(2, numbers([13]) + vector(2, b"")),
+            vector(2, numbers([43]) + vector(2, b"\x03\x03\x04\x03")),
+            vector(2, numbers([16]) + vector(2, b"\x00\x03\x09h2")),
+        ):
+            with self.subTest(extensions=extensions):
+                self.assertRaises(MalformedHello, read_client_hello, record(b"\x01" + vector(3, start + extensions)))
+        read_client_hello(record(b"\x01" + vector(3, start + vector(2, numbers([16]) + vector(2, b"")))))
+
     def test_the_first_record_tells(self) -> None:
         """Another handshake message is refused before it is complete."""
         self.assertRaises(MalformedHello, read_client_hello, record(b"\x02" + bytes(100))[:20])
