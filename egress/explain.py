@@ -322,7 +322,9 @@ class _Way:
         if rules is None:
             return ()
         traced = rules.trace(asked, self._parts.wall_clock())
-        return tuple(RuleTried(one.rule_id, one.verdict.value, one.matched, one.failed, one.where) for one in traced)
+        return tuple(
+            RuleTried(one.rule_id, one.verdict.value, one.matched, one.failed, one.where, one.doubt) for one in traced
+        )
 
     def _by_a_person(self, asked: DecisionRequest, decision: Decision) -> Decision:
         """Say what would come of asking a person, without asking."""

@@ -436,6 +436,15 @@ class DecisionTests(ExplainTestCase):
         )
         self.assertIn("asked again, with the content", step.details)
 
+    def test_what_is_in_doubt(self) -> None:
+        """The rule that would allow it says why it does not, and so does the reason."""
+        text = "version = 1\n[[rules]]\nname = 'npm'\naction = 'allow'\npaths = ['/@a/*']\n"
+        (self.directory / "policy.toml").write_text(text)
+        found = self.explain("GET", "http://a.test/@a%2fb")
+        doubt = "its path contains %2F, which servers read in different ways"
+        self.assertEqual([rule.doubt for rule in self.step(found, "decision").rules], [doubt, None])
+        self.assertIn(f"; {doubt}, so the rule npm does not allow it", found.reason)
+
     def test_many_rules(self) -> None:
         """The last of them are shown."""
         many = "".join(f'[[rules]]\naction = "allow"\nhosts = ["h{number}.test"]\n' for number in range(600))

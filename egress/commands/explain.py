@@ -192,5 +192,8 @@ def _rules(rules: Sequence[Mapping[str, Any]], indent: str) -> Iterator[str]:
     where = max((len(rule["where"]) for rule in shown), default=0)
     for rule in shown:
         found = rule["verdict"] if rule["matched"] else f"no: {rule['failed']}"
+        # A running proxy may be older than this command.
+        if rule.get("doubt") is not None:
+            found += f" ({rule['doubt']})"
         mark = ">" if rule["matched"] else " "
         yield f"{indent}{mark} {rule['ruleId']:<{width}}  {rule['where']:<{where}}  {found}"

@@ -130,6 +130,7 @@ class RuleTried:
 
     @ivar failed: the condition that did not hold; C{None}: all did.
     @ivar where: where it stands.
+    @ivar doubt: what servers read in different ways, where that is why it matched or did not.
     """
 
     rule_id: str
@@ -137,6 +138,7 @@ class RuleTried:
     matched: bool
     failed: str | None
     where: str
+    doubt: str | None = None
 
 
 @attrs.frozen
@@ -209,6 +211,7 @@ def _step(step: Step) -> dict[str, Any]:
                 "matched": rule.matched,
                 "failed": rule.failed,
                 "where": rule.where,
+                "doubt": rule.doubt,
             }
             for rule in step.rules
         ]

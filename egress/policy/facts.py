@@ -69,7 +69,7 @@ class Facts:
         request = self.request
         if request.body is None and not request.body_withheld:
             return NOTHING if request.content_length == 0 else UNREADABLE
-        if self.json_fault is not None:
+        if self._head_fault is not None:
             return NOTHING if request.body == b"" else UNREADABLE
         if request.body is None:
             return UNREAD
@@ -78,9 +78,19 @@ class Facts:
         return read_json(request.body, self.work) if request.body else NOTHING
 
     @cached_property
-    def json_fault(self) -> str | None:
-        """Why servers may read the content as something else than JSON; C{None}: the head says that it is JSON."""
+    def _head_fault(self) -> str | None:
         return json_fault(self.fields.get("content-type", ()), self.fields.get("content-encoding", ()))
+
+    @property
+    def json_fault(self) -> str:
+        """Why content is C{UNREADABLE}, without any text of it."""
+        if self.request.body is None and not self.request.body_withheld:
+            return "its content is not known"
+        if self._head_fault is not None:
+            return f"{self._head_fault}, and servers may read it as anything"
+        if self.request.body_truncated:
+            return "only the beginning of its content is known"
+        return "its content is not JSON that all servers read alike"
 
     @cached_property
     def client(self) -> IPAddress | None:

@@ -6,7 +6,8 @@ import attrs
 
 from egress.model.decision import Decision
 from egress.policy.cases import Case
-from egress.policy.rules import RuleSet, RuleTrace
+from egress.policy.rules import RuleSet
+from egress.policy.trace import RuleTrace
 
 _MAX_NEAR = 3
 
@@ -55,4 +56,5 @@ def _why(rules: RuleSet, case: Case, trace: tuple[RuleTrace, ...]) -> tuple[str,
 
 
 def _missed(rule: RuleTrace) -> str:
-    return f"{rule.rule_id} did not match, by its {rule.failed!r}, at {rule.where}"
+    doubt = "" if rule.doubt is None else f": {rule.doubt}"
+    return f"{rule.rule_id} did not match, by its {rule.failed!r}, at {rule.where}{doubt}"

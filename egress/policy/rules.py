@@ -24,6 +24,7 @@ from egress.policy.hosts import HostTest, is_about_address
 from egress.policy.index import HostIndex
 from egress.policy.paths import PathPattern
 from egress.policy.reasons import Reason
+from egress.policy.trace import RuleTrace, doubt_about, reason_with, too_much, why_not
 from egress.policy.work import TooMuchWork, Work
 
 DEFAULT_RULE: Final = "default"
@@ -124,11 +125,12 @@ class Rule:
         @param paths: the readings (L{egress.policy.paths.readings}).
         """
         for path in paths:
-            if self._has_path(path) is self.broad:
+            if self.has_path(path) is self.broad:
                 return self.broad
         return not self.broad
 
-    def _has_path(self, path: str) -> bool:
+    def has_path(self, path: str) -> bool:
+        """Whether one reading of the path matches."""
         for pattern in self.paths:  # noqa: SIM110 (any() takes twice the time, and there may be thousands)
             if pattern.fullmatch(path) is not None:
                 return True
@@ -200,29 +202,13 @@ class Rule:
         return min((condition.lasts(now) for condition in self.conditions), default=float("inf"))
 
 
+_AT_ORIGIN: Final = frozenset({"ports", "hosts", "schemes"})
+
 WANTS_CONTENT: Final = "content"
 """What L{Rule.fails} says where the content would tell."""
 
 WANTS_ADDRESSES: Final = "addresses, which were not looked up"
 """What L{Rule.fails} says where the addresses would tell."""
-
-
-@attrs.frozen
-class RuleTrace:
-    """What became of one rule.
-
-    @ivar verdict: what the rule says; L{Verdict.NEED_BODY} where it says nothing without the content,
-        L{Verdict.NEED_ADDRESSES} where an earlier rule may decide by the addresses.
-    @ivar matched: whether it decided.
-    @ivar failed: the key of the first condition that did not hold, as C{"hosts"}.
-    @ivar where: the file and the line of the rule, as C{policy.toml:12}.
-    """
-
-    rule_id: str
-    verdict: Verdict
-    matched: bool
-    failed: str | None
-    where: str
 
 
 class _Finder:
@@ -308,9 +294,9 @@ class RuleSet:
             try:
                 failed = rule.fails(facts)
             except TooMuchWork as error:
-                return Decision(Verdict.DENY, _too_much(error, rule), self.name, DEFAULT_RULE)
+                return Decision(Verdict.DENY, too_much(error, rule), self.name, DEFAULT_RULE)
             if failed is None:
-                return self._wants_addresses(open_rule, rule.verdict) or self._decided(rule, request, tried, now)
+                return self._wants_addresses(open_rule, rule.verdict) or self._decided(rule, facts, tried)
             if failed is WANTS_CONTENT:
                 reason = f"the rule {rule.rule_id} wants the content"
                 return Decision(Verdict.NEED_BODY, reason, self.name, rule.rule_id)
@@ -321,10 +307,12 @@ class RuleSet:
             if wants is not None:
                 return wants
         what = f"{request.method} {request.origin}"
-        says = "no rule allows" if self.default is Verdict.DENY else "no rule denies"
+        reason = f"no rule denies {what}"
+        if self.default is Verdict.DENY:
+            reason = why_not(f"no rule allows {what}", tried, facts)
         ttl = None if self.ttl is None else self._until_change(self.ttl, tried, now)
         key = None if ttl is None else _cache_key(tried, "method")
-        return Decision(self.default, f"{says} {what}", self.name, DEFAULT_RULE, ttl=ttl, cache_key=key)
+        return Decision(self.default, reason, self.name, DEFAULT_RULE, ttl=ttl, cache_key=key)
 
     def _wants_addresses(self, open_rule: Rule | None, otherwise: Verdict) -> Decision | None:
         """Ask for the addresses, unless the answer is a denial whether the open rule matches or not."""
@@ -333,11 +321,12 @@ class RuleSet:
         reason = f"the rule {open_rule.rule_id} wants the addresses"
         return Decision(Verdict.NEED_ADDRESSES, reason, self.name, open_rule.rule_id)
 
-    def _decided(self, rule: Rule, request: DecisionRequest, tried: list[Rule], now: float | None) -> Decision:
-        ttl = None if self.ttl is None else self._until_change(self.ttl, tried, now)
+    def _decided(self, rule: Rule, facts: Facts, tried: list[Rule]) -> Decision:
+        ttl = None if self.ttl is None else self._until_change(self.ttl, tried, facts.now)
+        reason = rule.reason.text(facts.request, rule.rule_id)
         return Decision(
             rule.verdict,
-            rule.reason.text(request, rule.rule_id),
+            reason_with(reason, rule, doubt_about(rule, facts)) if rule.broad else reason,
             self.name,
             rule.rule_id,
             ttl=ttl,
@@ -367,10 +356,13 @@ class RuleSet:
             if failed is None or failed is WANTS_CONTENT:
                 verdict = rule.verdict if failed is None else Verdict.NEED_BODY
                 wants = self._wants_addresses(open_rule, verdict) if failed is None else None
-                return (*found, RuleTrace(rule.rule_id, wants.verdict if wants else verdict, True, None, rule.where))
+                verdict = wants.verdict if wants else verdict
+                doubt = doubt_about(rule, facts) if rule.broad and failed is None else None
+                return (*found, RuleTrace(rule.rule_id, verdict, True, None, rule.where, doubt))
             if failed is WANTS_ADDRESSES:
                 open_rule = _less_strict(open_rule, rule)
-            found.append(RuleTrace(rule.rule_id, rule.verdict, False, failed, rule.where))
+            doubt = None if rule.broad or failed in _AT_ORIGIN else doubt_about(rule, facts)
+            found.append(RuleTrace(rule.rule_id, rule.verdict, False, failed, rule.where, doubt))
         wants = self._wants_addresses(open_rule, self.default)
         return (*found, self._trace_default(wants.verdict if wants else self.default))
 
@@ -381,10 +373,6 @@ class RuleSet:
 def _less_strict(one: Rule | None, other: Rule) -> Rule:
     """Of two open rules, the first one that does not deny; where both deny, the first."""
     return other if one is None or one.verdict is Verdict.DENY is not other.verdict else one
-
-
-def _too_much(error: TooMuchWork, rule: Rule) -> str:
-    return f"the request takes too much work to compare with the rule {rule.rule_id}: {error.cause}"
 
 
 def _cache_key(tried: Iterable[Rule], *more: str) -> tuple[str, ...]:

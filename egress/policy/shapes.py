@@ -11,8 +11,8 @@ from typing import Final
 ANY: Final = "*"
 REST: Final = "**"
 
-# What means itself in a pattern, whatever reads the path.
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_~!$&'()+,=:@.-]*")
+# What means itself in a pattern, whatever reads the path; an encoded slash is one, as in the names of npm packages.
+_PLAIN: Final = re.compile(r"(?:[A-Za-z0-9_~!$&'()+,=:@.-]|%2F)*")
 _DOTS: Final = re.compile(r"\.+")
 
 _UUID: Final = r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"

@@ -44,6 +44,19 @@ class LinesTests(SynchronousTestCase):
             ],
         )
 
+    def test_doubt(self) -> None:
+        """What servers read in different ways stands with the rule."""
+        rule = RuleTried("npm", "allow", False, "paths", "p.toml:1", "its path contains %2F, which servers read in ...")
+        document = Explanation(
+            "GET", "x", (Step("decision", "no", "deny", 0.1, (), (rule,)),), "deny", "why", "p"
+        ).to_json()
+        self.assertIn(
+            "  npm  p.toml:1  no: paths (its path contains %2F, which servers read in ...)\n", in_lines(document)
+        )
+        # A proxy that is older than the command does not say.
+        del document["steps"][0]["rules"][0]["doubt"]
+        self.assertIn("no: paths\n", in_lines(document))
+
     def test_ends(self) -> None:
         for verdict, word in (("deny", "deny: why"), ("none", "no decision: why"), ("ask", "a person decides: why")):
             document = Explanation("GET", "x", (), verdict, "why", "proxy").to_json()

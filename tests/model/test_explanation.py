@@ -97,6 +97,7 @@ class ExplanationTests(SynchronousTestCase):
                                 "matched": False,
                                 "failed": "hosts",
                                 "where": "policy.toml:3",
+                                "doubt": None,
                             }
                         ],
                     },

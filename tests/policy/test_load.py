@@ -239,7 +239,13 @@ class PageTests(PolicyTestCase):
                 "GET https://git.example.com/api/projects/group%2Fother/issues": "default",
             },
             {
+                "GET https://registry.npmjs.org/@scope%2fname": "npm",
+                "GET https://registry.npmjs.org/@scope/name/-/name-1.0.0.tgz": "npm",
+                "GET https://registry.npmjs.org/@other%2fname": "default",
+            },
+            {
                 "GET https://api.example.com/?q=x&debug": "no-debugging",
+                "GET https://api.example.com/?q=x&[debug]=1": "no-debugging",
                 "GET https://api.example.com/?q=x&page=7": "default",
             },
             {"POST https://deploy.example.com/": "default"},
@@ -262,7 +268,7 @@ class PageTests(PolicyTestCase):
 
     def test_more_examples(self) -> None:
         """What takes more than a URL to match."""
-        _, _, searching, deploy, hours, _, apis, *_ = self.policies
+        _, _, _, searching, deploy, hours, _, apis, *_ = self.policies
         self.decides(
             searching,
             {"GET https://api.example.com/?q=x&page=7": "searching", "GET https://api.example.com/?q=x": "default"},

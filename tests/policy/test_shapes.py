@@ -52,7 +52,9 @@ class ShapeTests(SynchronousTestCase):
             (f"/blobs/{DIGEST}", "/blobs/*"),
             (f"/blobs/{DIGEST}/", "/blobs/*/"),
             # What a pattern could not say of itself.
-            ("/a%2Fb/c", "/*/c"),
+            ("/a%2Fb/c", "/a%2Fb/c"),
+            ("/@scope%2Fname", "/@scope%2Fname"),
+            ("/a%5Cb/c", "/*/c"),
             ("/a//b", "/a/*/b"),
             ("/a/../b", "/a/*/b"),
             ("/é/*", "/*/*"),

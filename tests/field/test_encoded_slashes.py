@@ -1,0 +1,83 @@
+"""Scoped npm packages, C{/@scope%2fname}, and compressed content: a denial names what is in doubt.
+
+npm encodes the slash in the name of a scoped package, and proxies refuse it without saying why (openkaiden/kaiden#2394,
+npm/npm#16380).  Filters that do not see into compressed content let it pass (chaitin/SafeLine#1222), or refuse it.
+"""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.policy.load import parse_policy
+from egress.policy.policy_text import write_policy
+from egress.policy.replay import Change, replay
+from egress.policy.suggest import Suggestion
+from tests.policy.audit import audit_line, read
+from tests.policy.policies import parse, request
+
+REGISTRY = "https://registry.npmjs.org"
+NPM = """version = 1
+[[rules]]
+name = "npm"
+action = "allow"
+hosts = ["registry.npmjs.org"]
+methods = ["GET"]
+paths = ["/@scope/*", "/left-pad"]
+"""
+DEPLOY = """version = 1
+[[rules]]
+name = "no-production"
+action = "deny"
+reason = "production is deployed by hand"
+json = { environment = "prod*" }
+[[rules]]
+name = "deploy"
+action = "allow"
+"""
+
+
+class EncodedSlashTests(SynchronousTestCase):
+    """What an operator reads, and what is written for them."""
+
+    def test_the_reason(self) -> None:
+        decision = parse(NPM).decide(request("GET", f"{REGISTRY}/@scope%2fname"))
+        self.assertFalse(decision.allowed)
+        self.assertEqual(
+            decision.reason,
+            "no rule allows GET https://registry.npmjs.org; its path contains %2F, which servers read in different "
+            "ways, so the rule npm does not allow it",
+        )
+
+    def test_both_readings_allow_it(self) -> None:
+        policy = parse(NPM.replace('"/@scope/*"', '"/@scope/*", "/@scope%2F*"'))
+        for path, allowed in (("@scope%2fname", True), ("@scope/name", True), ("@other%2fname", False)):
+            self.assertIs(policy.decide(request("GET", f"{REGISTRY}/{path}")).allowed, allowed, path)
+
+    def test_suggest_and_replay(self) -> None:
+        """The suggested rule matches what was seen, and not every path."""
+        urls = (f"{REGISTRY}/@scope%2fname", f"{REGISTRY}/@scope%2Fother", f"{REGISTRY}/left-pad")
+        lines = read(*(audit_line("GET", url) for url in urls))
+        suggestion = Suggestion()
+        for line in lines:
+            suggestion.add(line)
+        text = write_policy(suggestion, 12)
+        policy = parse_policy(text, "suggested", "suggested")
+        self.assertIn('"/@scope%2Fname"', text)
+        for url in urls:
+            self.assertTrue(policy.decide(request("GET", url)).allowed, url)
+        for path in ("@other%2fname", "@scope%2fthird", "admin", "@scope"):
+            self.assertFalse(policy.decide(request("GET", f"{REGISTRY}/{path}")).allowed, path)
+        changes = {result.change for result in replay(policy, lines).results}
+        self.assertTrue(changes)
+        self.assertLessEqual(changes, {Change.SAME, Change.OTHER_RULE})
+
+    def test_compressed_content(self) -> None:
+        headers = [("Content-Type", "application/json"), ("Content-Encoding", "gzip")]
+        asked = request("POST", "https://deploy.test/", headers=headers, body_withheld=True)
+        decision = parse(DEPLOY).decide(asked)
+        self.assertEqual(decision.rule_id, "no-production")
+        self.assertEqual(
+            decision.reason,
+            "production is deployed by hand; its content is compressed or encoded (Content-Encoding), and servers may "
+            "read it as anything, so the rule no-production denies it",
+        )

@@ -1,0 +1,121 @@
+"""Tests for L{egress.policy.trace}."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from egress.model.decision import Verdict
+from egress.policy.rules import RuleSet
+from tests.policy.policies import PolicyTestCase, parse, request
+
+PATH = "its path contains %2F, which servers read in different ways"
+CODED = "its content is compressed or encoded (Content-Encoding), and servers may read it as anything"
+JSON = ("Content-Type", "application/json")
+GZIP = ("Content-Encoding", "gzip")
+ON_JSON = "json = { a = 'x' }"
+
+
+class DoubtTests(PolicyTestCase):
+    """A reason names what servers read in different ways, where that decides."""
+
+    def policy(self, condition: str, action: str, default: str = "deny") -> RuleSet:
+        """One rule, whose reason is "why"."""
+        rule = f"[[rules]]\nname = 'one'\naction = '{action}'\nreason = 'why'\n{condition}"
+        return parse(f"version = 1\ndefault = '{default}'\n{rule}")
+
+    # A condition, a request that is in doubt, and why.
+    CASES: tuple[tuple[str, str, dict[str, Any], str], ...] = (
+        ("paths = ['/a/b']", "GET http://a.test/a%2fb", {}, PATH),
+        ("paths = ['/b/**']", "GET http://a.test/b/../c", {}, "contains . or .. as a segment"),
+        (ON_JSON, "PUT http://a.test/", {"headers": [JSON, GZIP], "body": b"?"}, CODED),
+        (ON_JSON, "PUT http://a.test/", {"body": b'{"a":"x"}'}, "it has no Content-Type, and servers"),
+        (ON_JSON, "PUT http://a.test/", {"headers": [JSON], "body": b"hunter2"}, "not JSON that all servers"),
+        (
+            ON_JSON,
+            "PUT http://a.test/",
+            {"headers": [JSON], "body": b"{", "body_truncated": True},
+            "only the beginning",
+        ),
+        (ON_JSON, "PUT http://a.test/", {"content_length": 7}, "its content is not known"),
+    )
+
+    def test_permission(self) -> None:
+        for condition, url, given, doubt in self.CASES:
+            with self.subTest(condition, url=url):
+                policy, asked = self.policy(condition, "allow"), request(*url.split(" "), **given)
+                decision = policy.decide(asked)
+                self.assertEqual((decision.verdict, decision.rule_id), (Verdict.DENY, "default"))
+                self.assertTrue(
+                    decision.reason.startswith(f"no rule allows {url[:3]} http://a.test; "), decision.reason
+                )
+                self.assertIn(doubt, decision.reason)
+                self.assertTrue(decision.reason.endswith(", so the rule one does not allow it"), decision.reason)
+                self.assertNotIn("hunter2", decision.reason)
+                first, last = policy.trace(asked)
+                self.assertEqual((first.failed, last.doubt), (condition.partition(" ")[0], None))
+                self.assertIn(first.doubt or "none", decision.reason)
+
+    def test_denial(self) -> None:
+        for condition, url, given, doubt in self.CASES:
+            if condition == "paths = ['/b/**']":
+                # The plain reading is denied as well.
+                continue
+            for action, does in (("deny", "denies it"), ("ask", "asks a person")):
+                with self.subTest(condition, url=url, action=action):
+                    policy, asked = self.policy(condition, action, "allow"), request(*url.split(" "), **given)
+                    decision = policy.decide(asked)
+                    self.assertEqual(decision.rule_id, "one")
+                    self.assertTrue(decision.reason.startswith("why; "), decision.reason)
+                    self.assertIn(doubt, decision.reason)
+                    self.assertTrue(decision.reason.endswith(f", so the rule one {does}"), decision.reason)
+                    (only,) = policy.trace(asked)
+                    self.assertIn(only.doubt or "none", decision.reason)
+
+    def test_unsure(self) -> None:
+        """Names and values that servers read differently."""
+        for condition, given, doubt in (
+            ("query = { admin = false }", {}, "its query has names or values"),
+            ("headers = { X-A = false }", {"headers": [("X_A", "1")]}, "its fields have names or values"),
+        ):
+            decision = self.policy(condition, "allow").decide(request("GET", "http://a.test/?[admin]=1", **given))
+            self.assertIn(f"; {doubt} which servers read in different ways, so the rule one", decision.reason)
+
+    def test_no_doubt(self) -> None:
+        """What is certain needs no explanation."""
+        for action in ("allow", "deny"):
+            for condition, url, given in (
+                ("paths = ['/x']", "GET http://a.test/y", {}),
+                ("paths = ['/x']", "GET http://a.test/a%2fb", {}),
+                ("paths = ['/x']\nmethods = ['PUT']", "GET http://a.test/x%2f", {}),
+                (ON_JSON, "PUT http://a.test/", {"headers": [JSON], "body": b'{"a":"y"}'}),
+                (f"{ON_JSON}\nclients = ['ci']", "PUT http://a.test/", {"body": b"?"}),
+                ("times = ['mon']", "GET http://a.test/", {}),
+                ("", "GET http://a.test/a%2fb", {}),
+                ("paths = ['/x']", "CONNECT https://a.test", {}),
+            ):
+                with self.subTest(condition, action=action):
+                    policy, asked = self.policy(condition, action), request(*url.split(" "), **given)
+                    self.assertNotIn("in different ways", policy.decide(asked).reason)
+                    self.assertIsNone(policy.trace(asked)[0].doubt)
+
+    def test_a_long_path(self) -> None:
+        """What takes long to compare is not compared for a reason."""
+        for slashes, named in ((20, True), (200, False)):
+            asked = request("GET", "http://a.test/x" + "a%2f" * slashes)
+            self.assertEqual("%2F" in self.policy("paths = ['/x*']", "allow").decide(asked).reason, named)
+
+    def test_too_much_work(self) -> None:
+        """What is left of the work may be too little to look again."""
+        values = ", ".join(f"'x{number}'" for number in range(90))
+        asked = request("GET", "http://a.test/", headers=[("X-A", "y" * 7_000)])
+        policy = self.policy(f"headers = {{ X-A = [{values}] }}", "allow")
+        self.assertEqual(policy.decide(asked).reason, "no rule allows GET http://a.test")
+
+    def test_the_first_ones(self) -> None:
+        """Of many rules, few are looked at again."""
+        numbers = range(20)
+        rules = "".join(f"[[rules]]\nname = 'r{one}'\naction = 'allow'\npaths = ['/{one}']\n" for one in numbers)
+        policy = parse(f"version = 1\n{rules}")
+        for number, named in ((7, True), (8, False)):
+            reason = policy.decide(request("GET", f"http://a.test/x%2f..%2f{number}")).reason
+            self.assertEqual(f"so the rule r{number} does" in reason, named)
