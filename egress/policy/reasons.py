@@ -18,13 +18,27 @@ _PIECE: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 _Value = Callable[[DecisionRequest, str], str]
 
-# No query: it may hold what is secret.
+# Where parameters begin, also encoded: a query, a fragment, or parameters of a segment may be secret.
+_PARAMETERS: Final = re.compile("[?#;]|%(?:3f|23|3b|25)", re.IGNORECASE)
+# A user name and a password in a URL that is part of a path.
+_USERINFO: Final = re.compile("((?:/|:|%2f|%3a)(?:/|%2f))(?:(?!/|%2f).)*(?:@|%40)", re.IGNORECASE | re.DOTALL)
+
+
+def _shown(path: str) -> str:
+    """A path without what may be secret in it."""
+    found = _PARAMETERS.search(path)
+    if found is not None:
+        end = "" if found[0] == "?" else "..."
+        path = path[: found.start()] + end
+    return _USERINFO.sub(r"\1REDACTED@", path)
+
+
 _VALUES: Final[dict[str, tuple[_Value, str | None]]] = {
     "host": (lambda request, _: request.authority.url_host, None),
     "port": (lambda request, _: str(request.authority.port), None),
     "method": (lambda request, _: request.method, "method"),
-    "path": (lambda request, _: request.path.partition("?")[0], "path"),
-    "url": (lambda request, _: request.url.partition("?")[0], "path"),
+    "path": (lambda request, _: _shown(request.path), "path"),
+    "url": (lambda request, _: f"{request.origin}{_shown(request.path if request.path != '*' else '')}", "path"),
     "client": (lambda request, _: request.client.address, "client"),
     "identity": (lambda request, _: request.client.identity or "nobody", "identity"),
     "rule": (lambda _, rule: rule, None),

@@ -23,7 +23,7 @@ from egress.policy.holds import Holds
 from egress.policy.hosts import HostTest, is_about_address
 from egress.policy.index import HostIndex
 from egress.policy.paths import PathPattern
-from egress.policy.reasons import Reason
+from egress.policy.reasons import Reason, cleaned
 from egress.policy.trace import RuleTrace, doubt_about, reason_with, too_much, why_not
 from egress.policy.work import TooMuchWork, Work
 
@@ -306,7 +306,7 @@ class RuleSet:
             wants = self._wants_addresses(open_rule, self.default)
             if wants is not None:
                 return wants
-        what = f"{request.method} {request.origin}"
+        what = f"{cleaned(request.method)} {request.origin}"
         reason = f"no rule denies {what}"
         if self.default is Verdict.DENY:
             reason = why_not(f"no rule allows {what}", tried, facts)

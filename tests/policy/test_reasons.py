@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.policy.reasons import Reason, cleaned
@@ -24,6 +25,30 @@ class ReasonTests(SynchronousTestCase):
         )
         self.assertEqual(Reason.parse("{identity}").text(request("GET", "http://a.test/"), "one"), "nobody")
         self.assertEqual(self.text("{host}", "http://[::1]/"), "[::1]")
+
+    def test_secrets(self) -> None:
+        """Nor are parameters of a path, or the user and the password in a URL within it."""
+        for path, expected in (
+            ("/a?token=hunter2", "/a"),
+            ("/a%3Ftoken=hunter2", "/a..."),
+            ("/a%253ftoken=hunter2", "/a..."),
+            ("/a%23hunter2", "/a..."),
+            ("/a;session=hunter2/b", "/a..."),
+            ("/a%3bsession=hunter2/b", "/a..."),
+            ("/fetch/http://user:hunter2@b.test/c", "/fetch/http://REDACTED@b.test/c"),
+            ("/fetch/http:/user:hunter2@b.test/c", "/fetch/http:/REDACTED@b.test/c"),
+            ("/fetch/http:%2F%2fuser:hunter2%40b.test", "/fetch/http:%2F%2fREDACTED@b.test"),
+            ("/http%3a%2f%2fuser%3ahunter2%40b.test", "/http%3a%2f%2fREDACTED@b.test"),
+            ("//user:hunter2@x@b.test/c", "//REDACTED@b.test/c"),
+            ("/@scope/name@1.0", "/@scope/name@1.0"),
+            ("/@scope%2fname", "/@scope%2fname"),
+        ):
+            with self.subTest(path):
+                self.assertEqual(self.text("{path}", f"http://a.test{path}"), expected)
+                self.assertEqual(self.text("{url}", f"http://a.test{path}"), f"http://a.test{expected}")
+        asked = attrs.evolve(request("OPTIONS", "http://a.test/"), path="*")
+        self.assertEqual(Reason.parse("{path} {url}").text(asked, "one"), "* http://a.test")
+        self.assertEqual(self.text("{path}", "http://a.test/http://user:" + "x" * 300 + "@b"), "/http://REDACTED@b")
 
     def test_parts(self) -> None:
         """What is in a reason is part of what a cached decision depends on."""
