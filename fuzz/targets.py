@@ -7,7 +7,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator
 from typing import Any, Final
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 from attrs import evolve
 from cryptography.hazmat.primitives import hashes
@@ -38,13 +38,19 @@ from egress.model.errors import (
 from egress.model.explanation import InvalidQuestion, Question
 from egress.model.target import TargetForm, parse_request_target
 from egress.ops.redact import redact_url
+from egress.policy.content import Document, Wanted, compile_expression, json_matches, read_json
+from egress.policy.holds import Holds
 from egress.policy.load import PolicyError, parse_policy
 from egress.policy.lock import Detail, Egress, LockFault, compare, in_lines, parse_lock
-from egress.policy.paths import compile_path
+from egress.policy.media_type import json_fault
+from egress.policy.paths import MAX_READINGS, ambiguity, compile_path, readings
+from egress.policy.patterns import compile_pattern
 from egress.policy.policy_text import write_policy
+from egress.policy.query import has_parameter, parameter_matches, read_query
 from egress.policy.replay import Recorded, replay
 from egress.policy.suggest import Suggestion
 from egress.policy.traffic import Notes, read_lines
+from egress.policy.work import MOST, PER_CALL, TooMuchWork, Work
 from egress.wire.body import ChunkedBody, End, MalformedBody, encode_chunk
 from egress.wire.client_hello import MalformedHello, read_client_hello
 from egress.wire.connect import ConnectHandshake
@@ -504,6 +510,74 @@ def conditions(data: bytes) -> None:
     assert _DENIAL.trace(question)[-1].rule_id == denied.rule_id
 
 
+_PATTERNS: Final = {
+    broad: tuple(compile_pattern(text, broad=broad) for text in ("a*", "1", "re:[0-9]{1,3}")) for broad in (False, True)
+}
+
+
+def queries(data: bytes) -> None:
+    """A query as servers read it: what is certain is plainly there, and what is absent has no value."""
+    path = "/x?" + data.decode("utf-8", "surrogateescape")
+    with contextlib.suppress(TooMuchWork):
+        query = read_query(path, Work())
+        for name in ("debug", "user_id", "user[id]", "a.b", "role"):
+            there = has_parameter(query, name)
+            narrow, broad = (parameter_matches(query, name, _PATTERNS[one], Work()) for one in (False, True))
+            assert narrow is not Holds.YES or broad is not Holds.NO, data
+            assert there is not Holds.NO or broad is Holds.NO, data
+            assert there is Holds.YES or narrow is not Holds.YES, data
+            assert there is not Holds.YES or name in unquote(path), data
+
+
+_EXPRESSIONS: Final = tuple(map(compile_expression, ("a", "a.b", "a[0]", "a[].b", "length(a)", "a == `1`", "A > `1`")))
+_WANTED: Final = {broad: Wanted.of(["x*", "7", 1, True], broad=broad) for broad in (False, True)}
+
+
+def contents(data: bytes) -> None:
+    """Content and its type: a permission is about what is plain JSON in UTF-8, a denial wherever a permission is."""
+    kinds, _, body = data.partition(b"\n")
+    lines = tuple(("content-type", kind.decode("latin-1")) for kind in kinds.split(b"|"))
+    if json_fault(lines, ()) is None:
+        assert len(lines) == 1 and lines[0][1].lower().startswith("application/"), data
+        assert "," not in lines[0][1] and lines[0][1].lower().count("charset") <= 1, data
+    with contextlib.suppress(TooMuchWork):
+        document = read_json(body, Work())
+        if isinstance(document, Document):
+            # Integers beyond 2^53 are kept as servers round them.
+            assert json.loads(body, parse_int=float) == document.value, data
+        for expression in _EXPRESSIONS:
+            allowed, denied = (json_matches(document, expression, _WANTED[broad]) for broad in (False, True))
+            assert allowed is not Holds.YES or denied is not Holds.NO, (data, expression)
+            assert isinstance(document, Document) or (allowed, denied) == (Holds.MAYBE, Holds.MAYBE), data
+
+
+_PATHS: Final = {broad: compile_path("/a/**/b*", broad=broad) for broad in (False, True)}
+
+
+def paths(data: bytes) -> None:
+    """A path in its readings: each is read as itself, in bounded work, and a denial is about what a permission is."""
+    path = "/" + data.decode("utf-8", "surrogateescape")
+    work = Work()
+    try:
+        found = readings(path, work)
+    except TooMuchWork:
+        return
+    assert 0 < len(found) <= MAX_READINGS and 0 <= work.left <= MOST, data
+    assert ambiguity(path).isprintable()
+    for reading in found:
+        assert reading.startswith("/"), (data, reading)
+        for broad, pattern in _PATHS.items():
+            steps = pattern.steps(reading, reading.lower())
+            assert pattern.fullmatch(reading) is None or steps > PER_CALL or len(reading) < 1, (data, broad)
+        if _PATHS[False].fullmatch(reading):
+            assert _PATHS[True].fullmatch(reading), (data, reading)
+    with contextlib.suppress(TooMuchWork):
+        # A server behind a server reads nothing else.
+        for reading in found[:4]:
+            if "?" not in reading:
+                assert set(readings(reading, Work())) <= set(found), (data, reading)
+
+
 # Written times may be any that a calendar has.
 _TIMED: Final = parse_policy(
     'version = 1\ntimezone = "Asia/Tokyo"\n[[rules]]\naction = "allow"\ntimes = ["mon-fri 22:00-06:00"]\n',
@@ -615,6 +689,9 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         checks,
         policy,
         conditions,
+        queries,
+        contents,
+        paths,
         audit,
         lock,
         credentials,
