@@ -51,7 +51,7 @@ class UpstreamTestCase(IntegrationTestCase):
         directory.mkdir()
         # Squid gives up root for a user of its own.
         for path in (self.directory, directory):
-            path.chmod(0o777)
+            path.chmod(0o1777)
         users = directory / "users"
         digest = subprocess.run(
             [program("openssl"), "passwd", "-apr1", PASSWORD], capture_output=True, text=True, check=True
