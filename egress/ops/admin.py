@@ -25,6 +25,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 from egress import __version__
 from egress.model.approval import Answer, InvalidAnswer
 from egress.model.explanation import MAX_BODY, InvalidQuestion, Question
+from egress.model.quote import quoted
 
 _log = Logger()
 
@@ -173,7 +174,7 @@ class AdminResource(Resource):
             elif isinstance(error, Unanswered):
                 _refuse(request, _Refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error)))
             else:
-                _log.failure("{path} cannot be answered", failure, path=request.path.decode("ascii", "replace"))
+                _log.failure("{path} cannot be answered", failure, path=quoted(request.path))
                 _refuse(request, _Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "this failed; the log says why"))
 
         request.notifyFinish().addErrback(left)

@@ -17,6 +17,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from egress import __version__
 from egress.model.errors import EgressError
+from egress.model.quote import quoted
 from egress.ops.metrics import Metrics
 
 _log = Logger()
@@ -164,7 +165,7 @@ class OpsResource(Resource):
     def _wait_for(self, request: Request, asking: Deferred[T], answer: Callable[[T], None]) -> None:
         def failed(failure: Failure) -> None:
             if not failure.check(CancelledError):  # type: ignore[no-untyped-call]
-                _log.failure("{path} cannot be answered", failure, path=request.path.decode("ascii", "replace"))
+                _log.failure("{path} cannot be answered", failure, path=quoted(request.path))
                 _answer(request, HTTPStatus.INTERNAL_SERVER_ERROR, b"This failed; the log says why.\n")
 
         # The client may go away meanwhile, and then there is nobody to answer.

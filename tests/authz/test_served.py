@@ -17,6 +17,7 @@ from egress.authz.served import UNKNOWN_CLIENT, BadQuestion, decode_question, en
 from egress.model.authority import Authority, IPAddress, Origin
 from egress.model.decision import NEEDS, ClientIdentity, Decision, DecisionRequest, Stage, Terms, Verdict
 from egress.policy.load import parse_policy
+from tests.net.test_server import MARK, MARKED_URLS
 
 NOTHING = ClientIdentity(UNKNOWN_CLIENT, 0)
 
@@ -195,6 +196,15 @@ class QuestionTests(SynchronousTestCase):
 
     def test_what_it_does_not_know(self) -> None:
         self.assertEqual(read(asked(somethingElse={"a": [1]})), read(asked()))
+
+    def test_no_refusal_quotes_a_url(self) -> None:
+        for url in MARKED_URLS:
+            for method in ("GET", "CONNECT"):
+                with self.subTest(url, method=method):
+                    try:
+                        read(asked(url=url.format("example.com"), method=method))
+                    except BadQuestion as error:
+                        self.assertNotIn(MARK, error.reason)
 
     def test_refused(self) -> None:
         for fields, words in (
