@@ -129,6 +129,8 @@ class Limits:
     @ivar lookup_queue: names that wait to be looked up.
     @ivar lookup_queue_per_client: those of one client.
     @ivar connect_timeout: connecting to an origin or to the upstream proxy.
+    @ivar connect_attempts: attempts to connect for one request that are under way at the same time.
+    @ivar connect_addresses: addresses of a name that are tried for one request.
     @ivar response_timeout: from the end of a request to the head of its answer, and between two reads of a body.
     @ivar tunnel_timeout: a tunnel or an upgraded connection, without a byte in either direction.
     @ivar drain_timeout: what a stopping proxy gives exchanges to finish.
@@ -152,6 +154,8 @@ class Limits:
     lookup_queue: int = attrs.field(default=4096, validator=_positive)
     lookup_queue_per_client: int = attrs.field(default=256, validator=_positive)
     connect_timeout: float = _limit(15.0)
+    connect_attempts: int = attrs.field(default=4, validator=_positive)
+    connect_addresses: int = attrs.field(default=16, validator=_positive)
     response_timeout: float = _limit(300.0)
     tunnel_timeout: float = _limit(3600.0)
     drain_timeout: float = _limit(20.0)

@@ -369,8 +369,9 @@ def _limits(config: ProxyConfig, *, says: bool) -> Limits:
     limits = fitted(config.limits, granted())
     if says and limits.connections < config.limits.connections:
         _log.info(
-            "the limit of open files leaves room for {connections} connections, not {wanted}",
+            "the limit of open files leaves room for {connections} connections, {each} of one client, not {wanted}",
             connections=limits.connections,
+            each=limits.connections_per_client,
             wanted=config.limits.connections,
         )
     return limits

@@ -1,4 +1,4 @@
-"""Connecting to the first of several addresses that answers (RFC 8305, "Happy Eyeballs")."""
+"""Connecting to the first of several addresses that answers (RFC 8305, "Happy Eyeballs"), a few at a time."""
 
 from __future__ import annotations
 
@@ -33,16 +33,28 @@ class _Factory(ClientFactory):
 
 
 class _Attempts:
-    """The attempts for one connection: a new one every L{ATTEMPT_DELAY}, or at once when the last one failed."""
+    """The attempts for one connection: a new one every L{ATTEMPT_DELAY}, or at once when the last one failed.
+
+    When as many are under way as may be, the next address has its turn when one of them fails; or else, in place of the
+    oldest attempt, in such intervals that each address has had a turn within the timeout.
+    """
 
     def __init__(
-        self, reactor: IEgressReactor, addresses: Sequence[IPAddress], port: int, protocol: IProtocol, timeout: float
+        self,
+        reactor: IEgressReactor,
+        addresses: Sequence[IPAddress],
+        port: int,
+        protocol: IProtocol,
+        timeout: float,
+        at_once: int,
     ) -> None:
         self._reactor = reactor
         self._waiting = list(addresses)
         self._port = port
         self._protocol = protocol
         self._timeout = timeout
+        self._at_once = at_once
+        self._replace_delay = max(ATTEMPT_DELAY, timeout / len(addresses))
         self._under_way: dict[_Factory, IConnector | None] = {}
         self._next: IDelayedCall | None = None
         self.done: Deferred[None] = Deferred(lambda _: self._stop())
@@ -50,6 +62,11 @@ class _Attempts:
     def begin_next(self) -> None:
         """Try the next address."""
         self._next = None
+        if len(self._under_way) >= self._at_once:
+            oldest = next(iter(self._under_way))
+            connector = self._under_way.pop(oldest)
+            if connector is not None:
+                connector.disconnect()
         address = self._waiting.pop(0)
         factory = _Factory(self)
         self._under_way[factory] = None
@@ -57,7 +74,8 @@ class _Attempts:
         if factory in self._under_way:
             self._under_way[factory] = connector
             if self._waiting and self._next is None:
-                self._next = self._reactor.callLater(ATTEMPT_DELAY, self.begin_next)
+                crowded = len(self._under_way) >= self._at_once
+                self._next = self._reactor.callLater(self._replace_delay if crowded else ATTEMPT_DELAY, self.begin_next)
 
     def connected(self, winner: _Factory) -> Protocol | None:
         if winner not in self._under_way:
@@ -91,15 +109,21 @@ class _Attempts:
 
 
 def connect_first(
-    reactor: IEgressReactor, addresses: Sequence[IPAddress], port: int, protocol: IProtocol, timeout: float
+    reactor: IEgressReactor,
+    addresses: Sequence[IPAddress],
+    port: int,
+    protocol: IProtocol,
+    timeout: float,
+    at_once: int,
 ) -> Deferred[None]:
     """Connect C{protocol} to whichever address answers first.
 
     @param addresses: at least one, in the order to try them.
     @param timeout: seconds for each attempt.
+    @param at_once: how many attempts are under way at the same time.
     @return: fires just before C{protocol} gets its transport; fails with the last attempt's C{ConnectError}.
         Cancelling it gives up all attempts.
     """
-    attempts = _Attempts(reactor, addresses, port, protocol, timeout)
+    attempts = _Attempts(reactor, addresses, port, protocol, timeout, at_once)
     attempts.begin_next()
     return attempts.done

@@ -158,7 +158,11 @@ class _Dial:
     def start(self, addresses: tuple[IPAddress, ...], port: int) -> None:
         """Connect to one of the addresses and build up what the route asks for on top."""
         bottom = self._bottom = self._layers()
-        self._connecting = connect_first(self._reactor, addresses, port, bottom, self._limits.connect_timeout)
+        limits = self._limits
+        tried = addresses[: limits.connect_addresses]
+        self._connecting = connect_first(
+            self._reactor, tried, port, bottom, limits.connect_timeout, limits.connect_attempts
+        )
         self._connecting.addCallbacks(self._tcp_up, self._tcp_failed)
 
     def _layers(self) -> Protocol:

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.protocol import ServerFactory
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.protocol import Protocol, ServerFactory
 
 from egress.model.errors import EgressError, Overloaded, TooManyConnections
 from egress.model.limit_key import limit_key
 from egress.net.admission import OPEN, Door
+from egress.net.scope import UNKNOWN, peer_of
 from egress.net.server import HttpSession
 from egress.net.turned_away import TurnedAway
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress
-    from twisted.internet.protocol import Protocol
 
     from egress.net.parts import Parts
 
 # Connections that are just being told that there are too many; beyond it, they are not even told.
 MOST_TURNED_AWAY = 256
+
+
+class _Arrival(Protocol):
+    """A client of a UNIX socket: the system says who it is once there is a transport."""
+
+    def __init__(self, arrived_at: ProxyFactory) -> None:
+        self._arrived_at = arrived_at
+
+    def makeConnection(self, transport: Any) -> None:
+        """Give the connection to a session, or turn the client away."""
+        address = peer_of(transport).address
+        protocol = self._arrived_at.admit("" if address == UNKNOWN else address)
+        transport.protocol = protocol
+        protocol.makeConnection(transport)  # type: ignore[no-untyped-call]
 
 
 class ProxyFactory(ServerFactory):
@@ -37,9 +51,16 @@ class ProxyFactory(ServerFactory):
         self._turning_away = 0
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        """Begin a session, or turn the client away."""
-        # Clients on a UNIX socket have no addresses that tell them apart.
-        client = limit_key(addr.host) if isinstance(addr, (IPv4Address, IPv6Address)) else ""
+        """Begin a session, or turn the client away (L{twisted.internet.interfaces.IProtocolFactory})."""
+        if isinstance(addr, (IPv4Address, IPv6Address)):
+            return self.admit(limit_key(addr.host))
+        return _Arrival(self) if isinstance(addr, UNIXAddress) else self.admit("")
+
+    def admit(self, client: str) -> Protocol:
+        """Begin a session, or turn the client away.
+
+        @param client: as per-client limits count clients; empty where nothing is known of it.
+        """
         refusal = self._refusal(client)
         if refusal is not None:
             return self._turn_away(refusal)

@@ -26,6 +26,9 @@ from egress.wire.heads import RequestHead
 # struct ucred of Linux: pid, uid, gid.
 _CREDENTIALS: Final = struct.Struct("iII")
 
+# Stands for the address of a client of which the system says nothing.
+UNKNOWN: Final = "unknown"
+
 
 @attrs.frozen
 class Peer:
@@ -54,7 +57,7 @@ def peer_of(transport: object) -> Peer:
     user, process = _process_of(getattr(below_tls(transport), "socket", None))
     if not process:
         # Nothing but the connection itself tells this client from another one.
-        return Peer("unknown" if user is None else f"unix-uid-{user}", 0, urandom(16))
+        return Peer(UNKNOWN if user is None else f"unix-uid-{user}", 0, urandom(16))
     return Peer(f"unix-uid-{user}", 0, b"%d %d" % (user or 0, process))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import attrs
 from twisted.internet.selectreactor import SelectReactor
 
@@ -43,6 +45,8 @@ def granted() -> int | None:
 def fitted(limits: Limits, descriptors: int | None) -> Limits:
     """Lower the numbers of connections to what the descriptors allow.
 
+    The limit for one client falls in the same proportion as the one for all, so that one client still cannot take all.
+
     Each client takes two while a request of it is under way, its own and its origin's.  Where it gets tight, a
     quarter is left for connections that are kept, and for everything else.
     """
@@ -52,9 +56,10 @@ def fitted(limits: Limits, descriptors: int | None) -> Limits:
     tight = descriptors * 3 // 4
     connections = max(1, max(roomy, tight) // 2)
     pool_total = min(limits.pool_total, max(1, descriptors // 8)) if roomy < tight else limits.pool_total
+    part = min(1.0, connections / limits.connections)
     return attrs.evolve(
         limits,
         connections=min(limits.connections, connections),
-        connections_per_client=min(limits.connections_per_client, connections),
+        connections_per_client=max(1, math.ceil(limits.connections_per_client * part)),
         pool_total=pool_total,
     )

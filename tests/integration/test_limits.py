@@ -23,7 +23,8 @@ class DescriptorTests(IntegrationTestCase):
         proxy = self.start_proxy(*self.allow_all(), *ONE_PROCESS, first=FEW_DESCRIPTORS)
         url = self.origins.https_url("/echo")
         self.assertEqual(self.fetch(proxy, url)[0], 200)
-        clients = [self.connect(proxy) for _ in range(150)]
+        # Of one address there may be a quarter.
+        clients = [self.connect(proxy, f"127.0.0.{1 + number % 10}") for number in range(150)]
         answers = self.turned_away(clients, 150 - 96)
         self.assertEqual(len(answers), 150 - 96)
         for answer in answers:
@@ -41,8 +42,15 @@ class DescriptorTests(IntegrationTestCase):
             client.close()
         self.assertEqual(self.fetch(proxy, url)[0], 200)
 
-    def connect(self, proxy: Proxy) -> socket.socket:
-        client = socket.create_connection(("127.0.0.1", proxy.port), timeout=20)
+    def test_one_client_does_not_take_all(self) -> None:
+        proxy = self.start_proxy(*self.allow_all(), *ONE_PROCESS, first=FEW_DESCRIPTORS)
+        answers = self.turned_away([self.connect(proxy, "127.0.0.2") for _ in range(150)], 150 - 24)
+        self.assertEqual({answer.partition(b"\r\n")[0].split()[1] for answer in answers}, {b"429"})
+        self.assertEqual(len(answers), 150 - 24)
+        self.assertEqual(self.fetch(proxy, self.origins.http_url("/echo"))[0], 200)
+
+    def connect(self, proxy: Proxy, source: str) -> socket.socket:
+        client = socket.create_connection(("127.0.0.1", proxy.port), timeout=20, source_address=(source, 0))
         self.addCleanup(client.close)
         return client
 

@@ -30,7 +30,7 @@ class ConnectFirstTests(SynchronousTestCase):
 
     def connect(self, *texts: str) -> Deferred[None]:
         addresses: list[Any] = [parse_ip(text) for text in texts or ADDRESSES]
-        return connect_first(self.reactor, addresses, 80, self.protocol, 15)  # type: ignore[arg-type]
+        return connect_first(self.reactor, addresses, 80, self.protocol, 15, 4)  # type: ignore[arg-type]
 
     def tried(self) -> list[str]:
         return [attempt.host for attempt in self.reactor.attempts]
@@ -101,3 +101,56 @@ class ConnectFirstTests(SynchronousTestCase):
         self.reactor.attempts[1].accept()
         self.successResultOf(done)
         self.assertIs(self.reactor.attempts[0].accept().protocol, None)
+
+
+class BoundsTests(SynchronousTestCase):
+    """A name with many addresses takes a few descriptors at a time."""
+
+    def setUp(self) -> None:
+        self.reactor = DialingReactor()
+        self.protocol = Protocol()
+        self.addresses: list[Any] = [parse_ip(f"192.0.2.{number}") for number in range(10)]
+
+    def connect(self, timeout: float = 15) -> Deferred[None]:
+        return connect_first(self.reactor, self.addresses, 80, self.protocol, timeout, 4)  # type: ignore[arg-type]
+
+    def under_way(self) -> list[int]:
+        return [number for number, attempt in enumerate(self.reactor.attempts) if not attempt.given_up]
+
+    def test_silent_addresses(self) -> None:
+        """The next one replaces the oldest, and each has its turn in time."""
+        done = self.connect()
+        self.reactor.pump([ATTEMPT_DELAY] * 3)
+        self.assertEqual(self.under_way(), [0, 1, 2, 3])
+        self.reactor.advance(ATTEMPT_DELAY)
+        self.assertEqual(self.under_way(), [0, 1, 2, 3])
+        self.reactor.advance(1.5 - ATTEMPT_DELAY)
+        self.assertEqual(self.under_way(), [1, 2, 3, 4])
+        self.reactor.pump([1.5] * 5)
+        self.assertEqual(self.under_way(), [6, 7, 8, 9])
+        self.assertLess(self.reactor.seconds(), 15)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.reactor.attempts[9].accept()
+        self.successResultOf(done)
+        self.assertEqual(self.under_way(), [9])
+
+    def test_a_failure_makes_room(self) -> None:
+        self.connect()
+        self.reactor.pump([ATTEMPT_DELAY] * 3)
+        self.reactor.attempts[2].fail(Refused())
+        self.assertEqual(len(self.reactor.attempts), 5)
+        self.assertEqual([attempt.given_up for attempt in self.reactor.attempts], [False] * 5)
+
+    def test_little_time(self) -> None:
+        self.connect(timeout=1)
+        self.reactor.pump([ATTEMPT_DELAY] * 9)
+        self.assertEqual(self.under_way(), [6, 7, 8, 9])
+
+    def test_the_last_of_them_fails(self) -> None:
+        """One that was replaced does not count."""
+        done = self.connect()
+        self.reactor.pump([ATTEMPT_DELAY] * 3 + [1.5] * 6)
+        for attempt in self.reactor.attempts[6:]:
+            self.assertNoResult(done)
+            attempt.fail(NoRouteError())
+        self.failureResultOf(done, NoRouteError)

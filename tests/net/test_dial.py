@@ -266,6 +266,18 @@ class DirectTests(DialTestCase):
                 self.assertIn(text, self.failed(dialled, kind))
                 self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def test_a_name_with_sixty_silent_addresses(self) -> None:
+        """All are judged, sixteen are tried, four at the same time."""
+        self.reactor.names["origin.test"] = [f"192.0.2.{number}" for number in range(60)]
+        dialled = self.dial()
+        self.assertEqual(len(self.guard.asked), 61)
+        most = 0
+        for _ in range(15 * 8):
+            most = max(most, sum(not attempt.given_up for attempt in self.reactor.attempts))
+            self.reactor.advance(0.125)
+        self.failed(dialled, DialTimeout)
+        self.assertEqual((most, len(self.reactor.attempts)), (4, 16))
+
     def test_nobody_answers(self) -> None:
         dialled = self.dial()
         self.reactor.advance(1)

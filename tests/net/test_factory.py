@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 from twisted.internet.address import UNIXAddress
 
 from egress.config import Limits
@@ -9,6 +11,19 @@ from egress.net.factory import MOST_TURNED_AWAY
 from egress.net.server import HttpSession
 from egress.net.turned_away import TurnedAway
 from tests.net.fakes import ProxyTestCase, Wire, request, response, session_of, status_of
+
+
+class Socket:
+    """A socket whose peer the system knows, or not."""
+
+    def __init__(self, credentials: bytes = b"") -> None:
+        self._credentials = credentials
+
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        """See C{socket.socket.getsockopt}."""
+        if not self._credentials:
+            raise OSError
+        return self._credentials
 
 
 class ProxyFactoryTests(ProxyTestCase):
@@ -61,13 +76,25 @@ class LimitsTests(ProxyTestCase):
             self.connect()
         self.assertEqual(self.proxy.parts.sessions.clients, 2)
 
-    def test_unix_sockets_have_no_address_to_count_by(self) -> None:
-        address = UNIXAddress(None)
+    def connect_unix(self, *credentials: bytes) -> Wire:
+        """Connect over a UNIX socket, whose peer the system knows or not."""
+        wire = Wire(self.clock, UNIXAddress(None))
+        wire.socket = Socket(*credentials)  # type: ignore[attr-defined]
+        wire.connect(self.proxy.factory.buildProtocol(UNIXAddress(None)))  # type: ignore[arg-type]
+        self.clients.append(wire)
+        return wire
+
+    def test_users_of_a_unix_socket_count_by_themselves(self) -> None:
+        for _ in range(2):
+            self.assertIsInstance(self.connect_unix(struct.pack("iII", 1, 1000, 0)).protocol, HttpSession)
+        self.assertEqual(status_of(self.connect_unix(struct.pack("iII", 2, 1000, 0)).take()), 429)
+        self.assertIn("unix-uid-1000", self.proxy.records[0].reason)
+        self.assertIsInstance(self.connect_unix(struct.pack("iII", 1, 1001, 0)).protocol, HttpSession)
+
+    def test_unknown_clients_of_a_unix_socket_are_bounded_together(self) -> None:
         for _ in range(3):
-            protocol = self.proxy.factory.buildProtocol(address)  # type: ignore[arg-type]
-            self.assertIsInstance(protocol, HttpSession)
-            self.clients.append(Wire(self.clock).connect(protocol))
-        self.assertIsInstance(self.proxy.factory.buildProtocol(address), TurnedAway)  # type: ignore[arg-type]
+            self.assertIsInstance(self.connect_unix().protocol, HttpSession)
+        self.assertIsInstance(self.connect_unix().protocol, TurnedAway)
 
     def test_a_flood_is_cut_without_an_answer(self) -> None:
         self.connect()

@@ -63,11 +63,22 @@ class FittedTests(SynchronousTestCase):
 
     def test_fewer(self) -> None:
         limits = fitted(Limits(), 8192)
-        self.assertEqual((limits.connections, limits.connections_per_client, limits.pool_total), (3328, 3328, 1024))
+        self.assertEqual((limits.connections, limits.connections_per_client, limits.pool_total), (3328, 832, 1024))
 
     def test_tight(self) -> None:
         limits = fitted(Limits(), 1024)
-        self.assertEqual((limits.connections, limits.connections_per_client, limits.pool_total), (384, 384, 128))
+        self.assertEqual((limits.connections, limits.connections_per_client, limits.pool_total), (384, 96, 128))
+
+    def test_one_client_cannot_take_all(self) -> None:
+        """Both limits keep their proportion."""
+        for descriptors in (64, 256, 1024, 8192, 20000):
+            with self.subTest(descriptors):
+                limits = fitted(Limits(), descriptors)
+                self.assertLess(limits.connections_per_client, limits.connections)
+                self.assertEqual(limits.connections_per_client, -(-limits.connections // 4))
+        wanted = Limits(connections=1000, connections_per_client=1000)
+        self.assertEqual(fitted(wanted, 1024).connections_per_client, 384, "who wants no such limit gets none")
+        self.assertEqual(fitted(Limits(connections_per_client=1), 64).connections_per_client, 1)
 
     def test_never_above_what_was_asked_for(self) -> None:
         wanted = Limits(connections=10, connections_per_client=5, pool_total=3)
