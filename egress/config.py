@@ -116,6 +116,7 @@ class Limits:
     """Every bound that the proxy keeps; sizes in bytes, times in seconds.
 
     @ivar body: the content of a request, up to which it is put to an authorizer that looks at contents.
+    @ivar body_memory: all such contents together; at least one fits.  Half of what is free is one client's.
     @ivar head: a request or response head, its first line included.
     @ivar fields: the number of fields in a head.
     @ivar target: a request-target.
@@ -141,7 +142,8 @@ class Limits:
     @ivar connections_per_client: those of one client address.
     """
 
-    body: int = attrs.field(default=MIB, validator=_positive)
+    body: int = attrs.field(default=16 * MIB, validator=_positive)
+    body_memory: int = attrs.field(default=256 * MIB, validator=_positive)
     head: int = attrs.field(default=64 * KIB, validator=_positive)
     fields: int = attrs.field(default=256, validator=_positive)
     target: int = attrs.field(default=16 * KIB, validator=_positive)

@@ -203,6 +203,8 @@ class EgressProxyService(Service):
         self.metrics.watch_connections(lambda: self._parts.sessions.clients)
         self.metrics.watch_turned_away(lambda: self._parts.turned_away)
         self.metrics.watch_look_ups(lambda: resolver.busy, lambda: resolver.waiting)
+        contents = self._parts.contents
+        self.metrics.watch_contents(lambda: contents.held, lambda: contents.waiting)
         self.metrics.watch_leaf_contexts(lambda: len(leaves))
         self.metrics.watch_ca_end(lambda: self.certificate_authority.not_after.timestamp())
 

@@ -31,7 +31,7 @@ class LimitsTests(SynchronousTestCase):
                     self.assertEqual(error.option, attribute.name)
 
     def test_defaults(self) -> None:
-        self.assertEqual(Limits().body, 1024 * 1024)
+        self.assertEqual((Limits().body, Limits().body_memory), (16 * 1024 * 1024, 256 * 1024 * 1024))
 
 
 class FieldTests(SynchronousTestCase):

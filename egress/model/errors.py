@@ -48,6 +48,10 @@ class ContentTooLarge(ClientError):
     """The content is over the limit up to which it can be put to the authorizer."""
 
 
+class NoRoomForContent(EgressError):
+    """The contents of other requests take all the memory that there is for contents."""
+
+
 class TargetTooLong(ClientError):
     """The request-target is over the limit."""
 
@@ -269,6 +273,9 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     InvalidTarget: _client(_S.BAD_REQUEST, "invalid-target"),
     RequestTimeout: _client(_S.REQUEST_TIMEOUT, "request-timeout"),
     ContentTooLarge: _client(_S.REQUEST_ENTITY_TOO_LARGE, "content-too-large"),
+    NoRoomForContent: Outcome(
+        _S.SERVICE_UNAVAILABLE, "no-room-for-content", "request", "proxy_internal_error", "refused"
+    ),
     TargetTooLong: _client(_S.REQUEST_URI_TOO_LONG, "target-too-long"),
     HeadTooLarge: _client(_S.REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large"),
     MisdirectedRequest: _client(_S.MISDIRECTED_REQUEST, "misdirected-request"),

@@ -24,6 +24,7 @@ from egress.model.errors import (
     outcome_of,
 )
 from egress.model.route import Purpose, Route
+from egress.net.collecting import Collecting
 from egress.net.content import RequestContent
 from egress.net.destination import Destination
 from egress.net.forwarding import Forwarding
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 
 # RFC 9110 sections 9.2.1 and 9.2.2.
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
-
-CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class State(enum.Enum):
@@ -97,7 +96,8 @@ class Exchange:
         self._from_pool = False
         self._fresh = False
         self._forwarding: Forwarding | None = None
-        self._collected_by = 0.0
+        self._client = client
+        self._collecting: Collecting | None = None
 
     @property
     def request_id(self) -> str:
@@ -111,7 +111,8 @@ class Exchange:
             return False
         if self._state is State.FORWARDING:
             return self._forwarding is not None and self._forwarding.wants_body
-        return self._state is State.COLLECTING
+        collecting = self._collecting if self._state is State.COLLECTING else None
+        return collecting is not None and collecting.wants_more
 
     @property
     def body_over(self) -> bool:
@@ -156,26 +157,18 @@ class Exchange:
             self.fail(self._content.too_large())
             return
         self._enter(State.COLLECTING)
-        if self.head.expects_continue:
-            # The content is needed here, for the decision.  The origin is still asked whether it wants it.
-            self._session.write(CONTINUE)
-        self._collected_by = self._parts.clock.seconds() + self._parts.limits.body_timeout
-        self._watch_collecting()
-        self._session.advance()
-
-    def _watch_collecting(self) -> None:
-        left = self._collected_by - self._parts.clock.seconds()
-        self._session.watch(max(0.0, min(self._parts.limits.head_timeout, left)))
+        self._collecting = Collecting(self._parts, self._session, self._content, self._client.limit_key)
+        self._collecting.begin(expects_continue=self.head.expects_continue)
 
     @property
     def _may_truncate(self) -> bool:
         return self._parts.oversize_body is OversizeBody.TRUNCATE
 
-    def _collect(self, data: bytes) -> None:
-        self._content.collect(data)
+    def _collect(self, collecting: Collecting, data: bytes) -> None:
+        collecting.take(data)
         if not self._content.oversize:
-            self._watch_collecting()
-        elif self._may_truncate:
+            return
+        if self._may_truncate:
             self._ask()
         else:
             self.fail(self._content.too_large())
@@ -291,15 +284,16 @@ class Exchange:
 
     def body_data(self, data: bytes) -> None:
         """Take content from the client."""
-        if self._state is State.COLLECTING:
-            self._collect(data)
+        if self._state is State.COLLECTING and self._collecting is not None:
+            self._collect(self._collecting, data)
         elif self._forwarding is not None:
             self._forwarding.body_data(data)
 
     def body_end(self, end: End) -> None:
         """Learn that the client's content is complete."""
         self._content.finish(end.trailers)
-        if self._state is State.COLLECTING:
+        if self._state is State.COLLECTING and self._collecting is not None:
+            self._collecting.complete()
             self._ask()
         elif self._forwarding is not None:
             self._forwarding.body_end()
@@ -353,6 +347,8 @@ class Exchange:
             self._session.close()
         elif self._session.choked:
             self.fail(ClientGone("the client did not take its answer in time"))
+        elif self._state is State.COLLECTING and self._collecting is not None:
+            self.fail(self._collecting.expired())
         elif self.wants_body:
             self.fail(RequestTimeout("the content was not sent in time"))
         else:
@@ -393,4 +389,6 @@ class Exchange:
             answer = outcome_of(result).status
             status = answer.value if answer is not None else None
         self._content.forget()
+        if self._collecting is not None:
+            self._collecting.drop()
         self._inquiry.report(result, status, self._content.sent, received)

@@ -15,6 +15,7 @@ from egress.interfaces import IAuthorizer, IDialer, ILeafSource
 from egress.model.authority import Authority
 from egress.model.bypass import HostPattern
 from egress.model.record import ExchangeRecord
+from egress.net.budget import Budget
 from egress.net.flow import Flows
 from egress.net.pace import RoundRobin
 from egress.net.pool import OriginPool
@@ -57,6 +58,7 @@ class Parts:
     @ivar renewal_timeout: seconds for a decision on what was allowed for a while, and is still there.
     @ivar resolve: when names are looked up.
     @ivar draining: whether the proxy is being stopped: connections are not kept.
+    @ivar contents: the memory for contents that are collected for decisions.
     @ivar turns: the work that connections leave for a later turn of the reactor.
     """
 
@@ -82,9 +84,12 @@ class Parts:
     def __attrs_post_init__(self) -> None:
         self.head_limits = HeadLimits(self.limits.head, self.limits.fields, self.limits.target)
         self.turns = RoundRobin(self.clock)
+        # A content of the greatest length fits, whatever else is set.
+        self.contents = Budget(self.clock, max(self.limits.body, self.limits.body_memory))
 
     head_limits: HeadLimits = attrs.field(init=False)
     turns: RoundRobin = attrs.field(init=False)
+    contents: Budget = attrs.field(init=False)
 
     def passes_through(self, authority: Authority) -> bool:
         """Whether what goes to an authority is tunnelled unread."""

@@ -55,6 +55,8 @@ class Metrics:
         )
         self._look_ups = gauge("egress_dns_lookups", "Names that are being looked up.")
         self._look_ups_waiting = gauge("egress_dns_lookups_waiting", "Names that wait to be looked up.")
+        self._body_memory = gauge("egress_body_memory_bytes", "Memory held for bodies that are put to an authorizer.")
+        self._bodies_waiting = gauge("egress_bodies_waiting", "Requests whose bodies wait for memory.")
         self._leaf_contexts = gauge("egress_leaf_contexts", "TLS contexts kept for intercepted hosts.")
         self._ca_end = gauge("egress_ca_not_after_seconds", "When the CA certificate ends, in seconds since 1970.")
         self._observing = gauge("egress_observing", "1 while nothing is enforced (--mode observe), otherwise 0.")
@@ -72,6 +74,11 @@ class Metrics:
         """Say where to look for the number of names that are being looked up, and of those that wait."""
         self._look_ups.set_function(under_way)
         self._look_ups_waiting.set_function(waiting)
+
+    def watch_contents(self, held: Callable[[], float], waiting: Callable[[], float]) -> None:
+        """Say where to look for the memory that contents take, and for the number of those that wait for it."""
+        self._body_memory.set_function(held)
+        self._bodies_waiting.set_function(waiting)
 
     def watch_leaf_contexts(self, source: Callable[[], float]) -> None:
         """Say where to look for the number of TLS contexts kept."""

@@ -53,7 +53,7 @@ class PdpConfig:
     policy: Path | None = None
     token: str | None = attrs.field(default=None, repr=False)
     allow_address: tuple[IPNetwork, ...] = ()
-    body_limit: int = attrs.field(default=MIB, validator=_positive)
+    body_limit: int = attrs.field(default=16 * MIB, validator=_positive)
     audit_log: str | None = None
     audit_failure: AuditFailure = AuditFailure.CONTINUE
     metrics_port: int | None = None

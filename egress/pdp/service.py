@@ -15,7 +15,7 @@ from egress.authz.local import LocalAuthorizer
 from egress.authz.policy_watch import PolicyWatch
 from egress.authz.private import PrivateAddresses
 from egress.binding import Binding, described, metrics_endpoint, settled
-from egress.config import AuditFailure, ConfigError
+from egress.config import MIB, AuditFailure, ConfigError
 from egress.entrances import behind_tls
 from egress.files import read_rules
 from egress.net.parts import Ids
@@ -41,8 +41,8 @@ _log = Logger()
 
 # How long a stopping service waits for connections that it has cut.
 _CUT_SECONDS = 1.0
-# How many questions of the greatest length are in memory at the same time; most are a thousandth of it.
-_LONG_QUESTIONS = 64
+# What all questions take together at the same time, in bytes; two of the greatest length fit in any case.
+_HELD = 256 * MIB
 
 
 class EgressAuthzService(Service):
@@ -141,7 +141,7 @@ class EgressAuthzService(Service):
         config = self._config
         limits = ChannelLimits(
             config.question_limit,
-            _LONG_QUESTIONS * config.question_limit,
+            max(2 * config.question_limit, _HELD),
             config.connections,
             config.idle_timeout,
             config.question_timeout,

@@ -255,8 +255,18 @@ DECIDING_OPTIONS: Final[tuple[Option, ...]] = (
         metavar="SIZE",
         help="How much of a request body is put to an authorizer that looks at bodies, in bytes or with a unit "
         "(512k, 1MiB).",
-        default="1MiB",
+        default="16MiB",
         fields=("limits.body",),
+        parse=values.size,
+    ),
+    Option(
+        name="body-memory",
+        group="Deciding",
+        metavar="SIZE",
+        help="How much memory all bodies together may take that are put to an authorizer. One client gets half of what "
+        "is free at most; what does not fit waits for up to --body-timeout, then gets 503.",
+        default="256MiB",
+        fields=("limits.body_memory",),
         parse=values.size,
     ),
     Option(

@@ -14,6 +14,7 @@ from egress.model.errors import (
     ClientUnauthenticated,
     Denied,
     EgressError,
+    NoRoomForContent,
     Outcome,
     ResolverBusy,
     TooManyLookups,
@@ -176,7 +177,7 @@ def encode_answer(
     ]
     if isinstance(error, ClientUnauthenticated):
         headers += [(b"Proxy-Authenticate", challenge) for challenge in _CHALLENGES]
-    elif isinstance(error, (ClientCheckBusy, ResolverBusy, TooManyLookups)):
+    elif isinstance(error, (ClientCheckBusy, NoRoomForContent, ResolverBusy, TooManyLookups)):
         headers.append((b"Retry-After", _RETRY_AFTER))
     elif isinstance(error, AuthorizerUnavailable) and error.retry_after is not None:
         headers.append((b"Retry-After", b"%d" % error.retry_after))

@@ -22,6 +22,7 @@ from egress.model.errors import (
     ResolutionTimeout,
 )
 from egress.model.route import Purpose, Route
+from egress.net.collecting import Collecting
 from egress.net.exchange import IDEMPOTENT, TRANSITIONS, Exchange, State
 from tests.net.fakes import (
     LOCAL,
@@ -455,7 +456,7 @@ class TwoPhaseTests(ProxyTestCase):
 
     def test_a_defect_while_content_is_collected(self) -> None:
         self.authorizer.answers = [MORE]
-        self.patch(Exchange, "_watch_collecting", lambda _: 1 // 0)
+        self.patch(Collecting, "_watch", lambda _: 1 // 0)
         self.client.feed(request("POST", body=b"abc"))
         self.assertEqual(self.outcomes(), ["internal-fault"])
         self.flushLoggedErrors(ZeroDivisionError)
