@@ -258,6 +258,14 @@ def _handshake_fault(error: BaseException, oldest: str) -> str:
     return f"the other side refused it with the alert {alert}{hint_at_certificate(alert)}"
 
 
+def _refuses_protocols(error: SSL.Error) -> bool:
+    """Whether the other side speaks none of the protocols that were offered (RFC 7301 section 3.2).
+
+    OpenSSL 3.2 has no words for this alert.  It has for all others that a client without a pre-shared key gets.
+    """
+    return alert_in(error) == "no_application_protocol" or reason_in(error) == ""
+
+
 @implementer(IOpenSSLClientConnectionCreator)
 class OriginTls:
     """Begins verified TLS sessions with one authority, for C{TLSMemoryBIOFactory}."""
@@ -289,7 +297,7 @@ class OriginTls:
         """
         error = failure.value
         assert error is not None
-        if self._alpn and isinstance(error, SSL.Error) and alert_in(error) == "no_application_protocol":
+        if self._alpn and isinstance(error, SSL.Error) and _refuses_protocols(error):
             offered = b", ".join(self._alpn).decode("ascii")
             return OriginHttp2Only(
                 f"{self._authority} does not speak {offered} (alert no_application_protocol), most likely HTTP/2 "

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from OpenSSL import SSL
+from twisted.python.failure import Failure
 
 from egress.ca.current import CurrentTrust
 from egress.ca.trust import OriginTrust
 from egress.model.authority import Authority
-from egress.model.errors import OriginHttp2Only
+from egress.model.errors import OriginHttp2Only, OriginTlsFailed
 from egress.net.tls import ServerTls
 from tests.ca.sessions import Session
 from tests.certificates import TestCA
@@ -92,3 +93,13 @@ class AlpnTests(ProxyTestCase):
             self.assertIs(type(error), OriginHttp2Only)
             self.assertIn("no_application_protocol", error.reason)
             self.assertIn("HTTP/2", error.reason)
+
+    def test_alert_without_words(self) -> None:
+        """As old versions of OpenSSL report this one."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        trust = OriginTrust(TestCA().write(directory))
+        failure = Failure(SSL.Error([("SSL routines", "", "")]))
+        for protocols, kind in (((b"http/1.1",), OriginHttp2Only), ((), OriginTlsFailed)):
+            creator = trust.connection_creator(Authority("api.example.com", 443), protocols)
+            self.assertIs(type(creator.explain(failure)), kind)
