@@ -127,9 +127,8 @@ class _Way:
             if stage is Stage.REQUEST and wants_websocket(head):
                 purpose = Purpose.UPGRADE
             destination = Destination(self._parts, self._identity(), origin, purpose)
-            self._judge(destination, origin.authority)
-            if destination.goes_first:
-                yield self._look_up(destination, origin.authority)
+            if self._judge(destination, origin.authority):
+                yield self._look_up(destination, origin.authority, first=True)
             name = "decision"
             asked = self._asked(head, target, origin, stage, destination)
             if not question.ask and self._of.deciding.rules is None:
@@ -216,10 +215,10 @@ class _Way:
         self._step("tunnel", _OK, f"intercepted; the CA may sign for {authority.host}", [note] if note else [])
         return Stage.REQUEST
 
-    def _judge(self, destination: Destination, authority: Authority) -> None:
-        """Have the dialer say what needs no look-up."""
+    def _judge(self, destination: Destination, authority: Authority) -> bool:
+        """Have the dialer say what needs no look-up; tell whether the look-up comes next."""
         try:
-            destination.judge()
+            goes_first = destination.begin()
         except AddressForbidden as error:
             literal = authority.ip
             known = () if literal is None else (literal,)
@@ -227,12 +226,15 @@ class _Way:
             raise
         if destination.route is not None:
             self._found(destination.route)
+        return goes_first
 
     @inlineCallbacks
-    def _look_up(self, destination: Destination, authority: Authority) -> Generator[Deferred[Any], Any, None]:
+    def _look_up(
+        self, destination: Destination, authority: Authority, first: bool = False
+    ) -> Generator[Deferred[Any], Any, None]:
         """Have the dialer look the name up, and look at each address for people."""
         try:
-            yield destination.look_up_first() if destination.goes_first else destination.look_up()
+            yield destination.look_up_first() if first else destination.look_up()
         except AddressForbidden as error:
             found = yield self._of.dialer.addresses(authority)
             self._step("address", _NO, error.reason, in_words(self._of.guard, found, authority.port))

@@ -41,33 +41,26 @@ class Destination:
         self.withheld = False
         self.dead_end: EgressError | None = None
 
-    def begin(self, pooled: Route | None) -> None:
-        """L{reuse} the check of a pooled connection, or else L{judge}."""
-        if pooled is not None:
-            self.reuse(pooled)
-        else:
-            self.judge()
+    def begin(self, pooled: Route | None = None) -> bool:
+        """Check what can be checked without a look-up, unless a pooled connection was checked when it was dialled.
 
-    def judge(self) -> None:
-        """Check what can be checked without a look-up.
+        The authorizer is told as much with a pooled connection as without one.
 
+        @return: whether the look-up comes before the authorizer is asked (L{look_up_first}).
         @raise AddressForbidden: for a port, an address or a name that the address guard refuses.
         """
+        if pooled is not None:
+            if pooled.is_looked_up and self._parts.resolve is Resolve.AFTER:
+                self.withheld = True
+            else:
+                self.addresses = pooled.leads_to
+            return False
         self.route = self._parts.dialer.judge(self._origin, self._purpose)
         if self.route is None:
             self.withheld = True
-        else:
-            self.addresses = self.route.leads_to
-
-    def reuse(self, pooled: Route) -> None:
-        """Rely on the check of a pooled connection; the authorizer is told as much as without one."""
-        self.withheld = pooled.is_looked_up and self._parts.resolve is Resolve.AFTER
-        self.addresses = None if self.withheld else pooled.leads_to
-
-    @property
-    def goes_first(self) -> bool:
-        """Whether the look-up comes before the authorizer is asked."""
-        return self.withheld and self._parts.resolve is Resolve.BEFORE
+            return self._parts.resolve is Resolve.BEFORE
+        self.addresses = self.route.leads_to
+        return False
 
     def look_up(self) -> Deferred[Route]:
         """Find the L{route}, checked by the address guard; see L{egress.interfaces.IDialer.check}."""

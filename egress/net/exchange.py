@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from twisted.internet.defer import succeed
 
 from egress.config import OversizeBody
-from egress.model.decision import NEEDS, ClientIdentity, Decision, Stage, Verdict
+from egress.model.decision import ClientIdentity, Decision, Stage, Verdict
 from egress.model.errors import (
     ClientGone,
     Denied,
@@ -133,16 +133,15 @@ class Exchange:
 
     def start(self) -> None:
         """Have the destination checked, then decided on."""
-        destination = self._destination
         pooled = None if self._upgrade else self._session.logins.route(self._outgoing.key)
         try:
-            destination.begin(pooled)
+            goes_first = self._destination.begin(pooled)
         except EgressError as error:
             self.fail(error)
             return
-        if destination.goes_first:
+        if goes_first:
             self._enter(State.RESOLVING)
-            self._inquiry.wait_for(destination.look_up_first(), lambda _: self._reachable())
+            self._inquiry.wait_for(self._destination.look_up_first(), lambda _: self._reachable())
         else:
             self._reachable()
 
@@ -189,14 +188,13 @@ class Exchange:
         )
 
     def _decided(self, decision: Decision) -> None:
-        if decision.verdict in NEEDS:
+        if not decision.allowed:
             if decision.verdict is Verdict.NEED_BODY:
                 self._begin_collecting()
-            else:
+            elif decision.verdict is Verdict.NEED_ADDRESSES:
                 self._find_addresses()
-            return
-        if not decision.allowed:
-            self.fail(Denied(decision))
+            else:
+                self.fail(Denied(decision))
             return
         permit, content = self._inquiry.permit, self._content
         if decision.terms is not self._outgoing.terms:

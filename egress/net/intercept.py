@@ -123,11 +123,11 @@ class Tunnel(Protocol):
     def _judge(self) -> None:
         destination = Destination(self._parts, self._client, Origin("https", self._authority), Purpose.TUNNEL)
         try:
-            destination.judge()
+            goes_first = destination.begin()
         except EgressError as error:
             self._refuse(error)
             return
-        if destination.goes_first:
+        if goes_first:
             self._inquiry.wait_for(destination.look_up_first(), lambda _: self._ask(destination))
         else:
             self._ask(destination)

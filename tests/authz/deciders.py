@@ -17,7 +17,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from egress.config import AuthzApi
-from egress.model.authority import DEFAULT_PORTS, Authority, Origin
+from egress.model.authority import DEFAULT_PORTS, Authority, IPAddress, Origin
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Verdict
 
 Decide = Callable[[DecisionRequest], Decision]
@@ -46,6 +46,10 @@ def _headers(members: Mapping[str, str]) -> tuple[tuple[bytes, bytes], ...]:
     return tuple((name.encode("latin-1"), value.encode()) for name, value in members.items())
 
 
+def _addresses(said: str | None) -> tuple[IPAddress, ...] | None:
+    return None if said is None else tuple(ip_address(text.strip()) for text in said.split(","))
+
+
 def _body(said: Mapping[str, Any]) -> bytes | None:
     if "body" not in said:
         return None
@@ -72,6 +76,7 @@ def _request(
         body_withheld=said.get("bodyWithheld", False),
         content_length=said.get("contentLength", 0),
         addresses=tuple(map(ip_address, said["addresses"])) if "addresses" in said else None,
+        addresses_withheld=said.get("addressesWithheld", False),
     )
 
 
@@ -183,6 +188,7 @@ class ExtAuthz:
                 body=content or None,
                 body_truncated=partial and bool(content),
                 body_withheld=partial and not content,
+                addresses=_addresses(fields.get("x-egress-addresses")),
             )
         )
         named = [(b"Content-Type", b"text/plain")]

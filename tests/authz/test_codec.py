@@ -101,6 +101,7 @@ def requests(draw: Any) -> DecisionRequest:
     )
     common: dict[str, Any] = {"request_id": "id-1", "origin": origin, "client": draw(_CLIENTS)}
     common["addresses"] = draw(st.sampled_from([None, (ip_address("192.0.2.7"),)]))
+    common["addresses_withheld"] = common["addresses"] is None and draw(st.booleans())
     if draw(st.integers(0, 9)) == 0:
         return DecisionRequest(stage=Stage.TUNNEL, method="CONNECT", path="", headers=(), **common)
     body = draw(st.none() | st.binary(min_size=1, max_size=9))

@@ -44,45 +44,45 @@ class DestinationTests(SynchronousTestCase):
         return Destination(self.proxy.parts, CLIENT, origin, Purpose.REQUEST)
 
     def known(self, destination: Destination) -> tuple[object, ...]:
-        return destination.addresses, destination.withheld, destination.goes_first
+        return destination.addresses, destination.withheld
 
     def test_a_name(self) -> None:
         destination = self.destination()
-        destination.judge()
-        self.assertEqual(self.known(destination), (None, True, False))
+        self.assertFalse(destination.begin())
+        self.assertEqual(self.known(destination), (None, True))
         self.assertIsNone(destination.route)
         self.assertEqual(self.proxy.dialer.checked, [])
         route = self.successResultOf(destination.look_up())
         self.assertIs(destination.route, route)
-        self.assertEqual(self.known(destination), (None, True, False), "nobody was told")
+        self.assertEqual(self.known(destination), (None, True), "nobody was told")
         destination.tell(route)
-        self.assertEqual(self.known(destination), ((LOCAL,), False, False))
+        self.assertEqual(self.known(destination), ((LOCAL,), False))
         self.assertEqual(self.proxy.dialer.checked_for, [CLIENT.limit_key])
 
     def test_a_name_that_is_looked_up_first(self) -> None:
         destination = self.destination(resolve=Resolve.BEFORE)
-        destination.judge()
-        self.assertEqual(self.known(destination), (None, True, True))
+        self.assertTrue(destination.begin())
+        self.assertEqual(self.known(destination), (None, True))
         self.successResultOf(destination.look_up_first())
-        self.assertEqual(self.known(destination), ((LOCAL,), False, False))
+        self.assertEqual(self.known(destination), ((LOCAL,), False))
 
     def test_an_address(self) -> None:
         for resolve in Resolve:
             destination = self.destination(Origin("http", Authority("192.0.2.9", 80)), resolve)
-            destination.judge()
-            self.assertEqual(self.known(destination), ((parse_ip("192.0.2.9"),), False, False))
+            self.assertFalse(destination.begin())
+            self.assertEqual(self.known(destination), ((parse_ip("192.0.2.9"),), False))
             self.assertIsNotNone(destination.route)
 
     def test_an_upstream_proxy(self) -> None:
         for resolve in Resolve:
             self.proxy.dialer.judgements = [Route(ORIGIN, (), UPSTREAM, False, False)]
             destination = self.destination(resolve=resolve)
-            destination.judge()
-            self.assertEqual(self.known(destination), (None, False, False))
+            self.assertFalse(destination.begin())
+            self.assertEqual(self.known(destination), (None, False))
 
     def test_refused(self) -> None:
         self.proxy.dialer.judgements = [PortForbidden("not that port")]
-        self.assertRaises(PortForbidden, self.destination().judge)
+        self.assertRaises(PortForbidden, self.destination().begin)
 
     def test_a_pooled_connection(self) -> None:
         """The authorizer is told the same, whether there is one or not."""
@@ -93,14 +93,14 @@ class DestinationTests(SynchronousTestCase):
         literal = Route(Origin("http", Authority("192.0.2.9", 80)), (address,), None, False, False)
         through = Route(ORIGIN, (), UPSTREAM, False, False)
         for pooled, after, before in (
-            (named, (None, True, False), ((LOCAL,), False, False)),
-            (literal, ((address,), False, False), ((address,), False, False)),
-            (through, (None, False, False), (None, False, False)),
+            (named, (None, True), ((LOCAL,), False)),
+            (literal, ((address,), False), ((address,), False)),
+            (through, (None, False), (None, False)),
         ):
             for resolve, expected in ((Resolve.AFTER, after), (Resolve.BEFORE, before)):
                 with self.subTest(pooled, resolve=resolve):
                     destination = self.destination(pooled.origin, resolve)
-                    destination.reuse(pooled)
+                    self.assertFalse(destination.begin(pooled))
                     self.assertEqual(self.known(destination), expected)
 
     def test_dead_ends(self) -> None:
@@ -108,7 +108,7 @@ class DestinationTests(SynchronousTestCase):
         error = NameNotResolved("no address")
         self.proxy.dialer.checks = [error]
         destination = self.destination(resolve=Resolve.BEFORE)
-        destination.judge()
+        self.assertTrue(destination.begin())
         self.successResultOf(destination.look_up_first())
         self.assertIs(destination.dead_end, error)
         self.assertIs(self.failureResultOf(destination.look_up(), NameNotResolved).value, error)
@@ -117,7 +117,7 @@ class DestinationTests(SynchronousTestCase):
     def test_other_faults_come_through(self) -> None:
         self.proxy.dialer.checks = [AddressForbidden("loopback")]
         destination = self.destination(resolve=Resolve.BEFORE)
-        destination.judge()
+        self.assertTrue(destination.begin())
         self.failureResultOf(destination.look_up_first(), AddressForbidden)
         self.assertIsNone(destination.dead_end)
 
