@@ -49,7 +49,7 @@ class RequestTarget:
 # Other characters that RFC 3986 does not have here ("<>\\^`{|}, and those beyond ASCII) are sent by many clients and
 # read by all servers, so they are forwarded as they are.
 _FORBIDDEN = re.compile(rb"[\x00-\x20\x7f#]")
-_NOT_UTF8 = re.compile("[\udc80-\udcff]")
+_NOT_UTF8: Final = {0xDC00 + byte: f"%{byte:02X}" for byte in range(0x80, 0x100)}
 
 # WebSocket clients write them for http and https (RFC 6455 section 3).
 _SAME_AS: Final = {"ws": "http", "wss": "https"}
@@ -100,7 +100,7 @@ def _path_text(raw: bytes) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         text = raw.decode("utf-8", "surrogateescape")
-        return _NOT_UTF8.sub(lambda match: f"%{ord(match[0]) - 0xDC00:02X}", text)
+        return text.translate(_NOT_UTF8)
 
 
 def _parse_absolute(method: str, raw: bytes, schemes: Container[str], canonical: bool) -> RequestTarget:

@@ -31,7 +31,7 @@ _MARKS: Final = (b",", b":", b"[", b"{")
 
 # Steps of work for each mark or byte, or for each key or number that has to be looked at.
 _PER_MARK: Final = 350
-_PER_BYTE: Final = 3
+_PER_BYTE: Final = 4
 _PER_KEY: Final = 1300
 _PER_NUMBER: Final = 1300
 _PER_CONVERTED: Final = 4000

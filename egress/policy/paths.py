@@ -127,7 +127,7 @@ _CHANGES: Final[tuple[tuple[Callable[[str], str], str, int], ...]] = (
     (_before_fragment, "#", 0),
     (_forward_slashes, "\\", 20),
     (_without_parameters, ";", 300),
-    (_without_last_dots, ".", 200),
+    (_without_last_dots, ".", 300),
     (_single_slashes, "//", 300),
     (remove_dot_segments, "/.", 300),
 )
@@ -137,9 +137,10 @@ _UNUSUAL: Final[tuple[tuple[Callable[[str], str], int], ...]] = (
     (_compatible, 300),
     (_without_blanks, 150),
 )
-# For each reading, whatever is in it, and for each character of it.
+# For each reading, whatever is in it; and for each character of it, once, and in each change.
 _PER_READING: Final = 4000
 _PER_CHARACTER: Final = 12
+_PER_PASS: Final = 25
 
 
 def readings(path: str, work: Work) -> tuple[str, ...]:
@@ -170,7 +171,7 @@ def readings(path: str, work: Work) -> tuple[str, ...]:
 def _changed(text: str, work: Work, cause: str) -> Iterator[str]:
     for change, trigger, steps in _CHANGES:
         if trigger in text:
-            work.spend(steps * text.count(trigger) if steps else 0, cause)
+            work.spend(steps * text.count(trigger) + _PER_PASS * len(text), cause)
             yield change(text)
     if " " in text or not (text.isascii() and text.isprintable()):
         for unusual, steps in _UNUSUAL:

@@ -26,7 +26,9 @@ MAX_PARAMETERS: Final = 500
 _PER_PARAMETER: Final = 2500
 _PER_CHARACTER: Final = 20
 _PER_DECODED: Final = 5000
-_PER_DECODED_CHARACTER: Final = 100
+_PER_DECODED_CHARACTER: Final = 250
+_PER_NAME_CHARACTER: Final = 200
+_PER_DECODED_NAME_CHARACTER: Final = 500
 
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}")
@@ -154,7 +156,8 @@ class Way:
         self._all: list[Parameter] = []
         for number, part in enumerate(parts):
             text, _, value = part.partition("=")
-            work.spend(_steps_to_decode(text), cause)
+            each = _PER_DECODED_NAME_CHARACTER if "%" in text else _PER_NAME_CHARACTER
+            work.spend(_steps_to_decode(text) + each * len(text), cause)
             names = _texts(text)
             self._all.append(Parameter(names, value))
             if names is None:
