@@ -213,6 +213,7 @@ _KINDS: Final = checked(
     bypass=setting_text.bypass,
     passthrough=setting_text.host_pattern,
     dns_servers=setting_text.dns_server,
+    upgrade_protocols=setting_text.upgrade_protocol,
     audit_log=file_text,
     metrics_port=port,
     metrics_interface=setting_text.interface,
@@ -271,6 +272,8 @@ class ProxyConfig:
     @ivar resolve: when the name of a destination is resolved.
     @ivar dns_servers: the DNS servers that resolve the names of origins and of the upstream proxy, in the order
         in which to ask them; text is read by L{DnsServer.parse}.  Empty: the system resolves names.
+    @ivar upgrade_protocols: protocols, as the C{Upgrade} field names them, to which an allowed request may upgrade its
+        connection, besides WebSockets; each is checked by L{egress.model.protocol.protocol_name}.
     @ivar allow_address: ranges that the address guard lets through.
     @ivar deny_address: ranges that it refuses besides its own, also where C{allow_address} has them.
     @ivar allow_ports: ranges of ports that requests may go to; none: every port.
@@ -325,6 +328,7 @@ class ProxyConfig:
     opaque_ports: tuple[range, ...] = ()
     resolve: Resolve = Resolve.AFTER
     dns_servers: tuple[DnsServer, ...] = ()
+    upgrade_protocols: tuple[str, ...] = ()
     allow_address: tuple[IPNetwork, ...] = ()
     deny_address: tuple[IPNetwork, ...] = ()
     allow_ports: tuple[range, ...] = ()

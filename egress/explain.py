@@ -37,9 +37,10 @@ from egress.net.dial import Dialer
 from egress.net.origin import OriginConnection
 from egress.net.parts import Parts
 from egress.net.scope import Scope, named_origin
-from egress.wire.forward import forwarded_fields, wants_websocket
+from egress.wire.forward import forwarded_fields
 from egress.wire.heads import RequestHead
 from egress.wire.http1 import RequestReader
+from egress.wire.upgrade import Upgrade, requested_upgrade
 
 _LOCAL: Final = "127.0.0.1"
 # The last of those that were tried: an explanation of the longest policy must still be one that can be sent and read.
@@ -124,7 +125,7 @@ class _Way:
                 return self._end("none", "what is asked for inside the tunnel decides", "proxy")
             name = "address"
             purpose = Purpose.TUNNEL if stage is Stage.TUNNEL else Purpose.REQUEST
-            if stage is Stage.REQUEST and wants_websocket(head):
+            if stage is Stage.REQUEST and self._upgrade(head) is not None:
                 purpose = Purpose.UPGRADE
             destination = Destination(self._parts, self._identity(), origin, purpose)
             if self._judge(destination, origin.authority):
@@ -264,7 +265,7 @@ class _Way:
             method="CONNECT" if tunnel else head.method,
             origin=origin,
             path="" if tunnel else target.path,
-            headers=host if tunnel else tuple(forwarded_fields(head, origin)),
+            headers=host if tunnel else tuple(forwarded_fields(head, origin, self._upgrade(head))),
             client=self._identity(),
             content_length=0 if tunnel else len(body or b""),
             addresses=destination.addresses,
@@ -275,6 +276,9 @@ class _Way:
         if self._of.deciding.unattended.needs_body:
             return self._with_body(question, body)
         return attrs.evolve(question, body_withheld=True)
+
+    def _upgrade(self, head: RequestHead) -> Upgrade | None:
+        return requested_upgrade(head, self._parts.upgrade_protocols)
 
     def _with_body(self, question: DecisionRequest, body: bytes) -> DecisionRequest:
         limit = self._parts.limits.body

@@ -181,6 +181,7 @@ class EgressProxyService(Service):
             report=self._report,
             passthrough=tuple(HostPattern.parse(text, suffix=False) for text in config.passthrough),
             opaque_ports=config.opaque_ports,
+            upgrade_protocols=frozenset(config.upgrade_protocols),
             oversize_body=config.over_body_limit,
             renewal_timeout=2 * config.authz_timeout + RENEWAL_MARGIN,
             resolve=config.resolve,

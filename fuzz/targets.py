@@ -62,6 +62,7 @@ from egress.wire.heads import HeadLimits, RequestHead, ResponseHead, parse_reque
 from egress.wire.http1 import RequestReader, ResponseReader
 from egress.wire.session import recognize
 from egress.wire.terms import SECRET_MARK
+from egress.wire.upgrade import requested_upgrade
 from fuzz.issued import CERTIFICATE, ISSUER, ISSUER_KEY, NOW
 from tests.scorecard.messages import read_request, read_response
 
@@ -126,7 +127,10 @@ def _read_requests(parts: list[bytes]) -> Reading:
 
 def _sent_on(head: RequestHead, content: bytes, end: End | None) -> None:
     """What goes to the origin is one request with one reading: strictly read, it is what was decided on."""
-    fields = forwarded_fields(head, ORIGIN)
+    try:
+        fields = forwarded_fields(head, ORIGIN, requested_upgrade(head, ("tcp",)))
+    except ClientError:
+        return
     wire = encode_request(head.method, b"/x", fields, http11=head.http11)
     chunked = (b"Transfer-Encoding", b"chunked") in fields
     if chunked:

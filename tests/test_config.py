@@ -208,6 +208,11 @@ class ProxyConfigTests(SynchronousTestCase):
         error = self.assertRaises(ConfigError, ProxyConfig, dns_servers=["dns.example"])
         self.assertEqual((error.option, error.value), ("dns_servers", "dns.example"))
 
+    def test_upgrade_protocols(self) -> None:
+        self.assertEqual(ProxyConfig(upgrade_protocols=("TCP",)).upgrade_protocols, ("tcp",))
+        error = self.assertRaises(ConfigError, ProxyConfig, upgrade_protocols=("tcp", "h2c"))
+        self.assertEqual((error.option, error.value), ("upgrade_protocols", "h2c"))
+
     def test_bounds_for_people(self) -> None:
         self.assertRaises(ConfigError, ProxyConfig, approval_timeout=0)
         self.assertRaises(ConfigError, ProxyConfig, approval_queue=0)

@@ -319,11 +319,25 @@ class RequestTests(ExplainTestCase):
         self.assertEqual((asked.body, asked.body_truncated), (b"h", True))
 
     def test_an_upgrade(self) -> None:
-        headers = ((b"Connection", b"Upgrade"), (b"Upgrade", b"websocket"))
+        headers = (
+            (b"Connection", b"Upgrade"),
+            (b"Upgrade", b"websocket"),
+            (b"Sec-WebSocket-Version", b"13"),
+            (b"Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ=="),
+        )
         upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
         service = self.service(upstream_http=upstream)
         found = self.explain("GET", "http://a.test/", headers, service=service)
         self.assertIn("in a tunnel", self.step(found, "way").text)
+
+    def test_an_upgrade_to_another_protocol(self) -> None:
+        headers = ((b"Connection", b"Upgrade"), (b"Upgrade", b"tcp"))
+        authorizer = ScriptedAuthorizer()
+        found = self.explain("POST", "http://a.test/", headers, service=self.service(authorizer))
+        self.assertEqual((found.verdict, found.code), ("deny", "unsupported-request"))
+        service = self.service(authorizer, upgrade_protocols=("TCP",))
+        self.assertEqual(self.explain("POST", "http://a.test/", headers, service=service).verdict, "allow")
+        self.assertIn((b"Upgrade", b"tcp"), authorizer.asked[0].headers)
 
     def test_clients_that_say_who_they_are(self) -> None:
         secrets = self.directory / "clients"

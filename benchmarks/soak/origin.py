@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from benchmarks.soak.journal import Journal, Mood, id_in
+from egress.wire.upgrade import accept_of
 
 # How it can misbehave, besides being killed and stopped.
 MOODS = ("slow", "cut", "reset", "silent")
@@ -61,7 +62,7 @@ class Origin:
             writer.transport.abort()
             return False
         if fields.get("upgrade") == "websocket":
-            return await self._repeat(reader, writer, id_, mood)
+            return await self._repeat(reader, writer, id_, fields.get("sec-websocket-key", ""), mood)
         asked = parse_qs(urlsplit(target).query)
         size, chunked = int(asked.get("size", ["0"])[0]), "chunked" in asked
         framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {size}"
@@ -79,9 +80,12 @@ class Origin:
         await writer.drain()
         return True
 
-    async def _repeat(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, id_: str, mood: str) -> bool:
+    async def _repeat(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, id_: str, key: str, mood: str
+    ) -> bool:
+        accept = accept_of(key.encode("ascii")).decode("ascii")
         writer.write(
-            f"HTTP/1.1 101 Switching Protocols\r\nX-Soak: {id_} 0\r\n"
+            f"HTTP/1.1 101 Switching Protocols\r\nX-Soak: {id_} 0\r\nSec-WebSocket-Accept: {accept}\r\n"
             "Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n".encode("ascii")
         )
         while data := await reader.read(65536):

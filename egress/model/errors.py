@@ -80,6 +80,10 @@ class UnsupportedRequest(ClientError):
     """Well-formed, but something that this proxy does not do."""
 
 
+class LastHop(ClientError):
+    """The request may go no further than to this proxy, which answers it; nothing is wrong with it."""
+
+
 class ClientUnauthenticated(ClientError):
     """The client has not said who it is, where only clients that are known may send requests."""
 
@@ -282,6 +286,7 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     ServerNameMismatch: _client(_S.MISDIRECTED_REQUEST, "server-name-mismatch", "sni"),
     TooManyConnections: _client(_S.TOO_MANY_REQUESTS, "too-many-connections", "connection"),
     VersionNotSupported: _client(_S.HTTP_VERSION_NOT_SUPPORTED, "version-not-supported"),
+    LastHop: _client(_S.OK, "last-hop"),
     UnsupportedRequest: _client(_S.NOT_IMPLEMENTED, "unsupported-request"),
     ClientUnauthenticated: _client(_S.PROXY_AUTHENTICATION_REQUIRED, "client-auth-required", "client-auth"),
     CredentialsRejected: _client(_S.PROXY_AUTHENTICATION_REQUIRED, "client-credentials-rejected", "client-auth"),

@@ -15,6 +15,7 @@ from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamPro
 from egress.model.bypass import Bypass, HostPattern
 from egress.model.dns_server import DnsServer, InvalidDnsServer
 from egress.model.errors import InvalidTarget
+from egress.model.protocol import protocol_name
 from egress.model.setting import BadValue, network, several, string, text
 
 _AUTHZ_URL: Final = re.compile(r"(https?)://([^/?#]*)(/[!-~]*)?", re.IGNORECASE)
@@ -108,6 +109,16 @@ def dns_server(value: object) -> DnsServer:
         return DnsServer.parse(string(value))
     except InvalidDnsServer as error:
         raise BadValue(error.remedy) from error
+
+
+def upgrade_protocol(value: object) -> str:
+    """Take the name of a protocol, as the C{Upgrade} field has it, in lower case."""
+    try:
+        return protocol_name(string(value))
+    except BadValue:
+        raise
+    except ValueError as error:
+        raise BadValue(str(error)) from error
 
 
 def bypass(value: object) -> Bypass:

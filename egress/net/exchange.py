@@ -7,6 +7,7 @@ an allowing decision.
 from __future__ import annotations
 
 import enum
+import functools
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import succeed
@@ -32,7 +33,6 @@ from egress.net.inquiry import Inquiry
 from egress.net.origin import OriginConnection
 from egress.net.outgoing import OutgoingHead
 from egress.wire.body import End
-from egress.wire.forward import wants_websocket
 from egress.wire.terms import named_in
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Exchange:
         self._parts = parts
         self._origin = origin = outgoing.origin
         self._state = State.CHECKING
-        self._upgrade = wants_websocket(head)
+        self._upgrade = outgoing.upgrade
         self._outgoing = outgoing
         self._content = RequestContent(head.framing, parts.limits.body)
         self._inquiry = Inquiry(parts, client, Stage.REQUEST, head.method, origin, outgoing.path, self.fail)
@@ -117,6 +117,12 @@ class Exchange:
     @property
     def body_over(self) -> bool:
         """Whether the whole request was read."""
+        return self._content.over
+
+    def client_ended(self) -> bool:
+        """The client sends no more; say whether it may still wait for an answer, or for the rest after an upgrade."""
+        if self._state is State.SWITCHED:
+            return self._forwarding is not None and self._forwarding.switched_end()
         return self._content.over
 
     @property
@@ -223,9 +229,8 @@ class Exchange:
         key, logins = self._outgoing.key, self._session.logins
         # With content still to come, the request cannot be sent twice.
         fresh, addresses = self._outgoing.logs_in or self._fresh, self._destination.addresses
-        connection = logins.take(
-            key, repeatable=self._repeatable, addresses=addresses, upgrade=self._upgrade, fresh=fresh
-        )
+        upgrade, repeatable = self._upgrade is not None, self._repeatable
+        connection = logins.take(key, repeatable=repeatable, addresses=addresses, upgrade=upgrade, fresh=fresh)
         if connection is not None:
             # Nothing is sent twice where the connection is authenticated: another one is not.
             self._from_pool = not connection.logged_in
@@ -262,23 +267,14 @@ class Exchange:
             connection.private = connection.logged_in = True
         route = connection.route
         upstream = route.upstream if route.absolute_form else None
+        release = functools.partial(self._session.logins.keep, self._outgoing.key)
         permit = self._inquiry.permit
         if permit is not None:
             permit.leads_to = route.leads_to
         self._forwarding = Forwarding(
-            self,
-            self._session,
-            self._parts,
-            self.head,
-            self._content,
-            connection,
-            self._release,
-            permit,
+            self, self._session, self._parts, self.head, self._content, connection, release, permit, self._upgrade
         )
         self._forwarding.begin(self._outgoing.encode(upstream))
-
-    def _release(self, connection: OriginConnection) -> None:
-        self._session.logins.keep(self._outgoing.key, connection)
 
     def body_data(self, data: bytes) -> None:
         """Take content from the client."""

@@ -21,11 +21,10 @@ from egress.wire.forward import (
     encode_response,
     encode_switch,
     response_framing,
-    switches_to_websocket,
-    wants_websocket,
 )
 from egress.wire.headers import encode_fields
 from egress.wire.heads import RequestHead, ResponseHead
+from egress.wire.upgrade import Upgrade
 
 if TYPE_CHECKING:
     from egress.net.parts import Parts
@@ -73,6 +72,7 @@ class Forwarding:
         connection: OriginConnection,
         release: Callable[[OriginConnection], None],
         permit: Permit | None = None,
+        upgrade: Upgrade | None = None,
     ) -> None:
         self.status: int | None = None
         self.received = 0
@@ -84,9 +84,11 @@ class Forwarding:
         self._content = content
         self._release = release
         self._permit = permit
+        self._upgrade = upgrade
         self._held_back = False
         self._continue_timer: IDelayedCall | None = None
         self._switched = False
+        self._ended = False
         self._settled = False
         self._pump: Pump | None = None
         self._chunked = False
@@ -286,12 +288,20 @@ class Forwarding:
 
     def _switch(self, head: ResponseHead) -> None:
         # Only what was passed on was asked for: anything else would be a way around decisions.
-        if not wants_websocket(self._head) or not switches_to_websocket(head):
+        upgrade = self._upgrade
+        if upgrade is None:
             self._fail(OriginProtocolError("the origin switched to a protocol that it was not asked for"))
+            return
+        fault = upgrade.fault_of(head)
+        if fault is None and (not self._content.over or self._continue_timer is not None):
+            # RFC 9110 section 7.8: the answer in the new protocol is one to the whole request.
+            fault = "the origin switched to another protocol before it had the whole request"
+        if fault is not None:
+            self._fail(OriginProtocolError(fault))
             return
         self._switched = True
         self.status = head.status
-        self._session.write(encode_switch(head))
+        self._session.write(encode_switch(head, upgrade))
         self._watch()
         self._owner.switched()
         # Until all of this is over, transports may still be resumed.
@@ -317,10 +327,21 @@ class Forwarding:
             self.connection.write(data)
             self._pump_if_worth_it()
 
+    def switched_end(self) -> bool:
+        """Learn that the client sends no more after an upgrade.
+
+        @return: whether the origin was told, so that it may still send.  A WebSocket ends in both directions at once.
+        """
+        upgrade, connection = self._upgrade, self.connection
+        if upgrade is None or upgrade.is_websocket or connection is None or not connection.end_writing():
+            return False
+        self._ended = True
+        return True
+
     def _pump_if_worth_it(self) -> None:
         """Leave what carries much to a pump, as L{egress.net.relay} does, unless there is TLS."""
         connection = self.connection
-        if self._pump is not None or connection is None or not self._settled:
+        if self._pump is not None or connection is None or not self._settled or self._ended:
             return
         if self.received + self._content.sent < WORTH_IT:
             return

@@ -8,7 +8,7 @@ from typing import Protocol as Structure
 
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.internet.interfaces import IPushProducer, IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
@@ -168,6 +168,16 @@ class OriginConnection(DialedProtocol):
             self._closing.set(CLOSE_SECONDS)
             self.transport.unregisterProducer()  # type: ignore[attr-defined]
             self.transport.loseConnection()
+
+    def end_writing(self) -> bool:
+        """Tell the origin that nothing more comes, after an upgrade.
+
+        @return: whether that can be told: within TLS an end is one of both directions.
+        """
+        if self.encrypted or not ITCPTransport.providedBy(self.transport):
+            return False
+        self.transport.loseWriteConnection()
+        return True
 
     def pause(self) -> None:
         """Stop reading the answer: the client does not keep up."""

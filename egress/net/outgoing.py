@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from egress.model.authority import Origin, UpstreamProxy
 from egress.model.decision import NO_TERMS, ClientIdentity, Headers, Terms
 from egress.model.target import RequestTarget
@@ -10,6 +12,7 @@ from egress.wire.connection_auth import has_credentials
 from egress.wire.forward import encode_request, forwarded_fields
 from egress.wire.heads import RequestHead
 from egress.wire.terms import with_terms
+from egress.wire.upgrade import requested_upgrade
 
 
 class OutgoingHead:
@@ -20,18 +23,32 @@ class OutgoingHead:
     @ivar asked: the fields as the authorizer gets to see them.
     @ivar key: which connections may carry it.
     @ivar terms: what was made of it.
+    @ivar upgrade: the protocol to which the origin is asked to switch; C{None}: to none.
     @ivar logs_in: whether it carries credentials that the origin ties to the connection (RFC 4559).
     """
 
-    __slots__ = ("_fields", "_target", "asked", "head", "key", "logs_in", "origin", "terms")
+    __slots__ = ("_fields", "_target", "asked", "head", "key", "logs_in", "origin", "terms", "upgrade")
 
-    def __init__(self, head: RequestHead, client: ClientIdentity, origin: Origin, target: RequestTarget) -> None:
+    def __init__(
+        self,
+        head: RequestHead,
+        client: ClientIdentity,
+        origin: Origin,
+        target: RequestTarget,
+        upgrade_protocols: Collection[str] = (),
+    ) -> None:
+        """Read what a request asks for.
+
+        @param upgrade_protocols: see L{requested_upgrade}.
+        @raise ClientError: when it asks for what is not done; see there, and L{forwarded_fields}.
+        """
         self.head = head
         self.origin = origin
+        self.upgrade = upgrade = requested_upgrade(head, upgrade_protocols)
         self._target = target
         self.terms = NO_TERMS
         self.logs_in = head.logs_in
-        self._fields = forwarded_fields(head, origin)
+        self._fields = forwarded_fields(head, origin, upgrade)
         self.asked: Headers = tuple(self._fields)
         self.key: PoolKey = (client.pool_key, origin)
 

@@ -53,6 +53,7 @@ class Parts:
     @ivar report: takes the record of each exchange.
     @ivar wall_clock: seconds since the epoch, for records and C{Date}.
     @ivar sessions: the client connections that are open.
+    @ivar upgrade_protocols: in lower case, the protocols besides WebSockets to which connections may be upgraded.
     @ivar flows: how bytes that are not read go from one socket to another.
     @ivar turned_away: how many connections there was no room for.
     @ivar renewal_timeout: seconds for a decision on what was allowed for a while, and is still there.
@@ -71,6 +72,7 @@ class Parts:
     report: Callable[[ExchangeRecord], None]
     passthrough: tuple[HostPattern, ...] = ()
     opaque_ports: tuple[range, ...] = ()
+    upgrade_protocols: frozenset[str] = frozenset()
     oversize_body: OversizeBody = OversizeBody.REFUSE
     wall_clock: Callable[[], float] = time.time
     new_id: Callable[[], str] = attrs.field(factory=lambda: Ids().__next__)

@@ -103,7 +103,7 @@ class HttpSession(Protocol):
             self._farewell.read_closed()
         elif self._tunnel is not None:
             self._tunnel.readConnectionLost()
-        elif not (self._admission.may_end if exchange is None else exchange.body_over and not exchange.is_switched):
+        elif not (self._admission.may_end if exchange is None else exchange.client_ended()):
             self.close()
 
     def writeConnectionLost(self) -> None:
@@ -244,11 +244,12 @@ class HttpSession(Protocol):
             if origin is None:
                 self._connect(target)
                 return
+            client = self._admission.client
+            outgoing = OutgoingHead(head, client, origin, target, self._parts.upgrade_protocols)
         except EgressError as error:
             self._refuse(head, error)
             return
-        client = self._admission.client
-        self._exchange = Exchange(self, self._parts, client, OutgoingHead(head, client, origin, target))
+        self._exchange = Exchange(self, self._parts, client, outgoing)
         self._exchange.start()
 
     def _connect(self, target: RequestTarget) -> None:

@@ -30,6 +30,11 @@ def _dns_server(text: str, place: values.Place) -> DnsServer:
     return setting_text.dns_server(text)
 
 
+def _upgrade_protocol(text: str, place: values.Place) -> str:
+    """Read the name of a protocol, as the C{Upgrade} field has it."""
+    return setting_text.upgrade_protocol(text)
+
+
 _PROXY_VARIABLES = (
     Variable("HTTP_PROXY", ("upstream_http",), conventional=True),
     Variable("HTTPS_PROXY", ("upstream_https",), conventional=True),
@@ -252,6 +257,19 @@ OPTIONS: Final[tuple[Option, ...]] = (
         default="none",
         fields=("allow_ports",),
         parse=values.ports,
+        clear=_NONE,
+        repeatable=True,
+        lists=True,
+    ),
+    Option(
+        name="upgrade-protocols",
+        group="Leaving",
+        metavar="NAMES",
+        help="Protocols, such as tcp,spdy/3.1 for docker and kubectl, to which an allowed request may upgrade its "
+        "connection, besides WebSockets. What follows is relayed unread. Without it, a request for one is refused.",
+        default="none",
+        fields=("upgrade_protocols",),
+        parse=_upgrade_protocol,
         clear=_NONE,
         repeatable=True,
         lists=True,

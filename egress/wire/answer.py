@@ -14,6 +14,7 @@ from egress.model.errors import (
     ClientUnauthenticated,
     Denied,
     EgressError,
+    LastHop,
     NoRoomForContent,
     Outcome,
     ResolverBusy,
@@ -161,6 +162,10 @@ def encode_answer(
     outcome = outcome_of(error)
     if outcome.status is None:
         raise ValueError(f"{outcome.code} cannot be answered")
+    if isinstance(error, LastHop):
+        # RFC 9110 section 9.3.7: a 200 without content.
+        persistence = b"keep-alive" if keep_alive else b"close"
+        return b"HTTP/1.1 200 OK\r\nDate: %b\r\nContent-Length: 0\r\nConnection: %b\r\n\r\n" % (date, persistence)
     phrase = reason_phrase(error, outcome.code, outcome.status)
     members = problem(error, request_id)
     if prefers_text(accept):

@@ -10,45 +10,32 @@ from egress.wire.body import CHUNKED, BodyKind, Framing
 from egress.wire.connection_auth import PROXY_SUPPORT
 from egress.wire.headers import encode_fields, end_to_end, tokens, with_via
 from egress.wire.heads import RequestHead, ResponseHead
-
-# The only protocol to which a connection may be upgraded: what follows is a WebSocket, not a way around decisions
-# (an upgrade to h2c would carry requests that nobody sees).
-WEBSOCKET = b"websocket"
+from egress.wire.hops import one_hop_less
+from egress.wire.upgrade import Upgrade
 
 _WRITTEN_ANEW: Final = frozenset({b"host", b"expect"})
 _CONTENT_LENGTH: Final = frozenset({b"content-length"})
 
 
-def wants_websocket(head: RequestHead) -> bool:
-    """Whether a request asks for an upgrade that the proxy takes part in (RFC 6455 section 4.1)."""
-    return (
-        head.upgrade is not None
-        and head.upgrade.lower() == WEBSOCKET
-        and head.method == "GET"
-        and not head.framing.has_body
-    )
-
-
-def switches_to_websocket(head: ResponseHead) -> bool:
-    """Whether a C{101} is to the protocol that was asked for, and to nothing else (RFC 6455 section 4.1)."""
-    named = [value.lower() for name, value in head.headers if name.lower() == b"upgrade"]
-    return named == [WEBSOCKET] and b"upgrade" in head.nominated
-
-
-def forwarded_fields(head: RequestHead, origin: Origin) -> list[Header]:
+def forwarded_fields(head: RequestHead, origin: Origin, upgrade: Upgrade | None = None) -> list[Header]:
     """The fields of a request as they will be forwarded, before C{Via}: what the authorizer gets to see.
 
     C{Host} comes first and is what will be contacted, whatever the client wrote beside an absolute-form target (RFC
     9112 section 3.2.2).  Fields that this hop consumes are gone.
+
+    @param upgrade: what the origin is asked to switch to, as L{requested_upgrade} gives it.
+    @raise LastHop: when the proxy has to answer itself; see L{one_hop_less}.
+    @raise BadRequest: when that cannot be told.
     """
     fields = [(b"Host", origin.host_field)]
-    fields += end_to_end(head.headers, head.nominated | _WRITTEN_ANEW)
+    headers = one_hop_less(head.headers) if head.method == "OPTIONS" else head.headers
+    fields += end_to_end(headers, head.nominated | _WRITTEN_ANEW)
     if head.expects_continue:
         # RFC 9110 section 10.1.1: not from HTTP/1.0, nor without content.  What else may stand there, an origin might
         # take for the same expectation, and wait or answer where we do not expect it.
         fields.append((b"Expect", b"100-continue"))
-    if wants_websocket(head):
-        fields += [(b"Connection", b"Upgrade"), (b"Upgrade", WEBSOCKET)]
+    if upgrade is not None:
+        fields += [(b"Connection", b"Upgrade"), (b"Upgrade", upgrade.protocol)]
     elif b"te" in head.nominated and any(n.lower() == b"te" and b"trailers" in tokens(v) for n, v in head.headers):
         # RFC 9110 section 10.1.4: trailers reach the client through us, so the origin may be told that they do.
         fields += [(b"TE", b"trailers"), (b"Connection", b"TE")]
@@ -121,10 +108,13 @@ def encode_interim(head: ResponseHead) -> bytes:
     return _response(head, _returned_fields(head))
 
 
-def encode_switch(head: ResponseHead) -> bytes:
-    """Serialize a C{101 (Switching Protocols)} for the client."""
+def encode_switch(head: ResponseHead, upgrade: Upgrade) -> bytes:
+    """Serialize a C{101 (Switching Protocols)} for the client.
+
+    @param upgrade: what the client asked for.
+    """
     fields = with_via(_returned_fields(head), head.http11)
-    return _response(head, [*fields, (b"Connection", b"Upgrade"), (b"Upgrade", WEBSOCKET)])
+    return _response(head, [*fields, (b"Connection", b"Upgrade"), (b"Upgrade", upgrade.protocol)])
 
 
 def _returned_fields(head: ResponseHead) -> list[Header]:

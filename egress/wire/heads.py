@@ -41,7 +41,7 @@ class RequestHead:
     @ivar host: the value of the only C{Host} field, or C{None} (HTTP/1.0, and CONNECT).
     @ivar keep_alive: whether the client lets the connection persist (RFC 9112 section 9.3).
     @ivar nominated: the field names that C{Connection} lists.
-    @ivar upgrade: the value of C{Upgrade}, when C{Connection} nominates it.
+    @ivar upgrade: the values of C{Upgrade}, between commas, when C{Connection} nominates it.
     @ivar expects_continue: whether the client waits for a C{100 (Continue)}.
     @ivar proxy_authorization: credentials meant for this proxy.
     @ivar accept: the value of C{Accept}, for our own answers.
@@ -157,7 +157,7 @@ def _request_head(method: str, target: bytes, http11: bool, headers: Headers) ->
             case b"connection" | b"proxy-connection":
                 nominated = nominated.union(tokens(value))
             case b"upgrade":
-                upgrade = value
+                upgrade = value if upgrade is None else upgrade + b"," + value
             case b"expect":
                 expects_continue = expects_continue or value.lower() == b"100-continue"
             case b"proxy-authorization":

@@ -14,6 +14,16 @@ from tests.integration.base import Proxy
 # More than anything here takes; a peer that waits for longer waits for ever.
 PATIENCE = 20.0
 
+# The rest of a head that asks for a WebSocket, and the answer; key and accept are those of RFC 6455 section 1.3.
+UPGRADE = (
+    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+SWITCH = (
+    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+)
+
 
 class Wire:
     """One end of a connection, read by what HTTP/1.1 marks.

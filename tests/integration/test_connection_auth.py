@@ -8,12 +8,13 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from twisted.trial.unittest import SkipTest
 
 from tests.integration.base import IntegrationTestCase, Proxy
-from tests.integration.raw_origin import RawOrigin, Wire, client_of
+from tests.integration.raw_origin import PATIENCE, RawOrigin, Wire, client_of
 
 OK = "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}"
 CHALLENGE = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: {}\r\nContent-Length: 0\r\n\r\n"
@@ -130,7 +131,10 @@ class ConnectionAuthTests(IntegrationTestCase):
             self.assertEqual(self.ask(client, message(3, user)), user)
         mine, theirs = self.origin.connections
         first.close()
-        self.assertEqual(mine.read_to_end(), b"")
+        deadline = time.monotonic() + PATIENCE
+        while mine.socket.fileno() >= 0 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self.assertEqual(mine.socket.fileno(), -1, "the origin has seen the end of its connection")
         theirs.socket.shutdown(socket.SHUT_RDWR)
         self.assertEqual(second.read_to_end(), b"", "the client learns that its login is gone")
         self.assertEqual(self.ask(self.client(proxy)), "401")

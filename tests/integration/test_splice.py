@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.integration.base import IntegrationTestCase, Proxy
 from tests.integration.processes import connections_to
-from tests.integration.raw_origin import PATIENCE, RawOrigin, Wire, client_of
+from tests.integration.raw_origin import PATIENCE, SWITCH, UPGRADE, RawOrigin, Wire, client_of
 
 MIB = 1 << 20
 # More than sockets and pipes hold, and no multiple of anything.
@@ -222,7 +222,7 @@ class _Cases:
 
             def script(wire: Wire) -> None:
                 wire.read_until(b"\r\n\r\n")
-                wire.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+                wire.send(SWITCH)
                 thread = threading.Thread(target=wire.send, args=(down,), daemon=True)
                 thread.start()
                 self.seen["up"] = digest(wire.read(len(up)))
@@ -233,7 +233,7 @@ class _Cases:
                 self.origin(script),
                 self.start_proxy(*self.allow_all(), first=self.first, reactor=self.reactor),
             )
-            asked = f"HTTP/1.1\r\nHost: {origin.authority}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+            asked = f"HTTP/1.1\r\nHost: {origin.authority}\r\n{UPGRADE}"
             for inside in (False, True):
                 with self.subTest(inside=inside):
                     self.done.clear()

@@ -12,12 +12,11 @@ from typing import Any
 from tests.certificates import TestCA
 from tests.integration.base import IntegrationTestCase, Proxy
 from tests.integration.processes import free_port
-from tests.integration.raw_origin import PATIENCE, RawOrigin, Wire, client_of, server_context
+from tests.integration.raw_origin import PATIENCE, SWITCH, UPGRADE, RawOrigin, Wire, client_of, server_context
 
 MIB = 1 << 20
 SECRET = "s3cr3t-of-the-operator"
 OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-SWITCH = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 
 
 class TermsTestCase(IntegrationTestCase):
@@ -264,9 +263,7 @@ class ExpiryTests(TermsTestCase):
         origin, proxy = self.origin(script, tls=True), self.proxy()
         self.decide(expires_in=1)
         client = self.client(proxy, origin.authority, tls=True)
-        client.send(
-            f"GET /ws HTTP/1.1\r\nHost: {origin.authority}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-        )
+        client.send(f"GET /ws HTTP/1.1\r\nHost: {origin.authority}\r\n{UPGRADE}")
         self.assertIn(b" 101 ", client.read_until(b"\r\n\r\n"))
 
         def ping() -> None:

@@ -167,7 +167,8 @@ class TunnelTests(IntegrationTestCase):
         client = self.client(proxy)
         client.send(
             f"GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\n"
-            "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+            f"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            f"Sec-WebSocket-Key: {KEY}\r\n\r\n"
         )
         self.assertEqual(client.problem()["status"], 403)
 

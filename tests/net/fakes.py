@@ -561,3 +561,16 @@ def status_of(data: bytes) -> int:
 def content_of(data: bytes) -> bytes:
     """What follows the head."""
     return data.partition(b"\r\n\r\n")[2]
+
+
+# Key and accept are those of RFC 6455 section 1.3.
+UPGRADE = (
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)
+SWITCH = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nX-Key: y\r\n\r\n"
+)

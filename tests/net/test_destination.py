@@ -15,6 +15,7 @@ from egress.model.route import Purpose, Route
 from egress.net.destination import Destination
 from tests.net.fakes import (
     LOCAL,
+    UPGRADE,
     Proxy,
     ProxyTestCase,
     allow,
@@ -30,7 +31,6 @@ CLIENT = ClientIdentity("198.51.100.7", 40000)
 UPSTREAM = UpstreamProxy("http", Authority("proxy.test", 3128))
 ADDRESSES = Decision(Verdict.NEED_ADDRESSES, "addresses, please", "script")
 CONTENT = Decision(Verdict.NEED_BODY, "content, please", "script")
-UPGRADE = ("Connection: Upgrade", "Upgrade: websocket")
 
 
 class DestinationTests(SynchronousTestCase):

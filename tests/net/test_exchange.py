@@ -26,6 +26,8 @@ from egress.net.collecting import Collecting
 from egress.net.exchange import IDEMPOTENT, TRANSITIONS, Exchange, State
 from tests.net.fakes import (
     LOCAL,
+    SWITCH,
+    UPGRADE,
     WALL,
     ProxyTestCase,
     allow,
@@ -684,8 +686,8 @@ class TermsTests(ProxyTestCase):
     def switched(self, **terms: Any) -> None:
         """Have a WebSocket on terms."""
         self.allow_on(**terms)
-        self.client.feed(request("GET", "http://origin.test/", "Connection: Upgrade", "Upgrade: websocket"))
-        self.origin.feed(b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        self.client.feed(request("GET", "http://origin.test/", *UPGRADE))
+        self.origin.feed(SWITCH)
         self.client.take()
         self.origin.take()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from egress.config import Limits
@@ -13,14 +14,24 @@ from egress.net.dial import DialedProtocol
 from egress.net.factory import ProxyFactory
 from egress.net.forwarding import CONTINUE_SECONDS, MOST_INTERIMS
 from egress.net.pump import WORTH_IT
-from tests.net.fakes import FakeDialer, ProxyTestCase, content_of, deny, request, response, session_of, status_of
+from tests.net.fakes import (
+    SWITCH,
+    UPGRADE,
+    FakeDialer,
+    ProxyTestCase,
+    connection_of,
+    content_of,
+    deny,
+    request,
+    response,
+    session_of,
+    status_of,
+)
 from tests.net.fakes import Proxy as FakeProxy
 from tests.net.sockets import SocketsTestCase, TurnedReactor, read_all, reset, server
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 EXPECT = "Expect: 100-continue"
-UPGRADE = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: x")
-SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Key: y\r\n\r\n"
 
 
 class ContinueTests(ProxyTestCase):
@@ -388,6 +399,109 @@ class PaceTests(ProxyTestCase):
         self.assertFalse(self.client.aborted)
 
 
+TCP = ("Connection: Upgrade", "Upgrade: tcp")
+HIJACKED = b"HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\n%b\r\n\r\n" % (
+    b"Connection: Upgrade\r\nUpgrade: tcp"
+)
+
+
+class OtherProtocolTests(ProxyTestCase):
+    """Upgrades that an operator allows: decided with the name of the protocol, then relayed."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.proxy.parts.upgrade_protocols = frozenset({"tcp", "spdy/3.1"})
+
+    def switched(self) -> None:
+        """Have a connection upgraded."""
+        self.client.feed(request("POST", "http://origin.test/exec/1/start", *TCP, body=b"{}"))
+        self.origin.take()
+        self.origin.feed(HIJACKED)
+        self.client.take()
+
+    def test_is_decided_and_switched(self) -> None:
+        self.client.feed(request("POST", "http://origin.test/exec/1/start", *TCP, body=b"{}"))
+        self.assertEqual(self.dialer.checked[0][1], Purpose.UPGRADE)
+        (question,) = self.authorizer.asked
+        self.assertIn((b"Upgrade", b"tcp"), question.headers)
+        self.assertEqual(question.body, b"{}")
+        sent = self.origin.take()
+        self.assertIn(b"Connection: Upgrade\r\nUpgrade: tcp\r\n", sent)
+        self.assertTrue(sent.endswith(b"\r\n\r\n{}"))
+        self.origin.feed(HIJACKED + b"out")
+        answer = self.client.take()
+        self.assertTrue(answer.startswith(b"HTTP/1.1 101 UPGRADED\r\n"))
+        self.assertIn(b"Content-Type: application/vnd.docker.raw-stream\r\n", answer)
+        self.assertTrue(answer.endswith(b"Connection: Upgrade\r\nUpgrade: tcp\r\n\r\nout"))
+        self.client.feed(b"in")
+        self.assertEqual(self.origin.take(), b"in")
+
+    def test_the_spelling_is_the_clients(self) -> None:
+        self.client.feed(request("POST", "http://origin.test/exec", "Connection: upgrade", "Upgrade: SPDY/3.1"))
+        self.assertIn(b"\r\nUpgrade: SPDY/3.1\r\n", self.origin.take())
+        self.origin.feed(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: spdy/3.1\r\n\r\n")
+        self.assertIn(b"\r\nUpgrade: SPDY/3.1\r\n", self.client.take())
+
+    def test_not_allowed(self) -> None:
+        self.proxy.parts.upgrade_protocols = frozenset({"tcp"})
+        self.client.feed(request("POST", "http://origin.test/exec", "Connection: upgrade", "Upgrade: SPDY/3.1"))
+        answer = self.client.take()
+        self.assertEqual((status_of(answer), self.outcomes()), (501, ["unsupported-request"]))
+        self.assertIn("SPDY/3.1", self.records[0].reason)
+        self.assertIn("--upgrade-protocols", self.records[0].reason)
+        self.assertEqual(self.authorizer.asked, [])
+
+    def test_denied(self) -> None:
+        self.authorizer.answers = [deny()]
+        self.client.feed(request("POST", "http://origin.test/exec", *TCP) + b"bytes")
+        self.assertEqual((status_of(self.client.take()), self.dialer.dialled), (403, []))
+
+    def test_an_origin_that_does_not_switch(self) -> None:
+        self.client.feed(request("POST", "http://origin.test/exec", *TCP))
+        self.origin.feed(response(b"no"))
+        self.assertEqual(content_of(self.client.take()), b"no")
+        self.assertFalse(self.client.disconnecting)
+
+    def test_an_origin_that_switches_to_another(self) -> None:
+        self.client.feed(request("POST", "http://origin.test/exec", *TCP))
+        self.origin.feed(HIJACKED.replace(b"Upgrade: tcp", b"Upgrade: spdy/3.1") + b"bytes")
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-protocol-error"]))
+
+    def test_an_origin_that_switches_too_early(self) -> None:
+        """What is left of the request would be taken for the new protocol."""
+        self.authorizer.needs_body = False
+        head = request("POST", "http://origin.test/exec", *TCP, "Content-Length: 5")
+        self.client.feed(head + b"he")
+        self.origin.feed(HIJACKED)
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-protocol-error"]))
+        self.build()
+        self.proxy.parts.upgrade_protocols = frozenset({"tcp"})
+        self.client.feed(request("POST", "http://origin.test/exec", *TCP, EXPECT, body=b"hello"))
+        self.assertTrue(self.client.take().startswith(CONTINUE))
+        self.origin.feed(HIJACKED)
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-protocol-error"]))
+
+    def test_a_client_that_ends_its_input(self) -> None:
+        """As docker does when its standard input is over: the output is still to come."""
+        self.switched()
+        self.client.feed(b"in")
+        self.client.end()
+        self.assertTrue(self.origin.write_closed)
+        self.assertFalse(self.client.disconnected)
+        self.origin.feed(b"x" * WORTH_IT)
+        self.assertEqual(self.client.take(), b"x" * WORTH_IT)
+        self.origin.lose()
+        self.clock.advance(0)
+        self.assertTrue(self.client.disconnected)
+        self.assertEqual((self.records[0].bytes_sent, self.records[0].bytes_received), (4, WORTH_IT))
+
+    def test_a_client_that_ends_its_input_where_the_origin_cannot_be_told(self) -> None:
+        self.switched()
+        self.patch(type(connection_of(self.origin)), "end_writing", lambda _: False)
+        self.client.end()
+        self.assertTrue(self.client.disconnected and self.origin.disconnected)
+
+
 class UpgradeTests(ProxyTestCase):
     """WebSockets: decided, then relayed."""
 
@@ -447,6 +561,26 @@ class UpgradeTests(ProxyTestCase):
         self.origin.feed(response())
         self.upgrade()
         self.assertEqual(len(self.dialer.origins), 2)
+
+    def test_a_handshake_that_is_not_valid(self) -> None:
+        """Nothing of it goes out."""
+        for fields in (UPGRADE[:3], (*UPGRADE[:3], "Sec-WebSocket-Key: eA=="), (*UPGRADE[:2], UPGRADE[3])):
+            with self.subTest(fields):
+                self.build()
+                self.client.feed(request("GET", "http://origin.test/ws", *fields))
+                self.assertEqual((status_of(self.client.take()), self.outcomes()), (400, ["bad-request"]))
+                self.assertEqual((self.dialer.checked, self.authorizer.asked), ([], []))
+
+    def test_a_wrong_accept(self) -> None:
+        for accept in (b"", b"Sec-WebSocket-Accept: x\r\n", b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo\r\n"):
+            with self.subTest(accept):
+                self.build()
+                self.upgrade()
+                self.origin.feed(re.sub(rb"Sec-WebSocket-Accept: .*\r\n", accept, SWITCH) + b"bytes")
+                answer = self.client.take()
+                self.assertEqual((status_of(answer), self.outcomes()), (502, ["origin-protocol-error"]))
+                self.assertNotIn(b"bytes", answer)
+                self.assertTrue(self.origin.disconnected)
 
     def test_an_origin_that_switches_unasked(self) -> None:
         self.client.feed(request())

@@ -24,6 +24,8 @@ from egress.net.intercept import ESTABLISHED, Tunnel, TunnelState
 from egress.net.relay import Relay
 from tests.net.fakes import (
     LOCAL,
+    SWITCH,
+    UPGRADE,
     ProxyTestCase,
     Wire,
     allow,
@@ -268,8 +270,8 @@ class TlsTests(InterceptTestCase):
 
     def test_an_upgrade(self) -> None:
         tls = self.intercept()
-        tls.send(inner("/ws", "Connection: Upgrade", "Upgrade: websocket"))
-        self.origin.feed(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhi")
+        tls.send(inner("/ws", *UPGRADE))
+        self.origin.feed(SWITCH + b"hi")
         self.assertEqual(content_of(tls.take()), b"hi")
         self.origin.take()
         tls.send(b"ho")

@@ -18,7 +18,7 @@ from egress.net.origin import OriginConnection, PoolKey
 from egress.net.pace import RoundRobin
 from egress.net.pool import OriginPool
 from egress.wire.heads import HeadLimits
-from tests.net.fakes import ProxyTestCase, Wire, connection_of, request, response, session_of, status_of
+from tests.net.fakes import UPGRADE, ProxyTestCase, Wire, connection_of, request, response, session_of, status_of
 
 ORIGIN = Origin("http", Authority("origin.test", 80))
 ROUTE = Route(ORIGIN, (), None, False, False)
@@ -309,12 +309,7 @@ class SessionTests(ProxyTestCase):
 
     def test_a_websocket_after_a_login(self) -> None:
         origin = self.log_in(self.client)
-        key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
-        self.client.feed(
-            request("GET", "http://origin.test/a", "Connection: Upgrade", "Upgrade: websocket", key).replace(
-                b"\r\n\r\n", b"\r\nSec-WebSocket-Version: 13\r\n\r\n"
-            )
-        )
+        self.client.feed(request("GET", "http://origin.test/a", *UPGRADE))
         self.assertIn(b"Upgrade: websocket\r\n", origin.take())
         self.assertTrue(connection_of(origin).logged_in)
         self.assertEqual(len(self.dialer.origins), 1)

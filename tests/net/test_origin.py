@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionLost
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority, Origin
@@ -210,6 +212,16 @@ class OriginConnectionTests(SynchronousTestCase):
             self.assertIs(type(error), OriginTlsFailed)
             self.assertIn("origin.test:80 ended the TLS session with the alert certificate_required", error.reason)
             self.assertIn("--origin-tls", error.reason)
+
+    def test_an_end_of_what_is_sent(self) -> None:
+        """It is told over TCP; within TLS it would be one of both directions."""
+        self.assertTrue(self.connection.end_writing())
+        self.assertTrue(self.wire.write_closed)
+        self.connection.transport = TLSMemoryBIOProtocol(object(), Protocol(), False)
+        self.assertFalse(self.connection.end_writing())
+        self.assertTrue(self.connection.encrypted)
+        self.connection.transport = self.wire
+        self.assertFalse(self.connection.encrypted)
 
     def test_nothing_happens_to_what_is_gone(self) -> None:
         self.wire.lose()

@@ -78,6 +78,8 @@ class Case:
     @ivar then_closes: whether the origin closes behind it.
     @ivar reply: whether the case is about the answer.
     @ivar certificate: which certificate the TLS origin shows.
+    @ivar apart: whether each part is sent over a client connection of its own, by the same client or by another one of
+        the same address: no connection to an origin may carry two of them.
     @ivar guarded: whether no loopback address is open, as it is for every user.
     """
 
@@ -94,6 +96,7 @@ class Case:
     reply: bool = False
     certificate: str = "good"
     guarded: bool = False
+    apart: bool = False
 
 
 GET = b"GET http://<origin>/ HTTP/1.1\r\nHost: <origin>\r\n\r\n"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from tests.scorecard.cases import GET, OK, UNASKED, Case, Must, close, forward, raw, refuse
+from tests.scorecard.cases import GET, OK, UNASKED, Case, Must, close, forward, get, raw, refuse
 
 TUNNELS = "Inside a CONNECT"
 UPGRADES = "Upgrades"
+LOGINS = "Authentication of connections"
 
 SECURE = b"<secure>"
 _NAME = "localhost"
@@ -178,7 +179,11 @@ _TUNNELS = (
 )
 
 _H2C = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAAP__")
-_WS = (b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: eA==")
+_WS_VERSION, _WS_KEY = b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+_WS_BARE = (b"Connection: Upgrade", b"Upgrade: websocket")
+_WS_OLD = b"Sec-WebSocket-Version: 8"
+_TCP = (b"Connection: Upgrade", b"Upgrade: tcp", b"Content-Length: 0")
+_WS = (*_WS_BARE, _WS_VERSION, _WS_KEY)
 _SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n"
 # What the origin says in the new protocol, and what would be taken for an answer.
 _AFTER = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n" + UNASKED
@@ -218,6 +223,32 @@ _UPGRADES = (
         *_WS,
         answer=_SWITCH % b"h2c" + _AFTER,
     ),
+    _upgrade(
+        "websocket-accept",
+        "a WebSocket, and the origin's Sec-WebSocket-Accept belongs to another key",
+        forward(1, 502),
+        *_WS,
+        answer=(_SWITCH % b"websocket").replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Accept: eA==\r\n\r\n") + _AFTER,
+    ),
+    _upgrade(
+        "websocket-no-accept", "the same without one", forward(1, 502), *_WS, answer=_SWITCH % b"websocket" + _AFTER
+    ),
+    _upgrade("websocket-no-key", "a WebSocket without a key", refuse(), *_WS_BARE, _WS_VERSION),
+    _upgrade("websocket-key", "a WebSocket with a key of one byte", refuse(), *_WS[:3], b"Sec-WebSocket-Key: eA=="),
+    _upgrade("websocket-keys", "a WebSocket with its key twice", refuse(), *_WS, _WS_KEY),
+    _upgrade("websocket-version", "a WebSocket of version 8", refuse(400, 426), *_WS[:2], _WS_KEY, _WS_OLD),
+    _upgrade("tcp", "an upgrade to tcp, which is not allowed", refuse(400, 403, 501), *_TCP, method=b"POST"),
+    _upgrade(
+        "spdy-or-websocket", "SPDY/3.1 or a WebSocket", refuse(400, 403, 501), *_WS, b"Upgrade: SPDY/3.1", answer=OK
+    ),
+    _upgrade(
+        "tcp-quiet",
+        "tcp without Connection: the origin must not see it",
+        forward(),
+        b"Upgrade: tcp",
+        answer=OK,
+        method=b"POST",
+    ),
     _upgrade("websocket-refused", "a WebSocket that the origin refuses", forward(), *_WS),
     Case(
         "websocket-refused-then",
@@ -238,4 +269,33 @@ _UPGRADES = (
     ),
 )
 
-CASES = (*_TUNNELS, *_UPGRADES)
+_LOGIN = b"Authorization: NTLM TlRMTVNTUAADAAAA"
+
+
+def _apart(id: str, about: str, first: bytes, answer: bytes = OK) -> Case:  # noqa: A002
+    """One client asks, then another one of the same address, while the first is still there."""
+    return Case(id, LOGINS, about, forward(2), (first, GET), answer=answer, apart=True)
+
+
+_LOGINS = (
+    _apart("login-ntlm", "a client logs in with NTLM, then another one asks", get(b"http://<origin>/", _LOGIN)),
+    _apart(
+        "login-negotiate",
+        "the same with Negotiate in small letters, behind other credentials in a list",
+        get(b"http://<origin>/", b"authorization: Basic eDp4, negotiate YII="),
+    ),
+    _apart(
+        "login-confirmed",
+        "an origin says that it has authenticated the connection",
+        GET,
+        OK.replace(b"\r\n\r\n", b"\r\nPersistent-Auth: true\r\n\r\n"),
+    ),
+    _apart(
+        "login-offered",
+        "an origin offers NTLM among other schemes",
+        GET,
+        OK.replace(b"\r\n\r\n", b"\r\nWWW-Authenticate: Basic realm=x, NTLM\r\n\r\n"),
+    ),
+)
+
+CASES = (*_TUNNELS, *_UPGRADES, *_LOGINS)

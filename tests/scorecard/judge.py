@@ -241,6 +241,8 @@ def _judge_reply(case: Case, seen: Seen) -> Outcome:
 
 def judge(case: Case, seen: Seen) -> Outcome:
     """Say what became of a case."""
+    if case.apart and any(one.data.count(b" HTTP/1.1\r\n") > 1 for one in seen.arrivals):
+        return _unauthorized("a connection that was logged in carried the request of another client")
     asked = _judge_request(seen)
     if not case.reply or asked.kind in (Kind.UNAUTHORIZED, Kind.REFUSED):
         return asked

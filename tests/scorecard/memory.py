@@ -140,6 +140,7 @@ class _Play:
         self.proxy = Proxy(clock=self.reactor, dialer=dialer, leaves=_leaves())
         self.authorizer = self.proxy.parts.authorizer = _Authorizer()  # type: ignore[misc]
         self.client = self.proxy.client(door=_LOOPBACK)
+        self.others: list[Wire] = []
         self.origins: list[_Origin] = []
         self.script = Script(case)
         self.received = b""
@@ -166,9 +167,11 @@ class _Play:
             assert found
             if self.case.server_name is not None:
                 end = TlsClient(self.client, self.case.server_name).shake()
-        for part in self.case.sent:
+        for number, part in enumerate(self.case.sent):
             if self.client.disconnecting or self.client.disconnected:
                 break
+            if number and self.case.apart:
+                end = self.again()
             end.feed(part)
             self.settle(end.take)
         if end is not self.client:
@@ -183,9 +186,16 @@ class _Play:
         arrivals = tuple(origin.arrival for origin in self.origins if origin.data)
         return Seen(self.received, closed, arrivals, tuple(self.authorizer.questions))
 
+    def again(self) -> Wire:
+        """Connect another client of the same address, while the ones before stay."""
+        self.others.append(self.client)
+        self.client = self.proxy.client(door=_LOOPBACK)
+        return self.client
+
     def let_go(self) -> None:
         """Leave nothing behind."""
-        self.client.lose()
+        for client in (*self.others, self.client):
+            client.lose()
         self.proxy.pool.close()
         for wire in self.reactor.wires:
             wire.lose()

@@ -160,12 +160,16 @@ class Stage:
 
     def play(self, port: int, ca: Path) -> Seen:
         """Have a proxy meet the case."""
-        client = _Client(port, ca)
+        before = self.case.sent[:-1] if self.case.apart else ()
+        clients = [_Client(port, ca) for _ in range(len(before) + 1)]
+        client = clients[-1]
         try:
             if self._begin(client):
+                client.received += b"".join(map(self._before, clients, before))
                 self._talk(client)
         finally:
-            client.socket.close()
+            for one in clients:
+                one.socket.close()
         arrivals = [arrival for listener in self.listeners for arrival in listener.arrivals()]
         return Seen(client.received, client.closed, tuple(arrivals), self._asked())
 
@@ -192,8 +196,17 @@ class Stage:
         client.received = rest
         return case.server_name is None or client.secure(case.server_name)
 
+    def _before(self, client: _Client, part: bytes) -> bytes:
+        """Send a part as another client, which stays connected.
+
+        @return: what it got.
+        """
+        client.send(part)
+        client.listen(1.5, _MORE)
+        return client.received
+
     def _talk(self, client: _Client) -> None:
-        for part in self.case.sent:
+        for part in self.case.sent[-1:] if self.case.apart else self.case.sent:
             if client.closed:
                 return
             client.send(part)

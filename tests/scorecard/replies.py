@@ -10,6 +10,8 @@ from tests.scorecard.cases import GET, OK, Case, Must, cut, forward, refuse
 REPLIES = "Answers"
 
 _MORE = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled"
+_HINTS = b"HTTP/1.1 103 Hints\r\nLink: %b\r\n\r\n"
+_LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _BAD = refuse(502)
 
 
@@ -84,6 +86,9 @@ CASES = (
         cut(),
         closes=True,
     ),
+    _reply("interim-many", "200 interim answers before a good one", b"HTTP/1.1 103 Hints\r\n\r\n" * 200 + OK),
+    _reply("interim-large", "interim answers of 200 KB", _HINTS % (b"b" * 20_000) * 10 + OK),
+    _reply("late-408", "a 408 behind the answer, about the idle connection", OK + _LATE, forward(), closes=True),
     _reply("chunk-hex", "0x before a chunk size", _ok(_CHUNKED, content=b"0x5\r\nhello\r\n0\r\n\r\n"), cut()),
     _reply(
         "chunk-wrap",

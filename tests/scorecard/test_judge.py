@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.scorecard.cases import FRESH, OK, UNASKED, Case, close, cut, forward, refuse
@@ -35,6 +36,13 @@ class RequestTests(SynchronousTestCase):
         self.assertEqual(self.judged(GET, received=OK + REFUSAL), Outcome(Kind.NORMALIZED, 1, 400))
         self.assertEqual(self.judged(POST, asked=(Question("POST", ASKED.url, b"ab", True),)).kind, Kind.NORMALIZED)
         self.assertEqual(self.judged(POST, asked=(Question("POST", ASKED.url, None, True),)).kind, Kind.NORMALIZED)
+
+    def test_clients_that_are_to_be_kept_apart(self) -> None:
+        asked, apart = (ASKED, ASKED), attrs.evolve(CASE, apart=True)
+        together = Seen(OK, False, (Arrival(80, False, GET + GET),), asked)
+        self.assertEqual(judge(apart, together).kind, Kind.UNAUTHORIZED)
+        two = Seen(OK, False, (Arrival(80, False, GET), Arrival(80, False, GET)), asked)
+        self.assertEqual(judge(apart, two), Outcome(Kind.NORMALIZED, 2))
 
     def test_other_spellings(self) -> None:
         for arrived, url in (

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config import Limits, ProxyConfig
 from egress.settings.option_table import BY_NAME, OPTIONS
+from egress.settings.values import BadValue, Place
 
 
 class OptionTableTests(SynchronousTestCase):
@@ -40,3 +43,10 @@ class OptionTableTests(SynchronousTestCase):
         for option in OPTIONS:
             with self.subTest(option.name):
                 self.assertTrue(option.clear or option.default != "none")
+
+    def test_upgrade_protocols(self) -> None:
+        parse = BY_NAME["upgrade-protocols"].parse
+        place = Place(Path())
+        self.assertEqual(parse("SPDY/3.1", place), "spdy/3.1")
+        for text in ("websocket", "h2c", "a b"):
+            self.assertRaises(BadValue, parse, text, place)

@@ -21,6 +21,7 @@ from egress.model.errors import (
     Denied,
     EgressError,
     InternalFault,
+    LastHop,
     NameNotResolved,
     OriginTimeout,
     PortForbidden,
@@ -125,7 +126,7 @@ class AnswerTests(SynchronousTestCase):
 
     def test_every_fault_that_has_an_answer(self) -> None:
         for kind, outcome in OUTCOMES.items():
-            if outcome.status is None:
+            if outcome.status is None or kind is LastHop:
                 continue
             with self.subTest(kind.__name__):
                 error = (
@@ -138,6 +139,14 @@ class AnswerTests(SynchronousTestCase):
                 problem = json.loads(content)
                 self.assertEqual(problem["type"], f"urn:egressproxy:{outcome.code}")
                 self.assertEqual((problem["status"], problem["stage"]), (outcome.status.value, outcome.stage))
+
+    def test_a_request_that_goes_no_further(self) -> None:
+        """It is answered as an OPTIONS is, and no fault is named."""
+        line, fields, content = answer(LastHop("no hop is left"))
+        self.assertEqual((line, content), ("HTTP/1.1 200 OK", b""))
+        self.assertEqual(set(fields), {"Date", "Content-Length", "Connection"})
+        self.assertEqual((fields["Content-Length"], fields["Connection"]), ("0", "keep-alive"))
+        self.assertEqual(answer(LastHop("x"), keep_alive=False)[1]["Connection"], "close")
 
     def test_the_status_line_names_the_cause(self) -> None:
         for error, phrase in (

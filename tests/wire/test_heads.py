@@ -150,6 +150,7 @@ class RequestHeadTests(SynchronousTestCase):
         upgrade = b"Upgrade: websocket\r\n"
         for line, fields, expected in (
             (b"GET / HTTP/1.1", HOST + upgrade + b"Connection: Upgrade\r\n", b"websocket"),
+            (b"GET / HTTP/1.1", HOST + upgrade + b"Connection: Upgrade\r\nupgrade: tcp\r\n", b"websocket,tcp"),
             (b"GET / HTTP/1.1", HOST + upgrade, None),
             (b"GET / HTTP/1.0", HOST + upgrade + b"Connection: Upgrade\r\n", None),
         ):

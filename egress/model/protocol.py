@@ -1,0 +1,38 @@
+"""Protocols to which a connection may be upgraded, as the C{Upgrade} field names them (RFC 9110 section 7.8)."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+WEBSOCKET: Final = b"websocket"
+
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+# A name, with or without a version.
+_PROTOCOL: Final = re.compile(rb"%b(?:/%b)?" % (_TOKEN, _TOKEN))
+_HTTP_OR_TLS: Final = re.compile(rb"(?:h2c?|h3|https?|tls)(?:[/-].*)?", re.DOTALL | re.IGNORECASE)
+
+
+def is_http_or_tls(name: bytes) -> bool:
+    """Say whether a protocol is another version of HTTP, or TLS below it (RFC 2817).
+
+    Clients offer them with ordinary requests and go on without them, and what follows would carry requests that nobody
+    decides on.
+    """
+    return _HTTP_OR_TLS.fullmatch(name) is not None
+
+
+def protocol_name(text: str) -> str:
+    """Check the name of a protocol to which operators may let connections be upgraded.
+
+    @return: the name in lower case; names are compared without regard to case.
+    @raise ValueError: saying what to write instead.
+    """
+    name = text.lower().encode("utf-8")
+    if _PROTOCOL.fullmatch(name) is None:
+        raise ValueError("write the name that stands in the Upgrade field, as in tcp or spdy/3.1")
+    if name == WEBSOCKET:
+        raise ValueError("WebSockets are always relayed; name other protocols")
+    if is_http_or_tls(name):
+        raise ValueError("it would carry requests that nobody decides on; name other protocols")
+    return name.decode("ascii")
