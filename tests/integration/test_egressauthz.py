@@ -150,7 +150,7 @@ class EgressAuthzTests(IntegrationTestCase):
     def test_upload_in_chunks(self) -> None:
         question = json.dumps({"url": "https://example.com/", "method": "PUT", "headers": "{}", "body": "x" * 300_000})
         path = self.write("question.json", question)
-        service = self.serve()
+        service = self.serve("--body-limit", "1m")
         status, _ = self.ask(service, f"@{path}", "-H", "Transfer-Encoding: chunked")
         self.assertEqual(status, 200)
         path.write_text(question + " " * 6_000_000, "utf-8")
