@@ -294,7 +294,9 @@ class RuleSet:
             try:
                 failed = rule.fails(facts)
             except TooMuchWork as error:
-                return Decision(Verdict.DENY, too_much(error, rule), self.name, DEFAULT_RULE)
+                # With the addresses, an earlier rule may decide.
+                wants = self._wants_addresses(open_rule, Verdict.DENY)
+                return wants or Decision(Verdict.DENY, too_much(error, rule), self.name, DEFAULT_RULE)
             if failed is None:
                 return self._wants_addresses(open_rule, rule.verdict) or self._decided(rule, facts, tried)
             if failed is WANTS_CONTENT:
@@ -352,7 +354,8 @@ class RuleSet:
                 failed = rule.fails_at_origin(request.stage, request.origin) or rule.fails(facts)
             except TooMuchWork:
                 found.append(RuleTrace(rule.rule_id, rule.verdict, False, "work", rule.where))
-                return (*found, self._trace_default(Verdict.DENY))
+                wants = self._wants_addresses(open_rule, Verdict.DENY)
+                return (*found, self._trace_default(wants.verdict if wants else Verdict.DENY))
             if failed is None or failed is WANTS_CONTENT:
                 verdict = rule.verdict if failed is None else Verdict.NEED_BODY
                 wants = self._wants_addresses(open_rule, verdict) if failed is None else None

@@ -352,6 +352,18 @@ class WorkTests(SynchronousTestCase):
         before = parse("version = 1\n[[rules]]\naction = 'allow'\n")
         self.assertTrue(before.decide(asked).allowed)
 
+    def test_behind_a_rule_about_addresses(self) -> None:
+        """With the addresses, that rule may decide before; a denial by it would be one anyway."""
+        asked = request("GET", f"http://a.test{UNREADABLE}", addresses_withheld=True)
+        for action, expected in (("allow", ADDRESSES), ("ask", ADDRESSES), ("deny", DENY)):
+            with self.subTest(action):
+                rules = parse(
+                    f"version = 1\n[[rules]]\naction = '{action}'\nreason = 'x'\naddresses = ['public']\n"
+                    "[[rules]]\naction = 'allow'\npaths = ['/x']\n"
+                )
+                self.assertIs(rules.decide(asked).verdict, expected)
+                self.assertIs(rules.trace(asked)[-1].verdict, expected)
+
     def test_each_part(self) -> None:
         json = [_JSON]
         for action in ("deny", "allow", "ask"):
