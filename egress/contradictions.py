@@ -176,7 +176,8 @@ PROXY: Final = (
 OWN_AUTHORIZER: Final = tuple(
     Contradiction(
         name,
-        lambda config, name=name: getattr(config, name) is not None,  # type: ignore[misc]
+        # A configuration of an authorization service has no authz_url.
+        lambda config, name=name: getattr(config, name, None) is not None,  # type: ignore[misc]
         "the authorizer of the application decides: leave this out",
     )
     for name in ("authz_url", "policy")

@@ -16,6 +16,7 @@ from egress.authz.policy_watch import PolicyWatch
 from egress.authz.private import PrivateAddresses
 from egress.binding import Binding, described, metrics_endpoint, settled
 from egress.config import MIB, AuditFailure, ConfigError
+from egress.contradictions import OWN_AUTHORIZER, check
 from egress.entrances import behind_tls
 from egress.files import read_rules
 from egress.net.parts import Ids
@@ -70,6 +71,8 @@ class EgressAuthzService(Service):
         @param audit: is told of every question, besides C{config.audit_log}.
         @raise ConfigError: naming what cannot be used, and the remedy.
         """
+        if authorizer is not None:
+            check(config, OWN_AUTHORIZER)
         self._reactor = reactor
         self._config = config
         self.metrics = PdpMetrics()

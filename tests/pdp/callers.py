@@ -63,7 +63,7 @@ class CallerTestCase(SynchronousTestCase):
     def serve(self, authorizer: IAuthorizer | None = None, **config: Any) -> EgressAuthzService:
         """Start a service."""
         sink: IAuditSink = self  # type: ignore[assignment]
-        made = PdpConfig(**{"policy": self.policy, **config})
+        made = PdpConfig(**{"policy": self.policy if authorizer is None else None, **config})
         service = EgressAuthzService(self.reactor, made, authorizer, sink)  # type: ignore[arg-type]
         service.privilegedStartService()
         service.startService()

@@ -114,7 +114,10 @@ class ServiceTests(CallerTestCase):
 
     def test_own_authorizer(self) -> None:
         """An application may decide, and then there is no policy."""
-        service = self.serve(Fake(Decision(Verdict.DENY, "never", "fake", "r")), policy=Path("/nowhere"))
+        fake = Fake(Decision(Verdict.DENY, "never", "fake", "r"))
+        error = self.assertRaises(ConfigError, self.serve, fake, policy=Path("/nowhere"))
+        self.assertEqual((error.option, error.value), ("policy", "/nowhere"))
+        service = self.serve(fake)
         self.assertEqual(self.ask()[1], {"allowed": False, "reason": "never", "ruleId": "r"})
         self.successResultOf(service.reload())
         self.assertNotIn(b"egress_policy", service.metrics.render()[0])
