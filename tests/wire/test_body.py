@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import httptools
@@ -223,14 +224,18 @@ class ChunkedBodyTests(SynchronousTestCase):
         self.check_against_llhttp(b"".join(tokens))
 
     def check_against_llhttp(self, wire: bytes) -> None:
-        """What is accepted here is accepted there, with the same content and the same end."""
+        """What is accepted here is accepted there, with the same content and the same end.
+
+        llhttp refuses white space around the ";" and "=" of chunk extensions, which RFC 9112 section 7.1.1 has a
+        recipient accept, so it is given the chunks without.
+        """
         try:
             content, trailers, rest = read(chunked(), [wire])
         except MalformedBody:
             return
         if trailers is None:
             return
-        accepted = wire[: len(wire) - len(rest)]
+        accepted = without_bad_white_space(wire[: len(wire) - len(rest)])
 
         class Collector:
             content = b""
@@ -250,6 +255,19 @@ class ChunkedBodyTests(SynchronousTestCase):
         parser.feed_data(accepted[-1:])
         self.assertTrue(collector.complete)
         self.assertEqual(collector.content, content)
+
+
+def without_bad_white_space(wire: bytes) -> bytes:
+    """Remove the white space around the ";" and "=" of chunk extensions from a complete chunked body."""
+    lines = []
+    while True:
+        line, _, wire = wire.partition(b"\r\n")
+        lines.append(re.sub(rb"[ \t]*([;=])[ \t]*", rb"\1", line))
+        size = int(line.partition(b";")[0].strip(), 16)
+        if not size:
+            return b"\r\n".join([*lines, wire])
+        lines.append(wire[:size])
+        wire = wire[size + 2 :]
 
 
 class FramingTests(SynchronousTestCase):
