@@ -2,7 +2,8 @@
 
 Each case of the corpus is one request (or several of them on one connection) within the limits of the proxy.  The
 benchmark runs, in this process and without sockets, what the proxy does until the decision: it reads the head, finds
-the destination, prepares the fields, and asks the embedded policy, with the content where the policy wants it.  It
+the destination, prepares the fields, and asks the embedded policy, with the content where the policy wants it.  Then it
+writes the answer to a request that is not allowed, and the URL as the audit log has it.  It
 prints the CPU time per request, the least of several runs, and fails if one is over the bound.
 
 C{--search SECONDS} looks for worse cases: it varies the cases, keeps what costs more, and prints it.
@@ -26,10 +27,12 @@ import attrs
 from egress.config import Limits
 from egress.model.authority import Origin
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Verdict
-from egress.model.errors import EgressError
+from egress.model.errors import Denied, EgressError
 from egress.model.target import parse_request_target
+from egress.ops.redact import redact_url
 from egress.policy.load import load_policy
 from egress.policy.rules import RuleSet
+from egress.wire.answer import encode_answer
 from egress.wire.body import End
 from egress.wire.forward import encode_request, forwarded_fields
 from egress.wire.heads import HeadLimits, RequestHead
@@ -108,6 +111,7 @@ def process(rules: RuleSet, data: bytes) -> list[Decision | EgressError]:
     reader = RequestReader(_HEAD_LIMITS)
     found: list[Decision | EgressError] = []
     asked: DecisionRequest | None = None
+    accept: bytes | None = None
     body = bytearray()
     try:
         for start in range(0, len(data), _READ):
@@ -116,19 +120,28 @@ def process(rules: RuleSet, data: bytes) -> list[Decision | EgressError]:
                 if isinstance(event, RequestHead):
                     asked = _question(event)
                     body.clear()
+                    accept = event.accept
                     if (decision := rules.decide(asked, _NOW)).verdict is not Verdict.NEED_BODY:
                         found.append(decision)
+                        _end(asked, decision, accept)
                         asked = None
                 elif isinstance(event, End):
                     if asked is not None:
                         content = bytes(body)
                         whole = attrs.evolve(asked, body=content, body_withheld=False, content_length=len(content))
-                        found.append(rules.decide(whole, _NOW))
+                        found.append(decision := rules.decide(whole, _NOW))
+                        _end(whole, decision, accept)
                 elif asked is not None:
                     body += event
     except EgressError as error:
         found.append(error)
     return found
+
+
+def _end(asked: DecisionRequest, decision: Decision, accept: bytes | None) -> None:
+    redact_url(asked.url)
+    if not decision.allowed:
+        encode_answer(Denied(decision), "id", accept=accept, head_only=False, keep_alive=True, date=b"")
 
 
 def _question(head: RequestHead) -> DecisionRequest:

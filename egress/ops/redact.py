@@ -45,6 +45,10 @@ _TOKENS: Final = re.compile(
 
 _CACHED_KEY: Final = 64
 _DEPTH: Final = 4
+# Each pair, and each level of encoding, costs time.  What is longer than any that a person reads goes as a whole.
+_MOST_PAIRS: Final = 256
+_LONG_KEY: Final = 1024
+_LONG_VALUE: Final = 4096
 
 
 def redact_url(url: str) -> str:
@@ -73,7 +77,9 @@ def _redact(url: str, depth: int) -> str:
     mark = min((index for index in (url.find("?"), url.find("#")) if index >= 0), default=-1)
     if mark < 0:
         return url
-    pieces = _PAIRS.split(url[mark:])
+    pieces = _PAIRS.split(url[mark:], _MOST_PAIRS + 1)
+    if len(pieces) > 2 * _MOST_PAIRS + 1:
+        return url[: mark + 1] + REDACTED
     # Every second piece is a separator; of the others each may be key=value.
     for index in range(0, len(pieces), 2):
         if pieces[index]:
@@ -113,8 +119,8 @@ def _hides_secret(value: str, depth: int) -> bool:
         return True
     if "=" not in decoded and "://" not in decoded and ("%" not in decoded or decoded == value):
         return False
-    if depth == 0:
-        # Nobody nests this deep but to hide something, or to keep us busy.
+    if depth == 0 or len(decoded) > _LONG_VALUE:
+        # Nobody nests this deep, or writes so much, but to hide something, or to keep us busy.
         return True
     inner = decoded if "://" in decoded else f"?{decoded}"
     return _redact(inner, depth - 1) != inner
@@ -123,7 +129,9 @@ def _hides_secret(value: str, depth: int) -> bool:
 def is_secret_key(key: str) -> bool:
     """Whether what stands under a query key, as it was sent, is to be kept to ourselves."""
     # Keys are chosen by clients: only those of a sane length are worth remembering.
-    return _cached_secret_key(key) if len(key) <= _CACHED_KEY else _secret_key(key)
+    if len(key) <= _CACHED_KEY:
+        return _cached_secret_key(key)
+    return len(key) > _LONG_KEY or _secret_key(key)
 
 
 def _secret_key(key: str) -> bool:

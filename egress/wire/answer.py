@@ -23,6 +23,7 @@ from egress.model.errors import (
     outcome_of,
 )
 from egress.wire.headers import encode_fields
+from egress.wire.heads import MOST_ACCEPT
 
 PROBLEM_JSON: Final = b"application/problem+json"
 PLAIN_TEXT: Final = b"text/plain; charset=utf-8"
@@ -56,7 +57,8 @@ def prefers_text(accept: bytes | None) -> bool:
     if not accept:
         return False
     best = {"text": 0.0, "json": 0.0}
-    for member in accept.decode("latin-1").lower().split(","):
+    # What is longer comes from no program that cares, and each member costs time.
+    for member in accept[:MOST_ACCEPT].decode("latin-1").lower().split(","):
         media_range, *parameters = (part.strip() for part in member.split(";"))
         quality = 1.0
         for parameter in parameters:

@@ -8,7 +8,7 @@ from egress.model.authority import Origin
 from egress.model.decision import Header, Headers
 from egress.wire.body import CHUNKED, BodyKind, Framing
 from egress.wire.connection_auth import PROXY_SUPPORT
-from egress.wire.headers import encode_fields, end_to_end, tokens, with_via
+from egress.wire.headers import accepts_trailers, encode_fields, end_to_end, with_via
 from egress.wire.heads import RequestHead, ResponseHead
 from egress.wire.hops import one_hop_less
 from egress.wire.upgrade import Upgrade
@@ -36,7 +36,7 @@ def forwarded_fields(head: RequestHead, origin: Origin, upgrade: Upgrade | None 
         fields.append((b"Expect", b"100-continue"))
     if upgrade is not None:
         fields += [(b"Connection", b"Upgrade"), (b"Upgrade", upgrade.protocol)]
-    elif b"te" in head.nominated and any(n.lower() == b"te" and b"trailers" in tokens(v) for n, v in head.headers):
+    elif b"te" in head.nominated and any(n.lower() == b"te" and accepts_trailers(v) for n, v in head.headers):
         # RFC 9110 section 10.1.4: trailers reach the client through us, so the origin may be told that they do.
         fields += [(b"TE", b"trailers"), (b"Connection", b"TE")]
     return _with_framing(fields, head.framing)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from egress.model.decision import Header, Headers
 
 VIA_NAME: Final = b"egressproxy"
+
+# Members of Connection, empty ones included.
+MOST_OPTIONS: Final = 256
+_TRAILERS: Final = re.compile(rb"(?:^|,)[ \t]*trailers[ \t]*(?:,|$)", re.IGNORECASE)
 
 # RFC 9110 section 7.6.1, and the proxy's own credentials and challenges (sections 11.7.1 to 11.7.3), which concern one
 # hop only.
@@ -59,6 +64,22 @@ NO_TRAILERS: Final = HOP_BY_HOP | {
 def tokens(value: bytes) -> list[bytes]:
     """Split a comma-separated field value into lower-case members (RFC 9110 section 5.6.1)."""
     return [member for member in (part.strip(b" \t").lower() for part in value.split(b",")) if member]
+
+
+def connection_options(value: bytes) -> frozenset[bytes]:
+    """Read C{Connection} (RFC 9110 section 7.6.1).
+
+    @param value: the values of all such fields, as one list.
+    @raise ValueError: when it has more members than any sender has a use for: each costs time.
+    """
+    if value.count(b",") >= MOST_OPTIONS:
+        raise ValueError(f"Connection lists more than {MOST_OPTIONS} names")
+    return frozenset(tokens(value))
+
+
+def accepts_trailers(te: bytes) -> bool:
+    """Whether a value of C{TE} lists trailers (RFC 9110 section 10.1.4), in linear time for any number of members."""
+    return _TRAILERS.search(te) is not None
 
 
 def end_to_end(headers: Headers, nominated: frozenset[bytes] = frozenset()) -> list[Header]:

@@ -19,7 +19,7 @@ from egress.model.errors import (
 from egress.wire.body import CHUNKED, NO_BODY, UNTIL_CLOSE, BodyKind, Framing
 from egress.wire.connection_auth import names_scheme
 from egress.wire.fields import MalformedFields, TooManyFields, parse_fields
-from egress.wire.headers import tokens
+from egress.wire.headers import connection_options
 
 
 @attrs.frozen
@@ -89,6 +89,8 @@ _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}) ([\x21-\x7e\x8
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
 _MAX_LENGTH: Final = 2**63 - 1
 _MAX_DIGITS: Final = 19
+# What is read of Accept, in bytes.
+MOST_ACCEPT: Final = 1024
 
 
 def _content_length(value: bytes) -> int:
@@ -96,6 +98,13 @@ def _content_length(value: bytes) -> int:
     if len(value) > _MAX_DIGITS or int(value) > _MAX_LENGTH:
         raise MalformedFields("the Content-Length is out of range")
     return int(value)
+
+
+def _options(connection: bytes) -> frozenset[bytes]:
+    try:
+        return connection_options(connection)
+    except ValueError as error:
+        raise MalformedFields(str(error)) from error
 
 
 def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
@@ -128,6 +137,7 @@ def _request_head(method: str, target: bytes, http11: bool, headers: Headers) ->
     framing = NO_BODY
     host: bytes | None = None
     nominated = _EMPTY
+    connection: bytes | None = None
     upgrade: bytes | None = None
     expects_continue = False
     proxy_authorization: bytes | None = None
@@ -155,7 +165,7 @@ def _request_head(method: str, target: bytes, http11: bool, headers: Headers) ->
                     raise fault("the only transfer coding is chunked")
                 framing = CHUNKED
             case b"connection" | b"proxy-connection":
-                nominated = nominated.union(tokens(value))
+                connection = value if connection is None else connection + b"," + value
             case b"upgrade":
                 upgrade = value if upgrade is None else upgrade + b"," + value
             case b"expect":
@@ -165,7 +175,8 @@ def _request_head(method: str, target: bytes, http11: bool, headers: Headers) ->
                     raise BadRequest("the request has more than one Proxy-Authorization")
                 proxy_authorization = value
             case b"accept":
-                accept = value if accept is None else accept + b"," + value
+                # What is longer is not read: see L{egress.wire.answer.prefers_text}.
+                accept = value if accept is None else accept[:MOST_ACCEPT] + b"," + value
             case b"authorization":
                 logs_in = logs_in or names_scheme(value)
     if host is None:
@@ -175,6 +186,8 @@ def _request_head(method: str, target: bytes, http11: bool, headers: Headers) ->
             raise BadRequest("the request has no Host")
     elif b"@" in host:
         raise BadRequest("the Host has credentials, which belong into Authorization")
+    if connection is not None:
+        nominated = _options(connection)
     if framing.kind is BodyKind.LENGTH and not framing.length:
         framing = NO_BODY
     if method == "CONNECT" and framing.has_body:
@@ -220,6 +233,7 @@ def parse_response_head(head: bytes, limits: HeadLimits, method: str) -> Respons
 def _response_head(status: int, reason: bytes, http11: bool, headers: Headers, method: str) -> ResponseHead:
     framing = UNTIL_CLOSE
     nominated = _EMPTY
+    connection: bytes | None = None
     connection_auth = False
     for name, value in headers:
         match name.lower():
@@ -236,12 +250,14 @@ def _response_head(status: int, reason: bytes, http11: bool, headers: Headers, m
                     raise MalformedFields("the only transfer coding is chunked, once and in HTTP/1.1")
                 framing = CHUNKED
             case b"connection" | b"proxy-connection":
-                nominated = nominated.union(tokens(value))
+                connection = value if connection is None else connection + b"," + value
             case b"www-authenticate":
                 connection_auth = connection_auth or names_scheme(value)
             case b"persistent-auth":
                 # Only a server that has authenticated the connection sends it, whether or not it will ask again.
                 connection_auth = True
+    if connection is not None:
+        nominated = _options(connection)
     if status < 200 or status in (204, 304) or method == "HEAD":
         framing = NO_BODY
     keep_alive = (

@@ -126,6 +126,26 @@ class RedactUrlTests(SynchronousTestCase):
         self.assertEqual(redact_url(f"https://h/?token={secret}&z"), "https://h/?token=REDACTED&z")
 
 
+class LongTests(SynchronousTestCase):
+    """What would cost much time to read goes as a whole."""
+
+    def test_pairs(self) -> None:
+        most = "https://h/?" + "&".join(["a=1"] * 256)
+        self.assertEqual(redact_url(most), most)
+        for more in (most + "&a=1", most + "?", most + "&a=1" * 5000):
+            self.assertEqual(redact_url(more), "https://h/?REDACTED")
+
+    def test_a_value_with_other_values_in_it(self) -> None:
+        short, long = "a%3Db" + "c" * 4000, "a%3Db" + "c" * 4100
+        self.assertEqual(redact_url(f"https://h/?x={short}"), f"https://h/?x={short}")
+        self.assertEqual(redact_url(f"https://h/?x={long}"), "https://h/?x=REDACTED")
+        self.assertEqual(redact_url(f"https://h/?x={'c' * 9000}"), f"https://h/?x={'c' * 9000}")
+
+    def test_a_key(self) -> None:
+        self.assertFalse(is_secret_key("b" * 1024))
+        self.assertTrue(is_secret_key("b" * 1025))
+
+
 class IsSecretKeyTests(SynchronousTestCase):
     """Keys are known however they are spelt."""
 

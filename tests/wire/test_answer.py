@@ -28,6 +28,7 @@ from egress.model.errors import (
     UpstreamRefused,
 )
 from egress.wire.answer import encode_answer, prefers_text, reason_phrase
+from egress.wire.heads import MOST_ACCEPT
 
 DENIED = Denied(Decision(Verdict.DENY, "writes are closed", "x", rule_id="no-writes"))
 
@@ -208,6 +209,14 @@ class AnswerTests(SynchronousTestCase):
         )
         details = fields["Proxy-Status"].partition("details=")[2]
         self.assertRegex(details, r'\A"(?:[ !#-\[\]-~]|\\["\\])*"\Z')
+
+
+class LongAcceptTests(SynchronousTestCase):
+    """Only the beginning is read."""
+
+    def test_only_the_beginning_counts(self) -> None:
+        self.assertTrue(prefers_text(b"," * (MOST_ACCEPT - 10) + b"text/plain"))
+        self.assertFalse(prefers_text(b"," * MOST_ACCEPT + b"text/plain"))
 
 
 class PrefersTextTests(SynchronousTestCase):

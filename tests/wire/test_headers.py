@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.wire.headers import HOP_BY_HOP, NO_TRAILERS, encode_fields, end_to_end, tokens, trailer_fields, with_via
+from egress.wire.headers import (
+    HOP_BY_HOP,
+    MOST_OPTIONS,
+    NO_TRAILERS,
+    accepts_trailers,
+    connection_options,
+    encode_fields,
+    end_to_end,
+    tokens,
+    trailer_fields,
+    with_via,
+)
 
 
 class HeadersTests(SynchronousTestCase):
@@ -18,6 +29,19 @@ class HeadersTests(SynchronousTestCase):
         ):
             with self.subTest(value=value):
                 self.assertEqual(tokens(value), expected)
+
+    def test_connection_options(self) -> None:
+        self.assertEqual(connection_options(b"Close,, X-One,close"), frozenset({b"close", b"x-one"}))
+        most = b",".join([b"a"] * MOST_OPTIONS)
+        self.assertEqual(connection_options(most), frozenset({b"a"}))
+        for value in (most + b",a", b"," * MOST_OPTIONS):
+            self.assertRaises(ValueError, connection_options, value)
+
+    def test_trailers_in_te(self) -> None:
+        for value in (b"trailers", b"Trailers ", b"gzip;q=0.5,\ttrailers", b",trailers,deflate"):
+            self.assertTrue(accepts_trailers(value), value)
+        for value in (b"", b"x-trailers", b"trailers;q=1", b"trailersx", b"trail ers"):
+            self.assertFalse(accepts_trailers(value), value)
 
     def test_hop_by_hop_fields_go(self) -> None:
         for name in HOP_BY_HOP:

@@ -157,6 +157,14 @@ class RequestHeadTests(SynchronousTestCase):
             with self.subTest(line=line, fields=fields):
                 self.assertEqual(parse_request_head(request(line, fields), LIMITS).upgrade, expected)
 
+    def test_too_many_connection_options(self) -> None:
+        fields = b"Connection: a" + b",a" * 200 + b"\r\n"
+        self.assertEqual(parse_request_head(request(fields=HOST + fields), LIMITS).nominated, {b"a"})
+        with self.assertRaisesRegex(BadRequest, "Connection lists more than 256 names"):
+            parse_request_head(request(fields=HOST + fields * 2), LIMITS)
+        self.assertEqual(parse_response_head(response(fields=fields), LIMITS, "GET").nominated, {b"a"})
+        self.assertRaises(OriginProtocolError, parse_response_head, response(fields=fields * 2), LIMITS, "GET")
+
     def test_expectation(self) -> None:
         content = b"Content-Length: 3\r\n"
         for line, fields, expected in (
