@@ -57,7 +57,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
         }
     ),
     "clients": frozenset({"model", "wire", "clients.secrets", "clients.certificates", "interfaces"}),
-    "ops": frozenset({"", "model", "ops.redact", "safe_files", "config", "interfaces"}),
+    "ops": frozenset({"", "model", "ops.redact", "safe_files", "config", "interfaces", "net"}),
     "settings": frozenset({"model", "ops.redact", "contradictions", "config"}),
     "process": frozenset({"", "model", "ops.redact", "config", "settings"}),
     "files": frozenset({"policy", "authz.secret_table", "config", "ca", "authz"}),

@@ -11,14 +11,12 @@ import json
 from collections.abc import Callable
 from http import HTTPStatus
 from io import BytesIO
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IAddress, IReactorTime
-from twisted.internet.protocol import connectionDone
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
@@ -26,10 +24,10 @@ from egress import __version__
 from egress.model.approval import Answer, InvalidAnswer
 from egress.model.explanation import MAX_BODY, InvalidQuestion, Question
 from egress.model.quote import quoted
+from egress.ops.channel import BoundedChannel, BoundedSite, ChannelBounds
 
 _log = Logger()
 
-_IDLE: Final = 30.0
 MAX_CONNECTIONS: Final = 64
 """More people and programs than that do not look at once."""
 # A question with the longest content, in base64, and its head.
@@ -231,14 +229,16 @@ class AdminRequest(Request):
     @ivar oversize: whether there was more of it than is kept.
     """
 
-    channel: AdminChannel
+    channel: BoundedChannel
     oversize = False
     content: BytesIO
 
     def gotLength(self, length: int | None) -> None:
         """Begin to take the content (L{twisted.web.http.Request.gotLength})."""
         self.content = BytesIO()
-        self.oversize = not self.channel.site.resource.knows(self)
+        resource = cast("AdminResource", self.channel.site.resource)
+        self.channel.known = resource.knows(self)
+        self.oversize = not self.channel.known
 
     def handleContentChunk(self, data: bytes) -> None:
         """Take a piece of it (L{twisted.web.iweb.IRequest})."""
@@ -248,50 +248,9 @@ class AdminRequest(Request):
             self.content.write(data)
 
 
-class AdminChannel(HTTPChannel):
-    """A connection."""
-
-    site: AdminSite
-
-    def connectionMade(self) -> None:
-        """Begin (L{twisted.internet.interfaces.IProtocol})."""
-        self.site.connections += 1
-        super().connectionMade()  # type: ignore[no-untyped-call]
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """End (L{twisted.internet.interfaces.IProtocol})."""
-        self.site.connections -= 1
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]
-
-
-class AdminSite(Site):
-    """A site without an access log: what is answered is logged, what is looked at is not.
-
-    @ivar connections: how many are open.
-    """
-
-    noisy = False
-    protocol = AdminChannel  # type: ignore[assignment]
-    resource: AdminResource
-    connections = 0
-
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        """Begin a connection, where there is room (L{twisted.internet.interfaces.IProtocolFactory})."""
-        return super().buildProtocol(addr) if self.connections < MAX_CONNECTIONS else None  # type: ignore[no-untyped-call]
-
-    def log(self, request: object) -> None:
-        """Log nothing (L{twisted.web.http.HTTPFactory.log})."""
-
-
 def admin_site(reactor: IReactorTime, desk: Desk, token: str | None) -> Site:
     """Make the site of the admin API.
 
     @param token: what clients must show; C{None}: whoever reaches it may use it.
     """
-    return AdminSite(  # type: ignore[no-untyped-call]
-        AdminResource(desk, token),
-        requestFactory=AdminRequest,
-        parsePOSTFormSubmission=False,
-        timeout=_IDLE,
-        reactor=reactor,
-    )
+    return BoundedSite(reactor, ChannelBounds(MAX_CONNECTIONS), AdminResource(desk, token), AdminRequest)

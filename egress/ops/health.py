@@ -18,6 +18,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 from egress import __version__
 from egress.model.errors import EgressError
 from egress.model.quote import quoted
+from egress.ops.channel import BoundedSite, ChannelBounds
 from egress.ops.metrics import Metrics
 
 _log = Logger()
@@ -31,7 +32,6 @@ Check = Callable[[], "Deferred[None]"]
 """One condition of readiness: fires when it holds, fails when it does not."""
 
 _DEADLINE: Final = 5.0
-_IDLE: Final = 30.0
 OK: Final = "ok"
 _JSON: Final = "application/json"
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -198,15 +198,6 @@ class OpsRequest(Request):
         """Take a piece of the content (L{twisted.web.iweb.IRequest})."""
 
 
-class OpsSite(Site):
-    """A site without an access log: probes come every few seconds and say nothing."""
-
-    noisy = False
-
-    def log(self, request: object) -> None:
-        """Log nothing (L{twisted.web.http.HTTPFactory.log})."""
-
-
 def ops_site(reactor: IReactorTime, metrics: Metrics, checks: Mapping[str, Check], deadline: float = _DEADLINE) -> Site:
     """Make the site for C{/metrics}, C{/health/live} and C{/health/ready}.
 
@@ -227,6 +218,4 @@ def ops_site_of(
     @param ask: runs the checks: fires with what each found, C{"ok"} or the reason why not.
     """
     root = OpsResource(numbers, ask)
-    return OpsSite(  # type: ignore[no-untyped-call]
-        root, requestFactory=OpsRequest, parsePOSTFormSubmission=False, timeout=_IDLE, reactor=reactor
-    )
+    return BoundedSite(reactor, ChannelBounds(), root, OpsRequest)

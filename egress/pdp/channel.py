@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import ILogObserver, LogEvent, Logger
-from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
-from twisted.web.server import Request, Site
+from twisted.web.server import Request
 from zope.interface import implementer
 
 from egress import __version__
+from egress.ops.channel import BoundedChannel, BoundedSite, ChannelBounds
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IAddress, IReactorTime
+    from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
 # What is read, and dropped, of a question that is too long, so that its caller gets as far as reading the answer.
@@ -67,6 +66,8 @@ class QuestionRequest(Request):
         """Begin the content (L{twisted.web.iweb.IRequest})."""
         self.content: BytesIO = BytesIO()
         self._wanted = self.channel.site.admits(self)
+        # Where nobody proves anything, nobody has an older right than another.
+        self.channel.known = self._wanted and self.channel.site.asks
 
     def handleContentChunk(self, data: bytes) -> None:
         """Take a piece of the content (L{twisted.web.iweb.IRequest})."""
@@ -127,45 +128,18 @@ def _nobody(event: LogEvent) -> None:
     pass
 
 
-class QuestionChannel(HTTPChannel):
+class QuestionChannel(BoundedChannel):
     """A connection of a caller."""
 
     # What it says is about single connections: idle ones, and those of strangers.
     _log = Logger(observer=_nobody)
     requestFactory = QuestionRequest
     site: QuestionSite
-    _inside = False
-
-    def connectionMade(self) -> None:
-        """Begin (L{twisted.internet.interfaces.IProtocol})."""
-        self.site.channels.add(self)
-        super().connectionMade()  # type: ignore[no-untyped-call]
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """End (L{twisted.internet.interfaces.IProtocol})."""
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]
-        self.site.gone(self)
-
-    def resetTimeout(self) -> None:
-        """Let the time go on: another byte is no reason to begin it anew (L{twisted.protocols.policies})."""
-
-    def dataReceived(self, data: bytes) -> None:
-        """Take what was read (L{twisted.internet.interfaces.IProtocol})."""
-        if not self._inside and not self.requests:
-            self._inside = True
-            self.setTimeout(self.site.limits.question_timeout)  # type: ignore[no-untyped-call]
-        super().dataReceived(data)  # type: ignore[no-untyped-call]
-
-    def allContentReceived(self) -> None:
-        """A question is complete; from its answer on, the connection may be idle for a while."""
-        self._inside = False
-        self.setTimeout(self.site.limits.idle_timeout)  # type: ignore[no-untyped-call]
-        super().allContentReceived()  # type: ignore[no-untyped-call]
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """Refuse a head with a line that is too long (L{twisted.protocols.basic.LineReceiver})."""
         cast("Any", self.transport).write(_TOO_LONG)
-        self.close()
+        self.loseConnection()
 
     def timeoutConnection(self) -> None:
         """Close, and say why where somebody is being read from (L{twisted.protocols.policies})."""
@@ -174,40 +148,18 @@ class QuestionChannel(HTTPChannel):
             cast("Any", self.transport).write(_TOO_SLOW)
         super().timeoutConnection()  # type: ignore[no-untyped-call]
 
-    @property
-    def idle(self) -> bool:
-        """Whether there is no question, not even the beginning of one."""
-        return not self._inside and not self.requests
 
-    def close(self) -> None:
-        """Close it, once what was written is sent."""
-        self.loseConnection()  # type: ignore[no-untyped-call]
-
-    def abort(self) -> None:
-        """Cut it."""
-        cast("Any", self.transport).abortConnection()
-
-
-class _Turned(Protocol):
-    """A connection that there is no room for.  A client would try again, and finds out soonest so."""
-
-    def connectionMade(self) -> None:
-        """Cut it."""
-        cast("Any", self.transport).abortConnection()
-
-
-class QuestionSite(Site):
+class QuestionSite(BoundedSite):
     """What listens for callers.
 
-    @ivar channels: the connections that are open.
     @ivar held: bytes of questions that are there now.
     @param serve: answers a request, at once or later.
     @param admits: whether the content of a request is wanted, from its head.
     @param refused: is told, by a word, of what never became a question.
+    @param asks: whether callers prove who they are.
     """
 
-    noisy = False
-    protocol = QuestionChannel  # type: ignore[assignment]
+    protocol = QuestionChannel
 
     def __init__(
         self,
@@ -216,36 +168,26 @@ class QuestionSite(Site):
         serve: Callable[[QuestionRequest], None],
         admits: Callable[[QuestionRequest], bool],
         refused: Callable[[str], object],
+        asks: bool = False,
     ) -> None:
-        super().__init__(  # type: ignore[no-untyped-call]
-            Resource(),  # type: ignore[no-untyped-call]
-            requestFactory=QuestionRequest,
-            parsePOSTFormSubmission=False,
-            timeout=limits.idle_timeout,
-            reactor=clock,
-        )
+        bounds = ChannelBounds(limits.connections, limits.idle_timeout, limits.question_timeout)
+        super().__init__(clock, bounds, Resource(), QuestionRequest)  # type: ignore[no-untyped-call]
         self.limits = limits
         self.serve = serve
         self.admits = admits
         self.held = 0
         self.refused = refused
-        self.channels: set[QuestionChannel] = set()
+        self.asks = asks
         self.draining = False
         self._drained: list[Deferred[None]] = []
 
-    def log(self, request: object) -> None:
-        """Log nothing: there is an audit log (L{twisted.web.http.HTTPFactory.log})."""
+    def no_room(self) -> None:
+        """See L{BoundedSite.no_room}."""
+        self.refused("connections")
 
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        """Begin a connection, where there is room (L{twisted.internet.interfaces.IProtocolFactory})."""
-        if len(self.channels) >= self.limits.connections:
-            self.refused("connections")
-            return _Turned()
-        return super().buildProtocol(addr)  # type: ignore[no-untyped-call]
-
-    def gone(self, channel: QuestionChannel) -> None:
-        """A connection is over."""
-        self.channels.discard(channel)
+    def gone(self, channel: BoundedChannel) -> None:
+        """See L{BoundedSite.gone}."""
+        super().gone(channel)
         self._settle()
 
     def drain(self) -> Deferred[None]:
@@ -255,7 +197,7 @@ class QuestionSite(Site):
         """
         self.draining = True
         for channel in [channel for channel in self.channels if channel.idle]:
-            channel.close()
+            channel.loseConnection()
         drained: Deferred[None] = Deferred(self._drained.remove)
         self._drained.append(drained)
         self._settle()

@@ -58,7 +58,8 @@ PDP_OPTIONS: Final[tuple[Option, ...]] = (
     ),
     _shared(
         "max-connections",
-        help="How many connections of callers are open at the same time; more are closed at once.",
+        help="How many connections of callers are open at the same time; a new one takes the place of an idle one of a "
+        "client without the token, or is closed.",
         default="4096",
         fields=("connections",),
     ),

@@ -149,17 +149,20 @@ class EgressAuthzService(Service):
             config.idle_timeout,
             config.question_timeout,
         )
+        asks = config.asks_at(entrance)
         desk = Desk(
             self._reactor,
             time.time,
             self.authorizer,
             None if config.token is None else Bearer(config.token),
-            config.asks_at(entrance),
+            asks,
             self._report,
             self.metrics.refuse,
             Ids().__next__,
         )
-        site = QuestionSite(self._reactor, limits, desk.serve, desk.admits, self.metrics.refuse)
+        site = QuestionSite(
+            self._reactor, limits, desk.serve, desk.admits, self.metrics.refuse, config.token is not None or asks
+        )
         self._sites.append(site)
         return behind_tls(entrance, site, self._reactor)
 

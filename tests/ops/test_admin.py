@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
@@ -152,10 +151,23 @@ class AdminTests(SynchronousTestCase):
     def test_so_many_connections(self) -> None:
         site = admin_site(Clock(), self.desk, self.token)
         browsers = [Browser(site) for _ in range(MAX_CONNECTIONS)]
-        self.assertIsNone(site.buildProtocol(IPv4Address("TCP", "127.0.0.1", 40001)))
-        browsers[0].channel.connectionLost(Failure(ConnectionLost()))
         Browser(site).ask("/approvals")
         self.assertEqual(self.desk.asked, ["listed"])
+        self.assertNotIn(browsers[0].channel, site.channels)
+        self.assertEqual(len(site.channels), MAX_CONNECTIONS)
+
+    def test_slow_connections_do_not_lock_the_administrator_out(self) -> None:
+        self.token = "hunter2"
+        site = admin_site(Clock(), self.desk, self.token)
+        right = "Authorization: Bearer hunter2\r\n"
+        first = Browser(site)
+        first.ask("/approvals", extra=right)
+        for _ in range(3 * MAX_CONNECTIONS):
+            Browser(site).channel.dataReceived(b"GET /approvals HTTP/1.1\r\n")
+        first.ask("/approvals", extra=right)
+        Browser(site).ask("/approvals", extra=right)
+        self.assertEqual(self.desk.asked, ["listed"] * 3)
+        self.assertEqual(len(site.channels), MAX_CONNECTIONS)
 
     def test_a_defect(self) -> None:
         self.desk.result = fail(RuntimeError("hunter2"))

@@ -7,7 +7,7 @@ import json
 import attrs
 from twisted.internet.defer import Deferred
 
-from egress.model.decision import Decision, Verdict
+from egress.model.decision import Decision, DecisionRequest, Verdict
 from egress.pdp.channel import QuestionSite
 from tests.net.fakes import Wire, status_of
 from tests.pdp.callers import ALLOWED, CallerTestCase, post
@@ -115,19 +115,48 @@ class ConnectionTests(CallerTestCase):
         self.assertTrue(wire.aborted)
 
 
+class _Silent(Fake):
+    def decide(self, request: DecisionRequest) -> Deferred[Decision]:
+        return Deferred()
+
+
 class RoomTests(CallerTestCase):
     """How many connections there are."""
 
     def test_room(self) -> None:
-        self.serve(connections=2)
-        first, _ = self.connect(), self.connect()
+        self.serve(_Silent(None), connections=2)
+        first, second = self.connect().feed(QUESTION), self.connect().feed(QUESTION)
         third = self.connect()
         self.reactor.advance(0)
-        self.assertTrue(third.aborted)
+        self.assertTrue(third.aborted, "the others wait for their answers")
         self.assertEqual(self.number('egressauthz_refused_total{kind="connections"}'), 1)
         self.assertEqual(self.number("egressauthz_connections"), 2)
         first.lose()
-        self.assertEqual(status_of(self.connect().feed(QUESTION).take()), 200)
+        fourth = self.connect()
+        self.reactor.advance(0)
+        self.assertEqual((second.disconnected, fourth.disconnected), (False, False))
+
+    def test_an_idle_one_makes_room(self) -> None:
+        self.serve(connections=2)
+        first, second = self.connect().feed(QUESTION), self.connect()
+        third = self.connect()
+        self.reactor.advance(0)
+        self.assertEqual((first.aborted, second.aborted), (True, False))
+        self.assertEqual(status_of(third.feed(QUESTION).take()), 200)
+        self.assertEqual(self.number("egressauthz_connections"), 2)
+
+    def test_strangers_do_not_keep_out_those_with_the_token(self) -> None:
+        self.serve(connections=3, token="hunter2")
+        shown = post(json.dumps(ALLOWED).encode(), "Authorization: Bearer hunter2")
+        known = self.connect()
+        self.assertEqual(status_of(known.feed(shown).take()), 200)
+        for _ in range(20):
+            stranger = self.connect()
+            stranger.feed(b"POST /validate HTTP/1.1\r\n")
+        other = self.connect()
+        self.assertEqual(status_of(other.feed(shown).take()), 200)
+        self.assertEqual(status_of(known.feed(shown).take()), 200)
+        self.assertEqual(self.number("egressauthz_connections"), 3)
 
 
 class MemoryTests(CallerTestCase):
