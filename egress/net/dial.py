@@ -9,11 +9,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectError, NoRouteError, UserError
 from twisted.internet.error import ConnectionRefusedError as ConnectRefused
 from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import (
-    IHandshakeListener,
-    IOpenSSLClientConnectionCreator,
-    IProtocol,
-)
+from twisted.internet.interfaces import IHandshakeListener, IOpenSSLClientConnectionCreator, IProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
@@ -38,6 +34,7 @@ from egress.model.errors import (
 from egress.model.route import Purpose, Route
 from egress.net.connect import connect_first
 from egress.net.lookups import ReactorLookUps
+from egress.net.pace import RoundRobin
 from egress.net.resolve import Resolver
 from egress.net.tls import TlsFactory
 from egress.net.transport import no_delay
@@ -142,9 +139,16 @@ class _Dial:
     """One connection in the making.  The first fault wins; a success after it is dropped."""
 
     def __init__(
-        self, reactor: IEgressReactor, route: Route, protocol: DialedProtocol, limits: Limits, create_tls: CreateTls
+        self,
+        reactor: IEgressReactor,
+        route: Route,
+        protocol: DialedProtocol,
+        limits: Limits,
+        create_tls: CreateTls,
+        turns: RoundRobin,
     ) -> None:
         self._reactor = reactor
+        self._turns = turns
         self._route = route
         self._protocol = protocol
         self._limits = limits
@@ -210,7 +214,8 @@ class _Dial:
                 self.fail(error)
 
         listener.prepare(True, ready, lost)
-        factory = TlsFactory(_as_creator(creator), True, Factory.forProtocol(lambda: above), clock=self._reactor)
+        made = Factory.forProtocol(lambda: above)
+        factory = TlsFactory(_as_creator(creator), True, made, self._reactor, self._turns)
         return factory.buildProtocol(None)
 
     def _tcp_up(self, _: None) -> None:
@@ -308,6 +313,7 @@ class Dialer:
         bypass: Bypass = NO_BYPASS,
         resolver: Resolver | None = None,
     ) -> None:
+        self._turns = RoundRobin(reactor)
         self._reactor = reactor
         self._limits = limits
         self._guard = guard
@@ -371,7 +377,7 @@ class Dialer:
     def dial(self, route: Route, protocol: DialedProtocol) -> Deferred[None]:
         """Connect along a route; see L{IDialer.dial}."""
         if route.upstream is None:
-            dial = _Dial(self._reactor, route, protocol, self._limits, self._create_tls)
+            dial = _Dial(self._reactor, route, protocol, self._limits, self._create_tls, self._turns)
             dial.start(route.addresses, route.origin.authority.port)
             return dial.done
         return self._dial_upstream(route, protocol, route.upstream)
@@ -386,7 +392,7 @@ class Dialer:
             return failure
 
         def resolved(addresses: tuple[IPAddress, ...]) -> Deferred[None]:
-            dial = _Dial(self._reactor, route, protocol, self._limits, self._create_tls)
+            dial = _Dial(self._reactor, route, protocol, self._limits, self._create_tls, self._turns)
             dial.start(addresses, upstream.authority.port)
             return dial.done
 

@@ -266,7 +266,8 @@ class Tunnel(Protocol):
             self._outer.abort()
             return
         self._outer.resume_reading()
-        factory = TlsFactory(ServerTls(context), False, Factory.forProtocol(lambda: handshake), clock=self._parts.clock)
+        made = Factory.forProtocol(lambda: handshake)
+        factory = TlsFactory(ServerTls(context), False, made, self._parts.clock, self._parts.turns)
         tls = factory.buildProtocol(None)
         assert tls is not None
         self._above = tls

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.error import ConnectionLost
 
 from egress.config import Limits
@@ -12,7 +14,7 @@ from egress.model.errors import AuthorizerUnavailable
 from egress.net.farewell import LINGER_BYTES, LINGER_SECONDS
 from egress.net.pace import PIECES
 from egress.ops.audit import audit_line
-from egress.wire.body import MOST_CHUNKS
+from egress.wire.body import MOST_CHUNKS, encode_chunk
 from tests.net.fakes import ProxyTestCase, allow, content_of, deny, request, response, session_of, status_of
 
 
@@ -113,6 +115,28 @@ class KeepAliveTests(ProxyTestCase):
         self.assertEqual(len(self.records), 2)
         self.assertIn(b"Connection: close\r\n", self.client.written)
         self.successResultOf(drained)
+
+    @given(st.lists(st.integers(1, 60), max_size=30), st.lists(st.integers(0, 3), max_size=8))
+    @settings(max_examples=100, deadline=None)
+    def test_however_it_is_split(self, cuts: list[int], kinds: list[int]) -> None:
+        self.build()
+        self.authorizer.needs_body = True
+        chunks = b"".join(encode_chunk(b"a") for _ in range(200)) + b"0\r\n\r\n"
+        upload = request("POST", "http://origin.test/", "Transfer-Encoding: chunked") + chunks
+        parts = (request(), request("POST", body=b"x" * 300), upload, b"\r\n" + request(url="/none"))
+        data = b"".join(parts[kind] for kind in kinds)
+        self.authorizer.answers = [deny() for _ in kinds]
+        at = 0
+        for cut in [*cuts, len(data)]:
+            self.client.feed(data[at : at + cut])
+            at += cut
+        outcomes = ["bad-request" if kind == 3 else "denied" for kind in kinds]
+        self.assertEqual(self.outcomes(), outcomes)
+        self.assertEqual([record.bytes_sent for record in self.records], [0] * len(kinds))
+        self.assertFalse(self.client.disconnecting or self.client.paused)
+        contents = [asked.body and len(asked.body) for asked in self.authorizer.asked]
+        self.assertEqual(contents, [(None, 300, 200)[kind] for kind in kinds if kind < 3])
+        self.client.lose()
 
     def test_a_great_many_pipelined_denials_do_not_exhaust_the_stack(self) -> None:
         self.authorizer.answers = [deny() for _ in range(2000)]

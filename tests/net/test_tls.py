@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from hypothesis import given
 from hypothesis import strategies as st
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from egress.model.authority import Authority
-from egress.net.tls import Records, ServerTls, TlsFactory, TlsLayer
+from egress.net.tls import MOST_RECORDS, Records, ServerTls, TlsFactory, TlsLayer
 from tests.net.fakes import Wire
 from tests.net.reactors import Recorder
 from tests.net.tls import TlsClient, leaves
@@ -64,6 +68,24 @@ class RecordsTests(SynchronousTestCase):
                 self.assertFalse(any(at < end < at + len(read) for end in ends))
             at += len(read)
 
+    def test_no_more_than_a_bounded_number_at_once(self) -> None:
+        records, one = Records(), record(23, 20)
+        data = one[7:] + one * (2 * MOST_RECORDS)
+        self.assertFalse(records.whole(one[:7]))
+        self.assertFalse(records.whole(data))
+        self.assertEqual(records.taken, len(one) - 7 + MOST_RECORDS * len(one))
+        self.assertFalse(records.whole(data[records.taken :]))
+        self.assertEqual(records.taken, MOST_RECORDS * len(one))
+        self.assertTrue(records.whole(one))
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _Trusting:
+    """Begins sessions as a client that believes everything."""
+
+    def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
+        return SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
+
 
 class TlsFactoryTests(SynchronousTestCase):
     """TLS layers on our contexts, which write at once."""
@@ -108,6 +130,66 @@ class TlsFactoryTests(SynchronousTestCase):
         client.send(b"three")
         self.assertEqual(reads, [b"one, two", b"three"])
         wire.lose()
+
+    def test_tiny_records_wait_for_their_turn(self) -> None:
+        above, wire, client = self.connect()
+        for number in range(3 * MOST_RECORDS):
+            client.connection.send(b"%d," % (number % 10))
+        wire.protocol.dataReceived(client.connection.bio_read(1 << 16))
+        self.assertEqual(above.received.count(b","), MOST_RECORDS)
+        self.assertTrue(wire.paused)
+        client.connection.send(b"end")
+        wire.protocol.dataReceived(client.connection.bio_read(1 << 16))
+        above.transport.pauseProducing()  # type: ignore[union-attr]
+        wire._clock.advance(0)  # type: ignore[attr-defined]
+        self.assertEqual(above.received.count(b","), MOST_RECORDS, "nobody takes more now")
+        above.transport.resumeProducing()  # type: ignore[union-attr]
+        wire._clock.advance(0)  # type: ignore[attr-defined]
+        self.assertEqual(above.received.count(b","), 3 * MOST_RECORDS)
+        self.assertTrue(above.received.endswith(b"1,end"))
+        self.assertFalse(wire.paused)
+        above.transport.pauseProducing()  # type: ignore[union-attr]
+        self.assertTrue(wire.paused)
+        above.transport.resumeProducing()  # type: ignore[union-attr]
+        self.assertFalse(wire.paused)
+        wire.lose()
+
+    def test_what_waits_when_the_client_leaves(self) -> None:
+        for leave in ("lose", "abort"):
+            with self.subTest(leave):
+                above, wire, client = self.connect()
+                for _ in range(3 * MOST_RECORDS):
+                    client.connection.send(b"a")
+                wire.protocol.dataReceived(client.connection.bio_read(1 << 16))
+                if leave == "abort":
+                    above.transport.abortConnection()  # type: ignore[union-attr]
+                else:
+                    wire.lose()
+                wire._clock.advance(0)  # type: ignore[attr-defined]
+                self.assertEqual(len(above.received), MOST_RECORDS)
+                self.assertEqual(len(above.lost), 1)
+
+    def test_what_a_server_sent_before_it_left(self) -> None:
+        clock = Clock()
+        above = Recorder()
+        above.prepare(True, lambda: None, lambda _: None)
+        factory = TlsFactory(_Trusting(), True, Factory.forProtocol(lambda: above), clock=clock)
+        wire = Wire(clock).connect(factory.buildProtocol(None))
+        server = SSL.Connection(leaves().context_for(Authority("origin.test", 443)), None)
+        server.set_accept_state()
+        for _ in range(2):
+            server.bio_write(wire.take())
+            with contextlib.suppress(SSL.WantReadError):
+                server.do_handshake()
+            wire.feed(server.bio_read(1 << 16))
+        for _ in range(3 * MOST_RECORDS):
+            server.send(b"a")
+        wire.protocol.dataReceived(server.bio_read(1 << 16))
+        above.transport.pauseProducing()  # type: ignore[union-attr]
+        wire.lose()
+        self.assertEqual((len(above.received), above.lost), (MOST_RECORDS, []))
+        clock.advance(0)
+        self.assertEqual((len(above.received), len(above.lost)), (3 * MOST_RECORDS, 1))
 
     def test_bulk(self) -> None:
         above, wire, client = self.connect()
