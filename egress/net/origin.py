@@ -30,8 +30,10 @@ PoolKey = tuple[object, ...]
 
 # How long a connection that is being closed may take to send what is left, and over TLS to answer the closing alert.
 CLOSE_SECONDS: Final = 5.0
-# How many heads of one answer are taken in one turn of the reactor: an origin may send any number of interim ones.
-HEADS: Final = 8
+# What is taken of an answer in one turn of the reactor: each of its heads, of which an origin may send any number,
+# counts 1, and each piece of its content as much as 4 of them.
+BUDGET: Final = 4 * PIECES
+PIECE: Final = 4
 
 
 class ResponseSink(Structure):
@@ -214,7 +216,6 @@ class OriginConnection(DialedProtocol):
             return
         self._untouched = False
         self._reader.receive(data)
-        self._pace.heads = self._pace.pieces = 0
         self._pull()
 
     def _pull(self) -> None:
@@ -222,8 +223,15 @@ class OriginConnection(DialedProtocol):
             return
         self._pulling = True
         try:
-            while not self._paused and self._sink is not None and self._one_event(self._sink):
-                pass
+            spent = 0
+            while not self._paused and self._sink is not None:
+                if spent >= BUDGET and self._reader.buffered:
+                    self._wait_for_turn()
+                    break
+                cost = self._one_event(self._sink)
+                if not cost:
+                    break
+                spent += cost
         except OriginProtocolError as error:
             self._fail(error)
         finally:
@@ -233,23 +241,26 @@ class OriginConnection(DialedProtocol):
             if self._lost is not None and not self._pace.queued:
                 self._conclude(self._sink, self._lost)
 
-    def _one_event(self, sink: ResponseSink) -> bool:
+    def _wait_for_turn(self) -> None:
+        """Continue with what was read in a later turn of the reactor."""
+        if self._lost is None:
+            self.transport.pauseProducing()  # type: ignore[union-attr]
+        self._pace.wait(self._client, self.transport)
+
+    def _one_event(self, sink: ResponseSink) -> int:
+        """Take an event.
+
+        @return: what it costs of L{BUDGET}; 0 when there is none.
+        """
         if self._switched:
-            return False
-        pace = self._pace
-        if (pace.pieces >= PIECES or pace.heads >= HEADS) and self._reader.buffered:
-            if self._lost is None:
-                self.transport.pauseProducing()  # type: ignore[union-attr]
-            pace.wait(self._client, self.transport)
-            return False
+            return 0
         event = self._reader.next_event()
         if event is None:
-            return False
+            return 0
         if isinstance(event, bytes):
-            pace.pieces += 1
             sink.response_data(event)
-        elif isinstance(event, ResponseHead):
-            pace.heads += 1
+            return PIECE
+        if isinstance(event, ResponseHead):
             if event.status == 101:
                 self._switched = True
             elif event.status >= 200:
@@ -263,7 +274,7 @@ class OriginConnection(DialedProtocol):
                     sink.response_switched(rest)
         else:
             self._end(sink, event)
-        return True
+        return 1
 
     def _end(self, sink: ResponseSink, end: End) -> None:
         if self._reader.buffered:
@@ -291,7 +302,6 @@ class OriginConnection(DialedProtocol):
         self._forget_idle()
         # What was read before the close is still owed to the client.
         self._paused = False
-        self._pace.heads = self._pace.pieces = 0
         self._pull()
 
     def _conclude(self, sink: ResponseSink, reason: Failure) -> None:

@@ -80,19 +80,16 @@ class RoundRobin:
 
 
 class Pace:
-    """The work of one connection in one turn of the reactor.
+    """The work that one connection leaves for a later turn of the reactor.
 
     @param turns: the jobs of all connections.
     @param go_on: continues with the work; C{queued} is false by then.
-    @ivar heads: how many heads were taken in this turn.
-    @ivar pieces: how many pieces of content were taken in this turn.
     @ivar queued: whether the connection waits for its next turn.
     """
 
-    __slots__ = ("_go_on", "_turns", "heads", "pieces", "queued")
+    __slots__ = ("_go_on", "_turns", "queued")
 
     def __init__(self, turns: RoundRobin, go_on: Job) -> None:
-        self.heads = self.pieces = 0
         self.queued = False
         self._turns = turns
         self._go_on = go_on
@@ -110,7 +107,6 @@ class Pace:
 
     def _take_turn(self) -> None:
         self.queued = False
-        self.heads = self.pieces = 0
         self._go_on()
 
 

@@ -93,7 +93,6 @@ class HttpSession(Protocol):
             self._exchange.switched_data(data)
         else:
             self._reader.receive(data)
-            self._pace.heads = self._pace.pieces = 0
             self.advance()
 
     def readConnectionLost(self) -> None:
@@ -160,8 +159,11 @@ class HttpSession(Protocol):
             return
         self._advancing = True
         try:
-            while not self._closed and self._one_event():
-                pass
+            pace, pieces = self._pace, 0
+            while not (self._closed or pace.queued) and (taken := self._one_event()):
+                pieces += taken > 1
+                if pieces >= PIECES and self._reader.buffered:
+                    self._wait_for_turn()
         except Exception:  # noqa: BLE001
             _log.failure("a session with a client failed")
             self.break_off()
@@ -170,34 +172,37 @@ class HttpSession(Protocol):
         if self._tunnel is None and not self._closed:
             self._hold_or_read()
 
-    def _one_event(self) -> bool:
+    def _wait_for_turn(self) -> None:
+        """Continue with what was read in a later turn of the reactor."""
+        self._pace.wait(self._admission.client.address, self.transport)
+        self.pause_reading()
+
+    def _one_event(self) -> int:
+        """Take an event; returns 0 when there is none that can be taken, 2 for content, otherwise 1."""
         exchange = self._exchange
         if not self._takes_more(exchange):
-            return False
-        pace = self._pace
-        if (pace.heads if exchange is None else pace.pieces >= PIECES) and self._reader.buffered:
-            pace.wait(self._admission.client.address, self.transport)
-            return False
+            return 0
         try:
             event = self._reader.next_event()
         except ClientError as error:
             self._fault(error)
-            return False
+            return 0
         if event is None:
-            if exchange is None and self._reader.buffered:
-                self._watchdog_for_head()
-            return False
+            if exchange is None and self._reader.buffered and not self._head_began:
+                # A head has begun: it has so long to be complete, however its bytes drip in.
+                self._head_began = True
+                self._watchdog.set(self._parts.limits.head_timeout)
+            return 0
         if isinstance(event, RequestHead):
             self._head_began = self.unused = False
-            pace.heads += 1
             self._watchdog.clear()
             self._admission.admit(event)
         elif exchange is not None:
             if isinstance(event, End):
                 exchange.body_end(event)
             else:
-                pace.pieces += 1
                 exchange.body_data(event)
+                return 2
         return self._tunnel is None
 
     def _takes_more(self, exchange: Exchange | None) -> bool:
@@ -205,12 +210,6 @@ class HttpSession(Protocol):
         if exchange is None:
             return not self._choked and self._admission.waiting is None
         return exchange.wants_body
-
-    def _watchdog_for_head(self) -> None:
-        """A head has begun: it has so long to be complete, however its bytes drip in."""
-        if not self._head_began:
-            self._head_began = True
-            self._watchdog.set(self._parts.limits.head_timeout)
 
     def _hold_or_read(self) -> None:
         """Stop reading while there is something that nobody takes yet, so that nothing piles up."""
@@ -317,10 +316,13 @@ class HttpSession(Protocol):
             self.close(last=body_over and not head.keep_alive)
 
     def _rest(self) -> None:
-        """Wait for the next request."""
+        """Wait for the next request; one that was read already has to wait for its turn."""
         self._watchdog.set(self._parts.limits.idle_timeout)
         self._head_began = False
-        self.advance()
+        if self._reader.buffered:
+            self._wait_for_turn()
+        else:
+            self.resume_reading()
 
     def close(self, *, last: bool = False) -> None:
         """Close after what was written is sent.

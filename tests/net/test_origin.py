@@ -13,7 +13,7 @@ from egress.model.authority import Authority, Origin
 from egress.model.decision import Headers
 from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError, OriginTlsFailed
 from egress.model.route import Route
-from egress.net.origin import HEADS, OriginConnection
+from egress.net.origin import BUDGET, OriginConnection
 from egress.net.pace import RoundRobin
 from egress.wire.http1 import HeadLimits, ResponseHead
 from tests.net.fakes import Wire
@@ -90,7 +90,7 @@ class OriginConnectionTests(SynchronousTestCase):
     def test_interim_answers_wait_for_their_turn(self) -> None:
         self.send()
         self.connection.dataReceived(b"HTTP/1.1 103 Early\r\n\r\n" * 20 + b"HTTP/1.1 204 No\r\n\r\n")
-        self.assertEqual(len(self.sink.events), HEADS, self.sink.events)
+        self.assertEqual(len(self.sink.events), BUDGET, self.sink.events)
         self.assertTrue(self.wire.paused)
         self.clock.advance(0)
         self.assertFalse(self.wire.paused)
