@@ -267,11 +267,6 @@ def kind_of(hint: Any, given: Kind | None = None) -> Kind | None:
     return choice(hint) if issubclass(classes[0], enum.Enum) else instance(*classes)
 
 
-def _is_class(hint: Any) -> bool:
-    # A tuple[int] is a type as well, on Python 3.10, and so is Any on later ones.
-    return isinstance(hint, type) and hint is not Any and get_origin(hint) is None
-
-
 def checked(**kinds: Kind) -> Callable[[type, list[attrs.Attribute[Any]]], list[attrs.Attribute[Any]]]:
     """Make a C{field_transformer} for attrs that gives each field a converter, unless it has one.
 
