@@ -49,6 +49,8 @@ class RequestTarget:
 # Other characters that RFC 3986 does not have here ("<>\\^`{|}, and those beyond ASCII) are sent by many clients and
 # read by all servers, so they are forwarded as they are.
 _FORBIDDEN = re.compile(rb"[\x00-\x20\x7f#]")
+# Scheme, userinfo with host and port, path with query.
+_ABSOLUTE: Final = re.compile(rb"(.*?)://([^/?]*)(.*)", re.DOTALL)
 _NOT_UTF8: Final = {0xDC00 + byte: f"%{byte:02X}" for byte in range(0x80, 0x100)}
 
 # WebSocket clients write them for http and https (RFC 6455 section 3).
@@ -104,9 +106,10 @@ def _path_text(raw: bytes) -> str:
 
 
 def _parse_absolute(method: str, raw: bytes, schemes: Container[str], canonical: bool) -> RequestTarget:
-    name, separator, rest = raw.partition(b"://")
-    if not separator:
+    parts = _ABSOLUTE.fullmatch(raw)
+    if parts is None:
         raise InvalidTarget("the request-target is neither a path nor an absolute URL")
+    name, hostport, sent = parts.groups()
     scheme = name.decode("latin-1").lower()
     if not canonical:
         scheme = _SAME_AS.get(scheme, scheme)
@@ -114,13 +117,12 @@ def _parse_absolute(method: str, raw: bytes, schemes: Container[str], canonical:
         if scheme in DEFAULT_PORTS:
             raise InvalidTarget(_NEEDS_CONNECT)
         raise InvalidTarget("the request-target is a URL of a scheme that this proxy does not serve")
-    end = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
-    if b"\\" in rest[:end]:
+    if b"\\" in hostport:
         # Some servers and clients read it as a slash, and so another host.
         raise InvalidTarget("the request-target has a backslash before its path")
-    hostport = rest[:end] if canonical else rest[:end].rpartition(b"@")[2]
+    if not canonical:
+        hostport = hostport.rpartition(b"@")[2]
     authority = Authority.parse(_host_text(hostport), DEFAULT_PORTS[scheme])
-    sent = rest[end:]
     if not sent:
         # RFC 9112 section 3.2.4: an OPTIONS without a path is about the server as a whole.
         sent = b"*" if method == "OPTIONS" else b"/"

@@ -39,7 +39,8 @@ class Logins:
 
     def route(self, key: PoolKey) -> Route | None:
         """The route of the connection that L{take} would give; see L{OriginPool.route}."""
-        return self._pool.route((self, *key) if key in self._resting else key)
+        # Few sessions have any; without them, no key has to be hashed.
+        return self._pool.route((self, *key) if self._resting and key in self._resting else key)
 
     def lost(self, key: PoolKey) -> bool:
         """Whether a login was lost with its connection: what the client sends next counts on it."""
@@ -60,7 +61,7 @@ class Logins:
             client is logged in, and a tunnel where there is an upstream proxy.
         @param fresh: whether it has to be one that no other client connection has used.
         """
-        resting = self._resting.get(key)
+        resting = self._resting.get(key) if self._resting else None
         if resting is None:
             return None if upgrade or fresh else self._pool.take(key, repeatable=repeatable, addresses=addresses)
         if upgrade and resting.route.absolute_form:

@@ -98,7 +98,7 @@ class OriginConnection(DialedProtocol):
         self.logged_in = False
         self.reused = False
         self.reusable = False
-        self._readable: Callable[[], bool] | None = None
+        self._readable: Callable[[], object] | None = None
         self._reader = ResponseReader(limits)
         self._sink: ResponseSink | None = None
         self._idle_lost: Callable[[OriginConnection], None] | None = None
@@ -143,7 +143,7 @@ class OriginConnection(DialedProtocol):
         """Whether the origin has sent something, or closed, and the reactor has not said so yet."""
         if self._readable is None:
             self._readable = waits_to_be_read(self.transport)
-        return self._readable()
+        return bool(self._readable())
 
     def rest(self, lost: Callable[[OriginConnection], None]) -> None:
         """Become idle.

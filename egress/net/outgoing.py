@@ -79,11 +79,9 @@ class OutgoingHead:
 
         @param upstream: the proxy that reads it; C{None}: the origin does.
         """
-        fields = self._fields
-        if upstream is None:
-            host = self.origin.host_as(self.head.host)
-            if host is not self.origin.host_field:
-                fields = [(b"Host", host), *fields[1:]]
+        fields, host = self._fields, self.head.host
+        if upstream is None and host != self.origin.host_field:
+            fields = [(b"Host", self.origin.host_as(host)), *fields[1:]]
         return encode_request(
             self.head.method,
             self._target.sent if upstream is None else self.url,

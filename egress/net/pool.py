@@ -62,7 +62,7 @@ class OriginPool:
             if not repeatable and self._clock.seconds() - connection.idle_since > FRESH_SECONDS:
                 return None
             route = connection.route
-            if route.addresses is not addresses and not route.stays_within(addresses):
+            if addresses is not None and route.addresses is not addresses and not route.stays_within(addresses):
                 return None
             if not connection.has_unread:
                 del connections[at]

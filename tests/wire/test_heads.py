@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.errors import (
@@ -13,8 +16,9 @@ from egress.model.errors import (
     UnsupportedRequest,
     VersionNotSupported,
 )
+from egress.wire import heads
 from egress.wire.body import CHUNKED, NO_BODY, UNTIL_CLOSE, BodyKind, Framing
-from egress.wire.heads import HeadLimits, parse_request_head, parse_response_head
+from egress.wire.heads import REQUEST_FIELDS, RESPONSE_FIELDS, HeadLimits, parse_request_head, parse_response_head
 
 LIMITS = HeadLimits(head=1000, fields=10, target=50)
 HOST = b"Host: a\r\n"
@@ -270,3 +274,23 @@ class ResponseHeadTests(SynchronousTestCase):
         fields = b"Content-Length: " + b"0" * 50_000 + b"3\r\n"
         self.assertRaises(BadRequest, parse_request_head, request(fields=HOST + fields), limits)
         self.assertRaises(OriginProtocolError, parse_response_head, response(fields=fields), limits, "GET")
+
+
+class FieldsTests(SynchronousTestCase):
+    """The fields that a head is read for, which are named twice: in a set, and where each is read."""
+
+    def named(self, function: str) -> set[bytes]:
+        (found,) = [
+            node
+            for node in ast.walk(ast.parse(inspect.getsource(heads)))
+            if isinstance(node, ast.FunctionDef) and node.name == function
+        ]
+        patterns = [case.pattern for node in ast.walk(found) if isinstance(node, ast.Match) for case in node.cases]
+        values = [node.value for pattern in patterns for node in ast.walk(pattern) if isinstance(node, ast.MatchValue)]
+        return {value.value for value in values if isinstance(value, ast.Constant) and isinstance(value.value, bytes)}
+
+    def test_request(self) -> None:
+        self.assertEqual(self.named("_request_head"), REQUEST_FIELDS)
+
+    def test_response(self) -> None:
+        self.assertEqual(self.named("_response_head"), RESPONSE_FIELDS)
