@@ -136,7 +136,7 @@ def requests_of(arrival: Arrival) -> list[Message]:
     return found
 
 
-_SPELLING = re.compile(r"[^!-~]|[\\#]")
+_SPELLING = re.compile(r"""[^!-~]|[\\#"<>^`{|}]""")
 _AUTHORITY = re.compile(r"(https?://[^/?#:\[]*?)\.?((?::[0-9]+)?)(?=[/?#]|$)")
 
 

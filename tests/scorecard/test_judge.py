@@ -51,6 +51,7 @@ class RequestTests(SynchronousTestCase):
             (b"GET http://localhost:80/a HTTP/1.1\r\nHost: localhost:80\r\n\r\n", "http://localhost:80/a"),
             (b"GET /\xc3\xa4 HTTP/1.1\r\nHost: localhost:80\r\n\r\n", "http://localhost:80/%C3%A4"),
             (b"GET /\xe4\\ HTTP/1.1\r\nHost: localhost:80\r\n\r\n", "http://localhost:80/%E4%5C"),
+            (b'GET /"<>^`{|} HTTP/1.1\r\nHost: localhost:80\r\n\r\n', "http://localhost:80/%22%3C%3E%5E%60%7B%7C%7D"),
             (b"OPTIONS * HTTP/1.1\r\nHost: localhost:80\r\n\r\n", "http://localhost:80"),
         ):
             with self.subTest(arrived):
