@@ -256,8 +256,8 @@ class Exchange:
 
     def _dial(self, route: Route) -> None:
         self._enter(State.CONNECTING)
-        parts, client = self._parts, self._outgoing.key[0]
-        connection = OriginConnection(route, parts.head_limits, parts.clock, parts.turns, client)
+        parts = self._parts
+        connection = OriginConnection(route, parts.head_limits, parts.clock, parts.turns, self._client.limit_key)
         self._inquiry.wait_for(self._parts.dialer.dial(route, connection), lambda _: self._forward(connection))
 
     def _forward(self, connection: OriginConnection) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Final
 
 from egress.model.authority import IPAddress
+from egress.model.limit_key import limit_key
 from egress.model.route import Route
 from egress.net.origin import OriginConnection, PoolKey
 from egress.net.pool import OriginPool
 
 # Origins to which one client connection is logged in at the same time, and which rest.
 MOST_PER_SESSION: Final = 16
-# Such connections that rest, of all client connections from one address.
+# Such connections that rest, of all client connections of one client.
 MOST_PER_CLIENT: Final = 256
 
 
@@ -85,9 +86,9 @@ class Logins:
             self._forget(key)
             self._pool.discard(private)
         self._resting[key] = connection
-        counts, address = self._pool.private, _address(key)
-        counts[address] += 1
-        if self._over or counts[address] > MOST_PER_CLIENT:
+        counts, client = self._pool.private, _client(key)
+        counts[client] += 1
+        if self._over or counts[client] > MOST_PER_CLIENT:
             connection.finish()
             self._gone(key, connection)
             return
@@ -97,10 +98,10 @@ class Logins:
 
     def _forget(self, key: PoolKey) -> None:
         del self._resting[key]
-        counts, address = self._pool.private, _address(key)
-        counts[address] -= 1
-        if not counts[address]:
-            del counts[address]
+        counts, client = self._pool.private, _client(key)
+        counts[client] -= 1
+        if not counts[client]:
+            del counts[client]
 
     def _gone(self, key: PoolKey, connection: OriginConnection) -> None:
         self._forget(key)
@@ -116,8 +117,8 @@ class Logins:
             self._pool.discard((self, *key))
 
 
-def _address(key: PoolKey) -> str:
-    """The address of the client in a key of L{egress.net.outgoing}."""
+def _client(key: PoolKey) -> str:
+    """The client in a key of L{egress.net.outgoing}, as per-client limits count it (L{limit_key})."""
     client = key[0]
     assert isinstance(client, tuple)
-    return str(client[0])
+    return limit_key(str(client[0]))

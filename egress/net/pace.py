@@ -48,7 +48,8 @@ class RoundRobin:
     def later(self, client: Hashable, job: Job) -> None:
         """Run a job in a later turn.
 
-        @param client: what the jobs of one client have in common.
+        @param client: what the jobs of one client have in common: as per-client limits count it
+            (L{egress.model.limit_key}), and not a name or a port, which a client can change at will.
         """
         jobs = self._waiting.get(client)
         if jobs is None:

@@ -25,7 +25,7 @@ class OriginPool:
     that from another.
 
     @ivar private: how many of the connections here are for one client connection alone (L{egress.net.logins}), by the
-        address of the client.
+        client (L{egress.model.limit_key}).
     """
 
     def __init__(self, clock: IReactorTime, limits: Limits) -> None:

@@ -174,7 +174,7 @@ class HttpSession(Protocol):
 
     def _wait_for_turn(self) -> None:
         """Continue with what was read in a later turn of the reactor."""
-        self._pace.wait(self._admission.client.address, self.transport)
+        self._pace.wait(self._admission.client.limit_key, self.transport)
         self.pause_reading()
 
     def _one_event(self) -> int:

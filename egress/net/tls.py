@@ -12,6 +12,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from egress.model.limit_key import limit_key
 from egress.net.pace import Pace, RoundRobin
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class TlsLayer(TLSMemoryBIOProtocol):
         if self._pace is None:
             self._pace = Pace(cast("TlsFactory", self.factory).turns, self._go_on)
         peer = cast("Any", self.transport).getPeer()
-        self._pace.wait(getattr(peer, "host", ""), self.transport)
+        self._pace.wait(limit_key(getattr(peer, "host", "")), self.transport)
 
     def _go_on(self) -> None:
         """Continue with what was left of the last read, unless nobody takes it now."""

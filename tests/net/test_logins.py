@@ -161,6 +161,12 @@ class LoginsTests(SynchronousTestCase):
         for logins in several:
             logins.drop()
 
+    def test_the_bound_counts_ipv6_by_64(self) -> None:
+        self.patch(module, "MOST_PER_CLIENT", 1)
+        hosts = ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1")
+        connections = [self.keep(((host, b""), ORIGIN)) for host in hosts]
+        self.assertEqual([self.closed(one) for one in connections], [False, True, False])
+
     def test_dropped(self) -> None:
         connection = self.keep()
         self.logins.drop()

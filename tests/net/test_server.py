@@ -88,6 +88,18 @@ class KeepAliveTests(ProxyTestCase):
         self.clock.advance(0)
         self.assertEqual(len(self.records), 3)
 
+    def test_turns_are_counted_like_every_limit_per_client(self) -> None:
+        """IPv6 by /64, and whatever name or port a client has; also for what its origins send."""
+        clients: list[object] = []
+        self.patch(self.proxy.parts.turns, "later", lambda client, _: clients.append(client))
+        self.authorizer.answers = [deny(), deny(), deny(), allow()]
+        for address in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"):
+            self.connect(address).protocol.dataReceived(request() * 2)
+        self.assertEqual(clients, ["2001:db8::/64", "2001:db8::/64", "2001:db8:0:1::/64"])
+        self.connect("2001:db8::3").feed(request())
+        self.origin.protocol.dataReceived(b"HTTP/1.1 102 Processing\r\n\r\n" * 50)
+        self.assertEqual(clients[3:], ["2001:db8::/64"])
+
     def test_tiny_chunks_wait_for_their_turn(self) -> None:
         self.authorizer.needs_body = False
         self.client.feed(request("POST", "http://origin.test/", "Transfer-Encoding: chunked"))
