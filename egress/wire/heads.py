@@ -195,7 +195,7 @@ def _request_head(method: str, target: bytes, http11: bool, headers: Headers) ->
             case b"accept":
                 # What is longer is not read: see L{egress.wire.answer.prefers_text}.
                 accept = value if accept is None else accept[:MOST_ACCEPT] + b"," + value
-            case b"authorization":
+            case b"authorization":  # pragma: no branch - the set has no other
                 logs_in = logs_in or names_scheme(value)
     if host is None:
         # The target of a CONNECT is all that counts (RFC 9110 section 9.3.6), and scanners and old clients send no Host
@@ -274,7 +274,7 @@ def _response_head(status: int, reason: bytes, http11: bool, headers: Headers, m
                 connection = value if connection is None else connection + b"," + value
             case b"www-authenticate":
                 connection_auth = connection_auth or names_scheme(value)
-            case b"persistent-auth":
+            case b"persistent-auth":  # pragma: no branch - the set has no other
                 # Only a server that has authenticated the connection sends it, whether or not it will ask again.
                 connection_auth = True
     if connection is not None:
