@@ -72,7 +72,7 @@ class SetupTests(SynchronousTestCase):
 
     def test_dependencies_have_reasons(self) -> None:
         """Every dependency has its place on the page that says why."""
-        page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+        page = (ROOT / "docs" / "explanation" / "dependencies.md").read_text(encoding="utf-8")
         names = [re.split(r"[\[ ]", line)[0] for line in listed(self.setup["options"]["install_requires"])]
         self.assertGreater(len(names), 9)
         self.assertEqual([name for name in names if f"`{name}`" not in page], [])

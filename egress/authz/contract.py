@@ -1,7 +1,7 @@
 """The C{/validate} contract: a question to bytes, an answer to a decision.
 
 Source: the authorization contract of the Postman runner's built-in proxy, and what this project decides where that is
-silent (C{docs/authorization.md}).
+silent (C{docs/reference/authorization.md}).
 """
 
 from __future__ import annotations

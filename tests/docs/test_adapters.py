@@ -1,4 +1,4 @@
-"""The samples of C{docs/adapters.md} work."""
+"""The samples of C{docs/how-to/adapters.md} work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Sta
 from egress.model.errors import AuthorizerUnavailable
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
-PAGE = (DOCS / "adapters.md").read_text("utf-8")
+PAGE = (DOCS / "how-to" / "adapters.md").read_text("utf-8")
 POLICY = (DOCS / "examples" / "egress.rego").read_text("utf-8")
 
 REQUEST = DecisionRequest(

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.test_layout import PURE
 
 ROOT = Path(__file__).parent.parent.parent
-PAGE = ROOT / "docs" / "architecture.md"
+PAGE = ROOT / "docs" / "explanation" / "architecture.md"
 LINE = re.compile(r"^(  |    )([a-z0-9_]+)(/|\.py) +(.+)$", re.MULTILINE)
 
 
@@ -29,7 +29,7 @@ def drawn() -> dict[str, str]:
 
 
 class ArchitecturePageTests(SynchronousTestCase):
-    """C{docs/architecture.md} against the tree."""
+    """C{docs/explanation/architecture.md} against the tree."""
 
     def test_every_module(self) -> None:
         """Each module has a line, and each line a module."""

@@ -10,12 +10,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.config import KIB, Limits
 from egress.model.errors import OUTCOMES
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "errors.md"
+PAGE = Path(__file__).parent.parent.parent / "docs" / "reference" / "errors.md"
 ROW = re.compile(r"^\| `([a-z0-9-]+)` \| (\d{3}|closed) \| `([a-z-]+)` \| `([a-z_]+)` \| (.+) \|$", re.MULTILINE)
 
 
 class ErrorsPageTests(SynchronousTestCase):
-    """C{docs/errors.md} against L{egress.model.errors}."""
+    """C{docs/reference/errors.md} against L{egress.model.errors}."""
 
     def setUp(self) -> None:
         self.text = PAGE.read_text(encoding="utf-8")

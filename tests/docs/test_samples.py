@@ -16,7 +16,7 @@ from egress.policy.load import parse_policy
 from egress.policy.proof import try_case
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*/*.md")))
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 COMMAND = re.compile(r"(?:^|&& )(?:\$ )?(egress [a-z].*?)(?= && | >|$|\|)", re.MULTILINE)
 

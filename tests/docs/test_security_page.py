@@ -8,12 +8,12 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "security.md"
+PAGE = Path(__file__).parent.parent.parent / "docs" / "explanation" / "security.md"
 NAMED = re.compile(r"`(tests\.[a-z0-9_.]+)(?:\.([A-Z]\w+))?`")
 
 
 class SecurityPageTests(SynchronousTestCase):
-    """C{docs/security.md} against the tests."""
+    """C{docs/explanation/security.md} against the tests."""
 
     def test_promises_are_held(self) -> None:
         named = NAMED.findall(PAGE.read_text(encoding="utf-8"))

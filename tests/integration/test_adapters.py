@@ -118,7 +118,7 @@ class ApiTests(IntegrationTestCase):
 
 
 class NginxTests(IntegrationTestCase):
-    """The sample of C{docs/adapters.md}: nginx that answers the checks of C{ext_authz}."""
+    """The sample of C{docs/how-to/adapters.md}: nginx that answers the checks of C{ext_authz}."""
 
     def test_checks(self) -> None:
         sample = (ROOT / "docs" / "examples" / "ext_authz.conf").read_text("utf-8")

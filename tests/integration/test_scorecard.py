@@ -17,7 +17,7 @@ from tests.scorecard.page import PAGE, text_of
 if "EGRESS_TEST_WORKERS" not in os.environ:
 
     class ScorecardTests(SynchronousTestCase):
-        """C{docs/scorecard.md}."""
+        """C{docs/reference/scorecard.md}."""
 
         def test_every_case(self) -> None:
             """Every case ends as it must, and as the page says."""

@@ -1,4 +1,4 @@
-"""A soak of some seconds: that it runs, and passes.  Longer ones are run by hand: C{docs/reliability.md}."""
+"""A soak of some seconds runs, and passes.  C{docs/explanation/reliability.md} is about longer ones, run by hand."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from egress.policy.load import load_policy
 from tests.integration.base import TWISTD, IntegrationTestCase, proxy_environment
 from tests.integration.processes import ROOT, SEARCH_PATH, Process, free_port, node_module, program
 
-PAGE: Final = ROOT / "docs" / "tutorial.md"
+PAGE: Final = ROOT / "docs" / "tutorials" / "tutorial.md"
 EXAMPLES: Final = ROOT / "docs" / "examples" / "tutorial"
 _BLOCK: Final = re.compile(r"^<!-- (proxy|run)(?:: ([a-z ]+))? -->\n```sh\n(.+?)^```$", re.MULTILINE | re.DOTALL)
 PACKAGE: Final = "six"

@@ -16,7 +16,7 @@ from egress.pdp.option_table import PDP_OPTIONS
 from egress.pdp.options import load_pdp_config, reference
 from egress.settings.option_table import BY_NAME
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "egressauthz.md"
+PAGE = Path(__file__).parent.parent.parent / "docs" / "how-to" / "egressauthz.md"
 
 
 class LoadTests(SynchronousTestCase):

@@ -216,10 +216,10 @@ class StarterTests(SynchronousTestCase):
 
 
 class PageTests(PolicyTestCase):
-    """C{docs/policy.md} says what is so."""
+    """C{docs/reference/policy.md} says what is so."""
 
     def setUp(self) -> None:
-        page = Path(__file__).parent.parent.parent / "docs" / "policy.md"
+        page = Path(__file__).parent.parent.parent / "docs" / "reference" / "policy.md"
         self.text = page.read_text("utf-8")
         examples = re.findall(r"^```toml\n(.*?)^```$", self.text, re.MULTILINE | re.DOTALL)
         self.policies = [parse(text if "version" in text else f"version = 1\n{text}") for text in examples]

@@ -1,4 +1,4 @@
-"""C{python -m tests.scorecard}: play the corpus over TCP, and compare with C{docs/scorecard.md}, or write it.
+"""C{python -m tests.scorecard}: play the corpus over TCP, and compare with C{docs/reference/scorecard.md}, or write it.
 
 --write      write the page
 --peers      record Squid and mitmproxy anew, where they are found
@@ -89,7 +89,7 @@ def main() -> int:
     if options.write:
         page.PAGE.write_text(text, encoding="utf-8")
     elif page.PAGE.read_text(encoding="utf-8") != text:
-        print("docs/scorecard.md is stale: python -m tests.scorecard --write")
+        print("docs/reference/scorecard.md is stale: python -m tests.scorecard --write")
         return 1
     return 1 if wrong else 0
 

@@ -1,4 +1,4 @@
-"""The page: what became of every case, for this proxy and for others (C{docs/scorecard.md})."""
+"""The page: what became of every case, for this proxy and for others (C{docs/reference/scorecard.md})."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.scorecard.cases import Case
 from tests.scorecard.corpus import CASES
 
 ROOT = Path(__file__).parent.parent.parent
-PAGE = ROOT / "docs" / "scorecard.md"
+PAGE = ROOT / "docs" / "reference" / "scorecard.md"
 # What was measured elsewhere and at another time: other proxies, and the fuzzing.
 RECORDED = Path(__file__).with_name("recorded.json")
 

@@ -36,7 +36,9 @@ class CorpusTests(SynchronousTestCase):
                 self.assertEqual(len(refused), [record.outcome for record in records].count("denied"))
         expected = text_of({name: str(outcome) for name, outcome in outcomes.items()})
         self.assertEqual(
-            PAGE.read_text(encoding="utf-8"), expected, "docs/scorecard.md is stale: python -m tests.scorecard --write"
+            PAGE.read_text(encoding="utf-8"),
+            expected,
+            "docs/reference/scorecard.md is stale: python -m tests.scorecard --write",
         )
 
     def test_our_column(self) -> None:

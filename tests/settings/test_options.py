@@ -590,17 +590,17 @@ class DocumentationTests(SynchronousTestCase):
         return (Path(__file__).parent.parent.parent / "docs" / name).read_text("utf-8")
 
     def test_table(self) -> None:
-        self.assertIn(reference(), self.page("configuration.md"), f"put this into the page:\n{reference()}")
+        self.assertIn(reference(), self.page("reference/configuration.md"), f"put this into the page:\n{reference()}")
 
     def test_no_other_option(self) -> None:
-        for name in ("configuration.md", "operating.md"):
+        for name in ("reference/configuration.md", "how-to/operating.md"):
             with self.subTest(name):
                 named = set(re.findall(r"(?<![\w-])--([a-z][a-z-]*)", self.page(name)))
                 self.assertLessEqual(named, {*BY_NAME, "help", "version"} | TWISTD)
                 self.assertTrue(named)
 
     def test_audit_fields_and_metrics(self) -> None:
-        page = self.page("operating.md")
+        page = self.page("how-to/operating.md")
         named = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
         helps = (line.split() for line in Metrics().render()[0].decode().splitlines() if "HELP egress_" in line)
         metrics = {words[2] for words in helps if not words[2].endswith("_created")}
@@ -609,7 +609,7 @@ class DocumentationTests(SynchronousTestCase):
                 self.assertIn(name, named)
 
     def test_file(self) -> None:
-        example, origins = re.findall(r"```toml\n(.*?)```", self.page("configuration.md"), re.DOTALL)
+        example, origins = re.findall(r"```toml\n(.*?)```", self.page("reference/configuration.md"), re.DOTALL)
         keys = re.findall(r"^([^ =\n]+) = ", example, re.MULTILINE)
         self.assertGreater(len(keys), 10)
         self.assertLessEqual(set(keys), set(BY_NAME))
