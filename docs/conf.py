@@ -17,10 +17,10 @@ version = release = __version__
 extensions = ["myst_parser"]
 exclude_patterns = ["_build"]
 myst_heading_anchors = 3
-# Comments in configuration, and answers that are cut short, are for people.
+# Samples have comments, and JSON that is cut short, which no lexer accepts.
 highlight_language = "none"
 nitpicky = True
 
 html_theme = "alabaster"
-html_theme_options = {"description": "Every outbound request, put to an authorizer.", "page_width": "1080px"}
+html_theme_options = {"description": "Authorizes every outbound request.", "page_width": "1080px"}
 html_show_sourcelink = False
