@@ -62,6 +62,14 @@ def check_names(archive: Path, names: set[str], needed: tuple[str, ...]) -> None
     print(f"{archive.name}: {len(names)} files")
 
 
+def tracked() -> tuple[str, ...]:
+    """The files that git tracks here: the sdist has all of them.
+
+    @return: nothing outside a clone.
+    """
+    return tuple(filter(None, run("git", "ls-files", "-z").split("\0"))) if (ROOT / ".git").exists() else ()
+
+
 def build(directory: Path) -> tuple[Path, Path]:
     """Build the sdist, and the wheel from it.
 
@@ -78,7 +86,7 @@ def check(directory: Path) -> None:
     sdist, wheel = build(directory)
     run(sys.executable, "-m", "twine", "check", "--strict", sdist, wheel)
     with tarfile.open(sdist) as archive:
-        check_names(sdist, {name.partition("/")[2] for name in archive.getnames()}, IN_SDIST)
+        check_names(sdist, {name.partition("/")[2] for name in archive.getnames()}, IN_SDIST + tracked())
     with zipfile.ZipFile(wheel) as archive:
         check_names(wheel, set(archive.namelist()), IN_WHEEL)
         if [name for name in archive.namelist() if name.startswith(("tests/", "docs/"))]:

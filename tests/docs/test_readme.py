@@ -11,15 +11,16 @@ from twisted.trial.unittest import SynchronousTestCase
 ROOT = Path(__file__).parent.parent.parent
 
 
+PAGES = ("README.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "SECURITY.md")
+
+
 class ReadmeTests(SynchronousTestCase):
-    """C{README.md} and C{CONTRIBUTING.md}."""
+    """The pages at the top of the repository."""
 
     def test_links(self) -> None:
         """Every link within the repository leads to a file."""
         links = {
-            link
-            for name in ("README.md", "CONTRIBUTING.md")
-            for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / name).read_text(encoding="utf-8"))
+            link for name in PAGES for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / name).read_text(encoding="utf-8"))
         }
         self.assertGreater(len(links), 5)
         self.assertEqual([link for link in links if not (ROOT / link).exists()], [])
@@ -30,6 +31,20 @@ class ReadmeTests(SynchronousTestCase):
         commands = dict(re.findall(r"^<!-- (run|test) -->\n```sh\n([^\n]+)\n```$", text, re.MULTILINE))
         self.assertIn("twistd -n egressproxy", commands["run"])
         self.assertIn("tox run", commands["test"])
+
+    def test_makefile(self) -> None:
+        """Each target of the C{Makefile} is phony, and has a line in its help."""
+        text = (ROOT / "Makefile").read_text(encoding="utf-8")
+        phony = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)[0].split()
+        self.assertEqual(re.findall(r"^([a-z]+):  ## \w", text, re.MULTILINE), phony)
+
+    def test_workflows(self) -> None:
+        """Each action is pinned to a full version, and one workflow runs C{.ci/run}."""
+        text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / ".github" / "workflows").glob("*.yml"))
+        uses = re.findall(r"uses: (.*)", text)
+        self.assertGreater(len(uses), 4)
+        self.assertEqual([name for name in uses if not re.fullmatch(r"[\w-]+/[\w-]+@v\d+\.\d+\.\d+", name)], [])
+        self.assertIn("- run: .ci/run\n", text)
 
     def test_ci_runs_the_readme(self) -> None:
         """C{.ci/run} takes its command from the README: run on a copy with another command, it runs that."""
