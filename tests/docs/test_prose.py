@@ -1,0 +1,69 @@
+"""The rules for words, on small texts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests import prose
+
+PAGE = """# A heading with whoever
+
+It decides anew, and
+all the
+same it does. `whoever` is code, and so is the [link](whoever.md).
+
+```sh
+whoever
+```
+
+<!-- whoever
+-->
+Whoever.
+"""
+
+MODULE = '''"""It stands here; C{nobody} is a name."""
+
+# A comment, on two lines, that nobody
+# reads anew.
+TABLE = {"whoever": 1}
+
+
+def refuse(name: str) -> None:
+    """Raise.
+
+    @raise ValueError: for a value that is none.
+    """
+    raise ValueError(f"{name}: so many"
+                     " at once")  # noqa: whoever
+'''
+
+
+class ProseTests(SynchronousTestCase):
+    """What is found, and where."""
+
+    def found(self, name: str, text: str) -> list[tuple[int, str]]:
+        """The lines and the rules of what is found in a file."""
+        path = Path(self.mktemp()).with_suffix(name)
+        path.write_text(text, encoding="utf-8")
+        return [(one.line, one.rule) for one in sorted(prose.findings(path, prose.read_rules()))]
+
+    def test_markdown(self) -> None:
+        """A page is read without code, addresses and comments; a phrase may go over a line break."""
+        self.assertEqual(self.found(".md", PAGE), [(1, "Words"), (3, "Words"), (4, "Words"), (13, "Words")])
+
+    def test_python(self) -> None:
+        """Docstrings, comments and messages are read; names, single words and directives are not."""
+        expected = [(1, "Words"), (3, "Words"), (4, "Words"), (11, "Predicates"), (13, "Words"), (13, "Words")]
+        self.assertEqual(self.found(".py", MODULE), expected)
+
+    def test_sentence_length(self) -> None:
+        """A sentence of 30 words passes; one of 31 is a warning."""
+        self.assertEqual(self.found(".md", f"One{' more' * 29}. One{' more' * 29}.\n"), [])
+        self.assertEqual(self.found(".md", f"Short.\n\nOne{' more' * 30}.\n"), [(3, "SentenceLength")])
+
+    def test_unknown_setting(self) -> None:
+        """A setting that vale would apply and this cannot is an error, not ignored."""
+        rule = {"extends": "existence", "message": "%s", "level": "error", "tokens": ["a"], "nonword": True}
+        self.assertRaises(ValueError, prose.rule_from, "Rule", rule)
