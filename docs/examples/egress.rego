@@ -1,11 +1,11 @@
 package egress
 
-# What the proxy asks is the input; this object is the answer.
+# The input is the authorization request. This object is the response.
 default decision := {"allow": false, "reason": "no rule allows it", "ruleId": "default"}
 
 reads := {"GET", "HEAD", "OPTIONS"}
 
-decision := {"allow": false, "reason": "nobody needs that here", "ruleId": "no-admin"} if {
+decision := {"allow": false, "reason": "administration is not allowed", "ruleId": "no-admin"} if {
 	startswith(input.path, "/admin")
 } else := {"allow": true, "ruleId": "reads", "ttl": 60, "cacheKey": ["method", "path"]} if {
 	endswith(input.host, ".example.com")

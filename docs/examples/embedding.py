@@ -1,12 +1,12 @@
-"""An application of one's own, with an egress proxy in it.
+"""An application that embeds an egress proxy.
 
-Whoever runs a job asks the application for a permit first, and gives it back afterwards::
+Before a job runs, it requests a permit for each host from the application.  Afterwards, it deletes the permits::
 
     curl -X PUT    http://127.0.0.1:8081/permits/api.example.com
     curl -X DELETE http://127.0.0.1:8081/permits/api.example.com
 
-The proxy in the same process lets requests to C{api.example.com} through in between, and no others.  Who decides is
-written in Python, and looks at the application's own state.
+In between, the proxy in the same process allows requests to C{api.example.com}, and denies all others.  The authorizer
+is written in Python, and uses the application's own state.
 
 Run it with C{python embedding.py}.
 """
@@ -37,32 +37,32 @@ from egress.service import EgressProxyService
 
 @implementer(IAuditSink)
 class Permits:
-    """The application's state: which hosts may be reached, and how often they were.
+    """The application's state: the hosts with a permit, each with its number of requests.
 
-    It is an audit sink too: the proxy tells it what became of every request.
+    It is also an audit sink: the proxy writes a record of every exchange to it.
     """
 
     def __init__(self) -> None:
         self.requests: dict[str, int] = {}
 
     def write(self, record: ExchangeRecord) -> None:
-        """Count what was forwarded."""
+        """Count a request that was forwarded."""
         if record.outcome == "forwarded":
             host = urlsplit(record.url).hostname
             if host in self.requests:
                 self.requests[host] += 1
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there is nothing to close."""
 
 
 @implementer(IAuthorizer)
 class PermitAuthorizer:
-    """Lets requests through to hosts with a permit.
+    """Allows requests to hosts with a permit.
 
-    An authorizer that has to wait, for a database or for a person, returns a Deferred that fires later: the client
-    waits meanwhile, and nothing is forwarded.  One that raises, or fires with anything but a L{Decision}, allows
-    nothing.
+    An authorizer that has to wait, for example for a database or an approver, returns a Deferred that fires later.  The
+    client waits until then, and nothing is forwarded.  If the authorizer raises an exception, or its Deferred fires
+    with anything but a L{Decision}, nothing is forwarded either.
     """
 
     name = "permits"
@@ -72,19 +72,19 @@ class PermitAuthorizer:
         self._permits = permits
 
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
-        """Look for a permit."""
+        """Decide by the permits."""
         host = request.authority.host
         if host in self._permits.requests:
             return succeed(Decision(Verdict.ALLOW, f"there is a permit for {host}", self.name))
-        reason = f"there is no permit for {host}: ask for one with PUT /permits/{host}"
+        reason = f"there is no permit for {host}: request one with PUT /permits/{host}"
         return succeed(Decision(Verdict.DENY, reason, self.name, rule_id="no-permit"))
 
     def check_ready(self) -> Deferred[None]:
-        """The state is in this process, so decisions can always be had."""
+        """Always ready: the state is in this process."""
         return succeed(None)
 
     def close(self) -> Deferred[None]:
-        """Nothing is open."""
+        """Do nothing: there is nothing to close."""
         return succeed(None)
 
 
@@ -98,24 +98,24 @@ class PermitPage(Resource):
         self._permits = permits
 
     def render_GET(self, request: Request) -> bytes:
-        """List the permits, each with the number of requests."""
+        """List the permits, each with its number of requests."""
         request.setHeader("Content-Type", "application/json")
         return json.dumps(self._permits.requests).encode("ascii") + b"\n"
 
     def render_PUT(self, request: Request) -> bytes:
-        """Give a permit."""
+        """Add a permit."""
         host = self._host(request)
         if host:
             self._permits.requests.setdefault(host, 0)
         return b""
 
     def render_DELETE(self, request: Request) -> bytes:
-        """Take a permit away."""
+        """Delete a permit."""
         self._permits.requests.pop(self._host(request), None)
         return b""
 
     def _host(self, request: Request) -> str:
-        """The host in the path, in the one spelling in which the proxy compares hosts."""
+        """Return the host in the path, normalized in the same way as in the proxy."""
         try:
             (segment,) = request.postpath
             host = normalize_host(segment.decode("utf-8"))
@@ -127,10 +127,10 @@ class PermitPage(Resource):
 
 
 class Application(MultiService):
-    """The whole: a web service and a proxy that share their state.
+    """A web service and a proxy that share their state.
 
     @ivar permits: the state.
-    @ivar proxy: the proxy; C{proxy.listening()} tells when it is ready.
+    @ivar proxy: the proxy.  C{proxy.listening()} fires when it is ready.
     """
 
     def __init__(self, reactor: IEgressReactor, config: ProxyConfig, port: int = 8081) -> None:

@@ -47,9 +47,7 @@ class AuthZenTests(SynchronousTestCase):
 
     def test_answer(self) -> None:
         decision = self.codec.decode(Answer(200, (), self.answer.encode()), REQUEST)
-        self.assertEqual(
-            decision, Decision(Verdict.DENY, "orders are read by the shop alone", "who", "orders", ttl=60.0)
-        )
+        self.assertEqual(decision, Decision(Verdict.DENY, "only the shop may read orders", "who", "orders", ttl=60.0))
 
 
 # In a process of its own: it brings an RE2 that does not get on with the one of our rules.
@@ -114,9 +112,9 @@ class TableTests(SynchronousTestCase):
                 self.assertIn(f"\n| `{api.value}` |", PAGE)
                 column = list(_CODECS).index(api) + 1
                 for row, can in (
-                    ("the content on demand", codec.can_want_body),
+                    ("body on demand", codec.can_want_body),
                     ("tunnels", codec.can_ask_tunnels),
-                    ("a bearer token", codec.takes_token),
+                    ("bearer token", codec.takes_token),
                 ):
                     (line,) = re.findall(rf"\n\| ({row}.*) \|\n", PAGE)
                     self.assertEqual(line.split(" | ")[column].startswith("yes"), can, row)
