@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.protocol import Protocol, ServerFactory
 
+from egress.config import Limits
 from egress.model.errors import EgressError, Overloaded, TooManyConnections
 from egress.model.limit_key import limit_key
 from egress.net.admission import OPEN, Door
 from egress.net.scope import UNKNOWN, peer_of
 from egress.net.server import HttpSession
-from egress.net.turned_away import TurnedAway
+from egress.net.turned_away import PATIENCE_SECONDS, TurnedAway
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress
 
     from egress.net.parts import Parts
 
-# Connections that are just being told that there are too many; beyond it, they are not even told.
+# Connections that are told within PATIENCE_SECONDS that there are too many; beyond it, they are cut without an answer.
 MOST_TURNED_AWAY = 256
+
+
+def most_lingering(limits: Limits) -> int:
+    """The number of rejected connections that may stay open until the client has its answer.
+
+    Each takes a descriptor.  Where descriptors are scarce, the limit on connections is low
+    (L{egress.process.descriptors}), and the accepted clients need the rest for their connections to origins.
+    """
+    return max(1, min(MOST_TURNED_AWAY, limits.connections // 12))
 
 
 class _Arrival(Protocol):
@@ -48,7 +59,8 @@ class ProxyFactory(ServerFactory):
     def __init__(self, parts: Parts, door: Door = OPEN) -> None:
         self._parts = parts
         self._door = door
-        self._turning_away = 0
+        self._told: deque[float] = deque(maxlen=MOST_TURNED_AWAY)
+        self._lingering: dict[TurnedAway, None] = {}
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """Begin a session, or turn the client away (L{twisted.internet.interfaces.IProtocolFactory})."""
@@ -78,9 +90,22 @@ class ProxyFactory(ServerFactory):
 
     def _turn_away(self, refusal: EgressError) -> TurnedAway:
         self._parts.turned_away += 1
-        answered = self._turning_away < MOST_TURNED_AWAY
-        self._turning_away += 1
-        return TurnedAway(self._parts, refusal if answered else None, self._gone)
+        now = self._parts.clock.seconds()
+        if len(self._told) == MOST_TURNED_AWAY and now - self._told[0] < PATIENCE_SECONDS:
+            return TurnedAway(self._parts, None, _ignore)
+        self._told.append(now)
+        if len(self._lingering) >= most_lingering(self._parts.limits):
+            # The oldest had the most time to read its answer.
+            oldest = next(iter(self._lingering))
+            del self._lingering[oldest]
+            oldest.close()
+        told = TurnedAway(self._parts, refusal, self._gone)
+        self._lingering[told] = None
+        return told
 
-    def _gone(self) -> None:
-        self._turning_away -= 1
+    def _gone(self, told: TurnedAway) -> None:
+        self._lingering.pop(told, None)
+
+
+def _ignore(_: TurnedAway) -> None:
+    """A connection that was cut has no place among those that linger."""

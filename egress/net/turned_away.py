@@ -30,10 +30,10 @@ class TurnedAway(Protocol):
     """A connection that gets one answer, whatever it asks for.
 
     @param refusal: the answer; C{None}: the connection is cut.
-    @param gone: is told when the connection is gone.
+    @param gone: is called with this protocol when the connection is gone.
     """
 
-    def __init__(self, parts: Parts, refusal: EgressError | None, gone: Callable[[], None]) -> None:
+    def __init__(self, parts: Parts, refusal: EgressError | None, gone: Callable[[TurnedAway], None]) -> None:
         self._parts = parts
         self._refusal = refusal
         self._gone = gone
@@ -60,6 +60,10 @@ class TurnedAway(Protocol):
             self._farewell = Farewell(self.transport, self._parts.clock, PATIENCE_SECONDS, PATIENCE_SECONDS)
         self._farewell.data_received(data)
 
+    def close(self) -> None:
+        """Close before the client has sent its request: the descriptor is needed.  What was written is still sent."""
+        self.transport.loseConnection()  # type: ignore[union-attr]
+
     def readConnectionLost(self) -> None:
         """The client sends no more."""
         self.transport.loseConnection()  # type: ignore[union-attr]
@@ -74,7 +78,7 @@ class TurnedAway(Protocol):
         self._watchdog.stop()
         if self._farewell is not None:
             self._farewell.stop()
-        self._gone()
+        self._gone(self)
 
     def _expired(self) -> None:
         cut(self.transport)

@@ -103,10 +103,24 @@ class LimitsTests(ProxyTestCase):
         beyond = self.connect()
         self.assertEqual((beyond.take(), beyond.aborted), (b"", True))
         self.clock.advance(0)
-        # Those that were answered are gone soon, and others are told again.
+        # Others are told again once the time of those that were told is over.
         self.clock.advance(2)
         self.clock.advance(0)
         self.assertEqual(status_of(self.connect().take()), 429)
+
+    def test_rejected_connections_take_few_descriptors(self) -> None:
+        """The one that was told first is closed for the next, with its answer, and not cut."""
+        self.build(limits=Limits(connections=24, connections_per_client=1))
+        self.connect()
+        first, second = self.connect(), self.connect()
+        self.assertEqual((first.disconnecting, second.disconnecting), (False, False))
+        third = self.connect()
+        self.assertTrue(first.disconnecting)
+        self.assertFalse(first.aborted)
+        self.assertEqual([status_of(wire.take()) for wire in (first, second, third)], [429, 429, 429])
+        second.lose()
+        self.connect()
+        self.assertFalse(third.disconnecting, "the second has left its place")
 
 
 class Ipv6Tests(ProxyTestCase):
