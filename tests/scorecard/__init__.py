@@ -1,5 +1,6 @@
-"""The scorecard: hostile messages, and the page with the outcome of each (C{docs/reference/scorecard.md}).
+"""The scorecard: a corpus of hostile messages, and the page with each outcome (C{docs/reference/scorecard.md}).
 
-A case (L{tests.scorecard.cases}) is data.  It is played in memory against our own sessions, and over TCP against any
-proxy; what was seen is judged by readers of HTTP/1 that share nothing with the proxy's own.
+A case (L{tests.scorecard.cases}) is data.  The tests run it in memory against the sessions of this proxy, and over TCP
+against any proxy.  The judge evaluates the observed bytes with its own HTTP/1 readers, which share no code with the
+proxy.
 """

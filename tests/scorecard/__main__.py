@@ -1,8 +1,8 @@
-"""C{python -m tests.scorecard}: play the corpus over TCP, and compare with C{docs/reference/scorecard.md}, or write it.
+"""C{python -m tests.scorecard}: run the corpus over TCP, and compare it with C{docs/reference/scorecard.md}.
 
---write      write the page
---peers      record Squid and mitmproxy anew, where they are found
---only ID    play one case, and show what was seen
+--write      write the page instead
+--peers      record Squid and mitmproxy again, if they are installed
+--only ID    run one case, and print the observations
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.scorecard.questions import Questions
 
 
 def our_column(directory: Path) -> dict[str, Outcome]:
-    """Play every case against this proxy."""
+    """Run every case against this proxy."""
     questions = Questions()
     found: dict[str, Outcome] = {}
     try:
@@ -35,7 +35,7 @@ def our_column(directory: Path) -> dict[str, Outcome]:
 
 
 def record_peers(directory: Path) -> None:
-    """Play the cases against other proxies; one that is not there keeps what was recorded of it."""
+    """Run the cases against other proxies.  The recorded results of a missing proxy do not change."""
     from benchmarks.peers.mitmproxy import Mitmproxy
     from benchmarks.peers.squid import Squid
 
@@ -44,7 +44,7 @@ def record_peers(directory: Path) -> None:
     for other in (Squid(), Mitmproxy()):
         missing = other.missing()
         if missing is not None:
-            print(f"{other.name} is not here: {missing}", file=sys.stderr)
+            print(f"{other.name} is not installed: {missing}", file=sys.stderr)
             continue
         questions = Questions()
         with peer(other, directory / other.name, questions) as running:
@@ -84,7 +84,7 @@ def main() -> int:
         outcomes = our_column(directory)
     wrong = [case for case in CASES if not outcomes[case.id].meets(case.must)]
     for case in wrong:
-        print(f"{case.id}: {outcomes[case.id]}; it must be: {case.must}")
+        print(f"{case.id}: {outcomes[case.id]}; expected: {case.must}")
     text = page.text_of({one: str(outcome) for one, outcome in outcomes.items()})
     if options.write:
         page.PAGE.write_text(text, encoding="utf-8")

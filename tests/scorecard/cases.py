@@ -1,4 +1,4 @@
-"""What a case is, and what must become of it."""
+"""The definition of a case and of its expected outcome."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import attrs
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
-# What the second request of a kept connection is answered with.
+# The response to the second request of a connection.
 FRESH = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfresh"
 
 
 @attrs.frozen
 class Must:
-    """What may become of a case.
+    """The outcomes that a case permits.
 
-    @ivar statuses: it may be refused with one of these.
-    @ivar closed: the connection may be closed without an answer.
-    @ivar forwarded: so many requests may reach the origin, each well framed and as it was decided on.  For an answer:
-        it may reach the client, well framed and as the answer to its own request.
-    @ivar then: with one of these, what comes behind it is refused.
-    @ivar cut: an answer may be broken off, so that the client sees that something is missing.
+    @ivar statuses: the proxy may reject the request with one of these.
+    @ivar closed: the proxy may close the connection without a response.
+    @ivar forwarded: this number of requests may reach the origin, each well framed and authorized.  For a response: it
+        may reach the client, well framed and as the response to its own request.
+    @ivar then: the proxy rejects the data after it with one of these.
+    @ivar cut: a response may be truncated, so that the client can detect the missing part.
     """
 
     statuses: tuple[int, ...] = ()
@@ -31,7 +31,7 @@ class Must:
     def __str__(self) -> str:
         words = [str(status) for status in self.statuses]
         words += ["closed"] if self.closed else []
-        words += ["cut"] if self.cut else []
+        words += ["truncated"] if self.cut else []
         if self.forwarded is not None:
             times = f" ×{self.forwarded}" if self.forwarded > 1 else ""
             then = f", then {' or '.join(map(str, self.then))}" if self.then else ""
@@ -40,47 +40,47 @@ class Must:
 
 
 def refuse(*statuses: int) -> Must:
-    """Nothing of it reaches the origin."""
+    """No byte of the request reaches the origin."""
     return Must(statuses=statuses or (400,))
 
 
 def close() -> Must:
-    """Nothing of it reaches the origin, and there is nobody to answer."""
+    """No byte reaches the origin, and the proxy sends no response."""
     return Must(closed=True)
 
 
 def forward(count: int = 1, *then: int) -> Must:
-    """It goes on, well framed.
+    """The proxy forwards it, well framed.
 
-    @param then: with what the request behind it may be refused.
+    @param then: the statuses with which the proxy may reject the next request.
     """
     return Must(forwarded=count, then=then)
 
 
 def cut() -> Must:
-    """The answer is broken off, or refused if nothing of it was sent."""
+    """The response is truncated, or rejected if no byte of it was sent."""
     return Must(statuses=(502,), cut=True)
 
 
 @attrs.frozen
 class Case:
-    """One thing that a client, or an origin, does.
+    """One behavior of a client or an origin.
 
     In all bytes C{<origin>} is the authority of an origin that speaks HTTP, C{<secure>} that of one that speaks TLS,
     C{<other>} and C{<other-secure>} those of a second host with both; C{<port>} is the port of the first.
 
-    @ivar about: what it is, in a few words.
-    @ivar sent: what the client sends, each part after the answer to the one before.
+    @ivar about: a short description.
+    @ivar sent: the parts that the client sends, each after the response to the previous one.
     @ivar tunnel: the authority to CONNECT to first.
-    @ivar server_name: that of a TLS session inside the tunnel; C{None}: there is no TLS.
-    @ivar early: what is sent with the CONNECT, in one packet.
-    @ivar answer: what the origin answers to the first request; later ones are answered with L{FRESH}.
-    @ivar then_closes: whether the origin closes behind it.
-    @ivar reply: whether the case is about the answer.
-    @ivar certificate: which certificate the TLS origin shows.
-    @ivar apart: whether each part is sent over a client connection of its own, by the same client or by another one of
+    @ivar server_name: the server name of the TLS session inside the tunnel; C{None} for no TLS.
+    @ivar early: the data that is sent in one packet with the CONNECT.
+    @ivar answer: the response of the origin to the first request; later requests get L{FRESH}.
+    @ivar then_closes: whether the origin closes the connection after it.
+    @ivar reply: whether the case tests the response.
+    @ivar certificate: the name of the certificate that the TLS origin presents.
+    @ivar apart: whether each part is sent over a separate client connection, by the same client or by another client of
         the same address: no connection to an origin may carry two of them.
-    @ivar guarded: whether no loopback address is open, as it is for every user.
+    @ivar guarded: whether all loopback addresses are closed, as in the default configuration.
     """
 
     id: str
@@ -100,29 +100,29 @@ class Case:
 
 
 GET = b"GET http://<origin>/ HTTP/1.1\r\nHost: <origin>\r\n\r\n"
-# The authorizer denies every URL with this word: whoever gets such a request to the origin has smuggled it.
+# The authorizer denies every URL with this word.  Such a request at the origin was smuggled.
 SMUGGLED = b"GET http://<origin>/smuggled HTTP/1.1\r\nHost: <origin>\r\n\r\n"
 FORBIDDEN_WORD = "smuggled"
-# What follows a 101: no client gets it that was not to.
+# The data after a 101.  No client may receive it without an authorized upgrade.
 UNASKED = b"leaked"
 
 
 def get(target: bytes = b"http://<origin>/", *lines: bytes, host: bytes | None = b"<origin>") -> bytes:
-    """A GET, with more lines in its head."""
+    """A GET with additional lines in its head."""
     first = [b"GET %b HTTP/1.1" % target] + ([b"Host: " + host] if host is not None else [])
     return b"\r\n".join([*first, *lines, b"", b""])
 
 
 def post(content: bytes, *lines: bytes) -> bytes:
-    """A POST; the lines of its head say how long its content is."""
+    """A POST; the lines of its head define the length of its content."""
     return b"\r\n".join([b"POST http://<origin>/ HTTP/1.1", b"Host: <origin>", *lines, b"", content])
 
 
 def chunked(content: bytes) -> bytes:
-    """A POST with content that is chunked, or nearly."""
+    """A POST with chunked content, or with malformed chunked content."""
     return post(content, b"Transfer-Encoding: chunked")
 
 
 def raw(sent: bytes, group: str, id: str, about: str, must: Must) -> Case:  # noqa: A002
-    """A case of one packet on the proxy's port."""
+    """A case of one packet to the port of the proxy."""
     return Case(id, group, about, must, (sent,))

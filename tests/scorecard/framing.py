@@ -1,4 +1,4 @@
-"""Where a request's content ends: two lengths, odd lengths, odd codings, odd chunks."""
+"""The end of the content of a request: two lengths, malformed lengths, codings and chunks."""
 
 from __future__ import annotations
 
@@ -6,30 +6,35 @@ from tests.scorecard.cases import SMUGGLED, Case, Must, chunked, forward, get, p
 
 CODINGS = "Transfer-Encoding"
 LENGTHS = "Content-Length"
-CHUNKS = "Chunks"
+CHUNKS = "Chunked coding"
 
 _LAST = b"0\r\n\r\n"
 _SMUGGLING = _LAST + SMUGGLED
 
 
 def _coding(id: str, about: str, *lines: bytes, must: Must | None = None) -> Case:  # noqa: A002
-    """A POST with two readings: by its length all is content, by its coding a second request follows."""
+    """A POST with two readings: with its length, all bytes are content; with its coding, a second request follows."""
     return raw(post(_SMUGGLING, *lines), CODINGS, id, about, must or refuse())
 
 
 _LENGTH = b"Content-Length: %d" % len(_SMUGGLING)
 
 _CODINGS = (
-    _coding("cl-te", "CL.TE: both, the length covers a second request", _LENGTH, b"Transfer-Encoding: chunked"),
-    _coding("te-cl-order", "the same, the coding first", b"Transfer-Encoding: chunked", _LENGTH),
+    _coding(
+        "cl-te",
+        "CL.TE: a length and a coding; the length covers a second request",
+        _LENGTH,
+        b"Transfer-Encoding: chunked",
+    ),
+    _coding("te-cl-order", "the same, with the coding first", b"Transfer-Encoding: chunked", _LENGTH),
     raw(
         post(b"1\r\nx\r\n" + _LAST, b"Content-Length: 3", b"Transfer-Encoding: chunked"),
         CODINGS,
         "te-cl",
-        "TE.CL: both, the length ends inside the chunks",
+        "TE.CL: a length and a coding; the length ends inside the chunks",
         refuse(),
     ),
-    _coding("te-zero-cl", "a coding, and a length of zero", b"Content-Length: 0", b"Transfer-Encoding: chunked"),
+    _coding("te-zero-cl", "a coding and a length of zero", b"Content-Length: 0", b"Transfer-Encoding: chunked"),
     _coding(
         "te-te-other", "two fields, the second one unknown", b"Transfer-Encoding: chunked", b"Transfer-Encoding: x"
     ),
@@ -45,25 +50,25 @@ _CODINGS = (
     _coding("te-identity", "identity, then chunked", b"Transfer-Encoding: identity, chunked", must=refuse(400, 501)),
     _coding("te-not-last", "chunked, then identity", b"Transfer-Encoding: chunked, identity", must=refuse(400, 501)),
     _coding("te-gzip", "gzip, then chunked", b"Transfer-Encoding: gzip, chunked", must=refuse(400, 501)),
-    _coding("te-unknown", "an unknown coding alone", b"Transfer-Encoding: xchunked", must=refuse(400, 501)),
-    _coding("te-unknown-cl", "an unknown coding, and a length", b"Transfer-Encoding: xchunked", _LENGTH),
-    _coding("te-short", "a coding that begins like chunked", b"Transfer-Encoding: chunk", _LENGTH),
+    _coding("te-unknown", "only an unknown coding", b"Transfer-Encoding: xchunked", must=refuse(400, 501)),
+    _coding("te-unknown-cl", "an unknown coding and a length", b"Transfer-Encoding: xchunked", _LENGTH),
+    _coding("te-short", "a coding that is a prefix of chunked", b"Transfer-Encoding: chunk", _LENGTH),
     _coding("te-quoted", "chunked in quotes", b'Transfer-Encoding: "chunked"', _LENGTH),
     _coding("te-parameter", "chunked with a parameter", b"Transfer-Encoding: chunked;q=1", must=refuse(400, 501)),
-    _coding("te-empty", "an empty coding, and a length", b"Transfer-Encoding:", _LENGTH),
-    _coding("te-empty-member", "chunked behind a comma", b"Transfer-Encoding: ,chunked", must=refuse(400, 501)),
-    _coding("te-case-cl", "odd case, and a length", b"tRANSFER-eNCODING: cHUNKED", _LENGTH),
+    _coding("te-empty", "an empty coding and a length", b"Transfer-Encoding:", _LENGTH),
+    _coding("te-empty-member", "chunked after a comma", b"Transfer-Encoding: ,chunked", must=refuse(400, 501)),
+    _coding("te-case-cl", "mixed case, and a length", b"tRANSFER-eNCODING: cHUNKED", _LENGTH),
     _coding("te-space-cl", "a space before the colon, and a length", b"Transfer-Encoding : chunked", _LENGTH),
     _coding("te-tab-cl", "a tab before the colon, and a length", b"Transfer-Encoding\t: chunked", _LENGTH),
     _coding("te-underscore", "Transfer_Encoding, and a length", b"Transfer_Encoding: chunked", _LENGTH),
     _coding("te-leading-space", "the line begins with a space", b" Transfer-Encoding: chunked", _LENGTH),
     _coding("te-fold", "the value on a folded line", b"Transfer-Encoding:\r\n chunked", _LENGTH),
-    _coding("te-behind-lf", "behind a bare line feed in another value", b"X: y\nTransfer-Encoding: chunked", _LENGTH),
-    _coding("te-behind-cr", "behind a bare carriage return", b"X: y\rTransfer-Encoding: chunked", _LENGTH),
+    _coding("te-behind-lf", "after a bare line feed in another value", b"X: y\nTransfer-Encoding: chunked", _LENGTH),
+    _coding("te-behind-cr", "after a bare carriage return", b"X: y\rTransfer-Encoding: chunked", _LENGTH),
     _coding("te-vertical-tab", "a vertical tab before the value", b"Transfer-Encoding: \x0bchunked", _LENGTH),
-    _coding("te-nul", "a NUL behind the value", b"Transfer-Encoding: chunked\x00", _LENGTH),
-    _coding("te-nbsp", "a no-break space behind the value", b"Transfer-Encoding: chunked\xa0", _LENGTH),
-    _coding("te-cr", "a carriage return behind the value", b"Transfer-Encoding: chunked\r", _LENGTH),
+    _coding("te-nul", "a NUL after the value", b"Transfer-Encoding: chunked\x00", _LENGTH),
+    _coding("te-nbsp", "a no-break space after the value", b"Transfer-Encoding: chunked\xa0", _LENGTH),
+    _coding("te-cr", "a carriage return after the value", b"Transfer-Encoding: chunked\r", _LENGTH),
     raw(
         post(_LAST, b"Transfer-Encoding: chunked").replace(b"HTTP/1.1", b"HTTP/1.0"),
         CODINGS,
@@ -71,19 +76,19 @@ _CODINGS = (
         "chunked in HTTP/1.0",
         refuse(),
     ),
-    raw(post(_LAST, b"Transfer-Encoding: CHUNKED"), CODINGS, "te-upper", "chunked in capitals", forward()),
+    raw(post(_LAST, b"Transfer-Encoding: CHUNKED"), CODINGS, "te-upper", "chunked in uppercase", forward()),
     raw(
         post(_LAST, b"Transfer-Encoding: \t chunked \t"),
         CODINGS,
         "te-padded",
-        "chunked amid white space",
+        "chunked between white space",
         Must((400,), forwarded=1),
     ),
     raw(
         post(_SMUGGLING, b"Transfer-Encoding: chunked", b"Connection: Transfer-Encoding"),
         CODINGS,
         "te-nominated",
-        "Connection takes the coding away; a denied request follows",
+        "Connection lists Transfer-Encoding; a denied request follows",
         forward(1, 403),
     ),
 )
@@ -108,8 +113,8 @@ _LENGTHS = (
     _length("cl-underscore-digit", "an underscore between digits", b"Content-Length: 0_5"),
     _length("cl-fullwidth", "digits of another script", "Content-Length: \uff15".encode()),
     _length("cl-space-inside", "a space between digits", b"Content-Length: 5 0"),
-    _length("cl-empty", "empty", b"Content-Length:"),
-    _length("cl-semicolon", "something behind it", b"Content-Length: 5;"),
+    _length("cl-empty", "an empty value", b"Content-Length:"),
+    _length("cl-semicolon", "a semicolon after the value", b"Content-Length: 5;"),
     _length("cl-word", "a word", b"Content-Length: five"),
     _length("cl-2-63", "2 to the power of 63", b"Content-Length: 9223372036854775808"),
     _length("cl-2-64", "wraps to 5 in 64 bits", b"Content-Length: 18446744073709551621"),
@@ -117,12 +122,12 @@ _LENGTHS = (
     _length("cl-name-space", "a space before the colon", b"Content-Length : 5"),
     _length("cl-name-underscore", "Content_Length", b"Content_Length: 5"),
     _length("cl-name-inside", "a space in the name", b"Content Length: 5"),
-    _length("cl-fold", "on a folded line", b"Content-Length:\r\n 5"),
-    _length("cl-nul", "a NUL behind it", b"Content-Length: 5\x00"),
-    _length("cl-trailing-space", "white space around it", b"Content-Length: \t5 ", must=forward()),
+    _length("cl-fold", "the value on a folded line", b"Content-Length:\r\n 5"),
+    _length("cl-nul", "a NUL after the value", b"Content-Length: 5\x00"),
+    _length("cl-trailing-space", "white space around the value", b"Content-Length: \t5 ", must=forward()),
     _length(
         "cl-nominated",
-        "Connection takes the length away",
+        "Connection lists Content-Length",
         b"Content-Length: 5",
         b"Connection: content-length",
         must=forward(),
@@ -138,11 +143,11 @@ _LENGTHS = (
         post(SMUGGLED, b"Content-Length: 0"),
         LENGTHS,
         "cl-short",
-        "a denied request behind a length of zero",
+        "a denied request after a length of zero",
         forward(1, 403),
     ),
-    raw(post(SMUGGLED), LENGTHS, "cl-none", "a denied request behind a POST without a length", forward(1, 403)),
-    _length("cl-long", "content that never comes", b"Content-Length: 500", must=Must(closed=True, statuses=(408,))),
+    raw(post(SMUGGLED), LENGTHS, "cl-none", "a denied request after a POST without a length", forward(1, 403)),
+    _length("cl-long", "content that never arrives", b"Content-Length: 500", must=Must(closed=True, statuses=(408,))),
 )
 
 
@@ -155,29 +160,29 @@ _CHUNKS = (
     _chunk("chunk-plus", "a plus sign", b"+5\r\nhello\r\n0\r\n\r\n"),
     _chunk("chunk-minus", "a negative size", b"-5\r\nhello\r\n0\r\n\r\n"),
     _chunk("chunk-space-before", "a space before the size", b" 5\r\nhello\r\n0\r\n\r\n"),
-    _chunk("chunk-space-behind", "a space behind the size", b"5 \r\nhello\r\n0\r\n\r\n"),
-    _chunk("chunk-tab-behind", "a tab behind the size", b"5\t\r\nhello\r\n0\r\n\r\n"),
+    _chunk("chunk-space-behind", "a space after the size", b"5 \r\nhello\r\n0\r\n\r\n"),
+    _chunk("chunk-tab-behind", "a tab after the size", b"5\t\r\nhello\r\n0\r\n\r\n"),
     _chunk("chunk-underscore", "an underscore in the size", b"0_5\r\nhello\r\n0\r\n\r\n"),
     _chunk("chunk-empty-size", "no size", b"\r\nhello\r\n0\r\n\r\n"),
-    _chunk("chunk-no-hex", "no number", b"g\r\nhello\r\n0\r\n\r\n"),
+    _chunk("chunk-no-hex", "a size that is not a number", b"g\r\nhello\r\n0\r\n\r\n"),
     _chunk("chunk-2-64", "wraps to 5 in 64 bits", b"10000000000000005\r\nhello\r\n0\r\n\r\n"),
     _chunk("chunk-sixteen-digits", "5 in sixteen digits", b"0000000000000005\r\nhello\r\n0\r\n\r\n"),
     _chunk("chunk-zeros", "a leading zero", b"05\r\nhello\r\n000\r\n\r\n", forward()),
-    _chunk("chunk-upper", "a size in capitals", b"A\r\n0123456789\r\n0\r\n\r\n", forward()),
-    _chunk("chunk-lf", "a bare line feed behind the size", b"5\nhello\r\n0\r\n\r\n"),
-    _chunk("chunk-cr", "a bare carriage return behind the size", b"5\rhello\r\n0\r\n\r\n"),
-    _chunk("chunk-lf-data", "a bare line feed behind the data", b"5\r\nhello\n0\r\n\r\n"),
-    _chunk("chunk-no-crlf", "nothing behind the data", b"5\r\nhello0\r\n\r\n"),
-    _chunk("chunk-long", "more data than the size says", b"5\r\nhello!\r\n0\r\n\r\n"),
-    _chunk("chunk-any-two", "two other bytes behind the data", b"5\r\nhelloXX0\r\n\r\n"),
+    _chunk("chunk-upper", "a size in uppercase", b"A\r\n0123456789\r\n0\r\n\r\n", forward()),
+    _chunk("chunk-lf", "a bare line feed after the size", b"5\nhello\r\n0\r\n\r\n"),
+    _chunk("chunk-cr", "a bare carriage return after the size", b"5\rhello\r\n0\r\n\r\n"),
+    _chunk("chunk-lf-data", "a bare line feed after the data", b"5\r\nhello\n0\r\n\r\n"),
+    _chunk("chunk-no-crlf", "no line end after the data", b"5\r\nhello0\r\n\r\n"),
+    _chunk("chunk-long", "more data than the size", b"5\r\nhello!\r\n0\r\n\r\n"),
+    _chunk("chunk-any-two", "two other bytes after the data", b"5\r\nhelloXX0\r\n\r\n"),
     _chunk("chunk-extension", "an extension", b"5;a=b\r\nhello\r\n0\r\n\r\n", forward()),
     _chunk("chunk-extension-space", "spaces around an extension", b"5 ; a = b\r\nhello\r\n0 ;c\r\n\r\n", forward()),
     _chunk("chunk-extension-tab", "a tab before an extension", b"5\t;a\r\nhello\r\n0\r\n\r\n", forward()),
-    _chunk("chunk-extension-empty", "a semicolon and a space, and no extension", b"5; \r\nhello\r\n0\r\n\r\n"),
+    _chunk("chunk-extension-empty", "a semicolon and a space without an extension", b"5; \r\nhello\r\n0\r\n\r\n"),
     _chunk("chunk-space-inside", "a space inside the size", b"5 0\r\nhello\r\n0\r\n\r\n"),
     _chunk(
         "chunk-extension-then",
-        "spaces around an extension, and a denied request behind",
+        "spaces around an extension, and a denied request after the content",
         b"0 ; a=b\r\n\r\n" + SMUGGLED,
         forward(1, 403),
     ),
@@ -187,10 +192,10 @@ _CHUNKS = (
     _chunk("chunk-extension-quoted", "a quoted line end in an extension", b'5;a="\r\n"\r\nhello\r\n0\r\n\r\n'),
     _chunk("chunk-extension-smuggle", "a request in an extension", b"0;\r\n\r\n" + SMUGGLED),
     _chunk("chunk-extension-flood", "an extension of 64 KiB", b"5;" + b"a" * 65536 + b"\r\nhello\r\n0\r\n\r\n"),
-    _chunk("chunk-last-space", "a space behind the last size", b"0 \r\n\r\n"),
+    _chunk("chunk-last-space", "a space after the last size", b"0 \r\n\r\n"),
     _chunk("chunk-last-lf", "bare line feeds at the end", b"5\r\nhello\r\n0\n\n"),
-    _chunk("chunk-no-end", "no empty line at the end, and a request", b"5\r\nhello\r\n0\r\n" + SMUGGLED),
-    _chunk("chunk-then", "a denied request behind the last chunk", b"0\r\n\r\n" + SMUGGLED, forward(1, 403)),
+    _chunk("chunk-no-end", "no empty line at the end, and another request", b"5\r\nhello\r\n0\r\n" + SMUGGLED),
+    _chunk("chunk-then", "a denied request after the last chunk", b"0\r\n\r\n" + SMUGGLED, forward(1, 403)),
     _chunk("chunk-cut", "a chunk that never ends", b"5\r\nhel", Must(closed=True, statuses=(408,))),
     _chunk(
         "trailer-length",

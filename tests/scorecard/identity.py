@@ -1,12 +1,12 @@
-"""One identity per request: what CONNECT, server name, Host and origin say is the same, or nothing goes out."""
+"""One identity per request: CONNECT, server name, Host and origin are the same, or the proxy forwards nothing."""
 
 from __future__ import annotations
 
 from tests.scorecard.cases import GET, OK, UNASKED, Case, Must, close, forward, get, raw, refuse
 
-TUNNELS = "Inside a CONNECT"
+TUNNELS = "CONNECT tunnels"
 UPGRADES = "Upgrades"
-LOGINS = "Authentication of connections"
+LOGINS = "Connection authentication"
 
 SECURE = b"<secure>"
 _NAME = "localhost"
@@ -30,42 +30,48 @@ def _host(host: bytes) -> bytes:
 
 
 _TUNNELS = (
-    _inside("inner", "CONNECT, server name, Host and origin agree", forward(), _INNER),
+    _inside("inner", "CONNECT, server name, Host and origin are the same", forward(), _INNER),
     _inside("inner-absolute", "an absolute URL of the same origin", forward(), b"GET https://<secure>/" + _FIELDS),
-    _inside("sni-other", "another server name", refuse(421), _INNER, name="other.test"),
+    _inside("sni-other", "a different server name", refuse(421), _INNER, name="other.test"),
     _inside(
-        "sni-other-host", "another server name, and Host of that", refuse(421), _host(b"other.test"), name="other.test"
+        "sni-other-host",
+        "a different server name, and the same different Host",
+        refuse(421),
+        _host(b"other.test"),
+        name="other.test",
     ),
-    _inside("host-front", "another Host (domain fronting)", refuse(421), _host(b"<other-secure>")),
-    _inside("host-front-name", "another Host without a port", refuse(421), _host(b"other.test")),
-    _inside("host-port", "another port in Host", refuse(421), _host(b"localhost")),
+    _inside("host-front", "a different Host (domain fronting)", refuse(421), _host(b"<other-secure>")),
+    _inside("host-front-name", "a different Host without a port", refuse(421), _host(b"other.test")),
+    _inside("host-port", "a different port in Host", refuse(421), _host(b"localhost")),
     _inside(
         "host-two-inner", "two Hosts", refuse(), b"GET / HTTP/1.1\r\nHost: <secure>\r\nHost: <other-secure>\r\n\r\n"
     ),
     _inside("host-none-inner", "no Host", refuse(), b"GET / HTTP/1.1\r\n\r\n"),
     _inside("host-empty-inner", "an empty Host", refuse(), _host(b"")),
-    _inside("host-spelling", "Host in another spelling of the same", forward(), _host(b"LOCALHOST.:<secure-port>")),
-    _inside("url-front", "an absolute URL of another origin", refuse(421), b"GET https://<other-secure>/" + _FIELDS),
+    _inside("host-spelling", "Host in a different spelling", forward(), _host(b"LOCALHOST.:<secure-port>")),
+    _inside(
+        "url-front", "an absolute URL of a different origin", refuse(421), b"GET https://<other-secure>/" + _FIELDS
+    ),
     _inside(
         "url-front-both",
-        "URL of another origin, and Host of that",
+        "URL and Host of a different origin",
         refuse(421),
         b"GET https://<other-secure>/ HTTP/1.1\r\nHost: <other-secure>\r\n\r\n",
     ),
     _inside("url-scheme", "an absolute http URL", refuse(400, 421), b"GET http://<secure>/" + _FIELDS),
-    _inside("second-host", "a second request for another host", forward(1, 421), _INNER, _host(b"<other-secure>")),
+    _inside("second-host", "a second request for a different host", forward(1, 421), _INNER, _host(b"<other-secure>")),
     _inside(
         "second-url",
-        "a second request with a URL of another origin",
+        "a second request with the URL of a different origin",
         forward(1, 421),
         _INNER,
         b"GET https://<other-secure>/" + _FIELDS,
     ),
     _inside("second-pipelined", "the same in one packet", forward(1, 421), _INNER + _host(b"<other-secure>")),
-    _inside("connect-inner", "a CONNECT", refuse(400, 405), b"CONNECT <other-secure>" + _FIELDS),
-    _inside("connect-same", "a CONNECT to the same", refuse(400, 405), b"CONNECT <secure>" + _FIELDS),
+    _inside("connect-inner", "a nested CONNECT", refuse(400, 405), b"CONNECT <other-secure>" + _FIELDS),
+    _inside("connect-same", "a nested CONNECT to the same origin", refuse(400, 405), b"CONNECT <secure>" + _FIELDS),
     _inside("asterisk-inner", "OPTIONS *", forward(), b"OPTIONS *" + _FIELDS),
-    _inside("preface-inner", "the preface of HTTP/2, not negotiated", refuse(400, 505), _PREFACE),
+    _inside("preface-inner", "the HTTP/2 preface without negotiation", refuse(400, 505), _PREFACE),
     _inside("http09-inner", "HTTP/0.9", Must((400, 408), closed=True), b"GET /\r\n"),
     _inside(
         "cl-te-inner",
@@ -76,14 +82,14 @@ _TUNNELS = (
     Case(
         "connect-host",
         TUNNELS,
-        "a CONNECT whose Host is another; requests inside are for the target",
+        "a CONNECT with a different Host; requests inside are for the target",
         forward(),
         (b"CONNECT <origin> HTTP/1.1\r\nHost: <other>\r\n\r\n", b"GET / HTTP/1.1\r\nHost: <origin>\r\n\r\n"),
     ),
     Case(
         "connect-host-inside",
         TUNNELS,
-        "the same, and requests inside are for that Host",
+        "the same; requests inside are for that Host",
         refuse(421),
         (b"CONNECT <origin> HTTP/1.1\r\nHost: <other>\r\n\r\n", b"GET / HTTP/1.1\r\nHost: <other>\r\n\r\n"),
     ),
@@ -97,7 +103,7 @@ _TUNNELS = (
     Case(
         "connect-no-host-inside",
         TUNNELS,
-        "the same, and requests inside have none either",
+        "the same; requests inside have no Host either",
         refuse(),
         (b"CONNECT <origin> HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"),
     ),
@@ -130,37 +136,37 @@ _TUNNELS = (
         refuse(),
     ),
     _plain("plain", "plain HTTP for the same host", forward(), b"GET / HTTP/1.1\r\nHost: <origin>\r\n\r\n"),
-    _plain("plain-front", "plain HTTP, another Host", refuse(421), b"GET / HTTP/1.1\r\nHost: <other>\r\n\r\n"),
+    _plain("plain-front", "plain HTTP with a different Host", refuse(421), b"GET / HTTP/1.1\r\nHost: <other>\r\n\r\n"),
     _plain(
         "plain-url",
-        "plain HTTP, a URL of another host",
+        "plain HTTP with the URL of a different host",
         refuse(421),
         b"GET http://<other>/ HTTP/1.1\r\nHost: <other>\r\n\r\n",
     ),
     _plain(
         "plain-connect",
-        "plain HTTP, a CONNECT",
+        "plain HTTP with a nested CONNECT",
         refuse(400, 405),
         b"CONNECT <other>" + b" HTTP/1.1\r\nHost: <other>\r\n\r\n",
     ),
     _plain(
-        "plain-denied", "plain HTTP that is denied", refuse(403), b"GET /smuggled HTTP/1.1\r\nHost: <origin>\r\n\r\n"
+        "plain-denied", "plain HTTP, denied by policy", refuse(403), b"GET /smuggled HTTP/1.1\r\nHost: <origin>\r\n\r\n"
     ),
-    _plain("preface", "the preface of HTTP/2 without TLS", refuse(400, 505), _PREFACE),
+    _plain("preface", "the HTTP/2 preface without TLS", refuse(400, 505), _PREFACE),
     _plain("ssh", "SSH", close(), b"SSH-2.0-OpenSSH_9.6\r\n"),
     _plain("binary", "binary data", close(), bytes(range(256))),
     _plain("socks", "SOCKS5", close(), b"\x05\x01\x00"),
     _plain(
         "lower",
-        "a request line in small letters",
+        "a lowercase request line",
         Must((400, 403), closed=True),
         b"get / http/1.1\r\nhost: <origin>\r\n\r\n",
     ),
-    _plain("lower-method", "a method in small letters", forward(), b"patch / HTTP/1.1\r\nHost: <origin>\r\n\r\n"),
+    _plain("lower-method", "a lowercase method", forward(), b"patch / HTTP/1.1\r\nHost: <origin>\r\n\r\n"),
     _plain("ssh-space", "SSH with a comment", close(), b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n"),
     _plain("smtp", "a command of another protocol", Must((400,), closed=True), b"EHLO client.test\r\n"),
-    _plain("sslv2", "a hello of SSL 2", close(), b"\x80\x2e\x01\x03\x01\x00\x15\x00\x00\x00\x10" + b"\x01" * 37),
-    _plain("tls-broken", "a TLS record that is no hello", close(), b"\x16\x03\x01\x00\x05hello" + b"\x00" * 50),
+    _plain("sslv2", "an SSL 2 hello", close(), b"\x80\x2e\x01\x03\x01\x00\x15\x00\x00\x00\x10" + b"\x01" * 37),
+    _plain("tls-broken", "a TLS record that is not a hello", close(), b"\x16\x03\x01\x00\x05hello" + b"\x00" * 50),
     _plain("tls-alert", "a TLS alert", close(), b"\x15\x03\x01\x00\x02\x01\x00"),
     _plain(
         "early-plain",
@@ -172,7 +178,7 @@ _TUNNELS = (
     Case(
         "second-plain",
         TUNNELS,
-        "without a CONNECT, a second request for another host: decided on its own",
+        "without a CONNECT, a second request for another host, with a separate decision",
         forward(2),
         (GET, b"GET http://<other>/ HTTP/1.1\r\nHost: <other>\r\n\r\n"),
     ),
@@ -185,7 +191,7 @@ _WS_OLD = b"Sec-WebSocket-Version: 8"
 _TCP = (b"Connection: Upgrade", b"Upgrade: tcp", b"Content-Length: 0")
 _WS = (*_WS_BARE, _WS_VERSION, _WS_KEY)
 _SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n"
-# What the origin says in the new protocol, and what would be taken for an answer.
+# The data of the origin in the new protocol.  A client could read it as a response.
 _AFTER = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n" + UNASKED
 
 
@@ -195,15 +201,24 @@ def _upgrade(id: str, about: str, must: Must, *lines: bytes, answer: bytes = OK,
 
 
 _UPGRADES = (
-    _upgrade("h2c", "h2c is asked for: the request goes on without it", forward(), *_H2C),
+    _upgrade("h2c", "an upgrade to h2c: forwarded without the upgrade", forward(), *_H2C),
     _upgrade(
-        "h2c-101", "h2c is asked for, and the origin switches", forward(1, 502), *_H2C, answer=_SWITCH % b"h2c" + _AFTER
+        "h2c-101",
+        "an upgrade to h2c, and the origin switches",
+        forward(1, 502),
+        *_H2C,
+        answer=_SWITCH % b"h2c" + _AFTER,
     ),
-    _upgrade("h2c-quiet", "h2c without Connection: the origin must not see it", forward(), b"Upgrade: h2c"),
-    _upgrade("unasked-101", "the origin switches unasked", forward(1, 502), answer=_SWITCH % b"websocket" + _AFTER),
+    _upgrade("h2c-quiet", "h2c without Connection: forwarded without the upgrade", forward(), b"Upgrade: h2c"),
+    _upgrade(
+        "unasked-101",
+        "the origin switches without an upgrade request",
+        forward(1, 502),
+        answer=_SWITCH % b"websocket" + _AFTER,
+    ),
     _upgrade(
         "websocket-post",
-        "a WebSocket asked for with POST: goes on without the upgrade",
+        "a WebSocket request with POST: forwarded without the upgrade",
         forward(),
         *_WS,
         b"Content-Length: 0",
@@ -211,45 +226,51 @@ _UPGRADES = (
     ),
     _upgrade(
         "websocket-list",
-        "WebSocket or h2c: goes on without the upgrade",
+        "WebSocket or h2c: forwarded without the upgrade",
         forward(),
         b"Connection: Upgrade",
         b"Upgrade: websocket, h2c",
     ),
     _upgrade(
         "websocket-other-101",
-        "a WebSocket asked for, and the origin switches to h2c",
+        "a WebSocket request, and the origin switches to h2c",
         forward(1, 502),
         *_WS,
         answer=_SWITCH % b"h2c" + _AFTER,
     ),
     _upgrade(
         "websocket-accept",
-        "a WebSocket, and the origin's Sec-WebSocket-Accept belongs to another key",
+        "a WebSocket request, and Sec-WebSocket-Accept of the origin belongs to another key",
         forward(1, 502),
         *_WS,
         answer=(_SWITCH % b"websocket").replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Accept: eA==\r\n\r\n") + _AFTER,
     ),
     _upgrade(
-        "websocket-no-accept", "the same without one", forward(1, 502), *_WS, answer=_SWITCH % b"websocket" + _AFTER
+        "websocket-no-accept",
+        "the same without Sec-WebSocket-Accept",
+        forward(1, 502),
+        *_WS,
+        answer=_SWITCH % b"websocket" + _AFTER,
     ),
-    _upgrade("websocket-no-key", "a WebSocket without a key", refuse(), *_WS_BARE, _WS_VERSION),
-    _upgrade("websocket-key", "a WebSocket with a key of one byte", refuse(), *_WS[:3], b"Sec-WebSocket-Key: eA=="),
-    _upgrade("websocket-keys", "a WebSocket with its key twice", refuse(), *_WS, _WS_KEY),
-    _upgrade("websocket-version", "a WebSocket of version 8", refuse(400, 426), *_WS[:2], _WS_KEY, _WS_OLD),
+    _upgrade("websocket-no-key", "a WebSocket request without a key", refuse(), *_WS_BARE, _WS_VERSION),
+    _upgrade(
+        "websocket-key", "a WebSocket request with a key of one byte", refuse(), *_WS[:3], b"Sec-WebSocket-Key: eA=="
+    ),
+    _upgrade("websocket-keys", "a WebSocket request with two keys", refuse(), *_WS, _WS_KEY),
+    _upgrade("websocket-version", "a WebSocket request of version 8", refuse(400, 426), *_WS[:2], _WS_KEY, _WS_OLD),
     _upgrade("tcp", "an upgrade to tcp, which is not allowed", refuse(400, 403, 501), *_TCP, method=b"POST"),
     _upgrade(
-        "spdy-or-websocket", "SPDY/3.1 or a WebSocket", refuse(400, 403, 501), *_WS, b"Upgrade: SPDY/3.1", answer=OK
+        "spdy-or-websocket", "SPDY/3.1 or WebSocket", refuse(400, 403, 501), *_WS, b"Upgrade: SPDY/3.1", answer=OK
     ),
     _upgrade(
         "tcp-quiet",
-        "tcp without Connection: the origin must not see it",
+        "tcp without Connection: forwarded without the upgrade",
         forward(),
         b"Upgrade: tcp",
         answer=OK,
         method=b"POST",
     ),
-    _upgrade("websocket-refused", "a WebSocket that the origin refuses", forward(), *_WS),
+    _upgrade("websocket-refused", "a WebSocket request that the origin rejects", forward(), *_WS),
     Case(
         "websocket-refused-then",
         UPGRADES,
@@ -263,7 +284,7 @@ _UPGRADES = (
     Case(
         "websocket-denied",
         UPGRADES,
-        "a WebSocket that is denied",
+        "a WebSocket request that is denied",
         refuse(403),
         (b"\r\n".join([b"GET http://<origin>/smuggled HTTP/1.1", b"Host: <origin>", *_WS, b"", b""]),),
     ),
@@ -273,20 +294,24 @@ _LOGIN = b"Authorization: NTLM TlRMTVNTUAADAAAA"
 
 
 def _apart(id: str, about: str, first: bytes, answer: bytes = OK) -> Case:  # noqa: A002
-    """One client asks, then another one of the same address, while the first is still there."""
+    """One client sends a request, then another client of the same address, while the first is still connected."""
     return Case(id, LOGINS, about, forward(2), (first, GET), answer=answer, apart=True)
 
 
 _LOGINS = (
-    _apart("login-ntlm", "a client logs in with NTLM, then another one asks", get(b"http://<origin>/", _LOGIN)),
+    _apart(
+        "login-ntlm",
+        "a client logs in with NTLM, then another client sends a request",
+        get(b"http://<origin>/", _LOGIN),
+    ),
     _apart(
         "login-negotiate",
-        "the same with Negotiate in small letters, behind other credentials in a list",
+        "the same with Negotiate in lowercase, after other credentials in a list",
         get(b"http://<origin>/", b"authorization: Basic eDp4, negotiate YII="),
     ),
     _apart(
         "login-confirmed",
-        "an origin says that it has authenticated the connection",
+        "an origin reports that it has authenticated the connection",
         GET,
         OK.replace(b"\r\n\r\n", b"\r\nPersistent-Auth: true\r\n\r\n"),
     ),

@@ -1,4 +1,4 @@
-"""What became of a case: from what was seen on all sides to one outcome."""
+"""Computes the outcome of a case from the observations of client, origins and authorizer."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from tests.scorecard.messages import Ambiguous, Incomplete, Message, read_reques
 
 
 class Kind(enum.Enum):
-    """What became of it, in one word."""
+    """The kind of an outcome."""
 
-    REFUSED = "refused"
+    REFUSED = "rejected"
     CLOSED = "closed"
     NORMALIZED = "well framed"
-    CUT = "cut"
+    CUT = "truncated"
     UNAUTHORIZED = "not authorized"
     HANG = "hang"
 
 
 @attrs.frozen
 class Question:
-    """What a proxy's access decision has seen, and been told.
+    """One access decision of a proxy.
 
-    @ivar content: C{None} where it did not look at it.
+    @ivar content: C{None} if the decision did not use the content.
     """
 
     method: str
@@ -41,8 +41,8 @@ class Arrival:
     """One connection to an origin.
 
     @ivar tls: whether the origin speaks TLS.
-    @ivar data: every byte, after TLS.
-    @ivar switched: whether the origin answered with 101.
+    @ivar data: all bytes, decrypted.
+    @ivar switched: whether the origin responded with 101.
     """
 
     port: int
@@ -53,9 +53,9 @@ class Arrival:
 
 @attrs.frozen
 class Seen:
-    """Everything that was seen of one case.
+    """All observations of one case.
 
-    @ivar received: what the client got, the 200 of a CONNECT that the driver itself made left out.
+    @ivar received: the bytes that the client received, without the 200 response to the CONNECT of the driver.
     @ivar closed: whether the proxy closed the client's connection.
     """
 
@@ -67,11 +67,11 @@ class Seen:
 
 @attrs.frozen
 class Outcome:
-    """What became of a case.
+    """The outcome of a case.
 
-    @ivar count: how many requests, or answers, went on.
-    @ivar status: with what it, or what came behind it, was refused.
-    @ivar why: what was not authorized.
+    @ivar count: the number of forwarded requests or responses.
+    @ivar status: the status that rejected the request, or the data after it.
+    @ivar why: the unauthorized data.
     """
 
     kind: Kind
@@ -82,7 +82,7 @@ class Outcome:
     def __str__(self) -> str:
         match self.kind:
             case Kind.REFUSED:
-                return f"refused {self.status}"
+                return f"rejected {self.status}"
             case Kind.NORMALIZED:
                 times = f" ×{self.count}" if self.count > 1 else ""
                 return f"{self.kind.value}{times}" + (f", then {self.status}" if self.status else "")
@@ -91,7 +91,7 @@ class Outcome:
         return self.kind.value
 
     def meets(self, must: Must) -> bool:
-        """Whether it is what must become of the case."""
+        """Whether the case permits this outcome."""
         match self.kind:
             case Kind.REFUSED:
                 return self.status in must.statuses
@@ -108,18 +108,18 @@ def _unauthorized(why: str) -> Outcome:
     return Outcome(Kind.UNAUTHORIZED, why=why)
 
 
-# A port is another one each time.
+# Port numbers differ in each run.
 _PORT = re.compile(r"(?<=[a-z0-9.\]]):[0-9]{4,5}")
 _ANSWER = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
 
 
 def refusals(received: bytes) -> list[int]:
-    """The statuses of refusals in what a client got, read leniently: peers answer in many ways."""
+    """Return the error statuses in the received bytes, read leniently, because peers send them in many forms."""
     return [int(status) for status in _ANSWER.findall(received) if status >= b"400"]
 
 
 def requests_of(arrival: Arrival) -> list[Message]:
-    """The requests that came over one connection.
+    """Return the requests that arrived over one connection.
 
     @raise Ambiguous: when the bytes have more than one reading.
     """
@@ -129,10 +129,10 @@ def requests_of(arrival: Arrival) -> list[Message]:
         try:
             message, rest = read_request(rest)
         except Incomplete:
-            raise Ambiguous("a head without an end") from None
+            raise Ambiguous("an incomplete head") from None
         found.append(message)
         if arrival.switched and (message.field(b"upgrade") or b"").lower() == b"websocket":
-            break  # what follows is the other protocol
+            break  # the rest is the other protocol
     return found
 
 
@@ -141,16 +141,16 @@ _AUTHORITY = re.compile(r"(https?://[^/?#:\[]*?)\.?((?::[0-9]+)?)(?=[/?#]|$)")
 
 
 def _one_spelling(url: str) -> str:
-    """Write in one way what means the same: capitals and a root dot in a host, and characters that have to be encoded.
+    """Return the canonical spelling: case and root dot of the host, and characters that must be encoded.
 
-    The latter so that a proxy is not blamed for how it passes a URL to its access decision.
+    The encoding is normalized because a proxy may encode the URL for its access decision.
     """
     url = _AUTHORITY.sub(lambda match: match[1].lower() + match[2], url, count=1)
     return _SPELLING.sub(lambda match: quote(match[0], errors="surrogateescape"), url)
 
 
 def _asked_for(message: Message, arrival: Arrival) -> str | None:
-    """The URL that an origin takes a request for; C{None} where Host and target do not agree, or it is another's."""
+    """The URL of a request as the origin reads it; C{None} if Host and target differ, or name another origin."""
     host = (message.field(b"host") or b"").decode("latin-1")
     target = message.start[1].decode("utf-8", "surrogateescape")
     scheme = "https" if arrival.tls else "http"
@@ -164,7 +164,7 @@ def _asked_for(message: Message, arrival: Arrival) -> str | None:
 
 
 def _authorized(message: Message, arrival: Arrival, questions: list[Question]) -> bool:
-    """Take the question about a request, if there was one with a yes."""
+    """Remove the decision about a request, if there is one that allows it."""
     url = _asked_for(message, arrival)
     method = message.start[0].decode("latin-1")
     for question in questions:
@@ -182,17 +182,17 @@ def _judge_request(seen: Seen) -> Outcome:
         try:
             messages = requests_of(arrival)
         except Ambiguous as fault:
-            return _unauthorized(f"the origin got {fault}")
+            return _unauthorized(f"the origin received {fault}")
         for message in messages:
             if not _authorized(message, arrival, questions):
                 line = b" ".join(message.start[:2]).decode("latin-1")
                 host = (message.field(b"host") or b"").decode("latin-1")
                 return _unauthorized(
-                    f"the origin got {_PORT.sub('', line)[:60]!r} for {_PORT.sub('', host)!r}, undecided"
+                    f"the origin received {_PORT.sub('', line)[:60]!r} for {_PORT.sub('', host)!r}, without a decision"
                 )
             count += 1
     if UNASKED in seen.received:
-        return _unauthorized("the client got what followed a 101")
+        return _unauthorized("the client received the data after a 101")
     refused = refusals(seen.received)
     if count:
         return Outcome(Kind.NORMALIZED, count, refused[-1] if refused else None)
@@ -202,18 +202,18 @@ def _judge_request(seen: Seen) -> Outcome:
 
 
 def _answers(case: Case, seen: Seen) -> list[Message]:
-    """The final answers that the client got, in order; the last may be incomplete."""
+    """The final responses that the client received, in order; the last one may be incomplete."""
     methods = [part.split(b" ", 1)[0] for part in case.sent]
     found: list[Message] = []
     rest = seen.received
     while rest:
         if len(found) == len(methods):
-            raise Ambiguous("more answers than there were requests")
+            raise Ambiguous("more responses than requests")
         try:
             message, rest = read_response(rest, methods[len(found)], seen.closed)
         except Incomplete:
             if seen.closed:
-                raise Ambiguous("a head without an end") from None
+                raise Ambiguous("an incomplete head") from None
             break
         if message.status >= 200:
             found.append(message)
@@ -224,7 +224,7 @@ def _judge_reply(case: Case, seen: Seen) -> Outcome:
     try:
         answers = _answers(case, seen)
     except Ambiguous as fault:
-        return _unauthorized(f"the client got {fault}")
+        return _unauthorized(f"the client received {fault}")
     if not answers:
         return Outcome(Kind.CUT if seen.closed else Kind.HANG)
     first = answers[0]
@@ -232,17 +232,17 @@ def _judge_reply(case: Case, seen: Seen) -> Outcome:
         return Outcome(Kind.CUT if seen.closed else Kind.HANG)
     for message in answers[1:]:
         if message.content != FRESH.partition(b"\r\n\r\n")[2] and message.status < 400:
-            return _unauthorized(f"the second request was answered with {message.content[:40]!r}")
+            return _unauthorized(f"the response to the second request is {message.content[:40]!r}")
     if first.status >= 400:
-        # No origin of these cases answers so.
+        # No origin of these cases sends such a status.
         return Outcome(Kind.REFUSED, status=first.status)
     return Outcome(Kind.NORMALIZED, 1)
 
 
 def judge(case: Case, seen: Seen) -> Outcome:
-    """Say what became of a case."""
+    """Return the outcome of a case."""
     if case.apart and any(one.data.count(b" HTTP/1.1\r\n") > 1 for one in seen.arrivals):
-        return _unauthorized("a connection that was logged in carried the request of another client")
+        return _unauthorized("an authenticated connection carried the request of another client")
     asked = _judge_request(seen)
     if not case.reply or asked.kind in (Kind.UNAUTHORIZED, Kind.REFUSED):
         return asked

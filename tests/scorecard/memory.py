@@ -1,4 +1,4 @@
-"""Plays a case in memory: the proxy's own sessions, dialer, guard and TLS, without a socket."""
+"""Runs a case in memory: the sessions, dialer, guard and TLS of the proxy, without a socket."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from tests.scorecard.judge import Arrival, Question, Seen
 from tests.scorecard.surroundings import Ports, Script, allows, authority, certificate
 
 PORTS = Ports(8080, 8443, 8081, 8444)
-# As where the proxy listens on loopback, which is the default.
+# A listener on loopback, as in the default configuration.
 _LOOPBACK = Door(schemes=DEFAULT_PORTS)
-# Longer than every limit on a connection that carries nothing.
+# Longer than every timeout of an idle connection.
 _FOR_EVER = 4000
 
 
@@ -48,7 +48,7 @@ def _leaves() -> Any:
 
 
 class _Reactor(DialingReactor):
-    """Every host is there, and takes connections in the next turn."""
+    """Every host exists, and accepts connections in the next turn."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class _Reactor(DialingReactor):
 
 @implementer(IAuthorizer)
 class _Authorizer:
-    """Denies one word, and notes what it was asked."""
+    """Denies one word, and records the authorization requests."""
 
     name = "scorecard"
     needs_body = True
@@ -101,7 +101,7 @@ class _Origin:
         self._given = 0
 
     def go_on(self) -> bool:
-        """Take what came, and answer what is complete.
+        """Read the received bytes, and respond to complete requests.
 
         @return: whether anything happened.
         """
@@ -124,7 +124,7 @@ class _Origin:
 
     @property
     def arrival(self) -> Arrival:
-        """What the judge gets."""
+        """The observation for the judge."""
         return Arrival(self.port, self.tls, self.data, self._switches)
 
 
@@ -146,7 +146,7 @@ class _Play:
         self.received = b""
 
     def settle(self, take: Any) -> None:
-        """Let everybody do what there is to do."""
+        """Let all parties process their pending work."""
         moved = True
         while moved:
             self.reactor.advance(0)
@@ -187,13 +187,13 @@ class _Play:
         return Seen(self.received, closed, arrivals, tuple(self.authorizer.questions))
 
     def again(self) -> Wire:
-        """Connect another client of the same address, while the ones before stay."""
+        """Connect another client of the same address, and keep the earlier ones connected."""
         self.others.append(self.client)
         self.client = self.proxy.client(door=_LOOPBACK)
         return self.client
 
     def let_go(self) -> None:
-        """Leave nothing behind."""
+        """Close all connections and timers."""
         for client in (*self.others, self.client):
             client.lose()
         self.proxy.pool.close()
@@ -203,9 +203,9 @@ class _Play:
 
 
 def play(case: Case) -> tuple[Seen, list[ExchangeRecord]]:
-    """Play a case.
+    """Run a case.
 
-    @return: what was seen, and what was put on record.
+    @return: the observations, and the audit records.
     """
     one = _Play(case)
     return one.run(), one.proxy.records

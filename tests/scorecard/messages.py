@@ -1,6 +1,6 @@
-"""HTTP/1 read as strictly as can be: what passes here has one reading, whoever reads it.
+"""A strict HTTP/1 reader: a message that it accepts has only one reading.
 
-The judge's own, and written without a look at the proxy's: a fault that both had would not be seen.
+It is independent of the readers of the proxy, because the judge would not detect an error that both share.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _FIELD = re.compile(
 )
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 _CHUNK = re.compile(rb"[0-9A-Fa-f]{1,15}")
-# What would change who is meant, or how much is read, after the fact.
+# Fields that would change the host, the identity or the framing afterwards.
 _NO_TRAILERS = {b"content-length", b"transfer-encoding", b"host", b"authorization", b"cookie", b"set-cookie"}
 
 
 class Ambiguous(Exception):
-    """Bytes that somebody could read in another way."""
+    """Bytes with more than one reading."""
 
 
 class Incomplete(Exception):
-    """More must come; what is there is in order."""
+    """The message is incomplete; the bytes so far are valid."""
 
 
 @attrs.frozen
@@ -34,8 +34,8 @@ class Message:
     """One message.
 
     @ivar start: the three parts of the first line.
-    @ivar fields: names in small letters.
-    @ivar complete: whether its content is all there.
+    @ivar fields: names in lowercase.
+    @ivar complete: whether the content is complete.
     """
 
     start: tuple[bytes, bytes, bytes]
@@ -52,7 +52,7 @@ class Message:
 
     @property
     def status(self) -> int:
-        """Of an answer."""
+        """The status of a response."""
         return int(self.start[1])
 
 
@@ -83,7 +83,7 @@ def _fields(lines: list[bytes]) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def _framing(message: Message, version: bytes) -> int | None:
-    """The length of the content; -1: chunked; C{None}: not said."""
+    """The length of the content; -1 for chunked; C{None} without a length."""
     length, coding = message.field(b"content-length"), message.field(b"transfer-encoding")
     if coding is not None:
         if length is not None:
@@ -139,29 +139,29 @@ def _content(message: Message, length: int, rest: bytes) -> tuple[Message, bytes
 def read_request(data: bytes) -> tuple[Message, bytes]:
     """Read one request.
 
-    @return: it, and what follows it.
-    @raise Incomplete: when its head is not all there.
-    @raise Ambiguous: when it has more than one reading.
+    @return: the request, and the data after it.
+    @raise Incomplete: if its head is incomplete.
+    @raise Ambiguous: if it has more than one reading.
     """
     start, fields, rest = _head(data, _REQUEST)
     message = Message(start, fields, b"")  # type: ignore[arg-type]
     if message.field(b"host") is None:
-        raise Ambiguous("no Host")
+        raise Ambiguous("a request without Host")
     return _content(message, _framing(message, start[2]) or 0, rest)
 
 
 def read_response(data: bytes, method: bytes, closed: bool) -> tuple[Message, bytes]:
-    """Read one answer, interim or final; see L{read_request}.
+    """Read one response, interim or final; see L{read_request}.
 
-    @param method: of the request that it answers.
-    @param closed: whether nothing more will come.
+    @param method: the method of its request.
+    @param closed: whether the connection has ended.
     """
     start, fields, rest = _head(data, _STATUS)
     message = Message((start[0], start[1], b""), fields, b"")
     length = _framing(message, start[0])
     if message.status < 200 or message.status == 204:
         if length is not None:
-            raise Ambiguous(f"a {message.status} that says how long it is")
+            raise Ambiguous(f"a {message.status} with a length")
         return message, rest
     if method == b"HEAD" or message.status == 304 or (method == b"CONNECT" and message.status < 300):
         return message, rest

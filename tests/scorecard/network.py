@@ -1,4 +1,4 @@
-"""Plays a case over TCP: a client that sends exactly its bytes, origins that take whatever comes, and any proxy."""
+"""Runs a case over TCP: a client that sends exactly its bytes, origins that accept all bytes, and any proxy."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.scorecard.judge import Arrival, Question, Seen
 from tests.scorecard.questions import Questions
 from tests.scorecard.surroundings import Ports, Script, certificate
 
-# How long somebody is listened to who says nothing: for an answer, for more of it, and for the end.
+# Timeouts in seconds: for a response, for more of it, and for the end of the connection.
 _ANSWER, _MORE, _END = 6.0, 0.4, 5.0
 
 
 class _Connection:
-    """One connection to an origin, in a thread of its own."""
+    """One connection to an origin, with its own thread."""
 
     def __init__(self, origin: _Listener, sock: socket.socket) -> None:
         self.data = b""
@@ -66,11 +66,11 @@ class _Listener:
                 self.connections.append(_Connection(self, self._socket.accept()[0]))
 
     def arrivals(self) -> list[Arrival]:
-        """What the judge gets."""
+        """The observations for the judge."""
         return [Arrival(self.port, self.tls, one.data, self.switches) for one in self.connections if one.data]
 
     def stop(self) -> None:
-        """Let go of all."""
+        """Close all sockets."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
@@ -99,12 +99,12 @@ class _Client:
         self._ca = ca
 
     def send(self, data: bytes) -> None:
-        """Send it, or see that nobody takes it."""
+        """Send data; ignore an error of the connection."""
         with suppress(OSError):
             self.socket.sendall(data)
 
     def listen(self, first: float, more: float) -> None:
-        """Take what comes: so long for the first of it, so long for more."""
+        """Receive data, with a timeout for the first part and one for each later part."""
         patience, deadline = first, time.monotonic() + _ANSWER
         while not self.closed and time.monotonic() < deadline:
             self.socket.settimeout(patience)
@@ -119,7 +119,7 @@ class _Client:
             patience = more
 
     def secure(self, server_name: str) -> bool:
-        """Begin TLS, trusting the proxy's CA; the name is looked at by the cases, not here."""
+        """Start TLS and trust the CA of the proxy.  The cases check the name."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.load_verify_locations(self._ca)
@@ -132,7 +132,7 @@ class _Client:
         return True
 
     def end(self) -> None:
-        """Say that nothing more will come, and wait for the other side to say so."""
+        """Close the sending direction, and wait for the other side to close."""
         if self.closed:
             return
         with suppress(OSError):
@@ -159,7 +159,7 @@ class Stage:
         self._questions = questions
 
     def play(self, port: int, ca: Path) -> Seen:
-        """Have a proxy meet the case."""
+        """Run the case against a proxy."""
         before = self.case.sent[:-1] if self.case.apart else ()
         clients = [_Client(port, ca) for _ in range(len(before) + 1)]
         client = clients[-1]
@@ -199,7 +199,7 @@ class Stage:
     def _before(self, client: _Client, part: bytes) -> bytes:
         """Send a part as another client, which stays connected.
 
-        @return: what it got.
+        @return: the bytes that it received.
         """
         client.send(part)
         client.listen(1.5, _MORE)
@@ -217,15 +217,15 @@ class Stage:
         client.listen(_END, _END)
 
     def stop(self) -> None:
-        """Let go of all."""
+        """Close all sockets."""
         for listener in self.listeners:
             listener.stop()
 
 
 def play(case: Case, questions: Questions, port: int, ca: Path) -> tuple[Case, Seen]:
-    """Play a case against a proxy.
+    """Run a case against a proxy.
 
-    @return: the case with its ports, and what was seen.
+    @return: the case with its ports, and the observations.
     """
     stage = Stage(case, questions)
     try:

@@ -1,4 +1,4 @@
-"""The page: what became of every case, for this proxy and for others (C{docs/reference/scorecard.md})."""
+"""The page: the outcome of every case, for this proxy and for other proxies (C{docs/reference/scorecard.md})."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.scorecard.corpus import CASES
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "reference" / "scorecard.md"
-# What was measured elsewhere and at another time: other proxies, and the fuzzing.
+# Recorded results: other proxies, and the fuzzing.
 RECORDED = Path(__file__).with_name("recorded.json")
 
 OURS = "egressproxy"
@@ -23,27 +23,30 @@ UNAUTHORIZED = "**not authorized**"
 _TEXT = """\
 # Scorecard
 
-Hostile messages, and what becomes of them. Each case is played over TCP between a client that sends exactly these
-bytes, an origin that takes whatever comes and answers as the case says, and an authorizer that notes what it was asked.
-Then what the origin got is read, as strictly as can be, and compared with what was decided on.
+This page lists hostile messages and the outcome of each. Each case runs over TCP between a client that sends exactly
+these bytes, an origin that accepts all bytes and sends the response of the case, and an authorizer that records the
+authorization requests. A strict reader then parses the bytes that the origin received, and compares them with the
+decisions.
 
-| Outcome | What it means |
+| Outcome | Meaning |
 | --- | --- |
-| refused *N* | The client got this status, and nothing of the request reached an origin. |
-| closed | The connection was closed without an answer, and nothing reached an origin. |
-| well framed | What reached the origin is one request (×2: two) with one reading, the one that was decided on. |
-| well framed, then *N* | The same, and what came behind it was refused. |
-| cut | An answer was broken off, so that the client sees that something is missing. |
-| **not authorized** | Somebody got something that has another reading, or that was not decided on. |
-| hang | Nothing happened. |
+| rejected *N* | The client received an error response with this status, and no byte of the request reached an origin. |
+| closed | The proxy closed the connection without a response, and no byte reached an origin. |
+| well framed | The origin received one request (×2: two) with only one reading, the authorized one. |
+| well framed, then *N* | The same, and the proxy rejected the next request with this status. |
+| truncated | A response was cut in a way that the client can detect. |
+| **not authorized** | A client or an origin received data with more than one reading, or without a decision. |
+| hang | The client received neither a response nor the end of the connection. |
 
-Where a case is about an answer, "well framed" is what the client got: it has one reading, and what came next was the
-answer to the next request. "Must" is what this project demands of itself; other proxies have other aims, and what
-counts there is whether anything was **not authorized**.
+In a case about a response, "well framed" describes the bytes that the client received: the response has only one
+reading, and the next response belonged to the next request. The column "Expected" contains the requirements of this
+project. Other proxies have other requirements; for them, the relevant result is whether an outcome is **not
+authorized**.
 
-This page is made by `python -m tests.scorecard --write`; the tests play every case in memory and over TCP, and compare.
+`python -m tests.scorecard --write` generates this page. The tests run every case in memory and over TCP, and compare
+the outcomes with this page.
 
-## In sum
+## Summary
 
 {sum}
 
@@ -59,20 +62,21 @@ This page is made by `python -m tests.scorecard --write`; the tests play every c
 _NOTES = """\
 {versions}
 
-Squid and mitmproxy decide by the plugins of the benchmarks (`benchmarks/peers/`): Squid's external ACL is given method
-and URL, mitmproxy's addon method, URL and fields of the request, as each of them sees it, and both put that to the same
-authorizer. `python -m tests.scorecard --write --peers` records them anew where they are installed. Neither has an
-address guard of its own, so the cases about literal addresses were not put to them."""
+Squid and mitmproxy use the plugins of the benchmarks (`benchmarks/peers/`). Squid's external ACL receives the method
+and the URL of the request as Squid reads them. The mitmproxy addon receives the method, the URL and the fields as
+mitmproxy reads them. Both plugins send them to the same authorizer. `python -m tests.scorecard --write --peers` records
+the results again if these proxies are installed. Neither has an address guard, so the cases about literal addresses
+were not run against them."""
 
 
 def recorded() -> dict[str, Any]:
-    """What was measured elsewhere."""
+    """Return the recorded results."""
     found: dict[str, Any] = json.loads(RECORDED.read_text(encoding="utf-8"))
     return found
 
 
 def record(**parts: Any) -> None:
-    """Replace parts of it."""
+    """Replace parts of the recorded results."""
     RECORDED.write_text(json.dumps({**recorded(), **parts}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -80,7 +84,7 @@ def record(**parts: Any) -> None:
 class Column:
     """One proxy.
 
-    @ivar outcomes: by the id of the case.
+    @ivar outcomes: the outcomes, by the id of the case.
     """
 
     name: str
@@ -93,15 +97,15 @@ def _row(*cells: str) -> str:
 
 
 def _kind(outcome: str) -> str:
-    for kind in ("refused", "closed", "well framed", "cut", UNAUTHORIZED, "hang"):
+    for kind in ("rejected", "closed", "well framed", "truncated", UNAUTHORIZED, "hang"):
         if outcome.startswith(kind):
             return kind
-    return "not played"
+    return "not run"
 
 
 def _sum(columns: list[Column]) -> str:
     lines = [_row("Outcome", *(column.name for column in columns)), _row("---", *["---:"] * len(columns))]
-    for kind in ("refused", "closed", "well framed", "cut", UNAUTHORIZED, "hang", "not played"):
+    for kind in ("rejected", "closed", "well framed", "truncated", UNAUTHORIZED, "hang", "not run"):
         counts = [sum(_kind(column.outcomes.get(case.id, "")) == kind for case in CASES) for column in columns]
         if any(counts) or kind == UNAUTHORIZED:
             lines.append(_row(kind, *map(str, counts)))
@@ -111,7 +115,7 @@ def _sum(columns: list[Column]) -> str:
 def _group(title: str, cases: list[Case], columns: list[Column]) -> str:
     lines = [
         f"## {title}\n",
-        _row("Case", "What it is", "Must", *(column.name for column in columns)),
+        _row("Case", "Description", "Expected", *(column.name for column in columns)),
         _row("---", "---", "---", *["---"] * len(columns)),
     ]
     for case in cases:
@@ -122,9 +126,10 @@ def _group(title: str, cases: list[Case], columns: list[Column]) -> str:
 
 def _fuzzing(results: list[dict[str, Any]]) -> str:
     lines = [
-        "Each parser of what strangers send has a target in `fuzz/`: no exception but the declared ones, the same",
-        "events however the bytes are split, bounded buffers, an end in a bounded number of steps, and what is sent on",
-        "has one reading to the strict reader that judges the cases above. With atheris:",
+        "Each parser of untrusted bytes has a target in `fuzz/`. The target checks these properties: the parser raises",
+        "only its documented exceptions, the events do not depend on how the bytes are split, buffers are bounded, the",
+        "number of steps is bounded, and forwarded bytes have only one reading in the strict reader of the cases",
+        "above. With atheris:",
         "",
         "```sh",
         "tox run -e fuzz -- --runs 1000000",
@@ -136,22 +141,23 @@ def _fuzzing(results: list[dict[str, Any]]) -> str:
     lines += [_row(f"`{one['target']}`", f"{one['runs']:,}", f"{one['seconds']:,}", one["findings"]) for one in results]
     lines += [
         "",
-        "Found on the way, mended, and kept as unit tests: a head with two faults was refused for one or the other,",
-        "as its bytes were split; the same for an upstream proxy's answer to a CONNECT that is over its limit; lengths",
-        "with leading zeros, and `Content_Length`, were passed on in answers.",
+        "The fuzzing found these errors, which are fixed and have unit tests: a head with two errors was rejected for",
+        "one or the other, depending on how its bytes were split; the same for a response of an upstream proxy to a",
+        "CONNECT that exceeds its limit; lengths with leading zeros, and `Content_Length`, were forwarded in",
+        "responses.",
     ]
     return "\n".join(lines)
 
 
 def text_of(ours: Mapping[str, str]) -> str:
-    """The page.
+    """Return the text of the page.
 
-    @param ours: what became of the cases here.
+    @param ours: the outcomes of this proxy.
     """
     kept = recorded()
     columns = [Column(OURS, "", ours), *(Column(**peer) for peer in kept["peers"])]
     titles = list(dict.fromkeys(case.group for case in CASES))
     groups = [_group(title, [case for case in CASES if case.group == title], columns) for title in titles]
     versions = ", ".join(f"{column.name} {column.version}" for column in columns[1:])
-    notes = _NOTES.format(versions=f"The others: {versions}.") if versions else ""
+    notes = _NOTES.format(versions=f"Versions of the other proxies: {versions}.") if versions else ""
     return _TEXT.format(sum=_sum(columns), notes=notes, groups="\n\n".join(groups), fuzzing=_fuzzing(kept["fuzzing"]))

@@ -1,4 +1,4 @@
-"""The proxies: ours as its users run it, others as the benchmarks do."""
+"""The proxies: this proxy as its users run it, other proxies as the benchmarks run them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _AT_ONCE = 8
 
 @attrs.frozen
 class Running:
-    """A proxy that runs.
+    """A running proxy.
 
-    @ivar ca: what its clients trust.
+    @ivar ca: the CA file that its clients trust.
     """
 
     port: int
@@ -36,7 +36,7 @@ class Running:
 def ours(directory: Path, questions: Questions, *, guarded: bool) -> Iterator[Running]:
     """Start this proxy.
 
-    @param guarded: whether loopback stays closed, as it is for every user.
+    @param guarded: whether loopback addresses are closed, as in the default configuration.
     """
     directory.mkdir()
     opened = [] if guarded else ["--allow-address", "127.0.0.0/8"]
@@ -67,7 +67,7 @@ def peer(other: Peer, directory: Path, questions: Questions) -> Iterator[Running
 
 
 def play_all(cases: Sequence[Case], running: Running, questions: Questions) -> dict[str, Outcome]:
-    """Play cases against one proxy, some at a time."""
+    """Run cases against one proxy, several concurrently."""
 
     def one(case: Case) -> Outcome:
         return judge(*play(case, questions, running.port, running.ca))

@@ -1,4 +1,4 @@
-"""An authorization service that denies one word, and notes what it was asked."""
+"""An authorization service that denies one word, and records the authorization requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.scorecard.surroundings import allows
 
 
 class Questions:
-    """The service, in threads of its own."""
+    """The service, with its own threads."""
 
     def __init__(self) -> None:
         found = self._found = []  # type: ignore[var-annotated]
@@ -44,17 +44,17 @@ class Questions:
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def asked(self) -> list[Question]:
-        """All questions so far."""
+        """Return all authorization requests so far."""
         return list(self._found)
 
     def stop(self) -> None:
-        """Serve no more."""
+        """Stop the service."""
         self._server.shutdown()
         self._server.server_close()
 
 
 def _question(members: dict[str, str], allowed: bool) -> Question:
-    # Those who look at contents say which request it was; the others leave it out.
+    # Proxies that send the content also send the request id; the other proxies send neither.
     content: bytes | None = None
     if "requestId" in members:
         body = members.get("body", "")

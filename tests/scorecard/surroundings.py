@@ -1,4 +1,4 @@
-"""What surrounds a proxy in every case: names and ports, certificates, and an authorizer that denies one word."""
+"""The environment of a proxy in every case: names and ports, certificates, and an authorizer that denies one word."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOST = "localhost"
 
 @attrs.frozen
 class Ports:
-    """Where the two hosts listen: C{localhost} and C{127.0.0.2}, each with and without TLS."""
+    """The ports of the two hosts: C{localhost} and C{127.0.0.2}, each with and without TLS."""
 
     plain: int
     secure: int
@@ -26,7 +26,7 @@ class Ports:
     other_secure: int
 
     def fill_in(self, text: bytes) -> bytes:
-        """Put hosts and ports into the bytes of a case."""
+        """Insert hosts and ports into the bytes of a case."""
         for name, value in (
             (b"<origin>", b"localhost:%d" % self.plain),
             (b"<secure>", b"localhost:%d" % self.secure),
@@ -40,7 +40,7 @@ class Ports:
         return text
 
     def of(self, case: Case) -> Case:
-        """A case with its hosts and ports filled in."""
+        """Return a case with its hosts and ports."""
         return attrs.evolve(
             case,
             sent=tuple(map(self.fill_in, case.sent)),
@@ -51,32 +51,32 @@ class Ports:
 
 
 def allows(url: str) -> bool:
-    """What the authorizer says."""
+    """Return whether the authorizer allows a URL."""
     return FORBIDDEN_WORD not in url
 
 
 class Script:
-    """What the origins of a case answer, in the order in which they are asked."""
+    """The responses of the origins of a case, in the order of the requests."""
 
     def __init__(self, case: Case) -> None:
         self._case = case
         self._answers = chain([case.answer], repeat(FRESH))
 
     def due(self, data: bytes, given: int) -> list[bytes]:
-        """What an origin answers now.
+        """Return the responses that an origin sends now.
 
-        @param data: every byte that it got over one connection.
-        @param given: how many answers it gave over it.
+        @param data: all bytes that it received over one connection.
+        @param given: the number of responses that it has sent over it.
         """
         try:
             count = sum(message.complete for message in requests_of(Arrival(0, False, data)))
         except Ambiguous:
-            # Whatever it is: it wants an answer, or the other side would wait.
+            # Respond to every complete head, because the proxy would wait otherwise.
             count = max(1, given) if b"\r\n\r\n" in data or b"\n\n" in data else given
         return [next(self._answers) for _ in range(given, count)]
 
     def ends(self, answer: bytes) -> bool:
-        """Whether the origin closes behind an answer."""
+        """Whether the origin closes the connection after a response."""
         return self._case.then_closes and answer is self._case.answer
 
 
@@ -97,7 +97,7 @@ def _with_names(*names: x509.GeneralName) -> TestCertificate:
 
 @functools.cache
 def certificate(name: str) -> TestCertificate:
-    """The certificate that an origin shows in a case of that name."""
+    """Return the certificate that an origin presents in a case of this name."""
     ca = authority()
     match name:
         case "good":

@@ -1,4 +1,4 @@
-"""The corpus, played in memory: every case ends as it must, and as the page says."""
+"""The corpus in memory: every case has its expected outcome, and the outcome on the page."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tests.scorecard.page import PAGE, UNAUTHORIZED, text_of
 
 
 class CorpusTests(SynchronousTestCase):
-    """What a client or an origin may do."""
+    """Hostile clients and origins."""
 
     def test_ids(self) -> None:
         self.assertEqual([name for name, count in Counter(case.id for case in CASES).items() if count > 1], [])
         self.assertGreater(len(CASES), 250)
 
     def test_every_case(self) -> None:
-        """As it must be; what is refused is on record; and the page has it."""
+        """Each outcome is as expected, has an audit record if it is a rejection, and is on the page."""
         outcomes: dict[str, Outcome] = {}
         for case in CASES:
             seen, records = play(case)
             outcome = outcomes[case.id] = judge(PORTS.of(case), seen)
             with self.subTest(case.id, about=case.about):
-                self.assertTrue(outcome.meets(case.must), f"{outcome}; it must be: {case.must}")
+                self.assertTrue(outcome.meets(case.must), f"{outcome}; expected: {case.must}")
                 if outcome.kind is Kind.REFUSED:
                     self.assertIn(outcome.status, [record.status for record in records])
                 if case.must == close():
@@ -42,7 +42,7 @@ class CorpusTests(SynchronousTestCase):
         )
 
     def test_our_column(self) -> None:
-        """Nothing that was not authorized, on the page as it is."""
+        """The page reports no unauthorized outcome for this proxy."""
         rows = [line.split(" | ") for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
         ours = [row[3] for row in rows if len(row) > 4]
         self.assertEqual([outcome for outcome in ours if UNAUTHORIZED in outcome], [])

@@ -106,13 +106,13 @@ class RequestTests(SynchronousTestCase):
             (close(), "closed"),
             (forward(2), "well framed ×2"),
             (forward(1, 403), "well framed, then 403"),
-            (cut(), "502 or cut"),
+            (cut(), "502 or truncated"),
         ):
             self.assertEqual(str(must), text)
 
     def test_text(self) -> None:
         for outcome, text in (
-            (Outcome(Kind.REFUSED, status=400), "refused 400"),
+            (Outcome(Kind.REFUSED, status=400), "rejected 400"),
             (Outcome(Kind.NORMALIZED, 1), "well framed"),
             (Outcome(Kind.NORMALIZED, 2, 403), "well framed ×2, then 403"),
             (Outcome(Kind.UNAUTHORIZED, why="x"), "**not authorized**: x"),
