@@ -1,4 +1,4 @@
-"""Tests for L{tests.scorecard.judge}: what would be noticed."""
+"""Tests for L{tests.scorecard.judge}: the errors that the judge detects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.scorecard.cases import FRESH, OK, UNASKED, Case, close, cut, forward,
 from tests.scorecard.judge import Arrival, Kind, Outcome, Question, Seen, judge
 
 CASE = Case("case", "a group", "a request", refuse())
-REPLY = Case("reply", "a group", "an answer", refuse(), (b"GET /", b"GET /"), reply=True)
+REPLY = Case("reply", "a group", "a response", refuse(), (b"GET /", b"GET /"), reply=True)
 GET = b"GET /a HTTP/1.1\r\nHost: localhost:80\r\n\r\n"
 POST = b"POST /a HTTP/1.1\r\nHost: localhost:80\r\nContent-Length: 2\r\n\r\nab"
 ASKED = Question("GET", "http://localhost:80/a", b"", True)
@@ -17,7 +17,7 @@ REFUSAL = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
 
 
 class RequestTests(SynchronousTestCase):
-    """What reached the origin, and what was decided on."""
+    """The requests at the origin, and the decisions about them."""
 
     def judged(
         self,
@@ -66,13 +66,13 @@ class RequestTests(SynchronousTestCase):
     def test_not_authorized(self) -> None:
         other = Question("GET", "http://other.test:80/a", b"", True)
         for name, arrived, asked in (
-            ("nobody was asked", GET, ()),
+            ("no decision", GET, ()),
             ("denied", GET, (Question("GET", ASKED.url, b"", False),)),
-            ("one question for two", GET + GET, (ASKED,)),
+            ("one decision for two requests", GET + GET, (ASKED,)),
             ("another method", GET.replace(b"GET", b"PUT"), (ASKED,)),
             ("another target", GET.replace(b"/a", b"/b"), (ASKED,)),
             ("another host", GET.replace(b"localhost", b"other.test"), (ASKED,)),
-            ("asked about another host", GET, (other,)),
+            ("a decision about another host", GET, (other,)),
             ("a URL of another host", GET.replace(b"/a", b"http://other.test:80/a"), (other,)),
             ("capitals in the path", GET.replace(b"/a", b"/A"), (ASKED,)),
             ("sent to another host", GET.replace(b"localhost:80", b"other.test:81"), (other,)),
@@ -122,7 +122,7 @@ class RequestTests(SynchronousTestCase):
 
 
 class ReplyTests(SynchronousTestCase):
-    """What reached the client."""
+    """The responses at the client."""
 
     def judged(self, received: bytes, *, closed: bool = False) -> Outcome:
         return judge(REPLY, Seen(received, closed, (Arrival(80, False, GET + GET),), (ASKED, ASKED)))

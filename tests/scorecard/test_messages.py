@@ -1,4 +1,4 @@
-"""Tests for L{tests.scorecard.messages}: the judge's own eyes."""
+"""Tests for L{tests.scorecard.messages}: the reader of the judge."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _HEAD = b"POST /a HTTP/1.1\r\nHost: a\r\n"
 
 
 class RequestTests(SynchronousTestCase):
-    """Requests with one reading, and others."""
+    """Requests with one reading, and ambiguous requests."""
 
     def test_good(self) -> None:
         for data, content, rest in (
@@ -73,7 +73,7 @@ class RequestTests(SynchronousTestCase):
 
 
 class ResponseTests(SynchronousTestCase):
-    """Answers."""
+    """Responses."""
 
     def test_good(self) -> None:
         for data, method, content, rest in (
