@@ -1,5 +1,5 @@
-"""Fuzzing: one target for each parser of what strangers send (C{tox run -e fuzz}).
+"""Fuzzing: one target for each parser of untrusted bytes (C{tox run -e fuzz}).
 
-Targets (L{fuzz.targets}) are plain functions of bytes, so that tests and Hypothesis run them as well; L{fuzz.__main__}
-has atheris run them.  C{fuzz/corpus/} has a few inputs for each to begin with, and what was once found.
+Targets (L{fuzz.targets}) are plain functions of bytes, so tests and Hypothesis can run them as well.  L{fuzz.__main__}
+runs them with atheris.  C{fuzz/corpus/} contains initial inputs for each target, and inputs that found errors.
 """

@@ -1,7 +1,7 @@
 """C{python -m fuzz [SECONDS] [--runs N] [--target NAME]}: fuzz every target, one after the other, with atheris.
 
-New inputs are kept in C{fuzz/.found/}, which is not in the repository; those that matter are added to C{fuzz/corpus/}
-by hand.  What breaks a target lies there as C{crash-...}: make it small, make it a unit test, then mend.
+New inputs are stored in C{fuzz/.found/}, which is not in the repository.  Add important inputs to C{fuzz/corpus/} by
+hand.  An input that breaks a target is stored there as C{crash-...}: minimize it, add a unit test, then fix the error.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ HERE = Path(__file__).parent
 CORPUS = HERE / "corpus"
 FOUND = HERE / ".found"
 
-# No target needs more; what is longer repeats itself.
+# No target needs longer inputs.
 _LONGEST = 4096
 _MEGABYTES = 1024
 _SECONDS_FOR_ONE = 5
 
 
 def fuzz_one(name: str, arguments: list[str]) -> None:
-    """Fuzz a target in this process, which ends with it."""
+    """Fuzz a target in this process, and exit."""
     import atheris
 
     with atheris.instrument_imports(include=["egress"]):
@@ -36,9 +36,9 @@ def fuzz_one(name: str, arguments: list[str]) -> None:
 
 
 def run(name: str, seconds: int | None, runs: int | None) -> dict[str, object]:
-    """Fuzz a target in a process of its own.
+    """Fuzz a target in a separate process.
 
-    @return: what came of it.
+    @return: the results.
     """
     found = FOUND / name
     found.mkdir(parents=True, exist_ok=True)
@@ -81,10 +81,10 @@ def main() -> int:
         return 0
     names = sorted(path.name for path in CORPUS.iterdir())
     parser = argparse.ArgumentParser(prog="python -m fuzz")
-    parser.add_argument("seconds", nargs="?", type=int, help="for each target")
+    parser.add_argument("seconds", nargs="?", type=int, help="seconds for each target")
     parser.add_argument("--runs", type=int, help="executions of each target")
     parser.add_argument("--target", choices=names, action="append")
-    parser.add_argument("--json", type=Path, help="write the results there, for the scorecard")
+    parser.add_argument("--json", type=Path, help="write the results to this file, for the scorecard")
     options = parser.parse_args()
     seconds = 60 if options.seconds is None and options.runs is None else options.seconds
     results = []

@@ -1,4 +1,4 @@
-"""A certificate and its issuer, made of keys that never change, so that what is stapled to it can be kept as a file."""
+"""A certificate and its issuer with fixed keys, so that the corpus can contain stapled OCSP responses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 NOW: Final = datetime(2026, 6, 1, tzinfo=timezone.utc)
-# Known to everybody, and good for nothing else.
+# A public key pair for tests only.
 ISSUER_KEY: Final = ec.derive_private_key(0x1234, ec.SECP256R1())
 _KEY: Final = ec.derive_private_key(0x5678, ec.SECP256R1())
 

@@ -1,4 +1,4 @@
-"""What must be true of each parser, whatever it is given."""
+"""The properties of each parser for all inputs."""
 
 from __future__ import annotations
 
@@ -68,18 +68,18 @@ from tests.scorecard.messages import read_request, read_response
 
 _SHORT: Final = 300
 LIMITS = HeadLimits(head=2000, fields=40, target=500)
-# What was read is written with a space in each field, so it may be longer than it was.
+# A written head has a space in each field, so it can be longer than the head that was read.
 _WIDER = HeadLimits(head=4000, fields=40, target=500)
 ORIGIN = Origin("http", Authority("origin.test", 8080))
 _UPSTREAM = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic c2VjcmV0")
 _GET = parse_request_head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", LIMITS)
 
-# Events, joined where contents follow one another, and the fault that ended them.
+# Events, with consecutive content joined, and the error that ended them.
 Reading = tuple[list[Any], type[BaseException] | None]
 
 
 class Stuck(AssertionError):
-    """A reader that goes on without an end."""
+    """A reader that does not terminate."""
 
 
 def pieces(data: bytes, seed: int) -> Iterator[bytes]:
@@ -118,7 +118,7 @@ def _read_requests(parts: list[bytes]) -> Reading:
             while (event := reader.next_event()) is not None:
                 next(steps)
                 events.append(event)
-            # What waits here is at most one unfinished head, chunk size or block of trailers.
+            # The buffer contains at most one unfinished head, chunk size or block of trailers.
             assert reader.buffered < max(LIMITS.head, LIMITS.target + 80), reader.buffered
     except ClientError as error:
         return _joined(events), type(error)
@@ -126,7 +126,7 @@ def _read_requests(parts: list[bytes]) -> Reading:
 
 
 def _sent_on(head: RequestHead, content: bytes, end: End | None) -> None:
-    """What goes to the origin is one request with one reading: strictly read, it is what was decided on."""
+    """The origin receives one request with one reading: the strict reader reads the authorized request."""
     try:
         fields = forwarded_fields(head, ORIGIN, requested_upgrade(head, ("tcp",)))
     except ClientError:
@@ -146,7 +146,7 @@ def _sent_on(head: RequestHead, content: bytes, end: End | None) -> None:
 
 
 def requests(data: bytes) -> None:
-    """Requests of a client, and what is sent on of them."""
+    """Requests of a client, and the forwarded requests."""
     seed, data = data[:1] or b"\0", data[1:]
     whole = _read_requests([data])
     assert _read_requests(list(pieces(data, seed[0]))) == whole
@@ -188,7 +188,7 @@ def _read_responses(parts: list[bytes], method: str) -> Reading:
 
 
 def _given_back(head: ResponseHead, method: str, content: bytes, end: End) -> None:
-    """What goes to the client is one answer with one reading."""
+    """The client receives one response with one reading."""
     framing = response_framing(head, _GET)
     wire = encode_response(head, _GET, framing, keep_alive=True)
     if (head.framing.has_body or content) and b"Transfer-Encoding: chunked" in wire.split(b"\r\n"):
@@ -200,7 +200,7 @@ def _given_back(head: ResponseHead, method: str, content: bytes, end: End) -> No
 
 
 def responses(data: bytes) -> None:
-    """Answers of an origin, and what is given back of them."""
+    """Responses of an origin, and the forwarded responses."""
     seed, data = data[:1] or b"\0", data[1:]
     method = _METHODS[seed[0] % 3]
     whole = _read_responses([data], method)
@@ -247,7 +247,7 @@ def chunks(data: bytes) -> None:
     whole = _read_chunks([data], response)
     assert _read_chunks(list(pieces(data, seed[0])), response) == whole
     if not response and whole[1] is None:
-        assert _read_chunks([data], True) == whole, "what a request may have, a response may have"
+        assert _read_chunks([data], True) == whole, "a response accepts all fields that a request accepts"
 
 
 def fields(data: bytes) -> None:
@@ -263,7 +263,7 @@ def fields(data: bytes) -> None:
 
 
 def connect(data: bytes) -> None:
-    """What an upstream proxy answers to a CONNECT."""
+    """The response of an upstream proxy to a CONNECT."""
     seed, data = data[:1] or b"\0", data[1:]
 
     def read(parts: list[bytes]) -> object:
@@ -287,7 +287,7 @@ def session(data: bytes) -> None:
     known = None
     for end in range(min(len(data), 80) + 1):
         found = recognize(data[:end])
-        assert known is None or found is known, "it changed its mind"
+        assert known is None or found is known, "more data changed the result"
         known = found
 
 
@@ -302,7 +302,7 @@ def hello(data: bytes) -> None:
             found = read_client_hello(read)
         except MalformedHello:
             found = MalformedHello
-        assert told is None or found == told, "it changed its mind"
+        assert told is None or found == told, "more data changed the result"
         told = found
 
 
@@ -353,7 +353,7 @@ _CLIENT = ClientIdentity("192.0.2.1", 1)
 
 
 def contract(data: bytes) -> None:
-    """An answer of the authorization service, and a question with such a body."""
+    """An authorization response, and an authorization request with such a body."""
     for status in (200, 403):
         try:
             decision = decode_answer(status, data, "fuzz")
@@ -382,7 +382,7 @@ def contract(data: bytes) -> None:
 
 
 def questions(data: bytes) -> None:
-    """A question to the authorization service; what is read of it is what a proxy would have asked."""
+    """An authorization request: a decoded request equals the request that a proxy encodes."""
     try:
         request = decode_question(data, "new")
     except BadQuestion:
@@ -394,7 +394,7 @@ def questions(data: bytes) -> None:
     again = decode_question(encode_question(request), "other")
 
     def certain(one: DecisionRequest) -> DecisionRequest:
-        # What is left of a character that was cut in two is not sent; the rest depends on what of a body is.
+        # A truncated character at the end is not sent.  The other members depend on the body.
         body = None if request.body_truncated else one.body
         fixed = evolve(one, headers=(), body=body, body_truncated=False, body_withheld=False)
         return evolve(fixed, content_length=0, addresses=None)
@@ -404,7 +404,7 @@ def questions(data: bytes) -> None:
 
 
 def json_fields(request: DecisionRequest) -> dict[bytes, bytes]:
-    """The fields of a request as a question has them: a name once."""
+    """The fields of a request as an authorization request contains them: each name once."""
     joined = json.loads(headers_value(request.headers))
     return {name.encode(): value.encode() for name, value in joined.items()}
 
@@ -420,7 +420,7 @@ def _says_yes(data: bytes) -> bool:
 
 
 def _sound(decision: Decision) -> None:
-    """What may be shown, sent and kept."""
+    """A decision is safe to display, to send and to cache."""
     assert "\n" not in decision.reason and 0 < len(decision.reason) <= 500
     decision.reason.encode("utf-8")
     for _, value in decision.terms.set_headers:
@@ -437,7 +437,7 @@ def _sound(decision: Decision) -> None:
 
 
 def answers(data: bytes) -> None:
-    """An answer in JSON, by AuthZEN and of Open Policy Agent: it allows only where it says so."""
+    """A JSON response of AuthZEN and of Open Policy Agent: it allows only if it contains an explicit allow."""
     codecs: tuple[Codec, ...] = (AuthZenCodec("http://a.test/x", "fuzz"), OpaCodec("http://a.test/v1/data/x", "fuzz"))
     for codec in codecs:
         for status in (200, 403):
@@ -451,7 +451,7 @@ def answers(data: bytes) -> None:
 
 
 def checks(data: bytes) -> None:
-    """An answer to a check of C{ext_authz}, and a check of any request."""
+    """A response to an C{ext_authz} check, and the check of any request."""
     status, block = 200 if data[:1] < b"\x80" else 403, data[1:]
     codec = ExtAuthzCodec("http://a.test/check", "fuzz", ("x-user",))
     with contextlib.suppress(MalformedFields, AuthorizerUnavailable):
@@ -493,7 +493,7 @@ _DENIAL: Final = parse_policy(
 
 
 def conditions(data: bytes) -> None:
-    """A request as rules read it: what a permission is about, a denial is about, too."""
+    """A request as rules read it: a deny rule matches every request that the equal allow rule matches."""
     path, _, rest = data.partition(b"\n")
     value, _, rest = rest.partition(b"\n")
     kind, _, body = rest.partition(b"\n")
@@ -521,8 +521,8 @@ _PATTERNS: Final = {
 
 
 def queries(data: bytes) -> None:
-    """A query as servers read it: what is certain is plainly there, and what is absent has no value."""
-    # What is longer is only slower.
+    """A query as servers read it: a certain parameter is literally present, and an absent one has no value."""
+    # Longer inputs are only slower.
     path = "/x?" + data[:_SHORT].decode("utf-8", "surrogateescape")
     with contextlib.suppress(TooMuchWork):
         query = read_query(path, Work())
@@ -540,7 +540,7 @@ _WANTED: Final = {broad: Wanted.of(["x*", "7", 1, True], broad=broad) for broad 
 
 
 def contents(data: bytes) -> None:
-    """Content and its type: a permission is about what is plain JSON in UTF-8, a denial wherever a permission is."""
+    """Content and its type: allow rules match only plain JSON in UTF-8, and deny rules match all of that."""
     kinds, _, body = data[:_SHORT].partition(b"\n")
     lines = tuple(("content-type", kind.decode("latin-1")) for kind in kinds.split(b"|"))
     if json_fault(lines, ()) is None:
@@ -549,7 +549,7 @@ def contents(data: bytes) -> None:
     with contextlib.suppress(TooMuchWork):
         document = read_json(body, Work())
         if isinstance(document, Document):
-            # Integers beyond 2^53 are kept as servers round them.
+            # Integers above 2^53 have the value to which servers round them.
             assert json.loads(body, parse_int=float) == document.value, data
         for expression in _EXPRESSIONS:
             allowed, denied = (json_matches(document, expression, _WANTED[broad]) for broad in (False, True))
@@ -561,7 +561,7 @@ _PATHS: Final = {broad: compile_path("/a/**/b*", broad=broad) for broad in (Fals
 
 
 def paths(data: bytes) -> None:
-    """A path in its readings: each is read as itself, in bounded work, and a denial is about what a permission is."""
+    """The readings of a path: the work is bounded, and a deny rule matches each reading that an allow rule matches."""
     path = "/" + data[:_SHORT].decode("utf-8", "surrogateescape")
     work = Work()
     try:
@@ -578,13 +578,13 @@ def paths(data: bytes) -> None:
         if _PATHS[False].fullmatch(reading):
             assert _PATHS[True].fullmatch(reading), (data, reading)
     with contextlib.suppress(TooMuchWork):
-        # A server behind a server reads nothing else.
+        # A second server behind the first one has no other reading.
         for reading in found[:4]:
             if "?" not in reading:
                 assert set(readings(reading, Work())) <= set(found), (data, reading)
 
 
-# Written times may be any that a calendar has.
+# A recorded time can be any valid time.
 _TIMED: Final = parse_policy(
     'version = 1\ntimezone = "Asia/Tokyo"\n[[rules]]\naction = "allow"\ntimes = ["mon-fri 22:00-06:00"]\n',
     "fuzz",
@@ -593,7 +593,7 @@ _TIMED: Final = parse_policy(
 
 
 def audit(data: bytes) -> None:
-    """Lines of an audit log: what can be read makes a policy that allows it, and questions to replay."""
+    """Lines of an audit log: readable lines give a policy that allows them, and requests to replay."""
     notes = Notes()
     suggestion = Suggestion()
     lines = list(read_lines(data.splitlines(keepends=True), notes))
@@ -613,7 +613,7 @@ def audit(data: bytes) -> None:
 
 
 def lock(data: bytes) -> None:
-    """A lock file, and the lock of an audit log: written, it reads as what it was."""
+    """A lock file, and the lock file of an audit log: writing and reading does not change it."""
     with contextlib.suppress(LockFault):
         found = parse_lock(data.decode("utf-8", "replace"), "fuzz")
         assert parse_lock(found.write(), "fuzz") == found, data
@@ -629,7 +629,7 @@ def lock(data: bytes) -> None:
 
 
 def credentials(data: bytes) -> None:
-    """What a client sends to say who it is."""
+    """The credentials of a client."""
     found = parse_credentials(data)
     if isinstance(found, Basic):
         written = b"Basic " + base64.b64encode(found.name.encode() + b":" + found.password)
@@ -641,7 +641,7 @@ def credentials(data: bytes) -> None:
 
 
 def staple(data: bytes) -> None:
-    """A revocation status that an origin staples to its certificate: without the issuer's signature it says nothing."""
+    """A stapled OCSP response: it is ignored without the signature of the issuer."""
     fault = staple_fault(data, CERTIFICATE, ISSUER, NOW)
     assert fault is None or "revoked" in fault
     if fault is not None:
@@ -650,7 +650,7 @@ def staple(data: bytes) -> None:
 
 
 def redaction(data: bytes) -> None:
-    """A URL as it comes to the audit log: no credentials, and nothing that ends its line."""
+    """A URL in the audit log: it contains no credentials and no line end."""
     text = data.decode("utf-8", "replace")
     written = redact_url(text)
     assert len(written) <= 12 * len(text) + 12
@@ -658,7 +658,7 @@ def redaction(data: bytes) -> None:
 
 
 def admin(data: bytes) -> None:
-    """What comes to the admin API: an answer, a question, and where it is; what is read says the same when written."""
+    """Requests to the admin API, and its endpoint: writing and reading does not change them."""
     with contextlib.suppress(ValueError, RecursionError):
         document = json.loads(data)
         with contextlib.suppress(InvalidAnswer):
