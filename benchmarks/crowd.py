@@ -1,13 +1,13 @@
-"""What a well-behaved client notices of a crowd: 10,000 idle connections and 1,000 slow ones.
+"""The effect of 10,000 idle connections and 1,000 slow connections on one client.
 
-It is C{python -m benchmarks.crowd [--idle N] [--slow N] [--rounds N]}, on Linux.  Half of the idle connections are
-intercepted TLS, a quarter opaque tunnels, a quarter plain ones that are kept; each has had a request.  Half of the slow
-ones send a byte of a head every three seconds, half read an answer as slowly.  One client asks for something small over
-kept connections, plain and intercepted in turns, without the crowd and with it, in each round: C{p99} with it is to be
-within three times of C{p99} without.
+Run it with C{python -m benchmarks.crowd [--idle N] [--slow N] [--rounds N]}, on Linux.  Half of the idle connections
+are intercepted TLS, a quarter are opaque tunnels, and a quarter are plain keep-alive connections; each has carried one
+request.  Half of the slow connections send one byte of a head every three seconds, and half read a response slowly.
+One client sends small requests over keep-alive connections, alternately plain and intercepted, without and with the
+other connections, in each round.  Its C{p99} with them must be at most three times its C{p99} without them.
 
-The proxy has two processes unless told otherwise, since one with the usual hard limit of 20,000 open files takes fewer
-connections than that.
+The proxy has two processes by default, because one process with the usual hard limit of 20,000 open files accepts fewer
+connections.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from tests.integration.processes import free_port
 PLAIN, TLS, OPAQUE = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 WITHIN = 3.0
 
-# From each address of clients, well below --max-connections-per-client.
+# The connections of each client address, well below --max-connections-per-client.
 _EACH = 1000
 _PACE = 3.0
 _BIG = 2 << 20
@@ -47,7 +47,7 @@ _HOLDERS = 2
 
 
 class _Origin(asyncio.Protocol):
-    """Answers with two bytes, or with many where the path says so."""
+    """Responds with two bytes, or with the number of bytes in the path."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -86,9 +86,9 @@ def _serve(ports: dict[str, int], certificate: str, key: str) -> None:
 
 @dataclass(frozen=True)
 class Place:
-    """Where everything is.
+    """The addresses of all programs.
 
-    @ivar ports: of the origins, by their addresses.
+    @ivar ports: the ports of the origins, by their addresses.
     """
 
     proxy: int
@@ -96,7 +96,7 @@ class Place:
     ports: dict[str, int]
 
     def connect(self, host: str, source: str = "127.0.0.1") -> socket.socket:
-        """Connect through the proxy, with TLS where it is intercepted."""
+        """Connect through the proxy, with TLS if the host is intercepted."""
         sock = socket.create_connection(("127.0.0.1", self.proxy), 60, (source, 0))
         if host == PLAIN:
             return sock
@@ -110,7 +110,7 @@ class Place:
         return _context(self.ca).wrap_socket(sock, server_hostname=host)
 
     def head(self, host: str, path: str = "/") -> bytes:
-        """A request."""
+        """Return a request."""
         authority = f"{host}:{self.ports[host]}"
         target = f"http://{authority}{path}" if host == PLAIN else path
         return f"GET {target} HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode("ascii")
@@ -136,7 +136,7 @@ def _ask(sock: socket.socket, request: bytes) -> None:
 
 
 def _hold(place: Place, number: int, idle: int, slow: int, line: Connection) -> None:
-    """Open a share of the crowd, keep it until told, and say how much of it is still there then."""
+    """Open a share of the connections, hold them until told otherwise, and report how many are still open."""
     _raise_limit()
     opened = count()
 
@@ -158,7 +158,7 @@ def _hold(place: Place, number: int, idle: int, slow: int, line: Connection) -> 
             sock.sendall(place.head(host)[:20])
             dripping.append(sock)
         else:
-            # Or the kernel would take most of the answer for it.
+            # Otherwise the kernel would buffer most of the response.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _NARROW)
             sock.sendall(place.head(host, "/big"))
             reading.append(sock)
@@ -168,9 +168,9 @@ def _hold(place: Place, number: int, idle: int, slow: int, line: Connection) -> 
             sock.sendall(b"a")
         for sock in reading:
             if not sock.recv(512):
-                raise AssertionError("a slow reader was cut off")
+                raise AssertionError("the connection of a slow reader was cut")
     for index, sock in enumerate(held):
-        # Still there, and of use.
+        # Still open and usable.
         _ask(sock, place.head(hosts[index % 4]))
     line.send("all there")
 
@@ -195,13 +195,13 @@ def _crowd(place: Place, idle: int, slow: int) -> Iterator[None]:
         for line in lines:
             line.send("end")
         for line in lines:
-            line.recv()  # or an end, where one of them was thrown out
+            line.recv()  # or the end of a connection that the proxy closed
 
 
 def _measure(place: Place, requests: int) -> list[float]:
-    """Ask so often, plain and intercepted in turns.
+    """Send a number of requests, alternately plain and intercepted.
 
-    @return: how long each took, in milliseconds.
+    @return: the durations in milliseconds.
     """
     taken = []
     with place.connect(PLAIN) as plain, place.connect(TLS) as secure:
@@ -234,7 +234,7 @@ def _descriptors(proxy: Proxy) -> int:
 def run(options: argparse.Namespace, directory: Path) -> bool:
     """Measure.
 
-    @return: whether the target is reached.
+    @return: whether the target is met.
     """
     ca = TestCA("Crowd")
     certificate, key = ca.issue(TLS).write(directory, "origin")
@@ -245,7 +245,7 @@ def run(options: argparse.Namespace, directory: Path) -> bool:
     origin.start()
     policy = directory / "policy.toml"
     policy.write_text(ALLOW_ALL, "utf-8")
-    # Nobody is thrown out for being idle or slow, as they are with the usual time-outs: that would be too easy.
+    # The timeouts are raised, because closing idle and slow connections would make the test too easy.
     patient = [word for name in ("idle", "head", "response") for word in (f"--{name}-timeout", "1h")]
     proxy = Proxy(
         directory,
@@ -268,21 +268,21 @@ def run(options: argparse.Namespace, directory: Path) -> bool:
     p50 = statistics.median(with_.p50) / statistics.median(without.p50)
     p99 = statistics.median(with_.p99) / statistics.median(without.p99)
     reached = p99 <= WITHIN
-    print(f"p50 {p50:.2f} times, p99 {p99:.2f} times that without them: {'within' if reached else 'NOT within'} 3")
+    print(f"p50 {p50:.2f} times, p99 {p99:.2f} times the value without them: {'within' if reached else 'NOT within'} 3")
     return reached
 
 
 def main() -> int:
-    """Do what the command line says.
+    """Run the command line.
 
     @return: the exit status.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.crowd", description=__doc__)
     parser.add_argument("--idle", type=int, default=10_000, metavar="N", help="idle connections (10000)")
-    parser.add_argument("--slow", type=int, default=1_000, metavar="N", help="slow ones (1000)")
-    parser.add_argument("--requests", type=int, default=3_000, metavar="N", help="in each measurement (3000)")
+    parser.add_argument("--slow", type=int, default=1_000, metavar="N", help="slow connections (1000)")
+    parser.add_argument("--requests", type=int, default=3_000, metavar="N", help="requests in each measurement (3000)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="(3)")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="of the proxy (2)")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="workers of the proxy (2)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="egressproxy-crowd-") as scratch:
         return 0 if run(options, Path(scratch)) else 1

@@ -1,10 +1,11 @@
-"""How long one client waits while others keep the proxy busy: C{python -m benchmarks.fairness}.
+"""The response times of one client while other clients attack: C{python -m benchmarks.fairness}.
 
-A real proxy forwards the requests of one client, first alone, then while attackers on their own connections send as
-fast as they can.  Each attack is measured for a bounded time.  The client asks one request at a time, every second one
-on a new connection, and asks C{/health/live} now and then.  The proxy has one core; everything else shares the others.
+A proxy process forwards the requests of one client, first without other clients, then while attackers send on their own
+connections as fast as they can.  Each attack is measured for a bounded time.  The client sends one request at a time,
+every second one on a new connection, and sometimes a request for C{/health/live}.  The proxy runs on one core;
+everything else shares the other cores.
 
-The figure is the 99th percentile of the time for one request, and its ratio to that without an attack.
+The figure is the 99th percentile of the response time, and its ratio to the value without an attack.
 """
 
 # ruff: noqa: S603 -- programs of ours are started
@@ -29,7 +30,7 @@ from benchmarks.origins import free_port, wait_for_port
 
 TREE = Path(__file__).resolve().parents[1]
 LIMIT = 20.0
-"""The ratio that must not be exceeded."""
+"""The maximum ratio."""
 _HEALTH_EVERY = 20
 _BLOCK = 64 * 1024
 _PATIENCE = 60.0
@@ -68,42 +69,42 @@ ATTACKS = {
     "forwarded": (None, _forwarded),
     "chunks": (_upload_head, _chunks),
 }
-"""What an attacker sends once, if anything, and what it repeats without an end."""
+"""The bytes that an attacker sends once, and the bytes that it repeats."""
 
 
 @dataclass(frozen=True)
 class Times:
-    """How long requests took, in seconds, in ascending order."""
+    """The durations of requests in seconds, in ascending order."""
 
     requests: tuple[float, ...]
     health: tuple[float, ...]
 
     @classmethod
     def of(cls, requests: Sequence[float], health: Sequence[float]) -> Times:
-        """Sort what was measured."""
+        """Sort the durations."""
         return cls(tuple(sorted(requests)), tuple(sorted(health)))
 
     @property
     def median(self) -> float:
-        """Half of the requests took no longer."""
+        """The median."""
         return statistics.median(self.requests)
 
     @property
     def p99(self) -> float:
-        """99 of 100 requests took no longer."""
+        """The 99th percentile."""
         return self.requests[min(len(self.requests) - 1, len(self.requests) * 99 // 100)]
 
     @property
     def longest_health(self) -> float:
-        """The slowest answer of C{/health/live}."""
+        """The longest response time of C{/health/live}."""
         return self.health[-1]
 
 
-# -- the surroundings
+# -- the environment
 
 
 def serve(port: int) -> None:
-    """Be an origin: answer every request at once, and never an upload."""
+    """Run an origin that responds to every request immediately, and never to an upload."""
     listening = socket.create_server(("127.0.0.1", port), backlog=1024)
     listening.setblocking(False)
     selector = selectors.DefaultSelector()
@@ -129,7 +130,7 @@ def serve(port: int) -> None:
 
 
 def attack(kind: str, proxy: int, origin: int, count: int) -> None:
-    """Be so many attackers: send without an end, as fast as the proxy reads, and discard the answers."""
+    """Run a number of attackers, which send as fast as the proxy reads, and discard the responses."""
     first, repeated = ATTACKS[kind]
     block = repeated(origin) * (_BLOCK // len(repeated(origin)))
     selector = selectors.DefaultSelector()
@@ -148,7 +149,7 @@ def attack(kind: str, proxy: int, origin: int, count: int) -> None:
                     key.fileobj.recv(_BLOCK)
                 if events & selectors.EVENT_WRITE:
                     sent = key.fileobj.send(key.data[0])
-                    # What was not sent comes next, so that requests stay whole.
+                    # Send the rest next, so that requests stay complete.
                     key.data[0] = key.data[0][sent:] or block
 
 
@@ -168,7 +169,7 @@ def _connected(port: int) -> socket.socket:
 
 
 def ask(proxy: int, origin: int, metrics: int, seconds: float) -> Times:
-    """Be the client, for so long."""
+    """Run the client for a number of seconds."""
     requests: list[float] = []
     health: list[float] = []
     end = time.monotonic() + seconds
@@ -196,7 +197,7 @@ def ask(proxy: int, origin: int, metrics: int, seconds: float) -> Times:
 
 @contextlib.contextmanager
 def started(arguments: Sequence[str], core: int | None, log: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """A process, for as long as the block runs."""
+    """Run a process during the block."""
     out = subprocess.PIPE if log is None else log.open("wb")
     process = subprocess.Popen(
         [sys.executable, *arguments], cwd=TREE, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
@@ -236,7 +237,7 @@ def measure(kinds: Sequence[str], attackers: int, seconds: float) -> dict[str, T
             with started(arguments, other) as attacking:
                 assert attacking.stdout is not None
                 attacking.stdout.readline()
-                # The attackers read no more of their output: nothing else is printed.
+                # The rest of the output is not read, because the attackers print nothing else.
                 time.sleep(0.5)
                 found[kind] = ask(proxy, origin, metrics, seconds)
     return found
@@ -254,14 +255,14 @@ def table(found: dict[str, Times]) -> list[str]:
 
 
 def passed(found: dict[str, Times]) -> bool:
-    """Whether no attack makes the client wait longer than L{LIMIT} allows."""
+    """Whether every attack stays within L{LIMIT}."""
     return all(times.p99 <= LIMIT * found["none"].p99 for times in found.values())
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure and print.
+    """Measure, and print the table.
 
-    @return: 1 when a ratio is over the limit.
+    @return: 1 if a ratio exceeds the limit.
     """
     if arguments[:1] == ["serve"]:
         serve(int(arguments[1]))
@@ -269,7 +270,7 @@ def main(arguments: Sequence[str]) -> int:
         attack(arguments[1], *(int(number) for number in arguments[2:]))
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fairness", description=__doc__, allow_abbrev=False)
     parser.add_argument("--attackers", type=int, default=8, metavar="N", help="connections that attack (8)")
-    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="how long each is measured (10)")
+    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="duration of each measurement (10)")
     parser.add_argument("--attacks", nargs="+", choices=sorted(ATTACKS), default=sorted(ATTACKS))
     options = parser.parse_args(arguments)
     found = measure(options.attacks, options.attackers, options.seconds)

@@ -1,6 +1,6 @@
-"""A soak: a proxy under load for as long as one likes, while what it depends on is killed, stopped, slowed and broken.
+"""A soak test: a proxy under load, while faults are injected into its dependencies.
 
-It is C{python -m benchmarks.soak}, on Linux.  Every request has an id in its URL, or in its identity for a tunnel.  The
-clients, the authorization service, the origins and the proxy's audit log each write down what they saw of it, and
-L{benchmarks.soak.judge} joins the four.
+Run it with C{python -m benchmarks.soak}, on Linux.  Every request has an id in its URL; a tunnel has it in its
+identity.  The clients, the authorization service, the origins and the audit log of the proxy each record their
+observations of the request, and L{benchmarks.soak.judge} joins them.
 """

@@ -25,25 +25,25 @@ from benchmarks.soak.judge import Sample, Trend, Verdict, judge
 from benchmarks.soak.stage import PROBE, Stage
 
 _SHOWN = 50
-# How many descriptors may be left once all clients are gone, over those that there were before they came.
+# The tolerated increase of open descriptors after all clients have disconnected.
 _LEFT_OVER = 8
 _SETTLE = 20.0
 
 
 def parser() -> argparse.ArgumentParser:
-    """What can be said on the command line."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__, allow_abbrev=False)
-    made.add_argument("--minutes", type=float, default=30.0, metavar="N", help="how long (30)")
-    made.add_argument("--workers", type=int, default=1, metavar="N", help="of the proxy (1)")
+    made.add_argument("--minutes", type=float, default=30.0, metavar="N", help="duration (30)")
+    made.add_argument("--workers", type=int, default=1, metavar="N", help="workers of the proxy (1)")
     made.add_argument("--clients", type=int, default=16, metavar="N", help="threads that send requests (16)")
-    made.add_argument("--think", type=float, default=0.1, metavar="S", help="most seconds between two requests (0.1)")
-    made.add_argument("--seed", type=int, default=1, metavar="N", help="of the choice of faults and requests (1)")
-    made.add_argument("--output", type=Path, default=Path("benchmarks/results"), metavar="DIR", help="for the report")
+    made.add_argument("--think", type=float, default=0.1, metavar="S", help="maximum pause between requests (0.1)")
+    made.add_argument("--seed", type=int, default=1, metavar="N", help="seed of faults and requests (1)")
+    made.add_argument("--output", type=Path, default=Path("benchmarks/results"), metavar="DIR", help="report")
     return made
 
 
 class _Samples:
-    """Looks at the proxy every second."""
+    """Samples the resources of the proxy every second."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -57,10 +57,10 @@ class _Samples:
             try:
                 self.taken.append(self._stage.sample())
             except OSError:
-                return  # a process of the proxy is gone: its end is judged elsewhere, by the status or the log
+                return  # a process of the proxy has ended, which the status or the log shows
 
     def stop(self) -> list[Sample]:
-        """Give them."""
+        """Stop, and return the samples."""
         self._over.set()
         self._thread.join()
         return self.taken
@@ -68,9 +68,9 @@ class _Samples:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run.
+    """The outcome of a run.
 
-    @ivar took: seconds.
+    @ivar took: the duration in seconds.
     """
 
     verdict: Verdict
@@ -80,9 +80,9 @@ class Outcome:
 
 
 def run(directory: Path, options: argparse.Namespace) -> Outcome:
-    """All of it.
+    """Run the soak test.
 
-    @param directory: an empty one.
+    @param directory: an empty directory.
     """
     faults = schedule(options.seed, options.minutes * 60)
     windows: list[Window] = []
@@ -113,12 +113,12 @@ def run(directory: Path, options: argparse.Namespace) -> Outcome:
 
 
 def _left_over(stage: Stage, before: Sample) -> list[str]:
-    """What stays open once all clients are gone, and all to whom the proxy keeps connections."""
+    """Return the failures about descriptors that stay open after clients, service and origins have ended."""
     stage.stop_programs()
     deadline = time.monotonic() + _SETTLE
     while (now := stage.sample()).descriptors > before.descriptors + _LEFT_OVER:
         if time.monotonic() > deadline:
-            return [f"{now.descriptors} descriptors are open without clients; there were {before.descriptors}"]
+            return [f"{now.descriptors} descriptors are open after the run; before it: {before.descriptors}"]
         time.sleep(0.5)
     return []
 
@@ -132,16 +132,16 @@ def _table(counts: Mapping[str, int]) -> str:
 
 def _trend(name: str, trend: Trend | None, scale: float, unit: str) -> str:
     if trend is None:
-        return f"- {name}: the run is too short to tell"
+        return f"- {name}: the run is too short for a result"
     numbers = [f"{value / scale:.1f}" for value in (trend.start, trend.end, trend.most)]
     return (
         f"- {name}: {numbers[0]}{unit} in the first quarter after the warm-up, {numbers[1]}{unit} in the last,"
-        f" {numbers[2]}{unit} at most; {trend.per_minute / scale:+.3f}{unit} a minute"
+        f" {numbers[2]}{unit} at most; {trend.per_minute / scale:+.3f}{unit} per minute"
     )
 
 
 def _waited(name: str, found: Waited, peace: Waited) -> str:
-    ratio = f", {found.p99 / peace.p99:.2f} times that in peace" if found is not peace and peace.p99 else ""
+    ratio = f", {found.p99 / peace.p99:.2f} times the value without faults" if found is not peace and peace.p99 else ""
     return f"- {name}: p99 {found.p99 * 1000:.1f} ms of {found.requests:,} requests{ratio}"
 
 
@@ -149,7 +149,7 @@ def render(outcome: Outcome, command: str) -> str:
     """The report."""
     verdict, faults, took, fairness = outcome.verdict, outcome.faults, outcome.took, outcome.fairness
     lines = [
-        "# A soak",
+        "# Soak test",
         "",
         f"`{command}`: {took / 60:.1f} minutes, {'passed' if verdict.passed else 'FAILED'}",
         "",
@@ -158,9 +158,9 @@ def render(outcome: Outcome, command: str) -> str:
         _trend("memory", verdict.rss, 2**20, " MiB"),
         _trend("descriptors", verdict.descriptors, 1, ""),
         "",
-        f"A client that behaves well, which must not wait longer than {RATIO:g} times as long while others attack:",
+        f"Response times of the measuring client (p99 during an attack: at most {RATIO:g} times that without faults):",
         "",
-        _waited("in peace", fairness.peace, fairness.peace),
+        _waited("without faults", fairness.peace, fairness.peace),
         *(_waited(kind, found, fairness.peace) for kind, found in fairness.attacks.items()),
     ]
     if verdict.failures:
@@ -169,11 +169,11 @@ def render(outcome: Outcome, command: str) -> str:
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt  # so that everything that was started is stopped as well
+    raise KeyboardInterrupt  # so that all started programs are stopped
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what the command line says.
+    """Run the command line.
 
     @return: the exit status.
     """
@@ -196,7 +196,7 @@ def main(arguments: Sequence[str]) -> int:
     (options.output / "soak.json").write_text(json.dumps(whole, indent=1) + "\n", "utf-8")
     print(text, end="")
     if not verdict.passed:
-        print(f"what everybody wrote down is in {directory}", file=sys.stderr)
+        print(f"the journals are in {directory}", file=sys.stderr)
         return 1
     shutil.rmtree(directory)
     return 0

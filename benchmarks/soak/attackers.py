@@ -1,9 +1,9 @@
-"""Clients of the soak that mean harm: a program that attacks while its mood says so, from an address of its own.
+"""The attackers of the soak test: a program that attacks while its mode says so, from its own address.
 
-Arguments: the address and the port of a listener that shows that the program runs, the journal, the file with its mood,
-the port of the proxy, the authority of the plain origin, and the port of a DNS server that never answers.
+Arguments: the address and the port of a listener that shows that the program runs, the journal, the file with its mode,
+the port of the proxy, the authority of the plain origin, and the port of a DNS server that never responds.
 
-Rates are bounded: what is measured is whether the proxy is fair, and not which of the programs gets the two cores.
+Rates are bounded, because the test measures the fairness of the proxy, not the CPU share of the programs.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ PIPELINING = "pipelining"
 SLOW_BODIES = "slow bodies"
 MOODS = (HANGING_NAMES, PIPELINING, SLOW_BODIES)
 
-# All of 127.0.0.0/8 is this machine, on Linux.
+# On Linux, all of 127.0.0.0/8 is this machine.
 _SOURCE = "127.0.0.66"
 _LOOK = 0.1
 
-# Names a second, and for how long one who asked for a name waits.
+# Names per second, and the time that the client of one name waits.
 _NAMES = 20
 _NAME_PATIENCE = 2.0
-# Connections that pipeline, and requests of each in one piece, twice a second.
+# Connections that pipeline, and the requests of each in one write, twice per second.
 _PIPES = 4
 _BURST = 40
-# Connections with slow bodies: the beginning comes at once, the rest in drops.
+# Connections with slow bodies: the beginning arrives immediately, the rest in small pieces.
 _BODIES = 30
 _ANNOUNCED = 1_000_000
 _BEGINNING = 64 << 10
@@ -42,9 +42,9 @@ _DROP = b"d" * 512
 
 
 class Attackers:
-    """Does one attack at a time.
+    """Runs one attack at a time.
 
-    @ivar authority: of the plain origin.
+    @ivar authority: the authority of the plain origin.
     """
 
     def __init__(self, journal: Journal, proxy: int, authority: str) -> None:
@@ -59,7 +59,7 @@ class Attackers:
         }
 
     async def run(self, mood: Mood) -> None:
-        """Attack as the mood says, until killed."""
+        """Attack according to the mode, until killed."""
         under_way: tuple[str, asyncio.Task[None]] | None = None
         while True:
             now = mood.get()
@@ -73,9 +73,9 @@ class Attackers:
             await asyncio.sleep(_LOOK)
 
     def _id(self, kind: str, *, sent: bool) -> str:
-        """Name a request, and write it down; whoever sends it leaves before its answer, or does not look at that.
+        """Give a request an id, and record it.  The sender disconnects before the response, or ignores the response.
 
-        @param sent: whether the proxy surely reads all of its head.
+        @param sent: whether the proxy certainly reads the complete head.
         """
         id_ = f"x{next(self._numbers)}"
         method = "POST" if kind == SLOW_BODIES else "GET"
@@ -86,7 +86,7 @@ class Attackers:
         return await asyncio.open_connection("127.0.0.1", self._proxy, local_addr=(_SOURCE, 0))
 
     async def _names(self) -> None:
-        """Ask for names that no server knows of, each another one."""
+        """Request different names that no DNS server knows."""
         async with _Group() as group:
             while True:
                 group.start(self._name())
@@ -104,7 +104,7 @@ class Attackers:
                 writer.close()
 
     async def _pipes(self) -> None:
-        """Send many requests in one piece, again and again."""
+        """Send many requests in one write, repeatedly."""
         async with _Group() as group:
             for _ in range(_PIPES):
                 group.start(self._pipe())
@@ -131,7 +131,7 @@ class Attackers:
         return f"GET {target} HTTP/1.1\r\nHost: {self._authority}\r\n\r\n".encode("ascii")
 
     async def _bodies(self) -> None:
-        """Announce much, send the beginning, and let the rest drip."""
+        """Announce a large body, send its beginning, and send the rest slowly."""
         async with _Group() as group:
             for _ in range(_BODIES):
                 group.start(self._body())
@@ -157,7 +157,7 @@ class Attackers:
 
 
 class _Group:
-    """Tasks that end together (C{asyncio.TaskGroup} is newer than our oldest Python)."""
+    """Tasks that end together (C{asyncio.TaskGroup} needs a later Python than the oldest supported version)."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
@@ -189,7 +189,7 @@ async def _close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
 async def main(address: tuple[str, int], journal: Path, mood: Path, proxy: int, authority: str, dns: int) -> None:
     """Run until killed."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
-        # Queries are taken, and nobody reads them: a closed port would be an answer.
+        # The socket accepts queries and ignores them.  A closed port would be a response.
         silent.bind(("127.0.0.1", dns))
         server = await asyncio.start_server(_close, *address)
         async with server:

@@ -1,6 +1,8 @@
-"""The authorization service of the soak: a program that answers by the path, or badly, and writes each question down.
+"""The authorization service of the soak test: a program that decides by the path, and records each request.
 
-Arguments: the port, the journal, the file with its mood.
+It also injects faults.
+
+Arguments: the port, the journal, the file with its mode.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.soak.journal import Journal, Mood, id_in
 
-# How it can misbehave, besides being killed and stopped.
+# The faults of the service, in addition to killing and stopping it.
 MOODS = ("slow", "error", "garbage", "cut", "silent")
 
 _SLOW = 3.0
@@ -26,14 +28,14 @@ def _answer(body: bytes, status: str = "200 OK", length: int | None = None) -> b
 
 
 class Service:
-    """Answers questions."""
+    """Responds to authorization requests."""
 
     def __init__(self, journal: Journal, mood: Mood) -> None:
         self._journal = journal
         self._mood = mood
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer all questions of a connection."""
+        """Respond to all requests of a connection."""
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
@@ -42,7 +44,7 @@ class Service:
                 if not await self._decide(question, writer):
                     break
         except (OSError, asyncio.IncompleteReadError):
-            pass  # the proxy has given up
+            pass  # the proxy has disconnected
         finally:
             writer.close()
 
@@ -58,7 +60,7 @@ class Service:
             await asyncio.sleep(_SILENCE)
         decides = mood in ("", "slow")
         verdict = ("allow" if allowed else "deny") if decides else "none"
-        # Before the answer: nothing may leave before this moment.
+        # Before the response: the proxy may forward nothing before this moment.
         self._journal.write(request=question["requestId"], id=id_, verdict=verdict)
         good = json.dumps({"allowed": allowed}).encode("ascii")
         bad = {

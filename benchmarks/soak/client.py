@@ -1,4 +1,4 @@
-"""The clients of the soak: threads with plain sockets, which send a mix, and say of each request how it ended."""
+"""The clients of the soak test: threads with plain sockets that send requests of all kinds, and record the outcomes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.soak.journal import Journal
 from benchmarks.soak.judge import Asked
 from benchmarks.soak.origin import content
 
-# Longer than all time-outs of the proxy and all faults together: who waits for longer waits for ever.
+# Longer than all timeouts of the proxy and all faults together.  A longer wait is a failure.
 PATIENCE = 30.0
 
 _KINDS = {
@@ -43,9 +43,9 @@ class Closed(Exception):
 
 @dataclass(frozen=True)
 class Where:
-    """Whom the clients talk to.
+    """The addresses that the clients use.
 
-    @ivar http: host and port of the plain origin, like C{https} and C{tunnel} those of the others.
+    @ivar http: host and port of the plain origin; C{https} and C{tunnel} are host and port of the other origins.
     """
 
     proxy: int
@@ -56,7 +56,7 @@ class Where:
 
 
 class Wire:
-    """A connection to the proxy, read by what HTTP/1.1 marks."""
+    """A connection to the proxy, read up to the delimiters of HTTP/1.1."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.settimeout(PATIENCE)
@@ -65,7 +65,7 @@ class Wire:
         self._buffer = b""
 
     def send(self, data: bytes) -> None:
-        """Send it; whether the proxy still takes it shows in what can be read."""
+        """Send data.  The read data shows whether the proxy still accepts it."""
         try:
             self.sock.sendall(data)
         except TimeoutError:
@@ -88,27 +88,27 @@ class Wire:
         self._buffer += data
 
     def until(self, mark: bytes) -> bytes:
-        """Read up to a mark, and it."""
+        """Read up to and including a delimiter."""
         while mark not in self._buffer:
             self._more()
         found, _, self._buffer = self._buffer.partition(mark)
         return found + mark
 
     def exactly(self, size: int, pause: float = 0.0) -> bytes:
-        """Read so much, in a hurry or not."""
+        """Read a number of bytes, fast or slowly."""
         while len(self._buffer) < size:
             self._more(pause)
         found, self._buffer = self._buffer[:size], self._buffer[size:]
         return found
 
     def head(self) -> tuple[int, dict[str, str]]:
-        """Read the head of an answer."""
+        """Read the head of a response."""
         lines = self.until(b"\r\n\r\n").decode("latin-1").split("\r\n")
         fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
         return int(lines[0].split(" ")[1]), fields
 
     def body(self, fields: dict[str, str], pause: float = 0.0) -> bytes:
-        """Read the content of an answer."""
+        """Read the content of a response."""
         if "chunked" not in fields.get("transfer-encoding", ""):
             return self.exactly(int(fields.get("content-length", "0")), pause)
         found = b""
@@ -125,7 +125,7 @@ class Wire:
 
 
 class Clients:
-    """So many threads."""
+    """A number of client threads."""
 
     def __init__(self, where: Where, journal: Journal, threads: int, seed: int, think: float) -> None:
         self._where = where
@@ -146,13 +146,13 @@ class Clients:
             thread.start()
 
     def stop(self) -> None:
-        """Let each finish what it is at."""
+        """Let each thread finish its current request."""
         self._over.set()
         deadline = time.monotonic() + 2 * PATIENCE
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
-                self.defects.append("a client does not come to an end")
+                self.defects.append("a client does not finish")
 
     def _run(self, chosen: random.Random) -> None:
         try:
@@ -165,7 +165,7 @@ class Clients:
                 else:
                     session = _Session(self._where, chosen, f"c{number}", self._note, secure=way == "https")
                     session.run(self._over.is_set, self._think)
-        except Exception as error:  # a defect of ours must not look like peace
+        except Exception as error:  # an error in the test must not look like success
             self.defects.append(repr(error))
             raise
 
@@ -227,9 +227,9 @@ class _Session:
         return "\r\n".join([f"{method} {target} HTTP/1.1", f"Host: {authority}", *fields, "", ""]).encode("ascii")
 
     def _request(self, wire: Wire, id_: str) -> bool:
-        """One of them.
+        """Send one request.
 
-        @return: whether the connection can have another.
+        @return: whether the connection can carry another request.
         """
         kind = self._chosen.choices(list(_KINDS), list(_KINDS.values()))[0]
         method = {"head": "HEAD", "upload": "POST"}.get(kind, "GET")
@@ -281,7 +281,7 @@ class _Session:
         return "complete", "101", False
 
     def _leave(self, wire: Wire, id_: str, size: int) -> None:
-        """Go away in the middle, in one of several ways."""
+        """Disconnect during a request, in one of several ways."""
         way = self._chosen.choice(("in the head", "in the content", "before the answer", "in the answer"))
         method = "POST" if way == "in the content" else "GET"
         fields = ["Content-Length: 50000"] if method == "POST" else []
@@ -293,15 +293,15 @@ class _Session:
             wire.send(content(id_, self._chosen.randrange(1, 49_000)))
         time.sleep(self._chosen.uniform(0.0, 0.1))
         if way == "in the answer":
-            with contextlib.suppress(Closed, OSError):  # it would have left anyhow
+            with contextlib.suppress(Closed, OSError):  # it would have disconnected anyway
                 wire.head()
-        # A reset takes along what the proxy has not read yet; so only once the proxy has answered.
+        # A reset discards the data that the proxy has not read, so reset only after the proxy has responded.
         wire.close(reset=way == "in the answer")
         self._note(Asked(id_, "leaver", method, way != "in the head", "left", way))
 
 
 class _Tunnel:
-    """One tunnel to a host that is passed through; its id is the identity that it gives itself."""
+    """One tunnel to a passthrough host.  Its id is the identity that it claims."""
 
     def __init__(self, where: Where, chosen: random.Random, name: str, note: Callable[[Asked], None]) -> None:
         self._where = where
@@ -310,12 +310,12 @@ class _Tunnel:
         self._note = note
 
     def run(self) -> None:
-        """All of it."""
+        """Run it."""
         wire = Wire(socket.create_connection(("127.0.0.1", self._where.proxy), PATIENCE))
         try:
             outcome, detail = self._talk(wire)
         except Closed as error:
-            # Past the CONNECT's answer, it is the origin's end that is seen.
+            # After the response to the CONNECT, the end of the origin is visible.
             outcome, detail = ("cut" if wire.begun else "refused"), str(error)
         except TimeoutError:
             outcome, detail = "silence", "in a tunnel"

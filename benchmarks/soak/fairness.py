@@ -1,4 +1,4 @@
-"""How long a client that behaves well waits while others attack, by what it wrote down.  Pure."""
+"""The response times of the measuring client during attacks, from its journal.  Pure."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-# How many times as long as in peace, and of how many requests one must know at least, for that to mean anything.
+# The limit of the ratio to the time without faults, and the minimum number of requests for a meaningful percentile.
 RATIO = 3.0
 ENOUGH = 500
-# How long what a fault has broken may take to be well again: the authorization service is tried again within 10 s.
+# The recovery time after a fault: the proxy retries the authorization service within 10 seconds.
 _RECOVERY = 15.0
 _AFTERMATH = 1.0
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A request of the client that behaves well.
+    """A request of the measuring client.
 
-    @ivar began: on the clock that all share, in seconds.
-    @ivar took: seconds.
+    @ivar began: the start on the shared clock, in seconds.
+    @ivar took: the duration in seconds.
     """
 
     id: str
@@ -33,9 +33,9 @@ class Probe:
 
 @dataclass(frozen=True)
 class Window:
-    """A fault as it really happened.
+    """A fault with its actual times.
 
-    @ivar attack: what the attackers did; empty for a fault of another kind.
+    @ivar attack: the kind of the attack; empty for other faults.
     """
 
     began: float
@@ -45,9 +45,9 @@ class Window:
 
 @dataclass(frozen=True)
 class Waited:
-    """How long requests took.
+    """The durations of requests.
 
-    @ivar p99: seconds.
+    @ivar p99: the 99th percentile in seconds.
     """
 
     requests: int
@@ -55,16 +55,16 @@ class Waited:
 
 
 def waited(took: Sequence[float]) -> Waited:
-    """Take the 99th percentile."""
+    """Compute the 99th percentile."""
     ranked = sorted(took)
     return Waited(len(ranked), ranked[math.ceil(len(ranked) * 0.99) - 1] if ranked else 0.0)
 
 
 class Fairness:
-    """Tells which requests were made in peace, and which during which attack.
+    """Assigns each request to an attack, or to a time without faults.
 
-    @ivar peace: how long requests took while nothing was wrong.
-    @ivar attacks: the same for each kind of attack.
+    @ivar peace: the durations of requests without faults.
+    @ivar attacks: the durations for each kind of attack.
     """
 
     def __init__(self, probes: Sequence[Probe], windows: Sequence[Window]) -> None:
@@ -82,7 +82,7 @@ class Fairness:
                     took[window.attack].append(probe.took)
                 elif not self._broken_before(window):
                     self._starved.append(
-                        f"{probe.id}: while others attack ({window.attack}), a client that behaves well has "
+                        f"{probe.id}: during an attack ({window.attack}), the measuring client has "
                         f"{probe.outcome} ({probe.detail})"
                     )
         self.peace = waited(took.pop("", []))
@@ -96,17 +96,17 @@ class Fairness:
         return window if at < window.ended + _AFTERMATH else None
 
     def _broken_before(self, window: Window) -> bool:
-        """Whether something else that was wrong before may still be."""
+        """Whether an earlier fault may still have an effect."""
         return any(not other.attack and other.began < window.began < other.ended + _RECOVERY for other in self._windows)
 
     def failures(self) -> Iterable[str]:
-        """What is unfair; a run of seconds says nothing of percentiles."""
+        """Return the violations.  A run of a few seconds gives no percentiles."""
         yield from self._starved
         if self.peace.requests < ENOUGH:
             return
         for kind, found in self.attacks.items():
             if found.requests >= ENOUGH and found.p99 > RATIO * self.peace.p99:
                 yield (
-                    f"{kind}: the p99 of a client that behaves well is {found.p99 * 1000:.1f} ms, and in peace "
+                    f"{kind}: the p99 of the measuring client is {found.p99 * 1000:.1f} ms, and without faults "
                     f"{self.peace.p99 * 1000:.1f} ms"
                 )

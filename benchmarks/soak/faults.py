@@ -1,4 +1,4 @@
-"""Which faults and attacks happen when: the same for the same seed.  Pure."""
+"""The schedule of faults and attacks, which the seed determines.  Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ AUTHORIZER = "authorizer"
 ATTACKERS = "attackers"
 ORIGINS = ("http", "https", "tunnel")
 
-# What can be done to any program: killed and started anew, or stopped for a while.
+# The faults of every program: it is killed and restarted, or stopped for some time.
 SIGNALS = ("kill", "stop")
 
 
@@ -19,8 +19,8 @@ SIGNALS = ("kill", "stop")
 class Fault:
     """One fault.
 
-    @ivar at: seconds after the beginning.
-    @ivar lasts: seconds.
+    @ivar at: the start, in seconds after the beginning.
+    @ivar lasts: the duration in seconds.
     """
 
     at: float
@@ -30,9 +30,9 @@ class Fault:
 
 
 def schedule(seed: int, seconds: float) -> list[Fault]:
-    """Faults one after the other, with peace between them.
+    """Return faults one after the other, with pauses between them.
 
-    A third of them are attacks, and a third the authorization service's.
+    A third of them are attacks, and a third are faults of the authorization service.
     """
     chosen = random.Random(seed)
     made: list[Fault] = []
@@ -44,7 +44,7 @@ def schedule(seed: int, seconds: float) -> list[Fault]:
         else:
             moods = authorizer.MOODS if target == AUTHORIZER else origin.MOODS
             kind = chosen.choice((*moods, *SIGNALS))
-        # An attack that lasts longer meets more requests of those who behave well.
+        # A longer attack covers more requests of the measuring client.
         lasts = chosen.uniform(3.0, 7.0) if target == ATTACKERS else chosen.uniform(0.5, 5.0)
         made.append(Fault(at, target, kind, lasts))
         at += lasts + chosen.uniform(1.0, 6.0)

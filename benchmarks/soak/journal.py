@@ -1,4 +1,4 @@
-"""What the programs of the soak write down, and how they are told to misbehave."""
+"""The journals of the programs of the soak test, and the files that select their mode."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import time
 from pathlib import Path
 from typing import Any
 
-# The mood of a program that is to end when it has done what it is at.
+# The mode of a program that ends after its current work.
 OVER = "over"
 
 _ID = re.compile(r"/(?:r|denied|ws)/([a-z0-9-]+)")
 
 
 def id_in(url: str) -> str:
-    """The id in a URL or a path; empty where there is none."""
+    """Return the id in a URL or a path, or an empty string."""
     found = _ID.search(url)
     return found[1] if found else ""
 
 
 class Journal:
-    """Lines of JSON in a file.  Each is written at once, so that a program that is killed loses none."""
+    """Lines of JSON in a file.  Each line is written immediately, so a killed program loses no line."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def write(self, **fields: object) -> None:
-        """Write a line, with the time on the clock that all processes share."""
+        """Write a line, with the time of the shared clock."""
         os.write(self._file, json.dumps({"at": time.monotonic(), **fields}).encode("ascii") + b"\n")
 
 
@@ -40,20 +40,20 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
 
 
 class Mood:
-    """How a program behaves: a word in a file, which outlives the program."""
+    """The mode of a program: a word in a file, which outlives the program."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def get(self) -> str:
-        """Read it; empty: as it should."""
+        """Read the mode; empty means normal behavior."""
         try:
             return self._path.read_text("ascii")
         except FileNotFoundError:
             return ""
 
     def set(self, word: str) -> None:
-        """Change it."""
+        """Change the mode."""
         fresh = self._path.with_suffix(".new")
         fresh.write_text(word, "ascii")
         fresh.replace(self._path)

@@ -1,4 +1,4 @@
-"""What was seen of each request, joined by its id, and judged.  Pure."""
+"""Joins the observations of each request by its id, and judges them.  Pure."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
 
-# Every way in which a request can end for its client; what is not here is a failure.
+# The permitted outcomes of a request for its client.  Every other outcome is a failure.
 ANSWERED = frozenset({"complete", "problem"})
 CUT = "cut"
 LEFT = "left"
 
-# Methods of which an origin may see one request twice (RFC 9110 section 9.2.2).
+# The methods whose requests an origin may receive twice (RFC 9110 section 9.2.2).
 IDEMPOTENT = frozenset({"GET", "HEAD"})
 
-# Of an intercepted tunnel that ends before a request there is a record as well, and no id in it.
+# An intercepted tunnel that ends before a request has an audit record without an id.
 _WITHOUT_REQUEST = frozenset({"client-left", "client-tls-failed"})
 
-# How much of a run is warm-up, and how many samples there must be for growth to mean anything.
+# The warm-up share of a run, and the minimum number of samples for a trend.
 _WARM_UP = 0.1
 _ENOUGH = 120
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A request, as its client saw it.
+    """A request, as its client observed it.
 
-    @ivar id: in its URL; of a tunnel that is not read, the identity of its CONNECT.
-    @ivar kind: what kind of client it was.
-    @ivar sent: whether its head was sent completely.
-    @ivar outcome: C{complete}, C{problem}, C{cut} after an answer had begun, C{left} by the client itself; or C{closed}
-        without an answer, C{silence}, C{wrong} content.
-    @ivar detail: the status and the code of a problem, and what else there is to say.
+    @ivar id: the id in its URL; for a passthrough tunnel, the identity of its CONNECT.
+    @ivar kind: the kind of the client.
+    @ivar sent: whether the complete head was sent.
+    @ivar outcome: C{complete}, C{problem}, C{cut} after the start of a response, C{left} by the client itself; or
+        C{closed} without a response, C{silence}, C{wrong} content.
+    @ivar detail: the status and the code of a problem, or other details.
     """
 
     id: str
@@ -44,16 +44,16 @@ class Asked:
 
     @property
     def is_tunnel(self) -> bool:
-        """Whether the proxy did not read it."""
+        """Whether the proxy did not read the content."""
         return self.kind == "tunnel"
 
 
 @dataclass(frozen=True)
 class Question:
-    """What the authorization service was asked, and said.
+    """An authorization request and its decision.
 
-    @ivar at: when it began to answer, by the clock that all processes share.
-    @ivar verdict: C{allow} or C{deny}; C{none} where its answer was no decision.
+    @ivar at: the start of the response on the shared clock.
+    @ivar verdict: C{allow} or C{deny}; C{none} for a response without a decision.
     """
 
     at: float
@@ -83,7 +83,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Sample:
-    """What all processes of the proxy hold at one moment."""
+    """The resources of all processes of the proxy at one moment."""
 
     at: float
     rss: int
@@ -92,9 +92,9 @@ class Sample:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """By how much the median of the last quarter may be over that of the first.
+    """The tolerated increase of the median from the first quarter to the last.
 
-    @ivar rss: bytes; C{rss_share} of the first where that is more.
+    @ivar rss: bytes, or C{rss_share} of the first median if that is more.
     """
 
     rss: int = 8 << 20
@@ -104,7 +104,7 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Trend:
-    """How something went over the run, after the warm-up.
+    """The trend of a resource after the warm-up.
 
     @ivar per_minute: the slope of a line through all samples.
     """
@@ -117,10 +117,10 @@ class Trend:
 
 @dataclass
 class Verdict:
-    """What came out.
+    """The result of a run.
 
-    @ivar failures: one sentence each; none, and the proxy has passed.
-    @ivar counts: how often what happened.
+    @ivar failures: one sentence for each failure; empty if the proxy has passed.
+    @ivar counts: the number of each outcome.
     """
 
     failures: list[str] = field(default_factory=list)
@@ -130,7 +130,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there is no failure."""
         return not self.failures
 
     def as_json(self) -> dict[str, object]:
@@ -146,7 +146,7 @@ def judge(
     samples: Sequence[Sample] = (),
     tolerance: Tolerance = Tolerance(),
 ) -> Verdict:
-    """Join what everybody saw."""
+    """Join all observations."""
     verdict = Verdict()
     verdict.failures += _forwarded_without_leave(questions, seen, records)
     verdict.failures += _clients(asked, seen, records)
@@ -176,7 +176,7 @@ def _by_id(found: Iterable[Record]) -> Mapping[str, list[Record]]:
 def _forwarded_without_leave(
     questions: Sequence[Question], seen: Sequence[Seen], records: Sequence[Record]
 ) -> Iterable[str]:
-    """Each request that an origin saw had an allow before it, and has one record, of that very question."""
+    """Each request that an origin received has an earlier allow, and one audit record of this decision."""
     allowed: dict[str, Question] = {}
     for question in questions:
         if question.verdict == "allow":
@@ -186,51 +186,52 @@ def _forwarded_without_leave(
     for one in seen:
         leave = allowed.get(one.id)
         if leave is None or leave.at > one.at:
-            yield f"{one.id}: an origin saw it {'without' if leave is None else 'before'} an allow"
+            yield f"{one.id}: an origin received it {'without' if leave is None else 'before'} an allow"
             continue
         its = on_record.get(one.id, [])
         if [(record.verdict, record.request) for record in its] != [("allow", leave.request)]:
-            yield f"{one.id}: an origin saw it, and its records are {its}"
+            yield f"{one.id}: an origin received it, and its audit records are {its}"
         if times[one.id] > 1 and one.method not in IDEMPOTENT:
-            yield f"{one.id}: an origin saw a {one.method} {times[one.id]} times"
+            yield f"{one.id}: an origin received a {one.method} {times[one.id]} times"
 
 
 def _clients(asked: Sequence[Asked], seen: Sequence[Seen], records: Sequence[Record]) -> Iterable[str]:
-    """Each client had an answer, and each request has one record."""
+    """Each client got a response, and each request has one audit record."""
     on_record, reached = _by_id(records), {one.id for one in seen}
     for one in asked:
-        # Inside a tunnel it is the origin that cuts.
+        # Inside a tunnel, the origin cuts the connection.
         accepted = one.outcome in ANSWERED or one.outcome in (CUT, LEFT) or (one.is_tunnel and one.outcome == "closed")
         if not accepted:
             yield f"{one.id}: {one.kind} {one.method} ended with {one.outcome} ({one.detail})"
         if one.outcome == "complete" and one.id not in reached:
-            yield f"{one.id}: the client has an answer of an origin that did not see it"
+            yield f"{one.id}: the client got a response of an origin that did not receive the request"
         count = len(on_record.get(one.id, ()))
         if count > 1 or (one.sent and not count):
-            yield f"{one.id}: {one.kind} {one.method}, {one.outcome} ({one.detail}), has {count} records"
+            yield f"{one.id}: {one.kind} {one.method}, {one.outcome} ({one.detail}), has {count} audit records"
     if asked and not any(one.outcome == "complete" for one in asked):
-        yield "no client has an answer of an origin"
+        yield "no client got a response of an origin"
     known = {one.id for one in asked}
     for record in records:
         if not record.id and record.verdict == "refused" and record.outcome in _WITHOUT_REQUEST:
             continue
         if record.id not in known:
-            yield f"{record.id or record.request}: a record of a request that nobody sent ({record.outcome})"
+            yield f"{record.id or record.request}: an audit record of a request that no client sent ({record.outcome})"
 
 
 def _records(questions: Sequence[Question], records: Sequence[Record]) -> Iterable[str]:
-    """What stands on record is what the authorization service said."""
+    """Each audit record contains the decision of the authorization service."""
     said = {question.request: question.verdict for question in questions}
     for one in records:
         if one.verdict in ("allow", "deny") and said.get(one.request) != one.verdict:
-            yield f"{one.id}: on record as {one.verdict}; the authorization service said {said.get(one.request)}"
+            decided = said.get(one.request)
+            yield f"{one.id}: the audit record has {one.verdict}; the authorization service decided {decided}"
 
 
 # -- growth
 
 
 def trend(points: Sequence[tuple[float, float]]) -> Trend:
-    """How something goes after the warm-up: medians of the first and the last quarter, and a line through all."""
+    """Return the trend after the warm-up: the medians of the first and the last quarter, and the slope."""
     rest = points[int(len(points) * _WARM_UP) :]
     quarter = max(1, len(rest) // 4)
     first, last = ([value for _, value in part] for part in (rest[:quarter], rest[-quarter:]))

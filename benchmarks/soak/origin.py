@@ -1,6 +1,6 @@
-"""An origin of the soak: a program that writes each request down, and answers it with content that tells whose it is.
+"""An origin of the soak test: a program that records each request, and responds with content that contains its id.
 
-Arguments: the address, the port, the journal, the file with its mood, and for HTTPS the certificate and its key.
+Arguments: the address, the port, the journal, the file with its mode, and for HTTPS the certificate and its key.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from benchmarks.soak.journal import Journal, Mood, id_in
 from egress.wire.upgrade import accept_of
 
-# How it can misbehave, besides being killed and stopped.
+# The faults of an origin, in addition to killing and stopping it.
 MOODS = ("slow", "cut", "reset", "silent")
 
 _SLOW = 1.5
@@ -24,25 +24,25 @@ _PIECE = 16 << 10
 
 
 def content(id_: str, size: int) -> bytes:
-    """The content of an answer: the id, over and over."""
+    """The content of a response: the repeated id."""
     line = f"{id_}\n".encode("ascii")
     return (line * (size // len(line) + 1))[:size]
 
 
 class Origin:
-    """Answers requests."""
+    """Responds to requests."""
 
     def __init__(self, journal: Journal, mood: Mood) -> None:
         self._journal = journal
         self._mood = mood
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer all requests of a connection."""
+        """Respond to all requests of a connection."""
         try:
             while await self._one(reader, writer):
                 pass
         except (OSError, asyncio.IncompleteReadError, ssl.SSLError):
-            pass  # the other side went away
+            pass  # the proxy has disconnected
         finally:
             writer.close()
 

@@ -1,9 +1,9 @@
-"""A client of the soak that behaves well: it asks for two bytes, again and again, and writes down how long that took.
+"""The measuring client of the soak test: it requests two bytes repeatedly, and records the response times.
 
-Arguments: the address and the port of a listener that shows that the program runs, the journal, the file with its mood,
+Arguments: the address and the port of a listener that shows that the program runs, the journal, the file with its mode,
 which ends it, the port of the proxy, and the authority of the plain origin.
 
-It is a process with an address of its own: what it waits for is the proxy, and not the other clients.
+It is a separate process with its own address, so it measures the proxy and not the other clients.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.soak.origin import content
 _SOURCE = "127.0.0.77"
 _PAUSE = 0.04
 _SIZE = 2
-# So many requests of one connection: new ones count as well.
+# The requests of one connection.  New connections are measured as well.
 _REQUESTS = 20
 
 
@@ -36,7 +36,7 @@ def _answer(wire: Wire, id_: str) -> tuple[str, str, bool]:
 
 
 def run(journal: Journal, mood: Mood, proxy: int, authority: str) -> None:
-    """Ask until the mood says that it is over."""
+    """Send requests until the mode ends the program."""
     numbers = count(1)
     while mood.get() != OVER:
         wire = Wire(socket.create_connection(("127.0.0.1", proxy), PATIENCE, source_address=(_SOURCE, 0)))
@@ -64,7 +64,7 @@ def run(journal: Journal, mood: Mood, proxy: int, authority: str) -> None:
 
 
 def main(address: tuple[str, int], journal: Path, mood: Path, proxy: int, authority: str) -> None:
-    """Run until it is over."""
+    """Run until the mode ends the program."""
     with socket.create_server(address):
         run(Journal(journal), Mood(mood), proxy, authority)
 

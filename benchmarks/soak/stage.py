@@ -1,4 +1,4 @@
-"""The programs of a soak: the proxy, and what it depends on, with all that can be done to them."""
+"""The programs of a soak test: the proxy and its dependencies, with their faults."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROBE = "probe"
 
 HOSTS = {"http": "127.0.0.1", "https": "127.0.0.2", "tunnel": "127.0.0.3"}
 
-# Short ones, so that many faults fit into a run, and all of them within the patience of the clients.
+# Short faults, so that a run contains many of them, and each is shorter than the timeout of the clients.
 TIMEOUTS = {
     "--authz-timeout": "2s",
     "--connect-timeout": "3s",
@@ -36,7 +36,7 @@ TIMEOUTS = {
 
 
 class Program:
-    """A program that can be killed, and that comes back."""
+    """A program that can be killed and restarted."""
 
     def __init__(self, directory: Path, name: str, module: str, address: tuple[str, int], *more: str) -> None:
         self._directory = directory
@@ -56,7 +56,7 @@ class Program:
         return process
 
     def suffer(self, fault: Fault) -> None:
-        """Have a fault happen, and repair it."""
+        """Inject a fault, and repair it."""
         popen = self._process.popen
         if fault.kind == "kill":
             popen.kill()
@@ -75,23 +75,23 @@ class Program:
             self._mood.set("")
 
     def finish(self) -> None:
-        """Have it end by itself."""
+        """Let it finish."""
         self._mood.set(OVER)
         self._process.popen.wait(60)
 
     def stop(self) -> None:
-        """End it."""
+        """Kill it."""
         with contextlib.suppress(ProcessLookupError):
             self._process.popen.send_signal(signal.SIGCONT)
         self._process.stop()
 
     def said(self) -> str:
-        """What it printed."""
+        """Return its output."""
         return self._process.output()
 
 
 class Stage:
-    """All of them, in a directory of their own."""
+    """All programs, in one directory."""
 
     def __init__(self, directory: Path, workers: int) -> None:
         ca = TestCA("Soak")
@@ -114,18 +114,18 @@ class Stage:
             *("--workers", str(workers)),
             *(word for option in TIMEOUTS.items() for word in option),
         )
-        # These talk to the proxy, and are programs so that nothing but the proxy has them wait.
+        # These are clients of the proxy, and separate programs so that only the proxy delays them.
         talks = (str(self.proxy.port), "{}:{}".format(*at["http"]))
         for name, more in ((ATTACKERS, (*talks, str(dns))), (PROBE, talks)):
             self.programs[name] = Program(directory, name, name, ("127.0.0.1", free_port()), *more)
         context = ssl.create_default_context(cafile=str(self.proxy.ca))
         self.where = Where(self.proxy.port, at["http"], at["https"], at["tunnel"], context)
-        # Those that there are from now on: a worker that dies takes its memory along.
+        # The current processes only: the memory of a dead worker does not count.
         self._pids = self.proxy.pids
         self._clients = directory / "clients.jsonl"
 
     def sample(self) -> Sample:
-        """Look at the proxy."""
+        """Sample the proxy."""
         found = [_looked_at(pid) for pid in self._pids]
         return Sample(time.monotonic(), sum(rss for rss, _ in found), sum(files for _, files in found))
 
@@ -135,7 +135,7 @@ class Stage:
         return self._clients
 
     def asked(self) -> list[Asked]:
-        """What the clients say."""
+        """Return the observations of the clients."""
         return [
             Asked(one["id"], one["kind"], one["method"], one["sent"], one["outcome"], one["detail"])
             for journal in (self._clients, self.programs[ATTACKERS].journal, self.programs[PROBE].journal)
@@ -143,23 +143,23 @@ class Stage:
         ]
 
     def probes(self) -> list[Probe]:
-        """How long the client that behaves well had to wait."""
+        """Return the requests of the measuring client."""
         lines = read_journal(self.programs[PROBE].journal)
         return [Probe(one["id"], one["began"], one["took"], one["outcome"], one["detail"]) for one in lines]
 
     def questions(self) -> list[Question]:
-        """What the authorization service says."""
+        """Return the observations of the authorization service."""
         lines = read_journal(self.programs[AUTHORIZER].journal)
         return [Question(one["at"], one["request"], one["id"], one["verdict"]) for one in lines]
 
     def seen(self) -> list[Seen]:
-        """What the origins say."""
+        """Return the observations of the origins."""
         lines = [line for name in HOSTS for line in read_journal(self.programs[name].journal)]
-        # Inside a tunnel one client asks several times; each of these has the same leave.
+        # Inside a tunnel, one client sends several messages, which share one decision.
         return [Seen(one["at"], one["id"], one["method"]) for one in lines]
 
     def records(self) -> list[Record]:
-        """What the audit log says."""
+        """Return the audit records."""
         return [
             Record(
                 one["requestId"],
@@ -171,14 +171,14 @@ class Stage:
         ]
 
     def stop_programs(self) -> None:
-        """End what the proxy depends on, and with it all connections that the proxy keeps to it."""
+        """Kill the dependencies of the proxy, and with them its connections to them."""
         for program in self.programs.values():
             program.stop()
 
     def stop(self) -> list[str]:
-        """End all of it.
+        """Stop all programs.
 
-        @return: what is wrong with the log of the proxy, or with a program of ours.
+        @return: the failures in the log of the proxy, and in the programs of the test.
         """
         status = self.proxy.process.stop(60)
         wrong = [] if status in (-15, 143) else [f"the proxy ended with status {status}"]
@@ -187,7 +187,7 @@ class Stage:
         self.stop_programs()
         for name, program in self.programs.items():
             if re.search(r"^\w*Error", program.said(), re.MULTILINE):
-                wrong.append(f"the program {name} of the soak itself fails: {program.said()[-500:]}")
+                wrong.append(f"the program {name} of the soak test failed: {program.said()[-500:]}")
         return wrong
 
 

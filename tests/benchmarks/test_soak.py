@@ -61,37 +61,37 @@ class JudgeTests(SynchronousTestCase):
     def test_no_question(self) -> None:
         """Forwarded, and nobody was asked."""
         del self.questions[0]
-        self.assert_found("a: an origin saw it without an allow")
+        self.assert_found("a: an origin received it without an allow")
 
     def test_denied_and_forwarded(self) -> None:
         self.seen.append(Seen(2.0, "d", "GET"))
-        self.assert_found("d: an origin saw it without an allow")
+        self.assert_found("d: an origin received it without an allow")
 
     def test_undecided_and_forwarded(self) -> None:
         """An answer that is no decision is no allow."""
         self.seen.append(Seen(2.0, "u", "POST"))
-        self.assert_found("u: an origin saw it without an allow")
+        self.assert_found("u: an origin received it without an allow")
 
     def test_too_early(self) -> None:
         """Forwarded first, and asked then."""
         self.seen[0] = Seen(0.5, "a", "GET")
-        self.assert_found("a: an origin saw it before an allow")
+        self.assert_found("a: an origin received it before an allow")
 
     def test_leave_of_another_question(self) -> None:
         """The record says that something else was decided on."""
         self.records[0] = Record("qx", "a", "allow", "forwarded")
-        self.assert_found("a: an origin saw it, and its records are", "on record as allow")
+        self.assert_found("a: an origin received it, and its audit records are", "the audit record has allow")
 
     def test_seen_and_on_record_as_denied(self) -> None:
         self.records[0] = Record("qa", "a", "refused", "client-gone")
-        self.assert_found("a: an origin saw it, and its records are")
+        self.assert_found("a: an origin received it, and its audit records are")
 
     def test_sent_twice(self) -> None:
         """A GET may be, a POST must not."""
         self.seen.append(Seen(2.5, "a", "GET"))
         self.assertTrue(self.judged().passed)
         self.seen[0] = self.seen[-1] = Seen(2.5, "a", "POST")
-        self.assert_found("a: an origin saw a POST 2 times")
+        self.assert_found("a: an origin received a POST 2 times")
 
     def test_no_answer(self) -> None:
         """Silence, an end without an answer, and an answer that is another's."""
@@ -106,37 +106,37 @@ class JudgeTests(SynchronousTestCase):
 
     def test_answer_from_nowhere(self) -> None:
         del self.seen[0]
-        self.assert_found("a: the client has an answer of an origin that did not see it")
+        self.assert_found("a: the client got a response of an origin that did not receive the request")
 
     def test_nothing_done(self) -> None:
         """A proxy that refuses everything has not passed."""
         self.asked[0] = Asked("a", "get", "GET", True, "problem", "503 overloaded")
-        self.assert_found("no client has an answer of an origin")
+        self.assert_found("no client got a response of an origin")
 
     def test_no_record(self) -> None:
         """Of a request that was sent; who left in the middle of a head need not have one."""
         del self.records[2]
-        self.assert_found("u: upload POST, problem (503 authorizer-unavailable), has 0 records")
+        self.assert_found("u: upload POST, problem (503 authorizer-unavailable), has 0 audit records")
 
     def test_two_records(self) -> None:
         self.records.append(self.records[1])
-        self.assert_found("d: denied GET, problem (403 denied), has 2 records")
+        self.assert_found("d: denied GET, problem (403 denied), has 2 audit records")
 
     def test_record_of_nothing(self) -> None:
         self.records.append(Record("qz", "z", "refused", "bad-request"))
-        self.assert_found("z: a record of a request that nobody sent")
+        self.assert_found("z: an audit record of a request that no client sent")
 
     def test_tunnel_without_a_request(self) -> None:
         """It has a record, which belongs to no request."""
         self.records.append(Record("qz", "", "refused", "client-left"))
         self.assertEqual(self.judged().failures, [])
         self.records[-1] = Record("qz", "", "refused", "bad-request")
-        self.assert_found("qz: a record of a request that nobody sent")
+        self.assert_found("qz: an audit record of a request that no client sent")
 
     def test_invented_decision(self) -> None:
         """On record as allowed or denied, and the authorization service never said so."""
         self.records[2] = Record("qu", "u", "deny", "denied")
-        self.assert_found("u: on record as deny; the authorization service said none")
+        self.assert_found("u: the audit record has deny; the authorization service decided none")
 
 
 class GrowthTests(SynchronousTestCase):
@@ -198,13 +198,13 @@ class FairnessTests(SynchronousTestCase):
         self.assertEqual(self.failures(*peace, *attack, *slow), [])
         slow = self.probes(90.0, 0.5, ENOUGH // 50)
         (failure,) = self.failures(*peace, *attack, *slow)
-        self.assertIn("pipelining: the p99 of a client that behaves well is 500.0 ms, and in peace 10.0 ms", failure)
+        self.assertIn("pipelining: the p99 of the measuring client is 500.0 ms, and without faults 10.0 ms", failure)
 
     def test_starved(self) -> None:
         """No answer, or a refusal, is worse than a slow answer."""
         for outcome in ("problem", "silence", "closed", "cut", "wrong"):
             (failure,) = self.failures(Probe("p1", 70.0, 0.01, outcome, "429 too-many"))
-            self.assertIn(f"p1: while others attack (pipelining), a client that behaves well has {outcome}", failure)
+            self.assertIn(f"p1: during an attack (pipelining), the measuring client has {outcome}", failure)
 
     def test_what_broke_before(self) -> None:
         """A refusal may be the rest of a fault of another kind."""
