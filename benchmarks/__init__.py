@@ -1,5 +1,5 @@
-"""What the proxy costs next to other proxies, measured on one machine.
+"""Benchmarks of the proxy and of other proxies on one machine.
 
-C{python -m benchmarks} measures everything that is installed; L{benchmarks.scenarios} has the table of what is
-measured.  Nothing here is part of the installed package.
+C{python -m benchmarks} measures every installed proxy; L{benchmarks.scenarios} defines the scenarios.  The installed
+package contains no benchmarks.
 """

@@ -28,21 +28,23 @@ _FILES = 65536
 
 
 def parser() -> argparse.ArgumentParser:
-    """What can be said on the command line."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, allow_abbrev=False)
-    made.add_argument("--only", nargs="+", metavar="SCENARIO", help="only these; * stands for anything")
+    made.add_argument("--only", nargs="+", metavar="SCENARIO", help="only these scenarios; * matches anything")
     made.add_argument("--peers", nargs="+", metavar="NAME", help="only these proxies")
-    made.add_argument("--rounds", type=int, default=3, metavar="N", help="how often each is measured (3)")
-    made.add_argument("--quick", action="store_true", help="see whether everything runs; the figures mean little")
-    made.add_argument("--output", type=Path, default=Path("benchmarks/results"), metavar="DIR", help="for the results")
-    made.add_argument("--list", action="store_true", help="say what there is and what is missing, and end")
+    made.add_argument("--rounds", type=int, default=3, metavar="N", help="measurements of each scenario (3)")
+    made.add_argument("--quick", action="store_true", help="check that everything runs; the figures are not meaningful")
+    made.add_argument(
+        "--output", type=Path, default=Path("benchmarks/results"), metavar="DIR", help="directory of the results"
+    )
+    made.add_argument("--list", action="store_true", help="list scenarios, proxies and missing programs, and exit")
     return made
 
 
 def chosen_scenarios(patterns: Sequence[str] | None) -> list[Scenario]:
-    """The scenarios that some pattern matches.
+    """Return the scenarios that match a pattern.
 
-    @raise ValueError: when a pattern matches none.
+    @raise ValueError: if a pattern matches no scenario.
     """
     for pattern in patterns or ():
         if not any(fnmatchcase(one.name, pattern) for one in SCENARIOS):
@@ -51,9 +53,9 @@ def chosen_scenarios(patterns: Sequence[str] | None) -> list[Scenario]:
 
 
 def chosen_peers(wanted: Sequence[str] | None) -> list[Peer]:
-    """The proxies with these names, however they are capitalized.
+    """Return the proxies with these names, independently of case.
 
-    @raise ValueError: when there is no such proxy.
+    @raise ValueError: if there is no such proxy.
     """
     known = {peer.name.lower(): peer for peer in PEERS}
     for name in wanted or ():
@@ -63,7 +65,7 @@ def chosen_peers(wanted: Sequence[str] | None) -> list[Peer]:
 
 
 def machine(arguments: Sequence[str], cores: Cores) -> dict[str, str]:
-    """What the results depend on."""
+    """Return the environment of the results."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     models = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))]
     return {
@@ -78,10 +80,10 @@ def machine(arguments: Sequence[str], cores: Cores) -> dict[str, str]:
 
 @dataclass
 class Session:
-    """Everything from the first measurement to the last.
+    """All measurements of a run.
 
-    @ivar rounds: how often each is measured.
-    @ivar failed: what went wrong with our own proxy.
+    @ivar rounds: the number of measurements of each entrant.
+    @ivar failed: the failures of egressproxy.
     """
 
     bench: Bench
@@ -91,7 +93,7 @@ class Session:
     failed: list[str] = field(default_factory=list)
 
     def scenario(self, scenario: Scenario, peers: Sequence[tuple[Peer, str]]) -> Table:
-        """All rounds of all entrants, in turn, so that what changes on the machine meets all of them."""
+        """Run all rounds of all entrants alternately, so that changes of the machine affect all of them."""
         entered = list(entrants(scenario, peers))
         table = Table(scenario, [entrant for entrant, _, _ in entered], len(self.bench.cores.all))
         for number_ in range(1, self.rounds + 1):
@@ -135,16 +137,16 @@ class Session:
 
     def _directory(self) -> tempfile.TemporaryDirectory[str]:
         made = tempfile.TemporaryDirectory(dir=self.bench.directory, prefix="proxy-", ignore_cleanup_errors=True)
-        Path(made.name).chmod(0o755)  # proxies that give up root still read their configuration
+        Path(made.name).chmod(0o755)  # proxies that drop root privileges still read their configuration
         return made
 
 
 def entrants(
     scenario: Scenario, peers: Iterable[tuple[Peer, str]]
 ) -> Iterable[tuple[Entrant, Peer, Mapping[str, str]]]:
-    """Who takes part in a scenario, with which options.
+    """Return the entrants of a scenario with their options.
 
-    @param peers: each with its version.
+    @param peers: the proxies with their versions.
     """
     for peer, version in peers:
         if scenario.can not in peer.can:
@@ -165,11 +167,11 @@ def write(output: Path, header: Mapping[str, str], tables: Sequence[Table], miss
 
 
 def _interrupted(number_: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt  # so that everything that was started is stopped as well
+    raise KeyboardInterrupt  # so that all started programs are stopped
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what the command line says.
+    """Run the command line.
 
     @return: the exit status.
     """
@@ -186,7 +188,7 @@ def main(arguments: Sequence[str]) -> int:
         print("Scenarios:", *(f"  {one.name:24} {one.title}" for one in scenarios), sep="\n")
         print("Proxies:", *(f"  {peer.name:24} {reason or peer.version()}" for peer, reason in reasons), sep="\n")
     for line in needed:
-        print(f"missing, and needed for everything: {line}", file=sys.stderr)
+        print(f"missing, and required: {line}", file=sys.stderr)
     if options.list or needed:
         return 0 if options.list else 2
     try:
@@ -196,7 +198,7 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     for line in lacking:
-        print(f"missing, and left out: {line}")
+        print(f"missing, and skipped: {line}")
     if options.quick:
         scenarios = [one.quick() for one in scenarios]
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -219,7 +221,7 @@ def main(arguments: Sequence[str]) -> int:
             session = Session(Bench(directory, programs, running, cores), rounds, total)
             for scenario in scenarios:
                 tables.append(session.scenario(scenario, taking_part))
-                # After each one: what was measured is not lost when something later goes wrong.
+                # Write after each scenario, so that a later error loses no results.
                 write(options.output, header, tables, lacking)
     print("", render_summary(tables), "", f"written to {options.output}", sep="\n")
     for failure in session.failed:

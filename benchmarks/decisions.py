@@ -1,11 +1,10 @@
-"""What it costs a proxy to decide, by who decides and what the decision says: C{python -m benchmarks.decisions}.
+"""The cost of authorization, by authorizer and decision: C{python -m benchmarks.decisions}.
 
-The figure is the CPU time of the proxy for one request.  All proxies run from the beginning to the end, and take turns
-within each round, so that what else the machine does meets all of them; what counts are the medians, and the ratios to
-the plain case: plain HTTP over kept connections, decided by ten rules.  None has an audit log.
+The figure is the CPU time of the proxy for one request.  All proxies run from the beginning to the end, and alternate
+within each round, so that other load of the machine affects all of them.  The results are the medians, and the ratios
+to the plain case: plain HTTP over keep-alive connections, with ten rules.  No proxy has an audit log.
 
-Every case is checked in every round: the answers, and in the numbers of the proxy and of the authorization service that
-what is measured took place.
+Every round checks every case: the responses, and the counters of the proxy and of the authorization service.
 """
 
 # ruff: noqa: S603 -- programs of ours are started
@@ -44,7 +43,7 @@ KIND = "ping"
 
 _CONNECTIONS = 16
 _CONTENT = 1024
-# What a proxy does after its answers, as asking a shadow, belongs to what they cost.
+# The work of a proxy after its responses, such as shadow decisions, is part of their cost.
 _SETTLE = 0.1
 _REUSED = '"ttl": 3600'
 
@@ -56,16 +55,16 @@ _ANSWERED = 'egressauthz_questions_total{verdict="allow"}'
 
 
 class Unproven(Exception):
-    """A case did not do what it is about, so what it cost means nothing."""
+    """A case did not do its work, so its cost is not meaningful."""
 
 
 # -- the cases
 
 
 def rules(count: int, last: str) -> str:
-    """A policy with so many rules, of which the last one is about the benchmark's requests."""
+    """Return a policy with a number of rules, whose last rule matches the requests of the benchmark."""
     text = f'{policy_text(count - 1)}\n[[rules]]\nname = "last"\nhosts = ["{HOST}"]\n{last}\n'
-    # As it was called at first, for older trees.
+    # The former name, for older source trees.
     return text.replace("\nname = ", "\nid = ")
 
 
@@ -81,16 +80,16 @@ _DENIED = rules(10, 'action = "deny"\nreason = "benchmark"')
 class Case:
     """One line of the table.
 
-    @ivar policy: the embedded one; without it, an authorization service decides.
-    @ivar shadow: a policy that is asked besides.
-    @ivar service: what the authorization service answers besides yes, where there is one; it decides, or is asked
-        besides where there is a policy.
-    @ivar asked: whether the service is asked about each request; otherwise about none.
-    @ivar counted: the number of the proxy that grows by one with each request.
-    @ivar sends: bytes of content in a request.
-    @ivar sees: what the origin is to see as token.
-    @ivar bounded: whether twice the content is too much.
-    @ivar is_service: whether this is no proxy, but C{egressauthz}.
+    @ivar policy: the embedded policy; without it, an authorization service decides.
+    @ivar shadow: a shadow policy.
+    @ivar service: further members of the responses of an authorization service; the service decides, or is the shadow
+        of a policy.
+    @ivar asked: whether the service gets an authorization request for each request; otherwise for no request.
+    @ivar counted: the counter of the proxy that each request increments.
+    @ivar sends: the bytes of content in a request.
+    @ivar sees: the token that the origin must receive.
+    @ivar bounded: whether the proxy must reject twice the content.
+    @ivar is_service: whether this is C{egressauthz} and not a proxy.
     """
 
     title: str
@@ -106,7 +105,7 @@ class Case:
     is_service: bool = False
 
     def request(self, port: int, size: int | None = None) -> bytes:
-        """One request; C{size} bytes of content, if that is to differ."""
+        """Return one request, with C{size} bytes of content if given."""
         size = self.sends if size is None else size
         url = f"http://{HOST}:{port}/token/7?x=1"
         if self.is_service:
@@ -127,7 +126,7 @@ class Case:
 
     @property
     def answer(self) -> bytes:
-        """The content of the answer, or its beginning."""
+        """The content of the response, or its beginning."""
         return b'{"allowed":true' if self.is_service else f"<{self.sees}>".encode("ascii")
 
 
@@ -136,25 +135,25 @@ CASES: tuple[Case, ...] = (
     PLAIN,
     Case("10,000 rules", rules(10_000, _ALLOW)),
     Case("10 rules; the request has 1 KiB of content", sends=_CONTENT),
-    Case("the same, and a rule looks at the content (`json`)", _ON_CONTENT, sends=_CONTENT),
-    Case("10 rules, and a shadow policy of 10", shadow=_TEN, counted=_SAME),
+    Case("the same, with a rule that matches content (`json`)", _ON_CONTENT, sends=_CONTENT),
+    Case("10 rules, and a shadow policy of 10 rules", shadow=_TEN, counted=_SAME),
     Case("10 rules, and a shadow service", service="", counted=_SAME),
     Case("observe mode: 10 rules, denied", _DENIED, counted=_OBSERVED, options=("--mode", "observe")),
     Case("10 rules; a field is set to a secret (`set_headers`)", _WITH_TOKEN, sees=TOKEN),
-    Case("10 rules; bounds (`max_bytes`, `expires_in`)", _BOUNDED, bounded=True),
-    Case("authorization service, asked each time", None, service=""),
-    Case("authorization service, its answers reused (`ttl`)", None, service=_REUSED, asked=False, counted=_HITS),
-    Case("`egressauthz` with 10 rules, for one question", counted=_ANSWERED, is_service=True),
+    Case("10 rules; limits (`max_bytes`, `expires_in`)", _BOUNDED, bounded=True),
+    Case("authorization service, one authorization request for each request", None, service=""),
+    Case("authorization service, cached decisions (`ttl`)", None, service=_REUSED, asked=False, counted=_HITS),
+    Case("`egressauthz` with 10 rules, for one authorization request", counted=_ANSWERED, is_service=True),
 )
 
 
-# -- what runs
+# -- the programs
 
 
 def cpu_seconds(pid: int) -> float:
-    """The CPU time of a process so far.
+    """Return the CPU time of a process.
 
-    C{/proc} counts in hundredths of a second; this is the process's own clock, as C{clock_getcpuclockid(3)} gives it.
+    C{/proc} counts in hundredths of a second; this is the CPU clock of the process (C{clock_getcpuclockid(3)}).
     """
     return time.clock_gettime(~pid << 3 | 2)
 
@@ -189,7 +188,7 @@ def _service(programs: Path, more: str) -> Iterator[_Service]:
 
 
 class Client:
-    """So many kept connections, on each of which a request is under way at the same time."""
+    """A number of keep-alive connections, each with one request in progress at a time."""
 
     def __init__(self, port: int, connections: int = _CONNECTIONS) -> None:
         self._sockets = [socket.create_connection(("127.0.0.1", port), 30) for _ in range(connections)]
@@ -197,11 +196,11 @@ class Client:
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def ask(self, request: bytes, answer: bytes, times: int) -> int:
-        """Send a request so often, or a few times more.
+        """Send a request at least this number of times.
 
-        @param answer: how the content of each answer begins.
-        @return: how often.
-        @raise Unproven: for another answer.
+        @param answer: the beginning of the content of each response.
+        @return: the number of requests.
+        @raise Unproven: for another response.
         """
         done = 0
         while done < times:
@@ -210,23 +209,23 @@ class Client:
             for one in self._sockets:
                 status, content = receive(one.recv)
                 if status != 200 or not content.startswith(answer):
-                    raise Unproven(f"the answer is {status}: {content[:200]!r}")
+                    raise Unproven(f"the response is {status}: {content[:200]!r}")
             done += len(self._sockets)
         return done
 
     def status(self, request: bytes) -> int:
-        """Send one request; the status of the answer."""
+        """Send one request, and return the status of the response."""
         self._sockets[0].sendall(request)
         return receive(self._sockets[0].recv)[0]
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connections."""
         for one in self._sockets:
             one.close()
 
 
 def receive(recv: Callable[[int], bytes]) -> tuple[int, bytes]:
-    """Read one answer that says how long it is: its status and its content."""
+    """Read one response with a length, and return its status and its content."""
     data = b""
     end, length = -1, 0
     while end < 0 or len(data) < end + length:
@@ -245,9 +244,9 @@ def receive(recv: Callable[[int], bytes]) -> tuple[int, bytes]:
 
 @dataclass
 class Contestant:
-    """A case that runs.
+    """A running case.
 
-    @ivar cpu: microseconds of CPU time for a request, one for each round.
+    @ivar cpu: the CPU time of a request in microseconds, for each round.
     """
 
     case: Case
@@ -261,9 +260,9 @@ class Contestant:
     cpu: list[float] = field(default_factory=list)
 
     def measure(self, requests: int) -> None:
-        """Send so many requests, and see that they did what the case is about.
+        """Send a number of requests, and check that the proxy did the work of the case.
 
-        @raise Unproven: when they did not.
+        @raise Unproven: if it did not.
         """
         with self._named():
             self._measure(requests)
@@ -287,20 +286,20 @@ class Contestant:
         counted = {self.case.counted} if self.case.is_service else {self.case.counted, _FORWARDED}
         grown = {name: after.get(name, 0) - before.get(name, 0) for name in counted}
         if self.service:
-            grown["questions to the service"] = self.service.count() - asked
+            grown["authorization requests to the service"] = self.service.count() - asked
         check(grown, done, self.case.asked)
 
     def warm_up(self, requests: int) -> None:
-        """Send what does not count."""
+        """Send the requests of the warm-up."""
         with self._named():
             self._warm_up(requests)
 
     def _warm_up(self, requests: int) -> None:
-        # Not before: who connects and sends nothing is turned out while the others start.
+        # Not earlier: the proxy closes a connection without requests while other proxies start.
         self.client = Client(self.port)
         self.client.ask(self.case.request(self.origin), self.case.answer, requests)
         if self.case.bounded:
-            # Over a connection of its own: it may be closed.
+            # Over a separate connection, because the proxy may close it.
             once = Client(self.port, 1)
             status = once.status(self.case.request(self.origin, 2 * _CONTENT))
             once.close()
@@ -312,19 +311,19 @@ class Contestant:
 
 
 def check(grown: Mapping[str, float], done: int, asked: bool) -> None:
-    """Compare what was counted with what had to be.
+    """Compare a counter with its expected value.
 
-    @raise Unproven: when it is another number.
+    @raise Unproven: if it differs.
     """
     for name, number in grown.items():
-        due = 0 if name == "questions to the service" and not asked else done
+        due = 0 if name == "authorization requests to the service" and not asked else done
         if number != due:
             raise Unproven(f"{done} requests, and {name} grew by {number:g}")
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What all cases have in common."""
+    """The common parts of all cases."""
 
     directory: Path
     programs: Path
@@ -334,9 +333,9 @@ class Bench:
 
     @contextmanager
     def contestant(self, case: Case, name: str, tree: Path) -> Iterator[Contestant]:
-        """A case that runs for as long as the block.
+        """Run a case during the block.
 
-        @param tree: the code of its proxy.
+        @param tree: the source tree of its proxy.
         """
         directory = Path(tempfile.mkdtemp(dir=self.directory))
         metrics = free_port()
@@ -377,11 +376,11 @@ def _files(case: Case, directory: Path) -> Iterator[str]:
 
 
 def lines(found: Sequence[tuple[str, Sequence[float]]]) -> Iterator[str]:
-    """The table: medians, and the ratios to the first of them in the same round.
+    """Return the table: medians, and the ratios to the first case in the same round.
 
-    @param found: each case, with microseconds for each round.
+    @param found: each case with the microseconds of each round.
     """
-    yield "| what decides | CPU, µs/request | against the plain case | in the rounds |"
+    yield "| Authorizer | CPU, µs/request | Relative to the plain case | Range over the rounds |"
     yield "| --- | ---: | ---: | ---: |"
     plain = found[0][1]
     for name, figures in found:
@@ -408,7 +407,7 @@ def run(options: argparse.Namespace, directory: Path) -> None:
         for one in contestants:
             one.warm_up(options.requests // 2)
         for number in range(options.rounds):
-            # Forwards and backwards: the first of a round has no better place than the last.
+            # Alternate the direction, so that no case always runs first.
             for one in contestants if number % 2 else reversed(contestants):
                 one.measure(options.requests)
         print("\n".join(lines([(one.name, one.cpu) for one in contestants])))
@@ -420,11 +419,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     @return: the exit status.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.decisions", description=__doc__)
-    parser.add_argument("--requests", type=int, default=1000, metavar="N", help="of each case in a round (1000)")
+    parser.add_argument(
+        "--requests", type=int, default=1000, metavar="N", help="requests of each case in a round (1000)"
+    )
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="(7)")
     parser.add_argument("--quick", action="store_true", help="see whether everything runs; the figures mean little")
     parser.add_argument("--plain", action="store_true", help="only the plain case")
-    parser.add_argument("--against", type=Path, metavar="DIR", help="measure the plain case of another tree besides")
+    parser.add_argument(
+        "--against", type=Path, metavar="DIR", help="also measure the plain case of another source tree"
+    )
     options = parser.parse_args(arguments)
     missing = [*native.missing(), *origins.missing()]
     if missing:

@@ -1,4 +1,4 @@
-"""What single steps of a decision cost by themselves, without a proxy around them: for L{benchmarks.decisions}."""
+"""The cost of the steps of a decision, without a proxy: for L{benchmarks.decisions}."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _HOST = "h6.example.com"
 
 @implementer(IAuthorizer)
 class _Reused:
-    """Says that its answer may be used again.
+    """An authorizer whose decisions are cacheable.
 
-    @ivar times: how often it was asked.
+    @ivar times: the number of authorization requests.
     """
 
     name = "reused"
@@ -57,20 +57,20 @@ def _chain(clock: Clock, text: str) -> AuthorizationChain:
 
 
 def figures(calls: int) -> Iterator[tuple[str, float]]:
-    """Each step, with its microseconds."""
+    """Return each step with its microseconds."""
     clock = Clock()
     requests = [asked(_HOST)] * calls
     for count in (10, 10_000):
         rules = parse_policy(policy_text(count), "p.toml", "policy")
         yield f"{count:,} rules (`RuleSet.decide`)", microseconds(lambda one, by=rules: by.decide(one, _NOW), requests)
     ten = policy_text(10)
-    yield "10 rules as the proxy asks them", microseconds(_chain(clock, ten).decide, requests)
+    yield "10 rules through the authorizer of the proxy", microseconds(_chain(clock, ten).decide, requests)
     service = _Reused()
     cache = CachingAuthorizer(clock, service, KeptDecisions(4096, 3600.0, 3600.0), 1024)
     cache.decide(requests[0])
-    yield "a decision of a service that is used again", microseconds(cache.decide, requests)
+    yield "a cached decision of a service", microseconds(cache.decide, requests)
     if service.times != 1:
-        raise AssertionError(f"the service was asked {service.times} times")
+        raise AssertionError(f"{service.times} authorization requests instead of one")
     told = Disagreements(clock.seconds, clock.seconds)
     shadowed = ShadowedAuthorizer(clock, _chain(clock, ten), _chain(clock, ten), told)
 
@@ -78,14 +78,14 @@ def figures(calls: int) -> Iterator[tuple[str, float]]:
         shadowed.decide(request)
         clock.advance(0)
 
-    yield "10 rules, and 10 rules as a shadow", microseconds(both, requests)
+    yield "10 rules, and 10 rules as a shadow policy", microseconds(both, requests)
     observing = ObservingAuthorizer(_chain(clock, "version = 1"))
     yield "a denial in observe mode", microseconds(observing.decide, requests)
 
 
 def table(calls: int) -> Iterator[str]:
-    """The table."""
-    yield "| step | µs |"
+    """Return the table."""
+    yield "| Step | µs |"
     yield "| --- | ---: |"
     for name, found in figures(calls):
         yield f"| {name} | {found:.1f} |"

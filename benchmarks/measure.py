@@ -1,4 +1,4 @@
-"""One measurement: a proxy is started, warmed up, loaded, looked at, and stopped."""
+"""One measurement: start a proxy, warm it up, load it, sample it, and stop it."""
 
 # ruff: noqa: S603 -- programs of ours and of the system are started, some by their name
 
@@ -23,7 +23,7 @@ _IDLE_STEP = 50
 
 
 class Void(Exception):
-    """A measurement that says nothing, and why."""
+    """The reason why a measurement is void."""
 
 
 # -- processes
@@ -31,9 +31,9 @@ class Void(Exception):
 
 @dataclass(frozen=True)
 class Stat:
-    """What of C{/proc/N/stat} counts here.
+    """The relevant values of C{/proc/N/stat}.
 
-    @ivar ticks: CPU time of the process and of its children that have ended and were waited for.
+    @ivar ticks: the CPU time of the process and of its reaped children.
     """
 
     pid: int
@@ -58,7 +58,7 @@ def parse_pss(text: str) -> int:
 
 
 def tree_of(root: int, stats: Sequence[Stat]) -> list[Stat]:
-    """The processes of the session that C{root} leads, and all descendants of these."""
+    """Return the processes of the session of C{root}, and all their descendants."""
     found = {stat.pid: stat for stat in stats if stat.pid == root or stat.session == root}
     while more := {stat.pid: stat for stat in stats if stat.parent in found and stat.pid not in found}:
         found |= more
@@ -71,16 +71,16 @@ def _all_stats() -> Iterator[Stat]:
             try:
                 yield parse_stat((entry / "stat").read_text(encoding="utf-8", errors="replace"))
             except OSError:
-                continue  # it has ended in between
+                continue  # the process has ended
 
 
 def cpu_seconds(root: int) -> float:
-    """The CPU time of a process tree so far."""
+    """Return the CPU time of a process tree."""
     return sum(stat.ticks for stat in tree_of(root, list(_all_stats()))) / _TICK
 
 
 def memory_kib(root: int) -> int:
-    """The memory of a process tree, what processes share counted once."""
+    """Return the memory of a process tree; shared memory counts once."""
     total = 0
     for stat in tree_of(root, list(_all_stats())):
         try:
@@ -92,7 +92,7 @@ def memory_kib(root: int) -> int:
 
 @contextmanager
 def pinned(cores: Sequence[int]) -> Iterator[None]:
-    """What is started in this block runs on these cores."""
+    """Run the programs of this block on these cores."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
@@ -103,17 +103,17 @@ def pinned(cores: Sequence[int]) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Cores:
-    """Which cores are whose.  A single one is shared by all, and rates mean little then."""
+    """The assignment of cores.  A single core is shared by all programs; rates are not meaningful then."""
 
     all: tuple[int, ...]
 
     def for_proxy(self, spread: int) -> tuple[int, ...]:
-        """The first one, or the first few where there are twice as many."""
+        """The cores of the proxy: the first one, or the first few if there are twice as many."""
         return self.all[: spread if len(self.all) >= 2 * spread else 1]
 
     @property
     def others(self) -> tuple[int, ...]:
-        """For everything but the proxy."""
+        """The cores of everything except the proxy."""
         return self.all[2 if len(self.all) >= 4 else 1 :] or self.all
 
 
@@ -124,11 +124,11 @@ class Cores:
 class Measurement:
     """The figures of one run.
 
-    @ivar units: requests, or connections where each has but one.
-    @ivar cpu_seconds: the proxy's, in the measured part.
-    @ivar load_cpu_seconds: the load generator's.
-    @ivar memory_kib: after the load; in a scenario of idle connections what one of them takes.
-    @ivar origin_connections: how many the proxy opened in the measured part.
+    @ivar units: the number of requests, or of connections with one request each.
+    @ivar cpu_seconds: the CPU time of the proxy in the measured part.
+    @ivar load_cpu_seconds: the CPU time of the load generator.
+    @ivar memory_kib: the memory after the load; in a scenario of idle connections, the memory of one connection.
+    @ivar origin_connections: the number of connections that the proxy opened in the measured part.
     """
 
     units: int
@@ -145,13 +145,13 @@ class Measurement:
     origin_connections: int
 
     def as_json(self) -> dict[str, float]:
-        """As it stands in the results."""
+        """Return the members of the results."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What all measurements of a run have in common."""
+    """The common parts of all measurements of a run."""
 
     directory: Path
     native: Path
@@ -160,25 +160,25 @@ class Bench:
 
 
 def check(traffic: Traffic, told: Told, *, asked_origin: int, asked_authorizer: int | None) -> None:
-    """Compare what was measured with what had to happen.
+    """Check the counters of a measurement.
 
-    @param asked_origin: how many requests the origins saw.
-    @param asked_authorizer: how many questions the authorizer saw; C{None} where there is none.
-    @raise Void: when the proxy did not do its work, so what it cost means nothing.
+    @param asked_origin: the number of requests at the origins.
+    @param asked_authorizer: the number of authorization requests; C{None} without an authorizer.
+    @raise Void: if the proxy did not do its work, so that its cost is not meaningful.
     """
     units, denied, errors = told.units, told.denied, told.errors
     if told.wrong:
-        raise Void(f"{told.wrong} of {units} answers are wrong: {told.first_error}")
+        raise Void(f"{told.wrong} of {units} responses are wrong: {told.first_error}")
     if errors > units / 1000:
         raise Void(f"{errors} errors in {units} units: {told.first_error}")
     if not units:
-        raise Void(f"nothing came to an end within {traffic.seconds} s")
-    # A client whose connection is closed with a denial asks once more, with another number: so not to the last one.
+        raise Void(f"nothing finished within {traffic.seconds} s")
+    # A client whose connection closes with a denial sends one more request, so the number is not exact.
     if traffic.denied_every and abs(denied - units / traffic.denied_every) > 1 + units / traffic.denied_every / 20:
         raise Void(f"{denied} of {units} requests were denied instead of every {traffic.denied_every}th")
     allowed = units - denied
     if abs(asked_origin - allowed) > errors:
-        raise Void(f"the origin saw {asked_origin} requests instead of {allowed}")
+        raise Void(f"the origin received {asked_origin} requests instead of {allowed}")
     if asked_authorizer is not None and asked_authorizer < units:
         raise Void(f"the authorizer was asked only {asked_authorizer} times about {units} requests")
 
@@ -191,7 +191,7 @@ class _Seen:
 
 
 class _Counters:
-    """What is read right before the measured part, and right after it."""
+    """The counters before and after the measured part."""
 
     def __init__(self, origins: Origins, authorizer: int | None) -> None:
         self.origins = origins
@@ -199,14 +199,14 @@ class _Counters:
         self.seen: list[_Seen] = []
 
     def look(self, root: int) -> None:
-        """Read all of it, the CPU time first: at the end every moment later would be counted."""
+        """Read all counters, the CPU time first, because later work would count at the end."""
         cpu = cpu_seconds(root)
         authorizer = int(read_url(f"http://127.0.0.1:{self.authorizer}/count")) if self.authorizer else 0
         self.seen.append(_Seen(cpu, self.origins.counts(), authorizer))
 
 
 class Run:
-    """A proxy that was started for one measurement."""
+    """A proxy process of one measurement."""
 
     def __init__(self, bench: Bench, scenario: Scenario, peer: Peer, options: Mapping[str, str]) -> None:
         self.bench = bench
@@ -217,8 +217,8 @@ class Run:
     def measure(self, directory: Path) -> Measurement:
         """Do it.
 
-        @param directory: an empty one, for the proxy.
-        @raise Void: when the proxy fails, or its figures mean nothing.
+        @param directory: an empty directory for the proxy.
+        @raise Void: if the proxy fails, or its figures are not meaningful.
         """
         try:
             with self._authorizer() as authorizer:
@@ -232,13 +232,13 @@ class Run:
             root = started.process.pid
             found = self._idle(load, root) if self.scenario.idle else self._loaded(load, root, authorizer)
             if started.process.poll() is not None:
-                raise Void(f"it ended under the load with status {started.process.returncode}")
+                raise Void(f"it exited under load with status {started.process.returncode}")
             return found
 
     def mixes_up(self, directory: Path) -> str | None:
-        """Whether a client that asks for several hosts over one connection gets answers of the wrong ones.
+        """Check that a client with several hosts over one connection gets no responses of wrong hosts.
 
-        @return: what went wrong; C{None} when nothing did.
+        @return: the error, or C{None}.
         """
         try:
             with self._started(directory, None, False) as (load, _):
@@ -249,7 +249,7 @@ class Run:
 
     @contextmanager
     def _started(self, directory: Path, authz_url: str | None, intercept: bool) -> Iterator[tuple[Load, Started]]:
-        """The proxy, on cores of its own, and the load generator for it."""
+        """Run the proxy on its own cores, with its load generator."""
         bench = self.bench
         setup = Setup(
             directory=directory,
@@ -305,7 +305,7 @@ class Run:
         time.sleep(_SETTLE)
         before = memory_kib(root)
         with ExitStack() as held:
-            # Not all at once: a proxy with a short queue of connections would let clients wait for many seconds.
+            # Not all simultaneously: with a short listen queue, clients would wait for many seconds.
             for _ in range(0, traffic.connections, _IDLE_STEP):
                 held.enter_context(load.held(traffic, _IDLE_STEP))
             time.sleep(_SETTLE)

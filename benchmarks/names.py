@@ -1,8 +1,8 @@
-"""The names of the origins, and a mount namespace in which they mean this machine.
+"""The names of the origins, and a mount namespace in which they resolve to this machine.
 
-Every proxy resolves names by C{/etc/hosts} sooner or later, and only few can be given another file.  So the benchmark
-runs itself once more, in a mount namespace of its own where another file lies over C{/etc/hosts}.  The machine keeps
-its own, and nothing has to be undone.
+Every proxy resolves names with C{/etc/hosts}, and only few accept another file.  The benchmark therefore runs itself
+again in a mount namespace in which another file is mounted over C{/etc/hosts}.  The file of the machine does not
+change, so there is no cleanup.
 """
 
 # ruff: noqa: S603, S607 -- programs of ours and of the system are started, some by their name
@@ -21,7 +21,7 @@ DOMAIN = "bench.test"
 COUNT = 400
 HOSTS_FILE = Path("/etc/hosts")
 
-# Set for the process inside, so that a namespace without effect is an error and not an endless loop.
+# Set for the inner process, so that a namespace without effect is an error and not an endless loop.
 _INSIDE = "EGRESSPROXY_BENCHMARKS_INSIDE"
 
 # $0 is the file with the names, "$@" the command.
@@ -29,26 +29,27 @@ _SCRIPT = f'mount --bind "$0" {HOSTS_FILE} && exec "$@"'
 
 
 class NamesError(Exception):
-    """The origins' names cannot be made to mean this machine."""
+    """The names of the origins cannot resolve to this machine."""
 
 
 def origin_names() -> list[str]:
-    """Every name under which the origins are asked for."""
+    """Return all names of the origins."""
     return [*(f"h{number:03}.{DOMAIN}" for number in range(COUNT)), f"opaque.{DOMAIN}"]
 
 
 def address_of(number: int) -> str:
-    """What a name means: another address of this machine for each, so that an origin can tell who really asked it.
+    """Return the address of a name.
 
-    The load generator reckons in the same way.
+    Each name has its own address, so that an origin can identify the name of a request.
+    The load generator uses the same function.
     """
     return f"127.0.{1 + number // 250}.{1 + number % 250}"
 
 
 def hosts_text(present: str) -> str:
-    """The file that lies over C{/etc/hosts}: the one that is there, and one line for each name.
+    """Return the file to mount over C{/etc/hosts}: the existing lines, and one line for each name.
 
-    One line for all of them would be too long for readers with a small buffer, such as Squid's.
+    A single line would be too long for parsers with a small buffer, such as that of Squid.
     """
     lines = present.splitlines()
     lines += [f"{address_of(number)} {name}" for number, name in enumerate(origin_names())]
@@ -56,7 +57,7 @@ def hosts_text(present: str) -> str:
 
 
 def are_known() -> bool:
-    """Whether the first and the last name mean this machine, here and now."""
+    """Whether the first and the last name resolve to this machine."""
     names = origin_names()
     try:
         return all(socket.gethostbyname(names[at]) == address_of(at) for at in (0, len(names) - 1))
@@ -65,24 +66,24 @@ def are_known() -> bool:
 
 
 def unshare_command(hosts: Path, command: Sequence[str], *, as_root: bool) -> list[str]:
-    """The command line that runs another one with C{hosts} in the place of C{/etc/hosts}.
+    """Return the command line that runs another command with C{hosts} mounted over C{/etc/hosts}.
 
-    @param as_root: whether we are root already.  If not, a user namespace makes us root of this one mount namespace.
+    @param as_root: whether this process is root.  If not, a user namespace makes it root of the mount namespace.
     """
     mapping = [] if as_root else ["--map-root-user"]
     return ["unshare", "--mount", *mapping, "--", "/bin/sh", "-c", _SCRIPT, str(hosts), *command]
 
 
 def enter(build: Path, command: Sequence[str]) -> None:
-    """See to it that the names are known: return if they are, or else become C{command} where they are.
+    """Ensure that the names resolve: return if they do; otherwise, execute C{command} in a namespace where they do.
 
-    @param build: the directory in which the file with the names is kept.
-    @raise NamesError: when this system does not permit it.
+    @param build: the directory of the file with the names.
+    @raise NamesError: if this system does not permit it.
     """
     if are_known():
         return
     if os.environ.get(_INSIDE):
-        raise NamesError(f"{HOSTS_FILE} has the names now, and still they do not resolve: see hosts: in nsswitch.conf")
+        raise NamesError(f"{HOSTS_FILE} contains the names, but they do not resolve: check hosts: in nsswitch.conf")
     if shutil.which("unshare") is None:
         raise NamesError("unshare is missing: apt-get install util-linux")
     as_root = os.geteuid() == 0

@@ -1,4 +1,4 @@
-"""The C programs of the benchmark: compiled when they are older than their sources, and the load generator run."""
+"""The C programs of the benchmark: compiles outdated programs, and runs the load generator."""
 
 # ruff: noqa: S603, S607 -- programs of ours and of the system are started, some by their name
 
@@ -19,11 +19,11 @@ from benchmarks.scenarios import Traffic
 SOURCES = Path(__file__).parent / "native"
 BUILD = Path(__file__).parent / ".build"
 
-# Each program and the libraries that it needs.
+# The programs and their libraries.
 PROGRAMS: dict[str, tuple[str, ...]] = {"load": ("-lssl", "-lcrypto"), "authorizer": (), "relay": (), "sink": ()}
 
 _FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra")
-_GRACE = 60  # seconds that a load may take longer than it was told, for the warm-up
+_GRACE = 60  # additional seconds of a load, for the warm-up
 _HEADER = "openssl/ssl.h"
 
 
@@ -32,11 +32,11 @@ class CompileError(Exception):
 
 
 class LoadFailed(Exception):
-    """The load generator did not do what it was told."""
+    """The load generator failed."""
 
 
 def missing() -> list[str]:
-    """What has to be installed before the programs can be compiled, a line each."""
+    """Return the missing packages for the compilation, one line each."""
     if shutil.which("gcc") is None:
         return ["gcc with libc's and OpenSSL's headers: apt-get install gcc libc6-dev libssl-dev"]
     found = subprocess.run(
@@ -46,14 +46,14 @@ def missing() -> list[str]:
 
 
 def make_build_directory(build: Path) -> Path:
-    """Make the directory for what can always be made again.  git does not see it."""
+    """Make the directory for generated files, which git ignores."""
     build.mkdir(parents=True, exist_ok=True)
     (build / ".gitignore").write_text("*\n", encoding="utf-8")
     return build
 
 
 def compile_all(sources: Path = SOURCES, build: Path = BUILD) -> Path:
-    """Compile what is out of date.
+    """Compile outdated programs.
 
     @return: the directory with the programs.
     """
@@ -63,7 +63,7 @@ def compile_all(sources: Path = SOURCES, build: Path = BUILD) -> Path:
         source, program = sources / f"{name}.c", build / name
         if program.exists() and program.stat().st_mtime > max([source.stat().st_mtime, *headers]):
             continue
-        # Under another name first: a program that runs cannot be written over, but it can be replaced.
+        # A running program cannot be overwritten, but it can be replaced.
         fresh = build / f"{name}.new"
         done = subprocess.run(
             ["gcc", *_FLAGS, "-o", str(fresh), str(source), *libraries],
@@ -80,7 +80,7 @@ def compile_all(sources: Path = SOURCES, build: Path = BUILD) -> Path:
 
 @dataclass(frozen=True)
 class Told:
-    """What the load generator says at the end."""
+    """The result of the load generator."""
 
     units: int
     denied: int
@@ -100,17 +100,17 @@ class Told:
             said = json.loads(line)
             return Told(**{field.name: said[field.name] for field in fields(Told)})
         except (ValueError, KeyError, TypeError) as error:
-            raise LoadFailed(f"the load generator says {line!r}") from error
+            raise LoadFailed(f"the load generator printed {line!r}") from error
 
 
 @dataclass(frozen=True)
 class Load:
     """The load generator in front of one proxy.
 
-    @ivar proxy: the proxy's port.
-    @ivar plain: the origins' port for plain HTTP.
-    @ivar tls: the origins' port for HTTPS.
-    @ivar ca: whom clients of the proxy trust inside its tunnels.
+    @ivar proxy: the port of the proxy.
+    @ivar plain: the port of the origins for plain HTTP.
+    @ivar tls: the port of the origins for HTTPS.
+    @ivar ca: the CA that clients of the proxy trust inside its tunnels.
     """
 
     native: Path
@@ -126,10 +126,10 @@ class Load:
         at_start: Callable[[], object] | None = None,
         at_end: Callable[[], object] = lambda: None,
     ) -> Told:
-        """Send all of it.
+        """Send the load.
 
         @param at_start: called between the warm-up and the measured part.
-        @param at_end: called as soon as the measured part is over.
+        @param at_end: called immediately after the measured part.
         """
         with self._process(traffic, ["--gate"] if at_start else []) as process:
             if at_start:
@@ -142,7 +142,7 @@ class Load:
 
     @contextmanager
     def held(self, traffic: Traffic, connections: int) -> Iterator[None]:
-        """So many connections, which had a request each and are idle while the block runs."""
+        """Hold a number of connections, which have carried one request each, idle during the block."""
         with self._process(replace(traffic, connections=connections, units=connections), ["--idle"]) as process:
             self._expect(process, "idle")
             yield
@@ -156,14 +156,14 @@ class Load:
         if line.startswith("{"):
             raise LoadFailed(f"the warm-up fails: {Told.parse(line).first_error}")
         if line.strip() != word:
-            raise LoadFailed(f"the load generator says {line.strip()!r} instead of {word!r}")
+            raise LoadFailed(f"the load generator printed {line.strip()!r} instead of {word!r}")
 
     @contextmanager
     def _process(self, traffic: Traffic, more: Sequence[str]) -> Iterator[_Process]:
         command = [str(self.native / "load"), "--proxy", f"127.0.0.1:{self.proxy}", *traffic.arguments(), *more]
         if traffic.tls:
             if self.ca is None:
-                raise LoadFailed("the proxy names no CA for its clients")
+                raise LoadFailed("the proxy has no CA for its clients")
             command += ["--tls", "--ca", str(self.ca)]
         command += ["--port", str(self.tls if traffic.tls else self.plain)]
         process = _Process(command, traffic.seconds + _GRACE)
@@ -174,10 +174,10 @@ class Load:
 
 
 class _Process:
-    """The program, killed when it takes too long."""
+    """The program, which is killed after a timeout."""
 
     def __init__(self, command: Sequence[str], deadline: float) -> None:
-        # A file takes any amount of complaints; a pipe that nobody reads would stop the program.
+        # A file accepts any amount of output; a pipe that is not read would block the program.
         self.complaints = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.complaints, text=True
@@ -186,7 +186,7 @@ class _Process:
         self.timer.start()
 
     def line(self) -> str:
-        """The next line that it prints."""
+        """Return the next line of its output."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -196,18 +196,18 @@ class _Process:
         return line
 
     def tell(self) -> None:
-        """Let it go on."""
+        """Let it continue."""
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
 
     def end_input(self) -> None:
-        """Let it end."""
+        """Let it exit."""
         assert self.process.stdin is not None
         self.process.stdin.close()
 
     def close(self) -> None:
-        """See to it that it ends."""
+        """Kill it if it does not exit."""
         assert self.process.stdout is not None
         self.end_input()
         try:

@@ -1,7 +1,8 @@
 """The origins: one nginx with plain HTTP, HTTPS, and a counter of requests.
 
-nginx answers small requests and downloads itself.  It cannot read a body before it answers without a server behind it,
-and an answer before the end of the upload would measure how proxies deal with that.  So uploads go on to a sink.
+nginx responds to small requests and downloads itself.  Without a server behind it, nginx cannot read a body before it
+responds, and a response before the end of the upload would measure something else.  Uploads are therefore forwarded to
+a sink.
 """
 
 # ruff: noqa: S603 -- programs of ours and of the system are started, some by their name
@@ -28,7 +29,7 @@ from tests.certificates import TestCA
 BULK_SIZES_MIB = (1, 64, 256, 1024)
 
 _START_DEADLINE = 10.0
-# Another benchmark on the same machine begins elsewhere.
+# Other benchmarks on the same machine start at other ports.
 _PORTS = range(20_000, 32_000)
 _ports = islice(cycle(_PORTS), secrets.randbelow(len(_PORTS)), None)
 
@@ -89,7 +90,7 @@ class OriginsError(Exception):
 
 
 class Counts(NamedTuple):
-    """What the origins have seen."""
+    """The counters of the origins."""
 
     connections: int
     requests: int
@@ -97,9 +98,9 @@ class Counts(NamedTuple):
 
 @dataclass
 class Origins:
-    """Where the origins listen, and the CA that signed their certificate.
+    """The ports of the origins, and the CA that signed their certificate.
 
-    @ivar asked: how often the counter itself was asked; nginx counts these requests too.
+    @ivar asked: the number of requests for the counters, which nginx counts as well.
     """
 
     plain: int
@@ -109,29 +110,29 @@ class Origins:
     asked: int = 0
 
     def counts(self) -> Counts:
-        """What was asked so far, this question and those before it left out."""
+        """Return the counters, without the requests for the counters."""
         seen = counts_in(read_url(f"http://127.0.0.1:{self.status}/"))
         self.asked += 1
         return Counts(seen.connections - self.asked, seen.requests - self.asked)
 
 
 def counts_in(status: str) -> Counts:
-    """Read nginx's C{stub_status} page."""
+    """Read the C{stub_status} page of nginx."""
     found = re.search(r"server accepts handled requests\n\s*(\d+) \d+ (\d+)", status)
     if found is None:
-        raise OriginsError(f"this is no status page of nginx: {status[:100]!r}")
+        raise OriginsError(f"not a status page of nginx: {status[:100]!r}")
     return Counts(int(found[1]), int(found[2]))
 
 
 def missing() -> list[str]:
-    """What has to be installed, a line each."""
+    """Return the missing packages, one line each."""
     return [] if shutil.which("nginx", path=_search_path()) else ["nginx: apt-get install nginx-light"]
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses, and that was not given away just before.
+    """Return an unused port of 127.0.0.1 that was not returned recently.
 
-    It is none of those that the system gives to clients: under a load there are thousands of them.
+    It is not in the range of client ports, of which thousands are in use under load.
     """
     for port in islice(_ports, len(_PORTS)):
         with socket.socket() as probe:
@@ -144,16 +145,16 @@ def free_port() -> int:
 
 
 def read_url(url: str) -> str:
-    """GET something from a server of this benchmark."""
+    """Send a GET request to a server of this benchmark."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(url, timeout=10) as answer:
         return str(answer.read().decode())
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes], what: str) -> None:
-    """Return when somebody listens.
+    """Wait until a port accepts connections.
 
-    @raise OriginsError: when the process ends before that, or takes too long.
+    @raise OriginsError: if the process exits before that, or takes too long.
     """
     deadline = time.monotonic() + _START_DEADLINE
     while time.monotonic() < deadline:
@@ -168,12 +169,12 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], what: str) -> Non
 
 @contextmanager
 def running(directory: Path, native: Path, *, as_root: bool, files: int) -> Iterator[Origins]:
-    """The origins, for as long as the block runs.
+    """Run the origins during the block.
 
-    @param directory: an empty one, for them alone.
+    @param directory: an empty directory.
     @param native: the directory with the C programs.
     @param as_root: whether this process is root.
-    @param files: how many files a process may have open.
+    @param files: the limit of open files of a process.
     """
     ca = TestCA("Benchmark origins")
     ca.issue(f"*.{DOMAIN}").write(directory, "origin")
@@ -181,7 +182,7 @@ def running(directory: Path, native: Path, *, as_root: bool, files: int) -> Iter
     plain, tls, status, sink = (free_port() for _ in range(4))
     (directory / "nginx.conf").write_text(
         _CONFIGURATION.format(
-            # Files that this user can read are read by nginx's worker as well.
+            # The worker of nginx can read the files that this user can read.
             user="user root;" if as_root else "",
             files=files,
             connections=max(512, files // 2 - 64),
@@ -198,7 +199,7 @@ def running(directory: Path, native: Path, *, as_root: bool, files: int) -> Iter
     behind = subprocess.Popen([str(native / "sink"), "--port", str(sink)], stdout=subprocess.DEVNULL)
     front = subprocess.Popen([nginx, "-e", str(log), "-p", str(directory), "-c", str(directory / "nginx.conf")])
     try:
-        wait_for_port(sink, behind, "the sink of uploads")
+        wait_for_port(sink, behind, "the sink for uploads")
         try:
             wait_for_port(plain, front, "nginx")
         except OriginsError as error:
@@ -216,12 +217,12 @@ def running(directory: Path, native: Path, *, as_root: bool, files: int) -> Iter
 
 
 def _search_path() -> str:
-    # Debian keeps it where the path of a plain user does not look.
+    # On Debian, the path of a normal user does not contain its directory.
     return ":".join(["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin"])
 
 
 def _write_files(directory: Path) -> None:
-    """Files full of zeros that take no room on the disk."""
+    """Create sparse files of zeros."""
     directory.mkdir()
     directory.chmod(0o755)
     for size in BULK_SIZES_MIB:

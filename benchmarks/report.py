@@ -15,14 +15,14 @@ _NONE = "–"  # noqa: RUF001
 
 @dataclass(frozen=True)
 class Figures:
-    """What the tables show of an entrant: medians over the rounds.
+    """The figures of an entrant in the tables: medians over the rounds.
 
     @ivar rate: units per second, or GiB.
-    @ivar cpu: milliseconds per unit, or seconds per GiB.
-    @ivar best_cpu: that of the best round.
+    @ivar cpu: CPU time in milliseconds per unit, or seconds per GiB.
+    @ivar best_cpu: the CPU time of the best round.
     @ivar p50: in milliseconds, like C{p99}.
     @ivar opened: connections to origins per unit.
-    @ivar memory: of the whole in MiB, or of an idle connection in KiB.
+    @ivar memory: the total memory in MiB, or the memory of an idle connection in KiB.
     """
 
     rate: float
@@ -37,7 +37,7 @@ class Figures:
 
     @staticmethod
     def of(scenario: Scenario, rounds: Sequence[Measurement]) -> Figures:
-        """Make them."""
+        """Compute the figures."""
         work = [one.bytes / _GIB if scenario.in_gib else one.units for one in rounds]
         scale = 1 if scenario.in_gib else 1000
         cpu = [one.cpu_seconds * scale / count for one, count in zip(rounds, work, strict=True)]
@@ -55,13 +55,13 @@ class Figures:
         )
 
     def get(self, figure: Figure) -> float:
-        """One of them by its name in the targets."""
+        """Return one figure by its name in the targets."""
         return {"cpu": self.cpu, "rate": self.rate, "p50": self.p50, "memory": self.memory}[figure]
 
 
 @dataclass
 class Entrant:
-    """A proxy in a scenario: its rounds so far, and why others of them are void."""
+    """A proxy in a scenario: its valid rounds, and the reasons of its void rounds."""
 
     name: str
     version: str
@@ -71,22 +71,22 @@ class Entrant:
 
     @property
     def failure(self) -> str | None:
-        """Why it has no figures: half of its rounds or more are void."""
+        """The reason why it has no figures: at least half of its rounds are void."""
         if self.void and len(self.void) >= len(self.rounds):
             return self.void[0]
         return None if self.rounds else "not measured"
 
     def remarks(self) -> list[str]:
-        """What is to be known about its figures."""
+        """The notes about its figures."""
         some = [f"{len(self.void)} void: {self.void[0]}"] if self.void and not self.failure else []
         return [*self.notes, *some]
 
 
 @dataclass
 class Table:
-    """A scenario and everyone who took part.
+    """A scenario and its entrants.
 
-    @ivar cores: how many the machine has.
+    @ivar cores: the number of cores of the machine.
     """
 
     scenario: Scenario
@@ -94,11 +94,11 @@ class Table:
     cores: int = 1
 
     def figures(self) -> dict[str, Figures]:
-        """Those of everyone who did the work."""
+        """The figures of every entrant that did the work."""
         return {one.name: Figures.of(self.scenario, one.rounds) for one in self.entrants if not one.failure}
 
     def as_json(self) -> dict[str, object]:
-        """All that is known, each round included."""
+        """Return all data, including each round."""
         figures = self.figures()
         return {
             "name": self.scenario.name,
@@ -121,11 +121,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Judged:
-    """A target, and whether it is reached.
+    """A target, and whether it is met.
 
-    @ivar other: whose figure ours is compared with.
-    @ivar ratio: ours to the other's; of an absolute target ours itself.
-    @ivar met: C{None} when there is nothing to compare.
+    @ivar other: the proxy to compare with.
+    @ivar ratio: the ratio of our figure to the other figure; for an absolute target, our figure.
+    @ivar met: C{None} without a figure to compare.
     """
 
     scenario: str
@@ -138,7 +138,7 @@ class Judged:
 
 
 def best_of(figures: Mapping[str, Figures], figure: Figure) -> str | None:
-    """The best of the other proxies.  The relay is a limit and no proxy."""
+    """Return the best of the other proxies.  The relay is a lower bound, not a proxy."""
     names = [name for name in figures if not is_ours(name) and name != RELAY]
     if not names:
         return None
@@ -147,12 +147,12 @@ def best_of(figures: Mapping[str, Figures], figure: Figure) -> str | None:
 
 
 def is_ours(name: str) -> bool:
-    """Whether an entrant is our proxy, with whatever options."""
+    """Whether an entrant is egressproxy, with any options."""
     return name == OURS or name.startswith(f"{OURS},")
 
 
 def judge(table: Table) -> list[Judged]:
-    """Hold the figures against the targets of the scenario."""
+    """Compare the figures with the targets of the scenario."""
     figures = table.figures()
     failed = {one.name for one in table.entrants} - set(figures)
     return [
@@ -177,7 +177,7 @@ def _judge_one(scenario: str, figures: Mapping[str, Figures], target: Target, fa
 
 
 def number(value: float | None) -> str:
-    """Three significant digits, without an exponent."""
+    """Format a number with three significant digits, without an exponent."""
     if value is None:
         return _NONE
     if value == 0:
@@ -201,12 +201,12 @@ _UNITS = {"cpu": "CPU", "rate": "rate", "p50": "p50", "memory": "KiB per connect
 
 
 def render_table(table: Table) -> str:
-    """One scenario."""
+    """Return the section of one scenario."""
     scenario = table.scenario
     figures = table.figures()
     per = "GiB" if scenario.in_gib else "unit"
     memory = "KiB/connection" if scenario.idle else "PSS MiB"
-    ratio = f"ours/its {_UNITS[scenario.figure]}"
+    ratio = f"egressproxy/peer {_UNITS[scenario.figure]}"
     ours = next((figures[name] for name in (OURS, *figures) if name in figures and is_ours(name)), None)
     if scenario.idle:
         head = ["proxy", "version", memory, ratio, "remarks"]
@@ -251,7 +251,7 @@ def render_table(table: Table) -> str:
 
 
 def render_overview(tables: Sequence[Table]) -> str:
-    """One line for each scenario in which all took part, with the figure that its table is ordered by."""
+    """Return the summary: one line for each scenario with all proxies, with the figure that orders its table."""
     compared = [table for table in tables if not table.scenario.variants]
     names = list(dict.fromkeys(one.name for table in compared for one in table.entrants))
 
@@ -269,14 +269,14 @@ def render_overview(tables: Sequence[Table]) -> str:
 
 
 def render_summary(tables: Sequence[Table]) -> str:
-    """The targets of all scenarios."""
-    head = ["scenario", "figure", "compared with", "its", "ours", "ratio", "target", "met"]
+    """Return the table of the targets of all scenarios."""
+    head = ["scenario", "figure", "compared with", "peer", "egressproxy", "ratio", "target", "met"]
     rows = []
     for table in tables:
         for one in judge(table):
             sign = "≥" if one.target.figure == "rate" else "≤"
             of = f" x {one.target.of}" if one.target.of else ""
-            name = one.other or (_NONE if one.target.of is None else "none of the peers")
+            name = one.other or (_NONE if one.target.of is None else "no peer")
             if one.target.of == BEST and one.other:
                 name = f"{one.other} (best)"
             met = {True: "yes", False: "no", None: "not compared"}[one.met]
@@ -287,10 +287,10 @@ def render_summary(tables: Sequence[Table]) -> str:
 
 
 def render(header: Mapping[str, str], tables: Sequence[Table], missing: Sequence[str]) -> str:
-    """The whole report."""
-    parts = ["# What egressproxy costs next to others"]
+    """Return the report."""
+    parts = ["# Benchmark of egressproxy and other proxies"]
     parts.append("\n".join(f"- {name}: {value}" for name, value in header.items()))
     if missing:
-        parts.append("Not measured, since not installed:\n\n" + "\n".join(f"- {line}" for line in missing))
+        parts.append("Not measured, because not installed:\n\n" + "\n".join(f"- {line}" for line in missing))
     parts += [render_overview(tables), *map(render_table, tables), render_summary(tables)]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -72,11 +72,11 @@ class CaseTests(SynchronousTestCase):
         self.assertEqual(json.loads(content)["url"], "http://localhost:8080/token/7?x=1")
 
     def test_check(self) -> None:
-        check({"a": 5, "questions to the service": 5}, 5, True)
-        check({"a": 5, "questions to the service": 0}, 5, False)
-        for grown, asked in (({"a": 4}, True), ({"questions to the service": 4}, True)):
+        check({"a": 5, "authorization requests to the service": 5}, 5, True)
+        check({"a": 5, "authorization requests to the service": 0}, 5, False)
+        for grown, asked in (({"a": 4}, True), ({"authorization requests to the service": 4}, True)):
             self.assertRaises(Unproven, check, grown, 5, asked)
-        self.assertRaises(Unproven, check, {"questions to the service": 1}, 5, False)
+        self.assertRaises(Unproven, check, {"authorization requests to the service": 1}, 5, False)
 
 
 class ReadingTests(SynchronousTestCase):

@@ -93,13 +93,13 @@ class CheckTests(SynchronousTestCase):
 
     def test_load(self) -> None:
         """What the load generator saw."""
-        self.assertIn("1 of 1000 answers are wrong: why", self.void(replace(self.told, wrong=1, first_error="why")))
+        self.assertIn("1 of 1000 responses are wrong: why", self.void(replace(self.told, wrong=1, first_error="why")))
         self.assertIn("2 errors", self.void(replace(self.told, errors=2)))
-        self.assertIn("nothing came to an end", self.void(replace(self.told, units=0, denied=0)))
+        self.assertIn("nothing finished", self.void(replace(self.told, units=0, denied=0)))
         self.assertIn("10 of 1000 requests were denied", self.void(replace(self.told, denied=10)))
 
     def test_others(self) -> None:
         """What the servers behind the proxy saw: an answer from a cache, a decision from one."""
-        self.assertIn("origin saw 979 requests instead of 980", self.void(self.told, asked_origin=979))
-        self.assertIn("origin saw 1000 requests instead of 980", self.void(self.told, asked_origin=1000))
+        self.assertIn("origin received 979 requests instead of 980", self.void(self.told, asked_origin=979))
+        self.assertIn("origin received 1000 requests instead of 980", self.void(self.told, asked_origin=1000))
         self.assertIn("asked only 32 times about 1000", self.void(self.told, asked_authorizer=32))
