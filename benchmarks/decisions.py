@@ -7,7 +7,7 @@ to the plain case: plain HTTP over keep-alive connections, with ten rules.  No p
 Every round checks every case: the responses, and the counters of the proxy and of the authorization service.
 """
 
-# ruff: noqa: S603 -- programs of ours are started
+# ruff: noqa: S603 -- it starts only programs of the benchmark
 
 from __future__ import annotations
 

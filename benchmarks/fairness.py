@@ -8,7 +8,7 @@ everything else shares the other cores.
 The figure is the 99th percentile of the response time, and its ratio to the value without an attack.
 """
 
-# ruff: noqa: S603 -- programs of ours are started
+# ruff: noqa: S603 -- it starts only programs of the benchmark
 
 from __future__ import annotations
 

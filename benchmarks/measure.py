@@ -1,6 +1,6 @@
 """One measurement: start a proxy, warm it up, load it, sample it, and stop it."""
 
-# ruff: noqa: S603 -- programs of ours and of the system are started, some by their name
+# ruff: noqa: S603 -- it starts programs of the benchmark and of the system, some by name
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def check(traffic: Traffic, told: Told, *, asked_origin: int, asked_authorizer: 
     if abs(asked_origin - allowed) > errors:
         raise Void(f"the origin received {asked_origin} requests instead of {allowed}")
     if asked_authorizer is not None and asked_authorizer < units:
-        raise Void(f"the authorizer was asked only {asked_authorizer} times about {units} requests")
+        raise Void(f"only {asked_authorizer} authorization requests for {units} requests")
 
 
 @dataclass(frozen=True)

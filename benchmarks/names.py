@@ -5,7 +5,7 @@ again in a mount namespace in which another file is mounted over C{/etc/hosts}. 
 change, so there is no cleanup.
 """
 
-# ruff: noqa: S603, S607 -- programs of ours and of the system are started, some by their name
+# ruff: noqa: S603, S607 -- it starts programs of the benchmark and of the system, some by name
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The C programs of the benchmark: compiles outdated programs, and runs the load generator."""
 
-# ruff: noqa: S603, S607 -- programs of ours and of the system are started, some by their name
+# ruff: noqa: S603, S607 -- it starts programs of the benchmark and of the system, some by name
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ responds, and a response before the end of the upload would measure something el
 a sink.
 """
 
-# ruff: noqa: S603 -- programs of ours and of the system are started, some by their name
+# ruff: noqa: S603 -- it starts programs of the benchmark and of the system, some by name
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What a decision of the embedded policy costs, by the number of its rules: C{python -m benchmarks.rules}.
+"""The cost of a decision of the embedded policy, by the number of rules: C{python -m benchmarks.rules}.
 
-Nothing else is measured: no sockets, one thread.  A host is "new" that no request was for before; a decision about it
-is what an index has to be good at.  C{--hostless} measures rules without hosts instead, which are tried one by one;
-C{--reload} how long nobody is served while a running proxy reads its policy anew.
+The benchmark uses no sockets and one thread.  A "new" host is one that no earlier request named; decisions about new
+hosts show the cost of the index.  C{--hostless} measures rules without hosts, which are tried one by one.  C{--reload}
+measures how long a policy reload stalls a running proxy.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NOW = 1772442000.0
 
 
 def policy_text(count: int) -> str:
-    """A policy as a large organization has it: hosts and domains, some with paths, methods and ranges of addresses."""
+    """Return the policy of a large organization: hosts and domains, some with paths, methods and address ranges."""
     rules = ["version = 1"]
     for number in range(count):
         hosts = (
@@ -48,7 +48,7 @@ def policy_text(count: int) -> str:
 
 
 def hostless_text(count: int, kind: str) -> str:
-    """A policy whose rules are about every host, or about hosts by regular expressions."""
+    """Return a policy whose rules match all hosts, or hosts by regular expressions."""
     rules = ["version = 1"]
     for number in range(count):
         condition = {
@@ -65,13 +65,13 @@ def hostless_text(count: int, kind: str) -> str:
 
 
 def asked(host: str) -> DecisionRequest:
-    """A request to a host."""
+    """Return a request to a host."""
     origin = Origin.of("https", Authority(host, 443))
     return DecisionRequest("id", Stage.REQUEST, "GET", origin, "/api/users/7?x=1", (), _CLIENT)
 
 
 def microseconds(decide: Callable[[DecisionRequest], object], requests: Sequence[DecisionRequest]) -> float:
-    """The median of single calls."""
+    """Return the median of single calls in microseconds."""
     found = []
     for request in requests:
         begin = time.perf_counter_ns()
@@ -81,7 +81,7 @@ def microseconds(decide: Callable[[DecisionRequest], object], requests: Sequence
 
 
 def row(count: int, calls: int) -> str:
-    """One line of the table."""
+    """Return one line of the table."""
     text = policy_text(count)
     begin = time.perf_counter()
     policy = parse_policy(text, "p.toml", "policy")
@@ -103,7 +103,7 @@ def row(count: int, calls: int) -> str:
 
 
 def memory(text: str) -> float:
-    """What rules keep, in MiB."""
+    """Return the memory of rules in MiB."""
     tracemalloc.start()
     try:
         policy: RuleSet | None = parse_policy(text, "p.toml", "policy")
@@ -115,7 +115,7 @@ def memory(text: str) -> float:
 
 
 def hostless(calls: int) -> None:
-    """Print what a thousand rules cost that no host leads to."""
+    """Print the cost of a thousand rules that are not indexed by host."""
     print("| 1,000 | known host, µs | new host, µs |")
     print("| --- | ---: | ---: |")
     for kind in ("paths", "methods", "headers", "one rule", "re:"):
@@ -127,7 +127,7 @@ def hostless(calls: int) -> None:
 
 
 async def stalls(reactor: Any, count: int) -> None:
-    """Print the longest time for which a reactor did nothing else while it read a policy."""
+    """Print the longest stall of a reactor during a policy reload."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "policy.toml")
         path.write_text(policy_text(count), "utf-8")
@@ -135,7 +135,7 @@ async def stalls(reactor: Any, count: int) -> None:
         for where, run in (("on the reactor", in_place), ("in a thread", Threads(reactor, "files", 1))):
             for turn in range(1, 4):
                 longest, took = await _stall(reactor, path, run)
-                print(f"{count:,} rules, read {where}, {turn}: stalled for {longest:.0f} ms of {took:.0f} ms")
+                print(f"{count:,} rules, reloaded {where}, {turn}: stalled for {longest:.0f} ms of {took:.0f} ms")
 
 
 async def _stall(reactor: Any, path: Path, run: InThreads) -> tuple[float, float]:

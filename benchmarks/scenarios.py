@@ -1,4 +1,4 @@
-"""What is measured: one scenario a line of the table, with what is to be reached in it."""
+"""The scenarios, one for each line of the table, with their targets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-# Names of peers as they name themselves; a target says "best" for whichever is the best of them.
+# The names of the peers; in a target, "best" is the best of them.
 OURS = "egressproxy"
 GOPROXY = "goproxy"
 SQUID = "Squid"
@@ -19,13 +19,13 @@ Figure = Literal["cpu", "rate", "p50", "memory"]
 
 @dataclass(frozen=True)
 class Target:
-    """What is to be reached in a scenario.
+    """A target of a scenario.
 
-    @ivar figure: what is compared.
-    @ivar factor: how much of the other's it may be; of a rate, how much of it it has to be.
-    @ivar of: the other's name; C{None} makes C{factor} an absolute number.
-    @ivar who: which entrant has to reach it.
-    @ivar cores: how many the machine must have, or it cannot be reached at all.
+    @ivar figure: the figure to compare.
+    @ivar factor: the maximum ratio to the other figure; for a rate, the minimum ratio.
+    @ivar of: the name of the other proxy; C{None} makes C{factor} an absolute number.
+    @ivar who: the entrant that must meet the target.
+    @ivar cores: the number of cores that the target needs.
     """
 
     figure: Figure
@@ -37,11 +37,11 @@ class Target:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What the load generator is told.
+    """The parameters of the load generator.
 
-    @ivar units: so many in all, or fewer when C{seconds} are over.
-    @ivar first_host: the number of the first name; C{hosts} of them are taken in turn.
-    @ivar mib: the size of a download or an upload; 0 for small answers.
+    @ivar units: the total number of units, or fewer after C{seconds}.
+    @ivar first_host: the number of the first name; the load alternates between C{hosts} names.
+    @ivar mib: the size of a download or an upload; 0 for small responses.
     """
 
     via: Literal["forward", "tunnel"]
@@ -58,7 +58,7 @@ class Traffic:
     mib: int = 0
 
     def arguments(self) -> list[str]:
-        """As the load generator's command line; addresses and files are not among them."""
+        """Return the command line of the load generator, without addresses and files."""
         said = ["--via", self.via, "--connections", str(self.connections), "--units", str(self.units)]
         said += ["--seconds", str(self.seconds), "--warmup", str(self.warmup)]
         said += ["--first-host", str(self.first_host), "--hosts", str(self.hosts)]
@@ -70,9 +70,9 @@ class Traffic:
         return said
 
     def warm_up(self) -> Traffic | None:
-        """Traffic of another kind that goes before this one, where this one itself would be too much or spoil it."""
+        """Return the warm-up traffic, if it differs from the measured traffic."""
         if self.hosts > 1 and not self.keep_alive:
-            # A visit must be the first one, so the proxy is warmed up with a name that is not visited.
+            # A measured visit must be the first one, so the warm-up uses another name.
             return replace(self, units=20, hosts=1, first_host=399, warmup=0)
         if self.mib > 1:
             return replace(self, units=8 * self.connections, mib=1, warmup=0)
@@ -83,11 +83,11 @@ class Traffic:
 class Scenario:
     """One table of the report.
 
-    @ivar can: what a proxy must be able to do, by the words of C{benchmarks.peers}.
-    @ivar idle: the connections are opened and held, and memory is measured.
-    @ivar variants: runs of our proxy alone, by the names of the entrants, with their options.  Without any, every peer
+    @ivar can: the required capability of a proxy, as C{benchmarks.peers} names it.
+    @ivar idle: whether the connections are opened and held, and the memory is measured.
+    @ivar variants: runs of only egressproxy, by the names of the entrants, with their options.  If empty, every peer
         runs.
-    @ivar spread: over this many cores, where there are as many again for everything else.
+    @ivar spread: the number of cores of the proxy, if the machine has the same number for everything else.
     """
 
     name: str
@@ -104,16 +104,16 @@ class Scenario:
 
     @property
     def figure(self) -> Figure:
-        """What the table is ordered by and compares: that of the first target."""
+        """The figure that orders the table: the figure of the first target."""
         return self.targets[0].figure if self.targets else "cpu"
 
     @property
     def in_gib(self) -> bool:
-        """Whether what is counted is bytes and not units."""
+        """Whether the scenario counts bytes instead of units."""
         return self.traffic.mib > 1
 
     def quick(self) -> Scenario:
-        """A scenario that shows that everything runs, and no more."""
+        """Return a short variant of a scenario, which checks only that everything runs."""
         traffic = self.traffic
         connections = min(traffic.connections, 100)
         mib = min(traffic.mib, 64)
@@ -139,7 +139,7 @@ COMPARED: tuple[Scenario, ...] = (
     Scenario("forward", "Plain HTTP, local rule", "forward", _FORWARD, (Target("cpu", 1.0, GOPROXY),)),
     Scenario(
         "forward-authz",
-        "Plain HTTP, every request is put to the authorizer",
+        "Plain HTTP, one authorization request for each request",
         "forward+authz",
         _FORWARD,
         (Target("cpu", 2.0, GOPROXY),),
@@ -158,7 +158,7 @@ COMPARED: tuple[Scenario, ...] = (
     ),
     Scenario(
         "intercept-authz",
-        "HTTPS, intercepted, every request is put to the authorizer",
+        "HTTPS, intercepted, one authorization request for each request",
         "intercept+authz",
         _INTERCEPT,
         (Target("cpu", 0.5), Target("cpu", 0.09, MITMPROXY)),
@@ -233,7 +233,7 @@ def _grown(name: str, title: str, traffic: Traffic) -> Scenario:
 
 _BASE = replace(_INTERCEPT, units=8_000, denied_every=0)
 
-# How our cost grows: our proxy alone, for the documentation.
+# The scaling of the cost: only egressproxy, for the documentation.
 GROWTH: tuple[Scenario, ...] = (
     *(
         _grown(f"connections-{n}", f"HTTPS over {n} connections", replace(_BASE, connections=n, warmup=4 * n))
@@ -247,8 +247,8 @@ GROWTH: tuple[Scenario, ...] = (
         )
         for n in (1, 100, 400)
     ),
-    _grown("body-small", "HTTPS, answers of a few bytes", _BASE),
-    _grown("body-1-mib", "HTTPS, answers of 1 MiB", replace(_BASE, units=1_000, direction="download", mib=1)),
+    _grown("body-small", "HTTPS, responses of a few bytes", _BASE),
+    _grown("body-1-mib", "HTTPS, responses of 1 MiB", replace(_BASE, units=1_000, direction="download", mib=1)),
 )
 
 SCENARIOS = (*COMPARED, *GROWTH)

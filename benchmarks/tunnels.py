@@ -1,9 +1,9 @@
-"""What opaque tunnels cost the proxy: CPU seconds per GiB each way, memory per idle tunnel, time to set one up.
+"""The cost of opaque tunnels: CPU seconds per GiB in each direction, memory per idle tunnel, and setup time.
 
-It is C{python benchmarks/tunnels.py [--before CODE] [--reactor NAME] [bulk] [idle] [setup]}, on Linux.  A proxy that
-passes 127.0.0.1 through is started for each of them, with an origin and clients of plain sockets in processes of their
-own, so that only the proxy's own time and memory are counted.  C{--before} is Python that the proxy runs first: what
-chooses one of the ways to relay.
+Run it with C{python benchmarks/tunnels.py [--before CODE] [--reactor NAME] [bulk] [idle] [setup]}, on Linux.  For each
+measurement, it starts a proxy with 127.0.0.1 as passthrough host.  The origin and the clients use plain sockets in
+separate processes, so that only the time and memory of the proxy count.  C{--before} is Python code that the proxy runs
+first, which can select the relay.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def serve(listener: socket.socket) -> None:
 
 
 def repeat(listener: socket.socket) -> None:
-    """An origin for many connections that says little."""
+    """An origin for many connections with little traffic."""
     import select
 
     poll = select.epoll()
@@ -73,7 +73,7 @@ def repeat(listener: socket.socket) -> None:
 
 @contextmanager
 def origin(target: object) -> Iterator[int]:
-    """Run an origin.
+    """Start an origin.
 
     @return: its port.
     """
@@ -87,7 +87,7 @@ def origin(target: object) -> Iterator[int]:
 
 @contextmanager
 def proxy(before: str, reactor: str) -> Iterator[tuple[int, int]]:
-    """Run a proxy.
+    """Start a proxy.
 
     @return: its process and its port.
     """
@@ -128,7 +128,7 @@ def proxy(before: str, reactor: str) -> Iterator[tuple[int, int]]:
 
 
 def tunnel(port: int, to: int) -> socket.socket:
-    """Make a tunnel to an origin."""
+    """Open a tunnel to an origin."""
     sock = socket.create_connection(("127.0.0.1", port))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.sendall(b"CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % (to, to))
@@ -139,19 +139,19 @@ def tunnel(port: int, to: int) -> socket.socket:
 
 
 def cpu(pid: int) -> float:
-    """The CPU seconds of a process."""
+    """Return the CPU seconds of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory(pid: int, name: str = "VmRSS") -> int:
-    """The memory of a process, in KiB."""
+    """Return the memory of a process in KiB."""
     (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(name)]
     return int(line.split()[1])
 
 
 def bulk(pid: int, port: int, size: int) -> None:
-    """CPU per GiB, each way."""
+    """Measure CPU time per GiB in each direction."""
     with origin(serve) as to:
         for kind in ("download", "upload"):
             sock = tunnel(port, to)
@@ -176,7 +176,7 @@ def bulk(pid: int, port: int, size: int) -> None:
 
 
 def idle(pid: int, port: int, count: int, each: int) -> None:
-    """RSS per idle tunnel, after each has carried a little."""
+    """Measure RSS per idle tunnel, after each has carried a little data."""
     with origin(repeat) as to:
         data = bytes(range(256)) * 2
         tunnels = []
@@ -202,7 +202,7 @@ def idle(pid: int, port: int, count: int, each: int) -> None:
 
 
 def setup(pid: int, port: int, count: int) -> None:
-    """Time and CPU of a tunnel with one small message each way."""
+    """Measure time and CPU time of a tunnel with one small message in each direction."""
     with origin(repeat) as to:
         times = []
         for number in range(count + 100):
@@ -220,7 +220,7 @@ def setup(pid: int, port: int, count: int) -> None:
 
 
 def main() -> None:
-    """Measure."""
+    """Run the measurements."""
     parser = argparse.ArgumentParser()
     parser.add_argument("what", nargs="*", default=["bulk", "idle", "setup"])
     parser.add_argument("--before", default="")

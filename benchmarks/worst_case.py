@@ -1,12 +1,12 @@
-"""What single requests cost at most: C{python -m benchmarks.worst_case}.
+"""The maximum cost of single requests: C{python -m benchmarks.worst_case}.
 
-Each case of the corpus is one request (or several of them on one connection) within the limits of the proxy.  The
-benchmark runs, in this process and without sockets, what the proxy does until the decision: it reads the head, finds
-the destination, prepares the fields, and asks the embedded policy, with the content where the policy wants it.  Then it
-writes the answer to a request that is not allowed, and the URL as the audit log has it.  It
-prints the CPU time per request, the least of several runs, and fails if one is over the bound.
+Each case of the corpus is one request (or several requests on one connection) within the limits of the proxy.  In this
+process and without sockets, the benchmark runs the steps of the proxy until the decision: it reads the head, finds the
+destination, prepares the fields, and evaluates the embedded policy, with the content if the policy needs it.  Then it
+writes the response to a request that is not allowed, and the URL for the audit log.  It prints the CPU time per
+request, the minimum of several runs, and fails if a case exceeds the limit.
 
-C{--search SECONDS} looks for worse cases: it varies the cases, keeps what costs more, and prints it.
+C{--search SECONDS} searches for worse cases: it varies the cases, and prints more expensive variants.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from egress.wire.heads import HeadLimits, RequestHead
 from egress.wire.http1 import RequestReader
 
 BOUND: Final = 5.0
-"""Milliseconds of CPU time that a request may take."""
+"""The maximum CPU time of a request, in milliseconds."""
 
 HERE: Final = Path(__file__).parent / "worst"
 POLICY: Final = HERE / "policy.toml"
@@ -49,11 +49,11 @@ _LIMITS: Final = Limits()
 _HEAD_LIMITS: Final = HeadLimits(_LIMITS.head, _LIMITS.fields, _LIMITS.target)
 _CLIENT: Final = ClientIdentity("192.0.2.1", 1, "ci")
 _NOW: Final = 1772442000.0
-# Bytes that one read from a socket brings.
+# The bytes of one read from a socket.
 _READ: Final = 64 * 1024
 
 Part = tuple[str, int]
-"""Text, in which a character is a byte, and how many times it is repeated."""
+"""Text in which a character is a byte, and the number of its repetitions."""
 
 
 @attrs.frozen
@@ -62,7 +62,7 @@ class Case:
 
     @ivar head: request line and fields, without the empty line and C{Content-Length}.
     @ivar body: the content.
-    @ivar requests: how many times the request is sent.
+    @ivar requests: the number of times that the request is sent.
     """
 
     name: str
@@ -72,13 +72,13 @@ class Case:
 
     @property
     def data(self) -> bytes:
-        """What the client sends."""
+        """Return the bytes that the client sends."""
         head, body = _bytes(self.head), _bytes(self.body)
         length = b"Content-Length: %d\r\n" % len(body) if body else b""
         return (head + length + b"\r\n" + body) * self.requests
 
     def to_json(self) -> dict[str, object]:
-        """Write it for the corpus."""
+        """Return the case in the format of the corpus."""
         return {"name": self.name, "head": self.head, "body": self.body, "requests": self.requests}
 
 
@@ -99,14 +99,14 @@ def corpus(path: Path = CORPUS) -> list[Case]:
 
 
 def policy() -> RuleSet:
-    """The policy that decides: of the size and kind of one that a team writes."""
+    """Return the policy, which is typical for a team in size and content."""
     return load_policy(POLICY)
 
 
 def process(rules: RuleSet, data: bytes) -> list[Decision | EgressError]:
-    """Do what the proxy does for requests in clear text until they are decided on.
+    """Run the steps of the proxy for requests in clear text until the decision.
 
-    @return: what becomes of each; a fault ends the connection.
+    @return: the outcome of each request; an error ends the connection.
     """
     reader = RequestReader(_HEAD_LIMITS)
     found: list[Decision | EgressError] = []
@@ -146,7 +146,7 @@ def _end(asked: DecisionRequest, decision: Decision, accept: bytes | None) -> No
 
 def _question(head: RequestHead) -> DecisionRequest:
     target = parse_request_target(head.method, head.target)
-    assert target.authority is not None  # the corpus has whole URLs
+    assert target.authority is not None  # the corpus has absolute URLs
     origin = Origin.of(target.scheme or "http", target.authority)
     fields = tuple(forwarded_fields(head, origin))
     encode_request(head.method, target.sent, fields, http11=head.http11)
@@ -165,7 +165,7 @@ def _question(head: RequestHead) -> DecisionRequest:
 
 
 def milliseconds(rules: RuleSet, case: Case, runs: int) -> tuple[float, float]:
-    """The CPU time for one request of a case: the least and the median of several runs."""
+    """Return the CPU time of one request of a case: the minimum and the median of several runs."""
     data = case.data
     found = []
     for _ in range(runs):
@@ -176,13 +176,13 @@ def milliseconds(rules: RuleSet, case: Case, runs: int) -> tuple[float, float]:
 
 
 def outcome(rules: RuleSet, case: Case) -> str:
-    """What becomes of the last request of a case."""
+    """Return the outcome of the last request of a case."""
     last = process(rules, case.data)[-1]
     return f"{last.verdict.value} ({last.rule_id})" if isinstance(last, Decision) else type(last).__name__
 
 
 def table(rules: RuleSet, cases: Sequence[Case], runs: int) -> Iterator[tuple[str, float]]:
-    """The lines of the table, and the milliseconds of each."""
+    """Return the lines of the table, and the milliseconds of each case."""
     for case in cases:
         least, median = milliseconds(rules, case, runs)
         size = len(case.data) // case.requests
@@ -250,10 +250,10 @@ _ATOMS: Final = (
 
 
 def varied(case: Case, rand: random.Random) -> Case:
-    """Make another case from one: repeat, replace, add or remove a part, within the limits."""
+    """Return a variant of a case: repeat, replace, add or remove a part, within the limits."""
     place = "body" if case.body and rand.random() < 0.5 else "head"
     parts = list(case.body if place == "body" else case.head)
-    # The first part of a head is its method and host, the last one ends it.
+    # The first part of a head contains its method and host, and the last part ends the head.
     first, last = (0, len(parts)) if place == "body" else (1, len(parts) - 1)
     at = rand.randrange(first, max(last, first + 1))
     choice = rand.random()
@@ -270,9 +270,9 @@ def varied(case: Case, rand: random.Random) -> Case:
 
 
 def search(rules: RuleSet, cases: Sequence[Case], seconds: float, rand: random.Random) -> list[Case]:
-    """Look for cases that cost more.
+    """Search for more expensive cases.
 
-    @return: the worst one that came from each case, where it costs more than that case.
+    @return: the worst variant of each case, if it costs more than that case.
     """
     worst = {case.name: (milliseconds(rules, case, 3)[0], case) for case in cases}
     end = time.monotonic() + seconds
@@ -291,16 +291,18 @@ def search(rules: RuleSet, cases: Sequence[Case], seconds: float, rand: random.R
 
 
 def main(arguments: Sequence[str] | None = None, say: Callable[[str], object] = print) -> int:
-    """Do what the command line says.
+    """Run the command line.
 
-    @return: the exit status: 1 if a case costs more than the bound.
+    @return: the exit status: 1 if a case exceeds the limit.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.worst_case", description=__doc__)
-    parser.add_argument("--runs", type=int, default=9, metavar="N", help="of each case (9)")
+    parser.add_argument("--runs", type=int, default=9, metavar="N", help="runs of each case (9)")
     parser.add_argument("--only", nargs="+", metavar="CASE", help="only these")
     parser.add_argument("--bound", type=float, default=BOUND, metavar="MS", help=f"CPU time of a request ({BOUND:g})")
-    parser.add_argument("--search", type=float, metavar="SECONDS", help="look for worse cases, and print them as JSON")
-    parser.add_argument("--seed", type=int, default=1, help="of the search (1)")
+    parser.add_argument(
+        "--search", type=float, metavar="SECONDS", help="search for worse cases, and print them as JSON"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of the search (1)")
     options = parser.parse_args(arguments)
     rules = policy()
     cases = [case for case in corpus() if not options.only or case.name in options.only]

@@ -1,13 +1,13 @@
-/* An authorization service that costs next to nothing, so that what is measured is the proxy that asks it.
+/* An authorization service with a very low cost, so that the benchmark measures the proxy that calls it.
  *
  *     authorizer --port N [--delay-ms D] [--more MEMBERS]
  *
- * POST (any path)  200 {"allowed": true}, or 403 with a reason when the request's body contains "/denied/";
- *                  given after D milliseconds (below 1000), any number of them at once.  MEMBERS, as in
- *                  "ttl": 60, are added to the first of these.
- * GET /count       the number of questions so far, as decimal text.
+ * POST (any path)  200 {"allowed": true}, or 403 with a reason if the body of the request contains "/denied/";
+ *                  sent after D milliseconds (below 1000), for any number of concurrent requests.  MEMBERS, as in
+ *                  "ttl": 60, are added to the 200 response.
+ * GET /count       the number of authorization requests so far, as decimal text.
  *
- * One thread, epoll, connections kept alive.  Prints "ready" once it listens.
+ * One thread, epoll, keep-alive connections.  Prints "ready" when it listens.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -28,7 +28,7 @@ enum { BUFFER = 1 << 16, MAX_FD = 1 << 16, MAX_WAITING = 1 << 16 };
 
 struct connection {
     int fd;
-    unsigned generation; /* tells a reused descriptor from the one that asked */
+    unsigned generation; /* distinguishes a reused descriptor from that of the request */
     size_t used;
     char buffer[BUFFER];
 };
@@ -68,7 +68,7 @@ static void answer(int fd, int status, const char *body)
     int length = snprintf(text, sizeof text,
                           "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s", status,
                           status == 200 ? "OK" : "Forbidden", strlen(body), body);
-    /* An answer fits into any socket's buffer; who does not take it is of no interest. */
+    /* A response fits into every socket buffer; a client that does not read it is ignored. */
     if (send(fd, text, (size_t)length, MSG_NOSIGNAL) < 0)
         return;
 }
@@ -96,7 +96,7 @@ static void question(struct connection *c, int allowed)
         (struct waiting){now_ns() + delay_ns, c->fd, c->generation, allowed};
 }
 
-/* Take one request off the buffer; 0 when it is not complete, -1 when it is none. */
+/* Take one request off the buffer; 0 if it is incomplete, -1 if it is invalid. */
 static int take_request(struct connection *c)
 {
     char *end = memmem(c->buffer, c->used, "\r\n\r\n", 4);
@@ -114,7 +114,7 @@ static int take_request(struct connection *c)
     }
     size_t body = length;
     if (chunked) {
-        /* Good enough to find the end: no question here contains this sequence itself. */
+        /* Sufficient to find the end: no authorization request contains this sequence. */
         char *last = memmem(end + 4, c->used - head, "0\r\n\r\n", 5);
         if (last == NULL)
             return c->used == BUFFER ? -1 : 0;
@@ -170,7 +170,7 @@ static void accept_all(int listener, int poller)
     }
 }
 
-/* Give the answers that are due; the time until the next one, or NULL. */
+/* Send the responses that are due; return the time until the next one, or NULL. */
 static struct timespec *answer_due(void)
 {
     static struct timespec next;

@@ -1,4 +1,4 @@
-/* The load on the proxy under test: HTTP/1.1 clients that check every answer.
+/* The load on the proxy under test: HTTP/1.1 clients that check every response.
  *
  *     load --proxy HOST:PORT --via forward|tunnel --port ORIGINPORT [options]
  *
@@ -30,9 +30,9 @@ enum state {
     CLOSED,     /* no socket */
     CONNECTING, /* to the proxy */
     TUNNELLING, /* CONNECT sent */
-    HANDSHAKE,  /* TLS with whoever answers in the tunnel */
-    BUSY,       /* a request is under way */
-    RESTING,    /* open, and between two requests */
+    HANDSHAKE,  /* TLS with the server in the tunnel */
+    BUSY,       /* a request is in progress */
+    RESTING,    /* open and idle */
 };
 
 enum framing { BY_LENGTH, BY_CHUNKS, BY_CLOSE };
@@ -41,18 +41,18 @@ struct connection {
     int fd;
     enum state state;
     SSL *ssl;
-    int host;           /* index of the name that the tunnel is for, or of the next request's */
+    int host;           /* index of the name of the tunnel, or of the next request */
     int wants_write;    /* registered for EPOLLOUT */
-    int answered;       /* answers on this connection so far */
-    int was_denied;     /* the last one was a 403: the proxy may close */
+    int answered;       /* responses on this connection so far */
+    int was_denied;     /* the last response was a 403: the proxy may close */
     uint64_t began;     /* ns */
     /* the request */
     char out[1024];
     size_t out_length, out_sent;
     uint64_t upload_left;
     int expects_denial;
-    char expected[256]; /* the content that this URL's origin gives */
-    /* the answer */
+    char expected[256]; /* the content of this URL */
+    /* the response */
     char head[HEAD];
     size_t head_length;
     int head_done, status, close_after;
@@ -155,14 +155,14 @@ static void failed(struct connection *c, const char *what)
     host_name(c->host, name, sizeof name);
     note(&run.errors, "%s (state %d, %s, after %d answers)", what, c->state, name, c->answered);
     if (c->state < BUSY)
-        run.issued++; /* its request was never sent, and will not be */
+        run.issued++; /* its request is never sent */
     close_connection(c);
     if (run.errors > MAX_ERRORS)
         run.stopping = 1;
     next_unit(c);
 }
 
-/* -- the answer */
+/* -- the response */
 
 static void unit_done(struct connection *c)
 {
@@ -248,7 +248,7 @@ static void keep_content(struct connection *c, const char *data, size_t n)
     c->received += n;
 }
 
-/* Take content; 1 when it is complete, -1 when it is broken. */
+/* Take content; 1 if it is complete, -1 if it is invalid. */
 static int take_content(struct connection *c, const char *data, size_t n)
 {
     if (c->framing == BY_CLOSE) {
@@ -308,7 +308,7 @@ static long raw_write(struct connection *c, const char *data, size_t n)
     return error == SSL_ERROR_WANT_WRITE || error == SSL_ERROR_WANT_READ ? 0 : -1;
 }
 
-/* Send what there is to send; 0 when the connection failed. */
+/* Send the pending data; 0 if the connection failed. */
 static int flush(struct connection *c)
 {
     while (c->out_sent < c->out_length) {
@@ -435,7 +435,7 @@ static void send_connect(struct connection *c)
     flush(c);
 }
 
-/* Ready for a request, unless others took the last of them while this one connected. */
+/* Ready for a request, unless other connections took the last requests meanwhile. */
 static void ready(struct connection *c)
 {
     c->state = RESTING;
@@ -491,7 +491,7 @@ static void closed_by_proxy(struct connection *c)
     } else if (c->state == RESTING) {
         close_connection(c);
     } else if (c->state == BUSY && c->was_denied && c->head_length == 0) {
-        /* It closes after a denial, and did while the next request was on its way: once more. */
+        /* The proxy closed after a denial while the next request was in transit: send it again. */
         run.issued--;
         close_connection(c);
         begin_unit(c);
@@ -500,7 +500,7 @@ static void closed_by_proxy(struct connection *c)
     }
 }
 
-/* Take what was read; 0 when the connection is no longer to be read from. */
+/* Process the data that was read; 0 to stop reading from the connection. */
 static int take(struct connection *c, const char *data, size_t n)
 {
     run.moved += n;

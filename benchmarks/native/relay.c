@@ -1,9 +1,9 @@
-/* A CONNECT relay with splice(2) and nothing else: no decision, no log, no limits.  It is the limit for tunnels, not a
+/* A CONNECT relay with only splice(2): no decision, no log, no limits.  It is the lower bound for tunnels, not a
  * proxy to use.
  *
  *     relay --port N
  *
- * One thread, epoll.  Names are resolved once, by the system.
+ * One thread, epoll.  The system resolves each name once.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -21,15 +21,15 @@
 
 enum { HEAD = 4096, PIPE = 1 << 20, NAMES = 1024, SPARE = 64 };
 
-/* One direction's source, and the pipe of what was read from it. */
+/* The source of one direction, and the pipe with its data. */
 struct end {
     struct tunnel *tunnel;
     struct end *other;
     int fd;
     int pipe[2];
     size_t in_pipe;
-    int ended;   /* nothing more comes from here */
-    int shut;    /* and the other side was told */
+    int ended;   /* the source has ended */
+    int shut;    /* the end was forwarded */
     unsigned events;
 };
 
@@ -128,7 +128,7 @@ static void give_back(struct end *e)
     e->pipe[0] = -1;
 }
 
-/* Move what there is from one end to the other; 0 when the tunnel is over. */
+/* Move the available data from one end to the other; 0 when the tunnel has ended. */
 static int pump(struct end *from)
 {
     struct end *to = from->other;

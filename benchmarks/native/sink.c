@@ -1,8 +1,8 @@
-/* Reads uploads and answers when it has all of them, behind nginx, which itself would answer at once.
+/* Reads a complete upload before it responds.  It runs behind nginx, which would respond immediately.
  *
  *     sink --port N
  *
- * HTTP/1.1 with Content-Length on connections that nginx keeps.  One thread, epoll.  Prints "ready" once it listens.
+ * HTTP/1.1 with Content-Length on keep-alive connections of nginx.  One thread, epoll.  Prints "ready" when it listens.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -32,7 +32,7 @@ static int answer(struct connection *c)
     return send(c->fd, ANSWER, sizeof ANSWER - 1, MSG_NOSIGNAL) > 0;
 }
 
-/* 0 when the connection is over. */
+/* 0 when the connection has ended. */
 static int readable(struct connection *c)
 {
     ssize_t n;

@@ -1,4 +1,4 @@
-"""The proxies that are compared: one module for each, with what it needs beside it."""
+"""The proxies to compare: one module for each proxy, with its programs in the same directory."""
 
 from __future__ import annotations
 

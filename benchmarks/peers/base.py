@@ -1,6 +1,6 @@
-"""What every peer needs: how it is described, how its processes are started, and how they are stopped."""
+"""The common parts of all peers: their description, and the start and stop of their processes."""
 
-# ruff: noqa: S603 -- proxies of the system are started, by their full path
+# ruff: noqa: S603 -- it starts proxies of the system, by full path
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ INTERCEPT = "intercept"
 INTERCEPT_AUTHZ = "intercept+authz"
 EVERYTHING = frozenset({FORWARD, FORWARD_AUTHZ, TUNNEL, INTERCEPT, INTERCEPT_AUTHZ})
 
-# The folder of these modules, where the peers' own programs lie as well.
+# The directory of these modules and of the programs of the peers.
 HERE = Path(__file__).parent
 
 _START_DEADLINE = 30.0
@@ -35,19 +35,19 @@ _LAST_LINES = 15
 
 
 class PeerFailed(Exception):
-    """A proxy does not start; the message ends with the last lines that it logged."""
+    """A proxy does not start; the message ends with the last lines of its log."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a proxy is to be.
+    """The setup of a proxy.
 
-    @ivar directory: scratch, there and empty.
-    @ivar port: it listens on 127.0.0.1, on this port.
-    @ivar origin_ca: the CA, as PEM, against which it verifies origins.
-    @ivar authz_url: every request is put to this URL's C{/validate}; C{None} has a local rule decide.
-    @ivar native: the folder with the compiled programs.
-    @ivar options: for special runs.
+    @ivar directory: an existing, empty directory.
+    @ivar port: the port on 127.0.0.1.
+    @ivar origin_ca: the CA of the origins, as PEM.
+    @ivar authz_url: the URL of the authorization service (C{/validate}); with C{None}, a local rule decides.
+    @ivar native: the directory with the compiled programs.
+    @ivar options: the options of special runs.
     """
 
     directory: Path
@@ -60,18 +60,18 @@ class Setup:
 
 @dataclass
 class Started:
-    """A proxy that runs.
+    """A running proxy.
 
-    @ivar process: the leader of a session of its own, and the root of the process tree.
-    @ivar ca: what clients have to trust inside its tunnels.
+    @ivar process: the leader of its session, and the root of the process tree.
+    @ivar ca: the CA that clients must trust inside its tunnels.
     """
 
     process: subprocess.Popen[bytes]
     ca: Path | None = None
 
     def stop(self) -> None:
-        """End the whole tree: politely first, and then certainly."""
-        # Helpers may have sessions of their own, and lose their parent when the root ends: so they are listed before.
+        """Stop the whole process tree: first with SIGTERM, then with SIGKILL."""
+        # Helpers can have their own sessions, and lose their parent when the root exits.  List them before that.
         tree = _tree_of(self.process.pid)
         _signal(self.process.pid, signal.SIGTERM)
         try:
@@ -87,26 +87,26 @@ class Started:
 
 
 class Peer(Protocol):
-    """A proxy that takes part.
+    """A proxy to compare.
 
-    @ivar name: as its authors write it.
-    @ivar can: the kinds of scenarios in which it takes part.
+    @ivar name: the name, as its authors write it.
+    @ivar can: the kinds of its scenarios.
     """
 
     name: str
     can: frozenset[str]
 
     def missing(self) -> str | None:
-        """What to install, in one line; C{None} when everything is there."""
+        """Return the missing packages in one line, or C{None}."""
 
     def version(self) -> str:
-        """The version that C{start} starts."""
+        """Return the version that C{start} starts."""
 
     def start(self, setup: Setup, intercept: bool) -> Started:
-        """Start it, and return when it accepts connections.
+        """Start the proxy, and return when it accepts connections.
 
-        @param intercept: whether every CONNECT is intercepted; otherwise every one is an opaque tunnel.
-        @raise PeerFailed: when it does not come so far.
+        @param intercept: whether every CONNECT is intercepted; otherwise, every CONNECT is an opaque tunnel.
+        @raise PeerFailed: if it does not accept connections.
         """
 
 
@@ -123,8 +123,8 @@ def launch(
 ) -> Started:
     """Start a proxy and wait until it accepts connections.
 
-    @param environment: what is added to ours.
-    @param logs: where it logs, besides its standard output and error.
+    @param environment: additional variables.
+    @param logs: its log files, in addition to standard output and standard error.
     """
     output = setup.directory / "output.log"
     with output.open("wb") as file:
@@ -153,10 +153,10 @@ def launch(
 
 
 def run(command: Sequence[str | Path], environment: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
-    """Run something that ends by itself.
+    """Run a command to its end.
 
-    @return: what it prints.
-    @raise PeerFailed: when it does not end well.
+    @return: its output.
+    @raise PeerFailed: if it fails.
     """
     try:
         done = subprocess.run(
@@ -178,11 +178,11 @@ def run(command: Sequence[str | Path], environment: Mapping[str, str] | None = N
 
 
 def find_program(name: str, variable: str | None = None) -> Path | None:
-    """Where a program is.
+    """Return the path of a program.
 
-    @param variable: an environment variable that may hold its path.
+    @param variable: an environment variable that can contain its path.
     """
-    # Debian keeps some of them where the path of a plain user does not look.
+    # On Debian, the path of a normal user does not contain the directory of some programs.
     path = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
     named = os.environ.get(variable) if variable else None
     found = shutil.which(named or name, path=path)
@@ -190,7 +190,7 @@ def find_program(name: str, variable: str | None = None) -> Path | None:
 
 
 def needed(name: str, variable: str | None = None) -> Path:
-    """Where a program is, without which nothing starts."""
+    """Return the path of a required program."""
     found = find_program(name, variable)
     if found is None:
         raise PeerFailed(f"{name} is not installed")
@@ -198,18 +198,18 @@ def needed(name: str, variable: str | None = None) -> Path:
 
 
 def version_in(text: str, pattern: str = r"\d+(?:\.\d+)+") -> str:
-    """The version in what a program says about itself."""
+    """Return the version in the output of a program."""
     found = re.search(pattern, text)
     return found[0] if found else "of unknown version"
 
 
 def compiled(source: Path, program: Path, command: Sequence[str | Path], environment: Mapping[str, str]) -> Path:
-    """Compile a program of ours, unless it is newer than its source.
+    """Compile a program of the benchmark, unless it is newer than its source.
 
-    @param command: to which C{-o}, the program and the source are added.
+    @param command: the compiler command, without C{-o}, the program and the source.
     """
     if not program.exists() or program.stat().st_mtime <= source.stat().st_mtime:
-        # Under another name first: a program that runs cannot be written over, but it can be replaced.
+        # A running program cannot be overwritten, but it can be replaced.
         fresh = program.with_suffix(".new")
         run([*command, "-o", fresh, source], environment)
         fresh.replace(program)
@@ -230,7 +230,7 @@ class Authority:
     key: Path
 
     def combined(self) -> Path:
-        """Key and certificate in one file."""
+        """Write key and certificate to one file."""
         path = self.certificate.with_name("ca-combined.pem")
         path.touch(0o600)
         path.write_bytes(self.key.read_bytes() + self.certificate.read_bytes())
@@ -238,7 +238,7 @@ class Authority:
 
 
 def new_authority(directory: Path) -> Authority:
-    """Make one in C{ca.pem} and C{ca-key.pem}."""
+    """Make a CA in C{ca.pem} and C{ca-key.pem}."""
     made = TestCA("Benchmark proxy")
     key = directory / "ca-key.pem"
     key.touch(0o600)
@@ -246,11 +246,11 @@ def new_authority(directory: Path) -> Authority:
     return Authority(made.write(directory), key)
 
 
-# -- inside
+# -- internals
 
 
 def _without_proxies(environment: Mapping[str, str]) -> dict[str, str]:
-    # They would send a proxy's own requests elsewhere.
+    # These variables would redirect the requests of a proxy.
     return {name: value for name, value in environment.items() if not name.lower().endswith("_proxy")}
 
 
@@ -263,12 +263,12 @@ def _last_lines(logs: Sequence[Path]) -> str:
 
 
 def _signal(pid: int, number: int) -> None:
-    with suppress(ProcessLookupError):  # it has ended by itself
+    with suppress(ProcessLookupError):  # it has exited
         os.kill(pid, number)
 
 
 def _stat(pid: int) -> list[str] | None:
-    # The fields after the name; the name may have anything in it.
+    # The fields after the name, because the name can contain any character.
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
@@ -281,7 +281,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _tree_of(root: int) -> set[int]:
-    """All descendants of a process, and who else is in its session."""
+    """Return all descendants of a process, and the other processes of its session."""
     stats = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (fields := _stat(int(entry.name))):

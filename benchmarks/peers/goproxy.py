@@ -1,10 +1,10 @@
-"""A proxy of Go's library goproxy, the version that Debian packages, with a main program of ours.
+"""A proxy with the Go library goproxy, in the version of Debian, with a main program of this project.
 
-It has nowhere to keep certificates, and makes an RSA key for every connection; C{goproxy_main.go} signs with an
-elliptic key instead, once for each host.  To each answer inside of an intercepted connection the library adds
-C{Connection: close}, so a client that heeds it has one request for each.  There is a way around that, though none of
-its documentation: as a second peer it takes part with what is inside of tunnels served by Go's own HTTP server, which
-hands each request to the library.
+The library has no certificate cache, and makes an RSA key for every connection; C{goproxy_main.go} signs with an
+elliptic-curve key instead, once for each host.  The library adds C{Connection: close} to each response inside an
+intercepted connection, so a client sends one request per connection.  A second peer avoids that in a way that its
+documentation does not describe: the HTTP server of Go serves the inside of tunnels, and passes each request to the
+library.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ _GOPATH = Path("/usr/share/gocode")
 
 
 class Goproxy:
-    """One process, with as many threads as it may have cores."""
+    """One process, with one thread for each available core."""
 
     name = "goproxy"
     can = EVERYTHING
     more: tuple[str, ...] = ()
 
     def missing(self) -> str | None:
-        """Both are Debian's."""
+        """Both are packages of Debian."""
         if shutil.which("go") is None or not (_GOPATH / "src/github.com/elazarl/goproxy").is_dir():
             return f"apt-get install golang-go {_PACKAGE}"
         return None
 
     def version(self) -> str:
-        """The library has no version of its own to tell."""
+        """Return the version of Go, because the library reports no version."""
         package = run(["dpkg-query", "--show", "--showformat=${Version}", _PACKAGE])
         return f"{package.strip()} (Go {version_in(run(['go', 'version']))})"
 
     def start(self, setup: Setup, intercept: bool) -> Started:
-        """Start it, compiled before if need be."""
+        """Start it, and compile it before if necessary."""
         authority = new_authority(setup.directory)
         environment = {
             "GO111MODULE": "off",

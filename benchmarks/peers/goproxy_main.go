@@ -1,9 +1,9 @@
-// A proxy of the library goproxy that decides on every request, by a local rule or by asking a service.
+// A proxy of the library goproxy that decides on every request, by a local rule or by an authorization service.
 //
-// The library's own signer makes an RSA key for every connection, and its answers inside of TLS say that the connection
-// will be closed.  The first can be replaced by way of its interface, and is: certificates are signed here, with an
-// elliptic key, once for each host.  The second cannot, unless what is inside of a tunnel is served by net/http instead
-// of the library's own loop, and only then handed to the library: that is what -keep-alive does.
+// The signer of the library makes an RSA key for every connection, and its responses inside TLS close the connection.
+// This program replaces the signer through its interface: it signs certificates with an elliptic-curve key, once for
+// each host.  The responses keep the connection open only if net/http serves the inside of a tunnel instead of the loop
+// of the library, and then passes each request to the library.  The option -keep-alive does that.
 package main
 
 import (
@@ -47,7 +47,7 @@ func newTransport() *http.Transport {
 	}
 }
 
-// authority signs certificates, and keeps what servers need of them.
+// authority signs certificates, and caches them.
 type authority struct {
 	certificate *x509.Certificate
 	signer      interface{}
@@ -125,7 +125,7 @@ func (a *authority) sign(host string) (*tls.Config, error) {
 	}, nil
 }
 
-// decider says whether a request may go on.
+// decider decides whether a request is allowed.
 type decider func(method, url string, header http.Header) (bool, error)
 
 func byRule(_, url string, _ http.Header) (bool, error) {
@@ -182,14 +182,14 @@ func byAuthorizer(url string) decider {
 	}
 }
 
-// inside is a listener that accepts what comes out of intercepted tunnels.
+// inside is a listener that accepts the connections inside intercepted tunnels.
 type inside chan net.Conn
 
 func (i inside) Accept() (net.Conn, error) { return <-i, nil }
 func (i inside) Close() error              { return nil }
 func (i inside) Addr() net.Addr            { return &net.TCPAddr{} }
 
-// tunnelled remembers what the CONNECT was for.
+// tunnelled stores the target of the CONNECT.
 type tunnelled struct {
 	net.Conn
 	address string
@@ -286,7 +286,7 @@ func main() {
 				return goproxy.OkConnect, host
 			})
 	}
-	// What it warns about is mostly that a client has gone.
+	// Most of its warnings concern clients that have disconnected.
 	proxy.Logger = log.New(io.Discard, "", 0)
 	log.Fatal(http.ListenAndServe(*listen, proxy))
 }

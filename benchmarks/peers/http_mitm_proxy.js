@@ -1,8 +1,8 @@
-// A proxy of the library http-mitm-proxy that decides on every request, by a local rule or by asking a service.
+// A proxy of the library http-mitm-proxy that decides on every request, by a local rule or by an authorization service.
 //
 //     node http_mitm_proxy.js PORT DIRECTORY ORIGIN_CA intercept|tunnel [AUTHZ_URL]
 //
-// All intercepted connections go through one internal server (forceSNI), as its documentation offers.
+// All intercepted connections use one internal server (forceSNI), an option in its documentation.
 "use strict";
 
 const fs = require("fs");
@@ -48,7 +48,7 @@ function byAuthorizer(base) {
         );
         request.on("timeout", () => request.destroy(new Error("timeout")));
         request.on("error", () => {
-            // A kept connection may turn out to be closed.
+            // The service may have closed an idle connection.
             if (request.reusedSocket && again) ask(method, url, headers, callback, false);
             else callback("unknown");
         });
@@ -118,7 +118,7 @@ if (mode === "tunnel") {
     });
 }
 
-// It says on its standard output whatever happens to a connection.
+// The library prints all connection events on standard output.
 console.debug = console.info = () => undefined;
 
 proxy.listen(

@@ -1,7 +1,7 @@
-"""http-mitm-proxy of Node.js, with a main program of ours.
+"""http-mitm-proxy for Node.js, with a main program of this project.
 
-Its CA and the key of each certificate are RSA: it has no others.  Between the CONNECT and the TLS server lies a
-connection of the machine to itself; that is how it is made.
+It supports only RSA, for its CA and the key of each certificate.  It relays the data of a CONNECT to its TLS server
+over a loopback connection.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class HttpMitmProxy:
     can = EVERYTHING
 
     def missing(self) -> str | None:
-        """Node.js is Debian's, the package is npm's."""
+        """Node.js is a package of Debian, and http-mitm-proxy is a package of npm."""
         if shutil.which("node") is None:
             return "apt-get install nodejs npm"
         if not (_modules() / _PACKAGE).is_dir():
@@ -35,7 +35,7 @@ class HttpMitmProxy:
         return None
 
     def version(self) -> str:
-        """That of the package, and of Node.js."""
+        """Return the versions of the package and of Node.js."""
         package = json.loads((_modules() / _PACKAGE / "package.json").read_text(encoding="utf-8"))
         return f"{package['version']} (Node.js {version_in(run(['node', '--version']))})"
 

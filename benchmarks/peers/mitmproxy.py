@@ -1,9 +1,8 @@
-"""mitmproxy's C{mitmdump}, with an addon of ours that decides.
+"""C{mitmdump} of mitmproxy, with an addon of this project that decides.
 
-What its documentation has for speed is on: nothing is printed for a flow, bodies are streamed, a connection to the
-origin is only opened for a request, and certificates are made without a look at the origin's first.  The key of the CA,
-which is also that of its certificates, is an elliptic one.  Connections to origins belong to a connection of a client
-and end with it; that cannot be changed.
+All options for speed in its documentation are on: no output for flows, streamed bodies, connections to origins only for
+requests, and certificates without a connection to the origin.  The key of the CA and of its certificates is an
+elliptic-curve key.  An origin connection belongs to a client connection and ends with it; no option changes that.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class Mitmproxy:
     can = EVERYTHING
 
     def missing(self) -> str | None:
-        """It pins what it depends on, so it wants an environment of its own."""
+        """It pins its dependencies, so it needs a separate environment."""
         if find_program("mitmdump", _VARIABLE) is None:
             return (
                 "python -m venv DIR && DIR/bin/pip install mitmproxy, then have DIR/bin in PATH"
@@ -43,7 +42,7 @@ class Mitmproxy:
         return None
 
     def version(self) -> str:
-        """It says that of its Python as well."""
+        """Return the version, with the version of its Python."""
         said = run([needed("mitmdump", _VARIABLE), "--version"])
         python = version_in(said.partition("Python:")[2])
         return f"{version_in(said)} (Python {python})"

@@ -1,6 +1,6 @@
-"""What mitmproxy runs to decide on a request; not a part of the benchmark's own programs.
+"""The addon with which mitmproxy decides on requests; mitmproxy loads it.
 
-It decides when the head of a request is there: bodies are streamed, and after that they would be gone.
+It decides after the head of a request, because mitmproxy streams the body afterwards.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class AuthorizerError(Exception):
 
 
 class _Call(asyncio.Protocol):
-    """A connection to the service, with one question at a time."""
+    """A connection to the service, with one authorization request at a time."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
@@ -56,7 +56,7 @@ class _Call(asyncio.Protocol):
 
 
 class Authorizer:
-    """Asks the service, over connections that are kept."""
+    """Sends authorization requests to the service over keep-alive connections."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -67,7 +67,7 @@ class Authorizer:
     async def allows(self, request: http.Request) -> bool:
         """Whether the service allows it.
 
-        @raise AuthorizerError: when it does not say.
+        @raise AuthorizerError: if there is no decision.
         """
         fields = {name.lower(): value for name, value in request.headers.items()}
         content = {"url": request.pretty_url, "method": request.method, "headers": json.dumps(fields)}
@@ -76,12 +76,12 @@ class Authorizer:
         try:
             allowed = json.loads(answer)["allowed"]
         except (ValueError, KeyError, TypeError) as error:
-            raise AuthorizerError("the answer is unintelligible") from error
+            raise AuthorizerError("the response is malformed") from error
         if allowed is False:
             return False
         if allowed is True and status == 200:
             return True
-        raise AuthorizerError("the answer is neither yes nor no")
+        raise AuthorizerError("the response has no decision")
 
     async def _ask(self, question: bytes) -> tuple[int, bytes]:
         while self.idle:
@@ -93,25 +93,25 @@ class Authorizer:
             try:
                 _, call = await loop.create_connection(_Call, self.host, self.port)
             except OSError as error:
-                raise AuthorizerError("the service cannot be reached") from error
+                raise AuthorizerError("the service is unreachable") from error
         try:
             found = await asyncio.wait_for(call.ask(question), 5)
         except TimeoutError as error:
             if call.transport is not None:
                 call.transport.abort()
-            raise AuthorizerError("the service does not answer") from error
+            raise AuthorizerError("the service does not respond") from error
         self.idle.append(call)
         return found
 
 
 class ByAuthorizer:
-    """Everything is put to the service."""
+    """The service decides on every request."""
 
     def __init__(self, url: str) -> None:
         self.authorizer = Authorizer(url)
 
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
-        """An exception here would let the request go on, so there is none."""
+        """Deny the request on an exception, because mitmproxy would forward it."""
         try:
             allowed = await self.authorizer.allows(flow.request)
         except Exception:  # noqa: BLE001
@@ -122,16 +122,16 @@ class ByAuthorizer:
 
 
 class ByRule:
-    """Everything is allowed but what has C{/denied/} in its path."""
+    """Everything is allowed except paths with C{/denied/}."""
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        """Look at the path."""
+        """Check the path."""
         if "/denied/" in flow.request.path:
             _refuse(flow, 403, b"denied\n")
 
 
 def _refuse(flow: http.HTTPFlow, status: int, text: bytes) -> None:
-    flow.request.stream = False  # what is streamed cannot be answered
+    flow.request.stream = False  # mitmproxy cannot respond to a streamed request
     flow.response = http.Response.make(status, text, {"Content-Type": "text/plain"})
 
 

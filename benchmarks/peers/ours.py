@@ -1,4 +1,4 @@
-"""egressproxy itself, as its users run it: no audit log, no metrics."""
+"""egressproxy itself, as users run it, without audit log and metrics."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from benchmarks.names import DOMAIN
 from benchmarks.peers.base import EVERYTHING, Setup, Started, launch
 
-# The proxy runs in another directory, and it is this tree that is measured.
+# The proxy runs in another directory, but with the code of this source tree.
 _TREE = Path(__file__).resolve().parents[2]
 
-# The first rule that matches decides.  A tunnel may hold what the second one denies, so it is allowed before that.
+# The first matching rule decides.  The first rule allows tunnels, whose path the second rule could match.
 _POLICY = """\
 version = 1
 default = "allow"
@@ -31,17 +31,17 @@ paths = ["/denied/**"]
 
 
 class Ours:
-    """The option C{workers} says how many processes there are."""
+    """The option C{workers} sets the number of worker processes."""
 
     name = "egressproxy"
     can = EVERYTHING
 
     def missing(self) -> str | None:
-        """It is always there."""
+        """It is always installed."""
         return None
 
     def version(self) -> str:
-        """That of the package, and that the working tree counts."""
+        """Return the version of the package, with a note about the source tree."""
         try:
             return version("egressproxy")
         except PackageNotFoundError:

@@ -1,9 +1,9 @@
-"""proxy.py, with a plugin of ours that decides.
+"""proxy.py, with a plugin of this project that decides.
 
-One process accepts and works, as everything here has one core.  Its pool of connections to origins is off, as its
-authors call that unfinished: a connection to an origin belongs to one of a client.  What is asked of another host over
-the same plain connection goes to the first one's origin nevertheless.  It parses whole bodies when it intercepts, at a
-cost that grows with the square of their size.
+One process accepts and works, because every proxy here has one core.  Its pool of origin connections is off, because
+its authors call the pool unfinished.  An origin connection belongs to one client connection.  A request for another
+host over the same plain connection still goes to the origin of the first request.  With interception, it parses whole
+bodies, at a cost that grows with the square of their size.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ProxyPy:
     can = EVERYTHING
 
     def missing(self) -> str | None:
-        """Its program has a name that others have as well."""
+        """The name of its program is not unique."""
         program = find_program("proxy", _VARIABLE)
         if program is None or not (program.parent / "python").exists():
             return (
@@ -41,7 +41,7 @@ class ProxyPy:
         return None
 
     def version(self) -> str:
-        """It says so."""
+        """Return the version."""
         return version_in(run([needed("proxy", _VARIABLE), "--version"]))
 
     def start(self, setup: Setup, intercept: bool) -> Started:

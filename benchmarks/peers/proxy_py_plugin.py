@@ -1,8 +1,8 @@
-"""What proxy.py runs to decide on a request; not a part of the benchmark's own programs.
+"""The plugin with which proxy.py decides on requests; proxy.py loads it.
 
-proxy.py calls C{handle_client_request} for the first request of a connection, the CONNECT included, and again for each
-one that follows, also inside of intercepted TLS.  Its plugins are not asynchronous, so while the service is asked, the
-process does nothing else.
+proxy.py calls C{handle_client_request} for the first request of a connection, including a CONNECT, and for each later
+request, also inside intercepted TLS.  Its plugins are synchronous, so the process waits for each authorization
+response.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class AuthorizerError(Exception):
 
 
 class Authorizer:
-    """Asks the service, over one connection that is kept: there is never more than one question."""
+    """Sends authorization requests to the service over one keep-alive connection, one at a time."""
 
     def __init__(self, url: str) -> None:
         self.connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=5)
@@ -32,7 +32,7 @@ class Authorizer:
     def allows(self, method: str, url: str, fields: dict[str, str]) -> bool:
         """Whether the service allows it.
 
-        @raise AuthorizerError: when it does not say.
+        @raise AuthorizerError: if there is no decision.
         """
         body = json.dumps({"url": url, "method": method, "headers": json.dumps(fields)})
         try:
@@ -45,7 +45,7 @@ class Authorizer:
             return False
         if allowed is True and status == 200:
             return True
-        raise AuthorizerError("the answer is neither yes nor no")
+        raise AuthorizerError("the response has no decision")
 
     def _ask(self, body: str) -> tuple[int, bytes]:
         for again in (True, False):
@@ -54,7 +54,7 @@ class Authorizer:
                 response = self.connection.getresponse()
                 return response.status, response.read()
             except (http.client.RemoteDisconnected, ConnectionError):
-                # It was closed while it was kept.
+                # The service closed the idle connection.
                 self.connection.close()
                 if not again:
                     raise
@@ -66,18 +66,18 @@ _authorizer = Authorizer(_url) if _url else None
 
 
 class DecidePlugin(HttpProxyBasePlugin):
-    """Decides before anything is connected to, and on every request."""
+    """Decides on every request, before a connection to an origin."""
 
     tunnel = b""
     is_first = True
 
     def before_upstream_connection(self, request: HttpParser) -> HttpParser | None:
-        """The first request: no connection is made for one that is denied."""
+        """Decide on the first request, before the connection to the origin."""
         self._decide(request)
         return request
 
     def handle_client_request(self, request: HttpParser) -> HttpParser | None:
-        """The first one once more, and each of those that follow."""
+        """Decide on the first request again, and on each later request."""
         if self.is_first:
             self.is_first = False
         else:
@@ -89,7 +89,7 @@ class DecidePlugin(HttpProxyBasePlugin):
         if request.is_https_tunnel:
             self.tunnel = b"%s:%d" % (request.host or b"", request.port or 443)
             if _INTERCEPTS:
-                return  # each of the requests inside is decided on
+                return  # each request inside the tunnel gets a decision
             path = self.tunnel
         if _authorizer is None:
             allowed = b"/denied/" not in path.partition(b"?")[0]
@@ -113,5 +113,5 @@ class DecidePlugin(HttpProxyBasePlugin):
 
 
 def fields(request: HttpParser) -> dict[str, str]:
-    """The fields of a request as the service is told them."""
+    """Return the fields of a request for the service."""
     return {name.decode("latin-1"): value.decode("latin-1") for name, (_, value) in (request.headers or {}).items()}

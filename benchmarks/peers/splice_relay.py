@@ -1,4 +1,4 @@
-"""A relay in C that does nothing but CONNECT and splice(2): what a tunnel has to cost at least."""
+"""A relay in C with only CONNECT and splice(2): the lower bound of the cost of a tunnel."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from benchmarks.peers.base import TUNNEL, Setup, Started, launch
 
 
 class SpliceRelay:
-    """Compiled by the benchmark itself."""
+    """The relay, which the benchmark compiles."""
 
     name = "splice relay"
     can = frozenset({TUNNEL})
 
     def missing(self) -> str | None:
-        """Nothing but a compiler, which the benchmark needs anyway."""
+        """It needs only a compiler, which the benchmark needs anyway."""
         return None
 
     def version(self) -> str:
-        """It belongs to the benchmark."""
+        """It is part of the benchmark."""
         return "of this tree"
 
     def start(self, setup: Setup, intercept: bool) -> Started:

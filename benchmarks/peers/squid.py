@@ -1,11 +1,11 @@
-"""Squid with its TLS bumping, as Debian builds it with OpenSSL.
+"""Squid with TLS interception, in the OpenSSL build of Debian.
 
-C{bump} at the first step has Squid sign for the name in the CONNECT without having visited the origin.  Its connections
-to origins are then kept for whoever comes next, which those of a later step are not.
+With C{bump} at the first step, Squid signs for the name in the CONNECT without a connection to the origin.  Squid then
+reuses its origin connections for later clients; at a later step, it does not.
 
-With an authorization service, a helper of ours asks it (C{squid_authz.c}).  Squid's own interface for that is the
-external ACL, whose cache of answers is off: every request is asked about.  By its concurrency protocol one helper has
-any number of questions under way; the option C{helpers} says how many of them there are.
+With an authorization service, a helper of this project (C{squid_authz.c}) sends the authorization requests.  It is an
+external ACL of Squid, whose cache is off, so each request causes one authorization request.  With the concurrency
+protocol, one helper handles any number of concurrent requests; the option C{helpers} sets the number of helpers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from benchmarks.peers.base import (
 )
 
 _CERTGEN = Path("/usr/lib/squid/security_file_certgen")
-_USER = "proxy"  # whom Squid becomes when root starts it
+_USER = "proxy"  # the user of Squid when root starts it
 
 _CONFIGURATION = """\
 http_port 127.0.0.1:{port} {bumping}
@@ -104,7 +104,7 @@ class Squid:
         return None
 
     def version(self) -> str:
-        """The one that Debian's package has."""
+        """Return the version of the package of Debian."""
         return version_in(run([needed("squid"), "-v"]))
 
     def start(self, setup: Setup, intercept: bool) -> Started:
@@ -134,7 +134,7 @@ class Squid:
     def _authorizer(self, setup: Setup, intercept: bool) -> str:
         compiler = ["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra"]
         helper = compiled(HERE / "squid_authz.c", setup.native / "squid_authz", compiler, {})
-        # One that it may run as whom it becomes, wherever the other lies.
+        # A copy that its user can execute, independently of the original path.
         copy = setup.directory / helper.name
         shutil.copy(helper, copy)
         helpers = int(setup.options.get("helpers", "1"))
@@ -147,7 +147,7 @@ class Squid:
             helper=copy,
             host=service.hostname,
             port=service.port,
-            # What is asked about an intercepted connection is every request inside.
+            # In an intercepted connection, each inner request gets an authorization request.
             tunnels="acl tunnels method CONNECT\nhttp_access allow tunnels" if intercept else "",
         )
 

@@ -1,11 +1,11 @@
-/* The helper with which Squid asks the authorization service.
+/* The helper of Squid that sends authorization requests to the service.
  *
  *     squid_authz HOST PORT
  *
- * Squid writes one line a question, "CHANNEL METHOD URL", and reads "CHANNEL OK", "CHANNEL ERR" (denied) or
- * "CHANNEL BH" (no decision, which Squid does not take for an allowance).  Answers may come in any order, so one process
- * with one thread has as many questions under way as Squid has requests.  Each of its connections has one at a time and
- * is kept.  A question whose connection turns out to be closed is asked once more, over a new one.
+ * Squid writes one line per authorization request, "CHANNEL METHOD URL", and reads "CHANNEL OK", "CHANNEL ERR" (denied) or
+ * "CHANNEL BH" (no decision, which Squid does not treat as an allow).  The order of the results is free, so one process
+ * with one thread handles all requests of Squid concurrently.  Each keep-alive connection carries one authorization
+ * request at a time.  If the service has closed an idle connection, the request is retried over a new one.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -24,10 +24,10 @@
 enum { LINE = 1 << 16, ANSWER = 1 << 14, CHANNEL = 32, EVENTS = 256 };
 
 struct call {
-    struct call *next; /* among the idle ones */
+    struct call *next; /* next idle call */
     int fd;
-    int fresh;      /* nothing was answered over this connection yet */
-    int repeatable; /* no octet of the answer has come */
+    int fresh;      /* no response on this connection so far */
+    int repeatable; /* no byte of the response has arrived */
     int busy;
     char channel[CHANNEL];
     char *question;
@@ -48,7 +48,7 @@ static void say(const struct call *c, const char *result)
     for (int done = 0; done < length;) {
         ssize_t n = write(STDOUT_FILENO, line + done, (size_t)(length - done));
         if (n < 0 && errno != EINTR)
-            exit(1); /* Squid has gone */
+            exit(1); /* Squid has exited */
         if (n > 0)
             done += (int)n;
     }
@@ -77,7 +77,7 @@ static void finish(struct call *c, const char *result)
 
 static int connect_call(struct call *c)
 {
-    /* Loopback: the handshake is over before connect() returns. */
+    /* Loopback: the handshake completes before connect() returns. */
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (c->fd < 0)
         return -1;
@@ -92,7 +92,7 @@ static int connect_call(struct call *c)
     return 0;
 }
 
-/* Ask, over the connection that is there or over a new one. */
+/* Send a request over an idle connection or over a new one. */
 static void ask(struct call *c)
 {
     for (;;) {
@@ -100,7 +100,7 @@ static void ask(struct call *c)
         c->repeatable = 1;
         if (c->fd < 0 && connect_call(c) < 0)
             break;
-        /* A question fits into an empty socket's buffer. */
+        /* A request fits into an empty socket buffer. */
         if (send(c->fd, c->question, c->question_length, MSG_NOSIGNAL) == (ssize_t)c->question_length)
             return;
         int fresh = c->fresh;
@@ -121,7 +121,7 @@ static void lost(struct call *c)
         finish(c, "BH message=broken");
 }
 
-/* An idle connection was closed by the service. */
+/* The service closed an idle connection. */
 static void drop_idle(struct call *c)
 {
     for (struct call **at = &idle; *at != NULL; at = &(*at)->next)
@@ -172,7 +172,7 @@ static void readable(struct call *c)
     finish(c, denied ? "ERR" : ok && allowed ? "OK" : "BH message=unintelligible");
 }
 
-/* The length of a JSON string's content; what Squid sends has no control characters. */
+/* The length of the content of a JSON string; the input from Squid has no control characters. */
 static size_t put_escaped(char *to, const char *from)
 {
     char *at = to;
@@ -258,7 +258,7 @@ int main(int argc, char **argv)
         for (int i = 0; i < n; i++)
             if (events[i].data.ptr != NULL)
                 readable(events[i].data.ptr);
-        /* Last: a question may take, or end, a connection that an event above is about. */
+        /* Last: a request may take or end a connection of an event above. */
         for (int i = 0; i < n; i++)
             if (events[i].data.ptr == NULL)
                 input();

@@ -1,4 +1,4 @@
-"""A tunnel of what Twisted itself has: what our own transports are compared with."""
+"""A tunnel with the parts of Twisted, for comparison with the transports of egressproxy."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from benchmarks.peers.base import HERE, TUNNEL, Setup, Started, launch
 
 
 class StockTwisted:
-    """It decides on nothing."""
+    """It authorizes nothing."""
 
     name = "stock Twisted"
     can = frozenset({TUNNEL})
 
     def missing(self) -> str | None:
-        """We need it ourselves."""
+        """Twisted is a dependency of egressproxy."""
         return None
 
     def version(self) -> str:
-        """The one that we run with."""
+        """Return the version of Twisted."""
         return twisted.__version__
 
     def start(self, setup: Setup, intercept: bool) -> Started:

@@ -1,4 +1,4 @@
-"""A relay for CONNECT out of what Twisted has, and nothing else; run by C{stock_twisted.py}.
+"""A relay for CONNECT with only the parts of Twisted; C{stock_twisted.py} runs it.
 
 python stock_twisted_main.py PORT
 """
@@ -30,7 +30,7 @@ class Client(Proxy):
     head = b""
 
     def dataReceived(self, data: bytes) -> None:
-        """Of the head, or of the tunnel."""
+        """Receive data of the head, or of the tunnel."""
         if self.peer is not None:
             super().dataReceived(data)
             return
@@ -50,7 +50,7 @@ class Client(Proxy):
         connecting.addCallbacks(self.connected_to, self.failed, callbackArgs=(rest,))
 
     def connected_to(self, origin: Protocol, rest: bytes) -> None:
-        """Join the two; each side is paused while the other does not take more."""
+        """Connect the two sides; each side is paused while the other side does not accept more data."""
         if not self.connected:
             origin.transport.abortConnection()
             return
@@ -67,17 +67,17 @@ class Client(Proxy):
         mine.resumeProducing()
 
     def failed(self, reason: Failure) -> None:
-        """There is no origin."""
+        """The connection to the origin failed."""
         self.refuse(b"502 Bad Gateway")
 
     def refuse(self, status: bytes) -> None:
-        """Say so, and close."""
+        """Send an error response, and close."""
         self.transport.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         self.transport.loseConnection()
 
 
 def main(port: int) -> None:
-    """Listen for ever."""
+    """Run the relay."""
     endpoint = TCP4ServerEndpoint(reactor, port, backlog=1024, interface="127.0.0.1")
     endpoint.listen(Factory.forProtocol(Client))
     reactor.run()

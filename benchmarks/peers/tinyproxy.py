@@ -1,7 +1,7 @@
-"""tinyproxy, for tunnels.  It neither intercepts nor asks anybody.
+"""tinyproxy, for tunnels.  It neither intercepts nor sends authorization requests.
 
-It has a filter for plain HTTP, but closes each connection after one answer without having said so.  Clients that send
-their next request at once, like the load generator, do not get along with that.
+It has a filter for plain HTTP, but closes each connection after one response without announcing it.  Clients that send
+their next request immediately, such as the load generator, fail.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Tinyproxy:
     can = frozenset({TUNNEL})
 
     def missing(self) -> str | None:
-        """Debian has it."""
+        """It is a package of Debian."""
         return None if find_program("tinyproxy") else "apt-get install tinyproxy"
 
     def version(self) -> str:
-        """It says so."""
+        """Return the version."""
         return version_in(run([needed("tinyproxy"), "-v"]))
 
     def start(self, setup: Setup, intercept: bool) -> Started:

@@ -253,7 +253,7 @@ class _Session:
         except Closed as error:
             outcome, detail = ("cut" if wire.begun else "closed"), str(error)
         except TimeoutError:
-            outcome, detail = "silence", "within an answer" if wire.begun else "no answer"
+            outcome, detail = "silence", "within a response" if wire.begun else "no response"
         self._note(Asked(id_, kind, method, True, outcome, detail))
         return again
 
@@ -282,7 +282,7 @@ class _Session:
 
     def _leave(self, wire: Wire, id_: str, size: int) -> None:
         """Disconnect during a request, in one of several ways."""
-        way = self._chosen.choice(("in the head", "in the content", "before the answer", "in the answer"))
+        way = self._chosen.choice(("in the head", "in the content", "before the response", "in the response"))
         method = "POST" if way == "in the content" else "GET"
         fields = ["Content-Length: 50000"] if method == "POST" else []
         head = self._head(id_, "leaver", method, f"?size={size}", *fields)
@@ -292,11 +292,11 @@ class _Session:
         if way == "in the content":
             wire.send(content(id_, self._chosen.randrange(1, 49_000)))
         time.sleep(self._chosen.uniform(0.0, 0.1))
-        if way == "in the answer":
+        if way == "in the response":
             with contextlib.suppress(Closed, OSError):  # it would have disconnected anyway
                 wire.head()
         # A reset discards the data that the proxy has not read, so reset only after the proxy has responded.
-        wire.close(reset=way == "in the answer")
+        wire.close(reset=way == "in the response")
         self._note(Asked(id_, "leaver", method, way != "in the head", "left", way))
 
 

@@ -52,7 +52,7 @@ def run(journal: Journal, mood: Mood, proxy: int, authority: str) -> None:
             except Closed as error:
                 outcome, detail = ("cut" if wire.begun else "closed"), str(error)
             except TimeoutError:
-                outcome, detail = "silence", "no answer"
+                outcome, detail = "silence", "no response"
             took = time.monotonic() - began
             journal.write(
                 id=id_, kind="probe", method="GET", sent=True, outcome=outcome, detail=detail, began=began, took=took

@@ -102,4 +102,4 @@ class CheckTests(SynchronousTestCase):
         """What the servers behind the proxy saw: an answer from a cache, a decision from one."""
         self.assertIn("origin received 979 requests instead of 980", self.void(self.told, asked_origin=979))
         self.assertIn("origin received 1000 requests instead of 980", self.void(self.told, asked_origin=1000))
-        self.assertIn("asked only 32 times about 1000", self.void(self.told, asked_authorizer=32))
+        self.assertIn("only 32 authorization requests for 1000", self.void(self.told, asked_authorizer=32))
