@@ -23,9 +23,9 @@ UNAUTHORIZED = "**not authorized**"
 _TEXT = """\
 # Scorecard
 
-This page lists hostile messages and the outcome of each. Each case runs over TCP between a client that sends exactly
-these bytes, an origin that accepts all bytes and sends the response of the case, and an authorizer that records the
-authorization requests. A strict reader then parses the bytes that the origin received, and compares them with the
+This page lists hostile messages and the outcome of each.  Each case runs over TCP, with a client that sends exactly
+these bytes, and an origin that accepts all bytes and sends the response of the case.  An authorizer records the
+authorization requests.  A strict reader then parses the bytes that the origin received, and compares them with the
 decisions.
 
 | Outcome | Meaning |
@@ -126,10 +126,10 @@ def _group(title: str, cases: list[Case], columns: list[Column]) -> str:
 
 def _fuzzing(results: list[dict[str, Any]]) -> str:
     lines = [
-        "Each parser of untrusted bytes has a target in `fuzz/`. The target checks these properties: the parser raises",
-        "only its documented exceptions, the events do not depend on how the bytes are split, buffers are bounded, the",
-        "number of steps is bounded, and forwarded bytes have only one reading in the strict reader of the cases",
-        "above. With atheris:",
+        "Each parser of untrusted bytes has a target in `fuzz/`. The target checks that the parser raises only its",
+        "documented exceptions, and that the events do not depend on how the bytes are split. It also checks that",
+        "buffers and the number of steps are bounded. Forwarded bytes must have only one reading in the strict reader",
+        "of the cases above. With atheris:",
         "",
         "```sh",
         "tox run -e fuzz -- --runs 1000000",
@@ -141,9 +141,9 @@ def _fuzzing(results: list[dict[str, Any]]) -> str:
     lines += [_row(f"`{one['target']}`", f"{one['runs']:,}", f"{one['seconds']:,}", one["findings"]) for one in results]
     lines += [
         "",
-        "The fuzzing found these errors, which are fixed and have unit tests: a head with two errors was rejected for",
-        "one or the other, depending on how its bytes were split; the same for a response of an upstream proxy to a",
-        "CONNECT that exceeds its limit; lengths with leading zeros, and `Content_Length`, were forwarded in",
+        "The fuzzing found these errors, which are fixed and have unit tests. A head with two errors was rejected for",
+        "one or the other, depending on how its bytes were split. The same applied to a response of an upstream proxy",
+        "to a CONNECT that exceeds its limit. Lengths with leading zeros, and `Content_Length`, were forwarded in",
         "responses.",
     ]
     return "\n".join(lines)
