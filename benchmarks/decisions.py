@@ -32,7 +32,7 @@ from benchmarks.origins import free_port, read_url
 from benchmarks.peers import Setup, Started
 from benchmarks.peers.base import launch
 from benchmarks.rules import policy_text
-from egress.authz.contract import encode_question
+from egress.authz.protocols.validate import encode_question
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, DecisionRequest, Stage
 

@@ -10,15 +10,15 @@ from zope.interface import implementer
 
 from benchmarks.rules import asked, microseconds, policy_text
 from egress.authz.cache import CachingAuthorizer
-from egress.authz.chain import AuthorizationChain
-from egress.authz.kept import KeptDecisions
-from egress.authz.local import LocalAuthorizer
-from egress.authz.observing import ObservingAuthorizer
+from egress.authz.decision_store import KeptDecisions
+from egress.authz.fail_closed import AuthorizationChain
+from egress.authz.observe import ObservingAuthorizer
+from egress.authz.policy_authorizer import LocalAuthorizer
 from egress.authz.shadow import ShadowedAuthorizer
 from egress.interfaces import IAuthorizer
 from egress.model.decision import Decision, DecisionRequest, Verdict
-from egress.ops.disagreements import Disagreements
-from egress.policy.load import parse_policy
+from egress.observability.shadow_log import Disagreements
+from egress.policy.parse.load import parse_policy
 
 _NOW = 1772442000.0
 _HOST = "h6.example.com"

@@ -23,10 +23,10 @@ from twisted.internet.task import LoopingCall, react
 
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, DecisionRequest, Stage
-from egress.policy.load import load_policy, parse_policy
+from egress.policy.parse.load import load_policy, parse_policy
 from egress.policy.rules import RuleSet
-from egress.reading import Reading
-from egress.threads import InThreads, Threads
+from egress.runtime.reload import Reading
+from egress.runtime.threads import InThreads, Threads
 
 COUNTS = (10, 1_000, 10_000)
 _CLIENT = ClientIdentity("192.0.2.1", 1, "ci")

@@ -24,19 +24,19 @@ from typing import Final
 
 import attrs
 
-from egress.config import Limits
+from egress.config.model import Limits
+from egress.http.body import End
+from egress.http.error_response import encode_answer
+from egress.http.heads import HeadLimits, RequestHead
+from egress.http.readers import RequestReader
+from egress.http.request_target import parse_request_target
+from egress.http.writers import encode_request, forwarded_fields
 from egress.model.authority import Origin
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Verdict
 from egress.model.errors import Denied, EgressError
-from egress.model.target import parse_request_target
-from egress.ops.redact import redact_url
-from egress.policy.load import load_policy
+from egress.model.redact import redact_url
+from egress.policy.parse.load import load_policy
 from egress.policy.rules import RuleSet
-from egress.wire.answer import encode_answer
-from egress.wire.body import End
-from egress.wire.forward import encode_request, forwarded_fields
-from egress.wire.heads import HeadLimits, RequestHead
-from egress.wire.http1 import RequestReader
 
 BOUND: Final = 5.0
 """The maximum CPU time of a request, in milliseconds."""

@@ -1,8 +1,8 @@
 """egressproxy: an egress proxy that puts every outbound request to an authorizer.
 
-The way of a request: C{egress.net.server} reads it from the client, C{egress.net.exchange} has it checked by the
-address guard and decided by an L{egress.interfaces.IAuthorizer}, and forwards what was allowed through
-C{egress.net.pool} and C{egress.net.dial}.  C{egress.service} puts the parts together.
+The way of a request: C{egress.proxy.client_session} reads it from the client, C{egress.proxy.exchange} has it checked
+by the address guard and decided by an L{egress.interfaces.IAuthorizer}, and forwards what was allowed through
+C{egress.upstream.pool} and C{egress.upstream.connector}.  C{egress.service} puts the parts together.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import IReactorPluggableNameResolver, IReactorTCP, IReactorTime
 from zope.interface import Attribute, Interface
 
 from egress.model.client_tls import LeafKey
@@ -18,11 +17,7 @@ if TYPE_CHECKING:
     from egress.model.decision import Decision, DecisionRequest
     from egress.model.record import ExchangeRecord
     from egress.model.route import Purpose, Route
-    from egress.net.dial import DialedProtocol
-
-
-class IEgressReactor(IReactorTCP, IReactorTime, IReactorPluggableNameResolver):
-    """What the proxy needs of a reactor."""
+    from egress.transport.dialed import DialedProtocol
 
 
 class IAuthorizer(Interface):

@@ -14,44 +14,45 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
 from twisted.logger import Logger
 
+from egress.admin.api import admin_site
+from egress.admin.backend import ProxyDesk
+from egress.admin.explain import Explainer
 from egress.authz.approvals import Approvals
-from egress.authz.guard import AddressGuard
+from egress.authz.chain import Surroundings, deciding_by
 from egress.authz.policy_watch import PolicyWatch
-from egress.binding import Binding, described, metrics_endpoint, remove_left_behind, settled
-from egress.ca.contexts import LeafContexts
-from egress.ca.current import CurrentTrust
-from egress.ca.issuer import CaError, CertificateAuthority
-from egress.ca.source import CaSource, ca_source, stand_in
-from egress.ca.watch import CaWatch
-from egress.clients.gate import AT_ONCE
-from egress.config import ConfigError, Limits, Mode, ProxyConfig
-from egress.contradictions import OWN_AUTHORIZER, RULES_DECIDE, check
-from egress.deciding import Surroundings, deciding_by
-from egress.desk import ProxyDesk
-from egress.entrances import entrance_factories
-from egress.explain import Explainer
-from egress.files import Files, read_files, read_policy
-from egress.interfaces import IAuditSink, IAuthorizer, IEgressReactor
-from egress.model.bypass import HostPattern
-from egress.net.dial import Dialer
-from egress.net.local import is_local_address
-from egress.net.parts import Parts
-from egress.net.pool import OriginPool
-from egress.net.resolve import resolver_for
-from egress.net.upstream import UpstreamEndpoint
-from egress.net.writethrough import write_through
-from egress.ops.admin import admin_site
-from egress.ops.audit import JsonLinesAudit, open_audit
-from egress.ops.health import Check, NotReady, ops_site
-from egress.ops.metrics import Metrics
-from egress.process.descriptors import fitted, granted
-from egress.reading import Reading
-from egress.threads import Pools
+from egress.client_auth.authenticator import AT_ONCE
+from egress.config.contradictions import OWN_AUTHORIZER, RULES_DECIDE, check
+from egress.config.model import ConfigError, Limits, Mode, ProxyConfig
+from egress.interfaces import IAuditSink, IAuthorizer
+from egress.model.no_proxy import HostPattern
+from egress.observability.audit_log import JsonLinesAudit, open_audit
+from egress.observability.health import Check, NotReady, ops_site
+from egress.observability.metrics import Metrics
+from egress.proxy.context import Parts
+from egress.proxy.listeners import entrance_factories
+from egress.resources import Files, read_files, read_policy
+from egress.runtime.ports import Binding, described, metrics_endpoint, remove_left_behind, settled
+from egress.runtime.reload import Reading
+from egress.runtime.rlimits import fitted, granted
+from egress.runtime.threads import Pools
+from egress.tls.ca_source import CaSource, ca_source, stand_in
+from egress.tls.ca_watch import CaWatch
+from egress.tls.host_contexts import LeafContexts
+from egress.tls.issuer import CaError, CertificateAuthority
+from egress.tls.reloadable_trust import CurrentTrust
+from egress.transport.reactor import IEgressReactor
+from egress.transport.write_through import write_through
+from egress.upstream.address_guard import AddressGuard
+from egress.upstream.connector import Dialer
+from egress.upstream.local_addresses import is_local_address
+from egress.upstream.pool import OriginPool
+from egress.upstream.proxy_endpoint import UpstreamEndpoint
+from egress.upstream.resolver import resolver_for
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IListeningPort, IStreamClientEndpoint, IStreamServerEndpoint
 
-    from egress.authz.secret_table import SecretTable
+    from egress.authz.secrets.table import SecretTable
     from egress.model.authority import Authority
     from egress.model.record import ExchangeRecord
     from egress.policy.rules import RuleSet

@@ -19,24 +19,24 @@ from twisted.application.service import IService
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
 
-from egress.ca.issuer import CertificateAuthority, time_left
-from egress.ca.source import ca_source
-from egress.config import ConfigError, Mode, ProxyConfig
+from egress.config.listener import Entrance
+from egress.config.load import load_config
+from egress.config.model import ConfigError, Mode, ProxyConfig
+from egress.config.options import OPTIONS
 from egress.model.authority import Authority
-from egress.model.entrance import Entrance
-from egress.ops.audit import STDOUT
-from egress.process.command_line import CommandLine, leave
-from egress.process.descriptors import raise_limit
-from egress.process.hangup import reload_at_hangup
-from egress.process.interrupt import end_when_interrupted
-from egress.process.program import Program
-from egress.process.start_fault import start_fault
-from egress.process.start_message import endpoint_of, facts_of
-from egress.process.terminal import Terminal
+from egress.observability.audit_log import STDOUT
+from egress.runtime.interrupt import end_when_interrupted
+from egress.runtime.program import Program
+from egress.runtime.rlimits import raise_limit
+from egress.runtime.signals import reload_at_hangup
+from egress.runtime.start_message import endpoint_of, facts_of
+from egress.runtime.startup import start_fault
+from egress.runtime.terminal import Terminal
+from egress.runtime.twistd_options import CommandLine, leave
 from egress.service import EgressProxyService
-from egress.settings.option_table import OPTIONS
-from egress.settings.options import load_config
-from egress.workers.parent import Workers
+from egress.tls.ca_source import ca_source
+from egress.tls.issuer import CertificateAuthority, time_left
+from egress.workers.service import Workers
 
 _PROGRAM: Final = "egressproxy"
 

@@ -14,19 +14,29 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import ocsp
 
-from egress.authz.authzen import AuthZenCodec
-from egress.authz.codec import Answer as ServiceAnswer
-from egress.authz.codec import Codec
-from egress.authz.contract import decode_answer, encode_question, headers_value
-from egress.authz.ext_authz import ExtAuthzCodec
-from egress.authz.kept import KeptDecisions
-from egress.authz.opa import OpaCodec
-from egress.authz.served import BadQuestion, decode_question
-from egress.ca.staple import staple_fault
-from egress.model.admin import AdminEndpoint, InvalidAdmin
+from egress.authz.decision_store import KeptDecisions
+from egress.authz.protocols.authzen import AuthZenCodec
+from egress.authz.protocols.base import Answer as ServiceAnswer
+from egress.authz.protocols.base import Codec
+from egress.authz.protocols.ext_authz import ExtAuthzCodec
+from egress.authz.protocols.opa import OpaCodec
+from egress.authz.protocols.validate import decode_answer, encode_question, headers_value
+from egress.authz.protocols.validate_server import BadQuestion, decode_question
+from egress.config.admin_endpoint import AdminEndpoint, InvalidAdmin
+from egress.http.body import ChunkedBody, End, MalformedBody, encode_chunk
+from egress.http.connect_handshake import ConnectHandshake
+from egress.http.field_lines import MalformedFields, parse_fields
+from egress.http.heads import HeadLimits, RequestHead, ResponseHead, parse_request_head, parse_response_head
+from egress.http.hop_by_hop import encode_fields
+from egress.http.obligations import SECRET_MARK
+from egress.http.proxy_authorization import Basic, Bearer, parse_credentials
+from egress.http.readers import RequestReader, ResponseReader
+from egress.http.request_target import TargetForm, parse_request_target
+from egress.http.sniff import recognize
+from egress.http.upgrade import requested_upgrade
+from egress.http.writers import encode_request, encode_response, forwarded_fields, response_framing
 from egress.model.approval import Answer, InvalidAnswer
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy, normalize_host
-from egress.model.bypass import Bypass, HostPattern
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage
 from egress.model.errors import (
     AuthorizerUnavailable,
@@ -36,33 +46,23 @@ from egress.model.errors import (
     UpstreamError,
 )
 from egress.model.explanation import InvalidQuestion, Question
-from egress.model.target import TargetForm, parse_request_target
-from egress.ops.redact import redact_url
-from egress.policy.content import Document, Wanted, compile_expression, json_matches, read_json
-from egress.policy.holds import Holds
-from egress.policy.load import PolicyError, parse_policy
-from egress.policy.lock import Detail, Egress, LockFault, compare, in_lines, parse_lock
-from egress.policy.media_type import json_fault
-from egress.policy.paths import MAX_READINGS, ambiguity, compile_path, readings
-from egress.policy.patterns import compile_pattern
-from egress.policy.policy_text import write_policy
-from egress.policy.query import has_parameter, parameter_matches, read_query
-from egress.policy.replay import Recorded, replay
-from egress.policy.suggest import Suggestion
-from egress.policy.traffic import Notes, read_lines
-from egress.policy.work import MOST, PER_CALL, TooMuchWork, Work
-from egress.wire.body import ChunkedBody, End, MalformedBody, encode_chunk
-from egress.wire.client_hello import MalformedHello, read_client_hello
-from egress.wire.connect import ConnectHandshake
-from egress.wire.credentials import Basic, Bearer, parse_credentials
-from egress.wire.fields import MalformedFields, parse_fields
-from egress.wire.forward import encode_request, encode_response, forwarded_fields, response_framing
-from egress.wire.headers import encode_fields
-from egress.wire.heads import HeadLimits, RequestHead, ResponseHead, parse_request_head, parse_response_head
-from egress.wire.http1 import RequestReader, ResponseReader
-from egress.wire.session import recognize
-from egress.wire.terms import SECRET_MARK
-from egress.wire.upgrade import requested_upgrade
+from egress.model.no_proxy import Bypass, HostPattern
+from egress.model.redact import redact_url
+from egress.policy.learn.audit_reader import Notes, read_lines
+from egress.policy.learn.lockfile import Detail, Egress, LockFault, compare, in_lines, parse_lock
+from egress.policy.learn.replay import Recorded, replay
+from egress.policy.learn.suggest import Suggestion
+from egress.policy.learn.writer import write_policy
+from egress.policy.match.json_body import Document, Wanted, compile_expression, json_matches, read_json
+from egress.policy.match.media_type import json_fault
+from egress.policy.match.paths import MAX_READINGS, ambiguity, compile_path, readings
+from egress.policy.match.patterns import compile_pattern
+from egress.policy.match.query import has_parameter, parameter_matches, read_query
+from egress.policy.match.tristate import Holds
+from egress.policy.match.work_budget import MOST, PER_CALL, TooMuchWork, Work
+from egress.policy.parse.load import PolicyError, parse_policy
+from egress.tls.client_hello import MalformedHello, read_client_hello
+from egress.tls.ocsp import staple_fault
 from fuzz.issued import CERTIFICATE, ISSUER, ISSUER_KEY, NOW
 from tests.scorecard.messages import read_request, read_response
 

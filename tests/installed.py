@@ -106,7 +106,12 @@ def check(directory: Path) -> None:
             raise SystemExit(f"twistd {program} --help does not show the options")
     if "rotate" not in run(clean / "bin" / "egress", "ca", "--help", cwd=directory):
         raise SystemExit("egress ca --help does not show what can be done")
-    run(clean / "bin" / "python", "-c", "from egress.policy.load import load_starter; load_starter()", cwd=directory)
+    run(
+        clean / "bin" / "python",
+        "-c",
+        "from egress.policy.parse.load import load_starter; load_starter()",
+        cwd=directory,
+    )
     print("the wheel works in a clean environment")
 
 

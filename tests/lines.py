@@ -15,7 +15,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransportWithDisc
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from egress.workers.control import Channel, Orders
+from egress.workers.ipc import Channel, Orders
 from tests.threads import WithoutThreads
 
 

@@ -20,30 +20,30 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from egress.authz.cache import CachingAuthorizer
-from egress.authz.chain import AuthorizationChain
-from egress.authz.gate import AuthorizationGate
+from egress.authz.fail_closed import AuthorizationChain
+from egress.authz.limiter import AuthorizationGate
 from egress.authz.policy_watch import LOOK_EVERY as POLICY_LOOK_EVERY
-from egress.ca.issuer import CA_LIFETIME
-from egress.ca.rotation import Rotation
-from egress.ca.store import CaDirectory
-from egress.ca.watch import LOOK_EVERY
-from egress.config import AuditFailure, ConfigError, Limits, Mode, OversizeBody, ProxyConfig
+from egress.config.model import AuditFailure, ConfigError, Limits, Mode, OversizeBody, ProxyConfig
 from egress.interfaces import IAuditSink, IAuthorizer
 from egress.model.authority import Authority, UpstreamProxy
-from egress.model.bypass import Bypass
 from egress.model.decision import Decision, DecisionRequest, Verdict
 from egress.model.errors import AuditUnavailable, AuthorizerUnavailable
+from egress.model.no_proxy import Bypass
 from egress.model.record import ExchangeRecord
-from egress.net.factory import ProxyFactory
-from egress.net.upstream import UpstreamEndpoint
-from egress.ops.health import NotReady
+from egress.observability.health import NotReady
+from egress.proxy.factory import ProxyFactory
 from egress.service import EgressProxyService
-from tests.authz.test_chain import REQUEST
-from tests.ca.sessions import shake_hands
+from egress.tls.ca_rotation import Rotation
+from egress.tls.ca_store import CaDirectory
+from egress.tls.ca_watch import LOOK_EVERY
+from egress.tls.issuer import CA_LIFETIME
+from egress.upstream.proxy_endpoint import UpstreamEndpoint
+from tests.authz.test_fail_closed import REQUEST
 from tests.certificates import TestCA, key_pem_of
-from tests.ops.records import ALLOWED
-from tests.ops.test_health import Browser
+from tests.observability.records import ALLOWED
+from tests.observability.test_health import Browser
 from tests.threads import WithoutThreads, at_once
+from tests.tls.sessions import shake_hands
 
 
 @implementer(IAuthorizer)

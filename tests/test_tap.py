@@ -20,7 +20,7 @@ from twisted.plugin import getPlugins
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress import __version__, tap
-from egress.config import ConfigError, Mode, ProxyConfig
+from egress.config.model import ConfigError, Mode, ProxyConfig
 from egress.tap import Options, makeService, start_message
 
 LOOPBACK = IPv4Address("TCP", "127.0.0.1", 8080)

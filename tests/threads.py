@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress import threads
+from egress.runtime import threads
 
 
 class WithoutThreads:

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from benchmarks.soak.journal import Journal, Mood, id_in
-from egress.wire.upgrade import accept_of
+from egress.http.upgrade import accept_of
 
 # The faults of an origin, in addition to killing and stopping it.
 MOODS = ("slow", "cut", "reset", "silent")

@@ -26,13 +26,14 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 from zope.interface import implementer
 
-from egress.config import ProxyConfig
-from egress.interfaces import IAuditSink, IAuthorizer, IEgressReactor
+from egress.config.model import ProxyConfig
+from egress.interfaces import IAuditSink, IAuthorizer
 from egress.model.authority import normalize_host
 from egress.model.decision import Decision, DecisionRequest, Verdict
 from egress.model.errors import InvalidTarget
 from egress.model.record import ExchangeRecord
 from egress.service import EgressProxyService
+from egress.transport.reactor import IEgressReactor
 
 
 @implementer(IAuditSink)

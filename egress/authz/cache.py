@@ -11,13 +11,13 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from egress.authz.cache_key import ALL, Place, key_of, place_of
-from egress.authz.chain import cancel
-from egress.authz.kept import KeptDecisions
+from egress.authz.decision_store import KeptDecisions
+from egress.authz.fail_closed import cancel
 from egress.authz.wrapper import Wrapper
 from egress.interfaces import IAuthorizer
+from egress.model.authz_failure import Outage
 from egress.model.decision import Decision, DecisionRequest
 from egress.model.errors import AuthorizerUnavailable
-from egress.model.outage import Outage
 from egress.model.reuse import Reuse
 
 # Where an earlier decision does not help: nobody waits, or this very question cannot be put.

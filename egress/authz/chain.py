@@ -1,102 +1,232 @@
-"""What stands before every authorizer, whoever wrote it: no failure of one becomes an allow."""
+"""Who decides: an authorizer, and what stands before it, put together for L{egress.service}."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from random import random
+from time import time
+from typing import TYPE_CHECKING, Final
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
-from twisted.python.failure import Failure
+import attrs
 
-from egress.authz.wrapper import Wrapper
+from egress.authz.approvals import ApprovalAuthorizer, Approvals
+from egress.authz.breaker import Breaker
+from egress.authz.cache import CachingAuthorizer
+from egress.authz.decision_store import KeptDecisions
+from egress.authz.fail_closed import AuthorizationChain
+from egress.authz.limiter import AuthorizationGate
+from egress.authz.observe import ObservingAuthorizer
+from egress.authz.policy_authorizer import LocalAuthorizer
+from egress.authz.remote.client import CreateEndpoint, remote_authorizer
+from egress.authz.require_audit import AuditedAuthorizer
+from egress.authz.secret_injection import CredentialedAuthorizer
+from egress.authz.secrets.command import run_command
+from egress.authz.secrets.table import SecretTable
+from egress.authz.secrets.vault import Vault
+from egress.authz.shadow import AT_ONCE, ShadowedAuthorizer
+from egress.config.model import AuditFailure, ConfigError, Mode, ProxyConfig
 from egress.interfaces import IAuthorizer
-from egress.model.decision import Decision, DecisionRequest
-from egress.model.errors import AuthorizerUnavailable
-from egress.model.outage import Outage
+from egress.observability.audit_log import JsonLinesAudit
+from egress.observability.health import Check
+from egress.observability.metrics import Metrics
+from egress.observability.shadow_log import Disagreements
+from egress.transport.reactor import IEgressReactor
 
-_log = Logger()
+if TYPE_CHECKING:
+    from egress.policy.rules import RuleSet
+    from egress.tls.reloadable_trust import CurrentTrust
+
+# Outages of an authorizer that are further apart than this, and the time of a question, have nothing to do with each
+# other.
+_LULL: Final = 60.0
 
 
-def cancel(asked: Deferred[Any]) -> None:
-    """Give up what an authorizer was asked."""
-    try:
-        asked.cancel()
-    except Exception:  # noqa: BLE001 - the faults of an authorizer are not the client's
-        _log.failure("the authorizer failed when it was cancelled")
+@attrs.define
+class Deciding:
+    """What decides on requests.
 
-
-class AuthorizationChain(Wrapper):
-    """Asks an authorizer, and fails closed.
-
-    Whatever is not a L{Decision} within the deadline, an exception, another value, silence, is
-    L{AuthorizerUnavailable}.
-
-    @param deadline: seconds for one decision, whatever the authorizer itself keeps to; C{None} for one that keeps its
-        own and can be cancelled.
+    @ivar authorizer: what the proxy asks, with all that stands before it.
+    @ivar policy: the embedded policy as an authorizer, where it decides.
+    @ivar cache: what keeps decisions for reuse, where they are kept.
+    @ivar shadow: the policy that is asked without effect, as an authorizer, if there is one.
+    @ivar checks: what must hold for decisions to be had, by name.
+    @ivar vault: the secrets that decisions put into requests, where there are any.
+    @ivar rules: those of the policy.
+    @ivar unattended: what decides, but asks no person.
     """
 
-    def __init__(self, clock: IReactorTime, authorizer: IAuthorizer, deadline: float | None) -> None:
-        super().__init__(authorizer)
-        self._clock = clock
-        self._deadline = deadline
+    authorizer: IAuthorizer
+    policy: LocalAuthorizer | None = None
+    cache: CachingAuthorizer | None = None
+    shadow: LocalAuthorizer | None = None
+    checks: dict[str, Check] = attrs.field(factory=dict)
+    vault: Vault | None = None
+    rules: RuleSet | None = None
+    unattended: IAuthorizer = attrs.field(default=attrs.Factory(lambda self: self.authorizer, takes_self=True))
 
-    def decide(self, request: DecisionRequest) -> Deferred[Decision]:
-        """Ask; see L{IAuthorizer.decide}."""
-        asked: Deferred[Decision] = maybeDeferred(self._authorizer.decide, request)
-        if asked.called and not asked.paused and type(asked.result) is Decision:
-            return asked
-        asked.addCallbacks(self._checked, self._failed)
-        # One that was called may yet wait for another that a callback of it returned.
-        if self._deadline is None or (asked.called and not asked.paused):
-            return asked
-        return self._within_deadline(asked, self._deadline)
+    def use(self, rules: RuleSet | None) -> None:
+        """Decide by other rules from now on, where rules decide; otherwise, by new answers alone."""
+        if self.cache is not None:
+            self.cache.clear()
+        if self.policy is not None and rules is not None:
+            self.policy.use(rules)
+            self.rules = rules
 
-    def _within_deadline(self, asked: Deferred[Decision], deadline: float) -> Deferred[Decision]:
-        """Give a Deferred of our own: an authorizer that ignores being cancelled keeps nobody waiting."""
-        wanted = True
+    def use_shadow(self, rules: RuleSet | None) -> None:
+        """Compare with other rules from now on, where decisions are compared with rules."""
+        if self.shadow is not None and rules is not None:
+            self.shadow.use(rules)
 
-        def give_up(_: object = None) -> None:
-            nonlocal wanted
-            wanted = False
-            if timer.active():
-                timer.cancel()
-            cancel(asked)
+    @property
+    def secrets(self) -> SecretTable | None:
+        """Where the secrets come from that decisions put into requests, where there are any."""
+        return None if self.vault is None else self.vault.table
 
-        def expired() -> None:
-            give_up()
-            reason = f"the authorizer did not decide within {deadline:g} s"
-            answer.errback(AuthorizerUnavailable(reason, Outage.TIMEOUT))
+    def use_secrets(self, secrets: SecretTable | None) -> None:
+        """Put other secrets into requests from now on, where there are any."""
+        if self.vault is not None and secrets is not None:
+            self.vault.use(secrets)
 
-        def settle(result: Decision | Failure) -> None:
-            if wanted:
-                timer.cancel()
-                answer.callback(result)
 
-        answer: Deferred[Decision] = Deferred(give_up)
-        timer = self._clock.callLater(deadline, expired)
-        asked.addBoth(settle)
-        return answer
+@attrs.frozen
+class Surroundings:
+    """What authorizers need of a proxy.
 
-    def _checked(self, decision: object) -> Decision:
-        if type(decision) is Decision:
-            return decision
-        _log.error("the authorizer answered with {kind}, not with a Decision", kind=type(decision).__name__)
-        raise AuthorizerUnavailable("the authorizer gave no decision", Outage.FAILURE)
+    @ivar sockets: the reactor whose connections send at once.
+    @ivar authz_trust: whom to trust as the authorization service.
+    @ivar behind_upstream: gives the endpoint through the upstream proxy.
+    @ivar log: the audit log, if there is one.
+    @ivar secrets: what decisions may put into requests, where there is anything.
+    @ivar approvals: asks people.
+    """
 
-    def _failed(self, failure: Failure) -> Failure:
-        error = failure.value
-        if isinstance(error, AuthorizerUnavailable):
-            return failure
-        if isinstance(error, CancelledError):
-            raise AuthorizerUnavailable("the authorizer gave the question up", Outage.GIVEN_UP)
-        _log.failure("the authorizer failed", failure=failure)
-        raise AuthorizerUnavailable("the authorizer failed; the operator's log has the details", Outage.FAILURE)
+    reactor: IEgressReactor
+    sockets: IEgressReactor
+    config: ProxyConfig
+    authz_trust: CurrentTrust
+    behind_upstream: CreateEndpoint
+    metrics: Metrics
+    log: JsonLinesAudit | None
+    secrets: SecretTable | None = None
+    approvals: Approvals | None = None
 
-    def check_ready(self) -> Deferred[None]:
-        """See L{IAuthorizer.check_ready}."""
-        return maybeDeferred(self._authorizer.check_ready)
 
-    def close(self) -> Deferred[None]:
-        """See L{IAuthorizer.close}."""
-        return maybeDeferred(self._authorizer.close)
+def deciding_by(
+    around: Surroundings, own: IAuthorizer | None, rules: RuleSet | None, shadow: RuleSet | None = None
+) -> Deciding:
+    """Put together what decides: the application's own authorizer, the rules, or the authorization service.
+
+    @param shadow: rules that are asked without effect.
+    @raise egress.config.model.ConfigError: naming what cannot be used, and the remedy.
+    """
+    deciding = _base(around, own, rules)
+    _cached(around, deciding)
+    deciding.checks["authorizer"] = deciding.authorizer.check_ready
+    deciding.unattended = deciding.authorizer
+    _shadowed(around, deciding, shadow)
+    _approvals(around, deciding)
+    _credentialed(around, deciding)
+    _observing(around, deciding)
+    _audited(around, deciding)
+    return deciding
+
+
+def _base(around: Surroundings, own: IAuthorizer | None, rules: RuleSet | None) -> Deciding:
+    reactor, config = around.reactor, around.config
+    if rules is not None:
+        policy = LocalAuthorizer(rules)
+        # Rules answer at once and always.
+        return Deciding(AuthorizationChain(reactor, policy, None), policy, rules=rules)
+    retries: Callable[[], int] | None = None
+    if own is not None:
+        # For authorizers that keep no deadline; the service's own passes first and says more.
+        deadline = 2 * config.authz_timeout
+        chain = AuthorizationChain(reactor, own, deadline)
+    else:
+        deadline = config.authz_timeout
+        remote = remote_authorizer(around.sockets, config, around.authz_trust, around.behind_upstream)
+        chain = AuthorizationChain(reactor, remote, None)
+        retries = remote.retries
+    breaker = Breaker(config.authz_breaker_failures, _LULL + deadline, random)
+    gate = AuthorizationGate(reactor, chain, breaker, deadline, config.authz_max_concurrency, config.authz_queue)
+    around.metrics.watch_questions(gate.questions, retries)
+    return Deciding(gate)
+
+
+def _cached(around: Surroundings, deciding: Deciding) -> None:
+    """Reuse decisions as the authorizer directs; rules are faster than any cache."""
+    config = around.config
+    if deciding.policy is None and config.authz_cache is not None:
+        kept = KeptDecisions(config.authz_cache, config.authz_max_ttl, config.authz_max_stale)
+        cache = CachingAuthorizer(around.reactor, deciding.authorizer, kept, config.authz_queue)
+        deciding.authorizer = deciding.cache = cache
+        around.metrics.watch_reuse(cache.reuse)
+
+
+def _shadowed(around: Surroundings, deciding: Deciding, rules: RuleSet | None) -> None:
+    """Ask a second decider, where the operator wants to compare two."""
+    reactor, config = around.reactor, around.config
+    if rules is not None:
+        deciding.shadow = LocalAuthorizer(rules)
+        shadow: IAuthorizer = deciding.shadow
+    elif config.shadow_authz_url is not None:
+        other = attrs.evolve(
+            config,
+            policy=None,
+            authz_url=config.shadow_authz_url,
+            authz_token=config.shadow_authz_token,
+            authz_max_concurrency=AT_ONCE,
+        )
+        try:
+            shadow = remote_authorizer(around.sockets, other, around.authz_trust, around.behind_upstream)
+        except ConfigError as error:
+            raise ConfigError("--shadow-authz-url", error.value, error.remedy) from error
+    else:
+        return
+    try:
+        told = Disagreements(reactor.seconds, time, config.shadow_log)
+    except OSError as error:
+        raise ConfigError("--shadow-log", config.shadow_log or "", f"cannot be written to: {error.strerror}") from error
+    around.metrics.registry.register(told)
+    chain = AuthorizationChain(reactor, shadow, None)
+    observing = config.mode is Mode.OBSERVE
+    deciding.authorizer = ShadowedAuthorizer(reactor, deciding.authorizer, chain, told, observing)
+
+
+def _approvals(around: Surroundings, deciding: Deciding) -> None:
+    """Have a person decide where what decides says so.
+
+    It stands outside of every deadline and limit of the authorizer: a person takes longer.  Who only observes keeps
+    nobody waiting.
+    """
+    approvals = around.approvals
+    if approvals is not None and around.config.mode is Mode.ENFORCE:
+        deciding.authorizer = ApprovalAuthorizer(deciding.authorizer, approvals)
+        around.metrics.watch_approvals(lambda: approvals.held, approvals.counts)
+
+
+def _credentialed(around: Surroundings, deciding: Deciding) -> None:
+    """Fill in the secrets that decisions name; without any, such a decision is none."""
+    reactor = around.reactor
+    if around.secrets is not None:
+        deciding.vault = Vault(around.secrets, reactor, lambda command: run_command(reactor, command))
+        deciding.authorizer = CredentialedAuthorizer(deciding.authorizer, deciding.vault)
+        # Where a secret cannot be had there is no decision, whoever asks.
+        deciding.unattended = CredentialedAuthorizer(deciding.unattended, deciding.vault)
+
+
+def _observing(around: Surroundings, deciding: Deciding) -> None:
+    """Let through what would be refused, where the operator wants to see first what would be."""
+    if around.config.mode is Mode.OBSERVE:
+        deciding.authorizer = ObservingAuthorizer(deciding.authorizer)
+        deciding.unattended = ObservingAuthorizer(deciding.unattended)
+    around.metrics.set_observing(around.config.mode is Mode.OBSERVE)
+
+
+def _audited(around: Surroundings, deciding: Deciding) -> None:
+    """Let nothing leave that cannot be put on record, where the operator wants it so."""
+    log = around.log
+    if log is not None and around.config.audit_failure is AuditFailure.DENY:
+        audited = AuditedAuthorizer(deciding.authorizer, lambda: log.fault)
+        deciding.authorizer = audited
+        deciding.checks["audit"] = audited.check_audit

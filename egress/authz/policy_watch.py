@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from egress.config import ConfigError
+from egress.config.model import ConfigError
 from egress.model.policy_reads import PolicyReads
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import Final
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from egress.authz.chain import cancel
-from egress.authz.observing import lets_pass
+from egress.authz.fail_closed import cancel
+from egress.authz.observe import lets_pass
 from egress.authz.wrapper import Wrapper
 from egress.interfaces import IAuthorizer, IComparisonSink
 from egress.model.comparison import Agreement, Comparison, compare
@@ -33,9 +33,9 @@ class ShadowedAuthorizer(Wrapper):
     again with content or addresses, there is nothing to compare with yet.
 
     @param shadow: fails with L{egress.model.errors.AuthorizerUnavailable} alone, and within a time, as an
-        L{egress.authz.chain.AuthorizationChain} does.
+        L{egress.authz.fail_closed.AuthorizationChain} does.
     @param sink: is told of each comparison.
-    @param observing: whether an L{ObservingAuthorizer<egress.authz.observing.ObservingAuthorizer>} asks.
+    @param observing: whether an L{ObservingAuthorizer<egress.authz.observe.ObservingAuthorizer>} asks.
     """
 
     def __init__(

@@ -14,8 +14,8 @@ from typing import Final
 import attrs
 import idna
 
+from egress.model.converters import BadValue, ConfigError, checked
 from egress.model.errors import InvalidTarget
-from egress.model.setting import BadValue, ConfigError, checked
 
 IPAddress = IPv4Address | IPv6Address
 

@@ -58,7 +58,7 @@ class ClientIdentity:
     @ivar address: the peer's IP address.
     @ivar port: the peer's TCP port.
     @ivar identity: the name of the client, where it has one.  It is proven where the listening port asks for a proof
-        (L{egress.net.admission.Door}), otherwise a label that the client gives itself.
+        (L{egress.proxy.client_auth.Door}), otherwise a label that the client gives itself.
     @ivar partition: opaque; connections to origins are shared only between equal (address, partition).
     """
 
@@ -141,8 +141,8 @@ class Terms:
     @ivar max_bytes: content bytes that may flow, both directions added up.
     @ivar expires_in: seconds after which the question is put again, if the exchange or the tunnel lasts that long.
     @ivar secret_headers: like C{set_headers}, but each C{${secret:NAME}} in a value is replaced by a secret of the
-        proxy (L{egress.authz.credentials}).  Only these values are templates: text that a client can influence belongs
-        to C{set_headers}.
+        proxy (L{egress.authz.secret_injection}).  Only these values are templates: text that a client can influence
+        belongs to C{set_headers}.
     """
 
     set_headers: Headers = attrs.field(default=(), repr=False)

@@ -8,8 +8,8 @@ from typing import Final
 import attrs
 
 from egress.model.authority import IPAddress, parse_ip
-from egress.model.setting import checked
-from egress.model.setting import port as tcp_port
+from egress.model.converters import checked
+from egress.model.converters import port as tcp_port
 
 PORT: Final = 53
 

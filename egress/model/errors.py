@@ -7,14 +7,11 @@ alike by accident.
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import attrs
 
-from egress.model.outage import Outage
-
-if TYPE_CHECKING:
-    from egress.model.decision import Decision
+from egress.model.authz_failure import Outage
 
 
 class EgressError(Exception):
@@ -112,12 +109,27 @@ class ClientGone(ClientError):
     """The client went away before the exchange was over."""
 
 
-class Denied(EgressError):
-    """The authorizer said no."""
+class Denial(Protocol):
+    """The part of a L{egress.model.decision.Decision} that L{Denied} reports."""
 
-    def __init__(self, decision: Decision) -> None:
+    @property
+    def reason(self) -> str:
+        """Why the request is denied."""
+
+    @property
+    def rule_id(self) -> str | None:
+        """The rule that denies it."""
+
+
+class Denied(EgressError):
+    """The authorizer denies the request.
+
+    @ivar rule_id: the rule that denies it.
+    """
+
+    def __init__(self, decision: Denial) -> None:
         super().__init__(decision.reason)
-        self.decision = decision
+        self.rule_id = decision.rule_id
 
 
 class AddressForbidden(EgressError):
@@ -340,3 +352,7 @@ def outcome_of(error: EgressError) -> Outcome:
     @raise KeyError: for an error that has no entry of its own; a test keeps the table complete.
     """
     return OUTCOMES[type(error)]
+
+
+class WorkerFailed(Exception):
+    """A worker ended, or said nothing, before it was ready for the first time."""

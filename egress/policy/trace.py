@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from egress.model.decision import Stage, Verdict
-from egress.policy.content import UNREADABLE
-from egress.policy.facts import Facts
-from egress.policy.holds import Holds
-from egress.policy.paths import ambiguity
-from egress.policy.work import TooMuchWork
+from egress.policy.match.json_body import UNREADABLE
+from egress.policy.match.paths import ambiguity
+from egress.policy.match.request_view import Facts
+from egress.policy.match.tristate import Holds
+from egress.policy.match.work_budget import TooMuchWork
 
 if TYPE_CHECKING:
-    from egress.policy.rules import Rule
+    from egress.policy.rule import Rule
 
 # So many of the rules that were tried are looked at again for a reason.
 _MOST: Final = 8

@@ -20,13 +20,13 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.logger import FileLogObserver, eventAsText, globalLogBeginner
 from twisted.python.failure import Failure
 
-from egress.config import ConfigError
-from egress.net.writethrough import write_through
-from egress.ops.health import Readiness
-from egress.ops.totals import to_json
-from egress.process.hangup import read_anew
+from egress.config.model import ConfigError
+from egress.observability.health import Readiness
+from egress.observability.worker_aggregation import to_json
+from egress.runtime.signals import read_anew
 from egress.service import CUT_SECONDS, EgressProxyService
-from egress.workers.control import (
+from egress.transport.write_through import write_through
+from egress.workers.ipc import (
     ANSWER,
     CHECKS,
     CONTROL,
@@ -135,7 +135,7 @@ def _log_to(stream: TextIO) -> None:
 
 
 def main() -> None:
-    """Run a worker on the descriptors that L{egress.workers.parent} hands down."""
+    """Run a worker on the descriptors that L{egress.workers.service} hands down."""
     line = socket.socket(fileno=CONTROL)
     orders = receive_orders(line)
     # A terminal or a supervisor sends these to the parent too, and the parent says what is to be done.

@@ -16,7 +16,7 @@ import attrs
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from egress.config import AuthzApi
+from egress.config.model import AuthzApi
 from egress.model.authority import DEFAULT_PORTS, Authority, IPAddress, Origin
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Verdict
 

@@ -16,8 +16,8 @@ from egress.authz.approvals import ApprovalAuthorizer, Approvals
 from egress.interfaces import IAuthorizer
 from egress.model.approval import Answer
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Terms, Verdict
-from egress.workers.control import Channel
-from tests.authz.test_chain import ALLOW, DENY, REQUEST, Scripted
+from egress.workers.ipc import Channel
+from tests.authz.test_fail_closed import ALLOW, DENY, REQUEST, Scripted
 
 TERMS = Terms(max_bytes=7)
 ASK = Decision(Verdict.ASK, "look at this", "policy x", "r", ttl=60, stale_if_error=5, cache_key=("path",), terms=TERMS)

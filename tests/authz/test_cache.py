@@ -12,15 +12,15 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from egress.authz.cache import _MAX_PLACES, CachingAuthorizer
-from egress.authz.kept import KeptDecisions
+from egress.authz.decision_store import KeptDecisions
 from egress.interfaces import IAuthorizer
 from egress.model.authority import Authority, Origin
+from egress.model.authz_failure import Outage
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Verdict
 from egress.model.errors import AuthorizerUnavailable
-from egress.model.outage import Outage
 from egress.model.reuse import Reuse
-from tests.authz.test_kept import said
-from tests.authz.test_question import REQUEST
+from tests.authz.protocols.test_request_json import REQUEST
+from tests.authz.test_decision_store import said
 
 
 @implementer(IAuthorizer)

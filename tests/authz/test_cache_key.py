@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.authz.cache_key import ALL, key_of, known_parts, place_of
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, DecisionRequest, Stage
-from tests.authz.test_question import REQUEST
+from tests.authz.protocols.test_request_json import REQUEST
 
 A, B = ip_address("192.0.2.7"), ip_address("2001:db8::1")
 

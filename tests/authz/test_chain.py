@@ -2,153 +2,194 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+import attrs
+from twisted.internet.error import ProcessDone
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
-from zope.interface.verify import verifyObject
 
-from egress.authz.chain import AuthorizationChain
+from egress.authz.approvals import Approvals
+from egress.authz.chain import Deciding, Surroundings, deciding_by
+from egress.authz.secrets.table import SecretTable, parse_secret_table
+from egress.config.model import AuditFailure, ConfigError, Mode, ProxyConfig
 from egress.interfaces import IAuthorizer
-from egress.model.authority import Authority, Origin
-from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Verdict
-from egress.model.errors import AuthorizerUnavailable
-from egress.model.outage import Outage
+from egress.model.decision import Decision, Terms, Verdict
+from egress.model.errors import AuditUnavailable
+from egress.observability.audit_log import JsonLinesAudit
+from egress.observability.metrics import Metrics
+from egress.policy.parse.load import load_starter, parse_policy
+from egress.policy.rules import RuleSet
+from egress.tls.origin_trust import OriginTrust
+from egress.tls.reloadable_trust import CurrentTrust
+from tests.authz.secrets.test_command import Spawner
+from tests.authz.test_fail_closed import REQUEST
+from tests.proxy.fakes import ScriptedAuthorizer, allow
 
-ALLOW = Decision(Verdict.ALLOW, "yes", "x")
-DENY = Decision(Verdict.DENY, "no", "x")
-REQUEST = DecisionRequest(
-    "1", Stage.REQUEST, "GET", Origin("http", Authority("a.test", 80)), "/", (), ClientIdentity("192.0.2.1", 1)
-)
-
-
-@implementer(IAuthorizer)
-class Scripted:
-    """An authorizer that does what a test says."""
-
-    name = "scripted"
-    needs_body = True
-
-    def __init__(self, behaviour: Callable[[], Any]) -> None:
-        self.behaviour = behaviour
-
-    def decide(self, request: DecisionRequest) -> Any:
-        return self.behaviour()
-
-    def check_ready(self) -> Any:
-        return self.behaviour()
-
-    def close(self) -> Any:
-        return self.behaviour()
+ALL = parse_policy('version = 1\ndefault = "allow"', "all.toml", "policy all")
+NONE = parse_policy("version = 1", "none.toml", "policy none")
 
 
-def raises() -> None:
-    raise RuntimeError("secret")
+class DecidingTests(SynchronousTestCase):
+    """What is put together for which configuration."""
 
+    def make(
+        self,
+        own: IAuthorizer | None = None,
+        rules: RuleSet | None = None,
+        log: JsonLinesAudit | None = None,
+        secrets: SecretTable | None = None,
+        reactor: Any = None,
+        shadow: RuleSet | None = None,
+        **options: Any,
+    ) -> Deciding:
+        self.reactor = reactor = reactor or MemoryReactorClock()
+        self.metrics = Metrics()
+        config = ProxyConfig(**options)
+        trust = CurrentTrust(OriginTrust(None))
+        around = Surroundings(reactor, reactor, config, trust, lambda _: None, self.metrics, log, secrets)
+        return deciding_by(around, own, rules, shadow)
 
-class Truthy(Decision):
-    """A look-alike that calls itself allowed."""
+    def test_rules(self) -> None:
+        deciding = self.make(rules=load_starter())
+        self.assertEqual(deciding.authorizer.name, "policy starter")
+        deciding.use(ALL)
+        self.assertTrue(self.successResultOf(deciding.authorizer.decide(REQUEST)).allowed)
+        self.assertEqual(list(deciding.checks), ["authorizer"])
+        self.successResultOf(deciding.checks["authorizer"]())
 
-    @property
-    def allowed(self) -> bool:
-        return True
+    def test_own(self) -> None:
+        deciding = self.make(ScriptedAuthorizer())
+        self.assertTrue(self.successResultOf(deciding.authorizer.decide(REQUEST)).allowed)
+        deciding.use(ALL)
+        self.assertIsNone(deciding.policy)
 
+    def test_service(self) -> None:
+        deciding = self.make(authz_url="http://authz.test")
+        self.assertEqual(deciding.authorizer.name, "the authorization service http://authz.test/validate")
 
-class ChainTests(SynchronousTestCase):
-    """Nothing but a decision is a decision."""
+    def test_reuse(self) -> None:
+        """As the authorizer directs, until everything is read anew; rules are asked each time."""
+        own = ScriptedAuthorizer()
+        own.answers += [Decision(Verdict.ALLOW, "why", "own", ttl=10)] * 2
+        deciding = self.make(own)
+        for expected in (None, "cache"):
+            self.assertEqual(self.successResultOf(deciding.authorizer.decide(REQUEST)).source, expected)
+        deciding.use(None)
+        self.assertIsNone(self.successResultOf(deciding.authorizer.decide(REQUEST)).source)
+        self.assertIsNone(self.make(own, authz_cache=None).cache)
+        self.assertIsNone(self.make(rules=ALL).cache)
 
-    def setUp(self) -> None:
-        self.clock = Clock()
+    def test_a_person(self) -> None:
+        """Who explains asks none, and who audits stands outside."""
+        asking = parse_policy('version = 1\n[[rules]]\naction = "ask"', "ask.toml", "policy ask")
+        reactor: Any = MemoryReactorClock()
+        around = Surroundings(
+            *(reactor, reactor, ProxyConfig(), CurrentTrust(OriginTrust(None)), lambda _: None, Metrics(), None),
+            approvals=Approvals(reactor, reactor.seconds, 300, 1, is_open=True),
+        )
+        deciding = deciding_by(around, None, asking)
+        self.assertIs(self.successResultOf(deciding.unattended.decide(REQUEST)).verdict, Verdict.ASK)
+        self.assertNoResult(deciding.authorizer.decide(REQUEST))
+        self.assertIs(deciding.rules, asking)
+        deciding.use(ALL)
+        self.assertIs(deciding.rules, ALL)
+        self.assertTrue(self.successResultOf(deciding.authorizer.decide(REQUEST)).allowed)
+        self.assertIn(b"egress_approvals_held 1.0", around.metrics.render()[0])
 
-    def chain(self, behaviour: Callable[[], Any]) -> AuthorizationChain:
-        return AuthorizationChain(self.clock, Scripted(behaviour), 7)
+    def test_secrets(self) -> None:
+        """Those that the decisions name are filled in; without any, nobody does."""
+        named = attrs.evolve(allow(), terms=Terms(secret_headers=((b"X", b"${secret:a}"),)))
+        self.patch(os, "environ", {"A": "one", "B": "two"})
+        table = '[a]\nenv = "A"\nhosts = ["a.test"]\nplain_http = true\n'
+        own = ScriptedAuthorizer()
+        deciding = self.make(own, secrets=parse_secret_table(table, "secrets.toml", Path()))
+        for variable, value in (("A", b"one"), ("B", b"two")):
+            deciding.use_secrets(parse_secret_table(table.replace('"A"', f'"{variable}"'), "secrets.toml", Path()))
+            own.answers = [named]
+            decision = self.successResultOf(deciding.authorizer.decide(REQUEST))
+            self.assertEqual(decision.terms.set_headers, ((b"X", value),))
+        deciding = self.make(own)
+        deciding.use_secrets(None)
+        own.answers = [named]
+        self.assertIs(self.successResultOf(deciding.authorizer.decide(REQUEST)), named)
 
-    def test_interface(self) -> None:
-        chain = self.chain(lambda: succeed(ALLOW))
-        verifyObject(IAuthorizer, chain)
-        self.assertEqual((chain.name, chain.needs_body), ("scripted", True))
+    def test_commands_are_run(self) -> None:
+        """By the reactor that was passed in."""
+        own = ScriptedAuthorizer()
+        own.answers = [attrs.evolve(allow(), terms=Terms(secret_headers=((b"X", b"${secret:a}"),)))]
+        table = '[a]\ncommand = ["print"]\nhosts = ["a.test"]\nplain_http = true\n'
+        spawner = Spawner()
+        deciding = self.make(own, secrets=parse_secret_table(table, "secrets.toml", Path()), reactor=spawner)
+        decided = deciding.authorizer.decide(REQUEST)
+        spawner.protocol.outReceived(b"one")
+        spawner.end(ProcessDone(0))
+        self.assertEqual(self.successResultOf(decided).terms.set_headers, ((b"X", b"one"),))
 
-    def test_decisions_pass(self) -> None:
-        for decision in (ALLOW, DENY):
-            with self.subTest(decision=decision):
-                self.assertIs(self.successResultOf(self.chain(lambda d=decision: succeed(d)).decide(REQUEST)), decision)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+    def test_observing(self) -> None:
+        deciding = self.make(rules=NONE, mode=Mode.OBSERVE)
+        decision = self.successResultOf(deciding.authorizer.decide(REQUEST))
+        self.assertEqual((decision.allowed, decision.observed), (True, "deny"))
+        self.assertEqual(self.metrics.registry.get_sample_value("egress_observing"), 1)
+        self.make(rules=NONE)
+        self.assertEqual(self.metrics.registry.get_sample_value("egress_observing"), 0)
 
-    def test_a_late_decision_passes(self) -> None:
-        waiting: Deferred[Decision] = Deferred()
-        asked = self.chain(lambda: waiting).decide(REQUEST)
-        self.clock.advance(6)
-        waiting.callback(ALLOW)
-        self.assertIs(self.successResultOf(asked), ALLOW)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+    def test_observing_holds_what_is_not_on_record(self) -> None:
+        def full(line: bytes) -> None:
+            raise OSError(28, "No space left on device")
 
-    def test_everything_else_is_no_decision(self) -> None:
-        look_alike = Truthy(Verdict.DENY, "no", "x")
-        for name, behaviour, kind, logged in (
-            ("raises", raises, Outage.FAILURE, 1),
-            ("fails", lambda: fail(RuntimeError("secret")), Outage.FAILURE, 1),
-            ("None", lambda: succeed(None), Outage.FAILURE, 0),
-            ("True", lambda: succeed(True), Outage.FAILURE, 0),
-            ("a verdict", lambda: succeed(Verdict.ALLOW), Outage.FAILURE, 0),
-            ("a look-alike", lambda: succeed(look_alike), Outage.FAILURE, 0),
-            ("no Deferred", lambda: True, Outage.FAILURE, 0),
-            ("is cancelled", lambda: fail(CancelledError()), Outage.GIVEN_UP, 0),
-            ("is unavailable", lambda: fail(AuthorizerUnavailable("down")), Outage.CONNECTION, 0),
-            ("is silent", lambda: fail(AuthorizerUnavailable("x", Outage.TIMEOUT)), Outage.TIMEOUT, 0),
-        ):
-            with self.subTest(name):
-                error = self.failureResultOf(self.chain(behaviour).decide(REQUEST), AuthorizerUnavailable).value
-                self.assertNotIn("secret", error.reason)
-                self.assertIs(error.kind, kind)
-                self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), logged)
+        log = JsonLinesAudit(full, clock=Clock().seconds)
+        deciding = self.make(
+            rules=NONE, log=log, audit_log="/dev/full", audit_failure=AuditFailure.DENY, mode=Mode.OBSERVE
+        )
+        log.write_line(b"lost\n")
+        self.failureResultOf(deciding.authorizer.decide(REQUEST), AuditUnavailable)
 
-    def test_silence_ends_at_the_deadline(self) -> None:
-        cancelled = []
-        asked = self.chain(lambda: Deferred(cancelled.append)).decide(REQUEST)
-        self.clock.advance(6.9)
-        self.assertNoResult(asked)
-        self.clock.advance(0.1)
-        error = self.failureResultOf(asked, AuthorizerUnavailable).value
-        self.assertIn("within 7 s", error.reason)
-        self.assertIs(error.kind, Outage.TIMEOUT)
-        self.assertEqual(len(cancelled), 1)
+    def test_shadow_policy(self) -> None:
+        """It is asked after the first, and read anew with it."""
+        deciding = self.make(rules=ALL, shadow=NONE)
+        for shadow, result in ((NONE, "stricter"), (ALL, "same")):
+            deciding.use_shadow(shadow)
+            self.assertTrue(self.successResultOf(deciding.authorizer.decide(REQUEST)).allowed)
+            self.reactor.advance(0)
+            value = self.metrics.registry.get_sample_value("egress_shadow_decisions_total", {"result": result})
+            self.assertEqual(value, 1)
+        self.successResultOf(deciding.authorizer.close())
 
-    def test_the_deadline_holds_whatever_the_authorizer_does(self) -> None:
-        def refuses(_: object) -> None:
-            raise RuntimeError("cannot be cancelled")
+    def test_shadow_service(self) -> None:
+        """It gets neither the token nor the connections of the first."""
+        deciding = self.make(
+            authz_url="http://192.0.2.1",
+            authz_token="main",
+            shadow_authz_url="http://192.0.2.2:9000",
+            shadow_authz_token="other",
+        )
+        shadow = deciding.authorizer._shadow._authorizer  # type: ignore[attr-defined]
+        self.assertEqual(shadow.name, "the authorization service http://192.0.2.2:9000/validate")
+        self.assertEqual(shadow._headers.getRawHeaders("Authorization"), ["Bearer other"])
+        self.assertEqual(list(deciding.checks), ["authorizer"], "the proxy is ready without it")
 
-        for name, behaviour, logged in (
-            ("was called, and waits for another", lambda: succeed(None).addCallback(lambda _: Deferred()), 0),
-            ("goes on when it is cancelled", lambda: Deferred().addErrback(lambda _: Deferred()), 0),
-            ("allows when it is cancelled", lambda: Deferred().addErrback(lambda _: ALLOW), 0),
-            ("raises when it is cancelled", lambda: Deferred(refuses), 1),
-        ):
-            with self.subTest(name):
-                asked = self.chain(behaviour).decide(REQUEST)
-                self.clock.advance(7)
-                self.assertIn("within 7 s", self.failureResultOf(asked, AuthorizerUnavailable).value.reason)
-                self.assertEqual(self.clock.getDelayedCalls(), [])
-                self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), logged)
+    def test_shadows_that_cannot_be(self) -> None:
+        cases: tuple[tuple[str, dict[str, Any]], ...] = (
+            ("--shadow-authz-url", {"shadow_authz_url": "http://a_b.test"}),
+            ("--shadow-log", {"shadow_authz_url": "http://a.test", "shadow_log": "/absent/log"}),
+        )
+        for option, options in cases:
+            error = self.assertRaises(ConfigError, self.make, rules=ALL, **options)
+            self.assertEqual(error.option, option)
 
-    def test_a_coroutine_decides(self) -> None:
-        async def decide() -> Decision:
-            return ALLOW
+    def test_audited(self) -> None:
+        def full(line: bytes) -> None:
+            raise OSError(28, "No space left on device")
 
-        self.assertIs(self.successResultOf(self.chain(decide).decide(REQUEST)), ALLOW)
-
-    def test_cancelling_reaches_the_authorizer(self) -> None:
-        cancelled = []
-        asked = self.chain(lambda: Deferred(cancelled.append)).decide(REQUEST)
-        asked.cancel()
-        self.failureResultOf(asked, CancelledError)
-        self.assertEqual(len(cancelled), 1)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def test_readiness_and_closing_pass(self) -> None:
-        self.successResultOf(self.chain(lambda: succeed(None)).check_ready())
-        self.successResultOf(self.chain(lambda: succeed(None)).close())
-        self.failureResultOf(self.chain(raises).check_ready(), RuntimeError)
-        self.failureResultOf(self.chain(raises).close(), RuntimeError)
+        log = JsonLinesAudit(full, clock=Clock().seconds)
+        deciding = self.make(rules=ALL, log=log, audit_log="/dev/full", audit_failure=AuditFailure.DENY)
+        self.assertTrue(self.successResultOf(deciding.authorizer.decide(REQUEST)).allowed)
+        log.write_line(b"lost\n")
+        self.flushLoggedErrors()
+        self.failureResultOf(deciding.authorizer.decide(REQUEST), AuditUnavailable)
+        self.assertEqual(list(deciding.checks), ["authorizer", "audit"])
+        self.failureResultOf(deciding.checks["audit"](), AuditUnavailable)

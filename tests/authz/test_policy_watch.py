@@ -11,9 +11,9 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.authz.policy_watch import LOOK_EVERY, PolicyWatch
-from egress.config import ConfigError
+from egress.config.model import ConfigError
 from egress.model.policy_reads import PolicyReads
-from egress.policy.load import PolicyError, load_policy
+from egress.policy.parse.load import PolicyError, load_policy
 from egress.policy.rules import RuleSet
 
 ONE = 'version = 1\n[[rules]]\naction = "allow"\n'

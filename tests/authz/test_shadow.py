@@ -17,7 +17,7 @@ from egress.interfaces import IAuthorizer, IComparisonSink
 from egress.model.comparison import Agreement, Comparison
 from egress.model.decision import NEEDS, Decision, DecisionRequest, Verdict
 from egress.model.errors import AuthorizerUnavailable
-from tests.authz.test_chain import ALLOW, DENY, REQUEST, Scripted
+from tests.authz.test_fail_closed import ALLOW, DENY, REQUEST, Scripted
 
 
 @implementer(IComparisonSink)

@@ -7,8 +7,8 @@ from zope.interface.verify import verifyObject
 
 from egress.authz.wrapper import Wrapper
 from egress.interfaces import IAuthorizer
-from tests.authz.test_chain import REQUEST
-from tests.net.fakes import ScriptedAuthorizer
+from tests.authz.test_fail_closed import REQUEST
+from tests.proxy.fakes import ScriptedAuthorizer
 
 
 class WrapperTests(SynchronousTestCase):

@@ -13,7 +13,7 @@ from benchmarks.decisions import CASES, PLAIN, Case, Unproven, check, cpu_second
 from benchmarks.in_process import figures
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, DecisionRequest, Stage, Verdict
-from egress.policy.load import parse_policy
+from egress.policy.parse.load import parse_policy
 
 ASKED = DecisionRequest(
     "id",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks.fairness import ATTACKS, LIMIT, Times, passed, table
-from egress.config import Limits
-from egress.wire.heads import HeadLimits, RequestHead
-from egress.wire.http1 import RequestReader
+from egress.config.model import Limits
+from egress.http.heads import HeadLimits, RequestHead
+from egress.http.readers import RequestReader
 
 
 class FairnessTests(SynchronousTestCase):

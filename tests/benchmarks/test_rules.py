@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import rules
-from egress.policy.load import parse_policy
+from egress.policy.parse.load import parse_policy
 from tests.threads import WithoutThreads, at_once
 
 

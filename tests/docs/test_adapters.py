@@ -12,10 +12,10 @@ from typing import Any
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.authz.authzen import AuthZenCodec
-from egress.authz.codec import Answer
-from egress.authz.opa import OpaCodec
-from egress.authz.remote import _CODECS
+from egress.authz.protocols.authzen import AuthZenCodec
+from egress.authz.protocols.base import Answer
+from egress.authz.protocols.opa import OpaCodec
+from egress.authz.remote.client import _CODECS
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Verdict
 from egress.model.errors import AuthorizerUnavailable

@@ -1,48 +1,43 @@
-"""The picture of the architecture shows the tree as it is."""
+"""The architecture page shows the tree as it is."""
 
 from __future__ import annotations
 
 import re
+from configparser import ConfigParser
+from importlib import import_module
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.test_layout import PURE
-
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "explanation" / "architecture.md"
-LINE = re.compile(r"^(  |    )([a-z0-9_]+)(/|\.py) +(.+)$", re.MULTILINE)
-
-
-def drawn() -> dict[str, str]:
-    """The modules in the page's tree, each with what is said of it; packages end in a slash."""
-    tree = PAGE.read_text(encoding="utf-8").partition("\negress/\n")[2].partition("\ntwisted/")[0]
-    found = {}
-    package = ""
-    for indent, name, kind, text in LINE.findall(tree):
-        if kind == "/":
-            package = f"{name}/"
-            found[package] = text
-        else:
-            found[f"{package if len(indent) == 4 else ''}{name}.py"] = text
-    return found
 
 
 class ArchitecturePageTests(SynchronousTestCase):
-    """C{docs/explanation/architecture.md} against the tree."""
+    """C{docs/explanation/architecture.md} against the code."""
 
-    def test_every_module(self) -> None:
-        """Each module has a line, and each line a module."""
+    def setUp(self) -> None:
+        self.text = PAGE.read_text(encoding="utf-8")
+
+    def test_tree(self) -> None:
+        """The tree has each package and each module of the root, in the order of the layers."""
+        tree = self.text.partition("\negress/\n")[2].partition("\ntwisted/")[0]
+        drawn = re.findall(r"^  ([a-z_]+)(?:/|\.py) +[^ ]", tree, re.MULTILINE)
+        contracts = ConfigParser()
+        contracts.read(ROOT / ".importlinter", encoding="utf-8")
+        layers = contracts["importlinter:contract:layers"]["layers"]
+        self.assertEqual(drawn, re.findall(r"[a-z_]+", layers))
         egress = ROOT / "egress"
-        modules = {path.relative_to(egress).as_posix() for path in egress.rglob("*.py") if path.name != "__init__.py"}
-        packages = {f"{path.parent.relative_to(egress).as_posix()}/" for path in egress.glob("*/__init__.py")}
-        self.assertEqual(set(drawn()), modules | packages)
-
-    def test_pure(self) -> None:
-        """What is called pure is held to it, and the other way round."""
-        pure = {
-            name.removesuffix("/").removesuffix(".py").replace("/", ".")
-            for name, text in drawn().items()
-            if text.endswith(". Pure")
+        names = {path.parent.name for path in egress.glob("*/__init__.py")} | {
+            path.stem for path in egress.glob("*.py")
         }
-        self.assertEqual(pure, set(PURE))
+        self.assertEqual(set(drawn), names - {"__init__", "__main__"})
+
+    def test_parts_of_the_design(self) -> None:
+        """Each part that the design names is in the module of the table."""
+        table = self.text.partition("\n## The parts of the design\n")[2].partition("\n## ")[0]
+        rows = re.findall(r"^\| [^|]+ \| `([a-z_.]+)` \| `(\w+)` \|$", table, re.MULTILINE)
+        self.assertEqual(len(rows), 9)
+        for module, name in rows:
+            part = getattr(import_module(module), name)
+            self.assertEqual(getattr(part, "__module__", module), module)

@@ -15,9 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from egress.config import ProxyConfig
+from egress.config.model import ProxyConfig
 from egress.interfaces import IAuditSink, IAuthorizer
-from tests.net.fakes import Wire, content_of, request, response, status_of
+from tests.proxy.fakes import Wire, content_of, request, response, status_of
 
 EXAMPLE = Path(__file__).parent.parent.parent / "docs" / "examples" / "embedding.py"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.config import KIB, Limits
+from egress.config.model import KIB, Limits
 from egress.model.errors import OUTCOMES
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "reference" / "errors.md"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.cli import parser
-from egress.policy.load import parse_policy
-from egress.policy.proof import try_case
+from egress.cli.main import parser
+from egress.policy.check.case_runner import try_case
+from egress.policy.parse.load import parse_policy
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*/*.md")))

@@ -7,11 +7,11 @@ from pathlib import Path
 from cryptography import x509
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.ca.trust import OriginTrust
 from egress.model.authority import Authority
-from egress.net.tls import ServerTls
-from tests.ca.sessions import Session
+from egress.tls.origin_trust import OriginTrust
+from egress.transport.tls import ServerTls
 from tests.certificates import TestCA
+from tests.tls.sessions import Session
 
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionLost
 
-from tests.net.fakes import request
-from tests.net.test_intercept import InterceptTestCase
-from tests.net.tls import TlsClient, client_context
+from tests.proxy.fakes import request
+from tests.proxy.test_connect_tunnel import InterceptTestCase
+from tests.transport.tls import TlsClient, client_context
 
 
 class ClientsThatLeaveTests(InterceptTestCase):

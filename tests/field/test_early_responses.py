@@ -7,8 +7,8 @@ unread data is reset, and the client loses the response (C{cherrypy/cherrypy#622
 
 from __future__ import annotations
 
-from egress.net.farewell import LINGER_SECONDS
-from tests.net.fakes import ProxyTestCase, deny, request, response, status_of
+from egress.transport.lingering_close import LINGER_SECONDS
+from tests.proxy.fakes import ProxyTestCase, deny, request, response, status_of
 
 CLOSE = b"\r\nConnection: close\r\n"
 

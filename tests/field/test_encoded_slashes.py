@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.policy.load import parse_policy
-from egress.policy.policy_text import write_policy
-from egress.policy.replay import Change, replay
-from egress.policy.suggest import Suggestion
+from egress.policy.learn.replay import Change, replay
+from egress.policy.learn.suggest import Suggestion
+from egress.policy.learn.writer import write_policy
+from egress.policy.parse.load import parse_policy
 from tests.policy.audit import audit_line, read
 from tests.policy.policies import parse, request
 

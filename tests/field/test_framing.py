@@ -7,7 +7,7 @@ response field).
 
 from __future__ import annotations
 
-from tests.net.fakes import ProxyTestCase, content_of, request, status_of
+from tests.proxy.fakes import ProxyTestCase, content_of, request, status_of
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from egress.model.decision import Terms
 from egress.model.errors import NameNotResolved
-from egress.policy.load import parse_policy
-from tests.net.fakes import ProxyTestCase, allow, request, response, status_of
-from tests.net.test_intercept import InterceptTestCase, inner
+from egress.policy.parse.load import parse_policy
+from tests.proxy.fakes import ProxyTestCase, allow, request, response, status_of
+from tests.proxy.test_connect_tunnel import InterceptTestCase, inner
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 NAMES = ("api-.example", "-a.example", "a_b.example", "-.example", "r3---sn.example")

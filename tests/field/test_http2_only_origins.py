@@ -7,14 +7,14 @@ from pathlib import Path
 from OpenSSL import SSL
 from twisted.python.failure import Failure
 
-from egress.ca.current import CurrentTrust
-from egress.ca.trust import OriginTrust
 from egress.model.authority import Authority
 from egress.model.errors import OriginHttp2Only, OriginTlsFailed
-from egress.net.tls import ServerTls
-from tests.ca.sessions import Session
+from egress.tls.origin_trust import OriginTrust
+from egress.tls.reloadable_trust import CurrentTrust
+from egress.transport.tls import ServerTls
 from tests.certificates import TestCA
-from tests.net.fakes import ProxyTestCase, request, status_of
+from tests.proxy.fakes import ProxyTestCase, request, status_of
+from tests.tls.sessions import Session
 
 # A SETTINGS frame with three settings, and a GOAWAY frame (RFC 9113 sections 6.5 and 6.8).
 SETTINGS = b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + b"\x00\x03\x00\x00\x00\x80" * 3

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy
 from egress.model.route import Purpose, Route
-from egress.net.admission import Door
-from egress.ops.audit import audit_line
-from tests.net.fakes import ProxyTestCase, Wire, content_of, request, response, status_of
+from egress.observability.audit_log import audit_line
+from egress.proxy.client_auth import Door
+from tests.proxy.fakes import ProxyTestCase, Wire, content_of, request, response, status_of
 
 LOCAL = Door(schemes=DEFAULT_PORTS)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 
-from tests.net.fakes import ProxyTestCase, content_of, request, response, status_of
+from tests.proxy.fakes import ProxyTestCase, content_of, request, response, status_of
 
 LATE = (
     b"HTTP/1.0 408 Request Time-out\r\nCache-Control: no-cache\r\nConnection: close\r\nContent-Type: text/html\r\n\r\n"

@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from OpenSSL import SSL, crypto
 
 from egress.model.client_tls import ClientTls
-from tests.ca.test_late_key import Reactor
-from tests.net.fakes import response, status_of
-from tests.net.test_intercept import InterceptTestCase, inner
-from tests.net.tls import TlsClient, client_context, leaves, rsa_key
+from tests.proxy.fakes import response, status_of
+from tests.proxy.test_connect_tunnel import InterceptTestCase, inner
+from tests.tls.test_lazy_key import Reactor
+from tests.transport.tls import TlsClient, client_context, leaves, rsa_key
 
 MODERN, COMPATIBLE = ClientTls.MODERN, ClientTls.COMPATIBLE
 

@@ -12,9 +12,9 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.config import ConfigError, ProxyConfig
+from egress.config.load import load_config
+from egress.config.model import ConfigError, ProxyConfig
 from egress.model.authority import Authority
-from egress.settings.options import load_config
 
 PROXY = {"HTTPS_PROXY": "http://proxy.example:3128"}
 

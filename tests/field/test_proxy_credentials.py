@@ -11,10 +11,10 @@ from pathlib import Path
 
 from twisted.internet.defer import maybeDeferred
 
-from egress.clients.gate import ClientGate
-from egress.net.admission import Door
-from tests.clients.test_secrets import cheap_line
-from tests.net.fakes import ProxyTestCase, deny, request
+from egress.client_auth.authenticator import ClientGate
+from egress.proxy.client_auth import Door
+from tests.client_auth.test_htpasswd import cheap_line
+from tests.proxy.fakes import ProxyTestCase, deny, request
 
 
 class EncodingTests(ProxyTestCase):

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 
-from egress.authz.contract import encode_question
-from egress.ops.audit import audit_line
-from egress.policy.load import parse_policy
-from tests.net.fakes import ProxyTestCase, response, status_of
+from egress.authz.protocols.validate import encode_question
+from egress.observability.audit_log import audit_line
+from egress.policy.parse.load import parse_policy
+from tests.proxy.fakes import ProxyTestCase, response, status_of
 
 
 def sent(target: bytes, host: bytes = b"origin.test") -> bytes:

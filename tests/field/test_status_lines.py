@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from egress.model.decision import Decision, Verdict
 from egress.model.errors import AuthorizerUnavailable, NameNotResolved
-from tests.net.fakes import ProxyTestCase, request
+from tests.proxy.fakes import ProxyTestCase, request
 
 
 class StatusLineTests(ProxyTestCase):

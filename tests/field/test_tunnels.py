@@ -6,7 +6,7 @@ nodejs/llhttp#411 (the method C{patch}), qwj/python-proxy#151 and libgit2/libgit
 
 from __future__ import annotations
 
-from tests.net.fakes import ProxyTestCase, response, status_of
+from tests.proxy.fakes import ProxyTestCase, response, status_of
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 

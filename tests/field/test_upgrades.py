@@ -7,7 +7,7 @@ mtrudel/bandit#686 (keys such as C{x} or C{eA==} are no keys), oven-sh/bun#26950
 
 from __future__ import annotations
 
-from tests.net.fakes import SWITCH, UPGRADE, ProxyTestCase, content_of, request, response, status_of
+from tests.proxy.fakes import SWITCH, UPGRADE, ProxyTestCase, content_of, request, response, status_of
 
 DOCKER = (
     "User-Agent: Docker-Client/27.1.1 (linux)",

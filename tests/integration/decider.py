@@ -12,9 +12,9 @@ import attrs
 from twisted.internet import reactor
 from twisted.web.server import Site
 
-from egress.config import AuthzApi
+from egress.config.model import AuthzApi
 from egress.model.decision import Decision, DecisionRequest
-from egress.policy.load import parse_policy
+from egress.policy.parse.load import parse_policy
 from tests.authz.deciders import DECIDERS, DeciderResource
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from egress.config import AuthzApi
+from egress.config.model import AuthzApi
 from tests.authz.deciders import PATHS
 from tests.integration.base import ONE_PROCESS, IntegrationTestCase, Proxy
 from tests.integration.processes import ROOT, Process, environment, free_port, program

@@ -14,9 +14,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
-from egress.commands.admin import AdminApi
-from egress.commands.failure import CommandFailed
-from egress.model.admin import AdminEndpoint
+from egress.cli.admin_client import AdminApi
+from egress.cli.errors import CommandFailed
+from egress.config.admin_endpoint import AdminEndpoint
 from tests.integration.base import ONE_PROCESS, IntegrationTestCase, Proxy
 from tests.integration.processes import ROOT, environment, free_port, program
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from egress.ca.issuer import read_certificates
+from egress.tls.issuer import read_certificates
 from tests.certificates import TestCA, key_pem_of
 from tests.integration.base import IntegrationTestCase, Proxy, proxy_environment
 from tests.integration.raw_origin import Wire

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from egress.config import AuthzApi
+from egress.config.model import AuthzApi
 from tests.authz.deciders import PATHS
 from tests.integration.base import ALLOW_ALL, IntegrationTestCase, Proxy, plugin, proxy_environment
 from tests.integration.names import NameServer

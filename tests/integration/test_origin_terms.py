@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.ca import test_staple as staple
 from tests.certificates import CLIENT, TestCA, TestCertificate
 from tests.integration.base import IntegrationTestCase, Proxy
 from tests.integration.processes import Process, free_port, program
+from tests.tls import test_ocsp as staple
 
 _CONFIG = """
 daemon off;

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from egress.config import AuthzApi
+from egress.config.model import AuthzApi
 from tests.authz.deciders import PATHS
 from tests.integration.base import ONE_PROCESS, IntegrationTestCase, Proxy
 from tests.integration.processes import ROOT, Process, environment, free_port

@@ -14,7 +14,7 @@ from typing import Final
 
 import attrs
 
-from egress.policy.load import load_policy
+from egress.policy.parse.load import load_policy
 from tests.integration.base import TWISTD, IntegrationTestCase, proxy_environment
 from tests.integration.processes import ROOT, SEARCH_PATH, Process, free_port, node_module, program
 

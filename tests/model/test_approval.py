@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.approval import LONGEST, Answer, InvalidAnswer, Permission, Subject
 from egress.model.decision import ClientIdentity
-from tests.authz.test_chain import REQUEST
+from tests.authz.test_fail_closed import REQUEST
 
 
 class AnswerTests(SynchronousTestCase):

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority, Origin, UpstreamProxy, normalize_host, parse_ip
+from egress.model.converters import ConfigError
 from egress.model.errors import InvalidTarget
-from egress.model.setting import ConfigError
 
 LONGEST = f"{'a' * 63}.{'b' * 63}.{'c' * 63}.{'d' * 61}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from egress.policy.traffic import AuditLine, Notes, read_lines
+from egress.policy.learn.audit_reader import AuditLine, Notes, read_lines
 
 
 def audit_line(method: str, url: str, **more: Any) -> bytes:

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin
 from egress.model.decision import ClientIdentity, DecisionRequest, Stage
-from egress.policy.load import PolicyError, parse_policy
+from egress.policy.parse.load import PolicyError, parse_policy
 from egress.policy.rules import RuleSet
 
 

@@ -12,9 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Verdict
-from egress.policy.hosts import compile_host
-from egress.policy.paths import compile_path
-from egress.policy.rules import Rule, RuleSet
+from egress.policy.match.hosts import compile_host
+from egress.policy.match.paths import compile_path
+from egress.policy.rule import Rule
+from egress.policy.rules import RuleSet
 from tests.policy.policies import parse, request
 
 ALLOW, DENY, ADDRESSES = Verdict.ALLOW, Verdict.DENY, Verdict.NEED_ADDRESSES

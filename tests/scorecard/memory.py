@@ -13,21 +13,21 @@ from OpenSSL import SSL
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from egress.authz.guard import AddressGuard
-from egress.ca.trust import OriginTrust
-from egress.config import Limits
+from egress.config.model import Limits
 from egress.interfaces import IAuthorizer
 from egress.model.authority import DEFAULT_PORTS
 from egress.model.decision import Decision, DecisionRequest, Verdict
 from egress.model.record import ExchangeRecord
-from egress.net.admission import Door
-from egress.net.dial import Dialer
-from tests.net.fakes import Proxy, Wire
-from tests.net.reactors import Attempt, DialingReactor
-from tests.net.tls import TlsClient, TlsServer, leaves
+from egress.proxy.client_auth import Door
+from egress.tls.origin_trust import OriginTrust
+from egress.upstream.address_guard import AddressGuard
+from egress.upstream.connector import Dialer
+from tests.proxy.fakes import Proxy, Wire
 from tests.scorecard.cases import Case
 from tests.scorecard.judge import Arrival, Question, Seen
 from tests.scorecard.surroundings import Ports, Script, allows, authority, certificate
+from tests.transport.reactors import Attempt, DialingReactor
+from tests.transport.tls import TlsClient, TlsServer, leaves
 
 PORTS = Ports(8080, 8443, 8081, 8444)
 # A listener on loopback, as in the default configuration.

@@ -19,13 +19,13 @@ from twisted.logger import Logger, globalLogBeginner
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.config import ConfigError, ProxyConfig
-from egress.ops.metrics import Metrics
+from egress.config.model import ConfigError, ProxyConfig
+from egress.observability.metrics import Metrics
 from egress.workers import worker as worker_module
-from egress.workers.control import FIRST_LISTENER, Orders
+from egress.workers.ipc import FIRST_LISTENER, Orders
 from egress.workers.worker import Worker, endpoints, main
 from tests.lines import FakeLine, WorkerReactor, frame, frames, tell
-from tests.ops.records import ALLOWED
+from tests.observability.records import ALLOWED
 
 
 class FakeDesk:

@@ -6,7 +6,7 @@ from twisted.application.service import ServiceMaker
 
 egressauthz = ServiceMaker(  # type: ignore[no-untyped-call]
     "egressauthz",
-    "egress.pdp.tap",
+    "egress.authz_service.tap",
     "An authorization service: POST /validate, answered by a policy.",
     "egressauthz",
 )

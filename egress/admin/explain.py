@@ -1,0 +1,395 @@
+"""What becomes of a request that nobody sent: the parts of a proxy are asked what they would say, in its order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from typing import Any, Final
+
+import attrs
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+
+from egress.admin.explain_text import in_words, of_route, of_terms
+from egress.authz.approvals import Approvals
+from egress.authz.chain import Deciding
+from egress.config.model import OversizeBody, ProxyConfig
+from egress.http.heads import RequestHead
+from egress.http.readers import RequestReader
+from egress.http.request_target import RequestTarget, parse_request_target
+from egress.http.upgrade import Upgrade, requested_upgrade
+from egress.http.writers import forwarded_fields
+from egress.interfaces import IAddressGuard
+from egress.model.authority import DEFAULT_PORTS, Authority, Origin
+from egress.model.decision import NEEDS, ClientIdentity, Decision, DecisionRequest, Headers, Stage, Verdict
+from egress.model.errors import (
+    AddressForbidden,
+    AuthorizerUnavailable,
+    BadRequest,
+    CertificateNotPermitted,
+    ClientUnauthenticated,
+    ContentTooLarge,
+    EgressError,
+    NameNotResolved,
+    ResolutionTimeout,
+    outcome_of,
+)
+from egress.model.explanation import Explanation, Question, RuleTried, Step
+from egress.model.route import Purpose, Route
+from egress.proxy.context import Parts
+from egress.proxy.destination import Destination
+from egress.proxy.tunnel_binding import Scope, named_origin
+from egress.upstream.connector import Dialer
+from egress.upstream.origin_connection import OriginConnection
+
+_LOCAL: Final = "127.0.0.1"
+# The last of those that were tried: an explanation of the longest policy must still be one that can be sent and read.
+_MAX_RULES: Final = 500
+_OK: Final = "ok"
+_NO: Final = "no"
+_FAILED: Final = "failed"
+_SKIPPED: Final = "skipped"
+
+_Steps = Generator[Deferred[Any], Any, Explanation]
+
+
+@attrs.frozen
+class Explainer:
+    """Explains with the parts of one proxy.
+
+    @ivar ca_note: what is to be said of the CA.
+    @ivar timer: seconds, to measure with.
+    """
+
+    config: ProxyConfig
+    parts: Parts
+    dialer: Dialer
+    guard: IAddressGuard
+    deciding: Deciding
+    approvals: Approvals
+    ca_note: str | None = None
+    timer: Callable[[], float] = time.perf_counter
+
+    def explain(self, question: Question) -> Deferred[Explanation]:
+        """Explain one request.  Nothing of it is forwarded."""
+        return _Way(self, question).go()
+
+
+class _Way:
+    """The way of one request, step by step."""
+
+    def __init__(self, explainer: Explainer, question: Question) -> None:
+        self._of = explainer
+        self._parts = explainer.parts
+        self._question = question
+        self._url = question.url
+        self._steps: list[Step] = []
+        self._began = explainer.timer()
+        self._decision: Decision | None = None
+
+    def _step(self, name: str, outcome: str, text: str, details: Any = (), rules: tuple[RuleTried, ...] = ()) -> None:
+        """End a step; the time since the one before is its own."""
+        now = self._of.timer()
+        self._steps.append(Step(name, outcome, text, now - self._began, tuple(details), rules))
+        self._began = now
+
+    def go(self) -> Deferred[Explanation]:
+        """Take all steps; what ends it early is a step, too."""
+        way: Deferred[Explanation] = self._walk()
+
+        def ended(failure: Any) -> Explanation:
+            failure.trap(EgressError)
+            return self._fault(failure.value)
+
+        return way.addErrback(ended)
+
+    # -- the steps
+
+    @inlineCallbacks
+    def _walk(self) -> _Steps:
+        question = self._question
+        name = "client"
+        try:
+            self._client()
+            name = "request"
+            head, target, origin = self._read()
+            path = "" if target.path == "*" else target.path
+            self._url = str(target.authority) if head.method == "CONNECT" else f"{origin}{path}"
+            self._step(name, _OK, f"{head.method} {self._url}", self._as_written(head))
+            stage = Stage.REQUEST
+            name = "tunnel"
+            if origin.scheme == "https":
+                stage = self._tunnel(origin.authority)
+            if stage is Stage.REQUEST and head.method == "CONNECT":
+                self._step("decision", _SKIPPED, "each request inside is decided on: explain one of these")
+                return self._end("none", "what is asked for inside the tunnel decides", "proxy")
+            name = "address"
+            purpose = Purpose.TUNNEL if stage is Stage.TUNNEL else Purpose.REQUEST
+            if stage is Stage.REQUEST and self._upgrade(head) is not None:
+                purpose = Purpose.UPGRADE
+            destination = Destination(self._parts, self._identity(), origin, purpose)
+            if self._judge(destination, origin.authority):
+                yield self._look_up(destination, origin.authority, first=True)
+            name = "decision"
+            asked = self._asked(head, target, origin, stage, destination)
+            if not question.ask and self._of.deciding.rules is None:
+                self._step(name, _SKIPPED, f"{self._of.deciding.unattended.name} was not asked (--no-ask)")
+                return self._end("none", "nobody was asked", "proxy")
+            decision = yield self._decide(asked, destination)
+            if decision.verdict is not Verdict.ALLOW:
+                if destination.withheld:
+                    self._step("address", _SKIPPED, "not looked up: only the name of what is allowed is")
+                return self._not_allowed(decision)
+            if destination.dead_end is not None:
+                return self._fault(destination.dead_end)
+            name = "address"
+            if destination.route is None:
+                yield self._look_up(destination, origin.authority)
+            route = destination.route
+            assert route is not None  # it was found, or that was the end
+            name = "way"
+            self._way(route, origin)
+            name = "connection"
+            if question.connect:
+                yield self._connect(route)
+            else:
+                self._step(name, _SKIPPED, "not tried (--connect)")
+            return self._end("allow", decision.reason, decision.decided_by, decision.rule_id)
+        except EgressError as error:
+            if not self._steps or self._steps[-1].outcome != _NO:
+                outcome = _NO if outcome_of(error).verdict in ("deny", "refused") else _FAILED
+                self._step(name, outcome, error.reason)
+            raise
+
+    def _client(self) -> None:
+        config, name = self._of.config, self._question.client
+        if name is not None:
+            self._step("client", _OK, f"{name}, as its credentials would prove")
+        elif config.listen and all(map(config.asks_at, config.listen)):
+            raise ClientUnauthenticated("clients have to say who they are here; name one with --client")
+
+    def _read(self) -> tuple[RequestHead, RequestTarget, Origin]:
+        """Have the proxy's own reader look at what a client would send."""
+        question = self._question
+        names = {name.lower() for name, _ in question.headers}
+        lines = [f"{question.method} {question.url} HTTP/1.1".encode()]
+        lines += [name + b": " + value for name, value in question.headers]
+        connect = question.method == "CONNECT"
+        schemes = DEFAULT_PORTS
+        target = parse_request_target(question.method, question.url.encode("utf-8"), schemes)
+        if target.authority is None:
+            raise BadRequest("write a whole URL, as in https://example.com/, or for CONNECT a host and a port")
+        scheme = target.scheme or "https"
+        origin = Origin("https", target.authority) if connect else Origin.of(scheme, target.authority)
+        if b"host" not in names:
+            lines.append(f"Host: {origin.authority if connect else str(origin).partition('://')[2]}".encode())
+        if question.body and not names & {b"content-length", b"transfer-encoding"}:
+            lines.append(f"Content-Length: {len(question.body)}".encode())
+        reader = RequestReader(self._parts.head_limits)
+        reader.receive(b"\r\n".join([*lines, b"", b""]))
+        head = reader.next_event()
+        assert isinstance(head, RequestHead)  # it is complete
+        if origin.scheme == "http":
+            origin = named_origin(parse_request_target(head.method, head.target))
+        elif not connect:
+            target = Scope(origin, self._identity()).target_of(head)
+        return head, target, origin
+
+    def _as_written(self, head: RequestHead) -> list[str]:
+        given = self._question
+        asked = f"{given.method} {given.url}"
+        return [] if asked == f"{head.method} {self._url}" else [f"written as {asked}"]
+
+    def _identity(self) -> ClientIdentity:
+        return ClientIdentity(_LOCAL, 0, self._question.client)
+
+    def _tunnel(self, authority: Authority) -> Stage:
+        parts = self._parts
+        refusal = parts.leaves.refusal(authority)
+        if parts.passes_through(authority):
+            why = "--opaque-ports" if parts.is_opaque(authority) else "--passthrough"
+            self._step("tunnel", _OK, f"passed through unread ({why}): the tunnel is decided on, not what is inside")
+            return Stage.TUNNEL
+        if refusal is not None:
+            raise CertificateNotPermitted(refusal)
+        note = self._of.ca_note
+        self._step("tunnel", _OK, f"intercepted; the CA may sign for {authority.host}", [note] if note else [])
+        return Stage.REQUEST
+
+    def _judge(self, destination: Destination, authority: Authority) -> bool:
+        """Have the dialer say what needs no look-up; tell whether the look-up comes next."""
+        try:
+            goes_first = destination.begin()
+        except AddressForbidden as error:
+            literal = authority.ip
+            known = () if literal is None else (literal,)
+            self._step("address", _NO, error.reason, in_words(self._of.guard, known, authority.port))
+            raise
+        if destination.route is not None:
+            self._found(destination.route)
+        return goes_first
+
+    @inlineCallbacks
+    def _look_up(
+        self, destination: Destination, authority: Authority, first: bool = False
+    ) -> Generator[Deferred[Any], Any, None]:
+        """Have the dialer look the name up, and look at each address for people."""
+        try:
+            yield destination.look_up_first() if first else destination.look_up()
+        except AddressForbidden as error:
+            found = yield self._of.dialer.addresses(authority)
+            self._step("address", _NO, error.reason, in_words(self._of.guard, found, authority.port))
+            raise
+        except (NameNotResolved, ResolutionTimeout) as error:
+            self._step("address", _FAILED, error.reason)
+            raise
+        if destination.dead_end is not None:
+            self._step("address", _FAILED, destination.dead_end.reason)
+        elif destination.route is not None:
+            self._found(destination.route)
+
+    def _found(self, route: Route) -> None:
+        details = in_words(self._of.guard, route.addresses, route.origin.authority.port)
+        self._step("address", _OK, of_route(route), details)
+
+    def _asked(
+        self, head: RequestHead, target: RequestTarget, origin: Origin, stage: Stage, destination: Destination
+    ) -> DecisionRequest:
+        """Make the question as the proxy would put it."""
+        body = self._question.body or None
+        tunnel = stage is Stage.TUNNEL
+        host: Headers = ((b"Host", str(origin.authority).encode("ascii")),)
+        question = DecisionRequest(
+            request_id=self._parts.new_id(),
+            stage=stage,
+            method="CONNECT" if tunnel else head.method,
+            origin=origin,
+            path="" if tunnel else target.path,
+            headers=host if tunnel else tuple(forwarded_fields(head, origin, self._upgrade(head))),
+            client=self._identity(),
+            content_length=0 if tunnel else len(body or b""),
+            addresses=destination.addresses,
+            addresses_withheld=destination.withheld,
+        )
+        if body is None or tunnel:
+            return question
+        if self._of.deciding.unattended.needs_body:
+            return self._with_body(question, body)
+        return attrs.evolve(question, body_withheld=True)
+
+    def _upgrade(self, head: RequestHead) -> Upgrade | None:
+        return requested_upgrade(head, self._parts.upgrade_protocols)
+
+    def _with_body(self, question: DecisionRequest, body: bytes) -> DecisionRequest:
+        limit = self._parts.limits.body
+        if len(body) > limit and self._parts.oversize_body is OversizeBody.REFUSE:
+            raise ContentTooLarge(
+                f"the content is over the {limit} bytes that are put to the authorizer; "
+                "the operator can raise --body-limit"
+            )
+        return attrs.evolve(question, body=body[:limit], body_truncated=len(body) > limit, body_withheld=False)
+
+    @inlineCallbacks
+    def _decide(self, asked: DecisionRequest, destination: Destination) -> Generator[Deferred[Any], Any, Decision]:
+        details = []
+        while True:
+            decision: Decision = yield self._of.deciding.unattended.decide(asked)
+            if decision.verdict is Verdict.NEED_BODY and asked.body_withheld:
+                details.append("asked again, with the content")
+                asked = self._with_body(asked, self._question.body or b"")
+            elif decision.verdict is Verdict.NEED_ADDRESSES and asked.addresses_withheld:
+                details.append("asked again, with the addresses")
+                asked = yield self._with_addresses(asked, destination)
+            else:
+                break
+        if decision.verdict in NEEDS:
+            raise AuthorizerUnavailable("the authorizer wants what it has, or what cannot be had")
+        details += of_terms(decision)
+        rule = f"rule {decision.rule_id} of " if decision.rule_id is not None else ""
+        outcome = {Verdict.ALLOW: _OK, Verdict.ASK: "ask"}.get(decision.verdict, _NO)
+        text = f"{decision.verdict.value}, by {rule}{decision.decided_by}: {decision.reason}"
+        rules = self._rules(asked)
+        if len(rules) > _MAX_RULES:
+            details.append(f"{len(rules) - _MAX_RULES} rules before these are not about it")
+        self._step("decision", outcome, text, details, rules[-_MAX_RULES:])
+        return self._by_a_person(asked, decision)
+
+    @inlineCallbacks
+    def _with_addresses(
+        self, asked: DecisionRequest, destination: Destination
+    ) -> Generator[Deferred[Any], Any, DecisionRequest]:
+        yield destination.look_up() if destination.dead_end is not None else self._look_up(destination, asked.authority)
+        assert destination.route is not None  # it was found
+        destination.tell(destination.route)
+        return attrs.evolve(asked, addresses=destination.addresses, addresses_withheld=False)
+
+    def _rules(self, asked: DecisionRequest) -> tuple[RuleTried, ...]:
+        rules = self._of.deciding.rules
+        if rules is None:
+            return ()
+        traced = rules.trace(asked, self._parts.wall_clock())
+        return tuple(
+            RuleTried(one.rule_id, one.verdict.value, one.matched, one.failed, one.where, one.doubt) for one in traced
+        )
+
+    def _by_a_person(self, asked: DecisionRequest, decision: Decision) -> Decision:
+        """Say what would come of asking a person, without asking."""
+        if decision.verdict is not Verdict.ASK:
+            return decision
+        found = self._of.approvals.foreseen(asked, decision)
+        if found is None:
+            self._step("approval", "ask", f"held until a person answers, for {self._of.config.approval_timeout:g} s")
+            return decision
+        self._step("approval", _OK if found.allowed else _NO, found.reason)
+        return found
+
+    def _not_allowed(self, decision: Decision) -> Explanation:
+        if decision.verdict is Verdict.ASK:
+            return self._end("ask", decision.reason, decision.decided_by, decision.rule_id)
+        return self._end("deny", decision.reason, decision.decided_by, decision.rule_id, 403, "denied")
+
+    def _way(self, route: Route, origin: Origin) -> None:
+        upstream = route.upstream
+        if upstream is not None:
+            how = "in a tunnel" if route.connect else "as a request to it"
+            self._step("way", _OK, f"through {upstream.scheme}://{upstream.authority}, {how}")
+            return
+        config = self._of.config
+        bypassed = config.bypass.matches(origin.authority) and (config.upstream_http or config.upstream_https)
+        self._step("way", _OK, "directly, past the upstream proxy (--no-proxy)" if bypassed else "directly")
+
+    @inlineCallbacks
+    def _connect(self, route: Route) -> Generator[Deferred[Any], Any, None]:
+        """Connect as the proxy would, TLS included, and hang up."""
+        connection = OriginConnection(route, self._parts.head_limits, self._parts.clock, self._parts.turns)
+        yield self._of.dialer.dial(route, connection)
+        transport: Any = connection.transport
+        hop = connection.hop
+        details = []
+        if isinstance(transport, TLSMemoryBIOProtocol):
+            handle: Any = transport.getHandle()  # type: ignore[no-untyped-call]
+            details.append(f"{handle.get_protocol_version_name()}, {handle.get_cipher_name()}")
+        connection.drop()
+        self._step("connection", _OK, f"connected to {hop.address or hop.upstream}", details)
+
+    # -- the end
+
+    def _end(
+        self,
+        verdict: str,
+        reason: str,
+        decided_by: str,
+        rule_id: str | None = None,
+        status: int | None = None,
+        code: str | None = None,
+    ) -> Explanation:
+        question = self._question
+        return Explanation(
+            question.method, self._url, tuple(self._steps), verdict, reason, decided_by, rule_id, status, code
+        )
+
+    def _fault(self, error: EgressError) -> Explanation:
+        outcome = outcome_of(error)
+        verdict = "deny" if outcome.verdict in ("deny", "refused") else "none"
+        status = None if outcome.status is None else outcome.status.value
+        return self._end(verdict, error.reason, "proxy", None, status, outcome.code)

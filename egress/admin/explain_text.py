@@ -1,0 +1,52 @@
+"""What C{egress explain} says of addresses and decisions, in words."""
+
+from __future__ import annotations
+
+from egress.interfaces import IAddressGuard
+from egress.model.address_classes import forbidden, is_private
+from egress.model.authority import IPAddress
+from egress.model.decision import Decision
+from egress.model.route import Route
+
+
+def in_words(guard: IAddressGuard, addresses: tuple[IPAddress, ...], port: int) -> list[str]:
+    """Say of each address what it is, and whether the guard lets it pass."""
+    return [f"{address}: {_class_of(guard, address, port)}" for address in addresses]
+
+
+def _class_of(guard: IAddressGuard, address: IPAddress, port: int) -> str:
+    what = forbidden(address)
+    if guard.refusal(address, port) is None:
+        kind = "a private address" if is_private(address) else "a public address"
+        return kind if what is None else f"{what}; opened with --allow-address"
+    return f"refused, {what or ('a private address' if is_private(address) else 'closed by the operator')}"
+
+
+def of_route(route: Route) -> str:
+    """Say what was found out of where a route leads."""
+    port, upstream = route.origin.authority.port, route.upstream
+    if upstream is not None:
+        return f"port {port} is open; {upstream.authority} resolves the name"
+    many = len(route.addresses)
+    return f"{many} addresses, all of which may be contacted" if many > 1 else "one address, which may be contacted"
+
+
+def of_terms(decision: Decision) -> list[str]:
+    """Say what a decision has beside its verdict; of header fields the names, since a value may be secret."""
+    terms = decision.terms
+    details = []
+    if decision.observed is not None:
+        details.append(f"only observed (--mode): it would be {decision.observed} otherwise")
+    if decision.source is not None:
+        details.append(f"from: {decision.source}")
+    if terms.max_bytes is not None:
+        details.append(f"at most {terms.max_bytes} bytes")
+    if terms.expires_in is not None:
+        details.append(f"asked again after {terms.expires_in:g} s")
+    changed = [name.decode("latin-1") for name, _ in (*terms.set_headers, *terms.secret_headers)]
+    if changed:
+        details.append(f"sets {', '.join(changed)}")
+    if terms.remove_headers:
+        removed = ", ".join(name.decode("latin-1") for name in terms.remove_headers)
+        details.append(f"removes {removed}")
+    return details

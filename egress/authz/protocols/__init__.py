@@ -1,0 +1,1 @@
+"""The protocols of authorization services. Pure."""

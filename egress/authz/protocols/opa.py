@@ -1,0 +1,90 @@
+"""The data API of Open Policy Agent: a question to bytes, an answer to a decision.
+
+Source: OPA's documentation of its REST API, "Get a Document (with Input)".
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar, Final
+
+import attrs
+
+from egress.authz.protocols.base import Answer, Question, no_decision
+from egress.authz.protocols.request_json import add_circumstances, add_content, destination, encoded, joined
+from egress.authz.protocols.response_json import MAX_REASON, AnswerRefused, conclude, parse_object, printable
+from egress.model.decision import Decision, DecisionRequest, Headers
+
+_RULE: Final = re.compile(r".*/v1/data(/[^/]+)+")
+_YES: Final = ("allow", "allowed")
+
+
+def _allowed(result: dict[str, Any]) -> bool | None:
+    """Read C{allow} or C{allowed}; a policy that has both and means two things has decided nothing."""
+    said = {name: result[name] for name in _YES if name in result}
+    for name, value in said.items():
+        if type(value) is not bool:
+            raise AnswerRefused(f"has an '{name}' that is no boolean")
+    if len(set(said.values())) > 1:
+        raise AnswerRefused("has an 'allow' and an 'allowed' that contradict each other")
+    return next(iter(said.values()), None)
+
+
+class OpaCodec:
+    """See L{egress.authz.protocols.base.Codec}."""
+
+    fields: ClassVar[Headers] = ((b"Content-Type", b"application/json"), (b"Accept", b"application/json"))
+    can_want_body: ClassVar[bool] = True
+    can_ask_tunnels: ClassVar[bool] = True
+    takes_token: ClassVar[bool] = True
+
+    def __init__(self, url: str, decided_by: str) -> None:
+        self._url = url.encode("ascii")
+        self._decided_by = decided_by
+        self._rule = "data/" + url.partition("/v1/data/")[2]
+
+    @staticmethod
+    def at(path: str) -> str:
+        """Take the path as it is; it names the rule."""
+        path = path.rstrip("/")
+        if not _RULE.fullmatch(path):
+            raise ValueError("name the rule that decides, as in http://127.0.0.1:8181/v1/data/egress/decision")
+        return path
+
+    def encode(self, request: DecisionRequest) -> Question:
+        """See L{Codec.encode}."""
+        question: dict[str, Any] = {"url": request.url, "method": request.method, **destination(request)}
+        question["headers"] = joined(request.headers)
+        add_content(question, request)
+        add_circumstances(question, request)
+        return Question(b"POST", self._url, (), encoded({"input": question}))
+
+    def decode(self, answer: Answer, asked: DecisionRequest) -> Decision:
+        """See L{Codec.decode}; what OPA knows no answer to is left out of its answer."""
+        if answer.status != 200:
+            raise no_decision(f"answered with status {answer.status}")
+        try:
+            members = parse_object(answer.content)
+            if "result" not in members:
+                rule = self._rule.replace("/", ".")
+                raise AnswerRefused(
+                    f"has no result: {rule} is undefined for this request, or for all; give it a default"
+                )
+            result = members["result"]
+            fields = result if isinstance(result, dict) else {}
+            if type(result) is not bool and not isinstance(result, dict):
+                raise AnswerRefused("has a result that is neither a boolean nor an object")
+            allowed = _allowed(fields) if isinstance(result, dict) else result
+            decision = conclude(allowed, fields, self._decided_by, asked.body_withheld, asked.addresses_withheld)
+        except AnswerRefused as error:
+            raise no_decision(f"gave an answer that {error}") from error
+        return self._named(decision, printable(members.get("decision_id")))
+
+    @staticmethod
+    def _named(decision: Decision, decision_id: str | None) -> Decision:
+        """Add the id under which OPA's own decision log has it."""
+        if decision_id is None:
+            return decision
+        suffix = f" (OPA decision {decision_id[:64]})"
+        reason = decision.reason[: MAX_REASON - len(suffix)] + suffix
+        return attrs.evolve(decision, reason=reason)

@@ -1,0 +1,192 @@
+"""What an answer may say beside yes or no, the same in every API that has room for it.
+
+What restricts or changes a request must be understood, or there is no decision.  What only describes the decision, or
+lets it be reused, is left out where it is not.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from egress.authz.protocols.strict_json import NotMembers, members_of
+from egress.http.obligations import fault_of
+from egress.model.decision import NEEDS, NO_TERMS, Decision, Headers, Terms, Verdict
+
+MAX_REASON: Final = 500
+_MAX_SECONDS: Final = 86400 * 365
+# Control characters, line ends, what turns the direction of text, and half surrogate pairs, which cannot be encoded.
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
+_CHANGING: Final = frozenset(
+    {"need", "ask", "setHeaders", "setSecretHeaders", "removeHeaders", "maxBytes", "expiresIn"}
+)
+_REUSE: Final = frozenset({"ttl", "staleIfError", "cacheKey"})
+
+_REASONS: Final = {
+    Verdict.ALLOW: "the authorization service allowed the request",
+    Verdict.DENY: "the authorization service denied the request",
+    Verdict.NEED_BODY: "the authorization service wants the content first",
+    Verdict.NEED_ADDRESSES: "the authorization service wants the addresses first",
+    Verdict.ASK: "the authorization service wants a person to decide",
+}
+
+
+class AnswerRefused(ValueError):
+    """The answer is not what the API allows; the text goes on after "an answer that"."""
+
+
+def parse_object(content: bytes) -> dict[str, Any]:
+    """Read a JSON object; nothing in it is named twice.
+
+    @raise AnswerRefused: for everything else.
+    """
+    try:
+        return members_of(content)
+    except NotMembers as error:
+        raise AnswerRefused(str(error)) from error
+
+
+def printable(value: object) -> str | None:
+    """Make one line of a text, fit for the client and the audit log; C{None} for what is no text."""
+    if not isinstance(value, str):
+        return None
+    return _UNPRINTABLE.sub(" ", value).strip()[:MAX_REASON] or None
+
+
+def settable(name: str) -> bool:
+    """Tell whether an answer may set or remove a field."""
+    return fault_of(Terms(set_headers=((_raw(name), b""),))) is None
+
+
+def _raw(text: str) -> bytes:
+    # What is no text is no name either, and has more bytes than may stand in one.
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _names(value: object) -> tuple[bytes, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise AnswerRefused("has a 'removeHeaders' that is no list of names")
+    return tuple(_raw(name).lower() for name in value)
+
+
+def _fields(member: str, fields: Mapping[str, Any]) -> Headers:
+    if member not in fields:
+        return ()
+    value = fields[member]
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise AnswerRefused(f"has a '{member}' that is no object of texts")
+    try:
+        return tuple((_raw(name), text.strip(" \t").encode("utf-8")) for name, text in value.items())
+    except UnicodeEncodeError:
+        # The cause would tell the value, which may be a secret.
+        raise AnswerRefused(f"has a value in '{member}' that is no text") from None
+
+
+def _number(value: object) -> float | None:
+    """Give a finite number; 1e400 is none, and an integer may be too long for a float."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _max_bytes(value: object) -> int:
+    number = _number(value)
+    if number is None or number < 0 or not number.is_integer():
+        raise AnswerRefused("has a 'maxBytes' that is no whole number")
+    return int(number)
+
+
+def _expires_in(value: object) -> float:
+    number = _number(value)
+    if number is None:
+        raise AnswerRefused("has an 'expiresIn' that is no number of seconds")
+    return min(number, _MAX_SECONDS)
+
+
+def _seconds(value: object) -> float | None:
+    number = _number(value)
+    return number if number is not None and 0 <= number <= _MAX_SECONDS else None
+
+
+def _terms(fields: Mapping[str, Any]) -> Terms:
+    terms = Terms(
+        set_headers=_fields("setHeaders", fields),
+        secret_headers=_fields("setSecretHeaders", fields),
+        remove_headers=_names(fields["removeHeaders"]) if "removeHeaders" in fields else (),
+        max_bytes=_max_bytes(fields["maxBytes"]) if "maxBytes" in fields else None,
+        expires_in=_expires_in(fields["expiresIn"]) if "expiresIn" in fields else None,
+    )
+    fault = fault_of(terms, templates=True)
+    if fault is not None:
+        raise AnswerRefused(f"has {fault}")
+    return terms
+
+
+def _need(need: object, content: bool, addresses: bool) -> Verdict:
+    if need == "body":
+        if not content:
+            raise AnswerRefused("needs content that was not withheld")
+        return Verdict.NEED_BODY
+    if need == "addresses":
+        if not addresses:
+            raise AnswerRefused("needs addresses that were not withheld")
+        return Verdict.NEED_ADDRESSES
+    raise AnswerRefused('has a \'need\' that is neither "body" nor "addresses"')
+
+
+def _verdict(allowed: bool | None, fields: Mapping[str, Any], content: bool, addresses: bool) -> Verdict:
+    ask = fields.get("ask", False)
+    if type(ask) is not bool:
+        raise AnswerRefused("has an 'ask' that is no boolean")
+    if "need" in fields:
+        verdict = _need(fields["need"], content, addresses)
+        if allowed or ask:
+            raise AnswerRefused("both decides and needs more of the request")
+        return verdict
+    if ask:
+        if allowed is not False:
+            raise AnswerRefused("asks a person without 'allowed' being false")
+        return Verdict.ASK
+    return Verdict.ALLOW if allowed else Verdict.DENY
+
+
+def conclude(
+    allowed: bool | None, fields: Mapping[str, Any], decided_by: str, withheld: bool, unresolved: bool = False
+) -> Decision:
+    """Make a decision of yes or no, and what else an answer says.
+
+    @param allowed: C{None} when the answer says neither.
+    @param fields: where C{reason}, C{ruleId}, C{ttl} and all the others stand.
+    @param withheld: whether the question was without the content that there is.
+    @param unresolved: whether it was without the addresses, which can be looked up.
+    @raise AnswerRefused: when it is none.
+    """
+    verdict = Verdict.ALLOW if allowed else Verdict.DENY
+    terms = NO_TERMS
+    if not _CHANGING.isdisjoint(fields):
+        verdict = _verdict(allowed, fields, withheld, unresolved)
+        terms = _terms(fields)
+    if allowed is None and verdict not in NEEDS:
+        raise AnswerRefused("does not say whether it is allowed")
+    reason = printable(fields.get("reason")) or _REASONS[verdict]
+    rule_id = printable(fields.get("ruleId"))
+    # Whatever it is but no: what is not understood lets nothing out in observe mode.
+    firm = verdict is Verdict.DENY and fields.get("firm", False) is not False
+    if _REUSE.isdisjoint(fields):
+        return Decision(verdict, reason, decided_by, rule_id, terms=terms, firm=firm)
+    ttl, stale_if_error = _seconds(fields.get("ttl")), _seconds(fields.get("staleIfError"))
+    key = fields.get("cacheKey")
+    if "cacheKey" not in fields:
+        parts = None
+    elif isinstance(key, list) and all(isinstance(part, str) for part in key):
+        parts = tuple(key)
+    else:
+        # What it depends on is not known, so it holds for this question alone.
+        parts = ttl = stale_if_error = None
+    return Decision(verdict, reason, decided_by, rule_id, ttl, stale_if_error, parts, terms, firm)

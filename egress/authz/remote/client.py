@@ -1,0 +1,293 @@
+"""An authorization service, asked by the API that it has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlsplit
+
+from OpenSSL import SSL
+from treq import content
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import TimeoutError as DeadlinePassed
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
+from twisted.internet.error import ConnectionRefusedError as ConnectRefused
+from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IReactorTime, IStreamClientEndpoint
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IBodyProducer, IResponse
+from zope.interface import implementer
+
+from egress.authz.protocols.authzen import AuthZenCodec
+from egress.authz.protocols.base import Answer, Codec
+from egress.authz.protocols.ext_authz import ExtAuthzCodec
+from egress.authz.protocols.opa import OpaCodec
+from egress.authz.protocols.response_json import settable
+from egress.authz.protocols.validate import ContractCodec
+from egress.authz.remote.agent import AnswerMalformed, AnswerTooLarge, KeepAliveAgent, TooManyQuestions
+from egress.authz.remote.messages import Response
+from egress.config.model import AuthzApi, AuthzBody, ConfigError, ProxyConfig
+from egress.interfaces import IAuthorizer
+from egress.model.authority import DEFAULT_PORTS, Authority, Origin
+from egress.model.authz_failure import Outage
+from egress.model.decision import Decision, DecisionRequest, Verdict
+from egress.model.errors import AuthorizerUnavailable, EgressError
+from egress.transport.reactor import IEgressReactor
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IConsumer, IProtocol, IProtocolFactory
+
+    from egress.tls.reloadable_trust import CurrentTrust
+
+CreateEndpoint = Callable[[Authority], "IStreamClientEndpoint | None"]
+
+_CODECS: Final[dict[AuthzApi, type[Codec]]] = {
+    AuthzApi.POSTMAN: ContractCodec,
+    AuthzApi.AUTHZEN: AuthZenCodec,
+    AuthzApi.OPA: OpaCodec,
+    AuthzApi.EXT_AUTHZ: ExtAuthzCodec,
+}
+# RFC 3986 section 3.3, and what is percent-encoded already.
+_WIRE_PATH: Final = re.compile(r"[!-~]*")
+_IN_PATHS: Final = "/%:@!$&'()*+,;=-._~"
+
+
+@implementer(IBodyProducer)
+class _Content:
+    """Content that is in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self.length = len(data)
+        self._data = data
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        """Give all of it."""
+        consumer.write(self._data)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        """It is over already."""
+
+    def resumeProducing(self) -> None:
+        """It is over already."""
+
+    def stopProducing(self) -> None:
+        """It is over already."""
+
+
+class _TlsFactory(TLSMemoryBIOFactory):
+    """Writes to OpenSSL at once: a question is one write, and a second buffer would cost a turn of the reactor."""
+
+    noisy = False
+    protocol = TLSMemoryBIOProtocol
+
+
+@implementer(IStreamClientEndpoint)
+class _TlsEndpoint:
+    """TLS over another endpoint; C{wrapClientTLS} of older versions of Twisted takes the global reactor's clock."""
+
+    def __init__(self, clock: IReactorTime, tls: IOpenSSLClientConnectionCreator, below: IStreamClientEndpoint) -> None:
+        self._clock = clock
+        self._tls = tls
+        self._below = below
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """See L{IStreamClientEndpoint.connect}; the handshake is not over when it fires."""
+        factory = _TlsFactory(self._tls, True, protocolFactory, clock=self._clock)
+        connecting: Deferred[Any] = self._below.connect(factory)
+        return connecting.addCallback(lambda layer: layer.wrappedProtocol)
+
+
+@implementer(IAuthorizer)
+class RemoteAuthorizer:
+    """Asks an authorization service.
+
+    @param name: see L{IAuthorizer}.
+    @param codec: how.
+    @param agent: connects to that URL's authority.
+    @param timeout: seconds for the whole of one call, from connecting to the last byte of the answer.
+    @param token: a bearer token for the call.
+    @param explain_tls: puts a failed TLS handshake with the service into words.
+    @param body: when it is given the content.
+    """
+
+    def __init__(
+        self,
+        clock: IEgressReactor,
+        name: str,
+        codec: Codec,
+        agent: KeepAliveAgent,
+        timeout: float,
+        token: str | None = None,
+        explain_tls: Callable[[Failure], EgressError] | None = None,
+        body: AuthzBody = AuthzBody.ALWAYS,
+    ) -> None:
+        self.name = name
+        self.needs_body = body is AuthzBody.ALWAYS
+        self._gives_body = body is not AuthzBody.NEVER
+        self._clock = clock
+        self._codec = codec
+        self._agent = agent
+        self._timeout = timeout
+        self._explain_tls = explain_tls
+        self._headers = Headers()
+        for field in codec.fields:
+            self._headers.addRawHeader(*field)
+        if token is not None:
+            self._headers.setRawHeaders("Authorization", [f"Bearer {token}"])
+
+    def retries(self) -> int:
+        """Tell how many questions were sent once more."""
+        return self._agent.retries
+
+    def decide(self, request: DecisionRequest) -> Deferred[Decision]:
+        """Ask; see L{IAuthorizer.decide}."""
+        try:
+            question = self._codec.encode(request)
+        except AuthorizerUnavailable as error:
+            return fail(error)
+        headers = self._headers
+        if question.fields:
+            headers = headers.copy()
+            for field in question.fields:
+                headers.addRawHeader(*field)
+        asked = self._agent.request(question.method, question.url, headers, _Content(question.content))
+        answered: Deferred[Decision] = asked.addCallback(self._answered, request)
+        answered.addTimeout(self._timeout, self._clock)
+        return answered.addErrback(self._unavailable)
+
+    def _answered(self, response: IResponse, request: DecisionRequest) -> Deferred[Decision]:
+        assert isinstance(response, Response)
+        fields = response.fields
+        return content(response).addCallback(
+            lambda body: self._possible(self._codec.decode(Answer(response.code, fields, body), request))
+        )
+
+    def _possible(self, decision: Decision) -> Decision:
+        if decision.verdict is Verdict.NEED_BODY and not self._gives_body:
+            reason = "the authorization service needs the content, which it is not given: --authz-body never"
+            # The service has answered: nothing that it said before counts in place of this.
+            raise AuthorizerUnavailable(reason, Outage.QUESTION)
+        return decision
+
+    def _unavailable(self, failure: Failure) -> Failure:
+        error = failure.value
+        if isinstance(error, (AuthorizerUnavailable, CancelledError)):
+            return failure
+        raise AuthorizerUnavailable(f"the authorization service {self._describe(failure)}", _kind(error)) from error
+
+    def _describe(self, failure: Failure) -> str:
+        error = failure.value
+        if isinstance(error, DeadlinePassed):
+            return f"did not answer within {self._timeout:g} s"
+        if isinstance(error, ConnectTimeout):
+            return f"did not take the connection within {self._timeout:g} s"
+        if isinstance(error, ConnectRefused):
+            return "refused the connection"
+        if isinstance(error, DNSLookupError):
+            return "has a name that does not resolve"
+        # A plain end comes here from a handshake alone; on an answer the agent has words of its own.
+        if isinstance(error, (SSL.Error, ConnectionClosed)) and self._explain_tls is not None:
+            return f"has a TLS fault: {self._explain_tls(failure).reason}"
+        if isinstance(error, ConnectionClosed):
+            return "closed the connection before its answer was complete"
+        if isinstance(error, ConnectError):
+            return f"cannot be connected to: {error}"
+        if isinstance(error, EgressError):
+            return f"failed: {error.reason}"
+        return f"failed: {type(error).__name__}"
+
+    def check_ready(self) -> Deferred[None]:
+        """Find out whether the service can be connected to, without asking anything."""
+        reached = self._agent.reach()
+        reached.addTimeout(self._timeout, self._clock)
+        return reached.addErrback(self._unavailable)
+
+    def close(self) -> Deferred[None]:
+        """Close idle connections."""
+        self._agent.close()
+        return succeed(None)
+
+
+def _kind(error: object) -> Outage:
+    if isinstance(error, DeadlinePassed):
+        return Outage.TIMEOUT
+    if isinstance(error, (AnswerTooLarge, AnswerMalformed)):
+        return Outage.ANSWER
+    return Outage.OVERLOAD if isinstance(error, TooManyQuestions) else Outage.CONNECTION
+
+
+def _located(text: str, codec: type[Codec]) -> tuple[str, Authority, str]:
+    """Take a configured URL apart: scheme, authority, and the path to ask."""
+    try:
+        parts = urlsplit(text)
+        if parts.scheme not in DEFAULT_PORTS or not parts.netloc:
+            raise ValueError("give an http:// or https:// URL")
+        if "@" in parts.netloc:
+            raise ValueError("give credentials with --authz-token-file, not in the URL")
+        if parts.fragment or parts.query:
+            raise ValueError("give a URL without query and fragment")
+        if not _WIRE_PATH.fullmatch(parts.path):
+            raise ValueError("percent-encode what is not plain ASCII in its path")
+        return parts.scheme, Authority.parse(parts.netloc, DEFAULT_PORTS[parts.scheme]), codec.at(parts.path)
+    except (ValueError, EgressError) as error:
+        raise ConfigError("--authz-url", text, str(error)) from error
+
+
+def _codec(config: ProxyConfig, url: str, name: str) -> Codec:
+    """Make the codec, unless more is asked of its API than that can say."""
+    api = config.authz_api
+    codec = _CODECS[api]
+    if config.authz_body is AuthzBody.ON_DEMAND and not codec.can_want_body:
+        raise ConfigError("--authz-body", "on-demand", f"{api.value} cannot ask for the content: always or never")
+    if config.authz_token is not None and not codec.takes_token:
+        raise ConfigError("--authz-token-file", "", f"{api.value} has no room for a token: the request's own is there")
+    if (config.passthrough or config.opaque_ports) and not codec.can_ask_tunnels:
+        option = "--passthrough" if config.passthrough else "--opaque-ports"
+        raise ConfigError(option, "", f"{api.value} cannot be asked about tunnels: leave it out")
+    if api is AuthzApi.EXT_AUTHZ:
+        for field in config.authz_response_headers:
+            if not settable(field):
+                raise ConfigError("--authz-response-headers", field, "an authorizer cannot set this field")
+        return ExtAuthzCodec(url, name, config.authz_response_headers)
+    if config.authz_response_headers:
+        raise ConfigError("--authz-response-headers", "", "this is for --authz-api ext-authz; others have setHeaders")
+    return codec(url, name)
+
+
+def remote_authorizer(
+    reactor: IEgressReactor, config: ProxyConfig, trust: CurrentTrust, behind_upstream: CreateEndpoint
+) -> RemoteAuthorizer:
+    """Make the authorizer that C{config.authz_url} names.
+
+    The service is the operator's choice: the address guard does not stand before it, and it is contacted directly
+    unless C{config.authz_via_upstream}.
+
+    @param trust: for an C{https} service.
+    @param behind_upstream: gives the endpoint through the upstream proxy, or C{None} when none leads there.
+    @raise ConfigError: when the URL cannot be used.
+    """
+    assert config.authz_url is not None
+    scheme, authority, path = _located(config.authz_url, _CODECS[config.authz_api])
+    url = f"{Origin(scheme, authority)}{quote(path, _IN_PATHS)}"
+    name = f"the authorization service {url}"
+    codec = _codec(config, url, name)
+    endpoint = behind_upstream(authority) if config.authz_via_upstream else None
+    if endpoint is None:
+        if "_" in authority.host:
+            # Twisted's endpoint takes no such name, and would say so at the first question only.
+            raise ConfigError("--authz-url", config.authz_url, "give a host name without an underscore, or an address")
+        endpoint = HostnameEndpoint(reactor, authority.host, authority.port, timeout=config.authz_timeout)
+    explain: Callable[[Failure], EgressError] | None = None
+    if scheme == "https":
+        tls = trust.connection_creator(authority)
+        endpoint = _TlsEndpoint(reactor, tls, endpoint)
+        explain = tls.explain
+    agent = KeepAliveAgent(reactor, endpoint, scheme == "https", config.authz_max_concurrency)
+    return RemoteAuthorizer(
+        reactor, name, codec, agent, config.authz_timeout, config.authz_token, explain, config.authz_body
+    )

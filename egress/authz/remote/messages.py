@@ -1,0 +1,85 @@
+"""What the agent sends and gets: the head of a request, the content of one, a complete answer."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Final
+
+from twisted.internet.interfaces import IConsumer, IProtocol
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IResponse
+from zope.interface import implementer
+
+from egress.http.heads import ResponseHead
+
+_DONE: Final = Failure(ResponseDone())  # type: ignore[no-untyped-call]
+
+
+@implementer(IResponse)
+class Response:
+    """A complete answer.
+
+    @ivar fields: the header fields as they came.
+    """
+
+    def __init__(self, head: ResponseHead, body: bytes) -> None:
+        self.version = (b"HTTP", 1, 1 if head.http11 else 0)
+        self.code = head.status
+        self.phrase = head.reason
+        self.fields = head.headers
+        self.length = len(body)
+        self.request = None
+        self.previousResponse: IResponse | None = None
+        self._body = body
+
+    @cached_property
+    def headers(self) -> Headers:
+        """The fields; made when somebody asks, since a decision is in the content alone."""
+        headers = Headers()
+        for name, value in self.fields:
+            headers.addRawHeader(name, value)
+        return headers
+
+    def deliverBody(self, protocol: IProtocol) -> None:
+        """Give the content, all at once."""
+        if self._body:
+            protocol.dataReceived(self._body)
+        protocol.connectionLost(_DONE)
+
+    def setPreviousResponse(self, response: IResponse) -> None:
+        """See L{IResponse.setPreviousResponse}."""
+        self.previousResponse = response
+
+
+@implementer(IConsumer)
+class Gather:
+    """Takes what a body producer writes."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        """Nothing is held back: questions are small, and in memory already."""
+
+    def unregisterProducer(self) -> None:
+        """See C{registerProducer}."""
+
+    def write(self, data: bytes) -> None:
+        """Keep a piece."""
+        self.pieces.append(data)
+
+
+def encode_head(method: bytes, uri: bytes, headers: Headers) -> bytes:
+    """Write the head of a request, but for its C{Content-Length} and the empty line."""
+    _, _, rest = uri.partition(b"://")
+    host, slash, path = rest.partition(b"/")
+    lines = [b"%b %b HTTP/1.1" % (method, slash + path or b"/")]
+    if not headers.hasHeader(b"host"):
+        lines.append(b"Host: " + host)
+    fields = [(name, values) for name, values in headers.getAllRawHeaders() if name.lower() != b"accept-encoding"]
+    lines += [b"%b: %b" % (name, value) for name, values in fields for value in values]
+    # treq would ask for gzip, and unpack it without a bound: some hundred bytes can become gigabytes.
+    lines.append(b"Accept-Encoding: identity")
+    return b"\r\n".join(lines) + b"\r\n"

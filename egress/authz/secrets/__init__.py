@@ -1,0 +1,1 @@
+"""Secrets for decisions that name them."""

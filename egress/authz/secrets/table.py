@@ -1,0 +1,198 @@
+"""The secrets that decisions may put into requests: where each comes from and where it may go, from TOML.
+
+  [github]
+  file = "github-token"
+  hosts = ["api.github.com", "*.example.org:8443"]
+
+  [cloud]
+  command = ["cloud", "print-token"]
+  refresh = "10m"
+  hosts = ["api.cloud.example"]
+
+A decision names them as C{${secret:github}} in a value of a field.  A secret goes nowhere but to its hosts, whoever
+names it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from egress.model.authority import Origin
+from egress.model.errors import InvalidTarget
+from egress.model.no_proxy import HostPattern
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover
+    import tomli as tomllib
+
+COMMAND_REFRESH: Final = 300.0
+
+_KEYS: Final = ("file", "env", "command", "hosts", "refresh", "plain_http")
+_SOURCES: Final = _KEYS[:3]
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_NAMED: Final = re.compile(rb"\$\{secret:([A-Za-z0-9][A-Za-z0-9_.-]{0,63})\}")
+_DURATION: Final = re.compile(r"([0-9]{1,9})(s|m|h)")
+_UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class SecretTableError(Exception):
+    """A file that cannot be used.
+
+    @ivar reason: one line that names the place and the remedy.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@attrs.frozen(kw_only=True)
+class Secret:
+    """One secret; its value is elsewhere.
+
+    @ivar hosts: where it may be sent.
+    @ivar file: holds it alone.
+    @ivar env: the variable that holds it.
+    @ivar command: prints it.
+    @ivar refresh: seconds after which it is read anew.
+    @ivar plain_http: whether it may go where everybody on the way can read it.
+    """
+
+    name: str
+    hosts: tuple[HostPattern, ...]
+    file: Path | None = None
+    env: str | None = None
+    command: tuple[str, ...] = ()
+    refresh: float = math.inf
+    plain_http: bool = False
+
+    def refusal(self, origin: Origin) -> str | None:
+        """Say why it may not be sent to an origin.
+
+        @return: C{None} when it may.
+        """
+        if not any(pattern.matches(origin.authority) for pattern in self.hosts):
+            return f"the secret {self.name} may not be sent to {origin.authority}"
+        if origin.scheme != "https" and not self.plain_http:
+            return f"the secret {self.name} may not be sent without TLS"
+        return None
+
+
+@attrs.frozen
+class SecretTable:
+    """All secrets of a file, by name."""
+
+    secrets: Mapping[str, Secret]
+
+    def missing(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Which of some names are those of no secret, in order."""
+        return tuple(sorted(name for name in set(names) if name not in self.secrets))
+
+
+def secret_names(value: bytes) -> frozenset[str]:
+    """The names of the secrets that a value of a field asks for."""
+    return frozenset(name.decode("ascii") for name in _NAMED.findall(value))
+
+
+def filled(value: bytes, secrets: Mapping[str, bytes]) -> bytes:
+    """Put secrets into a value, once: what comes out of one is not read again.
+
+    @param secrets: has every one that L{secret_names} finds.
+    """
+    return _NAMED.sub(lambda match: secrets[match[1].decode("ascii")], value)
+
+
+def parse_secret_table(text: str, where: str, directory: Path) -> SecretTable:
+    """Read a file's text.
+
+    @param where: names the file in errors.
+    @param directory: what relative paths start from.
+    @raise SecretTableError: for everything that is not understood.
+    """
+    try:
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError):
+        # What the parser says may quote the text, into which somebody may have put a secret.
+        raise SecretTableError(f"{where}: is not TOML") from None
+    return SecretTable({name: _secret(where, name, table, directory) for name, table in document.items()})
+
+
+def _secret(where: str, name: str, table: object, directory: Path) -> Secret:
+    if not isinstance(table, dict) or not _NAME.fullmatch(name):
+        # Not even the name is shown: in NAME = "value" the value stands in the wrong place, and a name may be one, too.
+        raise SecretTableError(
+            f"{where}: write a table for each secret, as in [github], with a name of up to 64 letters, digits, "
+            "'.', '_' and '-'"
+        )
+    where = f"{where}, secret {name}"
+    for key in table:
+        if key not in _KEYS:
+            raise SecretTableError(f"{where}: {key!r} is not known here; use {', '.join(_KEYS)}")
+    if sum(key in table for key in _SOURCES) != 1:
+        raise SecretTableError(f"{where}: say where it comes from, by exactly one of {', '.join(_SOURCES)}")
+    plain_http = table.get("plain_http", False)
+    if not isinstance(plain_http, bool):
+        raise SecretTableError(f"{where}: 'plain_http' must be true or false")
+    file = _text(where, table, "file")
+    command = _command(where, table.get("command"), directory)
+    return Secret(
+        name=name,
+        hosts=_hosts(where, table.get("hosts")),
+        file=None if file is None else directory / file,
+        env=_text(where, table, "env"),
+        command=command,
+        refresh=_refresh(where, table.get("refresh"), COMMAND_REFRESH if command else math.inf),
+        plain_http=plain_http,
+    )
+
+
+def _text(where: str, table: dict[str, Any], key: str) -> str | None:
+    value = table.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value or "\0" in value or (key == "env" and "=" in value):
+        raise SecretTableError(f"{where}: {key!r} must be a text")
+    return value
+
+
+def _command(where: str, value: object, directory: Path) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    parts = value if isinstance(value, list) else []
+    if not parts or not parts[0] or not all(isinstance(part, str) and "\0" not in part for part in parts):
+        raise SecretTableError(f'{where}: \'command\' must be a list, as in ["program", "argument"]; there is no shell')
+    program, *arguments = parts
+    # A bare name is looked up in PATH, as everywhere.
+    return (str(directory / program) if "/" in program else program, *arguments)
+
+
+def _refresh(where: str, value: object, default: float) -> float:
+    if value is None:
+        return default
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
+    if not seconds:
+        raise SecretTableError(f'{where}: \'refresh\' must be a time, as in "30s", "5m" or "1h"')
+    return seconds
+
+
+def _hosts(where: str, value: object) -> tuple[HostPattern, ...]:
+    if not isinstance(value, list) or not value:
+        raise SecretTableError(
+            f'{where}: \'hosts\' must list where it may be sent, as in ["api.example.com", "*.example.org:8443"]'
+        )
+    patterns = []
+    for text in value:
+        try:
+            patterns.append(HostPattern.parse(text if isinstance(text, str) else "", suffix=False))
+        except InvalidTarget as error:
+            raise SecretTableError(f"{where}: hosts {text!r}: {error.reason}") from error
+    return tuple(patterns)

@@ -1,0 +1,85 @@
+"""The configuration of an authorization service: frozen, complete and valid once it exists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from egress.config import contradictions
+from egress.config.listener import Entrance
+from egress.config.model import MIB, AuditFailure, ConfigError, IPNetwork, parse_entrances
+from egress.model import text_converters as setting_text
+from egress.model.converters import checked, file_text, port
+from egress.model.converters import positive as _positive
+
+
+def _without_clients(instance: object, attribute: attrs.Attribute[Any], value: tuple[Entrance, ...]) -> None:
+    if any(entrance.sets_auth for entrance in value):
+        raise ConfigError("listen", "", "leave client-auth out: who may ask is shown by a token, or a certificate")
+    if any(entrance.https is not None for entrance in value):
+        raise ConfigError("listen", "", "leave https out: it is for the clients of a proxy")
+
+
+_KINDS: Final = checked(
+    token=setting_text.token, audit_log=file_text, metrics_port=port, metrics_interface=setting_text.interface
+)
+
+
+@attrs.frozen(kw_only=True, field_transformer=_KINDS)
+class PdpConfig:
+    """What one authorization service does.
+
+    @ivar listen: server endpoint descriptions, as those of L{egress.config.model.ProxyConfig}, without C{client-auth}.
+    @ivar policy: the TOML file that decides; C{None}: the packaged starter policy.
+    @ivar token: the bearer token that callers show; C{None}: they show none.
+    @ivar allow_address: ranges to which C{private_addresses = "deny"} of the policy does not apply.
+    @ivar body_limit: how long the content of a request may be that a question has with it, in bytes.
+    @ivar audit_log: a file, or C{"-"} for standard output; C{None}: no audit log.
+    @ivar audit_failure: what happens while it cannot be written.
+    @ivar metrics_port: the TCP port for C{/metrics} and C{/health}; C{None}: none.
+    @ivar metrics_interface: the address for it.
+    @ivar connections: connections of callers that are open at the same time.
+    @ivar idle_timeout: seconds that a connection is kept between two questions.
+    @ivar question_timeout: seconds from the first byte of a question to its last; also for a decision, where it is not
+        rules that decide.
+    @ivar drain_timeout: seconds that a stopping service gives questions to be answered.
+    """
+
+    listen: tuple[Entrance, ...] = attrs.field(
+        default=(Entrance("tcp:9000:interface=127.0.0.1"),), converter=parse_entrances, validator=_without_clients
+    )
+    policy: Path | None = None
+    token: str | None = attrs.field(default=None, repr=False)
+    allow_address: tuple[IPNetwork, ...] = ()
+    body_limit: int = attrs.field(default=16 * MIB, validator=_positive)
+    audit_log: str | None = None
+    audit_failure: AuditFailure = AuditFailure.CONTINUE
+    metrics_port: int | None = None
+    metrics_interface: str = "127.0.0.1"
+    connections: int = attrs.field(default=4096, validator=_positive)
+    idle_timeout: float = attrs.field(default=75.0, validator=_positive)
+    question_timeout: float = attrs.field(default=15.0, validator=_positive)
+    drain_timeout: float = attrs.field(default=20.0, validator=_positive)
+
+    def __attrs_post_init__(self) -> None:
+        """Look at what only the fields together can have wrong.
+
+        @raise egress.config.model.ConfigError: naming the field and the remedy.
+        """
+        contradictions.check(self, contradictions.PDP)
+
+    @property
+    def question_limit(self) -> int:
+        """How long a question may be, in bytes.
+
+        A byte of a body may take six in JSON, but of text few do; base64 takes four for three.  The rest is a head of
+        a request, which is encoded twice.
+        """
+        return 4 * self.body_limit + MIB // 2
+
+    def asks_at(self, entrance: Entrance) -> bool:
+        """Whether callers have to show something at an entrance."""
+        certificates = entrance.tls is not None and entrance.tls.client_ca is not None
+        return certificates or self.token is not None

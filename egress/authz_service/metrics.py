@@ -1,0 +1,104 @@
+"""The numbers of an authorization service, for Prometheus."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from prometheus_client import Gauge
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
+from zope.interface import implementer
+
+from egress.interfaces import IAuditSink
+from egress.model.policy_reads import PolicyReads
+from egress.model.record import ExchangeRecord
+from egress.observability.exchange_counters import Distribution
+from egress.observability.metrics import process_registry
+from egress.observability.policy_reload_collector import PolicyCollector
+
+# From one rule that is looked up to a large policy; further up only for what an application decides by.
+_BUCKETS: Final = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0)
+
+
+class _Tally(Collector):
+    def __init__(self) -> None:
+        self.questions: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.seconds = Distribution(_BUCKETS)
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the counts as metrics (C{Collector.collect})."""
+        for name, text, label, counts in (
+            ("egressauthz_questions", "Questions that were answered, by verdict.", "verdict", self.questions),
+            ("egressauthz_refused", "What was no question, or not a caller's to ask, by kind.", "kind", self.refused),
+        ):
+            family = CounterMetricFamily(name, text, labels=[label])
+            for kind, number in counts.items():
+                family.add_metric([kind], number)
+            yield family
+        yield HistogramMetricFamily(
+            "egressauthz_decision_seconds",
+            "What a decision took.",
+            buckets=self.seconds.buckets(),
+            sum_value=self.seconds.sum,
+        )
+
+
+@implementer(IAuditSink)
+class PdpMetrics:
+    """Counts questions.
+
+    @ivar registry: a registry of its own.
+    """
+
+    def __init__(self) -> None:
+        self.registry = process_registry()
+        self._tally = _Tally()
+        self.registry.register(self._tally)
+        self._connections = Gauge(
+            "egressauthz_connections", "Connections of callers that are open.", registry=self.registry
+        )
+        self._lost = Gauge(
+            "egress_audit_lines_lost",
+            "Audit lines that could not be written, since the start.",
+            registry=self.registry,
+        )
+
+    def watch_connections(self, source: Callable[[], float]) -> None:
+        """Say where to look, whenever the numbers are asked for, for the connections that are open."""
+        self._connections.set_function(source)
+
+    def watch_audit_lost(self, source: Callable[[], float]) -> None:
+        """Say where to look for the number of audit lines lost."""
+        self._lost.set_function(source)
+
+    def watch_policy(self, source: Callable[[], PolicyReads]) -> None:
+        """Say where to look for what became of the policy."""
+        self.registry.register(PolicyCollector(source))
+
+    def write(self, record: ExchangeRecord) -> None:
+        """Count one question (L{IAuditSink.write})."""
+        if record.verdict != "refused":
+            self._tally.questions[record.verdict] += 1
+        if record.decision_seconds is not None:
+            self._tally.seconds.observe(record.decision_seconds)
+
+    def refuse(self, kind: str) -> None:
+        """Count something that was no question.
+
+        @param kind: one of few.
+        """
+        self._tally.refused[kind] += 1
+
+    def close(self) -> None:
+        """Nothing is open (L{IAuditSink.close})."""
+
+    def render(self) -> tuple[bytes, str]:
+        """Write all numbers in the Prometheus text format.
+
+        @return: the text and its content type.
+        """
+        return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4

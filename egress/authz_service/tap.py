@@ -1,0 +1,109 @@
+"""The C{twistd} plugin: C{twistd egressauthz}."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from ipaddress import ip_address
+from typing import Any, Final, cast
+
+from twisted.application.service import IService
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IAddress
+
+from egress.authz_service.config import PdpConfig
+from egress.authz_service.load import load_pdp_config
+from egress.authz_service.options import PDP_OPTIONS
+from egress.authz_service.service import EgressAuthzService
+from egress.config.model import ConfigError
+from egress.model.authority import Authority
+from egress.observability.audit_log import STDOUT
+from egress.runtime.interrupt import end_when_interrupted
+from egress.runtime.program import Program
+from egress.runtime.rlimits import raise_limit
+from egress.runtime.signals import reload_at_hangup
+from egress.runtime.start_message import endpoint_of, facts_of
+from egress.runtime.startup import start_fault
+from egress.runtime.terminal import Terminal
+from egress.runtime.twistd_options import CommandLine, leave
+
+_PROGRAM: Final = "egressauthz"
+
+
+class Options(CommandLine):
+    """The command line of C{twistd egressauthz}."""
+
+    program = _PROGRAM
+    table = PDP_OPTIONS
+    longdesc = (
+        "An authorization service: it answers POST /validate by a policy, for Postman runners and for egressproxy. "
+        "The command line counts over the environment, the environment over the file of --config; the value none "
+        "takes back an optional setting of theirs."
+    )
+
+
+def start_message(addresses: Sequence[IAddress], authorizer: str, config: PdpConfig) -> str:
+    """Write what an operator must know once the service listens.
+
+    @param addresses: where it listens, in the order of C{config.listen}.
+    @param authorizer: who decides.
+    """
+    facts = [("listens on", ", ".join(map(endpoint_of, addresses))), ("decides", authorizer)]
+    if config.token is not None:
+        facts.append(("callers", "show a token"))
+    if config.metrics_port is not None:
+        facts.append(("metrics", f"http://{Authority(config.metrics_interface, config.metrics_port)}/metrics"))
+    lines = facts_of(_PROGRAM, facts)
+    tcp = [
+        (address, entrance)
+        for address, entrance in zip(addresses, config.listen, strict=False)
+        if isinstance(address, (IPv4Address, IPv6Address))
+    ]
+    exposed = [
+        endpoint_of(address)
+        for address, entrance in tcp
+        if not config.asks_at(entrance) and not ip_address(address.host.partition("%")[0]).is_loopback
+    ]
+    if exposed:
+        where = ", ".join(exposed)
+        lines += [f"Open to the network: {where}. Whoever reaches it can find out what the policy says.", ""]
+    if tcp:
+        address, entrance = tcp[0]
+        lines += [f"For a proxy: --authz-url {_url(address, entrance.tls is not None)}", ""]
+    return "\n".join(lines)
+
+
+def _url(address: IPv4Address | IPv6Address, tls: bool) -> str:
+    """Write the URL by which a program on this machine reaches a listener."""
+    ip = ip_address(address.host.partition("%")[0])
+    if ip.is_unspecified:
+        ip = ip_address("127.0.0.1" if ip.version == 4 else "::1")
+    return f"{'https' if tls else 'http'}://{Authority(str(ip), address.port)}"
+
+
+def makeService(options: Options) -> IService:
+    """Make the service for C{twistd} (L{twisted.application.service.IServiceMaker}).
+
+    @raise SystemExit: with one line, when the configuration cannot be used.
+    """
+    # Here alone, where twistd has installed the one that was asked for.
+    from twisted.internet import reactor
+
+    terminal = Terminal.of(_PROGRAM, options.parent)
+    try:
+        config = load_pdp_config(options.arguments, os.environ, reactor)
+        raise_limit(reactor)
+        if config.audit_log == STDOUT and not terminal.foreground:
+            raise ConfigError("--audit-log", STDOUT, "a daemon has no standard output: name a file, or use twistd -n")
+        service = EgressAuthzService(cast("Any", reactor), config)
+    except ConfigError as error:
+        leave(_PROGRAM, str(error))
+    if terminal.foreground:
+        end_when_interrupted(reactor, terminal.tidy)
+    reload_at_hangup(reactor, service.reload)
+
+    def message(addresses: Sequence[IAddress]) -> str:
+        return start_message(addresses, service.authorizer.name, config)
+
+    return Program(service, message, partial(start_fault, config=config), terminal, reactor.stop)

@@ -1,0 +1,188 @@
+"""C{egress approvals}: what people are asked, and answering it."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Final, TextIO
+from urllib.parse import quote
+
+from egress.cli.admin_client import AdminApi, add_options, admin_api
+from egress.cli.errors import CommandFailed
+from egress.cli.sanitize import plain
+from egress.config.parsers import BadValue, Place, duration
+
+_EVERY: Final = 1.0
+_MINUTE: Final = 60
+_HOUR: Final = 3600
+
+
+def add_parser(commands: Any) -> None:
+    """Add C{approvals} to the commands."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "approvals",
+        help="requests that wait for a person",
+        description="Shows the requests that a running proxy holds until a person answers, and what was allowed for a "
+        "time. The proxy must have been started with --admin.",
+    )
+    add_options(parser)
+    parser.add_argument("--watch", action="store_true", help="go on, and tell of each new one, until Ctrl-C")
+    parser.add_argument("--json", action="store_true", help="write JSON, for programs")
+    parser.set_defaults(run=_list)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION")
+
+    allow = _add(actions, "allow", _allow, "let a request go")
+    allow.add_argument(
+        "--for", dest="seconds", type=_duration, metavar="TIME", help="and the same without asking, for so long (1h)"
+    )
+    deny = _add(actions, "deny", _deny, "refuse a request")
+    for each in (allow, deny):
+        each.add_argument("--reason", metavar="TEXT", help="why, for the client and the audit log")
+        each.add_argument("--by", metavar="NAME", help="who you are, for the audit log [default: your user name]")
+    _add(actions, "revoke", _revoke, "take back what was allowed for a time")
+
+
+def _add(actions: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.set_defaults(run=run)
+    # Before the action or behind it.
+    add_options(parser, argparse.SUPPRESS)
+    parser.add_argument("id", metavar="ID", help="as egress approvals shows it")
+    return parser
+
+
+def _duration(text: str) -> float:
+    try:
+        return duration(text, Place(Path()))
+    except BadValue as error:
+        raise argparse.ArgumentTypeError(error.remedy) from error
+
+
+# -- looking
+
+
+def _list(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
+    api = admin_api(given, environ)
+    if given.watch:
+        _watch(api, given.json, out)
+        return
+    found = api.call("GET", "/approvals")
+    out.write(json.dumps(found, indent=2) + "\n" if given.json else in_lines(found, time.time()))
+
+
+def _watch(api: AdminApi, as_json: bool, out: TextIO, sleep: Any = time.sleep) -> None:
+    """Tell of each question once, until somebody has seen enough."""
+    seen: set[str] = set()
+    try:
+        while True:
+            held = api.call("GET", "/approvals")["held"]
+            for one in held:
+                if one["id"] not in seen:
+                    out.write(json.dumps(one) + "\n" if as_json else "\n".join([*_held(one, time.time()), ""]) + "\n")
+            # One that comes again is told again.
+            seen = {one["id"] for one in held}
+            out.flush()
+            sleep(_EVERY)
+    except KeyboardInterrupt:
+        return
+
+
+def in_lines(found: Mapping[str, Any], now: float) -> str:
+    """Write what is held and what is allowed for a time, for people."""
+    lines: list[str] = []
+    for one in found["held"]:
+        lines += [*_held(one, now), ""]
+    if not found["held"]:
+        lines += ["Nothing waits for a person.", ""]
+    if found["permissions"]:
+        lines.append("Allowed for a time:")
+        lines += [plain(_permission(one, now)) for one in found["permissions"]]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _held(one: Mapping[str, Any], now: float) -> Sequence[str]:
+    many = f" ({one['count']} requests)" if one["count"] > 1 else ""
+    rule = f"rule {one['ruleId']}: " if one["ruleId"] else ""
+    length = one["contentLength"]
+    content = "" if length == 0 else f", with {'content' if length is None else f'{length} bytes of content'}"
+    lines = [
+        f"{one['id']}  {one['method']} {one['url']}{many}",
+        f"  from    {_client(one['client'], one['identity'])}{content}",
+        f"  why     {rule}{one['reason']}",
+        f"  held    {_span(now - one['since'])}, for {_span(one['until'] - now)} more",
+    ]
+    return [plain(line) for line in lines]
+
+
+def _permission(one: Mapping[str, Any], now: float) -> str:
+    end = datetime.fromtimestamp(one["until"], timezone.utc)
+    who = f" by {one['by']}" if one["by"] else ""
+    client = _client(one["client"], one["identity"])
+    return (
+        f"{one['id']}  {one['method']} {one['url']}  from {client}  "
+        f"until {end:%Y-%m-%d %H:%M} UTC ({_span(one['until'] - now)}){who}"
+    )
+
+
+def _client(address: str, identity: str | None) -> str:
+    return address if identity is None else f"{identity} at {address}"
+
+
+def _span(seconds: float) -> str:
+    whole = max(0, round(seconds))
+    if whole < 2 * _MINUTE:
+        return f"{whole} s"
+    return f"{whole // _MINUTE} min" if whole < 2 * _HOUR else f"{whole // _HOUR} h"
+
+
+# -- answering
+
+
+def _allow(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
+    found = _answer(given, environ, {"answer": "allow", "for": given.seconds})
+    permission = found["permission"]
+    if permission is None:
+        print(f"{given.id}: {_requests(found)} allowed once", file=out)
+        return
+    end = datetime.fromtimestamp(permission["until"], timezone.utc)
+    print(f"{given.id}: {_requests(found)} allowed, and the same until {end:%Y-%m-%d %H:%M:%S} UTC", file=out)
+    print(f"To take it back: egress approvals revoke {permission['id']}", file=out)
+
+
+def _deny(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
+    print(f"{given.id}: {_requests(_answer(given, environ, {'answer': 'deny'}))} denied", file=out)
+
+
+def _requests(found: Mapping[str, Any]) -> str:
+    number = found["answered"]
+    return "one request" if number == 1 else f"{number} requests"
+
+
+def _answer(given: argparse.Namespace, environ: Mapping[str, str], answer: Mapping[str, Any]) -> dict[str, Any]:
+    by = _user() if given.by is None else given.by
+    document = {**answer, "reason": given.reason, "by": by}
+    return admin_api(given, environ).call("POST", _path(given.id), document)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # pragma: no cover - depends on the machine
+        # A container may run as a user whom nobody has named.
+        return ""
+
+
+def _revoke(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
+    admin_api(given, environ).call("DELETE", _path(given.id))
+    print(f"{given.id}: is not allowed any more", file=out)
+
+
+def _path(name: str) -> str:
+    if not name.isalnum():
+        raise CommandFailed(f"{name!r} is no id: egress approvals shows them")
+    return f"/approvals/{quote(name)}"

@@ -1,0 +1,55 @@
+"""Audit logs, as commands read them: file after file, line after line, none of them as a whole in memory."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from egress.cli.errors import Misused
+from egress.policy.learn.audit_reader import MAX_LINE, AuditLine, Notes, read_lines
+
+STDIN: Final = "-"
+
+
+def add_argument(parser: Any) -> None:
+    """Add the files to the arguments of a command."""
+    parser.add_argument(
+        "audit", metavar="AUDIT.jsonl", nargs="+", help="what --audit-log has written; - is standard input"
+    )
+
+
+def read_audit(names: Sequence[str], *, whole: bool = False) -> Iterator[AuditLine]:
+    """Read audit logs; what cannot be read in them is said on standard error.
+
+    @param whole: whether each line must be read.
+    @raise Misused: when a file cannot be read, or when there is not one line of an audit log in it.
+    """
+    for name in names:
+        notes = Notes()
+        if name == STDIN:
+            yield from read_lines(_lines(sys.stdin.buffer), notes)
+        else:
+            try:
+                with Path(name).open("rb") as file:
+                    yield from read_lines(_lines(file), notes)
+            except OSError as error:
+                raise Misused(f"{name}: cannot be read: {error.strerror}; name a file of --audit-log") from error
+        if not notes.lines:
+            # Else a job that went past the proxy looks like one that did nothing wrong.
+            print(f"egress: {name}: is empty; does the job go through the proxy?", file=sys.stderr)
+        if notes.bad:
+            if notes.bad == notes.lines:
+                raise Misused(f"{name}: is no audit log: {notes.in_words()}")
+            if whole:
+                raise Misused(f"{name}: {notes.in_words()}; nobody knows what they are about, so nothing is verified")
+            print(f"egress: {name}: {notes.in_words()}", file=sys.stderr)
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Give each line, of one that is too long the beginning."""
+    while line := file.readline(MAX_LINE + 1):
+        yield line
+        while len(line) > MAX_LINE and not line.endswith(b"\n"):
+            line = file.readline(MAX_LINE + 1)

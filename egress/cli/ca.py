@@ -1,0 +1,259 @@
+"""C{egress ca}: shows the CA, hands it to clients, and replaces it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from egress.cli.errors import CommandFailed
+from egress.config.load import load_config
+from egress.config.options import BY_NAME
+from egress.runtime.safe_files import replace_file
+from egress.tls.ca_certificates import Certificates
+from egress.tls.ca_rotation import Rotation
+from egress.tls.ca_source import CaSource, ca_source
+from egress.tls.ca_store import CaDirectory
+from egress.tls.issuer import CA_LIFETIME, CaError, fingerprint_of, is_self_signed, pin_of
+from egress.tls.name_constraints import constraints_of, in_words
+from egress.tls.truststore import Form, write_certificates
+
+# Of the proxy's options those that say which CA it has; their variables and the file count here, too.
+_OPTIONS: Final = ("ca-dir", "config")
+_OF_DIRECTORY: Final = ("ca_dir", "ca_name_constraints")
+_CONSTRAINTS: Final = "ca-name-constraints"
+
+_DAYS: Final = CA_LIFETIME.days
+
+
+def add_parser(commands: Any) -> None:
+    """Add C{ca} to the commands."""
+    parser = commands.add_parser("ca", help="the certificate authority", description="Works on the proxy's CA.")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+
+    show = _add(actions, "show", _show, "show the CA, and how long it lasts")
+    show.add_argument("--json", action="store_true", help="write JSON, for programs")
+
+    export = _add(actions, "export", _export, "write what clients must trust, never a key")
+    export.add_argument(
+        "--format", choices=[form.value for form in Form], default=Form.PEM.value, help="[default: %(default)s]"
+    )
+    export.add_argument(
+        "--password", default="changeit", help="of a trust store, where it protects nothing [default: %(default)s]"
+    )
+    export.add_argument("file", metavar="FILE|-", help="where to write it; - is standard output")
+
+    rotate = _add(
+        actions,
+        "rotate",
+        _rotate,
+        "make the next CA, and publish it beside the one in use, which goes on signing",
+    )
+    step = rotate.add_mutually_exclusive_group()
+    step.add_argument(
+        "--activate", action="store_true", help="have the next CA sign; do this when every client trusts both"
+    )
+    step.add_argument("--cancel", action="store_true", help="give the next CA up")
+    step.add_argument(
+        "--retire", action="store_true", help="publish earlier CAs no more; do this when every proxy has followed"
+    )
+    rotate.add_argument(
+        "--days", type=_days, default=_DAYS, help="how long the next CA lasts [default: %(default)s]", metavar="N"
+    )
+    rotate.add_argument(
+        f"--{_CONSTRAINTS}",
+        dest=_CONSTRAINTS,
+        metavar="HOSTS",
+        help="for which hosts the next CA may sign; none is all [default: as the one in use]",
+    )
+
+
+def _add(actions: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.set_defaults(run=run)
+    for option in (BY_NAME[each] for each in _OPTIONS):
+        parser.add_argument(
+            f"--{option.name}",
+            dest=option.name,
+            metavar=option.metavar,
+            help=f"as for the proxy [default: {option.default}; environment: {option.variable.name}]",
+        )
+    return parser
+
+
+def _days(text: str) -> int:
+    with suppress(ValueError):
+        days = int(text)
+        # Longer ones are beyond what dates can say, or what any client accepts.
+        if 1 <= days <= 36500:
+            return days
+    raise argparse.ArgumentTypeError(f"write a number of days, as in {_DAYS}")
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def _source(given: argparse.Namespace, environ: Mapping[str, str]) -> CaSource:
+    """Find the CA, as the proxy would."""
+    arguments = {name: [text] for name in (*_OPTIONS, _CONSTRAINTS) if (text := getattr(given, name, None)) is not None}
+    # A directory that is named here is what is meant, whatever is set elsewhere.
+    fields = _OF_DIRECTORY if "ca-dir" in arguments else (*_OF_DIRECTORY, "ca_cert", "ca_key")
+    return ca_source(load_config(arguments, environ, only=fields))
+
+
+# -- show
+
+
+def _show(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
+    source = _source(given, environ)
+    now = _now()
+    try:
+        document = describe(source.certificates(), source, now)
+    except CaError as error:
+        raise CommandFailed(error.reason) from error
+    out.write(json.dumps(document, indent=2) + "\n" if given.json else in_lines(document))
+
+
+def describe(certificates: Certificates, source: CaSource, now: datetime) -> dict[str, Any]:
+    """Say all that is to be said, as one JSON object."""
+    following = certificates.following
+    return {
+        "current": _facts(certificates.current, now),
+        "chain": [_facts(each, now) for each in certificates.above],
+        "next": None if following is None else _facts(following, now),
+        "old": [_facts(each, now) for each in certificates.past],
+        "files": [str(path) for path in source.paths],
+    }
+
+
+def _facts(certificate: x509.Certificate, now: datetime) -> dict[str, Any]:
+    limits = constraints_of(certificate)
+    end = certificate.not_valid_after_utc
+    return {
+        "subject": _name(certificate),
+        "issuer": None if is_self_signed(certificate) else certificate.issuer.rfc4514_string(),
+        "sha256": fingerprint_of(certificate),
+        "pin": pin_of(certificate),
+        "key": _key_type(certificate),
+        "notBefore": certificate.not_valid_before_utc.isoformat(),
+        "notAfter": end.isoformat(),
+        "daysLeft": (end - now).days,
+        "expired": now >= end,
+        "nameConstraints": None if limits is None else in_words(limits),
+    }
+
+
+def _key_type(certificate: x509.Certificate) -> str:
+    key = certificate.public_key()
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return f"ECDSA {key.curve.name}"
+    return f"RSA {key.key_size}" if isinstance(key, rsa.RSAPublicKey) else type(key).__name__
+
+
+def in_lines(document: Mapping[str, Any]) -> str:
+    """Write what L{describe} gives for people."""
+    lines: list[str] = []
+    for title, group in (
+        ("signs", [document["current"]]),
+        ("above it", document["chain"]),
+        ("next", [document["next"]] if document["next"] else []),
+        ("old", document["old"]),
+    ):
+        for facts in group:
+            lines += [f"{title}: {facts['subject']}", *_lines_of(facts), ""]
+    return "\n".join([*lines, f"files: {', '.join(document['files'])}"]) + "\n"
+
+
+def _lines_of(facts: Mapping[str, Any]) -> Sequence[str]:
+    begin, end = (datetime.fromisoformat(facts[name]) for name in ("notBefore", "notAfter"))
+    left = "expired" if facts["expired"] else f"{facts['daysLeft']} days left"
+    pairs = (
+        ("issued by", facts["issuer"] or "itself"),
+        ("SHA-256", facts["sha256"]),
+        ("pin", facts["pin"]),
+        ("key", facts["key"]),
+        ("valid", f"from {begin:%Y-%m-%d} to {end:%Y-%m-%d}, {left}"),
+        ("signs for", facts["nameConstraints"] or "every host"),
+    )
+    return [f"  {name:<11}{value}" for name, value in pairs]
+
+
+# -- export
+
+
+def _export(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
+    now = _now()
+    try:
+        trusted = _source(given, environ).certificates().trusted(now)
+        content = write_certificates(trusted, Form(given.format), given.password, now)
+    except CaError as error:
+        raise CommandFailed(error.reason) from error
+    if given.file == "-":
+        out.flush()
+        out.buffer.write(content)
+        out.buffer.flush()
+        return
+    path = Path(given.file)
+    try:
+        # For everybody to read: programs may be reading the one before it.
+        replace_file(path, content, 0o644)
+    except OSError as error:
+        raise CommandFailed(f"{path}: {error.strerror}; name a file that can be written to") from error
+    print(f"{path}: {', '.join(map(_name, trusted))}", file=out)
+
+
+# -- rotate
+
+
+def _rotate(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
+    source = _source(given, environ)
+    if not isinstance(source, CaDirectory):
+        raise CommandFailed(
+            f"{source.certificate_path}: this CA is not the proxy's own: replace its files, and the proxy follows"
+        )
+    rotation = Rotation(source)
+    now = _now()
+    try:
+        if given.activate:
+            name = _name(rotation.activate(now).current)
+            lines = [
+                f"{name} signs from now on; running proxies follow within seconds.",
+                "When all have: egress ca rotate --retire",
+            ]
+        elif given.retire:
+            rotation.retire(now)
+            lines = [f"{source.certificate_path} has no earlier CA any more."]
+        elif given.cancel:
+            rotation.cancel(now)
+            lines = ["The next CA is given up."]
+        else:
+            found = rotation.prepare(now, timedelta(days=given.days), _permitted(given, source))
+            assert found.following is not None
+            lines = [
+                f"{_name(found.following)} is to come; {_name(found.current)} signs.",
+                f"Give clients {source.certificate_path}, which has both, or what egress ca export writes.",
+                "When every client has it: egress ca rotate --activate",
+            ]
+    except CaError as error:
+        raise CommandFailed(error.reason) from error
+    print("\n".join(lines), file=out)
+
+
+def _name(certificate: x509.Certificate) -> str:
+    return certificate.subject.rfc4514_string()
+
+
+def _permitted(given: argparse.Namespace, source: CaDirectory) -> Any:
+    """To which hosts the next CA is limited; C{None}: as the one in use."""
+    text = getattr(given, _CONSTRAINTS)
+    if text is not None and text.strip().lower() in BY_NAME[_CONSTRAINTS].clear:
+        return ()
+    return source.permitted or None

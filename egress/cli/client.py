@@ -1,0 +1,51 @@
+"""C{egress client}: makes the line of a client for the file of C{--client-auth}."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import secrets
+import sys
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from egress.cli.errors import CommandFailed
+from egress.client_auth.htpasswd import is_name, password_line, token_line
+
+
+def add_parser(commands: Any) -> None:
+    """Add C{client} to the commands."""
+    parser = commands.add_parser(
+        "client",
+        help="a line for a client that may send requests",
+        description="Prints the line of a client for the file of --client-auth: for a password, which is asked for, or "
+        "is the first line of standard input, or for a token, which is made.",
+    )
+    parser.add_argument(
+        "--token", action="store_true", help="make a token, and show it on standard error, where it is seen this once"
+    )
+    parser.add_argument("name", metavar="NAME", help="what the authorizer and the audit log call the client")
+    parser.set_defaults(run=_run)
+
+
+def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
+    name: str = given.name
+    if not is_name(name):
+        raise CommandFailed("a name has up to 128 printable characters, no colon, and does not begin with #")
+    if given.token:
+        token = secrets.token_urlsafe(32)
+        out.write(token_line(name, token.encode("ascii")) + "\n")
+        print(f"the token of {name}: {token}", file=sys.stderr)
+        return
+    password = _password()
+    if not password:
+        raise CommandFailed("no password was given, or not the same one twice")
+    out.write(password_line(name, password.encode("utf-8", "surrogateescape")) + "\n")
+
+
+def _password() -> str:
+    """Get a password: twice from a terminal, or one line of standard input."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    password = getpass.getpass("Password: ")
+    return password if getpass.getpass("Again: ") == password else ""

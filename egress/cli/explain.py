@@ -1,0 +1,197 @@
+"""C{egress explain}: what becomes of a request, and why, without sending it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TookTooLong
+
+from egress.cli.admin_client import add_options, admin_api
+from egress.cli.errors import CommandFailed
+from egress.cli.react import run
+from egress.cli.sanitize import plain
+from egress.config.load import load_config
+from egress.config.model import ConfigError, ProxyConfig
+from egress.config.option import Option
+from egress.config.options import OPTIONS
+from egress.model.explanation import MAX_BODY, Explanation, InvalidQuestion, Question
+from egress.service import EgressProxyService
+
+# What the exit status says.  1 is a denial, so what went wrong is 2, as for a command line that cannot be read.
+STATUSES: Final = {"allow": 0, "deny": 1}
+NO_DECISION: Final = 3
+
+# Faults of deciding; every other one is met on the way of a request that was allowed.
+_UNDECIDED: Final = (None, "authorizer-unavailable", "audit-unavailable")
+
+_SECONDS: Final = 120.0
+_RULES_SHOWN: Final = 20
+_OURS: Final = "option "
+
+
+class ExplainFailed(CommandFailed):
+    """There is no explanation."""
+
+    exit_status = 2
+
+
+def add_parser(commands: Any) -> None:
+    """Add C{explain} to the commands."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "explain",
+        help="what becomes of a request, and why",
+        description="Has a proxy say, step by step, what would become of a request, without sending it.",
+        epilog="Takes the options of twistd egressproxy besides, and its variables and file: --policy, --authz-url, "
+        "--config and the others say which proxy would get the request. With --admin a running one is asked instead. "
+        "Status 0: it would be allowed; 1: refused; 3: nobody can tell, or a person decides; 2: this command failed.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("method", metavar="METHOD", help="as in GET")
+    parser.add_argument("url", metavar="URL", help="as in https://example.com/; for CONNECT, a host and a port")
+    parser.add_argument(
+        "-H",
+        "--header",
+        action="append",
+        default=[],
+        metavar="'N: V'",
+        help="a field of the request; may be repeated",
+    )
+    parser.add_argument("--body", metavar="TEXT|@FILE", help="its content; @- is standard input")
+    parser.add_argument("--client", metavar="NAME", help="the name of the client that sends it")
+    parser.add_argument("--connect", action="store_true", help="connect to the origin, too, with TLS, if it is allowed")
+    parser.add_argument("--no-ask", action="store_true", help="do not ask the authorization service")
+    parser.add_argument("--json", action="store_true", help="write JSON, for programs")
+    add_options(parser, hint="; without it, the options say what a proxy would do")
+    for option in OPTIONS:
+        if option.name != "admin":
+            _add(parser, option)
+    parser.set_defaults(run=_run)
+
+
+def _add(parser: argparse.ArgumentParser, option: Option) -> None:
+    names = [f"--{name}" for name in (option.name, *option.aliases)]
+    kind: dict[str, Any] = {"action": "append_const", "const": "true"} if option.flag else {"action": "append"}
+    parser.add_argument(*names, dest=_OURS + option.name, help=argparse.SUPPRESS, **kind)
+
+
+def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> int:
+    try:
+        question = _question(given)
+        arguments = {
+            name.removeprefix(_OURS): texts
+            for name, texts in vars(given).items()
+            if name.startswith(_OURS) and texts is not None
+        }
+        if given.admin is not None:
+            if arguments:
+                raise ExplainFailed(f"--{min(arguments)}: the running proxy has options of its own: leave it out")
+            document = admin_api(given, environ).call("POST", "/explain", question.to_json())
+        else:
+            config = load_config(arguments, environ)
+            document = run(lambda reactor: explained(reactor, config, question)).to_json()
+    except TookTooLong as error:
+        raise ExplainFailed(f"there is no explanation within {_SECONDS:g} s") from error
+    except (CommandFailed, ConfigError) as error:
+        raise ExplainFailed(str(error)) from error
+    out.write(json.dumps(document, indent=2) + "\n" if given.json else in_lines(document))
+    return STATUSES.get(document["verdict"], NO_DECISION)
+
+
+def explained(reactor: Any, config: ProxyConfig, question: Question) -> Deferred[Explanation]:
+    """Put a proxy together that never listens, and have it explain."""
+    proxy = EgressProxyService(reactor, config, dry=True)
+
+    def close(result: Any) -> Deferred[Any]:
+        return proxy.stopService().addCallback(lambda _: result)
+
+    return proxy.explain(question).addTimeout(_SECONDS, reactor).addBoth(close)
+
+
+def _question(given: argparse.Namespace) -> Question:
+    headers = []
+    for text in given.header:
+        name, colon, value = text.partition(":")
+        if not colon:
+            raise ExplainFailed(f"--header {text!r}: write a name and a value, as in 'Accept: text/html'")
+        headers.append([name, value.strip()])
+    document = {
+        "method": given.method,
+        "url": given.url,
+        "headers": headers,
+        "client": given.client,
+        "connect": given.connect,
+        "ask": not given.no_ask,
+    }
+    try:
+        question = Question.parse(document)
+    except InvalidQuestion as error:
+        raise ExplainFailed(str(error)) from error
+    body = None if given.body is None else _body(given.body)
+    # Bytes of a file need not be text.
+    return Question(
+        question.method, question.url, question.headers, body, question.client, question.connect, question.ask
+    )
+
+
+def _body(text: str) -> bytes:
+    if text.startswith("@"):
+        try:
+            if text == "@-":
+                body = sys.stdin.buffer.read(MAX_BODY + 1)
+            else:
+                with Path(text[1:]).open("rb") as file:
+                    body = file.read(MAX_BODY + 1)
+        except OSError as error:
+            raise ExplainFailed(f"--body {text!r}: {error.strerror}; name a file that can be read") from error
+    else:
+        body = text.encode("utf-8", "surrogateescape")
+    if len(body) > MAX_BODY:
+        raise ExplainFailed(f"--body: at most {MAX_BODY} bytes are looked at")
+    return body
+
+
+# -- for people
+
+
+def in_lines(document: Mapping[str, Any]) -> str:
+    """Write an explanation for people."""
+    lines = [f"{document['method']} {document['url']}", ""]
+    for step in document["steps"]:
+        lines += _step(step)
+    who = document["decidedBy"]
+    if document["ruleId"] is not None:
+        who = f"{who}, rule {document['ruleId']}"
+    answer = f"; the client gets {document['status']} ({document['code']})" if document["status"] is not None else ""
+    verdict = {"none": "no decision", "ask": "a person decides"}.get(document["verdict"], document["verdict"])
+    if verdict == "no decision" and document["code"] not in _UNDECIDED:
+        verdict = "would fail"
+    lines += ["", f"{verdict}: {document['reason']}", f"  by {who}{answer}"]
+    return "\n".join(map(plain, lines)) + "\n"
+
+
+def _step(step: Mapping[str, Any]) -> Sequence[str]:
+    indent = " " * 31
+    milliseconds = f"{step['seconds'] * 1000:.1f} ms"
+    first = f"  {step['name']:<11}{step['outcome']:<8}{milliseconds:>8}  {step['text']}"
+    return [first, *(f"{indent}{detail}" for detail in step["details"]), *_rules(step.get("rules", ()), indent)]
+
+
+def _rules(rules: Sequence[Mapping[str, Any]], indent: str) -> Iterator[str]:
+    shown = rules[-_RULES_SHOWN:]
+    if len(shown) < len(rules):
+        yield f"{indent}{len(rules) - len(shown)} rules before these are not about it"
+    width = max((len(rule["ruleId"]) for rule in shown), default=0)
+    where = max((len(rule["where"]) for rule in shown), default=0)
+    for rule in shown:
+        found = rule["verdict"] if rule["matched"] else f"no: {rule['failed']}"
+        # A running proxy may be older than this command.
+        if rule.get("doubt") is not None:
+            found += f" ({rule['doubt']})"
+        mark = ">" if rule["matched"] else " "
+        yield f"{indent}{mark} {rule['ruleId']:<{width}}  {rule['where']:<{where}}  {found}"

@@ -1,0 +1,74 @@
+"""The command C{egress}: what is done with a proxy besides running it.
+
+What went wrong is one line on standard error, and status 1 unless a command says otherwise; a command line that cannot
+be read is status 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TextIO
+
+from egress import __version__
+from egress.cli import approvals, ca, client, explain, lock, policy
+from egress.cli.errors import CommandFailed
+from egress.config.model import ConfigError
+
+# Each adds its own parser, which sets "run": called with the arguments, the environment and where to write.
+_COMMANDS: Final[tuple[Callable[[Any], None], ...]] = (
+    approvals.add_parser,
+    ca.add_parser,
+    client.add_parser,
+    explain.add_parser,
+    lock.add_parser,
+    policy.add_parser,
+)
+
+
+# What a shell makes of a program that Ctrl-C ended.
+_INTERRUPTED: Final = 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line."""
+    top = argparse.ArgumentParser(
+        prog="egress",
+        description="Works on what an egress proxy keeps and decides. The proxy itself is: twistd egressproxy.",
+    )
+    top.add_argument("--version", action="version", version=f"egressproxy {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in _COMMANDS:
+        add(commands)
+    return top
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    environ: Mapping[str, str] | None = None,
+    out: TextIO | None = None,
+    err: TextIO | None = None,
+) -> int:
+    """Run one command.
+
+    @return: the status to exit with.
+    @raise SystemExit: when the command line cannot be read, or asks for help.
+    """
+    given = parser().parse_args(arguments)
+    out = out or sys.stdout
+    try:
+        status: int | None = given.run(given, os.environ if environ is None else environ, out)
+        # A reader that is gone is noticed here, and not when the process ends.
+        out.flush()
+    except (CommandFailed, ConfigError) as error:
+        print(f"egress: {' '.join(str(error).split())}", file=err or sys.stderr)
+        return error.exit_status if isinstance(error, CommandFailed) else 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read has enough; nothing is left to be flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    return status or 0

@@ -1,0 +1,23 @@
+"""What a command writes to a file: all of it, or nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from egress.cli.errors import Misused
+from egress.runtime.safe_files import replace_file
+
+STDOUT: Final = "-"
+"""The name that stands for standard output."""
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a file as a whole; one that was there keeps its mode.
+
+    @raise Misused: when it cannot be written.
+    """
+    try:
+        replace_file(path, text.encode("utf-8"))
+    except OSError as error:
+        raise Misused(f"{path}: {error.strerror}; name a file that can be written to") from error

@@ -1,0 +1,27 @@
+"""C{egress policy}: what is done with policies besides deciding by them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from egress.cli import policy_check, policy_replay, policy_suggest
+
+# Each adds its own parser, which sets "run".
+_COMMANDS: Final[tuple[Callable[[Any], None], ...]] = (
+    policy_check.add_parser,
+    policy_suggest.add_parser,
+    policy_replay.add_parser,
+)
+
+
+def add_parser(commands: Any) -> None:
+    """Add C{policy} to the commands."""
+    parser = commands.add_parser(
+        "policy",
+        help="policies: trying them, and writing them from what was seen",
+        description="Works on policies, as --policy takes them.",
+    )
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    for add in _COMMANDS:
+        add(actions)

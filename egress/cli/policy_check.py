@@ -1,0 +1,75 @@
+"""C{egress policy check}: reads a policy and runs the tests inside it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from egress.cli.errors import CommandFailed, Misused
+from egress.policy.check.case_runner import Outcome, try_case
+from egress.policy.check.unreachable import never_reached
+from egress.policy.parse.load import PolicyError, load_policy, parse_policy
+from egress.policy.reason_template import cleaned
+from egress.policy.rules import RuleSet
+
+_STDIN: Final = "-"
+
+
+def add_parser(commands: Any) -> None:
+    """Add C{check} to the commands."""
+    parser = commands.add_parser(
+        "check",
+        help="whether a policy can be used, and its tests pass",
+        description="Reads a policy with all that it includes, runs the tests inside it, and names rules that can "
+        "never decide. The status is 0 when all of them pass, 1 when one fails, 2 when the policy cannot be used.",
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="only say what is wrong")
+    parser.add_argument("file", metavar="FILE", help="the policy; - is standard input")
+    parser.set_defaults(run=_run)
+
+
+def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
+    rules = _read(given.file)
+    for rule, other in never_reached(rules.rules):
+        print(f"{rule.where}: warning: {rule.rule_id} never decides: {other.rule_id} does, at {other.where}", file=out)
+    outcomes = [try_case(rules, case) for case in rules.cases]
+    for outcome in outcomes:
+        if not outcome.passed:
+            print("\n".join(_lines(outcome)), file=out)
+        elif not given.quiet:
+            print(f"{outcome.case.where}: ok: {cleaned(outcome.case.name)}", file=out)
+    failed = sum(not outcome.passed for outcome in outcomes)
+    if failed:
+        raise CommandFailed(f"{given.file}: {_number(failed, 'test')} of {len(outcomes)} failed")
+    if not given.quiet:
+        tests = f"{_number(len(outcomes), 'test')} passed" if outcomes else "it has no tests"
+        print(f"{given.file}: {_number(len(rules.rules), 'rule')}, {tests}", file=out)
+
+
+def _read(name: str) -> RuleSet:
+    try:
+        if name != _STDIN:
+            return load_policy(Path(name))
+        return parse_policy(sys.stdin.buffer.read().decode("utf-8"), _STDIN, "policy")
+    except PolicyError as error:
+        raise Misused(error.reason) from None
+    except UnicodeDecodeError:
+        raise Misused(f"{_STDIN}: is not UTF-8; save it as UTF-8 text") from None
+
+
+def _lines(outcome: Outcome) -> list[str]:
+    case, decision = outcome.case, outcome.decision
+    wanted = case.expect.value + (f" by {case.rule}" if case.rule else "")
+    return [
+        f"{case.where}: FAILED: {cleaned(case.name)}",
+        f"    expected {wanted}",
+        f"    got {decision.verdict.value} by {decision.rule_id}: {decision.reason}",
+        *(f"    {line}" for line in outcome.why),
+    ]
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

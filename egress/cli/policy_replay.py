@@ -1,0 +1,138 @@
+"""C{egress policy replay}: recorded questions, put to another policy or to an authorization service."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from twisted.internet.defer import Deferred, gatherResults
+
+from egress.authz.fail_closed import AuthorizationChain
+from egress.authz.remote.client import remote_authorizer
+from egress.cli import audit_input as audit_files
+from egress.cli.errors import Misused
+from egress.cli.react import run
+from egress.config.load import load_config
+from egress.config.model import ConfigError, ProxyConfig
+from egress.config.options import BY_NAME
+from egress.interfaces import IAuthorizer
+from egress.model.decision import Decision
+from egress.model.errors import AuthorizerUnavailable
+from egress.policy.learn.replay import Recorded, Recording, Replayed, Report, replay, replayed
+from egress.policy.parse.load import PolicyError, load_policy
+from egress.tls.origin_trust import OriginTrust
+from egress.tls.pem import TrustError
+from egress.tls.reloadable_trust import CurrentTrust
+
+# Of the proxy's options those that say how a service is asked; their variables count here, too.
+_OPTIONS: Final = ("authz-api", "authz-timeout", "authz-token-file", "authz-client-cert", "ssl-extra-ca-certs")
+_FIELDS: Final = ("authz_url", "authz_api", "authz_timeout", "authz_token", "authz_client_cert", "extra_ca_certs")
+
+_AT_ONCE: Final = 16
+
+
+def add_parser(actions: Any) -> None:
+    """Add C{replay} to the actions."""
+    parser = actions.add_parser(
+        "replay",
+        help="put recorded questions to another policy, or to a service",
+        description="Puts each question of an audit log once more, and shows which verdicts would be others. The "
+        "status is 0 when none would be, 1 when some would, 2 when something cannot be read.",
+    )
+    decider = parser.add_mutually_exclusive_group(required=True)
+    decider.add_argument("--policy", metavar="NEW", help="the policy to ask")
+    decider.add_argument("--authz-url", metavar="URL", help="the authorization service to ask")
+    for option in (BY_NAME[name] for name in _OPTIONS):
+        parser.add_argument(
+            f"--{option.name}",
+            metavar=option.metavar,
+            help=f"as for the proxy [default: {option.default}; environment: {option.variable.name}]",
+        )
+    parser.add_argument("--json", action="store_true", help="write JSON, for programs")
+    audit_files.add_argument(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> int:
+    if given.policy is not None:
+        for name in _OPTIONS:
+            if getattr(given, name.replace("-", "_")) is not None:
+                raise Misused(f"--{name}: is for --authz-url; leave it out, a policy is read from its file")
+        report = _ask_policy(Path(given.policy), given.audit)
+    else:
+        report = _ask_service(_config(given, environ), given.audit)
+    if given.json:
+        out.write(json.dumps(report.as_json(), indent=2) + "\n")
+    else:
+        out.writelines(f"{line}\n" for line in report.in_lines())
+    return int(report.differs)
+
+
+def _ask_policy(path: Path, audit: Sequence[str]) -> Report:
+    try:
+        rules = load_policy(path)
+    except PolicyError as error:
+        raise Misused(error.reason) from error
+    return replay(rules, audit_files.read_audit(audit))
+
+
+def _config(given: argparse.Namespace, environ: Mapping[str, str]) -> ProxyConfig:
+    names = ("authz-url", *_OPTIONS)
+    arguments = {name: [text] for name in names if (text := getattr(given, name.replace("-", "_"))) is not None}
+    try:
+        config = load_config(arguments, environ, only=_FIELDS)
+    except ConfigError as error:
+        raise Misused(str(error)) from error
+    if config.authz_url is None:
+        raise Misused("--authz-url none: name a service to ask, or a policy with --policy")
+    return config
+
+
+def _ask_service(config: ProxyConfig, audit: Sequence[str]) -> Report:
+    recording = Recording()
+    for line in audit_files.read_audit(audit):
+        recording.add(line)
+    try:
+        trust = CurrentTrust(OriginTrust(config.extra_ca_certs, config.authz_client_cert))
+    except TrustError as error:
+        raise Misused(str(error)) from error
+
+    def ask(reactor: Any) -> Deferred[list[Replayed]]:
+        service = remote_authorizer(reactor, config, trust, lambda _: None)
+        return ask_all(AuthorizationChain(reactor, service, None), recording, _AT_ONCE)
+
+    try:
+        results = run(ask)
+    except ConfigError as error:
+        raise Misused(str(error)) from error
+    return Report(tuple(results), recording.undecided)
+
+
+def ask_all(authorizer: IAuthorizer, recording: Recording, at_once: int) -> Deferred[list[Replayed]]:
+    """Put all questions, so many at a time.
+
+    @return: fires with the results, in the order of the questions.
+    """
+    waiting = enumerate(recording.questions.items())
+    results: dict[int, Replayed] = {}
+
+    async def work() -> None:
+        # All of them take from the one iterator.
+        for index, (recorded, count) in waiting:
+            results[index] = await _ask(authorizer, recorded, count)
+
+    workers = [Deferred.fromCoroutine(work()) for _ in range(at_once)]
+    return gatherResults(workers, consumeErrors=True).addCallback(lambda _: [results[one] for one in sorted(results)])
+
+
+async def _ask(authorizer: IAuthorizer, recorded: Recorded, count: int) -> Replayed:
+    decision: Decision | None = None
+    reason = ""
+    try:
+        decision = await authorizer.decide(recorded.question())
+    except AuthorizerUnavailable as error:
+        reason = error.reason
+    return replayed(recorded, count, decision, reason)

@@ -1,0 +1,59 @@
+"""C{egress policy suggest}: a policy out of an audit log."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from egress.cli import audit_input as audit_files
+from egress.cli.errors import CommandFailed
+from egress.cli.output import STDOUT, write_file
+from egress.policy.learn.suggest import MAX_RULES, MIN_RULES, Suggestion
+from egress.policy.learn.writer import write_policy
+
+
+def add_parser(actions: Any) -> None:
+    """Add C{suggest} to the actions."""
+    parser = actions.add_parser(
+        "suggest",
+        help="write the policy that allows what an audit log has",
+        description="Writes a small policy that allows what left according to an audit log: what was allowed, and what "
+        "observe mode let pass. What the proxy refused by itself, or denied, is not in it. The status is 1 when "
+        "nothing left, 2 when something cannot be read or written.",
+    )
+    parser.add_argument("--only-allowed", action="store_true", help="leave out what left only because of observe mode")
+    parser.add_argument(
+        "--max-rules",
+        type=_rules,
+        default=MAX_RULES,
+        metavar="N",
+        help="how many rules there may be; with fewer, each allows more [default: %(default)s]",
+    )
+    parser.add_argument("--output", metavar="FILE", help="where to write it; - is standard output, the default")
+    audit_files.add_argument(parser)
+    parser.set_defaults(run=_run)
+
+
+def _rules(text: str) -> int:
+    if text.isdecimal() and len(text) <= 4 and int(text) >= MIN_RULES:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"write a number from {MIN_RULES} up, as in {MAX_RULES}")
+
+
+def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
+    suggestion = Suggestion()
+    for line in audit_files.read_audit(given.audit):
+        if line.left and not (given.only_allowed and line.observed is not None):
+            suggestion.add(line)
+    if not suggestion.requests:
+        raise CommandFailed(
+            "nothing left according to the audit log; do the work behind a proxy with --mode observe first"
+        )
+    text = write_policy(suggestion, given.max_rules)
+    if given.output in (None, STDOUT):
+        out.write(text)
+        return
+    write_file(Path(given.output), text)
+    print(f"{given.output}: covers {suggestion.requests:,} request{'' if suggestion.requests == 1 else 's'}", file=out)

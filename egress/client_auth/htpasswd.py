@@ -1,0 +1,199 @@
+"""The secrets of clients, hashed: a file with one line for each.
+
+A line is C{name:scheme:hash}:
+
+  - C{alice:scrypt:32768:8:1:SALT:HASH} for a password, which people choose, and which must be expensive to guess.  The
+    numbers are the parameters N, r and p of scrypt (RFC 7914); salt and hash are hexadecimal.
+  - C{ci:sha256:HASH} for a token, which was made at random.  Nobody guesses one, so a plain hash protects it as well,
+    and it is checked in microseconds.
+
+No comparison tells by its time how much of a secret was right.  An unknown name takes as long as a known one, as long
+as all passwords have the same parameters, and otherwise as long as the dearest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import attrs
+
+from egress.http.proxy_authorization import Basic, Bearer
+
+SALT_BYTES: Final = 16
+HASH_BYTES: Final = 32
+
+# What a line may ask for: not so cheap that guessing pays, not so expensive that a check is an attack.
+_MIN_COST: Final = 2**14 * 8
+_MAX_COST: Final = 2**15 * 8 * 8
+_MAX_MEMORY: Final = 64 * 1024 * 1024
+
+_NAME: Final = re.compile(r"[^\s:#][^:]{0,126}[^\s:]|[^\s:#]")
+_PARAMETERS: Final = re.compile(r"([0-9]{1,7}):([0-9]{1,3}):([0-9]{1,3}):([0-9a-f]+):([0-9a-f]+)", re.IGNORECASE)
+_HASH: Final = re.compile(r"[0-9a-f]{64}", re.IGNORECASE)
+
+Credentials = Basic | Bearer
+
+
+class SecretsError(Exception):
+    """A file with secrets that cannot be used.
+
+    @ivar reason: one line that names the place and the remedy, and shows nothing of a secret.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@attrs.frozen
+class PasswordHash:
+    """The hash of a password.
+
+    @ivar n: the cost in time and memory, a power of two.
+    @ivar r: the size of a block.
+    @ivar p: the cost in time alone.
+    """
+
+    n: int = 2**15
+    r: int = 8
+    p: int = 1
+    salt: bytes = attrs.field(factory=lambda: os.urandom(SALT_BYTES), repr=False)
+    digest: bytes = attrs.field(factory=lambda: os.urandom(HASH_BYTES), repr=False)
+
+    @property
+    def cost(self) -> int:
+        """What a check takes, in units of scrypt."""
+        return self.n * self.r * self.p
+
+    def of(self, password: bytes) -> bytes:
+        """The hash of a password with this salt."""
+        memory = 128 * self.r * (self.n + self.p + 2)
+        return hashlib.scrypt(
+            password, salt=self.salt, n=self.n, r=self.r, p=self.p, maxmem=2 * memory, dklen=HASH_BYTES
+        )
+
+    def fits(self, password: bytes) -> bool:
+        """Whether a password is the one.  This takes tens of milliseconds, and lets other threads run."""
+        return hmac.compare_digest(self.of(password), self.digest)
+
+
+def password_line(name: str, password: bytes) -> str:
+    """Make the line for a password."""
+    made = PasswordHash()
+    return f"{name}:scrypt:{made.n}:{made.r}:{made.p}:{made.salt.hex()}:{made.of(password).hex()}"
+
+
+def token_line(name: str, token: bytes) -> str:
+    """Make the line for a token."""
+    return f"{name}:sha256:{hashlib.sha256(token).hexdigest()}"
+
+
+def is_name(text: str) -> bool:
+    """Whether clients can have this name."""
+    return text.isprintable() and _NAME.fullmatch(text) is not None
+
+
+def _password_hash(text: str) -> PasswordHash:
+    match = _PARAMETERS.fullmatch(text)
+    if match is None:
+        raise ValueError("what follows scrypt is N:r:p:salt:hash, the last two hexadecimal")
+    n, r, p = (int(match[number]) for number in (1, 2, 3))
+    if len(match[4]) < 2 * SALT_BYTES or len(match[4]) % 2 or len(match[5]) != 2 * HASH_BYTES:
+        raise ValueError(f"a salt has {SALT_BYTES} bytes or more, and a hash {HASH_BYTES}")
+    made = PasswordHash(n, r, p, bytes.fromhex(match[4]), bytes.fromhex(match[5]))
+    if n < 2 or n & (n - 1):
+        raise ValueError("N is a power of two")
+    if made.cost < _MIN_COST:
+        raise ValueError("these parameters make it cheap to guess; use 32768:8:1")
+    if made.cost > _MAX_COST or 128 * n * r > _MAX_MEMORY:
+        raise ValueError("these parameters make each check too expensive; use 32768:8:1")
+    return made
+
+
+class ClientSecrets:
+    """All clients of one file.
+
+    @param passwords: by the names of the clients.
+    @param tokens: the names of the clients, by the hashes of their tokens; one client may have several.
+    """
+
+    def __init__(self, passwords: Mapping[str, PasswordHash], tokens: Mapping[bytes, str]) -> None:
+        self._passwords = dict(passwords)
+        self._tokens = dict(tokens)
+        # What an unknown name is compared with: as expensive as anything that a known one could be.
+        dearest = max(self._passwords.values(), key=lambda each: each.cost, default=None)
+        self._nobody = None if dearest is None else PasswordHash(dearest.n, dearest.r, dearest.p)
+
+    def __len__(self) -> int:
+        return len({*self._passwords, *self._tokens.values()})
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> ClientSecrets:
+        """Read a file.  One that names nobody is as good as any: nobody may send requests then.
+
+        @param where: names the file in errors.
+        @raise SecretsError: naming the line; a client too few is better than one whose secret was misread.
+        """
+        passwords: dict[str, PasswordHash] = {}
+        tokens: dict[bytes, str] = {}
+        for number, line in enumerate(text.split("\n"), 1):
+            line = line.strip()
+            if not line or line.startswith("#"):
+                continue
+            try:
+                _read_line(line, passwords, tokens)
+            except ValueError as error:
+                raise SecretsError(f"{where}, line {number}: {error}") from None
+        return cls(passwords, tokens)
+
+    def by_token(self, credentials: Credentials) -> str | None:
+        """The client whose token this is, sent as a Bearer token or as the password of its name.
+
+        What is looked up is a hash, of which nobody can choose a part: how long that takes says nothing of a token.
+        """
+        if isinstance(credentials, Bearer):
+            return self._tokens.get(hashlib.sha256(credentials.token).digest())
+        found = [self._tokens.get(hashlib.sha256(token).digest()) for token in credentials.passwords]
+        name = next((name for name in found if name is not None), None)
+        if name is None:
+            return None
+        return name if hmac.compare_digest(name.encode("utf-8"), credentials.name.encode("utf-8")) else None
+
+    def needs_time(self, credentials: Credentials) -> bool:
+        """Whether there is more to find out, by L{by_password}."""
+        return self._nobody is not None and isinstance(credentials, Basic)
+
+    def by_password(self, credentials: Basic) -> bool:
+        """Whether this is the name and the password of a client.  Expensive, for unknown names as well."""
+        known = self._passwords.get(credentials.name, self._nobody)
+        if known is None:
+            return False
+        # Each encoding is tried for unknown names as well, so that they take as long.
+        found = [known.fits(password) for password in credentials.passwords]
+        return True in found and credentials.name in self._passwords
+
+
+def _read_line(line: str, passwords: dict[str, PasswordHash], tokens: dict[bytes, str]) -> None:
+    name, _, rest = line.partition(":")
+    scheme, _, hashed = rest.partition(":")
+    # No message shows what stands there: it may be a secret that somebody wrote as it is.
+    if not is_name(name):
+        raise ValueError("begins with no name; write name:scheme:hash, with a name of up to 128 characters")
+    if scheme == "scrypt":
+        if name in passwords:
+            raise ValueError("this client has a password already; leave one of the lines out")
+        passwords[name] = _password_hash(hashed)
+    elif scheme == "sha256":
+        if not _HASH.fullmatch(hashed):
+            raise ValueError("what follows sha256 is the hash of a token, 64 hexadecimal digits")
+        digest = bytes.fromhex(hashed)
+        if digest in tokens:
+            raise ValueError("this token stands on another line already; give each client one of its own")
+        tokens[digest] = name
+    else:
+        raise ValueError("the scheme is scrypt or sha256; make the line with: egress client NAME")

@@ -1,0 +1,52 @@
+"""The options that say where people reach the running proxy."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from egress.config import parsers as values
+from egress.config.admin_endpoint import AdminEndpoint, InvalidAdmin
+from egress.config.option import Option, Variable
+from egress.config.parsers import BadValue, Place
+
+_NONE: Final = ("none",)
+
+
+def admin(text: str, place: Place) -> AdminEndpoint:
+    """Read where the admin API is served."""
+    try:
+        found = AdminEndpoint.parse(text, place.path)
+    except InvalidAdmin as error:
+        raise BadValue(error.remedy) from error
+    if found.path is not None and not os.path.isdir(os.path.dirname(found.path)):
+        raise BadValue("name a socket in a directory that is there")
+    return found
+
+
+ADMIN_OPTIONS: Final[tuple[Option, ...]] = (
+    Option(
+        name="admin",
+        group="Operating",
+        metavar="ENDPOINT",
+        help="Where egress approvals and egress explain reach the running proxy: unix:PATH, made with mode 0600 unless "
+        ":mode= says otherwise, or tcp:PORT on a loopback address, together with --admin-token-file. Whoever reaches "
+        "it can let requests out.",
+        default="none",
+        fields=("admin",),
+        parse=admin,
+        clear=_NONE,
+    ),
+    Option(
+        name="admin-token-file",
+        group="Operating",
+        metavar="FILE",
+        help="A file that holds the bearer token that is wanted at --admin. The variable EGRESS_ADMIN_TOKEN holds the "
+        "token itself.",
+        default="none",
+        fields=("admin_token",),
+        parse=values.token_file,
+        variables=(Variable("EGRESS_ADMIN_TOKEN", parse=values.token, secret=True),),
+        clear=_NONE,
+    ),
+)

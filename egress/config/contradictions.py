@@ -1,0 +1,193 @@
+"""Fields of a configuration that contradict each other, and fields that have no effect without another one.
+
+One table for the command line, for a file, and for an application that embeds the proxy.  A value that would be ignored
+is an error: whoever wrote it relies on it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import attrs
+
+from egress.model.converters import ConfigError, shown
+
+Spell = Callable[[str], str]
+"""Names a field as the user knows it."""
+
+_FIELD: Final = re.compile(r"\{(\w+)\}")
+
+
+@attrs.frozen
+class Contradiction:
+    """Something that nobody can mean.
+
+    @ivar field: the field at fault.
+    @ivar holds: tells whether a configuration has this contradiction.
+    @ivar remedy: what to do; names of other fields stand in braces.
+    @ivar unused: whether the field only has no effect.
+    """
+
+    field: str
+    holds: Callable[[Any], bool]
+    remedy: str
+    unused: bool = False
+
+    def remedy_for(self, spell: Spell) -> str:
+        """Write the remedy with the names that the user knows."""
+        return _FIELD.sub(lambda match: spell(match[1]), self.remedy)
+
+
+class Contradicted(ConfigError):
+    """A configuration that contradicts itself.
+
+    @ivar contradiction: how.
+    """
+
+    def __init__(self, contradiction: Contradiction, config: object) -> None:
+        value, secret = getattr(config, contradiction.field), _attribute(config, contradiction.field).repr is False
+        # Where a value is missing, there is none to show.
+        text = "" if value is None else shown(getattr(value, "value", value), secret=secret)
+        super().__init__(contradiction.field, text, contradiction.remedy_for(str))
+        self.contradiction = contradiction
+
+
+def check(config: object, contradictions: Iterable[Contradiction]) -> None:
+    """Look for contradictions.
+
+    @raise Contradicted: for the first one.
+    """
+    for contradiction in contradictions:
+        if contradiction.holds(config):
+            raise Contradicted(contradiction, config)
+
+
+def _attribute(config: object, name: str) -> attrs.Attribute[Any]:
+    found: attrs.Attribute[Any] = getattr(attrs.fields(type(config)), name)  # type: ignore[arg-type]
+    return found
+
+
+def changed(config: object, name: str) -> bool:
+    """Tell whether a field has another value than its default."""
+    return bool(getattr(config, name) != _attribute(config, name).default)
+
+
+def _missing(*names: str) -> Callable[[Any], bool]:
+    return lambda config: all(getattr(config, name) is None for name in names)
+
+
+def _unused(needs: Callable[[Any], bool], remedy: str, *names: str) -> tuple[Contradiction, ...]:
+    """Fields without effect where C{needs} says that something is missing."""
+
+    def of(name: str) -> Contradiction:
+        return Contradiction(name, lambda config: changed(config, name) and needs(config), remedy, unused=True)
+
+    return tuple(map(of, names))
+
+
+def _both(one: str, other: str) -> Callable[[Any], bool]:
+    return lambda config: bool(getattr(config, one)) and bool(getattr(config, other))
+
+
+_NO_AUDIT: Final = Contradiction(
+    "audit_failure",
+    lambda config: config.audit_failure.value == "deny" and config.audit_log is None,
+    "there is no audit log that could fail: name one with {audit_log}",
+)
+_NO_METRICS: Final = _unused(
+    _missing("metrics_port"),
+    "nothing listens there: give a port with {metrics_port}",
+    "metrics_interface",
+)
+
+PROXY: Final = (
+    Contradiction(
+        "policy",
+        _both("policy", "authz_url"),
+        "cannot decide together with {authz_url}: leave one out, or write none for it",
+    ),
+    Contradiction(
+        "shadow_policy",
+        _both("shadow_policy", "shadow_authz_url"),
+        "one shadow at a time: leave out {shadow_authz_url}",
+    ),
+    Contradiction(
+        "shadow_log",
+        lambda config: config.shadow_log is not None and _missing("shadow_policy", "shadow_authz_url")(config),
+        "there is no shadow: name one with {shadow_policy} or {shadow_authz_url}",
+    ),
+    *_unused(
+        _missing("shadow_authz_url"),
+        "there is nobody to show it to: name one with {shadow_authz_url}",
+        "shadow_authz_token",
+    ),
+    Contradiction(
+        "ca_name_constraints",
+        _both("ca_name_constraints", "ca_cert"),
+        "{ca_cert} has those that it was issued with: leave one out",
+    ),
+    Contradiction(
+        "ca_key",
+        lambda config: config.ca_key is None and config.ca_cert is not None,
+        "is needed together with {ca_cert}",
+    ),
+    Contradiction(
+        "ca_cert",
+        lambda config: config.ca_cert is None and config.ca_key is not None,
+        "is needed together with {ca_key}",
+    ),
+    Contradiction(
+        "authz_response_headers",
+        lambda config: bool(config.authz_response_headers) and config.authz_api.value != "ext-authz",
+        "only {authz_api} ext-authz gives such fields: leave it out",
+    ),
+    *_unused(
+        _missing("authz_url", "shadow_authz_url"),
+        "there is nobody to ask: name the service with {authz_url}",
+        *("authz_client_cert", "authz_via_upstream", "authz_api", "authz_body"),
+    ),
+    *_unused(_missing("authz_url"), "there is nobody to show it to: name the service with {authz_url}", "authz_token"),
+    Contradiction(
+        "authz_client_cert",
+        lambda config: config.authz_client_cert is not None and (config.authz_url or "").startswith("http:"),
+        "a certificate can be shown to an https:// {authz_url} only",
+    ),
+    *_unused(
+        _missing("authz_cache"),
+        "no decision is kept: give {authz_cache} a number, or leave this out",
+        *("authz_max_ttl", "authz_max_stale"),
+    ),
+    _NO_AUDIT,
+    *_NO_METRICS,
+    Contradiction(
+        "admin",
+        lambda config: config.admin is not None and config.admin.wants_token and config.admin_token is None,
+        "everybody on this machine could use it: give a token with {admin_token}, or use unix:PATH",
+    ),
+    *_unused(
+        _missing("admin"),
+        "nobody can be asked: name the endpoint of the admin API with {admin}",
+        *("admin_token", "approval_timeout", "approval_queue"),
+    ),
+)
+
+OWN_AUTHORIZER: Final = tuple(
+    Contradiction(
+        name,
+        # A configuration of an authorization service has no authz_url.
+        lambda config, name=name: getattr(config, name, None) is not None,  # type: ignore[misc]
+        "the authorizer of the application decides: leave this out",
+    )
+    for name in ("authz_url", "policy")
+)
+
+RULES_DECIDE: Final = _unused(
+    _missing("authz_url"),
+    "the policy decides: name a service with {authz_url}, or leave this out",
+    *("authz_max_concurrency", "authz_queue", "authz_breaker_failures"),
+    *("authz_cache", "authz_max_ttl", "authz_max_stale"),
+)
+
+PDP: Final = (_NO_AUDIT, *_NO_METRICS)

@@ -1,0 +1,179 @@
+"""Where clients connect, and what is asked of them there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from egress.model.authority import parse_ip
+from egress.model.converters import ConfigError, checked, string
+
+# Between colons; one that belongs to a value has a backslash before it.
+_PIECE: Final = re.compile(r"(?:\\.|[^:\\])*", re.DOTALL)
+_ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
+_OPTION: Final = re.compile(r"([A-Za-z-]+)=(.*)", re.DOTALL)
+
+_AUTH: Final = "client-auth"
+_CA: Final = "client-ca"
+_BELOW_TLS: Final = ("port", "interface", "backlog")
+_CLEAR: Final = "none"
+_HTTPS: Final = "https"
+_HTTPS_VALUES: Final = {"allow": True, "refuse": False}
+
+
+class InvalidEntrance(ValueError):
+    """A description that cannot be read.
+
+    @ivar remedy: what to write instead, in one clause.
+    """
+
+    def __init__(self, remedy: str) -> None:
+        super().__init__(remedy)
+        self.remedy = remedy
+
+
+@attrs.frozen(field_transformer=checked())
+class EntranceTls:
+    """The TLS of an C{https} proxy.
+
+    @ivar key: a PEM file with the key.
+    @ivar certificate: one with its certificate; it may be the same.
+    @ivar chain: one with the certificates that lead to its root.
+    @ivar client_ca: one with the CAs that sign the certificates of clients; C{None}: clients show none.
+    """
+
+    key: Path
+    certificate: Path
+    chain: Path | None = None
+    client_ca: Path | None = None
+
+
+@attrs.frozen(field_transformer=checked(endpoint=string))
+class Entrance:
+    """Where clients connect.
+
+    @ivar endpoint: the description of a Twisted server endpoint; with TLS, of the one below it.
+    @ivar tls: the TLS on top of it.
+    @ivar sets_auth: whether C{client_auth} counts here, rather than what holds for the whole proxy.
+    @ivar client_auth: a file with the secrets of clients; C{None}: they need not say who they are.
+    @ivar https: whether clients may ask for https URLs without a CONNECT; C{None}: where nobody else can read what they
+        send.
+    """
+
+    endpoint: str
+    tls: EntranceTls | None = None
+    sets_auth: bool = False
+    client_auth: Path | None = None
+    https: bool | None = None
+
+    @property
+    def takes_https_urls(self) -> bool:
+        """Whether clients may ask for https URLs without a CONNECT.
+
+        Some do (axios before 1.8), and so send in clear text what was to be encrypted.  Without a setting, that is
+        accepted where it stays on this machine or is encrypted on its way here: on loopback interfaces, C{unix:} and
+        with TLS.
+        """
+        if self.https is not None:
+            return self.https
+        return self.tls is not None or _is_local(self.endpoint)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a file that would have no effect: everybody could connect.
+
+        @raise ConfigError: for one.
+        """
+        if self.client_auth is not None and not self.sets_auth:
+            raise ConfigError("client_auth", str(self.client_auth), "has no effect here: add sets_auth=True")
+
+    @classmethod
+    def parse(cls, text: str, path: Callable[[str], Path] = Path) -> Entrance:
+        """Read the description of an endpoint, with settings of ours among those of the endpoint.
+
+        C{ssl:} is no endpoint of Twisted here, but a TCP endpoint with TLS of our own: that serves several processes
+        as well, and speaks no older TLS than any other part of the proxy.
+
+        @param path: makes a path of a file name.
+        @raise InvalidEntrance: when it cannot be read.
+        """
+        pieces, ours, https = [], {}, None
+        for piece in _split(text):
+            found = _OPTION.fullmatch(piece)
+            if found is not None and found[1] == _HTTPS:
+                if https is not None:
+                    raise InvalidEntrance("https is given twice")
+                https = _HTTPS_VALUES.get(found[2])
+                if https is None:
+                    raise InvalidEntrance("https is allow or refuse")
+            elif found is None or found[1] not in (_AUTH, _CA):
+                pieces.append(piece)
+            elif found[1] in ours:
+                raise InvalidEntrance(f"{found[1]} is given twice")
+            else:
+                ours[found[1]] = _file(found[1], found[2], path)
+        over_tls = pieces[0] == "ssl"
+        if _CA in ours and not over_tls:
+            raise InvalidEntrance("client-ca is for ssl: endpoints, since only TLS has certificates")
+        tls = None
+        if over_tls:
+            pieces, tls = _over_tls(pieces[1:], ours.get(_CA), path)
+        return cls(":".join(pieces), tls, _AUTH in ours, ours.get(_AUTH), https)
+
+
+def _split(text: str) -> list[str]:
+    pieces, at = [], 0
+    while True:
+        piece = _PIECE.match(text, at)
+        assert piece is not None
+        end = piece.end()
+        if end < len(text) and text[end] != ":":
+            raise InvalidEntrance(
+                "write it as in tcp:8080:interface=127.0.0.1; its last backslash stands before nothing"
+            )
+        pieces.append(text[at:end])
+        if end == len(text):
+            return pieces
+        at = end + 1
+
+
+def _is_local(endpoint: str) -> bool:
+    """Whether only programs on this machine can connect to an endpoint, as far as its description tells."""
+    kind, *pieces = [_ESCAPED.sub(r"\1", piece) for piece in _split(endpoint)]
+    if kind in ("tcp", "tcp6"):
+        # The second argument without a name is the interface, as Twisted reads it.
+        unnamed = [piece for piece in pieces if not _OPTION.fullmatch(piece)]
+        named = [piece.partition("=")[2] for piece in pieces if piece.startswith("interface=")]
+        interface = next(iter(named + unnamed[1:2]), "")
+        address = parse_ip(interface)
+        return interface == "localhost" or (address is not None and address.is_loopback)
+    return kind == "unix"
+
+
+def _file(name: str, value: str, path: Callable[[str], Path]) -> Path | None:
+    value = _ESCAPED.sub(r"\1", value)
+    if value == _CLEAR:
+        return None
+    if not value:
+        raise InvalidEntrance(f"{name} names no file; write none where there is to be none")
+    return path(value)
+
+
+def _over_tls(pieces: list[str], client_ca: Path | None, path: Callable[[str], Path]) -> tuple[list[str], EntranceTls]:
+    below, files, kind = [], {}, "tcp"
+    for piece in pieces:
+        found = _OPTION.fullmatch(piece)
+        name = "port" if found is None else found[1]
+        if name in ("privateKey", "certKey", "extraCertChain"):
+            files[name] = _file(name, piece.partition("=")[2], path)
+        elif name in _BELOW_TLS:
+            below.append(piece)
+            if name == "interface" and "\\:" in piece:
+                kind = "tcp6"
+        else:
+            raise InvalidEntrance(f"ssl: has no {name} here; TLS is of version 1.2 or later, with good ciphers alone")
+    key = files.get("privateKey") or path("server.pem")
+    return [kind, *below], EntranceTls(key, files.get("certKey") or key, files.get("extraCertChain"), client_ca)

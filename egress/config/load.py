@@ -1,0 +1,90 @@
+"""Reading the options of the proxy into one L{ProxyConfig}."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from egress.config.contradictions import RULES_DECIDE
+from egress.config.model import ConfigError, Limits, ProxyConfig
+from egress.config.options import OPTIONS
+from egress.config.parsers import Place
+from egress.config.sources import gather, table_of
+from egress.config.wording import made
+from egress.model.authority import Authority, parse_ip
+
+_TCP_LISTENER: Final = re.compile(r"tcp6?:(?:port=)?([0-9]{1,5})")
+_INTERFACE: Final = re.compile(r":interface=((?:\\.|[^:\\])*)")
+_LIMITS: Final = "limits."
+_UPSTREAMS: Final = ("upstream_http", "upstream_https")
+
+
+def load_config(
+    arguments: Mapping[str, Sequence[str]],
+    environ: Mapping[str, str],
+    reactor: object = None,
+    directory: Path | None = None,
+    only: Collection[str] | None = None,
+) -> ProxyConfig:
+    """Read a configuration.
+
+    @param arguments: the command line: names of options without the dashes, and all values of each; of two names of
+        one option the last counts.
+    @param environ: the environment.
+    @param reactor: the one that endpoints will be made for.
+    @param directory: where relative paths start; C{None}: the working directory.
+    @param only: the fields that are wanted, whatever is given besides; C{None}: all.
+    @raise ConfigError: for the first value that cannot be used.
+    """
+    place = Place(Path.cwd() if directory is None else directory, reactor)
+    given = gather(OPTIONS, arguments, environ, place, only)
+    if "bypass" in given and given["bypass"].conventional and given.keys().isdisjoint(_UPSTREAMS):
+        # Without an upstream proxy NO_PROXY says nothing, and whoever set it may have meant another syntax.
+        del given["bypass"]
+    read = {field: value.read() for field, value in given.items()}
+    if "authz_api" in read and read.keys().isdisjoint(("authz_url", "policy", "shadow_authz_url")):
+        # Whoever means to ask a service does not want the starter policy.
+        raise given["authz_api"].refuse("there is nobody to ask: name the service with --authz-url")
+    more = RULES_DECIDE if only is None else ()
+    try:
+        config = made(lambda fields: ProxyConfig(**_nested(fields)), given, OPTIONS, read, more)
+    except RuntimeError as error:
+        raise ConfigError("--ca-dir", "", "name a directory: the home directory is not known") from error
+    for field in _UPSTREAMS:
+        if field in read and any(_listens_on(entrance.endpoint, read[field].authority) for entrance in config.listen):
+            raise given[field].refuse("this is the proxy itself: name another one, or none")
+    return config
+
+
+def _nested(read: Mapping[str, Any]) -> dict[str, Any]:
+    """Gather what belongs to the limits."""
+    limits = {field.removeprefix(_LIMITS): value for field, value in read.items() if field.startswith(_LIMITS)}
+    fields = {field: value for field, value in read.items() if not field.startswith(_LIMITS)}
+    return {**fields, "limits": Limits(**limits)}
+
+
+def _listens_on(description: str, authority: Authority) -> bool:
+    """Whether an endpoint is where an authority leads, as far as one can tell without resolving or binding."""
+    listener = _TCP_LISTENER.match(description)
+    if listener is None or int(listener[1]) != authority.port:
+        return False
+    found = _INTERFACE.search(description)
+    interface = re.sub(r"\\(.)", r"\1", found[1]) if found else ""
+    if authority.host == interface:
+        return True
+    address = authority.ip
+    loopback = authority.host == "localhost" or (address is not None and address.is_loopback)
+    everywhere = interface in ("", "0.0.0.0", "::")
+    return loopback and (everywhere or (authority.host == "localhost" and _is_loopback(interface)))
+
+
+def _is_loopback(interface: str) -> bool:
+    address = parse_ip(interface)
+    return address is not None and address.is_loopback
+
+
+def reference() -> str:
+    """Write the table of options for the documentation, in Markdown."""
+    return table_of(OPTIONS)

@@ -1,0 +1,294 @@
+"""Reading the values of options: from text, as people write it, to the types of L{egress.config.model}.
+
+Each function takes the text and the place where it was given, and raises L{BadValue} with what to write instead.
+Files are looked at, names are not resolved and nothing is bound.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import attrs
+from twisted.internet.endpoints import serverFromString
+
+from egress.config.listener import Entrance, InvalidEntrance
+from egress.config.model import KIB, MIB, AuditFailure, AuthzApi, AuthzBody, IPNetwork, Mode, OversizeBody, Resolve
+from egress.model import text_converters as setting_text
+from egress.model.authority import UpstreamProxy
+from egress.model.client_tls import ClientTls
+from egress.model.converters import BadValue as BadValue
+from egress.model.converters import choice, network, parse_port, parse_ports
+
+_E = TypeVar("_E", bound=enum.Enum)
+
+_SIZE: Final = re.compile(r"([0-9]{1,15}) ?(?:([kmg])(?:ib)?)?", re.IGNORECASE)
+_SIZES: Final = {"": 1, "k": KIB, "m": MIB, "g": KIB * MIB}
+_DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(ms|s|m|h)?", re.IGNORECASE)
+_DURATIONS: Final = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+_TRUE: Final = ("1", "true", "yes", "on")
+_BOOLEANS: Final = dict.fromkeys(_TRUE, True) | dict.fromkeys(("0", "false", "no", "off"), False)
+_TCP_PORT: Final = re.compile(r"tcp6?:(?:port=)?([0-9]+)")
+
+_TOKEN_FILE: Final = 64 * KIB
+
+# More than any machine gains from, and fewer than would make it suffer from a slip of the hand.
+MAX_WORKERS: Final = 256
+
+
+@attrs.frozen
+class Place:
+    """Where a value was given.
+
+    @ivar directory: what relative paths start from.
+    @ivar reactor: the one that endpoints will be made for.
+    """
+
+    directory: Path
+    reactor: Any = None
+
+    def path(self, text: str) -> Path:
+        """Make a path absolute: twistd may change the working directory later."""
+        if "\0" in text:
+            raise BadValue("a file name cannot have a null character")
+        try:
+            return self.directory / Path(text).expanduser()
+        except RuntimeError as error:
+            raise BadValue("the home directory is not known: write the path in full") from error
+
+
+def size(text: str, place: Place) -> int:
+    """Read a number of bytes: C{1048576}, C{512k}, C{1m}, C{1MiB}."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise BadValue("write a number of bytes, or of KiB, MiB or GiB, as in 1048576, 512k or 1MiB")
+    number = int(match[1]) * _SIZES[(match[2] or "").lower()]
+    if number == 0:
+        raise BadValue("must be greater than zero")
+    return number
+
+
+def duration(text: str, place: Place) -> float:
+    """Read a number of seconds: C{5}, C{2.5s}, C{500ms}, C{2m}."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise BadValue("write a number of seconds, or with a unit, as in 5, 2.5s, 500ms or 2m")
+    seconds = float(match[1]) * _DURATIONS[(match[2] or "").lower()]
+    if seconds == 0:
+        raise BadValue("must be greater than zero")
+    return seconds
+
+
+def duration_or_zero(text: str, place: Place) -> float:
+    """Read a number of seconds, of which there may be none."""
+    if re.fullmatch(r"0(?:\.0+)? ?(?:ms|s|m|h)?", text, re.IGNORECASE):
+        return 0.0
+    return duration(text, place)
+
+
+def boolean(text: str, place: Place) -> bool:
+    """Read C{true} or C{false}, in the usual spellings."""
+    value = _BOOLEANS.get(text.lower())
+    if value is None:
+        raise BadValue("write true or false")
+    return value
+
+
+def _one_of(kind: type[_E]) -> Callable[[str, Place], _E]:
+    """Make what reads one of a few words."""
+    take = choice(kind)
+    return lambda text, place: take(text)
+
+
+oversize_body: Final = _one_of(OversizeBody)
+authz_api: Final = _one_of(AuthzApi)
+authz_body: Final = _one_of(AuthzBody)
+mode: Final = _one_of(Mode)
+audit_failure: Final = _one_of(AuditFailure)
+resolve: Final = _one_of(Resolve)
+client_tls: Final = _one_of(ClientTls)
+
+
+def field_name(text: str, place: Place) -> str:
+    """Read the name of a header field."""
+    return setting_text.field_name(text)
+
+
+def workers(text: str, place: Place) -> int:
+    """Read a number of processes; C{auto} is one for each core that this process may use."""
+    if text.lower() == "auto":
+        return _cores()
+    if not re.fullmatch("[0-9]{1,3}", text) or not 0 < int(text) <= MAX_WORKERS:
+        raise BadValue(f"write a number of processes from 1 to {MAX_WORKERS}, or auto")
+    return int(text)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return min(len(os.sched_getaffinity(0)), MAX_WORKERS)
+    return min(os.cpu_count() or 1, MAX_WORKERS)  # pragma: no cover - not on Linux
+
+
+def number(text: str, place: Place) -> int:
+    """Read a number of things, of which there is at least one."""
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) == 0:
+        raise BadValue("write a number greater than zero")
+    return int(text)
+
+
+def number_or_zero(text: str, place: Place) -> int:
+    """Read a number of things, of which there may be none."""
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise BadValue("write a number, or 0 for none")
+    return int(text)
+
+
+def number_or_none(text: str, place: Place) -> int | None:
+    """Read a number of things, or C{none} for no bound."""
+    if text.lower() == "none":
+        return None
+    try:
+        return number(text, place)
+    except BadValue as error:
+        raise BadValue("write a number greater than zero, or none") from error
+
+
+def port(text: str, place: Place) -> int:
+    """Read a TCP port."""
+    return parse_port(text)
+
+
+def ports(text: str, place: Place) -> range:
+    """Read a TCP port, or a range of them: C{443}, C{8000-8999}."""
+    return parse_ports(text)
+
+
+def interface(text: str, place: Place) -> str:
+    """Read the address of an interface."""
+    return setting_text.interface(text)
+
+
+def endpoint(text: str, place: Place) -> Entrance:
+    """Check the description of a server endpoint, without binding it."""
+    try:
+        entrance = Entrance.parse(text, place.path)
+    except InvalidEntrance as error:
+        raise BadValue(error.remedy) from error
+    try:
+        serverFromString(place.reactor, entrance.endpoint)  # type: ignore[no-untyped-call]
+    except Exception as error:
+        # The parser may be a plugin, and raises what it likes; Twisted's own raise four kinds of errors.
+        raise BadValue("write an endpoint as in tcp:8080:interface=127.0.0.1 or unix:/run/egress.sock") from error
+    tls = entrance.tls
+    files = () if tls is None else (tls.key, tls.certificate, tls.chain, tls.client_ca)
+    for path in filter(None, (*files, entrance.client_auth)):
+        _check_readable(path)
+    match = _TCP_PORT.match(entrance.endpoint)
+    if match is not None and int(match[1][:6]) > 65535:
+        raise BadValue("write a TCP port up to 65535, as in tcp:8080:interface=127.0.0.1")
+    return entrance
+
+
+def authz_url(text: str, place: Place) -> str:
+    """Read the URL of an authorization service."""
+    return setting_text.authz_url(text)
+
+
+def upstream_proxy(text: str, place: Place) -> UpstreamProxy:
+    """Read the URL of a proxy, with its credentials."""
+    return setting_text.upstream_proxy(text)
+
+
+def bypass_entry(text: str, place: Place) -> str:
+    """Check one entry of C{NO_PROXY}."""
+    setting_text.bypass(text)
+    return text
+
+
+def host_pattern(text: str, place: Place) -> str:
+    """Check one host pattern."""
+    return setting_text.host_pattern(text)
+
+
+def address_range(text: str, place: Place) -> IPNetwork:
+    """Read a CIDR range, or one address."""
+    return network(text)
+
+
+def name_constraint(text: str, place: Place) -> str | IPNetwork:
+    """Read what a CA may sign for: a name with all below it, an address or a CIDR range."""
+    return setting_text.name_constraint(text)
+
+
+def token(text: str, place: Place) -> str:
+    """Read a bearer token."""
+    return setting_text.token(text)
+
+
+def token_file(text: str, place: Place) -> str:
+    """Read a bearer token from a file that holds it alone."""
+    path = readable_file(text, place)
+    with path.open("rb") as file:
+        data = file.read(_TOKEN_FILE + 1)
+    if len(data) > _TOKEN_FILE:
+        raise BadValue("a token file holds the token alone")
+    try:
+        return token(data.decode("ascii").strip(), place)
+    except (BadValue, UnicodeDecodeError) as error:
+        raise BadValue("a token file holds the token alone: one word of visible ASCII characters") from error
+
+
+def readable_file(text: str, place: Place) -> Path:
+    """Check that a file is there and can be read."""
+    path = place.path(text)
+    _check_readable(path)
+    return path
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        # Opening a FIFO would wait for its writer.
+        if path.exists() and not path.is_file():
+            raise BadValue("name a file; this is none")
+        path.open("rb").close()
+    except OSError as error:
+        raise BadValue(f"name a file that can be read: {error.strerror}") from error
+
+
+def directory(text: str, place: Place) -> Path:
+    """Check that a directory is there, or nothing yet."""
+    path = place.path(text)
+    try:
+        if path.exists() and not path.is_dir():
+            raise BadValue("name a directory; this is none")
+    except OSError as error:
+        raise BadValue(f"name a directory that can be used: {error.strerror}") from error
+    return path
+
+
+def log_file(text: str, place: Place) -> str:
+    """Check that a file can be appended to, or made; C{-} is standard output."""
+    if text == "-":
+        return text
+    path = place.path(text)
+    try:
+        if path.is_dir():
+            raise BadValue("name a file; this is a directory")
+        if not path.parent.is_dir():
+            raise BadValue(f"make the directory {str(path.parent)!r} first")
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise BadValue("name a file that can be written to")
+    except OSError as error:
+        raise BadValue(f"name a file that can be written to: {error.strerror}") from error
+    return str(path)
+
+
+def shadow_log(text: str, place: Place) -> str:
+    """Check that a file can be appended to, or made."""
+    if text == "-":
+        raise BadValue("name a file; write ./- for one of that name")
+    return log_file(text, place)

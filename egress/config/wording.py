@@ -1,0 +1,51 @@
+"""What is wrong with a configuration, in the words of whoever wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from egress.config.contradictions import Contradicted, Contradiction, check
+from egress.config.model import ConfigError
+from egress.config.option import Option
+from egress.config.sources import Given
+
+_C = TypeVar("_C")
+
+
+def made(
+    make: Callable[[Mapping[str, Any]], _C],
+    given: Mapping[str, Given],
+    options: Sequence[Option],
+    read: Mapping[str, Any],
+    more: Sequence[Contradiction] = (),
+) -> _C:
+    """Make a configuration from what was read.
+
+    A variable may be set for good, and the option that it belongs to only sometimes: one without effect is left out.
+
+    @param make: makes it from its fields; each stands for itself, and what it raises names them.
+    @param more: contradictions beyond those that it looks for itself.
+    @raise ConfigError: with the options, variables or keys as the user spelt them.
+    """
+    while True:
+        try:
+            config = make(read)
+            check(config, more)
+            return config
+        except Contradicted as error:
+            value, contradiction = given.get(error.option), error.contradiction
+            if value is not None and value.variable is not None and contradiction.unused and error.option in read:
+                read = {field: one for field, one in read.items() if field != error.option}
+                continue
+            remedy = contradiction.remedy_for(lambda field: _spelled(field, given, options))
+            if value is None:
+                raise ConfigError(_spelled(error.option, given, options), "", remedy) from error
+            raise value.refuse(remedy) from error
+
+
+def _spelled(field: str, given: Mapping[str, Given], options: Sequence[Option]) -> str:
+    """Name a field as it was given, or as the option for it."""
+    if field in given:
+        return given[field].spelling
+    return next((f"--{option.name}" for option in options if field in option.fields), field)

@@ -1,0 +1,192 @@
+"""The proxy's own answers: problem documents that a person and a program understand (RFC 9457, RFC 9209)."""
+
+from __future__ import annotations
+
+import json
+import re
+from http import HTTPStatus
+from typing import Final
+
+from egress.http.heads import MOST_ACCEPT
+from egress.http.hop_by_hop import encode_fields
+from egress.model.decision import Header
+from egress.model.errors import (
+    AuthorizerUnavailable,
+    ClientCheckBusy,
+    ClientUnauthenticated,
+    Denied,
+    EgressError,
+    LastHop,
+    NoRoomForContent,
+    Outcome,
+    ResolverBusy,
+    TooManyLookups,
+    UpstreamRefused,
+    outcome_of,
+)
+
+PROBLEM_JSON: Final = b"application/problem+json"
+PLAIN_TEXT: Final = b"text/plain; charset=utf-8"
+
+_TITLES: Final = {
+    "deny": "Denied by the egress policy",
+    "unavailable": "No decision could be had",
+    "refused": "The request was refused",
+    "failed": "The request could not be forwarded",
+}
+
+# RFC 7617 section 2.1 and RFC 6750 section 3.  In fields of their own, since many clients read one for each.
+_CHALLENGES: Final = (b'Basic realm="egressproxy", charset="UTF-8"', b'Bearer realm="egressproxy"')
+_RETRY_AFTER: Final = b"1"
+
+# Clients limit the size of a head, some to 8 KiB; a reason may quote what the client sent.
+_MAX_DETAILS: Final = 400
+
+# Many programs (git, npm, apt, "curl -f", pip) show their users the status line and nothing else.
+_MAX_PHRASE: Final = 80
+_NOT_IN_A_PHRASE: Final = re.compile(r"[^ -~]")
+_GATEWAY_FAULTS: Final = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
+
+
+def prefers_text(accept: bytes | None) -> bool:
+    """Whether a client asks for text rather than JSON (RFC 9110 section 12.5.1).
+
+    Programs that name nothing, C{*/*} or anything with JSON get JSON; those that name text or HTML, as a browser does,
+    get text.
+    """
+    if not accept:
+        return False
+    best = {"text": 0.0, "json": 0.0}
+    # What is longer comes from no program that cares, and each member costs time.
+    for member in accept[:MOST_ACCEPT].decode("latin-1").lower().split(","):
+        media_range, *parameters = (part.strip() for part in member.split(";"))
+        quality = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                try:
+                    quality = float(parameter[2:])
+                except ValueError:
+                    quality = 0.0
+        if media_range in ("text/plain", "text/html", "text/*"):
+            best["text"] = max(best["text"], quality)
+        elif media_range == "application/*" or media_range.endswith(("/json", "+json")):
+            best["json"] = max(best["json"], quality)
+    return best["text"] > best["json"]
+
+
+def _sf_string(text: str) -> bytes:
+    """Write a Structured Fields string (RFC 8941 section 3.3.3), which is printable ASCII, and cut it to a bound."""
+    if len(text) > _MAX_DETAILS:
+        text = text[: _MAX_DETAILS - 3] + "..."
+    ascii_text = text.encode("ascii", "replace").decode("ascii")
+    clean = "".join(char if " " <= char <= "~" else " " for char in ascii_text)
+    return b'"' + clean.replace("\\", "\\\\").replace('"', '\\"').encode("ascii") + b'"'
+
+
+def proxy_status(error: EgressError, outcome: Outcome) -> bytes:
+    """The value of C{Proxy-Status} for a fault (RFC 9209 section 2)."""
+    value = b"egressproxy; error=%b; details=%b" % (outcome.proxy_error.encode("ascii"), _sf_string(error.reason))
+    if isinstance(error, UpstreamRefused):
+        value += b"; received-status=%d" % error.status
+    return value
+
+
+def reason_phrase(error: EgressError, code: str, status: HTTPStatus) -> bytes:
+    """The reason phrase of the answer to a fault (RFC 9112 section 4): printable ASCII, at most 80 characters.
+
+    A denial names its rule, or what was refused; 502, 503 and 504 name the cause.  Other phrases are the registered
+    ones.
+
+    @param code: the code of the fault.
+    """
+    cause = code.replace("-", " ")
+    if status is HTTPStatus.FORBIDDEN:
+        if isinstance(error, Denied):
+            cause = "" if error.rule_id is None else f"rule {error.rule_id}"
+        phrase = "Denied by egress policy"
+    else:
+        phrase = status.phrase
+        if status not in _GATEWAY_FAULTS:
+            cause = ""
+    if cause:
+        # The closing bracket stays, however long the name of a rule is.
+        room = _MAX_PHRASE - len(phrase) - len(" ()")
+        phrase += f" ({cause if len(cause) <= room else cause[: room - 3] + '...'})"
+    return _NOT_IN_A_PHRASE.sub("?", phrase).encode("ascii")
+
+
+def problem(error: EgressError, request_id: str) -> dict[str, object]:
+    """The members of the problem document for a fault.
+
+    @param request_id: becomes C{decisionId}, the key into the audit log.
+    """
+    outcome = outcome_of(error)
+    members: dict[str, object] = {
+        "type": f"urn:egressproxy:{outcome.code}",
+        "title": _TITLES[outcome.verdict],
+        "status": outcome.status.value if outcome.status else 0,
+        "detail": error.reason,
+        "reason": error.reason,
+        "stage": outcome.stage,
+        "decisionId": request_id,
+    }
+    if isinstance(error, Denied) and error.rule_id is not None:
+        members["ruleId"] = error.rule_id
+    return members
+
+
+def _printable(value: object) -> str:
+    """What a terminal can be shown: no control characters, no lone surrogates."""
+    return "".join(char if char.isprintable() else " " for char in str(value))
+
+
+def _as_text(members: dict[str, object]) -> str:
+    rule = f"\nrule: {_printable(members['ruleId'])}" if "ruleId" in members else ""
+    return (
+        f"egressproxy: {members['title']} ({members['status']})\n\n"
+        f"{_printable(members['reason'])}\n\n"
+        f"stage: {members['stage']}\n"
+        f"decision: {members['decisionId']}{rule}\n"
+    )
+
+
+def encode_answer(
+    error: EgressError, request_id: str, *, accept: bytes | None, head_only: bool, keep_alive: bool, date: bytes
+) -> bytes:
+    """Serialize the answer to a request that ended with a fault.
+
+    @param head_only: the request was a HEAD: the answer has no content, or the client would wait for the next response
+        in it (RFC 9110 section 9.3.2).
+    @param keep_alive: whether the connection stays open afterwards.
+    @param date: the value of C{Date}.
+    @raise ValueError: for a fault that has no answer.
+    """
+    outcome = outcome_of(error)
+    if outcome.status is None:
+        raise ValueError(f"{outcome.code} cannot be answered")
+    if isinstance(error, LastHop):
+        # RFC 9110 section 9.3.7: a 200 without content.
+        persistence = b"keep-alive" if keep_alive else b"close"
+        return b"HTTP/1.1 200 OK\r\nDate: %b\r\nContent-Length: 0\r\nConnection: %b\r\n\r\n" % (date, persistence)
+    phrase = reason_phrase(error, outcome.code, outcome.status)
+    members = problem(error, request_id)
+    if prefers_text(accept):
+        content_type, content = PLAIN_TEXT, _as_text(members).encode("utf-8")
+    else:
+        content_type, content = PROBLEM_JSON, json.dumps(members, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    headers: list[Header] = [
+        (b"Date", date),
+        (b"Content-Type", content_type),
+        (b"Content-Length", b"%d" % len(content)),
+        (b"Cache-Control", b"no-store"),
+        (b"Proxy-Status", proxy_status(error, outcome)),
+        (b"Connection", b"keep-alive" if keep_alive else b"close"),
+    ]
+    if isinstance(error, ClientUnauthenticated):
+        headers += [(b"Proxy-Authenticate", challenge) for challenge in _CHALLENGES]
+    elif isinstance(error, (ClientCheckBusy, NoRoomForContent, ResolverBusy, TooManyLookups)):
+        headers.append((b"Retry-After", _RETRY_AFTER))
+    elif isinstance(error, AuthorizerUnavailable) and error.retry_after is not None:
+        headers.append((b"Retry-After", b"%d" % error.retry_after))
+    head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (outcome.status, phrase, encode_fields(headers))
+    return head if head_only else head + content

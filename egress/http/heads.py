@@ -1,0 +1,289 @@
+"""The heads of HTTP/1 messages: one complete head in bytes to its parts."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import attrs
+
+from egress.http.body import CHUNKED, NO_BODY, UNTIL_CLOSE, BodyKind, Framing
+from egress.http.connection_auth import names_scheme
+from egress.http.field_lines import MalformedFields, TooManyFields, parse_fields
+from egress.http.hop_by_hop import connection_options
+from egress.model.decision import Headers
+from egress.model.errors import (
+    BadRequest,
+    HeadTooLarge,
+    OriginProtocolError,
+    TargetTooLong,
+    UnsupportedRequest,
+    VersionNotSupported,
+)
+
+
+@attrs.frozen
+class HeadLimits:
+    """The bounds of a head; see L{egress.config.model.Limits} for the units."""
+
+    head: int
+    fields: int
+    target: int
+
+
+# Made for each request; a frozen class with slots takes twice as long to make.
+@attrs.frozen(slots=False)
+class RequestHead:
+    """A request line and its fields.
+
+    @ivar target: the request-target as sent.
+    @ivar http11: whether the version is 1.1 (otherwise 1.0).
+    @ivar host: the value of the only C{Host} field, or C{None} (HTTP/1.0, and CONNECT).
+    @ivar keep_alive: whether the client lets the connection persist (RFC 9112 section 9.3).
+    @ivar nominated: the field names that C{Connection} lists.
+    @ivar upgrade: the values of C{Upgrade}, between commas, when C{Connection} nominates it.
+    @ivar expects_continue: whether the client waits for a C{100 (Continue)}.
+    @ivar proxy_authorization: credentials meant for this proxy.
+    @ivar accept: the value of C{Accept}, for our own answers.
+    @ivar logs_in: whether it carries credentials that an origin ties to the connection (RFC 4559).
+    """
+
+    method: str
+    target: bytes
+    http11: bool
+    headers: Headers
+    framing: Framing
+    host: bytes | None
+    keep_alive: bool
+    nominated: frozenset[bytes]
+    upgrade: bytes | None
+    expects_continue: bool
+    proxy_authorization: bytes | None
+    accept: bytes | None
+    logs_in: bool = False
+
+
+# Made for each request; a frozen class with slots takes twice as long to make.
+@attrs.frozen(slots=False)
+class ResponseHead:
+    """A status line and its fields.
+
+    @ivar reason: the reason phrase as sent.
+    @ivar keep_alive: whether the origin lets the connection persist.
+    @ivar nominated: the field names that C{Connection} lists.
+    @ivar connection_auth: whether it asks for, or confirms, authentication of the connection (RFC 4559).
+    """
+
+    status: int
+    reason: bytes
+    http11: bool
+    headers: Headers
+    framing: Framing
+    keep_alive: bool
+    nominated: frozenset[bytes]
+    connection_auth: bool = False
+
+
+_EMPTY: Final[frozenset[bytes]] = frozenset()
+_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}) ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
+_MAX_LENGTH: Final = 2**63 - 1
+_MAX_DIGITS: Final = 19
+# What is read of Accept, in bytes.
+MOST_ACCEPT: Final = 1024
+
+# The fields that a head is read for.  Most fields are none of them, and one look-up costs less than a comparison with
+# each name.
+REQUEST_FIELDS: Final = frozenset(
+    {
+        *(b"host", b"content-length", b"content_length", b"transfer-encoding", b"transfer_encoding", b"connection"),
+        *(b"proxy-connection", b"upgrade", b"expect", b"proxy-authorization", b"accept", b"authorization"),
+    }
+)
+RESPONSE_FIELDS: Final = frozenset(
+    {
+        *(b"content-length", b"content_length", b"transfer-encoding", b"transfer_encoding", b"connection"),
+        *(b"proxy-connection", b"www-authenticate", b"persistent-auth"),
+    }
+)
+
+
+def _content_length(value: bytes) -> int:
+    # llhttp has checked that these are digits, once; leading zeros do not count for it, but Python reads only so many.
+    if len(value) > _MAX_DIGITS or int(value) > _MAX_LENGTH:
+        raise MalformedFields("the Content-Length is out of range")
+    return int(value)
+
+
+def _options(connection: bytes) -> frozenset[bytes]:
+    try:
+        return connection_options(connection)
+    except ValueError as error:
+        raise MalformedFields(str(error)) from error
+
+
+def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
+    """Parse one complete request head, the empty line included.
+
+    @raise ClientError: saying what is wrong with it.
+    """
+    line_end = head.index(b"\r\n")
+    match = _REQUEST_LINE.fullmatch(head, 0, line_end)
+    if match is None:
+        raise BadRequest("the request line is not METHOD SP TARGET SP HTTP/1.1")
+    method_bytes, target, major, minor = match.groups()
+    if len(target) > limits.target:
+        raise TargetTooLong(f"the request-target is over {limits.target} bytes")
+    if major != b"1":
+        raise VersionNotSupported("this proxy speaks HTTP/1.1 to its clients")
+    try:
+        headers = parse_fields(head[line_end + 2 :], limits.fields)
+        return _request_head(method_bytes.decode("ascii"), target, minor != b"0", headers)
+    except TooManyFields as error:
+        raise HeadTooLarge(f"the request has {error}") from error
+    except MalformedFields as error:
+        raise BadRequest(f"the request's fields are malformed: {error}") from error
+
+
+def _request_head(method: str, target: bytes, http11: bool, headers: Headers) -> RequestHead:
+    if method.upper() == "TRACE":
+        # RFC 9110 section 9.3.8: the answer is the request as it arrived, which may be at the upstream proxy.
+        raise UnsupportedRequest("TRACE is not passed on: its answer would show credentials that were added on the way")
+    framing = NO_BODY
+    host: bytes | None = None
+    nominated = _EMPTY
+    connection: bytes | None = None
+    upgrade: bytes | None = None
+    expects_continue = False
+    proxy_authorization: bytes | None = None
+    accept: bytes | None = None
+    logs_in = False
+    for name, value in headers:
+        field = name.lower()
+        if field not in REQUEST_FIELDS:
+            continue
+        match field:
+            case b"host":
+                if host is not None:
+                    raise BadRequest("the request has more than one Host")
+                host = value
+            case b"content-length":
+                if value != b"0" and value.startswith(b"0"):
+                    raise BadRequest("the Content-Length begins with a zero, which some read as octal")
+                framing = Framing(BodyKind.LENGTH, _content_length(value))
+            case b"content_length" | b"transfer_encoding":
+                # Gateways that make variables of fields (RFC 3875 section 4.1.18) cannot tell the two spellings apart.
+                raise BadRequest("a field that delimits content is spelt with an underscore")
+            case b"transfer-encoding":
+                if not http11:
+                    raise BadRequest("HTTP/1.0 has no Transfer-Encoding")
+                if value.lower() != b"chunked":
+                    # An empty one is nobody's coding; most releases of llhttp say so themselves.
+                    fault = UnsupportedRequest if value else BadRequest
+                    raise fault("the only transfer coding is chunked")
+                framing = CHUNKED
+            case b"connection" | b"proxy-connection":
+                connection = value if connection is None else connection + b"," + value
+            case b"upgrade":
+                upgrade = value if upgrade is None else upgrade + b"," + value
+            case b"expect":
+                expects_continue = expects_continue or value.lower() == b"100-continue"
+            case b"proxy-authorization":
+                if proxy_authorization is not None:
+                    raise BadRequest("the request has more than one Proxy-Authorization")
+                proxy_authorization = value
+            case b"accept":
+                # What is longer is not read: see L{egress.http.error_response.prefers_text}.
+                accept = value if accept is None else accept[:MOST_ACCEPT] + b"," + value
+            case b"authorization":  # pragma: no branch - the set has no other
+                logs_in = logs_in or names_scheme(value)
+    if host is None:
+        # The target of a CONNECT is all that counts (RFC 9110 section 9.3.6), and scanners and old clients send no Host
+        # with it.
+        if http11 and method != "CONNECT":
+            raise BadRequest("the request has no Host")
+    elif b"@" in host:
+        raise BadRequest("the Host has credentials, which belong into Authorization")
+    if connection is not None:
+        nominated = _options(connection)
+    if framing.kind is BodyKind.LENGTH and not framing.length:
+        framing = NO_BODY
+    if method == "CONNECT" and framing.has_body:
+        raise BadRequest("a CONNECT has no content")
+    keep_alive = b"close" not in nominated and (http11 or b"keep-alive" in nominated)
+    return RequestHead(
+        method,
+        target,
+        http11,
+        headers,
+        framing,
+        host,
+        keep_alive,
+        nominated,
+        upgrade if b"upgrade" in nominated and http11 else None,
+        expects_continue and http11 and framing.has_body,
+        proxy_authorization,
+        accept,
+        logs_in,
+    )
+
+
+def parse_response_head(head: bytes, limits: HeadLimits, method: str) -> ResponseHead:
+    """Parse one complete response head, the empty line included.
+
+    @param method: of the request that it answers; it decides about content (RFC 9112 section 6.3).
+    @raise OriginProtocolError: saying what is wrong with it.
+    """
+    if len(head) > limits.head:
+        raise OriginProtocolError(f"the origin's response head is over {limits.head} bytes")
+    line_end = head.index(b"\r\n")
+    match = _STATUS_LINE.fullmatch(head, 0, line_end)
+    if match is None:
+        raise OriginProtocolError("the origin's status line is malformed")
+    minor, status_bytes, reason = match.groups(b"")
+    try:
+        headers = parse_fields(head[line_end + 2 :], limits.fields, response=True)
+        return _response_head(int(status_bytes), reason, minor != b"0", headers, method)
+    except MalformedFields as error:
+        raise OriginProtocolError(f"the origin's response fields are malformed: {error}") from error
+
+
+def _response_head(status: int, reason: bytes, http11: bool, headers: Headers, method: str) -> ResponseHead:
+    framing = UNTIL_CLOSE
+    nominated = _EMPTY
+    connection: bytes | None = None
+    connection_auth = False
+    for name, value in headers:
+        field = name.lower()
+        if field not in RESPONSE_FIELDS:
+            continue
+        match field:
+            case b"content-length":
+                framing = Framing(BodyKind.LENGTH, _content_length(value))
+                if value != b"0" and value.startswith(b"0"):
+                    # Some clients would read it as octal.
+                    decimal = (name, b"%d" % framing.length)
+                    headers = tuple(decimal if header == (name, value) else header for header in headers)
+            case b"content_length" | b"transfer_encoding":
+                raise MalformedFields("a field that delimits content is spelt with an underscore")
+            case b"transfer-encoding":
+                if not http11 or value.lower() != b"chunked" or framing is CHUNKED:
+                    raise MalformedFields("the only transfer coding is chunked, once and in HTTP/1.1")
+                framing = CHUNKED
+            case b"connection" | b"proxy-connection":
+                connection = value if connection is None else connection + b"," + value
+            case b"www-authenticate":
+                connection_auth = connection_auth or names_scheme(value)
+            case b"persistent-auth":  # pragma: no branch - the set has no other
+                # Only a server that has authenticated the connection sends it, whether or not it will ask again.
+                connection_auth = True
+    if connection is not None:
+        nominated = _options(connection)
+    if status < 200 or status in (204, 304) or method == "HEAD":
+        framing = NO_BODY
+    keep_alive = (
+        b"close" not in nominated
+        and (http11 or b"keep-alive" in nominated)
+        and framing.kind is not BodyKind.UNTIL_CLOSE
+    )
+    return ResponseHead(status, reason, http11, headers, framing, keep_alive, nominated, connection_auth)

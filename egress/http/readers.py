@@ -1,0 +1,285 @@
+"""Reading HTTP/1 messages: bytes in, events out.
+
+A reader is pulled: it gives the next event only when asked, so that a connection that must wait for a decision simply
+does not ask, and nothing is parsed ahead of its turn.  Heads are framed here, under limits that hold from the first
+byte; only a complete head is parsed.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Callable
+from typing import Final
+
+from egress.http.body import END, Body, BodyKind, ChunkedBody, End, Framing, LengthBody, MalformedBody, UntilCloseBody
+from egress.http.heads import HeadLimits, RequestHead, ResponseHead, parse_request_head, parse_response_head
+from egress.model.errors import (
+    BadRequest,
+    ClientError,
+    EgressError,
+    HeadTooLarge,
+    OriginHttp2Only,
+    OriginProtocolError,
+    TargetTooLong,
+)
+
+_BARE = re.compile(rb"(?<!\r)\n|\r[^\n]")
+_BARE_TEXT: Final = "a line of the head ends in a lone carriage return or line feed, not in both"
+_METHOD_START = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]")
+# A request line that is not over after the longest target, method and version never will be in order.
+_LINE_SLACK: Final = 80
+_MAX_EMPTY_LINES: Final = 4
+
+# Of an HTTP/2 frame (RFC 9113 section 4.1).
+_FRAME_HEAD: Final = 9
+
+
+class _HeadBuffer:
+    """What was received and not yet parsed; finds the end of a head in linear time however it arrives.
+
+    @param fault: makes the error for what will never be a head.
+    """
+
+    def __init__(self, fault: Callable[[str], EgressError]) -> None:
+        self.data = b""
+        self._fault = fault
+        self._searched = 0
+
+    def append(self, data: bytes) -> None:
+        self.data = self.data + data if self.data else data
+
+    def take_head(self, limit: int) -> bytes | None:
+        """Take the next head, its empty line included, or say that it is not complete.
+
+        @param limit: what comes behind so many bytes is no part of a head, and not looked at.
+        @raise EgressError: when a line ends in another way than CRLF: whoever sent it may take it for a complete head,
+            and would wait for an answer until somebody's patience is over.
+        """
+        end = self.data.find(b"\r\n\r\n", self._searched)
+        if end < 0:
+            if _BARE.search(self.data, self._searched, limit):
+                raise self._fault(_BARE_TEXT)
+            self._searched = max(0, len(self.data) - 3)
+            return None
+        head, self.data = self.data[: end + 4], self.data[end + 4 :]
+        self._searched = 0
+        return head
+
+    def take_all(self) -> bytes:
+        """Give all of it up."""
+        data, self.data = self.data, b""
+        self._searched = 0
+        return data
+
+
+class RequestReader:
+    """Reads the requests of one client connection.
+
+    Pulled by L{next_event}: a L{RequestHead}, then, if it announces content, C{bytes} and an L{End}, then the next
+    head.
+    """
+
+    def __init__(self, limits: HeadLimits) -> None:
+        self._limits = limits
+        self._line_limit = limits.target + _LINE_SLACK
+        self._buffer = _HeadBuffer(BadRequest)
+        self._body: Body | None = None
+        self._empty_lines = 0
+
+    @property
+    def buffered(self) -> int:
+        """How many bytes were received and not yet given out."""
+        return len(self._buffer.data)
+
+    def receive(self, data: bytes) -> None:
+        """Take what was read from the client."""
+        self._buffer.append(data)
+
+    def take_rest(self) -> bytes:
+        """Give what was received after the last event: what follows a CONNECT or an upgrade."""
+        return self._buffer.take_all()
+
+    def next_event(self) -> RequestHead | bytes | End | None:
+        """Give the next event, or C{None} when more must be received first.
+
+        @raise ClientError: when what was received is not a valid request, or over a limit.  The connection cannot go
+            on after it.
+        """
+        if self._body is not None:
+            return self._next_of_body(self._body)
+        return self._next_head()
+
+    def _next_of_body(self, body: Body) -> bytes | End | None:
+        try:
+            event, self._buffer.data = body.take(self._buffer.data)
+        except MalformedBody as error:
+            raise BadRequest(f"the request content is malformed: {error}") from error
+        if isinstance(event, End):
+            self._body = None
+        return event
+
+    def _next_head(self) -> RequestHead | None:
+        data = self._buffer.data
+        while data.startswith(b"\r\n"):
+            # RFC 9112 section 2.2: old clients send an empty line after a POST.
+            self._empty_lines += 1
+            if self._empty_lines > _MAX_EMPTY_LINES:
+                raise BadRequest("nothing but empty lines")
+            self._buffer.data = data = data[2:]
+        if not data:
+            return None
+        self._check_start(data)
+        if len(data) >= self._line_limit:
+            self._check_line(data)
+        head = self._buffer.take_head(self._limits.head)
+        if head is None:
+            if len(data) >= self._limits.head:
+                raise self._head_too_large()
+            return None
+        self._empty_lines = 0
+        try:
+            if len(head) > self._limits.head:
+                raise self._head_too_large()
+            request = parse_request_head(head, self._limits)
+        except ClientError as error:
+            if _BARE.search(head, 0, self._limits.head):
+                # That is what it would be refused for, had it come in pieces.
+                raise BadRequest(_BARE_TEXT) from error
+            raise
+        if request.framing.kind is BodyKind.LENGTH:
+            self._body = LengthBody(request.framing.length)
+        elif request.framing.kind is BodyKind.CHUNKED:
+            self._body = ChunkedBody(self._limits.head, self._limits.fields)
+        return request
+
+    def _check_start(self, data: bytes) -> None:
+        """Refuse at once what cannot become a request, instead of waiting for more of it."""
+        if not _METHOD_START.match(data) and data != b"\r":
+            if data[0] == 0x16:
+                raise BadRequest(
+                    "this port speaks plain HTTP to its clients; configure the proxy as http://, not https://"
+                )
+            raise BadRequest("this is not HTTP")
+
+    def _check_line(self, data: bytes) -> None:
+        """Refuse a request line that is over any that will be in order, complete or not."""
+        limit = self._line_limit
+        if data.find(b"\n", 0, limit) < 0:
+            if _BARE.search(data, 0, limit):
+                raise BadRequest(_BARE_TEXT)
+            raise TargetTooLong(f"the request-target is over {self._limits.target} bytes")
+
+    def _head_too_large(self) -> HeadTooLarge:
+        return HeadTooLarge(f"the request head is over {self._limits.head} bytes")
+
+
+class _ResponseState(enum.Enum):
+    HEAD = enum.auto()
+    BODY = enum.auto()
+    DONE = enum.auto()
+
+
+class ResponseReader:
+    """Reads the answers to the requests of one origin connection, one request at a time.
+
+    L{expect} says which request the next answer is for; L{next_event} then gives any number of interim
+    L{ResponseHead}s (1xx), the final one, content as C{bytes}, and an L{End}.
+    """
+
+    def __init__(self, limits: HeadLimits) -> None:
+        self._limits = limits
+        self._buffer = _HeadBuffer(OriginProtocolError)
+        self._state = _ResponseState.DONE
+        self._method = ""
+        self._body: Body = UntilCloseBody()
+        self._until_close = False
+
+    @property
+    def buffered(self) -> int:
+        """How many bytes were received and not yet given out."""
+        return len(self._buffer.data)
+
+    def expect(self, method: str) -> None:
+        """Get ready for the answer to a request.
+
+        @raise ValueError: while the answer to the last one is not over.
+        """
+        if self._state is not _ResponseState.DONE:
+            raise ValueError("the last response is not over")
+        self._state = _ResponseState.HEAD
+        self._method = method
+
+    def receive(self, data: bytes) -> None:
+        """Take what was read from the origin."""
+        self._buffer.append(data)
+
+    def receive_eof(self) -> End | None:
+        """Learn that the origin closed the connection.
+
+        @return: the end, when that is how the content was delimited; C{None} when the answer is cut short, or none is
+            expected.
+        """
+        if self._state is _ResponseState.BODY and self._until_close:
+            self._state = _ResponseState.DONE
+            return END
+        return None
+
+    def take_rest(self) -> bytes:
+        """Give what was received after the last event: what follows a 101."""
+        return self._buffer.take_all()
+
+    def next_event(self) -> ResponseHead | bytes | End | None:
+        """Give the next event, or C{None} when more must be received first.
+
+        @raise OriginProtocolError: when what was received is not a valid answer, or over a limit.
+        """
+        if self._state is _ResponseState.BODY:
+            try:
+                event, self._buffer.data = self._body.take(self._buffer.data)
+            except MalformedBody as error:
+                raise OriginProtocolError(f"the origin's content is malformed: {error}") from error
+            if isinstance(event, End):
+                self._state = _ResponseState.DONE
+            return event
+        if self._state is _ResponseState.DONE:
+            return None
+        return self._next_head()
+
+    def _next_head(self) -> ResponseHead | None:
+        data = self._buffer.data
+        if not data.startswith(b"HTTP/1."[: len(data)]):
+            if len(data) < _FRAME_HEAD and not data[0]:
+                return None
+            if _speaks_http2(data):
+                raise OriginHttp2Only("the origin answers in HTTP/2 alone, which the proxy does not speak")
+            raise OriginProtocolError("the origin's answer is not HTTP/1")
+        head = self._buffer.take_head(self._limits.head)
+        if head is None:
+            if len(data) >= self._limits.head:
+                raise OriginProtocolError(f"the origin's response head is over {self._limits.head} bytes")
+            return None
+        response = parse_response_head(head, self._limits, self._method)
+        if response.status == 101:
+            self._state = _ResponseState.DONE
+        elif response.status >= 200:
+            self._begin_body(response.framing)
+        return response
+
+    def _begin_body(self, framing: Framing) -> None:
+        self._until_close = framing.kind is BodyKind.UNTIL_CLOSE
+        self._state = _ResponseState.BODY
+        if framing.kind is BodyKind.CHUNKED:
+            self._body = ChunkedBody(self._limits.head, self._limits.fields, response=True)
+        elif self._until_close:
+            self._body = UntilCloseBody()
+        else:
+            self._body = LengthBody(framing.length)
+
+
+def _speaks_http2(data: bytes) -> bool:
+    """Whether an answer begins as HTTP/2 does: with SETTINGS, or with GOAWAY (RFC 9113 sections 3.4, 4.1 and 6.8).
+
+    A frame begins with its length in three bytes, its type, its flags, and the stream, which is 0 for these two.
+    """
+    return len(data) >= _FRAME_HEAD and not data[0] and data[3] in (4, 7) and data[4:_FRAME_HEAD] == bytes(5)

@@ -1,0 +1,105 @@
+"""Requests for another protocol on the same connection, and the answers that grant it (RFC 9110 section 7.8)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Collection
+from typing import Final
+
+import attrs
+
+from egress.http.heads import RequestHead, ResponseHead
+from egress.model.decision import Headers
+from egress.model.errors import BadRequest, UnsupportedRequest
+from egress.model.protocol import WEBSOCKET, is_http_or_tls
+
+_WEBSOCKET_VERSION: Final = b"13"
+# 16 bytes in Base64.  What the last digit says beyond them is ignored, as common servers do.
+_WEBSOCKET_KEY: Final = re.compile(rb"[+/0-9A-Za-z]{22}==")
+# RFC 6455 section 1.3.
+_WEBSOCKET_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+_MAX_SHOWN: Final = 40
+
+
+@attrs.frozen
+class Upgrade:
+    """What a request asks for.
+
+    @ivar protocol: as the client writes it; a WebSocket in lower case.
+    @ivar key: the value of C{Sec-WebSocket-Key} of a WebSocket, otherwise empty.
+    """
+
+    protocol: bytes
+    key: bytes = b""
+
+    @property
+    def is_websocket(self) -> bool:
+        """Whether it is a WebSocket, which has an end of its own in each direction."""
+        return bool(self.key)
+
+    def fault_of(self, head: ResponseHead) -> str | None:
+        """Say why a C{101} is no answer to the request.
+
+        @return: C{None} when it is one.
+        """
+        named = [value.lower() for name, value in head.headers if name.lower() == b"upgrade"]
+        if named != [self.protocol.lower()] or b"upgrade" not in head.nominated:
+            return "the origin switched to a protocol that it was not asked for"
+        if self.key and _values(head.headers, b"sec-websocket-accept") != [accept_of(self.key)]:
+            return "the origin's Sec-WebSocket-Accept does not belong to the request's Sec-WebSocket-Key"
+        return None
+
+
+def accept_of(key: bytes) -> bytes:
+    """The C{Sec-WebSocket-Accept} that belongs to a C{Sec-WebSocket-Key} (RFC 6455 section 4.2.2)."""
+    return base64.b64encode(hashlib.sha1(key + _WEBSOCKET_GUID, usedforsecurity=False).digest())
+
+
+def requested_upgrade(head: RequestHead, allowed: Collection[str] = ()) -> Upgrade | None:
+    """Find out to which protocol a request asks to switch.
+
+    Other versions of HTTP are left out, as RFC 9110 section 7.8 lets any recipient do: the request goes on without
+    them.  So does a WebSocket that is asked for with another method than C{GET} or with content, or together with
+    another version of HTTP.
+
+    @param allowed: in lower case, the protocols besides WebSockets to which operators let connections be upgraded.
+    @return: C{None} when the request goes on without an upgrade.
+    @raise UnsupportedRequest: for a protocol that is not allowed; the reason names it.
+    @raise BadRequest: for a WebSocket handshake that is not valid (RFC 6455 section 4.1), or several protocols.
+    """
+    if head.upgrade is None:
+        return None
+    offered = dict.fromkeys(member.strip(b" \t") for member in head.upgrade.split(b","))
+    wanted = [name for name in offered if name and not is_http_or_tls(name)]
+    for name in wanted:
+        if name.lower() != WEBSOCKET and name.lower().decode("latin-1") not in allowed:
+            shown = name[:_MAX_SHOWN].decode("latin-1")
+            raise UnsupportedRequest(
+                f"the request asks for an upgrade to {shown!a}, which is not relayed; "
+                "the operator can allow it with --upgrade-protocols"
+            )
+    if len({name.lower() for name in wanted}) > 1:
+        raise BadRequest("the request asks for an upgrade to several protocols, of which one would be relayed unread")
+    if not wanted or len(offered) > len(wanted):
+        return None
+    if wanted[0].lower() != WEBSOCKET:
+        return Upgrade(wanted[0])
+    if head.method != "GET" or head.framing.has_body:
+        return None
+    return Upgrade(WEBSOCKET, _websocket_key(head.headers))
+
+
+def _websocket_key(headers: Headers) -> bytes:
+    if _values(headers, b"sec-websocket-version") != [_WEBSOCKET_VERSION]:
+        raise BadRequest("the WebSocket handshake has no Sec-WebSocket-Version 13, the only one there is")
+    keys = _values(headers, b"sec-websocket-key")
+    if len(keys) != 1 or _WEBSOCKET_KEY.fullmatch(keys[0]) is None:
+        raise BadRequest("the WebSocket handshake has no Sec-WebSocket-Key of 16 bytes in Base64")
+    return keys[0]
+
+
+def _values(headers: Headers, name: bytes) -> list[bytes]:
+    return [value for one, value in headers if one.lower() == name]

@@ -1,0 +1,154 @@
+"""Texts of a configuration that mean more than their characters: URLs, hosts, header fields, tokens.
+
+The command line, a file and an application that embeds the proxy are read alike.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy, normalize_host, parse_ip
+from egress.model.converters import BadValue, network, several, string, text
+from egress.model.dns_server import DnsServer, InvalidDnsServer
+from egress.model.errors import InvalidTarget
+from egress.model.no_proxy import Bypass, HostPattern
+from egress.model.protocol import protocol_name
+
+_AUTHZ_URL: Final = re.compile(r"(https?)://([^/?#]*)(/[!-~]*)?", re.IGNORECASE)
+# RFC 9110 section 5.6.2.
+_FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VISIBLE: Final = re.compile(r"[!-~]+")
+
+
+def field_name(value: object) -> str:
+    """Take the name of a header field, in lower case."""
+    name = string(value)
+    if not _FIELD_NAME.fullmatch(name):
+        raise BadValue("write names of header fields, as in X-Auth-User")
+    return name.lower()
+
+
+def token(value: object) -> str:
+    """Take a bearer token."""
+    word = string(value)
+    if not _VISIBLE.fullmatch(word):
+        raise BadValue("a token is one word of visible ASCII characters")
+    return word
+
+
+def interface(value: object) -> str:
+    """Take the address of an interface."""
+    try:
+        return str(ip_address(str(value)))
+    except ValueError as error:
+        raise BadValue("write an IP address of this machine, as in 127.0.0.1, or 0.0.0.0 for all") from error
+
+
+def authz_url(value: object) -> str:
+    """Take the URL of an authorization service."""
+    url = string(value)
+    match = _AUTHZ_URL.fullmatch(url)
+    if match is None:
+        raise BadValue("write an http:// or https:// URL as in http://127.0.0.1:9000")
+    scheme, path = match[1].lower(), match[3] or ""
+    if "@" in url:
+        raise BadValue("leave the credentials out, the service is given the token of --authz-token-file")
+    if "?" in path or "#" in path:
+        raise BadValue("leave out what follows the path")
+    return f"{Origin(scheme, _authority(match[2], scheme, 'http://127.0.0.1:9000'))}{path}"
+
+
+def upstream_proxy(value: object) -> UpstreamProxy:
+    """Take a proxy, or its URL with its credentials."""
+    if isinstance(value, UpstreamProxy):
+        return value
+    url = string(value)
+    # Variables in the wild often leave the scheme out.
+    scheme, _, rest = (url if "://" in url else f"http://{url}").partition("://")
+    scheme = scheme.lower()
+    if scheme not in DEFAULT_PORTS:
+        raise BadValue(
+            "write an http:// or https:// URL as in http://proxy.example:3128; other kinds are not supported"
+        )
+    userinfo, _, hostport = rest.rpartition("@")
+    if re.search("[/?#]", userinfo):
+        raise BadValue("percent-encode / ? and # in the credentials, as %2F %3F and %23")
+    hostport = hostport.removesuffix("/")
+    if re.search("[/?#]", hostport):
+        raise BadValue("leave out what follows the host and port")
+    return UpstreamProxy(scheme, _authority(hostport, scheme, "http://proxy.example:3128"), _basic(userinfo))
+
+
+def _authority(written: str, scheme: str, example: str) -> Authority:
+    try:
+        return Authority.parse(written, DEFAULT_PORTS[scheme])
+    except InvalidTarget as error:
+        raise BadValue(f"write a host, and a port where it has one, as in {example}: {error.reason}") from error
+
+
+def _basic(userinfo: str) -> bytes | None:
+    """Make the credentials for C{Proxy-Authorization} (RFC 7617 section 2)."""
+    if not userinfo:
+        return None
+    user_text, _, password_text = userinfo.partition(":")
+    user, password = unquote_to_bytes(user_text), unquote_to_bytes(password_text)
+    if b":" in user or re.search(rb"[\x00-\x1f\x7f]", user + password):
+        raise BadValue("a user name cannot have a colon, nor the credentials control characters")
+    return b"Basic " + b64encode(user + b":" + password)
+
+
+def dns_server(value: object) -> DnsServer:
+    """Take a DNS server, or its address with a port or without."""
+    if isinstance(value, DnsServer):
+        return value
+    try:
+        return DnsServer.parse(string(value))
+    except InvalidDnsServer as error:
+        raise BadValue(error.remedy) from error
+
+
+def upgrade_protocol(value: object) -> str:
+    """Take the name of a protocol, as the C{Upgrade} field has it, in lower case."""
+    try:
+        return protocol_name(string(value))
+    except BadValue:
+        raise
+    except ValueError as error:
+        raise BadValue(str(error)) from error
+
+
+def bypass(value: object) -> Bypass:
+    """Take what is contacted directly, or the text of C{NO_PROXY}, or a list of its entries."""
+    if isinstance(value, Bypass):
+        return value
+    entries = (value,) if isinstance(value, str) else several(text)(value)
+    try:
+        return Bypass.parse(",".join(entries))
+    except InvalidTarget as error:
+        raise BadValue(f"write a host, a .suffix, an address or a range: {error.reason}") from error
+
+
+def host_pattern(value: object) -> str:
+    """Take a host pattern, which stays a text."""
+    pattern = string(value)
+    try:
+        HostPattern.parse(pattern, suffix=False)
+    except InvalidTarget as error:
+        raise BadValue(f"write a host, or *.host for what is below it: {error.reason}") from error
+    return pattern
+
+
+def name_constraint(value: object) -> str | IPv4Network | IPv6Network:
+    """Take what a CA may sign for: a name with all below it, an address or a CIDR range."""
+    if not isinstance(value, str) or "/" in value or parse_ip(value) is not None:
+        return network(value)
+    try:
+        host = normalize_host(value.removeprefix("*").removeprefix("."))
+    except InvalidTarget as error:
+        raise BadValue(f"write hosts or address ranges, as in example.com,10.0.0.0/8: {error.reason}") from error
+    address = parse_ip(host)
+    return host if address is None else ip_network(address)

@@ -1,0 +1,300 @@
+"""The audit log: one JSON line for each exchange.
+
+What cannot be written is counted, said in the ordinary log, and shown by the metrics.  It stops nothing, unless the
+operator wants that: L{egress.authz.require_audit}.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import select
+import stat
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Final
+
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from egress.interfaces import IAuditSink
+from egress.model.record import ExchangeRecord
+from egress.model.redact import redact_url
+from egress.runtime.safe_files import open_log
+
+STDOUT: Final = "-"
+
+_BACKLOG: Final = 1024 * 1024
+_PIPE_BUF: Final = 4096
+_LOG_EVERY: Final = 60.0
+_LOOK_EVERY: Final = 1.0
+_CLOSE_WITHIN: Final = 1.0
+
+_log = Logger()
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def written_time(seconds: float) -> str:
+    """Write a time as logs have it: in UTC (RFC 3339), with milliseconds.
+
+    @param seconds: since the epoch.
+    """
+    moment = datetime.fromtimestamp(seconds, timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def audit_line(record: ExchangeRecord) -> bytes:
+    """Write a record as one line of JSON, in ASCII, its URL redacted."""
+    client = record.client
+    host = f"[{client.address}]" if ":" in client.address else client.address
+    fields = {
+        "time": written_time(record.time),
+        "requestId": record.request_id,
+        "client": f"{host}:{client.port}",
+        "identity": client.identity,
+        "stage": record.stage,
+        "method": record.method,
+        "url": redact_url(record.url),
+        "verdict": record.verdict,
+        "outcome": record.outcome,
+        "reason": record.reason,
+        "observed": record.observed,
+        "decidedBy": record.decided_by,
+        "ruleId": record.rule_id,
+        "source": record.source,
+        "decisionMs": None if record.decision_seconds is None else round(record.decision_seconds * 1000, 3),
+        "address": record.address,
+        "upstream": record.upstream,
+        "status": record.status,
+        "bytesSent": record.bytes_sent,
+        "bytesReceived": record.bytes_received,
+        "durationMs": round(record.duration * 1000, 3),
+    }
+    return _encode(fields).encode("ascii") + b"\n"
+
+
+class LinesLost(OSError):
+    """Something is wrong with the file of a L{LineFile}.
+
+    @ivar lines: how many lines are lost by it for ever.
+    """
+
+    def __init__(self, error: OSError, lines: int) -> None:
+        super().__init__(error.errno, error.strerror)
+        self.lines = lines
+
+
+class LineFile:
+    """A file or a pipe that whole lines are appended to, without ever waiting for it.
+
+    Several processes may append to one file: each line is one C{write(2)} with C{O_APPEND}.  A pipe whose reader is
+    slow is given what it takes; up to 1 MiB is kept for it, beyond that lines are lost.
+
+    A file that was moved or removed meanwhile, by C{logrotate(8)} for one, is made anew under its name within a
+    second.
+
+    @param path: the file; C{None} appends to C{descriptor}, which remains the caller's.
+    @raise OSError: when the file cannot be opened.
+    """
+
+    def __init__(self, path: Path | None, descriptor: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._clock = clock
+        self._pending = bytearray()
+        # Whether the last byte written is inside a line; whether the rest of that line is lost.
+        self._inside = self._torn = False
+        self._adopt(descriptor if path is None else open_log(path))
+
+    def _adopt(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        state = os.fstat(descriptor)
+        self._identity = (state.st_dev, state.st_ino)
+        self._looked = self._clock()
+        # The description behind standard output is shared with others, so it is asked first rather than made
+        # non-blocking.  A regular file is always ready.
+        self._poll: select.poll | None = None
+        if not stat.S_ISREG(state.st_mode):
+            self._poll = select.poll()
+            self._poll.register(descriptor, select.POLLOUT)
+
+    def write(self, line: bytes) -> None:
+        """Append one line, which ends in a line feed.
+
+        @raise LinesLost: when this one, or earlier ones that were kept for a slow reader, could not be written; or
+            with no lines, when the file was moved and cannot be made anew, so that the old one remains in use.
+        """
+        trouble = self._follow()
+        if self._torn:
+            line = b"\n" + line
+            self._torn = False
+        self._pending += line
+        self._flush(0.0)
+        if len(self._pending) > _BACKLOG:
+            # What is lost is the new line: the others are older, and the first of them may have begun.
+            del self._pending[-len(line) :]
+            self._torn = self._inside and not self._pending
+            raise LinesLost(_too_slow(), 1)
+        if trouble is not None:
+            raise trouble
+
+    def reopen(self) -> None:
+        """Open the file anew under its name.
+
+        @raise OSError: when that fails; the old one remains in use.
+        """
+        if self._path is None:
+            return
+        descriptor = open_log(self._path)
+        os.close(self._descriptor)
+        self._adopt(descriptor)
+        self._inside = self._torn = False
+
+    def close(self) -> None:
+        """Give a slow reader one second for what is left, and close.
+
+        @raise LinesLost: when something was left.
+        """
+        try:
+            self._flush(_CLOSE_WITHIN)
+            if self._pending:
+                raise self._lose(_too_slow())
+        finally:
+            if self._path is not None:
+                os.close(self._descriptor)
+
+    def _follow(self) -> LinesLost | None:
+        """Reopen when the name stands for another file, or for none."""
+        now = self._clock()
+        if self._path is None or now - self._looked < _LOOK_EVERY:
+            return None
+        self._looked = now
+        try:
+            state = os.stat(self._path)
+            moved = (state.st_dev, state.st_ino) != self._identity
+        except OSError:
+            moved = True
+        if moved:
+            try:
+                self.reopen()
+            except OSError as error:
+                return LinesLost(error, 0)
+        return None
+
+    def _flush(self, patience: float) -> None:
+        until = self._clock() + patience
+        while self._pending:
+            size = len(self._pending)
+            if self._poll is not None:
+                if not self._poll.poll(max(0.0, until - self._clock()) * 1000):
+                    return
+                # A pipe that is ready takes this much without blocking, and as one piece (POSIX, PIPE_BUF).
+                size = _PIPE_BUF
+            try:
+                sent = os.write(self._descriptor, self._pending[:size])
+            except BlockingIOError:
+                return
+            except OSError as error:
+                raise self._lose(error) from error
+            self._inside = self._pending[sent - 1] != 0x0A
+            del self._pending[:sent]
+
+    def _lose(self, error: OSError) -> LinesLost:
+        lines = self._pending.lstrip(b"\n").count(b"\n")
+        self._pending.clear()
+        self._torn = self._inside
+        return LinesLost(error, lines)
+
+
+def _too_slow() -> OSError:
+    return OSError(errno.EAGAIN, "its reader is too slow")
+
+
+@implementer(IAuditSink)
+class JsonLinesAudit:
+    """An audit sink that writes one JSON line for each record.
+
+    @param target: a file, C{"-"} for standard output, or what is called with each line.
+    @raise OSError: when the file cannot be opened.
+    @ivar lost: how many lines could not be written.
+    @ivar fault: why the last line could not be written; C{None} when it was.
+    """
+
+    def __init__(
+        self, target: str | Path | Callable[[bytes], object], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.lost = 0
+        self.fault: str | None = None
+        self._clock = clock
+        self._logged: float | None = None
+        self._unlogged = 0
+        self._file: LineFile | None = None
+        self._write: Callable[[bytes], object]
+        if callable(target):
+            self._write = target
+        else:
+            self._file = LineFile(None if target == STDOUT else Path(target), clock=clock)
+            self._write = self._file.write
+
+    def write(self, record: ExchangeRecord) -> None:
+        """Write one record (L{IAuditSink.write})."""
+        self.write_line(audit_line(record))
+
+    def write_line(self, line: bytes) -> None:
+        """Write one line that another process has made."""
+        self.fault = None
+        try:
+            self._write(line)
+        except LinesLost as error:
+            self._failed(error.lines, error)
+        except Exception as error:  # noqa: BLE001
+            # Whatever an embedding application's function raises: its fault must not become the client's.
+            self._failed(1, error)
+
+    def lose(self, error: Exception) -> None:
+        """Count a line that another process has made, and that did not arrive as a whole."""
+        self._failed(1, error)
+
+    def reopen(self) -> None:
+        """Open the file anew under its name; for an application that rotates its logs on a signal."""
+        if self._file is not None:
+            try:
+                self._file.reopen()
+            except OSError as error:
+                self._failed(0, error)
+
+    def close(self) -> None:
+        """Flush and close (L{IAuditSink.close})."""
+        if self._file is not None:
+            try:
+                self._file.close()
+            except LinesLost as error:
+                self._failed(error.lines, error)
+
+    def _failed(self, lines: int, error: Exception) -> None:
+        self.lost += lines
+        self._unlogged += lines
+        if lines:
+            self.fault = str(error.strerror if isinstance(error, OSError) and error.strerror else error)
+        now = self._clock()
+        if self._logged is not None and now - self._logged < _LOG_EVERY:
+            return
+        self._logged = now
+        _log.error(
+            "audit log: {lines} lines lost, {total} in all: {error}",
+            lines=self._unlogged,
+            total=self.lost,
+            error=error,
+        )
+        self._unlogged = 0
+
+
+def open_audit(target: str) -> JsonLinesAudit:
+    """Open what C{ProxyConfig.audit_log} names.
+
+    @raise OSError: when it cannot be opened.
+    """
+    return JsonLinesAudit(target)

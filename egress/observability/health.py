@@ -1,0 +1,221 @@
+"""C{/metrics} and C{/health}, on a port of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Final, Generic, TypeVar
+
+from twisted.internet import defer
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+
+from egress import __version__
+from egress.model.errors import EgressError
+from egress.model.quote import quoted
+from egress.observability.metrics import Metrics
+from egress.transport.bounded_http import BoundedSite, ChannelBounds
+
+_log = Logger()
+
+T = TypeVar("T")
+
+Page = tuple[bytes, str]
+"""Content and its type."""
+
+Check = Callable[[], "Deferred[None]"]
+"""One condition of readiness: fires when it holds, fails when it does not."""
+
+_DEADLINE: Final = 5.0
+OK: Final = "ok"
+_JSON: Final = "application/json"
+_TEXT: Final = "text/plain; charset=utf-8"
+
+
+class NotReady(Exception):
+    """A condition of readiness does not hold; the text says why, to whoever asks."""
+
+
+class Shared(Generic[T]):
+    """Asks for something.  Those who ask meanwhile wait for the same answer: asking often costs nothing more.
+
+    @param ask: asks; what it returns ends by itself, in bounded time.
+    """
+
+    def __init__(self, ask: Callable[[], Deferred[T]]) -> None:
+        self._ask = ask
+        self._running = False
+        self._waiting: list[Deferred[T]] = []
+
+    def ask(self) -> Deferred[T]:
+        """Ask, unless somebody does already.
+
+        @return: fires with the answer.  Cancelling it leaves the question alone.
+        """
+        waiting: Deferred[T] = Deferred(self._waiting.remove)
+        self._waiting.append(waiting)
+        if not self._running:
+            self._running = True
+            self._ask().addBoth(self._done)
+        return waiting
+
+    def _done(self, result: T | Failure) -> None:
+        self._running = False
+        waiting, self._waiting = self._waiting, []
+        for deferred in waiting:
+            deferred.callback(result)
+
+
+class Readiness:
+    """Runs the named checks.
+
+    @param deadline: seconds for each check.
+    """
+
+    def __init__(self, clock: IReactorTime, checks: Mapping[str, Check], deadline: float = _DEADLINE) -> None:
+        self._clock = clock
+        self._checks = dict(checks)
+        self._deadline = deadline
+        self._shared = Shared(self._run_all)
+
+    def ask(self) -> Deferred[dict[str, str]]:
+        """Run the checks, unless they run already.
+
+        @return: fires with what each check found: C{"ok"}, or the reason why not.  Cancelling it leaves the checks
+            alone, whose deadline ends them.
+        """
+        return self._shared.ask()
+
+    def _run_all(self) -> Deferred[dict[str, str]]:
+        return DeferredList([self._run(name) for name in self._checks]).addCallback(self._found)
+
+    def _run(self, name: str) -> Deferred[str]:
+        check = maybeDeferred(self._checks[name])
+        check.addTimeout(self._deadline, self._clock)
+        return check.addCallbacks(lambda _: OK, lambda failure: self._reason(name, failure))
+
+    def _reason(self, name: str, failure: Failure) -> str:
+        if isinstance(failure.value, EgressError):
+            return failure.value.reason
+        if isinstance(failure.value, NotReady):
+            return str(failure.value)
+        if isinstance(failure.value, (defer.TimeoutError, CancelledError)):
+            return f"no answer within {self._deadline:g} seconds"
+        _log.failure("the health check {name} failed", failure, name=name)
+        # What an unforeseen error says may hold what is nobody else's business; the log has it.
+        return f"failed with {type(failure.value).__name__}"
+
+    def _found(self, results: list[tuple[bool, Any]]) -> dict[str, str]:
+        return {name: reason for name, (_, reason) in zip(self._checks, results, strict=True)}
+
+
+class OpsResource(Resource):
+    """Answers every path of the site; there are few, and what is wrong is said in a sentence.
+
+    @param numbers: writes the page with the metrics.
+    @param ask: runs the checks of readiness.
+    """
+
+    isLeaf = True
+
+    def __init__(
+        self, numbers: Callable[[], Page | Deferred[Page]], ask: Callable[[], Deferred[dict[str, str]]]
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._numbers = numbers
+        self._ask = ask
+        self._pages: dict[bytes, Callable[[Request], None]] = {
+            b"/metrics": self._render_metrics,
+            b"/health/live": self._render_live,
+            b"/health/ready": self._render_ready,
+        }
+
+    def render(self, request: Request) -> int:
+        """Answer one request (L{twisted.web.resource.IResource.render})."""
+        page = self._pages.get(request.path)
+        if page is None:
+            paths = ", ".join(path.decode("ascii") for path in self._pages)
+            _answer(request, HTTPStatus.NOT_FOUND, f"There is nothing here. There are {paths}.\n".encode())
+        elif request.method not in (b"GET", b"HEAD"):
+            request.responseHeaders.setRawHeaders("Allow", ["GET, HEAD"])
+            _answer(request, HTTPStatus.METHOD_NOT_ALLOWED, b"This can only be read: use GET or HEAD.\n")
+        else:
+            page(request)
+        return NOT_DONE_YET
+
+    def _render_metrics(self, request: Request) -> None:
+        self._wait_for(request, maybeDeferred(self._numbers), lambda page: _answer(request, HTTPStatus.OK, *page))
+
+    def _render_live(self, request: Request) -> None:
+        _answer_json(request, HTTPStatus.OK, {"status": "live"})
+
+    def _render_ready(self, request: Request) -> None:
+        def answer(found: dict[str, str]) -> None:
+            ready = all(reason == OK for reason in found.values())
+            status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
+            _answer_json(request, status, {"status": "ready" if ready else "not ready", "checks": found})
+
+        self._wait_for(request, self._ask(), answer)
+
+    def _wait_for(self, request: Request, asking: Deferred[T], answer: Callable[[T], None]) -> None:
+        def failed(failure: Failure) -> None:
+            if not failure.check(CancelledError):  # type: ignore[no-untyped-call]
+                _log.failure("{path} cannot be answered", failure, path=quoted(request.path))
+                _answer(request, HTTPStatus.INTERNAL_SERVER_ERROR, b"This failed; the log says why.\n")
+
+        # The client may go away meanwhile, and then there is nobody to answer.
+        request.notifyFinish().addErrback(lambda _: asking.cancel())
+        asking.addCallbacks(answer, failed)
+
+
+def _answer_json(request: Request, status: HTTPStatus, document: object) -> None:
+    _answer(request, status, json.dumps(document).encode("ascii") + b"\n", _JSON)
+
+
+def _answer(request: Request, status: HTTPStatus, body: bytes, content_type: str = _TEXT) -> None:
+    request.setResponseCode(status)
+    for name, value in (
+        ("Server", f"egressproxy/{__version__}"),
+        ("Content-Type", content_type),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+        ("X-Content-Type-Options", "nosniff"),
+    ):
+        request.responseHeaders.setRawHeaders(name, [value])
+    request.write(b"" if request.method == b"HEAD" else body)  # type: ignore[no-untyped-call]
+    request.finish()  # type: ignore[no-untyped-call]
+
+
+class OpsRequest(Request):
+    """A request whose content nobody reads: it is dropped as it comes in, not kept in memory or on disk."""
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Take a piece of the content (L{twisted.web.iweb.IRequest})."""
+
+
+def ops_site(reactor: IReactorTime, metrics: Metrics, checks: Mapping[str, Check], deadline: float = _DEADLINE) -> Site:
+    """Make the site for C{/metrics}, C{/health/live} and C{/health/ready}.
+
+    @param checks: what must hold for the proxy to be ready, by name.
+    @param deadline: seconds for each check.
+    """
+    return ops_site_of(reactor, metrics.render, Readiness(reactor, checks, deadline).ask)
+
+
+def ops_site_of(
+    reactor: IReactorTime,
+    numbers: Callable[[], Page | Deferred[Page]],
+    ask: Callable[[], Deferred[dict[str, str]]],
+) -> Site:
+    """Make the same site for numbers and checks from elsewhere.
+
+    @param numbers: writes the page with the metrics.
+    @param ask: runs the checks: fires with what each found, C{"ok"} or the reason why not.
+    """
+    root = OpsResource(numbers, ask)
+    return BoundedSite(reactor, ChannelBounds(), root, OpsRequest)

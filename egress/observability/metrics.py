@@ -1,0 +1,130 @@
+"""The numbers of a proxy, for Prometheus.
+
+They come from the same records as the audit log, so that the two never tell different stories.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import twisted
+from prometheus_client import CollectorRegistry, Gauge, Info, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from zope.interface import implementer
+
+from egress import __version__
+from egress.interfaces import IAuditSink
+from egress.model.authz_failure import Questions
+from egress.model.policy_reads import PolicyReads
+from egress.model.record import ExchangeRecord
+from egress.model.reuse import Reuse
+from egress.observability.approval_collector import ApprovalsCollector
+from egress.observability.cache_collector import ReuseCollector
+from egress.observability.collectors import QuestionsCollector
+from egress.observability.exchange_counters import Tally
+from egress.observability.policy_reload_collector import PolicyCollector
+
+
+def process_registry() -> CollectorRegistry:
+    """Make a registry with what every process tells of itself."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    Info("egress_build", "The versions that run.", registry=registry).info(
+        {"version": __version__, "python": platform.python_version(), "twisted": twisted.__version__}
+    )
+    return registry
+
+
+@implementer(IAuditSink)
+class Metrics:
+    """Counts exchanges.
+
+    @ivar registry: a registry of its own, so that several proxies fit into one process.
+    """
+
+    def __init__(self) -> None:
+        self.registry = process_registry()
+        gauge = partial(Gauge, registry=self.registry)
+        self._tally = Tally()
+        self.registry.register(self._tally)
+        self._client_connections = gauge("egress_client_connections", "Client connections that are open.")
+        self._turned_away = gauge(
+            "egress_client_connections_turned_away", "Client connections that there was no room for, since the start."
+        )
+        self._look_ups = gauge("egress_dns_lookups", "Names that are being looked up.")
+        self._look_ups_waiting = gauge("egress_dns_lookups_waiting", "Names that wait to be looked up.")
+        self._body_memory = gauge("egress_body_memory_bytes", "Memory held for bodies that are put to an authorizer.")
+        self._bodies_waiting = gauge("egress_bodies_waiting", "Requests whose bodies wait for memory.")
+        self._leaf_contexts = gauge("egress_leaf_contexts", "TLS contexts kept for intercepted hosts.")
+        self._ca_end = gauge("egress_ca_not_after_seconds", "When the CA certificate ends, in seconds since 1970.")
+        self._observing = gauge("egress_observing", "1 while nothing is enforced (--mode observe), otherwise 0.")
+        self._audit_lost = gauge("egress_audit_lines_lost", "Audit lines that could not be written, since the start.")
+
+    def watch_connections(self, source: Callable[[], float]) -> None:
+        """Say where to look, whenever the numbers are asked for, for the client connections that are open."""
+        self._client_connections.set_function(source)
+
+    def watch_turned_away(self, source: Callable[[], float]) -> None:
+        """Say where to look for the number of client connections that there was no room for."""
+        self._turned_away.set_function(source)
+
+    def watch_look_ups(self, under_way: Callable[[], float], waiting: Callable[[], float]) -> None:
+        """Say where to look for the number of names that are being looked up, and of those that wait."""
+        self._look_ups.set_function(under_way)
+        self._look_ups_waiting.set_function(waiting)
+
+    def watch_contents(self, held: Callable[[], float], waiting: Callable[[], float]) -> None:
+        """Say where to look for the memory that contents take, and for the number of those that wait for it."""
+        self._body_memory.set_function(held)
+        self._bodies_waiting.set_function(waiting)
+
+    def watch_leaf_contexts(self, source: Callable[[], float]) -> None:
+        """Say where to look for the number of TLS contexts kept."""
+        self._leaf_contexts.set_function(source)
+
+    def watch_ca_end(self, source: Callable[[], float]) -> None:
+        """Say where to look for the end of the CA."""
+        self._ca_end.set_function(source)
+
+    def watch_questions(self, source: Callable[[], Questions], retries: Callable[[], int] | None) -> None:
+        """Say where to look for what becomes of the questions to an authorizer.
+
+        @param retries: tells how many were sent once more; C{None}: none ever are.
+        """
+        self.registry.register(QuestionsCollector(source, retries))
+
+    def watch_reuse(self, source: Callable[[], Reuse]) -> None:
+        """Say where to look for what becomes of decisions that are kept."""
+        self.registry.register(ReuseCollector(source))
+
+    def watch_policy(self, source: Callable[[], PolicyReads]) -> None:
+        """Say where to look for what became of the embedded policy."""
+        self.registry.register(PolicyCollector(source))
+
+    def watch_approvals(self, held: Callable[[], int], counts: Callable[[], Mapping[str, int]]) -> None:
+        """Say where to look for what becomes of requests that a person is asked about."""
+        self.registry.register(ApprovalsCollector(held, counts))
+
+    def set_observing(self, observing: bool) -> None:
+        """Say whether decisions are only put on record."""
+        self._observing.set(int(observing))
+
+    def watch_audit_lost(self, source: Callable[[], float]) -> None:
+        """Say where to look for the number of audit lines lost."""
+        self._audit_lost.set_function(source)
+
+    def write(self, record: ExchangeRecord) -> None:
+        """Count one exchange (L{IAuditSink.write})."""
+        self._tally.count(record)
+
+    def close(self) -> None:
+        """Nothing is open (L{IAuditSink.close})."""
+
+    def render(self) -> tuple[bytes, str]:
+        """Write all numbers in the Prometheus text format.
+
+        @return: the text and its content type.
+        """
+        return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4

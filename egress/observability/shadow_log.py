@@ -1,0 +1,133 @@
+"""What becomes of the questions to a second decider: counted, and where the two disagree, logged and written down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from egress.interfaces import IComparisonSink
+from egress.model.comparison import Agreement, Comparison
+from egress.model.decision import Decision
+from egress.model.redact import redact_url
+from egress.observability.audit_log import LineFile, LinesLost, written_time
+
+_log = Logger()
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+# So many are logged in so many seconds; the others are counted, and stand in the file.
+_LOGGED: Final = 10
+_PERIOD: Final = 60.0
+
+
+@implementer(IComparisonSink)
+class Disagreements(Collector):
+    """Counts comparisons, and tells of disagreements.
+
+    @param clock: seconds, for how often something is logged.
+    @param wall_clock: seconds since the epoch, for the file.
+    @param path: where a line of JSON is written for each disagreement.
+    @raise OSError: when the file cannot be opened.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float], wall_clock: Callable[[], float], path: Path | str | None = None
+    ) -> None:
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._file = None if path is None else LineFile(Path(path), clock=clock)
+        self._counts = dict.fromkeys(Agreement, 0)
+        self._since: float | None = None
+        self._logged = 0
+        self._lost = 0
+
+    def write(self, comparison: Comparison) -> None:
+        """Take one comparison (L{IComparisonSink.write})."""
+        self._counts[comparison.agreement] += 1
+        second = comparison.second
+        if second is None or not comparison.differs:
+            return
+        url = redact_url(comparison.request.url)
+        if self._may_log():
+            self._log(comparison, second, url)
+        if self._file is not None:
+            try:
+                self._file.write(_encode(self._line(comparison, second, url)).encode("ascii") + b"\n")
+            except LinesLost as error:
+                self._lose(error)
+
+    def _may_log(self) -> bool:
+        now = self._clock()
+        if self._since is None or now - self._since >= _PERIOD:
+            if self._logged > _LOGGED:
+                _log.warn("{number} more disagreements were not logged", number=self._logged - _LOGGED)
+            self._since = now
+            self._logged = 0
+        self._logged += 1
+        return self._logged <= _LOGGED
+
+    def _log(self, comparison: Comparison, second: Decision, url: str) -> None:
+        request, first = comparison.request, comparison.first
+        _log.warn(
+            "the shadow is {agreement}: {method} {url} is {first}, and would be {second} ({request_id})",
+            agreement=comparison.agreement.value,
+            method=request.method,
+            url=url,
+            first=_in_words(first),
+            second=_in_words(second),
+            request_id=request.request_id,
+        )
+
+    def _line(self, comparison: Comparison, second: Decision, url: str) -> dict[str, Any]:
+        request, first = comparison.request, comparison.first
+        return {
+            "time": written_time(self._wall_clock()),
+            "requestId": request.request_id,
+            "stage": request.stage.value,
+            "method": request.method,
+            "url": url,
+            "agreement": comparison.agreement.value,
+            "verdict": first.verdict.value,
+            "ruleId": first.rule_id,
+            "reason": first.reason,
+            "shadowVerdict": second.verdict.value,
+            "shadowRuleId": second.rule_id,
+            "shadowReason": second.reason,
+        }
+
+    def _lose(self, error: LinesLost) -> None:
+        if not self._lost:
+            _log.error("the shadow log cannot be written: {error}", error=error)
+        self._lost += error.lines
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the numbers as metrics (C{Collector.collect})."""
+        counter = CounterMetricFamily(
+            "egress_shadow_decisions",
+            "Questions to the shadow, by how its decision relates to the one that counted.",
+            labels=["result"],
+        )
+        for agreement, number in self._counts.items():
+            counter.add_metric([agreement.value], number)
+        yield counter
+
+    def close(self) -> None:
+        """Close the file (L{IComparisonSink.close})."""
+        if self._file is not None:
+            file, self._file = self._file, None
+            try:
+                file.close()
+            except LinesLost as error:
+                self._lose(error)
+
+
+def _in_words(decision: Decision) -> str:
+    rule = "" if decision.rule_id is None else f" by {decision.rule_id}"
+    return f"{decision.verdict.value}{rule}: {decision.reason}"

@@ -1,0 +1,73 @@
+"""Rules that can never decide, since one before them decides on all that they are about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+
+from egress.policy.match.hosts import Anything, HostTest, Named, Within
+from egress.policy.rule import Rule
+
+
+@attrs.define
+class _Covered:
+    """The hosts on which rules without further conditions decide, each with the rule.
+
+    @ivar everything: the rule that is about every host.
+    """
+
+    everything: Rule | None = None
+    names: dict[tuple[str, int | None], Rule] = attrs.field(factory=dict)
+    below: dict[tuple[str, int | None], Rule] = attrs.field(factory=dict)
+    others: dict[HostTest, Rule] = attrs.field(factory=dict)
+
+    def add(self, rule: Rule) -> None:
+        """Note what a rule decides."""
+        if not rule.hosts or Anything() in rule.hosts:
+            self.everything = self.everything or rule
+        for test in rule.hosts:
+            if isinstance(test, Named):
+                (self.below if test.below else self.names).setdefault((test.host, test.port), rule)
+            else:
+                self.others.setdefault(test, rule)
+
+    def by(self, rule: Rule) -> Rule | None:
+        """A rule before, of those that cover all that a rule is about; C{None} if there is something left."""
+        if self.everything is not None or not rule.hosts:
+            return self.everything
+        found = None
+        for test in rule.hosts:
+            found = self._by(test)
+            if found is None:
+                return None
+        return found
+
+    def _by(self, test: HostTest) -> Rule | None:
+        if not isinstance(test, Named):
+            return self.others.get(test) or self._whole(test)
+        for port in (None, test.port):
+            found = None if test.below else self.names.get((test.host, port))
+            found = found or (self.below.get((test.host, port)) if test.below else None)
+            above = test.host
+            while found is None and "." in above:
+                above = above.partition(".")[2]
+                found = self.below.get((above, port))
+            if found is not None:
+                return found
+        return None
+
+    def _whole(self, test: HostTest) -> Rule | None:
+        """The rule for the same addresses on every port."""
+        return self.others.get(attrs.evolve(test, port=None)) if isinstance(test, Within) else None
+
+
+def never_reached(rules: tuple[Rule, ...]) -> Iterator[tuple[Rule, Rule]]:
+    """The rules that can never decide, each with one before it that decides instead; only those where it is certain."""
+    covered = _Covered()
+    for rule in rules:
+        other = covered.by(rule)
+        if other is not None:
+            yield rule, other
+        elif not (rule.ports or rule.port_ranges or rule.schemes or rule.methods or rule.paths or rule.conditions):
+            covered.add(rule)

@@ -1,0 +1,284 @@
+"""C{egress.lock}: where the requests of a job go, one line for each destination, to be kept beside the code.
+
+The format is made for reviews: sorted, one destination on a line, nothing in it that changes from run to run.  ::
+
+    egress-lock 1
+    detail method
+
+    GET     https://api.example.com
+    POST    https://api.example.com
+    CONNECT db.example.com:5432
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import Final
+
+import attrs
+
+from egress.model.authority import DEFAULT_PORTS, Authority, Origin
+from egress.model.decision import Stage
+from egress.model.errors import InvalidTarget
+from egress.policy.learn.audit_reader import AuditLine
+from egress.policy.learn.path_templates import pattern_of, shape_of
+from egress.policy.match.paths import PathPattern, canonical, compile_path, remove_dot_segments
+
+VERSION: Final = 1
+LOCK_FILE: Final = "egress.lock"
+
+_HEAD: Final = "egress-lock"
+_ANY: Final = "*"
+_CONNECT: Final = "CONNECT"
+_MARKERS: Final = ("<<<<<<<", "=======", ">>>>>>>", "|||||||")
+_URL: Final = re.compile(r"(https?)://([^/?#]+)(/[^?#]*)?")
+_METHOD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}")
+
+
+class LockFault(ValueError):
+    """A text that is no lock; says where, and what to do."""
+
+
+class Detail(enum.Enum):
+    """What makes two destinations different.
+
+    @cvar HOST: scheme, host and port.
+    @cvar METHOD: the method, too.
+    @cvar PATH: and the path, with C{*} for what differs from one request to the next.
+    """
+
+    HOST = "host"
+    METHOD = "method"
+    PATH = "path"
+
+
+@attrs.frozen
+class Destination:
+    """Where something goes.
+
+    @ivar scheme: empty for a tunnel.
+    @ivar method: C{"*"} where it does not matter.
+    @ivar path: a pattern; empty where it does not matter, and for C{OPTIONS *}.
+    """
+
+    scheme: str
+    authority: Authority
+    method: str
+    path: str = ""
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """What it is sorted by: tunnels last, then by host."""
+        return (not self.scheme, self.authority.host, self.authority.port, self.scheme, self.path, self.method)
+
+    @property
+    def where(self) -> str:
+        """It without its method."""
+        return f"{Origin(self.scheme, self.authority)}{self.path}" if self.scheme else str(self.authority)
+
+    def __str__(self) -> str:
+        return f"{self.method:<7} {self.where}"
+
+
+@attrs.frozen
+class Lock:
+    """What a lock file holds."""
+
+    detail: Detail
+    destinations: frozenset[Destination]
+
+    def write(self) -> str:
+        """Write it as text."""
+        lines = [
+            f"{_HEAD} {VERSION}",
+            f"detail {self.detail.value}",
+            "",
+            *(str(one) for one in sorted(self.destinations, key=lambda one: one.order)),
+        ]
+        return "\n".join(lines) + "\n"
+
+
+class _Patterns:
+    """The destinations of a lock that cover others: patterns that somebody wrote, or that ids became."""
+
+    def __init__(self, lock: Lock) -> None:
+        self._patterns: dict[tuple[str, Authority, str], list[tuple[Destination, PathPattern]]] = {}
+        for one in lock.destinations:
+            if _ANY in one.path:
+                compiled = compile_path(one.path, broad=False)
+                self._patterns.setdefault(_without_path(one), []).append((one, compiled))
+
+    def covering(self, other: Destination) -> set[Destination]:
+        """All that cover a destination."""
+        near = self._patterns.get(_without_path(other), ())
+        return {one for one, pattern in near if pattern.fullmatch(other.path)}
+
+
+def _without_path(one: Destination) -> tuple[str, Authority, str]:
+    return (one.scheme, one.authority, one.method)
+
+
+def destination_of(line: AuditLine, detail: Detail) -> Destination:
+    """Say where a request went."""
+    authority = line.origin.authority
+    if line.stage is Stage.TUNNEL:
+        return Destination("", authority, _CONNECT)
+    method = _ANY if detail is Detail.HOST else line.method
+    path = ""
+    if detail is Detail.PATH and line.path.startswith("/"):
+        path = pattern_of(shape_of(remove_dot_segments(canonical(line.path.partition("?")[0]))))
+    return Destination(line.origin.scheme, authority, method, path)
+
+
+def parse_lock(text: str, where: str) -> Lock:
+    """Read a lock file.
+
+    @param where: names it in errors.
+    @raise LockFault: for everything that is not understood.
+    """
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+    for number, line in lines:
+        if line.startswith(_MARKERS):
+            raise LockFault(f"{where}:{number}: a merge was not finished; keep the lines of both sides")
+    lines = [(number, line) for number, line in lines if line and not line.startswith("#")]
+    if not lines or lines[0][1].split() != [_HEAD, str(VERSION)]:
+        raise LockFault(
+            f"{where}: is no lock of a kind that is known; begin it with {_HEAD} {VERSION}, or record it anew"
+        )
+    words = lines[1][1].split() if len(lines) > 1 else []
+    if len(words) != 2 or words[0] != "detail" or words[1] not in {detail.value for detail in Detail}:
+        raise LockFault(f"{where}: the second line must be detail host, detail method or detail path")
+    detail = Detail(words[1])
+    return Lock(detail, frozenset(_destination(line, detail, f"{where}:{number}") for number, line in lines[2:]))
+
+
+def _destination(line: str, detail: Detail, where: str) -> Destination:
+    words = line.split()
+    if len(words) != 2 or not _METHOD.fullmatch(words[0]):
+        raise LockFault(f"{where}: write a method and a URL, as in GET https://api.example.com")
+    method, url = words
+    try:
+        if method == _CONNECT:
+            return Destination("", Authority.parse(url), _CONNECT)
+        match = _URL.fullmatch(url)
+        if match is None:
+            raise LockFault(f"{where}: write an http:// or https:// URL without a query; a tunnel is CONNECT host:port")
+        authority = Authority.parse(match[2], DEFAULT_PORTS[match[1]])
+        path = match[3] or ""
+        if path:
+            compile_path(path, broad=False)
+    except InvalidTarget as error:
+        raise LockFault(f"{where}: {error.reason}") from None
+    except LockFault:
+        raise
+    except ValueError as error:
+        raise LockFault(f"{where}: {error}") from None
+    if (method == _ANY) is not (detail is Detail.HOST):
+        raise LockFault(f"{where}: with detail host each method is *, otherwise none is")
+    if path and detail is not Detail.PATH:
+        raise LockFault(f"{where}: only with detail path a line has a path")
+    return Destination(match[1], authority, method, path)
+
+
+@attrs.define
+class Visits:
+    """What was seen of one destination.
+
+    @ivar count: how many requests there were.
+    @ivar first: when the first of them was.
+    @ivar example: what one of them was about: its path, without a query; for one that did not leave, the reason.
+    """
+
+    count: int
+    first: str
+    example: str
+
+    def take(self, time: str, example: str) -> None:
+        """Take one more request in, in whatever order they come."""
+        self.count += 1
+        self.first = min(self.first, time)
+        self.example = min(self.example, example, key=lambda text: (len(text), text))
+
+
+class Egress:
+    """The destinations of traffic.
+
+    @ivar left: those to which something went.
+    @ivar stopped: those to which all was denied, or could not be decided.
+    """
+
+    def __init__(self, detail: Detail) -> None:
+        self.detail = detail
+        self.left: dict[Destination, Visits] = {}
+        self._stopped: dict[Destination, Visits] = {}
+
+    @property
+    def stopped(self) -> dict[Destination, Visits]:
+        """Those to which nothing went."""
+        return {one: visits for one, visits in self._stopped.items() if one not in self.left}
+
+    def add(self, line: AuditLine) -> None:
+        """Take one request in."""
+        destination = destination_of(line, self.detail)
+        into = self.left if line.left else self._stopped
+        example = line.path.partition("?")[0] if line.left else line.reason
+        visits = into.get(destination)
+        if visits is None:
+            into[destination] = Visits(1, line.time, example)
+        else:
+            visits.take(line.time, example)
+
+    def lock(self) -> Lock:
+        """Make a lock of where something went."""
+        return Lock(self.detail, frozenset(self.left))
+
+
+@attrs.frozen
+class Difference:
+    """How traffic differs from a lock.
+
+    @ivar new: where something went that is not in the lock.
+    @ivar unseen: what is in the lock, and nothing went there.
+    @ivar stopped: what nothing went to, though it was asked for.
+    """
+
+    new: tuple[tuple[Destination, Visits], ...]
+    unseen: tuple[Destination, ...]
+    stopped: tuple[tuple[Destination, Visits], ...]
+
+
+def compare(lock: Lock, egress: Egress) -> Difference:
+    """Hold traffic against a lock."""
+    patterns = _Patterns(lock)
+    new: dict[Destination, Visits] = {}
+    seen: set[Destination] = set()
+    for one, visits in egress.left.items():
+        covering = patterns.covering(one)
+        seen |= covering
+        if one in lock.destinations:
+            seen.add(one)
+        elif not covering:
+            new[one] = visits
+    unseen = sorted(lock.destinations - seen, key=lambda one: one.order)
+    return Difference(_sorted(new), tuple(unseen), _sorted(egress.stopped))
+
+
+def _sorted(found: dict[Destination, Visits]) -> tuple[tuple[Destination, Visits], ...]:
+    return tuple(sorted(found.items(), key=lambda item: item[0].order))
+
+
+def in_lines(difference: Difference) -> list[str]:
+    """Write a difference for a reviewer, one destination on a line."""
+    lines = []
+    for one, visits in difference.new:
+        example = f", e.g. {visits.example}" if visits.example and not one.path else ""
+        lines.append(f"+ {one}  {_requests(visits, one)}, first at {visits.first}{example}")
+    lines += [f"- {one}  in the lock, not seen" for one in difference.unseen]
+    lines += [f"! {one}  {_requests(visits, one)} refused: {visits.example}" for one, visits in difference.stopped]
+    return lines
+
+
+def _requests(visits: Visits, one: Destination) -> str:
+    what = "request" if one.scheme else "tunnel"
+    return f"{visits.count:,} {what}{'' if visits.count == 1 else 's'}"

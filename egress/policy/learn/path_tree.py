@@ -1,0 +1,144 @@
+"""Many paths as few patterns: siblings that are many become C{*}, branches that are too many become C{**}."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+
+from egress.policy.learn.path_templates import ANY, REST, pattern_of
+
+MANY_ALIKE: Final = 8
+"""So many names, used alike and with the same below them, are taken for one kind of thing."""
+
+MANY_AT_ROOT: Final = 12
+"""The same for the first segment, which more often names a kind of thing than one of many."""
+
+MANY: Final = 20
+"""So many names are, whatever is below them."""
+
+# Beyond so many times the patterns that are wanted, branches are cut by the level.
+_FAR: Final = 8
+
+Structure = tuple[frozenset[str], tuple[tuple[str, "Structure"], ...]]
+
+
+@attrs.frozen
+class PathUse:
+    """A pattern, and what was seen of it with one method.
+
+    @ivar count: how many requests there were.
+    @ivar example: the URL of one, with whatever method.
+    """
+
+    pattern: str
+    method: str
+    count: int
+    example: str
+
+
+class PathTree:
+    """The segments of paths, one below the other."""
+
+    def __init__(self) -> None:
+        self._below: dict[str, PathTree] = {}
+        self._methods: dict[str, int] = {}
+        self._example = ""
+
+    def add(self, shape: tuple[str, ...], method: str, count: int, example: str) -> None:
+        """Take one path in, or one more request for it."""
+        node = self
+        for segment in shape:
+            node = node._below.setdefault(segment, PathTree())
+        node._see(method, count, example)
+
+    def _see(self, method: str, count: int, example: str) -> None:
+        self._methods[method] = self._methods.get(method, 0) + count
+        # The shortest, whatever the order in which they came.
+        if not self._example or (len(example), example) < (len(self._example), self._example):
+            self._example = example
+
+    def _take(self, other: PathTree) -> None:
+        for method, count in other._methods.items():
+            self._see(method, count, other._example)
+        for segment, node in other._below.items():
+            self._below.setdefault(segment, PathTree())._take(node)
+
+    def merge(self, alike_from: int = MANY_AT_ROOT) -> None:
+        """Make one of siblings that are many, or that another one covers.
+
+        @param alike_from: how many that are alike are many.
+        """
+        for node in self._below.values():
+            node.merge(MANY_ALIKE)
+        names = sorted(segment for segment in self._below if segment and "*" not in segment)
+        alike: dict[Structure, list[str]] = {}
+        for name in names:
+            alike.setdefault(self._below[name]._structure(), []).append(name)
+        groups = [names] if len(names) > MANY else [group for group in alike.values() if len(group) >= alike_from]
+        folded = [name for group in groups for name in group]
+        if folded:
+            found = self._below.setdefault(ANY, PathTree())
+            for name in folded:
+                found._take(self._below.pop(name))
+            found.merge(MANY_ALIKE)
+        anything = self._below.get(ANY)
+        for name in sorted(self._below):
+            if anything is not None and name not in ("", ANY, REST) and self._below[name]._is_within(anything):
+                anything._take(self._below.pop(name))
+
+    def _structure(self) -> Structure:
+        below = sorted(self._below.items(), key=lambda item: item[0])
+        return frozenset(self._methods), tuple((segment, node._structure()) for segment, node in below)
+
+    def _is_within(self, other: PathTree) -> bool:
+        """Whether whatever is allowed here is allowed there."""
+        if not self._methods.keys() <= other._methods.keys():
+            return False
+        return all(
+            segment in other._below and node._is_within(other._below[segment]) for segment, node in self._below.items()
+        )
+
+    def limit(self, most: int) -> bool:
+        """Make C{**} of the deepest branches, until there are at most so many patterns.
+
+        @return: whether that was possible: there is no pattern for everything below the root that says anything.
+        """
+        while (number := sum(1 for _ in self._ends(()))) > most:
+            branches = sorted(self._branches(0), key=lambda found: found[:2], reverse=True)
+            if not branches:
+                return False
+            for depth, _, branch in branches if number > _FAR * most else branches[:1]:
+                if depth == branches[0][0]:
+                    branch._collapse()
+        return True
+
+    def _branches(self, depth: int, name: str = "") -> Iterator[tuple[int, str, PathTree]]:
+        """What is below the root and has several ends, with its depth."""
+        if depth and sum(1 for _ in self._ends(())) > 1:
+            yield depth, name, self
+        for segment in sorted(self._below):
+            yield from self._below[segment]._branches(depth + 1, f"{name}/{segment}")
+
+    def _collapse(self) -> None:
+        rest = PathTree()
+        for _, node in list(self._ends(())):
+            for method, count in node._methods.items():
+                rest._see(method, count, node._example)
+        self._methods = {}
+        self._below = {REST: rest}
+
+    def _ends(self, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], PathTree]]:
+        if self._methods:
+            yield above, self
+        for segment in sorted(self._below):
+            yield from self._below[segment]._ends((*above, segment))
+
+    def uses(self) -> list[PathUse]:
+        """Give all patterns, in order."""
+        return [
+            PathUse(pattern_of(shape), method, count, node._example)
+            for shape, node in self._ends(())
+            for method, count in sorted(node._methods.items())
+        ]

@@ -1,0 +1,295 @@
+"""A policy out of traffic: a few rules that people can read, and that allow all of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import attrs
+
+from egress.model.authority import Authority
+from egress.model.decision import Stage
+from egress.policy.learn.audit_reader import AuditLine
+from egress.policy.learn.host_groups import grouped
+from egress.policy.learn.path_templates import REST, shape_of
+from egress.policy.learn.path_tree import PathTree, PathUse
+from egress.policy.match.paths import readings
+from egress.policy.match.work_budget import TooMuchWork, Work
+
+MAX_RULES: Final = 12
+"""As many rules as one likes to read at a sitting."""
+
+MIN_RULES: Final = 2
+"""One for requests, one for tunnels."""
+
+_MAX_PATHS: Final = 12
+_MAX_DEPTH: Final = 24
+_MAX_SPLITS: Final = 3
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1, but for TRACE
+# As the policy has them (L{egress.policy.parse.load}).
+_METHOD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Z]+")
+_CONNECT: Final = "CONNECT"
+
+Place = tuple[str, int]
+"""Scheme and port; the scheme is empty for tunnels."""
+
+
+def by_domain(host: str) -> list[str]:
+    """Sort hosts by the domain that they belong to."""
+    return host.split(".")[::-1]
+
+
+@attrs.frozen
+class SuggestedRule:
+    """A rule that allows some of the traffic; what is empty does not restrict.
+
+    @ivar count: how many requests it is about.
+    @ivar example: the URL of one of them.
+    """
+
+    hosts: frozenset[str]
+    ports: frozenset[int]
+    schemes: frozenset[str]
+    methods: frozenset[str]
+    paths: tuple[str, ...]
+    count: int
+    example: str
+
+    @property
+    def tunnels(self) -> bool:
+        """Whether it is about tunnels."""
+        return self.methods == {_CONNECT}
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """What it is sorted by: tunnels last, hosts by the domain that they belong to."""
+        hosts = sorted(map(by_domain, self.hosts))
+        writes = not self.methods <= _SAFE
+        return (self.tunnels, hosts, sorted(self.ports), sorted(self.schemes), writes, sorted(self.methods), self.paths)
+
+
+class _Site:
+    """What was asked of one host, or of hosts that belong together, at one port."""
+
+    def __init__(self) -> None:
+        self.tree = PathTree()
+        self.pathless: dict[str, int] = {}
+        self.example = ""
+
+    def add(self, method: str, path: str, url: str, count: int) -> None:
+        """Take requests in, each path in all readings of it."""
+        if not self.example or (len(url), url) < (len(self.example), self.example):
+            self.example = url
+        try:
+            found = readings(path, Work())
+        except TooMuchWork:
+            found = ()
+        if not found or not all(reading.startswith("/") for reading in found) or not _METHOD.fullmatch(method):
+            # No pattern is sure to be about it.
+            self.pathless[method] = self.pathless.get(method, 0) + count
+            return
+        for number, reading in enumerate(found):
+            shape = shape_of(reading)
+            if len(shape) > _MAX_DEPTH:
+                shape = (*shape[:_MAX_DEPTH], REST)
+            self.tree.add(shape, method, 0 if number else count, url)
+
+    def uses(self) -> list[PathUse]:
+        """All patterns; one that is empty stands for every path."""
+        self.tree.merge()
+        everything = [PathUse("", method, count, self.example) for method, count in sorted(self.pathless.items())]
+        limited = self.tree.limit(_MAX_PATHS)
+        uses = self.tree.uses()
+        return everything + (uses if limited else [attrs.evolve(use, pattern="") for use in uses])
+
+
+class Suggestion:
+    """Takes traffic in, and makes rules of it.
+
+    @ivar requests: how many requests there were.
+    @ivar hosts: the hosts that they went to.
+    """
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.hosts: set[str] = set()
+        self._seen: dict[tuple[str, Authority, str, str], int] = {}
+
+    def add(self, line: AuditLine) -> None:
+        """Take one request in."""
+        self.requests += 1
+        authority = line.origin.authority
+        self.hosts.add(authority.host)
+        if line.stage is Stage.TUNNEL:
+            key = ("", authority, _CONNECT, "")
+        else:
+            key = (line.origin.scheme, authority, line.method, line.path.partition("?")[0])
+        self._seen[key] = self._seen.get(key, 0) + 1
+
+    def rules(self, most: int = MAX_RULES) -> list[SuggestedRule]:
+        """Make rules, as exact as so many of them can be."""
+        requests, tunnels = self._sites()
+        connects = _gathered(_connect(place, host, count, url) for (place, host), (count, url) in tunnels.items())
+        uses = {key: site.uses() for key, site in requests.items()}
+        found: list[SuggestedRule] = []
+        for split in (_by_methods, _by_safety, _as_one):
+            found = _gathered(rule for key, use in uses.items() for rule in split(key, use))
+            if len(found) + len(connects) <= most:
+                return _ordered(found + connects)
+        # The busiest keep rules of their own.
+        found.sort(key=lambda rule: (-rule.count, rule.order))
+        if len(connects) > 1:
+            connects = [_folded(connects)]
+        for kept in range(min(len(found), most), 0, -1):
+            rest = _gathered(_wide(rule) for rule in found[kept:])
+            rules = found[:kept] + _by_place(rest) + connects
+            if len(rules) <= most:
+                return _ordered(rules)
+        return _ordered(([_folded(found)] if found else []) + connects)
+
+    def _sites(self) -> tuple[dict[tuple[Place, str], _Site], dict[tuple[Place, str], tuple[int, str]]]:
+        hosts: dict[Place, set[str]] = {}
+        for scheme, authority, _, _ in self._seen:
+            hosts.setdefault((scheme, authority.port), set()).add(authority.host)
+        patterns = {place: grouped(names) for place, names in hosts.items()}
+        requests: dict[tuple[Place, str], _Site] = {}
+        tunnels: dict[tuple[Place, str], tuple[int, str]] = {}
+        for (scheme, authority, method, path), count in sorted(self._seen.items(), key=lambda item: str(item[0])):
+            place = (scheme, authority.port)
+            key = (place, patterns[place][authority.host])
+            if scheme:
+                url = f"{scheme}://{authority.url_host}{_port(scheme, authority.port)}{'' if path == '*' else path}"
+                requests.setdefault(key, _Site()).add(method, path, url, count)
+            else:
+                before, example = tunnels.get(key, (0, str(authority)))
+                tunnels[key] = (before + count, example)
+        return requests, tunnels
+
+
+def _port(scheme: str, port: int) -> str:
+    return "" if (scheme, port) in (("http", 80), ("https", 443)) else f":{port}"
+
+
+def _connect(place: Place, host: str, count: int, example: str) -> SuggestedRule:
+    ports = frozenset({place[1]})
+    return SuggestedRule(frozenset({host}), ports, frozenset(), frozenset({_CONNECT}), (), count, example)
+
+
+def _rule(key: tuple[Place, str], uses: list[PathUse]) -> SuggestedRule:
+    (scheme, port), host = key
+    methods = frozenset(use.method for use in uses)
+    return SuggestedRule(
+        frozenset({host}),
+        frozenset({port}),
+        frozenset({scheme}),
+        methods if all(_METHOD.fullmatch(method) for method in methods) else frozenset(),
+        () if any(not use.pattern for use in uses) else tuple(sorted({use.pattern for use in uses})),
+        sum(use.count for use in uses),
+        min((use.example for use in uses), key=lambda url: (len(url), url)),
+    )
+
+
+def _by_methods(key: tuple[Place, str], uses: list[PathUse]) -> list[SuggestedRule]:
+    """A rule for what reads, and one for each method that may write, unless these are many; one where all is alike."""
+    found: dict[str, list[PathUse]] = {}
+    for use in uses:
+        found.setdefault("" if use.method in _SAFE else use.method, []).append(use)
+    if len(found) > _MAX_SPLITS:
+        return _by_safety(key, uses)
+    same_paths: dict[tuple[str, ...], list[PathUse]] = {}
+    for group in found.values():
+        same_paths.setdefault(_rule(key, group).paths, []).extend(group)
+    return [_rule(key, group) for group in same_paths.values()]
+
+
+def _by_safety(key: tuple[Place, str], uses: list[PathUse]) -> list[SuggestedRule]:
+    """A rule for what reads, and one for what may write."""
+    found: dict[bool, list[PathUse]] = {}
+    for use in uses:
+        found.setdefault(use.method in _SAFE, []).append(use)
+    return [_rule(key, group) for group in found.values()]
+
+
+def _as_one(key: tuple[Place, str], uses: list[PathUse]) -> list[SuggestedRule]:
+    return [_rule(key, uses)]
+
+
+def _wide(rule: SuggestedRule) -> SuggestedRule:
+    return attrs.evolve(rule, paths=())
+
+
+def _by_place(rules: list[SuggestedRule]) -> list[SuggestedRule]:
+    """One rule for each scheme and port."""
+    found: dict[tuple[object, object], list[SuggestedRule]] = {}
+    for rule in rules:
+        found.setdefault((rule.schemes, rule.ports), []).append(rule)
+    return [_folded(group) for group in found.values()]
+
+
+def _folded(rules: list[SuggestedRule]) -> SuggestedRule:
+    """One rule that allows whatever any of several allows."""
+    return SuggestedRule(
+        frozenset().union(*(rule.hosts for rule in rules)),
+        frozenset().union(*(rule.ports for rule in rules)),
+        frozenset().union(*(rule.schemes for rule in rules)),
+        frozenset().union(*(rule.methods for rule in rules)) if all(rule.methods for rule in rules) else frozenset(),
+        tuple(sorted({path for rule in rules for path in rule.paths})) if _have_few_paths(rules) else (),
+        sum(rule.count for rule in rules),
+        min((rule.example for rule in rules), key=lambda url: (len(url), url)),
+    )
+
+
+def _have_few_paths(rules: list[SuggestedRule]) -> bool:
+    paths = {path for rule in rules for path in rule.paths}
+    return all(rule.paths for rule in rules) and len(paths) <= _MAX_PATHS
+
+
+def _gathered(rules: Iterable[SuggestedRule]) -> list[SuggestedRule]:
+    """Make one of rules that differ in their hosts alone, or in scheme and port."""
+    found = list(rules)
+    for same in (
+        lambda rule: (rule.ports, rule.schemes, rule.methods, rule.paths),
+        lambda rule: (rule.hosts, rule.methods, rule.paths),
+    ):
+        groups: dict[object, list[SuggestedRule]] = {}
+        for rule in found:
+            groups.setdefault(same(rule), []).append(rule)
+        found = [_folded(group) if len(group) > 1 else group[0] for group in groups.values()]
+    return found
+
+
+def _ordered(rules: list[SuggestedRule]) -> list[SuggestedRule]:
+    return sorted(rules, key=lambda rule: rule.order)
+
+
+def names_of(rules: list[SuggestedRule]) -> Iterator[str]:
+    """Give each rule a name of its own that says what it is about."""
+    taken: set[str] = {"default"}
+    of_host: dict[frozenset[str], int] = {}
+    for rule in rules:
+        of_host[rule.hosts] = of_host.get(rule.hosts, 0) + 1
+    for rule in rules:
+        stem = _stem(rule)
+        if of_host[rule.hosts] > 1 and not rule.tunnels and rule.methods:
+            stem += f"-{_use(rule.methods)}"
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:56] or "rule"
+        name = stem
+        number = 2
+        while name in taken:
+            name, number = f"{stem}-{number}", number + 1
+        taken.add(name)
+        yield name
+
+
+def _use(methods: frozenset[str]) -> str:
+    if methods <= _SAFE:
+        return "read"
+    return "write" if len(methods) > 1 else min(methods).lower()
+
+
+def _stem(rule: SuggestedRule) -> str:
+    first = min(rule.hosts, key=by_domain).removeprefix("*.")
+    more = len(rule.hosts) - 1
+    hosts = first if not more else f"{first}-and-{more}-more"
+    return f"tunnels-{hosts}" if rule.tunnels else hosts

@@ -1,0 +1,232 @@
+"""Conditions of rules, each of which says whether it holds, or that this cannot be told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import tzinfo
+from itertools import product
+from typing import Final, Protocol
+
+import attrs
+
+from egress.model.address_classes import classes, embedded
+from egress.model.authority import IPAddress
+from egress.policy.match.clients import Network
+from egress.policy.match.header_fields import field_matches, has_field, loose
+from egress.policy.match.json_body import Expression, Wanted, json_matches
+from egress.policy.match.patterns import Pattern
+from egress.policy.match.query import has_parameter, parameter_matches
+from egress.policy.match.request_view import UNREAD, Facts
+from egress.policy.match.time_windows import Window, is_within, until_border
+from egress.policy.match.tristate import Holds, all_of, certainty
+
+Patterns = tuple[Pattern, ...]
+
+# Beyond this many hyphens, a field has too many spellings to be a part of a cache key each.
+_MAX_HYPHENS: Final = 2
+
+
+class Condition(Protocol):
+    """What a rule asks of a request, beside its host, port, scheme, method and path."""
+
+    @property
+    def key(self) -> str:
+        """The key in the policy."""
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether it can be told of what goes through a tunnel, which nobody reads."""
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """The parts of a question on which it depends (L{Decision.cache_key})."""
+
+    def holds(self, facts: Facts) -> Holds:
+        """Whether it holds for a request."""
+
+    def lasts(self, now: float) -> float:
+        """The seconds for which it says the same of the same request, at least."""
+
+
+@attrs.frozen
+class _Lasting:
+    def lasts(self, now: float) -> float:
+        """For ever."""
+        return float("inf")
+
+
+@attrs.frozen
+class Parameters(_Lasting):
+    """Parameters of the query: patterns for the values of each, or whether it is there."""
+
+    wanted: tuple[tuple[str, Patterns | bool], ...]
+    key = "query"
+    is_seen = False
+    parts = frozenset({"path", "query"})
+
+    def holds(self, facts: Facts) -> Holds:
+        """Whether all are as they should be."""
+        return all_of(self._one(facts, name, wanted) for name, wanted in self.wanted)
+
+    def _one(self, facts: Facts, name: str, wanted: Patterns | bool) -> Holds:
+        if isinstance(wanted, bool):
+            found = has_parameter(facts.query, name)
+            return found if wanted else found.opposite()
+        return parameter_matches(facts.query, name, wanted, facts.work)
+
+
+@attrs.frozen
+class HeaderFields(_Lasting):
+    """Header fields: patterns for the values of each, or whether it is there.  Names are in lower case."""
+
+    wanted: tuple[tuple[str, Patterns | bool], ...]
+    _needed: frozenset[str] = attrs.field(init=False, eq=False, repr=False)
+    key = "headers"
+    is_seen = False
+
+    @_needed.default
+    def _loose_names(self) -> frozenset[str]:
+        return frozenset(loose(name) for name, wanted in self.wanted if wanted is not False)
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """The field in each spelling that is looked at."""
+        return frozenset(part for name, _ in self.wanted for part in _field_parts(name))
+
+    def holds(self, facts: Facts) -> Holds:
+        """Whether all are as they should be."""
+        if not self._needed <= facts.fields.keys():
+            return Holds.NO
+        return all_of(self._one(facts, name, wanted) for name, wanted in self.wanted)
+
+    def _one(self, facts: Facts, name: str, wanted: Patterns | bool) -> Holds:
+        if isinstance(wanted, bool):
+            found = has_field(facts.fields, name)
+            return found if wanted else found.opposite()
+        return field_matches(facts.fields, name, wanted, facts.work)
+
+
+def _field_parts(name: str) -> Iterator[str]:
+    pieces = loose(name).split("-")
+    if len(pieces) > _MAX_HYPHENS + 1:
+        yield "headers"
+        return
+    for hyphens in product("-_", repeat=len(pieces) - 1):
+        yield "header:" + "".join(a + b for a, b in zip(pieces, (*hyphens, ""), strict=True))
+
+
+@attrs.frozen
+class JsonFields(_Lasting):
+    """What expressions find in JSON content."""
+
+    wanted: tuple[tuple[Expression, Wanted], ...]
+    key = "json"
+    is_seen = False
+    parts = frozenset({"body", *_field_parts("content-encoding"), *_field_parts("content-type")})
+
+    def holds(self, facts: Facts) -> Holds:
+        """Whether all find what they should."""
+        if facts.json is UNREAD:
+            return Holds.UNREAD
+        return all_of(json_matches(facts.json, expression, wanted) for expression, wanted in self.wanted)
+
+
+@attrs.frozen
+class BodySize(_Lasting):
+    """The length of the content, in bytes."""
+
+    key: str
+    least: int = 0
+    most: int | None = None
+    is_seen = False
+    parts = frozenset({"body"})
+
+    def holds(self, facts: Facts) -> Holds:
+        """Whether it is within the bounds."""
+        request = facts.request
+        length = request.content_length
+        if request.body is not None and not request.body_truncated:
+            length = len(request.body)
+        if length is not None:
+            return Holds.YES if self._is_within(length) else Holds.NO
+        if request.body_withheld:
+            return Holds.UNREAD
+        # What is there is the beginning.
+        at_least = len(request.body or b"")
+        if self.most is not None:
+            return Holds.NO if at_least > self.most else Holds.MAYBE
+        return Holds.YES if at_least >= self.least else Holds.MAYBE
+
+    def _is_within(self, length: int) -> bool:
+        return length >= self.least and (self.most is None or length <= self.most)
+
+
+@attrs.frozen
+class Clients(_Lasting):
+    """Who sent the request: the name, or the address."""
+
+    names: Patterns
+    networks: tuple[Network, ...]
+    key = "clients"
+    is_seen = True
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """The name, the address or both."""
+        return frozenset(part for part, used in (("identity", self.names), ("client", self.networks)) if used)
+
+    def holds(self, facts: Facts) -> Holds:
+        """Whether it is one of them."""
+        name = facts.request.client.identity
+        if name is not None and any(matches(name) for matches in self.names):
+            return Holds.YES
+        if not self.networks:
+            return Holds.NO
+        if facts.client is None:
+            return Holds.MAYBE
+        return Holds.YES if _is_in(facts.client, self.networks) else Holds.NO
+
+
+@attrs.frozen
+class Times:
+    """Times of the week."""
+
+    windows: tuple[Window, ...]
+    zone: tzinfo
+    key = "times"
+    is_seen = True
+    parts: frozenset[str] = attrs.field(init=False, default=frozenset())
+
+    def holds(self, facts: Facts) -> Holds:
+        """Whether it is one of these times."""
+        if facts.now is None:
+            return Holds.MAYBE
+        return Holds.YES if is_within(self.windows, self.zone, facts.now) else Holds.NO
+
+    def lasts(self, now: float) -> float:
+        """Until the next of the times begins or ends."""
+        return until_border(self.windows, self.zone, now)
+
+
+@attrs.frozen
+class Addresses(_Lasting):
+    """What the host leads to: for a permission all of it, for a denial any."""
+
+    classes: frozenset[str]
+    networks: tuple[Network, ...]
+    key = "addresses"
+    is_seen = True
+    parts = frozenset({"addresses"})
+
+    def holds(self, facts: Facts) -> Holds:
+        """Whether the addresses are of these kinds."""
+        if not facts.addresses:
+            return Holds.UNRESOLVED if facts.request.addresses_withheld else Holds.MAYBE
+        return certainty(self._has(address) for address in facts.addresses)
+
+    def _has(self, address: IPAddress) -> bool:
+        return bool(self.classes & classes(address)) or _is_in(address, self.networks)
+
+
+def _is_in(address: IPAddress, networks: tuple[Network, ...]) -> bool:
+    return any(address in network or embedded(address) in network for network in networks)

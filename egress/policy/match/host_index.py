@@ -1,0 +1,133 @@
+"""Which of many rules may be about a host, without looking at each."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from heapq import merge
+from typing import Final, TypeVar
+
+import attrs
+
+from egress.model.address_classes import embedded
+from egress.model.authority import Authority, IPAddress
+from egress.policy.match.hosts import Anything, HostTest, Named, PrivateLiteral, SingleLabel, Within
+
+_Network = tuple[int, int, int]  # the version, the length of the prefix, and its bits
+
+NONE: Final[tuple[int, ...]] = ()
+
+
+@attrs.define
+class _Found:
+    """Where patterns of each kind stand, as the numbers of lists of hosts; one number more than once at most in a row.
+
+    @ivar names: by the host.
+    @ivar below: by the host above.
+    @ivar networks: by version, length and bits of the prefix.
+    @ivar literals: patterns for literal addresses, whichever.
+    @ivar others: what has to be tried.
+    """
+
+    names: dict[str, list[int]] = attrs.field(factory=lambda: defaultdict(list))
+    below: dict[str, list[int]] = attrs.field(factory=lambda: defaultdict(list))
+    networks: dict[_Network, list[int]] = attrs.field(factory=lambda: defaultdict(list))
+    literals: list[int] = attrs.field(factory=list)
+    labels: list[int] = attrs.field(factory=list)
+    others: list[int] = attrs.field(factory=list)
+
+    def add(self, number: int, test: HostTest) -> None:
+        """Note one pattern."""
+        if isinstance(test, Named):
+            found = (self.below if test.below else self.names)[test.host]
+        elif isinstance(test, Within):
+            network = test.network
+            shift = network.max_prefixlen - network.prefixlen
+            found = self.networks[network.version, network.prefixlen, int(network.network_address) >> shift]
+        elif isinstance(test, PrivateLiteral):
+            found = self.literals
+        elif isinstance(test, SingleLabel):
+            found = self.labels
+        else:
+            found = self.others
+        if not found or found[-1] != number:
+            found.append(number)
+
+
+_Key = TypeVar("_Key")
+
+
+def _fixed(table: dict[_Key, list[int]]) -> dict[_Key, tuple[int, ...]]:
+    return {key: tuple(numbers) for key, numbers in table.items()}
+
+
+class HostIndex:
+    """Finds the rules that may be about an authority, in their order.
+
+    Rules that have one list of hosts in common, as a group is, are kept together.
+
+    @param hosts: the host patterns of each rule; none: it is about every host.
+    @ivar always: the places of the rules that are about every host.
+    """
+
+    def __init__(self, hosts: Sequence[tuple[HostTest, ...]]) -> None:
+        self.always = tuple(place for place, tests in enumerate(hosts) if not tests or Anything() in tests)
+        always = frozenset(self.always)
+        numbers: dict[int, int] = {}
+        rules: list[list[int]] = []
+        found = _Found()
+        for place, tests in enumerate(hosts):
+            if place in always:
+                continue
+            number = numbers.get(id(tests))
+            if number is None:
+                number = numbers[id(tests)] = len(rules)
+                rules.append([])
+                for test in tests:
+                    found.add(number, test)
+            rules[number].append(place)
+        # Of tuples of numbers, unlike lists, the garbage collector has nothing to go through.
+        self._rules = [tuple(places) for places in rules]
+        self._names, self._below = _fixed(found.names), _fixed(found.below)
+        self._networks = _fixed(found.networks)
+        self._literals, self._labels, self._others = found.literals, found.labels, found.others
+        self._prefixes = sorted({network[:2] for network in found.networks})
+
+    def places(self, authority: Authority, always: Sequence[int]) -> Iterator[int]:
+        """The places of the rules that may be about an authority, and a few that are not, in order.
+
+        @param always: those of C{self.always} that are of interest.
+        """
+        numbers = set(self._numbers(authority))
+        if not numbers:
+            return iter(always)
+        lists = [self._rules[number] for number in numbers]
+        if always:
+            lists.append(tuple(always))
+        # Each rule has one list of hosts, so none comes twice.
+        return iter(lists[0]) if len(lists) == 1 else merge(*lists)
+
+    def _numbers(self, authority: Authority) -> Iterator[int]:
+        host = authority.host
+        yield from self._others
+        yield from self._names.get(host, NONE)
+        if self._below:
+            dot = host.find(".")
+            while dot >= 0:
+                yield from self._below.get(host[dot + 1 :], NONE)
+                dot = host.find(".", dot + 1)
+        if self._networks or self._literals or self._labels:
+            address = authority.ip
+            if address is None:
+                if "." not in host:
+                    yield from self._labels
+            else:
+                yield from self._literals
+                yield from self._within(address)
+
+    def _within(self, address: IPAddress) -> Iterator[int]:
+        for one in {address, embedded(address)}:
+            for version, length in self._prefixes:
+                if version == one.version:
+                    bits = int(one) >> (one.max_prefixlen - length)
+                    yield from self._networks.get((version, length, bits), NONE)

@@ -1,0 +1,306 @@
+"""Request paths as servers may read them, and patterns for them.
+
+Servers disagree about encoded slashes and dots, doubled slashes, backslashes, path parameters and more.  A rule must
+not be slipped past by a spelling that the origin reads differently, so a path is compared in every reading that some
+server is known to have.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import attrs
+
+from egress.policy.match.work_budget import PER_CALL, TooMuchWork, Work
+
+# Beyond this many readings it is nobody's honest path.
+MAX_READINGS: Final = 32
+
+_PLAIN: Final = re.compile(r"(?:/[A-Za-z0-9_~-](?:[A-Za-z0-9._~-]*[A-Za-z0-9_~-])?)*/?")
+_RUN: Final = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
+# What some server gives a meaning of its own once it is decoded.
+_STRUCTURAL: Final = {ord(char): f"%{ord(char):02X}" for char in "\0/\\%;?#"}
+# "%u002F" is how old Windows servers write U+002F.
+_WIDE: Final = re.compile(r"%[uU]([0-9A-Fa-f]{4})")
+# ASCII in two or three bytes where UTF-8 has it in one; surrogates stand for bytes that are not UTF-8.
+_OVERLONG: Final = re.compile("(?:[\udcc0\udcc1]|\udce0[\udc80-\udc9f])[\udc80-\udcbf]")
+_SLASHES: Final = re.compile(r"//+")
+_PARAMETERS: Final = re.compile(r";[^/]*")
+# Blanks and control characters, and then dots, that end a segment; a segment of dots alone is something else.
+_BLANK: Final = "\\s\0-\x1f\x7f\udc85\udca0"
+_BLANKS: Final = re.compile(f"(?<![{_BLANK}])[{_BLANK}]+(?=/|\\Z)")
+_DOTS: Final = re.compile(r"(?<=[^/.])\.+(?=/|\Z)")
+
+
+def canonical(path: str) -> str:
+    """Decode what means the same encoded or not (RFC 3986 section 6.2.2.2), and a little more.
+
+    Only what could change the structure of the path stays encoded, in upper case.
+    """
+    return _RUN.sub(lambda run: _text(run).translate(_STRUCTURAL), path)
+
+
+def _text(run: re.Match[str]) -> str:
+    return bytes.fromhex(run[0].replace("%", "")).decode("utf-8", "surrogateescape")
+
+
+def _decoded(path: str) -> str:
+    return _RUN.sub(_text, path)
+
+
+def _from_wide(path: str) -> str:
+    return _WIDE.sub(lambda match: chr(int(match[1], 16)), path)
+
+
+def _from_overlong(path: str) -> str:
+    def replace(match: re.Match[str]) -> str:
+        lead, last = ord(match[0][-2]), ord(match[0][-1])
+        return chr((lead & 0x1F) << 6 | last & 0x3F)
+
+    return _OVERLONG.sub(replace, path)
+
+
+def _compatible(path: str) -> str:
+    """Full-width slashes and dots as plain ones, and the like (Unicode, NFKC)."""
+    return path if path.isascii() else unicodedata.normalize("NFKC", path)
+
+
+def _before_nul(path: str) -> str:
+    return path.partition("\0")[0]
+
+
+def _before_query(path: str) -> str:
+    return path.partition("?")[0]
+
+
+def _before_fragment(path: str) -> str:
+    return path.partition("#")[0]
+
+
+def _forward_slashes(path: str) -> str:
+    return path.replace("\\", "/")
+
+
+def _without_parameters(path: str) -> str:
+    return _PARAMETERS.sub("", path)
+
+
+def _single_slashes(path: str) -> str:
+    return _SLASHES.sub("/", path)
+
+
+def _without_blanks(path: str) -> str:
+    return _BLANKS.sub("", path)
+
+
+def _without_last_dots(path: str) -> str:
+    return _DOTS.sub("", path)
+
+
+def remove_dot_segments(path: str) -> str:
+    """Resolve C{.} and C{..} (RFC 3986 section 5.2.4)."""
+    if "/." not in path:
+        return path
+    kept: list[str] = []
+    segments = path.split("/")
+    for segment in segments:
+        if segment == "..":
+            if len(kept) > 1:
+                kept.pop()
+        elif segment != ".":
+            kept.append(segment)
+    if segments[-1] in (".", ".."):
+        kept.append("")
+    return "/".join(kept)
+
+
+# Each change, what a path has that it changes, and the steps of work for each of these.
+_CHANGES: Final[tuple[tuple[Callable[[str], str], str, int], ...]] = (
+    (canonical, "%", 800),
+    (_decoded, "%", 800),
+    (_from_wide, "%", 800),
+    (_before_nul, "\0", 0),
+    (_before_query, "?", 0),
+    (_before_fragment, "#", 0),
+    (_forward_slashes, "\\", 20),
+    (_without_parameters, ";", 300),
+    (_without_last_dots, ".", 300),
+    (_single_slashes, "//", 300),
+    (remove_dot_segments, "/.", 300),
+)
+# What changes in paths with characters that are not printable ASCII, or with a blank.
+_UNUSUAL: Final[tuple[tuple[Callable[[str], str], int], ...]] = (
+    (_from_overlong, 60),
+    (_compatible, 300),
+    (_without_blanks, 150),
+)
+# For each reading, whatever is in it; and for each character of it, once, and in each change.
+_PER_READING: Final = 4000
+_PER_CHARACTER: Final = 12
+_PER_PASS: Final = 25
+
+
+def readings(path: str, work: Work) -> tuple[str, ...]:
+    """Every reading of a path, its query left out: what comes of it by any of the changes, in any order.
+
+    @return: the readings, the literal one first.
+    @raise TooMuchWork: when there are more than L{MAX_READINGS}, or when they are too long for so many.
+    """
+    path = _before_query(path)
+    if _PLAIN.fullmatch(path):
+        return (path,)
+    cause = f"its path of {len(path):,} characters can be read in many ways"
+    work.spend(800 * path.count("%"), cause)
+    found = dict.fromkeys((canonical(path),))
+    waiting = list(found)
+    while waiting:
+        text = waiting.pop()
+        work.spend(_PER_READING + _PER_CHARACTER * len(text), cause)
+        for other in _changed(text, work, cause):
+            if other not in found:
+                if len(found) == MAX_READINGS:
+                    raise TooMuchWork(f"its path can be read in more than {MAX_READINGS} ways")
+                found[other] = None
+                waiting.append(other)
+    return tuple(found)
+
+
+def _changed(text: str, work: Work, cause: str) -> Iterator[str]:
+    for change, trigger, steps in _CHANGES:
+        if trigger in text:
+            work.spend(steps * text.count(trigger) + _PER_PASS * len(text), cause)
+            yield change(text)
+    if " " in text or not (text.isascii() and text.isprintable()):
+        for unusual, steps in _UNUSUAL:
+            work.spend(steps * len(text), cause)
+            yield unusual(text)
+
+
+# What servers read in different ways, as it is called in reasons.
+_CALLED: Final = (
+    ("%2F", re.compile("%2f", re.IGNORECASE)),
+    ("%5C", re.compile("%5c", re.IGNORECASE)),
+    ("%25", re.compile("%25")),
+    ("an encoded ;, ?, # or NUL", re.compile("%(?:3b|3f|23|00)", re.IGNORECASE)),
+    ("\\", re.compile(r"\\")),
+    ("//", re.compile("//")),
+    (";", re.compile(";")),
+    (". or .. as a segment", re.compile(r"/(?:\.|%2e){1,2}(?:/|\Z)", re.IGNORECASE)),
+)
+
+
+def ambiguity(path: str) -> str:
+    """Name what of a path servers read in different ways, without any other text of it.
+
+    @param path: as it was sent.
+    """
+    path = _before_query(path)
+    return next((name for name, expression in _CALLED if expression.search(path)), "characters")
+
+
+class _Glob:
+    """A pattern on its way to a regular expression that takes linear time.
+
+    Wildcards are followed by the first place where what comes next fits, and never tried again.  That finds a match if
+    there is one: what is between two C{**} spans a fixed number of segments, so an earlier end is always as good.
+    """
+
+    def __init__(self) -> None:
+        self._groups = 0
+
+    def _once(self, expression: str) -> str:
+        """Match without going back into it: an atomic group, which C{re} has from Python 3.11 on."""
+        self._groups += 1
+        name = f"g{self._groups}"
+        return f"(?=(?P<{name}>{expression}))(?P={name})"
+
+    def segment(self, pattern: str) -> str:
+        """One segment, in which C{*} stands for any characters."""
+        first, *rest = (re.escape(canonical(part)) for part in pattern.split("*"))
+        if not rest:
+            return first
+        *middle, last = rest
+        between = "".join(self._once(f"[^/]*?{part}") for part in middle)
+        return f"{first}{between}[^/]*{last}"
+
+    def block(self, segments: list[str]) -> str:
+        """Segments that follow one another."""
+        return "".join(f"/{self.segment(segment)}" for segment in segments)
+
+    def path(self, segments: list[str]) -> str:
+        """A whole path, in which C{**} stands for any number of segments."""
+        blocks: list[list[str]] = [[]]
+        for segment in segments:
+            if segment == "**":
+                blocks.append([])
+            else:
+                blocks[-1].append(segment)
+        first, *rest = blocks
+        expression = self.block(first)
+        for index, block in enumerate(rest):
+            if index < len(rest) - 1:
+                expression += self._once(f"(?:/[^/]*)*?{self.block(block)}(?=/|\\Z)")
+            elif block:
+                expression += f"(?:/[^/]*)*?{self.block(block)}"
+            else:
+                expression += "(?:/.*)?"
+        return expression
+
+
+_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+@attrs.frozen
+class PathPattern:
+    """A pattern for paths.
+
+    @ivar text: as it was written.
+    @ivar fullmatch: gives C{None} for a path that does not match.
+    @ivar prefix: how each path begins that matches, in lower case where case makes no difference.
+    """
+
+    text: str
+    broad: bool
+    fullmatch: Callable[[str], object] = attrs.field(eq=False, repr=False)
+    prefix: str = attrs.field(eq=False, repr=False)
+
+    def steps(self, path: str, lowered: str) -> int:
+        """How many steps of work it takes at most to try it.
+
+        @param lowered: the path in lower case.
+        """
+        begins = (lowered if self.broad else path).startswith(self.prefix) or not path.isascii()
+        return PER_CALL + (_PER_COMPARED * len(path) if begins else 0)
+
+
+_PER_COMPARED: Final = 40
+
+
+def compile_path(pattern: str, *, broad: bool) -> PathPattern:
+    """Compile a path pattern: C{*} stands for anything within a segment, C{**} for any number of whole segments.
+
+    @param broad: whether case and a slash at the end make no difference, as many servers have it.
+    @raise ValueError: when it is not a pattern, or one that could never match.
+    """
+    if not pattern.startswith("/"):
+        raise ValueError("a path pattern begins with /")
+    if "?" in pattern or "#" in pattern:
+        raise ValueError("a pattern is for the path alone; leave out ? and #, and what follows")
+    if _ESCAPE.search(pattern):
+        raise ValueError("a % that is meant as such is written %25")
+    segments = pattern[1:].split("/")
+    if "" in segments[:-1] or any(canonical(segment) in (".", "..") for segment in segments):
+        raise ValueError("empty segments, . and .. match nothing that is read; leave them out")
+    if any("**" in segment and segment != "**" for segment in segments):
+        raise ValueError("** stands between two slashes alone; within a segment, use *")
+    if broad and segments[-1] == "":
+        segments.pop()
+    expression = _Glob().path(segments) + ("/?" if broad else "")
+    compiled = re.compile(expression, re.DOTALL | (re.IGNORECASE if broad else 0))
+    prefix = canonical("/" + "/".join(segments)).partition("*")[0]
+    # "/a/**" is about "/a", too.
+    prefix = prefix.rstrip("/")
+    return PathPattern(pattern, broad, compiled.fullmatch, prefix.lower() if broad else prefix)

@@ -1,0 +1,107 @@
+"""What rules look at in one request, each read at most once."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from ipaddress import ip_address
+from typing import Any, Final
+
+from egress.model.address_classes import embedded
+from egress.model.authority import IPAddress
+from egress.model.decision import DecisionRequest
+from egress.policy.match.header_fields import Fields, read_fields
+from egress.policy.match.json_body import NOTHING, UNREADABLE, read_json
+from egress.policy.match.media_type import json_fault
+from egress.policy.match.paths import readings
+from egress.policy.match.query import Query, read_query
+from egress.policy.match.work_budget import Work
+
+UNREAD: Final = object()
+"""Stands for content that was not read yet."""
+
+_NOT_YET: Final = ("not read yet",)
+
+LONG: Final = 512
+"""Characters of a path, in all its readings: what compares more of them estimates the work first."""
+
+
+class Facts:
+    """One request, and the time of the decision.
+
+    @ivar now: seconds since the epoch; C{None}: not known.
+    """
+
+    def __init__(self, request: DecisionRequest, now: float | None) -> None:
+        self.request = request
+        self.now = now
+        self.work = Work()
+        self.has_long_paths = False
+        self._paths: tuple[str, ...] = _NOT_YET
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The readings of the path.
+
+        @raise TooMuchWork: when there are too many.
+        """
+        # Nearly every decision looks at it, and Python 3.11 takes a lock for a cached property.
+        if self._paths is _NOT_YET:
+            self._paths = readings(self.request.path, self.work)
+            self.has_long_paths = sum(map(len, self._paths)) > LONG
+        return self._paths
+
+    @cached_property
+    def query(self) -> Query | None:
+        """The parameters of the query; C{None}: nobody can tell.
+
+        @raise TooMuchWork: when there are too many.
+        """
+        return read_query(self.request.path, self.work)
+
+    @cached_property
+    def fields(self) -> Fields:
+        """The header fields."""
+        return read_fields(self.request.headers)
+
+    @cached_property
+    def json(self) -> Any:
+        """The content: a L{egress.policy.match.json_body.Document}, C{NOTHING}, C{UNREADABLE} or C{UNREAD}."""
+        request = self.request
+        if request.body is None and not request.body_withheld:
+            return NOTHING if request.content_length == 0 else UNREADABLE
+        if self._head_fault is not None:
+            return NOTHING if request.body == b"" else UNREADABLE
+        if request.body is None:
+            return UNREAD
+        if request.body_truncated:
+            return UNREADABLE
+        return read_json(request.body, self.work) if request.body else NOTHING
+
+    @cached_property
+    def _head_fault(self) -> str | None:
+        return json_fault(self.fields.get("content-type", ()), self.fields.get("content-encoding", ()))
+
+    @property
+    def json_fault(self) -> str:
+        """Why content is C{UNREADABLE}, without any text of it."""
+        if self.request.body is None and not self.request.body_withheld:
+            return "its content is not known"
+        if self._head_fault is not None:
+            return f"{self._head_fault}, and servers may read it as anything"
+        if self.request.body_truncated:
+            return "only the beginning of its content is known"
+        return "its content is not JSON that all servers read alike"
+
+    @cached_property
+    def client(self) -> IPAddress | None:
+        """The address of the client; C{None} where it has none."""
+        try:
+            return embedded(ip_address(self.request.client.address))
+        except ValueError:
+            return None
+
+    @cached_property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        """What the host leads to; empty where that is not known."""
+        literal = self.request.authority.ip
+        return (literal,) if literal is not None else self.request.addresses or ()

@@ -1,0 +1,109 @@
+"""The documents of a policy: a file, and those that it includes."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from egress.policy.parse.toml_reader import Document, PolicyError, Table
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover
+    import tomli as tomllib
+
+# Where the reader of TOML says that it stopped.
+_AT_LINE: Final = re.compile(r"\(at line ([0-9]+), column [0-9]+\)")
+
+MAX_DEPTH: Final = 10
+MAX_FILES: Final = 200
+
+# The rest is for the file that is given to the proxy: what others include changes nothing beside their own rules.
+_INCLUDED: Final = frozenset({"version", "include", "groups", "variables", "rules", "test"})
+_ROOT: Final = _INCLUDED | {"default", "private_addresses", "timezone", "ttl"}
+
+
+def parse_document(text: str, where: str, file: Path | None = None) -> Document:
+    """Read one document.
+
+    @raise PolicyError: when it is no TOML, or of another version.
+    """
+    try:
+        table: dict[str, Any] = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        found = _AT_LINE.search(reason)
+        line = "" if found is None else f":{found[1]}"
+        raise PolicyError(f"{where}{line}: is not TOML: {reason}") from None
+    document = Document(where, text, table, file)
+    version = table.get("version")
+    if version is not None and (not isinstance(version, int) or isinstance(version, bool)):
+        raise document.error(("version",), "'version' must be a whole number")
+    if version != 1:
+        given = "is missing" if version is None else f"is {version}, which this proxy does not know"
+        raise document.error(("version",), f"'version' {given}; write version = 1")
+    return document
+
+
+def read_document(path: Path, where: str) -> Document:
+    """Read one file.
+
+    @raise PolicyError: when it cannot be read or understood.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise PolicyError(f"{where}: cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, ValueError) as error:
+        raise PolicyError(f"{where}: is not UTF-8; save it as UTF-8 text") from error
+    return parse_document(text, where, path)
+
+
+def with_included(root: Document) -> tuple[Document, ...]:
+    """A document and those that it includes, in the order of their rules: what is included comes first.
+
+    A file that is included twice counts where it is first.
+
+    @raise PolicyError: when one cannot be had, or files include one another in a circle.
+    """
+    found: dict[Path | None, Document] = {}
+    _collect(root, (), found)
+    return tuple(found.values())
+
+
+def _collect(document: Document, above: tuple[Path | None, ...], found: dict[Path | None, Document]) -> None:
+    known = _INCLUDED if above else _ROOT
+    for key in document.table:
+        if key in _ROOT - known:
+            raise document.error((key,), f"{key!r} stands only in the file that includes the others")
+    table = Table(document, (), "", document.table, known)
+    own = document.file.resolve() if document.file is not None else None
+    for index, entry in enumerate(table.get("include", list) or ()):
+        if not isinstance(entry, str):
+            raise table.error("'include' must be a list, and each entry a string", "include", index)
+        if document.file is None:
+            raise table.error("'include' is for files alone", "include")
+        path = document.file.parent / entry
+        resolved = _resolved(table, path, index)
+        trail = (*above, own)
+        if resolved in trail:
+            raise table.error(f"include {entry!r}: the files include one another in a circle", "include", index)
+        if resolved in found:
+            continue
+        if len(trail) > MAX_DEPTH or len(found) + len(trail) >= MAX_FILES:
+            raise table.error(f"include {entry!r}: that is more than {MAX_DEPTH} deep, or {MAX_FILES} files", "include")
+        try:
+            other = read_document(path, str(path))
+        except PolicyError as error:
+            raise table.error(f"include: {error.reason}", "include", index) from None
+        _collect(other, trail, found)
+    found[own] = document
+
+
+def _resolved(table: Table, path: Path, index: int) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, ValueError, RuntimeError):
+        raise table.error(f"include: {str(path)!r} cannot be read", "include", index) from None

@@ -1,0 +1,107 @@
+"""Reading rules from TOML; whatever is not understood is refused, since a rule that is misread decides wrongly."""
+
+from __future__ import annotations
+
+from datetime import timezone
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from egress.model.decision import Verdict
+from egress.policy.case import Case
+from egress.policy.match.time_windows import compile_zone
+from egress.policy.parse.case_table import read_case
+from egress.policy.parse.definitions import Names
+from egress.policy.parse.includes import parse_document, read_document, with_included
+from egress.policy.parse.obligation_parser import secrets_in
+from egress.policy.parse.rule_parser import RuleReader
+from egress.policy.parse.toml_reader import Document, PolicyError, Table, nearest
+from egress.policy.parse.units import duration
+from egress.policy.rule import DEFAULT_RULE, Rule
+from egress.policy.rules import RuleSet
+
+__all__ = ["PolicyError", "load_policy", "load_starter", "parse_policy"]
+
+
+def parse_policy(text: str, where: str, name: str) -> RuleSet:
+    """Read a policy.
+
+    @param where: names the text in errors.
+    @param name: becomes L{RuleSet.name}.
+    @raise PolicyError: for everything that is not understood.
+    """
+    return _rule_set(parse_document(text, where), name)
+
+
+def load_policy(path: Path) -> RuleSet:
+    """Read a policy file, and those that it includes.
+
+    @raise PolicyError: when one cannot be read or understood.
+    """
+    return _rule_set(read_document(path, str(path)), f"policy {path}")
+
+
+def load_starter() -> RuleSet:
+    """Read the packaged policy, which decides when nothing else is configured."""
+    text = resources.files("egress.policy").joinpath("starter.toml").read_text("utf-8")
+    return parse_policy(text, "starter.toml", "policy starter")
+
+
+def _rule_set(root: Document, name: str) -> RuleSet:
+    documents = with_included(root)
+    table = Table(root, (), "", root.table, root.table)
+    names = Names(documents)
+    reader = RuleReader(names, table.read("timezone", _zone) or timezone.utc)
+    rules: list[Rule] = []
+    cases: list[Case] = []
+    seen: dict[str, Rule] = {}
+    for document in documents:
+        for index, entry in enumerate(_listed(document, "rules")):
+            rule = reader.rule(document, index, len(rules) + 1, entry)
+            other = seen.setdefault(rule.rule_id, rule)
+            if other is not rule:
+                text = f"two rules have the name {rule.rule_id!r}, the other is at {other.where}; give each its own"
+                raise document.error(("rules", index), text)
+            rules.append(rule)
+        cases += _cases(document, names)
+    for case in cases:
+        if case.rule is not None and case.rule not in seen and case.rule != DEFAULT_RULE:
+            raise PolicyError(
+                f"{case.where}: there is no rule {case.rule!r}; {nearest(case.rule, [*seen, DEFAULT_RULE])}"
+            )
+    return RuleSet(
+        name,
+        tuple(rules),
+        blocks_private=table.verdict("private_addresses", Verdict.ALLOW, Verdict.DENY) is Verdict.DENY,
+        default=table.verdict("default", Verdict.ALLOW, Verdict.DENY) or Verdict.DENY,
+        files=tuple(document.file for document in reversed(documents) if document.file is not None),
+        secrets=frozenset(secret for rule in rules for secret in secrets_in(rule.terms)),
+        ttl=table.read("ttl", duration),
+        cases=tuple(cases),
+    )
+
+
+def _zone(value: object) -> Any:
+    if not isinstance(value, str):
+        raise ValueError("write the name of a time zone, as in Europe/Berlin")
+    return compile_zone(value)
+
+
+def _listed(document: Document, key: str) -> list[Any]:
+    """Without any rules, the default decides on everything: that may be meant, an empty list hardly is."""
+    found = document.table.get(key, [])
+    if not isinstance(found, list):
+        raise document.error((key,), f"{key!r} must be a list; write [[{key}]] before each of them")
+    if not found and key in document.table:
+        raise document.error((key,), f"{key!r} is empty; write [[{key}]] before each of them, or leave it out")
+    return found
+
+
+def _cases(document: Document, names: Names) -> list[Case]:
+    found = []
+    for index, entry in enumerate(_listed(document, "test")):
+        path = ("test", index)
+        if not isinstance(entry, dict):
+            raise document.error(path, f"test {index + 1}: must be a table; write [[test]] before it")
+        found.append(read_case(document, index, names.expanded(document, path, f"test {index + 1}", entry)))
+    return found

@@ -1,0 +1,104 @@
+"""What else a rule says of the requests that it allows, from TOML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from egress.model.decision import NO_TERMS, Header, Terms, Verdict
+from egress.policy.parse.toml_reader import Table
+from egress.policy.parse.units import duration, size
+
+KEYS: Final = ("set_headers", "remove_headers", "max_bytes", "expires_in")
+_ALL: Final = frozenset(KEYS)
+
+# Fields of one hop (RFC 9110 section 7.6.1), where a message ends, and where it goes: these are the proxy's, and so is
+# all that begins with "proxy-".  Tests hold all of this and L{egress.http.obligations} together: what is read here and
+# refused there would be a rule whose requests are all refused.
+_OURS: Final = frozenset(
+    {
+        *("connection", "keep-alive", "proxy-authenticate", "proxy-authentication-info", "proxy-authorization"),
+        *("proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings"),
+        *("content-length", "host", "expect", "via"),
+    }
+)
+_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
+_VALUE: Final = re.compile(r"(?:[\x21-\x7e](?:[\t\x20-\x7e]{0,8190}[\x21-\x7e])?)?")
+_SECRET: Final = re.compile(r"\$\{secret:([^{}]*)\}")
+_SECRET_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MAX_FIELDS: Final = 64
+_MAX_VALUES: Final = 32 * 1024
+# Less would keep an authorizer busy with one exchange.
+_MIN_EXPIRY: Final = 1.0
+
+
+def read_terms(table: Table, verdict: Verdict) -> Terms:
+    """Read the terms of a rule.
+
+    @raise egress.policy.parse.toml_reader.PolicyError: when they are not understood.
+    """
+    if _ALL.isdisjoint(table.table):
+        return NO_TERMS
+    given = [key for key in KEYS if key in table.table]
+    if verdict is Verdict.DENY:
+        raise table.error(f"{given[0]!r} says how a request is let through; leave it out of a denial", given[0])
+    given_fields = table.get("set_headers", dict) or {}
+    fields = tuple(_field(table, name, value) for name, value in given_fields.items())
+    removed = tuple(name.encode("ascii") for name in table.entries("remove_headers", str, _name))
+    if len(fields) + len(removed) > _MAX_FIELDS:
+        raise table.error(f"'set_headers' and 'remove_headers' have more than {_MAX_FIELDS} fields", given[0])
+    if sum(len(value) for _, value in fields) > _MAX_VALUES:
+        raise table.error(f"'set_headers' has values of more than {_MAX_VALUES} bytes together", "set_headers")
+    _each_once(table, given_fields)
+    return Terms(
+        tuple(field for field in fields if not _SECRET.search(field[1].decode("ascii"))),
+        removed,
+        table.read("max_bytes", size),
+        table.read("expires_in", _expiry),
+        tuple(field for field in fields if _SECRET.search(field[1].decode("ascii"))),
+    )
+
+
+def _each_once(table: Table, names: Iterable[str]) -> None:
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.lower().replace("_", "-"), name)
+        if other is not name:
+            text = f"some servers take it for {other!r}, which is set, too; leave one of them out"
+            raise table.error(f"set_headers {name!r}: {text}", "set_headers", name)
+
+
+def _expiry(value: object) -> float:
+    seconds = duration(value)
+    if seconds < _MIN_EXPIRY:
+        raise ValueError("write a second or more")
+    return seconds
+
+
+def _field(table: Table, name: str, value: object) -> Header:
+    what = f"set_headers {name!r}"
+    table.reading(_name, name, what, "set_headers", name)
+    if not isinstance(value, str) or not _VALUE.fullmatch(value):
+        raise table.error(f"{what}: the value must be a string of printable ASCII, on one line", "set_headers", name)
+    for secret in _SECRET.findall(value):
+        if not _SECRET_NAME.fullmatch(secret):
+            raise table.error(f"{what}: no secret has such a name; write ${{secret:NAME}}", "set_headers", name)
+    if "${secret:" in _SECRET.sub("", value):
+        raise table.error(f"{what}: a secret is written ${{secret:NAME}}, with its brace", "set_headers", name)
+    return name.encode("ascii"), value.encode("ascii")
+
+
+def _name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError("is no name of a header field")
+    name = name.lower()
+    plain = name.replace("_", "-")
+    if plain in _OURS or plain.startswith("proxy-"):
+        raise ValueError("this field is the proxy's own; no rule can set or remove it")
+    return name
+
+
+def secrets_in(terms: Terms) -> frozenset[str]:
+    """The names of the secrets that terms put into fields."""
+    return frozenset(name for _, value in terms.secret_headers for name in _SECRET.findall(value.decode("ascii")))

@@ -1,0 +1,144 @@
+"""A rule, from TOML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import tzinfo
+from functools import lru_cache
+from typing import Final
+
+import attrs
+
+from egress.model.decision import Verdict
+from egress.policy.match.paths import PathPattern, compile_path
+from egress.policy.parse.condition_parser import KEYS as CONDITIONS
+from egress.policy.parse.condition_parser import UNSEEN, read_conditions
+from egress.policy.parse.definitions import Names
+from egress.policy.parse.obligation_parser import KEYS as TERMS
+from egress.policy.parse.obligation_parser import read_terms
+from egress.policy.parse.toml_reader import Document, Table
+from egress.policy.parse.units import ports
+from egress.policy.reason_template import Reason
+from egress.policy.rule import DEFAULT_RULE, Rule
+
+_KEYS: Final = frozenset(
+    {"name", "id", "action", "reason", "hosts", "ports", "schemes", "methods", "paths", *CONDITIONS, *TERMS},
+)
+_SCHEMES: Final = frozenset({"http", "https"})
+_METHOD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Z]+")
+# Names and reasons end up in header fields and in log lines.
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def _scheme(value: str) -> str:
+    if value not in _SCHEMES:
+        raise ValueError("a scheme is http or https")
+    return value
+
+
+def _method(value: str) -> str:
+    if not _METHOD.fullmatch(value):
+        raise ValueError("write a method in capitals, as in GET")
+    return value
+
+
+@attrs.frozen
+class RuleReader:
+    """Reads rules, one after the other.
+
+    @ivar zone: in which times are.
+    """
+
+    names: Names
+    zone: tzinfo
+    # The same few are in many rules.
+    _path: Callable[[str, bool], PathPattern] = attrs.field(
+        init=False, factory=lambda: lru_cache(maxsize=1024)(lambda text, broad: compile_path(text, broad=broad))
+    )
+
+    def rule(self, document: Document, index: int, number: int, entry: object) -> Rule:
+        """Read a rule.
+
+        @param index: its place in its document.
+        @param number: its place in the whole policy, from 1.
+        @raise egress.policy.parse.toml_reader.PolicyError: when it is not understood.
+        """
+        path = ("rules", index)
+        if not isinstance(entry, dict):
+            raise document.error(path, f"rule {number}: must be a table; write [[rules]] before it")
+        name = entry.get("name", entry.get("id"))
+        is_name = isinstance(name, str) and _NAME.fullmatch(name) is not None
+        label = f"rule {name if is_name else number}"
+        table = Table(document, path, label, entry, _KEYS)
+        rule_id = _rule_id(table, number, is_name)
+        if not document.is_plain:
+            lists = {key: value for key, value in entry.items() if key not in ("name", "id", "hosts", "clients")}
+            table.table = {**entry, **self.names.expanded(document, path, label, lists)}
+        return self._conditions(table, label, rule_id)
+
+    def _conditions(self, table: Table, label: str, rule_id: str) -> Rule:
+        verdict = table.verdict("action", Verdict.ALLOW, Verdict.DENY, Verdict.ASK)
+        if verdict is None:
+            raise table.error('\'action\' is missing; write "allow", "deny" or "ask"')
+        broad = verdict is not Verdict.ALLOW
+        reason = _reason(table, verdict, rule_id)
+        schemes = frozenset(table.entries("schemes", str, _scheme))
+        methods = frozenset(table.entries("methods", str, _method))
+        paths = table.entries("paths", str, lambda pattern: self._path(pattern, broad))
+        if "CONNECT" in methods:
+            _refuse_unseen(table)
+        hosts = self.names.hosts(table, label)
+        ranges = [
+            table.reading(ports, value, f"ports {value!r}", "ports", index)
+            for index, value in enumerate(table.members("ports"))
+        ]
+        return Rule(
+            rule_id,
+            verdict,
+            reason,
+            hosts=hosts,
+            ports=frozenset(found[0] for found in ranges if len(found) == 1),
+            # Both are all there are.
+            schemes=schemes if schemes != _SCHEMES else frozenset(),
+            methods=methods,
+            paths=paths,
+            port_ranges=tuple(found for found in ranges if len(found) > 1),
+            conditions=read_conditions(table, self.names, self.zone, label, broad=broad),
+            terms=read_terms(table, verdict),
+            where=table.document.place(table.path),
+        )
+
+
+def _rule_id(table: Table, number: int, is_name: bool) -> str:
+    if "name" in table.table and "id" in table.table:
+        raise table.error("'name' and 'id' are the same; leave one of them out", "id")
+    key = "id" if "id" in table.table else "name"
+    name = table.get(key, str)
+    if name is None:
+        return f"rule-{number}"
+    if not is_name or name == DEFAULT_RULE:
+        raise table.error(
+            f"the {key} {name!r} cannot be used; write up to 64 of letters, digits, '.', '_' and '-', "
+            f"and not {DEFAULT_RULE!r}",
+            key,
+        )
+    return name
+
+
+_REASONS: Final = {Verdict.ALLOW: "allowed by the rule {}", Verdict.ASK: "the rule {} asks a person"}
+
+
+def _reason(table: Table, verdict: Verdict, rule_id: str) -> Reason:
+    text = table.line("reason")
+    if text is not None:
+        return table.reading(Reason.parse, text, "'reason'", "reason")
+    if verdict is Verdict.DENY:
+        raise table.error("'reason' is missing; write why, for the person who meets the denial")
+    return Reason((_REASONS[verdict].format(rule_id),))
+
+
+def _refuse_unseen(table: Table) -> None:
+    for key in ("paths", *UNSEEN):
+        if key in table.table:
+            raise table.error(f"of a tunnel nobody sees {key!r}; put CONNECT into a rule without it", "methods")

@@ -1,0 +1,76 @@
+"""The client connections that are open: how many each client has, and when the last of them is gone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred, succeed
+
+if TYPE_CHECKING:
+    from egress.proxy.client_session import HttpSession
+
+
+class Sessions:
+    """A set of sessions that tells when it is empty.
+
+    @ivar clients: how many connections the sessions on the listening ports are; inside one there may be another
+        session.
+    """
+
+    def __init__(self) -> None:
+        self.clients = 0
+        self._open: dict[HttpSession, str | None] = {}
+        self._by_client: defaultdict[str, int] = defaultdict(int)
+        self._waiting: list[Deferred[None]] = []
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def of(self, client: str) -> int:
+        """How many connections a client has."""
+        return self._by_client.get(client, 0)
+
+    def accept(self, session: HttpSession, client: str) -> None:
+        """A client connected.
+
+        @param client: as per-client limits count clients (L{egress.model.limit_key}).
+        """
+        self._open[session] = client
+        self._by_client[client] += 1
+        self.clients += 1
+
+    def add(self, session: HttpSession) -> None:
+        """A session began."""
+        self._open.setdefault(session, None)
+
+    def discard(self, session: HttpSession) -> None:
+        """A session ended."""
+        client = self._open.pop(session, None)
+        if client is not None:
+            self.clients -= 1
+            self._by_client[client] -= 1
+            if not self._by_client[client]:
+                del self._by_client[client]
+        if not self._open:
+            waiting, self._waiting = self._waiting, []
+            for deferred in waiting:
+                deferred.callback(None)
+
+    def drain(self) -> Deferred[None]:
+        """Have every session close once its exchange is over.
+
+        @return: fires when none is left.  It may be cancelled.
+        """
+        for session in list(self._open):
+            session.drain()
+        if not self._open:
+            return succeed(None)
+        empty: Deferred[None] = Deferred(lambda deferred: self._waiting.remove(deferred))
+        self._waiting.append(empty)
+        return empty
+
+    def abort(self) -> None:
+        """Cut what is left."""
+        for session in list(self._open):
+            session.abort()

@@ -1,0 +1,185 @@
+"""What binds a session: who the client is, and, inside a tunnel, where every request must go."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import struct
+from collections.abc import Container
+from os import urandom
+from typing import Final
+
+import attrs
+from OpenSSL import SSL
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+
+from egress.http.heads import RequestHead
+from egress.http.proxy_authorization import Basic, parse_credentials
+from egress.http.request_target import RequestTarget, TargetForm, parse_request_target
+from egress.model.authority import DEFAULT_PORTS, Authority, Origin
+from egress.model.decision import ClientIdentity
+from egress.model.errors import BadRequest, EgressError, MisdirectedRequest, ServerNameMismatch
+from egress.model.quote import quoted
+from egress.transport.tcp import below_tls
+
+# struct ucred of Linux: pid, uid, gid.
+_CREDENTIALS: Final = struct.Struct("iII")
+
+# Stands for the address of a client of which the system says nothing.
+UNKNOWN: Final = "unknown"
+
+
+@attrs.frozen
+class Peer:
+    """Who is at the other end of a client connection, as far as the system says.
+
+    @ivar address: what stands for the client in questions and records: an IP address, C{unix-uid-N} for a process of
+        that user behind a UNIX socket, or C{unknown}.
+    @ivar port: the TCP port, otherwise 0.
+    @ivar process: what tells clients without an IP address apart: processes where the system names them, otherwise
+        connections; empty with an IP address.
+    """
+
+    address: str
+    port: int
+    process: bytes = b""
+
+
+def peer_of(transport: object) -> Peer:
+    """Say who is at the other end of a client connection.
+
+    @param transport: of the connection, with or without layers of TLS.
+    """
+    address = transport.getPeer()  # type: ignore[attr-defined]
+    if isinstance(address, (IPv4Address, IPv6Address)):
+        return Peer(address.host, address.port)
+    user, process = _process_of(getattr(below_tls(transport), "socket", None))
+    if not process:
+        # Nothing but the connection itself tells this client from another one.
+        return Peer(UNKNOWN if user is None else f"unix-uid-{user}", 0, urandom(16))
+    return Peer(f"unix-uid-{user}", 0, b"%d %d" % (user or 0, process))
+
+
+def _process_of(sock: socket.socket | None) -> tuple[int | None, int]:
+    """Ask Linux for the user and the process behind a UNIX socket (SO_PEERCRED, unix(7)).
+
+    @return: the user, C{None} where that is not known; and the process, 0 where it is not known, or is in another
+        namespace.
+    """
+    if sock is None or not hasattr(socket, "SO_PEERCRED"):
+        return None, 0
+    try:
+        data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    except OSError:
+        return None, 0
+    process, user, _ = _CREDENTIALS.unpack(data)
+    return user, process
+
+
+def client_identity(peer: Peer, proxy_authorization: bytes | None) -> ClientIdentity:
+    """Say who a client is, from its address and what it says itself.
+
+    Nothing is checked here: the name is a label for the authorizer and the audit log.
+    """
+    credentials = parse_credentials(proxy_authorization) if proxy_authorization else None
+    name = credentials.name if isinstance(credentials, Basic) else None
+    return identified(peer, name or None, proxy_authorization)
+
+
+def identified(peer: Peer, name: str | None, *proofs: bytes | None) -> ClientIdentity:
+    """Say who a client is, from its address and the name by which it is known.
+
+    @param proofs: what it has shown to be known so; connections to origins are shared by those alone who show the same.
+    """
+    shown = [hashlib.sha256(proof).digest() for proof in (peer.process, *proofs) if proof]
+    return ClientIdentity(peer.address, peer.port, name, b"".join(shown))
+
+
+def server_name_error(transport: object, authority: Authority) -> ServerNameMismatch | None:
+    """Compare the server name of a finished TLS handshake with the authority of the CONNECT (RFC 6066 section 3).
+
+    @param transport: the TLS transport of the session.
+    """
+    handle = transport.getHandle() if isinstance(transport, TLSMemoryBIOProtocol) else None  # type: ignore[no-untyped-call]
+    name = handle.get_servername() if isinstance(handle, SSL.Connection) else None
+    if name is None:
+        return None
+    text = name.decode("latin-1").lower().removesuffix(".")
+    if text == authority.host:
+        return None
+    return ServerNameMismatch(f"the TLS server name is {quoted(text)}, but the tunnel is for {authority}")
+
+
+@attrs.frozen
+class Scope:
+    """What a session inside a tunnel is bound to.
+
+    @ivar origin: where every request of the session goes.
+    @ivar client: who made the tunnel.
+    @ivar refusal: why the tunnel was refused; every request inside is answered with it.
+    @ivar refusal_id: the id of the decision that refused it.
+    """
+
+    origin: Origin
+    client: ClientIdentity
+    refusal: EgressError | None = None
+    refusal_id: str = ""
+
+    def target_of(self, head: RequestHead) -> RequestTarget:
+        """Read a request's target, and check that it is for the tunnel's authority.
+
+        @raise MisdirectedRequest: when it is for another.
+        @raise EgressError: the tunnel's refusal, if it was refused.
+        """
+        if self.refusal is not None:
+            raise self.refusal.with_traceback(None)
+        # An absolute URL is as good here as a path (RFC 9112 section 3.2.2).
+        target = parse_request_target(head.method, head.target, DEFAULT_PORTS)
+        if target.form is TargetForm.AUTHORITY:
+            raise BadRequest("a tunnel inside a tunnel is not supported")
+        scheme, authority = self.origin.scheme, self.origin.authority
+        if target.scheme not in (None, scheme):
+            raise MisdirectedRequest(f"the request is for {target.scheme}, the tunnel carries {scheme}")
+        named = [] if target.authority is None else [target.authority]
+        if head.host is not None:
+            named.append(Authority.parse(head.host.decode("latin-1"), DEFAULT_PORTS[scheme], bare_ipv6=True))
+        for other in named:
+            if other != authority:
+                raise MisdirectedRequest(f"the request is for {other}, but the tunnel is for {authority}")
+        return target
+
+
+def destination_of(
+    scope: Scope | None, head: RequestHead, schemes: Container[str]
+) -> tuple[RequestTarget, Origin | None]:
+    """Read what a request asks for, and of which origin.
+
+    @param scope: C{None} on the listening port.
+    @param schemes: of the URLs that may be asked for there.
+    @return: the target, and its origin; C{None} for a CONNECT, which asks for a tunnel.
+    @raise EgressError: when it cannot be read, or is for another authority than the tunnel's.
+    """
+    if scope is not None:
+        return scope.target_of(head), scope.origin
+    target = parse_request_target(head.method, head.target, schemes)
+    return target, None if target.form is TargetForm.AUTHORITY else named_origin(target)
+
+
+def named_origin(target: RequestTarget) -> Origin:
+    """The origin that a request on the listening port names.
+
+    @raise BadRequest: when it names none, as a request to a server would.
+    """
+    if target.authority is None or target.scheme is None:
+        raise BadRequest(
+            "this is a proxy: it takes requests for http://... URLs and CONNECT; set it as http_proxy and "
+            "https_proxy of your client"
+        )
+    return Origin.of(target.scheme, target.authority)
+
+
+def asked_for(scope: Scope | None, head: RequestHead) -> str:
+    """What a request asks for, for the record, where its target may be anything."""
+    target = head.target.decode("utf-8", "replace")
+    return f"{scope.origin}{target}" if scope is not None and target.startswith("/") else target

@@ -1,0 +1,1 @@
+"""Relays between two transports, for bytes that the proxy does not read."""

@@ -1,0 +1,54 @@
+"""Why a program cannot start, in one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Final, Protocol
+
+from twisted.internet.error import CannotListenError
+
+from egress.config.admin_endpoint import AdminEndpoint
+from egress.config.model import ConfigError
+from egress.model.errors import WorkerFailed
+
+
+class HasMetrics(Protocol):
+    """A configuration of what serves metrics on a port of their own, or does not."""
+
+    @property
+    def metrics_port(self) -> int | None:
+        """The TCP port."""
+
+    @property
+    def metrics_interface(self) -> str:
+        """The address for it."""
+
+
+_REMEDIES: Final = {
+    errno.EADDRINUSE: "stop what listens there, or choose another",
+    errno.EACCES: "choose a port from 1024 up, or give the process the right to lower ones",
+    errno.EADDRNOTAVAIL: "choose an address that this machine has",
+}
+
+
+def start_fault(error: BaseException | None, config: HasMetrics, admin: AdminEndpoint | None = None) -> str:
+    """Say in one line why a program cannot start, and what to do.
+
+    @param admin: where the admin API was to be served.
+    """
+    if not isinstance(error, CannotListenError):
+        return (
+            str(error)
+            if isinstance(error, (ConfigError, WorkerFailed))
+            else f"cannot start: {type(error).__name__}: {error}"
+        )
+    metrics = (error.interface, error.port) == (config.metrics_interface, config.metrics_port)
+    # The port of a UNIX socket is its path, in bytes where Twisted has encoded it.
+    port = os.fsdecode(error.port) if isinstance(error.port, bytes) else error.port
+    where = f"{error.interface or '*'}:{port}" if isinstance(port, int) else str(port)
+    code = getattr(error.socketError, "errno", None)
+    reason = os.strerror(code) if isinstance(code, int) and code in errno.errorcode else str(error.socketError)
+    remedy = _REMEDIES.get(code or 0, "choose another")
+    option = "--metrics-port" if metrics else "--admin" if admin is not None and admin.is_at(port) else "--listen"
+    return f"{option}: cannot listen on {where}: {reason}; {remedy}"

@@ -1,0 +1,112 @@
+"""The command line of a C{twistd} plugin, made from its table of options."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from typing import ClassVar, Final, NoReturn
+
+import twisted
+from twisted.python import usage
+
+from egress import __version__
+from egress.config.option import Option, by_name
+from egress.model.redact import redact_userinfo
+
+_WIDTH: Final = 80
+
+
+def leave(program: str, message: str) -> NoReturn:
+    """Leave with one line on standard error, and status 1."""
+    raise SystemExit(f"{program}: " + " ".join(message.split()))
+
+
+def _option_help(option: Option) -> str:
+    metavar = f" {option.metavar}" if option.metavar else ""
+    lines = [f"  {', '.join(f'--{name}{metavar}' for name in (option.name, *option.aliases))}"]
+    repeat = " May be given several times." if option.repeatable else ""
+    names = ", ".join(variable.name for variable in option.environment)
+    for text in (f"{option.help}{repeat}", f"[default: {option.default}; environment: {names}]"):
+        lines += textwrap.wrap(
+            text,
+            _WIDTH,
+            initial_indent="      ",
+            subsequent_indent="      ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return "\n".join(lines)
+
+
+class CommandLine(usage.Options):
+    """The command line of one program; a subclass says which.
+
+    @cvar program: its name.
+    @cvar table: its options.
+    @cvar longdesc: what it does, for C{--help}.
+    @ivar arguments: what was given, for L{egress.config.sources.gather}.
+    """
+
+    program: ClassVar[str]
+    table: ClassVar[tuple[Option, ...]]
+    longdesc: ClassVar[str]
+    synopsis = "[options]"
+
+    def __init_subclass__(cls) -> None:
+        """Have a method for each name of an option, which is what L{usage.Options} looks for."""
+        super().__init_subclass__()
+        for name, option in by_name(cls.table).items():
+            setattr(cls, "opt_" + name.replace("-", "_"), _takes(option, name))
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.arguments: dict[str, list[str]] = {}
+
+    def opt_version(self) -> None:
+        """Show the version and exit."""
+        print(f"{self.program} {__version__} (Twisted {twisted.__version__})")
+        raise SystemExit(0)
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse the command line (L{usage.Options.parseOptions}).
+
+        @raise SystemExit: with one line.  Of a C{UsageError}, C{twistd} would print the whole help first.
+        """
+        try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
+        except usage.UsageError as error:
+            message = str(error)
+            unknown = re.fullmatch(r"option --(\S+) not recognized", message)
+            close = get_close_matches(unknown[1], by_name(self.table), n=1) if unknown else []
+            remedy = f"did you mean --{close[0]}?" if close else "--help lists the options"
+            leave(self.program, f"{message}; {remedy}")
+
+    def parseArgs(self, *extra: str) -> None:
+        """Refuse what is no option (L{usage.Options.parseArgs})."""
+        if extra:
+            raise usage.UsageError(f"{redact_userinfo(extra[0])!r} is not an option")
+
+    def getUsage(self, width: int | None = None) -> str:
+        """Write the help (L{usage.Options.getUsage})."""
+        parts = ["\n" + textwrap.fill(self.longdesc, _WIDTH)]
+        for group in dict.fromkeys(option.group for option in self.table):
+            parts.append(f"{group}:")
+            parts += [_option_help(option) for option in self.table if option.group == group]
+        parts.append("Other:\n  --help\n      Show this and exit.\n  --version\n      Show the version and exit.")
+        return "\n\n".join(parts) + "\n"
+
+
+def _takes(option: Option, name: str) -> Callable[..., None]:
+    def given(self: CommandLine, text: str) -> None:
+        texts = self.arguments.pop(name, [])
+        # At the end: of two names of one option the last counts.
+        self.arguments[name] = [*texts, text]
+
+    def flagged(self: CommandLine) -> None:
+        given(self, "true")
+
+    method = flagged if option.flag else given
+    method.__doc__ = option.help
+    return method

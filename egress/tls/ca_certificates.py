@@ -1,0 +1,74 @@
+"""The certificates of a proxy's CAs, without their keys: what is shown, and given to clients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import attrs
+from cryptography import x509
+
+from egress.runtime.private_file import MAX_BYTES
+from egress.runtime.safe_files import read_plain
+from egress.tls.issuer import CaError, read_certificate, read_certificates
+from egress.tls.key_file import read_key_file
+
+
+@attrs.frozen
+class Certificates:
+    """The certificates of a proxy, without their keys.
+
+    @ivar current: of the CA that signs.
+    @ivar following: of the one that is to come.
+    @ivar past: of those that were, the latest first.
+    @ivar above: what leads from the current one to its root, where it is no root itself.
+    """
+
+    current: x509.Certificate
+    following: x509.Certificate | None = None
+    past: tuple[x509.Certificate, ...] = ()
+    above: tuple[x509.Certificate, ...] = ()
+
+    def trusted(self, now: datetime) -> tuple[x509.Certificate, ...]:
+        """What clients are to trust: of a CA with others above it the topmost one that is known."""
+        following = () if self.following is None else (self.following,)
+        past = (each for each in self.past if now < each.not_valid_after_utc)
+        # Each once, and the one that signs first.
+        return tuple(dict.fromkeys([(self.current, *self.above)[-1], *following, *past]))
+
+
+def certificate_in(path: Path, other: Path | None = None) -> x509.Certificate | None:
+    """Read the certificate that stands behind a key, without using the key.
+
+    @param other: where it stands when it is not there.
+    @return: C{None} when there is no key.
+    @raise CaError: naming the file and the remedy.
+    """
+    try:
+        text = read_key_file(path)
+        if text is None:
+            return None
+        if b"-----BEGIN CERTIFICATE-----" not in text and other is not None:
+            path, text = other, read_plain(other, MAX_BYTES)
+    except OSError as error:
+        raise CaError(f"{error.filename}: {error.strerror}; make it accessible, or name another directory") from error
+    try:
+        return read_certificate(text)
+    except CaError as error:
+        raise CaError(f"{path}: {error.reason}; put the right files back") from error
+
+
+def certificates_in(path: Path) -> Sequence[x509.Certificate]:
+    """Read a file with certificates alone.
+
+    @raise CaError: naming the file and the remedy.
+    """
+    try:
+        return read_certificates(read_plain(path, MAX_BYTES))
+    except FileNotFoundError:
+        return ()
+    except CaError as error:
+        raise CaError(f"{path}: {error.reason}; remove it to go on without the CAs that were") from error
+    except OSError as error:
+        raise CaError(f"{path}: {error.strerror}; make it accessible") from error

@@ -1,0 +1,159 @@
+"""One CA after the other, without a moment in which a client trusts neither.
+
+The next CA is made first and published beside the one in use; once every client has both, it takes over; the old
+certificate remains published until nobody needs it.  Each step is complete when one file has its name, and what a crash
+leaves undone the next call does.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+import attrs
+from cryptography import x509
+
+from egress.runtime.safe_files import UnsafeFile
+from egress.tls.ca_certificates import Certificates
+from egress.tls.ca_store import CaDirectory, new_label
+from egress.tls.issuer import CA_LIFETIME, CaError, CertificateAuthority, is_self_signed, pem_of, read_certificates
+from egress.tls.key_file import read_key_file
+from egress.tls.name_constraints import IPNetwork, constraints_of, name_constraints
+
+
+@attrs.frozen
+class Rotation:
+    """Replaces the CA in a directory.  Proxies may use it all the while."""
+
+    directory: CaDirectory
+
+    def prepare(
+        self,
+        now: datetime,
+        lifetime: timedelta = CA_LIFETIME,
+        permitted: Sequence[str | IPNetwork] | None = None,
+    ) -> Certificates:
+        """Make the next CA, unless there is one, and publish its certificate.
+
+        @param permitted: to which hosts it is limited; empty: to none; C{None}: as the one in use.
+        @raise CaError: naming the file and the remedy.
+        """
+        with self._alone():
+            found = self.directory.certificates()
+            if not is_self_signed(found.current):
+                raise CaError(
+                    f"{self.directory.key_path}: this CA was issued by another; have its next certificate issued there"
+                )
+            if found.following is None:
+                limits = constraints_of(found.current) if permitted is None else None
+                if permitted:
+                    limits = name_constraints(permitted)
+                authority = CertificateAuthority.create(new_label(), now, lifetime, limits)
+                self.directory.put(self.directory.next_path, authority.secret_pem(), 0o600)
+                found = attrs.evolve(found, following=authority.certificate)
+            self._publish(found, now)
+            return found
+
+    def activate(self, now: datetime) -> Certificates:
+        """Have the next CA sign.  The key of the one before it is gone then.
+
+        @raise CaError: naming the file and the remedy.
+        """
+        with self._alone():
+            directory = self.directory
+            found = directory.certificates()
+            if found.following is None:
+                raise CaError(f"{directory.path}: there is no next CA; have one made with: egress ca rotate")
+            if found.following not in self._published():
+                raise CaError(
+                    f"{directory.certificate_path}: lacks the next CA, which no client can trust therefore; "
+                    f"run: egress ca rotate"
+                )
+            try:
+                CertificateAuthority.from_pem(read_key_file(directory.next_path) or b"", None, now)
+            except CaError as error:
+                raise CaError(
+                    f"{directory.next_path}: {error.reason}; remove it, and begin anew with: egress ca rotate"
+                ) from error
+            old = tuple(dict.fromkeys([found.current, *found.past]))
+            directory.put(directory.old_path, pem_of(*old), 0o644)
+            # The one moment in which it happens.
+            directory.rename(directory.next_path, directory.key_path)
+            directory.sync()
+            found = Certificates(found.following, None, old)
+            self._publish(found, now)
+            return found
+
+    def cancel(self, now: datetime) -> Certificates:
+        """Give the next CA up, before it has signed anything.
+
+        @raise CaError: naming the file and the remedy.
+        """
+        with self._alone():
+            found = self.directory.certificates()
+            if found.following is None:
+                raise CaError(f"{self.directory.path}: there is no next CA to give up")
+            remaining = attrs.evolve(found, following=None)
+            self._publish(remaining, now, without=[found.following])
+            self.directory.remove(self.directory.next_path)
+            self.directory.sync()
+            return remaining
+
+    def retire(self, now: datetime) -> Certificates:
+        """Publish the certificates of earlier CAs no more.
+
+        @raise CaError: naming the file and the remedy.
+        """
+        with self._alone():
+            found = self.directory.certificates()
+            if not found.past:
+                raise CaError(f"{self.directory.path}: there is no earlier CA to retire")
+            remaining = attrs.evolve(found, past=())
+            self._publish(remaining, now, without=found.past)
+            self.directory.remove(self.directory.old_path)
+            self.directory.sync()
+            return remaining
+
+    def _published(self) -> list[x509.Certificate]:
+        text = self.directory.published_text()
+        try:
+            return [] if text is None else read_certificates(text)
+        except CaError as error:
+            raise CaError(
+                f"{self.directory.certificate_path}: {error.reason}; remove it to have it written again"
+            ) from error
+
+    def _publish(self, found: Certificates, now: datetime, without: Sequence[x509.Certificate] = ()) -> None:
+        trusted = found.trusted(now)
+        known = {*trusted, *found.past, *without}
+        # What the operator has put there besides stays there.
+        wanted = [*trusted, *(each for each in self._published() if each not in known)]
+        if wanted != self._published():
+            self.directory.publish(wanted)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other rotations away; the lock ends with the process, however that ends."""
+        path = self.directory.path / "ca.lock"
+        try:
+            if not self.directory.key_path.exists():
+                raise CaError(f"{self.directory.path}: there is no CA; the proxy makes one when it starts")
+            self.directory.check()
+            descriptor = self.directory.open_lock(path.name)
+        except UnsafeFile as error:
+            raise CaError(f"{path}: {error.strerror}") from error
+        except OSError as error:
+            raise CaError(f"{path}: {error.strerror}; make the directory writable") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError as error:
+            raise CaError(f"{self.directory.path}: another rotation is under way; wait for it") from error
+        except OSError as error:
+            where = error.filename or self.directory.path
+            raise CaError(f"{where}: {error.strerror}; make the directory writable") from error
+        finally:
+            os.close(descriptor)

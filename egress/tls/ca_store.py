@@ -1,0 +1,243 @@
+"""The CA on disk.
+
+C{ca-key.pem} holds the key and the certificate in one, so that they come into being together or not at all; C{ca.pem}
+is a copy of the certificate for everybody else, and made again when it is missing.  While one CA replaces another
+(L{egress.tls.ca_rotation}), there are C{ca-next-key.pem} and C{ca-old.pem} as well, and C{ca.pem} has the certificates
+of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from secrets import token_hex
+from socket import gethostname
+
+import attrs
+from cryptography import x509
+
+from egress.runtime.private_file import MAX_BYTES
+from egress.runtime.safe_files import Folder, UnsafeFile, check_private, heir_of, make_private, read_plain
+from egress.tls.ca_certificates import Certificates, certificate_in, certificates_in
+from egress.tls.issuer import CaError, CertificateAuthority, pem_of, read_certificates
+from egress.tls.key_file import read_key_file
+from egress.tls.name_constraints import IPNetwork, name_constraints
+
+
+@attrs.frozen
+class CaDirectory:
+    """Where a proxy keeps its CA.  Any number of processes may start on one at the same time.
+
+    A directory with a key in C{ca-key.pem} and its certificate in C{ca.pem}, as an operator who brings a CA along would
+    write them, is read as well.
+
+    @ivar permitted: the hosts, with all below them, and the ranges of addresses to which a CA that is made here is
+        limited; empty: it is not.
+    """
+
+    path: Path
+    permitted: Sequence[str | IPNetwork] = ()
+
+    @property
+    def key_path(self) -> Path:
+        """The secret: the key, followed by the certificate."""
+        return self.path / "ca-key.pem"
+
+    @property
+    def certificate_path(self) -> Path:
+        """The certificate, for clients to trust."""
+        return self.path / "ca.pem"
+
+    @property
+    def next_path(self) -> Path:
+        """The secret of the CA that is to come."""
+        return self.path / "ca-next-key.pem"
+
+    @property
+    def old_path(self) -> Path:
+        """The certificates of those that were, as long as clients are to trust them."""
+        return self.path / "ca-old.pem"
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files that the CA in use is read from."""
+        return self.key_path, self.certificate_path
+
+    def load(self, now: datetime) -> CertificateAuthority:
+        """Read the CA.
+
+        @param now: the time, with a time zone.
+        @raise CaError: naming the file and the remedy.
+        """
+        try:
+            self.check()
+            published = self.published_text()
+            secret = self._secret()
+        except OSError as error:
+            raise self._inaccessible(error) from error
+        if secret is None:
+            raise CaError(f"{self.key_path}: is missing; the proxy makes a CA when it starts")
+        return self._load(secret, published, now)
+
+    def certificates(self) -> Certificates:
+        """Look at the certificates, without using a key.
+
+        @raise CaError: naming the file and the remedy.
+        """
+        current = certificate_in(self.key_path, self.certificate_path)
+        if current is None:
+            raise CaError(f"{self.path}: there is no CA; the proxy makes one when it starts")
+        past = certificates_in(self.old_path)
+        # Its own certificate is among them after a crash.
+        return Certificates(current, certificate_in(self.next_path), tuple(each for each in past if each != current))
+
+    def _inaccessible(self, error: OSError) -> CaError:
+        where = error.filename or self.path
+        return CaError(f"{where}: {error.strerror}; make it accessible, or name another directory")
+
+    def load_or_create(self, now: datetime) -> CertificateAuthority:
+        """Read the CA, or make one when there is none yet.
+
+        @param now: the time, with a time zone.
+        @raise CaError: naming the file and the remedy.
+        """
+        try:
+            self._open()
+            # In this order: who makes a CA writes the key first, so a certificate that is there has its key already.
+            published = self.published_text()
+            secret = self._secret()
+            if secret is None:
+                self._create(published, now)
+                secret = self._secret()
+        except OSError as error:
+            raise self._inaccessible(error) from error
+        if secret is None:
+            raise CaError(f"{self.key_path}: was removed while the proxy started; start it again")
+        return self._load(secret, published, now)
+
+    def _open(self) -> None:
+        make_private(self.path)
+        self.check()
+
+    def check(self) -> None:
+        """Check that nobody but its owner can put files into the directory, or another in its place.
+
+        @raise CaError: when others can.
+        @raise OSError: when there is no such directory.
+        """
+        try:
+            check_private(self.path)
+        except UnsafeFile as error:
+            raise CaError(f"{self.path}: {error.strerror}") from error
+
+    def _secret(self) -> bytes | None:
+        return read_key_file(self.key_path)
+
+    def published_text(self) -> bytes | None:
+        """What stands in C{ca.pem}.
+
+        @raise OSError: when it cannot be read.
+        """
+        try:
+            return read_plain(self.certificate_path, MAX_BYTES)
+        except FileNotFoundError:
+            return None
+
+    def _create(self, published: bytes | None, now: datetime) -> None:
+        if published is not None:
+            raise CaError(
+                f"{self.key_path}: the key of {self.certificate_path} is missing; put it back, "
+                f"or remove {self.certificate_path} to have a new CA made, which clients have to trust anew"
+            )
+        limits = name_constraints(self.permitted) if self.permitted else None
+        authority = CertificateAuthority.create(new_label(), now, limits=limits)
+        with Folder(self.path) as folder:
+            temporary = folder.create(self.key_path.name, authority.secret_pem(), 0o600, heir_of(folder.state))
+            try:
+                # Unlike a rename, a link never replaces: of several processes one succeeds, and all read its CA.
+                folder.link(temporary, self.key_path.name)
+            except FileExistsError:
+                pass
+            except OSError as error:
+                why = f"its file system has no hard links ({error.strerror})"
+                raise CaError(f"{self.path}: {why}; name a directory on another one") from error
+            finally:
+                folder.remove(temporary)
+        self.sync()
+
+    def _load(self, secret: bytes, published: bytes | None, now: datetime) -> CertificateAuthority:
+        try:
+            authority = CertificateAuthority.from_pem(secret, published, now)
+        except CaError as error:
+            raise CaError(
+                f"{self.key_path}: {error.reason}; put the right files back, or remove it and {self.certificate_path} "
+                f"to have a new CA made, which clients have to trust anew"
+            ) from error
+        if self.permitted and authority.limits is None:
+            raise CaError(
+                f"{self.key_path}: this CA was made without name constraints; have one made that has them (egress ca "
+                f"rotate --ca-name-constraints), or do without that option"
+            )
+        if published is None:
+            self.publish(self.certificates().trusted(now))
+        else:
+            self._check_published(published, authority)
+        return authority
+
+    def publish(self, certificates: Sequence[x509.Certificate]) -> None:
+        """Write what clients are to trust.
+
+        @raise CaError: when that cannot be written.
+        """
+        try:
+            self.put(self.certificate_path, pem_of(*certificates), 0o644)
+        except OSError as error:
+            raise CaError(f"{self.certificate_path}: {error.strerror}; make the directory writable") from error
+
+    def _check_published(self, published: bytes, authority: CertificateAuthority) -> None:
+        try:
+            same = authority.certificate in read_certificates(published)
+        except CaError as error:
+            raise CaError(f"{self.certificate_path}: {error.reason}; remove it to have it written again") from error
+        if not same:
+            raise CaError(
+                f"{self.certificate_path}: is another certificate than the one in {self.key_path}; "
+                f"remove the one of the two that is wrong"
+            )
+
+    def put(self, target: Path, content: bytes, mode: int) -> None:
+        """Write a file, or replace it: whoever reads it sees the old one or the new one, whole, even after a crash.
+
+        @raise OSError: when it cannot be written.
+        """
+        with Folder(self.path) as folder:
+            folder.put(target.name, content, mode, heir_of(folder.state))
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Give a file of the directory another name, in one moment."""
+        with Folder(self.path) as folder:
+            folder.rename(source.name, target.name)
+
+    def remove(self, target: Path) -> None:
+        """Remove a file of the directory."""
+        with Folder(self.path) as folder:
+            folder.remove(target.name)
+
+    def open_lock(self, name: str) -> int:
+        """Open a lock file in the directory, or create it.
+
+        @raise OSError: when that cannot be done, or the file is not one to lock.
+        """
+        with Folder(self.path) as folder:
+            return folder.open_lock(name, heir_of(folder.state))
+
+    def sync(self) -> None:
+        """Have what was done to the directory outlast a crash."""
+        with Folder(self.path) as folder:
+            folder.sync()
+
+
+def new_label() -> str:
+    """What tells a CA from others, for those who look into a trust store."""
+    return f"{token_hex(4)} {gethostname()}"

@@ -1,0 +1,372 @@
+"""The proxy's CA and the leaf certificates that it signs.  Nothing here touches a file or a clock."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+import attrs
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from egress.model.authority import Authority
+from egress.tls.name_constraints import constraints_of, in_words, permits
+
+CaKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+# The end of a CA that nobody has replaced is an outage of all that stands behind the proxy: unless the operator wants
+# it earlier, it should come after the machine's own.
+CA_LIFETIME: Final = timedelta(days=3650)
+# Long enough to mint rarely, short enough that a leaf key, which is never written down, is worth nothing elsewhere.
+LEAF_LIFETIME: Final = timedelta(days=3)
+# A client whose clock is slow must not find a fresh certificate "not yet valid".
+BACKDATED: Final = timedelta(hours=1)
+# A CA is replaced by people, who have to reach every client first.
+_ENDS_SOON: Final = timedelta(days=90)
+_ENDS_SOON_PART: Final = 10
+
+# The upper bound ub-common-name (RFC 5280 appendix A.1); host names may be longer.
+_COMMON_NAME_LENGTH = 64
+_RSA_BITS = 2048
+
+
+class CaError(Exception):
+    """A CA that cannot be used.
+
+    @ivar reason: what is wrong and, where files are involved, with which of them and what to do about it.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@attrs.frozen
+class LeafCertificate:
+    """The identity under which the proxy answers for one host.
+
+    @ivar chain: what the client needs besides its trusted root; empty when the CA is a root itself.
+    """
+
+    certificate: x509.Certificate
+    key: CaKey = attrs.field(repr=False)
+    chain: tuple[x509.Certificate, ...]
+
+
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _common_name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def _alternative_name(authority: Authority) -> x509.GeneralName:
+    address = authority.ip
+    return x509.DNSName(authority.host) if address is None else x509.IPAddress(address)
+
+
+def _subject_key_identifier(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return x509.SubjectKeyIdentifier.from_public_key(certificate.public_key())
+
+
+def _may_sign(certificate: x509.Certificate) -> bool:
+    extensions = certificate.extensions
+    try:
+        if not extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
+            return False
+    except x509.ExtensionNotFound:
+        return False
+    try:
+        return extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+    except x509.ExtensionNotFound:
+        return True
+
+
+def _for_servers(certificate: x509.Certificate) -> bool:
+    """Whether what is signed below a certificate may be one of a TLS server, as most libraries read it."""
+    try:
+        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return True
+    return ExtendedKeyUsageOID.SERVER_AUTH in usages or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usages
+
+
+def _check_key(key: object, certificate: x509.Certificate) -> CaKey:
+    if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
+        raise CaError("its key is neither an ECDSA nor an RSA key")
+    if isinstance(key, rsa.RSAPrivateKey) and key.key_size < _RSA_BITS:
+        raise CaError(f"its RSA key has {key.key_size} bits, clients accept none below {_RSA_BITS}")
+    if key.public_key() != certificate.public_key():
+        raise CaError("its key does not belong to its certificate")
+    return key
+
+
+def is_self_signed(certificate: x509.Certificate) -> bool:
+    """Whether a certificate names itself as its issuer, as a root does."""
+    return certificate.issuer == certificate.subject
+
+
+def _check_certificate(certificate: x509.Certificate, now: datetime, whose: str) -> None:
+    if not _may_sign(certificate):
+        raise CaError(f"{whose} is not one of a CA")
+    if not _for_servers(certificate):
+        raise CaError(f"{whose} is for other uses than TLS servers")
+    if now >= certificate.not_valid_after_utc:
+        raise CaError(f"{whose} has expired on {certificate.not_valid_after_utc:%Y-%m-%d}")
+    if now < certificate.not_valid_before_utc:
+        begin = f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+        raise CaError(f"{whose} is valid only from {begin}, so the clock is wrong")
+
+
+def _check_chain(chain: Sequence[x509.Certificate], now: datetime) -> None:
+    """Check that each certificate of a chain may sign, and is signed by the next."""
+    for depth, certificate in enumerate(chain):
+        whose = f"the certificate {_name(certificate)} in its chain" if depth else "its certificate"
+        _check_certificate(certificate, now, whose)
+        length = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
+        if length is not None and length < depth:
+            raise CaError(f"{whose} allows {length} CAs below it, and there are {depth}")
+        if depth:
+            try:
+                chain[depth - 1].verify_directly_issued_by(certificate)
+            except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
+                raise CaError(
+                    f"{whose} is not the issuer of the one before it; put each one behind the one that it signed"
+                ) from error
+
+
+def _name(certificate: x509.Certificate) -> str:
+    return f"'{certificate.subject.rfc4514_string()}'"
+
+
+class CertificateAuthority:
+    """Signs leaf certificates, all for one key that lives as long as this object.
+
+    @ivar certificate: the CA's own certificate.
+    @ivar certificate_pem: the same as PEM: what clients have to trust.
+    @ivar fingerprint: its SHA-256, as C{openssl x509 -fingerprint -sha256} prints it.
+    @ivar chain: what is sent behind each leaf; empty when the CA is a root itself.
+    @ivar rooted: whether the root is known, which clients have to trust.
+    @ivar not_after: when the first of the CA and those above it ends.
+    """
+
+    def __init__(
+        self, certificate: x509.Certificate, key: object, now: datetime, above: Sequence[x509.Certificate] = ()
+    ) -> None:
+        """Put a certificate and its key to use.
+
+        @param now: the time, with a time zone.
+        @param above: the certificates that lead to the root, for a CA that is none itself: each has signed the one
+            before it.
+        @raise CaError: when they cannot sign what a client would accept.
+        """
+        certificates = (certificate, *above)
+        try:
+            self._key = _check_key(key, certificate)
+            _check_chain(certificates, now)
+            identifier = _subject_key_identifier(certificate)
+            self._limits = [limits for each in certificates if (limits := constraints_of(each)) is not None]
+        except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+            raise CaError(f"its certificate is malformed ({error})") from error
+        self.certificate = certificate
+        self.certificate_pem = pem_of(certificate)
+        self.fingerprint = fingerprint_of(certificate)
+        self.not_after = min(each.not_valid_after_utc for each in certificates)
+        self.chain = tuple(each for each in certificates if not is_self_signed(each))
+        self.rooted = is_self_signed(certificates[-1])
+        self._not_before = certificate.not_valid_before_utc
+        self._identifier = identifier
+        self._leaf_key = ec.generate_private_key(ec.SECP256R1())
+        self._template = self._template_for(self._leaf_key)
+
+    def _template_for(self, key: CaKey) -> x509.CertificateBuilder:
+        """Everything that does not depend on the host; builders are immutable."""
+        public_key = key.public_key()
+        # RSA without forward secrecy is never offered, so no leaf key enciphers other keys.
+        return (
+            x509.CertificateBuilder()
+            .issuer_name(self.certificate.subject)
+            .public_key(public_key)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_key_usage(signs_certificates=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._identifier), critical=False
+            )
+        )
+
+    @classmethod
+    def create(
+        cls,
+        label: str,
+        now: datetime,
+        lifetime: timedelta = CA_LIFETIME,
+        limits: x509.NameConstraints | None = None,
+    ) -> CertificateAuthority:
+        """Make a new CA: ECDSA P-256, signing leaves only.
+
+        @param label: tells it from other CAs of this proxy in a trust store.
+        @param limits: the hosts for which it may sign; C{None}: all.
+        """
+        key = ec.generate_private_key(ec.SECP256R1())
+        public_key = key.public_key()
+        name = _common_name(f"egressproxy CA {label}"[:_COMMON_NAME_LENGTH])
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(public_key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - BACKDATED)
+            .not_valid_after(now + lifetime)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_key_usage(signs_certificates=True), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+        )
+        if limits is not None:
+            builder = builder.add_extension(limits, critical=True)
+        return cls(builder.sign(key, hashes.SHA256()), key, now)
+
+    def secret_pem(self) -> bytes:
+        """The key and the certificate in one, as L{from_pem} reads them."""
+        key = self._key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return key + self.certificate_pem
+
+    @classmethod
+    def from_pem(cls, secret: bytes, certificate: bytes | None, now: datetime) -> CertificateAuthority:
+        """Read a CA.
+
+        @param secret: the key, with its certificate or without.
+        @param certificate: the certificate, when C{secret} may lack it; the one in C{secret} goes first.
+        @raise CaError: when it cannot be read or used.
+        """
+        text = secret if b"-----BEGIN CERTIFICATE-----" in secret or certificate is None else certificate
+        key = _read_key(secret)
+        return cls(read_certificate(text), key, now)
+
+    @classmethod
+    def from_key(
+        cls, secret: bytes, certificate: x509.Certificate, now: datetime, above: Sequence[x509.Certificate] = ()
+    ) -> CertificateAuthority:
+        """Read the key of a CA whose certificates are read.
+
+        @raise CaError: when it cannot be read or used.
+        """
+        return cls(certificate, _read_key(secret), now, above)
+
+    @property
+    def limits(self) -> str | None:
+        """The hosts for which it may sign, for people; C{None}: all."""
+        return "; ".join(map(in_words, self._limits)) or None
+
+    def may_sign_for(self, authority: Authority) -> bool:
+        """Whether the name constraints, of the CA and of those above it, let it sign for a host."""
+        return all(permits(limits, authority) for limits in self._limits)
+
+    def ends_soon(self, now: datetime) -> bool:
+        """Whether it is time to replace it: in its last 90 days, or the last tenth of its life if that is shorter."""
+        life = self.not_after - self._not_before
+        return self.not_after - now < min(_ENDS_SOON, life / _ENDS_SOON_PART)
+
+    def issue(self, authority: Authority, now: datetime, key: CaKey | None = None) -> LeafCertificate:
+        """Sign a certificate for one host.
+
+        @param key: its key; C{None}: the P-256 key that all others have in common.
+        @raise CaError: when the CA itself is no longer valid, or may not sign for this host.
+        """
+        if now >= self.not_after:
+            raise CaError(f"the CA certificate has expired on {self.not_after:%Y-%m-%d}")
+        if not self.may_sign_for(authority):
+            raise CaError(f"the CA may sign for {self.limits} only")
+        host = authority.host
+        # Name constraints are held against the subject, too, each library in its own way.
+        named = len(host) <= _COMMON_NAME_LENGTH and not self._limits
+        template = self._template if key is None else self._template_for(key)
+        builder = (
+            template.subject_name(_common_name(host) if named else x509.Name([]))
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(max(now - BACKDATED, self._not_before))
+            .not_valid_after(min(now + LEAF_LIFETIME, self.not_after))
+            # RFC 5280 section 4.2.1.6: critical when there is no subject.
+            .add_extension(x509.SubjectAlternativeName([_alternative_name(authority)]), critical=not named)
+        )
+        return LeafCertificate(builder.sign(self._key, hashes.SHA256()), key or self._leaf_key, self.chain)
+
+
+def _read_key(text: bytes) -> object:
+    try:
+        return serialization.load_pem_private_key(text, None)
+    except TypeError as error:
+        raise CaError("its key is encrypted, and nobody is there to type a passphrase") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise CaError("its key cannot be read as PEM") from error
+
+
+def read_certificate(text: bytes) -> x509.Certificate:
+    """Read the first certificate in a PEM text.
+
+    @raise CaError: when there is none.
+    """
+    return read_certificates(text)[0]
+
+
+def read_certificates(text: bytes) -> list[x509.Certificate]:
+    """Read all certificates in a PEM text.
+
+    @raise CaError: when there is none, or one that is damaged.
+    """
+    try:
+        return x509.load_pem_x509_certificates(text)
+    except ValueError as error:
+        raise CaError("its certificate cannot be read as PEM") from error
+
+
+def pem_of(*certificates: x509.Certificate) -> bytes:
+    """Write certificates as PEM."""
+    return b"".join(each.public_bytes(serialization.Encoding.PEM) for each in certificates)
+
+
+def fingerprint_of(certificate: x509.Certificate) -> str:
+    """The SHA-256 of a certificate, as C{openssl x509 -fingerprint -sha256} prints it."""
+    return certificate.fingerprint(hashes.SHA256()).hex(":").upper()
+
+
+def pin_of(certificate: x509.Certificate) -> str:
+    """The SHA-256 of a certificate's key, in Base64: a pin (RFC 7469 section 2.4)."""
+    digest = hashes.Hash(hashes.SHA256())
+    digest.update(
+        certificate.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+    return base64.b64encode(digest.finalize()).decode("ascii")
+
+
+def time_left(end: datetime, now: datetime) -> str:
+    """Write when something ends, for people."""
+    if now >= end:
+        return f"{end:%Y-%m-%d}, expired"
+    days = (end - now).days
+    return f"{end:%Y-%m-%d}, in {days} day{'' if days == 1 else 's'}"

@@ -1,0 +1,68 @@
+"""A CA that the operator gives, most often an intermediate one: a certificate with those above it, and its key."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import attrs
+from cryptography import x509
+
+from egress.runtime.private_file import MAX_BYTES
+from egress.runtime.safe_files import read_plain
+from egress.tls.ca_certificates import Certificates
+from egress.tls.issuer import CaError, CertificateAuthority, read_certificates
+from egress.tls.key_file import read_key_file
+
+
+@attrs.frozen
+class GivenCa:
+    """Two files that the proxy reads, and never writes.
+
+    @ivar certificate_path: the certificate of the CA, then those that lead to its root; the root may be left out.
+    @ivar key_path: its key.
+    """
+
+    certificate_path: Path
+    key_path: Path
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files that it is read from."""
+        return self.certificate_path, self.key_path
+
+    def load(self, now: datetime) -> CertificateAuthority:
+        """Read the CA.
+
+        @param now: the time, with a time zone.
+        @raise CaError: naming the file and the remedy.
+        """
+        certificate, *above = self._read()
+        try:
+            secret = read_key_file(self.key_path)
+        except OSError as error:
+            raise CaError(f"{self.key_path}: {error.strerror}; name a key that can be read") from error
+        if secret is None:
+            raise CaError(f"{self.key_path}: is missing; name the key of {self.certificate_path}")
+        try:
+            return CertificateAuthority.from_key(secret, certificate, now, above)
+        except CaError as error:
+            raise CaError(f"{self.certificate_path} with {self.key_path}: {error.reason}") from error
+
+    load_or_create = load
+
+    def certificates(self) -> Certificates:
+        """Look at the certificates, without using the key.
+
+        @raise CaError: naming the file and the remedy.
+        """
+        certificate, *above = self._read()
+        return Certificates(certificate, above=tuple(above))
+
+    def _read(self) -> list[x509.Certificate]:
+        try:
+            return read_certificates(read_plain(self.certificate_path, MAX_BYTES))
+        except OSError as error:
+            raise CaError(f"{self.certificate_path}: {error.strerror}; name a file that can be read") from error
+        except CaError as error:
+            raise CaError(f"{self.certificate_path}: {error.reason}; name a chain of certificates in PEM") from error

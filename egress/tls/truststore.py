@@ -1,0 +1,83 @@
+"""Certificates in the forms in which programs want them: PEM, DER, and Java's trust stores.  Pure."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import struct
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, pkcs12
+
+from egress.tls.issuer import CaError, fingerprint_of, pem_of
+
+
+class Form(enum.Enum):
+    """How certificates are written."""
+
+    PEM = "pem"
+    DER = "der"
+    PKCS12 = "pkcs12"
+    JKS = "jks"
+
+
+# The facts of the format: sun.security.provider.JavaKeyStore.
+_JKS_HEAD: Final = struct.Struct(">IIi")
+_JKS_MAGIC: Final = 0xFEEDFEED
+_JKS_VERSION: Final = 2
+_JKS_TRUSTED: Final = 2
+_JKS_SALT: Final = b"Mighty Aphrodite"
+
+# None before cryptography 45.
+_java_truststore: Callable[..., bytes] | None = getattr(pkcs12, "serialize_java_truststore", None)
+
+
+def write_certificates(certificates: Sequence[x509.Certificate], form: Form, password: str, now: datetime) -> bytes:
+    """Write certificates, at least one.
+
+    @param password: of a trust store, where it protects nothing: it only shows that the file is whole.
+    @param now: when a trust store says that they were put into it.
+    @raise CaError: when they cannot be written in this form.
+    """
+    if form is Form.PEM:
+        return pem_of(*certificates)
+    if form is Form.DER:
+        if len(certificates) > 1:
+            raise CaError(f"DER holds one certificate, and there are {len(certificates)} to trust: use another format")
+        return certificates[0].public_bytes(Encoding.DER)
+    if len(password) < 6:
+        # Java's own programs refuse it.
+        raise CaError("the password of a trust store has six characters or more")
+    return _jks(certificates, password, now) if form is Form.JKS else _pkcs12(certificates, password)
+
+
+def alias_of(certificate: x509.Certificate) -> str:
+    """The name of a certificate in a trust store: the same whenever it is written."""
+    return f"egressproxy-{fingerprint_of(certificate).replace(':', '').lower()[:16]}"
+
+
+def _pkcs12(certificates: Sequence[x509.Certificate], password: str) -> bytes:
+    if _java_truststore is None:
+        raise CaError("PKCS#12 that Java trusts needs cryptography 45 or newer: install it, or use jks")
+    entries: list[Any] = [pkcs12.PKCS12Certificate(each, alias_of(each).encode("ascii")) for each in certificates]
+    return _java_truststore(entries, BestAvailableEncryption(password.encode("utf-8")))
+
+
+def _jks(certificates: Sequence[x509.Certificate], password: str, now: datetime) -> bytes:
+    written = _JKS_HEAD.pack(_JKS_MAGIC, _JKS_VERSION, len(certificates))
+    for certificate in certificates:
+        content = certificate.public_bytes(Encoding.DER)
+        written += struct.pack(">i", _JKS_TRUSTED) + _text(alias_of(certificate))
+        written += struct.pack(">q", int(now.timestamp() * 1000))
+        written += _text("X.509") + struct.pack(">i", len(content)) + content
+    # The format knows no other hash.  It stands against damage, not against anybody.
+    digest = hashlib.sha1(password.encode("utf-16-be") + _JKS_SALT + written, usedforsecurity=False)
+    return written + digest.digest()
+
+
+def _text(text: str) -> bytes:
+    content = text.encode("ascii")
+    return struct.pack(">H", len(content)) + content

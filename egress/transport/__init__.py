@@ -1,0 +1,1 @@
+"""Transports: what the proxy needs beyond Twisted's own."""

@@ -1,0 +1,1 @@
+"""The origin's side: resolving, connecting, pooling."""

@@ -1,0 +1,92 @@
+"""The address guard: where nobody may be sent, whatever the authorizer says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_address
+
+from zope.interface import implementer
+
+from egress.config.model import IPNetwork
+from egress.interfaces import IAddressGuard
+from egress.model.address_classes import METADATA_NAMES, embedded, forbidden, is_private
+from egress.model.authority import Authority, IPAddress
+
+
+@implementer(IAddressGuard)
+class AddressGuard:
+    """Refuses what is dangerous wherever a proxy runs: this machine, the metadata services, and ourselves.
+
+    @param allow: ranges that are let through nevertheless; never ourselves.
+    @param is_local: whether an address is one of this machine's; asked where a listener is bound to all of them.
+    @ivar block_private: whether internal networks are refused as well; may change.
+    @param deny: ranges that are refused, also where C{allow} has them.
+    @param ports: the only ports that may be contacted; none: every port.
+    """
+
+    def __init__(
+        self,
+        allow: tuple[IPNetwork, ...] = (),
+        *,
+        is_local: Callable[[IPAddress], bool],
+        block_private: bool = False,
+        deny: tuple[IPNetwork, ...] = (),
+        ports: tuple[range, ...] = (),
+    ) -> None:
+        self._allow = allow
+        self._deny = deny
+        self._ports = ports
+        self._is_local = is_local
+        self.block_private = block_private
+        self._listeners: set[tuple[IPAddress, int]] = set()
+
+    def add_listener(self, address: IPAddress, port: int) -> None:
+        """Remember where the proxy itself listens."""
+        self._listeners.add((address, port))
+
+    def _is_ourselves(self, address: IPAddress, port: int) -> bool:
+        real = embedded(address)
+        for listener, listening_port in self._listeners:
+            # An unspecified destination leads to this machine, whatever a listener is bound to.
+            if port == listening_port and (
+                real.is_unspecified or listener == real or (listener.is_unspecified and self._is_local(real))
+            ):
+                return True
+        return False
+
+    def refusal(self, address: IPAddress, port: int) -> str | None:
+        """Classify an address; see L{IAddressGuard.refusal}."""
+        if self._is_ourselves(address, port):
+            return f"{address} port {port} is the proxy itself"
+        if _within(address, self._deny):
+            return f"{address} is in a range that the operator closed with --deny-address"
+        if _within(address, self._allow):
+            return None
+        what = forbidden(address)
+        if what is None and self.block_private and is_private(address):
+            what = "a private address"
+        if what is None:
+            return None
+        return f"{address} is {what}; the operator can open it with --allow-address"
+
+    def port_refusal(self, port: int) -> str | None:
+        """Classify a port; see L{IAddressGuard.port_refusal}."""
+        if not self._ports or any(port in ports for ports in self._ports):
+            return None
+        return f"port {port} is not among those that the operator opened with --allow-ports"
+
+    def name_refusal(self, authority: Authority) -> str | None:
+        """Classify what an upstream proxy will resolve; see L{IAddressGuard.name_refusal}."""
+        literal = authority.ip
+        if literal is not None:
+            return self.refusal(literal, authority.port)
+        if authority.host == "localhost" or authority.host.endswith(".localhost"):
+            # RFC 6761 section 6.3.
+            return self.refusal(ip_address("127.0.0.1"), authority.port)
+        if authority.host in METADATA_NAMES:
+            return self.refusal(ip_address("169.254.169.254"), authority.port)
+        return None
+
+
+def _within(address: IPAddress, networks: tuple[IPNetwork, ...]) -> bool:
+    return any(address in network or embedded(address) in network for network in networks)

@@ -1,0 +1,357 @@
+"""Opening a connection to an origin: route, TCP, the upstream proxy's tunnel, TLS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol as Structure
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectError, NoRouteError, UserError
+from twisted.internet.error import ConnectionRefusedError as ConnectRefused
+from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IProtocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from egress.config.model import Limits
+from egress.http.connect_handshake import ConnectHandshake
+from egress.interfaces import IAddressGuard, IDialer
+from egress.model.authority import Authority, IPAddress, Origin, UpstreamProxy
+from egress.model.errors import (
+    AddressForbidden,
+    DialFailed,
+    DialTimeout,
+    EgressError,
+    OriginDisconnected,
+    OriginError,
+    PortForbidden,
+    ResolutionTimeout,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
+from egress.model.no_proxy import Bypass
+from egress.model.route import Purpose, Route
+from egress.transport.dialed import DialedProtocol
+from egress.transport.fair_turns import RoundRobin
+from egress.transport.reactor import IEgressReactor
+from egress.transport.tls import TlsFactory
+from egress.upstream.happy_eyeballs import connect_first
+from egress.upstream.lookups import ReactorLookUps
+from egress.upstream.resolver import Resolver
+
+NO_BYPASS = Bypass()
+
+
+class TlsCreator(Structure):
+    """A verifying TLS client for one authority; it can say why a handshake failed."""
+
+    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> object:
+        """See C{IOpenSSLClientConnectionCreator}."""
+
+    def explain(self, failure: Failure) -> OriginError:
+        """Put a failed handshake into words."""
+
+
+CreateTls = Callable[[Authority], TlsCreator]
+
+
+class _TunnelEnd(DialedProtocol):
+    """Asks the upstream proxy for a tunnel, then hands the connection to the protocol above."""
+
+    def __init__(self, handshake: ConnectHandshake, above: IProtocol, failed: Callable[[EgressError], None]) -> None:
+        self._handshake: ConnectHandshake | None = handshake
+        self._above = above
+        self._failed = failed
+
+    def ask(self) -> None:
+        assert self._handshake is not None
+        self.transport.write(self._handshake.request())  # type: ignore[union-attr]
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._handshake is None:
+            self._above.dataReceived(data)
+            return
+        try:
+            rest = self._handshake.receive(data)
+        except EgressError as error:
+            self._failed(error)
+            return
+        if rest is not None:
+            self._handshake = None
+            self._above.makeConnection(self.transport)  # type: ignore[arg-type]
+            if rest:
+                self._above.dataReceived(rest)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        if self._handshake is None:
+            self._above.connectionLost(reason)
+        else:
+            self._failed(UpstreamFailed("the upstream proxy closed the connection instead of answering the CONNECT"))
+
+
+class _Dial:
+    """One connection in the making.  The first fault wins; a success after it is dropped."""
+
+    def __init__(
+        self,
+        reactor: IEgressReactor,
+        route: Route,
+        protocol: DialedProtocol,
+        limits: Limits,
+        create_tls: CreateTls,
+        turns: RoundRobin,
+    ) -> None:
+        self._reactor = reactor
+        self._turns = turns
+        self._route = route
+        self._protocol = protocol
+        self._limits = limits
+        self._create_tls = create_tls
+        self._connecting: Deferred[None] | None = None
+        self._bottom: Protocol | None = None
+        self._over = False
+        self.done: Deferred[None] = Deferred(lambda _: self._drop())
+        self._timer = reactor.callLater(limits.connect_timeout, self._expired)
+
+    def start(self, addresses: tuple[IPAddress, ...], port: int) -> None:
+        """Connect to one of the addresses and build up what the route asks for on top."""
+        bottom = self._bottom = self._layers()
+        limits = self._limits
+        tried = addresses[: limits.connect_addresses]
+        self._connecting = connect_first(
+            self._reactor, tried, port, bottom, limits.connect_timeout, limits.connect_attempts
+        )
+        self._connecting.addCallbacks(self._tcp_up, self._tcp_failed)
+
+    def _layers(self) -> Protocol:
+        route = self._route
+        upstream = route.upstream
+        layer: Protocol = self._protocol
+        over_tls = False
+        if route.tls:
+            layer = self._with_tls(self._protocol, self._protocol, route.origin.authority, self._ready)
+            over_tls = True
+        if upstream is not None:
+            if route.connect:
+                handshake = ConnectHandshake(upstream, route.origin.authority, self._limits.head)
+                tunnel = _TunnelEnd(handshake, layer, self.fail)
+                if not over_tls:
+                    self._protocol.prepare(False, self._ready, self._lost)
+                layer = self._to_upstream(upstream, tunnel, tunnel.ask)
+            else:
+                layer = self._to_upstream(upstream, self._protocol, self._ready)
+        elif not over_tls:
+            self._protocol.prepare(False, self._ready, self._lost)
+        return layer
+
+    def _to_upstream(self, upstream: UpstreamProxy, above: DialedProtocol, ready: Callable[[], None]) -> Protocol:
+        if upstream.scheme == "https":
+            return self._with_tls(above, above, upstream.authority, ready, upstream=True)
+        above.prepare(False, ready, self._lost)
+        return above
+
+    def _with_tls(
+        self,
+        above: Protocol,
+        listener: DialedProtocol,
+        authority: Authority,
+        ready: Callable[[], None],
+        upstream: bool = False,
+    ) -> Protocol:
+        creator = self._create_tls(authority)
+
+        def lost(reason: Failure) -> None:
+            error = creator.explain(reason)
+            if upstream:
+                self.fail(UpstreamFailed(f"the TLS session with the upstream proxy failed: {error.reason}"))
+            else:
+                self.fail(error)
+
+        listener.prepare(True, ready, lost)
+        made = Factory.forProtocol(lambda: above)
+        factory = TlsFactory(_as_creator(creator), True, made, self._reactor, self._turns)
+        return factory.buildProtocol(None)
+
+    def _tcp_up(self, _: None) -> None:
+        self._connecting = None
+        if self._timer.active():
+            self._timer.reset(self._limits.tls_timeout)
+
+    def _tcp_failed(self, failure: Failure) -> None:
+        self._connecting = None
+        if self._over:
+            return
+        error = failure.value
+        where = str(self._route.upstream or self._route.origin.authority)
+        if isinstance(error, (ConnectTimeout, UserError)):
+            self._timed_out(connecting=True)
+        elif isinstance(error, ConnectRefused):
+            self._unreachable(f"{where} refused the connection")
+        elif isinstance(error, NoRouteError):
+            self._unreachable(f"there is no route to {where}")
+        else:
+            text = error if isinstance(error, ConnectError) else type(error).__name__
+            self._unreachable(f"{where} cannot be connected to: {text}")
+
+    def _unreachable(self, text: str) -> None:
+        self.fail(UpstreamFailed(f"the upstream proxy {text}") if self._route.upstream else DialFailed(text))
+
+    def _expired(self) -> None:
+        self._timed_out(connecting=self._connecting is not None)
+
+    def _timed_out(self, *, connecting: bool) -> None:
+        upstream = self._route.upstream
+        if upstream is not None:
+            self.fail(UpstreamTimeout(f"the upstream proxy {upstream.authority} did not answer in time"))
+        elif connecting:
+            self.fail(DialTimeout(f"{self._route.origin.authority} did not take a connection in time"))
+        else:
+            self.fail(DialTimeout(f"the TLS handshake with {self._route.origin.authority} was not over in time"))
+
+    def _ready(self) -> None:
+        if self._timer.active():
+            self._timer.cancel()
+        if not self._over:
+            self._over = True
+            self.done.callback(None)
+
+    def _lost(self, reason: Failure) -> None:
+        self.fail(OriginDisconnected(f"{self._route.origin.authority} closed the connection at once"))
+
+    def fail(self, error: EgressError) -> None:
+        """End with a fault, and drop what there is of a connection."""
+        if self._over:
+            return
+        self._drop()
+        self.done.errback(error)
+
+    def _drop(self) -> None:
+        self._over = True
+        if self._timer.active():
+            self._timer.cancel()
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            connecting.cancel()
+        elif self._bottom is not None and self._bottom.transport is not None:
+            self._bottom.transport.abortConnection()  # type: ignore[attr-defined]
+
+
+def _as_creator(creator: TlsCreator) -> IOpenSSLClientConnectionCreator:
+    return creator  # type: ignore[return-value]
+
+
+def _with_tls(origin: Origin, purpose: Purpose) -> bool:
+    return origin.scheme == "https" and purpose is not Purpose.TUNNEL
+
+
+@implementer(IDialer)
+class Dialer:
+    """Dials origins directly, or through an upstream proxy.
+
+    @param guard: classifies every address before anything is connected.
+    @param create_tls: gives the verifying TLS client for an authority.
+    @param upstream_http: the proxy for C{http} requests.
+    @param upstream_https: the proxy for everything that needs a tunnel.
+    @param bypass: what is dialled directly nevertheless.
+    @param resolver: resolves names; C{None}: the one of the reactor does.
+    """
+
+    def __init__(
+        self,
+        reactor: IEgressReactor,
+        limits: Limits,
+        guard: IAddressGuard,
+        create_tls: CreateTls,
+        upstream_http: UpstreamProxy | None = None,
+        upstream_https: UpstreamProxy | None = None,
+        bypass: Bypass = NO_BYPASS,
+        resolver: Resolver | None = None,
+    ) -> None:
+        self._turns = RoundRobin(reactor)
+        self._reactor = reactor
+        self._limits = limits
+        self._guard = guard
+        self._create_tls = create_tls
+        self._upstream_http = upstream_http
+        self._upstream_https = upstream_https
+        self._bypass = bypass
+        self._resolver = resolver or Resolver(reactor, ReactorLookUps(reactor), limits)
+
+    def upstream_for(self, origin: Origin, purpose: Purpose) -> UpstreamProxy | None:
+        """The proxy through which an origin is reached, if any."""
+        if self._bypass.matches(origin.authority):
+            return None
+        if origin.scheme == "http" and purpose is Purpose.REQUEST:
+            return self._upstream_http
+        return self._upstream_https or (self._upstream_http if origin.scheme == "http" else None)
+
+    def judge(self, origin: Origin, purpose: Purpose) -> Route | None:
+        """Say what needs no look-up; see L{IDialer.judge}."""
+        authority = origin.authority
+        refusal = self._guard.port_refusal(authority.port)
+        if refusal is not None:
+            raise PortForbidden(refusal)
+        upstream, literal = self.upstream_for(origin, purpose), authority.ip
+        if literal is not None:
+            refusal = self._guard.refusal(literal, authority.port)
+        elif upstream is not None or "." in authority.host or authority.host == "localhost":
+            # Where a name without a dot leads, as C{metadata} in a network of containers, only a look-up tells.
+            refusal = self._guard.name_refusal(authority)
+        if refusal is not None:
+            raise AddressForbidden(refusal)
+        tls = _with_tls(origin, purpose)
+        if upstream is not None:
+            connect = origin.scheme == "https" or purpose is not Purpose.REQUEST
+            return Route(origin, (), upstream, tls, connect)
+        return None if literal is None else Route(origin, (literal,), None, tls, False)
+
+    def check(self, origin: Origin, purpose: Purpose, client: str = "") -> Deferred[Route]:
+        """Find a way to an origin; see L{IDialer.check}."""
+        try:
+            route = self.judge(origin, purpose)
+        except AddressForbidden as error:
+            return fail(error)
+        if route is not None:
+            return succeed(route)
+        looked_up = self._resolver.resolve(origin.authority, client)
+        return looked_up.addCallback(self._classify, origin, _with_tls(origin, purpose))
+
+    def addresses(self, authority: Authority) -> Deferred[tuple[IPAddress, ...]]:
+        """Find the addresses of an authority, classified or not; see L{Resolver.resolve}."""
+        return self._resolver.resolve(authority)
+
+    def _classify(self, addresses: tuple[IPAddress, ...], origin: Origin, tls: bool) -> Route:
+        for address in addresses:
+            refusal = self._guard.refusal(address, origin.authority.port)
+            if refusal is not None:
+                # One bad address spoils the name: whoever controls it could make us pick that one next time.
+                raise AddressForbidden(f"{origin.authority.host} resolves to {address}: {refusal}")
+        return Route(origin, addresses, None, tls, False)
+
+    def dial(self, route: Route, protocol: DialedProtocol) -> Deferred[None]:
+        """Connect along a route; see L{IDialer.dial}."""
+        if route.upstream is None:
+            dial = _Dial(self._reactor, route, protocol, self._limits, self._create_tls, self._turns)
+            dial.start(route.addresses, route.origin.authority.port)
+            return dial.done
+        return self._dial_upstream(route, protocol, route.upstream)
+
+    def _dial_upstream(self, route: Route, protocol: DialedProtocol, upstream: UpstreamProxy) -> Deferred[None]:
+        def failed(failure: Failure) -> Failure:
+            error = failure.value
+            if isinstance(error, ResolutionTimeout):
+                raise UpstreamTimeout(f"the upstream proxy: {error.reason}")
+            if isinstance(error, EgressError):
+                raise UpstreamFailed(f"the upstream proxy: {error.reason}")
+            return failure
+
+        def resolved(addresses: tuple[IPAddress, ...]) -> Deferred[None]:
+            dial = _Dial(self._reactor, route, protocol, self._limits, self._create_tls, self._turns)
+            dial.start(addresses, upstream.authority.port)
+            return dial.done
+
+        looked_up = self._resolver.resolve(upstream.authority).addErrback(failed)
+        return looked_up.addCallback(resolved)

@@ -1,0 +1,268 @@
+"""Looking names up with DNS servers of the operator's choice, without threads (RFC 1035, RFC 7766)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import ClientFactory, DatagramProtocol
+from twisted.names import dns
+from twisted.protocols.basic import Int16StringReceiver
+from twisted.python.failure import Failure
+
+from egress.model.dns_server import DnsServer
+from egress.model.errors import NameNotResolved, ResolutionTimeout
+from egress.upstream.dns_message import Answer, Unusable, parse, question, read
+from egress.upstream.hosts_file import HostsFile
+from egress.upstream.lookups import Addresses
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IAddress, IConnector
+
+# What one server has for an answer at most, in seconds, and how often all of them are asked.
+ATTEMPT_SECONDS: Final = 3.0
+ROUNDS: Final = 2
+# The part of the time for a name that the attempts may take, so that what came of them is known before it is over.
+_PART: Final = 0.8
+
+# How long a server that was silent is asked after the others, in seconds.
+SILENT_SECONDS: Final = 30.0
+
+# Queries for one name and one family, where the server leaves aliases to us.
+_MAX_QUERIES: Final = 8
+
+# A response over TCP; more addresses than fit are more than anybody may have.
+_MAX_RESPONSE: Final = 16 * 1024
+
+
+class _Query:
+    """One query.
+
+    @ivar done: fires with the response, or fails with L{Unusable}.
+    """
+
+    def __init__(self, name: bytes, kind: int, data: bytes, message_id: int, close: Any) -> None:
+        self._name = name
+        self._kind = kind
+        self._id = message_id
+        self._close = close
+        self._over = False
+        self.data = data
+        self.done: Deferred[dns.Message] = Deferred(lambda _: self._end())
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody waits for a response any more."""
+        return self._over
+
+    def _end(self) -> None:
+        self._over = True
+        self._close()
+
+    def take(self, data: bytes) -> None:
+        """Take what came; what is not the response is ignored."""
+        message = None if self._over else parse(data, self._name, self._kind, self._id)
+        if message is not None:
+            self._end()
+            self.done.callback(message)
+
+    def fail(self, why: str) -> None:
+        """Give up."""
+        if not self._over:
+            self._end()
+            self.done.errback(Unusable(why))
+
+
+class _Datagrams(DatagramProtocol):
+    """A query over UDP.
+
+    The socket is connected: the system takes datagrams from the server alone, and tells when nobody is there.
+    """
+
+    noisy = False
+
+    def __init__(self, server: DnsServer) -> None:
+        self._server = server
+        self.query: _Query | None = None
+
+    def startProtocol(self) -> None:
+        """Connect the socket."""
+        cast("Any", self.transport).connect(str(self._server.address), self._server.port)
+
+    def send(self, query: _Query) -> None:
+        """Send the query."""
+        self.query = query
+        cast("Any", self.transport).write(query.data)
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        """Take what may be the response."""
+        if self.query is not None:
+            self.query.take(datagram)
+
+    def connectionRefused(self) -> None:
+        """Nobody is there."""
+        if self.query is not None:
+            self.query.fail("it refuses datagrams")
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        if self.transport is not None:
+            cast("Any", self.transport).stopListening()
+
+
+class _Stream(Int16StringReceiver):
+    """A query over TCP (RFC 7766 section 8)."""
+
+    MAX_LENGTH = _MAX_RESPONSE
+    factory: _StreamFactory
+
+    def connectionMade(self) -> None:
+        """Send the query."""
+        self.sendString(self.factory.query.data)  # type: ignore[no-untyped-call]
+
+    def stringReceived(self, string: bytes) -> None:
+        """Take what may be the response."""
+        self.factory.query.take(string)
+
+    def lengthLimitExceeded(self, length: int) -> None:
+        """Refuse what is too long."""
+        self.factory.query.fail("its answer is too long")
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        """The server has closed the connection, or we have."""
+        self.factory.query.fail("it closed the connection")
+
+
+class _StreamFactory(ClientFactory):
+    noisy = False
+    protocol = _Stream  # type: ignore[assignment]
+    query: _Query
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """Begin, unless the query is over."""
+        return None if self.query.over else super().buildProtocol(addr)
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        """There is no connection."""
+        self.query.fail("it takes no connection")
+
+
+class DnsLookUps:
+    """Asks DNS servers, one after the other; see L{egress.upstream.lookups.LookUps}.
+
+    Names of C{hosts} are not asked for.  A name is asked for as it is: there is no search list.  An answer of one
+    server counts, also when it says that there is no such name; a server that fails or is silent is followed by the
+    next one.
+
+    @param reactor: provides C{IReactorUDP}, C{IReactorTCP} and C{IReactorTime}.
+    @param servers: in the order in which to ask them; at least one.
+    @param timeout: seconds for one name.
+    """
+
+    stoppable = True
+
+    def __init__(self, reactor: Any, servers: Sequence[DnsServer], timeout: float, hosts: HostsFile) -> None:
+        self._reactor = reactor
+        self._servers = tuple(servers)
+        self._hosts = hosts
+        self._attempt = min(ATTEMPT_SECONDS, _PART * timeout / (ROUNDS * len(self._servers)))
+        self._silent: dict[DnsServer, float] = {}
+
+    def __call__(self, host: str) -> Deferred[Addresses]:
+        """Look a name up."""
+        known = self._hosts.addresses(host)
+        if known is not None:
+            return succeed(known)
+        name = host.encode("ascii")
+        if question(name, dns.A, 0) is None:
+            return succeed(())
+        kinds = (dns.AAAA, dns.A)
+        families = [Deferred.fromCoroutine(self._family(name, kind)) for kind in kinds]
+        # Neither waits for the other; both are waited for, since the address guard judges all addresses.
+        return DeferredList(families, consumeErrors=True).addCallback(_together)
+
+    async def _family(self, host: bytes, kind: int) -> Addresses:
+        name = host
+        for _ in range(_MAX_QUERIES):
+            answer = await self._ask(name, kind)
+            if answer.alias is None:
+                return answer.addresses
+            name = answer.alias
+        return ()
+
+    async def _ask(self, name: bytes, kind: int) -> Answer:
+        shown = name.decode("latin-1")
+        why, silent = "", False
+        for _ in range(ROUNDS):
+            for server in self._in_order():
+                try:
+                    return await self._ask_one(server, name, kind)
+                except Unusable as error:
+                    why = f"{server}: {error}"
+                except TookTooLong:
+                    silent = True
+                    self._silent[server] = self._reactor.seconds() + SILENT_SECONDS
+            if not silent:
+                # All have answered, and would do so again.
+                raise NameNotResolved(f"no DNS server could resolve {shown} ({why})")
+        raise ResolutionTimeout(f"no DNS server answered for {shown} in time")
+
+    def _in_order(self) -> list[DnsServer]:
+        """Those that were silent a while ago come last."""
+        now = self._reactor.seconds()
+        return sorted(self._servers, key=lambda server: self._silent.get(server, 0.0) > now)
+
+    async def _ask_one(self, server: DnsServer, name: bytes, kind: int) -> Answer:
+        message_id = secrets.randbits(16)
+        data = question(name, kind, message_id)
+        if data is None:
+            raise Unusable("an alias that is not a name")
+        message = await self._over_udp(server, name, kind, data, message_id).addTimeout(self._attempt, self._reactor)
+        if message.trunc:
+            # RFC 7766 section 5: what there is of it is not used.
+            asked = self._over_tcp(server, name, kind, data, message_id)
+            message = await asked.addTimeout(self._attempt, self._reactor)
+        answer = read(message, name, kind)
+        self._silent.pop(server, None)
+        return answer
+
+    def _over_udp(
+        self, server: DnsServer, name: bytes, kind: int, data: bytes, message_id: int
+    ) -> Deferred[dns.Message]:
+        protocol = _Datagrams(server)
+        query = _Query(name, kind, data, message_id, protocol.close)
+        try:
+            # From a port of the system's choice, another one each time (RFC 5452 section 9.2).
+            self._reactor.listenUDP(0, protocol, interface="::" if server.address.version == 6 else "")
+            protocol.send(query)
+        except (OSError, CannotListenError):
+            query.fail("it cannot be reached")
+        return query.done
+
+    def _over_tcp(
+        self, server: DnsServer, name: bytes, kind: int, data: bytes, message_id: int
+    ) -> Deferred[dns.Message]:
+        factory = _StreamFactory()
+        connectors: list[IConnector] = []
+
+        def close() -> None:
+            for connector in connectors:
+                connector.disconnect()
+
+        factory.query = _Query(name, kind, data, message_id, close)
+        connectors.append(self._reactor.connectTCP(str(server.address), server.port, factory, self._attempt))
+        return factory.query.done
+
+
+def _together(results: Any) -> Addresses:
+    """Put the families together: what one has found counts, whatever became of the other."""
+    found = tuple(address for success, addresses in results if success for address in addresses)
+    if not found:
+        for success, failure in results:
+            if not success:
+                failure.raiseException()
+    return found

@@ -1,0 +1,129 @@
+"""Connecting to the first of several addresses that answers (RFC 8305, "Happy Eyeballs"), a few at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IConnector, IDelayedCall, IProtocol
+from twisted.internet.protocol import ClientFactory, Protocol
+from twisted.python.failure import Failure
+
+from egress.model.authority import IPAddress
+from egress.transport.reactor import IEgressReactor
+
+# RFC 8305 section 5 recommends 250 ms between two attempts.
+ATTEMPT_DELAY = 0.25
+
+
+class _Factory(ClientFactory):
+    noisy = False
+
+    def __init__(self, attempts: _Attempts) -> None:
+        self._attempts: _Attempts | None = attempts
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        # The connection that is made keeps its factory for as long as it lives; it has no use for the attempts.
+        attempts, self._attempts = self._attempts, None
+        return attempts.connected(self) if attempts is not None else None
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        if self._attempts is not None:
+            self._attempts.failed(self, reason)
+
+
+class _Attempts:
+    """The attempts for one connection: a new one every L{ATTEMPT_DELAY}, or at once when the last one failed.
+
+    When as many are under way as may be, the next address has its turn when one of them fails; or else, in place of the
+    oldest attempt, in such intervals that each address has had a turn within the timeout.
+    """
+
+    def __init__(
+        self,
+        reactor: IEgressReactor,
+        addresses: Sequence[IPAddress],
+        port: int,
+        protocol: IProtocol,
+        timeout: float,
+        at_once: int,
+    ) -> None:
+        self._reactor = reactor
+        self._waiting = list(addresses)
+        self._port = port
+        self._protocol = protocol
+        self._timeout = timeout
+        self._at_once = at_once
+        self._replace_delay = max(ATTEMPT_DELAY, timeout / len(addresses))
+        self._under_way: dict[_Factory, IConnector | None] = {}
+        self._next: IDelayedCall | None = None
+        self.done: Deferred[None] = Deferred(lambda _: self._stop())
+
+    def begin_next(self) -> None:
+        """Try the next address."""
+        self._next = None
+        if len(self._under_way) >= self._at_once:
+            oldest = next(iter(self._under_way))
+            connector = self._under_way.pop(oldest)
+            if connector is not None:
+                connector.disconnect()
+        address = self._waiting.pop(0)
+        factory = _Factory(self)
+        self._under_way[factory] = None
+        connector = self._reactor.connectTCP(str(address), self._port, factory, timeout=self._timeout)
+        if factory in self._under_way:
+            self._under_way[factory] = connector
+            if self._waiting and self._next is None:
+                crowded = len(self._under_way) >= self._at_once
+                self._next = self._reactor.callLater(self._replace_delay if crowded else ATTEMPT_DELAY, self.begin_next)
+
+    def connected(self, winner: _Factory) -> Protocol | None:
+        if winner not in self._under_way:
+            return None
+        del self._under_way[winner]
+        self._stop()
+        # Fires before the protocol has its transport; the protocol itself says when it is ready.
+        self.done.callback(None)
+        return self._protocol  # type: ignore[return-value]
+
+    def failed(self, factory: _Factory, reason: Failure) -> None:
+        if factory not in self._under_way:
+            return
+        del self._under_way[factory]
+        if self._waiting:
+            if self._next is not None:
+                self._next.cancel()
+            self.begin_next()
+        elif not self._under_way:
+            self.done.errback(reason)
+
+    def _stop(self) -> None:
+        self._waiting.clear()
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        losers, self._under_way = self._under_way, {}
+        for connector in losers.values():
+            if connector is not None:
+                connector.disconnect()
+
+
+def connect_first(
+    reactor: IEgressReactor,
+    addresses: Sequence[IPAddress],
+    port: int,
+    protocol: IProtocol,
+    timeout: float,
+    at_once: int,
+) -> Deferred[None]:
+    """Connect C{protocol} to whichever address answers first.
+
+    @param addresses: at least one, in the order to try them.
+    @param timeout: seconds for each attempt.
+    @param at_once: how many attempts are under way at the same time.
+    @return: fires just before C{protocol} gets its transport; fails with the last attempt's C{ConnectError}.
+        Cancelling it gives up all attempts.
+    """
+    attempts = _Attempts(reactor, addresses, port, protocol, timeout, at_once)
+    attempts.begin_next()
+    return attempts.done

@@ -1,0 +1,56 @@
+"""An endpoint behind the upstream proxy, for the proxy's own calls to the authorization service."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from egress.interfaces import IDialer
+from egress.model.authority import Authority, Origin, UpstreamProxy
+from egress.model.route import Route
+from egress.transport.dialed import DialedProtocol
+
+
+class _Bridge(DialedProtocol):
+    """Gives a protocol that knows nothing of dialling its transport once the tunnel stands."""
+
+    def __init__(self, inner: IProtocol) -> None:
+        self._inner: IProtocol = inner
+        self._standing = False
+
+    def stand(self) -> IProtocol:
+        """The tunnel stands."""
+        self._standing = True
+        self._inner.makeConnection(self.transport)  # type: ignore[arg-type]
+        return self._inner
+
+    def dataReceived(self, data: bytes) -> None:
+        """Hand on what came."""
+        self._inner.dataReceived(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Hand on the end."""
+        super().connectionLost(reason)
+        if self._standing:
+            self._inner.connectionLost(reason)
+
+
+@implementer(IStreamClientEndpoint)
+class UpstreamEndpoint:
+    """Connects to an authority through the upstream proxy's CONNECT."""
+
+    def __init__(self, dialer: IDialer, upstream: UpstreamProxy, authority: Authority) -> None:
+        self._dialer = dialer
+        self._route = Route(Origin("https", authority), (), upstream, tls=False, connect=True)
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """See L{IStreamClientEndpoint.connect}."""
+        inner = protocolFactory.buildProtocol(None)  # type: ignore[arg-type]
+        if inner is None:
+            return fail(ConnectError(string="the factory made no protocol"))  # type: ignore[no-untyped-call]
+        bridge = _Bridge(inner)
+        return self._dialer.dial(self._route, bridge).addCallback(lambda _: bridge.stand())

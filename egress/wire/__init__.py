@@ -1,4 +1,0 @@
-"""HTTP/1 without I/O: bytes in, events out, and heads back to bytes.
-
-Nothing here knows a transport, a clock or the reactor; L{egress.net} feeds these objects and acts on what they say.
-"""

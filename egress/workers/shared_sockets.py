@@ -1,0 +1,233 @@
+"""The listening sockets of several workers, which their parent binds, and holds for as long as it runs.
+
+Each worker has a TCP socket of its own for each endpoint, all on one port (C{SO_REUSEPORT}), and the kernel spreads
+connections among them.  The parent never accepts; since it holds the sockets, what waits in the backlog of a worker
+that died is there for the next one.  A UNIX socket cannot be shared in this way: there is one, which all accept from.
+
+Ports are bound first, which may take privileges, and listened on once the workers are ready: until then clients are
+refused, as they are by a proxy that is not there yet.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import attrs
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress
+from twisted.python.failure import Failure
+from twisted.python.lockfile import FilesystemLock
+
+from egress.config.model import ConfigError
+from egress.runtime.safe_files import check_socket_directory, remove_socket, socket_mode
+
+# What serverFromString makes of any other may do more with a port than listen on it.
+_KINDS: Final = ("tcp:", "tcp6:", "unix:")
+
+_SocketAddress = tuple[Any, ...]
+
+MakeSocket = Callable[[int], socket.socket]
+
+
+def make_stream(family: int) -> socket.socket:
+    """Make a socket for connections."""
+    return socket.socket(family, socket.SOCK_STREAM)
+
+
+@attrs.frozen
+class Listener:
+    """One endpoint.
+
+    @ivar family: the address family, such as C{AF_INET}.
+    @ivar address: what it is bound to.
+    @ivar sockets: the one of each worker; several may be the same.
+    @ivar backlog: how many connections wait on each of them.
+    @ivar guard: a socket on the same port that does not share it.
+    """
+
+    family: int
+    address: IAddress
+    sockets: tuple[socket.socket, ...]
+    backlog: int
+    guard: socket.socket | None = None
+
+    def listen(self) -> None:
+        """Have clients connect."""
+        if self.guard is not None:
+            # Two proxies that started at the same time have both bound the port: the one that comes first wins.
+            with self.guard:
+                self.guard.listen(1)
+        for each in dict.fromkeys(self.sockets):
+            each.listen(self.backlog)
+
+    def close(self) -> None:
+        """Let go of the parent's descriptors."""
+        for each in (*self.sockets, *filter(None, [self.guard])):
+            each.close()
+
+
+class Listeners:
+    """All endpoints of a proxy, bound for a number of workers.
+
+    @param descriptions: those of the endpoints of C{ProxyConfig.listen}.
+    @raise ConfigError: for an endpoint that cannot be shared.
+    """
+
+    def __init__(self, descriptions: Sequence[str], workers: int, make_socket: MakeSocket = make_stream) -> None:
+        for description in descriptions:
+            if not description.startswith(_KINDS):
+                raise ConfigError(
+                    "--listen", description, "several workers listen on tcp:, tcp6: and unix: endpoints alone"
+                )
+        if not hasattr(socket, "SO_REUSEPORT"):
+            raise ConfigError("--workers", str(workers), "this system has no SO_REUSEPORT: use 1")
+        self._descriptions = descriptions
+        self._workers = workers
+        self._make_socket = make_socket
+        self._bound: list[Listener] = []
+        self._release: list[Callable[[], None]] = []
+
+    @property
+    def addresses(self) -> tuple[IAddress, ...]:
+        """What is listened on, in the order of the descriptions."""
+        return tuple(listener.address for listener in self._bound)
+
+    def bind(self) -> None:
+        """Bind every endpoint.
+
+        @raise CannotListenError: when one cannot be bound; then none is.
+        """
+        failures: list[Failure] = []
+        for description in self._descriptions:
+            # An endpoint knows how its description is read; it is told that this is the reactor to listen with.
+            endpoint = serverFromString(self, description)  # type: ignore[no-untyped-call]
+            endpoint.listen(None).addCallbacks(self._bound.append, failures.append)
+            if failures:
+                self.close()
+                failures[0].raiseException()
+
+    def listen(self) -> None:
+        """Listen on all of them.
+
+        @raise CannotListenError: when that cannot be; then none is bound any more.
+        """
+        for listener in self._bound:
+            try:
+                listener.listen()
+            except OSError as error:
+                self.close()
+                address: Any = listener.address
+                if listener.guard is None:
+                    raise _fault(None, os.fsdecode(address.name), error) from error
+                raise _fault(address.host, address.port, error) from error
+
+    def of(self, worker: int) -> list[tuple[int, int]]:
+        """The sockets of one worker: family and descriptor of each, in the order of the descriptions."""
+        return [(listener.family, listener.sockets[worker].fileno()) for listener in self._bound]
+
+    def close(self) -> None:
+        """Close the parent's descriptors: once the workers have closed theirs, nobody listens any more."""
+        bound, self._bound = self._bound, []
+        release, self._release = self._release, []
+        for listener in bound:
+            listener.close()
+        for let_go in release:
+            let_go()
+
+    # -- what an endpoint calls
+
+    def listenTCP(self, port: int, factory: object, backlog: int = 50, interface: str = "") -> Listener:
+        """Bind one socket for each worker (L{twisted.internet.interfaces.IReactorTCP.listenTCP})."""
+        sockets: list[socket.socket] = []
+        try:
+            family, address = _socket_address(interface, port)
+            if port:
+                # Sockets of one user that ask for it share a port, and another proxy's would: this one does not ask.
+                with self._tcp(family, address, shared=False) as probe:
+                    # With SO_REUSEADDR, who listens already is found out only now.
+                    probe.listen(1)
+            for _ in range(self._workers):
+                sockets.append(self._tcp(family, address, shared=True))
+                # Port 0 is chosen once.
+                address = sockets[0].getsockname()
+            guard = self._tcp(family, address, shared=False)
+        except OSError as error:
+            for each in sockets:
+                each.close()
+            raise _fault(interface, port, error) from error
+        return Listener(family, _address(family, sockets[0]), tuple(sockets), backlog, guard)
+
+    def _tcp(self, family: int, address: _SocketAddress, *, shared: bool) -> socket.socket:
+        made = self._make_socket(family)
+        try:
+            made.setblocking(False)
+            # As Twisted does: connections of a proxy that has just ended are in nobody's way.
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if shared:
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            made.bind(address)
+        except OSError:
+            made.close()
+            raise
+        return made
+
+    def listenUNIX(
+        self, address: str, factory: object, backlog: int = 50, mode: int = 0o666, wantPID: bool = False
+    ) -> Listener:
+        """Bind one socket for all workers (L{twisted.internet.interfaces.IReactorUNIX.listenUNIX})."""
+        if wantPID:
+            self._lock(address)
+        made = self._make_socket(socket.AF_UNIX)
+        try:
+            made.setblocking(False)
+            check_socket_directory(address)
+            with socket_mode(mode):
+                made.bind(address)
+            self._release.insert(0, lambda: _remove(address))
+        except OSError as error:
+            made.close()
+            raise _fault(None, address, error) from error
+        return Listener(socket.AF_UNIX, UNIXAddress(os.fsencode(address)), (made,) * self._workers, backlog)
+
+    def _lock(self, address: str) -> None:
+        """Make sure that no other process of Twisted listens, and remove what one that crashed has left behind."""
+        lock = FilesystemLock(f"{address}.lock")  # type: ignore[no-untyped-call]
+        try:
+            if not lock.lock():  # type: ignore[no-untyped-call]
+                raise _fault(None, address, "another process listens there")
+        except OSError as error:
+            raise _fault(None, address, error) from error
+        self._release.append(lock.unlock)
+        if not lock.clean:
+            with suppress(OSError):
+                remove_socket(address)
+
+
+def _fault(interface: str | None, port: int | str, error: object) -> CannotListenError:
+    fault: CannotListenError = CannotListenError(interface, port, error)  # type: ignore[no-untyped-call]
+    return fault
+
+
+def _address(family: int, bound: socket.socket) -> IAddress:
+    host, port = bound.getsockname()[:2]
+    return (IPv4Address if family == socket.AF_INET else IPv6Address)("TCP", host, port)
+
+
+def _socket_address(interface: str, port: int) -> tuple[int, _SocketAddress]:
+    if ":" not in interface:
+        return socket.AF_INET, (interface, port)
+    flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+    # An address may have a scope: fe80::1%eth0.
+    found = socket.getaddrinfo(interface, port, socket.AF_INET6, socket.SOCK_STREAM, 0, flags)
+    return socket.AF_INET6, found[0][4]
+
+
+def _remove(path: str) -> None:
+    with suppress(OSError):
+        remove_socket(path)

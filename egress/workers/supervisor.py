@@ -1,0 +1,377 @@
+"""The post of one worker: the process that fills it, and the next one when that has ended."""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from egress.config.options import OPTIONS
+from egress.model.errors import WorkerFailed
+from egress.workers.ipc import (
+    CONTROL,
+    DRAIN,
+    FAILED,
+    FIRST_LISTENER,
+    READY,
+    RELOAD,
+    SERVE,
+    Channel,
+    LineLost,
+    Orders,
+    adopt,
+    receive_frame,
+    send_orders,
+)
+
+_log = Logger()
+
+PROGRAM: Final = "egress.workers.worker"
+
+# The first successor comes at once, or nearly so; one that ends as soon as it is there is not started all the time.
+_AT_ONCE: Final = 0.1
+_FIRST_DELAY: Final = 1.0
+_LAST_DELAY: Final = 30.0
+# One that lived for so long is not part of a series.
+_LIVED: Final = 60.0
+_READY_WITHIN: Final = 60.0
+# Orders are small: they fit into what the system keeps for a reader that is not there yet.
+_SENT_WITHIN: Final = 5.0
+# From the end of the line to that of the process.
+_GONE_WITHIN: Final = 5.0
+# No line that a worker writes comes near.
+_LONGEST_LINE: Final = 1024 * 1024
+
+SocketPair = Callable[[], tuple[socket.socket, socket.socket]]
+
+
+class State(enum.Enum):
+    """What becomes of a post."""
+
+    EMPTY = "empty"
+    STARTING = "starting"
+    RUNNING = "running"
+    WAITING = "waiting"
+    STOPPING = "stopping"
+    CLOSED = "closed"
+
+
+_STEPS: Final = {
+    State.EMPTY: {State.STARTING, State.CLOSED},
+    State.STARTING: {State.RUNNING, State.WAITING, State.STOPPING},
+    State.RUNNING: {State.WAITING, State.STOPPING},
+    State.WAITING: {State.STARTING, State.CLOSED},
+    State.STOPPING: {State.CLOSED},
+    State.CLOSED: frozenset[State](),
+}
+
+
+class Lines:
+    """Makes lines of what comes in pieces.
+
+    @param take: is called with each line, without its end.
+    @param lost: is called for a line that has no end, or is too long.
+    """
+
+    def __init__(self, take: Callable[[bytes], None], lost: Callable[[], None]) -> None:
+        self._take = take
+        self._lost = lost
+        self._rest = b""
+        self._skipping = False
+
+    def feed(self, data: bytes) -> None:
+        """Take a piece."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            if self._skipping:
+                self._skipping = False
+            else:
+                self._take(line)
+        if len(self._rest) > _LONGEST_LINE:
+            if not self._skipping:
+                self._lost()
+            self._skipping = True
+            self._rest = b""
+
+    def end(self) -> None:
+        """Nothing more comes."""
+        if self._rest and not self._skipping:
+            self._lost()
+        self._rest = b""
+
+
+class _Watch(ProcessProtocol):
+    """Sees what a process writes, and its end."""
+
+    def __init__(self, out: Lines, err: Lines, ended: Callable[[str], None]) -> None:
+        self._out = out
+        self._err = err
+        self._ended = ended
+
+    def outReceived(self, data: bytes) -> None:
+        self._out.feed(data)
+
+    def errReceived(self, data: bytes) -> None:
+        self._err.feed(data)
+
+    def processEnded(self, reason: Failure) -> None:
+        self._out.end()
+        self._err.end()
+        self._ended(_how(reason.value))
+
+
+def _how(error: Any) -> str:
+    if error.signal is not None:
+        return f"was ended by {signal.Signals(error.signal).name}"
+    return f"ended with status {error.exitCode}"
+
+
+def worker_environment(environ: Mapping[str, str], path: Sequence[str]) -> dict[str, str]:
+    """Make the environment of a worker.
+
+    None of our options is in it, and so no secret: the worker has its orders.  It finds the modules that we find.
+    """
+    names = {variable.name for option in OPTIONS for variable in option.environment}
+    kept = {name: value for name, value in environ.items() if name.upper() not in names}
+    return {**kept, "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in path)}
+
+
+class Post:
+    """One post.
+
+    @param orders: what each worker on it is started with.
+    @param descriptors: its listening sockets.
+    @param wrote: is called with each line that a worker writes to standard output; C{None} for a worker that died in
+        the middle of one.
+    @param left: is called when a worker is gone.
+    @param restarted: is called when there is to be another.
+    @param serves: is called when a worker is about to serve, and can be asked.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        orders: Orders,
+        descriptors: Sequence[int],
+        wrote: Callable[[bytes | None], None],
+        left: Callable[[], None],
+        restarted: Callable[[], None],
+        socketpair: SocketPair = socket.socketpair,
+        serves: Callable[[Post], None] = lambda _: None,
+    ) -> None:
+        self._reactor = reactor
+        self._orders = orders
+        self._descriptors = descriptors
+        self._wrote = wrote
+        self._left = left
+        self._restarted = restarted
+        self._socketpair = socketpair
+        self._serves = serves
+        self.name = str(orders.number)
+        self.state = State.EMPTY
+        self._series = 0
+        self._since = 0.0
+        self._process: Any = None
+        self._line: socket.socket | None = None
+        self._channel: Channel | None = None
+        self._timer: IDelayedCall | None = None
+        self._said = ""
+        self._stopped: Deferred[None] = Deferred()
+
+    def _step(self, state: State) -> None:
+        if state not in _STEPS[self.state]:
+            raise AssertionError(f"from {self.state.value} to {state.value}")
+        self.state = state
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+    # -- starting
+
+    def begin(self) -> None:
+        """Start the first worker, without waiting for it.
+
+        @raise OSError: when there can be no process.
+        """
+        self._step(State.STARTING)
+        self._spawn()
+
+    def expect(self) -> None:
+        """Wait for the first worker, before the reactor runs: C{twistd} tells how a start went only until then.
+
+        @raise WorkerFailed: when there is none.
+        """
+        assert self._line is not None
+        self._line.settimeout(_READY_WITHIN)
+        try:
+            message = json.loads(receive_frame(self._line))
+        except LineLost as error:
+            self._read_last_words()
+            raise WorkerFailed(f"worker {self.name} ended before it was ready: {self._said or error}") from error
+        except OSError as error:
+            raise WorkerFailed(f"worker {self.name} is not ready after {_READY_WITHIN:g} seconds") from error
+        if message["tell"] != READY:
+            raise WorkerFailed(message["text"])
+        self._adopt()
+
+    def serve(self) -> None:
+        """Have a worker that is ready accept connections."""
+        assert self._channel is not None
+        self._step(State.RUNNING)
+        # It takes what it is told in this order.
+        self._serves(self)
+        self._channel.tell(SERVE)
+        _log.info("worker {number} runs as process {pid}", number=self.name, pid=self._process.pid)
+
+    def _read_last_words(self) -> None:
+        # There is more than one read in a long traceback, whose last line is what counts.
+        for _ in range(8):
+            self._process.pipes[2].doRead()
+
+    def _restart(self) -> None:
+        self._step(State.STARTING)
+        self._restarted()
+        try:
+            self._spawn()
+        except OSError as error:
+            self._ended(f"cannot be started: {error.strerror}")
+            return
+        self._adopt()
+        self._timer = self._reactor.callLater(_READY_WITHIN, self.kill)
+
+    def _spawn(self) -> None:
+        self._said = ""
+        self._since = self._reactor.seconds()
+        ours, theirs = self._socketpair()
+        self._line = ours
+        out = Lines(self._wrote, lambda: self._wrote(None))
+        watch = _Watch(out, Lines(self._log, lambda: None), self._ended)
+        descriptors = {0: "w", 1: "r", 2: "r", CONTROL: theirs.fileno()}
+        descriptors.update({FIRST_LISTENER + index: number for index, number in enumerate(self._descriptors)})
+        try:
+            self._process = self._reactor.spawnProcess(
+                watch,
+                sys.executable,
+                [sys.executable, "-m", PROGRAM],
+                env=worker_environment(os.environ, sys.path),
+                # With -m, Python looks for modules in the working directory too.
+                path="/",
+                childFDs=descriptors,
+            )
+        finally:
+            theirs.close()
+        self._process.closeStdin()
+        ours.settimeout(_SENT_WITHIN)
+        try:
+            send_orders(ours, self._orders)
+        except OSError:
+            # It has ended already, and if not, it does now.
+            self.kill()
+
+    def _adopt(self) -> None:
+        assert self._line is not None
+        self._channel = Channel(self._told, self._line_lost)
+        adopt(self._reactor, self._line, self._channel)
+        self._line = None
+
+    def _log(self, line: bytes) -> None:
+        text = line.decode("utf-8", "replace")
+        self._said = text
+        _log.info("worker {number}: {text}", number=self.name, text=text)
+
+    # -- running
+
+    def ask(self, what: str, seconds: float, argument: Any = None) -> Deferred[Any]:
+        """Ask the worker; fails when it does not answer in time."""
+        assert self._channel is not None
+        return self._channel.ask(what, argument).addTimeout(seconds, self._reactor)
+
+    def _told(self, word: str, text: str) -> None:
+        if word == READY and self.state is State.STARTING:
+            self.serve()
+        elif word == FAILED:
+            self._said = text
+
+    def _line_lost(self) -> None:
+        # It is about to end; or it has closed the line, and can no longer be told to.
+        process = self._process
+        self._reactor.callLater(_GONE_WITHIN, lambda: _kill(process))
+
+    def _ended(self, how: str) -> None:
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+        self._process = self._channel = None
+        self._left()
+        if self.state is State.CLOSED:
+            return
+        if self.state is State.STOPPING:
+            self._close()
+            return
+        if self._reactor.seconds() - self._since >= _LIVED:
+            self._series = 0
+        delay = min(_FIRST_DELAY * 2 ** (self._series - 1), _LAST_DELAY) if self._series else _AT_ONCE
+        self._series += 1
+        _log.error(
+            "worker {number} {how}{said}; the next one starts in {delay:g} seconds",
+            number=self.name,
+            how=how,
+            said=f" ({self._said})" if self._said and self.state is State.STARTING else "",
+            delay=delay,
+        )
+        self._step(State.WAITING)
+        self._timer = self._reactor.callLater(delay, self._restart)
+
+    def reload(self) -> None:
+        """Have the worker read the files of the configuration anew; one that is being started may have read them."""
+        if self._channel is not None:
+            self._channel.tell(RELOAD)
+
+    # -- stopping
+
+    def stop(self, patience: float) -> Deferred[None]:
+        """Have the worker drain, and fill the post no more.
+
+        @param patience: seconds after which it is killed.
+        @return: fires when it is gone, or cannot even be killed.
+        """
+        if self.state in (State.EMPTY, State.WAITING):
+            self._step(State.CLOSED)
+            return succeed(None)
+        self._step(State.STOPPING)
+        if self._channel is not None:
+            self._channel.tell(DRAIN)
+        self._timer = self._reactor.callLater(patience, self._overdue)
+        return self._stopped
+
+    def _overdue(self) -> None:
+        _log.error("worker {number} does not end, and is killed", number=self.name)
+        self.kill()
+        self._timer = self._reactor.callLater(_GONE_WITHIN, self._close)
+
+    def _close(self) -> None:
+        self._step(State.CLOSED)
+        self._stopped.callback(None)
+
+    def kill(self) -> None:
+        """End the worker, whatever it does."""
+        _kill(self._process)
+
+
+def _kill(process: Any) -> None:
+    if process is not None:
+        with suppress(ProcessExitedAlready):
+            process.signalProcess("KILL")

@@ -1,0 +1,186 @@
+"""Tests for L{egress.admin.api}."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.admin.api import MAX_CONNECTIONS, Unanswered, admin_site
+from egress.model.approval import Answer
+from egress.model.explanation import MAX_BODY, Question
+from tests.observability.test_health import Browser
+
+JSON = "Content-Type: application/json\r\n"
+GET = b'{"method": "GET", "url": "http://a.test/"}'
+
+
+class FakeDesk:
+    """Notes what it is asked, and answers what a test says."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.result: Any = succeed({})
+
+    def listed(self) -> Any:
+        self.asked.append("listed")
+        return self.result
+
+    def answer(self, held_id: str, answer: Answer) -> Any:
+        self.asked.append((held_id, answer))
+        return self.result
+
+    def revoke(self, permission_id: str) -> Any:
+        self.asked.append(permission_id)
+        return self.result
+
+    def explain(self, question: Question) -> Any:
+        self.asked.append(question)
+        return self.result
+
+
+class AdminTests(SynchronousTestCase):
+    """What can be asked for, and by whom."""
+
+    def setUp(self) -> None:
+        self.desk = FakeDesk()
+        self.token: str | None = None
+
+    def browse(self, method: str, path: str, body: bytes = b"", extra: str = JSON) -> Browser:
+        browser = Browser(admin_site(Clock(), self.desk, self.token))
+        browser.ask(path, method, f"{extra}Content-Length: {len(body)}\r\n")
+        for start in range(0, len(body), 65536):
+            browser.channel.dataReceived(body[start : start + 65536])
+        return browser
+
+    def ask(self, method: str, path: str, body: bytes = b"", extra: str = JSON) -> tuple[int, dict[str, Any]]:
+        status, fields, content = self.browse(method, path, body, extra).answer()
+        self.assertEqual((fields["content-type"], fields["cache-control"]), ("application/json", "no-store"))
+        self.assertNotIn("twisted", fields["server"])
+        return status, json.loads(content)
+
+    def refuse(self, status: int, *asked: Any, words: str = "", **more: Any) -> None:
+        found, document = self.ask(*asked, **more)
+        self.assertEqual((found, list(document)), (status, ["error"]))
+        self.assertIn(words, document["error"])
+        self.assertEqual(self.desk.asked, [])
+
+    def test_list(self) -> None:
+        self.desk.result = succeed({"held": [], "permissions": []})
+        self.assertEqual(self.ask("GET", "/approvals"), (200, {"held": [], "permissions": []}))
+
+    def test_answer(self) -> None:
+        self.desk.result = succeed({"answered": 2, "permission": None})
+        found = self.ask("POST", "/approvals/abc", b'{"answer": "deny", "by": "ann"}')
+        self.assertEqual(found, (200, {"answered": 2, "permission": None}))
+        self.assertEqual(self.desk.asked, [("abc", Answer(False, by="ann"))])
+
+    def test_nobody_waits(self) -> None:
+        self.desk.result = succeed({"answered": 0, "permission": None})
+        status, document = self.ask("POST", "/approvals/abc", b'{"answer": "allow"}')
+        self.assertEqual(status, 404)
+        self.assertIn("nobody waits", document["error"])
+
+    def test_revoke(self) -> None:
+        self.desk.result = succeed(True)
+        self.assertEqual(self.ask("DELETE", "/approvals/abc", extra=""), (200, {"revoked": "abc"}))
+        self.desk.result = succeed(False)
+        self.assertEqual(self.ask("DELETE", "/approvals/abc")[0], 404)
+        self.desk.result = fail(Unanswered("one did not hear of it"))
+        self.assertEqual(self.ask("DELETE", "/approvals/abc"), (503, {"error": "one did not hear of it"}))
+
+    def test_explain(self) -> None:
+        self.desk.result = succeed({"verdict": "allow"})
+        self.assertEqual(self.ask("POST", "/explain", GET), (200, {"verdict": "allow"}))
+        self.assertEqual(self.desk.asked, [Question("GET", "http://a.test/")])
+
+    def test_no_such_thing(self) -> None:
+        self.refuse(404, "GET", "/", words="/approvals/ID")
+        self.refuse(404, "GET", "/metrics")
+        self.refuse(405, "POST", "/approvals", words="use GET")
+        self.refuse(405, "GET", "/approvals/abc", words="use POST, DELETE")
+        self.refuse(405, "GET", "/explain")
+        self.assertEqual(self.browse("GET", "/explain").answer()[1]["allow"], "post")
+
+    def test_what_makes_no_sense(self) -> None:
+        for body in (b"", b"{", b"\xff", b"[1]", b'{"answer": "maybe"}', b"[" * 100_000):
+            with self.subTest(body[:9]):
+                self.refuse(400, "POST", "/approvals/abc", body)
+        self.refuse(400, "POST", "/explain", b'{"method": "GET"}', words='"url"')
+
+    def test_too_much(self) -> None:
+        self.refuse(413, "POST", "/explain", b" " * (2 * MAX_BODY) + GET)
+
+    def test_the_longest_content(self) -> None:
+        body = json.dumps({"method": "PUT", "url": "http://a.test/", "body": "x" * MAX_BODY}).encode()
+        self.assertEqual(self.ask("POST", "/explain", body)[0], 200)
+
+    def test_pages_in_a_browser(self) -> None:
+        """No form and no script of another site can do anything here."""
+        answer = b'{"answer": "allow"}'
+        for kind in ("", "Content-Type: text/plain\r\n", "Content-Type: application/x-www-form-urlencoded\r\n"):
+            self.refuse(415, "POST", "/approvals/abc", answer, extra=kind)
+        self.refuse(415, "POST", "/approvals/abc", answer, extra=JSON + "Content-Type: text/plain\r\n")
+        for field in ("Origin: http://evil.test\r\n", "Origin: null\r\n", "Sec-Fetch-Site: same-origin\r\n"):
+            self.refuse(403, "POST", "/approvals/abc", answer, extra=JSON + field)
+            self.refuse(403, "GET", "/approvals", extra=field)
+            self.refuse(403, "DELETE", "/approvals/abc", extra=field)
+
+    def test_a_token(self) -> None:
+        self.token = "hunter2"
+        right = "Authorization: Bearer hunter2\r\n"
+        for extra in ("", "Authorization: Bearer hunter\r\n", "Authorization: Basic hunter2\r\n", right + right):
+            self.refuse(401, "GET", "/approvals", extra=extra)
+        self.assertEqual(self.browse("GET", "/approvals").answer()[1]["www-authenticate"], "bearer")
+        self.assertEqual(self.ask("GET", "/approvals", extra=right)[0], 200)
+
+    def test_nothing_is_kept_of_strangers(self) -> None:
+        """Everybody on this machine can come as far as the token."""
+        self.token = "hunter2"
+        for extra, kept in (("", 0), ("Authorization: Bearer hunter2\r\n", 50_000)):
+            browser = Browser(admin_site(Clock(), self.desk, self.token))
+            browser.ask("/explain", "POST", f"{JSON}{extra}Content-Length: 100000\r\n")
+            browser.channel.dataReceived(b"x" * 50_000)
+            self.assertEqual(browser.channel.requests[0].content.tell(), kept)
+
+    def test_so_many_connections(self) -> None:
+        site = admin_site(Clock(), self.desk, self.token)
+        browsers = [Browser(site) for _ in range(MAX_CONNECTIONS)]
+        Browser(site).ask("/approvals")
+        self.assertEqual(self.desk.asked, ["listed"])
+        self.assertNotIn(browsers[0].channel, site.channels)
+        self.assertEqual(len(site.channels), MAX_CONNECTIONS)
+
+    def test_slow_connections_do_not_lock_the_administrator_out(self) -> None:
+        self.token = "hunter2"
+        site = admin_site(Clock(), self.desk, self.token)
+        right = "Authorization: Bearer hunter2\r\n"
+        first = Browser(site)
+        first.ask("/approvals", extra=right)
+        for _ in range(3 * MAX_CONNECTIONS):
+            Browser(site).channel.dataReceived(b"GET /approvals HTTP/1.1\r\n")
+        first.ask("/approvals", extra=right)
+        Browser(site).ask("/approvals", extra=right)
+        self.assertEqual(self.desk.asked, ["listed"] * 3)
+        self.assertEqual(len(site.channels), MAX_CONNECTIONS)
+
+    def test_a_defect(self) -> None:
+        self.desk.result = fail(RuntimeError("hunter2"))
+        status, document = self.ask("GET", "/approvals")
+        self.assertEqual((status, document), (500, {"error": "this failed; the log says why"}))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_the_client_goes_away(self) -> None:
+        """What was begun for it is given up, and whatever comes of that is nobody's business."""
+        given_up: list[object] = []
+        for cancel in (given_up.append, lambda asked: asked.callback({}), lambda asked: asked.errback(ValueError())):
+            self.desk.result = Deferred(cancel)
+            browser = self.browse("POST", "/explain", GET)
+            browser.channel.connectionLost(Failure(ConnectionLost()))
+            self.assertTrue(self.desk.result.called)
+        self.assertEqual(len(given_up), 1)

@@ -1,0 +1,63 @@
+"""Tests for L{egress.admin.backend}."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+
+from egress.admin.backend import ProxyDesk
+from egress.model.approval import Answer
+from egress.model.explanation import Explanation, Question
+from tests.authz.test_approvals import ApprovalsTestCase
+
+EXPLANATION = Explanation("GET", "x", (), "allow", "why", "me")
+
+
+class ProxyDeskTests(ApprovalsTestCase):
+    """One process, for whoever answers here or over a line."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.explained: list[Question] = []
+        self.desk = ProxyDesk(self.approvals, self.explain)
+
+    def explain(self, question: Question) -> Deferred[Explanation]:
+        self.explained.append(question)
+        return succeed(EXPLANATION)
+
+    def found(self, asked: Deferred[Any]) -> Any:
+        return self.successResultOf(asked)
+
+    def test_secrets(self) -> None:
+        self.hold(path="/?access_token=hunter2")
+        self.assertEqual(self.found(self.desk.listed())["held"][0]["url"], "http://a.test/?access_token=REDACTED")
+
+    def test_answers(self) -> None:
+        held = self.hold()
+        self.assertEqual(self.found(self.desk.answer(self.the_id(), Answer(True))), {"answered": 1, "permission": None})
+        self.assertTrue(self.successResultOf(held).allowed)
+        held = self.hold()
+        asked = {"id": self.the_id(), "answer": {"answer": "allow", "for": 60}}
+        (one,) = self.desk.held()
+        self.assertEqual(one["id"], self.the_id())
+        found = self.desk.answer_over(asked)
+        self.assertEqual((found["answered"], found["permission"]["subject"]["method"]), (1, "GET"))
+        self.assertTrue(self.successResultOf(held).allowed)
+
+        name = found["permission"]["permission_id"]
+        self.assertTrue(self.found(self.desk.revoke(name)))
+        held = self.hold()
+        shown = self.found(self.desk.answer(self.the_id(), Answer(True, 60)))["permission"]
+        self.assertEqual((shown["id"], shown["url"]), (name, "http://a.test/"))
+        self.assertTrue(self.found(self.desk.revoke(name)))
+        self.assertTrue(self.successResultOf(held).allowed)
+        held = self.hold()
+        self.assertEqual(self.desk.permit_over(found["permission"]), 1)
+        self.assertTrue(self.successResultOf(held).allowed)
+
+    def test_explain(self) -> None:
+        question = Question("GET", "x")
+        self.assertEqual(self.found(self.desk.explain(question)), EXPLANATION.to_json())
+        self.assertEqual(self.found(self.desk.explain_over(question.to_json())), EXPLANATION.to_json())
+        self.assertEqual(self.explained, [question, question])

@@ -1,0 +1,62 @@
+"""Tests for L{egress.admin.explain_text}; C{tests.admin.test_explain} has them in whole explanations."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.admin.explain_text import in_words, of_route, of_terms
+from egress.model.authority import Authority, Origin, UpstreamProxy
+from egress.model.decision import Decision, Terms, Verdict
+from egress.model.route import Route
+from egress.upstream.address_guard import AddressGuard
+
+ORIGIN = Origin("http", Authority("a.test", 8080))
+ONE, TWO = ip_address("1.2.3.4"), ip_address("10.1.2.3")
+
+
+class WordsTests(SynchronousTestCase):
+    """Addresses, routes and terms for people."""
+
+    def test_addresses(self) -> None:
+        guard = AddressGuard(
+            (ip_network("127.0.0.0/8"),), is_local=lambda _: False, deny=(ip_network("1.2.3.0/24"),), block_private=True
+        )
+        found = in_words(guard, (ONE, TWO, ip_address("127.0.0.1"), ip_address("::1"), ip_address("8.8.8.8")), 80)
+        self.assertEqual(
+            found,
+            [
+                "1.2.3.4: refused, closed by the operator",
+                "10.1.2.3: refused, a private address",
+                "127.0.0.1: a loopback address; opened with --allow-address",
+                "::1: refused, a loopback address",
+                "8.8.8.8: a public address",
+            ],
+        )
+        self.assertEqual(in_words(AddressGuard(is_local=lambda _: False), (TWO,), 80), ["10.1.2.3: a private address"])
+
+    def test_routes(self) -> None:
+        upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
+        for addresses, through, expected in (
+            ((ONE,), None, "one address, which may be contacted"),
+            ((ONE, TWO), None, "2 addresses, all of which may be contacted"),
+            ((), upstream, "port 8080 is open; proxy.test:3128 resolves the name"),
+        ):
+            self.assertEqual(of_route(Route(ORIGIN, addresses, through, False, False)), expected)
+
+    def test_terms(self) -> None:
+        terms = Terms(((b"X-A", b"hunter2"),), (b"cookie",), 7, 60)
+        decision = Decision(Verdict.ALLOW, "why", "who", terms=terms, observed="deny", source="cache")
+        self.assertEqual(
+            of_terms(decision),
+            [
+                "only observed (--mode): it would be deny otherwise",
+                "from: cache",
+                "at most 7 bytes",
+                "asked again after 60 s",
+                "sets X-A",
+                "removes cookie",
+            ],
+        )
+        self.assertEqual(of_terms(Decision(Verdict.DENY, "why", "who")), [])

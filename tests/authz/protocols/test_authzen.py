@@ -1,0 +1,127 @@
+"""Tests for L{egress.authz.protocols.authzen}."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import attrs
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.authz.protocols.authzen import AuthZenCodec
+from egress.authz.protocols.base import Answer
+from egress.model.authz_failure import Outage
+from egress.model.decision import ClientIdentity, Decision, Verdict
+from egress.model.errors import AuthorizerUnavailable
+from tests.authz.protocols.test_request_json import REQUEST
+
+CODEC = AuthZenCodec("http://pdp.test/access/v1/evaluation", "who")
+
+
+def decoded(answer: Any, status: int = 200, **changes: Any) -> Decision:
+    content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+    return CODEC.decode(Answer(status, (), content), attrs.evolve(REQUEST, **changes))
+
+
+class QuestionTests(SynchronousTestCase):
+    """Subject, action, resource, context."""
+
+    def test_question(self) -> None:
+        asked = CODEC.encode(attrs.evolve(REQUEST, body=b"abc", content_length=3))
+        self.assertEqual((asked.method, asked.url), (b"POST", b"http://pdp.test/access/v1/evaluation"))
+        self.assertEqual(asked.fields, ((b"X-Request-Id", b"id-1"),))
+        self.assertEqual(
+            json.loads(asked.content),
+            {
+                "subject": {"type": "address", "id": "192.0.2.1"},
+                "action": {"name": "POST"},
+                "resource": {
+                    "type": "url",
+                    "id": "https://example.com:8443/a/b?c=d",
+                    "properties": {
+                        "scheme": "https",
+                        "host": "example.com",
+                        "port": 8443,
+                        "path": "/a/b",
+                        "query": "c=d",
+                    },
+                },
+                "context": {
+                    "headers": {"accept": "a/b"},
+                    "body": "abc",
+                    "contentLength": 3,
+                    "requestId": "id-1",
+                    "client": {"address": "192.0.2.1"},
+                    "stage": "request",
+                },
+            },
+        )
+
+    def test_a_name_is_no_address(self) -> None:
+        """Who calls itself by the address of another is not taken for it."""
+        asked = CODEC.encode(attrs.evolve(REQUEST, client=ClientIdentity("192.0.2.1", 1, "192.0.2.9")))
+        self.assertEqual(
+            json.loads(asked.content)["subject"],
+            {"type": "client", "id": "192.0.2.9", "properties": {"address": "192.0.2.1"}},
+        )
+
+    def test_at(self) -> None:
+        for path, expected in (
+            ("", "/access/v1/evaluation"),
+            ("/pdp/", "/pdp/access/v1/evaluation"),
+            ("/access/v1/evaluation", "/access/v1/evaluation"),
+        ):
+            with self.subTest(path):
+                self.assertEqual(CODEC.at(path), expected)
+
+
+class AnswerTests(SynchronousTestCase):
+    """A decision, and its context."""
+
+    def test_decisions(self) -> None:
+        for answer, expected in (({"decision": True}, Verdict.ALLOW), ({"decision": False}, Verdict.DENY)):
+            with self.subTest(answer):
+                self.assertIs(decoded(answer).verdict, expected)
+
+    def test_context(self) -> None:
+        context = {"reason": "why", "ruleId": "r", "ttl": 5, "maxBytes": 10}
+        decision = decoded({"decision": True, "context": context})
+        self.assertEqual((decision.reason, decision.rule_id, decision.ttl), ("why", "r", 5.0))
+        self.assertEqual((decision.terms.max_bytes, decision.decided_by), (10, "who"))
+
+    def test_need(self) -> None:
+        answer = {"decision": False, "context": {"need": "body"}}
+        self.assertIs(decoded(answer, body_withheld=True).verdict, Verdict.NEED_BODY)
+        self.assertRaises(AuthorizerUnavailable, decoded, answer)
+        answer = {"decision": False, "context": {"need": "addresses"}}
+        self.assertIs(decoded(answer, addresses_withheld=True).verdict, Verdict.NEED_ADDRESSES)
+        self.assertRaises(AuthorizerUnavailable, decoded, answer)
+
+    def test_reasons_for_users(self) -> None:
+        for context, expected in (
+            ({"reason_user": {"en": "no entry", "de": "kein Zutritt"}}, "no entry"),
+            ({"reason_user": {"403": 1}}, "the authorization service denied the request"),
+            ({"reason_user": "no entry"}, "no entry"),
+            ({"reason_user": "no entry", "reason": "ours"}, "ours"),
+            ({"reason_admin": {"en": "internals"}}, "the authorization service denied the request"),
+        ):
+            with self.subTest(context):
+                self.assertEqual(decoded({"decision": False, "context": context}).reason, expected)
+
+    def test_no_decision(self) -> None:
+        for answer, status, words in (
+            ({"decision": False}, 403, "answered with status 403"),
+            ({"decision": True}, 201, "answered with status 201"),
+            (b"", 500, "answered with status 500"),
+            (b"{", 200, "is not JSON"),
+            ({}, 200, "no 'decision'"),
+            ({"decision": "true"}, 200, "no 'decision'"),
+            ({"decision": 1}, 200, "no 'decision'"),
+            ({"decision": True, "context": []}, 200, "'context' that is no object"),
+            ({"decision": True, "context": None}, 200, "'context' that is no object"),
+            ({"decision": True, "context": {"ask": "x"}}, 200, "'ask'"),
+        ):
+            with self.subTest(answer, status=status):
+                error = self.assertRaises(AuthorizerUnavailable, decoded, answer, status)
+                self.assertIn(words, error.reason)
+                self.assertIs(error.kind, Outage.ANSWER)

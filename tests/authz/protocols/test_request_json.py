@@ -1,0 +1,85 @@
+"""Tests for L{egress.authz.protocols.request_json}; the contract's own tests look at contents and fields."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import ip_address
+from typing import Any
+
+import attrs
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.authz.protocols.request_json import add_circumstances, add_content, destination, encoded
+from egress.model.authority import Authority, Origin
+from egress.model.authz_failure import Outage
+from egress.model.decision import ClientIdentity, DecisionRequest, Stage
+from egress.model.errors import AuthorizerUnavailable
+
+REQUEST = DecisionRequest(
+    request_id="id-1",
+    stage=Stage.REQUEST,
+    method="POST",
+    origin=Origin("https", Authority("example.com", 8443)),
+    path="/a/b?c=d",
+    headers=((b"Accept", b"a/b"),),
+    client=ClientIdentity("192.0.2.1", 1234),
+)
+
+
+class QuestionTests(SynchronousTestCase):
+    """What is said of a request."""
+
+    def content(self, **changes: Any) -> dict[str, Any]:
+        said: dict[str, Any] = {}
+        add_content(said, attrs.evolve(REQUEST, **changes))
+        return said
+
+    def test_content(self) -> None:
+        for changes, expected in (
+            ({}, {}),
+            ({"body": b"abc", "content_length": 3}, {"body": "abc", "contentLength": 3}),
+            ({"body": b"abc", "content_length": None}, {"body": "abc"}),
+            ({"body_withheld": True, "content_length": 9}, {"bodyWithheld": True, "contentLength": 9}),
+            ({"body_withheld": True, "content_length": None}, {"bodyWithheld": True}),
+            # What is there is not withheld.
+            ({"body": b"abc", "body_withheld": True, "content_length": 3}, {"body": "abc", "contentLength": 3}),
+        ):
+            with self.subTest(changes):
+                self.assertEqual(self.content(**changes), expected)
+
+    def test_circumstances(self) -> None:
+        for changes, expected in (
+            ({}, {"client": {"address": "192.0.2.1"}, "stage": "request"}),
+            (
+                {"client": ClientIdentity("192.0.2.1", 1, "ci"), "stage": Stage.TUNNEL},
+                {"client": {"address": "192.0.2.1", "identity": "ci"}, "stage": "tunnel"},
+            ),
+            (
+                {"addresses": (ip_address("192.0.2.7"), ip_address("2001:db8::1"))},
+                {
+                    "client": {"address": "192.0.2.1"},
+                    "stage": "request",
+                    "addresses": ["192.0.2.7", "2001:db8::1"],
+                },
+            ),
+            ({"addresses": ()}, {"client": {"address": "192.0.2.1"}, "stage": "request"}),
+        ):
+            with self.subTest(changes):
+                said: dict[str, Any] = {}
+                add_circumstances(said, attrs.evolve(REQUEST, **changes))
+                self.assertEqual(said, {"requestId": "id-1", **expected})
+
+    def test_destination(self) -> None:
+        parts = {"scheme": "https", "host": "example.com", "port": 8443}
+        for path, expected in (
+            ("/a/b?c=d", {"path": "/a/b", "query": "c=d"}),
+            ("/a?", {"path": "/a", "query": ""}),
+            ("/a", {"path": "/a"}),
+        ):
+            with self.subTest(path):
+                self.assertEqual(destination(attrs.evolve(REQUEST, path=path)), {**parts, **expected})
+
+    def test_encoded(self) -> None:
+        self.assertEqual(json.loads(encoded({"a": "ä"})), {"a": "ä"})
+        error = self.assertRaises(AuthorizerUnavailable, encoded, {"a": "\udcff"})
+        self.assertIs(error.kind, Outage.QUESTION)

@@ -1,0 +1,231 @@
+"""Tests for L{egress.authz.protocols.response_json}."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.authz.protocols.response_json import AnswerRefused, conclude, parse_object, printable, settable
+from egress.model.decision import NO_TERMS, Decision, Terms, Verdict
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def concluded(allowed: bool | None = True, withheld: bool = False, unresolved: bool = False, **fields: Any) -> Decision:
+    return conclude(allowed, fields, "who", withheld, unresolved)
+
+
+class VerdictTests(SynchronousTestCase):
+    """Yes, no, and what is neither yet."""
+
+    def test_verdicts(self) -> None:
+        for allowed, withheld, fields, expected in (
+            (True, False, {}, Verdict.ALLOW),
+            (False, False, {}, Verdict.DENY),
+            (True, False, {"ask": False}, Verdict.ALLOW),
+            (False, False, {"ask": False}, Verdict.DENY),
+            (False, False, {"ask": True}, Verdict.ASK),
+            (False, True, {"need": "body"}, Verdict.NEED_BODY),
+            (None, True, {"need": "body"}, Verdict.NEED_BODY),
+            (None, True, {"need": "body", "ask": False}, Verdict.NEED_BODY),
+            (False, True, {"need": "addresses"}, Verdict.NEED_ADDRESSES),
+            (None, False, {"need": "addresses"}, Verdict.NEED_ADDRESSES),
+        ):
+            with self.subTest(allowed=allowed, fields=fields):
+                decision = concluded(allowed, withheld, unresolved=True, **fields)
+                self.assertIs(decision.verdict, expected)
+                self.assertIn("the authorization service", decision.reason)
+
+    def test_contradictions(self) -> None:
+        for allowed, withheld, fields, words in (
+            (None, True, {}, "does not say whether"),
+            (None, True, {"maxBytes": 1}, "does not say whether"),
+            (None, False, {"need": "body"}, "not withheld"),
+            (False, False, {"need": "body"}, "not withheld"),
+            (None, True, {"need": "addresses"}, "addresses that were not withheld"),
+            (True, True, {"need": "body"}, "both decides and needs"),
+            (False, True, {"need": "body", "ask": True}, "both decides and needs"),
+            (True, False, {"ask": True}, "without 'allowed' being false"),
+            (None, False, {"ask": True}, "without 'allowed' being false"),
+        ):
+            with self.subTest(allowed=allowed, fields=fields):
+                error = self.assertRaises(AnswerRefused, concluded, allowed, withheld, **fields)
+                self.assertIn(words, str(error))
+
+    def test_needs_with_another_decision(self) -> None:
+        for allowed, fields in ((True, {}), (False, {"ask": True})):
+            with self.subTest(allowed=allowed):
+                error = self.assertRaises(
+                    AnswerRefused, concluded, allowed, False, unresolved=True, need="addresses", **fields
+                )
+                self.assertIn("both decides and needs", str(error))
+
+    def test_firm(self) -> None:
+        """A denial that holds in observe mode, too; whatever that says but no is read to the safe side."""
+        for value, expected in ((True, True), (False, False), (None, True), ("false", True), (0, True)):
+            for more in ({}, {"ttl": 5}):
+                with self.subTest(value, more=more):
+                    self.assertIs(concluded(False, firm=value, **more).firm, expected)
+                    self.assertFalse(concluded(True, firm=value, **more).firm)
+        self.assertFalse(concluded(False).firm)
+        self.assertFalse(concluded(False, firm=True, ask=True).firm)
+
+
+class TermsTests(SynchronousTestCase):
+    """What restricts or changes a request must be understood."""
+
+    def test_all(self) -> None:
+        decision = concluded(
+            setHeaders={"X-Key": "Bearer KEY", "x-empty": "", "X-Text": " gr\u00fcn "},
+            removeHeaders=["Cookie", "x-a"],
+            maxBytes=1000.0,
+            expiresIn=60,
+            setSecretHeaders={"X-Token": "Bearer ${secret:KEY}"},
+        )
+        self.assertEqual(
+            decision.terms,
+            Terms(
+                ((b"X-Key", b"Bearer KEY"), (b"x-empty", b""), (b"X-Text", "gr\u00fcn".encode())),
+                (b"cookie", b"x-a"),
+                1000,
+                60.0,
+                ((b"X-Token", b"Bearer ${secret:KEY}"),),
+            ),
+        )
+        self.assertIsInstance(decision.terms.max_bytes, int)
+
+    def test_none(self) -> None:
+        self.assertIs(concluded().terms, NO_TERMS)
+
+    def test_a_person_is_asked_on_terms(self) -> None:
+        self.assertEqual(concluded(False, ask=True, maxBytes=0).terms.max_bytes, 0)
+
+    def test_the_longest_time(self) -> None:
+        self.assertEqual(concluded(expiresIn=1e12).terms.expires_in, 86400 * 365)
+
+    def test_refused(self) -> None:
+        fields = (
+            *(None, [], "x", {"x": 1}, {"x": None}, {"x": ["a"]}, {"x": "a\r\nb"}, {"x": "\0"}, {"x": "\x7f"}),
+            *({"": "a"}, {"a b": "c"}, {"x:": "a"}, {"\u00e4": "a"}, {"x": "\udcff"}, {"X-A": "a", "x-a": "a"}),
+            *({"Host": "a"}, {"content-length": "1"}, {"Connection": "close"}, {"Via": "x"}),
+            *({"Transfer-Encoding": "chunked"}, {"proxy-authorization": "a"}, {"expect": "100-continue"}),
+        )
+        for name, values in (
+            ("need", (None, True, "all", ["body"], {})),
+            ("ask", (None, 0, 1, "true", [])),
+            ("setHeaders", fields),
+            ("setSecretHeaders", fields),
+            ("removeHeaders", (None, "x", {}, [1], [None], ["a b"], [""], ["Host"], ["content-length"])),
+            ("maxBytes", (None, "1", True, -1, 1.5, float("inf"), 10**400, [])),
+            ("expiresIn", (None, "1", False, 0, 0.5, -1, float("inf"), 10**400, {})),
+        ):
+            for value in values:
+                for allowed in (True, False):
+                    with self.subTest(name, value=value, allowed=allowed):
+                        error = self.assertRaises(AnswerRefused, concluded, allowed, True, **{name: value})
+                        self.assertRegex(str(error), rf"'{name}'|field|control characters|under 1 s")
+
+    def test_no_value_in_a_message(self) -> None:
+        error = self.assertRaises(AnswerRefused, concluded, setHeaders={"x": "hunter2\n"})
+        self.assertNotIn("hunter2", str(error))
+        self.assertNotIn("hunter2", repr(concluded(setHeaders={"x": "hunter2"})))
+
+    def test_templates(self) -> None:
+        """Text of a client in C{setHeaders} is no template, and a field is set in one way."""
+        error = self.assertRaises(AnswerRefused, concluded, setHeaders={"x": "curl ${secret:KEY}"})
+        self.assertIn("use setSecretHeaders", str(error))
+        both = {"setHeaders": {"X-A": "a"}, "setSecretHeaders": {"x_a": "${secret:KEY}"}}
+        self.assertIn("twice", str(self.assertRaises(AnswerRefused, concluded, **both)))
+
+    def test_settable(self) -> None:
+        for name, expected in (("X-A", True), ("authorization", True), ("HOST", False), ("a b", False), ("", False)):
+            with self.subTest(name):
+                self.assertIs(settable(name), expected)
+
+
+class DescriptionTests(SynchronousTestCase):
+    """What describes a decision, or lets it be reused, is left out where it is not understood."""
+
+    def test_all(self) -> None:
+        decision = concluded(
+            False, reason="why\n", ruleId="r1", ttl=5, staleIfError=60.5, cacheKey=["method", "header:X-A"]
+        )
+        self.assertEqual(
+            decision,
+            Decision(Verdict.DENY, "why", "who", "r1", 5.0, 60.5, ("method", "header:X-A")),
+        )
+
+    def test_left_out(self) -> None:
+        for name, value in (
+            *(("ttl", None), ("ttl", "5"), ("ttl", True), ("ttl", -1), ("ttl", 1e12), ("ttl", 10**400), ("ttl", [])),
+            *(("staleIfError", None), ("staleIfError", -1), ("staleIfError", float("inf"))),
+            *(("reason", 1), ("reason", None), ("reason", ""), ("ruleId", {}), ("ruleId", " ")),
+        ):
+            with self.subTest(name, value=value):
+                self.assertEqual(concluded(**{name: value}), concluded())
+
+    def test_a_key_that_is_none_ends_the_reuse(self) -> None:
+        for key in (None, "method", {}, [1], ["method", None]):
+            with self.subTest(key):
+                decision = concluded(ttl=5, staleIfError=5, cacheKey=key)
+                self.assertEqual((decision.ttl, decision.stale_if_error, decision.cache_key), (None, None, None))
+
+    def test_a_key_without_parts(self) -> None:
+        """The decision holds for the whole origin."""
+        self.assertEqual(concluded(ttl=5, cacheKey=[]).cache_key, ())
+
+    def test_printable(self) -> None:
+        self.assertEqual(printable("a\r\n\u202eb" + "x" * 600), "a b" + "x" * 497)
+        self.assertIsNone(printable("\n"))
+        self.assertIsNone(printable(5))
+
+    @given(
+        st.dictionaries(
+            st.sampled_from(
+                [
+                    *("reason", "ruleId", "ttl", "staleIfError", "cacheKey", "need", "ask"),
+                    *("setHeaders", "setSecretHeaders", "removeHeaders", "maxBytes", "expiresIn", "other"),
+                ]
+            ),
+            JSON,
+        ),
+        st.sampled_from([True, False, None]),
+        st.booleans(),
+    )
+    def test_anything(self, fields: dict[str, Any], allowed: bool | None, withheld: bool) -> None:
+        """It allows only what is allowed, and never raises anything else."""
+        try:
+            decision = conclude(allowed, fields, "who", withheld)
+        except AnswerRefused:
+            return
+        self.assertEqual(decision.allowed, allowed is True)
+        self.assertFalse(decision.allowed and "need" in fields)
+
+
+class ObjectTests(SynchronousTestCase):
+    """JSON, read strictly."""
+
+    def test_refused(self) -> None:
+        for content, words in (
+            (b"", "is not JSON"),
+            (b"[]", "is not a JSON object"),
+            (b'{"a": 1, "a": 1}', "names a key twice"),
+            (b'{"a": {"b": 1, "b": 2}}', "names a key twice"),
+            (b'{"a": NaN}', "has the number NaN"),
+            (b'{"a": Infinity}', "has the number Infinity"),
+            (b"\xff", "is not JSON"),
+            (b"[" * 100_000, "is not JSON"),
+        ):
+            with self.subTest(content[:20]):
+                self.assertIn(words, str(self.assertRaises(AnswerRefused, parse_object, content)))
+
+    def test_object(self) -> None:
+        self.assertEqual(parse_object(json.dumps({"a": [1, {"b": None}]}).encode()), {"a": [1, {"b": None}]})

@@ -1,0 +1,258 @@
+"""Tests for L{egress.authz.protocols.validate}."""
+
+from __future__ import annotations
+
+import base64
+import json
+from ipaddress import ip_address
+from typing import Any
+
+import attrs
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.authz.protocols.base import Answer
+from egress.authz.protocols.validate import ContractCodec, decode_answer, encode_question, headers_value
+from egress.http.error_response import encode_answer
+from egress.model.authority import Authority, Origin
+from egress.model.authz_failure import Outage
+from egress.model.decision import ClientIdentity, DecisionRequest, Stage, Verdict
+from egress.model.errors import AuthorizerUnavailable, Denied
+
+REQUEST = DecisionRequest(
+    request_id="id-1",
+    stage=Stage.REQUEST,
+    method="POST",
+    origin=Origin("https", Authority("example.com", 443)),
+    path="/api/endpoint?param=value",
+    headers=((b"Content-Type", b"application/json"), (b"X-Pstmn-Outbound-Identifier", b"c9-post")),
+    client=ClientIdentity("192.0.2.1", 1234),
+    body=b"request body content as string",
+)
+
+
+def question(**changes: Any) -> dict[str, Any]:
+    decoded: dict[str, Any] = json.loads(encode_question(attrs.evolve(REQUEST, **changes)))
+    return decoded
+
+
+class QuestionTests(SynchronousTestCase):
+    """The documented fields, all strings, and ours beside them."""
+
+    def test_all_fields(self) -> None:
+        self.assertEqual(
+            question(),
+            {
+                "url": "https://example.com/api/endpoint?param=value",
+                "method": "POST",
+                "headers": '{"content-type":"application/json","x-pstmn-outbound-identifier":"c9-post"}',
+                "queryParams": "param=value",
+                "body": "request body content as string",
+                "requestId": "id-1",
+                "client": {"address": "192.0.2.1"},
+                "stage": "request",
+            },
+        )
+
+    def test_what_there_is_not_is_absent(self) -> None:
+        for name, changes, field in (
+            ("no query", {"path": "/"}, "queryParams"),
+            ("empty query", {"path": "/?"}, "queryParams"),
+            ("no body", {"body": None}, "body"),
+            ("empty body", {"body": b""}, "body"),
+        ):
+            with self.subTest(name):
+                self.assertNotIn(field, question(**changes))
+
+    def test_identity_and_tunnel(self) -> None:
+        asked = question(client=ClientIdentity("192.0.2.1", 1, "runner"), stage=Stage.TUNNEL)
+        self.assertEqual(asked["client"], {"address": "192.0.2.1", "identity": "runner"})
+        self.assertEqual(asked["stage"], "tunnel")
+
+    def test_headers(self) -> None:
+        headers = (
+            (b"Accept", b"a/b"),
+            (b"ACCEPT", b"c/d"),
+            (b"Cookie", b"a=1"),
+            (b"cookie", b"b=2"),
+            (b"X-Text", "grün".encode()),
+            (b"X-Bytes", b"\xff"),
+        )
+        self.assertEqual(
+            json.loads(headers_value(headers)),
+            {"accept": "a/b, c/d", "cookie": "a=1; b=2", "x-text": "grün", "x-bytes": "ÿ"},
+        )
+
+    def test_binary_body(self) -> None:
+        asked = question(body=b"\x00\xff")
+        self.assertEqual((base64.b64decode(asked["body"]), asked["bodyEncoding"]), (b"\x00\xff", "base64"))
+
+    def test_truncated_body(self) -> None:
+        for name, body, expected in (
+            ("text", b"abc", "abc"),
+            ("two bytes, cut", "aä".encode()[:-1], "a"),
+            ("three bytes, cut", "a€".encode()[:-1], "a"),
+            ("three bytes, cut to one", "a€".encode()[:-2], "a"),
+            ("four bytes, cut", "a😀".encode()[:-1], "a"),
+            ("four bytes, whole", "a😀".encode(), "a😀"),
+            ("whole", "aä".encode(), "aä"),
+        ):
+            with self.subTest(name):
+                asked = question(body=body, body_truncated=True)
+                self.assertEqual((asked["body"], asked["bodyTruncated"]), (expected, True))
+                self.assertNotIn("bodyEncoding", asked)
+        self.assertEqual(question(body=b"\x80\x80\x80\x80", body_truncated=True)["bodyEncoding"], "base64")
+        self.assertNotIn("bodyTruncated", question())
+
+    @given(st.binary(min_size=1, max_size=40))
+    def test_any_body_can_be_read_back(self, body: bytes) -> None:
+        asked = question(body=body)
+        text = asked["body"]
+        found = base64.b64decode(text) if asked.get("bodyEncoding") == "base64" else text.encode("utf-8")
+        self.assertEqual(found, body)
+
+    def test_text_that_cannot_be_encoded(self) -> None:
+        for changes in ({"path": "/\ud800"}, {"client": ClientIdentity("192.0.2.1", 1, "\udcff")}):
+            with self.subTest(changes=changes):
+                error = self.assertRaises(AuthorizerUnavailable, question, **changes)
+                self.assertIs(error.kind, Outage.QUESTION)
+
+
+NO_DECISION: dict[str, tuple[int, bytes]] = {
+    "nothing": (200, b""),
+    "no JSON": (200, b"yes"),
+    "not UTF-8": (200, b'{"allowed": true, "reason": "\xff"}'),
+    "a list": (200, b"[true]"),
+    "a string": (200, b'"true"'),
+    "null": (200, b"null"),
+    "missing": (200, b"{}"),
+    "true as text": (200, b'{"allowed": "true"}'),
+    "true as a number": (200, b'{"allowed": 1}'),
+    "false as a number": (200, b'{"allowed": 0}'),
+    "allowed is null": (200, b'{"allowed": null}'),
+    "other case": (200, b'{"Allowed": true}'),
+    "a key twice": (200, b'{"allowed": false, "allowed": true}'),
+    "a key twice inside": (200, b'{"allowed": true, "more": {"a": 1, "a": 2}}'),
+    "NaN": (200, b'{"allowed": true, "ttl": NaN}'),
+    "Infinity": (200, b'{"allowed": true, "ttl": Infinity}'),
+    "two documents": (200, b'{"allowed": true}{"allowed": true}'),
+    "cut short": (200, b'{"allowed": true'),
+    "too deep": (200, b"[" * 100_000),
+    "allowed under 201": (201, b'{"allowed": true}'),
+    "allowed under 403": (403, b'{"allowed": true}'),
+    "allowed under 500": (500, b'{"allowed": true}'),
+    "redirect": (302, b""),
+    "500 with a page": (500, b"<html>"),
+    "500 without allowed": (500, b"{}"),
+}
+
+
+class AnswerTests(SynchronousTestCase):
+    """Allow only on a 200 that says exactly C{true}."""
+
+    def test_no_decision(self) -> None:
+        for name, (status, body) in NO_DECISION.items():
+            with self.subTest(name):
+                error = self.assertRaises(AuthorizerUnavailable, decode_answer, status, body, "x")
+                self.assertIs(error.kind, Outage.ANSWER)
+                self.assertIn("authorization service", error.reason)
+
+    def test_allowed(self) -> None:
+        decision = decode_answer(200, b'{"allowed": true}', "service")
+        self.assertEqual((decision.verdict, decision.decided_by), (Verdict.ALLOW, "service"))
+        self.assertTrue(decision.reason)
+
+    def test_denied_under_any_status(self) -> None:
+        for status in (200, 400, 403, 500):
+            with self.subTest(status=status):
+                decision = decode_answer(status, b'{"allowed": false}', "x")
+                self.assertIs(decision.verdict, Verdict.DENY)
+                self.assertTrue(decision.reason)
+
+    def test_extra_fields(self) -> None:
+        body = b'{"allowed": false, "reason": "closed", "ruleId": "r1", "ttl": 30}'
+        decision = decode_answer(403, body, "x")
+        self.assertEqual((decision.reason, decision.rule_id, decision.ttl), ("closed", "r1", 30.0))
+
+    def test_unusable_extras_are_ignored(self) -> None:
+        for name, extras in (
+            ("types", {"reason": 1, "ruleId": None, "ttl": "30"}),
+            ("negative", {"reason": "", "ruleId": [], "ttl": -1}),
+            ("boolean", {"ttl": True}),
+            ("too large", {"ttl": 10**400}),
+        ):
+            with self.subTest(name):
+                decision = decode_answer(200, json.dumps({"allowed": True, **extras}).encode(), "x")
+                self.assertTrue(decision.allowed)
+                self.assertTrue(decision.reason)
+                self.assertEqual((decision.rule_id, decision.ttl), (None, None))
+
+    def test_a_reason_is_one_bounded_line(self) -> None:
+        body = json.dumps({"allowed": False, "reason": "a\r\nb\x00\u2028" + "x" * 1000}).encode()
+        reason = decode_answer(200, body, "x").reason
+        self.assertTrue(reason.startswith("a b x"))
+        self.assertEqual(len(reason), 500)
+
+    def test_a_reason_can_be_shown(self) -> None:
+        body = rb'{"allowed": false, "reason": "a\ud800b \u202ec", "ruleId": "\udfff"}'
+        decision = decode_answer(403, body, "x")
+        self.assertEqual((decision.reason, decision.rule_id), ("a b  c", None))
+        for accept in (None, b"text/plain"):
+            with self.subTest(accept=accept):
+                answer = encode_answer(
+                    Denied(decision), "id", accept=accept, head_only=False, keep_alive=True, date=b"now"
+                )
+                self.assertIn(b"a b  c", answer)
+
+
+class CodecTests(SynchronousTestCase):
+    """The contract as a codec."""
+
+    def test_at(self) -> None:
+        for path in ("", "/", "/validate", "/validate/"):
+            with self.subTest(path):
+                self.assertEqual(ContractCodec.at(path), "/validate")
+        self.assertEqual(ContractCodec.at("/base/"), "/base/validate")
+
+    def test_question(self) -> None:
+        asked = ContractCodec("http://authz.test/validate", "who").encode(REQUEST)
+        self.assertEqual((asked.method, asked.url, asked.fields), (b"POST", b"http://authz.test/validate", ()))
+        self.assertEqual(asked.content, encode_question(REQUEST))
+        self.assertNotIn("request body", repr(asked))
+
+    def test_answer(self) -> None:
+        codec = ContractCodec("http://authz.test/validate", "who")
+        self.assertEqual(codec.decode(Answer(200, (), b'{"allowed": true}'), REQUEST).decided_by, "who")
+        need = Answer(200, (), b'{"need": "body"}')
+        withheld = attrs.evolve(REQUEST, body=None, body_withheld=True)
+        self.assertIs(codec.decode(need, withheld).verdict, Verdict.NEED_BODY)
+        self.assertRaises(AuthorizerUnavailable, codec.decode, need, REQUEST)
+
+    def test_addresses(self) -> None:
+        """Those that can be looked up are said to be withheld, and can be asked for."""
+        codec = ContractCodec("http://authz.test/validate", "who")
+        unresolved = attrs.evolve(REQUEST, addresses=None, addresses_withheld=True)
+        need = Answer(200, (), b'{"allowed": false, "need": "addresses"}')
+        self.assertIs(codec.decode(need, unresolved).verdict, Verdict.NEED_ADDRESSES)
+        self.assertRaises(AuthorizerUnavailable, codec.decode, need, REQUEST)
+        for asked, expected in (
+            (unresolved, (None, True)),
+            (attrs.evolve(REQUEST, addresses=(ip_address("192.0.2.1"),)), (["192.0.2.1"], None)),
+            (attrs.evolve(REQUEST, addresses=None), (None, None)),
+        ):
+            sent = json.loads(codec.encode(asked).content)
+            self.assertEqual((sent.get("addresses"), sent.get("addressesWithheld")), expected)
+
+    def test_only_a_200_needs_the_content(self) -> None:
+        for status, answer, expected in (
+            (200, b'{"need": "body"}', Verdict.NEED_BODY),
+            (403, b'{"allowed": false, "need": "body"}', Verdict.NEED_BODY),
+            (403, b'{"need": "body"}', None),
+            (200, b'{"allowed": null, "need": "body"}', None),
+        ):
+            with self.subTest(status=status, answer=answer):
+                if expected is None:
+                    self.assertRaises(AuthorizerUnavailable, decode_answer, status, answer, "who", True)
+                else:
+                    self.assertIs(decode_answer(status, answer, "who", True).verdict, expected)

@@ -1,0 +1,509 @@
+"""Tests for L{egress.authz.remote.agent}."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionRefusedError as ConnectRefused
+from twisted.internet.interfaces import IHandshakeListener
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import ResponseDone
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IResponse
+from zope.interface.verify import verifyObject
+
+from egress.authz.remote.agent import (
+    MAX_BODY,
+    MAX_CONNECTIONS,
+    MAX_IDLE_SECONDS,
+    MAX_WAITING,
+    AnswerCutShort,
+    AnswerMalformed,
+    AnswerTooLarge,
+    KeepAliveAgent,
+    TooManyQuestions,
+)
+from egress.authz.remote.client import _Content
+from tests.authz.servers import Endpoint, Transport, http, refused
+
+
+class _Body(Protocol):
+    def __init__(self) -> None:
+        self.data = b""
+        self.reason: Failure | None = None
+
+    def dataReceived(self, data: bytes) -> None:
+        self.data += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.reason = reason
+
+
+class AgentTestCase(SynchronousTestCase):
+    """An agent, and a server in memory."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.endpoint = Endpoint()
+        self.agent = KeepAliveAgent(self.clock, self.endpoint)
+
+    def ask(self, body: bytes = b"question") -> Deferred[Any]:
+        return self.agent.request(
+            b"POST", b"http://authz.test:81/a/validate", Headers({"X-One": ["1", "2"]}), _Content(body)
+        )
+
+    def server(self) -> Transport:
+        return self.endpoint.last
+
+
+class RequestTests(AgentTestCase):
+    """One question, one answer."""
+
+    def test_interfaces(self) -> None:
+        verifyObject(IAgent, self.agent)
+        asked = self.ask()
+        self.server().answer(http(b"{}"))
+        verifyObject(IResponse, self.successResultOf(asked))
+
+    def test_what_is_sent(self) -> None:
+        self.ask()
+        self.assertEqual(
+            self.server().take(),
+            b"POST /a/validate HTTP/1.1\r\nHost: authz.test:81\r\nX-One: 1\r\nX-One: 2\r\n"
+            b"Accept-Encoding: identity\r\nContent-Length: 8\r\n\r\nquestion",
+        )
+        self.assertTrue(self.server().no_delay)
+
+    def test_without_path_headers_and_content(self) -> None:
+        self.agent.request(b"GET", b"http://authz.test")
+        self.assertEqual(
+            self.server().take(),
+            b"GET / HTTP/1.1\r\nHost: authz.test\r\nAccept-Encoding: identity\r\nContent-Length: 0\r\n\r\n",
+        )
+
+    def test_no_compression_is_asked_for(self) -> None:
+        self.agent.request(b"GET", b"http://authz.test/", Headers({"Accept-Encoding": ["gzip"]}))
+        self.assertNotIn(b"gzip", self.server().take())
+
+    def test_a_host_field_of_the_caller(self) -> None:
+        self.agent.request(b"GET", b"http://authz.test/", Headers({"Host": ["other.test"]}))
+        self.assertEqual(self.server().take().count(b"Host: "), 1)
+
+    def test_answers(self) -> None:
+        for name, data, expected in (
+            ("length", http(b"answer"), b"answer"),
+            ("empty", http(), b""),
+            ("chunked", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nanswer\r\n0\r\n\r\n", b"answer"),
+            ("interim first", b"HTTP/1.1 100 Continue\r\n\r\n" + http(b"answer"), b"answer"),
+        ):
+            for pieces in ([data], [data[index : index + 1] for index in range(len(data))]):
+                with self.subTest(name, pieces=len(pieces)):
+                    asked = self.ask()
+                    for piece in pieces:
+                        self.server().answer(piece)
+                    response = self.successResultOf(asked)
+                    body = _Body()
+                    response.deliverBody(body)
+                    self.assertEqual((response.code, body.data, response.length), (200, expected, len(expected)))
+                    assert body.reason is not None
+                    self.assertIsInstance(body.reason.value, ResponseDone)
+
+    def test_parts_of_an_answer(self) -> None:
+        asked = self.ask()
+        self.server().answer(http(status=b"403 No", fields=b"A: b\r\nA: c\r\n"))
+        response = self.successResultOf(asked)
+        self.assertEqual((response.version, response.code, response.phrase), ((b"HTTP", 1, 1), 403, b"No"))
+        self.assertEqual(response.headers.getRawHeaders("a"), ["b", "c"])
+        response.setPreviousResponse(response)
+        self.assertIs(response.previousResponse, response)
+
+    def test_until_close(self) -> None:
+        asked = self.ask()
+        self.server().answer(b"HTTP/1.0 200 OK\r\n\r\nanswer")
+        self.assertNoResult(asked)
+        self.server().close()
+        self.assertEqual(self.successResultOf(asked).version, (b"HTTP", 1, 0))
+
+    def test_until_close_must_end_cleanly(self) -> None:
+        asked = self.ask()
+        self.server().answer(b"HTTP/1.0 200 OK\r\n\r\nanswer")
+        self.server().close(ConnectionLost())
+        self.failureResultOf(asked, AnswerCutShort)
+
+
+class FaultTests(AgentTestCase):
+    """No answer is made up."""
+
+    def test_faults_of_the_answer(self) -> None:
+        for name, data, error in (
+            ("no HTTP", b"SSH-2.0", AnswerMalformed),
+            ("malformed chunks", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", AnswerMalformed),
+            ("switches", b"HTTP/1.1 101 x\r\n\r\n", AnswerMalformed),
+            ("too large", http(b"x" * (MAX_BODY + 1)), AnswerTooLarge),
+            ("announced too large", http(length=MAX_BODY + 1), AnswerTooLarge),
+            (
+                "too large in chunks",
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10001\r\n" + b"x" * 0x10001,
+                AnswerTooLarge,
+            ),
+            ("compressed", http(b"x", fields=b"Content-Encoding: gzip\r\n"), AnswerMalformed),
+            ("compressed twice", http(b"x", fields=b"content-encoding: gzip, gzip\r\n"), AnswerMalformed),
+            ("head too large", b"HTTP/1.1 200 OK\r\nA: " + b"b" * 20_000, AnswerMalformed),
+        ):
+            with self.subTest(name):
+                asked = self.ask()
+                self.server().answer(data)
+                self.failureResultOf(asked, error)
+                self.assertTrue(self.server().aborted)
+
+    def test_cut_short(self) -> None:
+        for name, data in (
+            ("before anything", b""),
+            ("in the head", b"HTTP/1.1 200"),
+            ("in the content", http(b"ans", length=6)),
+            ("in the chunks", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nanswer\r\n"),
+        ):
+            with self.subTest(name):
+                asked = self.ask()
+                if data:
+                    self.server().answer(data)
+                self.server().close()
+                self.failureResultOf(asked, AnswerCutShort)
+
+    def test_another_reason(self) -> None:
+        asked = self.ask()
+        self.server().close(RuntimeError("TLS"))
+        self.failureResultOf(asked, RuntimeError)
+
+    def test_refused(self) -> None:
+        self.endpoint.failing = refused()
+        self.failureResultOf(self.ask(), ConnectRefused)
+
+    def test_cancelling_drops_the_connection(self) -> None:
+        asked = self.ask()
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
+        self.assertTrue(self.server().aborted)
+        self.server().close()
+
+
+class KeepAliveTests(AgentTestCase):
+    """Connections are used again, and nothing on them is taken for an answer that is none."""
+
+    def answered(self, data: bytes = b"") -> Transport:
+        asked = self.ask()
+        self.server().answer(data or http(b"{}"))
+        self.successResultOf(asked)
+        return self.server()
+
+    def test_reuse(self) -> None:
+        for _ in range(3):
+            self.answered()
+        self.assertEqual(len(self.endpoint.connections), 1)
+
+    def test_two_at_once(self) -> None:
+        first, second = self.ask(), self.ask()
+        self.assertEqual(len(self.endpoint.connections), 2)
+        for connection in self.endpoint.connections:
+            connection.answer(http(b"{}"))
+        self.successResultOf(first)
+        self.successResultOf(second)
+        self.ask()
+        self.assertEqual(len(self.endpoint.connections), 2)
+
+    def test_no_reuse(self) -> None:
+        for name, data in (
+            ("close", http(b"{}", fields=b"Connection: close\r\n")),
+            ("HTTP/1.0", b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}"),
+            ("bytes behind the answer", http(b"{}") + b"HTTP/1.1"),
+        ):
+            with self.subTest(name):
+                before = len(self.endpoint.connections)
+                transport = self.answered(data)
+                self.assertTrue(transport.disconnecting)
+                transport.close()
+                self.answered()
+                self.assertEqual(len(self.endpoint.connections), before + 2)
+                self.setUp()
+
+    def test_unasked_bytes_end_an_idle_connection(self) -> None:
+        transport = self.answered()
+        transport.answer(http(b'{"allowed": true}'))
+        self.assertTrue(transport.aborted)
+        self.ask()
+        self.assertEqual(len(self.endpoint.connections), 2)
+
+    def test_an_idle_connection_that_ends_is_forgotten(self) -> None:
+        self.answered().close()
+        self.ask()
+        self.assertEqual(len(self.endpoint.connections), 2)
+
+    def test_a_stale_connection_is_replaced_once(self) -> None:
+        self.answered()
+        asked = self.ask()
+        self.server().close()
+        self.assertEqual(len(self.endpoint.connections), 2)
+        self.assertIn(b"question", self.server().take())
+        self.assertEqual(self.agent.retries, 1)
+        self.server().close()
+        self.failureResultOf(asked, AnswerCutShort)
+        self.assertEqual((len(self.endpoint.connections), self.agent.retries), (2, 1))
+
+    def test_nothing_else_is_sent_twice(self) -> None:
+        for name, kept, end, error in (
+            ("a new connection", False, lambda server: server.close(), AnswerCutShort),
+            ("an answer that has begun", True, lambda server: (server.answer(b"H"), server.close()), AnswerCutShort),
+            ("an answer that is none", True, lambda server: server.answer(b"SSH-2.0"), AnswerMalformed),
+            ("silence", True, lambda server: None, CancelledError),
+        ):
+            with self.subTest(name):
+                self.setUp()
+                if kept:
+                    self.answered()
+                asked = self.ask()
+                end(self.server())
+                asked.cancel()
+                self.failureResultOf(asked, error)
+                self.assertEqual((len(self.endpoint.connections), self.agent.retries), (1, 0))
+
+    def test_a_connection_that_was_refused_is_not_tried_again(self) -> None:
+        self.answered()
+        asked = self.ask()
+        self.endpoint.failing = refused()
+        self.server().close()
+        self.failureResultOf(asked, ConnectRefused)
+        self.failureResultOf(self.ask(), ConnectRefused)
+        self.assertEqual(self.agent.retries, 1)
+
+    def test_one_that_is_cancelled_while_it_is_sent_again(self) -> None:
+        self.answered()
+        asked = self.ask()
+        self.endpoint.slow = True
+        self.server().close()
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
+        self.assertEqual(self.endpoint.cancelled, 1)
+
+    def test_a_reused_connection_that_breaks_later_is_not_replaced(self) -> None:
+        self.answered()
+        asked = self.ask()
+        self.server().answer(b"HTTP/1.1 200")
+        self.server().close()
+        self.failureResultOf(asked, AnswerCutShort)
+        self.assertEqual(len(self.endpoint.connections), 1)
+
+    def test_as_many_are_kept_as_were_busy(self) -> None:
+        for _ in range(2):
+            waiting = [self.ask() for _ in range(MAX_CONNECTIONS)]
+            for connection in self.endpoint.connections:
+                connection.answer(http(b"{}"))
+            for asked in waiting:
+                self.successResultOf(asked)
+            self.assertEqual(len(self.endpoint.connections), MAX_CONNECTIONS)
+
+    def test_close(self) -> None:
+        idle = self.answered()
+        busy_answer = self.ask()
+        self.agent.close()
+        self.assertFalse(idle.disconnecting)
+        idle.answer(http(b"{}"))
+        self.successResultOf(busy_answer)
+        self.assertTrue(idle.disconnecting)
+
+    def test_close_ends_what_is_idle(self) -> None:
+        idle = self.answered()
+        self.agent.close()
+        self.assertTrue(idle.disconnecting)
+
+    def test_a_connection_that_was_idle_for_long_is_not_trusted(self) -> None:
+        for seconds, connections in ((MAX_IDLE_SECONDS - 1, 1), (MAX_IDLE_SECONDS, 2)):
+            for use in (self.ask, self.agent.reach):
+                with self.subTest(use=use, seconds=seconds):
+                    self.setUp()
+                    old = self.answered()
+                    self.clock.advance(seconds)
+                    self.ask() if use == self.ask else self.agent.reach()
+                    self.assertEqual(len(self.endpoint.connections), connections)
+                    self.assertEqual(old.disconnecting, connections == 2)
+
+    def test_being_reached_does_not_make_it_younger(self) -> None:
+        self.answered()
+        self.clock.advance(MAX_IDLE_SECONDS - 1)
+        self.agent.reach()
+        self.clock.advance(1)
+        self.ask()
+        self.assertEqual(len(self.endpoint.connections), 2)
+
+    def test_reach(self) -> None:
+        self.successResultOf(self.agent.reach())
+        self.successResultOf(self.agent.reach())
+        self.ask()
+        self.assertEqual(len(self.endpoint.connections), 1)
+        self.setUp()
+        self.endpoint.failing = refused()
+        self.failureResultOf(self.agent.reach(), ConnectRefused)
+
+    def test_a_transport_without_tcp(self) -> None:
+        self.successResultOf(self.agent.reach())
+        protocol = self.server().protocol.__class__(self.agent)
+        protocol.makeConnection(StringTransport())
+        protocol.connectionLost(Failure(ConnectionDone()))
+
+
+class QueueTests(AgentTestCase):
+    """So many connections, and so many questions that wait for one."""
+
+    def fill(self) -> list[Deferred[Any]]:
+        asked = [self.ask() for _ in range(MAX_CONNECTIONS)]
+        self.assertEqual(len(self.endpoint.connections), MAX_CONNECTIONS)
+        return asked
+
+    def test_the_next_question_waits_for_an_answer(self) -> None:
+        self.fill()
+        first, second = self.ask(b"first"), self.ask(b"second")
+        self.assertEqual(len(self.endpoint.connections), MAX_CONNECTIONS)
+        connection = self.endpoint.connections[3]
+        for asked, content in ((first, b"first"), (second, b"second")):
+            connection.take()
+            connection.answer(http(b"{}"))
+            self.assertTrue(connection.take().endswith(content))
+            self.assertNoResult(asked)
+        connection.answer(http(b"{}"))
+        self.successResultOf(first)
+        self.successResultOf(second)
+
+    def test_a_connection_that_ends_makes_room(self) -> None:
+        for name, end in (
+            ("lost", lambda connection: connection.close()),
+            ("closed by the answer", lambda connection: connection.answer(http(fields=b"Connection: close\r\n"))),
+            ("malformed answer", lambda connection: connection.answer(b"SSH-2.0")),
+        ):
+            with self.subTest(name):
+                self.setUp()
+                asked = self.fill()[0].addErrback(lambda _: None)
+                self.ask(b"next")
+                end(self.endpoint.connections[0])
+                self.successResultOf(asked)
+                self.assertEqual(len(self.endpoint.connections), MAX_CONNECTIONS + 1)
+                self.assertTrue(self.server().take().endswith(b"next"))
+
+    def test_a_question_that_is_cancelled_makes_room(self) -> None:
+        asked = self.fill()
+        self.ask(b"next")
+        asked[0].cancel()
+        self.failureResultOf(asked[0], CancelledError)
+        self.assertTrue(self.server().take().endswith(b"next"))
+
+    def test_a_waiting_question_can_be_cancelled(self) -> None:
+        self.fill()
+        first, second = self.ask(b"first"), self.ask(b"second")
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        connection = self.endpoint.connections[0]
+        connection.take()
+        connection.answer(http())
+        self.assertTrue(connection.take().endswith(b"second"))
+        self.assertNoResult(second)
+
+    def test_connecting_takes_room(self) -> None:
+        self.endpoint.slow = True
+        asked = [self.ask() for _ in range(MAX_CONNECTIONS + 1)]
+        self.assertEqual(len(self.endpoint.waiting), MAX_CONNECTIONS)
+        asked[0].cancel()
+        self.failureResultOf(asked[0], CancelledError)
+        self.assertEqual(len(self.endpoint.waiting), MAX_CONNECTIONS + 1)
+
+    def test_nobody_waits_for_a_server_that_is_gone(self) -> None:
+        self.endpoint.slow = True
+        asked = [self.ask() for _ in range(MAX_CONNECTIONS + MAX_WAITING)]
+        self.endpoint.slow = False
+        self.endpoint.failing = refused()
+        # Each of those that wait tries for itself, without recursion.
+        self.endpoint.waiting[0].errback(refused())
+        failed = [one for one in asked if one.called]
+        self.assertEqual(len(failed), 1 + MAX_WAITING)
+        for one in failed:
+            self.failureResultOf(one, ConnectRefused)
+
+    def test_so_many_connections(self) -> None:
+        self.agent = KeepAliveAgent(self.clock, self.endpoint, connections=2)
+        asked = [self.ask() for _ in range(3)]
+        self.assertEqual(len(self.endpoint.connections), 2)
+        self.endpoint.connections[0].answer(http())
+        self.endpoint.connections[0].answer(http())
+        self.successResultOf(asked[2])
+
+    def test_the_queue_is_bounded(self) -> None:
+        self.fill()
+        waiting = [self.ask() for _ in range(MAX_WAITING)]
+        self.failureResultOf(self.ask(), TooManyQuestions)
+        waiting[0].cancel()
+        self.failureResultOf(waiting[0], CancelledError)
+        self.assertNoResult(self.ask())
+
+
+class TlsTests(AgentTestCase):
+    """Over TLS nothing is said before the handshake."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.agent = KeepAliveAgent(self.clock, self.endpoint, over_tls=True)
+
+    def shaken(self) -> Transport:
+        self.server().protocol.handshakeCompleted()
+        return self.server()
+
+    def test_interface(self) -> None:
+        self.ask()
+        verifyObject(IHandshakeListener, self.server().protocol)
+
+    def test_the_question_waits_for_the_handshake(self) -> None:
+        asked = self.ask()
+        self.assertEqual(self.server().take(), b"")
+        self.shaken()
+        self.assertTrue(self.server().take().endswith(b"question"))
+        self.server().answer(http())
+        self.successResultOf(asked)
+
+    def test_reaching_takes_a_handshake(self) -> None:
+        reached = self.agent.reach()
+        self.assertNoResult(reached)
+        self.shaken()
+        self.successResultOf(reached)
+
+    def test_no_handshake(self) -> None:
+        for use in (self.ask, self.agent.reach):
+            with self.subTest(use=use):
+                asked: Deferred[Any] = use()
+                self.server().close(RuntimeError("TLS"))
+                self.failureResultOf(asked, RuntimeError)
+                self.assertEqual(self.server().take(), b"")
+
+    def test_a_handshake_that_is_reported_after_the_certificate_was_turned_down(self) -> None:
+        asked = self.ask()
+        self.server().disconnecting = True
+        self.shaken()
+        self.assertEqual(self.server().take(), b"")
+        self.server().close(RuntimeError("TLS"))
+        self.failureResultOf(asked, RuntimeError)
+
+    def test_cancelled_in_the_handshake(self) -> None:
+        asked = self.ask()
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
+        self.assertTrue(self.server().aborted)
+        self.shaken()
+        self.server().close()
+        self.assertEqual(self.server().take(), b"")
+
+    def test_closing_waits_for_nobody(self) -> None:
+        asked = self.ask()
+        self.shaken().answer(http(fields=b"Connection: close\r\n"))
+        self.successResultOf(asked)
+        self.assertTrue(self.server().aborted)

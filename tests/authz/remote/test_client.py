@@ -1,0 +1,536 @@
+"""Tests for L{egress.authz.remote.client}."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import attrs
+from OpenSSL import SSL
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost, DNSLookupError
+from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.internet.interfaces import IReactorPluggableNameResolver
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from egress.authz.protocols.authzen import AuthZenCodec
+from egress.authz.protocols.base import Codec
+from egress.authz.protocols.ext_authz import ExtAuthzCodec
+from egress.authz.protocols.validate import ContractCodec
+from egress.authz.remote.agent import MAX_CONNECTIONS, MAX_WAITING, KeepAliveAgent
+from egress.authz.remote.client import RemoteAuthorizer, _Content, remote_authorizer
+from egress.config.model import AuthzApi, AuthzBody, ConfigError, ProxyConfig
+from egress.interfaces import IAuthorizer
+from egress.model.authz_failure import Outage
+from egress.model.decision import DecisionRequest, Verdict
+from egress.model.errors import AuthorizerUnavailable, OriginCertificateInvalid
+from egress.tls.origin_trust import OriginTrust
+from egress.tls.reloadable_trust import CurrentTrust
+from egress.transport.reactor import IEgressReactor
+from tests.authz.servers import Endpoint, Transport, http, refused
+from tests.authz.test_fail_closed import REQUEST
+from tests.certificates import TestCA
+from tests.proxy.fakes import Wire
+from tests.transport.tls import TlsServer
+
+ALLOWED = b'{"allowed": true}'
+TOKEN = "s3cret-token"
+NAME = "the authorization service http://authz.test/validate"
+
+
+class RemoteTestCase(SynchronousTestCase):
+    """An authorizer, and its service in memory."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.endpoint = Endpoint()
+        self.authorizer = RemoteAuthorizer(
+            cast(IEgressReactor, self.clock),
+            NAME,
+            ContractCodec("http://authz.test/validate", NAME),
+            KeepAliveAgent(self.clock, self.endpoint),
+            5.0,
+            TOKEN,
+            lambda failure: OriginCertificateInvalid("the certificate has expired"),
+        )
+
+    def tearDown(self) -> None:
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def ask(self) -> Deferred[Any]:
+        return self.authorizer.decide(REQUEST)
+
+    def server(self) -> Transport:
+        return self.endpoint.last
+
+    def assert_unavailable(self, asked: Deferred[Any], kind: Outage | None = None) -> str:
+        """There is no decision.
+
+        @return: the reason.
+        """
+        error = self.failureResultOf(asked, AuthorizerUnavailable).value
+        reason = error.reason
+        if kind is not None:
+            self.assertIs(error.kind, kind)
+        self.assertNotIn(TOKEN, reason)
+        return str(reason)
+
+
+class DecisionTests(RemoteTestCase):
+    """Answers that are decisions."""
+
+    def test_interface(self) -> None:
+        verifyObject(IAuthorizer, self.authorizer)
+
+    def test_the_question(self) -> None:
+        asked = self.ask()
+        sent = self.server().take()
+        head, _, content = sent.partition(b"\r\n\r\n")
+        self.assertTrue(head.startswith(b"POST /validate HTTP/1.1\r\n"))
+        for field in (b"Content-Type: application/json", b"Authorization: Bearer " + TOKEN.encode()):
+            with self.subTest(field=field):
+                self.assertIn(field, head)
+        self.assertIn(b'"url":"http://a.test/"', content)
+        self.server().answer(http(ALLOWED))
+        self.successResultOf(asked)
+
+    def test_allowed_and_denied(self) -> None:
+        for status, body, verdict in (
+            (b"200 OK", ALLOWED, Verdict.ALLOW),
+            (b"200 OK", b'{"allowed": false}', Verdict.DENY),
+            (b"403 Forbidden", b'{"allowed": false}', Verdict.DENY),
+            (b"400 Bad Request", b'{"allowed": false}', Verdict.DENY),
+        ):
+            with self.subTest(status=status, body=body):
+                asked = self.ask()
+                self.server().answer(http(body, status))
+                self.assertIs(self.successResultOf(asked).verdict, verdict)
+        self.assertEqual(len(self.endpoint.connections), 1)
+
+    def test_nothing_is_left_in_what_is_shared_between_questions(self) -> None:
+        sent = []
+        for _ in range(2):
+            asked = self.ask()
+            sent.append(self.server().take())
+            self.server().answer(http(ALLOWED))
+            self.successResultOf(asked)
+        self.assertEqual(sent[0], sent[1])
+
+    def test_what_cannot_be_encoded_is_not_asked(self) -> None:
+        request = attrs.evolve(REQUEST, path="/\ud800")
+        asked = self.authorizer.decide(request)
+        self.assertIn("cannot be put", self.assert_unavailable(asked, Outage.QUESTION))
+        self.assertEqual(self.endpoint.connections, [])
+
+    def test_no_cookies(self) -> None:
+        asked = self.ask()
+        self.server().answer(http(ALLOWED, fields=b"Set-Cookie: a=b; Path=/\r\n"))
+        self.successResultOf(asked)
+        self.server().take()
+        self.ask().addErrback(lambda _: None).cancel()
+        self.assertNotIn(b"cookie", self.server().take().lower())
+
+    def test_a_stale_connection_is_replaced(self) -> None:
+        asked = self.ask()
+        self.server().answer(http(ALLOWED))
+        self.successResultOf(asked)
+        asked = self.ask()
+        self.server().close()
+        self.server().answer(http(ALLOWED))
+        self.assertTrue(self.successResultOf(asked).allowed)
+        self.assertEqual(self.authorizer.retries(), 1)
+
+
+ANSWERS: dict[str, bytes] = {
+    "500": http(b"oops", b"500 Internal Server Error"),
+    "500 that allows": http(ALLOWED, b"500 Internal Server Error"),
+    "302": http(b"", b"302 Found", b"Location: http://authz.test/other\r\n"),
+    # The one that would be followed after a POST.
+    "303": http(b"", b"303 See Other", b"Location: http://authz.test/other\r\n"),
+    "302 that allows": http(ALLOWED, b"302 Found", b"Location: http://authz.test/other\r\n"),
+    "true as text": http(b'{"allowed": "true"}'),
+    "true as a number": http(b'{"allowed": 1}'),
+    "no JSON": http(b"allowed"),
+    "a key twice": http(b'{"allowed": false, "allowed": true}'),
+    "10 MB": http(b'{"allowed": true, "x": "' + b"x" * 10_000_000 + b'"}'),
+    "gzip bomb": http(
+        gzip.compress(b'{"allowed": true, "x": "' + b"x" * 1_000_000 + b'"}'), fields=b"Content-Encoding: gzip\r\n"
+    ),
+    "compressed": http(gzip.compress(ALLOWED), fields=b"Content-Encoding: gzip\r\n"),
+    "gzip bomb in a gzip bomb": http(
+        gzip.compress(gzip.compress(b'{"allowed": true, "x": "' + b"x" * 10_000_000 + b'"}')),
+        fields=b"Content-Encoding: gzip, gzip\r\n",
+    ),
+    "gzip that is none": http(ALLOWED, fields=b"Content-Encoding: gzip\r\n"),
+    "no HTTP": b"SSH-2.0\r\n",
+}
+
+CUT: dict[str, bytes] = {
+    "before anything": b"",
+    "cut short": http(ALLOWED, length=50),
+    "chunked cut short": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n11\r\n" + ALLOWED + b"\r\n",
+    "in the head": b"HTTP/1.1 200 OK\r\n",
+}
+
+
+class FailClosedTests(RemoteTestCase):
+    """Every way in which there is no decision."""
+
+    def test_answers(self) -> None:
+        for name, data in ANSWERS.items():
+            with self.subTest(name):
+                asked = self.ask()
+                self.server().answer(data)
+                self.assertIn("authorization service", self.assert_unavailable(asked, Outage.ANSWER))
+
+    def test_cut(self) -> None:
+        for name, data in CUT.items():
+            for error in (None, ConnectionLost()):
+                with self.subTest(name, error=error):
+                    asked = self.ask()
+                    if data:
+                        self.server().answer(data)
+                    self.server().close(error)
+                    reason = self.assert_unavailable(asked, Outage.CONNECTION)
+                    self.assertIn("before its answer was complete", reason)
+
+    def test_connecting(self) -> None:
+        for error, words in (
+            (refused(), "refused the connection"),
+            (DNSLookupError(), "does not resolve"),
+            (ConnectError(string="unreachable"), "cannot be connected to"),
+            (SSL.Error([("SSL routines", "", "certificate verify failed")]), "the certificate has expired"),
+            (ConnectTimeout(), "did not take the connection within 5 s"),
+            (ConnectionDone(), "the certificate has expired"),
+            (RuntimeError(TOKEN), "RuntimeError"),
+        ):
+            with self.subTest(words):
+                self.endpoint.failing = error
+                self.assertIn(words, self.assert_unavailable(self.ask(), Outage.CONNECTION))
+                self.assertIn(words, self.assert_unavailable(self.authorizer.check_ready()))
+
+    def test_an_end_without_tls(self) -> None:
+        authorizer = RemoteAuthorizer(
+            cast(IEgressReactor, self.clock),
+            NAME,
+            ContractCodec("http://authz.test/validate", NAME),
+            KeepAliveAgent(self.clock, self.endpoint),
+            5.0,
+        )
+        self.endpoint.failing = ConnectionLost()
+        self.assertIn("before its answer was complete", self.assert_unavailable(authorizer.decide(REQUEST)))
+
+    def test_too_many_questions(self) -> None:
+        asked = [self.ask() for _ in range(MAX_CONNECTIONS + MAX_WAITING)]
+        self.assertIn("wait for it already", self.assert_unavailable(self.ask(), Outage.OVERLOAD))
+        self.clock.advance(5)
+        for one in asked:
+            self.assertIn("within 5 s", self.assert_unavailable(one))
+
+    def test_a_tls_fault_on_the_connection(self) -> None:
+        asked = self.ask()
+        self.server().close(SSL.Error([("SSL routines", "", "certificate verify failed")]))
+        self.assertIn("the certificate has expired", self.assert_unavailable(asked))
+
+    def test_a_connection_that_ends_in_another_way(self) -> None:
+        asked = self.ask()
+        self.server().close(RuntimeError("x"))
+        self.assertIn("RuntimeError", self.assert_unavailable(asked))
+
+    def test_silence(self) -> None:
+        asked = self.ask()
+        self.clock.advance(4.9)
+        self.assertNoResult(asked)
+        self.clock.advance(0.1)
+        self.assertIn("within 5 s", self.assert_unavailable(asked, Outage.TIMEOUT))
+        self.assertTrue(self.server().aborted)
+
+    def test_dripping_past_the_deadline(self) -> None:
+        asked = self.ask()
+        data = http(ALLOWED)
+        for index in range(40):
+            self.server().answer(data[index : index + 1])
+            self.clock.advance(0.125)
+        self.assertIn("within 5 s", self.assert_unavailable(asked))
+        self.assertTrue(self.server().aborted)
+
+    def test_the_deadline_covers_connecting(self) -> None:
+        self.endpoint.slow = True
+        asked = self.ask()
+        self.clock.advance(5)
+        self.assertIn("within 5 s", self.assert_unavailable(asked))
+        self.assertEqual(self.endpoint.cancelled, 1)
+
+    def test_cancelling_drops_the_connection(self) -> None:
+        asked = self.ask()
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
+        self.assertTrue(self.server().aborted)
+
+
+WITHHELD = attrs.evolve(REQUEST, method="POST", body_withheld=True, content_length=7)
+
+
+class OtherApiTests(RemoteTestCase):
+    """What differs from one API to another, on the wire."""
+
+    def ask_by(self, codec: Codec, request: DecisionRequest = REQUEST, body: AuthzBody = AuthzBody.ALWAYS) -> Any:
+        agent = KeepAliveAgent(self.clock, self.endpoint)
+        authorizer = RemoteAuthorizer(cast(IEgressReactor, self.clock), NAME, codec, agent, 5.0, body=body)
+        return authorizer.decide(request)
+
+    def test_fields_of_one_question(self) -> None:
+        asked = self.ask_by(AuthZenCodec("http://authz.test/access/v1/evaluation", NAME))
+        sent = self.server().take()
+        self.assertIn(b"\r\nX-Request-Id: " + REQUEST.request_id.encode() + b"\r\n", sent)
+        self.assertIn(b"\r\nContent-Type: application/json\r\n", sent)
+        self.server().answer(http(b'{"decision": true}'))
+        self.assertTrue(self.successResultOf(asked).allowed)
+
+    def test_a_check(self) -> None:
+        """Method, path and host are those of the request; the fields of the answer are read."""
+        asked = self.ask_by(ExtAuthzCodec("http://authz.test/check", NAME, ["x-user"]))
+        head, _, _ = self.server().take().partition(b"\r\n\r\n")
+        self.assertEqual(head.partition(b"\r\n")[0].split()[0], REQUEST.method.encode())
+        self.assertIn(b"\r\nHost: " + REQUEST.origin.netloc.encode() + b"\r\n", head)
+        self.assertNotIn(b"authz.test", head)
+        self.server().answer(http(fields=b"X-User: alice\r\n"))
+        self.assertEqual(self.successResultOf(asked).terms.set_headers, ((b"x-user", b"alice"),))
+
+    def test_the_answer_to_head_has_no_content(self) -> None:
+        codec = ExtAuthzCodec("http://authz.test", NAME)
+        asked = self.ask_by(codec, attrs.evolve(REQUEST, method="HEAD"))
+        self.server().answer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\nContent-Type: text/plain\r\n\r\n")
+        self.assertIs(self.successResultOf(asked).verdict, Verdict.DENY)
+
+    def test_on_demand(self) -> None:
+        asked = self.ask_by(ContractCodec("http://authz.test/validate", NAME), WITHHELD, AuthzBody.ON_DEMAND)
+        self.assertIn(b'"bodyWithheld":true,"contentLength":7', self.server().take())
+        self.server().answer(http(b'{"need": "body"}'))
+        self.assertIs(self.successResultOf(asked).verdict, Verdict.NEED_BODY)
+
+    def test_never(self) -> None:
+        asked = self.ask_by(ContractCodec("http://authz.test/validate", NAME), WITHHELD, AuthzBody.NEVER)
+        self.server().answer(http(b'{"need": "body"}'))
+        self.assertIn("--authz-body never", self.assert_unavailable(asked, Outage.QUESTION))
+
+    def test_what_cannot_be_said(self) -> None:
+        asked = self.ask_by(ExtAuthzCodec("http://authz.test", NAME), attrs.evolve(REQUEST, path="*"))
+        self.assertIn("request-target", self.assert_unavailable(asked, Outage.QUESTION))
+        self.assertEqual(self.endpoint.connections, [])
+
+
+class LifeTests(RemoteTestCase):
+    """Readiness and closing."""
+
+    def test_ready(self) -> None:
+        self.successResultOf(self.authorizer.check_ready())
+        self.assertEqual(self.server().take(), b"")
+
+    def test_readiness_has_a_deadline(self) -> None:
+        self.endpoint.slow = True
+        ready = self.authorizer.check_ready()
+        self.clock.advance(5)
+        self.assertIn("within 5 s", self.assert_unavailable(ready))
+
+    def test_close(self) -> None:
+        self.successResultOf(self.authorizer.check_ready())
+        self.successResultOf(self.authorizer.close())
+        self.assertTrue(self.server().disconnecting)
+
+    def test_content_takes_every_call_of_its_interface(self) -> None:
+        content = _Content(b"x")
+        for call in (content.pauseProducing, content.resumeProducing, content.stopProducing):
+            call()
+        self.assertEqual(content.length, 1)
+
+
+@implementer(IReactorPluggableNameResolver)
+class _Reactor(MemoryReactorClock):
+    nameResolver: Any = None
+
+    def installNameResolver(self, resolver: Any) -> Any:
+        raise NotImplementedError
+
+
+class FactoryTests(SynchronousTestCase):
+    """From a configuration to an authorizer."""
+
+    def make(self, url: str, behind: Any = None, **options: Any) -> RemoteAuthorizer:
+        config = ProxyConfig(authz_url=url, **options)
+        trust = CurrentTrust(OriginTrust())
+        return remote_authorizer(cast(IEgressReactor, _Reactor()), config, trust, lambda _: behind)
+
+    def test_names(self) -> None:
+        for url in ("http://authz.test", "https://authz.test:8443/base"):
+            with self.subTest(url):
+                self.assertEqual(self.make(url).name, f"the authorization service {url}/validate")
+
+    def test_tls_faults_are_put_into_words(self) -> None:
+        self.assertIsNone(self.make("http://authz.test")._explain_tls)
+        explain = self.make("https://authz.test")._explain_tls
+        assert explain is not None
+        self.assertIn("authz.test", explain(Failure(SSL.Error([("x", "", "oops")]))).reason)
+
+    def test_through_the_upstream_proxy(self) -> None:
+        endpoint = Endpoint()
+        for asked, expected in ((True, 1), (False, 0)):
+            with self.subTest(asked=asked):
+                before = len(endpoint.connections)
+                authorizer = self.make("http://authz.test", endpoint, authz_via_upstream=asked)
+                ready = authorizer.check_ready().addErrback(lambda _: None)
+                self.assertEqual(len(endpoint.connections) - before, expected)
+                ready.cancel()
+
+    def test_a_connection_for_each_question(self) -> None:
+        endpoint = Endpoint()
+        authorizer = self.make("http://authz.test", endpoint, authz_via_upstream=True, authz_max_concurrency=2)
+        for _ in range(3):
+            authorizer.decide(REQUEST)
+        self.assertEqual(len(endpoint.connections), 2)
+
+    def test_any_name_behind_the_upstream_proxy(self) -> None:
+        self.make("http://authz_service", Endpoint(), authz_via_upstream=True)
+
+    def test_one_form_of_the_host(self) -> None:
+        name = self.make("HTTP://B\u00fccher.TEST.:80/a").name
+        self.assertEqual(name, "the authorization service http://xn--bcher-kva.test/a/validate")
+
+    def test_wrong_urls(self) -> None:
+        for url in (
+            *("authz.test", "http://authz.test:0", "http://not a host", "http://authz_service"),
+            *("ftp://authz.test", "http://", "http://[::1", "http://authz.test/a b", "http://authz.test/\u00e4"),
+            *("http://user:secret@authz.test", "http://user@authz.test", "http://authz.test/?a=b"),
+            "http://authz.test/#x",
+        ):
+            with self.subTest(url):
+                error = self.assertRaises(ConfigError, self.make, url)
+                self.assertIn(error.option, ("authz_url", "--authz-url"))
+                self.assertNotIn("secret", str(error))
+
+    def test_where_each_api_is(self) -> None:
+        for api, url, name in (
+            (AuthzApi.AUTHZEN, "http://authz.test", "http://authz.test/access/v1/evaluation"),
+            (AuthzApi.OPA, "http://authz.test/v1/data/egress/decision", "http://authz.test/v1/data/egress/decision"),
+            (AuthzApi.EXT_AUTHZ, "http://authz.test/check/", "http://authz.test/check"),
+            (AuthzApi.EXT_AUTHZ, "http://authz.test", "http://authz.test"),
+        ):
+            with self.subTest(api):
+                self.assertEqual(self.make(url, authz_api=api).name, f"the authorization service {name}")
+
+    def test_more_than_the_api_can_say(self) -> None:
+        for option, options in (
+            ("--authz-url", {"authz_api": AuthzApi.OPA}),
+            ("--authz-body", {"authz_api": AuthzApi.EXT_AUTHZ, "authz_body": AuthzBody.ON_DEMAND}),
+            ("--authz-token-file", {"authz_api": AuthzApi.EXT_AUTHZ, "authz_token": TOKEN}),
+            ("--passthrough", {"authz_api": AuthzApi.EXT_AUTHZ, "passthrough": ("a.test",)}),
+            ("--opaque-ports", {"authz_api": AuthzApi.EXT_AUTHZ, "opaque_ports": (range(22, 23),)}),
+            ("--authz-response-headers", {"authz_api": AuthzApi.EXT_AUTHZ, "authz_response_headers": ("host",)}),
+            ("authz_response_headers", {"authz_response_headers": ("x-user",)}),
+        ):
+            with self.subTest(option):
+                error = self.assertRaises(ConfigError, self.make, "http://authz.test", **options)
+                self.assertEqual(error.option, option)
+                self.assertNotIn(TOKEN, str(error))
+
+    def test_fields_for_the_request(self) -> None:
+        options: dict[str, Any] = {"authz_api": AuthzApi.EXT_AUTHZ, "authz_response_headers": ("x-user", "cookie")}
+        self.assertEqual(self.make("http://authz.test", **options).name, "the authorization service http://authz.test")
+
+    def test_when_the_content_is_given(self) -> None:
+        for body, needs in ((AuthzBody.ALWAYS, True), (AuthzBody.ON_DEMAND, False), (AuthzBody.NEVER, False)):
+            with self.subTest(body):
+                self.assertIs(self.make("http://authz.test", authz_body=body).needs_body, needs)
+
+
+class TlsTests(SynchronousTestCase):
+    """The whole of it over TLS in memory, real on both sides."""
+
+    def setUp(self) -> None:
+        self.clock = _Reactor()
+        self.wires: list[Wire] = []
+        self.ca = TestCA()
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        trust = CurrentTrust(OriginTrust(self.ca.write(directory)))
+        config = ProxyConfig(authz_url="https://authz.test", authz_token=TOKEN, authz_via_upstream=True)
+        self.authorizer = remote_authorizer(cast(IEgressReactor, self.clock), config, trust, lambda _: self)
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        """What the factory takes for the endpoint below."""
+        wire = Wire(self.clock)
+        self.wires.append(wire)
+        protocol = factory.buildProtocol(None)
+        wire.connect(protocol)
+        return succeed(protocol)
+
+    def server(self, *names: str) -> TlsServer:
+        return TlsServer(self.wires[-1], self.ca.issue(*names))
+
+    def test_a_decision(self) -> None:
+        asked = self.authorizer.decide(REQUEST)
+        server = self.server("authz.test").shake()
+        self.assertIn(b"Authorization: Bearer " + TOKEN.encode(), server.take())
+        server.send(http(ALLOWED))
+        self.assertTrue(self.successResultOf(asked).allowed)
+        self.assertTrue(self.wires[0].no_delay)
+
+    def test_ready_is_after_the_handshake(self) -> None:
+        ready = self.authorizer.check_ready()
+        self.assertNoResult(ready)
+        server = self.server("authz.test").shake()
+        self.successResultOf(ready)
+        self.assertEqual(server.take(), b"")
+
+    def test_the_token_goes_to_nobody_else(self) -> None:
+        for use in (lambda: self.authorizer.decide(REQUEST), self.authorizer.check_ready):
+            with self.subTest(use=use):
+                asked: Deferred[Any] = use()
+                server = self.server("other.test")
+                self.assertRaises(SSL.Error, server.shake)
+                self.clock.advance(0)
+                reason = self.failureResultOf(asked, AuthorizerUnavailable).value.reason
+                self.assertIn("is for another host: other.test", reason)
+
+    def test_closed_in_the_handshake(self) -> None:
+        asked = self.authorizer.decide(REQUEST)
+        self.wires[-1].lose()
+        reason = self.failureResultOf(asked, AuthorizerUnavailable).value.reason
+        self.assertIn("the TLS handshake with authz.test:443 failed: the connection was closed", reason)
+
+    def test_silence_in_the_handshake(self) -> None:
+        asked = self.authorizer.check_ready()
+        self.clock.advance(5)
+        self.assertIn("within 5 s", self.failureResultOf(asked, AuthorizerUnavailable).value.reason)
+        self.assertTrue(self.wires[-1].aborted)
+
+    def test_no_global_reactor(self) -> None:
+        """Neither treq nor TLS brings it in while a question is put; in a fresh interpreter, as trial has one."""
+        code = (
+            "import sys\n"
+            "from tests.authz.remote.test_client import TlsTests\n"
+            "case = TlsTests('test_a_decision')\n"
+            "case.setUp(); case.test_a_decision()\n"
+            "print('twisted.internet.reactor' in sys.modules)\n"
+        )
+        root = Path(__file__).parent.parent.parent.parent
+        # On purpose without trial, whose runner has a reactor.
+        environment = {**os.environ, "PYTHONPATH": str(root)}
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=self.mktemp_directory(), env=environment, capture_output=True, text=True
+        )
+        self.assertEqual((done.stdout.strip(), done.stderr, done.returncode), ("False", "", 0))
+
+    def mktemp_directory(self) -> str:
+        path = Path(self.mktemp())
+        path.mkdir()
+        return str(path)

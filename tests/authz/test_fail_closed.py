@@ -1,0 +1,154 @@
+"""Tests for L{egress.authz.fail_closed}."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from egress.authz.fail_closed import AuthorizationChain
+from egress.interfaces import IAuthorizer
+from egress.model.authority import Authority, Origin
+from egress.model.authz_failure import Outage
+from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Verdict
+from egress.model.errors import AuthorizerUnavailable
+
+ALLOW = Decision(Verdict.ALLOW, "yes", "x")
+DENY = Decision(Verdict.DENY, "no", "x")
+REQUEST = DecisionRequest(
+    "1", Stage.REQUEST, "GET", Origin("http", Authority("a.test", 80)), "/", (), ClientIdentity("192.0.2.1", 1)
+)
+
+
+@implementer(IAuthorizer)
+class Scripted:
+    """An authorizer that does what a test says."""
+
+    name = "scripted"
+    needs_body = True
+
+    def __init__(self, behaviour: Callable[[], Any]) -> None:
+        self.behaviour = behaviour
+
+    def decide(self, request: DecisionRequest) -> Any:
+        return self.behaviour()
+
+    def check_ready(self) -> Any:
+        return self.behaviour()
+
+    def close(self) -> Any:
+        return self.behaviour()
+
+
+def raises() -> None:
+    raise RuntimeError("secret")
+
+
+class Truthy(Decision):
+    """A look-alike that calls itself allowed."""
+
+    @property
+    def allowed(self) -> bool:
+        return True
+
+
+class ChainTests(SynchronousTestCase):
+    """Nothing but a decision is a decision."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+
+    def chain(self, behaviour: Callable[[], Any]) -> AuthorizationChain:
+        return AuthorizationChain(self.clock, Scripted(behaviour), 7)
+
+    def test_interface(self) -> None:
+        chain = self.chain(lambda: succeed(ALLOW))
+        verifyObject(IAuthorizer, chain)
+        self.assertEqual((chain.name, chain.needs_body), ("scripted", True))
+
+    def test_decisions_pass(self) -> None:
+        for decision in (ALLOW, DENY):
+            with self.subTest(decision=decision):
+                self.assertIs(self.successResultOf(self.chain(lambda d=decision: succeed(d)).decide(REQUEST)), decision)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_late_decision_passes(self) -> None:
+        waiting: Deferred[Decision] = Deferred()
+        asked = self.chain(lambda: waiting).decide(REQUEST)
+        self.clock.advance(6)
+        waiting.callback(ALLOW)
+        self.assertIs(self.successResultOf(asked), ALLOW)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_everything_else_is_no_decision(self) -> None:
+        look_alike = Truthy(Verdict.DENY, "no", "x")
+        for name, behaviour, kind, logged in (
+            ("raises", raises, Outage.FAILURE, 1),
+            ("fails", lambda: fail(RuntimeError("secret")), Outage.FAILURE, 1),
+            ("None", lambda: succeed(None), Outage.FAILURE, 0),
+            ("True", lambda: succeed(True), Outage.FAILURE, 0),
+            ("a verdict", lambda: succeed(Verdict.ALLOW), Outage.FAILURE, 0),
+            ("a look-alike", lambda: succeed(look_alike), Outage.FAILURE, 0),
+            ("no Deferred", lambda: True, Outage.FAILURE, 0),
+            ("is cancelled", lambda: fail(CancelledError()), Outage.GIVEN_UP, 0),
+            ("is unavailable", lambda: fail(AuthorizerUnavailable("down")), Outage.CONNECTION, 0),
+            ("is silent", lambda: fail(AuthorizerUnavailable("x", Outage.TIMEOUT)), Outage.TIMEOUT, 0),
+        ):
+            with self.subTest(name):
+                error = self.failureResultOf(self.chain(behaviour).decide(REQUEST), AuthorizerUnavailable).value
+                self.assertNotIn("secret", error.reason)
+                self.assertIs(error.kind, kind)
+                self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), logged)
+
+    def test_silence_ends_at_the_deadline(self) -> None:
+        cancelled = []
+        asked = self.chain(lambda: Deferred(cancelled.append)).decide(REQUEST)
+        self.clock.advance(6.9)
+        self.assertNoResult(asked)
+        self.clock.advance(0.1)
+        error = self.failureResultOf(asked, AuthorizerUnavailable).value
+        self.assertIn("within 7 s", error.reason)
+        self.assertIs(error.kind, Outage.TIMEOUT)
+        self.assertEqual(len(cancelled), 1)
+
+    def test_the_deadline_holds_whatever_the_authorizer_does(self) -> None:
+        def refuses(_: object) -> None:
+            raise RuntimeError("cannot be cancelled")
+
+        for name, behaviour, logged in (
+            ("was called, and waits for another", lambda: succeed(None).addCallback(lambda _: Deferred()), 0),
+            ("goes on when it is cancelled", lambda: Deferred().addErrback(lambda _: Deferred()), 0),
+            ("allows when it is cancelled", lambda: Deferred().addErrback(lambda _: ALLOW), 0),
+            ("raises when it is cancelled", lambda: Deferred(refuses), 1),
+        ):
+            with self.subTest(name):
+                asked = self.chain(behaviour).decide(REQUEST)
+                self.clock.advance(7)
+                self.assertIn("within 7 s", self.failureResultOf(asked, AuthorizerUnavailable).value.reason)
+                self.assertEqual(self.clock.getDelayedCalls(), [])
+                self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), logged)
+
+    def test_a_coroutine_decides(self) -> None:
+        async def decide() -> Decision:
+            return ALLOW
+
+        self.assertIs(self.successResultOf(self.chain(decide).decide(REQUEST)), ALLOW)
+
+    def test_cancelling_reaches_the_authorizer(self) -> None:
+        cancelled = []
+        asked = self.chain(lambda: Deferred(cancelled.append)).decide(REQUEST)
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
+        self.assertEqual(len(cancelled), 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_readiness_and_closing_pass(self) -> None:
+        self.successResultOf(self.chain(lambda: succeed(None)).check_ready())
+        self.successResultOf(self.chain(lambda: succeed(None)).close())
+        self.failureResultOf(self.chain(raises).check_ready(), RuntimeError)
+        self.failureResultOf(self.chain(raises).close(), RuntimeError)

@@ -1,0 +1,82 @@
+"""Tests for L{egress.authz.observe}."""
+
+from __future__ import annotations
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from egress.authz.observe import ObservingAuthorizer
+from egress.interfaces import IAuthorizer
+from egress.model.decision import NEEDS, NO_TERMS, Decision, Terms, Verdict
+from egress.model.errors import AuthorizerUnavailable
+from tests.authz.test_fail_closed import ALLOW, DENY, REQUEST, Scripted
+
+
+class ObservingTests(SynchronousTestCase):
+    """Nothing is refused, but for what is firm."""
+
+    def decide(self, decision: Decision) -> Decision:
+        return self.successResultOf(ObservingAuthorizer(Scripted(lambda: succeed(decision))).decide(REQUEST))
+
+    def test_interface(self) -> None:
+        observing = ObservingAuthorizer(Scripted(lambda: succeed(None)))
+        verifyObject(IAuthorizer, observing)
+        self.assertEqual((observing.name, observing.needs_body), ("scripted", True))
+
+    def test_passed_on(self) -> None:
+        """What is allowed keeps its terms, and content that is wanted is got."""
+        for verdict in (Verdict.ALLOW, *NEEDS):
+            decision = attrs.evolve(ALLOW, verdict=verdict, terms=Terms(max_bytes=5))
+            self.assertIs(self.decide(decision), decision)
+
+    def test_denied(self) -> None:
+        decision = attrs.evolve(DENY, rule_id="no-writes", terms=Terms(max_bytes=5))
+        found = self.decide(decision)
+        self.assertEqual((found.verdict, found.observed, found.terms), (Verdict.ALLOW, "deny", NO_TERMS))
+        self.assertEqual((found.reason, found.rule_id, found.decided_by), ("no", "no-writes", "x"))
+
+    def test_asked(self) -> None:
+        found = self.decide(attrs.evolve(DENY, verdict=Verdict.ASK, firm=True))
+        self.assertEqual((found.verdict, found.observed), (Verdict.ALLOW, "deny"))
+
+    def test_addresses_that_were_withheld(self) -> None:
+        """With them, a denial may be firm; so it asks for them, as the name is looked up anyway."""
+        request = attrs.evolve(REQUEST, addresses_withheld=True)
+        for verdict, expected in (
+            (Verdict.DENY, Verdict.NEED_ADDRESSES),
+            (Verdict.ASK, Verdict.NEED_ADDRESSES),
+            (Verdict.ALLOW, Verdict.ALLOW),
+            (Verdict.NEED_BODY, Verdict.NEED_BODY),
+        ):
+            said = attrs.evolve(DENY, verdict=verdict, rule_id="r")
+            observing = ObservingAuthorizer(Scripted(lambda said=said: succeed(said)))
+            found = self.successResultOf(observing.decide(request))
+            self.assertIs(found.verdict, expected)
+            self.assertEqual((found.rule_id, found.observed), ("r", "deny" if verdict is not expected else None))
+        firm = attrs.evolve(DENY, firm=True)
+        observing = ObservingAuthorizer(Scripted(lambda: succeed(firm)))
+        self.assertIs(self.successResultOf(observing.decide(request)), firm)
+
+    def test_firm(self) -> None:
+        decision = attrs.evolve(DENY, firm=True)
+        self.assertIs(self.decide(decision), decision)
+
+    def test_outage(self) -> None:
+        script = Scripted(lambda: fail(AuthorizerUnavailable("it is down")))
+        found = self.successResultOf(ObservingAuthorizer(script).decide(REQUEST))
+        self.assertEqual(found, Decision(Verdict.ALLOW, "it is down", "scripted", observed="unavailable"))
+
+    def test_other_failures_fail(self) -> None:
+        """What is no outage of the authorizer is a defect, or nobody waits for it."""
+        for error in (RuntimeError, CancelledError):
+            observing = ObservingAuthorizer(Scripted(lambda error=error: fail(error())))
+            self.failureResultOf(observing.decide(REQUEST), error)
+
+    def test_cancelled(self) -> None:
+        asked: Deferred[Decision] = Deferred()
+        deciding = ObservingAuthorizer(Scripted(lambda: asked)).decide(REQUEST)
+        deciding.cancel()
+        self.assertTrue(asked.called)
+        self.failureResultOf(deciding, CancelledError)

@@ -1,0 +1,127 @@
+"""Tests for L{egress.authz.secret_injection}."""
+
+from __future__ import annotations
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.authz.secret_injection import CredentialedAuthorizer
+from egress.authz.secrets.table import parse_secret_table
+from egress.authz.secrets.vault import Vault
+from egress.http.obligations import fault_of
+from egress.model.decision import Decision, DecisionRequest, Terms
+from egress.model.errors import AuthorizerUnavailable
+from tests.authz.secrets.test_table import DIRECTORY
+from tests.authz.test_fail_closed import REQUEST
+from tests.proxy.fakes import ScriptedAuthorizer, allow, deny
+
+TEXT = """
+[user]
+env = "USER_NAME"
+hosts = ["a.test"]
+plain_http = true
+[slow]
+command = ["print"]
+hosts = ["a.test"]
+plain_http = true
+[far]
+env = "USER_NAME"
+hosts = ["elsewhere.test"]
+"""
+
+
+class CredentialedTests(SynchronousTestCase):
+    """Names become values, where they may."""
+
+    def setUp(self) -> None:
+        self.authorizer = ScriptedAuthorizer()
+        self.command: Deferred[bytes] = Deferred()
+        table = parse_secret_table(TEXT, "secrets.toml", DIRECTORY)
+        vault = Vault(table, Clock(), lambda _: self.command, {"USER_NAME": "s3cr3t"})
+        self.credentialed = CredentialedAuthorizer(self.authorizer, vault)
+
+    def ask(self, value: bytes, decision: Decision | None = None) -> Deferred[Decision]:
+        """Set a field to a template, and another to a value."""
+        terms = Terms(set_headers=((b"X", b"y"),), max_bytes=7, secret_headers=((b"Authorization", value),))
+        self.authorizer.answers = [attrs.evolve(decision or allow(), terms=terms)]
+        return self.credentialed.decide(REQUEST)
+
+    def refused(self, value: bytes, says: str) -> None:
+        error = self.failureResultOf(self.ask(value), AuthorizerUnavailable).value
+        self.assertIn(says, error.reason)
+        self.assertNotIn("s3cr3t", error.reason)
+
+    def test_filled_in(self) -> None:
+        decision = self.successResultOf(self.ask(b"Basic ${secret:user}:${secret:user}!"))
+        self.assertEqual(decision.terms.set_headers, ((b"X", b"y"), (b"Authorization", b"Basic s3cr3t:s3cr3t!")))
+        self.assertEqual(decision.terms.secret_headers, ())
+        self.assertEqual((decision.terms.max_bytes, decision.allowed), (7, True))
+        self.assertNotIn("s3cr3t", repr(decision))
+        self.assertIsNone(fault_of(decision.terms))
+
+    def test_nothing_to_fill_in(self) -> None:
+        self.assertEqual(self.successResultOf(self.credentialed.decide(REQUEST)), allow())
+        self.assertEqual(self.successResultOf(self.ask(b"plain")).terms.set_headers[1], (b"Authorization", b"plain"))
+        plain = attrs.evolve(allow(), terms=Terms(set_headers=((b"X", b"y"),)))
+        self.authorizer.answers = [plain]
+        self.assertIs(self.successResultOf(self.credentialed.decide(REQUEST)), plain)
+
+    def test_no_other_text_is_a_template(self) -> None:
+        """A client may have written what stands in an ordinary field, in a reason or in the name of a rule."""
+        mark = "${secret:user}"
+        for terms in (Terms(set_headers=((b"X-User-Agent", mark.encode()),)), Terms(max_bytes=1)):
+            for more in (Terms(), Terms(secret_headers=((b"Authorization", mark.encode()),))):
+                whole = attrs.evolve(terms, secret_headers=more.secret_headers)
+                said = attrs.evolve(allow(), reason=f"for {mark}", rule_id=mark, terms=whole)
+                with self.subTest(terms=terms, more=more):
+                    self.authorizer.answers = [said]
+                    decision = self.successResultOf(self.credentialed.decide(REQUEST))
+                    self.assertEqual((decision.reason, decision.rule_id), (said.reason, mark))
+                    kept = [value for name, value in decision.terms.set_headers if name == b"X-User-Agent"]
+                    self.assertEqual(kept, [value for _, value in terms.set_headers])
+                    if terms.set_headers:
+                        # Nor is it sent as it is: an older service may mean a template by it.
+                        self.assertIn("no template", fault_of(decision.terms) or "")
+
+    def test_later(self) -> None:
+        asked = self.ask(b"${secret:user}${secret:slow}")
+        self.assertNoResult(asked)
+        self.command.callback(b"42\n")
+        self.assertEqual(self.successResultOf(asked).terms.set_headers[1][1], b"s3cr3t42")
+
+    def test_an_authorizer_that_takes_its_time(self) -> None:
+        pending = self.authorizer.pending()
+        asked = self.credentialed.decide(REQUEST)
+        pending.callback(attrs.evolve(allow(), terms=Terms(secret_headers=((b"X", b"${secret:user}"),))))
+        self.assertEqual(self.successResultOf(asked).terms.set_headers, ((b"X", b"s3cr3t"),))
+
+    def test_refused(self) -> None:
+        self.refused(b"${secret:none}", "the secret none")
+        self.refused(b"${secret:user} ${secret:far}", "the secret far may not be sent to a.test")
+        for value in (b"${secret:}", b"${secret:user", b"${secret:user}${secret:a b}"):
+            self.refused(value, "not understood")
+
+    def test_a_denial_gets_none(self) -> None:
+        decision = self.successResultOf(self.ask(b"${secret:far}", deny()))
+        self.assertEqual(decision.terms.secret_headers[0][1], b"${secret:far}")
+
+    def test_what_cannot_be_kept_is_left_to_others(self) -> None:
+        for terms in (Terms(secret_headers=((b"Host", b"${secret:user}"),)), None):
+            decision = attrs.evolve(allow(), terms=terms)
+            self.authorizer.answers = [decision]
+            self.assertIs(self.successResultOf(self.credentialed.decide(REQUEST)), decision)
+
+    def test_a_failure_passes(self) -> None:
+        self.authorizer.answers = [AuthorizerUnavailable("down")]
+        self.failureResultOf(self.credentialed.decide(REQUEST), AuthorizerUnavailable)
+
+    def test_closed(self) -> None:
+        asked = self.ask(b"${secret:slow}")
+        self.successResultOf(self.credentialed.close())
+        self.failureResultOf(asked, AuthorizerUnavailable)
+
+    def test_question(self) -> None:
+        self.credentialed.decide(REQUEST)
+        self.assertEqual([type(asked) for asked in self.authorizer.asked], [DecisionRequest])

@@ -1,0 +1,253 @@
+"""Tests for L{egress.authz_service.http_channel}."""
+
+from __future__ import annotations
+
+import json
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from egress.authz_service.http_channel import QuestionSite
+from egress.model.decision import Decision, DecisionRequest, Verdict
+from tests.authz_service.callers import ALLOWED, CallerTestCase, post
+from tests.authz_service.test_validate_resource import Fake
+from tests.proxy.fakes import Wire, status_of
+
+QUESTION = post(json.dumps(ALLOWED).encode())
+
+
+class ConnectionTests(CallerTestCase):
+    """How long a connection lasts."""
+
+    def test_kept(self) -> None:
+        self.serve()
+        wire = self.connect()
+        for _ in range(3):
+            self.assertEqual(status_of(wire.feed(QUESTION).take()), 200)
+            self.reactor.advance(74)
+        self.reactor.advance(1)
+        self.assertTrue(wire.disconnected)
+        self.assertEqual(wire.take(), b"")
+
+    def test_several_at_once(self) -> None:
+        self.serve()
+        self.assertEqual(self.connect().feed(QUESTION + QUESTION).take().count(b'"allowed":true'), 2)
+
+    def test_chunked_in_pieces(self) -> None:
+        self.serve()
+        wire = self.connect()
+        content = json.dumps(ALLOWED).encode()
+        wire.feed(b"POST /validate HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for at in range(0, len(content), 7):
+            piece = content[at : at + 7]
+            wire.feed(b"%x\r\n%b\r\n" % (len(piece), piece))
+        self.assertEqual(status_of(wire.feed(b"0\r\n\r\n").take()), 200)
+
+    def test_closed_when_asked(self) -> None:
+        self.serve()
+        wire = self.connect().feed(post(json.dumps(ALLOWED).encode(), "Connection: close"))
+        self.assertIn(b"\r\nConnection: close", wire.take())
+        self.assertTrue(wire.disconnected)
+
+    def test_silent(self) -> None:
+        self.serve()
+        wire = self.connect()
+        self.reactor.advance(75)
+        self.assertTrue(wire.disconnected)
+
+    def test_drips(self) -> None:
+        """Another byte now and then is no reason to wait any longer."""
+        self.serve()
+        for begun in (b"POST /val", QUESTION[:-1]):
+            with self.subTest(begun):
+                wire = self.connect().feed(begun[:-1])
+                for _ in range(14):
+                    self.reactor.advance(1)
+                    self.assertFalse(wire.disconnecting)
+                wire.feed(begun[-1:])
+                self.reactor.advance(1)
+                self.reactor.advance(0)
+                self.assertEqual(wire.take()[:12], b"HTTP/1.1 408")
+                self.assertTrue(wire.disconnected)
+        self.assertEqual(self.number('egressauthz_refused_total{kind="slow"}'), 2)
+
+    def test_does_not_close(self) -> None:
+        """Who keeps its side open is cut."""
+        self.serve()
+        wire = self.connect()
+        wire._unsent = 1
+        self.reactor.advance(75)
+        self.assertFalse(wire.disconnected)
+        self.reactor.advance(15)
+        self.reactor.advance(0)
+        self.assertTrue(wire.aborted)
+
+    def test_no_http(self) -> None:
+        self.serve()
+        begun = b"POST /validate HTTP/1.1\r\n"
+        for data, status in (
+            (b"garbage\r\n\r\n", 400),
+            (begun + b"No colon\r\n\r\n", 400),
+            (begun + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+            (begun + b"A: b\r\n" * 3000, 400),
+            (b"A: " + b"x" * 20000 + b"\r\n", 431),
+            (begun + b"A: " + b"x" * 20000 + b"\r\n", 431),
+        ):
+            with self.subTest(data[:40]):
+                wire = self.connect().feed(data)
+                self.assertEqual(int(wire.take()[9:12]), status)
+                self.reactor.advance(0)
+                self.assertTrue(wire.disconnected)
+
+    def test_whole_server(self) -> None:
+        """C{OPTIONS *} is answered by the desk, like everything else."""
+        self.serve()
+        wire = self.connect().feed(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.assertEqual(status_of(wire.take()), 404)
+
+    def test_endless(self) -> None:
+        """What goes on long after it is too long is cut."""
+        self.serve(body_limit=1)
+        wire = self.connect().feed(b"POST /validate HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999\r\n\r\n")
+        piece = b"x" * (1024 * 1024)
+        for _ in range(6):
+            wire.feed(piece)
+        self.assertTrue(wire.aborted)
+
+
+class _Silent(Fake):
+    def decide(self, request: DecisionRequest) -> Deferred[Decision]:
+        return Deferred()
+
+
+class RoomTests(CallerTestCase):
+    """How many connections there are."""
+
+    def test_room(self) -> None:
+        self.serve(_Silent(None), connections=2)
+        first, second = self.connect().feed(QUESTION), self.connect().feed(QUESTION)
+        third = self.connect()
+        self.reactor.advance(0)
+        self.assertTrue(third.aborted, "the others wait for their answers")
+        self.assertEqual(self.number('egressauthz_refused_total{kind="connections"}'), 1)
+        self.assertEqual(self.number("egressauthz_connections"), 2)
+        first.lose()
+        fourth = self.connect()
+        self.reactor.advance(0)
+        self.assertEqual((second.disconnected, fourth.disconnected), (False, False))
+
+    def test_an_idle_one_makes_room(self) -> None:
+        self.serve(connections=2)
+        first, second = self.connect().feed(QUESTION), self.connect()
+        third = self.connect()
+        self.reactor.advance(0)
+        self.assertEqual((first.aborted, second.aborted), (True, False))
+        self.assertEqual(status_of(third.feed(QUESTION).take()), 200)
+        self.assertEqual(self.number("egressauthz_connections"), 2)
+
+    def test_strangers_do_not_keep_out_those_with_the_token(self) -> None:
+        self.serve(connections=3, token="hunter2")
+        shown = post(json.dumps(ALLOWED).encode(), "Authorization: Bearer hunter2")
+        known = self.connect()
+        self.assertEqual(status_of(known.feed(shown).take()), 200)
+        for _ in range(20):
+            stranger = self.connect()
+            stranger.feed(b"POST /validate HTTP/1.1\r\n")
+        other = self.connect()
+        self.assertEqual(status_of(other.feed(shown).take()), 200)
+        self.assertEqual(status_of(known.feed(shown).take()), 200)
+        self.assertEqual(self.number("egressauthz_connections"), 3)
+
+
+class MemoryTests(CallerTestCase):
+    """How much of what callers send is kept."""
+
+    def site(self) -> QuestionSite:
+        (site,) = self.service._sites
+        return site
+
+    def begin(self, content: bytes, *fields: str) -> Wire:
+        """Send all but the last byte of a request."""
+        return self.connect().feed(post(content, *fields)[:-1])
+
+    def test_let_go(self) -> None:
+        """Nothing is left of what was answered, nor of what was given up."""
+        self.serve()
+        first, second = self.begin(b"x" * 1000), self.begin(b"x" * 2000)
+        self.assertEqual(self.site().held, 999 + 1999)
+        first.feed(b"x")
+        second.lose()
+        self.assertEqual(self.site().held, 0)
+        self.connect().feed(QUESTION + QUESTION).lose()
+        self.assertEqual(self.site().held, 0)
+
+    def test_strangers(self) -> None:
+        """Without the token not a byte is kept."""
+        self.serve(token="t")
+        stranger, caller = self.begin(b"x" * 1000), self.begin(b"x" * 1000, "Authorization: Bearer t")
+        self.assertEqual(self.site().held, 999)
+        self.assertEqual(status_of(stranger.feed(b"x").take()), 401)
+        self.assertEqual(status_of(caller.feed(b"x").take()), 400)
+
+    def test_too_many_long_ones(self) -> None:
+        self.serve()
+        site = self.site()
+        site.limits = attrs.evolve(site.limits, held=1500)
+        first, second = self.begin(b"x" * 1000), self.begin(b"x" * 1000)
+        self.assertEqual(site.held, 999)
+        self.assertEqual(status_of(second.feed(b"x").take()), 503)
+        self.assertEqual(self.number('egressauthz_refused_total{kind="crowded"}'), 1)
+        self.assertEqual(status_of(second.feed(QUESTION).take()), 200, "there is room for a short one")
+        self.assertEqual(status_of(first.feed(b"x").take()), 400)
+        self.assertEqual(site.held, 0)
+
+
+class DrainTests(CallerTestCase):
+    """A service that stops."""
+
+    def test_idle(self) -> None:
+        self.serve()
+        kept = self.connect().feed(QUESTION)
+        stopped = self.service.stopService()
+        self.reactor.advance(0)
+        self.assertTrue(kept.disconnected)
+        self.assertIsNone(self.successResultOf(stopped))
+
+    def test_question_under_way(self) -> None:
+        """It is answered, and then the connection ends."""
+        answer: Deferred[Decision] = Deferred()
+        self.serve(Fake(answer))
+        waiting = self.connect().feed(QUESTION)
+        begun = self.connect().feed(QUESTION[:30])
+        stopped = self.service.stopService()
+        self.reactor.advance(0)
+        self.assertFalse(waiting.disconnected or begun.disconnected)
+        answer.callback(Decision(Verdict.ALLOW, "late", "fake"))
+        self.reactor.advance(0)
+        self.assertEqual(status_of(waiting.take()), 200)
+        self.assertTrue(waiting.disconnected)
+        begun.feed(QUESTION[30:])
+        self.reactor.advance(0)
+        self.assertIn(b"\r\nConnection: close", begun.take())
+        self.assertIsNone(self.successResultOf(stopped))
+
+    def test_too_long(self) -> None:
+        self.serve()
+        begun = self.connect().feed(QUESTION[:30])
+        stopped = self.service.stopService()
+        for _ in range(16):
+            self.reactor.advance(1)
+        self.reactor.advance(0)
+        self.assertTrue(begun.disconnected, "the time for a question is over before the one for stopping")
+        self.assertIsNone(self.successResultOf(stopped))
+
+    def test_cut(self) -> None:
+        self.serve(Fake(Deferred()), drain_timeout=2.0)
+        waiting = self.connect().feed(QUESTION)
+        stopped = self.service.stopService()
+        self.reactor.advance(1)
+        self.assertFalse(waiting.disconnected)
+        self.reactor.advance(1)
+        self.reactor.advance(0)
+        self.assertTrue(waiting.aborted)
+        self.assertIsNone(self.successResultOf(stopped))

@@ -1,0 +1,51 @@
+"""Tests for L{egress.authz_service.metrics}."""
+
+from __future__ import annotations
+
+import attrs
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from egress.authz_service.metrics import PdpMetrics
+from egress.interfaces import IAuditSink
+from egress.model.policy_reads import PolicyReads
+from tests.observability.records import ALLOWED
+
+
+class PdpMetricsTests(SynchronousTestCase):
+    """Counting questions."""
+
+    def setUp(self) -> None:
+        self.metrics = PdpMetrics()
+
+    def lines(self) -> list[str]:
+        content, content_type = self.metrics.render()
+        self.assertIn("text/plain", content_type)
+        return content.decode("utf-8").splitlines()
+
+    def test_interface(self) -> None:
+        verifyObject(IAuditSink, self.metrics)
+        self.metrics.close()
+
+    def test_questions(self) -> None:
+        for verdict in ("allow", "deny", "deny", "refused"):
+            seconds = None if verdict == "refused" else 0.0002
+            self.metrics.write(attrs.evolve(ALLOWED, verdict=verdict, decision_seconds=seconds))
+        lines = self.lines()
+        self.assertIn('egressauthz_questions_total{verdict="allow"} 1.0', lines)
+        self.assertIn('egressauthz_questions_total{verdict="deny"} 2.0', lines)
+        self.assertIn('egressauthz_decision_seconds_bucket{le="0.0001"} 0.0', lines)
+        self.assertIn('egressauthz_decision_seconds_bucket{le="0.00025"} 3.0', lines)
+        self.assertFalse([line for line in lines if "refused" in line and not line.startswith("#")])
+
+    def test_refused(self) -> None:
+        self.metrics.refuse("token")
+        self.assertIn('egressauthz_refused_total{kind="token"} 1.0', self.lines())
+
+    def test_watched(self) -> None:
+        self.metrics.watch_connections(lambda: 3)
+        self.metrics.watch_audit_lost(lambda: 4)
+        self.metrics.watch_policy(lambda: PolicyReads(7))
+        lines = self.lines()
+        for line in ("egressauthz_connections 3.0", "egress_audit_lines_lost 4.0", "egress_policy_rules 7.0"):
+            self.assertIn(line, lines)

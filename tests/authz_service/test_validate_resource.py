@@ -1,0 +1,316 @@
+"""Tests for L{egress.authz_service.validate_resource}."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from egress.authz_service.service import EgressAuthzService
+from egress.interfaces import IAuthorizer
+from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Terms, Verdict
+from egress.model.errors import AuthorizerUnavailable
+from tests.authz_service.callers import ALLOWED, DENIED, CallerTestCase, post
+from tests.proxy.fakes import content_of, status_of
+
+
+@implementer(IAuthorizer)
+class Fake:
+    """An authorizer that answers what a test says."""
+
+    name = "fake"
+    needs_body = False
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+        self.asked: list[DecisionRequest] = []
+
+    def decide(self, request: DecisionRequest) -> Deferred[Decision]:
+        self.asked.append(request)
+        answer: Deferred[Decision] = self.answer if isinstance(self.answer, Deferred) else succeed(self.answer)
+        return answer
+
+    def check_ready(self) -> Deferred[None]:
+        return succeed(None)
+
+    def close(self) -> Deferred[None]:
+        return succeed(None)
+
+
+def secret(verdict: Verdict = Verdict.ALLOW) -> Decision:
+    """A decision that names a secret of proxies."""
+    terms = Terms(secret_headers=((b"Authorization", b"Bearer ${secret:api}"),))
+    return Decision(verdict, "with credentials", "fake", "credentials", terms=terms)
+
+
+class AnswerTests(CallerTestCase):
+    """Questions and what is answered."""
+
+    def test_decisions(self) -> None:
+        self.serve()
+        self.assertEqual(self.ask(), (200, {"allowed": True, "reason": "allowed by the rule all", "ruleId": "all"}))
+        self.assertEqual(
+            self.ask(DENIED), (403, {"allowed": False, "reason": "writes are not allowed", "ruleId": "no-writes"})
+        )
+
+    def test_what_an_answer_looks_like(self) -> None:
+        self.serve()
+        wire = self.connect().feed(post(json.dumps(ALLOWED).encode()))
+        head = wire.take().partition(b"\r\n\r\n")[0].lower()
+        for line in (b"http/1.1 200 ok", b"content-type: application/json", b"cache-control: no-store"):
+            self.assertIn(line, head)
+        self.assertNotIn(b"\r\nconnection", head)
+
+    def test_record(self) -> None:
+        """One for each question; who asks is not the client of the request."""
+        self.serve()
+        self.ask({**DENIED, "requestId": "id-7", "client": {"address": "192.0.2.1", "identity": "runner"}})
+        (record,) = self.records
+        self.assertEqual(
+            (record.request_id, record.verdict, record.outcome, record.rule_id, record.status, record.method),
+            ("id-7", "deny", "decided", "no-writes", 403, "POST"),
+        )
+        self.assertEqual(record.client, ClientIdentity("192.0.2.1", 0, "runner"))
+        self.assertEqual(record.url, ALLOWED["url"], "sinks redact")
+        self.ask()
+        self.assertEqual(self.records[1].client, ClientIdentity("unknown", 0))
+        self.assertEqual(len({record.request_id for record in self.records}), 2)
+
+    def test_no_question(self) -> None:
+        """As in the documented sample, it is a denial."""
+        self.serve()
+        for question in ({"method": "GET"}, {"url": "https://a.example/"}, [], {**ALLOWED, "stage": 5}):
+            status, answer = self.ask(question)
+            self.assertEqual((status, answer["allowed"], set(answer)), (400, False, {"allowed", "reason"}))
+        self.assertEqual({(record.verdict, record.outcome) for record in self.records}, {("refused", "bad-question")})
+        self.assertEqual(len(self.records), 4)
+        self.assertEqual(self.number('egressauthz_refused_total{kind="question"}'), 4)
+
+    def test_deep(self) -> None:
+        self.serve()
+        wire = self.connect().feed(post(b'{"url":' + b"[" * 100_000))
+        self.assertEqual(self.answer(wire.take())[0], 400)
+
+    def test_where_it_stands(self) -> None:
+        """With a slash too many it is the same: URLs are put together in many ways."""
+        self.serve()
+        content = json.dumps(ALLOWED).encode()
+        for target, status in (
+            ("/validate", 200),
+            ("/validate/", 200),
+            ("//validate", 200),
+            ("/validate?a=b", 200),
+            ("/", 404),
+            ("/other", 404),
+            ("/validate/x", 404),
+            ("/VALIDATE", 404),
+        ):
+            with self.subTest(target):
+                wire = self.connect().feed(post(content, target=target))
+                self.assertEqual(status_of(wire.take()), status)
+
+    def refused(self, data: bytes, status: int, kind: str) -> bytes:
+        """Send what is no question.
+
+        @return: the answer's head.
+        """
+        before = self.number(f'egressauthz_refused_total{{kind="{kind}"}}')
+        answer = self.connect().feed(data).take()
+        self.assertEqual(status_of(answer), status)
+        if not data.startswith(b"HEAD"):
+            problem = json.loads(content_of(answer))
+            self.assertEqual(problem["status"], status)
+            self.assertNotIn("allowed", problem)
+        self.assertEqual(self.number(f'egressauthz_refused_total{{kind="{kind}"}}'), before + 1)
+        self.assertEqual(self.records, [])
+        return answer.partition(b"\r\n\r\n")[0]
+
+    def test_methods(self) -> None:
+        self.serve()
+        for method in ("GET", "HEAD", "PUT", "OPTIONS", "BREW"):
+            with self.subTest(method):
+                self.assertIn(b"\r\nAllow: POST", self.refused(post(b"", method=method), 405, "method"))
+
+    def test_head_has_no_content(self) -> None:
+        self.serve()
+        answer = self.connect().feed(post(b"", method="HEAD")).take()
+        self.assertEqual(answer.partition(b"\r\n\r\n")[2], b"")
+
+    def test_types(self) -> None:
+        self.serve()
+        content = json.dumps(ALLOWED).encode()
+        for content_type in (
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            'application/json;charset="UTF-8"',
+            "application/vnd.api+json",
+            "text/json",
+        ):
+            with self.subTest(content_type):
+                wire = self.connect().feed(post(content, f"Content-Type: {content_type}"))
+                self.assertEqual(status_of(wire.take()), 200)
+        self.records.clear()
+        for content_type in ("text/plain", "application/jsonx", "application/json; charset=utf-16", "", "multipart/x"):
+            with self.subTest(content_type):
+                head = self.refused(post(content, f"Content-Type: {content_type}"), 415, "type")
+                self.assertIn(b"\r\nAccept: application/json", head)
+
+    def test_codings(self) -> None:
+        self.serve()
+        head = self.refused(post(b"x", "Content-Encoding: gzip"), 415, "type")
+        self.assertIn(b"\r\nAccept-Encoding: identity", head)
+        wire = self.connect().feed(post(json.dumps(ALLOWED).encode(), "Content-Encoding: identity"))
+        self.assertEqual(status_of(wire.take()), 200)
+
+    def test_token(self) -> None:
+        self.serve(token="s3cret")
+        content = json.dumps(ALLOWED).encode()
+        for field in ("X: y", "Authorization: Bearer other", "Authorization: Basic s3cret"):
+            with self.subTest(field):
+                head = self.refused(post(content, field), 401, "token")
+                self.assertIn(b"\r\nWWW-Authenticate: Bearer ", head)
+        self.assertEqual(self.ask(None, "Authorization: Bearer s3cret")[0], 200)
+
+    def test_too_long(self) -> None:
+        """The answer comes all the same, and the connection ends."""
+        self.serve(body_limit=1)
+        limit = self.service._config.question_limit
+        for fields, content in (
+            ([f"Content-Length: {limit + 1}"], b"x" * (limit + 1)),
+            (["Transfer-Encoding: chunked"], b"%x\r\n" % (limit + 1) + b"x" * (limit + 1) + b"\r\n0\r\n\r\n"),
+        ):
+            with self.subTest(fields):
+                head = "\r\n".join(["POST /validate HTTP/1.1", "Host: a", *fields, "", ""]).encode()
+                self.assertIn(b"\r\nConnection: close", self.refused(head + content, 413, "size"))
+
+    def test_as_long_as_may_be(self) -> None:
+        self.serve(body_limit=1000)
+        self.assertEqual(self.ask({**ALLOWED, "body": "\u00e9" * 500})[0], 200)
+
+
+class OutageTests(CallerTestCase):
+    """No decision is not taken for a denial, and never for a permission."""
+
+    def outage(self, authorizer: Fake, question: object = None) -> str:
+        self.serve(authorizer)
+        status, problem = self.ask(question)
+        self.assertEqual(status, 503)
+        self.assertNotIn("allowed", problem)
+        (record,) = self.records
+        self.assertEqual((record.verdict, record.status, record.decided_by), ("unavailable", 503, "fake"))
+        self.assertEqual(record.reason, problem["detail"])
+        return record.reason
+
+    def test_unavailable(self) -> None:
+        self.assertEqual(self.outage(Fake(fail(AuthorizerUnavailable("it sleeps")))), "it sleeps")
+
+    def test_defect(self) -> None:
+        self.outage(Fake(fail(RuntimeError("secret detail"))))
+        self.flushLoggedErrors(RuntimeError)
+        self.assertNotIn("secret", self.records[0].reason)
+
+    def test_defect_that_nothing_stands_before(self) -> None:
+        """The desk itself takes a failure for nothing else either."""
+        self.patch(EgressAuthzService, "_decides", lambda service, authorizer: authorizer)
+        self.outage(Fake(fail(RuntimeError("secret detail"))))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertNotIn("secret", self.records[0].reason)
+
+    def test_no_decision(self) -> None:
+        self.outage(Fake(True))
+
+    def test_content_that_is_not_there(self) -> None:
+        self.outage(Fake(Decision(Verdict.NEED_BODY, "show it", "fake")))
+
+    def test_addresses_that_nobody_can_look_up(self) -> None:
+        """As of a Postman runner, which does not say that it could."""
+        self.outage(Fake(Decision(Verdict.NEED_ADDRESSES, "resolve it", "fake")))
+
+    def test_silence(self) -> None:
+        """There is a deadline for what an application decides by."""
+        self.serve(Fake(Deferred()))
+        wire = self.connect().feed(post(json.dumps(ALLOWED).encode()))
+        self.assertEqual(wire.take(), b"")
+        self.reactor.advance(15)
+        self.assertEqual(status_of(wire.take()), 503)
+
+    def test_caller_goes_away(self) -> None:
+        """The question is given up, and on record."""
+        cancelled: list[object] = []
+        self.serve(Fake(Deferred(cancelled.append)))
+        wire = self.connect().feed(post(json.dumps(ALLOWED).encode()))
+        wire.lose()
+        self.assertEqual(len(cancelled), 1)
+        (record,) = self.records
+        self.assertEqual((record.verdict, record.status), ("unavailable", None))
+
+    def test_decision_for_nobody(self) -> None:
+        """Who decides although nobody waits is heard by nobody."""
+        answer: Deferred[Decision] = Deferred(lambda waiting: waiting.callback(secret()))
+        self.serve(Fake(answer))
+        wire = self.connect().feed(post(json.dumps(ALLOWED).encode()))
+        wire.lose()
+        self.assertEqual(len(self.records), 1)
+
+    def test_defect_in_writing(self) -> None:
+        """What cannot be written as an answer is none."""
+        self.serve(Fake(Decision(Verdict.ALLOW, object(), "fake")))  # type: ignore[arg-type]
+        self.assertEqual(self.ask()[0], 500)
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+
+class TermsTests(CallerTestCase):
+    """What else a decision says."""
+
+    def test_secrets_have_names(self) -> None:
+        """They are told to callers that have proven who they are; without, there is no permission."""
+        self.serve(Fake(secret()), token="t")
+        _, answer = self.ask(None, "Authorization: Bearer t")
+        self.assertEqual(answer["setSecretHeaders"], {"authorization": "Bearer ${secret:api}"})
+
+    def test_strangers(self) -> None:
+        for verdict, reason in (
+            (Verdict.ALLOW, "the rule sets header fields"),
+            (Verdict.ASK, "the rule sets header fields"),
+            (Verdict.DENY, "with credentials"),
+        ):
+            with self.subTest(verdict):
+                self.reactor.tcpServers.clear()
+                self.serve(Fake(secret(verdict)))
+                status, answer = self.ask()
+                self.assertEqual((status, answer["allowed"], answer["ruleId"]), (403, False, "credentials"))
+                self.assertIn(reason, answer["reason"])
+                self.assertEqual(set(answer), {"allowed", "reason", "ruleId"})
+                self.assertEqual(self.records[-1].verdict, "deny")
+
+    def test_need_body(self) -> None:
+        fake = Fake(Decision(Verdict.NEED_BODY, "show it", "fake"))
+        self.serve(fake)
+        status, answer = self.ask({**ALLOWED, "bodyWithheld": True})
+        self.assertEqual((status, answer), (200, {"allowed": False, "need": "body", "reason": "show it"}))
+        self.assertTrue(fake.asked[0].body_withheld)
+        self.assertEqual(self.records[0].verdict, "need-body")
+
+    def test_need_addresses(self) -> None:
+        fake = Fake(Decision(Verdict.NEED_ADDRESSES, "resolve it", "fake"))
+        self.serve(fake)
+        status, answer = self.ask({**ALLOWED, "addressesWithheld": True})
+        self.assertEqual((status, answer), (200, {"allowed": False, "need": "addresses", "reason": "resolve it"}))
+        self.assertTrue(fake.asked[0].addresses_withheld)
+        self.assertEqual(self.records[0].verdict, "need-addresses")
+
+    def test_ask(self) -> None:
+        self.serve(Fake(Decision(Verdict.ASK, "a person decides", "fake")))
+        status, answer = self.ask()
+        self.assertEqual((status, answer["allowed"], answer["ask"]), (403, False, True))
+        self.assertEqual(self.records[0].verdict, "ask")
+
+
+class InterfaceTests(SynchronousTestCase):
+    """The fake is what it says."""
+
+    def test_fake(self) -> None:
+        self.assertTrue(IAuthorizer.providedBy(Fake(None)))

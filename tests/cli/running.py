@@ -1,0 +1,39 @@
+"""Running commands in tests."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.cli import main as cli
+
+
+class CommandTestCase(SynchronousTestCase):
+    """Runs C{egress}, and has a directory to write into."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp())
+        self.directory.mkdir()
+
+    def write(self, name: str, content: bytes) -> str:
+        """Write a file, and give its name."""
+        path = self.directory / name
+        path.write_bytes(content)
+        return str(path)
+
+    def run_egress(self, *arguments: str, environ: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+        """Run it.
+
+        @return: the status, and what was printed.
+        """
+        out, err = io.StringIO(), io.StringIO()
+        self.patch(sys, "stderr", err)
+        try:
+            status = cli.main(arguments, environ or {}, out, err)
+        except SystemExit as end:
+            status = int(end.code or 0)
+        return status, out.getvalue(), err.getvalue()

@@ -1,0 +1,178 @@
+"""Tests for L{egress.cli.approvals}."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.cli import approvals as module
+from egress.cli import main as cli
+from egress.cli.admin_client import AdminApi, AdminFailed
+from egress.cli.approvals import _watch, in_lines
+
+HELD = {
+    "id": "abc",
+    "stage": "request",
+    "method": "GET",
+    "url": "https://a.test/x",
+    "contentLength": 0,
+    "client": "192.0.2.1",
+    "identity": None,
+    "ruleId": "r",
+    "reason": "somebody looks",
+    "decidedBy": "policy x",
+    "count": 1,
+    "since": 100.0,
+    "until": 400.0,
+}
+PERMISSION = {
+    "id": "p1",
+    "stage": "request",
+    "method": "OPTIONS",
+    "url": "https://a.test",
+    "client": "192.0.2.1",
+    "identity": "ci",
+    "ruleId": "r",
+    "until": 4000.0,
+    "by": "ann",
+    "reason": "",
+}
+
+
+class FakeApi(AdminApi):
+    """Notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.answers: list[Any] = []
+
+    def call(self, method: str, path: str, document: object = None) -> dict[str, Any]:
+        self.asked.append((method, path, document))
+        answer = self.answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        found: dict[str, Any] = answer
+        return found
+
+
+class ApprovalsCommandTests(SynchronousTestCase):
+    """What a person reads and says."""
+
+    def setUp(self) -> None:
+        self.api = FakeApi()
+        self.given: list[Any] = []
+        self.patch(module, "admin_api", self.find)
+        self.patch(module.getpass, "getuser", lambda: "bob")
+
+    def find(self, given: Any, environ: Any) -> AdminApi:
+        self.given.append(given.admin)
+        return self.api
+
+    def run_approvals(self, *arguments: str, answer: Any) -> tuple[int, str, str]:
+        self.api.answers.append(answer)
+        out, err = io.StringIO(), io.StringIO()
+        status = cli.main(["approvals", *arguments], {}, out, err)
+        return status, out.getvalue(), err.getvalue()
+
+    def test_lines(self) -> None:
+        self.assertEqual(
+            in_lines({"held": [HELD], "permissions": [PERMISSION]}, 130.0).splitlines(),
+            [
+                "abc  GET https://a.test/x",
+                "  from    192.0.2.1",
+                "  why     rule r: somebody looks",
+                "  held    30 s, for 4 min more",
+                "",
+                "Allowed for a time:",
+                "p1  OPTIONS https://a.test  from ci at 192.0.2.1  until 1970-01-01 01:06 UTC (64 min) by ann",
+            ],
+        )
+        other = {**HELD, "count": 2, "identity": "ci", "ruleId": None, "contentLength": 7, "until": 9000.0}
+        text = in_lines({"held": [other], "permissions": []}, 130.0)
+        for part in (
+            "GET https://a.test/x (2 requests)",
+            "ci at 192.0.2.1, with 7 bytes",
+            "why     somebody",
+            "2 h more",
+        ):
+            self.assertIn(part, text)
+        self.assertIn("with content\n", in_lines({"held": [{**HELD, "contentLength": None}], "permissions": []}, 0))
+        permission = {**PERMISSION, "by": "", "url": "https://a.test/a"}
+        text = in_lines({"held": [], "permissions": [permission]}, 0)
+        self.assertTrue(text.startswith("Nothing waits for a person.\n\nAllowed for a time:\n"))
+        self.assertTrue(
+            text.endswith("OPTIONS https://a.test/a  from ci at 192.0.2.1  until 1970-01-01 01:06 UTC (66 min)\n")
+        )
+
+    def test_what_a_terminal_would_obey(self) -> None:
+        """A client chooses its URL and its name."""
+        held = {**HELD, "url": "https://a.test/\x9b2J", "identity": "\x1b[31mroot"}
+        text = in_lines({"held": [held], "permissions": [{**PERMISSION, "identity": "\u202ex"}]}, 0)
+        self.assertTrue(text.replace("\n", "").isprintable())
+
+    def test_list(self) -> None:
+        found: dict[str, Any] = {"held": [HELD], "permissions": []}
+        status, out, _ = self.run_approvals(answer=found)
+        self.assertEqual((status, out.splitlines()[0]), (0, "abc  GET https://a.test/x"))
+        self.assertEqual(json.loads(self.run_approvals("--json", answer=found)[1]), found)
+        self.assertEqual(self.api.asked[0], ("GET", "/approvals", None))
+
+    def test_watch(self) -> None:
+        """Each is told once, and again when it comes again."""
+        other = {**HELD, "id": "def"}
+        for held in ([HELD], [HELD, other], [other], [HELD, other]):
+            self.api.answers.append({"held": held})
+        self.api.answers.append(KeyboardInterrupt())
+        out, slept = io.StringIO(), []
+        _watch(self.api, True, out, slept.append)
+        self.assertEqual([json.loads(line)["id"] for line in out.getvalue().splitlines()], ["abc", "def", "abc"])
+        self.assertEqual(slept, [1.0] * 4)
+        self.patch(time, "sleep", lambda _: None)
+        self.api.answers += [{"held": [HELD]}, KeyboardInterrupt()]
+        out = io.StringIO()
+        self.assertEqual(cli.main(["approvals", "--watch"], {}, out), 0)
+        self.assertEqual(out.getvalue().splitlines()[0], "abc  GET https://a.test/x")
+
+    def test_allow(self) -> None:
+        status, out, _ = self.run_approvals("allow", "abc", answer={"answered": 1, "permission": None})
+        self.assertEqual((status, out), (0, "abc: one request allowed once\n"))
+        document = {"answer": "allow", "for": None, "reason": None, "by": "bob"}
+        self.assertEqual(self.api.asked, [("POST", "/approvals/abc", document)])
+
+    def test_allow_for_a_time(self) -> None:
+        arguments = ("allow", "abc", "--for", "1h", "--reason", "fine", "--by", "ann")
+        _, out, _ = self.run_approvals(*arguments, answer={"answered": 2, "permission": PERMISSION})
+        self.assertEqual(
+            out,
+            "abc: 2 requests allowed, and the same until 1970-01-01 01:06:40 UTC\n"
+            "To take it back: egress approvals revoke p1\n",
+        )
+        document = {"answer": "allow", "for": 3600.0, "reason": "fine", "by": "ann"}
+        self.assertEqual(self.api.asked, [("POST", "/approvals/abc", document)])
+
+    def test_deny(self) -> None:
+        found = self.run_approvals("deny", "abc", "--reason", "no", answer={"answered": 1, "permission": None})
+        self.assertEqual(found, (0, "abc: one request denied\n", ""))
+        self.assertEqual(self.api.asked, [("POST", "/approvals/abc", {"answer": "deny", "reason": "no", "by": "bob"})])
+
+    def test_revoke(self) -> None:
+        self.assertEqual(self.run_approvals("revoke", "p1", answer={})[1], "p1: is not allowed any more\n")
+        self.assertEqual(self.api.asked, [("DELETE", "/approvals/p1", None)])
+
+    def test_wrong(self) -> None:
+        found = self.run_approvals("allow", "abc", answer=AdminFailed("nobody waits", 404))
+        self.assertEqual(found, (1, "", "egress: nobody waits\n"))
+        self.assertEqual(self.run_approvals("allow", "../x", answer={})[0], 1)
+        self.patch(sys, "stderr", io.StringIO())
+        self.assertRaises(SystemExit, self.run_approvals, "allow", "abc", "--for", "ever", answer={})
+
+    def test_where(self) -> None:
+        """The option stands before the action or behind it."""
+        for arguments in (("--admin", "unix:/a", "revoke", "p1"), ("revoke", "p1", "--admin", "unix:/a")):
+            self.run_approvals(*arguments, answer={})
+        self.assertEqual(self.given, ["unix:/a", "unix:/a"])

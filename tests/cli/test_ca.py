@@ -1,0 +1,281 @@
+"""Tests for L{egress.cli.ca}."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import sys
+import tempfile
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.cli import ca
+from egress.cli import main as cli
+from egress.tls.ca_store import CaDirectory
+from egress.tls.issuer import pin_of, read_certificates
+from tests.certificates import TestCA, key_pem_of
+
+NOW = datetime.now(timezone.utc)
+
+
+class CaCommandTestCase(SynchronousTestCase):
+    """Has a directory with a CA."""
+
+    def setUp(self) -> None:
+        # A short name: paths stand in lines that are compared.
+        self.root = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.root)
+        self.directory = CaDirectory(self.root / "ca")
+        self.first = self.directory.load_or_create(NOW).certificate
+        self.environ = {"HOME": str(self.root), "EGRESS_CA_DIR": str(self.directory.path)}
+
+    def run_ca(self, *arguments: str, status: int = 0) -> tuple[bytes, str]:
+        """Run C{egress ca}.
+
+        @return: what was printed.
+        """
+        out, err = io.BytesIO(), io.StringIO()
+        text = io.TextIOWrapper(out, "utf-8", write_through=True)
+        self.assertEqual(cli.main(["ca", *arguments], self.environ, text, err), status, err.getvalue())
+        return out.getvalue(), err.getvalue()
+
+    def said(self, *arguments: str) -> str:
+        out, err = self.run_ca(*arguments)
+        self.assertEqual(err, "")
+        return out.decode("utf-8")
+
+    def refused(self, *arguments: str) -> str:
+        """Run what cannot be done.
+
+        @return: the line that says why.
+        """
+        out, err = self.run_ca(*arguments, status=1)
+        self.assertEqual((out, err.count("\n")), (b"", 1))
+        return err
+
+    def give_chain(self) -> tuple[TestCA, TestCA]:
+        """Have the configuration name an intermediate CA."""
+        root = TestCA("Root")
+        middle = TestCA("Middle", root)
+        certificate, key = self.root / "chain.pem", self.root / "key.pem"
+        certificate.write_bytes(middle.pem + root.pem)
+        key.write_bytes(key_pem_of(middle.key))
+        key.chmod(0o600)
+        self.environ |= {"EGRESS_CA_CERT": str(certificate), "EGRESS_CA_KEY": str(key)}
+        return middle, root
+
+
+class ShowTests(CaCommandTestCase):
+    """C{egress ca show}."""
+
+    def document(self, *arguments: str) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.said("show", "--json", *arguments))
+        return document
+
+    def test_lines(self) -> None:
+        end = self.first.not_valid_after_utc
+        self.assertEqual(
+            self.said("show").splitlines(),
+            [
+                f"signs: {self.first.subject.rfc4514_string()}",
+                "  issued by  itself",
+                f"  SHA-256    {self.directory.load(NOW).fingerprint}",
+                f"  pin        {pin_of(self.first)}",
+                "  key        ECDSA secp256r1",
+                f"  valid      from {self.first.not_valid_before_utc:%Y-%m-%d} to {end:%Y-%m-%d}, 3649 days left",
+                "  signs for  every host",
+                "",
+                f"files: {self.directory.key_path}, {self.directory.certificate_path}",
+            ],
+        )
+
+    def test_json(self) -> None:
+        document = self.document()
+        self.assertEqual((document["next"], document["old"], document["chain"]), (None, [], []))
+        current = document["current"]
+        self.assertEqual(current["subject"], self.first.subject.rfc4514_string())
+        self.assertEqual(datetime.fromisoformat(current["notAfter"]), self.first.not_valid_after_utc)
+        self.assertEqual((current["daysLeft"], current["expired"], current["issuer"]), (3649, False, None))
+        self.assertEqual(document["files"], [str(path) for path in self.directory.paths])
+
+    def test_rotation(self) -> None:
+        """All three are shown, each as what it is."""
+        self.said("rotate", "--ca-name-constraints", "example.com,10.0.0.0/8")
+        following = self.document()["next"]
+        self.assertEqual(following["nameConstraints"], "example.com, 10.0.0.0/8")
+        self.said("rotate", "--activate")
+        self.said("rotate")
+        document = self.document()
+        self.assertEqual(document["current"]["sha256"], following["sha256"])
+        self.assertEqual(document["next"]["nameConstraints"], "example.com, 10.0.0.0/8")
+        self.assertEqual([old["subject"] for old in document["old"]], [self.first.subject.rfc4514_string()])
+        titles = [line.partition(":")[0] for line in self.said("show").splitlines() if line[:1].isalpha()]
+        self.assertEqual(titles, ["signs", "next", "old", "files"])
+
+    def test_expired(self) -> None:
+        """What has expired can still be looked at; on its last day it has not."""
+        end = self.first.not_valid_after_utc
+        self.patch(ca, "_now", lambda: end)
+        self.assertIn(f"to {end:%Y-%m-%d}, expired\n", self.said("show"))
+        self.assertTrue(self.document()["current"]["expired"])
+        self.patch(ca, "_now", lambda: end - timedelta(seconds=1))
+        self.assertIn(f"to {end:%Y-%m-%d}, 0 days left\n", self.said("show"))
+
+    def test_chain(self) -> None:
+        """An intermediate CA is shown with those above it; a directory that is named counts over it."""
+        self.give_chain()
+        document = self.document()
+        self.assertEqual((document["current"]["subject"], document["current"]["issuer"]), ("CN=Middle", "CN=Root"))
+        self.assertEqual([above["subject"] for above in document["chain"]], ["CN=Root"])
+        self.assertIn("above it: CN=Root\n", self.said("show"))
+        found = self.document("--ca-dir", str(self.directory.path))
+        self.assertEqual(found["current"]["subject"], self.first.subject.rfc4514_string())
+
+    def test_configuration(self) -> None:
+        """The file of the proxy's configuration is read, whatever else stands in it."""
+        del self.environ["EGRESS_CA_DIR"]
+        config = self.root / "egress.toml"
+        config.write_text('ca-dir = "ca"\npolicy = "/does/not/exist"\n')
+        self.assertEqual(self.document("--config", str(config))["current"]["daysLeft"], 3649)
+        config.write_text("novel = 1\n")
+        self.assertIn("novel in ", self.refused("show", "--config", str(config)))
+
+    def test_nothing_there(self) -> None:
+        """Nothing is made by looking."""
+        empty = self.root / "empty"
+        self.assertIn(f"{empty}: there is no CA", self.refused("show", "--ca-dir", str(empty)))
+        self.assertFalse(empty.exists())
+
+    def test_keys(self) -> None:
+        """Other kinds of keys have names, too."""
+        for key, expected in (
+            (rsa.generate_private_key(65537, 2048), "RSA 2048"),
+            (ed25519.Ed25519PrivateKey.generate(), "Ed25519PublicKey"),
+        ):
+            issued = TestCA().issue("a.example", key=key)  # type: ignore[arg-type]
+            self.assertEqual(ca._key_type(issued.certificate), expected)
+
+
+class ExportTests(CaCommandTestCase):
+    """C{egress ca export}."""
+
+    def test_pem(self) -> None:
+        """To a file that everybody can read, or to standard output; all that is to be trusted, and no key."""
+        path = self.root / "out.pem"
+        self.assertEqual(self.said("export", str(path)), f"{path}: {self.first.subject.rfc4514_string()}\n")
+        self.assertEqual(path.stat().st_mode & 0o777, 0o644)
+        self.said("rotate")
+        out, _ = self.run_ca("export", "-")
+        self.assertEqual(out, self.directory.certificate_path.read_bytes())
+        self.assertEqual(len(read_certificates(out)), 2)
+        self.said("export", str(path))
+        self.assertEqual(path.read_bytes(), out)
+        self.assertNotIn(b"PRIVATE", out)
+        self.assertEqual({entry.name for entry in self.root.iterdir()}, {"ca", "out.pem"})
+
+    def test_der(self) -> None:
+        out, _ = self.run_ca("export", "--format", "der", "-")
+        self.assertEqual(x509.load_der_x509_certificate(out), self.first)
+        self.said("rotate")
+        self.assertIn("DER holds one certificate", self.refused("export", "--format", "der", "-"))
+
+    def test_trust_store(self) -> None:
+        out, _ = self.run_ca("export", "--format", "jks", "--password", "in secret", "-")
+        self.assertEqual(out[:8].hex(), "feedfeed00000002")
+        other, _ = self.run_ca("export", "--format", "jks", "-")
+        self.assertNotEqual(out[-20:], other[-20:])
+        self.assertIn("six characters", self.refused("export", "--format", "jks", "--password", "short", "-"))
+
+    def test_chain(self) -> None:
+        """The root is what clients trust."""
+        _, root = self.give_chain()
+        self.assertEqual(self.run_ca("export", "-")[0], root.pem)
+
+    def test_unwritable(self) -> None:
+        """A file that cannot be written is named, and what was there stays."""
+        path = self.root / "no" / "out.pem"
+        self.assertIn(f"{path}: No such file or directory", self.refused("export", str(path)))
+        directory = self.root / "taken"
+        directory.mkdir()
+        self.assertIn("Is a directory", self.refused("export", str(directory)))
+        path = self.root / "out.pem"
+        path.write_bytes(b"before")
+
+        def full(*_: object, **__: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        self.patch(os, "replace", full)
+        self.assertIn("No space left", self.refused("export", str(path)))
+        self.assertEqual(path.read_bytes(), b"before")
+        self.assertEqual(len(list(self.root.glob("out.pem*"))), 1)
+
+    def test_device(self) -> None:
+        """A device stays one."""
+        self.said("export", os.devnull)
+        self.assertFalse(Path(os.devnull).is_file())
+
+
+class RotateTests(CaCommandTestCase):
+    """C{egress ca rotate}."""
+
+    def published(self) -> list[x509.Certificate]:
+        return read_certificates(self.directory.certificate_path.read_bytes())
+
+    def test_steps(self) -> None:
+        """Each step says what comes after it."""
+        said = self.said("rotate", "--days", "30")
+        following = self.directory.certificates().following
+        assert following is not None
+        self.assertEqual((following.not_valid_after_utc - NOW).days, 30)
+        self.assertIn(f"{following.subject.rfc4514_string()} is to come", said)
+        self.assertIn(f"Give clients {self.directory.certificate_path}", said)
+        self.assertIn("egress ca rotate --activate", said)
+        said = self.said("rotate", "--activate")
+        self.assertIn(f"{following.subject.rfc4514_string()} signs from now on", said)
+        self.assertIn("egress ca rotate --retire", said)
+        self.assertEqual(self.published(), [following, self.first])
+        self.assertIn("no earlier CA any more", self.said("rotate", "--retire"))
+        self.assertEqual(self.published(), [following])
+        self.said("rotate")
+        self.assertIn("given up", self.said("rotate", "--cancel"))
+        self.assertEqual(self.published(), [following])
+
+    def test_out_of_order(self) -> None:
+        for step, expected in (("activate", "no next CA"), ("retire", "no earlier CA"), ("cancel", "no next CA")):
+            self.assertIn(expected, self.refused("rotate", f"--{step}"))
+
+    def test_constraints(self) -> None:
+        """From the command line, from the configuration, or as before; none takes them back."""
+        for text, configured, expected in (
+            ("example.com", None, "example.com"),
+            (None, None, "example.com"),
+            (None, "example.org", "example.org"),
+            ("none", "example.org", None),
+        ):
+            arguments = [] if text is None else ["--ca-name-constraints", text]
+            self.environ.pop("EGRESS_CA_NAME_CONSTRAINTS", None)
+            if configured is not None:
+                self.environ["EGRESS_CA_NAME_CONSTRAINTS"] = configured
+            self.said("rotate", *arguments)
+            self.said("rotate", "--activate")
+            self.assertEqual(self.directory.load(NOW).limits, expected)
+        self.assertIn("10.0.0.0/8", self.refused("rotate", "--ca-name-constraints", "10.0.0.1/8"))
+
+    def test_given(self) -> None:
+        """A CA that the operator gives is not replaced here."""
+        self.give_chain()
+        self.assertIn("replace its files", self.refused("rotate"))
+
+    def test_days(self) -> None:
+        for text in ("0", "-1", "x", "36501"):
+            with self.assertRaises(SystemExit) as caught:
+                self.patch(sys, "stderr", io.StringIO())
+                self.run_ca("rotate", "--days", text)
+            self.assertEqual(caught.exception.code, 2)

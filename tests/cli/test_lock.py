@@ -1,0 +1,110 @@
+"""Tests for L{egress.cli.lock}."""
+
+from __future__ import annotations
+
+import argparse
+import io
+from pathlib import Path
+
+from egress.cli import lock as command
+from tests.cli.running import CommandTestCase
+from tests.policy.audit import audit_line
+
+A, B = audit_line("GET", "https://a.test/x"), audit_line("POST", "https://b.test/y/17")
+DENIED = audit_line("GET", "https://c.test/", verdict="deny", reason="not there")
+
+
+class Terminal(io.StringIO):
+    """Standard output where somebody looks."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class LockCommandTests(CommandTestCase):
+    """Recording, and verifying."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.lock = str(self.directory / "egress.lock")
+        self.first = self.write("first", A + DENIED)
+        self.second = self.write("second", A + B)
+
+    def text(self) -> str:
+        return Path(self.lock).read_text("utf-8")
+
+    def test_record(self) -> None:
+        status, out, err = self.run_egress("lock", "record", self.first, "--lock", self.lock)
+        self.assertEqual((status, err), (0, ""))
+        self.assertEqual(out, f"! GET     https://c.test  1 request refused: not there\n{self.lock}: 1 destination\n")
+        self.assertEqual(self.text(), "egress-lock 1\ndetail method\n\nGET     https://a.test\n")
+        self.assertEqual(self.run_egress("lock", "record", self.first, "--lock", "-"), (0, self.text(), ""))
+        self.run_egress("lock", "record", self.second, "--lock", self.lock, "--detail", "path")
+        self.assertIn("POST    https://b.test/y/*", self.text())
+
+    def test_verify(self) -> None:
+        self.run_egress("lock", "record", self.first, "--lock", self.lock)
+        status, out, _ = self.run_egress("lock", "verify", "--lock", self.lock, self.first)
+        refused = "! GET     https://c.test  1 request refused: not there\n"
+        self.assertEqual((status, out), (0, f"{refused}{self.lock}: nothing new, 1 destination seen\n"))
+        status, out, _ = self.run_egress("lock", "verify", "--lock", self.lock, self.second)
+        self.assertEqual(status, 1)
+        self.assertEqual(
+            out,
+            "+ POST    https://b.test  1 request, first at 2026-11-25T12:00:00.000Z, e.g. /y/17\n"
+            f"{self.lock}: 1 new destination; if meant, add with: egress lock verify --update\n",
+        )
+        self.assertNotIn("b.test", self.text())
+
+    def test_update(self) -> None:
+        self.run_egress("lock", "record", self.first, "--lock", self.lock)
+        for words in ("1 new destination added", "nothing new, 2 destinations seen"):
+            status, out, _ = self.run_egress("lock", "verify", "--update", "--lock", self.lock, self.second)
+            self.assertEqual(status, 0)
+            self.assertIn(words, out)
+        self.assertIn("POST    https://b.test\n", self.text())
+
+    def test_strict(self) -> None:
+        self.run_egress("lock", "record", self.second, "--lock", self.lock)
+        status, out, _ = self.run_egress("lock", "verify", "--lock", self.lock, self.first)
+        self.assertEqual(status, 0)
+        self.assertIn("- POST    https://b.test  in the lock, not seen", out)
+        status, out, _ = self.run_egress("lock", "verify", "--strict", "--lock", self.lock, self.first)
+        self.assertEqual(status, 1)
+        self.assertIn("1 destination not seen, which --strict does not let pass", out)
+
+    def test_misused(self) -> None:
+        for content, words in (
+            (None, "is not there; make it with: egress lock record"),
+            (b"garbage", "is no lock"),
+            (b"\xff", "is not UTF-8"),
+            (b"#" * (17 * 1024 * 1024), "no lock"),
+        ):
+            if content is not None:
+                self.write("egress.lock", content)
+            status, out, err = self.run_egress("lock", "verify", "--lock", self.lock, self.first)
+            self.assertEqual((status, out), (2, ""))
+            self.assertIn(words, err)
+        status, _, err = self.run_egress("lock", "verify", "--lock", str(self.directory), self.first)
+        self.assertEqual(status, 2)
+        self.assertIn("cannot be read", err)
+
+    def test_lines_that_cannot_be_read(self) -> None:
+        """What they are about may be new, so nothing is verified."""
+        self.run_egress("lock", "record", self.first, "--lock", self.lock)
+        log = self.write("damaged", A + audit_line("*", "https://elsewhere.test/"))
+        for more in ((), ("--update",)):
+            status, out, err = self.run_egress("lock", "verify", "--lock", self.lock, *more, log)
+            self.assertEqual((status, out), (2, ""))
+            self.assertIn("1 of 2 lines could not be read: 2 (its method is none)", err)
+            self.assertIn("nothing is verified", err)
+
+    def test_colors(self) -> None:
+        """On a terminal alone, and where they are wanted."""
+        self.run_egress("lock", "record", self.first, "--lock", self.lock)
+        given = argparse.Namespace(lock=self.lock, audit=[self.second], update=False, strict=False)
+        for environ, colored in (({}, True), ({"NO_COLOR": ""}, False), ({"TERM": "dumb"}, False)):
+            out = Terminal()
+            self.assertEqual(command._verify(given, environ, out), 1)
+            self.assertEqual("\x1b[31m+ POST" in out.getvalue(), colored)
+            self.assertEqual("\x1b" in out.getvalue(), colored)

@@ -1,0 +1,95 @@
+"""Tests for L{egress.cli.main}."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress import __version__
+from egress.cli import main as cli
+from egress.cli.errors import CommandFailed, Misused
+from egress.config.model import ConfigError
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+class CommandLineTests(SynchronousTestCase):
+    """What all commands have in common."""
+
+    def run_command(self, *arguments: str) -> tuple[int, str, str]:
+        """Run it.
+
+        @return: the status, and what was printed.
+        """
+        out, err = io.StringIO(), io.StringIO()
+        self.patch(sys, "stdout", out)
+        self.patch(sys, "stderr", err)
+        try:
+            status = cli.main(arguments, {})
+        except SystemExit as end:
+            status = int(end.code or 0)
+        return status, out.getvalue(), err.getvalue()
+
+    def failing(self, error: BaseException) -> tuple[int, str, str]:
+        """Run a command that fails."""
+
+        def fail(*_: object) -> None:
+            raise error
+
+        def add(commands: object) -> None:
+            commands.add_parser("fail").set_defaults(run=fail)  # type: ignore[attr-defined]
+
+        self.patch(cli, "_COMMANDS", (add,))
+        return self.run_command("fail")
+
+    def test_version(self) -> None:
+        self.assertEqual(self.run_command("--version"), (0, f"egressproxy {__version__}\n", ""))
+
+    def test_help(self) -> None:
+        """Each command, at each level, says what it is."""
+        for arguments in (["--help"], ["ca", "--help"], *(["ca", name, "--help"] for name in ("show", "export"))):
+            status, out, _ = self.run_command(*arguments)
+            self.assertEqual(status, 0)
+            self.assertTrue(out.startswith(f"usage: egress {' '.join(arguments[:-1])}".rstrip()), out)
+        self.assertIn("ca ", self.run_command("--help")[1])
+
+    def test_unreadable(self) -> None:
+        """A command line that makes no sense."""
+        for arguments in ([], ["novel"], ["ca"], ["ca", "novel"], ["ca", "export"], ["ca", "show", "--novel"]):
+            status, out, err = self.run_command(*arguments)
+            self.assertEqual((status, out), (2, ""))
+            self.assertIn("usage: egress", err)
+
+    def test_failure(self) -> None:
+        """One line, whatever the reason."""
+        for error in (CommandFailed("this\ncannot be"), ConfigError("this", "", "cannot be")):
+            status, out, err = self.failing(error)
+            self.assertEqual((status, out), (1, ""))
+            self.assertEqual(err.replace(":", ""), "egress this cannot be\n")
+
+    def test_status(self) -> None:
+        """A command that found a difference, and one that was misused, say so; Ctrl-C is what it is in a shell."""
+        self.assertEqual(self.failing(Misused("this cannot be")), (2, "", "egress: this cannot be\n"))
+        self.assertEqual(self.failing(KeyboardInterrupt()), (130, "", ""))
+        self.patch(cli, "_COMMANDS", (lambda commands: commands.add_parser("differ").set_defaults(run=lambda *_: 1),))
+        self.assertEqual(self.run_command("differ"), (1, "", ""))
+
+    def test_nobody_reads(self) -> None:
+        """A reader that has enough is no reason for a traceback."""
+        null: list[int] = []
+        self.patch(os, "dup2", lambda source, target: null.append(target))
+        self.assertEqual(self.failing(BrokenPipeError()), (1, "", ""))
+        self.assertEqual(null, [1])
+
+    def test_module(self) -> None:
+        """C{python -m egress} is the same."""
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, "-m", "egress", "--version"], env=environment, capture_output=True, text=True, check=False
+        )
+        self.assertEqual((done.returncode, done.stdout), (0, f"egressproxy {__version__}\n"))

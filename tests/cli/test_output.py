@@ -1,0 +1,41 @@
+"""Tests for L{egress.cli.output}."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from egress.cli.errors import Misused
+from egress.cli.output import write_file
+from tests.cli.running import CommandTestCase
+
+
+class OutputFileTests(CommandTestCase):
+    """All of it, or nothing."""
+
+    def test_new(self) -> None:
+        path = self.directory / "new"
+        write_file(path, "é\n")
+        self.assertEqual((path.read_text("utf-8"), path.stat().st_mode & 0o777), ("é\n", 0o644))
+
+    def test_in_place(self) -> None:
+        path = Path(self.write("old", b"old"))
+        path.chmod(0o600)
+        write_file(path, "new")
+        self.assertEqual((path.read_text("utf-8"), path.stat().st_mode & 0o777), ("new", 0o600))
+
+    def test_device(self) -> None:
+        write_file(Path("/dev/null"), "gone")
+        self.assertFalse(Path("/dev/null").is_file())
+
+    def test_refused(self) -> None:
+        error = self.assertRaises(Misused, write_file, self.directory / "absent" / "file", "x")
+        self.assertIn("name a file that can be written to", str(error))
+
+    def test_nothing_is_left(self) -> None:
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        self.patch(os, "replace", refuse)
+        self.assertRaises(Misused, write_file, self.directory / "file", "x")
+        self.assertEqual(list(self.directory.iterdir()), [])

@@ -1,0 +1,156 @@
+"""Tests for L{egress.cli.policy_replay}."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from egress.cli import policy_replay as replay
+from egress.interfaces import IAuthorizer
+from egress.model.decision import Decision, DecisionRequest, Verdict
+from egress.model.errors import AuthorizerUnavailable
+from egress.policy.learn.replay import Change, Recording
+from tests.cli.running import CommandTestCase
+from tests.policy.audit import audit_line, read
+
+POLICY = b'version = 1\n[[rules]]\nid = "r"\naction = "allow"\nhosts = ["a.test"]\n'
+A, B = audit_line("GET", "https://a.test/"), audit_line("GET", "https://b.test/")
+
+
+class ReplayCommandTests(CommandTestCase):
+    """Another policy, or a service."""
+
+    def test_policy(self) -> None:
+        policy = self.write("policy.toml", POLICY)
+        status, out, err = self.run_egress("policy", "replay", self.write("a", A), "--policy", policy)
+        self.assertEqual((status, err), (0, ""))
+        self.assertTrue(out.startswith("1 request unchanged.\n"), out)
+        status, out, _ = self.run_egress("policy", "replay", self.write("b", A + B), "--policy", policy)
+        self.assertEqual(status, 1)
+        self.assertIn("Newly denied: 1 request\n", out)
+
+    def test_json(self) -> None:
+        policy = self.write("policy.toml", POLICY)
+        status, out, _ = self.run_egress("policy", "replay", "--json", self.write("b", B), "--policy", policy)
+        self.assertEqual(status, 1)
+        self.assertEqual(json.loads(out)["differences"][0]["change"], "newly denied")
+
+    def test_misused(self) -> None:
+        audit = self.write("a", A)
+        garbage = self.write("garbage", b"garbage")
+        for arguments, words in (
+            (["--policy", str(self.directory / "absent")], "cannot be read"),
+            (["--policy", garbage], "is not TOML"),
+            (["--authz-url", "ftp://a.test"], "--authz-url"),
+            (["--authz-url", "none"], "name a service to ask"),
+            (["--policy", garbage, "--authz-timeout", "3s"], "is for --authz-url; leave it out"),
+            (["--authz-url", "http://a.test", "--ssl-extra-ca-certs", garbage], "garbage"),
+            (["--authz-url", "http://a.test", "--policy", "x"], "not allowed with"),
+            ([], "is required"),
+        ):
+            status, out, err = self.run_egress("policy", "replay", audit, *arguments)
+            self.assertEqual((status, out), (2, ""), arguments)
+            self.assertIn(words, err)
+
+    def test_service(self) -> None:
+        """It is asked as the proxy would ask it, on a reactor of the command's own."""
+        asked: list[Any] = []
+
+        def run(start: Callable[[Any], Deferred[Any]]) -> Any:
+            reactor: Any = MemoryReactorClock()
+            asking = start(reactor)
+            asked.extend(reactor.tcpClients)
+            reactor.advance(60)
+            return self.successResultOf(asking)
+
+        self.patch(replay, "run", run)
+        status, out, _ = self.run_egress(
+            *("policy", "replay", self.write("a", A), "--authz-url", "http://127.0.0.1:9000", "--authz-timeout", "3s")
+        )
+        self.assertEqual((status, [client[:2] for client in asked]), (1, [("127.0.0.1", 9000)]))
+        self.assertIn("Without an answer: 1 request", out)
+
+    def test_api(self) -> None:
+        """Another API has another path."""
+        paths = []
+
+        def remote(reactor: Any, config: Any, *more: Any) -> Any:
+            paths.append(config.authz_api.value)
+            return Slow()
+
+        self.patch(replay, "remote_authorizer", remote)
+        self.patch(replay, "run", lambda start: start(MemoryReactorClock()) and [])
+        arguments = ("--authz-url", "http://127.0.0.1:9000/v1/data/egress", "--authz-api", "opa")
+        self.run_egress("policy", "replay", self.write("a", A), *arguments)
+        self.assertEqual(paths, ["opa"])
+
+    def test_a_name_that_cannot_be_asked(self) -> None:
+        self.patch(replay, "run", lambda start: start(MemoryReactorClock()))
+        status, _, err = self.run_egress("policy", "replay", self.write("a", A), "--authz-url", "http://a_b.test")
+        self.assertEqual(status, 2)
+        self.assertIn("without an underscore", err)
+
+
+@implementer(IAuthorizer)
+class Slow:
+    """An authorizer that answers when a test says so."""
+
+    name = "slow"
+    needs_body = True
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[DecisionRequest, Deferred[Decision]]] = []
+
+    def decide(self, request: DecisionRequest) -> Deferred[Decision]:
+        answer: Deferred[Decision] = Deferred()
+        self.asked.append((request, answer))
+        return answer
+
+    def check_ready(self) -> Deferred[None]:
+        return succeed(None)
+
+    def close(self) -> Deferred[None]:
+        return fail(NotImplementedError())
+
+
+class AskAllTests(SynchronousTestCase):
+    """So many questions at a time."""
+
+    def test_bounded(self) -> None:
+        recording = Recording()
+        for line in read(*(audit_line("GET", f"http://h{number}.test/") for number in range(5))):
+            recording.add(line)
+        slow = Slow()
+        asking = replay.ask_all(slow, recording, 2)
+        self.assertEqual(len(slow.asked), 2)
+        slow.asked[1][1].callback(Decision(Verdict.DENY, "no", "x", "r"))
+        self.assertEqual(len(slow.asked), 3)
+        slow.asked[0][1].errback(AuthorizerUnavailable("down"))
+        for number in (2, 3, 4):
+            self.assertNoResult(asking)
+            slow.asked[number][1].callback(Decision(Verdict.ALLOW, "yes", "x", "r"))
+        results = self.successResultOf(asking)
+        self.assertEqual(
+            [(result.recorded.origin.authority.host, result.change) for result in results],
+            [
+                ("h0.test", Change.UNAVAILABLE),
+                ("h1.test", Change.NEWLY_DENIED),
+                *((f"h{number}.test", Change.SAME) for number in (2, 3, 4)),
+            ],
+        )
+
+    def test_defect(self) -> None:
+        """What is no outage is told as what it is."""
+        recording = Recording()
+        for line in read(A):
+            recording.add(line)
+        slow = Slow()
+        asking = replay.ask_all(slow, recording, 2)
+        slow.asked[0][1].errback(RuntimeError("a defect"))
+        self.failureResultOf(asking)

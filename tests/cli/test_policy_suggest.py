@@ -1,0 +1,49 @@
+"""Tests for L{egress.cli.policy_suggest}."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from egress.policy.parse.load import load_policy, parse_policy
+from tests.cli.running import CommandTestCase
+from tests.policy.audit import audit_line
+
+LINES = (
+    audit_line("GET", "https://a.test/"),
+    audit_line("GET", "https://b.test/", observed="deny"),
+    audit_line("GET", "https://c.test/x", verdict="deny"),
+)
+
+
+class SuggestCommandTests(CommandTestCase):
+    """What left is in it."""
+
+    def test_output(self) -> None:
+        audit = self.write("audit", b"".join(LINES))
+        status, out, err = self.run_egress("policy", "suggest", audit)
+        self.assertEqual((status, err), (0, ""))
+        self.assertEqual(len(parse_policy(out, "x", "x").rules), 1)
+        self.assertIn('hosts = ["a.test", "b.test"]', out)
+        path = str(self.directory / "policy.toml")
+        status, said, _ = self.run_egress("policy", "suggest", audit, "--output", path)
+        self.assertEqual((status, said), (0, f"{path}: covers 2 requests\n"))
+        self.assertEqual(Path(path).read_text("utf-8"), out)
+        self.assertEqual(self.run_egress("policy", "suggest", audit, "--output", "-"), (0, out, ""))
+        load_policy(Path(path))
+
+    def test_only_allowed(self) -> None:
+        _, out, _ = self.run_egress("policy", "suggest", self.write("audit", b"".join(LINES)), "--only-allowed")
+        self.assertIn('hosts = ["a.test"]', out)
+
+    def test_max_rules(self) -> None:
+        audit = self.write("audit", b"".join(audit_line("GET", f"https://h{n}x.test/p{n}x") for n in range(9)))
+        for given, number in ((["--max-rules", "3"], 3), ([], 9)):
+            _, out, _ = self.run_egress("policy", "suggest", audit, *given)
+            self.assertEqual(out.count("[[rules]]"), number)
+        for text in ("1", "x", "-1", "99999"):
+            self.assertEqual(self.run_egress("policy", "suggest", audit, f"--max-rules={text}")[0], 2)
+
+    def test_nothing(self) -> None:
+        status, out, err = self.run_egress("policy", "suggest", self.write("audit", LINES[2]))
+        self.assertEqual((status, out), (1, ""))
+        self.assertIn("nothing left according to the audit log", err)

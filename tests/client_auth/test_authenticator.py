@@ -1,0 +1,327 @@
+"""Tests for L{egress.client_auth.authenticator}."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from egress.client_auth import authenticator as gate
+from egress.client_auth.authenticator import AT_ONCE, QUEUE, REMEMBERED_SECONDS, ClientGate, load_secrets
+from egress.client_auth.htpasswd import SecretsError, token_line
+from egress.interfaces import IClientGate
+from egress.model.errors import ClientCheckBusy, ClientUnauthenticated, CredentialsRejected
+from tests.client_auth.test_htpasswd import cheap_line
+
+HERE = "198.51.100.7"
+LINES = "\n".join([cheap_line("alice", b"s3cret"), token_line("ci", b"t0ken")])
+
+
+def basic(name: str, password: str) -> bytes:
+    """Credentials."""
+    return b"Basic " + base64.b64encode(f"{name}:{password}".encode())
+
+
+ALICE = basic("alice", "s3cret")
+TOKEN = b"Bearer t0ken"
+
+
+class GateTestCase(SynchronousTestCase):
+    """A gate whose threads run when a test says so.
+
+    @ivar under_way: the checks that were begun.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.path = Path(self.mktemp())
+        self.path.write_text(LINES)
+        self.under_way: list[tuple[Callable[[], bool], Deferred[bool]]] = []
+        self.gate = ClientGate(self.path, self.clock, self.in_thread)
+
+    def tearDown(self) -> None:
+        self.assertEqual(self.gate._jobs, {})
+        self.assertEqual(dict(self.gate._queues), {})
+        self.assertEqual(self.gate._busy, set())
+
+    def in_thread(self, check: Callable[[], bool]) -> Deferred[bool]:
+        done: Deferred[bool] = Deferred()
+        self.under_way.append((check, done))
+        return done
+
+    def finish(self, number: int = 0) -> None:
+        check, done = self.under_way.pop(number)
+        done.callback(check())
+
+    def finish_all(self) -> None:
+        while self.under_way:
+            _, done = self.under_way.pop(0)
+            done.callback(False)
+
+    def write(self, text: str) -> None:
+        """Change the file, and let time pass."""
+        self.path.write_text(text)
+        self.clock.advance(1)
+
+
+class CheckTests(GateTestCase):
+    """Who is let in."""
+
+    def test_interface(self) -> None:
+        verifyObject(IClientGate, self.gate)
+
+    def test_password(self) -> None:
+        self.assertIsNone(self.gate.known(ALICE))
+        waiting = self.gate.check(ALICE, HERE)
+        self.assertNoResult(waiting)
+        self.finish()
+        self.assertEqual(self.successResultOf(waiting), "alice")
+        self.assertEqual(self.gate.known(ALICE), "alice")
+
+    def test_wrong_ones(self) -> None:
+        for presented in (basic("alice", "wrong"), basic("nobody", "s3cret"), basic("ci", "s3cret"), basic("", "")):
+            waiting = self.gate.check(presented, HERE)
+            self.finish()
+            error = self.failureResultOf(waiting, CredentialsRejected).value
+            self.assertNotIn("s3cret", error.reason)
+            self.assertIsNone(self.gate.known(presented))
+
+    def test_token(self) -> None:
+        for presented in (TOKEN, basic("ci", "t0ken")):
+            self.assertEqual(self.successResultOf(self.gate.check(presented, HERE)), "ci")
+            self.assertEqual(self.gate.known(presented), "ci")
+        self.failureResultOf(self.gate.check(b"Bearer wrong", HERE), CredentialsRejected)
+        self.assertEqual(self.under_way, [])
+
+    def test_nothing_to_check(self) -> None:
+        for presented in (None, b"", b"Digest x", b"Basic !", b"Bearer " + b"x" * 4096, basic("alice", "x" * 3072)):
+            self.failureResultOf(self.gate.check(presented, HERE), ClientUnauthenticated)
+
+    def test_known_for_a_while(self) -> None:
+        self.gate.check(TOKEN, HERE)
+        self.clock.advance(REMEMBERED_SECONDS - 1)
+        self.assertEqual(self.gate.known(TOKEN), "ci")
+        self.clock.advance(1)
+        self.assertIsNone(self.gate.known(TOKEN))
+
+    def test_so_many_are_known(self) -> None:
+        self.patch(gate, "REMEMBERED", 2)
+        values = [TOKEN, basic("ci", "t0ken"), b"bearer t0ken"]
+        for value in values:
+            self.gate.check(value, HERE)
+        self.assertEqual([self.gate.known(value) for value in values], [None, "ci", "ci"])
+
+    def test_nothing_that_was_sent_is_kept(self) -> None:
+        self.gate.check(TOKEN, HERE)
+        self.assertNotIn(b"t0ken", b"".join(self.gate._good))
+
+    def test_a_thread_that_fails(self) -> None:
+        waiting = self.gate.check(ALICE, HERE)
+        self.under_way.pop()[1].errback(MemoryError())
+        self.failureResultOf(waiting, ClientCheckBusy)
+        self.assertEqual(len(self.flushLoggedErrors(MemoryError)), 1)
+        self.assertIsNone(self.gate.known(ALICE))
+
+    def test_a_waiter_that_fails(self) -> None:
+        """Whatever one who waited does, the next is checked."""
+
+        def broken(_: object) -> None:
+            raise ZeroDivisionError
+
+        self.gate.check(ALICE, HERE).addCallback(broken).addErrback(lambda failure: failure.trap(ZeroDivisionError))
+        second = self.gate.check(basic("alice", "wrong"), HERE)
+        self.finish()
+        self.finish()
+        self.failureResultOf(second, CredentialsRejected)
+
+
+class TurnTests(GateTestCase):
+    """Checks take turns."""
+
+    def checks(self, number: int, address: str = HERE) -> list[Deferred[str]]:
+        found = []
+        for index in range(number):
+            found.append(self.gate.check(basic("alice", f"{address}-{index}"), address))
+            found[-1].addErrback(lambda failure: failure.type)
+        return found
+
+    def test_the_same_is_checked_once(self) -> None:
+        waiting = [self.gate.check(ALICE, address) for address in (HERE, HERE, "192.0.2.1")]
+        self.assertEqual(len(self.under_way), 1)
+        self.finish()
+        self.assertEqual([self.successResultOf(each) for each in waiting], ["alice"] * 3)
+
+    def test_one_of_an_address_at_once(self) -> None:
+        waiting = self.checks(3)
+        for index in range(3):
+            self.assertEqual(len(self.under_way), 1)
+            self.assertNoResult(waiting[index])
+            self.finish()
+            self.assertIs(self.successResultOf(waiting[index]), CredentialsRejected)
+
+    def test_so_many_at_once(self) -> None:
+        for number in range(AT_ONCE + 2):
+            self.checks(1, f"192.0.2.{number}")
+        self.assertEqual(len(self.under_way), AT_ONCE)
+        self.finish_all()
+
+    def test_a_flood_delays_nobody_else(self) -> None:
+        self.checks(QUEUE, "192.0.2.1")
+        self.checks(QUEUE, "192.0.2.2")
+        good = self.gate.check(ALICE, HERE)
+        self.assertEqual(len(self.under_way), AT_ONCE)
+        # After those that are under way, one of each address comes before.
+        for _ in range(2 * AT_ONCE + 1):
+            self.assertNoResult(good)
+            self.finish()
+        self.assertEqual(self.successResultOf(good), "alice")
+        self.finish_all()
+
+    def test_a_flood_is_refused(self) -> None:
+        self.checks(QUEUE + 1)
+        over = self.gate.check(basic("x", "y"), HERE)
+        self.failureResultOf(over, ClientCheckBusy)
+        self.assertEqual(self.successResultOf(self.gate.check(TOKEN, HERE)), "ci", "a token needs no turn")
+        self.finish_all()
+
+    def test_a_flood_from_everywhere_is_refused(self) -> None:
+        self.patch(gate, "QUEUES", 5)
+        for number in range(5):
+            self.checks(1, f"192.0.2.{number}")
+        self.failureResultOf(self.gate.check(ALICE, HERE), ClientCheckBusy)
+        self.finish_all()
+
+    def test_addresses_of_one_network(self) -> None:
+        """With IPv6 whoever has one address has as many as he likes."""
+        self.checks(1, "2001:db8:0:1::1")
+        self.checks(1, "2001:db8:0:1:ffff::2")
+        self.assertEqual(len(self.under_way), 1)
+        self.checks(1, "2001:db8:0:2::1")
+        self.assertEqual(len(self.under_way), 2)
+        self.finish_all()
+
+    def test_no_address(self) -> None:
+        self.checks(1, "unknown")
+        self.finish_all()
+
+    def test_given_up_while_waiting(self) -> None:
+        first, *rest = self.checks(3)
+        for waiting in rest:
+            waiting.cancel()
+            self.assertIs(self.successResultOf(waiting), CancelledError)
+        self.finish()
+        self.assertEqual(self.under_way, [])
+        self.assertIs(self.successResultOf(first), CredentialsRejected)
+
+    def test_given_up_by_one_of_two(self) -> None:
+        self.checks(1)
+        one, two = self.gate.check(ALICE, HERE), self.gate.check(ALICE, HERE)
+        one.addErrback(lambda failure: failure.type)
+        one.cancel()
+        self.finish()
+        self.finish()
+        self.assertEqual(self.successResultOf(two), "alice")
+
+    def test_given_up_while_under_way(self) -> None:
+        waiting = self.gate.check(ALICE, HERE)
+        waiting.addErrback(lambda failure: failure.type)
+        waiting.cancel()
+        self.finish()
+        self.assertIs(self.successResultOf(waiting), CancelledError)
+        self.assertEqual(self.gate.known(ALICE), "alice", "it was found out all the same")
+
+
+class FileTests(GateTestCase):
+    """The file is followed."""
+
+    def test_a_client_is_removed(self) -> None:
+        self.gate.check(TOKEN, HERE)
+        self.write(cheap_line("alice", b"s3cret"))
+        self.assertIsNone(self.gate.known(TOKEN))
+        self.failureResultOf(self.gate.check(TOKEN, HERE), CredentialsRejected)
+
+    def test_all_clients_are_removed(self) -> None:
+        self.gate.check(TOKEN, HERE)
+        self.write("# nobody\n")
+        for presented in (TOKEN, ALICE):
+            self.assertIsNone(self.gate.known(presented))
+            self.failureResultOf(self.gate.check(presented, HERE), CredentialsRejected)
+
+    def test_a_client_is_added(self) -> None:
+        self.write(token_line("new", b"n3w"))
+        self.assertEqual(self.successResultOf(self.gate.check(b"Bearer n3w", HERE)), "new")
+
+    def test_looked_at_once_a_second(self) -> None:
+        self.gate.check(TOKEN, HERE)
+        self.path.write_text(token_line("new", b"n3w"))
+        self.clock.advance(0.9)
+        self.assertEqual(self.gate.known(TOKEN), "ci")
+        self.clock.advance(0.1)
+        self.assertIsNone(self.gate.known(TOKEN))
+
+    def test_what_was_not_changed_is_not_read_again(self) -> None:
+        self.gate.check(TOKEN, HERE)
+        before = self.gate._secrets
+        self.clock.advance(100)
+        self.assertEqual(self.gate.known(TOKEN), "ci")
+        self.assertIs(self.gate._secrets, before)
+
+    def test_changed_during_a_check(self) -> None:
+        waiting = self.gate.check(ALICE, HERE)
+        self.write(token_line("new", b"n3w"))
+        self.gate.known(TOKEN)
+        self.finish()
+        self.assertEqual(self.successResultOf(waiting), "alice", "it was so when it was asked")
+        self.assertIsNone(self.gate.known(ALICE))
+
+    def test_what_cannot_be_used_changes_nothing(self) -> None:
+        for change in (lambda: self.path.write_text("alice:s3cret\n"), self.path.unlink):
+            change()
+            for _ in range(3):
+                self.clock.advance(1)
+                self.assertEqual(self.successResultOf(self.gate.check(TOKEN, HERE)), "ci")
+        self.write(token_line("new", b"n3w"))
+        self.failureResultOf(self.gate.check(TOKEN, HERE), CredentialsRejected)
+
+    def test_a_file_that_can_be_used_again(self) -> None:
+        self.gate.check(TOKEN, HERE)
+        self.path.write_text(token_line("new", b"n3w"))
+        os.chmod(self.path, 0o666)
+        self.clock.advance(1)
+        self.assertEqual(self.gate.known(TOKEN), "ci")
+        os.chmod(self.path, 0o600)
+        self.clock.advance(1)
+        self.assertIsNone(self.gate.known(TOKEN))
+
+
+class LoadTests(SynchronousTestCase):
+    """Files that cannot be used."""
+
+    def refused(self, path: Path, words: str) -> None:
+        error = self.assertRaises(SecretsError, load_secrets, path)
+        self.assertIn(str(path), error.reason)
+        self.assertIn(words, error.reason)
+
+    def test_refused(self) -> None:
+        path = Path(self.mktemp())
+        self.refused(path, "No such file")
+        path.write_bytes(b"\xff")
+        self.refused(path, "UTF-8")
+        path.write_bytes(b"#" * (4 * 1024 * 1024 + 1))
+        self.refused(path, "is over")
+        path.write_text("nonsense")
+        self.refused(path, "line 1")
+
+    def test_everybody_can_write(self) -> None:
+        path = Path(self.mktemp())
+        path.write_text(LINES)
+        os.chmod(path, 0o666)
+        self.refused(path, "chmod o-w")
+        os.chmod(path, 0o644)
+        self.assertEqual(len(load_secrets(path)[0]), 2)

@@ -1,0 +1,142 @@
+"""Tests for L{egress.config.contradictions}."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.authz_service.config import PdpConfig
+from egress.config.contradictions import (
+    OWN_AUTHORIZER,
+    PDP,
+    PROXY,
+    RULES_DECIDE,
+    Contradicted,
+    Contradiction,
+    changed,
+    check,
+)
+from egress.config.model import AuthzApi, ConfigError, ProxyConfig
+
+URL = "http://a.test"
+HTTPS = "https://a.test"
+
+# The field at fault, and what is given; each is a configuration that would otherwise lose something without a word.
+CASES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("policy", {"policy": "p.toml", "authz_url": URL}),
+    ("shadow_policy", {"shadow_policy": "p.toml", "shadow_authz_url": URL}),
+    ("shadow_log", {"shadow_log": "s.jsonl"}),
+    ("shadow_authz_token", {"shadow_authz_token": "hunter2", "shadow_policy": "p.toml"}),
+    ("ca_name_constraints", {"ca_name_constraints": ["a.test"], "ca_cert": "c", "ca_key": "k"}),
+    ("ca_key", {"ca_cert": "c"}),
+    ("ca_cert", {"ca_key": "k"}),
+    ("authz_response_headers", {"authz_response_headers": ["x"], "authz_url": URL}),
+    ("authz_client_cert", {"authz_client_cert": "c"}),
+    ("authz_client_cert", {"authz_client_cert": "c", "authz_url": URL}),
+    ("authz_via_upstream", {"authz_via_upstream": True}),
+    ("authz_api", {"authz_api": "opa"}),
+    ("authz_body", {"authz_body": "never", "policy": "p.toml"}),
+    ("authz_api", {"authz_response_headers": ["x"], "authz_api": "ext-authz", "shadow_policy": "p.toml"}),
+    ("authz_token", {"authz_token": "hunter2", "shadow_authz_url": URL}),
+    ("authz_max_ttl", {"authz_cache": None, "authz_max_ttl": 1, "authz_url": URL}),
+    ("authz_max_stale", {"authz_cache": None, "authz_max_stale": 1, "authz_url": URL}),
+    ("audit_failure", {"audit_failure": "deny"}),
+    ("metrics_interface", {"metrics_interface": "::"}),
+    ("admin", {"admin": "tcp:9099"}),
+    ("admin_token", {"admin_token": "hunter2"}),
+    ("approval_timeout", {"approval_timeout": 1}),
+    ("approval_queue", {"approval_queue": 1}),
+)
+
+
+class ProxyTests(SynchronousTestCase):
+    """Whatever would have no effect, or the opposite one, is refused."""
+
+    def test_refused(self) -> None:
+        for field, given in CASES:
+            with self.subTest(given):
+                error = self.assertRaises(Contradicted, ProxyConfig, **given)
+                self.assertIsInstance(error, ConfigError)
+                self.assertEqual(error.option, field)
+                self.assertNotIn("hunter2", str(error))
+                self.assertNotRegex(error.remedy, r"[{}]")
+
+    def test_each_is_tested(self) -> None:
+        self.assertEqual({field for field, _ in CASES}, {contradiction.field for contradiction in PROXY})
+
+    def test_the_fields_of_remedies(self) -> None:
+        """Each remedy names fields that there are."""
+        named: set[str] = set()
+        for contradiction in (*PROXY, *RULES_DECIDE, *OWN_AUTHORIZER, *PDP):
+            contradiction.remedy_for(lambda field: str(named.add(field)))
+        self.assertTrue(named)
+        for field in named:
+            self.assertTrue(hasattr(ProxyConfig(), field), field)
+
+    def test_accepted(self) -> None:
+        for given in (
+            {"shadow_log": "s.jsonl", "shadow_policy": "p.toml", "authz_url": URL},
+            {"authz_client_cert": "c", "authz_url": HTTPS},
+            {"authz_client_cert": "c", "shadow_authz_url": HTTPS},
+            {"authz_response_headers": ["x"], "authz_api": AuthzApi.EXT_AUTHZ, "authz_url": URL},
+            {"authz_cache": None, "authz_url": URL},
+            {"audit_failure": "deny", "audit_log": "-"},
+            {"admin": "tcp:9099", "admin_token": "hunter2", "approval_queue": 1},
+            {"admin": "unix:/a", "admin_token": "hunter2"},
+            {"ca_cert": "c", "ca_key": "k", "ca_dir": "unused"},
+            # Its own defaults, written out.
+            {"authz_api": "postman", "metrics_interface": "127.0.0.1", "approval_timeout": 300},
+        ):
+            with self.subTest(given):
+                ProxyConfig(**given)
+
+    def test_value(self) -> None:
+        """The value that contradicts is shown; where one is missing, none is."""
+        error = self.assertRaises(Contradicted, ProxyConfig, audit_failure="deny")
+        self.assertEqual(
+            str(error), "audit_failure 'deny': there is no audit log that could fail: name one with audit_log"
+        )
+        error = self.assertRaises(Contradicted, ProxyConfig, policy=Path("p.toml"), authz_url=URL)
+        self.assertEqual(error.value, "p.toml")
+        self.assertEqual(str(self.assertRaises(Contradicted, ProxyConfig, ca_cert="c")).partition(" ")[0], "ca_key:")
+
+
+class DeciderTests(SynchronousTestCase):
+    """What only those who know the decider can tell."""
+
+    def test_rules_decide(self) -> None:
+        for contradiction in RULES_DECIDE:
+            self.assertTrue(contradiction.unused)
+        check(ProxyConfig(), RULES_DECIDE)
+        check(ProxyConfig(authz_url=URL, authz_queue=1), RULES_DECIDE)
+        self.assertRaises(Contradicted, check, ProxyConfig(authz_queue=1), RULES_DECIDE)
+
+    def test_own(self) -> None:
+        check(ProxyConfig(authz_queue=1), OWN_AUTHORIZER)
+        for given in ({"authz_url": URL}, {"policy": "p.toml"}):
+            error = self.assertRaises(Contradicted, check, ProxyConfig(**given), OWN_AUTHORIZER)
+            self.assertEqual([error.option], list(given))
+
+
+class PdpTests(SynchronousTestCase):
+    """The authorization service."""
+
+    def test_refused(self) -> None:
+        for given in ({"audit_failure": "deny"}, {"metrics_interface": "::"}):
+            error = self.assertRaises(Contradicted, PdpConfig, **given)
+            self.assertEqual([error.option], list(given))
+        PdpConfig(audit_failure="deny", audit_log="-", metrics_port=1, metrics_interface="::")
+
+
+class ContradictionTests(SynchronousTestCase):
+    """One row of the table."""
+
+    def test_spelling(self) -> None:
+        row = Contradiction("a", lambda _: True, "give {b_c}, or {d}")
+        self.assertEqual(row.remedy_for(lambda field: f"--{field}"), "give --b_c, or --d")
+
+    def test_changed(self) -> None:
+        self.assertFalse(changed(ProxyConfig(), "authz_queue"))
+        self.assertTrue(changed(ProxyConfig(authz_queue=1, authz_url=URL), "authz_queue"))

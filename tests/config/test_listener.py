@@ -1,0 +1,119 @@
+"""Tests for L{egress.config.listener}."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.config.listener import Entrance, EntranceTls, InvalidEntrance
+from egress.model.converters import ConfigError
+
+PEM = Path("server.pem")
+
+
+class ParseTests(SynchronousTestCase):
+    """Descriptions with settings of ours."""
+
+    def test_endpoints_of_twisted(self) -> None:
+        """They are left as they are."""
+        for text in (
+            "tcp:8080:interface=127.0.0.1",
+            "tcp6:8080:interface=\\:\\:1",
+            "unix:/run/egress.sock:mode=660",
+            "haproxy:tcp:8080",
+            "unix:/run/a\\:b",
+            "8080",
+            "",
+        ):
+            with self.subTest(text):
+                self.assertEqual(Entrance.parse(text), Entrance(text))
+
+    def test_client_auth(self) -> None:
+        for text, endpoint, path in (
+            (
+                "tcp:8080:client-auth=clients.txt:interface=127.0.0.1",
+                "tcp:8080:interface=127.0.0.1",
+                Path("clients.txt"),
+            ),
+            ("tcp:8080:client-auth=none", "tcp:8080", None),
+            ("unix:/run/x:client-auth=/etc/a\\:b=c", "unix:/run/x", Path("/etc/a:b=c")),
+        ):
+            with self.subTest(text):
+                self.assertEqual(Entrance.parse(text), Entrance(endpoint, None, True, path))
+
+    def test_tls(self) -> None:
+        for text, endpoint, tls in (
+            ("ssl:8443", "tcp:8443", EntranceTls(PEM, PEM)),
+            ("ssl:port=8443:privateKey=a.pem", "tcp:port=8443", EntranceTls(Path("a.pem"), Path("a.pem"))),
+            (
+                "ssl:8443:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem:extraCertChain=chain.pem:backlog=9",
+                "tcp:8443:interface=127.0.0.1:backlog=9",
+                EntranceTls(Path("key.pem"), Path("cert.pem"), Path("chain.pem")),
+            ),
+            (
+                "ssl:8443:interface=\\:\\:1:client-ca=ca.pem",
+                "tcp6:8443:interface=\\:\\:1",
+                EntranceTls(PEM, PEM, None, Path("ca.pem")),
+            ),
+            ("ssl:8443:client-ca=none", "tcp:8443", EntranceTls(PEM, PEM)),
+        ):
+            with self.subTest(text):
+                self.assertEqual(Entrance.parse(text), Entrance(endpoint, tls))
+
+    def test_https_urls(self) -> None:
+        for text, expected in (
+            ("tcp:8080:interface=127.0.0.1", True),
+            ("tcp:8080:interface=127.1.2.3:backlog=9", True),
+            ("tcp:port=8080:interface=localhost", True),
+            ("tcp:8080:127.0.0.1", True),
+            ("tcp6:8080:interface=\\:\\:1", True),
+            ("unix:/run/egress.sock:mode=660", True),
+            ("ssl:8443", True),
+            ("ssl:8443:interface=192.0.2.1", True),
+            ("tcp:8080", False),
+            ("tcp:8080:interface=", False),
+            ("tcp:8080:interface=0.0.0.0", False),
+            ("tcp6:8080:interface=\\:\\:", False),
+            ("tcp:8080:interface=192.0.2.1", False),
+            ("tcp:8080:interface=proxy.test", False),
+            ("tcp:8080:interface=localhost.evil.test", False),
+            ("haproxy:tcp:8080:interface=127.0.0.1", False),
+            ("systemd:domain=INET:index=0", False),
+            ("", False),
+            ("tcp:8080:https=allow", True),
+            ("systemd:domain=INET:index=0:https=allow", True),
+            ("tcp:8080:interface=127.0.0.1:https=refuse", False),
+            ("ssl:8443:https=refuse", False),
+            ("unix:/run/x:https=refuse", False),
+        ):
+            with self.subTest(text):
+                self.assertIs(Entrance.parse(text).takes_https_urls, expected)
+        self.assertEqual(Entrance.parse("tcp:8080:https=allow"), Entrance("tcp:8080", https=True))
+
+    def test_paths(self) -> None:
+        entrance = Entrance.parse("ssl:1:certKey=c:client-ca=d:client-auth=e", lambda text: Path("/etc") / text)
+        tls = EntranceTls(Path("/etc/server.pem"), Path("/etc/c"), None, Path("/etc/d"))
+        self.assertEqual(entrance, Entrance("tcp:1", tls, True, Path("/etc/e")))
+
+    def test_a_file_without_effect(self) -> None:
+        """Whoever names the secrets of clients means that they are asked for."""
+        error = self.assertRaises(ConfigError, Entrance, "tcp:1", client_auth=Path("clients.txt"))
+        self.assertEqual((error.option, error.value), ("client_auth", "clients.txt"))
+        self.assertEqual(Entrance("tcp:1", None, True, "a.txt").client_auth, Path("a.txt"))  # type: ignore[arg-type]
+
+    def test_refused(self) -> None:
+        for text, words in (
+            ("tcp:8080:client-ca=ca.pem", "client-ca is for ssl:"),
+            ("tcp:8080:client-auth=", "client-auth names no file"),
+            ("tcp:8080:client-auth=a:client-auth=b", "client-auth is given twice"),
+            ("ssl:8443:sslmethod=SSLv23_METHOD", "ssl: has no sslmethod here"),
+            ("ssl:8443:dhParameters=dh.pem", "ssl: has no dhParameters here"),
+            ("ssl:8443:privateKey=", "privateKey names no file"),
+            ("tcp:8080\\", "backslash"),
+            ("tcp:8080:https=yes", "https is allow or refuse"),
+            ("tcp:8080:https=", "https is allow or refuse"),
+            ("tcp:8080:https=allow:https=refuse", "https is given twice"),
+        ):
+            with self.subTest(text):
+                self.assertIn(words, self.assertRaises(InvalidEntrance, Entrance.parse, text).remedy)

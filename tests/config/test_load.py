@@ -1,0 +1,662 @@
+"""Tests for L{egress.config.load}."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
+from pathlib import Path
+from unittest import mock
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import LogLevel, capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.config.load import load_config, reference
+from egress.config.model import (
+    MIB,
+    AuditFailure,
+    AuthzApi,
+    AuthzBody,
+    ConfigError,
+    Limits,
+    Mode,
+    OversizeBody,
+    ProxyConfig,
+)
+from egress.config.options import BY_NAME, OPTIONS
+from egress.model.authority import Authority, UpstreamProxy
+from egress.model.no_proxy import Bypass
+from egress.observability.audit_log import audit_line
+from egress.observability.metrics import Metrics
+from egress.tls.origin_policy import load_terms
+from tests.observability.records import ALLOWED
+
+CORPORATE = UpstreamProxy("http", Authority("proxy.example", 3128))
+TWISTD = {"reactor", "logfile", "pidfile", "umask", "syslog", "uid", "gid", "rundir", "nodaemon"}
+OTHER = UpstreamProxy("http", Authority("other.example", 80))
+
+
+class LoadTests(SynchronousTestCase):
+    """Base: a directory with files, and a configuration file."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).absolute()
+        self.directory.mkdir()
+
+    def write(self, name: str, text: str | bytes = "") -> Path:
+        path = self.directory / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    def load(
+        self,
+        arguments: Mapping[str, Sequence[str]] | None = None,
+        environ: Mapping[str, str] | None = None,
+        file: str | bytes | None = None,
+    ) -> ProxyConfig:
+        arguments = dict(arguments or {})
+        if file is not None:
+            self.write("egress.toml", file)
+            arguments.setdefault("config", ["egress.toml"])
+        return load_config(arguments, environ or {}, MemoryReactorClock(), self.directory)
+
+    def refuse(
+        self,
+        expected: str,
+        arguments: Mapping[str, Sequence[str]] | None = None,
+        environ: Mapping[str, str] | None = None,
+        file: str | bytes | None = None,
+    ) -> None:
+        """Check that a configuration is refused with one line; C{<dir>} stands for the directory."""
+        with self.assertRaises(ConfigError) as caught:
+            self.load(arguments, environ, file)
+        self.assertEqual(str(caught.exception), expected.replace("<dir>", str(self.directory)))
+        self.assertNotIn("\n", str(caught.exception))
+
+
+class CommandLineTests(LoadTests):
+    """Every option sets its part of the configuration."""
+
+    def test_nothing(self) -> None:
+        self.assertEqual(self.load(), ProxyConfig())
+
+    def test_everything(self) -> None:
+        certificate, extra, token = self.write("client.pem"), self.write("extra.pem"), self.write("token", "abc\n")
+        self.assertEqual(token.name, "token")
+        config = self.load(
+            {
+                "listen": ["tcp:8080", "unix:/run/egress.sock"],
+                "authz-url": ["https://authz.example/"],
+                "authz-timeout": ["500ms"],
+                "authz-token-file": ["token"],
+                "authz-client-cert": ["client.pem"],
+                "authz-via-upstream": ["true"],
+                "authz-api": ["ext-authz"],
+                "authz-body": ["never"],
+                "authz-response-headers": ["X-User, x-team"],
+                "authz-cache": ["9"],
+                "authz-max-ttl": ["1m"],
+                "authz-max-stale": ["0"],
+                "body-limit": ["2m"],
+                "oversize-body": ["truncate"],
+                "passthrough": ["a.example", "*.b.example, c.example:8443"],
+                "ca-dir": ["ca"],
+                "ssl-extra-ca-certs": ["extra.pem"],
+                "upstream-proxy": ["http://proxy.example:3128"],
+                "no-proxy": ["localhost", ".internal 10.0.0.0/8"],
+                "dns-server": ["192.0.2.53", "192.0.2.54:5353,[2001:db8::53]:53"],
+                "allow-address": ["127.0.0.0/8,fd00::/8"],
+                "deny-address": ["10.9.0.0/16", "fd09::/16"],
+                "allow-ports": ["80,443", "8000-8999"],
+                "opaque-ports": ["22", "5432-5433"],
+                "upgrade-protocols": ["tcp,SPDY/3.1"],
+                "max-connections": ["100"],
+                "max-connections-per-client": ["10"],
+                "head-timeout": ["1s"],
+                "body-timeout": ["7s"],
+                "idle-timeout": ["2s"],
+                "connect-timeout": ["3s"],
+                "response-timeout": ["4s"],
+                "tunnel-timeout": ["5s"],
+                "drain-timeout": ["6s"],
+                "audit-log": ["audit.jsonl"],
+                "audit-failure": ["deny"],
+                "metrics-port": ["9090"],
+                "metrics-interface": ["::1"],
+            }
+        )
+        self.assertEqual(
+            config,
+            ProxyConfig(
+                listen=("tcp:8080", "unix:/run/egress.sock"),
+                authz_url="https://authz.example/",
+                authz_timeout=0.5,
+                authz_token="abc",
+                authz_client_cert=certificate,
+                authz_via_upstream=True,
+                authz_api=AuthzApi.EXT_AUTHZ,
+                authz_body=AuthzBody.NEVER,
+                authz_response_headers=("x-user", "x-team"),
+                authz_cache=9,
+                authz_max_ttl=60.0,
+                authz_max_stale=0.0,
+                limits=Limits(
+                    body=2 * MIB,
+                    connections=100,
+                    connections_per_client=10,
+                    head_timeout=1.0,
+                    body_timeout=7.0,
+                    idle_timeout=2.0,
+                    connect_timeout=3.0,
+                    response_timeout=4.0,
+                    tunnel_timeout=5.0,
+                    drain_timeout=6.0,
+                ),
+                oversize_body=OversizeBody.TRUNCATE,
+                passthrough=("a.example", "*.b.example", "c.example:8443"),
+                ca_dir=self.directory / "ca",
+                extra_ca_certs=extra,
+                upstream_http=CORPORATE,
+                upstream_https=CORPORATE,
+                bypass=Bypass.parse("localhost,.internal,10.0.0.0/8"),
+                dns_servers=("192.0.2.53", "192.0.2.54:5353", "[2001:db8::53]"),
+                allow_address=(ip_network("127.0.0.0/8"), ip_network("fd00::/8")),
+                deny_address=(ip_network("10.9.0.0/16"), ip_network("fd09::/16")),
+                opaque_ports=(range(22, 23), range(5432, 5434)),
+                upgrade_protocols=("tcp", "spdy/3.1"),
+                allow_ports=(range(80, 81), range(443, 444), range(8000, 9000)),
+                audit_log=str(self.directory / "audit.jsonl"),
+                audit_failure=AuditFailure.DENY,
+                metrics_port=9090,
+                metrics_interface="::1",
+            ),
+        )
+
+    def test_an_audit_log_that_is_none_cannot_fail(self) -> None:
+        self.refuse(
+            "--audit-failure 'deny': there is no audit log that could fail: name one with --audit-log",
+            {"audit-failure": ["deny"]},
+        )
+        self.assertIs(self.load({"audit-failure": ["continue"]}).audit_failure, AuditFailure.CONTINUE)
+
+    def test_shadows(self) -> None:
+        """One, and a log only with one."""
+        policy = self.write("shadow.toml")
+        config = self.load({"mode": ["observe"], "shadow-policy": ["shadow.toml"], "shadow-log": ["shadow.jsonl"]})
+        self.assertEqual((config.mode, config.shadow_policy), (Mode.OBSERVE, policy))
+        self.assertEqual(config.shadow_log, str(self.directory / "shadow.jsonl"))
+        config = self.load({"shadow-authz-url": ["http://shadow.test"]}, {"EGRESS_SHADOW_AUTHZ_TOKEN": "abc"})
+        self.assertEqual((config.shadow_authz_url, config.shadow_authz_token), ("http://shadow.test", "abc"))
+        self.assertIsNone(config.authz_token)
+        self.refuse(
+            "--shadow-policy 'shadow.toml': one shadow at a time: leave out --shadow-authz-url",
+            {"shadow-policy": ["shadow.toml"], "shadow-authz-url": ["http://shadow.test"]},
+        )
+        self.refuse(
+            "--shadow-log 'shadow.jsonl': there is no shadow: name one with --shadow-policy or --shadow-authz-url",
+            {"shadow-log": ["shadow.jsonl"]},
+        )
+        self.write("token", "abc")
+        self.refuse(
+            "--shadow-authz-token-file 'token': there is nobody to show it to: name one with --shadow-authz-url",
+            {"shadow-authz-token-file": ["token"], "shadow-policy": ["shadow.toml"]},
+        )
+        self.assertIsNone(self.load({}, {"EGRESS_SHADOW_AUTHZ_TOKEN": "abc"}).shadow_authz_url)
+        self.refuse(
+            "--authz-response-headers 'x': only --authz-api ext-authz gives such fields: leave it out",
+            {"authz-response-headers": ["x"]},
+        )
+
+    def test_policy(self) -> None:
+        path = self.write("policy.toml")
+        self.assertEqual(self.load({"policy": ["policy.toml"]}).policy, path)
+
+    def test_the_last_counts(self) -> None:
+        self.assertEqual(self.load({"metrics-port": ["what", "9090"]}).metrics_port, 9090)
+        config = self.load({"upstream-proxy": ["http://proxy.example:3128"], "proxy": ["http://other.example"]})
+        self.assertEqual((config.upstream_http, config.upstream_https), (OTHER, OTHER))
+
+    def test_working_directory(self) -> None:
+        self.write("policy.toml")
+        with mock.patch.object(Path, "cwd", return_value=self.directory):
+            config = load_config({"policy": ["policy.toml"]}, {})
+        self.assertEqual(config.policy, self.directory / "policy.toml")
+
+    def test_refused(self) -> None:
+        for arguments, expected in (
+            ({"authz-api": ["opa"]}, "--authz-api 'opa': there is nobody to ask: name the service with --authz-url"),
+            ({"authz-timeout": ["soon"]}, "--authz-timeout 'soon': write a number of seconds, or with a unit, as in"),
+            ({"metrics-port": ["x\ny"]}, "--metrics-port 'x\\ny': write a TCP port from 1 to 65535"),
+            ({"policy": [""]}, "--policy: must not be empty"),
+            ({"passthrough": [" , "]}, "--passthrough: must not be empty"),
+            ({"listen": ["tcp:1", "8080"]}, "--listen '8080': write an endpoint as in"),
+            ({"passthrough": ["a.example,*"]}, "--passthrough '*': write a host, or *.host"),
+            ({"authz-token-file": ["absent"]}, "--authz-token-file 'absent': name a file that can be read"),
+            ({"no-proxy": ["\udcff"]}, "--no-proxy '\\udcff': "),
+            (
+                {"dns-server": ["dns.example"]},
+                "--dns-server 'dns.example': write the address of a DNS server, as in 192.0.2.53",
+            ),
+            ({"proxy": ["socks5://proxy.example"]}, "--proxy 'socks5://proxy.example': write an http://"),
+        ):
+            with self.subTest(arguments):
+                with self.assertRaises(ConfigError) as caught:
+                    self.load(arguments)
+                self.assertTrue(str(caught.exception).startswith(expected), str(caught.exception))
+                self.assertNotIn("\n", str(caught.exception))
+
+    def test_not_utf8(self) -> None:
+        self.refuse(
+            "--upstream-proxy 'http://REDACTED@proxy.example': must be valid UTF-8",
+            {"upstream-proxy": ["http://alice:\udcff@proxy.example"]},
+        )
+
+    def test_no_message_shows_credentials(self) -> None:
+        for text in (
+            "http://alice:s3cret@proxy.example:x",
+            "http://alice:s3/cret@proxy.example",
+            "alice:s3cret@proxy.example/path",
+            "ftp://proxy.example/?token=s3cret",
+            "http://alice:s3cret@",
+        ):
+            for name in ("proxy", "authz-url"):
+                with self.subTest(text, name=name):
+                    with self.assertRaises(ConfigError) as caught:
+                        self.load({name: [text]})
+                    shown = str(caught.exception) + caught.exception.value
+                    for secret in ("alice", "s3", "cret@", "cret'"):
+                        self.assertNotIn(secret, shown)
+
+
+class EnvironmentTests(LoadTests):
+    """Every option has a variable, some have more."""
+
+    def test_variables(self) -> None:
+        config = self.load(
+            environ={
+                "EGRESS_LISTEN": " tcp:8080  unix:/run/a,b.sock ",
+                "EGRESS_AUTHZ_TIMEOUT": "2s",
+                "EGRESS_AUTHZ_VIA_UPSTREAM": "yes",
+                "EGRESS_AUTHZ_URL": "http://a.test",
+                "EGRESS_PASSTHROUGH": "a.example,b.example c.example",
+                "EGRESS_METRICS_PORT": "9090\n",
+                "UNRELATED": "x",
+            }
+        )
+        self.assertEqual(
+            config,
+            ProxyConfig(
+                listen=("tcp:8080", "unix:/run/a,b.sock"),
+                authz_timeout=2.0,
+                authz_url="http://a.test",
+                authz_via_upstream=True,
+                passthrough=("a.example", "b.example", "c.example"),
+                metrics_port=9090,
+            ),
+        )
+
+    def test_spelling(self) -> None:
+        self.refuse("EGRESS_METRICS_PORT 'x': write a TCP port from 1 to 65535", environ={"EGRESS_METRICS_PORT": "x"})
+        self.refuse(
+            "POSTMAN_RUNNER_AUTHZ_URL 'authz': write an http:// or https:// URL as in http://127.0.0.1:9000",
+            environ={"POSTMAN_RUNNER_AUTHZ_URL": "authz"},
+        )
+
+    def test_empty_is_not_set(self) -> None:
+        self.assertEqual(self.load(environ={"EGRESS_AUTHZ_URL": "", "EGRESS_METRICS_PORT": " "}), ProxyConfig())
+
+    def test_variable_of_postman(self) -> None:
+        environ = {"POSTMAN_RUNNER_AUTHZ_URL": "http://postman.example"}
+        self.assertEqual(self.load(environ=environ).authz_url, "http://postman.example")
+        environ["EGRESS_AUTHZ_URL"] = "http://ours.example"
+        self.assertEqual(self.load(environ=environ).authz_url, "http://ours.example")
+
+    def test_token(self) -> None:
+        self.write("token", "from-file")
+        self.assertIsNone(self.load(environ={"EGRESS_AUTHZ_TOKEN": "from-variable"}).authz_token)
+        environ = {"EGRESS_AUTHZ_TOKEN": "from-variable", "EGRESS_AUTHZ_URL": "http://a.test"}
+        self.assertEqual(self.load(environ=environ).authz_token, "from-variable")
+        self.assertEqual(self.load({"authz-token-file": ["token"]}, environ).authz_token, "from-file")
+        environ["EGRESS_AUTHZ_TOKEN_FILE"] = "token"
+        self.assertEqual(self.load(environ=environ).authz_token, "from-file")
+
+    def test_token_is_not_shown(self) -> None:
+        self.refuse(
+            "EGRESS_AUTHZ_TOKEN: a token is one word of visible ASCII characters",
+            environ={"EGRESS_AUTHZ_TOKEN": "s3cret s3cret"},
+        )
+
+    def test_conventional_proxies(self) -> None:
+        config = self.load(
+            environ={
+                "HTTP_PROXY": "http://proxy.example:3128",
+                "https_proxy": "http://other.example",
+                "HTTPS_PROXY": "http://overruled.example",
+                "NO_PROXY": "localhost,.internal",
+            }
+        )
+        self.assertEqual((config.upstream_http, config.upstream_https), (CORPORATE, OTHER))
+        self.assertEqual(config.bypass, Bypass.parse("localhost,.internal"))
+
+    def test_one_conventional_proxy(self) -> None:
+        config = self.load(environ={"HTTPS_PROXY": "http://other.example"})
+        self.assertEqual((config.upstream_http, config.upstream_https), (None, OTHER))
+
+    def test_ours_over_conventional(self) -> None:
+        environ = {"EGRESS_UPSTREAM_PROXY": "http://proxy.example:3128", "https_proxy": "socks5://wrong.example"}
+        config = self.load(environ=environ)
+        self.assertEqual((config.upstream_http, config.upstream_https), (CORPORATE, CORPORATE))
+
+    def test_conventional_proxy_that_cannot_be_used(self) -> None:
+        self.refuse(
+            "https_proxy 'socks5://REDACTED@proxy.example': write an http:// or https:// URL as in "
+            "http://proxy.example:3128; other kinds are not supported",
+            environ={"https_proxy": "socks5://alice:s3cret@proxy.example"},
+        )
+
+    def test_conventional_bypass_counts_with_a_proxy_only(self) -> None:
+        environ = {"NO_PROXY": "127.*"}
+        self.assertEqual(self.load(environ=environ), ProxyConfig())
+        environ["HTTP_PROXY"] = "http://proxy.example:3128"
+        self.assertEqual(self.load(environ=environ).bypass, Bypass.parse("127.0.0.0/8"))
+
+    def test_unknown_entries_of_a_conventional_bypass_are_skipped(self) -> None:
+        with capturedLogs() as logged:
+            found = self.load(
+                environ={
+                    "no_proxy": "a.test,<local>,10.0.0.0/99, http://u:s3cret@b.test b.test",
+                    "HTTP_PROXY": "http://proxy.example:3128",
+                }
+            )
+        self.assertEqual(found.bypass, Bypass.parse("a.test,b.test"))
+        events = [event["error"] for event in logged]
+        self.assertEqual(len(events), 3)
+        self.assertTrue(all(event.startswith("no_proxy '") for event in events), events)
+        self.assertIn("<local>", events[0])
+        self.assertNotIn("s3cret", "".join(events))
+        self.assertEqual({event["log_level"] for event in logged}, {LogLevel.warn})
+
+    def test_our_bypass_always_counts(self) -> None:
+        self.assertEqual(self.load({"no-proxy": ["*"]}).bypass, Bypass(everything=True))
+        with self.assertRaises(ConfigError):
+            self.load(environ={"EGRESS_NO_PROXY": "<local>"})
+        with self.assertRaises(ConfigError):
+            self.load({"no-proxy": ["a.test,<local>"]})
+
+
+class FileTests(LoadTests):
+    """The file has the same names as keys."""
+
+    def test_types(self) -> None:
+        self.write("policy.toml")
+        config = self.load(
+            file="""
+            listen = ["tcp:8080", "tcp:8081"]
+            authz-timeout = 2.5
+            authz-via-upstream = false
+            policy = "policy.toml"
+            body-limit = 4096
+            passthrough = "a.example b.example"
+            allow-address = ["127.0.0.0/8"]
+            proxy = "http://proxy.example:3128"
+            no-proxy = []
+            """
+        )
+        self.assertEqual(
+            config,
+            ProxyConfig(
+                listen=("tcp:8080", "tcp:8081"),
+                authz_timeout=2.5,
+                policy=self.directory / "policy.toml",
+                limits=Limits(body=4096),
+                passthrough=("a.example", "b.example"),
+                allow_address=(ip_network("127.0.0.0/8"),),
+                upstream_http=CORPORATE,
+                upstream_https=CORPORATE,
+            ),
+        )
+
+    def test_paths_are_relative_to_the_file(self) -> None:
+        self.write("etc/egress.toml", 'policy = "policy.toml"\naudit-log = "audit.jsonl"\n')
+        path = self.write("etc/policy.toml")
+        config = self.load(environ={"EGRESS_CONFIG": "etc/egress.toml"})
+        self.assertEqual((config.policy, config.audit_log), (path, str(self.directory / "etc" / "audit.jsonl")))
+
+    def test_no_file_after_all(self) -> None:
+        self.assertEqual(self.load({"config": ["none"]}, {"EGRESS_CONFIG": "absent.toml"}), ProxyConfig())
+
+    def test_refused(self) -> None:
+        for file, expected in (
+            (
+                'authz-timeout = "soon"',
+                "authz-timeout in <dir>/egress.toml 'soon': write a number of seconds, or with a "
+                "unit, as in 5, 2.5s, 500ms or 2m",
+            ),
+            (
+                "authz-timeout = -1",
+                "authz-timeout in <dir>/egress.toml '-1': write a number of seconds, or with a "
+                "unit, as in 5, 2.5s, 500ms or 2m",
+            ),
+            ("autz_url = 'x'", "autz_url in <dir>/egress.toml: there is no such option; did you mean authz-url?"),
+            (
+                "zzz = 1",
+                "zzz in <dir>/egress.toml: there is no such option; the names are those of the options, without the "
+                "dashes",
+            ),
+            (
+                '"a\\nb" = 1',
+                "'a\\nb' in <dir>/egress.toml: there is no such option; the names are those of the options, "
+                "without the dashes",
+            ),
+            ("[authz]\nurl = 'x'", "authz in <dir>/egress.toml: there is no such option; did you mean authz-url?"),
+            ("config = 'other.toml'", "config in <dir>/egress.toml: one file cannot name another"),
+            ("policy = true", "policy in <dir>/egress.toml: write a text or a number"),
+            ("policy = ['a']", "policy in <dir>/egress.toml: write a text or a number"),
+            ("passthrough = [1]", "passthrough in <dir>/egress.toml: write a list of texts"),
+            ("authz-via-upstream = 2024-01-01", "authz-via-upstream in <dir>/egress.toml: write true or false"),
+            ("listen = []", "listen in <dir>/egress.toml: must not be empty"),
+            ("=", "--config 'egress.toml': must be TOML: Invalid statement (at line 1, column 1)"),
+            (b"\xff", "--config 'egress.toml': must be TOML in UTF-8"),
+        ):
+            with self.subTest(file):
+                self.refuse(expected, file=file)
+
+    def test_absent(self) -> None:
+        self.refuse(
+            "EGRESS_CONFIG 'absent.toml': name a file that can be read: No such file or directory",
+            environ={"EGRESS_CONFIG": "absent.toml"},
+        )
+
+
+class PrecedenceTests(LoadTests):
+    """The command line counts over the environment, the environment over the file."""
+
+    def test_layers(self) -> None:
+        arguments: dict[str, list[str]] = {}
+        environ: dict[str, str] = {}
+        file = "metrics-port = 1001\npassthrough = ['file.example', 'both.example']\n"
+        self.assertEqual(self.load(arguments, environ, file).metrics_port, 1001)
+        environ.update(EGRESS_METRICS_PORT="1002", EGRESS_PASSTHROUGH="variable.example")
+        config = self.load(arguments, environ, file)
+        self.assertEqual((config.metrics_port, config.passthrough), (1002, ("variable.example",)))
+        arguments.update({"metrics-port": ["1003"], "passthrough": ["line.example"]})
+        config = self.load(arguments, environ, file)
+        self.assertEqual((config.metrics_port, config.passthrough), (1003, ("line.example",)))
+
+    def test_what_is_overruled_is_not_read(self) -> None:
+        file = "metrics-port = 'x'\npolicy = 'absent.toml'\n"
+        environ = {"EGRESS_METRICS_PORT": "y", "EGRESS_POLICY": "none"}
+        self.assertEqual(self.load({"metrics-port": ["1003"]}, environ, file), ProxyConfig(metrics_port=1003))
+
+    def test_none_takes_back(self) -> None:
+        environ = {
+            "HTTPS_PROXY": "http://proxy.example",
+            "EGRESS_METRICS_PORT": "9090",
+            "EGRESS_PASSTHROUGH": "a.example",
+            "EGRESS_NO_PROXY": "a.example",
+        }
+        for value in ("none", "None"):
+            arguments = {name: [value] for name in ("upstream-proxy", "metrics-port", "passthrough", "no-proxy")}
+            with self.subTest(value):
+                self.assertEqual(self.load(arguments, environ), ProxyConfig())
+
+    def test_empty_upstream_proxy_takes_back(self) -> None:
+        self.assertEqual(self.load({"proxy": [""]}, {"HTTPS_PROXY": "http://proxy.example"}), ProxyConfig())
+
+    def test_conventional_proxy_over_file(self) -> None:
+        config = self.load(environ={"HTTP_PROXY": "http://other.example"}, file='proxy = "http://proxy.example:3128"')
+        self.assertEqual((config.upstream_http, config.upstream_https), (OTHER, CORPORATE))
+
+
+class TogetherTests(LoadTests):
+    """What cannot be together is refused."""
+
+    def test_two_that_decide(self) -> None:
+        self.write("policy.toml")
+        environ = {"POSTMAN_RUNNER_AUTHZ_URL": "http://authz.example"}
+        self.refuse(
+            "--policy 'policy.toml': cannot decide together with POSTMAN_RUNNER_AUTHZ_URL: leave one out, or write "
+            "none for it",
+            {"policy": ["policy.toml"]},
+            environ,
+        )
+        config = self.load({"policy": ["policy.toml"], "authz-url": ["none"]}, environ)
+        self.assertEqual((config.authz_url, config.policy), (None, self.directory / "policy.toml"))
+
+    def test_client_certificate_in_clear_text(self) -> None:
+        self.write("client.pem")
+        arguments = {"authz-client-cert": ["client.pem"], "authz-url": ["http://authz.example"]}
+        self.refuse(
+            "--authz-client-cert 'client.pem': a certificate can be shown to an https:// --authz-url only", arguments
+        )
+        arguments["authz-url"] = ["https://authz.example"]
+        self.assertEqual(self.load(arguments).authz_client_cert, self.directory / "client.pem")
+
+    def test_an_admin_port_wants_a_token(self) -> None:
+        words = "everybody on this machine could use it: give a token with --admin-token-file, or use unix:PATH"
+        self.refuse(f"--admin 'tcp:9099': {words}", {"admin": ["tcp:9099"]})
+        config = self.load({"admin": ["tcp:9099"]}, {"EGRESS_ADMIN_TOKEN": "hunter2"})
+        self.assertEqual((str(config.admin), config.admin_token), ("http://127.0.0.1:9099", "hunter2"))
+        self.assertNotIn("hunter2", repr(config))
+        self.assertEqual(str(self.load({"admin": ["unix:/a"]}).admin), "unix:/a")
+
+    def test_upstream_proxy_that_is_this_one(self) -> None:
+        for listen, proxy in (
+            ("tcp:8080:interface=127.0.0.1", "http://127.0.0.1:8080"),
+            ("tcp:8080:interface=127.0.0.1", "http://localhost:8080"),
+            ("tcp:port=8080", "http://localhost:8080"),
+            ("tcp:8080:backlog=5:interface=0.0.0.0", "http://127.0.0.1:8080"),
+            ("tcp6:8080:interface=\\:\\:1", "http://[::1]:8080"),
+            ("tcp:8080:interface=192.0.2.1", "http://192.0.2.1:8080"),
+            ("tcp:8080:interface=gateway", "http://gateway:8080"),
+        ):
+            with self.subTest(listen, proxy=proxy):
+                self.refuse(
+                    f"HTTPS_PROXY {proxy!r}: this is the proxy itself: name another one, or none",
+                    {"listen": [listen]},
+                    {"HTTPS_PROXY": proxy},
+                )
+
+    def test_upstream_proxy_on_the_same_machine(self) -> None:
+        for listen, proxy in (
+            ("tcp:8080:interface=127.0.0.1", "http://127.0.0.1:3128"),
+            ("tcp:8080:interface=127.0.0.1", "http://127.0.0.2:8080"),
+            ("tcp:8080:interface=192.0.2.1", "http://localhost:8080"),
+            ("tcp:8080:interface=gateway", "http://localhost:8080"),
+            ("tcp:8080", "http://proxy.example:8080"),
+            ("tcp:8080", "http://192.0.2.1:8080"),
+            ("unix:/run/egress.sock", "http://127.0.0.1:8080"),
+        ):
+            with self.subTest(listen, proxy=proxy):
+                config = self.load({"listen": [listen], "proxy": [proxy]})
+                self.assertEqual(str(config.upstream_http), proxy)
+
+    def test_home_is_not_known(self) -> None:
+        def unknown() -> Path:
+            raise RuntimeError("Could not determine home directory.")
+
+        self.patch(Path, "home", unknown)
+        self.refuse("--ca-dir: name a directory: the home directory is not known")
+        self.assertEqual(self.load({"ca-dir": ["ca"]}).ca_dir, self.directory / "ca")
+
+
+class DocumentationTests(SynchronousTestCase):
+    """The page has the table, the whole table, and no other option."""
+
+    def page(self, name: str) -> str:
+        return (Path(__file__).parent.parent.parent / "docs" / name).read_text("utf-8")
+
+    def test_table(self) -> None:
+        self.assertIn(reference(), self.page("reference/configuration.md"), f"put this into the page:\n{reference()}")
+
+    def test_no_other_option(self) -> None:
+        for name in ("reference/configuration.md", "how-to/operating.md"):
+            with self.subTest(name):
+                named = set(re.findall(r"(?<![\w-])--([a-z][a-z-]*)", self.page(name)))
+                self.assertLessEqual(named, {*BY_NAME, "help", "version"} | TWISTD)
+                self.assertTrue(named)
+
+    def test_audit_fields_and_metrics(self) -> None:
+        page = self.page("how-to/operating.md")
+        named = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+        helps = (line.split() for line in Metrics().render()[0].decode().splitlines() if "HELP egress_" in line)
+        metrics = {words[2] for words in helps if not words[2].endswith("_created")}
+        for name in (*json.loads(audit_line(ALLOWED)), *metrics):
+            with self.subTest(name):
+                self.assertIn(name, named)
+
+    def test_file(self) -> None:
+        example, origins = re.findall(r"```toml\n(.*?)```", self.page("reference/configuration.md"), re.DOTALL)
+        keys = re.findall(r"^([^ =\n]+) = ", example, re.MULTILINE)
+        self.assertGreater(len(keys), 10)
+        self.assertLessEqual(set(keys), set(BY_NAME))
+        path = Path(self.mktemp())
+        path.write_text(origins, "utf-8")
+        self.assertEqual(len(load_terms(path)), 2)
+
+    def test_every_option_is_in_the_table(self) -> None:
+        rows = reference().splitlines()[2:]
+        self.assertEqual(len(rows), len(OPTIONS))
+        for option, row in zip(OPTIONS, rows, strict=True):
+            with self.subTest(option.name):
+                self.assertTrue(row.startswith(f"| `--{option.name}"), row)
+                for variable in option.environment:
+                    self.assertIn(f"`{variable.name}`", row)
+
+
+class CaOptionsTests(LoadTests):
+    """Which CA signs."""
+
+    def test_given(self) -> None:
+        chain, key = self.write("chain.pem"), self.write("key.pem")
+        config = self.load({"ca-cert": ["chain.pem"], "ca-key": ["key.pem"]}, {"EGRESS_CA_DIR": "ca"})
+        self.assertEqual((config.ca_cert, config.ca_key), (chain, key))
+        self.refuse(
+            "--ca-key 'absent': name a file that can be read: No such file or directory", {"ca-key": ["absent"]}
+        )
+
+    def test_constraints(self) -> None:
+        for arguments, environ, expected in (
+            ({}, {}, ()),
+            ({"ca-name-constraints": ["example.com, 10.0.0.0/8"]}, {}, ("example.com", ip_network("10.0.0.0/8"))),
+            ({"ca-name-constraints": ["none"]}, {"EGRESS_CA_NAME_CONSTRAINTS": "example.com"}, ()),
+        ):
+            with self.subTest(arguments):
+                self.assertEqual(self.load(arguments, environ).ca_name_constraints, expected)
+
+    def test_not_together(self) -> None:
+        self.write("chain.pem")
+        self.refuse(
+            "--ca-name-constraints 'example.com': EGRESS_CA_CERT has those that it was issued with: leave one out",
+            {"ca-name-constraints": ["example.com"]},
+            {"EGRESS_CA_CERT": "chain.pem"},
+        )
+
+    def test_only_some(self) -> None:
+        """A command that needs a part of the configuration does not fail for another."""
+        environ = {"EGRESS_POLICY": "/does/not/exist", "EGRESS_CA_DIR": "ca"}
+        config = load_config({}, environ, directory=self.directory, only=["ca_dir"])
+        self.assertEqual(config, ProxyConfig(ca_dir=self.directory / "ca"))

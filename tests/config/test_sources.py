@@ -1,0 +1,74 @@
+"""Tests for L{egress.config.sources}; what it does with all options of the proxy is in C{test_options}."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.config import parsers as values
+from egress.config.model import ConfigError
+from egress.config.option import Option
+from egress.config.parsers import Place
+from egress.config.sources import gather, table_of
+
+TABLE = (
+    Option(
+        name="max-things",
+        group="Limits",
+        metavar="N",
+        help="How many.",
+        default="1",
+        fields=("things",),
+        parse=values.number,
+        clear=("none",),
+        prefix="OTHER_",
+    ),
+    Option(
+        name="config",
+        group="Limits",
+        metavar="FILE",
+        help="More of them.",
+        default="none",
+        fields=("config",),
+        parse=values.readable_file,
+        prefix="OTHER_",
+    ),
+)
+
+
+class GatherTests(SynchronousTestCase):
+    """The options of any program, under variables of its own."""
+
+    def gather(self, environ: dict[str, str], *arguments: str, file: str | None = None) -> dict[str, object]:
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        given = {"max-things": list(arguments)} if arguments else {}
+        if file is not None:
+            (directory / "f.toml").write_text(file, "utf-8")
+            given["config"] = ["f.toml"]
+        found = gather(TABLE, given, environ, Place(directory))
+        return {field: value.read() for field, value in found.items()}
+
+    def test_layers(self) -> None:
+        for expected, found in (
+            ({}, self.gather({})),
+            ({}, self.gather({"EGRESS_MAX_THINGS": "2"})),
+            ({"things": 2}, self.gather({"OTHER_MAX_THINGS": "2"})),
+            ({"things": 3}, self.gather({"OTHER_MAX_THINGS": "2"}, "3")),
+            ({"things": 4}, self.gather({}, file="max-things = 4")),
+            ({"things": 2}, self.gather({"OTHER_MAX_THINGS": "2"}, file="max-things = 4")),
+            ({}, self.gather({"OTHER_MAX_THINGS": "2"}, "none")),
+        ):
+            self.assertEqual(found, expected)
+
+    def test_only(self) -> None:
+        self.assertEqual(gather(TABLE, {"max-things": ["2"]}, {}, Place(Path()), only=()), {})
+
+    def test_unknown(self) -> None:
+        with self.assertRaises(ConfigError) as caught:
+            self.gather({}, file="listen = 'tcp:1'")
+        self.assertIn("there is no such option", caught.exception.remedy)
+
+    def test_table(self) -> None:
+        self.assertIn("| `--max-things N` | `OTHER_MAX_THINGS` | 1 | How many. |", table_of(TABLE))

@@ -1,0 +1,77 @@
+"""Tests for L{egress.config.wording}."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.config.load import load_config
+from egress.config.model import ConfigError
+
+
+class WordingTests(SynchronousTestCase):
+    """A contradiction is told in the words of the command line, of the environment, or of the file."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).absolute()
+        self.directory.mkdir()
+
+    def refused(self, arguments: dict[str, list[str]], environ: dict[str, str], expected: str) -> None:
+        error = self.assertRaises(ConfigError, load_config, arguments, environ, None, self.directory)
+        self.assertEqual(str(error), expected)
+
+    def write(self, name: str, text: str = "") -> str:
+        (self.directory / name).write_text(text)
+        return str(self.directory / name)
+
+    def test_command_line(self) -> None:
+        self.write("c.pem")
+        self.refused(
+            {"audit-failure": ["deny"]},
+            {},
+            "--audit-failure 'deny': there is no audit log that could fail: name one with --audit-log",
+        )
+        # The option that is missing, and the one that wants it.
+        self.refused({"ca-cert": ["c.pem"]}, {}, "--ca-key: is needed together with --ca-cert")
+        self.refused(
+            {"approval-queue": ["5"]},
+            {},
+            "--approval-queue '5': nobody can be asked: name the endpoint of the admin API with --admin",
+        )
+        self.refused(
+            {"authz-queue": ["5"]},
+            {},
+            "--authz-queue '5': the policy decides: name a service with --authz-url, or leave this out",
+        )
+
+    def test_variables(self) -> None:
+        """One without effect may be set for good; one that contradicts is refused with its name."""
+        self.write("policy.toml", "version = 1\n")
+        environ = {"EGRESS_APPROVAL_QUEUE": "5", "EGRESS_AUTHZ_QUEUE": "7", "EGRESS_ADMIN_TOKEN": "hunter2"}
+        config = load_config({}, environ, None, self.directory)
+        self.assertEqual((config.approval_queue, config.authz_queue, config.admin_token), (100, 1024, None))
+        config = load_config({"authz-url": ["http://a.test"]}, environ, None, self.directory)
+        self.assertEqual(config.authz_queue, 7)
+        self.refused(
+            {"policy": ["policy.toml"]},
+            {"POSTMAN_RUNNER_AUTHZ_URL": "http://a.test"},
+            "--policy 'policy.toml': cannot decide together with POSTMAN_RUNNER_AUTHZ_URL: leave one out, "
+            "or write none for it",
+        )
+
+    def test_file(self) -> None:
+        path = self.write("egress.toml", 'metrics-interface = "0.0.0.0"\n')
+        self.refused(
+            {"config": ["egress.toml"]},
+            {},
+            f"metrics-interface in {path} '0.0.0.0': nothing listens there: give a port with --metrics-port",
+        )
+
+    def test_secrets(self) -> None:
+        self.write("token", "hunter2")
+        self.refused(
+            {"admin-token-file": ["token"]},
+            {},
+            "--admin-token-file 'token': nobody can be asked: name the endpoint of the admin API with --admin",
+        )

@@ -1,0 +1,244 @@
+"""Tests for L{egress.http.error_response}."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.http.error_response import encode_answer, prefers_text, reason_phrase
+from egress.http.heads import MOST_ACCEPT
+from egress.model.decision import Decision, Verdict
+from egress.model.errors import (
+    OUTCOMES,
+    AddressForbidden,
+    AuthorizerUnavailable,
+    BadRequest,
+    ClientCheckBusy,
+    ClientGone,
+    ClientUnauthenticated,
+    CredentialsRejected,
+    Denied,
+    EgressError,
+    InternalFault,
+    LastHop,
+    NameNotResolved,
+    OriginTimeout,
+    PortForbidden,
+    UpstreamRefused,
+)
+
+DENIED = Denied(Decision(Verdict.DENY, "writes are closed", "x", rule_id="no-writes"))
+
+
+def denied(rule_id: str | None) -> Denied:
+    return Denied(Decision(Verdict.DENY, "no", "x", rule_id=rule_id))
+
+
+BROWSER = b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+def answer(error: EgressError = DENIED, **options: object) -> tuple[str, dict[str, str], bytes]:
+    """Make an answer.
+
+    @return: its status line, its fields, its content.
+    """
+    arguments: dict[str, object] = {"accept": None, "head_only": False, "keep_alive": True, "date": b"now", **options}
+    head, _, content = encode_answer(error, "id-1", **arguments).partition(b"\r\n\r\n")  # type: ignore[arg-type]
+    line, *fields = head.decode("latin-1").split("\r\n")
+    return line, dict(field.split(": ", 1) for field in fields), content
+
+
+class AnswerTests(SynchronousTestCase):
+    """A person and a program understand it."""
+
+    def test_problem_document(self) -> None:
+        line, fields, content = answer()
+        self.assertEqual(line, "HTTP/1.1 403 Denied by egress policy (rule no-writes)")
+        self.assertEqual(fields["Content-Type"], "application/problem+json")
+        self.assertEqual(fields["Content-Length"], str(len(content)))
+        self.assertEqual(fields["Cache-Control"], "no-store")
+        self.assertEqual(
+            json.loads(content),
+            {
+                "type": "urn:egressproxy:denied",
+                "title": "Denied by the egress policy",
+                "status": 403,
+                "detail": "writes are closed",
+                "reason": "writes are closed",
+                "stage": "authz",
+                "decisionId": "id-1",
+                "ruleId": "no-writes",
+            },
+        )
+
+    def test_proxy_status(self) -> None:
+        self.assertEqual(
+            answer()[1]["Proxy-Status"],
+            'egressproxy; error=http_request_denied; details="writes are closed"',
+        )
+        self.assertTrue(answer(UpstreamRefused("no", 407))[1]["Proxy-Status"].endswith("; received-status=407"))
+
+    def test_text(self) -> None:
+        _, fields, content = answer(accept=BROWSER)
+        self.assertTrue(fields["Content-Type"].startswith("text/plain"))
+        text = content.decode("utf-8")
+        for part in ("Denied by the egress policy (403)", "writes are closed", "authz", "id-1", "no-writes"):
+            with self.subTest(part):
+                self.assertIn(part, text)
+        self.assertNotIn(b"rule:", answer(BadRequest("bad"), accept=BROWSER)[2])
+
+    def test_head_has_no_content_but_its_length(self) -> None:
+        _, fields, content = answer(head_only=True)
+        self.assertEqual(content, b"")
+        self.assertEqual(fields["Content-Length"], answer()[1]["Content-Length"])
+
+    def test_connection(self) -> None:
+        self.assertEqual(answer()[1]["Connection"], "keep-alive")
+        self.assertEqual(answer(keep_alive=False)[1]["Connection"], "close")
+
+    def test_credentials_are_asked_for(self) -> None:
+        for error in (ClientUnauthenticated("say who you are"), CredentialsRejected("no")):
+            line, _, _ = answer(error)
+            self.assertEqual(line, "HTTP/1.1 407 Proxy Authentication Required")
+            head = encode_answer(error, "id-1", accept=None, head_only=True, keep_alive=True, date=b"now")
+            self.assertIn(b'\r\nProxy-Authenticate: Basic realm="egressproxy", charset="UTF-8"\r\n', head)
+            self.assertIn(b'\r\nProxy-Authenticate: Bearer realm="egressproxy"\r\n', head)
+        self.assertNotIn("Proxy-Authenticate", answer()[1])
+
+    def test_trying_again(self) -> None:
+        line, fields, _ = answer(ClientCheckBusy("later"))
+        self.assertEqual((line, fields["Retry-After"]), ("HTTP/1.1 429 Too Many Requests", "1"))
+        self.assertNotIn("Proxy-Authenticate", fields)
+
+    def test_when_to_try_again(self) -> None:
+        self.assertEqual(answer(AuthorizerUnavailable("x", retry_after=7))[1]["Retry-After"], "7")
+        for error in (AuthorizerUnavailable("x"), DENIED):
+            self.assertNotIn("Retry-After", answer(error)[1])
+
+    def test_what_has_no_answer(self) -> None:
+        self.assertRaises(ValueError, answer, ClientGone("gone"))
+
+    def test_head_that_asks_for_text(self) -> None:
+        _, fields, content = answer(head_only=True, accept=BROWSER)
+        self.assertEqual((content, fields["Content-Length"]), (b"", str(len(answer(accept=BROWSER)[2]))))
+
+    def test_every_fault_that_has_an_answer(self) -> None:
+        for kind, outcome in OUTCOMES.items():
+            if outcome.status is None or kind is LastHop:
+                continue
+            with self.subTest(kind.__name__):
+                error = (
+                    DENIED if kind is Denied else UpstreamRefused("x", 407) if kind is UpstreamRefused else kind("x")
+                )
+                line, fields, content = answer(error)
+                phrase = reason_phrase(error, outcome.code, outcome.status).decode("ascii")
+                self.assertEqual(line, f"HTTP/1.1 {outcome.status.value} {phrase}")
+                self.assertIn(f"; error={outcome.proxy_error};", fields["Proxy-Status"])
+                problem = json.loads(content)
+                self.assertEqual(problem["type"], f"urn:egressproxy:{outcome.code}")
+                self.assertEqual((problem["status"], problem["stage"]), (outcome.status.value, outcome.stage))
+
+    def test_a_request_that_goes_no_further(self) -> None:
+        """It is answered as an OPTIONS is, and no fault is named."""
+        line, fields, content = answer(LastHop("no hop is left"))
+        self.assertEqual((line, content), ("HTTP/1.1 200 OK", b""))
+        self.assertEqual(set(fields), {"Date", "Content-Length", "Connection"})
+        self.assertEqual((fields["Content-Length"], fields["Connection"]), ("0", "keep-alive"))
+        self.assertEqual(answer(LastHop("x"), keep_alive=False)[1]["Connection"], "close")
+
+    def test_the_status_line_names_the_cause(self) -> None:
+        for error, phrase in (
+            (denied("npm-writes"), "Denied by egress policy (rule npm-writes)"),
+            (denied(None), "Denied by egress policy"),
+            (denied("für\r\nX: y"), "Denied by egress policy (rule f?r??X: y)"),
+            (denied("a" * 48), f"Denied by egress policy (rule {'a' * 48})"),
+            (denied("a" * 50), f"Denied by egress policy (rule {'a' * 46}...)"),
+            (AddressForbidden("x"), "Denied by egress policy (address forbidden)"),
+            (PortForbidden("x"), "Denied by egress policy (port forbidden)"),
+            (NameNotResolved("x"), "Bad Gateway (name not resolved)"),
+            (UpstreamRefused("x", 407), "Bad Gateway (upstream refused)"),
+            (AuthorizerUnavailable("x"), "Service Unavailable (authorizer unavailable)"),
+            (OriginTimeout("x"), "Gateway Timeout (origin timeout)"),
+            (BadRequest("x"), "Bad Request"),
+            (ClientUnauthenticated("x"), "Proxy Authentication Required"),
+            (InternalFault("x"), "Internal Server Error"),
+        ):
+            with self.subTest(phrase):
+                line = answer(error)[0]
+                self.assertEqual(line.split(" ", 2)[2], phrase)
+                self.assertLessEqual(len(phrase), 80)
+
+    @given(st.text(max_size=200))
+    def test_no_name_of_a_rule_breaks_the_status_line(self, name: str) -> None:
+        phrase = answer(denied(name))[0].split(" ", 2)[2]
+        self.assertTrue(phrase.startswith("Denied by egress policy (rule ") and phrase.endswith(")"), phrase)
+        self.assertTrue(phrase.isascii() and phrase.isprintable() and len(phrase) <= 80, phrase)
+
+    def test_reasons_in_a_structured_field(self) -> None:
+        for name, reason, details in (
+            ("quotes", 'say "no"', r'"say \"no\""'),
+            ("backslashes", "a\\b", r'"a\\b"'),
+            ("other letters", "für € 5", '"f?r ? 5"'),
+            ("line ends", "a\r\nSet-Cookie: b", '"a  Set-Cookie: b"'),
+            ("other control characters", "\x00\x1b[31m\x7f", '"  [31m "'),
+            ("half a character", "\ud800", '"?"'),
+            ("long", "x" * 5000, '"' + "x" * 397 + '..."'),
+        ):
+            with self.subTest(name):
+                self.assertTrue(answer(BadRequest(reason))[1]["Proxy-Status"].endswith(f"details={details}"))
+
+    def test_text_does_not_drive_a_terminal(self) -> None:
+        denied = Denied(Decision(Verdict.DENY, "a\x1b[31m\x9b31m\r\nb\ud800\u2028ü", "x", rule_id="r\x1b"))
+        content = answer(denied, accept=b"text/plain")[2].decode("utf-8")
+        self.assertIn("\na [31m 31m  b  ü\n", content)
+        self.assertIn("rule: r \n", content)
+
+    @given(st.text(st.characters(), max_size=60))
+    def test_a_reason_cannot_break_out(self, reason: str) -> None:
+        _, fields, content = answer(BadRequest(reason))
+        self.assertEqual(json.loads(content)["reason"], reason.encode("utf-8", "replace").decode("utf-8"))
+        self.assertEqual(len(content), int(fields["Content-Length"]))
+        _, text_fields, text = answer(BadRequest(reason), accept=BROWSER)
+        self.assertEqual(len(text), int(text_fields["Content-Length"]))
+        self.assertEqual(set(text_fields), set(fields))
+        self.assertEqual(
+            set(fields), {"Date", "Content-Type", "Content-Length", "Cache-Control", "Proxy-Status", "Connection"}
+        )
+        details = fields["Proxy-Status"].partition("details=")[2]
+        self.assertRegex(details, r'\A"(?:[ !#-\[\]-~]|\\["\\])*"\Z')
+
+
+class LongAcceptTests(SynchronousTestCase):
+    """Only the beginning is read."""
+
+    def test_only_the_beginning_counts(self) -> None:
+        self.assertTrue(prefers_text(b"," * (MOST_ACCEPT - 10) + b"text/plain"))
+        self.assertFalse(prefers_text(b"," * MOST_ACCEPT + b"text/plain"))
+
+
+class PrefersTextTests(SynchronousTestCase):
+    """JSON for programs, text for those who ask for it."""
+
+    def test_prefers_text(self) -> None:
+        for accept, expected in (
+            (None, False),
+            (b"", False),
+            (b"*/*", False),
+            (b"text/plain", True),
+            (BROWSER, True),
+            (b"application/json", False),
+            (b"application/json, text/plain, */*", False),
+            (b"application/problem+json;q=0.5, text/plain", True),
+            (b"text/plain;q=0.5, application/*", False),
+            (b"text/plain;q=nonsense", False),
+            (b"text/plain;q=nan", False),
+            (b"text/html;q=0", False),
+            (b"TEXT/HTML; Q=0.5", True),
+            (b"\xff;;=,,", False),
+            (b"text/*;charset=utf-8;q=0.1", True),
+        ):
+            with self.subTest(accept=accept):
+                self.assertEqual(prefers_text(accept), expected)

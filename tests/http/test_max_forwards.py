@@ -1,0 +1,32 @@
+"""Tests for L{egress.http.max_forwards}."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.http.max_forwards import one_hop_less
+from egress.model.errors import BadRequest, LastHop
+
+
+class MaxForwardsTests(SynchronousTestCase):
+    """This proxy is one hop."""
+
+    def test_counted(self) -> None:
+        for value, expected in ((b"5", b"4"), (b"1", b"0"), (b"012", b"11"), (b"9" * 20, b"9" * 19 + b"8")):
+            with self.subTest(value):
+                headers = ((b"A", b"b"), (b"max-Forwards", value))
+                self.assertEqual(one_hop_less(headers), ((b"A", b"b"), (b"max-Forwards", expected)))
+
+    def test_without(self) -> None:
+        headers = ((b"A", b"b"),)
+        self.assertIs(one_hop_less(headers), headers)
+
+    def test_no_further(self) -> None:
+        for value in (b"0", b"000"):
+            self.assertRaises(LastHop, one_hop_less, ((b"Max-Forwards", value),))
+
+    def test_no_number(self) -> None:
+        for value in (b"", b"-1", b"+1", b"1.0", b"x", b"1, 2", b"1" * 21, b"\xb2"):
+            with self.subTest(value):
+                self.assertRaises(BadRequest, one_hop_less, ((b"Max-Forwards", value),))
+        self.assertRaises(BadRequest, one_hop_less, ((b"Max-Forwards", b"1"), (b"max-forwards", b"1")))

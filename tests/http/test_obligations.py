@@ -1,0 +1,112 @@
+"""Tests for L{egress.http.obligations}."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.http.obligations import MAX_FIELDS, MAX_NAME, MAX_VALUE, fault_of, is_value, named_in, with_terms, without
+from egress.model.decision import Terms
+
+FIELDS = [(b"Host", b"origin.test"), (b"X-Key", b"client's"), (b"X_KEY", b"too"), (b"Cookie", b"a"), (b"Accept", b"*")]
+
+
+class FieldTests(SynchronousTestCase):
+    """What becomes of the fields."""
+
+    def test_set_replaces_all_of_the_name(self) -> None:
+        terms = Terms(set_headers=((b"x-key", b"ours"),))
+        self.assertEqual(
+            with_terms(FIELDS, terms),
+            [(b"Host", b"origin.test"), (b"Cookie", b"a"), (b"Accept", b"*"), (b"x-key", b"ours")],
+        )
+        self.assertEqual(len(FIELDS), 5)
+
+    def test_removed(self) -> None:
+        terms = Terms(remove_headers=(b"cookie", b"x-key", b"absent"))
+        self.assertEqual(with_terms(FIELDS, terms), [FIELDS[0], FIELDS[4]])
+
+    def test_a_removal_takes_away_nothing_that_is_set(self) -> None:
+        terms = Terms(set_headers=((b"Cookie", b"b"),), remove_headers=(b"cookie",))
+        self.assertEqual(with_terms(FIELDS[3:], terms), [(b"Accept", b"*"), (b"Cookie", b"b")])
+
+    def test_trailers(self) -> None:
+        secret = ((b"X-Secret", b"${secret:a}"),)
+        names = named_in(Terms(set_headers=((b"X_Key", b"ours"),), remove_headers=(b"gone",), secret_headers=secret))
+        self.assertEqual(names, {b"x-key", b"gone", b"x-secret"})
+        trailers = ((b"x-key", b"1"), (b"X_kEY", b"2"), (b"Gone", b"3"), (b"X-Sum", b"4"))
+        self.assertEqual(without(trailers, names), ((b"X-Sum", b"4"),))
+
+
+class FaultTests(SynchronousTestCase):
+    """What nobody can keep to is no decision."""
+
+    def faulty(self, says: str, **terms: Any) -> None:
+        fault = fault_of(Terms(**terms))
+        assert fault is not None
+        self.assertIn(says, fault)
+        self.assertNotIn("hidden", fault)
+
+    def test_good(self) -> None:
+        for terms in (
+            Terms(),
+            Terms(set_headers=((b"Authorization", b"Bearer \xc3\xa4\tx"), (b"X-Empty", b""))),
+            Terms(remove_headers=(b"cookie", b"cookie", b"proxies")),
+            Terms(max_bytes=0, expires_in=1),
+            Terms(max_bytes=2**70, expires_in=1.5),
+            Terms(set_headers=((b"X-A", b"a" * MAX_VALUE), (b"X-B", b"b" * MAX_VALUE))),
+        ):
+            self.assertIsNone(fault_of(terms), terms)
+
+    def test_fields_that_nobody_touches(self) -> None:
+        for name in (
+            *("Host", "CONNECTION", "Content-Length", "content_length", "Transfer-Encoding", "Upgrade", "TE"),
+            *("Expect", "Via", "Trailer", "Keep-Alive", "Proxy-Authorization", "Proxy-Anything", "proxy_connection"),
+        ):
+            self.faulty("which no decision can touch", set_headers=((name.encode(), b"hidden"),))
+            self.faulty("which no decision can touch", remove_headers=(name.encode(),))
+
+    def test_names(self) -> None:
+        for name in (b"", b"a b", b"a:", b"a\r\n", b"\xe4", b"n" * (MAX_NAME + 1), "text"):
+            self.faulty("name", set_headers=((name, b"hidden"),))
+            self.faulty("name", remove_headers=(name,))
+
+    def test_values(self) -> None:
+        for value in (b"hidden\r\nX: y", b"hidden\n", b"\0hidden", b"hidden\x7f"):
+            self.faulty("control characters", set_headers=((b"X", value),))
+            self.assertFalse(is_value(value))
+        self.faulty("--secrets", secret_headers=((b"X", b"Bearer ${secret:hidden}"),))
+        self.faulty("--secrets", secret_headers=((b"X", b"hidden"),))
+        self.faulty("no template", set_headers=((b"X", b"Bearer ${secret:hidden}"),))
+        templates = Terms(secret_headers=((b"X", b"Bearer ${secret:hidden}"),))
+        self.assertIsNone(fault_of(templates, templates=True))
+        fault = fault_of(Terms(set_headers=((b"X", b"${secret:hidden"),)), templates=True)
+        self.assertEqual(
+            fault, "a value with ${secret:...} in a field that is no template (use setSecretHeaders for secrets)"
+        )
+        self.faulty("over", set_headers=((b"X", b"a" * (MAX_VALUE + 1)),))
+        three = tuple((name, b"a" * MAX_VALUE) for name in (b"X", b"Y", b"Z"))
+        self.faulty("together", set_headers=three)
+
+    def test_numbers(self) -> None:
+        self.faulty("twice", set_headers=((b"X-A", b"1"), (b"x_a", b"2")))
+        self.faulty("twice", set_headers=((b"X-A", b"1"),), secret_headers=((b"x_a", b"2"),))
+        self.faulty("more than", remove_headers=tuple(b"x%d" % number for number in range(MAX_FIELDS + 1)))
+
+    def test_shapes(self) -> None:
+        for wrong in ([(b"X", b"y")], None, {"X": "y"}):
+            self.faulty("no tuple", set_headers=wrong)
+        self.faulty("no tuple", remove_headers=[b"x"])
+        self.faulty("no tuple", secret_headers={"X": "y"})
+        for pair in ((b"X",), (b"X", "hidden"), [b"X", b"y"], b"Xy"):
+            self.faulty("no name and value", set_headers=(pair,))
+        self.assertEqual(fault_of({"max_bytes": 1}), "terms that are none")
+
+    def test_bounds(self) -> None:
+        for number in (-1, 1.5, True, "1"):
+            self.faulty("a number of bytes that is none", max_bytes=number)
+        for seconds in (float("inf"), float("nan"), True, "1"):
+            self.faulty("a time that is none", expires_in=seconds)
+        for seconds in (0, -1, 0.5):
+            self.faulty("a time under 1 s", expires_in=seconds)

@@ -1,0 +1,249 @@
+"""Tests for L{egress.observability.health}."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.server import Site
+
+from egress.model.errors import AuthorizerUnavailable
+from egress.observability.health import Check, NotReady, Shared, ops_site, ops_site_of
+from egress.observability.metrics import Metrics
+from tests.observability.records import ALLOWED
+
+
+class Browser:
+    """A client of a site, in memory."""
+
+    def __init__(self, site: Site) -> None:
+        self.transport = StringTransportWithDisconnection()
+        self.channel: Any = site.buildProtocol(IPv4Address("TCP", "127.0.0.1", 40000))
+        self.transport.protocol = self.channel
+        self.channel.makeConnection(self.transport)
+
+    def ask(self, path: str, method: str = "GET", extra: str = "") -> None:
+        self.channel.dataReceived(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{extra}\r\n".encode())
+
+    def answer(self) -> tuple[int, dict[str, str], bytes]:
+        """Take what was answered so far: status, fields and body."""
+        head, _, body = self.transport.value().partition(b"\r\n\r\n")
+        self.transport.clear()
+        first, *lines = head.decode("ascii").split("\r\n")
+        fields = dict(line.lower().split(": ", 1) for line in lines)
+        return int(first.split(" ")[1]), fields, body
+
+
+class SiteTests(SynchronousTestCase):
+    """Base: a site with the checks that a test names."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.metrics = Metrics()
+        self.checks: dict[str, Check] = {}
+
+    def site(self) -> Site:
+        return ops_site(self.clock, self.metrics, self.checks)
+
+    def get(self, path: str, method: str = "GET", extra: str = "") -> tuple[int, dict[str, str], bytes]:
+        browser = Browser(self.site())
+        browser.ask(path, method, extra)
+        return browser.answer()
+
+
+class PageTests(SiteTests):
+    """The pages that are there at once."""
+
+    def test_metrics(self) -> None:
+        self.metrics.write(ALLOWED)
+        status, fields, body = self.get("/metrics")
+        self.assertEqual((status, fields["content-type"]), (200, "text/plain; version=0.0.4; charset=utf-8"))
+        self.assertIn(b"egress_decisions_total{", body)
+
+    def test_live(self) -> None:
+        status, fields, body = self.get("/health/live?probe=1")
+        self.assertEqual((status, fields["content-type"]), (200, "application/json"))
+        self.assertEqual(json.loads(body), {"status": "live"})
+        self.assertEqual((fields["cache-control"], fields["x-content-type-options"]), ("no-store", "nosniff"))
+        self.assertNotIn("twisted", fields["server"])
+
+    def test_head(self) -> None:
+        status, fields, body = self.get("/health/live", "HEAD")
+        self.assertEqual((status, fields["content-length"], body), (200, "19", b""))
+
+    def test_elsewhere(self) -> None:
+        for path in ("/", "/health", "/metrics/", "/health/live/x"):
+            with self.subTest(path):
+                status, fields, body = self.get(path)
+                self.assertEqual((status, fields["content-type"]), (404, "text/plain; charset=utf-8"))
+                self.assertIn(b"/metrics, /health/live, /health/ready", body)
+
+    def test_other_methods(self) -> None:
+        for method in ("POST", "DELETE", "BREW"):
+            with self.subTest(method):
+                status, fields, body = self.get("/metrics", method)
+                self.assertEqual((status, fields["allow"]), (405, "get, head"))
+                self.assertIn(b"use GET or HEAD", body)
+
+    def test_content_is_dropped(self) -> None:
+        browser = Browser(self.site())
+        browser.ask("/metrics", "POST", "Content-Length: 10\r\n")
+        browser.channel.dataReceived(b"x" * 10)
+        self.assertEqual(browser.answer()[0], 405)
+        browser.ask("/health/live")
+        self.assertEqual(browser.answer()[0], 200)
+
+    def test_idle_connections_are_closed(self) -> None:
+        browser = Browser(self.site())
+        self.clock.advance(29)
+        self.assertTrue(browser.transport.connected)
+        self.clock.advance(1)
+        self.assertFalse(browser.transport.connected)
+
+    def test_nothing_is_logged(self) -> None:
+        site = self.site()
+        site.startFactory()
+        self.addCleanup(site.stopFactory)
+        browser = Browser(site)
+        with capturedLogs() as events:
+            browser.ask("/health/live", "HEAD")
+        self.assertEqual((browser.answer()[0], events), (200, []))
+
+
+class ElsewhereTests(SynchronousTestCase):
+    """Numbers and checks that come from elsewhere, and later."""
+
+    def setUp(self) -> None:
+        self.asked: list[Deferred[Any]] = []
+
+    def browser(self) -> Browser:
+        return Browser(ops_site_of(Clock(), Shared(self.ask).ask, Shared(self.ask).ask))
+
+    def ask(self) -> Deferred[Any]:
+        self.asked.append(Deferred())
+        return self.asked[-1]
+
+    def test_later(self) -> None:
+        browser = self.browser()
+        browser.ask("/metrics")
+        self.assertEqual(browser.transport.value(), b"")
+        self.asked[0].callback((b"a 1\n", "text/plain"))
+        self.assertEqual((browser.answer()[0], browser.transport.value()), (200, b""))
+
+    def test_a_failure(self) -> None:
+        for path in ("/metrics", "/health/ready"):
+            browser = self.browser()
+            browser.ask(path)
+            self.asked[-1].errback(RuntimeError("the token is hunter2"))
+            status, _, body = browser.answer()
+            self.assertEqual((status, body), (500, b"This failed; the log says why.\n"))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
+
+    def test_a_failure_that_nobody_waits_for(self) -> None:
+        shared = Shared(self.ask)
+        for _ in range(2):
+            asking = shared.ask()
+            asking.cancel()
+            self.failureResultOf(asking, CancelledError)
+        self.asked[0].errback(RuntimeError())
+        # The next question is asked anew.
+        answer = shared.ask()
+        self.asked[1].callback("ok")
+        self.assertEqual(self.successResultOf(answer), "ok")
+
+
+class ReadyTests(SiteTests):
+    """Readiness asks every check, and says which one failed and why."""
+
+    def test_ready(self) -> None:
+        self.checks = {"authorizer": lambda: succeed(None), "ca": lambda: succeed(None)}
+        status, _, body = self.get("/health/ready")
+        self.assertEqual(status, 200)
+        self.assertEqual(json.loads(body), {"status": "ready", "checks": {"authorizer": "ok", "ca": "ok"}})
+
+    def test_no_checks(self) -> None:
+        self.assertEqual(self.get("/health/ready")[0], 200)
+
+    def test_not_ready(self) -> None:
+        self.checks = {
+            "authorizer": lambda: fail(AuthorizerUnavailable("authz.example refuses connections")),
+            "ca": lambda: succeed(None),
+        }
+        status, _, body = self.get("/health/ready")
+        self.assertEqual(status, 503)
+        self.assertEqual(
+            json.loads(body),
+            {"status": "not ready", "checks": {"authorizer": "authz.example refuses connections", "ca": "ok"}},
+        )
+
+    def test_a_condition_says_why(self) -> None:
+        """It is no defect, so it is shown, and not logged at every probe."""
+        self.checks = {"ca": lambda: fail(NotReady("the CA has expired"))}
+        status, _, body = self.get("/health/ready")
+        self.assertEqual((status, json.loads(body)["checks"]), (503, {"ca": "the CA has expired"}))
+
+    def test_unforeseen_failures_are_logged_not_shown(self) -> None:
+        def broken() -> Deferred[None]:
+            raise RuntimeError("the token is hunter2")
+
+        self.checks = {"authorizer": broken}
+        status, _, body = self.get("/health/ready")
+        self.assertEqual((status, json.loads(body)["checks"]), (503, {"authorizer": "failed with RuntimeError"}))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_deadline(self) -> None:
+        cancelled: list[object] = []
+        self.checks = {"authorizer": lambda: Deferred(cancelled.append), "ca": lambda: succeed(None)}
+        browser = Browser(self.site())
+        browser.ask("/health/ready")
+        self.assertEqual(browser.transport.value(), b"")
+        self.clock.advance(5)
+        status, _, body = browser.answer()
+        self.assertEqual(status, 503)
+        self.assertEqual(json.loads(body)["checks"], {"authorizer": "no answer within 5 seconds", "ca": "ok"})
+        self.assertEqual(len(cancelled), 1)
+
+    def test_askers_share_one_check(self) -> None:
+        running: list[Deferred[None]] = []
+
+        def check() -> Deferred[None]:
+            running.append(Deferred())
+            return running[-1]
+
+        self.checks = {"authorizer": check}
+        site = self.site()
+        browsers = [Browser(site) for _ in range(3)]
+        for browser in browsers:
+            browser.ask("/health/ready")
+        self.assertEqual(len(running), 1)
+        running[0].callback(None)
+        self.assertEqual([browser.answer()[0] for browser in browsers], [200, 200, 200])
+        browsers[0].ask("/health/ready")
+        self.assertEqual(len(running), 2)
+
+    def test_asker_goes_away(self) -> None:
+        running: Deferred[None] = Deferred()
+        asked: list[None] = []
+
+        def check() -> Deferred[None]:
+            asked.append(None)
+            return running
+
+        self.checks = {"authorizer": check}
+        site = self.site()
+        first, second = Browser(site), Browser(site)
+        first.ask("/health/ready")
+        first.channel.connectionLost(Failure(ConnectionLost()))
+        second.ask("/health/ready")
+        self.assertEqual(len(asked), 1)
+        running.callback(None)
+        self.assertEqual(first.transport.value(), b"")
+        self.assertEqual(second.answer()[0], 200)

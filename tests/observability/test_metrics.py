@@ -1,0 +1,60 @@
+"""Tests for L{egress.observability.metrics}."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from egress import __version__
+from egress.interfaces import IAuditSink
+from egress.observability.metrics import Metrics
+from tests.observability.records import ALLOWED
+
+
+class MetricsTests(SynchronousTestCase):
+    """Records become numbers."""
+
+    def setUp(self) -> None:
+        self.metrics = Metrics()
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(name, labels)
+
+    def test_interface(self) -> None:
+        self.assertTrue(verifyObject(IAuditSink, self.metrics))
+        self.metrics.close()
+
+    def test_records_are_counted(self) -> None:
+        self.metrics.write(ALLOWED)
+        self.assertEqual(self.value("egress_decisions_total", verdict="allow", outcome="forwarded"), 1)
+
+    def test_gauges_are_looked_up(self) -> None:
+        numbers = {"connections": 3.0, "contexts": 5.0, "lost": 7.0}
+        self.metrics.watch_connections(lambda: numbers["connections"])
+        self.metrics.watch_leaf_contexts(lambda: numbers["contexts"])
+        self.metrics.watch_audit_lost(lambda: numbers["lost"])
+        self.metrics.watch_ca_end(lambda: 1.5e9)
+        numbers["connections"] = 4.0
+        self.assertEqual(self.value("egress_client_connections"), 4)
+        self.assertEqual(self.value("egress_leaf_contexts"), 5)
+        self.assertEqual(self.value("egress_audit_lines_lost"), 7)
+        self.assertEqual(self.value("egress_ca_not_after_seconds"), 1.5e9)
+
+    def test_observing(self) -> None:
+        self.assertEqual(self.value("egress_observing"), 0)
+        self.metrics.set_observing(True)
+        self.assertEqual(self.value("egress_observing"), 1)
+
+    def test_render(self) -> None:
+        self.metrics.write(ALLOWED)
+        body, content_type = self.metrics.render()
+        self.assertEqual(content_type, "text/plain; version=0.0.4; charset=utf-8")
+        lines = body.decode("utf-8").splitlines()
+        self.assertIn('egress_decisions_total{outcome="forwarded",verdict="allow"} 1.0', lines)
+        (build,) = [line for line in lines if line.startswith("egress_build_info{")]
+        self.assertIn(f'version="{__version__}"', build)
+
+    def test_two_in_one_process(self) -> None:
+        other = Metrics()
+        other.write(ALLOWED)
+        self.assertIsNone(self.value("egress_decisions_total", verdict="allow", outcome="forwarded"))

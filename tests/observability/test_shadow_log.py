@@ -1,0 +1,111 @@
+"""Tests for L{egress.observability.shadow_log}."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import attrs
+from prometheus_client import CollectorRegistry
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from egress.interfaces import IComparisonSink
+from egress.model.comparison import Agreement, Comparison
+from egress.observability.shadow_log import Disagreements
+from tests.authz.test_fail_closed import ALLOW, DENY, REQUEST
+
+SECRET = attrs.evolve(REQUEST, path="/x?token=hunter2")
+DIFFERENT = Comparison(SECRET, ALLOW, attrs.evolve(DENY, rule_id="r1"), Agreement.STRICTER)
+
+
+class DisagreementsTests(SynchronousTestCase):
+    """All are counted, disagreements are told."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.events: list[LogEvent] = []
+        globalLogPublisher.addObserver(self.events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+
+    def make(self, path: Path | None = None) -> Disagreements:
+        return Disagreements(self.clock.seconds, lambda: 1.5, path)
+
+    def logged(self) -> list[str]:
+        return [
+            event["log_format"].format(**event)
+            for event in self.events
+            if event["log_namespace"] == "egress.observability.shadow_log"
+        ]
+
+    def test_counted(self) -> None:
+        found = self.make()
+        verifyObject(IComparisonSink, found)
+        registry = CollectorRegistry()
+        registry.register(found)
+        for agreement in (Agreement.SAME, Agreement.SAME, Agreement.SKIPPED, Agreement.UNAVAILABLE):
+            found.write(Comparison(REQUEST, ALLOW, None, agreement))
+        for result, number in (("same", 2), ("skipped", 1), ("unavailable", 1), ("stricter", 0)):
+            self.assertEqual(
+                registry.get_sample_value("egress_shadow_decisions_total", {"result": result}), number, result
+            )
+        found.close()
+        self.assertEqual(self.logged(), [])
+
+    def test_logged(self) -> None:
+        """With both verdicts, and without the secret."""
+        self.make().write(DIFFERENT)
+        (line,) = self.logged()
+        self.assertEqual(
+            line,
+            "the shadow is stricter: GET http://a.test/x?token=REDACTED is allow: yes, and would be deny by r1: no (1)",
+        )
+
+    def test_not_too_often(self) -> None:
+        found = self.make()
+        for _ in range(25):
+            found.write(DIFFERENT)
+        self.assertEqual(len(self.logged()), 10)
+        self.clock.advance(60)
+        found.write(DIFFERENT)
+        self.assertEqual(len(self.logged()), 12)
+        self.assertEqual(self.logged()[10], "15 more disagreements were not logged")
+
+    def test_file(self) -> None:
+        path = Path(self.mktemp())
+        found = self.make(path)
+        found.write(DIFFERENT)
+        found.write(Comparison(REQUEST, ALLOW, ALLOW, Agreement.SAME))
+        found.close()
+        found.close()
+        (line,) = path.read_text("utf-8").splitlines()
+        self.assertNotIn("hunter2", line)
+        entry = json.loads(line)
+        self.assertRegex(entry["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
+        self.assertEqual(
+            (entry["agreement"], entry["verdict"], entry["shadowVerdict"], entry["shadowRuleId"], entry["requestId"]),
+            ("stricter", "allow", "deny", "r1", "1"),
+        )
+
+    def test_file_that_is_full(self) -> None:
+        """Said once, and nobody is held up."""
+        found = self.make(Path("/dev/full"))
+        for _ in range(3):
+            found.write(DIFFERENT)
+        found.close()
+        self.assertEqual(len([line for line in self.logged() if "cannot be written" in line]), 1)
+
+    def test_a_pipe_that_nobody_reads(self) -> None:
+        """What is left at the end is lost, and told."""
+        path = Path(self.mktemp())
+        os.mkfifo(path)
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        found = self.make(path)
+        for _ in range(400):
+            found.write(DIFFERENT)
+        os.close(reader)
+        found.close()
+        self.assertEqual(len([line for line in self.logged() if "cannot be written" in line]), 1)

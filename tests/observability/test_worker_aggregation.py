@@ -1,0 +1,192 @@
+"""Tests for L{egress.observability.worker_aggregation}."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import attrs
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.observability.metrics import Metrics, process_registry
+from egress.observability.worker_aggregation import Totals, from_json, merge_checks, to_json
+from tests.observability.records import ALLOWED, REFUSED
+from tests.observability.test_collectors import QUESTIONS
+
+FORWARDED = 'egress_decisions_total{outcome="forwarded",verdict="allow"}'
+
+
+def over_a_line(metrics: Metrics) -> list[Any]:
+    """The numbers of a worker, as they arrive."""
+    return from_json(json.loads(json.dumps(to_json(metrics.registry.collect()))))
+
+
+class TotalsTests(SynchronousTestCase):
+    """The numbers of several processes."""
+
+    def setUp(self) -> None:
+        self.totals = Totals(process_registry())
+
+    def worker(self, *records: Any, connections: int = 0, lost: int = 0) -> Metrics:
+        metrics = Metrics()
+        metrics.watch_connections(lambda: connections)
+        metrics.watch_audit_lost(lambda: lost)
+        for record in records:
+            metrics.write(record)
+        return metrics
+
+    def update(self, name: str, metrics: Metrics) -> None:
+        self.totals.update(name, over_a_line(metrics))
+
+    def numbers(self) -> dict[str, float]:
+        """What is told."""
+        body, content_type = self.totals.render()
+        self.assertEqual(content_type, "text/plain; version=0.0.4; charset=utf-8")
+        lines = [line for line in body.decode("utf-8").splitlines() if not line.startswith("#")]
+        found = {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+        # No sample is there twice.
+        self.assertEqual(len(found), len(lines))
+        return found
+
+    def test_one_is_as_it_is(self) -> None:
+        worker = self.worker(ALLOWED, REFUSED, connections=3)
+        self.update("1", worker)
+        # What a process uses changes from one look to the next.
+        expected = [line for line in worker.render()[0].decode("utf-8").splitlines() if not line.startswith("process_")]
+        found = self.totals.render()[0].decode("utf-8").splitlines()
+        self.assertEqual([line for line in expected if line not in found and "process_" not in line], [])
+
+    def test_sums(self) -> None:
+        self.update("1", self.worker(ALLOWED, connections=3, lost=1))
+        self.update("2", self.worker(ALLOWED, ALLOWED, REFUSED, connections=4))
+        numbers = self.numbers()
+        for name, expected in (
+            (FORWARDED, 3),
+            ('egress_decisions_total{outcome="bad-request",verdict="refused"}', 1),
+            ("egress_exchange_seconds_count", 4),
+            ('egress_exchange_seconds_bucket{le="+Inf"}', 4),
+            ('egress_decision_seconds_bucket{le="0.01"}', 0),
+            ('egress_decision_seconds_bucket{le="0.025"}', 3),
+            ("egress_client_connections", 7),
+            ("egress_audit_lines_lost", 1),
+        ):
+            with self.subTest(name):
+                self.assertEqual(numbers[name], expected)
+
+    def test_questions(self) -> None:
+        well = attrs.evolve(QUESTIONS, states={"closed": True, "open": False}, outages={"timeout": 1})
+        for name, questions in (("1", QUESTIONS), ("2", well), ("3", QUESTIONS)):
+            worker = self.worker()
+            worker.watch_questions(lambda found=questions: found, lambda: 6)  # type: ignore[misc]
+            self.update(name, worker)
+        self.totals.retire("3")
+        numbers = self.numbers()
+        for name, expected in (
+            ("questions", 6),
+            ("waiting", 4),
+            ('breaker{state="closed"}', 1),
+            ('breaker{state="open"}', 1),
+            ('outages_total{kind="timeout"}', 11),
+            ('refused_total{reason="open"}', 21),
+            ("breaker_opened_total", 12),
+            ("retries_total", 18),
+        ):
+            with self.subTest(name):
+                self.assertEqual(numbers[f"egress_authorizer_{name}"], expected)
+
+    def test_what_is_not_summed(self) -> None:
+        first, second = self.worker(ALLOWED), self.worker(attrs.evolve(ALLOWED, duration=1.0))
+        for name, worker in (("1", first), ("2", second)):
+            Counter("made", "Of the library's own, which say when they were made.", registry=worker.registry)
+            worker.watch_ca_end(lambda name=name: float(name) * 1e9)
+            worker.set_observing(True)
+            self.update(name, worker)
+        numbers = self.numbers()
+        self.assertEqual(numbers["egress_observing"], 1)
+        # Until the last of them has followed, a CA that was replaced is in use.
+        self.assertEqual(numbers["egress_ca_not_after_seconds"], 1e9)
+        created = [worker.registry.get_sample_value("made_created") or 0.0 for worker in (first, second)]
+        self.assertEqual(numbers["made_created"], min(created))
+        (build,) = [value for name, value in numbers.items() if name.startswith("egress_build_info")]
+        self.assertEqual(build, 1)
+
+    def test_each_process_has_its_own(self) -> None:
+        for name in ("1", "2"):
+            self.update(name, self.worker())
+        numbers = self.numbers()
+        for worker in ("parent", "1", "2"):
+            with self.subTest(worker):
+                self.assertIn(f'process_cpu_seconds_total{{worker="{worker}"}}', numbers)
+
+    def test_the_parent_counts_too(self) -> None:
+        registry = CollectorRegistry()
+        Gauge("egress_audit_lines_lost", "Lost.", registry=registry).set(2)
+        self.totals = Totals(registry)
+        self.update("1", self.worker(lost=3))
+        self.assertEqual(self.numbers()["egress_audit_lines_lost"], 5)
+
+    def test_counters_never_go_back(self) -> None:
+        self.update("1", self.worker(ALLOWED, connections=3, lost=2))
+        self.update("2", self.worker(ALLOWED, ALLOWED, connections=4))
+        for name, connections in (("1", 4), ("2", 0)):
+            self.totals.retire(name)
+            numbers = self.numbers()
+            self.assertEqual((numbers[FORWARDED], numbers["egress_audit_lines_lost"]), (3, 2))
+            self.assertEqual(numbers.get("egress_client_connections", 0), connections)
+            self.assertNotIn(f'process_cpu_seconds_total{{worker="{name}"}}', numbers)
+        self.update("1", self.worker(ALLOWED, connections=1))
+        numbers = self.numbers()
+        self.assertEqual((numbers[FORWARDED], numbers["egress_client_connections"]), (4, 1))
+        self.totals.retire("1")
+        self.totals.retire("never seen")
+        self.assertEqual(self.numbers()[FORWARDED], 4)
+
+    def test_one_that_is_silent(self) -> None:
+        self.update("1", self.worker(ALLOWED, connections=3))
+        self.update("2", self.worker(ALLOWED, connections=4))
+        self.totals.silence("1")
+        numbers = self.numbers()
+        self.assertEqual((numbers[FORWARDED], numbers["egress_client_connections"]), (2, 4))
+        self.assertNotIn('process_cpu_seconds_total{worker="1"}', numbers)
+        self.update("1", self.worker(ALLOWED, ALLOWED, connections=3))
+        numbers = self.numbers()
+        self.assertEqual((numbers[FORWARDED], numbers["egress_client_connections"]), (3, 7))
+
+    def test_nobody(self) -> None:
+        self.assertIn('process_cpu_seconds_total{worker="parent"}', self.numbers())
+        self.assertEqual(self.totals.describe(), [])
+
+    def test_nonsense(self) -> None:
+        for found in ([[]], [["x"]], [["x", "y", "no such type", []]]):
+            with self.subTest(found):
+                self.assertRaises(ValueError, from_json, found)
+
+
+class MergeChecksTests(SynchronousTestCase):
+    """The checks of several processes."""
+
+    def test_merged(self) -> None:
+        good = {"authorizer": "ok", "ca": "ok"}
+        bad = {"authorizer": "refuses connections", "ca": "ok"}
+        worse = {"authorizer": "took too long", "ca": "expired"}
+        for found, expected in (
+            ({"1": good, "2": good}, {"authorizer": "ok", "ca": "ok", "workers": "ok"}),
+            (
+                {"1": good, "2": bad},
+                {"authorizer": "worker 2: refuses connections", "ca": "ok", "workers": "ok"},
+            ),
+            (
+                {"1": bad, "2": bad, "3": worse},
+                {
+                    "authorizer": "workers 1, 2: refuses connections; worker 3: took too long",
+                    "ca": "worker 3: expired",
+                    "workers": "ok",
+                },
+            ),
+            ({"1": good, "2": None}, {"authorizer": "ok", "ca": "ok", "workers": "worker 2: no answer"}),
+            ({"1": None, "2": None}, {"workers": "workers 1, 2: no answer"}),
+            ({}, {"workers": "none runs"}),
+        ):
+            with self.subTest(found):
+                self.assertEqual(merge_checks(found), expected)  # type: ignore[arg-type]

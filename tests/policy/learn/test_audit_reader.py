@@ -1,0 +1,142 @@
+"""Tests for L{egress.policy.learn.audit_reader}."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.http.request_target import parse_request_target
+from egress.model.decision import Stage
+from egress.observability.audit_log import audit_line as written
+from egress.policy.learn.audit_reader import MAX_LINE, LineFault, Notes, read_line, read_lines
+from tests.observability.records import ALLOWED, REFUSED
+from tests.policy.audit import audit_line, read
+
+
+class LineTests(SynchronousTestCase):
+    """One line."""
+
+    def fault(self, line: bytes) -> str:
+        return str(self.assertRaises(LineFault, read_line, line))
+
+    def test_what_the_proxy_writes(self) -> None:
+        found = read_line(written(ALLOWED))
+        assert found is not None
+        self.assertEqual(found.url, "https://api.example.com/v1/items?page=2&token=REDACTED")
+        self.assertEqual((found.stage, found.method, found.verdict), (Stage.REQUEST, "POST", "allow"))
+        self.assertEqual((found.identity, found.client, found.sent), ("runner-7", "127.0.0.1", 12))
+        self.assertEqual((found.time, found.rule_id), ("2023-11-14T22:13:20.250Z", "items-write"))
+        self.assertTrue(found.left)
+        self.assertIsNone(read_line(written(REFUSED)))
+
+    def test_urls(self) -> None:
+        for url, shown, path in (
+            ("https://A.example.com", "https://a.example.com/", "/"),
+            ("http://a.example.com:80/x?y", "http://a.example.com/x?y", "/x?y"),
+            ("http://a.example.com?y", "http://a.example.com/?y", "/?y"),
+            ("http://[::1]:8080/", "http://[::1]:8080/", "/"),
+        ):
+            (found,) = read(audit_line("GET", url))
+            self.assertEqual((found.url, found.path), (shown, path))
+
+    def test_all_that_the_proxy_passes_on(self) -> None:
+        """No request can be asked for whose line is not read, and none is shown as another than it is."""
+        for char in ("\x85", "\u2028", "\u202e", "\xa0", "\U000e0001", "\u00e4", "|", '"', "<"):
+            with self.subTest(char):
+                path = parse_request_target("GET", f"http://a.test/{char}?{char}".encode()).path
+                (found,) = read(audit_line("GET", f"http://a.test{path}"))
+                self.assertTrue(found.url.isprintable())
+                self.assertEqual(unquote(found.path), path)
+        (found,) = read(audit_line("GET", "http://a.test/\u202e\u00e4"))
+        self.assertEqual(found.path, "/%E2%80%AE\u00e4")
+
+    def test_no_path(self) -> None:
+        (found,) = read(audit_line("OPTIONS", "http://a.example.com"))
+        self.assertEqual((found.path, found.url), ("*", "http://a.example.com"))
+
+    def test_tunnels(self) -> None:
+        for line in (
+            audit_line("CONNECT", "https://db.example.com:5432"),
+            audit_line("CONNECT", "https://db.example.com:5432", stage="request"),
+        ):
+            (found,) = read(line)
+            self.assertEqual((found.stage, found.method, found.path), (Stage.TUNNEL, "CONNECT", ""))
+            self.assertEqual(found.url, "db.example.com:5432")
+
+    def test_observed(self) -> None:
+        (found,) = read(audit_line("GET", "http://a.test/", observed="deny"))
+        self.assertEqual((found.left, found.decided), (True, "deny"))
+        (found,) = read(audit_line("GET", "http://a.test/", verdict="deny"))
+        self.assertEqual((found.left, found.decided), (False, "deny"))
+
+    def test_service(self) -> None:
+        """The log of an authorization service has verdicts of its own."""
+        (found,) = read(audit_line("GET", "http://a.test/", verdict="ask", outcome="decided"))
+        self.assertEqual((found.left, found.decided, found.outcome), (False, "ask", "decided"))
+        self.assertIsNone(read_line(audit_line("POST", "http://a.test/", verdict="need-body", outcome="decided")))
+
+    def test_at(self) -> None:
+        for time, at in (
+            ("1970-01-01T00:01:00.250Z", 60.25),
+            ("1970-01-01T01:00:00+01:00", 0.0),
+            ("1970-01-01T00:00:00", None),
+            ("then", None),
+            ("0001-01-01T00:00:00+00:00", None),
+            ("9999-12-31T23:59:59+00:00", None),
+            (None, None),
+        ):
+            (found,) = read(audit_line("GET", "http://a.test/", time=time))
+            self.assertEqual(found.at, at)
+
+    def test_printable(self) -> None:
+        """Nothing of a forged line changes a terminal's colors, or begins a line of its own."""
+        (found,) = read(
+            audit_line("GET", "http://a.test/", reason="a\x1b[31m\nb", ruleId=7, bytesSent="x", client=None)
+        )
+        self.assertEqual((found.reason, found.rule_id, found.sent, found.client), ("a?[31m?b", None, 0, ""))
+
+    def test_faults(self) -> None:
+        for line, words in (
+            (b"rubbish", "not JSON"),
+            (b"[" * 100_000, "not JSON"),
+            (b"\xff\xfe", "not JSON"),
+            (b"[]", "not an object"),
+            (b"{}", "no verdict"),
+            (b'{"verdict":"maybe"}', "verdict is not known"),
+            (audit_line("GET", "http://a.test/", stage="other"), "stage is not known"),
+            (audit_line("GET", "").replace(b'"url"', b'"uri"'), "no url"),
+            (audit_line("G T", "http://a.test/"), "method is none"),
+            (audit_line("*", "http://a.test/"), "method is none"),
+            (audit_line("GET", "ftp://a.test/"), "url is none"),
+            (audit_line("GET", "http://a.test/\n[[rules]]"), "url is none"),
+            (audit_line("GET", "http://a.test/\ud800"), "url is none"),
+            (audit_line("GET", "http://a.test/#x"), "url is none"),
+            (audit_line("GET", "http://a b/"), "url is none"),
+            (audit_line("GET", "http://a..b/"), "host in its url is none"),
+            (b" " * (MAX_LINE + 1), "too long"),
+        ):
+            self.assertIn(words, self.fault(line), line[:80])
+
+
+class LinesTests(SynchronousTestCase):
+    """Many of them."""
+
+    def test_notes(self) -> None:
+        notes = Notes()
+        lines = [
+            audit_line("GET", "http://a.test/"),
+            b"\n",
+            b"x\n",
+            written(REFUSED),
+            audit_line("GET", "http://b.test/"),
+        ]
+        self.assertEqual([line.origin.authority.host for line in read_lines(lines, notes)], ["a.test", "b.test"])
+        self.assertEqual((notes.lines, notes.undecided, notes.bad, notes.first_bad), (5, 1, 1, [(3, "not JSON")]))
+        self.assertEqual(notes.in_words(), "1 of 5 lines could not be read: 3 (not JSON)")
+
+    def test_many_that_are_bad(self) -> None:
+        notes = Notes()
+        self.assertEqual(list(read_lines([b"x"] * 1000, notes)), [])
+        self.assertEqual(len(notes.first_bad), 10)
+        self.assertTrue(notes.in_words().endswith("10 (not JSON) and 990 more"))

@@ -1,0 +1,274 @@
+"""Tests for L{egress.policy.learn.replay}."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.model.decision import Decision, Stage, Verdict
+from egress.policy.learn.replay import Change, Recorded, Recording, Report, replay, replayed
+from egress.policy.parse.load import parse_policy
+from egress.policy.rules import RuleSet
+from tests.policy.audit import audit_line, read
+
+POLICY = parse_policy(
+    """
+version = 1
+[[rules]]
+id = "items"
+action = "allow"
+hosts = ["api.test"]
+paths = ["/items/**"]
+""",
+    "x",
+    "x",
+)
+
+
+KEYS = """
+version = 1
+[[rules]]
+name = "timed"
+action = "allow"
+hosts = ["api.test"]
+paths = ["/timed"]
+times = ["mon-fri 08:00-18:00"]
+[[rules]]
+name = "fields"
+action = "allow"
+hosts = ["api.test"]
+paths = ["/fields"]
+headers = { X-Key = "*" }
+[[rules]]
+name = "no-fields"
+action = "allow"
+hosts = ["api.test"]
+paths = ["/no-fields"]
+headers = { X-Key = false }
+[[rules]]
+name = "content"
+action = "allow"
+hosts = ["api.test"]
+paths = ["/content"]
+max_body = 10
+[[rules]]
+name = "parameter"
+action = "allow"
+hosts = ["api.test"]
+paths = ["/parameter"]
+query = { token = "x" }
+[[rules]]
+name = "inside"
+action = "deny"
+reason = "nobody goes inside"
+hosts = ["inside.test"]
+addresses = ["private"]
+[[rules]]
+name = "person"
+action = "ask"
+hosts = ["api.test"]
+paths = ["/person"]
+"""
+
+
+class RecordedTests(SynchronousTestCase):
+    """A question out of a line."""
+
+    def recorded(self, method: str = "GET", **more: Any) -> Recorded:
+        (line,) = read(audit_line(method, "http://api.test/items/1?a", **more))
+        return Recorded.of(line)
+
+    def test_question(self) -> None:
+        question = self.recorded(identity="ci").question()
+        self.assertEqual((question.url, question.client.identity), ("http://api.test/items/1?a", "ci"))
+        self.assertEqual((question.client.address, question.headers), ("127.0.0.1", ()))
+        self.assertEqual((question.body_withheld, question.content_length), (False, 0))
+
+    def test_content(self) -> None:
+        """It is not in the log; that there was some is, where it left."""
+        for method, more, has_content in (
+            ("POST", {"bytesSent": 5}, True),
+            ("POST", {}, False),
+            ("POST", {"verdict": "deny", "outcome": "denied"}, True),
+            ("POST", {"outcome": "connect-failed"}, True),
+            ("POST", {"outcome": "decided"}, True),
+            ("GET", {"verdict": "deny", "outcome": "denied"}, False),
+        ):
+            question = self.recorded(method, **more).question()
+            self.assertEqual(question.body_withheld, has_content)
+            self.assertEqual(question.content_length, None if has_content else 0)
+
+    def test_urls(self) -> None:
+        for method, url, shown in (
+            ("CONNECT", "https://db.test:5432", "db.test:5432"),
+            ("OPTIONS", "http://a.test", "http://a.test"),
+            ("GET", "http://a.test/", "http://a.test/"),
+        ):
+            (line,) = read(audit_line(method, url))
+            self.assertEqual(Recorded.of(line).url, shown)
+
+    def test_recording(self) -> None:
+        recording = Recording()
+        lines = [audit_line("GET", "http://a.test/")] * 3 + [audit_line("GET", "http://a.test/", observed="deny")]
+        lines += [audit_line("GET", "http://a.test/", verdict="unavailable")]
+        lines += [audit_line("GET", "http://a.test/", observed="unavailable")]
+        for line in read(*lines):
+            recording.add(line)
+        self.assertEqual(list(recording.questions.values()), [3, 1])
+        self.assertEqual(recording.undecided, 2)
+
+
+class ReplayTests(SynchronousTestCase):
+    """What is said of the difference."""
+
+    def decide(self, rules: RuleSet, line: bytes) -> tuple[Change, str]:
+        (found,) = replay(rules, read(line)).results
+        return found.change, found.reason
+
+    def test_by_rules(self) -> None:
+        for url, more, change in (
+            ("http://api.test/items/1", {"ruleId": "items"}, Change.SAME),
+            ("http://api.test/items/1", {"ruleId": "other"}, Change.OTHER_RULE),
+            ("http://api.test/items/1", {"observed": "deny"}, Change.NEWLY_ALLOWED),
+            ("http://api.test/items/1", {"verdict": "deny"}, Change.NEWLY_ALLOWED),
+            ("http://api.test/other", {}, Change.NEWLY_DENIED),
+            ("http://api.test/other", {"verdict": "deny", "ruleId": "default"}, Change.SAME),
+        ):
+            self.assertIs(self.decide(POLICY, audit_line("GET", url, **more))[0], change, (url, more))
+
+    def test_not_decidable(self) -> None:
+        """A rule that looks at what the log does not have may be the one, or may not."""
+        rules = parse_policy(KEYS, "x", "x")
+        for method, url, more, key in (
+            ("GET", "http://api.test/fields", {}, "headers"),
+            ("GET", "http://api.test/no-fields", {}, "headers"),
+            ("GET", "http://api.test/parameter?token=REDACTED", {}, "query"),
+            ("GET", "http://inside.test/", {}, "addresses"),
+            ("GET", "http://api.test/timed", {"time": "yesterday"}, "times"),
+            ("GET", "http://api.test/timed", {"time": "2026-11-25T12:00:00"}, "times"),
+        ):
+            with self.subTest(url):
+                change, reason = self.decide(rules, audit_line(method, url, **more))
+                self.assertIs(change, Change.UNDECIDED)
+                self.assertIn(f" has a condition on {key}, which the log does not tell", reason)
+        self.assertIs(
+            self.decide(rules, audit_line("POST", "http://api.test/content", bytesSent=5))[0], Change.UNDECIDED
+        )
+
+    def test_decidable(self) -> None:
+        """What the log does have decides."""
+        rules = parse_policy(KEYS, "x", "x")
+        for url, change in (
+            ("http://api.test/content", Change.OTHER_RULE),
+            ("http://api.test/parameter?token=x", Change.OTHER_RULE),
+            ("http://api.test/parameter?page=1", Change.NEWLY_DENIED),
+            ("http://api.test/person", Change.NEWLY_ASKED),
+        ):
+            with self.subTest(url):
+                self.assertIs(self.decide(rules, audit_line("GET", url))[0], change)
+
+    def test_own_time(self) -> None:
+        """Each request is put as of its own time; those with the same answer are counted as one."""
+        rules = parse_policy(KEYS, "x", "x")
+        times = ("2026-11-25T12:00:00.000Z", "2026-11-25T13:00:00.000Z", "2026-11-25T18:00:00.000Z")
+        report = replay(rules, read(*(audit_line("GET", "http://api.test/timed", time=time) for time in times)))
+        self.assertEqual(
+            [(one.change, one.count) for one in report.results], [(Change.OTHER_RULE, 2), (Change.NEWLY_DENIED, 1)]
+        )
+
+    def test_of_a_service(self) -> None:
+        """In the log of a service some are left to a person."""
+        rules = parse_policy(KEYS, "x", "x")
+        for url, change in (
+            ("http://api.test/person", Change.OTHER_RULE),
+            ("http://api.test/other", Change.NEWLY_DENIED),
+            ("http://api.test/content", Change.NEWLY_ALLOWED),
+        ):
+            line = audit_line("GET", url, verdict="ask", outcome="decided")
+            self.assertIs(self.decide(rules, line)[0], change)
+
+    def test_other_verdicts(self) -> None:
+        (line,) = read(audit_line("POST", "http://api.test/other"))
+        recorded = Recorded.of(line)
+        for verdict, change in ((Verdict.NEED_BODY, Change.UNDECIDED), (Verdict.ASK, Change.NEWLY_ASKED)):
+            self.assertIs(replayed(recorded, 1, Decision(verdict, "x", "x")).change, change)
+        found = replayed(recorded, 1, None, "it is down")
+        self.assertEqual((found.change, found.reason), (Change.UNAVAILABLE, "it is down"))
+
+
+class ReportTests(SynchronousTestCase):
+    """The table."""
+
+    def report(self, *lines: bytes) -> Report:
+        return replay(POLICY, read(*lines))
+
+    def test_lines(self) -> None:
+        lines = [audit_line("GET", f"http://other.test/things/{number}", ruleId="old") for number in range(1, 40)]
+        lines += [audit_line("GET", "http://api.test/items/1"), audit_line("OPTIONS", "http://a.test")]
+        lines += [audit_line("GET", "http://a.test/", verdict="unavailable")]
+        report = self.report(*lines, audit_line("GET", "http://api.test/items/2", ruleId="items"))
+        self.assertTrue(report.differs)
+        self.assertEqual(
+            list(report.in_lines()),
+            [
+                "Newly denied: 40 requests",
+                "  COUNT  METHOD   URL                         WAS          NOW",
+                "     39  GET      http://other.test/things/1  allow (old)  deny (default)  "
+                "no rule allows GET http://other.test",
+                "      1  OPTIONS  http://a.test               allow (r)    deny (default)  "
+                "no rule allows OPTIONS http://a.test",
+                "",
+                "Decided alike by another rule: 1 request",
+                "  COUNT  METHOD  URL                      WAS        NOW",
+                "      1  GET     http://api.test/items/1  allow (r)  allow (items)",
+                "",
+                "40 requests newly denied, 1 request decided alike by another rule, 1 request unchanged.",
+                "1 more had no decision then, and are not compared.",
+                "Not in the audit log, and so not in what is asked: header fields, content, the secrets of queries.",
+            ],
+        )
+
+    def test_same(self) -> None:
+        """Another rule alone is no difference."""
+        report = self.report(audit_line("GET", "http://api.test/items/1"))
+        self.assertFalse(report.differs)
+        self.assertFalse(self.report().differs)
+        self.assertEqual(next(iter(self.report().in_lines())), "There is nothing to compare.")
+
+    def test_repeated(self) -> None:
+        """The same question is one result, however often it was put."""
+        (found,) = self.report(*[audit_line("GET", "http://other.test/")] * 3).results
+        self.assertEqual((found.change, found.count), (Change.NEWLY_DENIED, 3))
+
+    def test_many_kinds(self) -> None:
+        report = self.report(*(audit_line("GET", f"http://h{number}.test/{'x' * 90}") for number in range(50)))
+        lines = list(report.in_lines())
+        self.assertIn("  and 10 more kinds of requests, which --json shows", lines)
+        self.assertIn("xxx...", lines[2])
+
+    def test_undecided(self) -> None:
+        (line,) = read(audit_line("GET", "http://a.test/"))
+        report = Report((replayed(Recorded.of(line), 1, None, "it is down"),), 0)
+        self.assertIn("allow (r)  -    it is down", list(report.in_lines())[2])
+
+    def test_json(self) -> None:
+        report = self.report(audit_line("GET", "http://other.test/"), audit_line("GET", "http://api.test/items/1"))
+        found = json.loads(json.dumps(report.as_json()))
+        self.assertEqual(found["requests"]["newly denied"], 1)
+        self.assertEqual(found["withoutDecision"], 0)
+        self.assertEqual(
+            found["differences"][0],
+            {
+                "change": "newly denied",
+                "count": 1,
+                "stage": Stage.REQUEST.value,
+                "method": "GET",
+                "url": "http://other.test/",
+                "identity": None,
+                "was": {"verdict": "allow", "ruleId": "r"},
+                "now": {"verdict": "deny", "ruleId": "default", "reason": "no rule allows GET http://other.test"},
+            },
+        )
+        self.assertEqual(len(found["differences"]), 2)

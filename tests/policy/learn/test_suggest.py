@@ -1,0 +1,232 @@
+"""Tests for L{egress.policy.learn.suggest}."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.model.authority import Authority, Origin
+from egress.model.decision import Stage
+from egress.policy.learn.audit_reader import AuditLine
+from egress.policy.learn.replay import Recorded
+from egress.policy.learn.suggest import MAX_RULES, SuggestedRule, Suggestion, names_of
+from egress.policy.learn.writer import write_policy
+from egress.policy.parse.load import parse_policy
+from egress.policy.rules import RuleSet
+from tests.policy.audit import audit_line, read
+
+
+def suggest(lines: list[AuditLine]) -> Suggestion:
+    suggestion = Suggestion()
+    for line in lines:
+        suggestion.add(line)
+    return suggestion
+
+
+def index_lines(names: list[str]) -> list[bytes]:
+    """What pip asks of an index."""
+    lines = []
+    for name in names:
+        digest = hashlib.sha256(name.encode()).hexdigest()
+        store = f"https://files.index.test/packages/{digest[:2]}/{digest[2:4]}/{digest[4:]}"
+        lines.append(audit_line("GET", f"https://index.test/simple/{name}/"))
+        lines += [audit_line("GET", f"{store}/{name}-1.0-py3-none-any.whl{end}") for end in ("", ".metadata")]
+    return lines
+
+
+class SuggestTests(SynchronousTestCase):
+    """Traffic of known kinds."""
+
+    def rules(self, *lines: bytes, most: int = MAX_RULES) -> list[SuggestedRule]:
+        return suggest(read(*lines)).rules(most)
+
+    def summary(self, rules: list[SuggestedRule]) -> list[tuple[list[str], list[str], list[str]]]:
+        return [(sorted(rule.hosts), sorted(rule.methods), list(rule.paths)) for rule in rules]
+
+    def test_an_index(self) -> None:
+        names = ["attrs", "idna", "six"]
+        self.assertEqual(
+            self.summary(self.rules(*index_lines(names))),
+            [
+                (["index.test"], ["GET"], [f"/simple/{name}/" for name in names]),
+                (["files.index.test"], ["GET"], ["/packages/*/*/*/*.whl", "/packages/*/*/*/*.whl.metadata"]),
+            ],
+        )
+        many = [f"package-{letter}" for letter in "abcdefghij"]
+        self.assertEqual(self.rules(*index_lines(many))[0].paths, ("/simple/*/",))
+
+    def test_an_api(self) -> None:
+        lines = []
+        for number in range(1, 30):
+            item = f"https://api.test/v1/items/{number}"
+            lines += [audit_line(method, item) for method in ("GET", "HEAD", "PUT", "DELETE")]
+            lines.append(audit_line("GET", f"https://api.test/v1/items?page={number}"))
+        lines.append(audit_line("POST", "https://api.test/v1/items"))
+        rules = self.rules(*lines)
+        self.assertEqual(
+            self.summary(rules),
+            [
+                (["api.test"], ["GET", "HEAD"], ["/v1/items", "/v1/items/*"]),
+                (["api.test"], ["DELETE", "POST", "PUT"], ["/v1/items", "/v1/items/*"]),
+            ],
+        )
+        self.assertEqual([rule.count for rule in rules], [87, 59])
+        self.assertEqual(rules[0].example, "https://api.test/v1/items")
+        self.assertEqual(list(names_of(rules)), ["api.test-read", "api.test-write"])
+
+    def test_few_methods(self) -> None:
+        """Those that may write each have a rule, where that makes no more than three."""
+        lines = [audit_line("GET", "http://a.test/x"), audit_line("POST", "http://a.test/y")]
+        rules = self.rules(*lines, audit_line("DELETE", "http://a.test/z"))
+        self.assertEqual(
+            self.summary(rules),
+            [(["a.test"], ["GET"], ["/x"]), (["a.test"], ["DELETE"], ["/z"]), (["a.test"], ["POST"], ["/y"])],
+        )
+        self.assertEqual(list(names_of(rules)), ["a.test-read", "a.test-delete", "a.test-post"])
+        same = self.rules(audit_line("GET", "http://a.test/x"), audit_line("POST", "http://a.test/x"))
+        self.assertEqual(self.summary(same), [(["a.test"], ["GET", "POST"], ["/x"])])
+
+    def test_hosts_alike(self) -> None:
+        """One rule for several hosts that are asked for the same."""
+        (rule,) = self.rules(*(audit_line("GET", f"https://{host}/") for host in ("a.test", "b.test")))
+        self.assertEqual((rule.hosts, rule.paths), ({"a.test", "b.test"}, ("/",)))
+        self.assertEqual(list(names_of([rule])), ["a.test-and-1-more"])
+        (rule,) = self.rules(*(audit_line("GET", f"https://{name}.cdn.test/") for name in "abc"))
+        self.assertEqual((rule.hosts, list(names_of([rule]))), ({"*.cdn.test"}, ["cdn.test"]))
+
+    def test_schemes_and_ports(self) -> None:
+        (rule,) = self.rules(audit_line("GET", "https://a.test/"), audit_line("GET", "http://a.test:8080/"))
+        self.assertEqual((rule.schemes, rule.ports), ({"http", "https"}, {443, 8080}))
+        self.assertEqual(rule.example, "https://a.test/")
+
+    def test_tunnels(self) -> None:
+        rules = self.rules(
+            audit_line("CONNECT", "https://db.test:5432"),
+            audit_line("CONNECT", "https://db.test:5433"),
+            audit_line("CONNECT", "https://other.test:5432"),
+            audit_line("GET", "https://z.test/"),
+        )
+        self.assertEqual([rule.tunnels for rule in rules], [False, True, True])
+        self.assertEqual([sorted(rule.hosts) for rule in rules[1:]], [["db.test"], ["db.test", "other.test"]])
+
+    def test_no_pattern(self) -> None:
+        """Where no pattern is sure to be about a path, none is written; nor methods that no rule can name."""
+        many_readings = "/" + "%252e;a/..%5C" * 40
+        for method, url in (
+            ("GET", f"http://a.test{many_readings}"),
+            ("GET", f"http://a.test/%{'25' * 40}41"),
+            ("OPTIONS", "http://a.test"),
+            ("get", "http://a.test/x"),
+        ):
+            lines = read(audit_line(method, url), audit_line("GET", "http://a.test/y"))
+            policy = parse_policy(write_policy(suggest(lines), MAX_RULES), "x", "x")
+            for line in lines:
+                self.assertTrue(policy.decide(Recorded.of(line).question()).allowed, line)
+
+    def test_deep(self) -> None:
+        (rule,) = self.rules(audit_line("GET", "http://a.test" + "/a" * 5000))
+        self.assertEqual(rule.paths, ("/a" * 24 + "/**",))
+
+    def test_fewer_rules(self) -> None:
+        """The busiest keep theirs."""
+        lines = [audit_line("GET", f"https://h{number}x.test/p{number}x") for number in range(20)]
+        lines += [audit_line("GET", "https://busy.test/x")] * 5
+        lines += [audit_line("CONNECT", f"https://t{number}x.test:{5000 + number}") for number in range(3)]
+        for most in (12, 5, 3, 2):
+            rules = self.rules(*lines, most=most)
+            self.assertLessEqual(len(rules), most)
+            self.assertEqual(sum(rule.count for rule in rules), 28)
+            self.assertEqual(any(rule.hosts == {"busy.test"} for rule in rules), most > 2)
+        self.assertEqual(len(self.rules(*lines[-3:], most=2)), 1)
+
+    def test_order_does_not_matter(self) -> None:
+        lines = read(*index_lines(["attrs", "idna"]), *(audit_line("PUT", f"http://h{n}.test/{n}") for n in range(30)))
+        first = write_policy(suggest(lines), 5)
+        shuffled = lines[:]
+        random.Random(1).shuffle(shuffled)
+        self.assertEqual(write_policy(suggest(shuffled), 5), first)
+
+    def test_names(self) -> None:
+        """Each its own, whatever the hosts are called."""
+        lines = [audit_line("GET", f"http://{host}/") for host in ("[::1]:81", "default:82", "a_b.test:83")]
+        lines += [audit_line("GET", f"http://{'x' * 60}.{name}.test:9{number}/") for number, name in enumerate("abc")]
+        names = list(names_of(self.rules(*lines)))
+        self.assertEqual(len(set(names)), 6)
+        self.assertIn("default-2", names)
+        self.assertIn("1", names)
+        anything = self.rules(audit_line("get", "http://a.test/"), audit_line("POST", "http://a.test/b"))
+        self.assertEqual(len(set(names_of(anything))), len(anything))
+
+
+_SEGMENTS = st.one_of(
+    st.sampled_from(
+        ["a", "b", "items", "17", "4d7f9f00", "x.tar.gz", "", ".", "..", "%2e%2e", "a%2Fb", "a;b", "é", "*"]
+    ),
+    st.text(st.sampled_from("ab1.%5C;\\?~é"), max_size=6),
+)
+_HOSTS = st.sampled_from(
+    [
+        *("a.test", "b.test", "a_b.test", "xn--bcher-kva.test", "localhost", "192.0.2.1", "::1"),
+        *("a.c.test", "b.c.test", "d.c.test", "x.github.io", "y.github.io", "z.github.io"),
+    ]
+)
+_METHODS = st.sampled_from(["GET", "HEAD", "POST", "DELETE", "PATCH", "PROPFIND", "get"])
+
+
+@st.composite
+def _lines(draw: st.DrawFn) -> AuditLine:
+    authority = Authority(draw(_HOSTS), draw(st.sampled_from([80, 443, 8443])))
+    tunnel = draw(st.integers(0, 5)) == 0
+    path = "/" + "/".join(draw(st.lists(_SEGMENTS, max_size=5)))
+    return AuditLine(
+        "",
+        Stage.TUNNEL if tunnel else Stage.REQUEST,
+        "CONNECT" if tunnel else draw(_METHODS),
+        Origin("https" if tunnel else draw(st.sampled_from(["http", "https"])), authority),
+        "" if tunnel else path,
+        "allow",
+        "forwarded",
+        None,
+        "",
+        None,
+        None,
+        "",
+        0,
+    )
+
+
+class CoverageTests(SynchronousTestCase):
+    """Whatever the traffic is."""
+
+    def policy(self, lines: list[AuditLine], most: int) -> RuleSet:
+        policy = parse_policy(write_policy(suggest(lines), most), "suggested.toml", "suggested")
+        self.assertLessEqual(len(policy.rules), most)
+        return policy
+
+    @settings(max_examples=100, deadline=None)
+    @given(st.lists(_lines(), min_size=1, max_size=40), st.integers(2, 14))
+    def test_covered(self, lines: list[AuditLine], most: int) -> None:
+        """Each request that was seen is allowed, and no host that was never seen."""
+        policy = self.policy(lines, most)
+        for line in lines:
+            recorded = Recorded.of(line)
+            self.assertTrue(policy.decide(recorded.question()).allowed, line)
+        for line in lines:
+            question = Recorded.of(line).question()
+            for host in ("never.seen.example", "c.test", "w.github.io", "com"):
+                other = Recorded(
+                    question.stage,
+                    question.method,
+                    Origin(question.origin.scheme, Authority(host, question.origin.authority.port)),
+                    question.path,
+                    None,
+                    "",
+                    False,
+                    "",
+                    None,
+                )
+                self.assertFalse(policy.decide(other.question()).allowed, (line, host))

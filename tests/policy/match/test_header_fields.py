@@ -1,0 +1,64 @@
+"""Tests for L{egress.policy.match.header_fields}."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.policy.match.header_fields import field_matches, has_field, read_fields
+from egress.policy.match.patterns import compile_pattern
+from egress.policy.match.tristate import Holds
+from egress.policy.match.work_budget import TooMuchWork, Work
+
+NO, MAYBE, YES = Holds.NO, Holds.MAYBE, Holds.YES
+
+
+class FieldTests(SynchronousTestCase):
+    """Header fields, as servers may read them."""
+
+    # The fields; the pattern for "x-role"; whether it matches, and whether the field is there.
+    CASES: list[tuple[list[tuple[bytes, bytes]], str, Holds, Holds]] = [
+        ([], "admin", NO, NO),
+        ([(b"X-Role", b"admin")], "admin", YES, YES),
+        ([(b"x-role", b"user")], "admin", NO, YES),
+        ([(b"x-roles", b"admin")], "admin", NO, NO),
+        # Gateways that make variables of fields.
+        ([(b"X_Role", b"admin")], "admin", MAYBE, MAYBE),
+        ([(b"X_Role", b"user")], "admin", NO, MAYBE),
+        ([(b"X-Role", b"admin"), (b"x_role", b"admin")], "admin", MAYBE, YES),
+        # Repeated, and lists.
+        ([(b"X-Role", b"user"), (b"X-Role", b"admin")], "admin", MAYBE, YES),
+        ([(b"X-Role", b"user, admin")], "admin", MAYBE, YES),
+        ([(b"X-Role", b"admin ,admin")], "admin", MAYBE, YES),
+        ([(b"X-Role", b"admin,admin")], "a*n", YES, YES),
+        ([(b"X-Role", b"a1,b2")], "a*", MAYBE, YES),
+        ([(b"X-Role", b"a"), (b"X-Role", b"b")], "a, b", MAYBE, YES),
+        ([(b"X-Role", b"a"), (b"X-Role", b"b")], "*", YES, YES),
+        # As many members as there may be.
+        ([(b"X-Role", b"a," * 500 + b"b")], "c", NO, YES),
+        # Bytes beyond ASCII.
+        ([(b"X-Role", "ü".encode())], "ü", MAYBE, YES),
+        ([(b"X-Role", b"\xfc")], "ü", MAYBE, YES),
+        ([(b"X-Role", b"\xfc")], "*", YES, YES),
+    ]
+
+    def test_cases(self) -> None:
+        for headers, pattern, matches, there in self.CASES:
+            with self.subTest(headers, pattern=pattern):
+                fields = read_fields(tuple(headers))
+                compiled = (compile_pattern(pattern, broad=False),)
+                self.assertIs(field_matches(fields, "x-role", compiled, Work()), matches)
+                self.assertIs(has_field(fields, "x-role"), there)
+
+    def test_too_much(self) -> None:
+        """The reason names the field as the policy has it, and quotes nothing of the request."""
+        for headers, word in (
+            ([(b"X-Role", b"a," * 501 + b"b")], "more than 500 members"),
+            ([(b"X_ROLE", b"a," * 251 + b"b")] * 2, "more than 500 members"),
+            ([(b"X-Role", b"secret" * 100_000)], "long values"),
+        ):
+            fields = read_fields(tuple(headers))
+            patterns = (compile_pattern("*x*", broad=True),) * 2
+            error = self.assertRaises(TooMuchWork, field_matches, fields, "x-role", patterns, Work())
+            self.assertIn(word, error.cause)
+            self.assertIn("x-role", error.cause)
+            self.assertNotIn("secret", error.cause)

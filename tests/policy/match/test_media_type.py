@@ -1,0 +1,105 @@
+"""Tests for L{egress.policy.match.media_type}."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.policy.match.media_type import json_fault
+
+NAME = "content-type"
+NOT_JSON = "its Content-Type is not that of JSON"
+CHARSET = "its charset is not UTF-8"
+CODED = "its content is compressed or encoded (Content-Encoding)"
+
+
+class MediaTypeTests(SynchronousTestCase):
+    """Content is JSON where every server takes it for JSON in UTF-8."""
+
+    CASES: dict[str, str | None] = {
+        "application/json": None,
+        "Application/JSON": None,
+        "application/json;charset=utf-8": None,
+        'application/json; charset="UTF-8"': None,
+        "application/json \t; Charset=Utf-8": None,
+        "application/vnd.api+json": None,
+        "application/ld+json; profile=compacted; charset=utf-8": None,
+        'application/json; odata="verbose"': None,
+        # Another charset, or two; one that some do not see, and others do.
+        "application/json; charset=utf-7": CHARSET,
+        "application/json; charset=utf-16le": CHARSET,
+        "application/json; charset=utf8": CHARSET,
+        "application/json; charset=": NOT_JSON,
+        "application/json; charset=utf-8; charset=utf-7": CHARSET,
+        "application/json; charset=utf-8; charset=utf-8": CHARSET,
+        "application/json; xcharset=utf-7": CHARSET,
+        "application/json; charset=utf-8x": CHARSET,
+        'application/json; charset="utf-8"x': NOT_JSON,
+        "application/json; charset =utf-7": NOT_JSON,
+        "application/json; charset= utf-7": NOT_JSON,
+        "application/json; charset*=utf-7''x": NOT_JSON,
+        'application/json; x=";charset=utf-7"': NOT_JSON,
+        'application/json; x="\\"; charset=utf-7"': NOT_JSON,
+        "application/vnd.charset+json": CHARSET,
+        # Not JSON to each of them.
+        "": NOT_JSON,
+        "json": NOT_JSON,
+        "text/json": NOT_JSON,
+        "text/x+json": NOT_JSON,
+        "application/jsonp": NOT_JSON,
+        "application/json-patch": NOT_JSON,
+        "application/+json": NOT_JSON,
+        "application/x-json": NOT_JSON,
+        "multipart/x+json": NOT_JSON,
+        "application/x-www-form-urlencoded": NOT_JSON,
+        "application/x-www-form-urlencoded+json": NOT_JSON,
+        "application/form-data+json": NOT_JSON,
+        "application/json, application/x-www-form-urlencoded": NOT_JSON,
+        "application/json,": NOT_JSON,
+        "application/json;": NOT_JSON,
+        "application/json; a": NOT_JSON,
+        "application/json x": NOT_JSON,
+        "application/json\u00a0": NOT_JSON,
+        "application/js\u00f6n": NOT_JSON,
+        "application /json": NOT_JSON,
+    }
+
+    def test_types(self) -> None:
+        for value, expected in self.CASES.items():
+            with self.subTest(value):
+                self.assertEqual(json_fault(((NAME, value),), ()), expected)
+
+    def test_fields(self) -> None:
+        """There is one, in the plain spelling."""
+        plain = (NAME, "application/json")
+        for types, word in (
+            ((), "no Content-Type"),
+            ((plain, plain), "more than one"),
+            (((NAME, "application/json"), ("content_type", "text/plain")), "more than one"),
+            ((("content_type", "application/json"),), "not plain"),
+        ):
+            self.assertIn(word, json_fault(types, ()) or "")
+
+    def test_codings(self) -> None:
+        for codings, expected in (
+            (["identity"], None),
+            (["", " Identity "], None),
+            (["gzip"], CODED),
+            (["identity", "br"], CODED),
+            (["identity, gzip"], CODED),
+            (["x-unknown"], CODED),
+        ):
+            lines = tuple(("content-encoding", coding) for coding in codings)
+            self.assertEqual(json_fault(((NAME, "application/json"),), lines), expected, codings)
+
+    @given(st.lists(st.sampled_from(["application/json", ";", " ", "charset", "=", "utf-8", '"', "utf-7", ",", "x"])))
+    def test_no_other_charset(self, parts: list[str]) -> None:
+        """Whatever is read as JSON names no other charset anywhere, and at most one."""
+        value = "".join(parts)
+        if json_fault(((NAME, value),), ()) is None:
+            self.assertNotIn(",", value)
+            _, found, after = value.partition("charset")
+            self.assertNotIn("charset", after)
+            if found:
+                self.assertTrue(after.replace('"', "").startswith("=utf-8"), value)

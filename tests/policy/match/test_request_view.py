@@ -1,0 +1,52 @@
+"""Tests for L{egress.policy.match.request_view}."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.policy.match.json_body import NOTHING, UNREADABLE, Document
+from egress.policy.match.request_view import UNREAD, Facts
+from tests.policy.policies import request
+
+
+class FactsTests(SynchronousTestCase):
+    """What is read of a request."""
+
+    def json(self, *headers: tuple[str, str], kind: str = "application/json", **given: object) -> object:
+        found = Facts(request("POST", "http://a.test/", headers=[("Content-Type", kind), *headers], **given), None).json
+        return found.value if isinstance(found, Document) else found
+
+    def test_json(self) -> None:
+        body = b'{"a":1}'
+        self.assertEqual(self.json(body=body), {"a": 1})
+        self.assertIs(self.json(body=body, kind="text/vnd.x"), UNREADABLE)
+        self.assertEqual(self.json(("Content-Encoding", "Identity"), body=body), {"a": 1})
+        self.assertIs(self.json(), NOTHING)
+        self.assertIs(self.json(body=b""), NOTHING)
+        self.assertIs(self.json(body_withheld=True, content_length=7), UNREAD)
+        # Nothing is nothing, whatever it is said to be.
+        self.assertIs(self.json(body=b"", kind="text/plain"), NOTHING)
+        self.assertIs(self.json(body_withheld=True, content_length=7, kind="text/plain"), UNREADABLE)
+
+    def test_nobody_can_tell(self) -> None:
+        body = b'{"a":1}'
+        for name in ("content-encoding", "Content_Encoding"):
+            self.assertIs(self.json((name, "gzip"), body=body), UNREADABLE)
+            self.assertIs(self.json((name, "identity"), (name, "br"), body_withheld=True), UNREADABLE)
+        self.assertIs(self.json(body=body, body_truncated=True), UNREADABLE)
+        # There is content, which was neither sent along nor is to be had.
+        self.assertIs(self.json(content_length=None), UNREADABLE)
+        self.assertIs(self.json(content_length=7), UNREADABLE)
+
+    def test_client(self) -> None:
+        for text, expected in (("10.0.0.1", "10.0.0.1"), ("::ffff:10.0.0.1", "10.0.0.1"), ("::1", "::1")):
+            self.assertEqual(Facts(request("GET", "http://a.test/", address=text), None).client, ip_address(expected))
+        self.assertIsNone(Facts(request("GET", "http://a.test/", address="/run/socket"), None).client)
+
+    def test_addresses(self) -> None:
+        given = (ip_address("192.0.2.1"),)
+        self.assertEqual(Facts(request("GET", "http://a.test/", addresses=given), None).addresses, given)
+        self.assertEqual(Facts(request("GET", "http://a.test/"), None).addresses, ())
+        self.assertEqual(Facts(request("GET", "http://[::1]/", addresses=given), None).addresses, (ip_address("::1"),))

@@ -1,0 +1,25 @@
+"""Tests for L{egress.policy.match.tristate}."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.policy.match.tristate import Holds, all_of, certainty
+
+NO, MAYBE, YES = Holds.NO, Holds.MAYBE, Holds.YES
+
+
+class HoldsTests(SynchronousTestCase):
+    """Yes, no and what cannot be told."""
+
+    def test_opposite(self) -> None:
+        for one, other in ((NO, YES), (YES, NO), (MAYBE, MAYBE), (Holds.UNREAD, Holds.UNREAD)):
+            self.assertIs(one.opposite(), other)
+
+    def test_certainty(self) -> None:
+        for answers, expected in (((), NO), ((True, True), YES), ((False,), NO), ((True, False), MAYBE)):
+            self.assertIs(certainty(answers), expected)
+
+    def test_all(self) -> None:
+        for answers, expected in (((), YES), ((YES, MAYBE), MAYBE), ((MAYBE, NO, YES), NO), ((YES, YES), YES)):
+            self.assertIs(all_of(answers), expected)

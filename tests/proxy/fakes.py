@@ -1,0 +1,576 @@
+"""A proxy's surroundings in memory: transports, an authorizer and a dialer that do what a test says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol, IPushProducer, IReactorTime, ITCPTransport
+from twisted.internet.task import Clock
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from egress.config.model import Limits, OversizeBody, Resolve
+from egress.interfaces import IAuthorizer, IDialer, ILeafSource
+from egress.model.authority import Authority, Origin, parse_ip
+from egress.model.client_tls import LeafKey
+from egress.model.decision import Decision, DecisionRequest, Verdict
+from egress.model.no_proxy import HostPattern
+from egress.model.record import ExchangeRecord
+from egress.model.route import Purpose, Route
+from egress.proxy.client_auth import OPEN, Door
+from egress.proxy.client_session import HttpSession
+from egress.proxy.context import Parts
+from egress.proxy.factory import ProxyFactory
+from egress.relay.buffered import BufferedFlows
+from egress.transport.dialed import DialedProtocol
+from egress.upstream.origin_connection import OriginConnection
+from egress.upstream.pool import OriginPool
+
+_log = Logger()
+
+WALL = 1_700_000_000.0
+LOCAL = parse_ip("192.0.2.1")
+
+
+@implementer(ITCPTransport, IPushProducer, IConsumer)
+class Wire:
+    """One end of a TCP connection, with the habits of Twisted's that matter here.
+
+    Losing the connection is told in a later turn of the clock, closing waits for a paused producer, and nothing is
+    delivered while reading is paused.
+
+    @ivar written: what the protocol wrote and L{take} has not taken.
+    @ivar socket: one that stands for the connection where a test is about what the reactor has not read yet.
+    @ivar polite: whether the other side closes its direction when it sees the end of ours, as clients do.
+    @ivar high_water: bytes that may wait here before the producer is paused; C{None}: everything goes out at once.
+    """
+
+    def __init__(self, clock: IReactorTime, peer: IPv4Address | None = None) -> None:
+        self.written = b""
+        self.disconnecting = False
+        self.disconnected = False
+        self.aborted = False
+        self.write_closed = False
+        self.no_delay = False
+        self.paused = False
+        self.pauses = 0
+        self.polite = True
+        self.producer: Any = None
+        self.producer_paused = False
+        self.high_water: int | None = None
+        self.protocol: Any = None
+        self.socket: Any = None
+        self._clock = clock
+        self._peer = peer or IPv4Address("TCP", "198.51.100.7", 40000)
+        self._waiting: list[bytes] = []
+        self._eof = False
+        self._unsent = 0
+
+    def connect(self, protocol: Any) -> Wire:
+        """Attach the protocol."""
+        self.protocol = protocol
+        protocol.makeConnection(self)
+        return self
+
+    # -- what the other side does
+
+    def feed(self, data: bytes) -> Wire:
+        """Have the other side send something."""
+        self._waiting.append(data)
+        self._deliver()
+        self._clock.advance(0)  # type: ignore[attr-defined]
+        return self
+
+    def end(self) -> None:
+        """Have the other side close its direction."""
+        self._eof = True
+        self._deliver()
+        self._clock.advance(0)  # type: ignore[attr-defined]
+
+    def lose(self, reason: Exception | None = None) -> None:
+        """Have the connection break."""
+        self._lost(reason or ConnectionDone())
+
+    @property
+    def undelivered(self) -> int:
+        """Bytes that wait for the protocol to read on."""
+        return sum(map(len, self._waiting))
+
+    def take(self) -> bytes:
+        """Take what the protocol wrote."""
+        data, self.written = self.written, b""
+        return data
+
+    def choke(self) -> None:
+        """The other side does not read: the buffer is over its mark."""
+        self.producer_paused = True
+        self._unsent = max(1, self._unsent)
+        self.producer.pauseProducing()
+
+    def unchoke(self) -> None:
+        """The other side has read everything."""
+        self._unsent = 0
+        if self.producer is not None and self.producer_paused:
+            self.producer_paused = False
+            self.producer.resumeProducing()
+        self._close_if_due()
+        if self.write_closed:
+            self._write_lost()
+        self._clock.advance(0)  # type: ignore[attr-defined]
+
+    def _deliver(self) -> None:
+        while self._waiting and self._reading:
+            # As in Twisted: an exception out of dataReceived ends the connection.
+            try:
+                self.protocol.dataReceived(self._waiting.pop(0))
+            except Exception as error:
+                _log.failure("dataReceived raised")
+                self._lost(error)
+        if self._eof and self._reading and not self._waiting:
+            self._eof = False
+            if IHalfCloseableProtocol.providedBy(self.protocol):
+                self.protocol.readConnectionLost()
+            else:
+                self._lost(ConnectionDone())
+
+    @property
+    def _reading(self) -> bool:
+        return not (self.paused or self.disconnected or self.disconnecting)
+
+    def _lost(self, reason: Exception) -> None:
+        if not self.disconnected:
+            self.disconnected = True
+            if self.producer is not None:
+                self.producer.stopProducing()
+                self.producer = None
+            self.protocol.connectionLost(Failure(reason))
+
+    # -- ITransport
+
+    def write(self, data: bytes) -> None:
+        if not isinstance(data, bytes):
+            raise TypeError("not bytes")
+        if self.disconnected or self.write_closed:
+            return
+        self.written += data
+        if self.high_water is not None:
+            self._unsent += len(data)
+            if self._unsent > self.high_water and self.producer is not None and not self.producer_paused:
+                self.choke()
+
+    def writeSequence(self, data: Any) -> None:
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        if not self.disconnecting:
+            self.disconnecting = True
+            self._close_if_due()
+
+    def _close_if_due(self) -> None:
+        if self.disconnecting and not self.producer_paused and not self._unsent:
+            self._clock.callLater(0, self._lost, ConnectionDone())
+
+    def abortConnection(self) -> None:
+        if not self.disconnected and not self.aborted:
+            self.aborted = self.disconnecting = True
+            self._clock.callLater(0, self._lost, ConnectionAborted())
+
+    def loseWriteConnection(self) -> None:
+        self.write_closed = True
+        self._clock.callLater(0, self._write_lost)
+
+    def _write_lost(self) -> None:
+        if self._unsent or self.disconnected:
+            return
+        if IHalfCloseableProtocol.providedBy(self.protocol):
+            self.protocol.writeConnectionLost()
+            if self.polite and not self._waiting:
+                self._eof = True
+                self._deliver()
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        self.no_delay = enabled
+
+    def getTcpNoDelay(self) -> bool:
+        return self.no_delay
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        raise NotImplementedError
+
+    def getTcpKeepAlive(self) -> bool:
+        raise NotImplementedError
+
+    def getPeer(self) -> IPv4Address:
+        return self._peer
+
+    def getHost(self) -> IPv4Address:
+        return IPv4Address("TCP", "192.0.2.200", 8080)
+
+    # -- IConsumer
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        if self.producer is not None:
+            raise RuntimeError("there is a producer already")
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+        self.producer_paused = False
+        self._close_if_due()
+
+    # -- IPushProducer
+
+    def pauseProducing(self) -> None:
+        self.paused = True
+        self.pauses += 1
+
+    def resumeProducing(self) -> None:
+        self.paused = False
+        if self._waiting or self._eof:
+            self._clock.callLater(0, self._deliver)
+
+    def stopProducing(self) -> None:
+        self.loseConnection()
+
+
+def allow(reason: str = "ok") -> Decision:
+    """An allowing decision."""
+    return Decision(Verdict.ALLOW, reason, "script", "rule-1")
+
+
+def deny(reason: str = "not today") -> Decision:
+    """A denying one."""
+    return Decision(Verdict.DENY, reason, "script", "rule-2")
+
+
+@implementer(IAuthorizer)
+class ScriptedAuthorizer:
+    """Answers what the test says, by default yes.
+
+    @ivar answers: one for each question: a decision, an exception to fail with, a Deferred, or something to call.
+    @ivar asked: the questions.
+    @ivar cancelled: how many Deferreds of L{pending} were cancelled.
+    """
+
+    name = "script"
+
+    def __init__(self) -> None:
+        self.needs_body = True
+        self.answers: list[Any] = []
+        self.asked: list[DecisionRequest] = []
+        self.cancelled = 0
+
+    def pending(self) -> Deferred[Decision]:
+        """Put off the next answer."""
+
+        def cancel(_: object) -> None:
+            self.cancelled += 1
+
+        deferred: Deferred[Decision] = Deferred(cancel)
+        self.answers.append(deferred)
+        return deferred
+
+    def decide(self, request: DecisionRequest) -> Deferred[Decision]:
+        """See L{IAuthorizer.decide}."""
+        self.asked.append(request)
+        answer = self.answers.pop(0) if self.answers else allow()
+        if callable(answer):
+            answer = answer()
+        if isinstance(answer, Deferred):
+            return answer
+        if isinstance(answer, Exception):
+            deferred: Deferred[Decision] = Deferred()
+            deferred.errback(answer)
+            return deferred
+        return succeed(answer)
+
+    def check_ready(self) -> Deferred[None]:
+        """See L{IAuthorizer.check_ready}."""
+        return succeed(None)
+
+    def close(self) -> Deferred[None]:
+        """See L{IAuthorizer.close}."""
+        return succeed(None)
+
+
+@implementer(IDialer)
+class FakeDialer:
+    """Dials in memory.
+
+    @ivar judgements: results for L{judge}: an exception, a route or C{None}; by default C{None}, unless the host is an
+        address.
+    @ivar checks: results for L{check}: an exception, or a Deferred; by default a route.
+    @ivar dials: results for L{dial}: an exception, or a Deferred; by default it connects.
+    @ivar origins: the far transports that were connected.
+    @ivar dialled: the routes that were dialled.
+    @ivar protocols: with what.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.checked: list[tuple[Origin, Purpose]] = []
+        self.checked_for: list[str] = []
+        self.checks: list[Any] = []
+        self.judgements: list[Any] = []
+        self.dials: list[Any] = []
+        self.dialled: list[Route] = []
+        self.protocols: list[DialedProtocol] = []
+        self.origins: list[Wire] = []
+        self.cancelled = 0
+        self.high_water: int | None = None
+
+    def pending(self, where: list[Any]) -> Deferred[Any]:
+        """Put off the next result."""
+
+        def cancel(_: object) -> None:
+            self.cancelled += 1
+
+        deferred: Deferred[Any] = Deferred(cancel)
+        where.append(deferred)
+        return deferred
+
+    def route(self, origin: Origin, purpose: Purpose) -> Route:
+        """The route of L{check}."""
+        assert LOCAL is not None
+        return Route(origin, (LOCAL,), None, origin.scheme == "https" and purpose is not Purpose.TUNNEL, False)
+
+    @property
+    def looked_up(self) -> list[str]:
+        """The hosts that were looked up."""
+        return [origin.authority.host for origin, _ in self.checked]
+
+    def judge(self, origin: Origin, purpose: Purpose) -> Route | None:
+        """See L{IDialer.judge}."""
+        literal = origin.authority.ip
+        tls = origin.scheme == "https" and purpose is not Purpose.TUNNEL
+        result = None if literal is None else Route(origin, (literal,), None, tls, False)
+        if self.judgements:
+            result = self.judgements.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def check(self, origin: Origin, purpose: Purpose, client: str = "") -> Deferred[Route]:
+        """See L{IDialer.check}."""
+        self.checked.append((origin, purpose))
+        self.checked_for.append(client)
+        result = self.checks.pop(0) if self.checks else self.route(origin, purpose)
+        return _as_deferred(result)
+
+    def dial(self, route: Route, protocol: DialedProtocol) -> Deferred[None]:
+        """See L{IDialer.dial}."""
+        self.dialled.append(route)
+        self.protocols.append(protocol)
+        result = self.dials.pop(0) if self.dials else None
+        if result is not None:
+            return _as_deferred(result)
+        done: Deferred[None] = Deferred()
+        protocol.prepare(False, lambda: done.callback(None), done.errback)
+        self.connect(protocol)
+        return done
+
+    def connect(self, protocol: DialedProtocol) -> Wire:
+        """Give a protocol its transport."""
+        wire = Wire(self._clock)
+        wire.high_water = self.high_water
+        self.origins.append(wire)
+        return wire.connect(protocol)
+
+
+def _as_deferred(result: Any) -> Deferred[Any]:
+    if isinstance(result, Deferred):
+        return result
+    deferred: Deferred[Any] = Deferred()
+    if isinstance(result, Exception):
+        deferred.errback(result)
+    else:
+        deferred.callback(result)
+    return deferred
+
+
+@implementer(ILeafSource)
+class NoLeaves:
+    """A source that nobody should ask."""
+
+    def refusal(self, authority: Authority) -> str | None:
+        """See L{ILeafSource.refusal}."""
+        return None
+
+    def prepared(self, key: LeafKey) -> Deferred[Any]:
+        """See L{ILeafSource.prepared}."""
+        raise AssertionError("no TLS here")
+
+    def context_for(self, authority: Authority, key: LeafKey = LeafKey.P256) -> SSL.Context:
+        """See L{ILeafSource.context_for}."""
+        raise AssertionError("no TLS here")
+
+
+class Proxy:
+    """Parts in memory.
+
+    @ivar records: what was reported.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: Limits | None = None,
+        leaves: Any = None,
+        passthrough: tuple[str, ...] = (),
+        opaque_ports: tuple[range, ...] = (),
+        oversize_body: OversizeBody = OversizeBody.REFUSE,
+        clock: Any = None,
+        dialer: Any = None,
+        resolve: Resolve = Resolve.AFTER,
+    ) -> None:
+        self.clock = clock or Clock()
+        self.limits = limits or Limits()
+        self.authorizer = ScriptedAuthorizer()
+        self.dialer = dialer or FakeDialer(self.clock)
+        self.records: list[ExchangeRecord] = []
+        self.pool = OriginPool(self.clock, self.limits)
+        numbers = count(1)
+        self.parts = Parts(
+            clock=self.clock,
+            limits=self.limits,
+            authorizer=self.authorizer,
+            dialer=self.dialer,
+            pool=self.pool,
+            leaves=NoLeaves() if leaves is None else leaves,
+            report=self.records.append,
+            passthrough=tuple(HostPattern.parse(text, suffix=False) for text in passthrough),
+            opaque_ports=opaque_ports,
+            oversize_body=oversize_body,
+            wall_clock=lambda: WALL,
+            new_id=lambda: f"id-{next(numbers)}",
+            flows=BufferedFlows(),
+            resolve=resolve,
+        )
+        self.factory = ProxyFactory(self.parts)
+
+    def client(self, address: str = "198.51.100.7", door: Door = OPEN) -> Wire:
+        """Connect a client."""
+        peer = IPv4Address("TCP", address, 40000)
+        factory = self.factory if door is OPEN else ProxyFactory(self.parts, door)
+        return Wire(self.clock, peer).connect(factory.buildProtocol(peer))
+
+
+class ProxyTestCase(SynchronousTestCase):
+    """A proxy in memory; at the end nothing of it may be left.
+
+    @ivar client: a connected client.
+    """
+
+    def setUp(self) -> None:
+        self.build()
+
+    def build(self, **options: Any) -> None:
+        """Have a proxy with other parts."""
+        self.proxy = Proxy(**options)
+        self.clock = self.proxy.clock
+        self.authorizer = self.proxy.authorizer
+        self.dialer = self.proxy.dialer
+        self.records = self.proxy.records
+        self.clients: list[Wire] = []
+        self.client = self.connect()
+
+    def connect(self, address: str = "198.51.100.7") -> Wire:
+        """Connect one more client."""
+        wire = self.proxy.client(address)
+        self.clients.append(wire)
+        return wire
+
+    @property
+    def origin(self) -> Wire:
+        """The origin that was connected last."""
+        wire = self.dialer.origins[-1]
+        assert isinstance(wire, Wire)
+        return wire
+
+    def outcomes(self) -> list[str]:
+        """The outcomes on record."""
+        return [record.outcome for record in self.records]
+
+    def tearDown(self) -> None:
+        """Let everybody go, and see that nothing stays behind."""
+        for wire in self.clients:
+            wire.lose()
+        self.proxy.pool.close()
+        self.clock.advance(0)
+        self.clock.advance(0)
+        self.assertEqual([call.func for call in self.clock.getDelayedCalls()], [], "timers were left")
+        self.assertEqual(len(self.proxy.parts.sessions), 0)
+        for wire in self.dialer.origins:
+            self.assertTrue(wire.disconnected, "a connection to an origin was left")
+        self.assertEqual(len(self.proxy.pool), 0)
+
+
+def session_of(wire: Wire) -> HttpSession:
+    """The session of a client's transport."""
+    session = wire.protocol
+    assert isinstance(session, HttpSession)
+    return session
+
+
+def connection_of(wire: Wire) -> OriginConnection:
+    """The connection of an origin's transport."""
+    connection = wire.protocol
+    assert isinstance(connection, OriginConnection)
+    return connection
+
+
+Builder = Callable[..., bytes]
+
+
+def request(
+    method: str = "GET",
+    url: str = "http://origin.test/a",
+    *fields: str,
+    body: bytes = b"",
+    version: str = "1.1",
+    host: str = "origin.test",
+) -> bytes:
+    """A request as a client of the proxy sends it."""
+    lines = [f"{method} {url} HTTP/{version}", f"Host: {host}", *fields]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def response(body: bytes = b"hello", *fields: str, status: str = "200 OK", length: bool = True) -> bytes:
+    """An answer as an origin sends it."""
+    lines = [f"HTTP/1.1 {status}", *fields]
+    if length:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def status_of(data: bytes) -> int:
+    """The status code of an answer."""
+    return int(data.split(b" ", 2)[1])
+
+
+def content_of(data: bytes) -> bytes:
+    """What follows the head."""
+    return data.partition(b"\r\n\r\n")[2]
+
+
+# Key and accept are those of RFC 6455 section 1.3.
+UPGRADE = (
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)
+SWITCH = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nX-Key: y\r\n\r\n"
+)

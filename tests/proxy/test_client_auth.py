@@ -1,0 +1,434 @@
+"""Tests for L{egress.proxy.client_auth}."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from cryptography import x509
+from OpenSSL import SSL, crypto
+from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface import implementer
+
+from egress.interfaces import IClientGate
+from egress.model.errors import ClientCheckBusy, ClientUnauthenticated, CredentialsRejected
+from egress.proxy.client_auth import CHECK_SECONDS, Door
+from egress.proxy.factory import ProxyFactory
+from egress.transport.tls import ServerTls, TlsFactory
+from tests.certificates import CLIENT, TestCA, TestCertificate
+from tests.proxy.fakes import ProxyTestCase, Wire, content_of, deny, request, response, status_of
+from tests.proxy.test_tunnel_binding import basic
+from tests.transport.tls import TlsClient, TlsEnd, leaves
+
+GOOD = b"Bearer good"
+URL = "http://origin.test/a"
+
+
+def name_of(certificate: x509.Certificate) -> str | None:
+    """Whom a certificate names."""
+    return certificate.subject.rfc4514_string()
+
+
+def credentials(value: bytes = GOOD) -> str:
+    """The field that carries credentials."""
+    return f"Proxy-Authorization: {value.decode()}"
+
+
+@implementer(IClientGate)
+class FakeGate:
+    """Knows what a test says.
+
+    @ivar good: the clients of whose credentials it knows already.
+    @ivar pending: checks that wait for the test.
+    @ivar asked: what was to be checked, and from where.
+    """
+
+    def __init__(self) -> None:
+        self.good: dict[bytes, str] = {}
+        self.asked: list[tuple[bytes | None, str]] = []
+        self.pending: list[Deferred[str]] = []
+        self.cancelled = 0
+
+    def known(self, presented: bytes) -> str | None:
+        return self.good.get(presented)
+
+    def check(self, presented: bytes | None, address: str) -> Deferred[str]:
+        self.asked.append((presented, address))
+        if presented is None:
+            return fail(ClientUnauthenticated("say who you are"))
+        if presented == GOOD:
+            return succeed("ci")
+
+        def cancel(_: object) -> None:
+            self.cancelled += 1
+
+        waiting: Deferred[str] = Deferred(cancel)
+        self.pending.append(waiting)
+        return waiting
+
+
+class GateTestCase(ProxyTestCase):
+    """A listening port with a gate."""
+
+    def setUp(self) -> None:
+        self.gate = FakeGate()
+        self.door = Door(self.gate)
+        self.build(leaves=leaves())
+
+    def connect(self, address: str = "198.51.100.7") -> Any:
+        wire = self.proxy.client(address, self.door)
+        self.clients.append(wire)
+        return wire
+
+    def refused(self, status: int, outcome: str) -> str:
+        """Check that the last request was refused before anybody was asked.
+
+        @return: the answer.
+        """
+        answer: bytes = self.client.take()
+        self.assertEqual(status_of(answer), status)
+        problem = json.loads(content_of(answer))
+        self.assertEqual((problem["stage"], problem["type"]), ("client-auth", f"urn:egressproxy:{outcome}"))
+        record = self.records[-1]
+        self.assertEqual((record.outcome, record.verdict, record.status), (outcome, "refused", status))
+        self.assertEqual((record.client.identity, record.client.address), (None, "198.51.100.7"))
+        self.assertEqual((self.authorizer.asked, self.dialer.checked), ([], []))
+        return answer.decode()
+
+
+class PlainTests(GateTestCase):
+    """Requests on the listening port."""
+
+    def test_without_credentials(self) -> None:
+        self.client.feed(request())
+        answer = self.refused(407, "client-auth-required")
+        self.assertIn('Proxy-Authenticate: Basic realm="egressproxy", charset="UTF-8"\r\n', answer)
+        self.assertIn('Proxy-Authenticate: Bearer realm="egressproxy"\r\n', answer)
+        self.assertIn("Connection: keep-alive\r\n", answer)
+        self.assertEqual(self.gate.asked, [(None, "198.51.100.7")])
+
+    def test_the_next_request_brings_them(self) -> None:
+        self.client.feed(request())
+        self.client.take()
+        self.client.feed(request("GET", URL, credentials()))
+        self.origin.feed(response())
+        self.assertEqual(status_of(self.client.take()), 200)
+        self.assertEqual(self.outcomes(), ["client-auth-required", "forwarded"])
+        self.assertEqual(self.authorizer.asked[0].client.identity, "ci")
+        self.assertEqual(self.records[1].client.identity, "ci")
+
+    def test_nothing_of_them_goes_on(self) -> None:
+        self.client.feed(request("GET", URL, credentials()))
+        self.assertNotIn(b"good", self.origin.written)
+        self.assertNotIn(b"roxy-", self.origin.written)
+        self.assertNotIn("good", repr(self.authorizer.asked[0]))
+
+    def test_content_behind_a_refused_request(self) -> None:
+        self.client.feed(request("POST", URL, body=b"x" * 10))
+        self.assertIn("Connection: close\r\n", self.refused(407, "client-auth-required"))
+        self.assertTrue(self.client.disconnected)
+
+    def test_a_label_is_no_identity(self) -> None:
+        self.client.feed(request("GET", URL, credentials(basic(b"admin:x"))))
+        self.assertEqual(self.authorizer.asked, [])
+        self.gate.pending[0].errback(CredentialsRejected("no"))
+        self.refused(407, "client-credentials-rejected")
+
+    def test_known_ones_are_not_checked(self) -> None:
+        self.gate.good[b"Bearer known"] = "old friend"
+        self.client.feed(request("GET", URL, credentials(b"Bearer known")))
+        self.assertEqual(self.authorizer.asked[0].client.identity, "old friend")
+        self.origin.feed(response())
+        self.client.feed(request("GET", URL, credentials(b"Bearer known")))
+        self.assertIs(self.authorizer.asked[1].client, self.authorizer.asked[0].client)
+        self.assertEqual(self.gate.asked, [])
+
+    def test_each_request_is_looked_at(self) -> None:
+        """Known a moment ago, and not any more: the connection alone proves nothing."""
+        self.gate.good[b"Bearer known"] = "old friend"
+        self.client.feed(request("GET", URL, credentials(b"Bearer known")))
+        self.origin.feed(response())
+        self.client.take()
+        del self.gate.good[b"Bearer known"]
+        self.client.feed(request("GET", URL, credentials(b"Bearer known")))
+        self.gate.pending[0].errback(CredentialsRejected("no"))
+        self.assertEqual(self.outcomes(), ["forwarded", "client-credentials-rejected"])
+        self.assertIsNone(self.records[1].client.identity)
+        self.client.feed(request())
+        self.assertEqual(self.outcomes()[2:], ["client-auth-required"])
+
+    def test_a_client_may_become_another(self) -> None:
+        self.gate.good.update({b"Bearer a": "alice", b"Bearer b": "bob"})
+        for value, name, origin in ((b"Bearer a", "alice", 0), (b"Bearer b", "bob", 1), (b"Bearer a", "alice", 0)):
+            self.client.feed(request("GET", URL, credentials(value)))
+            self.dialer.origins[origin].feed(response())
+            self.assertEqual(self.records[-1].client.identity, name)
+        self.assertEqual(len(self.dialer.dialled), 2, "connections to origins are not shared between the two")
+
+    def test_two_credentials(self) -> None:
+        self.client.feed(request("GET", URL, credentials(), credentials(b"Bearer other")))
+        self.assertEqual(status_of(self.client.take()), 400)
+        self.assertEqual(self.gate.asked, [])
+
+
+class LabelTests(ProxyTestCase):
+    """Ports that ask for nothing."""
+
+    def identity(self, door: Door) -> str | None:
+        client = self.proxy.client(door=door)
+        self.clients.append(client)
+        client.feed(request("GET", URL, credentials(basic(b"admin:x"))))
+        return self.authorizer.asked[-1].client.identity
+
+    def test_labels(self) -> None:
+        self.assertEqual(self.identity(Door()), "admin")
+
+    def test_no_labels(self) -> None:
+        """Beside a port where names are proven."""
+        self.assertIsNone(self.identity(Door(labels=False)))
+        self.assertEqual(len({asked.client.pool_key for asked in self.authorizer.asked}), 1)
+
+
+class WaitingTests(GateTestCase):
+    """While credentials are checked."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.client.feed(request("GET", URL, credentials(b"Bearer slow")))
+        (self.waiting,) = self.gate.pending
+
+    def test_good(self) -> None:
+        self.assertEqual(self.client.written, b"")
+        self.waiting.callback("slow")
+        self.origin.feed(response())
+        self.assertEqual(status_of(self.client.take()), 200)
+        self.assertEqual(self.records[0].client.identity, "slow")
+
+    def test_bad(self) -> None:
+        self.waiting.errback(CredentialsRejected("no"))
+        self.assertIn("Proxy-Authenticate: Basic", self.refused(407, "client-credentials-rejected"))
+        self.client.feed(request("GET", URL, credentials()))
+        self.origin.feed(response())
+        self.assertEqual(status_of(self.client.take()), 200)
+
+    def test_busy(self) -> None:
+        self.waiting.errback(ClientCheckBusy("later"))
+        answer = self.refused(429, "client-auth-busy")
+        self.assertIn("Retry-After: 1\r\n", answer)
+        self.assertNotIn("Proxy-Authenticate", answer)
+
+    def test_too_long(self) -> None:
+        self.clock.advance(CHECK_SECONDS)
+        self.assertEqual(self.gate.cancelled, 1)
+        self.assertIn("not checked in time", self.refused(429, "client-auth-busy"))
+
+    def test_a_gate_that_fails(self) -> None:
+        self.waiting.errback(ZeroDivisionError())
+        self.assertEqual(status_of(self.client.take()), 500)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_a_defect_behind_it(self) -> None:
+        def broken(*_: object) -> None:
+            raise ZeroDivisionError
+
+        self.patch(self.client.protocol, "admitted", broken)
+        self.waiting.callback("slow")
+        self.assertEqual(status_of(self.client.take()), 500)
+        self.assertTrue(self.client.write_closed)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_the_next_request_waits(self) -> None:
+        self.authorizer.answers = [deny("first"), deny("second")]
+        self.client.feed(request("GET", URL, credentials()))
+        self.assertTrue(self.client.paused)
+        self.assertEqual(self.authorizer.asked, [])
+        self.waiting.callback("slow")
+        self.clock.advance(0)
+        answers = self.client.take()
+        self.assertLess(answers.index(b"first"), answers.index(b"second"))
+        self.assertEqual([record.client.identity for record in self.records], ["slow", "ci"])
+
+    def test_the_client_goes(self) -> None:
+        self.client.lose()
+        self.assertEqual(self.gate.cancelled, 1)
+        self.assertEqual(self.outcomes(), ["client-gone"])
+        self.assertEqual((self.records[0].method, self.records[0].url), ("GET", URL))
+
+    def test_an_answer_that_comes_too_late(self) -> None:
+        late: Deferred[str] = Deferred(lambda deferred: deferred.callback("late"))
+        self.patch(self.gate, "check", lambda *_: late)
+        other = self.connect()
+        other.feed(request("GET", URL, credentials(b"Bearer slow")))
+        other.lose()
+        self.assertEqual((self.outcomes(), self.authorizer.asked), (["client-gone"], []))
+        self.waiting.errback(CredentialsRejected("no"))
+
+    def test_the_client_sends_no_more(self) -> None:
+        self.client.end()
+        self.assertFalse(self.client.disconnecting)
+        self.waiting.callback("slow")
+        self.origin.feed(response())
+        self.assertEqual(status_of(self.client.take()), 200)
+        self.assertTrue(self.client.disconnected)
+
+    def test_a_choked_client(self) -> None:
+        self.client.choke()
+        self.client.unchoke()
+        self.waiting.callback("slow")
+        self.origin.feed(response())
+        self.assertEqual(status_of(self.client.take()), 200)
+
+    def test_a_shut_down(self) -> None:
+        self.proxy.parts.draining = True
+        self.proxy.parts.sessions.drain()
+        self.assertFalse(self.client.disconnecting)
+        self.waiting.callback("slow")
+        self.origin.feed(response())
+        self.assertEqual(status_of(self.client.take()), 200)
+        self.assertTrue(self.client.disconnected)
+
+
+class ContentTests(GateTestCase):
+    """Content behind a request whose credentials are checked."""
+
+    def test_it_is_kept(self) -> None:
+        self.client.feed(request("POST", URL, credentials(b"Bearer slow"), body=b"content"))
+        self.assertTrue(self.client.paused)
+        self.gate.pending[0].callback("slow")
+        self.assertEqual(self.authorizer.asked[0].body, b"content")
+        self.origin.feed(response())
+        self.assertEqual(self.outcomes(), ["forwarded"])
+
+    def test_it_does_not_come(self) -> None:
+        self.client.feed(request("POST", URL, credentials(b"Bearer slow"), "Content-Length: 5"))
+        self.client.end()
+        self.assertTrue(self.client.disconnected)
+        self.assertEqual(self.gate.cancelled, 1)
+        self.assertEqual(self.outcomes(), ["client-gone"])
+
+
+class ConnectTests(GateTestCase):
+    """The credentials of a CONNECT hold for all that comes inside."""
+
+    def connect_request(self, *fields: str) -> bytes:
+        return request("CONNECT", "origin.test:443", *fields, host="origin.test:443")
+
+    def test_without_credentials(self) -> None:
+        self.client.feed(self.connect_request())
+        answer = self.refused(407, "client-auth-required")
+        self.assertTrue(answer.startswith("HTTP/1.1 407 Proxy Authentication Required\r\n"))
+        self.assertIn("Connection: keep-alive\r\n", answer)
+        self.assertEqual((self.records[0].method, self.records[0].url), ("CONNECT", "origin.test:443"))
+
+    def test_again_on_the_same_connection(self) -> None:
+        self.client.feed(self.connect_request())
+        self.client.take()
+        self.client.feed(self.connect_request(credentials(b"Bearer slow")))
+        self.assertEqual(self.client.written, b"")
+        self.gate.pending[0].callback("slow")
+        self.assertEqual(self.client.take(), b"HTTP/1.1 200 Connection established\r\n\r\n")
+
+    def test_inside(self) -> None:
+        self.client.feed(self.connect_request(credentials()))
+        self.client.take()
+        end = TlsClient(self.client).shake()
+        end.send(request("GET", "/a", credentials(b"Bearer another")))
+        self.assertEqual(self.authorizer.asked[0].client.identity, "ci")
+        self.assertNotIn(b"another", self.origin.take())
+        self.origin.feed(response())
+        self.assertEqual(status_of(end.take()), 200)
+        self.assertEqual(self.records[0].client.identity, "ci")
+        self.assertEqual(len(self.gate.asked), 1)
+
+
+class CertificateTests(ProxyTestCase):
+    """Clients that show certificates when they connect."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ca = TestCA("Clients")
+        self.mine = self.ca.issue(usage=CLIENT, subject="runner-7")
+
+    def present(self, certificate: TestCertificate | None, door: Door) -> TlsEnd:
+        """Connect, and show a certificate to a server that asks for one, and does not insist."""
+        context = TestCA().issue("proxy.test").server_context()
+        store = context.get_cert_store()
+        assert store is not None
+        store.add_cert(crypto.X509.from_cryptography(self.ca.certificate))
+        context.set_verify(SSL.VERIFY_PEER)
+        factory = TlsFactory(ServerTls(context), False, ProxyFactory(self.proxy.parts, door), clock=self.clock)
+        wire = Wire(self.clock).connect(factory.buildProtocol(None))
+        self.clients.append(wire)
+        mine = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        if certificate is not None:
+            mine.use_certificate(certificate.certificate)
+            mine.use_privatekey(certificate.key)
+        connection = SSL.Connection(mine, None)
+        connection.set_connect_state()
+        return TlsEnd(wire, connection).shake()
+
+    def test_the_name(self) -> None:
+        client = self.present(self.mine, Door(None, name_of))
+        client.send(request("GET", URL, credentials(basic(b"admin:x"))))
+        asked = self.authorizer.asked[0].client
+        self.assertEqual(asked.identity, "CN=runner-7", "what it says besides counts for nothing")
+        self.origin.feed(response())
+        self.assertEqual(status_of(client.take()), 200)
+        client.send(request("GET", URL, credentials(basic(b"admin:x"))))
+        self.assertIs(self.authorizer.asked[1].client, asked)
+
+    def test_two_clients_share_no_connections(self) -> None:
+        door = Door(None, lambda _: "the same name")
+        for certificate in (self.mine, self.ca.issue(usage=CLIENT, subject="runner-8")):
+            self.present(certificate, door).send(request())
+            self.origin.feed(response())
+        self.assertEqual(len(self.dialer.dialled), 2)
+
+    def refused(self, client: Any, words: str) -> None:
+        client.feed(request())
+        answer = client.take()
+        self.assertEqual(status_of(answer), 407)
+        self.assertIn(words, json.loads(content_of(answer))["reason"])
+        self.assertEqual(self.outcomes()[-1], "client-credentials-rejected")
+        self.assertEqual(self.authorizer.asked, [])
+
+    def test_no_name(self) -> None:
+        self.refused(self.present(self.mine, Door(None, lambda _: None)), "names nobody")
+
+    def test_no_certificate(self) -> None:
+        """The TLS context refuses such clients; if it ever did not, this would."""
+        door = Door(None, name_of)
+        self.refused(self.present(None, door), "none was shown")
+        plain = self.proxy.client(door=door)
+        self.clients.append(plain)
+        self.refused(plain, "none was shown")
+
+    def test_both(self) -> None:
+        """Where both are asked for, both must be good, and the name is that of the credentials."""
+        client = self.present(self.mine, Door(FakeGate(), name_of))
+        client.send(request())
+        self.assertEqual(status_of(client.take()), 407)
+        client.send(request("GET", URL, credentials()))
+        self.assertEqual(self.authorizer.asked[0].client.identity, "ci")
+        self.origin.feed(response())
+        other = self.present(self.ca.issue(usage=CLIENT, subject="runner-8"), Door(FakeGate(), name_of))
+        other.send(request("GET", URL, credentials()))
+        self.assertNotEqual(self.authorizer.asked[0].client.pool_key, self.authorizer.asked[1].client.pool_key)
+
+    def test_the_end_of_the_session(self) -> None:
+        """A TLS session that breaks after a request is no handshake that failed."""
+        client = self.present(self.mine, Door(None, name_of))
+        client.send(request())
+        self.origin.feed(response())
+        self.clients[-1].feed(b"no TLS record at all")
+        self.assertEqual(self.outcomes(), ["forwarded"])
+
+    def test_a_failure_without_words(self) -> None:
+        wire = self.proxy.client()
+        wire.lose(SSL.Error())
+        self.assertEqual(self.records[-1].reason, "the TLS handshake with the proxy itself failed: Error")
+
+    def test_a_fault_before_the_first_request(self) -> None:
+        client = self.present(self.mine, Door(None, name_of))
+        client.send(b"nonsense\r\n\r\n")
+        self.assertEqual(self.outcomes(), ["bad-request"])

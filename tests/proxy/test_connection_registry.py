@@ -1,0 +1,78 @@
+"""Tests for L{egress.proxy.connection_registry}."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from twisted.internet.defer import CancelledError
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.proxy.client_session import HttpSession
+from egress.proxy.connection_registry import Sessions
+
+
+class _Session:
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def drain(self) -> None:
+        self.calls.append("drain")
+
+    def abort(self) -> None:
+        self.calls.append("abort")
+
+
+class SessionsTests(SynchronousTestCase):
+    """Draining waits for the last session."""
+
+    def setUp(self) -> None:
+        self.sessions = Sessions()
+        self.one, self.two = _Session(), _Session()
+
+    def add_both(self) -> None:
+        self.sessions.add(cast(HttpSession, self.one))
+        self.sessions.add(cast(HttpSession, self.two))
+
+    def test_draining_nothing_is_over_at_once(self) -> None:
+        self.successResultOf(self.sessions.drain())
+
+    def test_drain_asks_all_and_waits_for_the_last(self) -> None:
+        self.add_both()
+        drained = self.sessions.drain()
+        self.assertEqual([self.one.calls, self.two.calls], [["drain"], ["drain"]])
+        self.sessions.discard(cast(HttpSession, self.one))
+        self.assertNoResult(drained)
+        self.sessions.discard(cast(HttpSession, self.two))
+        self.successResultOf(drained)
+
+    def test_waiting_can_be_given_up(self) -> None:
+        self.add_both()
+        drained = self.sessions.drain()
+        drained.cancel()
+        self.failureResultOf(drained, CancelledError)
+        self.sessions.discard(cast(HttpSession, self.one))
+        self.sessions.discard(cast(HttpSession, self.two))
+        self.assertEqual(len(self.sessions), 0)
+
+    def test_abort_cuts_what_is_left(self) -> None:
+        self.add_both()
+        self.sessions.abort()
+        self.assertEqual([self.one.calls, self.two.calls], [["abort"], ["abort"]])
+        self.assertEqual(len(self.sessions), 2)
+
+
+class ClientsTests(SynchronousTestCase):
+    """Connections are counted by client."""
+
+    def test_counts(self) -> None:
+        sessions = Sessions()
+        one, two, inner = (cast(HttpSession, _Session()) for _ in range(3))
+        sessions.accept(one, "192.0.2.1")
+        sessions.accept(two, "192.0.2.2")
+        sessions.add(one)
+        sessions.add(inner)
+        self.assertEqual((sessions.clients, len(sessions), sessions.of("192.0.2.1")), (2, 3, 1))
+        sessions.discard(inner)
+        sessions.discard(one)
+        sessions.discard(one)
+        self.assertEqual((sessions.clients, sessions.of("192.0.2.1"), sessions.of("192.0.2.2")), (1, 0, 1))

@@ -1,0 +1,55 @@
+"""Tests for L{egress.proxy.context}."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.model.authority import Authority
+from egress.proxy.context import Parts
+from tests.proxy.fakes import Proxy
+
+
+class PartsTests(SynchronousTestCase):
+    """What is derived from the configuration."""
+
+    def test_passthrough(self) -> None:
+        parts = Proxy(passthrough=("a.test", "*.b.test:443")).parts
+        for host, port, passes in (
+            ("a.test", 443, True),
+            ("x.a.test", 443, False),
+            ("x.b.test", 443, True),
+            ("x.b.test", 444, False),
+            ("b.test", 443, False),
+        ):
+            with self.subTest(f"{host}:{port}"):
+                self.assertEqual(parts.passes_through(Authority(host, port)), passes)
+
+    def test_opaque_ports(self) -> None:
+        parts = Proxy(passthrough=("a.test:22",), opaque_ports=(range(5432, 5434), range(22, 23))).parts
+        for host, port, passes, opaque in (
+            ("a.test", 22, True, True),
+            ("b.test", 22, True, True),
+            ("b.test", 5433, True, True),
+            ("b.test", 5434, False, False),
+            ("a.test", 443, False, False),
+        ):
+            with self.subTest(f"{host}:{port}"):
+                authority = Authority(host, port)
+                self.assertEqual((parts.passes_through(authority), parts.is_opaque(authority)), (passes, opaque))
+
+    def test_date(self) -> None:
+        # RFC 9110 section 5.6.7.
+        self.assertEqual(Proxy().parts.date(), b"Tue, 14 Nov 2023 22:13:20 GMT")
+
+    def test_limits_of_heads(self) -> None:
+        parts = Proxy().parts
+        limits = parts.limits
+        self.assertEqual(
+            (parts.head_limits.head, parts.head_limits.fields, parts.head_limits.target),
+            (limits.head, limits.fields, limits.target),
+        )
+
+    def test_ids_differ(self) -> None:
+        own = Proxy().parts
+        parts = Parts(own.clock, own.limits, own.authorizer, own.dialer, own.pool, own.leaves, own.report)
+        self.assertNotEqual(parts.new_id(), parts.new_id())

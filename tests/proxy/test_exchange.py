@@ -1,0 +1,1022 @@
+"""Tests for L{egress.proxy.exchange}."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import attrs
+from twisted.internet.error import ConnectionLost
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.config.model import Limits, OversizeBody, Resolve
+from egress.model.authority import Authority, Origin, UpstreamProxy, parse_ip
+from egress.model.decision import Decision, Terms, Verdict
+from egress.model.errors import (
+    AddressForbidden,
+    AuthorizerUnavailable,
+    DialFailed,
+    DialTimeout,
+    NameNotResolved,
+    OriginCertificateInvalid,
+    ResolutionTimeout,
+)
+from egress.model.route import Purpose, Route
+from egress.proxy.body_collector import Collecting
+from egress.proxy.exchange import IDEMPOTENT, TRANSITIONS, Exchange, State
+from tests.proxy.fakes import (
+    LOCAL,
+    SWITCH,
+    UPGRADE,
+    WALL,
+    ProxyTestCase,
+    allow,
+    content_of,
+    deny,
+    request,
+    response,
+    session_of,
+    status_of,
+)
+
+ORIGIN = Origin("http", Authority("origin.test", 80))
+MORE = Decision(Verdict.NEED_BODY, "content, please", "script")
+
+
+LATE = response(b"", "Connection: close", status="408 Request Timeout")
+
+
+class StateTests(SynchronousTestCase):
+    """The table says what may follow what."""
+
+    def test_every_state_leads_to_the_end(self) -> None:
+        self.assertEqual(set(TRANSITIONS), set(State))
+        for state, after in TRANSITIONS.items():
+            if state is not State.DONE:
+                self.assertIn(State.DONE, after)
+        self.assertEqual(TRANSITIONS[State.DONE], frozenset())
+
+    def test_only_a_decision_leads_towards_the_origin(self) -> None:
+        leading = {state for state, after in TRANSITIONS.items() if State.CONNECTING in after}
+        self.assertEqual(leading, {State.DECIDING, State.RESOLVING, State.FORWARDING})
+        self.assertEqual(
+            {state for state, after in TRANSITIONS.items() if State.FORWARDING in after}, {State.CONNECTING}
+        )
+
+
+class DecisionTests(ProxyTestCase):
+    """What is asked, and what follows from the answer."""
+
+    def test_the_question(self) -> None:
+        self.client.feed(
+            request(
+                "POST", "http://ORIGIN.test:80/a?b=%20c", "X-A: 1", "Connection: X-A", "Accept: x/y", body=b"content"
+            )
+        )
+        (asked,) = self.authorizer.asked
+        self.assertEqual((asked.request_id, asked.method, asked.url), ("id-1", "POST", "http://origin.test/a?b=%20c"))
+        self.assertEqual(asked.body, b"content")
+        self.assertFalse(asked.body_truncated)
+        self.assertEqual(asked.headers, ((b"Host", b"origin.test"), (b"Accept", b"x/y"), (b"Content-Length", b"7")))
+        self.assertEqual(self.dialer.checked, [(ORIGIN, Purpose.REQUEST)])
+        self.assertEqual(self.dialer.checked_for, ["198.51.100.7"])
+
+    def test_what_is_forwarded(self) -> None:
+        self.client.feed(request("POST", "http://origin.test/a?b", "Accept: x/y", body=b"content"))
+        self.assertEqual(
+            self.origin.take(),
+            b"POST /a?b HTTP/1.1\r\nHost: origin.test\r\nAccept: x/y\r\nContent-Length: 7\r\n"
+            b"Via: 1.1 egressproxy\r\n\r\ncontent",
+        )
+        self.origin.feed(response(b"answer", "X-B: 2"))
+        self.assertEqual(
+            self.client.take(),
+            b"HTTP/1.1 200 OK\r\nX-B: 2\r\nContent-Length: 6\r\nVia: 1.1 egressproxy\r\n\r\nanswer",
+        )
+        (record,) = self.records
+        self.assertEqual(
+            (record.time, record.request_id, record.stage, record.method, record.url),
+            (WALL, "id-1", "request", "POST", "http://origin.test/a?b"),
+        )
+        self.assertEqual(
+            (record.verdict, record.outcome, record.reason, record.decided_by, record.rule_id),
+            ("allow", "forwarded", "ok", "script", "rule-1"),
+        )
+        self.assertEqual((record.status, record.bytes_sent, record.bytes_received), (200, 7, 6))
+
+    def test_nothing_goes_out_before_the_decision(self) -> None:
+        decision = self.authorizer.pending()
+        self.client.feed(request("POST", body=b"content"))
+        self.clock.advance(1000)
+        self.assertEqual(self.dialer.dialled, [])
+        self.assertEqual(self.client.written, b"")
+        decision.callback(allow())
+        self.assertEqual(len(self.dialer.dialled), 1)
+        self.origin.feed(response())
+        self.assertEqual(self.records[0].decision_seconds, 1000)
+        self.assertEqual(self.records[0].duration, 1000)
+
+    def test_a_denied_request_is_never_dialled(self) -> None:
+        self.authorizer.answers = [deny("no")]
+        self.client.feed(request("POST", body=b"content"))
+        self.assertEqual(self.dialer.dialled, [])
+        (record,) = self.records
+        self.assertEqual(
+            (record.verdict, record.outcome, record.reason, record.status, record.rule_id),
+            ("deny", "denied", "no", 403, "rule-2"),
+        )
+        self.assertEqual(record.bytes_sent, 0)
+
+    def test_what_the_guard_refuses_by_name_is_refused_before_anybody_is_asked(self) -> None:
+        self.dialer.judgements = [AddressForbidden("loopback")]
+        self.client.feed(request())
+        self.assertEqual(status_of(self.client.written), 403)
+        self.assertEqual((self.authorizer.asked, self.dialer.looked_up), ([], []))
+        (record,) = self.records
+        self.assertEqual((record.verdict, record.decided_by, record.decision_seconds), ("deny", "proxy", None))
+
+    def test_a_forbidden_address_is_refused_whatever_was_allowed(self) -> None:
+        self.dialer.checks = [AddressForbidden("loopback")]
+        self.client.feed(request())
+        self.assertEqual((status_of(self.client.written), self.dialer.dialled), (403, []))
+        (record,) = self.records
+        self.assertEqual(
+            (record.verdict, record.outcome, record.decided_by, record.rule_id),
+            ("deny", "address-forbidden", "proxy", None),
+        )
+        self.assertIsNotNone(record.decision_seconds)
+
+    def test_a_name_without_an_address_is_decided_on_too(self) -> None:
+        for error, status, outcome in (
+            (NameNotResolved("no address"), 502, "name-not-resolved"),
+            (ResolutionTimeout("silence"), 504, "resolution-timeout"),
+        ):
+            with self.subTest(outcome):
+                self.dialer.checks = [error]
+                self.authorizer.answers = [deny(), allow()]
+                self.client.feed(request())
+                self.assertEqual(status_of(self.client.take()), 403)
+                self.client.feed(request())
+                self.assertEqual(status_of(self.client.take()), status)
+                self.assertEqual(self.outcomes()[-2:], ["denied", outcome])
+        self.assertEqual(self.dialer.dialled, [])
+
+    def test_a_pooled_connection_spares_the_check_but_not_the_question(self) -> None:
+        for _ in range(2):
+            self.client.feed(request())
+            self.origin.feed(response())
+        self.assertEqual((len(self.dialer.checked), len(self.authorizer.asked)), (1, 2))
+
+    def test_the_pooled_connection_was_taken_by_another_meanwhile(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(response())
+        other = self.connect()
+        decision = self.authorizer.pending()
+        self.client.feed(request())
+        other.feed(request())
+        decision.callback(allow())
+        self.assertEqual((len(self.dialer.checked), len(self.dialer.dialled)), (2, 2))
+        for wire in self.dialer.origins:
+            wire.feed(response())
+        self.assertEqual(self.outcomes(), ["forwarded"] * 3)
+
+    def test_an_address_that_became_forbidden_meanwhile(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(response())
+        decision = self.authorizer.pending()
+        self.client.feed(request())
+        self.proxy.pool.close()
+        self.dialer.checks = [AddressForbidden("loopback")]
+        decision.callback(allow())
+        self.assertEqual(len(self.dialer.dialled), 1)
+        self.assertEqual((self.records[1].verdict, self.records[1].outcome), ("deny", "address-forbidden"))
+
+    def test_options_of_the_server_as_a_whole(self) -> None:
+        self.client.feed(request("OPTIONS", "http://origin.test"))
+        self.assertTrue(self.origin.take().startswith(b"OPTIONS * HTTP/1.1\r\n"))
+        self.origin.feed(response())
+        self.assertEqual(self.records[0].url, "http://origin.test")
+
+
+class DialTests(ProxyTestCase):
+    """Faults on the way to the origin."""
+
+    def test_each_fault_is_answered_as_what_it_is(self) -> None:
+        table = [
+            (DialFailed("refused"), 502, "origin-unreachable"),
+            (DialTimeout("silent"), 504, "origin-connect-timeout"),
+            (OriginCertificateInvalid("expired"), 502, "origin-certificate-invalid"),
+        ]
+        for error, status, outcome in table:
+            with self.subTest(outcome):
+                self.dialer.dials = [error]
+                self.client.feed(request())
+                answer = self.client.take()
+                self.assertEqual((status_of(answer), self.outcomes()[-1]), (status, outcome))
+                self.assertEqual(json.loads(content_of(answer))["reason"], error.reason)
+                self.assertEqual(self.records[-1].verdict, "allow")
+        self.assertFalse(self.client.disconnecting)
+
+    def test_a_client_that_leaves_while_the_address_is_checked(self) -> None:
+        self.dialer.pending(self.dialer.checks)
+        self.client.feed(request())
+        self.client.lose()
+        self.assertEqual((self.dialer.cancelled, self.outcomes()), (1, ["client-gone"]))
+        self.assertEqual(self.records[0].verdict, "allow")
+
+    def test_a_client_that_leaves_while_it_is_decided(self) -> None:
+        decision = self.authorizer.pending()
+        self.client.feed(request())
+        self.client.lose(ConnectionLost())
+        self.assertEqual((self.authorizer.cancelled, self.outcomes()), (1, ["client-gone"]))
+        self.assertEqual(self.records[0].status, None)
+        self.assertTrue(decision.called)
+        self.assertEqual(self.dialer.dialled, [])
+
+    def test_a_client_that_leaves_while_it_is_dialled(self) -> None:
+        self.dialer.pending(self.dialer.dials)
+        self.client.feed(request())
+        self.client.lose()
+        self.assertEqual((self.dialer.cancelled, self.outcomes()), (1, ["client-gone"]))
+        self.assertEqual(self.records[0].verdict, "allow")
+
+    def test_an_authorizer_that_fails_in_its_own_way_when_it_is_cancelled(self) -> None:
+        from twisted.internet.defer import Deferred
+
+        decision: Deferred[object] = Deferred(lambda _: decision.errback(RuntimeError("aborted")))
+        self.authorizer.answers = [decision]
+        self.client.feed(request())
+        self.client.lose()
+        self.assertEqual(self.outcomes(), ["client-gone"])
+        self.assertFalse(self.client.aborted)
+
+    def test_an_authorizer_that_ignores_being_cancelled(self) -> None:
+        from twisted.internet.defer import Deferred
+
+        decision: Deferred[object] = Deferred(lambda _: decision.callback(allow()))
+        self.authorizer.answers = [decision]
+        self.client.feed(request())
+        self.client.lose()
+        self.assertEqual(self.dialer.dialled, [])
+        self.assertEqual(self.outcomes(), ["client-gone"])
+
+
+class ContentTests(ProxyTestCase):
+    """Content is collected for an authorizer that looks at it."""
+
+    def setUp(self) -> None:
+        self.build(limits=Limits(body=10))
+
+    def test_content_in_pieces(self) -> None:
+        data = request("POST", body=b"0123456789")
+        for index in range(len(data)):
+            self.client.feed(data[index : index + 1])
+        self.assertEqual([asked.body for asked in self.authorizer.asked], [b"0123456789"])
+        self.assertTrue(self.origin.written.endswith(b"\r\n\r\n0123456789"))
+        self.origin.feed(response())
+        self.assertEqual(self.records[0].bytes_sent, 10)
+
+    def test_no_content_is_none(self) -> None:
+        self.client.feed(request("POST", "http://origin.test/", "Content-Length: 0"))
+        self.assertIsNone(self.authorizer.asked[0].body)
+        self.assertIn(b"Content-Length: 0\r\n", self.origin.written)
+
+    def test_chunked_content_with_trailers(self) -> None:
+        self.client.feed(
+            request("POST", "http://origin.test/", "Transfer-Encoding: chunked")
+            + b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nX-Sum: 7\r\n\r\n"
+        )
+        self.assertEqual(self.authorizer.asked[0].body, b"abcde")
+        self.assertTrue(self.origin.take().endswith(b"\r\n\r\n5\r\nabcde\r\n0\r\nX-Sum: 7\r\n\r\n"))
+
+    def test_empty_chunked_content(self) -> None:
+        self.client.feed(request("POST", "http://origin.test/", "Transfer-Encoding: chunked") + b"0\r\n\r\n")
+        self.assertIsNone(self.authorizer.asked[0].body)
+        self.assertTrue(self.origin.take().endswith(b"\r\n\r\n0\r\n\r\n"))
+
+    def test_announced_over_the_limit(self) -> None:
+        self.client.feed(request("POST", body=b"x" * 11))
+        self.assertEqual(status_of(self.client.written), 413)
+        self.assertEqual((self.outcomes(), self.authorizer.asked), (["content-too-large"], []))
+
+    def test_found_to_be_over_the_limit(self) -> None:
+        self.client.feed(request("POST", "http://origin.test/", "Transfer-Encoding: chunked") + b"6\r\nabcdef\r\n")
+        self.assertEqual(self.records, [])
+        self.client.feed(b"6\r\nabcdef\r\n")
+        self.assertEqual(status_of(self.client.written), 413)
+        self.assertIn(b"Connection: close", self.client.written)
+        self.assertEqual((self.outcomes(), self.authorizer.asked), (["content-too-large"], []))
+        self.client.feed(b"0\r\n\r\n")
+        self.assertTrue(self.client.disconnected)
+
+    def test_malformed_content(self) -> None:
+        self.client.feed(request("POST", "http://origin.test/", "Transfer-Encoding: chunked") + b"zz\r\n")
+        self.assertEqual(status_of(self.client.written), 400)
+        self.assertEqual((self.outcomes(), self.authorizer.asked), (["bad-request"], []))
+
+    def test_content_that_drips(self) -> None:
+        self.client.feed(request("POST", body=b"abc")[:-2])
+        self.clock.advance(30)
+        self.assertEqual((status_of(self.client.written), self.outcomes()), (408, ["request-timeout"]))
+        self.assertEqual(self.authorizer.asked, [])
+
+    def test_truncated_for_the_authorizer_but_not_for_the_origin(self) -> None:
+        self.build(limits=Limits(body=10), oversize_body=OversizeBody.TRUNCATE)
+        decision = self.authorizer.pending()
+        data = request("POST", body=b"0123456789ABCDEF")
+        self.client.feed(data[:-3])
+        (asked,) = self.authorizer.asked
+        self.assertEqual((asked.body, asked.body_truncated), (b"0123456789", True))
+        self.client.feed(data[-3:])
+        self.assertTrue(self.client.paused, "nothing piles up meanwhile")
+        decision.callback(allow())
+        self.clock.advance(0)
+        self.assertTrue(self.origin.take().endswith(b"\r\n\r\n0123456789ABCDEF"))
+        self.origin.feed(response())
+        self.assertEqual((self.outcomes(), self.records[0].bytes_sent), (["forwarded"], 16))
+        self.assertFalse(self.client.disconnecting)
+
+    def test_denied_on_the_beginning(self) -> None:
+        self.build(limits=Limits(body=10), oversize_body=OversizeBody.TRUNCATE)
+        self.authorizer.answers = [deny()]
+        self.client.feed(request("POST", body=b"0123456789ABCDEF"))
+        self.assertEqual(status_of(self.client.take()), 403)
+        self.assertEqual(self.dialer.dialled, [])
+
+    def test_an_authorizer_that_does_not_look_gets_none(self) -> None:
+        self.authorizer.needs_body = False
+        self.client.feed(request("POST", body=b"x" * 100))
+        self.assertIsNone(self.authorizer.asked[0].body)
+        self.assertTrue(self.origin.take().endswith(b"x" * 100))
+        self.origin.feed(response())
+        self.assertEqual(self.records[0].bytes_sent, 100)
+
+
+class TwoPhaseTests(ProxyTestCase):
+    """An authorizer is asked on the head, and gets the content if it wants it."""
+
+    def setUp(self) -> None:
+        self.build(limits=Limits(body=10))
+        self.authorizer.needs_body = False
+
+    def test_what_is_said_of_the_content(self) -> None:
+        for fields, body, withheld, length in (
+            ((), b"", False, 0),
+            (("Content-Length: 0",), b"", False, 0),
+            ((), b"12345", True, 5),
+            (("Transfer-Encoding: chunked",), b"", True, None),
+        ):
+            with self.subTest(length=length):
+                client = self.connect()
+                client.feed(request("POST", "http://origin.test/", *fields, body=body))
+                asked = self.authorizer.asked[-1]
+                self.assertEqual(
+                    (asked.body, asked.body_withheld, asked.content_length, asked.addresses, asked.addresses_withheld),
+                    (None, withheld, length, None, True),
+                )
+
+    def test_content_is_collected_when_it_is_wanted(self) -> None:
+        first, second = self.authorizer.pending(), self.authorizer.pending()
+        self.client.feed(request("POST", body=b"content"))
+        self.clock.advance(2)
+        first.callback(MORE)
+        self.clock.advance(0)
+        asked = self.authorizer.asked
+        self.assertEqual((len(asked), asked[1].body, asked[1].body_withheld), (2, b"content", False))
+        self.assertEqual((asked[1].content_length, asked[1].addresses), (7, None))
+        self.assertEqual((asked[0].request_id, self.dialer.dialled), (asked[1].request_id, []))
+        self.clock.advance(3)
+        second.callback(allow())
+        self.assertTrue(self.origin.take().endswith(b"\r\n\r\ncontent"))
+        self.origin.feed(response())
+        self.assertEqual((self.outcomes(), self.records[0].decision_seconds), (["forwarded"], 5))
+
+    def test_denied_on_the_content(self) -> None:
+        self.authorizer.answers = [MORE, deny("no")]
+        self.client.feed(request("POST", body=b"content"))
+        self.assertEqual((status_of(self.client.written), self.dialer.dialled), (403, []))
+        self.assertEqual((self.outcomes(), self.records[0].reason), (["denied"], "no"))
+
+    def test_once_at_most(self) -> None:
+        self.authorizer.answers = [MORE, MORE]
+        self.client.feed(request("POST", body=b"content"))
+        self.assertEqual((status_of(self.client.written), self.dialer.dialled), (503, []))
+        self.assertEqual((self.outcomes(), len(self.authorizer.asked)), (["authorizer-unavailable"], 2))
+
+    def test_where_there_is_none(self) -> None:
+        for data in (request(), request("POST", "http://origin.test/", "Content-Length: 0")):
+            self.authorizer.answers = [MORE]
+            client = self.connect()
+            client.feed(data)
+            self.assertEqual((status_of(client.written), self.dialer.dialled), (503, []))
+
+    def test_limits_hold(self) -> None:
+        self.authorizer.answers = [MORE]
+        self.client.feed(request("POST", body=b"x" * 11))
+        self.assertEqual((status_of(self.client.written), self.outcomes()), (413, ["content-too-large"]))
+        self.assertEqual((self.records[0].verdict, self.records[0].decided_by), ("refused", "script"))
+        client = self.connect()
+        self.authorizer.answers = [MORE]
+        client.feed(request("POST", body=b"abc")[:-2])
+        self.clock.advance(30)
+        self.assertEqual((status_of(client.written), self.outcomes()[1:]), (408, ["request-timeout"]))
+
+    def test_truncated(self) -> None:
+        self.build(limits=Limits(body=10), oversize_body=OversizeBody.TRUNCATE)
+        self.authorizer.needs_body = False
+        self.authorizer.answers = [MORE, allow()]
+        self.client.feed(request("POST", body=b"0123456789ABCDEF"))
+        asked = self.authorizer.asked[1]
+        self.assertEqual((asked.body, asked.body_truncated, asked.body_withheld), (b"0123456789", True, False))
+        self.assertTrue(self.origin.take().endswith(b"0123456789ABCDEF"))
+
+    def test_the_client_is_told_to_go_on_only_when_it_is_wanted(self) -> None:
+        data = request("POST", "http://origin.test/a", "Expect: 100-continue", body=b"content")
+        head, content = data[:-7], data[-7:]
+        self.client.feed(head)
+        self.assertEqual(self.client.written, b"", "the origin is asked")
+        self.assertIn(b"Expect: 100-continue", self.origin.take())
+        self.origin.feed(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.assertIn(b" 100 ", self.client.take())
+        self.client.feed(content)
+        self.assertEqual(self.origin.take(), content)
+        self.origin.feed(response())
+        self.client.take()
+        self.authorizer.answers = [MORE]
+        self.client.feed(head)
+        self.assertEqual(self.client.take(), b"HTTP/1.1 100 Continue\r\n\r\n", "the decision is")
+        self.client.feed(content)
+        self.assertEqual(self.authorizer.asked[-1].body, b"content")
+
+    def test_a_client_that_leaves_while_content_is_collected(self) -> None:
+        self.authorizer.answers = [MORE]
+        self.client.feed(request("POST", body=b"abc")[:-2])
+        self.clock.advance(1)
+        self.client.lose()
+        (record,) = self.records
+        self.assertEqual((record.verdict, record.outcome, record.decision_seconds), ("refused", "client-gone", 0))
+
+    def test_a_defect_while_content_is_collected(self) -> None:
+        self.authorizer.answers = [MORE]
+        self.patch(Collecting, "_watch", lambda _: 1 // 0)
+        self.client.feed(request("POST", body=b"abc"))
+        self.assertEqual(self.outcomes(), ["internal-fault"])
+        self.flushLoggedErrors(ZeroDivisionError)
+
+
+class AddressTests(ProxyTestCase):
+    """What is decided on is what is contacted, addresses included, where these are known before."""
+
+    OTHER = parse_ip("192.0.2.2")
+
+    def setUp(self) -> None:
+        self.build(resolve=Resolve.BEFORE)
+
+    def use_once(self) -> None:
+        """Have a connection in the pool."""
+        self.client.feed(request())
+        self.origin.feed(response())
+        self.client.take()
+
+    def test_a_pooled_connection_does_not_lose_them(self) -> None:
+        self.use_once()
+        self.client.feed(request())
+        self.assertEqual([asked.addresses for asked in self.authorizer.asked], [(LOCAL,)] * 2)
+        self.assertEqual(len(self.dialer.checked), 1)
+
+    def test_an_upstream_proxy_resolves(self) -> None:
+        upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
+        self.dialer.judgements = [Route(ORIGIN, (), upstream, False, False)]
+        self.use_once()
+        self.client.feed(request())
+        self.assertEqual([asked.addresses for asked in self.authorizer.asked], [None, None])
+        self.assertEqual(len(self.dialer.dialled), 1)
+
+    def test_a_name_without_addresses(self) -> None:
+        self.dialer.checks = [NameNotResolved("none")]
+        self.client.feed(request())
+        self.assertIsNone(self.authorizer.asked[0].addresses)
+
+    def test_other_addresses_are_decided_on_anew(self) -> None:
+        self.use_once()
+        decision = self.authorizer.pending()
+        self.client.feed(request())
+        self.proxy.pool.clear()
+        assert self.OTHER is not None
+        self.dialer.checks = [Route(ORIGIN, (self.OTHER,), None, False, False)]
+        self.authorizer.answers = [deny()]
+        self.clock.advance(1)
+        decision.callback(allow())
+        self.assertEqual([asked.addresses for asked in self.authorizer.asked[1:]], [(LOCAL,), (self.OTHER,)])
+        self.assertEqual((status_of(self.client.written), len(self.dialer.dialled)), (403, 1))
+        self.assertEqual((self.outcomes(), self.records[1].verdict), (["forwarded", "denied"], "deny"))
+
+    def test_the_first_permission_ends_with_it(self) -> None:
+        self.use_once()
+        decision = self.authorizer.pending()
+        self.client.feed(request())
+        self.proxy.pool.clear()
+        assert self.OTHER is not None
+        self.dialer.checks = [Route(ORIGIN, (self.OTHER,), None, False, False)]
+        second = self.authorizer.pending()
+        decision.callback(attrs.evolve(allow(), terms=Terms(expires_in=5, set_headers=((b"X", b"y"),))))
+        self.clock.advance(10)
+        self.assertEqual(len(self.authorizer.asked), 3, "nothing was renewed")
+        second.callback(allow())
+        self.assertNotIn(b"X: y", self.origin.take())
+
+    def test_a_connection_to_another_address_is_left_alone(self) -> None:
+        decision = self.authorizer.pending()
+        assert self.OTHER is not None
+        self.dialer.checks = [Route(ORIGIN, (self.OTHER,), None, False, False)]
+        self.client.feed(request())
+        other = self.connect()
+        other.feed(request())
+        self.origin.feed(response())
+        decision.callback(allow())
+        self.assertEqual([route.addresses for route in self.dialer.dialled], [(LOCAL,), (self.OTHER,)])
+
+
+class TermsTests(ProxyTestCase):
+    """What a decision says of fields, bytes and time."""
+
+    def allow_on(self, **terms: Any) -> None:
+        self.authorizer.answers.append(attrs.evolve(allow(), terms=Terms(**terms)))
+
+    def test_fields(self) -> None:
+        self.allow_on(set_headers=((b"Authorization", b"ours"),), remove_headers=(b"cookie",))
+        self.client.feed(
+            request("POST", "http://origin.test/a", "Cookie: a", "authorization: theirs", "X: y", body=b"abc")
+        )
+        self.assertEqual(
+            self.origin.take(),
+            b"POST /a HTTP/1.1\r\nHost: origin.test\r\nX: y\r\nContent-Length: 3\r\nAuthorization: ours\r\n"
+            b"Via: 1.1 egressproxy\r\n\r\nabc",
+        )
+        self.assertIn((b"authorization", b"theirs"), self.authorizer.asked[0].headers)
+
+    def test_a_connection_is_for_those_who_get_the_same(self) -> None:
+        for value, dialled in ((b"one", 1), (b"one", 1), (b"two", 2), (None, 3), (None, 3), (b"two", 3)):
+            if value is not None:
+                self.allow_on(set_headers=((b"Authorization", value),))
+            self.client.feed(request())
+            self.dialer.origins[{b"one": 0, b"two": 1, None: 2}[value]].feed(response())
+            self.assertEqual(len(self.dialer.dialled), dialled)
+        self.assertEqual(self.outcomes(), ["forwarded"] * 6)
+        self.assertEqual({asked.addresses for asked in self.authorizer.asked}, {None})
+
+    def test_trailers_undo_nothing(self) -> None:
+        self.allow_on(set_headers=((b"X-Key", b"ours"),))
+        self.client.feed(
+            request("POST", "http://origin.test/", "Transfer-Encoding: chunked")
+            + b"1\r\na\r\n0\r\nx_key: theirs\r\nX-Sum: 1\r\n\r\n"
+        )
+        self.assertTrue(self.origin.take().endswith(b"1\r\na\r\n0\r\nX-Sum: 1\r\n\r\n"))
+
+    def test_terms_that_cannot_be_kept(self) -> None:
+        self.allow_on(set_headers=((b"Host", b"elsewhere.test"),))
+        self.client.feed(request())
+        self.assertEqual((status_of(self.client.written), self.dialer.dialled), (503, []))
+        self.assertEqual((self.records[0].verdict, self.records[0].outcome), ("unavailable", "authorizer-unavailable"))
+        self.assertIn("the field host", self.records[0].reason)
+
+    def test_content_that_is_announced_over_the_limit(self) -> None:
+        self.authorizer.needs_body = False
+        self.allow_on(max_bytes=4)
+        self.client.feed(request("POST", body=b"12345"))
+        self.assertEqual((status_of(self.client.written), self.dialer.dialled), (403, []))
+        self.assertEqual((self.outcomes(), self.records[0].verdict), (["limit-reached"], "allow"))
+
+    def test_content_that_was_collected_counts(self) -> None:
+        self.allow_on(max_bytes=4)
+        self.client.feed(
+            request("POST", "http://origin.test/", "Transfer-Encoding: chunked") + b"5\r\n12345\r\n0\r\n\r\n"
+        )
+        self.assertEqual((status_of(self.client.written), self.dialer.dialled), (403, []))
+
+    def test_content_that_streams_over_the_limit(self) -> None:
+        self.authorizer.needs_body = False
+        self.allow_on(max_bytes=4)
+        self.client.feed(request("POST", "http://origin.test/", "Transfer-Encoding: chunked") + b"4\r\n1234\r\n")
+        self.assertTrue(self.origin.take().endswith(b"\r\n\r\n4\r\n1234\r\n"))
+        self.client.feed(b"1\r\n5\r\n0\r\n\r\n")
+        self.assertEqual((status_of(self.client.take()), self.origin.take()), (403, b""))
+        self.assertTrue(self.origin.aborted)
+        self.assertEqual((self.outcomes(), self.records[0].bytes_sent), (["limit-reached"], 4))
+
+    def test_an_answer_that_is_announced_over_the_limit(self) -> None:
+        self.allow_on(max_bytes=8)
+        self.client.feed(request("POST", body=b"abc"))
+        self.origin.feed(response(b"123456"))
+        self.assertEqual(status_of(self.client.take()), 403)
+        self.assertEqual((self.outcomes(), self.records[0].status), (["limit-reached"], 403))
+        self.assertTrue(self.origin.aborted)
+        self.assertFalse(self.client.disconnected)
+        self.allow_on(max_bytes=0)
+        self.client.feed(request("HEAD"))
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")
+        self.assertEqual((status_of(self.client.take()), self.outcomes()[1:]), (200, ["forwarded"]))
+
+    def test_an_answer_that_grows_over_the_limit(self) -> None:
+        self.allow_on(max_bytes=8)
+        self.client.feed(request("POST", body=b"abc"))
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n")
+        self.assertTrue(self.client.take().endswith(b"12345\r\n"))
+        self.origin.feed(b"1\r\n6\r\n0\r\n\r\n")
+        self.assertEqual((self.client.take(), self.client.aborted, self.origin.aborted), (b"", True, True))
+        (record,) = self.records
+        self.assertEqual((record.outcome, record.status, record.bytes_received), ("limit-reached", 200, 5))
+        self.assertEqual(len(self.proxy.pool), 0)
+
+    def test_trailers_of_a_request(self) -> None:
+        """They count, whether they were collected with the content or pass behind it."""
+        content = b"3\r\nabc\r\n0\r\nX: 123456\r\n\r\n"
+        for needs_body in (True, False):
+            for most, outcome in ((14, "forwarded"), (13, "limit-reached")):
+                with self.subTest(needs_body=needs_body, most=most):
+                    self.build()
+                    self.authorizer.needs_body = needs_body
+                    self.allow_on(max_bytes=most)
+                    self.client.feed(request("POST", "http://origin.test/", "Transfer-Encoding: chunked") + content)
+                    sent = b"".join(wire.take() for wire in self.dialer.origins)
+                    self.assertEqual(b"X: 123456\r\n" in sent, outcome == "forwarded")
+                    if outcome == "forwarded":
+                        self.origin.feed(response(b""))
+                    self.assertEqual(self.outcomes(), [outcome])
+
+    def test_trailers_of_an_answer(self) -> None:
+        answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: 123456\r\n\r\n"
+        for most, outcome in ((14, "forwarded"), (13, "limit-reached")):
+            with self.subTest(most):
+                self.build()
+                self.allow_on(max_bytes=most)
+                self.client.feed(request())
+                self.origin.feed(answer)
+                self.assertEqual(b"X: 123456\r\n" in self.client.take(), outcome == "forwarded")
+                self.assertEqual((self.outcomes(), self.client.aborted), ([outcome], outcome != "forwarded"))
+
+    def test_interim_answers(self) -> None:
+        """They count, as they are sent to the client; one that does not reach it does not."""
+        interim = b"HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n"
+        for version, most, outcome in (
+            ("1.1", 2 * len(interim) + 5, "forwarded"),
+            ("1.1", 2 * len(interim) + 4, "limit-reached"),
+            ("1.0", 5, "forwarded"),
+        ):
+            with self.subTest(version=version, most=most):
+                self.build()
+                self.allow_on(max_bytes=most)
+                self.client.feed(request(version=version))
+                self.origin.feed(2 * interim + response(b"hello"))
+                self.assertEqual(self.outcomes(), [outcome])
+        self.build()
+        self.allow_on(max_bytes=1000)
+        self.client.feed(request())
+        self.origin.feed(interim * 90)
+        received = self.client.take()
+        self.assertLessEqual(received.rfind(interim), 1000)
+        self.assertTrue(received.rpartition(interim)[2].startswith(b"HTTP/1.1 403 "))
+
+    def test_exactly_the_limit(self) -> None:
+        self.allow_on(max_bytes=8)
+        self.client.feed(request("POST", body=b"abc"))
+        self.origin.feed(response(b"12345"))
+        self.assertEqual((self.outcomes(), len(self.proxy.pool)), (["forwarded"], 1))
+
+    def switched(self, **terms: Any) -> None:
+        """Have a WebSocket on terms."""
+        self.allow_on(**terms)
+        self.client.feed(request("GET", "http://origin.test/", *UPGRADE))
+        self.origin.feed(SWITCH)
+        self.client.take()
+        self.origin.take()
+
+    def test_a_websocket_over_the_limit(self) -> None:
+        for from_client in (True, False):
+            with self.subTest(from_client=from_client):
+                self.client = self.connect()
+                self.switched(max_bytes=4)
+                self.client.feed(b"ab")
+                self.origin.feed(b"cd")
+                self.assertEqual((self.origin.take(), self.client.take()), (b"ab", b"cd"))
+                (self.client if from_client else self.origin).feed(b"e")
+                self.assertEqual((self.origin.take(), self.client.take()), (b"", b""))
+                self.assertTrue(self.client.aborted and self.origin.aborted)
+                record = self.records[-1]
+                self.assertEqual((record.outcome, record.bytes_sent, record.bytes_received), ("limit-reached", 2, 2))
+
+    def test_a_websocket_that_is_revoked(self) -> None:
+        self.switched(expires_in=60)
+        self.allow_on(expires_in=60)
+        self.authorizer.answers.append(deny("enough"))
+        self.clock.advance(60)
+        self.origin.feed(b"still there")
+        self.assertEqual(self.client.take(), b"still there")
+        self.clock.advance(60)
+        self.assertTrue(self.client.aborted and self.origin.aborted)
+        (record,) = self.records
+        self.assertEqual((record.verdict, record.outcome), ("allow", "permission-revoked"))
+        self.assertEqual((record.reason, record.decision_seconds), ("enough", 0))
+
+    def test_a_websocket_that_would_be_revoked(self) -> None:
+        """Observe mode lets it go on; the record says what would have been."""
+        self.switched(expires_in=60)
+        self.authorizer.answers.append(attrs.evolve(allow(), reason="enough", rule_id="r", observed="deny"))
+        self.clock.advance(60)
+        self.origin.feed(b"still there")
+        self.assertEqual(self.client.take(), b"still there")
+        self.client.lose()
+        (record,) = self.records
+        self.assertEqual((record.verdict, record.outcome, record.observed), ("allow", "forwarded", "deny"))
+        self.assertEqual((record.reason, record.rule_id), ("enough", "r"))
+
+    def test_a_request_that_takes_too_long(self) -> None:
+        self.allow_on(expires_in=60)
+        self.authorizer.answers.append(AuthorizerUnavailable("down"))
+        self.client.feed(request("POST", body=b"abc"))
+        self.clock.advance(60)
+        self.assertEqual([asked.body for asked in self.authorizer.asked], [b"abc", b"abc"])
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (503, ["permission-expired"]))
+        self.assertTrue(self.origin.aborted)
+        self.assertFalse(self.client.disconnected)
+
+    def test_while_it_is_dialled(self) -> None:
+        self.dialer.pending(self.dialer.dials)
+        self.allow_on(expires_in=5)
+        self.authorizer.answers.append(deny())
+        self.client.feed(request())
+        self.clock.advance(5)
+        self.assertEqual((status_of(self.client.take()), self.dialer.cancelled), (403, 1))
+        self.assertEqual(self.outcomes(), ["permission-revoked"])
+
+    def test_an_exchange_that_is_over_in_time(self) -> None:
+        self.allow_on(expires_in=60)
+        self.client.feed(request())
+        self.origin.feed(response())
+        self.clock.advance(61)
+        self.assertEqual((len(self.authorizer.asked), self.outcomes()), (1, ["forwarded"]))
+
+
+class PoolTests(ProxyTestCase):
+    """Connections are used again: by the same client, and once more when that is safe."""
+
+    def rested(self, method: str, seconds: float = 1, body: bytes = b"") -> None:
+        """Have a connection rest, go stale, and be used."""
+        self.client.feed(request())
+        self.origin.feed(response())
+        self.client.take()
+        self.clock.advance(seconds)
+        self.client.feed(request(method, body=body))
+        self.dialer.origins[0].lose()
+        self.clock.advance(0)
+
+    def test_separated_by_client(self) -> None:
+        other = self.connect("198.51.100.8")
+        for client in (self.client, other):
+            client.feed(request())
+            self.origin.feed(response())
+        self.assertEqual(len(self.dialer.origins), 2)
+        self.assertEqual(len(self.proxy.pool), 2)
+
+    def test_separated_by_origin(self) -> None:
+        for host in ("origin.test", "origin.test:81", "other.test"):
+            self.client.feed(request(url=f"http://{host}/"))
+            self.origin.feed(response())
+        self.assertEqual(len(self.dialer.origins), 3)
+
+    def test_a_stale_connection_is_replaced_for_what_may_be_repeated(self) -> None:
+        for method, body in (("GET", b""), ("PUT", b"content"), ("DELETE", b"")):
+            with self.subTest(method):
+                self.build()
+                self.rested(method, body=body)
+                self.assertEqual(len(self.dialer.origins), 2)
+                self.assertTrue(self.origin.take().endswith(b"\r\n\r\n" + body))
+                self.origin.feed(response(b"second"))
+                self.assertTrue(self.client.take().endswith(b"second"))
+                self.assertEqual(self.outcomes(), ["forwarded", "forwarded"])
+                self.assertEqual(len(self.authorizer.asked), 2, "the same decision holds")
+                self.assertEqual(self.records[1].bytes_sent, len(body))
+
+    def test_but_not_for_what_may_not(self) -> None:
+        self.assertNotIn("POST", IDEMPOTENT)
+        self.rested("POST", body=b"content")
+        self.assertEqual(len(self.dialer.origins), 1)
+        self.assertEqual((status_of(self.client.written), self.outcomes()[1]), (502, "origin-disconnected"))
+
+    def test_which_does_not_get_a_connection_that_rested_long(self) -> None:
+        self.rested("POST", seconds=10, body=b"content")
+        self.assertEqual(len(self.dialer.origins), 2)
+        self.origin.feed(response())
+        self.assertEqual(self.outcomes(), ["forwarded", "forwarded"])
+
+    def test_nor_once_the_answer_has_begun(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(response())
+        self.client.take()
+        self.client.feed(request())
+        self.origin.feed(b"HTTP/1.1 20")
+        self.origin.lose()
+        self.clock.advance(0)
+        self.assertEqual(status_of(self.client.take()), 502)
+        self.assertEqual(len(self.dialer.origins), 1)
+
+    def test_a_new_connection_is_not_replaced(self) -> None:
+        self.client.feed(request())
+        self.origin.lose()
+        self.clock.advance(0)
+        self.assertEqual((status_of(self.client.written), len(self.dialer.origins)), (502, 1))
+
+    def test_several_stale_ones_in_a_row(self) -> None:
+        others = [self.connect() for _ in range(3)]
+        for client in others:
+            client.feed(request())
+        for wire in self.dialer.origins:
+            wire.feed(response())
+        self.assertEqual(len(self.proxy.pool), 3)
+        self.client.feed(request())
+        for wire in reversed(list(self.dialer.origins)):
+            wire.lose()
+        self.clock.advance(0)
+        self.assertEqual(len(self.dialer.origins), 4)
+        self.origin.feed(response())
+        self.assertEqual(self.outcomes(), ["forwarded"] * 4)
+
+    def test_the_replacement_may_fail_too(self) -> None:
+        self.dialer.dials = []
+        self.client.feed(request())
+        self.origin.feed(response())
+        self.client.take()
+        self.client.feed(request())
+        self.dialer.dials = [DialFailed("refused")]
+        self.dialer.origins[0].lose()
+        self.assertEqual((status_of(self.client.written), self.outcomes()[1]), (502, "origin-unreachable"))
+
+    def test_a_late_408(self) -> None:
+        """An origin that gave up its idle connection has not read the request: that is sent again, whatever it is."""
+        for method, body in (("GET", b""), ("POST", b"content")):
+            with self.subTest(method):
+                self.build()
+                self.client.feed(request())
+                self.origin.feed(response())
+                self.client.take()
+                self.client.feed(request(method, body=body))
+                self.origin.feed(LATE)
+                self.assertEqual(self.client.take(), b"")
+                self.assertEqual(len(self.dialer.origins), 2)
+                self.assertTrue(self.origin.take().endswith(b"\r\n\r\n" + body))
+                self.origin.feed(response(b"second"))
+                self.assertTrue(self.client.take().endswith(b"second"))
+                self.assertEqual(self.outcomes(), ["forwarded", "forwarded"])
+                self.assertEqual(self.records[1].bytes_sent, len(body))
+
+    def test_after_a_late_408_no_other_idle_connection_is_tried(self) -> None:
+        other = self.connect()
+        for client in (self.client, other):
+            client.feed(request())
+        for wire in self.dialer.origins:
+            wire.feed(response())
+        self.assertEqual(len(self.proxy.pool), 2)
+        self.client.feed(request("POST", body=b"content"))
+        self.dialer.origins[1].feed(LATE)
+        self.assertEqual(len(self.dialer.origins), 3)
+        self.origin.feed(response())
+
+    def test_a_late_408_to_content_that_cannot_be_sent_again(self) -> None:
+        self.authorizer.needs_body = False
+        self.client.feed(request())
+        self.origin.feed(response())
+        self.client.take()
+        self.client.feed(request("POST", body=b"content"))
+        self.origin.feed(LATE)
+        self.assertEqual((status_of(self.client.take()), self.outcomes()[1]), (502, "origin-disconnected"))
+        self.assertEqual(len(self.dialer.origins), 1)
+
+    def test_a_408_that_is_an_answer(self) -> None:
+        """On a new connection, without a close, or while the origin waits for content."""
+        self.authorizer.needs_body = False
+        self.client.feed(request())
+        self.origin.feed(LATE)
+        self.assertEqual(status_of(self.client.take()), 408)
+        self.client.feed(request())
+        self.origin.feed(response())
+        self.client.take()
+        self.client.feed(request())
+        self.origin.feed(response(b"", status="408 Request Timeout"))
+        self.assertEqual(status_of(self.client.take()), 408)
+        self.client.feed(request("POST", "http://origin.test/", "Content-Length: 5"))
+        self.origin.feed(LATE)
+        self.assertEqual(status_of(self.client.take()), 408)
+
+    def test_an_idle_connection_that_the_origin_closes_is_forgotten(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(response())
+        self.origin.lose()
+        self.assertEqual(len(self.proxy.pool), 0)
+        self.client.feed(request())
+        self.origin.feed(response())
+        self.assertEqual(len(self.dialer.origins), 2)
+
+    def test_an_origin_that_wants_to_close_is_not_kept(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(response(b"x", "Connection: close"))
+        self.assertTrue(self.origin.disconnected)
+        self.assertEqual(len(self.proxy.pool), 0)
+        self.assertFalse(self.client.disconnecting)
+
+
+class ExpiryTests(ProxyTestCase):
+    """The watchdog, in each state."""
+
+    def test_no_answer_in_time(self) -> None:
+        self.client.feed(request())
+        self.clock.advance(300)
+        self.clock.advance(0)
+        self.assertEqual((status_of(self.client.written), self.outcomes()), (504, ["origin-timeout"]))
+        self.assertTrue(self.origin.disconnected)
+
+    def test_interim_answers_buy_no_time(self) -> None:
+        self.client.feed(request())
+        for _ in range(3):
+            self.clock.advance(100)
+            self.origin.feed(b"HTTP/1.1 102 Processing\r\n\r\n")
+        self.clock.advance(0)
+        self.assertEqual(self.outcomes(), ["origin-timeout"])
+        self.assertTrue(self.origin.disconnected)
+
+    def test_an_answer_that_stops(self) -> None:
+        self.client.feed(request())
+        self.clock.advance(200)
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n123")
+        self.clock.advance(299)
+        self.assertEqual(self.records, [])
+        self.clock.advance(1)
+        self.clock.advance(0)
+        self.assertTrue(self.client.aborted)
+        self.assertEqual((self.outcomes(), self.records[0].status), (["origin-timeout"], 200))
+
+    def test_content_that_stops(self) -> None:
+        self.authorizer.needs_body = False
+        self.client.feed(request("POST", body=b"abc")[:-1])
+        self.clock.advance(300)
+        self.assertEqual((status_of(self.client.written), self.outcomes()), (408, ["request-timeout"]))
+
+    def test_content_that_drips(self) -> None:
+        """What is collected for the authorizer is there in time as a whole, however regularly it comes."""
+        self.client.feed(request("POST", body=b"x" * 100)[:-100])
+        for _ in range(14):
+            self.clock.advance(20)
+            self.client.feed(b"x")
+        self.assertEqual(self.records, [])
+        self.clock.advance(19.9)
+        self.client.feed(b"x")
+        self.assertEqual(self.records, [])
+        self.clock.advance(0.1)
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (408, ["request-timeout"]))
+        self.assertEqual((self.authorizer.asked, self.dialer.dialled), ([], []))
+
+    def test_content_that_pauses(self) -> None:
+        """Between two reads it has less."""
+        self.client.feed(request("POST", body=b"x" * 100)[:-50])
+        self.clock.advance(30)
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (408, ["request-timeout"]))
+
+    def test_a_client_that_does_not_take_its_answer(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n123")
+        self.client.choke()
+        self.clock.advance(300)
+        self.clock.advance(0)
+        self.assertTrue(self.client.aborted)
+        self.assertEqual(self.outcomes(), ["client-gone"])
+
+    def test_a_client_that_has_stopped_reading_before_its_answer(self) -> None:
+        self.client.feed(request())
+        self.client.choke()
+        self.clock.advance(300)
+        self.clock.advance(0)
+        self.assertTrue(self.client.aborted)
+        self.assertEqual((self.outcomes(), self.records[0].status), (["client-gone"], None))
+
+
+class EndTests(ProxyTestCase):
+    """An exchange ends once."""
+
+    def test_an_illegal_step_is_a_defect(self) -> None:
+        self.client.feed(request())
+        exchange = session_of(self.client)._exchange
+        assert isinstance(exchange, Exchange)
+        self.assertRaises(AssertionError, exchange._enter, State.COLLECTING)
+
+    def test_nothing_after_the_end(self) -> None:
+        self.client.feed(request())
+        exchange = session_of(self.client)._exchange
+        assert exchange is not None
+        self.client.lose()
+        exchange.fail(DialFailed("late"))
+        exchange.client_gone()
+        exchange.pause_response()
+        exchange.resume_response()
+        exchange.body_data(b"x")
+        exchange.switched_data(b"x")
+        self.assertEqual(self.outcomes(), ["client-gone"])
+        self.assertNotIn(b"x", self.origin.written[-1:])

@@ -1,0 +1,855 @@
+"""Tests for L{egress.proxy.forwarder}."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from egress.config.model import Limits
+from egress.model.authority import Authority, Origin, UpstreamProxy
+from egress.model.errors import DialFailed
+from egress.model.route import Purpose, Route
+from egress.proxy import forwarder as module
+from egress.proxy.factory import ProxyFactory
+from egress.proxy.forwarder import CONTINUE_SECONDS, MOST_INTERIMS
+from egress.relay.socket_relay import WORTH_IT
+from egress.transport.dialed import DialedProtocol
+from tests.proxy.fakes import (
+    SWITCH,
+    UPGRADE,
+    FakeDialer,
+    ProxyTestCase,
+    connection_of,
+    content_of,
+    deny,
+    request,
+    response,
+    session_of,
+    status_of,
+)
+from tests.proxy.fakes import Proxy as FakeProxy
+from tests.transport.sockets import SocketsTestCase, TurnedReactor, read_all, reset, server
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+EXPECT = "Expect: 100-continue"
+
+
+class ContinueTests(ProxyTestCase):
+    """C{Expect: 100-continue}, honestly."""
+
+    def ask(self) -> None:
+        """Send a head that expects, and no content yet."""
+        self.client.feed(request("POST", "http://origin.test/", EXPECT, "Content-Length: 3"))
+
+    def test_without_inspection_the_origin_decides(self) -> None:
+        self.authorizer.needs_body = False
+        self.ask()
+        self.assertEqual(self.client.written, b"")
+        self.assertIn(b"Expect: 100-continue\r\n", self.origin.take())
+        self.origin.feed(CONTINUE)
+        self.assertEqual(self.client.take(), CONTINUE)
+        self.client.feed(b"abc")
+        self.assertEqual(self.origin.take(), b"abc")
+        self.origin.feed(response())
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (200, ["forwarded"]))
+        self.assertFalse(self.client.disconnecting)
+
+    def test_without_inspection_the_origin_may_decline(self) -> None:
+        self.authorizer.needs_body = False
+        self.ask()
+        self.origin.feed(response(b"no", status="417 Expectation Failed"))
+        self.assertEqual(status_of(self.client.take()), 417)
+        self.assertTrue(self.origin.disconnected, "it may be waiting for the content still")
+        self.assertEqual(self.outcomes(), ["forwarded"])
+        self.client.feed(b"abc")
+        self.assertTrue(self.client.disconnected)
+
+    def test_denied_before_the_content_is_sent(self) -> None:
+        self.authorizer.needs_body = False
+        self.authorizer.answers = [deny()]
+        self.ask()
+        self.assertEqual(status_of(self.client.written), 403)
+
+    def test_with_inspection_the_proxy_asks_for_the_content(self) -> None:
+        self.ask()
+        self.assertEqual(self.client.take(), CONTINUE)
+        self.assertEqual(self.authorizer.asked, [])
+        self.client.feed(b"abc")
+        self.assertEqual(self.authorizer.asked[0].body, b"abc")
+        self.assertEqual(content_of(self.origin.take()), b"", "the origin is asked, too")
+        self.origin.feed(CONTINUE)
+        self.assertEqual(self.origin.take(), b"abc")
+        self.assertEqual(self.client.written, b"", "the client has had its 100")
+        self.origin.feed(response())
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (200, ["forwarded"]))
+        self.assertEqual(len(self.proxy.pool), 1)
+
+    def test_with_inspection_a_silent_origin_gets_the_content_after_a_while(self) -> None:
+        self.ask()
+        self.client.feed(b"abc")
+        self.origin.take()
+        self.clock.advance(CONTINUE_SECONDS)
+        self.assertEqual(self.origin.take(), b"abc")
+        self.origin.feed(CONTINUE)
+        self.origin.feed(response())
+        self.assertEqual(status_of(self.client.take()[len(CONTINUE) :]), 200)
+
+    def test_with_inspection_an_origin_that_declines_never_gets_the_content(self) -> None:
+        self.ask()
+        self.client.feed(b"abc")
+        self.origin.feed(response(b"no", status="413 Content Too Large"))
+        self.assertEqual(content_of(self.origin.take()), b"")
+        self.assertEqual(status_of(self.client.take()[len(CONTINUE) :]), 413)
+        self.assertTrue(self.origin.disconnected)
+        self.assertFalse(self.client.disconnecting, "the client has sent all of its request")
+        self.assertEqual(self.records[0].bytes_sent, 0)
+
+    def test_an_origin_that_breaks_instead(self) -> None:
+        self.ask()
+        self.client.feed(b"abc")
+        self.client.take()
+        self.origin.lose()
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-disconnected"]))
+
+
+class InterimTests(ProxyTestCase):
+    """Interim answers have bounds, whatever a decision says."""
+
+    def test_their_number(self) -> None:
+        for version in ("1.1", "1.0"):
+            with self.subTest(version):
+                self.build()
+                self.client.feed(request(version=version))
+                self.origin.feed(b"HTTP/1.1 103 Hints\r\n\r\n" * MOST_INTERIMS)
+                self.assertEqual(self.client.take().count(b"103 Hints"), MOST_INTERIMS if version == "1.1" else 0)
+                self.origin.feed(b"HTTP/1.1 102 Processing\r\n\r\n" + response())
+                self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-protocol-error"]))
+                self.assertTrue(self.origin.aborted)
+
+    def test_their_size(self) -> None:
+        half = b"HTTP/1.1 103 Hints\r\nLink: %b\r\n\r\n" % (b"x" * (Limits().head // 2 - 30))
+        self.client.feed(request())
+        self.origin.feed(half + half)
+        self.assertEqual(self.client.take(), half + half)
+        self.origin.feed(half)
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-protocol-error"]))
+
+
+class AnswerTests(ProxyTestCase):
+    """Answers, as they are delimited on each side."""
+
+    def test_head(self) -> None:
+        self.client.feed(request("HEAD"))
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n")
+        answer = self.client.take()
+        self.assertIn(b"Content-Length: 500\r\n", answer)
+        self.assertEqual(content_of(answer), b"")
+        self.client.feed(request())
+        self.origin.feed(response(b"next"))
+        self.assertEqual(content_of(self.client.take()), b"next")
+
+    def test_without_content(self) -> None:
+        for status in ("204 No Content", "304 Not Modified"):
+            self.client.feed(request())
+            self.origin.feed(f"HTTP/1.1 {status}\r\nETag: x\r\n\r\n".encode())
+            self.assertTrue(self.client.take().endswith(b"\r\n\r\n"))
+        self.assertEqual(len(self.dialer.origins), 1)
+        self.assertEqual(self.outcomes(), ["forwarded", "forwarded"])
+
+    def test_empty(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(response(b""))
+        self.assertIn(b"Content-Length: 0\r\n", self.client.take())
+        self.assertEqual(self.outcomes(), ["forwarded"])
+
+    def test_interim_answers_are_relayed(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nConnection: close\r\n\r\n")
+        self.assertEqual(self.client.take(), b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
+        self.origin.feed(CONTINUE + response())
+        self.assertEqual(status_of(self.client.take()), 200, "a 100 that nobody asked for is not passed on")
+
+    def test_interim_answers_are_not_for_http10(self) -> None:
+        self.client.feed(request(version="1.0"))
+        self.origin.feed(b"HTTP/1.1 103 Early Hints\r\n\r\n" + response())
+        self.assertEqual(status_of(self.client.take()), 200)
+
+    def test_chunked_with_trailers(self) -> None:
+        self.client.feed(request("GET", "http://origin.test/", "TE: trailers", "Connection: TE"))
+        self.assertIn(b"TE: trailers\r\n", self.origin.take())
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        self.assertTrue(self.client.take().endswith(b"\r\n\r\n3\r\nabc\r\n"))
+        self.origin.feed(b"2\r\nde\r\n0\r\nX-Sum: 1\r\n\r\n")
+        self.assertEqual(self.client.take(), b"2\r\nde\r\n0\r\nX-Sum: 1\r\n\r\n")
+        self.assertEqual(self.records[0].bytes_received, 5)
+
+    def test_until_close_becomes_chunked(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(b"HTTP/1.1 200 OK\r\n\r\nabc")
+        self.origin.end()
+        self.assertTrue(self.client.take().endswith(b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"))
+        self.assertFalse(self.client.disconnecting)
+        self.assertEqual((self.outcomes(), len(self.proxy.pool)), (["forwarded"], 0))
+
+    def test_until_close_stays_so_for_http10(self) -> None:
+        self.client.feed(request("GET", "http://origin.test/", "Connection: keep-alive", version="1.0"))
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n")
+        answer = self.client.take()
+        self.assertTrue(answer.endswith(b"Connection: close\r\n\r\nabc"))
+        self.assertNotIn(b"chunked", answer)
+        self.assertTrue(self.client.disconnected)
+        self.assertFalse(self.client.aborted)
+
+    def test_a_cut_answer_is_cut_for_the_client(self) -> None:
+        for data in (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc",
+        ):
+            with self.subTest(data):
+                self.build()
+                self.client.feed(request())
+                self.origin.feed(data)
+                self.origin.end()
+                self.assertTrue(self.client.aborted)
+                self.assertEqual((self.outcomes(), self.records[0].status), (["origin-disconnected"], 200))
+                self.assertEqual(self.records[0].bytes_received, 3)
+                self.assertEqual(self.records[0].verdict, "allow")
+
+    def test_an_end_that_anybody_could_have_made_is_no_end(self) -> None:
+        from twisted.internet.error import ConnectionLost
+
+        self.client.feed(request())
+        self.origin.feed(b"HTTP/1.1 200 OK\r\n\r\nabc")
+        self.origin.lose(ConnectionLost())
+        self.clock.advance(0)
+        self.assertTrue(self.client.aborted)
+        self.assertNotIn(b"0\r\n\r\n", self.client.written)
+
+    def test_an_answer_that_is_no_http(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(b"SSH-2.0-OpenSSH\r\n")
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-protocol-error"]))
+        self.assertTrue(self.origin.disconnected)
+        self.assertFalse(self.client.disconnecting)
+
+    def test_content_that_turns_malformed(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n")
+        self.assertTrue(self.client.aborted)
+        self.assertEqual(self.outcomes(), ["origin-protocol-error"])
+
+    def test_more_than_was_asked_for(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(response(b"one") + response(b"two"))
+        self.assertEqual(content_of(self.client.take()), b"one")
+        self.assertTrue(self.origin.disconnected)
+        self.assertEqual(len(self.proxy.pool), 0)
+
+    def test_an_answer_nobody_asked_for(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(response(b"one"))
+        self.origin.feed(response(b"two"))
+        self.assertTrue(self.origin.disconnected)
+        self.assertEqual(len(self.proxy.pool), 0)
+        self.client.feed(request())
+        self.assertEqual(len(self.dialer.origins), 2)
+
+    def test_an_answer_before_the_content_is_over(self) -> None:
+        self.authorizer.needs_body = False
+        self.client.polite = False
+        self.client.feed(request("POST", body=b"x" * 100)[:-50])
+        self.origin.feed(response(b"enough"))
+        self.assertEqual(content_of(self.client.take()), b"enough")
+        self.assertTrue(self.origin.disconnected, "it would take the rest for the next request")
+        self.assertEqual((self.outcomes(), len(self.proxy.pool)), (["forwarded"], 0))
+        self.client.feed(b"x" * 50)
+        self.assertFalse(self.client.disconnecting)
+        self.client.end()
+        self.assertTrue(self.client.disconnected)
+
+    def test_an_answer_that_begins_before_the_content_is_over(self) -> None:
+        self.authorizer.needs_body = False
+        self.client.feed(request("POST", body=b"x" * 100)[:-50])
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+        self.client.feed(b"x" * 50)
+        self.origin.feed(b"cd")
+        answer = self.client.take()
+        self.assertEqual(content_of(answer), b"abcd")
+        self.assertIn(b"\r\nConnection: close\r\n", answer)
+        self.assertEqual(len(self.proxy.pool), 1)
+        self.assertTrue(self.client.disconnected)
+
+    def test_an_origin_that_does_not_read_and_answers_is_not_kept_waiting_for(self) -> None:
+        self.authorizer.needs_body = False
+        self.client.feed(request("POST", body=b"x" * 100)[:-50])
+        self.origin.choke()
+        self.origin.feed(response(b"enough"))
+        self.assertFalse(self.origin.disconnected)
+        self.clock.advance(5)
+        self.clock.advance(0)
+        self.assertTrue(self.origin.aborted)
+
+    def test_streamed_content_with_trailers(self) -> None:
+        self.authorizer.needs_body = False
+        self.client.feed(request("POST", "http://origin.test/", "Transfer-Encoding: chunked"))
+        self.origin.take()
+        self.client.feed(b"3\r\nabc\r\n")
+        self.assertEqual(self.origin.take(), b"3\r\nabc\r\n")
+        self.client.feed(b"0\r\nX-Sum: 7\r\n\r\n")
+        self.assertEqual(self.origin.take(), b"0\r\nX-Sum: 7\r\n\r\n")
+        self.origin.feed(response())
+        self.assertEqual(self.records[0].bytes_sent, 3)
+
+    def test_malformed_content_while_it_streams(self) -> None:
+        self.authorizer.needs_body = False
+        self.client.feed(request("POST", "http://origin.test/", "Transfer-Encoding: chunked") + b"3\r\nabc\r\n")
+        self.client.feed(b"zz\r\n")
+        self.assertEqual((status_of(self.client.written), self.outcomes()), (400, ["bad-request"]))
+        self.assertTrue(self.origin.aborted, "the origin must not take it for the whole")
+
+
+class PaceTests(ProxyTestCase):
+    """Whoever is slow holds back the other."""
+
+    def test_a_slow_client_holds_back_the_origin(self) -> None:
+        self.client.high_water = 100
+        self.client.feed(request())
+        self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * 200)
+        self.assertTrue(self.origin.paused)
+        self.origin.feed(b"y" * 200)
+        self.assertNotIn(b"yy", self.client.written)
+        self.client.unchoke()
+        self.assertIn(b"yy", self.client.written)
+        while not self.records:
+            self.client.unchoke()
+            self.origin.feed(b"z" * 100)
+        self.client.unchoke()
+        self.assertEqual(len(content_of(self.client.take())), 1000)
+        self.assertFalse(self.origin.paused, "a resting connection is read, to hear it close")
+        self.assertEqual(self.records[0].bytes_received, 1000)
+
+    def test_what_was_read_before_the_origin_closed_is_still_owed(self) -> None:
+        self.client.feed(request())
+        self.client.choke()
+        self.origin.protocol.dataReceived(b"HTTP/1.1 200 OK\r\n\r\nabc")
+        self.assertEqual(self.client.written, b"")
+        self.origin.lose()
+        self.assertTrue(self.client.written.endswith(b"3\r\nabc\r\n0\r\n\r\n"))
+        self.assertEqual(self.outcomes(), ["forwarded"])
+        self.client.unchoke()
+
+    def test_and_what_delimits_itself(self) -> None:
+        self.client.feed(request())
+        self.client.choke()
+        self.origin.protocol.dataReceived(response(b"abc"))
+        self.assertEqual(self.client.written, b"")
+        self.origin.lose()
+        self.assertTrue(self.client.written.endswith(b"abc"))
+        self.assertEqual((self.outcomes(), len(self.proxy.pool)), (["forwarded"], 0))
+
+    def test_a_slow_origin_holds_back_the_client(self) -> None:
+        self.authorizer.needs_body = False
+        self.dialer.high_water = 500
+        self.client.feed(request("POST", body=b"x" * 1000)[:-1000])
+        self.client.feed(b"x" * 600)
+        self.assertTrue(self.origin.producer_paused)
+        self.client.feed(b"y" * 100)
+        self.assertTrue(self.client.paused)
+        self.client.feed(b"z" * 300)
+        self.assertEqual(self.client.undelivered, 300)
+        self.origin.unchoke()
+        self.clock.advance(0)
+        self.assertTrue(self.origin.take().endswith(b"x" + b"y" * 100 + b"z" * 300))
+        self.origin.unchoke()
+        self.origin.feed(response())
+        self.assertEqual((self.outcomes(), self.records[0].bytes_sent), (["forwarded"], 1000))
+
+    def test_a_first_write_that_is_too_much_counts_too(self) -> None:
+        self.authorizer.needs_body = False
+        self.dialer.high_water = 50
+        dialled = self.dialer.pending(self.dialer.dials)
+        self.client.feed(request("POST", body=b"x" * 1000)[:-900])
+        (protocol,) = self.dialer.protocols
+        protocol.prepare(False, lambda: dialled.callback(None), dialled.errback)
+        self.dialer.connect(protocol)
+        self.assertTrue(self.origin.producer_paused)
+        self.client.feed(b"y")
+        self.assertTrue(self.client.paused)
+        self.client.lose()
+
+    def test_a_slow_client_in_front_of_the_next_request(self) -> None:
+        self.client.high_water = 10
+        self.client.feed(request())
+        self.origin.feed(response(b"x" * 100))
+        self.assertEqual(self.outcomes(), ["forwarded"])
+        self.client.feed(request())
+        self.assertEqual(len(self.authorizer.asked), 1)
+        self.client.unchoke()
+        self.assertEqual(len(self.authorizer.asked), 2)
+        self.origin.feed(response())
+
+    def test_a_choked_client_whose_exchange_ended_keeps_its_connection_until_it_has_read(self) -> None:
+        self.client.high_water = 10
+        self.client.feed(request("GET", "http://origin.test/", "Connection: close"))
+        self.origin.feed(response(b"x" * 100))
+        self.clock.advance(60)
+        self.assertFalse(self.client.aborted)
+        self.client.unchoke()
+        self.assertTrue(self.client.disconnected)
+        self.assertFalse(self.client.aborted)
+
+
+TCP = ("Connection: Upgrade", "Upgrade: tcp")
+HIJACKED = b"HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\n%b\r\n\r\n" % (
+    b"Connection: Upgrade\r\nUpgrade: tcp"
+)
+
+
+class OtherProtocolTests(ProxyTestCase):
+    """Upgrades that an operator allows: decided with the name of the protocol, then relayed."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.proxy.parts.upgrade_protocols = frozenset({"tcp", "spdy/3.1"})
+
+    def switched(self) -> None:
+        """Have a connection upgraded."""
+        self.client.feed(request("POST", "http://origin.test/exec/1/start", *TCP, body=b"{}"))
+        self.origin.take()
+        self.origin.feed(HIJACKED)
+        self.client.take()
+
+    def test_is_decided_and_switched(self) -> None:
+        self.client.feed(request("POST", "http://origin.test/exec/1/start", *TCP, body=b"{}"))
+        self.assertEqual(self.dialer.checked[0][1], Purpose.UPGRADE)
+        (question,) = self.authorizer.asked
+        self.assertIn((b"Upgrade", b"tcp"), question.headers)
+        self.assertEqual(question.body, b"{}")
+        sent = self.origin.take()
+        self.assertIn(b"Connection: Upgrade\r\nUpgrade: tcp\r\n", sent)
+        self.assertTrue(sent.endswith(b"\r\n\r\n{}"))
+        self.origin.feed(HIJACKED + b"out")
+        answer = self.client.take()
+        self.assertTrue(answer.startswith(b"HTTP/1.1 101 UPGRADED\r\n"))
+        self.assertIn(b"Content-Type: application/vnd.docker.raw-stream\r\n", answer)
+        self.assertTrue(answer.endswith(b"Connection: Upgrade\r\nUpgrade: tcp\r\n\r\nout"))
+        self.client.feed(b"in")
+        self.assertEqual(self.origin.take(), b"in")
+
+    def test_the_spelling_is_the_clients(self) -> None:
+        self.client.feed(request("POST", "http://origin.test/exec", "Connection: upgrade", "Upgrade: SPDY/3.1"))
+        self.assertIn(b"\r\nUpgrade: SPDY/3.1\r\n", self.origin.take())
+        self.origin.feed(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: spdy/3.1\r\n\r\n")
+        self.assertIn(b"\r\nUpgrade: SPDY/3.1\r\n", self.client.take())
+
+    def test_not_allowed(self) -> None:
+        self.proxy.parts.upgrade_protocols = frozenset({"tcp"})
+        self.client.feed(request("POST", "http://origin.test/exec", "Connection: upgrade", "Upgrade: SPDY/3.1"))
+        answer = self.client.take()
+        self.assertEqual((status_of(answer), self.outcomes()), (501, ["unsupported-request"]))
+        self.assertIn("SPDY/3.1", self.records[0].reason)
+        self.assertIn("--upgrade-protocols", self.records[0].reason)
+        self.assertEqual(self.authorizer.asked, [])
+
+    def test_denied(self) -> None:
+        self.authorizer.answers = [deny()]
+        self.client.feed(request("POST", "http://origin.test/exec", *TCP) + b"bytes")
+        self.assertEqual((status_of(self.client.take()), self.dialer.dialled), (403, []))
+
+    def test_an_origin_that_does_not_switch(self) -> None:
+        self.client.feed(request("POST", "http://origin.test/exec", *TCP))
+        self.origin.feed(response(b"no"))
+        self.assertEqual(content_of(self.client.take()), b"no")
+        self.assertFalse(self.client.disconnecting)
+
+    def test_an_origin_that_switches_to_another(self) -> None:
+        self.client.feed(request("POST", "http://origin.test/exec", *TCP))
+        self.origin.feed(HIJACKED.replace(b"Upgrade: tcp", b"Upgrade: spdy/3.1") + b"bytes")
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-protocol-error"]))
+
+    def test_an_origin_that_switches_too_early(self) -> None:
+        """What is left of the request would be taken for the new protocol."""
+        self.authorizer.needs_body = False
+        head = request("POST", "http://origin.test/exec", *TCP, "Content-Length: 5")
+        self.client.feed(head + b"he")
+        self.origin.feed(HIJACKED)
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-protocol-error"]))
+        self.build()
+        self.proxy.parts.upgrade_protocols = frozenset({"tcp"})
+        self.client.feed(request("POST", "http://origin.test/exec", *TCP, EXPECT, body=b"hello"))
+        self.assertTrue(self.client.take().startswith(CONTINUE))
+        self.origin.feed(HIJACKED)
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-protocol-error"]))
+
+    def test_a_client_that_ends_its_input(self) -> None:
+        """As docker does when its standard input is over: the output is still to come."""
+        self.switched()
+        self.client.feed(b"in")
+        self.client.end()
+        self.assertTrue(self.origin.write_closed)
+        self.assertFalse(self.client.disconnected)
+        self.origin.feed(b"x" * WORTH_IT)
+        self.assertEqual(self.client.take(), b"x" * WORTH_IT)
+        self.origin.lose()
+        self.clock.advance(0)
+        self.assertTrue(self.client.disconnected)
+        self.assertEqual((self.records[0].bytes_sent, self.records[0].bytes_received), (4, WORTH_IT))
+
+    def test_a_client_that_ends_its_input_where_the_origin_cannot_be_told(self) -> None:
+        self.switched()
+        self.patch(type(connection_of(self.origin)), "end_writing", lambda _: False)
+        self.client.end()
+        self.assertTrue(self.client.disconnected and self.origin.disconnected)
+
+
+class UpgradeTests(ProxyTestCase):
+    """WebSockets: decided, then relayed."""
+
+    def upgrade(self, early: bytes = b"") -> None:
+        """Have a client ask for an upgrade."""
+        self.client.feed(request("GET", "http://origin.test/ws", *UPGRADE) + early)
+
+    def switch(self) -> None:
+        """Have it upgraded."""
+        self.upgrade()
+        self.origin.take()
+        self.origin.feed(SWITCH)
+        self.client.take()
+
+    def test_is_decided_and_switched(self) -> None:
+        self.upgrade()
+        self.assertEqual(self.dialer.checked[0][1], Purpose.UPGRADE)
+        self.assertEqual(self.authorizer.asked[0].url, "http://origin.test/ws")
+        sent = self.origin.take()
+        self.assertIn(b"Connection: Upgrade\r\nUpgrade: websocket\r\n", sent)
+        self.origin.feed(SWITCH)
+        answer = self.client.take()
+        self.assertEqual(status_of(answer), 101)
+        self.assertIn(b"Connection: Upgrade\r\nUpgrade: websocket\r\n", answer)
+        self.client.feed(b"\x81\x01a")
+        self.assertEqual(self.origin.take(), b"\x81\x01a")
+        self.origin.feed(b"\x81\x02bc")
+        self.assertEqual(self.client.take(), b"\x81\x02bc")
+        self.assertEqual(self.records, [], "it is on record when it is over")
+        self.client.lose()
+        (record,) = self.records
+        self.assertEqual(
+            (record.outcome, record.status, record.bytes_sent, record.bytes_received), ("forwarded", 101, 3, 4)
+        )
+
+    def test_early_bytes_of_both_sides(self) -> None:
+        self.upgrade(b"client")
+        self.assertTrue(self.origin.take().endswith(b"\r\n\r\n"))
+        self.origin.feed(SWITCH + b"origin")
+        self.assertEqual(self.origin.take(), b"client")
+        self.assertTrue(self.client.take().endswith(b"\r\n\r\norigin"))
+        self.client.feed(b"more")
+        self.assertEqual(self.origin.take(), b"more")
+
+    def test_denied(self) -> None:
+        self.authorizer.answers = [deny()]
+        self.upgrade()
+        self.assertEqual((status_of(self.client.take()), self.dialer.dialled), (403, []))
+
+    def test_an_origin_that_does_not_switch(self) -> None:
+        self.upgrade()
+        self.origin.feed(response(b"no", status="400 Bad Request"))
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (400, ["forwarded"]))
+
+    def test_never_over_a_pooled_connection(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(response())
+        self.upgrade()
+        self.assertEqual(len(self.dialer.origins), 2)
+
+    def test_a_handshake_that_is_not_valid(self) -> None:
+        """Nothing of it goes out."""
+        for fields in (UPGRADE[:3], (*UPGRADE[:3], "Sec-WebSocket-Key: eA=="), (*UPGRADE[:2], UPGRADE[3])):
+            with self.subTest(fields):
+                self.build()
+                self.client.feed(request("GET", "http://origin.test/ws", *fields))
+                self.assertEqual((status_of(self.client.take()), self.outcomes()), (400, ["bad-request"]))
+                self.assertEqual((self.dialer.checked, self.authorizer.asked), ([], []))
+
+    def test_a_wrong_accept(self) -> None:
+        for accept in (b"", b"Sec-WebSocket-Accept: x\r\n", b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo\r\n"):
+            with self.subTest(accept):
+                self.build()
+                self.upgrade()
+                self.origin.feed(re.sub(rb"Sec-WebSocket-Accept: .*\r\n", accept, SWITCH) + b"bytes")
+                answer = self.client.take()
+                self.assertEqual((status_of(answer), self.outcomes()), (502, ["origin-protocol-error"]))
+                self.assertNotIn(b"bytes", answer)
+                self.assertTrue(self.origin.disconnected)
+
+    def test_an_origin_that_switches_unasked(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(SWITCH + b"bytes")
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-protocol-error"]))
+        self.assertTrue(self.origin.disconnected)
+
+    def test_an_origin_that_switches_to_what_was_not_asked_for_by_us(self) -> None:
+        # The proxy takes part in WebSockets alone and has not passed this wish on.
+        self.client.feed(request("GET", "http://origin.test/", "Connection: Upgrade", "Upgrade: h2c"))
+        self.assertNotIn(b"h2c", self.origin.take())
+        self.origin.feed(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n")
+        self.assertEqual(self.outcomes(), ["origin-protocol-error"])
+
+    def test_an_origin_that_switches_to_another_protocol(self) -> None:
+        for fields in (
+            b"Connection: Upgrade\r\nUpgrade: h2c\r\n",
+            b"Connection: Upgrade\r\nUpgrade: websocket, h2c\r\n",
+            b"Connection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n",
+            b"Connection: Upgrade\r\n",
+            b"Upgrade: websocket\r\n",
+        ):
+            with self.subTest(fields):
+                self.build()
+                self.upgrade()
+                self.origin.feed(b"HTTP/1.1 101 Switching Protocols\r\n" + fields + b"\r\nbytes")
+                self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-protocol-error"]))
+                self.assertTrue(self.origin.disconnected)
+
+    def test_the_origin_closes(self) -> None:
+        self.switch()
+        self.origin.feed(b"bye")
+        self.origin.lose()
+        self.clock.advance(0)
+        self.assertEqual(self.client.take(), b"bye")
+        self.assertTrue(self.client.disconnected)
+        self.assertEqual(self.outcomes(), ["forwarded"])
+
+    def test_the_client_closes_its_direction(self) -> None:
+        self.switch()
+        self.client.end()
+        self.assertTrue(self.client.disconnected)
+        self.assertEqual(self.outcomes(), ["forwarded"])
+        self.clock.advance(0)
+        self.assertTrue(self.origin.disconnected)
+
+    def test_silence(self) -> None:
+        self.switch()
+        self.clock.advance(3599)
+        self.client.feed(b"x")
+        self.clock.advance(3599)
+        self.origin.feed(b"y")
+        self.clock.advance(3599)
+        self.assertEqual(self.records, [])
+        self.clock.advance(1)
+        self.clock.advance(0)
+        self.assertTrue(self.client.disconnected)
+        self.assertEqual(self.outcomes(), ["forwarded"])
+
+    def test_pace(self) -> None:
+        self.switch()
+        self.client.choke()
+        self.assertTrue(self.origin.paused)
+        self.client.unchoke()
+        self.assertFalse(self.origin.paused)
+        self.origin.choke()
+        self.assertTrue(self.client.paused)
+        self.origin.unchoke()
+        self.assertFalse(self.client.paused)
+
+    def test_a_shut_down_cuts_it(self) -> None:
+        self.switch()
+        session_of(self.client).abort()
+        self.clock.advance(0)
+        self.assertEqual(self.outcomes(), ["forwarded"])
+        self.assertTrue(self.origin.disconnected)
+
+
+class _SocketDialer(FakeDialer):
+    """Connects to what a test has the other end of."""
+
+    far: Any = None
+    sock: Any = None
+
+    def connect(self, protocol: DialedProtocol) -> Any:
+        self.far = server(self._clock, self.sock, protocol)
+        return self.far
+
+
+class PumpedUpgradeTests(SocketsTestCase):
+    """Upgraded connections that carry much."""
+
+    def setUp(self) -> None:
+        self.connect(False)
+
+    def connect(self, inside: bool) -> None:
+        """Upgrade a connection.
+
+        @param inside: inside a tunnel, as browsers do.
+        """
+        self.reactor = TurnedReactor()
+        self.client, near = self.tcp_pair()
+        self.origin, far = self.tcp_pair()
+        dialer = _SocketDialer(self.reactor)
+        dialer.sock = far
+        self.proxy = FakeProxy(clock=self.reactor, dialer=dialer)
+        self.near = server(self.reactor, near, ProxyFactory(self.proxy.parts).buildProtocol(None))
+        asked = request("GET", "http://origin.test/ws", *UPGRADE)
+        if inside:
+            self.client.send(b"CONNECT origin.test:80 HTTP/1.1\r\nHost: origin.test:80\r\n\r\n")
+            self.reactor.settle()
+            asked = request("GET", "/ws", *UPGRADE, host="origin.test:80")
+        self.client.send(asked)
+        self.reactor.settle()
+        self.origin.send(SWITCH)
+        self.reactor.settle()
+        self.far = dialer.far
+        self.assertIn(b" 101 ", read_all(self.client))
+        read_all(self.origin)
+
+    def exchange(self, size: int = WORTH_IT) -> None:
+        """Relay something both ways."""
+        for sender, receiver in ((self.client, self.origin), (self.origin, self.client)):
+            received, rest = 0, memoryview(bytes(size))
+            while received < size:
+                if rest:
+                    rest = rest[sender.send(rest[:30000]) :]
+                self.reactor.turn()
+                received += len(read_all(receiver))
+            self.reactor.settle()
+
+    def pumped(self) -> bool:
+        """Whether the sockets are with a pump."""
+        return self.near not in self.reactor.reading and self.far not in self.reactor.reading
+
+    def record(self) -> tuple[str, int, int]:
+        """What the one record says; nothing is left by then."""
+        self.assertEqual((self.reactor.reading, self.reactor.writing), (set(), set()))
+        (record,) = self.proxy.records
+        return record.outcome, record.bytes_sent, record.bytes_received
+
+    def test_little(self) -> None:
+        self.exchange(WORTH_IT // 2 - 1)
+        self.assertFalse(self.pumped())
+
+    def test_much(self) -> None:
+        for inside in (False, True):
+            with self.subTest(inside=inside):
+                self.connect(inside)
+                self.exchange()
+                self.assertTrue(self.pumped())
+                self.exchange()
+                self.client.close()
+                self.reactor.settle()
+                self.assertEqual(self.origin.recv(10), b"")
+                self.origin.close()
+                self.reactor.settle()
+                self.assertEqual(self.record(), ("forwarded", 2 * WORTH_IT, 2 * WORTH_IT))
+
+    def test_what_comes_with_the_switch_is_not_enough(self) -> None:
+        # Whoever passes it on may still be about to resume a transport.
+        self.reactor = TurnedReactor()
+        client, near = self.tcp_pair()
+        origin, far = self.tcp_pair()
+        dialer = _SocketDialer(self.reactor)
+        dialer.sock = far
+        self.proxy = FakeProxy(clock=self.reactor, dialer=dialer)
+        session = ProxyFactory(self.proxy.parts).buildProtocol(None)
+        server(self.reactor, near, session)
+        session.dataReceived(request("GET", "http://origin.test/ws", *UPGRADE) + bytes(WORTH_IT))
+        dialer.far.protocol.dataReceived(SWITCH + bytes(WORTH_IT))
+        self.assertIn(dialer.far, self.reactor.reading)
+        received = 0
+        while received < 2 * WORTH_IT:
+            self.reactor.turn()
+            received += len(read_all(client)) + len(read_all(origin))
+        self.near, self.far = session.transport, dialer.far
+        client.send(b"more")
+        self.reactor.settle()
+        self.assertTrue(self.pumped())
+        session.abort()
+        self.reactor.settle()
+
+    def test_a_slow_receiver(self) -> None:
+        for client_is_slow in (False, True):
+            with self.subTest(client_is_slow=client_is_slow):
+                self.connect(False)
+                sender, receiver = (self.origin, self.client) if client_is_slow else (self.client, self.origin)
+                self.patch(module, "WORTH_IT", 1 << 30)
+                sent = 0
+                while True:
+                    try:
+                        sent += sender.send(bytes(1 << 20))
+                    except BlockingIOError:
+                        if not self.reactor.turn():
+                            break
+                self.patch(module, "WORTH_IT", WORTH_IT)
+                received = 0
+                while received < sent:
+                    received += len(read_all(receiver))
+                    self.reactor.turn()
+                self.reactor.settle()
+                self.assertTrue(self.pumped())
+
+    def test_the_origin_breaks(self) -> None:
+        self.exchange()
+        reset(self.origin)
+        self.reactor.settle()
+        self.assertEqual(self.client.recv(10), b"")
+        self.assertEqual(self.record(), ("forwarded", WORTH_IT, WORTH_IT))
+
+    def test_the_client_breaks(self) -> None:
+        self.exchange()
+        reset(self.client)
+        self.reactor.settle()
+        self.assertRaises(ConnectionResetError, self.origin.recv, 10)
+        self.assertEqual(self.record(), ("forwarded", WORTH_IT, WORTH_IT))
+
+    def test_silence(self) -> None:
+        self.exchange()
+        self.reactor.advance(3599)
+        self.client.send(b"x")
+        self.reactor.settle()
+        self.reactor.advance(3599)
+        self.assertEqual(self.proxy.records, [])
+        self.reactor.advance(1)
+        self.reactor.settle()
+        self.assertEqual(self.record(), ("forwarded", WORTH_IT + 1, WORTH_IT))
+
+    def test_a_shut_down(self) -> None:
+        self.exchange()
+        self.proxy.parts.sessions.abort()
+        self.reactor.settle()
+        self.assertEqual(self.record(), ("forwarded", WORTH_IT, WORTH_IT))
+
+
+class UpstreamTests(ProxyTestCase):
+    """Requests in absolute-form, to the upstream proxy."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.upstream = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic c2VjcmV0")
+        origin = Origin("http", Authority("origin.test", 80))
+        self.dialer.checks = [Route(origin, (), self.upstream, False, False)]
+
+    def test_names_the_whole_url_and_who_we_are(self) -> None:
+        self.client.feed(request(url="http://origin.test/a?b"))
+        sent = self.origin.take()
+        self.assertTrue(sent.startswith(b"GET http://origin.test/a?b HTTP/1.1\r\nHost: origin.test\r\n"))
+        self.assertIn(b"\r\nProxy-Authorization: Basic c2VjcmV0\r\n", sent)
+        self.origin.feed(response())
+        self.assertEqual(self.outcomes(), ["forwarded"])
+
+    def test_a_challenge_to_us_is_not_passed_on(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(response(b"who", "Proxy-Authenticate: Basic", status="407 Proxy Authentication Required"))
+        answer = self.client.take()
+        self.assertEqual((status_of(answer), self.outcomes()), (502, ["upstream-refused"]))
+        self.assertIn(b"received-status=407", answer)
+        self.assertNotIn(b"Basic", answer)
+        self.assertTrue(self.origin.disconnected)
+        self.assertEqual(self.records[0].status, 502)
+
+    def test_its_other_answers_are(self) -> None:
+        self.client.feed(request())
+        self.origin.feed(response(b"no", status="502 Bad Gateway"))
+        self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["forwarded"]))
+
+    def test_unreachable(self) -> None:
+        self.dialer.dials = [DialFailed("x")]
+        self.client.feed(request())
+        self.assertEqual(status_of(self.client.take()), 502)

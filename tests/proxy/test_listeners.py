@@ -1,0 +1,187 @@
+"""Tests for L{egress.proxy.listeners}."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred, succeed
+
+from egress.client_auth.htpasswd import token_line
+from egress.config.listener import Entrance
+from egress.config.model import ConfigError, ProxyConfig
+from egress.proxy.factory import ProxyFactory
+from egress.proxy.listeners import entrance_factories
+from egress.transport.tls import TlsFactory
+from tests.certificates import CLIENT, TestCA, TestCertificate
+from tests.proxy.fakes import ProxyTestCase, Wire, request, response, status_of
+from tests.transport.tls import TlsEnd
+
+URL = "http://origin.test/a"
+TOKEN = "Proxy-Authorization: Bearer t0ken"
+
+
+class EntrancesTests(ProxyTestCase):
+    """What each entrance asks for."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.directory = Path(self.mktemp())
+        self.directory.mkdir()
+        self.clients_file = self.directory / "clients.txt"
+        self.clients_file.write_text(token_line("ci", b"t0ken"))
+        self.ca = TestCA("Clients")
+        self.client_ca = self.ca.write(self.directory, "clients")
+        self.pem = TestCA().issue("proxy.test").write_combined(self.directory, "proxy")
+
+    def factories(self, *listen: str, **options: Any) -> list[Any]:
+        config = ProxyConfig(listen=listen, **options)
+
+        def in_thread(check: Any) -> Deferred[bool]:
+            return succeed(check())
+
+        return entrance_factories(config, self.proxy.parts, in_thread)
+
+    def meet(self, factory: Any) -> Wire:
+        wire = Wire(self.clock)
+        self.clients.append(wire)
+        return wire.connect(factory.buildProtocol(None))
+
+    def over_tls(self, factory: Any, mine: TestCertificate | None = None) -> TlsEnd:
+        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        if mine is not None:
+            context.use_certificate(mine.certificate)
+            context.use_privatekey(mine.key)
+        connection = SSL.Connection(context, None)
+        connection.set_connect_state()
+        return TlsEnd(self.meet(factory), connection).shake()
+
+    def status(self, client: Any, *fields: str) -> int:
+        client.feed(request("GET", URL, *fields))
+        if self.dialer.origins and not self.origin.disconnected and self.origin.written:
+            self.origin.take()
+            self.origin.feed(response())
+        return status_of(client.take())
+
+    def test_open(self) -> None:
+        (factory,) = self.factories("tcp:8080")
+        self.assertIsInstance(factory, ProxyFactory)
+        self.assertEqual(self.status(self.meet(factory)), 200)
+
+    def test_one_rule_for_all(self) -> None:
+        for factory in self.factories("tcp:8080", "unix:/run/x", client_auth=self.clients_file):
+            self.assertEqual(self.status(self.meet(factory)), 407)
+            self.assertEqual(self.status(self.meet(factory), TOKEN), 200)
+
+    def test_https_urls_in_clear_text(self) -> None:
+        for listen, expected in (
+            ("tcp:8080", 400),
+            ("tcp:8080:https=allow", 200),
+            ("tcp:8080:interface=127.0.0.1", 200),
+            ("tcp:8080:interface=127.0.0.1:https=refuse", 400),
+            ("unix:/run/x", 200),
+        ):
+            with self.subTest(listen):
+                (factory,) = self.factories(listen)
+                client = self.meet(factory)
+                client.feed(request("GET", "https://origin.test/a"))
+                if expected == 200:
+                    self.assertTrue(self.dialer.dialled[-1].tls)
+                    self.origin.feed(response())
+                self.assertEqual(status_of(client.take()), expected)
+
+    def test_rules_of_their_own(self) -> None:
+        other = self.directory / "other.txt"
+        other.write_text(token_line("other", b"0ther"))
+        opened, own = self.factories(
+            "tcp:1:client-auth=none", f"tcp:2:client-auth={other}", client_auth=self.clients_file
+        )
+        self.assertEqual(self.status(self.meet(opened)), 200)
+        self.assertEqual(self.status(self.meet(own), TOKEN), 407)
+        self.assertEqual(self.status(self.meet(own), "Proxy-Authorization: Bearer 0ther"), 200)
+
+    def test_labels(self) -> None:
+        """A name is a label only where no entrance has it proven."""
+        label = "Proxy-Authorization: Basic YWRtaW46eA=="
+        for listen, name in (
+            (["tcp:1"], "admin"),
+            (["tcp:1", f"tcp:2:client-auth={self.clients_file}"], None),
+            (["tcp:1", f"ssl:2:privateKey={self.pem}:client-ca={self.client_ca}"], None),
+        ):
+            self.assertEqual(self.status(self.meet(self.factories(*listen)[0]), label), 200)
+            self.assertEqual(self.authorizer.asked[-1].client.identity, name, listen)
+
+    def test_the_same_file_is_read_once(self) -> None:
+        one, two = self.factories("tcp:1", "tcp:2", client_auth=self.clients_file)
+        self.assertIs(one._door.gate, two._door.gate)
+
+    def test_tls(self) -> None:
+        (factory,) = self.factories(f"ssl:8443:privateKey={self.pem}", client_auth=self.clients_file)
+        self.assertIsInstance(factory, TlsFactory)
+        self.assertEqual(self.status(self.over_tls(factory)), 407)
+        self.assertEqual(self.status(self.over_tls(factory), TOKEN), 200)
+
+    def test_client_certificates(self) -> None:
+        (factory,) = self.factories(f"ssl:8443:privateKey={self.pem}:client-ca={self.client_ca}")
+        client = self.over_tls(factory, self.ca.issue(usage=CLIENT, subject="runner-7"))
+        self.assertEqual(self.status(client), 200)
+        self.assertEqual(self.authorizer.asked[0].client.identity, "runner-7")
+        self.assertEqual(self.records[0].client.identity, "runner-7")
+
+    def test_no_client_certificate(self) -> None:
+        (factory,) = self.factories(f"ssl:8443:privateKey={self.pem}:client-ca={self.client_ca}")
+        for mine in (None, TestCA("Strangers").issue(usage=CLIENT)):
+            # With TLS 1.3 the client is done before the proxy has looked.
+            client = self.over_tls(factory, mine)
+            self.assertRaises(SSL.Error, client.send, request())
+        self.clock.advance(0)
+        self.assertEqual(self.outcomes(), ["client-tls-failed"] * 2)
+        reasons = [record.reason.partition(": ")[2] for record in self.records]
+        self.assertEqual(reasons, ["peer did not return a certificate", "certificate verify failed"])
+        self.assertEqual({record.client.address for record in self.records}, {"198.51.100.7"})
+        self.assertEqual(self.authorizer.asked, [])
+
+    def test_plain_http_where_tls_is_spoken(self) -> None:
+        (factory,) = self.factories(f"ssl:8443:privateKey={self.pem}")
+        self.meet(factory).feed(request())
+        self.assertEqual(self.outcomes(), ["client-tls-failed"])
+        self.assertIn("http request", self.records[0].reason)
+
+    def test_a_client_that_says_nothing(self) -> None:
+        (factory,) = self.factories(f"ssl:8443:privateKey={self.pem}")
+        self.meet(factory).end()
+        slow = self.meet(factory)
+        self.clock.advance(self.proxy.limits.head_timeout)
+        self.clock.advance(0)
+        self.assertTrue(slow.disconnected)
+        self.assertEqual(self.records, [])
+
+    def test_files_that_cannot_be_used(self) -> None:
+        missing = self.directory / "missing"
+        for listen, options, option in (
+            ("tcp:1", {"client_auth": missing}, "--client-auth"),
+            (f"tcp:1:client-auth={missing}", {}, "--listen"),
+            (f"ssl:1:privateKey={missing}", {}, "--listen"),
+            (f"ssl:1:privateKey={self.pem}:client-ca={missing}", {}, "--listen"),
+        ):
+            error = self.assertRaises(ConfigError, self.factories, listen, **options)
+            self.assertEqual(error.option, option)
+            self.assertIn(f"{missing}: ", str(error))
+
+    def test_what_is_asked(self) -> None:
+        for listen, options, asks in (
+            ("tcp:1", {}, False),
+            ("ssl:1", {}, False),
+            ("tcp:1", {"client_auth": missing_path()}, True),
+            ("tcp:1:client-auth=none", {"client_auth": missing_path()}, False),
+            ("ssl:1:client-ca=x:client-auth=none", {}, True),
+        ):
+            config = ProxyConfig(listen=(listen,), **options)
+            self.assertEqual(config.asks_at(config.listen[0]), asks, listen)
+            self.assertIsInstance(config.listen[0], Entrance)
+
+
+def missing_path() -> Path:
+    """A file that nobody reads here."""
+    return Path("clients.txt")

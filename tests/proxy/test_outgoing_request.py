@@ -1,0 +1,84 @@
+"""Tests for L{egress.proxy.outgoing_request}."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.http.heads import HeadLimits, RequestHead
+from egress.http.readers import RequestReader
+from egress.http.request_target import parse_request_target
+from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy
+from egress.model.decision import NO_TERMS, ClientIdentity, Terms
+from egress.proxy.outgoing_request import OutgoingHead
+
+CLIENT = ClientIdentity("198.51.100.7", 40000)
+ORIGIN = Origin("http", Authority("origin.test", 80))
+
+
+class OutgoingHeadTests(SynchronousTestCase):
+    """What is asked about, what goes out, and over which connections."""
+
+    def setUp(self) -> None:
+        reader = RequestReader(HeadLimits(1000, 10, 100))
+        reader.receive(b"GET http://origin.test/a HTTP/1.1\r\nHost: origin.test\r\nX-A: 1\r\n\r\n")
+        head = reader.next_event()
+        assert isinstance(head, RequestHead)
+        self.outgoing = OutgoingHead(head, CLIENT, ORIGIN, parse_request_target("GET", head.target))
+
+    def encoded(self) -> bytes:
+        return self.outgoing.encode(None)
+
+    def test_as_it_came(self) -> None:
+        self.assertEqual(self.outgoing.asked, ((b"Host", b"origin.test"), (b"X-A", b"1")))
+        plain = b"GET /a HTTP/1.1\r\nHost: origin.test\r\nX-A: 1\r\nVia: 1.1 egressproxy\r\n\r\n"
+        self.assertEqual(self.encoded(), plain)
+        self.outgoing.take(NO_TERMS)
+        self.assertEqual((self.encoded(), self.outgoing.key), (plain, (CLIENT.pool_key, ORIGIN)))
+
+    def test_for_an_upstream_proxy(self) -> None:
+        upstream = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic eA==")
+        encoded = self.outgoing.encode(upstream)
+        self.assertTrue(encoded.startswith(b"GET http://origin.test/a HTTP/1.1\r\n"))
+        self.assertIn(b"Proxy-Authorization: Basic eA==\r\n", encoded)
+
+    def made(self, target: bytes, host: bytes, origin: Origin = ORIGIN, method: str = "GET") -> OutgoingHead:
+        reader = RequestReader(HeadLimits(1000, 10, 100))
+        reader.receive(b"%b %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (method.encode(), target, host))
+        head = reader.next_event()
+        assert isinstance(head, RequestHead)
+        return OutgoingHead(head, CLIENT, origin, parse_request_target(method, target, DEFAULT_PORTS))
+
+    def test_the_target_goes_out_byte_for_byte(self) -> None:
+        upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
+        for path in (b'/s?re=\\d+&"<>^`{|}', b"/\xe4\xff%e4", "/ä€".encode(), b"/?\xff@", b"/a@b"):
+            with self.subTest(path):
+                outgoing = self.made(b"http://u:p@origin.test" + path, b"origin.test")
+                self.assertEqual(outgoing.encode(None).split(b" ")[1], path)
+                self.assertEqual(outgoing.encode(upstream).split(b" ")[1], b"http://origin.test" + path)
+        outgoing = self.made(b"http://origin.test", b"origin.test", method="OPTIONS")
+        self.assertEqual(outgoing.encode(None).split(b" ")[1], b"*")
+        self.assertEqual(outgoing.encode(upstream).split(b" ")[1], b"http://origin.test")
+
+    def test_host_as_it_was_sent(self) -> None:
+        upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
+        outgoing = self.made(b"http://origin.test/", b"Origin.TEST:80")
+        self.assertEqual(outgoing.asked, ((b"Host", b"origin.test"),))
+        self.assertIn(b"\r\nHost: Origin.TEST:80\r\nVia", outgoing.encode(None))
+        self.assertIn(b"\r\nHost: origin.test\r\nVia", outgoing.encode(upstream))
+        self.assertEqual(outgoing.key, self.outgoing.key)
+        outgoing.take(Terms(set_headers=((b"X-A", b"2"),)))
+        self.assertIn(b"\r\nHost: Origin.TEST:80\r\nX-A: 2\r\nVia", outgoing.encode(None))
+        other = self.made(b"http://origin.test/", b"other.test")
+        self.assertIn(b"\r\nHost: origin.test\r\n", other.encode(None))
+
+    def test_terms(self) -> None:
+        plain, key = self.encoded(), self.outgoing.key
+        self.outgoing.take(Terms(set_headers=((b"X-A", b"2"),)))
+        self.assertIn(b"Host: origin.test\r\nX-A: 2\r\nVia", self.encoded())
+        self.assertNotEqual(self.outgoing.key, key)
+        self.outgoing.take(Terms(remove_headers=(b"x-a",), max_bytes=1))
+        self.assertNotIn(b"X-A", self.encoded())
+        self.assertEqual(self.outgoing.key, key)
+        self.outgoing.take(NO_TERMS)
+        self.assertEqual((self.encoded(), self.outgoing.key), (plain, key))
+        self.assertEqual(self.outgoing.asked[1], (b"X-A", b"1"))

@@ -1,0 +1,165 @@
+"""Tests for L{egress.proxy.transaction}."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.model.authority import Authority, Origin
+from egress.model.decision import ClientIdentity, Decision, Stage
+from egress.model.errors import (
+    AuthorizerUnavailable,
+    BadRequest,
+    ClientGone,
+    DialFailed,
+    EgressError,
+    InternalFault,
+    UnsupportedRequest,
+)
+from egress.proxy.transaction import Inquiry, report_refusal
+from tests.proxy.fakes import WALL, Proxy, allow
+
+CLIENT = ClientIdentity("198.51.100.7", 40000)
+
+
+class InquiryTests(SynchronousTestCase):
+    """One question, one thing that is waited for, one record."""
+
+    def setUp(self) -> None:
+        self.proxy = Proxy()
+        self.faults: list[EgressError] = []
+        self.decisions: list[Decision] = []
+        origin = Origin("http", Authority("origin.test", 80))
+        self.inquiry = Inquiry(self.proxy.parts, CLIENT, Stage.REQUEST, "GET", origin, "/a", self.faults.append)
+
+    def ask(self) -> None:
+        """Put the question."""
+        self.inquiry.ask((), b"content", True, self.decisions.append)
+
+    def broken(self, _: object) -> None:
+        """What should not happen."""
+        raise RuntimeError("oops")
+
+    def test_the_question_and_the_answer(self) -> None:
+        pending = self.proxy.authorizer.pending()
+        self.ask()
+        (asked,) = self.proxy.authorizer.asked
+        self.assertEqual((asked.request_id, asked.body, asked.body_truncated), ("id-1", b"content", True))
+        self.proxy.clock.advance(2)
+        pending.callback(allow())
+        self.assertEqual(self.decisions, [allow()])
+        self.proxy.clock.advance(1)
+        self.inquiry.report(None, 200, 1, 2)
+        (record,) = self.proxy.records
+        self.assertEqual((record.decision_seconds, record.duration, record.verdict), (2, 3, "allow"))
+
+    def test_an_end_before_the_answer(self) -> None:
+        self.proxy.authorizer.pending()
+        self.ask()
+        self.proxy.clock.advance(2)
+        self.inquiry.report(ClientGone("gone"), None, 0, 0)
+        self.assertEqual(self.proxy.authorizer.cancelled, 1)
+        (record,) = self.proxy.records
+        self.assertEqual((record.decision_seconds, record.verdict, record.decided_by), (2, "refused", "script"))
+        self.assertEqual((self.decisions, self.faults), ([], []))
+
+    def test_faults_come_as_what_they_are(self) -> None:
+        self.inquiry.wait_for(fail(DialFailed("no")), self.broken)
+        self.assertEqual([type(error) for error in self.faults], [DialFailed])
+
+    def test_a_defect_before_the_question(self) -> None:
+        self.inquiry.wait_for(succeed(None), self.broken)
+        self.assertEqual([type(error) for error in self.faults], [InternalFault])
+        self.assertNotIn("oops", self.faults[0].reason)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_a_defect_of_the_authorizer(self) -> None:
+        self.proxy.authorizer.answers = [RuntimeError("oops")]
+        self.ask()
+        self.assertEqual([type(error) for error in self.faults], [AuthorizerUnavailable])
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
+    def test_an_authorizer_that_gives_up_by_itself(self) -> None:
+        self.proxy.authorizer.answers = [CancelledError()]
+        self.ask()
+        self.assertEqual([type(error) for error in self.faults], [AuthorizerUnavailable])
+
+    def test_a_defect_after_the_answer(self) -> None:
+        self.ask()
+        self.inquiry.wait_for(succeed(None), self.broken)
+        self.assertEqual([type(error) for error in self.faults], [InternalFault])
+        self.flushLoggedErrors(RuntimeError)
+
+    def test_a_defect_at_the_end(self) -> None:
+        def end(_: object) -> None:
+            self.inquiry.report(None, 200, 0, 0)
+            raise RuntimeError("oops")
+
+        self.inquiry.wait_for(succeed(None), end)
+        self.assertEqual([type(error) for error in self.faults], [InternalFault])
+        self.assertEqual(len(self.proxy.records), 1)
+        self.flushLoggedErrors(RuntimeError)
+
+    def test_a_defect_leaves_nothing_waiting(self) -> None:
+        cancelled: list[object] = []
+        second: Deferred[None] = Deferred(cancelled.append)
+
+        def begin_and_break(_: object) -> None:
+            self.inquiry.wait_for(second, lambda _: None)
+            raise RuntimeError("oops")
+
+        self.inquiry.wait_for(succeed(None), begin_and_break)
+        self.inquiry.report(self.faults[0], 500, 0, 0)
+        self.assertEqual(cancelled, [second])
+        self.flushLoggedErrors(RuntimeError)
+
+    def test_an_answer_that_cannot_even_be_looked_at(self) -> None:
+        self.proxy.authorizer.answers = [Decision([], "odd", "script")]  # type: ignore[arg-type]
+        self.ask()
+        self.assertEqual([type(error) for error in self.faults], [AuthorizerUnavailable])
+        self.flushLoggedErrors(TypeError)
+
+    def test_a_defect_in_telling_it(self) -> None:
+        told: list[EgressError] = []
+
+        def failed(error: EgressError) -> None:
+            told.append(error)
+            if len(told) == 1:
+                raise RuntimeError("oops")
+
+        origin = Origin("http", Authority("origin.test", 80))
+        inquiry = Inquiry(self.proxy.parts, CLIENT, Stage.REQUEST, "GET", origin, "/a", failed)
+        inquiry.wait_for(succeed(None), self.broken)
+        self.assertEqual([type(error) for error in told], [InternalFault, InternalFault])
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
+
+    def test_what_arrives_after_the_end_is_not_taken(self) -> None:
+        waiting: Deferred[None] = Deferred(lambda deferred: deferred.callback(None))
+        self.inquiry.wait_for(waiting, self.broken)
+        self.inquiry.report(ClientGone("gone"), None, 0, 0)
+        self.assertEqual((self.faults, self.flushLoggedErrors()), ([], []))
+
+    def test_nobody_was_asked(self) -> None:
+        self.inquiry.report(BadRequest("no"), 400, 0, 0)
+        (record,) = self.proxy.records
+        self.assertEqual((record.verdict, record.decided_by, record.decision_seconds), ("refused", "proxy", None))
+        self.assertEqual((record.outcome, record.reason, record.url), ("bad-request", "no", "http://origin.test/a"))
+
+    def test_nothing_is_known(self) -> None:
+        self.inquiry.report(None, None, 0, 0)
+        self.assertEqual((self.proxy.records[0].verdict, self.proxy.records[0].reason), ("failed", ""))
+
+
+class ReportRefusalTests(SynchronousTestCase):
+    """What was refused at once is on record too."""
+
+    def test_record(self) -> None:
+        proxy = Proxy()
+        name = report_refusal(proxy.parts, CLIENT, UnsupportedRequest("gzip"), "POST", "http://origin.test/")
+        (record,) = proxy.records
+        self.assertEqual((record.request_id, record.time, record.client), (name, WALL, CLIENT))
+        self.assertEqual((record.method, record.url), ("POST", "http://origin.test/"))
+        self.assertEqual(
+            (record.verdict, record.outcome, record.reason, record.status, record.decided_by),
+            ("refused", "unsupported-request", "gzip", 501, "proxy"),
+        )

@@ -1,0 +1,225 @@
+"""Tests for L{egress.proxy.tunnel_binding}."""
+
+from __future__ import annotations
+
+import base64
+import os
+import socket
+import struct
+import sys
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IAddress
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.http.heads import HeadLimits, RequestHead, parse_request_head
+from egress.http.request_target import TargetForm, parse_request_target
+from egress.model.authority import Authority, Origin
+from egress.model.decision import ClientIdentity
+from egress.model.errors import BadRequest, Denied, InvalidTarget, MisdirectedRequest
+from egress.proxy import tunnel_binding as module
+from egress.proxy.tunnel_binding import Peer, Scope, client_identity, named_origin, peer_of, server_name_error
+from tests.proxy.fakes import deny
+
+PEER = Peer("198.51.100.7", 40000)
+CLIENT = ClientIdentity("198.51.100.7", 40000)
+
+
+def basic(text: bytes) -> bytes:
+    """Credentials."""
+    return b"Basic " + base64.b64encode(text)
+
+
+def head(line: str, *fields: str) -> RequestHead:
+    """A parsed head."""
+    return parse_request_head("\r\n".join([line, *fields, "", ""]).encode(), HeadLimits(10000, 100, 1000))
+
+
+class ClientIdentityTests(SynchronousTestCase):
+    """Who a client is: its address, a label that it gives itself, and what it must not share."""
+
+    def test_addresses(self) -> None:
+        self.assertEqual(client_identity(PEER, None), CLIENT)
+        for address in (IPv4Address("TCP", "198.51.100.7", 40000), IPv6Address("TCP", "2001:db8::1", 5)):
+            self.assertEqual(peer_of(Transport(address)), Peer(address.host, address.port))
+
+    def test_names(self) -> None:
+        for value, name in (
+            (basic(b"runner:secret"), "runner"),
+            (basic(b"runner"), "runner"),
+            (b"BASIC  " + base64.b64encode(b"runner:x"), "runner"),
+            (basic(b":secret"), None),
+            (basic(b"\xff:x"), "ÿ"),
+            (b"Basic !!!", None),
+            (b"Bearer token", None),
+        ):
+            with self.subTest(value):
+                client = client_identity(PEER, value)
+                self.assertEqual(client.identity, name)
+                self.assertNotIn(b"secret", client.partition)
+
+    def test_every_credential_is_a_partition(self) -> None:
+        keys = {client_identity(PEER, value).pool_key for value in (None, basic(b"a:1"), basic(b"a:2"), b"Bearer x")}
+        self.assertEqual(len(keys), 4)
+
+
+class Transport:
+    """A transport, as far as it says who is at the other end."""
+
+    def __init__(self, address: IAddress, socket: object = None) -> None:
+        self.socket = socket
+        self._address = address
+
+    def getPeer(self) -> IAddress:
+        return self._address
+
+
+class Socket:
+    """A UNIX socket, as far as it says who is at the other end; without a process it says nothing."""
+
+    def __init__(self, process: int | None = None, user: int = 1000) -> None:
+        self._process = process
+        self._user = user
+
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        if self._process is None:
+            raise OSError
+        return struct.pack("iII", self._process, self._user, 1000)
+
+
+class UnixPeerTests(SynchronousTestCase):
+    """Clients of a UNIX socket, which have no addresses: processes are told apart, or else connections."""
+
+    def peer(self, process: int | None, user: int = 1000) -> Peer:
+        """The peer of a new connection."""
+        return peer_of(Transport(UNIXAddress(b"/x"), Socket(process, user)))
+
+    def test_processes(self) -> None:
+        self.assertEqual(self.peer(7), self.peer(7))
+        peers = [self.peer(7), self.peer(8), self.peer(7, 1001), self.peer(70)]
+        self.assertEqual([one.address for one in peers], ["unix-uid-1000"] * 2 + ["unix-uid-1001", "unix-uid-1000"])
+        self.assertEqual(len({client_identity(one, None).pool_key for one in peers}), 4)
+
+    def test_a_process_of_another_namespace(self) -> None:
+        """Its number is 0, and so is that of every other one."""
+        one, other = self.peer(0), self.peer(0)
+        self.assertEqual((one.address, one.port), ("unix-uid-1000", 0))
+        self.assertNotEqual(client_identity(one, None).pool_key, client_identity(other, None).pool_key)
+
+    def test_where_the_system_does_not_say(self) -> None:
+        for sock in (Socket(None), None):
+            with self.subTest(sock):
+                one, other = (peer_of(Transport(UNIXAddress(b"/x"), sock)) for _ in range(2))
+                self.assertEqual(one.address, "unknown")
+                self.assertNotEqual(client_identity(one, None).pool_key, client_identity(other, None).pool_key)
+        self.patch(module, "socket", object())
+        self.assertEqual(self.peer(7).address, "unknown")
+
+    def test_what_a_client_sends_is_no_process(self) -> None:
+        """Nobody gets the connections of another process by what it presents."""
+        mine = client_identity(self.peer(7), None)
+        self.assertNotEqual(client_identity(self.peer(8), b"7 1000").pool_key, mine.pool_key)
+        self.assertNotEqual(client_identity(self.peer(8), self.peer(7).process).pool_key, mine.pool_key)
+
+    def test_a_socket_of_the_system(self) -> None:
+        """The way over Linux itself."""
+        near, far = socket.socketpair()
+        self.addCleanup(near.close)
+        self.addCleanup(far.close)
+        peer = peer_of(Transport(UNIXAddress(b""), near))
+        if sys.platform == "linux":
+            self.assertEqual(peer, Peer(f"unix-uid-{os.getuid()}", 0, b"%d %d" % (os.getuid(), os.getpid())))
+
+
+class ServerNameTests(SynchronousTestCase):
+    """Without TLS there is no server name to compare."""
+
+    def test_no_tls(self) -> None:
+        self.assertIsNone(server_name_error(object(), Authority("origin.test", 443)))
+
+
+class ScopeTests(SynchronousTestCase):
+    """A request inside a tunnel is for the tunnel's authority, or refused."""
+
+    def setUp(self) -> None:
+        self.scope = Scope(Origin("http", Authority("origin.test", 80)), CLIENT)
+
+    def test_good_ones(self) -> None:
+        for request in (
+            head("GET /a HTTP/1.1", "Host: origin.test"),
+            head("GET /a HTTP/1.1", "Host: ORIGIN.test:80"),
+            head("GET http://origin.test/a HTTP/1.1", "Host: origin.test"),
+            head("GET /a HTTP/1.0"),
+            head("GET http://u:p@origin.test/a HTTP/1.1", "Host: Origin.test."),
+            head("GET ws://origin.test/a HTTP/1.1", "Host: origin.test"),
+        ):
+            self.assertEqual(self.scope.target_of(request).path, "/a")
+        self.assertIs(self.scope.target_of(head("OPTIONS * HTTP/1.1", "Host: origin.test")).form, TargetForm.ASTERISK)
+
+    def test_bad_ones(self) -> None:
+        for request, error in (
+            (head("GET /a HTTP/1.1", "Host: other.test"), MisdirectedRequest),
+            (head("GET /a HTTP/1.1", "Host: origin.test:81"), MisdirectedRequest),
+            (head("GET http://other.test/ HTTP/1.1", "Host: origin.test"), MisdirectedRequest),
+            (head("GET http://origin.test/ HTTP/1.1", "Host: other.test"), MisdirectedRequest),
+            (head("GET /a HTTP/1.1", "Host:"), InvalidTarget),
+            (head("CONNECT origin.test:80 HTTP/1.1", "Host: origin.test"), BadRequest),
+        ):
+            with self.subTest(request.target):
+                self.assertRaises(error, self.scope.target_of, request)
+
+    def test_an_ipv6_address_without_brackets(self) -> None:
+        scope = Scope(Origin("https", Authority("::1", 443)), CLIENT)
+        for host, error in (
+            ("::1:443", None),
+            ("[::1]", None),
+            ("::1:444", MisdirectedRequest),
+            ("::1", InvalidTarget),
+        ):
+            with self.subTest(host):
+                request = head("GET /a HTTP/1.1", f"Host: {host}")
+                if error is None:
+                    self.assertEqual(scope.target_of(request).path, "/a")
+                else:
+                    self.assertRaises(error, scope.target_of, request)
+
+    def test_another_scheme(self) -> None:
+        scope = Scope(Origin("https", Authority("origin.test", 80)), CLIENT)
+        self.assertRaises(
+            MisdirectedRequest, scope.target_of, head("GET http://origin.test/ HTTP/1.1", "Host: origin.test:80")
+        )
+
+    def test_an_absolute_url_inside_tls(self) -> None:
+        scope = Scope(Origin("https", Authority("origin.test", 443)), CLIENT)
+        found = scope.target_of(head("GET https://origin.test/a HTTP/1.1", "Host: origin.test"))
+        self.assertEqual((found.scheme, found.path), ("https", "/a"))
+        for url, error in (
+            ("https://other.test/", MisdirectedRequest),
+            ("https://origin.test:444/", MisdirectedRequest),
+            ("http://origin.test:443/", MisdirectedRequest),
+            ("ftp://origin.test/", InvalidTarget),
+        ):
+            with self.subTest(url):
+                self.assertRaises(error, scope.target_of, head(f"GET {url} HTTP/1.1", "Host: origin.test"))
+
+    def test_an_https_url_without_tls(self) -> None:
+        request = head("GET https://origin.test:80/ HTTP/1.1", "Host: origin.test")
+        self.assertRaises(MisdirectedRequest, self.scope.target_of, request)
+
+    def test_a_refused_tunnel_answers_everything_alike(self) -> None:
+        refusal = Denied(deny("no"))
+        scope = Scope(self.scope.origin, CLIENT, refusal, "id")
+        error = self.assertRaises(Denied, scope.target_of, head("GET /a HTTP/1.1", "Host: other.test"))
+        self.assertIs(error, refusal)
+
+
+class NamedOriginTests(SynchronousTestCase):
+    """On the listening port, requests name where they go."""
+
+    def test_absolute_form(self) -> None:
+        origin = named_origin(parse_request_target("GET", b"http://origin.test:81/"))
+        self.assertEqual(origin, Origin("http", Authority("origin.test", 81)))
+
+    def test_other_forms(self) -> None:
+        self.assertRaises(BadRequest, named_origin, parse_request_target("GET", b"/"))
+        self.assertRaises(BadRequest, named_origin, parse_request_target("CONNECT", b"a.test:1"))

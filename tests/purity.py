@@ -1,0 +1,35 @@
+"""The pure modules, as C{.importlinter} lists them, and their coverage: C{python -m tests.purity}."""
+
+from __future__ import annotations
+
+import configparser
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def pure_units() -> list[str]:
+    """The packages and modules that must do without Twisted, as dotted names."""
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / ".importlinter", encoding="utf-8")
+    return parser["importlinter:contract:pure"]["source_modules"].split()
+
+
+def is_pure(module: str) -> bool:
+    """Whether a module is one of these, or in one of these packages."""
+    return any(f"{module}.".startswith(f"{unit}.") for unit in pure_units())
+
+
+def patterns() -> list[str]:
+    """Their files, as patterns for C{coverage}."""
+    return [
+        f"{path}/*" if (ROOT / path).is_dir() else f"{path}.py"
+        for path in (unit.replace(".", "/") for unit in pure_units())
+    ]
+
+
+if __name__ == "__main__":
+    coverage = [sys.executable, "-m", "coverage", "report", "--fail-under=100", f"--include={','.join(patterns())}"]
+    sys.exit(subprocess.call(coverage, cwd=ROOT))

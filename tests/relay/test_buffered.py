@@ -1,0 +1,59 @@
+"""Tests for L{egress.relay.buffered}."""
+
+from __future__ import annotations
+
+from egress.relay.buffered import BUFFER, CAUTIOUS, BufferedFlows, Flows
+from tests.relay.flows import PATTERN, Cases
+from tests.transport.sockets import read_all
+
+
+class BufferedFlowTests(Cases.AnyFlow):
+    """Through a buffer."""
+
+    def make(self) -> Flows:
+        return BufferedFlows()
+
+    def test_reads_more_at_once_for_who_takes_it(self) -> None:
+        sizes = []
+
+        class Noting:
+            """A source that has as much as is asked for."""
+
+            def recv_into(self, buffer: bytearray, size: int) -> int:
+                sizes.append(size)
+                return size
+
+        class Sink:
+            takes = BUFFER
+
+            def send(self, data: memoryview) -> int:
+                return min(self.takes, len(data))
+
+        sink = Sink()
+        flow = self.flows.between(Noting(), sink)  # type: ignore[arg-type]
+        for _ in range(6):
+            flow.fill()
+            flow.drain()
+        self.assertEqual(sizes, [CAUTIOUS, 2 * CAUTIOUS, 4 * CAUTIOUS, 8 * CAUTIOUS, BUFFER, BUFFER])
+        sink.takes = CAUTIOUS
+        flow.fill()
+        while flow.held:
+            flow.drain()
+        flow.fill()
+        self.assertEqual(sizes[-1], CAUTIOUS, "it may have to be kept")
+
+    def test_nothing_is_allocated_for_nothing(self) -> None:
+        flows = BufferedFlows()
+        flows.between(self.source, self.sink)
+        self.assertIsNone(flows._buffer)
+
+    def test_the_rest_is_a_copy(self) -> None:
+        while not self.flow.held:
+            self.sender.send(PATTERN)
+            self.flow.fill()
+            self.flow.drain()
+        assert isinstance(self.flows, BufferedFlows)
+        self.flows.buffer[:] = bytes(BUFFER)
+        read_all(self.receiver)
+        self.flow.drain()
+        self.assertTrue(read_all(self.receiver).strip(b"\0"))

@@ -1,0 +1,358 @@
+"""Tests for L{egress.relay.relay}: what the tunnels of a whole proxy do not reach."""
+
+from __future__ import annotations
+
+import socket
+
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from egress.model.authority import Authority
+from egress.relay import relay as module
+from egress.relay.buffered import BufferedFlows
+from egress.relay.relay import Relay
+from egress.relay.socket_relay import WORTH_IT
+from egress.transport.tls import ServerTls, TlsFactory
+from tests.proxy.fakes import Wire
+from tests.transport.sockets import SocketsTestCase, TurnedReactor, read_all, reset, server
+from tests.transport.tls import TlsClient, leaves
+
+
+class _Layer:
+    """A transport that cannot close one direction alone, as of a TLS session."""
+
+    def __init__(self, below: Wire) -> None:
+        self.below = below
+
+    def unregisterProducer(self) -> None:
+        self.below.unregisterProducer()
+
+    def loseConnection(self) -> None:
+        self.below.loseConnection()
+
+    def write(self, data: bytes) -> None:
+        self.below.write(data)
+
+
+class RelayTests(SynchronousTestCase):
+    """Bytes go both ways; ends and pauses too."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.over = 0
+        self.broken = False
+        self.active = 0
+        self.near = Wire(self.clock)
+        self.relay = Relay(self, self.near, BufferedFlows())
+        self.far = Wire(self.clock).connect(self.relay.far)
+
+    def relay_active(self) -> None:
+        self.active += 1
+
+    def relay_over(self, *, broken: bool) -> None:
+        self.over += 1
+        self.broken = broken
+
+    def test_both_ways(self) -> None:
+        self.far.feed(b"banner")
+        self.relay.begin(b"early")
+        self.relay.near_data(b" more")
+        self.far.feed(b" and more")
+        self.assertEqual((self.far.written, self.near.written), (b"early more", b"banner and more"))
+        self.assertEqual((self.relay.sent, self.relay.received, self.active), (10, 15, 4))
+
+    def test_begins_with_nothing(self) -> None:
+        self.relay.begin(b"")
+        self.assertEqual((self.far.written, self.near.written, self.active), (b"", b"", 0))
+
+    def test_ends_of_both_directions(self) -> None:
+        self.relay.begin(b"")
+        self.relay.near_end()
+        self.assertTrue(self.far.write_closed)
+        self.assertEqual(self.over, 0)
+        self.far.end()
+        self.assertEqual(self.over, 1)
+        self.far.lose()
+        self.assertEqual(self.over, 1)
+
+    def test_what_is_still_to_be_sent_to_the_origin_goes_out_first(self) -> None:
+        for far_first in (False, True):
+            with self.subTest(far_first=far_first):
+                self.setUp()
+                self.relay.begin(b"much")
+                self.far.choke()
+                ends = [self.relay.near_end, self.far.end]
+                for end in reversed(ends) if far_first else ends:
+                    end()
+                self.assertEqual(self.over, 0)
+                self.assertFalse(self.far.disconnected)
+                self.far.unchoke()
+                self.assertEqual(self.over, 1)
+                self.assertFalse(self.far.aborted)
+
+    def test_the_far_end_first(self) -> None:
+        self.relay.begin(b"")
+        self.far.end()
+        self.assertTrue(self.near.write_closed)
+        self.relay.near_end()
+        self.clock.advance(0)
+        self.assertEqual(self.over, 1)
+
+    def test_a_side_that_cannot_close_one_direction_closes_both(self) -> None:
+        relay = Relay(self, _Layer(self.near), BufferedFlows())  # type: ignore[arg-type]
+        Wire(self.clock).connect(relay.far)
+        relay.begin(b"")
+        relay.far_end()
+        self.assertTrue(self.near.disconnecting)
+
+    def test_tls_to_an_upstream_proxy_is_ended_by_its_alert(self) -> None:
+        context = leaves().context_for(Authority("origin.test", 443))
+        relay = Relay(self, self.near, BufferedFlows())
+        relay.far.prepare(True, lambda: None, lambda _: None)
+        factory = TlsFactory(ServerTls(context), False, Factory.forProtocol(lambda: relay.far), clock=self.clock)
+        wire = Wire(self.clock).connect(factory.buildProtocol(None))
+        other = TlsClient(wire)
+        other.shake()
+        relay.begin(b"all")
+        relay.near_end()
+        self.assertEqual(other.take(), b"all")
+        self.assertTrue(other.closed)
+        self.assertFalse(wire.write_closed)
+        other.connection.send(b"answer")
+        other.close()
+        self.clock.advance(0)
+        self.assertEqual(self.near.take(), b"answer")
+        self.assertEqual(self.over, 1)
+
+    def test_nothing_is_asked_of_who_is_gone(self) -> None:
+        self.relay.begin(b"")
+        self.far.lose()
+        pauses = self.far.pauses
+        self.relay.near_end()
+        self.relay.pause_far()
+        self.relay.resume_far()
+        self.relay.drop()
+        self.assertEqual((self.far.pauses, self.far.aborted, self.far.write_closed), (pauses, False, False))
+
+    def test_an_ended_direction_is_not_read_again(self) -> None:
+        # A reactor would report the end of it over and over.
+        self.relay.begin(b"")
+        self.relay.near_end()
+        self.near.paused = True
+        self.relay.resume_near()
+        self.assertTrue(self.near.paused)
+        self.far.end()
+        self.far.paused = True
+        self.relay.resume_far()
+        self.assertTrue(self.far.paused)
+
+    def test_dropped_before_it_is_connected(self) -> None:
+        relay = Relay(self, self.near, BufferedFlows())
+        relay.drop()
+        self.relay.drop()
+        self.assertTrue(self.far.aborted)
+        self.relay.far.stopProducing()
+        self.relay.far.writeConnectionLost()
+        self.assertEqual(self.over, 0)
+
+    def test_a_connection_that_breaks(self) -> None:
+        self.relay.begin(b"")
+        self.far.lose(ConnectionLost())
+        self.assertEqual((self.over, self.broken), (1, True))
+
+    def test_a_connection_that_closes(self) -> None:
+        self.relay.begin(b"")
+        self.far.lose(ConnectionDone())
+        self.assertEqual((self.over, self.broken), (1, False))
+
+    def test_a_connection_that_breaks_after_its_end(self) -> None:
+        # The client has everything; it just said more than the origin wanted to hear.
+        self.relay.begin(b"")
+        self.far.end()
+        self.far.lose(ConnectionLost())
+        self.assertEqual((self.over, self.broken), (1, False))
+
+    def test_large_amounts_between_other_transports(self) -> None:
+        self.relay.begin(b"")
+        for _ in range(3):
+            self.relay.near_data(bytes(WORTH_IT))
+        self.assertEqual((len(self.far.take()), self.relay.sent), (3 * WORTH_IT, 3 * WORTH_IT))
+
+
+@implementer(IHalfCloseableProtocol)
+class _Near(Protocol):
+    """The client's side, as a tunnel has it."""
+
+    relay: Relay
+    lost: Failure | None = None
+
+    def dataReceived(self, data: bytes) -> None:
+        self.relay.near_data(data)
+
+    def pauseProducing(self) -> None:
+        self.relay.pause_far()
+
+    def resumeProducing(self) -> None:
+        self.relay.resume_far()
+
+    def stopProducing(self) -> None:
+        pass
+
+    def readConnectionLost(self) -> None:
+        self.relay.near_end()
+
+    def writeConnectionLost(self) -> None:
+        pass
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost = reason
+        self.relay.drop()
+
+
+class PumpedTests(SocketsTestCase):
+    """Once there is much to relay, sockets go to a pump."""
+
+    def setUp(self) -> None:
+        self.connect(self.tcp_pair(), self.tcp_pair())
+
+    def connect(
+        self, clients: tuple[socket.socket, socket.socket], origins: tuple[socket.socket, socket.socket]
+    ) -> None:
+        """Begin a relay between two connections."""
+        self.reactor = TurnedReactor()
+        (self.client, near), (self.origin, far) = clients, origins
+        self.side = _Near()
+        self.near = server(self.reactor, near, self.side)
+        self.near.registerProducer(self.side, True)
+        self.over: list[bool] = []
+        self.relay = self.side.relay = Relay(self, self.near, BufferedFlows())
+        self.far = server(self.reactor, far, self.relay.far)
+        self.relay.begin(b"")
+
+    def relay_active(self) -> None:
+        pass
+
+    def relay_over(self, *, broken: bool) -> None:
+        self.over.append(broken)
+
+    def exchange(self, size: int = WORTH_IT) -> None:
+        """Relay something both ways."""
+        for sender, receiver in ((self.client, self.origin), (self.origin, self.client)):
+            received = 0
+            rest = memoryview(bytes(size))
+            while received < size:
+                if rest:
+                    rest = rest[sender.send(rest[:30000]) :]
+                self.reactor.turn()
+                received += len(read_all(receiver))
+            self.reactor.settle()
+
+    @property
+    def pumped(self) -> bool:
+        """Whether the sockets are with a pump."""
+        return self.near not in self.reactor.reading and self.far not in self.reactor.reading
+
+    def test_little(self) -> None:
+        self.exchange(WORTH_IT // 2 - 1)
+        self.assertFalse(self.pumped)
+
+    def test_much(self) -> None:
+        self.exchange()
+        self.assertTrue(self.pumped)
+        self.exchange(3 * WORTH_IT)
+        self.assertEqual((self.relay.sent, self.relay.received), (4 * WORTH_IT, 4 * WORTH_IT))
+
+    def test_what_came_early_waits_for_the_beginning(self) -> None:
+        # Who begins goes on to resume its transport.
+        _client, near = self.tcp_pair()
+        _origin, far = self.tcp_pair()
+        relay = Relay(self, server(self.reactor, near, _Near()), BufferedFlows())
+        transport = server(self.reactor, far, relay.far)
+        relay.far_data(bytes(WORTH_IT))
+        relay.begin(bytes(WORTH_IT))
+        self.assertIn(transport, self.reactor.reading)
+
+    def test_as_soon_as_a_slow_receiver_has_everything(self) -> None:
+        for client_is_slow in (False, True):
+            with self.subTest(client_is_slow=client_is_slow):
+                self.connect(self.tcp_pair(), self.tcp_pair())
+                self.patch(module, "WORTH_IT", 1 << 30)
+                sender, receiver = (self.origin, self.client) if client_is_slow else (self.client, self.origin)
+                block = bytes(1 << 20)
+                sent = 0
+                while True:
+                    try:
+                        sent += sender.send(block)
+                    except BlockingIOError:
+                        if not self.reactor.turn():
+                            break
+                self.patch(module, "WORTH_IT", WORTH_IT)
+                self.assertFalse(self.pumped, "it has something to send yet")
+                received = 0
+                while received < sent:
+                    received += len(read_all(receiver))
+                    self.reactor.turn()
+                self.reactor.settle()
+                self.assertTrue(self.pumped)
+
+    def test_not_when_it_is_half_closed(self) -> None:
+        self.client.shutdown(socket.SHUT_WR)
+        self.reactor.settle()
+        self.relay.far_data(bytes(WORTH_IT))
+        self.assertIn(self.far, self.reactor.reading)
+
+    def test_both_end(self) -> None:
+        self.exchange()
+        self.client.shutdown(socket.SHUT_WR)
+        self.reactor.settle()
+        self.assertEqual(self.origin.recv(100), b"")
+        self.origin.close()
+        self.reactor.settle()
+        self.assertEqual(self.client.recv(100), b"")
+        self.assertEqual(self.over, [False])
+        self.assertTrue(self.relay.far.closed)
+
+    def test_the_origin_breaks(self) -> None:
+        self.exchange()
+        reset(self.origin)
+        self.reactor.settle()
+        self.assertEqual(self.over, [True])
+
+    def test_the_origin_breaks_after_its_end(self) -> None:
+        self.exchange()
+        self.origin.send(b"all")
+        self.origin.shutdown(socket.SHUT_WR)
+        self.reactor.settle()
+        self.origin.close()
+        self.client.send(b"one")
+        self.reactor.settle()
+        self.client.send(b"two")
+        self.reactor.settle()
+        self.assertEqual(self.over, [False])
+        self.assertEqual(read_all(self.client), b"all")
+
+    def test_the_client_breaks(self) -> None:
+        self.exchange()
+        reset(self.client)
+        self.reactor.settle()
+        self.assertIsNotNone(self.side.lost)
+        self.assertTrue(self.relay.far.closed)
+        self.assertRaises(ConnectionResetError, self.origin.recv, 100)
+        self.assertEqual(self.over, [])
+
+    def test_dropped(self) -> None:
+        for drop in (lambda: self.near.abortConnection(), lambda: self.far.abortConnection()):
+            self.setUp()
+            self.exchange()
+            drop()
+            self.reactor.settle()
+            self.assertTrue(self.relay.far.closed)
+            self.near.abortConnection()
+            self.reactor.settle()
+            self.assertEqual((self.reactor.reading, self.reactor.writing), (set(), set()))
+            self.assertEqual((self.relay.sent, self.relay.received), (WORTH_IT, WORTH_IT))

@@ -1,0 +1,397 @@
+"""Tests for L{egress.relay.socket_relay}."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import Any
+
+from twisted.internet import tcp
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IHalfCloseableProtocol, ILoggingContext
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from egress.model.decision import Terms
+from egress.model.errors import EgressError, LimitReached
+from egress.proxy.lease import Permit, permit_for
+from egress.relay.buffered import BufferedFlows, Flows
+from egress.relay.socket_relay import TURN, End, Pump, pump_between
+from egress.relay.splice import SplicedFlows, can_splice
+from tests.proxy.fakes import Proxy, Wire
+from tests.proxy.test_lease import QUESTION
+from tests.transport.sockets import SocketsTestCase, TurnedReactor, read_all, reset, server
+
+DATA = bytes(range(256)) * 4096
+
+
+@implementer(IHalfCloseableProtocol)
+class _Side(Protocol):
+    def __init__(self) -> None:
+        self.received = b""
+        self.lost: list[Failure] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+
+    def readConnectionLost(self) -> None:
+        pass
+
+    def writeConnectionLost(self) -> None:
+        pass
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost.append(reason)
+
+
+class _Cases:
+    """Keeps the cases from being run by themselves."""
+
+    class AnyPump(SocketsTestCase):
+        """client <-> near, pump, far <-> origin."""
+
+        flows: Flows
+
+        def make(self) -> Flows:
+            raise NotImplementedError
+
+        def setUp(self) -> None:
+            self.reactor = TurnedReactor()
+            self.flows = self.make()
+            self.addCleanup(lambda: self.flows.close())
+            self.client, near = self.tcp_pair()
+            self.origin, far = self.tcp_pair()
+            self.near_side, self.far_side = _Side(), _Side()
+            self.near = server(self.reactor, near, self.near_side)
+            self.far = server(self.reactor, far, self.far_side, tcp.Server)
+            self.active = 0
+            self.ends: list[End | None] = []
+            pump = pump_between(self.near, self.far, self.flows, self._note_active, self.ends.append)
+            assert pump is not None
+            self.pump: Pump = pump
+            self.addCleanup(self._finish)
+
+        def _finish(self) -> None:
+            self.pump.stop()
+            for transport in (self.near, self.far):
+                transport.abortConnection()
+            self.reactor.settle()
+            self.assertEqual((self.reactor.reading, self.reactor.writing), (set(), set()))
+            self.assertEqual((len(self.near_side.lost), len(self.far_side.lost)), (1, 1))
+            if isinstance(self.flows, SplicedFlows):
+                self.assertEqual(self.flows.pipes.made, len(self.flows.pipes._kept), "all pipes came back")
+
+        def _note_active(self) -> None:
+            self.active += 1
+
+        def transfer(self, data: bytes, sender: socket.socket, receiver: socket.socket) -> bytes:
+            """Send all, and read what arrives."""
+            received = bytearray()
+            rest = memoryview(data)
+            while rest:
+                with contextlib.suppress(BlockingIOError):
+                    rest = rest[sender.send(rest) :]
+                self.reactor.turn()
+                received += read_all(receiver)
+            self.reactor.settle()
+            return bytes(received + read_all(receiver))
+
+        def fill_up(self, sender: socket.socket) -> int:
+            """Send until nothing goes any more.
+
+            @return: how much did.
+            """
+            sent = 0
+            while True:
+                try:
+                    while True:
+                        sent += sender.send(DATA)
+                except BlockingIOError:
+                    if not self.reactor.turn():
+                        return sent
+
+        def test_both_ways(self) -> None:
+            self.assertEqual(self.transfer(DATA, self.client, self.origin), DATA)
+            self.assertEqual(self.transfer(DATA[::-1], self.origin, self.client), DATA[::-1])
+            self.assertEqual((self.pump.near.moved, self.pump.far.moved), (len(DATA), len(DATA)))
+            self.assertGreater(self.active, 0)
+            self.assertEqual((self.near_side.received, self.far_side.received, self.ends), (b"", b"", []))
+
+        def test_the_transports_are_out_of_the_reactor(self) -> None:
+            self.assertEqual(self.reactor.reading, {self.pump.near, self.pump.far})
+            self.assertEqual(self.reactor.writing, set())
+            self.assertEqual(self.pump.near.fileno(), self.near.fileno())
+
+        def test_a_slow_receiver_holds_its_sender_back(self) -> None:
+            sent = self.fill_up(self.client)
+            self.assertEqual((self.reactor.reading, self.reactor.writing), ({self.pump.far}, {self.pump.far}))
+            # The other way goes on.
+            self.assertEqual(self.transfer(b"answer", self.origin, self.client), b"answer")
+            received = 0
+            while received < sent:
+                received += len(read_all(self.origin))
+                self.reactor.settle()
+            self.assertEqual(received, sent)
+            self.assertEqual((self.reactor.reading, self.reactor.writing), ({self.pump.near, self.pump.far}, set()))
+            self.assertEqual(self.pump.near.moved, sent)
+
+        def test_a_full_socket_is_no_busy_loop(self) -> None:
+            self.fill_up(self.client)
+            self.assertFalse(self.reactor.turn())
+
+        def permit(self, most: int | None) -> Permit:
+            """Let so many bytes flow, and stop at the next."""
+            self.faults: list[EgressError] = []
+
+            def failed(error: EgressError) -> None:
+                self.faults.append(error)
+                self.pump.stop()
+
+            terms = Terms(max_bytes=most, expires_in=None if most is not None else 5)
+            made = permit_for(Proxy().parts, QUESTION, terms, failed)
+            assert made is not None
+            self.pump.budget = made
+            return made
+
+        def test_a_bound(self) -> None:
+            permit = self.permit(len(DATA) + 3)
+            self.assertEqual(self.transfer(DATA, self.client, self.origin), DATA)
+            self.assertEqual(self.transfer(b"abc", self.origin, self.client), b"abc")
+            self.assertEqual((permit.used, permit.left, self.faults), (len(DATA) + 3, 0, []))
+            active = self.active
+            self.origin.send(b"d")
+            self.reactor.settle()
+            self.assertEqual([type(fault) for fault in self.faults], [LimitReached])
+            self.assertEqual((read_all(self.client), self.active, self.ends), (b"", active, []))
+            self.assertTrue(self.pump.over)
+
+        def test_a_bound_in_the_middle(self) -> None:
+            self.permit(len(DATA) // 2)
+            with contextlib.suppress(BlockingIOError):
+                self.client.send(DATA)
+            self.reactor.settle()
+            self.assertEqual([type(fault) for fault in self.faults], [LimitReached])
+            self.assertLessEqual(len(read_all(self.origin)), len(DATA) // 2)
+
+        def test_no_bound_yet(self) -> None:
+            permit = self.permit(None)
+            self.assertEqual(self.transfer(DATA, self.client, self.origin), DATA)
+            self.assertEqual((permit.used, self.faults), (len(DATA), []))
+
+        def test_the_client_ends_first(self) -> None:
+            self.client.send(b"question")
+            self.client.shutdown(socket.SHUT_WR)
+            self.reactor.settle()
+            self.assertEqual(self.origin.recv(100), b"question")
+            self.assertEqual(self.origin.recv(100), b"")
+            self.assertTrue(self.pump.near.ended)
+            self.assertEqual(self.transfer(DATA, self.origin, self.client), DATA)
+            self.assertEqual(self.ends, [])
+            self.origin.close()
+            self.reactor.settle()
+            self.assertEqual(self.client.recv(100), b"")
+            self.assertEqual(self.ends, [None])
+            self.assertTrue(self.pump.over)
+
+        def test_the_origin_ends_first(self) -> None:
+            self.origin.shutdown(socket.SHUT_WR)
+            self.reactor.settle()
+            self.assertEqual(self.client.recv(100), b"")
+            self.assertEqual(self.transfer(DATA, self.client, self.origin), DATA)
+            self.client.close()
+            self.reactor.settle()
+            self.assertEqual((self.ends, self.origin.recv(100)), ([None], b""))
+
+        def test_what_is_held_goes_before_the_end(self) -> None:
+            sent = self.fill_up(self.client)
+            self.client.shutdown(socket.SHUT_WR)
+            received = 0
+            while received < sent:
+                self.reactor.settle()
+                received += len(read_all(self.origin))
+            self.reactor.settle()
+            self.assertEqual(self.origin.recv(100), b"")
+            self.assertEqual((received, self.pump.near.moved), (sent, sent))
+
+        def test_a_reset_of_the_client(self) -> None:
+            reset(self.client)
+            self.reactor.settle()
+            self.assertEqual(self.ends, [self.pump.near])
+
+        def test_a_reset_of_the_origin(self) -> None:
+            reset(self.origin)
+            self.reactor.settle()
+            self.assertEqual(self.ends, [self.pump.far])
+
+        def test_a_reset_while_something_is_held_for_it(self) -> None:
+            self.fill_up(self.client)
+            reset(self.origin)
+            self.reactor.settle()
+            self.assertEqual(self.ends, [self.pump.far])
+
+        def test_an_end_that_cannot_be_passed_on(self) -> None:
+            self.pump.far._socket.close()
+            self.client.shutdown(socket.SHUT_WR)
+            self.reactor.removeReader(self.pump.far)
+            self.reactor.settle()
+            self.assertEqual(self.ends, [self.pump.far])
+
+        def test_what_the_reactor_sees_of_a_hang_up(self) -> None:
+            # As epoll tells it: nothing to read, and the reader removed already.
+            self.client.send(b"last words")
+            self.client.close()
+            self.reactor.removeReader(self.pump.near)
+            self.pump.near.readConnectionLost(Failure(connectionDone.value))
+            self.assertEqual(self.origin.recv(100), b"last words")
+            self.reactor.settle()
+            self.assertTrue(self.pump.near.ended)
+            # As told where only writing is waited for.
+            self.pump.far.writeConnectionLost(Failure(ConnectionLost()))
+            self.assertEqual(self.ends, [self.pump.far])
+            self.pump.far.connectionLost(Failure(ConnectionLost()))
+            self.assertEqual(self.ends, [self.pump.far])
+
+        def test_turns_are_bounded(self) -> None:
+            moved = []
+
+            class Endless:
+                held = 0
+
+                def fill(self) -> int:
+                    self.held = TURN // 4
+                    return self.held
+
+                def drain(self) -> int:
+                    moved.append(self.held)
+                    self.held = 0
+                    return moved[-1]
+
+                def close(self) -> None:
+                    pass
+
+            self.pump.near._flow.close()
+            self.pump.near._flow = Endless()
+            self.pump.near.doRead()
+            self.assertEqual(sum(moved), TURN)
+            self.assertIn(self.pump.near, self.reactor.reading)
+
+        def test_the_sockets_are_given_back(self) -> None:
+            self.transfer(DATA, self.client, self.origin)
+            self.pump.stop()
+            self.pump.stop()
+            self.assertEqual((self.reactor.reading, self.reactor.writing), (set(), set()))
+            for transport in (self.near, self.far):
+                transport.loseConnection()
+            self.reactor.settle()
+            self.assertEqual((self.client.recv(100), self.origin.recv(100)), (b"", b""))
+            self.assertEqual((len(self.near_side.lost), len(self.far_side.lost)), (1, 1))
+            self.assertEqual(self.ends, [], "who stops it needs not be told")
+
+        def test_a_half_closed_pair_is_given_back(self) -> None:
+            self.client.shutdown(socket.SHUT_WR)
+            self.reactor.settle()
+            self.pump.stop()
+            self.far.loseConnection()
+            self.reactor.settle()
+            self.assertEqual(len(self.far_side.lost), 1)
+
+        def test_a_transport_that_closes_takes_its_socket_back_first(self) -> None:
+            self.fill_up(self.client)
+            self.near.abortConnection()
+            self.reactor.settle()
+            self.assertTrue(self.pump.over)
+            self.assertEqual((self.reactor.reading, self.reactor.writing), (set(), set()))
+            self.assertEqual((len(self.near_side.lost), self.ends), (1, []))
+
+        def test_events_that_come_too_late(self) -> None:
+            self.client.send(b"x")
+            self.pump.stop()
+            for end in (self.pump.near, self.pump.far):
+                end.doRead()
+                end.doWrite()
+                end.pauseProducing()
+                end.resumeProducing()
+                end.stopProducing()
+            self.assertEqual((self.pump.near.moved, self.reactor.reading, self.ends), (0, set(), []))
+
+        def test_logging(self) -> None:
+            self.assertTrue(ILoggingContext.providedBy(self.pump.near))
+            self.assertEqual(self.pump.near.logPrefix(), "relay")
+
+
+class BufferedTests(_Cases.AnyPump):
+    """With a buffer."""
+
+    def make(self) -> Flows:
+        return BufferedFlows()
+
+
+class SplicedTests(_Cases.AnyPump):
+    """With pipes."""
+
+    def make(self) -> Flows:
+        if not can_splice():
+            self.skipTest("this system does not splice")
+        return SplicedFlows()
+
+    def test_an_idle_pump_has_no_pipe(self) -> None:
+        self.transfer(DATA, self.client, self.origin)
+        assert isinstance(self.flows, SplicedFlows)
+        self.assertEqual((self.flows.pipes.made, len(self.flows.pipes._kept)), (1, 1))
+
+
+class ReadyTests(SocketsTestCase):
+    """When sockets can be taken over."""
+
+    def setUp(self) -> None:
+        self.reactor = TurnedReactor()
+        self.peers: list[Any] = []
+
+    def transport(self) -> Any:
+        """A transport that could be taken over."""
+        ours, peer = self.pair()
+        self.peers.append(peer)
+        return server(self.reactor, ours, _Side(), tcp.Server)
+
+    def take(self, near: object, far: object) -> bool:
+        """Try."""
+        pump = pump_between(near, far, BufferedFlows(), lambda: None, lambda _: None)
+        if pump is not None:
+            pump.stop()
+        return pump is not None
+
+    def test_ready(self) -> None:
+        near, far = self.transport(), self.transport()
+        # As they are in a proxy.
+        near.registerProducer(near, True)
+        self.assertTrue(self.take(near, far))
+
+    def test_not_sockets(self) -> None:
+        for other in (Wire(self.reactor), None):  # type: ignore[arg-type]
+            self.assertFalse(self.take(self.transport(), other))
+            self.assertFalse(self.take(other, self.transport()))
+
+    def test_not_before_everything_is_sent(self) -> None:
+        near = self.transport()
+        near.write(b"x")
+        self.assertFalse(self.take(near, self.transport()))
+        self.reactor.settle()
+        self.assertTrue(self.take(near, self.transport()))
+        near.write(bytes(1 << 20))
+        near.doWrite()
+        self.assertFalse(near._tempDataBuffer)
+        self.assertFalse(self.take(self.transport(), near), "the rest is in the other buffer")
+
+    def test_not_when_it_is_closing(self) -> None:
+        near = self.transport()
+        near.loseConnection()
+        self.assertFalse(self.take(near, self.transport()))
+        self.reactor.settle()
+        self.assertFalse(self.take(near, self.transport()))
+
+    def test_not_tls(self) -> None:
+        near = self.transport()
+        near.TLS = True
+        self.assertFalse(self.take(near, self.transport()))
+        near.TLS = False

@@ -1,0 +1,54 @@
+"""Tests for L{egress.runtime.private_file}."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.runtime.private_file import MAX_BYTES, ExposedFile, read_secret
+
+
+class ReadSecretTests(SynchronousTestCase):
+    """Who may read a key."""
+
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+        self.path.write_bytes(b"secret")
+
+    def belongs_to(self, owner: int, reader: int, mode: int) -> None:
+        """Have the file seem to be somebody's."""
+        state = os.stat_result((0o100000 | mode, 1, 1, 1, owner, 0, 6, 0, 0, 0))
+        self.patch(os, "fstat", lambda _: state)
+        self.patch(os, "geteuid", lambda: reader)
+
+    def test_own(self) -> None:
+        for mode in (0o600, 0o400):
+            self.path.chmod(mode)
+            self.assertEqual(read_secret(self.path), b"secret")
+
+    def test_missing(self) -> None:
+        self.assertIsNone(read_secret(self.path.with_name("no")))
+
+    def test_open_to_others(self) -> None:
+        for owner, reader in ((1000, 1000), (0, 0), (1000, 0)):
+            for mode in (0o640, 0o620, 0o610, 0o604, 0o602, 0o601):
+                with self.subTest(owner=owner, reader=reader, mode=mode):
+                    self.belongs_to(owner, reader, mode)
+                    error = self.assertRaises(ExposedFile, read_secret, self.path)
+                    self.assertIn(f"chmod 600 {self.path}", error.reason)
+
+    def test_lent_by_root(self) -> None:
+        """What root lets a group read is how containers get their secrets; more than that is too much."""
+        self.belongs_to(0, 1000, 0o440)
+        self.assertEqual(read_secret(self.path), b"secret")
+        for mode in (0o460, 0o444, 0o450):
+            self.belongs_to(0, 1000, mode)
+            self.assertRaises(ExposedFile, read_secret, self.path)
+
+    def test_huge(self) -> None:
+        """There is a bound."""
+        self.path.write_bytes(b"x" * (MAX_BYTES + 1))
+        self.path.chmod(0o600)
+        self.assertEqual(len(read_secret(self.path) or b""), MAX_BYTES)

@@ -1,0 +1,71 @@
+"""Tests for L{egress.runtime.program}."""
+
+from __future__ import annotations
+
+import io
+
+from twisted.application.service import Service
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IAddress
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.runtime.program import Program
+from egress.runtime.terminal import Terminal
+
+LOOPBACK = IPv4Address("TCP", "127.0.0.1", 8080)
+
+
+class Bound(Service):
+    """A service that listens, or not, when a test says so."""
+
+    def __init__(self, result: Deferred[tuple[IAddress, ...]]) -> None:
+        self.result = result
+
+    def listening(self) -> Deferred[tuple[IAddress, ...]]:
+        return self.result
+
+
+class ProgramTests(SynchronousTestCase):
+    """The process tells that the service listens, or ends."""
+
+    def setUp(self) -> None:
+        self.stopped: list[None] = []
+        self.terminal = Terminal("program", True, io.StringIO(), io.StringIO())
+
+    def program(self, service: Bound) -> Program:
+        return Program(
+            service,
+            lambda addresses: f"listens at {len(addresses)}\n",
+            lambda error: f"is told: {error}",
+            self.terminal,
+            lambda: self.stopped.append(None),
+        )
+
+    def said(self) -> tuple[str, str]:
+        return self.terminal.out.getvalue(), self.terminal.err.getvalue()  # type: ignore[attr-defined]
+
+    def test_listens(self) -> None:
+        service = Bound(succeed((LOOPBACK,)))
+        self.program(service).startService()
+        self.assertTrue(service.running)
+        self.assertEqual((self.said(), self.stopped), (("listens at 1\n", ""), []))
+
+    def test_cannot_listen(self) -> None:
+        with self.assertRaises(SystemExit) as caught:
+            self.program(Bound(fail(OSError("taken")))).startService()
+        self.assertEqual(caught.exception.code, 1)
+        self.assertEqual(self.said(), ("", "program: is told: taken\n"))
+
+    def test_listens_later(self) -> None:
+        result: Deferred[tuple[IAddress, ...]] = Deferred()
+        self.program(Bound(result)).startService()
+        self.assertEqual(self.said(), ("", ""))
+        result.callback((LOOPBACK,))
+        self.assertEqual(self.said(), ("listens at 1\n", ""))
+
+    def test_cannot_listen_after_all(self) -> None:
+        result: Deferred[tuple[IAddress, ...]] = Deferred()
+        self.program(Bound(result)).startService()
+        result.errback(OSError("taken"))
+        self.assertEqual((self.said(), self.stopped), (("", "program: is told: taken\n"), [None]))

@@ -1,0 +1,101 @@
+"""Tests for L{egress.runtime.rlimits}."""
+
+from __future__ import annotations
+
+import resource
+from unittest import mock
+
+from twisted.internet.selectreactor import SelectReactor
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.config.model import Limits
+from egress.proxy.factory import most_lingering
+from egress.runtime.rlimits import fitted, granted, raise_limit
+
+
+class RaiseTests(SynchronousTestCase):
+    """The lower limit is raised to the higher one."""
+
+    def raised(self, limits: tuple[int, int], reactor: object = None, error: Exception | None = None) -> object:
+        with (
+            mock.patch.object(resource, "getrlimit", return_value=limits),
+            mock.patch.object(resource, "setrlimit", side_effect=error) as set_limit,
+        ):
+            raise_limit(reactor)
+        return set_limit.call_args and set_limit.call_args.args
+
+    def test_raised(self) -> None:
+        self.assertEqual(self.raised((1024, 524288)), (resource.RLIMIT_NOFILE, (524288, 524288)))
+
+    def test_already(self) -> None:
+        self.assertIsNone(self.raised((4096, 4096)))
+
+    def test_not_for_select(self) -> None:
+        """C{select(2)} knows no descriptor above 1023."""
+        self.assertIsNone(self.raised((1024, 524288), SelectReactor.__new__(SelectReactor)))
+
+    def test_refused(self) -> None:
+        self.assertIsNotNone(self.raised((1024, resource.RLIM_INFINITY), error=ValueError("above the limit")))
+
+    def test_elsewhere(self) -> None:
+        with mock.patch("egress.runtime.rlimits.resource", None):
+            raise_limit(None)
+
+
+class GrantedTests(SynchronousTestCase):
+    """What the system says."""
+
+    def test_number(self) -> None:
+        with mock.patch.object(resource, "getrlimit", return_value=(4096, 8192)):
+            self.assertEqual(granted(), 4096)
+
+    def test_no_limit(self) -> None:
+        with mock.patch.object(resource, "getrlimit", return_value=(resource.RLIM_INFINITY, resource.RLIM_INFINITY)):
+            self.assertIsNone(granted())
+
+
+class FittedTests(SynchronousTestCase):
+    """Connections fit into the descriptors that there are."""
+
+    def test_enough(self) -> None:
+        for descriptors in (None, 65536, 1048576):
+            with self.subTest(descriptors):
+                self.assertEqual(fitted(Limits(), descriptors), Limits())
+
+    def test_fewer(self) -> None:
+        limits = fitted(Limits(), 8192)
+        self.assertEqual((limits.connections, limits.connections_per_client, limits.pool_total), (3328, 832, 1024))
+
+    def test_tight(self) -> None:
+        limits = fitted(Limits(), 1024)
+        self.assertEqual((limits.connections, limits.connections_per_client, limits.pool_total), (384, 96, 128))
+
+    def test_one_client_cannot_take_all(self) -> None:
+        """Both limits keep their proportion."""
+        for descriptors in (64, 256, 1024, 8192, 20000):
+            with self.subTest(descriptors):
+                limits = fitted(Limits(), descriptors)
+                self.assertLess(limits.connections_per_client, limits.connections)
+                self.assertEqual(limits.connections_per_client, -(-limits.connections // 4))
+        wanted = Limits(connections=1000, connections_per_client=1000)
+        self.assertEqual(fitted(wanted, 1024).connections_per_client, 384, "who wants no such limit gets none")
+        self.assertEqual(fitted(Limits(connections_per_client=1), 64).connections_per_client, 1)
+
+    def test_never_above_what_was_asked_for(self) -> None:
+        wanted = Limits(connections=10, connections_per_client=5, pool_total=3)
+        for descriptors in (64, 1024, 1048576):
+            with self.subTest(descriptors):
+                limits = fitted(wanted, descriptors)
+                self.assertLessEqual(limits.connections, 10)
+                self.assertLessEqual(limits.connections_per_client, 5)
+                self.assertLessEqual(limits.pool_total, 3)
+
+    def test_all_of_it_fits(self) -> None:
+        """Two for each client, the idle ones and those that are rejected leave something for everything else."""
+        for descriptors in (64, 256, 1024, 2048, 4096, 16384, 65536):
+            with self.subTest(descriptors):
+                limits = fitted(Limits(), descriptors)
+                self.assertGreaterEqual(limits.connections, 1)
+                used = 2 * limits.connections + limits.pool_total + most_lingering(limits)
+                # What is left is for everything else: logs, listening sockets, connections to the authorizer.
+                self.assertGreaterEqual(descriptors - used, min(256, descriptors // 16))

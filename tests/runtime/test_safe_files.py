@@ -1,0 +1,447 @@
+"""Tests for L{egress.runtime.safe_files}."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.runtime import safe_files
+from egress.runtime.safe_files import (
+    Folder,
+    UnsafeFile,
+    check_private,
+    check_socket_directory,
+    heir_of,
+    make_private,
+    open_log,
+    open_plain,
+    read_plain,
+    remove_socket,
+    replace_file,
+    socket_mode,
+)
+
+OTHER = 12345
+
+
+class FilesTestCase(SynchronousTestCase):
+    """Has a private directory, a directory that everybody can write to, and the file of a victim."""
+
+    def setUp(self) -> None:
+        self.root = Path(self.mktemp()).absolute()
+        self.private = self.root / "private"
+        self.private.mkdir(parents=True)
+        self.private.chmod(0o700)
+        self.shared = self.root / "shared"
+        self.shared.mkdir()
+        self.shared.chmod(0o1777)
+        self.victim = self.root / "victim"
+        self.victim.write_text("precious")
+        self.victim.chmod(0o640)
+
+    def tearDown(self) -> None:
+        """Whatever was tried, the victim is as it was."""
+        state = self.victim.stat()
+        self.assertEqual((self.victim.read_text(), state.st_mode & 0o7777), ("precious", 0o640))
+        self.assertEqual((state.st_uid, state.st_gid), self.before)
+
+    def run(self, result: Any) -> Any:
+        self.before = (os.geteuid(), os.getegid())
+        return super().run(result)
+
+    def of_others(self) -> None:
+        """Have this process be another user, so that files that were made so far belong to somebody else.
+
+        Root's files are trusted by everybody, so root gives them away first.
+        """
+        if os.getuid() == 0:
+            for path in (self.root, *self.root.rglob("*")):
+                os.chown(path, OTHER, OTHER, follow_symlinks=False)
+            self.before = (OTHER, OTHER)
+        self.patch(os, "geteuid", lambda: OTHER + 1)
+
+    def refused(self, call: Callable[[], object], *words: str) -> None:
+        error = self.assertRaises(UnsafeFile, call)
+        for word in words:
+            self.assertIn(word, error.strerror)
+        self.assertTrue(error.filename)
+
+
+class LockTests(FilesTestCase):
+    """A lock file in a directory."""
+
+    def lock(self, owner: tuple[int, int] | None = None) -> os.stat_result:
+        with Folder(self.private) as folder:
+            descriptor = folder.open_lock("ca.lock", owner)
+            try:
+                return os.fstat(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def test_made(self) -> None:
+        made = self.lock()
+        self.assertEqual((made.st_mode & 0o777, made.st_uid), (0o600, os.geteuid()))
+        self.assertEqual(self.lock().st_ino, made.st_ino)
+
+    def test_given_away_when_made(self) -> None:
+        """Root gives what it creates to the owner of the directory, and nothing that was there."""
+        given: list[tuple[int, int]] = []
+        self.patch(os, "fchown", lambda _, owner, group: given.append((owner, group)))
+        self.lock((OTHER, OTHER))
+        self.assertEqual(given, [(OTHER, OTHER)])
+        self.lock((OTHER, OTHER))
+        self.assertEqual(given, [(OTHER, OTHER)])
+
+    def test_symbolic_link(self) -> None:
+        for target in (self.victim, self.root / "absent"):
+            link = self.private / "ca.lock"
+            link.symlink_to(target)
+            self.refused(lambda: self.lock((OTHER, OTHER)), "is a symbolic link; remove it")
+            link.unlink()
+        self.assertFalse((self.root / "absent").exists())
+
+    def test_hard_link(self) -> None:
+        os.link(self.victim, self.private / "ca.lock")
+        self.refused(lambda: self.lock((OTHER, OTHER)), "second name")
+
+    def test_fifo(self) -> None:
+        """It is not waited for."""
+        os.mkfifo(self.private / "ca.lock")
+        self.refused(self.lock, "not a regular file")
+
+    def test_directory(self) -> None:
+        (self.private / "ca.lock").mkdir()
+        self.assertRaises(OSError, self.lock)
+
+    def test_other_owner(self) -> None:
+        """A file of the directory's owner is fine; that of another user is not."""
+        self.lock()
+        self.of_others()
+        self.lock()
+        with Folder(self.private) as folder:
+            state = list(folder.state)
+            state[stat.ST_UID] = OTHER + 2
+            folder.state = os.stat_result(state)
+            self.refused(lambda: folder.open_lock("ca.lock"), "belongs to another user")
+
+
+class PutTests(FilesTestCase):
+    """Files that take the place of others."""
+
+    def put(self, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
+        with Folder(self.private) as folder:
+            folder.put("ca.pem", b"new", mode, owner)
+        self.assertEqual([path.name for path in self.private.iterdir()], ["ca.pem"])
+        path = self.private / "ca.pem"
+        self.assertEqual((path.read_bytes(), path.lstat().st_mode), (b"new", stat.S_IFREG | mode))
+
+    def test_new(self) -> None:
+        """The mode is exact, whatever the mask of the process is."""
+        for mask in (0, 0o077):
+            self.addCleanup(os.umask, os.umask(mask))
+            self.put(0o644)
+            self.put(0o600)
+
+    def test_in_place_of(self) -> None:
+        """What had the name is replaced, never followed and never opened."""
+        path = self.private / "ca.pem"
+        for put_there in (
+            lambda: path.symlink_to(self.victim),
+            lambda: path.symlink_to(self.root / "absent"),
+            lambda: os.link(self.victim, path),
+            lambda: os.mkfifo(path),
+        ):
+            put_there()
+            self.put()
+            path.unlink()
+        self.assertFalse((self.root / "absent").exists())
+
+    def test_temporary_name_taken(self) -> None:
+        """A name that somebody foresaw is not used."""
+        self.patch(safe_files, "token_hex", lambda _: "guess")
+        link = self.private / "ca.pem.guess.tmp"
+        link.symlink_to(self.victim)
+        self.assertRaises(FileExistsError, self.put)
+        self.assertTrue(link.is_symlink())
+
+    def test_directory_in_the_way(self) -> None:
+        (self.private / "ca.pem").mkdir()
+        self.assertRaises(OSError, self.put)
+        self.assertEqual([path.name for path in self.private.iterdir()], ["ca.pem"])
+
+    def test_owner(self) -> None:
+        """It is set on the descriptor, before the content is there."""
+        seen: list[tuple[int, int, int]] = []
+        self.patch(os, "fchown", lambda number, owner, group: seen.append((os.fstat(number).st_size, owner, group)))
+        self.put(0o600, (OTHER, OTHER + 1))
+        self.assertEqual(seen, [(0, OTHER, OTHER + 1)])
+
+    def test_directory_swapped(self) -> None:
+        """A directory that is renamed meanwhile is still the one that is written to."""
+        with Folder(self.private) as folder:
+            moved = self.private.rename(self.root / "moved")
+            self.private.symlink_to(self.shared)
+            folder.put("ca.pem", b"new", 0o600)
+        self.assertEqual((moved / "ca.pem").read_bytes(), b"new")
+        self.assertEqual(list(self.shared.iterdir()), [])
+
+
+class PrivateTests(FilesTestCase):
+    """Directories for a key."""
+
+    def test_private(self) -> None:
+        check_private(self.private)
+
+    def test_others_write(self) -> None:
+        for mode in (0o770, 0o707, 0o720, 0o1777):
+            self.private.chmod(mode)
+            self.refused(lambda: check_private(self.private), f"run chmod 700 {self.private}")
+
+    def test_parents(self) -> None:
+        """Who may rename the directory may put another in its place; a sticky parent keeps others from that."""
+        self.root.chmod(0o777)
+        self.refused(lambda: check_private(self.private), f"run chmod o-w {self.root}")
+        self.root.chmod(0o1777)
+        check_private(self.private)
+
+    def test_behind_a_link(self) -> None:
+        """The parents of the directory count, and those of a link to it."""
+        link = self.shared / "link"
+        link.symlink_to(self.private)
+        check_private(link)
+        self.shared.chmod(0o777)
+        self.refused(lambda: check_private(link), str(self.shared))
+
+    def test_other_owner(self) -> None:
+        self.of_others()
+        self.refused(lambda: check_private(self.private), "belongs to another user")
+        self.patch(os, "geteuid", lambda: 0)
+        check_private(self.private)
+
+    def test_made(self) -> None:
+        """Nobody else can write to what is made, even with a mask that forbids nothing."""
+        self.addCleanup(os.umask, os.umask(0))
+        path = self.root / "a" / "b" / "ca"
+        for _ in range(2):
+            make_private(path)
+            self.assertEqual(path.stat().st_mode & 0o777, 0o700)
+            self.assertEqual([each.stat().st_mode & 0o777 for each in list(path.parents)[:2]], [0o755, 0o755])
+        check_private(path)
+
+    def test_heir(self) -> None:
+        self.of_others()
+        state = self.private.stat()
+        self.assertIsNone(heir_of(state))
+        self.patch(os, "geteuid", lambda: 0)
+        self.assertEqual(heir_of(state), (state.st_uid, state.st_gid) if state.st_uid else None)
+
+
+class ReadTests(FilesTestCase):
+    """Files that are read."""
+
+    def test_plain(self) -> None:
+        self.assertEqual(read_plain(self.victim, 4), b"prec")
+        # As container platforms mount them.
+        link = self.private / "key.pem"
+        link.symlink_to(self.victim)
+        self.assertEqual(read_plain(link, 100), b"precious")
+
+    def test_others(self) -> None:
+        """A FIFO is not waited for."""
+        fifo = self.private / "fifo"
+        os.mkfifo(fifo)
+        self.assertRaises(IsADirectoryError, open_plain, self.private)
+        for path in (fifo, Path(os.devnull)):
+            self.refused(lambda path=path: open_plain(path), "not a regular file")  # type: ignore[misc]
+        self.assertRaises(FileNotFoundError, read_plain, self.private / "absent", 1)
+
+
+class ReplaceTests(FilesTestCase):
+    """What commands write."""
+
+    def test_modes(self) -> None:
+        path = self.private / "out"
+        replace_file(path, b"1")
+        self.assertEqual(path.stat().st_mode & 0o777, 0o644)
+        path.chmod(0o600)
+        replace_file(path, b"2")
+        self.assertEqual((path.read_bytes(), path.stat().st_mode & 0o777), (b"2", 0o600))
+        replace_file(path, b"3", 0o640)
+        self.assertEqual(path.stat().st_mode & 0o777, 0o640)
+
+    def test_mode_of_somebody_else(self) -> None:
+        """A file that somebody left does not decide who can write to what takes its place."""
+        path = self.shared / "out"
+        path.write_bytes(b"trap")
+        path.chmod(0o666)
+        self.of_others()
+        replace_file(path, b"new")
+        self.assertEqual((path.read_bytes(), path.stat().st_mode & 0o777), (b"new", 0o644))
+
+    def test_links(self) -> None:
+        """A link to a file is replaced itself."""
+        for target in (self.victim, self.root / "absent"):
+            path = self.shared / "out"
+            path.symlink_to(target)
+            replace_file(path, b"new")
+            self.assertFalse(path.is_symlink())
+            path.unlink()
+        self.assertFalse((self.root / "absent").exists())
+
+    def test_device(self) -> None:
+        for path in (Path(os.devnull), self.private / "null"):
+            if not path.exists():
+                path.symlink_to(os.devnull)
+            replace_file(path, b"gone")
+            self.assertTrue(stat.S_ISCHR(path.stat().st_mode))
+
+    def test_full_device(self) -> None:
+        self.assertRaises(OSError, replace_file, Path("/dev/full"), b"x")
+
+    def fifo(self, path: Path) -> int:
+        """Make a FIFO that has a reader."""
+        os.mkfifo(path)
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        return reader
+
+    def test_fifo(self) -> None:
+        path = self.private / "fifo"
+        reader = self.fifo(path)
+        replace_file(path, b"through")
+        self.assertEqual(os.read(reader, 100), b"through")
+
+    def test_fifo_of_somebody_else(self) -> None:
+        """Nothing goes to somebody who waits for it where everybody can put a FIFO."""
+        path = self.shared / "fifo"
+        reader = self.fifo(path)
+        self.of_others()
+        self.refused(lambda: replace_file(path, b"secret"), "belongs to another user")
+        self.assertEqual(os.read(reader, 100), b"")
+
+
+class LogTests(FilesTestCase):
+    """Logs that are appended to."""
+
+    def write(self, path: Path) -> os.stat_result:
+        descriptor = open_log(path)
+        try:
+            os.write(descriptor, b"line\n")
+            return os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def test_regular(self) -> None:
+        for directory in (self.private, self.shared):
+            path = directory / "audit.log"
+            self.assertEqual(self.write(path).st_mode & 0o777, 0o600)
+            self.write(path)
+            self.assertEqual(path.read_text(), "line\nline\n")
+
+    def test_link_of_the_operator(self) -> None:
+        """Out of a directory of the operator, links are followed, and what they lead to is made."""
+        (self.private / "hop").symlink_to("audit.real")
+        (self.private / "audit.log").symlink_to(self.private / "hop")
+        self.write(self.private / "audit.log")
+        self.write(self.private / "audit.log")
+        self.assertEqual((self.private / "audit.real").read_text(), "line\nline\n")
+
+    def test_links_to_devices(self) -> None:
+        (self.private / "null").symlink_to(os.devnull)
+        self.assertTrue(stat.S_ISCHR(self.write(self.private / "null").st_mode))
+
+    def test_descriptor(self) -> None:
+        """C{/dev/stdout} and the like are links to what is open already, which may have no name."""
+        near, far = os.pipe()
+        self.addCleanup(os.close, near)
+        self.addCleanup(os.close, far)
+        (self.private / "out").symlink_to(f"/proc/self/fd/{far}")
+        self.write(self.private / "out")
+        self.assertEqual(os.read(near, 100), b"line\n")
+
+    def test_link_in_a_shared_directory(self) -> None:
+        for mode in (0o1777, 0o777, 0o775):
+            self.shared.chmod(mode)
+            for target in (self.victim, self.root / "absent"):
+                link = self.shared / "audit.log"
+                link.symlink_to(target)
+                self.refused(lambda: open_log(self.shared / "audit.log"), "symbolic link", "name the file")
+                link.unlink()
+        self.assertFalse((self.root / "absent").exists())
+
+    def test_second_link_in_a_shared_directory(self) -> None:
+        """Each step counts."""
+        (self.private / "audit.log").symlink_to(self.shared / "hop")
+        (self.shared / "hop").symlink_to(self.victim)
+        self.refused(lambda: open_log(self.private / "audit.log"), "symbolic link")
+
+    def test_loop(self) -> None:
+        (self.private / "audit.log").symlink_to("audit.log")
+        self.assertRaises(OSError, open_log, self.private / "audit.log")
+
+    def test_hard_link(self) -> None:
+        os.link(self.victim, self.shared / "audit.log")
+        self.refused(lambda: open_log(self.shared / "audit.log"), "second name")
+
+    def test_of_somebody_else(self) -> None:
+        """Whoever owns a file could read the log, and change it."""
+        regular, fifo = self.shared / "audit.log", self.shared / "fifo"
+        regular.touch(0o666)
+        regular.chmod(0o666)
+        os.mkfifo(fifo)
+        self.addCleanup(os.close, os.open(fifo, os.O_RDONLY | os.O_NONBLOCK))
+        self.of_others()
+        for path in (regular, fifo):
+            self.refused(lambda path=path: open_log(path), "belongs to another user")  # type: ignore[misc]
+        self.shared.chmod(0o775)
+        os.close(open_log(regular))
+
+    def test_nothing_to_open(self) -> None:
+        self.assertRaises(FileNotFoundError, open_log, self.private / "absent" / "audit.log")
+        self.assertRaises(IsADirectoryError, open_log, self.private)
+
+
+class SocketTests(FilesTestCase):
+    """UNIX sockets."""
+
+    def test_mode(self) -> None:
+        """What is made meanwhile has the mode; the mask is put back."""
+        mask = os.umask(0o022)
+        self.addCleanup(os.umask, mask)
+        for mode in (0o600, 0o666, 0o660):
+            path = self.private / f"{mode:o}"
+            with socket_mode(mode):
+                os.mknod(path, stat.S_IFSOCK | 0o777)
+            self.assertEqual(path.stat().st_mode & 0o777, mode)
+        self.assertEqual(os.umask(0o022), 0o022)
+
+    def test_directory(self) -> None:
+        for mode, refused in ((0o700, False), (0o1777, False), (0o775, False), (0o777, True)):
+            self.shared.chmod(mode)
+            path = str(self.shared / "socket")
+            if refused:
+                self.refused(lambda path=path: check_socket_directory(path), "run chmod o-w")  # type: ignore[misc]
+            else:
+                check_socket_directory(path)
+        check_socket_directory("\0abstract")
+
+    def test_removed(self) -> None:
+        path = self.private / "socket"
+        os.mknod(path, stat.S_IFSOCK | 0o600)
+        for _ in range(2):
+            remove_socket(str(path))
+            self.assertFalse(path.exists())
+
+    def test_nothing_else_is_removed(self) -> None:
+        target = self.private / "target"
+        os.mknod(target, stat.S_IFSOCK | 0o600)
+        link = self.private / "link"
+        link.symlink_to(target)
+        for path in (self.victim, link, self.private):
+            remove_socket(str(path))
+            self.assertTrue(path.exists())

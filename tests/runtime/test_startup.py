@@ -1,0 +1,67 @@
+"""Tests for L{egress.runtime.startup}."""
+
+from __future__ import annotations
+
+import errno
+
+from twisted.internet.error import CannotListenError
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.config.model import ConfigError, ProxyConfig
+from egress.model.errors import WorkerFailed
+from egress.runtime.startup import start_fault
+
+
+def taken(port: int = 8080) -> CannotListenError:
+    return CannotListenError("127.0.0.1", port, OSError(errno.EADDRINUSE, "Address already in use"))
+
+
+class StartFaultTests(SynchronousTestCase):
+    """What keeps the proxy from starting is one line, with a remedy."""
+
+    def test_lines(self) -> None:
+        config = ProxyConfig(metrics_port=9090, admin="unix:/run/admin.sock")
+        for error, expected in (
+            (
+                taken(),
+                "--listen: cannot listen on 127.0.0.1:8080: Address already in use; stop what listens there, or "
+                "choose another",
+            ),
+            (
+                taken(9090),
+                "--metrics-port: cannot listen on 127.0.0.1:9090: Address already in use; stop what listens there, or "
+                "choose another",
+            ),
+            (
+                CannotListenError("", 80, PermissionError(errno.EACCES, "Permission denied")),
+                "--listen: cannot listen on *:80: Permission denied; choose a port from 1024 up, or give the process "
+                "the right to lower ones",
+            ),
+            (
+                CannotListenError("192.0.2.1", 80, OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")),
+                "--listen: cannot listen on 192.0.2.1:80: Cannot assign requested address; choose an address that "
+                "this machine has",
+            ),
+            (
+                CannotListenError(None, "/run/egress.sock", OSError(errno.EROFS, "Read-only file system")),
+                "--listen: cannot listen on /run/egress.sock: Read-only file system; choose another",
+            ),
+            (
+                CannotListenError("nowhere.example", 80, "name not known"),
+                "--listen: cannot listen on nowhere.example:80: name not known; choose another",
+            ),
+            (
+                CannotListenError(None, "/run/admin.sock", OSError(errno.ENOENT, "No such file or directory")),
+                "--admin: cannot listen on /run/admin.sock: No such file or directory; choose another",
+            ),
+            (
+                CannotListenError("any", b"/run/admin.sock", OSError(errno.EADDRINUSE, "Address already in use")),
+                "--admin: cannot listen on /run/admin.sock: Address already in use; stop what listens there, or choose "
+                "another",
+            ),
+            (ConfigError("--ca-dir", "", "make it writable"), "--ca-dir: make it writable"),
+            (WorkerFailed("worker 1 is out of order"), "worker 1 is out of order"),
+            (RuntimeError("what"), "cannot start: RuntimeError: what"),
+        ):
+            with self.subTest(expected):
+                self.assertEqual(start_fault(error, config, config.admin), expected)

@@ -1,0 +1,94 @@
+"""Tests for L{egress.runtime.twistd_options}."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+
+import twisted
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress import __version__
+from egress.config.options import OPTIONS
+from egress.runtime.twistd_options import leave
+from egress.tap import Options
+
+
+class OptionsTests(SynchronousTestCase):
+    """The command line is collected as it was spelt; what is wrong with it is one line."""
+
+    def test_collected(self) -> None:
+        options = Options()
+        options.parseOptions(
+            ["--proxy", "a", "--listen", "tcp:1", "--authz-via-upstream", "--upstream-proxy=c", "--listen=tcp:2"]
+        )
+        self.assertEqual(
+            options.arguments,
+            {"proxy": ["a"], "authz-via-upstream": ["true"], "upstream-proxy": ["c"], "listen": ["tcp:1", "tcp:2"]},
+        )
+
+    def test_the_last_name_of_an_option_comes_last(self) -> None:
+        options = Options()
+        options.parseOptions(["--proxy", "a", "--upstream-proxy", "b", "--proxy", "c"])
+        self.assertEqual(list(options.arguments.items()), [("upstream-proxy", ["b"]), ("proxy", ["a", "c"])])
+
+    def test_two_command_lines_are_apart(self) -> None:
+        Options().parseOptions(["--listen", "tcp:1"])
+        options = Options()
+        options.parseOptions([])
+        self.assertEqual(options.arguments, {})
+
+    def test_every_option(self) -> None:
+        for option in OPTIONS:
+            for name in (option.name, *option.aliases):
+                with self.subTest(name):
+                    options = Options()
+                    options.parseOptions([f"--{name}"] if option.flag else [f"--{name}", "x"])
+                    self.assertEqual(options.arguments, {name: ["true" if option.flag else "x"]})
+
+    def refuse(self, arguments: Sequence[str], expected: str) -> None:
+        with self.assertRaises(SystemExit) as caught:
+            Options().parseOptions(arguments)
+        self.assertEqual(caught.exception.code, expected)
+
+    def test_refused(self) -> None:
+        for arguments, expected in (
+            (["--autz-url", "x"], "egressproxy: option --autz-url not recognized; did you mean --authz-url?"),
+            (["--zzz"], "egressproxy: option --zzz not recognized; --help lists the options"),
+            (["--listen"], "egressproxy: option --listen requires argument; --help lists the options"),
+            (["x"], "egressproxy: 'x' is not an option; --help lists the options"),
+            (
+                ["http://alice:s3cret@proxy.example"],
+                "egressproxy: 'http://REDACTED@proxy.example' is not an option; --help lists the options",
+            ),
+        ):
+            with self.subTest(arguments):
+                self.refuse(arguments, expected)
+
+    def run_and_exit(self, argument: str) -> str:
+        out = io.StringIO()
+        self.patch(sys, "stdout", out)
+        with self.assertRaises(SystemExit) as caught:
+            Options().parseOptions([argument])
+        self.assertEqual(caught.exception.code, 0)
+        return out.getvalue()
+
+    def test_version(self) -> None:
+        self.assertEqual(self.run_and_exit("--version"), f"egressproxy {__version__} (Twisted {twisted.__version__})\n")
+
+    def test_help(self) -> None:
+        text = self.run_and_exit("--help")
+        for option in OPTIONS:
+            with self.subTest(option.name):
+                self.assertIn(f"\n  --{option.name}", text)
+                self.assertIn(f"[default: {option.default}; environment: {option.variable.name}", text)
+        flat = " ".join(text.split())
+        self.assertIn("--upstream-proxy URL, --proxy URL", flat)
+        self.assertIn("POSTMAN_RUNNER_AUTHZ_URL]", flat)
+        self.assertLessEqual(max(map(len, text.splitlines())), 80)
+
+    def test_leave(self) -> None:
+        with self.assertRaises(SystemExit) as caught:
+            leave("program", "two\n  lines")
+        self.assertEqual(caught.exception.code, "program: two lines")

@@ -1,0 +1,436 @@
+"""Tests for L{egress.tls.ca_rotation}."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from ipaddress import ip_network
+from pathlib import Path
+
+from cryptography import x509
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.tls.ca_rotation import Rotation
+from egress.tls.ca_store import CaDirectory
+from egress.tls.issuer import CA_LIFETIME, CaError, read_certificates
+from tests.certificates import TestCA, key_pem_of
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
+LATER = NOW + timedelta(days=30)
+
+
+class RotationTestCase(SynchronousTestCase):
+    """Has a directory with a CA."""
+
+    def setUp(self) -> None:
+        self.directory = CaDirectory(Path(self.mktemp()))
+        self.first = self.directory.load_or_create(NOW).certificate
+        self.rotation = Rotation(self.directory)
+
+    def published(self) -> list[x509.Certificate]:
+        """What clients are to trust."""
+        return read_certificates(self.directory.certificate_path.read_bytes())
+
+    def signing(self) -> x509.Certificate:
+        """The CA that a proxy would have now, whether it starts or runs."""
+        loaded, started = self.directory.load(LATER), self.directory.load_or_create(LATER)
+        self.assertEqual(loaded.certificate, started.certificate)
+        return loaded.certificate
+
+    def names(self) -> set[str]:
+        return {path.name for path in self.directory.path.iterdir()}
+
+    def refused(self, step: Callable[[datetime], object], *words: str) -> None:
+        error = self.assertRaises(CaError, step, NOW)
+        for word in words:
+            self.assertIn(word, error.reason)
+        self.assertNotIn("\n", error.reason)
+
+    def crash_after(self, name: str) -> None:
+        """Let one step of the directory's succeed, and nothing after it."""
+        original = getattr(CaDirectory, name)
+
+        def last(directory: CaDirectory, *arguments: object) -> None:
+            original(directory, *arguments)
+            setattr(CaDirectory, name, original)
+            raise KeyboardInterrupt
+
+        self.patch(CaDirectory, name, last)
+
+    def crash_before(self, name: str) -> None:
+        original = getattr(CaDirectory, name)
+
+        def never(*_: object) -> None:
+            setattr(CaDirectory, name, original)
+            raise KeyboardInterrupt
+
+        self.patch(CaDirectory, name, never)
+
+
+class StepsTests(RotationTestCase):
+    """One CA after the other."""
+
+    def test_prepare(self) -> None:
+        """The next CA is published beside the one that signs."""
+        found = self.rotation.prepare(LATER)
+        assert found.following is not None
+        self.assertEqual(found.current, self.first)
+        self.assertEqual(self.published(), [self.first, found.following])
+        self.assertEqual(self.signing(), self.first)
+        self.assertEqual(found.following.not_valid_after_utc, LATER + CA_LIFETIME)
+        self.assertNotEqual(found.following.subject, self.first.subject)
+        self.assertEqual(self.directory.certificates(), found)
+
+    def test_modes(self) -> None:
+        """Keys are their owner's alone, certificates everybody's, and nothing else remains."""
+        previous = os.umask(0)
+        self.addCleanup(os.umask, previous)
+        self.rotation.prepare(LATER)
+        self.assertEqual(self.directory.next_path.stat().st_mode & 0o777, 0o600)
+        self.assertEqual(self.names(), {"ca-key.pem", "ca.pem", "ca-next-key.pem", "ca.lock"})
+        self.rotation.activate(LATER)
+        modes = {name: (self.directory.path / name).stat().st_mode & 0o777 for name in self.names()}
+        self.assertEqual(modes, {"ca-key.pem": 0o600, "ca.pem": 0o644, "ca-old.pem": 0o644, "ca.lock": 0o600})
+        for name in ("ca.pem", "ca-old.pem"):
+            self.assertNotIn(b"PRIVATE", (self.directory.path / name).read_bytes())
+
+    def test_prepare_twice(self) -> None:
+        """Calling it again makes no other."""
+        found = self.rotation.prepare(LATER)
+        secret = self.directory.next_path.read_bytes()
+        self.assertEqual(self.rotation.prepare(LATER, timedelta(days=1)), found)
+        self.assertEqual(self.directory.next_path.read_bytes(), secret)
+
+    def test_activate(self) -> None:
+        """The next CA signs, the old one is still trusted, and its key is gone."""
+        following = self.rotation.prepare(LATER).following
+        old_key = self.directory.key_path.read_bytes().split(b"-----BEGIN CERT")[0]
+        found = self.rotation.activate(LATER)
+        self.assertEqual((found.current, found.following, found.past), (following, None, (self.first,)))
+        self.assertEqual(self.signing(), following)
+        self.assertEqual(self.published(), [following, self.first])
+        self.assertEqual(self.directory.certificates(), found)
+        for path in self.directory.path.iterdir():
+            self.assertNotIn(old_key, path.read_bytes())
+
+    def test_retire(self) -> None:
+        """In the end there is one CA, as in the beginning."""
+        following = self.rotation.prepare(LATER).following
+        self.rotation.activate(LATER)
+        found = self.rotation.retire(LATER)
+        self.assertEqual((found.current, found.past), (following, ()))
+        self.assertEqual(self.published(), [following])
+        self.assertEqual(self.names(), {"ca-key.pem", "ca.pem", "ca.lock"})
+        self.assertEqual(self.signing(), following)
+
+    def test_cancel(self) -> None:
+        """A next CA that is given up is nowhere any more."""
+        self.rotation.prepare(LATER)
+        self.rotation.cancel(LATER)
+        self.assertEqual(self.published(), [self.first])
+        self.assertEqual(self.names(), {"ca-key.pem", "ca.pem", "ca.lock"})
+
+    def test_again_and_again(self) -> None:
+        """Several that were are trusted, until they are retired or end by themselves."""
+        second = self.rotation.prepare(NOW, timedelta(days=10)).following
+        self.rotation.activate(NOW)
+        third = self.rotation.prepare(NOW, timedelta(days=20)).following
+        self.assertEqual(self.published(), [second, third, self.first])
+        self.rotation.activate(NOW)
+        self.assertEqual(self.published(), [third, second, self.first])
+        self.assertEqual(self.directory.certificates().past, (second, self.first))
+        fourth = self.rotation.prepare(NOW + timedelta(days=15)).following
+        self.assertEqual(self.published(), [third, fourth, self.first])
+
+    def test_expired(self) -> None:
+        """A CA that has ended can still be replaced."""
+        end = NOW + CA_LIFETIME
+        self.assertRaises(CaError, self.directory.load, end)
+        following = self.rotation.prepare(end).following
+        self.rotation.activate(end)
+        self.assertEqual(self.directory.load(end).certificate, following)
+        self.assertEqual(self.published(), [following])
+
+    def test_others_stay(self) -> None:
+        """What an operator has put beside the certificate stays there."""
+        other = TestCA("Other", now=NOW)
+        with self.directory.certificate_path.open("ab") as file:
+            file.write(other.pem)
+        following = self.rotation.prepare(NOW).following
+        self.assertEqual(self.published(), [self.first, following, other.certificate])
+        self.rotation.activate(NOW)
+        self.rotation.retire(NOW)
+        self.assertEqual(self.published(), [following, other.certificate])
+
+    def test_brought(self) -> None:
+        """A CA whose key stands apart from its certificate is replaced like any other."""
+        ca = TestCA("Corp CA", now=NOW)
+        self.directory.key_path.write_bytes(key_pem_of(ca.key))
+        self.directory.certificate_path.write_bytes(ca.pem)
+        following = self.rotation.prepare(NOW).following
+        self.assertEqual(self.directory.load(NOW).certificate, ca.certificate)
+        self.rotation.activate(NOW)
+        self.assertEqual(self.directory.load(NOW).certificate, following)
+        self.assertEqual(self.published(), [following, ca.certificate])
+
+    def test_published_again(self) -> None:
+        """When C{ca.pem} is lost in the middle, it comes back with all that clients are to trust."""
+        following = self.rotation.prepare(NOW).following
+        self.directory.certificate_path.unlink()
+        self.assertEqual(self.signing(), self.first)
+        self.assertEqual(self.published(), [self.first, following])
+        self.rotation.activate(NOW)
+        self.directory.certificate_path.unlink()
+        self.assertEqual(self.signing(), following)
+        self.assertEqual(self.published(), [following, self.first])
+
+
+class OwnerTests(RotationTestCase):
+    """Root replaces the CA of a proxy that is not root."""
+
+    def handed_over(self) -> set[tuple[int, int]]:
+        """To whom files are given."""
+        owners: set[tuple[int, int]] = set()
+        self.patch(os, "fchown", lambda _, owner, group: owners.add((owner, group)))
+        self.rotation.prepare(NOW)
+        self.rotation.activate(NOW)
+        self.rotation.retire(NOW)
+        return owners
+
+    def test_root(self) -> None:
+        """Its files belong to the owner of the directory, who could not read them otherwise."""
+        if os.getuid() == 0:
+            os.chown(self.directory.path, 12345, 12346)
+        self.patch(os, "geteuid", lambda: 0)
+        state = self.directory.path.stat()
+        self.assertEqual(self.handed_over(), {(state.st_uid, state.st_gid)})
+
+    def test_others(self) -> None:
+        """Nobody else could give them away, nor needs to."""
+        owner = self.directory.path.stat().st_uid
+        # Root would be lent to such a user what is its own, which is not what this is about.
+        self.patch(os, "geteuid", lambda: owner or 12345)
+        self.assertEqual(self.handed_over(), set())
+
+
+class LinksTests(RotationTestCase):
+    """Root works in a directory whose owner has put links there."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.victim = Path(self.mktemp()).absolute()
+        self.victim.write_text("precious")
+        self.victim.chmod(0o640)
+        self.lock = self.directory.path / "ca.lock"
+        if os.getuid() == 0:
+            for path in (self.directory.path, *self.directory.path.iterdir()):
+                os.chown(path, 12345, 12346)
+        self.given: set[int] = set()
+        self.patch(os, "geteuid", lambda: 0)
+        self.patch(os, "fchown", lambda descriptor, *_: self.given.add(os.fstat(descriptor).st_ino))
+        for by_name in ("chown", "chmod", "lchown"):
+            self.patch(os, by_name, lambda *_, **__: self.fail("an owner or a mode is set by name"))
+
+    def tearDown(self) -> None:
+        state = self.victim.stat()
+        self.assertEqual((self.victim.read_text(), state.st_mode & 0o777), ("precious", 0o640))
+        self.assertNotIn(state.st_ino, self.given)
+
+    def test_lock(self) -> None:
+        """What is in the place of the lock is refused by every step."""
+        absent = self.victim.with_name("absent")
+        kinds: tuple[tuple[Callable[[], object], str], ...] = (
+            (lambda: self.lock.symlink_to(self.victim), "is a symbolic link; remove it"),
+            (lambda: self.lock.symlink_to(absent), "is a symbolic link; remove it"),
+            (lambda: os.link(self.victim, self.lock), "has a second name (a hard link); remove it"),
+            (lambda: os.mkfifo(self.lock), "is not a regular file; remove it"),
+        )
+        for put_there, words in kinds:
+            put_there()
+            for step in (self.rotation.prepare, self.rotation.activate, self.rotation.cancel, self.rotation.retire):
+                self.refused(step, f"{self.lock}: {words}")
+            self.lock.unlink()
+        self.assertFalse(absent.exists())
+        self.assertEqual(self.given, set())
+
+    def test_files_that_are_written(self) -> None:
+        """Links in the place of other files are replaced; what they lead to stays as it is."""
+        self.directory.certificate_path.unlink()
+        self.directory.certificate_path.symlink_to(self.victim.with_name("absent"))
+        self.rotation.prepare(NOW)
+        self.assertFalse(self.directory.certificate_path.is_symlink())
+        self.assertFalse(self.victim.with_name("absent").exists())
+        self.directory.old_path.symlink_to(self.victim.with_name("absent"))
+        self.rotation.activate(NOW)
+        self.assertFalse(self.victim.with_name("absent").exists())
+        self.assertEqual(self.directory.old_path.lstat().st_mode & 0o777, 0o644)
+
+
+class ConstraintsTests(RotationTestCase):
+    """For which hosts the next CA may sign."""
+
+    def limits(self) -> str | None:
+        """Of the CA that signs."""
+        return self.directory.load(NOW).limits
+
+    def test_inherited(self) -> None:
+        """As the one before, unless it is said otherwise; by nobody's silence it may sign for more."""
+        for permitted, expected in (
+            (("example.com", ip_network("10.0.0.0/8")), "example.com, 10.0.0.0/8"),
+            (None, "example.com, 10.0.0.0/8"),
+            (("example.org",), "example.org"),
+            ((), None),
+            (None, None),
+        ):
+            self.rotation.prepare(NOW, permitted=permitted)
+            self.rotation.activate(NOW)
+            self.assertEqual(self.limits(), expected)
+
+
+class RefusedTests(RotationTestCase):
+    """What cannot be done is said, and changes nothing."""
+
+    def test_out_of_order(self) -> None:
+        self.refused(self.rotation.activate, "no next CA", "egress ca rotate")
+        self.refused(self.rotation.cancel, "no next CA")
+        self.refused(self.rotation.retire, "no earlier CA")
+        self.assertEqual(self.published(), [self.first])
+
+    def test_no_ca(self) -> None:
+        """Where there is none, nothing is made, not even a directory."""
+        empty = CaDirectory(Path(self.mktemp()))
+        self.refused(Rotation(empty).prepare, "there is no CA")
+        self.assertFalse(empty.path.exists())
+
+    def test_two_at_once(self) -> None:
+        """Of two rotations one goes on."""
+        with (self.directory.path / "ca.lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for step in (self.rotation.prepare, self.rotation.activate, self.rotation.cancel, self.rotation.retire):
+                self.refused(step, "another rotation is under way")
+        self.rotation.prepare(NOW)
+
+    def test_open_to_others(self) -> None:
+        """No key is written where others could replace it."""
+        self.directory.path.chmod(0o770)
+        self.refused(self.rotation.prepare, f"chmod 700 {self.directory.path}")
+        self.assertEqual(self.names(), {"ca-key.pem", "ca.pem"})
+
+    def test_intermediate(self) -> None:
+        """Only who issued a CA can issue the next."""
+        middle = TestCA("Middle", TestCA("Root", now=NOW))
+        self.directory.key_path.write_bytes(key_pem_of(middle.key) + middle.pem)
+        self.directory.certificate_path.write_bytes(middle.pem)
+        self.refused(self.rotation.prepare, "issued by another")
+
+    def test_next_expired(self) -> None:
+        """A next CA that was forgotten for too long does not take over."""
+        self.rotation.prepare(NOW, timedelta(days=5))
+        error = self.assertRaises(CaError, self.rotation.activate, LATER)
+        self.assertIn("expired", error.reason)
+        self.assertIn(str(self.directory.next_path), error.reason)
+        self.assertEqual(self.signing(), self.first)
+
+    def test_next_damaged(self) -> None:
+        self.rotation.prepare(NOW)
+        self.directory.next_path.write_bytes(b"garbage")
+        self.refused(self.rotation.activate, str(self.directory.next_path), "cannot be read")
+        self.assertEqual(self.signing(), self.first)
+
+    def test_published_damaged(self) -> None:
+        self.directory.certificate_path.write_bytes(b"garbage")
+        self.refused(self.rotation.prepare, str(self.directory.certificate_path), "cannot be read")
+
+    def test_not_writable(self) -> None:
+        def full(*_: object, **__: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device", "x")
+
+        self.patch(os, "fsync", full)
+        self.refused(self.rotation.prepare, "No space left on device")
+        self.assertEqual(self.names(), {"ca-key.pem", "ca.pem", "ca.lock"})
+        self.patch(CaDirectory, "open_lock", full)
+        self.refused(self.rotation.prepare, "ca.lock", "No space left on device")
+
+
+class CrashTests(RotationTestCase):
+    """Whenever it stops, a proxy can start, its clients trust it, and the next call goes on."""
+
+    def stopped(self, step: Callable[[datetime], object]) -> None:
+        self.assertRaises(KeyboardInterrupt, step, NOW)
+        # Whatever signs is trusted by whoever has what was published.
+        self.assertIn(self.signing(), self.published())
+
+    def test_next_not_published(self) -> None:
+        """Nobody can trust a CA that was never published, so it does not take over before."""
+        self.crash_before("publish")
+        self.stopped(self.rotation.prepare)
+        self.assertEqual(self.published(), [self.first])
+        self.refused(self.rotation.activate, "lacks the next CA")
+        following = self.directory.certificates().following
+        self.assertEqual(self.rotation.prepare(NOW).following, following)
+        self.assertEqual(self.published(), [self.first, following])
+
+    def test_old_written(self) -> None:
+        """The old certificate is among the old ones already, and still signs."""
+        following = self.rotation.prepare(NOW).following
+        self.crash_after("put")
+        self.stopped(self.rotation.activate)
+        self.assertEqual(self.signing(), self.first)
+        self.assertEqual(self.directory.certificates().past, ())
+        self.rotation.activate(NOW)
+        self.assertEqual(self.published(), [following, self.first])
+        self.assertEqual(self.directory.certificates().past, (self.first,))
+
+    def test_activated_not_published(self) -> None:
+        """The new one signs, in the old order."""
+        following = self.rotation.prepare(NOW).following
+        self.crash_before("publish")
+        self.stopped(self.rotation.activate)
+        self.assertEqual(self.signing(), following)
+        self.assertEqual(self.published(), [self.first, following])
+        self.rotation.retire(NOW)
+        self.assertEqual(self.published(), [following])
+
+    def test_retired_half(self) -> None:
+        """What is not trusted any more is still listed; the next call removes it."""
+        self.rotation.prepare(NOW)
+        self.rotation.activate(NOW)
+        self.crash_after("publish")
+        self.stopped(self.rotation.retire)
+        self.assertIn("ca-old.pem", self.names())
+        self.rotation.retire(NOW)
+        self.assertNotIn("ca-old.pem", self.names())
+
+    def test_brought_crash(self) -> None:
+        """A key that stands apart is replaced in the same one moment."""
+        ca = TestCA("Corp CA", now=NOW)
+        self.directory.key_path.write_bytes(key_pem_of(ca.key))
+        self.directory.certificate_path.write_bytes(ca.pem)
+        following = self.rotation.prepare(NOW).following
+        self.crash_before("publish")
+        self.assertRaises(KeyboardInterrupt, self.rotation.activate, NOW)
+        self.assertEqual(self.directory.load(NOW).certificate, following)
+
+    def test_replaced_while_written(self) -> None:
+        """A file that cannot get its name leaves nothing behind."""
+
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(errno.EPERM, "Operation not permitted", "x")
+
+        self.patch(os, "replace", refuse)
+        self.refused(self.rotation.prepare, "Operation not permitted")
+        self.assertEqual(self.names(), {"ca-key.pem", "ca.pem", "ca.lock"})
+
+
+class NewLifeTests(RotationTestCase):
+    """How long the next CA lasts."""
+
+    def test_days(self) -> None:
+        following = self.rotation.prepare(NOW, timedelta(days=30)).following
+        assert following is not None
+        self.assertEqual(following.not_valid_after_utc, LATER)
+        self.rotation.activate(NOW)
+        self.assertEqual(self.directory.load(NOW).not_after, LATER)

@@ -1,0 +1,33 @@
+"""Tests for L{egress.tls.ca_source}."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.config.model import ConfigError, ProxyConfig
+from egress.tls.ca_source import ca_source
+from egress.tls.ca_store import CaDirectory
+from egress.tls.provided_ca import GivenCa
+
+CERT, KEY, DIR = Path("/cert"), Path("/key"), Path("/dir")
+
+
+class CaSourceTests(SynchronousTestCase):
+    """Which CA a configuration means."""
+
+    def test_directory(self) -> None:
+        self.assertEqual(ca_source(ProxyConfig(ca_dir=DIR)), CaDirectory(DIR))
+        config = ProxyConfig(ca_dir=DIR, ca_name_constraints=("example.com",))
+        self.assertEqual(ca_source(config), CaDirectory(DIR, ("example.com",)))
+
+    def test_given(self) -> None:
+        self.assertEqual(ca_source(ProxyConfig(ca_dir=DIR, ca_cert=CERT, ca_key=KEY)), GivenCa(CERT, KEY))
+
+    def test_half(self) -> None:
+        """One file of two is no reason to sign with something else."""
+        error = self.assertRaises(ConfigError, ProxyConfig, ca_cert=CERT)
+        self.assertEqual(str(error), "ca_key: is needed together with ca_cert")
+        error = self.assertRaises(ConfigError, ProxyConfig, ca_key=KEY)
+        self.assertEqual(str(error), "ca_cert: is needed together with ca_key")

@@ -1,0 +1,188 @@
+"""Tests for L{egress.tls.ca_watch}."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.tls.ca_rotation import Rotation
+from egress.tls.ca_store import CaDirectory
+from egress.tls.ca_watch import LOOK_EVERY, REMIND_EVERY, CaWatch
+from egress.tls.issuer import CertificateAuthority
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
+DAY = timedelta(days=1)
+
+
+class WatchTestCase(SynchronousTestCase):
+    """Watches a directory."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.directory = CaDirectory(Path(self.mktemp()))
+        self.now = NOW
+        self.changes: list[CertificateAuthority] = []
+        self.watch = self.make()
+
+    def make(self, reminds: bool = True) -> CaWatch:
+        authority = self.directory.load_or_create(NOW)
+        watch = CaWatch(
+            self.clock, self.directory, authority, self.changes.append, reminds, lambda: self.now.timestamp()
+        )
+        self.addCleanup(watch.stop)
+        return watch
+
+    def look(self) -> None:
+        """Let so much time pass that it looks once."""
+        self.clock.advance(LOOK_EVERY)
+
+    def rotate(self) -> None:
+        rotation = Rotation(self.directory)
+        rotation.prepare(NOW)
+        self.look()
+        self.assertEqual(self.changes, [])
+        rotation.activate(NOW)
+
+
+class FollowingTests(WatchTestCase):
+    """The CA in the files is the one in use."""
+
+    def test_unchanged(self) -> None:
+        """The same CA remains the same object, and files that do not change are not read."""
+        authority = self.watch.authority
+        self.watch.start()
+        self.look()
+        self.patch(CaDirectory, "load", lambda *_: self.fail("it was read"))
+        self.look()
+        self.assertIs(self.watch.authority, authority)
+        self.assertEqual(self.changes, [])
+
+    def test_rotated(self) -> None:
+        """Another CA is used within seconds."""
+        self.watch.start()
+        self.rotate()
+        with capturedLogs() as events:
+            self.look()
+            self.look()
+        (authority,) = self.changes
+        self.assertIs(self.watch.authority, authority)
+        self.assertEqual(authority.certificate, self.directory.load(NOW).certificate)
+        (event,) = events
+        self.assertEqual(event["fingerprint"], authority.fingerprint)
+
+    def test_rotated_before(self) -> None:
+        """What changed between reading and the first look is not missed."""
+        Rotation(self.directory).prepare(NOW)
+        Rotation(self.directory).activate(NOW)
+        self.watch.start()
+        self.look()
+        self.assertEqual(len(self.changes), 1)
+
+    def test_unusable(self) -> None:
+        """The CA in use remains; that is said once for each reason, and a CA that is whole again is used."""
+        authority = self.watch.authority
+        self.watch.start()
+        self.look()
+        secret = self.directory.key_path.read_bytes()
+        with capturedLogs() as events:
+            self.directory.key_path.unlink()
+            self.look()
+            self.look()
+            self.directory.key_path.write_bytes(b"garbage")
+            self.directory.key_path.chmod(0o600)
+            self.look()
+            self.look()
+        self.assertEqual([event["log_level"] for event in events], [LogLevel.error] * 2)
+        self.assertIn("is missing", events[0]["reason"])
+        self.assertIn("cannot be read", events[1]["reason"])
+        self.assertIs(self.watch.authority, authority)
+        other = CertificateAuthority.create("other", NOW)
+        self.directory.key_path.write_bytes(other.secret_pem())
+        self.directory.certificate_path.write_bytes(other.certificate_pem)
+        with capturedLogs() as events:
+            self.look()
+        self.assertEqual([event["log_level"] for event in events], [LogLevel.info])
+        self.assertEqual(self.changes[0].fingerprint, other.fingerprint)
+        self.directory.key_path.write_bytes(secret)
+
+    def test_same_time(self) -> None:
+        """A file of the same time and length is another when it is another file."""
+        self.watch.start()
+        self.look()
+        state = self.directory.key_path.stat()
+        other = CertificateAuthority.create("other", NOW)
+        for path, content in (
+            (self.directory.certificate_path, other.certificate_pem),
+            (self.directory.key_path, other.secret_pem()),
+        ):
+            self.directory.put(path, content, 0o600)
+            os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+        self.look()
+        self.assertEqual(len(self.changes), 1)
+
+    def test_stopped(self) -> None:
+        """Nothing is left of it, and it can be started anew, or twice."""
+        self.watch.stop()
+        self.watch.start()
+        self.watch.start()
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.watch.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_defect(self) -> None:
+        """What nobody foresaw is in the log."""
+        self.watch.start()
+        self.patch(CaDirectory, "load", lambda *_: 1 / 0)
+        self.look()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class RemindingTests(WatchTestCase):
+    """That the CA ends is said in time."""
+
+    def reminders(self, seconds: float) -> list[str]:
+        """What is said in some time."""
+        with capturedLogs() as events:
+            self.clock.pump([LOOK_EVERY] * int(seconds / LOOK_EVERY))
+        return [event["end"] for event in events if event["log_level"] is LogLevel.warn]
+
+    def test_daily(self) -> None:
+        """At the start, and then once a day."""
+        self.now = self.watch.authority.not_after - 30 * DAY
+        with capturedLogs() as events:
+            self.watch.start()
+        self.assertEqual([event["end"] for event in events], ["2036-02-27, in 30 days"])
+        self.assertEqual(self.reminders(REMIND_EVERY - LOOK_EVERY), [])
+        self.now += DAY
+        self.assertEqual(self.reminders(LOOK_EVERY), ["2036-02-27, in 29 days"])
+        self.now += 29 * DAY
+        self.assertEqual(self.reminders(REMIND_EVERY), ["2036-02-27, expired"])
+
+    def test_not_yet(self) -> None:
+        self.now = self.watch.authority.not_after - 91 * DAY
+        with capturedLogs() as events:
+            self.watch.start()
+        self.assertEqual(events, [])
+
+    def test_one_of_several(self) -> None:
+        """Who is not to remind does not."""
+        watch = self.make(reminds=False)
+        self.now = watch.authority.not_after - DAY
+        with capturedLogs() as events:
+            watch.start()
+        self.assertEqual(events, [])
+
+    def test_of_the_new_one(self) -> None:
+        """A CA that comes with a short life is told of at once."""
+        self.watch.start()
+        self.look()
+        rotation = Rotation(self.directory)
+        rotation.prepare(NOW, DAY)
+        rotation.activate(NOW)
+        self.now = NOW + timedelta(hours=23)
+        self.assertEqual(self.reminders(LOOK_EVERY), ["2026-03-02, in 0 days"])

@@ -1,0 +1,149 @@
+"""Tests for L{egress.tls.listener_context}."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from OpenSSL import SSL, crypto
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.config.listener import EntranceTls
+from egress.tls import listener_context as entrance
+from egress.tls.listener_context import entrance_context
+from egress.tls.pem import TrustError
+from tests.certificates import CLIENT, TestCA, TestCertificate, key_pem_of, new_key, self_signed
+from tests.tls.sessions import move, shake_hands
+
+
+class EntranceContextTests(SynchronousTestCase):
+    """What a client meets that reaches the proxy by TLS."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp())
+        self.directory.mkdir()
+        self.ca = TestCA("Proxies")
+        self.certificate, self.key = TestCA("Middle", self.ca).issue("proxy.test").write(self.directory)
+        self.clients = TestCA("Clients")
+        self.client_ca = self.clients.write(self.directory, "clients")
+
+    def server(self, **files: Path) -> SSL.Connection:
+        context = entrance_context(EntranceTls(self.key, self.certificate, **files))
+        return SSL.Connection(context, None)
+
+    def client(self, mine: TestCertificate | None = None, version: int = SSL.TLS1_3_VERSION) -> SSL.Connection:
+        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        context.set_max_proto_version(version)
+        if version < SSL.TLS1_2_VERSION:
+            # So that nothing but the version is in the way.
+            context.set_min_proto_version(version)
+            context.set_cipher_list(b"ALL:@SECLEVEL=0")
+        store = context.get_cert_store()
+        assert store is not None
+        store.add_cert(crypto.X509.from_cryptography(self.ca.certificate))
+        context.set_verify(SSL.VERIFY_PEER)
+        if mine is not None:
+            context.use_certificate(mine.certificate)
+            context.use_privatekey(mine.key)
+            for issuer in mine.chain:
+                context.add_extra_chain_cert(issuer)
+        return SSL.Connection(context, None)
+
+    def test_the_chain_is_shown(self) -> None:
+        client = self.client()
+        shake_hands(client, self.server())
+        shown = client.get_peer_certificate()
+        assert shown is not None
+        self.assertEqual(shown.get_subject().CN, "a test")
+
+    def test_a_chain_of_its_own(self) -> None:
+        single = TestCA("Other middle", self.ca)
+        issued = single.issue("proxy.test")
+        alone = TestCertificate(issued.certificate, issued.key)
+        certificate, key = alone.write(self.directory, "alone")
+        chain = single.write(self.directory, "chain")
+        server = SSL.Connection(entrance_context(EntranceTls(key, certificate, chain)), None)
+        shake_hands(self.client(), server)
+        server = SSL.Connection(entrance_context(EntranceTls(key, certificate)), None)
+        self.assertRaises(SSL.Error, shake_hands, self.client(), server)
+
+    def test_no_old_versions(self) -> None:
+        self.assertRaises(SSL.Error, shake_hands, self.client(version=SSL.TLS1_1_VERSION), self.server())
+
+    def test_application_protocol(self) -> None:
+        for offered, chosen in (([b"h2", b"http/1.1"], b"http/1.1"), ([b"h2"], b"")):
+            client = self.client()
+            client.set_alpn_protos(offered)
+            shake_hands(client, self.server())
+            self.assertEqual(client.get_alpn_proto_negotiated(), chosen)
+
+    def accepted(self, mine: TestCertificate | None) -> SSL.Connection:
+        client, server = self.client(mine), self.server(client_ca=self.client_ca)
+        shake_hands(client, server)
+        return server
+
+    def test_client_certificates(self) -> None:
+        for issuer in (self.clients, TestCA("Middle", self.clients)):
+            shown = self.accepted(issuer.issue(usage=CLIENT, subject="runner-7")).get_peer_certificate()
+            assert shown is not None
+            self.assertEqual(shown.get_subject().CN, "runner-7")
+
+    def test_refused_in_the_handshake(self) -> None:
+        for mine in (
+            None,
+            self_signed("runner-7"),
+            TestCA("Strangers").issue(usage=CLIENT),
+            # A CA of the proxy's own certificate is no CA of clients.
+            self.ca.issue(usage=CLIENT),
+            self.clients.issue(usage=CLIENT, expired=True),
+            # A server of the same CA is no client.
+            self.clients.issue("runner-7"),
+        ):
+            self.assertRaises(SSL.Error, self.accepted, mine)
+
+    def test_names_of_the_cas(self) -> None:
+        client, server = self.client(self.clients.issue(usage=CLIENT)), self.server(client_ca=self.client_ca)
+        shake_hands(client, server)
+        self.assertEqual([name.CN for name in client.get_client_ca_list()], ["Clients"])
+
+    def test_nothing_is_resumed(self) -> None:
+        """Or a certificate that was revoked, or has expired since, would still be good."""
+        mine = self.clients.issue(usage=CLIENT)
+        judged: list[int] = []
+
+        def judge(_: SSL.Connection, certificate: crypto.X509, number: int, depth: int, ok: int) -> bool:
+            judged.append(depth)
+            return bool(ok)
+
+        self.patch(entrance, "_judge", judge)
+        context = entrance_context(EntranceTls(self.key, self.certificate, client_ca=self.client_ca))
+        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+            first, server = self.client(mine, version), SSL.Connection(context, None)
+            shake_hands(first, server)
+            server.send(b"hello")
+            move(server, first)
+            self.assertEqual(first.recv(5), b"hello")
+            session = first.get_session()
+            assert session is not None
+            judged.clear()
+            second = SSL.Connection(first.get_context(), None)
+            second.set_session(session)
+            shake_hands(second, SSL.Connection(context, None))
+            self.assertIn(0, judged)
+
+    def test_files_that_cannot_be_used(self) -> None:
+        missing = self.directory / "missing.pem"
+        garbage = self.directory / "garbage.pem"
+        garbage.write_text("garbage")
+        wrong = self.directory / "wrong.pem"
+        wrong.write_bytes(key_pem_of(new_key()))
+        for tls, words in (
+            (EntranceTls(missing, self.certificate), f"{missing}: No such file"),
+            (EntranceTls(self.key, missing), f"{missing}: No such file"),
+            (EntranceTls(garbage, self.certificate), f"{garbage}: holds no PEM key that can be read; name the file"),
+            (EntranceTls(wrong, self.certificate), f"{wrong}: its key does not belong to the first certificate of"),
+            (EntranceTls(self.key, self.certificate, garbage), f"{garbage}: holds no PEM certificate"),
+            (EntranceTls(self.key, self.certificate, None, garbage), f"{garbage}: holds no PEM certificate"),
+        ):
+            with self.subTest(words):
+                error = self.assertRaises(TrustError, entrance_context, tls)
+                self.assertTrue(error.reason.startswith(words), error.reason)

@@ -1,0 +1,269 @@
+"""Tests for L{egress.tls.ocsp}."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.tls import ocsp as staple
+from egress.tls.ocsp import must_staple, staple_fault
+from tests.certificates import TestCA, TestCertificate
+
+GOOD, REVOKED, UNKNOWN = ocsp.OCSPCertStatus.GOOD, ocsp.OCSPCertStatus.REVOKED, ocsp.OCSPCertStatus.UNKNOWN
+DAY = timedelta(days=1)
+FEATURE = (x509.TLSFeature([x509.TLSFeatureType.status_request]), False)
+# A time has no fractions of a second in an OCSP response.
+NOW = datetime.now(timezone.utc).replace(microsecond=0)
+SIGNER = ((x509.OCSPNoCheck(), False),)
+
+
+def made(
+    issuer: TestCA,
+    certificate: x509.Certificate,
+    status: ocsp.OCSPCertStatus = GOOD,
+    *,
+    begin: datetime = NOW - DAY,
+    end: datetime | None = NOW + DAY,
+    signer: TestCertificate | None = None,
+    by: TestCA | None = None,
+    algorithm: Any = None,
+    names: Any = None,
+) -> bytes:
+    """What an issuer says of a certificate.
+
+    @param signer: who signs in the place of the issuer, and is sent along.
+    @param by: who signs, and sends no certificate along.
+    @param algorithm: with which hash.
+    @param names: with which hash the certificate is named.
+    """
+    revoked = status is REVOKED
+    builder = ocsp.OCSPResponseBuilder().add_response(
+        cert=certificate,
+        issuer=issuer.certificate,
+        algorithm=names or hashes.SHA1(),
+        cert_status=status,
+        this_update=begin,
+        next_update=end,
+        revocation_time=NOW - 2 * DAY if revoked else None,
+        revocation_reason=x509.ReasonFlags.key_compromise if revoked else None,
+    )
+    responder: Any = signer or by or issuer
+    builder = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, responder.certificate)
+    if signer is not None:
+        builder = builder.certificates([signer.certificate])
+    return builder.sign(responder.key, algorithm or hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+class StapleTestCase(SynchronousTestCase):
+    """A certificate that need not be stapled, and one that must."""
+
+    def setUp(self) -> None:
+        self.ca = TestCA()
+        self.may = self.ca.issue("a.example").certificate
+        self.must = self.ca.issue("a.example", extensions=(FEATURE,)).certificate
+
+    def fault(self, response: bytes, certificate: x509.Certificate | None = None) -> str | None:
+        return staple_fault(response, certificate or self.may, self.ca.certificate, NOW)
+
+    def useless(self, why: str, **options: Any) -> None:
+        """Check that a response says nothing: who need not have one is none the worse, who must is refused."""
+        for status in (GOOD, UNKNOWN):
+            self.assertIsNone(self.fault(made(self.ca, self.may, status, **options)))
+            fault = self.fault(made(self.ca, self.must, status, **options), self.must)
+            self.assertIn("must be shown with its revocation status", str(fault))
+            if status is GOOD:
+                self.assertIn(why, str(fault))
+
+
+class StatusTests(StapleTestCase):
+    """What an issuer says, and what follows."""
+
+    def test_must_staple(self) -> None:
+        other = (x509.TLSFeature([x509.TLSFeatureType.status_request_v2]), False)
+        self.assertTrue(must_staple(self.must))
+        self.assertFalse(must_staple(self.may))
+        self.assertFalse(must_staple(self.ca.issue(extensions=(other,)).certificate))
+
+    def test_none(self) -> None:
+        self.assertIsNone(self.fault(b""))
+        self.assertEqual(
+            self.fault(b"", self.must), "must be shown with its revocation status, and was shown without one"
+        )
+
+    def test_good(self) -> None:
+        for certificate in (self.may, self.must):
+            self.assertIsNone(self.fault(made(self.ca, certificate), certificate))
+
+    def test_revoked(self) -> None:
+        for certificate in (self.may, self.must):
+            fault = self.fault(made(self.ca, certificate, REVOKED), certificate)
+            self.assertEqual(fault, f"was revoked on {NOW - 2 * DAY:%Y-%m-%d} by its issuer")
+
+    def test_revoked_long_ago(self) -> None:
+        """What was revoked stays so."""
+        response = made(self.ca, self.may, REVOKED, begin=NOW - 60 * DAY, end=NOW - 50 * DAY)
+        self.assertIn("was revoked", str(self.fault(response)))
+
+    def test_unknown(self) -> None:
+        self.assertIsNone(self.fault(made(self.ca, self.may, UNKNOWN)))
+        fault = self.fault(made(self.ca, self.must, UNKNOWN), self.must)
+        self.assertIn("the issuer does not know this certificate", str(fault))
+
+    def test_times(self) -> None:
+        minute = timedelta(minutes=1)
+        for begin, end, useful in (
+            (NOW - DAY, NOW + DAY, True),
+            (NOW + 4 * minute, NOW + DAY, True),
+            (NOW + 6 * minute, NOW + DAY, False),
+            (NOW - DAY, NOW - 4 * minute, True),
+            (NOW - DAY, NOW - 6 * minute, False),
+            (NOW - 6 * DAY, None, True),
+            (NOW - 8 * DAY, None, False),
+        ):
+            with self.subTest(begin, end=end):
+                fault = self.fault(made(self.ca, self.must, begin=begin, end=end), self.must)
+                self.assertEqual(fault is None, useful)
+                self.assertEqual("out of date" in str(fault), not useful)
+
+    def test_old_releases_of_cryptography(self) -> None:
+        """They have the same times under other names, and without their zone."""
+
+        class Old:
+            this_update = datetime(2026, 1, 2)
+            next_update = None
+
+        self.assertEqual(staple._time(Old(), "this_update"), datetime(2026, 1, 2, tzinfo=timezone.utc))  # type: ignore[arg-type]
+        self.assertIsNone(staple._time(Old(), "next_update"))  # type: ignore[arg-type]
+
+
+class MatchTests(StapleTestCase):
+    """A response is about one certificate."""
+
+    def test_names_by_other_hashes(self) -> None:
+        self.assertIsNone(self.fault(made(self.ca, self.must, names=hashes.SHA256()), self.must))
+
+    def test_another_certificate(self) -> None:
+        other = self.ca.issue("a.example").certificate
+        self.assertIsNone(self.fault(made(self.ca, other, REVOKED)))
+        self.assertIn("about another certificate", str(self.fault(made(self.ca, other), self.must)))
+
+    def test_the_same_number_of_another_issuer(self) -> None:
+        stranger = TestCA("Stranger")
+        response = made(stranger, self.may, REVOKED, by=self.ca)
+        self.assertIsNone(self.fault(response))
+
+    def test_no_issuer(self) -> None:
+        self.assertIsNone(staple_fault(made(self.ca, self.may, REVOKED), self.may, None, NOW))
+        fault = staple_fault(made(self.ca, self.must), self.must, None, NOW)
+        self.assertIn("its issuer is not known", str(fault))
+
+
+class SignatureTests(StapleTestCase):
+    """Who may say it."""
+
+    def test_anybody(self) -> None:
+        self.useless("not signed by the issuer", by=TestCA())
+        self.assertIsNone(self.fault(made(self.ca, self.may, REVOKED, by=TestCA())))
+
+    def test_weak(self) -> None:
+        """A hash with which signatures can be forged."""
+        self.useless("not signed by the issuer", algorithm=hashes.SHA224())
+
+    def test_an_rsa_key(self) -> None:
+        signer = self.delegated(key=rsa.generate_private_key(65537, 2048))
+        response = made(self.ca, self.must, signer=signer)
+        self.assertIsNone(self.fault(response, self.must))
+        signature = ocsp.load_der_ocsp_response(response).signature
+        changed = response.replace(signature, signature[:-1] + bytes([signature[-1] ^ 1]))
+        self.assertIn("not signed", str(self.fault(changed, self.must)))
+
+    def delegated(self, issuer: TestCA | None = None, **options: Any) -> TestCertificate:
+        usage = options.pop("usage", ExtendedKeyUsageOID.OCSP_SIGNING)
+        return (issuer or self.ca).issue(usage=usage, extensions=SIGNER, **options)
+
+    def test_delegated(self) -> None:
+        self.assertIsNone(self.fault(made(self.ca, self.must, signer=self.delegated()), self.must))
+        fault = self.fault(made(self.ca, self.may, REVOKED, signer=self.delegated()))
+        self.assertIn("was revoked", str(fault))
+
+    def test_not_delegated(self) -> None:
+        """A server of the same CA, or of another one, or one that was charged with it once, says nothing."""
+        for signer in (
+            self.delegated(usage=ExtendedKeyUsageOID.SERVER_AUTH),
+            self.delegated(TestCA("Stranger")),
+            self.delegated(TestCA()),
+            self.delegated(expired=True),
+            self.delegated(not_yet_valid=True),
+            self.delegated(TestCA("Below", self.ca)),
+        ):
+            self.useless("not signed by the issuer", signer=signer)
+
+    def test_too_many_signers(self) -> None:
+        """So many are looked at: each costs time."""
+        strangers = [self.delegated(TestCA()).certificate for _ in range(staple._MAX_SIGNERS)]
+        mine = self.delegated()
+        builder = ocsp.OCSPResponseBuilder().add_response(
+            cert=self.must,
+            issuer=self.ca.certificate,
+            algorithm=hashes.SHA256(),
+            cert_status=GOOD,
+            this_update=NOW - DAY,
+            next_update=NOW + DAY,
+            revocation_time=None,
+            revocation_reason=None,
+        )
+        builder = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, mine.certificate)
+        for others, useful in ((strangers[1:], True), (strangers, False)):
+            response = builder.certificates([*others, mine.certificate]).sign(mine.key, hashes.SHA256())
+            fault = self.fault(response.public_bytes(Encoding.DER), self.must)
+            self.assertEqual(fault is None, useful)
+
+    def test_other_kinds_of_keys(self) -> None:
+        key = ed25519.Ed25519PrivateKey.generate()
+
+        class Signer:
+            def public_key(self) -> object:
+                return key.public_key()
+
+        response = ocsp.load_der_ocsp_response(made(self.ca, self.may))
+        self.assertFalse(staple._verifies(response, Signer()))  # type: ignore[arg-type]
+
+
+class MalformedTests(StapleTestCase):
+    """A server may send anything."""
+
+    def test_garbage(self) -> None:
+        whole = made(self.ca, self.must)
+        for response in (
+            b"\x00",
+            b"garbage",
+            whole[:-1],
+            whole + b"\x00",
+            b"\x30\x03\x0a\x01\x00",
+            b"\x30\x84\xff\xff",
+        ):
+            with self.subTest(response[:10]):
+                self.assertIsNone(self.fault(response))
+                self.assertIn("cannot be read", str(self.fault(response, self.must)))
+
+    def test_every_bit(self) -> None:
+        """Whatever is changed on the way, nothing but the truth is taken for it."""
+        revoked = made(self.ca, self.must, REVOKED)
+        for index in range(len(revoked)):
+            changed = bytearray(revoked)
+            changed[index] ^= 1
+            self.assertIsNotNone(self.fault(bytes(changed), self.must), index)
+
+    def test_no_status(self) -> None:
+        for status in (ocsp.OCSPResponseStatus.TRY_LATER, ocsp.OCSPResponseStatus.UNAUTHORIZED):
+            response = ocsp.OCSPResponseBuilder.build_unsuccessful(status).public_bytes(Encoding.DER)
+            self.assertIsNone(self.fault(response))
+            self.assertIn("the issuer gave none", str(self.fault(response, self.must)))

@@ -1,0 +1,761 @@
+"""Tests for L{egress.tls.origin_trust}."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from unittest import mock
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa, x25519
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from OpenSSL import SSL, crypto
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from egress.model.authority import Authority
+from egress.model.errors import OriginCertificateInvalid, OriginTlsFailed
+from egress.model.no_proxy import HostPattern
+from egress.tls import origin_trust as trust
+from egress.tls.origin_policy import OriginTerms
+from egress.tls.origin_trust import CertificateRejected, OriginTls, OriginTrust
+from egress.tls.pem import TrustError
+from egress.transport.tls import ServerTls
+from tests.certificates import CLIENT, TestCA, TestCertificate, key_pem_of, new_key, pem_of, self_signed
+from tests.tls import test_ocsp as staple
+from tests.tls.sessions import Session, move, shake_hands
+
+HOST = Authority("api.example.com", 443)
+SECRET = b"GET /secret HTTP/1.1\r\n\r\n"
+HINT = "--ssl-extra-ca-certs"
+
+
+class TrustTestCase(SynchronousTestCase):
+    """Has a CA that is trusted, and sessions with servers."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp())
+        self.directory.mkdir()
+        self.ca = TestCA("Trusted CA")
+        self.trust = OriginTrust(self.ca.write(self.directory))
+
+    def trusting(self, *pems: bytes) -> OriginTrust:
+        path = self.directory / "extra.pem"
+        path.write_bytes(b"".join(pems))
+        return OriginTrust(path)
+
+    def connect(self, server: TestCertificate | SSL.Context, authority: Authority = HOST) -> tuple[OriginTls, Session]:
+        """Let a careless client, which writes before the handshake is over, meet a server."""
+        context = server if isinstance(server, SSL.Context) else server.server_context()
+        creator = self.trust.connection_creator(authority)
+        return creator, Session(creator, ServerTls(context), SECRET).run()
+
+    def accepted(self, server: TestCertificate | SSL.Context, authority: Authority = HOST) -> Session:
+        _, session = self.connect(server, authority)
+        self.assertTrue(session.client.completed)
+        self.assertEqual(session.server.received, SECRET)
+        return session
+
+    def failed(self, server: TestCertificate | SSL.Context, authority: Authority = HOST) -> OriginTlsFailed:
+        """Check that a session comes to nothing, on both sides.
+
+        @return: the explanation.
+        """
+        creator, session = self.connect(server, authority)
+        self.assertFalse(session.client.completed)
+        self.assertFalse(session.server.completed)
+        self.assertEqual(session.server.received, b"")
+        self.assertEqual(session.client.received, b"")
+        assert session.client.lost is not None
+        error = creator.explain(session.client.lost)
+        self.assertNotIn("\n", error.reason)
+        return error
+
+    def rejected(self, server: TestCertificate, *words: str, authority: Authority = HOST) -> str:
+        """Check that a certificate is turned down for the reason that has all the words in it."""
+        error = self.failed(server, authority)
+        self.assertIs(type(error), OriginCertificateInvalid)
+        self.assertIn(str(authority), error.reason)
+        for word in words:
+            self.assertIn(word, error.reason)
+        return error.reason
+
+
+class AcceptedTests(TrustTestCase):
+    """Tests for certificates that are good."""
+
+    def test_interface(self) -> None:
+        """It is what Twisted's TLS takes for a client."""
+        verifyObject(IOpenSSLClientConnectionCreator, self.trust.connection_creator(HOST))
+
+    def test_names(self) -> None:
+        """Names, wildcards and addresses that a certificate is for."""
+        for host, name in (
+            ("api.example.com", "api.example.com"),
+            ("api.example.com", "*.example.com"),
+            ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+            ("my_service.internal", "my_service.internal"),
+            ("localhost", "localhost"),
+            ("192.0.2.7", "192.0.2.7"),
+            ("2001:db8::1", "2001:db8::1"),
+        ):
+            self.accepted(self.ca.issue("other.example", name), Authority(host, 443))
+
+    def test_intermediate(self) -> None:
+        """A chain by way of an intermediate CA."""
+        self.accepted(TestCA("Middle", self.ca).issue(HOST.host))
+
+    def test_versions(self) -> None:
+        """TLS 1.2 and 1.3."""
+        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+            context = self.ca.issue(HOST.host).server_context()
+            context.set_min_proto_version(version)
+            context.set_max_proto_version(version)
+            self.accepted(context)
+
+    def test_rsa(self) -> None:
+        """An RSA certificate, as most origins have."""
+        self.accepted(self.ca.issue(HOST.host, key=rsa.generate_private_key(65537, 2048)))
+
+    def test_several(self) -> None:
+        """Every certificate in the file is trusted, with whatever stands between them."""
+        other = TestCA("Other")
+        self.trust = self.trusting(b"# ours\n", self.ca.pem, b"\n# theirs\n", other.pem)
+        self.accepted(self.ca.issue(HOST.host))
+        self.accepted(other.issue(HOST.host))
+
+    def test_anchors(self) -> None:
+        """An intermediate CA, a server's own certificate and a self-signed one can be trusted by themselves."""
+        middle = TestCA("Middle", TestCA("Not trusted"))
+        server = TestCA("Not trusted").issue(HOST.host)
+        alone = self_signed(HOST.host)
+        self.trust = self.trusting(middle.pem, pem_of(server.certificate), alone.certificate_pem)
+        for each in (middle.issue(HOST.host), server, alone):
+            self.accepted(each)
+
+    def test_server_name(self) -> None:
+        """The server is told the name, and never an address."""
+        for host, name in (("api.example.com", b"api.example.com"), ("192.0.2.7", None), ("2001:db8::1", None)):
+            client = self.trust.connection_creator(Authority(host, 443)).clientConnectionForTLS(None)  # type: ignore[arg-type]
+            server = SSL.Connection(self.ca.issue(host).server_context(), None)
+            shake_hands(client, server)
+            self.assertEqual(server.get_servername(), name)
+
+    def test_application_protocols(self) -> None:
+        """Protocols are offered as they are given; by default none."""
+        seen: list[list[bytes]] = []
+
+        def select(_: SSL.Connection, protocols: list[bytes]) -> bytes:
+            seen.append(protocols)
+            return protocols[-1]
+
+        for offered in ((), (b"h2", b"http/1.1")):
+            context = self.ca.issue(HOST.host).server_context()
+            context.set_alpn_select_callback(select)
+            creator = self.trust.connection_creator(HOST, offered)
+            session = Session(creator, ServerTls(context), SECRET).run()
+            self.assertEqual(session.server.received, SECRET)
+        self.assertEqual(seen, [[b"h2", b"http/1.1"]])
+        self.assertEqual(session.client_layer.negotiatedProtocol, b"http/1.1")
+
+    def test_creator_used_again(self) -> None:
+        """One creator serves any number of connections, and judges each by itself."""
+        creator = self.trust.connection_creator(HOST)
+        bad = Session(creator, ServerTls(self_signed(HOST.host).server_context()), SECRET).run()
+        good = Session(creator, ServerTls(self.ca.issue(HOST.host).server_context()), SECRET).run()
+        self.assertEqual((bad.server.received, good.server.received), (b"", SECRET))
+        assert bad.client.lost is not None
+        self.assertIn("self-signed", creator.explain(bad.client.lost).reason)
+
+    def test_system_roots(self) -> None:
+        """The system's roots are trusted besides the file, and without one."""
+        roots = TestCA("System root")
+        # OpenSSL looks into the environment itself.
+        environment = {"SSL_CERT_FILE": str(roots.write(self.directory, "roots")), "SSL_CERT_DIR": ""}
+        patch = mock.patch.dict(os.environ, environment)
+        patch.start()
+        self.addCleanup(patch.stop)
+        for trusting in (OriginTrust(), OriginTrust(self.directory / "ca.pem")):
+            self.trust = trusting
+            self.accepted(roots.issue(HOST.host))
+        self.trust = OriginTrust()
+        self.rejected(self.ca.issue(HOST.host), "is not trusted")
+
+
+class RejectedTests(TrustTestCase):
+    """Tests for certificates that are not to be trusted: each fault by its name, and not a byte is sent."""
+
+    def test_expired(self) -> None:
+        """A certificate that has expired."""
+        server = self.ca.issue(HOST.host, expired=True)
+        end = server.certificate.not_valid_after_utc
+        reason = self.rejected(server)
+        self.assertEqual(reason, f"the certificate of api.example.com:443 has expired (on {end:%Y-%m-%d %H:%M} UTC)")
+
+    def test_not_yet_valid(self) -> None:
+        """A certificate from the future."""
+        server = self.ca.issue(HOST.host, not_yet_valid=True)
+        begin = server.certificate.not_valid_before_utc
+        self.rejected(server, f"is not yet valid (before {begin:%Y-%m-%d %H:%M} UTC)")
+
+    def test_self_signed(self) -> None:
+        """A certificate that nobody has signed but itself."""
+        self.rejected(self_signed(HOST.host), "of api.example.com:443 is self-signed and not trusted", HINT)
+
+    def test_unknown_root_sent(self) -> None:
+        """A chain that ends in a root of its own, which the server sends along."""
+        other = TestCA("Stranger")
+        server = other.issue(HOST.host)
+        server = TestCertificate(server.certificate, server.key, (other.certificate,))
+        self.rejected(server, "'CN=Stranger' in the chain", "is a self-signed root that is not trusted", HINT)
+
+    def test_unknown_issuer(self) -> None:
+        """A certificate by a CA that nobody here knows, named."""
+        self.rejected(TestCA("Stranger").issue(HOST.host), "was issued by 'CN=Stranger', which is not trusted", HINT)
+
+    def test_unknown_root_of_intermediate(self) -> None:
+        """A chain of which only the end is missing: what is named is the missing root."""
+        middle = TestCA("Middle", TestCA("Stranger"))
+        self.rejected(middle.issue(HOST.host), "'CN=Middle' in the chain", "issued by 'CN=Stranger'")
+
+    def test_same_name_other_key(self) -> None:
+        """A CA that only bears the name of a trusted one."""
+        self.failed(TestCA("Trusted CA").issue(HOST.host))
+
+    def test_expired_intermediate(self) -> None:
+        """An intermediate CA that has expired, named."""
+        middle = TestCA("Middle", self.ca, expired=True)
+        self.rejected(middle.issue(HOST.host), "'CN=Middle' in the chain of api.example.com:443 has expired")
+
+    def test_wrong_host(self) -> None:
+        """A certificate for other names, which are listed."""
+        reason = self.rejected(self.ca.issue("www.example.com", "192.0.2.7"))
+        self.assertEqual(
+            reason, "the certificate of api.example.com:443 is for another host: www.example.com, 192.0.2.7"
+        )
+
+    def test_wrong_address(self) -> None:
+        """A certificate for another address, and one for a name that looks like the address."""
+        authority = Authority("192.0.2.8", 443)
+        self.rejected(self.ca.issue("192.0.2.7"), "for another host: 192.0.2.7", authority=authority)
+        named = self.ca.issue(extensions=((x509.SubjectAlternativeName([x509.DNSName("192.0.2.8")]), False),))
+        self.rejected(
+            named, "names no host that can be read; ignored since they cannot be read: 192.0.2.8", authority=authority
+        )
+
+    def test_many_names(self) -> None:
+        """Of many names, the first are listed and the others counted."""
+        names = [f"{number}.example" for number in range(12)]
+        reason = self.rejected(self.ca.issue(*names))
+        self.assertTrue(reason.endswith(": 0.example, 1.example, 2.example, 3.example, 4.example and 7 more"), reason)
+
+    def test_other_kinds_of_names(self) -> None:
+        """A certificate whose only name is none of a host."""
+        names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier("https://api.example.com")])
+        self.rejected(self.ca.issue(extensions=((names, False),)), "names no host")
+
+    def test_no_names(self) -> None:
+        """A certificate without alternative names: the common name counts for nothing."""
+        self.rejected(self.ca.issue(subject=HOST.host), "names no host")
+
+    def test_wildcards(self) -> None:
+        """Wildcards reach one label deep, and never stand for a whole name."""
+        for name in ("*.com", "*", "*.api.example.com", "a*.example.com"):
+            self.failed(self.ca.issue(name))
+        self.failed(self.ca.issue("*.example.com"), Authority("a.b.example.com", 443))
+
+    def test_client_certificate(self) -> None:
+        """A certificate that is meant for clients."""
+        self.rejected(self.ca.issue(HOST.host, usage=CLIENT), "is not meant for TLS servers")
+
+    def test_not_a_ca(self) -> None:
+        """A certificate that a mere server has signed."""
+        self.rejected(TestCA("Impostor", self.ca, ca=False).issue(HOST.host), "'CN=Impostor'", "not one of a CA")
+
+    def test_path_too_long(self) -> None:
+        """A CA that was allowed to sign servers, not CAs."""
+        leaf_only = TestCA("Leaf only", self.ca, path_length=0)
+        self.rejected(TestCA("Further", leaf_only).issue(HOST.host), "higher in the chain")
+
+    def test_critical_extension(self) -> None:
+        """A critical extension that OpenSSL does not know."""
+        unknown = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x05\x00")
+        self.rejected(self.ca.issue(HOST.host, extensions=((unknown, True),)), "critical extension")
+
+    def test_weak_key(self) -> None:
+        """A key that is too short for these times."""
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        context.set_cipher_list(b"ALL:@SECLEVEL=0")
+        weak = self.ca.issue(HOST.host, key=rsa.generate_private_key(65537, 1024))
+        context.use_certificate(weak.certificate)
+        context.use_privatekey(weak.key)
+        self.assertIn("a key that is too weak", self.failed(context).reason)
+
+    def test_name_constraints(self) -> None:
+        """A CA that may sign for its own domain alone."""
+        constraints = x509.NameConstraints([x509.DNSName("corp.example")], None)
+        key = new_key()
+        confined = self.ca.issue(
+            key=key,
+            subject="Confined",
+            extensions=(
+                (x509.BasicConstraints(ca=True, path_length=None), True),
+                (constraints, True),
+            ),
+        )
+        middle = TestCA("Confined", self.ca)
+        middle.key, middle.certificate = key, confined.certificate
+        self.accepted(middle.issue("a.corp.example"), Authority("a.corp.example", 443))
+        self.rejected(middle.issue(HOST.host), "its CA may not sign")
+
+    def test_hostile_names(self) -> None:
+        """What a stranger wrote into a certificate cannot break a log line, nor flood it."""
+        reason = self.rejected(TestCA("Evil\nCA \x1b[31m" + "x" * 40).issue(HOST.host))
+        self.assertIn("Evil?CA ?[31m", reason)
+        reason = self.rejected(self.ca.issue("x" * 60 + "." + "y" * 60 + ".example"))
+        self.assertIn("...", reason)
+        self.assertLess(len(reason), 250)
+
+    def test_malformed(self) -> None:
+        """Names that cannot be read at all."""
+        broken = x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, b"\x30\x03\x82\x05a")
+        self.failed(self.ca.issue(extensions=((broken, False),)))
+
+    def test_alert(self) -> None:
+        """The server is told that its certificate is at fault."""
+        _, session = self.connect(self_signed(HOST.host))
+        assert session.server.lost is not None
+        self.assertIn("alert", str(session.server.lost.value))
+
+    def test_unknown_number(self) -> None:
+        """A fault that the table does not have is given by its number."""
+        connection = trust._VerifiedConnection(SSL.Context(SSL.TLS_CLIENT_METHOD), HOST)
+        certificate = crypto.X509.from_cryptography(self.ca.issue(HOST.host).certificate)
+        self.assertFalse(connection.judge(certificate, 999, 0, 0))
+        assert connection._fault is not None
+        self.assertIn("cannot be verified (OpenSSL error 999)", connection._fault.reason)
+
+    def test_unreadable(self) -> None:
+        """A certificate on which the judgement itself fails is turned down, and nothing is raised into OpenSSL."""
+
+        class Broken:
+            def to_cryptography(self) -> x509.Certificate:
+                raise ValueError("no\nDER")
+
+        connection = trust._VerifiedConnection(SSL.Context(SSL.TLS_CLIENT_METHOD), HOST)
+        for ok in (0, 1):
+            self.assertFalse(connection.judge(Broken(), 20, 0, ok))  # type: ignore[arg-type]
+            assert connection._fault is not None
+            self.assertIn("cannot be judged (no?DER)", connection._fault.reason)
+
+    def test_host_that_cannot_be_compared(self) -> None:
+        """A host that the comparison does not take is turned down, whatever the certificate says."""
+        self.rejected(self.ca.issue("a.example"), "cannot be judged", authority=Authority("1_000", 443))
+
+
+class ResumedSessionTests(TrustTestCase):
+    """Tests for sessions in which OpenSSL verifies nothing."""
+
+    def test_refused(self) -> None:
+        """A session that was resumed was not judged for this authority, so it does not count as judged."""
+        context = self.ca.issue("other.example").server_context()
+        first = self.trust.connection_creator(Authority("other.example", 443)).clientConnectionForTLS(None)  # type: ignore[arg-type]
+        context.set_max_proto_version(SSL.TLS1_2_VERSION)
+        shake_hands(first, SSL.Connection(context, None))
+        session = first.get_session()
+        assert session is not None
+        second = self.trust.connection_creator(HOST).clientConnectionForTLS(None)  # type: ignore[arg-type]
+        second.set_session(session)
+        error = self.assertRaises(CertificateRejected, shake_hands, second, SSL.Connection(context, None))
+        self.assertIn("has shown no certificate", error.fault.reason)
+
+
+class SettingsTests(TrustTestCase):
+    """Tests for what all sessions have in common."""
+
+    def test_settings(self) -> None:
+        """Sessions are neither kept nor compressed, and idle ones give their buffers back."""
+        context = self.trust._context
+        self.assertEqual(context.get_session_cache_mode(), SSL.SESS_CACHE_OFF)
+        self.assertTrue(context.set_mode(0) & SSL.MODE_RELEASE_BUFFERS)
+        self.assertTrue(context.set_options(0) & SSL.OP_NO_COMPRESSION)
+
+    def test_renegotiation(self) -> None:
+        """A server cannot start the handshake over, with another certificate perhaps."""
+        context = self.ca.issue(HOST.host).server_context()
+        context.set_max_proto_version(SSL.TLS1_2_VERSION)
+        client = self.trust.connection_creator(HOST).clientConnectionForTLS(None)  # type: ignore[arg-type]
+        server = SSL.Connection(context, None)
+        shake_hands(client, server)
+        server.renegotiate()
+        server.do_handshake()
+        move(server, client)
+        self.assertRaises(SSL.WantReadError, client.recv, 100)
+        move(client, server)
+        error = self.assertRaises(SSL.Error, server.recv, 100)
+        self.assertIn("no renegotiation", str(error))
+
+
+class OtherFailureTests(TrustTestCase):
+    """Tests for handshakes that fail for another reason than a certificate."""
+
+    def handshake_failed(self, server: SSL.Context, *words: str) -> None:
+        error = self.failed(server)
+        self.assertIs(type(error), OriginTlsFailed)
+        self.assertTrue(error.reason.startswith("the TLS handshake with api.example.com:443 failed: "), error.reason)
+        for word in words:
+            self.assertIn(word, error.reason)
+
+    def test_old_version(self) -> None:
+        """A server that speaks TLS 1.1 at most."""
+        context = self.ca.issue(HOST.host).server_context()
+        context.set_min_proto_version(SSL.TLS1_VERSION)
+        context.set_max_proto_version(SSL.TLS1_1_VERSION)
+        context.set_cipher_list(b"ALL:@SECLEVEL=0")
+        # So that nothing but the version is in the way.
+        self.trust._context.set_cipher_list(b"ALL:@SECLEVEL=0")
+        self.handshake_failed(context, "refused it with the alert protocol_version")
+
+    def test_no_common_cipher(self) -> None:
+        """A server that shares no cipher with us."""
+        context = self.ca.issue(HOST.host).server_context()
+        context.set_max_proto_version(SSL.TLS1_2_VERSION)
+        context.set_cipher_list(b"ECDHE-RSA-AES128-GCM-SHA256")
+        self.handshake_failed(context, "refused it with the alert handshake_failure")
+
+    def meet(self, *answers: bytes) -> str:
+        """Let a server that is no TLS server answer.
+
+        @return: the explanation.
+        """
+        creator = self.trust.connection_creator(HOST)
+        session = Session(creator, ServerTls(self.ca.issue(HOST.host).server_context()), SECRET)
+        for answer in answers:
+            session.client_layer.dataReceived(answer)
+        session.client_layer.connectionLost(Failure(ConnectionDone()))
+        self.assertFalse(session.client.completed)
+        assert session.client.lost is not None
+        error = creator.explain(session.client.lost)
+        self.assertIs(type(error), OriginTlsFailed)
+        return error.reason
+
+    def test_no_tls(self) -> None:
+        """A server that speaks something else."""
+        for answer in (b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", b"220 mail ESMTP\r\n"):
+            self.assertIn("does not speak TLS", self.meet(answer))
+
+    def test_old_answer(self) -> None:
+        """A server that goes on with a version that was not offered."""
+        hello = b"\x03\x01" + bytes(32) + b"\x00" + b"\xc0\x09" + b"\x00"
+        message = b"\x02" + len(hello).to_bytes(3, "big") + hello
+        record = b"\x16\x03\x01" + len(message).to_bytes(2, "big") + message
+        self.assertIn("no TLS from version 1.2 on", self.meet(record))
+
+    def test_closed(self) -> None:
+        """A server that closes the connection."""
+        self.assertIn("failed: the connection was closed", self.meet())
+
+    def test_other_reasons(self) -> None:
+        """Whatever else ends a handshake is told as it is, in one line."""
+        creator = self.trust.connection_creator(HOST)
+        for error, text in (
+            (ConnectionLost(), "the connection was closed"),
+            (SSL.Error([("SSL routines", "", "internal error")]), "internal error"),
+            (
+                SSL.Error([("SSL routines", "", "tlsv13 alert certificate required")]),
+                "refused it with the alert certificate_required; it wants a client certificate that it accepts: name "
+                "one in the file of --origin-tls",
+            ),
+            (SSL.Error([]), "[]"),
+            (SSL.Error(), "Error"),
+            (SSL.SysCallError(104, "ECONNRESET"), "(104, 'ECONNRESET')"),
+            (RuntimeError("a\nb"), "a?b"),
+            (RuntimeError(), "RuntimeError"),
+        ):
+            reason = creator.explain(Failure(error)).reason
+            self.assertEqual(
+                reason,
+                f"the TLS handshake with {HOST} failed: "
+                + (f"the other side {text}" if text.startswith("refused") else text),
+            )
+
+
+class ClientCertificateTests(TrustTestCase):
+    """Tests for the certificate that we show."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.middle = TestCA("Clients", self.ca)
+        self.mine = self.middle.issue("runner-7", usage=CLIENT, subject="runner-7")
+        self.path = self.mine.write_combined(self.directory)
+        self.shown: list[str] = []
+
+    def asking(self, server: TestCertificate) -> SSL.Context:
+        """A server that asks for a certificate by the CA."""
+        context = server.server_context()
+        store = context.get_cert_store()
+        assert store is not None
+        store.add_cert(crypto.X509.from_cryptography(self.ca.certificate))
+
+        def note(_: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
+            if depth == 0:
+                self.shown.append(certificate.to_cryptography().subject.rfc4514_string())
+            return bool(ok)
+
+        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, note)
+        return context
+
+    def trust_with(self, path: Path) -> OriginTrust:
+        return OriginTrust(self.directory / "ca.pem", path)
+
+    def refused(self, content: bytes | None, *words: str) -> None:
+        path = self.directory / "mine.pem"
+        if content is not None:
+            path.write_bytes(content)
+        error = self.assertRaises(TrustError, self.trust_with, path)
+        self.assertTrue(error.reason.startswith(f"{path}: "), error.reason)
+        self.assertNotIn("\n", error.reason)
+        for word in words:
+            self.assertIn(word, error.reason)
+
+    def test_shown(self) -> None:
+        """It is shown with its chain to a server that asks."""
+        self.trust = self.trust_with(self.path)
+        self.accepted(self.asking(self.ca.issue(HOST.host)))
+        self.assertEqual(self.shown, ["CN=runner-7"])
+
+    def test_not_shown(self) -> None:
+        """Without one, a server that insists ends the session; what it says is passed on."""
+        creator, session = self.connect(self.asking(self.ca.issue(HOST.host)))
+        self.assertEqual(session.server.received, b"")
+        assert session.client.lost is not None
+        self.assertIn("certificate_required", creator.explain(session.client.lost).reason)
+
+    def test_not_shown_to_strangers(self) -> None:
+        """A server that is not the right one does not even learn who we are."""
+        self.trust = self.trust_with(self.path)
+        self.failed(self.asking(self.ca.issue("other.example")))
+        self.assertEqual(self.shown, [])
+
+    def test_missing(self) -> None:
+        """A file that is not there."""
+        self.refused(None, "No such file")
+
+    def test_no_certificate(self) -> None:
+        """A key alone."""
+        self.refused(self.mine.key_pem, "holds no PEM certificate")
+
+    def test_no_key(self) -> None:
+        """A certificate alone, and one with a damaged key."""
+        self.refused(self.mine.certificate_pem, "holds no PEM key")
+        damaged = b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
+        self.refused(self.mine.certificate_pem + damaged, "holds no PEM key")
+
+    def test_encrypted(self) -> None:
+        """A key under a passphrase: nobody is asked for it."""
+        key = self.mine.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x"))
+        self.refused(self.mine.certificate_pem + key, "encrypted", "openssl pkey")
+
+    def test_wrong_key(self) -> None:
+        """The key of another certificate, of the same kind, of another, and of one that signs nothing."""
+        exchange = x25519.X25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        for key in (key_pem_of(new_key()), key_pem_of(rsa.generate_private_key(65537, 2048)), exchange):
+            self.refused(self.mine.certificate_pem + key, "does not belong to its first certificate")
+
+    def test_weak(self) -> None:
+        """A key that OpenSSL refuses to use."""
+        weak = self.ca.issue("runner-7", usage=CLIENT, key=rsa.generate_private_key(65537, 1024))
+        self.refused(weak.certificate_pem + weak.key_pem, "too weak")
+
+
+class ExtraFileTests(TrustTestCase):
+    """Tests for a file with extra CAs that cannot be used: one line with the file and the remedy."""
+
+    def refused(self, content: bytes | None, *words: str) -> None:
+        path = self.directory / "bad.pem"
+        if content is not None:
+            path.write_bytes(content)
+        error = self.assertRaises(TrustError, OriginTrust, path)
+        self.assertTrue(error.reason.startswith(f"{path}: "), error.reason)
+        self.assertEqual(str(error), error.reason)
+        self.assertNotIn("\n", error.reason)
+        for word in words:
+            self.assertIn(word, error.reason)
+
+    def test_missing(self) -> None:
+        """A file that is not there."""
+        self.refused(None, "No such file", "name a PEM file")
+
+    def test_directory(self) -> None:
+        """A directory."""
+        (self.directory / "bad.pem").mkdir()
+        self.refused(None, "Is a directory")
+
+    def test_no_certificate(self) -> None:
+        """Nothing, text, a key, and a certificate as DER."""
+        der = self.ca.certificate.public_bytes(Encoding.DER)
+        for content in (b"", b"these are our roots\n", key_pem_of(new_key()), der):
+            self.refused(content, "holds no PEM certificate", "openssl x509 -inform der")
+
+    def test_damaged(self) -> None:
+        """A certificate, and another that is none."""
+        damaged = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+        self.refused(self.ca.pem + damaged, "damaged", "replace")
+
+    def test_cut_short(self) -> None:
+        """A file of which the end is missing."""
+        self.refused(self.ca.pem + self.ca.pem[:200], "cut short")
+
+
+class TermsTests(TrustTestCase):
+    """Tests for hosts for which something else holds."""
+
+    def trust_with(self, **terms: object) -> None:
+        hosts = (HostPattern.parse("*.example.com", suffix=False),)
+        self.trust = OriginTrust(self.directory / "ca.pem", origins=[OriginTerms(hosts=hosts, **terms)])  # type: ignore[arg-type]
+
+    def test_client_certificate(self) -> None:
+        """It is shown to these hosts, and to no others."""
+        shown: list[str] = []
+
+        def note(_: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
+            shown.append(certificate.to_cryptography().subject.rfc4514_string())
+            return True
+
+        self.trust_with(client_certificate=self.ca.issue(usage=CLIENT, subject="us").write_combined(self.directory))
+        for host, expected in ((HOST.host, ["CN=us"]), ("api.example.org", [])):
+            context = self.ca.issue(host).server_context()
+            context.set_verify(SSL.VERIFY_PEER, note)
+            self.accepted(context, Authority(host, 443))
+            self.assertEqual([*dict.fromkeys(shown)][-1:], expected)
+            shown.clear()
+
+    def test_minimum_version(self) -> None:
+        """A server that is too old for one host is good for another."""
+        self.trust_with(minimum_version=SSL.TLS1_3_VERSION)
+        for host, good in ((HOST.host, False), ("api.example.org", True)):
+            context = self.ca.issue(host).server_context()
+            context.set_max_proto_version(SSL.TLS1_2_VERSION)
+            if good:
+                self.accepted(context, Authority(host, 443))
+            else:
+                error = self.failed(context, Authority(host, 443))
+                self.assertIn("refused it with the alert protocol_version", error.reason)
+        self.accepted(self.ca.issue(HOST.host))
+
+    def test_old_answer(self) -> None:
+        """A server that goes on with a version that was not offered."""
+        self.trust_with(minimum_version=SSL.TLS1_3_VERSION)
+        creator = self.trust.connection_creator(HOST)
+        error = SSL.Error([("SSL routines", "", "unsupported protocol")])
+        self.assertIn("no TLS from version 1.3 on", creator.explain(Failure(error)).reason)
+
+    def test_pinned_ca(self) -> None:
+        """Neither the system's roots nor the extra ones count for such a host, and its CA for no other host."""
+        pinned = TestCA("Pinned")
+        roots = TestCA("System root")
+        environment = {"SSL_CERT_FILE": str(roots.write(self.directory, "roots")), "SSL_CERT_DIR": ""}
+        patch = mock.patch.dict(os.environ, environment)
+        patch.start()
+        self.addCleanup(patch.stop)
+        self.trust_with(ca=pinned.write(self.directory, "pinned"))
+        self.accepted(pinned.issue(HOST.host))
+        for other in (self.ca, roots):
+            reason = self.rejected(other.issue(HOST.host), "is not trusted", "the CAs that --origin-tls names")
+            self.assertNotIn(HINT, reason)
+        elsewhere = Authority("api.example.org", 443)
+        self.accepted(roots.issue(elsewhere.host), elsewhere)
+        self.rejected(pinned.issue(elsewhere.host), HINT, authority=elsewhere)
+
+    def test_names_are_verified_all_the_same(self) -> None:
+        """A pinned CA makes no name good."""
+        pinned = TestCA("Pinned")
+        self.trust_with(ca=pinned.write(self.directory, "pinned"))
+        self.rejected(pinned.issue("other.example.com"), "for another host")
+        self.rejected(pinned.issue(HOST.host, expired=True), "has expired")
+
+    def test_the_first_that_matches(self) -> None:
+        """Of several terms for one host."""
+        host, all_hosts = (HostPattern.parse(text, suffix=False) for text in (HOST.host, "*.example.com"))
+        one, two = (TestCA(name).write(self.directory, name) for name in ("one", "two"))
+        self.trust = OriginTrust(origins=[OriginTerms(hosts=(host,), ca=one), OriginTerms(hosts=(all_hosts,), ca=two)])
+        contexts = [context for _, context in self.trust._special]
+        for name, context in ((HOST.host, contexts[0]), ("b.example.com", contexts[1]), ("c", self.trust._context)):
+            creator = self.trust.connection_creator(Authority(name, 443))
+            self.assertIs(creator.clientConnectionForTLS(None).get_context(), context)  # type: ignore[arg-type]
+
+    def test_files_that_cannot_be_used(self) -> None:
+        """They are found at the start."""
+        missing = self.directory / "missing.pem"
+        for terms in ({"ca": missing}, {"client_certificate": missing}):
+            error = self.assertRaises(TrustError, self.trust_with, **terms)
+            self.assertTrue(error.reason.startswith(f"{missing}: "))
+
+
+class StapleTests(TrustTestCase):
+    """Tests for what servers staple to their certificates."""
+
+    def stapling(self, server: TestCertificate, response: bytes, version: int = SSL.TLS1_3_VERSION) -> SSL.Context:
+        context = server.server_context()
+        context.set_max_proto_version(version)
+        context.set_ocsp_server_callback(lambda _, __: response)
+        return context
+
+    def test_good(self) -> None:
+        """With a good status, and without any."""
+        server = self.ca.issue(HOST.host)
+        for response in (staple.made(self.ca, server.certificate), b""):
+            self.accepted(self.stapling(server, response))
+
+    def test_revoked(self) -> None:
+        """In each version of TLS, and not a byte is sent."""
+        for issuer in (self.ca, TestCA("Middle", self.ca)):
+            for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+                server = issuer.issue(HOST.host)
+                response = staple.made(issuer, server.certificate, staple.REVOKED)
+                error = self.failed(self.stapling(server, response, version))
+                self.assertIs(type(error), OriginCertificateInvalid)
+                self.assertIn(f"the certificate of {HOST} was revoked on ", error.reason)
+
+    def test_must_staple(self) -> None:
+        """A certificate that is to be shown with its status."""
+        server = self.ca.issue(HOST.host, extensions=(staple.FEATURE,))
+        self.accepted(self.stapling(server, staple.made(self.ca, server.certificate)))
+        for context in (self.stapling(server, b""), self.stapling(server, b"garbage"), server.server_context()):
+            error = self.failed(context)
+            self.assertIs(type(error), OriginCertificateInvalid)
+            self.assertIn("must be shown with its revocation status", error.reason)
+
+    def test_garbage(self) -> None:
+        """Whatever else a server staples is as good as nothing."""
+        self.accepted(self.stapling(self.ca.issue(HOST.host), b"garbage"))
+
+    def test_an_anchor_by_itself(self) -> None:
+        """A server's own certificate that is trusted: nobody can revoke it."""
+        alone = self_signed(HOST.host)
+        self.trust = self.trusting(alone.certificate_pem)
+        self.accepted(self.stapling(alone, b"garbage"))
+
+    def test_judgement_that_fails(self) -> None:
+        """Nothing is raised into OpenSSL, and nobody gets through."""
+
+        def broken(*_: object) -> None:
+            raise RuntimeError("no\nway")
+
+        self.patch(trust, "staple_fault", broken)
+        server = self.ca.issue(HOST.host)
+        self.rejected(server, "has a revocation status that cannot be judged (no?way)")
+
+    def test_nothing_was_judged(self) -> None:
+        """Without a certificate there is nothing to say of it."""
+        connection = trust._VerifiedConnection(SSL.Context(SSL.TLS_CLIENT_METHOD), HOST)
+        self.assertTrue(connection.judge_staple(b"garbage"))
+        self.assertIsNone(connection._fault)

@@ -1,0 +1,43 @@
+"""Tests for L{egress.tls.reloadable_trust}."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from egress.model.authority import Authority
+from egress.model.errors import OriginCertificateInvalid
+from egress.tls.origin_trust import OriginTrust
+from egress.tls.reloadable_trust import CurrentTrust
+from egress.transport.tls import ServerTls
+from tests.certificates import TestCA
+from tests.tls.sessions import Session
+
+HOST = Authority("api.example.com", 443)
+
+
+class CurrentTrustTests(SynchronousTestCase):
+    """Who was given the means long ago judges as is right now."""
+
+    def test_followed(self) -> None:
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        ca = TestCA("Company CA")
+        trusting = OriginTrust(ca.write(directory))
+        current = CurrentTrust(OriginTrust())
+        creator = current.connection_creator(HOST)
+        verifyObject(IOpenSSLClientConnectionCreator, creator)
+        server = ServerTls(ca.issue(HOST.host).server_context())
+
+        before = Session(creator, server).run()
+        self.assertFalse(before.client.completed)
+        assert before.client.lost is not None
+        self.assertIsInstance(creator.explain(before.client.lost), OriginCertificateInvalid)
+
+        current.use(trusting)
+        self.assertTrue(Session(creator, server).run().client.completed)
+        current.use(OriginTrust())
+        self.assertFalse(Session(creator, server).run().client.completed)

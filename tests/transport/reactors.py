@@ -1,0 +1,109 @@
+"""A reactor in memory that dials: names resolve to what a test says, and every attempt is a test's to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.error import UserError
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from egress.transport.dialed import DialedProtocol
+from tests.proxy.fakes import Wire
+
+
+class Attempt:
+    """One C{connectTCP}, a connector too.
+
+    @ivar given_up: whether it was told to stop.
+    """
+
+    def __init__(self, reactor: DialingReactor, host: str, port: int, factory: Any, timeout: float) -> None:
+        self.host = host
+        self.port = port
+        self.timeout = timeout
+        self.given_up = False
+        self.factory = factory
+        self._reactor = reactor
+
+    def accept(self) -> Wire:
+        """Have the other side take the connection."""
+        protocol = self.factory.buildProtocol(None)
+        wire = Wire(self._reactor)
+        self._reactor.wires.append(wire)
+        if protocol is None:
+            wire.disconnected = True
+            return wire
+        return wire.connect(protocol)
+
+    def fail(self, error: Exception) -> None:
+        """Have it fail."""
+        self.factory.clientConnectionFailed(self, Failure(error))
+
+    def disconnect(self) -> None:
+        """See C{IConnector}."""
+        self.given_up = True
+        self.fail(UserError())
+
+
+class DialingReactor(Clock):
+    """The clock, the resolver and C{connectTCP}.
+
+    @ivar names: what each name resolves to.
+    @ivar pending: receivers of names that are not in L{names}.
+    @ivar refused: hosts that refuse at once, inside C{connectTCP}.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: dict[str, Sequence[str]] = {}
+        self.pending: list[Any] = []
+        self.looked_up: list[str] = []
+        self.attempts: list[Attempt] = []
+        self.wires: list[Wire] = []
+        self.refused: set[str] = set()
+
+    @property
+    def nameResolver(self) -> DialingReactor:
+        return self
+
+    def resolveHostName(self, receiver: Any, hostName: str, portNumber: int = 0) -> None:
+        """See C{IHostnameResolver}."""
+        self.looked_up.append(hostName)
+        receiver.resolutionBegan(None)
+        if hostName in self.names:
+            self.resolve(receiver, self.names[hostName], portNumber)
+        else:
+            self.pending.append(receiver)
+
+    def resolve(self, receiver: Any, addresses: Sequence[str], port: int = 0) -> None:
+        """Answer a look-up."""
+        for text in addresses:
+            kind = IPv6Address if ":" in text else IPv4Address
+            receiver.addressResolved(kind("TCP", text, port))
+        receiver.resolutionComplete()
+
+    def connectTCP(self, host: str, port: int, factory: Any, timeout: float = 30, bindAddress: Any = None) -> Attempt:
+        attempt = Attempt(self, host, port, factory, timeout)
+        self.attempts.append(attempt)
+        if host in self.refused:
+            attempt.fail(Refused())
+        return attempt
+
+
+class Recorder(DialedProtocol):
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.lost: list[Failure] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+
+    def connectionLost(self, reason: Any = None) -> None:
+        super().connectionLost(reason)
+        self.lost.append(reason)

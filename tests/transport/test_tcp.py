@@ -1,0 +1,112 @@
+"""Tests for L{egress.transport.tcp}."""
+
+from __future__ import annotations
+
+import socket
+
+from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.model.authority import Authority, Origin, UpstreamProxy
+from egress.model.route import NOWHERE, Hop, Route
+from egress.transport import tcp as module
+from egress.transport.tcp import below_tls, cut, hop, no_delay, waits_to_be_read
+from tests.proxy.fakes import Wire
+
+
+class _Cut:
+    def __init__(self) -> None:
+        self.cut = False
+
+    def abortConnection(self) -> None:
+        self.cut = True
+
+
+class _Elsewhere:
+    def getPeer(self) -> UNIXAddress:
+        return UNIXAddress(b"/run/origin")
+
+
+class _Layer:
+    def __init__(self, below: object) -> None:
+        self.transport = below
+
+
+class NoDelayTests(SynchronousTestCase):
+    """Nagle's algorithm is turned off wherever TCP is."""
+
+    def test_tcp(self) -> None:
+        wire = Wire(Clock())
+        no_delay(wire)
+        self.assertTrue(wire.no_delay)
+
+    def test_below_layers(self) -> None:
+        wire = Wire(Clock())
+        no_delay(_Layer(_Layer(wire)))
+        self.assertTrue(wire.no_delay)
+
+    def test_not_tcp(self) -> None:
+        layer = _Layer(None)
+        no_delay(layer)
+        self.assertIsNone(layer.transport)
+
+
+class HopTests(SynchronousTestCase):
+    """Where a connection leads, for the audit log."""
+
+    def test_direct(self) -> None:
+        route = Route(Origin("http", Authority("origin.test", 80)), (), None, False, False)
+        wire = Wire(Clock(), IPv4Address("TCP", "192.0.2.9", 80))
+        self.assertEqual(hop(route, wire), Hop(address="192.0.2.9"))
+        self.assertEqual(hop(route, _Elsewhere()), NOWHERE)
+
+    def test_through_an_upstream_proxy(self) -> None:
+        """Its address is not the origin's, which it resolves itself; its credentials are nobody's business."""
+        upstream = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic c2VjcmV0")
+        route = Route(Origin("http", Authority("origin.test", 80)), (), upstream, False, False)
+        self.assertEqual(hop(route, Wire(Clock())), Hop(upstream="proxy.test:3128"))
+
+
+class CutTests(SynchronousTestCase):
+    """Below TLS; L{tests.proxy.test_connect_tunnel} has the TLS."""
+
+    def test_plain(self) -> None:
+        transport = _Cut()
+        cut(transport)
+        self.assertTrue(transport.cut)
+
+
+class UnreadTests(SynchronousTestCase):
+    """What a socket holds that the reactor has not read."""
+
+    def test_a_socket(self) -> None:
+        near, far = socket.socketpair()
+        self.addCleanup(near.close)
+        wire = Wire(Clock())
+        wire.socket = near
+        waits = waits_to_be_read(wire)
+        self.assertFalse(waits())
+        far.sendall(b"x")
+        self.assertTrue(waits() and waits())
+        near.recv(1)
+        self.assertFalse(waits())
+        far.close()
+        self.assertTrue(waits())
+
+    def test_below_tls(self) -> None:
+        wire = Wire(Clock())
+        layer = TLSMemoryBIOProtocol(object(), Protocol(), False)
+        layer.transport = TLSMemoryBIOProtocol(object(), Protocol(), False)
+        layer.transport.transport = wire
+        self.assertIs(below_tls(layer), wire)
+        self.assertIs(below_tls(wire), wire)
+
+    def test_where_there_is_no_way_to_ask(self) -> None:
+        wire = Wire(Clock())
+        self.assertFalse(waits_to_be_read(wire)())
+        wire.socket = object()
+        self.patch(module, "select", object())
+        self.assertFalse(waits_to_be_read(wire)())

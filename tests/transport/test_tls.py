@@ -1,0 +1,232 @@
+"""Tests for L{egress.transport.tls}."""
+
+from __future__ import annotations
+
+import contextlib
+
+from hypothesis import given
+from hypothesis import strategies as st
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from egress.model.authority import Authority
+from egress.transport.tls import MOST_RECORDS, Records, ServerTls, TlsFactory, TlsLayer
+from tests.proxy.fakes import Wire
+from tests.transport.reactors import Recorder
+from tests.transport.tls import TlsClient, leaves
+
+
+def record(kind: int, size: int) -> bytes:
+    """A TLS record of so many bytes."""
+    return bytes((kind, 3, 3, size >> 8, size & 255)) + b"x" * size
+
+
+class RecordsTests(SynchronousTestCase):
+    """It is known when what was read is one record and no more."""
+
+    def test_table(self) -> None:
+        one, empty, large = record(23, 300), record(23, 0), record(23, 16401)
+        for reads, wanted in (
+            ((one,), [True]),
+            ((one, one, large), [True, True, True]),
+            ((one + one,), [False]),
+            ((one + one, one), [False, True]),
+            ((one[:-1], one[-1:], one), [False, False, True]),
+            ((one[:3], one[3:], one), [False, False, True]),
+            ((one + one[:4], one[4:], one), [False, False, True]),
+            ((one[:5], one[5:], one), [False, False, True]),
+            ((one[:-1], one[-1:] + one, one), [False, False, True]),
+            ((one[:1], one[1:2], one[2:], one), [False, False, False, True]),
+            ((large[:9000], large[9000:] + one[:2], one[2:], one), [False, False, False, True]),
+            # Nothing that carries anything is this short.
+            ((empty, one), [False, True]),
+            ((one, b"", one), [True, False, True]),
+        ):
+            with self.subTest([len(read) for read in reads]):
+                records = Records()
+                self.assertEqual([records.whole(read) for read in reads], wanted)
+
+    @given(st.lists(st.integers(0, 700), max_size=12), st.lists(st.integers(1, 400)))
+    def test_splits(self, sizes: list[int], cuts: list[int]) -> None:
+        data = b"".join(record(23, size) for size in sizes)
+        ends = {0}
+        at = 0
+        for size in sizes:
+            at += 5 + size
+            ends.add(at)
+        records, at = Records(), 0
+        for cut in [*cuts, len(data)]:
+            read = data[at : at + cut]
+            whole = records.whole(read)
+            if whole:
+                self.assertTrue({at, at + len(read)} <= ends)
+                self.assertFalse(any(at < end < at + len(read) for end in ends))
+            at += len(read)
+
+    def test_no_more_than_a_bounded_number_at_once(self) -> None:
+        records, one = Records(), record(23, 20)
+        data = one[7:] + one * (2 * MOST_RECORDS)
+        self.assertFalse(records.whole(one[:7]))
+        self.assertFalse(records.whole(data))
+        self.assertEqual(records.taken, len(one) - 7 + MOST_RECORDS * len(one))
+        self.assertFalse(records.whole(data[records.taken :]))
+        self.assertEqual(records.taken, MOST_RECORDS * len(one))
+        self.assertTrue(records.whole(one))
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _Trusting:
+    """Begins sessions as a client that believes everything."""
+
+    def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
+        return SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
+
+
+class TlsFactoryTests(SynchronousTestCase):
+    """TLS layers on our contexts, which write at once."""
+
+    def test_a_session(self) -> None:
+        clock = Clock()
+        above = Recorder()
+        above.prepare(True, lambda: None, lambda _: None)
+        context = leaves().context_for(Authority("origin.test", 443))
+        factory = TlsFactory(ServerTls(context), False, Factory.forProtocol(lambda: above), clock=clock)
+        layer = factory.buildProtocol(None)
+        self.assertIs(type(layer), TlsLayer)
+        wire = Wire(clock).connect(layer)
+        client = TlsClient(wire)
+        client.shake()
+        client.send(b"hello")
+        self.assertEqual(above.received, b"hello")
+        above.transport.write(b"answer")  # type: ignore[union-attr]
+        self.assertEqual(clock.getDelayedCalls(), [], "nothing waits for a turn of the reactor")
+        self.assertEqual(client.take(), b"answer")
+        wire.lose()
+
+    def connect(self) -> tuple[Recorder, Wire, TlsClient]:
+        """A session after its handshake."""
+        clock = Clock()
+        above = Recorder()
+        above.prepare(True, lambda: None, lambda _: None)
+        context = leaves().context_for(Authority("origin.test", 443))
+        factory = TlsFactory(ServerTls(context), False, Factory.forProtocol(lambda: above), clock=clock)
+        wire = Wire(clock).connect(factory.buildProtocol(None))
+        client = TlsClient(wire)
+        client.shake()
+        return above, wire, client
+
+    def test_several_records_are_handed_on_as_one_read(self) -> None:
+        above, wire, client = self.connect()
+        reads: list[bytes] = []
+        above.dataReceived = reads.append  # type: ignore[method-assign]
+        client.connection.send(b"one, ")
+        client.connection.send(b"two")
+        client.read()
+        client.send(b"three")
+        self.assertEqual(reads, [b"one, two", b"three"])
+        wire.lose()
+
+    def test_tiny_records_wait_for_their_turn(self) -> None:
+        above, wire, client = self.connect()
+        for number in range(3 * MOST_RECORDS):
+            client.connection.send(b"%d," % (number % 10))
+        wire.protocol.dataReceived(client.connection.bio_read(1 << 16))
+        self.assertEqual(above.received.count(b","), MOST_RECORDS)
+        self.assertTrue(wire.paused)
+        client.connection.send(b"end")
+        wire.protocol.dataReceived(client.connection.bio_read(1 << 16))
+        above.transport.pauseProducing()  # type: ignore[union-attr]
+        wire._clock.advance(0)  # type: ignore[attr-defined]
+        self.assertEqual(above.received.count(b","), MOST_RECORDS, "nobody takes more now")
+        above.transport.resumeProducing()  # type: ignore[union-attr]
+        wire._clock.advance(0)  # type: ignore[attr-defined]
+        self.assertEqual(above.received.count(b","), 3 * MOST_RECORDS)
+        self.assertTrue(above.received.endswith(b"1,end"))
+        self.assertFalse(wire.paused)
+        above.transport.pauseProducing()  # type: ignore[union-attr]
+        self.assertTrue(wire.paused)
+        above.transport.resumeProducing()  # type: ignore[union-attr]
+        self.assertFalse(wire.paused)
+        wire.lose()
+
+    def test_what_waits_when_the_client_leaves(self) -> None:
+        for leave in ("lose", "abort"):
+            with self.subTest(leave):
+                above, wire, client = self.connect()
+                for _ in range(3 * MOST_RECORDS):
+                    client.connection.send(b"a")
+                wire.protocol.dataReceived(client.connection.bio_read(1 << 16))
+                if leave == "abort":
+                    above.transport.abortConnection()  # type: ignore[union-attr]
+                else:
+                    wire.lose()
+                wire._clock.advance(0)  # type: ignore[attr-defined]
+                self.assertEqual(len(above.received), MOST_RECORDS)
+                self.assertEqual(len(above.lost), 1)
+
+    def test_what_a_server_sent_before_it_left(self) -> None:
+        clock = Clock()
+        above = Recorder()
+        above.prepare(True, lambda: None, lambda _: None)
+        factory = TlsFactory(_Trusting(), True, Factory.forProtocol(lambda: above), clock=clock)
+        wire = Wire(clock).connect(factory.buildProtocol(None))
+        server = SSL.Connection(leaves().context_for(Authority("origin.test", 443)), None)
+        server.set_accept_state()
+        for _ in range(2):
+            server.bio_write(wire.take())
+            with contextlib.suppress(SSL.WantReadError):
+                server.do_handshake()
+            wire.feed(server.bio_read(1 << 16))
+        for _ in range(3 * MOST_RECORDS):
+            server.send(b"a")
+        wire.protocol.dataReceived(server.bio_read(1 << 16))
+        above.transport.pauseProducing()  # type: ignore[union-attr]
+        wire.lose()
+        self.assertEqual((len(above.received), above.lost), (MOST_RECORDS, []))
+        clock.advance(0)
+        self.assertEqual((len(above.received), len(above.lost)), (3 * MOST_RECORDS, 1))
+
+    def test_bulk(self) -> None:
+        above, wire, client = self.connect()
+        data = bytes(range(256)) * 2000
+        above.transport.write(data)  # type: ignore[union-attr]
+        self.assertEqual(client.take(), data)
+        wire.lose()
+
+    def test_data_and_the_end_in_one_read(self) -> None:
+        above, wire, client = self.connect()
+        client.connection.send(b"last words")
+        client.connection.shutdown()
+        client.read()
+        self.assertEqual(above.received, b"last words")
+        wire.lose()
+        self.assertIsInstance(above.lost[0].value, ConnectionDone)
+
+    def test_data_and_then_what_is_no_tls(self) -> None:
+        above, wire, client = self.connect()
+        client.connection.send(b"words")
+        wire.feed(client.connection.bio_read(1 << 16) + b"nonsense, and enough of it to be a head")
+        self.assertEqual(above.received, b"words")
+        wire.lose()
+        self.assertNotIsInstance(above.lost[0].value, ConnectionDone)
+
+    def test_what_comes_after_an_abort_is_not_handed_on(self) -> None:
+        above, wire, client = self.connect()
+        client.connection.send(b"unheard")
+        data = client.connection.bio_read(1 << 16)
+        layer = above.transport
+        above.transport.abortConnection()  # type: ignore[union-attr]
+        layer.dataReceived(data)  # type: ignore[union-attr]
+        self.assertEqual(above.received, b"")
+        layer.write(b"unsent")  # type: ignore[union-attr]
+        wire.lose()
+
+    def test_each_session_has_its_own_connection(self) -> None:
+        tls = ServerTls(SSL.Context(SSL.TLS_SERVER_METHOD))
+        first, second = (tls.serverConnectionForTLS(object()) for _ in range(2))  # type: ignore[arg-type]
+        self.assertIsNot(first, second)

@@ -1,0 +1,171 @@
+"""The other side of TLS in memory: real OpenSSL over one end of a wire."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime, timezone
+from functools import lru_cache
+from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+from OpenSSL import SSL, crypto
+
+from egress.model.client_tls import ClientTls
+from egress.tls.host_contexts import LeafContexts
+from egress.tls.issuer import CertificateAuthority
+from tests.certificates import TestCertificate
+
+
+@lru_cache(maxsize=1)
+def test_authority() -> CertificateAuthority:
+    """The proxy's CA."""
+    return CertificateAuthority.create("test", datetime.now(timezone.utc))
+
+
+@lru_cache(maxsize=1)
+def rsa_key() -> rsa.RSAPrivateKey:
+    """A key that takes a while to make."""
+    return rsa.generate_private_key(65537, 2048)
+
+
+def leaves(accepted: ClientTls = ClientTls.MODERN) -> LeafContexts:
+    """Leaf certificates of that CA; the RSA key is there already."""
+    contexts = LeafContexts(test_authority(), 16, time.time, accepted=accepted)
+    contexts._rsa_key.key = rsa_key()
+    return contexts
+
+
+def client_context(*, trusting: bool = True) -> SSL.Context:
+    """A context for clients.
+
+    @param trusting: whether the proxy's CA is trusted.
+    """
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_verify(SSL.VERIFY_PEER)
+    store = context.get_cert_store()
+    assert store is not None
+    if trusting:
+        store.add_cert(crypto.X509.from_cryptography(test_authority().certificate))
+    return context
+
+
+class Bytes(Protocol):
+    """What TLS runs over: a L{tests.proxy.fakes.Wire}, or another L{TlsEnd}."""
+
+    def feed(self, data: bytes) -> object:
+        """Have the proxy read something."""
+
+    def take(self) -> bytes:
+        """Take what the proxy wrote."""
+
+
+class TlsEnd:
+    """Real TLS over one end of a wire.
+
+    @ivar plain: what the proxy wrote inside the session.
+    @ivar closed: whether the proxy has sent its closing alert.
+    """
+
+    def __init__(self, wire: Bytes, connection: SSL.Connection) -> None:
+        self.wire = wire
+        self.connection = connection
+        self.plain = b""
+        self.closed = False
+
+    def shake(self) -> TlsEnd:
+        """Complete the handshake.
+
+        @raise SSL.Error: when this side refuses, or hears that the other does.
+        """
+        while True:
+            try:
+                self.connection.do_handshake()
+            except SSL.WantReadError:
+                if not self._exchange():
+                    raise AssertionError("the handshake does not go on") from None
+            except SSL.Error:
+                self._exchange()
+                raise
+            else:
+                self._exchange()
+                return self
+
+    def send(self, data: bytes) -> TlsEnd:
+        """Send inside the session, and read what comes back."""
+        self.connection.send(data)
+        return self.read()
+
+    def feed(self, data: bytes) -> object:
+        """See L{Bytes.feed}."""
+        return self.send(data)
+
+    def read(self) -> TlsEnd:
+        """Read what the proxy wrote."""
+        self._exchange()
+        while not self.closed:
+            try:
+                self.plain += self.connection.recv(1 << 16)
+            except SSL.WantReadError:
+                break
+            except SSL.ZeroReturnError:
+                self.closed = True
+        return self
+
+    def take(self) -> bytes:
+        """Take what the proxy wrote inside the session."""
+        self.read()
+        data, self.plain = self.plain, b""
+        return data
+
+    def close(self) -> None:
+        """Send the closing alert."""
+        self.connection.shutdown()
+        self._exchange()
+
+    def _exchange(self) -> bool:
+        moved = False
+        try:
+            self.wire.feed(self.connection.bio_read(1 << 20))
+            moved = True
+        except SSL.WantReadError:
+            pass
+        data = self.wire.take()
+        if data:
+            self.connection.bio_write(data)
+        return moved or bool(data)
+
+
+class TlsClient(TlsEnd):
+    """A client of the proxy."""
+
+    def __init__(
+        self,
+        wire: Bytes,
+        server_name: str | None = "origin.test",
+        *,
+        trusting: bool = True,
+        context: SSL.Context | None = None,
+        protocols: Sequence[bytes] = (),
+    ) -> None:
+        super().__init__(wire, SSL.Connection(context or client_context(trusting=trusting), None))
+        if protocols:
+            self.connection.set_alpn_protos(list(protocols))
+        self.connection.set_connect_state()
+        if server_name is not None:
+            self.connection.set_tlsext_host_name(server_name.encode())
+
+    def hello(self) -> bytes:
+        """The first message."""
+        with suppress(SSL.WantReadError):
+            self.connection.do_handshake()
+        return self.connection.bio_read(1 << 16)
+
+
+class TlsServer(TlsEnd):
+    """An origin, or an upstream proxy."""
+
+    def __init__(self, wire: Bytes, certificate: TestCertificate) -> None:
+        super().__init__(wire, SSL.Connection(certificate.server_context(), None))
+        self.connection.set_accept_state()

@@ -1,0 +1,534 @@
+"""Tests for L{egress.upstream.connector}."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectError, ConnectionLost, NoRouteError
+from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.error import TimeoutError as ConnectTimeout
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.config.model import Limits
+from egress.interfaces import IDialer
+from egress.model.authority import Authority, IPAddress, Origin, UpstreamProxy
+from egress.model.errors import (
+    AddressForbidden,
+    DialFailed,
+    DialTimeout,
+    EgressError,
+    NameNotResolved,
+    OriginCertificateInvalid,
+    OriginDisconnected,
+    OriginTlsFailed,
+    PortForbidden,
+    ResolutionTimeout,
+    UpstreamFailed,
+    UpstreamRefused,
+    UpstreamTimeout,
+)
+from egress.model.no_proxy import Bypass
+from egress.model.route import Purpose, Route
+from egress.tls.origin_trust import OriginTrust
+from egress.upstream.connector import Dialer
+from tests.certificates import TestCA, TestCertificate, self_signed
+from tests.proxy.fakes import Wire
+from tests.transport.reactors import DialingReactor, Recorder
+from tests.transport.tls import TlsServer
+
+HTTP = Origin("http", Authority("origin.test", 80))
+HTTPS = Origin("https", Authority("origin.test", 443))
+PROXY = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic c2VjcmV0")
+TLS_PROXY = UpstreamProxy("https", Authority("proxy.test", 3129), b"Basic c2VjcmV0")
+
+
+@lru_cache(maxsize=1)
+def authority() -> TestCA:
+    """The CA of origins and upstream proxies."""
+    return TestCA()
+
+
+@lru_cache(maxsize=8)
+def certificate(*names: str, expired: bool = False) -> TestCertificate:
+    """A certificate of that CA."""
+    return authority().issue(*names, expired=expired)
+
+
+class Guard:
+    """Refuses what the test says."""
+
+    def __init__(self) -> None:
+        self.refused: dict[object, str] = {}
+        self.asked: list[object] = []
+
+    def refusal(self, address: IPAddress, port: int) -> str | None:
+        self.asked.append((str(address), port))
+        return self.refused.get(str(address))
+
+    def port_refusal(self, port: int) -> str | None:
+        return self.refused.get(port)
+
+    def name_refusal(self, authority: Authority) -> str | None:
+        self.asked.append(authority)
+        return self.refused.get(authority)
+
+
+class DialTestCase(SynchronousTestCase):
+    """A dialer in memory; at the end nothing of it may be left."""
+
+    trust: OriginTrust
+
+    def setUp(self) -> None:
+        self.reactor = DialingReactor()
+        self.reactor.names = {"origin.test": ["192.0.2.1", "192.0.2.2"], "proxy.test": ["192.0.2.9"]}
+        self.guard = Guard()
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        self.trust = OriginTrust(authority().write(directory))
+        self.far = Recorder()
+        self.build()
+
+    def build(self, **options: Any) -> None:
+        """Have a dialer with other options."""
+        self.dialer = Dialer(self.reactor, Limits(), self.guard, self.trust.connection_creator, **options)  # type: ignore[arg-type]
+
+    def tearDown(self) -> None:
+        for wire in self.reactor.wires:
+            if not wire.aborted:
+                wire.lose()
+        self.reactor.advance(0)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def check(self, origin: Origin = HTTP, purpose: Purpose = Purpose.REQUEST) -> Route:
+        """Find a route."""
+        return self.successResultOf(self.dialer.check(origin, purpose))
+
+    def dial(self, origin: Origin = HTTP, purpose: Purpose = Purpose.REQUEST) -> Deferred[None]:
+        """Find a route and dial it."""
+        return self.dialer.dial(self.check(origin, purpose), self.far)
+
+    def accept(self) -> Wire:
+        """Have the last attempt succeed."""
+        return self.reactor.attempts[-1].accept()
+
+    def failed(self, dialled: Deferred[Any], kind: type[EgressError]) -> str:
+        """See that a dial failed, exactly so, and that no connection is left."""
+        error = self.failureResultOf(dialled, kind).value
+        self.assertIs(type(error), kind)
+        for wire in self.reactor.wires:
+            self.assertTrue(wire.aborted or wire.disconnected)
+        return str(error.reason)
+
+
+class CheckTests(DialTestCase):
+    """Every address is classified before anything is connected."""
+
+    def test_the_interface(self) -> None:
+        self.assertTrue(IDialer.providedBy(self.dialer))
+
+    def test_direct(self) -> None:
+        route = self.check()
+        self.assertEqual(
+            (list(map(str, route.addresses)), route.upstream, route.tls, route.connect),
+            (["192.0.2.1", "192.0.2.2"], None, False, False),
+        )
+        self.assertFalse(route.absolute_form)
+        self.assertEqual(self.guard.asked, [HTTP.authority, ("192.0.2.1", 80), ("192.0.2.2", 80)])
+        self.assertEqual(self.reactor.attempts, [])
+
+    def test_tls_is_for_https_but_not_for_tunnels(self) -> None:
+        self.assertTrue(self.check(HTTPS).tls)
+        self.assertTrue(self.check(HTTPS, Purpose.UPGRADE).tls)
+        self.assertFalse(self.check(HTTPS, Purpose.TUNNEL).tls)
+
+    def test_judged_without_a_look_up(self) -> None:
+        self.assertIsNone(self.dialer.judge(HTTP, Purpose.REQUEST))
+        literal = self.dialer.judge(Origin("https", Authority("192.0.2.9", 443)), Purpose.REQUEST)
+        assert literal is not None
+        self.assertEqual((list(map(str, literal.addresses)), literal.tls), (["192.0.2.9"], True))
+        for host in ("localhost", "origin.test"):
+            origin = Origin("http", Authority(host, 80))
+            self.guard.refused[origin.authority] = "not that one"
+            self.assertRaises(AddressForbidden, self.dialer.judge, origin, Purpose.REQUEST)
+            self.failureResultOf(self.dialer.check(origin, Purpose.REQUEST), AddressForbidden)
+        self.assertEqual(self.reactor.looked_up, [])
+        # Where a name without a dot leads depends on who resolves it.
+        short = Origin("http", Authority("metadata", 80))
+        self.guard.refused[short.authority] = "a cloud's"
+        self.assertIsNone(self.dialer.judge(short, Purpose.REQUEST))
+        self.build(upstream_http=PROXY)
+        self.guard.refused = {short.authority: "a cloud's"}
+        self.assertRaises(AddressForbidden, self.dialer.judge, short, Purpose.REQUEST)
+
+    def test_one_forbidden_address_spoils_the_name(self) -> None:
+        self.guard.refused = {"192.0.2.2": "loopback"}
+        error = self.failureResultOf(self.dialer.check(HTTP, Purpose.REQUEST), AddressForbidden).value
+        self.assertEqual(error.reason, "origin.test resolves to 192.0.2.2: loopback")
+
+    def test_a_forbidden_literal_address(self) -> None:
+        self.guard.refused = {"192.0.2.2": "loopback"}
+        origin = Origin("http", Authority("192.0.2.2", 80))
+        error = self.failureResultOf(self.dialer.check(origin, Purpose.REQUEST), AddressForbidden).value
+        self.assertEqual(error.reason, "loopback")
+
+    def test_names_that_do_not_resolve(self) -> None:
+        self.reactor.names["origin.test"] = []
+        self.failureResultOf(self.dialer.check(HTTP, Purpose.REQUEST), NameNotResolved)
+
+    def test_resolving_takes_too_long(self) -> None:
+        del self.reactor.names["origin.test"]
+        checked = self.dialer.check(HTTP, Purpose.REQUEST)
+        self.reactor.advance(10)
+        self.failureResultOf(checked, ResolutionTimeout)
+
+    def test_resolving_is_given_up(self) -> None:
+        del self.reactor.names["origin.test"]
+        checked = self.dialer.check(HTTP, Purpose.REQUEST)
+        checked.cancel()
+        self.failureResultOf(checked, CancelledError)
+
+    def test_through_an_upstream_proxy_the_name_is_not_resolved(self) -> None:
+        self.build(upstream_http=PROXY, upstream_https=TLS_PROXY)
+        for origin, purpose, upstream, tls, connect in (
+            (HTTP, Purpose.REQUEST, PROXY, False, False),
+            (HTTP, Purpose.UPGRADE, TLS_PROXY, False, True),
+            (HTTPS, Purpose.REQUEST, TLS_PROXY, True, True),
+            (HTTPS, Purpose.TUNNEL, TLS_PROXY, False, True),
+        ):
+            with self.subTest(f"{origin} {purpose}"):
+                route = self.check(origin, purpose)
+                self.assertEqual(
+                    (route.upstream, route.tls, route.connect, route.addresses), (upstream, tls, connect, ())
+                )
+                self.assertEqual(route.absolute_form, not connect)
+        self.assertEqual(self.reactor.looked_up, [])
+
+    def test_a_port_that_is_not_open(self) -> None:
+        """Nothing is resolved for it, and it is closed behind an upstream proxy, too."""
+        for options in ({}, {"upstream_http": PROXY}):
+            self.build(**options)
+            self.guard.refused = {80: "not that port"}
+            error = self.failureResultOf(self.dialer.check(HTTP, Purpose.REQUEST), PortForbidden).value
+            self.assertEqual((error.reason, self.reactor.looked_up), ("not that port", []))
+
+    def test_one_upstream_proxy_alone(self) -> None:
+        self.build(upstream_http=PROXY)
+        self.assertIs(self.check(HTTP, Purpose.UPGRADE).upstream, PROXY)
+        self.assertIsNone(self.check(HTTPS).upstream)
+        self.build(upstream_https=PROXY)
+        self.assertIsNone(self.check(HTTP).upstream)
+
+    def test_bypass(self) -> None:
+        self.build(upstream_http=PROXY, upstream_https=PROXY, bypass=Bypass.parse("origin.test"))
+        self.assertIsNone(self.check(HTTP).upstream)
+        self.assertIsNone(self.check(HTTPS).upstream)
+
+    def test_a_name_that_is_forbidden_behind_the_proxy_too(self) -> None:
+        self.build(upstream_http=PROXY)
+        self.guard.refused = {HTTP.authority: "localhost"}
+        error = self.failureResultOf(self.dialer.check(HTTP, Purpose.REQUEST), AddressForbidden).value
+        self.assertEqual(error.reason, "localhost")
+
+
+class DirectTests(DialTestCase):
+    """TCP alone."""
+
+    def test_connects_to_the_checked_address(self) -> None:
+        dialled = self.dial()
+        attempt = self.reactor.attempts[0]
+        self.assertEqual((attempt.host, attempt.port), ("192.0.2.1", 80))
+        self.reactor.names["origin.test"] = ["127.0.0.1"]
+        wire = self.accept()
+        self.successResultOf(dialled)
+        self.assertTrue(wire.no_delay)
+        self.assertEqual(self.reactor.looked_up, ["origin.test"])
+        wire.feed(b"x")
+        self.assertEqual(self.far.received, b"x")
+
+    def test_each_fault_in_its_words(self) -> None:
+        for error, kind, text in (
+            (Refused(), DialFailed, "origin.test:80 refused the connection"),
+            (NoRouteError(), DialFailed, "there is no route to origin.test:80"),
+            (ConnectError(string="odd"), DialFailed, "origin.test:80 cannot be connected to: "),  # type: ignore[no-untyped-call]
+            (RuntimeError("x"), DialFailed, "origin.test:80 cannot be connected to: RuntimeError"),
+            (ConnectTimeout(), DialTimeout, "origin.test:80 did not take a connection in time"),
+        ):
+            with self.subTest(text):
+                self.reactor.attempts.clear()
+                dialled = self.dial()
+                for attempt in range(2):
+                    self.reactor.attempts[attempt].fail(error)
+                self.assertIn(text, self.failed(dialled, kind))
+                self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_a_name_with_sixty_silent_addresses(self) -> None:
+        """All are judged, sixteen are tried, four at the same time."""
+        self.reactor.names["origin.test"] = [f"192.0.2.{number}" for number in range(60)]
+        dialled = self.dial()
+        self.assertEqual(len(self.guard.asked), 61)
+        most = 0
+        for _ in range(15 * 8):
+            most = max(most, sum(not attempt.given_up for attempt in self.reactor.attempts))
+            self.reactor.advance(0.125)
+        self.failed(dialled, DialTimeout)
+        self.assertEqual((most, len(self.reactor.attempts)), (4, 16))
+
+    def test_nobody_answers(self) -> None:
+        dialled = self.dial()
+        self.reactor.advance(1)
+        self.assertEqual(len(self.reactor.attempts), 2)
+        self.reactor.advance(14)
+        self.failed(dialled, DialTimeout)
+        self.assertTrue(all(attempt.given_up for attempt in self.reactor.attempts))
+
+    def test_given_up(self) -> None:
+        dialled = self.dial()
+        dialled.cancel()
+        self.failureResultOf(dialled, CancelledError)
+        self.assertTrue(self.reactor.attempts[0].given_up)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_the_protocol_is_told_nothing_more_after_it_was_ready(self) -> None:
+        dialled = self.dial()
+        wire = self.accept()
+        wire.lose()
+        self.successResultOf(dialled)
+        self.assertEqual(len(self.far.lost), 1)
+
+    def test_lost_before_it_was_there(self) -> None:
+        dialled = self.dial()
+        self.reactor.attempts[0].factory.buildProtocol(None).connectionLost(Failure(ConnectionLost()))
+        self.failed(dialled, OriginDisconnected)
+
+    def test_ready_after_it_was_given_up(self) -> None:
+        dialled = self.dial()
+        protocol = self.reactor.attempts[0].factory.buildProtocol(None)
+        dialled.cancel()
+        self.failureResultOf(dialled, CancelledError)
+        self.reactor.wires.append(Wire(self.reactor).connect(protocol))
+
+
+class TlsTests(DialTestCase):
+    """TLS to the origin: nothing is sent before it is known to be the one."""
+
+    def test_a_good_certificate(self) -> None:
+        dialled = self.dial(HTTPS)
+        self.assertEqual(self.reactor.attempts[0].port, 443)
+        wire = self.accept()
+        self.assertNoResult(dialled)
+        server = TlsServer(wire, certificate("origin.test"))
+        server.shake()
+        self.successResultOf(dialled)
+        self.assertEqual(server.connection.get_servername(), b"origin.test")
+        self.assertTrue(wire.no_delay)
+        self.far.transport.write(b"request")  # type: ignore[union-attr]
+        self.assertEqual(server.take(), b"request")
+        server.send(b"answer")
+        self.assertEqual(self.far.received, b"answer")
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_bad_certificates(self) -> None:
+        for made, text in (
+            (certificate("other.test"), "is for another host: other.test"),
+            (certificate("origin.test", expired=True), "has expired"),
+            (self_signed("origin.test"), "is self-signed"),
+        ):
+            with self.subTest(text):
+                dialled = self.dial(HTTPS)
+                server = TlsServer(self.accept(), made)
+                try:
+                    server.shake()
+                    server.read()
+                except Exception as error:
+                    self.assertNotIsInstance(error, AssertionError)
+                self.reactor.advance(0)
+                self.assertIn(text, self.failed(dialled, OriginCertificateInvalid))
+                self.assertEqual(server.plain, b"")
+
+    def test_no_tls_at_all(self) -> None:
+        dialled = self.dial(HTTPS)
+        wire = self.accept()
+        wire.feed(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        self.assertIn("does not speak TLS", self.failed(dialled, OriginTlsFailed))
+
+    def test_closed_during_the_handshake(self) -> None:
+        dialled = self.dial(HTTPS)
+        self.accept().lose(ConnectionLost())
+        self.assertIn("the connection was closed", self.failed(dialled, OriginTlsFailed))
+
+    def test_a_handshake_that_takes_too_long(self) -> None:
+        dialled = self.dial(HTTPS)
+        self.reactor.advance(10)
+        self.reactor.attempts[0].accept()
+        self.reactor.advance(14.9)
+        self.assertNoResult(dialled)
+        self.reactor.advance(0.2)
+        self.assertIn("the TLS handshake with origin.test:443 was not over in time", self.failed(dialled, DialTimeout))
+        self.reactor.advance(0)
+
+    def test_given_up_during_the_handshake(self) -> None:
+        dialled = self.dial(HTTPS)
+        wire = self.accept()
+        dialled.cancel()
+        self.failureResultOf(dialled, CancelledError)
+        self.assertTrue(wire.aborted)
+        self.reactor.advance(0)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.assertEqual(len(self.far.lost), 1)
+
+
+class UpstreamTests(DialTestCase):
+    """Through the upstream proxy."""
+
+    ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+
+    def tunnel(self, origin: Origin = HTTPS, purpose: Purpose = Purpose.TUNNEL) -> tuple[Deferred[None], Wire]:
+        """Dial up to the CONNECT."""
+        self.build(upstream_http=PROXY, upstream_https=PROXY)
+        dialled = self.dial(origin, purpose)
+        attempt = self.reactor.attempts[-1]
+        self.assertEqual((attempt.host, attempt.port), ("192.0.2.9", 3128))
+        wire = self.accept()
+        self.assertNoResult(dialled)
+        sent = wire.take()
+        self.assertTrue(sent.startswith(b"CONNECT %b HTTP/1.1\r\n" % str(origin.authority).encode()))
+        self.assertIn(b"Proxy-Authorization: Basic c2VjcmV0\r\n", sent)
+        return dialled, wire
+
+    def test_requests_in_absolute_form_need_no_tunnel(self) -> None:
+        self.build(upstream_http=PROXY)
+        dialled = self.dial()
+        wire = self.accept()
+        self.successResultOf(dialled)
+        self.assertEqual(wire.written, b"")
+
+    def test_a_tunnel(self) -> None:
+        dialled, wire = self.tunnel()
+        wire.feed(self.ESTABLISHED[:20])
+        self.assertNoResult(dialled)
+        wire.feed(self.ESTABLISHED[20:] + b"banner")
+        self.successResultOf(dialled)
+        self.assertEqual(self.far.received, b"banner")
+        wire.feed(b" more")
+        self.assertEqual(self.far.received, b"banner more")
+        wire.lose()
+        self.assertEqual(len(self.far.lost), 1)
+
+    def test_tls_through_a_tunnel(self) -> None:
+        dialled, wire = self.tunnel(purpose=Purpose.REQUEST)
+        wire.feed(self.ESTABLISHED)
+        self.assertNoResult(dialled)
+        server = TlsServer(wire, certificate("origin.test"))
+        server.shake()
+        self.successResultOf(dialled)
+        self.far.transport.write(b"request")  # type: ignore[union-attr]
+        self.assertEqual(server.take(), b"request")
+
+    def test_tls_to_the_proxy(self) -> None:
+        self.build(upstream_http=TLS_PROXY)
+        dialled = self.dial()
+        server = TlsServer(self.accept(), certificate("proxy.test"))
+        server.shake()
+        self.successResultOf(dialled)
+        self.assertEqual(server.take(), b"")
+
+    def test_tls_through_a_tunnel_in_tls(self) -> None:
+        self.build(upstream_https=TLS_PROXY)
+        dialled = self.dial(HTTPS)
+        proxy = TlsServer(self.accept(), certificate("proxy.test"))
+        proxy.shake()
+        self.assertIn(b"CONNECT origin.test:443", proxy.take())
+        proxy.send(self.ESTABLISHED)
+        self.assertNoResult(dialled)
+        server = TlsServer(proxy, certificate("origin.test"))
+        server.shake()
+        self.successResultOf(dialled)
+        self.far.transport.write(b"request")  # type: ignore[union-attr]
+        self.assertEqual(server.take(), b"request")
+        server.send(b"answer")
+        self.assertEqual(self.far.received, b"answer")
+
+    def test_a_bad_certificate_of_the_proxy_is_the_proxys_fault(self) -> None:
+        self.build(upstream_https=TLS_PROXY)
+        dialled = self.dial(HTTPS)
+        proxy = TlsServer(self.accept(), certificate("other.test"))
+        try:
+            proxy.shake()
+            proxy.read()
+        except Exception as error:
+            self.assertNotIsInstance(error, AssertionError)
+        self.reactor.advance(0)
+        self.assertIn("the TLS session with the upstream proxy failed", self.failed(dialled, UpstreamFailed))
+        self.assertEqual(proxy.plain, b"", "no credentials went out")
+
+    def test_refused(self) -> None:
+        dialled, wire = self.tunnel()
+        wire.feed(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+        error = self.failureResultOf(dialled, UpstreamRefused).value
+        self.assertEqual(error.status, 407)
+        self.assertTrue(wire.aborted)
+        self.assertNotIn("c2VjcmV0", error.reason)
+        # More may be on its way already.
+        wire.protocol.dataReceived(b"HTTP/1.1 500 x\r\n\r\n")
+        self.assertEqual(self.far.received, b"")
+
+    def test_not_http(self) -> None:
+        dialled, wire = self.tunnel()
+        wire.feed(b"SSH-2.0\r\n")
+        self.failed(dialled, UpstreamFailed)
+
+    def test_closes_instead(self) -> None:
+        dialled, wire = self.tunnel()
+        wire.lose()
+        self.assertIn("closed the connection instead", self.failed(dialled, UpstreamFailed))
+
+    def test_silence(self) -> None:
+        dialled, _ = self.tunnel()
+        self.reactor.advance(15)
+        self.assertIn("proxy.test:3128 did not answer in time", self.failed(dialled, UpstreamTimeout))
+        self.reactor.advance(0)
+
+    def test_cannot_be_connected_to(self) -> None:
+        for error, kind in ((Refused(), UpstreamFailed), (ConnectTimeout(), UpstreamTimeout)):
+            self.build(upstream_http=PROXY)
+            dialled = self.dial()
+            self.reactor.attempts[-1].fail(error)
+            self.failed(dialled, kind)
+
+    def test_cannot_be_resolved(self) -> None:
+        self.build(upstream_http=PROXY)
+        self.reactor.names["proxy.test"] = []
+        self.assertIn("proxy.test", self.failed(self.dial(), UpstreamFailed))
+        del self.reactor.names["proxy.test"]
+        dialled = self.dial()
+        self.reactor.advance(10)
+        self.failed(dialled, UpstreamTimeout)
+
+    def test_given_up_in_each_phase(self) -> None:
+        self.build(upstream_http=PROXY)
+        del self.reactor.names["proxy.test"]
+        dialled = self.dial()
+        dialled.cancel()
+        self.failureResultOf(dialled, CancelledError)
+        self.reactor.names["proxy.test"] = ["192.0.2.9"]
+        dialled = self.dial()
+        dialled.cancel()
+        self.failureResultOf(dialled, CancelledError)
+        self.assertTrue(self.reactor.attempts[-1].given_up)
+        dialled, wire = self.tunnel()
+        dialled.cancel()
+        self.failureResultOf(dialled, CancelledError)
+        self.assertTrue(wire.aborted)
+
+    def test_addresses_of_the_proxy_are_the_operators_choice(self) -> None:
+        self.build(upstream_http=PROXY)
+        self.guard.refused = {"192.0.2.9": "private"}
+        dialled = self.dial()
+        self.accept()
+        self.successResultOf(dialled)
+        self.assertNotIn((str(IPv4Address("192.0.2.9")), 3128), self.guard.asked)

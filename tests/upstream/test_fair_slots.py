@@ -1,0 +1,116 @@
+"""Tests for L{egress.upstream.fair_slots}."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.upstream.fair_slots import NoPlace, Ticket, Turns
+
+
+class TurnsTests(SynchronousTestCase):
+    """Work is bounded, and clients take turns."""
+
+    def setUp(self) -> None:
+        self.turns = Turns(8, 100, 20)
+        self.begun: list[str] = []
+
+    def enter(self, name: str) -> Ticket:
+        """Queue up; the first letter of a name is the client."""
+        return self.turns.enter(name[0], self.begin(name))
+
+    def begin(self, name: str) -> Callable[[], None]:
+        return lambda: self.begun.append(name)
+
+    def many(self, client: str, number: int) -> list[Ticket]:
+        """A client queues up several times."""
+        return [self.enter(f"{client}{index}") for index in range(number)]
+
+    def count(self, client: str) -> int:
+        """How much of a client has begun."""
+        return sum(name[0] == client for name in self.begun)
+
+    def test_at_once(self) -> None:
+        self.enter("a0")
+        self.assertEqual((self.begun, self.turns.busy, self.turns.waiting), (["a0"], 1, 0))
+        self.turns.over("a")
+        self.assertEqual(self.turns.busy, 0)
+
+    def test_one_client_gets_half(self) -> None:
+        self.many("a", 10)
+        self.assertEqual((self.count("a"), self.turns.busy, self.turns.waiting), (4, 4, 6))
+        self.turns.over("a")
+        self.assertEqual(self.begun, [f"a{index}" for index in range(5)])
+
+    def test_the_next_client_is_not_delayed(self) -> None:
+        """Each takes all that it can get, which is half of what is free."""
+        for client, places in (("a", 4), ("b", 2), ("c", 1), ("d", 1)):
+            self.many(client, 20)
+            self.assertEqual(self.count(client), places, client)
+        self.assertEqual(self.turns.busy, 8)
+        self.enter("e0")
+        self.turns.over("b")
+        self.assertEqual(self.count("e"), 1, "it is the first to have a turn")
+
+    def test_no_free_place(self) -> None:
+        for client in "abcdefgh":
+            self.enter(client)
+        self.assertEqual(self.turns.busy, 8)
+        self.enter("i")
+        self.assertEqual(self.count("i"), 0)
+        self.turns.over("c")
+        self.assertEqual(self.count("i"), 1)
+
+    def test_round_robin(self) -> None:
+        turns = Turns(2, 100, 20)
+        turns.enter("x", self.begin("x"))
+        turns.enter("y", self.begin("y"))
+        for name in ("a0", "a1", "a2", "b0", "b1", "c0"):
+            turns.enter(name[0], self.begin(name))
+        for client in "xabcab":
+            turns.over(client)
+        self.assertEqual(self.begun[2:], ["a0", "b0", "c0", "a1", "b1", "a2"])
+
+    def test_the_queue_of_a_client_is_bounded(self) -> None:
+        self.many("a", 4 + 20)
+        error = self.assertRaises(NoPlace, self.enter, "a24")
+        self.assertTrue(error.of_client)
+        self.enter("b0")
+        self.assertEqual(self.count("b"), 1)
+
+    def test_the_queue_is_bounded(self) -> None:
+        turns = Turns(2, 3, 2)
+        for client in "xyabc":
+            turns.enter(client, self.begin(client))
+        error = self.assertRaises(NoPlace, turns.enter, "d", self.begin("d"))
+        self.assertFalse(error.of_client)
+        turns.over("x")
+        turns.enter("d", self.begin("d"))
+
+    def test_leaving(self) -> None:
+        *_, waits, last = self.many("a", 6)
+        self.turns.leave(waits)
+        self.turns.leave(waits)
+        self.turns.over("a")
+        self.turns.over("a")
+        self.assertEqual(self.begun[4:], ["a5"])
+        self.turns.leave(last)
+        self.assertEqual(self.turns.waiting, 0)
+
+    def test_what_ends_at_once(self) -> None:
+        """It does not nest, however much is queued."""
+        turns = Turns(2, 2000, 2000)
+        turns.enter("x", lambda: None)
+        turns.enter("y", lambda: None)
+        for _ in range(1500):
+            turns.enter("a", lambda: turns.over("a"))
+        turns.over("x")
+        self.assertEqual((turns.busy, turns.waiting), (1, 0))
+
+    def test_at_least_two(self) -> None:
+        turns = Turns(1, 10, 10)
+        turns.enter("a", self.begin("a0"))
+        turns.enter("a", self.begin("a1"))
+        turns.enter("b", self.begin("b0"))
+        self.assertEqual(self.begun, ["a0", "b0"])

@@ -1,0 +1,85 @@
+"""Tests for L{egress.upstream.lookups}."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred, execute
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.model.authority import IPAddress, parse_ip
+from egress.upstream.lookups import ReactorLookUps, SystemLookUps
+from tests.transport.reactors import DialingReactor
+
+
+def ips(*texts: str) -> tuple[IPAddress | None, ...]:
+    """Addresses."""
+    return tuple(map(parse_ip, texts))
+
+
+def in_place(call: Callable[[], Any]) -> Deferred[Any]:
+    """Run what is for a thread."""
+    return execute(call)
+
+
+class SystemLookUpsTests(SynchronousTestCase):
+    """The system is asked, in a thread."""
+
+    def setUp(self) -> None:
+        self.asked: list[Any] = []
+        self.found: Any = []
+        self.patch(socket, "getaddrinfo", self.getaddrinfo)
+        self.look_up = SystemLookUps(in_place)
+
+    def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
+        self.asked.append((host, port, options))
+        if isinstance(self.found, Exception):
+            raise self.found
+        return [(family, socket.SOCK_STREAM, 6, "", (text, 0)) for family, text in self.found]
+
+    def test_addresses(self) -> None:
+        self.found = [
+            (socket.AF_INET, "192.0.2.1"),
+            (socket.AF_INET6, "fe80::1%eth0"),
+            (socket.AF_INET, "192.0.2.1"),
+            (-1, "nonsense"),
+        ]
+        self.assertEqual(self.successResultOf(self.look_up("a.test")), ips("192.0.2.1", "fe80::1"))
+        self.assertEqual(self.asked, [(b"a.test", None, {"type": socket.SOCK_STREAM})])
+
+    def test_a_name_that_python_would_not_encode(self) -> None:
+        self.found = [(socket.AF_INET, "192.0.2.1")]
+        for host in ("api-.example", "-a.example", "a_b.example", "a" * 64 + ".example"):
+            self.assertEqual(self.successResultOf(self.look_up(host)), ips("192.0.2.1"), host)
+
+    def test_no_address(self) -> None:
+        for error in (socket.gaierror(-2, "unknown"), OSError(), UnicodeError()):
+            self.found = error
+            self.assertEqual(self.successResultOf(self.look_up("a.test")), ())
+
+    def test_a_defect(self) -> None:
+        self.found = ValueError("no")
+        self.failureResultOf(self.look_up("a.test"), ValueError)
+
+
+class ReactorLookUpsTests(SynchronousTestCase):
+    """The resolver of a reactor is asked."""
+
+    def setUp(self) -> None:
+        self.reactor = DialingReactor()
+        self.look_up = ReactorLookUps(self.reactor)  # type: ignore[arg-type]
+
+    def test_addresses(self) -> None:
+        self.reactor.names["a.test"] = ["192.0.2.1", "192.0.2.1", "2001:db8::1%eth0"]
+        self.assertEqual(self.successResultOf(self.look_up("a.test")), ips("192.0.2.1", "2001:db8::1"))
+
+    def test_what_is_not_an_address(self) -> None:
+        found = self.look_up("a.test")
+        (receiver,) = self.reactor.pending
+        receiver.addressResolved(UNIXAddress(b"/x"))
+        self.assertNoResult(found)
+        self.reactor.resolve(receiver, ["nonsense"])
+        self.assertEqual(self.successResultOf(found), ())

@@ -1,0 +1,88 @@
+"""Tests for L{egress.upstream.proxy_endpoint}."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from egress.interfaces import IDialer
+from egress.model.authority import Authority, Origin, UpstreamProxy
+from egress.model.errors import UpstreamRefused
+from egress.model.route import Purpose, Route
+from egress.transport.dialed import DialedProtocol
+from egress.upstream.proxy_endpoint import UpstreamEndpoint
+
+
+class _Echo(Protocol):
+    def __init__(self) -> None:
+        self.seen: list[object] = []
+
+    def connectionMade(self) -> None:
+        self.seen.append("made")
+
+    def dataReceived(self, data: bytes) -> None:
+        self.seen.append(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.seen.append("lost")
+
+
+@implementer(IDialer)
+class _Dialer:
+    def __init__(self) -> None:
+        self.routes: list[Route] = []
+        self.protocols: list[DialedProtocol] = []
+        self.result: Deferred[None] = Deferred()
+
+    def check(self, origin: Origin, purpose: Purpose, client: str = "") -> Deferred[Route]:
+        raise NotImplementedError
+
+    def dial(self, route: Route, protocol: DialedProtocol) -> Deferred[None]:
+        self.routes.append(route)
+        self.protocols.append(protocol)
+        return self.result
+
+
+class UpstreamEndpointTests(SynchronousTestCase):
+    """The endpoint asks the upstream proxy for a tunnel, then gives the protocol its transport."""
+
+    def setUp(self) -> None:
+        self.dialer = _Dialer()
+        self.upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
+        self.authority = Authority("authz.test", 443)
+        self.endpoint = UpstreamEndpoint(self.dialer, self.upstream, self.authority)
+        self.echo = _Echo()
+
+    def test_connects_through_a_tunnel_without_tls_of_its_own(self) -> None:
+        connected = self.endpoint.connect(Factory.forProtocol(lambda: self.echo))
+        route = self.dialer.routes[0]
+        self.assertEqual((route.upstream, route.connect, route.tls), (self.upstream, True, False))
+        self.assertEqual(route.origin.authority, self.authority)
+        bridge = self.dialer.protocols[0]
+        bridge.makeConnection(StringTransport())
+        self.assertEqual(self.echo.seen, [])
+        self.dialer.result.callback(None)
+        self.assertIs(self.successResultOf(connected), self.echo)
+        bridge.dataReceived(b"hello")
+        bridge.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.echo.seen, ["made", b"hello", "lost"])
+
+    def test_a_refusal_reaches_the_caller_and_not_the_protocol(self) -> None:
+        connected = self.endpoint.connect(Factory.forProtocol(lambda: self.echo))
+        bridge = self.dialer.protocols[0]
+        bridge.makeConnection(StringTransport())
+        self.dialer.result.errback(UpstreamRefused("refused with 407", 407))
+        bridge.connectionLost(Failure(ConnectionDone()))
+        self.failureResultOf(connected, UpstreamRefused)
+        self.assertEqual(self.echo.seen, [])
+
+    def test_a_factory_that_makes_nothing(self) -> None:
+        factory = Factory()
+        factory.buildProtocol = lambda addr: None  # type: ignore[method-assign,assignment,return-value]
+        self.failureResultOf(self.endpoint.connect(factory))
+        self.assertEqual(self.dialer.routes, [])

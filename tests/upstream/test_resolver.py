@@ -1,0 +1,265 @@
+"""Tests for L{egress.upstream.resolver}."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet._resolver import GAIResolver
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.config.model import Limits, ProxyConfig
+from egress.model.authority import Authority, parse_ip
+from egress.model.errors import NameNotResolved, ResolutionTimeout, ResolverBusy, TooManyLookups
+from egress.upstream.dns_client import DnsLookUps
+from egress.upstream.lookups import ReactorLookUps, SystemLookUps
+from egress.upstream.resolver import KEEP_NAMES, KEEP_SECONDS, MAX_ADDRESSES, Resolver, interleave, resolver_for
+from tests.transport.reactors import DialingReactor
+
+LIMITS = Limits(resolve_timeout=10, lookups=8, lookup_queue=30, lookup_queue_per_client=20)
+
+
+def ips(*texts: str) -> tuple[Any, ...]:
+    """Addresses."""
+    return tuple(map(parse_ip, texts))
+
+
+class InterleaveTests(SynchronousTestCase):
+    """Both families get their turn."""
+
+    def test_table(self) -> None:
+        for given, wanted in (
+            ((), ()),
+            (("192.0.2.1",), ("192.0.2.1",)),
+            (("2001:db8::1", "2001:db8::2", "192.0.2.1"), ("2001:db8::1", "192.0.2.1", "2001:db8::2")),
+            (("192.0.2.1", "192.0.2.2", "2001:db8::1"), ("192.0.2.1", "2001:db8::1", "192.0.2.2")),
+        ):
+            with self.subTest(given):
+                self.assertEqual(interleave(ips(*given)), ips(*wanted))
+
+
+class ResolverTests(SynchronousTestCase):
+    """Names become addresses, in bounded time."""
+
+    def setUp(self) -> None:
+        self.reactor = DialingReactor()
+        self.resolver = Resolver(self.reactor, ReactorLookUps(self.reactor), LIMITS)  # type: ignore[arg-type]
+
+    def tearDown(self) -> None:
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_a_literal_address_is_not_looked_up(self) -> None:
+        self.assertEqual(self.successResultOf(self.resolver.resolve(Authority("192.0.2.1", 80))), ips("192.0.2.1"))
+        self.assertEqual(self.reactor.looked_up, [])
+
+    def test_a_name(self) -> None:
+        self.reactor.names["a.test"] = ["192.0.2.1", "192.0.2.1", "2001:db8::1%eth0"]
+        found = self.successResultOf(self.resolver.resolve(Authority("a.test", 80)))
+        self.assertEqual(found, ips("192.0.2.1", "2001:db8::1"))
+
+    def test_a_name_without_an_address(self) -> None:
+        self.reactor.names["a.test"] = []
+        error = self.failureResultOf(self.resolver.resolve(Authority("a.test", 80)), NameNotResolved).value
+        self.assertIn("a.test", error.reason)
+
+    def test_a_slow_resolver(self) -> None:
+        done = self.resolver.resolve(Authority("a.test", 80))
+        self.reactor.advance(9)
+        self.assertNoResult(done)
+        self.reactor.advance(1)
+        self.failureResultOf(done, ResolutionTimeout)
+        self.reactor.resolve(self.reactor.pending[0], ["192.0.2.1"])
+
+    def test_an_answer_is_kept_for_a_while(self) -> None:
+        self.reactor.names["a.test"] = ["192.0.2.1"]
+        for _ in range(3):
+            self.assertEqual(self.successResultOf(self.resolver.resolve(Authority("a.test", 80))), ips("192.0.2.1"))
+        self.assertEqual(self.reactor.looked_up, ["a.test"])
+        self.reactor.names["a.test"] = ["192.0.2.2"]
+        self.reactor.advance(KEEP_SECONDS)
+        self.assertEqual(self.successResultOf(self.resolver.resolve(Authority("a.test", 443))), ips("192.0.2.2"))
+
+    def test_no_answer_is_not_kept(self) -> None:
+        self.reactor.names["a.test"] = []
+        for _ in range(2):
+            self.failureResultOf(self.resolver.resolve(Authority("a.test", 80)), NameNotResolved)
+        self.assertEqual(self.reactor.looked_up, ["a.test", "a.test"])
+
+    def test_only_so_many_are_kept(self) -> None:
+        for number in range(KEEP_NAMES + 1):
+            self.reactor.names[f"n{number}.test"] = ["192.0.2.1"]
+            self.successResultOf(self.resolver.resolve(Authority(f"n{number}.test", 80)))
+        self.reactor.looked_up.clear()
+        self.successResultOf(self.resolver.resolve(Authority("n1.test", 80)))
+        self.assertEqual(self.reactor.looked_up, [])
+        self.successResultOf(self.resolver.resolve(Authority("n0.test", 80)))
+        self.assertEqual(self.reactor.looked_up, ["n0.test"])
+
+    def test_one_look_up_for_all(self) -> None:
+        waiting = [self.resolver.resolve(Authority("a.test", port)) for port in (80, 443, 8080)]
+        waiting[1].cancel()
+        self.failureResultOf(waiting[1], CancelledError)
+        self.assertEqual(self.reactor.looked_up, ["a.test"])
+        self.reactor.resolve(self.reactor.pending[0], ["192.0.2.1"])
+        for done in (waiting[0], waiting[2]):
+            self.assertEqual(self.successResultOf(done), ips("192.0.2.1"))
+
+    def test_a_look_up_that_hangs_is_not_waited_for_by_the_next(self) -> None:
+        self.failureResultOf(self._timed_out(), ResolutionTimeout)
+        again = self.resolver.resolve(Authority("a.test", 80))
+        self.assertEqual(self.reactor.looked_up, ["a.test", "a.test"])
+        # The first one comes back after all: that is for nobody, but it is known from now on.
+        self.reactor.resolve(self.reactor.pending[0], ["192.0.2.1"])
+        self.assertNoResult(again)
+        self.reactor.resolve(self.reactor.pending[1], ["192.0.2.2"])
+        self.assertEqual(self.successResultOf(again), ips("192.0.2.2"))
+
+    def _timed_out(self) -> Any:
+        done = self.resolver.resolve(Authority("a.test", 80))
+        self.reactor.advance(10)
+        return done
+
+    def test_giving_up(self) -> None:
+        done = self.resolver.resolve(Authority("a.test", 80))
+        done.cancel()
+        self.failureResultOf(done, CancelledError)
+        self.reactor.resolve(self.reactor.pending[0], ["192.0.2.1"])
+
+    def test_too_many_addresses(self) -> None:
+        self.reactor.names["a.test"] = [f"10.0.{number >> 8}.{number & 255}" for number in range(MAX_ADDRESSES + 1)]
+        error = self.failureResultOf(self.resolver.resolve(Authority("a.test", 80)), NameNotResolved).value
+        self.assertIn("more than 256 addresses", error.reason)
+
+    def test_a_defect_of_the_resolver(self) -> None:
+        self.patch(self.reactor, "resolveHostName", lambda *arguments: 1 / 0)
+        error = self.failureResultOf(self.resolver.resolve(Authority("a.test", 80)), NameNotResolved).value
+        self.assertIn("could not be looked up", error.reason)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.resolver.busy, 0)
+
+
+class FairnessTests(SynchronousTestCase):
+    """Clients take turns, and no client takes all of the lookups."""
+
+    def setUp(self) -> None:
+        self.reactor = DialingReactor()
+        self.resolver = Resolver(self.reactor, ReactorLookUps(self.reactor), LIMITS)  # type: ignore[arg-type]
+
+    def ask(self, host: str, client: str) -> Deferred[Any]:
+        return self.resolver.resolve(Authority(host, 80), client)
+
+    def hang(self, client: str, number: int) -> list[Deferred[Any]]:
+        """A client asks for names that never answer."""
+        return [self.ask(f"{client}{index}.hang.test", client) for index in range(number)]
+
+    def answer(self, host: str) -> None:
+        """Answer the latest lookup of a name."""
+        index = len(self.reactor.looked_up) - 1 - self.reactor.looked_up[::-1].index(host)
+        self.reactor.resolve(self.reactor.pending[index], ["192.0.2.1"])
+
+    def test_hanging_names_of_one_client_do_not_delay_another(self) -> None:
+        self.hang("mallory", 20)
+        self.assertEqual(len(self.reactor.looked_up), 4)
+        found = self.ask("good.test", "alice")
+        self.assertEqual(self.reactor.looked_up[-1], "good.test")
+        self.answer("good.test")
+        self.assertEqual(self.successResultOf(found), ips("192.0.2.1"))
+
+    def test_the_queue_of_a_client_is_bounded(self) -> None:
+        asked = self.hang("mallory", 4 + 20 + 1)
+        error = self.failureResultOf(asked[-1], TooManyLookups).value
+        self.assertIn("your address", error.reason)
+        self.ask("good.test", "alice")
+        self.assertEqual(self.reactor.looked_up[-1], "good.test")
+
+    def test_the_queue_is_bounded(self) -> None:
+        self.hang("a", 24)
+        self.hang("b", 12)
+        self.failureResultOf(self.ask("other.test", "b"), ResolverBusy)
+        self.assertEqual(self.resolver.waiting, 30)
+        self.ask("good.test", "c")
+        self.assertEqual(self.reactor.looked_up[-1], "good.test", "where there is room, nobody has to queue")
+
+    def test_an_abandoned_lookup_is_skipped(self) -> None:
+        asked = self.hang("mallory", 6)
+        asked[4].cancel()
+        self.failureResultOf(asked[4], CancelledError)
+        self.answer("mallory0.hang.test")
+        self.assertEqual(self.reactor.looked_up[4:], ["mallory5.hang.test"])
+
+    def test_a_lookup_in_a_thread_counts_until_it_ends(self) -> None:
+        """It cannot be stopped, so what waits behind it waits for its end, not for its timeout."""
+        asked = self.hang("mallory", 6)
+        self.reactor.advance(10)
+        for one in asked:
+            self.failureResultOf(one, ResolutionTimeout)
+        self.assertEqual((self.resolver.busy, self.resolver.waiting), (4, 0))
+        self.ask("later.test", "mallory")
+        self.assertEqual(len(self.reactor.looked_up), 4)
+        self.answer("mallory0.hang.test")
+        self.assertEqual(self.reactor.looked_up[4:], ["later.test"])
+
+    def test_a_shared_lookup_begins_with_the_first_turn(self) -> None:
+        """Who asks for what waits in the queue of another does not wait in that queue."""
+        mallory = self.hang("mallory", 6)
+        alice = self.ask("mallory5.hang.test", "alice")
+        self.assertEqual(self.reactor.looked_up[4:], ["mallory5.hang.test"])
+        self.assertEqual(self.resolver.waiting, 1, "the other place in the queue is given up")
+        self.answer("mallory5.hang.test")
+        self.assertEqual(self.successResultOf(alice), self.successResultOf(mallory[5]))
+
+    def test_one_of_two_gives_up_what_waits(self) -> None:
+        self.hang("mallory", 4)
+        for _ in range(2):
+            # Each has his own place in the queue while the name is not looked up.
+            first, second = self.ask("x.test", "mallory"), self.ask("x.test", "mallory")
+            first.cancel()
+            self.failureResultOf(first, CancelledError)
+            self.assertEqual(self.resolver.waiting, 1)
+            second.cancel()
+            self.failureResultOf(second, CancelledError)
+            self.assertEqual(self.resolver.waiting, 0)
+
+    def test_an_answer_has_another_given_up(self) -> None:
+        first, second = self.ask("a.test", "alice"), self.ask("a.test", "bob")
+        first.addCallback(lambda _: second.cancel())
+        self.answer("a.test")
+        self.failureResultOf(second, CancelledError)
+
+    def test_what_can_be_stopped_is_stopped(self) -> None:
+        asked: list[Deferred[Any]] = []
+
+        class Stoppable:
+            stoppable = True
+
+            def __call__(self, host: str) -> Deferred[Any]:
+                asked.append(Deferred())
+                return asked[-1]
+
+        self.resolver = Resolver(self.reactor, Stoppable(), LIMITS)
+        done = self.hang("mallory", 6)
+        done[0].cancel()
+        self.failureResultOf(done[0], CancelledError)
+        self.assertEqual((len(asked), self.resolver.busy), (5, 4))
+        asked[1].errback(ResolutionTimeout("no DNS server answered"))
+        self.assertEqual(self.failureResultOf(done[1], ResolutionTimeout).value.reason, "no DNS server answered")
+
+
+class ChoiceTests(SynchronousTestCase):
+    """Who looks names up."""
+
+    def asks(self, reactor: Any, **config: Any) -> object:
+        threads: Any = None
+        return type(resolver_for(reactor, ProxyConfig(**config), threads)._look_ups)
+
+    def test_choice(self) -> None:
+        class _Reactor:
+            nameResolver: Any = GAIResolver(None, lambda: None)  # type: ignore[arg-type, return-value]
+
+        for reactor, config, expected in (
+            (_Reactor(), {}, SystemLookUps),
+            (DialingReactor(), {}, ReactorLookUps),
+            (_Reactor(), {"dns_servers": ["192.0.2.53"]}, DnsLookUps),
+            (DialingReactor(), {"dns_servers": ["192.0.2.53"]}, DnsLookUps),
+        ):
+            self.assertIs(self.asks(reactor, **config), expected)

@@ -1,0 +1,142 @@
+"""Tests for L{egress.workers.admin_backend}."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.admin.api import Unanswered
+from egress.model.approval import Answer, Permission, Subject
+from egress.model.explanation import Question
+from egress.workers import admin_backend as front_desk
+from egress.workers.admin_backend import FrontDesk
+from tests.authz.test_fail_closed import REQUEST
+
+SUBJECT = Subject.of(REQUEST, "r")
+
+
+def permission(name: str = "p", until: float = 60) -> dict[str, Any]:
+    """What a worker tells of a permission."""
+    return Permission(name, SUBJECT, until, "ann", "").to_json()
+
+
+def held(name: str, count: int, since: float, until: float) -> dict[str, Any]:
+    """What a worker tells of a question; there is more of it."""
+    return {"id": name, "count": count, "since": since, "until": until}
+
+
+class FakePost:
+    """The post of a worker that answers what a test says."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.asked: list[tuple[str, Any]] = []
+        self.answers: dict[str, Any] = {}
+
+    def ask(self, what: str, seconds: float, argument: Any = None) -> Deferred[Any]:
+        self.asked.append((what, argument))
+        answer = self.answers[what]
+        if isinstance(answer, Exception):
+            failed: Deferred[Any] = Deferred()
+            failed.errback(answer)
+            return failed
+        return succeed(answer)
+
+
+class FrontDeskTests(SynchronousTestCase):
+    """Two workers, as one."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.posts = [FakePost("1"), FakePost("2")]
+        self.desk = FrontDesk(lambda: self.posts, self.clock.seconds)  # type: ignore[arg-type, return-value]
+
+    def say(self, what: str, first: Any, second: Any) -> None:
+        self.posts[0].answers[what], self.posts[1].answers[what] = first, second
+
+    def permit(self, name: str = "p", until: float = 60) -> dict[str, Any]:
+        self.say("answer", {"answered": 1, "permission": permission(name, until)}, {"answered": 0, "permission": None})
+        self.say("permit", 0, 2)
+        return self.successResultOf(self.desk.answer("a", Answer(True, 60)))
+
+    def permissions(self) -> list[str]:
+        self.say("held", [], [])
+        return [one["id"] for one in self.successResultOf(self.desk.listed())["permissions"]]
+
+    def test_the_same_question_is_one(self) -> None:
+        self.say(
+            "held",
+            [held("a", 1, 5, 50), held("b", 1, 1, 9)],
+            [held("a", 2, 3, 40), held("c", 1, 4, 9)],
+        )
+        found = self.successResultOf(self.desk.listed())
+        self.assertEqual(found["held"], [held("b", 1, 1, 9), held("a", 3, 3, 50), held("c", 1, 4, 9)])
+
+    def test_one_that_does_not_answer(self) -> None:
+        self.say("held", ValueError(), [held("a", 1, 5, 9)])
+        self.assertEqual(len(self.successResultOf(self.desk.listed())["held"]), 1)
+
+    def test_answered_everywhere(self) -> None:
+        self.say("answer", {"answered": 1, "permission": None}, {"answered": 2, "permission": None})
+        found = self.successResultOf(self.desk.answer("a", Answer(False, by="ann")))
+        self.assertEqual(found, {"answered": 3, "permission": None})
+        told = ("answer", {"id": "a", "answer": Answer(False, by="ann").to_json()})
+        self.assertEqual([post.asked for post in self.posts], [[told], [told]])
+
+    def test_permitted_everywhere(self) -> None:
+        shown = Permission.from_json(permission()).shown()
+        self.assertEqual(self.permit(), {"answered": 3, "permission": shown})
+        for post in self.posts:
+            self.assertEqual(post.asked[1:], [("permit", permission())])
+        self.assertEqual(self.permissions(), ["p"])
+        self.clock.advance(60)
+        self.assertEqual(self.permissions(), [])
+
+    def test_one_that_is_started_later(self) -> None:
+        self.permit()
+        third = FakePost("3")
+        third.answers["permit"] = 0
+        self.desk.greet(third)  # type: ignore[arg-type]
+        self.assertEqual(third.asked, [("permit", permission())])
+        third.answers["permit"] = ValueError()
+        with capturedLogs() as events:
+            self.desk.greet(third)  # type: ignore[arg-type]
+        self.assertEqual(events[0]["number"], "3")
+        self.clock.advance(60)
+        self.desk.greet(third)  # type: ignore[arg-type]
+        self.assertEqual(len(third.asked), 2)
+
+    def test_bounded(self) -> None:
+        self.patch(front_desk, "MAX_PERMISSIONS", 2)
+        for number in range(3):
+            self.permit(f"p{number}", 60 + number)
+        self.assertEqual(self.permissions(), ["p1", "p2"])
+
+    def test_taken_back(self) -> None:
+        self.permit()
+        self.say("revoke", True, True)
+        self.assertTrue(self.successResultOf(self.desk.revoke("p")))
+        self.assertEqual(self.permissions(), [])
+        self.say("revoke", False, False)
+        self.assertFalse(self.successResultOf(self.desk.revoke("p")))
+
+    def test_taken_back_but_for_one(self) -> None:
+        self.permit()
+        self.say("revoke", True, ValueError())
+        self.failureResultOf(self.desk.revoke("p"), Unanswered)
+        # A worker that comes next does not learn of it.
+        self.assertEqual(self.permissions(), [])
+
+    def test_explain(self) -> None:
+        question = Question("GET", "x")
+        self.say("explain", {"verdict": "allow"}, None)
+        self.assertEqual(self.successResultOf(self.desk.explain(question)), {"verdict": "allow"})
+        self.assertEqual(self.posts[0].asked, [("explain", question.to_json())])
+        self.say("explain", ValueError(), None)
+        self.failureResultOf(self.desk.explain(question), Unanswered)
+        self.posts.clear()
+        self.failureResultOf(self.desk.explain(question), Unanswered)

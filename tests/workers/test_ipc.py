@@ -1,0 +1,184 @@
+"""Tests for L{egress.workers.ipc}."""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.config.model import Limits, ProxyConfig
+from egress.model.authority import Authority, UpstreamProxy
+from egress.model.no_proxy import Bypass
+from egress.workers.ipc import (
+    Channel,
+    LineLost,
+    Orders,
+    adopt,
+    receive_frame,
+    receive_orders,
+    send_frame,
+    send_orders,
+    telling,
+)
+from tests.lines import FakeLine, WorkerReactor, frame, frames, tell
+
+CONFIG = ProxyConfig(
+    authz_url="http://a.test",
+    authz_token="hunter2",
+    ca_dir=Path("/ca"),
+    upstream_https=UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic x"),
+    bypass=Bypass.parse("a.test,10.0.0.0/8"),
+    allow_address=(ip_network("127.0.0.0/8"),),
+    limits=Limits(body=7),
+    workers=2,
+)
+
+
+class FrameTests(SynchronousTestCase):
+    """What is said before there is a reactor."""
+
+    def test_frames(self) -> None:
+        line = FakeLine(3)
+        send_frame(line, b"one")  # type: ignore[arg-type]
+        send_frame(line, b"")  # type: ignore[arg-type]
+        line.incoming = line.sent
+        self.assertEqual([receive_frame(line) for _ in range(2)], [b"one", b""])  # type: ignore[arg-type]
+
+    def test_a_line_that_ends(self) -> None:
+        for content in (b"", b"\0\0", b"\0\0\0\5four"):
+            with self.subTest(content):
+                line = FakeLine(3)
+                line.incoming, line.open = content, False
+                self.assertRaises(LineLost, receive_frame, line)
+
+    def test_a_line_that_breaks(self) -> None:
+        line = FakeLine(3)
+        line.error = ConnectionResetError()
+        self.assertRaises(LineLost, receive_frame, line)
+
+    def test_silence(self) -> None:
+        self.assertRaises(TimeoutError, receive_frame, FakeLine(3))
+
+    def test_nonsense_is_not_waited_for(self) -> None:
+        line = FakeLine(3)
+        line.incoming = b"HTTP/1.1 400"
+        self.assertRaises(LineLost, receive_frame, line)
+
+    def test_orders(self) -> None:
+        line = FakeLine(3)
+        orders = Orders(2, "twisted.internet.epollreactor", CONFIG, (socket.AF_INET, socket.AF_UNIX))
+        send_orders(line, orders)  # type: ignore[arg-type]
+        line.incoming = line.sent
+        self.assertEqual(receive_orders(line), orders)  # type: ignore[arg-type]
+
+
+class ChannelTests(SynchronousTestCase):
+    """What is said with one."""
+
+    def setUp(self) -> None:
+        self.told: list[tuple[str, str]] = []
+        self.lost: list[None] = []
+        self.answers: dict[str, Any] = {}
+
+    def open(self, **answers: Any) -> Channel:
+        channel = Channel(lambda word, text: self.told.append((word, text)), lambda: self.lost.append(None), answers)
+        self.transport = StringTransportWithDisconnection()
+        self.transport.protocol = channel
+        channel.makeConnection(self.transport)
+        return channel
+
+    def heard(self) -> list[Any]:
+        found = frames(self.transport.value())
+        self.transport.clear()
+        return found
+
+    def test_telling(self) -> None:
+        channel = self.open()
+        channel.tell("drain")
+        channel.tell("failed", "why")
+        self.assertEqual(self.heard(), [{"tell": "drain", "text": ""}, {"tell": "failed", "text": "why"}])
+        channel.dataReceived(tell("ready") + tell("failed", "why"))
+        self.assertEqual(self.told, [("ready", ""), ("failed", "why")])
+        self.assertEqual(frames(frame() + frame(x=1)), [{}, {"x": 1}])
+        self.assertEqual(telling("a", "b"), tell("a", "b")[4:])
+
+    def test_asking(self) -> None:
+        channel = self.open()
+        first, second = channel.ask("numbers"), channel.ask("checks")
+        self.assertEqual(self.heard(), [{"ask": "numbers", "number": 1}, {"ask": "checks", "number": 2}])
+        channel.dataReceived(frame(answer={"a": "ok"}, number=2) + frame(answer=[1], number=1))
+        self.assertEqual((self.successResultOf(first), self.successResultOf(second)), ([1], {"a": "ok"}))
+
+    def test_asking_about_something(self) -> None:
+        channel = self.open(revoke=lambda about: [about])
+        channel.ask("revoke", "x")
+        self.assertEqual(self.heard(), [{"ask": "revoke", "number": 1, "about": "x"}])
+        channel.dataReceived(frame(ask="revoke", number=2, about={"a": 1}))
+        self.assertEqual(self.heard(), [{"answer": [{"a": 1}], "number": 2}])
+
+    def test_an_answer_that_comes_too_late(self) -> None:
+        channel = self.open()
+        asked = channel.ask("numbers")
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
+        channel.dataReceived(frame(answer=[], number=1))
+        channel.dataReceived(frame(answer=[], number=7))
+
+    def test_answering(self) -> None:
+        later: Deferred[str] = Deferred()
+        channel = self.open(numbers=lambda: [1], checks=lambda: later, broken=lambda: fail(RuntimeError("no")))
+        channel.dataReceived(frame(ask="checks", number=1) + frame(ask="numbers", number=2))
+        channel.dataReceived(frame(ask="broken", number=3) + frame(ask="unknown", number=4))
+        self.assertEqual(self.heard(), [{"answer": [1], "number": 2}])
+        later.callback("ok")
+        self.assertEqual(self.heard(), [{"answer": "ok", "number": 1}])
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError, KeyError)), 2)
+
+    def test_an_answer_that_is_too_long(self) -> None:
+        """It is none: the line, which would end for it, goes on."""
+        channel = self.open(held=lambda: "x" * Channel.MAX_LENGTH, numbers=lambda: [1])
+        channel.dataReceived(frame(ask="held", number=1) + frame(ask="numbers", number=2))
+        self.assertEqual(self.heard(), [{"answer": [1], "number": 2}])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.failureResultOf(channel.ask("held", "x" * Channel.MAX_LENGTH), ValueError)
+        self.assertEqual(self.heard(), [])
+
+    def test_the_end(self) -> None:
+        later: Deferred[str] = Deferred()
+        channel = self.open(numbers=lambda: later, checks=lambda: succeed("ok"))
+        asked = channel.ask("checks")
+        channel.dataReceived(frame(ask="numbers", number=1))
+        channel.close()
+        self.failureResultOf(asked, ConnectionDone)
+        self.assertEqual(self.lost, [None])
+        self.transport.clear()
+        channel.tell("drain")
+        later.callback("too late")
+        self.failureResultOf(channel.ask("checks"), ConnectionLost)
+        self.assertEqual(self.heard(), [])
+
+    def test_before_the_beginning(self) -> None:
+        channel = Channel(lambda word, text: None, lambda: None)
+        channel.tell("drain")
+        channel.close()
+        self.failureResultOf(channel.ask("checks"), ConnectionLost)
+
+    def test_too_long(self) -> None:
+        self.open().dataReceived(b"\xff" * 8)
+        self.assertFalse(self.transport.connected)
+
+    def test_adopting(self) -> None:
+        reactor = WorkerReactor()
+        line = FakeLine(9)
+        channel = Channel(lambda word, text: None, lambda: None)
+        adopt(reactor, line, channel)  # type: ignore[arg-type]
+        self.assertIs(reactor.channel(), channel)
+        self.assertEqual((line.timeouts, line.closed), ([0.0], True))
+        channel.connectionLost(Failure(ConnectionDone()))

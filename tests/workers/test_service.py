@@ -1,0 +1,399 @@
+"""Tests for L{egress.workers.service}."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import CannotListenError
+from twisted.logger import LogLevel, capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.config.model import AuditFailure, ConfigError, Limits, ProxyConfig
+from egress.model.errors import WorkerFailed
+from egress.observability.worker_aggregation import to_json
+from egress.tls.ca_rotation import Rotation
+from egress.tls.ca_store import CaDirectory
+from egress.tls.ca_watch import LOOK_EVERY
+from egress.tls.issuer import CA_LIFETIME
+from egress.workers.service import Workers
+from tests.lines import FakeLine, WorkerReactor, frame, tell
+from tests.observability.records import ALLOWED
+from tests.observability.test_health import Browser
+from tests.observability.test_worker_aggregation import FORWARDED, Metrics
+from tests.threads import at_once
+from tests.workers.test_shared_sockets import Network
+
+
+class WorkersTestCase(SynchronousTestCase):
+    """Base: two workers in memory."""
+
+    def setUp(self) -> None:
+        at_once(self)
+        self.reactor = WorkerReactor()
+        self.network = Network()
+        self.directory = Path(self.mktemp())
+        self.directory.mkdir()
+        self.said = [tell("ready"), tell("ready")]
+
+        def say(line: FakeLine) -> None:
+            if self.said:
+                line.incoming, line.open = self.said.pop(0), False
+
+        self.reactor.answers = say
+
+    def make(self, **options: Any) -> Workers:
+        config = ProxyConfig(
+            ca_dir=self.directory / "ca", **{"workers": 2, "listen": ("tcp:8080",), "metrics_port": 9090, **options}
+        )
+        return Workers(self.reactor, config, self.network.make, self.reactor.socketpair)  # type: ignore[arg-type]
+
+    def start(self, **options: Any) -> Workers:
+        workers = self.make(**options)
+        workers.privilegedStartService()
+        workers.startService()
+        for index in range(len(self.reactor.transports)):
+            self.reactor.heard(index)
+        return workers
+
+    def ask(self, path: str) -> Browser:
+        """Ask for a page of the metrics port."""
+        browser = Browser(self.reactor.tcpServers[0][1])
+        browser.ask(path)
+        return browser
+
+
+class ReloadTests(WorkersTestCase):
+    """Files are read anew by all workers, or by none."""
+
+    def heard(self) -> list[str]:
+        return [told["tell"] for index in range(2) for told in self.reactor.heard(index)]
+
+    def test_all(self) -> None:
+        policy = self.directory / "policy.toml"
+        policy.write_text('version = 1\n[[rules]]\naction = "allow"\n')
+        workers = self.start(policy=policy)
+        self.successResultOf(workers.reload())
+        self.assertEqual(self.heard(), ["reload", "reload"])
+        policy.write_text("garbage")
+        self.assertEqual(self.failureResultOf(workers.reload(), ConfigError).value.option, "--policy")
+        self.assertEqual(self.heard(), [])
+
+
+class StartingTests(WorkersTestCase):
+    """Ports are bound, workers are started, and then clients are let in."""
+
+    def test_order(self) -> None:
+        workers = self.make()
+        self.failureResultOf(workers.listening(), WorkerFailed)
+        workers.privilegedStartService()
+        self.assertEqual(len(self.network.open()), 3)
+        self.assertEqual(self.reactor.processes, [])
+        workers.startService()
+        self.assertEqual([each.backlog for each in self.network.open()], [50, 50])
+        self.assertEqual(self.successResultOf(workers.listening()), (IPv4Address("TCP", "", 8080),))
+        self.assertEqual([server[0] for server in self.reactor.tcpServers], [9090])
+        for index in range(2):
+            self.assertEqual(self.reactor.heard(index), [{"tell": "serve", "text": ""}])
+
+    def test_without_privileges(self) -> None:
+        workers = self.make(metrics_port=None)
+        workers.startService()
+        self.successResultOf(workers.listening())
+        self.assertEqual(self.reactor.tcpServers, [])
+
+    def test_orders(self) -> None:
+        workers = self.start(authz_url="http://authz.test", authz_token="hunter2")
+        for index in range(2):
+            orders = self.reactor.orders(index)
+            self.assertEqual((orders.number, orders.config), (index + 1, workers._config))
+            self.assertEqual((orders.families, orders.reactor), ((socket.AF_INET,), "tests.lines"))
+        descriptors = [process.options["childFDs"][4] for process in self.reactor.processes]
+        self.assertEqual(descriptors, [each.number for each in self.network.open()])
+
+    def test_the_admin_api(self) -> None:
+        """The parent serves it, for all."""
+        self.start(metrics_port=None, admin="tcp:9099", admin_token="hunter2")
+        self.assertEqual([server[0] for server in self.reactor.tcpServers], [9099])
+        keys = {self.reactor.orders(index).approval_key for index in range(2)}
+        self.assertEqual([len(key) for key in keys], [32])
+        browser = Browser(self.reactor.tcpServers[0][1])
+        browser.ask("/approvals", extra="Authorization: Bearer hunter2\r\n")
+        for index in range(2):
+            self.assertEqual(self.reactor.heard(index), [{"ask": "held", "number": 1}])
+            self.reactor.say(frame(answer=[], number=1), index)
+        self.assertEqual(browser.answer()[2], b'{"held": [], "permissions": []}\n')
+
+    def test_what_is_told_of_it(self) -> None:
+        workers = self.make()
+        self.assertEqual(workers.authorizer.name, "policy starter")
+        self.assertTrue((self.directory / "ca" / "ca.pem").exists())
+        self.assertIn(":", workers.certificate_authority.fingerprint)
+
+    def test_the_ca_is_watched(self) -> None:
+        """The parent knows the CA that signs, and says, in place of the workers, when it ends."""
+        directory = CaDirectory(self.directory / "ca")
+        now = datetime.now(timezone.utc)
+        directory.load_or_create(now - CA_LIFETIME + timedelta(days=3))
+        with capturedLogs() as events:
+            workers = self.start()
+        (event,) = [event for event in events if event["log_level"] is LogLevel.warn and "end" in event]
+        self.assertIn("in 2 days", event["end"])
+        rotation = Rotation(directory)
+        rotation.prepare(now)
+        rotation.activate(now)
+        self.reactor.advance(LOOK_EVERY)
+        self.assertEqual(workers.certificate_authority.certificate, directory.load(now).certificate)
+        workers.stopService()
+        directory.key_path.unlink()
+        with capturedLogs() as events:
+            self.reactor.advance(LOOK_EVERY)
+        self.assertEqual([event for event in events if "reason" in event], [])
+
+    def test_what_is_wrong_is_found_at_once(self) -> None:
+        for option, options in (
+            ("--listen", {"listen": ("ssl:8443",)}),
+            ("--policy", {"policy": self.directory / "missing"}),
+            ("--audit-log", {"audit_log": str(self.directory / "missing" / "audit")}),
+            ("--audit-failure", {"audit_log": "-", "audit_failure": AuditFailure.DENY}),
+        ):
+            with self.subTest(option):
+                self.assertEqual(self.assertRaises(ConfigError, self.make, **options).option, option)
+
+    def refuse(self, error: type[Exception]) -> str:
+        """Start what cannot be started: nothing is left of it."""
+        workers = self.start()
+        failure = self.failureResultOf(workers.listening(), error)
+        self.assertEqual((self.network.open(), workers._ports), ([], []))
+        self.reactor.advance(100)
+        return failure.getErrorMessage()
+
+    def test_a_busy_port(self) -> None:
+        self.network.others.add(8080)
+        self.assertIn("8080", self.refuse(CannotListenError))
+        self.assertEqual(self.reactor.processes, [])
+
+    def test_a_busy_metrics_port(self) -> None:
+        def busy(port: int, *args: Any, **kwargs: Any) -> Any:
+            raise CannotListenError("127.0.0.1", port, OSError(errno.EADDRINUSE, "Address already in use"))
+
+        self.patch(self.reactor, "listenTCP", busy)
+        self.assertIn("9090", self.refuse(CannotListenError))
+        self.assertEqual(self.reactor.processes, [])
+
+    def test_a_port_that_is_taken_meanwhile(self) -> None:
+        workers = self.make()
+        workers.privilegedStartService()
+        self.network.others.add(8080)
+        workers.startService()
+        self.failureResultOf(workers.listening(), CannotListenError)
+        self.assertEqual([process.signals for process in self.reactor.processes], [["KILL"], ["KILL"]])
+
+    def test_a_worker_that_fails(self) -> None:
+        self.said[1] = tell("failed", "--ca-dir: gone")
+        self.assertEqual(self.refuse(WorkerFailed), "--ca-dir: gone")
+        self.assertEqual([process.signals for process in self.reactor.processes], [["KILL"], ["KILL"]])
+
+    def test_no_process(self) -> None:
+        self.reactor.error = BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        self.assertEqual(self.refuse(WorkerFailed), "a worker cannot be started: Resource temporarily unavailable")
+
+
+class NumbersTests(WorkersTestCase):
+    """One page for all."""
+
+    def answer(self, index: int, *records: Any) -> None:
+        """Have a worker tell its numbers."""
+        (asked,) = self.reactor.heard(index)
+        self.assertEqual(asked["ask"], "numbers")
+        metrics = Metrics()
+        for record in records:
+            metrics.write(record)
+        self.reactor.say(frame(answer=to_json(metrics.registry.collect()), number=asked["number"]), index)
+
+    def page(self, browser: Browser) -> dict[str, float]:
+        status, _, body = browser.answer()
+        self.assertEqual(status, 200)
+        lines = [line for line in body.decode("utf-8").splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+    def test_sums(self) -> None:
+        self.start()
+        browsers = [self.ask("/metrics") for _ in range(3)]
+        self.answer(0, ALLOWED)
+        self.assertEqual(browsers[0].transport.value(), b"")
+        self.answer(1, ALLOWED, ALLOWED)
+        for browser in browsers:
+            numbers = self.page(browser)
+            self.assertEqual(numbers[FORWARDED], 3)
+        self.assertEqual(numbers['egress_workers{state="configured"}'], 2)
+        self.assertEqual(numbers['egress_workers{state="running"}'], 2)
+        self.assertEqual(numbers["egress_worker_restarts_total"], 0)
+        self.assertEqual(numbers["egress_audit_lines_lost"], 0)
+
+    def test_one_that_is_slow_is_not_waited_for(self) -> None:
+        self.start()
+        browser = self.ask("/metrics")
+        self.answer(0, ALLOWED)
+        self.answer(1, ALLOWED)
+        browser.answer()
+        browser.ask("/metrics")
+        self.answer(0, ALLOWED, ALLOWED)
+        with capturedLogs() as events:
+            self.reactor.advance(1)
+        self.assertEqual([event["number"] for event in events], ["2"])
+        self.assertEqual(self.page(browser)[FORWARDED], 3)
+
+    def test_one_that_dies(self) -> None:
+        self.start()
+        browser = self.ask("/metrics")
+        self.answer(0, ALLOWED)
+        self.answer(1, ALLOWED)
+        browser.answer()
+        browser.ask("/metrics")
+        self.answer(0, ALLOWED, ALLOWED)
+        self.reactor.die(1)
+        self.assertEqual(self.page(browser)[FORWARDED], 3)
+        browser.ask("/metrics")
+        self.answer(0, ALLOWED, ALLOWED)
+        numbers = self.page(browser)
+        self.assertEqual((numbers[FORWARDED], numbers['egress_workers{state="running"}']), (3, 1))
+        self.reactor.advance(0.1)
+        self.reactor.say(tell("ready"), 2)
+        self.reactor.heard(2)
+        browser.ask("/metrics")
+        self.answer(0, ALLOWED, ALLOWED)
+        self.answer(2, ALLOWED)
+        numbers = self.page(browser)
+        self.assertEqual((numbers[FORWARDED], numbers["egress_worker_restarts_total"]), (4, 1))
+
+    def test_numbers_that_make_no_sense(self) -> None:
+        self.start()
+        browser = self.ask("/metrics")
+        self.answer(0, ALLOWED)
+        self.reactor.say(frame(answer=[[]], number=1), 1)
+        self.assertEqual(self.page(browser)[FORWARDED], 1)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+
+class ChecksTests(WorkersTestCase):
+    """One answer for all."""
+
+    def checks(self, browser: Browser) -> tuple[int, dict[str, str]]:
+        status, _, body = browser.answer()
+        return status, json.loads(body)["checks"]
+
+    def test_ready(self) -> None:
+        self.start()
+        browser = self.ask("/health/ready")
+        for index in range(2):
+            self.assertEqual(self.reactor.heard(index), [{"ask": "checks", "number": 1}])
+            self.reactor.say(frame(answer={"authorizer": "ok", "ca": "ok"}, number=1), index)
+        self.assertEqual(self.checks(browser), (200, {"authorizer": "ok", "ca": "ok", "workers": "ok"}))
+
+    def test_one_is_not(self) -> None:
+        self.start()
+        browser = self.ask("/health/ready")
+        self.reactor.say(frame(answer={"authorizer": "took too long"}, number=1), 0)
+        self.reactor.advance(6)
+        self.assertEqual(
+            self.checks(browser), (503, {"authorizer": "worker 1: took too long", "workers": "worker 2: no answer"})
+        )
+
+    def test_one_runs(self) -> None:
+        self.start()
+        self.reactor.die(0)
+        browser = self.ask("/health/ready")
+        self.reactor.say(frame(answer={"authorizer": "ok"}, number=1), 1)
+        self.assertEqual(self.checks(browser), (200, {"authorizer": "ok", "workers": "ok"}))
+
+    def test_none_runs(self) -> None:
+        self.start()
+        self.reactor.die(0)
+        self.reactor.die(1)
+        self.assertEqual(self.checks(self.ask("/health/ready")), (503, {"workers": "none runs"}))
+        self.assertEqual(self.ask("/health/live").answer()[0], 200)
+
+
+class AuditTests(WorkersTestCase):
+    """A file is everybody's; anything else is the parent's."""
+
+    def test_a_file(self) -> None:
+        path = self.directory / "audit"
+        for _ in range(2):
+            workers = self.make(audit_log=str(path))
+            self.assertEqual((workers._orders, workers._audit), (workers._config, None))
+            # It is there from now on.
+            self.assertTrue(path.exists())
+
+    def test_anything_else(self) -> None:
+        fifo = self.directory / "fifo"
+        os.mkfifo(fifo)
+        reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        for target in (str(fifo), "-", "/dev/null"):
+            with self.subTest(target):
+                workers = self.make(audit_log=target)
+                self.assertEqual(workers._orders.audit_log, "-")
+                self.successResultOf(workers.stopService())
+
+    def test_lines(self) -> None:
+        fifo = self.directory / "fifo"
+        os.mkfifo(fifo)
+        reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        self.start(audit_log=str(fifo))
+        first, second = (process.protocol for process in self.reactor.processes)
+        long = b"x" * 6000
+        first.childDataReceived(1, b"one" + long)
+        second.childDataReceived(1, b"two" + long + b"\nthree\nfo")
+        first.childDataReceived(1, b"\n")
+        self.assertEqual(os.read(reader, 65536).split(b"\n"), [b"two" + long, b"three", b"one" + long, b""])
+        self.reactor.die(1)
+        browser = self.ask("/metrics")
+        self.reactor.advance(1)
+        self.assertIn(b"egress_audit_lines_lost 1.0", browser.answer()[2])
+
+    def test_what_is_printed_by_mistake(self) -> None:
+        self.start()
+        with capturedLogs() as events:
+            self.reactor.processes[0].protocol.childDataReceived(1, b"hello\n\nand")
+            self.reactor.processes[0].end()
+        self.assertEqual([event["text"] for event in events if "text" in event], ["hello"])
+
+
+class StoppingTests(WorkersTestCase):
+    """All of them drain; nobody is left."""
+
+    def test_drained(self) -> None:
+        workers = self.start()
+        stopped = workers.stopService()
+        self.assertEqual((self.network.open(), workers._ports), ([], []))
+        for index in range(2):
+            self.assertEqual(self.reactor.heard(index), [{"tell": "drain", "text": ""}])
+            self.assertNoResult(stopped)
+            self.reactor.die(index, status=0)
+        self.successResultOf(stopped)
+        self.reactor.advance(100)
+        self.assertEqual(len(self.reactor.processes), 2)
+
+    def test_stragglers(self) -> None:
+        workers = self.start(limits=Limits(drain_timeout=7))
+        stopped = workers.stopService()
+        self.reactor.die(0, status=0)
+        self.reactor.advance(10)
+        self.assertEqual(self.reactor.processes[1].signals, [])
+        self.reactor.advance(1)
+        self.assertEqual(self.reactor.processes[1].signals, ["KILL"])
+        self.assertNoResult(stopped)
+        self.reactor.die(1)
+        self.successResultOf(stopped)
+
+    def test_what_never_started(self) -> None:
+        self.successResultOf(self.make(audit_log="-").stopService())

@@ -1,0 +1,412 @@
+"""Tests for L{egress.workers.supervisor}."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TookTooLong
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from egress.config.model import ProxyConfig
+from egress.config.options import OPTIONS
+from egress.model.errors import WorkerFailed
+from egress.workers.ipc import CONTROL, Orders
+from egress.workers.supervisor import Lines, Post, State, worker_environment
+from tests.lines import FakeLine, WorkerReactor, frame, tell
+
+ORDERS = Orders(
+    2, "twisted.internet.epollreactor", ProxyConfig(authz_url="http://a.test", authz_token="hunter2"), (2, 10)
+)
+
+
+class LinesTests(SynchronousTestCase):
+    """What comes in pieces becomes lines."""
+
+    def setUp(self) -> None:
+        self.taken: list[bytes] = []
+        self.lost: list[None] = []
+        self.lines = Lines(self.taken.append, lambda: self.lost.append(None))
+
+    def test_pieces(self) -> None:
+        for piece in (b"on", b"e\ntwo\n\nth", b"ree", b"\n"):
+            self.lines.feed(piece)
+        self.lines.end()
+        self.assertEqual((self.taken, self.lost), ([b"one", b"two", b"", b"three"], []))
+
+    def test_a_line_without_an_end(self) -> None:
+        self.lines.feed(b"one\ntw")
+        self.lines.end()
+        self.assertEqual((self.taken, self.lost), ([b"one"], [None]))
+
+    def test_a_line_that_is_too_long(self) -> None:
+        for _ in range(40):
+            self.lines.feed(b"x" * 65536)
+        self.assertEqual(self.lost, [None])
+        self.lines.feed(b"x\ntwo\n" + b"x" * 2_000_000)
+        self.assertEqual((self.taken, self.lost), ([b"two"], [None, None]))
+        self.lines.end()
+        self.assertEqual(self.lost, [None, None])
+
+
+class EnvironmentTests(SynchronousTestCase):
+    """What a worker finds in its environment."""
+
+    def test_none_of_our_options(self) -> None:
+        names = {variable.name for option in OPTIONS for variable in option.environment}
+        environ = dict.fromkeys((*names, "https_proxy", "no_proxy"), "hunter2") | {"SSL_CERT_FILE": "/ca.pem"}
+        found = worker_environment(environ, ["/a", "/b"])
+        self.assertEqual(found, {"SSL_CERT_FILE": "/ca.pem", "PYTHONPATH": f"/a{os.pathsep}/b"})
+
+    def test_relative_paths(self) -> None:
+        found = worker_environment({"PYTHONPATH": "."}, ["", "lib"])
+        self.assertEqual(found["PYTHONPATH"], f"{os.getcwd()}{os.pathsep}{os.path.abspath('lib')}")
+
+
+class PostTestCase(SynchronousTestCase):
+    """Base: a post, and a reactor in memory."""
+
+    def setUp(self) -> None:
+        self.reactor = WorkerReactor()
+        self.wrote: list[bytes | None] = []
+        self.left: list[None] = []
+        self.restarted: list[None] = []
+        self.post = Post(
+            self.reactor,
+            ORDERS,
+            [7, 9],
+            self.wrote.append,
+            lambda: self.left.append(None),
+            lambda: self.restarted.append(None),
+            self.reactor.socketpair,  # type: ignore[arg-type]
+        )
+
+    def started(self, said: bytes = tell("ready")) -> None:
+        """Start the first worker, which says something."""
+
+        def say(line: FakeLine) -> None:
+            line.incoming = said
+
+        self.reactor.answers = say
+        self.post.begin()
+        self.post.expect()
+        self.reactor.answers = lambda line: None
+
+    def serving(self) -> None:
+        """Have a worker that serves."""
+        self.started()
+        self.post.serve()
+        self.reactor.heard()
+
+    def delayed(self) -> float:
+        """Learn how long it takes until the next worker is started, and have it started."""
+        before = len(self.reactor.processes)
+        begun = self.reactor.seconds()
+        while len(self.reactor.processes) == before:
+            self.reactor.advance(0.05)
+        return round(self.reactor.seconds() - begun, 1)
+
+
+class StartingTests(PostTestCase):
+    """The first worker."""
+
+    def test_process(self) -> None:
+        self.started()
+        process = self.reactor.process
+        self.assertEqual(process.arguments, [sys.executable, "-m", "egress.workers.worker"])
+        theirs = self.reactor.pairs[0][1]
+        self.assertEqual(
+            process.options["childFDs"],
+            {0: "w", 1: "r", 2: "r", CONTROL: theirs.number, CONTROL + 1: 7, CONTROL + 2: 9},
+        )
+        self.assertEqual((process.options["path"], theirs.closed), ("/", True))
+        self.assertEqual(self.reactor.orders(), ORDERS)
+
+    def test_serving(self) -> None:
+        self.started()
+        self.assertEqual((self.post.state, self.reactor.heard()), (State.STARTING, []))
+        self.post.serve()
+        self.assertIs(self.post.state, State.RUNNING)
+        self.assertEqual(self.reactor.heard(), [{"tell": "serve", "text": ""}])
+
+    def test_reloading(self) -> None:
+        """One that is not ready yet may have read the files before they changed: it is told, too."""
+        self.post.reload()
+        self.started()
+        self.post.reload()
+        self.post.serve()
+        self.assertEqual([each["tell"] for each in self.reactor.heard()], ["reload", "serve"])
+
+    def fail(self, said: bytes = b"", silent: bool = False) -> str:
+        """Have the first worker fail."""
+
+        def say(line: FakeLine) -> None:
+            line.incoming, line.open = said, silent
+
+        self.reactor.answers = say
+        self.post.begin()
+        return str(self.assertRaises(WorkerFailed, self.post.expect))
+
+    def test_a_reason(self) -> None:
+        self.assertEqual(self.fail(tell("failed", "--policy: no")), "--policy: no")
+
+    def test_an_end(self) -> None:
+        self.assertEqual(self.fail(), "worker 2 ended before it was ready: it has ended")
+
+    def test_last_words(self) -> None:
+        spawn = self.reactor.spawnProcess
+
+        def dying(*arguments: Any, **options: Any) -> Any:
+            process = spawn(*arguments, **options)
+            process.pipes[2].content = [b"Traceback:\n  x\nImportErr", b"or: no\n"]
+            return process
+
+        self.patch(self.reactor, "spawnProcess", dying)
+        self.assertEqual(self.fail(), "worker 2 ended before it was ready: ImportError: no")
+
+    def test_silence(self) -> None:
+        self.assertEqual(self.fail(silent=True), "worker 2 is not ready after 60 seconds")
+        self.assertEqual(self.reactor.pairs[0][0].timeouts[-1], 60)
+
+    def test_no_process(self) -> None:
+        self.reactor.error = BlockingIOError(11, "Resource temporarily unavailable")
+        self.assertRaises(OSError, self.post.begin)
+        self.assertTrue(self.reactor.pairs[0][1].closed)
+
+    def test_orders_that_do_not_arrive(self) -> None:
+        def closed(line: FakeLine) -> None:
+            line.error = BrokenPipeError()
+
+        self.reactor.answers = closed
+        self.post.begin()
+        self.assertEqual(self.reactor.process.signals, ["KILL"])
+        self.assertRaises(WorkerFailed, self.post.expect)
+
+    def test_illegal_steps(self) -> None:
+        self.serving()
+        self.assertRaises(AssertionError, self.post.serve)
+        self.assertRaises(AssertionError, self.post.begin)
+
+
+class DyingTests(PostTestCase):
+    """A worker that ends has a successor."""
+
+    def test_the_first_successor_is_there_at_once(self) -> None:
+        self.serving()
+        with capturedLogs() as events:
+            self.reactor.die()
+        self.assertIn("was ended by SIGKILL", events[-1]["how"])
+        self.assertEqual((self.post.state, self.left, self.restarted), (State.WAITING, [None], []))
+        self.assertEqual(self.delayed(), 0.1)
+        self.assertEqual((self.post.state, self.restarted), (State.STARTING, [None]))
+        self.assertEqual(self.reactor.orders(), ORDERS)
+        self.reactor.say(tell("ready"))
+        self.assertIs(self.post.state, State.RUNNING)
+        self.assertEqual(self.reactor.heard(), [{"tell": "serve", "text": ""}])
+
+    def test_a_series_is_slowed_down(self) -> None:
+        self.serving()
+        delays = []
+        for _ in range(9):
+            self.reactor.die(status=1, signal=None)
+            delays.append(self.delayed())
+        self.assertEqual(delays, [0.1, 1, 2, 4, 8, 16, 30, 30, 30])
+
+    def test_one_that_lived_ends_the_series(self) -> None:
+        self.serving()
+        for _ in range(4):
+            self.reactor.die()
+            self.delayed()
+        self.reactor.say(tell("ready"))
+        self.reactor.advance(60)
+        self.reactor.die()
+        self.assertEqual(self.delayed(), 0.1)
+
+    def test_why_it_did_not_start(self) -> None:
+        self.serving()
+        self.reactor.die()
+        self.delayed()
+        self.reactor.say(tell("failed", "--ca-dir: gone"))
+        with capturedLogs() as events:
+            self.reactor.die(status=1, signal=None)
+        self.assertEqual((events[-1]["how"], events[-1]["said"]), ("ended with status 1", " (--ca-dir: gone)"))
+
+    def test_one_that_does_not_become_ready(self) -> None:
+        self.serving()
+        self.reactor.die()
+        self.delayed()
+        self.reactor.advance(59)
+        self.assertEqual(self.reactor.process.signals, [])
+        self.reactor.advance(1)
+        self.assertEqual(self.reactor.process.signals, ["KILL"])
+
+    def test_one_that_becomes_ready_is_left_alone(self) -> None:
+        self.serving()
+        self.reactor.die()
+        self.delayed()
+        self.reactor.say(tell("ready"))
+        self.reactor.advance(1000)
+        self.assertEqual(self.reactor.process.signals, [])
+
+    def test_no_process(self) -> None:
+        self.serving()
+        self.reactor.die()
+        self.reactor.error = BlockingIOError(11, "Resource temporarily unavailable")
+        with capturedLogs() as events:
+            self.reactor.advance(0.1)
+        self.assertEqual(events[-1]["how"], "cannot be started: Resource temporarily unavailable")
+        self.assertEqual((self.post.state, len(self.left)), (State.WAITING, 2))
+        self.reactor.error = None
+        self.assertEqual(self.delayed(), 1)
+
+    def test_orders_that_do_not_arrive(self) -> None:
+        self.serving()
+        self.reactor.die()
+
+        def closed(line: FakeLine) -> None:
+            line.error = BrokenPipeError()
+
+        self.reactor.answers = closed
+        self.delayed()
+        self.assertEqual(self.reactor.process.signals, ["KILL"])
+        self.reactor.die()
+        self.reactor.answers = lambda line: None
+        self.assertEqual(self.delayed(), 1)
+
+    def test_one_that_closes_its_line(self) -> None:
+        self.serving()
+        process = self.reactor.process
+        self.reactor.transports[-1].loseConnection()
+        self.reactor.advance(5)
+        self.assertEqual(process.signals, ["KILL"])
+        process.end(None, 9)
+        # The next one is not meant.
+        self.delayed()
+        self.reactor.advance(10)
+        self.assertEqual(self.reactor.process.signals, [])
+
+
+class RunningTests(PostTestCase):
+    """A worker that runs."""
+
+    def test_what_it_writes(self) -> None:
+        self.serving()
+        with capturedLogs() as events:
+            self.reactor.process.protocol.childDataReceived(1, b"one\ntw")
+            self.reactor.process.protocol.childDataReceived(2, b"a \xff b\n")
+            self.reactor.die()
+        self.assertEqual(self.wrote, [b"one", None])
+        self.assertEqual((events[0]["number"], events[0]["text"]), ("2", "a \ufffd b"))
+
+    def test_asking(self) -> None:
+        self.serving()
+        asked, slow = self.post.ask("numbers", 1.0), self.post.ask("checks", 2.0)
+        self.reactor.say(frame(answer=[1], number=1))
+        self.assertEqual(self.successResultOf(asked), [1])
+        self.reactor.advance(2)
+        self.failureResultOf(slow, TookTooLong)
+
+    def test_asking_about_something(self) -> None:
+        """It can be asked as soon as it is to serve, and hears that first."""
+        asked: list[Any] = []
+        nothing, pair = (lambda: None), self.reactor.socketpair
+        self.post = Post(
+            self.reactor,
+            ORDERS,
+            [],
+            self.wrote.append,
+            nothing,
+            nothing,
+            pair,  # type: ignore[arg-type]
+            serves=lambda post: asked.append(post.ask("permit", 1.0, {"a": 1})),
+        )
+        self.started()
+        self.post.serve()
+        self.assertEqual(
+            self.reactor.heard(),
+            [{"ask": "permit", "about": {"a": 1}, "number": 1}, {"tell": "serve", "text": ""}],
+        )
+        self.reactor.advance(1)
+        self.failureResultOf(asked[0], TookTooLong)
+
+    def test_what_it_says_out_of_turn(self) -> None:
+        self.serving()
+        self.reactor.say(tell("ready") + tell("nonsense"))
+        self.assertIs(self.post.state, State.RUNNING)
+
+
+class StoppingTests(PostTestCase):
+    """The post is filled no more."""
+
+    def stop(self) -> Deferred[None]:
+        return self.post.stop(24.0)
+
+    def test_drained(self) -> None:
+        self.serving()
+        stopped = self.stop()
+        self.assertEqual(self.reactor.heard(), [{"tell": "drain", "text": ""}])
+        self.assertNoResult(stopped)
+        self.reactor.die(status=0)
+        self.successResultOf(stopped)
+        self.reactor.advance(100)
+        self.assertEqual((self.post.state, len(self.reactor.processes)), (State.CLOSED, 1))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_one_that_does_not_end(self) -> None:
+        self.serving()
+        stopped = self.stop()
+        self.reactor.advance(23)
+        self.assertEqual(self.reactor.process.signals, [])
+        self.reactor.advance(1)
+        self.assertEqual(self.reactor.process.signals, ["KILL"])
+        self.assertNoResult(stopped)
+        self.reactor.die()
+        self.successResultOf(stopped)
+
+    def test_one_that_cannot_be_killed(self) -> None:
+        self.serving()
+        stopped = self.stop()
+        self.reactor.advance(24)
+        self.reactor.advance(5)
+        self.successResultOf(stopped)
+        # It ends after all.
+        self.reactor.die()
+        self.assertIs(self.post.state, State.CLOSED)
+
+    def test_one_that_starts(self) -> None:
+        self.serving()
+        self.reactor.die()
+        self.delayed()
+        stopped = self.stop()
+        self.reactor.say(tell("ready"))
+        self.assertEqual(self.reactor.heard(), [{"tell": "drain", "text": ""}])
+        self.reactor.die(status=0)
+        self.successResultOf(stopped)
+
+    def test_nobody(self) -> None:
+        self.serving()
+        self.reactor.die()
+        self.successResultOf(self.stop())
+        self.reactor.advance(100)
+        self.assertEqual(len(self.reactor.processes), 1)
+
+    def test_nobody_yet(self) -> None:
+        self.successResultOf(self.stop())
+        self.post.kill()
+
+    def test_one_that_was_killed_before_the_reactor_ran(self) -> None:
+        self.post.begin()
+        stopped = self.stop()
+        self.post.kill()
+        self.reactor.process.end(None, 9)
+        self.successResultOf(stopped)
+        self.post.kill()
+
+    def test_one_that_has_ended(self) -> None:
+        self.serving()
+        self.reactor.process.ended = True
+        self.post.kill()
+        self.assertEqual(self.reactor.process.signals, [])
