@@ -59,9 +59,8 @@ class Options(CommandLine):
     program = _PROGRAM
     table = OPTIONS
     longdesc = (
-        "An egress proxy: every request of its clients, HTTP and HTTPS, is put to an authorizer before it leaves. "
-        "The command line counts over the environment, the environment over the file of --config; the value none "
-        "takes back an optional setting of theirs."
+        "An egress proxy that authorizes every outbound HTTP and HTTPS request before it forwards the request. "
+        "Command-line options override environment variables, which override --config. Use none to unset an option."
     )
 
 

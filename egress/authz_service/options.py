@@ -21,17 +21,17 @@ def _shared(name: str, **changes: str | tuple[str, ...]) -> Option:
 PDP_OPTIONS: Final[tuple[Option, ...]] = (
     _shared(
         "listen",
-        help="Where callers connect: a Twisted server endpoint, such as tcp:9000:interface=127.0.0.1, "
-        "tcp6:9000:interface=\\:\\:1, unix:/run/egressauthz.sock or ssl:9443:privateKey=authz.pem, the latter with "
-        "client-ca=FILE where callers must show a certificate.",
+        help="A listener for callers, as a Twisted server endpoint: tcp:9000:interface=127.0.0.1, "
+        "tcp6:9000:interface=\\:\\:1, unix:/run/egressauthz.sock or ssl:9443:privateKey=authz.pem. With ssl:, "
+        "client-ca=FILE requires a client certificate.",
         default="tcp:9000:interface=127.0.0.1",
     ),
     Option(
         name="token-file",
-        group="Listening",
+        group="Listeners",
         metavar="FILE",
-        help="A file that holds the bearer token which callers must show. The variable EGRESSAUTHZ_TOKEN holds the "
-        "token itself.",
+        help="A file with the bearer token that callers must send. The variable EGRESSAUTHZ_TOKEN contains the token "
+        "itself.",
         default="none",
         fields=("token",),
         parse=values.token_file,
@@ -41,38 +41,38 @@ PDP_OPTIONS: Final[tuple[Option, ...]] = (
     ),
     _shared(
         "policy",
-        help="The rules that decide, a TOML file. It is read again when it changes, or one that it includes.",
+        help="A TOML file with the rules of the policy. It is reloaded when it, or an included file, changes.",
     ),
     _shared(
         "allow-address",
-        group="Deciding",
-        help='A range of private addresses that private_addresses = "deny" of the policy is not about. Give what '
-        "the proxies have.",
+        group="Authorization",
+        help='A range of private addresses to permit although private_addresses = "deny" in the policy denies it. Use '
+        "the same values as in the proxies.",
     ),
     _shared(
         "body-limit",
         group="Limits",
-        help="How long the body of a request may be that comes with a question, in bytes or with a unit (512k, 1MiB). "
-        "Give at least what the proxies have.",
+        help="Maximum length of a request body in an authorization request, in bytes or with a unit (512k, 1MiB). Use "
+        "at least the value of the proxies.",
         fields=("body_limit",),
     ),
     _shared(
         "max-connections",
-        help="How many connections of callers are open at the same time; a new one takes the place of an idle one of a "
-        "client without the token, or is closed.",
+        help="Maximum number of connections of callers. Above it, a new connection replaces an idle connection of a "
+        "caller without the token; if there is none, the new connection is closed.",
         default="4096",
         fields=("connections",),
     ),
     _shared(
         "idle-timeout",
-        help="How long a connection is kept between two questions.",
+        help="Timeout of an idle connection between two authorization requests.",
         fields=("idle_timeout",),
     ),
     Option(
         name="question-timeout",
         group="Limits",
         metavar="TIME",
-        help="What a caller has for a whole question, from its first byte to its last.",
+        help="Timeout for receiving a whole authorization request.",
         default="15s",
         fields=("question_timeout",),
         parse=values.duration,
@@ -80,14 +80,15 @@ PDP_OPTIONS: Final[tuple[Option, ...]] = (
     ),
     _shared(
         "drain-timeout",
-        help="How long a service that stops waits for its answers to be read.",
+        help="Grace period at shutdown for callers to read their responses.",
         fields=("drain_timeout",),
     ),
-    _shared("audit-log", help="Where one line of JSON is written for each question; - is standard output."),
+    _shared("audit-log", help="The audit log: one line of JSON for each authorization request. - is standard output."),
     _shared(
         "audit-failure",
-        help="What happens while the audit log cannot be written, as on a full disk: the service continues, and counts "
-        "the lines that are lost; or it decides on nothing, with 503, until a line can be written again.",
+        help="What to do while the audit log cannot be written, for example on a full disk. continue: continue, and "
+        "count the lost lines. deny: respond with 503 to every authorization request until a line can be written "
+        "again.",
     ),
     _shared("metrics-port"),
     _shared("metrics-interface"),

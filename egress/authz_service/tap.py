@@ -37,9 +37,8 @@ class Options(CommandLine):
     program = _PROGRAM
     table = PDP_OPTIONS
     longdesc = (
-        "An authorization service: it answers POST /validate by a policy, for Postman runners and for egressproxy. "
-        "The command line counts over the environment, the environment over the file of --config; the value none "
-        "takes back an optional setting of theirs."
+        "An authorization service that decides by a policy (POST /validate), for Postman runners and egressproxy. "
+        "Command-line options override environment variables, which override --config. Use none to unset an option."
     )
 
 

@@ -27,11 +27,11 @@ def admin(text: str, place: Place) -> AdminEndpoint:
 ADMIN_OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         name="admin",
-        group="Operating",
+        group="Operation",
         metavar="ENDPOINT",
-        help="Where egress approvals and egress explain reach the running proxy: unix:PATH, made with mode 0600 unless "
-        ":mode= says otherwise, or tcp:PORT on a loopback address, together with --admin-token-file. Whoever reaches "
-        "it can let requests out.",
+        help="The admin API, for egress approvals and egress explain: unix:PATH, created with mode 0600 unless :mode= "
+        "sets another mode; or tcp:PORT on a loopback address, with --admin-token-file. Everyone with access to it "
+        "can allow requests.",
         default="none",
         fields=("admin",),
         parse=admin,
@@ -39,10 +39,9 @@ ADMIN_OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="admin-token-file",
-        group="Operating",
+        group="Operation",
         metavar="FILE",
-        help="A file that holds the bearer token that is wanted at --admin. The variable EGRESS_ADMIN_TOKEN holds the "
-        "token itself.",
+        help="A file with the bearer token for --admin. The variable EGRESS_ADMIN_TOKEN contains the token itself.",
         default="none",
         fields=("admin_token",),
         parse=values.token_file,

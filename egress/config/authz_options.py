@@ -12,10 +12,10 @@ _NONE: Final = ("none",)
 DECIDING_OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         name="authz-url",
-        group="Deciding",
+        group="Authorization",
         metavar="URL",
-        help="The authorization service, which is asked about every request. /validate is appended to the URL unless "
-        "it ends so; with another --authz-api, what that has there. Without it, the policy decides.",
+        help="URL of the authorization service. Appends /validate (or the path of the selected --authz-api) if "
+        "missing. Without this option, the policy decides.",
         default="none",
         fields=("authz_url",),
         parse=values.authz_url,
@@ -25,20 +25,20 @@ DECIDING_OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="authz-timeout",
-        group="Deciding",
+        group="Authorization",
         metavar="TIME",
-        help="What the authorization service has for one whole answer, in seconds or with a unit (500ms, 2m). "
-        "After it, the request is refused with 503.",
+        help="Timeout for one authorization request, in seconds or with a unit (500ms, 2m). After it, the client gets "
+        "503.",
         default="5s",
         fields=("authz_timeout",),
         parse=values.duration,
     ),
     Option(
         name="authz-token-file",
-        group="Deciding",
+        group="Authorization",
         metavar="FILE",
-        help="A file that holds the bearer token with which the authorization service is called. The variable "
-        "EGRESS_AUTHZ_TOKEN holds the token itself.",
+        help="A file with the bearer token for the authorization service. The variable EGRESS_AUTHZ_TOKEN contains "
+        "the token itself.",
         default="none",
         fields=("authz_token",),
         parse=values.token_file,
@@ -47,9 +47,9 @@ DECIDING_OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="authz-client-cert",
-        group="Deciding",
+        group="Authorization",
         metavar="FILE",
-        help="A PEM file with a certificate and its key, shown to an https:// authorization service.",
+        help="A PEM file with a client certificate and its key for an https:// authorization service.",
         default="none",
         fields=("authz_client_cert",),
         parse=values.readable_file,
@@ -57,68 +57,67 @@ DECIDING_OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="authz-via-upstream",
-        group="Deciding",
+        group="Authorization",
         metavar="",
-        help="Call the authorization service through the upstream proxy; otherwise it is called directly.",
+        help="Contact the authorization service through the upstream proxy instead of directly.",
         default="false",
         fields=("authz_via_upstream",),
         parse=values.boolean,
     ),
     Option(
         name="authz-max-concurrency",
-        group="Deciding",
+        group="Authorization",
         metavar="N",
-        help="How many questions are put to the authorization service at the same time, each over a connection of its "
-        "own.",
+        help="Maximum number of concurrent authorization requests. Each uses its own connection.",
         default="256",
         fields=("authz_max_concurrency",),
         parse=values.number,
     ),
     Option(
         name="authz-queue",
-        group="Deciding",
+        group="Authorization",
         metavar="N",
-        help="How many questions wait for their turn, within --authz-timeout; beyond that, requests are refused with "
-        "503 at once.",
+        help="Maximum number of authorization requests in the queue, within --authz-timeout. Above it, clients get "
+        "503 immediately.",
         default="1024",
         fields=("authz_queue",),
         parse=values.number_or_zero,
     ),
     Option(
         name="authz-breaker-failures",
-        group="Deciding",
+        group="Authorization",
         metavar="N|none",
-        help="After how many questions in a row without an answer the authorization service is left alone for a while: "
-        "requests are then refused with 503 at once. none: it is always asked.",
+        help="Consecutive failures that open the circuit breaker. While it is open, clients get 503 immediately. "
+        "none: no circuit breaker.",
         default="5",
         fields=("authz_breaker_failures",),
         parse=values.number_or_none,
     ),
     Option(
         name="authz-api",
-        group="Deciding",
+        group="Authorization",
         metavar="postman|authzen|opa|ext-authz",
-        help="How the authorization service is asked: by the contract of the Postman runner, AuthZEN's Access "
-        "Evaluation API, the data API of Open Policy Agent, or the HTTP check of Envoy's ext_authz.",
+        help="The API of the authorization service: the contract of the Postman runner, AuthZEN's Access Evaluation "
+        "API, the data API of Open Policy Agent, or the HTTP check of Envoy's ext_authz.",
         default="postman",
         fields=("authz_api",),
         parse=values.authz_api,
     ),
     Option(
         name="authz-body",
-        group="Deciding",
+        group="Authorization",
         metavar="always|on-demand|never",
-        help="When the authorization service is given the content of a request: with each question; when it answers "
-        "that it needs it, so that all other content streams; or not at all.",
+        help="When to send the request body to the authorization service. always: in each authorization request. "
+        "on-demand: when the service requests it; other bodies are streamed. never: not at all.",
         default="always",
         fields=("authz_body",),
         parse=values.authz_body,
     ),
     Option(
         name="authz-response-headers",
-        group="Deciding",
+        group="Authorization",
         metavar="NAMES",
-        help="With --authz-api ext-authz: header fields of its answers that are set on the request.",
+        help="With --authz-api ext-authz: header fields of the authorization response to set on the request.",
         default="none",
         fields=("authz_response_headers",),
         parse=values.field_name,
@@ -128,38 +127,38 @@ DECIDING_OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="authz-cache",
-        group="Deciding",
+        group="Authorization",
         metavar="N|none",
-        help="How many decisions are kept for reuse, for as long as the authorization service says. none: every "
-        "request is put to it.",
+        help="Maximum number of cached decisions. The authorization service sets how long each can be reused. none: "
+        "no reuse.",
         default="4096",
         fields=("authz_cache",),
         parse=values.number_or_none,
     ),
     Option(
         name="authz-max-ttl",
-        group="Deciding",
+        group="Authorization",
         metavar="TIME",
-        help="For how long a decision is reused at most, whatever the authorization service says.",
+        help="Maximum time to live of a cached decision, regardless of the authorization service.",
         default="1h",
         fields=("authz_max_ttl",),
         parse=values.duration,
     ),
     Option(
         name="authz-max-stale",
-        group="Deciding",
+        group="Authorization",
         metavar="TIME|0",
-        help="For how long beyond that it is reused at most while the authorization service gives no answers, where "
-        "that allows it.",
+        help="Maximum time beyond its time to live for which a cached decision is reused during an outage of the "
+        "authorization service, if the service permits it.",
         default="5m",
         fields=("authz_max_stale",),
         parse=values.duration_or_zero,
     ),
     Option(
         name="policy",
-        group="Deciding",
+        group="Authorization",
         metavar="FILE",
-        help="The rules of the embedded authorizer, a TOML file. Not together with --authz-url.",
+        help="A TOML file with the rules of the embedded policy. Cannot be combined with --authz-url.",
         default="the starter policy of the package",
         fields=("policy",),
         parse=values.readable_file,
@@ -167,10 +166,10 @@ DECIDING_OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="secrets",
-        group="Deciding",
+        group="Authorization",
         metavar="FILE",
-        help="A TOML file with the secrets that decisions put into requests as ${secret:NAME}: where each comes from "
-        "(a file, a variable, a command), and to which hosts it may be sent.",
+        help="A TOML file with the secrets that decisions insert into requests as ${secret:NAME}: the source of each "
+        "(a file, a variable, a command), and the hosts that may receive it.",
         default="none",
         fields=("secrets",),
         parse=values.readable_file,
@@ -178,38 +177,39 @@ DECIDING_OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="approval-timeout",
-        group="Deciding",
+        group="Authorization",
         metavar="TIME",
-        help="How long a request is held that a person is to decide on; then it is refused with 403.",
+        help="Timeout of a pending approval. After it, the client gets 403.",
         default="5m",
         fields=("approval_timeout",),
         parse=values.duration,
     ),
     Option(
         name="approval-queue",
-        group="Deciding",
+        group="Authorization",
         metavar="N",
-        help="How many such requests are held; beyond that, they are refused with 403 at once.",
+        help="Maximum number of pending approvals. Above it, clients get 403 immediately.",
         default="100",
         fields=("approval_queue",),
         parse=values.number,
     ),
     Option(
         name="mode",
-        group="Deciding",
+        group="Authorization",
         metavar="enforce|observe",
-        help="observe: nothing is enforced. What would be refused, or could not be decided, leaves all the same and is "
-        "on record as such; only what the address guard, the allowed ports or a rule about addresses refuse does not.",
+        help="observe: no decision is enforced. Denied requests, and requests without a decision, are forwarded, and "
+        "the audit log marks them. Only denials by the address guard, the allowed ports, or rules about addresses are "
+        "enforced.",
         default="enforce",
         fields=("mode",),
         parse=values.mode,
     ),
     Option(
         name="shadow-authz-url",
-        group="Deciding",
+        group="Authorization",
         metavar="URL",
-        help="A second authorization service, which is asked the same questions without any effect; disagreements are "
-        "counted and logged. It is trusted, and called, as that of --authz-url is.",
+        help="URL of a shadow authorization service. It receives the same authorization requests without any effect. "
+        "Disagreements are counted and logged. TLS trust and connections are the same as for --authz-url.",
         default="none",
         fields=("shadow_authz_url",),
         parse=values.authz_url,
@@ -218,10 +218,10 @@ DECIDING_OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="shadow-authz-token-file",
-        group="Deciding",
+        group="Authorization",
         metavar="FILE",
-        help="A file that holds the bearer token for it; the token of --authz-token-file is never sent there. The "
-        "variable EGRESS_SHADOW_AUTHZ_TOKEN holds the token itself.",
+        help="A file with the bearer token for the shadow authorization service. The token of --authz-token-file is "
+        "never sent to it. The variable EGRESS_SHADOW_AUTHZ_TOKEN contains the token itself.",
         default="none",
         fields=("shadow_authz_token",),
         parse=values.token_file,
@@ -230,10 +230,10 @@ DECIDING_OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="shadow-policy",
-        group="Deciding",
+        group="Authorization",
         metavar="FILE",
-        help="Rules that are asked the same questions without any effect, a TOML file. Not together with "
-        "--shadow-authz-url.",
+        help="A TOML file with a shadow policy. It evaluates the same requests without any effect. Cannot be combined "
+        "with --shadow-authz-url.",
         default="none",
         fields=("shadow_policy",),
         parse=values.readable_file,
@@ -241,9 +241,9 @@ DECIDING_OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="shadow-log",
-        group="Deciding",
+        group="Authorization",
         metavar="FILE",
-        help="Where one line of JSON is written for each disagreement of the two.",
+        help="A file with one line of JSON for each disagreement between the authorizer and its shadow.",
         default="none",
         fields=("shadow_log",),
         parse=values.shadow_log,
@@ -251,30 +251,29 @@ DECIDING_OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="body-limit",
-        group="Deciding",
+        group="Authorization",
         metavar="SIZE",
-        help="How much of a request body is put to an authorizer that looks at bodies, in bytes or with a unit "
-        "(512k, 1MiB).",
+        help="Maximum length of a request body that is sent to the authorizer, in bytes or with a unit (512k, 1MiB).",
         default="16MiB",
         fields=("limits.body",),
         parse=values.size,
     ),
     Option(
         name="body-memory",
-        group="Deciding",
+        group="Authorization",
         metavar="SIZE",
-        help="How much memory all bodies together may take that are put to an authorizer. One client gets half of what "
-        "is free at most; what does not fit waits for up to --body-timeout, then gets 503.",
+        help="Maximum memory for all bodies that are collected for the authorizer. One client gets at most half of the "
+        "free memory. A body that does not fit waits for up to --body-timeout; then the client gets 503.",
         default="256MiB",
         fields=("limits.body_memory",),
         parse=values.size,
     ),
     Option(
         name="oversize-body",
-        group="Deciding",
+        group="Authorization",
         metavar="refuse|truncate",
-        help="What becomes of a request whose body is over the limit: it is refused with 413, or the authorizer "
-        "decides on the beginning and is told so.",
+        help="What to do with a request body over the limit. refuse: reject the request with 413. truncate: the "
+        "authorizer decides on the first part, and is told that it is truncated.",
         default="refuse",
         fields=("oversize_body",),
         parse=values.oversize_body,

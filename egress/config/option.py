@@ -43,7 +43,7 @@ class Option:
         stands before what it sets of L{egress.config.model.Limits}.
     @ivar parse: reads one value.
     @ivar clear: values that stand for "not set", whatever a lower layer says.
-    @ivar repeatable: whether it may be given several times.
+    @ivar repeatable: whether it can be repeated.
     @ivar lists: whether one value may be several, between commas or white space.
     @ivar combine: makes one value of those of a repeatable option.
     @ivar url: whether values may carry credentials, which no message shows.

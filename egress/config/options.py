@@ -43,11 +43,11 @@ _PROXY_VARIABLES = (
 OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         name="listen",
-        group="Listening",
+        group="Listeners",
         metavar="ENDPOINT",
-        help="Where clients connect: a Twisted server endpoint, such as tcp:8080:interface=127.0.0.1, "
-        "tcp6:8080:interface=\\:\\:1, unix:/run/egress.sock or ssl:8443:privateKey=proxy.pem, with settings of its own "
-        "behind it: client-auth=FILE or none, https=allow or refuse (https URLs without CONNECT), and with ssl: "
+        help="A listener for clients, as a Twisted server endpoint: tcp:8080:interface=127.0.0.1, "
+        "tcp6:8080:interface=\\:\\:1, unix:/run/egress.sock or ssl:8443:privateKey=proxy.pem. Additional settings in "
+        "the endpoint: client-auth=FILE or none, https=allow or refuse (https URLs without CONNECT) and, with ssl:, "
         "client-ca=FILE.",
         default="tcp:8080:interface=127.0.0.1",
         fields=("listen",),
@@ -56,10 +56,10 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="client-auth",
-        group="Listening",
+        group="Listeners",
         metavar="FILE",
-        help="The hashed secrets of clients, one line for each, made by: egress client NAME. Requests "
-        "without one of them are answered with 407. It is read again when it changes.",
+        help="A file with the hashed secrets of clients, one line for each client. Create the lines with: egress "
+        "client NAME. A request without valid credentials gets 407. The file is reloaded when it changes.",
         default="none",
         fields=("client_auth",),
         parse=values.readable_file,
@@ -68,10 +68,10 @@ OPTIONS: Final[tuple[Option, ...]] = (
     *DECIDING_OPTIONS,
     Option(
         name="passthrough",
-        group="Certificates",
+        group="TLS",
         metavar="HOST",
-        help="A host, or *.host for those below it, each with an optional :port, whose TLS is tunnelled unread. "
-        "The authorizer is asked about the tunnel.",
+        help="A host whose TLS is tunneled without interception: a name, or *.host for subdomains, each with an "
+        "optional :port. The authorizer decides on the tunnel.",
         default="none",
         fields=("passthrough",),
         parse=values.host_pattern,
@@ -81,10 +81,10 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="opaque-ports",
-        group="Certificates",
+        group="TLS",
         metavar="PORTS",
-        help="TCP ports, or ranges as in 5432-5433, to which a CONNECT is tunnelled unread, whatever it carries: "
-        "SSH, or a database's protocol. The authorizer is asked about the tunnel.",
+        help="TCP ports, or ranges such as 5432-5433. CONNECT requests to these ports are tunneled without "
+        "interception, for any protocol, such as SSH or that of a database. The authorizer decides on the tunnel.",
         default="none",
         fields=("opaque_ports",),
         parse=values.ports,
@@ -94,20 +94,20 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="ca-dir",
-        group="Certificates",
+        group="TLS",
         metavar="DIR",
-        help="Where the certificate authority is kept; it is made at the first start. ca.pem in it is what clients "
-        "must trust.",
+        help="The directory of the CA. The first start creates the CA in it. Clients must trust the file ca.pem in "
+        "this directory.",
         default="~/.egressproxy/ca",
         fields=("ca_dir",),
         parse=values.directory,
     ),
     Option(
         name="ca-cert",
-        group="Certificates",
+        group="TLS",
         metavar="FILE",
-        help="A CA of yours to sign with instead, most often an intermediate one: a PEM file with its certificate, "
-        "followed by those above it. Needs --ca-key; --ca-dir is not used then.",
+        help="Your own CA instead of a generated one, usually an intermediate CA: a PEM file with its certificate, "
+        "followed by the certificates of its issuers. Requires --ca-key. --ca-dir is not used.",
         default="none",
         fields=("ca_cert",),
         parse=values.readable_file,
@@ -115,9 +115,9 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="ca-key",
-        group="Certificates",
+        group="TLS",
         metavar="FILE",
-        help="The key of --ca-cert, a PEM file that its owner alone can read.",
+        help="The key of --ca-cert: a PEM file that only its owner can read.",
         default="none",
         fields=("ca_key",),
         parse=values.readable_file,
@@ -125,10 +125,10 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="ca-name-constraints",
-        group="Certificates",
+        group="TLS",
         metavar="HOSTS",
-        help="For which hosts a CA that is made may sign: names, each with all below it, addresses and CIDR ranges. "
-        "A CONNECT to another is refused.",
+        help="Name constraints for a generated CA: names with their subdomains, addresses, and CIDR ranges. A CONNECT "
+        "to any other host is rejected.",
         default="none",
         fields=("ca_name_constraints",),
         parse=values.name_constraint,
@@ -138,10 +138,10 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="ssl-extra-ca-certs",
-        group="Certificates",
+        group="TLS",
         metavar="FILE",
-        help="A PEM file with certificate authorities to trust besides the system's: for origins, for the "
-        "authorization service and for an https:// upstream proxy.",
+        help="A PEM file with CAs to trust in addition to the system's CAs: for origins, the authorization service, "
+        "and an https:// upstream proxy.",
         default="none",
         fields=("extra_ca_certs",),
         parse=values.readable_file,
@@ -149,10 +149,10 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="origin-tls",
-        group="Certificates",
+        group="TLS",
         metavar="FILE",
-        help="A TOML file that says for which hosts a certificate of ours is shown, a newer TLS is required, or which "
-        "CAs alone are trusted.",
+        help="A TOML file with TLS settings for specific hosts: a client certificate, a minimum TLS version, or the "
+        "only trusted CAs.",
         default="none",
         fields=("origin_tls",),
         parse=values.readable_file,
@@ -160,20 +160,20 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="client-tls",
-        group="Certificates",
+        group="TLS",
         metavar="modern|compatible",
-        help="compatible: clients may use CBC and CCM suites, too, for those that have no others. Suites without "
-        "forward secrecy and versions before TLS 1.2 are never accepted.",
+        help="compatible: also accepts CBC and CCM cipher suites, for clients that have no others. Cipher suites "
+        "without forward secrecy, and versions before TLS 1.2, are never accepted.",
         default="modern",
         fields=("client_tls",),
         parse=values.client_tls,
     ),
     Option(
         name="upstream-proxy",
-        group="Leaving",
+        group="Destinations",
         metavar="URL",
         help="The proxy through which allowed requests leave: http:// or https://, with percent-encoded credentials "
-        "where it wants them; without a port, 80 or 443. HTTP_PROXY is for http origins alone, HTTPS_PROXY for "
+        "if it requires them. The default port is 80 or 443. HTTP_PROXY applies only to http origins, HTTPS_PROXY to "
         "https origins and tunnels.",
         default="none",
         fields=("upstream_http", "upstream_https"),
@@ -185,10 +185,10 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="no-proxy",
-        group="Leaving",
+        group="Destinations",
         metavar="HOSTS",
-        help="What is contacted directly, past the upstream proxy: hosts, each with what is below it, addresses, CIDR "
-        "ranges, host:port, or * for everything.",
+        help="Destinations to contact directly instead of through the upstream proxy: hosts with their subdomains, "
+        "addresses, CIDR ranges, host:port, or * for everything.",
         default="none",
         fields=("bypass",),
         parse=values.bypass_entry,
@@ -201,21 +201,20 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="resolve",
-        group="Leaving",
+        group="Destinations",
         metavar="after|before",
-        help="When the name of a destination is resolved: after the request was allowed, so that a denied name causes "
-        "no DNS query; or before the authorizer is asked, which is then told the addresses.",
+        help="When to resolve the name of a destination. after: after the request is allowed, so that a denied name "
+        "causes no DNS query. before: before authorization, so that the authorizer receives the addresses.",
         default="after",
         fields=("resolve",),
         parse=values.resolve,
     ),
     Option(
         name="dns-server",
-        group="Leaving",
+        group="Destinations",
         metavar="ADDRESS[:PORT]",
-        help="A DNS server that resolves the names that requests name, instead of the system: an IP address, IPv6 in "
-        "brackets, with port 53 unless given. Of several the next one is asked when one fails. /etc/hosts counts "
-        "before.",
+        help="A DNS server for the names in requests, instead of the system's resolver: an IP address (IPv6 in "
+        "brackets). The default port is 53. If a server fails, the next one is queried. /etc/hosts takes precedence.",
         default="none",
         fields=("dns_servers",),
         parse=_dns_server,
@@ -225,9 +224,10 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="allow-address",
-        group="Leaving",
+        group="Destinations",
         metavar="CIDR",
-        help="A range of addresses to open that the address guard refuses otherwise, such as loopback or link-local.",
+        help="A range of addresses to permit although the address guard denies it by default, such as loopback or "
+        "link-local.",
         default="none",
         fields=("allow_address",),
         parse=values.address_range,
@@ -237,9 +237,9 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="deny-address",
-        group="Leaving",
+        group="Destinations",
         metavar="CIDR",
-        help="A range of addresses that nobody is sent to, besides those that the guard refuses; it counts over "
+        help="A range of addresses to deny in addition to those that the address guard denies. Takes precedence over "
         "--allow-address.",
         default="none",
         fields=("deny_address",),
@@ -250,9 +250,9 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="allow-ports",
-        group="Leaving",
+        group="Destinations",
         metavar="PORTS",
-        help="A TCP port, or a range as in 8000-8999, that requests may go to. Without it, to every port that the "
+        help="A TCP port, or a range such as 8000-8999, to which requests may go. Default: every port that the "
         "authorizer allows.",
         default="none",
         fields=("allow_ports",),
@@ -263,10 +263,11 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="upgrade-protocols",
-        group="Leaving",
+        group="Destinations",
         metavar="NAMES",
         help="Protocols, such as tcp,spdy/3.1 for docker and kubectl, to which an allowed request may upgrade its "
-        "connection, besides WebSockets. What follows is relayed unread. Without it, a request for one is refused.",
+        "connection, in addition to WebSockets. The upgraded connection is relayed without inspection. A request for "
+        "any other upgrade is rejected.",
         default="none",
         fields=("upgrade_protocols",),
         parse=_upgrade_protocol,
@@ -277,19 +278,19 @@ OPTIONS: Final[tuple[Option, ...]] = (
     *LIMIT_OPTIONS,
     Option(
         name="workers",
-        group="Operating",
+        group="Operation",
         metavar="N|auto",
-        help="How many processes serve clients, behind one twistd; auto is one for each core. Every limit is one "
-        "of each process.",
+        help="Number of worker processes under one twistd. auto: one for each core. Every limit applies to each "
+        "process.",
         default="1",
         fields=("workers",),
         parse=values.workers,
     ),
     Option(
         name="audit-log",
-        group="Operating",
+        group="Operation",
         metavar="FILE|-",
-        help="Where one line of JSON is written for each decision; - is standard output.",
+        help="The audit log: one line of JSON for each decision. - is standard output.",
         default="none",
         fields=("audit_log",),
         parse=values.log_file,
@@ -297,17 +298,17 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="audit-failure",
-        group="Operating",
+        group="Operation",
         metavar="continue|deny",
-        help="What happens while the audit log cannot be written, as on a full disk: the proxy continues, and counts "
-        "the lines that are lost; or it denies every request, with 503, until a line can be written again.",
+        help="What to do while the audit log cannot be written, for example on a full disk. continue: continue, and "
+        "count the lost lines. deny: reject every request with 503 until a line can be written again.",
         default="continue",
         fields=("audit_failure",),
         parse=values.audit_failure,
     ),
     Option(
         name="metrics-port",
-        group="Operating",
+        group="Operation",
         metavar="PORT",
         help="The TCP port for /metrics, /health/live and /health/ready.",
         default="none",
@@ -317,9 +318,9 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         name="metrics-interface",
-        group="Operating",
+        group="Operation",
         metavar="ADDRESS",
-        help="The IP address on which the metrics port is opened.",
+        help="The IP address of the metrics port.",
         default="127.0.0.1",
         fields=("metrics_interface",),
         parse=values.interface,
@@ -327,10 +328,10 @@ OPTIONS: Final[tuple[Option, ...]] = (
     *ADMIN_OPTIONS,
     Option(
         name="config",
-        group="Operating",
+        group="Operation",
         metavar="FILE",
-        help="A TOML file with these same names as keys. The command line counts over the environment, the "
-        "environment over the file.",
+        help="A TOML configuration file. Its keys are the names of these options. Command-line options override "
+        "environment variables, which override the file.",
         default="none",
         fields=("config",),
         parse=values.readable_file,

@@ -201,7 +201,7 @@ def table_of(options: Sequence[Option]) -> str:
             f"`--{name}{' ' if option.metavar else ''}{option.metavar}`" for name in (option.name, *option.aliases)
         )
         variables = "<br>".join(f"`{variable.name}`" for variable in option.environment)
-        repeat = " May be given several times." if option.repeatable else ""
+        repeat = " Can be repeated." if option.repeatable else ""
         text = re.sub(r"([\\*_~])", r"\\\1", f"{option.default} | {option.help}{repeat}")
         lines.append(f"| {names.replace('|', _PIPE)} | {variables} | {text} |")
     return "\n".join(lines) + "\n"

@@ -26,7 +26,7 @@ def leave(program: str, message: str) -> NoReturn:
 def _option_help(option: Option) -> str:
     metavar = f" {option.metavar}" if option.metavar else ""
     lines = [f"  {', '.join(f'--{name}{metavar}' for name in (option.name, *option.aliases))}"]
-    repeat = " May be given several times." if option.repeatable else ""
+    repeat = " Can be repeated." if option.repeatable else ""
     names = ", ".join(variable.name for variable in option.environment)
     for text in (f"{option.help}{repeat}", f"[default: {option.default}; environment: {names}]"):
         lines += textwrap.wrap(

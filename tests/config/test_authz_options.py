@@ -15,4 +15,4 @@ class DecidingOptionsTests(SynchronousTestCase):
         self.assertLessEqual(set(DECIDING_OPTIONS), set(OPTIONS))
 
     def test_one_group(self) -> None:
-        self.assertEqual({option.group for option in DECIDING_OPTIONS}, {"Deciding"})
+        self.assertEqual({option.group for option in DECIDING_OPTIONS}, {"Authorization"})
