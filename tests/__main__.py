@@ -1,16 +1,26 @@
-"""The tests, run by trial's own runner: C{python -m tests [--unit|--workers] [NAME ...]}.
+"""The tests, run by trial's own runners: C{python -m tests [-j N] [--unit|--integration|--workers] [NAME ...]}.
 
-It is C{trial NAME ...}, with all tests for a default (C{--unit}: all that open no socket; C{--workers}: those to which
-several workers may make a difference), and with two things for a run that nobody watches.  Under C{EGRESS_NO_SKIP=1} a
-skipped test fails the run, and C{passed failed skipped} are appended to the file that C{EGRESS_TEST_RESULTS} names.
+It is C{trial [-j N] NAME ...}, with all tests as the default.
+
+  - C{--unit} selects the tests that open no socket, C{--integration} the others, and C{--workers} the integration tests
+    to which several workers can make a difference.
+  - With C{-j N}, N processes run the tests, after those that measure time.
+  - Under C{EGRESS_NO_SKIP=1} a skipped test fails the run.
+  - C{passed failed skipped} are appended to the file that C{EGRESS_TEST_RESULTS} names.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+from unittest import TestCase, TestSuite
 
+from twisted.trial._asyncrunner import _iterateTests
+from twisted.trial._dist.disttrial import DistTrialRunner
 from twisted.trial.reporter import TextReporter
 from twisted.trial.runner import TestLoader, TrialRunner
 
@@ -25,14 +35,24 @@ def unit_names() -> list[str]:
     return [f"tests.{name}" for name in sorted(packages + modules)]
 
 
-# Who decides, what it says, what commands make of it and how an origin is reached is the same in each worker; where it
-# is not, a test of these starts workers itself.
+# A worker does the same as a single process here: it decides, relays, resolves, connects and talks to origins.  Tests
+# of one process, of no proxy, and those that choose the number of workers themselves would only be repeated.
 ALIKE = frozenset(
     {
-        *("adapters", "approvals", "authorization", "egressauthz", "explain", "learning", "origin_faults"),
-        *("origin_terms", "origin_tls", "parity", "policy", "tutorial"),
+        *("adapters", "approvals", "authorization", "egressauthz", "explain", "learning", "parity", "policy"),
+        *("dns_order", "dns_servers", "origin_faults", "origin_terms", "origin_tls", "upstream", "upstream_tls"),
+        *("scorecard", "splice", "terms", "tutorial", "upgrades"),
+        *("body_memory", "fairness", "limits", "peers", "processes", "shared_work", "soak", "workers"),
     }
 )
+
+# They compare times, and keep both cores busy: each runs by itself.
+MEASURING = frozenset({"fairness", "soak"})
+
+
+def integration_names() -> list[str]:
+    """The integration tests."""
+    return [f"tests.{INTEGRATION}"]
 
 
 def workers_names() -> list[str]:
@@ -41,15 +61,40 @@ def workers_names() -> list[str]:
     return [f"tests.{INTEGRATION}.{name}" for name in modules if name.removeprefix("test_") not in ALIKE]
 
 
+GROUPS = {"unit": unit_names, "integration": integration_names, "workers": workers_names}
+
+
+def is_measuring(test: TestCase) -> bool:
+    """Whether a test belongs to a module that measures time."""
+    return type(test).__module__.rpartition(".")[2].removeprefix("test_") in MEASURING
+
+
 def main(arguments: list[str]) -> int:
     """Run the tests.
 
     @return: the exit status.
     """
-    groups = {"--unit": unit_names, "--workers": workers_names}
-    names = [name for argument in arguments for name in (groups[argument]() if argument in groups else [argument])]
+    parser = argparse.ArgumentParser(prog="python -m tests", description="Run the tests.")
+    parser.add_argument("-j", dest="processes", type=int, default=1, metavar="N", help="the number of processes")
+    for group in GROUPS:
+        parser.add_argument(f"--{group}", dest="groups", action="append_const", const=group, default=[])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a package, module, class or method")
+    options = parser.parse_args(arguments)
+    names = options.names + [name for group in options.groups for name in GROUPS[group]()]
     suite = TestLoader().loadByNames(names or ["tests"], recurse=True)
-    result = TrialRunner(TextReporter, workingDirectory="_trial_temp").run(suite)
+    tests: list[Any] = list(_iterateTests(suite))
+    others = [test for test in tests if not is_measuring(test)]
+    status = 0
+    result: Any
+    if options.processes == 1 or not others:
+        result = TrialRunner(TextReporter, workingDirectory="_trial_temp").run(suite)
+    else:
+        if measuring := [test.id() for test in tests if is_measuring(test)]:
+            # In a process of its own: a reactor runs once.
+            status = subprocess.run([sys.executable, "-m", "tests", *measuring], check=False).returncode
+        runner = DistTrialRunner(TextReporter, options.processes, [], workingDirectory="_trial_temp")
+        result = runner.run(TestSuite(others))
+
     passed = result.successes + len(result.expectedFailures)
     failed = len(result.failures) + len(result.errors) + len(result.unexpectedSuccesses)
     skipped = len(result.skips)
@@ -60,7 +105,7 @@ def main(arguments: list[str]) -> int:
     if skipped and os.environ.get("EGRESS_NO_SKIP") == "1":
         print(f"\n{skipped} tests were skipped, and EGRESS_NO_SKIP is set: the run has failed")
         return 1
-    return 0 if result.wasSuccessful() and passed else 1
+    return status or (0 if result.wasSuccessful() and passed else 1)
 
 
 if __name__ == "__main__":

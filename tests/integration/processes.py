@@ -40,13 +40,34 @@ def node_module(path: str) -> str:
 
 # Below those that systems take for outgoing connections, one of which could get a port before its server does.
 _PORTS = (10_240, 32_000)
+# Processes that run tests at the same time take ports from different shares of that range.
+_SHARES = 8
 _handed_out: set[int] = set()
 
 
+def _claim_share() -> tuple[int, socket.socket | None]:
+    """Claim a share of the ports.
+
+    @return: its number, and the socket that is the claim: no two sockets have one name (Linux only).
+    """
+    for share in range(_SHARES):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0egress-tests-{share}")
+        except OSError:
+            claim.close()
+        else:
+            return share, claim
+    return os.getpid() % _SHARES, None
+
+
+_share, _claim = _claim_share()
+
+
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that nobody listens on now."""
+    """A TCP port on which no process listens now."""
     while True:
-        port = random.randrange(*_PORTS)
+        port = random.randrange(_PORTS[0] + _share, _PORTS[1], _SHARES)
         if port in _handed_out:
             continue
         with socket.socket() as probe, contextlib.suppress(OSError):
