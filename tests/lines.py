@@ -122,7 +122,7 @@ class FakeProcess:
 
 
 @implementer(IReactorPluggableNameResolver)
-class WorkerReactor(WithoutThreads, MemoryReactorClock):  # type: ignore[misc]
+class WorkerReactor(WithoutThreads, MemoryReactorClock):
     """Starts processes.
 
     @ivar processes: all that were started.

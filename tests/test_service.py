@@ -171,8 +171,9 @@ class ConstructionTests(ServiceTestCase):
         ):
             with self.subTest(field):
                 self.assertEqual(self.assertRaises(ConfigError, self.make, **{field: value}).option, field)
-                self.make(_Never(), **{field: value})
-                self.make(authz_url="http://authz.test", **{field: value})
+                given: dict[str, Any] = {field: value}
+                self.make(_Never(), **given)
+                self.make(authz_url="http://authz.test", **given)
 
     def test_one_process(self) -> None:
         """Several workers need a parent, which an application is not."""
@@ -191,7 +192,7 @@ class ConstructionTests(ServiceTestCase):
             ({"authorizer": _Never()}, CachingAuthorizer),
         ):
             with self.subTest(options):
-                service = self.make(**options)  # type: ignore[arg-type]
+                service = self.make(**options)
                 self.assertIsInstance(service._deciding.unattended, kind)
                 told = b"egress_authorizer_questions 0.0" in service.metrics.render()[0]
                 self.assertEqual(told, kind is not AuthorizationChain)
@@ -476,7 +477,7 @@ class ListeningTests(ServiceTestCase):
         service.privilegedStartService()
         service.startService()
         addresses = self.successResultOf(waiting)
-        self.assertEqual([address.port for address in addresses], [8080, 8081])
+        self.assertEqual([address.port for address in addresses], [8080, 8081])  # type: ignore[attr-defined]
         self.assertEqual(self.successResultOf(service.listening()), addresses)
         bound = [(server[0], server[3]) for server in self.reactor.tcpServers]
         self.assertEqual(bound, [(8080, "127.0.0.1"), (8081, "127.0.0.1")])
@@ -504,7 +505,7 @@ class ListeningTests(ServiceTestCase):
 
     def test_the_admin_api_of_a_parent(self) -> None:
         """A worker does not serve it, and sends nobody there."""
-        endpoint = TCP4ServerEndpoint(self.reactor, 8080)  # type: ignore[arg-type]
+        endpoint = TCP4ServerEndpoint(self.reactor, 8080)
         config = ProxyConfig(ca_dir=self.ca_dir, admin="tcp:9099", admin_token="hunter2")
         service = EgressProxyService(self.reactor, config, endpoints=[endpoint])  # type: ignore[arg-type]
         service.startService()
@@ -573,7 +574,7 @@ class StoppingTests(ServiceTestCase):
         service.startService()
         factory = self.reactor.tcpServers[0][1]
         self.assertIsInstance(factory, ProxyFactory)
-        session = factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1234))
+        session: Any = factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1234))
         transport = _Transport()
         session.makeConnection(transport)
         return session, transport
@@ -671,7 +672,7 @@ class ReportTests(ServiceTestCase):
 
     def request(self, service: EgressProxyService) -> _Transport:
         service.startService()
-        session = self.reactor.tcpServers[0][1].buildProtocol(None)
+        session: Any = self.reactor.tcpServers[0][1].buildProtocol(None)  # type: ignore[arg-type]
         transport = _Transport()
         session.makeConnection(transport)
         # Refused by the proxy itself: two Hosts.

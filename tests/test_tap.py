@@ -46,7 +46,7 @@ class FakeProxy(Service):
     authorizer = SimpleNamespace(name="the starter policy")
 
     def __init__(self, result: Deferred[tuple[IAddress, ...]] | None = None) -> None:
-        self.result = succeed((LOOPBACK,)) if result is None else result
+        self.result: Deferred[tuple[IAddress, ...]] = succeed((LOOPBACK,)) if result is None else result
 
     def listening(self) -> Deferred[tuple[IAddress, ...]]:
         return self.result

@@ -149,7 +149,7 @@ class AdminTests(SynchronousTestCase):
             self.assertEqual(browser.channel.requests[0].content.tell(), kept)
 
     def test_so_many_connections(self) -> None:
-        site = admin_site(Clock(), self.desk, self.token)
+        site: Any = admin_site(Clock(), self.desk, self.token)
         browsers = [Browser(site) for _ in range(MAX_CONNECTIONS)]
         Browser(site).ask("/approvals")
         self.assertEqual(self.desk.asked, ["listed"])
@@ -158,7 +158,7 @@ class AdminTests(SynchronousTestCase):
 
     def test_slow_connections_do_not_lock_the_administrator_out(self) -> None:
         self.token = "hunter2"
-        site = admin_site(Clock(), self.desk, self.token)
+        site: Any = admin_site(Clock(), self.desk, self.token)
         right = "Authorization: Bearer hunter2\r\n"
         first = Browser(site)
         first.ask("/approvals", extra=right)

@@ -201,7 +201,12 @@ class ExtAuthz:
         )
 
 
-DECIDERS = {AuthzApi.POSTMAN: Postman, AuthzApi.AUTHZEN: AuthZen, AuthzApi.OPA: Opa, AuthzApi.EXT_AUTHZ: ExtAuthz}
+DECIDERS: dict[AuthzApi, Any] = {
+    AuthzApi.POSTMAN: Postman,
+    AuthzApi.AUTHZEN: AuthZen,
+    AuthzApi.OPA: Opa,
+    AuthzApi.EXT_AUTHZ: ExtAuthz,
+}
 """The server half of each API."""
 
 PATHS = {

@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 
 @implementer(ITCPTransport)
-class Transport(StringTransport):
+class Transport(StringTransport):  # type: ignore[misc]
     """One connection, seen from the server.
 
     @ivar protocol: what the client has at its end.
@@ -33,7 +33,7 @@ class Transport(StringTransport):
 
     def take(self) -> bytes:
         """What the client has sent since the last time."""
-        sent = self.value()
+        sent: bytes = self.value()
         self.clear()
         return sent
 

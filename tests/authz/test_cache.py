@@ -321,7 +321,12 @@ class CancelTests(CacheTestCase):
 
     def test_by_what_another_does_with_its_answer(self) -> None:
         first, second, third = self.ask(), self.ask(), self.ask()
-        first.addCallback(lambda decision: (second.cancel(), decision)[1])
+
+        def cancel_second(decision: object) -> object:
+            second.cancel()
+            return decision
+
+        first.addCallback(cancel_second)
         self.answer(said(ttl=10))
         self.failureResultOf(second, CancelledError)
         self.assertEqual(self.source(third), "shared")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -74,7 +75,7 @@ class ChainTests(SynchronousTestCase):
     def test_decisions_pass(self) -> None:
         for decision in (ALLOW, DENY):
             with self.subTest(decision=decision):
-                self.assertIs(self.successResultOf(self.chain(lambda d=decision: succeed(d)).decide(REQUEST)), decision)
+                self.assertIs(self.successResultOf(self.chain(partial(succeed, decision)).decide(REQUEST)), decision)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_late_decision_passes(self) -> None:
@@ -106,7 +107,7 @@ class ChainTests(SynchronousTestCase):
                 self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), logged)
 
     def test_silence_ends_at_the_deadline(self) -> None:
-        cancelled = []
+        cancelled: list[Deferred[Any]] = []
         asked = self.chain(lambda: Deferred(cancelled.append)).decide(REQUEST)
         self.clock.advance(6.9)
         self.assertNoResult(asked)
@@ -140,7 +141,7 @@ class ChainTests(SynchronousTestCase):
         self.assertIs(self.successResultOf(self.chain(decide).decide(REQUEST)), ALLOW)
 
     def test_cancelling_reaches_the_authorizer(self) -> None:
-        cancelled = []
+        cancelled: list[Deferred[Any]] = []
         asked = self.chain(lambda: Deferred(cancelled.append)).decide(REQUEST)
         asked.cancel()
         self.failureResultOf(asked, CancelledError)

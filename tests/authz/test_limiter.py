@@ -411,8 +411,13 @@ class BreakerTests(GateTestCase):
         asked = [self.ask() for _ in range(MOST + 5)]
         # In the place of all but the last that are put to begin with others are put.
         first, second, third = asked[-3:]
+
         # A client that goes away, when it is told, with all that it has asked.
-        first.addErrback(lambda failure: (third.cancel(), failure)[1])
+        def cancel_third(failure: object) -> object:
+            third.cancel()
+            return failure
+
+        first.addErrback(cancel_third)
         for one, (_, waiting) in zip(asked, self.manual.asked[:MOST], strict=False):
             waiting.errback(outage())
             self.assert_refused(one, Outage.TIMEOUT)
@@ -512,7 +517,7 @@ class BreakerTests(GateTestCase):
 
         chain = AuthorizationChain(self.clock, Hanging(), DEADLINE)
         gate = AuthorizationGate(self.clock, chain, Breaker(MOST, 60, lambda: 1.0), DEADLINE, 1000, 0)
-        decided = []
+        decided: list[Any] = []
         for second in range(500):
             for _ in range(20):
                 gate.decide(attrs.evolve(REQUEST, client=bad)).addErrback(lambda _: None)

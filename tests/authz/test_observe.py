@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
@@ -51,7 +53,7 @@ class ObservingTests(SynchronousTestCase):
             (Verdict.NEED_BODY, Verdict.NEED_BODY),
         ):
             said = attrs.evolve(DENY, verdict=verdict, rule_id="r")
-            observing = ObservingAuthorizer(Scripted(lambda said=said: succeed(said)))
+            observing = ObservingAuthorizer(Scripted(partial(succeed, said)))
             found = self.successResultOf(observing.decide(request))
             self.assertIs(found.verdict, expected)
             self.assertEqual((found.rule_id, found.observed), ("r", "deny" if verdict is not expected else None))
@@ -71,7 +73,7 @@ class ObservingTests(SynchronousTestCase):
     def test_other_failures_fail(self) -> None:
         """What is no outage of the authorizer is a defect, or nobody waits for it."""
         for error in (RuntimeError, CancelledError):
-            observing = ObservingAuthorizer(Scripted(lambda error=error: fail(error())))
+            observing = ObservingAuthorizer(Scripted(lambda error=error: fail(error())))  # type: ignore[misc]
             self.failureResultOf(observing.decide(REQUEST), error)
 
     def test_cancelled(self) -> None:

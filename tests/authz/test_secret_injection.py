@@ -109,7 +109,7 @@ class CredentialedTests(SynchronousTestCase):
 
     def test_what_cannot_be_kept_is_left_to_others(self) -> None:
         for terms in (Terms(secret_headers=((b"Host", b"${secret:user}"),)), None):
-            decision = attrs.evolve(allow(), terms=terms)
+            decision = attrs.evolve(allow(), terms=terms)  # type: ignore[arg-type]
             self.authorizer.answers = [decision]
             self.assertIs(self.successResultOf(self.credentialed.decide(REQUEST)), decision)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import attrs
@@ -90,9 +91,7 @@ class ShadowTests(SynchronousTestCase):
         """No decision of the first, and none yet."""
         for verdict in NEEDS:
             more = attrs.evolve(ALLOW, verdict=verdict)
-            self.assertIs(
-                self.successResultOf(self.make(lambda more=more: succeed(more), self.slow).decide(REQUEST)), more
-            )
+            self.assertIs(self.successResultOf(self.make(partial(succeed, more), self.slow).decide(REQUEST)), more)
         down = self.make(lambda: fail(AuthorizerUnavailable("down")), self.slow)
         self.failureResultOf(down.decide(REQUEST), AuthorizerUnavailable)
         self.clock.advance(0)
@@ -110,7 +109,7 @@ class ShadowTests(SynchronousTestCase):
         ):
             with self.subTest(observing=observing, decision=decision):
                 self.sink.told.clear()
-                first, second = Scripted(lambda said=decision: succeed(said)), Scripted(lambda: succeed(ALLOW))
+                first, second = Scripted(partial(succeed, decision)), Scripted(lambda: succeed(ALLOW))
                 shadowed = ShadowedAuthorizer(self.clock, first, second, self.sink, observing)
                 for request, expected in ((asked, compared), (REQUEST, compared + 1)):
                     self.assertIs(self.successResultOf(shadowed.decide(request)), decision)

@@ -39,7 +39,7 @@ def post(content: bytes, *fields: str, target: str = "/validate", method: str = 
     return "\r\n".join(lines).encode() + content
 
 
-class CallerReactor(WithoutThreads, MemoryReactorClock):  # type: ignore[misc]
+class CallerReactor(WithoutThreads, MemoryReactorClock):
     """A reactor in memory."""
 
 

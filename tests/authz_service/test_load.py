@@ -63,7 +63,7 @@ class LoadTests(SynchronousTestCase):
                 "metrics-interface=::1",
             ),
             PdpConfig(
-                listen=("tcp:1", "unix:/run/a.sock"),  # type: ignore[arg-type]
+                listen=("tcp:1", "unix:/run/a.sock"),
                 policy=self.directory / "policy.toml",
                 token="s3cret",
                 allow_address=(ip_network("10.0.0.0/8"),),

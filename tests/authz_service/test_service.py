@@ -163,7 +163,7 @@ class ServiceTests(CallerTestCase):
         def fail(record: object) -> None:
             raise RuntimeError("full")
 
-        self.write = fail  # type: ignore[method-assign, assignment]
+        self.write = fail  # type: ignore[method-assign]
         self.serve()
         self.assertEqual(self.ask()[0], 200)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)

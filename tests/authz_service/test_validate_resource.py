@@ -82,6 +82,7 @@ class AnswerTests(CallerTestCase):
     def test_no_question(self) -> None:
         """As in the documented sample, it is a denial."""
         self.serve()
+        question: Any
         for question in ({"method": "GET"}, {"url": "https://a.example/"}, [], {**ALLOWED, "stage": 5}):
             status, answer = self.ask(question)
             self.assertEqual((status, answer["allowed"], set(answer)), (400, False, {"allowed", "reason"}))

@@ -11,7 +11,6 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.cli import admin_client as module
 from egress.cli.admin_client import AdminApi, AdminFailed, add_options, admin_api
 from egress.cli.errors import CommandFailed
 from egress.config.admin_endpoint import AdminEndpoint
@@ -60,7 +59,7 @@ class AdminApiTests(SynchronousTestCase):
 
     def api(self, said: bytes | Exception, where: str = "unix:/a.sock", secret: str | None = None) -> AdminApi:
         self.socket = FakeSocket(said)
-        self.patch(module.socket, "socket", lambda *_: self.socket)
+        self.patch(socket, "socket", lambda *_: self.socket)
 
         def create(where: object, *_: object) -> FakeSocket:
             self.socket.connect(where)
@@ -99,7 +98,7 @@ class AdminApiTests(SynchronousTestCase):
             (answer("200 OK", []), "no egress proxy"),
         ):
             with self.subTest(words):
-                self.assertIn(words, str(self.assertRaises(CommandFailed, self.api(said).call, "GET", "/")))  # type: ignore[arg-type]
+                self.assertIn(words, str(self.assertRaises(CommandFailed, self.api(said).call, "GET", "/")))
 
 
 class OptionsTests(SynchronousTestCase):

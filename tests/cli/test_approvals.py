@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import io
 import json
 import sys
@@ -67,7 +68,7 @@ class ApprovalsCommandTests(SynchronousTestCase):
         self.api = FakeApi()
         self.given: list[Any] = []
         self.patch(module, "admin_api", self.find)
-        self.patch(module.getpass, "getuser", lambda: "bob")
+        self.patch(getpass, "getuser", lambda: "bob")
 
     def find(self, given: Any, environ: Any) -> AdminApi:
         self.given.append(given.admin)
@@ -128,7 +129,8 @@ class ApprovalsCommandTests(SynchronousTestCase):
         for held in ([HELD], [HELD, other], [other], [HELD, other]):
             self.api.answers.append({"held": held})
         self.api.answers.append(KeyboardInterrupt())
-        out, slept = io.StringIO(), []
+        out = io.StringIO()
+        slept: list[float] = []
         _watch(self.api, True, out, slept.append)
         self.assertEqual([json.loads(line)["id"] for line in out.getvalue().splitlines()], ["abc", "def", "abc"])
         self.assertEqual(slept, [1.0] * 4)

@@ -70,7 +70,7 @@ class ProxyTests(SynchronousTestCase):
         """Each remedy names fields that there are."""
         named: set[str] = set()
         for contradiction in (*PROXY, *RULES_DECIDE, *OWN_AUTHORIZER, *PDP):
-            contradiction.remedy_for(lambda field: str(named.add(field)))
+            contradiction.remedy_for(lambda field: named.add(field) or field)  # type: ignore[func-returns-value]
         self.assertTrue(named)
         for field in named:
             self.assertTrue(hasattr(ProxyConfig(), field), field)
@@ -115,7 +115,8 @@ class DeciderTests(SynchronousTestCase):
 
     def test_own(self) -> None:
         check(ProxyConfig(authz_queue=1), OWN_AUTHORIZER)
-        for given in ({"authz_url": URL}, {"policy": "p.toml"}):
+        apart: tuple[dict[str, Any], ...] = ({"authz_url": URL}, {"policy": "p.toml"})
+        for given in apart:
             error = self.assertRaises(Contradicted, check, ProxyConfig(**given), OWN_AUTHORIZER)
             self.assertEqual([error.option], list(given))
 
@@ -127,7 +128,7 @@ class PdpTests(SynchronousTestCase):
         for given in ({"audit_failure": "deny"}, {"metrics_interface": "::"}):
             error = self.assertRaises(Contradicted, PdpConfig, **given)
             self.assertEqual([error.option], list(given))
-        PdpConfig(audit_failure="deny", audit_log="-", metrics_port=1, metrics_interface="::")
+        PdpConfig(audit_failure="deny", audit_log="-", metrics_port=1, metrics_interface="::")  # type: ignore[arg-type]
 
 
 class ContradictionTests(SynchronousTestCase):

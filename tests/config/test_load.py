@@ -162,7 +162,7 @@ class CommandLineTests(LoadTests):
                 upstream_http=CORPORATE,
                 upstream_https=CORPORATE,
                 bypass=Bypass.parse("localhost,.internal,10.0.0.0/8"),
-                dns_servers=("192.0.2.53", "192.0.2.54:5353", "[2001:db8::53]"),
+                dns_servers=("192.0.2.53", "192.0.2.54:5353", "[2001:db8::53]"),  # type: ignore[arg-type]
                 allow_address=(ip_network("127.0.0.0/8"), ip_network("fd00::/8")),
                 deny_address=(ip_network("10.9.0.0/16"), ip_network("fd09::/16")),
                 opaque_ports=(range(22, 23), range(5432, 5434)),

@@ -131,11 +131,13 @@ class ConversionTests(SynchronousTestCase):
             ("listen", ["tcp:1"], (Entrance("tcp:1"),)),
         ):
             with self.subTest(name, written=written):
-                self.assertEqual(getattr(ProxyConfig(**{name: written}), name), read)
+                given: dict[str, Any] = {name: written}
+                self.assertEqual(getattr(ProxyConfig(**given), name), read)
 
     def test_the_findings(self) -> None:
         """None of these has ever no effect."""
-        config = ProxyConfig(audit_failure="deny", audit_log="/dev/full", mode="observe", deny_address=("10.0.0.0/8",))
+        given: dict[str, Any] = {"audit_failure": "deny", "mode": "observe", "deny_address": ("10.0.0.0/8",)}
+        config = ProxyConfig(audit_log="/dev/full", **given)
         self.assertIs(config.audit_failure, AuditFailure.DENY)
         self.assertIs(config.mode, Mode.OBSERVE)
         self.assertEqual(config.deny_address, (ip_network("10.0.0.0/8"),))
@@ -204,7 +206,8 @@ class ProxyConfigTests(SynchronousTestCase):
     def test_dns_servers(self) -> None:
         self.assertEqual(ProxyConfig().dns_servers, ())
         server = DnsServer.parse("[2001:db8::53]:5353")
-        self.assertEqual(ProxyConfig(dns_servers=["[2001:db8::53]:5353", server]).dns_servers, (server, server))
+        servers: Any = ["[2001:db8::53]:5353", server]
+        self.assertEqual(ProxyConfig(dns_servers=servers).dns_servers, (server, server))
         error = self.assertRaises(ConfigError, ProxyConfig, dns_servers=["dns.example"])
         self.assertEqual((error.option, error.value), ("dns_servers", "dns.example"))
 

@@ -35,7 +35,9 @@ def load_example() -> ModuleType:
 class OneAddress:
     """Every name has the same address."""
 
-    def resolveHostName(self, receiver: Any, hostName: str, portNumber: int = 0, *args: Any, **more: Any) -> Any:
+    def resolveHostName(  # type: ignore[override]
+        self, receiver: Any, hostName: str, portNumber: int = 0, *args: Any, **more: Any
+    ) -> Any:
         """See L{IHostnameResolver}."""
         receiver.resolutionBegan(None)
         receiver.addressResolved(IPv4Address("TCP", "1.1.1.1", portNumber))
@@ -145,7 +147,7 @@ class EmbeddingTests(SynchronousTestCase):
         """Run as a program, it says where it listens and goes on until it is interrupted."""
         said: list[str] = []
         # A name of its own, before the builtin one.
-        self.example.print = said.append
+        self.example.__dict__["print"] = said.append
         self.patch(self.example, "ProxyConfig", lambda: ProxyConfig(ca_dir=Path(self.mktemp()).absolute()))
         running = self.example.main(new_reactor())
         self.assertNoResult(running)

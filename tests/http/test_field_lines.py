@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import httptools
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.http import field_lines as fields
 from egress.http.field_lines import MalformedFields, TooManyFields, parse_fields
 
 REFUSED = {
@@ -114,7 +114,7 @@ class ParseFieldsTests(SynchronousTestCase):
                 self.collector.on_header(b"Transfer-Encoding ", b"chunked")
                 self.collector.on_headers_complete()
 
-        self.patch(fields.httptools, "HttpRequestParser", Lax)
+        self.patch(httptools, "HttpRequestParser", Lax)
         for name, block in (
             ("space before the colon", b"Transfer-Encoding : chunked\r\n\r\n"),
             ("folded line", b"A: b\r\n c\r\n\r\n"),

@@ -71,7 +71,7 @@ def requests(draw: st.DrawFn) -> tuple[bytes, list[object]]:
     if kind == "none":
         return head + b"\r\n", [("head", target)]
     if kind == "length":
-        expected = [("head", target), content, ()] if content else [("head", target)]
+        expected: list[object] = [("head", target), content, ()] if content else [("head", target)]
         return head + b"Content-Length: %d\r\n\r\n%b" % (len(content), content), expected
     chunks = encode_chunk(content) if content else b""
     wire = head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\nA: b\r\n\r\n"
@@ -244,7 +244,8 @@ def responses(draw: st.DrawFn) -> tuple[str, bytes, list[object]]:
             ]
         )
     )
-    return method, before + b"HTTP/1.1 %d x\r\n%b\r\n" % (status, fields) + after, [*interim, status, *events]
+    found = [*interim, status, *events]  # type: ignore[misc]
+    return method, before + b"HTTP/1.1 %d x\r\n%b\r\n" % (status, fields) + after, found
 
 
 class ResponseReaderTests(SynchronousTestCase):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import httptools
 from hypothesis import given
@@ -226,7 +227,7 @@ class RequestTests(SynchronousTestCase):
         reader = RequestReader(LIMITS)
         lines = b"".join(field + b"\r\n" for field in [b"Host: client.test", *fields])
         reader.receive(mutate(method + b" /x HTTP/1.1\r\n" + lines + b"\r\n" + content))
-        message = relayed(reader)
+        message: Any = relayed(reader)
         if message is None or message[0].method not in ("GET", "POST", "OPTIONS"):
             return
         head, events = message

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import attrs
 from twisted.internet import reactor
@@ -25,7 +26,9 @@ def main(port: str, api: str, policy: str, ttl: str) -> None:
     def decide(request: DecisionRequest) -> Decision:
         return attrs.evolve(rules.decide(request), ttl=float(ttl) or None)
 
-    reactor.listenTCP(int(port), Site(DeciderResource(DECIDERS[AuthzApi(api)](decide))), interface="127.0.0.1")
+    site: Any = Site(DeciderResource(DECIDERS[AuthzApi(api)](decide)))
+
+    reactor.listenTCP(int(port), site, interface="127.0.0.1")
     reactor.run()
 
 

@@ -226,6 +226,7 @@ class CertificateTests(ClientAuthTestCase):
         for url in self.urls:
             self.assertEqual(self.fetch_by(proxy, url, *mine), (200, "hello\n"))
             self.assertEqual(self.fetch_by(proxy, url, *named, "--proxy-user", "admin:x"), (200, "hello\n"))
+        expected: list[tuple[str, str | None]]
         expected = [("forwarded", "runner-7"), ("forwarded", "runner.example.com")] * 2
         self.on_record(proxy, *expected)
         refusals = [("client-tls-failed", None)] * 2

@@ -90,7 +90,7 @@ class ClientCertificateTests(IntegrationTestCase):
                 except (ssl.SSLWantReadError, BlockingIOError):
                     continue
             sock.settimeout(5)
-            subject = dict(pair[0] for pair in sock.getpeercert()["subject"])  # type: ignore[index]
+            subject = dict(pair[0] for pair in sock.getpeercert()["subject"])  # type: ignore[index,misc]
             content = f"{before} {subject['commonName']}"
             wire.send(f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\n\r\n{content}")
 

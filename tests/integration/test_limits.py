@@ -63,7 +63,7 @@ class DescriptorTests(IntegrationTestCase):
 
     def turned_away(self, clients: list[socket.socket], number: int) -> list[bytes]:
         """Wait for what so many are told before they have asked anything; whoever is told something is told to go."""
-        answers = []
+        answers: list[bytes] = []
         deadline = time.monotonic() + 20
         while len(answers) < number and time.monotonic() < deadline:
             waiting = [client for client in clients if client.fileno() >= 0]

@@ -8,7 +8,7 @@ import random
 import sys
 from collections.abc import Iterable, Iterator
 from http.client import HTTPConnection
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import attrs
@@ -100,7 +100,7 @@ def generated(count: int) -> Iterator[Asked]:
     paths = ("/", "/admin/users", "/v1/items/7", "/v1/../admin/x", "/a%2Fb", "/ADMIN", "/public/..;/admin/x", "/v2")
     queries = ("", "page=1", "page=27&page=3", "debug", "de%62ug=1", "x=%zz&page=2", "page=1;debug=1")
     accepts = ("application/json", "application/json; q=1", "text/html", "")
-    bodies = (
+    bodies: tuple[Any, ...] = (
         {"kind": "order", "items": [{"count": 1}]},
         {"kind": "order", "items": [{"count": 9}]},
         {"kind": "x" * 2000},
@@ -126,7 +126,7 @@ if "EGRESS_TEST_WORKERS" not in os.environ:  # Who decides is the same in each w
     class ParityTests(IntegrationTestCase):
         """Through real proxies, real services and real sockets; the names are an upstream proxy's to resolve."""
 
-        def start(self, *options: str, **env: str) -> Proxy:
+        def start(self, *options: str, **env: Any) -> Proxy:
             upstream = self.origins.http_url("")
             return self.start_proxy("--upstream-proxy", upstream, *ONE_PROCESS, *options, **env)
 

@@ -171,7 +171,7 @@ class PaceTests(StreamingTestCase):
         for name, origin, client, prefix in self.both(upload):
             with self.subTest(name):
                 client.send(f"POST {prefix}/big HTTP/1.1\r\n{self.host(origin)}Content-Length: {OFFERED}\r\n\r\n")
-                self.wait_for("the request", lambda origin=origin: bool(origin.heads))
+                self.wait_for("the request", lambda origin=origin: bool(origin.heads))  # type: ignore[misc]
                 self.assert_held_up(client.socket)
 
     def test_pipelined_requests_do_not_pile_up(self) -> None:

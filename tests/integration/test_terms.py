@@ -39,7 +39,7 @@ class TermsTestCase(IntegrationTestCase):
         path = self.directory / "questions.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    def proxy(self, *options: str, **env: str) -> Proxy:
+    def proxy(self, *options: str, **env: Any) -> Proxy:
         """Start a proxy."""
         first = f"from tests.integration.written_decisions import install; install({str(self.directory)!r})"
         return self.start_proxy(*self.trust, *options, first=first, **env)

@@ -35,7 +35,7 @@ def runs(pid: int) -> bool:
 class WorkersTestCase(IntegrationTestCase):
     """Proxies with two workers."""
 
-    def start_workers(self, *options: str, **env: str) -> Proxy:
+    def start_workers(self, *options: str, **env: Any) -> Proxy:
         """Start a proxy with two."""
         proxy = self.start_proxy(*self.allow_all(), "--workers", "2", *options, **env)
         self.assertEqual(len(proxy.workers), 2)
@@ -283,7 +283,7 @@ class DyingTests(WorkersTestCase):
         self.wait_until(lambda: self.numbers(port)[FORWARDED] == 20, "the numbers")
         silent, dead = proxy.workers
         os.kill(silent, signal.SIGSTOP)
-        self.addCleanup(lambda: runs(silent) and os.kill(silent, signal.SIGCONT))
+        self.addCleanup(lambda: runs(silent) and os.kill(silent, signal.SIGCONT))  # type: ignore[func-returns-value]
         begun = time.monotonic()
         numbers = self.numbers(port)
         self.assertLess(time.monotonic() - begun, 3)

@@ -64,4 +64,4 @@ def install(directory: str) -> None:
     def begin_with(self: Any, reactor: Any, config: Any, **more: Any) -> None:
         begin(self, reactor, config, authorizer=WrittenAuthorizer(Path(directory)), **more)
 
-    service.EgressProxyService.__init__ = begin_with  # type: ignore[method-assign]
+    service.EgressProxyService.__init__ = begin_with  # type: ignore[method-assign,assignment]

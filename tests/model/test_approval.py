@@ -41,7 +41,8 @@ class AnswerTests(SynchronousTestCase):
             {"answer": "Allow"},
             {"answer": "allow", "novel": 1},
             {"answer": "deny", "for": 60},
-            *({"answer": "allow", "for": value} for value in (0, -1, True, "60", LONGEST + 1, float("inf"), [])),
+            *({"answer": "allow", "for": value} for value in (0, -1, True, "60", LONGEST + 1, float("inf"))),
+            {"answer": "allow", "for": []},
             *({"answer": "allow", "reason": value} for value in (1, "a\nb", "x" * 501)),
             *({"answer": "allow", "by": value} for value in (1, "a\x1b[0m", "x" * 101)),
         )

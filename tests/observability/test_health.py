@@ -24,7 +24,7 @@ from tests.observability.records import ALLOWED
 class Browser:
     """A client of a site, in memory."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Any) -> None:
         self.transport = StringTransportWithDisconnection()
         self.channel: Any = site.buildProtocol(IPv4Address("TCP", "127.0.0.1", 40000))
         self.transport.protocol = self.channel

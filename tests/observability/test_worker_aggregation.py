@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import attrs
@@ -99,7 +100,7 @@ class TotalsTests(SynchronousTestCase):
         first, second = self.worker(ALLOWED), self.worker(attrs.evolve(ALLOWED, duration=1.0))
         for name, worker in (("1", first), ("2", second)):
             Counter("made", "Of the library's own, which say when they were made.", registry=worker.registry)
-            worker.watch_ca_end(lambda name=name: float(name) * 1e9)
+            worker.watch_ca_end(partial(float, f"{name}e9"))
             worker.set_observing(True)
             self.update(name, worker)
         numbers = self.numbers()
@@ -158,6 +159,7 @@ class TotalsTests(SynchronousTestCase):
         self.assertEqual(self.totals.describe(), [])
 
     def test_nonsense(self) -> None:
+        found: Any
         for found in ([[]], [["x"]], [["x", "y", "no such type", []]]):
             with self.subTest(found):
                 self.assertRaises(ValueError, from_json, found)
@@ -189,4 +191,4 @@ class MergeChecksTests(SynchronousTestCase):
             ({}, {"workers": "none runs"}),
         ):
             with self.subTest(found):
-                self.assertEqual(merge_checks(found), expected)  # type: ignore[arg-type]
+                self.assertEqual(merge_checks(found), expected)

@@ -28,7 +28,7 @@ def rule(verdict: Verdict, rule_id: str = "one", **conditions: Any) -> Rule:
     """A rule, its hosts and paths compiled."""
     hosts = tuple(map(compile_host, conditions.pop("hosts", ())))
     paths = tuple(compile_path(path, broad=verdict is not ALLOW) for path in conditions.pop("paths", ()))
-    sets = {key: frozenset(value) for key, value in conditions.items()}
+    sets: dict[str, Any] = {key: frozenset(value) for key, value in conditions.items()}
     return Rule(rule_id, verdict, f"because of {rule_id}", hosts=hosts, paths=paths, **sets)
 
 

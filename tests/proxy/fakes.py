@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_address
 from itertools import count
 from typing import Any
 
@@ -19,7 +20,7 @@ from zope.interface import implementer
 
 from egress.config.model import Limits, OversizeBody, Resolve
 from egress.interfaces import IAuthorizer, IDialer, ILeafSource
-from egress.model.authority import Authority, Origin, parse_ip
+from egress.model.authority import Authority, Origin
 from egress.model.client_tls import LeafKey
 from egress.model.decision import Decision, DecisionRequest, Verdict
 from egress.model.no_proxy import HostPattern
@@ -37,7 +38,7 @@ from egress.upstream.pool import OriginPool
 _log = Logger()
 
 WALL = 1_700_000_000.0
-LOCAL = parse_ip("192.0.2.1")
+LOCAL = ip_address("192.0.2.1")
 
 
 @implementer(ITCPTransport, IPushProducer, IConsumer)
@@ -506,7 +507,8 @@ class ProxyTestCase(SynchronousTestCase):
         self.proxy.pool.close()
         self.clock.advance(0)
         self.clock.advance(0)
-        self.assertEqual([call.func for call in self.clock.getDelayedCalls()], [], "timers were left")
+        calls: list[Any] = list(self.clock.getDelayedCalls())
+        self.assertEqual([call.func for call in calls], [], "timers were left")
         self.assertEqual(len(self.proxy.parts.sessions), 0)
         for wire in self.dialer.origins:
             self.assertTrue(wire.disconnected, "a connection to an origin was left")

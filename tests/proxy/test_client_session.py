@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,7 +64,7 @@ class KeepAliveTests(ProxyTestCase):
     def one_turn(self) -> None:
         """Let one turn of the reactor pass; jobs that wait for the next one use up their time."""
         self.patch(self.proxy.parts.turns, "_time_slice", -1.0)
-        due = [call for call in self.clock.getDelayedCalls() if call.getTime() <= self.clock.seconds()]
+        due: list[Any] = [call for call in self.clock.getDelayedCalls() if call.getTime() <= self.clock.seconds()]
         for call, func in [(call, call.func) for call in due]:
             call.cancel()
             func()

@@ -12,6 +12,7 @@ from egress.model.authority import Authority, Origin, UpstreamProxy, parse_ip
 from egress.model.decision import ClientIdentity, Decision, Terms, Verdict
 from egress.model.errors import AddressForbidden, EgressError, NameNotResolved, PortForbidden, ResolutionTimeout
 from egress.model.route import Purpose, Route
+from egress.proxy.connect_tunnel import ESTABLISHED
 from egress.proxy.destination import Destination
 from tests.proxy.fakes import (
     LOCAL,
@@ -24,7 +25,8 @@ from tests.proxy.fakes import (
     response,
     status_of,
 )
-from tests.proxy.test_connect_tunnel import ESTABLISHED, connect, leaves
+from tests.proxy.test_connect_tunnel import connect
+from tests.transport.tls import leaves
 
 ORIGIN = Origin("http", Authority("origin.test", 80))
 CLIENT = ClientIdentity("198.51.100.7", 40000)

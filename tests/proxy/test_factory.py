@@ -78,9 +78,9 @@ class LimitsTests(ProxyTestCase):
 
     def connect_unix(self, *credentials: bytes) -> Wire:
         """Connect over a UNIX socket, whose peer the system knows or not."""
-        wire = Wire(self.clock, UNIXAddress(None))
-        wire.socket = Socket(*credentials)  # type: ignore[attr-defined]
-        wire.connect(self.proxy.factory.buildProtocol(UNIXAddress(None)))  # type: ignore[arg-type]
+        wire = Wire(self.clock, UNIXAddress(None))  # type: ignore[arg-type]
+        wire.socket = Socket(*credentials)
+        wire.connect(self.proxy.factory.buildProtocol(UNIXAddress(None)))
         self.clients.append(wire)
         return wire
 

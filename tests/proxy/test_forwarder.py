@@ -748,7 +748,7 @@ class PumpedUpgradeTests(SocketsTestCase):
         dialer = _SocketDialer(self.reactor)
         dialer.sock = far
         self.proxy = FakeProxy(clock=self.reactor, dialer=dialer)
-        session = ProxyFactory(self.proxy.parts).buildProtocol(None)
+        session: Any = ProxyFactory(self.proxy.parts).buildProtocol(None)
         server(self.reactor, near, session)
         session.dataReceived(request("GET", "http://origin.test/ws", *UPGRADE) + bytes(WORTH_IT))
         dialer.far.protocol.dataReceived(SWITCH + bytes(WORTH_IT))

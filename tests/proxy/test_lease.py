@@ -58,7 +58,9 @@ class SoundTests(SynchronousTestCase):
         self.unsound(MORE, withheld, "content where none was withheld")
 
     def test_no_decisions(self) -> None:
-        for answer in (None, "allow", ASK, attrs.evolve(allow(), reason=None), attrs.evolve(allow(), decided_by=1)):
+        no_reason = attrs.evolve(allow(), reason=None)  # type: ignore[arg-type]
+        by_a_number = attrs.evolve(allow(), decided_by=1)  # type: ignore[arg-type]
+        for answer in (None, "allow", ASK, no_reason, by_a_number):
             self.unsound(answer, WITHHELD, "no decision")
 
     def test_terms(self) -> None:

@@ -177,7 +177,7 @@ class EntrancesTests(ProxyTestCase):
             ("tcp:1:client-auth=none", {"client_auth": missing_path()}, False),
             ("ssl:1:client-ca=x:client-auth=none", {}, True),
         ):
-            config = ProxyConfig(listen=(listen,), **options)
+            config = ProxyConfig(listen=(listen,), **options)  # type: ignore[arg-type]
             self.assertEqual(config.asks_at(config.listen[0]), asks, listen)
             self.assertIsInstance(config.listen[0], Entrance)
 

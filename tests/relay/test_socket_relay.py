@@ -271,7 +271,7 @@ class _Cases:
                     pass
 
             self.pump.near._flow.close()
-            self.pump.near._flow = Endless()
+            self.pump.near._flow = Endless()  # type: ignore[assignment]
             self.pump.near.doRead()
             self.assertEqual(sum(moved), TURN)
             self.assertIn(self.pump.near, self.reactor.reading)
@@ -368,7 +368,7 @@ class ReadyTests(SocketsTestCase):
         self.assertTrue(self.take(near, far))
 
     def test_not_sockets(self) -> None:
-        for other in (Wire(self.reactor), None):  # type: ignore[arg-type]
+        for other in (Wire(self.reactor), None):
             self.assertFalse(self.take(self.transport(), other))
             self.assertFalse(self.take(other, self.transport()))
 

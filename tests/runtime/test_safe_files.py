@@ -50,7 +50,7 @@ class FilesTestCase(SynchronousTestCase):
         self.assertEqual((self.victim.read_text(), state.st_mode & 0o7777), ("precious", 0o640))
         self.assertEqual((state.st_uid, state.st_gid), self.before)
 
-    def run(self, result: Any) -> Any:
+    def run(self, result: Any = None) -> Any:
         self.before = (os.geteuid(), os.getegid())
         return super().run(result)
 

@@ -17,10 +17,10 @@ from egress.runtime.signals import read_anew, reload_at_hangup
 class _Reactor(MemoryReactorClock):
     def __init__(self) -> None:
         super().__init__()
-        self.calls: list[Callable[[], object]] = []
+        self.from_threads: list[Callable[[], object]] = []
 
-    def callFromThread(self, call: Callable[..., object], *arguments: object) -> None:  # type: ignore[override]
-        self.calls.append(lambda: call(*arguments))
+    def callFromThread(self, call: Callable[..., object], *arguments: object) -> None:
+        self.from_threads.append(lambda: call(*arguments))
 
 
 class HangupTests(SynchronousTestCase):
@@ -29,12 +29,12 @@ class HangupTests(SynchronousTestCase):
     def test_signal(self) -> None:
         reactor = _Reactor()
         done: list[str] = []
-        reload_at_hangup(reactor, lambda: succeed(done.append("read")))
+        reload_at_hangup(reactor, lambda: succeed(done.append("read")))  # type: ignore[func-returns-value]
         ((install, arguments, _),) = reactor.triggers["before"]["startup"]
         self.assertEqual((install, arguments[0]), (signal.signal, signal.SIGHUP))
         arguments[1](signal.SIGHUP, None)
         self.assertEqual(done, [], "a signal may come in the middle of anything")
-        for call in reactor.calls:
+        for call in reactor.from_threads:
             call()
         self.assertEqual(done, ["read"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
+from typing import Any
 
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -21,7 +22,7 @@ class Ascii(io.StringIO):
 class TerminalTests(SynchronousTestCase):
     """Somebody reads what is said at start, or a log does."""
 
-    def terminal(self, foreground: bool = True, pidfile: str | None = None, out: io.StringIO | None = None) -> Terminal:
+    def terminal(self, foreground: bool = True, pidfile: str | None = None, out: io.StringIO | None = None) -> Any:
         return Terminal("egressproxy", foreground, io.StringIO() if out is None else out, io.StringIO(), pidfile)
 
     def test_foreground(self) -> None:

@@ -88,7 +88,7 @@ class Outcome:
                 return f"{self.kind.value}{times}" + (f", then {self.status}" if self.status else "")
             case Kind.UNAUTHORIZED:
                 return f"**not authorized**: {self.why}"
-        return self.kind.value
+        return str(self.kind.value)
 
     def meets(self, must: Must) -> bool:
         """Whether the case permits this outcome."""

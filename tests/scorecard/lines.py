@@ -91,7 +91,7 @@ _START = (
 
 
 def _target(id: str, about: str, target: bytes, must: Must | None = None, **options: bytes | None) -> Case:  # noqa: A002
-    return raw(get(target, **options), TARGETS, id, about, must or refuse())  # type: ignore[arg-type]
+    return raw(get(target, **options), TARGETS, id, about, must or refuse())
 
 
 _TARGETS = (

@@ -6,7 +6,7 @@ import base64
 import hashlib
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address, ip_network
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -221,7 +221,7 @@ class RefusedAuthorityTests(SynchronousTestCase):
         self.assertIn(reason, error.reason)
         self.assertEqual(str(error), error.reason)
 
-    def pair_refused(self, reason: str, *extensions: x509.ExtensionType, **dates: datetime) -> None:
+    def pair_refused(self, reason: str, *extensions: x509.ExtensionType, **dates: Any) -> None:
         key = new_key()
         self.refused(reason, key_pem_of(key), pem_of(build(key, *extensions, **dates)))
 
@@ -476,6 +476,7 @@ class LeafTests(SynchronousTestCase):
         """All leaves share one key, which is not the CA's, and which C{repr} does not show."""
         first, second = self.authority.issue(HOST, NOW), self.authority.issue(Authority("b.example", 443), NOW)
         self.assertIs(first.key, second.key)
+        assert isinstance(first.key, ec.EllipticCurvePrivateKey)
         self.assertIsInstance(first.key.curve, ec.SECP256R1)
         self.assertEqual(first.certificate.public_key(), first.key.public_key())
         self.assertNotEqual(first.certificate.public_key(), self.authority.certificate.public_key())

@@ -76,6 +76,7 @@ class TrustTestCase(SynchronousTestCase):
         self.assertEqual(session.client.received, b"")
         assert session.client.lost is not None
         error = creator.explain(session.client.lost)
+        assert isinstance(error, OriginTlsFailed)
         self.assertNotIn("\n", error.reason)
         return error
 

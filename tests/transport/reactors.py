@@ -58,7 +58,7 @@ class DialingReactor(Clock):
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.names: dict[str, Sequence[str]] = {}
         self.pending: list[Any] = []
         self.looked_up: list[str] = []

@@ -22,7 +22,7 @@ class TurnedReactor(Clock):
     """Watches descriptors, one object each, for as many turns as it is told to."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.reading: set[Any] = set()
         self.writing: set[Any] = set()
 
@@ -106,7 +106,7 @@ def server(
 
 def read_all(sock: socket.socket) -> bytes:
     """Read what there is."""
-    read = []
+    read: list[bytes] = []
     while True:
         try:
             data = sock.recv(1 << 20)

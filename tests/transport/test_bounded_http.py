@@ -27,7 +27,7 @@ class _Page(Resource):
     isLeaf = True
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.answered = 0
         self.waiting: list[Request] = []
 
@@ -56,7 +56,7 @@ class ChannelTestCase(SynchronousTestCase):
     def one_turn(self) -> None:
         """Let one turn of the reactor pass."""
         self.patch(self.site.turns, "_time_slice", -1.0)
-        due = [call for call in self.clock.getDelayedCalls() if call.getTime() <= self.clock.seconds()]
+        due: list[Any] = [call for call in self.clock.getDelayedCalls() if call.getTime() <= self.clock.seconds()]
         for call, func in [(call, call.func) for call in due]:
             call.cancel()
             func()
@@ -140,8 +140,8 @@ class TurnTests(ChannelTestCase):
         wire.protocol.dataReceived(LATER + GET * 100)
         self.assertEqual(self.page.answered, 0)
         (request,) = self.page.waiting
-        request.write(b"late")  # type: ignore[no-untyped-call]
-        request.finish()  # type: ignore[no-untyped-call]
+        request.write(b"late")
+        request.finish()
         self.assertLess(self.page.answered, 40)
         self.clock.advance(0)
         self.assertEqual((self.page.answered, wire.paused), (100, False))

@@ -123,7 +123,7 @@ class TlsFactoryTests(SynchronousTestCase):
     def test_several_records_are_handed_on_as_one_read(self) -> None:
         above, wire, client = self.connect()
         reads: list[bytes] = []
-        above.dataReceived = reads.append  # type: ignore[method-assign]
+        above.dataReceived = reads.append  # type: ignore[method-assign,assignment]
         client.connection.send(b"one, ")
         client.connection.send(b"two")
         client.read()

@@ -69,12 +69,12 @@ class WriteThroughTests(SynchronousTestCase):
             end.setblocking(False)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
         self.protocol = Protocol()
-        self.transport = WriteThroughServer(ours, self.protocol, ("", 0), None, 1, self.reactor)  # type: ignore[no-untyped-call]
-        self.protocol.makeConnection(self.transport)  # type: ignore[no-untyped-call]
+        self.transport = WriteThroughServer(ours, self.protocol, ("", 0), None, 1, self.reactor)  # type: ignore[arg-type]
+        self.protocol.makeConnection(self.transport)
 
     def drain(self) -> bytes:
         """Read what the peer was sent, and let the transport send the rest of it."""
-        read = []
+        read: list[bytes] = []
         while True:
             try:
                 data = self.peer.recv(1 << 20)
@@ -109,7 +109,7 @@ class WriteThroughTests(SynchronousTestCase):
 
     def test_a_producer_is_held_back(self) -> None:
         producer = _Producer()
-        self.transport.registerProducer(producer, True)  # type: ignore[no-untyped-call]
+        self.transport.registerProducer(producer, True)
         self.transport.write(b"little")
         self.assertEqual(producer.told, [])
         self.transport.write(b"x" * (1 << 20))
@@ -119,7 +119,7 @@ class WriteThroughTests(SynchronousTestCase):
 
     def test_reads_grow_with_what_there_is_to_read(self) -> None:
         read: list[bytes] = []
-        self.protocol.dataReceived = read.append  # type: ignore[method-assign]
+        self.protocol.dataReceived = read.append  # type: ignore[method-assign,assignment]
         sizes = (100, HEAD_READ, 100)
         for size in sizes:
             self.transport._dataReceived(b"x" * size)
@@ -137,7 +137,7 @@ class WriteThroughTests(SynchronousTestCase):
 
     def test_after_the_end(self) -> None:
         self.transport.write(b"x" * (1 << 20))
-        self.transport.loseConnection()  # type: ignore[no-untyped-call]
+        self.transport.loseConnection()
         self.transport.write(b"still sent, as Twisted does")
         self.assertTrue(self.drain().endswith(b"still sent, as Twisted does"))
 
@@ -168,7 +168,7 @@ class _Posix(PosixReactorBase):
         self.listened = args
         return _Port()
 
-    def callLater(self, *args: Any) -> Any:
+    def callLater(self, *args: Any) -> Any:  # type: ignore[override]
         return args
 
     def adoptStreamPort(self, *args: Any) -> Any:
@@ -221,7 +221,7 @@ class ReactorTests(SynchronousTestCase):
 
         self.patch(WriteThroughClient, "__init__", lambda self, *args: connect((self, args)))
         factory = Factory()
-        factory.doStart = factory.startedConnecting = lambda *_: None  # type: ignore[attr-defined]
+        factory.doStart = factory.startedConnecting = lambda *_: None  # type: ignore[attr-defined,method-assign]
         connector = self.wrapped.connectTCP("192.0.2.1", 80, factory, None)
         [(transport, args)] = made
         self.assertIsInstance(transport, tcp.Client)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 
 import attrs
@@ -10,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import Limits
 from egress.http.heads import HeadLimits
-from egress.model.authority import Authority, Origin, UpstreamProxy, parse_ip
+from egress.model.authority import Authority, Origin, UpstreamProxy
 from egress.model.decision import Decision, Terms, Verdict
 from egress.model.route import Route
 from egress.transport.fair_turns import RoundRobin
@@ -113,7 +114,7 @@ class LoginsTests(SynchronousTestCase):
         self.assertIsNotNone(self.logins.route(KEY))
 
     def test_other_addresses(self) -> None:
-        (one,) = filter(None, map(parse_ip, ("192.0.2.1",)))
+        one = ip_address("192.0.2.1")
         first = self.keep(route=attrs.evolve(ROUTE, addresses=(one,)))
         self.assertIsNone(self.logins.take(KEY, repeatable=True, addresses=()))
         second = self.keep()

@@ -254,7 +254,7 @@ class DirectTests(DialTestCase):
         for error, kind, text in (
             (Refused(), DialFailed, "origin.test:80 refused the connection"),
             (NoRouteError(), DialFailed, "there is no route to origin.test:80"),
-            (ConnectError(string="odd"), DialFailed, "origin.test:80 cannot be connected to: "),  # type: ignore[no-untyped-call]
+            (ConnectError(string="odd"), DialFailed, "origin.test:80 cannot be connected to: "),
             (RuntimeError("x"), DialFailed, "origin.test:80 cannot be connected to: RuntimeError"),
             (ConnectTimeout(), DialTimeout, "origin.test:80 did not take a connection in time"),
         ):

@@ -93,7 +93,7 @@ class Network(Clock):
     """UDP and TCP in memory."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.sockets: list[Socket] = []
         self.connections: list[Connection] = []
         self.unreachable: set[str] = set()

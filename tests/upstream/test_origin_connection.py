@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.http.readers import HeadLimits, ResponseHead
+from egress.http.heads import HeadLimits, ResponseHead
 from egress.model.authority import Authority, Origin
 from egress.model.decision import Headers
 from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError, OriginTlsFailed

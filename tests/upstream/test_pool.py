@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import socket
+from functools import partial
+from ipaddress import ip_address
 
 import attrs
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import Limits
-from egress.http.readers import HeadLimits
-from egress.model.authority import Authority, Origin, parse_ip
+from egress.http.heads import HeadLimits
+from egress.model.authority import Authority, Origin
 from egress.model.route import Route
 from egress.transport.fair_turns import RoundRobin
 from egress.upstream.origin_connection import CLOSE_SECONDS, OriginConnection
@@ -70,7 +72,7 @@ class OriginPoolTests(SynchronousTestCase):
     def test_addresses(self) -> None:
         """What leads elsewhere than was decided on is not given."""
         connection = self.put()
-        one, other = filter(None, map(parse_ip, ("192.0.2.1", "192.0.2.2")))
+        one, other = ip_address("192.0.2.1"), ip_address("192.0.2.2")
         connection.route = attrs.evolve(ROUTE, addresses=(one,))
         self.assertIs(self.pool.route(KEY), connection.route)
         self.assertIsNone(self.pool.take(KEY, repeatable=True, addresses=(other,)))
@@ -183,7 +185,7 @@ class OriginPoolTests(SynchronousTestCase):
             connection = self.connection()
             if name == "late":
                 self.pool.close()
-            self.pool.put(KEY, connection, lambda name=name: told.append(name))
+            self.pool.put(KEY, connection, partial(told.append, name))
             if name == "taken":
                 self.pool.take(KEY, repeatable=True)
             elif name == "lost":

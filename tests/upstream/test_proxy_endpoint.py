@@ -33,7 +33,7 @@ class _Echo(Protocol):
 
 
 @implementer(IDialer)
-class _Dialer:
+class _Dialer:  # type: ignore[misc]
     def __init__(self) -> None:
         self.routes: list[Route] = []
         self.protocols: list[DialedProtocol] = []
@@ -83,6 +83,6 @@ class UpstreamEndpointTests(SynchronousTestCase):
 
     def test_a_factory_that_makes_nothing(self) -> None:
         factory = Factory()
-        factory.buildProtocol = lambda addr: None  # type: ignore[method-assign,assignment,return-value]
+        factory.buildProtocol = lambda addr: None  # type: ignore[method-assign]
         self.failureResultOf(self.endpoint.connect(factory))
         self.assertEqual(self.dialer.routes, [])

@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import AuditFailure, ConfigError, Limits, ProxyConfig
 from egress.model.errors import WorkerFailed
+from egress.observability.metrics import Metrics
 from egress.observability.worker_aggregation import to_json
 from egress.tls.ca_rotation import Rotation
 from egress.tls.ca_store import CaDirectory
@@ -26,7 +27,7 @@ from egress.workers.service import Workers
 from tests.lines import FakeLine, WorkerReactor, frame, tell
 from tests.observability.records import ALLOWED
 from tests.observability.test_health import Browser
-from tests.observability.test_worker_aggregation import FORWARDED, Metrics
+from tests.observability.test_worker_aggregation import FORWARDED
 from tests.threads import at_once
 from tests.workers.test_shared_sockets import Network
 
@@ -172,7 +173,7 @@ class StartingTests(WorkersTestCase):
         failure = self.failureResultOf(workers.listening(), error)
         self.assertEqual((self.network.open(), workers._ports), ([], []))
         self.reactor.advance(100)
-        return failure.getErrorMessage()
+        return str(failure.getErrorMessage())
 
     def test_a_busy_port(self) -> None:
         self.network.others.add(8080)

@@ -140,7 +140,7 @@ class StartingTests(PostTestCase):
         self.post.serve()
         self.assertEqual([each["tell"] for each in self.reactor.heard()], ["reload", "serve"])
 
-    def fail(self, said: bytes = b"", silent: bool = False) -> str:
+    def have_it_fail(self, said: bytes = b"", silent: bool = False) -> str:
         """Have the first worker fail."""
 
         def say(line: FakeLine) -> None:
@@ -151,10 +151,10 @@ class StartingTests(PostTestCase):
         return str(self.assertRaises(WorkerFailed, self.post.expect))
 
     def test_a_reason(self) -> None:
-        self.assertEqual(self.fail(tell("failed", "--policy: no")), "--policy: no")
+        self.assertEqual(self.have_it_fail(tell("failed", "--policy: no")), "--policy: no")
 
     def test_an_end(self) -> None:
-        self.assertEqual(self.fail(), "worker 2 ended before it was ready: it has ended")
+        self.assertEqual(self.have_it_fail(), "worker 2 ended before it was ready: it has ended")
 
     def test_last_words(self) -> None:
         spawn = self.reactor.spawnProcess
@@ -165,10 +165,10 @@ class StartingTests(PostTestCase):
             return process
 
         self.patch(self.reactor, "spawnProcess", dying)
-        self.assertEqual(self.fail(), "worker 2 ended before it was ready: ImportError: no")
+        self.assertEqual(self.have_it_fail(), "worker 2 ended before it was ready: ImportError: no")
 
     def test_silence(self) -> None:
-        self.assertEqual(self.fail(silent=True), "worker 2 is not ready after 60 seconds")
+        self.assertEqual(self.have_it_fail(silent=True), "worker 2 is not ready after 60 seconds")
         self.assertEqual(self.reactor.pairs[0][0].timeouts[-1], 60)
 
     def test_no_process(self) -> None:

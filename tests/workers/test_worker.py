@@ -59,7 +59,8 @@ class FakeProxy:
         self.done.append("cut")
 
     def reload(self) -> Deferred[None]:
-        return succeed(self.done.append("reload"))
+        self.done.append("reload")
+        return succeed(None)
 
 
 class StoppingReactor(WorkerReactor):
@@ -170,9 +171,7 @@ class MainTests(SynchronousTestCase):
         self.logged = io.StringIO()
         orders = Orders(1, "tests.installs", ProxyConfig(), (socket.AF_INET, socket.AF_UNIX), b"k")
         self.patch(worker_module, "receive_orders", lambda line: orders)
-        self.patch(
-            worker_module.socket, "socket", lambda fileno: self.line if fileno == 3 else self.fail("another one")
-        )
+        self.patch(socket, "socket", lambda fileno: self.line if fileno == 3 else self.fail("another one"))
         self.patch(worker_module, "import_module", self.importing)
         self.patch(worker_module, "EgressProxyService", self.make)
         self.patch(signal, "signal", self.handle)

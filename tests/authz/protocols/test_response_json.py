@@ -73,8 +73,8 @@ class VerdictTests(SynchronousTestCase):
         for value, expected in ((True, True), (False, False), (None, True), ("false", True), (0, True)):
             for more in ({}, {"ttl": 5}):
                 with self.subTest(value, more=more):
-                    self.assertIs(concluded(False, firm=value, **more).firm, expected)
-                    self.assertFalse(concluded(True, firm=value, **more).firm)
+                    self.assertIs(concluded(False, firm=value, **more).firm, expected)  # type: ignore[arg-type]
+                    self.assertFalse(concluded(True, firm=value, **more).firm)  # type: ignore[arg-type]
         self.assertFalse(concluded(False).firm)
         self.assertFalse(concluded(False, firm=True, ask=True).firm)
 
@@ -112,7 +112,7 @@ class TermsTests(SynchronousTestCase):
         self.assertEqual(concluded(expiresIn=1e12).terms.expires_in, 86400 * 365)
 
     def test_refused(self) -> None:
-        fields = (
+        fields: tuple[Any, ...] = (
             *(None, [], "x", {"x": 1}, {"x": None}, {"x": ["a"]}, {"x": "a\r\nb"}, {"x": "\0"}, {"x": "\x7f"}),
             *({"": "a"}, {"a b": "c"}, {"x:": "a"}, {"\u00e4": "a"}, {"x": "\udcff"}, {"X-A": "a", "x-a": "a"}),
             *({"Host": "a"}, {"content-length": "1"}, {"Connection": "close"}, {"Via": "x"}),
@@ -170,9 +170,11 @@ class DescriptionTests(SynchronousTestCase):
             *(("reason", 1), ("reason", None), ("reason", ""), ("ruleId", {}), ("ruleId", " ")),
         ):
             with self.subTest(name, value=value):
-                self.assertEqual(concluded(**{name: value}), concluded())
+                given: dict[str, Any] = {name: value}
+                self.assertEqual(concluded(**given), concluded())
 
     def test_a_key_that_is_none_ends_the_reuse(self) -> None:
+        key: Any
         for key in (None, "method", {}, [1], ["method", None]):
             with self.subTest(key):
                 decision = concluded(ttl=5, staleIfError=5, cacheKey=key)

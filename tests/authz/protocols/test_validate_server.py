@@ -139,8 +139,9 @@ class QuestionTests(SynchronousTestCase):
     def test_headers(self) -> None:
         for headers in ('{"A":"b","c-d":"\u00e9"}', {"a": "b", "c-d": "\u00e9"}):
             self.assertEqual(read(asked(headers=headers)).headers, ((b"a", b"b"), (b"c-d", b"\xc3\xa9")))
-        for headers in ("{}", "", {}, None):
-            self.assertEqual(read(asked(headers=headers)).headers, ())
+        nothing: Any
+        for nothing in ("{}", "", {}, None):
+            self.assertEqual(read(asked(headers=nothing)).headers, ())
 
     def test_query(self) -> None:
         """Named apart, it may be spelt otherwise, but not be another."""

@@ -463,7 +463,8 @@ class TlsTests(SynchronousTestCase):
         directory.mkdir()
         trust = CurrentTrust(OriginTrust(self.ca.write(directory)))
         config = ProxyConfig(authz_url="https://authz.test", authz_token=TOKEN, authz_via_upstream=True)
-        self.authorizer = remote_authorizer(cast(IEgressReactor, self.clock), config, trust, lambda _: self)
+        below: Any = self
+        self.authorizer = remote_authorizer(cast(IEgressReactor, self.clock), config, trust, lambda _: below)
 
     def connect(self, factory: Any) -> Deferred[Any]:
         """What the factory takes for the endpoint below."""

@@ -175,7 +175,7 @@ class CommandTests(VaultTestCase):
                 self.commands.clear()
                 vault = self.vault(self.TEXT)
                 one, other, third = (vault.value("a", ORIGIN) for _ in range(3))
-                one.addBoth(lambda _, other=other: other.cancel())
+                one.addBoth(lambda _, other=other: other.cancel())  # type: ignore[call-overload]
                 self.commands[0][1].callback(result)
                 self.failureResultOf(other, CancelledError)
                 if result:

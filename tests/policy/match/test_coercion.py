@@ -87,9 +87,9 @@ class CoercedTests(SynchronousTestCase):
         ):
             with self.subTest(value):
                 self.assertLessEqual(expected, set(texts_of(value)))
-        for value, expected in ((Odd.of("1e21"), "1e+21"), (2**70, "1180591620717411300000"), (-(2**70), None)):
-            if expected is not None:
-                self.assertIn(expected, set(texts_of(value)))
+        for number, text in ((Odd.of("1e21"), "1e+21"), (2**70, "1180591620717411300000"), (-(2**70), None)):
+            if text is not None:
+                self.assertIn(text, set(texts_of(number)))
         self.assertEqual(set(texts_of(deep("a", 10_000))), {"array"})
         self.assertEqual(set(texts_of(deep(["a", "b"], 16))), {"array"})
 
@@ -113,8 +113,9 @@ class CoercedTests(SynchronousTestCase):
     def test_inexact(self) -> None:
         for value in (EXACT, -EXACT, Odd.of(str(EXACT + 1)), str(EXACT), [EXACT], [[f" {EXACT}"]], "1e300"):
             self.assertTrue(is_inexact(value), value)
-        for value in (EXACT - 1, "7", "x", None, [EXACT, 1], {}, True):
-            self.assertFalse(is_inexact(value), value)
+        other: Any
+        for other in (EXACT - 1, "7", "x", None, [EXACT, 1], {}, True):
+            self.assertFalse(is_inexact(other), other)
 
     def test_truth(self) -> None:
         for value, true, false in (

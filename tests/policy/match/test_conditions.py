@@ -78,7 +78,7 @@ class ConditionTests(PolicyTestCase):
         ):
             with self.subTest(body):
                 self.assertEqual(self.verdicts(condition, body=body, headers=[self.JSON]), expected)
-        withheld = {"body_withheld": True, "content_length": None}
+        withheld: dict[str, Any] = {"body_withheld": True, "content_length": None}
         self.assertEqual(self.verdicts(condition, headers=[self.JSON], **withheld), self.NEEDED)
         # What the head settles is not asked for.
         for headers in ([], [self.JSON, self.JSON], [self.JSON, ("content-encoding", "gzip")]):
@@ -103,6 +103,7 @@ class ConditionTests(PolicyTestCase):
 
     def test_sizes(self) -> None:
         both = 'max_body = 10\nmin_body = "3B"'
+        given: dict[str, Any]
         for given, expected in (
             ({"content_length": 3}, self.YES),
             ({"content_length": 10, "body_withheld": True}, self.YES),
@@ -124,6 +125,7 @@ class ConditionTests(PolicyTestCase):
 
     def test_clients(self) -> None:
         condition = 'clients = ["ci-*", "10.0.0.0/8"]'
+        given: dict[str, Any]
         for given, expected in (
             ({"identity": "ci-1"}, self.YES),
             ({"identity": "CI-1"}, self.MAYBE),
@@ -137,7 +139,7 @@ class ConditionTests(PolicyTestCase):
             ({"address": "a socket"}, self.MAYBE),
         ):
             with self.subTest(given):
-                self.assertEqual(self.verdicts(condition, **given), expected)
+                self.assertEqual(self.verdicts(condition, **given), expected)  # type: ignore[arg-type]
         self.assertEqual(self.verdicts('clients = ["ci-*"]', address="a socket"), self.NO)
 
     def test_times(self) -> None:

@@ -168,8 +168,8 @@ class QueryTests(SynchronousTestCase):
             ("%61%62%63+=%25;" * 499, "7,485 characters"),
         ):
             self.assertIn(word, self.assertRaises(TooMuchWork, read_query, f"/?{query}").cause)
-        query = read_query("/?q=" + "%61" * 5000)
-        error = self.assertRaises(TooMuchWork, parameter_matches, query, "q", (str.isdigit,), Work(100_000))
+        parameters = read_query("/?q=" + "%61" * 5000)
+        error = self.assertRaises(TooMuchWork, parameter_matches, parameters, "q", (str.isdigit,), Work(100_000))
         self.assertIn("values to compare", error.cause)
         self.assertNotIn("aaa", error.cause)
         self.assertIsNotNone(read_query("/?" + "a=b&" * 400))

@@ -35,7 +35,7 @@ class DocumentTests(PolicyTestCase):
 
     def refused(self, path: Path) -> str:
         """The error, without the names of directories."""
-        return self.assertRaises(PolicyError, load_policy, path).reason.replace(f"{self.directory}/", "")
+        return str(self.assertRaises(PolicyError, load_policy, path).reason.replace(f"{self.directory}/", ""))
 
     def test_refused(self) -> None:
         for document, expected in self.DOCUMENTS.items():

@@ -155,7 +155,7 @@ _GAPS = st.sampled_from(["", " ", "\n", "# ],}\n", "\n\n\t"])
 @st.composite
 def _lists(draw: Any, values: Any) -> str:
     members = draw(st.lists(values, max_size=3))
-    return "[" + "".join(f"{draw(_GAPS)}{member}{draw(_GAPS)}," for member in members) + draw(_GAPS) + "]"
+    return "[" + "".join(f"{draw(_GAPS)}{member}{draw(_GAPS)}," for member in members) + f"{draw(_GAPS)}]"
 
 
 @st.composite
