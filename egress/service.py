@@ -42,9 +42,8 @@ from egress.tls.issuer import CaError, CertificateAuthority
 from egress.tls.reloadable_trust import CurrentTrust
 from egress.transport.reactor import IEgressReactor
 from egress.transport.write_through import write_through
-from egress.upstream.address_guard import AddressGuard
+from egress.upstream.address_guard import AddressGuard, is_local_address
 from egress.upstream.connector import Dialer
-from egress.upstream.local_addresses import is_local_address
 from egress.upstream.pool import OriginPool
 from egress.upstream.proxy_endpoint import UpstreamEndpoint
 from egress.upstream.resolver import resolver_for

@@ -18,7 +18,7 @@ from egress.interfaces import IAuthorizer
 from egress.model.authz_failure import Outage
 from egress.model.decision import Decision, DecisionRequest
 from egress.model.errors import AuthorizerUnavailable
-from egress.model.reuse import Reuse
+from egress.model.statistics import Reuse
 
 # Where an earlier decision does not help: nobody waits, or this very question cannot be put.
 _NOT_STALE: Final = frozenset({Outage.GIVEN_UP, Outage.QUESTION})

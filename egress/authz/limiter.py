@@ -19,9 +19,10 @@ from egress.authz.fail_closed import cancel
 from egress.authz.fair_queue import WaitingLines
 from egress.authz.wrapper import Wrapper
 from egress.interfaces import IAuthorizer
-from egress.model.authz_failure import Outage, Questions
+from egress.model.authz_failure import Outage
 from egress.model.decision import Decision, DecisionRequest
 from egress.model.errors import AuthorizerUnavailable
+from egress.model.statistics import Questions
 
 _log = Logger()
 

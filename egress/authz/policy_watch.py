@@ -12,7 +12,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from egress.config.model import ConfigError
-from egress.model.policy_reads import PolicyReads
+from egress.model.statistics import PolicyReads
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred

@@ -13,11 +13,11 @@ from prometheus_client.registry import Collector
 from zope.interface import implementer
 
 from egress.interfaces import IAuditSink
-from egress.model.policy_reads import PolicyReads
 from egress.model.record import ExchangeRecord
+from egress.model.statistics import PolicyReads
+from egress.observability.collectors import PolicyCollector
 from egress.observability.exchange_counters import Distribution
 from egress.observability.metrics import process_registry
-from egress.observability.policy_reload_collector import PolicyCollector
 
 # From one rule that is looked up to a large policy; further up only for what an application decides by.
 _BUCKETS: Final = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0)

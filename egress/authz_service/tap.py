@@ -19,12 +19,10 @@ from egress.authz_service.service import EgressAuthzService
 from egress.config.model import ConfigError
 from egress.model.authority import Authority
 from egress.observability.audit_log import STDOUT
-from egress.runtime.interrupt import end_when_interrupted
 from egress.runtime.program import Program
 from egress.runtime.rlimits import raise_limit
-from egress.runtime.signals import reload_at_hangup
-from egress.runtime.start_message import endpoint_of, facts_of
-from egress.runtime.startup import start_fault
+from egress.runtime.signals import end_when_interrupted, reload_at_hangup
+from egress.runtime.startup import endpoint_of, facts_of, start_fault
 from egress.runtime.terminal import Terminal
 from egress.runtime.twistd_options import CommandLine, leave
 

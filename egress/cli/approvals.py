@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from egress.cli.admin_client import AdminApi, add_options, admin_api
 from egress.cli.errors import CommandFailed
-from egress.cli.sanitize import plain
+from egress.cli.output import plain
 from egress.config.parsers import BadValue, Place, duration
 
 _EVERY: Final = 1.0

@@ -14,8 +14,8 @@ from twisted.internet.defer import TimeoutError as TookTooLong
 
 from egress.cli.admin_client import add_options, admin_api
 from egress.cli.errors import CommandFailed
+from egress.cli.output import plain
 from egress.cli.react import run
-from egress.cli.sanitize import plain
 from egress.config.load import load_config
 from egress.config.model import ConfigError, ProxyConfig
 from egress.config.option import Option

@@ -1,4 +1,4 @@
-"""What a command writes to a file: all of it, or nothing."""
+"""The output of a command: text for a terminal, and files that are written as a whole or not."""
 
 from __future__ import annotations
 
@@ -21,3 +21,8 @@ def write_file(path: Path, text: str) -> None:
         replace_file(path, text.encode("utf-8"))
     except OSError as error:
         raise Misused(f"{path}: {error.strerror}; name a file that can be written to") from error
+
+
+def plain(text: str) -> str:
+    """Write what a terminal would obey, or show in another place, as an escape: clients choose their URLs and names."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

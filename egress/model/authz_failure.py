@@ -1,11 +1,8 @@
-"""Why there was no decision, and what an operator sees of the questions that are put to an authorizer."""
+"""Why there was no decision."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-
-import attrs
 
 
 class Outage(enum.Enum):
@@ -32,23 +29,3 @@ class Outage(enum.Enum):
 
     # Enum's own is written in Python, and outages are counted by kind.
     __hash__ = object.__hash__
-
-
-@attrs.frozen
-class Questions:
-    """What becomes of the questions to an authorizer, as of now.
-
-    @ivar under_way: how many are put to it.
-    @ivar waiting: how many wait for their turn.
-    @ivar outages: how many had no decision, by kind.
-    @ivar refused: how many were not put, by reason.
-    @ivar states: the states of the circuit breaker; the one that it is in is true.
-    @ivar opened: how often it opened.
-    """
-
-    under_way: int
-    waiting: int
-    outages: Mapping[str, int]
-    refused: Mapping[str, int]
-    states: Mapping[str, bool]
-    opened: int

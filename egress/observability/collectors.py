@@ -1,13 +1,13 @@
-"""What becomes of the questions to an authorizer, as numbers."""
+"""Metrics of the authorizer, its cache, the embedded policy and approvals, read at each scrape."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from egress.model.authz_failure import Questions
+from egress.model.statistics import PolicyReads, Questions, Reuse
 
 
 class QuestionsCollector(Collector):
@@ -51,3 +51,73 @@ class QuestionsCollector(Collector):
         if self._retries is not None:
             text = "Questions that were sent once more, since a kept connection was closed."
             yield CounterMetricFamily("egress_authorizer_retries", text, value=self._retries())
+
+
+class ReuseCollector(Collector):
+    """Looks when it is asked.
+
+    @param source: tells what there is to tell.
+    """
+
+    def __init__(self, source: Callable[[], Reuse]) -> None:
+        self._source = source
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the numbers as metrics (C{Collector.collect})."""
+        reuse = self._source()
+        counter = CounterMetricFamily(
+            "egress_authorizer_cache", "Questions, by where their decision came from.", labels=["result"]
+        )
+        for result, number in (
+            ("hit", reuse.hits),
+            ("miss", reuse.misses),
+            ("stale", reuse.stale),
+            ("shared", reuse.shared),
+        ):
+            counter.add_metric([result], number)
+        yield counter
+        yield GaugeMetricFamily(
+            "egress_authorizer_cache_entries", "Decisions that are kept for reuse.", value=reuse.entries
+        )
+
+
+class PolicyCollector(Collector):
+    """Looks at a policy whenever the numbers are asked for."""
+
+    def __init__(self, source: Callable[[], PolicyReads]) -> None:
+        self._source = source
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the numbers as metrics (C{Collector.collect})."""
+        state = self._source()
+        yield GaugeMetricFamily("egress_policy_rules", "Rules of the policy in use.", value=state.rules)
+        yield GaugeMetricFamily(
+            "egress_policy_current",
+            "1 while the policy in use is the one in its files, 0 while that cannot be used.",
+            value=state.current,
+        )
+        yield CounterMetricFamily("egress_policy_reads", "How often the policy was read again.", value=state.reads)
+        yield CounterMetricFamily(
+            "egress_policy_failures", "How often what was in its files could not be used.", value=state.failures
+        )
+
+
+class ApprovalsCollector(Collector):
+    """Looks when it is asked.
+
+    @param held: tells how many requests wait for a person.
+    @param counts: tells what became of the others, by outcome.
+    """
+
+    def __init__(self, held: Callable[[], int], counts: Callable[[], Mapping[str, int]]) -> None:
+        self._held = held
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the numbers as metrics (C{Collector.collect})."""
+        yield GaugeMetricFamily("egress_approvals_held", "Requests that wait for a person.", value=self._held())
+        text = "Requests that a person was to be asked about, by what became of them."
+        counter = CounterMetricFamily("egress_approvals", text, labels=["outcome"])
+        for outcome, number in self._counts().items():
+            counter.add_metric([outcome], number)
+        yield counter

@@ -16,15 +16,10 @@ from zope.interface import implementer
 
 from egress import __version__
 from egress.interfaces import IAuditSink
-from egress.model.authz_failure import Questions
-from egress.model.policy_reads import PolicyReads
 from egress.model.record import ExchangeRecord
-from egress.model.reuse import Reuse
-from egress.observability.approval_collector import ApprovalsCollector
-from egress.observability.cache_collector import ReuseCollector
-from egress.observability.collectors import QuestionsCollector
+from egress.model.statistics import PolicyReads, Questions, Reuse
+from egress.observability.collectors import ApprovalsCollector, PolicyCollector, QuestionsCollector, ReuseCollector
 from egress.observability.exchange_counters import Tally
-from egress.observability.policy_reload_collector import PolicyCollector
 
 
 def process_registry() -> CollectorRegistry:

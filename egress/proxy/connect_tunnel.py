@@ -38,8 +38,7 @@ from egress.proxy.destination import Destination
 from egress.proxy.transaction import Inquiry
 from egress.proxy.tunnel_binding import Scope
 from egress.relay.relay import Relay
-from egress.transport.shared import SharedTransport
-from egress.transport.tcp import hop
+from egress.transport.tcp import SharedTransport, hop
 from egress.transport.tls import ServerTls, TlsFactory
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolE
 from egress.proxy.lease import Permit
 from egress.proxy.request_body import RequestContent
 from egress.relay.socket_relay import WORTH_IT, End, Pump, pump_between
-from egress.transport.shared import unshared
+from egress.transport.tcp import unshared
 from egress.upstream.origin_connection import OriginConnection
 
 if TYPE_CHECKING:

@@ -1,15 +1,20 @@
-"""Why a program cannot start, in one line."""
+"""What a program prints when it starts: where it listens, or in one line why it cannot start."""
 
 from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from typing import Final, Protocol
 
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress
 
+from egress import __version__
 from egress.config.admin_endpoint import AdminEndpoint
 from egress.config.model import ConfigError
+from egress.model.authority import Authority
 from egress.model.errors import WorkerFailed
 
 
@@ -52,3 +57,17 @@ def start_fault(error: BaseException | None, config: HasMetrics, admin: AdminEnd
     remedy = _REMEDIES.get(code or 0, "choose another")
     option = "--metrics-port" if metrics else "--admin" if admin is not None and admin.is_at(port) else "--listen"
     return f"{option}: cannot listen on {where}: {reason}; {remedy}"
+
+
+def facts_of(program: str, facts: Iterable[tuple[str, str]]) -> list[str]:
+    """Write what is to be known, a line for each, below the program and its version."""
+    return [f"{program} {__version__}", *(f"  {name:<12}{value}" for name, value in facts), ""]
+
+
+def endpoint_of(address: IAddress) -> str:
+    """Write where something listens."""
+    if isinstance(address, (IPv4Address, IPv6Address)):
+        return str(Authority(address.host, address.port))
+    if isinstance(address, UNIXAddress) and address.name:
+        return f"unix:{os.fsdecode(address.name)}"
+    return str(address)

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime, ITCPTransport
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 from egress.config.model import MIB
-from egress.transport.shared import unshared
+from egress.transport.tcp import unshared
 from egress.transport.watchdog import Watchdog
 
 # What is read and discarded after the last answer.

@@ -1,4 +1,4 @@
-"""What the proxy asks of its TCP transports."""
+"""What the proxy needs from its TCP transports."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.interfaces import ITCPTransport, ITransport
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 from egress.model.route import NOWHERE, Hop, Route
@@ -64,3 +64,28 @@ def cut(transport: object) -> None:
     connection that alert says that the content is complete (RFC 9112 section 9.8).
     """
     below_tls(transport).abortConnection()  # type: ignore[attr-defined]
+
+
+class SharedTransport:
+    """The outer session's transport as the inner one has it: the outer session is its producer already.
+
+    @ivar below: the transport.
+    """
+
+    def __init__(self, below: ITransport | None) -> None:
+        self.below = below
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.below, name)
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        """The outer session passes on what its registration brings."""
+
+    def unregisterProducer(self) -> None:
+        """Lets the transport close once its buffer is empty."""
+        self.below.unregisterProducer()  # type: ignore[union-attr]
+
+
+def unshared(transport: object) -> object:
+    """The transport below, if it is one that is shared."""
+    return transport.below if isinstance(transport, SharedTransport) else transport

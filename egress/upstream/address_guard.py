@@ -1,7 +1,8 @@
-"""The address guard: where nobody may be sent, whatever the authorizer says."""
+"""The address guard: the addresses that no request may reach, whatever the authorizer decides."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from ipaddress import ip_address
 
@@ -90,3 +91,14 @@ class AddressGuard:
 
 def _within(address: IPAddress, networks: tuple[IPNetwork, ...]) -> bool:
     return any(address in network or embedded(address) in network for network in networks)
+
+
+def is_local_address(address: IPAddress) -> bool:
+    """Whether an address belongs to an interface of this machine: only such a one can be bound to."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(address), 0))
+    except OSError:
+        return False
+    return True

@@ -18,7 +18,7 @@ from egress.model.authority import Authority, Origin
 from egress.model.authz_failure import Outage
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Verdict
 from egress.model.errors import AuthorizerUnavailable
-from egress.model.reuse import Reuse
+from egress.model.statistics import Reuse
 from tests.authz.protocols.test_request_json import REQUEST
 from tests.authz.test_decision_store import said
 

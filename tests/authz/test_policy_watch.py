@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.authz.policy_watch import LOOK_EVERY, PolicyWatch
 from egress.config.model import ConfigError
-from egress.model.policy_reads import PolicyReads
+from egress.model.statistics import PolicyReads
 from egress.policy.parse.load import PolicyError, load_policy
 from egress.policy.rules import RuleSet
 

@@ -14,7 +14,7 @@ from egress.authz_service.metrics import PdpMetrics
 from egress.authz_service.options import PDP_OPTIONS
 from egress.config.model import MIB, AuditFailure, ConfigError
 from egress.config.options import BY_NAME
-from egress.model.policy_reads import PolicyReads
+from egress.model.statistics import PolicyReads
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "how-to" / "egressauthz.md"
 

@@ -8,7 +8,7 @@ from zope.interface.verify import verifyObject
 
 from egress.authz_service.metrics import PdpMetrics
 from egress.interfaces import IAuditSink
-from egress.model.policy_reads import PolicyReads
+from egress.model.statistics import PolicyReads
 from tests.observability.records import ALLOWED
 
 

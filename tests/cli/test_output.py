@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from twisted.trial.unittest import SynchronousTestCase
+
 from egress.cli.errors import Misused
-from egress.cli.output import write_file
+from egress.cli.output import plain, write_file
 from tests.cli.running import CommandTestCase
 
 
@@ -39,3 +41,18 @@ class OutputFileTests(CommandTestCase):
         self.patch(os, "replace", refuse)
         self.assertRaises(Misused, write_file, self.directory / "file", "x")
         self.assertEqual(list(self.directory.iterdir()), [])
+
+
+class PlainTests(SynchronousTestCase):
+    """What is read is what is there."""
+
+    def test_plain(self) -> None:
+        for text, written in (
+            ("http://a.test/\u00e9?q=1 x", "http://a.test/\u00e9?q=1 x"),
+            ("a\x1b[2Jb", "a\\x1b[2Jb"),
+            ("a\x9bb\r\n", "a\\x9bb\\r\\n"),
+            ("a\u202eb\u200b", "a\\u202eb\\u200b"),
+            ("\ud800", "\\ud800"),
+        ):
+            with self.subTest(written):
+                self.assertEqual(plain(text), written)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.model.authz_failure import Questions
+from egress.model.statistics import PolicyReads, Questions, Reuse
 from egress.observability.metrics import Metrics
 
 QUESTIONS = Questions(
@@ -47,3 +47,59 @@ class QuestionsCollectorTests(SynchronousTestCase):
 
     def test_nothing_is_told_without_questions(self) -> None:
         self.assertNotIn(b"egress_authorizer", Metrics().render()[0])
+
+
+class ReuseCollectorTests(SynchronousTestCase):
+    """Decisions that are kept, as numbers."""
+
+    def test_numbers(self) -> None:
+        metrics = Metrics()
+        metrics.watch_reuse(lambda: Reuse(hits=1, misses=2, stale=3, shared=4, entries=5))
+        text = metrics.render()[0].decode()
+        for line in (
+            'egress_authorizer_cache_total{result="hit"} 1.0',
+            'egress_authorizer_cache_total{result="miss"} 2.0',
+            'egress_authorizer_cache_total{result="stale"} 3.0',
+            'egress_authorizer_cache_total{result="shared"} 4.0',
+            "egress_authorizer_cache_entries 5.0",
+        ):
+            with self.subTest(line):
+                self.assertIn(f"\n{line}\n", text)
+
+
+class PolicyCollectorTests(SynchronousTestCase):
+    """Numbers as they are when somebody looks."""
+
+    def test_numbers(self) -> None:
+        metrics = Metrics()
+        metrics.watch_policy(lambda: PolicyReads(3, 5, 2, current=False))
+        lines = metrics.render()[0].decode("utf-8").splitlines()
+        self.assertEqual(
+            [line for line in lines if line.startswith("egress_policy_")],
+            [
+                "egress_policy_rules 3.0",
+                "egress_policy_current 0.0",
+                "egress_policy_reads_total 5.0",
+                "egress_policy_failures_total 2.0",
+            ],
+        )
+
+    def test_nothing_is_told_without_a_policy(self) -> None:
+        self.assertNotIn(b"egress_policy", Metrics().render()[0])
+
+
+class ApprovalsCollectorTests(SynchronousTestCase):
+    """Numbers as they are when somebody looks."""
+
+    def test_numbers(self) -> None:
+        metrics = Metrics()
+        metrics.watch_approvals(lambda: 3, lambda: {"allowed": 2, "denied": 1})
+        lines = metrics.render()[0].decode("utf-8").splitlines()
+        self.assertEqual(
+            [line for line in lines if line.startswith("egress_approvals")],
+            [
+                "egress_approvals_held 3.0",
+                'egress_approvals_total{outcome="allowed"} 2.0',
+                'egress_approvals_total{outcome="denied"} 1.0',
+            ],
+        )

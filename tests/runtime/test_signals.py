@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.testing import MemoryReactorClock
@@ -11,7 +13,7 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import ConfigError
-from egress.runtime.signals import read_anew, reload_at_hangup
+from egress.runtime.signals import end_when_interrupted, read_anew, reload_at_hangup
 
 
 class _Reactor(MemoryReactorClock):
@@ -76,3 +78,55 @@ class ReadAnewTests(SynchronousTestCase):
         result, level, text = self.logged(lambda: fail(CancelledError()))
         self.assertEqual((result, level), (False, LogLevel.info))
         self.assertIn("being stopped", text)
+
+
+class _InterruptedReactor(MemoryReactorClock):
+    def sigInt(self, number: int, frame: object) -> None:
+        """As the reactor's own."""
+
+
+class InterruptTests(SynchronousTestCase):
+    """SIGINT ends the process until the reactor takes care of it."""
+
+    def setUp(self) -> None:
+        self.reactor = _InterruptedReactor()
+        self.done: list[Any] = []
+        self.handler: Any = signal.default_int_handler
+        self.patch(signal, "getsignal", lambda number: self.handler)
+        self.patch(signal, "signal", self.install)
+        self.patch(signal, "raise_signal", lambda number: self.done.append(("raise", number)))
+        self.patch(os, "_exit", lambda status: self.done.append(("exit", status)))
+        end_when_interrupted(self.reactor, lambda: self.done.append("tidy"))
+
+    def install(self, number: int, handler: Any) -> None:
+        self.assertEqual(number, signal.SIGINT)
+        self.handler = handler
+
+    def test_it_ends_by_the_signal(self) -> None:
+        self.handler(signal.SIGINT, None)
+        self.assertEqual(self.done[:2], ["tidy", ("raise", signal.SIGINT)])
+        self.assertEqual(self.handler, signal.SIG_DFL)
+        # Where the signal does nothing.
+        self.assertEqual(self.done[2:], [("exit", 130)])
+
+    def start(self) -> None:
+        ((call, arguments, _),) = self.reactor.triggers["after"]["startup"]
+        call(*arguments)
+
+    def test_the_reactor_takes_over(self) -> None:
+        self.start()
+        self.assertEqual(self.handler, self.reactor.sigInt)
+
+    def test_whoever_has_taken_over_stays(self) -> None:
+        self.handler = print
+        self.start()
+        self.assertIs(self.handler, print)
+
+    def test_what_others_made_of_it_stays(self) -> None:
+        reactor = MemoryReactorClock()
+        for handler in (signal.SIG_IGN, print, None):
+            with self.subTest(handler=handler):
+                self.handler = handler
+                end_when_interrupted(reactor, self.fail)
+                self.assertIs(self.handler, handler)
+        self.assertEqual(reactor.triggers, {})

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import CannotListenError
 from twisted.trial.unittest import SynchronousTestCase
 
+from egress import __version__
 from egress.config.model import ConfigError, ProxyConfig
 from egress.model.errors import WorkerFailed
-from egress.runtime.startup import start_fault
+from egress.runtime.startup import endpoint_of, facts_of, start_fault
 
 
 def taken(port: int = 8080) -> CannotListenError:
@@ -65,3 +67,23 @@ class StartFaultTests(SynchronousTestCase):
         ):
             with self.subTest(expected):
                 self.assertEqual(start_fault(error, config, config.admin), expected)
+
+
+class StartMessageTests(SynchronousTestCase):
+    """Facts in a column, and where something listens."""
+
+    def test_facts(self) -> None:
+        self.assertEqual(
+            facts_of("program", [("a", "1"), ("listens on", "2")]),
+            [f"program {__version__}", "  a           1", "  listens on  2", ""],
+        )
+
+    def test_endpoints(self) -> None:
+        for address, text in (
+            (IPv4Address("TCP", "127.0.0.1", 80), "127.0.0.1:80"),
+            (IPv6Address("TCP", "::1", 80), "[::1]:80"),
+            (UNIXAddress(b"/run/a.sock"), "unix:/run/a.sock"),
+        ):
+            with self.subTest(text):
+                self.assertEqual(endpoint_of(address), text)
+        self.assertIn("UNIXAddress", endpoint_of(UNIXAddress(None)))

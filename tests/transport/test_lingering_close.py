@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from egress.transport.lingering_close import LINGER_BYTES, LINGER_SECONDS, Farewell
-from egress.transport.shared import SharedTransport
+from egress.transport.tcp import SharedTransport
 from tests.proxy.fakes import Wire
 
 PATIENCE = 60.0

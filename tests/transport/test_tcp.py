@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.model.authority import Authority, Origin, UpstreamProxy
 from egress.model.route import NOWHERE, Hop, Route
 from egress.transport import tcp as module
-from egress.transport.tcp import below_tls, cut, hop, no_delay, waits_to_be_read
+from egress.transport.tcp import SharedTransport, below_tls, cut, hop, no_delay, unshared, waits_to_be_read
 from tests.proxy.fakes import Wire
 
 
@@ -110,3 +110,24 @@ class UnreadTests(SynchronousTestCase):
         wire.socket = object()
         self.patch(module, "select", object())
         self.assertFalse(waits_to_be_read(wire)())
+
+
+class SharedTransportTests(SynchronousTestCase):
+    """It is the transport below, but for its producer."""
+
+    def test_shared(self) -> None:
+        wire = Wire(Clock())
+        producer = object()
+        wire.registerProducer(producer, True)
+        shared = SharedTransport(wire)
+        shared.registerProducer(object(), True)
+        self.assertIs(wire.producer, producer)
+        shared.write(b"x")  # type: ignore[operator]
+        self.assertEqual(wire.take(), b"x")
+        shared.unregisterProducer()
+        self.assertIsNone(wire.producer)
+
+    def test_unshared(self) -> None:
+        wire = Wire(Clock())
+        self.assertIs(unshared(SharedTransport(wire)), wire)
+        self.assertIs(unshared(wire), wire)

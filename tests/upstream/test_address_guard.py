@@ -10,7 +10,7 @@ from zope.interface.verify import verifyObject
 from egress.interfaces import IAddressGuard
 from egress.model.address_classes import METADATA_NAMES
 from egress.model.authority import Authority, IPAddress
-from egress.upstream.address_guard import AddressGuard
+from egress.upstream.address_guard import AddressGuard, is_local_address
 
 MINE = frozenset({ip_address("127.0.0.1"), ip_address("10.0.0.5"), ip_address("::1")})
 
@@ -173,3 +173,16 @@ class NameTests(SynchronousTestCase):
 
     def test_localhost_opens_with_loopback(self) -> None:
         self.assertIsNone(guard("127.0.0.0/8").name_refusal(Authority("localhost", 80)))
+
+
+class IsLocalAddressTests(SynchronousTestCase):
+    """An address is ours when a socket can be bound to it."""
+
+    def test_loopback_is_local(self) -> None:
+        self.assertTrue(is_local_address(ip_address("127.0.0.1")))
+
+    def test_documentation_addresses_are_not(self) -> None:
+        # RFC 5737 and RFC 3849: no machine has these.
+        for text in ("192.0.2.1", "2001:db8::1"):
+            with self.subTest(text):
+                self.assertFalse(is_local_address(ip_address(text)))
