@@ -29,7 +29,7 @@ MESSAGE = re.compile(r"[A-Za-z][a-z']+,? [a-z']+\b")
 DIRECTIVE = re.compile(r"#(?:!| ?noqa| ?type:| ?pragma| ?fmt:)")
 MARKUP = re.compile(
     r"^[ \t]*(?P<fence>```+|~~~+|:::+(?=\{toctree))[^\n]*\n.*?^[ \t]*(?P=fence)[ \t]*$"  # a code block
-    r"|<!--.*?-->|(?:\{\w+\})?(?P<ticks>`+)(?!`).*?(?<!`)(?P=ticks)(?!`)|(?<=\])\([^)\s]*\)|https?://\S+",
+    r"|<!-- vale off -->.*?<!-- vale on -->|<!--.*?-->|(?:\{\w+\})?(?P<ticks>`+)(?!`).*?(?<!`)(?P=ticks)(?!`)|(?<=\])\([^)\s]*\)|https?://\S+",
     re.DOTALL | re.MULTILINE,
 )
 EPYTEXT = re.compile(r"\b[A-Z]\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}|`[^`\n]*`|https?://\S+")
