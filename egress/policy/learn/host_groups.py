@@ -1,62 +1,56 @@
 """Several hosts of one domain as C{*.domain}, where the domain belongs to one owner.
 
-Who owns what is below a name cannot be told from the name; the list that browsers keep for that is long and changes
-every week.  Here is a small rule that errs to the side of more hosts on the list:
+The Public Suffix List tells where owners begin:
 
-  - never below a top-level domain, nor below what has at most three letters, or one of a few words, before a
-    country's (C{co.uk}, C{com.au}, C{edu.pl});
-  - never in the domain of somebody who gives names in it to anybody (C{github.io}, C{amazonaws.com}).
+  - never a top-level domain, or a domain of a registry (C{co.uk}, C{com.br}); the rest of a name that the list does
+    not know is below its top-level domain;
+  - never a domain whose owner gives names in it to other people (C{github.io}), nor a domain in it.  A few such domains
+    are not on the list (C{amazonaws.com}); they are here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Final
+
+from publicsuffixlist import PublicSuffixList
 
 from egress.model.authority import parse_ip
 
 MANY_HOSTS: Final = 3
 """So many hosts of one domain are worth a pattern."""
 
-_COUNTRY: Final = 2
-_SHORT: Final = 3
-_REGISTRIES: Final = frozenset({"asso", "firm", "govt", "info", "mobi", "name", "school", "store"})
-
-# Where customers have names: hosting, clouds, content delivery, tunnels, dynamic names.
+# Where customers have names: domains that the list, or an older version of it that may be installed, does not have.
 _SHARED: Final = frozenset(
     {
-        *("amazonaws.com", "amazonaws.com.cn", "amplifyapp.com", "awsapprunner.com", "cloudfront.net"),
-        *("elasticbeanstalk.com", "on.aws", "awsapps.com"),
-        *("azurecontainer.io", "azureedge.net", "azurefd.net", "azurestaticapps.net", "azurewebsites.net"),
-        *("azure-api.net", "azurecr.io", "cloudapp.net", "cloudapp.azure.com", "trafficmanager.net", "windows.net"),
-        *("appspot.com", "cloudfunctions.net", "firebaseapp.com", "googleapis.com", "googleusercontent.com"),
-        *("run.app", "web.app", "withgoogle.com", "blogspot.com", "translate.goog"),
-        *("akamaihd.net", "akamaized.net", "edgekey.net", "edgesuite.net", "fastly.net", "fastlylb.net"),
-        *("b-cdn.net", "cdn77.org", "r2.dev", "pages.dev", "workers.dev", "cloudflare.net", "trycloudflare.com"),
-        *("deno.dev", "fly.dev", "glitch.me", "herokuapp.com", "netlify.app", "now.sh", "onrender.com"),
-        *("railway.app", "render.com", "repl.co", "replit.app", "replit.dev", "stackblitz.io", "surge.sh"),
-        *("up.railway.app", "vercel.app", "vercel.dev", "webcontainer.io", "lovable.app", "hf.space"),
-        *("bitbucket.io", "codeberg.page", "github.dev", "github.io", "githubpreview.dev", "gitlab.io"),
-        *("githubusercontent.com", "sourceforge.io", "readthedocs.io", "readthedocs-hosted.com", "rtfd.io"),
-        *("myshopify.com", "squarespace.com", "wixsite.com", "wordpress.com", "weebly.com", "tumblr.com"),
-        *("digitaloceanspaces.com", "ondigitalocean.app", "backblazeb2.com", "linodeobjects.com", "wasabisys.com"),
-        *("oraclecloud.com", "ovh.net", "scw.cloud", "aliyuncs.com", "myqcloud.com", "kasserver.com"),
-        *("ngrok.app", "ngrok.dev", "ngrok.io", "ngrok-free.app", "loca.lt", "serveo.net", "localtunnel.me"),
-        *("pstmn.io", "requestbin.net", "pipedream.net", "webhook.site", "oast.fun", "interact.sh", "oastify.com"),
-        *("duckdns.org", "dyndns.org", "no-ip.org", "nip.io", "sslip.io", "xip.io", "dynv6.net", "freeddns.org"),
-        *("zendesk.com", "atlassian.net", "sharepoint.com", "slack.com", "supabase.co", "auth0.com", "okta.com"),
+        *("amazonaws.com", "amazonaws.com.cn", "on.aws"),
+        *("azurecr.io", "cloudapp.azure.com", "windows.net"),
+        *("googleusercontent.com", "aliyuncs.com", "myqcloud.com", "oraclecloud.com", "ovh.net", "scw.cloud"),
+        *("b-cdn.net", "backblazeb2.com", "cdn77.org", "fastly.net", "wasabisys.com"),
+        *("glitch.me", "lovable.app", "railway.app", "render.com", "stackblitz.io", "surge.sh", "webcontainer.io"),
+        *("github.dev", "rtfd.io", "sourceforge.io"),
+        *("squarespace.com", "tumblr.com", "weebly.com", "wordpress.com"),
+        *("loca.lt", "localtunnel.me", "nip.io", "serveo.net", "sslip.io", "xip.io"),
+        *("interact.sh", "oast.fun", "oastify.com", "pipedream.net", "requestbin.net", "webhook.site"),
+        *("atlassian.net", "auth0.com", "okta.com", "sharepoint.com", "slack.com", "zendesk.com"),
     }
 )
+
+
+@cache
+def _suffixes(*, registries_only: bool) -> PublicSuffixList:
+    # 0.1 s each: not when this module is imported.
+    return PublicSuffixList(only_icann=registries_only)
 
 
 def has_one_owner(domain: str) -> bool:
     """Whether all that is below a domain is likely to belong to one owner."""
     labels = domain.split(".")
-    if len(labels) < 2 or labels[-1].isdecimal():
+    if labels[-1].isdecimal() or any(".".join(labels[index:]) in _SHARED for index in range(len(labels))):
         return False
-    if len(labels) == 2 and len(labels[1]) == _COUNTRY and (len(labels[0]) <= _SHORT or labels[0] in _REGISTRIES):
-        return False
-    return not any(".".join(labels[index:]) in _SHARED for index in range(len(labels)))
+    registry = _suffixes(registries_only=True).publicsuffix(domain)
+    return registry not in (None, domain) and registry == _suffixes(registries_only=False).publicsuffix(domain)
 
 
 def grouped(hosts: Iterable[str]) -> dict[str, str]:
