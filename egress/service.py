@@ -168,7 +168,7 @@ class EgressProxyService(Service):
         if log is not None:
             self._sinks.append(log)
             self.metrics.watch_audit_lost(lambda: log.lost)
-        leaves = LeafContexts(authority, config.limits.leaf_contexts, time.time, reactor, config.client_tls)
+        leaves = LeafContexts(authority, config.limits.leaf_contexts, time.time, self._pools.keys, config.client_tls)
         # Of several workers none reminds: the parent does.
         self._ca = CaWatch(reactor, source, authority, leaves.follow, reminds=endpoints is None)
         self._parts = Parts(

@@ -26,6 +26,7 @@ from egress.authz.policy_watch import LOOK_EVERY as POLICY_LOOK_EVERY
 from egress.config.model import AuditFailure, ConfigError, Limits, Mode, OversizeBody, ProxyConfig
 from egress.interfaces import IAuditSink, IAuthorizer
 from egress.model.authority import Authority, UpstreamProxy
+from egress.model.client_tls import LeafKey
 from egress.model.decision import Decision, DecisionRequest, Verdict
 from egress.model.errors import AuditUnavailable, AuthorizerUnavailable
 from egress.model.no_proxy import Bypass
@@ -44,6 +45,7 @@ from tests.observability.records import ALLOWED
 from tests.observability.test_health import Browser
 from tests.threads import WithoutThreads, at_once
 from tests.tls.sessions import shake_hands
+from tests.transport.tls import rsa_key
 
 
 @implementer(IAuthorizer)
@@ -380,6 +382,12 @@ class LimitTests(ServiceTestCase):
 
 class CaTests(ServiceTestCase):
     """The CA, and the one that replaces it."""
+
+    def test_rsa_key(self) -> None:
+        """It is made in a thread of the proxy, when a client needs it."""
+        with mock.patch("egress.tls.host_contexts._new_rsa_key", return_value=rsa_key()):
+            leaves = self.make()._parts.leaves
+        self.assertIs(self.successResultOf(leaves.prepared(LeafKey.RSA)), rsa_key())
 
     def test_followed(self) -> None:
         """A CA that replaces another while the proxy runs signs, is told of and counted."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.runtime import threads
+
+R = TypeVar("R")
 
 
 class WithoutThreads:
@@ -15,6 +18,21 @@ class WithoutThreads:
 
     def callFromThread(self, call: Callable[..., Any], *arguments: Any, **named: Any) -> None:
         call(*arguments, **named)
+
+
+class Later:
+    """An L{threads.InThreads} that runs each call when the test says so.
+
+    @ivar begun: the calls; each entry runs one and passes on its result.
+    """
+
+    def __init__(self) -> None:
+        self.begun: list[Callable[[], object]] = []
+
+    def __call__(self, call: Callable[[], R], /) -> Deferred[R]:
+        done: Deferred[R] = Deferred()
+        self.begun.append(lambda: maybeDeferred(call).chainDeferred(done))
+        return done
 
 
 def at_once(case: SynchronousTestCase) -> None:

@@ -170,14 +170,16 @@ class Pools:
     @param lookups: how many names are looked up at the same time.
     @param passwords: how many passwords are checked at the same time.
     @ivar files: reads files that have changed, one after the other.
+    @ivar keys: makes keys of leaf certificates that take long, one after the other.
     """
 
     def __init__(self, reactor: Any, lookups: int, passwords: int) -> None:
         self.files = Threads(reactor, "files", 1)
+        self.keys = Threads(reactor, "keys", 1)
         self.passwords = Threads(reactor, "passwords", passwords)
         self.lookups = Threads(reactor, "lookups", max(2, lookups))
 
     def stop(self) -> None:
         """Stop all of them; see L{Threads.stop}."""
-        for threads in (self.files, self.passwords, self.lookups):
+        for threads in (self.files, self.keys, self.passwords, self.lookups):
             threads.stop()

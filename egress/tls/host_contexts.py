@@ -16,6 +16,7 @@ from zope.interface import implementer
 from egress.interfaces import ILeafSource
 from egress.model.authority import Authority
 from egress.model.client_tls import ClientTls, LeafKey
+from egress.runtime.threads import InThreads
 from egress.tls.contexts import tls_context
 from egress.tls.issuer import CaKey, CertificateAuthority, LeafCertificate
 from egress.tls.lazy_key import LateKey
@@ -75,7 +76,7 @@ class LeafContexts:
     @param authority: signs the leaf certificates.
     @param capacity: how many contexts are kept, at some 22 KiB each.
     @param wall_clock: gives seconds since the epoch.
-    @param reactor: is told when the RSA key is there.
+    @param in_thread: runs what makes the RSA key.
     @param accepted: which suites.
     """
 
@@ -84,12 +85,12 @@ class LeafContexts:
         authority: CertificateAuthority,
         capacity: int,
         wall_clock: Callable[[], float],
-        reactor: Any = None,
+        in_thread: InThreads,
         accepted: ClientTls = ClientTls.MODERN,
     ) -> None:
         self._accepted = accepted
         # Few clients need it, and it takes tens of milliseconds to make.
-        self._rsa_key = LateKey(_new_rsa_key, reactor)
+        self._rsa_key = LateKey(_new_rsa_key, in_thread)
         self._p384_key: ec.EllipticCurvePrivateKey | None = None
         self._authority = authority
         self._capacity = capacity

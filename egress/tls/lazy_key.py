@@ -1,13 +1,14 @@
-"""A key that few processes ever need: made at the first need, in a thread of its own."""
+"""A key that few processes ever need: made when it is first needed, in a thread."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
+
+from egress.runtime.threads import InThreads
 
 K = TypeVar("K")
 
@@ -16,14 +17,14 @@ class LateKey(Generic[K]):
     """A key that is made once.
 
     @param make: makes it.
-    @param reactor: those that wait are told in its thread.
+    @param in_thread: runs C{make}, which takes long.
     @ivar key: the key, once it is there.
     """
 
-    def __init__(self, make: Callable[[], K], reactor: Any) -> None:
+    def __init__(self, make: Callable[[], K], in_thread: InThreads) -> None:
         self.key: K | None = None
         self._make = make
-        self._reactor = reactor
+        self._in_thread = in_thread
         self._waiting: list[Deferred[K]] = []
         self._making = False
 
@@ -38,21 +39,12 @@ class LateKey(Generic[K]):
         self._waiting.append(waiting)
         if not self._making:
             self._making = True
-            # Not one of the reactor's threads, which may all wait for name servers.
-            threading.Thread(target=self._work, name="a leaf key", daemon=True).start()
+            self._in_thread(self._make).addBoth(self._made)
         return waiting
 
     def _forget(self, waiting: Deferred[K]) -> None:
         if waiting in self._waiting:
             self._waiting.remove(waiting)
-
-    def _work(self) -> None:
-        result: Any
-        try:
-            result = self._make()
-        except Exception:  # noqa: BLE001 - it is told to those that wait
-            result = Failure()  # type: ignore[no-untyped-call]
-        self._reactor.callFromThread(self._made, result)
 
     def _made(self, result: K | Failure) -> None:
         waiting, self._waiting = self._waiting, []

@@ -5,9 +5,7 @@ As reported for other intercepting proxies: C{joeferner/node-http-mitm-proxy#130
 
 from __future__ import annotations
 
-import threading
 import warnings
-from collections.abc import Callable
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from OpenSSL import SSL, crypto
@@ -15,7 +13,7 @@ from OpenSSL import SSL, crypto
 from egress.model.client_tls import ClientTls
 from tests.proxy.fakes import response, status_of
 from tests.proxy.test_connect_tunnel import InterceptTestCase, inner
-from tests.tls.test_lazy_key import Reactor
+from tests.threads import Later
 from tests.transport.tls import TlsClient, client_context, leaves, rsa_key
 
 MODERN, COMPATIBLE = ClientTls.MODERN, ClientTls.COMPATIBLE
@@ -126,18 +124,11 @@ class FirstRsaClientTests(InterceptTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        source = leaves()
+        threads = Later()
+        self.begun = threads.begun
+        source = leaves(in_thread=threads)
         source._rsa_key.key = None
-        begun: list[Callable[[], None]] = []
-
-        class Thread:
-            def __init__(self, target: Callable[[], None], name: str, daemon: bool) -> None:
-                self.start = lambda: begun.append(target)
-
-        self.begun = begun
-        self.patch(threading, "Thread", Thread)
         self.patch(source._rsa_key, "_make", rsa_key)
-        self.patch(source._rsa_key, "_reactor", Reactor())
         self.build(leaves=source)
         self.context = client_context()
         self.context.set_max_proto_version(SSL.TLS1_2_VERSION)

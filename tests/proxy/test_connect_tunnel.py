@@ -36,6 +36,7 @@ from tests.proxy.fakes import (
     session_of,
     status_of,
 )
+from tests.threads import Later
 from tests.transport.tls import TlsClient, TlsEnd, leaves
 
 ORIGIN = Origin("https", Authority("origin.test", 443))
@@ -424,7 +425,7 @@ class UncertainTests(ProxyTestCase):
         """Have a CA that may sign for C{signed.test} alone."""
         now = datetime.now(timezone.utc)
         authority = CertificateAuthority.create("limited", now, limits=name_constraints(["signed.test"]))
-        self.build(leaves=LeafContexts(authority, 16, time.time), passthrough=passthrough)
+        self.build(leaves=LeafContexts(authority, 16, time.time, Later()), passthrough=passthrough)
 
     def test_refused(self) -> None:
         """Before anything is decided or intercepted, readably; the connection remains."""

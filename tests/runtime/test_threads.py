@@ -208,8 +208,8 @@ class PoolsTests(SynchronousTestCase):
     def test_apart(self) -> None:
         reactor = Reactor()
         pools = Pools(reactor, lookups=2, passwords=1)
-        gates = [Gate() for _ in range(5)]
-        hanging = [pools.lookups(gate) for gate in gates[:4]] + [pools.passwords(gates[4])]
+        gates = [Gate() for _ in range(6)]
+        hanging = [pools.lookups(gate) for gate in gates[:4]] + [pools.passwords(gates[4]), pools.keys(gates[5])]
         done = pools.files(lambda: "read")
         reactor.run_one()
         self.assertEqual(self.successResultOf(done), "read")

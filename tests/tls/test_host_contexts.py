@@ -21,6 +21,7 @@ from egress.tls.issuer import LEAF_LIFETIME, CaError, CertificateAuthority
 from egress.tls.name_constraints import name_constraints
 from egress.transport.tls import ServerTls
 from tests.certificates import TestCA
+from tests.threads import Later
 from tests.tls.sessions import Session, move, shake_hands
 from tests.transport.tls import rsa_key
 
@@ -38,10 +39,11 @@ class ContextsTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.now = datetime.now(timezone.utc).timestamp()
         self.authority = CertificateAuthority.create("test", datetime.fromtimestamp(self.now, timezone.utc))
+        self.threads = Later()
         self.contexts = self.make(100)
 
     def make(self, capacity: int) -> LeafContexts:
-        return LeafContexts(self.authority, capacity, lambda: self.now)
+        return LeafContexts(self.authority, capacity, lambda: self.now, self.threads)
 
     def connect(self, context: SSL.Context, client: SSL.Context | None = None) -> tuple[SSL.Connection, SSL.Connection]:
         ends = SSL.Connection(client or client_context(), None), SSL.Connection(context, None)
@@ -91,12 +93,20 @@ class KeysTests(ContextsTestCase):
             self.assertEqual(leaves[0].public_key(), leaves[1].public_key())
 
     def test_waiting(self) -> None:
-        """RSA alone is waited for, and a reactor is needed for that."""
+        """RSA alone is waited for, and is made in a thread."""
         contexts = self.make(2)
         for key in (LeafKey.P256, LeafKey.P384):
             self.successResultOf(contexts.prepared(key))
         self.assertRaises(AssertionError, contexts.context_for, HOST, LeafKey.RSA)
         self.successResultOf(self.contexts.prepared(LeafKey.RSA))
+        self.assertEqual(self.threads.begun, [])
+        self.patch(contexts._rsa_key, "_make", rsa_key)
+        prepared = contexts.prepared(LeafKey.RSA)
+        self.assertNoResult(prepared)
+        (begin,) = self.threads.begun
+        begin()
+        self.assertIs(self.successResultOf(prepared), rsa_key())
+        contexts.context_for(HOST, LeafKey.RSA)
         self.assertEqual(contexts_module._new_rsa_key().key_size, 2048)
 
     def test_follow(self) -> None:

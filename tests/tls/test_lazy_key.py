@@ -2,43 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.tls.lazy_key import LateKey
-
-
-class FakeThread:
-    """A thread that runs when a test says so."""
-
-    begun: list[Callable[[], None]]
-
-    def __init__(self, target: Callable[[], None], name: str, daemon: bool) -> None:
-        self.target = target
-
-    def start(self) -> None:
-        self.begun.append(self.target)
-
-
-class Reactor:
-    """Calls at once."""
-
-    def callFromThread(self, call: Callable[..., object], *arguments: object) -> None:
-        call(*arguments)
+from tests.threads import Later
 
 
 class LateKeyTests(SynchronousTestCase):
     """A key that is made once."""
 
     def setUp(self) -> None:
-        FakeThread.begun = []
-        self.patch(threading, "Thread", FakeThread)
+        self.threads = Later()
         self.fault: Exception | None = None
         self.made = 0
-        self.late = LateKey(self.make, Reactor())
+        self.late = LateKey(self.make, self.threads)
 
     def make(self) -> str:
         self.made += 1
@@ -49,11 +27,11 @@ class LateKeyTests(SynchronousTestCase):
     def test_once(self) -> None:
         """All that wait get the same one, and those that come later at once."""
         waiting = [self.late.get() for _ in range(3)]
-        self.assertEqual((len(FakeThread.begun), self.late.key), (1, None))
-        FakeThread.begun[0]()
+        self.assertEqual((len(self.threads.begun), self.late.key), (1, None))
+        self.threads.begun[0]()
         self.assertEqual([self.successResultOf(each) for each in waiting], ["key 1"] * 3)
         self.assertEqual(self.successResultOf(self.late.get()), "key 1")
-        self.assertEqual(len(FakeThread.begun), 1)
+        self.assertEqual(len(self.threads.begun), 1)
 
     def test_given_up(self) -> None:
         """One that waits no more holds up nobody, and starts no second key."""
@@ -61,23 +39,23 @@ class LateKeyTests(SynchronousTestCase):
         given_up.cancel()
         self.failureResultOf(given_up, CancelledError)
         other = self.late.get()
-        self.assertEqual(len(FakeThread.begun), 1)
-        FakeThread.begun[0]()
+        self.assertEqual(len(self.threads.begun), 1)
+        self.threads.begun[0]()
         self.assertEqual(self.successResultOf(other), "key 1")
 
     def test_given_up_by_another(self) -> None:
         waiting: list[Deferred[str]] = [self.late.get(), self.late.get()]
         waiting[0].addCallback(lambda _: waiting[1].cancel())
-        FakeThread.begun[0]()
+        self.threads.begun[0]()
         self.failureResultOf(waiting[1], CancelledError)
 
     def test_failing(self) -> None:
         """The next one that needs it tries again."""
         self.fault = RuntimeError("no entropy")
         waiting = self.late.get()
-        FakeThread.begun[0]()
+        self.threads.begun[0]()
         self.failureResultOf(waiting, RuntimeError)
         self.fault = None
         again = self.late.get()
-        FakeThread.begun[1]()
+        self.threads.begun[1]()
         self.assertEqual(self.successResultOf(again), "key 2")

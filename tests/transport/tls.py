@@ -13,9 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from OpenSSL import SSL, crypto
 
 from egress.model.client_tls import ClientTls
+from egress.runtime.threads import InThreads
 from egress.tls.host_contexts import LeafContexts
 from egress.tls.issuer import CertificateAuthority
 from tests.certificates import TestCertificate
+from tests.threads import Later
 
 
 @lru_cache(maxsize=1)
@@ -30,9 +32,9 @@ def rsa_key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(65537, 2048)
 
 
-def leaves(accepted: ClientTls = ClientTls.MODERN) -> LeafContexts:
+def leaves(accepted: ClientTls = ClientTls.MODERN, in_thread: InThreads | None = None) -> LeafContexts:
     """Leaf certificates of that CA; the RSA key is there already."""
-    contexts = LeafContexts(test_authority(), 16, time.time, accepted=accepted)
+    contexts = LeafContexts(test_authority(), 16, time.time, in_thread or Later(), accepted)
     contexts._rsa_key.key = rsa_key()
     return contexts
 
