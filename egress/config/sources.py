@@ -7,7 +7,6 @@ command line overrules, cannot keep a program from starting.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,11 +19,7 @@ from egress.config.model import ConfigError
 from egress.config.option import Option, Variable, by_name
 from egress.config.parsers import BadValue, Place
 from egress.model.redact import redact_url, redact_userinfo
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover
-    import tomli as tomllib
+from egress.model.toml import NotToml, parse_toml
 
 _log = Logger()
 
@@ -149,10 +144,10 @@ def _from_environment(
 def _from_file(known: Mapping[str, Option], file: Given) -> Iterator[tuple[str, Given]]:
     path: Path = file.read()
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        table = parse_toml(path.read_text("utf-8"))
     except UnicodeDecodeError as error:
         raise file.refuse("must be TOML in UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
+    except NotToml as error:
         raise file.refuse(f"must be TOML: {error}") from error
     place = Place(path.parent, file.place.reactor)
     for key, value in table.items():

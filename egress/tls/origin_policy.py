@@ -11,7 +11,6 @@ What is not understood is refused, and there is nothing here by which an origin 
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,12 +20,8 @@ from OpenSSL import SSL
 from egress.model.authority import Authority
 from egress.model.errors import InvalidTarget
 from egress.model.no_proxy import HostPattern
+from egress.model.toml import parse_toml
 from egress.tls.pem import TrustError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover
-    import tomli as tomllib
 
 _KEYS: Final = ("hosts", "client-certificate", "minimum-version", "ca")
 _VERSIONS: Final = {"TLSv1.2": SSL.TLS1_2_VERSION, "TLSv1.3": SSL.TLS1_3_VERSION}
@@ -59,13 +54,13 @@ def load_terms(path: Path) -> tuple[OriginTerms, ...]:
     @raise TrustError: when it cannot be read, or not be understood.
     """
     try:
-        document = tomllib.loads(path.read_text("utf-8"))
+        document = parse_toml(path.read_text("utf-8"))
     except OSError as error:
         raise TrustError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise TrustError(f"{path}: is not UTF-8; save it as UTF-8 text") from error
-    except (ValueError, RecursionError) as error:
-        raise TrustError(f"{path}: is not TOML: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise TrustError(f"{path}: is not TOML: {error}") from None
     tables = document.pop("origin", None)
     if document or not isinstance(tables, list) or not tables:
         raise TrustError(f"{path}: write [[origin]] before each table, and nothing else")

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -27,11 +26,7 @@ import attrs
 from egress.model.authority import Origin
 from egress.model.errors import InvalidTarget
 from egress.model.no_proxy import HostPattern
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover
-    import tomli as tomllib
+from egress.model.toml import NotToml, parse_toml
 
 COMMAND_REFRESH: Final = 300.0
 
@@ -118,8 +113,8 @@ def parse_secret_table(text: str, where: str, directory: Path) -> SecretTable:
     @raise SecretTableError: for everything that is not understood.
     """
     try:
-        document = tomllib.loads(text)
-    except (ValueError, RecursionError):
+        document = parse_toml(text)
+    except NotToml:
         # What the parser says may quote the text, into which somebody may have put a secret.
         raise SecretTableError(f"{where}: is not TOML") from None
     return SecretTable({name: _secret(where, name, table, directory) for name, table in document.items()})

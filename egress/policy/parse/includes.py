@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from egress.model.toml import NotToml, parse_toml
 from egress.policy.parse.toml_reader import Document, PolicyError, Table
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover
-    import tomli as tomllib
 
 # Where the reader of TOML says that it stopped.
 _AT_LINE: Final = re.compile(r"\(at line ([0-9]+), column [0-9]+\)")
@@ -31,12 +26,11 @@ def parse_document(text: str, where: str, file: Path | None = None) -> Document:
     @raise PolicyError: when it is no TOML, or of another version.
     """
     try:
-        table: dict[str, Any] = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        found = _AT_LINE.search(reason)
+        table = parse_toml(text)
+    except NotToml as error:
+        found = _AT_LINE.search(str(error))
         line = "" if found is None else f":{found[1]}"
-        raise PolicyError(f"{where}{line}: is not TOML: {reason}") from None
+        raise PolicyError(f"{where}{line}: is not TOML: {error}") from None
     document = Document(where, text, table, file)
     version = table.get("version")
     if version is not None and (not isinstance(version, int) or isinstance(version, bool)):

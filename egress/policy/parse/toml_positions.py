@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import re
-import sys
 from bisect import bisect_right
 from contextlib import suppress
 from typing import Final
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover
-    import tomli as tomllib
+from egress.model.toml import parse_toml
 
 Path = tuple[str | int, ...]
 """A way into a document: keys of tables, and places in lists."""
@@ -161,5 +157,5 @@ def heads(text: str) -> dict[str, list[int]]:
 
 def _name(raw: str) -> str:
     if raw[0] == '"' and "\\" in raw:
-        return str(tomllib.loads(f"name = {raw}")["name"])
+        return str(parse_toml(f"name = {raw}")["name"])
     return raw[1:-1] if raw[0] in "\"'" else raw

@@ -1,0 +1,26 @@
+"""TOML as a dictionary, for every file that the proxy reads."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover
+    import tomli as tomllib
+
+
+class NotToml(ValueError):
+    """Text that is not TOML; the message is one line, may quote the text, and names the line and the column."""
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Parse a document.
+
+    @raise NotToml: when it is not TOML, or is nested too deeply.
+    """
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise NotToml(" ".join(str(error).split())) from None
