@@ -32,7 +32,7 @@ from benchmarks.origins import free_port, read_url
 from benchmarks.peers import Setup, Started
 from benchmarks.peers.base import launch
 from benchmarks.rules import policy_text
-from egress.authz.protocols.validate import encode_question
+from egress.authz.protocols.validate import encode_request
 from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, DecisionRequest, Stage
 
@@ -112,7 +112,7 @@ class Case:
             origin = Origin.of("http", Authority(HOST, port))
             client = ClientIdentity("127.0.0.1", 40000)
             fields = ((b"Host", f"{HOST}:{port}".encode()), (b"Accept", b"*/*"), (b"User-Agent", b"benchmark"))
-            content = encode_question(
+            content = encode_request(
                 DecisionRequest("id", Stage.REQUEST, "GET", origin, "/token/7?x=1", fields, client)
             )
             line, more = "POST /validate", "Content-Type: application/json"

@@ -10,14 +10,14 @@ from zope.interface import implementer
 
 from benchmarks.rules import asked, microseconds, policy_text
 from egress.authz.cache import CachingAuthorizer
-from egress.authz.decision_store import KeptDecisions
-from egress.authz.fail_closed import AuthorizationChain
+from egress.authz.decision_store import DecisionStore
+from egress.authz.fail_closed import FailClosedAuthorizer
 from egress.authz.observe import ObservingAuthorizer
-from egress.authz.policy_authorizer import LocalAuthorizer
+from egress.authz.policy_authorizer import PolicyAuthorizer
 from egress.authz.shadow import ShadowedAuthorizer
 from egress.interfaces import IAuthorizer
 from egress.model.decision import Decision, DecisionRequest, Verdict
-from egress.observability.shadow_log import Disagreements
+from egress.observability.shadow_log import ShadowLog
 from egress.policy.parse.load import parse_policy
 
 _NOW = 1772442000.0
@@ -51,9 +51,9 @@ class _Reused:
         return succeed(None)
 
 
-def _chain(clock: Clock, text: str) -> AuthorizationChain:
+def _chain(clock: Clock, text: str) -> FailClosedAuthorizer:
     rules = parse_policy(text, "p.toml", "policy")
-    return AuthorizationChain(clock, LocalAuthorizer(rules, lambda: _NOW), None)
+    return FailClosedAuthorizer(clock, PolicyAuthorizer(rules, lambda: _NOW), None)
 
 
 def figures(calls: int) -> Iterator[tuple[str, float]]:
@@ -66,12 +66,12 @@ def figures(calls: int) -> Iterator[tuple[str, float]]:
     ten = policy_text(10)
     yield "10 rules through the authorizer of the proxy", microseconds(_chain(clock, ten).decide, requests)
     service = _Reused()
-    cache = CachingAuthorizer(clock, service, KeptDecisions(4096, 3600.0, 3600.0), 1024)
+    cache = CachingAuthorizer(clock, service, DecisionStore(4096, 3600.0, 3600.0), 1024)
     cache.decide(requests[0])
     yield "a cached decision of a service", microseconds(cache.decide, requests)
     if service.times != 1:
         raise AssertionError(f"{service.times} authorization requests instead of one")
-    told = Disagreements(clock.seconds, clock.seconds)
+    told = ShadowLog(clock.seconds, clock.seconds)
     shadowed = ShadowedAuthorizer(clock, _chain(clock, ten), _chain(clock, ten), told)
 
     def both(request: DecisionRequest) -> None:

@@ -25,8 +25,8 @@ from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity, DecisionRequest, Stage
 from egress.policy.parse.load import load_policy, parse_policy
 from egress.policy.rules import RuleSet
-from egress.runtime.reload import Reading
-from egress.runtime.threads import InThreads, Threads
+from egress.runtime.reload import Reloader
+from egress.runtime.threads import Offload, Threads
 
 COUNTS = (10, 1_000, 10_000)
 _CLIENT = ClientIdentity("192.0.2.1", 1, "ci")
@@ -131,21 +131,21 @@ async def stalls(reactor: Any, count: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "policy.toml")
         path.write_text(policy_text(count), "utf-8")
-        in_place: InThreads = lambda call: maybeDeferred(call)  # noqa: E731 (the type of one that is generic)
+        in_place: Offload = lambda call: maybeDeferred(call)  # noqa: E731 (the type of one that is generic)
         for where, run in (("on the reactor", in_place), ("in a thread", Threads(reactor, "files", 1))):
             for turn in range(1, 4):
                 longest, took = await _stall(reactor, path, run)
                 print(f"{count:,} rules, reloaded {where}, {turn}: stalled for {longest:.0f} ms of {took:.0f} ms")
 
 
-async def _stall(reactor: Any, path: Path, run: InThreads) -> tuple[float, float]:
+async def _stall(reactor: Any, path: Path, run: Offload) -> tuple[float, float]:
     kept: list[RuleSet] = []
     ticks: list[float] = []
     ticking = LoopingCall(lambda: ticks.append(time.perf_counter()))
     ticking.clock = reactor
     stopped = ticking.start(0.001)
     begin = time.perf_counter()
-    await Reading(DeferredLock(), run, lambda: load_policy(path), kept.append).begin()
+    await Reloader(DeferredLock(), run, lambda: load_policy(path), kept.append).begin()
     took = time.perf_counter() - begin
     await _moment(reactor)
     ticking.stop()

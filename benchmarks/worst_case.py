@@ -26,7 +26,7 @@ import attrs
 
 from egress.config.model import Limits
 from egress.http.body import End
-from egress.http.error_response import encode_answer
+from egress.http.error_response import encode_error_response
 from egress.http.heads import HeadLimits, RequestHead
 from egress.http.readers import RequestReader
 from egress.http.request_target import parse_request_target
@@ -141,7 +141,7 @@ def process(rules: RuleSet, data: bytes) -> list[Decision | EgressError]:
 def _end(asked: DecisionRequest, decision: Decision, accept: bytes | None) -> None:
     redact_url(asked.url)
     if not decision.allowed:
-        encode_answer(Denied(decision), "id", accept=accept, head_only=False, keep_alive=True, date=b"")
+        encode_error_response(Denied(decision), "id", accept=accept, head_only=False, keep_alive=True, date=b"")
 
 
 def _question(head: RequestHead) -> DecisionRequest:

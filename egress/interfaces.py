@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from egress.model.authority import Authority, IPAddress, Origin
-    from egress.model.comparison import Comparison
+    from egress.model.comparison import ShadowComparison
     from egress.model.decision import Decision, DecisionRequest
     from egress.model.record import ExchangeRecord
     from egress.model.route import Purpose, Route
@@ -57,10 +57,10 @@ class IAuthorizer(Interface):
         """Let go of every resource; no question comes after this."""
 
 
-class IClientGate(Interface):
+class IClientAuthenticator(Interface):
     """Knows the clients that may send requests, where not everybody may."""
 
-    def known(presented: bytes) -> str | None:
+    def cached_identity(presented: bytes) -> str | None:
         """Look whether a value of C{Proxy-Authorization} was found to be good a short while ago.
 
         @return: the name of the client.
@@ -85,10 +85,10 @@ class IAuditSink(Interface):
         """Flush and let go of what is open."""
 
 
-class IComparisonSink(Interface):
+class IShadowSink(Interface):
     """Is told what a second decider says of what the first has decided."""
 
-    def write(comparison: Comparison) -> None:
+    def write(comparison: ShadowComparison) -> None:
         """Take one comparison.  It must not block for long, and must not raise."""
 
     def close() -> None:

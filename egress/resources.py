@@ -18,7 +18,7 @@ from egress.tls.pem import TrustError
 
 
 @attrs.frozen
-class Files:
+class LoadedResources:
     """What was in the files.
 
     @ivar rules: the embedded policy; C{None} when somebody else decides.
@@ -35,7 +35,7 @@ class Files:
     secrets: SecretTable | None = None
 
 
-def read_files(config: ProxyConfig, *, embedded: bool) -> Files:
+def load_resources(config: ProxyConfig, *, embedded: bool) -> LoadedResources:
     """Read all of them.
 
     @param embedded: whether the embedded policy decides.
@@ -47,7 +47,7 @@ def read_files(config: ProxyConfig, *, embedded: bool) -> Files:
         rules, secrets = read_policy(config)
     else:
         secrets = _secrets(config.secrets)
-    return Files(rules, _shadow(config), _origin_trust(config, trust), _authz_trust(config, trust), secrets)
+    return LoadedResources(rules, _shadow(config), _origin_trust(config, trust), _authz_trust(config, trust), secrets)
 
 
 def read_policy(config: ProxyConfig) -> tuple[RuleSet, SecretTable | None]:

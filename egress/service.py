@@ -15,10 +15,10 @@ from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
 from twisted.logger import Logger
 
 from egress.admin.api import admin_site
-from egress.admin.backend import ProxyDesk
+from egress.admin.backend import LocalAdminBackend
 from egress.admin.explain import Explainer
 from egress.authz.approvals import Approvals
-from egress.authz.chain import Surroundings, deciding_by
+from egress.authz.chain import ChainDependencies, build_authorizer_chain
 from egress.authz.policy_watch import PolicyWatch
 from egress.client_auth.authenticator import AT_ONCE
 from egress.config.contradictions import OWN_AUTHORIZER, RULES_DECIDE, check
@@ -28,18 +28,18 @@ from egress.model.no_proxy import HostPattern
 from egress.observability.audit_log import JsonLinesAudit, open_audit
 from egress.observability.health import Check, NotReady, ops_site
 from egress.observability.metrics import Metrics
-from egress.proxy.context import Parts
-from egress.proxy.listeners import entrance_factories
-from egress.resources import Files, read_files, read_policy
-from egress.runtime.ports import Binding, described, metrics_endpoint, remove_left_behind, settled
-from egress.runtime.reload import Reading
-from egress.runtime.rlimits import fitted, granted
+from egress.proxy.context import ProxyContext
+from egress.proxy.listeners import listener_factories
+from egress.resources import LoadedResources, load_resources, read_policy
+from egress.runtime.ports import PortBinder, described, metrics_endpoint, remove_left_behind, settled
+from egress.runtime.reload import Reloader
+from egress.runtime.rlimits import clamp_to, soft_limit
 from egress.runtime.threads import Pools
-from egress.tls.ca_source import CaSource, ca_source, stand_in
+from egress.tls.ca_source import CaSource, ca_source, dry_run_ca
 from egress.tls.ca_watch import CaWatch
-from egress.tls.host_contexts import LeafContexts
+from egress.tls.host_contexts import HostContexts
 from egress.tls.issuer import CaError, CertificateAuthority
-from egress.tls.reloadable_trust import CurrentTrust
+from egress.tls.reloadable_trust import ReloadableTrust
 from egress.transport.reactor import IEgressReactor
 from egress.transport.write_through import write_through
 from egress.upstream.address_guard import AddressGuard, is_local_address
@@ -114,16 +114,16 @@ class EgressProxyService(Service):
             raise ConfigError("workers", str(config.workers), "an application is one process: leave it at 1")
         self._config = config = attrs.evolve(config, limits=_limits(config, says=endpoints is None and not dry))
         self._endpoints = endpoints
-        self._binding = Binding(self._bound)
+        self._binding = PortBinder(self._bound)
         self._embedded = authorizer is None and config.authz_url is None
         self._policy_watch: PolicyWatch | None = None
-        files = read_files(config, embedded=self._embedded)
+        files = load_resources(config, embedded=self._embedded)
         rules = files.rules
         if config.mode is Mode.OBSERVE and endpoints is None:
             _log.warn("NOTHING IS ENFORCED: --mode observe lets through what would be refused")
-        self._trust, self._authz_trust = CurrentTrust(files.trust), CurrentTrust(files.authz_trust)
+        self._trust, self._authz_trust = ReloadableTrust(files.trust), ReloadableTrust(files.authz_trust)
         source = ca_source(config)
-        authority, ca_note = stand_in(config, source) if dry else (_certificate_authority(config, source), None)
+        authority, ca_note = dry_run_ca(config, source) if dry else (_certificate_authority(config, source), None)
         self._guard = AddressGuard(
             config.allow_address,
             is_local=is_local_address,
@@ -149,7 +149,7 @@ class EgressProxyService(Service):
         self._approvals = approvals = Approvals(
             reactor, time.time, held_for, config.approval_queue, is_open=is_open, key=approval_key
         )
-        around = Surroundings(
+        around = ChainDependencies(
             reactor=reactor,
             sockets=sockets,
             config=config,
@@ -160,24 +160,24 @@ class EgressProxyService(Service):
             secrets=files.secrets,
             approvals=approvals,
         )
-        self._deciding = deciding_by(around, authorizer, rules, files.shadow)
+        self._deciding = build_authorizer_chain(around, authorizer, rules, files.shadow)
         self.authorizer = self._deciding.authorizer
         self._sinks: list[IAuditSink] = [self.metrics]
         if audit is not None:
             self._sinks.append(audit)
         if log is not None:
             self._sinks.append(log)
-            self.metrics.watch_audit_lost(lambda: log.lost)
-        leaves = LeafContexts(authority, config.limits.leaf_contexts, time.time, self._pools.keys, config.client_tls)
+            self.metrics.set_audit_lost_source(lambda: log.lost)
+        leaves = HostContexts(authority, config.limits.leaf_contexts, time.time, self._pools.keys, config.client_tls)
         # Of several workers none reminds: the parent does.
         self._ca = CaWatch(reactor, source, authority, leaves.follow, reminds=endpoints is None)
-        self._parts = Parts(
+        self._parts = ProxyContext(
             clock=reactor,
             limits=config.limits,
             authorizer=self.authorizer,
             dialer=self._dialer,
             pool=OriginPool(reactor, config.limits),
-            leaves=leaves,
+            host_contexts=leaves,
             report=self._report,
             passthrough=tuple(HostPattern.parse(text, suffix=False) for text in config.passthrough),
             opaque_ports=config.opaque_ports,
@@ -189,25 +189,25 @@ class EgressProxyService(Service):
         self.explain = Explainer(
             config, self._parts, self._dialer, self._guard, self._deciding, approvals, ca_note
         ).explain
-        self.desk = ProxyDesk(self._approvals, self.explain)
-        self._factories = entrance_factories(config, self._parts, self._pools.passwords)
+        self.desk = LocalAdminBackend(self._approvals, self.explain)
+        self._factories = listener_factories(config, self._parts, self._pools.passwords)
         turns = DeferredLock()
-        self._reading = Reading(turns, self._pools.files, self._read_files, self._use_files)
-        self._policy_reading = Reading(turns, self._pools.files, lambda: read_policy(self._config), self._use_policy)
+        self._reading = Reloader(turns, self._pools.files, self._read_files, self._use_files)
+        self._policy_reading = Reloader(turns, self._pools.files, lambda: read_policy(self._config), self._use_policy)
         self.checks: dict[str, Check] = {**self._deciding.checks, "ca": self._check_ca}
         if rules is not None:
             self._rules = rules
             self._policy_watch = watch = PolicyWatch(
                 reactor, rules, lambda: self._rules.files, self._policy_reading.begin
             )
-            self.metrics.watch_policy(lambda: watch.state)
-        self.metrics.watch_connections(lambda: self._parts.sessions.clients)
-        self.metrics.watch_turned_away(lambda: self._parts.turned_away)
-        self.metrics.watch_look_ups(lambda: resolver.busy, lambda: resolver.waiting)
+            self.metrics.set_policy_source(lambda: watch.state)
+        self.metrics.set_connections_source(lambda: self._parts.sessions.clients)
+        self.metrics.set_rejected_source(lambda: self._parts.rejected)
+        self.metrics.set_lookups_source(lambda: resolver.busy, lambda: resolver.waiting)
         contents = self._parts.contents
-        self.metrics.watch_contents(lambda: contents.held, lambda: contents.waiting)
-        self.metrics.watch_leaf_contexts(lambda: len(leaves))
-        self.metrics.watch_ca_end(lambda: self.certificate_authority.not_after.timestamp())
+        self.metrics.set_body_memory_source(lambda: contents.held, lambda: contents.waiting)
+        self.metrics.set_host_contexts_source(lambda: len(leaves))
+        self.metrics.set_ca_expiry_source(lambda: self.certificate_authority.not_after.timestamp())
 
     @property
     def certificate_authority(self) -> CertificateAuthority:
@@ -225,18 +225,18 @@ class EgressProxyService(Service):
         """
         return self._reading.begin()
 
-    def _read_files(self) -> Files:
-        return read_files(self._config, embedded=self._embedded)
+    def _read_files(self) -> LoadedResources:
+        return load_resources(self._config, embedded=self._embedded)
 
-    def _use_files(self, files: Files) -> None:
+    def _use_files(self, files: LoadedResources) -> None:
         self._deciding.use_secrets(files.secrets)
         self._deciding.use_shadow(files.shadow)
         if files.rules is not None:
             self._use_rules(files.rules)
         else:
             self._deciding.use(None)
-        self._trust.use(files.trust)
-        self._authz_trust.use(files.authz_trust)
+        self._trust.replace(files.trust)
+        self._authz_trust.replace(files.authz_trust)
         self._parts.pool.clear()
 
     def _use_policy(self, policy: tuple[RuleSet, SecretTable | None]) -> None:
@@ -369,7 +369,7 @@ def admin_endpoint(reactor: IEgressReactor, config: ProxyConfig) -> IStreamServe
 
 
 def _limits(config: ProxyConfig, *, says: bool) -> Limits:
-    limits = fitted(config.limits, granted())
+    limits = clamp_to(config.limits, soft_limit())
     if says and limits.connections < config.limits.connections:
         _log.info(
             "the limit of open files leaves room for {connections} connections, {each} of one client, not {wanted}",

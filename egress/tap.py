@@ -19,7 +19,7 @@ from twisted.application.service import IService
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
 
-from egress.config.listener import Entrance
+from egress.config.listener import Listener
 from egress.config.load import load_config
 from egress.config.model import ConfigError, Mode, ProxyConfig
 from egress.config.options import OPTIONS
@@ -30,11 +30,11 @@ from egress.runtime.rlimits import raise_limit
 from egress.runtime.signals import end_when_interrupted, reload_at_hangup
 from egress.runtime.startup import endpoint_of, facts_of, start_fault
 from egress.runtime.terminal import Terminal
-from egress.runtime.twistd_options import CommandLine, leave
+from egress.runtime.twistd_options import CommandLine, exit_with
 from egress.service import EgressProxyService
 from egress.tls.ca_source import ca_source
 from egress.tls.issuer import CertificateAuthority, time_left
-from egress.workers.service import Workers
+from egress.workers.service import WorkerPool
 
 _PROGRAM: Final = "egressproxy"
 
@@ -62,7 +62,7 @@ class Options(CommandLine):
     )
 
 
-def _proxy_url(address: IPv4Address | IPv6Address, entrance: Entrance) -> str:
+def _proxy_url(address: IPv4Address | IPv6Address, entrance: Listener) -> str:
     """Write the URL by which a program on this machine reaches a listener."""
     ip = ip_address(address.host.partition("%")[0])
     if ip.is_unspecified:
@@ -156,10 +156,10 @@ def makeService(options: Options) -> IService:
         raise_limit(reactor)
         if config.audit_log == STDOUT and not terminal.foreground:
             raise ConfigError("--audit-log", STDOUT, "a daemon has no standard output: name a file, or use twistd -n")
-        make = EgressProxyService if config.workers == 1 else Workers
+        make = EgressProxyService if config.workers == 1 else WorkerPool
         proxy = make(cast("Any", reactor), config)
     except ConfigError as error:
-        leave(_PROGRAM, str(error))
+        exit_with(_PROGRAM, str(error))
     if terminal.foreground:
         end_when_interrupted(reactor, terminal.tidy)
     reload_at_hangup(reactor, proxy.reload)

@@ -14,14 +14,15 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import ocsp
 
-from egress.authz.decision_store import KeptDecisions
+from egress.authz.decision_store import DecisionStore
 from egress.authz.protocols.authzen import AuthZenCodec
-from egress.authz.protocols.base import Answer as ServiceAnswer
+from egress.authz.protocols.base import AuthzResponse as ServiceAnswer
 from egress.authz.protocols.base import Codec
 from egress.authz.protocols.ext_authz import ExtAuthzCodec
 from egress.authz.protocols.opa import OpaCodec
-from egress.authz.protocols.validate import decode_answer, encode_question, headers_value
-from egress.authz.protocols.validate_server import BadQuestion, decode_question
+from egress.authz.protocols.validate import decode_response, headers_value
+from egress.authz.protocols.validate import encode_request as encode_authz_request
+from egress.authz.protocols.validate_server import InvalidRequest, decode_request
 from egress.config.admin_endpoint import AdminEndpoint, InvalidAdmin
 from egress.http.body import ChunkedBody, End, MalformedBody, encode_chunk
 from egress.http.connect_handshake import ConnectHandshake
@@ -32,10 +33,10 @@ from egress.http.obligations import SECRET_MARK
 from egress.http.proxy_authorization import Basic, Bearer, parse_credentials
 from egress.http.readers import RequestReader, ResponseReader
 from egress.http.request_target import TargetForm, parse_request_target
-from egress.http.sniff import recognize
+from egress.http.sniff import detect_protocol
 from egress.http.upgrade import requested_upgrade
 from egress.http.writers import encode_request, encode_response, forwarded_fields, response_framing
-from egress.model.approval import Answer, InvalidAnswer
+from egress.model.approval import ApprovalAnswer, InvalidApprovalAnswer
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy, normalize_host
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage
 from egress.model.errors import (
@@ -45,7 +46,7 @@ from egress.model.errors import (
     OriginProtocolError,
     UpstreamError,
 )
-from egress.model.explanation import InvalidQuestion, Question
+from egress.model.explanation import ExplainRequest, InvalidExplainRequest
 from egress.model.no_proxy import Bypass, HostPattern
 from egress.model.redact import redact_url
 from egress.policy.learn.audit_reader import Notes, read_lines
@@ -58,8 +59,8 @@ from egress.policy.match.media_type import json_fault
 from egress.policy.match.paths import MAX_READINGS, ambiguity, compile_path, readings
 from egress.policy.match.patterns import compile_pattern
 from egress.policy.match.query import has_parameter, parameter_matches, read_query
-from egress.policy.match.tristate import Holds
-from egress.policy.match.work_budget import MOST, PER_CALL, TooMuchWork, Work
+from egress.policy.match.tristate import Match
+from egress.policy.match.work_budget import MAX_WORK, PER_CALL, TooMuchWork, WorkBudget
 from egress.policy.parse.load import PolicyError, parse_policy
 from egress.tls.client_hello import MalformedHello, read_client_hello
 from egress.tls.ocsp import staple_fault
@@ -286,7 +287,7 @@ def session(data: bytes) -> None:
     """The first bytes inside a CONNECT."""
     known = None
     for end in range(min(len(data), 80) + 1):
-        found = recognize(data[:end])
+        found = detect_protocol(data[:end])
         assert known is None or found is known, "more data changed the result"
         known = found
 
@@ -356,7 +357,7 @@ def contract(data: bytes) -> None:
     """An authorization response, and an authorization request with such a body."""
     for status in (200, 403):
         try:
-            decision = decode_answer(status, data, "fuzz")
+            decision = decode_response(status, data, "fuzz")
         except AuthorizerUnavailable:
             continue
         answer = json.loads(data)
@@ -376,7 +377,7 @@ def contract(data: bytes) -> None:
             body=data,
             body_truncated=bool(len(data) % 2),
         )
-        asked = json.loads(encode_question(question))
+        asked = json.loads(encode_authz_request(question))
         assert asked["url"] == f"{ORIGIN}{path}"
         assert set(json.loads(asked["headers"])) == {"x-a", "cookie"}
 
@@ -384,14 +385,14 @@ def contract(data: bytes) -> None:
 def questions(data: bytes) -> None:
     """An authorization request: a decoded request equals the request that a proxy encodes."""
     try:
-        request = decode_question(data, "new")
-    except BadQuestion:
+        request = decode_request(data, "new")
+    except InvalidRequest:
         return
     assert not (request.body_withheld and request.body)
     assert (request.stage is Stage.TUNNEL) is (request.method == "CONNECT") is (not request.path)
     with contextlib.suppress(InvalidTarget):
         assert Authority.parse(str(request.authority)) == request.authority, request.url
-    again = decode_question(encode_question(request), "other")
+    again = decode_request(encode_authz_request(request), "other")
 
     def certain(one: DecisionRequest) -> DecisionRequest:
         # A truncated character at the end is not sent.  The other members depend on the body.
@@ -423,15 +424,15 @@ def _sound(decision: Decision) -> None:
     """A decision is safe to display, to send and to cache."""
     assert "\n" not in decision.reason and 0 < len(decision.reason) <= 500
     decision.reason.encode("utf-8")
-    for _, value in decision.terms.set_headers:
+    for _, value in decision.obligations.set_headers:
         assert SECRET_MARK not in value
-    for name, value in (*decision.terms.set_headers, *decision.terms.secret_headers):
+    for name, value in (*decision.obligations.set_headers, *decision.obligations.secret_headers):
         assert encode_fields(((name, value),)).count(b"\n") == 1
         assert name.lower() not in (b"host", b"content-length", b"transfer-encoding", b"connection")
-    assert b"host" not in decision.terms.remove_headers
+    assert b"host" not in decision.obligations.remove_headers
     assert decision.ttl is None or 0 <= decision.ttl < 1e9
-    assert decision.terms.max_bytes is None or decision.terms.max_bytes >= 0
-    kept = KeptDecisions(2, 60.0, 60.0)
+    assert decision.obligations.max_bytes is None or decision.obligations.max_bytes >= 0
+    kept = DecisionStore(2, 60.0, 60.0)
     kept.keep(_ASKED, decision, 0.0)
     assert (kept.fresh(_ASKED, 0.0) is not None) <= kept.reusable(decision)
 
@@ -458,7 +459,7 @@ def checks(data: bytes) -> None:
         found = parse_fields(block, 40, response=True)
         decision = codec.decode(ServiceAnswer(status, found, block), _ASKED)
         assert decision.allowed is (status == 200)
-        terms = decision.terms
+        terms = decision.obligations
         assert {name for name, _ in (*terms.set_headers, *terms.secret_headers)} <= {b"x-user"}
         _sound(decision)
     path = "/" + block.decode("utf-8", "surrogateescape")
@@ -525,14 +526,14 @@ def queries(data: bytes) -> None:
     # Longer inputs are only slower.
     path = "/x?" + data[:_SHORT].decode("utf-8", "surrogateescape")
     with contextlib.suppress(TooMuchWork):
-        query = read_query(path, Work())
+        query = read_query(path, WorkBudget())
         for name in ("debug", "user_id", "user[id]", "a.b", "role"):
             there = has_parameter(query, name)
-            narrow, broad = (parameter_matches(query, name, _PATTERNS[one], Work()) for one in (False, True))
-            assert narrow is not Holds.YES or broad is not Holds.NO, data
-            assert there is not Holds.NO or broad is Holds.NO, data
-            assert there is Holds.YES or narrow is not Holds.YES, data
-            assert there is not Holds.YES or name in unquote(path), data
+            narrow, broad = (parameter_matches(query, name, _PATTERNS[one], WorkBudget()) for one in (False, True))
+            assert narrow is not Match.YES or broad is not Match.NO, data
+            assert there is not Match.NO or broad is Match.NO, data
+            assert there is Match.YES or narrow is not Match.YES, data
+            assert there is not Match.YES or name in unquote(path), data
 
 
 _EXPRESSIONS: Final = tuple(map(compile_expression, ("a", "a.b", "a[0]", "a[].b", "length(a)", "a == `1`", "A > `1`")))
@@ -547,14 +548,14 @@ def contents(data: bytes) -> None:
         assert len(lines) == 1 and lines[0][1].lower().startswith("application/"), data
         assert "," not in lines[0][1] and lines[0][1].lower().count("charset") <= 1, data
     with contextlib.suppress(TooMuchWork):
-        document = read_json(body, Work())
+        document = read_json(body, WorkBudget())
         if isinstance(document, Document):
             # Integers above 2^53 have the value to which servers round them.
             assert json.loads(body, parse_int=float) == document.value, data
         for expression in _EXPRESSIONS:
             allowed, denied = (json_matches(document, expression, _WANTED[broad]) for broad in (False, True))
-            assert allowed is not Holds.YES or denied is not Holds.NO, (data, expression)
-            assert isinstance(document, Document) or (allowed, denied) == (Holds.MAYBE, Holds.MAYBE), data
+            assert allowed is not Match.YES or denied is not Match.NO, (data, expression)
+            assert isinstance(document, Document) or (allowed, denied) == (Match.MAYBE, Match.MAYBE), data
 
 
 _PATHS: Final = {broad: compile_path("/a/**/b*", broad=broad) for broad in (False, True)}
@@ -563,12 +564,12 @@ _PATHS: Final = {broad: compile_path("/a/**/b*", broad=broad) for broad in (Fals
 def paths(data: bytes) -> None:
     """The readings of a path: the work is bounded, and a deny rule matches each reading that an allow rule matches."""
     path = "/" + data[:_SHORT].decode("utf-8", "surrogateescape")
-    work = Work()
+    work = WorkBudget()
     try:
         found = readings(path, work)
     except TooMuchWork:
         return
-    assert 0 < len(found) <= MAX_READINGS and 0 <= work.left <= MOST, data
+    assert 0 < len(found) <= MAX_READINGS and 0 <= work.left <= MAX_WORK, data
     assert ambiguity(path).isprintable()
     for reading in found:
         assert reading.startswith("/"), (data, reading)
@@ -581,7 +582,7 @@ def paths(data: bytes) -> None:
         # A second server behind the first one has no other reading.
         for reading in found[:4]:
             if "?" not in reading:
-                assert set(readings(reading, Work())) <= set(found), (data, reading)
+                assert set(readings(reading, WorkBudget())) <= set(found), (data, reading)
 
 
 # A recorded time can be any valid time.
@@ -598,7 +599,7 @@ def audit(data: bytes) -> None:
     suggestion = Suggestion()
     lines = list(read_lines(data.splitlines(keepends=True), notes))
     assert notes.bad + notes.undecided + len(lines) <= notes.lines, data
-    assert notes.in_words().isprintable(), data
+    assert notes.describe().isprintable(), data
     for line in lines:
         suggestion.add(line)
     suggested = parse_policy(write_policy(suggestion, 4), "fuzz", "fuzz")
@@ -661,14 +662,14 @@ def admin(data: bytes) -> None:
     """Requests to the admin API, and its endpoint: writing and reading does not change them."""
     with contextlib.suppress(ValueError, RecursionError):
         document = json.loads(data)
-        with contextlib.suppress(InvalidAnswer):
-            answer = Answer.parse(document)
+        with contextlib.suppress(InvalidApprovalAnswer):
+            answer = ApprovalAnswer.parse(document)
             assert answer.allow is (document["answer"] == "allow")
-            assert Answer.parse(json.loads(json.dumps(answer.to_json()))) == answer
+            assert ApprovalAnswer.parse(json.loads(json.dumps(answer.to_json()))) == answer
             assert f"{answer.who}{answer.reason}".isprintable()
-        with contextlib.suppress(InvalidQuestion):
-            question = Question.parse(document)
-            assert Question.parse(json.loads(json.dumps(question.to_json()))) == question
+        with contextlib.suppress(InvalidExplainRequest):
+            question = ExplainRequest.parse(document)
+            assert ExplainRequest.parse(json.loads(json.dumps(question.to_json()))) == question
             assert not set("\r\n\0") & set(question.method + question.url)
     with contextlib.suppress(InvalidAdmin):
         endpoint = AdminEndpoint.parse(data.decode("utf-8", "replace"))

@@ -40,7 +40,7 @@ IN_WHEEL = (
 )
 # Each program, and an option that its help shows.
 PROGRAMS = {"egressauthz": "--token-file", "egressproxy": "--authz-url"}
-NOWHERE = ("dropin.cache", "__pycache__", "node_modules", "_trial_temp", ".pyc")
+NO_HOP = ("dropin.cache", "__pycache__", "node_modules", "_trial_temp", ".pyc")
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> str:
@@ -56,7 +56,7 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
 def check_names(archive: Path, names: set[str], needed: tuple[str, ...]) -> None:
     """Compare what an archive holds with what it must and must not."""
     missing = [name for name in needed if name not in names]
-    stray = [name for name in sorted(names) if any(part in name for part in NOWHERE)]
+    stray = [name for name in sorted(names) if any(part in name for part in NO_HOP)]
     if missing or stray:
         raise SystemExit(f"{archive.name} lacks {missing} and should not have {stray}")
     print(f"{archive.name}: {len(names)} files")

@@ -15,7 +15,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransportWithDisc
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from egress.workers.ipc import Channel, Orders
+from egress.workers.ipc import Channel, WorkerSpec
 from tests.threads import WithoutThreads
 
 
@@ -169,9 +169,9 @@ class WorkerReactor(WithoutThreads, MemoryReactorClock):
     def process(self) -> FakeProcess:
         return self.processes[-1]
 
-    def orders(self, index: int = -1) -> Orders:
+    def orders(self, index: int = -1) -> WorkerSpec:
         """What a worker was started with."""
-        orders: Orders = pickle.loads(self.pairs[index][0].sent[4:])
+        orders: WorkerSpec = pickle.loads(self.pairs[index][0].sent[4:])
         return orders
 
     def channel(self, index: int = -1) -> Channel:

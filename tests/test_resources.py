@@ -9,36 +9,36 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import ConfigError, ProxyConfig
 from egress.model.authority import Authority
-from egress.resources import check_secrets, read_files
+from egress.resources import check_secrets, load_resources
 
 
 class ReadFilesTests(SynchronousTestCase):
     """All is read, or the file at fault is named."""
 
     def test_policy(self) -> None:
-        files = read_files(ProxyConfig(), embedded=True)
+        files = load_resources(ProxyConfig(), embedded=True)
         assert files.rules is not None
         self.assertEqual(files.rules.name, "policy starter")
         self.assertIs(files.trust, files.authz_trust)
 
     def test_somebody_else_decides(self) -> None:
-        self.assertIsNone(read_files(ProxyConfig(policy=Path("missing")), embedded=False).rules)
+        self.assertIsNone(load_resources(ProxyConfig(policy=Path("missing")), embedded=False).rules)
 
     def test_shadow(self) -> None:
         """Whoever decides."""
         policy = Path(self.mktemp())
         policy.write_text("version = 1")
         for embedded in (True, False):
-            shadow = read_files(ProxyConfig(shadow_policy=policy), embedded=embedded).shadow
+            shadow = load_resources(ProxyConfig(shadow_policy=policy), embedded=embedded).shadow
             assert shadow is not None
             self.assertEqual(shadow.name, f"policy {policy}")
-        self.assertIsNone(read_files(ProxyConfig(), embedded=True).shadow)
+        self.assertIsNone(load_resources(ProxyConfig(), embedded=True).shadow)
 
     def test_terms_of_origins(self) -> None:
         """They are for what is dialled for clients; the authorization service is none of it."""
         terms = Path(self.mktemp())
         terms.write_text('[[origin]]\nhosts = ["authz.test"]\nminimum-version = "TLSv1.3"\n')
-        files = read_files(ProxyConfig(origin_tls=terms), embedded=False)
+        files = load_resources(ProxyConfig(origin_tls=terms), embedded=False)
         authority = Authority("authz.test", 443)
         self.assertEqual(files.trust.connection_creator(authority)._oldest, "1.3")
         self.assertEqual(files.authz_trust.connection_creator(authority)._oldest, "1.2")
@@ -50,15 +50,15 @@ class ReadFilesTests(SynchronousTestCase):
             'version = 1\n[[rules]]\naction = "allow"\nhosts = ["a.example"]\n'
             'set_headers = { X-Key = "${secret:key}" }\n'
         )
-        error = self.assertRaises(ConfigError, read_files, ProxyConfig(policy=policy), embedded=True)
+        error = self.assertRaises(ConfigError, load_resources, ProxyConfig(policy=policy), embedded=True)
         self.assertEqual(error.option, "--policy")
         self.assertIn("key", str(error))
 
     def test_secrets(self) -> None:
-        self.assertIsNone(read_files(ProxyConfig(), embedded=True).secrets)
+        self.assertIsNone(load_resources(ProxyConfig(), embedded=True).secrets)
         path = Path(self.mktemp())
         path.write_text('[a]\nenv = "A"\nhosts = ["a.test"]\n')
-        secrets = read_files(ProxyConfig(secrets=path), embedded=True).secrets
+        secrets = load_resources(ProxyConfig(secrets=path), embedded=True).secrets
         assert secrets is not None
         check_secrets(["a"], secrets)
         check_secrets([], None)
@@ -82,5 +82,6 @@ class ReadFilesTests(SynchronousTestCase):
             with self.subTest(option):
                 config = ProxyConfig(**options)
                 self.assertEqual(
-                    self.assertRaises(ConfigError, read_files, config, embedded=config.authz_url is None).option, option
+                    self.assertRaises(ConfigError, load_resources, config, embedded=config.authz_url is None).option,
+                    option,
                 )

@@ -20,8 +20,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from egress.authz.cache import CachingAuthorizer
-from egress.authz.fail_closed import AuthorizationChain
-from egress.authz.limiter import AuthorizationGate
+from egress.authz.fail_closed import FailClosedAuthorizer
+from egress.authz.limiter import LimitedAuthorizer
 from egress.authz.policy_watch import LOOK_EVERY as POLICY_LOOK_EVERY
 from egress.config.model import AuditFailure, ConfigError, Limits, Mode, OversizeBody, ProxyConfig
 from egress.interfaces import IAuditSink, IAuthorizer
@@ -188,16 +188,16 @@ class ConstructionTests(ServiceTestCase):
     def test_what_stands_before_an_authorizer(self) -> None:
         """The embedded policy, which answers at once and always, needs no gate."""
         for options, kind in (
-            ({}, AuthorizationChain),
-            ({"authz_url": "http://authz.test", "authz_cache": None}, AuthorizationGate),
+            ({}, FailClosedAuthorizer),
+            ({"authz_url": "http://authz.test", "authz_cache": None}, LimitedAuthorizer),
             ({"authz_url": "http://authz.test"}, CachingAuthorizer),
             ({"authorizer": _Never()}, CachingAuthorizer),
         ):
             with self.subTest(options):
                 service = self.make(**options)
-                self.assertIsInstance(service._deciding.unattended, kind)
+                self.assertIsInstance(service._deciding.without_approver, kind)
                 told = b"egress_authorizer_questions 0.0" in service.metrics.render()[0]
-                self.assertEqual(told, kind is not AuthorizationChain)
+                self.assertEqual(told, kind is not FailClosedAuthorizer)
                 told = b"egress_authorizer_cache_entries 0.0" in service.metrics.render()[0]
                 self.assertEqual(told, kind is CachingAuthorizer)
 
@@ -369,13 +369,13 @@ class LimitTests(ServiceTestCase):
     """No more is promised than there are descriptors for."""
 
     def test_fewer_connections(self) -> None:
-        with mock.patch("egress.service.granted", return_value=1024), capturedLogs() as events:
+        with mock.patch("egress.service.soft_limit", return_value=1024), capturedLogs() as events:
             service = self.make()
         self.assertEqual(service._parts.limits.connections, 384)
         self.assertEqual([(event["connections"], event["wanted"]) for event in events], [(384, 16384)])
 
     def test_enough(self) -> None:
-        with mock.patch("egress.service.granted", return_value=1048576), capturedLogs() as events:
+        with mock.patch("egress.service.soft_limit", return_value=1048576), capturedLogs() as events:
             service = self.make()
         self.assertEqual((service._parts.limits, events), (Limits(), []))
 
@@ -386,7 +386,7 @@ class CaTests(ServiceTestCase):
     def test_rsa_key(self) -> None:
         """It is made in a thread of the proxy, when a client needs it."""
         with mock.patch("egress.tls.host_contexts._new_rsa_key", return_value=rsa_key()):
-            leaves = self.make()._parts.leaves
+            leaves = self.make()._parts.host_contexts
         self.assertIs(self.successResultOf(leaves.prepared(LeafKey.RSA)), rsa_key())
 
     def test_followed(self) -> None:
@@ -401,7 +401,7 @@ class CaTests(ServiceTestCase):
         self.reactor.advance(LOOK_EVERY)
         second = service.certificate_authority
         self.assertNotEqual(second.fingerprint, first.fingerprint)
-        context = service._parts.leaves.context_for(Authority("a.example", 443))
+        context = service._parts.host_contexts.context_for(Authority("a.example", 443))
         client, server = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None), SSL.Connection(context, None)
         shake_hands(client, server)
         leaf = client.get_peer_certificate(as_cryptography=True)

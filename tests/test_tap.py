@@ -185,7 +185,7 @@ class MakeServiceTests(SynchronousTestCase):
         self.patch(os, "environ", {"EGRESS_LISTEN": "tcp:8081"})
         self.configs: list[ProxyConfig] = []
         self.patch(tap, "EgressProxyService", self.make)
-        self.patch(tap, "Workers", self.make_workers)
+        self.patch(tap, "WorkerPool", self.make_workers)
         self.interruptible: list[Callable[[], object]] = []
         self.patch(tap, "end_when_interrupted", lambda reactor, tidy: self.interruptible.append(tidy))
 

@@ -21,7 +21,7 @@ class WithoutThreads:
 
 
 class Later:
-    """An L{threads.InThreads} that runs each call when the test says so.
+    """An L{threads.Offload} that runs each call when the test says so.
 
     @ivar begun: the calls; each entry runs one and passes on its result.
     """

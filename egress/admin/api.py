@@ -21,8 +21,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from egress import __version__
-from egress.model.approval import Answer, InvalidAnswer
-from egress.model.explanation import MAX_BODY, InvalidQuestion, Question
+from egress.model.approval import ApprovalAnswer, InvalidApprovalAnswer
+from egress.model.explanation import MAX_BODY, ExplainRequest, InvalidExplainRequest
 from egress.model.quote import quoted
 from egress.transport.bounded_http import BoundedChannel, BoundedSite, ChannelBounds
 
@@ -40,13 +40,13 @@ class Unanswered(Exception):
     """What the API is asked for cannot be had now; the text says why."""
 
 
-class Desk(Protocol):
+class AdminBackend(Protocol):
     """Where people are asked and answer, whatever the number of processes."""
 
     def listed(self) -> Deferred[dict[str, Any]]:
         """Tell what is held, and what is allowed for a time."""
 
-    def answer(self, held_id: str, answer: Answer) -> Deferred[dict[str, Any]]:
+    def answer(self, held_id: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
         """Answer a question that is held.
 
         @return: fires with C{{"answered": N, "permission": ...}}; the number of requests that had this answer.
@@ -58,7 +58,7 @@ class Desk(Protocol):
         @return: fires with whether it was; fails with L{Unanswered} where not everybody has learned of it.
         """
 
-    def explain(self, question: Question) -> Deferred[dict[str, Any]]:
+    def explain(self, question: ExplainRequest) -> Deferred[dict[str, Any]]:
         """Explain what becomes of a request."""
 
 
@@ -79,7 +79,7 @@ class AdminResource(Resource):
 
     isLeaf = True
 
-    def __init__(self, desk: Desk, token: str | None) -> None:
+    def __init__(self, desk: AdminBackend, token: str | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._desk = desk
         self._token = None if token is None else f"Bearer {token}".encode()
@@ -120,14 +120,14 @@ class AdminResource(Resource):
             if method == b"DELETE":
                 return self._revoke(name)
             _expect(request, b"POST", b"DELETE")
-            return self._answer(name, _parsed(request, Answer.parse))
+            return self._answer(name, _parsed(request, ApprovalAnswer.parse))
         if path == _EXPLAIN:
             _expect(request, b"POST")
-            question = _parsed(request, Question.parse)
+            question = _parsed(request, ExplainRequest.parse)
             return maybeDeferred(self._desk.explain, question)
         raise _Refusal(HTTPStatus.NOT_FOUND, "there are /approvals, /approvals/ID and /explain")
 
-    def _answer(self, name: str, answer: Answer) -> Deferred[dict[str, Any]]:
+    def _answer(self, name: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
         def answered(found: dict[str, Any]) -> dict[str, Any]:
             if found["answered"] == 0:
                 raise _Refusal(HTTPStatus.NOT_FOUND, "nobody waits for this any more: it was answered, or has ended")
@@ -196,7 +196,7 @@ def _parsed(request: Request, parse: Callable[[object], Any]) -> Any:
     assert request.content is not None  # since the request is complete
     try:
         return parse(json.loads(request.content.read()))
-    except (InvalidAnswer, InvalidQuestion) as error:
+    except (InvalidApprovalAnswer, InvalidExplainRequest) as error:
         raise _Refusal(HTTPStatus.BAD_REQUEST, str(error)) from error
     except (ValueError, RecursionError) as error:
         raise _Refusal(HTTPStatus.BAD_REQUEST, "the content is not JSON") from error
@@ -248,7 +248,7 @@ class AdminRequest(Request):
             self.content.write(data)
 
 
-def admin_site(reactor: IReactorTime, desk: Desk, token: str | None) -> Site:
+def admin_site(reactor: IReactorTime, desk: AdminBackend, token: str | None) -> Site:
     """Make the site of the admin API.
 
     @param token: what clients must show; C{None}: whoever reaches it may use it.

@@ -10,9 +10,9 @@ import attrs
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 
-from egress.admin.explain_text import in_words, of_route, of_terms
+from egress.admin.explain_text import describe, of_route, of_terms
 from egress.authz.approvals import Approvals
-from egress.authz.chain import Deciding
+from egress.authz.chain import AuthorizerChain
 from egress.config.model import OversizeBody, ProxyConfig
 from egress.http.heads import RequestHead
 from egress.http.readers import RequestReader
@@ -34,11 +34,11 @@ from egress.model.errors import (
     ResolutionTimeout,
     outcome_of,
 )
-from egress.model.explanation import Explanation, Question, RuleTried, Step
+from egress.model.explanation import ExplainRequest, Explanation, RuleTried, Step
 from egress.model.route import Purpose, Route
-from egress.proxy.context import Parts
+from egress.proxy.context import ProxyContext
 from egress.proxy.destination import Destination
-from egress.proxy.tunnel_binding import Scope, named_origin
+from egress.proxy.tunnel_binding import TunnelBinding, named_origin
 from egress.upstream.connector import Dialer
 from egress.upstream.origin_connection import OriginConnection
 
@@ -62,23 +62,23 @@ class Explainer:
     """
 
     config: ProxyConfig
-    parts: Parts
+    parts: ProxyContext
     dialer: Dialer
     guard: IAddressGuard
-    deciding: Deciding
+    deciding: AuthorizerChain
     approvals: Approvals
     ca_note: str | None = None
     timer: Callable[[], float] = time.perf_counter
 
-    def explain(self, question: Question) -> Deferred[Explanation]:
+    def explain(self, question: ExplainRequest) -> Deferred[Explanation]:
         """Explain one request.  Nothing of it is forwarded."""
-        return _Way(self, question).go()
+        return _Trace(self, question).run()
 
 
-class _Way:
+class _Trace:
     """The way of one request, step by step."""
 
-    def __init__(self, explainer: Explainer, question: Question) -> None:
+    def __init__(self, explainer: Explainer, question: ExplainRequest) -> None:
         self._of = explainer
         self._parts = explainer.parts
         self._question = question
@@ -93,7 +93,7 @@ class _Way:
         self._steps.append(Step(name, outcome, text, now - self._began, tuple(details), rules))
         self._began = now
 
-    def go(self) -> Deferred[Explanation]:
+    def run(self) -> Deferred[Explanation]:
         """Take all steps; what ends it early is a step, too."""
         way: Deferred[Explanation] = self._walk()
 
@@ -133,7 +133,7 @@ class _Way:
             name = "decision"
             asked = self._asked(head, target, origin, stage, destination)
             if not question.ask and self._of.deciding.rules is None:
-                self._step(name, _SKIPPED, f"{self._of.deciding.unattended.name} was not asked (--no-ask)")
+                self._step(name, _SKIPPED, f"{self._of.deciding.without_approver.name} was not asked (--no-ask)")
                 return self._end("none", "nobody was asked", "proxy")
             decision = yield self._decide(asked, destination)
             if decision.verdict is not Verdict.ALLOW:
@@ -192,7 +192,7 @@ class _Way:
         if origin.scheme == "http":
             origin = named_origin(parse_request_target(head.method, head.target))
         elif not connect:
-            target = Scope(origin, self._identity()).target_of(head)
+            target = TunnelBinding(origin, self._identity()).target_of(head)
         return head, target, origin
 
     def _as_written(self, head: RequestHead) -> list[str]:
@@ -205,9 +205,9 @@ class _Way:
 
     def _tunnel(self, authority: Authority) -> Stage:
         parts = self._parts
-        refusal = parts.leaves.refusal(authority)
-        if parts.passes_through(authority):
-            why = "--opaque-ports" if parts.is_opaque(authority) else "--passthrough"
+        refusal = parts.host_contexts.refusal(authority)
+        if parts.is_passthrough(authority):
+            why = "--opaque-ports" if parts.is_opaque_port(authority) else "--passthrough"
             self._step("tunnel", _OK, f"passed through unread ({why}): the tunnel is decided on, not what is inside")
             return Stage.TUNNEL
         if refusal is not None:
@@ -223,7 +223,7 @@ class _Way:
         except AddressForbidden as error:
             literal = authority.ip
             known = () if literal is None else (literal,)
-            self._step("address", _NO, error.reason, in_words(self._of.guard, known, authority.port))
+            self._step("address", _NO, error.reason, describe(self._of.guard, known, authority.port))
             raise
         if destination.route is not None:
             self._found(destination.route)
@@ -238,7 +238,7 @@ class _Way:
             yield destination.look_up_first() if first else destination.look_up()
         except AddressForbidden as error:
             found = yield self._of.dialer.addresses(authority)
-            self._step("address", _NO, error.reason, in_words(self._of.guard, found, authority.port))
+            self._step("address", _NO, error.reason, describe(self._of.guard, found, authority.port))
             raise
         except (NameNotResolved, ResolutionTimeout) as error:
             self._step("address", _FAILED, error.reason)
@@ -249,7 +249,7 @@ class _Way:
             self._found(destination.route)
 
     def _found(self, route: Route) -> None:
-        details = in_words(self._of.guard, route.addresses, route.origin.authority.port)
+        details = describe(self._of.guard, route.addresses, route.origin.authority.port)
         self._step("address", _OK, of_route(route), details)
 
     def _asked(
@@ -273,7 +273,7 @@ class _Way:
         )
         if body is None or tunnel:
             return question
-        if self._of.deciding.unattended.needs_body:
+        if self._of.deciding.without_approver.needs_body:
             return self._with_body(question, body)
         return attrs.evolve(question, body_withheld=True)
 
@@ -293,7 +293,7 @@ class _Way:
     def _decide(self, asked: DecisionRequest, destination: Destination) -> Generator[Deferred[Any], Any, Decision]:
         details = []
         while True:
-            decision: Decision = yield self._of.deciding.unattended.decide(asked)
+            decision: Decision = yield self._of.deciding.without_approver.decide(asked)
             if decision.verdict is Verdict.NEED_BODY and asked.body_withheld:
                 details.append("asked again, with the content")
                 asked = self._with_body(asked, self._question.body or b"")
@@ -312,7 +312,7 @@ class _Way:
         if len(rules) > _MAX_RULES:
             details.append(f"{len(rules) - _MAX_RULES} rules before these are not about it")
         self._step("decision", outcome, text, details, rules[-_MAX_RULES:])
-        return self._by_a_person(asked, decision)
+        return self._approval(asked, decision)
 
     @inlineCallbacks
     def _with_addresses(
@@ -332,11 +332,11 @@ class _Way:
             RuleTried(one.rule_id, one.verdict.value, one.matched, one.failed, one.where, one.doubt) for one in traced
         )
 
-    def _by_a_person(self, asked: DecisionRequest, decision: Decision) -> Decision:
+    def _approval(self, asked: DecisionRequest, decision: Decision) -> Decision:
         """Say what would come of asking a person, without asking."""
         if decision.verdict is not Verdict.ASK:
             return decision
-        found = self._of.approvals.foreseen(asked, decision)
+        found = self._of.approvals.resolve_without_approver(asked, decision)
         if found is None:
             self._step("approval", "ask", f"held until a person answers, for {self._of.config.approval_timeout:g} s")
             return decision
@@ -369,7 +369,7 @@ class _Way:
         if isinstance(transport, TLSMemoryBIOProtocol):
             handle: Any = transport.getHandle()  # type: ignore[no-untyped-call]
             details.append(f"{handle.get_protocol_version_name()}, {handle.get_cipher_name()}")
-        connection.drop()
+        connection.abort()
         self._step("connection", _OK, f"connected to {hop.address or hop.upstream}", details)
 
     # -- the end

@@ -9,7 +9,7 @@ from egress.model.decision import Decision
 from egress.model.route import Route
 
 
-def in_words(guard: IAddressGuard, addresses: tuple[IPAddress, ...], port: int) -> list[str]:
+def describe(guard: IAddressGuard, addresses: tuple[IPAddress, ...], port: int) -> list[str]:
     """Say of each address what it is, and whether the guard lets it pass."""
     return [f"{address}: {_class_of(guard, address, port)}" for address in addresses]
 
@@ -33,7 +33,7 @@ def of_route(route: Route) -> str:
 
 def of_terms(decision: Decision) -> list[str]:
     """Say what a decision has beside its verdict; of header fields the names, since a value may be secret."""
-    terms = decision.terms
+    terms = decision.obligations
     details = []
     if decision.observed is not None:
         details.append(f"only observed (--mode): it would be {decision.observed} otherwise")

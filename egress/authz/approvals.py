@@ -18,11 +18,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from egress.authz.wrapper import Wrapper
 from egress.interfaces import IAuthorizer
-from egress.model.approval import Answer, Permission, Subject, cut, cut_name
-from egress.model.decision import NO_TERMS, Decision, DecisionRequest, Verdict
+from egress.model.approval import ApprovalAnswer, Grant, GrantScope, truncate, truncate_name
+from egress.model.decision import NO_OBLIGATIONS, Decision, DecisionRequest, Verdict
 
 # Beyond it, the one that ends first is forgotten: then somebody is asked again.
-MAX_PERMISSIONS: Final = 1000
+MAX_GRANTS: Final = 1000
 # Those that wait longest; as they are answered, others are shown.
 MAX_LISTED: Final = 200
 _ID_BYTES: Final = 6
@@ -48,14 +48,14 @@ class _Waiting:
 
 
 @attrs.define(eq=False)
-class _Held:
+class _Pending:
     """One question, and all requests that put it.
 
     @ivar until: when the last of them gives up, in seconds since the epoch.
     """
 
     held_id: str
-    subject: Subject
+    subject: GrantScope
     request: DecisionRequest
     since: float
     until: float
@@ -91,8 +91,8 @@ class Approvals:
         self._of_one = limit - limit // 4
         self._held_of: Counter[str] = Counter()
         self._key = key or urandom(_KEY_BYTES)
-        self._held: dict[str, _Held] = {}
-        self._permissions: dict[str, Permission] = {}
+        self._held: dict[str, _Pending] = {}
+        self._permissions: dict[str, Grant] = {}
         self._counts: Counter[str] = Counter()
         self._closed = False
         self._open = is_open
@@ -100,7 +100,7 @@ class Approvals:
     # -- numbers
 
     @property
-    def held(self) -> int:
+    def pending(self) -> int:
         """How many requests are held."""
         return sum(len(held.waiting) for held in self._held.values())
 
@@ -114,27 +114,27 @@ class Approvals:
         # repr tells every part from the next one, whatever is in them.
         return hashlib.blake2b(repr(parts).encode(), digest_size=_ID_BYTES, key=self._key).hexdigest()
 
-    def permission_for(self, request: DecisionRequest, decision: Decision) -> Permission | None:
+    def grant_for(self, request: DecisionRequest, decision: Decision) -> Grant | None:
         """Find what was allowed for a time, and still is."""
-        subject = Subject.of(request, decision.rule_id)
+        subject = GrantScope.of(request, decision.rule_id)
         permission = self._permissions.get(self._id("permission", subject))
         if permission is None or permission.until <= self._wall_clock():
             return None
         return permission
 
-    def hold(self, request: DecisionRequest, decision: Decision) -> Deferred[Decision]:
+    def enqueue(self, request: DecisionRequest, decision: Decision) -> Deferred[Decision]:
         """Have a person decide.
 
         @param decision: what says that a person is to be asked.
         @return: fires with a decision that allows or denies.  Cancelling it takes the request off the list.
         """
-        settled = self.foreseen(request, decision)
+        settled = self.resolve_without_approver(request, decision)
         if settled is None:
             return self._wait(request, decision)
         self._counts[STANDING if settled.allowed else REFUSED] += 1
         return succeed(settled)
 
-    def foreseen(self, request: DecisionRequest, decision: Decision) -> Decision | None:
+    def resolve_without_approver(self, request: DecisionRequest, decision: Decision) -> Decision | None:
         """Say what becomes of a request without a person.
 
         @return: C{None} when one would be asked.
@@ -144,10 +144,10 @@ class Approvals:
         elif self._closed:
             why = "nobody can be asked: the proxy is being stopped"
         else:
-            permission = self.permission_for(request, decision)
+            permission = self.grant_for(request, decision)
             if permission is not None:
                 return permitted(decision, permission)
-            if self.held >= self._limit:
+            if self.pending >= self._limit:
                 why = f"{self._limit} requests wait for one already"
             elif self._held_of[request.client.limit_key] >= self._of_one:
                 why = f"{self._of_one} requests of this client wait for one already"
@@ -156,7 +156,7 @@ class Approvals:
         return denied(decision, f"a person is to be asked, but {why}")
 
     def _wait(self, request: DecisionRequest, decision: Decision) -> Deferred[Decision]:
-        subject = Subject.of(request, decision.rule_id)
+        subject = GrantScope.of(request, decision.rule_id)
         # What a person has seen is what is allowed: of two requests that are shown as one, path, query and content are
         # the same.
         content = hashlib.sha256(request.body or b"").digest()
@@ -164,7 +164,7 @@ class Approvals:
         now = self._wall_clock()
         held = self._held.get(held_id)
         if held is None:
-            held = self._held[held_id] = _Held(held_id, subject, request, now, now)
+            held = self._held[held_id] = _Pending(held_id, subject, request, now, now)
         held.until = now + self._timeout
         answer: Deferred[Decision] = Deferred(lambda _: self._gone(held, waiting))
         timer = self._clock.callLater(self._timeout, lambda: self._expired(held, waiting))
@@ -173,7 +173,7 @@ class Approvals:
         self._held_of[request.client.limit_key] += 1
         return answer
 
-    def _take(self, held: _Held, waiting: _Waiting) -> None:
+    def _take(self, held: _Pending, waiting: _Waiting) -> None:
         if waiting.timer.active():
             waiting.timer.cancel()
         held.waiting.remove(waiting)
@@ -185,18 +185,18 @@ class Approvals:
         if not held.waiting:
             del self._held[held.held_id]
 
-    def _gone(self, held: _Held, waiting: _Waiting) -> None:
+    def _gone(self, held: _Pending, waiting: _Waiting) -> None:
         if waiting in held.waiting:
             self._counts[GONE] += 1
             self._take(held, waiting)
 
-    def _expired(self, held: _Held, waiting: _Waiting) -> None:
+    def _expired(self, held: _Pending, waiting: _Waiting) -> None:
         self._counts[TIMED_OUT] += 1
         self._take(held, waiting)
         why = f"a person was asked, and did not answer within {self._timeout:g} s"
         waiting.answer.callback(denied(waiting.decision, why))
 
-    def _settle(self, held: _Held, outcome: str, decide: Callable[[Decision], Decision]) -> int:
+    def _resolve(self, held: _Pending, outcome: str, decide: Callable[[Decision], Decision]) -> int:
         """Answer all requests that put one question."""
         settled = list(held.waiting)
         for waiting in settled:
@@ -218,10 +218,12 @@ class Approvals:
         self._forget_expired()
         return {
             "held": [_shown(held, show) for held in list(self._held.values())[:MAX_LISTED]],
-            "permissions": [each.shown() for each in sorted(self._permissions.values(), key=lambda each: each.until)],
+            "permissions": [
+                each.to_display() for each in sorted(self._permissions.values(), key=lambda each: each.until)
+            ],
         }
 
-    def answer(self, held_id: str, answer: Answer) -> tuple[int, Permission | None]:
+    def answer(self, held_id: str, answer: ApprovalAnswer) -> tuple[int, Grant | None]:
         """Answer a question that is held.
 
         @return: how many requests had this answer, none where the question is not held any more; and what is allowed
@@ -231,25 +233,25 @@ class Approvals:
         if held is None:
             return 0, None
         if not answer.allow:
-            return self._settle(held, DENIED, lambda decision: refused(decision, answer)), None
+            return self._resolve(held, DENIED, lambda decision: refused(decision, answer)), None
         if answer.seconds is None:
-            return self._settle(held, ALLOWED, lambda decision: allowed_once(decision, answer)), None
+            return self._resolve(held, ALLOWED, lambda decision: allowed_once(decision, answer)), None
         until = self._wall_clock() + answer.seconds
         subject = held.subject
-        permission = Permission(self._id("permission", subject), subject, until, answer.by, answer.reason)
-        return self.permit(permission), permission
+        permission = Grant(self._id("permission", subject), subject, until, answer.by, answer.reason)
+        return self.grant(permission), permission
 
-    def permit(self, permission: Permission) -> int:
+    def grant(self, permission: Grant) -> int:
         """Allow something for a time, and let go what is held and meant by it.
 
         @return: how many requests.
         """
         self._forget_expired()
-        self._permissions[permission.permission_id] = permission
-        if len(self._permissions) > MAX_PERMISSIONS:
-            del self._permissions[min(self._permissions.values(), key=lambda each: each.until).permission_id]
+        self._permissions[permission.grant_id] = permission
+        if len(self._permissions) > MAX_GRANTS:
+            del self._permissions[min(self._permissions.values(), key=lambda each: each.until).grant_id]
         meant = [held for held in self._held.values() if held.subject == permission.subject]
-        return sum(self._settle(held, ALLOWED, lambda decision: permitted(decision, permission)) for held in meant)
+        return sum(self._resolve(held, ALLOWED, lambda decision: permitted(decision, permission)) for held in meant)
 
     def revoke(self, permission_id: str) -> bool:
         """Take back what was allowed for a time.
@@ -267,22 +269,22 @@ class Approvals:
         self._closed = True
         why = "a person was asked, and had not answered when the proxy was stopped"
         for held in list(self._held.values()):
-            self._settle(held, REFUSED, lambda decision: denied(decision, why))
+            self._resolve(held, REFUSED, lambda decision: denied(decision, why))
 
 
-def _shown(held: _Held, show: Callable[[str], str]) -> dict[str, Any]:
+def _shown(held: _Pending, show: Callable[[str], str]) -> dict[str, Any]:
     request, decision = held.request, held.waiting[0].decision
     return {
         "id": held.held_id,
         "stage": request.stage.value,
-        "method": cut_name(request.method),
-        "url": cut(show(request.url)),
+        "method": truncate_name(request.method),
+        "url": truncate(show(request.url)),
         "contentLength": request.content_length,
         "client": request.client.address,
-        "identity": cut_name(request.client.identity),
-        "ruleId": cut_name(decision.rule_id),
-        "reason": cut(decision.reason),
-        "decidedBy": cut(decision.decided_by),
+        "identity": truncate_name(request.client.identity),
+        "ruleId": truncate_name(decision.rule_id),
+        "reason": truncate(decision.reason),
+        "decidedBy": truncate(decision.decided_by),
         "count": len(held.waiting),
         "since": held.since,
         "until": held.until,
@@ -296,23 +298,29 @@ def denied(decision: Decision, why: str) -> Decision:
     """Deny what nobody has allowed; the rule and who decided stay."""
     reason = f"{why} ({decision.reason})" if decision.reason else why
     return attrs.evolve(
-        decision, verdict=Verdict.DENY, reason=reason, ttl=None, stale_if_error=None, cache_key=None, terms=NO_TERMS
+        decision,
+        verdict=Verdict.DENY,
+        reason=reason,
+        ttl=None,
+        stale_if_error=None,
+        cache_key=None,
+        obligations=NO_OBLIGATIONS,
     )
 
 
-def refused(decision: Decision, answer: Answer) -> Decision:
+def refused(decision: Decision, answer: ApprovalAnswer) -> Decision:
     """Deny what a person has denied, whatever mode the proxy is in."""
     why = f"denied by {answer.who}" + (f": {answer.reason}" if answer.reason else "")
-    return attrs.evolve(denied(decision, ""), reason=why, decided_by=_by(decision, answer.by), firm=True)
+    return attrs.evolve(denied(decision, ""), reason=why, decided_by=_by(decision, answer.by), enforce_in_observe=True)
 
 
-def allowed_once(decision: Decision, answer: Answer) -> Decision:
+def allowed_once(decision: Decision, answer: ApprovalAnswer) -> Decision:
     """Allow what a person has allowed this once, on the terms of who asked."""
     reason = f"allowed once by {answer.who}" + (f": {answer.reason}" if answer.reason else "")
     return _allowed(decision, reason, answer.by)
 
 
-def permitted(decision: Decision, permission: Permission) -> Decision:
+def permitted(decision: Decision, permission: Grant) -> Decision:
     """Allow what a person has allowed for a time."""
     until = datetime.fromtimestamp(permission.until, timezone.utc)
     why = f": {permission.reason}" if permission.reason else ""
@@ -349,11 +357,11 @@ class ApprovalAuthorizer(Wrapper):
         asked = self._authorizer.decide(request)
         if asked.called and not asked.paused and isinstance(asked.result, Decision):
             # As the embedded policy does nearly always.
-            return asked if asked.result.verdict is not Verdict.ASK else self._approvals.hold(request, asked.result)
+            return asked if asked.result.verdict is not Verdict.ASK else self._approvals.enqueue(request, asked.result)
         return asked.addCallback(self._decided, request)
 
     def _decided(self, decision: Decision, request: DecisionRequest) -> Decision | Deferred[Decision]:
-        return decision if decision.verdict is not Verdict.ASK else self._approvals.hold(request, decision)
+        return decision if decision.verdict is not Verdict.ASK else self._approvals.enqueue(request, decision)
 
     def close(self) -> Deferred[None]:
         """Let nobody wait; see L{IAuthorizer.close}."""

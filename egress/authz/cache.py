@@ -11,21 +11,21 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from egress.authz.cache_key import ALL, Place, key_of, place_of
-from egress.authz.decision_store import KeptDecisions
+from egress.authz.decision_store import DecisionStore
 from egress.authz.fail_closed import cancel
 from egress.authz.wrapper import Wrapper
 from egress.interfaces import IAuthorizer
-from egress.model.authz_failure import Outage
+from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import Decision, DecisionRequest
 from egress.model.errors import AuthorizerUnavailable
-from egress.model.statistics import Reuse
+from egress.model.statistics import CacheStats
 
 # Where an earlier decision does not help: nobody waits, or this very question cannot be put.
-_NOT_STALE: Final = frozenset({Outage.GIVEN_UP, Outage.QUESTION})
+_NOT_STALE: Final = frozenset({AuthzFailure.GIVEN_UP, AuthzFailure.QUESTION})
 _MAX_PLACES: Final = 4096
 
 
-class _Flight:
+class _InFlight:
     """One question that is under way, and who waits for the answer.
 
     @ivar asked: fires with the answer.
@@ -66,12 +66,12 @@ class CachingAuthorizer(Wrapper):
     @param may_wait: how many questions wait for the answer to another; more are put as they come.
     """
 
-    def __init__(self, clock: IReactorTime, authorizer: IAuthorizer, kept: KeptDecisions, may_wait: int) -> None:
+    def __init__(self, clock: IReactorTime, authorizer: IAuthorizer, kept: DecisionStore, may_wait: int) -> None:
         super().__init__(authorizer)
         self._clock = clock
         self._kept = kept
         self._may_wait = may_wait
-        self._flights: dict[bytes, _Flight] = {}
+        self._flights: dict[bytes, _InFlight] = {}
         self._waiting = 0
         # Places whose latest answer was not for reuse.
         self._alone: OrderedDict[Place, None] = OrderedDict()
@@ -92,11 +92,11 @@ class CachingAuthorizer(Wrapper):
         key = key_of(request, ALL)
         flight = self._flights.get(key)
         if flight is None:
-            return self._take_off(key, request)
+            return self._start(key, request)
         if self._waiting >= self._may_wait:
             return self._ask(request)
         self._waiting += 1
-        return self._join(key, flight, request, first=False)
+        return self._attach(key, flight, request, first=False)
 
     def _ask(self, request: DecisionRequest) -> Deferred[Decision]:
         """Put a question for one alone."""
@@ -132,16 +132,16 @@ class CachingAuthorizer(Wrapper):
 
     # -- identical questions
 
-    def _take_off(self, key: bytes, request: DecisionRequest) -> Deferred[Decision]:
+    def _start(self, key: bytes, request: DecisionRequest) -> Deferred[Decision]:
         asked = self._ask(request)
         if asked.called and not asked.paused:
             return asked
-        flight = self._flights[key] = _Flight(asked)
-        answer = self._join(key, flight, request, first=True)
-        asked.addBoth(self._land, key, flight)
+        flight = self._flights[key] = _InFlight(asked)
+        answer = self._attach(key, flight, request, first=True)
+        asked.addBoth(self._finish, key, flight)
         return answer
 
-    def _join(self, key: bytes, flight: _Flight, request: DecisionRequest, *, first: bool) -> Deferred[Decision]:
+    def _attach(self, key: bytes, flight: _InFlight, request: DecisionRequest, *, first: bool) -> Deferred[Decision]:
         def leave(_: object) -> None:
             if waiter.own is not None:
                 cancel(waiter.own)
@@ -153,7 +153,7 @@ class CachingAuthorizer(Wrapper):
         flight.waiting.append(waiter)
         return answer
 
-    def _leave(self, key: bytes, flight: _Flight, waiter: _Waiter) -> None:
+    def _leave(self, key: bytes, flight: _InFlight, waiter: _Waiter) -> None:
         flight.waiting.remove(waiter)
         if not waiter.first:
             self._waiting -= 1
@@ -161,11 +161,11 @@ class CachingAuthorizer(Wrapper):
             self._forget(key, flight)
             cancel(flight.asked)
 
-    def _forget(self, key: bytes, flight: _Flight) -> None:
+    def _forget(self, key: bytes, flight: _InFlight) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
 
-    def _land(self, result: Decision | Failure, key: bytes, flight: _Flight) -> None:
+    def _finish(self, result: Decision | Failure, key: bytes, flight: _InFlight) -> None:
         """Give everybody what there is; whoever it is not for asks."""
         self._forget(key, flight)
         waiting, flight.waiting = flight.waiting, []
@@ -189,9 +189,9 @@ class CachingAuthorizer(Wrapper):
 
     # -- what an operator sees, and does
 
-    def reuse(self) -> Reuse:
+    def reuse(self) -> CacheStats:
         """Tell what becomes of the questions."""
-        return Reuse(self._hits, self._misses, self._stale, self._shared, len(self._kept))
+        return CacheStats(self._hits, self._misses, self._stale, self._shared, len(self._kept))
 
     def clear(self) -> None:
         """Forget every decision, also those whose questions are under way."""

@@ -12,14 +12,14 @@ import attrs
 from egress.authz.approvals import ApprovalAuthorizer, Approvals
 from egress.authz.breaker import Breaker
 from egress.authz.cache import CachingAuthorizer
-from egress.authz.decision_store import KeptDecisions
-from egress.authz.fail_closed import AuthorizationChain
-from egress.authz.limiter import AuthorizationGate
+from egress.authz.decision_store import DecisionStore
+from egress.authz.fail_closed import FailClosedAuthorizer
+from egress.authz.limiter import LimitedAuthorizer
 from egress.authz.observe import ObservingAuthorizer
-from egress.authz.policy_authorizer import LocalAuthorizer
+from egress.authz.policy_authorizer import PolicyAuthorizer
 from egress.authz.remote.client import CreateEndpoint, remote_authorizer
-from egress.authz.require_audit import AuditedAuthorizer
-from egress.authz.secret_injection import CredentialedAuthorizer
+from egress.authz.require_audit import AuditRequiringAuthorizer
+from egress.authz.secret_injection import SecretInjectingAuthorizer
 from egress.authz.secrets.command import run_command
 from egress.authz.secrets.table import SecretTable
 from egress.authz.secrets.vault import Vault
@@ -29,12 +29,12 @@ from egress.interfaces import IAuthorizer
 from egress.observability.audit_log import JsonLinesAudit
 from egress.observability.health import Check
 from egress.observability.metrics import Metrics
-from egress.observability.shadow_log import Disagreements
+from egress.observability.shadow_log import ShadowLog
 from egress.transport.reactor import IEgressReactor
 
 if TYPE_CHECKING:
     from egress.policy.rules import RuleSet
-    from egress.tls.reloadable_trust import CurrentTrust
+    from egress.tls.reloadable_trust import ReloadableTrust
 
 # Outages of an authorizer that are further apart than this, and the time of a question, have nothing to do with each
 # other.
@@ -42,7 +42,7 @@ _LULL: Final = 60.0
 
 
 @attrs.define
-class Deciding:
+class AuthorizerChain:
     """What decides on requests.
 
     @ivar authorizer: what the proxy asks, with all that stands before it.
@@ -56,13 +56,13 @@ class Deciding:
     """
 
     authorizer: IAuthorizer
-    policy: LocalAuthorizer | None = None
+    policy: PolicyAuthorizer | None = None
     cache: CachingAuthorizer | None = None
-    shadow: LocalAuthorizer | None = None
+    shadow: PolicyAuthorizer | None = None
     checks: dict[str, Check] = attrs.field(factory=dict)
     vault: Vault | None = None
     rules: RuleSet | None = None
-    unattended: IAuthorizer = attrs.field(default=attrs.Factory(lambda self: self.authorizer, takes_self=True))
+    without_approver: IAuthorizer = attrs.field(default=attrs.Factory(lambda self: self.authorizer, takes_self=True))
 
     def use(self, rules: RuleSet | None) -> None:
         """Decide by other rules from now on, where rules decide; otherwise, by new answers alone."""
@@ -89,7 +89,7 @@ class Deciding:
 
 
 @attrs.frozen
-class Surroundings:
+class ChainDependencies:
     """What authorizers need of a proxy.
 
     @ivar sockets: the reactor whose connections send at once.
@@ -103,7 +103,7 @@ class Surroundings:
     reactor: IEgressReactor
     sockets: IEgressReactor
     config: ProxyConfig
-    authz_trust: CurrentTrust
+    authz_trust: ReloadableTrust
     behind_upstream: CreateEndpoint
     metrics: Metrics
     log: JsonLinesAudit | None
@@ -111,9 +111,9 @@ class Surroundings:
     approvals: Approvals | None = None
 
 
-def deciding_by(
-    around: Surroundings, own: IAuthorizer | None, rules: RuleSet | None, shadow: RuleSet | None = None
-) -> Deciding:
+def build_authorizer_chain(
+    around: ChainDependencies, own: IAuthorizer | None, rules: RuleSet | None, shadow: RuleSet | None = None
+) -> AuthorizerChain:
     """Put together what decides: the application's own authorizer, the rules, or the authorization service.
 
     @param shadow: rules that are asked without effect.
@@ -122,7 +122,7 @@ def deciding_by(
     deciding = _base(around, own, rules)
     _cached(around, deciding)
     deciding.checks["authorizer"] = deciding.authorizer.check_ready
-    deciding.unattended = deciding.authorizer
+    deciding.without_approver = deciding.authorizer
     _shadowed(around, deciding, shadow)
     _approvals(around, deciding)
     _credentialed(around, deciding)
@@ -131,43 +131,43 @@ def deciding_by(
     return deciding
 
 
-def _base(around: Surroundings, own: IAuthorizer | None, rules: RuleSet | None) -> Deciding:
+def _base(around: ChainDependencies, own: IAuthorizer | None, rules: RuleSet | None) -> AuthorizerChain:
     reactor, config = around.reactor, around.config
     if rules is not None:
-        policy = LocalAuthorizer(rules)
+        policy = PolicyAuthorizer(rules)
         # Rules answer at once and always.
-        return Deciding(AuthorizationChain(reactor, policy, None), policy, rules=rules)
+        return AuthorizerChain(FailClosedAuthorizer(reactor, policy, None), policy, rules=rules)
     retries: Callable[[], int] | None = None
     if own is not None:
         # For authorizers that keep no deadline; the service's own passes first and says more.
         deadline = 2 * config.authz_timeout
-        chain = AuthorizationChain(reactor, own, deadline)
+        chain = FailClosedAuthorizer(reactor, own, deadline)
     else:
         deadline = config.authz_timeout
         remote = remote_authorizer(around.sockets, config, around.authz_trust, around.behind_upstream)
-        chain = AuthorizationChain(reactor, remote, None)
+        chain = FailClosedAuthorizer(reactor, remote, None)
         retries = remote.retries
     breaker = Breaker(config.authz_breaker_failures, _LULL + deadline, random)
-    gate = AuthorizationGate(reactor, chain, breaker, deadline, config.authz_max_concurrency, config.authz_queue)
-    around.metrics.watch_questions(gate.questions, retries)
-    return Deciding(gate)
+    gate = LimitedAuthorizer(reactor, chain, breaker, deadline, config.authz_max_concurrency, config.authz_queue)
+    around.metrics.set_authorizer_source(gate.questions, retries)
+    return AuthorizerChain(gate)
 
 
-def _cached(around: Surroundings, deciding: Deciding) -> None:
+def _cached(around: ChainDependencies, deciding: AuthorizerChain) -> None:
     """Reuse decisions as the authorizer directs; rules are faster than any cache."""
     config = around.config
     if deciding.policy is None and config.authz_cache is not None:
-        kept = KeptDecisions(config.authz_cache, config.authz_max_ttl, config.authz_max_stale)
+        kept = DecisionStore(config.authz_cache, config.authz_max_ttl, config.authz_max_stale)
         cache = CachingAuthorizer(around.reactor, deciding.authorizer, kept, config.authz_queue)
         deciding.authorizer = deciding.cache = cache
-        around.metrics.watch_reuse(cache.reuse)
+        around.metrics.set_cache_source(cache.reuse)
 
 
-def _shadowed(around: Surroundings, deciding: Deciding, rules: RuleSet | None) -> None:
+def _shadowed(around: ChainDependencies, deciding: AuthorizerChain, rules: RuleSet | None) -> None:
     """Ask a second decider, where the operator wants to compare two."""
     reactor, config = around.reactor, around.config
     if rules is not None:
-        deciding.shadow = LocalAuthorizer(rules)
+        deciding.shadow = PolicyAuthorizer(rules)
         shadow: IAuthorizer = deciding.shadow
     elif config.shadow_authz_url is not None:
         other = attrs.evolve(
@@ -184,16 +184,16 @@ def _shadowed(around: Surroundings, deciding: Deciding, rules: RuleSet | None) -
     else:
         return
     try:
-        told = Disagreements(reactor.seconds, time, config.shadow_log)
+        told = ShadowLog(reactor.seconds, time, config.shadow_log)
     except OSError as error:
         raise ConfigError("--shadow-log", config.shadow_log or "", f"cannot be written to: {error.strerror}") from error
     around.metrics.registry.register(told)
-    chain = AuthorizationChain(reactor, shadow, None)
+    chain = FailClosedAuthorizer(reactor, shadow, None)
     observing = config.mode is Mode.OBSERVE
     deciding.authorizer = ShadowedAuthorizer(reactor, deciding.authorizer, chain, told, observing)
 
 
-def _approvals(around: Surroundings, deciding: Deciding) -> None:
+def _approvals(around: ChainDependencies, deciding: AuthorizerChain) -> None:
     """Have a person decide where what decides says so.
 
     It stands outside of every deadline and limit of the authorizer: a person takes longer.  Who only observes keeps
@@ -202,31 +202,31 @@ def _approvals(around: Surroundings, deciding: Deciding) -> None:
     approvals = around.approvals
     if approvals is not None and around.config.mode is Mode.ENFORCE:
         deciding.authorizer = ApprovalAuthorizer(deciding.authorizer, approvals)
-        around.metrics.watch_approvals(lambda: approvals.held, approvals.counts)
+        around.metrics.set_approvals_source(lambda: approvals.pending, approvals.counts)
 
 
-def _credentialed(around: Surroundings, deciding: Deciding) -> None:
+def _credentialed(around: ChainDependencies, deciding: AuthorizerChain) -> None:
     """Fill in the secrets that decisions name; without any, such a decision is none."""
     reactor = around.reactor
     if around.secrets is not None:
         deciding.vault = Vault(around.secrets, reactor, lambda command: run_command(reactor, command))
-        deciding.authorizer = CredentialedAuthorizer(deciding.authorizer, deciding.vault)
+        deciding.authorizer = SecretInjectingAuthorizer(deciding.authorizer, deciding.vault)
         # Where a secret cannot be had there is no decision, whoever asks.
-        deciding.unattended = CredentialedAuthorizer(deciding.unattended, deciding.vault)
+        deciding.without_approver = SecretInjectingAuthorizer(deciding.without_approver, deciding.vault)
 
 
-def _observing(around: Surroundings, deciding: Deciding) -> None:
+def _observing(around: ChainDependencies, deciding: AuthorizerChain) -> None:
     """Let through what would be refused, where the operator wants to see first what would be."""
     if around.config.mode is Mode.OBSERVE:
         deciding.authorizer = ObservingAuthorizer(deciding.authorizer)
-        deciding.unattended = ObservingAuthorizer(deciding.unattended)
+        deciding.without_approver = ObservingAuthorizer(deciding.without_approver)
     around.metrics.set_observing(around.config.mode is Mode.OBSERVE)
 
 
-def _audited(around: Surroundings, deciding: Deciding) -> None:
+def _audited(around: ChainDependencies, deciding: AuthorizerChain) -> None:
     """Let nothing leave that cannot be put on record, where the operator wants it so."""
     log = around.log
     if log is not None and around.config.audit_failure is AuditFailure.DENY:
-        audited = AuditedAuthorizer(deciding.authorizer, lambda: log.fault)
+        audited = AuditRequiringAuthorizer(deciding.authorizer, lambda: log.fault)
         deciding.authorizer = audited
         deciding.checks["audit"] = audited.check_audit

@@ -22,7 +22,7 @@ _REUSABLE: Final = frozenset({Verdict.ALLOW, Verdict.DENY})
 
 
 @attrs.frozen
-class _Kept:
+class _CachedDecision:
     """One decision.
 
     @ivar number: a later one counts over an earlier one.
@@ -38,7 +38,7 @@ class _Kept:
     stale: Decision
 
 
-class KeptDecisions:
+class DecisionStore:
     """So many decisions, the least recently used of which make room for new ones.
 
     @param most: how many there are.
@@ -51,7 +51,7 @@ class KeptDecisions:
         self._max_ttl = max_ttl
         self._max_stale = max_stale
         self._number = 0
-        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._kept: OrderedDict[bytes, _CachedDecision] = OrderedDict()
         # Each list with the number of the first decision that was kept by it.  One that was forgotten begins anew: what
         # was kept by it before may have been taken back meanwhile.
         self._lists: OrderedDict[Place, dict[Parts, int]] = OrderedDict()
@@ -78,7 +78,7 @@ class KeptDecisions:
 
     def fresh(self, request: DecisionRequest, now: float) -> Decision | None:
         """Find the latest decision on such a question that may be reused."""
-        found: tuple[bytes, _Kept] | None = None
+        found: tuple[bytes, _CachedDecision] | None = None
         for key, kept in self._matching(request):
             if kept.since <= now < kept.fresh_until and (found is None or found[1].number < kept.number):
                 found = key, kept
@@ -102,7 +102,7 @@ class KeptDecisions:
                 del self._kept[key]
         ttl = min(decision.ttl or 0.0, self._max_ttl)
         stale = min(decision.stale_if_error or 0.0, self._max_stale)
-        expires_in = decision.terms.expires_in
+        expires_in = decision.obligations.expires_in
         if expires_in is not None:
             # What is asked again after that time is to be answered anew, also where there are no answers.
             ttl = min(ttl, expires_in)
@@ -115,7 +115,7 @@ class KeptDecisions:
         self._number += 1
         self._remember(place, parts)
         key = key_of(request, parts)
-        self._kept[key] = _Kept(
+        self._kept[key] = _CachedDecision(
             number=self._number,
             since=now,
             fresh_until=now + ttl,
@@ -138,7 +138,7 @@ class KeptDecisions:
         if len(self._lists) > self._most:
             self._lists.popitem(last=False)
 
-    def _matching(self, request: DecisionRequest) -> Iterator[tuple[bytes, _Kept]]:
+    def _matching(self, request: DecisionRequest) -> Iterator[tuple[bytes, _CachedDecision]]:
         for parts, begun in self._lists.get(place_of(request), {}).items():
             key = key_of(request, parts)
             kept = self._kept.get(key)

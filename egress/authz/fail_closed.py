@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from egress.authz.wrapper import Wrapper
 from egress.interfaces import IAuthorizer
-from egress.model.authz_failure import Outage
+from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import Decision, DecisionRequest
 from egress.model.errors import AuthorizerUnavailable
 
@@ -26,7 +26,7 @@ def cancel(asked: Deferred[Any]) -> None:
         _log.failure("the authorizer failed when it was cancelled")
 
 
-class AuthorizationChain(Wrapper):
+class FailClosedAuthorizer(Wrapper):
     """Asks an authorizer, and fails closed.
 
     Whatever is not a L{Decision} within the deadline, an exception, another value, silence, is
@@ -66,7 +66,7 @@ class AuthorizationChain(Wrapper):
         def expired() -> None:
             give_up()
             reason = f"the authorizer did not decide within {deadline:g} s"
-            answer.errback(AuthorizerUnavailable(reason, Outage.TIMEOUT))
+            answer.errback(AuthorizerUnavailable(reason, AuthzFailure.TIMEOUT))
 
         def settle(result: Decision | Failure) -> None:
             if wanted:
@@ -82,16 +82,16 @@ class AuthorizationChain(Wrapper):
         if type(decision) is Decision:
             return decision
         _log.error("the authorizer answered with {kind}, not with a Decision", kind=type(decision).__name__)
-        raise AuthorizerUnavailable("the authorizer gave no decision", Outage.FAILURE)
+        raise AuthorizerUnavailable("the authorizer gave no decision", AuthzFailure.FAILURE)
 
     def _failed(self, failure: Failure) -> Failure:
         error = failure.value
         if isinstance(error, AuthorizerUnavailable):
             return failure
         if isinstance(error, CancelledError):
-            raise AuthorizerUnavailable("the authorizer gave the question up", Outage.GIVEN_UP)
+            raise AuthorizerUnavailable("the authorizer gave the question up", AuthzFailure.GIVEN_UP)
         _log.failure("the authorizer failed", failure=failure)
-        raise AuthorizerUnavailable("the authorizer failed; the operator's log has the details", Outage.FAILURE)
+        raise AuthorizerUnavailable("the authorizer failed; the operator's log has the details", AuthzFailure.FAILURE)
 
     def check_ready(self) -> Deferred[None]:
         """See L{IAuthorizer.check_ready}."""

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class WaitingLines(Generic[T]):
+class FairQueue(Generic[T]):
     """What waits, by client.
 
     However much one client has waiting, the next item of another client is at most one round away.  One client alone

@@ -16,10 +16,10 @@ from twisted.python.failure import Failure
 
 from egress.authz.breaker import Breaker, State
 from egress.authz.fail_closed import cancel
-from egress.authz.fair_queue import WaitingLines
+from egress.authz.fair_queue import FairQueue
 from egress.authz.wrapper import Wrapper
 from egress.interfaces import IAuthorizer
-from egress.model.authz_failure import Outage
+from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import Decision, DecisionRequest
 from egress.model.errors import AuthorizerUnavailable
 from egress.model.statistics import Questions
@@ -28,13 +28,19 @@ _log = Logger()
 
 # What is said to others than who asked: the reasons of an authorizer may tell what the question was.
 _WORDS: Final = {
-    Outage.CONNECTION: "it could not be reached, or broke off",
-    Outage.TIMEOUT: "it did not answer in time",
+    AuthzFailure.CONNECTION: "it could not be reached, or broke off",
+    AuthzFailure.TIMEOUT: "it did not answer in time",
 }
 # Whoever answers is there, with whatever: one client's requests may be what it stumbles over.
-_ANSWERED: Final = frozenset({Outage.ANSWER, Outage.FAILURE})
-_COUNTED: Final = (Outage.CONNECTION, Outage.TIMEOUT, Outage.ANSWER, Outage.FAILURE, Outage.QUESTION)
-_REFUSED: Final = (Outage.OVERLOAD, Outage.OPEN)
+_ANSWERED: Final = frozenset({AuthzFailure.ANSWER, AuthzFailure.FAILURE})
+_COUNTED: Final = (
+    AuthzFailure.CONNECTION,
+    AuthzFailure.TIMEOUT,
+    AuthzFailure.ANSWER,
+    AuthzFailure.FAILURE,
+    AuthzFailure.QUESTION,
+)
+_REFUSED: Final = (AuthzFailure.OVERLOAD, AuthzFailure.OPEN)
 
 
 class _Waiting:
@@ -72,7 +78,7 @@ class _Waiting:
             self.deadline.cancel()
 
 
-class AuthorizationGate(Wrapper):
+class LimitedAuthorizer(Wrapper):
     """Asks an authorizer so many questions at once; more wait, and beyond that none do.
 
     The clients take turns, and those of one client are served in order: a client that floods delays itself.  When all
@@ -83,7 +89,7 @@ class AuthorizationGate(Wrapper):
     it can be reached, so that neither a client's request has to be put at risk for that nor a proxy without clients
     stays out of order.
 
-    @param authorizer: fails with L{AuthorizerUnavailable} alone, as an L{egress.authz.fail_closed.AuthorizationChain}
+    @param authorizer: fails with L{AuthorizerUnavailable} alone, as an L{egress.authz.fail_closed.FailClosedAuthorizer}
     does.
     @param deadline: seconds for one question, the waiting included.
     @param at_once: how many questions are put at the same time.
@@ -106,11 +112,11 @@ class AuthorizationGate(Wrapper):
         self._at_once = at_once
         self._may_wait = may_wait
         self._under_way = 0
-        self._waiting: WaitingLines[_Waiting] = WaitingLines()
+        self._waiting: FairQueue[_Waiting] = FairQueue()
         self._going_on = False
         self._outages = dict.fromkeys(_COUNTED, 0)
         self._refused = dict.fromkeys(_REFUSED, 0)
-        self._latest = Outage.CONNECTION
+        self._latest = AuthzFailure.CONNECTION
         self._checking: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
         self._closed = False
@@ -145,7 +151,7 @@ class AuthorizationGate(Wrapper):
     def _failed(self, failure: Failure, client: str, term: int) -> Failure:
         self._under_way -= 1
         error = failure.value
-        kind = error.kind if isinstance(error, AuthorizerUnavailable) else Outage.GIVEN_UP
+        kind = error.kind if isinstance(error, AuthorizerUnavailable) else AuthzFailure.GIVEN_UP
         if kind in self._outages:
             self._outages[kind] += 1
         elif kind in self._refused:
@@ -184,8 +190,8 @@ class AuthorizationGate(Wrapper):
         return waiting.answer
 
     def _overload(self, why: str) -> AuthorizerUnavailable:
-        self._refused[Outage.OVERLOAD] += 1
-        return AuthorizerUnavailable(f"the authorizer is overloaded: {why}", Outage.OVERLOAD, 1)
+        self._refused[AuthzFailure.OVERLOAD] += 1
+        return AuthorizerUnavailable(f"the authorizer is overloaded: {why}", AuthzFailure.OVERLOAD, 1)
 
     def _go_on(self) -> None:
         """Put what waits, as far as there is room."""
@@ -215,12 +221,12 @@ class AuthorizationGate(Wrapper):
 
     def _expired(self, waiting: _Waiting) -> None:
         if waiting.asked is None:
-            kind = Outage.OVERLOAD
+            kind = AuthzFailure.OVERLOAD
             reason = f"the authorizer is overloaded: the question waited {self._deadline:g} s for its turn"
             self._refused[kind] += 1
         else:
             # Not all of the time was the authorizer's, so the breaker is not told.
-            kind = Outage.TIMEOUT
+            kind = AuthzFailure.TIMEOUT
             waited = f"the question waited for its turn {waiting.turn - waiting.since:.1f} s of them"
             reason = f"the authorizer did not decide within {self._deadline:g} s; {waited}"
             self._outages[kind] += 1
@@ -234,7 +240,7 @@ class AuthorizationGate(Wrapper):
         # There is room: what opened it, and each probe, has ended.
         if self._breaker.admit(now, request.client.limit_key):
             return self._put(request)
-        self._refused[Outage.OPEN] += 1
+        self._refused[AuthzFailure.OPEN] += 1
         return fail(self._refusal(now))
 
     def _refusal(self, now: float) -> AuthorizerUnavailable:
@@ -245,13 +251,13 @@ class AuthorizationGate(Wrapper):
         else:
             seconds, trying = 1, "being tried now"
         reason = f"the authorizer is failing: {failing}, most recently {_WORDS[self._latest]}; it is {trying}"
-        return AuthorizerUnavailable(reason, Outage.OPEN, seconds)
+        return AuthorizerUnavailable(reason, AuthzFailure.OPEN, seconds)
 
     def _open(self) -> None:
         self._retry()
         refusal = self._refusal(self._clock.seconds())
         while self._waiting:
-            self._refused[Outage.OPEN] += 1
+            self._refused[AuthzFailure.OPEN] += 1
             self._waiting.take().refuse(refusal)
 
     def _answered(self, client: str) -> None:
@@ -279,7 +285,7 @@ class AuthorizationGate(Wrapper):
         if reached:
             self._breaker.reached(self._clock.seconds())
         else:
-            self._latest = Outage.CONNECTION
+            self._latest = AuthzFailure.CONNECTION
             self._breaker.unreached(self._clock.seconds())
             self._retry()
 
@@ -314,5 +320,5 @@ class AuthorizationGate(Wrapper):
         self._closed = True
         self._stop_checking()
         while self._waiting:
-            self._waiting.take().refuse(AuthorizerUnavailable("the proxy stops", Outage.GIVEN_UP))
+            self._waiting.take().refuse(AuthorizerUnavailable("the proxy stops", AuthzFailure.GIVEN_UP))
         return self._authorizer.close()

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from egress.authz.wrapper import Wrapper
-from egress.model.decision import NEEDS, NO_TERMS, Decision, DecisionRequest, Verdict
+from egress.model.decision import NEEDS, NO_OBLIGATIONS, Decision, DecisionRequest, Verdict
 from egress.model.errors import AuthorizerUnavailable
 
 DENIED: Final = "deny"
@@ -43,7 +43,7 @@ class ObservingAuthorizer(Wrapper):
 
 def lets_pass(decision: Decision) -> bool:
     """Whether observe mode makes an allow of a decision that is none."""
-    return decision.verdict not in _PASSED_ON and not (decision.firm and decision.verdict is Verdict.DENY)
+    return decision.verdict not in _PASSED_ON and not (decision.enforce_in_observe and decision.verdict is Verdict.DENY)
 
 
 def _observed(decision: Decision, request: DecisionRequest) -> Decision:
@@ -51,4 +51,4 @@ def _observed(decision: Decision, request: DecisionRequest) -> Decision:
         return decision
     # The reason and the rule remain those of the denial, for whoever reads the audit log.
     verdict = Verdict.NEED_ADDRESSES if request.addresses_withheld else Verdict.ALLOW
-    return attrs.evolve(decision, verdict=verdict, terms=NO_TERMS, observed=DENIED)
+    return attrs.evolve(decision, verdict=verdict, obligations=NO_OBLIGATIONS, observed=DENIED)

@@ -14,7 +14,7 @@ from egress.policy.rules import RuleSet
 
 
 @implementer(IAuthorizer)
-class LocalAuthorizer:
+class PolicyAuthorizer:
     """Decides by rules that are in memory.
 
     Contents stream through; where a rule looks at one, the answer is that it is wanted (L{Verdict.NEED_BODY}).

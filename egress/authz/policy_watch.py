@@ -12,7 +12,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from egress.config.model import ConfigError
-from egress.model.statistics import PolicyReads
+from egress.model.statistics import PolicyReloadStats
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -48,7 +48,7 @@ class PolicyWatch:
         files: Callable[[], Iterable[Path]],
         reload: Callable[[], Deferred[None]],
     ) -> None:
-        self.state = PolicyReads(len(rules.rules))
+        self.state = PolicyReloadStats(len(rules.rules))
         self._files = files
         self._reload = reload
         # Nothing is known of the files that were read before: the first look reads them again, without a word.

@@ -48,7 +48,7 @@ class PrivateAddresses(Wrapper):
         for address in (literal,) if literal is not None else request.addresses or ():
             if self._blocks() and is_private(address) and not self._opened(address):
                 reason = f"{request.authority.host} leads to {address}, a private address"
-                return succeed(Decision(Verdict.DENY, reason, self.name, RULE, firm=True))
+                return succeed(Decision(Verdict.DENY, reason, self.name, RULE, enforce_in_observe=True))
         deciding = self._authorizer.decide(request)
         return deciding.addCallback(self._dependent, request) if self._blocks() else deciding
 

@@ -12,7 +12,7 @@ from egress.model.decision import Decision, DecisionRequest
 from egress.model.errors import AuditUnavailable
 
 
-class AuditedAuthorizer(Wrapper):
+class AuditRequiringAuthorizer(Wrapper):
     """Asks an authorizer, unless the audit log is broken.
 
     What is refused is written, too: the first line that gets through ends the refusals.

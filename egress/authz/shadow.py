@@ -11,8 +11,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from egress.authz.fail_closed import cancel
 from egress.authz.observe import lets_pass
 from egress.authz.wrapper import Wrapper
-from egress.interfaces import IAuthorizer, IComparisonSink
-from egress.model.comparison import Agreement, Comparison, compare
+from egress.interfaces import IAuthorizer, IShadowSink
+from egress.model.comparison import ShadowComparison, ShadowResult, compare
 from egress.model.decision import NEEDS, Decision, DecisionRequest
 
 AT_ONCE: Final = 32
@@ -33,7 +33,7 @@ class ShadowedAuthorizer(Wrapper):
     again with content or addresses, there is nothing to compare with yet.
 
     @param shadow: fails with L{egress.model.errors.AuthorizerUnavailable} alone, and within a time, as an
-        L{egress.authz.fail_closed.AuthorizationChain} does.
+        L{egress.authz.fail_closed.FailClosedAuthorizer} does.
     @param sink: is told of each comparison.
     @param observing: whether an L{ObservingAuthorizer<egress.authz.observe.ObservingAuthorizer>} asks.
     """
@@ -43,7 +43,7 @@ class ShadowedAuthorizer(Wrapper):
         clock: IReactorTime,
         authorizer: IAuthorizer,
         shadow: IAuthorizer,
-        sink: IComparisonSink,
+        sink: IShadowSink,
         observing: bool = False,
     ) -> None:
         super().__init__(authorizer)
@@ -73,7 +73,7 @@ class ShadowedAuthorizer(Wrapper):
     def _queue(self, request: DecisionRequest, decision: Decision) -> None:
         size = _size(request)
         if len(self._waiting) >= _MAY_WAIT or self._kept + size > _MAY_KEEP:
-            self._sink.write(Comparison(request, decision, None, Agreement.SKIPPED))
+            self._sink.write(ShadowComparison(request, decision, None, ShadowResult.SKIPPED))
             return
         self._kept += size
         self._waiting.append((request, decision))
@@ -95,9 +95,9 @@ class ShadowedAuthorizer(Wrapper):
         def answered(second: Decision) -> None:
             told(second, compare(first, second))
 
-        def told(second: Decision | None, agreement: Agreement) -> None:
+        def told(second: Decision | None, agreement: ShadowResult) -> None:
             if not self._closed:
-                self._sink.write(Comparison(request, first, second, agreement))
+                self._sink.write(ShadowComparison(request, first, second, agreement))
 
         def over(_: object) -> None:
             self._under_way.discard(asked)
@@ -107,7 +107,7 @@ class ShadowedAuthorizer(Wrapper):
 
         asked: Deferred[Decision] = maybeDeferred(self._shadow.decide, request)
         self._under_way.add(asked)
-        ended = asked.addCallback(answered).addErrback(lambda _: told(None, Agreement.UNAVAILABLE))
+        ended = asked.addCallback(answered).addErrback(lambda _: told(None, ShadowResult.UNAVAILABLE))
         ended.addBoth(over)
 
     def close(self) -> Deferred[None]:

@@ -8,14 +8,14 @@ from typing import Any, Final
 import attrs
 
 from egress.config import contradictions
-from egress.config.listener import Entrance
-from egress.config.model import MIB, AuditFailure, ConfigError, IPNetwork, parse_entrances
+from egress.config.listener import Listener
+from egress.config.model import MIB, AuditFailure, ConfigError, IPNetwork, parse_listeners
 from egress.model import text_converters as setting_text
 from egress.model.converters import checked, file_text, port
 from egress.model.converters import positive as _positive
 
 
-def _without_clients(instance: object, attribute: attrs.Attribute[Any], value: tuple[Entrance, ...]) -> None:
+def _without_clients(instance: object, attribute: attrs.Attribute[Any], value: tuple[Listener, ...]) -> None:
     if any(entrance.sets_auth for entrance in value):
         raise ConfigError("listen", "", "leave client-auth out: who may ask is shown by a token, or a certificate")
     if any(entrance.https is not None for entrance in value):
@@ -28,7 +28,7 @@ _KINDS: Final = checked(
 
 
 @attrs.frozen(kw_only=True, field_transformer=_KINDS)
-class PdpConfig:
+class AuthzServiceConfig:
     """What one authorization service does.
 
     @ivar listen: server endpoint descriptions, as those of L{egress.config.model.ProxyConfig}, without C{client-auth}.
@@ -47,8 +47,8 @@ class PdpConfig:
     @ivar drain_timeout: seconds that a stopping service gives questions to be answered.
     """
 
-    listen: tuple[Entrance, ...] = attrs.field(
-        default=(Entrance("tcp:9000:interface=127.0.0.1"),), converter=parse_entrances, validator=_without_clients
+    listen: tuple[Listener, ...] = attrs.field(
+        default=(Listener("tcp:9000:interface=127.0.0.1"),), converter=parse_listeners, validator=_without_clients
     )
     policy: Path | None = None
     token: str | None = attrs.field(default=None, repr=False)
@@ -68,7 +68,7 @@ class PdpConfig:
 
         @raise egress.config.model.ConfigError: naming the field and the remedy.
         """
-        contradictions.check(self, contradictions.PDP)
+        contradictions.check(self, contradictions.AUTHZ_SERVICE)
 
     @property
     def question_limit(self) -> int:
@@ -79,7 +79,7 @@ class PdpConfig:
         """
         return 4 * self.body_limit + MIB // 2
 
-    def asks_at(self, entrance: Entrance) -> bool:
+    def asks_at(self, entrance: Listener) -> bool:
         """Whether callers have to show something at an entrance."""
         certificates = entrance.tls is not None and entrance.tls.client_ca is not None
         return certificates or self.token is not None

@@ -14,8 +14,8 @@ from zope.interface import implementer
 
 from egress.interfaces import IAuditSink
 from egress.model.record import ExchangeRecord
-from egress.model.statistics import PolicyReads
-from egress.observability.collectors import PolicyCollector
+from egress.model.statistics import PolicyReloadStats
+from egress.observability.collectors import PolicyReloadCollector
 from egress.observability.exchange_counters import Distribution
 from egress.observability.metrics import process_registry
 
@@ -48,7 +48,7 @@ class _Tally(Collector):
 
 
 @implementer(IAuditSink)
-class PdpMetrics:
+class AuthzServiceMetrics:
     """Counts questions.
 
     @ivar registry: a registry of its own.
@@ -75,9 +75,9 @@ class PdpMetrics:
         """Say where to look for the number of audit lines lost."""
         self._lost.set_function(source)
 
-    def watch_policy(self, source: Callable[[], PolicyReads]) -> None:
+    def watch_policy(self, source: Callable[[], PolicyReloadStats]) -> None:
         """Say where to look for what became of the policy."""
-        self.registry.register(PolicyCollector(source))
+        self.registry.register(PolicyReloadCollector(source))
 
     def write(self, record: ExchangeRecord) -> None:
         """Count one question (L{IAuditSink.write})."""

@@ -18,7 +18,7 @@ def _shared(name: str, **changes: str | tuple[str, ...]) -> Option:
     return attrs.evolve(BY_NAME[name], prefix=_PREFIX, variables=(), **changes)  # type: ignore[arg-type]
 
 
-PDP_OPTIONS: Final[tuple[Option, ...]] = (
+AUTHZ_SERVICE_OPTIONS: Final[tuple[Option, ...]] = (
     _shared(
         "listen",
         help="A listener for callers, as a Twisted server endpoint: tcp:9000:interface=127.0.0.1, "

@@ -9,15 +9,15 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.logger import Logger
 
-from egress.authz.fail_closed import AuthorizationChain
-from egress.authz.policy_authorizer import LocalAuthorizer
+from egress.authz.fail_closed import FailClosedAuthorizer
+from egress.authz.policy_authorizer import PolicyAuthorizer
 from egress.authz.policy_watch import PolicyWatch
 from egress.authz.private_addresses import PrivateAddresses
-from egress.authz.require_audit import AuditedAuthorizer
+from egress.authz.require_audit import AuditRequiringAuthorizer
 from egress.authz_service.bearer import Bearer
 from egress.authz_service.http_channel import ChannelLimits, QuestionSite
-from egress.authz_service.metrics import PdpMetrics
-from egress.authz_service.validate_resource import Desk
+from egress.authz_service.metrics import AuthzServiceMetrics
+from egress.authz_service.validate_resource import ValidateResource
 from egress.config.contradictions import OWN_AUTHORIZER, check
 from egress.config.model import MIB, AuditFailure, ConfigError
 from egress.observability.audit_log import JsonLinesAudit, open_audit
@@ -25,15 +25,15 @@ from egress.observability.health import Check, Readiness, ops_site_of
 from egress.proxy.context import Ids
 from egress.proxy.listeners import behind_tls
 from egress.resources import read_rules
-from egress.runtime.ports import Binding, described, metrics_endpoint, settled
-from egress.runtime.reload import Reading
+from egress.runtime.ports import PortBinder, described, metrics_endpoint, settled
+from egress.runtime.reload import Reloader
 from egress.runtime.threads import Threads
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
 
-    from egress.authz_service.config import PdpConfig
-    from egress.config.listener import Entrance
+    from egress.authz_service.config import AuthzServiceConfig
+    from egress.config.listener import Listener
     from egress.interfaces import IAuditSink, IAuthorizer
     from egress.model.record import ExchangeRecord
     from egress.policy.rules import RuleSet
@@ -62,7 +62,7 @@ class EgressAuthzService(Service):
     def __init__(
         self,
         reactor: IEgressReactor,
-        config: PdpConfig,
+        config: AuthzServiceConfig,
         authorizer: IAuthorizer | None = None,
         audit: IAuditSink | None = None,
     ) -> None:
@@ -76,7 +76,7 @@ class EgressAuthzService(Service):
             check(config, OWN_AUTHORIZER)
         self._reactor = reactor
         self._config = config
-        self.metrics = PdpMetrics()
+        self.metrics = AuthzServiceMetrics()
         self.checks: dict[str, Check] = {}
         log = None if config.audit_log is None else _audit(config.audit_log)
         self._sinks: list[IAuditSink] = [self.metrics, *filter(None, (audit, log))]
@@ -86,7 +86,7 @@ class EgressAuthzService(Service):
         self.checks["authorizer"] = self.authorizer.check_ready
         if log is not None:
             self._audited(log)
-        self._binding = Binding()
+        self._binding = PortBinder()
         self._sites: list[QuestionSite] = []
         self._factories = [self._factory(entrance) for entrance in config.listen]
         self.metrics.watch_connections(lambda: sum(len(site.channels) for site in self._sites))
@@ -95,19 +95,19 @@ class EgressAuthzService(Service):
 
     def _decides(self, authorizer: IAuthorizer) -> IAuthorizer:
         """Ask what an application decides by, within a deadline."""
-        return AuthorizationChain(self._reactor, authorizer, self._config.question_timeout)
+        return FailClosedAuthorizer(self._reactor, authorizer, self._config.question_timeout)
 
     def _rules_decide(self) -> IAuthorizer:
         config = self._config
         self._rules = rules = read_rules(config.policy)
-        self._local = LocalAuthorizer(rules)
+        self._local = PolicyAuthorizer(rules)
         turns, in_threads = DeferredLock(), self._reads
-        self._reading = Reading(turns, in_threads, self._read, self._use)
-        followed = Reading(turns, in_threads, self._read, self._use_followed)
+        self._reading = Reloader(turns, in_threads, self._read, self._use)
+        followed = Reloader(turns, in_threads, self._read, self._use_followed)
         self._watch = watch = PolicyWatch(self._reactor, rules, lambda: self._rules.files, followed.begin)
         self.metrics.watch_policy(lambda: watch.state)
         return PrivateAddresses(
-            AuthorizationChain(self._reactor, self._local, None),
+            FailClosedAuthorizer(self._reactor, self._local, None),
             lambda: self._rules.blocks_private,
             config.allow_address,
         )
@@ -115,7 +115,7 @@ class EgressAuthzService(Service):
     def _audited(self, log: JsonLinesAudit) -> None:
         self.metrics.watch_audit_lost(lambda: log.lost)
         if self._config.audit_failure is AuditFailure.DENY:
-            audited = AuditedAuthorizer(self.authorizer, lambda: log.fault)
+            audited = AuditRequiringAuthorizer(self.authorizer, lambda: log.fault)
             self.authorizer = audited
             self.checks["audit"] = audited.check_audit
 
@@ -141,7 +141,7 @@ class EgressAuthzService(Service):
 
     # -- who asks
 
-    def _factory(self, entrance: Entrance) -> object:
+    def _factory(self, entrance: Listener) -> object:
         config = self._config
         limits = ChannelLimits(
             config.question_limit,
@@ -151,7 +151,7 @@ class EgressAuthzService(Service):
             config.question_timeout,
         )
         asks = config.asks_at(entrance)
-        desk = Desk(
+        desk = ValidateResource(
             self._reactor,
             time.time,
             self.authorizer,

@@ -12,9 +12,9 @@ from twisted.application.service import IService
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
 
-from egress.authz_service.config import PdpConfig
-from egress.authz_service.load import load_pdp_config
-from egress.authz_service.options import PDP_OPTIONS
+from egress.authz_service.config import AuthzServiceConfig
+from egress.authz_service.load import load_authz_service_config
+from egress.authz_service.options import AUTHZ_SERVICE_OPTIONS
 from egress.authz_service.service import EgressAuthzService
 from egress.config.model import ConfigError
 from egress.model.authority import Authority
@@ -24,7 +24,7 @@ from egress.runtime.rlimits import raise_limit
 from egress.runtime.signals import end_when_interrupted, reload_at_hangup
 from egress.runtime.startup import endpoint_of, facts_of, start_fault
 from egress.runtime.terminal import Terminal
-from egress.runtime.twistd_options import CommandLine, leave
+from egress.runtime.twistd_options import CommandLine, exit_with
 
 _PROGRAM: Final = "egressauthz"
 
@@ -33,14 +33,14 @@ class Options(CommandLine):
     """The command line of C{twistd egressauthz}."""
 
     program = _PROGRAM
-    table = PDP_OPTIONS
+    table = AUTHZ_SERVICE_OPTIONS
     longdesc = (
         "An authorization service that decides by a policy (POST /validate), for Postman runners and egressproxy. "
         "Command-line options override environment variables, which override --config. Use none to unset an option."
     )
 
 
-def start_message(addresses: Sequence[IAddress], authorizer: str, config: PdpConfig) -> str:
+def start_message(addresses: Sequence[IAddress], authorizer: str, config: AuthzServiceConfig) -> str:
     """Write what an operator must know once the service listens.
 
     @param addresses: where it listens, in the order of C{config.listen}.
@@ -89,13 +89,13 @@ def makeService(options: Options) -> IService:
 
     terminal = Terminal.of(_PROGRAM, options.parent)
     try:
-        config = load_pdp_config(options.arguments, os.environ, reactor)
+        config = load_authz_service_config(options.arguments, os.environ, reactor)
         raise_limit(reactor)
         if config.audit_log == STDOUT and not terminal.foreground:
             raise ConfigError("--audit-log", STDOUT, "a daemon has no standard output: name a file, or use twistd -n")
         service = EgressAuthzService(cast("Any", reactor), config)
     except ConfigError as error:
-        leave(_PROGRAM, str(error))
+        exit_with(_PROGRAM, str(error))
     if terminal.foreground:
         end_when_interrupted(reactor, terminal.tidy)
     reload_at_hangup(reactor, service.reload)

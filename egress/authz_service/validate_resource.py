@@ -14,12 +14,12 @@ from twisted.logger import Logger
 
 from egress.authz.protocols.validate_server import (
     UNKNOWN_CLIENT,
-    BadQuestion,
-    decode_question,
-    encode_answer,
-    encode_refusal,
+    InvalidRequest,
+    decode_request,
+    encode_rejection,
+    encode_response,
 )
-from egress.model.decision import NO_TERMS, ClientIdentity, Decision, DecisionRequest, Verdict
+from egress.model.decision import NO_OBLIGATIONS, ClientIdentity, Decision, DecisionRequest, Verdict
 from egress.model.errors import AuthorizerUnavailable, EgressError, outcome_of
 from egress.model.record import ExchangeRecord
 
@@ -78,7 +78,7 @@ class _Asked:
     started: float
 
 
-class Desk:
+class ValidateResource:
     """Answers requests.
 
     @param bearer: knows the callers that may ask; C{None}: all may.
@@ -118,11 +118,11 @@ class Desk:
             return
         now, started = self._wall_clock(), self._clock.seconds()
         try:
-            question = decode_question(request.content.getvalue(), self._new_id())
-        except BadQuestion as error:
+            question = decode_request(request.content.getvalue(), self._new_id())
+        except InvalidRequest as error:
             self._refused("question")
             self._record_bad(error, now, started)
-            request.answer(HTTPStatus.BAD_REQUEST, encode_refusal(error.reason), _JSON)
+            request.answer(HTTPStatus.BAD_REQUEST, encode_rejection(error.reason), _JSON)
             return
         self._ask(request, _Asked(question, now, started))
 
@@ -172,14 +172,14 @@ class Desk:
             raise AuthorizerUnavailable("the authorizer wants content that is not there, or has it already")
         if decision.verdict is Verdict.NEED_ADDRESSES and not question.addresses_withheld:
             raise AuthorizerUnavailable("the authorizer wants addresses that nobody can look up, or has them already")
-        if not (decision.terms.set_headers or decision.terms.secret_headers) or self._trusted:
+        if not (decision.obligations.set_headers or decision.obligations.secret_headers) or self._trusted:
             return decision
         # Nor may a person allow what would then leave without these fields.
         reason = decision.reason if decision.verdict is Verdict.DENY else _WITHHELD
-        return attrs.evolve(decision, verdict=Verdict.DENY, reason=reason, terms=NO_TERMS)
+        return attrs.evolve(decision, verdict=Verdict.DENY, reason=reason, obligations=NO_OBLIGATIONS)
 
     def _decided(self, request: QuestionRequest, asked: _Asked, decision: Decision) -> None:
-        status, content = encode_answer(decision)
+        status, content = encode_response(decision)
         self._record(asked, decision.verdict.value, DECIDED, decision.reason, status, decision)
         request.answer(status, content, _JSON)
 
@@ -229,7 +229,7 @@ class Desk:
             )
         )
 
-    def _record_bad(self, error: BadQuestion, now: float, started: float) -> None:
+    def _record_bad(self, error: InvalidRequest, now: float, started: float) -> None:
         self._report(
             ExchangeRecord(
                 time=now,

@@ -14,7 +14,7 @@ from egress.cli.errors import CommandFailed
 from egress.config.admin_endpoint import AdminEndpoint, InvalidAdmin
 from egress.config.model import ConfigError
 from egress.config.options import BY_NAME
-from egress.config.parsers import BadValue, Place, token, token_file
+from egress.config.parsers import BadValue, ParseContext, token, token_file
 
 _SECONDS: Final = 130.0
 _MAX_ANSWER: Final = 16 * 1024 * 1024
@@ -118,7 +118,7 @@ def admin_api(given: argparse.Namespace, environ: Mapping[str, str]) -> AdminApi
 
     @raise ConfigError: naming what cannot be used, and the remedy.
     """
-    place = Place(Path.cwd())
+    place = ParseContext(Path.cwd())
     text = given.admin or environ.get(_ADMIN)
     if not text:
         raise CommandFailed(f"say where the proxy is to be reached: --admin unix:PATH, or the variable {_ADMIN}")
@@ -130,7 +130,7 @@ def admin_api(given: argparse.Namespace, environ: Mapping[str, str]) -> AdminApi
     return AdminApi(endpoint, _secret(given, environ, place))
 
 
-def _secret(given: argparse.Namespace, environ: Mapping[str, str], place: Place) -> str | None:
+def _secret(given: argparse.Namespace, environ: Mapping[str, str], place: ParseContext) -> str | None:
     for spelling, text, read in (
         ("--token-file", given.token_file, token_file),
         (_TOKEN_FILE, environ.get(_TOKEN_FILE), token_file),

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from egress.cli.admin_client import AdminApi, add_options, admin_api
 from egress.cli.errors import CommandFailed
 from egress.cli.output import plain
-from egress.config.parsers import BadValue, Place, duration
+from egress.config.parsers import BadValue, ParseContext, duration
 
 _EVERY: Final = 1.0
 _MINUTE: Final = 60
@@ -58,7 +58,7 @@ def _add(actions: Any, name: str, run: Any, text: str) -> argparse.ArgumentParse
 
 def _duration(text: str) -> float:
     try:
-        return duration(text, Place(Path()))
+        return duration(text, ParseContext(Path()))
     except BadValue as error:
         raise argparse.ArgumentTypeError(error.remedy) from error
 

@@ -41,10 +41,10 @@ def read_audit(names: Sequence[str], *, whole: bool = False) -> Iterator[AuditLi
             print(f"egress: {name}: is empty; does the job go through the proxy?", file=sys.stderr)
         if notes.bad:
             if notes.bad == notes.lines:
-                raise Misused(f"{name}: is no audit log: {notes.in_words()}")
+                raise Misused(f"{name}: is no audit log: {notes.describe()}")
             if whole:
-                raise Misused(f"{name}: {notes.in_words()}; nobody knows what they are about, so nothing is verified")
-            print(f"egress: {name}: {notes.in_words()}", file=sys.stderr)
+                raise Misused(f"{name}: {notes.describe()}; nobody knows what they are about, so nothing is verified")
+            print(f"egress: {name}: {notes.describe()}", file=sys.stderr)
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:

@@ -22,7 +22,8 @@ from egress.tls.ca_rotation import Rotation
 from egress.tls.ca_source import CaSource, ca_source
 from egress.tls.ca_store import CaDirectory
 from egress.tls.issuer import CA_LIFETIME, CaError, fingerprint_of, is_self_signed, pin_of
-from egress.tls.name_constraints import constraints_of, in_words
+from egress.tls.name_constraints import constraints_of
+from egress.tls.name_constraints import describe as describe_constraints
 from egress.tls.truststore import Form, write_certificates
 
 # Of the proxy's options those that say which CA it has; their variables and the file count here, too.
@@ -127,7 +128,7 @@ def describe(certificates: Certificates, source: CaSource, now: datetime) -> dic
     following = certificates.following
     return {
         "current": _facts(certificates.current, now),
-        "chain": [_facts(each, now) for each in certificates.above],
+        "chain": [_facts(each, now) for each in certificates.chain],
         "next": None if following is None else _facts(following, now),
         "old": [_facts(each, now) for each in certificates.past],
         "files": [str(path) for path in source.paths],
@@ -147,7 +148,7 @@ def _facts(certificate: x509.Certificate, now: datetime) -> dict[str, Any]:
         "notAfter": end.isoformat(),
         "daysLeft": (end - now).days,
         "expired": now >= end,
-        "nameConstraints": None if limits is None else in_words(limits),
+        "nameConstraints": None if limits is None else describe_constraints(limits),
     }
 
 

@@ -20,7 +20,7 @@ from egress.config.load import load_config
 from egress.config.model import ConfigError, ProxyConfig
 from egress.config.option import Option
 from egress.config.options import OPTIONS
-from egress.model.explanation import MAX_BODY, Explanation, InvalidQuestion, Question
+from egress.model.explanation import MAX_BODY, ExplainRequest, Explanation, InvalidExplainRequest
 from egress.service import EgressProxyService
 
 # What the exit status says.  1 is a denial, so what went wrong is 2, as for a command line that cannot be read.
@@ -103,7 +103,7 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
     return STATUSES.get(document["verdict"], NO_DECISION)
 
 
-def explained(reactor: Any, config: ProxyConfig, question: Question) -> Deferred[Explanation]:
+def explained(reactor: Any, config: ProxyConfig, question: ExplainRequest) -> Deferred[Explanation]:
     """Put a proxy together that never listens, and have it explain."""
     proxy = EgressProxyService(reactor, config, dry=True)
 
@@ -113,7 +113,7 @@ def explained(reactor: Any, config: ProxyConfig, question: Question) -> Deferred
     return proxy.explain(question).addTimeout(_SECONDS, reactor).addBoth(close)
 
 
-def _question(given: argparse.Namespace) -> Question:
+def _question(given: argparse.Namespace) -> ExplainRequest:
     headers = []
     for text in given.header:
         name, colon, value = text.partition(":")
@@ -129,12 +129,12 @@ def _question(given: argparse.Namespace) -> Question:
         "ask": not given.no_ask,
     }
     try:
-        question = Question.parse(document)
-    except InvalidQuestion as error:
+        question = ExplainRequest.parse(document)
+    except InvalidExplainRequest as error:
         raise ExplainFailed(str(error)) from error
     body = None if given.body is None else _body(given.body)
     # Bytes of a file need not be text.
-    return Question(
+    return ExplainRequest(
         question.method, question.url, question.headers, body, question.client, question.connect, question.ask
     )
 

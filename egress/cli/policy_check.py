@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from egress.cli.errors import CommandFailed, Misused
-from egress.policy.check.case_runner import Outcome, try_case
-from egress.policy.check.unreachable import never_reached
+from egress.policy.check.case_runner import CaseResult, run_case
+from egress.policy.check.unreachable import unreachable_rules
 from egress.policy.parse.load import PolicyError, load_policy, parse_policy
 from egress.policy.reason_template import cleaned
 from egress.policy.rules import RuleSet
@@ -33,9 +33,9 @@ def add_parser(commands: Any) -> None:
 
 def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
     rules = _read(given.file)
-    for rule, other in never_reached(rules.rules):
+    for rule, other in unreachable_rules(rules.rules):
         print(f"{rule.where}: warning: {rule.rule_id} never decides: {other.rule_id} does, at {other.where}", file=out)
-    outcomes = [try_case(rules, case) for case in rules.cases]
+    outcomes = [run_case(rules, case) for case in rules.cases]
     for outcome in outcomes:
         if not outcome.passed:
             print("\n".join(_lines(outcome)), file=out)
@@ -60,7 +60,7 @@ def _read(name: str) -> RuleSet:
         raise Misused(f"{_STDIN}: is not UTF-8; save it as UTF-8 text") from None
 
 
-def _lines(outcome: Outcome) -> list[str]:
+def _lines(outcome: CaseResult) -> list[str]:
     case, decision = outcome.case, outcome.decision
     wanted = case.expect.value + (f" by {case.rule}" if case.rule else "")
     return [

@@ -10,7 +10,7 @@ from typing import Any, Final, TextIO
 
 from twisted.internet.defer import Deferred, gatherResults
 
-from egress.authz.fail_closed import AuthorizationChain
+from egress.authz.fail_closed import FailClosedAuthorizer
 from egress.authz.remote.client import remote_authorizer
 from egress.cli import audit_input as audit_files
 from egress.cli.errors import Misused
@@ -25,7 +25,7 @@ from egress.policy.learn.replay import Recorded, Recording, Replayed, Report, re
 from egress.policy.parse.load import PolicyError, load_policy
 from egress.tls.origin_trust import OriginTrust
 from egress.tls.pem import TrustError
-from egress.tls.reloadable_trust import CurrentTrust
+from egress.tls.reloadable_trust import ReloadableTrust
 
 # Of the proxy's options those that say how a service is asked; their variables count here, too.
 _OPTIONS: Final = ("authz-api", "authz-timeout", "authz-token-file", "authz-client-cert", "ssl-extra-ca-certs")
@@ -96,13 +96,13 @@ def _ask_service(config: ProxyConfig, audit: Sequence[str]) -> Report:
     for line in audit_files.read_audit(audit):
         recording.add(line)
     try:
-        trust = CurrentTrust(OriginTrust(config.extra_ca_certs, config.authz_client_cert))
+        trust = ReloadableTrust(OriginTrust(config.extra_ca_certs, config.authz_client_cert))
     except TrustError as error:
         raise Misused(str(error)) from error
 
     def ask(reactor: Any) -> Deferred[list[Replayed]]:
         service = remote_authorizer(reactor, config, trust, lambda _: None)
-        return ask_all(AuthorizationChain(reactor, service, None), recording, _AT_ONCE)
+        return ask_all(FailClosedAuthorizer(reactor, service, None), recording, _AT_ONCE)
 
     try:
         results = run(ask)

@@ -24,7 +24,7 @@ from zope.interface import implementer
 
 from egress.client_auth.htpasswd import ClientSecrets, SecretsError
 from egress.http.proxy_authorization import Basic, parse_credentials
-from egress.interfaces import IClientGate
+from egress.interfaces import IClientAuthenticator
 from egress.model.errors import ClientCheckBusy, ClientUnauthenticated, CredentialsRejected, EgressError
 from egress.model.limit_key import limit_key
 
@@ -89,8 +89,8 @@ class _Job:
     under_way: bool = False
 
 
-@implementer(IClientGate)
-class ClientGate:
+@implementer(IClientAuthenticator)
+class ClientAuthenticator:
     """Lets the clients of one file in.
 
     The file is read again when it was changed.  Where it cannot be used any more, what it was before holds.
@@ -146,8 +146,8 @@ class ClientGate:
 
     # -- what is known
 
-    def known(self, presented: bytes) -> str | None:
-        """See L{IClientGate.known}."""
+    def cached_identity(self, presented: bytes) -> str | None:
+        """See L{IClientAuthenticator.known}."""
         self._follow()
         found = self._good.get(self._digest(presented))
         return found[0] if found is not None and self._clock.seconds() < found[1] else None
@@ -162,7 +162,7 @@ class ClientGate:
     # -- finding out
 
     def check(self, presented: bytes | None, address: str) -> Deferred[str]:
-        """See L{IClientGate.check}."""
+        """See L{IClientAuthenticator.check}."""
         if presented is None:
             return fail(ClientUnauthenticated("this proxy serves known clients alone: send credentials for it"))
         self._follow()

@@ -8,12 +8,12 @@ from typing import Final
 from egress.config import parsers as values
 from egress.config.admin_endpoint import AdminEndpoint, InvalidAdmin
 from egress.config.option import Option, Variable
-from egress.config.parsers import BadValue, Place
+from egress.config.parsers import BadValue, ParseContext
 
 _NONE: Final = ("none",)
 
 
-def admin(text: str, place: Place) -> AdminEndpoint:
+def admin(text: str, place: ParseContext) -> AdminEndpoint:
     """Read where the admin API is served."""
     try:
         found = AdminEndpoint.parse(text, place.path)

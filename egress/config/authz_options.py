@@ -9,7 +9,7 @@ from egress.config.option import Option, Variable
 
 _NONE: Final = ("none",)
 
-DECIDING_OPTIONS: Final[tuple[Option, ...]] = (
+AUTHZ_OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         name="authz-url",
         group="Authorization",

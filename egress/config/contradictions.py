@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import attrs
 
-from egress.model.converters import ConfigError, shown
+from egress.model.converters import ConfigError, to_display
 
 Spell = Callable[[str], str]
 """Names a field as the user knows it."""
@@ -49,7 +49,7 @@ class Contradicted(ConfigError):
     def __init__(self, contradiction: Contradiction, config: object) -> None:
         value, secret = getattr(config, contradiction.field), _attribute(config, contradiction.field).repr is False
         # Where a value is missing, there is none to show.
-        text = "" if value is None else shown(getattr(value, "value", value), secret=secret)
+        text = "" if value is None else to_display(getattr(value, "value", value), secret=secret)
         super().__init__(contradiction.field, text, contradiction.remedy_for(str))
         self.contradiction = contradiction
 
@@ -190,4 +190,4 @@ RULES_DECIDE: Final = _unused(
     *("authz_cache", "authz_max_ttl", "authz_max_stale"),
 )
 
-PDP: Final = (_NO_AUDIT, *_NO_METRICS)
+AUTHZ_SERVICE: Final = (_NO_AUDIT, *_NO_METRICS)

@@ -25,7 +25,7 @@ _HTTPS: Final = "https"
 _HTTPS_VALUES: Final = {"allow": True, "refuse": False}
 
 
-class InvalidEntrance(ValueError):
+class InvalidListener(ValueError):
     """A description that cannot be read.
 
     @ivar remedy: what to write instead, in one clause.
@@ -37,7 +37,7 @@ class InvalidEntrance(ValueError):
 
 
 @attrs.frozen(field_transformer=checked())
-class EntranceTls:
+class ListenerTls:
     """The TLS of an C{https} proxy.
 
     @ivar key: a PEM file with the key.
@@ -53,7 +53,7 @@ class EntranceTls:
 
 
 @attrs.frozen(field_transformer=checked(endpoint=string))
-class Entrance:
+class Listener:
     """Where clients connect.
 
     @ivar endpoint: the description of a Twisted server endpoint; with TLS, of the one below it.
@@ -65,7 +65,7 @@ class Entrance:
     """
 
     endpoint: str
-    tls: EntranceTls | None = None
+    tls: ListenerTls | None = None
     sets_auth: bool = False
     client_auth: Path | None = None
     https: bool | None = None
@@ -91,33 +91,33 @@ class Entrance:
             raise ConfigError("client_auth", str(self.client_auth), "has no effect here: add sets_auth=True")
 
     @classmethod
-    def parse(cls, text: str, path: Callable[[str], Path] = Path) -> Entrance:
+    def parse(cls, text: str, path: Callable[[str], Path] = Path) -> Listener:
         """Read the description of an endpoint, with settings of ours among those of the endpoint.
 
         C{ssl:} is no endpoint of Twisted here, but a TCP endpoint with TLS of our own: that serves several processes
         as well, and speaks no older TLS than any other part of the proxy.
 
         @param path: makes a path of a file name.
-        @raise InvalidEntrance: when it cannot be read.
+        @raise InvalidListener: when it cannot be read.
         """
         pieces, ours, https = [], {}, None
         for piece in _split(text):
             found = _OPTION.fullmatch(piece)
             if found is not None and found[1] == _HTTPS:
                 if https is not None:
-                    raise InvalidEntrance("https is given twice")
+                    raise InvalidListener("https is given twice")
                 https = _HTTPS_VALUES.get(found[2])
                 if https is None:
-                    raise InvalidEntrance("https is allow or refuse")
+                    raise InvalidListener("https is allow or refuse")
             elif found is None or found[1] not in (_AUTH, _CA):
                 pieces.append(piece)
             elif found[1] in ours:
-                raise InvalidEntrance(f"{found[1]} is given twice")
+                raise InvalidListener(f"{found[1]} is given twice")
             else:
                 ours[found[1]] = _file(found[1], found[2], path)
         over_tls = pieces[0] == "ssl"
         if _CA in ours and not over_tls:
-            raise InvalidEntrance("client-ca is for ssl: endpoints, since only TLS has certificates")
+            raise InvalidListener("client-ca is for ssl: endpoints, since only TLS has certificates")
         tls = None
         if over_tls:
             pieces, tls = _over_tls(pieces[1:], ours.get(_CA), path)
@@ -131,7 +131,7 @@ def _split(text: str) -> list[str]:
         assert piece is not None
         end = piece.end()
         if end < len(text) and text[end] != ":":
-            raise InvalidEntrance(
+            raise InvalidListener(
                 "write it as in tcp:8080:interface=127.0.0.1; its last backslash stands before nothing"
             )
         pieces.append(text[at:end])
@@ -158,11 +158,11 @@ def _file(name: str, value: str, path: Callable[[str], Path]) -> Path | None:
     if value == _CLEAR:
         return None
     if not value:
-        raise InvalidEntrance(f"{name} names no file; write none where there is to be none")
+        raise InvalidListener(f"{name} names no file; write none where there is to be none")
     return path(value)
 
 
-def _over_tls(pieces: list[str], client_ca: Path | None, path: Callable[[str], Path]) -> tuple[list[str], EntranceTls]:
+def _over_tls(pieces: list[str], client_ca: Path | None, path: Callable[[str], Path]) -> tuple[list[str], ListenerTls]:
     below, files, kind = [], {}, "tcp"
     for piece in pieces:
         found = _OPTION.fullmatch(piece)
@@ -174,6 +174,6 @@ def _over_tls(pieces: list[str], client_ca: Path | None, path: Callable[[str], P
             if name == "interface" and "\\:" in piece:
                 kind = "tcp6"
         else:
-            raise InvalidEntrance(f"ssl: has no {name} here; TLS is of version 1.2 or later, with good ciphers alone")
+            raise InvalidListener(f"ssl: has no {name} here; TLS is of version 1.2 or later, with good ciphers alone")
     key = files.get("privateKey") or path("server.pem")
-    return [kind, *below], EntranceTls(key, files.get("certKey") or key, files.get("extraCertChain"), client_ca)
+    return [kind, *below], ListenerTls(key, files.get("certKey") or key, files.get("extraCertChain"), client_ca)

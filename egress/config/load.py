@@ -10,7 +10,7 @@ from typing import Any, Final
 from egress.config.contradictions import RULES_DECIDE
 from egress.config.model import ConfigError, Limits, ProxyConfig
 from egress.config.options import OPTIONS
-from egress.config.parsers import Place
+from egress.config.parsers import ParseContext
 from egress.config.sources import gather, table_of
 from egress.config.wording import made
 from egress.model.authority import Authority, parse_ip
@@ -38,7 +38,7 @@ def load_config(
     @param only: the fields that are wanted, whatever is given besides; C{None}: all.
     @raise ConfigError: for the first value that cannot be used.
     """
-    place = Place(Path.cwd() if directory is None else directory, reactor)
+    place = ParseContext(Path.cwd() if directory is None else directory, reactor)
     given = gather(OPTIONS, arguments, environ, place, only)
     if "bypass" in given and given["bypass"].conventional and given.keys().isdisjoint(_UPSTREAMS):
         # Without an upstream proxy NO_PROXY says nothing, and whoever set it may have meant another syntax.

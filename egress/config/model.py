@@ -16,11 +16,11 @@ import attrs
 
 from egress.config import contradictions
 from egress.config.admin_endpoint import AdminEndpoint, InvalidAdmin
-from egress.config.listener import Entrance, InvalidEntrance
+from egress.config.listener import InvalidListener, Listener
 from egress.model import text_converters as setting_text
 from egress.model.authority import UpstreamProxy
 from egress.model.client_tls import ClientTls
-from egress.model.converters import BadValue, checked, file_text, port, shown, string
+from egress.model.converters import BadValue, checked, file_text, port, string, to_display
 from egress.model.converters import ConfigError as ConfigError
 from egress.model.converters import not_negative as _not_negative
 from egress.model.converters import positive as _positive
@@ -168,25 +168,27 @@ class Limits:
     connections_per_client: int = attrs.field(default=4096, validator=_positive)
 
 
-def parse_entrances(given: Iterable[Entrance | str]) -> tuple[Entrance, ...]:
+def parse_listeners(given: Iterable[Listener | str]) -> tuple[Listener, ...]:
     """Read what an application writes as it would stand on the command line.
 
     @raise ConfigError: when it cannot be read.
     """
     if not isinstance(given, (tuple, list)):
-        raise ConfigError("listen", shown(given), "must be a tuple or a list, as in ('tcp:8080:interface=127.0.0.1',)")
+        raise ConfigError(
+            "listen", to_display(given), "must be a tuple or a list, as in ('tcp:8080:interface=127.0.0.1',)"
+        )
     if not given:
         raise ConfigError("listen", "", "name an endpoint: without one, no client can connect")
-    return tuple(map(_entrance, given))
+    return tuple(map(_listener, given))
 
 
-def _entrance(given: object) -> Entrance:
-    if isinstance(given, Entrance):
+def _listener(given: object) -> Listener:
+    if isinstance(given, Listener):
         return given
     try:
-        return Entrance.parse(string(given))
-    except (BadValue, InvalidEntrance) as error:
-        raise ConfigError("listen", shown(given), error.remedy) from error
+        return Listener.parse(string(given))
+    except (BadValue, InvalidListener) as error:
+        raise ConfigError("listen", to_display(given), error.remedy) from error
 
 
 def _admin(given: AdminEndpoint | str | None) -> AdminEndpoint | None:
@@ -196,7 +198,7 @@ def _admin(given: AdminEndpoint | str | None) -> AdminEndpoint | None:
     try:
         return AdminEndpoint.parse(string(given))
     except (BadValue, InvalidAdmin) as error:
-        raise ConfigError("admin", shown(given), error.remedy) from error
+        raise ConfigError("admin", to_display(given), error.remedy) from error
 
 
 # The kinds of values that types do not tell.
@@ -226,7 +228,7 @@ class ProxyConfig:
     """What one proxy does.
 
     @ivar listen: server endpoint descriptions (U{twisted.internet.endpoints.serverFromString}), each with its own
-        settings; text is read by L{Entrance.parse}.
+        settings; text is read by L{Listener.parse}.
     @ivar client_auth: a file with the secrets of clients, without which no request is taken, unless an entrance says
         otherwise; C{None}: clients need not say who they are.
     @ivar authz_url: the authorization service; what C{authz_api} has at the end of its path is appended unless it ends
@@ -290,7 +292,7 @@ class ProxyConfig:
         the proxy has one.
     """
 
-    listen: tuple[Entrance, ...] = attrs.field(default=("tcp:8080:interface=127.0.0.1",), converter=parse_entrances)
+    listen: tuple[Listener, ...] = attrs.field(default=("tcp:8080:interface=127.0.0.1",), converter=parse_listeners)
     client_auth: Path | None = None
     authz_url: str | None = None
     authz_timeout: float = attrs.field(default=5.0, validator=_positive)
@@ -355,11 +357,11 @@ class ProxyConfig:
         """What happens to a request whose content is over the body limit: observing, none is refused for that."""
         return OversizeBody.TRUNCATE if self.mode is Mode.OBSERVE else self.oversize_body
 
-    def auth_at(self, entrance: Entrance) -> Path | None:
+    def auth_at(self, entrance: Listener) -> Path | None:
         """The file with the secrets of those who may come in at an entrance; C{None} for everybody."""
         return entrance.client_auth if entrance.sets_auth else self.client_auth
 
-    def asks_at(self, entrance: Entrance) -> bool:
+    def asks_at(self, entrance: Listener) -> bool:
         """Whether clients have to say, and to prove, who they are at an entrance."""
         certificates = entrance.tls is not None and entrance.tls.client_ca is not None
         return certificates or self.auth_at(entrance) is not None

@@ -7,9 +7,9 @@ from typing import Any
 
 import attrs
 
-from egress.config.parsers import Place
+from egress.config.parsers import ParseContext
 
-Parse = Callable[[str, Place], Any]
+Parse = Callable[[str, ParseContext], Any]
 
 
 @attrs.frozen

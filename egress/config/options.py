@@ -11,7 +11,7 @@ from typing import Final
 
 from egress.config import parsers as values
 from egress.config.admin_options import ADMIN_OPTIONS
-from egress.config.authz_options import DECIDING_OPTIONS
+from egress.config.authz_options import AUTHZ_OPTIONS
 from egress.config.limit_options import LIMIT_OPTIONS
 from egress.config.option import Option, Variable, by_name
 from egress.model import text_converters as setting_text
@@ -25,12 +25,12 @@ def _bypass(entries: Sequence[str]) -> Bypass:
     return Bypass.parse(",".join(entries))
 
 
-def _dns_server(text: str, place: values.Place) -> DnsServer:
+def _dns_server(text: str, place: values.ParseContext) -> DnsServer:
     """Read the address of a DNS server, with a port or without."""
     return setting_text.dns_server(text)
 
 
-def _upgrade_protocol(text: str, place: values.Place) -> str:
+def _upgrade_protocol(text: str, place: values.ParseContext) -> str:
     """Read the name of a protocol, as the C{Upgrade} field has it."""
     return setting_text.upgrade_protocol(text)
 
@@ -65,7 +65,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         parse=values.readable_file,
         clear=_NONE,
     ),
-    *DECIDING_OPTIONS,
+    *AUTHZ_OPTIONS,
     Option(
         name="passthrough",
         group="TLS",

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import attrs
 from twisted.internet.endpoints import serverFromString
 
-from egress.config.listener import Entrance, InvalidEntrance
+from egress.config.listener import InvalidListener, Listener
 from egress.config.model import KIB, MIB, AuditFailure, AuthzApi, AuthzBody, IPNetwork, Mode, OversizeBody, Resolve
 from egress.model import text_converters as setting_text
 from egress.model.authority import UpstreamProxy
@@ -41,7 +41,7 @@ MAX_WORKERS: Final = 256
 
 
 @attrs.frozen
-class Place:
+class ParseContext:
     """Where a value was given.
 
     @ivar directory: what relative paths start from.
@@ -61,7 +61,7 @@ class Place:
             raise BadValue("the home directory is not known: write the path in full") from error
 
 
-def size(text: str, place: Place) -> int:
+def size(text: str, place: ParseContext) -> int:
     """Read a number of bytes: C{1048576}, C{512k}, C{1m}, C{1MiB}."""
     match = _SIZE.fullmatch(text)
     if match is None:
@@ -72,7 +72,7 @@ def size(text: str, place: Place) -> int:
     return number
 
 
-def duration(text: str, place: Place) -> float:
+def duration(text: str, place: ParseContext) -> float:
     """Read a number of seconds: C{5}, C{2.5s}, C{500ms}, C{2m}."""
     match = _DURATION.fullmatch(text)
     if match is None:
@@ -83,14 +83,14 @@ def duration(text: str, place: Place) -> float:
     return seconds
 
 
-def duration_or_zero(text: str, place: Place) -> float:
+def duration_or_zero(text: str, place: ParseContext) -> float:
     """Read a number of seconds, of which there may be none."""
     if re.fullmatch(r"0(?:\.0+)? ?(?:ms|s|m|h)?", text, re.IGNORECASE):
         return 0.0
     return duration(text, place)
 
 
-def boolean(text: str, place: Place) -> bool:
+def boolean(text: str, place: ParseContext) -> bool:
     """Read C{true} or C{false}, in the usual spellings."""
     value = _BOOLEANS.get(text.lower())
     if value is None:
@@ -98,7 +98,7 @@ def boolean(text: str, place: Place) -> bool:
     return value
 
 
-def _one_of(kind: type[_E]) -> Callable[[str, Place], _E]:
+def _one_of(kind: type[_E]) -> Callable[[str, ParseContext], _E]:
     """Make what reads one of a few words."""
     take = choice(kind)
     return lambda text, place: take(text)
@@ -113,12 +113,12 @@ resolve: Final = _one_of(Resolve)
 client_tls: Final = _one_of(ClientTls)
 
 
-def field_name(text: str, place: Place) -> str:
+def field_name(text: str, place: ParseContext) -> str:
     """Read the name of a header field."""
     return setting_text.field_name(text)
 
 
-def workers(text: str, place: Place) -> int:
+def workers(text: str, place: ParseContext) -> int:
     """Read a number of processes; C{auto} is one for each core that this process may use."""
     if text.lower() == "auto":
         return _cores()
@@ -133,21 +133,21 @@ def _cores() -> int:
     return min(os.cpu_count() or 1, MAX_WORKERS)  # pragma: no cover - not on Linux
 
 
-def number(text: str, place: Place) -> int:
+def number(text: str, place: ParseContext) -> int:
     """Read a number of things, of which there is at least one."""
     if not re.fullmatch("[0-9]{1,9}", text) or int(text) == 0:
         raise BadValue("write a number greater than zero")
     return int(text)
 
 
-def number_or_zero(text: str, place: Place) -> int:
+def number_or_zero(text: str, place: ParseContext) -> int:
     """Read a number of things, of which there may be none."""
     if not re.fullmatch("[0-9]{1,9}", text):
         raise BadValue("write a number, or 0 for none")
     return int(text)
 
 
-def number_or_none(text: str, place: Place) -> int | None:
+def number_or_none(text: str, place: ParseContext) -> int | None:
     """Read a number of things, or C{none} for no bound."""
     if text.lower() == "none":
         return None
@@ -157,26 +157,26 @@ def number_or_none(text: str, place: Place) -> int | None:
         raise BadValue("write a number greater than zero, or none") from error
 
 
-def port(text: str, place: Place) -> int:
+def port(text: str, place: ParseContext) -> int:
     """Read a TCP port."""
     return parse_port(text)
 
 
-def ports(text: str, place: Place) -> range:
+def ports(text: str, place: ParseContext) -> range:
     """Read a TCP port, or a range of them: C{443}, C{8000-8999}."""
     return parse_ports(text)
 
 
-def interface(text: str, place: Place) -> str:
+def interface(text: str, place: ParseContext) -> str:
     """Read the address of an interface."""
     return setting_text.interface(text)
 
 
-def endpoint(text: str, place: Place) -> Entrance:
+def endpoint(text: str, place: ParseContext) -> Listener:
     """Check the description of a server endpoint, without binding it."""
     try:
-        entrance = Entrance.parse(text, place.path)
-    except InvalidEntrance as error:
+        entrance = Listener.parse(text, place.path)
+    except InvalidListener as error:
         raise BadValue(error.remedy) from error
     try:
         serverFromString(place.reactor, entrance.endpoint)  # type: ignore[no-untyped-call]
@@ -193,43 +193,43 @@ def endpoint(text: str, place: Place) -> Entrance:
     return entrance
 
 
-def authz_url(text: str, place: Place) -> str:
+def authz_url(text: str, place: ParseContext) -> str:
     """Read the URL of an authorization service."""
     return setting_text.authz_url(text)
 
 
-def upstream_proxy(text: str, place: Place) -> UpstreamProxy:
+def upstream_proxy(text: str, place: ParseContext) -> UpstreamProxy:
     """Read the URL of a proxy, with its credentials."""
     return setting_text.upstream_proxy(text)
 
 
-def bypass_entry(text: str, place: Place) -> str:
+def bypass_entry(text: str, place: ParseContext) -> str:
     """Check one entry of C{NO_PROXY}."""
     setting_text.bypass(text)
     return text
 
 
-def host_pattern(text: str, place: Place) -> str:
+def host_pattern(text: str, place: ParseContext) -> str:
     """Check one host pattern."""
     return setting_text.host_pattern(text)
 
 
-def address_range(text: str, place: Place) -> IPNetwork:
+def address_range(text: str, place: ParseContext) -> IPNetwork:
     """Read a CIDR range, or one address."""
     return network(text)
 
 
-def name_constraint(text: str, place: Place) -> str | IPNetwork:
+def name_constraint(text: str, place: ParseContext) -> str | IPNetwork:
     """Read what a CA may sign for: a name with all below it, an address or a CIDR range."""
     return setting_text.name_constraint(text)
 
 
-def token(text: str, place: Place) -> str:
+def token(text: str, place: ParseContext) -> str:
     """Read a bearer token."""
     return setting_text.token(text)
 
 
-def token_file(text: str, place: Place) -> str:
+def token_file(text: str, place: ParseContext) -> str:
     """Read a bearer token from a file that holds it alone."""
     path = readable_file(text, place)
     with path.open("rb") as file:
@@ -242,7 +242,7 @@ def token_file(text: str, place: Place) -> str:
         raise BadValue("a token file holds the token alone: one word of visible ASCII characters") from error
 
 
-def readable_file(text: str, place: Place) -> Path:
+def readable_file(text: str, place: ParseContext) -> Path:
     """Check that a file is there and can be read."""
     path = place.path(text)
     _check_readable(path)
@@ -259,7 +259,7 @@ def _check_readable(path: Path) -> None:
         raise BadValue(f"name a file that can be read: {error.strerror}") from error
 
 
-def directory(text: str, place: Place) -> Path:
+def directory(text: str, place: ParseContext) -> Path:
     """Check that a directory is there, or nothing yet."""
     path = place.path(text)
     try:
@@ -270,7 +270,7 @@ def directory(text: str, place: Place) -> Path:
     return path
 
 
-def log_file(text: str, place: Place) -> str:
+def log_file(text: str, place: ParseContext) -> str:
     """Check that a file can be appended to, or made; C{-} is standard output."""
     if text == "-":
         return text
@@ -287,7 +287,7 @@ def log_file(text: str, place: Place) -> str:
     return str(path)
 
 
-def shadow_log(text: str, place: Place) -> str:
+def shadow_log(text: str, place: ParseContext) -> str:
     """Check that a file can be appended to, or made."""
     if text == "-":
         raise BadValue("name a file; write ./- for one of that name")

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from egress.config.model import ConfigError
 from egress.config.option import Option, Variable, by_name
-from egress.config.parsers import BadValue, Place
+from egress.config.parsers import BadValue, ParseContext
 from egress.model.redact import redact_url, redact_userinfo
 from egress.model.toml import NotToml, parse_toml
 
@@ -28,7 +28,7 @@ _PIPE: Final = "\\|"
 
 
 @attrs.frozen
-class Given:
+class RawValue:
     """A value as it was given, not yet read.
 
     @ivar spelling: the option as the user spelt it.
@@ -40,7 +40,7 @@ class Given:
     option: Option
     spelling: str
     texts: tuple[str, ...]
-    place: Place
+    place: ParseContext
     variable: Variable | None = None
 
     @property
@@ -99,9 +99,9 @@ def gather(
     options: Sequence[Option],
     arguments: Mapping[str, Sequence[str]],
     environ: Mapping[str, str],
-    place: Place,
+    place: ParseContext,
     only: Collection[str] | None = None,
-) -> dict[str, Given]:
+) -> dict[str, RawValue]:
     """Find the value that counts for each field of a configuration.
 
     @param options: all that there are; the one named C{config} is the file.
@@ -120,16 +120,16 @@ def gather(
 
 
 def _from_command_line(
-    known: Mapping[str, Option], arguments: Mapping[str, Sequence[str]], place: Place
-) -> Iterator[tuple[str, Given]]:
+    known: Mapping[str, Option], arguments: Mapping[str, Sequence[str]], place: ParseContext
+) -> Iterator[tuple[str, RawValue]]:
     for name, texts in arguments.items():
         option = known[name]
-        yield from _spread(Given(option, f"--{name}", _split(option, texts), place))
+        yield from _spread(RawValue(option, f"--{name}", _split(option, texts), place))
 
 
 def _from_environment(
-    options: Sequence[Option], environ: Mapping[str, str], place: Place
-) -> Iterator[tuple[str, Given]]:
+    options: Sequence[Option], environ: Mapping[str, str], place: ParseContext
+) -> Iterator[tuple[str, RawValue]]:
     for option in options:
         # The one that counts most comes last.
         for variable in reversed(option.environment):
@@ -138,10 +138,10 @@ def _from_environment(
                 # An empty variable is what templates and shells leave behind: it is none.
                 if text:
                     texts = text.split() if option.repeatable else [text]
-                    yield from _spread(Given(option, name, _split(option, texts), place, variable))
+                    yield from _spread(RawValue(option, name, _split(option, texts), place, variable))
 
 
-def _from_file(known: Mapping[str, Option], file: Given) -> Iterator[tuple[str, Given]]:
+def _from_file(known: Mapping[str, Option], file: RawValue) -> Iterator[tuple[str, RawValue]]:
     path: Path = file.read()
     try:
         table = parse_toml(path.read_text("utf-8"))
@@ -149,7 +149,7 @@ def _from_file(known: Mapping[str, Option], file: Given) -> Iterator[tuple[str, 
         raise file.refuse("must be TOML in UTF-8") from error
     except NotToml as error:
         raise file.refuse(f"must be TOML: {error}") from error
-    place = Place(path.parent, file.place.reactor)
+    place = ParseContext(path.parent, file.place.reactor)
     for key, value in table.items():
         spelling = f"{key if key.isprintable() else ascii(key)} in {path}"
         option = known.get(key)
@@ -159,7 +159,7 @@ def _from_file(known: Mapping[str, Option], file: Given) -> Iterator[tuple[str, 
             raise ConfigError(spelling, "", f"there is no such option; {hint}")
         if option.name == "config":
             raise ConfigError(spelling, "", "one file cannot name another")
-        yield from _spread(Given(option, spelling, _split(option, _texts(option, spelling, value)), place))
+        yield from _spread(RawValue(option, spelling, _split(option, _texts(option, spelling, value)), place))
 
 
 def _texts(option: Option, spelling: str, value: object) -> list[str]:
@@ -183,7 +183,7 @@ def _split(option: Option, texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(entry for text in texts for entry in _LIST.split(text) if entry) or ("",)
 
 
-def _spread(given: Given) -> Iterator[tuple[str, Given]]:
+def _spread(given: RawValue) -> Iterator[tuple[str, RawValue]]:
     fields = (given.variable and given.variable.fields) or given.option.fields
     return ((field, given) for field in fields)
 

@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 from egress.config.contradictions import Contradicted, Contradiction, check
 from egress.config.model import ConfigError
 from egress.config.option import Option
-from egress.config.sources import Given
+from egress.config.sources import RawValue
 
 _C = TypeVar("_C")
 
 
 def made(
     make: Callable[[Mapping[str, Any]], _C],
-    given: Mapping[str, Given],
+    given: Mapping[str, RawValue],
     options: Sequence[Option],
     read: Mapping[str, Any],
     more: Sequence[Contradiction] = (),
@@ -44,7 +44,7 @@ def made(
             raise value.refuse(remedy) from error
 
 
-def _spelled(field: str, given: Mapping[str, Given], options: Sequence[Option]) -> str:
+def _spelled(field: str, given: Mapping[str, RawValue], options: Sequence[Option]) -> str:
     """Name a field as it was given, or as the option for it."""
     if field in given:
         return given[field].spelling

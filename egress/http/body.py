@@ -72,7 +72,7 @@ _MAX_CHUNK_LINE: Final = 256
 # Bytes of extensions beyond the content that they come with.
 _MAX_EXTENSIONS: Final = 16 * 1024
 # How many chunks are one piece of content: each costs time, however little is in it.
-MOST_CHUNKS: Final = 128
+MAX_CHUNKS: Final = 128
 
 
 def encode_chunk(data: bytes) -> bytes:
@@ -140,14 +140,14 @@ class ChunkedBody:
     def take(self, buffer: bytes) -> tuple[bytes | End | None, bytes]:
         """Take the next event; see L{LengthBody.take}.
 
-        The content of up to L{MOST_CHUNKS} chunks comes as one piece: tiny chunks are not passed on one by one,
+        The content of up to L{MAX_CHUNKS} chunks comes as one piece: tiny chunks are not passed on one by one,
         and one call takes a bounded time.
 
         @raise MalformedBody: when it is not valid chunked coding.
         """
         pieces: list[bytes] = []
         position = 0
-        while self._state is not _ChunkState.TRAILERS and len(pieces) < MOST_CHUNKS:
+        while self._state is not _ChunkState.TRAILERS and len(pieces) < MAX_CHUNKS:
             try:
                 reached = self._step(buffer, position, pieces)
             except MalformedBody:

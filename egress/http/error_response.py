@@ -7,17 +7,17 @@ import re
 from http import HTTPStatus
 from typing import Final
 
-from egress.http.heads import MOST_ACCEPT
+from egress.http.heads import MAX_ACCEPT
 from egress.http.hop_by_hop import encode_fields
 from egress.model.decision import Header
 from egress.model.errors import (
     AuthorizerUnavailable,
     ClientCheckBusy,
     ClientUnauthenticated,
+    ContentMemoryExhausted,
     Denied,
     EgressError,
-    LastHop,
-    NoRoomForContent,
+    MaxForwardsReached,
     Outcome,
     ResolverBusy,
     TooManyLookups,
@@ -58,7 +58,7 @@ def prefers_text(accept: bytes | None) -> bool:
         return False
     best = {"text": 0.0, "json": 0.0}
     # What is longer comes from no program that cares, and each member costs time.
-    for member in accept[:MOST_ACCEPT].decode("latin-1").lower().split(","):
+    for member in accept[:MAX_ACCEPT].decode("latin-1").lower().split(","):
         media_range, *parameters = (part.strip() for part in member.split(";"))
         quality = 1.0
         for parameter in parameters:
@@ -150,7 +150,7 @@ def _as_text(members: dict[str, object]) -> str:
     )
 
 
-def encode_answer(
+def encode_error_response(
     error: EgressError, request_id: str, *, accept: bytes | None, head_only: bool, keep_alive: bool, date: bytes
 ) -> bytes:
     """Serialize the answer to a request that ended with a fault.
@@ -164,7 +164,7 @@ def encode_answer(
     outcome = outcome_of(error)
     if outcome.status is None:
         raise ValueError(f"{outcome.code} cannot be answered")
-    if isinstance(error, LastHop):
+    if isinstance(error, MaxForwardsReached):
         # RFC 9110 section 9.3.7: a 200 without content.
         persistence = b"keep-alive" if keep_alive else b"close"
         return b"HTTP/1.1 200 OK\r\nDate: %b\r\nContent-Length: 0\r\nConnection: %b\r\n\r\n" % (date, persistence)
@@ -184,7 +184,7 @@ def encode_answer(
     ]
     if isinstance(error, ClientUnauthenticated):
         headers += [(b"Proxy-Authenticate", challenge) for challenge in _CHALLENGES]
-    elif isinstance(error, (ClientCheckBusy, NoRoomForContent, ResolverBusy, TooManyLookups)):
+    elif isinstance(error, (ClientCheckBusy, ContentMemoryExhausted, ResolverBusy, TooManyLookups)):
         headers.append((b"Retry-After", _RETRY_AFTER))
     elif isinstance(error, AuthorizerUnavailable) and error.retry_after is not None:
         headers.append((b"Retry-After", b"%d" % error.retry_after))

@@ -55,12 +55,12 @@ class RequestHead:
     framing: Framing
     host: bytes | None
     keep_alive: bool
-    nominated: frozenset[bytes]
+    connection_options: frozenset[bytes]
     upgrade: bytes | None
     expects_continue: bool
     proxy_authorization: bytes | None
     accept: bytes | None
-    logs_in: bool = False
+    has_connection_credentials: bool = False
 
 
 # Made for each request; a frozen class with slots takes twice as long to make.
@@ -80,7 +80,7 @@ class ResponseHead:
     headers: Headers
     framing: Framing
     keep_alive: bool
-    nominated: frozenset[bytes]
+    connection_options: frozenset[bytes]
     connection_auth: bool = False
 
 
@@ -90,7 +90,7 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: ([^\x00-\x08\x0a
 _MAX_LENGTH: Final = 2**63 - 1
 _MAX_DIGITS: Final = 19
 # What is read of Accept, in bytes.
-MOST_ACCEPT: Final = 1024
+MAX_ACCEPT: Final = 1024
 
 # The fields that a head is read for.  Most fields are none of them, and one look-up costs less than a comparison with
 # each name.
@@ -194,7 +194,7 @@ def _request_head(method: str, target: bytes, http11: bool, headers: Headers) ->
                 proxy_authorization = value
             case b"accept":
                 # What is longer is not read: see L{egress.http.error_response.prefers_text}.
-                accept = value if accept is None else accept[:MOST_ACCEPT] + b"," + value
+                accept = value if accept is None else accept[:MAX_ACCEPT] + b"," + value
             case b"authorization":  # pragma: no branch - the set has no other
                 logs_in = logs_in or names_scheme(value)
     if host is None:

@@ -10,7 +10,7 @@ from egress.model.decision import Header, Headers
 VIA_NAME: Final = b"egressproxy"
 
 # Members of Connection, empty ones included.
-MOST_OPTIONS: Final = 256
+MAX_OPTIONS: Final = 256
 _TRAILERS: Final = re.compile(rb"(?:^|,)[ \t]*trailers[ \t]*(?:,|$)", re.IGNORECASE)
 
 # RFC 9110 section 7.6.1, and the proxy's own credentials and challenges (sections 11.7.1 to 11.7.3), which concern one
@@ -72,8 +72,8 @@ def connection_options(value: bytes) -> frozenset[bytes]:
     @param value: the values of all such fields, as one list.
     @raise ValueError: when it has more members than any sender has a use for: each costs time.
     """
-    if value.count(b",") >= MOST_OPTIONS:
-        raise ValueError(f"Connection lists more than {MOST_OPTIONS} names")
+    if value.count(b",") >= MAX_OPTIONS:
+        raise ValueError(f"Connection lists more than {MAX_OPTIONS} names")
     return frozenset(tokens(value))
 
 

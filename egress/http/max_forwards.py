@@ -6,15 +6,15 @@ import re
 from typing import Final
 
 from egress.model.decision import Header, Headers
-from egress.model.errors import BadRequest, LastHop
+from egress.model.errors import BadRequest, MaxForwardsReached
 
 _NUMBER: Final = re.compile(rb"[0-9]{1,20}")
 
 
-def one_hop_less(headers: Headers) -> Headers:
+def decrement_max_forwards(headers: Headers) -> Headers:
     """Count this proxy in the C{Max-Forwards} of an C{OPTIONS} request; other methods have no use for it.
 
-    @raise LastHop: when the request may go no further.
+    @raise MaxForwardsReached: when the request may go no further.
     @raise BadRequest: when the value is no number, or there are several.
     """
     values = [value for name, value in headers if name.lower() == b"max-forwards"]
@@ -24,7 +24,7 @@ def one_hop_less(headers: Headers) -> Headers:
         raise BadRequest("Max-Forwards is not one number")
     left = int(values[0])
     if not left:
-        raise LastHop("Max-Forwards is 0: the proxy answers in the origin's place")
+        raise MaxForwardsReached("Max-Forwards is 0: the proxy answers in the origin's place")
     lowered = b"%d" % (left - 1)
     return tuple(_counted(header, lowered) for header in headers)
 

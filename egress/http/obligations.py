@@ -7,7 +7,7 @@ import re
 from typing import Final
 
 from egress.http.hop_by_hop import HOP_BY_HOP
-from egress.model.decision import Header, Headers, Terms
+from egress.model.decision import Header, Headers, Obligations
 
 # What a decision cannot touch: where a request goes, where it ends, what concerns one hop only (RFC 9110 section 7.6.1)
 # and what this proxy says of itself.
@@ -32,7 +32,7 @@ def is_value(value: bytes) -> bool:
     return _VALUE.fullmatch(value) is not None
 
 
-def plain_name(name: bytes) -> bytes:
+def canonical_name(name: bytes) -> bytes:
     """A field name as the most careless recipient tells it from others.
 
     Gateways that make variables of fields (RFC 3875 section 4.1.18) know neither case nor hyphens from underscores.
@@ -40,34 +40,34 @@ def plain_name(name: bytes) -> bytes:
     return name.lower().replace(b"_", b"-")
 
 
-def with_terms(fields: list[Header], terms: Terms) -> list[Header]:
+def with_obligations(fields: list[Header], terms: Obligations) -> list[Header]:
     """Change the fields of a request.
 
     First all fields go whose names the terms remove or set, in whatever spelling; then those are added that are set, so
     that a removal takes away nothing of what the terms set themselves.
     """
-    gone = named_in(terms)
-    return [field for field in fields if plain_name(field[0]) not in gone] + list(terms.set_headers)
+    gone = affected_names(terms)
+    return [field for field in fields if canonical_name(field[0]) not in gone] + list(terms.set_headers)
 
 
-def named_in(terms: Terms) -> frozenset[bytes]:
+def affected_names(terms: Obligations) -> frozenset[bytes]:
     """The plain names of all fields that the terms are about: a client says nothing more under them."""
     names = [name for name, _ in (*terms.set_headers, *terms.secret_headers)]
-    return frozenset(map(plain_name, [*names, *terms.remove_headers]))
+    return frozenset(map(canonical_name, [*names, *terms.remove_headers]))
 
 
-def without(trailers: Headers, names: frozenset[bytes]) -> Headers:
+def drop_trailers(trailers: Headers, names: frozenset[bytes]) -> Headers:
     """Leave out the trailers with one of the plain names: some recipients merge trailers into the fields."""
-    return tuple(field for field in trailers if plain_name(field[0]) not in names)
+    return tuple(field for field in trailers if canonical_name(field[0]) not in names)
 
 
-def fault_of(terms: object, *, templates: bool = False) -> str | None:
+def validate(terms: object, *, templates: bool = False) -> str | None:
     """Find what is wrong with terms, which somebody else may have made.
 
     @param templates: whether C{secret_headers} may still be there, with secrets to fill in.
     @return: C{None} when nothing is; otherwise what, without a value.
     """
-    if not isinstance(terms, Terms):
+    if not isinstance(terms, Obligations):
         return "terms that are none"
     fault = _fields_fault(terms)
     if fault is None and any(SECRET_MARK in value for _, value in terms.set_headers):
@@ -78,7 +78,7 @@ def fault_of(terms: object, *, templates: bool = False) -> str | None:
     return fault or _bounds_fault(terms.max_bytes, terms.expires_in)
 
 
-def _fields_fault(terms: Terms) -> str | None:
+def _fields_fault(terms: Obligations) -> str | None:
     if not all(isinstance(each, tuple) for each in (terms.set_headers, terms.secret_headers, terms.remove_headers)):
         return "fields that are no tuple"
     fields = (*terms.set_headers, *terms.secret_headers)
@@ -92,7 +92,7 @@ def _fields_fault(terms: Terms) -> str | None:
         fault = _name_fault(name)
         if fault is not None:
             return fault
-    if len(set(map(plain_name, names))) < len(names):
+    if len(set(map(canonical_name, names))) < len(names):
         return "a field to set twice"
     return _values_fault([value for _, value in fields])
 
@@ -100,7 +100,7 @@ def _fields_fault(terms: Terms) -> str | None:
 def _name_fault(name: object) -> str | None:
     if not isinstance(name, bytes) or len(name) > MAX_NAME or not _NAME.fullmatch(name):
         return "a field name that is none"
-    plain = plain_name(name)
+    plain = canonical_name(name)
     if plain in UNTOUCHABLE or plain.startswith(b"proxy-"):
         return f"the field {plain.decode('ascii')}, which no decision can touch"
     return None

@@ -96,7 +96,7 @@ class RequestReader:
         """Take what was read from the client."""
         self._buffer.append(data)
 
-    def take_rest(self) -> bytes:
+    def take_remaining(self) -> bytes:
         """Give what was received after the last event: what follows a CONNECT or an upgrade."""
         return self._buffer.take_all()
 
@@ -225,7 +225,7 @@ class ResponseReader:
             return END
         return None
 
-    def take_rest(self) -> bytes:
+    def take_remaining(self) -> bytes:
         """Give what was received after the last event: what follows a 101."""
         return self._buffer.take_all()
 

@@ -6,7 +6,7 @@ import enum
 import re
 
 
-class Inner(enum.Enum):
+class TunnelProtocol(enum.Enum):
     """What was found inside a CONNECT."""
 
     TLS = "tls"
@@ -22,7 +22,7 @@ _METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}")
 _SSH = b"SSH-"
 
 
-def recognize(first: bytes) -> Inner | None:
+def detect_protocol(first: bytes) -> TunnelProtocol | None:
     """Tell what the client speaks.
 
     @param first: everything that was received after the CONNECT.
@@ -31,8 +31,8 @@ def recognize(first: bytes) -> Inner | None:
     if not first:
         return None
     if first[:2] == _TLS_START[: len(first)]:
-        return Inner.TLS if len(first) >= 2 else None
+        return TunnelProtocol.TLS if len(first) >= 2 else None
     method, space, _ = first.partition(b" ")
     if not _METHOD.fullmatch(method) or method.startswith(_SSH):
-        return Inner.UNKNOWN
-    return Inner.HTTP if space else None
+        return TunnelProtocol.UNKNOWN
+    return TunnelProtocol.HTTP if space else None

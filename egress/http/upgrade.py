@@ -40,13 +40,13 @@ class Upgrade:
         """Whether it is a WebSocket, which has an end of its own in each direction."""
         return bool(self.key)
 
-    def fault_of(self, head: ResponseHead) -> str | None:
+    def validate(self, head: ResponseHead) -> str | None:
         """Say why a C{101} is no answer to the request.
 
         @return: C{None} when it is one.
         """
         named = [value.lower() for name, value in head.headers if name.lower() == b"upgrade"]
-        if named != [self.protocol.lower()] or b"upgrade" not in head.nominated:
+        if named != [self.protocol.lower()] or b"upgrade" not in head.connection_options:
             return "the origin switched to a protocol that it was not asked for"
         if self.key and _values(head.headers, b"sec-websocket-accept") != [accept_of(self.key)]:
             return "the origin's Sec-WebSocket-Accept does not belong to the request's Sec-WebSocket-Key"

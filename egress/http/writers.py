@@ -8,7 +8,7 @@ from egress.http.body import CHUNKED, BodyKind, Framing
 from egress.http.connection_auth import PROXY_SUPPORT
 from egress.http.heads import RequestHead, ResponseHead
 from egress.http.hop_by_hop import accepts_trailers, encode_fields, end_to_end, with_via
-from egress.http.max_forwards import one_hop_less
+from egress.http.max_forwards import decrement_max_forwards
 from egress.http.upgrade import Upgrade
 from egress.model.authority import Origin
 from egress.model.decision import Header, Headers
@@ -24,19 +24,19 @@ def forwarded_fields(head: RequestHead, origin: Origin, upgrade: Upgrade | None 
     9112 section 3.2.2).  Fields that this hop consumes are gone.
 
     @param upgrade: what the origin is asked to switch to, as L{requested_upgrade} gives it.
-    @raise LastHop: when the proxy has to answer itself; see L{one_hop_less}.
+    @raise MaxForwardsReached: when the proxy has to answer itself; see L{decrement_max_forwards}.
     @raise BadRequest: when that cannot be told.
     """
     fields = [(b"Host", origin.host_field)]
-    headers = one_hop_less(head.headers) if head.method == "OPTIONS" else head.headers
-    fields += end_to_end(headers, head.nominated | _WRITTEN_ANEW)
+    headers = decrement_max_forwards(head.headers) if head.method == "OPTIONS" else head.headers
+    fields += end_to_end(headers, head.connection_options | _WRITTEN_ANEW)
     if head.expects_continue:
         # RFC 9110 section 10.1.1: not from HTTP/1.0, nor without content.  What else may stand there, an origin might
         # take for the same expectation, and wait or answer where we do not expect it.
         fields.append((b"Expect", b"100-continue"))
     if upgrade is not None:
         fields += [(b"Connection", b"Upgrade"), (b"Upgrade", upgrade.protocol)]
-    elif b"te" in head.nominated and any(n.lower() == b"te" and accepts_trailers(v) for n, v in head.headers):
+    elif b"te" in head.connection_options and any(n.lower() == b"te" and accepts_trailers(v) for n, v in head.headers):
         # RFC 9110 section 10.1.4: trailers reach the client through us, so the origin may be told that they do.
         fields += [(b"TE", b"trailers"), (b"Connection", b"TE")]
     return _with_framing(fields, head.framing)
@@ -120,8 +120,8 @@ def encode_switch(head: ResponseHead, upgrade: Upgrade) -> bytes:
 def _returned_fields(head: ResponseHead) -> list[Header]:
     if head.status < 200 or head.status == 204:
         # RFC 9110 section 8.6: no length there; a client that believed one would take the next answer for content.
-        return end_to_end(head.headers, head.nominated | _CONTENT_LENGTH)
-    return end_to_end(head.headers, head.nominated)
+        return end_to_end(head.headers, head.connection_options | _CONTENT_LENGTH)
+    return end_to_end(head.headers, head.connection_options)
 
 
 def _response(head: ResponseHead, fields: list[Header] | Headers) -> bytes:

@@ -22,12 +22,12 @@ _SHOWN_OF_NAMES: Final = 200
 _FIELDS: Final = frozenset({"answer", "for", "reason", "by"})
 
 
-class InvalidAnswer(ValueError):
+class InvalidApprovalAnswer(ValueError):
     """An answer that cannot be read; the text says what is wrong with it."""
 
 
 @attrs.frozen
-class Answer:
+class ApprovalAnswer:
     """What a person says.
 
     @ivar allow: whether the request may leave.
@@ -42,27 +42,29 @@ class Answer:
     by: str = ""
 
     @classmethod
-    def parse(cls, document: object) -> Answer:
+    def parse(cls, document: object) -> ApprovalAnswer:
         """Read JSON: C{{"answer": "allow", "for": 3600, "reason": "...", "by": "..."}}.
 
-        @raise InvalidAnswer: for anything else.
+        @raise InvalidApprovalAnswer: for anything else.
         """
         if not isinstance(document, dict):
-            raise InvalidAnswer('write an object, as in {"answer": "allow"}')
+            raise InvalidApprovalAnswer('write an object, as in {"answer": "allow"}')
         unknown = sorted(map(str, document.keys() - _FIELDS))
         if unknown:
-            raise InvalidAnswer(f"{quoted(unknown[0])} is not among {', '.join(sorted(_FIELDS))}")
+            raise InvalidApprovalAnswer(f"{quoted(unknown[0])} is not among {', '.join(sorted(_FIELDS))}")
         if document.get("answer") not in ("allow", "deny"):
-            raise InvalidAnswer('"answer" is "allow" or "deny"')
+            raise InvalidApprovalAnswer('"answer" is "allow" or "deny"')
         allow = document["answer"] == "allow"
         seconds = document.get("for")
         if seconds is not None:
             if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds):
-                raise InvalidAnswer('"for" is a number of seconds')
+                raise InvalidApprovalAnswer('"for" is a number of seconds')
             if not allow:
-                raise InvalidAnswer('"for" goes with "allow"; a denial is for the requests that wait')
+                raise InvalidApprovalAnswer('"for" goes with "allow"; a denial is for the requests that wait')
             if not 0 < seconds <= LONGEST:
-                raise InvalidAnswer(f'"for" is at most {LONGEST:g} seconds; a rule of the policy can allow for longer')
+                raise InvalidApprovalAnswer(
+                    f'"for" is at most {LONGEST:g} seconds; a rule of the policy can allow for longer'
+                )
         reason = _text(document, "reason", _MAX_REASON)
         return cls(allow, None if seconds is None else float(seconds), reason, _text(document, "by", _MAX_NAME))
 
@@ -86,12 +88,12 @@ def _text(document: Mapping[str, object], name: str, length: int) -> str:
     if text is None:
         return ""
     if not isinstance(text, str) or len(text) > length or not text.isprintable():
-        raise InvalidAnswer(f'"{name}" is a text of up to {length} printable characters')
+        raise InvalidApprovalAnswer(f'"{name}" is a text of up to {length} printable characters')
     return text.strip()
 
 
 @attrs.frozen
-class Subject:
+class GrantScope:
     """What a permission is about: every question of which all of this is the same.
 
     The query is not part of it, nor are fields and content.
@@ -109,7 +111,7 @@ class Subject:
     rule_id: str | None
 
     @classmethod
-    def of(cls, request: DecisionRequest, rule_id: str | None) -> Subject:
+    def of(cls, request: DecisionRequest, rule_id: str | None) -> GrantScope:
         """What a question is about, to which a rule says that a person is to be asked."""
         path = request.path.partition("?")[0]
         client = request.client
@@ -119,29 +121,29 @@ class Subject:
 
 
 @attrs.frozen
-class Permission:
+class Grant:
     """What a person has allowed for a time.
 
     @ivar until: seconds since the epoch.
     """
 
-    permission_id: str
-    subject: Subject
+    grant_id: str
+    subject: GrantScope
     until: float
     by: str
     reason: str
 
-    def shown(self) -> dict[str, Any]:
+    def to_display(self) -> dict[str, Any]:
         """Write it for people."""
         subject = self.subject
         return {
-            "id": self.permission_id,
+            "id": self.grant_id,
             "stage": subject.stage,
-            "method": cut_name(subject.method),
-            "url": cut(f"{subject.origin}{'' if subject.path == '*' else subject.path}"),
+            "method": truncate_name(subject.method),
+            "url": truncate(f"{subject.origin}{'' if subject.path == '*' else subject.path}"),
             "client": subject.client,
-            "identity": cut_name(subject.identity),
-            "ruleId": cut_name(subject.rule_id),
+            "identity": truncate_name(subject.identity),
+            "ruleId": truncate_name(subject.rule_id),
             "until": self.until,
             "by": self.by,
             "reason": self.reason,
@@ -152,16 +154,16 @@ class Permission:
         return attrs.asdict(self)
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Permission:
+    def from_json(cls, document: Mapping[str, Any]) -> Grant:
         """Read what another process of this proxy has written."""
-        return cls(**{**document, "subject": Subject(**document["subject"])})
+        return cls(**{**document, "subject": GrantScope(**document["subject"])})
 
 
-def cut(text: str, most: int = _SHOWN) -> str:
+def truncate(text: str, most: int = _SHOWN) -> str:
     """Give as much of a URL, or of a reason, as is shown, and say so."""
     return text if len(text) <= most else f"{text[:most]}... ({len(text) - most} more characters)"
 
 
-def cut_name(name: str | None) -> str | None:
+def truncate_name(name: str | None) -> str | None:
     """Give as much of a name as is shown, and say so."""
-    return None if name is None else cut(name, _SHOWN_OF_NAMES)
+    return None if name is None else truncate(name, _SHOWN_OF_NAMES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 
 
-class Outage(enum.Enum):
+class AuthzFailure(enum.Enum):
     """What kind of lack of a decision it was.  Metrics have these names as labels.
 
     @cvar CONNECTION: it could not be reached, or broke off.

@@ -10,7 +10,7 @@ import attrs
 from egress.model.decision import NEEDS, Decision, DecisionRequest, Verdict
 
 
-class Agreement(enum.Enum):
+class ShadowResult(enum.Enum):
     """How far the second agrees with the first.  Metrics have these names as labels.
 
     @cvar SAME: the same verdict, by whatever rule.
@@ -35,18 +35,18 @@ class Agreement(enum.Enum):
 _STRICTNESS: Final = {Verdict.ALLOW: 0, Verdict.ASK: 1, Verdict.DENY: 2}
 
 
-def compare(first: Decision, second: Decision) -> Agreement:
+def compare(first: Decision, second: Decision) -> ShadowResult:
     """Say how the second of two decisions relates to the first, which decides on its request."""
     if second.verdict in NEEDS or first.verdict in NEEDS:
-        return Agreement.UNDECIDED
+        return ShadowResult.UNDECIDED
     one, other = _STRICTNESS[first.verdict], _STRICTNESS[second.verdict]
     if one == other:
-        return Agreement.SAME
-    return Agreement.STRICTER if other > one else Agreement.LAXER
+        return ShadowResult.SAME
+    return ShadowResult.STRICTER if other > one else ShadowResult.LAXER
 
 
 @attrs.frozen
-class Comparison:
+class ShadowComparison:
     """One question to both.
 
     @ivar first: what counted.
@@ -56,9 +56,9 @@ class Comparison:
     request: DecisionRequest
     first: Decision
     second: Decision | None
-    agreement: Agreement
+    agreement: ShadowResult
 
     @property
     def differs(self) -> bool:
         """Whether both decided, and not alike."""
-        return self.agreement in (Agreement.STRICTER, Agreement.LAXER)
+        return self.agreement in (ShadowResult.STRICTER, ShadowResult.LAXER)

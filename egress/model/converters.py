@@ -56,7 +56,7 @@ class BadValue(ValueError):
         self.part = part
 
 
-def shown(value: object, *, secret: bool = False) -> str:
+def to_display(value: object, *, secret: bool = False) -> str:
     """Write a value for an error; what is secret, or may contain credentials, becomes an empty text."""
     if secret or isinstance(value, (bytes, bytearray)):
         return ""
@@ -292,7 +292,7 @@ def _with_converter(field: attrs.Attribute[Any], kind: Kind | None) -> attrs.Att
             return kind(value)
         except BadValue as error:
             wrong = error.part[0] if error.part else value
-            raise ConfigError(name, shown(wrong, secret=secret), error.remedy) from error
+            raise ConfigError(name, to_display(wrong, secret=secret), error.remedy) from error
 
     return field.evolve(converter=convert)
 

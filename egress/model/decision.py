@@ -58,7 +58,7 @@ class ClientIdentity:
     @ivar address: the peer's IP address.
     @ivar port: the peer's TCP port.
     @ivar identity: the name of the client, where it has one.  It is proven where the listening port asks for a proof
-        (L{egress.proxy.client_auth.Door}), otherwise a label that the client gives itself.
+        (L{egress.proxy.client_auth.ClientAuthPolicy}), otherwise a label that the client gives itself.
     @ivar partition: opaque; connections to origins are shared only between equal (address, partition).
     """
 
@@ -132,7 +132,7 @@ class DecisionRequest:
 
 
 @attrs.frozen
-class Terms:
+class Obligations:
     """What is done to an allowed request, and how far the permission goes.
 
     @ivar set_headers: fields to send, each in place of all of its name.  Values are sent as they are; kept out of
@@ -152,7 +152,7 @@ class Terms:
     secret_headers: Headers = attrs.field(default=(), repr=False)
 
 
-NO_TERMS: Final = Terms()
+NO_OBLIGATIONS: Final = Obligations()
 
 
 # Made for each request; a frozen class with slots takes twice as long to make.
@@ -181,8 +181,8 @@ class Decision:
     ttl: float | None = None
     stale_if_error: float | None = None
     cache_key: tuple[str, ...] | None = None
-    terms: Terms = NO_TERMS
-    firm: bool = False
+    obligations: Obligations = NO_OBLIGATIONS
+    enforce_in_observe: bool = False
     observed: str | None = None
     source: str | None = None
 

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import attrs
 
-from egress.model.authz_failure import Outage
+from egress.model.authz_failure import AuthzFailure
 
 
 class EgressError(Exception):
@@ -45,7 +45,7 @@ class ContentTooLarge(ClientError):
     """The content is over the limit up to which it can be put to the authorizer."""
 
 
-class NoRoomForContent(EgressError):
+class ContentMemoryExhausted(EgressError):
     """The contents of other requests take all the memory that there is for contents."""
 
 
@@ -77,7 +77,7 @@ class UnsupportedRequest(ClientError):
     """Well-formed, but something that this proxy does not do."""
 
 
-class LastHop(ClientError):
+class MaxForwardsReached(ClientError):
     """The request may go no further than to this proxy, which answers it; nothing is wrong with it."""
 
 
@@ -151,7 +151,9 @@ class AuthorizerUnavailable(EgressError):
     @ivar retry_after: seconds after which to try again, where they are known.
     """
 
-    def __init__(self, reason: str, kind: Outage = Outage.CONNECTION, retry_after: int | None = None) -> None:
+    def __init__(
+        self, reason: str, kind: AuthzFailure = AuthzFailure.CONNECTION, retry_after: int | None = None
+    ) -> None:
         super().__init__(reason)
         self.kind = kind
         self.retry_after = retry_after
@@ -165,11 +167,11 @@ class LimitReached(EgressError):
     """More content would flow than the decision allows."""
 
 
-class PermissionRevoked(EgressError):
+class LeaseRevoked(EgressError):
     """The permission ran out, and the authorizer said no to more."""
 
 
-class PermissionExpired(EgressError):
+class LeaseExpired(EgressError):
     """The permission ran out, and there was no decision on more."""
 
 
@@ -289,7 +291,7 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     InvalidTarget: _client(_S.BAD_REQUEST, "invalid-target"),
     RequestTimeout: _client(_S.REQUEST_TIMEOUT, "request-timeout"),
     ContentTooLarge: _client(_S.REQUEST_ENTITY_TOO_LARGE, "content-too-large"),
-    NoRoomForContent: Outcome(
+    ContentMemoryExhausted: Outcome(
         _S.SERVICE_UNAVAILABLE, "no-room-for-content", "request", "proxy_internal_error", "refused"
     ),
     TargetTooLong: _client(_S.REQUEST_URI_TOO_LONG, "target-too-long"),
@@ -298,7 +300,7 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
     ServerNameMismatch: _client(_S.MISDIRECTED_REQUEST, "server-name-mismatch", "sni"),
     TooManyConnections: _client(_S.TOO_MANY_REQUESTS, "too-many-connections", "connection"),
     VersionNotSupported: _client(_S.HTTP_VERSION_NOT_SUPPORTED, "version-not-supported"),
-    LastHop: _client(_S.OK, "last-hop"),
+    MaxForwardsReached: _client(_S.OK, "last-hop"),
     UnsupportedRequest: _client(_S.NOT_IMPLEMENTED, "unsupported-request"),
     ClientUnauthenticated: _client(_S.PROXY_AUTHENTICATION_REQUIRED, "client-auth-required", "client-auth"),
     CredentialsRejected: _client(_S.PROXY_AUTHENTICATION_REQUIRED, "client-credentials-rejected", "client-auth"),
@@ -320,8 +322,8 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
         _S.SERVICE_UNAVAILABLE, "audit-unavailable", "audit", "proxy_internal_error", "unavailable"
     ),
     LimitReached: Outcome(_S.FORBIDDEN, "limit-reached", "limit", "http_request_denied", "deny"),
-    PermissionRevoked: Outcome(_S.FORBIDDEN, "permission-revoked", "renewal", "http_request_denied", "deny"),
-    PermissionExpired: Outcome(
+    LeaseRevoked: Outcome(_S.FORBIDDEN, "permission-revoked", "renewal", "http_request_denied", "deny"),
+    LeaseExpired: Outcome(
         _S.SERVICE_UNAVAILABLE, "permission-expired", "renewal-unavailable", "proxy_internal_error", "unavailable"
     ),
     NameNotResolved: _origin(_S.BAD_GATEWAY, "name-not-resolved", "dns", "dns_error"),

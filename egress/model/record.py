@@ -20,7 +20,7 @@ class ExchangeRecord:
     @ivar verdict: C{"allow"}, C{"deny"}, C{"unavailable"} (no decision), C{"refused"} (by the proxy,
         nobody was asked) or C{"failed"} (something broke before anybody could be asked).  What was allowed stays
         C{"allow"} whatever becomes of it on the way; C{outcome} tells.
-    @ivar outcome: C{"forwarded"}, or the code of the fault (L{egress.model.errors.Outcome.code}).
+    @ivar outcome: C{"forwarded"}, or the code of the fault (L{egress.model.errors.CaseResult.code}).
     @ivar reason: the decision's reason, or the fault's.
     @ivar decided_by: which authorizer decided, C{"proxy"} where it was the proxy itself.
     @ivar observed: what the verdict would have been, where observe mode let it pass: C{"deny"} or C{"unavailable"}.

@@ -52,20 +52,20 @@ class Route:
         return self.upstream is not None and not self.connect
 
     @property
-    def leads_to(self) -> tuple[IPAddress, ...] | None:
+    def known_addresses(self) -> tuple[IPAddress, ...] | None:
         """What is known of where it leads; an upstream proxy resolves names itself."""
         if self.upstream is None:
             return self.addresses
         literal = self.origin.authority.ip
         return None if literal is None else (literal,)
 
-    def stays_within(self, addresses: tuple[IPAddress, ...] | None) -> bool:
+    def is_subset_of(self, addresses: tuple[IPAddress, ...] | None) -> bool:
         """Whether it leads to no address but these; C{None} stands for any."""
         return addresses is None or self.addresses == addresses or set(self.addresses) <= set(addresses)
 
 
 @attrs.frozen
-class Hop:
+class Destination:
     """Where a request went, for the audit log.
 
     @ivar address: the address that was connected to, where it is the origin's.
@@ -76,4 +76,4 @@ class Hop:
     upstream: str | None = None
 
 
-NOWHERE: Final = Hop()
+NO_HOP: Final = Destination()

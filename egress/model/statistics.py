@@ -28,7 +28,7 @@ class Questions:
 
 
 @attrs.frozen
-class Reuse:
+class CacheStats:
     """What becomes of questions for whose answers decisions are kept, as of now.
 
     @ivar hits: how many were answered by a decision that was kept.
@@ -46,7 +46,7 @@ class Reuse:
 
 
 @attrs.frozen
-class PolicyReads:
+class PolicyReloadStats:
     """A policy and its files, as of now.
 
     @ivar rules: how many rules are in use.

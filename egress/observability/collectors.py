@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from egress.model.statistics import PolicyReads, Questions, Reuse
+from egress.model.statistics import CacheStats, PolicyReloadStats, Questions
 
 
-class QuestionsCollector(Collector):
+class AuthorizerCollector(Collector):
     """Looks when it is asked: nothing is counted twice.
 
     @param source: tells what there is to tell.
@@ -53,13 +53,13 @@ class QuestionsCollector(Collector):
             yield CounterMetricFamily("egress_authorizer_retries", text, value=self._retries())
 
 
-class ReuseCollector(Collector):
+class CacheCollector(Collector):
     """Looks when it is asked.
 
     @param source: tells what there is to tell.
     """
 
-    def __init__(self, source: Callable[[], Reuse]) -> None:
+    def __init__(self, source: Callable[[], CacheStats]) -> None:
         self._source = source
 
     def collect(self) -> Iterator[Metric]:
@@ -81,10 +81,10 @@ class ReuseCollector(Collector):
         )
 
 
-class PolicyCollector(Collector):
+class PolicyReloadCollector(Collector):
     """Looks at a policy whenever the numbers are asked for."""
 
-    def __init__(self, source: Callable[[], PolicyReads]) -> None:
+    def __init__(self, source: Callable[[], PolicyReloadStats]) -> None:
         self._source = source
 
     def collect(self) -> Iterator[Metric]:
@@ -102,7 +102,7 @@ class PolicyCollector(Collector):
         )
 
 
-class ApprovalsCollector(Collector):
+class ApprovalCollector(Collector):
     """Looks when it is asked.
 
     @param held: tells how many requests wait for a person.

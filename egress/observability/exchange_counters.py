@@ -53,7 +53,7 @@ class Distribution:
         return list(zip(bounds, map(float, accumulate(self._counts)), strict=True))
 
 
-class Tally(Collector):
+class ExchangeCounters(Collector):
     """Counts exchanges."""
 
     def __init__(self) -> None:

@@ -41,7 +41,7 @@ class NotReady(Exception):
     """A condition of readiness does not hold; the text says why, to whoever asks."""
 
 
-class Shared(Generic[T]):
+class Coalesced(Generic[T]):
     """Asks for something.  Those who ask meanwhile wait for the same answer: asking often costs nothing more.
 
     @param ask: asks; what it returns ends by itself, in bounded time.
@@ -81,7 +81,7 @@ class Readiness:
         self._clock = clock
         self._checks = dict(checks)
         self._deadline = deadline
-        self._shared = Shared(self._run_all)
+        self._shared = Coalesced(self._run_all)
 
     def ask(self) -> Deferred[dict[str, str]]:
         """Run the checks, unless they run already.

@@ -17,9 +17,14 @@ from zope.interface import implementer
 from egress import __version__
 from egress.interfaces import IAuditSink
 from egress.model.record import ExchangeRecord
-from egress.model.statistics import PolicyReads, Questions, Reuse
-from egress.observability.collectors import ApprovalsCollector, PolicyCollector, QuestionsCollector, ReuseCollector
-from egress.observability.exchange_counters import Tally
+from egress.model.statistics import CacheStats, PolicyReloadStats, Questions
+from egress.observability.collectors import (
+    ApprovalCollector,
+    AuthorizerCollector,
+    CacheCollector,
+    PolicyReloadCollector,
+)
+from egress.observability.exchange_counters import ExchangeCounters
 
 
 def process_registry() -> CollectorRegistry:
@@ -42,7 +47,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = process_registry()
         gauge = partial(Gauge, registry=self.registry)
-        self._tally = Tally()
+        self._tally = ExchangeCounters()
         self.registry.register(self._tally)
         self._client_connections = gauge("egress_client_connections", "Client connections that are open.")
         self._turned_away = gauge(
@@ -57,56 +62,56 @@ class Metrics:
         self._observing = gauge("egress_observing", "1 while nothing is enforced (--mode observe), otherwise 0.")
         self._audit_lost = gauge("egress_audit_lines_lost", "Audit lines that could not be written, since the start.")
 
-    def watch_connections(self, source: Callable[[], float]) -> None:
+    def set_connections_source(self, source: Callable[[], float]) -> None:
         """Say where to look, whenever the numbers are asked for, for the client connections that are open."""
         self._client_connections.set_function(source)
 
-    def watch_turned_away(self, source: Callable[[], float]) -> None:
+    def set_rejected_source(self, source: Callable[[], float]) -> None:
         """Say where to look for the number of client connections that there was no room for."""
         self._turned_away.set_function(source)
 
-    def watch_look_ups(self, under_way: Callable[[], float], waiting: Callable[[], float]) -> None:
+    def set_lookups_source(self, under_way: Callable[[], float], waiting: Callable[[], float]) -> None:
         """Say where to look for the number of names that are being looked up, and of those that wait."""
         self._look_ups.set_function(under_way)
         self._look_ups_waiting.set_function(waiting)
 
-    def watch_contents(self, held: Callable[[], float], waiting: Callable[[], float]) -> None:
+    def set_body_memory_source(self, held: Callable[[], float], waiting: Callable[[], float]) -> None:
         """Say where to look for the memory that contents take, and for the number of those that wait for it."""
         self._body_memory.set_function(held)
         self._bodies_waiting.set_function(waiting)
 
-    def watch_leaf_contexts(self, source: Callable[[], float]) -> None:
+    def set_host_contexts_source(self, source: Callable[[], float]) -> None:
         """Say where to look for the number of TLS contexts kept."""
         self._leaf_contexts.set_function(source)
 
-    def watch_ca_end(self, source: Callable[[], float]) -> None:
+    def set_ca_expiry_source(self, source: Callable[[], float]) -> None:
         """Say where to look for the end of the CA."""
         self._ca_end.set_function(source)
 
-    def watch_questions(self, source: Callable[[], Questions], retries: Callable[[], int] | None) -> None:
+    def set_authorizer_source(self, source: Callable[[], Questions], retries: Callable[[], int] | None) -> None:
         """Say where to look for what becomes of the questions to an authorizer.
 
         @param retries: tells how many were sent once more; C{None}: none ever are.
         """
-        self.registry.register(QuestionsCollector(source, retries))
+        self.registry.register(AuthorizerCollector(source, retries))
 
-    def watch_reuse(self, source: Callable[[], Reuse]) -> None:
+    def set_cache_source(self, source: Callable[[], CacheStats]) -> None:
         """Say where to look for what becomes of decisions that are kept."""
-        self.registry.register(ReuseCollector(source))
+        self.registry.register(CacheCollector(source))
 
-    def watch_policy(self, source: Callable[[], PolicyReads]) -> None:
+    def set_policy_source(self, source: Callable[[], PolicyReloadStats]) -> None:
         """Say where to look for what became of the embedded policy."""
-        self.registry.register(PolicyCollector(source))
+        self.registry.register(PolicyReloadCollector(source))
 
-    def watch_approvals(self, held: Callable[[], int], counts: Callable[[], Mapping[str, int]]) -> None:
+    def set_approvals_source(self, held: Callable[[], int], counts: Callable[[], Mapping[str, int]]) -> None:
         """Say where to look for what becomes of requests that a person is asked about."""
-        self.registry.register(ApprovalsCollector(held, counts))
+        self.registry.register(ApprovalCollector(held, counts))
 
     def set_observing(self, observing: bool) -> None:
         """Say whether decisions are only put on record."""
         self._observing.set(int(observing))
 
-    def watch_audit_lost(self, source: Callable[[], float]) -> None:
+    def set_audit_lost_source(self, source: Callable[[], float]) -> None:
         """Say where to look for the number of audit lines lost."""
         self._audit_lost.set_function(source)
 

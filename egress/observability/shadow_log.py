@@ -12,8 +12,8 @@ from prometheus_client.registry import Collector
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from egress.interfaces import IComparisonSink
-from egress.model.comparison import Agreement, Comparison
+from egress.interfaces import IShadowSink
+from egress.model.comparison import ShadowComparison, ShadowResult
 from egress.model.decision import Decision
 from egress.model.redact import redact_url
 from egress.observability.audit_log import LineFile, LinesLost, written_time
@@ -27,8 +27,8 @@ _LOGGED: Final = 10
 _PERIOD: Final = 60.0
 
 
-@implementer(IComparisonSink)
-class Disagreements(Collector):
+@implementer(IShadowSink)
+class ShadowLog(Collector):
     """Counts comparisons, and tells of disagreements.
 
     @param clock: seconds, for how often something is logged.
@@ -43,13 +43,13 @@ class Disagreements(Collector):
         self._clock = clock
         self._wall_clock = wall_clock
         self._file = None if path is None else LineFile(Path(path), clock=clock)
-        self._counts = dict.fromkeys(Agreement, 0)
+        self._counts = dict.fromkeys(ShadowResult, 0)
         self._since: float | None = None
         self._logged = 0
         self._lost = 0
 
-    def write(self, comparison: Comparison) -> None:
-        """Take one comparison (L{IComparisonSink.write})."""
+    def write(self, comparison: ShadowComparison) -> None:
+        """Take one comparison (L{IShadowSink.write})."""
         self._counts[comparison.agreement] += 1
         second = comparison.second
         if second is None or not comparison.differs:
@@ -73,7 +73,7 @@ class Disagreements(Collector):
         self._logged += 1
         return self._logged <= _LOGGED
 
-    def _log(self, comparison: Comparison, second: Decision, url: str) -> None:
+    def _log(self, comparison: ShadowComparison, second: Decision, url: str) -> None:
         request, first = comparison.request, comparison.first
         _log.warn(
             "the shadow is {agreement}: {method} {url} is {first}, and would be {second} ({request_id})",
@@ -85,7 +85,7 @@ class Disagreements(Collector):
             request_id=request.request_id,
         )
 
-    def _line(self, comparison: Comparison, second: Decision, url: str) -> dict[str, Any]:
+    def _line(self, comparison: ShadowComparison, second: Decision, url: str) -> dict[str, Any]:
         request, first = comparison.request, comparison.first
         return {
             "time": written_time(self._wall_clock()),
@@ -119,7 +119,7 @@ class Disagreements(Collector):
         yield counter
 
     def close(self) -> None:
-        """Close the file (L{IComparisonSink.close})."""
+        """Close the file (L{IShadowSink.close})."""
         if self._file is not None:
             file, self._file = self._file, None
             try:

@@ -85,7 +85,7 @@ def _add_up(parts: Iterable[tuple[str, Iterable[Metric]]]) -> dict[str, _Family]
     return families
 
 
-class Totals(Collector):
+class WorkerMetrics(Collector):
     """The numbers of a parent and its workers.
 
     Counters never go back, whatever becomes of a worker: the last that was known of it is kept.
@@ -106,11 +106,11 @@ class Totals(Collector):
         self._latest[worker] = metrics
         self._silent.discard(worker)
 
-    def silence(self, worker: str) -> None:
+    def mark_unresponsive(self, worker: str) -> None:
         """A worker did not answer: of its earlier numbers, those that count up remain."""
         self._silent.add(worker)
 
-    def retire(self, worker: str) -> None:
+    def fold(self, worker: str) -> None:
         """A worker is gone."""
         self._silent.discard(worker)
         latest = self._latest.pop(worker, [])

@@ -8,13 +8,13 @@ from typing import Any, Final
 import attrs
 
 from egress.model.authority import Authority, Origin
-from egress.model.decision import NO_TERMS, Stage, Terms, Verdict
+from egress.model.decision import NO_OBLIGATIONS, Obligations, Stage, Verdict
 from egress.policy.match.conditions import Condition
-from egress.policy.match.hosts import HostTest, is_about_address
+from egress.policy.match.hosts import HostTest, matches_addresses
 from egress.policy.match.paths import PathPattern
-from egress.policy.match.request_view import Facts
-from egress.policy.match.tristate import Holds
-from egress.policy.match.work_budget import Work
+from egress.policy.match.request_view import RequestView
+from egress.policy.match.tristate import Match
+from egress.policy.match.work_budget import WorkBudget
 from egress.policy.reason_template import Reason
 
 DEFAULT_RULE: Final = "default"
@@ -67,21 +67,21 @@ class Rule:
     paths: tuple[PathPattern, ...] = ()
     port_ranges: tuple[range, ...] = ()
     conditions: tuple[Condition, ...] = ()
-    terms: Terms = NO_TERMS
+    obligations: Obligations = NO_OBLIGATIONS
     where: str = ""
-    broad: bool = attrs.field(init=False)
-    firm: bool = attrs.field(init=False)
-    parts: frozenset[str] = attrs.field(init=False, repr=False)
+    deny_semantics: bool = attrs.field(init=False)
+    enforce_in_observe: bool = attrs.field(init=False)
+    depends_on: frozenset[str] = attrs.field(init=False, repr=False)
 
-    @broad.default
+    @deny_semantics.default
     def _is_broad(self) -> bool:
         return self.verdict is not Verdict.ALLOW
 
-    @firm.default
+    @enforce_in_observe.default
     def _is_firm(self) -> bool:
-        return any(map(is_about_address, self.hosts)) or any(one.key == "addresses" for one in self.conditions)
+        return any(map(matches_addresses, self.hosts)) or any(one.key == "addresses" for one in self.conditions)
 
-    @parts.default
+    @depends_on.default
     def _all_parts(self) -> frozenset[str]:
         own = [part for part, used in (("method", self.methods), ("path", self.paths)) if used]
         parts = frozenset(own).union(*(condition.parts for condition in self.conditions))
@@ -95,26 +95,26 @@ class Rule:
     def _has_host(self, authority: Authority) -> bool:
         return not self.hosts or any(matches(authority) for matches in self.hosts)
 
-    def is_about_scheme(self, scheme: str) -> bool:
+    def matches_scheme(self, scheme: str) -> bool:
         """Whether the scheme matches."""
         return not self.schemes or scheme in self.schemes
 
-    def is_about_method(self, method: str) -> bool:
+    def matches_method(self, method: str) -> bool:
         """Whether the method matches.
 
         Methods are case-sensitive (RFC 9110 section 9.1), but not to every server.
         """
-        return not self.methods or (method.upper() if self.broad else method) in self.methods
+        return not self.methods or (method.upper() if self.deny_semantics else method) in self.methods
 
-    def is_about_path(self, paths: tuple[str, ...]) -> bool:
+    def matches_path(self, paths: tuple[str, ...]) -> bool:
         """Whether the path matches: for a denial in any reading, for a permission in all.
 
         @param paths: the readings (L{egress.policy.match.paths.readings}).
         """
         for path in paths:
-            if self.has_path(path) is self.broad:
-                return self.broad
-        return not self.broad
+            if self.has_path(path) is self.deny_semantics:
+                return self.deny_semantics
+        return not self.deny_semantics
 
     def has_path(self, path: str) -> bool:
         """Whether one reading of the path matches."""
@@ -123,7 +123,7 @@ class Rule:
                 return True
         return False
 
-    def _estimate(self, paths: tuple[str, ...], work: Work) -> None:
+    def _estimate(self, paths: tuple[str, ...], work: WorkBudget) -> None:
         """Take note of the work that it is to compare long paths."""
         for path in paths:
             lowered = path.lower()
@@ -136,7 +136,7 @@ class Rule:
         It may hold whatever a denial is about.  It is what a permission is about only where that restricts nothing of
         what is inside, or is given to C{CONNECT} by name.
         """
-        if self.broad:
+        if self.deny_semantics:
             return None
         if self.paths:
             return "paths"
@@ -145,7 +145,7 @@ class Rule:
             return unseen
         return "methods" if self.methods else "schemes" if self.schemes else None
 
-    def fails_at_origin(self, stage: Stage, origin: Origin) -> str | None:
+    def first_unmet_at_origin(self, stage: Stage, origin: Origin) -> str | None:
         """The key of what does not hold for an origin, if anything."""
         if not self._has_port(origin.authority.port):
             return "ports"
@@ -153,46 +153,46 @@ class Rule:
             return "hosts"
         if stage is Stage.TUNNEL:
             return self.unseen_in_tunnel()
-        return None if self.is_about_scheme(origin.scheme) else "schemes"
+        return None if self.matches_scheme(origin.scheme) else "schemes"
 
-    def fails(self, facts: Facts) -> str | None:
+    def first_unmet_condition(self, facts: RequestView) -> str | None:
         """The key of what else does not hold for a request, if anything.
 
         @return: L{WANTS_CONTENT} where the content would tell, and otherwise L{WANTS_ADDRESSES} where these would.
         """
         is_tunnel = facts.request.stage is Stage.TUNNEL
         if not is_tunnel:
-            if self.methods and not self.is_about_method(facts.request.method):
+            if self.methods and not self.matches_method(facts.request.method):
                 return "methods"
             if self.paths:
                 paths = facts.paths
                 if facts.has_long_paths:
                     self._estimate(paths, facts.work)
-                if not self.is_about_path(paths):
+                if not self.matches_path(paths):
                     return "paths"
         unknown = None
         for condition in self.conditions:
             if is_tunnel and not condition.is_seen:
                 # A denial, which may be about what is inside.
                 continue
-            found = condition.holds(facts)
-            if found is Holds.UNREAD:
+            found = condition.match(facts)
+            if found is Match.UNREAD:
                 unknown = WANTS_CONTENT
-            elif found is Holds.UNRESOLVED:
+            elif found is Match.UNRESOLVED:
                 unknown = unknown or WANTS_ADDRESSES
-            elif found is Holds.NO or (found is Holds.MAYBE and not self.broad):
+            elif found is Match.NO or (found is Match.MAYBE and not self.deny_semantics):
                 return condition.key
         return unknown
 
-    def lasts(self, now: float) -> float:
+    def stable_for(self, now: float) -> float:
         """The seconds for which the rule says the same of the same request, at least."""
-        return min((condition.lasts(now) for condition in self.conditions), default=float("inf"))
+        return min((condition.stable_for(now) for condition in self.conditions), default=float("inf"))
 
 
 AT_ORIGIN: Final = frozenset({"ports", "hosts", "schemes"})
 
 WANTS_CONTENT: Final = "content"
-"""What L{Rule.fails} says where the content would tell."""
+"""What L{Rule.first_unmet_condition} says where the content would tell."""
 
 WANTS_ADDRESSES: Final = "addresses, which were not looked up"
-"""What L{Rule.fails} says where the addresses would tell."""
+"""What L{Rule.first_unmet_condition} says where the addresses would tell."""

@@ -18,7 +18,7 @@ from egress.model.authority import Authority, Origin
 from egress.model.decision import Decision, DecisionRequest, Stage, Verdict
 from egress.policy.case import Case
 from egress.policy.match.host_index import HostIndex
-from egress.policy.match.request_view import Facts
+from egress.policy.match.request_view import RequestView
 from egress.policy.match.work_budget import TooMuchWork
 from egress.policy.reason_template import cleaned
 from egress.policy.rule import AT_ORIGIN, DEFAULT_RULE, WANTS_ADDRESSES, WANTS_CONTENT, Rule
@@ -41,13 +41,15 @@ class _Finder:
         def for_every_host(stage: Stage, scheme: str, port: int) -> tuple[int, ...]:
             """The places of the rules for every host that are about a scheme and a port."""
             anywhere = Origin(scheme, Authority("host.invalid", port))
-            return tuple(place for place in index.always if rules[place].fails_at_origin(stage, anywhere) is None)
+            return tuple(
+                place for place in index.wildcard if rules[place].first_unmet_at_origin(stage, anywhere) is None
+            )
 
         def find(stage: Stage, origin: Origin) -> Iterator[Rule]:
             authority = origin.authority
-            for place in index.places(authority, for_every_host(stage, origin.scheme, authority.port)):
+            for place in index.candidates(authority, for_every_host(stage, origin.scheme, authority.port)):
                 rule = rules[place]
-                if not rule.hosts or rule.fails_at_origin(stage, origin) is None:
+                if not rule.hosts or rule.first_unmet_at_origin(stage, origin) is None:
                     yield rule
 
         # Clients ask for few origins, and often.
@@ -103,13 +105,13 @@ class RuleSet:
         @param now: seconds since the epoch; C{None} when that is not known: conditions on time are then read to the
             safe side.
         """
-        facts = Facts(request, now)
+        facts = RequestView(request, now)
         tried: list[Rule] = []
         open_rule: Rule | None = None
         for rule in self._finder.about(request.stage, request.origin):
             tried.append(rule)
             try:
-                failed = rule.fails(facts)
+                failed = rule.first_unmet_condition(facts)
             except TooMuchWork as error:
                 # With the addresses, an earlier rule may decide.
                 wants = self._wants_addresses(open_rule, Verdict.DENY)
@@ -140,35 +142,35 @@ class RuleSet:
         reason = f"the rule {open_rule.rule_id} wants the addresses"
         return Decision(Verdict.NEED_ADDRESSES, reason, self.name, open_rule.rule_id)
 
-    def _decided(self, rule: Rule, facts: Facts, tried: list[Rule]) -> Decision:
+    def _decided(self, rule: Rule, facts: RequestView, tried: list[Rule]) -> Decision:
         ttl = None if self.ttl is None else self._until_change(self.ttl, tried, facts.now)
         reason = rule.reason.text(facts.request, rule.rule_id)
         return Decision(
             rule.verdict,
-            reason_with(reason, rule, doubt_about(rule, facts)) if rule.broad else reason,
+            reason_with(reason, rule, doubt_about(rule, facts)) if rule.deny_semantics else reason,
             self.name,
             rule.rule_id,
             ttl=ttl,
             cache_key=None if ttl is None else _cache_key(tried, *rule.reason.parts),
-            terms=rule.terms,
-            firm=rule.firm and rule.verdict is Verdict.DENY,
+            obligations=rule.obligations,
+            enforce_in_observe=rule.enforce_in_observe and rule.verdict is Verdict.DENY,
         )
 
     def _until_change(self, ttl: float, tried: list[Rule], now: float | None) -> float | None:
         """For how long a decision counts: up to the next time at which a rule that was tried would say another."""
         if now is None:
             # Without any, a rule that looks at the time lasts for ever.
-            return None if any(rule.lasts(0.0) != float("inf") for rule in tried) else ttl
-        return min(ttl, *(rule.lasts(now) for rule in tried)) if tried else ttl
+            return None if any(rule.stable_for(0.0) != float("inf") for rule in tried) else ttl
+        return min(ttl, *(rule.stable_for(now) for rule in tried)) if tried else ttl
 
     def trace(self, request: DecisionRequest, now: float | None = None) -> tuple[RuleTrace, ...]:
         """What became of each rule, in their order, up to the one that decided; it takes no short cut."""
-        facts = Facts(request, now)
+        facts = RequestView(request, now)
         found: list[RuleTrace] = []
         open_rule: Rule | None = None
         for rule in self.rules:
             try:
-                failed = rule.fails_at_origin(request.stage, request.origin) or rule.fails(facts)
+                failed = rule.first_unmet_at_origin(request.stage, request.origin) or rule.first_unmet_condition(facts)
             except TooMuchWork:
                 found.append(RuleTrace(rule.rule_id, rule.verdict, False, "work", rule.where))
                 wants = self._wants_addresses(open_rule, Verdict.DENY)
@@ -177,11 +179,11 @@ class RuleSet:
                 verdict = rule.verdict if failed is None else Verdict.NEED_BODY
                 wants = self._wants_addresses(open_rule, verdict) if failed is None else None
                 verdict = wants.verdict if wants else verdict
-                doubt = doubt_about(rule, facts) if rule.broad and failed is None else None
+                doubt = doubt_about(rule, facts) if rule.deny_semantics and failed is None else None
                 return (*found, RuleTrace(rule.rule_id, verdict, True, None, rule.where, doubt))
             if failed is WANTS_ADDRESSES:
                 open_rule = _less_strict(open_rule, rule)
-            doubt = None if rule.broad or failed in AT_ORIGIN else doubt_about(rule, facts)
+            doubt = None if rule.deny_semantics or failed in AT_ORIGIN else doubt_about(rule, facts)
             found.append(RuleTrace(rule.rule_id, rule.verdict, False, failed, rule.where, doubt))
         wants = self._wants_addresses(open_rule, self.default)
         return (*found, self._trace_default(wants.verdict if wants else self.default))
@@ -197,7 +199,7 @@ def _less_strict(one: Rule | None, other: Rule) -> Rule:
 
 def _cache_key(tried: Iterable[Rule], *more: str) -> tuple[str, ...]:
     """The parts of a question on which the rules that were tried depend, and so what comes of them."""
-    return _sorted(frozenset(chain(more, *(rule.parts for rule in tried))))
+    return _sorted(frozenset(chain(more, *(rule.depends_on for rule in tried))))
 
 
 @lru_cache(maxsize=256)

@@ -10,8 +10,8 @@ import attrs
 from egress.model.decision import Stage, Verdict
 from egress.policy.match.json_body import UNREADABLE
 from egress.policy.match.paths import ambiguity
-from egress.policy.match.request_view import Facts
-from egress.policy.match.tristate import Holds
+from egress.policy.match.request_view import RequestView
+from egress.policy.match.tristate import Match
 from egress.policy.match.work_budget import TooMuchWork
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class RuleTrace:
     doubt: str | None = None
 
 
-def doubt_about(rule: Rule, facts: Facts) -> str | None:
+def doubt_about(rule: Rule, facts: RequestView) -> str | None:
     """What of a request servers read in different ways, if a rule decides otherwise for that than it would without.
 
     @return: without any text of the request, as C{"its path contains %2F, ..."}.
@@ -56,36 +56,36 @@ def doubt_about(rule: Rule, facts: Facts) -> str | None:
     if facts.request.stage is Stage.TUNNEL:
         return None
     try:
-        return _of_broad(rule, facts) if rule.broad else _of_permission(rule, facts)
+        return _of_broad(rule, facts) if rule.deny_semantics else _of_permission(rule, facts)
     except TooMuchWork:
         return None
 
 
-def _of_broad(rule: Rule, facts: Facts) -> str | None:
+def _of_broad(rule: Rule, facts: RequestView) -> str | None:
     if rule.paths and not rule.has_path(facts.paths[0]):
         return _path(facts)
     is_about_json = any(condition.key == "json" for condition in rule.conditions)
     return facts.json_fault if is_about_json and facts.json is UNREADABLE else None
 
 
-def _of_permission(rule: Rule, facts: Facts) -> str | None:
-    if rule.methods and not rule.is_about_method(facts.request.method):
+def _of_permission(rule: Rule, facts: RequestView) -> str | None:
+    if rule.methods and not rule.matches_method(facts.request.method):
         return None
-    if rule.paths and not rule.is_about_path(facts.paths):
+    if rule.paths and not rule.matches_path(facts.paths):
         may_match = not facts.has_long_paths and any(map(rule.has_path, facts.paths))
         return _path(facts) if may_match else None
     doubts: list[str | None] = []
     for condition in rule.conditions:
-        found = condition.holds(facts)
-        if found is Holds.NO:
+        found = condition.match(facts)
+        if found is Match.NO:
             return None
-        if found is Holds.MAYBE:
+        if found is Match.MAYBE:
             is_unread = condition.key == "json" and facts.json is UNREADABLE
             doubts.append(facts.json_fault if is_unread else _UNSURE.get(condition.key))
     return doubts[0] if doubts else None
 
 
-def _path(facts: Facts) -> str:
+def _path(facts: RequestView) -> str:
     return f"its path contains {ambiguity(facts.request.path)}, {_ALIKE}"
 
 
@@ -94,9 +94,9 @@ def reason_with(reason: str, rule: Rule, doubt: str | None) -> str:
     return reason if doubt is None else f"{reason}; {doubt}, so the rule {rule.rule_id} {_DOES[rule.verdict]}"
 
 
-def why_not(reason: str, tried: Iterable[Rule], facts: Facts) -> str:
+def why_not(reason: str, tried: Iterable[Rule], facts: RequestView) -> str:
     """The reason of a denial by default, with the first doubt for which a permission did not match."""
-    permissions = [rule for rule in tried if not rule.broad and (rule.paths or rule.conditions)]
+    permissions = [rule for rule in tried if not rule.deny_semantics and (rule.paths or rule.conditions)]
     for rule in permissions[:_MOST]:
         doubt = doubt_about(rule, facts)
         if doubt is not None:

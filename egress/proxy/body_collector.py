@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from egress.config.model import KIB
-from egress.model.errors import EgressError, NoRoomForContent, RequestTimeout
+from egress.model.errors import ContentMemoryExhausted, EgressError, RequestTimeout
 from egress.proxy.memory_budget import Claim
-from egress.proxy.request_body import RequestContent
+from egress.proxy.request_body import RequestBody
 
 if TYPE_CHECKING:
     from egress.proxy.client_session import HttpSession
-    from egress.proxy.context import Parts
+    from egress.proxy.context import ProxyContext
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -19,7 +19,7 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 FIRST: Final = 256 * KIB
 
 
-class Collecting:
+class BodyCollector:
     """Reads content while there is memory for it, and holds that memory until the end of the exchange.
 
     A content that is announced gets the memory for all of it before any of it is read, so that those that were begun
@@ -29,7 +29,7 @@ class Collecting:
     @param client: as per-client limits count clients.
     """
 
-    def __init__(self, parts: Parts, session: HttpSession, content: RequestContent, client: str) -> None:
+    def __init__(self, parts: ProxyContext, session: HttpSession, content: RequestBody, client: str) -> None:
         self._parts = parts
         self._session = session
         self._content = content
@@ -87,7 +87,7 @@ class Collecting:
         """Say why the content is not there in time."""
         if self.wants_more:
             return RequestTimeout("the content was not sent in time")
-        return NoRoomForContent(
+        return ContentMemoryExhausted(
             "the contents of other requests take all the memory that there is for contents (--body-memory): try again"
         )
 

@@ -17,15 +17,15 @@ from twisted.python.failure import Failure
 
 from egress.http.heads import RequestHead
 from egress.http.request_target import CLEAR_TEXT
-from egress.interfaces import IClientGate
+from egress.interfaces import IClientAuthenticator
 from egress.model.decision import ClientIdentity
 from egress.model.errors import ClientCheckBusy, ClientGone, ClientTlsFailed, CredentialsRejected, EgressError
 from egress.proxy.transaction import internal_fault, report_refusal
-from egress.proxy.tunnel_binding import Peer, asked_for, client_identity, identified, peer_of
+from egress.proxy.tunnel_binding import Peer, client_identity, identified, peer_of, target_for_log
 
 if TYPE_CHECKING:
     from egress.proxy.client_session import HttpSession
-    from egress.proxy.context import Parts
+    from egress.proxy.context import ProxyContext
 
 # What a check may take, its turn included.
 CHECK_SECONDS: Final = 10.0
@@ -36,7 +36,7 @@ CertificateName = Callable[[x509.Certificate], str | None]
 
 
 @attrs.frozen
-class Door:
+class ClientAuthPolicy:
     """What a listening port asks of its clients.
 
     @ivar gate: checks credentials.
@@ -46,16 +46,16 @@ class Door:
         port asks: nobody could tell a label from a name that was proven.
     """
 
-    gate: IClientGate | None = None
+    authenticator: IClientAuthenticator | None = None
     certificate: CertificateName | None = None
-    labels: bool = True
+    allow_unverified_names: bool = True
     schemes: Container[str] = CLEAR_TEXT
 
 
-OPEN: Final = Door()
+ANONYMOUS: Final = ClientAuthPolicy()
 
 
-class Admission:
+class ClientAuthentication:
     """Finds out who sends the requests of one session.
 
     @param client: who it is, inside a tunnel: whoever made the tunnel.
@@ -63,10 +63,10 @@ class Admission:
     """
 
     __slots__ = (
+        "_auth_policy",
         "_certified",
         "_client",
         "_credentials",
-        "_door",
         "_inside",
         "_known_peer",
         "_met",
@@ -76,11 +76,13 @@ class Admission:
         "waiting",
     )
 
-    def __init__(self, parts: Parts, session: HttpSession, door: Door, client: ClientIdentity | None) -> None:
+    def __init__(
+        self, parts: ProxyContext, session: HttpSession, auth_policy: ClientAuthPolicy, client: ClientIdentity | None
+    ) -> None:
         self.waiting: RequestHead | None = None
         self._parts = parts
         self._session = session
-        self._door = door
+        self._auth_policy = auth_policy
         self._client = client
         # Inside a tunnel there is nothing to find out, and its handshake is the tunnel's affair.
         self._inside = self._met = client is not None
@@ -97,7 +99,7 @@ class Admission:
     @property
     def schemes(self) -> Container[str]:
         """Of the URLs that may be asked for without a CONNECT."""
-        return self._door.schemes
+        return self._auth_policy.schemes
 
     @property
     def may_end(self) -> bool:
@@ -115,15 +117,15 @@ class Admission:
         if not self._inside:
             self._met = True
             presented = head.proxy_authorization
-            gate = self._door.gate
+            gate = self._auth_policy.authenticator
             try:
-                if self._door.certificate is not None and self._certified is None:
-                    self._certified = self._by_certificate(self._door.certificate)
+                if self._auth_policy.certificate is not None and self._certified is None:
+                    self._certified = self._by_certificate(self._auth_policy.certificate)
             except EgressError as error:
                 self._session.admitted(head, error)
                 return
             if gate is not None:
-                name = gate.known(presented) if presented is not None else None
+                name = gate.cached_identity(presented) if presented is not None else None
                 if name is None:
                     self._check(head, gate.check(presented, self.client.address))
                     return
@@ -155,7 +157,7 @@ class Admission:
             # Two proofs: the certificate is the machine's, the name is that of who uses it.
             certified, certificate = self._certified
             self._client = identified(self._peer, name or certified, certificate, presented)
-        elif name is None and self._door.labels:
+        elif name is None and self._auth_policy.allow_unverified_names:
             self._client = client_identity(self._peer, presented)
         else:
             self._client = identified(self._peer, name, presented)
@@ -203,7 +205,7 @@ class Admission:
             pending.cancel()
         if head is not None:
             gone = ClientGone("the client went away while its credentials were checked")
-            report_refusal(self._parts, self.client, gone, head.method, asked_for(None, head))
+            report_refusal(self._parts, self.client, gone, head.method, target_for_log(None, head))
         elif not self._met and isinstance(reason.value, SSL.Error):
             # It got nowhere, and the record alone says why: one without a good certificate, most often.
             failed = ClientTlsFailed(f"the TLS handshake with the proxy itself failed: {_readable(reason.value)}")

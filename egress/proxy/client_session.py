@@ -11,25 +11,25 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from egress.http.body import End
-from egress.http.error_response import encode_answer
+from egress.http.error_response import encode_error_response
 from egress.http.heads import RequestHead
 from egress.http.readers import RequestReader
 from egress.http.request_target import RequestTarget
 from egress.model.errors import ClientError, EgressError, RequestTimeout, outcome_of
-from egress.proxy.client_auth import OPEN, Admission, Door
+from egress.proxy.client_auth import ANONYMOUS, ClientAuthentication, ClientAuthPolicy
 from egress.proxy.exchange import Exchange
-from egress.proxy.outgoing_request import OutgoingHead
+from egress.proxy.outgoing_request import OutgoingRequest
 from egress.proxy.transaction import internal_fault, report_refusal
-from egress.proxy.tunnel_binding import Scope, asked_for, destination_of, server_name_error
+from egress.proxy.tunnel_binding import TunnelBinding, destination_of, server_name_error, target_for_log
 from egress.transport.fair_turns import PIECES, Pace
-from egress.transport.lingering_close import Farewell
-from egress.transport.tcp import cut, no_delay
+from egress.transport.lingering_close import LingeringClose
+from egress.transport.tcp import abort_without_close_notify, no_delay
 from egress.transport.watchdog import Watchdog
-from egress.upstream.authenticated_connections import Logins
+from egress.upstream.authenticated_connections import AuthenticatedConnections
 
 if TYPE_CHECKING:
     from egress.proxy.connect_tunnel import Tunnel
-    from egress.proxy.context import Parts
+    from egress.proxy.context import ProxyContext
 
 _log = Logger()
 
@@ -41,33 +41,30 @@ class HttpSession(Protocol):
     Requests are taken one at a time: while one is with its L{Exchange}, one read at most is taken ahead.  In one turn
     of the reactor one request is begun; L{egress.transport.fair_turns} continues with those that were read with it.
 
-    @param scope: C{None} on the listening port, where requests name their destination; otherwise what the tunnel is
+    @param binding: C{None} on the listening port, where requests name their destination; otherwise what the tunnel is
         bound to.
-    @param door: what the listening port asks of its clients.
+    @param auth_policy: what the listening port asks of its clients.
     @ivar logins: the connections to origins that are for this client connection alone.
     """
 
-    def __init__(self, parts: Parts, scope: Scope | None = None, door: Door = OPEN) -> None:
+    def __init__(
+        self, parts: ProxyContext, binding: TunnelBinding | None = None, auth_policy: ClientAuthPolicy = ANONYMOUS
+    ) -> None:
         self._parts = parts
-        self._scope = scope
+        self._binding = binding
         self._reader = RequestReader(parts.head_limits)
         self._watchdog = Watchdog(parts.clock, self._expired)
-        self.logins = Logins(parts.pool, self.drain)
-        self._admission = Admission(parts, self, door, scope.client if scope is not None else None)
+        self.logins = AuthenticatedConnections(parts.pool, self.drain)
+        known = binding.client if binding is not None else None
+        self._client_auth = ClientAuthentication(parts, self, auth_policy, known)
         self._exchange: Exchange | None = None
         self._tunnel: Tunnel | None = None
         self._sni_error: EgressError | None = None
-        self._advancing = False
-        self._paused = False
-        self._closed = False
-        self._half_closed = False
-        self._choked = False
-        self._head_began = False
+        self._advancing = self._paused = self._choked = False
+        self._closed = self._half_closed = self._head_began = False
         self._pace = Pace(parts.turns, self.advance)
-        self._farewell: Farewell | None = None
+        self._lingering: LingeringClose | None = None
         self.unused: Failure | bool = True  # until there is a request; at last, how the connection ended
-
-    # -- the transport
 
     def connectionMade(self) -> None:
         """Be ready for the first request."""
@@ -78,19 +75,19 @@ class HttpSession(Protocol):
 
     def handshakeCompleted(self) -> None:
         """Compare the server name of the TLS session with the tunnel's authority (RFC 6066 section 3)."""
-        if self._scope is not None:
-            self._sni_error = server_name_error(self.transport, self._scope.origin.authority)
+        if self._binding is not None:
+            self._sni_error = server_name_error(self.transport, self._binding.origin.authority)
 
     def dataReceived(self, data: bytes) -> None:
         """Read from the client."""
         if self._closed:
-            if self._farewell is not None:
-                self._farewell.data_received(data)
+            if self._lingering is not None:
+                self._lingering.data_received(data)
             return
         if self._tunnel is not None:
             self._tunnel.dataReceived(data)
-        elif self._exchange is not None and self._exchange.is_switched:
-            self._exchange.switched_data(data)
+        elif self._exchange is not None and self._exchange.is_upgraded:
+            self._exchange.upgraded_data(data)
         else:
             self._reader.receive(data)
             self.advance()
@@ -98,17 +95,17 @@ class HttpSession(Protocol):
     def readConnectionLost(self) -> None:
         """The client sends no more; it may still wait for the answer to what it sent."""
         exchange, self._half_closed = self._exchange, True
-        if self._farewell is not None:
-            self._farewell.read_closed()
+        if self._lingering is not None:
+            self._lingering.read_closed()
         elif self._tunnel is not None:
             self._tunnel.readConnectionLost()
-        elif not (self._admission.may_end if exchange is None else exchange.client_ended()):
+        elif not (self._client_auth.may_end if exchange is None else exchange.client_ended()):
             self.close()
 
     def writeConnectionLost(self) -> None:
         """What was written is sent, and that it was all."""
-        if self._farewell is not None:
-            self._farewell.write_closed()
+        if self._lingering is not None:
+            self._lingering.write_closed()
         elif self._tunnel is not None:
             self._tunnel.writeConnectionLost()
 
@@ -117,9 +114,9 @@ class HttpSession(Protocol):
         self.unused = self.unused and reason
         self._closed = True
         self._watchdog.stop()
-        if self._farewell is not None:
-            self._farewell.stop()
-        self._admission.drop(reason)
+        if self._lingering is not None:
+            self._lingering.stop()
+        self._client_auth.drop(reason)
         tunnel, self._tunnel = self._tunnel, None
         if tunnel is not None:
             tunnel.connectionLost(reason)
@@ -151,8 +148,6 @@ class HttpSession(Protocol):
     def stopProducing(self) -> None:
         """The transport is gone; L{connectionLost} follows."""
 
-    # -- reading requests
-
     def advance(self) -> None:
         """Take as many events from what was read as there is somebody to take them."""
         if self._advancing or self._pace.queued or self._tunnel is not None:
@@ -174,7 +169,7 @@ class HttpSession(Protocol):
 
     def _wait_for_turn(self) -> None:
         """Continue with what was read in a later turn of the reactor."""
-        self._pace.wait(self._admission.client.limit_key, self.transport)
+        self._pace.wait(self._client_auth.client.limit_key, self.transport)
         self.pause_reading()
 
     def _one_event(self) -> int:
@@ -196,7 +191,7 @@ class HttpSession(Protocol):
         if isinstance(event, RequestHead):
             self._head_began = self.unused = False
             self._watchdog.clear()
-            self._admission.admit(event)
+            self._client_auth.admit(event)
         elif exchange is not None:
             if isinstance(event, End):
                 exchange.body_end(event)
@@ -208,13 +203,13 @@ class HttpSession(Protocol):
     def _takes_more(self, exchange: Exchange | None) -> bool:
         """Whether what comes next has somebody to take it; a client that does not read answers gets no new exchange."""
         if exchange is None:
-            return not self._choked and self._admission.waiting is None
+            return not self._choked and self._client_auth.waiting is None
         return exchange.wants_body
 
     def _hold_or_read(self) -> None:
         """Stop reading while there is something that nobody takes yet, so that nothing piles up."""
         exchange = self._exchange
-        taken = self._takes_more(exchange) or (exchange is not None and exchange.is_switched)
+        taken = self._takes_more(exchange) or (exchange is not None and exchange.is_upgraded)
         if self._pace.queued or (not taken and self._reader.buffered):
             self.pause_reading()
         else:
@@ -239,12 +234,12 @@ class HttpSession(Protocol):
                 raise refusal
             if self._sni_error is not None:
                 raise self._sni_error.with_traceback(None)
-            target, origin = destination_of(self._scope, head, self._admission.schemes)
+            target, origin = destination_of(self._binding, head, self._client_auth.schemes)
             if origin is None:
                 self._connect(target)
                 return
-            client = self._admission.client
-            outgoing = OutgoingHead(head, client, origin, target, self._parts.upgrade_protocols)
+            client = self._client_auth.client
+            outgoing = OutgoingRequest(head, client, origin, target, self._parts.upgrade_protocols)
         except EgressError as error:
             self._refuse(head, error)
             return
@@ -255,15 +250,13 @@ class HttpSession(Protocol):
         from egress.proxy.connect_tunnel import Tunnel
 
         assert target.authority is not None
-        self._tunnel = tunnel = Tunnel(self._parts, self, target.authority, self._admission.client)
-        rest = self._reader.take_rest()
+        self._tunnel = tunnel = Tunnel(self._parts, self, target.authority, self._client_auth.client)
+        rest = self._reader.take_remaining()
         del self._reader  # of no use any more, and a tunnel may be open for long
         tunnel.begin(rest)
 
-    # -- what exchanges ask of the session
-
     @property
-    def choked(self) -> bool:
+    def client_backpressured(self) -> bool:
         """Whether the client does not keep up."""
         return self._choked
 
@@ -276,12 +269,12 @@ class HttpSession(Protocol):
         """Have the exchange or the tunnel expire in so many seconds, or not at all."""
         self._watchdog.set(seconds)
 
-    def switched(self) -> None:
+    def upgraded(self) -> None:
         """The exchange became a relay: hand it what was read."""
         exchange = self._exchange
-        rest = self._reader.take_rest()
+        rest = self._reader.take_remaining()
         if rest and exchange is not None:
-            exchange.switched_data(rest)
+            exchange.upgraded_data(rest)
         self.resume_reading()
 
     def may_keep_alive(self, head: RequestHead) -> bool:
@@ -296,7 +289,7 @@ class HttpSession(Protocol):
         else:
             self.close(last=exchange.body_over and not exchange.head.keep_alive)
 
-    def answer(self, exchange: Exchange, error: EgressError) -> None:
+    def respond_with_error(self, exchange: Exchange, error: EgressError) -> None:
         """Answer an exchange that ended with a fault."""
         self._exchange = None
         self._send_answer(exchange.head, error, exchange.request_id, exchange.body_over)
@@ -308,7 +301,9 @@ class HttpSession(Protocol):
         keep_alive = body_over and self.may_keep_alive(head)
         head_only, date = head.method == "HEAD", self._parts.date()
         self.write(
-            encode_answer(error, request_id, accept=head.accept, head_only=head_only, keep_alive=keep_alive, date=date)
+            encode_error_response(
+                error, request_id, accept=head.accept, head_only=head_only, keep_alive=keep_alive, date=date
+            )
         )
         if keep_alive:
             self._rest()
@@ -343,21 +338,19 @@ class HttpSession(Protocol):
             self.transport.loseConnection()  # type: ignore[union-attr]
         else:
             self._watchdog.clear()
-            self._farewell = Farewell(self.transport, self._parts.clock, patience)
+            self._lingering = LingeringClose(self.transport, self._parts.clock, patience)
 
     def abort(self) -> None:
         """Close at once, so that the client sees that something is missing."""
         self._closed = True
-        cut(self.transport)
+        abort_without_close_notify(self.transport)
 
     def drain(self) -> None:
         """The proxy is being stopped: close now if idle, otherwise after the exchange."""
-        busy = self._tunnel or self._exchange or self._admission.waiting
+        busy = self._tunnel or self._exchange or self._client_auth.waiting
         # Requests that were read and wait for their turn: the answer to the first of them announces the end.
         if busy is None and not self._closed and not self._pace.queued:
             self.close(last=True)
-
-    # -- faults without an exchange
 
     def _expired(self) -> None:
         if self._closed:
@@ -385,16 +378,17 @@ class HttpSession(Protocol):
         if self._exchange is not None:
             self._exchange.fail(error)
             return
-        answer_id, date = report_refusal(self._parts, self._admission.client, error, "", ""), self._parts.date()
-        self.write(encode_answer(error, answer_id, accept=None, head_only=False, keep_alive=False, date=date))
+        request_id, date = report_refusal(self._parts, self._client_auth.client, error, "", ""), self._parts.date()
+        self.write(encode_error_response(error, request_id, accept=None, head_only=False, keep_alive=False, date=date))
         self.close()
 
     def _refuse(self, head: RequestHead, error: EgressError) -> None:
         """Answer a request that never became an exchange."""
-        scope = self._scope
-        if scope is not None and error is scope.refusal:
+        binding = self._binding
+        if binding is not None and error is binding.refusal:
             # Already on record: the tunnel's decision.
-            self._send_answer(head, error, scope.refusal_id, not head.framing.has_body)
+            self._send_answer(head, error, binding.refusal_id, not head.framing.has_body)
             return
-        request_id = report_refusal(self._parts, self._admission.client, error, head.method, asked_for(scope, head))
+        target = target_for_log(binding, head)
+        request_id = report_refusal(self._parts, self._client_auth.client, error, head.method, target)
         self._send_answer(head, error, request_id, not head.framing.has_body)

@@ -15,8 +15,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from egress.http.error_response import encode_answer
-from egress.http.sniff import Inner, recognize
+from egress.http.error_response import encode_error_response
+from egress.http.sniff import TunnelProtocol, detect_protocol
 from egress.model.authority import Authority, Origin
 from egress.model.client_tls import LeafKey
 from egress.model.decision import ClientIdentity, Decision, Stage, Verdict
@@ -35,14 +35,14 @@ from egress.model.route import Purpose, Route
 from egress.proxy.client_session import HttpSession
 from egress.proxy.client_tls import Handshake, handshake_fault, hello_of, left_unused
 from egress.proxy.destination import Destination
-from egress.proxy.transaction import Inquiry
-from egress.proxy.tunnel_binding import Scope
+from egress.proxy.transaction import Transaction
+from egress.proxy.tunnel_binding import TunnelBinding
 from egress.relay.relay import Relay
-from egress.transport.tcp import SharedTransport, hop
+from egress.transport.tcp import SharedTransport, describe_peer
 from egress.transport.tls import ServerTls, TlsFactory
 
 if TYPE_CHECKING:
-    from egress.proxy.context import Parts
+    from egress.proxy.context import ProxyContext
 
 _log = Logger()
 
@@ -81,15 +81,17 @@ class Tunnel(Protocol):
         read that only before the tunnel is there.
     """
 
-    def __init__(self, parts: Parts, outer: HttpSession, authority: Authority, client: ClientIdentity) -> None:
-        self._no_certificate = parts.leaves.refusal(authority)
-        if self._no_certificate is not None and not parts.passes_through(authority):
+    def __init__(self, parts: ProxyContext, outer: HttpSession, authority: Authority, client: ClientIdentity) -> None:
+        self._no_certificate = parts.host_contexts.refusal(authority)
+        if self._no_certificate is not None and not parts.is_passthrough(authority):
             raise CertificateNotPermitted(self._no_certificate)
         self._parts = parts
         self._outer = outer
         self._authority = authority
         self._client = client
-        self._inquiry = Inquiry(parts, client, Stage.TUNNEL, "CONNECT", Origin("https", authority), "", self._refuse)
+        self._transaction = Transaction(
+            parts, client, Stage.TUNNEL, "CONNECT", Origin("https", authority), "", self._refuse
+        )
         self._state = TunnelState.DECIDING
         self._early = b""
         self._protocols: tuple[bytes, ...] = ()
@@ -111,7 +113,7 @@ class Tunnel(Protocol):
         self.makeConnection(self._outer.transport)  # type: ignore[no-untyped-call]
         self._outer.watch(None)
         self._early = early
-        if self._parts.passes_through(self._authority):
+        if self._parts.is_passthrough(self._authority):
             self._outer.pause_reading()
             self._judge()
         else:
@@ -127,12 +129,12 @@ class Tunnel(Protocol):
             self._refuse(error)
             return
         if goes_first:
-            self._inquiry.wait_for(destination.look_up_first(), lambda _: self._ask(destination))
+            self._transaction.await_or_fail(destination.look_up_first(), lambda _: self._ask(destination))
         else:
             self._ask(destination)
 
     def _ask(self, destination: Destination) -> None:
-        self._inquiry.ask(
+        self._transaction.ask(
             ((b"Host", str(self._authority).encode("ascii")),),
             None,
             False,
@@ -144,25 +146,27 @@ class Tunnel(Protocol):
     def _decided(self, decision: Decision, destination: Destination) -> None:
         if decision.verdict is Verdict.NEED_ADDRESSES:
             looked_up = destination.look_up().addCallback(destination.tell)
-            self._inquiry.wait_for(looked_up, lambda _: self._ask(destination))
+            self._transaction.await_or_fail(looked_up, lambda _: self._ask(destination))
         elif not decision.allowed:
             self._refuse(Denied(decision))
         elif destination.route is None:
             # Only now: a name that is denied causes no DNS query.
-            self._inquiry.wait_for(destination.look_up(), self._dial)
+            self._transaction.await_or_fail(destination.look_up(), self._dial)
         else:
             self._dial(destination.route)
 
     def _dial(self, route: Route) -> None:
-        permit = self._inquiry.permit
-        if permit is not None:
-            permit.leads_to = route.leads_to
-        relay = Relay(self, self.transport, self._parts.flows, permit)  # type: ignore[arg-type]
-        self._inquiry.wait_for(self._parts.dialer.dial(route, relay.far), lambda _: self._relaying(relay, route))
+        lease = self._transaction.lease
+        if lease is not None:
+            lease.leads_to = route.known_addresses
+        relay = Relay(self, self.transport, self._parts.flows, lease)  # type: ignore[arg-type]
+        self._transaction.await_or_fail(
+            self._parts.dialer.dial(route, relay.origin), lambda _: self._relaying(relay, route)
+        )
 
     def _relaying(self, relay: Relay, route: Route) -> None:
         self._enter(TunnelState.RELAY)
-        self._inquiry.hop = hop(route, relay.far.transport)
+        self._transaction.hop = describe_peer(route, relay.origin.transport)
         self._relay = relay
         self.transport.write(ESTABLISHED)  # type: ignore[union-attr]
         early, self._early = self._early, b""
@@ -194,17 +198,19 @@ class Tunnel(Protocol):
             return
         self._refusal = error
         status = outcome_of(error).status
-        self._inquiry.report(error, status.value if status is not None else None, 0, 0)
-        if self._no_certificate is None and not self._parts.is_opaque(self._authority):
+        self._transaction.report(error, status.value if status is not None else None, 0, 0)
+        if self._no_certificate is None and not self._parts.is_opaque_port(self._authority):
             self._sniff()
         else:
             self._refuse_outside(error)
 
     def _refuse_outside(self, error: EgressError) -> None:
         """Answer the CONNECT itself, where the client speaks something else inside, or there can be no certificate."""
-        answer_id, date = self._inquiry.request_id, self._parts.date()
+        answer_id, date = self._transaction.request_id, self._parts.date()
         self._end(None)
-        self._outer.write(encode_answer(error, answer_id, accept=None, head_only=False, keep_alive=False, date=date))
+        self._outer.write(
+            encode_error_response(error, answer_id, accept=None, head_only=False, keep_alive=False, date=date)
+        )
         self._outer.close()
 
     # -- what the client speaks
@@ -218,27 +224,29 @@ class Tunnel(Protocol):
             self._recognize()
 
     def _recognize(self) -> None:
-        inner = recognize(self._early)
-        if inner is Inner.TLS:
+        inner = detect_protocol(self._early)
+        if inner is TunnelProtocol.TLS:
             self._hello_came()
-        elif inner is Inner.HTTP:
+        elif inner is TunnelProtocol.HTTP:
             self._enter(TunnelState.SESSION)
             self._outer.watch(None)
             session = self._session = self._new_session("http")
             self._above = session
             session.makeConnection(SharedTransport(self.transport))  # type: ignore[no-untyped-call]
             self._hand_over()
-        elif inner is Inner.UNKNOWN:
+        elif inner is TunnelProtocol.UNKNOWN:
             self._end(TunnelNotUnderstood("what came inside the CONNECT is neither TLS nor HTTP"))
             self._outer.abort()
 
     def _new_session(self, scheme: str) -> HttpSession:
-        scope = Scope(Origin(scheme, self._authority), self._client, self._refusal, self._inquiry.request_id)
-        return HttpSession(self._parts, scope)
+        binding = TunnelBinding(
+            Origin(scheme, self._authority), self._client, self._refusal, self._transaction.request_id
+        )
+        return HttpSession(self._parts, binding)
 
     @property
     def _hello_began(self) -> bool:
-        return self._state is TunnelState.SNIFFING and recognize(self._early) is Inner.TLS
+        return self._state is TunnelState.SNIFFING and detect_protocol(self._early) is TunnelProtocol.TLS
 
     def _hello_came(self) -> None:
         hello = hello_of(self._early)
@@ -251,13 +259,13 @@ class Tunnel(Protocol):
             self._begin_tls(key)
             return
         self._outer.pause_reading()
-        self._inquiry.wait_for(self._parts.leaves.prepared(key), lambda _: self._begin_tls(key))
+        self._transaction.await_or_fail(self._parts.host_contexts.prepared(key), lambda _: self._begin_tls(key))
 
     def _begin_tls(self, key: LeafKey) -> None:
         self._session = self._new_session("https")
         handshake = Handshake(self, self._session)
         try:
-            context = self._parts.leaves.context_for(self._authority, key)
+            context = self._parts.host_contexts.context_for(self._authority, key)
         except Exception:  # noqa: BLE001
             # Most likely an expired CA.  Without a certificate there is no session to say so in.
             _log.failure("no certificate for {authority}", authority=self._authority)
@@ -297,7 +305,7 @@ class Tunnel(Protocol):
         if self._above is not None:
             self._above.dataReceived(data)
         elif self._relay is not None:
-            self._relay.near_data(data)
+            self._relay.client_data(data)
         else:
             self._early += data
             if self._state is TunnelState.SNIFFING:
@@ -308,7 +316,7 @@ class Tunnel(Protocol):
     def readConnectionLost(self) -> None:
         """The client sends no more."""
         if self._relay is not None:
-            self._relay.near_end()
+            self._relay.client_end()
         elif self._state is TunnelState.SESSION and self._above is self._session and self._session is not None:
             self._session.readConnectionLost()
         else:
@@ -341,14 +349,14 @@ class Tunnel(Protocol):
     def pauseProducing(self) -> None:
         """The client does not keep up."""
         if self._relay is not None:
-            self._relay.pause_far()
+            self._relay.pause_origin()
         elif self._session is not None:
             self._session.pauseProducing()
 
     def resumeProducing(self) -> None:
         """The client keeps up again."""
         if self._relay is not None:
-            self._relay.resume_far()
+            self._relay.resume_origin()
         elif self._session is not None:
             self._session.resumeProducing()
 
@@ -385,4 +393,4 @@ class Tunnel(Protocol):
             if relay is not None:
                 relay.stop()
                 sent, received = relay.sent, relay.received
-            self._inquiry.report(error, None if deciding else 200, sent, received)
+            self._transaction.report(error, None if deciding else 200, sent, received)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from egress.proxy.client_session import HttpSession
 
 
-class Sessions:
+class ConnectionRegistry:
     """A set of sessions that tells when it is empty.
 
     @ivar clients: how many connections the sessions on the listening ports are; inside one there may be another
@@ -27,7 +27,7 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._open)
 
-    def of(self, client: str) -> int:
+    def count_for(self, client: str) -> int:
         """How many connections a client has."""
         return self._by_client.get(client, 0)
 

@@ -16,8 +16,8 @@ from egress.interfaces import IAuthorizer, IDialer, ILeafSource
 from egress.model.authority import Authority
 from egress.model.no_proxy import HostPattern
 from egress.model.record import ExchangeRecord
-from egress.proxy.connection_registry import Sessions
-from egress.proxy.memory_budget import Budget
+from egress.proxy.connection_registry import ConnectionRegistry
+from egress.proxy.memory_budget import MemoryBudget
 from egress.relay.buffered import Flows
 from egress.relay.splice import best_flows
 from egress.transport.fair_turns import RoundRobin
@@ -47,7 +47,7 @@ class Ids:
 
 
 @attrs.define(eq=False)
-class Parts:
+class ProxyContext:
     """The collaborators of a proxy; L{egress.service} puts them together.
 
     @ivar report: takes the record of each exchange.
@@ -68,7 +68,7 @@ class Parts:
     authorizer: IAuthorizer
     dialer: IDialer
     pool: OriginPool
-    leaves: ILeafSource
+    host_contexts: ILeafSource
     report: Callable[[ExchangeRecord], None]
     passthrough: tuple[HostPattern, ...] = ()
     opaque_ports: tuple[range, ...] = ()
@@ -76,28 +76,28 @@ class Parts:
     oversize_body: OversizeBody = OversizeBody.REFUSE
     wall_clock: Callable[[], float] = time.time
     new_id: Callable[[], str] = attrs.field(factory=lambda: Ids().__next__)
-    sessions: Sessions = attrs.field(factory=Sessions)
+    sessions: ConnectionRegistry = attrs.field(factory=ConnectionRegistry)
     flows: Flows = attrs.field(factory=best_flows)
     renewal_timeout: float = 5.0
     resolve: Resolve = Resolve.AFTER
-    turned_away: int = 0
+    rejected: int = 0
     draining: bool = False
 
     def __attrs_post_init__(self) -> None:
         self.head_limits = HeadLimits(self.limits.head, self.limits.fields, self.limits.target)
         self.turns = RoundRobin(self.clock)
         # A content of the greatest length fits, whatever else is set.
-        self.contents = Budget(self.clock, max(self.limits.body, self.limits.body_memory))
+        self.contents = MemoryBudget(self.clock, max(self.limits.body, self.limits.body_memory))
 
     head_limits: HeadLimits = attrs.field(init=False)
     turns: RoundRobin = attrs.field(init=False)
-    contents: Budget = attrs.field(init=False)
+    contents: MemoryBudget = attrs.field(init=False)
 
-    def passes_through(self, authority: Authority) -> bool:
+    def is_passthrough(self, authority: Authority) -> bool:
         """Whether what goes to an authority is tunnelled unread."""
-        return self.is_opaque(authority) or any(pattern.matches(authority) for pattern in self.passthrough)
+        return self.is_opaque_port(authority) or any(pattern.matches(authority) for pattern in self.passthrough)
 
-    def is_opaque(self, authority: Authority) -> bool:
+    def is_opaque_port(self, authority: Authority) -> bool:
         """Whether what goes to an authority may be neither TLS nor HTTP."""
         return any(authority.port in ports for ports in self.opaque_ports)
 

@@ -14,7 +14,7 @@ from egress.model.errors import EgressError, NameNotResolved, ResolutionTimeout
 from egress.model.route import Purpose, Route
 
 if TYPE_CHECKING:
-    from egress.proxy.context import Parts
+    from egress.proxy.context import ProxyContext
 
 
 class Destination:
@@ -31,7 +31,7 @@ class Destination:
 
     __slots__ = ("_client", "_origin", "_parts", "_purpose", "addresses", "dead_end", "route", "withheld")
 
-    def __init__(self, parts: Parts, client: ClientIdentity, origin: Origin, purpose: Purpose) -> None:
+    def __init__(self, parts: ProxyContext, client: ClientIdentity, origin: Origin, purpose: Purpose) -> None:
         self._parts = parts
         self._client = client
         self._origin = origin
@@ -53,13 +53,13 @@ class Destination:
             if pooled.is_looked_up and self._parts.resolve is Resolve.AFTER:
                 self.withheld = True
             else:
-                self.addresses = pooled.leads_to
+                self.addresses = pooled.known_addresses
             return False
         self.route = self._parts.dialer.judge(self._origin, self._purpose)
         if self.route is None:
             self.withheld = True
             return self._parts.resolve is Resolve.BEFORE
-        self.addresses = self.route.leads_to
+        self.addresses = self.route.known_addresses
         return False
 
     def look_up(self) -> Deferred[Route]:
@@ -88,5 +88,5 @@ class Destination:
 
     def tell(self, route: Route) -> None:
         """Tell the authorizer where a route leads."""
-        self.addresses = route.leads_to
+        self.addresses = route.known_addresses
         self.withheld = False

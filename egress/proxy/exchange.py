@@ -14,7 +14,7 @@ from twisted.internet.defer import succeed
 
 from egress.config.model import OversizeBody
 from egress.http.body import End
-from egress.http.obligations import named_in
+from egress.http.obligations import affected_names
 from egress.model.decision import ClientIdentity, Decision, Stage, Verdict
 from egress.model.errors import (
     ClientGone,
@@ -27,17 +27,17 @@ from egress.model.errors import (
     outcome_of,
 )
 from egress.model.route import Purpose, Route
-from egress.proxy.body_collector import Collecting
+from egress.proxy.body_collector import BodyCollector
 from egress.proxy.destination import Destination
-from egress.proxy.forwarder import Forwarding
-from egress.proxy.outgoing_request import OutgoingHead
-from egress.proxy.request_body import RequestContent
-from egress.proxy.transaction import Inquiry
+from egress.proxy.forwarder import Forwarder
+from egress.proxy.outgoing_request import OutgoingRequest
+from egress.proxy.request_body import RequestBody
+from egress.proxy.transaction import Transaction
 from egress.upstream.origin_connection import OriginConnection
 
 if TYPE_CHECKING:
     from egress.proxy.client_session import HttpSession
-    from egress.proxy.context import Parts
+    from egress.proxy.context import ProxyContext
 
 # RFC 9110 sections 9.2.1 and 9.2.2.
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
@@ -82,7 +82,9 @@ class Exchange:
     whatever happens.
     """
 
-    def __init__(self, session: HttpSession, parts: Parts, client: ClientIdentity, outgoing: OutgoingHead) -> None:
+    def __init__(
+        self, session: HttpSession, parts: ProxyContext, client: ClientIdentity, outgoing: OutgoingRequest
+    ) -> None:
         self.head = head = outgoing.head
         self._session = session
         self._parts = parts
@@ -90,19 +92,19 @@ class Exchange:
         self._state = State.CHECKING
         self._upgrade = outgoing.upgrade
         self._outgoing = outgoing
-        self._content = RequestContent(head.framing, parts.limits.body)
-        self._inquiry = Inquiry(parts, client, Stage.REQUEST, head.method, origin, outgoing.path, self.fail)
+        self._content = RequestBody(head.framing, parts.limits.body)
+        self._transaction = Transaction(parts, client, Stage.REQUEST, head.method, origin, outgoing.path, self.fail)
         self._destination = Destination(parts, client, origin, Purpose.UPGRADE if self._upgrade else Purpose.REQUEST)
         self._from_pool = False
         self._fresh = False
-        self._forwarding: Forwarding | None = None
+        self._forwarding: Forwarder | None = None
         self._client = client
-        self._collecting: Collecting | None = None
+        self._collecting: BodyCollector | None = None
 
     @property
     def request_id(self) -> str:
         """The id in the audit log, in answers and towards the authorizer."""
-        return self._inquiry.request_id
+        return self._transaction.request_id
 
     @property
     def wants_body(self) -> bool:
@@ -126,7 +128,7 @@ class Exchange:
         return self._content.over
 
     @property
-    def is_switched(self) -> bool:
+    def is_upgraded(self) -> bool:
         """Whether the connection speaks another protocol now."""
         return self._state is State.SWITCHED
 
@@ -147,7 +149,7 @@ class Exchange:
             return
         if goes_first:
             self._enter(State.RESOLVING)
-            self._inquiry.wait_for(self._destination.look_up_first(), lambda _: self._reachable())
+            self._transaction.await_or_fail(self._destination.look_up_first(), lambda _: self._reachable())
         else:
             self._reachable()
 
@@ -162,14 +164,14 @@ class Exchange:
             self.fail(self._content.too_large())
             return
         self._enter(State.COLLECTING)
-        self._collecting = Collecting(self._parts, self._session, self._content, self._client.limit_key)
+        self._collecting = BodyCollector(self._parts, self._session, self._content, self._client.limit_key)
         self._collecting.begin(expects_continue=self.head.expects_continue)
 
     @property
     def _may_truncate(self) -> bool:
         return self._parts.oversize_body is OversizeBody.TRUNCATE
 
-    def _collect(self, collecting: Collecting, data: bytes) -> None:
+    def _collect(self, collecting: BodyCollector, data: bytes) -> None:
         collecting.take(data)
         if not self._content.oversize:
             return
@@ -182,7 +184,7 @@ class Exchange:
         self._enter(State.DECIDING)
         self._session.watch(None)
         content, destination = self._content, self._destination
-        self._inquiry.ask(
+        self._transaction.ask(
             self._outgoing.asked,
             content.for_decision(),
             content.oversize,
@@ -202,18 +204,20 @@ class Exchange:
             else:
                 self.fail(Denied(decision))
             return
-        permit, content = self._inquiry.permit, self._content
-        if decision.terms is not self._outgoing.terms:
-            self._outgoing.take(decision.terms)
-            content.hidden = named_in(decision.terms)
-        if permit is None or (permit.admits(content.announced or 0) and permit.spend(content.collected_size)):
+        lease, content = self._transaction.lease, self._content
+        if decision.obligations is not self._outgoing.obligations:
+            self._outgoing.take(decision.obligations)
+            content.hidden = affected_names(decision.obligations)
+        if lease is None or (lease.has_budget(content.announced or 0) and lease.consume(content.collected_size)):
             self._connect()
 
     def _find_addresses(self) -> None:
         """Ask again with the addresses, as the authorizer wants."""
         self._enter(State.RESOLVING)
         pooled = None if self._upgrade else self._session.logins.route(self._outgoing.key)
-        self._inquiry.wait_for(self._destination.look_up() if pooled is None else succeed(pooled), self._ask_about)
+        self._transaction.await_or_fail(
+            self._destination.look_up() if pooled is None else succeed(pooled), self._ask_about
+        )
 
     def _ask_about(self, route: Route) -> None:
         self._destination.tell(route)
@@ -243,12 +247,12 @@ class Exchange:
         self._from_pool = False
         if self._destination.route is None:
             self._enter(State.RESOLVING)
-            self._inquiry.wait_for(self._destination.look_up(), self._looked_up)
+            self._transaction.await_or_fail(self._destination.look_up(), self._looked_up)
         else:
             self._dial(self._destination.route)
 
     def _looked_up(self, route: Route) -> None:
-        if route.stays_within(self._destination.addresses):
+        if route.is_subset_of(self._destination.addresses):
             self._dial(route)
         else:
             # What was decided on were those of a pooled connection, which is gone.
@@ -258,21 +262,21 @@ class Exchange:
         self._enter(State.CONNECTING)
         parts = self._parts
         connection = OriginConnection(route, parts.head_limits, parts.clock, parts.turns, self._client.limit_key)
-        self._inquiry.wait_for(self._parts.dialer.dial(route, connection), lambda _: self._forward(connection))
+        self._transaction.await_or_fail(self._parts.dialer.dial(route, connection), lambda _: self._forward(connection))
 
     def _forward(self, connection: OriginConnection) -> None:
         self._enter(State.FORWARDING)
-        self._inquiry.hop = connection.hop
+        self._transaction.hop = connection.hop
         if self._outgoing.logs_in:
             connection.private = connection.logged_in = True
         route = connection.route
         upstream = route.upstream if route.absolute_form else None
         release = functools.partial(self._session.logins.keep, self._outgoing.key)
-        permit = self._inquiry.permit
-        if permit is not None:
-            permit.leads_to = route.leads_to
-        self._forwarding = Forwarding(
-            self, self._session, self._parts, self.head, self._content, connection, release, permit, self._upgrade
+        lease = self._transaction.lease
+        if lease is not None:
+            lease.leads_to = route.known_addresses
+        self._forwarding = Forwarder(
+            self, self._session, self._parts, self.head, self._content, connection, release, lease, self._upgrade
         )
         self._forwarding.begin(self._outgoing.encode(upstream))
 
@@ -312,12 +316,12 @@ class Exchange:
         else:
             self.fail(error)
 
-    def switched(self) -> None:
+    def upgraded(self) -> None:
         """See L{egress.proxy.forwarder.Owner}."""
         self._enter(State.SWITCHED)
-        self._session.switched()
+        self._session.upgraded()
 
-    def switched_data(self, data: bytes) -> None:
+    def upgraded_data(self, data: bytes) -> None:
         """Relay what the client sent after an upgrade."""
         if self._forwarding is not None:
             self._forwarding.switched_data(data)
@@ -339,7 +343,7 @@ class Exchange:
         if self._state is State.SWITCHED:
             self._finish(None)
             self._session.close()
-        elif self._session.choked:
+        elif self._session.client_backpressured:
             self.fail(ClientGone("the client did not take its answer in time"))
         elif self._state is State.COLLECTING and self._collecting is not None:
             self.fail(self._collecting.expired())
@@ -368,7 +372,7 @@ class Exchange:
             # The client must not take what it has for the whole.
             self._session.abort()
         else:
-            self._session.answer(self, error)
+            self._session.respond_with_error(self, error)
 
     def _finish(self, result: EgressError | None) -> None:
         """Let go of everything, and put the exchange on record, once."""
@@ -385,4 +389,4 @@ class Exchange:
         self._content.forget()
         if self._collecting is not None:
             self._collecting.drop()
-        self._inquiry.report(result, status, self._content.sent, received)
+        self._transaction.report(result, status, self._content.sent, received)

@@ -20,28 +20,28 @@ from egress.http.writers import (
 )
 from egress.model.decision import Headers
 from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError
-from egress.proxy.lease import Permit
-from egress.proxy.request_body import RequestContent
-from egress.relay.socket_relay import WORTH_IT, End, Pump, pump_between
+from egress.proxy.lease import Lease
+from egress.proxy.request_body import RequestBody
+from egress.relay.socket_relay import TAKEOVER_BYTES, SocketEnd, SocketRelay, relay_between
 from egress.transport.tcp import unshared
 from egress.upstream.origin_connection import OriginConnection
 
 if TYPE_CHECKING:
     from egress.proxy.client_session import HttpSession
-    from egress.proxy.context import Parts
+    from egress.proxy.context import ProxyContext
 
 # How long an origin that was sent an expectation may keep silent before it gets the content anyway (RFC 9110 section
 # 10.1.1 leaves it to the client; this is what common ones do).
 CONTINUE_SECONDS: Final = 1.0
 # Interim answers (1xx) to one request; all of them together are bounded in size like one head.  They buy an origin no
 # time, so that with the default response timeout it can still send one every three seconds.
-MOST_INTERIMS: Final = 100
+MAX_INTERIM_RESPONSES: Final = 100
 
 
-class Owner(Protocol):
+class ForwarderOwner(Protocol):
     """Who is told how the forwarding went."""
 
-    def switched(self) -> None:
+    def upgraded(self) -> None:
         """The connection speaks another protocol from now on."""
 
     def forwarded(self, *, keep_alive: bool) -> None:
@@ -55,7 +55,7 @@ class Owner(Protocol):
         """
 
 
-class Forwarding:
+class Forwarder:
     """Relays one request and its answer.  It is the sink of its L{OriginConnection}.
 
     @ivar status: of the answer, once its head was given to the client.
@@ -64,14 +64,14 @@ class Forwarding:
 
     def __init__(
         self,
-        owner: Owner,
+        owner: ForwarderOwner,
         session: HttpSession,
-        parts: Parts,
+        parts: ProxyContext,
         head: RequestHead,
-        content: RequestContent,
+        content: RequestBody,
         connection: OriginConnection,
         release: Callable[[OriginConnection], None],
-        permit: Permit | None = None,
+        lease: Lease | None = None,
         upgrade: Upgrade | None = None,
     ) -> None:
         self.status: int | None = None
@@ -83,14 +83,14 @@ class Forwarding:
         self._head = head
         self._content = content
         self._release = release
-        self._permit = permit
+        self._lease = lease
         self._upgrade = upgrade
         self._held_back = False
         self._continue_timer: IDelayedCall | None = None
         self._switched = False
         self._ended = False
         self._settled = False
-        self._pump: Pump | None = None
+        self._pump: SocketRelay | None = None
         self._chunked = False
         self._keep_alive = False
         self._out: list[bytes] = []
@@ -140,12 +140,12 @@ class Forwarding:
 
     def _may_flow(self, data: bytes) -> bool:
         """Whether the decision allows more; if not, the owner has ended it."""
-        return self._permit is None or self._permit.spend(len(data))
+        return self._lease is None or self._lease.consume(len(data))
 
     def body_end(self) -> None:
         """The content is complete."""
-        permit = self._permit
-        if permit is None or permit.spend(self._content.trailer_size):
+        lease = self._lease
+        if lease is None or lease.consume(self._content.trailer_size):
             end = self._content.encode_end()
             if end and self.connection is not None:
                 self.connection.write(end)
@@ -189,7 +189,7 @@ class Forwarding:
         encoded = encode_interim(head)
         self._interims += 1
         self._interim_bytes += len(encoded)
-        if self._interims > MOST_INTERIMS or self._interim_bytes > self._parts.limits.head:
+        if self._interims > MAX_INTERIM_RESPONSES or self._interim_bytes > self._parts.limits.head:
             self._fail(OriginProtocolError("the origin sends interim answers without end"))
         elif head.status == 100 and self._continue_timer is not None:
             self._send_collected()
@@ -227,7 +227,7 @@ class Forwarding:
             return
         framing = response_framing(head, self._head)
         announced = framing.length if framing.kind is BodyKind.LENGTH else 0
-        if self._permit is not None and not self._permit.admits(announced):
+        if self._lease is not None and not self._lease.has_budget(announced):
             # Better no answer than a part of one.
             return
         self._stop_waiting()
@@ -245,7 +245,7 @@ class Forwarding:
 
     def response_data(self, data: bytes) -> None:
         """See L{egress.upstream.origin_connection.ResponseSink}."""
-        if self._permit is not None and not self._permit.spend(len(data)):
+        if self._lease is not None and not self._lease.consume(len(data)):
             return
         self.received += len(data)
         self._watch()
@@ -271,7 +271,7 @@ class Forwarding:
             self._release(connection)
         else:
             # Answered before it had the whole request: what it would read next is the rest of it.
-            connection.finish()
+            connection.close()
         self._owner.forwarded(keep_alive=self._keep_alive)
 
     def response_failed(self, error: EgressError, *, untouched: bool) -> None:
@@ -292,7 +292,7 @@ class Forwarding:
         if upgrade is None:
             self._fail(OriginProtocolError("the origin switched to a protocol that it was not asked for"))
             return
-        fault = upgrade.fault_of(head)
+        fault = upgrade.validate(head)
         if fault is None and (not self._content.over or self._continue_timer is not None):
             # RFC 9110 section 7.8: the answer in the new protocol is one to the whole request.
             fault = "the origin switched to another protocol before it had the whole request"
@@ -303,7 +303,7 @@ class Forwarding:
         self.status = head.status
         self._session.write(encode_switch(head, upgrade))
         self._watch()
-        self._owner.switched()
+        self._owner.upgraded()
         # Until all of this is over, transports may still be resumed.
         self._parts.clock.callLater(0, self._settle)
 
@@ -312,7 +312,7 @@ class Forwarding:
 
     def response_switched(self, data: bytes) -> None:
         """See L{egress.upstream.origin_connection.ResponseSink}."""
-        if self._permit is not None and not self._permit.spend(len(data)):
+        if self._lease is not None and not self._lease.consume(len(data)):
             return
         self.received += len(data)
         self._watch()
@@ -343,23 +343,23 @@ class Forwarding:
         connection = self.connection
         if self._pump is not None or connection is None or not self._settled or self._ended:
             return
-        if self.received + self._content.sent < WORTH_IT:
+        if self.received + self._content.sent < TAKEOVER_BYTES:
             return
         near, far = unshared(self._session.transport), connection.transport
-        self._pump = pump_between(near, far, self._parts.flows, self._watch, self._pumped, self._permit)
+        self._pump = relay_between(near, far, self._parts.flows, self._watch, self._pumped, self._lease)
 
-    def _pumped(self, broken: End | None) -> None:
+    def _pumped(self, broken: SocketEnd | None) -> None:
         """The pump has come to an end."""
         pump, connection = self._pump, self.connection
         assert pump is not None and connection is not None
-        if broken is pump.near:
+        if broken is pump.client:
             # Its loss drops the other.
             self._session.abort()
             return
         if broken is None:
             # What the origin was sent last may be on its way still.
             self.connection = None
-            connection.finish()
+            connection.close()
         self._fail(OriginDisconnected(f"{connection.route.origin.authority} closed the connection"))
 
     # -- the client's pace, and ways out
@@ -383,8 +383,8 @@ class Forwarding:
         pump, self._pump = self._pump, None
         if pump is not None:
             pump.stop()
-            self._content.sent += pump.near.moved
-            self.received += pump.far.moved
+            self._content.sent += pump.client.moved
+            self.received += pump.origin.moved
         connection, self.connection = self.connection, None
         if connection is not None:
-            connection.drop()
+            connection.abort()

@@ -11,26 +11,26 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from egress.http.obligations import fault_of
+from egress.http.obligations import validate
 from egress.model.authority import IPAddress
-from egress.model.decision import NEEDS, NO_TERMS, Decision, DecisionRequest, Stage, Terms, Verdict
+from egress.model.decision import NEEDS, NO_OBLIGATIONS, Decision, DecisionRequest, Obligations, Stage, Verdict
 from egress.model.errors import (
     AuthorizerUnavailable,
     EgressError,
+    LeaseExpired,
+    LeaseRevoked,
     LimitReached,
-    PermissionExpired,
-    PermissionRevoked,
 )
 
 if TYPE_CHECKING:
-    from egress.proxy.context import Parts
+    from egress.proxy.context import ProxyContext
 
 _log = Logger()
 
 _FINAL: Final = frozenset({Verdict.ALLOW, Verdict.DENY})
 
 
-def sound(decision: object, question: DecisionRequest) -> Decision:
+def validated_decision(decision: object, question: DecisionRequest) -> Decision:
     """Take nothing but a complete decision from an authorizer, which somebody else may have written.
 
     @raise AuthorizerUnavailable: when it is none, or cannot be kept to.
@@ -46,9 +46,9 @@ def sound(decision: object, question: DecisionRequest) -> Decision:
             raise AuthorizerUnavailable("the authorizer asked for content where none was withheld")
         if decision.verdict is Verdict.NEED_ADDRESSES and not question.addresses_withheld:
             raise AuthorizerUnavailable("the authorizer asked for addresses where none were withheld")
-    terms: Terms = decision.terms
-    if terms is not NO_TERMS and decision.allowed:
-        fault = fault_of(terms)
+    terms: Obligations = decision.obligations
+    if terms is not NO_OBLIGATIONS and decision.allowed:
+        fault = validate(terms)
         if fault is None and question.stage is Stage.TUNNEL and (terms.set_headers or terms.remove_headers):
             fault = "fields to set or remove for a tunnel, in which nothing is read"
         if fault is not None:
@@ -56,7 +56,7 @@ def sound(decision: object, question: DecisionRequest) -> Decision:
     return decision
 
 
-class Permit:
+class Lease:
     """Keeps an exchange or a tunnel within the terms of its decision; there is one only where they have bounds.
 
     When its time is over, the question is put again: what flows meanwhile flows on, and goes on if it is allowed again,
@@ -72,7 +72,7 @@ class Permit:
     __slots__ = ("_asked", "_failed", "_most", "_over", "_parts", "_question", "_timer", "leads_to", "observed", "used")
 
     def __init__(
-        self, parts: Parts, question: DecisionRequest, terms: Terms, failed: Callable[[EgressError], None]
+        self, parts: ProxyContext, question: DecisionRequest, terms: Obligations, failed: Callable[[EgressError], None]
     ) -> None:
         self.used = 0
         self.observed: Decision | None = None
@@ -85,7 +85,7 @@ class Permit:
         self._timer: IDelayedCall | None = None
         self._hold(terms)
 
-    def _hold(self, terms: Terms) -> None:
+    def _hold(self, terms: Obligations) -> None:
         self._most = terms.max_bytes
         if terms.expires_in is not None:
             self._timer = self._parts.clock.callLater(terms.expires_in, self._expired)
@@ -97,7 +97,7 @@ class Permit:
         """How many more bytes may flow; C{None}: any number."""
         return None if self._most is None else self._most - self.used
 
-    def admits(self, count: int) -> bool:
+    def has_budget(self, count: int) -> bool:
         """Say whether so many bytes more may flow.  If not, that is the end."""
         if self._over:
             return False
@@ -107,12 +107,12 @@ class Permit:
         self._fail(LimitReached(f"more content than the {most} bytes that are allowed"))
         return False
 
-    def spend(self, count: int) -> bool:
+    def consume(self, count: int) -> bool:
         """Count bytes that are about to flow.
 
         @return: whether they may.  If not, that is the end.
         """
-        if not self.admits(count):
+        if not self.has_budget(count):
             return False
         self.used += count
         return True
@@ -131,7 +131,7 @@ class Permit:
         if self._over:
             return
         try:
-            decision = sound(answer, self._question)
+            decision = validated_decision(answer, self._question)
         except AuthorizerUnavailable as error:
             self._fail(_expired(error.reason))
             return
@@ -146,13 +146,13 @@ class Permit:
         elif decision.verdict is Verdict.NEED_ADDRESSES:
             self._fail(_expired("the authorizer asked for addresses that are not known yet"))
         elif not decision.allowed:
-            self._fail(PermissionRevoked(decision.reason))
+            self._fail(LeaseRevoked(decision.reason))
         else:
             if decision.observed is not None and self.observed is None:
                 self.observed = decision
-            self._hold(decision.terms)
+            self._hold(decision.obligations)
             # What has flowed already may be more than is allowed now.
-            self.admits(0)
+            self.has_budget(0)
 
     def _broken(self, failure: Failure) -> None:
         if self._over:
@@ -193,14 +193,14 @@ class Permit:
             asked.cancel()
 
 
-def _expired(why: str) -> PermissionExpired:
-    return PermissionExpired(f"the permission ran out, and there was no decision on more: {why}")
+def _expired(why: str) -> LeaseExpired:
+    return LeaseExpired(f"the permission ran out, and there was no decision on more: {why}")
 
 
-def permit_for(
-    parts: Parts, question: DecisionRequest, terms: Terms, failed: Callable[[EgressError], None]
-) -> Permit | None:
-    """Make a permit, if the terms have bounds."""
+def lease_for(
+    parts: ProxyContext, question: DecisionRequest, terms: Obligations, failed: Callable[[EgressError], None]
+) -> Lease | None:
+    """Make a lease, if the terms have bounds."""
     if terms.max_bytes is None and terms.expires_in is None:
         return None
-    return Permit(parts, question, terms, failed)
+    return Lease(parts, question, terms, failed)

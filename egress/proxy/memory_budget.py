@@ -20,7 +20,7 @@ class Claim:
     @ivar granted: whether all that was asked for is held.
     """
 
-    def __init__(self, budget: Budget, client: str, wanted: int, granted: Callable[[], object]) -> None:
+    def __init__(self, budget: MemoryBudget, client: str, wanted: int, granted: Callable[[], object]) -> None:
         self.client = client
         self.wanted = wanted
         self.on_grant = granted
@@ -49,7 +49,7 @@ class Claim:
         self.wanted = 0
 
 
-class Budget:
+class MemoryBudget:
     """Hands out memory.
 
     A client gets no more than what would then be free, as in L{egress.upstream.fair_slots}: one client alone gets half

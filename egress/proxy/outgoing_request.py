@@ -6,16 +6,16 @@ from collections.abc import Collection
 
 from egress.http.connection_auth import has_credentials
 from egress.http.heads import RequestHead
-from egress.http.obligations import with_terms
+from egress.http.obligations import with_obligations
 from egress.http.request_target import RequestTarget
 from egress.http.upgrade import requested_upgrade
 from egress.http.writers import encode_request, forwarded_fields
 from egress.model.authority import Origin, UpstreamProxy
-from egress.model.decision import NO_TERMS, ClientIdentity, Headers, Terms
+from egress.model.decision import NO_OBLIGATIONS, ClientIdentity, Headers, Obligations
 from egress.upstream.origin_connection import PoolKey
 
 
-class OutgoingHead:
+class OutgoingRequest:
     """What is sent to the origin before the content.
 
     @ivar head: as the client sent it.
@@ -27,7 +27,7 @@ class OutgoingHead:
     @ivar logs_in: whether it carries credentials that the origin ties to the connection (RFC 4559).
     """
 
-    __slots__ = ("_fields", "_target", "asked", "head", "key", "logs_in", "origin", "terms", "upgrade")
+    __slots__ = ("_fields", "_target", "asked", "head", "key", "logs_in", "obligations", "origin", "upgrade")
 
     def __init__(
         self,
@@ -46,16 +46,16 @@ class OutgoingHead:
         self.origin = origin
         self.upgrade = upgrade = requested_upgrade(head, upgrade_protocols)
         self._target = target
-        self.terms = NO_TERMS
-        self.logs_in = head.logs_in
+        self.obligations = NO_OBLIGATIONS
+        self.logs_in = head.has_connection_credentials
         self._fields = forwarded_fields(head, origin, upgrade)
         self.asked: Headers = tuple(self._fields)
         self.key: PoolKey = (client.pool_key, origin)
 
-    def take(self, terms: Terms) -> None:
+    def take(self, terms: Obligations) -> None:
         """Make of it what a decision says; each begins with what the authorizer saw."""
-        self.terms = terms
-        self._fields = with_terms(list(self.asked), terms)
+        self.obligations = terms
+        self._fields = with_obligations(list(self.asked), terms)
         self.logs_in = has_credentials(self._fields)
         # What a field has opened at the origin, a connection may keep open: it is for those who get the same.
         self.key = (*self.key[:2], *terms.set_headers)

@@ -10,35 +10,37 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from egress.http.error_response import encode_answer
+from egress.http.error_response import encode_error_response
 from egress.model.errors import EgressError
 from egress.proxy.transaction import report_refusal
 from egress.proxy.tunnel_binding import client_identity, peer_of
-from egress.transport.lingering_close import Farewell
-from egress.transport.tcp import cut, no_delay
+from egress.transport.lingering_close import LingeringClose
+from egress.transport.tcp import abort_without_close_notify, no_delay
 from egress.transport.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from egress.proxy.context import Parts
+    from egress.proxy.context import ProxyContext
 
 # What a client has to send its request, which is discarded, and then to end its side.
-PATIENCE_SECONDS = 2.0
+LINGER_SECONDS = 2.0
 
 
 @implementer(IHalfCloseableProtocol)
-class TurnedAway(Protocol):
+class RejectedConnection(Protocol):
     """A connection that gets one answer, whatever it asks for.
 
     @param refusal: the answer; C{None}: the connection is cut.
     @param gone: is called with this protocol when the connection is gone.
     """
 
-    def __init__(self, parts: Parts, refusal: EgressError | None, gone: Callable[[TurnedAway], None]) -> None:
+    def __init__(
+        self, parts: ProxyContext, refusal: EgressError | None, gone: Callable[[RejectedConnection], None]
+    ) -> None:
         self._parts = parts
         self._refusal = refusal
         self._gone = gone
         self._watchdog = Watchdog(parts.clock, self._expired)
-        self._farewell: Farewell | None = None
+        self._lingering: LingeringClose | None = None
 
     def connectionMade(self) -> None:
         """Answer before anything is asked: the limits are not for those who are slow to ask."""
@@ -49,16 +51,18 @@ class TurnedAway(Protocol):
         client = client_identity(peer_of(self.transport), None)
         request_id = report_refusal(self._parts, client, self._refusal, "", "")
         date = self._parts.date()
-        answer = encode_answer(self._refusal, request_id, accept=None, head_only=False, keep_alive=False, date=date)
+        answer = encode_error_response(
+            self._refusal, request_id, accept=None, head_only=False, keep_alive=False, date=date
+        )
         self.transport.write(answer)  # type: ignore[union-attr]
-        self._watchdog.set(PATIENCE_SECONDS)
+        self._watchdog.set(LINGER_SECONDS)
 
     def dataReceived(self, data: bytes) -> None:
         """Close, now that the client has its request on the way and reads."""
-        if self._farewell is None:
+        if self._lingering is None:
             self._watchdog.stop()
-            self._farewell = Farewell(self.transport, self._parts.clock, PATIENCE_SECONDS, PATIENCE_SECONDS)
-        self._farewell.data_received(data)
+            self._lingering = LingeringClose(self.transport, self._parts.clock, LINGER_SECONDS, LINGER_SECONDS)
+        self._lingering.data_received(data)
 
     def close(self) -> None:
         """Close before the client has sent its request: the descriptor is needed.  What was written is still sent."""
@@ -70,15 +74,15 @@ class TurnedAway(Protocol):
 
     def writeConnectionLost(self) -> None:
         """The answer is sent."""
-        if self._farewell is not None:
-            self._farewell.write_closed()
+        if self._lingering is not None:
+            self._lingering.write_closed()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Make room for the next."""
         self._watchdog.stop()
-        if self._farewell is not None:
-            self._farewell.stop()
+        if self._lingering is not None:
+            self._lingering.stop()
         self._gone(self)
 
     def _expired(self) -> None:
-        cut(self.transport)
+        abort_without_close_notify(self.transport)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from egress.http.body import BodyKind, Framing, encode_chunk
 from egress.http.hop_by_hop import encode_fields
-from egress.http.obligations import without
+from egress.http.obligations import drop_trailers
 from egress.model.decision import Headers
 from egress.model.errors import ContentTooLarge
 
 
-class RequestContent:
+class RequestBody:
     """Content on its way from the client to the origin.
 
     @param limit: bytes to collect for an authorizer that looks at contents.
@@ -120,7 +120,7 @@ class RequestContent:
         return b"0\r\n%b\r\n" % self._encoded_trailers()
 
     def _encoded_trailers(self) -> bytes:
-        return encode_fields(without(self._trailers, self.hidden) if self.hidden else self._trailers)
+        return encode_fields(drop_trailers(self._trailers, self.hidden) if self.hidden else self._trailers)
 
     def forget(self) -> None:
         """Let go of what was kept."""

@@ -11,14 +11,23 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from egress.model.authority import IPAddress, Origin
-from egress.model.decision import NEEDS, NO_TERMS, ClientIdentity, Decision, DecisionRequest, Headers, Stage, Verdict
+from egress.model.decision import (
+    NEEDS,
+    NO_OBLIGATIONS,
+    ClientIdentity,
+    Decision,
+    DecisionRequest,
+    Headers,
+    Stage,
+    Verdict,
+)
 from egress.model.errors import AddressForbidden, AuthorizerUnavailable, EgressError, InternalFault, outcome_of
 from egress.model.record import ExchangeRecord
-from egress.model.route import NOWHERE
-from egress.proxy.lease import Permit, permit_for, sound
+from egress.model.route import NO_HOP
+from egress.proxy.lease import Lease, lease_for, validated_decision
 
 if TYPE_CHECKING:
-    from egress.proxy.context import Parts
+    from egress.proxy.context import ProxyContext
 
 _T = TypeVar("_T")
 
@@ -30,13 +39,13 @@ def internal_fault() -> InternalFault:
     return InternalFault("the proxy failed; the operator's log has the details")
 
 
-class Inquiry:
+class Transaction:
     """Asks the authorizer, owns the Deferred that is being waited for, and reports once.
 
     @param failed: takes every fault of what is waited for; after the end, an L{InternalFault} alone: something of what
         belongs to the end was not done.
     @ivar decision: the answer, once there is one.
-    @ivar permit: how far it goes, where the answer has bounds.
+    @ivar lease: how far it goes, where the answer has bounds.
     @ivar hop: where it went, once it did.
     """
 
@@ -58,13 +67,13 @@ class Inquiry:
         "_started",
         "decision",
         "hop",
-        "permit",
+        "lease",
         "request_id",
     )
 
     def __init__(
         self,
-        parts: Parts,
+        parts: ProxyContext,
         client: ClientIdentity,
         stage: Stage,
         method: str,
@@ -74,8 +83,8 @@ class Inquiry:
     ) -> None:
         self.request_id = parts.new_id()
         self.decision: Decision | None = None
-        self.permit: Permit | None = None
-        self.hop = NOWHERE
+        self.lease: Lease | None = None
+        self.hop = NO_HOP
         self._parts = parts
         self._client = client
         self._stage = stage
@@ -140,19 +149,19 @@ class Inquiry:
 
         def answered(decision: object) -> None:
             # Until it is known to be one, what goes wrong is the authorizer's fault.
-            answer = sound(decision, request)
+            answer = validated_decision(decision, request)
             self._stop_the_clock()
             if answer.verdict not in NEEDS:
                 self.decision = answer
             elif answer.observed is not None:
                 # What observe mode lets pass remains on record, also if nothing more can be found out.
                 self.decision = attrs.evolve(answer, verdict=Verdict.ALLOW)
-            if answer.terms is not NO_TERMS and answer.allowed:
-                self.permit = permit_for(self._parts, request, answer.terms, self._failed)
+            if answer.obligations is not NO_OBLIGATIONS and answer.allowed:
+                self.lease = lease_for(self._parts, request, answer.obligations, self._failed)
             decided(answer)
 
         # An authorizer that raises, or answers without a Deferred, has answered all the same.
-        self.wait_for(maybeDeferred(self._parts.authorizer.decide, request), answered)
+        self.await_or_fail(maybeDeferred(self._parts.authorizer.decide, request), answered)
 
     def _stop_the_clock(self) -> None:
         if self._asked_at is not None:
@@ -163,12 +172,12 @@ class Inquiry:
     def _let_go(self) -> None:
         """What was decided before holds no more."""
         self.decision = None
-        if self.permit is not None:
-            self.permit.stop()
-            self.permit = None
+        if self.lease is not None:
+            self.lease.stop()
+            self.lease = None
 
-    def wait_for(self, waiting: Deferred[_T], then: Callable[[_T], None]) -> None:
-        """Go on with C{then} when C{waiting} fires, unless the inquiry is over by then."""
+    def await_or_fail(self, waiting: Deferred[_T], then: Callable[[_T], None]) -> None:
+        """Go on with C{then} when C{waiting} fires, unless the transaction is over by then."""
 
         if waiting.called and not waiting.paused and not isinstance(waiting.result, Failure):
             # It is there already, as a decision of the embedded policy always is.
@@ -229,15 +238,15 @@ class Inquiry:
         """
         self._over = True
         self._stop_the_clock()
-        if self.permit is not None:
-            self.permit.stop()
+        if self.lease is not None:
+            self.lease.stop()
         self._given_up, self._pending = self._pending, None
         if self._given_up is not None:
             self._given_up.cancel()
         decision = self.decision
-        if decision is not None and decision.observed is None and self.permit is not None:
+        if decision is not None and decision.observed is None and self.lease is not None:
             # What would have been cut is not what the first answer says.
-            decision = self.permit.observed or decision
+            decision = self.lease.observed or decision
         outcome = outcome_of(result) if result is not None else None
         rule_id = observed = source = None
         if decision is not None and not isinstance(result, AddressForbidden):
@@ -274,7 +283,7 @@ class Inquiry:
         )
 
 
-def report_refusal(parts: Parts, client: ClientIdentity, error: EgressError, method: str, url: str) -> str:
+def report_refusal(parts: ProxyContext, client: ClientIdentity, error: EgressError, method: str, url: str) -> str:
     """Put on record what was refused before anything could be asked about it.
 
     @return: the id under which it is.

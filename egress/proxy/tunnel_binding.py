@@ -112,7 +112,7 @@ def server_name_error(transport: object, authority: Authority) -> ServerNameMism
 
 
 @attrs.frozen
-class Scope:
+class TunnelBinding:
     """What a session inside a tunnel is bound to.
 
     @ivar origin: where every request of the session goes.
@@ -151,17 +151,17 @@ class Scope:
 
 
 def destination_of(
-    scope: Scope | None, head: RequestHead, schemes: Container[str]
+    binding: TunnelBinding | None, head: RequestHead, schemes: Container[str]
 ) -> tuple[RequestTarget, Origin | None]:
     """Read what a request asks for, and of which origin.
 
-    @param scope: C{None} on the listening port.
+    @param binding: C{None} on the listening port.
     @param schemes: of the URLs that may be asked for there.
     @return: the target, and its origin; C{None} for a CONNECT, which asks for a tunnel.
     @raise EgressError: when it cannot be read, or is for another authority than the tunnel's.
     """
-    if scope is not None:
-        return scope.target_of(head), scope.origin
+    if binding is not None:
+        return binding.target_of(head), binding.origin
     target = parse_request_target(head.method, head.target, schemes)
     return target, None if target.form is TargetForm.AUTHORITY else named_origin(target)
 
@@ -179,7 +179,7 @@ def named_origin(target: RequestTarget) -> Origin:
     return Origin.of(target.scheme, target.authority)
 
 
-def asked_for(scope: Scope | None, head: RequestHead) -> str:
+def target_for_log(binding: TunnelBinding | None, head: RequestHead) -> str:
     """What a request asks for, for the record, where its target may be anything."""
     target = head.target.decode("utf-8", "replace")
-    return f"{scope.origin}{target}" if scope is not None and target.startswith("/") else target
+    return f"{binding.origin}{target}" if binding is not None and target.startswith("/") else target

@@ -17,12 +17,12 @@ from zope.interface import implementer
 
 from egress.relay.budget import ByteBudget
 from egress.relay.buffered import Flows
-from egress.relay.socket_relay import WORTH_IT, End, Pump, pump_between
+from egress.relay.socket_relay import TAKEOVER_BYTES, SocketEnd, SocketRelay, relay_between
 from egress.transport.dialed import DialedProtocol
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol)
-class _FarEnd(DialedProtocol):
+class _OriginEnd(DialedProtocol):
     """The origin's side of a relay."""
 
     def __init__(self, relay: Relay) -> None:
@@ -34,10 +34,10 @@ class _FarEnd(DialedProtocol):
         super().connectionMade()
 
     def dataReceived(self, data: bytes) -> None:
-        self._relay.far_data(data)
+        self._relay.origin_data(data)
 
     def readConnectionLost(self) -> None:
-        self._relay.far_end()
+        self._relay.origin_end()
 
     def writeConnectionLost(self) -> None:
         pass
@@ -47,13 +47,13 @@ class _FarEnd(DialedProtocol):
         self.closed = True
         # How a TLS session with an upstream proxy ends says little: many leave out the closing alert.
         broken = ITCPTransport.providedBy(self.transport) and not isinstance(self.transport, TLSMemoryBIOProtocol)
-        self._relay.far_lost(broken and not isinstance(reason.value, ConnectionDone))
+        self._relay.origin_lost(broken and not isinstance(reason.value, ConnectionDone))
 
     def pauseProducing(self) -> None:
-        self._relay.pause_near()
+        self._relay.pause_client()
 
     def resumeProducing(self) -> None:
-        self._relay.resume_near()
+        self._relay.resume_client()
 
     def stopProducing(self) -> None:
         pass
@@ -70,7 +70,7 @@ def _end_writing(transport: object) -> None:
         transport.loseConnection()  # type: ignore[attr-defined]
 
 
-class Owner(Protocol):
+class RelayOwner(Protocol):
     """Who is told how the relay goes."""
 
     def relay_active(self) -> None:
@@ -93,41 +93,41 @@ class Relay:
     __slots__ = (
         "_begun",
         "_budget",
+        "_client",
         "_early",
         "_far_ended",
         "_flows",
-        "_near",
         "_near_ended",
         "_owner",
         "_pump",
         "_received",
         "_sent",
-        "far",
+        "origin",
     )
 
-    def __init__(self, owner: Owner, near: ITCPTransport, flows: Flows, budget: ByteBudget | None = None) -> None:
-        self.far = _FarEnd(self)
+    def __init__(self, owner: RelayOwner, near: ITCPTransport, flows: Flows, budget: ByteBudget | None = None) -> None:
+        self.origin = _OriginEnd(self)
         self._sent = 0
         self._received = 0
-        self._near = near
+        self._client = near
         self._flows = flows
         self._budget = budget
-        self._owner: Owner | None = owner
+        self._owner: RelayOwner | None = owner
         self._near_ended = False
         self._far_ended = False
         self._begun = False
         self._early = b""
-        self._pump: Pump | None = None
+        self._pump: SocketRelay | None = None
 
     @property
     def sent(self) -> int:
         """Bytes from the client to the origin."""
-        return self._sent + (self._pump.near.moved if self._pump is not None else 0)
+        return self._sent + (self._pump.client.moved if self._pump is not None else 0)
 
     @property
     def received(self) -> int:
         """Bytes from the origin to the client."""
-        return self._received + (self._pump.far.moved if self._pump is not None else 0)
+        return self._received + (self._pump.origin.moved if self._pump is not None else 0)
 
     def begin(self, early: bytes) -> None:
         """Relay from now on.
@@ -136,91 +136,93 @@ class Relay:
         """
         held, self._early = self._early, b""
         self._begun = True
-        if (not early or self._pass_to_far(early)) and held:
-            self._pass_to_near(held)
+        if (not early or self._pass_to_origin(early)) and held:
+            self._pass_to_client(held)
 
-    def near_data(self, data: bytes) -> None:
+    def client_data(self, data: bytes) -> None:
         """Take bytes from the client."""
-        if self._pass_to_far(data):
+        if self._pass_to_origin(data):
             self._pump_if_worth_it()
 
-    def far_data(self, data: bytes) -> None:
+    def origin_data(self, data: bytes) -> None:
         """Take bytes from the origin."""
         if not self._begun:
             self._early += data
             return
-        if self._pass_to_near(data):
+        if self._pass_to_client(data):
             self._pump_if_worth_it()
 
-    def _pass_to_far(self, data: bytes) -> bool:
-        if self._budget is not None and not self._budget.spend(len(data)):
+    def _pass_to_origin(self, data: bytes) -> bool:
+        if self._budget is not None and not self._budget.consume(len(data)):
             return False
         self._sent += len(data)
         self._active()
-        self.far.transport.write(data)  # type: ignore[union-attr]
+        self.origin.transport.write(data)  # type: ignore[union-attr]
         return True
 
-    def _pass_to_near(self, data: bytes) -> bool:
-        if self._budget is not None and not self._budget.spend(len(data)):
+    def _pass_to_client(self, data: bytes) -> bool:
+        if self._budget is not None and not self._budget.consume(len(data)):
             return False
         self._received += len(data)
         self._active()
-        self._near.write(data)
+        self._client.write(data)
         return True
 
     # -- in the large
 
     def _pump_if_worth_it(self) -> None:
-        if self._sent + self._received < WORTH_IT or self._pump is not None:
+        if self._sent + self._received < TAKEOVER_BYTES or self._pump is not None:
             return
         # What is half closed already stays as it is: a transport tells nobody when it has sent its end.
-        if self._near_ended or self._far_ended or self.far.closed:
+        if self._near_ended or self._far_ended or self.origin.closed:
             return
-        self._pump = pump_between(self._near, self.far.transport, self._flows, self._active, self._pumped, self._budget)
+        self._pump = relay_between(
+            self._client, self.origin.transport, self._flows, self._active, self._pumped, self._budget
+        )
 
     def _active(self) -> None:
         if self._owner is not None:
             self._owner.relay_active()
 
-    def _pumped(self, broken: End | None) -> None:
+    def _pumped(self, broken: SocketEnd | None) -> None:
         """The pump has come to an end."""
         pump = self._pump
         assert pump is not None
-        self._near_ended, self._far_ended = pump.near.ended, pump.far.ended
+        self._near_ended, self._far_ended = pump.client.ended, pump.origin.ended
         if broken is None:
-            self._close_far()
-        elif broken is pump.near:
+            self._close_origin()
+        elif broken is pump.client:
             # Its loss drops the other.
-            self._near.abortConnection()
+            self._client.abortConnection()
         else:
-            self.far.transport.abortConnection()  # type: ignore[union-attr]
+            self.origin.transport.abortConnection()  # type: ignore[union-attr]
 
     # -- ends
 
-    def near_end(self) -> None:
+    def client_end(self) -> None:
         """The client sends no more."""
         self._near_ended = True
-        if self.far.closed:
+        if self.origin.closed:
             return
         if self._far_ended:
-            self._close_far()
+            self._close_origin()
         else:
-            _end_writing(self.far.transport)
+            _end_writing(self.origin.transport)
 
-    def far_end(self) -> None:
+    def origin_end(self) -> None:
         """The origin sends no more."""
         self._far_ended = True
         if self._near_ended:
-            self._close_far()
+            self._close_origin()
         else:
-            _end_writing(self._near)
+            _end_writing(self._client)
 
-    def _close_far(self) -> None:
+    def _close_origin(self) -> None:
         """Both have ended: what is still to be sent to the origin goes out, then L{far_lost} follows."""
-        self.far.transport.unregisterProducer()  # type: ignore[union-attr]
-        self.far.transport.loseConnection()  # type: ignore[union-attr]
+        self.origin.transport.unregisterProducer()  # type: ignore[union-attr]
+        self.origin.transport.loseConnection()  # type: ignore[union-attr]
 
-    def far_lost(self, broken: bool) -> None:
+    def origin_lost(self, broken: bool) -> None:
         """The origin's connection is gone.
 
         @param broken: not closed by either side; that is of no interest if everything had come by then.
@@ -234,8 +236,8 @@ class Relay:
         """The client's connection is gone."""
         self._owner = None
         self.stop()
-        if not self.far.closed and self.far.transport is not None:
-            self.far.transport.abortConnection()  # type: ignore[attr-defined]
+        if not self.origin.closed and self.origin.transport is not None:
+            self.origin.transport.abortConnection()  # type: ignore[attr-defined]
 
     def stop(self) -> None:
         """Pass on nothing more by itself: what is closed next belongs to the transports again."""
@@ -244,23 +246,23 @@ class Relay:
 
     # -- pace, while the transports do it
 
-    def pause_near(self) -> None:
+    def pause_client(self) -> None:
         """The origin does not keep up."""
-        self._near.pauseProducing()  # type: ignore[attr-defined]
+        self._client.pauseProducing()  # type: ignore[attr-defined]
 
-    def resume_near(self) -> None:
+    def resume_client(self) -> None:
         """The origin keeps up again."""
         if not self._near_ended:
-            self._near.resumeProducing()  # type: ignore[attr-defined]
+            self._client.resumeProducing()  # type: ignore[attr-defined]
             self._pump_if_worth_it()
 
-    def pause_far(self) -> None:
+    def pause_origin(self) -> None:
         """The client does not keep up."""
-        if not self.far.closed:
-            self.far.transport.pauseProducing()  # type: ignore[union-attr]
+        if not self.origin.closed:
+            self.origin.transport.pauseProducing()  # type: ignore[union-attr]
 
-    def resume_far(self) -> None:
+    def resume_origin(self) -> None:
         """The client keeps up again."""
-        if not self.far.closed and not self._far_ended:
-            self.far.transport.resumeProducing()  # type: ignore[union-attr]
+        if not self.origin.closed and not self._far_ended:
+            self.origin.transport.resumeProducing()  # type: ignore[union-attr]
             self._pump_if_worth_it()

@@ -28,15 +28,15 @@ from egress.relay.budget import ByteBudget
 from egress.relay.buffered import BUFFER, Flows
 
 # What a tunnel carries, both ways together, before a pump is worth it.
-WORTH_IT: Final = 100 * KIB
+TAKEOVER_BYTES: Final = 100 * KIB
 # What is moved in one direction before the other connections get their turn.
-TURN: Final = 2 * MIB
+FAIR_SHARE_BYTES: Final = 2 * MIB
 # After less than this, the source most likely has no more now: asking would cost more than the reactor telling.
-TRICKLE: Final = 64 * KIB
+DRAINED_BELOW: Final = 64 * KIB
 
 
 @implementer(IReadDescriptor, IWriteDescriptor, IHalfCloseableDescriptor, IPushProducer, ILoggingContext)
-class End:
+class SocketEnd:
     """One of the two sockets of a pump, and the direction that begins there.
 
     It is registered as its transport's producer: a transport tells its producer when it is about to close its socket,
@@ -48,9 +48,9 @@ class End:
 
     __slots__ = ("_flow", "_pump", "_reactor", "_reading", "_socket", "_writing", "ended", "moved", "peer", "transport")
 
-    peer: End
+    peer: SocketEnd
 
-    def __init__(self, pump: Pump, transport: tcp.Connection) -> None:
+    def __init__(self, pump: SocketRelay, transport: tcp.Connection) -> None:
         self.transport = transport
         self.moved = 0
         self.ended = False
@@ -60,7 +60,7 @@ class End:
         self._reading = False
         self._writing = False
 
-    def take(self, peer: End, flows: Flows) -> None:
+    def take(self, peer: SocketEnd, flows: Flows) -> None:
         """Take the socket over from its transport."""
         self.peer = peer
         self._flow = flows.between(self._socket, peer._socket)
@@ -130,7 +130,7 @@ class End:
         """Pass on what there is, until that is all, or the other end takes no more, or others have their turn."""
         before = self.moved
         try:
-            self._move(before + TURN)
+            self._move(before + FAIR_SHARE_BYTES)
         finally:
             if self.moved > before and not self._pump.over:
                 self._pump.active()
@@ -161,10 +161,10 @@ class End:
             if not filled:
                 self._end()
                 return
-            if budget is not None and not budget.spend(filled):
+            if budget is not None and not budget.consume(filled):
                 # It is over: nothing of this was passed on.
                 return
-            more = filled >= TRICKLE
+            more = filled >= DRAINED_BELOW
         self.peer._write(False)
         self._read(True)
 
@@ -194,19 +194,19 @@ class End:
         self._pump.stop()
 
 
-class Pump:
+class SocketRelay:
     """Moves bytes both ways between two sockets, each way held back when its receiver is slow.
 
     @param active: is told whenever something has moved.
-    @param ended: is told the end, once, with the L{End} that broke, or C{None} when both directions are over; not when
-        the pump was stopped.
+    @param ended: is told the end, once, with the L{SocketEnd} that broke, or C{None} when both directions are over; not
+        when the pump was stopped.
     @param budget: says how much may flow, where there is a bound.
     @ivar near: the client's end.
     @ivar far: the origin's end.
     @ivar over: whether it has given its sockets back.
     """
 
-    __slots__ = ("_ended", "active", "budget", "far", "near", "over")
+    __slots__ = ("_ended", "active", "budget", "client", "origin", "over")
 
     def __init__(
         self,
@@ -214,18 +214,18 @@ class Pump:
         far: tcp.Connection,
         flows: Flows,
         active: Callable[[], None],
-        ended: Callable[[End | None], None],
+        ended: Callable[[SocketEnd | None], None],
         budget: ByteBudget | None = None,
     ) -> None:
         self.active = active
         self.budget = budget
         self.over = False
         self._ended = ended
-        self.near = End(self, near)
-        self.far = End(self, far)
-        self.near.take(self.far, flows)
-        self.far.take(self.near, flows)
-        for end in (self.near, self.far):
+        self.client = SocketEnd(self, near)
+        self.origin = SocketEnd(self, far)
+        self.client.take(self.origin, flows)
+        self.origin.take(self.client, flows)
+        for end in (self.client, self.origin):
             end._read(True)
 
     def most(self) -> int:
@@ -233,7 +233,7 @@ class Pump:
         left = self.budget.left if self.budget is not None else None
         return BUFFER if left is None else min(BUFFER, max(0, left) + 1)
 
-    def end(self, broken: End | None) -> None:
+    def end(self, broken: SocketEnd | None) -> None:
         """Give the sockets back, and tell the owner."""
         if not self.over:
             self.stop()
@@ -243,8 +243,8 @@ class Pump:
         """Give the sockets back, unless that is done."""
         if not self.over:
             self.over = True
-            self.near.give_back()
-            self.far.give_back()
+            self.client.give_back()
+            self.origin.give_back()
 
 
 def _is_ready(transport: object) -> bool:
@@ -260,14 +260,14 @@ def _is_ready(transport: object) -> bool:
     )
 
 
-def pump_between(
+def relay_between(
     near: object,
     far: object,
     flows: Flows,
     active: Callable[[], None],
-    ended: Callable[[End | None], None],
+    ended: Callable[[SocketEnd | None], None],
     budget: ByteBudget | None = None,
-) -> Pump | None:
+) -> SocketRelay | None:
     """Have a pump take over, if neither transport has anything left to send.
 
     @return: C{None} when that is not so now.
@@ -275,4 +275,4 @@ def pump_between(
     if not (_is_ready(near) and _is_ready(far)):
         return None
     assert isinstance(near, tcp.Connection) and isinstance(far, tcp.Connection)
-    return Pump(near, far, flows, active, ended, budget)
+    return SocketRelay(near, far, flows, active, ended, budget)

@@ -13,8 +13,8 @@ from egress.relay.buffered import BufferedFlow, BufferedFlows, Flows
 PIPE_SIZE: Final = MIB
 # A flow has a pipe only while its receiver is slower than its sender, so most often one serves all.  Their sizes count
 # against a limit of the user's (fs.pipe-user-pages-soft, 64 MiB most often), which several processes may share.
-MOST_PIPES: Final = 32
-KEPT_PIPES: Final = 4
+MAX_PIPES: Final = 32
+MAX_IDLE_PIPES: Final = 4
 
 
 class Pipe:
@@ -52,7 +52,7 @@ class Pipes:
 
     def __init__(self) -> None:
         self.made = 0
-        self._most = MOST_PIPES
+        self._most = MAX_PIPES
         self._kept: list[Pipe] = []
         self._closed = False
 
@@ -75,7 +75,7 @@ class Pipes:
 
     def give_back(self, pipe: Pipe) -> None:
         """Take back an empty pipe."""
-        if self._closed or len(self._kept) >= KEPT_PIPES:
+        if self._closed or len(self._kept) >= MAX_IDLE_PIPES:
             self.discard(pipe)
         else:
             self._kept.append(pipe)

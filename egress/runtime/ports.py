@@ -88,7 +88,7 @@ def metrics_endpoint(reactor: object, interface: str, port: int | None) -> IStre
     return endpoint
 
 
-class Binding:
+class PortBinder:
     """Binds ports.
 
     @param bound: is told of each port that is bound.

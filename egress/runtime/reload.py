@@ -8,12 +8,12 @@ from typing import Generic, TypeVar
 from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
 from twisted.python.failure import Failure
 
-from egress.runtime.threads import InThreads
+from egress.runtime.threads import Offload
 
 T = TypeVar("T")
 
 
-class Reading(Generic[T]):
+class Reloader(Generic[T]):
     """Reads files, and then has what was in them used.
 
     The files are looked at when it is its turn, so what was in them last is used last.  Whoever asks for a reading
@@ -26,7 +26,7 @@ class Reading(Generic[T]):
     """
 
     def __init__(
-        self, turns: DeferredLock, in_threads: InThreads, read: Callable[[], T], use: Callable[[T], object]
+        self, turns: DeferredLock, in_threads: Offload, read: Callable[[], T], use: Callable[[T], object]
     ) -> None:
         self._turns = turns
         self._in_threads = in_threads

@@ -34,7 +34,7 @@ def raise_limit(reactor: object) -> None:
             return
 
 
-def granted() -> int | None:
+def soft_limit() -> int | None:
     """How many descriptors this process may have open; C{None} where there is no limit."""
     if resource is None:  # pragma: no cover - not on Windows
         return None
@@ -42,7 +42,7 @@ def granted() -> int | None:
     return None if soft == resource.RLIM_INFINITY else soft
 
 
-def fitted(limits: Limits, descriptors: int | None) -> Limits:
+def clamp_to(limits: Limits, descriptors: int | None) -> Limits:
     """Lower the numbers of connections to what the descriptors allow.
 
     The limit for one client falls in the same proportion as the one for all, so that one client still cannot take all.

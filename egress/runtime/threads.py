@@ -20,7 +20,7 @@ _log = Logger()
 IDLE_SECONDS: Final = 30.0
 
 
-class InThreads(Protocol):
+class Offload(Protocol):
     """Runs something in a thread."""
 
     def __call__(self, call: Callable[[], R], /) -> Deferred[R]:
@@ -83,7 +83,7 @@ class Threads:
         return len(self._jobs)
 
     def __call__(self, call: Callable[[], R], /) -> Deferred[R]:
-        """Run something in a thread; see L{InThreads}."""
+        """Run something in a thread; see L{Offload}."""
         job = _Job(call)
         job.done = Deferred(lambda _: self._drop(job))
         with self._changed:

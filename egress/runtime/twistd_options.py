@@ -18,7 +18,7 @@ from egress.model.redact import redact_userinfo
 _WIDTH: Final = 80
 
 
-def leave(program: str, message: str) -> NoReturn:
+def exit_with(program: str, message: str) -> NoReturn:
     """Leave with one line on standard error, and status 1."""
     raise SystemExit(f"{program}: " + " ".join(message.split()))
 
@@ -81,7 +81,7 @@ class CommandLine(usage.Options):
             unknown = re.fullmatch(r"option --(\S+) not recognized", message)
             close = get_close_matches(unknown[1], by_name(self.table), n=1) if unknown else []
             remedy = f"did you mean --{close[0]}?" if close else "--help lists the options"
-            leave(self.program, f"{message}; {remedy}")
+            exit_with(self.program, f"{message}; {remedy}")
 
     def parseArgs(self, *extra: str) -> None:
         """Refuse what is no option (L{usage.Options.parseArgs})."""

@@ -28,14 +28,14 @@ class Certificates:
     current: x509.Certificate
     following: x509.Certificate | None = None
     past: tuple[x509.Certificate, ...] = ()
-    above: tuple[x509.Certificate, ...] = ()
+    chain: tuple[x509.Certificate, ...] = ()
 
     def trusted(self, now: datetime) -> tuple[x509.Certificate, ...]:
         """What clients are to trust: of a CA with others above it the topmost one that is known."""
         following = () if self.following is None else (self.following,)
         past = (each for each in self.past if now < each.not_valid_after_utc)
         # Each once, and the one that signs first.
-        return tuple(dict.fromkeys([(self.current, *self.above)[-1], *following, *past]))
+        return tuple(dict.fromkeys([(self.current, *self.chain)[-1], *following, *past]))
 
 
 def certificate_in(path: Path, other: Path | None = None) -> x509.Certificate | None:

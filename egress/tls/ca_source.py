@@ -11,7 +11,7 @@ from egress.tls.ca_certificates import Certificates
 from egress.tls.ca_store import CaDirectory
 from egress.tls.issuer import CaError, CertificateAuthority
 from egress.tls.name_constraints import constraints_of, name_constraints
-from egress.tls.provided_ca import GivenCa
+from egress.tls.provided_ca import ProvidedCa
 
 
 class CaSource(Protocol):
@@ -47,11 +47,11 @@ class CaSource(Protocol):
 def ca_source(config: ProxyConfig) -> CaSource:
     """Find out where the CA is."""
     if config.ca_cert is not None and config.ca_key is not None:
-        return GivenCa(config.ca_cert, config.ca_key)
+        return ProvidedCa(config.ca_cert, config.ca_key)
     return CaDirectory(config.ca_dir, config.ca_name_constraints)
 
 
-def stand_in(config: ProxyConfig, source: CaSource) -> tuple[CertificateAuthority, str | None]:
+def dry_run_ca(config: ProxyConfig, source: CaSource) -> tuple[CertificateAuthority, str | None]:
     """Make a CA that is never written down, under the name constraints of the one that is there.
 
     The key of that one is not read.
@@ -61,7 +61,7 @@ def stand_in(config: ProxyConfig, source: CaSource) -> tuple[CertificateAuthorit
     note = None
     try:
         found = source.certificates()
-        limits = next(filter(None, map(constraints_of, (found.current, *found.above))), None)
+        limits = next(filter(None, map(constraints_of, (found.current, *found.chain))), None)
     except CaError:
         limits = name_constraints(config.ca_name_constraints) if config.ca_name_constraints else None
         note = "there is no CA that can be read; the proxy makes one when it starts"

@@ -16,10 +16,10 @@ from zope.interface import implementer
 from egress.interfaces import ILeafSource
 from egress.model.authority import Authority
 from egress.model.client_tls import ClientTls, LeafKey
-from egress.runtime.threads import InThreads
+from egress.runtime.threads import Offload
 from egress.tls.contexts import tls_context
 from egress.tls.issuer import CaKey, CertificateAuthority, LeafCertificate
-from egress.tls.lazy_key import LateKey
+from egress.tls.lazy_key import LazyKey
 
 HTTP1: Final = b"http/1.1"
 
@@ -70,7 +70,7 @@ class _Entry:
 
 
 @implementer(ILeafSource)
-class LeafContexts:
+class HostContexts:
     """Keeps the contexts of the hosts that were used last.
 
     @param authority: signs the leaf certificates.
@@ -85,12 +85,12 @@ class LeafContexts:
         authority: CertificateAuthority,
         capacity: int,
         wall_clock: Callable[[], float],
-        in_thread: InThreads,
+        in_thread: Offload,
         accepted: ClientTls = ClientTls.MODERN,
     ) -> None:
         self._accepted = accepted
         # Few clients need it, and it takes tens of milliseconds to make.
-        self._rsa_key = LateKey(_new_rsa_key, in_thread)
+        self._rsa_key = LazyKey(_new_rsa_key, in_thread)
         self._p384_key: ec.EllipticCurvePrivateKey | None = None
         self._authority = authority
         self._capacity = capacity

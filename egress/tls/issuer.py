@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from egress.model.authority import Authority
-from egress.tls.name_constraints import constraints_of, in_words, permits
+from egress.tls.name_constraints import constraints_of, describe, permits
 
 CaKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
@@ -279,7 +279,7 @@ class CertificateAuthority:
     @property
     def limits(self) -> str | None:
         """The hosts for which it may sign, for people; C{None}: all."""
-        return "; ".join(map(in_words, self._limits)) or None
+        return "; ".join(map(describe, self._limits)) or None
 
     def may_sign_for(self, authority: Authority) -> bool:
         """Whether the name constraints, of the CA and of those above it, let it sign for a host."""

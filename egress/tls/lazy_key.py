@@ -8,12 +8,12 @@ from typing import Generic, TypeVar
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from egress.runtime.threads import InThreads
+from egress.runtime.threads import Offload
 
 K = TypeVar("K")
 
 
-class LateKey(Generic[K]):
+class LazyKey(Generic[K]):
     """A key that is made once.
 
     @param make: makes it.
@@ -21,7 +21,7 @@ class LateKey(Generic[K]):
     @ivar key: the key, once it is there.
     """
 
-    def __init__(self, make: Callable[[], K], in_thread: InThreads) -> None:
+    def __init__(self, make: Callable[[], K], in_thread: Offload) -> None:
         self.key: K | None = None
         self._make = make
         self._in_thread = in_thread

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from OpenSSL import SSL, crypto
 
-from egress.config.listener import EntranceTls
+from egress.config.listener import ListenerTls
 from egress.model.client_tls import ClientTls
 from egress.tls.contexts import tls_context
 from egress.tls.host_contexts import HTTP1, set_ciphers
@@ -15,7 +15,7 @@ def _judge(connection: SSL.Connection, certificate: crypto.X509, number: int, de
     return bool(ok)
 
 
-def entrance_context(tls: EntranceTls, accepted: ClientTls = ClientTls.MODERN) -> SSL.Context:
+def listener_context(tls: ListenerTls, accepted: ClientTls = ClientTls.MODERN) -> SSL.Context:
     """Make the context of one listening port.
 
     @param accepted: which suites.

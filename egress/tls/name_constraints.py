@@ -62,7 +62,7 @@ def _falls_under(authority: Authority, name: x509.GeneralName) -> bool:
     return False
 
 
-def in_words(constraints: x509.NameConstraints) -> str:
+def describe(constraints: x509.NameConstraints) -> str:
     """Write constraints for people."""
     permitted = _listed(constraints.permitted_subtrees)
     # Those that only rule out a kind without an entry go without saying.

@@ -28,7 +28,7 @@ _VERSIONS: Final = {"TLSv1.2": SSL.TLS1_2_VERSION, "TLSv1.3": SSL.TLS1_3_VERSION
 
 
 @attrs.frozen(kw_only=True)
-class OriginTerms:
+class OriginTlsPolicy:
     """What holds for some origins.
 
     @ivar hosts: which they are.
@@ -48,7 +48,7 @@ class OriginTerms:
         return any(pattern.matches(authority) for pattern in self.hosts)
 
 
-def load_terms(path: Path) -> tuple[OriginTerms, ...]:
+def load_terms(path: Path) -> tuple[OriginTlsPolicy, ...]:
     """Read a file.
 
     @raise TrustError: when it cannot be read, or not be understood.
@@ -67,7 +67,7 @@ def load_terms(path: Path) -> tuple[OriginTerms, ...]:
     return tuple(_terms(f"{path}, origin {number}", table, path.parent) for number, table in enumerate(tables, 1))
 
 
-def _terms(where: str, table: Any, directory: Path) -> OriginTerms:
+def _terms(where: str, table: Any, directory: Path) -> OriginTlsPolicy:
     if not isinstance(table, dict):
         raise TrustError(f"{where}: must be a table; write [[origin]] before it")
     for key in table:
@@ -79,7 +79,7 @@ def _terms(where: str, table: Any, directory: Path) -> OriginTerms:
     if version not in _VERSIONS:
         raise TrustError(f"{where}: 'minimum-version' must be one of {', '.join(_VERSIONS)}, not {version!r}")
     certificate, ca = _text(where, table, "client-certificate"), _text(where, table, "ca")
-    return OriginTerms(
+    return OriginTlsPolicy(
         hosts=_hosts(where, table.get("hosts")),
         client_certificate=None if certificate is None else directory / certificate,
         minimum_version=_VERSIONS[version],

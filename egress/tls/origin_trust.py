@@ -24,7 +24,7 @@ from egress.model.errors import OriginCertificateInvalid, OriginError, OriginHtt
 from egress.model.tls_alert import alert_in, hint_at_certificate, reason_in
 from egress.tls.contexts import tls_context
 from egress.tls.ocsp import staple_fault
-from egress.tls.origin_policy import OriginTerms
+from egress.tls.origin_policy import OriginTlsPolicy
 from egress.tls.pem import plain, trust_certificates, use_certificate
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ class OriginTls:
     """Begins verified TLS sessions with one authority, for C{TLSMemoryBIOFactory}."""
 
     def __init__(
-        self, context: SSL.Context, authority: Authority, alpn: Sequence[bytes], terms: OriginTerms | None = None
+        self, context: SSL.Context, authority: Authority, alpn: Sequence[bytes], terms: OriginTlsPolicy | None = None
     ) -> None:
         self._context = context
         self._authority = authority
@@ -313,7 +313,7 @@ class OriginTls:
 # -- the context
 
 
-def _context(extra_ca_file: Path | None, client_certificate: Path | None, terms: OriginTerms | None) -> SSL.Context:
+def _context(extra_ca_file: Path | None, client_certificate: Path | None, terms: OriginTlsPolicy | None) -> SSL.Context:
     context = tls_context(SSL.TLS_CLIENT_METHOD)
     if terms is not None:
         context.set_min_proto_version(terms.minimum_version)
@@ -359,7 +359,7 @@ class OriginTrust:
         self,
         extra_ca_file: Path | None = None,
         client_certificate: Path | None = None,
-        origins: Sequence[OriginTerms] = (),
+        origins: Sequence[OriginTlsPolicy] = (),
     ) -> None:
         self._context = _context(extra_ca_file, client_certificate, None)
         self._special = [(terms, _context(extra_ca_file, None, terms)) for terms in origins]

@@ -16,7 +16,7 @@ from egress.tls.key_file import read_key_file
 
 
 @attrs.frozen
-class GivenCa:
+class ProvidedCa:
     """Two files that the proxy reads, and never writes.
 
     @ivar certificate_path: the certificate of the CA, then those that lead to its root; the root may be left out.
@@ -57,7 +57,7 @@ class GivenCa:
         @raise CaError: naming the file and the remedy.
         """
         certificate, *above = self._read()
-        return Certificates(certificate, above=tuple(above))
+        return Certificates(certificate, chain=tuple(above))
 
     def _read(self) -> list[x509.Certificate]:
         try:

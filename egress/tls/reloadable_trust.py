@@ -19,10 +19,10 @@ _ALPN: Final = (b"http/1.1",)
 
 
 @implementer(IOpenSSLClientConnectionCreator)
-class CurrentTls:
+class ReloadableTls:
     """Begins TLS sessions with one authority, each verified as the trust is at that time."""
 
-    def __init__(self, current: CurrentTrust, authority: Authority) -> None:
+    def __init__(self, current: ReloadableTrust, authority: Authority) -> None:
         self._current = current
         self._authority = authority
 
@@ -38,7 +38,7 @@ class CurrentTls:
         return self._tls().explain(failure)
 
 
-class CurrentTrust:
+class ReloadableTrust:
     """The trust in use, in place of which another can be used.
 
     @ivar trust: the one that counts now.
@@ -47,10 +47,10 @@ class CurrentTrust:
     def __init__(self, trust: OriginTrust) -> None:
         self.trust = trust
 
-    def use(self, trust: OriginTrust) -> None:
+    def replace(self, trust: OriginTrust) -> None:
         """Judge by another trust from now on."""
         self.trust = trust
 
-    def connection_creator(self, authority: Authority) -> CurrentTls:
+    def connection_creator(self, authority: Authority) -> ReloadableTls:
         """Give what begins TLS sessions with one authority, for as long as it is wanted."""
-        return CurrentTls(self, authority)
+        return ReloadableTls(self, authority)

@@ -21,7 +21,7 @@ from zope.interface import implementer
 
 from egress.model.limit_key import limit_key
 from egress.transport.fair_turns import Pace, RoundRobin
-from egress.transport.lingering_close import Farewell
+from egress.transport.lingering_close import LingeringClose
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IReactorTime
@@ -62,7 +62,7 @@ class BoundedChannel(HTTPChannel):
     client = ""
     _inside = _feeding = False
     _later = b""
-    _farewell: Farewell | None = None
+    _lingering: LingeringClose | None = None
 
     def connectionMade(self) -> None:
         """Begin (L{twisted.internet.interfaces.IProtocol})."""
@@ -73,29 +73,29 @@ class BoundedChannel(HTTPChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """End (L{twisted.internet.interfaces.IProtocol})."""
         self._later = b""
-        if self._farewell is not None:
-            self._farewell.stop()
+        if self._lingering is not None:
+            self._lingering.stop()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
         self.site.gone(self)
 
     def readConnectionLost(self) -> None:
         """The client sends no more (L{IHalfCloseableProtocol})."""
-        if self._farewell is not None:
-            self._farewell.read_closed()
+        if self._lingering is not None:
+            self._lingering.read_closed()
         else:
             super().loseConnection()  # type: ignore[no-untyped-call]
 
     def writeConnectionLost(self) -> None:
         """Everything was sent (L{IHalfCloseableProtocol})."""
-        if self._farewell is not None:
-            self._farewell.write_closed()
+        if self._lingering is not None:
+            self._lingering.write_closed()
 
     # -- reading, a bounded amount in each turn
 
     def dataReceived(self, data: bytes) -> None:
         """Take what was read (L{twisted.internet.interfaces.IProtocol})."""
-        if self._farewell is not None:
-            self._farewell.data_received(data)
+        if self._lingering is not None:
+            self._lingering.data_received(data)
         elif self._feeding or self._pace.queued:
             # Within a turn, it is what came behind a request that was answered at once.
             self._later += data
@@ -112,7 +112,7 @@ class BoundedChannel(HTTPChannel):
         finally:
             self._feeding = False
         self._later += data
-        if self._later and self._farewell is None:
+        if self._later and self._lingering is None:
             cast("Any", self.transport).pauseProducing()
             self._pace.wait(self.client, self.transport)
 
@@ -132,7 +132,7 @@ class BoundedChannel(HTTPChannel):
 
     def _go_on(self) -> None:
         data, self._later = self._later, b""
-        if data and self._farewell is None:
+        if data and self._lingering is None:
             self._feed(data)
             if not (self._pace.queued or self._handlingRequest or self._waitingForTransport):
                 cast("Any", self.transport).resumeProducing()
@@ -162,13 +162,13 @@ class BoundedChannel(HTTPChannel):
 
     def loseConnection(self) -> None:
         """Close once what was written is sent, in a way that the client gets it (L{HTTPChannel.loseConnection})."""
-        if self._farewell is None and cast("Any", self.transport) is not None:
+        if self._lingering is None and cast("Any", self.transport) is not None:
             cast("Any", self._networkProducer).unregisterProducer()
             self.setTimeout(None)  # type: ignore[no-untyped-call]
             # Nothing more is read of what has come.
             self.paused = True
             cast("Any", self.transport).resumeProducing()
-            self._farewell = Farewell(self.transport, self.site.clock, _PATIENCE)
+            self._lingering = LingeringClose(self.transport, self.site.clock, _PATIENCE)
 
     def abort(self) -> None:
         """Cut it."""

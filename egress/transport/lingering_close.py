@@ -22,7 +22,7 @@ LINGER_SECONDS: Final = 5.0
 LINGER_BYTES: Final = 16 * MIB
 
 
-class Farewell:
+class LingeringClose:
     """The end of one connection, after the last answer was written.
 
     Its owner passes on what it is told of the transport.  It has no registered producer any more.

@@ -10,7 +10,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import ITCPTransport, ITransport
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 
-from egress.model.route import NOWHERE, Hop, Route
+from egress.model.route import NO_HOP, Destination, Route
 
 
 def no_delay(transport: object) -> None:
@@ -26,12 +26,12 @@ def no_delay(transport: object) -> None:
             no_delay(below)
 
 
-def hop(route: Route, transport: object) -> Hop:
+def describe_peer(route: Route, transport: object) -> Destination:
     """Say where a connection leads."""
     if route.upstream is not None:
-        return Hop(upstream=str(route.upstream.authority))
+        return Destination(upstream=str(route.upstream.authority))
     peer = transport.getPeer()  # type: ignore[attr-defined]
-    return Hop(peer.host) if isinstance(peer, (IPv4Address, IPv6Address)) else NOWHERE
+    return Destination(peer.host) if isinstance(peer, (IPv4Address, IPv6Address)) else NO_HOP
 
 
 def below_tls(transport: object) -> object:
@@ -57,7 +57,7 @@ def waits_to_be_read(transport: object) -> Callable[[], object]:
     return partial(poll.poll, 0)
 
 
-def cut(transport: object) -> None:
+def abort_without_close_notify(transport: object) -> None:
     """Close at once, and not as an end is closed.
 
     Twisted's TLS sends its closing alert even when it is aborted, and to a client whose content ends with the

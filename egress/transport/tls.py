@@ -34,13 +34,13 @@ _OVERHEAD: Final = 4 * 1024
 _HEAD: Final = 5
 # What is decrypted in one turn of the reactor.  Bulk comes in records of 16 KiB, 16 to a read; a client may also send
 # thousands of records of a byte, or messages that change keys, in one read.
-MOST_RECORDS: Final = 64
+MAX_RECORDS: Final = 64
 
 
 class Records:
     """Follows where the records of a TLS connection end (RFC 8446 section 5.1), to know when one is all that came.
 
-    @ivar taken: how many bytes of what was read last are the first L{MOST_RECORDS} records.  The rest is to be given
+    @ivar taken: how many bytes of what was read last are the first L{MAX_RECORDS} records.  The rest is to be given
         again.
     """
 
@@ -61,7 +61,7 @@ class Records:
             return True
         at, records = self._missing, 0
         while at < length or self._head:
-            if records == MOST_RECORDS:
+            if records == MAX_RECORDS:
                 self.taken = at
                 self._missing = 0
                 return False
@@ -85,7 +85,7 @@ class TlsLayer(TLSMemoryBIOProtocol):
     - The interfaces of the transport below are not declared anew on each connection: nothing here asks for them, and to
       declare them takes longer than the rest of a new connection.
 
-    In one turn of the reactor it decrypts L{MOST_RECORDS} records; L{egress.transport.fair_turns} continues with the
+    In one turn of the reactor it decrypts L{MAX_RECORDS} records; L{egress.transport.fair_turns} continues with the
     rest.
     """
 

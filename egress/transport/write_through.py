@@ -32,7 +32,7 @@ _TWISTEDS_BACKLOG = 50
 # What is read at once, and held for a slow receiver, on a connection that has filled a smaller read once.
 BULK_BYTES = 256 * 1024
 # How many connections one port accepts in one turn of the reactor.  Twisted's own number grows without a bound.
-MOST_ACCEPTED = 16
+MAX_ACCEPTED = 16
 
 
 class _WriteThrough(tcp.Connection):
@@ -148,7 +148,7 @@ def _accepting(port: Any) -> IListeningPort:
         accept = port.doRead
 
         def accept_few() -> None:
-            port.numberAccepts = min(port.numberAccepts, MOST_ACCEPTED)
+            port.numberAccepts = min(port.numberAccepts, MAX_ACCEPTED)
             accept()  # type: ignore[no-untyped-call]
 
         port.doRead = accept_few  # type: ignore[method-assign]

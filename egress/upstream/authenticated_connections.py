@@ -12,12 +12,12 @@ from egress.upstream.origin_connection import OriginConnection, PoolKey
 from egress.upstream.pool import OriginPool
 
 # Origins to which one client connection is logged in at the same time, and which rest.
-MOST_PER_SESSION: Final = 16
+MAX_PER_SESSION: Final = 16
 # Such connections that rest, of all client connections of one client.
-MOST_PER_CLIENT: Final = 256
+MAX_PER_CLIENT: Final = 256
 
 
-class Logins:
+class AuthenticatedConnections:
     """The connections to origins of one client connection.
 
     Those on which an origin may have authenticated the client rest in the pool under keys that no other client
@@ -88,12 +88,12 @@ class Logins:
         self._resting[key] = connection
         counts, client = self._pool.private, _client(key)
         counts[client] += 1
-        if self._over or counts[client] > MOST_PER_CLIENT:
-            connection.finish()
+        if self._over or counts[client] > MAX_PER_CLIENT:
+            connection.close()
             self._gone(key, connection)
             return
         self._pool.put(private, connection, lambda: self._gone(key, connection))
-        if len(self._resting) > MOST_PER_SESSION:
+        if len(self._resting) > MAX_PER_SESSION:
             self._pool.discard((self, *next(iter(self._resting))))
 
     def _forget(self, key: PoolKey) -> None:

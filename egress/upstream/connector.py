@@ -38,13 +38,13 @@ from egress.transport.fair_turns import RoundRobin
 from egress.transport.reactor import IEgressReactor
 from egress.transport.tls import TlsFactory
 from egress.upstream.happy_eyeballs import connect_first
-from egress.upstream.lookups import ReactorLookUps
+from egress.upstream.lookups import ReactorLookups
 from egress.upstream.resolver import Resolver
 
 NO_BYPASS = Bypass()
 
 
-class TlsCreator(Structure):
+class TlsClientCreator(Structure):
     """A verifying TLS client for one authority; it can say why a handshake failed."""
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> object:
@@ -54,10 +54,10 @@ class TlsCreator(Structure):
         """Put a failed handshake into words."""
 
 
-CreateTls = Callable[[Authority], TlsCreator]
+CreateTls = Callable[[Authority], TlsClientCreator]
 
 
-class _TunnelEnd(DialedProtocol):
+class _UpstreamConnectProtocol(DialedProtocol):
     """Asks the upstream proxy for a tunnel, then hands the connection to the protocol above."""
 
     def __init__(self, handshake: ConnectHandshake, above: IProtocol, failed: Callable[[EgressError], None]) -> None:
@@ -137,7 +137,7 @@ class _Dial:
         if upstream is not None:
             if route.connect:
                 handshake = ConnectHandshake(upstream, route.origin.authority, self._limits.head)
-                tunnel = _TunnelEnd(handshake, layer, self.fail)
+                tunnel = _UpstreamConnectProtocol(handshake, layer, self.fail)
                 if not over_tls:
                     self._protocol.prepare(False, self._ready, self._lost)
                 layer = self._to_upstream(upstream, tunnel, tunnel.ask)
@@ -239,7 +239,7 @@ class _Dial:
             self._bottom.transport.abortConnection()  # type: ignore[attr-defined]
 
 
-def _as_creator(creator: TlsCreator) -> IOpenSSLClientConnectionCreator:
+def _as_creator(creator: TlsClientCreator) -> IOpenSSLClientConnectionCreator:
     return creator  # type: ignore[return-value]
 
 
@@ -278,7 +278,7 @@ class Dialer:
         self._upstream_http = upstream_http
         self._upstream_https = upstream_https
         self._bypass = bypass
-        self._resolver = resolver or Resolver(reactor, ReactorLookUps(reactor), limits)
+        self._resolver = resolver or Resolver(reactor, ReactorLookups(reactor), limits)
 
     def upstream_for(self, origin: Origin, purpose: Purpose) -> UpstreamProxy | None:
         """The proxy through which an origin is reached, if any."""

@@ -151,8 +151,8 @@ class _StreamFactory(ClientFactory):
         self.query.fail("it takes no connection")
 
 
-class DnsLookUps:
-    """Asks DNS servers, one after the other; see L{egress.upstream.lookups.LookUps}.
+class DnsLookups:
+    """Asks DNS servers, one after the other; see L{egress.upstream.lookups.Lookups}.
 
     Names of C{hosts} are not asked for.  A name is asked for as it is: there is no search list.  An answer of one
     server counts, also when it says that there is no such name; a server that fails or is silent is followed by the

@@ -12,7 +12,7 @@ OF_CLIENT: Final = "client"
 OF_ALL: Final = "all"
 
 
-class NoPlace(Exception):
+class NoSlot(Exception):
     """The queue is full.
 
     @ivar of_client: whether it is the client's own part of the queue that is full.
@@ -27,14 +27,14 @@ class NoPlace(Exception):
 class Ticket:
     """A place in the queue of one client.
 
-    @ivar begin: is called when its turn comes; L{Turns.over} must follow once for each call.
+    @ivar begin: is called when its turn comes; L{FairSlots.over} must follow once for each call.
     """
 
     client: str
     begin: Callable[[], None]
 
 
-class Turns:
+class FairSlots:
     """Gives turns to clients, round-robin.
 
     The queue of one client never delays another.  Nor can one client take all places: it begins something only while it
@@ -70,13 +70,13 @@ class Turns:
     def enter(self, client: str, begin: Callable[[], None]) -> Ticket:
         """Queue up; the turn may come at once, before this returns.
 
-        @raise NoPlace: when the queue is full.
+        @raise NoSlot: when the queue is full.
         """
         queue = self._waiting.get(client)
         if queue is not None and len(queue) >= self._queue_per_client:
-            raise NoPlace(of_client=True)
+            raise NoSlot(of_client=True)
         if self._number >= self._queue and (queue is not None or not self._may_begin(client)):
-            raise NoPlace(of_client=False)
+            raise NoSlot(of_client=False)
         ticket = Ticket(client, begin)
         self._waiting.setdefault(client, {})[ticket] = None
         self._number += 1

@@ -12,13 +12,13 @@ from twisted.internet.interfaces import IAddress, IHostResolution, IResolutionRe
 from zope.interface import implementer
 
 from egress.model.authority import IPAddress, parse_ip
-from egress.runtime.threads import InThreads
+from egress.runtime.threads import Offload
 from egress.transport.reactor import IEgressReactor
 
 Addresses = tuple[IPAddress, ...]
 
 
-class LookUps(Protocol):
+class Lookups(Protocol):
     """Looks names up.
 
     @ivar stoppable: whether cancelling a lookup ends it.  One that is not stoppable must not be cancelled: what it
@@ -42,7 +42,7 @@ def _distinct(texts: Iterable[str]) -> Addresses:
     return tuple(dict.fromkeys(address for address in read if address is not None))
 
 
-class SystemLookUps:
+class SystemLookups:
     """Asks the system, in threads of their own.
 
     @param in_threads: runs C{getaddrinfo}, which blocks.
@@ -50,11 +50,11 @@ class SystemLookUps:
 
     stoppable = False
 
-    def __init__(self, in_threads: InThreads) -> None:
+    def __init__(self, in_threads: Offload) -> None:
         self._in_threads = in_threads
 
     def __call__(self, host: str) -> Deferred[Addresses]:
-        """See L{LookUps}."""
+        """See L{Lookups}."""
         return self._in_threads(lambda: _by_system(host))
 
 
@@ -86,7 +86,7 @@ class _Receiver:
         self.done.callback(_distinct(self._found))
 
 
-class ReactorLookUps:
+class ReactorLookups:
     """Asks the resolver that an application has installed on its reactor."""
 
     stoppable = False
@@ -95,7 +95,7 @@ class ReactorLookUps:
         self._reactor = reactor
 
     def __call__(self, host: str) -> Deferred[Addresses]:
-        """See L{LookUps}."""
+        """See L{Lookups}."""
         receiver = _Receiver()
         self._reactor.nameResolver.resolveHostName(receiver, host)
         return receiver.done

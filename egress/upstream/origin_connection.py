@@ -19,11 +19,11 @@ from egress.http.heads import HeadLimits, ResponseHead
 from egress.http.readers import ResponseReader
 from egress.model.decision import Headers
 from egress.model.errors import EgressError, OriginDisconnected, OriginProtocolError, OriginTlsFailed
-from egress.model.route import NOWHERE, Route
+from egress.model.route import NO_HOP, Route
 from egress.model.tls_alert import alert_in, hint_at_certificate
 from egress.transport.dialed import DialedProtocol
 from egress.transport.fair_turns import PIECES, Pace, RoundRobin
-from egress.transport.tcp import hop, waits_to_be_read
+from egress.transport.tcp import describe_peer, waits_to_be_read
 from egress.transport.watchdog import Watchdog
 
 PoolKey = tuple[object, ...]
@@ -88,8 +88,8 @@ class OriginConnection(DialedProtocol):
         self, route: Route, limits: HeadLimits, clock: IReactorTime, turns: RoundRobin, client: Hashable = None
     ) -> None:
         self.route = route
-        self.hop = NOWHERE
-        self._closing = Watchdog(clock, self.drop)
+        self.hop = NO_HOP
+        self._closing = Watchdog(clock, self.abort)
         self.idle_since = 0.0
         self.begun = clock.seconds()
         self.pool_key: PoolKey = ()
@@ -114,7 +114,7 @@ class OriginConnection(DialedProtocol):
         """Let the transport's buffer hold back the request."""
         # First of all: what is told that the connection is there writes at once.
         self.transport.registerProducer(self, True)  # type: ignore[union-attr]
-        self.hop = hop(self.route, self.transport)
+        self.hop = describe_peer(self.route, self.transport)
         super().connectionMade()
 
     def send(self, sink: ResponseSink, method: str, data: bytes) -> None:
@@ -145,7 +145,7 @@ class OriginConnection(DialedProtocol):
             self._readable = waits_to_be_read(self.transport)
         return bool(self._readable())
 
-    def rest(self, lost: Callable[[OriginConnection], None]) -> None:
+    def park(self, lost: Callable[[OriginConnection], None]) -> None:
         """Become idle.
 
         @param lost: is told when the connection turns out to be gone.
@@ -155,14 +155,14 @@ class OriginConnection(DialedProtocol):
         self.reused = True
         self.resume()
 
-    def drop(self) -> None:
+    def abort(self) -> None:
         """Close at once; the exchange, if any, hears no more."""
         self._sink = None
         self._idle_lost = None
         if self._lost is None and self.transport is not None:
             self.transport.abortConnection()  # type: ignore[attr-defined]
 
-    def finish(self) -> None:
+    def close(self) -> None:
         """Close after what was written is sent."""
         self._sink = None
         self._idle_lost = None
@@ -212,7 +212,7 @@ class OriginConnection(DialedProtocol):
         if self._sink is None:
             # An origin that speaks unasked would be answering somebody's next request.
             self._forget_idle()
-            self.drop()
+            self.abort()
             return
         self._untouched = False
         self._reader.receive(data)
@@ -269,7 +269,7 @@ class OriginConnection(DialedProtocol):
                 self.private = True
             sink.response_head(event)
             if self._switched and self._sink is not None:
-                rest = self._reader.take_rest()
+                rest = self._reader.take_remaining()
                 if rest:
                     sink.response_switched(rest)
         else:
@@ -284,7 +284,7 @@ class OriginConnection(DialedProtocol):
 
     def _fail(self, error: EgressError) -> None:
         sink, self._sink = self._sink, None
-        self.drop()
+        self.abort()
         if sink is not None:
             sink.response_failed(error, untouched=False)
 

@@ -62,7 +62,7 @@ class OriginPool:
             if not repeatable and self._clock.seconds() - connection.idle_since > FRESH_SECONDS:
                 return None
             route = connection.route
-            if addresses is not None and route.addresses is not addresses and not route.stays_within(addresses):
+            if addresses is not None and route.addresses is not addresses and not route.is_subset_of(addresses):
                 return None
             if not connection.has_unread:
                 del connections[at]
@@ -86,7 +86,7 @@ class OriginPool:
         @param gone: is told, once, when the connection is given up or lost before it is taken again.
         """
         if self._closed or connection.begun <= self._cleared:
-            connection.finish()
+            connection.close()
             if gone is not None:
                 gone()
             return
@@ -97,7 +97,7 @@ class OriginPool:
         self._count += 1
         connection.pool_key = key
         connection.idle_since = self._clock.seconds()
-        connection.rest(self._given_up)
+        connection.park(self._given_up)
         if len(connections) > self._limits.pool_per_origin:
             self._close(connections[0])
         elif self._count > self._limits.pool_total:
@@ -139,7 +139,7 @@ class OriginPool:
 
     def _close(self, connection: OriginConnection) -> None:
         self._given_up(connection)
-        connection.finish()
+        connection.close()
 
     def _sweep_out(self) -> None:
         self._sweep = None

@@ -15,14 +15,14 @@ from egress.model.route import Route
 from egress.transport.dialed import DialedProtocol
 
 
-class _Bridge(DialedProtocol):
+class _ProtocolAdapter(DialedProtocol):
     """Gives a protocol that knows nothing of dialling its transport once the tunnel stands."""
 
     def __init__(self, inner: IProtocol) -> None:
         self._inner: IProtocol = inner
         self._standing = False
 
-    def stand(self) -> IProtocol:
+    def attach(self) -> IProtocol:
         """The tunnel stands."""
         self._standing = True
         self._inner.makeConnection(self.transport)  # type: ignore[arg-type]
@@ -52,5 +52,5 @@ class UpstreamEndpoint:
         inner = protocolFactory.buildProtocol(None)  # type: ignore[arg-type]
         if inner is None:
             return fail(ConnectError(string="the factory made no protocol"))  # type: ignore[no-untyped-call]
-        bridge = _Bridge(inner)
-        return self._dialer.dial(self._route, bridge).addCallback(lambda _: bridge.stand())
+        bridge = _ProtocolAdapter(inner)
+        return self._dialer.dial(self._route, bridge).addCallback(lambda _: bridge.attach())

@@ -22,25 +22,25 @@ from egress.model.errors import (
     ResolverBusy,
     TooManyLookups,
 )
-from egress.runtime.threads import InThreads
+from egress.runtime.threads import Offload
 from egress.transport.reactor import IEgressReactor
-from egress.upstream.dns_client import DnsLookUps
-from egress.upstream.fair_slots import NoPlace, Ticket, Turns
+from egress.upstream.dns_client import DnsLookups
+from egress.upstream.fair_slots import FairSlots, NoSlot, Ticket
 from egress.upstream.hosts_file import HostsFile
-from egress.upstream.lookups import Addresses, LookUps, ReactorLookUps, SystemLookUps
+from egress.upstream.lookups import Addresses, Lookups, ReactorLookups, SystemLookups
 
 _log = Logger()
 
 # How long an answer is used again, in seconds.  The system's resolver does not tell its TTL; a name that moves is
 # followed within this time, and a hundred requests a second to a host do not cost a hundred lookups.
-KEEP_SECONDS = 5.0
-KEEP_NAMES = 1024
+CACHE_TTL = 5.0
+CACHE_SIZE = 1024
 
 # How many addresses a name may have.  The address guard judges all of them.
 MAX_ADDRESSES = 256
 
 
-class _LookUp:
+class _Lookup:
     """One lookup, for all who wait for the name.
 
     @ivar tickets: one for each client that waits, until the first of them has its turn.
@@ -83,7 +83,7 @@ class Resolver:
     """Resolves names, in bounded time and number.
 
     Those who ask for a name that is being looked up wait for the same answer, and an answer is kept for
-    L{KEEP_SECONDS}.  A name that has no address is looked up each time.
+    L{CACHE_TTL}.  A name that has no address is looked up each time.
 
     Lookups are bounded in all and per client, and clients take turns.  A client that asks for a name which waits in the
     queue of another also queues for it itself, and whichever turn comes first counts: sharing never makes it wait
@@ -92,12 +92,12 @@ class Resolver:
     @param look_ups: looks a name up.
     """
 
-    def __init__(self, clock: IReactorTime, look_ups: LookUps, limits: Limits) -> None:
+    def __init__(self, clock: IReactorTime, look_ups: Lookups, limits: Limits) -> None:
         self._clock = clock
         self._look_ups = look_ups
         self._timeout = limits.resolve_timeout
-        self._turns = Turns(limits.lookups, limits.lookup_queue, limits.lookup_queue_per_client)
-        self._under_way: dict[str, _LookUp] = {}
+        self._turns = FairSlots(limits.lookups, limits.lookup_queue, limits.lookup_queue_per_client)
+        self._under_way: dict[str, _Lookup] = {}
         self._kept: OrderedDict[str, tuple[float, Addresses]] = OrderedDict()
 
     @property
@@ -125,26 +125,26 @@ class Resolver:
             return succeed(kept[1])
         look_up = self._under_way.get(host)
         if look_up is None:
-            look_up = self._under_way[host] = _LookUp()
+            look_up = self._under_way[host] = _Lookup()
         joined = look_up
         done: Deferred[Addresses] = Deferred(lambda done: self._give_up(host, joined, done))
         look_up.add(done, client)
         if not look_up.begun and client not in look_up.tickets:
             try:
                 self._queue(host, look_up, client)
-            except NoPlace as error:
+            except NoSlot as error:
                 self._give_up(host, look_up, done)
                 return fail(_crowded(error))
         done.addTimeout(self._timeout, self._clock)
         done.addCallbacks(_some, _explain, callbackArgs=(authority,), errbackArgs=(authority,))
         return done
 
-    def _queue(self, host: str, look_up: _LookUp, client: str) -> None:
+    def _queue(self, host: str, look_up: _Lookup, client: str) -> None:
         ticket = self._turns.enter(client, lambda: self._begin(host, look_up, client))
         if not look_up.begun:
             look_up.tickets[client] = ticket
 
-    def _begin(self, host: str, look_up: _LookUp, client: str) -> None:
+    def _begin(self, host: str, look_up: _Lookup, client: str) -> None:
         """It is a client's turn: look the name up, for all who wait for it."""
         look_up.begun = True
         tickets, look_up.tickets = look_up.tickets, {}
@@ -155,7 +155,7 @@ class Resolver:
             lambda failure: _log.failure("the end of a lookup failed", failure)
         )
 
-    def _give_up(self, host: str, look_up: _LookUp, done: Deferred[Addresses]) -> None:
+    def _give_up(self, host: str, look_up: _Lookup, done: Deferred[Addresses]) -> None:
         if done not in look_up.waiting:
             return
         client = look_up.remove(done)
@@ -170,7 +170,7 @@ class Resolver:
         if look_up.asked is not None and self._look_ups.stoppable:
             look_up.asked.cancel()
 
-    def _found(self, result: Addresses | Failure, host: str, look_up: _LookUp, client: str) -> None:
+    def _found(self, result: Addresses | Failure, host: str, look_up: _Lookup, client: str) -> None:
         """Take the result of a lookup."""
         if self._under_way.get(host) is look_up:
             del self._under_way[host]
@@ -199,14 +199,14 @@ class Resolver:
             return NameNotResolved(f"the name {host} has more than {MAX_ADDRESSES} addresses")
         addresses = interleave(result)
         if addresses:
-            self._kept[host] = (self._clock.seconds() + KEEP_SECONDS, addresses)
+            self._kept[host] = (self._clock.seconds() + CACHE_TTL, addresses)
             self._kept.move_to_end(host)
-            if len(self._kept) > KEEP_NAMES:
+            if len(self._kept) > CACHE_SIZE:
                 self._kept.popitem(last=False)
         return addresses
 
 
-def _crowded(error: NoPlace) -> EgressError:
+def _crowded(error: NoSlot) -> EgressError:
     if error.of_client:
         return TooManyLookups("too many names are being looked up for your address: try again")
     return ResolverBusy("too many names are being looked up: try again")
@@ -224,7 +224,7 @@ def _explain(failure: Failure, authority: Authority) -> Failure:
     return failure
 
 
-def resolver_for(reactor: IEgressReactor, config: ProxyConfig, in_threads: InThreads) -> Resolver:
+def resolver_for(reactor: IEgressReactor, config: ProxyConfig, in_threads: Offload) -> Resolver:
     """Make the resolver of a proxy.
 
     The DNS servers of the configuration are asked; without any, the system is, unless an application has installed
@@ -232,11 +232,11 @@ def resolver_for(reactor: IEgressReactor, config: ProxyConfig, in_threads: InThr
 
     @param in_threads: runs what blocks.
     """
-    look_ups: LookUps
+    look_ups: Lookups
     if config.dns_servers:
-        look_ups = DnsLookUps(reactor, config.dns_servers, config.limits.resolve_timeout, HostsFile.load())
+        look_ups = DnsLookups(reactor, config.dns_servers, config.limits.resolve_timeout, HostsFile.load())
     elif isinstance(reactor.nameResolver, GAIResolver):
-        look_ups = SystemLookUps(in_threads)
+        look_ups = SystemLookups(in_threads)
     else:
-        look_ups = ReactorLookUps(reactor)
+        look_ups = ReactorLookups(reactor)
     return Resolver(reactor, look_ups, config.limits)

@@ -9,11 +9,11 @@ from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.logger import Logger
 
 from egress.admin.api import Unanswered
-from egress.authz.approvals import MAX_PERMISSIONS
-from egress.model.approval import Answer, Permission
-from egress.model.explanation import Question
+from egress.authz.approvals import MAX_GRANTS
+from egress.model.approval import ApprovalAnswer, Grant
+from egress.model.explanation import ExplainRequest
 from egress.workers.ipc import ANSWER, EXPLAIN, HELD, PERMIT, REVOKE
-from egress.workers.supervisor import Post
+from egress.workers.supervisor import WorkerSlot
 
 _log = Logger()
 
@@ -22,19 +22,19 @@ _WITHIN: Final = 2.0
 _EXPLAINED_WITHIN: Final = 120.0
 
 
-class FrontDesk:
+class WorkerAdminBackend:
     """The desk of a parent (L{egress.admin.api.Desk}).
 
     @param running: gives the posts whose workers serve.
     @param wall_clock: seconds since the epoch.
     """
 
-    def __init__(self, running: Callable[[], Sequence[Post]], wall_clock: Callable[[], float]) -> None:
+    def __init__(self, running: Callable[[], Sequence[WorkerSlot]], wall_clock: Callable[[], float]) -> None:
         self._running = running
         self._wall_clock = wall_clock
-        self._permissions: dict[str, Permission] = {}
+        self._permissions: dict[str, Grant] = {}
 
-    def _current(self) -> list[Permission]:
+    def _current(self) -> list[Grant]:
         now = self._wall_clock()
         self._permissions = {key: each for key, each in self._permissions.items() if each.until > now}
         return sorted(self._permissions.values(), key=lambda each: each.until)
@@ -43,7 +43,7 @@ class FrontDesk:
         asking = [post.ask(what, _WITHIN, argument) for post in self._running()]
         return DeferredList(asking, consumeErrors=True)
 
-    def greet(self, post: Post) -> None:
+    def announce_grants(self, post: WorkerSlot) -> None:
         """Tell a worker that is about to serve what is allowed for a time."""
         for permission in self._current():
             post.ask(PERMIT, _WITHIN, permission.to_json()).addErrback(
@@ -64,12 +64,12 @@ class FrontDesk:
                         other["until"] = max(other["until"], one["until"])
             return {
                 "held": sorted(held.values(), key=lambda one: one["since"]),
-                "permissions": [permission.shown() for permission in self._current()],
+                "permissions": [permission.to_display() for permission in self._current()],
             }
 
         return self._ask_all(HELD).addCallback(merged)
 
-    def answer(self, held_id: str, answer: Answer) -> Deferred[dict[str, Any]]:
+    def answer(self, held_id: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
         """Have every process answer a question that it holds."""
 
         def answered(results: list[tuple[bool, Any]]) -> Any:
@@ -83,15 +83,15 @@ class FrontDesk:
         return self._ask_all(ANSWER, {"id": held_id, "answer": answer.to_json()}).addCallback(answered)
 
     def _permit(self, document: dict[str, Any], number: int) -> Deferred[dict[str, Any]]:
-        permission = Permission.from_json(document)
-        self._permissions[permission.permission_id] = permission
-        for oldest in self._current()[:-MAX_PERMISSIONS]:
-            del self._permissions[oldest.permission_id]
+        permission = Grant.from_json(document)
+        self._permissions[permission.grant_id] = permission
+        for oldest in self._current()[:-MAX_GRANTS]:
+            del self._permissions[oldest.grant_id]
 
         def told(results: list[tuple[bool, Any]]) -> dict[str, Any]:
             return {
                 "answered": number + sum(more for heard, more in results if heard),
-                "permission": permission.shown(),
+                "permission": permission.to_display(),
             }
 
         return self._ask_all(PERMIT, document).addCallback(told)
@@ -108,7 +108,7 @@ class FrontDesk:
 
         return self._ask_all(REVOKE, permission_id).addCallback(told)
 
-    def explain(self, question: Question) -> Deferred[dict[str, Any]]:
+    def explain(self, question: ExplainRequest) -> Deferred[dict[str, Any]]:
         """Have one of them explain: they are all alike."""
         running = self._running()
         if not running:

@@ -1,8 +1,8 @@
 """The line between a parent and a worker: what is said on it, and how.
 
-It is a socket pair that the worker inherits.  The parent first sends its L{Orders}, pickled: they hold secrets, which
-nobody else can read there.  From then on both send JSON, so that nothing a worker says can do more than be wrong.  When
-the line ends, one of the two is gone.
+It is a socket pair that the worker inherits.  The parent first sends its L{WorkerSpec}, pickled: they hold secrets,
+which nobody else can read there.  From then on both send JSON, so that nothing a worker says can do more than be wrong.
+ When the line ends, one of the two is gone.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _MAX_LENGTH: Final = 16 * 1024 * 1024
 
 
 @attrs.frozen
-class Orders:
+class WorkerSpec:
     """What a worker is started with.
 
     @ivar number: which one it is, from 1.
@@ -70,7 +70,7 @@ class Orders:
     approval_key: bytes = attrs.field(default=b"", repr=False)
 
 
-class LineLost(Exception):
+class ChannelLost(Exception):
     """The other side is gone."""
 
 
@@ -82,12 +82,12 @@ def send_frame(line: socket.socket, content: bytes) -> None:
 def receive_frame(line: socket.socket) -> bytes:
     """Wait for one frame before there is a reactor.
 
-    @raise LineLost: when the line ends.
+    @raise ChannelLost: when the line ends.
     @raise TimeoutError: after the time that the socket was given.
     """
     (length,) = _LENGTH.unpack(_receive(line, _LENGTH.size))
     if length > _MAX_LENGTH:
-        raise LineLost(f"a frame of {length} bytes")
+        raise ChannelLost(f"a frame of {length} bytes")
     return _receive(line, length)
 
 
@@ -98,21 +98,21 @@ def _receive(line: socket.socket, size: int) -> bytes:
             # Never more than the frame: what follows is for the channel.
             piece = line.recv(size - len(received))
         except ConnectionError as error:
-            raise LineLost(str(error)) from error
+            raise ChannelLost(str(error)) from error
         if not piece:
-            raise LineLost("it has ended")
+            raise ChannelLost("it has ended")
         received += piece
     return bytes(received)
 
 
-def send_orders(line: socket.socket, orders: Orders) -> None:
+def send_spec(line: socket.socket, orders: WorkerSpec) -> None:
     """Give a worker its orders."""
     send_frame(line, pickle.dumps(orders))
 
 
-def receive_orders(line: socket.socket) -> Orders:
+def receive_spec(line: socket.socket) -> WorkerSpec:
     """Take the orders of the parent."""
-    orders: Orders = pickle.loads(receive_frame(line))  # noqa: S301 - from the parent, on a line of our own
+    orders: WorkerSpec = pickle.loads(receive_frame(line))  # noqa: S301 - from the parent, on a line of our own
     return orders
 
 
@@ -160,7 +160,7 @@ class Channel(Int32StringReceiver):
         """Begin (L{twisted.internet.interfaces.IProtocol})."""
         self._open = True
 
-    def tell(self, word: str, text: str = "") -> None:
+    def send(self, word: str, text: str = "") -> None:
         """Tell the other side."""
         self._send(telling(word, text))
 

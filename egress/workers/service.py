@@ -26,21 +26,21 @@ from egress.admin.api import admin_site
 from egress.config.model import AuditFailure, ConfigError, ProxyConfig
 from egress.model.errors import WorkerFailed
 from egress.observability.audit_log import STDOUT, JsonLinesAudit
-from egress.observability.health import Page, Shared, ops_site_of
+from egress.observability.health import Coalesced, Page, ops_site_of
 from egress.observability.metrics import process_registry
-from egress.observability.worker_aggregation import Totals, from_json, merge_checks
-from egress.resources import Files, read_files
+from egress.observability.worker_aggregation import WorkerMetrics, from_json, merge_checks
+from egress.resources import LoadedResources, load_resources
 from egress.runtime.ports import metrics_endpoint
-from egress.runtime.reload import Reading
+from egress.runtime.reload import Reloader
 from egress.runtime.threads import Threads
 from egress.service import CUT_SECONDS, EgressProxyService, admin_endpoint
 from egress.tls.ca_source import ca_source
 from egress.tls.ca_watch import CaWatch
 from egress.tls.issuer import CertificateAuthority
-from egress.workers.admin_backend import FrontDesk
-from egress.workers.ipc import CHECKS, NUMBERS, Orders
-from egress.workers.shared_sockets import Listeners, MakeSocket, make_stream
-from egress.workers.supervisor import Post, SocketPair, State
+from egress.workers.admin_backend import WorkerAdminBackend
+from egress.workers.ipc import CHECKS, NUMBERS, WorkerSpec
+from egress.workers.shared_sockets import MakeSocket, SharedListeners, make_stream
+from egress.workers.supervisor import SocketPair, State, WorkerSlot
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IListeningPort
@@ -55,7 +55,7 @@ _GRACE: Final = 3.0
 _KEY_BYTES: Final = 32
 
 
-class Workers(Service):
+class WorkerPool(Service):
     """A proxy of several processes, in place of an L{EgressProxyService}.
 
     Everything that can be wrong with the configuration is found on construction, and a CA is made if there is none.
@@ -77,14 +77,16 @@ class Workers(Service):
         self._reactor = reactor
         self._config = self._orders = config
         self._socketpair = socketpair
-        self._listeners = Listeners([entrance.endpoint for entrance in config.listen], config.workers, make_socket)
+        self._listeners = SharedListeners(
+            [entrance.endpoint for entrance in config.listen], config.workers, make_socket
+        )
         model = EgressProxyService(reactor, attrs.evolve(config, workers=1))
         self.authorizer = model.authorizer
         # Each worker has its own, which signs; this one reminds, for all.
         self._ca = CaWatch(reactor, ca_source(config), model.certificate_authority, lambda _: None)
         # It has found out what it can, and lets go of its files.
         model.stopService()
-        self._posts: list[Post] = []
+        self._posts: list[WorkerSlot] = []
         self._ports: list[IListeningPort] = []
         self._result: tuple[IAddress, ...] | Failure | None = None
         self._audit: JsonLinesAudit | None = None
@@ -96,11 +98,11 @@ class Workers(Service):
             self._audit = JsonLinesAudit(config.audit_log)
             self._orders = attrs.evolve(config, audit_log=STDOUT)
         self._reads = Threads(reactor, "files", 1)
-        self._reading = Reading(DeferredLock(), self._reads, self._read_files, self._tell_to_read)
-        self._desk = FrontDesk(self._running, time.time)
+        self._reading = Reloader(DeferredLock(), self._reads, self._read_files, self._tell_to_read)
+        self._desk = WorkerAdminBackend(self._running, time.time)
         self._approval_key = os.urandom(_KEY_BYTES)
-        self._numbers = Shared(self._ask_numbers)
-        self._checks = Shared(self._ask_checks)
+        self._numbers = Coalesced(self._ask_numbers)
+        self._checks = Coalesced(self._ask_checks)
         registry = process_registry()
         workers = Gauge("egress_workers", "Processes that serve clients.", ["state"], registry=registry)
         workers.labels("configured").set(config.workers)
@@ -108,14 +110,14 @@ class Workers(Service):
         self._restarts = Counter("egress_worker_restarts", "Workers started in place of others.", registry=registry)
         lost = Gauge("egress_audit_lines_lost", "Audit lines that could not be written.", registry=registry)
         lost.set_function(lambda: 0 if self._audit is None else self._audit.lost)
-        self._totals = Totals(registry)
+        self._totals = WorkerMetrics(registry)
 
     @property
     def certificate_authority(self) -> CertificateAuthority:
         """The CA that signs now, which clients must trust."""
         return self._ca.authority
 
-    def _running(self) -> list[Post]:
+    def _running(self) -> list[WorkerSlot]:
         return [post for post in self._posts if post.state is State.RUNNING]
 
     # -- starting
@@ -169,7 +171,7 @@ class Workers(Service):
     def _start(self) -> None:
         for index in range(self._config.workers):
             sockets = self._listeners.of(index)
-            orders = Orders(
+            orders = WorkerSpec(
                 number=index + 1,
                 reactor=type(self._reactor).__module__,
                 config=self._orders,
@@ -182,7 +184,7 @@ class Workers(Service):
             for post in self._posts:
                 post.begin()
             for post in self._posts:
-                post.expect()
+                post.wait_ready()
             self._listeners.listen()
         except (WorkerFailed, CannotListenError):
             self._give_up(Failure())  # type: ignore[no-untyped-call]
@@ -194,17 +196,17 @@ class Workers(Service):
                 post.serve()
             self._result = self._listeners.addresses
 
-    def _post(self, orders: Orders, descriptors: Sequence[int]) -> Post:
+    def _post(self, orders: WorkerSpec, descriptors: Sequence[int]) -> WorkerSlot:
         name = str(orders.number)
-        return Post(
+        return WorkerSlot(
             self._reactor,
             orders,
             descriptors,
             wrote=lambda line: self._wrote(name, line),
-            left=lambda: self._totals.retire(name),
+            left=lambda: self._totals.fold(name),
             restarted=self._restarts.inc,
             socketpair=self._socketpair,
-            serves=self._desk.greet,
+            serves=self._desk.announce_grants,
         )
 
     def _wrote(self, worker: str, line: bytes | None) -> None:
@@ -225,10 +227,10 @@ class Workers(Service):
         """
         return self._reading.begin()
 
-    def _read_files(self) -> Files:
-        return read_files(self._config, embedded=self._config.authz_url is None)
+    def _read_files(self) -> LoadedResources:
+        return load_resources(self._config, embedded=self._config.authz_url is None)
 
-    def _tell_to_read(self, _: Files) -> None:
+    def _tell_to_read(self, _: LoadedResources) -> None:
         for post in self._posts:
             post.reload()
 
@@ -243,7 +245,7 @@ class Workers(Service):
                 # It is about to be gone.
                 return
             # Of one that is slow the earlier numbers count.
-            self._totals.silence(name)
+            self._totals.mark_unresponsive(name)
             if isinstance(failure.value, TookTooLong):
                 _log.warn("worker {number} does not tell its numbers in time", number=name)
             else:

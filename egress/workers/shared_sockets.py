@@ -41,7 +41,7 @@ def make_stream(family: int) -> socket.socket:
 
 
 @attrs.frozen
-class Listener:
+class SharedListener:
     """One endpoint.
 
     @ivar family: the address family, such as C{AF_INET}.
@@ -72,7 +72,7 @@ class Listener:
             each.close()
 
 
-class Listeners:
+class SharedListeners:
     """All endpoints of a proxy, bound for a number of workers.
 
     @param descriptions: those of the endpoints of C{ProxyConfig.listen}.
@@ -90,7 +90,7 @@ class Listeners:
         self._descriptions = descriptions
         self._workers = workers
         self._make_socket = make_socket
-        self._bound: list[Listener] = []
+        self._bound: list[SharedListener] = []
         self._release: list[Callable[[], None]] = []
 
     @property
@@ -142,7 +142,7 @@ class Listeners:
 
     # -- what an endpoint calls
 
-    def listenTCP(self, port: int, factory: object, backlog: int = 50, interface: str = "") -> Listener:
+    def listenTCP(self, port: int, factory: object, backlog: int = 50, interface: str = "") -> SharedListener:
         """Bind one socket for each worker (L{twisted.internet.interfaces.IReactorTCP.listenTCP})."""
         sockets: list[socket.socket] = []
         try:
@@ -161,7 +161,7 @@ class Listeners:
             for each in sockets:
                 each.close()
             raise _fault(interface, port, error) from error
-        return Listener(family, _address(family, sockets[0]), tuple(sockets), backlog, guard)
+        return SharedListener(family, _address(family, sockets[0]), tuple(sockets), backlog, guard)
 
     def _tcp(self, family: int, address: _SocketAddress, *, shared: bool) -> socket.socket:
         made = self._make_socket(family)
@@ -179,7 +179,7 @@ class Listeners:
 
     def listenUNIX(
         self, address: str, factory: object, backlog: int = 50, mode: int = 0o666, wantPID: bool = False
-    ) -> Listener:
+    ) -> SharedListener:
         """Bind one socket for all workers (L{twisted.internet.interfaces.IReactorUNIX.listenUNIX})."""
         if wantPID:
             self._lock(address)
@@ -193,7 +193,7 @@ class Listeners:
         except OSError as error:
             made.close()
             raise _fault(None, address, error) from error
-        return Listener(socket.AF_UNIX, UNIXAddress(os.fsencode(address)), (made,) * self._workers, backlog)
+        return SharedListener(socket.AF_UNIX, UNIXAddress(os.fsencode(address)), (made,) * self._workers, backlog)
 
     def _lock(self, address: str) -> None:
         """Make sure that no other process of Twisted listens, and remove what one that crashed has left behind."""

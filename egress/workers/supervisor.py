@@ -30,11 +30,11 @@ from egress.workers.ipc import (
     RELOAD,
     SERVE,
     Channel,
-    LineLost,
-    Orders,
+    ChannelLost,
+    WorkerSpec,
     adopt,
     receive_frame,
-    send_orders,
+    send_spec,
 )
 
 _log = Logger()
@@ -149,7 +149,7 @@ def worker_environment(environ: Mapping[str, str], path: Sequence[str]) -> dict[
     return {**kept, "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in path)}
 
 
-class Post:
+class WorkerSlot:
     """One post.
 
     @param orders: what each worker on it is started with.
@@ -164,13 +164,13 @@ class Post:
     def __init__(
         self,
         reactor: Any,
-        orders: Orders,
+        orders: WorkerSpec,
         descriptors: Sequence[int],
         wrote: Callable[[bytes | None], None],
         left: Callable[[], None],
         restarted: Callable[[], None],
         socketpair: SocketPair = socket.socketpair,
-        serves: Callable[[Post], None] = lambda _: None,
+        serves: Callable[[WorkerSlot], None] = lambda _: None,
     ) -> None:
         self._reactor = reactor
         self._orders = orders
@@ -209,7 +209,7 @@ class Post:
         self._step(State.STARTING)
         self._spawn()
 
-    def expect(self) -> None:
+    def wait_ready(self) -> None:
         """Wait for the first worker, before the reactor runs: C{twistd} tells how a start went only until then.
 
         @raise WorkerFailed: when there is none.
@@ -218,8 +218,8 @@ class Post:
         self._line.settimeout(_READY_WITHIN)
         try:
             message = json.loads(receive_frame(self._line))
-        except LineLost as error:
-            self._read_last_words()
+        except ChannelLost as error:
+            self._read_stderr_tail()
             raise WorkerFailed(f"worker {self.name} ended before it was ready: {self._said or error}") from error
         except OSError as error:
             raise WorkerFailed(f"worker {self.name} is not ready after {_READY_WITHIN:g} seconds") from error
@@ -233,10 +233,10 @@ class Post:
         self._step(State.RUNNING)
         # It takes what it is told in this order.
         self._serves(self)
-        self._channel.tell(SERVE)
+        self._channel.send(SERVE)
         _log.info("worker {number} runs as process {pid}", number=self.name, pid=self._process.pid)
 
-    def _read_last_words(self) -> None:
+    def _read_stderr_tail(self) -> None:
         # There is more than one read in a long traceback, whose last line is what counts.
         for _ in range(8):
             self._process.pipes[2].doRead()
@@ -276,7 +276,7 @@ class Post:
         self._process.closeStdin()
         ours.settimeout(_SENT_WITHIN)
         try:
-            send_orders(ours, self._orders)
+            send_spec(ours, self._orders)
         except OSError:
             # It has ended already, and if not, it does now.
             self.kill()
@@ -338,7 +338,7 @@ class Post:
     def reload(self) -> None:
         """Have the worker read the files of the configuration anew; one that is being started may have read them."""
         if self._channel is not None:
-            self._channel.tell(RELOAD)
+            self._channel.send(RELOAD)
 
     # -- stopping
 
@@ -353,7 +353,7 @@ class Post:
             return succeed(None)
         self._step(State.STOPPING)
         if self._channel is not None:
-            self._channel.tell(DRAIN)
+            self._channel.send(DRAIN)
         self._timer = self._reactor.callLater(patience, self._overdue)
         return self._stopped
 

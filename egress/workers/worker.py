@@ -42,9 +42,9 @@ from egress.workers.ipc import (
     REVOKE,
     SERVE,
     Channel,
-    Orders,
+    WorkerSpec,
     adopt,
-    receive_orders,
+    receive_spec,
     send_frame,
     telling,
 )
@@ -77,14 +77,14 @@ class Worker:
     def start(self) -> None:
         """Tell the parent, once the reactor runs, that all is there but its word."""
         self._reactor.addSystemEventTrigger("before", "shutdown", self._proxy.stopService)
-        self.channel.tell(READY)
+        self.channel.send(READY)
 
     def _serve(self) -> None:
         self._proxy.startService()
         self._proxy.listening().addErrback(self._failed)
 
     def _failed(self, failure: Failure) -> None:
-        self.channel.tell(FAILED, failure.getErrorMessage())
+        self.channel.send(FAILED, failure.getErrorMessage())
         # When that has gone out, so does the line, and the process.
         self.channel.close()
 
@@ -115,7 +115,7 @@ class Worker:
         self._proxy.cut()
 
 
-def endpoints(reactor: Any, orders: Orders) -> list[AdoptedStreamServerEndpoint]:
+def endpoints(reactor: Any, orders: WorkerSpec) -> list[AdoptedStreamServerEndpoint]:
     """The endpoints for the sockets that were handed down."""
     return [
         AdoptedStreamServerEndpoint(reactor, FIRST_LISTENER + index, family)  # type: ignore[no-untyped-call]
@@ -137,7 +137,7 @@ def _log_to(stream: TextIO) -> None:
 def main() -> None:
     """Run a worker on the descriptors that L{egress.workers.service} hands down."""
     line = socket.socket(fileno=CONTROL)
-    orders = receive_orders(line)
+    orders = receive_spec(line)
     # A terminal or a supervisor sends these to the parent too, and the parent says what is to be done.
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -12,8 +12,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.admin.api import MAX_CONNECTIONS, Unanswered, admin_site
-from egress.model.approval import Answer
-from egress.model.explanation import MAX_BODY, Question
+from egress.model.approval import ApprovalAnswer
+from egress.model.explanation import MAX_BODY, ExplainRequest
 from tests.observability.test_health import Browser
 
 JSON = "Content-Type: application/json\r\n"
@@ -31,7 +31,7 @@ class FakeDesk:
         self.asked.append("listed")
         return self.result
 
-    def answer(self, held_id: str, answer: Answer) -> Any:
+    def answer(self, held_id: str, answer: ApprovalAnswer) -> Any:
         self.asked.append((held_id, answer))
         return self.result
 
@@ -39,7 +39,7 @@ class FakeDesk:
         self.asked.append(permission_id)
         return self.result
 
-    def explain(self, question: Question) -> Any:
+    def explain(self, question: ExplainRequest) -> Any:
         self.asked.append(question)
         return self.result
 
@@ -78,7 +78,7 @@ class AdminTests(SynchronousTestCase):
         self.desk.result = succeed({"answered": 2, "permission": None})
         found = self.ask("POST", "/approvals/abc", b'{"answer": "deny", "by": "ann"}')
         self.assertEqual(found, (200, {"answered": 2, "permission": None}))
-        self.assertEqual(self.desk.asked, [("abc", Answer(False, by="ann"))])
+        self.assertEqual(self.desk.asked, [("abc", ApprovalAnswer(False, by="ann"))])
 
     def test_nobody_waits(self) -> None:
         self.desk.result = succeed({"answered": 0, "permission": None})
@@ -97,7 +97,7 @@ class AdminTests(SynchronousTestCase):
     def test_explain(self) -> None:
         self.desk.result = succeed({"verdict": "allow"})
         self.assertEqual(self.ask("POST", "/explain", GET), (200, {"verdict": "allow"}))
-        self.assertEqual(self.desk.asked, [Question("GET", "http://a.test/")])
+        self.assertEqual(self.desk.asked, [ExplainRequest("GET", "http://a.test/")])
 
     def test_no_such_thing(self) -> None:
         self.refuse(404, "GET", "/", words="/approvals/ID")

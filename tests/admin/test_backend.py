@@ -6,23 +6,23 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 
-from egress.admin.backend import ProxyDesk
-from egress.model.approval import Answer
-from egress.model.explanation import Explanation, Question
+from egress.admin.backend import LocalAdminBackend
+from egress.model.approval import ApprovalAnswer
+from egress.model.explanation import ExplainRequest, Explanation
 from tests.authz.test_approvals import ApprovalsTestCase
 
 EXPLANATION = Explanation("GET", "x", (), "allow", "why", "me")
 
 
-class ProxyDeskTests(ApprovalsTestCase):
+class LocalAdminBackendTests(ApprovalsTestCase):
     """One process, for whoever answers here or over a line."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.explained: list[Question] = []
-        self.desk = ProxyDesk(self.approvals, self.explain)
+        self.explained: list[ExplainRequest] = []
+        self.desk = LocalAdminBackend(self.approvals, self.explain)
 
-    def explain(self, question: Question) -> Deferred[Explanation]:
+    def explain(self, question: ExplainRequest) -> Deferred[Explanation]:
         self.explained.append(question)
         return succeed(EXPLANATION)
 
@@ -35,7 +35,9 @@ class ProxyDeskTests(ApprovalsTestCase):
 
     def test_answers(self) -> None:
         held = self.hold()
-        self.assertEqual(self.found(self.desk.answer(self.the_id(), Answer(True))), {"answered": 1, "permission": None})
+        self.assertEqual(
+            self.found(self.desk.answer(self.the_id(), ApprovalAnswer(True))), {"answered": 1, "permission": None}
+        )
         self.assertTrue(self.successResultOf(held).allowed)
         held = self.hold()
         asked = {"id": self.the_id(), "answer": {"answer": "allow", "for": 60}}
@@ -45,10 +47,10 @@ class ProxyDeskTests(ApprovalsTestCase):
         self.assertEqual((found["answered"], found["permission"]["subject"]["method"]), (1, "GET"))
         self.assertTrue(self.successResultOf(held).allowed)
 
-        name = found["permission"]["permission_id"]
+        name = found["permission"]["grant_id"]
         self.assertTrue(self.found(self.desk.revoke(name)))
         held = self.hold()
-        shown = self.found(self.desk.answer(self.the_id(), Answer(True, 60)))["permission"]
+        shown = self.found(self.desk.answer(self.the_id(), ApprovalAnswer(True, 60)))["permission"]
         self.assertEqual((shown["id"], shown["url"]), (name, "http://a.test/"))
         self.assertTrue(self.found(self.desk.revoke(name)))
         self.assertTrue(self.successResultOf(held).allowed)
@@ -57,7 +59,7 @@ class ProxyDeskTests(ApprovalsTestCase):
         self.assertTrue(self.successResultOf(held).allowed)
 
     def test_explain(self) -> None:
-        question = Question("GET", "x")
+        question = ExplainRequest("GET", "x")
         self.assertEqual(self.found(self.desk.explain(question)), EXPLANATION.to_json())
         self.assertEqual(self.found(self.desk.explain_over(question.to_json())), EXPLANATION.to_json())
         self.assertEqual(self.explained, [question, question])

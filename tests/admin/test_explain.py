@@ -13,11 +13,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import Limits, Mode, OversizeBody, ProxyConfig, Resolve
 from egress.interfaces import IAuthorizer
-from egress.model.approval import Answer
+from egress.model.approval import ApprovalAnswer
 from egress.model.authority import Authority, UpstreamProxy
-from egress.model.decision import Decision, Terms, Verdict
+from egress.model.decision import Decision, Obligations, Verdict
 from egress.model.errors import AuthorizerUnavailable
-from egress.model.explanation import Explanation, Question, RuleTried
+from egress.model.explanation import ExplainRequest, Explanation, RuleTried
 from egress.model.no_proxy import Bypass
 from egress.service import EgressProxyService
 from egress.tls.ca_store import CaDirectory
@@ -100,7 +100,7 @@ class ExplainTestCase(SynchronousTestCase):
         service: EgressProxyService | None = None,
         **more: Any,
     ) -> Deferred[Explanation]:
-        return (service or self.service()).explain(Question(method, url, headers, body, **more))
+        return (service or self.service()).explain(ExplainRequest(method, url, headers, body, **more))
 
     def explain(self, *arguments: Any, **more: Any) -> Explanation:
         return self.successResultOf(self.ask(*arguments, **more))
@@ -391,8 +391,8 @@ class DecisionTests(ExplainTestCase):
 
     def test_terms(self) -> None:
         authorizer = ScriptedAuthorizer()
-        terms = Terms(((b"Authorization", b"hunter2"),), (b"cookie",), 7, 60)
-        authorizer.answers = [Decision(Verdict.ALLOW, "yes", "x", terms=terms, source="cache")]
+        terms = Obligations(((b"Authorization", b"hunter2"),), (b"cookie",), 7, 60)
+        authorizer.answers = [Decision(Verdict.ALLOW, "yes", "x", obligations=terms, source="cache")]
         found = self.explain("GET", "http://a.test/", service=self.service(authorizer))
         self.assertEqual(
             self.step(found, "decision").details,
@@ -497,14 +497,14 @@ class DecisionTests(ExplainTestCase):
         found = self.explain("GET", "http://asked.test/", service=service)
         self.assertEqual((found.verdict, found.rule_id), ("ask", "person"))
         self.assertEqual(self.step(found, "approval").text, "held until a person answers, for 300 s")
-        self.assertEqual(service._approvals.held, 0)
+        self.assertEqual(service._approvals.pending, 0)
 
         ask = Decision(Verdict.ASK, "", "x", "person")
         origin = attrs.evolve(REQUEST.origin, authority=Authority("asked.test", 80))
         client = attrs.evolve(REQUEST.client, address="127.0.0.1")
-        service._approvals.hold(attrs.evolve(REQUEST, origin=origin, client=client), ask)
+        service._approvals.enqueue(attrs.evolve(REQUEST, origin=origin, client=client), ask)
         (one,) = service._approvals.listed(str)["held"]
-        service._approvals.answer(one["id"], Answer(True, 60, by="ann"))
+        service._approvals.answer(one["id"], ApprovalAnswer(True, 60, by="ann"))
         found = self.explain("GET", "http://asked.test/", service=service)
         self.assertEqual((found.verdict, self.outcomes(found)["approval"]), ("allow", "ok"))
         self.assertIn("allowed by ann until", found.reason)

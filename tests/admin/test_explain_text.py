@@ -6,9 +6,9 @@ from ipaddress import ip_address, ip_network
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.admin.explain_text import in_words, of_route, of_terms
+from egress.admin.explain_text import describe, of_route, of_terms
 from egress.model.authority import Authority, Origin, UpstreamProxy
-from egress.model.decision import Decision, Terms, Verdict
+from egress.model.decision import Decision, Obligations, Verdict
 from egress.model.route import Route
 from egress.upstream.address_guard import AddressGuard
 
@@ -23,7 +23,7 @@ class WordsTests(SynchronousTestCase):
         guard = AddressGuard(
             (ip_network("127.0.0.0/8"),), is_local=lambda _: False, deny=(ip_network("1.2.3.0/24"),), block_private=True
         )
-        found = in_words(guard, (ONE, TWO, ip_address("127.0.0.1"), ip_address("::1"), ip_address("8.8.8.8")), 80)
+        found = describe(guard, (ONE, TWO, ip_address("127.0.0.1"), ip_address("::1"), ip_address("8.8.8.8")), 80)
         self.assertEqual(
             found,
             [
@@ -34,7 +34,7 @@ class WordsTests(SynchronousTestCase):
                 "8.8.8.8: a public address",
             ],
         )
-        self.assertEqual(in_words(AddressGuard(is_local=lambda _: False), (TWO,), 80), ["10.1.2.3: a private address"])
+        self.assertEqual(describe(AddressGuard(is_local=lambda _: False), (TWO,), 80), ["10.1.2.3: a private address"])
 
     def test_routes(self) -> None:
         upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
@@ -46,8 +46,8 @@ class WordsTests(SynchronousTestCase):
             self.assertEqual(of_route(Route(ORIGIN, addresses, through, False, False)), expected)
 
     def test_terms(self) -> None:
-        terms = Terms(((b"X-A", b"hunter2"),), (b"cookie",), 7, 60)
-        decision = Decision(Verdict.ALLOW, "why", "who", terms=terms, observed="deny", source="cache")
+        terms = Obligations(((b"X-A", b"hunter2"),), (b"cookie",), 7, 60)
+        decision = Decision(Verdict.ALLOW, "why", "who", obligations=terms, observed="deny", source="cache")
         self.assertEqual(
             of_terms(decision),
             [

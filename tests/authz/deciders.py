@@ -82,7 +82,7 @@ def _request(
 
 def _described(decision: Decision) -> dict[str, Any]:
     """What an answer says beside yes and no."""
-    terms = decision.terms
+    terms = decision.obligations
     said: dict[str, Any] = {
         "reason": decision.reason,
         "ruleId": decision.rule_id,

@@ -14,13 +14,15 @@ from zope.interface.verify import verifyObject
 from egress.authz import approvals as module
 from egress.authz.approvals import ApprovalAuthorizer, Approvals
 from egress.interfaces import IAuthorizer
-from egress.model.approval import Answer
-from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Terms, Verdict
+from egress.model.approval import ApprovalAnswer
+from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Obligations, Verdict
 from egress.workers.ipc import Channel
 from tests.authz.test_fail_closed import ALLOW, DENY, REQUEST, Scripted
 
-TERMS = Terms(max_bytes=7)
-ASK = Decision(Verdict.ASK, "look at this", "policy x", "r", ttl=60, stale_if_error=5, cache_key=("path",), terms=TERMS)
+TERMS = Obligations(max_bytes=7)
+ASK = Decision(
+    Verdict.ASK, "look at this", "policy x", "r", ttl=60, stale_if_error=5, cache_key=("path",), obligations=TERMS
+)
 NOON = 1_700_049_600.0
 
 
@@ -37,7 +39,7 @@ class ApprovalsTestCase(SynchronousTestCase):
 
     def hold(self, **changes: Any) -> Deferred[Decision]:
         request = attrs.evolve(REQUEST, **changes)
-        return self.approvals.hold(request, ASK)
+        return self.approvals.enqueue(request, ASK)
 
     def listed(self) -> dict[str, Any]:
         return self.approvals.listed(lambda url: url)
@@ -57,28 +59,29 @@ class AnswerTests(ApprovalsTestCase):
     def test_allowed_once(self) -> None:
         held = self.hold()
         self.assertNoResult(held)
-        self.assertEqual(self.approvals.held, 1)
-        self.assertEqual(self.approvals.answer(self.the_id(), Answer(True, by="ann", reason="fine")), (1, None))
+        self.assertEqual(self.approvals.pending, 1)
+        self.assertEqual(self.approvals.answer(self.the_id(), ApprovalAnswer(True, by="ann", reason="fine")), (1, None))
         decision = self.successResultOf(held)
         self.assertEqual(
             decision,
-            Decision(Verdict.ALLOW, "allowed once by ann: fine", "a person (ann) for policy x", "r", terms=TERMS),
+            Decision(Verdict.ALLOW, "allowed once by ann: fine", "a person (ann) for policy x", "r", obligations=TERMS),
         )
-        self.assertEqual((self.listed(), self.approvals.held), ({"held": [], "permissions": []}, 0))
+        self.assertEqual((self.listed(), self.approvals.pending), ({"held": [], "permissions": []}, 0))
         self.assertEqual((self.counts(), self.clock.getDelayedCalls()), ({"allowed": 1}, []))
         # The next one is asked about again.
         self.assertNoResult(self.hold())
 
     def test_denied(self) -> None:
         held = self.hold()
-        self.assertEqual(self.approvals.answer(self.the_id(), Answer(False)), (1, None))
+        self.assertEqual(self.approvals.answer(self.the_id(), ApprovalAnswer(False)), (1, None))
         decision = self.successResultOf(held)
         self.assertEqual(
-            decision, Decision(Verdict.DENY, "denied by a person", "a person for policy x", "r", firm=True)
+            decision,
+            Decision(Verdict.DENY, "denied by a person", "a person for policy x", "r", enforce_in_observe=True),
         )
         self.assertEqual(self.counts(), {"denied": 1})
         other = self.hold()
-        self.approvals.answer(self.the_id(), Answer(False, reason="no", by="ann"))
+        self.approvals.answer(self.the_id(), ApprovalAnswer(False, reason="no", by="ann"))
         self.assertEqual(self.successResultOf(other).reason, "denied by ann: no")
 
     def test_time_out(self) -> None:
@@ -90,8 +93,13 @@ class AnswerTests(ApprovalsTestCase):
         decision = self.successResultOf(held)
         self.assertEqual((decision.verdict, decision.rule_id), (Verdict.DENY, "r"))
         self.assertEqual(decision.reason, "a person was asked, and did not answer within 300 s (look at this)")
-        self.assertEqual((decision.decided_by, decision.firm, decision.terms.max_bytes), ("policy x", False, None))
-        self.assertEqual((self.approvals.answer(name, Answer(True)), self.counts()), ((0, None), {"timed-out": 1}))
+        self.assertEqual(
+            (decision.decided_by, decision.enforce_in_observe, decision.obligations.max_bytes),
+            ("policy x", False, None),
+        )
+        self.assertEqual(
+            (self.approvals.answer(name, ApprovalAnswer(True)), self.counts()), ((0, None), {"timed-out": 1})
+        )
 
     def test_the_client_goes_away(self) -> None:
         held = self.hold()
@@ -104,10 +112,10 @@ class AnswerTests(ApprovalsTestCase):
         """Nobody else waits any longer for that."""
         first, second, third = self.hold(), self.hold(), self.hold()
         first.addCallback(lambda _: second.cancel())
-        self.assertEqual(self.approvals.answer(self.the_id(), Answer(True)), (3, None))
+        self.assertEqual(self.approvals.answer(self.the_id(), ApprovalAnswer(True)), (3, None))
         self.failureResultOf(second, CancelledError)
         self.assertTrue(self.successResultOf(third).allowed)
-        self.assertEqual((self.approvals.held, self.clock.getDelayedCalls()), (0, []))
+        self.assertEqual((self.approvals.pending, self.clock.getDelayedCalls()), (0, []))
 
     def test_stopped(self) -> None:
         held, other = self.hold(), self.hold(path="/other")
@@ -169,7 +177,7 @@ class TogetherTests(ApprovalsTestCase):
         self.clock.advance(290)
         self.assertEqual(self.successResultOf(first).verdict, Verdict.DENY)
         self.assertEqual(self.successResultOf(second).verdict, Verdict.DENY)
-        self.assertEqual(self.approvals.answer(one["id"], Answer(True)), (1, None))
+        self.assertEqual(self.approvals.answer(one["id"], ApprovalAnswer(True)), (1, None))
         self.assertTrue(self.successResultOf(third).allowed)
 
     def test_apart(self) -> None:
@@ -182,11 +190,11 @@ class TogetherTests(ApprovalsTestCase):
             self.hold(body=b"x"),
             self.hold(content_length=7),
             self.hold(client=ClientIdentity("192.0.2.1", 1, "ann")),
-            self.approvals.hold(REQUEST, attrs.evolve(ASK, rule_id="other")),
+            self.approvals.enqueue(REQUEST, attrs.evolve(ASK, rule_id="other")),
         ]
         listed = self.listed()["held"]
         self.assertEqual(len({one["id"] for one in listed}), len(held))
-        self.approvals.answer(listed[0]["id"], Answer(True))
+        self.approvals.answer(listed[0]["id"], ApprovalAnswer(True))
         self.successResultOf(held[0])
         for other in held[1:]:
             self.assertNoResult(other)
@@ -219,7 +227,7 @@ class TogetherTests(ApprovalsTestCase):
             request = attrs.evolve(
                 REQUEST, path=f"/{number}{long}", method=f"M{long}", client=ClientIdentity("192.0.2.1", 1, long)
             )
-            self.approvals.hold(request, attrs.evolve(ASK, reason=long, rule_id=long, decided_by=long))
+            self.approvals.enqueue(request, attrs.evolve(ASK, reason=long, rule_id=long, decided_by=long))
         self.assertLess(len(json.dumps(self.listed()["held"])), Channel.MAX_LENGTH)
 
     def test_what_is_shown(self) -> None:
@@ -233,11 +241,11 @@ class PermissionTests(ApprovalsTestCase):
 
     def permit(self, seconds: float = 60, **changes: Any) -> str:
         held = self.hold(**changes)
-        number, permission = self.approvals.answer(self.the_id(), Answer(True, seconds, "fine", "ann"))
+        number, permission = self.approvals.answer(self.the_id(), ApprovalAnswer(True, seconds, "fine", "ann"))
         assert permission is not None
         self.assertEqual((number, permission.until), (1, self.clock.seconds() + seconds))
         self.assertTrue(self.successResultOf(held).allowed)
-        return permission.permission_id
+        return permission.grant_id
 
     def test_until_then(self) -> None:
         self.permit()
@@ -249,7 +257,7 @@ class PermissionTests(ApprovalsTestCase):
                 "allowed by ann until 2023-11-15 12:01:00 UTC: fine",
                 "a person (ann) for policy x",
                 "r",
-                terms=TERMS,
+                obligations=TERMS,
                 source="approval",
             ),
         )
@@ -267,7 +275,7 @@ class PermissionTests(ApprovalsTestCase):
 
     def test_what_is_held_goes_too(self) -> None:
         held = [self.hold(path="/?q=1"), self.hold(path="/?q=2"), self.hold(path="/other")]
-        number, _ = self.approvals.answer(self.listed()["held"][0]["id"], Answer(True, 60))
+        number, _ = self.approvals.answer(self.listed()["held"][0]["id"], ApprovalAnswer(True, 60))
         self.assertEqual(number, 2)
         for each in held[:2]:
             self.assertEqual(self.successResultOf(each).reason, "allowed by a person until 2023-11-15 12:01:00 UTC")
@@ -286,13 +294,13 @@ class PermissionTests(ApprovalsTestCase):
         (document,) = self.approvals._permissions.values()
         self.approvals = self.make(key=key)
         held = self.hold()
-        self.assertEqual(self.approvals.permit(document), 1)
+        self.assertEqual(self.approvals.grant(document), 1)
         self.assertTrue(self.successResultOf(held).allowed)
         self.assertTrue(self.successResultOf(self.hold()).allowed)
 
     def test_bounded(self) -> None:
         """The one that ends first is forgotten: that one is asked about again."""
-        self.patch(module, "MAX_PERMISSIONS", 2)
+        self.patch(module, "MAX_GRANTS", 2)
         for number in range(3):
             self.permit(60 + number, path=f"/{number}")
         self.assertEqual([one["url"][-2:] for one in self.listed()["permissions"]], ["/1", "/2"])
@@ -318,14 +326,14 @@ class AuthorizerTests(ApprovalsTestCase):
             asked = self.decide(later)
             later.callback(decision)
             self.assertIs(self.successResultOf(asked), decision)
-        self.assertEqual(self.approvals.held, 0)
+        self.assertEqual(self.approvals.pending, 0)
 
     def test_asked(self) -> None:
         later: Deferred[Decision] = Deferred()
         at_once, afterwards = self.decide(succeed(ASK)), self.decide(later)
-        self.assertEqual(self.approvals.held, 1)
+        self.assertEqual(self.approvals.pending, 1)
         later.callback(ASK)
-        self.approvals.answer(self.the_id(), Answer(True))
+        self.approvals.answer(self.the_id(), ApprovalAnswer(True))
         for each in (at_once, afterwards):
             self.assertTrue(self.successResultOf(each).allowed)
 
@@ -335,7 +343,7 @@ class AuthorizerTests(ApprovalsTestCase):
         later.callback(ASK)
         asked.cancel()
         self.failureResultOf(asked, CancelledError)
-        self.assertEqual(self.approvals.held, 0)
+        self.assertEqual(self.approvals.pending, 0)
 
     def test_failures_pass(self) -> None:
         later: Deferred[Decision] = Deferred()

@@ -12,13 +12,13 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from egress.authz.cache import _MAX_PLACES, CachingAuthorizer
-from egress.authz.decision_store import KeptDecisions
+from egress.authz.decision_store import DecisionStore
 from egress.interfaces import IAuthorizer
 from egress.model.authority import Authority, Origin
-from egress.model.authz_failure import Outage
+from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Verdict
 from egress.model.errors import AuthorizerUnavailable
-from egress.model.statistics import Reuse
+from egress.model.statistics import CacheStats
 from tests.authz.protocols.test_request_json import REQUEST
 from tests.authz.test_decision_store import said
 
@@ -63,7 +63,7 @@ class CacheTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.authorizer = Scripted()
-        kept = KeptDecisions(4, 100.0, 50.0)
+        kept = DecisionStore(4, 100.0, 50.0)
         self.cache = CachingAuthorizer(self.clock, self.authorizer, kept, self.may_wait)
 
     def ask(self, **changes: Any) -> Deferred[Decision]:
@@ -93,7 +93,7 @@ class ReuseTests(CacheTestCase):
         self.clock.advance(10)
         self.assertIsNone(self.source(self.ask()))
         self.assertEqual(len(self.authorizer.asked), 2)
-        self.assertEqual(self.cache.reuse(), Reuse(hits=1, misses=2, stale=0, shared=0, entries=1))
+        self.assertEqual(self.cache.reuse(), CacheStats(hits=1, misses=2, stale=0, shared=0, entries=1))
 
     def test_only_as_directed(self) -> None:
         for decision in (said(), said(ttl=0), said(Verdict.ASK, ttl=5), said(Verdict.NEED_BODY, ttl=5)):
@@ -139,11 +139,11 @@ class StaleTests(CacheTestCase):
         self.clock.advance(15)
 
     def test_outages(self) -> None:
-        for kind in Outage:
+        for kind in AuthzFailure:
             with self.subTest(kind):
                 self.authorizer.at_once = AuthorizerUnavailable("down", kind)
                 asked = self.ask()
-                if kind in (Outage.GIVEN_UP, Outage.QUESTION):
+                if kind in (AuthzFailure.GIVEN_UP, AuthzFailure.QUESTION):
                     self.failureResultOf(asked, AuthorizerUnavailable)
                 else:
                     self.assertEqual(self.source(asked), "stale")
@@ -182,7 +182,7 @@ class SharedTests(CacheTestCase):
         self.assertEqual(len(self.authorizer.asked), 1)
         self.answer(said(ttl=10))
         self.assertEqual([self.source(one) for one in asked], [None, "shared", "shared"])
-        self.assertEqual(self.cache.reuse(), Reuse(hits=0, misses=1, stale=0, shared=2, entries=1))
+        self.assertEqual(self.cache.reuse(), CacheStats(hits=0, misses=1, stale=0, shared=2, entries=1))
 
     def test_different_questions(self) -> None:
         self.ask()
@@ -232,10 +232,12 @@ class SharedTests(CacheTestCase):
 
     def test_an_outage_is_for_all(self) -> None:
         asked = [self.ask(), self.ask(), self.ask()]
-        error = AuthorizerUnavailable("down", Outage.OPEN, 7)
+        error = AuthorizerUnavailable("down", AuthzFailure.OPEN, 7)
         self.answer(error)
         found = [self.failureResultOf(one, AuthorizerUnavailable).value for one in asked]
-        self.assertEqual([(one.reason, one.kind, one.retry_after) for one in found], [("down", Outage.OPEN, 7)] * 3)
+        self.assertEqual(
+            [(one.reason, one.kind, one.retry_after) for one in found], [("down", AuthzFailure.OPEN, 7)] * 3
+        )
         self.assertEqual(len({id(one) for one in found}), 3)
         self.assertEqual(len(self.authorizer.asked), 1)
 

@@ -13,18 +13,18 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.authz.approvals import Approvals
-from egress.authz.chain import Deciding, Surroundings, deciding_by
+from egress.authz.chain import AuthorizerChain, ChainDependencies, build_authorizer_chain
 from egress.authz.secrets.table import SecretTable, parse_secret_table
 from egress.config.model import AuditFailure, ConfigError, Mode, ProxyConfig
 from egress.interfaces import IAuthorizer
-from egress.model.decision import Decision, Terms, Verdict
+from egress.model.decision import Decision, Obligations, Verdict
 from egress.model.errors import AuditUnavailable
 from egress.observability.audit_log import JsonLinesAudit
 from egress.observability.metrics import Metrics
 from egress.policy.parse.load import load_starter, parse_policy
 from egress.policy.rules import RuleSet
 from egress.tls.origin_trust import OriginTrust
-from egress.tls.reloadable_trust import CurrentTrust
+from egress.tls.reloadable_trust import ReloadableTrust
 from tests.authz.secrets.test_command import Spawner
 from tests.authz.test_fail_closed import REQUEST
 from tests.proxy.fakes import ScriptedAuthorizer, allow
@@ -45,13 +45,13 @@ class DecidingTests(SynchronousTestCase):
         reactor: Any = None,
         shadow: RuleSet | None = None,
         **options: Any,
-    ) -> Deciding:
+    ) -> AuthorizerChain:
         self.reactor = reactor = reactor or MemoryReactorClock()
         self.metrics = Metrics()
         config = ProxyConfig(**options)
-        trust = CurrentTrust(OriginTrust(None))
-        around = Surroundings(reactor, reactor, config, trust, lambda _: None, self.metrics, log, secrets)
-        return deciding_by(around, own, rules, shadow)
+        trust = ReloadableTrust(OriginTrust(None))
+        around = ChainDependencies(reactor, reactor, config, trust, lambda _: None, self.metrics, log, secrets)
+        return build_authorizer_chain(around, own, rules, shadow)
 
     def test_rules(self) -> None:
         deciding = self.make(rules=load_starter())
@@ -87,12 +87,12 @@ class DecidingTests(SynchronousTestCase):
         """Who explains asks none, and who audits stands outside."""
         asking = parse_policy('version = 1\n[[rules]]\naction = "ask"', "ask.toml", "policy ask")
         reactor: Any = MemoryReactorClock()
-        around = Surroundings(
-            *(reactor, reactor, ProxyConfig(), CurrentTrust(OriginTrust(None)), lambda _: None, Metrics(), None),
+        around = ChainDependencies(
+            *(reactor, reactor, ProxyConfig(), ReloadableTrust(OriginTrust(None)), lambda _: None, Metrics(), None),
             approvals=Approvals(reactor, reactor.seconds, 300, 1, is_open=True),
         )
-        deciding = deciding_by(around, None, asking)
-        self.assertIs(self.successResultOf(deciding.unattended.decide(REQUEST)).verdict, Verdict.ASK)
+        deciding = build_authorizer_chain(around, None, asking)
+        self.assertIs(self.successResultOf(deciding.without_approver.decide(REQUEST)).verdict, Verdict.ASK)
         self.assertNoResult(deciding.authorizer.decide(REQUEST))
         self.assertIs(deciding.rules, asking)
         deciding.use(ALL)
@@ -102,7 +102,7 @@ class DecidingTests(SynchronousTestCase):
 
     def test_secrets(self) -> None:
         """Those that the decisions name are filled in; without any, nobody does."""
-        named = attrs.evolve(allow(), terms=Terms(secret_headers=((b"X", b"${secret:a}"),)))
+        named = attrs.evolve(allow(), obligations=Obligations(secret_headers=((b"X", b"${secret:a}"),)))
         self.patch(os, "environ", {"A": "one", "B": "two"})
         table = '[a]\nenv = "A"\nhosts = ["a.test"]\nplain_http = true\n'
         own = ScriptedAuthorizer()
@@ -111,7 +111,7 @@ class DecidingTests(SynchronousTestCase):
             deciding.use_secrets(parse_secret_table(table.replace('"A"', f'"{variable}"'), "secrets.toml", Path()))
             own.answers = [named]
             decision = self.successResultOf(deciding.authorizer.decide(REQUEST))
-            self.assertEqual(decision.terms.set_headers, ((b"X", value),))
+            self.assertEqual(decision.obligations.set_headers, ((b"X", value),))
         deciding = self.make(own)
         deciding.use_secrets(None)
         own.answers = [named]
@@ -120,14 +120,14 @@ class DecidingTests(SynchronousTestCase):
     def test_commands_are_run(self) -> None:
         """By the reactor that was passed in."""
         own = ScriptedAuthorizer()
-        own.answers = [attrs.evolve(allow(), terms=Terms(secret_headers=((b"X", b"${secret:a}"),)))]
+        own.answers = [attrs.evolve(allow(), obligations=Obligations(secret_headers=((b"X", b"${secret:a}"),)))]
         table = '[a]\ncommand = ["print"]\nhosts = ["a.test"]\nplain_http = true\n'
         spawner = Spawner()
         deciding = self.make(own, secrets=parse_secret_table(table, "secrets.toml", Path()), reactor=spawner)
         decided = deciding.authorizer.decide(REQUEST)
         spawner.protocol.outReceived(b"one")
         spawner.end(ProcessDone(0))
-        self.assertEqual(self.successResultOf(decided).terms.set_headers, ((b"X", b"one"),))
+        self.assertEqual(self.successResultOf(decided).obligations.set_headers, ((b"X", b"one"),))
 
     def test_observing(self) -> None:
         deciding = self.make(rules=NONE, mode=Mode.OBSERVE)

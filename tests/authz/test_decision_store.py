@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.authz.decision_store import MAX_LISTS, KeptDecisions
+from egress.authz.decision_store import MAX_LISTS, DecisionStore
 from egress.model.authority import Authority, Origin
-from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Terms, Verdict
+from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Obligations, Verdict
 from tests.authz.protocols.test_request_json import REQUEST
 
 
@@ -35,14 +35,14 @@ class KeptTestCase(SynchronousTestCase):
     """Decisions that are kept."""
 
     def setUp(self) -> None:
-        self.kept = KeptDecisions(4, 100.0, 50.0)
+        self.kept = DecisionStore(4, 100.0, 50.0)
 
 
 class TimeTests(KeptTestCase):
     """For how long one is found."""
 
     def test_fresh(self) -> None:
-        decision = said(ttl=10, rule_id="r", terms=Terms(max_bytes=5))
+        decision = said(ttl=10, rule_id="r", obligations=Obligations(max_bytes=5))
         self.kept.keep(REQUEST, decision, 1000)
         for now in (1000, 1009.9):
             with self.subTest(now):
@@ -82,7 +82,7 @@ class TimeTests(KeptTestCase):
 
     def test_what_expires(self) -> None:
         """A permission that is asked for again is not the old one."""
-        self.kept.keep(REQUEST, said(ttl=90, terms=Terms(expires_in=30.0)), 0)
+        self.kept.keep(REQUEST, said(ttl=90, obligations=Obligations(expires_in=30.0)), 0)
         self.assertIsNotNone(self.kept.fresh(REQUEST, 29.9))
         self.assertIsNone(self.kept.fresh(REQUEST, 30))
 
@@ -90,12 +90,14 @@ class TimeTests(KeptTestCase):
         """An outage makes no permission longer than its authorizer said."""
         for ttl, stale in ((0, 50), (20, 50), (90, 50)):
             with self.subTest(ttl):
-                self.kept.keep(REQUEST, said(ttl=ttl, stale_if_error=stale, terms=Terms(expires_in=30.0)), 0)
+                self.kept.keep(
+                    REQUEST, said(ttl=ttl, stale_if_error=stale, obligations=Obligations(expires_in=30.0)), 0
+                )
                 self.assertIsNotNone(self.kept.stale(REQUEST, 29.9))
                 self.assertIsNone(self.kept.stale(REQUEST, 30))
 
     def test_never_stale(self) -> None:
-        kept = KeptDecisions(4, 100.0, 0.0)
+        kept = DecisionStore(4, 100.0, 0.0)
         kept.keep(REQUEST, said(ttl=10, stale_if_error=1000), 0)
         self.assertIsNone(kept.stale(REQUEST, 10))
 
@@ -120,12 +122,12 @@ class WhatTests(KeptTestCase):
             with self.subTest(decision):
                 self.kept.keep(REQUEST, decision, 0)
                 self.assertEqual(len(self.kept), 0)
-                self.assertFalse(KeptDecisions.reusable(decision))
+                self.assertFalse(DecisionStore.reusable(decision))
 
     def test_reusable(self) -> None:
-        self.assertTrue(KeptDecisions.reusable(said(ttl=0.1)))
-        self.assertTrue(KeptDecisions.reusable(said(Verdict.DENY, ttl=5, cache_key=("path",))))
-        self.assertFalse(KeptDecisions.reusable(said(stale_if_error=5)))
+        self.assertTrue(DecisionStore.reusable(said(ttl=0.1)))
+        self.assertTrue(DecisionStore.reusable(said(Verdict.DENY, ttl=5, cache_key=("path",))))
+        self.assertFalse(DecisionStore.reusable(said(stale_if_error=5)))
 
 
 class KeyTests(KeptTestCase):
@@ -203,7 +205,7 @@ class BoundsTests(KeptTestCase):
             self.assertIsNotNone(self.kept.fresh(at(path), 1))
 
     def test_lists(self) -> None:
-        kept = KeptDecisions(100, 100, 0)
+        kept = DecisionStore(100, 100, 0)
         kept.keep(REQUEST, said(ttl=10, cache_key=("path",)), 0)
         for number in range(MAX_LISTS):
             kept.keep(at(f"/{number}"), said(ttl=10, cache_key=("path", f"header:x-{number}")), 0)
@@ -213,7 +215,7 @@ class BoundsTests(KeptTestCase):
 
     def test_a_list_that_comes_again(self) -> None:
         """What was said under it before it was forgotten may have been taken back meanwhile."""
-        kept = KeptDecisions(100, 100, 0)
+        kept = DecisionStore(100, 100, 0)
         kept.keep(at("/a"), said(ttl=90, cache_key=("path",)), 0)
         for number in range(MAX_LISTS):
             kept.keep(at(f"/{number}"), said(ttl=90, cache_key=("path", f"header:x-{number}")), 0)
@@ -249,7 +251,7 @@ class BoundsTests(KeptTestCase):
     )
     def test_a_simple_model(self, steps: list[tuple[str, str, tuple[str, ...] | None, int, bool]]) -> None:
         """What is found was said to a question that is equal in what it depends on, and not too long ago."""
-        kept, now = KeptDecisions(4, 100, 50), 0.0
+        kept, now = DecisionStore(4, 100, 50), 0.0
         history: list[tuple[DecisionRequest, Decision, float]] = []
         for number, (path, client, parts, ttl, asks) in enumerate(steps):
             now += 3

@@ -12,10 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from egress.authz.fail_closed import AuthorizationChain
+from egress.authz.fail_closed import FailClosedAuthorizer
 from egress.interfaces import IAuthorizer
 from egress.model.authority import Authority, Origin
-from egress.model.authz_failure import Outage
+from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Verdict
 from egress.model.errors import AuthorizerUnavailable
 
@@ -64,8 +64,8 @@ class ChainTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
 
-    def chain(self, behaviour: Callable[[], Any]) -> AuthorizationChain:
-        return AuthorizationChain(self.clock, Scripted(behaviour), 7)
+    def chain(self, behaviour: Callable[[], Any]) -> FailClosedAuthorizer:
+        return FailClosedAuthorizer(self.clock, Scripted(behaviour), 7)
 
     def test_interface(self) -> None:
         chain = self.chain(lambda: succeed(ALLOW))
@@ -89,16 +89,16 @@ class ChainTests(SynchronousTestCase):
     def test_everything_else_is_no_decision(self) -> None:
         look_alike = Truthy(Verdict.DENY, "no", "x")
         for name, behaviour, kind, logged in (
-            ("raises", raises, Outage.FAILURE, 1),
-            ("fails", lambda: fail(RuntimeError("secret")), Outage.FAILURE, 1),
-            ("None", lambda: succeed(None), Outage.FAILURE, 0),
-            ("True", lambda: succeed(True), Outage.FAILURE, 0),
-            ("a verdict", lambda: succeed(Verdict.ALLOW), Outage.FAILURE, 0),
-            ("a look-alike", lambda: succeed(look_alike), Outage.FAILURE, 0),
-            ("no Deferred", lambda: True, Outage.FAILURE, 0),
-            ("is cancelled", lambda: fail(CancelledError()), Outage.GIVEN_UP, 0),
-            ("is unavailable", lambda: fail(AuthorizerUnavailable("down")), Outage.CONNECTION, 0),
-            ("is silent", lambda: fail(AuthorizerUnavailable("x", Outage.TIMEOUT)), Outage.TIMEOUT, 0),
+            ("raises", raises, AuthzFailure.FAILURE, 1),
+            ("fails", lambda: fail(RuntimeError("secret")), AuthzFailure.FAILURE, 1),
+            ("None", lambda: succeed(None), AuthzFailure.FAILURE, 0),
+            ("True", lambda: succeed(True), AuthzFailure.FAILURE, 0),
+            ("a verdict", lambda: succeed(Verdict.ALLOW), AuthzFailure.FAILURE, 0),
+            ("a look-alike", lambda: succeed(look_alike), AuthzFailure.FAILURE, 0),
+            ("no Deferred", lambda: True, AuthzFailure.FAILURE, 0),
+            ("is cancelled", lambda: fail(CancelledError()), AuthzFailure.GIVEN_UP, 0),
+            ("is unavailable", lambda: fail(AuthorizerUnavailable("down")), AuthzFailure.CONNECTION, 0),
+            ("is silent", lambda: fail(AuthorizerUnavailable("x", AuthzFailure.TIMEOUT)), AuthzFailure.TIMEOUT, 0),
         ):
             with self.subTest(name):
                 error = self.failureResultOf(self.chain(behaviour).decide(REQUEST), AuthorizerUnavailable).value
@@ -114,7 +114,7 @@ class ChainTests(SynchronousTestCase):
         self.clock.advance(0.1)
         error = self.failureResultOf(asked, AuthorizerUnavailable).value
         self.assertIn("within 7 s", error.reason)
-        self.assertIs(error.kind, Outage.TIMEOUT)
+        self.assertIs(error.kind, AuthzFailure.TIMEOUT)
         self.assertEqual(len(cancelled), 1)
 
     def test_the_deadline_holds_whatever_the_authorizer_does(self) -> None:

@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.authz.fair_queue import WaitingLines
+from egress.authz.fair_queue import FairQueue
 
 
-def lines(*items: str) -> WaitingLines[str]:
+def lines(*items: str) -> FairQueue[str]:
     """The first character of each item is its client."""
-    made: WaitingLines[str] = WaitingLines()
+    made: FairQueue[str] = FairQueue()
     for item in items:
         made.add(item[0], item)
     return made
@@ -61,7 +61,7 @@ class WaitingLinesTests(SynchronousTestCase):
     @given(st.lists(st.tuples(st.sampled_from("abcde"), st.booleans()), max_size=60))
     def test_shares(self, steps: list[tuple[str, bool]]) -> None:
         """Room for six: no client is without a place while another has two, and nobody loses an item to an equal."""
-        waiting: WaitingLines[str] = WaitingLines()
+        waiting: FairQueue[str] = FairQueue()
         kept: dict[str, int] = {}
         for number, (client, take) in enumerate(steps):
             if take and waiting:

@@ -14,10 +14,10 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from egress.authz.breaker import FIRST_DELAY, LAST_DELAY, Breaker
-from egress.authz.fail_closed import AuthorizationChain
-from egress.authz.limiter import AuthorizationGate
+from egress.authz.fail_closed import FailClosedAuthorizer
+from egress.authz.limiter import LimitedAuthorizer
 from egress.interfaces import IAuthorizer
-from egress.model.authz_failure import Outage
+from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import ClientIdentity, Decision, DecisionRequest
 from egress.model.errors import AuthorizerUnavailable
 from tests.authz.test_fail_closed import ALLOW, DENY, REQUEST
@@ -71,11 +71,11 @@ class Manual:
 ENDS = (AuthorizerUnavailable, CancelledError)
 
 
-def outage(kind: Outage = Outage.TIMEOUT, reason: str = "private") -> AuthorizerUnavailable:
+def outage(kind: AuthzFailure = AuthzFailure.TIMEOUT, reason: str = "private") -> AuthorizerUnavailable:
     return AuthorizerUnavailable(reason, kind)
 
 
-ANSWERS: dict[str, Any] = {"allow": ALLOW, "silence": outage(), "bad answer": outage(Outage.ANSWER)}
+ANSWERS: dict[str, Any] = {"allow": ALLOW, "silence": outage(), "bad answer": outage(AuthzFailure.ANSWER)}
 
 
 class GateTestCase(SynchronousTestCase):
@@ -87,10 +87,10 @@ class GateTestCase(SynchronousTestCase):
         self.manual = Manual()
         self.gate = self.make()
 
-    def make(self, at_once: int = AT_ONCE, may_wait: int = MAY_WAIT) -> AuthorizationGate:
-        chain = AuthorizationChain(self.clock, self.manual, None)
+    def make(self, at_once: int = AT_ONCE, may_wait: int = MAY_WAIT) -> LimitedAuthorizer:
+        chain = FailClosedAuthorizer(self.clock, self.manual, None)
         breaker = Breaker(MOST, 60, lambda: 1.0)
-        return AuthorizationGate(self.clock, chain, breaker, DEADLINE, at_once, may_wait)
+        return LimitedAuthorizer(self.clock, chain, breaker, DEADLINE, at_once, may_wait)
 
     def ask(self, name: str = "", client: str = "192.0.2.1") -> Deferred[Any]:
         return self.gate.decide(attrs.evolve(REQUEST, request_id=name, client=ClientIdentity(client, 1)))
@@ -107,7 +107,7 @@ class GateTestCase(SynchronousTestCase):
         else:
             waiting.callback(with_)
 
-    def assert_refused(self, asked: Deferred[Any], kind: Outage) -> AuthorizerUnavailable:
+    def assert_refused(self, asked: Deferred[Any], kind: AuthzFailure) -> AuthorizerUnavailable:
         """There is no decision."""
         error: AuthorizerUnavailable = self.failureResultOf(asked, AuthorizerUnavailable).value
         self.assertIs(error.kind, kind)
@@ -117,7 +117,7 @@ class GateTestCase(SynchronousTestCase):
         (state,) = [state for state, current in self.gate.questions().states.items() if current]
         return state
 
-    def open(self, kind: Outage = Outage.TIMEOUT, client: str = "192.0.2.1") -> None:
+    def open(self, kind: AuthzFailure = AuthzFailure.TIMEOUT, client: str = "192.0.2.1") -> None:
         """Have the breaker open."""
         for _ in range(MOST):
             asked = self.ask(client=client)
@@ -154,7 +154,7 @@ class PassingTests(GateTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_outages(self) -> None:
-        for kind in (Outage.CONNECTION, Outage.TIMEOUT, Outage.ANSWER, Outage.QUESTION):
+        for kind in (AuthzFailure.CONNECTION, AuthzFailure.TIMEOUT, AuthzFailure.ANSWER, AuthzFailure.QUESTION):
             for at_once in (False, True):
                 with self.subTest(kind=kind, at_once=at_once):
                     self.setUp()
@@ -169,19 +169,19 @@ class PassingTests(GateTestCase):
 
     def test_one_that_fails_itself(self) -> None:
         self.manual.at_once = RuntimeError("x")
-        self.assert_refused(self.ask(), Outage.FAILURE)
+        self.assert_refused(self.ask(), AuthzFailure.FAILURE)
         self.assertEqual(self.gate.questions().outages["failure"], 1)
         self.flushLoggedErrors(RuntimeError)
 
     def test_one_that_is_overloaded_itself(self) -> None:
-        self.manual.at_once = outage(Outage.OVERLOAD)
-        self.assert_refused(self.ask(), Outage.OVERLOAD)
+        self.manual.at_once = outage(AuthzFailure.OVERLOAD)
+        self.assert_refused(self.ask(), AuthzFailure.OVERLOAD)
         self.assertEqual(self.gate.questions().refused["overload"], 1)
 
     def test_cancelling(self) -> None:
         asked = self.ask()
         asked.cancel()
-        self.assert_refused(asked, Outage.GIVEN_UP)
+        self.assert_refused(asked, AuthzFailure.GIVEN_UP)
         self.assertEqual((self.manual.cancelled, self.gate.questions().under_way), (1, 0))
         self.assertEqual(sum(self.gate.questions().outages.values()), 0)
 
@@ -214,15 +214,15 @@ class QueueTests(GateTestCase):
 
     def test_outages_make_room_too(self) -> None:
         asked = self.fill()
-        self.answer(outage(Outage.ANSWER))
-        self.assert_refused(asked[0], Outage.ANSWER)
+        self.answer(outage(AuthzFailure.ANSWER))
+        self.assert_refused(asked[0], AuthzFailure.ANSWER)
         self.assertEqual(self.under_way(), ["b", "c"])
 
     def test_the_queue_is_bounded(self) -> None:
         asked = self.fill()
         questions = self.gate.questions()
         self.assertEqual((questions.under_way, questions.waiting), (AT_ONCE, MAY_WAIT))
-        error = self.assert_refused(self.ask(), Outage.OVERLOAD)
+        error = self.assert_refused(self.ask(), AuthzFailure.OVERLOAD)
         self.assertEqual(error.reason, "the authorizer is overloaded: it has 2 questions, and 3 wait already")
         self.assertEqual(error.retry_after, 1)
         self.assertEqual(self.gate.questions().refused["overload"], 1)
@@ -247,11 +247,11 @@ class QueueTests(GateTestCase):
         """The newest question of the client that has most goes; all others stay."""
         asked = self.fill()
         other = self.ask("other", "2001:db8::1")
-        error = self.assert_refused(asked[4], Outage.OVERLOAD)
+        error = self.assert_refused(asked[4], AuthzFailure.OVERLOAD)
         self.assertIn("3 wait already, most of them of this client", error.reason)
         self.assertNoResult(other)
         # One network counts as one client, and it has its share now.
-        self.assert_refused(self.ask("more", "2001:db8::2"), Outage.OVERLOAD)
+        self.assert_refused(self.ask("more", "2001:db8::2"), AuthzFailure.OVERLOAD)
         for one in (asked[2], asked[3], other):
             self.assertNoResult(one)
         questions = self.gate.questions()
@@ -263,8 +263,8 @@ class QueueTests(GateTestCase):
     def test_without_a_queue(self) -> None:
         self.gate = self.make(may_wait=0)
         self.ask(), self.ask()
-        self.assert_refused(self.ask(), Outage.OVERLOAD)
-        self.assert_refused(self.ask(client="192.0.2.2"), Outage.OVERLOAD)
+        self.assert_refused(self.ask(), AuthzFailure.OVERLOAD)
+        self.assert_refused(self.ask(client="192.0.2.2"), AuthzFailure.OVERLOAD)
 
     def test_a_waiting_question_that_is_cancelled_leaves(self) -> None:
         asked = self.fill()
@@ -290,11 +290,11 @@ class QueueTests(GateTestCase):
         self.clock.advance(0.9)
         self.assertNoResult(asked[2])
         self.clock.advance(0.1)
-        error = self.assert_refused(asked[2], Outage.TIMEOUT)
+        error = self.assert_refused(asked[2], AuthzFailure.TIMEOUT)
         self.assertIn("within 5 s; the question waited for its turn 4.0 s of them", error.reason)
         self.assertEqual(self.manual.cancelled, 1)
         for one in asked[3:]:
-            self.assertIn("waited 5 s for its turn", self.assert_refused(one, Outage.OVERLOAD).reason)
+            self.assertIn("waited 5 s for its turn", self.assert_refused(one, AuthzFailure.OVERLOAD).reason)
         questions = self.gate.questions()
         self.assertEqual((questions.under_way, questions.waiting), (1, 0))
         self.assertEqual((questions.outages["timeout"], questions.refused["overload"]), (1, 2))
@@ -304,7 +304,7 @@ class QueueTests(GateTestCase):
 
     def test_many_that_are_answered_at_once(self) -> None:
         """No recursion, however many wait."""
-        for answer in (ALLOW, outage(Outage.ANSWER)):
+        for answer in (ALLOW, outage(AuthzFailure.ANSWER)):
             with self.subTest(answer=answer):
                 self.setUp()
                 self.gate = self.make(may_wait=1500)
@@ -337,7 +337,7 @@ class QueueTests(GateTestCase):
         asked = self.fill()
         self.gate.close()
         for one in asked[2:]:
-            self.assertIn("stops", self.assert_refused(one, Outage.GIVEN_UP).reason)
+            self.assertIn("stops", self.assert_refused(one, AuthzFailure.GIVEN_UP).reason)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertNoResult(asked[0])
 
@@ -347,13 +347,13 @@ class BreakerTests(GateTestCase):
 
     def test_which_outages_open_it(self) -> None:
         for kind, expected in (
-            (Outage.CONNECTION, "open"),
-            (Outage.TIMEOUT, "open"),
-            (Outage.ANSWER, "closed"),
-            (Outage.FAILURE, "closed"),
-            (Outage.QUESTION, "closed"),
-            (Outage.GIVEN_UP, "closed"),
-            (Outage.OVERLOAD, "closed"),
+            (AuthzFailure.CONNECTION, "open"),
+            (AuthzFailure.TIMEOUT, "open"),
+            (AuthzFailure.ANSWER, "closed"),
+            (AuthzFailure.FAILURE, "closed"),
+            (AuthzFailure.QUESTION, "closed"),
+            (AuthzFailure.GIVEN_UP, "closed"),
+            (AuthzFailure.OVERLOAD, "closed"),
         ):
             with self.subTest(kind=kind):
                 self.setUp()
@@ -367,10 +367,10 @@ class BreakerTests(GateTestCase):
         for answer, expected in (
             (ALLOW, "closed"),
             (DENY, "closed"),
-            (outage(Outage.ANSWER), "closed"),
-            (outage(Outage.FAILURE), "closed"),
-            (outage(Outage.QUESTION), "open"),
-            (outage(Outage.GIVEN_UP), "open"),
+            (outage(AuthzFailure.ANSWER), "closed"),
+            (outage(AuthzFailure.FAILURE), "closed"),
+            (outage(AuthzFailure.QUESTION), "open"),
+            (outage(AuthzFailure.GIVEN_UP), "open"),
         ):
             for at_once in (False, True):
                 with self.subTest(answer=answer, at_once=at_once):
@@ -387,15 +387,15 @@ class BreakerTests(GateTestCase):
 
     def test_refused_at_once_while_it_is_open(self) -> None:
         for kind, words in (
-            (Outage.TIMEOUT, "it did not answer in time"),
-            (Outage.CONNECTION, "it could not be reached, or broke off"),
+            (AuthzFailure.TIMEOUT, "it did not answer in time"),
+            (AuthzFailure.CONNECTION, "it could not be reached, or broke off"),
         ):
             with self.subTest(kind=kind):
                 self.setUp()
                 self.open(kind)
                 before = len(self.manual.asked)
                 self.clock.advance(0.25)
-                error = self.assert_refused(self.ask(), Outage.OPEN)
+                error = self.assert_refused(self.ask(), AuthzFailure.OPEN)
                 # Whatever the reason said, it may have been about somebody else's request.
                 self.assertEqual(
                     error.reason,
@@ -420,9 +420,9 @@ class BreakerTests(GateTestCase):
         first.addErrback(cancel_third)
         for one, (_, waiting) in zip(asked, self.manual.asked[:MOST], strict=False):
             waiting.errback(outage())
-            self.assert_refused(one, Outage.TIMEOUT)
-        self.assert_refused(first, Outage.OPEN)
-        self.assert_refused(second, Outage.OPEN)
+            self.assert_refused(one, AuthzFailure.TIMEOUT)
+        self.assert_refused(first, AuthzFailure.OPEN)
+        self.assert_refused(second, AuthzFailure.OPEN)
         self.failureResultOf(third, CancelledError)
         questions = self.gate.questions()
         self.assertEqual((self.state(), questions.waiting, questions.refused["open"]), ("open", 0, 2))
@@ -433,7 +433,7 @@ class BreakerTests(GateTestCase):
                 self.setUp()
                 self.half_open()
                 probe = self.ask("probe")
-                error = self.assert_refused(self.ask(), Outage.OPEN)
+                error = self.assert_refused(self.ask(), AuthzFailure.OPEN)
                 self.assertIn("it is being tried now", error.reason)
                 self.assertEqual((self.under_way(), error.retry_after), (["probe"], 1))
                 self.answer(answer)
@@ -444,7 +444,7 @@ class BreakerTests(GateTestCase):
         self.half_open()
         probe = self.ask()
         probe.cancel()
-        self.assert_refused(probe, Outage.GIVEN_UP)
+        self.assert_refused(probe, AuthzFailure.GIVEN_UP)
         self.assertEqual(self.state(), "half-open")
         self.ask("next")
         self.assertEqual(self.under_way(), ["next"])
@@ -480,7 +480,7 @@ class BreakerTests(GateTestCase):
         self.ask(client=good).addErrback(lambda _: None)
         self.clock.advance(2 * FIRST_DELAY)
         self.manual.checks[-1].callback(None)
-        self.assert_refused(self.ask(client=bad), Outage.OPEN)
+        self.assert_refused(self.ask(client=bad), AuthzFailure.OPEN)
         probe = self.ask(client=good)
         self.answer()
         self.successResultOf(probe)
@@ -489,7 +489,7 @@ class BreakerTests(GateTestCase):
     def test_whose_answers_they_are(self) -> None:
         """When outages of one client end with an answer to another, the breaker knows of it."""
         for client, expected in (("192.0.2.1", "open"), ("192.0.2.2", "closed")):
-            for answer in (ALLOW, outage(Outage.ANSWER)):
+            for answer in (ALLOW, outage(AuthzFailure.ANSWER)):
                 for at_once in (False, True):
                     with self.subTest(client=client, answer=answer, at_once=at_once):
                         self.setUp()
@@ -515,8 +515,8 @@ class BreakerTests(GateTestCase):
             def check_ready(self) -> Deferred[None]:
                 return succeed(None)
 
-        chain = AuthorizationChain(self.clock, Hanging(), DEADLINE)
-        gate = AuthorizationGate(self.clock, chain, Breaker(MOST, 60, lambda: 1.0), DEADLINE, 1000, 0)
+        chain = FailClosedAuthorizer(self.clock, Hanging(), DEADLINE)
+        gate = LimitedAuthorizer(self.clock, chain, Breaker(MOST, 60, lambda: 1.0), DEADLINE, 1000, 0)
         decided: list[Any] = []
         for second in range(500):
             for _ in range(20):
@@ -553,9 +553,9 @@ class CheckTests(GateTestCase):
             self.clock.advance(delay - 0.01)
             self.assertEqual(len(self.manual.checks), number)
             self.clock.advance(0.01)
-            self.manual.checks[number].errback(outage(Outage.CONNECTION))
+            self.manual.checks[number].errback(outage(AuthzFailure.CONNECTION))
             self.assertEqual(self.state(), "open")
-        self.assertIn("could not be reached", self.assert_refused(self.ask(), Outage.OPEN).reason)
+        self.assertIn("could not be reached", self.assert_refused(self.ask(), AuthzFailure.OPEN).reason)
 
     def test_silence(self) -> None:
         """Also of one that does not let itself be cancelled."""
@@ -574,7 +574,7 @@ class CheckTests(GateTestCase):
         slow = [self.ask() for _ in range(MOST + 1)]
         for one in slow[:MOST]:
             self.answer(outage())
-            self.assert_refused(one, Outage.TIMEOUT)
+            self.assert_refused(one, AuthzFailure.TIMEOUT)
         self.clock.advance(FIRST_DELAY)
         self.answer()
         self.successResultOf(slow[-1])
@@ -583,7 +583,7 @@ class CheckTests(GateTestCase):
 
     def test_readiness(self) -> None:
         self.open()
-        self.assertIn("failing", self.assert_refused(self.gate.check_ready(), Outage.OPEN).reason)
+        self.assertIn("failing", self.assert_refused(self.gate.check_ready(), AuthzFailure.OPEN).reason)
         self.clock.advance(FIRST_DELAY)
         self.manual.checks[-1].callback(None)
         # Requests must come for it to be found out whether it decides.
@@ -608,7 +608,7 @@ class CheckTests(GateTestCase):
         asked.append(self.ask())
         self.answer(outage())
         for one in asked:
-            self.assert_refused(one, Outage.TIMEOUT)
+            self.assert_refused(one, AuthzFailure.TIMEOUT)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
@@ -629,8 +629,8 @@ class PropertyTests(SynchronousTestCase):
     def test_invariants(self, events: list[tuple[str, Any]], at_once: int, may_wait: int) -> None:
         """The bounds hold, no request is sent while the breaker is open, each client's are in order, and each ends."""
         clock, manual = Clock(), Manual()
-        chain = AuthorizationChain(clock, manual, DEADLINE)
-        gate = AuthorizationGate(clock, chain, Breaker(2, 60, lambda: 0.5), DEADLINE, at_once, may_wait)
+        chain = FailClosedAuthorizer(clock, manual, DEADLINE)
+        gate = LimitedAuthorizer(clock, chain, Breaker(2, 60, lambda: 0.5), DEADLINE, at_once, may_wait)
         asked: list[Deferred[Any]] = []
         for what, value in events:
             put, was_open = len(manual.asked), gate.questions().states["open"]

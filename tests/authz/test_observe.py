@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 
 from egress.authz.observe import ObservingAuthorizer
 from egress.interfaces import IAuthorizer
-from egress.model.decision import NEEDS, NO_TERMS, Decision, Terms, Verdict
+from egress.model.decision import NEEDS, NO_OBLIGATIONS, Decision, Obligations, Verdict
 from egress.model.errors import AuthorizerUnavailable
 from tests.authz.test_fail_closed import ALLOW, DENY, REQUEST, Scripted
 
@@ -30,17 +30,17 @@ class ObservingTests(SynchronousTestCase):
     def test_passed_on(self) -> None:
         """What is allowed keeps its terms, and content that is wanted is got."""
         for verdict in (Verdict.ALLOW, *NEEDS):
-            decision = attrs.evolve(ALLOW, verdict=verdict, terms=Terms(max_bytes=5))
+            decision = attrs.evolve(ALLOW, verdict=verdict, obligations=Obligations(max_bytes=5))
             self.assertIs(self.decide(decision), decision)
 
     def test_denied(self) -> None:
-        decision = attrs.evolve(DENY, rule_id="no-writes", terms=Terms(max_bytes=5))
+        decision = attrs.evolve(DENY, rule_id="no-writes", obligations=Obligations(max_bytes=5))
         found = self.decide(decision)
-        self.assertEqual((found.verdict, found.observed, found.terms), (Verdict.ALLOW, "deny", NO_TERMS))
+        self.assertEqual((found.verdict, found.observed, found.obligations), (Verdict.ALLOW, "deny", NO_OBLIGATIONS))
         self.assertEqual((found.reason, found.rule_id, found.decided_by), ("no", "no-writes", "x"))
 
     def test_asked(self) -> None:
-        found = self.decide(attrs.evolve(DENY, verdict=Verdict.ASK, firm=True))
+        found = self.decide(attrs.evolve(DENY, verdict=Verdict.ASK, enforce_in_observe=True))
         self.assertEqual((found.verdict, found.observed), (Verdict.ALLOW, "deny"))
 
     def test_addresses_that_were_withheld(self) -> None:
@@ -57,12 +57,12 @@ class ObservingTests(SynchronousTestCase):
             found = self.successResultOf(observing.decide(request))
             self.assertIs(found.verdict, expected)
             self.assertEqual((found.rule_id, found.observed), ("r", "deny" if verdict is not expected else None))
-        firm = attrs.evolve(DENY, firm=True)
+        firm = attrs.evolve(DENY, enforce_in_observe=True)
         observing = ObservingAuthorizer(Scripted(lambda: succeed(firm)))
         self.assertIs(self.successResultOf(observing.decide(request)), firm)
 
     def test_firm(self) -> None:
-        decision = attrs.evolve(DENY, firm=True)
+        decision = attrs.evolve(DENY, enforce_in_observe=True)
         self.assertIs(self.decide(decision), decision)
 
     def test_outage(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from egress.authz.policy_authorizer import LocalAuthorizer
+from egress.authz.policy_authorizer import PolicyAuthorizer
 from egress.config.model import Limits, OversizeBody
 from egress.interfaces import IAuthorizer
 from egress.model.authority import Authority, Origin
@@ -22,16 +22,16 @@ class LocalAuthorizerTests(SynchronousTestCase):
     """Rules as an authorizer."""
 
     def test_interface(self) -> None:
-        verifyObject(IAuthorizer, LocalAuthorizer(load_starter()))
+        verifyObject(IAuthorizer, PolicyAuthorizer(load_starter()))
 
     def test_name(self) -> None:
-        authorizer = LocalAuthorizer(load_starter())
+        authorizer = PolicyAuthorizer(load_starter())
         self.assertEqual(authorizer.name, "policy starter")
         self.assertFalse(authorizer.needs_body)
 
     def test_decides_at_once(self) -> None:
         rules = RuleSet("policy test", (Rule("gets", Verdict.ALLOW, "a read", methods=frozenset({"GET"})),))
-        authorizer = LocalAuthorizer(rules)
+        authorizer = PolicyAuthorizer(rules)
         origin = Origin("https", Authority("example.com", 443))
         for method, allowed in (("GET", True), ("POST", False)):
             with self.subTest(method):
@@ -46,14 +46,14 @@ class LocalAuthorizerTests(SynchronousTestCase):
         rules = parse_policy(
             'version = 1\n[[rules]]\naction = "allow"\ntimes = ["08:00-18:00"]', "policy.toml", "policy test"
         )
-        authorizer = LocalAuthorizer(rules, lambda: next(times))
+        authorizer = PolicyAuthorizer(rules, lambda: next(times))
         origin = Origin("https", Authority("example.com", 443))
         asked = DecisionRequest("id", Stage.REQUEST, "GET", origin, "/", (), ClientIdentity("192.0.2.1", 1234))
         self.assertTrue(self.successResultOf(authorizer.decide(asked)).allowed)
         self.assertFalse(self.successResultOf(authorizer.decide(asked)).allowed)
 
     def test_other_rules(self) -> None:
-        authorizer = LocalAuthorizer(load_starter())
+        authorizer = PolicyAuthorizer(load_starter())
         authorizer.use(RuleSet("policy test", (Rule("all", Verdict.ALLOW, "everything"),)))
         self.assertEqual(authorizer.name, "policy test")
         origin = Origin("https", Authority("example.com", 443))
@@ -61,7 +61,7 @@ class LocalAuthorizerTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(authorizer.decide(asked)).rule_id, "all")
 
     def test_always_ready(self) -> None:
-        authorizer = LocalAuthorizer(load_starter())
+        authorizer = PolicyAuthorizer(load_starter())
         self.assertIsNone(self.successResultOf(authorizer.check_ready()))
         self.assertIsNone(self.successResultOf(authorizer.close()))
 
@@ -91,7 +91,7 @@ class EmbeddedTests(ProxyTestCase):
     def by(self, policy: str, **options: Any) -> None:
         """Have a policy decide."""
         self.build(**options)
-        self.proxy.parts.authorizer = LocalAuthorizer(parse_policy(policy, "p.toml", "policy p.toml"))
+        self.proxy.parts.authorizer = PolicyAuthorizer(parse_policy(policy, "p.toml", "policy p.toml"))
 
     def verdict(self, *sent: bytes) -> str:
         """Send a request on a connection of its own, piece by piece, and say what became of it."""

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.authz.policy_watch import LOOK_EVERY, PolicyWatch
 from egress.config.model import ConfigError
-from egress.model.statistics import PolicyReads
+from egress.model.statistics import PolicyReloadStats
 from egress.policy.parse.load import PolicyError, load_policy
 from egress.policy.rules import RuleSet
 
@@ -63,7 +63,7 @@ class PolicyWatchTests(SynchronousTestCase):
         with capturedLogs() as events:
             self.look(5)
         self.assertEqual((self.reads, events), (1, []))
-        self.assertEqual(self.watch.state, PolicyReads(1))
+        self.assertEqual(self.watch.state, PolicyReloadStats(1))
 
     def test_changed(self) -> None:
         self.look()
@@ -72,7 +72,7 @@ class PolicyWatchTests(SynchronousTestCase):
             self.look(3)
         self.assertEqual((len(self.rules.rules), self.reads), (2, 2))
         self.assertEqual([event["log_level"] for event in events], [LogLevel.info])
-        self.assertEqual(self.watch.state, PolicyReads(2, reads=1))
+        self.assertEqual(self.watch.state, PolicyReloadStats(2, reads=1))
 
     def test_changed_before_the_first_look(self) -> None:
         self.write(TWO)
@@ -94,9 +94,9 @@ class PolicyWatchTests(SynchronousTestCase):
         self.clock.advance(LOOK_EVERY)
         self.path.write_text(TWO, "utf-8")
         self.clock.advance(LOOK_EVERY)
-        self.assertEqual((self.reads, self.watch.state), (1, PolicyReads(1)))
+        self.assertEqual((self.reads, self.watch.state), (1, PolicyReloadStats(1)))
         self.clock.advance(LOOK_EVERY)
-        self.assertEqual((len(self.rules.rules), self.watch.state), (2, PolicyReads(2, reads=1)))
+        self.assertEqual((len(self.rules.rules), self.watch.state), (2, PolicyReloadStats(2, reads=1)))
 
     def test_cannot_be_used(self) -> None:
         """It is said once, everything remains, and the first one that can be used is."""
@@ -107,7 +107,7 @@ class PolicyWatchTests(SynchronousTestCase):
         self.assertEqual(len(self.rules.rules), 1)
         self.assertEqual([event["log_level"] for event in events], [LogLevel.error])
         self.assertIn("is not TOML", events[0]["error"])
-        self.assertEqual(self.watch.state, PolicyReads(1, failures=1, current=False))
+        self.assertEqual(self.watch.state, PolicyReloadStats(1, failures=1, current=False))
         self.path.unlink()
         with capturedLogs() as events:
             self.look(2)
@@ -115,7 +115,7 @@ class PolicyWatchTests(SynchronousTestCase):
         self.assertEqual(self.watch.state.failures, 2)
         self.write(TWO)
         self.look(2)
-        self.assertEqual(self.watch.state, PolicyReads(2, reads=1, failures=2))
+        self.assertEqual(self.watch.state, PolicyReloadStats(2, reads=1, failures=2))
 
     def test_same_as_before(self) -> None:
         """Back to what was in use: that is the current one again."""
@@ -124,7 +124,7 @@ class PolicyWatchTests(SynchronousTestCase):
         self.look()
         self.write(ONE)
         self.look(3)
-        self.assertEqual(self.watch.state, PolicyReads(1, reads=1, failures=1))
+        self.assertEqual(self.watch.state, PolicyReloadStats(1, reads=1, failures=1))
         self.assertEqual(self.reads, 3)
 
     def test_missing_file_of_several(self) -> None:
@@ -148,9 +148,9 @@ class PolicyWatchTests(SynchronousTestCase):
         self.look()
         self.write(TWO)
         self.use(load_policy(self.path), followed=False)
-        self.assertEqual(self.watch.state, PolicyReads(2, reads=1, failures=1))
+        self.assertEqual(self.watch.state, PolicyReloadStats(2, reads=1, failures=1))
         self.look(3)
-        self.assertEqual(self.watch.state, PolicyReads(2, reads=1, failures=1))
+        self.assertEqual(self.watch.state, PolicyReloadStats(2, reads=1, failures=1))
 
     def test_other_files_than_before(self) -> None:
         """Those of a file that is included from now on are looked at from then on."""

@@ -8,7 +8,7 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from egress.authz.policy_authorizer import LocalAuthorizer
+from egress.authz.policy_authorizer import PolicyAuthorizer
 from egress.authz.private_addresses import RULE, PrivateAddresses
 from egress.interfaces import IAuthorizer
 from egress.model.authority import Authority, Origin
@@ -31,7 +31,7 @@ class PrivateAddressesTests(SynchronousTestCase):
         withheld: bool = False,
     ) -> Decision:
         allow = (ip_network("10.1.0.0/16"),)
-        authorizer = PrivateAddresses(LocalAuthorizer(rules), lambda: blocks, allow)
+        authorizer = PrivateAddresses(PolicyAuthorizer(rules), lambda: blocks, allow)
         verifyObject(IAuthorizer, authorizer)
         found = tuple(map(ip_address, addresses)) or None
         origin = Origin("https", Authority(host, 443))
@@ -54,7 +54,7 @@ class PrivateAddressesTests(SynchronousTestCase):
                 decision = self.decide(*addresses, host=host)
                 self.assertEqual((decision.verdict, decision.rule_id), (Verdict.DENY, RULE))
                 self.assertEqual(decision.decided_by, "policy test")
-                self.assertTrue(decision.firm)
+                self.assertTrue(decision.enforce_in_observe)
                 self.assertIn("private address", decision.reason)
 
     def test_reuse(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from egress.authz.require_audit import AuditedAuthorizer
+from egress.authz.require_audit import AuditRequiringAuthorizer
 from egress.interfaces import IAuthorizer
 from egress.model.errors import AuditUnavailable
 from tests.authz.test_fail_closed import REQUEST
@@ -18,7 +18,7 @@ class AuditedTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.fault: str | None = None
         self.script = ScriptedAuthorizer()
-        self.authorizer = AuditedAuthorizer(self.script, lambda: self.fault)
+        self.authorizer = AuditRequiringAuthorizer(self.script, lambda: self.fault)
 
     def test_interface(self) -> None:
         verifyObject(IAuthorizer, self.authorizer)

@@ -7,11 +7,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.authz.secret_injection import CredentialedAuthorizer
+from egress.authz.secret_injection import SecretInjectingAuthorizer
 from egress.authz.secrets.table import parse_secret_table
 from egress.authz.secrets.vault import Vault
-from egress.http.obligations import fault_of
-from egress.model.decision import Decision, DecisionRequest, Terms
+from egress.http.obligations import validate
+from egress.model.decision import Decision, DecisionRequest, Obligations
 from egress.model.errors import AuthorizerUnavailable
 from tests.authz.secrets.test_table import DIRECTORY
 from tests.authz.test_fail_closed import REQUEST
@@ -40,12 +40,12 @@ class CredentialedTests(SynchronousTestCase):
         self.command: Deferred[bytes] = Deferred()
         table = parse_secret_table(TEXT, "secrets.toml", DIRECTORY)
         vault = Vault(table, Clock(), lambda _: self.command, {"USER_NAME": "s3cr3t"})
-        self.credentialed = CredentialedAuthorizer(self.authorizer, vault)
+        self.credentialed = SecretInjectingAuthorizer(self.authorizer, vault)
 
     def ask(self, value: bytes, decision: Decision | None = None) -> Deferred[Decision]:
         """Set a field to a template, and another to a value."""
-        terms = Terms(set_headers=((b"X", b"y"),), max_bytes=7, secret_headers=((b"Authorization", value),))
-        self.authorizer.answers = [attrs.evolve(decision or allow(), terms=terms)]
+        terms = Obligations(set_headers=((b"X", b"y"),), max_bytes=7, secret_headers=((b"Authorization", value),))
+        self.authorizer.answers = [attrs.evolve(decision or allow(), obligations=terms)]
         return self.credentialed.decide(REQUEST)
 
     def refused(self, value: bytes, says: str) -> None:
@@ -55,47 +55,49 @@ class CredentialedTests(SynchronousTestCase):
 
     def test_filled_in(self) -> None:
         decision = self.successResultOf(self.ask(b"Basic ${secret:user}:${secret:user}!"))
-        self.assertEqual(decision.terms.set_headers, ((b"X", b"y"), (b"Authorization", b"Basic s3cr3t:s3cr3t!")))
-        self.assertEqual(decision.terms.secret_headers, ())
-        self.assertEqual((decision.terms.max_bytes, decision.allowed), (7, True))
+        self.assertEqual(decision.obligations.set_headers, ((b"X", b"y"), (b"Authorization", b"Basic s3cr3t:s3cr3t!")))
+        self.assertEqual(decision.obligations.secret_headers, ())
+        self.assertEqual((decision.obligations.max_bytes, decision.allowed), (7, True))
         self.assertNotIn("s3cr3t", repr(decision))
-        self.assertIsNone(fault_of(decision.terms))
+        self.assertIsNone(validate(decision.obligations))
 
     def test_nothing_to_fill_in(self) -> None:
         self.assertEqual(self.successResultOf(self.credentialed.decide(REQUEST)), allow())
-        self.assertEqual(self.successResultOf(self.ask(b"plain")).terms.set_headers[1], (b"Authorization", b"plain"))
-        plain = attrs.evolve(allow(), terms=Terms(set_headers=((b"X", b"y"),)))
+        self.assertEqual(
+            self.successResultOf(self.ask(b"plain")).obligations.set_headers[1], (b"Authorization", b"plain")
+        )
+        plain = attrs.evolve(allow(), obligations=Obligations(set_headers=((b"X", b"y"),)))
         self.authorizer.answers = [plain]
         self.assertIs(self.successResultOf(self.credentialed.decide(REQUEST)), plain)
 
     def test_no_other_text_is_a_template(self) -> None:
         """A client may have written what stands in an ordinary field, in a reason or in the name of a rule."""
         mark = "${secret:user}"
-        for terms in (Terms(set_headers=((b"X-User-Agent", mark.encode()),)), Terms(max_bytes=1)):
-            for more in (Terms(), Terms(secret_headers=((b"Authorization", mark.encode()),))):
+        for terms in (Obligations(set_headers=((b"X-User-Agent", mark.encode()),)), Obligations(max_bytes=1)):
+            for more in (Obligations(), Obligations(secret_headers=((b"Authorization", mark.encode()),))):
                 whole = attrs.evolve(terms, secret_headers=more.secret_headers)
-                said = attrs.evolve(allow(), reason=f"for {mark}", rule_id=mark, terms=whole)
+                said = attrs.evolve(allow(), reason=f"for {mark}", rule_id=mark, obligations=whole)
                 with self.subTest(terms=terms, more=more):
                     self.authorizer.answers = [said]
                     decision = self.successResultOf(self.credentialed.decide(REQUEST))
                     self.assertEqual((decision.reason, decision.rule_id), (said.reason, mark))
-                    kept = [value for name, value in decision.terms.set_headers if name == b"X-User-Agent"]
+                    kept = [value for name, value in decision.obligations.set_headers if name == b"X-User-Agent"]
                     self.assertEqual(kept, [value for _, value in terms.set_headers])
                     if terms.set_headers:
                         # Nor is it sent as it is: an older service may mean a template by it.
-                        self.assertIn("no template", fault_of(decision.terms) or "")
+                        self.assertIn("no template", validate(decision.obligations) or "")
 
     def test_later(self) -> None:
         asked = self.ask(b"${secret:user}${secret:slow}")
         self.assertNoResult(asked)
         self.command.callback(b"42\n")
-        self.assertEqual(self.successResultOf(asked).terms.set_headers[1][1], b"s3cr3t42")
+        self.assertEqual(self.successResultOf(asked).obligations.set_headers[1][1], b"s3cr3t42")
 
     def test_an_authorizer_that_takes_its_time(self) -> None:
         pending = self.authorizer.pending()
         asked = self.credentialed.decide(REQUEST)
-        pending.callback(attrs.evolve(allow(), terms=Terms(secret_headers=((b"X", b"${secret:user}"),))))
-        self.assertEqual(self.successResultOf(asked).terms.set_headers, ((b"X", b"s3cr3t"),))
+        pending.callback(attrs.evolve(allow(), obligations=Obligations(secret_headers=((b"X", b"${secret:user}"),))))
+        self.assertEqual(self.successResultOf(asked).obligations.set_headers, ((b"X", b"s3cr3t"),))
 
     def test_refused(self) -> None:
         self.refused(b"${secret:none}", "the secret none")
@@ -105,11 +107,11 @@ class CredentialedTests(SynchronousTestCase):
 
     def test_a_denial_gets_none(self) -> None:
         decision = self.successResultOf(self.ask(b"${secret:far}", deny()))
-        self.assertEqual(decision.terms.secret_headers[0][1], b"${secret:far}")
+        self.assertEqual(decision.obligations.secret_headers[0][1], b"${secret:far}")
 
     def test_what_cannot_be_kept_is_left_to_others(self) -> None:
-        for terms in (Terms(secret_headers=((b"Host", b"${secret:user}"),)), None):
-            decision = attrs.evolve(allow(), terms=terms)  # type: ignore[arg-type]
+        for terms in (Obligations(secret_headers=((b"Host", b"${secret:user}"),)), None):
+            decision = attrs.evolve(allow(), obligations=terms)  # type: ignore[arg-type]
             self.authorizer.answers = [decision]
             self.assertIs(self.successResultOf(self.credentialed.decide(REQUEST)), decision)
 

@@ -14,22 +14,22 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from egress.authz.shadow import AT_ONCE, ShadowedAuthorizer
-from egress.interfaces import IAuthorizer, IComparisonSink
-from egress.model.comparison import Agreement, Comparison
+from egress.interfaces import IAuthorizer, IShadowSink
+from egress.model.comparison import ShadowComparison, ShadowResult
 from egress.model.decision import NEEDS, Decision, DecisionRequest, Verdict
 from egress.model.errors import AuthorizerUnavailable
 from tests.authz.test_fail_closed import ALLOW, DENY, REQUEST, Scripted
 
 
-@implementer(IComparisonSink)
+@implementer(IShadowSink)
 class Sink:
     """Keeps what it is told."""
 
     def __init__(self) -> None:
-        self.told: list[Comparison] = []
+        self.told: list[ShadowComparison] = []
         self.closed = 0
 
-    def write(self, comparison: Comparison) -> None:
+    def write(self, comparison: ShadowComparison) -> None:
         self.told.append(comparison)
 
     def close(self) -> None:
@@ -52,11 +52,11 @@ class ShadowTests(SynchronousTestCase):
         self.asked.append(asked)
         return asked
 
-    def agreements(self) -> list[Agreement]:
+    def agreements(self) -> list[ShadowResult]:
         return [comparison.agreement for comparison in self.sink.told]
 
     def test_interface(self) -> None:
-        verifyObject(IComparisonSink, self.sink)
+        verifyObject(IShadowSink, self.sink)
         shadowed = self.make(lambda: succeed(ALLOW), lambda: succeed(DENY))
         verifyObject(IAuthorizer, shadowed)
         self.assertEqual((shadowed.name, shadowed.needs_body), ("scripted", True))
@@ -68,19 +68,19 @@ class ShadowTests(SynchronousTestCase):
         self.assertEqual(self.asked, [])
         self.clock.advance(0)
         self.assertEqual(len(self.asked), 1)
-        self.assertEqual(self.sink.told, [Comparison(REQUEST, ALLOW, DENY, Agreement.STRICTER)])
+        self.assertEqual(self.sink.told, [ShadowComparison(REQUEST, ALLOW, DENY, ShadowResult.STRICTER)])
 
     def test_whatever_the_second_does(self) -> None:
         def raising() -> None:
             raise RuntimeError("a defect")
 
         for second, agreement in (
-            (lambda: succeed(ALLOW), Agreement.SAME),
-            (lambda: succeed(attrs.evolve(ALLOW, verdict=Verdict.NEED_BODY)), Agreement.UNDECIDED),
-            (lambda: succeed(attrs.evolve(ALLOW, verdict=Verdict.NEED_ADDRESSES)), Agreement.UNDECIDED),
-            (lambda: fail(AuthorizerUnavailable("down")), Agreement.UNAVAILABLE),
-            (lambda: "nonsense", Agreement.UNAVAILABLE),
-            (raising, Agreement.UNAVAILABLE),
+            (lambda: succeed(ALLOW), ShadowResult.SAME),
+            (lambda: succeed(attrs.evolve(ALLOW, verdict=Verdict.NEED_BODY)), ShadowResult.UNDECIDED),
+            (lambda: succeed(attrs.evolve(ALLOW, verdict=Verdict.NEED_ADDRESSES)), ShadowResult.UNDECIDED),
+            (lambda: fail(AuthorizerUnavailable("down")), ShadowResult.UNAVAILABLE),
+            (lambda: "nonsense", ShadowResult.UNAVAILABLE),
+            (raising, ShadowResult.UNAVAILABLE),
         ):
             self.sink.told.clear()
             self.assertIs(self.successResultOf(self.make(lambda: succeed(ALLOW), second).decide(REQUEST)), ALLOW)
@@ -100,7 +100,7 @@ class ShadowTests(SynchronousTestCase):
     def test_addresses_are_asked_for_where_nothing_is_enforced(self) -> None:
         """Of a question that is put again, the second answer is compared."""
         asked = attrs.evolve(REQUEST, addresses_withheld=True)
-        firm = attrs.evolve(DENY, firm=True)
+        firm = attrs.evolve(DENY, enforce_in_observe=True)
         for observing, decision, compared in (
             (True, DENY, 0),
             (True, firm, 1),
@@ -127,7 +127,7 @@ class ShadowTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(len(self.asked), AT_ONCE)
         skipped = 300 - 256
-        self.assertEqual(self.agreements(), [Agreement.SKIPPED] * skipped)
+        self.assertEqual(self.agreements(), [ShadowResult.SKIPPED] * skipped)
         self.asked[0].callback(ALLOW)
         self.clock.advance(0)
         self.assertEqual(len(self.asked), AT_ONCE + 1)
@@ -139,7 +139,7 @@ class ShadowTests(SynchronousTestCase):
             self.assertLessEqual(len(self.asked) - before, 32, "clients have a turn between")
             for asked in self.asked[before:]:
                 asked.callback(ALLOW)
-        self.assertEqual(self.agreements().count(Agreement.SAME), AT_ONCE + 256)
+        self.assertEqual(self.agreements().count(ShadowResult.SAME), AT_ONCE + 256)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_content_is_bounded(self) -> None:
@@ -149,7 +149,7 @@ class ShadowTests(SynchronousTestCase):
         for _ in range(2):
             shadowed.decide(request)
             self.clock.advance(0)
-        self.assertEqual(self.agreements(), [Agreement.SKIPPED])
+        self.assertEqual(self.agreements(), [ShadowResult.SKIPPED])
         self.asked[0].callback(ALLOW)
         shadowed.decide(request)
         self.clock.advance(0)

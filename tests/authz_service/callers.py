@@ -10,7 +10,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.authz_service.config import PdpConfig
+from egress.authz_service.config import AuthzServiceConfig
 from egress.authz_service.service import EgressAuthzService
 from egress.interfaces import IAuditSink, IAuthorizer
 from egress.model.record import ExchangeRecord
@@ -63,7 +63,7 @@ class CallerTestCase(SynchronousTestCase):
     def serve(self, authorizer: IAuthorizer | None = None, **config: Any) -> EgressAuthzService:
         """Start a service."""
         sink: IAuditSink = self  # type: ignore[assignment]
-        made = PdpConfig(**{"policy": self.policy if authorizer is None else None, **config})
+        made = AuthzServiceConfig(**{"policy": self.policy if authorizer is None else None, **config})
         service = EgressAuthzService(self.reactor, made, authorizer, sink)  # type: ignore[arg-type]
         service.privilegedStartService()
         service.startService()

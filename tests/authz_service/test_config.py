@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.authz_service.config import PdpConfig
-from egress.config.listener import Entrance
+from egress.authz_service.config import AuthzServiceConfig
+from egress.config.listener import Listener
 from egress.config.model import ConfigError
 
 
@@ -13,7 +13,7 @@ class PdpConfigTests(SynchronousTestCase):
     """A configuration is checked when it is made."""
 
     def test_text(self) -> None:
-        self.assertEqual(PdpConfig(listen=("tcp:1",)).listen, (Entrance("tcp:1"),))
+        self.assertEqual(AuthzServiceConfig(listen=("tcp:1",)).listen, (Listener("tcp:1"),))
 
     def test_refused(self) -> None:
         for wrong in (
@@ -26,20 +26,20 @@ class PdpConfigTests(SynchronousTestCase):
             {"listen": ("tcp:1\\",)},
         ):
             with self.subTest(wrong):
-                self.assertRaises(ConfigError, PdpConfig, **wrong)
+                self.assertRaises(ConfigError, AuthzServiceConfig, **wrong)
 
     def test_token_is_not_shown(self) -> None:
-        self.assertNotIn("s3cret", repr(PdpConfig(token="s3cret")))
+        self.assertNotIn("s3cret", repr(AuthzServiceConfig(token="s3cret")))
 
     def test_asks_at(self) -> None:
         for config, expected in (
-            (PdpConfig(listen=("tcp:1",)), False),
-            (PdpConfig(listen=("tcp:1",), token="t"), True),
-            (PdpConfig(listen=("ssl:1",)), False),
-            (PdpConfig(listen=("ssl:1:client-ca=ca.pem",)), True),
+            (AuthzServiceConfig(listen=("tcp:1",)), False),
+            (AuthzServiceConfig(listen=("tcp:1",), token="t"), True),
+            (AuthzServiceConfig(listen=("ssl:1",)), False),
+            (AuthzServiceConfig(listen=("ssl:1:client-ca=ca.pem",)), True),
         ):
             self.assertIs(config.asks_at(config.listen[0]), expected)
 
     def test_question_limit(self) -> None:
         """A body of the limit fits, in base64 and in a text that is escaped four times over."""
-        self.assertGreater(PdpConfig(body_limit=1000).question_limit, 4000 + 2 * 64 * 1024)
+        self.assertGreater(AuthzServiceConfig(body_limit=1000).question_limit, 4000 + 2 * 64 * 1024)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.authz_service.config import PdpConfig
-from egress.authz_service.load import load_pdp_config, reference
-from egress.authz_service.metrics import PdpMetrics
-from egress.authz_service.options import PDP_OPTIONS
+from egress.authz_service.config import AuthzServiceConfig
+from egress.authz_service.load import load_authz_service_config, reference
+from egress.authz_service.metrics import AuthzServiceMetrics
+from egress.authz_service.options import AUTHZ_SERVICE_OPTIONS
 from egress.config.model import MIB, AuditFailure, ConfigError
 from egress.config.options import BY_NAME
-from egress.model.statistics import PolicyReads
+from egress.model.statistics import PolicyReloadStats
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "how-to" / "egressauthz.md"
 
@@ -26,12 +26,12 @@ class LoadTests(SynchronousTestCase):
         self.directory = Path(self.mktemp()).absolute()
         self.directory.mkdir()
 
-    def load(self, *given: str, **environ: str) -> PdpConfig:
+    def load(self, *given: str, **environ: str) -> AuthzServiceConfig:
         arguments: dict[str, list[str]] = {}
         for each in given:
             name, _, text = each.partition("=")
             arguments.setdefault(name, []).append(text)
-        return load_pdp_config(arguments, environ, None, self.directory)
+        return load_authz_service_config(arguments, environ, None, self.directory)
 
     def refused(self, *given: str, **environ: str) -> str:
         with self.assertRaises(ConfigError) as caught:
@@ -39,8 +39,8 @@ class LoadTests(SynchronousTestCase):
         return str(caught.exception)
 
     def test_nothing(self) -> None:
-        self.assertEqual(self.load(), PdpConfig())
-        self.assertEqual(self.load(EGRESS_LISTEN="tcp:1", EGRESS_POLICY="/nowhere"), PdpConfig())
+        self.assertEqual(self.load(), AuthzServiceConfig())
+        self.assertEqual(self.load(EGRESS_LISTEN="tcp:1", EGRESS_POLICY="/nowhere"), AuthzServiceConfig())
 
     def test_everything(self) -> None:
         for name, text in (("policy.toml", "version = 1\n"), ("token", "s3cret\n")):
@@ -62,7 +62,7 @@ class LoadTests(SynchronousTestCase):
                 "metrics-port=90",
                 "metrics-interface=::1",
             ),
-            PdpConfig(
+            AuthzServiceConfig(
                 listen=("tcp:1", "unix:/run/a.sock"),
                 policy=self.directory / "policy.toml",
                 token="s3cret",
@@ -102,7 +102,7 @@ class LoadTests(SynchronousTestCase):
                 self.assertIn(words, self.refused(given))
 
     def test_working_directory(self) -> None:
-        self.assertEqual(load_pdp_config({}, {}), PdpConfig())
+        self.assertEqual(load_authz_service_config({}, {}), AuthzServiceConfig())
 
 
 class DocumentationTests(SynchronousTestCase):
@@ -114,13 +114,13 @@ class DocumentationTests(SynchronousTestCase):
     def test_no_other_option(self) -> None:
         """What it names is an option of the service, of the proxy, or of the runner."""
         named = set(re.findall(r"(?<![\w-])--([a-z][a-z-]*)", PAGE.read_text("utf-8")))
-        own = {option.name for option in PDP_OPTIONS}
+        own = {option.name for option in AUTHZ_SERVICE_OPTIONS}
         self.assertLessEqual(named - own, {*BY_NAME, "egress-proxy-authz-url"})
         self.assertLessEqual(own, named)
 
     def test_metrics(self) -> None:
-        metrics = PdpMetrics()
-        metrics.watch_policy(lambda: PolicyReads(1))
+        metrics = AuthzServiceMetrics()
+        metrics.watch_policy(lambda: PolicyReloadStats(1))
         helps = (line.split() for line in metrics.render()[0].decode().splitlines() if "HELP egress" in line)
         names = {words[2] for words in helps if not words[2].endswith(("_created", "_info"))}
         self.assertEqual(names - set(re.findall(r"^\| `(\w+)` \|", PAGE.read_text("utf-8"), re.MULTILINE)), set())

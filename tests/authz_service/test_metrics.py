@@ -6,9 +6,9 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from egress.authz_service.metrics import PdpMetrics
+from egress.authz_service.metrics import AuthzServiceMetrics
 from egress.interfaces import IAuditSink
-from egress.model.statistics import PolicyReads
+from egress.model.statistics import PolicyReloadStats
 from tests.observability.records import ALLOWED
 
 
@@ -16,7 +16,7 @@ class PdpMetricsTests(SynchronousTestCase):
     """Counting questions."""
 
     def setUp(self) -> None:
-        self.metrics = PdpMetrics()
+        self.metrics = AuthzServiceMetrics()
 
     def lines(self) -> list[str]:
         content, content_type = self.metrics.render()
@@ -45,7 +45,7 @@ class PdpMetricsTests(SynchronousTestCase):
     def test_watched(self) -> None:
         self.metrics.watch_connections(lambda: 3)
         self.metrics.watch_audit_lost(lambda: 4)
-        self.metrics.watch_policy(lambda: PolicyReads(7))
+        self.metrics.watch_policy(lambda: PolicyReloadStats(7))
         lines = self.lines()
         for line in ("egressauthz_connections 3.0", "egress_audit_lines_lost 4.0", "egress_policy_rules 7.0"):
             self.assertIn(line, lines)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.authz_service.config import PdpConfig
-from egress.authz_service.options import PDP_OPTIONS
+from egress.authz_service.config import AuthzServiceConfig
+from egress.authz_service.options import AUTHZ_SERVICE_OPTIONS
 from egress.config.options import BY_NAME
 
 
@@ -15,18 +15,20 @@ class TableTests(SynchronousTestCase):
 
     def test_fields(self) -> None:
         """Each sets one field, and each field has its option."""
-        fields = [field for option in PDP_OPTIONS for field in option.fields]
-        self.assertEqual(sorted(fields), sorted([*(field.name for field in attrs.fields(PdpConfig)), "config"]))
+        fields = [field for option in AUTHZ_SERVICE_OPTIONS for field in option.fields]
+        self.assertEqual(
+            sorted(fields), sorted([*(field.name for field in attrs.fields(AuthzServiceConfig)), "config"])
+        )
 
     def test_variables(self) -> None:
         """None is one of the proxy's, which may run beside it."""
-        names = {variable.name for option in PDP_OPTIONS for variable in option.environment}
+        names = {variable.name for option in AUTHZ_SERVICE_OPTIONS for variable in option.environment}
         self.assertEqual({name for name in names if not name.startswith("EGRESSAUTHZ_")}, set())
         self.assertIn("EGRESSAUTHZ_TOKEN", names)
 
     def test_shared(self) -> None:
         """What has the name of an option of the proxy is read like it."""
-        shared = [option for option in PDP_OPTIONS if option.name in BY_NAME]
+        shared = [option for option in AUTHZ_SERVICE_OPTIONS if option.name in BY_NAME]
         self.assertGreater(len(shared), 10)
         for option in shared:
             self.assertIs(option.parse, BY_NAME[option.name].parse)

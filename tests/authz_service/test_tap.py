@@ -18,8 +18,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress import __version__
 from egress.authz_service import tap
-from egress.authz_service.config import PdpConfig
-from egress.authz_service.options import PDP_OPTIONS
+from egress.authz_service.config import AuthzServiceConfig
+from egress.authz_service.options import AUTHZ_SERVICE_OPTIONS
 from egress.authz_service.tap import Options, makeService, start_message
 from egress.config.model import ConfigError
 
@@ -42,7 +42,7 @@ class StartMessageTests(SynchronousTestCase):
     """What is printed once the service listens."""
 
     def test_message(self) -> None:
-        config = PdpConfig(token="s3cret", metrics_port=9090)
+        config = AuthzServiceConfig(token="s3cret", metrics_port=9090)
         self.assertEqual(
             start_message((LOOPBACK,), "the policy", config).splitlines(),
             [
@@ -67,12 +67,12 @@ class StartMessageTests(SynchronousTestCase):
             (IPv4Address("TCP", "192.0.2.1", 9000), "ssl:1:client-ca=a", None, "https://192.0.2.1:9000", False),
         ):
             with self.subTest(address, listen=listen):
-                message = start_message((address,), "the policy", PdpConfig(listen=(listen,), token=token))
+                message = start_message((address,), "the policy", AuthzServiceConfig(listen=(listen,), token=token))
                 self.assertIn(f"--authz-url {url}\n", message + "\n")
                 self.assertEqual("Open to the network" in message, warned)
 
     def test_unix(self) -> None:
-        config = PdpConfig(listen=("unix:/run/a",))
+        config = AuthzServiceConfig(listen=("unix:/run/a",))
         message = start_message((UNIXAddress(b"/run/a"),), "the policy", config)
         self.assertNotIn("Open", message)
         self.assertNotIn("For a proxy", message)
@@ -83,12 +83,12 @@ class MakeServiceTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.patch(os, "environ", {"EGRESSAUTHZ_LISTEN": "tcp:9001"})
-        self.configs: list[PdpConfig] = []
+        self.configs: list[AuthzServiceConfig] = []
         self.patch(tap, "EgressAuthzService", self.make)
         self.interruptible: list[Callable[[], object]] = []
         self.patch(tap, "end_when_interrupted", lambda reactor, tidy: self.interruptible.append(tidy))
 
-    def make(self, reactor: object, config: PdpConfig) -> FakeService:
+    def make(self, reactor: object, config: AuthzServiceConfig) -> FakeService:
         self.configs.append(config)
         return FakeService()
 
@@ -108,7 +108,7 @@ class MakeServiceTests(SynchronousTestCase):
         self.patch(sys, "stdout", out)
         service = makeService(self.options("--metrics-port", "9090"))
         self.assertTrue(IService.providedBy(service))
-        self.assertEqual(self.configs, [PdpConfig(listen=("tcp:9001",), metrics_port=9090)])
+        self.assertEqual(self.configs, [AuthzServiceConfig(listen=("tcp:9001",), metrics_port=9090)])
         service.startService()
         self.assertEqual(out.getvalue(), start_message((LOOPBACK,), "the policy", self.configs[0]))
 
@@ -124,7 +124,7 @@ class MakeServiceTests(SynchronousTestCase):
         )
 
     def test_fault_that_the_service_finds(self) -> None:
-        def refuse(reactor: object, config: PdpConfig) -> FakeService:
+        def refuse(reactor: object, config: AuthzServiceConfig) -> FakeService:
             raise ConfigError("--policy", "", "rule 3\nhas no reason")
 
         self.patch(tap, "EgressAuthzService", refuse)
@@ -141,7 +141,7 @@ class MakeServiceTests(SynchronousTestCase):
         self.patch(sys, "stdout", out)
         self.assertRaises(SystemExit, Options().parseOptions, ["--help"])
         text = out.getvalue()
-        for option in PDP_OPTIONS:
+        for option in AUTHZ_SERVICE_OPTIONS:
             self.assertIn(f"\n  --{option.name}", text)
             default = f"[default: {option.default}; environment: {option.variable.name}"
             self.assertIn(default, " ".join(text.split()))

@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from egress.authz_service.service import EgressAuthzService
 from egress.interfaces import IAuthorizer
-from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Terms, Verdict
+from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Obligations, Verdict
 from egress.model.errors import AuthorizerUnavailable
 from tests.authz_service.callers import ALLOWED, DENIED, CallerTestCase, post
 from tests.proxy.fakes import content_of, status_of
@@ -42,8 +42,8 @@ class Fake:
 
 def secret(verdict: Verdict = Verdict.ALLOW) -> Decision:
     """A decision that names a secret of proxies."""
-    terms = Terms(secret_headers=((b"Authorization", b"Bearer ${secret:api}"),))
-    return Decision(verdict, "with credentials", "fake", "credentials", terms=terms)
+    terms = Obligations(secret_headers=((b"Authorization", b"Bearer ${secret:api}"),))
+    return Decision(verdict, "with credentials", "fake", "credentials", obligations=terms)
 
 
 class AnswerTests(CallerTestCase):

@@ -49,8 +49,8 @@ class CaseTests(SynchronousTestCase):
                 else:
                     self.assertEqual(decision.rule_id, "last")
                     self.assertEqual(decision.verdict is Verdict.ALLOW, "observe" not in case.options)
-                self.assertEqual(bool(decision.terms.secret_headers), bool(case.sees))
-                self.assertEqual(decision.terms.max_bytes is not None, case.bounded)
+                self.assertEqual(bool(decision.obligations.secret_headers), bool(case.sees))
+                self.assertEqual(decision.obligations.max_bytes is not None, case.bounded)
 
     def test_titles(self) -> None:
         self.assertEqual(len({case.title for case in CASES}), len(CASES))

@@ -16,7 +16,7 @@ from egress.cli import explain as module
 from egress.cli import main as cli
 from egress.cli.explain import explained, in_lines
 from egress.config.model import ProxyConfig
-from egress.model.explanation import MAX_BODY, Explanation, Question, RuleTried, Step
+from egress.model.explanation import MAX_BODY, ExplainRequest, Explanation, RuleTried, Step
 from tests.transport.reactors import DialingReactor
 
 RULES = (RuleTried("a", "deny", False, "hosts", "p.toml:1"), RuleTried("long", "allow", True, None, "p.toml:12"))
@@ -111,7 +111,7 @@ class ExplainCommandTests(SynchronousTestCase):
         )
         ((config, question),) = self.asked
         headers = ((b"A", b"b:c"), (b"X", b""))
-        self.assertEqual(question, Question("PUT", "http://a.test/", headers, "é".encode(), "ann", True, False))
+        self.assertEqual(question, ExplainRequest("PUT", "http://a.test/", headers, "é".encode(), "ann", True, False))
         self.assertEqual((config.authz_url, config.authz_via_upstream), ("http://authz.test", True))
         self.assertEqual(config.allow_ports, (range(1, 10), range(80, 81)))
         self.assertEqual(str(config.upstream_https.authority), "proxy.test:3128")
@@ -125,7 +125,7 @@ class ExplainCommandTests(SynchronousTestCase):
     def test_against_a_running_proxy(self) -> None:
         out, _ = self.explain("GET", "http://a.test/", "--admin", "unix:/a")
         self.assertTrue(out.startswith("GET http://a.test/\n"))
-        self.assertEqual(self.asked, [("POST", "/explain", Question("GET", "http://a.test/").to_json())])
+        self.assertEqual(self.asked, [("POST", "/explain", ExplainRequest("GET", "http://a.test/").to_json())])
         _, err = self.explain("GET", "x", "--admin", "unix:/a", "--policy", "x", status=2)
         self.assertIn("--policy: the running proxy has options of its own", err)
 
@@ -163,9 +163,9 @@ class ExplainedTests(SynchronousTestCase):
         reactor = DialingReactor()
         reactor.names = {"a.test": ["1.2.3.4"]}
         config = ProxyConfig(ca_dir=Path(self.mktemp()))
-        found = self.successResultOf(explained(reactor, config, Question("GET", "http://a.test/")))
+        found = self.successResultOf(explained(reactor, config, ExplainRequest("GET", "http://a.test/")))
         self.assertEqual(found.verdict, "allow")
-        asked = explained(reactor, config, Question("GET", "http://slow.test/"))
+        asked = explained(reactor, config, ExplainRequest("GET", "http://slow.test/"))
         self.assertNoResult(asked)
         reactor.advance(10)
         self.assertEqual(self.successResultOf(asked).verdict, "none")

@@ -13,9 +13,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from egress.client_auth import authenticator as gate
-from egress.client_auth.authenticator import AT_ONCE, QUEUE, REMEMBERED_SECONDS, ClientGate, load_secrets
+from egress.client_auth.authenticator import AT_ONCE, QUEUE, REMEMBERED_SECONDS, ClientAuthenticator, load_secrets
 from egress.client_auth.htpasswd import SecretsError, token_line
-from egress.interfaces import IClientGate
+from egress.interfaces import IClientAuthenticator
 from egress.model.errors import ClientCheckBusy, ClientUnauthenticated, CredentialsRejected
 from tests.client_auth.test_htpasswd import cheap_line
 
@@ -43,7 +43,7 @@ class GateTestCase(SynchronousTestCase):
         self.path = Path(self.mktemp())
         self.path.write_text(LINES)
         self.under_way: list[tuple[Callable[[], bool], Deferred[bool]]] = []
-        self.gate = ClientGate(self.path, self.clock, self.in_thread)
+        self.gate = ClientAuthenticator(self.path, self.clock, self.in_thread)
 
     def tearDown(self) -> None:
         self.assertEqual(self.gate._jobs, {})
@@ -74,15 +74,15 @@ class CheckTests(GateTestCase):
     """Who is let in."""
 
     def test_interface(self) -> None:
-        verifyObject(IClientGate, self.gate)
+        verifyObject(IClientAuthenticator, self.gate)
 
     def test_password(self) -> None:
-        self.assertIsNone(self.gate.known(ALICE))
+        self.assertIsNone(self.gate.cached_identity(ALICE))
         waiting = self.gate.check(ALICE, HERE)
         self.assertNoResult(waiting)
         self.finish()
         self.assertEqual(self.successResultOf(waiting), "alice")
-        self.assertEqual(self.gate.known(ALICE), "alice")
+        self.assertEqual(self.gate.cached_identity(ALICE), "alice")
 
     def test_wrong_ones(self) -> None:
         for presented in (basic("alice", "wrong"), basic("nobody", "s3cret"), basic("ci", "s3cret"), basic("", "")):
@@ -90,12 +90,12 @@ class CheckTests(GateTestCase):
             self.finish()
             error = self.failureResultOf(waiting, CredentialsRejected).value
             self.assertNotIn("s3cret", error.reason)
-            self.assertIsNone(self.gate.known(presented))
+            self.assertIsNone(self.gate.cached_identity(presented))
 
     def test_token(self) -> None:
         for presented in (TOKEN, basic("ci", "t0ken")):
             self.assertEqual(self.successResultOf(self.gate.check(presented, HERE)), "ci")
-            self.assertEqual(self.gate.known(presented), "ci")
+            self.assertEqual(self.gate.cached_identity(presented), "ci")
         self.failureResultOf(self.gate.check(b"Bearer wrong", HERE), CredentialsRejected)
         self.assertEqual(self.under_way, [])
 
@@ -106,16 +106,16 @@ class CheckTests(GateTestCase):
     def test_known_for_a_while(self) -> None:
         self.gate.check(TOKEN, HERE)
         self.clock.advance(REMEMBERED_SECONDS - 1)
-        self.assertEqual(self.gate.known(TOKEN), "ci")
+        self.assertEqual(self.gate.cached_identity(TOKEN), "ci")
         self.clock.advance(1)
-        self.assertIsNone(self.gate.known(TOKEN))
+        self.assertIsNone(self.gate.cached_identity(TOKEN))
 
     def test_so_many_are_known(self) -> None:
         self.patch(gate, "REMEMBERED", 2)
         values = [TOKEN, basic("ci", "t0ken"), b"bearer t0ken"]
         for value in values:
             self.gate.check(value, HERE)
-        self.assertEqual([self.gate.known(value) for value in values], [None, "ci", "ci"])
+        self.assertEqual([self.gate.cached_identity(value) for value in values], [None, "ci", "ci"])
 
     def test_nothing_that_was_sent_is_kept(self) -> None:
         self.gate.check(TOKEN, HERE)
@@ -126,7 +126,7 @@ class CheckTests(GateTestCase):
         self.under_way.pop()[1].errback(MemoryError())
         self.failureResultOf(waiting, ClientCheckBusy)
         self.assertEqual(len(self.flushLoggedErrors(MemoryError)), 1)
-        self.assertIsNone(self.gate.known(ALICE))
+        self.assertIsNone(self.gate.cached_identity(ALICE))
 
     def test_a_waiter_that_fails(self) -> None:
         """Whatever one who waited does, the next is checked."""
@@ -234,7 +234,7 @@ class TurnTests(GateTestCase):
         waiting.cancel()
         self.finish()
         self.assertIs(self.successResultOf(waiting), CancelledError)
-        self.assertEqual(self.gate.known(ALICE), "alice", "it was found out all the same")
+        self.assertEqual(self.gate.cached_identity(ALICE), "alice", "it was found out all the same")
 
 
 class FileTests(GateTestCase):
@@ -243,14 +243,14 @@ class FileTests(GateTestCase):
     def test_a_client_is_removed(self) -> None:
         self.gate.check(TOKEN, HERE)
         self.write(cheap_line("alice", b"s3cret"))
-        self.assertIsNone(self.gate.known(TOKEN))
+        self.assertIsNone(self.gate.cached_identity(TOKEN))
         self.failureResultOf(self.gate.check(TOKEN, HERE), CredentialsRejected)
 
     def test_all_clients_are_removed(self) -> None:
         self.gate.check(TOKEN, HERE)
         self.write("# nobody\n")
         for presented in (TOKEN, ALICE):
-            self.assertIsNone(self.gate.known(presented))
+            self.assertIsNone(self.gate.cached_identity(presented))
             self.failureResultOf(self.gate.check(presented, HERE), CredentialsRejected)
 
     def test_a_client_is_added(self) -> None:
@@ -261,24 +261,24 @@ class FileTests(GateTestCase):
         self.gate.check(TOKEN, HERE)
         self.path.write_text(token_line("new", b"n3w"))
         self.clock.advance(0.9)
-        self.assertEqual(self.gate.known(TOKEN), "ci")
+        self.assertEqual(self.gate.cached_identity(TOKEN), "ci")
         self.clock.advance(0.1)
-        self.assertIsNone(self.gate.known(TOKEN))
+        self.assertIsNone(self.gate.cached_identity(TOKEN))
 
     def test_what_was_not_changed_is_not_read_again(self) -> None:
         self.gate.check(TOKEN, HERE)
         before = self.gate._secrets
         self.clock.advance(100)
-        self.assertEqual(self.gate.known(TOKEN), "ci")
+        self.assertEqual(self.gate.cached_identity(TOKEN), "ci")
         self.assertIs(self.gate._secrets, before)
 
     def test_changed_during_a_check(self) -> None:
         waiting = self.gate.check(ALICE, HERE)
         self.write(token_line("new", b"n3w"))
-        self.gate.known(TOKEN)
+        self.gate.cached_identity(TOKEN)
         self.finish()
         self.assertEqual(self.successResultOf(waiting), "alice", "it was so when it was asked")
-        self.assertIsNone(self.gate.known(ALICE))
+        self.assertIsNone(self.gate.cached_identity(ALICE))
 
     def test_what_cannot_be_used_changes_nothing(self) -> None:
         for change in (lambda: self.path.write_text("alice:s3cret\n"), self.path.unlink):
@@ -294,10 +294,10 @@ class FileTests(GateTestCase):
         self.path.write_text(token_line("new", b"n3w"))
         os.chmod(self.path, 0o666)
         self.clock.advance(1)
-        self.assertEqual(self.gate.known(TOKEN), "ci")
+        self.assertEqual(self.gate.cached_identity(TOKEN), "ci")
         os.chmod(self.path, 0o600)
         self.clock.advance(1)
-        self.assertIsNone(self.gate.known(TOKEN))
+        self.assertIsNone(self.gate.cached_identity(TOKEN))
 
 
 class LoadTests(SynchronousTestCase):

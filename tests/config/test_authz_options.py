@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.config.authz_options import DECIDING_OPTIONS
+from egress.config.authz_options import AUTHZ_OPTIONS
 from egress.config.options import OPTIONS
 
 
@@ -12,7 +12,7 @@ class DecidingOptionsTests(SynchronousTestCase):
     """The options that say who decides."""
 
     def test_part_of_the_table(self) -> None:
-        self.assertLessEqual(set(DECIDING_OPTIONS), set(OPTIONS))
+        self.assertLessEqual(set(AUTHZ_OPTIONS), set(OPTIONS))
 
     def test_one_group(self) -> None:
-        self.assertEqual({option.group for option in DECIDING_OPTIONS}, {"Authorization"})
+        self.assertEqual({option.group for option in AUTHZ_OPTIONS}, {"Authorization"})

@@ -7,10 +7,10 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.authz_service.config import PdpConfig
+from egress.authz_service.config import AuthzServiceConfig
 from egress.config.contradictions import (
+    AUTHZ_SERVICE,
     OWN_AUTHORIZER,
-    PDP,
     PROXY,
     RULES_DECIDE,
     Contradicted,
@@ -69,7 +69,7 @@ class ProxyTests(SynchronousTestCase):
     def test_the_fields_of_remedies(self) -> None:
         """Each remedy names fields that there are."""
         named: set[str] = set()
-        for contradiction in (*PROXY, *RULES_DECIDE, *OWN_AUTHORIZER, *PDP):
+        for contradiction in (*PROXY, *RULES_DECIDE, *OWN_AUTHORIZER, *AUTHZ_SERVICE):
             contradiction.remedy_for(lambda field: named.add(field) or field)  # type: ignore[func-returns-value]
         self.assertTrue(named)
         for field in named:
@@ -126,9 +126,9 @@ class PdpTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         for given in ({"audit_failure": "deny"}, {"metrics_interface": "::"}):
-            error = self.assertRaises(Contradicted, PdpConfig, **given)
+            error = self.assertRaises(Contradicted, AuthzServiceConfig, **given)
             self.assertEqual([error.option], list(given))
-        PdpConfig(audit_failure="deny", audit_log="-", metrics_port=1, metrics_interface="::")  # type: ignore[arg-type]
+        AuthzServiceConfig(audit_failure="deny", audit_log="-", metrics_port=1, metrics_interface="::")  # type: ignore[arg-type]
 
 
 class ContradictionTests(SynchronousTestCase):

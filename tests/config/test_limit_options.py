@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.config.limit_options import LIMIT_OPTIONS
 from egress.config.model import Limits
 from egress.config.options import OPTIONS
-from egress.config.parsers import Place
+from egress.config.parsers import ParseContext
 
 
 class LimitOptionsTests(SynchronousTestCase):
@@ -24,7 +24,7 @@ class LimitOptionsTests(SynchronousTestCase):
         for option in LIMIT_OPTIONS:
             with self.subTest(option.name):
                 (field,) = option.fields
-                default = option.parse(option.default, Place(Path()))
+                default = option.parse(option.default, ParseContext(Path()))
                 self.assertEqual(default, getattr(Limits(), field.removeprefix("limits.")))
 
     def test_part_of_the_table(self) -> None:

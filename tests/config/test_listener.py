@@ -6,7 +6,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.config.listener import Entrance, EntranceTls, InvalidEntrance
+from egress.config.listener import InvalidListener, Listener, ListenerTls
 from egress.model.converters import ConfigError
 
 PEM = Path("server.pem")
@@ -27,7 +27,7 @@ class ParseTests(SynchronousTestCase):
             "",
         ):
             with self.subTest(text):
-                self.assertEqual(Entrance.parse(text), Entrance(text))
+                self.assertEqual(Listener.parse(text), Listener(text))
 
     def test_client_auth(self) -> None:
         for text, endpoint, path in (
@@ -40,26 +40,26 @@ class ParseTests(SynchronousTestCase):
             ("unix:/run/x:client-auth=/etc/a\\:b=c", "unix:/run/x", Path("/etc/a:b=c")),
         ):
             with self.subTest(text):
-                self.assertEqual(Entrance.parse(text), Entrance(endpoint, None, True, path))
+                self.assertEqual(Listener.parse(text), Listener(endpoint, None, True, path))
 
     def test_tls(self) -> None:
         for text, endpoint, tls in (
-            ("ssl:8443", "tcp:8443", EntranceTls(PEM, PEM)),
-            ("ssl:port=8443:privateKey=a.pem", "tcp:port=8443", EntranceTls(Path("a.pem"), Path("a.pem"))),
+            ("ssl:8443", "tcp:8443", ListenerTls(PEM, PEM)),
+            ("ssl:port=8443:privateKey=a.pem", "tcp:port=8443", ListenerTls(Path("a.pem"), Path("a.pem"))),
             (
                 "ssl:8443:interface=127.0.0.1:privateKey=key.pem:certKey=cert.pem:extraCertChain=chain.pem:backlog=9",
                 "tcp:8443:interface=127.0.0.1:backlog=9",
-                EntranceTls(Path("key.pem"), Path("cert.pem"), Path("chain.pem")),
+                ListenerTls(Path("key.pem"), Path("cert.pem"), Path("chain.pem")),
             ),
             (
                 "ssl:8443:interface=\\:\\:1:client-ca=ca.pem",
                 "tcp6:8443:interface=\\:\\:1",
-                EntranceTls(PEM, PEM, None, Path("ca.pem")),
+                ListenerTls(PEM, PEM, None, Path("ca.pem")),
             ),
-            ("ssl:8443:client-ca=none", "tcp:8443", EntranceTls(PEM, PEM)),
+            ("ssl:8443:client-ca=none", "tcp:8443", ListenerTls(PEM, PEM)),
         ):
             with self.subTest(text):
-                self.assertEqual(Entrance.parse(text), Entrance(endpoint, tls))
+                self.assertEqual(Listener.parse(text), Listener(endpoint, tls))
 
     def test_https_urls(self) -> None:
         for text, expected in (
@@ -88,19 +88,19 @@ class ParseTests(SynchronousTestCase):
             ("unix:/run/x:https=refuse", False),
         ):
             with self.subTest(text):
-                self.assertIs(Entrance.parse(text).takes_https_urls, expected)
-        self.assertEqual(Entrance.parse("tcp:8080:https=allow"), Entrance("tcp:8080", https=True))
+                self.assertIs(Listener.parse(text).takes_https_urls, expected)
+        self.assertEqual(Listener.parse("tcp:8080:https=allow"), Listener("tcp:8080", https=True))
 
     def test_paths(self) -> None:
-        entrance = Entrance.parse("ssl:1:certKey=c:client-ca=d:client-auth=e", lambda text: Path("/etc") / text)
-        tls = EntranceTls(Path("/etc/server.pem"), Path("/etc/c"), None, Path("/etc/d"))
-        self.assertEqual(entrance, Entrance("tcp:1", tls, True, Path("/etc/e")))
+        entrance = Listener.parse("ssl:1:certKey=c:client-ca=d:client-auth=e", lambda text: Path("/etc") / text)
+        tls = ListenerTls(Path("/etc/server.pem"), Path("/etc/c"), None, Path("/etc/d"))
+        self.assertEqual(entrance, Listener("tcp:1", tls, True, Path("/etc/e")))
 
     def test_a_file_without_effect(self) -> None:
         """Whoever names the secrets of clients means that they are asked for."""
-        error = self.assertRaises(ConfigError, Entrance, "tcp:1", client_auth=Path("clients.txt"))
+        error = self.assertRaises(ConfigError, Listener, "tcp:1", client_auth=Path("clients.txt"))
         self.assertEqual((error.option, error.value), ("client_auth", "clients.txt"))
-        self.assertEqual(Entrance("tcp:1", None, True, "a.txt").client_auth, Path("a.txt"))  # type: ignore[arg-type]
+        self.assertEqual(Listener("tcp:1", None, True, "a.txt").client_auth, Path("a.txt"))  # type: ignore[arg-type]
 
     def test_refused(self) -> None:
         for text, words in (
@@ -116,4 +116,4 @@ class ParseTests(SynchronousTestCase):
             ("tcp:8080:https=allow:https=refuse", "https is given twice"),
         ):
             with self.subTest(text):
-                self.assertIn(words, self.assertRaises(InvalidEntrance, Entrance.parse, text).remedy)
+                self.assertIn(words, self.assertRaises(InvalidListener, Listener.parse, text).remedy)

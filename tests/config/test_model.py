@@ -11,9 +11,9 @@ from typing import Any, ClassVar, get_args, get_type_hints
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.authz_service.config import PdpConfig
+from egress.authz_service.config import AuthzServiceConfig
 from egress.config.admin_endpoint import AdminEndpoint
-from egress.config.listener import Entrance, EntranceTls
+from egress.config.listener import Listener, ListenerTls
 from egress.config.model import AuditFailure, ConfigError, Limits, Mode, OversizeBody, ProxyConfig
 from egress.model.authority import Authority, UpstreamProxy
 from egress.model.dns_server import DnsServer
@@ -37,11 +37,21 @@ class LimitsTests(SynchronousTestCase):
 class FieldTests(SynchronousTestCase):
     """Every field of every configuration converts what can be meant, and refuses everything else."""
 
-    CLASSES = (ProxyConfig, Limits, PdpConfig, Entrance, EntranceTls, AdminEndpoint, UpstreamProxy, Bypass, DnsServer)
+    CLASSES = (
+        ProxyConfig,
+        Limits,
+        AuthzServiceConfig,
+        Listener,
+        ListenerTls,
+        AdminEndpoint,
+        UpstreamProxy,
+        Bypass,
+        DnsServer,
+    )
     # What the other fields need, and fields for which zero has a meaning.
     NEEDED: ClassVar[dict[type, dict[str, Any]]] = {
-        Entrance: {"endpoint": "tcp:1"},
-        EntranceTls: {"key": Path("a"), "certificate": Path("b")},
+        Listener: {"endpoint": "tcp:1"},
+        ListenerTls: {"key": Path("a"), "certificate": Path("b")},
         AdminEndpoint: {"endpoint": "unix:/a:mode=600", "path": "/a"},
         DnsServer: {"address": ip_address("127.0.0.1")},
         UpstreamProxy: {"scheme": "http", "authority": Authority("a.test", 1)},
@@ -128,7 +138,7 @@ class ConversionTests(SynchronousTestCase):
             ("bypass", ["a.test", "10.0.0.0/8"], Bypass.parse("a.test,10.0.0.0/8")),
             ("authz_timeout", 5, 5.0),
             ("authz_url", "HTTP://A.test/", "http://a.test/"),
-            ("listen", ["tcp:1"], (Entrance("tcp:1"),)),
+            ("listen", ["tcp:1"], (Listener("tcp:1"),)),
         ):
             with self.subTest(name, written=written):
                 given: dict[str, Any] = {name: written}
@@ -226,7 +236,7 @@ class ProxyConfigTests(SynchronousTestCase):
         self.assertIs(ProxyConfig(oversize_body=OversizeBody.TRUNCATE).over_body_limit, OversizeBody.TRUNCATE)
 
     def test_entrances_are_read(self) -> None:
-        entrance = Entrance("tcp:8080", None, True, Path("clients.txt"))
+        entrance = Listener("tcp:8080", None, True, Path("clients.txt"))
         self.assertEqual(ProxyConfig(listen=("tcp:8080:client-auth=clients.txt",)).listen, (entrance,))
         self.assertEqual(ProxyConfig(listen=(entrance,)).listen, (entrance,))
         error = self.assertRaises(ConfigError, ProxyConfig, listen=("tcp:8080:client-ca=ca.pem",))

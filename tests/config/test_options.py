@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import Limits, ProxyConfig
 from egress.config.options import BY_NAME, OPTIONS
-from egress.config.parsers import BadValue, Place
+from egress.config.parsers import BadValue, ParseContext
 
 
 class OptionTableTests(SynchronousTestCase):
@@ -46,7 +46,7 @@ class OptionTableTests(SynchronousTestCase):
 
     def test_upgrade_protocols(self) -> None:
         parse = BY_NAME["upgrade-protocols"].parse
-        place = Place(Path())
+        place = ParseContext(Path())
         self.assertEqual(parse("SPDY/3.1", place), "spdy/3.1")
         for text in ("websocket", "h2c", "a b"):
             self.assertRaises(BadValue, parse, text, place)

@@ -13,12 +13,12 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config import parsers as values
-from egress.config.listener import Entrance, EntranceTls
+from egress.config.listener import Listener, ListenerTls
 from egress.config.model import AuditFailure, AuthzApi, AuthzBody, Mode, OversizeBody
-from egress.config.parsers import BadValue, Place
+from egress.config.parsers import BadValue, ParseContext
 from egress.model.authority import Authority, UpstreamProxy
 
-Parse = Callable[[str, Place], Any]
+Parse = Callable[[str, ParseContext], Any]
 
 
 class ValueTests(SynchronousTestCase):
@@ -27,7 +27,7 @@ class ValueTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).absolute()
         self.directory.mkdir()
-        self.place = Place(self.directory, MemoryReactorClock())
+        self.place = ParseContext(self.directory, MemoryReactorClock())
 
     def accept(self, parse: Parse, cases: dict[str, Any]) -> None:
         for text, expected in cases.items():
@@ -152,7 +152,7 @@ class AddressTests(ValueTests):
             "tcp:0",
             "unix:/run/egress.sock",
         ):
-            self.accept(values.endpoint, {text: Entrance(text)})
+            self.accept(values.endpoint, {text: Listener(text)})
         reactor = self.place.reactor
         self.assertEqual((reactor.tcpServers, reactor.unixServers), ([], []))
 
@@ -169,13 +169,13 @@ class AddressTests(ValueTests):
         pem, clients = self.directory / "proxy.pem", self.directory / "clients.txt"
         pem.touch()
         clients.touch()
-        tls = EntranceTls(pem, pem, None, pem)
+        tls = ListenerTls(pem, pem, None, pem)
         self.accept(
             values.endpoint,
             {
-                "ssl:443:privateKey=proxy.pem:client-ca=proxy.pem": Entrance("tcp:443", tls),
-                "tcp:1:client-auth=clients.txt": Entrance("tcp:1", None, True, clients),
-                "tcp:1:client-auth=none": Entrance("tcp:1", None, True, None),
+                "ssl:443:privateKey=proxy.pem:client-ca=proxy.pem": Listener("tcp:443", tls),
+                "tcp:1:client-auth=clients.txt": Listener("tcp:1", None, True, clients),
+                "tcp:1:client-auth=none": Listener("tcp:1", None, True, None),
             },
         )
 

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.config import parsers as values
 from egress.config.model import ConfigError
 from egress.config.option import Option
-from egress.config.parsers import Place
+from egress.config.parsers import ParseContext
 from egress.config.sources import gather, table_of
 
 TABLE = (
@@ -47,7 +47,7 @@ class GatherTests(SynchronousTestCase):
         if file is not None:
             (directory / "f.toml").write_text(file, "utf-8")
             given["config"] = ["f.toml"]
-        found = gather(TABLE, given, environ, Place(directory))
+        found = gather(TABLE, given, environ, ParseContext(directory))
         return {field: value.read() for field, value in found.items()}
 
     def test_layers(self) -> None:
@@ -63,7 +63,7 @@ class GatherTests(SynchronousTestCase):
             self.assertEqual(found, expected)
 
     def test_only(self) -> None:
-        self.assertEqual(gather(TABLE, {"max-things": ["2"]}, {}, Place(Path()), only=()), {})
+        self.assertEqual(gather(TABLE, {"max-things": ["2"]}, {}, ParseContext(Path()), only=()), {})
 
     def test_unknown(self) -> None:
         with self.assertRaises(ConfigError) as caught:

@@ -13,7 +13,7 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.authz.protocols.authzen import AuthZenCodec
-from egress.authz.protocols.base import Answer
+from egress.authz.protocols.base import AuthzResponse
 from egress.authz.protocols.opa import OpaCodec
 from egress.authz.remote.client import _CODECS
 from egress.model.authority import Authority, Origin
@@ -46,7 +46,7 @@ class AuthZenTests(SynchronousTestCase):
         self.assertEqual(json.loads(self.codec.encode(REQUEST).content), json.loads(self.question))
 
     def test_answer(self) -> None:
-        decision = self.codec.decode(Answer(200, (), self.answer.encode()), REQUEST)
+        decision = self.codec.decode(AuthzResponse(200, (), self.answer.encode()), REQUEST)
         self.assertEqual(decision, Decision(Verdict.DENY, "only the shop may read orders", "who", "orders", ttl=60.0))
 
 
@@ -77,7 +77,7 @@ class RegoTests(SynchronousTestCase):
         found = evaluated(json.loads(codec.encode(request).content)["input"], f"data.egress.{rule} = x")
         # A rule that is undefined has no result.
         answer = {} if found == "undefined" else {"result": json.loads(found)["bindings"]["x"]}
-        return codec.decode(Answer(200, (), json.dumps(answer).encode()), request)
+        return codec.decode(AuthzResponse(200, (), json.dumps(answer).encode()), request)
 
     def test_decisions(self) -> None:
         post: dict[str, Any] = {"method": "POST", "path": "/orders"}

@@ -12,7 +12,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.cli.main import parser
-from egress.policy.check.case_runner import try_case
+from egress.policy.check.case_runner import run_case
 from egress.policy.parse.load import parse_policy
 
 ROOT = Path(__file__).parent.parent.parent
@@ -41,7 +41,7 @@ class SampleTests(SynchronousTestCase):
             with self.subTest(page=page, text=text):
                 found += 1
                 policy = parse_policy(text if "version = 1" in text else f"version = 1\n{text}", page, page)
-                self.assertTrue(all(try_case(policy, case).passed for case in policy.cases))
+                self.assertTrue(all(run_case(policy, case).passed for case in policy.cases))
         self.assertGreater(found, 10)
 
     def test_commands(self) -> None:

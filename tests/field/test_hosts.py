@@ -6,7 +6,7 @@ Host breaks a signature); encode/httpx#392 and urllib3/urllib3#1222 (IPv6 addres
 
 from __future__ import annotations
 
-from egress.model.decision import Terms
+from egress.model.decision import Obligations
 from egress.model.errors import NameNotResolved
 from egress.policy.parse.load import parse_policy
 from tests.proxy.fakes import ProxyTestCase, allow, request, response, status_of
@@ -87,9 +87,9 @@ class HostFieldTests(InterceptTestCase):
 
     def test_what_a_decision_sets_comes_beside_it(self) -> None:
         tls = self.intercept()
-        terms = Terms(set_headers=((b"X-Team", b"a"),))
+        terms = Obligations(set_headers=((b"X-Team", b"a"),))
         decision = allow()
-        self.authorizer.answers = [type(decision)(decision.verdict, "ok", "script", terms=terms)]
+        self.authorizer.answers = [type(decision)(decision.verdict, "ok", "script", obligations=terms)]
         tls.send(inner(host="Origin.test:443"))
         sent = self.origin.take()
         self.assertEqual(sent.count(b"Host:"), 1)

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from egress.model.authority import Authority
 from egress.model.errors import OriginHttp2Only, OriginTlsFailed
 from egress.tls.origin_trust import OriginTrust
-from egress.tls.reloadable_trust import CurrentTrust
+from egress.tls.reloadable_trust import ReloadableTrust
 from egress.transport.tls import ServerTls
 from tests.certificates import TestCA
 from tests.proxy.fakes import ProxyTestCase, request, status_of
@@ -77,7 +77,7 @@ class AlpnTests(ProxyTestCase):
         directory = Path(self.mktemp())
         directory.mkdir()
         ca = TestCA()
-        trust = CurrentTrust(OriginTrust(ca.write(directory)))
+        trust = ReloadableTrust(OriginTrust(ca.write(directory)))
         authority = Authority("api.example.com", 443)
         lib, ffi = SSL._lib, SSL._ffi  # type: ignore[attr-defined]
         for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):

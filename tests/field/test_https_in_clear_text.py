@@ -8,17 +8,17 @@ from __future__ import annotations
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy
 from egress.model.route import Purpose, Route
 from egress.observability.audit_log import audit_line
-from egress.proxy.client_auth import Door
+from egress.proxy.client_auth import ClientAuthPolicy
 from tests.proxy.fakes import ProxyTestCase, Wire, content_of, request, response, status_of
 
-LOCAL = Door(schemes=DEFAULT_PORTS)
+LOCAL = ClientAuthPolicy(schemes=DEFAULT_PORTS)
 
 
 class HttpsUrlTests(ProxyTestCase):
     """Accepted where nobody else can read it, and then served as from inside a tunnel."""
 
     def local(self) -> Wire:
-        wire = self.proxy.client(door=LOCAL)
+        wire = self.proxy.client(auth_policy=LOCAL)
         self.clients.append(wire)
         return wire
 

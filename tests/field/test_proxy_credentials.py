@@ -11,8 +11,8 @@ from pathlib import Path
 
 from twisted.internet.defer import maybeDeferred
 
-from egress.client_auth.authenticator import ClientGate
-from egress.proxy.client_auth import Door
+from egress.client_auth.authenticator import ClientAuthenticator
+from egress.proxy.client_auth import ClientAuthPolicy
 from tests.client_auth.test_htpasswd import cheap_line
 from tests.proxy.fakes import ProxyTestCase, deny, request
 
@@ -23,7 +23,7 @@ class EncodingTests(ProxyTestCase):
     def test_a_name_and_password_in_either_encoding(self) -> None:
         path = Path(self.mktemp())
         path.write_text(cheap_line("Zoë", "pässword".encode()) + "\n", encoding="utf-8")
-        gate = ClientGate(path, self.clock, maybeDeferred)
+        gate = ClientAuthenticator(path, self.clock, maybeDeferred)
         for encoding, password, outcome in (
             ("utf-8", "pässword", "denied"),
             ("latin-1", "pässword", "denied"),
@@ -32,7 +32,7 @@ class EncodingTests(ProxyTestCase):
             with self.subTest(encoding=encoding, password=password):
                 credentials = base64.b64encode(f"Zoë:{password}".encode(encoding)).decode("ascii")
                 self.authorizer.answers = [deny()]
-                client = self.proxy.client(door=Door(gate))
+                client = self.proxy.client(auth_policy=ClientAuthPolicy(gate))
                 self.clients.append(client)
                 client.feed(request("GET", "http://origin.test/", f"Proxy-Authorization: Basic {credentials}"))
                 record = self.records[-1]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 
-from egress.authz.protocols.validate import encode_question
+from egress.authz.protocols.validate import encode_request
 from egress.observability.audit_log import audit_line
 from egress.policy.parse.load import parse_policy
 from tests.proxy.fakes import ProxyTestCase, response, status_of
@@ -42,7 +42,7 @@ class CharacterTests(ProxyTestCase):
         ):
             with self.subTest(path):
                 self.exchange(path)
-                self.assertEqual(json.loads(encode_question(self.authorizer.asked[-1]))["url"], url)
+                self.assertEqual(json.loads(encode_request(self.authorizer.asked[-1]))["url"], url)
                 self.assertEqual(json.loads(audit_line(self.records[-1]))["url"], url)
 
     def test_what_ends_a_line_or_a_target_is_refused(self) -> None:
@@ -113,7 +113,7 @@ class UserinfoTests(ProxyTestCase):
                 self.assertNotIn(b"hunter2", forwarded)
                 self.assertNotIn(b"Authorization", forwarded)
                 self.origin.feed(response())
-                self.assertNotIn(b"hunter2", encode_question(self.authorizer.asked[0]))
+                self.assertNotIn(b"hunter2", encode_request(self.authorizer.asked[0]))
                 self.assertNotIn("hunter2", repr(self.records))
 
     def test_a_clients_own_authorization_is_forwarded(self) -> None:

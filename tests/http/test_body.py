@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.http.body import (
     CHUNKED,
     END,
-    MOST_CHUNKS,
+    MAX_CHUNKS,
     NO_BODY,
     Body,
     ChunkedBody,
@@ -169,8 +169,8 @@ class ChunkedBodyTests(SynchronousTestCase):
     def test_no_more_than_a_bounded_number_of_chunks_at_once(self) -> None:
         body = chunked()
         piece, rest = body.take(encode_chunk(b"a") * 1000 + b"0\r\n\r\nnext")
-        self.assertEqual(piece, b"a" * MOST_CHUNKS)
-        self.assertEqual(read(body, [rest]), (b"a" * (1000 - MOST_CHUNKS), (), b"next"))
+        self.assertEqual(piece, b"a" * MAX_CHUNKS)
+        self.assertEqual(read(body, [rest]), (b"a" * (1000 - MAX_CHUNKS), (), b"next"))
 
     def test_what_cannot_become_a_size_is_refused_at_once(self) -> None:
         for data in (b"3\n", b"3;a\n", b"\n", b"1" * 256):

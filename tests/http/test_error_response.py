@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.http.error_response import encode_answer, prefers_text, reason_phrase
-from egress.http.heads import MOST_ACCEPT
+from egress.http.error_response import encode_error_response, prefers_text, reason_phrase
+from egress.http.heads import MAX_ACCEPT
 from egress.model.decision import Decision, Verdict
 from egress.model.errors import (
     OUTCOMES,
@@ -23,7 +23,7 @@ from egress.model.errors import (
     Denied,
     EgressError,
     InternalFault,
-    LastHop,
+    MaxForwardsReached,
     NameNotResolved,
     OriginTimeout,
     PortForbidden,
@@ -46,7 +46,7 @@ def answer(error: EgressError = DENIED, **options: object) -> tuple[str, dict[st
     @return: its status line, its fields, its content.
     """
     arguments: dict[str, object] = {"accept": None, "head_only": False, "keep_alive": True, "date": b"now", **options}
-    head, _, content = encode_answer(error, "id-1", **arguments).partition(b"\r\n\r\n")  # type: ignore[arg-type]
+    head, _, content = encode_error_response(error, "id-1", **arguments).partition(b"\r\n\r\n")  # type: ignore[arg-type]
     line, *fields = head.decode("latin-1").split("\r\n")
     return line, dict(field.split(": ", 1) for field in fields), content
 
@@ -103,7 +103,7 @@ class AnswerTests(SynchronousTestCase):
         for error in (ClientUnauthenticated("say who you are"), CredentialsRejected("no")):
             line, _, _ = answer(error)
             self.assertEqual(line, "HTTP/1.1 407 Proxy Authentication Required")
-            head = encode_answer(error, "id-1", accept=None, head_only=True, keep_alive=True, date=b"now")
+            head = encode_error_response(error, "id-1", accept=None, head_only=True, keep_alive=True, date=b"now")
             self.assertIn(b'\r\nProxy-Authenticate: Basic realm="egressproxy", charset="UTF-8"\r\n', head)
             self.assertIn(b'\r\nProxy-Authenticate: Bearer realm="egressproxy"\r\n', head)
         self.assertNotIn("Proxy-Authenticate", answer()[1])
@@ -127,7 +127,7 @@ class AnswerTests(SynchronousTestCase):
 
     def test_every_fault_that_has_an_answer(self) -> None:
         for kind, outcome in OUTCOMES.items():
-            if outcome.status is None or kind is LastHop:
+            if outcome.status is None or kind is MaxForwardsReached:
                 continue
             with self.subTest(kind.__name__):
                 error = (
@@ -143,11 +143,11 @@ class AnswerTests(SynchronousTestCase):
 
     def test_a_request_that_goes_no_further(self) -> None:
         """It is answered as an OPTIONS is, and no fault is named."""
-        line, fields, content = answer(LastHop("no hop is left"))
+        line, fields, content = answer(MaxForwardsReached("no hop is left"))
         self.assertEqual((line, content), ("HTTP/1.1 200 OK", b""))
         self.assertEqual(set(fields), {"Date", "Content-Length", "Connection"})
         self.assertEqual((fields["Content-Length"], fields["Connection"]), ("0", "keep-alive"))
-        self.assertEqual(answer(LastHop("x"), keep_alive=False)[1]["Connection"], "close")
+        self.assertEqual(answer(MaxForwardsReached("x"), keep_alive=False)[1]["Connection"], "close")
 
     def test_the_status_line_names_the_cause(self) -> None:
         for error, phrase in (
@@ -215,8 +215,8 @@ class LongAcceptTests(SynchronousTestCase):
     """Only the beginning is read."""
 
     def test_only_the_beginning_counts(self) -> None:
-        self.assertTrue(prefers_text(b"," * (MOST_ACCEPT - 10) + b"text/plain"))
-        self.assertFalse(prefers_text(b"," * MOST_ACCEPT + b"text/plain"))
+        self.assertTrue(prefers_text(b"," * (MAX_ACCEPT - 10) + b"text/plain"))
+        self.assertFalse(prefers_text(b"," * MAX_ACCEPT + b"text/plain"))
 
 
 class PrefersTextTests(SynchronousTestCase):

@@ -101,7 +101,7 @@ class RequestHeadTests(SynchronousTestCase):
         self.assertEqual(head.host, b"a:81")
         self.assertEqual(head.proxy_authorization, b"Basic eA==")
         self.assertEqual(head.accept, b"text/plain,*/*")
-        self.assertEqual(head.nominated, {b"x-one", b"x-two", b"keep-alive"})
+        self.assertEqual(head.connection_options, {b"x-one", b"x-two", b"keep-alive"})
         self.assertEqual(len(head.headers), 6)
 
     def test_framing(self) -> None:
@@ -163,10 +163,10 @@ class RequestHeadTests(SynchronousTestCase):
 
     def test_too_many_connection_options(self) -> None:
         fields = b"Connection: a" + b",a" * 200 + b"\r\n"
-        self.assertEqual(parse_request_head(request(fields=HOST + fields), LIMITS).nominated, {b"a"})
+        self.assertEqual(parse_request_head(request(fields=HOST + fields), LIMITS).connection_options, {b"a"})
         with self.assertRaisesRegex(BadRequest, "Connection lists more than 256 names"):
             parse_request_head(request(fields=HOST + fields * 2), LIMITS)
-        self.assertEqual(parse_response_head(response(fields=fields), LIMITS, "GET").nominated, {b"a"})
+        self.assertEqual(parse_response_head(response(fields=fields), LIMITS, "GET").connection_options, {b"a"})
         self.assertRaises(OriginProtocolError, parse_response_head, response(fields=fields * 2), LIMITS, "GET")
 
     def test_expectation(self) -> None:
@@ -221,7 +221,7 @@ class ResponseHeadTests(SynchronousTestCase):
     def test_parts(self) -> None:
         head = parse_response_head(response(b"HTTP/1.1 404 Not \xfcber", b"Connection: X-One\r\n"), LIMITS, "GET")
         self.assertEqual((head.status, head.reason, head.http11), (404, b"Not \xfcber", True))
-        self.assertEqual(head.nominated, {b"x-one"})
+        self.assertEqual(head.connection_options, {b"x-one"})
         self.assertEqual(parse_response_head(response(b"HTTP/1.1 200"), LIMITS, "GET").reason, b"")
 
     def test_framing(self) -> None:

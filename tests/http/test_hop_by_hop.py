@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.http.hop_by_hop import (
     HOP_BY_HOP,
-    MOST_OPTIONS,
+    MAX_OPTIONS,
     NO_TRAILERS,
     accepts_trailers,
     connection_options,
@@ -32,9 +32,9 @@ class HeadersTests(SynchronousTestCase):
 
     def test_connection_options(self) -> None:
         self.assertEqual(connection_options(b"Close,, X-One,close"), frozenset({b"close", b"x-one"}))
-        most = b",".join([b"a"] * MOST_OPTIONS)
+        most = b",".join([b"a"] * MAX_OPTIONS)
         self.assertEqual(connection_options(most), frozenset({b"a"}))
-        for value in (most + b",a", b"," * MOST_OPTIONS):
+        for value in (most + b",a", b"," * MAX_OPTIONS):
             self.assertRaises(ValueError, connection_options, value)
 
     def test_trailers_in_te(self) -> None:

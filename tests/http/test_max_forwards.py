@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.http.max_forwards import one_hop_less
-from egress.model.errors import BadRequest, LastHop
+from egress.http.max_forwards import decrement_max_forwards
+from egress.model.errors import BadRequest, MaxForwardsReached
 
 
 class MaxForwardsTests(SynchronousTestCase):
@@ -15,18 +15,18 @@ class MaxForwardsTests(SynchronousTestCase):
         for value, expected in ((b"5", b"4"), (b"1", b"0"), (b"012", b"11"), (b"9" * 20, b"9" * 19 + b"8")):
             with self.subTest(value):
                 headers = ((b"A", b"b"), (b"max-Forwards", value))
-                self.assertEqual(one_hop_less(headers), ((b"A", b"b"), (b"max-Forwards", expected)))
+                self.assertEqual(decrement_max_forwards(headers), ((b"A", b"b"), (b"max-Forwards", expected)))
 
     def test_without(self) -> None:
         headers = ((b"A", b"b"),)
-        self.assertIs(one_hop_less(headers), headers)
+        self.assertIs(decrement_max_forwards(headers), headers)
 
     def test_no_further(self) -> None:
         for value in (b"0", b"000"):
-            self.assertRaises(LastHop, one_hop_less, ((b"Max-Forwards", value),))
+            self.assertRaises(MaxForwardsReached, decrement_max_forwards, ((b"Max-Forwards", value),))
 
     def test_no_number(self) -> None:
         for value in (b"", b"-1", b"+1", b"1.0", b"x", b"1, 2", b"1" * 21, b"\xb2"):
             with self.subTest(value):
-                self.assertRaises(BadRequest, one_hop_less, ((b"Max-Forwards", value),))
-        self.assertRaises(BadRequest, one_hop_less, ((b"Max-Forwards", b"1"), (b"max-forwards", b"1")))
+                self.assertRaises(BadRequest, decrement_max_forwards, ((b"Max-Forwards", value),))
+        self.assertRaises(BadRequest, decrement_max_forwards, ((b"Max-Forwards", b"1"), (b"max-forwards", b"1")))

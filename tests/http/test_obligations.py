@@ -6,8 +6,17 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.http.obligations import MAX_FIELDS, MAX_NAME, MAX_VALUE, fault_of, is_value, named_in, with_terms, without
-from egress.model.decision import Terms
+from egress.http.obligations import (
+    MAX_FIELDS,
+    MAX_NAME,
+    MAX_VALUE,
+    affected_names,
+    drop_trailers,
+    is_value,
+    validate,
+    with_obligations,
+)
+from egress.model.decision import Obligations
 
 FIELDS = [(b"Host", b"origin.test"), (b"X-Key", b"client's"), (b"X_KEY", b"too"), (b"Cookie", b"a"), (b"Accept", b"*")]
 
@@ -16,48 +25,50 @@ class FieldTests(SynchronousTestCase):
     """What becomes of the fields."""
 
     def test_set_replaces_all_of_the_name(self) -> None:
-        terms = Terms(set_headers=((b"x-key", b"ours"),))
+        terms = Obligations(set_headers=((b"x-key", b"ours"),))
         self.assertEqual(
-            with_terms(FIELDS, terms),
+            with_obligations(FIELDS, terms),
             [(b"Host", b"origin.test"), (b"Cookie", b"a"), (b"Accept", b"*"), (b"x-key", b"ours")],
         )
         self.assertEqual(len(FIELDS), 5)
 
     def test_removed(self) -> None:
-        terms = Terms(remove_headers=(b"cookie", b"x-key", b"absent"))
-        self.assertEqual(with_terms(FIELDS, terms), [FIELDS[0], FIELDS[4]])
+        terms = Obligations(remove_headers=(b"cookie", b"x-key", b"absent"))
+        self.assertEqual(with_obligations(FIELDS, terms), [FIELDS[0], FIELDS[4]])
 
     def test_a_removal_takes_away_nothing_that_is_set(self) -> None:
-        terms = Terms(set_headers=((b"Cookie", b"b"),), remove_headers=(b"cookie",))
-        self.assertEqual(with_terms(FIELDS[3:], terms), [(b"Accept", b"*"), (b"Cookie", b"b")])
+        terms = Obligations(set_headers=((b"Cookie", b"b"),), remove_headers=(b"cookie",))
+        self.assertEqual(with_obligations(FIELDS[3:], terms), [(b"Accept", b"*"), (b"Cookie", b"b")])
 
     def test_trailers(self) -> None:
         secret = ((b"X-Secret", b"${secret:a}"),)
-        names = named_in(Terms(set_headers=((b"X_Key", b"ours"),), remove_headers=(b"gone",), secret_headers=secret))
+        names = affected_names(
+            Obligations(set_headers=((b"X_Key", b"ours"),), remove_headers=(b"gone",), secret_headers=secret)
+        )
         self.assertEqual(names, {b"x-key", b"gone", b"x-secret"})
         trailers = ((b"x-key", b"1"), (b"X_kEY", b"2"), (b"Gone", b"3"), (b"X-Sum", b"4"))
-        self.assertEqual(without(trailers, names), ((b"X-Sum", b"4"),))
+        self.assertEqual(drop_trailers(trailers, names), ((b"X-Sum", b"4"),))
 
 
 class FaultTests(SynchronousTestCase):
     """What nobody can keep to is no decision."""
 
     def faulty(self, says: str, **terms: Any) -> None:
-        fault = fault_of(Terms(**terms))
+        fault = validate(Obligations(**terms))
         assert fault is not None
         self.assertIn(says, fault)
         self.assertNotIn("hidden", fault)
 
     def test_good(self) -> None:
         for terms in (
-            Terms(),
-            Terms(set_headers=((b"Authorization", b"Bearer \xc3\xa4\tx"), (b"X-Empty", b""))),
-            Terms(remove_headers=(b"cookie", b"cookie", b"proxies")),
-            Terms(max_bytes=0, expires_in=1),
-            Terms(max_bytes=2**70, expires_in=1.5),
-            Terms(set_headers=((b"X-A", b"a" * MAX_VALUE), (b"X-B", b"b" * MAX_VALUE))),
+            Obligations(),
+            Obligations(set_headers=((b"Authorization", b"Bearer \xc3\xa4\tx"), (b"X-Empty", b""))),
+            Obligations(remove_headers=(b"cookie", b"cookie", b"proxies")),
+            Obligations(max_bytes=0, expires_in=1),
+            Obligations(max_bytes=2**70, expires_in=1.5),
+            Obligations(set_headers=((b"X-A", b"a" * MAX_VALUE), (b"X-B", b"b" * MAX_VALUE))),
         ):
-            self.assertIsNone(fault_of(terms), terms)
+            self.assertIsNone(validate(terms), terms)
 
     def test_fields_that_nobody_touches(self) -> None:
         for name in (
@@ -79,9 +90,9 @@ class FaultTests(SynchronousTestCase):
         self.faulty("--secrets", secret_headers=((b"X", b"Bearer ${secret:hidden}"),))
         self.faulty("--secrets", secret_headers=((b"X", b"hidden"),))
         self.faulty("no template", set_headers=((b"X", b"Bearer ${secret:hidden}"),))
-        templates = Terms(secret_headers=((b"X", b"Bearer ${secret:hidden}"),))
-        self.assertIsNone(fault_of(templates, templates=True))
-        fault = fault_of(Terms(set_headers=((b"X", b"${secret:hidden"),)), templates=True)
+        templates = Obligations(secret_headers=((b"X", b"Bearer ${secret:hidden}"),))
+        self.assertIsNone(validate(templates, templates=True))
+        fault = validate(Obligations(set_headers=((b"X", b"${secret:hidden"),)), templates=True)
         self.assertEqual(
             fault, "a value with ${secret:...} in a field that is no template (use setSecretHeaders for secrets)"
         )
@@ -101,7 +112,7 @@ class FaultTests(SynchronousTestCase):
         self.faulty("no tuple", secret_headers={"X": "y"})
         for pair in ((b"X",), (b"X", "hidden"), [b"X", b"y"], b"Xy"):
             self.faulty("no name and value", set_headers=(pair,))
-        self.assertEqual(fault_of({"max_bytes": 1}), "terms that are none")
+        self.assertEqual(validate({"max_bytes": 1}), "terms that are none")
 
     def test_bounds(self) -> None:
         for number in (-1, 1.5, True, "1"):

@@ -115,7 +115,7 @@ class RequestReaderTests(SynchronousTestCase):
     def test_take_rest(self) -> None:
         self.reader.receive(GET + b"early")
         self.reader.next_event()
-        self.assertEqual(self.reader.take_rest(), b"early")
+        self.assertEqual(self.reader.take_remaining(), b"early")
         self.assertEqual(self.reader.buffered, 0)
 
     def test_malformed_content(self) -> None:
@@ -181,7 +181,7 @@ class RequestReaderTests(SynchronousTestCase):
         unfinished = b"GET /a HTTP/1.1\r\nUser-Agent: something\r\n"
         self.reader.receive(unfinished)
         self.assertIsNone(self.reader.next_event())
-        self.assertEqual(self.reader.take_rest(), unfinished)
+        self.assertEqual(self.reader.take_remaining(), unfinished)
         self.assertEqual(self.read(GET), [A])
 
     def test_tls_is_told_what_to_do(self) -> None:
@@ -300,7 +300,7 @@ class ResponseReaderTests(SynchronousTestCase):
     def test_switching_protocols(self) -> None:
         data = b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nframes"
         self.assertEqual(self.read(data), [101])
-        self.assertEqual(self.reader.take_rest(), b"frames")
+        self.assertEqual(self.reader.take_remaining(), b"frames")
 
     def test_bytes_behind_an_answer_are_left(self) -> None:
         self.read(b"HTTP/1.1 204 x\r\n\r\nunasked")

@@ -128,9 +128,9 @@ class AnswerTests(SynchronousTestCase):
             ),
         ):
             with self.subTest(lines):
-                self.assertIsNone(SOCKET.fault_of(answered(*lines)))
+                self.assertIsNone(SOCKET.validate(answered(*lines)))
         tcp = Upgrade(b"TCP")
-        self.assertIsNone(tcp.fault_of(answered("Connection: Upgrade", "Upgrade: tcp")))
+        self.assertIsNone(tcp.validate(answered("Connection: Upgrade", "Upgrade: tcp")))
 
     def test_another_protocol(self) -> None:
         accept = f"Sec-WebSocket-Accept: {ACCEPT.decode()}"
@@ -142,7 +142,7 @@ class AnswerTests(SynchronousTestCase):
             ("Upgrade: websocket",),
         ):
             with self.subTest(lines):
-                self.assertIn("not asked for", str(SOCKET.fault_of(answered(*lines, accept))))
+                self.assertIn("not asked for", str(SOCKET.validate(answered(*lines, accept))))
 
     def test_another_key(self) -> None:
         for lines in (
@@ -154,4 +154,4 @@ class AnswerTests(SynchronousTestCase):
         ):
             with self.subTest(lines):
                 head = answered("Connection: Upgrade", "Upgrade: websocket", *lines)
-                self.assertIn("does not belong", str(SOCKET.fault_of(head)))
+                self.assertIn("does not belong", str(SOCKET.validate(head)))

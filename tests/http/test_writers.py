@@ -24,7 +24,7 @@ from egress.http.writers import (
     response_framing,
 )
 from egress.model.authority import Authority, Origin
-from egress.model.errors import EgressError, LastHop
+from egress.model.errors import EgressError, MaxForwardsReached
 from tests.http.streams import mutations
 
 LIMITS = HeadLimits(head=2000, fields=20, target=100)
@@ -200,7 +200,7 @@ class RequestTests(SynchronousTestCase):
     def test_hops(self) -> None:
         self.assertEqual(self.fields("Max-Forwards: 5\r\n", "OPTIONS / HTTP/1.1")[b"Max-Forwards"], b"4")
         self.assertEqual(self.fields("Max-Forwards: 5\r\n", "GET / HTTP/1.1")[b"Max-Forwards"], b"5")
-        self.assertRaises(LastHop, self.fields, "Max-Forwards: 0\r\n", "OPTIONS / HTTP/1.1")
+        self.assertRaises(MaxForwardsReached, self.fields, "Max-Forwards: 0\r\n", "OPTIONS / HTTP/1.1")
 
     def test_encode(self) -> None:
         fields = [(b"Host", b"a")]

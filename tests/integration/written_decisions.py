@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from egress import service
 from egress.interfaces import IAuthorizer
-from egress.model.decision import Decision, DecisionRequest, Terms, Verdict
+from egress.model.decision import Decision, DecisionRequest, Obligations, Verdict
 
 
 @implementer(IAuthorizer)
@@ -37,7 +37,7 @@ class WrittenAuthorizer:
             file.write(json.dumps(question) + "\n")
         answer: dict[str, Any] = json.loads(self._decision.read_text())
         fields, secret = answer.get("set", {}), answer.get("set_secret", {})
-        terms = Terms(
+        terms = Obligations(
             set_headers=tuple((name.encode(), value.encode()) for name, value in fields.items()),
             remove_headers=tuple(name.encode() for name in answer.get("remove", [])),
             max_bytes=answer.get("max_bytes"),
@@ -46,7 +46,7 @@ class WrittenAuthorizer:
         )
         wants = answer.get("need_body", False) and request.body_withheld
         verdict = Verdict.NEED_BODY if wants else Verdict(answer.get("verdict", "allow"))
-        return succeed(Decision(verdict, answer.get("reason", "as written"), self.name, terms=terms))
+        return succeed(Decision(verdict, answer.get("reason", "as written"), self.name, obligations=terms))
 
     def check_ready(self) -> Deferred[None]:
         """See L{IAuthorizer.check_ready}."""

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.model.approval import LONGEST, Answer, InvalidAnswer, Permission, Subject
+from egress.model.approval import LONGEST, ApprovalAnswer, Grant, GrantScope, InvalidApprovalAnswer
 from egress.model.decision import ClientIdentity
 from tests.authz.test_fail_closed import REQUEST
 
@@ -18,17 +18,17 @@ class AnswerTests(SynchronousTestCase):
 
     def test_read(self) -> None:
         for document, answer in (
-            ({"answer": "allow"}, Answer(True)),
-            ({"answer": "deny", "reason": " no ", "by": "ann"}, Answer(False, None, "no", "ann")),
-            ({"answer": "allow", "for": 60, "reason": None, "by": None}, Answer(True, 60.0)),
-            ({"answer": "allow", "for": LONGEST}, Answer(True, LONGEST)),
+            ({"answer": "allow"}, ApprovalAnswer(True)),
+            ({"answer": "deny", "reason": " no ", "by": "ann"}, ApprovalAnswer(False, None, "no", "ann")),
+            ({"answer": "allow", "for": 60, "reason": None, "by": None}, ApprovalAnswer(True, 60.0)),
+            ({"answer": "allow", "for": LONGEST}, ApprovalAnswer(True, LONGEST)),
         ):
             with self.subTest(document):
-                self.assertEqual(Answer.parse(document), answer)
-                self.assertEqual(Answer.parse(json.loads(json.dumps(answer.to_json()))), answer)
+                self.assertEqual(ApprovalAnswer.parse(document), answer)
+                self.assertEqual(ApprovalAnswer.parse(json.loads(json.dumps(answer.to_json()))), answer)
 
     def test_who(self) -> None:
-        self.assertEqual((Answer(True).who, Answer(True, by="ann").who), ("a person", "ann"))
+        self.assertEqual((ApprovalAnswer(True).who, ApprovalAnswer(True, by="ann").who), ("a person", "ann"))
 
     def test_refused(self) -> None:
         """In doubt it is none."""
@@ -48,7 +48,7 @@ class AnswerTests(SynchronousTestCase):
         )
         for document in documents:
             with self.subTest(document):
-                self.assertTrue(str(self.assertRaises(InvalidAnswer, Answer.parse, document)))
+                self.assertTrue(str(self.assertRaises(InvalidApprovalAnswer, ApprovalAnswer.parse, document)))
 
 
 class PermissionTests(SynchronousTestCase):
@@ -56,14 +56,14 @@ class PermissionTests(SynchronousTestCase):
 
     def test_subject(self) -> None:
         """The same but for the query, and nothing else."""
-        subject = Subject.of(REQUEST, "r")
-        self.assertEqual(Subject.of(attrs.evolve(REQUEST, path="/?q=1", request_id="2", body=b"x"), "r"), subject)
+        subject = GrantScope.of(REQUEST, "r")
+        self.assertEqual(GrantScope.of(attrs.evolve(REQUEST, path="/?q=1", request_id="2", body=b"x"), "r"), subject)
         for other in (
-            Subject.of(REQUEST, None),
-            Subject.of(attrs.evolve(REQUEST, path="/a"), "r"),
-            Subject.of(attrs.evolve(REQUEST, method="POST"), "r"),
-            Subject.of(attrs.evolve(REQUEST, client=ClientIdentity("192.0.2.1", 1, "ann")), "r"),
-            Subject.of(attrs.evolve(REQUEST, client=ClientIdentity("192.0.2.2", 1)), "r"),
+            GrantScope.of(REQUEST, None),
+            GrantScope.of(attrs.evolve(REQUEST, path="/a"), "r"),
+            GrantScope.of(attrs.evolve(REQUEST, method="POST"), "r"),
+            GrantScope.of(attrs.evolve(REQUEST, client=ClientIdentity("192.0.2.1", 1, "ann")), "r"),
+            GrantScope.of(attrs.evolve(REQUEST, client=ClientIdentity("192.0.2.2", 1)), "r"),
         ):
             self.assertNotEqual(other, subject)
 
@@ -73,9 +73,9 @@ class PermissionTests(SynchronousTestCase):
             ("*", "http://a.test"),
             ("/" + "x" * 1988, "http://a.test/" + "x" * 1986 + "... (2 more characters)"),
         ):
-            subject = Subject.of(attrs.evolve(REQUEST, path=path), "r")
+            subject = GrantScope.of(attrs.evolve(REQUEST, path=path), "r")
             self.assertEqual(
-                Permission("1", subject, 7.5, "ann", "why").shown(),
+                Grant("1", subject, 7.5, "ann", "why").to_display(),
                 {
                     "id": "1",
                     "stage": "request",
@@ -92,11 +92,11 @@ class PermissionTests(SynchronousTestCase):
 
     def test_shown_of_much(self) -> None:
         request = attrs.evolve(REQUEST, method="M" * 300, client=ClientIdentity("192.0.2.1", 1, "c" * 300))
-        shown = Permission("1", Subject.of(request, "r" * 300), 7.5, "ann", "why").shown()
+        shown = Grant("1", GrantScope.of(request, "r" * 300), 7.5, "ann", "why").to_display()
         self.assertEqual(shown["identity"], "c" * 200 + "... (100 more characters)")
         self.assertEqual(shown["method"], "M" * 200 + "... (100 more characters)")
         self.assertEqual(shown["ruleId"], "r" * 200 + "... (100 more characters)")
 
     def test_json(self) -> None:
-        permission = Permission("1", Subject.of(REQUEST, "r"), 7.5, "ann", "why")
-        self.assertEqual(Permission.from_json(json.loads(json.dumps(permission.to_json()))), permission)
+        permission = Grant("1", GrantScope.of(REQUEST, "r"), 7.5, "ann", "why")
+        self.assertEqual(Grant.from_json(json.loads(json.dumps(permission.to_json()))), permission)

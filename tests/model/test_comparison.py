@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.model.comparison import Agreement, Comparison, compare
+from egress.model.comparison import ShadowComparison, ShadowResult, compare
 from egress.model.decision import Decision, Verdict
 from tests.authz.test_fail_closed import REQUEST
 
@@ -18,20 +18,20 @@ class ComparisonTests(SynchronousTestCase):
 
     def test_table(self) -> None:
         for first, second, agreement in (
-            (ALLOW, ALLOW, Agreement.SAME),
-            (DENY, DENY, Agreement.SAME),
-            (ASK, ASK, Agreement.SAME),
-            (ALLOW, DENY, Agreement.STRICTER),
-            (ALLOW, ASK, Agreement.STRICTER),
-            (ASK, DENY, Agreement.STRICTER),
-            (DENY, ALLOW, Agreement.LAXER),
-            (DENY, ASK, Agreement.LAXER),
-            (ASK, ALLOW, Agreement.LAXER),
-            (ALLOW, MORE, Agreement.UNDECIDED),
-            (MORE, ALLOW, Agreement.UNDECIDED),
+            (ALLOW, ALLOW, ShadowResult.SAME),
+            (DENY, DENY, ShadowResult.SAME),
+            (ASK, ASK, ShadowResult.SAME),
+            (ALLOW, DENY, ShadowResult.STRICTER),
+            (ALLOW, ASK, ShadowResult.STRICTER),
+            (ASK, DENY, ShadowResult.STRICTER),
+            (DENY, ALLOW, ShadowResult.LAXER),
+            (DENY, ASK, ShadowResult.LAXER),
+            (ASK, ALLOW, ShadowResult.LAXER),
+            (ALLOW, MORE, ShadowResult.UNDECIDED),
+            (MORE, ALLOW, ShadowResult.UNDECIDED),
         ):
             self.assertIs(compare(first, second), agreement, (first, second))
 
     def test_differs(self) -> None:
-        differing = {one for one in Agreement if Comparison(REQUEST, ALLOW, DENY, one).differs}
-        self.assertEqual(differing, {Agreement.STRICTER, Agreement.LAXER})
+        differing = {one for one in ShadowResult if ShadowComparison(REQUEST, ALLOW, DENY, one).differs}
+        self.assertEqual(differing, {ShadowResult.STRICTER, ShadowResult.LAXER})

@@ -24,9 +24,9 @@ from egress.model.converters import (
     port,
     port_range,
     positive,
-    shown,
     string,
     text,
+    to_display,
     whole_number,
 )
 
@@ -173,12 +173,12 @@ class ValueTests(SynchronousTestCase):
         self.assertIn("write 10.0.0.0/8", self.assertRaises(BadValue, network, "10.0.0.1/8").remedy)
 
     def test_shown(self) -> None:
-        self.assertEqual(shown("a"), "a")
-        self.assertEqual(shown(Path("a")), "a")
-        self.assertEqual(shown(5), "5")
-        self.assertEqual(shown(None), "None")
-        self.assertEqual(len(shown("x" * 1000)), 200)
-        self.assertEqual(shown(Rude()), "Rude")
+        self.assertEqual(to_display("a"), "a")
+        self.assertEqual(to_display(Path("a")), "a")
+        self.assertEqual(to_display(5), "5")
+        self.assertEqual(to_display(None), "None")
+        self.assertEqual(len(to_display("x" * 1000)), 200)
+        self.assertEqual(to_display(Rude()), "Rude")
         for hidden in ("http://u:p@a.test", ["http://u:p@a.test"], b"x", bytearray(b"x")):
-            self.assertEqual(shown(hidden), "")
-        self.assertEqual(shown("a", secret=True), "")
+            self.assertEqual(to_display(hidden), "")
+        self.assertEqual(to_display("a", secret=True), "")

@@ -6,7 +6,7 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority, Origin
-from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Terms, Verdict
+from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Obligations, Stage, Verdict
 
 REQUEST = DecisionRequest(
     request_id="1",
@@ -61,5 +61,5 @@ class DecisionTests(SynchronousTestCase):
                 self.assertFalse(Decision(verdict, "no", "x").allowed)
 
     def test_what_is_set_does_not_show(self) -> None:
-        terms = Terms(set_headers=((b"authorization", b"Bearer hidden"),))
-        self.assertNotIn("hidden", repr(Decision(Verdict.ALLOW, "yes", "x", terms=terms)))
+        terms = Obligations(set_headers=((b"authorization", b"Bearer hidden"),))
+        self.assertNotIn("hidden", repr(Decision(Verdict.ALLOW, "yes", "x", obligations=terms)))

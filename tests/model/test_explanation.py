@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.model.explanation import MAX_BODY, Explanation, InvalidQuestion, Question, RuleTried, Step
+from egress.model.explanation import MAX_BODY, ExplainRequest, Explanation, InvalidExplainRequest, RuleTried, Step
 
 
 class QuestionTests(SynchronousTestCase):
@@ -15,7 +15,7 @@ class QuestionTests(SynchronousTestCase):
 
     def test_read(self) -> None:
         for document, question in (
-            ({"method": "GET", "url": "http://a.test/"}, Question("GET", "http://a.test/")),
+            ({"method": "GET", "url": "http://a.test/"}, ExplainRequest("GET", "http://a.test/")),
             (
                 {
                     "method": "POST",
@@ -27,16 +27,16 @@ class QuestionTests(SynchronousTestCase):
                     "connect": True,
                     "ask": False,
                 },
-                Question("POST", "http://a.test/é", ((b"A", b"b"), (b"C", b"")), b"\xff", "ann", True, False),
+                ExplainRequest("POST", "http://a.test/é", ((b"A", b"b"), (b"C", b"")), b"\xff", "ann", True, False),
             ),
-            ({"method": "PUT", "url": "x", "body": "é"}, Question("PUT", "x", (), "é".encode())),
+            ({"method": "PUT", "url": "x", "body": "é"}, ExplainRequest("PUT", "x", (), "é".encode())),
         ):
             with self.subTest(document):
-                self.assertEqual(Question.parse(document), question)
-                self.assertEqual(Question.parse(json.loads(json.dumps(question.to_json()))), question)
+                self.assertEqual(ExplainRequest.parse(document), question)
+                self.assertEqual(ExplainRequest.parse(json.loads(json.dumps(question.to_json()))), question)
 
     def test_secrets(self) -> None:
-        question = Question("GET", "x", ((b"Authorization", b"hunter2"),), b"hunter2")
+        question = ExplainRequest("GET", "x", ((b"Authorization", b"hunter2"),), b"hunter2")
         self.assertNotIn("hunter2", repr(question))
 
     def test_refused(self) -> None:
@@ -61,7 +61,7 @@ class QuestionTests(SynchronousTestCase):
         )
         for document in documents:
             with self.subTest(str(document)[:80]):
-                self.assertTrue(str(self.assertRaises(InvalidQuestion, Question.parse, document)))
+                self.assertTrue(str(self.assertRaises(InvalidExplainRequest, ExplainRequest.parse, document)))
 
 
 class ExplanationTests(SynchronousTestCase):

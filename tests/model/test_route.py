@@ -24,15 +24,15 @@ class RouteTests(SynchronousTestCase):
 
     def test_where_it_leads(self) -> None:
         addresses = (ip_address("192.0.2.1"), ip_address("192.0.2.2"))
-        self.assertEqual(Route(ORIGIN, addresses, None, False, False).leads_to, addresses)
-        self.assertIsNone(Route(ORIGIN, (), UPSTREAM, False, False).leads_to)
+        self.assertEqual(Route(ORIGIN, addresses, None, False, False).known_addresses, addresses)
+        self.assertIsNone(Route(ORIGIN, (), UPSTREAM, False, False).known_addresses)
         literal = Origin("http", Authority("192.0.2.1", 80))
-        self.assertEqual(Route(literal, (), UPSTREAM, False, False).leads_to, addresses[:1])
+        self.assertEqual(Route(literal, (), UPSTREAM, False, False).known_addresses, addresses[:1])
 
     def test_stays_within(self) -> None:
         one, other = ip_address("192.0.2.1"), ip_address("192.0.2.2")
         route = Route(ORIGIN, (one, other), None, False, False)
         for addresses in (None, (one, other), (other, one)):
-            self.assertTrue(route.stays_within(addresses))
+            self.assertTrue(route.is_subset_of(addresses))
         for others in ((), (one,)):
-            self.assertFalse(route.stays_within(others))
+            self.assertFalse(route.is_subset_of(others))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.model.statistics import PolicyReads, Questions, Reuse
+from egress.model.statistics import CacheStats, PolicyReloadStats, Questions
 from egress.observability.metrics import Metrics
 
 QUESTIONS = Questions(
@@ -22,7 +22,7 @@ class QuestionsCollectorTests(SynchronousTestCase):
 
     def test_numbers(self) -> None:
         metrics = Metrics()
-        metrics.watch_questions(lambda: QUESTIONS, lambda: 6)
+        metrics.set_authorizer_source(lambda: QUESTIONS, lambda: 6)
         lines = metrics.render()[0].decode("utf-8").splitlines()
         self.assertEqual(
             [line for line in lines if line.startswith("egress_authorizer_")],
@@ -42,7 +42,7 @@ class QuestionsCollectorTests(SynchronousTestCase):
 
     def test_without_retries(self) -> None:
         metrics = Metrics()
-        metrics.watch_questions(lambda: QUESTIONS, None)
+        metrics.set_authorizer_source(lambda: QUESTIONS, None)
         self.assertNotIn(b"retries", metrics.render()[0])
 
     def test_nothing_is_told_without_questions(self) -> None:
@@ -54,7 +54,7 @@ class ReuseCollectorTests(SynchronousTestCase):
 
     def test_numbers(self) -> None:
         metrics = Metrics()
-        metrics.watch_reuse(lambda: Reuse(hits=1, misses=2, stale=3, shared=4, entries=5))
+        metrics.set_cache_source(lambda: CacheStats(hits=1, misses=2, stale=3, shared=4, entries=5))
         text = metrics.render()[0].decode()
         for line in (
             'egress_authorizer_cache_total{result="hit"} 1.0',
@@ -72,7 +72,7 @@ class PolicyCollectorTests(SynchronousTestCase):
 
     def test_numbers(self) -> None:
         metrics = Metrics()
-        metrics.watch_policy(lambda: PolicyReads(3, 5, 2, current=False))
+        metrics.set_policy_source(lambda: PolicyReloadStats(3, 5, 2, current=False))
         lines = metrics.render()[0].decode("utf-8").splitlines()
         self.assertEqual(
             [line for line in lines if line.startswith("egress_policy_")],
@@ -93,7 +93,7 @@ class ApprovalsCollectorTests(SynchronousTestCase):
 
     def test_numbers(self) -> None:
         metrics = Metrics()
-        metrics.watch_approvals(lambda: 3, lambda: {"allowed": 2, "denied": 1})
+        metrics.set_approvals_source(lambda: 3, lambda: {"allowed": 2, "denied": 1})
         lines = metrics.render()[0].decode("utf-8").splitlines()
         self.assertEqual(
             [line for line in lines if line.startswith("egress_approvals")],

@@ -6,7 +6,7 @@ import attrs
 from prometheus_client import CollectorRegistry
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.observability.exchange_counters import Distribution, Tally
+from egress.observability.exchange_counters import Distribution, ExchangeCounters
 from tests.observability.records import ALLOWED, REFUSED
 
 
@@ -25,7 +25,7 @@ class TallyTests(SynchronousTestCase):
     """Records become numbers."""
 
     def setUp(self) -> None:
-        self.tally = Tally()
+        self.tally = ExchangeCounters()
         self.registry = CollectorRegistry()
         self.registry.register(self.tally)
 

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Site
 
 from egress.model.errors import AuthorizerUnavailable
-from egress.observability.health import Check, NotReady, Shared, ops_site, ops_site_of
+from egress.observability.health import Check, Coalesced, NotReady, ops_site, ops_site_of
 from egress.observability.metrics import Metrics
 from tests.observability.records import ALLOWED
 
@@ -125,7 +125,7 @@ class ElsewhereTests(SynchronousTestCase):
         self.asked: list[Deferred[Any]] = []
 
     def browser(self) -> Browser:
-        return Browser(ops_site_of(Clock(), Shared(self.ask).ask, Shared(self.ask).ask))
+        return Browser(ops_site_of(Clock(), Coalesced(self.ask).ask, Coalesced(self.ask).ask))
 
     def ask(self) -> Deferred[Any]:
         self.asked.append(Deferred())
@@ -148,7 +148,7 @@ class ElsewhereTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
 
     def test_a_failure_that_nobody_waits_for(self) -> None:
-        shared = Shared(self.ask)
+        shared = Coalesced(self.ask)
         for _ in range(2):
             asking = shared.ask()
             asking.cancel()

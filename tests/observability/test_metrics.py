@@ -30,10 +30,10 @@ class MetricsTests(SynchronousTestCase):
 
     def test_gauges_are_looked_up(self) -> None:
         numbers = {"connections": 3.0, "contexts": 5.0, "lost": 7.0}
-        self.metrics.watch_connections(lambda: numbers["connections"])
-        self.metrics.watch_leaf_contexts(lambda: numbers["contexts"])
-        self.metrics.watch_audit_lost(lambda: numbers["lost"])
-        self.metrics.watch_ca_end(lambda: 1.5e9)
+        self.metrics.set_connections_source(lambda: numbers["connections"])
+        self.metrics.set_host_contexts_source(lambda: numbers["contexts"])
+        self.metrics.set_audit_lost_source(lambda: numbers["lost"])
+        self.metrics.set_ca_expiry_source(lambda: 1.5e9)
         numbers["connections"] = 4.0
         self.assertEqual(self.value("egress_client_connections"), 4)
         self.assertEqual(self.value("egress_leaf_contexts"), 5)

@@ -13,13 +13,13 @@ from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from egress.interfaces import IComparisonSink
-from egress.model.comparison import Agreement, Comparison
-from egress.observability.shadow_log import Disagreements
+from egress.interfaces import IShadowSink
+from egress.model.comparison import ShadowComparison, ShadowResult
+from egress.observability.shadow_log import ShadowLog
 from tests.authz.test_fail_closed import ALLOW, DENY, REQUEST
 
 SECRET = attrs.evolve(REQUEST, path="/x?token=hunter2")
-DIFFERENT = Comparison(SECRET, ALLOW, attrs.evolve(DENY, rule_id="r1"), Agreement.STRICTER)
+DIFFERENT = ShadowComparison(SECRET, ALLOW, attrs.evolve(DENY, rule_id="r1"), ShadowResult.STRICTER)
 
 
 class DisagreementsTests(SynchronousTestCase):
@@ -31,8 +31,8 @@ class DisagreementsTests(SynchronousTestCase):
         globalLogPublisher.addObserver(self.events.append)  # type: ignore[arg-type]
         self.addCleanup(globalLogPublisher.removeObserver, self.events.append)  # type: ignore[arg-type]
 
-    def make(self, path: Path | None = None) -> Disagreements:
-        return Disagreements(self.clock.seconds, lambda: 1.5, path)
+    def make(self, path: Path | None = None) -> ShadowLog:
+        return ShadowLog(self.clock.seconds, lambda: 1.5, path)
 
     def logged(self) -> list[str]:
         return [
@@ -43,11 +43,11 @@ class DisagreementsTests(SynchronousTestCase):
 
     def test_counted(self) -> None:
         found = self.make()
-        verifyObject(IComparisonSink, found)
+        verifyObject(IShadowSink, found)
         registry = CollectorRegistry()
         registry.register(found)
-        for agreement in (Agreement.SAME, Agreement.SAME, Agreement.SKIPPED, Agreement.UNAVAILABLE):
-            found.write(Comparison(REQUEST, ALLOW, None, agreement))
+        for agreement in (ShadowResult.SAME, ShadowResult.SAME, ShadowResult.SKIPPED, ShadowResult.UNAVAILABLE):
+            found.write(ShadowComparison(REQUEST, ALLOW, None, agreement))
         for result, number in (("same", 2), ("skipped", 1), ("unavailable", 1), ("stricter", 0)):
             self.assertEqual(
                 registry.get_sample_value("egress_shadow_decisions_total", {"result": result}), number, result
@@ -78,7 +78,7 @@ class DisagreementsTests(SynchronousTestCase):
         path = Path(self.mktemp())
         found = self.make(path)
         found.write(DIFFERENT)
-        found.write(Comparison(REQUEST, ALLOW, ALLOW, Agreement.SAME))
+        found.write(ShadowComparison(REQUEST, ALLOW, ALLOW, ShadowResult.SAME))
         found.close()
         found.close()
         (line,) = path.read_text("utf-8").splitlines()

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.observability.metrics import Metrics, process_registry
-from egress.observability.worker_aggregation import Totals, from_json, merge_checks, to_json
+from egress.observability.worker_aggregation import WorkerMetrics, from_json, merge_checks, to_json
 from tests.observability.records import ALLOWED, REFUSED
 from tests.observability.test_collectors import QUESTIONS
 
@@ -27,12 +27,12 @@ class TotalsTests(SynchronousTestCase):
     """The numbers of several processes."""
 
     def setUp(self) -> None:
-        self.totals = Totals(process_registry())
+        self.totals = WorkerMetrics(process_registry())
 
     def worker(self, *records: Any, connections: int = 0, lost: int = 0) -> Metrics:
         metrics = Metrics()
-        metrics.watch_connections(lambda: connections)
-        metrics.watch_audit_lost(lambda: lost)
+        metrics.set_connections_source(lambda: connections)
+        metrics.set_audit_lost_source(lambda: lost)
         for record in records:
             metrics.write(record)
         return metrics
@@ -79,9 +79,9 @@ class TotalsTests(SynchronousTestCase):
         well = attrs.evolve(QUESTIONS, states={"closed": True, "open": False}, outages={"timeout": 1})
         for name, questions in (("1", QUESTIONS), ("2", well), ("3", QUESTIONS)):
             worker = self.worker()
-            worker.watch_questions(lambda found=questions: found, lambda: 6)  # type: ignore[misc]
+            worker.set_authorizer_source(lambda found=questions: found, lambda: 6)  # type: ignore[misc]
             self.update(name, worker)
-        self.totals.retire("3")
+        self.totals.fold("3")
         numbers = self.numbers()
         for name, expected in (
             ("questions", 6),
@@ -100,7 +100,7 @@ class TotalsTests(SynchronousTestCase):
         first, second = self.worker(ALLOWED), self.worker(attrs.evolve(ALLOWED, duration=1.0))
         for name, worker in (("1", first), ("2", second)):
             Counter("made", "Of the library's own, which say when they were made.", registry=worker.registry)
-            worker.watch_ca_end(partial(float, f"{name}e9"))
+            worker.set_ca_expiry_source(partial(float, f"{name}e9"))
             worker.set_observing(True)
             self.update(name, worker)
         numbers = self.numbers()
@@ -123,7 +123,7 @@ class TotalsTests(SynchronousTestCase):
     def test_the_parent_counts_too(self) -> None:
         registry = CollectorRegistry()
         Gauge("egress_audit_lines_lost", "Lost.", registry=registry).set(2)
-        self.totals = Totals(registry)
+        self.totals = WorkerMetrics(registry)
         self.update("1", self.worker(lost=3))
         self.assertEqual(self.numbers()["egress_audit_lines_lost"], 5)
 
@@ -131,7 +131,7 @@ class TotalsTests(SynchronousTestCase):
         self.update("1", self.worker(ALLOWED, connections=3, lost=2))
         self.update("2", self.worker(ALLOWED, ALLOWED, connections=4))
         for name, connections in (("1", 4), ("2", 0)):
-            self.totals.retire(name)
+            self.totals.fold(name)
             numbers = self.numbers()
             self.assertEqual((numbers[FORWARDED], numbers["egress_audit_lines_lost"]), (3, 2))
             self.assertEqual(numbers.get("egress_client_connections", 0), connections)
@@ -139,14 +139,14 @@ class TotalsTests(SynchronousTestCase):
         self.update("1", self.worker(ALLOWED, connections=1))
         numbers = self.numbers()
         self.assertEqual((numbers[FORWARDED], numbers["egress_client_connections"]), (4, 1))
-        self.totals.retire("1")
-        self.totals.retire("never seen")
+        self.totals.fold("1")
+        self.totals.fold("never seen")
         self.assertEqual(self.numbers()[FORWARDED], 4)
 
     def test_one_that_is_silent(self) -> None:
         self.update("1", self.worker(ALLOWED, connections=3))
         self.update("2", self.worker(ALLOWED, connections=4))
-        self.totals.silence("1")
+        self.totals.mark_unresponsive("1")
         numbers = self.numbers()
         self.assertEqual((numbers[FORWARDED], numbers["egress_client_connections"]), (2, 4))
         self.assertNotIn('process_cpu_seconds_total{worker="1"}', numbers)

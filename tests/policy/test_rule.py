@@ -29,5 +29,5 @@ class RuleTests(SynchronousTestCase):
 
     def test_stable_without_times(self) -> None:
         """A rule without a time of the week always says the same."""
-        self.assertEqual(self.rule("ports = [80]").lasts(0.0), float("inf"))
-        self.assertLess(self.rule("times = ['mon-fri 09:00-17:00']").lasts(0.0), float("inf"))
+        self.assertEqual(self.rule("ports = [80]").stable_for(0.0), float("inf"))
+        self.assertLess(self.rule("times = ['mon-fri 09:00-17:00']").stable_for(0.0), float("inf"))

@@ -458,7 +458,7 @@ action = "allow"
                 policy = parse(f"version = 1\n[[rules]]\naction = '{action}'\nreason = 'x'\n{condition}")
                 decision = policy.decide(request("GET", "http://10.0.0.1/"))
                 self.assertEqual(decision.rule_id, "rule-1")
-                self.assertIs(decision.firm, firm and action == "deny", condition)
+                self.assertIs(decision.enforce_in_observe, firm and action == "deny", condition)
 
     def test_ttl(self) -> None:
         """The answer counts for the same in all that was looked at, until a time begins or ends."""

@@ -26,9 +26,9 @@ from egress.model.decision import Decision, DecisionRequest, Verdict
 from egress.model.no_proxy import HostPattern
 from egress.model.record import ExchangeRecord
 from egress.model.route import Purpose, Route
-from egress.proxy.client_auth import OPEN, Door
+from egress.proxy.client_auth import ANONYMOUS, ClientAuthPolicy
 from egress.proxy.client_session import HttpSession
-from egress.proxy.context import Parts
+from egress.proxy.context import ProxyContext
 from egress.proxy.factory import ProxyFactory
 from egress.relay.buffered import BufferedFlows
 from egress.transport.dialed import DialedProtocol
@@ -439,13 +439,13 @@ class Proxy:
         self.records: list[ExchangeRecord] = []
         self.pool = OriginPool(self.clock, self.limits)
         numbers = count(1)
-        self.parts = Parts(
+        self.parts = ProxyContext(
             clock=self.clock,
             limits=self.limits,
             authorizer=self.authorizer,
             dialer=self.dialer,
             pool=self.pool,
-            leaves=NoLeaves() if leaves is None else leaves,
+            host_contexts=NoLeaves() if leaves is None else leaves,
             report=self.records.append,
             passthrough=tuple(HostPattern.parse(text, suffix=False) for text in passthrough),
             opaque_ports=opaque_ports,
@@ -457,10 +457,10 @@ class Proxy:
         )
         self.factory = ProxyFactory(self.parts)
 
-    def client(self, address: str = "198.51.100.7", door: Door = OPEN) -> Wire:
+    def client(self, address: str = "198.51.100.7", auth_policy: ClientAuthPolicy = ANONYMOUS) -> Wire:
         """Connect a client."""
         peer = IPv4Address("TCP", address, 40000)
-        factory = self.factory if door is OPEN else ProxyFactory(self.parts, door)
+        factory = self.factory if auth_policy is ANONYMOUS else ProxyFactory(self.parts, auth_policy)
         return Wire(self.clock, peer).connect(factory.buildProtocol(peer))
 
 

@@ -10,9 +10,9 @@ from OpenSSL import SSL, crypto
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from egress.interfaces import IClientGate
+from egress.interfaces import IClientAuthenticator
 from egress.model.errors import ClientCheckBusy, ClientUnauthenticated, CredentialsRejected
-from egress.proxy.client_auth import CHECK_SECONDS, Door
+from egress.proxy.client_auth import CHECK_SECONDS, ClientAuthPolicy
 from egress.proxy.factory import ProxyFactory
 from egress.transport.tls import ServerTls, TlsFactory
 from tests.certificates import CLIENT, TestCA, TestCertificate
@@ -34,7 +34,7 @@ def credentials(value: bytes = GOOD) -> str:
     return f"Proxy-Authorization: {value.decode()}"
 
 
-@implementer(IClientGate)
+@implementer(IClientAuthenticator)
 class FakeGate:
     """Knows what a test says.
 
@@ -49,7 +49,7 @@ class FakeGate:
         self.pending: list[Deferred[str]] = []
         self.cancelled = 0
 
-    def known(self, presented: bytes) -> str | None:
+    def cached_identity(self, presented: bytes) -> str | None:
         return self.good.get(presented)
 
     def check(self, presented: bytes | None, address: str) -> Deferred[str]:
@@ -72,11 +72,11 @@ class GateTestCase(ProxyTestCase):
 
     def setUp(self) -> None:
         self.gate = FakeGate()
-        self.door = Door(self.gate)
+        self.auth_policy = ClientAuthPolicy(self.gate)
         self.build(leaves=leaves())
 
     def connect(self, address: str = "198.51.100.7") -> Any:
-        wire = self.proxy.client(address, self.door)
+        wire = self.proxy.client(address, self.auth_policy)
         self.clients.append(wire)
         return wire
 
@@ -174,18 +174,18 @@ class PlainTests(GateTestCase):
 class LabelTests(ProxyTestCase):
     """Ports that ask for nothing."""
 
-    def identity(self, door: Door) -> str | None:
-        client = self.proxy.client(door=door)
+    def identity(self, auth_policy: ClientAuthPolicy) -> str | None:
+        client = self.proxy.client(auth_policy=auth_policy)
         self.clients.append(client)
         client.feed(request("GET", URL, credentials(basic(b"admin:x"))))
         return self.authorizer.asked[-1].client.identity
 
     def test_labels(self) -> None:
-        self.assertEqual(self.identity(Door()), "admin")
+        self.assertEqual(self.identity(ClientAuthPolicy()), "admin")
 
     def test_no_labels(self) -> None:
         """Beside a port where names are proven."""
-        self.assertIsNone(self.identity(Door(labels=False)))
+        self.assertIsNone(self.identity(ClientAuthPolicy(allow_unverified_names=False)))
         self.assertEqual(len({asked.client.pool_key for asked in self.authorizer.asked}), 1)
 
 
@@ -349,14 +349,14 @@ class CertificateTests(ProxyTestCase):
         self.ca = TestCA("Clients")
         self.mine = self.ca.issue(usage=CLIENT, subject="runner-7")
 
-    def present(self, certificate: TestCertificate | None, door: Door) -> TlsEnd:
+    def present(self, certificate: TestCertificate | None, auth_policy: ClientAuthPolicy) -> TlsEnd:
         """Connect, and show a certificate to a server that asks for one, and does not insist."""
         context = TestCA().issue("proxy.test").server_context()
         store = context.get_cert_store()
         assert store is not None
         store.add_cert(crypto.X509.from_cryptography(self.ca.certificate))
         context.set_verify(SSL.VERIFY_PEER)
-        factory = TlsFactory(ServerTls(context), False, ProxyFactory(self.proxy.parts, door), clock=self.clock)
+        factory = TlsFactory(ServerTls(context), False, ProxyFactory(self.proxy.parts, auth_policy), clock=self.clock)
         wire = Wire(self.clock).connect(factory.buildProtocol(None))
         self.clients.append(wire)
         mine = SSL.Context(SSL.TLS_CLIENT_METHOD)
@@ -368,7 +368,7 @@ class CertificateTests(ProxyTestCase):
         return TlsEnd(wire, connection).shake()
 
     def test_the_name(self) -> None:
-        client = self.present(self.mine, Door(None, name_of))
+        client = self.present(self.mine, ClientAuthPolicy(None, name_of))
         client.send(request("GET", URL, credentials(basic(b"admin:x"))))
         asked = self.authorizer.asked[0].client
         self.assertEqual(asked.identity, "CN=runner-7", "what it says besides counts for nothing")
@@ -378,9 +378,9 @@ class CertificateTests(ProxyTestCase):
         self.assertIs(self.authorizer.asked[1].client, asked)
 
     def test_two_clients_share_no_connections(self) -> None:
-        door = Door(None, lambda _: "the same name")
+        auth_policy = ClientAuthPolicy(None, lambda _: "the same name")
         for certificate in (self.mine, self.ca.issue(usage=CLIENT, subject="runner-8")):
-            self.present(certificate, door).send(request())
+            self.present(certificate, auth_policy).send(request())
             self.origin.feed(response())
         self.assertEqual(len(self.dialer.dialled), 2)
 
@@ -393,31 +393,31 @@ class CertificateTests(ProxyTestCase):
         self.assertEqual(self.authorizer.asked, [])
 
     def test_no_name(self) -> None:
-        self.refused(self.present(self.mine, Door(None, lambda _: None)), "names nobody")
+        self.refused(self.present(self.mine, ClientAuthPolicy(None, lambda _: None)), "names nobody")
 
     def test_no_certificate(self) -> None:
         """The TLS context refuses such clients; if it ever did not, this would."""
-        door = Door(None, name_of)
-        self.refused(self.present(None, door), "none was shown")
-        plain = self.proxy.client(door=door)
+        auth_policy = ClientAuthPolicy(None, name_of)
+        self.refused(self.present(None, auth_policy), "none was shown")
+        plain = self.proxy.client(auth_policy=auth_policy)
         self.clients.append(plain)
         self.refused(plain, "none was shown")
 
     def test_both(self) -> None:
         """Where both are asked for, both must be good, and the name is that of the credentials."""
-        client = self.present(self.mine, Door(FakeGate(), name_of))
+        client = self.present(self.mine, ClientAuthPolicy(FakeGate(), name_of))
         client.send(request())
         self.assertEqual(status_of(client.take()), 407)
         client.send(request("GET", URL, credentials()))
         self.assertEqual(self.authorizer.asked[0].client.identity, "ci")
         self.origin.feed(response())
-        other = self.present(self.ca.issue(usage=CLIENT, subject="runner-8"), Door(FakeGate(), name_of))
+        other = self.present(self.ca.issue(usage=CLIENT, subject="runner-8"), ClientAuthPolicy(FakeGate(), name_of))
         other.send(request("GET", URL, credentials()))
         self.assertNotEqual(self.authorizer.asked[0].client.pool_key, self.authorizer.asked[1].client.pool_key)
 
     def test_the_end_of_the_session(self) -> None:
         """A TLS session that breaks after a request is no handshake that failed."""
-        client = self.present(self.mine, Door(None, name_of))
+        client = self.present(self.mine, ClientAuthPolicy(None, name_of))
         client.send(request())
         self.origin.feed(response())
         self.clients[-1].feed(b"no TLS record at all")
@@ -429,6 +429,6 @@ class CertificateTests(ProxyTestCase):
         self.assertEqual(self.records[-1].reason, "the TLS handshake with the proxy itself failed: Error")
 
     def test_a_fault_before_the_first_request(self) -> None:
-        client = self.present(self.mine, Door(None, name_of))
+        client = self.present(self.mine, ClientAuthPolicy(None, name_of))
         client.send(b"nonsense\r\n\r\n")
         self.assertEqual(self.outcomes(), ["bad-request"])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.error import ConnectionLost
 
 from egress.config.model import Limits
-from egress.http.body import MOST_CHUNKS, encode_chunk
+from egress.http.body import MAX_CHUNKS, encode_chunk
 from egress.model.errors import AuthorizerUnavailable
 from egress.observability.audit_log import audit_line
 from egress.transport.fair_turns import PIECES
@@ -106,7 +106,7 @@ class KeepAliveTests(ProxyTestCase):
         self.client.feed(request("POST", "http://origin.test/", "Transfer-Encoding: chunked"))
         self.origin.take()
         self.client.protocol.dataReceived(b"1\r\na\r\n" * 1000 + b"0\r\n\r\n")
-        self.assertEqual(self.origin.take().count(b"a" * MOST_CHUNKS), PIECES)
+        self.assertEqual(self.origin.take().count(b"a" * MAX_CHUNKS), PIECES)
         self.assertTrue(self.client.paused)
         self.clock.advance(0)
         self.assertTrue(self.origin.take().endswith(b"a\r\n0\r\n\r\n"))
@@ -629,7 +629,7 @@ class DefectTests(ProxyTestCase):
         def broken(*_: object) -> None:
             raise RuntimeError("oops")
 
-        self.patch(session_of(self.client), "answer", broken)
+        self.patch(session_of(self.client), "respond_with_error", broken)
         decision.callback(deny())
         self.clock.advance(0)
         self.assertTrue(self.client.disconnected)
@@ -642,7 +642,7 @@ class DefectTests(ProxyTestCase):
 
         decision = self.authorizer.pending()
         self.client.feed(request())
-        self.patch(session_of(self.client), "answer", broken)
+        self.patch(session_of(self.client), "respond_with_error", broken)
         decision.errback(AuthorizerUnavailable("down"))
         self.clock.advance(0)
         self.assertTrue(self.client.disconnected)

@@ -14,12 +14,12 @@ from twisted.internet.error import ConnectionLost
 
 from egress.config.model import Resolve
 from egress.model.authority import Authority, Origin
-from egress.model.decision import Stage, Terms
+from egress.model.decision import Obligations, Stage
 from egress.model.errors import AddressForbidden, AuthorizerUnavailable, DialFailed
 from egress.model.route import Purpose
 from egress.proxy.connect_tunnel import ESTABLISHED, Tunnel, TunnelState
 from egress.relay.relay import Relay
-from egress.tls.host_contexts import LeafContexts
+from egress.tls.host_contexts import HostContexts
 from egress.tls.issuer import CertificateAuthority
 from egress.tls.name_constraints import name_constraints
 from tests.proxy.fakes import (
@@ -185,7 +185,7 @@ class TlsTests(InterceptTestCase):
         for early in (False, True):
             with self.subTest(early=early):
                 self.build(leaves=leaves())
-                self.patch(self.proxy.parts.leaves, "context_for", broken)
+                self.patch(self.proxy.parts.host_contexts, "context_for", broken)
                 hello = TlsClient(self.client).hello()
                 if early:
                     self.client.feed(connect() + hello)
@@ -425,7 +425,7 @@ class UncertainTests(ProxyTestCase):
         """Have a CA that may sign for C{signed.test} alone."""
         now = datetime.now(timezone.utc)
         authority = CertificateAuthority.create("limited", now, limits=name_constraints(["signed.test"]))
-        self.build(leaves=LeafContexts(authority, 16, time.time, Later()), passthrough=passthrough)
+        self.build(leaves=HostContexts(authority, 16, time.time, Later()), passthrough=passthrough)
 
     def test_refused(self) -> None:
         """Before anything is decided or intercepted, readably; the connection remains."""
@@ -548,7 +548,7 @@ class PassthroughTests(ProxyTestCase):
         self.assertEqual((record.bytes_sent, record.bytes_received), (12, 6))
 
     def allow_on(self, **terms: Any) -> None:
-        self.authorizer.answers.append(attrs.evolve(allow(), terms=Terms(**terms)))
+        self.authorizer.answers.append(attrs.evolve(allow(), obligations=Obligations(**terms)))
 
     def test_addresses_are_known_where_the_look_up_comes_first(self) -> None:
         self.proxy.parts.resolve = Resolve.BEFORE

@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.proxy.client_session import HttpSession
-from egress.proxy.connection_registry import Sessions
+from egress.proxy.connection_registry import ConnectionRegistry
 
 
 class _Session:
@@ -26,7 +26,7 @@ class SessionsTests(SynchronousTestCase):
     """Draining waits for the last session."""
 
     def setUp(self) -> None:
-        self.sessions = Sessions()
+        self.sessions = ConnectionRegistry()
         self.one, self.two = _Session(), _Session()
 
     def add_both(self) -> None:
@@ -65,14 +65,16 @@ class ClientsTests(SynchronousTestCase):
     """Connections are counted by client."""
 
     def test_counts(self) -> None:
-        sessions = Sessions()
+        sessions = ConnectionRegistry()
         one, two, inner = (cast(HttpSession, _Session()) for _ in range(3))
         sessions.accept(one, "192.0.2.1")
         sessions.accept(two, "192.0.2.2")
         sessions.add(one)
         sessions.add(inner)
-        self.assertEqual((sessions.clients, len(sessions), sessions.of("192.0.2.1")), (2, 3, 1))
+        self.assertEqual((sessions.clients, len(sessions), sessions.count_for("192.0.2.1")), (2, 3, 1))
         sessions.discard(inner)
         sessions.discard(one)
         sessions.discard(one)
-        self.assertEqual((sessions.clients, sessions.of("192.0.2.1"), sessions.of("192.0.2.2")), (1, 0, 1))
+        self.assertEqual(
+            (sessions.clients, sessions.count_for("192.0.2.1"), sessions.count_for("192.0.2.2")), (1, 0, 1)
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority
-from egress.proxy.context import Parts
+from egress.proxy.context import ProxyContext
 from tests.proxy.fakes import Proxy
 
 
@@ -22,7 +22,7 @@ class PartsTests(SynchronousTestCase):
             ("b.test", 443, False),
         ):
             with self.subTest(f"{host}:{port}"):
-                self.assertEqual(parts.passes_through(Authority(host, port)), passes)
+                self.assertEqual(parts.is_passthrough(Authority(host, port)), passes)
 
     def test_opaque_ports(self) -> None:
         parts = Proxy(passthrough=("a.test:22",), opaque_ports=(range(5432, 5434), range(22, 23))).parts
@@ -35,7 +35,7 @@ class PartsTests(SynchronousTestCase):
         ):
             with self.subTest(f"{host}:{port}"):
                 authority = Authority(host, port)
-                self.assertEqual((parts.passes_through(authority), parts.is_opaque(authority)), (passes, opaque))
+                self.assertEqual((parts.is_passthrough(authority), parts.is_opaque_port(authority)), (passes, opaque))
 
     def test_date(self) -> None:
         # RFC 9110 section 5.6.7.
@@ -51,5 +51,5 @@ class PartsTests(SynchronousTestCase):
 
     def test_ids_differ(self) -> None:
         own = Proxy().parts
-        parts = Parts(own.clock, own.limits, own.authorizer, own.dialer, own.pool, own.leaves, own.report)
+        parts = ProxyContext(own.clock, own.limits, own.authorizer, own.dialer, own.pool, own.host_contexts, own.report)
         self.assertNotEqual(parts.new_id(), parts.new_id())

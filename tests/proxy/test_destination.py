@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import Resolve
 from egress.model.authority import Authority, Origin, UpstreamProxy, parse_ip
-from egress.model.decision import ClientIdentity, Decision, Terms, Verdict
+from egress.model.decision import ClientIdentity, Decision, Obligations, Verdict
 from egress.model.errors import AddressForbidden, EgressError, NameNotResolved, PortForbidden, ResolutionTimeout
 from egress.model.route import Purpose, Route
 from egress.proxy.connect_tunnel import ESTABLISHED
@@ -318,7 +318,11 @@ class RequestOrderTests(ProxyTestCase):
 
     def test_a_permission_that_is_renewed(self) -> None:
         """Who wants the addresses then gets those of the connection."""
-        self.authorizer.answers = [attrs.evolve(allow(), terms=Terms(expires_in=5)), ADDRESSES, deny("no more")]
+        self.authorizer.answers = [
+            attrs.evolve(allow(), obligations=Obligations(expires_in=5)),
+            ADDRESSES,
+            deny("no more"),
+        ]
         self.client.feed(request())
         self.clock.advance(5)
         self.assertEqual(self.asked(), [(None, True), (None, True), ((LOCAL,), False)])
@@ -439,7 +443,11 @@ class TunnelOrderTests(ProxyTestCase):
 
     def test_a_permission_that_is_renewed(self) -> None:
         self.passthrough()
-        self.authorizer.answers = [attrs.evolve(allow(), terms=Terms(expires_in=5)), ADDRESSES, deny("no more")]
+        self.authorizer.answers = [
+            attrs.evolve(allow(), obligations=Obligations(expires_in=5)),
+            ADDRESSES,
+            deny("no more"),
+        ]
         self.client.feed(connect())
         self.clock.advance(5)
         self.assertEqual(self.asked(), [(None, True), (None, True), ((LOCAL,), False)])

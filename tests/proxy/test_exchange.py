@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import Limits, OversizeBody, Resolve
 from egress.model.authority import Authority, Origin, UpstreamProxy, parse_ip
-from egress.model.decision import Decision, Terms, Verdict
+from egress.model.decision import Decision, Obligations, Verdict
 from egress.model.errors import (
     AddressForbidden,
     AuthorizerUnavailable,
@@ -22,7 +22,7 @@ from egress.model.errors import (
     ResolutionTimeout,
 )
 from egress.model.route import Purpose, Route
-from egress.proxy.body_collector import Collecting
+from egress.proxy.body_collector import BodyCollector
 from egress.proxy.exchange import IDEMPOTENT, TRANSITIONS, Exchange, State
 from tests.proxy.fakes import (
     LOCAL,
@@ -458,7 +458,7 @@ class TwoPhaseTests(ProxyTestCase):
 
     def test_a_defect_while_content_is_collected(self) -> None:
         self.authorizer.answers = [MORE]
-        self.patch(Collecting, "_watch", lambda _: 1 // 0)
+        self.patch(BodyCollector, "_watch", lambda _: 1 // 0)
         self.client.feed(request("POST", body=b"abc"))
         self.assertEqual(self.outcomes(), ["internal-fault"])
         self.flushLoggedErrors(ZeroDivisionError)
@@ -519,7 +519,7 @@ class AddressTests(ProxyTestCase):
         assert self.OTHER is not None
         self.dialer.checks = [Route(ORIGIN, (self.OTHER,), None, False, False)]
         second = self.authorizer.pending()
-        decision.callback(attrs.evolve(allow(), terms=Terms(expires_in=5, set_headers=((b"X", b"y"),))))
+        decision.callback(attrs.evolve(allow(), obligations=Obligations(expires_in=5, set_headers=((b"X", b"y"),))))
         self.clock.advance(10)
         self.assertEqual(len(self.authorizer.asked), 3, "nothing was renewed")
         second.callback(allow())
@@ -541,7 +541,7 @@ class TermsTests(ProxyTestCase):
     """What a decision says of fields, bytes and time."""
 
     def allow_on(self, **terms: Any) -> None:
-        self.authorizer.answers.append(attrs.evolve(allow(), terms=Terms(**terms)))
+        self.authorizer.answers.append(attrs.evolve(allow(), obligations=Obligations(**terms)))
 
     def test_fields(self) -> None:
         self.allow_on(set_headers=((b"Authorization", b"ours"),), remove_headers=(b"cookie",))
@@ -1017,6 +1017,6 @@ class EndTests(ProxyTestCase):
         exchange.pause_response()
         exchange.resume_response()
         exchange.body_data(b"x")
-        exchange.switched_data(b"x")
+        exchange.upgraded_data(b"x")
         self.assertEqual(self.outcomes(), ["client-gone"])
         self.assertNotIn(b"x", self.origin.written[-1:])

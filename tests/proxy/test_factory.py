@@ -8,8 +8,8 @@ from twisted.internet.address import UNIXAddress
 
 from egress.config.model import Limits
 from egress.proxy.client_session import HttpSession
-from egress.proxy.factory import MOST_TURNED_AWAY
-from egress.proxy.overload import TurnedAway
+from egress.proxy.factory import MAX_REJECTED
+from egress.proxy.overload import RejectedConnection
 from tests.proxy.fakes import ProxyTestCase, Wire, request, response, session_of, status_of
 
 
@@ -62,13 +62,13 @@ class LimitsTests(ProxyTestCase):
         fifth = self.connect("198.51.100.20")
         self.assertEqual(status_of(fifth.take()), 503)
         self.assertEqual(self.outcomes(), ["overloaded"])
-        self.assertEqual(self.proxy.parts.turned_away, 1)
+        self.assertEqual(self.proxy.parts.rejected, 1)
 
     def test_room_again(self) -> None:
         second = self.connect()
         second.lose()
         third = self.connect()
-        self.assertEqual((third.take(), self.proxy.parts.turned_away), (b"", 0))
+        self.assertEqual((third.take(), self.proxy.parts.rejected), (b"", 0))
 
     def test_those_turned_away_do_not_count(self) -> None:
         self.connect()
@@ -94,11 +94,11 @@ class LimitsTests(ProxyTestCase):
     def test_unknown_clients_of_a_unix_socket_are_bounded_together(self) -> None:
         for _ in range(3):
             self.assertIsInstance(self.connect_unix().protocol, HttpSession)
-        self.assertIsInstance(self.connect_unix().protocol, TurnedAway)
+        self.assertIsInstance(self.connect_unix().protocol, RejectedConnection)
 
     def test_a_flood_is_cut_without_an_answer(self) -> None:
         self.connect()
-        for _ in range(MOST_TURNED_AWAY):
+        for _ in range(MAX_REJECTED):
             self.assertEqual(status_of(self.connect().take()), 429)
         beyond = self.connect()
         self.assertEqual((beyond.take(), beyond.aborted), (b"", True))

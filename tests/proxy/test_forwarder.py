@@ -11,8 +11,8 @@ from egress.model.errors import DialFailed
 from egress.model.route import Purpose, Route
 from egress.proxy import forwarder as module
 from egress.proxy.factory import ProxyFactory
-from egress.proxy.forwarder import CONTINUE_SECONDS, MOST_INTERIMS
-from egress.relay.socket_relay import WORTH_IT
+from egress.proxy.forwarder import CONTINUE_SECONDS, MAX_INTERIM_RESPONSES
+from egress.relay.socket_relay import TAKEOVER_BYTES
 from egress.transport.dialed import DialedProtocol
 from tests.proxy.fakes import (
     SWITCH,
@@ -120,8 +120,10 @@ class InterimTests(ProxyTestCase):
             with self.subTest(version):
                 self.build()
                 self.client.feed(request(version=version))
-                self.origin.feed(b"HTTP/1.1 103 Hints\r\n\r\n" * MOST_INTERIMS)
-                self.assertEqual(self.client.take().count(b"103 Hints"), MOST_INTERIMS if version == "1.1" else 0)
+                self.origin.feed(b"HTTP/1.1 103 Hints\r\n\r\n" * MAX_INTERIM_RESPONSES)
+                self.assertEqual(
+                    self.client.take().count(b"103 Hints"), MAX_INTERIM_RESPONSES if version == "1.1" else 0
+                )
                 self.origin.feed(b"HTTP/1.1 102 Processing\r\n\r\n" + response())
                 self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-protocol-error"]))
                 self.assertTrue(self.origin.aborted)
@@ -488,12 +490,12 @@ class OtherProtocolTests(ProxyTestCase):
         self.client.end()
         self.assertTrue(self.origin.write_closed)
         self.assertFalse(self.client.disconnected)
-        self.origin.feed(b"x" * WORTH_IT)
-        self.assertEqual(self.client.take(), b"x" * WORTH_IT)
+        self.origin.feed(b"x" * TAKEOVER_BYTES)
+        self.assertEqual(self.client.take(), b"x" * TAKEOVER_BYTES)
         self.origin.lose()
         self.clock.advance(0)
         self.assertTrue(self.client.disconnected)
-        self.assertEqual((self.records[0].bytes_sent, self.records[0].bytes_received), (4, WORTH_IT))
+        self.assertEqual((self.records[0].bytes_sent, self.records[0].bytes_received), (4, TAKEOVER_BYTES))
 
     def test_a_client_that_ends_its_input_where_the_origin_cannot_be_told(self) -> None:
         self.switched()
@@ -701,7 +703,7 @@ class PumpedUpgradeTests(SocketsTestCase):
         self.assertIn(b" 101 ", read_all(self.client))
         read_all(self.origin)
 
-    def exchange(self, size: int = WORTH_IT) -> None:
+    def exchange(self, size: int = TAKEOVER_BYTES) -> None:
         """Relay something both ways."""
         for sender, receiver in ((self.client, self.origin), (self.origin, self.client)):
             received, rest = 0, memoryview(bytes(size))
@@ -723,7 +725,7 @@ class PumpedUpgradeTests(SocketsTestCase):
         return record.outcome, record.bytes_sent, record.bytes_received
 
     def test_little(self) -> None:
-        self.exchange(WORTH_IT // 2 - 1)
+        self.exchange(TAKEOVER_BYTES // 2 - 1)
         self.assertFalse(self.pumped())
 
     def test_much(self) -> None:
@@ -738,7 +740,7 @@ class PumpedUpgradeTests(SocketsTestCase):
                 self.assertEqual(self.origin.recv(10), b"")
                 self.origin.close()
                 self.reactor.settle()
-                self.assertEqual(self.record(), ("forwarded", 2 * WORTH_IT, 2 * WORTH_IT))
+                self.assertEqual(self.record(), ("forwarded", 2 * TAKEOVER_BYTES, 2 * TAKEOVER_BYTES))
 
     def test_what_comes_with_the_switch_is_not_enough(self) -> None:
         # Whoever passes it on may still be about to resume a transport.
@@ -750,11 +752,11 @@ class PumpedUpgradeTests(SocketsTestCase):
         self.proxy = FakeProxy(clock=self.reactor, dialer=dialer)
         session: Any = ProxyFactory(self.proxy.parts).buildProtocol(None)
         server(self.reactor, near, session)
-        session.dataReceived(request("GET", "http://origin.test/ws", *UPGRADE) + bytes(WORTH_IT))
-        dialer.far.protocol.dataReceived(SWITCH + bytes(WORTH_IT))
+        session.dataReceived(request("GET", "http://origin.test/ws", *UPGRADE) + bytes(TAKEOVER_BYTES))
+        dialer.far.protocol.dataReceived(SWITCH + bytes(TAKEOVER_BYTES))
         self.assertIn(dialer.far, self.reactor.reading)
         received = 0
-        while received < 2 * WORTH_IT:
+        while received < 2 * TAKEOVER_BYTES:
             self.reactor.turn()
             received += len(read_all(client)) + len(read_all(origin))
         self.near, self.far = session.transport, dialer.far
@@ -769,7 +771,7 @@ class PumpedUpgradeTests(SocketsTestCase):
             with self.subTest(client_is_slow=client_is_slow):
                 self.connect(False)
                 sender, receiver = (self.origin, self.client) if client_is_slow else (self.client, self.origin)
-                self.patch(module, "WORTH_IT", 1 << 30)
+                self.patch(module, "TAKEOVER_BYTES", 1 << 30)
                 sent = 0
                 while True:
                     try:
@@ -777,7 +779,7 @@ class PumpedUpgradeTests(SocketsTestCase):
                     except BlockingIOError:
                         if not self.reactor.turn():
                             break
-                self.patch(module, "WORTH_IT", WORTH_IT)
+                self.patch(module, "TAKEOVER_BYTES", TAKEOVER_BYTES)
                 received = 0
                 while received < sent:
                     received += len(read_all(receiver))
@@ -790,14 +792,14 @@ class PumpedUpgradeTests(SocketsTestCase):
         reset(self.origin)
         self.reactor.settle()
         self.assertEqual(self.client.recv(10), b"")
-        self.assertEqual(self.record(), ("forwarded", WORTH_IT, WORTH_IT))
+        self.assertEqual(self.record(), ("forwarded", TAKEOVER_BYTES, TAKEOVER_BYTES))
 
     def test_the_client_breaks(self) -> None:
         self.exchange()
         reset(self.client)
         self.reactor.settle()
         self.assertRaises(ConnectionResetError, self.origin.recv, 10)
-        self.assertEqual(self.record(), ("forwarded", WORTH_IT, WORTH_IT))
+        self.assertEqual(self.record(), ("forwarded", TAKEOVER_BYTES, TAKEOVER_BYTES))
 
     def test_silence(self) -> None:
         self.exchange()
@@ -808,13 +810,13 @@ class PumpedUpgradeTests(SocketsTestCase):
         self.assertEqual(self.proxy.records, [])
         self.reactor.advance(1)
         self.reactor.settle()
-        self.assertEqual(self.record(), ("forwarded", WORTH_IT + 1, WORTH_IT))
+        self.assertEqual(self.record(), ("forwarded", TAKEOVER_BYTES + 1, TAKEOVER_BYTES))
 
     def test_a_shut_down(self) -> None:
         self.exchange()
         self.proxy.parts.sessions.abort()
         self.reactor.settle()
-        self.assertEqual(self.record(), ("forwarded", WORTH_IT, WORTH_IT))
+        self.assertEqual(self.record(), ("forwarded", TAKEOVER_BYTES, TAKEOVER_BYTES))
 
 
 class UpstreamTests(ProxyTestCase):

@@ -7,15 +7,15 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority, Origin
-from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Terms, Verdict
+from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Obligations, Stage, Verdict
 from egress.model.errors import (
     AuthorizerUnavailable,
     EgressError,
+    LeaseExpired,
+    LeaseRevoked,
     LimitReached,
-    PermissionExpired,
-    PermissionRevoked,
 )
-from egress.proxy.lease import Permit, permit_for, sound
+from egress.proxy.lease import Lease, lease_for, validated_decision
 from tests.proxy.fakes import LOCAL, Proxy, allow, deny
 
 QUESTION = DecisionRequest(
@@ -36,23 +36,23 @@ ASK = Decision(Verdict.ASK, "somebody", "script")
 
 def on(**terms: object) -> Decision:
     """An allowing decision with terms."""
-    return attrs.evolve(allow(), terms=Terms(**terms))  # type: ignore[arg-type]
+    return attrs.evolve(allow(), obligations=Obligations(**terms))  # type: ignore[arg-type]
 
 
 class SoundTests(SynchronousTestCase):
     """What is taken for a decision."""
 
     def unsound(self, decision: object, question: DecisionRequest, says: str) -> None:
-        error = self.assertRaises(AuthorizerUnavailable, sound, decision, question)
+        error = self.assertRaises(AuthorizerUnavailable, validated_decision, decision, question)
         self.assertIn(says, error.reason)
 
     def test_content_can_be_asked_for_where_it_is_withheld(self) -> None:
-        self.assertIs(sound(MORE, WITHHELD), MORE)
+        self.assertIs(validated_decision(MORE, WITHHELD), MORE)
         self.unsound(MORE, QUESTION, "none was withheld")
 
     def test_addresses_can_be_asked_for_where_they_are_withheld(self) -> None:
         withheld = attrs.evolve(QUESTION, addresses_withheld=True)
-        self.assertIs(sound(ADDRESSES, withheld), ADDRESSES)
+        self.assertIs(validated_decision(ADDRESSES, withheld), ADDRESSES)
         self.unsound(ADDRESSES, QUESTION, "addresses where none were withheld")
         self.unsound(ADDRESSES, WITHHELD, "addresses where none were withheld")
         self.unsound(MORE, withheld, "content where none was withheld")
@@ -65,11 +65,11 @@ class SoundTests(SynchronousTestCase):
 
     def test_terms(self) -> None:
         fields = on(set_headers=((b"X", b"y"),), max_bytes=1)
-        self.assertIs(sound(fields, QUESTION), fields)
+        self.assertIs(validated_decision(fields, QUESTION), fields)
         self.unsound(fields, TUNNEL, "for a tunnel")
         self.unsound(on(remove_headers=(b"x",)), TUNNEL, "for a tunnel")
         bounds = on(max_bytes=1, expires_in=1)
-        self.assertIs(sound(bounds, TUNNEL), bounds)
+        self.assertIs(validated_decision(bounds, TUNNEL), bounds)
         self.unsound(on(set_headers=((b"Host", b"y"),)), QUESTION, "no decision can touch")
         self.unsound(on(max_bytes="1"), TUNNEL, "number of bytes")
 
@@ -86,8 +86,8 @@ class PermitTests(SynchronousTestCase):
     def tearDown(self) -> None:
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def permit(self, question: DecisionRequest = QUESTION, **terms: object) -> Permit:
-        made = permit_for(self.proxy.parts, question, Terms(**terms), self.faults.append)  # type: ignore[arg-type]
+    def lease(self, question: DecisionRequest = QUESTION, **terms: object) -> Lease:
+        made = lease_for(self.proxy.parts, question, Obligations(**terms), self.faults.append)  # type: ignore[arg-type]
         assert made is not None
         self.addCleanup(made.stop)
         return made
@@ -99,23 +99,23 @@ class PermitTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_none_without_bounds(self) -> None:
-        for terms in (Terms(), Terms(set_headers=((b"X", b"y"),))):
-            self.assertIsNone(permit_for(self.proxy.parts, QUESTION, terms, self.faults.append))
+        for terms in (Obligations(), Obligations(set_headers=((b"X", b"y"),))):
+            self.assertIsNone(lease_for(self.proxy.parts, QUESTION, terms, self.faults.append))
 
     def test_bytes(self) -> None:
-        permit = self.permit(max_bytes=10)
-        self.assertTrue(permit.admits(10) and permit.spend(4) and permit.spend(6) and permit.spend(0))
-        self.assertEqual((permit.left, permit.used, self.faults), (0, 10, []))
-        self.assertFalse(permit.spend(1))
-        self.assertEqual(permit.used, 10)
+        lease = self.lease(max_bytes=10)
+        self.assertTrue(lease.has_budget(10) and lease.consume(4) and lease.consume(6) and lease.consume(0))
+        self.assertEqual((lease.left, lease.used, self.faults), (0, 10, []))
+        self.assertFalse(lease.consume(1))
+        self.assertEqual(lease.used, 10)
         self.ended(LimitReached, "10 bytes")
-        self.assertFalse(permit.spend(0) or permit.admits(0))
+        self.assertFalse(lease.consume(0) or lease.has_budget(0))
         self.assertEqual(len(self.faults), 1)
 
     def test_addresses_are_wanted_for_more(self) -> None:
         """They are given once, within the time for one answer, and with each later question."""
-        permit = self.permit(attrs.evolve(QUESTION, addresses_withheld=True), expires_in=5)
-        permit.leads_to = (LOCAL,)
+        lease = self.lease(attrs.evolve(QUESTION, addresses_withheld=True), expires_in=5)
+        lease.leads_to = (LOCAL,)
         self.authorizer.answers = [ADDRESSES, on(expires_in=5), on(expires_in=5), ADDRESSES]
         self.clock.advance(5)
         self.clock.advance(5)
@@ -125,11 +125,11 @@ class PermitTests(SynchronousTestCase):
         )
         self.assertEqual(self.faults, [])
         self.clock.advance(5)
-        self.ended(PermissionExpired, "none were withheld")
+        self.ended(LeaseExpired, "none were withheld")
 
     def test_addresses_are_wanted_and_then_nothing_comes(self) -> None:
-        permit = self.permit(attrs.evolve(QUESTION, addresses_withheld=True), expires_in=5)
-        permit.leads_to = (LOCAL,)
+        lease = self.lease(attrs.evolve(QUESTION, addresses_withheld=True), expires_in=5)
+        lease.leads_to = (LOCAL,)
         first = self.authorizer.pending()
         self.authorizer.pending()
         self.clock.advance(5)
@@ -138,22 +138,22 @@ class PermitTests(SynchronousTestCase):
         self.clock.advance(1)
         self.assertEqual(self.faults, [])
         self.clock.advance(1)
-        self.ended(PermissionExpired, "did not decide within 5 s")
+        self.ended(LeaseExpired, "did not decide within 5 s")
 
     def test_addresses_are_wanted_before_there_are_any(self) -> None:
-        self.permit(attrs.evolve(QUESTION, addresses_withheld=True), expires_in=5)
+        self.lease(attrs.evolve(QUESTION, addresses_withheld=True), expires_in=5)
         self.authorizer.answers = [ADDRESSES]
         self.clock.advance(5)
-        self.ended(PermissionExpired, "not known yet")
+        self.ended(LeaseExpired, "not known yet")
 
     def test_no_bound_on_bytes(self) -> None:
-        permit = self.permit(expires_in=5)
-        self.assertTrue(permit.spend(2**40))
-        self.assertIsNone(permit.left)
-        permit.stop()
+        lease = self.lease(expires_in=5)
+        self.assertTrue(lease.consume(2**40))
+        self.assertIsNone(lease.left)
+        lease.stop()
 
     def test_renewed(self) -> None:
-        permit = self.permit(expires_in=5)
+        lease = self.lease(expires_in=5)
         self.authorizer.answers = [on(expires_in=7), allow()]
         self.clock.advance(4.9)
         self.assertEqual(self.authorizer.asked, [])
@@ -165,43 +165,43 @@ class PermitTests(SynchronousTestCase):
         self.assertEqual((len(self.authorizer.asked), self.faults), (2, []))
         # Nothing was said of a time any more.
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.assertTrue(permit.spend(1))
+        self.assertTrue(lease.consume(1))
 
     def test_new_bytes_count_with_the_old_ones(self) -> None:
-        permit = self.permit(expires_in=5)
+        lease = self.lease(expires_in=5)
         self.authorizer.answers = [on(expires_in=5, max_bytes=10), on(max_bytes=7)]
-        permit.spend(8)
+        lease.consume(8)
         self.clock.advance(5)
-        self.assertEqual((permit.left, self.faults), (2, []))
+        self.assertEqual((lease.left, self.faults), (2, []))
         self.clock.advance(5)
         self.ended(LimitReached, "7 bytes")
 
     def test_bytes_flow_while_it_is_asked(self) -> None:
-        permit = self.permit(expires_in=5, max_bytes=10)
+        lease = self.lease(expires_in=5, max_bytes=10)
         decision = self.authorizer.pending()
         self.clock.advance(5)
-        self.assertTrue(permit.spend(10))
+        self.assertTrue(lease.consume(10))
         decision.callback(allow())
-        self.assertEqual((permit.left, self.faults), (None, []))
+        self.assertEqual((lease.left, self.faults), (None, []))
 
     def test_revoked(self) -> None:
-        permit = self.permit(expires_in=5)
+        lease = self.lease(expires_in=5)
         self.authorizer.answers = [deny("no more")]
         self.clock.advance(5)
-        self.ended(PermissionRevoked, "no more")
-        self.assertFalse(permit.spend(0))
+        self.ended(LeaseRevoked, "no more")
+        self.assertFalse(lease.consume(0))
 
     def test_only_observed(self) -> None:
         """What would have been cut goes on, and is on record as such, the first of several."""
-        permit = self.permit(expires_in=5)
+        lease = self.lease(expires_in=5)
         first = attrs.evolve(on(expires_in=5), reason="no more", observed="deny")
         self.authorizer.answers = [on(expires_in=5), first, attrs.evolve(allow(), observed="unavailable")]
         self.clock.advance(5)
-        self.assertIsNone(permit.observed)
+        self.assertIsNone(lease.observed)
         self.clock.advance(5)
-        self.assertIs(permit.observed, first)
+        self.assertIs(lease.observed, first)
         self.clock.advance(5)
-        self.assertIs(permit.observed, first)
+        self.assertIs(lease.observed, first)
         self.assertEqual(self.faults, [])
 
     def test_no_decision(self) -> None:
@@ -214,55 +214,55 @@ class PermitTests(SynchronousTestCase):
         ):
             with self.subTest(says):
                 self.faults.clear()
-                self.permit(expires_in=5)
+                self.lease(expires_in=5)
                 self.authorizer.answers = [answer]
                 self.clock.advance(5)
-                self.ended(PermissionExpired, says)
+                self.ended(LeaseExpired, says)
 
     def test_a_defect_of_the_authorizer(self) -> None:
-        self.permit(expires_in=5)
+        self.lease(expires_in=5)
         self.authorizer.answers = [RuntimeError("hidden")]
         self.clock.advance(5)
-        self.ended(PermissionExpired, "failed")
+        self.ended(LeaseExpired, "failed")
         self.assertNotIn("hidden", self.faults[0].reason)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_content_that_has_gone(self) -> None:
-        self.permit(WITHHELD, expires_in=5)
+        self.lease(WITHHELD, expires_in=5)
         self.authorizer.answers = [MORE]
         self.clock.advance(5)
-        self.ended(PermissionExpired, "passed on")
+        self.ended(LeaseExpired, "passed on")
 
     def test_silence(self) -> None:
-        self.permit(expires_in=5)
+        self.lease(expires_in=5)
         self.authorizer.pending()
         self.clock.advance(5)
         self.clock.advance(self.proxy.parts.renewal_timeout)
-        self.ended(PermissionExpired, "within 5 s")
+        self.ended(LeaseExpired, "within 5 s")
         self.assertEqual(self.authorizer.cancelled, 1)
 
     def test_an_authorizer_that_does_not_give_up(self) -> None:
-        permit = self.permit(expires_in=5)
+        lease = self.lease(expires_in=5)
         stubborn: Deferred[Decision] = Deferred(lambda deferred: deferred.callback(allow()))
         self.authorizer.answers = [stubborn]
         self.clock.advance(5)
-        permit.stop()
+        lease.stop()
         self.assertEqual(self.faults, [])
 
     def test_stopped(self) -> None:
-        self.permit(expires_in=5).stop()
+        self.lease(expires_in=5).stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        permit = self.permit(expires_in=5)
+        lease = self.lease(expires_in=5)
         self.authorizer.pending()
         self.clock.advance(5)
-        permit.stop()
+        lease.stop()
         self.assertEqual((self.authorizer.cancelled, self.faults), (1, []))
 
     def test_a_defect_at_the_end(self) -> None:
         def broken(_: EgressError) -> None:
             raise RuntimeError("oops")
 
-        made = permit_for(self.proxy.parts, QUESTION, Terms(expires_in=5), broken)
+        made = lease_for(self.proxy.parts, QUESTION, Obligations(expires_in=5), broken)
         assert made is not None
         self.authorizer.answers = [deny()]
         self.clock.advance(5)

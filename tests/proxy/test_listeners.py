@@ -9,10 +9,10 @@ from OpenSSL import SSL
 from twisted.internet.defer import Deferred, succeed
 
 from egress.client_auth.htpasswd import token_line
-from egress.config.listener import Entrance
+from egress.config.listener import Listener
 from egress.config.model import ConfigError, ProxyConfig
 from egress.proxy.factory import ProxyFactory
-from egress.proxy.listeners import entrance_factories
+from egress.proxy.listeners import listener_factories
 from egress.transport.tls import TlsFactory
 from tests.certificates import CLIENT, TestCA, TestCertificate
 from tests.proxy.fakes import ProxyTestCase, Wire, request, response, status_of
@@ -41,7 +41,7 @@ class EntrancesTests(ProxyTestCase):
         def in_thread(check: Any) -> Deferred[bool]:
             return succeed(check())
 
-        return entrance_factories(config, self.proxy.parts, in_thread)
+        return listener_factories(config, self.proxy.parts, in_thread)
 
     def meet(self, factory: Any) -> Wire:
         wire = Wire(self.clock)
@@ -114,7 +114,7 @@ class EntrancesTests(ProxyTestCase):
 
     def test_the_same_file_is_read_once(self) -> None:
         one, two = self.factories("tcp:1", "tcp:2", client_auth=self.clients_file)
-        self.assertIs(one._door.gate, two._door.gate)
+        self.assertIs(one._auth_policy.authenticator, two._auth_policy.authenticator)
 
     def test_tls(self) -> None:
         (factory,) = self.factories(f"ssl:8443:privateKey={self.pem}", client_auth=self.clients_file)
@@ -179,7 +179,7 @@ class EntrancesTests(ProxyTestCase):
         ):
             config = ProxyConfig(listen=(listen,), **options)  # type: ignore[arg-type]
             self.assertEqual(config.asks_at(config.listen[0]), asks, listen)
-            self.assertIsInstance(config.listen[0], Entrance)
+            self.assertIsInstance(config.listen[0], Listener)
 
 
 def missing_path() -> Path:

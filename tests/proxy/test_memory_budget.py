@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.proxy.memory_budget import Budget, Claim
+from egress.proxy.memory_budget import Claim, MemoryBudget
 
 
 class BudgetTests(SynchronousTestCase):
@@ -13,7 +13,7 @@ class BudgetTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.budget = Budget(self.clock, 100)
+        self.budget = MemoryBudget(self.clock, 100)
         self.granted: list[str] = []
 
     def tearDown(self) -> None:

@@ -8,8 +8,8 @@ from egress.http.heads import HeadLimits, RequestHead
 from egress.http.readers import RequestReader
 from egress.http.request_target import parse_request_target
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin, UpstreamProxy
-from egress.model.decision import NO_TERMS, ClientIdentity, Terms
-from egress.proxy.outgoing_request import OutgoingHead
+from egress.model.decision import NO_OBLIGATIONS, ClientIdentity, Obligations
+from egress.proxy.outgoing_request import OutgoingRequest
 
 CLIENT = ClientIdentity("198.51.100.7", 40000)
 ORIGIN = Origin("http", Authority("origin.test", 80))
@@ -23,7 +23,7 @@ class OutgoingHeadTests(SynchronousTestCase):
         reader.receive(b"GET http://origin.test/a HTTP/1.1\r\nHost: origin.test\r\nX-A: 1\r\n\r\n")
         head = reader.next_event()
         assert isinstance(head, RequestHead)
-        self.outgoing = OutgoingHead(head, CLIENT, ORIGIN, parse_request_target("GET", head.target))
+        self.outgoing = OutgoingRequest(head, CLIENT, ORIGIN, parse_request_target("GET", head.target))
 
     def encoded(self) -> bytes:
         return self.outgoing.encode(None)
@@ -32,7 +32,7 @@ class OutgoingHeadTests(SynchronousTestCase):
         self.assertEqual(self.outgoing.asked, ((b"Host", b"origin.test"), (b"X-A", b"1")))
         plain = b"GET /a HTTP/1.1\r\nHost: origin.test\r\nX-A: 1\r\nVia: 1.1 egressproxy\r\n\r\n"
         self.assertEqual(self.encoded(), plain)
-        self.outgoing.take(NO_TERMS)
+        self.outgoing.take(NO_OBLIGATIONS)
         self.assertEqual((self.encoded(), self.outgoing.key), (plain, (CLIENT.pool_key, ORIGIN)))
 
     def test_for_an_upstream_proxy(self) -> None:
@@ -41,12 +41,12 @@ class OutgoingHeadTests(SynchronousTestCase):
         self.assertTrue(encoded.startswith(b"GET http://origin.test/a HTTP/1.1\r\n"))
         self.assertIn(b"Proxy-Authorization: Basic eA==\r\n", encoded)
 
-    def made(self, target: bytes, host: bytes, origin: Origin = ORIGIN, method: str = "GET") -> OutgoingHead:
+    def made(self, target: bytes, host: bytes, origin: Origin = ORIGIN, method: str = "GET") -> OutgoingRequest:
         reader = RequestReader(HeadLimits(1000, 10, 100))
         reader.receive(b"%b %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (method.encode(), target, host))
         head = reader.next_event()
         assert isinstance(head, RequestHead)
-        return OutgoingHead(head, CLIENT, origin, parse_request_target(method, target, DEFAULT_PORTS))
+        return OutgoingRequest(head, CLIENT, origin, parse_request_target(method, target, DEFAULT_PORTS))
 
     def test_the_target_goes_out_byte_for_byte(self) -> None:
         upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
@@ -66,19 +66,19 @@ class OutgoingHeadTests(SynchronousTestCase):
         self.assertIn(b"\r\nHost: Origin.TEST:80\r\nVia", outgoing.encode(None))
         self.assertIn(b"\r\nHost: origin.test\r\nVia", outgoing.encode(upstream))
         self.assertEqual(outgoing.key, self.outgoing.key)
-        outgoing.take(Terms(set_headers=((b"X-A", b"2"),)))
+        outgoing.take(Obligations(set_headers=((b"X-A", b"2"),)))
         self.assertIn(b"\r\nHost: Origin.TEST:80\r\nX-A: 2\r\nVia", outgoing.encode(None))
         other = self.made(b"http://origin.test/", b"other.test")
         self.assertIn(b"\r\nHost: origin.test\r\n", other.encode(None))
 
     def test_terms(self) -> None:
         plain, key = self.encoded(), self.outgoing.key
-        self.outgoing.take(Terms(set_headers=((b"X-A", b"2"),)))
+        self.outgoing.take(Obligations(set_headers=((b"X-A", b"2"),)))
         self.assertIn(b"Host: origin.test\r\nX-A: 2\r\nVia", self.encoded())
         self.assertNotEqual(self.outgoing.key, key)
-        self.outgoing.take(Terms(remove_headers=(b"x-a",), max_bytes=1))
+        self.outgoing.take(Obligations(remove_headers=(b"x-a",), max_bytes=1))
         self.assertNotIn(b"X-A", self.encoded())
         self.assertEqual(self.outgoing.key, key)
-        self.outgoing.take(NO_TERMS)
+        self.outgoing.take(NO_OBLIGATIONS)
         self.assertEqual((self.encoded(), self.outgoing.key), (plain, key))
         self.assertEqual(self.outgoing.asked[1], (b"X-A", b"1"))

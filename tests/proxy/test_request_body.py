@@ -5,25 +5,25 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.http.body import CHUNKED, NO_BODY, BodyKind, Framing
-from egress.proxy.request_body import RequestContent
+from egress.proxy.request_body import RequestBody
 
 
 class RequestContentTests(SynchronousTestCase):
     """What was read before the decision, and how it goes out."""
 
     def test_none(self) -> None:
-        content = RequestContent(NO_BODY, 10)
+        content = RequestBody(NO_BODY, 10)
         self.assertTrue(content.over)
         self.assertIsNone(content.for_decision())
         self.assertEqual((content.encode_collected(), content.sent), (b"", 0))
 
     def test_announced(self) -> None:
         for length, oversize in ((10, False), (11, True)):
-            self.assertEqual(RequestContent(Framing(BodyKind.LENGTH, length), 10).announced_oversize, oversize)
-        self.assertFalse(RequestContent(CHUNKED, 10).announced_oversize)
+            self.assertEqual(RequestBody(Framing(BodyKind.LENGTH, length), 10).announced_oversize, oversize)
+        self.assertFalse(RequestBody(CHUNKED, 10).announced_oversize)
 
     def test_collected(self) -> None:
-        content = RequestContent(Framing(BodyKind.LENGTH, 6), 10)
+        content = RequestBody(Framing(BodyKind.LENGTH, 6), 10)
         self.assertFalse(content.over or content.collected)
         content.collect(b"abc")
         content.collect(b"def")
@@ -38,22 +38,22 @@ class RequestContentTests(SynchronousTestCase):
 
     def test_length(self) -> None:
         """What nobody has announced is known at the end, unless some of it has passed by."""
-        self.assertEqual(RequestContent(NO_BODY, 10).length, 0)
-        self.assertEqual(RequestContent(Framing(BodyKind.LENGTH, 6), 10).length, 6)
+        self.assertEqual(RequestBody(NO_BODY, 10).length, 0)
+        self.assertEqual(RequestBody(Framing(BodyKind.LENGTH, 6), 10).length, 6)
         for pieces in ((), (b"abc", b"de")):
-            content = RequestContent(CHUNKED, 10)
+            content = RequestBody(CHUNKED, 10)
             for piece in pieces:
                 content.collect(piece)
             self.assertIsNone(content.length)
             content.finish(())
             self.assertEqual(content.length, len(b"".join(pieces)))
-        content = RequestContent(CHUNKED, 10)
+        content = RequestBody(CHUNKED, 10)
         content.encode(b"abc")
         content.finish(())
         self.assertIsNone(content.length)
 
     def test_oversize(self) -> None:
-        content = RequestContent(CHUNKED, 10)
+        content = RequestBody(CHUNKED, 10)
         content.collect(b"0123456789")
         self.assertFalse(content.oversize)
         content.collect(b"A")
@@ -66,7 +66,7 @@ class RequestContentTests(SynchronousTestCase):
         self.assertEqual((content.encode_end(), content.sent), (b"0\r\nX: y\r\n\r\n", 13))
 
     def test_of_a_length_needs_no_end(self) -> None:
-        content = RequestContent(Framing(BodyKind.LENGTH, 3), 10)
+        content = RequestBody(Framing(BodyKind.LENGTH, 3), 10)
         self.assertEqual(content.encode(b"abc"), b"abc")
         content.finish(())
         self.assertEqual(content.encode_end(), b"")

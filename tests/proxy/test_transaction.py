@@ -16,7 +16,7 @@ from egress.model.errors import (
     InternalFault,
     UnsupportedRequest,
 )
-from egress.proxy.transaction import Inquiry, report_refusal
+from egress.proxy.transaction import Transaction, report_refusal
 from tests.proxy.fakes import WALL, Proxy, allow
 
 CLIENT = ClientIdentity("198.51.100.7", 40000)
@@ -30,11 +30,11 @@ class InquiryTests(SynchronousTestCase):
         self.faults: list[EgressError] = []
         self.decisions: list[Decision] = []
         origin = Origin("http", Authority("origin.test", 80))
-        self.inquiry = Inquiry(self.proxy.parts, CLIENT, Stage.REQUEST, "GET", origin, "/a", self.faults.append)
+        self.transaction = Transaction(self.proxy.parts, CLIENT, Stage.REQUEST, "GET", origin, "/a", self.faults.append)
 
     def ask(self) -> None:
         """Put the question."""
-        self.inquiry.ask((), b"content", True, self.decisions.append)
+        self.transaction.ask((), b"content", True, self.decisions.append)
 
     def broken(self, _: object) -> None:
         """What should not happen."""
@@ -49,7 +49,7 @@ class InquiryTests(SynchronousTestCase):
         pending.callback(allow())
         self.assertEqual(self.decisions, [allow()])
         self.proxy.clock.advance(1)
-        self.inquiry.report(None, 200, 1, 2)
+        self.transaction.report(None, 200, 1, 2)
         (record,) = self.proxy.records
         self.assertEqual((record.decision_seconds, record.duration, record.verdict), (2, 3, "allow"))
 
@@ -57,18 +57,18 @@ class InquiryTests(SynchronousTestCase):
         self.proxy.authorizer.pending()
         self.ask()
         self.proxy.clock.advance(2)
-        self.inquiry.report(ClientGone("gone"), None, 0, 0)
+        self.transaction.report(ClientGone("gone"), None, 0, 0)
         self.assertEqual(self.proxy.authorizer.cancelled, 1)
         (record,) = self.proxy.records
         self.assertEqual((record.decision_seconds, record.verdict, record.decided_by), (2, "refused", "script"))
         self.assertEqual((self.decisions, self.faults), ([], []))
 
     def test_faults_come_as_what_they_are(self) -> None:
-        self.inquiry.wait_for(fail(DialFailed("no")), self.broken)
+        self.transaction.await_or_fail(fail(DialFailed("no")), self.broken)
         self.assertEqual([type(error) for error in self.faults], [DialFailed])
 
     def test_a_defect_before_the_question(self) -> None:
-        self.inquiry.wait_for(succeed(None), self.broken)
+        self.transaction.await_or_fail(succeed(None), self.broken)
         self.assertEqual([type(error) for error in self.faults], [InternalFault])
         self.assertNotIn("oops", self.faults[0].reason)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
@@ -86,16 +86,16 @@ class InquiryTests(SynchronousTestCase):
 
     def test_a_defect_after_the_answer(self) -> None:
         self.ask()
-        self.inquiry.wait_for(succeed(None), self.broken)
+        self.transaction.await_or_fail(succeed(None), self.broken)
         self.assertEqual([type(error) for error in self.faults], [InternalFault])
         self.flushLoggedErrors(RuntimeError)
 
     def test_a_defect_at_the_end(self) -> None:
         def end(_: object) -> None:
-            self.inquiry.report(None, 200, 0, 0)
+            self.transaction.report(None, 200, 0, 0)
             raise RuntimeError("oops")
 
-        self.inquiry.wait_for(succeed(None), end)
+        self.transaction.await_or_fail(succeed(None), end)
         self.assertEqual([type(error) for error in self.faults], [InternalFault])
         self.assertEqual(len(self.proxy.records), 1)
         self.flushLoggedErrors(RuntimeError)
@@ -105,11 +105,11 @@ class InquiryTests(SynchronousTestCase):
         second: Deferred[None] = Deferred(cancelled.append)
 
         def begin_and_break(_: object) -> None:
-            self.inquiry.wait_for(second, lambda _: None)
+            self.transaction.await_or_fail(second, lambda _: None)
             raise RuntimeError("oops")
 
-        self.inquiry.wait_for(succeed(None), begin_and_break)
-        self.inquiry.report(self.faults[0], 500, 0, 0)
+        self.transaction.await_or_fail(succeed(None), begin_and_break)
+        self.transaction.report(self.faults[0], 500, 0, 0)
         self.assertEqual(cancelled, [second])
         self.flushLoggedErrors(RuntimeError)
 
@@ -128,25 +128,25 @@ class InquiryTests(SynchronousTestCase):
                 raise RuntimeError("oops")
 
         origin = Origin("http", Authority("origin.test", 80))
-        inquiry = Inquiry(self.proxy.parts, CLIENT, Stage.REQUEST, "GET", origin, "/a", failed)
-        inquiry.wait_for(succeed(None), self.broken)
+        transaction = Transaction(self.proxy.parts, CLIENT, Stage.REQUEST, "GET", origin, "/a", failed)
+        transaction.await_or_fail(succeed(None), self.broken)
         self.assertEqual([type(error) for error in told], [InternalFault, InternalFault])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
 
     def test_what_arrives_after_the_end_is_not_taken(self) -> None:
         waiting: Deferred[None] = Deferred(lambda deferred: deferred.callback(None))
-        self.inquiry.wait_for(waiting, self.broken)
-        self.inquiry.report(ClientGone("gone"), None, 0, 0)
+        self.transaction.await_or_fail(waiting, self.broken)
+        self.transaction.report(ClientGone("gone"), None, 0, 0)
         self.assertEqual((self.faults, self.flushLoggedErrors()), ([], []))
 
     def test_nobody_was_asked(self) -> None:
-        self.inquiry.report(BadRequest("no"), 400, 0, 0)
+        self.transaction.report(BadRequest("no"), 400, 0, 0)
         (record,) = self.proxy.records
         self.assertEqual((record.verdict, record.decided_by, record.decision_seconds), ("refused", "proxy", None))
         self.assertEqual((record.outcome, record.reason, record.url), ("bad-request", "no", "http://origin.test/a"))
 
     def test_nothing_is_known(self) -> None:
-        self.inquiry.report(None, None, 0, 0)
+        self.transaction.report(None, None, 0, 0)
         self.assertEqual((self.proxy.records[0].verdict, self.proxy.records[0].reason), ("failed", ""))
 
 

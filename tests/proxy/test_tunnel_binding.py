@@ -18,7 +18,7 @@ from egress.model.authority import Authority, Origin
 from egress.model.decision import ClientIdentity
 from egress.model.errors import BadRequest, Denied, InvalidTarget, MisdirectedRequest
 from egress.proxy import tunnel_binding as module
-from egress.proxy.tunnel_binding import Peer, Scope, client_identity, named_origin, peer_of, server_name_error
+from egress.proxy.tunnel_binding import Peer, TunnelBinding, client_identity, named_origin, peer_of, server_name_error
 from tests.proxy.fakes import deny
 
 PEER = Peer("198.51.100.7", 40000)
@@ -142,7 +142,7 @@ class ScopeTests(SynchronousTestCase):
     """A request inside a tunnel is for the tunnel's authority, or refused."""
 
     def setUp(self) -> None:
-        self.scope = Scope(Origin("http", Authority("origin.test", 80)), CLIENT)
+        self.binding = TunnelBinding(Origin("http", Authority("origin.test", 80)), CLIENT)
 
     def test_good_ones(self) -> None:
         for request in (
@@ -153,8 +153,8 @@ class ScopeTests(SynchronousTestCase):
             head("GET http://u:p@origin.test/a HTTP/1.1", "Host: Origin.test."),
             head("GET ws://origin.test/a HTTP/1.1", "Host: origin.test"),
         ):
-            self.assertEqual(self.scope.target_of(request).path, "/a")
-        self.assertIs(self.scope.target_of(head("OPTIONS * HTTP/1.1", "Host: origin.test")).form, TargetForm.ASTERISK)
+            self.assertEqual(self.binding.target_of(request).path, "/a")
+        self.assertIs(self.binding.target_of(head("OPTIONS * HTTP/1.1", "Host: origin.test")).form, TargetForm.ASTERISK)
 
     def test_bad_ones(self) -> None:
         for request, error in (
@@ -166,10 +166,10 @@ class ScopeTests(SynchronousTestCase):
             (head("CONNECT origin.test:80 HTTP/1.1", "Host: origin.test"), BadRequest),
         ):
             with self.subTest(request.target):
-                self.assertRaises(error, self.scope.target_of, request)
+                self.assertRaises(error, self.binding.target_of, request)
 
     def test_an_ipv6_address_without_brackets(self) -> None:
-        scope = Scope(Origin("https", Authority("::1", 443)), CLIENT)
+        binding = TunnelBinding(Origin("https", Authority("::1", 443)), CLIENT)
         for host, error in (
             ("::1:443", None),
             ("[::1]", None),
@@ -179,19 +179,19 @@ class ScopeTests(SynchronousTestCase):
             with self.subTest(host):
                 request = head("GET /a HTTP/1.1", f"Host: {host}")
                 if error is None:
-                    self.assertEqual(scope.target_of(request).path, "/a")
+                    self.assertEqual(binding.target_of(request).path, "/a")
                 else:
-                    self.assertRaises(error, scope.target_of, request)
+                    self.assertRaises(error, binding.target_of, request)
 
     def test_another_scheme(self) -> None:
-        scope = Scope(Origin("https", Authority("origin.test", 80)), CLIENT)
+        binding = TunnelBinding(Origin("https", Authority("origin.test", 80)), CLIENT)
         self.assertRaises(
-            MisdirectedRequest, scope.target_of, head("GET http://origin.test/ HTTP/1.1", "Host: origin.test:80")
+            MisdirectedRequest, binding.target_of, head("GET http://origin.test/ HTTP/1.1", "Host: origin.test:80")
         )
 
     def test_an_absolute_url_inside_tls(self) -> None:
-        scope = Scope(Origin("https", Authority("origin.test", 443)), CLIENT)
-        found = scope.target_of(head("GET https://origin.test/a HTTP/1.1", "Host: origin.test"))
+        binding = TunnelBinding(Origin("https", Authority("origin.test", 443)), CLIENT)
+        found = binding.target_of(head("GET https://origin.test/a HTTP/1.1", "Host: origin.test"))
         self.assertEqual((found.scheme, found.path), ("https", "/a"))
         for url, error in (
             ("https://other.test/", MisdirectedRequest),
@@ -200,16 +200,16 @@ class ScopeTests(SynchronousTestCase):
             ("ftp://origin.test/", InvalidTarget),
         ):
             with self.subTest(url):
-                self.assertRaises(error, scope.target_of, head(f"GET {url} HTTP/1.1", "Host: origin.test"))
+                self.assertRaises(error, binding.target_of, head(f"GET {url} HTTP/1.1", "Host: origin.test"))
 
     def test_an_https_url_without_tls(self) -> None:
         request = head("GET https://origin.test:80/ HTTP/1.1", "Host: origin.test")
-        self.assertRaises(MisdirectedRequest, self.scope.target_of, request)
+        self.assertRaises(MisdirectedRequest, self.binding.target_of, request)
 
     def test_a_refused_tunnel_answers_everything_alike(self) -> None:
         refusal = Denied(deny("no"))
-        scope = Scope(self.scope.origin, CLIENT, refusal, "id")
-        error = self.assertRaises(Denied, scope.target_of, head("GET /a HTTP/1.1", "Host: other.test"))
+        binding = TunnelBinding(self.binding.origin, CLIENT, refusal, "id")
+        error = self.assertRaises(Denied, binding.target_of, head("GET /a HTTP/1.1", "Host: other.test"))
         self.assertIs(error, refusal)
 
 

@@ -16,7 +16,7 @@ from egress.model.authority import Authority
 from egress.relay import relay as module
 from egress.relay.buffered import BufferedFlows
 from egress.relay.relay import Relay
-from egress.relay.socket_relay import WORTH_IT
+from egress.relay.socket_relay import TAKEOVER_BYTES
 from egress.transport.tls import ServerTls, TlsFactory
 from tests.proxy.fakes import Wire
 from tests.transport.sockets import SocketsTestCase, TurnedReactor, read_all, reset, server
@@ -49,7 +49,7 @@ class RelayTests(SynchronousTestCase):
         self.active = 0
         self.near = Wire(self.clock)
         self.relay = Relay(self, self.near, BufferedFlows())
-        self.far = Wire(self.clock).connect(self.relay.far)
+        self.far = Wire(self.clock).connect(self.relay.origin)
 
     def relay_active(self) -> None:
         self.active += 1
@@ -61,7 +61,7 @@ class RelayTests(SynchronousTestCase):
     def test_both_ways(self) -> None:
         self.far.feed(b"banner")
         self.relay.begin(b"early")
-        self.relay.near_data(b" more")
+        self.relay.client_data(b" more")
         self.far.feed(b" and more")
         self.assertEqual((self.far.written, self.near.written), (b"early more", b"banner and more"))
         self.assertEqual((self.relay.sent, self.relay.received, self.active), (10, 15, 4))
@@ -72,7 +72,7 @@ class RelayTests(SynchronousTestCase):
 
     def test_ends_of_both_directions(self) -> None:
         self.relay.begin(b"")
-        self.relay.near_end()
+        self.relay.client_end()
         self.assertTrue(self.far.write_closed)
         self.assertEqual(self.over, 0)
         self.far.end()
@@ -86,7 +86,7 @@ class RelayTests(SynchronousTestCase):
                 self.setUp()
                 self.relay.begin(b"much")
                 self.far.choke()
-                ends = [self.relay.near_end, self.far.end]
+                ends = [self.relay.client_end, self.far.end]
                 for end in reversed(ends) if far_first else ends:
                     end()
                 self.assertEqual(self.over, 0)
@@ -99,27 +99,27 @@ class RelayTests(SynchronousTestCase):
         self.relay.begin(b"")
         self.far.end()
         self.assertTrue(self.near.write_closed)
-        self.relay.near_end()
+        self.relay.client_end()
         self.clock.advance(0)
         self.assertEqual(self.over, 1)
 
     def test_a_side_that_cannot_close_one_direction_closes_both(self) -> None:
         relay = Relay(self, _Layer(self.near), BufferedFlows())  # type: ignore[arg-type]
-        Wire(self.clock).connect(relay.far)
+        Wire(self.clock).connect(relay.origin)
         relay.begin(b"")
-        relay.far_end()
+        relay.origin_end()
         self.assertTrue(self.near.disconnecting)
 
     def test_tls_to_an_upstream_proxy_is_ended_by_its_alert(self) -> None:
         context = leaves().context_for(Authority("origin.test", 443))
         relay = Relay(self, self.near, BufferedFlows())
-        relay.far.prepare(True, lambda: None, lambda _: None)
-        factory = TlsFactory(ServerTls(context), False, Factory.forProtocol(lambda: relay.far), clock=self.clock)
+        relay.origin.prepare(True, lambda: None, lambda _: None)
+        factory = TlsFactory(ServerTls(context), False, Factory.forProtocol(lambda: relay.origin), clock=self.clock)
         wire = Wire(self.clock).connect(factory.buildProtocol(None))
         other = TlsClient(wire)
         other.shake()
         relay.begin(b"all")
-        relay.near_end()
+        relay.client_end()
         self.assertEqual(other.take(), b"all")
         self.assertTrue(other.closed)
         self.assertFalse(wire.write_closed)
@@ -133,22 +133,22 @@ class RelayTests(SynchronousTestCase):
         self.relay.begin(b"")
         self.far.lose()
         pauses = self.far.pauses
-        self.relay.near_end()
-        self.relay.pause_far()
-        self.relay.resume_far()
+        self.relay.client_end()
+        self.relay.pause_origin()
+        self.relay.resume_origin()
         self.relay.drop()
         self.assertEqual((self.far.pauses, self.far.aborted, self.far.write_closed), (pauses, False, False))
 
     def test_an_ended_direction_is_not_read_again(self) -> None:
         # A reactor would report the end of it over and over.
         self.relay.begin(b"")
-        self.relay.near_end()
+        self.relay.client_end()
         self.near.paused = True
-        self.relay.resume_near()
+        self.relay.resume_client()
         self.assertTrue(self.near.paused)
         self.far.end()
         self.far.paused = True
-        self.relay.resume_far()
+        self.relay.resume_origin()
         self.assertTrue(self.far.paused)
 
     def test_dropped_before_it_is_connected(self) -> None:
@@ -156,8 +156,8 @@ class RelayTests(SynchronousTestCase):
         relay.drop()
         self.relay.drop()
         self.assertTrue(self.far.aborted)
-        self.relay.far.stopProducing()
-        self.relay.far.writeConnectionLost()
+        self.relay.origin.stopProducing()
+        self.relay.origin.writeConnectionLost()
         self.assertEqual(self.over, 0)
 
     def test_a_connection_that_breaks(self) -> None:
@@ -180,8 +180,8 @@ class RelayTests(SynchronousTestCase):
     def test_large_amounts_between_other_transports(self) -> None:
         self.relay.begin(b"")
         for _ in range(3):
-            self.relay.near_data(bytes(WORTH_IT))
-        self.assertEqual((len(self.far.take()), self.relay.sent), (3 * WORTH_IT, 3 * WORTH_IT))
+            self.relay.client_data(bytes(TAKEOVER_BYTES))
+        self.assertEqual((len(self.far.take()), self.relay.sent), (3 * TAKEOVER_BYTES, 3 * TAKEOVER_BYTES))
 
 
 @implementer(IHalfCloseableProtocol)
@@ -192,19 +192,19 @@ class _Near(Protocol):
     lost: Failure | None = None
 
     def dataReceived(self, data: bytes) -> None:
-        self.relay.near_data(data)
+        self.relay.client_data(data)
 
     def pauseProducing(self) -> None:
-        self.relay.pause_far()
+        self.relay.pause_origin()
 
     def resumeProducing(self) -> None:
-        self.relay.resume_far()
+        self.relay.resume_origin()
 
     def stopProducing(self) -> None:
         pass
 
     def readConnectionLost(self) -> None:
-        self.relay.near_end()
+        self.relay.client_end()
 
     def writeConnectionLost(self) -> None:
         pass
@@ -231,7 +231,7 @@ class PumpedTests(SocketsTestCase):
         self.near.registerProducer(self.side, True)
         self.over: list[bool] = []
         self.relay = self.side.relay = Relay(self, self.near, BufferedFlows())
-        self.far = server(self.reactor, far, self.relay.far)
+        self.far = server(self.reactor, far, self.relay.origin)
         self.relay.begin(b"")
 
     def relay_active(self) -> None:
@@ -240,7 +240,7 @@ class PumpedTests(SocketsTestCase):
     def relay_over(self, *, broken: bool) -> None:
         self.over.append(broken)
 
-    def exchange(self, size: int = WORTH_IT) -> None:
+    def exchange(self, size: int = TAKEOVER_BYTES) -> None:
         """Relay something both ways."""
         for sender, receiver in ((self.client, self.origin), (self.origin, self.client)):
             received = 0
@@ -258,30 +258,30 @@ class PumpedTests(SocketsTestCase):
         return self.near not in self.reactor.reading and self.far not in self.reactor.reading
 
     def test_little(self) -> None:
-        self.exchange(WORTH_IT // 2 - 1)
+        self.exchange(TAKEOVER_BYTES // 2 - 1)
         self.assertFalse(self.pumped)
 
     def test_much(self) -> None:
         self.exchange()
         self.assertTrue(self.pumped)
-        self.exchange(3 * WORTH_IT)
-        self.assertEqual((self.relay.sent, self.relay.received), (4 * WORTH_IT, 4 * WORTH_IT))
+        self.exchange(3 * TAKEOVER_BYTES)
+        self.assertEqual((self.relay.sent, self.relay.received), (4 * TAKEOVER_BYTES, 4 * TAKEOVER_BYTES))
 
     def test_what_came_early_waits_for_the_beginning(self) -> None:
         # Who begins goes on to resume its transport.
         _client, near = self.tcp_pair()
         _origin, far = self.tcp_pair()
         relay = Relay(self, server(self.reactor, near, _Near()), BufferedFlows())
-        transport = server(self.reactor, far, relay.far)
-        relay.far_data(bytes(WORTH_IT))
-        relay.begin(bytes(WORTH_IT))
+        transport = server(self.reactor, far, relay.origin)
+        relay.origin_data(bytes(TAKEOVER_BYTES))
+        relay.begin(bytes(TAKEOVER_BYTES))
         self.assertIn(transport, self.reactor.reading)
 
     def test_as_soon_as_a_slow_receiver_has_everything(self) -> None:
         for client_is_slow in (False, True):
             with self.subTest(client_is_slow=client_is_slow):
                 self.connect(self.tcp_pair(), self.tcp_pair())
-                self.patch(module, "WORTH_IT", 1 << 30)
+                self.patch(module, "TAKEOVER_BYTES", 1 << 30)
                 sender, receiver = (self.origin, self.client) if client_is_slow else (self.client, self.origin)
                 block = bytes(1 << 20)
                 sent = 0
@@ -291,7 +291,7 @@ class PumpedTests(SocketsTestCase):
                     except BlockingIOError:
                         if not self.reactor.turn():
                             break
-                self.patch(module, "WORTH_IT", WORTH_IT)
+                self.patch(module, "TAKEOVER_BYTES", TAKEOVER_BYTES)
                 self.assertFalse(self.pumped, "it has something to send yet")
                 received = 0
                 while received < sent:
@@ -303,7 +303,7 @@ class PumpedTests(SocketsTestCase):
     def test_not_when_it_is_half_closed(self) -> None:
         self.client.shutdown(socket.SHUT_WR)
         self.reactor.settle()
-        self.relay.far_data(bytes(WORTH_IT))
+        self.relay.origin_data(bytes(TAKEOVER_BYTES))
         self.assertIn(self.far, self.reactor.reading)
 
     def test_both_end(self) -> None:
@@ -315,7 +315,7 @@ class PumpedTests(SocketsTestCase):
         self.reactor.settle()
         self.assertEqual(self.client.recv(100), b"")
         self.assertEqual(self.over, [False])
-        self.assertTrue(self.relay.far.closed)
+        self.assertTrue(self.relay.origin.closed)
 
     def test_the_origin_breaks(self) -> None:
         self.exchange()
@@ -341,7 +341,7 @@ class PumpedTests(SocketsTestCase):
         reset(self.client)
         self.reactor.settle()
         self.assertIsNotNone(self.side.lost)
-        self.assertTrue(self.relay.far.closed)
+        self.assertTrue(self.relay.origin.closed)
         self.assertRaises(ConnectionResetError, self.origin.recv, 100)
         self.assertEqual(self.over, [])
 
@@ -351,8 +351,8 @@ class PumpedTests(SocketsTestCase):
             self.exchange()
             drop()
             self.reactor.settle()
-            self.assertTrue(self.relay.far.closed)
+            self.assertTrue(self.relay.origin.closed)
             self.near.abortConnection()
             self.reactor.settle()
             self.assertEqual((self.reactor.reading, self.reactor.writing), (set(), set()))
-            self.assertEqual((self.relay.sent, self.relay.received), (WORTH_IT, WORTH_IT))
+            self.assertEqual((self.relay.sent, self.relay.received), (TAKEOVER_BYTES, TAKEOVER_BYTES))

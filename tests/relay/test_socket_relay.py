@@ -13,11 +13,11 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from egress.model.decision import Terms
+from egress.model.decision import Obligations
 from egress.model.errors import EgressError, LimitReached
-from egress.proxy.lease import Permit, permit_for
+from egress.proxy.lease import Lease, lease_for
 from egress.relay.buffered import BufferedFlows, Flows
-from egress.relay.socket_relay import TURN, End, Pump, pump_between
+from egress.relay.socket_relay import FAIR_SHARE_BYTES, SocketEnd, SocketRelay, relay_between
 from egress.relay.splice import SplicedFlows, can_splice
 from tests.proxy.fakes import Proxy, Wire
 from tests.proxy.test_lease import QUESTION
@@ -66,10 +66,10 @@ class _Cases:
             self.near = server(self.reactor, near, self.near_side)
             self.far = server(self.reactor, far, self.far_side, tcp.Server)
             self.active = 0
-            self.ends: list[End | None] = []
-            pump = pump_between(self.near, self.far, self.flows, self._note_active, self.ends.append)
+            self.ends: list[SocketEnd | None] = []
+            pump = relay_between(self.near, self.far, self.flows, self._note_active, self.ends.append)
             assert pump is not None
-            self.pump: Pump = pump
+            self.pump: SocketRelay = pump
             self.addCleanup(self._finish)
 
         def _finish(self) -> None:
@@ -114,18 +114,18 @@ class _Cases:
         def test_both_ways(self) -> None:
             self.assertEqual(self.transfer(DATA, self.client, self.origin), DATA)
             self.assertEqual(self.transfer(DATA[::-1], self.origin, self.client), DATA[::-1])
-            self.assertEqual((self.pump.near.moved, self.pump.far.moved), (len(DATA), len(DATA)))
+            self.assertEqual((self.pump.client.moved, self.pump.origin.moved), (len(DATA), len(DATA)))
             self.assertGreater(self.active, 0)
             self.assertEqual((self.near_side.received, self.far_side.received, self.ends), (b"", b"", []))
 
         def test_the_transports_are_out_of_the_reactor(self) -> None:
-            self.assertEqual(self.reactor.reading, {self.pump.near, self.pump.far})
+            self.assertEqual(self.reactor.reading, {self.pump.client, self.pump.origin})
             self.assertEqual(self.reactor.writing, set())
-            self.assertEqual(self.pump.near.fileno(), self.near.fileno())
+            self.assertEqual(self.pump.client.fileno(), self.near.fileno())
 
         def test_a_slow_receiver_holds_its_sender_back(self) -> None:
             sent = self.fill_up(self.client)
-            self.assertEqual((self.reactor.reading, self.reactor.writing), ({self.pump.far}, {self.pump.far}))
+            self.assertEqual((self.reactor.reading, self.reactor.writing), ({self.pump.origin}, {self.pump.origin}))
             # The other way goes on.
             self.assertEqual(self.transfer(b"answer", self.origin, self.client), b"answer")
             received = 0
@@ -133,14 +133,16 @@ class _Cases:
                 received += len(read_all(self.origin))
                 self.reactor.settle()
             self.assertEqual(received, sent)
-            self.assertEqual((self.reactor.reading, self.reactor.writing), ({self.pump.near, self.pump.far}, set()))
-            self.assertEqual(self.pump.near.moved, sent)
+            self.assertEqual(
+                (self.reactor.reading, self.reactor.writing), ({self.pump.client, self.pump.origin}, set())
+            )
+            self.assertEqual(self.pump.client.moved, sent)
 
         def test_a_full_socket_is_no_busy_loop(self) -> None:
             self.fill_up(self.client)
             self.assertFalse(self.reactor.turn())
 
-        def permit(self, most: int | None) -> Permit:
+        def lease(self, most: int | None) -> Lease:
             """Let so many bytes flow, and stop at the next."""
             self.faults: list[EgressError] = []
 
@@ -148,17 +150,17 @@ class _Cases:
                 self.faults.append(error)
                 self.pump.stop()
 
-            terms = Terms(max_bytes=most, expires_in=None if most is not None else 5)
-            made = permit_for(Proxy().parts, QUESTION, terms, failed)
+            terms = Obligations(max_bytes=most, expires_in=None if most is not None else 5)
+            made = lease_for(Proxy().parts, QUESTION, terms, failed)
             assert made is not None
             self.pump.budget = made
             return made
 
         def test_a_bound(self) -> None:
-            permit = self.permit(len(DATA) + 3)
+            lease = self.lease(len(DATA) + 3)
             self.assertEqual(self.transfer(DATA, self.client, self.origin), DATA)
             self.assertEqual(self.transfer(b"abc", self.origin, self.client), b"abc")
-            self.assertEqual((permit.used, permit.left, self.faults), (len(DATA) + 3, 0, []))
+            self.assertEqual((lease.used, lease.left, self.faults), (len(DATA) + 3, 0, []))
             active = self.active
             self.origin.send(b"d")
             self.reactor.settle()
@@ -167,7 +169,7 @@ class _Cases:
             self.assertTrue(self.pump.over)
 
         def test_a_bound_in_the_middle(self) -> None:
-            self.permit(len(DATA) // 2)
+            self.lease(len(DATA) // 2)
             with contextlib.suppress(BlockingIOError):
                 self.client.send(DATA)
             self.reactor.settle()
@@ -175,9 +177,9 @@ class _Cases:
             self.assertLessEqual(len(read_all(self.origin)), len(DATA) // 2)
 
         def test_no_bound_yet(self) -> None:
-            permit = self.permit(None)
+            lease = self.lease(None)
             self.assertEqual(self.transfer(DATA, self.client, self.origin), DATA)
-            self.assertEqual((permit.used, self.faults), (len(DATA), []))
+            self.assertEqual((lease.used, self.faults), (len(DATA), []))
 
         def test_the_client_ends_first(self) -> None:
             self.client.send(b"question")
@@ -185,7 +187,7 @@ class _Cases:
             self.reactor.settle()
             self.assertEqual(self.origin.recv(100), b"question")
             self.assertEqual(self.origin.recv(100), b"")
-            self.assertTrue(self.pump.near.ended)
+            self.assertTrue(self.pump.client.ended)
             self.assertEqual(self.transfer(DATA, self.origin, self.client), DATA)
             self.assertEqual(self.ends, [])
             self.origin.close()
@@ -212,45 +214,45 @@ class _Cases:
                 received += len(read_all(self.origin))
             self.reactor.settle()
             self.assertEqual(self.origin.recv(100), b"")
-            self.assertEqual((received, self.pump.near.moved), (sent, sent))
+            self.assertEqual((received, self.pump.client.moved), (sent, sent))
 
         def test_a_reset_of_the_client(self) -> None:
             reset(self.client)
             self.reactor.settle()
-            self.assertEqual(self.ends, [self.pump.near])
+            self.assertEqual(self.ends, [self.pump.client])
 
         def test_a_reset_of_the_origin(self) -> None:
             reset(self.origin)
             self.reactor.settle()
-            self.assertEqual(self.ends, [self.pump.far])
+            self.assertEqual(self.ends, [self.pump.origin])
 
         def test_a_reset_while_something_is_held_for_it(self) -> None:
             self.fill_up(self.client)
             reset(self.origin)
             self.reactor.settle()
-            self.assertEqual(self.ends, [self.pump.far])
+            self.assertEqual(self.ends, [self.pump.origin])
 
         def test_an_end_that_cannot_be_passed_on(self) -> None:
-            self.pump.far._socket.close()
+            self.pump.origin._socket.close()
             self.client.shutdown(socket.SHUT_WR)
-            self.reactor.removeReader(self.pump.far)
+            self.reactor.removeReader(self.pump.origin)
             self.reactor.settle()
-            self.assertEqual(self.ends, [self.pump.far])
+            self.assertEqual(self.ends, [self.pump.origin])
 
         def test_what_the_reactor_sees_of_a_hang_up(self) -> None:
             # As epoll tells it: nothing to read, and the reader removed already.
             self.client.send(b"last words")
             self.client.close()
-            self.reactor.removeReader(self.pump.near)
-            self.pump.near.readConnectionLost(Failure(connectionDone.value))
+            self.reactor.removeReader(self.pump.client)
+            self.pump.client.readConnectionLost(Failure(connectionDone.value))
             self.assertEqual(self.origin.recv(100), b"last words")
             self.reactor.settle()
-            self.assertTrue(self.pump.near.ended)
+            self.assertTrue(self.pump.client.ended)
             # As told where only writing is waited for.
-            self.pump.far.writeConnectionLost(Failure(ConnectionLost()))
-            self.assertEqual(self.ends, [self.pump.far])
-            self.pump.far.connectionLost(Failure(ConnectionLost()))
-            self.assertEqual(self.ends, [self.pump.far])
+            self.pump.origin.writeConnectionLost(Failure(ConnectionLost()))
+            self.assertEqual(self.ends, [self.pump.origin])
+            self.pump.origin.connectionLost(Failure(ConnectionLost()))
+            self.assertEqual(self.ends, [self.pump.origin])
 
         def test_turns_are_bounded(self) -> None:
             moved = []
@@ -259,7 +261,7 @@ class _Cases:
                 held = 0
 
                 def fill(self) -> int:
-                    self.held = TURN // 4
+                    self.held = FAIR_SHARE_BYTES // 4
                     return self.held
 
                 def drain(self) -> int:
@@ -270,11 +272,11 @@ class _Cases:
                 def close(self) -> None:
                     pass
 
-            self.pump.near._flow.close()
-            self.pump.near._flow = Endless()  # type: ignore[assignment]
-            self.pump.near.doRead()
-            self.assertEqual(sum(moved), TURN)
-            self.assertIn(self.pump.near, self.reactor.reading)
+            self.pump.client._flow.close()
+            self.pump.client._flow = Endless()  # type: ignore[assignment]
+            self.pump.client.doRead()
+            self.assertEqual(sum(moved), FAIR_SHARE_BYTES)
+            self.assertIn(self.pump.client, self.reactor.reading)
 
         def test_the_sockets_are_given_back(self) -> None:
             self.transfer(DATA, self.client, self.origin)
@@ -307,17 +309,17 @@ class _Cases:
         def test_events_that_come_too_late(self) -> None:
             self.client.send(b"x")
             self.pump.stop()
-            for end in (self.pump.near, self.pump.far):
+            for end in (self.pump.client, self.pump.origin):
                 end.doRead()
                 end.doWrite()
                 end.pauseProducing()
                 end.resumeProducing()
                 end.stopProducing()
-            self.assertEqual((self.pump.near.moved, self.reactor.reading, self.ends), (0, set(), []))
+            self.assertEqual((self.pump.client.moved, self.reactor.reading, self.ends), (0, set(), []))
 
         def test_logging(self) -> None:
-            self.assertTrue(ILoggingContext.providedBy(self.pump.near))
-            self.assertEqual(self.pump.near.logPrefix(), "relay")
+            self.assertTrue(ILoggingContext.providedBy(self.pump.client))
+            self.assertEqual(self.pump.client.logPrefix(), "relay")
 
 
 class BufferedTests(_Cases.AnyPump):
@@ -356,7 +358,7 @@ class ReadyTests(SocketsTestCase):
 
     def take(self, near: object, far: object) -> bool:
         """Try."""
-        pump = pump_between(near, far, BufferedFlows(), lambda: None, lambda _: None)
+        pump = relay_between(near, far, BufferedFlows(), lambda: None, lambda _: None)
         if pump is not None:
             pump.stop()
         return pump is not None

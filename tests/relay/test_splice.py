@@ -10,7 +10,16 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from egress.relay import splice
 from egress.relay.buffered import BufferedFlows, Flows
-from egress.relay.splice import KEPT_PIPES, MOST_PIPES, Pipe, Pipes, SplicedFlow, SplicedFlows, best_flows, can_splice
+from egress.relay.splice import (
+    MAX_IDLE_PIPES,
+    MAX_PIPES,
+    Pipe,
+    Pipes,
+    SplicedFlow,
+    SplicedFlows,
+    best_flows,
+    can_splice,
+)
 from tests.relay.flows import Cases
 
 
@@ -127,10 +136,10 @@ class PipesTests(SynchronousTestCase):
         self.patch(splice, "PIPE_SIZE", 4096)
         while self.borrow() is not None:
             pass
-        self.assertEqual((len(self.out), self.pipes.made), (MOST_PIPES, MOST_PIPES))
+        self.assertEqual((len(self.out), self.pipes.made), (MAX_PIPES, MAX_PIPES))
         while self.out:
             self.pipes.give_back(self.out.pop())
-        self.assertEqual(self.pipes.made, KEPT_PIPES)
+        self.assertEqual(self.pipes.made, MAX_IDLE_PIPES)
 
     def test_size(self) -> None:
         import fcntl

@@ -15,7 +15,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.runtime.ports import Binding, described, metrics_endpoint, remove_left_behind, settled
+from egress.runtime.ports import PortBinder, described, metrics_endpoint, remove_left_behind, settled
 
 
 class Port:
@@ -98,9 +98,9 @@ BUSY = CannotListenError("127.0.0.1", 80, OSError(98, "Address already in use"))
 class BindingTests(SynchronousTestCase):
     """All ports, or none."""
 
-    def bind(self, *endpoints: Endpoint, shown: int = 1) -> Binding:
+    def bind(self, *endpoints: Endpoint, shown: int = 1) -> PortBinder:
         self.told: list[object] = []
-        binding = Binding(self.told.append)
+        binding = PortBinder(self.told.append)
         binding.listen([(endpoint, f"factory {at}") for at, endpoint in enumerate(endpoints)], shown)  # type: ignore[misc]
         return binding
 

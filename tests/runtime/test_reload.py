@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import ConfigError
-from egress.runtime.reload import Reading
+from egress.runtime.reload import Reloader
 
 
 class ReadingTests(SynchronousTestCase):
@@ -22,8 +22,8 @@ class ReadingTests(SynchronousTestCase):
         self.turns = DeferredLock()
         self.reading = self.make("")
 
-    def make(self, label: str) -> Reading[str]:
-        return Reading(self.turns, self.in_thread, self.read, lambda found: self.used.append(label + found))
+    def make(self, label: str) -> Reloader[str]:
+        return Reloader(self.turns, self.in_thread, self.read, lambda found: self.used.append(label + found))
 
     def read(self) -> str:
         if self.file == "garbage":
@@ -100,8 +100,8 @@ class ReadingTests(SynchronousTestCase):
             raise RuntimeError("no")
 
         for reading in (
-            Reading(self.turns, broken, self.read, self.used.append),
-            Reading(self.turns, self.in_thread, self.read, broken),
+            Reloader(self.turns, broken, self.read, self.used.append),
+            Reloader(self.turns, self.in_thread, self.read, broken),
         ):
             done = reading.begin()
             if self.threads:

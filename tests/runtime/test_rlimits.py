@@ -9,8 +9,8 @@ from twisted.internet.selectreactor import SelectReactor
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import Limits
-from egress.proxy.factory import most_lingering
-from egress.runtime.rlimits import fitted, granted, raise_limit
+from egress.proxy.factory import max_lingering
+from egress.runtime.rlimits import clamp_to, raise_limit, soft_limit
 
 
 class RaiseTests(SynchronousTestCase):
@@ -47,11 +47,11 @@ class GrantedTests(SynchronousTestCase):
 
     def test_number(self) -> None:
         with mock.patch.object(resource, "getrlimit", return_value=(4096, 8192)):
-            self.assertEqual(granted(), 4096)
+            self.assertEqual(soft_limit(), 4096)
 
     def test_no_limit(self) -> None:
         with mock.patch.object(resource, "getrlimit", return_value=(resource.RLIM_INFINITY, resource.RLIM_INFINITY)):
-            self.assertIsNone(granted())
+            self.assertIsNone(soft_limit())
 
 
 class FittedTests(SynchronousTestCase):
@@ -60,32 +60,32 @@ class FittedTests(SynchronousTestCase):
     def test_enough(self) -> None:
         for descriptors in (None, 65536, 1048576):
             with self.subTest(descriptors):
-                self.assertEqual(fitted(Limits(), descriptors), Limits())
+                self.assertEqual(clamp_to(Limits(), descriptors), Limits())
 
     def test_fewer(self) -> None:
-        limits = fitted(Limits(), 8192)
+        limits = clamp_to(Limits(), 8192)
         self.assertEqual((limits.connections, limits.connections_per_client, limits.pool_total), (3328, 832, 1024))
 
     def test_tight(self) -> None:
-        limits = fitted(Limits(), 1024)
+        limits = clamp_to(Limits(), 1024)
         self.assertEqual((limits.connections, limits.connections_per_client, limits.pool_total), (384, 96, 128))
 
     def test_one_client_cannot_take_all(self) -> None:
         """Both limits keep their proportion."""
         for descriptors in (64, 256, 1024, 8192, 20000):
             with self.subTest(descriptors):
-                limits = fitted(Limits(), descriptors)
+                limits = clamp_to(Limits(), descriptors)
                 self.assertLess(limits.connections_per_client, limits.connections)
                 self.assertEqual(limits.connections_per_client, -(-limits.connections // 4))
         wanted = Limits(connections=1000, connections_per_client=1000)
-        self.assertEqual(fitted(wanted, 1024).connections_per_client, 384, "who wants no such limit gets none")
-        self.assertEqual(fitted(Limits(connections_per_client=1), 64).connections_per_client, 1)
+        self.assertEqual(clamp_to(wanted, 1024).connections_per_client, 384, "who wants no such limit gets none")
+        self.assertEqual(clamp_to(Limits(connections_per_client=1), 64).connections_per_client, 1)
 
     def test_never_above_what_was_asked_for(self) -> None:
         wanted = Limits(connections=10, connections_per_client=5, pool_total=3)
         for descriptors in (64, 1024, 1048576):
             with self.subTest(descriptors):
-                limits = fitted(wanted, descriptors)
+                limits = clamp_to(wanted, descriptors)
                 self.assertLessEqual(limits.connections, 10)
                 self.assertLessEqual(limits.connections_per_client, 5)
                 self.assertLessEqual(limits.pool_total, 3)
@@ -94,8 +94,8 @@ class FittedTests(SynchronousTestCase):
         """Two for each client, the idle ones and those that are rejected leave something for everything else."""
         for descriptors in (64, 256, 1024, 2048, 4096, 16384, 65536):
             with self.subTest(descriptors):
-                limits = fitted(Limits(), descriptors)
+                limits = clamp_to(Limits(), descriptors)
                 self.assertGreaterEqual(limits.connections, 1)
-                used = 2 * limits.connections + limits.pool_total + most_lingering(limits)
+                used = 2 * limits.connections + limits.pool_total + max_lingering(limits)
                 # What is left is for everything else: logs, listening sockets, connections to the authorizer.
                 self.assertGreaterEqual(descriptors - used, min(256, descriptors // 16))

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress import __version__
 from egress.config.options import OPTIONS
-from egress.runtime.twistd_options import leave
+from egress.runtime.twistd_options import exit_with
 from egress.tap import Options
 
 
@@ -90,5 +90,5 @@ class OptionsTests(SynchronousTestCase):
 
     def test_leave(self) -> None:
         with self.assertRaises(SystemExit) as caught:
-            leave("program", "two\n  lines")
+            exit_with("program", "two\n  lines")
         self.assertEqual(caught.exception.code, "program: two lines")

@@ -18,7 +18,7 @@ from egress.interfaces import IAuthorizer
 from egress.model.authority import DEFAULT_PORTS
 from egress.model.decision import Decision, DecisionRequest, Verdict
 from egress.model.record import ExchangeRecord
-from egress.proxy.client_auth import Door
+from egress.proxy.client_auth import ClientAuthPolicy
 from egress.tls.origin_trust import OriginTrust
 from egress.upstream.address_guard import AddressGuard
 from egress.upstream.connector import Dialer
@@ -31,7 +31,7 @@ from tests.transport.tls import TlsClient, TlsServer, leaves
 
 PORTS = Ports(8080, 8443, 8081, 8444)
 # A listener on loopback, as in the default configuration.
-_LOOPBACK = Door(schemes=DEFAULT_PORTS)
+_LOOPBACK = ClientAuthPolicy(schemes=DEFAULT_PORTS)
 # Longer than every timeout of an idle connection.
 _FOR_EVER = 4000
 
@@ -139,7 +139,7 @@ class _Play:
         dialer = Dialer(self.reactor, Limits(), guard, _trust().connection_creator)  # type: ignore[arg-type]
         self.proxy = Proxy(clock=self.reactor, dialer=dialer, leaves=_leaves())
         self.authorizer = self.proxy.parts.authorizer = _Authorizer()
-        self.client = self.proxy.client(door=_LOOPBACK)
+        self.client = self.proxy.client(auth_policy=_LOOPBACK)
         self.others: list[Wire] = []
         self.origins: list[_Origin] = []
         self.script = Script(case)
@@ -189,7 +189,7 @@ class _Play:
     def again(self) -> Wire:
         """Connect another client of the same address, and keep the earlier ones connected."""
         self.others.append(self.client)
-        self.client = self.proxy.client(door=_LOOPBACK)
+        self.client = self.proxy.client(auth_policy=_LOOPBACK)
         return self.client
 
     def let_go(self) -> None:

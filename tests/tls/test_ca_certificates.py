@@ -34,7 +34,7 @@ class TrustedTests(SynchronousTestCase):
         root = TestCA("Root")
         upper = TestCA("Upper", root)
         lower = TestCA("Lower", upper)
-        certificates = Certificates(lower.certificate, above=(upper.certificate, root.certificate))
+        certificates = Certificates(lower.certificate, chain=(upper.certificate, root.certificate))
         self.assertEqual(certificates.trusted(NOW), (root.certificate,))
 
 

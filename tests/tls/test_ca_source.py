@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.config.model import ConfigError, ProxyConfig
 from egress.tls.ca_source import ca_source
 from egress.tls.ca_store import CaDirectory
-from egress.tls.provided_ca import GivenCa
+from egress.tls.provided_ca import ProvidedCa
 
 CERT, KEY, DIR = Path("/cert"), Path("/key"), Path("/dir")
 
@@ -23,7 +23,7 @@ class CaSourceTests(SynchronousTestCase):
         self.assertEqual(ca_source(config), CaDirectory(DIR, ("example.com",)))
 
     def test_given(self) -> None:
-        self.assertEqual(ca_source(ProxyConfig(ca_dir=DIR, ca_cert=CERT, ca_key=KEY)), GivenCa(CERT, KEY))
+        self.assertEqual(ca_source(ProxyConfig(ca_dir=DIR, ca_cert=CERT, ca_key=KEY)), ProvidedCa(CERT, KEY))
 
     def test_half(self) -> None:
         """One file of two is no reason to sign with something else."""

@@ -16,7 +16,7 @@ from egress.interfaces import ILeafSource
 from egress.model.authority import Authority
 from egress.model.client_tls import LeafKey
 from egress.tls import host_contexts as contexts_module
-from egress.tls.host_contexts import LeafContexts
+from egress.tls.host_contexts import HostContexts
 from egress.tls.issuer import LEAF_LIFETIME, CaError, CertificateAuthority
 from egress.tls.name_constraints import name_constraints
 from egress.transport.tls import ServerTls
@@ -42,8 +42,8 @@ class ContextsTestCase(SynchronousTestCase):
         self.threads = Later()
         self.contexts = self.make(100)
 
-    def make(self, capacity: int) -> LeafContexts:
-        return LeafContexts(self.authority, capacity, lambda: self.now, self.threads)
+    def make(self, capacity: int) -> HostContexts:
+        return HostContexts(self.authority, capacity, lambda: self.now, self.threads)
 
     def connect(self, context: SSL.Context, client: SSL.Context | None = None) -> tuple[SSL.Connection, SSL.Connection]:
         ends = SSL.Connection(client or client_context(), None), SSL.Connection(context, None)

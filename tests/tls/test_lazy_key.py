@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.tls.lazy_key import LateKey
+from egress.tls.lazy_key import LazyKey
 from tests.threads import Later
 
 
@@ -16,7 +16,7 @@ class LateKeyTests(SynchronousTestCase):
         self.threads = Later()
         self.fault: Exception | None = None
         self.made = 0
-        self.late = LateKey(self.make, self.threads)
+        self.late = LazyKey(self.make, self.threads)
 
     def make(self) -> str:
         self.made += 1

@@ -7,9 +7,9 @@ from pathlib import Path
 from OpenSSL import SSL, crypto
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.config.listener import EntranceTls
+from egress.config.listener import ListenerTls
 from egress.tls import listener_context as entrance
-from egress.tls.listener_context import entrance_context
+from egress.tls.listener_context import listener_context
 from egress.tls.pem import TrustError
 from tests.certificates import CLIENT, TestCA, TestCertificate, key_pem_of, new_key, self_signed
 from tests.tls.sessions import move, shake_hands
@@ -27,7 +27,7 @@ class EntranceContextTests(SynchronousTestCase):
         self.client_ca = self.clients.write(self.directory, "clients")
 
     def server(self, **files: Path) -> SSL.Connection:
-        context = entrance_context(EntranceTls(self.key, self.certificate, **files))
+        context = listener_context(ListenerTls(self.key, self.certificate, **files))
         return SSL.Connection(context, None)
 
     def client(self, mine: TestCertificate | None = None, version: int = SSL.TLS1_3_VERSION) -> SSL.Connection:
@@ -61,9 +61,9 @@ class EntranceContextTests(SynchronousTestCase):
         alone = TestCertificate(issued.certificate, issued.key)
         certificate, key = alone.write(self.directory, "alone")
         chain = single.write(self.directory, "chain")
-        server = SSL.Connection(entrance_context(EntranceTls(key, certificate, chain)), None)
+        server = SSL.Connection(listener_context(ListenerTls(key, certificate, chain)), None)
         shake_hands(self.client(), server)
-        server = SSL.Connection(entrance_context(EntranceTls(key, certificate)), None)
+        server = SSL.Connection(listener_context(ListenerTls(key, certificate)), None)
         self.assertRaises(SSL.Error, shake_hands, self.client(), server)
 
     def test_no_old_versions(self) -> None:
@@ -115,7 +115,7 @@ class EntranceContextTests(SynchronousTestCase):
             return bool(ok)
 
         self.patch(entrance, "_judge", judge)
-        context = entrance_context(EntranceTls(self.key, self.certificate, client_ca=self.client_ca))
+        context = listener_context(ListenerTls(self.key, self.certificate, client_ca=self.client_ca))
         for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
             first, server = self.client(mine, version), SSL.Connection(context, None)
             shake_hands(first, server)
@@ -137,13 +137,13 @@ class EntranceContextTests(SynchronousTestCase):
         wrong = self.directory / "wrong.pem"
         wrong.write_bytes(key_pem_of(new_key()))
         for tls, words in (
-            (EntranceTls(missing, self.certificate), f"{missing}: No such file"),
-            (EntranceTls(self.key, missing), f"{missing}: No such file"),
-            (EntranceTls(garbage, self.certificate), f"{garbage}: holds no PEM key that can be read; name the file"),
-            (EntranceTls(wrong, self.certificate), f"{wrong}: its key does not belong to the first certificate of"),
-            (EntranceTls(self.key, self.certificate, garbage), f"{garbage}: holds no PEM certificate"),
-            (EntranceTls(self.key, self.certificate, None, garbage), f"{garbage}: holds no PEM certificate"),
+            (ListenerTls(missing, self.certificate), f"{missing}: No such file"),
+            (ListenerTls(self.key, missing), f"{missing}: No such file"),
+            (ListenerTls(garbage, self.certificate), f"{garbage}: holds no PEM key that can be read; name the file"),
+            (ListenerTls(wrong, self.certificate), f"{wrong}: its key does not belong to the first certificate of"),
+            (ListenerTls(self.key, self.certificate, garbage), f"{garbage}: holds no PEM certificate"),
+            (ListenerTls(self.key, self.certificate, None, garbage), f"{garbage}: holds no PEM certificate"),
         ):
             with self.subTest(words):
-                error = self.assertRaises(TrustError, entrance_context, tls)
+                error = self.assertRaises(TrustError, listener_context, tls)
                 self.assertTrue(error.reason.startswith(words), error.reason)

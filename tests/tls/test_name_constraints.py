@@ -8,7 +8,7 @@ from cryptography import x509
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority
-from egress.tls.name_constraints import constraints_of, in_words, name_constraints, permits
+from egress.tls.name_constraints import constraints_of, describe, name_constraints, permits
 from tests.certificates import TestCA, common_name
 
 TEN = ip_network("10.0.0.0/8")
@@ -84,4 +84,4 @@ class ReadingTests(SynchronousTestCase):
             ),
         ):
             with self.subTest(expected):
-                self.assertEqual(in_words(constraints), expected)
+                self.assertEqual(describe(constraints), expected)

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority
 from egress.model.no_proxy import HostPattern
-from egress.tls.origin_policy import OriginTerms, load_terms
+from egress.tls.origin_policy import OriginTlsPolicy, load_terms
 from egress.tls.pem import TrustError
 
 ALL = """
@@ -31,7 +31,7 @@ class LoadTermsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.path = Path(self.mktemp())
 
-    def load(self, text: str) -> tuple[OriginTerms, ...]:
+    def load(self, text: str) -> tuple[OriginTlsPolicy, ...]:
         self.path.write_text(text, "utf-8")
         return load_terms(self.path)
 
@@ -39,7 +39,7 @@ class LoadTermsTests(SynchronousTestCase):
         first, second = self.load(ALL)
         self.assertEqual(
             first,
-            OriginTerms(
+            OriginTlsPolicy(
                 hosts=(
                     HostPattern("api.partner.example", subdomains=False, exact=True),
                     HostPattern("bank.example", subdomains=True, exact=False, port=8443),
@@ -49,7 +49,7 @@ class LoadTermsTests(SynchronousTestCase):
                 ca=Path("/etc/partner-ca.pem"),
             ),
         )
-        self.assertEqual(second, OriginTerms(hosts=(HostPattern("example.com", subdomains=True, exact=False),)))
+        self.assertEqual(second, OriginTlsPolicy(hosts=(HostPattern("example.com", subdomains=True, exact=False),)))
 
     def test_whom_they_hold_for(self) -> None:
         first, _ = self.load(ALL)

@@ -25,7 +25,7 @@ from egress.model.authority import Authority
 from egress.model.errors import OriginCertificateInvalid, OriginTlsFailed
 from egress.model.no_proxy import HostPattern
 from egress.tls import origin_trust as trust
-from egress.tls.origin_policy import OriginTerms
+from egress.tls.origin_policy import OriginTlsPolicy
 from egress.tls.origin_trust import CertificateRejected, OriginTls, OriginTrust
 from egress.tls.pem import TrustError
 from egress.transport.tls import ServerTls
@@ -621,7 +621,7 @@ class TermsTests(TrustTestCase):
 
     def trust_with(self, **terms: object) -> None:
         hosts = (HostPattern.parse("*.example.com", suffix=False),)
-        self.trust = OriginTrust(self.directory / "ca.pem", origins=[OriginTerms(hosts=hosts, **terms)])  # type: ignore[arg-type]
+        self.trust = OriginTrust(self.directory / "ca.pem", origins=[OriginTlsPolicy(hosts=hosts, **terms)])  # type: ignore[arg-type]
 
     def test_client_certificate(self) -> None:
         """It is shown to these hosts, and to no others."""
@@ -687,7 +687,9 @@ class TermsTests(TrustTestCase):
         """Of several terms for one host."""
         host, all_hosts = (HostPattern.parse(text, suffix=False) for text in (HOST.host, "*.example.com"))
         one, two = (TestCA(name).write(self.directory, name) for name in ("one", "two"))
-        self.trust = OriginTrust(origins=[OriginTerms(hosts=(host,), ca=one), OriginTerms(hosts=(all_hosts,), ca=two)])
+        self.trust = OriginTrust(
+            origins=[OriginTlsPolicy(hosts=(host,), ca=one), OriginTlsPolicy(hosts=(all_hosts,), ca=two)]
+        )
         contexts = [context for _, context in self.trust._special]
         for name, context in ((HOST.host, contexts[0]), ("b.example.com", contexts[1]), ("c", self.trust._context)):
             creator = self.trust.connection_creator(Authority(name, 443))

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority
 from egress.tls.issuer import CaError
-from egress.tls.provided_ca import GivenCa
+from egress.tls.provided_ca import ProvidedCa
 from tests.certificates import TestCA, key_pem_of, new_key
 
 NOW = datetime.now(timezone.utc)
@@ -23,7 +23,7 @@ class GivenCaTests(SynchronousTestCase):
         directory.mkdir()
         self.root = TestCA("Root")
         self.ca = TestCA("Middle", self.root)
-        self.given = GivenCa(directory / "chain.pem", directory / "key.pem")
+        self.given = ProvidedCa(directory / "chain.pem", directory / "key.pem")
         self.given.certificate_path.write_bytes(self.ca.pem + self.root.pem)
         self.given.key_path.write_bytes(key_pem_of(self.ca.key))
         self.given.key_path.chmod(0o600)
@@ -46,7 +46,7 @@ class GivenCaTests(SynchronousTestCase):
         """They are there without the key, and the root is what clients trust."""
         self.given.key_path.unlink()
         found = self.given.certificates()
-        self.assertEqual((found.current, found.above), (self.ca.certificate, (self.root.certificate,)))
+        self.assertEqual((found.current, found.chain), (self.ca.certificate, (self.root.certificate,)))
         self.assertEqual(found.trusted(NOW), (self.root.certificate,))
 
     def test_key(self) -> None:

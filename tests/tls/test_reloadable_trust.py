@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 from egress.model.authority import Authority
 from egress.model.errors import OriginCertificateInvalid
 from egress.tls.origin_trust import OriginTrust
-from egress.tls.reloadable_trust import CurrentTrust
+from egress.tls.reloadable_trust import ReloadableTrust
 from egress.transport.tls import ServerTls
 from tests.certificates import TestCA
 from tests.tls.sessions import Session
@@ -27,7 +27,7 @@ class CurrentTrustTests(SynchronousTestCase):
         directory.mkdir()
         ca = TestCA("Company CA")
         trusting = OriginTrust(ca.write(directory))
-        current = CurrentTrust(OriginTrust())
+        current = ReloadableTrust(OriginTrust())
         creator = current.connection_creator(HOST)
         verifyObject(IOpenSSLClientConnectionCreator, creator)
         server = ServerTls(ca.issue(HOST.host).server_context())
@@ -37,7 +37,7 @@ class CurrentTrustTests(SynchronousTestCase):
         assert before.client.lost is not None
         self.assertIsInstance(creator.explain(before.client.lost), OriginCertificateInvalid)
 
-        current.use(trusting)
+        current.replace(trusting)
         self.assertTrue(Session(creator, server).run().client.completed)
-        current.use(OriginTrust())
+        current.replace(OriginTrust())
         self.assertFalse(Session(creator, server).run().client.completed)

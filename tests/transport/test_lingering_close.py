@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from egress.transport.lingering_close import LINGER_BYTES, LINGER_SECONDS, Farewell
+from egress.transport.lingering_close import LINGER_BYTES, LINGER_SECONDS, LingeringClose
 from egress.transport.tcp import SharedTransport
 from tests.proxy.fakes import Wire
 
@@ -18,10 +18,10 @@ PATIENCE = 60.0
 
 @implementer(IHalfCloseableProtocol)
 class _Owner(Protocol):
-    farewell: Farewell | None = None
+    farewell: LingeringClose | None = None
 
     def begin(self, transport: object, clock: Clock) -> None:
-        self.farewell = Farewell(transport, clock, PATIENCE)
+        self.farewell = LingeringClose(transport, clock, PATIENCE)
 
     def dataReceived(self, data: bytes) -> None:
         assert self.farewell is not None
@@ -120,5 +120,5 @@ class LayerTests(SynchronousTestCase):
 
     def test_closed_as_a_whole(self) -> None:
         layer = _Layer()
-        Farewell(layer, Clock(), PATIENCE)
+        LingeringClose(layer, Clock(), PATIENCE)
         self.assertTrue(layer.lost)

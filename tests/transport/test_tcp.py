@@ -11,9 +11,17 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority, Origin, UpstreamProxy
-from egress.model.route import NOWHERE, Hop, Route
+from egress.model.route import NO_HOP, Destination, Route
 from egress.transport import tcp as module
-from egress.transport.tcp import SharedTransport, below_tls, cut, hop, no_delay, unshared, waits_to_be_read
+from egress.transport.tcp import (
+    SharedTransport,
+    abort_without_close_notify,
+    below_tls,
+    describe_peer,
+    no_delay,
+    unshared,
+    waits_to_be_read,
+)
 from tests.proxy.fakes import Wire
 
 
@@ -60,14 +68,14 @@ class HopTests(SynchronousTestCase):
     def test_direct(self) -> None:
         route = Route(Origin("http", Authority("origin.test", 80)), (), None, False, False)
         wire = Wire(Clock(), IPv4Address("TCP", "192.0.2.9", 80))
-        self.assertEqual(hop(route, wire), Hop(address="192.0.2.9"))
-        self.assertEqual(hop(route, _Elsewhere()), NOWHERE)
+        self.assertEqual(describe_peer(route, wire), Destination(address="192.0.2.9"))
+        self.assertEqual(describe_peer(route, _Elsewhere()), NO_HOP)
 
     def test_through_an_upstream_proxy(self) -> None:
         """Its address is not the origin's, which it resolves itself; its credentials are nobody's business."""
         upstream = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic c2VjcmV0")
         route = Route(Origin("http", Authority("origin.test", 80)), (), upstream, False, False)
-        self.assertEqual(hop(route, Wire(Clock())), Hop(upstream="proxy.test:3128"))
+        self.assertEqual(describe_peer(route, Wire(Clock())), Destination(upstream="proxy.test:3128"))
 
 
 class CutTests(SynchronousTestCase):
@@ -75,7 +83,7 @@ class CutTests(SynchronousTestCase):
 
     def test_plain(self) -> None:
         transport = _Cut()
-        cut(transport)
+        abort_without_close_notify(transport)
         self.assertTrue(transport.cut)
 
 

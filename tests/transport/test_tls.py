@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from egress.model.authority import Authority
-from egress.transport.tls import MOST_RECORDS, Records, ServerTls, TlsFactory, TlsLayer
+from egress.transport.tls import MAX_RECORDS, Records, ServerTls, TlsFactory, TlsLayer
 from tests.proxy.fakes import Wire
 from tests.transport.reactors import Recorder
 from tests.transport.tls import TlsClient, leaves
@@ -70,12 +70,12 @@ class RecordsTests(SynchronousTestCase):
 
     def test_no_more_than_a_bounded_number_at_once(self) -> None:
         records, one = Records(), record(23, 20)
-        data = one[7:] + one * (2 * MOST_RECORDS)
+        data = one[7:] + one * (2 * MAX_RECORDS)
         self.assertFalse(records.whole(one[:7]))
         self.assertFalse(records.whole(data))
-        self.assertEqual(records.taken, len(one) - 7 + MOST_RECORDS * len(one))
+        self.assertEqual(records.taken, len(one) - 7 + MAX_RECORDS * len(one))
         self.assertFalse(records.whole(data[records.taken :]))
-        self.assertEqual(records.taken, MOST_RECORDS * len(one))
+        self.assertEqual(records.taken, MAX_RECORDS * len(one))
         self.assertTrue(records.whole(one))
 
 
@@ -133,19 +133,19 @@ class TlsFactoryTests(SynchronousTestCase):
 
     def test_tiny_records_wait_for_their_turn(self) -> None:
         above, wire, client = self.connect()
-        for number in range(3 * MOST_RECORDS):
+        for number in range(3 * MAX_RECORDS):
             client.connection.send(b"%d," % (number % 10))
         wire.protocol.dataReceived(client.connection.bio_read(1 << 16))
-        self.assertEqual(above.received.count(b","), MOST_RECORDS)
+        self.assertEqual(above.received.count(b","), MAX_RECORDS)
         self.assertTrue(wire.paused)
         client.connection.send(b"end")
         wire.protocol.dataReceived(client.connection.bio_read(1 << 16))
         above.transport.pauseProducing()  # type: ignore[union-attr]
         wire._clock.advance(0)  # type: ignore[attr-defined]
-        self.assertEqual(above.received.count(b","), MOST_RECORDS, "nobody takes more now")
+        self.assertEqual(above.received.count(b","), MAX_RECORDS, "nobody takes more now")
         above.transport.resumeProducing()  # type: ignore[union-attr]
         wire._clock.advance(0)  # type: ignore[attr-defined]
-        self.assertEqual(above.received.count(b","), 3 * MOST_RECORDS)
+        self.assertEqual(above.received.count(b","), 3 * MAX_RECORDS)
         self.assertTrue(above.received.endswith(b"1,end"))
         self.assertFalse(wire.paused)
         above.transport.pauseProducing()  # type: ignore[union-attr]
@@ -158,7 +158,7 @@ class TlsFactoryTests(SynchronousTestCase):
         for leave in ("lose", "abort"):
             with self.subTest(leave):
                 above, wire, client = self.connect()
-                for _ in range(3 * MOST_RECORDS):
+                for _ in range(3 * MAX_RECORDS):
                     client.connection.send(b"a")
                 wire.protocol.dataReceived(client.connection.bio_read(1 << 16))
                 if leave == "abort":
@@ -166,7 +166,7 @@ class TlsFactoryTests(SynchronousTestCase):
                 else:
                     wire.lose()
                 wire._clock.advance(0)  # type: ignore[attr-defined]
-                self.assertEqual(len(above.received), MOST_RECORDS)
+                self.assertEqual(len(above.received), MAX_RECORDS)
                 self.assertEqual(len(above.lost), 1)
 
     def test_what_a_server_sent_before_it_left(self) -> None:
@@ -182,14 +182,14 @@ class TlsFactoryTests(SynchronousTestCase):
             with contextlib.suppress(SSL.WantReadError):
                 server.do_handshake()
             wire.feed(server.bio_read(1 << 16))
-        for _ in range(3 * MOST_RECORDS):
+        for _ in range(3 * MAX_RECORDS):
             server.send(b"a")
         wire.protocol.dataReceived(server.bio_read(1 << 16))
         above.transport.pauseProducing()  # type: ignore[union-attr]
         wire.lose()
-        self.assertEqual((len(above.received), above.lost), (MOST_RECORDS, []))
+        self.assertEqual((len(above.received), above.lost), (MAX_RECORDS, []))
         clock.advance(0)
-        self.assertEqual((len(above.received), len(above.lost)), (3 * MOST_RECORDS, 1))
+        self.assertEqual((len(above.received), len(above.lost)), (3 * MAX_RECORDS, 1))
 
     def test_bulk(self) -> None:
         above, wire, client = self.connect()

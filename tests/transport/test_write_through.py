@@ -15,7 +15,7 @@ from egress.transport.fair_turns import HEAD_READ
 from egress.transport.write_through import (
     BACKLOG,
     BULK_BYTES,
-    MOST_ACCEPTED,
+    MAX_ACCEPTED,
     WriteThroughClient,
     WriteThroughReactor,
     WriteThroughServer,
@@ -205,7 +205,7 @@ class ReactorTests(SynchronousTestCase):
         port.numberAccepts = 3
         for _ in range(3):
             port.doRead()
-        self.assertEqual(port.accepted, [3, MOST_ACCEPTED, MOST_ACCEPTED])
+        self.assertEqual(port.accepted, [3, MAX_ACCEPTED, MAX_ACCEPTED])
 
     def test_adopting(self) -> None:
         factory = Factory()

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from OpenSSL import SSL, crypto
 
 from egress.model.client_tls import ClientTls
-from egress.runtime.threads import InThreads
-from egress.tls.host_contexts import LeafContexts
+from egress.runtime.threads import Offload
+from egress.tls.host_contexts import HostContexts
 from egress.tls.issuer import CertificateAuthority
 from tests.certificates import TestCertificate
 from tests.threads import Later
@@ -32,9 +32,9 @@ def rsa_key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(65537, 2048)
 
 
-def leaves(accepted: ClientTls = ClientTls.MODERN, in_thread: InThreads | None = None) -> LeafContexts:
+def leaves(accepted: ClientTls = ClientTls.MODERN, in_thread: Offload | None = None) -> HostContexts:
     """Leaf certificates of that CA; the RSA key is there already."""
-    contexts = LeafContexts(test_authority(), 16, time.time, in_thread or Later(), accepted)
+    contexts = HostContexts(test_authority(), 16, time.time, in_thread or Later(), accepted)
     contexts._rsa_key.key = rsa_key()
     return contexts
 

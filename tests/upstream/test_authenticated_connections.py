@@ -12,11 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.config.model import Limits
 from egress.http.heads import HeadLimits
 from egress.model.authority import Authority, Origin, UpstreamProxy
-from egress.model.decision import Decision, Terms, Verdict
+from egress.model.decision import Decision, Obligations, Verdict
 from egress.model.route import Route
 from egress.transport.fair_turns import RoundRobin
 from egress.upstream import authenticated_connections as module
-from egress.upstream.authenticated_connections import Logins
+from egress.upstream.authenticated_connections import AuthenticatedConnections
 from egress.upstream.origin_connection import OriginConnection, PoolKey
 from egress.upstream.pool import OriginPool
 from tests.proxy.fakes import UPGRADE, ProxyTestCase, Wire, connection_of, request, response, session_of, status_of
@@ -34,7 +34,7 @@ class LoginsTests(SynchronousTestCase):
         self.clock = Clock()
         self.pool = OriginPool(self.clock, Limits(pool_per_origin=2, pool_total=5, idle_timeout=40))
         self.finished = 0
-        self.logins = Logins(self.pool, self.finish)
+        self.logins = AuthenticatedConnections(self.pool, self.finish)
         self.wires: dict[OriginConnection, Wire] = {}
 
     def finish(self) -> None:
@@ -57,13 +57,17 @@ class LoginsTests(SynchronousTestCase):
         self.wires[connection] = Wire(self.clock).connect(connection)
         return connection
 
-    def keep(self, key: PoolKey = KEY, logins: Logins | None = None, **options: Any) -> OriginConnection:
+    def keep(
+        self, key: PoolKey = KEY, logins: AuthenticatedConnections | None = None, **options: Any
+    ) -> OriginConnection:
         """Have one rest."""
         connection = self.connection(**options)
         (logins or self.logins).keep(key, connection)
         return connection
 
-    def take(self, key: PoolKey = KEY, logins: Logins | None = None, **options: Any) -> OriginConnection | None:
+    def take(
+        self, key: PoolKey = KEY, logins: AuthenticatedConnections | None = None, **options: Any
+    ) -> OriginConnection | None:
         """Take one."""
         return (logins or self.logins).take(key, repeatable=False, addresses=None, **options)
 
@@ -73,7 +77,7 @@ class LoginsTests(SynchronousTestCase):
         return self.wires[connection].disconnected
 
     def test_private_ones_are_for_one_client_connection(self) -> None:
-        other = Logins(self.pool, self.finish)
+        other = AuthenticatedConnections(self.pool, self.finish)
         connection = self.keep()
         self.assertEqual(self.logins.route(KEY), ROUTE)
         self.assertIsNone(other.route(KEY))
@@ -84,7 +88,7 @@ class LoginsTests(SynchronousTestCase):
         self.logins.keep(KEY, connection)
 
     def test_others_are_shared(self) -> None:
-        other = Logins(self.pool, self.finish)
+        other = AuthenticatedConnections(self.pool, self.finish)
         connection = self.keep(private=False, logged_in=False)
         self.assertEqual(other.route(KEY), ROUTE)
         self.assertIsNone(self.take(upgrade=True))
@@ -146,15 +150,15 @@ class LoginsTests(SynchronousTestCase):
         self.assertEqual(self.finished, 2)
 
     def test_the_bound_of_one_client_connection(self) -> None:
-        self.patch(module, "MOST_PER_SESSION", 2)
+        self.patch(module, "MAX_PER_SESSION", 2)
         oldest, *others = [self.keep((KEY[0], ORIGIN, number)) for number in range(3)]
         self.assertTrue(self.closed(oldest))
         self.assertFalse(any(map(self.closed, others)))
         self.assertEqual(self.finished, 1)
 
     def test_the_bound_of_one_client(self) -> None:
-        self.patch(module, "MOST_PER_CLIENT", 2)
-        several = [Logins(self.pool, self.finish) for _ in range(3)]
+        self.patch(module, "MAX_PER_CLIENT", 2)
+        several = [AuthenticatedConnections(self.pool, self.finish) for _ in range(3)]
         connections = [self.keep(logins=logins) for logins in several]
         self.assertEqual([self.closed(one) for one in connections], [False, False, True])
         self.assertEqual([logins.lost(KEY) for logins in several], [False, False, True])
@@ -163,7 +167,7 @@ class LoginsTests(SynchronousTestCase):
             logins.drop()
 
     def test_the_bound_counts_ipv6_by_64(self) -> None:
-        self.patch(module, "MOST_PER_CLIENT", 1)
+        self.patch(module, "MAX_PER_CLIENT", 1)
         hosts = ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1")
         connections = [self.keep(((host, b""), ORIGIN)) for host in hosts]
         self.assertEqual([self.closed(one) for one in connections], [False, True, False])
@@ -235,8 +239,8 @@ class SessionTests(ProxyTestCase):
 
     def test_credentials_that_the_decision_sets(self) -> None:
         """Those who get other fields do not get the connection, and neither does another client connection."""
-        terms = Terms(set_headers=((b"Authorization", b"Negotiate secret"),))
-        decision = Decision(Verdict.ALLOW, "ok", "script", terms=terms)
+        terms = Obligations(set_headers=((b"Authorization", b"Negotiate secret"),))
+        decision = Decision(Verdict.ALLOW, "ok", "script", obligations=terms)
         self.authorizer.answers = [decision]
         mine = self.ask(self.client)
         self.authorizer.answers = [decision]

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.dns_server import DnsServer
 from egress.model.errors import NameNotResolved, ResolutionTimeout
-from egress.upstream.dns_client import SILENT_SECONDS, DnsLookUps
+from egress.upstream.dns_client import SILENT_SECONDS, DnsLookups
 from egress.upstream.hosts_file import HostsFile
 from tests.upstream.names import asked, record, response
 
@@ -127,9 +127,9 @@ class DnsTestCase(SynchronousTestCase):
         self.assertEqual([socket for socket in self.network.sockets if socket.open], [])
         self.assertEqual(self.network.getDelayedCalls(), [])
 
-    def make(self, *servers: str, timeout: float = 10) -> DnsLookUps:
+    def make(self, *servers: str, timeout: float = 10) -> DnsLookups:
         hosts = HostsFile.parse("192.0.2.9 known")
-        return DnsLookUps(self.network, [DnsServer.parse(server) for server in servers], timeout, hosts)
+        return DnsLookups(self.network, [DnsServer.parse(server) for server in servers], timeout, hosts)
 
     def ask(self, host: str = "a.test") -> Deferred[Any]:
         return self.look_up(host)

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.upstream.fair_slots import NoPlace, Ticket, Turns
+from egress.upstream.fair_slots import FairSlots, NoSlot, Ticket
 
 
 class TurnsTests(SynchronousTestCase):
     """Work is bounded, and clients take turns."""
 
     def setUp(self) -> None:
-        self.turns = Turns(8, 100, 20)
+        self.turns = FairSlots(8, 100, 20)
         self.begun: list[str] = []
 
     def enter(self, name: str) -> Ticket:
@@ -63,7 +63,7 @@ class TurnsTests(SynchronousTestCase):
         self.assertEqual(self.count("i"), 1)
 
     def test_round_robin(self) -> None:
-        turns = Turns(2, 100, 20)
+        turns = FairSlots(2, 100, 20)
         turns.enter("x", self.begin("x"))
         turns.enter("y", self.begin("y"))
         for name in ("a0", "a1", "a2", "b0", "b1", "c0"):
@@ -74,16 +74,16 @@ class TurnsTests(SynchronousTestCase):
 
     def test_the_queue_of_a_client_is_bounded(self) -> None:
         self.many("a", 4 + 20)
-        error = self.assertRaises(NoPlace, self.enter, "a24")
+        error = self.assertRaises(NoSlot, self.enter, "a24")
         self.assertTrue(error.of_client)
         self.enter("b0")
         self.assertEqual(self.count("b"), 1)
 
     def test_the_queue_is_bounded(self) -> None:
-        turns = Turns(2, 3, 2)
+        turns = FairSlots(2, 3, 2)
         for client in "xyabc":
             turns.enter(client, self.begin(client))
-        error = self.assertRaises(NoPlace, turns.enter, "d", self.begin("d"))
+        error = self.assertRaises(NoSlot, turns.enter, "d", self.begin("d"))
         self.assertFalse(error.of_client)
         turns.over("x")
         turns.enter("d", self.begin("d"))
@@ -100,7 +100,7 @@ class TurnsTests(SynchronousTestCase):
 
     def test_what_ends_at_once(self) -> None:
         """It does not nest, however much is queued."""
-        turns = Turns(2, 2000, 2000)
+        turns = FairSlots(2, 2000, 2000)
         turns.enter("x", lambda: None)
         turns.enter("y", lambda: None)
         for _ in range(1500):
@@ -109,7 +109,7 @@ class TurnsTests(SynchronousTestCase):
         self.assertEqual((turns.busy, turns.waiting), (1, 0))
 
     def test_at_least_two(self) -> None:
-        turns = Turns(1, 10, 10)
+        turns = FairSlots(1, 10, 10)
         turns.enter("a", self.begin("a0"))
         turns.enter("a", self.begin("a1"))
         turns.enter("b", self.begin("b0"))

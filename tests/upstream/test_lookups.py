@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, execute
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import IPAddress, parse_ip
-from egress.upstream.lookups import ReactorLookUps, SystemLookUps
+from egress.upstream.lookups import ReactorLookups, SystemLookups
 from tests.transport.reactors import DialingReactor
 
 
@@ -32,7 +32,7 @@ class SystemLookUpsTests(SynchronousTestCase):
         self.asked: list[Any] = []
         self.found: Any = []
         self.patch(socket, "getaddrinfo", self.getaddrinfo)
-        self.look_up = SystemLookUps(in_place)
+        self.look_up = SystemLookups(in_place)
 
     def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
         self.asked.append((host, port, options))
@@ -70,7 +70,7 @@ class ReactorLookUpsTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = DialingReactor()
-        self.look_up = ReactorLookUps(self.reactor)  # type: ignore[arg-type]
+        self.look_up = ReactorLookups(self.reactor)  # type: ignore[arg-type]
 
     def test_addresses(self) -> None:
         self.reactor.names["a.test"] = ["192.0.2.1", "192.0.2.1", "2001:db8::1%eth0"]

@@ -35,7 +35,7 @@ class Sink:
         if event == self.pause_at:
             self.connection.pause()
         if event == self.drop_at:
-            self.connection.drop()
+            self.connection.abort()
 
     def response_head(self, head: ResponseHead) -> None:
         self._note(head.status)
@@ -126,7 +126,7 @@ class OriginConnectionTests(SynchronousTestCase):
         self.send()
         self.connection.dataReceived(b"HTTP/1.1 103 Early\r\n\r\n" * 20)
         seen = len(self.sink.events)
-        self.connection.drop()
+        self.connection.abort()
         self.clock.advance(0)
         self.assertEqual(len(self.sink.events), seen)
 
@@ -225,13 +225,13 @@ class OriginConnectionTests(SynchronousTestCase):
 
     def test_nothing_happens_to_what_is_gone(self) -> None:
         self.wire.lose()
-        self.connection.drop()
-        self.connection.finish()
+        self.connection.abort()
+        self.connection.close()
         self.connection.pause()
         self.assertEqual((self.wire.aborted, self.wire.disconnecting, self.wire.pauses), (False, False, 0))
 
     def test_nothing_happens_to_what_was_never_connected(self) -> None:
         connection = OriginConnection(ROUTE, HeadLimits(1000, 10, 100), self.clock, RoundRobin(self.clock))
-        connection.drop()
-        connection.finish()
+        connection.abort()
+        connection.close()
         self.assertIsNone(connection.transport)

@@ -11,9 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.config.model import Limits, ProxyConfig
 from egress.model.authority import Authority, parse_ip
 from egress.model.errors import NameNotResolved, ResolutionTimeout, ResolverBusy, TooManyLookups
-from egress.upstream.dns_client import DnsLookUps
-from egress.upstream.lookups import ReactorLookUps, SystemLookUps
-from egress.upstream.resolver import KEEP_NAMES, KEEP_SECONDS, MAX_ADDRESSES, Resolver, interleave, resolver_for
+from egress.upstream.dns_client import DnsLookups
+from egress.upstream.lookups import ReactorLookups, SystemLookups
+from egress.upstream.resolver import CACHE_SIZE, CACHE_TTL, MAX_ADDRESSES, Resolver, interleave, resolver_for
 from tests.transport.reactors import DialingReactor
 
 LIMITS = Limits(resolve_timeout=10, lookups=8, lookup_queue=30, lookup_queue_per_client=20)
@@ -43,7 +43,7 @@ class ResolverTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = DialingReactor()
-        self.resolver = Resolver(self.reactor, ReactorLookUps(self.reactor), LIMITS)  # type: ignore[arg-type]
+        self.resolver = Resolver(self.reactor, ReactorLookups(self.reactor), LIMITS)  # type: ignore[arg-type]
 
     def tearDown(self) -> None:
         self.assertEqual(self.reactor.getDelayedCalls(), [])
@@ -76,7 +76,7 @@ class ResolverTests(SynchronousTestCase):
             self.assertEqual(self.successResultOf(self.resolver.resolve(Authority("a.test", 80))), ips("192.0.2.1"))
         self.assertEqual(self.reactor.looked_up, ["a.test"])
         self.reactor.names["a.test"] = ["192.0.2.2"]
-        self.reactor.advance(KEEP_SECONDS)
+        self.reactor.advance(CACHE_TTL)
         self.assertEqual(self.successResultOf(self.resolver.resolve(Authority("a.test", 443))), ips("192.0.2.2"))
 
     def test_no_answer_is_not_kept(self) -> None:
@@ -86,7 +86,7 @@ class ResolverTests(SynchronousTestCase):
         self.assertEqual(self.reactor.looked_up, ["a.test", "a.test"])
 
     def test_only_so_many_are_kept(self) -> None:
-        for number in range(KEEP_NAMES + 1):
+        for number in range(CACHE_SIZE + 1):
             self.reactor.names[f"n{number}.test"] = ["192.0.2.1"]
             self.successResultOf(self.resolver.resolve(Authority(f"n{number}.test", 80)))
         self.reactor.looked_up.clear()
@@ -143,7 +143,7 @@ class FairnessTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = DialingReactor()
-        self.resolver = Resolver(self.reactor, ReactorLookUps(self.reactor), LIMITS)  # type: ignore[arg-type]
+        self.resolver = Resolver(self.reactor, ReactorLookups(self.reactor), LIMITS)  # type: ignore[arg-type]
 
     def ask(self, host: str, client: str) -> Deferred[Any]:
         return self.resolver.resolve(Authority(host, 80), client)
@@ -257,9 +257,9 @@ class ChoiceTests(SynchronousTestCase):
             nameResolver: Any = GAIResolver(None, lambda: None)  # type: ignore[arg-type, return-value]
 
         for reactor, config, expected in (
-            (_Reactor(), {}, SystemLookUps),
-            (DialingReactor(), {}, ReactorLookUps),
-            (_Reactor(), {"dns_servers": ["192.0.2.53"]}, DnsLookUps),
-            (DialingReactor(), {"dns_servers": ["192.0.2.53"]}, DnsLookUps),
+            (_Reactor(), {}, SystemLookups),
+            (DialingReactor(), {}, ReactorLookups),
+            (_Reactor(), {"dns_servers": ["192.0.2.53"]}, DnsLookups),
+            (DialingReactor(), {"dns_servers": ["192.0.2.53"]}, DnsLookups),
         ):
             self.assertIs(self.asks(reactor, **config), expected)

@@ -10,18 +10,18 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.admin.api import Unanswered
-from egress.model.approval import Answer, Permission, Subject
-from egress.model.explanation import Question
+from egress.model.approval import ApprovalAnswer, Grant, GrantScope
+from egress.model.explanation import ExplainRequest
 from egress.workers import admin_backend as front_desk
-from egress.workers.admin_backend import FrontDesk
+from egress.workers.admin_backend import WorkerAdminBackend
 from tests.authz.test_fail_closed import REQUEST
 
-SUBJECT = Subject.of(REQUEST, "r")
+SUBJECT = GrantScope.of(REQUEST, "r")
 
 
 def permission(name: str = "p", until: float = 60) -> dict[str, Any]:
     """What a worker tells of a permission."""
-    return Permission(name, SUBJECT, until, "ann", "").to_json()
+    return Grant(name, SUBJECT, until, "ann", "").to_json()
 
 
 def held(name: str, count: int, since: float, until: float) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class FrontDeskTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.posts = [FakePost("1"), FakePost("2")]
-        self.desk = FrontDesk(lambda: self.posts, self.clock.seconds)  # type: ignore[arg-type, return-value]
+        self.desk = WorkerAdminBackend(lambda: self.posts, self.clock.seconds)  # type: ignore[arg-type, return-value]
 
     def say(self, what: str, first: Any, second: Any) -> None:
         self.posts[0].answers[what], self.posts[1].answers[what] = first, second
@@ -61,7 +61,7 @@ class FrontDeskTests(SynchronousTestCase):
     def permit(self, name: str = "p", until: float = 60) -> dict[str, Any]:
         self.say("answer", {"answered": 1, "permission": permission(name, until)}, {"answered": 0, "permission": None})
         self.say("permit", 0, 2)
-        return self.successResultOf(self.desk.answer("a", Answer(True, 60)))
+        return self.successResultOf(self.desk.answer("a", ApprovalAnswer(True, 60)))
 
     def permissions(self) -> list[str]:
         self.say("held", [], [])
@@ -82,13 +82,13 @@ class FrontDeskTests(SynchronousTestCase):
 
     def test_answered_everywhere(self) -> None:
         self.say("answer", {"answered": 1, "permission": None}, {"answered": 2, "permission": None})
-        found = self.successResultOf(self.desk.answer("a", Answer(False, by="ann")))
+        found = self.successResultOf(self.desk.answer("a", ApprovalAnswer(False, by="ann")))
         self.assertEqual(found, {"answered": 3, "permission": None})
-        told = ("answer", {"id": "a", "answer": Answer(False, by="ann").to_json()})
+        told = ("answer", {"id": "a", "answer": ApprovalAnswer(False, by="ann").to_json()})
         self.assertEqual([post.asked for post in self.posts], [[told], [told]])
 
     def test_permitted_everywhere(self) -> None:
-        shown = Permission.from_json(permission()).shown()
+        shown = Grant.from_json(permission()).to_display()
         self.assertEqual(self.permit(), {"answered": 3, "permission": shown})
         for post in self.posts:
             self.assertEqual(post.asked[1:], [("permit", permission())])
@@ -100,18 +100,18 @@ class FrontDeskTests(SynchronousTestCase):
         self.permit()
         third = FakePost("3")
         third.answers["permit"] = 0
-        self.desk.greet(third)  # type: ignore[arg-type]
+        self.desk.announce_grants(third)  # type: ignore[arg-type]
         self.assertEqual(third.asked, [("permit", permission())])
         third.answers["permit"] = ValueError()
         with capturedLogs() as events:
-            self.desk.greet(third)  # type: ignore[arg-type]
+            self.desk.announce_grants(third)  # type: ignore[arg-type]
         self.assertEqual(events[0]["number"], "3")
         self.clock.advance(60)
-        self.desk.greet(third)  # type: ignore[arg-type]
+        self.desk.announce_grants(third)  # type: ignore[arg-type]
         self.assertEqual(len(third.asked), 2)
 
     def test_bounded(self) -> None:
-        self.patch(front_desk, "MAX_PERMISSIONS", 2)
+        self.patch(front_desk, "MAX_GRANTS", 2)
         for number in range(3):
             self.permit(f"p{number}", 60 + number)
         self.assertEqual(self.permissions(), ["p1", "p2"])
@@ -132,7 +132,7 @@ class FrontDeskTests(SynchronousTestCase):
         self.assertEqual(self.permissions(), [])
 
     def test_explain(self) -> None:
-        question = Question("GET", "x")
+        question = ExplainRequest("GET", "x")
         self.say("explain", {"verdict": "allow"}, None)
         self.assertEqual(self.successResultOf(self.desk.explain(question)), {"verdict": "allow"})
         self.assertEqual(self.posts[0].asked, [("explain", question.to_json())])

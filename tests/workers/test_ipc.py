@@ -18,13 +18,13 @@ from egress.model.authority import Authority, UpstreamProxy
 from egress.model.no_proxy import Bypass
 from egress.workers.ipc import (
     Channel,
-    LineLost,
-    Orders,
+    ChannelLost,
+    WorkerSpec,
     adopt,
     receive_frame,
-    receive_orders,
+    receive_spec,
     send_frame,
-    send_orders,
+    send_spec,
     telling,
 )
 from tests.lines import FakeLine, WorkerReactor, frame, frames, tell
@@ -56,12 +56,12 @@ class FrameTests(SynchronousTestCase):
             with self.subTest(content):
                 line = FakeLine(3)
                 line.incoming, line.open = content, False
-                self.assertRaises(LineLost, receive_frame, line)
+                self.assertRaises(ChannelLost, receive_frame, line)
 
     def test_a_line_that_breaks(self) -> None:
         line = FakeLine(3)
         line.error = ConnectionResetError()
-        self.assertRaises(LineLost, receive_frame, line)
+        self.assertRaises(ChannelLost, receive_frame, line)
 
     def test_silence(self) -> None:
         self.assertRaises(TimeoutError, receive_frame, FakeLine(3))
@@ -69,14 +69,14 @@ class FrameTests(SynchronousTestCase):
     def test_nonsense_is_not_waited_for(self) -> None:
         line = FakeLine(3)
         line.incoming = b"HTTP/1.1 400"
-        self.assertRaises(LineLost, receive_frame, line)
+        self.assertRaises(ChannelLost, receive_frame, line)
 
     def test_orders(self) -> None:
         line = FakeLine(3)
-        orders = Orders(2, "twisted.internet.epollreactor", CONFIG, (socket.AF_INET, socket.AF_UNIX))
-        send_orders(line, orders)  # type: ignore[arg-type]
+        orders = WorkerSpec(2, "twisted.internet.epollreactor", CONFIG, (socket.AF_INET, socket.AF_UNIX))
+        send_spec(line, orders)  # type: ignore[arg-type]
         line.incoming = line.sent
-        self.assertEqual(receive_orders(line), orders)  # type: ignore[arg-type]
+        self.assertEqual(receive_spec(line), orders)  # type: ignore[arg-type]
 
 
 class ChannelTests(SynchronousTestCase):
@@ -101,8 +101,8 @@ class ChannelTests(SynchronousTestCase):
 
     def test_telling(self) -> None:
         channel = self.open()
-        channel.tell("drain")
-        channel.tell("failed", "why")
+        channel.send("drain")
+        channel.send("failed", "why")
         self.assertEqual(self.heard(), [{"tell": "drain", "text": ""}, {"tell": "failed", "text": "why"}])
         channel.dataReceived(tell("ready") + tell("failed", "why"))
         self.assertEqual(self.told, [("ready", ""), ("failed", "why")])
@@ -159,14 +159,14 @@ class ChannelTests(SynchronousTestCase):
         self.failureResultOf(asked, ConnectionDone)
         self.assertEqual(self.lost, [None])
         self.transport.clear()
-        channel.tell("drain")
+        channel.send("drain")
         later.callback("too late")
         self.failureResultOf(channel.ask("checks"), ConnectionLost)
         self.assertEqual(self.heard(), [])
 
     def test_before_the_beginning(self) -> None:
         channel = Channel(lambda word, text: None, lambda: None)
-        channel.tell("drain")
+        channel.send("drain")
         channel.close()
         self.failureResultOf(channel.ask("checks"), ConnectionLost)
 

@@ -23,7 +23,7 @@ from egress.tls.ca_rotation import Rotation
 from egress.tls.ca_store import CaDirectory
 from egress.tls.ca_watch import LOOK_EVERY
 from egress.tls.issuer import CA_LIFETIME
-from egress.workers.service import Workers
+from egress.workers.service import WorkerPool
 from tests.lines import FakeLine, WorkerReactor, frame, tell
 from tests.observability.records import ALLOWED
 from tests.observability.test_health import Browser
@@ -49,13 +49,13 @@ class WorkersTestCase(SynchronousTestCase):
 
         self.reactor.answers = say
 
-    def make(self, **options: Any) -> Workers:
+    def make(self, **options: Any) -> WorkerPool:
         config = ProxyConfig(
             ca_dir=self.directory / "ca", **{"workers": 2, "listen": ("tcp:8080",), "metrics_port": 9090, **options}
         )
-        return Workers(self.reactor, config, self.network.make, self.reactor.socketpair)  # type: ignore[arg-type]
+        return WorkerPool(self.reactor, config, self.network.make, self.reactor.socketpair)  # type: ignore[arg-type]
 
-    def start(self, **options: Any) -> Workers:
+    def start(self, **options: Any) -> WorkerPool:
         workers = self.make(**options)
         workers.privilegedStartService()
         workers.startService()

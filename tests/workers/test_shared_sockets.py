@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.config.model import ConfigError
 from egress.workers import shared_sockets as listeners
-from egress.workers.shared_sockets import Listeners, make_stream
+from egress.workers.shared_sockets import SharedListeners, make_stream
 
 
 class FakeSocket:
@@ -102,8 +102,8 @@ class ListenersTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.network = Network()
 
-    def make(self, *descriptions: str, workers: int = 2) -> Listeners:
-        return Listeners(descriptions, workers, self.network.make)
+    def make(self, *descriptions: str, workers: int = 2) -> SharedListeners:
+        return SharedListeners(descriptions, workers, self.network.make)
 
 
 class ListenersTests(ListenersTestCase):

@@ -14,11 +14,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.config.model import ProxyConfig
 from egress.config.options import OPTIONS
 from egress.model.errors import WorkerFailed
-from egress.workers.ipc import CONTROL, Orders
-from egress.workers.supervisor import Lines, Post, State, worker_environment
+from egress.workers.ipc import CONTROL, WorkerSpec
+from egress.workers.supervisor import Lines, State, WorkerSlot, worker_environment
 from tests.lines import FakeLine, WorkerReactor, frame, tell
 
-ORDERS = Orders(
+ORDERS = WorkerSpec(
     2, "twisted.internet.epollreactor", ProxyConfig(authz_url="http://a.test", authz_token="hunter2"), (2, 10)
 )
 
@@ -74,7 +74,7 @@ class PostTestCase(SynchronousTestCase):
         self.wrote: list[bytes | None] = []
         self.left: list[None] = []
         self.restarted: list[None] = []
-        self.post = Post(
+        self.post = WorkerSlot(
             self.reactor,
             ORDERS,
             [7, 9],
@@ -92,7 +92,7 @@ class PostTestCase(SynchronousTestCase):
 
         self.reactor.answers = say
         self.post.begin()
-        self.post.expect()
+        self.post.wait_ready()
         self.reactor.answers = lambda line: None
 
     def serving(self) -> None:
@@ -148,7 +148,7 @@ class StartingTests(PostTestCase):
 
         self.reactor.answers = say
         self.post.begin()
-        return str(self.assertRaises(WorkerFailed, self.post.expect))
+        return str(self.assertRaises(WorkerFailed, self.post.wait_ready))
 
     def test_a_reason(self) -> None:
         self.assertEqual(self.have_it_fail(tell("failed", "--policy: no")), "--policy: no")
@@ -183,7 +183,7 @@ class StartingTests(PostTestCase):
         self.reactor.answers = closed
         self.post.begin()
         self.assertEqual(self.reactor.process.signals, ["KILL"])
-        self.assertRaises(WorkerFailed, self.post.expect)
+        self.assertRaises(WorkerFailed, self.post.wait_ready)
 
     def test_illegal_steps(self) -> None:
         self.serving()
@@ -313,7 +313,7 @@ class RunningTests(PostTestCase):
         """It can be asked as soon as it is to serve, and hears that first."""
         asked: list[Any] = []
         nothing, pair = (lambda: None), self.reactor.socketpair
-        self.post = Post(
+        self.post = WorkerSlot(
             self.reactor,
             ORDERS,
             [],

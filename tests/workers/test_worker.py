@@ -22,7 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.config.model import ConfigError, ProxyConfig
 from egress.observability.metrics import Metrics
 from egress.workers import worker as worker_module
-from egress.workers.ipc import FIRST_LISTENER, Orders
+from egress.workers.ipc import FIRST_LISTENER, WorkerSpec
 from egress.workers.worker import Worker, endpoints, main
 from tests.lines import FakeLine, WorkerReactor, frame, frames, tell
 from tests.observability.records import ALLOWED
@@ -169,8 +169,8 @@ class MainTests(SynchronousTestCase):
         self.reactor = StoppingReactor()
         self.ran: list[str] = []
         self.logged = io.StringIO()
-        orders = Orders(1, "tests.installs", ProxyConfig(), (socket.AF_INET, socket.AF_UNIX), b"k")
-        self.patch(worker_module, "receive_orders", lambda line: orders)
+        orders = WorkerSpec(1, "tests.installs", ProxyConfig(), (socket.AF_INET, socket.AF_UNIX), b"k")
+        self.patch(worker_module, "receive_spec", lambda line: orders)
         self.patch(socket, "socket", lambda fileno: self.line if fileno == 3 else self.fail("another one"))
         self.patch(worker_module, "import_module", self.importing)
         self.patch(worker_module, "EgressProxyService", self.make)
@@ -240,7 +240,7 @@ class EndpointsTests(SynchronousTestCase):
     """The sockets that were handed down."""
 
     def test_endpoints(self) -> None:
-        orders = Orders(1, "x", ProxyConfig(), (socket.AF_INET6, socket.AF_UNIX))
+        orders = WorkerSpec(1, "x", ProxyConfig(), (socket.AF_INET6, socket.AF_UNIX))
         found = endpoints(WorkerReactor(), orders)
         self.assertEqual(
             [(endpoint.fileno, endpoint.addressFamily) for endpoint in found],

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from egress.authz.protocols.base import Answer, Question, ending_in, no_decision
-from egress.authz.protocols.request_json import add_circumstances, add_content, destination, encoded, joined
-from egress.authz.protocols.response_json import AnswerRefused, conclude, parse_object
+from egress.authz.protocols.base import AuthzRequest, AuthzResponse, ending_in, invalid_response
+from egress.authz.protocols.request_json import add_content, add_context, destination, encoded, joined
+from egress.authz.protocols.response_json import InvalidResponse, decision_from, parse_object
 from egress.model.decision import Decision, DecisionRequest, Headers
 
 
@@ -42,15 +42,15 @@ class AuthZenCodec:
         self._decided_by = decided_by
 
     @staticmethod
-    def at(path: str) -> str:
+    def endpoint_path(path: str) -> str:
         """Append C{/access/v1/evaluation}, unless the path ends so."""
         return ending_in(path, "/access/v1/evaluation")
 
-    def encode(self, request: DecisionRequest) -> Question:
+    def encode(self, request: DecisionRequest) -> AuthzRequest:
         """See L{Codec.encode}."""
         context: dict[str, Any] = {"headers": joined(request.headers)}
         add_content(context, request)
-        add_circumstances(context, request)
+        add_context(context, request)
         question = {
             "subject": _subject(request),
             "action": {"name": request.method},
@@ -58,23 +58,23 @@ class AuthZenCodec:
             "context": context,
         }
         fields = ((b"X-Request-Id", request.request_id.encode("latin-1", "replace")),)
-        return Question(b"POST", self._url, fields, encoded(question))
+        return AuthzRequest(b"POST", self._url, fields, encoded(question))
 
-    def decode(self, answer: Answer, asked: DecisionRequest) -> Decision:
+    def decode(self, answer: AuthzResponse, asked: DecisionRequest) -> Decision:
         """See L{Codec.decode}; a denial is a 200, and every other status is about the call itself."""
         if answer.status != 200:
-            raise no_decision(f"answered with status {answer.status}")
+            raise invalid_response(f"answered with status {answer.status}")
         try:
             members = parse_object(answer.content)
             context = members.get("context", {})
             if type(members.get("decision")) is not bool:
-                raise AnswerRefused("has no 'decision' that is a boolean")
+                raise InvalidResponse("has no 'decision' that is a boolean")
             if not isinstance(context, dict):
-                raise AnswerRefused("has a 'context' that is no object")
+                raise InvalidResponse("has a 'context' that is no object")
             if "reason" not in context and "reason_user" in context:
                 context["reason"] = _user_reason(context)
-            return conclude(
+            return decision_from(
                 members["decision"], context, self._decided_by, asked.body_withheld, asked.addresses_withheld
             )
-        except AnswerRefused as error:
-            raise no_decision(f"gave an answer that {error}") from error
+        except InvalidResponse as error:
+            raise invalid_response(f"gave an answer that {error}") from error

@@ -6,13 +6,13 @@ from typing import ClassVar, Protocol
 
 import attrs
 
-from egress.model.authz_failure import Outage
+from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import Decision, DecisionRequest, Headers
 from egress.model.errors import AuthorizerUnavailable
 
 
 @attrs.frozen
-class Question:
+class AuthzRequest:
     """One question as an HTTP request.
 
     @ivar url: the absolute URL; its host is always the configured one.
@@ -26,7 +26,7 @@ class Question:
 
 
 @attrs.frozen
-class Answer:
+class AuthzResponse:
     """The HTTP response to one."""
 
     status: int
@@ -54,20 +54,20 @@ class Codec(Protocol):
         """Speak to the service at a URL."""
 
     @staticmethod
-    def at(path: str) -> str:
+    def endpoint_path(path: str) -> str:
         """Give the path to ask, from the one that was configured.
 
         @raise ValueError: saying what to give instead.
         """
 
-    def encode(self, request: DecisionRequest) -> Question:
+    def encode(self, request: DecisionRequest) -> AuthzRequest:
         """Write a question.
 
         @raise AuthorizerUnavailable: for one that the API cannot express: something else would be decided on than what
             is sent.
         """
 
-    def decode(self, answer: Answer, asked: DecisionRequest) -> Decision:
+    def decode(self, answer: AuthzResponse, asked: DecisionRequest) -> Decision:
         """Read an answer.
 
         @raise AuthorizerUnavailable: when it is no decision, saying what was wrong.
@@ -80,13 +80,13 @@ def ending_in(path: str, end: str) -> str:
     return path if path.endswith(end) else path + end
 
 
-def no_decision(what: str) -> AuthorizerUnavailable:
+def invalid_response(what: str) -> AuthorizerUnavailable:
     """What is raised for an answer that is no decision."""
-    return AuthorizerUnavailable(f"the authorization service {what}", Outage.ANSWER)
+    return AuthorizerUnavailable(f"the authorization service {what}", AuthzFailure.ANSWER)
 
 
-def no_question(why: str) -> AuthorizerUnavailable:
+def unsupported_request(why: str) -> AuthorizerUnavailable:
     """What is raised for a question that an API cannot express."""
     return AuthorizerUnavailable(
-        f"the request has {why} that cannot be put to an authorization service", Outage.QUESTION
+        f"the request has {why} that cannot be put to an authorization service", AuthzFailure.QUESTION
     )

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from typing import Any, ClassVar, Final
 from urllib.parse import quote
 
-from egress.authz.protocols.base import Answer, Question, no_decision, no_question
-from egress.authz.protocols.response_json import AnswerRefused, conclude
+from egress.authz.protocols.base import AuthzRequest, AuthzResponse, invalid_response, unsupported_request
+from egress.authz.protocols.response_json import InvalidResponse, decision_from
 from egress.http.hop_by_hop import HOP_BY_HOP
 from egress.model.decision import Decision, DecisionRequest, Header, Headers, Stage
 
@@ -81,27 +81,27 @@ class ExtAuthzCodec:
         self._taken = frozenset(name.lower().encode("ascii") for name in taken)
 
     @staticmethod
-    def at(path: str) -> str:
+    def endpoint_path(path: str) -> str:
         """Take the path as it is: it stands before that of each request."""
         return path.rstrip("/")
 
-    def encode(self, request: DecisionRequest) -> Question:
+    def encode(self, request: DecisionRequest) -> AuthzRequest:
         """See L{Codec.encode}.
 
         A tunnel has no path, and C{*} is none: the check of either would look like that of another request.
         """
         if request.stage is Stage.TUNNEL:
-            raise no_question("a tunnel to open")
+            raise unsupported_request("a tunnel to open")
         target = request.path
         if not target.isascii() and not self._prefixed:
             # Behind a prefix, some servers read letters of other scripts as the dots that lead out of it.
             target = quote(target, safe=_VISIBLE)
         if not _TARGET.fullmatch(target):
-            raise no_question("a request-target")
+            raise unsupported_request("a request-target")
         if not _TOKEN.fullmatch(request.method):
-            raise no_question("a method")
+            raise unsupported_request("a method")
         if self._prefixed and _LEADS_OUT.search(request.path.partition("?")[0]):
-            raise no_question("a path that leads out of the one of the checks")
+            raise unsupported_request("a path that leads out of the one of the checks")
         host = request.origin.netloc.encode("ascii")
         path = target.encode("ascii")
         fields: list[Header] = [(b"Host", host)]
@@ -123,18 +123,18 @@ class ExtAuthzCodec:
             partial = request.body_truncated or request.body_withheld
             fields.append((b"X-Envoy-Auth-Partial-Body", b"true" if partial else b"false"))
         url = self._url.encode("ascii") + path
-        return Question(request.method.encode("ascii"), url, tuple(fields), request.body or b"")
+        return AuthzRequest(request.method.encode("ascii"), url, tuple(fields), request.body or b"")
 
-    def decode(self, answer: Answer, asked: DecisionRequest) -> Decision:
+    def decode(self, answer: AuthzResponse, asked: DecisionRequest) -> Decision:
         """See L{Codec.decode}; the status decides."""
         if answer.status != 200 and answer.status not in _DENYING:
-            raise no_decision(f"answered with status {answer.status}")
+            raise invalid_response(f"answered with status {answer.status}")
         named = _named(answer.fields)
         try:
             fields = self._described(named, answer.content)
-            return conclude(answer.status == 200, fields, self._decided_by, asked.body_withheld)
-        except AnswerRefused as error:
-            raise no_decision(f"gave an answer that {error}") from error
+            return decision_from(answer.status == 200, fields, self._decided_by, asked.body_withheld)
+        except InvalidResponse as error:
+            raise invalid_response(f"gave an answer that {error}") from error
 
     def _described(self, named: dict[bytes, bytes], content: bytes) -> dict[str, Any]:
         """Say in the words of the other APIs what the answer says in its fields."""
@@ -155,7 +155,7 @@ class ExtAuthzCodec:
             fields["cacheKey"] = _list(_text(named[b"x-egress-cache-key"]))
         secret = {name.removeprefix(_SECRET) for name in named if name.startswith(_SECRET)}
         if not secret <= self._taken:
-            raise AnswerRefused("sets a field to a secret that --authz-response-headers does not have")
+            raise InvalidResponse("sets a field to a secret that --authz-response-headers does not have")
         if secret:
             fields["setSecretHeaders"] = {name.decode("ascii"): _text(named[_SECRET + name]) for name in sorted(secret)}
         taken = self._taken & named.keys()

@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Final
 
 import attrs
 
-from egress.authz.protocols.base import Answer, Question, no_decision
-from egress.authz.protocols.request_json import add_circumstances, add_content, destination, encoded, joined
-from egress.authz.protocols.response_json import MAX_REASON, AnswerRefused, conclude, parse_object, printable
+from egress.authz.protocols.base import AuthzRequest, AuthzResponse, invalid_response
+from egress.authz.protocols.request_json import add_content, add_context, destination, encoded, joined
+from egress.authz.protocols.response_json import MAX_REASON, InvalidResponse, decision_from, parse_object, printable
 from egress.model.decision import Decision, DecisionRequest, Headers
 
 _RULE: Final = re.compile(r".*/v1/data(/[^/]+)+")
@@ -24,9 +24,9 @@ def _allowed(result: dict[str, Any]) -> bool | None:
     said = {name: result[name] for name in _YES if name in result}
     for name, value in said.items():
         if type(value) is not bool:
-            raise AnswerRefused(f"has an '{name}' that is no boolean")
+            raise InvalidResponse(f"has an '{name}' that is no boolean")
     if len(set(said.values())) > 1:
-        raise AnswerRefused("has an 'allow' and an 'allowed' that contradict each other")
+        raise InvalidResponse("has an 'allow' and an 'allowed' that contradict each other")
     return next(iter(said.values()), None)
 
 
@@ -44,40 +44,40 @@ class OpaCodec:
         self._rule = "data/" + url.partition("/v1/data/")[2]
 
     @staticmethod
-    def at(path: str) -> str:
+    def endpoint_path(path: str) -> str:
         """Take the path as it is; it names the rule."""
         path = path.rstrip("/")
         if not _RULE.fullmatch(path):
             raise ValueError("name the rule that decides, as in http://127.0.0.1:8181/v1/data/egress/decision")
         return path
 
-    def encode(self, request: DecisionRequest) -> Question:
+    def encode(self, request: DecisionRequest) -> AuthzRequest:
         """See L{Codec.encode}."""
         question: dict[str, Any] = {"url": request.url, "method": request.method, **destination(request)}
         question["headers"] = joined(request.headers)
         add_content(question, request)
-        add_circumstances(question, request)
-        return Question(b"POST", self._url, (), encoded({"input": question}))
+        add_context(question, request)
+        return AuthzRequest(b"POST", self._url, (), encoded({"input": question}))
 
-    def decode(self, answer: Answer, asked: DecisionRequest) -> Decision:
+    def decode(self, answer: AuthzResponse, asked: DecisionRequest) -> Decision:
         """See L{Codec.decode}; what OPA knows no answer to is left out of its answer."""
         if answer.status != 200:
-            raise no_decision(f"answered with status {answer.status}")
+            raise invalid_response(f"answered with status {answer.status}")
         try:
             members = parse_object(answer.content)
             if "result" not in members:
                 rule = self._rule.replace("/", ".")
-                raise AnswerRefused(
+                raise InvalidResponse(
                     f"has no result: {rule} is undefined for this request, or for all; give it a default"
                 )
             result = members["result"]
             fields = result if isinstance(result, dict) else {}
             if type(result) is not bool and not isinstance(result, dict):
-                raise AnswerRefused("has a result that is neither a boolean nor an object")
+                raise InvalidResponse("has a result that is neither a boolean nor an object")
             allowed = _allowed(fields) if isinstance(result, dict) else result
-            decision = conclude(allowed, fields, self._decided_by, asked.body_withheld, asked.addresses_withheld)
-        except AnswerRefused as error:
-            raise no_decision(f"gave an answer that {error}") from error
+            decision = decision_from(allowed, fields, self._decided_by, asked.body_withheld, asked.addresses_withheld)
+        except InvalidResponse as error:
+            raise invalid_response(f"gave an answer that {error}") from error
         return self._named(decision, printable(members.get("decision_id")))
 
     @staticmethod

@@ -6,7 +6,7 @@ import base64
 import json
 from typing import Any, Final
 
-from egress.authz.protocols.base import no_question
+from egress.authz.protocols.base import unsupported_request
 from egress.model.decision import DecisionRequest, Headers
 
 # Made once: json.dumps makes one for each call.
@@ -21,7 +21,7 @@ def encoded(question: dict[str, Any]) -> bytes:
     try:
         return to_json(question).encode("utf-8")
     except UnicodeEncodeError as error:
-        raise no_question("text") from error
+        raise unsupported_request("text") from error
 
 
 def _text(value: bytes) -> str:
@@ -70,7 +70,7 @@ def add_content(question: dict[str, Any], request: DecisionRequest) -> None:
         question["contentLength"] = request.content_length
 
 
-def add_circumstances(question: dict[str, Any], request: DecisionRequest) -> None:
+def add_context(question: dict[str, Any], request: DecisionRequest) -> None:
     """Say who asks, and what else is known."""
     question["requestId"] = request.request_id
     client: dict[str, str] = {"address": request.client.address}

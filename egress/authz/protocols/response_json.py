@@ -11,9 +11,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from egress.authz.protocols.strict_json import NotMembers, members_of
-from egress.http.obligations import fault_of
-from egress.model.decision import NEEDS, NO_TERMS, Decision, Headers, Terms, Verdict
+from egress.authz.protocols.strict_json import InvalidJson, parse_members
+from egress.http.obligations import validate
+from egress.model.decision import NEEDS, NO_OBLIGATIONS, Decision, Headers, Obligations, Verdict
 
 MAX_REASON: Final = 500
 _MAX_SECONDS: Final = 86400 * 365
@@ -33,19 +33,19 @@ _REASONS: Final = {
 }
 
 
-class AnswerRefused(ValueError):
+class InvalidResponse(ValueError):
     """The answer is not what the API allows; the text goes on after "an answer that"."""
 
 
 def parse_object(content: bytes) -> dict[str, Any]:
     """Read a JSON object; nothing in it is named twice.
 
-    @raise AnswerRefused: for everything else.
+    @raise InvalidResponse: for everything else.
     """
     try:
-        return members_of(content)
-    except NotMembers as error:
-        raise AnswerRefused(str(error)) from error
+        return parse_members(content)
+    except InvalidJson as error:
+        raise InvalidResponse(str(error)) from error
 
 
 def printable(value: object) -> str | None:
@@ -57,7 +57,7 @@ def printable(value: object) -> str | None:
 
 def settable(name: str) -> bool:
     """Tell whether an answer may set or remove a field."""
-    return fault_of(Terms(set_headers=((_raw(name), b""),))) is None
+    return validate(Obligations(set_headers=((_raw(name), b""),))) is None
 
 
 def _raw(text: str) -> bytes:
@@ -67,7 +67,7 @@ def _raw(text: str) -> bytes:
 
 def _names(value: object) -> tuple[bytes, ...]:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise AnswerRefused("has a 'removeHeaders' that is no list of names")
+        raise InvalidResponse("has a 'removeHeaders' that is no list of names")
     return tuple(_raw(name).lower() for name in value)
 
 
@@ -76,12 +76,12 @@ def _fields(member: str, fields: Mapping[str, Any]) -> Headers:
         return ()
     value = fields[member]
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
-        raise AnswerRefused(f"has a '{member}' that is no object of texts")
+        raise InvalidResponse(f"has a '{member}' that is no object of texts")
     try:
         return tuple((_raw(name), text.strip(" \t").encode("utf-8")) for name, text in value.items())
     except UnicodeEncodeError:
         # The cause would tell the value, which may be a secret.
-        raise AnswerRefused(f"has a value in '{member}' that is no text") from None
+        raise InvalidResponse(f"has a value in '{member}' that is no text") from None
 
 
 def _number(value: object) -> float | None:
@@ -98,14 +98,14 @@ def _number(value: object) -> float | None:
 def _max_bytes(value: object) -> int:
     number = _number(value)
     if number is None or number < 0 or not number.is_integer():
-        raise AnswerRefused("has a 'maxBytes' that is no whole number")
+        raise InvalidResponse("has a 'maxBytes' that is no whole number")
     return int(number)
 
 
 def _expires_in(value: object) -> float:
     number = _number(value)
     if number is None:
-        raise AnswerRefused("has an 'expiresIn' that is no number of seconds")
+        raise InvalidResponse("has an 'expiresIn' that is no number of seconds")
     return min(number, _MAX_SECONDS)
 
 
@@ -114,49 +114,49 @@ def _seconds(value: object) -> float | None:
     return number if number is not None and 0 <= number <= _MAX_SECONDS else None
 
 
-def _terms(fields: Mapping[str, Any]) -> Terms:
-    terms = Terms(
+def _terms(fields: Mapping[str, Any]) -> Obligations:
+    terms = Obligations(
         set_headers=_fields("setHeaders", fields),
         secret_headers=_fields("setSecretHeaders", fields),
         remove_headers=_names(fields["removeHeaders"]) if "removeHeaders" in fields else (),
         max_bytes=_max_bytes(fields["maxBytes"]) if "maxBytes" in fields else None,
         expires_in=_expires_in(fields["expiresIn"]) if "expiresIn" in fields else None,
     )
-    fault = fault_of(terms, templates=True)
+    fault = validate(terms, templates=True)
     if fault is not None:
-        raise AnswerRefused(f"has {fault}")
+        raise InvalidResponse(f"has {fault}")
     return terms
 
 
 def _need(need: object, content: bool, addresses: bool) -> Verdict:
     if need == "body":
         if not content:
-            raise AnswerRefused("needs content that was not withheld")
+            raise InvalidResponse("needs content that was not withheld")
         return Verdict.NEED_BODY
     if need == "addresses":
         if not addresses:
-            raise AnswerRefused("needs addresses that were not withheld")
+            raise InvalidResponse("needs addresses that were not withheld")
         return Verdict.NEED_ADDRESSES
-    raise AnswerRefused('has a \'need\' that is neither "body" nor "addresses"')
+    raise InvalidResponse('has a \'need\' that is neither "body" nor "addresses"')
 
 
 def _verdict(allowed: bool | None, fields: Mapping[str, Any], content: bool, addresses: bool) -> Verdict:
     ask = fields.get("ask", False)
     if type(ask) is not bool:
-        raise AnswerRefused("has an 'ask' that is no boolean")
+        raise InvalidResponse("has an 'ask' that is no boolean")
     if "need" in fields:
         verdict = _need(fields["need"], content, addresses)
         if allowed or ask:
-            raise AnswerRefused("both decides and needs more of the request")
+            raise InvalidResponse("both decides and needs more of the request")
         return verdict
     if ask:
         if allowed is not False:
-            raise AnswerRefused("asks a person without 'allowed' being false")
+            raise InvalidResponse("asks a person without 'allowed' being false")
         return Verdict.ASK
     return Verdict.ALLOW if allowed else Verdict.DENY
 
 
-def conclude(
+def decision_from(
     allowed: bool | None, fields: Mapping[str, Any], decided_by: str, withheld: bool, unresolved: bool = False
 ) -> Decision:
     """Make a decision of yes or no, and what else an answer says.
@@ -165,21 +165,21 @@ def conclude(
     @param fields: where C{reason}, C{ruleId}, C{ttl} and all the others stand.
     @param withheld: whether the question was without the content that there is.
     @param unresolved: whether it was without the addresses, which can be looked up.
-    @raise AnswerRefused: when it is none.
+    @raise InvalidResponse: when it is none.
     """
     verdict = Verdict.ALLOW if allowed else Verdict.DENY
-    terms = NO_TERMS
+    terms = NO_OBLIGATIONS
     if not _CHANGING.isdisjoint(fields):
         verdict = _verdict(allowed, fields, withheld, unresolved)
         terms = _terms(fields)
     if allowed is None and verdict not in NEEDS:
-        raise AnswerRefused("does not say whether it is allowed")
+        raise InvalidResponse("does not say whether it is allowed")
     reason = printable(fields.get("reason")) or _REASONS[verdict]
     rule_id = printable(fields.get("ruleId"))
     # Whatever it is but no: what is not understood lets nothing out in observe mode.
     firm = verdict is Verdict.DENY and fields.get("firm", False) is not False
     if _REUSE.isdisjoint(fields):
-        return Decision(verdict, reason, decided_by, rule_id, terms=terms, firm=firm)
+        return Decision(verdict, reason, decided_by, rule_id, obligations=terms, enforce_in_observe=firm)
     ttl, stale_if_error = _seconds(fields.get("ttl")), _seconds(fields.get("staleIfError"))
     key = fields.get("cacheKey")
     if "cacheKey" not in fields:

@@ -9,24 +9,24 @@ from typing import Any, Final
 _MAX_DIGITS: Final = 4000
 
 
-class NotMembers(ValueError):
+class InvalidJson(ValueError):
     """It is no JSON object, or not one that has one reading; the text goes on after "it"."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise NotMembers("names a key twice")
+        raise InvalidJson("names a key twice")
     return members
 
 
 def _constant(name: str) -> Any:
-    raise NotMembers(f"has the number {name}")
+    raise InvalidJson(f"has the number {name}")
 
 
 def _whole(text: str) -> int:
     if len(text) > _MAX_DIGITS:
-        raise NotMembers(f"has a number of more than {_MAX_DIGITS} digits")
+        raise InvalidJson(f"has a number of more than {_MAX_DIGITS} digits")
     return int(text)
 
 
@@ -34,17 +34,17 @@ def _whole(text: str) -> int:
 _from_json: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_int=_whole).decode
 
 
-def members_of(content: bytes) -> dict[str, Any]:
+def parse_members(content: bytes) -> dict[str, Any]:
     """Read a JSON object in UTF-8 (RFC 8259).
 
-    @raise NotMembers: for anything else, and when a key is there twice, at any depth.
+    @raise InvalidJson: for anything else, and when a key is there twice, at any depth.
     """
     try:
         found = _from_json(content.decode("utf-8"))
-    except NotMembers:
+    except InvalidJson:
         raise
     except (ValueError, RecursionError) as error:
-        raise NotMembers("is not JSON") from error
+        raise InvalidJson("is not JSON") from error
     if not isinstance(found, dict):
-        raise NotMembers("is not a JSON object")
+        raise InvalidJson("is not a JSON object")
     return found

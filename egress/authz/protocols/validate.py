@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from egress.authz.protocols.base import Answer, Question, ending_in, no_decision
-from egress.authz.protocols.request_json import add_circumstances, add_content, encoded, joined, to_json
-from egress.authz.protocols.response_json import AnswerRefused, conclude, parse_object
+from egress.authz.protocols.base import AuthzRequest, AuthzResponse, ending_in, invalid_response
+from egress.authz.protocols.request_json import add_content, add_context, encoded, joined, to_json
+from egress.authz.protocols.response_json import InvalidResponse, decision_from, parse_object
 from egress.model.decision import Decision, DecisionRequest, Headers
 
 
@@ -19,7 +19,7 @@ def headers_value(headers: Headers) -> str:
     return to_json(joined(headers))
 
 
-def encode_question(request: DecisionRequest) -> bytes:
+def encode_request(request: DecisionRequest) -> bytes:
     """Serialize a question; every documented field is a string.
 
     @raise AuthorizerUnavailable: when it has text that cannot be encoded: something else would be decided on than what
@@ -34,11 +34,11 @@ def encode_question(request: DecisionRequest) -> bytes:
     if query:
         question["queryParams"] = query
     add_content(question, request)
-    add_circumstances(question, request)
+    add_context(question, request)
     return encoded(question)
 
 
-def decode_answer(
+def decode_response(
     status: int, body: bytes, decided_by: str, withheld: bool = False, unresolved: bool = False
 ) -> Decision:
     """Read an answer.
@@ -51,21 +51,21 @@ def decode_answer(
     """
     try:
         answer = parse_object(body)
-    except AnswerRefused as error:
+    except InvalidResponse as error:
         what = f"answered with status {status}" if status != 200 else f"gave an answer that {error}"
-        raise no_decision(what) from error
+        raise invalid_response(what) from error
     allowed = answer.get("allowed")
     if allowed is not False and status != 200:
-        raise no_decision(f"answered with status {status}")
+        raise invalid_response(f"answered with status {status}")
     if type(allowed) is not bool and "allowed" in answer:
-        raise no_decision("gave an answer that has an 'allowed' that is no boolean")
+        raise invalid_response("gave an answer that has an 'allowed' that is no boolean")
     try:
-        return conclude(allowed, answer, decided_by, withheld, unresolved)
-    except AnswerRefused as error:
-        raise no_decision(f"gave an answer that {error}") from error
+        return decision_from(allowed, answer, decided_by, withheld, unresolved)
+    except InvalidResponse as error:
+        raise invalid_response(f"gave an answer that {error}") from error
 
 
-class ContractCodec:
+class ValidateCodec:
     """See L{egress.authz.protocols.base.Codec}."""
 
     fields: ClassVar[Headers] = ((b"Content-Type", b"application/json"), (b"Accept", b"application/json"))
@@ -78,16 +78,16 @@ class ContractCodec:
         self._decided_by = decided_by
 
     @staticmethod
-    def at(path: str) -> str:
+    def endpoint_path(path: str) -> str:
         """Append C{/validate}, unless the path ends so."""
         return ending_in(path, "/validate")
 
-    def encode(self, request: DecisionRequest) -> Question:
+    def encode(self, request: DecisionRequest) -> AuthzRequest:
         """See L{Codec.encode}."""
-        return Question(b"POST", self._url, (), encode_question(request))
+        return AuthzRequest(b"POST", self._url, (), encode_request(request))
 
-    def decode(self, answer: Answer, asked: DecisionRequest) -> Decision:
+    def decode(self, answer: AuthzResponse, asked: DecisionRequest) -> Decision:
         """See L{Codec.decode}."""
-        return decode_answer(
+        return decode_response(
             answer.status, answer.content, self._decided_by, asked.body_withheld, asked.addresses_withheld
         )

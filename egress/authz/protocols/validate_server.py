@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
-from egress.authz.protocols.strict_json import NotMembers, members_of
+from egress.authz.protocols.strict_json import InvalidJson, parse_members
 from egress.authz.protocols.validate import headers_value
 from egress.http.request_target import RequestTarget, TargetForm, parse_request_target
 from egress.model.authority import DEFAULT_PORTS, IPAddress, Origin
@@ -46,7 +46,7 @@ _to_json: Final = json.JSONEncoder(separators=(",", ":")).encode
 _NEED: Final = {Verdict.NEED_BODY: "body", Verdict.NEED_ADDRESSES: "addresses"}
 
 
-class BadQuestion(ValueError):
+class InvalidRequest(ValueError):
     """Something that is no question.
 
     @ivar reason: what is wrong with it, in one sentence.
@@ -79,7 +79,7 @@ class _Question:
         """A string that must be there."""
         value = self.text(name)
         if not value:
-            raise BadQuestion(f"'{name}' is missing")
+            raise InvalidRequest(f"'{name}' is missing")
         return value
 
     def flag(self, name: str) -> bool:
@@ -90,7 +90,7 @@ class _Question:
         """A whole number that is not negative."""
         value = self._get(name, int, "a whole number")
         if value is not None and not 0 <= value < _MAX_LENGTH:
-            raise BadQuestion(f"'{name}' is out of range")
+            raise InvalidRequest(f"'{name}' is out of range")
         return None if value is None else int(value)
 
     def members(self, name: str) -> _Question:
@@ -101,21 +101,21 @@ class _Question:
         """A list of strings."""
         value = self._get(name, list, "a list")
         if value is not None and not all(isinstance(each, str) for each in value):
-            raise BadQuestion(f"'{name}' is not a list of strings")
+            raise InvalidRequest(f"'{name}' is not a list of strings")
         return None if value is None else list(value)
 
     def either(self, name: str) -> str | dict[str, Any] | None:
         """A string or an object."""
         value = self._members.get(name)
         if value is not None and not isinstance(value, (str, dict)):
-            raise BadQuestion(f"'{name}' is neither a string nor an object")
+            raise InvalidRequest(f"'{name}' is neither a string nor an object")
         return value
 
     def _get(self, name: str, kind: type, what: str) -> Any:
         # A null is what some write for none.
         value = self._members.get(name)
         if value is not None and not _is(value, kind):
-            raise BadQuestion(f"'{name}' is not {what}")
+            raise InvalidRequest(f"'{name}' is not {what}")
         return value
 
 
@@ -123,19 +123,19 @@ def _bytes_of(name: str, text: str) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise BadQuestion(f"'{name}' has half a surrogate pair, which is no text") from error
+        raise InvalidRequest(f"'{name}' has half a surrogate pair, which is no text") from error
 
 
-def decode_question(content: bytes, request_id: str) -> DecisionRequest:
+def decode_request(content: bytes, request_id: str) -> DecisionRequest:
     """Read a question.
 
     @param request_id: names a question that does not name itself.
-    @raise BadQuestion: saying what is wrong.
+    @raise InvalidRequest: saying what is wrong.
     """
     try:
-        question = _Question(members_of(content))
-    except NotMembers as error:
-        raise BadQuestion(f"the question {error}") from error
+        question = _Question(parse_members(content))
+    except InvalidJson as error:
+        raise InvalidRequest(f"the question {error}") from error
     url, method = question.needed("url"), question.needed("method")
     stage = _stage(question.text("stage"), method)
     target = _target(url, method, stage)
@@ -163,14 +163,14 @@ def decode_question(content: bytes, request_id: str) -> DecisionRequest:
 
 def _stage(named: str | None, method: str) -> Stage:
     if not _TOKEN.fullmatch(method) or len(method) > _MAX_METHOD:
-        raise BadQuestion("'method' is not the name of a method")
+        raise InvalidRequest("'method' is not the name of a method")
     tunnel = method == "CONNECT"
     try:
         stage = (Stage.TUNNEL if tunnel else Stage.REQUEST) if named is None else Stage(named)
     except ValueError as error:
-        raise BadQuestion("'stage' is neither request nor tunnel") from error
+        raise InvalidRequest("'stage' is neither request nor tunnel") from error
     if (stage is Stage.TUNNEL) is not tunnel:
-        raise BadQuestion("CONNECT is the method of a tunnel, and of nothing else")
+        raise InvalidRequest("CONNECT is the method of a tunnel, and of nothing else")
     return stage
 
 
@@ -180,13 +180,13 @@ def _target(url: str, method: str, stage: Stage) -> RequestTarget:
         # Of CONNECT a request line has the authority alone, but a question a URL.
         target = parse_request_target("GET" if tunnel else method, url.encode("utf-8"), DEFAULT_PORTS, canonical=True)
     except InvalidTarget as error:
-        raise BadQuestion(f"'url' cannot be contacted: {error.reason}") from error
+        raise InvalidRequest(f"'url' cannot be contacted: {error.reason}") from error
     if target.form is not TargetForm.ABSOLUTE:
-        raise BadQuestion("'url' is not an absolute http:// or https:// URL")
+        raise InvalidRequest("'url' is not an absolute http:// or https:// URL")
     if not tunnel:
         return target
     if target.path != "/":
-        raise BadQuestion("'url' has a path, which a tunnel has not")
+        raise InvalidRequest("'url' has a path, which a tunnel has not")
     return RequestTarget(TargetForm.ABSOLUTE, "", target.scheme, target.authority)
 
 
@@ -194,7 +194,7 @@ def _check_query(path: str, named: str | None) -> None:
     """Compare the query as it is named apart with that of the URL, which is what counts: it is what is contacted."""
     query = path.partition("?")[2]
     if named and named != query and _decoded(named) != _decoded(query):
-        raise BadQuestion("'queryParams' is not the query of 'url'")
+        raise InvalidRequest("'queryParams' is not the query of 'url'")
 
 
 def _decoded(query: str) -> bytes:
@@ -205,38 +205,38 @@ def _headers(given: str | dict[str, Any] | None) -> Headers:
     if isinstance(given, str):
         # Some write nothing for none.
         try:
-            given = members_of(_bytes_of("headers", given)) if given else {}
-        except NotMembers as error:
-            raise BadQuestion(f"the text of 'headers' {error}") from error
+            given = parse_members(_bytes_of("headers", given)) if given else {}
+        except InvalidJson as error:
+            raise InvalidRequest(f"the text of 'headers' {error}") from error
     return tuple(_field(name, value) for name, value in (given or {}).items())
 
 
 def _field(name: str, value: object) -> tuple[bytes, bytes]:
     if not _TOKEN.fullmatch(name):
-        raise BadQuestion("'headers' has a name that no field can have")
+        raise InvalidRequest("'headers' has a name that no field can have")
     if not isinstance(value, str) or _NOT_IN_A_VALUE.search(value):
-        raise BadQuestion("'headers' has a value that no field can have")
+        raise InvalidRequest("'headers' has a value that no field can have")
     return name.lower().encode("ascii"), _bytes_of("headers", value)
 
 
 def _body(question: _Question) -> bytes | None:
     text, encoding = question.text("body"), question.text("bodyEncoding")
     if encoding not in (None, "base64"):
-        raise BadQuestion("'bodyEncoding' is not base64, the only one there is")
+        raise InvalidRequest("'bodyEncoding' is not base64, the only one there is")
     truncated = question.flag("bodyTruncated")
     if text is None and truncated:
-        raise BadQuestion("'bodyTruncated' is said of no 'body'")
+        raise InvalidRequest("'bodyTruncated' is said of no 'body'")
     if not text:
         # Of the beginning of one character nothing is left, but there is content.
         return b"" if truncated else None
     if question.flag("bodyWithheld"):
-        raise BadQuestion("'bodyWithheld' is said of a 'body' that is there")
+        raise InvalidRequest("'bodyWithheld' is said of a 'body' that is there")
     if encoding is None:
         return text.encode("utf-8")
     try:
         return base64.b64decode(text.encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError) as error:
-        raise BadQuestion("'body' is not base64") from error
+        raise InvalidRequest("'body' is not base64") from error
 
 
 def _length(named: int | None, body: bytes | None, truncated: bool, withheld: bool) -> int | None:
@@ -246,17 +246,17 @@ def _length(named: int | None, body: bytes | None, truncated: bool, withheld: bo
     length = len(body or b"")
     if truncated:
         if named is not None and named < length:
-            raise BadQuestion("'contentLength' is less than the 'body' that is there")
+            raise InvalidRequest("'contentLength' is less than the 'body' that is there")
         return named
     if named not in (None, length):
-        raise BadQuestion("'contentLength' is not the length of 'body'")
+        raise InvalidRequest("'contentLength' is not the length of 'body'")
     return length
 
 
 def _client(client: _Question) -> ClientIdentity:
     address, identity = client.text("address"), client.text("identity")
     if identity is not None and (len(identity) > _MAX_IDENTITY or _UNPRINTABLE.search(identity)):
-        raise BadQuestion("the 'identity' of 'client' is no name")
+        raise InvalidRequest("the 'identity' of 'client' is no name")
     known = str(address or UNKNOWN_CLIENT)
     if known != UNKNOWN_CLIENT and _UNIX_CLIENT.fullmatch(known) is None:
         known = str(_address(known, "client"))
@@ -269,14 +269,16 @@ def _address(text: str, name: str) -> IPAddress:
             raise ValueError("a zone means something on one machine alone")
         return ip_address(text)
     except ValueError as error:
-        raise BadQuestion(f"'{name}' has something that is no IP address") from error
+        raise InvalidRequest(f"'{name}' has something that is no IP address") from error
 
 
 def _addresses(given: list[str] | None) -> tuple[IPAddress, ...] | None:
     if given is None:
         return None
     if not 0 < len(given) <= _MAX_ADDRESSES:
-        raise BadQuestion(f"'addresses' has not 1 to {_MAX_ADDRESSES} addresses; leave it out where they are unknown")
+        raise InvalidRequest(
+            f"'addresses' has not 1 to {_MAX_ADDRESSES} addresses; leave it out where they are unknown"
+        )
     return tuple(_address(text, "addresses") for text in given)
 
 
@@ -284,7 +286,7 @@ def _withheld(question: _Question, target: RequestTarget) -> bool:
     """Whether the caller can look up the addresses, and asks again with them if told to."""
     withheld = question.flag("addressesWithheld")
     if withheld and question.texts("addresses") is not None:
-        raise BadQuestion("'addressesWithheld' is said of 'addresses' that are there")
+        raise InvalidRequest("'addressesWithheld' is said of 'addresses' that are there")
     # An address needs no look-up.
     return withheld and target.authority is not None and target.authority.ip is None
 
@@ -293,16 +295,16 @@ def _id(named: str | None, otherwise: str) -> str:
     if named is None:
         return otherwise
     if not _ID.fullmatch(named):
-        raise BadQuestion("'requestId' is not a word of up to 128 visible ASCII characters")
+        raise InvalidRequest("'requestId' is not a word of up to 128 visible ASCII characters")
     return named
 
 
-def encode_answer(decision: Decision) -> tuple[int, bytes]:
+def encode_response(decision: Decision) -> tuple[int, bytes]:
     """Write a decision as an answer; what it does not say is left out.
 
     @return: the status code, and JSON.
     """
-    terms = decision.terms
+    terms = decision.obligations
     fields: dict[str, Any] = {
         "allowed": decision.allowed,
         "reason": decision.reason,
@@ -310,7 +312,7 @@ def encode_answer(decision: Decision) -> tuple[int, bytes]:
         "ttl": decision.ttl,
         "staleIfError": decision.stale_if_error,
         "cacheKey": None if decision.cache_key is None else list(decision.cache_key),
-        "firm": True if decision.firm and decision.verdict is Verdict.DENY else None,
+        "firm": True if decision.enforce_in_observe and decision.verdict is Verdict.DENY else None,
         "need": _NEED.get(decision.verdict),
         "ask": True if decision.verdict is Verdict.ASK else None,
         "setHeaders": json.loads(headers_value(terms.set_headers)) if terms.set_headers else None,
@@ -325,6 +327,6 @@ def encode_answer(decision: Decision) -> tuple[int, bytes]:
     return status.value, _to_json({name: value for name, value in fields.items() if value is not None}).encode("ascii")
 
 
-def encode_refusal(reason: str) -> bytes:
+def encode_rejection(reason: str) -> bytes:
     """Write the answer to something that is no question; as in the documented sample, it is a denial."""
     return _to_json({"allowed": False, "reason": reason}).encode("ascii")

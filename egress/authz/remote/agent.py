@@ -35,23 +35,23 @@ MAX_WAITING: Final = 1024
 _LIMITS: Final = HeadLimits(head=MAX_HEAD, fields=100, target=0)
 
 
-class AnswerTooLarge(EgressError):
+class ResponseTooLarge(EgressError):
     """The answer is over the size that the agent reads."""
 
 
-class AnswerMalformed(EgressError):
+class MalformedResponse(EgressError):
     """The answer is not valid HTTP, or not what was asked for."""
 
 
-class AnswerCutShort(EgressError):
+class TruncatedResponse(EgressError):
     """The connection ended before the answer was complete."""
 
 
-class TooManyQuestions(EgressError):
+class TooManyRequests(EgressError):
     """As many questions wait for a connection as may."""
 
 
-class _Question:
+class _PendingRequest:
     """One request, from being asked until its answer.
 
     @ivar answer: fires with the answer.  Cancelling it gives up whatever is under way for it.
@@ -79,7 +79,7 @@ class _Connection(Protocol):
         self.idle_since = 0.0
         self._agent = agent
         self._reader = ResponseReader(_LIMITS)
-        self._question: _Question | None = None
+        self._question: _PendingRequest | None = None
         self._head: ResponseHead | None = None
         self._body: list[bytes] = []
         self._size = 0
@@ -98,7 +98,7 @@ class _Connection(Protocol):
         if not self.ready.called and not self.transport.disconnecting:  # type: ignore[union-attr]
             self.ready.callback(self)
 
-    def ask(self, question: _Question) -> None:
+    def ask(self, question: _PendingRequest) -> None:
         self._question = question
         question.give_up = self.drop
         self._untouched = True
@@ -117,10 +117,10 @@ class _Connection(Protocol):
                 if event is None:
                     return
                 self._take(event)
-        except (AnswerTooLarge, AnswerMalformed) as error:
+        except (ResponseTooLarge, MalformedResponse) as error:
             self._fail(error)
         except OriginProtocolError:
-            self._fail(AnswerMalformed("the answer is not valid HTTP/1"))  # the reader's words are about origins
+            self._fail(MalformedResponse("the answer is not valid HTTP/1"))  # the reader's words are about origins
 
     def _take(self, event: ResponseHead | bytes | End) -> None:
         if isinstance(event, bytes):
@@ -129,18 +129,18 @@ class _Connection(Protocol):
             self._body.append(event)
         elif isinstance(event, ResponseHead):
             if event.status == 101:
-                raise AnswerMalformed("it switched protocols unasked")
+                raise MalformedResponse("it switched protocols unasked")
             if event.status >= 200:
                 self._check(event.framing.length)
                 if any(name.lower() == b"content-encoding" for name, _ in event.headers):
-                    raise AnswerMalformed("the answer is compressed, which was not asked for")
+                    raise MalformedResponse("the answer is compressed, which was not asked for")
                 self._head = event
         else:
             self._complete()
 
     def _check(self, size: int) -> None:
         if size > MAX_BODY:
-            raise AnswerTooLarge(f"the answer is over {MAX_BODY} bytes")
+            raise ResponseTooLarge(f"the answer is over {MAX_BODY} bytes")
 
     def _complete(self) -> None:
         head, question = self._head, self._question
@@ -153,12 +153,12 @@ class _Connection(Protocol):
         if not self._lost:
             if head.keep_alive and not self._reader.buffered:
                 self._used = True
-                self._agent.rest(self)
+                self._agent.release(self)
             else:
-                self.hang_up()
+                self.close()
         question.answer.callback(response)
 
-    def hang_up(self) -> None:
+    def close(self) -> None:
         """Close; nothing is under way."""
         if self._agent.over_tls:
             # The orderly end of TLS waits for the other side, without a deadline.
@@ -189,9 +189,9 @@ class _Connection(Protocol):
         elif question is not None:
             self._question = None
             if self._untouched and self._used:
-                self._agent.ask_again(question)
+                self._agent.send_again(question)
             elif isinstance(reason.value, (ConnectionDone, ConnectionLost)):
-                question.answer.errback(AnswerCutShort("it closed the connection before its answer was complete"))
+                question.answer.errback(TruncatedResponse("it closed the connection before its answer was complete"))
             else:
                 question.answer.errback(reason)
         self._agent.forget(self)
@@ -241,7 +241,7 @@ class KeepAliveAgent:
         self._connections: set[_Connection] = set()
         self._connecting = 0
         self._idle: deque[_Connection] = deque()
-        self._waiting: deque[_Question] = deque()
+        self._waiting: deque[_PendingRequest] = deque()
         # The last head but for its length: most often the next one is the same.
         self._asked: tuple[bytes, bytes, Headers] | None = None
         self._head = b""
@@ -265,40 +265,40 @@ class KeepAliveAgent:
             self._asked = (method, uri, headers.copy())
             self._head = encode_head(method, uri, headers)
         data = b"%bContent-Length: %d\r\n\r\n%b" % (self._head, len(body), body)
-        question = _Question(method.decode("ascii"), data)
-        connection = self._rested()
+        question = _PendingRequest(method.decode("ascii"), data)
+        connection = self._idle_connection()
         if connection is not None:
             connection.ask(question)
         elif self._has_room():
-            self.ask_anew(question)
+            self.connect_and_send(question)
         elif len(self._waiting) < MAX_WAITING:
             question.give_up = lambda: self._waiting.remove(question)
             self._waiting.append(question)
         else:
-            return fail(TooManyQuestions(f"{MAX_WAITING} questions wait for it already"))
+            return fail(TooManyRequests(f"{MAX_WAITING} questions wait for it already"))
         return question.answer
 
     def _has_room(self) -> bool:
         return len(self._connections) + self._connecting < self._most
 
-    def _rested(self) -> _Connection | None:
+    def _idle_connection(self) -> _Connection | None:
         """Take the idle connection that was used last, unless it is too old to be trusted."""
         while self._idle:
             if self._clock.seconds() - self._idle[-1].idle_since < MAX_IDLE_SECONDS:
                 return self._idle.pop()
-            self._idle[-1].hang_up()
+            self._idle[-1].close()
         return None
 
-    def ask_anew(self, question: _Question) -> None:
+    def connect_and_send(self, question: _PendingRequest) -> None:
         """Ask over a new connection."""
         connecting = self._connect()
         question.give_up = connecting.cancel
         connecting.addCallbacks(lambda connection: connection.ask(question), question.answer.errback)
 
-    def ask_again(self, question: _Question) -> None:
+    def send_again(self, question: _PendingRequest) -> None:
         """Ask once more, over a new connection: the kept one was closed."""
         self.retries += 1
-        self.ask_anew(question)
+        self.connect_and_send(question)
 
     def _connect(self) -> Deferred[_Connection]:
         def over(result: _Connection | Failure) -> _Connection | Failure:
@@ -320,24 +320,24 @@ class KeepAliveAgent:
             self._going_on = True
             try:
                 while self._waiting and self._has_room():
-                    self.ask_anew(self._waiting.popleft())
+                    self.connect_and_send(self._waiting.popleft())
             finally:
                 self._going_on = False
 
-    def reach(self) -> Deferred[None]:
+    def probe(self) -> Deferred[None]:
         """Find out whether the server can be connected to; the connection is kept for the next question."""
-        connection = self._rested()
+        connection = self._idle_connection()
         if connection is not None:
             self._idle.append(connection)
             return succeed(None)
-        return self._connect().addCallback(self.rest)
+        return self._connect().addCallback(self.release)
 
-    def rest(self, connection: _Connection) -> None:
+    def release(self, connection: _Connection) -> None:
         """A connection is free: for a question that waits, or the next one."""
         if self._waiting:
             connection.ask(self._waiting.popleft())
         elif self._closed:
-            connection.hang_up()
+            connection.close()
         else:
             connection.idle_since = self._clock.seconds()
             self._idle.append(connection)
@@ -354,4 +354,4 @@ class KeepAliveAgent:
         """Close what is idle, and keep nothing from now on."""
         self._closed = True
         while self._idle:
-            self._idle[-1].hang_up()
+            self._idle[-1].close()

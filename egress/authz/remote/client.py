@@ -23,17 +23,17 @@ from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface import implementer
 
 from egress.authz.protocols.authzen import AuthZenCodec
-from egress.authz.protocols.base import Answer, Codec
+from egress.authz.protocols.base import AuthzResponse, Codec
 from egress.authz.protocols.ext_authz import ExtAuthzCodec
 from egress.authz.protocols.opa import OpaCodec
 from egress.authz.protocols.response_json import settable
-from egress.authz.protocols.validate import ContractCodec
-from egress.authz.remote.agent import AnswerMalformed, AnswerTooLarge, KeepAliveAgent, TooManyQuestions
+from egress.authz.protocols.validate import ValidateCodec
+from egress.authz.remote.agent import KeepAliveAgent, MalformedResponse, ResponseTooLarge, TooManyRequests
 from egress.authz.remote.messages import Response
 from egress.config.model import AuthzApi, AuthzBody, ConfigError, ProxyConfig
 from egress.interfaces import IAuthorizer
 from egress.model.authority import DEFAULT_PORTS, Authority, Origin
-from egress.model.authz_failure import Outage
+from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import Decision, DecisionRequest, Verdict
 from egress.model.errors import AuthorizerUnavailable, EgressError
 from egress.transport.reactor import IEgressReactor
@@ -41,12 +41,12 @@ from egress.transport.reactor import IEgressReactor
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IConsumer, IProtocol, IProtocolFactory
 
-    from egress.tls.reloadable_trust import CurrentTrust
+    from egress.tls.reloadable_trust import ReloadableTrust
 
 CreateEndpoint = Callable[[Authority], "IStreamClientEndpoint | None"]
 
 _CODECS: Final[dict[AuthzApi, type[Codec]]] = {
-    AuthzApi.POSTMAN: ContractCodec,
+    AuthzApi.POSTMAN: ValidateCodec,
     AuthzApi.AUTHZEN: AuthZenCodec,
     AuthzApi.OPA: OpaCodec,
     AuthzApi.EXT_AUTHZ: ExtAuthzCodec,
@@ -164,14 +164,14 @@ class RemoteAuthorizer:
         assert isinstance(response, Response)
         fields = response.fields
         return content(response).addCallback(
-            lambda body: self._possible(self._codec.decode(Answer(response.code, fields, body), request))
+            lambda body: self._possible(self._codec.decode(AuthzResponse(response.code, fields, body), request))
         )
 
     def _possible(self, decision: Decision) -> Decision:
         if decision.verdict is Verdict.NEED_BODY and not self._gives_body:
             reason = "the authorization service needs the content, which it is not given: --authz-body never"
             # The service has answered: nothing that it said before counts in place of this.
-            raise AuthorizerUnavailable(reason, Outage.QUESTION)
+            raise AuthorizerUnavailable(reason, AuthzFailure.QUESTION)
         return decision
 
     def _unavailable(self, failure: Failure) -> Failure:
@@ -203,7 +203,7 @@ class RemoteAuthorizer:
 
     def check_ready(self) -> Deferred[None]:
         """Find out whether the service can be connected to, without asking anything."""
-        reached = self._agent.reach()
+        reached = self._agent.probe()
         reached.addTimeout(self._timeout, self._clock)
         return reached.addErrback(self._unavailable)
 
@@ -213,12 +213,12 @@ class RemoteAuthorizer:
         return succeed(None)
 
 
-def _kind(error: object) -> Outage:
+def _kind(error: object) -> AuthzFailure:
     if isinstance(error, DeadlinePassed):
-        return Outage.TIMEOUT
-    if isinstance(error, (AnswerTooLarge, AnswerMalformed)):
-        return Outage.ANSWER
-    return Outage.OVERLOAD if isinstance(error, TooManyQuestions) else Outage.CONNECTION
+        return AuthzFailure.TIMEOUT
+    if isinstance(error, (ResponseTooLarge, MalformedResponse)):
+        return AuthzFailure.ANSWER
+    return AuthzFailure.OVERLOAD if isinstance(error, TooManyRequests) else AuthzFailure.CONNECTION
 
 
 def _located(text: str, codec: type[Codec]) -> tuple[str, Authority, str]:
@@ -233,7 +233,7 @@ def _located(text: str, codec: type[Codec]) -> tuple[str, Authority, str]:
             raise ValueError("give a URL without query and fragment")
         if not _WIRE_PATH.fullmatch(parts.path):
             raise ValueError("percent-encode what is not plain ASCII in its path")
-        return parts.scheme, Authority.parse(parts.netloc, DEFAULT_PORTS[parts.scheme]), codec.at(parts.path)
+        return parts.scheme, Authority.parse(parts.netloc, DEFAULT_PORTS[parts.scheme]), codec.endpoint_path(parts.path)
     except (ValueError, EgressError) as error:
         raise ConfigError("--authz-url", text, str(error)) from error
 
@@ -260,7 +260,7 @@ def _codec(config: ProxyConfig, url: str, name: str) -> Codec:
 
 
 def remote_authorizer(
-    reactor: IEgressReactor, config: ProxyConfig, trust: CurrentTrust, behind_upstream: CreateEndpoint
+    reactor: IEgressReactor, config: ProxyConfig, trust: ReloadableTrust, behind_upstream: CreateEndpoint
 ) -> RemoteAuthorizer:
     """Make the authorizer that C{config.authz_url} names.
 

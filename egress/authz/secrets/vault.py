@@ -19,7 +19,7 @@ from egress.authz.secrets.command import CommandFailed
 from egress.authz.secrets.table import Secret, SecretTable, SecretTableError, parse_secret_table
 from egress.http.obligations import MAX_VALUE, is_value
 from egress.model.authority import Origin
-from egress.model.authz_failure import Outage
+from egress.model.authz_failure import AuthzFailure
 from egress.model.errors import AuthorizerUnavailable
 from egress.runtime.private_file import ExposedFile, read_secret
 
@@ -219,7 +219,7 @@ def _checked(data: bytes) -> bytes:
 
 
 def _unavailable(reason: str) -> AuthorizerUnavailable:
-    return AuthorizerUnavailable(reason, Outage.FAILURE)
+    return AuthorizerUnavailable(reason, AuthzFailure.FAILURE)
 
 
 def _no_value(kept: _Kept, why: str) -> AuthorizerUnavailable:

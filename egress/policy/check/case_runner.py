@@ -13,7 +13,7 @@ _MAX_NEAR = 3
 
 
 @attrs.frozen
-class Outcome:
+class CaseResult:
     """What became of one test.
 
     @ivar why: for a test that failed, lines that say which conditions of which rules did not hold.
@@ -30,9 +30,9 @@ class Outcome:
         return decision.verdict is case.expect and case.rule in (None, decision.rule_id)
 
 
-def try_case(rules: RuleSet, case: Case) -> Outcome:
+def run_case(rules: RuleSet, case: Case) -> CaseResult:
     """Put the request of a test to the rules."""
-    outcome = Outcome(case, rules.decide(case.request, case.now))
+    outcome = CaseResult(case, rules.decide(case.request, case.now))
     if outcome.passed:
         return outcome
     return attrs.evolve(outcome, why=_why(rules, case, rules.trace(case.request, case.now)))

@@ -62,7 +62,7 @@ class _Covered:
         return self.others.get(attrs.evolve(test, port=None)) if isinstance(test, Within) else None
 
 
-def never_reached(rules: tuple[Rule, ...]) -> Iterator[tuple[Rule, Rule]]:
+def unreachable_rules(rules: tuple[Rule, ...]) -> Iterator[tuple[Rule, Rule]]:
     """The rules that can never decide, each with one before it that decides instead; only those where it is certain."""
     covered = _Covered()
     for rule in rules:

@@ -116,7 +116,7 @@ class Notes:
         if len(self.first_bad) < _NOTED:
             self.first_bad.append((self.lines, str(fault)))
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         """Say which lines could not be read."""
         which = ", ".join(f"{number} ({why})" for number, why in self.first_bad)
         more = f" and {self.bad - len(self.first_bad)} more" if self.bad > len(self.first_bad) else ""

@@ -44,7 +44,7 @@ def _suffixes(*, registries_only: bool) -> PublicSuffixList:
     return PublicSuffixList(only_icann=registries_only)
 
 
-def has_one_owner(domain: str) -> bool:
+def is_registrable(domain: str) -> bool:
     """Whether all that is below a domain is likely to belong to one owner."""
     labels = domain.split(".")
     if labels[-1].isdecimal() or any(".".join(labels[index:]) in _SHARED for index in range(len(labels))):
@@ -53,13 +53,13 @@ def has_one_owner(domain: str) -> bool:
     return registry not in (None, domain) and registry == _suffixes(registries_only=False).publicsuffix(domain)
 
 
-def grouped(hosts: Iterable[str]) -> dict[str, str]:
+def group_by_domain(hosts: Iterable[str]) -> dict[str, str]:
     """Give the pattern for each host: C{*.domain} where several belong to it, otherwise the host itself."""
     names = sorted(set(hosts))
     below: dict[str, list[str]] = {}
     for host in names:
         _, dot, domain = host.partition(".")
-        if dot and parse_ip(host) is None and has_one_owner(domain):
+        if dot and parse_ip(host) is None and is_registrable(domain):
             below.setdefault(domain, []).append(host)
     patterns = {host: host for host in names}
     for domain, found in below.items():

@@ -11,11 +11,11 @@ import attrs
 from egress.model.authority import Authority
 from egress.model.decision import Stage
 from egress.policy.learn.audit_reader import AuditLine
-from egress.policy.learn.host_groups import grouped
+from egress.policy.learn.host_groups import group_by_domain
 from egress.policy.learn.path_templates import REST, shape_of
 from egress.policy.learn.path_tree import PathTree, PathUse
 from egress.policy.match.paths import readings
-from egress.policy.match.work_budget import TooMuchWork, Work
+from egress.policy.match.work_budget import TooMuchWork, WorkBudget
 
 MAX_RULES: Final = 12
 """As many rules as one likes to read at a sitting."""
@@ -82,7 +82,7 @@ class _Site:
         if not self.example or (len(url), url) < (len(self.example), self.example):
             self.example = url
         try:
-            found = readings(path, Work())
+            found = readings(path, WorkBudget())
         except TooMuchWork:
             found = ()
         if not found or not all(reading.startswith("/") for reading in found) or not _METHOD.fullmatch(method):
@@ -152,7 +152,7 @@ class Suggestion:
         hosts: dict[Place, set[str]] = {}
         for scheme, authority, _, _ in self._seen:
             hosts.setdefault((scheme, authority.port), set()).add(authority.host)
-        patterns = {place: grouped(names) for place, names in hosts.items()}
+        patterns = {place: group_by_domain(names) for place, names in hosts.items()}
         requests: dict[tuple[Place, str], _Site] = {}
         tunnels: dict[tuple[Place, str], tuple[int, str]] = {}
         for (scheme, authority, method, path), count in sorted(self._seen.items(), key=lambda item: str(item[0])):

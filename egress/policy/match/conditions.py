@@ -12,13 +12,13 @@ import attrs
 from egress.model.address_classes import classes, embedded
 from egress.model.authority import IPAddress
 from egress.policy.match.clients import Network
-from egress.policy.match.header_fields import field_matches, has_field, loose
+from egress.policy.match.header_fields import canonical_name, field_matches, has_field
 from egress.policy.match.json_body import Expression, Wanted, json_matches
 from egress.policy.match.patterns import Pattern
 from egress.policy.match.query import has_parameter, parameter_matches
-from egress.policy.match.request_view import UNREAD, Facts
-from egress.policy.match.time_windows import Window, is_within, until_border
-from egress.policy.match.tristate import Holds, all_of, certainty
+from egress.policy.match.request_view import UNREAD, RequestView
+from egress.policy.match.time_windows import Window, is_within, until_boundary
+from egress.policy.match.tristate import Match, all_of, certainty
 
 Patterns = tuple[Pattern, ...]
 
@@ -41,16 +41,16 @@ class Condition(Protocol):
     def parts(self) -> frozenset[str]:
         """The parts of a question on which it depends (L{Decision.cache_key})."""
 
-    def holds(self, facts: Facts) -> Holds:
+    def match(self, facts: RequestView) -> Match:
         """Whether it holds for a request."""
 
-    def lasts(self, now: float) -> float:
+    def stable_for(self, now: float) -> float:
         """The seconds for which it says the same of the same request, at least."""
 
 
 @attrs.frozen
 class _Lasting:
-    def lasts(self, now: float) -> float:
+    def stable_for(self, now: float) -> float:
         """For ever."""
         return float("inf")
 
@@ -64,11 +64,11 @@ class Parameters(_Lasting):
     is_seen = False
     parts = frozenset({"path", "query"})
 
-    def holds(self, facts: Facts) -> Holds:
+    def match(self, facts: RequestView) -> Match:
         """Whether all are as they should be."""
         return all_of(self._one(facts, name, wanted) for name, wanted in self.wanted)
 
-    def _one(self, facts: Facts, name: str, wanted: Patterns | bool) -> Holds:
+    def _one(self, facts: RequestView, name: str, wanted: Patterns | bool) -> Match:
         if isinstance(wanted, bool):
             found = has_parameter(facts.query, name)
             return found if wanted else found.opposite()
@@ -86,20 +86,20 @@ class HeaderFields(_Lasting):
 
     @_needed.default
     def _loose_names(self) -> frozenset[str]:
-        return frozenset(loose(name) for name, wanted in self.wanted if wanted is not False)
+        return frozenset(canonical_name(name) for name, wanted in self.wanted if wanted is not False)
 
     @property
     def parts(self) -> frozenset[str]:
         """The field in each spelling that is looked at."""
         return frozenset(part for name, _ in self.wanted for part in _field_parts(name))
 
-    def holds(self, facts: Facts) -> Holds:
+    def match(self, facts: RequestView) -> Match:
         """Whether all are as they should be."""
         if not self._needed <= facts.fields.keys():
-            return Holds.NO
+            return Match.NO
         return all_of(self._one(facts, name, wanted) for name, wanted in self.wanted)
 
-    def _one(self, facts: Facts, name: str, wanted: Patterns | bool) -> Holds:
+    def _one(self, facts: RequestView, name: str, wanted: Patterns | bool) -> Match:
         if isinstance(wanted, bool):
             found = has_field(facts.fields, name)
             return found if wanted else found.opposite()
@@ -107,7 +107,7 @@ class HeaderFields(_Lasting):
 
 
 def _field_parts(name: str) -> Iterator[str]:
-    pieces = loose(name).split("-")
+    pieces = canonical_name(name).split("-")
     if len(pieces) > _MAX_HYPHENS + 1:
         yield "headers"
         return
@@ -124,10 +124,10 @@ class JsonFields(_Lasting):
     is_seen = False
     parts = frozenset({"body", *_field_parts("content-encoding"), *_field_parts("content-type")})
 
-    def holds(self, facts: Facts) -> Holds:
+    def match(self, facts: RequestView) -> Match:
         """Whether all find what they should."""
         if facts.json is UNREAD:
-            return Holds.UNREAD
+            return Match.UNREAD
         return all_of(json_matches(facts.json, expression, wanted) for expression, wanted in self.wanted)
 
 
@@ -141,21 +141,21 @@ class BodySize(_Lasting):
     is_seen = False
     parts = frozenset({"body"})
 
-    def holds(self, facts: Facts) -> Holds:
+    def match(self, facts: RequestView) -> Match:
         """Whether it is within the bounds."""
         request = facts.request
         length = request.content_length
         if request.body is not None and not request.body_truncated:
             length = len(request.body)
         if length is not None:
-            return Holds.YES if self._is_within(length) else Holds.NO
+            return Match.YES if self._is_within(length) else Match.NO
         if request.body_withheld:
-            return Holds.UNREAD
+            return Match.UNREAD
         # What is there is the beginning.
         at_least = len(request.body or b"")
         if self.most is not None:
-            return Holds.NO if at_least > self.most else Holds.MAYBE
-        return Holds.YES if at_least >= self.least else Holds.MAYBE
+            return Match.NO if at_least > self.most else Match.MAYBE
+        return Match.YES if at_least >= self.least else Match.MAYBE
 
     def _is_within(self, length: int) -> bool:
         return length >= self.least and (self.most is None or length <= self.most)
@@ -175,16 +175,16 @@ class Clients(_Lasting):
         """The name, the address or both."""
         return frozenset(part for part, used in (("identity", self.names), ("client", self.networks)) if used)
 
-    def holds(self, facts: Facts) -> Holds:
+    def match(self, facts: RequestView) -> Match:
         """Whether it is one of them."""
         name = facts.request.client.identity
         if name is not None and any(matches(name) for matches in self.names):
-            return Holds.YES
+            return Match.YES
         if not self.networks:
-            return Holds.NO
+            return Match.NO
         if facts.client is None:
-            return Holds.MAYBE
-        return Holds.YES if _is_in(facts.client, self.networks) else Holds.NO
+            return Match.MAYBE
+        return Match.YES if _is_in(facts.client, self.networks) else Match.NO
 
 
 @attrs.frozen
@@ -197,15 +197,15 @@ class Times:
     is_seen = True
     parts: frozenset[str] = attrs.field(init=False, default=frozenset())
 
-    def holds(self, facts: Facts) -> Holds:
+    def match(self, facts: RequestView) -> Match:
         """Whether it is one of these times."""
         if facts.now is None:
-            return Holds.MAYBE
-        return Holds.YES if is_within(self.windows, self.zone, facts.now) else Holds.NO
+            return Match.MAYBE
+        return Match.YES if is_within(self.windows, self.zone, facts.now) else Match.NO
 
-    def lasts(self, now: float) -> float:
+    def stable_for(self, now: float) -> float:
         """Until the next of the times begins or ends."""
-        return until_border(self.windows, self.zone, now)
+        return until_boundary(self.windows, self.zone, now)
 
 
 @attrs.frozen
@@ -218,10 +218,10 @@ class Addresses(_Lasting):
     is_seen = True
     parts = frozenset({"addresses"})
 
-    def holds(self, facts: Facts) -> Holds:
+    def match(self, facts: RequestView) -> Match:
         """Whether the addresses are of these kinds."""
         if not facts.addresses:
-            return Holds.UNRESOLVED if facts.request.addresses_withheld else Holds.MAYBE
+            return Match.UNRESOLVED if facts.request.addresses_withheld else Match.MAYBE
         return certainty(self._has(address) for address in facts.addresses)
 
     def _has(self, address: IPAddress) -> bool:

@@ -6,8 +6,8 @@ from typing import Final
 
 from egress.model.decision import Headers
 from egress.policy.match.patterns import Pattern
-from egress.policy.match.tristate import Holds, certainty
-from egress.policy.match.work_budget import TooMuchWork, Work, steps_to_try
+from egress.policy.match.tristate import Match, certainty
+from egress.policy.match.work_budget import TooMuchWork, WorkBudget, steps_to_try
 
 # More members than this no honest list has, and each pattern is tried on each of them.
 MAX_MEMBERS: Final = 500
@@ -16,7 +16,7 @@ Fields = dict[str, tuple[tuple[str, str], ...]]
 """By the loose name: the name in lower case and the value of each line, in each of its readings."""
 
 
-def loose(name: str) -> str:
+def canonical_name(name: str) -> str:
     """A name as gateways have it that turn fields into variables: C{-} and C{_} are the same (RFC 3875)."""
     return name.lower().replace("_", "-")
 
@@ -26,22 +26,22 @@ def read_fields(headers: Headers) -> Fields:
     found: dict[str, list[tuple[str, str]]] = {}
     for raw_name, raw_value in headers:
         name = raw_name.decode("latin-1").lower()
-        lines = found.setdefault(loose(name), [])
+        lines = found.setdefault(canonical_name(name), [])
         lines.append((name, raw_value.decode("latin-1")))
         if not raw_value.isascii():
             lines.append((name, raw_value.decode("utf-8", "replace")))
     return {name: tuple(lines) for name, lines in found.items()}
 
 
-def has_field(fields: Fields, name: str) -> Holds:
+def has_field(fields: Fields, name: str) -> Match:
     """Whether there is a field of a name, which is in lower case."""
-    lines = fields.get(loose(name), ())
+    lines = fields.get(canonical_name(name), ())
     if any(one == name for one, _ in lines):
-        return Holds.YES
-    return Holds.MAYBE if lines else Holds.NO
+        return Match.YES
+    return Match.MAYBE if lines else Match.NO
 
 
-def field_matches(fields: Fields, name: str, patterns: tuple[Pattern, ...], work: Work) -> Holds:
+def field_matches(fields: Fields, name: str, patterns: tuple[Pattern, ...], work: WorkBudget) -> Match:
     """Whether the field of a name has a value that one of some patterns matches.
 
     Where a field is repeated, or a list (RFC 9110 section 5.6.1), a permission wants that of each line and of each
@@ -49,9 +49,9 @@ def field_matches(fields: Fields, name: str, patterns: tuple[Pattern, ...], work
 
     @raise TooMuchWork: when there is too much to compare.
     """
-    lines = fields.get(loose(name), ())
+    lines = fields.get(canonical_name(name), ())
     if not lines:
-        return Holds.NO
+        return Match.NO
     values = [value for _, value in lines]
     if sum(value.count(",") for value in values) > MAX_MEMBERS:
         raise TooMuchWork(f"its field {name} has more than {MAX_MEMBERS} members")
@@ -60,6 +60,6 @@ def field_matches(fields: Fields, name: str, patterns: tuple[Pattern, ...], work
         values.append(", ".join(value for _, value in lines))
     work.spend(steps_to_try(values, len(patterns)), f"its field {name} has many or long values to compare")
     found = certainty(any(matches(value) for matches in patterns) for value in values)
-    if found is Holds.YES and any(one != name for one, _ in lines):
-        return Holds.MAYBE
+    if found is Match.YES and any(one != name for one, _ in lines):
+        return Match.MAYBE
     return found

@@ -71,8 +71,8 @@ class HostIndex:
     """
 
     def __init__(self, hosts: Sequence[tuple[HostTest, ...]]) -> None:
-        self.always = tuple(place for place, tests in enumerate(hosts) if not tests or Anything() in tests)
-        always = frozenset(self.always)
+        self.wildcard = tuple(place for place, tests in enumerate(hosts) if not tests or Anything() in tests)
+        always = frozenset(self.wildcard)
         numbers: dict[int, int] = {}
         rules: list[list[int]] = []
         found = _Found()
@@ -93,7 +93,7 @@ class HostIndex:
         self._literals, self._labels, self._others = found.literals, found.labels, found.others
         self._prefixes = sorted({network[:2] for network in found.networks})
 
-    def places(self, authority: Authority, always: Sequence[int]) -> Iterator[int]:
+    def candidates(self, authority: Authority, always: Sequence[int]) -> Iterator[int]:
         """The places of the rules that may be about an authority, and a few that are not, in order.
 
         @param always: those of C{self.always} that are of interest.

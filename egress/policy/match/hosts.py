@@ -81,7 +81,7 @@ class Matching:
 HostTest = Anything | PrivateLiteral | SingleLabel | Within | Named | Matching
 
 
-def is_about_address(test: HostTest) -> bool:
+def matches_addresses(test: HostTest) -> bool:
     """Whether a pattern is about addresses and not about names."""
     return isinstance(test, (Within, PrivateLiteral))
 

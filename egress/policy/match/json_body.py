@@ -24,8 +24,8 @@ from egress.policy.match.coercion import (
     texts_of,
 )
 from egress.policy.match.patterns import Pattern, compile_pattern
-from egress.policy.match.tristate import Holds, certainty
-from egress.policy.match.work_budget import PER_CALL, PER_CHARACTER, Work
+from egress.policy.match.tristate import Match, certainty
+from egress.policy.match.work_budget import PER_CALL, PER_CHARACTER, WorkBudget
 
 UNREADABLE: Final = object()
 """Stands for content that is not JSON, or that two servers may read as two things."""
@@ -70,7 +70,13 @@ class Document:
     """
 
     def __init__(
-        self, value: Any, work: Work, dotted: frozenset[str] = frozenset(), *, is_inexact: bool = False, marks: int = 1
+        self,
+        value: Any,
+        work: WorkBudget,
+        dotted: frozenset[str] = frozenset(),
+        *,
+        is_inexact: bool = False,
+        marks: int = 1,
     ) -> None:
         self.value = value
         self.dotted = dotted
@@ -101,7 +107,7 @@ class Document:
 class _Reader:
     """Reads one document strictly."""
 
-    def __init__(self, work: Work, cause: str) -> None:
+    def __init__(self, work: WorkBudget, cause: str) -> None:
         self._work = work
         self._cause = cause
         self.dotted: set[str] = set()
@@ -149,7 +155,7 @@ class _Reader:
         return found
 
 
-def read_json(body: bytes, work: Work) -> Any:
+def read_json(body: bytes, work: WorkBudget) -> Any:
     """Read JSON strictly (RFC 8259): UTF-8, each key once, numbers that are numbers.
 
     @return: a L{Document}; C{UNREADABLE} for everything else.
@@ -301,7 +307,7 @@ def compile_expression(text: str) -> Expression:
     return Expression(text, found.search, low.search, compares, compares or not _WALKING.isdisjoint(parts))
 
 
-def json_matches(document: object, expression: Expression, wanted: Wanted) -> Holds:
+def json_matches(document: object, expression: Expression, wanted: Wanted) -> Match:
     """Whether what an expression finds in a document is wanted; of a list, each member of it.
 
     For a denial, also what it finds in the document as servers to which case makes no difference read it, or those that
@@ -310,29 +316,29 @@ def json_matches(document: object, expression: Expression, wanted: Wanted) -> Ho
     @raise TooMuchWork: when there is too much to look through.
     """
     if document is NOTHING:
-        return Holds.NO
+        return Match.NO
     if not isinstance(document, Document):
-        return Holds.MAYBE
+        return Match.MAYBE
     if document.dotted and any(key in expression.text.casefold() for key in document.dotted):
-        return Holds.MAYBE
+        return Match.MAYBE
     try:
         found = _found(document, expression, expression.search, document.value, wanted)
         if not wanted.broad:
             is_unsure = expression.compares and document.is_inexact
-            return Holds.MAYBE if is_unsure else found
-        if found is Holds.NO:
+            return Match.MAYBE if is_unsure else found
+        if found is Match.NO:
             found = _found(document, expression, expression.lowered, document.lowered, wanted)
             others = document.converted if expression.compares else ()
-            if found is not Holds.NO or any(_is_in_converted(document, expression, other, wanted) for other in others):
-                return Holds.MAYBE
+            if found is not Match.NO or any(_is_in_converted(document, expression, other, wanted) for other in others):
+                return Match.MAYBE
     except _FAILURES:
-        return Holds.MAYBE
+        return Match.MAYBE
     return found
 
 
 def _is_in_converted(document: Document, expression: Expression, other: Any, wanted: Wanted) -> bool:
     try:
-        return _found(document, expression, expression.lowered, other, wanted) is not Holds.NO
+        return _found(document, expression, expression.lowered, other, wanted) is not Match.NO
     except _FAILURES:
         # An expression that compares numbers is not made for texts.
         return False
@@ -340,7 +346,7 @@ def _is_in_converted(document: Document, expression: Expression, other: Any, wan
 
 def _found(
     document: Document, expression: Expression, search: Callable[[Any], Any], reading: Any, wanted: Wanted
-) -> Holds:
+) -> Match:
     if expression.walks:
         document.spend(_PER_MARK * document.marks)
     value = search(reading)
@@ -352,4 +358,4 @@ def _found(
         return certainty((wanted.has(value),))
     found = certainty(wanted.has(one) for one in value)
     # Some join the members of a list.
-    return Holds.MAYBE if found is Holds.NO and wanted.has(value) else found
+    return Match.MAYBE if found is Match.NO and wanted.has(value) else found

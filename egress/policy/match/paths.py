@@ -14,7 +14,7 @@ from typing import Final
 
 import attrs
 
-from egress.policy.match.work_budget import PER_CALL, TooMuchWork, Work
+from egress.policy.match.work_budget import PER_CALL, TooMuchWork, WorkBudget
 
 # Beyond this many readings it is nobody's honest path.
 MAX_READINGS: Final = 32
@@ -143,7 +143,7 @@ _PER_CHARACTER: Final = 12
 _PER_PASS: Final = 25
 
 
-def readings(path: str, work: Work) -> tuple[str, ...]:
+def readings(path: str, work: WorkBudget) -> tuple[str, ...]:
     """Every reading of a path, its query left out: what comes of it by any of the changes, in any order.
 
     @return: the readings, the literal one first.
@@ -168,7 +168,7 @@ def readings(path: str, work: Work) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _changed(text: str, work: Work, cause: str) -> Iterator[str]:
+def _changed(text: str, work: WorkBudget, cause: str) -> Iterator[str]:
     for change, trigger, steps in _CHANGES:
         if trigger in text:
             work.spend(steps * text.count(trigger) + _PER_PASS * len(text), cause)

@@ -16,8 +16,8 @@ from urllib.parse import unquote_to_bytes
 import attrs
 
 from egress.policy.match.patterns import Pattern
-from egress.policy.match.tristate import Holds, certainty
-from egress.policy.match.work_budget import PER_CALL, TooMuchWork, Work, steps_to_try
+from egress.policy.match.tristate import Match, certainty
+from egress.policy.match.work_budget import PER_CALL, TooMuchWork, WorkBudget, steps_to_try
 
 # Servers stop reading somewhere (PHP after 1,000), and each elsewhere.
 MAX_PARAMETERS: Final = 500
@@ -149,7 +149,7 @@ class Parameter:
 class Way:
     """The parameters in one way of separating them."""
 
-    def __init__(self, parts: Iterable[str], work: Work, cause: str) -> None:
+    def __init__(self, parts: Iterable[str], work: WorkBudget, cause: str) -> None:
         self._unclear: list[int] = []
         self._by_step: dict[str, list[tuple[int, Name]]] = {}
         self._by_text: dict[str, list[int]] = {}
@@ -182,7 +182,7 @@ Query = tuple[Way, ...]
 """The parameters in each way of separating them."""
 
 
-def read_query(path: str, work: Work) -> Query | None:
+def read_query(path: str, work: WorkBudget) -> Query | None:
     """Read the query of a request.
 
     @param path: path and query as sent.
@@ -213,48 +213,48 @@ def _ways(query: str) -> Iterator[list[str]]:
         yield [part for part in parts if part]
 
 
-def has_parameter(query: Query | None, name: str) -> Holds:
+def has_parameter(query: Query | None, name: str) -> Match:
     """Whether there is a parameter of a name."""
     if query is None:
-        return Holds.MAYBE
+        return Match.MAYBE
     return _agreed(_presence(way.named(name), name) for way in query)
 
 
-def _presence(named: tuple[Parameter, ...], name: str) -> Holds:
+def _presence(named: tuple[Parameter, ...], name: str) -> Match:
     if any(one.is_surely(name) for one in named):
-        return Holds.YES
-    return Holds.MAYBE if named else Holds.NO
+        return Match.YES
+    return Match.MAYBE if named else Match.NO
 
 
-def parameter_matches(query: Query | None, name: str, patterns: tuple[Pattern, ...], work: Work) -> Holds:
+def parameter_matches(query: Query | None, name: str, patterns: tuple[Pattern, ...], work: WorkBudget) -> Match:
     """Whether the parameter of a name has a value that one of some patterns matches; where it is repeated, each.
 
     @raise TooMuchWork: when there is too much to compare.
     """
     if query is None:
-        return Holds.MAYBE
+        return Match.MAYBE
     return _agreed(_matching(way.named(name), name, patterns, work) for way in query)
 
 
-def _agreed(answers: Iterable[Holds]) -> Holds:
+def _agreed(answers: Iterable[Match]) -> Match:
     """What is said whichever way the parameters are separated."""
     found = set(answers)
-    return found.pop() if len(found) == 1 else Holds.MAYBE
+    return found.pop() if len(found) == 1 else Match.MAYBE
 
 
-def _matching(named: tuple[Parameter, ...], name: str, patterns: tuple[Pattern, ...], work: Work) -> Holds:
+def _matching(named: tuple[Parameter, ...], name: str, patterns: tuple[Pattern, ...], work: WorkBudget) -> Match:
     cause = "its query has many or long values to compare"
     work.spend(sum(_steps_to_decode(one.raw) for one in named), cause)
     if any(one.values is None for one in named):
-        return Holds.MAYBE
+        return Match.MAYBE
     values = [value for one in named for value in one.values or ()]
     work.spend(steps_to_try(values, len(patterns)), cause)
     found = certainty(any(matches(value) for matches in patterns) for value in values)
-    if found is Holds.YES:
-        return Holds.YES if all(one.is_surely(name) for one in named) else Holds.MAYBE
-    if found is Holds.NO and len(named) > 1:
+    if found is Match.YES:
+        return Match.YES if all(one.is_surely(name) for one in named) else Match.MAYBE
+    if found is Match.NO and len(named) > 1:
         # Some join them.
         joined = (mark.join(min(one.values or ("",)) for one in named) for mark in (",", ", "))
         if any(matches(text) for text in joined for matches in patterns):
-            return Holds.MAYBE
+            return Match.MAYBE
     return found

@@ -14,7 +14,7 @@ from egress.policy.match.json_body import NOTHING, UNREADABLE, read_json
 from egress.policy.match.media_type import json_fault
 from egress.policy.match.paths import readings
 from egress.policy.match.query import Query, read_query
-from egress.policy.match.work_budget import Work
+from egress.policy.match.work_budget import WorkBudget
 
 UNREAD: Final = object()
 """Stands for content that was not read yet."""
@@ -25,7 +25,7 @@ LONG: Final = 512
 """Characters of a path, in all its readings: what compares more of them estimates the work first."""
 
 
-class Facts:
+class RequestView:
     """One request, and the time of the decision.
 
     @ivar now: seconds since the epoch; C{None}: not known.
@@ -34,7 +34,7 @@ class Facts:
     def __init__(self, request: DecisionRequest, now: float | None) -> None:
         self.request = request
         self.now = now
-        self.work = Work()
+        self.work = WorkBudget()
         self.has_long_paths = False
         self._paths: tuple[str, ...] = _NOT_YET
 

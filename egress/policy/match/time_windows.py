@@ -93,7 +93,7 @@ def is_within(windows: tuple[Window, ...], zone: tzinfo, now: float) -> bool:
     return any(window.has(local.weekday(), minute) for window in windows)
 
 
-def until_border(windows: tuple[Window, ...], zone: tzinfo, now: float) -> float:
+def until_boundary(windows: tuple[Window, ...], zone: tzinfo, now: float) -> float:
     """The seconds for which nothing changes about L{is_within}; it may be longer, never shorter."""
     local = datetime.fromtimestamp(now, zone)
     passed = (local.hour * 60 + local.minute) * 60 + local.second + local.microsecond / 1e6

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Iterable
 
 
-class Holds(enum.Enum):
+class Match(enum.Enum):
     """What a condition says about a request.
 
     A denial takes C{MAYBE} for yes, a permission for no: both are the safe side.
@@ -21,28 +21,28 @@ class Holds(enum.Enum):
     UNREAD = "unread"
     UNRESOLVED = "unresolved"
 
-    def opposite(self) -> Holds:
+    def opposite(self) -> Match:
         """What is to be said of the contrary."""
         return _OPPOSITE[self]
 
 
-_OPPOSITE = {**{each: each for each in Holds}, Holds.NO: Holds.YES, Holds.YES: Holds.NO}
+_OPPOSITE = {**{each: each for each in Match}, Match.NO: Match.YES, Match.YES: Match.NO}
 
 
-def certainty(answers: Iterable[bool]) -> Holds:
+def certainty(answers: Iterable[bool]) -> Match:
     """What several readings of one thing say together; no reading at all is a no."""
     found = set(answers)
     if found == {True}:
-        return Holds.YES
-    return Holds.MAYBE if True in found else Holds.NO
+        return Match.YES
+    return Match.MAYBE if True in found else Match.NO
 
 
-def all_of(answers: Iterable[Holds]) -> Holds:
+def all_of(answers: Iterable[Match]) -> Match:
     """What holds where each of several must."""
-    found = Holds.YES
+    found = Match.YES
     for answer in answers:
-        if answer is Holds.NO:
+        if answer is Match.NO:
             return answer
-        if answer is Holds.MAYBE:
+        if answer is Match.MAYBE:
             found = answer
     return found

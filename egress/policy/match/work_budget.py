@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-MOST: Final = 3_500_000
+MAX_WORK: Final = 3_500_000
 """Steps of one decision: about 3.5 ms."""
 
 PER_CALL: Final = 300
@@ -35,7 +35,7 @@ class TooMuchWork(Exception):
         self.cause = cause
 
 
-class Work:
+class WorkBudget:
     """The work of one decision.
 
     @ivar left: the steps that are left.
@@ -43,7 +43,7 @@ class Work:
 
     __slots__ = ("left",)
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int = MAX_WORK) -> None:
         self.left = most
 
     def spend(self, steps: int, cause: str) -> None:

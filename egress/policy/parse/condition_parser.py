@@ -24,7 +24,7 @@ from egress.policy.match.conditions import (
 from egress.policy.match.json_body import Wanted, compile_expression
 from egress.policy.match.patterns import compile_pattern
 from egress.policy.match.time_windows import Window
-from egress.policy.parse.definitions import Names
+from egress.policy.parse.definitions import Definitions
 from egress.policy.parse.toml_reader import Table, nearest
 from egress.policy.parse.units import size
 
@@ -37,7 +37,9 @@ _FIELD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
 _VALUES: Final = "write a pattern, a list of patterns, true (it is there) or false (it is not)"
 
 
-def read_conditions(table: Table, names: Names, zone: tzinfo, label: str, *, broad: bool) -> tuple[Condition, ...]:
+def read_conditions(
+    table: Table, names: Definitions, zone: tzinfo, label: str, *, broad: bool
+) -> tuple[Condition, ...]:
     """Read the conditions that a rule has beside host, port, scheme, method and path, those on content last.
 
     @param broad: whether the rule holds already when it may be about a request.

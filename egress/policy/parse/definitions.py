@@ -25,7 +25,7 @@ _REFERENCE: Final = re.compile(r"(\$?)\$\{([^{}]*)\}")
 _COMPILE: Final[dict[str, Any]] = {"hosts": compile_host, "clients": compile_client}
 
 
-class Names:
+class Definitions:
     """The groups and variables of all documents of a policy."""
 
     def __init__(self, documents: Iterable[Document]) -> None:

@@ -11,7 +11,7 @@ from egress.model.decision import Verdict
 from egress.policy.case import Case
 from egress.policy.match.time_windows import compile_zone
 from egress.policy.parse.case_table import read_case
-from egress.policy.parse.definitions import Names
+from egress.policy.parse.definitions import Definitions
 from egress.policy.parse.includes import parse_document, read_document, with_included
 from egress.policy.parse.obligation_parser import secrets_in
 from egress.policy.parse.rule_parser import RuleReader
@@ -50,7 +50,7 @@ def load_starter() -> RuleSet:
 def _rule_set(root: Document, name: str) -> RuleSet:
     documents = with_included(root)
     table = Table(root, (), "", root.table, root.table)
-    names = Names(documents)
+    names = Definitions(documents)
     reader = RuleReader(names, table.read("timezone", _zone) or timezone.utc)
     rules: list[Rule] = []
     cases: list[Case] = []
@@ -75,7 +75,7 @@ def _rule_set(root: Document, name: str) -> RuleSet:
         blocks_private=table.verdict("private_addresses", Verdict.ALLOW, Verdict.DENY) is Verdict.DENY,
         default=table.verdict("default", Verdict.ALLOW, Verdict.DENY) or Verdict.DENY,
         files=tuple(document.file for document in reversed(documents) if document.file is not None),
-        secrets=frozenset(secret for rule in rules for secret in secrets_in(rule.terms)),
+        secrets=frozenset(secret for rule in rules for secret in secrets_in(rule.obligations)),
         ttl=table.read("ttl", duration),
         cases=tuple(cases),
     )
@@ -97,7 +97,7 @@ def _listed(document: Document, key: str) -> list[Any]:
     return found
 
 
-def _cases(document: Document, names: Names) -> list[Case]:
+def _cases(document: Document, names: Definitions) -> list[Case]:
     found = []
     for index, entry in enumerate(_listed(document, "test")):
         path = ("test", index)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from egress.model.decision import NO_TERMS, Header, Terms, Verdict
+from egress.model.decision import NO_OBLIGATIONS, Header, Obligations, Verdict
 from egress.policy.parse.toml_reader import Table
 from egress.policy.parse.units import duration, size
 
@@ -33,13 +33,13 @@ _MAX_VALUES: Final = 32 * 1024
 _MIN_EXPIRY: Final = 1.0
 
 
-def read_terms(table: Table, verdict: Verdict) -> Terms:
+def read_obligations(table: Table, verdict: Verdict) -> Obligations:
     """Read the terms of a rule.
 
     @raise egress.policy.parse.toml_reader.PolicyError: when they are not understood.
     """
     if _ALL.isdisjoint(table.table):
-        return NO_TERMS
+        return NO_OBLIGATIONS
     given = [key for key in KEYS if key in table.table]
     if verdict is Verdict.DENY:
         raise table.error(f"{given[0]!r} says how a request is let through; leave it out of a denial", given[0])
@@ -51,7 +51,7 @@ def read_terms(table: Table, verdict: Verdict) -> Terms:
     if sum(len(value) for _, value in fields) > _MAX_VALUES:
         raise table.error(f"'set_headers' has values of more than {_MAX_VALUES} bytes together", "set_headers")
     _each_once(table, given_fields)
-    return Terms(
+    return Obligations(
         tuple(field for field in fields if not _SECRET.search(field[1].decode("ascii"))),
         removed,
         table.read("max_bytes", size),
@@ -99,6 +99,6 @@ def _name(name: str) -> str:
     return name
 
 
-def secrets_in(terms: Terms) -> frozenset[str]:
+def secrets_in(terms: Obligations) -> frozenset[str]:
     """The names of the secrets that terms put into fields."""
     return frozenset(name for _, value in terms.secret_headers for name in _SECRET.findall(value.decode("ascii")))

@@ -14,9 +14,9 @@ from egress.model.decision import Verdict
 from egress.policy.match.paths import PathPattern, compile_path
 from egress.policy.parse.condition_parser import KEYS as CONDITIONS
 from egress.policy.parse.condition_parser import UNSEEN, read_conditions
-from egress.policy.parse.definitions import Names
+from egress.policy.parse.definitions import Definitions
 from egress.policy.parse.obligation_parser import KEYS as TERMS
-from egress.policy.parse.obligation_parser import read_terms
+from egress.policy.parse.obligation_parser import read_obligations
 from egress.policy.parse.toml_reader import Document, Table
 from egress.policy.parse.units import ports
 from egress.policy.reason_template import Reason
@@ -50,7 +50,7 @@ class RuleReader:
     @ivar zone: in which times are.
     """
 
-    names: Names
+    names: Definitions
     zone: tzinfo
     # The same few are in many rules.
     _path: Callable[[str, bool], PathPattern] = attrs.field(
@@ -105,7 +105,7 @@ class RuleReader:
             paths=paths,
             port_ranges=tuple(found for found in ranges if len(found) > 1),
             conditions=read_conditions(table, self.names, self.zone, label, broad=broad),
-            terms=read_terms(table, verdict),
+            obligations=read_obligations(table, verdict),
             where=table.document.place(table.path),
         )
 

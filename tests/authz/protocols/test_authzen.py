@@ -9,8 +9,8 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.authz.protocols.authzen import AuthZenCodec
-from egress.authz.protocols.base import Answer
-from egress.model.authz_failure import Outage
+from egress.authz.protocols.base import AuthzResponse
+from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import ClientIdentity, Decision, Verdict
 from egress.model.errors import AuthorizerUnavailable
 from tests.authz.protocols.test_request_json import REQUEST
@@ -20,7 +20,7 @@ CODEC = AuthZenCodec("http://pdp.test/access/v1/evaluation", "who")
 
 def decoded(answer: Any, status: int = 200, **changes: Any) -> Decision:
     content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    return CODEC.decode(Answer(status, (), content), attrs.evolve(REQUEST, **changes))
+    return CODEC.decode(AuthzResponse(status, (), content), attrs.evolve(REQUEST, **changes))
 
 
 class QuestionTests(SynchronousTestCase):
@@ -72,7 +72,7 @@ class QuestionTests(SynchronousTestCase):
             ("/access/v1/evaluation", "/access/v1/evaluation"),
         ):
             with self.subTest(path):
-                self.assertEqual(CODEC.at(path), expected)
+                self.assertEqual(CODEC.endpoint_path(path), expected)
 
 
 class AnswerTests(SynchronousTestCase):
@@ -87,7 +87,7 @@ class AnswerTests(SynchronousTestCase):
         context = {"reason": "why", "ruleId": "r", "ttl": 5, "maxBytes": 10}
         decision = decoded({"decision": True, "context": context})
         self.assertEqual((decision.reason, decision.rule_id, decision.ttl), ("why", "r", 5.0))
-        self.assertEqual((decision.terms.max_bytes, decision.decided_by), (10, "who"))
+        self.assertEqual((decision.obligations.max_bytes, decision.decided_by), (10, "who"))
 
     def test_need(self) -> None:
         answer = {"decision": False, "context": {"need": "body"}}
@@ -124,4 +124,4 @@ class AnswerTests(SynchronousTestCase):
             with self.subTest(answer, status=status):
                 error = self.assertRaises(AuthorizerUnavailable, decoded, answer, status)
                 self.assertIn(words, error.reason)
-                self.assertIs(error.kind, Outage.ANSWER)
+                self.assertIs(error.kind, AuthzFailure.ANSWER)

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.authz.protocols.authzen import AuthZenCodec
-from egress.authz.protocols.base import Answer, Codec, ending_in
+from egress.authz.protocols.base import AuthzResponse, Codec, ending_in
 from egress.authz.protocols.ext_authz import ExtAuthzCodec
 from egress.authz.protocols.opa import OpaCodec
 from egress.authz.protocols.request_json import joined
-from egress.authz.protocols.validate import ContractCodec
+from egress.authz.protocols.validate import ValidateCodec
 from egress.config.model import AuthzApi
 from egress.model.authority import Authority, Origin
-from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Stage, Terms, Verdict
+from egress.model.decision import ClientIdentity, Decision, DecisionRequest, Obligations, Stage, Verdict
 from egress.model.errors import AuthorizerUnavailable
 from egress.policy.parse.load import parse_policy
 from tests.authz.deciders import DECIDERS, PATHS
@@ -64,7 +64,7 @@ RULES = parse_policy(
 )
 
 CODECS: dict[AuthzApi, type[Codec]] = {
-    AuthzApi.POSTMAN: ContractCodec,
+    AuthzApi.POSTMAN: ValidateCodec,
     AuthzApi.AUTHZEN: AuthZenCodec,
     AuthzApi.OPA: OpaCodec,
     AuthzApi.EXT_AUTHZ: ExtAuthzCodec,
@@ -122,7 +122,7 @@ def requests(draw: Any) -> DecisionRequest:
 
 def codec_of(api: AuthzApi) -> Codec:
     kind = CODECS[api]
-    return kind("http://authz.test" + kind.at(PATHS[api]), "who")
+    return kind("http://authz.test" + kind.endpoint_path(PATHS[api]), "who")
 
 
 def through(api: AuthzApi, request: DecisionRequest, decide: Any) -> Decision:
@@ -132,7 +132,7 @@ def through(api: AuthzApi, request: DecisionRequest, decide: Any) -> Decision:
     fields = joined((*codec.fields, *asked.fields))
     target = asked.url.decode().removeprefix("http://authz.test")
     reply = DECIDERS[api](decide).answer(asked.method.decode(), target, fields, asked.content)
-    return codec.decode(Answer(reply.status, reply.fields, reply.content), request)
+    return codec.decode(AuthzResponse(reply.status, reply.fields, reply.content), request)
 
 
 class ParityTests(SynchronousTestCase):
@@ -181,11 +181,11 @@ class ParityTests(SynchronousTestCase):
             body_withheld=True,
             addresses_withheld=True,
         )
-        terms = Terms(((b"x-key", b"plain"),), (b"cookie",), 1000, 60.0, ((b"x-token", b"${secret:KEY}"),))
+        terms = Obligations(((b"x-key", b"plain"),), (b"cookie",), 1000, 60.0, ((b"x-token", b"${secret:KEY}"),))
         for decision in (
             Decision(Verdict.ALLOW, "why", "who", "r", 5.0, 60.0, ("path", "header:x-a"), terms),
             Decision(Verdict.DENY, "why", "who", "r", 5.0),
-            Decision(Verdict.ASK, "why", "who", "r", terms=terms),
+            Decision(Verdict.ASK, "why", "who", "r", obligations=terms),
             Decision(Verdict.NEED_BODY, "why", "who"),
             Decision(Verdict.NEED_ADDRESSES, "why", "who"),
         ):

@@ -8,9 +8,9 @@ from typing import Any
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.authz.protocols.base import Answer
+from egress.authz.protocols.base import AuthzResponse
 from egress.authz.protocols.ext_authz import ExtAuthzCodec
-from egress.model.authz_failure import Outage
+from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import ClientIdentity, Decision, Headers, Stage, Verdict
 from egress.model.errors import AuthorizerUnavailable
 from tests.authz.protocols.test_request_json import REQUEST
@@ -21,7 +21,7 @@ TEXT = (b"Content-Type", b"text/plain; charset=utf-8")
 
 
 def decoded(status: int, fields: Headers = (), content: bytes = b"") -> Decision:
-    return CODEC.decode(Answer(status, fields, content), REQUEST)
+    return CODEC.decode(AuthzResponse(status, fields, content), REQUEST)
 
 
 class QuestionTests(SynchronousTestCase):
@@ -44,7 +44,7 @@ class QuestionTests(SynchronousTestCase):
             ),
         )
         self.assertEqual(PLAIN.encode(REQUEST).url, b"http://authz.test/a/b?c=d")
-        self.assertEqual(CODEC.at("/check/"), "/check")
+        self.assertEqual(CODEC.endpoint_path("/check/"), "/check")
 
     def test_content(self) -> None:
         for changes, content, partial in (
@@ -83,7 +83,7 @@ class QuestionTests(SynchronousTestCase):
             self.assertEqual([value for name, value in fields if name == b"X-Egress-Addresses"], expected)
         # There is no way to ask for them.
         asked = attrs.evolve(REQUEST, addresses_withheld=True)
-        self.assertIs(CODEC.decode(Answer(403, ((b"need", b"addresses"),), b""), asked).verdict, Verdict.DENY)
+        self.assertIs(CODEC.decode(AuthzResponse(403, ((b"need", b"addresses"),), b""), asked).verdict, Verdict.DENY)
 
     def test_identity(self) -> None:
         asked = CODEC.encode(attrs.evolve(REQUEST, client=ClientIdentity("192.0.2.1", 1, "ci")))
@@ -106,7 +106,7 @@ class QuestionTests(SynchronousTestCase):
             with self.subTest(changes):
                 error = self.assertRaises(AuthorizerUnavailable, CODEC.encode, attrs.evolve(REQUEST, **changes))
                 self.assertIn(words, error.reason)
-                self.assertIs(error.kind, Outage.QUESTION)
+                self.assertIs(error.kind, AuthzFailure.QUESTION)
 
     def test_a_path_beyond_ascii(self) -> None:
         asked = PLAIN.encode(attrs.evolve(REQUEST, path="/\u00e4%2f\\|?q=\u20ac%"))
@@ -160,18 +160,18 @@ class AnswerTests(SynchronousTestCase):
     def test_firm(self) -> None:
         for value, expected in ((b"true", True), (b"1", True), (b"False", False)):
             with self.subTest(value):
-                self.assertIs(decoded(403, ((b"X-Egress-Firm", value),)).firm, expected)
+                self.assertIs(decoded(403, ((b"X-Egress-Firm", value),)).enforce_in_observe, expected)
 
     def test_fields_for_the_request(self) -> None:
         """Those that were named beforehand, and no others."""
         fields = ((b"X-USER", b"alice"), (b"X-Team", b"a"), (b"x-team", b"b"), (b"X-Other", b"c"))
-        self.assertEqual(decoded(200, fields).terms.set_headers, ((b"x-team", b"a, b"), (b"x-user", b"alice")))
-        self.assertEqual(PLAIN.decode(Answer(200, fields, b""), REQUEST).terms.set_headers, ())
+        self.assertEqual(decoded(200, fields).obligations.set_headers, ((b"x-team", b"a, b"), (b"x-user", b"alice")))
+        self.assertEqual(PLAIN.decode(AuthzResponse(200, fields, b""), REQUEST).obligations.set_headers, ())
 
     def test_secrets(self) -> None:
         """Only fields of their own are templates; what a service reflects under another name is none."""
         fields = ((b"X-Egress-Secret-X-User", b"Bearer ${secret:key}"), (b"x-team", b"a"))
-        terms = decoded(200, fields).terms
+        terms = decoded(200, fields).obligations
         self.assertEqual(terms.secret_headers, ((b"x-user", b"Bearer ${secret:key}"),))
         self.assertEqual(terms.set_headers, ((b"x-team", b"a"),))
         for more, says in (
@@ -187,13 +187,13 @@ class AnswerTests(SynchronousTestCase):
         self.assertNotIn(b"${secret:key}", [value for _, value in asked.fields])
 
     def test_fields_to_remove(self) -> None:
-        terms = decoded(200, ((b"x-envoy-auth-headers-to-remove", b"Cookie, x-a"),)).terms
+        terms = decoded(200, ((b"x-envoy-auth-headers-to-remove", b"Cookie, x-a"),)).obligations
         self.assertEqual(terms.remove_headers, (b"cookie", b"x-a"))
         error = self.assertRaises(AuthorizerUnavailable, decoded, 200, ((b"x-envoy-auth-headers-to-remove", b"Host"),))
         self.assertIn("the field host, which no decision can touch", error.reason)
 
     def test_no_need(self) -> None:
         """There is no way to say it, whatever the content says."""
-        answer = Answer(403, (TEXT,), b'{"need": "body"}')
+        answer = AuthzResponse(403, (TEXT,), b'{"need": "body"}')
         changes: dict[str, Any] = {"body_withheld": True}
         self.assertIs(CODEC.decode(answer, attrs.evolve(REQUEST, **changes)).verdict, Verdict.DENY)

@@ -8,9 +8,9 @@ from typing import Any
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.authz.protocols.base import Answer
+from egress.authz.protocols.base import AuthzResponse
 from egress.authz.protocols.opa import OpaCodec
-from egress.model.authz_failure import Outage
+from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import Decision, Verdict
 from egress.model.errors import AuthorizerUnavailable
 from tests.authz.protocols.test_request_json import REQUEST
@@ -20,7 +20,7 @@ CODEC = OpaCodec("http://opa.test/v1/data/egress/decision", "who")
 
 def decoded(answer: Any, status: int = 200, **changes: Any) -> Decision:
     content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    return CODEC.decode(Answer(status, (), content), attrs.evolve(REQUEST, **changes))
+    return CODEC.decode(AuthzResponse(status, (), content), attrs.evolve(REQUEST, **changes))
 
 
 class QuestionTests(SynchronousTestCase):
@@ -51,10 +51,10 @@ class QuestionTests(SynchronousTestCase):
     def test_at(self) -> None:
         for path in ("/v1/data/egress", "/v1/data/egress/decision/", "/behind/v1/data/a"):
             with self.subTest(path):
-                self.assertEqual(CODEC.at(path), path.rstrip("/"))
+                self.assertEqual(CODEC.endpoint_path(path), path.rstrip("/"))
         for path in ("", "/", "/v1/data", "/v1/data/", "/v0/data/egress", "/v1/data//x"):
             with self.subTest(path):
-                self.assertIn("name the rule", str(self.assertRaises(ValueError, CODEC.at, path)))
+                self.assertIn("name the rule", str(self.assertRaises(ValueError, CODEC.endpoint_path, path)))
 
 
 class AnswerTests(SynchronousTestCase):
@@ -78,12 +78,12 @@ class AnswerTests(SynchronousTestCase):
         decision = decoded({"result": result, "decision_id": "4ca636c1"})
         self.assertEqual(decision.reason, "why (OPA decision 4ca636c1)")
         self.assertEqual((decision.rule_id, decision.ttl, decision.cache_key), ("r", 5.0, ("path",)))
-        self.assertEqual((decision.terms.max_bytes, decision.decided_by), (10, "who"))
+        self.assertEqual((decision.obligations.max_bytes, decision.decided_by), (10, "who"))
 
     def test_firm(self) -> None:
         """Adding OPA's id takes nothing away."""
         answer = {"result": {"allow": False, "firm": True}, "decision_id": "4ca636c1"}
-        self.assertTrue(decoded(answer).firm)
+        self.assertTrue(decoded(answer).enforce_in_observe)
 
     def test_the_longest_reason(self) -> None:
         answer = {"result": {"allow": False, "reason": "x" * 600}, "decision_id": "y" * 600}
@@ -125,4 +125,4 @@ class AnswerTests(SynchronousTestCase):
             with self.subTest(answer, status=status):
                 error = self.assertRaises(AuthorizerUnavailable, decoded, answer, status)
                 self.assertIn(words, error.reason)
-                self.assertIs(error.kind, Outage.ANSWER)
+                self.assertIs(error.kind, AuthzFailure.ANSWER)

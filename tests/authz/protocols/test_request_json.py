@@ -9,9 +9,9 @@ from typing import Any
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.authz.protocols.request_json import add_circumstances, add_content, destination, encoded
+from egress.authz.protocols.request_json import add_content, add_context, destination, encoded
 from egress.model.authority import Authority, Origin
-from egress.model.authz_failure import Outage
+from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import ClientIdentity, DecisionRequest, Stage
 from egress.model.errors import AuthorizerUnavailable
 
@@ -66,7 +66,7 @@ class QuestionTests(SynchronousTestCase):
         ):
             with self.subTest(changes):
                 said: dict[str, Any] = {}
-                add_circumstances(said, attrs.evolve(REQUEST, **changes))
+                add_context(said, attrs.evolve(REQUEST, **changes))
                 self.assertEqual(said, {"requestId": "id-1", **expected})
 
     def test_destination(self) -> None:
@@ -82,4 +82,4 @@ class QuestionTests(SynchronousTestCase):
     def test_encoded(self) -> None:
         self.assertEqual(json.loads(encoded({"a": "ä"})), {"a": "ä"})
         error = self.assertRaises(AuthorizerUnavailable, encoded, {"a": "\udcff"})
-        self.assertIs(error.kind, Outage.QUESTION)
+        self.assertIs(error.kind, AuthzFailure.QUESTION)

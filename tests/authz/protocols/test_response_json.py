@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.authz.protocols.response_json import AnswerRefused, conclude, parse_object, printable, settable
-from egress.model.decision import NO_TERMS, Decision, Terms, Verdict
+from egress.authz.protocols.response_json import InvalidResponse, decision_from, parse_object, printable, settable
+from egress.model.decision import NO_OBLIGATIONS, Decision, Obligations, Verdict
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -20,7 +20,7 @@ JSON = st.recursive(
 
 
 def concluded(allowed: bool | None = True, withheld: bool = False, unresolved: bool = False, **fields: Any) -> Decision:
-    return conclude(allowed, fields, "who", withheld, unresolved)
+    return decision_from(allowed, fields, "who", withheld, unresolved)
 
 
 class VerdictTests(SynchronousTestCase):
@@ -57,14 +57,14 @@ class VerdictTests(SynchronousTestCase):
             (None, False, {"ask": True}, "without 'allowed' being false"),
         ):
             with self.subTest(allowed=allowed, fields=fields):
-                error = self.assertRaises(AnswerRefused, concluded, allowed, withheld, **fields)
+                error = self.assertRaises(InvalidResponse, concluded, allowed, withheld, **fields)
                 self.assertIn(words, str(error))
 
     def test_needs_with_another_decision(self) -> None:
         for allowed, fields in ((True, {}), (False, {"ask": True})):
             with self.subTest(allowed=allowed):
                 error = self.assertRaises(
-                    AnswerRefused, concluded, allowed, False, unresolved=True, need="addresses", **fields
+                    InvalidResponse, concluded, allowed, False, unresolved=True, need="addresses", **fields
                 )
                 self.assertIn("both decides and needs", str(error))
 
@@ -73,10 +73,10 @@ class VerdictTests(SynchronousTestCase):
         for value, expected in ((True, True), (False, False), (None, True), ("false", True), (0, True)):
             for more in ({}, {"ttl": 5}):
                 with self.subTest(value, more=more):
-                    self.assertIs(concluded(False, firm=value, **more).firm, expected)  # type: ignore[arg-type]
-                    self.assertFalse(concluded(True, firm=value, **more).firm)  # type: ignore[arg-type]
-        self.assertFalse(concluded(False).firm)
-        self.assertFalse(concluded(False, firm=True, ask=True).firm)
+                    self.assertIs(concluded(False, firm=value, **more).enforce_in_observe, expected)  # type: ignore[arg-type]
+                    self.assertFalse(concluded(True, firm=value, **more).enforce_in_observe)  # type: ignore[arg-type]
+        self.assertFalse(concluded(False).enforce_in_observe)
+        self.assertFalse(concluded(False, firm=True, ask=True).enforce_in_observe)
 
 
 class TermsTests(SynchronousTestCase):
@@ -91,8 +91,8 @@ class TermsTests(SynchronousTestCase):
             setSecretHeaders={"X-Token": "Bearer ${secret:KEY}"},
         )
         self.assertEqual(
-            decision.terms,
-            Terms(
+            decision.obligations,
+            Obligations(
                 ((b"X-Key", b"Bearer KEY"), (b"x-empty", b""), (b"X-Text", "gr\u00fcn".encode())),
                 (b"cookie", b"x-a"),
                 1000,
@@ -100,16 +100,16 @@ class TermsTests(SynchronousTestCase):
                 ((b"X-Token", b"Bearer ${secret:KEY}"),),
             ),
         )
-        self.assertIsInstance(decision.terms.max_bytes, int)
+        self.assertIsInstance(decision.obligations.max_bytes, int)
 
     def test_none(self) -> None:
-        self.assertIs(concluded().terms, NO_TERMS)
+        self.assertIs(concluded().obligations, NO_OBLIGATIONS)
 
     def test_a_person_is_asked_on_terms(self) -> None:
-        self.assertEqual(concluded(False, ask=True, maxBytes=0).terms.max_bytes, 0)
+        self.assertEqual(concluded(False, ask=True, maxBytes=0).obligations.max_bytes, 0)
 
     def test_the_longest_time(self) -> None:
-        self.assertEqual(concluded(expiresIn=1e12).terms.expires_in, 86400 * 365)
+        self.assertEqual(concluded(expiresIn=1e12).obligations.expires_in, 86400 * 365)
 
     def test_refused(self) -> None:
         fields: tuple[Any, ...] = (
@@ -130,20 +130,20 @@ class TermsTests(SynchronousTestCase):
             for value in values:
                 for allowed in (True, False):
                     with self.subTest(name, value=value, allowed=allowed):
-                        error = self.assertRaises(AnswerRefused, concluded, allowed, True, **{name: value})
+                        error = self.assertRaises(InvalidResponse, concluded, allowed, True, **{name: value})
                         self.assertRegex(str(error), rf"'{name}'|field|control characters|under 1 s")
 
     def test_no_value_in_a_message(self) -> None:
-        error = self.assertRaises(AnswerRefused, concluded, setHeaders={"x": "hunter2\n"})
+        error = self.assertRaises(InvalidResponse, concluded, setHeaders={"x": "hunter2\n"})
         self.assertNotIn("hunter2", str(error))
         self.assertNotIn("hunter2", repr(concluded(setHeaders={"x": "hunter2"})))
 
     def test_templates(self) -> None:
         """Text of a client in C{setHeaders} is no template, and a field is set in one way."""
-        error = self.assertRaises(AnswerRefused, concluded, setHeaders={"x": "curl ${secret:KEY}"})
+        error = self.assertRaises(InvalidResponse, concluded, setHeaders={"x": "curl ${secret:KEY}"})
         self.assertIn("use setSecretHeaders", str(error))
         both = {"setHeaders": {"X-A": "a"}, "setSecretHeaders": {"x_a": "${secret:KEY}"}}
-        self.assertIn("twice", str(self.assertRaises(AnswerRefused, concluded, **both)))
+        self.assertIn("twice", str(self.assertRaises(InvalidResponse, concluded, **both)))
 
     def test_settable(self) -> None:
         for name, expected in (("X-A", True), ("authorization", True), ("HOST", False), ("a b", False), ("", False)):
@@ -205,8 +205,8 @@ class DescriptionTests(SynchronousTestCase):
     def test_anything(self, fields: dict[str, Any], allowed: bool | None, withheld: bool) -> None:
         """It allows only what is allowed, and never raises anything else."""
         try:
-            decision = conclude(allowed, fields, "who", withheld)
-        except AnswerRefused:
+            decision = decision_from(allowed, fields, "who", withheld)
+        except InvalidResponse:
             return
         self.assertEqual(decision.allowed, allowed is True)
         self.assertFalse(decision.allowed and "need" in fields)
@@ -227,7 +227,7 @@ class ObjectTests(SynchronousTestCase):
             (b"[" * 100_000, "is not JSON"),
         ):
             with self.subTest(content[:20]):
-                self.assertIn(words, str(self.assertRaises(AnswerRefused, parse_object, content)))
+                self.assertIn(words, str(self.assertRaises(InvalidResponse, parse_object, content)))
 
     def test_object(self) -> None:
         self.assertEqual(parse_object(json.dumps({"a": [1, {"b": None}]}).encode()), {"a": [1, {"b": None}]})

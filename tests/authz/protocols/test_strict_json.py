@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.authz.protocols.strict_json import NotMembers, members_of
+from egress.authz.protocols.strict_json import InvalidJson, parse_members
 
 
 class MembersTests(SynchronousTestCase):
@@ -12,7 +12,7 @@ class MembersTests(SynchronousTestCase):
 
     def test_read(self) -> None:
         self.assertEqual(
-            members_of(b' {"a": [1, 2.5, "b", null, true], "c": {"d": -3}} '),
+            parse_members(b' {"a": [1, 2.5, "b", null, true], "c": {"d": -3}} '),
             {
                 "a": [1, 2.5, "b", None, True],
                 "c": {"d": -3},
@@ -35,6 +35,6 @@ class MembersTests(SynchronousTestCase):
             (b'{"a": ' + b"9" * 4001 + b"}", "has a number of more than 4000 digits"),
         ):
             with self.subTest(content[:20]):
-                with self.assertRaises(NotMembers) as caught:
-                    members_of(content)
+                with self.assertRaises(InvalidJson) as caught:
+                    parse_members(content)
                 self.assertEqual(str(caught.exception), words)

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.authz.protocols.base import Answer
-from egress.authz.protocols.validate import ContractCodec, decode_answer, encode_question, headers_value
-from egress.http.error_response import encode_answer
+from egress.authz.protocols.base import AuthzResponse
+from egress.authz.protocols.validate import ValidateCodec, decode_response, encode_request, headers_value
+from egress.http.error_response import encode_error_response
 from egress.model.authority import Authority, Origin
-from egress.model.authz_failure import Outage
+from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import ClientIdentity, DecisionRequest, Stage, Verdict
 from egress.model.errors import AuthorizerUnavailable, Denied
 
@@ -33,7 +33,7 @@ REQUEST = DecisionRequest(
 
 
 def question(**changes: Any) -> dict[str, Any]:
-    decoded: dict[str, Any] = json.loads(encode_question(attrs.evolve(REQUEST, **changes)))
+    decoded: dict[str, Any] = json.loads(encode_request(attrs.evolve(REQUEST, **changes)))
     return decoded
 
 
@@ -116,7 +116,7 @@ class QuestionTests(SynchronousTestCase):
         for changes in ({"path": "/\ud800"}, {"client": ClientIdentity("192.0.2.1", 1, "\udcff")}):
             with self.subTest(changes=changes):
                 error = self.assertRaises(AuthorizerUnavailable, question, **changes)
-                self.assertIs(error.kind, Outage.QUESTION)
+                self.assertIs(error.kind, AuthzFailure.QUESTION)
 
 
 NO_DECISION: dict[str, tuple[int, bytes]] = {
@@ -154,25 +154,25 @@ class AnswerTests(SynchronousTestCase):
     def test_no_decision(self) -> None:
         for name, (status, body) in NO_DECISION.items():
             with self.subTest(name):
-                error = self.assertRaises(AuthorizerUnavailable, decode_answer, status, body, "x")
-                self.assertIs(error.kind, Outage.ANSWER)
+                error = self.assertRaises(AuthorizerUnavailable, decode_response, status, body, "x")
+                self.assertIs(error.kind, AuthzFailure.ANSWER)
                 self.assertIn("authorization service", error.reason)
 
     def test_allowed(self) -> None:
-        decision = decode_answer(200, b'{"allowed": true}', "service")
+        decision = decode_response(200, b'{"allowed": true}', "service")
         self.assertEqual((decision.verdict, decision.decided_by), (Verdict.ALLOW, "service"))
         self.assertTrue(decision.reason)
 
     def test_denied_under_any_status(self) -> None:
         for status in (200, 400, 403, 500):
             with self.subTest(status=status):
-                decision = decode_answer(status, b'{"allowed": false}', "x")
+                decision = decode_response(status, b'{"allowed": false}', "x")
                 self.assertIs(decision.verdict, Verdict.DENY)
                 self.assertTrue(decision.reason)
 
     def test_extra_fields(self) -> None:
         body = b'{"allowed": false, "reason": "closed", "ruleId": "r1", "ttl": 30}'
-        decision = decode_answer(403, body, "x")
+        decision = decode_response(403, body, "x")
         self.assertEqual((decision.reason, decision.rule_id, decision.ttl), ("closed", "r1", 30.0))
 
     def test_unusable_extras_are_ignored(self) -> None:
@@ -183,24 +183,24 @@ class AnswerTests(SynchronousTestCase):
             ("too large", {"ttl": 10**400}),
         ):
             with self.subTest(name):
-                decision = decode_answer(200, json.dumps({"allowed": True, **extras}).encode(), "x")
+                decision = decode_response(200, json.dumps({"allowed": True, **extras}).encode(), "x")
                 self.assertTrue(decision.allowed)
                 self.assertTrue(decision.reason)
                 self.assertEqual((decision.rule_id, decision.ttl), (None, None))
 
     def test_a_reason_is_one_bounded_line(self) -> None:
         body = json.dumps({"allowed": False, "reason": "a\r\nb\x00\u2028" + "x" * 1000}).encode()
-        reason = decode_answer(200, body, "x").reason
+        reason = decode_response(200, body, "x").reason
         self.assertTrue(reason.startswith("a b x"))
         self.assertEqual(len(reason), 500)
 
     def test_a_reason_can_be_shown(self) -> None:
         body = rb'{"allowed": false, "reason": "a\ud800b \u202ec", "ruleId": "\udfff"}'
-        decision = decode_answer(403, body, "x")
+        decision = decode_response(403, body, "x")
         self.assertEqual((decision.reason, decision.rule_id), ("a b  c", None))
         for accept in (None, b"text/plain"):
             with self.subTest(accept=accept):
-                answer = encode_answer(
+                answer = encode_error_response(
                     Denied(decision), "id", accept=accept, head_only=False, keep_alive=True, date=b"now"
                 )
                 self.assertIn(b"a b  c", answer)
@@ -212,28 +212,28 @@ class CodecTests(SynchronousTestCase):
     def test_at(self) -> None:
         for path in ("", "/", "/validate", "/validate/"):
             with self.subTest(path):
-                self.assertEqual(ContractCodec.at(path), "/validate")
-        self.assertEqual(ContractCodec.at("/base/"), "/base/validate")
+                self.assertEqual(ValidateCodec.endpoint_path(path), "/validate")
+        self.assertEqual(ValidateCodec.endpoint_path("/base/"), "/base/validate")
 
     def test_question(self) -> None:
-        asked = ContractCodec("http://authz.test/validate", "who").encode(REQUEST)
+        asked = ValidateCodec("http://authz.test/validate", "who").encode(REQUEST)
         self.assertEqual((asked.method, asked.url, asked.fields), (b"POST", b"http://authz.test/validate", ()))
-        self.assertEqual(asked.content, encode_question(REQUEST))
+        self.assertEqual(asked.content, encode_request(REQUEST))
         self.assertNotIn("request body", repr(asked))
 
     def test_answer(self) -> None:
-        codec = ContractCodec("http://authz.test/validate", "who")
-        self.assertEqual(codec.decode(Answer(200, (), b'{"allowed": true}'), REQUEST).decided_by, "who")
-        need = Answer(200, (), b'{"need": "body"}')
+        codec = ValidateCodec("http://authz.test/validate", "who")
+        self.assertEqual(codec.decode(AuthzResponse(200, (), b'{"allowed": true}'), REQUEST).decided_by, "who")
+        need = AuthzResponse(200, (), b'{"need": "body"}')
         withheld = attrs.evolve(REQUEST, body=None, body_withheld=True)
         self.assertIs(codec.decode(need, withheld).verdict, Verdict.NEED_BODY)
         self.assertRaises(AuthorizerUnavailable, codec.decode, need, REQUEST)
 
     def test_addresses(self) -> None:
         """Those that can be looked up are said to be withheld, and can be asked for."""
-        codec = ContractCodec("http://authz.test/validate", "who")
+        codec = ValidateCodec("http://authz.test/validate", "who")
         unresolved = attrs.evolve(REQUEST, addresses=None, addresses_withheld=True)
-        need = Answer(200, (), b'{"allowed": false, "need": "addresses"}')
+        need = AuthzResponse(200, (), b'{"allowed": false, "need": "addresses"}')
         self.assertIs(codec.decode(need, unresolved).verdict, Verdict.NEED_ADDRESSES)
         self.assertRaises(AuthorizerUnavailable, codec.decode, need, REQUEST)
         for asked, expected in (
@@ -253,6 +253,6 @@ class CodecTests(SynchronousTestCase):
         ):
             with self.subTest(status=status, answer=answer):
                 if expected is None:
-                    self.assertRaises(AuthorizerUnavailable, decode_answer, status, answer, "who", True)
+                    self.assertRaises(AuthorizerUnavailable, decode_response, status, answer, "who", True)
                 else:
-                    self.assertIs(decode_answer(status, answer, "who", True).verdict, expected)
+                    self.assertIs(decode_response(status, answer, "who", True).verdict, expected)

@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.authz.protocols.validate import decode_answer, encode_question
+from egress.authz.protocols.validate import decode_response, encode_request
 from egress.authz.protocols.validate_server import (
     UNKNOWN_CLIENT,
-    BadQuestion,
-    decode_question,
-    encode_answer,
-    encode_refusal,
+    InvalidRequest,
+    decode_request,
+    encode_rejection,
+    encode_response,
 )
 from egress.model.authority import Authority, IPAddress, Origin
-from egress.model.decision import NEEDS, ClientIdentity, Decision, DecisionRequest, Stage, Terms, Verdict
+from egress.model.decision import NEEDS, ClientIdentity, Decision, DecisionRequest, Obligations, Stage, Verdict
 from egress.policy.parse.load import parse_policy
 from tests.proxy.test_client_session import MARK, MARKED_URLS
 
@@ -88,7 +88,7 @@ def asked(**fields: Any) -> dict[str, Any]:
 
 
 def read(question: object) -> DecisionRequest:
-    return decode_question(json.dumps(question).encode(), "new")
+    return decode_request(json.dumps(question).encode(), "new")
 
 
 class QuestionTests(SynchronousTestCase):
@@ -210,7 +210,7 @@ class QuestionTests(SynchronousTestCase):
                 with self.subTest(url, method=method):
                     try:
                         read(asked(url=url.format("example.com"), method=method))
-                    except BadQuestion as error:
+                    except InvalidRequest as error:
                         self.assertNotIn(MARK, error.reason)
 
     def test_refused(self) -> None:
@@ -275,14 +275,14 @@ class QuestionTests(SynchronousTestCase):
             ({"requestId": "a" * 129}, "'requestId'"),
         ):
             with self.subTest(fields):
-                with self.assertRaises(BadQuestion) as caught:
+                with self.assertRaises(InvalidRequest) as caught:
                     read(asked(**fields))
                 self.assertIn(words, caught.exception.reason)
 
     def test_no_question(self) -> None:
         for content in (b"", b"[]", b'{"url": 1, "url": 2}'):
-            with self.assertRaises(BadQuestion) as caught:
-                decode_question(content, "new")
+            with self.assertRaises(InvalidRequest) as caught:
+                decode_request(content, "new")
             self.assertTrue(caught.exception.reason.startswith("the question "))
 
 
@@ -359,13 +359,13 @@ class ParityTests(SynchronousTestCase):
 
     @given(QUESTIONS)
     def test_verdict_and_rule(self, request: DecisionRequest) -> None:
-        found = decode_question(encode_question(request), "new")
+        found = decode_request(encode_request(request), "new")
         self.assertEqual(RULES.decide(found), RULES.decide(request))
 
     @given(QUESTIONS)
     def test_everything_but_the_fields(self, request: DecisionRequest) -> None:
         """Nothing is lost but in how many lines fields were sent and in which case, and half a character at a cut."""
-        found = decode_question(encode_question(request), "new")
+        found = decode_request(encode_request(request), "new")
         body = found.body if request.body_truncated else request.body
         self.assertEqual(attrs.evolve(found, headers=()), attrs.evolve(request, headers=(), body=body))
         if request.body_truncated:
@@ -389,7 +389,7 @@ class ParityTests(SynchronousTestCase):
 
 
 TERMS = st.builds(
-    Terms,
+    Obligations,
     set_headers=st.dictionaries(
         st.sampled_from([b"authorization", b"x-a", b"x-b"]),
         st.sampled_from([b"Bearer x", b"\xc3\xa9", b"x"]),
@@ -408,23 +408,25 @@ DECISIONS = st.builds(
     ttl=st.none() | st.floats(0, 3600),
     stale_if_error=st.none() | st.floats(0, 3600),
     cache_key=st.none() | st.lists(st.sampled_from(["method", "path", "header:a"])).map(tuple),
-    terms=TERMS,
-    firm=st.booleans(),
-).map(lambda decision: decision if decision.verdict is Verdict.DENY else attrs.evolve(decision, firm=False))
+    obligations=TERMS,
+    enforce_in_observe=st.booleans(),
+).map(
+    lambda decision: decision if decision.verdict is Verdict.DENY else attrs.evolve(decision, enforce_in_observe=False)
+)
 
 
 class AnswerTests(SynchronousTestCase):
     """A decision as an answer."""
 
     def answer(self, verdict: Verdict = Verdict.ALLOW, **fields: Any) -> tuple[int, dict[str, Any]]:
-        status, content = encode_answer(Decision(verdict, "because", "policy", **fields))
+        status, content = encode_response(Decision(verdict, "because", "policy", **fields))
         found: dict[str, Any] = json.loads(content)
         return status, found
 
     def test_documented(self) -> None:
         self.assertEqual(self.answer(), (200, {"allowed": True, "reason": "because"}))
         self.assertEqual(self.answer(Verdict.DENY), (403, {"allowed": False, "reason": "because"}))
-        self.assertEqual(json.loads(encode_refusal("no")), {"allowed": False, "reason": "no"})
+        self.assertEqual(json.loads(encode_rejection("no")), {"allowed": False, "reason": "no"})
 
     def test_no_outcome_yet(self) -> None:
         """None allows, whoever reads it."""
@@ -435,7 +437,7 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(self.answer(Verdict.ASK), (403, {"allowed": False, "reason": "because", "ask": True}))
 
     def test_all_fields(self) -> None:
-        terms = Terms(
+        terms = Obligations(
             set_headers=((b"X-A", b"\xc3\xa9"),),
             secret_headers=((b"Authorization", b"Bearer ${secret:api}"),),
             remove_headers=(b"cookie",),
@@ -443,7 +445,7 @@ class AnswerTests(SynchronousTestCase):
             expires_in=60.0,
         )
         status, fields = self.answer(
-            rule_id="r", ttl=0.0, stale_if_error=5.0, cache_key=("method", "header:a"), terms=terms
+            rule_id="r", ttl=0.0, stale_if_error=5.0, cache_key=("method", "header:a"), obligations=terms
         )
         self.assertEqual(status, 200)
         self.assertEqual(
@@ -465,9 +467,9 @@ class AnswerTests(SynchronousTestCase):
 
     def test_firm(self) -> None:
         """Of a denial it is said, of nothing else."""
-        self.assertIs(self.answer(Verdict.DENY, firm=True)[1]["firm"], True)
+        self.assertIs(self.answer(Verdict.DENY, enforce_in_observe=True)[1]["firm"], True)
         for verdict in (Verdict.ALLOW, Verdict.ASK, *NEEDS):
-            self.assertNotIn("firm", self.answer(verdict, firm=True)[1])
+            self.assertNotIn("firm", self.answer(verdict, enforce_in_observe=True)[1])
 
     def test_no_parts(self) -> None:
         """A decision that depends on no part says so; one that depends on all says nothing."""
@@ -478,4 +480,4 @@ class AnswerTests(SynchronousTestCase):
         """What a proxy reads is what was decided, with all of its terms."""
         withheld = decision.verdict is Verdict.NEED_BODY
         unresolved = decision.verdict is Verdict.NEED_ADDRESSES
-        self.assertEqual(decode_answer(*encode_answer(decision), "policy", withheld, unresolved), decision)
+        self.assertEqual(decode_response(*encode_response(decision), "policy", withheld, unresolved), decision)

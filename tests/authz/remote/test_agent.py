@@ -23,11 +23,11 @@ from egress.authz.remote.agent import (
     MAX_CONNECTIONS,
     MAX_IDLE_SECONDS,
     MAX_WAITING,
-    AnswerCutShort,
-    AnswerMalformed,
-    AnswerTooLarge,
     KeepAliveAgent,
-    TooManyQuestions,
+    MalformedResponse,
+    ResponseTooLarge,
+    TooManyRequests,
+    TruncatedResponse,
 )
 from egress.authz.remote.client import _Content
 from tests.authz.servers import Endpoint, Transport, http, refused
@@ -134,7 +134,7 @@ class RequestTests(AgentTestCase):
         asked = self.ask()
         self.server().answer(b"HTTP/1.0 200 OK\r\n\r\nanswer")
         self.server().close(ConnectionLost())
-        self.failureResultOf(asked, AnswerCutShort)
+        self.failureResultOf(asked, TruncatedResponse)
 
 
 class FaultTests(AgentTestCase):
@@ -142,19 +142,19 @@ class FaultTests(AgentTestCase):
 
     def test_faults_of_the_answer(self) -> None:
         for name, data, error in (
-            ("no HTTP", b"SSH-2.0", AnswerMalformed),
-            ("malformed chunks", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", AnswerMalformed),
-            ("switches", b"HTTP/1.1 101 x\r\n\r\n", AnswerMalformed),
-            ("too large", http(b"x" * (MAX_BODY + 1)), AnswerTooLarge),
-            ("announced too large", http(length=MAX_BODY + 1), AnswerTooLarge),
+            ("no HTTP", b"SSH-2.0", MalformedResponse),
+            ("malformed chunks", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", MalformedResponse),
+            ("switches", b"HTTP/1.1 101 x\r\n\r\n", MalformedResponse),
+            ("too large", http(b"x" * (MAX_BODY + 1)), ResponseTooLarge),
+            ("announced too large", http(length=MAX_BODY + 1), ResponseTooLarge),
             (
                 "too large in chunks",
                 b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10001\r\n" + b"x" * 0x10001,
-                AnswerTooLarge,
+                ResponseTooLarge,
             ),
-            ("compressed", http(b"x", fields=b"Content-Encoding: gzip\r\n"), AnswerMalformed),
-            ("compressed twice", http(b"x", fields=b"content-encoding: gzip, gzip\r\n"), AnswerMalformed),
-            ("head too large", b"HTTP/1.1 200 OK\r\nA: " + b"b" * 20_000, AnswerMalformed),
+            ("compressed", http(b"x", fields=b"Content-Encoding: gzip\r\n"), MalformedResponse),
+            ("compressed twice", http(b"x", fields=b"content-encoding: gzip, gzip\r\n"), MalformedResponse),
+            ("head too large", b"HTTP/1.1 200 OK\r\nA: " + b"b" * 20_000, MalformedResponse),
         ):
             with self.subTest(name):
                 asked = self.ask()
@@ -174,7 +174,7 @@ class FaultTests(AgentTestCase):
                 if data:
                     self.server().answer(data)
                 self.server().close()
-                self.failureResultOf(asked, AnswerCutShort)
+                self.failureResultOf(asked, TruncatedResponse)
 
     def test_another_reason(self) -> None:
         asked = self.ask()
@@ -252,14 +252,14 @@ class KeepAliveTests(AgentTestCase):
         self.assertIn(b"question", self.server().take())
         self.assertEqual(self.agent.retries, 1)
         self.server().close()
-        self.failureResultOf(asked, AnswerCutShort)
+        self.failureResultOf(asked, TruncatedResponse)
         self.assertEqual((len(self.endpoint.connections), self.agent.retries), (2, 1))
 
     def test_nothing_else_is_sent_twice(self) -> None:
         for name, kept, end, error in (
-            ("a new connection", False, lambda server: server.close(), AnswerCutShort),
-            ("an answer that has begun", True, lambda server: (server.answer(b"H"), server.close()), AnswerCutShort),
-            ("an answer that is none", True, lambda server: server.answer(b"SSH-2.0"), AnswerMalformed),
+            ("a new connection", False, lambda server: server.close(), TruncatedResponse),
+            ("an answer that has begun", True, lambda server: (server.answer(b"H"), server.close()), TruncatedResponse),
+            ("an answer that is none", True, lambda server: server.answer(b"SSH-2.0"), MalformedResponse),
             ("silence", True, lambda server: None, CancelledError),
         ):
             with self.subTest(name):
@@ -295,7 +295,7 @@ class KeepAliveTests(AgentTestCase):
         asked = self.ask()
         self.server().answer(b"HTTP/1.1 200")
         self.server().close()
-        self.failureResultOf(asked, AnswerCutShort)
+        self.failureResultOf(asked, TruncatedResponse)
         self.assertEqual(len(self.endpoint.connections), 1)
 
     def test_as_many_are_kept_as_were_busy(self) -> None:
@@ -323,34 +323,34 @@ class KeepAliveTests(AgentTestCase):
 
     def test_a_connection_that_was_idle_for_long_is_not_trusted(self) -> None:
         for seconds, connections in ((MAX_IDLE_SECONDS - 1, 1), (MAX_IDLE_SECONDS, 2)):
-            for use in (self.ask, self.agent.reach):
+            for use in (self.ask, self.agent.probe):
                 with self.subTest(use=use, seconds=seconds):
                     self.setUp()
                     old = self.answered()
                     self.clock.advance(seconds)
-                    self.ask() if use == self.ask else self.agent.reach()
+                    self.ask() if use == self.ask else self.agent.probe()
                     self.assertEqual(len(self.endpoint.connections), connections)
                     self.assertEqual(old.disconnecting, connections == 2)
 
     def test_being_reached_does_not_make_it_younger(self) -> None:
         self.answered()
         self.clock.advance(MAX_IDLE_SECONDS - 1)
-        self.agent.reach()
+        self.agent.probe()
         self.clock.advance(1)
         self.ask()
         self.assertEqual(len(self.endpoint.connections), 2)
 
     def test_reach(self) -> None:
-        self.successResultOf(self.agent.reach())
-        self.successResultOf(self.agent.reach())
+        self.successResultOf(self.agent.probe())
+        self.successResultOf(self.agent.probe())
         self.ask()
         self.assertEqual(len(self.endpoint.connections), 1)
         self.setUp()
         self.endpoint.failing = refused()
-        self.failureResultOf(self.agent.reach(), ConnectRefused)
+        self.failureResultOf(self.agent.probe(), ConnectRefused)
 
     def test_a_transport_without_tcp(self) -> None:
-        self.successResultOf(self.agent.reach())
+        self.successResultOf(self.agent.probe())
         protocol = self.server().protocol.__class__(self.agent)
         protocol.makeConnection(StringTransport())
         protocol.connectionLost(Failure(ConnectionDone()))
@@ -442,7 +442,7 @@ class QueueTests(AgentTestCase):
     def test_the_queue_is_bounded(self) -> None:
         self.fill()
         waiting = [self.ask() for _ in range(MAX_WAITING)]
-        self.failureResultOf(self.ask(), TooManyQuestions)
+        self.failureResultOf(self.ask(), TooManyRequests)
         waiting[0].cancel()
         self.failureResultOf(waiting[0], CancelledError)
         self.assertNoResult(self.ask())
@@ -472,13 +472,13 @@ class TlsTests(AgentTestCase):
         self.successResultOf(asked)
 
     def test_reaching_takes_a_handshake(self) -> None:
-        reached = self.agent.reach()
+        reached = self.agent.probe()
         self.assertNoResult(reached)
         self.shaken()
         self.successResultOf(reached)
 
     def test_no_handshake(self) -> None:
-        for use in (self.ask, self.agent.reach):
+        for use in (self.ask, self.agent.probe):
             with self.subTest(use=use):
                 asked: Deferred[Any] = use()
                 self.server().close(RuntimeError("TLS"))

@@ -25,16 +25,16 @@ from zope.interface.verify import verifyObject
 from egress.authz.protocols.authzen import AuthZenCodec
 from egress.authz.protocols.base import Codec
 from egress.authz.protocols.ext_authz import ExtAuthzCodec
-from egress.authz.protocols.validate import ContractCodec
+from egress.authz.protocols.validate import ValidateCodec
 from egress.authz.remote.agent import MAX_CONNECTIONS, MAX_WAITING, KeepAliveAgent
 from egress.authz.remote.client import RemoteAuthorizer, _Content, remote_authorizer
 from egress.config.model import AuthzApi, AuthzBody, ConfigError, ProxyConfig
 from egress.interfaces import IAuthorizer
-from egress.model.authz_failure import Outage
+from egress.model.authz_failure import AuthzFailure
 from egress.model.decision import DecisionRequest, Verdict
 from egress.model.errors import AuthorizerUnavailable, OriginCertificateInvalid
 from egress.tls.origin_trust import OriginTrust
-from egress.tls.reloadable_trust import CurrentTrust
+from egress.tls.reloadable_trust import ReloadableTrust
 from egress.transport.reactor import IEgressReactor
 from tests.authz.servers import Endpoint, Transport, http, refused
 from tests.authz.test_fail_closed import REQUEST
@@ -56,7 +56,7 @@ class RemoteTestCase(SynchronousTestCase):
         self.authorizer = RemoteAuthorizer(
             cast(IEgressReactor, self.clock),
             NAME,
-            ContractCodec("http://authz.test/validate", NAME),
+            ValidateCodec("http://authz.test/validate", NAME),
             KeepAliveAgent(self.clock, self.endpoint),
             5.0,
             TOKEN,
@@ -72,7 +72,7 @@ class RemoteTestCase(SynchronousTestCase):
     def server(self) -> Transport:
         return self.endpoint.last
 
-    def assert_unavailable(self, asked: Deferred[Any], kind: Outage | None = None) -> str:
+    def assert_unavailable(self, asked: Deferred[Any], kind: AuthzFailure | None = None) -> str:
         """There is no decision.
 
         @return: the reason.
@@ -128,7 +128,7 @@ class DecisionTests(RemoteTestCase):
     def test_what_cannot_be_encoded_is_not_asked(self) -> None:
         request = attrs.evolve(REQUEST, path="/\ud800")
         asked = self.authorizer.decide(request)
-        self.assertIn("cannot be put", self.assert_unavailable(asked, Outage.QUESTION))
+        self.assertIn("cannot be put", self.assert_unavailable(asked, AuthzFailure.QUESTION))
         self.assertEqual(self.endpoint.connections, [])
 
     def test_no_cookies(self) -> None:
@@ -190,7 +190,7 @@ class FailClosedTests(RemoteTestCase):
             with self.subTest(name):
                 asked = self.ask()
                 self.server().answer(data)
-                self.assertIn("authorization service", self.assert_unavailable(asked, Outage.ANSWER))
+                self.assertIn("authorization service", self.assert_unavailable(asked, AuthzFailure.ANSWER))
 
     def test_cut(self) -> None:
         for name, data in CUT.items():
@@ -200,7 +200,7 @@ class FailClosedTests(RemoteTestCase):
                     if data:
                         self.server().answer(data)
                     self.server().close(error)
-                    reason = self.assert_unavailable(asked, Outage.CONNECTION)
+                    reason = self.assert_unavailable(asked, AuthzFailure.CONNECTION)
                     self.assertIn("before its answer was complete", reason)
 
     def test_connecting(self) -> None:
@@ -215,14 +215,14 @@ class FailClosedTests(RemoteTestCase):
         ):
             with self.subTest(words):
                 self.endpoint.failing = error
-                self.assertIn(words, self.assert_unavailable(self.ask(), Outage.CONNECTION))
+                self.assertIn(words, self.assert_unavailable(self.ask(), AuthzFailure.CONNECTION))
                 self.assertIn(words, self.assert_unavailable(self.authorizer.check_ready()))
 
     def test_an_end_without_tls(self) -> None:
         authorizer = RemoteAuthorizer(
             cast(IEgressReactor, self.clock),
             NAME,
-            ContractCodec("http://authz.test/validate", NAME),
+            ValidateCodec("http://authz.test/validate", NAME),
             KeepAliveAgent(self.clock, self.endpoint),
             5.0,
         )
@@ -231,7 +231,7 @@ class FailClosedTests(RemoteTestCase):
 
     def test_too_many_questions(self) -> None:
         asked = [self.ask() for _ in range(MAX_CONNECTIONS + MAX_WAITING)]
-        self.assertIn("wait for it already", self.assert_unavailable(self.ask(), Outage.OVERLOAD))
+        self.assertIn("wait for it already", self.assert_unavailable(self.ask(), AuthzFailure.OVERLOAD))
         self.clock.advance(5)
         for one in asked:
             self.assertIn("within 5 s", self.assert_unavailable(one))
@@ -251,7 +251,7 @@ class FailClosedTests(RemoteTestCase):
         self.clock.advance(4.9)
         self.assertNoResult(asked)
         self.clock.advance(0.1)
-        self.assertIn("within 5 s", self.assert_unavailable(asked, Outage.TIMEOUT))
+        self.assertIn("within 5 s", self.assert_unavailable(asked, AuthzFailure.TIMEOUT))
         self.assertTrue(self.server().aborted)
 
     def test_dripping_past_the_deadline(self) -> None:
@@ -304,7 +304,7 @@ class OtherApiTests(RemoteTestCase):
         self.assertIn(b"\r\nHost: " + REQUEST.origin.netloc.encode() + b"\r\n", head)
         self.assertNotIn(b"authz.test", head)
         self.server().answer(http(fields=b"X-User: alice\r\n"))
-        self.assertEqual(self.successResultOf(asked).terms.set_headers, ((b"x-user", b"alice"),))
+        self.assertEqual(self.successResultOf(asked).obligations.set_headers, ((b"x-user", b"alice"),))
 
     def test_the_answer_to_head_has_no_content(self) -> None:
         codec = ExtAuthzCodec("http://authz.test", NAME)
@@ -313,19 +313,19 @@ class OtherApiTests(RemoteTestCase):
         self.assertIs(self.successResultOf(asked).verdict, Verdict.DENY)
 
     def test_on_demand(self) -> None:
-        asked = self.ask_by(ContractCodec("http://authz.test/validate", NAME), WITHHELD, AuthzBody.ON_DEMAND)
+        asked = self.ask_by(ValidateCodec("http://authz.test/validate", NAME), WITHHELD, AuthzBody.ON_DEMAND)
         self.assertIn(b'"bodyWithheld":true,"contentLength":7', self.server().take())
         self.server().answer(http(b'{"need": "body"}'))
         self.assertIs(self.successResultOf(asked).verdict, Verdict.NEED_BODY)
 
     def test_never(self) -> None:
-        asked = self.ask_by(ContractCodec("http://authz.test/validate", NAME), WITHHELD, AuthzBody.NEVER)
+        asked = self.ask_by(ValidateCodec("http://authz.test/validate", NAME), WITHHELD, AuthzBody.NEVER)
         self.server().answer(http(b'{"need": "body"}'))
-        self.assertIn("--authz-body never", self.assert_unavailable(asked, Outage.QUESTION))
+        self.assertIn("--authz-body never", self.assert_unavailable(asked, AuthzFailure.QUESTION))
 
     def test_what_cannot_be_said(self) -> None:
         asked = self.ask_by(ExtAuthzCodec("http://authz.test", NAME), attrs.evolve(REQUEST, path="*"))
-        self.assertIn("request-target", self.assert_unavailable(asked, Outage.QUESTION))
+        self.assertIn("request-target", self.assert_unavailable(asked, AuthzFailure.QUESTION))
         self.assertEqual(self.endpoint.connections, [])
 
 
@@ -367,7 +367,7 @@ class FactoryTests(SynchronousTestCase):
 
     def make(self, url: str, behind: Any = None, **options: Any) -> RemoteAuthorizer:
         config = ProxyConfig(authz_url=url, **options)
-        trust = CurrentTrust(OriginTrust())
+        trust = ReloadableTrust(OriginTrust())
         return remote_authorizer(cast(IEgressReactor, _Reactor()), config, trust, lambda _: behind)
 
     def test_names(self) -> None:
@@ -461,7 +461,7 @@ class TlsTests(SynchronousTestCase):
         self.ca = TestCA()
         directory = Path(self.mktemp())
         directory.mkdir()
-        trust = CurrentTrust(OriginTrust(self.ca.write(directory)))
+        trust = ReloadableTrust(OriginTrust(self.ca.write(directory)))
         config = ProxyConfig(authz_url="https://authz.test", authz_token=TOKEN, authz_via_upstream=True)
         below: Any = self
         self.authorizer = remote_authorizer(cast(IEgressReactor, self.clock), config, trust, lambda _: below)

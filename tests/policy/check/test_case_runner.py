@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from egress.policy.check.case_runner import Outcome, try_case
+from egress.policy.check.case_runner import CaseResult, run_case
 from tests.policy.policies import PolicyTestCase, parse
 
 POLICY = """version = 1
@@ -28,9 +28,9 @@ hosts = ["b.test"]
 class ProofTests(PolicyTestCase):
     """Tests inside a policy pass, or say why not."""
 
-    def outcome(self, text: str) -> Outcome:
+    def outcome(self, text: str) -> CaseResult:
         policy = parse(POLICY + text)
-        return try_case(policy, policy.cases[0])
+        return run_case(policy, policy.cases[0])
 
     def test_passed(self) -> None:
         for text in (

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority
-from egress.policy.check.unreachable import never_reached
+from egress.policy.check.unreachable import unreachable_rules
 from egress.policy.match.hosts import compile_host
 from tests.policy.policies import parse
 
@@ -21,7 +21,7 @@ _HOSTS = ("a.test", "b.a.test", "c.b.a.test", "x.test", "db", "10.0.0.1", "10.0.
 def covered(*rules: str) -> list[tuple[str, str]]:
     """The rules that never decide, each with the one that does."""
     text = "".join(f'[[rules]]\naction = "allow"\n{rule}\n' for rule in rules)
-    return [(rule.rule_id, other.rule_id) for rule, other in never_reached(parse(f"version = 1\n{text}").rules)]
+    return [(rule.rule_id, other.rule_id) for rule, other in unreachable_rules(parse(f"version = 1\n{text}").rules)]
 
 
 class CoveredTests(SynchronousTestCase):

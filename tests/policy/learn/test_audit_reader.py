@@ -133,10 +133,10 @@ class LinesTests(SynchronousTestCase):
         ]
         self.assertEqual([line.origin.authority.host for line in read_lines(lines, notes)], ["a.test", "b.test"])
         self.assertEqual((notes.lines, notes.undecided, notes.bad, notes.first_bad), (5, 1, 1, [(3, "not JSON")]))
-        self.assertEqual(notes.in_words(), "1 of 5 lines could not be read: 3 (not JSON)")
+        self.assertEqual(notes.describe(), "1 of 5 lines could not be read: 3 (not JSON)")
 
     def test_many_that_are_bad(self) -> None:
         notes = Notes()
         self.assertEqual(list(read_lines([b"x"] * 1000, notes)), [])
         self.assertEqual(len(notes.first_bad), 10)
-        self.assertTrue(notes.in_words().endswith("10 (not JSON) and 990 more"))
+        self.assertTrue(notes.describe().endswith("10 (not JSON) and 990 more"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.policy.learn.host_groups import grouped, has_one_owner
+from egress.policy.learn.host_groups import group_by_domain, is_registrable
 
 # Domains in which customers have names, and that the Public Suffix List may have or not: suggestions never span them.
 SHARED = (
@@ -47,7 +47,7 @@ class HostGroupTests(SynchronousTestCase):
             "www.ck",
             "xn--bcher-kva.example",
         ):
-            self.assertTrue(has_one_owner(domain), domain)
+            self.assertTrue(is_registrable(domain), domain)
         for domain in (
             *("com", "localhost", "co.uk", "com.au", "edu.pl", "store.ro", "192.0.2.1", "2.1"),
             *("github.io", "amazonaws.com", "s3.amazonaws.com", "eu-west-1.amazonaws.com", "blob.core.windows.net"),
@@ -56,17 +56,17 @@ class HostGroupTests(SynchronousTestCase):
             "postman-echo.com",
             *("internal", "corp", "", "a..example"),
         ):
-            self.assertFalse(has_one_owner(domain), domain)
+            self.assertFalse(is_registrable(domain), domain)
 
     def test_shared_domains(self) -> None:
         """Neither these domains nor domains in them."""
         for shared in SHARED:
             for domain in (shared, f"customer.{shared}", f"eu-1.customer.{shared}"):
-                self.assertFalse(has_one_owner(domain), domain)
+                self.assertFalse(is_registrable(domain), domain)
 
     def test_grouped(self) -> None:
         hosts = ["a.example.com", "b.example.com", "c.example.com", "example.com", "192.0.2.1", "::1", "localhost"]
-        found = grouped(hosts)
+        found = group_by_domain(hosts)
         self.assertEqual({found.pop(f"{name}.example.com") for name in "abc"}, {"*.example.com"})
         self.assertEqual(found, {host: host for host in hosts[3:]})
 
@@ -83,4 +83,4 @@ class HostGroupTests(SynchronousTestCase):
             [f"www.{name}.customer.github.io" for name in "abcdef"],
             [f"10.0.0.{number}" for number in range(6)],
         ):
-            self.assertEqual(grouped(hosts), {host: host for host in hosts})
+            self.assertEqual(group_by_domain(hosts), {host: host for host in hosts})

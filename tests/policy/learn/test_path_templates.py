@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.policy.learn.path_templates import is_plain, pattern_of, shape_of
 from egress.policy.match.paths import compile_path, readings
-from egress.policy.match.work_budget import Work
+from egress.policy.match.work_budget import WorkBudget
 
 DIGEST = "0123456789abcdef" * 4
 
@@ -70,7 +70,7 @@ class ShapeTests(SynchronousTestCase):
     @given(st.text(st.sampled_from("/a1f.-_*%2E;\\?#~é\ud800+ :"), max_size=20))
     def test_patterns_match(self, text: str) -> None:
         """A pattern is one that a policy may have, and matches the path that it was made from."""
-        for reading in readings(f"/{text}", Work()):
+        for reading in readings(f"/{text}", WorkBudget()):
             if reading.startswith("/"):
                 pattern = pattern_of(shape_of(reading))
                 self.assertTrue(compile_path(pattern, broad=False).fullmatch(reading), (reading, pattern))

@@ -232,4 +232,4 @@ class ConditionTests(PolicyTestCase):
         }.items():
             with self.subTest(condition):
                 rule = parse(f"version = 1\n[[rules]]\naction = 'allow'\n{condition}").rules[0]
-                self.assertEqual(rule.parts, expected)
+                self.assertEqual(rule.depends_on, expected)

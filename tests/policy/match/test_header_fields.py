@@ -6,17 +6,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.policy.match.header_fields import field_matches, has_field, read_fields
 from egress.policy.match.patterns import compile_pattern
-from egress.policy.match.tristate import Holds
-from egress.policy.match.work_budget import TooMuchWork, Work
+from egress.policy.match.tristate import Match
+from egress.policy.match.work_budget import TooMuchWork, WorkBudget
 
-NO, MAYBE, YES = Holds.NO, Holds.MAYBE, Holds.YES
+NO, MAYBE, YES = Match.NO, Match.MAYBE, Match.YES
 
 
 class FieldTests(SynchronousTestCase):
     """Header fields, as servers may read them."""
 
     # The fields; the pattern for "x-role"; whether it matches, and whether the field is there.
-    CASES: list[tuple[list[tuple[bytes, bytes]], str, Holds, Holds]] = [
+    CASES: list[tuple[list[tuple[bytes, bytes]], str, Match, Match]] = [
         ([], "admin", NO, NO),
         ([(b"X-Role", b"admin")], "admin", YES, YES),
         ([(b"x-role", b"user")], "admin", NO, YES),
@@ -46,7 +46,7 @@ class FieldTests(SynchronousTestCase):
             with self.subTest(headers, pattern=pattern):
                 fields = read_fields(tuple(headers))
                 compiled = (compile_pattern(pattern, broad=False),)
-                self.assertIs(field_matches(fields, "x-role", compiled, Work()), matches)
+                self.assertIs(field_matches(fields, "x-role", compiled, WorkBudget()), matches)
                 self.assertIs(has_field(fields, "x-role"), there)
 
     def test_too_much(self) -> None:
@@ -58,7 +58,7 @@ class FieldTests(SynchronousTestCase):
         ):
             fields = read_fields(tuple(headers))
             patterns = (compile_pattern("*x*", broad=True),) * 2
-            error = self.assertRaises(TooMuchWork, field_matches, fields, "x-role", patterns, Work())
+            error = self.assertRaises(TooMuchWork, field_matches, fields, "x-role", patterns, WorkBudget())
             self.assertIn(word, error.cause)
             self.assertIn("x-role", error.cause)
             self.assertNotIn("secret", error.cause)

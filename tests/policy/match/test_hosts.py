@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority
 from egress.model.errors import InvalidTarget
-from egress.policy.match.hosts import compile_host, is_about_address
+from egress.policy.match.hosts import compile_host, matches_addresses
 
 
 class HostTests(SynchronousTestCase):
@@ -90,6 +90,6 @@ class HostTests(SynchronousTestCase):
     def test_addresses(self) -> None:
         """What is about addresses holds in observe mode, too."""
         for pattern in ("10.0.0.1", "10.0.0.0/8", "private", "::1"):
-            self.assertTrue(is_about_address(compile_host(pattern)), pattern)
+            self.assertTrue(matches_addresses(compile_host(pattern)), pattern)
         for pattern in ("*", "a.test", "*.a.test", "single-label", "re:10.*"):
-            self.assertFalse(is_about_address(compile_host(pattern)), pattern)
+            self.assertFalse(matches_addresses(compile_host(pattern)), pattern)

@@ -12,14 +12,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.policy.match.coercion import Odd
 from egress.policy.match.json_body import NOTHING, UNREADABLE, Document, Wanted, compile_expression, json_matches
 from egress.policy.match.json_body import read_json as read_json_with
-from egress.policy.match.tristate import Holds
-from egress.policy.match.work_budget import TooMuchWork, Work
+from egress.policy.match.tristate import Match
+from egress.policy.match.work_budget import TooMuchWork, WorkBudget
 
-NO, MAYBE, YES = Holds.NO, Holds.MAYBE, Holds.YES
+NO, MAYBE, YES = Match.NO, Match.MAYBE, Match.YES
 
 
 def read_json(body: bytes) -> Any:
-    return read_json_with(body, Work())
+    return read_json_with(body, WorkBudget())
 
 
 class JsonTests(SynchronousTestCase):
@@ -89,7 +89,7 @@ class JsonTests(SynchronousTestCase):
             self.assertIs(read_json(text.encode()), UNREADABLE)
 
     # A document, an expression, what is wanted, and whether it matches: for a permission, and for a denial.
-    CASES: list[tuple[Any, str, list[Any], Holds, Holds]] = [
+    CASES: list[tuple[Any, str, list[Any], Match, Match]] = [
         ({"a": "x"}, "a", ["x"], YES, YES),
         ({"a": "X"}, "a", ["x"], NO, YES),
         ({"a": "xyz"}, "a", ["x*"], YES, YES),
@@ -151,7 +151,7 @@ class JsonTests(SynchronousTestCase):
         for document, text, values, narrow, broad in self.CASES:
             with self.subTest(document, text=text, values=values):
                 expression = compile_expression(text)
-                given = document if document in (UNREADABLE, NOTHING) else Document(document, Work())
+                given = document if document in (UNREADABLE, NOTHING) else Document(document, WorkBudget())
                 self.assertIs(json_matches(given, expression, Wanted.of(values, broad=False)), narrow)
                 self.assertIs(json_matches(given, expression, Wanted.of(values, broad=True)), broad)
 
@@ -214,7 +214,9 @@ class JsonTests(SynchronousTestCase):
         for _ in range(100_000):
             deep = [deep]
         for broad, expected in ((False, NO), (True, MAYBE)):
-            found = json_matches(Document({"b": deep}, Work()), compile_expression("a"), Wanted.of(["x"], broad=broad))
+            found = json_matches(
+                Document({"b": deep}, WorkBudget()), compile_expression("a"), Wanted.of(["x"], broad=broad)
+            )
             self.assertIs(found, expected)
 
     @given(st.binary(max_size=40) | st.text('{}[]":,a1\\u0', max_size=30).map(str.encode))

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.policy.match.paths import MAX_READINGS, ambiguity, canonical, compile_path, remove_dot_segments
 from egress.policy.match.paths import readings as readings_with
-from egress.policy.match.work_budget import TooMuchWork, Work
+from egress.policy.match.work_budget import TooMuchWork, WorkBudget
 
 PLAIN = st.text("abcXYZ019-_~", min_size=1, max_size=4)
 PLAIN_PATHS = st.lists(PLAIN, max_size=4).map(lambda segments: "/" + "/".join(segments))
@@ -29,7 +29,7 @@ TRICKY = st.lists(
 
 
 def readings(path: str) -> tuple[str, ...]:
-    return readings_with(path, Work())
+    return readings_with(path, WorkBudget())
 
 
 class CanonicalTests(SynchronousTestCase):

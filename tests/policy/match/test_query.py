@@ -9,19 +9,19 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.policy.match.patterns import compile_pattern
 from egress.policy.match.query import MAX_PARAMETERS, Name, Query, has_parameter, parameter_matches
 from egress.policy.match.query import read_query as read_query_with
-from egress.policy.match.tristate import Holds
-from egress.policy.match.work_budget import TooMuchWork, Work
+from egress.policy.match.tristate import Match
+from egress.policy.match.work_budget import TooMuchWork, WorkBudget
 
-NO, MAYBE, YES = Holds.NO, Holds.MAYBE, Holds.YES
+NO, MAYBE, YES = Match.NO, Match.MAYBE, Match.YES
 
 
 def read_query(path: str) -> Query | None:
-    return read_query_with(path, Work())
+    return read_query_with(path, WorkBudget())
 
 
-def matches(query: Query | None, name: str, *patterns: str, broad: bool = False) -> Holds:
+def matches(query: Query | None, name: str, *patterns: str, broad: bool = False) -> Match:
     compiled = tuple(compile_pattern(pattern, broad=broad) for pattern in patterns)
-    return parameter_matches(query, name, compiled, Work())
+    return parameter_matches(query, name, compiled, WorkBudget())
 
 
 class QueryTests(SynchronousTestCase):
@@ -169,7 +169,7 @@ class QueryTests(SynchronousTestCase):
         ):
             self.assertIn(word, self.assertRaises(TooMuchWork, read_query, f"/?{query}").cause)
         parameters = read_query("/?q=" + "%61" * 5000)
-        error = self.assertRaises(TooMuchWork, parameter_matches, parameters, "q", (str.isdigit,), Work(100_000))
+        error = self.assertRaises(TooMuchWork, parameter_matches, parameters, "q", (str.isdigit,), WorkBudget(100_000))
         self.assertIn("values to compare", error.cause)
         self.assertNotIn("aaa", error.cause)
         self.assertIsNotNone(read_query("/?" + "a=b&" * 400))

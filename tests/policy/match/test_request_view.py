@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.policy.match.json_body import NOTHING, UNREADABLE, Document
-from egress.policy.match.request_view import UNREAD, Facts
+from egress.policy.match.request_view import UNREAD, RequestView
 from tests.policy.policies import request
 
 
@@ -15,7 +15,9 @@ class FactsTests(SynchronousTestCase):
     """What is read of a request."""
 
     def json(self, *headers: tuple[str, str], kind: str = "application/json", **given: object) -> object:
-        found = Facts(request("POST", "http://a.test/", headers=[("Content-Type", kind), *headers], **given), None).json
+        found = RequestView(
+            request("POST", "http://a.test/", headers=[("Content-Type", kind), *headers], **given), None
+        ).json
         return found.value if isinstance(found, Document) else found
 
     def test_json(self) -> None:
@@ -42,11 +44,15 @@ class FactsTests(SynchronousTestCase):
 
     def test_client(self) -> None:
         for text, expected in (("10.0.0.1", "10.0.0.1"), ("::ffff:10.0.0.1", "10.0.0.1"), ("::1", "::1")):
-            self.assertEqual(Facts(request("GET", "http://a.test/", address=text), None).client, ip_address(expected))
-        self.assertIsNone(Facts(request("GET", "http://a.test/", address="/run/socket"), None).client)
+            self.assertEqual(
+                RequestView(request("GET", "http://a.test/", address=text), None).client, ip_address(expected)
+            )
+        self.assertIsNone(RequestView(request("GET", "http://a.test/", address="/run/socket"), None).client)
 
     def test_addresses(self) -> None:
         given = (ip_address("192.0.2.1"),)
-        self.assertEqual(Facts(request("GET", "http://a.test/", addresses=given), None).addresses, given)
-        self.assertEqual(Facts(request("GET", "http://a.test/"), None).addresses, ())
-        self.assertEqual(Facts(request("GET", "http://[::1]/", addresses=given), None).addresses, (ip_address("::1"),))
+        self.assertEqual(RequestView(request("GET", "http://a.test/", addresses=given), None).addresses, given)
+        self.assertEqual(RequestView(request("GET", "http://a.test/"), None).addresses, ())
+        self.assertEqual(
+            RequestView(request("GET", "http://[::1]/", addresses=given), None).addresses, (ip_address("::1"),)
+        )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.policy.match.time_windows import Window, compile_zone, is_within, until_border
+from egress.policy.match.time_windows import Window, compile_zone, is_within, until_boundary
 
 BERLIN: Final = compile_zone("Europe/Berlin")
 _WINDOWS: Final = ("mon-fri 08:00-18:00", "22:00-06:00", "sat,sun", "fri-mon 23:00-01:30", "01:30-02:30", "10:00-24:00")
@@ -102,9 +102,9 @@ class WindowTests(SynchronousTestCase):
 
     def test_borders(self) -> None:
         windows = (Window.parse("mon-fri 08:00-18:00"),)
-        self.assertEqual(until_border(windows, BERLIN, at("2026-03-02T07:59:30")), 30.0)
-        self.assertEqual(until_border(windows, BERLIN, at("2026-03-02T17:00")), 3600.0)
-        self.assertEqual(until_border(windows, BERLIN, at("2026-03-02T08:00")), 36000.0)
+        self.assertEqual(until_boundary(windows, BERLIN, at("2026-03-02T07:59:30")), 30.0)
+        self.assertEqual(until_boundary(windows, BERLIN, at("2026-03-02T17:00")), 3600.0)
+        self.assertEqual(until_boundary(windows, BERLIN, at("2026-03-02T08:00")), 36000.0)
 
     def test_clocks_are_changed(self) -> None:
         """What was over comes once more: 25 October 2026, at three, it is two again."""
@@ -112,8 +112,8 @@ class WindowTests(SynchronousTestCase):
         before = at("2026-10-25T02:40")
         self.assertFalse(is_within(windows, BERLIN, before))
         self.assertTrue(is_within(windows, BERLIN, before + 1200))
-        self.assertLessEqual(until_border(windows, BERLIN, before), 1200)
-        self.assertGreater(until_border(windows, BERLIN, before), 1190)
+        self.assertLessEqual(until_boundary(windows, BERLIN, before), 1200)
+        self.assertGreater(until_boundary(windows, BERLIN, before), 1190)
 
     @given(
         st.sampled_from(_WINDOWS).map(Window.parse),
@@ -122,7 +122,7 @@ class WindowTests(SynchronousTestCase):
         st.floats(0, 0.999),
     )
     def test_nothing_changes_before(self, window: Window, now: int, share: float) -> None:
-        lasts = until_border((window,), BERLIN, now)
+        lasts = until_boundary((window,), BERLIN, now)
         self.assertGreaterEqual(lasts, 0)
         before = is_within((window,), BERLIN, now)
         for step in (share, 0.5, 0.999):

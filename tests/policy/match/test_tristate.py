@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.policy.match.tristate import Holds, all_of, certainty
+from egress.policy.match.tristate import Match, all_of, certainty
 
-NO, MAYBE, YES = Holds.NO, Holds.MAYBE, Holds.YES
+NO, MAYBE, YES = Match.NO, Match.MAYBE, Match.YES
 
 
 class HoldsTests(SynchronousTestCase):
     """Yes, no and what cannot be told."""
 
     def test_opposite(self) -> None:
-        for one, other in ((NO, YES), (YES, NO), (MAYBE, MAYBE), (Holds.UNREAD, Holds.UNREAD)):
+        for one, other in ((NO, YES), (YES, NO), (MAYBE, MAYBE), (Match.UNREAD, Match.UNREAD)):
             self.assertIs(one.opposite(), other)
 
     def test_certainty(self) -> None:

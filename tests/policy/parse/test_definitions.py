@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from egress.policy.parse.definitions import MAX_DEPTH, Names
+from egress.policy.parse.definitions import MAX_DEPTH, Definitions
 from egress.policy.parse.toml_reader import Document, PolicyError
 from tests.policy.policies import PolicyTestCase, parse
 
@@ -108,7 +108,7 @@ expect = "allow"
         self.decides(policy, urls, headers=[("x-a", "${team}")])
         rule = policy.rules[0]
         self.assertEqual(rule.reason.pieces, ("for shop",))
-        self.assertEqual(rule.terms.secret_headers, ((b"X-Team", b"shop ${secret:key}"),))
+        self.assertEqual(rule.obligations.secret_headers, ((b"X-Team", b"shop ${secret:key}"),))
         self.assertEqual(policy.secrets, {"key"})
         self.assertEqual(policy.cases[0].name, "GET http://www.example.com/shop/")
 
@@ -122,5 +122,5 @@ expect = "allow"
         documents = [
             Document(where, text, {"variables": {"a": "x"}}) for where, text in (("a.toml", ""), ("b.toml", "\n"))
         ]
-        error = self.assertRaises(PolicyError, Names, documents)
+        error = self.assertRaises(PolicyError, Definitions, documents)
         self.assertEqual(str(error), "b.toml:1: variable a: is in a.toml, too; give each its own name")

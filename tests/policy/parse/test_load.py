@@ -8,11 +8,11 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.decision import Decision, Verdict
-from egress.policy.check.case_runner import try_case
+from egress.policy.check.case_runner import run_case
 from egress.policy.match.header_fields import MAX_MEMBERS
 from egress.policy.match.paths import MAX_READINGS
 from egress.policy.match.query import MAX_PARAMETERS
-from egress.policy.match.work_budget import MOST
+from egress.policy.match.work_budget import MAX_WORK
 from egress.policy.parse.load import PolicyError, load_policy, load_starter, parse_policy
 from egress.policy.parse.rule_parser import _KEYS
 from tests.policy.policies import PolicyTestCase, parse, request
@@ -264,7 +264,7 @@ class PageTests(PolicyTestCase):
         for policy, expectations in zip(self.policies, cases, strict=True):
             self.decides(policy, expectations)
             for case in policy.cases:
-                self.assertTrue(try_case(policy, case).passed, case)
+                self.assertTrue(run_case(policy, case).passed, case)
 
     def test_more_examples(self) -> None:
         """What takes more than a URL to match."""
@@ -311,4 +311,4 @@ class PageTests(PolicyTestCase):
         self.assertIn(f"more than {MAX_READINGS} readings", text)
         self.assertIn(f"| query | {MAX_PARAMETERS} parameters |", text)
         self.assertIn(f"| field | {MAX_MEMBERS} members |", text)
-        self.assertIn(f"about {MOST / 1e6:g} ms of CPU time", text)
+        self.assertIn(f"about {MAX_WORK / 1e6:g} ms of CPU time", text)

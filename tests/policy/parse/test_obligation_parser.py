@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from egress.authz.secrets.table import SecretTableError, parse_secret_table, secret_names
-from egress.http.obligations import UNTOUCHABLE, fault_of
-from egress.model.decision import NO_TERMS, Terms
+from egress.http.obligations import UNTOUCHABLE, validate
+from egress.model.decision import NO_OBLIGATIONS, Obligations
 from egress.policy.parse import obligation_parser as module
 from egress.policy.parse.load import PolicyError
 from tests.policy.policies import PolicyTestCase, parse, request
@@ -98,7 +98,7 @@ class TermsTests(PolicyTestCase):
                         refused = True
                     else:
                         refused = False
-                    fault = fault_of(Terms(remove_headers=(spelling.encode("ascii"),)))
+                    fault = validate(Obligations(remove_headers=(spelling.encode("ascii"),)))
                     self.assertIs(refused, fault is not None)
 
     @given(
@@ -123,7 +123,7 @@ class TermsTests(PolicyTestCase):
             )
         except PolicyError:
             return
-        self.assertIsNone(fault_of(policy.rules[0].terms, templates=True))
+        self.assertIsNone(validate(policy.rules[0].obligations, templates=True))
 
     def test_names_of_secrets(self) -> None:
         """A rule can name each secret that there can be, and no other."""
@@ -141,7 +141,7 @@ class TermsTests(PolicyTestCase):
                 except PolicyError:
                     self.assertFalse(there_is)
                 else:
-                    (field,) = policy.rules[0].terms.secret_headers
+                    (field,) = policy.rules[0].obligations.secret_headers
                     self.assertEqual(policy.secrets, secret_names(field[1]))
                     self.assertIs(name in policy.secrets, there_is)
 
@@ -162,8 +162,8 @@ action = "allow"
 """
         )
         self.assertEqual(
-            policy.decide(request("GET", "http://a.test/")).terms,
-            Terms(
+            policy.decide(request("GET", "http://a.test/")).obligations,
+            Obligations(
                 ((b"X-Empty", b""),),
                 (b"cookie", b"x_y"),
                 1 << 20,
@@ -172,4 +172,4 @@ action = "allow"
             ),
         )
         self.assertEqual(policy.secrets, {"a", "b.c"})
-        self.assertIs(policy.decide(request("GET", "http://b.test/")).terms, NO_TERMS)
+        self.assertIs(policy.decide(request("GET", "http://b.test/")).obligations, NO_OBLIGATIONS)
