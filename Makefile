@@ -22,7 +22,8 @@ unit:  ## run the unit tests
 integration:  ## run the integration tests
 	$(BIN)/python -m tests tests.integration
 
-lint:  ## check the rules and the format
+lint:  ## check imports, rules and format
+	$(BIN)/lint-imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
