@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import select
 import socket
 import statistics
 import subprocess
@@ -50,8 +51,6 @@ def serve(listener: socket.socket) -> None:
 
 def repeat(listener: socket.socket) -> None:
     """An origin for many connections with little traffic."""
-    import select
-
     poll = select.epoll()
     listener.setblocking(False)
     poll.register(listener, select.EPOLLIN)

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
 from twisted.application.service import IService
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -25,6 +25,7 @@ from egress.config.model import ConfigError, Mode, ProxyConfig
 from egress.config.options import OPTIONS
 from egress.model.authority import Authority
 from egress.observability.audit_log import STDOUT
+from egress.runtime.global_reactor import global_reactor
 from egress.runtime.program import Program
 from egress.runtime.rlimits import raise_limit
 from egress.runtime.signals import end_when_interrupted, reload_at_hangup
@@ -147,9 +148,8 @@ def makeService(options: Options) -> IService:
 
     @raise SystemExit: with one line, when the configuration cannot be used.
     """
-    # Here alone, where twistd has installed the one that was asked for.
-    from twisted.internet import reactor
-
+    # twistd has installed the one that was chosen.
+    reactor = global_reactor()
     terminal = Terminal.of(_PROGRAM, options.parent)
     try:
         config = load_config(options.arguments, os.environ, reactor)
@@ -157,7 +157,7 @@ def makeService(options: Options) -> IService:
         if config.audit_log == STDOUT and not terminal.foreground:
             raise ConfigError("--audit-log", STDOUT, "a daemon has no standard output: name a file, or use twistd -n")
         make = EgressProxyService if config.workers == 1 else WorkerPool
-        proxy = make(cast("Any", reactor), config)
+        proxy = make(reactor, config)
     except ConfigError as error:
         exit_with(_PROGRAM, str(error))
     if terminal.foreground:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from ipaddress import ip_address
-from typing import Any, Final, cast
+from typing import Final
 
 from twisted.application.service import IService
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -19,6 +19,7 @@ from egress.authz_service.service import EgressAuthzService
 from egress.config.model import ConfigError
 from egress.model.authority import Authority
 from egress.observability.audit_log import STDOUT
+from egress.runtime.global_reactor import global_reactor
 from egress.runtime.program import Program
 from egress.runtime.rlimits import raise_limit
 from egress.runtime.signals import end_when_interrupted, reload_at_hangup
@@ -84,16 +85,15 @@ def makeService(options: Options) -> IService:
 
     @raise SystemExit: with one line, when the configuration cannot be used.
     """
-    # Here alone, where twistd has installed the one that was asked for.
-    from twisted.internet import reactor
-
+    # twistd has installed the one that was chosen.
+    reactor = global_reactor()
     terminal = Terminal.of(_PROGRAM, options.parent)
     try:
         config = load_authz_service_config(options.arguments, os.environ, reactor)
         raise_limit(reactor)
         if config.audit_log == STDOUT and not terminal.foreground:
             raise ConfigError("--audit-log", STDOUT, "a daemon has no standard output: name a file, or use twistd -n")
-        service = EgressAuthzService(cast("Any", reactor), config)
+        service = EgressAuthzService(reactor, config)
     except ConfigError as error:
         exit_with(_PROGRAM, str(error))
     if terminal.foreground:

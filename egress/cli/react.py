@@ -10,6 +10,8 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.python.failure import Failure
 
+from egress.runtime.global_reactor import global_reactor
+
 T = TypeVar("T")
 
 
@@ -19,9 +21,7 @@ def run(start: Callable[[Any], Deferred[T]]) -> T:
     @param start: is called with the reactor, once it runs.
     @raise Exception: whatever the result fails with; L{KeyboardInterrupt} when the reactor is stopped before.
     """
-    # Here alone, where a process that is to have one begins.
-    from twisted.internet import reactor
-
+    reactor = global_reactor()
     results: list[Any] = []
 
     def begin() -> None:

@@ -247,7 +247,7 @@ class HttpSession(Protocol):
         self._exchange.start()
 
     def _connect(self, target: RequestTarget) -> None:
-        from egress.proxy.connect_tunnel import Tunnel
+        from egress.proxy.connect_tunnel import Tunnel  # noqa: PLC0415 - the two modules import each other
 
         assert target.authority is not None
         self._tunnel = tunnel = Tunnel(self._parts, self, target.authority, self._client_auth.client)

@@ -9,6 +9,11 @@ from typing import Final
 from egress.config.model import MIB
 from egress.relay.buffered import BufferedFlow, BufferedFlows, Flows
 
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - not on Windows, where no socket is spliced
+    fcntl = None  # type: ignore[assignment]
+
 # With the default size, 64 KiB, splicing costs more than copying through a large buffer.
 PIPE_SIZE: Final = MIB
 # A flow has a pipe only while its receiver is slower than its sender, so most often one serves all.  Their sizes count
@@ -28,12 +33,9 @@ class Pipe:
         @raise PermissionError: when the user has too much in pipes.
         @raise OSError: when there are too many open files.
         """
-        # A module that not every system has.
-        from fcntl import F_SETPIPE_SZ, fcntl
-
         self.outlet, self.inlet = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            fcntl(self.inlet, F_SETPIPE_SZ, PIPE_SIZE)
+            fcntl.fcntl(self.inlet, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
         except OSError:
             self.close()
             raise

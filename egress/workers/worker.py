@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from egress.config.model import ConfigError
 from egress.observability.health import Readiness
 from egress.observability.worker_aggregation import to_json
+from egress.runtime.global_reactor import global_reactor
 from egress.runtime.signals import read_anew
 from egress.service import CUT_SECONDS, EgressProxyService
 from egress.transport.write_through import write_through
@@ -143,13 +144,11 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     _log_to(sys.stderr)
     import_module(orders.reactor).install()
-    # Here alone, where the one that the parent has is installed.
-    from twisted.internet import reactor
-
+    reactor = global_reactor()
     try:
-        handed_down = endpoints(write_through(reactor), orders)  # type: ignore[arg-type]
+        handed_down = endpoints(write_through(reactor), orders)
         proxy = EgressProxyService(
-            reactor,  # type: ignore[arg-type]
+            reactor,
             orders.config,
             endpoints=handed_down,
             approval_key=orders.approval_key,

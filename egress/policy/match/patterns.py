@@ -25,8 +25,8 @@ def compile_regex(expression: str, *, broad: bool = False) -> Pattern:
     @param broad: whether case makes no difference.
     @raise ValueError: when it is none.
     """
-    # Here alone: few policies have any, and two libraries that each bring an RE2 do not get on in one process.
-    import re2
+    # Few policies have one, and two libraries that each contain an RE2 fail in one process.
+    import re2  # noqa: PLC0415 - loaded with the first regular expression
 
     options = re2.Options()
     options.log_errors = False
