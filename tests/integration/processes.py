@@ -158,7 +158,7 @@ class Process:
                 with socket.create_connection((host, port), timeout=1):
                     return
             except OSError:
-                time.sleep(0.05)
+                time.sleep(0.01)
         raise AssertionError(f"{self._name} does not listen on {host}:{port}: {self.output()}")
 
     def stop(self, seconds: float = 10.0) -> int:
