@@ -140,8 +140,8 @@ class _Trace:
                 if destination.withheld:
                     self._step("address", _SKIPPED, "not looked up: only the name of what is allowed is")
                 return self._not_allowed(decision)
-            if destination.dead_end is not None:
-                return self._fault(destination.dead_end)
+            if destination.resolution_error is not None:
+                return self._fault(destination.resolution_error)
             name = "address"
             if destination.route is None:
                 yield self._look_up(destination, origin.authority)
@@ -243,8 +243,8 @@ class _Trace:
         except (NameNotResolved, ResolutionTimeout) as error:
             self._step("address", _FAILED, error.reason)
             raise
-        if destination.dead_end is not None:
-            self._step("address", _FAILED, destination.dead_end.reason)
+        if destination.resolution_error is not None:
+            self._step("address", _FAILED, destination.resolution_error.reason)
         elif destination.route is not None:
             self._found(destination.route)
 
@@ -318,9 +318,13 @@ class _Trace:
     def _with_addresses(
         self, asked: DecisionRequest, destination: Destination
     ) -> Generator[Deferred[Any], Any, DecisionRequest]:
-        yield destination.look_up() if destination.dead_end is not None else self._look_up(destination, asked.authority)
+        yield (
+            destination.look_up()
+            if destination.resolution_error is not None
+            else self._look_up(destination, asked.authority)
+        )
         assert destination.route is not None  # it was found
-        destination.tell(destination.route)
+        destination.set_addresses(destination.route)
         return attrs.evolve(asked, addresses=destination.addresses, addresses_withheld=False)
 
     def _rules(self, asked: DecisionRequest) -> tuple[RuleTried, ...]:

@@ -1,6 +1,6 @@
-"""Twisted I/O: what listens, connects, reads and writes.
+"""The client side of the proxy, on Twisted: listeners, sessions, exchanges and tunnels.
 
-A L{egress.proxy.client_session.HttpSession} reads requests; each becomes an L{egress.proxy.exchange.Exchange}, which
-asks the authorizer and sends what was allowed over an L{egress.upstream.origin_connection.OriginConnection}.  Nothing
-here knows rules, or how an authorizer comes to its decisions.
+An L{egress.proxy.client_session.HttpSession} reads requests. An L{egress.proxy.exchange.Exchange} authorizes each
+request and forwards an allowed one over an L{egress.upstream.origin_connection.OriginConnection}. This package does not
+know rules, or how an authorizer decides.
 """

@@ -1,4 +1,4 @@
-"""The content of one request on its way into memory, for an authorizer that looks at it."""
+"""Collects the content of one request in memory, for an authorizer that reads content."""
 
 from __future__ import annotations
 
@@ -15,76 +15,76 @@ if TYPE_CHECKING:
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-# What a content of unknown length takes of the common memory at first; most are shorter.
+# Initial memory for content of unknown length; most content is shorter.
 FIRST: Final = 256 * KIB
 
 
 class BodyCollector:
-    """Reads content while there is memory for it, and holds that memory until the end of the exchange.
+    """Reads content while memory is available, and holds the memory until the exchange ends.
 
-    A content that is announced gets the memory for all of it before any of it is read, so that those that were begun
-    can be completed.  One of unknown length begins with L{FIRST} bytes and then asks for all that a content may take.
-    While there is no memory, the client is not read from; the time for the content bounds that, too.
+    Content with an announced length gets all its memory before it is read, so that content that was started can be
+    completed. Content of unknown length starts with L{FIRST} bytes, then requests the maximum size. Without memory, the
+    collector does not read from the client; the content timeout limits this wait as well.
 
-    @param client: as per-client limits count clients.
+    @param client: the client's key for per-client limits.
     """
 
-    def __init__(self, parts: ProxyContext, session: HttpSession, content: RequestBody, client: str) -> None:
-        self._parts = parts
+    def __init__(self, context: ProxyContext, session: HttpSession, content: RequestBody, client: str) -> None:
+        self._context = context
         self._session = session
         self._content = content
         self._client = client
         self._claim: Claim | None = None
         self._expects_continue = False
-        self._until = 0.0
+        self._deadline = 0.0
 
     @property
     def wants_more(self) -> bool:
-        """Whether there is memory to read on."""
+        """Whether there is memory to read more."""
         return self._claim is not None and self._claim.granted
 
     def begin(self, *, expects_continue: bool) -> None:
-        """Read the content, now or as soon as there is memory."""
-        limits, announced = self._parts.limits, self._content.announced
+        """Read the content, now or as soon as memory is available."""
+        limits, announced = self._context.limits, self._content.announced
         self._expects_continue = expects_continue
-        self._until = self._parts.clock.seconds() + limits.body_timeout
+        self._deadline = self._context.clock.seconds() + limits.body_timeout
         size = min(limits.body, FIRST if announced is None else announced)
-        self._claim = self._parts.contents.claim(self._client, size, self._go_on)
+        self._claim = self._context.contents.claim(self._client, size, self._continue)
         if self._claim.granted:
-            self._go_on()
+            self._continue()
         else:
             self._watch()
 
-    def _go_on(self) -> None:
+    def _continue(self) -> None:
         if self._expects_continue:
-            # The content is needed here, for the decision.  The origin is still asked whether it wants it.
+            # The decision needs the content here. The origin still gets the expectation.
             self._expects_continue = False
             self._session.write(CONTINUE)
         self._watch()
         self._session.advance()
 
     def _watch(self) -> None:
-        left = max(0.0, self._until - self._parts.clock.seconds())
-        # While it waits for us, it cannot be blamed for being silent.
-        self._session.watch(min(self._parts.limits.head_timeout, left) if self.wants_more else left)
+        remaining = max(0.0, self._deadline - self._context.clock.seconds())
+        # While the client waits for the proxy, its silence is not a fault.
+        self._session.watch(min(self._context.limits.head_timeout, remaining) if self.wants_more else remaining)
 
     def take(self, data: bytes) -> None:
-        """Keep content."""
+        """Store content."""
         content, claim = self._content, self._claim
         content.collect(data)
         if content.oversize:
             return
         if claim is not None and content.size >= claim.wanted and content.announced is None:
-            claim.grow(self._parts.limits.body)
+            claim.grow(self._context.limits.body)
         self._watch()
 
     def complete(self) -> None:
-        """Give back what the content did not take."""
+        """Release the memory that the content did not need."""
         if self._claim is not None and self._claim.granted:
             self._claim.shrink(min(self._content.size, self._claim.size))
 
     def expired(self) -> EgressError:
-        """Say why the content is not there in time."""
+        """The error for content that was not collected in time."""
         if self.wants_more:
             return RequestTimeout("the content was not sent in time")
         return ContentMemoryExhausted(
@@ -92,6 +92,6 @@ class BodyCollector:
         )
 
     def drop(self) -> None:
-        """Give everything back."""
+        """Release all memory."""
         if self._claim is not None:
             self._claim.end()

@@ -1,4 +1,4 @@
-"""Who the client of a session is: found out before any request of it is taken."""
+"""The authentication of a session's client, which precedes each request."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from egress.proxy.client_session import HttpSession
     from egress.proxy.context import ProxyContext
 
-# What a check may take, its turn included.
+# Timeout for a credential check, including its wait in the queue.
 CHECK_SECONDS: Final = 10.0
 
 _log = Logger()
@@ -37,13 +37,13 @@ CertificateName = Callable[[x509.Certificate], str | None]
 
 @attrs.frozen
 class ClientAuthPolicy:
-    """What a listening port asks of its clients.
+    """The client authentication of a listening port.
 
-    @ivar gate: checks credentials.
-    @ivar certificate: says whom a certificate names, where clients show one in the TLS handshake.
-    @ivar schemes: of the URLs that may be asked for without a CONNECT.
-    @ivar labels: whether they may call themselves what they like, where nothing is asked for.  Not so where another
-        port asks: nobody could tell a label from a name that was proven.
+    @ivar authenticator: checks credentials.
+    @ivar certificate: returns the client name of a certificate, if clients present one in the TLS handshake.
+    @ivar allow_unverified_names: whether clients may choose their own name where no authentication is required. False
+        if another port requires authentication: an unverified name could not be told from a verified one.
+    @ivar schemes: the URL schemes of requests without CONNECT.
     """
 
     authenticator: IClientAuthenticator | None = None
@@ -56,36 +56,36 @@ ANONYMOUS: Final = ClientAuthPolicy()
 
 
 class ClientAuthentication:
-    """Finds out who sends the requests of one session.
+    """Identifies the client of each request of one session.
 
-    @param client: who it is, inside a tunnel: whoever made the tunnel.
-    @ivar waiting: the request whose credentials are being checked; no other is taken meanwhile.
+    @param client: inside a tunnel, the client that opened the tunnel.
+    @ivar waiting: the request whose credentials are being checked; no other request is processed meanwhile.
     """
 
     __slots__ = (
         "_auth_policy",
         "_certified",
         "_client",
+        "_context",
         "_credentials",
-        "_inside",
+        "_handled_request",
+        "_in_tunnel",
         "_known_peer",
-        "_met",
-        "_parts",
         "_pending",
         "_session",
         "waiting",
     )
 
     def __init__(
-        self, parts: ProxyContext, session: HttpSession, auth_policy: ClientAuthPolicy, client: ClientIdentity | None
+        self, context: ProxyContext, session: HttpSession, auth_policy: ClientAuthPolicy, client: ClientIdentity | None
     ) -> None:
         self.waiting: RequestHead | None = None
-        self._parts = parts
+        self._context = context
         self._session = session
         self._auth_policy = auth_policy
         self._client = client
-        # Inside a tunnel there is nothing to find out, and its handshake is the tunnel's affair.
-        self._inside = self._met = client is not None
+        # Inside a tunnel the client is already known, and the tunnel handles the TLS handshake.
+        self._in_tunnel = self._handled_request = client is not None
         self._credentials: bytes | None = None
         self._certified: tuple[str, bytes] | None = None
         self._pending: Deferred[str] | None = None
@@ -93,17 +93,17 @@ class ClientAuthentication:
 
     @property
     def client(self) -> ClientIdentity:
-        """Who it is, as far as is known."""
+        """The client, as far as it is identified."""
         return self._client or identified(self._peer, None)
 
     @property
     def schemes(self) -> Container[str]:
-        """Of the URLs that may be asked for without a CONNECT."""
+        """The URL schemes of requests without CONNECT."""
         return self._auth_policy.schemes
 
     @property
     def may_end(self) -> bool:
-        """Whether all of the request that waits has been sent."""
+        """Whether the waiting request was received completely."""
         return self.waiting is not None and not self.waiting.framing.has_body
 
     @property
@@ -113,48 +113,48 @@ class ClientAuthentication:
         return self._known_peer
 
     def admit(self, head: RequestHead) -> None:
-        """Find out who sends a request, then tell the session: at once, or while L{waiting}."""
-        if not self._inside:
-            self._met = True
+        """Identify the client of a request, then notify the session: immediately, or later while L{waiting} is set."""
+        if not self._in_tunnel:
+            self._handled_request = True
             presented = head.proxy_authorization
-            gate = self._auth_policy.authenticator
+            authenticator = self._auth_policy.authenticator
             try:
                 if self._auth_policy.certificate is not None and self._certified is None:
                     self._certified = self._by_certificate(self._auth_policy.certificate)
             except EgressError as error:
                 self._session.admitted(head, error)
                 return
-            if gate is not None:
-                name = gate.cached_identity(presented) if presented is not None else None
+            if authenticator is not None:
+                name = authenticator.cached_identity(presented) if presented is not None else None
                 if name is None:
-                    self._check(head, gate.check(presented, self.client.address))
+                    self._check(head, authenticator.check(presented, self.client.address))
                     return
-                self._enter(name, presented)
+                self._identify(name, presented)
             elif self._client is None or presented != self._credentials:
-                self._enter(None, presented)
+                self._identify(None, presented)
         self._session.admitted(head, None)
 
     def _by_certificate(self, name_of: CertificateName) -> tuple[str, bytes]:
         transport = self._session.transport
-        shown = transport.getPeerCertificate() if isinstance(transport, TLSMemoryBIOProtocol) else None
-        if shown is None:
+        presented_certificate = transport.getPeerCertificate() if isinstance(transport, TLSMemoryBIOProtocol) else None
+        if presented_certificate is None:
             raise CredentialsRejected("this port serves clients with a certificate alone, and none was shown")
-        certificate = shown.to_cryptography()
+        certificate = presented_certificate.to_cryptography()
         name = name_of(certificate)
         if name is None:
             raise CredentialsRejected("the client's certificate names nobody")
         return name, certificate.public_bytes(Encoding.DER)
 
-    def _enter(self, name: str | None, presented: bytes | None) -> None:
-        """Note who it is.
+    def _identify(self, name: str | None, presented: bytes | None) -> None:
+        """Store the identity of the client.
 
-        @param name: found out from what was presented; C{None} where nothing was to be found out.
+        @param name: the verified name; C{None} if no name was verified.
         """
         if self._client is not None and presented == self._credentials and name == self._client.identity is not None:
             return
         self._credentials = presented
         if self._certified is not None:
-            # Two proofs: the certificate is the machine's, the name is that of who uses it.
+            # Two proofs: the certificate identifies the machine, the name identifies its user.
             certified, certificate = self._certified
             self._client = identified(self._peer, name or certified, certificate, presented)
         elif name is None and self._auth_policy.allow_unverified_names:
@@ -164,26 +164,26 @@ class ClientAuthentication:
 
     def _check(self, head: RequestHead, checking: Deferred[str]) -> None:
         self.waiting = head
-        self._pending = checking.addTimeout(CHECK_SECONDS, self._parts.clock)
-        checking.addCallbacks(self._found, self._not_found).addErrback(self._broken)
+        self._pending = checking.addTimeout(CHECK_SECONDS, self._context.clock)
+        checking.addCallbacks(self._authenticated, self._not_authenticated).addErrback(self._session_failed)
 
-    def _taken(self) -> RequestHead | None:
+    def _take_waiting(self) -> RequestHead | None:
         head, self.waiting, self._pending = self.waiting, None, None
         return head
 
-    def _found(self, name: str) -> None:
-        head = self._taken()
+    def _authenticated(self, name: str) -> None:
+        head = self._take_waiting()
         if head is not None:
-            self._enter(name, head.proxy_authorization)
+            self._identify(name, head.proxy_authorization)
             self._session.admitted(head, None)
             self._session.advance()
 
-    def _not_found(self, failure: Failure) -> None:
-        head = self._taken()
+    def _not_authenticated(self, failure: Failure) -> None:
+        head = self._take_waiting()
         if head is None:
-            # Given up: how it ends is of no interest.
+            # The check was cancelled; its result is ignored.
             return
-        # What was known of an earlier request does not hold for one that shows something else.
+        # The identity of an earlier request does not apply to a request with other credentials.
         self._client = self._credentials = None
         error = failure.value
         if isinstance(error, TookTooLong):
@@ -194,22 +194,23 @@ class ClientAuthentication:
         self._session.admitted(head, error)
         self._session.advance()
 
-    def _broken(self, failure: Failure) -> None:
+    def _session_failed(self, failure: Failure) -> None:
         _log.failure("a session with a client failed", failure)
         self._session.break_off()
 
     def drop(self, reason: Failure) -> None:
-        """The client is gone."""
-        pending, head = self._pending, self._taken()
+        """Handle the loss of the client connection."""
+        pending, head = self._pending, self._take_waiting()
         if pending is not None:
             pending.cancel()
         if head is not None:
             gone = ClientGone("the client went away while its credentials were checked")
-            report_refusal(self._parts, self.client, gone, head.method, target_for_log(None, head))
-        elif not self._met and isinstance(reason.value, SSL.Error):
-            # It got nowhere, and the record alone says why: one without a good certificate, most often.
+            report_refusal(self._context, self.client, gone, head.method, target_for_log(None, head))
+        elif not self._handled_request and isinstance(reason.value, SSL.Error):
+            # No request was received, so only the audit record tells the reason: most often, an invalid client
+            # certificate.
             failed = ClientTlsFailed(f"the TLS handshake with the proxy itself failed: {_readable(reason.value)}")
-            report_refusal(self._parts, self.client, failed, "", "")
+            report_refusal(self._context, self.client, failed, "", "")
 
 
 def _readable(error: SSL.Error) -> str:

@@ -1,4 +1,4 @@
-"""The client's side: HTTP/1 sessions, on the listening port and inside tunnels."""
+"""The client side of the proxy: HTTP/1 sessions on the listening port and inside tunnels."""
 
 from __future__ import annotations
 
@@ -38,48 +38,49 @@ _log = Logger()
 class HttpSession(Protocol):
     """An HTTP/1 connection with a client.
 
-    Requests are taken one at a time: while one is with its L{Exchange}, one read at most is taken ahead.  In one turn
-    of the reactor one request is begun; L{egress.transport.fair_turns} continues with those that were read with it.
+    The session handles one request at a time. While an L{Exchange} is active, the session reads ahead by at most one
+    read. It starts at most one request per reactor turn; L{egress.transport.fair_turns} schedules further requests that
+    arrived in the same read.
 
-    @param binding: C{None} on the listening port, where requests name their destination; otherwise what the tunnel is
-        bound to.
-    @param auth_policy: what the listening port asks of its clients.
-    @ivar logins: the connections to origins that are for this client connection alone.
+    @param binding: C{None} on the listening port, where requests name their destination; otherwise the binding of the
+        tunnel.
+    @param auth_policy: the client authentication of the listening port.
+    @ivar logins: the authenticated origin connections that belong to this client connection only.
     """
 
     def __init__(
-        self, parts: ProxyContext, binding: TunnelBinding | None = None, auth_policy: ClientAuthPolicy = ANONYMOUS
+        self, context: ProxyContext, binding: TunnelBinding | None = None, auth_policy: ClientAuthPolicy = ANONYMOUS
     ) -> None:
-        self._parts = parts
+        self._context = context
         self._binding = binding
-        self._reader = RequestReader(parts.head_limits)
-        self._watchdog = Watchdog(parts.clock, self._expired)
-        self.logins = AuthenticatedConnections(parts.pool, self.drain)
-        known = binding.client if binding is not None else None
-        self._client_auth = ClientAuthentication(parts, self, auth_policy, known)
+        self._reader = RequestReader(context.head_limits)
+        self._watchdog = Watchdog(context.clock, self._expired)
+        self.logins = AuthenticatedConnections(context.pool, self.drain)
+        tunnel_client = binding.client if binding is not None else None
+        self._client_auth = ClientAuthentication(context, self, auth_policy, tunnel_client)
         self._exchange: Exchange | None = None
         self._tunnel: Tunnel | None = None
         self._sni_error: EgressError | None = None
-        self._advancing = self._paused = self._choked = False
-        self._closed = self._half_closed = self._head_began = False
-        self._pace = Pace(parts.turns, self.advance)
+        self._advancing = self._paused = self._backpressured = False
+        self._closed = self._half_closed = self._head_started = False
+        self._pace = Pace(context.turns, self.advance)
         self._lingering: LingeringClose | None = None
-        self.unused: Failure | bool = True  # until there is a request; at last, how the connection ended
+        self.unused: Failure | bool = True  # the reason, once a connection without requests is lost
 
     def connectionMade(self) -> None:
-        """Be ready for the first request."""
+        """Start to wait for the first request."""
         no_delay(self.transport)
-        self._parts.sessions.add(self)
+        self._context.sessions.add(self)
         self.transport.registerProducer(self, True)  # type: ignore[union-attr]
-        self._watchdog.set(self._parts.limits.head_timeout)
+        self._watchdog.set(self._context.limits.head_timeout)
 
     def handshakeCompleted(self) -> None:
-        """Compare the server name of the TLS session with the tunnel's authority (RFC 6066 section 3)."""
+        """Compare the TLS server name with the tunnel's authority (RFC 6066 section 3)."""
         if self._binding is not None:
             self._sni_error = server_name_error(self.transport, self._binding.origin.authority)
 
     def dataReceived(self, data: bytes) -> None:
-        """Read from the client."""
+        """Process bytes from the client."""
         if self._closed:
             if self._lingering is not None:
                 self._lingering.data_received(data)
@@ -93,7 +94,7 @@ class HttpSession(Protocol):
             self.advance()
 
     def readConnectionLost(self) -> None:
-        """The client sends no more; it may still wait for the answer to what it sent."""
+        """Handle the end of the client's data. The client may still wait for a response."""
         exchange, self._half_closed = self._exchange, True
         if self._lingering is not None:
             self._lingering.read_closed()
@@ -103,14 +104,14 @@ class HttpSession(Protocol):
             self.close()
 
     def writeConnectionLost(self) -> None:
-        """What was written is sent, and that it was all."""
+        """Handle that all written data was sent, including the end of the stream."""
         if self._lingering is not None:
             self._lingering.write_closed()
         elif self._tunnel is not None:
             self._tunnel.writeConnectionLost()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The client is gone: nothing of its exchange goes on."""
+        """Handle the loss of the client connection: stop its exchange or tunnel."""
         self.unused = self.unused and reason
         self._closed = True
         self._watchdog.stop()
@@ -124,20 +125,20 @@ class HttpSession(Protocol):
         if exchange is not None:
             exchange.client_gone()
         self.logins.drop()
-        # Last: whoever waits for the last session closes the audit log then.
-        self._parts.sessions.discard(self)
+        # Last: when the last session is discarded, the audit log is closed.
+        self._context.sessions.discard(self)
 
     def pauseProducing(self) -> None:
-        """The client does not keep up."""
-        self._choked = True
+        """Stop producing: the client reads too slowly."""
+        self._backpressured = True
         if self._tunnel is not None:
             self._tunnel.pauseProducing()
         elif self._exchange is not None:
             self._exchange.pause_response()
 
     def resumeProducing(self) -> None:
-        """The client keeps up again."""
-        self._choked = False
+        """Produce again: the client reads again."""
+        self._backpressured = False
         if self._tunnel is not None:
             self._tunnel.resumeProducing()
         elif self._exchange is not None:
@@ -146,10 +147,10 @@ class HttpSession(Protocol):
             self.advance()
 
     def stopProducing(self) -> None:
-        """The transport is gone; L{connectionLost} follows."""
+        """Do nothing: the transport is gone, and L{connectionLost} follows."""
 
     def advance(self) -> None:
-        """Take as many events from what was read as there is somebody to take them."""
+        """Process buffered events while the session can take them."""
         if self._advancing or self._pace.queued or self._tunnel is not None:
             return
         self._advancing = True
@@ -165,17 +166,17 @@ class HttpSession(Protocol):
         finally:
             self._advancing = False
         if self._tunnel is None and not self._closed:
-            self._hold_or_read()
+            self._update_reading()
 
     def _wait_for_turn(self) -> None:
-        """Continue with what was read in a later turn of the reactor."""
+        """Continue with the buffered data in a later turn of the reactor."""
         self._pace.wait(self._client_auth.client.limit_key, self.transport)
         self.pause_reading()
 
     def _one_event(self) -> int:
-        """Take an event; returns 0 when there is none that can be taken, 2 for content, otherwise 1."""
+        """Process one event; return 0 if no event can be processed now, 2 for content, otherwise 1."""
         exchange = self._exchange
-        if not self._takes_more(exchange):
+        if not self._can_take_event(exchange):
             return 0
         try:
             event = self._reader.next_event()
@@ -183,13 +184,14 @@ class HttpSession(Protocol):
             self._fault(error)
             return 0
         if event is None:
-            if exchange is None and self._reader.buffered and not self._head_began:
-                # A head has begun: it has so long to be complete, however its bytes drip in.
-                self._head_began = True
-                self._watchdog.set(self._parts.limits.head_timeout)
+            if exchange is None and self._reader.buffered and not self._head_started:
+                # The first bytes of a head have arrived: the head timeout runs until the head is complete, however
+                # slowly its bytes arrive.
+                self._head_started = True
+                self._watchdog.set(self._context.limits.head_timeout)
             return 0
         if isinstance(event, RequestHead):
-            self._head_began = self.unused = False
+            self._head_started = self.unused = False
             self._watchdog.clear()
             self._client_auth.admit(event)
         elif exchange is not None:
@@ -200,35 +202,35 @@ class HttpSession(Protocol):
                 return 2
         return self._tunnel is None
 
-    def _takes_more(self, exchange: Exchange | None) -> bool:
-        """Whether what comes next has somebody to take it; a client that does not read answers gets no new exchange."""
+    def _can_take_event(self, exchange: Exchange | None) -> bool:
+        """Whether the next event can be processed. No new exchange starts while the client does not read responses."""
         if exchange is None:
-            return not self._choked and self._client_auth.waiting is None
+            return not self._backpressured and self._client_auth.waiting is None
         return exchange.wants_body
 
-    def _hold_or_read(self) -> None:
-        """Stop reading while there is something that nobody takes yet, so that nothing piles up."""
+    def _update_reading(self) -> None:
+        """Pause reading while buffered data cannot be processed, so that the buffer stays bounded."""
         exchange = self._exchange
-        taken = self._takes_more(exchange) or (exchange is not None and exchange.is_upgraded)
+        taken = self._can_take_event(exchange) or (exchange is not None and exchange.is_upgraded)
         if self._pace.queued or (not taken and self._reader.buffered):
             self.pause_reading()
         else:
             self.resume_reading()
 
     def pause_reading(self) -> None:
-        """Read no more for now."""
+        """Pause reading from the client."""
         if not self._paused and not self._closed:
             self._paused = True
             self.transport.pauseProducing()  # type: ignore[union-attr]
 
     def resume_reading(self) -> None:
-        """Read on."""
+        """Resume reading from the client."""
         if self._paused and not self._closed:
             self._paused = False
             self.transport.resumeProducing()  # type: ignore[union-attr]
 
     def admitted(self, head: RequestHead, refusal: EgressError | None) -> None:
-        """Take a request whose client is known, or refuse it."""
+        """Process a request after client authentication, which failed if there is a C{refusal}."""
         try:
             if refusal is not None:
                 raise refusal
@@ -239,38 +241,38 @@ class HttpSession(Protocol):
                 self._connect(target)
                 return
             client = self._client_auth.client
-            outgoing = OutgoingRequest(head, client, origin, target, self._parts.upgrade_protocols)
+            outgoing = OutgoingRequest(head, client, origin, target, self._context.upgrade_protocols)
         except EgressError as error:
             self._refuse(head, error)
             return
-        self._exchange = Exchange(self, self._parts, client, outgoing)
+        self._exchange = Exchange(self, self._context, client, outgoing)
         self._exchange.start()
 
     def _connect(self, target: RequestTarget) -> None:
         from egress.proxy.connect_tunnel import Tunnel  # noqa: PLC0415 - the two modules import each other
 
         assert target.authority is not None
-        self._tunnel = tunnel = Tunnel(self._parts, self, target.authority, self._client_auth.client)
+        self._tunnel = tunnel = Tunnel(self._context, self, target.authority, self._client_auth.client)
         rest = self._reader.take_remaining()
-        del self._reader  # of no use any more, and a tunnel may be open for long
+        del self._reader  # no longer needed, and a tunnel may stay open for a long time
         tunnel.begin(rest)
 
     @property
     def client_backpressured(self) -> bool:
-        """Whether the client does not keep up."""
-        return self._choked
+        """Whether the client reads too slowly."""
+        return self._backpressured
 
     def write(self, data: bytes) -> None:
-        """Send to the client."""
+        """Send data to the client."""
         if not self._closed:
             self.transport.write(data)  # type: ignore[union-attr]
 
     def watch(self, seconds: float | None) -> None:
-        """Have the exchange or the tunnel expire in so many seconds, or not at all."""
+        """Set the timeout of the exchange or tunnel; C{None} disables it."""
         self._watchdog.set(seconds)
 
     def upgraded(self) -> None:
-        """The exchange became a relay: hand it what was read."""
+        """Pass buffered data to the exchange, which has become a relay."""
         exchange = self._exchange
         rest = self._reader.take_remaining()
         if rest and exchange is not None:
@@ -278,77 +280,77 @@ class HttpSession(Protocol):
         self.resume_reading()
 
     def may_keep_alive(self, head: RequestHead) -> bool:
-        """Whether the connection will stay open after the answer to a request."""
-        return head.keep_alive and not (self._parts.draining or self._half_closed or self.logins.ended)
+        """Whether the connection stays open after the response to a request."""
+        return head.keep_alive and not (self._context.draining or self._half_closed or self.logins.ended)
 
     def exchange_over(self, exchange: Exchange, *, keep_alive: bool) -> None:
-        """The answer is complete: go on to the next request, or end."""
+        """Handle a complete response: wait for the next request, or close."""
         self._exchange = None
         if keep_alive and exchange.body_over and self.may_keep_alive(exchange.head):
-            self._rest()
+            self._await_next_request()
         else:
             self.close(last=exchange.body_over and not exchange.head.keep_alive)
 
     def respond_with_error(self, exchange: Exchange, error: EgressError) -> None:
-        """Answer an exchange that ended with a fault."""
+        """Send an error response for an exchange that failed."""
         self._exchange = None
-        self._send_answer(exchange.head, error, exchange.request_id, exchange.body_over)
+        self._send_error(exchange.head, error, exchange.request_id, exchange.body_over)
 
-    def _send_answer(self, head: RequestHead, error: EgressError, request_id: str, body_over: bool) -> None:
+    def _send_error(self, head: RequestHead, error: EgressError, request_id: str, body_over: bool) -> None:
         if outcome_of(error).status is None:
             self.abort()
             return
         keep_alive = body_over and self.may_keep_alive(head)
-        head_only, date = head.method == "HEAD", self._parts.date()
+        head_only, date = head.method == "HEAD", self._context.date()
         self.write(
             encode_error_response(
                 error, request_id, accept=head.accept, head_only=head_only, keep_alive=keep_alive, date=date
             )
         )
         if keep_alive:
-            self._rest()
+            self._await_next_request()
         else:
             self.close(last=body_over and not head.keep_alive)
 
-    def _rest(self) -> None:
-        """Wait for the next request; one that was read already has to wait for its turn."""
-        self._watchdog.set(self._parts.limits.idle_timeout)
-        self._head_began = False
+    def _await_next_request(self) -> None:
+        """Wait for the next request. A buffered request is processed in a later turn."""
+        self._watchdog.set(self._context.limits.idle_timeout)
+        self._head_started = False
         if self._reader.buffered:
             self._wait_for_turn()
         else:
             self.resume_reading()
 
     def close(self, *, last: bool = False) -> None:
-        """Close after what was written is sent.
+        """Close the connection after all written data is sent.
 
-        @param last: the client sends no more: it is idle, or has announced that its request was the last one.
+        @param last: whether the client sends nothing more: it is idle, or has announced that this was its last request.
         """
         if self._closed:
             return
         self._closed = True
         if self._paused:
-            # What the client still sends, its end above all, is to be read.
+            # Read what the client still sends, in particular the end of its data.
             self.transport.resumeProducing()  # type: ignore[union-attr]
         self.transport.unregisterProducer()  # type: ignore[union-attr]
-        # A slow client may need a while for what is still to be sent.
-        patience = self._parts.limits.idle_timeout
+        # A slow client may need time to receive the remaining data.
+        timeout = self._context.limits.idle_timeout
         if self._half_closed or (last and self._tunnel is None and not self._reader.buffered):
-            self._watchdog.set(patience)
+            self._watchdog.set(timeout)
             self.transport.loseConnection()  # type: ignore[union-attr]
         else:
             self._watchdog.clear()
-            self._lingering = LingeringClose(self.transport, self._parts.clock, patience)
+            self._lingering = LingeringClose(self.transport, self._context.clock, timeout)
 
     def abort(self) -> None:
-        """Close at once, so that the client sees that something is missing."""
+        """Abort the connection, so that the client detects that data is missing."""
         self._closed = True
         abort_without_close_notify(self.transport)
 
     def drain(self) -> None:
-        """The proxy is being stopped: close now if idle, otherwise after the exchange."""
+        """Prepare for shutdown: close now if idle, otherwise after the current exchange."""
         busy = self._tunnel or self._exchange or self._client_auth.waiting
-        # Requests that were read and wait for their turn: the answer to the first of them announces the end.
+        # If buffered requests wait for their turn, the response to the first one announces the close.
         if busy is None and not self._closed and not self._pace.queued:
             self.close(last=True)
 
@@ -359,13 +361,13 @@ class HttpSession(Protocol):
             self._tunnel.expired()
         elif self._exchange is not None:
             self._exchange.expired()
-        elif self._head_began:
+        elif self._head_started:
             self._fault(RequestTimeout("the request head was not sent in time"))
         else:
             self.close(last=True)
 
     def break_off(self) -> None:
-        """End after a defect: whoever waits for an answer gets one, if there is still a way."""
+        """Close after an internal error. A waiting client gets an error response where that is still possible."""
         if self._tunnel is not None:
             self.abort()
         else:
@@ -373,22 +375,22 @@ class HttpSession(Protocol):
             self.close()
 
     def _fault(self, error: EgressError) -> None:
-        """What is read makes no sense any more: answer once and close."""
+        """Respond once to input that cannot be parsed, then close."""
         self.unused = False
         if self._exchange is not None:
             self._exchange.fail(error)
             return
-        request_id, date = report_refusal(self._parts, self._client_auth.client, error, "", ""), self._parts.date()
+        request_id, date = report_refusal(self._context, self._client_auth.client, error, "", ""), self._context.date()
         self.write(encode_error_response(error, request_id, accept=None, head_only=False, keep_alive=False, date=date))
         self.close()
 
     def _refuse(self, head: RequestHead, error: EgressError) -> None:
-        """Answer a request that never became an exchange."""
+        """Send an error response for a request that did not become an exchange."""
         binding = self._binding
         if binding is not None and error is binding.refusal:
-            # Already on record: the tunnel's decision.
-            self._send_answer(head, error, binding.refusal_id, not head.framing.has_body)
+            # Already recorded: the decision of the tunnel.
+            self._send_error(head, error, binding.refusal_id, not head.framing.has_body)
             return
         target = target_for_log(binding, head)
-        request_id = report_refusal(self._parts, self._client_auth.client, error, head.method, target)
-        self._send_answer(head, error, request_id, not head.framing.has_body)
+        request_id = report_refusal(self._context, self._client_auth.client, error, head.method, target)
+        self._send_error(head, error, request_id, not head.framing.has_body)

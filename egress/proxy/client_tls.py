@@ -1,4 +1,4 @@
-"""TLS with a client inside a CONNECT: the handshake, and why a client leaves without a request."""
+"""Client TLS inside a CONNECT: the handshake, and the errors of clients that send no request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from egress.tls.client_hello import UNREADABLE, ClientHello, MalformedHello, rea
 if TYPE_CHECKING:
     from egress.proxy.client_session import HttpSession
 
-# Alerts of a client that does not accept the certificate (RFC 8446 section 6.2).
+# Alerts of clients that do not accept the certificate (RFC 8446 section 6.2).
 _NOT_TRUSTED: Final = frozenset(
     {"unknown_ca", "bad_certificate", "certificate_unknown", "unsupported_certificate", "certificate_expired"}
 )
@@ -29,18 +29,18 @@ _SHOWN_PROTOCOLS: Final = 5
 
 
 class HandshakeOwner(Structure):
-    """Who is told how a handshake ends."""
+    """The interface of the object that is notified of the end of a handshake."""
 
     def handshake_over(self) -> None:
-        """The client finished it."""
+        """The handshake is complete."""
 
     def handshake_failed(self, reason: Failure) -> None:
-        """It was broken off."""
+        """The handshake failed."""
 
 
 @implementer(IHandshakeListener)
 class Handshake(Protocol):
-    """Stands between the TLS layer and the session until the client has finished the handshake."""
+    """The protocol between the TLS layer and the session during the handshake."""
 
     def __init__(self, owner: HandshakeOwner, session: HttpSession) -> None:
         self._owner = owner
@@ -48,24 +48,24 @@ class Handshake(Protocol):
         self._completed = False
 
     def handshakeCompleted(self) -> None:
-        """Put the session in this one's place."""
+        """Replace this protocol with the session."""
         self._completed = True
         self._owner.handshake_over()
         self._session.makeConnection(self.transport)  # type: ignore[no-untyped-call]
         self._session.handshakeCompleted()
-        # From here on the TLS layer talks to the session itself.
+        # From here on the TLS layer calls the session directly.
         self.transport.wrappedProtocol = self._session  # type: ignore[union-attr]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection ended before the handshake did."""
+        """Handle a connection that was lost during the handshake."""
         if not self._completed:
             self._owner.handshake_failed(reason)
 
 
-def hello_of(early: bytes) -> ClientHello | None:
-    """Read the first message of a client; what cannot be read is left to OpenSSL, which answers it with an alert.
+def parse_client_hello(early: bytes) -> ClientHello | None:
+    """Parse the first TLS message of a client. OpenSSL handles a malformed message and responds with an alert.
 
-    @return: C{None} when more must be received.
+    @return: C{None} if more data is needed.
     """
     try:
         return read_client_hello(early)
@@ -74,26 +74,26 @@ def hello_of(early: bytes) -> ClientHello | None:
 
 
 def handshake_fault(error: BaseException | None, authority: Authority, protocols: tuple[bytes, ...]) -> ClientTlsFailed:
-    """Put a failed handshake into words.
+    """Describe a failed handshake.
 
-    @param error: with which the connection ended.
+    @param error: the reason of the lost connection.
     @param protocols: the application protocols that the client offered.
     """
     alert = alert_in(error) if isinstance(error, SSL.Error) else None
     if alert is not None:
-        text = f"the client broke off the TLS handshake with the alert {alert}{_hint(alert, authority)}"
+        message = f"the client broke off the TLS handshake with the alert {alert}{_hint(alert, authority)}"
     else:
         reason = reason_in(error) if isinstance(error, SSL.Error) else None
-        text = f"the TLS handshake with the client failed: {reason or 'the connection was closed'}"
-    return ClientTlsFailed(text + _offered(protocols))
+        message = f"the TLS handshake with the client failed: {reason or 'the connection was closed'}"
+    return ClientTlsFailed(message + _offered(protocols))
 
 
-def left_unused(
+def unused_connection_error(
     error: BaseException | None, authority: Authority, protocols: tuple[bytes, ...], *, tls: bool
 ) -> ClientError:
-    """Say why there was no request in a tunnel.
+    """Describe why a tunnel had no request.
 
-    @param error: with which the session ended.
+    @param error: the reason for which the session ended.
     @param tls: whether there was a TLS handshake.
     """
     after = "after the TLS handshake" if tls else "inside the CONNECT"
@@ -103,13 +103,15 @@ def left_unused(
         return ClientTlsFailed(
             f"the client ended the connection {after} with the alert {alert}{hint}{_offered(protocols)}"
         )
-    how = "closed" if error is None or isinstance(error, ConnectionDone) else "cut"
-    text = f"the client sent no request {after}, and the connection was {how}"
+    closing = "closed" if error is None or isinstance(error, ConnectionDone) else "cut"
+    message = f"the client sent no request {after}, and the connection was {closing}"
     if not tls:
-        return ClientLeft(text)
+        return ClientLeft(message)
     if protocols and _HTTP1 not in protocols:
-        return ClientLeft(f"{text}{_offered(protocols)}, and the proxy speaks http/1.1 alone")
-    return ClientLeft(f"{text}; one that pins certificates needs --passthrough {authority.host}{_offered(protocols)}")
+        return ClientLeft(f"{message}{_offered(protocols)}, and the proxy speaks http/1.1 alone")
+    return ClientLeft(
+        f"{message}; one that pins certificates needs --passthrough {authority.host}{_offered(protocols)}"
+    )
 
 
 def _hint(alert: str, authority: Authority) -> str:
@@ -121,7 +123,7 @@ def _hint(alert: str, authority: Authority) -> str:
 
 
 def _offered(protocols: tuple[bytes, ...]) -> str:
-    """Name the protocols that a client offered (RFC 7301); what it sent is shown as printable ASCII alone."""
+    """List the protocols that a client offered (RFC 7301), as printable ASCII only."""
     if not protocols:
         return ""
     names = [

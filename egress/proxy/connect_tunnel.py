@@ -1,7 +1,7 @@
-"""What happens inside a CONNECT: TLS is intercepted, plain HTTP parsed, a passthrough host tunnelled, the rest refused.
+"""The tunneling protocol of CONNECT: it intercepts TLS, parses plain HTTP and relays passthrough hosts.
 
-A CONNECT is answered with 200 before anything is known of the destination, and every refusal is given inside, by a
-session that the client can read: a client shows its user nothing of a refused CONNECT but the status code.
+The proxy responds to a CONNECT with 200 before it checks the destination, and sends every refusal inside the tunnel, in
+a session that the client can read: clients show their users only the status code of a refused CONNECT.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from egress.model.errors import (
 )
 from egress.model.route import Purpose, Route
 from egress.proxy.client_session import HttpSession
-from egress.proxy.client_tls import Handshake, handshake_fault, hello_of, left_unused
+from egress.proxy.client_tls import Handshake, handshake_fault, parse_client_hello, unused_connection_error
 from egress.proxy.destination import Destination
 from egress.proxy.transaction import Transaction
 from egress.proxy.tunnel_binding import TunnelBinding
@@ -51,7 +51,7 @@ ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 class TunnelState(enum.Enum):
-    """Where a tunnel stands."""
+    """The state of a tunnel."""
 
     DECIDING = "a passthrough host: with the guard, the authorizer, the dialer"
     SNIFFING = "waiting for the client's first bytes"
@@ -73,30 +73,30 @@ _NEXT: dict[TunnelState, frozenset[TunnelState]] = {
 
 @implementer(IPushProducer, IHalfCloseableProtocol)
 class Tunnel(Protocol):
-    """The inside of one CONNECT.
+    """The tunnel of one CONNECT.
 
-    It gets what the outer session's transport reads, and hands it to whatever the tunnel turned out to carry.
+    It receives the data that the outer session's transport reads, and passes it to the protocol inside the tunnel.
 
-    @raise CertificateNotPermitted: when it would be intercepted, and the CA may not sign for the host.  A client can
-        read that only before the tunnel is there.
+    @raise CertificateNotPermitted: if the tunnel would be intercepted, and the CA may not sign for the host. A client
+        can read this error only before the tunnel is established.
     """
 
-    def __init__(self, parts: ProxyContext, outer: HttpSession, authority: Authority, client: ClientIdentity) -> None:
-        self._no_certificate = parts.host_contexts.refusal(authority)
-        if self._no_certificate is not None and not parts.is_passthrough(authority):
+    def __init__(self, context: ProxyContext, outer: HttpSession, authority: Authority, client: ClientIdentity) -> None:
+        self._no_certificate = context.host_contexts.refusal(authority)
+        if self._no_certificate is not None and not context.is_passthrough(authority):
             raise CertificateNotPermitted(self._no_certificate)
-        self._parts = parts
+        self._context = context
         self._outer = outer
         self._authority = authority
         self._client = client
         self._transaction = Transaction(
-            parts, client, Stage.TUNNEL, "CONNECT", Origin("https", authority), "", self._refuse
+            context, client, Stage.TUNNEL, "CONNECT", Origin("https", authority), "", self._refuse
         )
         self._state = TunnelState.DECIDING
-        self._early = b""
+        self._buffered = b""
         self._protocols: tuple[bytes, ...] = ()
         self._refusal: EgressError | None = None
-        self._above: Protocol | None = None
+        self._inner: Protocol | None = None
         self._session: HttpSession | None = None
         self._relay: Relay | None = None
 
@@ -105,36 +105,36 @@ class Tunnel(Protocol):
             raise AssertionError(f"{self._state.name} does not lead to {state.name}")
         self._state = state
 
-    def begin(self, early: bytes) -> None:
+    def begin(self, buffered: bytes) -> None:
         """Take over the client's connection.
 
-        @param early: what the client sent behind the CONNECT already.
+        @param buffered: the data that the client sent after the CONNECT.
         """
         self.makeConnection(self._outer.transport)  # type: ignore[no-untyped-call]
         self._outer.watch(None)
-        self._early = early
-        if self._parts.is_passthrough(self._authority):
+        self._buffered = buffered
+        if self._context.is_passthrough(self._authority):
             self._outer.pause_reading()
-            self._judge()
+            self._check_destination()
         else:
             self._sniff()
 
     # -- passthrough
 
-    def _judge(self) -> None:
-        destination = Destination(self._parts, self._client, Origin("https", self._authority), Purpose.TUNNEL)
+    def _check_destination(self) -> None:
+        destination = Destination(self._context, self._client, Origin("https", self._authority), Purpose.TUNNEL)
         try:
-            goes_first = destination.begin()
+            resolve_first = destination.begin()
         except EgressError as error:
             self._refuse(error)
             return
-        if goes_first:
-            self._transaction.await_or_fail(destination.look_up_first(), lambda _: self._ask(destination))
+        if resolve_first:
+            self._transaction.await_or_fail(destination.look_up_first(), lambda _: self._authorize(destination))
         else:
-            self._ask(destination)
+            self._authorize(destination)
 
-    def _ask(self, destination: Destination) -> None:
-        self._transaction.ask(
+    def _authorize(self, destination: Destination) -> None:
+        self._transaction.authorize(
             ((b"Host", str(self._authority).encode("ascii")),),
             None,
             False,
@@ -145,12 +145,12 @@ class Tunnel(Protocol):
 
     def _decided(self, decision: Decision, destination: Destination) -> None:
         if decision.verdict is Verdict.NEED_ADDRESSES:
-            looked_up = destination.look_up().addCallback(destination.tell)
-            self._transaction.await_or_fail(looked_up, lambda _: self._ask(destination))
+            looked_up = destination.look_up().addCallback(destination.set_addresses)
+            self._transaction.await_or_fail(looked_up, lambda _: self._authorize(destination))
         elif not decision.allowed:
             self._refuse(Denied(decision))
         elif destination.route is None:
-            # Only now: a name that is denied causes no DNS query.
+            # Only now: a denied name causes no DNS query.
             self._transaction.await_or_fail(destination.look_up(), self._dial)
         else:
             self._dial(destination.route)
@@ -158,10 +158,10 @@ class Tunnel(Protocol):
     def _dial(self, route: Route) -> None:
         lease = self._transaction.lease
         if lease is not None:
-            lease.leads_to = route.known_addresses
-        relay = Relay(self, self.transport, self._parts.flows, lease)  # type: ignore[arg-type]
+            lease.known_addresses = route.known_addresses
+        relay = Relay(self, self.transport, self._context.flows, lease)  # type: ignore[arg-type]
         self._transaction.await_or_fail(
-            self._parts.dialer.dial(route, relay.origin), lambda _: self._relaying(relay, route)
+            self._context.dialer.dial(route, relay.origin), lambda _: self._relaying(relay, route)
         )
 
     def _relaying(self, relay: Relay, route: Route) -> None:
@@ -169,17 +169,17 @@ class Tunnel(Protocol):
         self._transaction.hop = describe_peer(route, relay.origin.transport)
         self._relay = relay
         self.transport.write(ESTABLISHED)  # type: ignore[union-attr]
-        early, self._early = self._early, b""
-        relay.begin(early)
+        buffered, self._buffered = self._buffered, b""
+        relay.begin(buffered)
         self.relay_active()
         self._outer.resume_reading()
 
     def relay_active(self) -> None:
-        """See L{egress.relay.relay.Owner}."""
-        self._outer.watch(self._parts.limits.tunnel_timeout)
+        """See L{egress.relay.relay.RelayOwner}."""
+        self._outer.watch(self._context.limits.tunnel_timeout)
 
     def relay_over(self, *, broken: bool) -> None:
-        """See L{egress.relay.relay.Owner}."""
+        """See L{egress.relay.relay.RelayOwner}."""
         self._end(None)
         if broken:
             self._outer.abort()
@@ -187,53 +187,53 @@ class Tunnel(Protocol):
             self._outer.close()
 
     def _refuse(self, error: EgressError) -> None:
-        """Refuse a passthrough tunnel: intercept it after all, to answer what the client asks inside."""
+        """Refuse a passthrough tunnel: intercept it, and send the error response inside it."""
         if self._state is not TunnelState.DECIDING:
-            # The permission is over, or a defect on the way out of deciding: there is nobody left to answer.
+            # The lease ended, or an internal error occurred after the decision: no response is possible.
             self._end(error)
             if self._relay is not None:
-                # In this turn, so that nothing more flows.
+                # In this turn of the reactor, so that no more data is relayed.
                 self._relay.drop()
             self._outer.abort()
             return
         self._refusal = error
         status = outcome_of(error).status
         self._transaction.report(error, status.value if status is not None else None, 0, 0)
-        if self._no_certificate is None and not self._parts.is_opaque_port(self._authority):
+        if self._no_certificate is None and not self._context.is_opaque_port(self._authority):
             self._sniff()
         else:
-            self._refuse_outside(error)
+            self._refuse_connect(error)
 
-    def _refuse_outside(self, error: EgressError) -> None:
-        """Answer the CONNECT itself, where the client speaks something else inside, or there can be no certificate."""
-        answer_id, date = self._transaction.request_id, self._parts.date()
+    def _refuse_connect(self, error: EgressError) -> None:
+        """Respond to the CONNECT itself: the tunnel carries neither TLS nor HTTP, or no certificate can be issued."""
+        request_id, date = self._transaction.request_id, self._context.date()
         self._end(None)
         self._outer.write(
-            encode_error_response(error, answer_id, accept=None, head_only=False, keep_alive=False, date=date)
+            encode_error_response(error, request_id, accept=None, head_only=False, keep_alive=False, date=date)
         )
         self._outer.close()
 
-    # -- what the client speaks
+    # -- protocol detection
 
     def _sniff(self) -> None:
         self._enter(TunnelState.SNIFFING)
         self.transport.write(ESTABLISHED)  # type: ignore[union-attr]
-        self._outer.watch(self._parts.limits.tls_timeout)
+        self._outer.watch(self._context.limits.tls_timeout)
         self._outer.resume_reading()
-        if self._early:
-            self._recognize()
+        if self._buffered:
+            self._detect()
 
-    def _recognize(self) -> None:
-        inner = detect_protocol(self._early)
+    def _detect(self) -> None:
+        inner = detect_protocol(self._buffered)
         if inner is TunnelProtocol.TLS:
-            self._hello_came()
+            self._read_client_hello()
         elif inner is TunnelProtocol.HTTP:
             self._enter(TunnelState.SESSION)
             self._outer.watch(None)
             session = self._session = self._new_session("http")
-            self._above = session
+            self._inner = session
             session.makeConnection(SharedTransport(self.transport))  # type: ignore[no-untyped-call]
-            self._hand_over()
+            self._pass_buffered()
         elif inner is TunnelProtocol.UNKNOWN:
             self._end(TunnelNotUnderstood("what came inside the CONNECT is neither TLS nor HTTP"))
             self._outer.abort()
@@ -242,14 +242,14 @@ class Tunnel(Protocol):
         binding = TunnelBinding(
             Origin(scheme, self._authority), self._client, self._refusal, self._transaction.request_id
         )
-        return HttpSession(self._parts, binding)
+        return HttpSession(self._context, binding)
 
     @property
-    def _hello_began(self) -> bool:
-        return self._state is TunnelState.SNIFFING and detect_protocol(self._early) is TunnelProtocol.TLS
+    def _hello_started(self) -> bool:
+        return self._state is TunnelState.SNIFFING and detect_protocol(self._buffered) is TunnelProtocol.TLS
 
-    def _hello_came(self) -> None:
-        hello = hello_of(self._early)
+    def _read_client_hello(self) -> None:
+        hello = parse_client_hello(self._buffered)
         if hello is None:
             return
         self._enter(TunnelState.HANDSHAKE)
@@ -259,118 +259,120 @@ class Tunnel(Protocol):
             self._begin_tls(key)
             return
         self._outer.pause_reading()
-        self._transaction.await_or_fail(self._parts.host_contexts.prepared(key), lambda _: self._begin_tls(key))
+        self._transaction.await_or_fail(self._context.host_contexts.prepared(key), lambda _: self._begin_tls(key))
 
     def _begin_tls(self, key: LeafKey) -> None:
         self._session = self._new_session("https")
         handshake = Handshake(self, self._session)
         try:
-            context = self._parts.host_contexts.context_for(self._authority, key)
+            context = self._context.host_contexts.context_for(self._authority, key)
         except Exception:  # noqa: BLE001
-            # Most likely an expired CA.  Without a certificate there is no session to say so in.
+            # Most likely an expired CA. Without a certificate there is no session that could carry an error response.
             _log.failure("no certificate for {authority}", authority=self._authority)
             self._end(InternalFault("the proxy has no certificate for this host; the operator's log has the details"))
             self._outer.abort()
             return
         self._outer.resume_reading()
-        made = Factory.forProtocol(lambda: handshake)
-        factory = TlsFactory(ServerTls(context), False, made, self._parts.clock, self._parts.turns)
+        inner_factory = Factory.forProtocol(lambda: handshake)
+        factory = TlsFactory(ServerTls(context), False, inner_factory, self._context.clock, self._context.turns)
         tls = factory.buildProtocol(None)
         assert tls is not None
-        self._above = tls
+        self._inner = tls
         # The TLS layer registers producers on the transport itself.
         self.transport.unregisterProducer()  # type: ignore[union-attr]
         tls.makeConnection(self.transport)  # type: ignore[no-untyped-call]
-        self._hand_over()
+        self._pass_buffered()
 
-    def _hand_over(self) -> None:
-        early, self._early = self._early, b""
-        if self._above is not None:
-            self._above.dataReceived(early)
+    def _pass_buffered(self) -> None:
+        buffered, self._buffered = self._buffered, b""
+        if self._inner is not None:
+            self._inner.dataReceived(buffered)
 
     def handshake_over(self) -> None:
-        """The client finished the TLS handshake."""
+        """Handle the end of the TLS handshake."""
         self._enter(TunnelState.SESSION)
         self._outer.watch(None)
 
     def handshake_failed(self, reason: Failure) -> None:
-        """The client broke off the TLS handshake: most often it does not trust the CA, or pins a certificate."""
+        """Handle a failed TLS handshake. Most often, the client does not trust the CA, or pins a certificate."""
         if self._state is TunnelState.HANDSHAKE:
             self._end(handshake_fault(reason.value, self._authority, self._protocols))
 
-    # -- the transport
+    # -- transport
 
     def dataReceived(self, data: bytes) -> None:
-        """Hand on what the client sent."""
-        if self._above is not None:
-            self._above.dataReceived(data)
+        """Pass on data from the client."""
+        if self._inner is not None:
+            self._inner.dataReceived(data)
         elif self._relay is not None:
             self._relay.client_data(data)
         else:
-            self._early += data
+            self._buffered += data
             if self._state is TunnelState.SNIFFING:
-                self._recognize()
+                self._detect()
             else:
                 self._outer.pause_reading()
 
     def readConnectionLost(self) -> None:
-        """The client sends no more."""
+        """Handle the end of the client's data."""
         if self._relay is not None:
             self._relay.client_end()
-        elif self._state is TunnelState.SESSION and self._above is self._session and self._session is not None:
+        elif self._state is TunnelState.SESSION and self._inner is self._session and self._session is not None:
             self._session.readConnectionLost()
         else:
             self._outer.close()
 
     def writeConnectionLost(self) -> None:
-        """What was written is sent, and that it was all: a session without TLS that ends waits for it."""
-        if self._state is TunnelState.SESSION and self._above is self._session and self._session is not None:
+        """Handle that all written data was sent, including the end of the stream. A plain HTTP session that closes
+        waits for this.
+        """
+        if self._state is TunnelState.SESSION and self._inner is self._session and self._session is not None:
             self._session.writeConnectionLost()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The client is gone."""
-        above, self._above = self._above, None
+        """Handle the loss of the client connection."""
+        inner_protocol, self._inner = self._inner, None
         session = self._session
-        if above is not None:
-            above.connectionLost(reason)
+        if inner_protocol is not None:
+            inner_protocol.connectionLost(reason)
         if self._relay is not None:
             self._relay.drop()
             self._end(None)
         elif self._state is TunnelState.DECIDING:
             self._end(ClientGone("the client went away before anything was asked for in the tunnel"))
-        elif self._state is TunnelState.HANDSHAKE or self._hello_began:
+        elif self._state is TunnelState.HANDSHAKE or self._hello_started:
             self._end(handshake_fault(reason.value, self._authority, self._protocols))
         elif session is not None and isinstance(session.unused, Failure):
-            ended, tls = session.unused.value, above is not session
-            self._end(left_unused(ended, self._authority, self._protocols, tls=tls))
+            ended, tls = session.unused.value, inner_protocol is not session
+            self._end(unused_connection_error(ended, self._authority, self._protocols, tls=tls))
         elif self._state is TunnelState.SNIFFING:
-            self._end(left_unused(None, self._authority, (), tls=False))
+            self._end(unused_connection_error(None, self._authority, (), tls=False))
 
     def pauseProducing(self) -> None:
-        """The client does not keep up."""
+        """Stop producing: the client reads too slowly."""
         if self._relay is not None:
             self._relay.pause_origin()
         elif self._session is not None:
             self._session.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """The client keeps up again."""
+        """Produce again: the client reads again."""
         if self._relay is not None:
             self._relay.resume_origin()
         elif self._session is not None:
             self._session.resumeProducing()
 
     def stopProducing(self) -> None:
-        """The transport is gone; L{connectionLost} follows."""
+        """Do nothing: the transport is gone, and L{connectionLost} follows."""
 
-    # -- ways out
+    # -- end
 
     def expired(self) -> None:
-        """The outer session's watchdog fired."""
+        """Handle a timeout of the outer session's watchdog."""
         if self._state is TunnelState.RELAY:
             self._end(None)
             self._outer.abort()
-        elif self._state is TunnelState.HANDSHAKE or self._hello_began:
+        elif self._state is TunnelState.HANDSHAKE or self._hello_started:
             self._end(ClientTlsFailed("the client did not finish the TLS handshake in time"))
             self._outer.abort()
         else:
@@ -378,9 +380,9 @@ class Tunnel(Protocol):
             self._outer.close()
 
     def _end(self, error: EgressError | None) -> None:
-        """Let go of everything.
+        """Release all resources and report the tunnel.
 
-        What is left to put on record: a relayed tunnel, and one in which nothing was asked.  A refusal already is.
+        Only relayed tunnels and tunnels without a request are reported here. A refusal was reported when it was sent.
         """
         if self._state is TunnelState.DONE:
             return

@@ -1,4 +1,4 @@
-"""The client connections that are open: how many each client has, and when the last of them is gone."""
+"""The open client connections: the number per client, and the end of the last one."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ if TYPE_CHECKING:
 
 
 class ConnectionRegistry:
-    """A set of sessions that tells when it is empty.
+    """A set of sessions that signals when it is empty.
 
-    @ivar clients: how many connections the sessions on the listening ports are; inside one there may be another
-        session.
+    @ivar clients: the number of client connections. A connection can have a second session, inside a tunnel.
     """
 
     def __init__(self) -> None:
@@ -28,24 +27,24 @@ class ConnectionRegistry:
         return len(self._open)
 
     def count_for(self, client: str) -> int:
-        """How many connections a client has."""
+        """The number of connections of a client."""
         return self._by_client.get(client, 0)
 
     def accept(self, session: HttpSession, client: str) -> None:
-        """A client connected.
+        """Register a client connection.
 
-        @param client: as per-client limits count clients (L{egress.model.limit_key}).
+        @param client: the client's key for per-client limits (L{egress.model.limit_key}).
         """
         self._open[session] = client
         self._by_client[client] += 1
         self.clients += 1
 
     def add(self, session: HttpSession) -> None:
-        """A session began."""
+        """Register a session."""
         self._open.setdefault(session, None)
 
     def discard(self, session: HttpSession) -> None:
-        """A session ended."""
+        """Remove a session that ended."""
         client = self._open.pop(session, None)
         if client is not None:
             self.clients -= 1
@@ -58,9 +57,9 @@ class ConnectionRegistry:
                 deferred.callback(None)
 
     def drain(self) -> Deferred[None]:
-        """Have every session close once its exchange is over.
+        """Close each session after its exchange.
 
-        @return: fires when none is left.  It may be cancelled.
+        @return: fires when no session is left. It can be cancelled.
         """
         for session in list(self._open):
             session.drain()
@@ -71,6 +70,6 @@ class ConnectionRegistry:
         return empty
 
     def abort(self) -> None:
-        """Cut what is left."""
+        """Abort the remaining sessions."""
         for session in list(self._open):
             session.abort()

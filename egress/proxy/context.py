@@ -1,4 +1,4 @@
-"""What every session and exchange of one proxy shares."""
+"""The collaborators and settings that all sessions and exchanges of a proxy share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _IDS_AT_ONCE = 256
 
 
 class Ids:
-    """An endless supply of ids that nobody can guess or meet twice; the system is asked for many at once."""
+    """An endless iterator of unguessable, unique ids. It reads random data in large blocks."""
 
     def __init__(self) -> None:
         self._random = ""
@@ -48,19 +48,19 @@ class Ids:
 
 @attrs.define(eq=False)
 class ProxyContext:
-    """The collaborators of a proxy; L{egress.service} puts them together.
+    """The collaborators of a proxy; L{egress.service} creates it.
 
-    @ivar report: takes the record of each exchange.
+    @ivar report: is called with the record of each exchange.
     @ivar wall_clock: seconds since the epoch, for records and C{Date}.
-    @ivar sessions: the client connections that are open.
+    @ivar sessions: the open client connections.
     @ivar upgrade_protocols: in lower case, the protocols besides WebSockets to which connections may be upgraded.
-    @ivar flows: how bytes that are not read go from one socket to another.
-    @ivar turned_away: how many connections there was no room for.
-    @ivar renewal_timeout: seconds for a decision on what was allowed for a while, and is still there.
-    @ivar resolve: when names are looked up.
-    @ivar draining: whether the proxy is being stopped: connections are not kept.
-    @ivar contents: the memory for contents that are collected for decisions.
-    @ivar turns: the work that connections leave for a later turn of the reactor.
+    @ivar flows: the way in which a relay moves bytes between sockets.
+    @ivar rejected: the number of connections rejected by the connection limits.
+    @ivar renewal_timeout: timeout in seconds for the renewal of a lease.
+    @ivar resolve: when names are resolved.
+    @ivar draining: whether the proxy is shutting down: connections are not kept alive.
+    @ivar contents: the memory for content that is collected for decisions.
+    @ivar turns: the scheduler of work that connections defer to a later turn of the reactor.
     """
 
     clock: IReactorTime
@@ -86,7 +86,7 @@ class ProxyContext:
     def __attrs_post_init__(self) -> None:
         self.head_limits = HeadLimits(self.limits.head, self.limits.fields, self.limits.target)
         self.turns = RoundRobin(self.clock)
-        # A content of the greatest length fits, whatever else is set.
+        # Content of the maximum length always fits.
         self.contents = MemoryBudget(self.clock, max(self.limits.body, self.limits.body_memory))
 
     head_limits: HeadLimits = attrs.field(init=False)
@@ -94,13 +94,13 @@ class ProxyContext:
     contents: MemoryBudget = attrs.field(init=False)
 
     def is_passthrough(self, authority: Authority) -> bool:
-        """Whether what goes to an authority is tunnelled unread."""
+        """Whether connections to an authority are relayed without interception."""
         return self.is_opaque_port(authority) or any(pattern.matches(authority) for pattern in self.passthrough)
 
     def is_opaque_port(self, authority: Authority) -> bool:
-        """Whether what goes to an authority may be neither TLS nor HTTP."""
+        """Whether connections to the authority's port may carry protocols other than TLS and HTTP."""
         return any(authority.port in ports for ports in self.opaque_ports)
 
     def date(self) -> bytes:
-        """The value of C{Date} for an answer of our own (RFC 9110 section 6.6.1)."""
+        """The C{Date} value of a response that the proxy generates (RFC 9110 section 6.6.1)."""
         return formatdate(self.wall_clock(), usegmt=True).encode("ascii")

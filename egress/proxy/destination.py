@@ -1,4 +1,4 @@
-"""Where an exchange or a tunnel leads: what is told without a look-up, and what a look-up finds."""
+"""The destination of an exchange or tunnel, before and after name resolution."""
 
 from __future__ import annotations
 
@@ -18,75 +18,75 @@ if TYPE_CHECKING:
 
 
 class Destination:
-    """What is known of where one exchange or tunnel leads.
+    """The known facts about the destination of one exchange or tunnel.
 
-    A name is looked up only when L{look_up} is called: once the authorizer has allowed the request, when it wants the
-    addresses, or before it is asked (L{Resolve.BEFORE}).
+    A name is resolved only when L{look_up} is called: after the authorizer allows the request, when the authorizer
+    needs the addresses, or before authorization (L{Resolve.BEFORE}).
 
-    @ivar route: the checked way; C{None} while there is none.
-    @ivar addresses: what the authorizer is told; C{None} when that is not known, or not yet.
-    @ivar withheld: whether a look-up would tell the addresses.
-    @ivar dead_end: why L{look_up_first} found none.
+    @ivar route: the checked route; C{None} until there is one.
+    @ivar addresses: the addresses for the authorizer; C{None} if unknown, or not resolved yet.
+    @ivar withheld: whether name resolution would provide the addresses.
+    @ivar resolution_error: the error of L{look_up_first}, if resolution failed.
     """
 
-    __slots__ = ("_client", "_origin", "_parts", "_purpose", "addresses", "dead_end", "route", "withheld")
+    __slots__ = ("_client", "_context", "_origin", "_purpose", "addresses", "resolution_error", "route", "withheld")
 
-    def __init__(self, parts: ProxyContext, client: ClientIdentity, origin: Origin, purpose: Purpose) -> None:
-        self._parts = parts
+    def __init__(self, context: ProxyContext, client: ClientIdentity, origin: Origin, purpose: Purpose) -> None:
+        self._context = context
         self._client = client
         self._origin = origin
         self._purpose = purpose
         self.route: Route | None = None
         self.addresses: tuple[IPAddress, ...] | None = None
         self.withheld = False
-        self.dead_end: EgressError | None = None
+        self.resolution_error: EgressError | None = None
 
     def begin(self, pooled: Route | None = None) -> bool:
-        """Check what can be checked without a look-up, unless a pooled connection was checked when it was dialled.
+        """Check what needs no name resolution. A pooled connection was checked when it was opened.
 
-        The authorizer is told as much with a pooled connection as without one.
+        The authorizer gets the same facts with a pooled connection as without one.
 
-        @return: whether the look-up comes before the authorizer is asked (L{look_up_first}).
-        @raise AddressForbidden: for a port, an address or a name that the address guard refuses.
+        @return: whether the name must be resolved before authorization (L{look_up_first}).
+        @raise AddressForbidden: if the address guard refuses the port, address or name.
         """
         if pooled is not None:
-            if pooled.is_looked_up and self._parts.resolve is Resolve.AFTER:
+            if pooled.is_looked_up and self._context.resolve is Resolve.AFTER:
                 self.withheld = True
             else:
                 self.addresses = pooled.known_addresses
             return False
-        self.route = self._parts.dialer.judge(self._origin, self._purpose)
+        self.route = self._context.dialer.judge(self._origin, self._purpose)
         if self.route is None:
             self.withheld = True
-            return self._parts.resolve is Resolve.BEFORE
+            return self._context.resolve is Resolve.BEFORE
         self.addresses = self.route.known_addresses
         return False
 
     def look_up(self) -> Deferred[Route]:
-        """Find the L{route}, checked by the address guard; see L{egress.interfaces.IDialer.check}."""
-        if self.dead_end is not None:
-            return fail(self.dead_end)
-        checked = self._parts.dialer.check(self._origin, self._purpose, self._client.limit_key)
-        return checked.addCallback(self._found)
+        """Resolve the name and set L{route}, checked by the address guard; see L{egress.interfaces.IDialer.check}."""
+        if self.resolution_error is not None:
+            return fail(self.resolution_error)
+        route = self._context.dialer.check(self._origin, self._purpose, self._client.limit_key)
+        return route.addCallback(self._found)
 
     def _found(self, route: Route) -> Route:
         self.route = route
         return route
 
     def look_up_first(self) -> Deferred[None]:
-        """Find the addresses to tell.
+        """Resolve the addresses before authorization.
 
-        A name without an address leads nowhere; that it is denied as well is the more useful answer.  So the authorizer
-        is asked all the same, and L{look_up} fails once it has allowed the request.
+        If a name has no address, a denial by policy is the more useful response. So the request is still authorized,
+        and L{look_up} fails after the authorizer has allowed it.
         """
-        return self.look_up().addCallbacks(self.tell, self._unresolved)
+        return self.look_up().addCallbacks(self.set_addresses, self._unresolved)
 
     def _unresolved(self, failure: Failure) -> None:
         if not isinstance(failure.value, (NameNotResolved, ResolutionTimeout)):
             failure.raiseException()
-        self.dead_end = failure.value
+        self.resolution_error = failure.value
 
-    def tell(self, route: Route) -> None:
-        """Tell the authorizer where a route leads."""
+    def set_addresses(self, route: Route) -> None:
+        """Provide the addresses of a route for the authorizer."""
         self.addresses = route.known_addresses
         self.withheld = False

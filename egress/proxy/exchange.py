@@ -1,7 +1,7 @@
-"""One request from its head to its record: checked, decided, forwarded, answered.
+"""The state machine of one request: check, authorize, forward, respond, record.
 
-The states, and what may follow each, are in L{TRANSITIONS}.  Only C{DECIDING} leads towards the origin, and only with
-an allowing decision.
+L{TRANSITIONS} lists the states and their successors. Only C{DECIDING} leads towards the origin, and only with a
+decision that allows the request.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
     from egress.proxy.client_session import HttpSession
     from egress.proxy.context import ProxyContext
 
-# RFC 9110 sections 9.2.1 and 9.2.2.
+# The idempotent methods (RFC 9110 sections 9.2.1 and 9.2.2).
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 
 class State(enum.Enum):
-    """Where an exchange stands."""
+    """The state of an exchange."""
 
     CHECKING = "what can be told of port, address and name without a look-up"
     RESOLVING = "looking up the name, and the address guard at what it leads to"
@@ -55,20 +55,21 @@ class State(enum.Enum):
     SWITCHED = "upgraded: bytes flow both ways"
     DONE = "over, and on record"
 
-    # Enum's own is written in Python, and the table below is looked up at each step.
+    # C{Enum} implements this in Python, which is slow; each transition looks up the table.
     __hash__ = object.__hash__
 
 
 TRANSITIONS: Final[dict[State, frozenset[State]]] = {
     State.CHECKING: frozenset({State.RESOLVING, State.COLLECTING, State.DECIDING, State.DONE}),
-    # The look-up came before the question; the authorizer wants the addresses, or they have changed; it has allowed.
+    # RESOLVING precedes authorization, or follows it: the authorizer needs the addresses, the addresses have changed,
+    # or the request is allowed.
     State.RESOLVING: frozenset({State.COLLECTING, State.DECIDING, State.CONNECTING, State.DONE}),
     State.COLLECTING: frozenset({State.DECIDING, State.DONE}),
-    # Back to COLLECTING, once: the authorizer wants the content, too.  No name is looked up before it was here, unless
-    # the look-up comes first.
+    # Back to COLLECTING, at most once: the authorizer needs the content. No name is resolved before DECIDING, unless
+    # names are resolved before authorization.
     State.DECIDING: frozenset({State.COLLECTING, State.RESOLVING, State.CONNECTING, State.DONE}),
     State.CONNECTING: frozenset({State.FORWARDING, State.DONE}),
-    # Back: a pooled connection was stale, and the request may be sent again.
+    # Back: a pooled connection was stale, and the request can be retried.
     State.FORWARDING: frozenset({State.RESOLVING, State.CONNECTING, State.SWITCHED, State.DONE}),
     State.SWITCHED: frozenset({State.DONE}),
     State.DONE: frozenset(),
@@ -78,43 +79,43 @@ TRANSITIONS: Final[dict[State, frozenset[State]]] = {
 class Exchange:
     """One request of a client session.
 
-    The session feeds it content (L{body_data}, L{body_end}) while L{wants_body}.  It ends once, in L{_finish},
-    whatever happens.
+    The session passes content to it (L{body_data}, L{body_end}) while L{wants_body} is true. It ends exactly once, in
+    L{_finish}.
     """
 
     def __init__(
-        self, session: HttpSession, parts: ProxyContext, client: ClientIdentity, outgoing: OutgoingRequest
+        self, session: HttpSession, context: ProxyContext, client: ClientIdentity, outgoing: OutgoingRequest
     ) -> None:
         self.head = head = outgoing.head
         self._session = session
-        self._parts = parts
+        self._context = context
         self._origin = origin = outgoing.origin
         self._state = State.CHECKING
         self._upgrade = outgoing.upgrade
         self._outgoing = outgoing
-        self._content = RequestBody(head.framing, parts.limits.body)
-        self._transaction = Transaction(parts, client, Stage.REQUEST, head.method, origin, outgoing.path, self.fail)
-        self._destination = Destination(parts, client, origin, Purpose.UPGRADE if self._upgrade else Purpose.REQUEST)
+        self._content = RequestBody(head.framing, context.limits.body)
+        self._transaction = Transaction(context, client, Stage.REQUEST, head.method, origin, outgoing.path, self.fail)
+        self._destination = Destination(context, client, origin, Purpose.UPGRADE if self._upgrade else Purpose.REQUEST)
         self._from_pool = False
         self._fresh = False
-        self._forwarding: Forwarder | None = None
+        self._forwarder: Forwarder | None = None
         self._client = client
-        self._collecting: BodyCollector | None = None
+        self._collector: BodyCollector | None = None
 
     @property
     def request_id(self) -> str:
-        """The id in the audit log, in answers and towards the authorizer."""
+        """The id in the audit log, in responses and in authorization requests."""
         return self._transaction.request_id
 
     @property
     def wants_body(self) -> bool:
-        """Whether the session may read on in the request's content."""
+        """Whether the session may read more of the request's content."""
         if self._content.over:
             return False
         if self._state is State.FORWARDING:
-            return self._forwarding is not None and self._forwarding.wants_body
-        collecting = self._collecting if self._state is State.COLLECTING else None
-        return collecting is not None and collecting.wants_more
+            return self._forwarder is not None and self._forwarder.wants_body
+        collector = self._collector if self._state is State.COLLECTING else None
+        return collector is not None and collector.wants_more
 
     @property
     def body_over(self) -> bool:
@@ -122,14 +123,17 @@ class Exchange:
         return self._content.over
 
     def client_ended(self) -> bool:
-        """The client sends no more; say whether it may still wait for an answer, or for the rest after an upgrade."""
+        """Handle the end of the client's data.
+
+        @return: whether the client may still wait for a response, or for the remaining data after an upgrade.
+        """
         if self._state is State.SWITCHED:
-            return self._forwarding is not None and self._forwarding.switched_end()
+            return self._forwarder is not None and self._forwarder.switched_end()
         return self._content.over
 
     @property
     def is_upgraded(self) -> bool:
-        """Whether the connection speaks another protocol now."""
+        """Whether the connection has switched to another protocol."""
         return self._state is State.SWITCHED
 
     def _enter(self, state: State) -> None:
@@ -137,25 +141,25 @@ class Exchange:
             raise AssertionError(f"{self._state.name} does not lead to {state.name}")
         self._state = state
 
-    # -- up to the decision
+    # -- before the decision
 
     def start(self) -> None:
-        """Have the destination checked, then decided on."""
+        """Check the destination, then authorize the request."""
         pooled = None if self._upgrade else self._session.logins.route(self._outgoing.key)
         try:
-            goes_first = self._destination.begin(pooled)
+            resolve_first = self._destination.begin(pooled)
         except EgressError as error:
             self.fail(error)
             return
-        if goes_first:
+        if resolve_first:
             self._enter(State.RESOLVING)
-            self._transaction.await_or_fail(self._destination.look_up_first(), lambda _: self._reachable())
+            self._transaction.await_or_fail(self._destination.look_up_first(), lambda _: self._collect_or_authorize())
         else:
-            self._reachable()
+            self._collect_or_authorize()
 
-    def _reachable(self) -> None:
-        if self._content.over or not self._parts.authorizer.needs_body:
-            self._ask()
+    def _collect_or_authorize(self) -> None:
+        if self._content.over or not self._context.authorizer.needs_body:
+            self._authorize()
         else:
             self._begin_collecting()
 
@@ -164,28 +168,28 @@ class Exchange:
             self.fail(self._content.too_large())
             return
         self._enter(State.COLLECTING)
-        self._collecting = BodyCollector(self._parts, self._session, self._content, self._client.limit_key)
-        self._collecting.begin(expects_continue=self.head.expects_continue)
+        self._collector = BodyCollector(self._context, self._session, self._content, self._client.limit_key)
+        self._collector.begin(expects_continue=self.head.expects_continue)
 
     @property
     def _may_truncate(self) -> bool:
-        return self._parts.oversize_body is OversizeBody.TRUNCATE
+        return self._context.oversize_body is OversizeBody.TRUNCATE
 
-    def _collect(self, collecting: BodyCollector, data: bytes) -> None:
-        collecting.take(data)
+    def _collect(self, collector: BodyCollector, data: bytes) -> None:
+        collector.take(data)
         if not self._content.oversize:
             return
         if self._may_truncate:
-            self._ask()
+            self._authorize()
         else:
             self.fail(self._content.too_large())
 
-    def _ask(self) -> None:
+    def _authorize(self) -> None:
         self._enter(State.DECIDING)
         self._session.watch(None)
         content, destination = self._content, self._destination
-        self._transaction.ask(
-            self._outgoing.asked,
+        self._transaction.authorize(
+            self._outgoing.fields_for_authorizer,
             content.for_decision(),
             content.oversize,
             self._decided,
@@ -212,18 +216,18 @@ class Exchange:
             self._connect()
 
     def _find_addresses(self) -> None:
-        """Ask again with the addresses, as the authorizer wants."""
+        """Resolve the addresses that the authorizer needs, then send another authorization request."""
         self._enter(State.RESOLVING)
         pooled = None if self._upgrade else self._session.logins.route(self._outgoing.key)
         self._transaction.await_or_fail(
-            self._destination.look_up() if pooled is None else succeed(pooled), self._ask_about
+            self._destination.look_up() if pooled is None else succeed(pooled), self._authorize_route
         )
 
-    def _ask_about(self, route: Route) -> None:
-        self._destination.tell(route)
-        self._ask()
+    def _authorize_route(self, route: Route) -> None:
+        self._destination.set_addresses(route)
+        self._authorize()
 
-    # -- towards the origin
+    # -- connection to the origin
 
     @property
     def _repeatable(self) -> bool:
@@ -231,12 +235,12 @@ class Exchange:
 
     def _connect(self) -> None:
         key, logins = self._outgoing.key, self._session.logins
-        # With content still to come, the request cannot be sent twice.
+        # While content is still to be received, the request cannot be retried.
         fresh, addresses = self._outgoing.logs_in or self._fresh, self._destination.addresses
         upgrade, repeatable = self._upgrade is not None, self._repeatable
         connection = logins.take(key, repeatable=repeatable, addresses=addresses, upgrade=upgrade, fresh=fresh)
         if connection is not None:
-            # Nothing is sent twice where the connection is authenticated: another one is not.
+            # Do not retry a request of an authenticated connection: another connection is not authenticated.
             self._from_pool = not connection.logged_in
             self._enter(State.CONNECTING)
             self._forward(connection)
@@ -255,14 +259,16 @@ class Exchange:
         if route.is_subset_of(self._destination.addresses):
             self._dial(route)
         else:
-            # What was decided on were those of a pooled connection, which is gone.
-            self._ask_about(route)
+            # The decision was about the addresses of a pooled connection that no longer exists.
+            self._authorize_route(route)
 
     def _dial(self, route: Route) -> None:
         self._enter(State.CONNECTING)
-        parts = self._parts
-        connection = OriginConnection(route, parts.head_limits, parts.clock, parts.turns, self._client.limit_key)
-        self._transaction.await_or_fail(self._parts.dialer.dial(route, connection), lambda _: self._forward(connection))
+        context = self._context
+        connection = OriginConnection(route, context.head_limits, context.clock, context.turns, self._client.limit_key)
+        self._transaction.await_or_fail(
+            self._context.dialer.dial(route, connection), lambda _: self._forward(connection)
+        )
 
     def _forward(self, connection: OriginConnection) -> None:
         self._enter(State.FORWARDING)
@@ -274,119 +280,119 @@ class Exchange:
         release = functools.partial(self._session.logins.keep, self._outgoing.key)
         lease = self._transaction.lease
         if lease is not None:
-            lease.leads_to = route.known_addresses
-        self._forwarding = Forwarder(
-            self, self._session, self._parts, self.head, self._content, connection, release, lease, self._upgrade
+            lease.known_addresses = route.known_addresses
+        self._forwarder = Forwarder(
+            self, self._session, self._context, self.head, self._content, connection, release, lease, self._upgrade
         )
-        self._forwarding.begin(self._outgoing.encode(upstream))
+        self._forwarder.begin(self._outgoing.encode(upstream))
 
     def body_data(self, data: bytes) -> None:
-        """Take content from the client."""
-        if self._state is State.COLLECTING and self._collecting is not None:
-            self._collect(self._collecting, data)
-        elif self._forwarding is not None:
-            self._forwarding.body_data(data)
+        """Process content from the client."""
+        if self._state is State.COLLECTING and self._collector is not None:
+            self._collect(self._collector, data)
+        elif self._forwarder is not None:
+            self._forwarder.body_data(data)
 
     def body_end(self, end: End) -> None:
-        """Learn that the client's content is complete."""
+        """Handle the end of the client's content."""
         self._content.finish(end.trailers)
-        if self._state is State.COLLECTING and self._collecting is not None:
-            self._collecting.complete()
-            self._ask()
-        elif self._forwarding is not None:
-            self._forwarding.body_end()
+        if self._state is State.COLLECTING and self._collector is not None:
+            self._collector.complete()
+            self._authorize()
+        elif self._forwarder is not None:
+            self._forwarder.body_end()
 
-    # -- what becomes of the forwarding
+    # -- callbacks of the forwarder
 
     def forwarded(self, *, keep_alive: bool) -> None:
-        """See L{egress.proxy.forwarder.Owner}."""
+        """See L{egress.proxy.forwarder.ForwarderOwner}."""
         self._finish(None)
         self._session.exchange_over(self, keep_alive=keep_alive)
 
     def forwarding_failed(self, error: EgressError, *, untouched: bool, unread: bool = False) -> None:
-        """See L{egress.proxy.forwarder.Owner}."""
+        """See L{egress.proxy.forwarder.ForwarderOwner}."""
         if self._state is State.SWITCHED:
             self._finish(None)
             self._session.close()
         elif self._from_pool and (unread or (untouched and self._repeatable)):
-            # RFC 9112 section 9.3.1: the origin closed an idle connection just as the request went out.
-            self._forwarding = None
+            # RFC 9112 section 9.3.1: the origin closed an idle connection while the request was sent.
+            self._forwarder = None
             self._fresh = unread
             self._connect()
         else:
             self.fail(error)
 
     def upgraded(self) -> None:
-        """See L{egress.proxy.forwarder.Owner}."""
+        """See L{egress.proxy.forwarder.ForwarderOwner}."""
         self._enter(State.SWITCHED)
         self._session.upgraded()
 
     def upgraded_data(self, data: bytes) -> None:
-        """Relay what the client sent after an upgrade."""
-        if self._forwarding is not None:
-            self._forwarding.switched_data(data)
+        """Relay client data after an upgrade."""
+        if self._forwarder is not None:
+            self._forwarder.switched_data(data)
 
     def pause_response(self) -> None:
-        """The client does not keep up."""
-        if self._forwarding is not None:
-            self._forwarding.pause_response()
+        """Pause the response: the client reads too slowly."""
+        if self._forwarder is not None:
+            self._forwarder.pause_response()
 
     def resume_response(self) -> None:
-        """The client keeps up again."""
-        if self._forwarding is not None:
-            self._forwarding.resume_response()
+        """Resume the response: the client reads again."""
+        if self._forwarder is not None:
+            self._forwarder.resume_response()
 
-    # -- ways out
+    # -- end
 
     def expired(self) -> None:
-        """The session's watchdog fired."""
+        """Handle a timeout of the session's watchdog."""
         if self._state is State.SWITCHED:
             self._finish(None)
             self._session.close()
         elif self._session.client_backpressured:
             self.fail(ClientGone("the client did not take its answer in time"))
-        elif self._state is State.COLLECTING and self._collecting is not None:
-            self.fail(self._collecting.expired())
+        elif self._state is State.COLLECTING and self._collector is not None:
+            self.fail(self._collector.expired())
         elif self.wants_body:
             self.fail(RequestTimeout("the content was not sent in time"))
         else:
             self.fail(OriginTimeout(f"{self._origin.authority} did not answer in time"))
 
     def client_gone(self) -> None:
-        """The client went away."""
+        """Handle the loss of the client connection."""
         if self._state is State.SWITCHED:
             self._finish(None)
         elif self._state is not State.DONE:
             self._finish(ClientGone("the client went away before the exchange was over"))
 
     def fail(self, error: EgressError) -> None:
-        """End with a fault: answer it, or cut the connection when the answer has begun."""
+        """End with an error: send an error response, or abort the connection if the response has started."""
         if self._state is State.DONE:
             if isinstance(error, InternalFault):
-                # What belongs to the end was not done, so the client would wait for ever.
+                # The cleanup failed, so the client would wait forever.
                 self._session.abort()
             return
-        begun = self._forwarding is not None and self._forwarding.status is not None
+        response_started = self._forwarder is not None and self._forwarder.status is not None
         self._finish(error)
-        if begun:
-            # The client must not take what it has for the whole.
+        if response_started:
+            # The client must not treat the partial response as complete.
             self._session.abort()
         else:
             self._session.respond_with_error(self, error)
 
     def _finish(self, result: EgressError | None) -> None:
-        """Let go of everything, and put the exchange on record, once."""
+        """Release all resources and report the exchange, once."""
         self._enter(State.DONE)
         status: int | None = None
         received = 0
-        forwarding = self._forwarding
-        if forwarding is not None:
-            forwarding.drop()
-            status, received = forwarding.status, forwarding.received
+        forwarder = self._forwarder
+        if forwarder is not None:
+            forwarder.drop()
+            status, received = forwarder.status, forwarder.received
         if status is None and result is not None:
-            answer = outcome_of(result).status
-            status = answer.value if answer is not None else None
+            http_status = outcome_of(result).status
+            status = http_status.value if http_status is not None else None
         self._content.forget()
-        if self._collecting is not None:
-            self._collecting.drop()
+        if self._collector is not None:
+            self._collector.drop()
         self._transaction.report(result, status, self._content.sent, received)

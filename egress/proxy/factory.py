@@ -1,4 +1,4 @@
-"""What a listening port makes for each client."""
+"""The factory that creates the protocol of each client connection of a listener."""
 
 from __future__ import annotations
 
@@ -21,91 +21,92 @@ if TYPE_CHECKING:
 
     from egress.proxy.context import ProxyContext
 
-# Connections that are told within LINGER_SECONDS that there are too many; beyond it, they are cut without an answer.
+# The maximum number of connections that get an error response within LINGER_SECONDS; further ones are aborted without a
+# response.
 MAX_REJECTED = 256
 
 
 def max_lingering(limits: Limits) -> int:
-    """The number of rejected connections that may stay open until the client has its answer.
+    """The number of rejected connections that may stay open until the client has received the response.
 
-    Each takes a descriptor.  Where descriptors are scarce, the limit on connections is low
-    (L{egress.runtime.rlimits}), and the accepted clients need the rest for their connections to origins.
+    Each one uses a descriptor. Where descriptors are scarce, the connection limit is low (L{egress.runtime.rlimits}),
+    and the accepted clients need the rest for origin connections.
     """
     return max(1, min(MAX_REJECTED, limits.connections // 12))
 
 
-class _Arrival(Protocol):
-    """A client of a UNIX socket: the system says who it is once there is a transport."""
+class _UnixConnection(Protocol):
+    """A client connection of a UNIX socket, whose peer is known only once there is a transport."""
 
     def __init__(self, arrived_at: ProxyFactory) -> None:
-        self._arrived_at = arrived_at
+        self._factory = arrived_at
 
     def makeConnection(self, transport: Any) -> None:
-        """Give the connection to a session, or turn the client away."""
+        """Replace this protocol with a session or a rejected connection."""
         address = peer_of(transport).address
-        protocol = self._arrived_at.admit("" if address == UNKNOWN else address)
+        protocol = self._factory.admit("" if address == UNKNOWN else address)
         transport.protocol = protocol
         protocol.makeConnection(transport)  # type: ignore[no-untyped-call]
 
 
 class ProxyFactory(ServerFactory):
-    """Makes a session for each client connection, up to the limits.
+    """Creates a session for each client connection, within the connection limits.
 
-    @param auth_policy: what is asked of clients here.
+    @param auth_policy: the client authentication of the listener.
     """
 
     noisy = False
 
-    def __init__(self, parts: ProxyContext, auth_policy: ClientAuthPolicy = ANONYMOUS) -> None:
-        self._parts = parts
+    def __init__(self, context: ProxyContext, auth_policy: ClientAuthPolicy = ANONYMOUS) -> None:
+        self._context = context
         self._auth_policy = auth_policy
-        self._told: deque[float] = deque(maxlen=MAX_REJECTED)
+        self._error_times: deque[float] = deque(maxlen=MAX_REJECTED)
         self._lingering: dict[RejectedConnection, None] = {}
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        """Begin a session, or turn the client away (L{twisted.internet.interfaces.IProtocolFactory})."""
+        """Create a session, or reject the client (L{twisted.internet.interfaces.IProtocolFactory})."""
         if isinstance(addr, (IPv4Address, IPv6Address)):
             return self.admit(limit_key(addr.host))
-        return _Arrival(self) if isinstance(addr, UNIXAddress) else self.admit("")
+        return _UnixConnection(self) if isinstance(addr, UNIXAddress) else self.admit("")
 
     def admit(self, client: str) -> Protocol:
-        """Begin a session, or turn the client away.
+        """Create a session, or reject the client.
 
-        @param client: as per-client limits count clients; empty where nothing is known of it.
+        @param client: the client's key for per-client limits; empty if nothing is known about the client.
         """
         refusal = self._refusal(client)
         if refusal is not None:
-            return self._turn_away(refusal)
-        session = HttpSession(self._parts, auth_policy=self._auth_policy)
-        self._parts.sessions.accept(session, client)
+            return self._reject(refusal)
+        session = HttpSession(self._context, auth_policy=self._auth_policy)
+        self._context.sessions.accept(session, client)
         return session
 
     def _refusal(self, client: str) -> EgressError | None:
-        limits, sessions = self._parts.limits, self._parts.sessions
+        limits, sessions = self._context.limits, self._context.sessions
         if sessions.clients >= limits.connections:
             return Overloaded(f"the proxy serves {limits.connections} connections already; try again later")
         if client and sessions.count_for(client) >= limits.connections_per_client:
             return TooManyConnections(f"{client} has {limits.connections_per_client} connections open already")
         return None
 
-    def _turn_away(self, refusal: EgressError) -> RejectedConnection:
-        self._parts.rejected += 1
-        now = self._parts.clock.seconds()
-        if len(self._told) == MAX_REJECTED and now - self._told[0] < LINGER_SECONDS:
-            return RejectedConnection(self._parts, None, _ignore)
-        self._told.append(now)
-        if len(self._lingering) >= max_lingering(self._parts.limits):
-            # The oldest had the most time to read its answer.
+    def _reject(self, refusal: EgressError) -> RejectedConnection:
+        self._context.rejected += 1
+        now = self._context.clock.seconds()
+        if len(self._error_times) == MAX_REJECTED and now - self._error_times[0] < LINGER_SECONDS:
+            return RejectedConnection(self._context, None, _ignore)
+        self._error_times.append(now)
+        if len(self._lingering) >= max_lingering(self._context.limits):
+            # The oldest one had the most time to read its response.
             oldest = next(iter(self._lingering))
             del self._lingering[oldest]
             oldest.close()
-        told = RejectedConnection(self._parts, refusal, self._gone)
-        self._lingering[told] = None
-        return told
+        rejected = RejectedConnection(self._context, refusal, self._closed)
+        self._lingering[rejected] = None
+        return rejected
 
-    def _gone(self, told: RejectedConnection) -> None:
-        self._lingering.pop(told, None)
+    def _closed(self, rejected: RejectedConnection) -> None:
+        self._lingering.pop(rejected, None)
 
 
 def _ignore(_: RejectedConnection) -> None:
-    """A connection that was cut has no place among those that linger."""
+    """Do nothing: an aborted connection is not in the set of lingering ones."""

@@ -1,4 +1,4 @@
-"""One allowed request on one origin connection: it goes out, its answer comes back, both under back-pressure."""
+"""The forwarding of one allowed request over one origin connection, with backpressure in both directions."""
 
 from __future__ import annotations
 
@@ -30,43 +30,43 @@ if TYPE_CHECKING:
     from egress.proxy.client_session import HttpSession
     from egress.proxy.context import ProxyContext
 
-# How long an origin that was sent an expectation may keep silent before it gets the content anyway (RFC 9110 section
-# 10.1.1 leaves it to the client; this is what common ones do).
+# The time without a response after which an origin gets the content despite C{Expect: 100-continue}. RFC 9110 section
+# 10.1.1 leaves it to the client; common clients use this value.
 CONTINUE_SECONDS: Final = 1.0
-# Interim answers (1xx) to one request; all of them together are bounded in size like one head.  They buy an origin no
-# time, so that with the default response timeout it can still send one every three seconds.
+# The maximum number of interim responses (1xx) to one request. Their total size is limited like one head. They do not
+# extend the response timeout, so that with the default timeout an origin can send one every three seconds.
 MAX_INTERIM_RESPONSES: Final = 100
 
 
 class ForwarderOwner(Protocol):
-    """Who is told how the forwarding went."""
+    """The interface of the object that is notified of the result."""
 
     def upgraded(self) -> None:
-        """The connection speaks another protocol from now on."""
+        """The connection has switched to another protocol."""
 
     def forwarded(self, *, keep_alive: bool) -> None:
-        """The answer is complete."""
+        """The response is complete."""
 
     def forwarding_failed(self, error: EgressError, *, untouched: bool, unread: bool = False) -> None:
-        """It broke.
+        """Forwarding failed.
 
-        @param untouched: whether that was before a byte of the answer had come.
-        @param unread: whether the origin says that it has not read the request, which can be sent again.
+        @param untouched: whether no byte of the response was received.
+        @param unread: whether the origin states that it has not read the request, so that it can be retried.
         """
 
 
 class Forwarder:
-    """Relays one request and its answer.  It is the sink of its L{OriginConnection}.
+    """Forwards one request and its response. It is the sink of its L{OriginConnection}.
 
-    @ivar status: of the answer, once its head was given to the client.
-    @ivar received: content bytes of the answer.
+    @ivar status: the status code of the response, once its head was sent to the client.
+    @ivar received: content bytes of the response.
     """
 
     def __init__(
         self,
         owner: ForwarderOwner,
         session: HttpSession,
-        parts: ProxyContext,
+        context: ProxyContext,
         head: RequestHead,
         content: RequestBody,
         connection: OriginConnection,
@@ -79,39 +79,41 @@ class Forwarder:
         self.connection: OriginConnection | None = connection
         self._owner = owner
         self._session = session
-        self._parts = parts
+        self._context = context
         self._head = head
         self._content = content
         self._release = release
         self._lease = lease
         self._upgrade = upgrade
-        self._held_back = False
+        self._request_paused = False
         self._continue_timer: IDelayedCall | None = None
         self._switched = False
         self._ended = False
         self._settled = False
-        self._pump: SocketRelay | None = None
+        self._socket_relay: SocketRelay | None = None
         self._chunked = False
         self._keep_alive = False
         self._out: list[bytes] = []
         self._interims = 0
         self._interim_bytes = 0
 
-    # -- the request
+    # -- request
 
     @property
     def wants_body(self) -> bool:
-        """Whether the origin takes more of the content now."""
-        return not self._held_back
+        """Whether the origin can take more content now."""
+        return not self._request_paused
 
     def begin(self, encoded_head: bytes) -> None:
-        """Send the head, and what was collected of the content unless the origin is asked first."""
+        """Send the head and the collected content. With C{Expect: 100-continue}, the content waits for the origin's
+        consent.
+        """
         connection = self.connection
         assert connection is not None
         self._watch()
         if self._head.expects_continue and self._content.collected:
-            self._held_back = True
-            self._continue_timer = self._parts.clock.callLater(CONTINUE_SECONDS, self._send_collected)
+            self._request_paused = True
+            self._continue_timer = self._context.clock.callLater(CONTINUE_SECONDS, self._send_collected)
             data = encoded_head
         else:
             data = encoded_head + self._content.encode_collected()
@@ -120,9 +122,9 @@ class Forwarder:
             self._session.advance()
 
     def _send_collected(self) -> None:
-        """The origin agreed to the content, or kept silent for long enough."""
+        """Send the collected content: the origin sent a 100, or the wait timed out."""
         if self._stop_waiting() and self.connection is not None:
-            self._held_back = False
+            self._request_paused = False
             self.connection.write(self._content.encode_collected())
             self._session.advance()
 
@@ -133,48 +135,48 @@ class Forwarder:
         return timer is not None
 
     def body_data(self, data: bytes) -> None:
-        """Pass content on."""
+        """Forward content."""
         if self.connection is not None and self._may_flow(data):
             self._watch()
             self.connection.write(self._content.encode(data))
 
     def _may_flow(self, data: bytes) -> bool:
-        """Whether the decision allows more; if not, the owner has ended it."""
+        """Whether the decision allows more bytes. If not, the owner has ended the exchange."""
         return self._lease is None or self._lease.consume(len(data))
 
     def body_end(self) -> None:
-        """The content is complete."""
+        """Forward the end of the content."""
         lease = self._lease
         if lease is None or lease.consume(self._content.trailer_size):
-            end = self._content.encode_end()
-            if end and self.connection is not None:
-                self.connection.write(end)
+            encoded_end = self._content.encode_end()
+            if encoded_end and self.connection is not None:
+                self.connection.write(encoded_end)
 
     def pause_request(self) -> None:
         """See L{egress.upstream.origin_connection.ResponseSink}."""
         if self._switched:
             self._session.pause_reading()
         else:
-            self._held_back = True
+            self._request_paused = True
 
     def resume_request(self) -> None:
         """See L{egress.upstream.origin_connection.ResponseSink}."""
         if self._switched:
             self._session.resume_reading()
-            self._pump_if_worth_it()
-        elif self._held_back and self._continue_timer is None:
-            self._held_back = False
+            self._use_socket_relay()
+        elif self._request_paused and self._continue_timer is None:
+            self._request_paused = False
             self._session.advance()
 
-    # -- the answer
+    # -- response
 
     def _watch(self) -> None:
-        limits = self._parts.limits
+        limits = self._context.limits
         self._session.watch(limits.tunnel_timeout if self._switched else limits.response_timeout)
 
     def response_head(self, head: ResponseHead) -> None:
         """See L{egress.upstream.origin_connection.ResponseSink}."""
-        # Interim answers buy no time: an origin could send them for ever.
+        # Interim responses do not restart the timeout: an origin could send them without end.
         if head.status == 101:
             self._switch(head)
         elif head.status >= 200:
@@ -189,23 +191,23 @@ class Forwarder:
         encoded = encode_interim(head)
         self._interims += 1
         self._interim_bytes += len(encoded)
-        if self._interims > MAX_INTERIM_RESPONSES or self._interim_bytes > self._parts.limits.head:
+        if self._interims > MAX_INTERIM_RESPONSES or self._interim_bytes > self._context.limits.head:
             self._fail(OriginProtocolError("the origin sends interim answers without end"))
         elif head.status == 100 and self._continue_timer is not None:
             self._send_collected()
-        elif self._head.http11 and (head.status != 100 or self._client_waits) and self._may_flow(encoded):
+        elif self._head.http11 and (head.status != 100 or self._client_expects_continue) and self._may_flow(encoded):
             self._session.write(encoded)
 
     @property
-    def _client_waits(self) -> bool:
-        """Whether a 100 is still news to the client."""
+    def _client_expects_continue(self) -> bool:
+        """Whether the client still waits for a 100."""
         return self._head.expects_continue and not self._content.collected
 
     def _is_late(self, head: ResponseHead) -> bool:
-        """End it with a 408 that an origin sent about its idle connection, rather than about this request.
+        """Handle a 408 that is about an idle connection, not about this request.
 
-        RFC 9110 section 15.5.9: the request may be repeated on a new connection.  While content is still to come, the
-        origin may mean it.
+        RFC 9110 section 15.5.9: the request may be repeated on a new connection. While content is still to be sent, the
+        408 may be about this request.
         """
         connection, content = self.connection, self._content
         assert connection is not None
@@ -213,8 +215,8 @@ class Forwarder:
             return False
         self.drop()
         authority = connection.route.origin.authority
-        late = OriginDisconnected(f"{authority} closed its idle connection with 408 while the request was on its way")
-        self._owner.forwarding_failed(late, untouched=False, unread=not content.streamed)
+        error = OriginDisconnected(f"{authority} closed its idle connection with 408 while the request was on its way")
+        self._owner.forwarding_failed(error, untouched=False, unread=not content.streamed)
         return True
 
     def _begin_response(self, head: ResponseHead) -> None:
@@ -222,23 +224,23 @@ class Forwarder:
         assert connection is not None
         upstream = connection.route.upstream
         if head.status == 407 and upstream is not None:
-            # A challenge to us, not to the client, which has no business with the upstream proxy's credentials.
+            # A challenge to the proxy. The client must not learn about the credentials of the upstream proxy.
             self._fail(refusal_by_upstream(upstream, head.status, head.reason))
             return
         framing = response_framing(head, self._head)
         announced = framing.length if framing.kind is BodyKind.LENGTH else 0
         if self._lease is not None and not self._lease.has_budget(announced):
-            # Better no answer than a part of one.
+            # No response is better than a partial one.
             return
         self._stop_waiting()
         self._chunked = framing.kind is BodyKind.CHUNKED
-        # An answer before the end of the request is the last one: the rest of the content is not read to its end, since
-        # the client may never send it (RFC 9112 section 9.3).
+        # A response before the end of the request closes the client connection: the client may never send the rest of
+        # the content (RFC 9112 section 9.3).
         self._keep_alive = (
             framing.kind is not BodyKind.UNTIL_CLOSE and self._content.over and self._session.may_keep_alive(self._head)
         )
         if connection.logged_in and not head.keep_alive:
-            # The login ends with the connection; a client learns that from its own.
+            # The authentication ends with the origin connection; closing the client connection tells the client.
             self._keep_alive = False
         self.status = head.status
         self._out.append(encode_response(head, self._head, framing, keep_alive=self._keep_alive))
@@ -267,10 +269,10 @@ class Forwarder:
         self.response_flush()
         connection, self.connection = self.connection, None
         assert connection is not None
-        if connection.reusable and self._content.over and not self._held_back:
+        if connection.reusable and self._content.over and not self._request_paused:
             self._release(connection)
         else:
-            # Answered before it had the whole request: what it would read next is the rest of it.
+            # The origin responded before it had the whole request, and would read the rest as the next request.
             connection.close()
         self._owner.forwarded(keep_alive=self._keep_alive)
 
@@ -287,14 +289,14 @@ class Forwarder:
     # -- after an upgrade
 
     def _switch(self, head: ResponseHead) -> None:
-        # Only what was passed on was asked for: anything else would be a way around decisions.
+        # Accept only the protocol that was requested and authorized; another one would bypass decisions.
         upgrade = self._upgrade
         if upgrade is None:
             self._fail(OriginProtocolError("the origin switched to a protocol that it was not asked for"))
             return
         fault = upgrade.validate(head)
         if fault is None and (not self._content.over or self._continue_timer is not None):
-            # RFC 9110 section 7.8: the answer in the new protocol is one to the whole request.
+            # RFC 9110 section 7.8: the response in the new protocol is a response to the whole request.
             fault = "the origin switched to another protocol before it had the whole request"
         if fault is not None:
             self._fail(OriginProtocolError(fault))
@@ -304,8 +306,8 @@ class Forwarder:
         self._session.write(encode_switch(head, upgrade))
         self._watch()
         self._owner.upgraded()
-        # Until all of this is over, transports may still be resumed.
-        self._parts.clock.callLater(0, self._settle)
+        # Until this turn of the reactor ends, transports may still be resumed.
+        self._context.clock.callLater(0, self._settle)
 
     def _settle(self) -> None:
         self._settled = True
@@ -317,20 +319,21 @@ class Forwarder:
         self.received += len(data)
         self._watch()
         self._session.write(data)
-        self._pump_if_worth_it()
+        self._use_socket_relay()
 
     def switched_data(self, data: bytes) -> None:
-        """Relay what the client sent after an upgrade."""
+        """Relay client data after an upgrade."""
         if self.connection is not None and self._may_flow(data):
             self._content.sent += len(data)
             self._watch()
             self.connection.write(data)
-            self._pump_if_worth_it()
+            self._use_socket_relay()
 
     def switched_end(self) -> bool:
-        """Learn that the client sends no more after an upgrade.
+        """Handle the end of the client's data after an upgrade.
 
-        @return: whether the origin was told, so that it may still send.  A WebSocket ends in both directions at once.
+        @return: whether the end was passed to the origin, which may still send. A WebSocket ends in both directions
+            simultaneously.
         """
         upgrade, connection = self._upgrade, self.connection
         if upgrade is None or upgrade.is_websocket or connection is None or not connection.end_writing():
@@ -338,53 +341,55 @@ class Forwarder:
         self._ended = True
         return True
 
-    def _pump_if_worth_it(self) -> None:
-        """Leave what carries much to a pump, as L{egress.relay.relay} does, unless there is TLS."""
+    def _use_socket_relay(self) -> None:
+        """Move a large transfer to a socket relay, as L{egress.relay.relay} does. Not possible with TLS."""
         connection = self.connection
-        if self._pump is not None or connection is None or not self._settled or self._ended:
+        if self._socket_relay is not None or connection is None or not self._settled or self._ended:
             return
         if self.received + self._content.sent < TAKEOVER_BYTES:
             return
-        near, far = unshared(self._session.transport), connection.transport
-        self._pump = relay_between(near, far, self._parts.flows, self._watch, self._pumped, self._lease)
+        client_transport, origin_transport = unshared(self._session.transport), connection.transport
+        self._socket_relay = relay_between(
+            client_transport, origin_transport, self._context.flows, self._watch, self._socket_relay_ended, self._lease
+        )
 
-    def _pumped(self, broken: SocketEnd | None) -> None:
-        """The pump has come to an end."""
-        pump, connection = self._pump, self.connection
-        assert pump is not None and connection is not None
-        if broken is pump.client:
-            # Its loss drops the other.
+    def _socket_relay_ended(self, broken: SocketEnd | None) -> None:
+        """Handle the end of the socket relay."""
+        socket_relay, connection = self._socket_relay, self.connection
+        assert socket_relay is not None and connection is not None
+        if broken is socket_relay.client:
+            # The loss of the client connection drops the origin connection.
             self._session.abort()
             return
         if broken is None:
-            # What the origin was sent last may be on its way still.
+            # The last data to the origin may still be in transit.
             self.connection = None
             connection.close()
         self._fail(OriginDisconnected(f"{connection.route.origin.authority} closed the connection"))
 
-    # -- the client's pace, and ways out
+    # -- client backpressure and end
 
     def pause_response(self) -> None:
-        """The client does not keep up."""
+        """Pause the response: the client reads too slowly."""
         if self.connection is not None:
             self.connection.pause()
 
     def resume_response(self) -> None:
-        """The client keeps up again."""
+        """Resume the response: the client reads again."""
         if self.connection is not None:
             self.connection.resume()
             if self._switched:
-                self._pump_if_worth_it()
+                self._use_socket_relay()
 
     def drop(self) -> None:
-        """Cut the origin's connection; nothing more comes of it."""
+        """Abort the origin connection and stop forwarding."""
         self._stop_waiting()
         self._out.clear()
-        pump, self._pump = self._pump, None
-        if pump is not None:
-            pump.stop()
-            self._content.sent += pump.client.moved
-            self.received += pump.origin.moved
+        socket_relay, self._socket_relay = self._socket_relay, None
+        if socket_relay is not None:
+            socket_relay.stop()
+            self._content.sent += socket_relay.client.moved
+            self.received += socket_relay.origin.moved
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.abort()

@@ -1,4 +1,4 @@
-"""How far an allowed exchange or tunnel may go: so many bytes, and for so long."""
+"""The limits of an allowed exchange or tunnel: a number of bytes and a time to live."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _log = Logger()
 _FINAL: Final = frozenset({Verdict.ALLOW, Verdict.DENY})
 
 
-def validated_decision(decision: object, question: DecisionRequest) -> Decision:
-    """Take nothing but a complete decision from an authorizer, which somebody else may have written.
+def validated_decision(decision: object, request: DecisionRequest) -> Decision:
+    """Validate the result of an authorizer, which can be third-party code.
 
-    @raise AuthorizerUnavailable: when it is none, or cannot be kept to.
+    @raise AuthorizerUnavailable: if it is not a complete decision, or cannot be fulfilled.
     """
     if not (
         isinstance(decision, Decision) and isinstance(decision.reason, str) and isinstance(decision.decided_by, str)
@@ -42,14 +42,14 @@ def validated_decision(decision: object, question: DecisionRequest) -> Decision:
     if decision.verdict not in _FINAL:
         if decision.verdict not in NEEDS:
             raise AuthorizerUnavailable("the authorizer gave an answer that is no decision")
-        if decision.verdict is Verdict.NEED_BODY and not question.body_withheld:
+        if decision.verdict is Verdict.NEED_BODY and not request.body_withheld:
             raise AuthorizerUnavailable("the authorizer asked for content where none was withheld")
-        if decision.verdict is Verdict.NEED_ADDRESSES and not question.addresses_withheld:
+        if decision.verdict is Verdict.NEED_ADDRESSES and not request.addresses_withheld:
             raise AuthorizerUnavailable("the authorizer asked for addresses where none were withheld")
-    terms: Obligations = decision.obligations
-    if terms is not NO_OBLIGATIONS and decision.allowed:
-        fault = validate(terms)
-        if fault is None and question.stage is Stage.TUNNEL and (terms.set_headers or terms.remove_headers):
+    obligations: Obligations = decision.obligations
+    if obligations is not NO_OBLIGATIONS and decision.allowed:
+        fault = validate(obligations)
+        if fault is None and request.stage is Stage.TUNNEL and (obligations.set_headers or obligations.remove_headers):
             fault = "fields to set or remove for a tunnel, in which nothing is read"
         if fault is not None:
             raise AuthorizerUnavailable(f"the authorizer's decision has {fault}")
@@ -57,60 +57,75 @@ def validated_decision(decision: object, question: DecisionRequest) -> Decision:
 
 
 class Lease:
-    """Keeps an exchange or a tunnel within the terms of its decision; there is one only where they have bounds.
+    """Enforces the limits in the obligations of a decision. It exists only if the obligations have limits.
 
-    When its time is over, the question is put again: what flows meanwhile flows on, and goes on if it is allowed again,
-    within the new terms.  Otherwise it is cut.
+    When the time to live ends, the lease sends another authorization request; traffic continues meanwhile. If the
+    request is allowed again, the new obligations apply. Otherwise the exchange is aborted.
 
-    @param question: what was decided on.
-    @param failed: is told the end, at most once, and not after L{stop}.
-    @ivar used: content bytes that have flowed, both directions added up, whatever permission they flowed under.
-    @ivar observed: the first later decision by which it would have been cut, if it were not only observed.
-    @ivar leads_to: the addresses of the origin, once they are known.
+    @param request: the request that was allowed.
+    @param failed: is called at the end, at most once, and not after L{stop}.
+    @ivar used: content bytes transferred in both directions, under all decisions together.
+    @ivar observed: the first later decision that would have ended the exchange, had observe mode not let it pass.
+    @ivar known_addresses: the addresses of the origin, once they are known.
     """
 
-    __slots__ = ("_asked", "_failed", "_most", "_over", "_parts", "_question", "_timer", "leads_to", "observed", "used")
+    __slots__ = (
+        "_context",
+        "_failed",
+        "_max_bytes",
+        "_over",
+        "_pending",
+        "_request",
+        "_timer",
+        "known_addresses",
+        "observed",
+        "used",
+    )
 
     def __init__(
-        self, parts: ProxyContext, question: DecisionRequest, terms: Obligations, failed: Callable[[EgressError], None]
+        self,
+        context: ProxyContext,
+        request: DecisionRequest,
+        obligations: Obligations,
+        failed: Callable[[EgressError], None],
     ) -> None:
         self.used = 0
         self.observed: Decision | None = None
-        self.leads_to: tuple[IPAddress, ...] | None = None
-        self._parts = parts
-        self._question = question
+        self.known_addresses: tuple[IPAddress, ...] | None = None
+        self._context = context
+        self._request = request
         self._failed = failed
         self._over = False
-        self._asked: Deferred[Any] | None = None
+        self._pending: Deferred[Any] | None = None
         self._timer: IDelayedCall | None = None
-        self._hold(terms)
+        self._apply(obligations)
 
-    def _hold(self, terms: Obligations) -> None:
-        self._most = terms.max_bytes
-        if terms.expires_in is not None:
-            self._timer = self._parts.clock.callLater(terms.expires_in, self._expired)
+    def _apply(self, obligations: Obligations) -> None:
+        self._max_bytes = obligations.max_bytes
+        if obligations.expires_in is not None:
+            self._timer = self._context.clock.callLater(obligations.expires_in, self._expired)
 
     # -- bytes
 
     @property
-    def left(self) -> int | None:
-        """How many more bytes may flow; C{None}: any number."""
-        return None if self._most is None else self._most - self.used
+    def remaining(self) -> int | None:
+        """The remaining bytes; C{None} if there is no limit."""
+        return None if self._max_bytes is None else self._max_bytes - self.used
 
     def has_budget(self, count: int) -> bool:
-        """Say whether so many bytes more may flow.  If not, that is the end."""
+        """Whether that many more bytes may be transferred. If not, the lease ends."""
         if self._over:
             return False
-        most = self._most
-        if most is None or self.used + count <= most:
+        max_bytes = self._max_bytes
+        if max_bytes is None or self.used + count <= max_bytes:
             return True
-        self._fail(LimitReached(f"more content than the {most} bytes that are allowed"))
+        self._fail(LimitReached(f"more content than the {max_bytes} bytes that are allowed"))
         return False
 
     def consume(self, count: int) -> bool:
-        """Count bytes that are about to flow.
+        """Count bytes that are about to be transferred.
 
-        @return: whether they may.  If not, that is the end.
+        @return: whether they may be transferred. If not, the lease ends.
         """
         if not self.has_budget(count):
             return False
@@ -120,27 +135,27 @@ class Lease:
     # -- time
 
     def _expired(self) -> None:
-        self._timer = self._parts.clock.callLater(self._parts.renewal_timeout, self._unanswered)
-        self._ask()
+        self._timer = self._context.clock.callLater(self._context.renewal_timeout, self._renewal_timed_out)
+        self._renew()
 
-    def _ask(self) -> None:
-        self._asked = asked = maybeDeferred(self._parts.authorizer.decide, self._question)
-        asked.addCallbacks(self._answered, self._broken).addErrback(self._defect)
+    def _renew(self) -> None:
+        self._pending = pending = maybeDeferred(self._context.authorizer.decide, self._request)
+        pending.addCallbacks(self._renewed, self._renewal_failed).addErrback(self._log_failure)
 
-    def _answered(self, answer: object) -> None:
+    def _renewed(self, result: object) -> None:
         if self._over:
             return
         try:
-            decision = validated_decision(answer, self._question)
+            decision = validated_decision(result, self._request)
         except AuthorizerUnavailable as error:
             self._fail(_expired(error.reason))
             return
-        if decision.verdict is Verdict.NEED_ADDRESSES and self.leads_to is not None:
-            # Within the same time; it cannot want them again.
-            self._question = attrs.evolve(self._question, addresses=self.leads_to, addresses_withheld=False)
-            self._ask()
+        if decision.verdict is Verdict.NEED_ADDRESSES and self.known_addresses is not None:
+            # Within the same timeout. The authorizer cannot ask for them again.
+            self._request = attrs.evolve(self._request, addresses=self.known_addresses, addresses_withheld=False)
+            self._renew()
             return
-        self._put_down()
+        self._clear()
         if decision.verdict is Verdict.NEED_BODY:
             self._fail(_expired("the authorizer asked for content that has been passed on"))
         elif decision.verdict is Verdict.NEED_ADDRESSES:
@@ -150,11 +165,11 @@ class Lease:
         else:
             if decision.observed is not None and self.observed is None:
                 self.observed = decision
-            self._hold(decision.obligations)
-            # What has flowed already may be more than is allowed now.
+            self._apply(decision.obligations)
+            # The bytes already transferred may exceed the new limit.
             self.has_budget(0)
 
-    def _broken(self, failure: Failure) -> None:
+    def _renewal_failed(self, failure: Failure) -> None:
         if self._over:
             return
         error = failure.value
@@ -162,20 +177,20 @@ class Lease:
             self._fail(_expired(error.reason))
             return
         if not isinstance(error, CancelledError):
-            _log.failure("{id} was not renewed", failure=failure, id=self._question.request_id)
+            _log.failure("{id} was not renewed", failure=failure, id=self._request.request_id)
         self._fail(_expired("the authorizer failed"))
 
-    def _defect(self, failure: Failure) -> None:
-        _log.failure("{id} failed at its end", failure=failure, id=self._question.request_id)
+    def _log_failure(self, failure: Failure) -> None:
+        _log.failure("{id} failed at its end", failure=failure, id=self._request.request_id)
 
-    def _unanswered(self) -> None:
+    def _renewal_timed_out(self) -> None:
         self._timer = None
-        self._fail(_expired(f"the authorizer did not decide within {self._parts.renewal_timeout:g} s"))
+        self._fail(_expired(f"the authorizer did not decide within {self._context.renewal_timeout:g} s"))
 
-    # -- the end
+    # -- end
 
-    def _put_down(self) -> None:
-        self._asked = None
+    def _clear(self) -> None:
+        self._pending = None
         timer, self._timer = self._timer, None
         if timer is not None and timer.active():
             timer.cancel()
@@ -185,12 +200,12 @@ class Lease:
         self._failed(error)
 
     def stop(self) -> None:
-        """Nothing more is counted, asked or told."""
+        """End the lease: stop counting, and cancel a pending renewal."""
         self._over = True
-        asked = self._asked
-        self._put_down()
-        if asked is not None:
-            asked.cancel()
+        pending = self._pending
+        self._clear()
+        if pending is not None:
+            pending.cancel()
 
 
 def _expired(why: str) -> LeaseExpired:
@@ -198,9 +213,9 @@ def _expired(why: str) -> LeaseExpired:
 
 
 def lease_for(
-    parts: ProxyContext, question: DecisionRequest, terms: Obligations, failed: Callable[[EgressError], None]
+    context: ProxyContext, request: DecisionRequest, obligations: Obligations, failed: Callable[[EgressError], None]
 ) -> Lease | None:
-    """Make a lease, if the terms have bounds."""
-    if terms.max_bytes is None and terms.expires_in is None:
+    """Create a lease if the obligations have limits."""
+    if obligations.max_bytes is None and obligations.expires_in is None:
         return None
-    return Lease(parts, question, terms, failed)
+    return Lease(context, request, obligations, failed)

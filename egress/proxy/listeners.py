@@ -1,4 +1,4 @@
-"""What listens at each entrance: TLS where there is any, and what is asked of clients before they are served."""
+"""The factories of the listeners, with their TLS and client authentication."""
 
 from __future__ import annotations
 
@@ -30,55 +30,58 @@ F = TypeVar("F")
 
 
 def listener_factories(
-    config: ProxyConfig, parts: ProxyContext, in_thread: InThread
+    config: ProxyConfig, context: ProxyContext, in_thread: InThread
 ) -> list[ServerFactory | TlsFactory]:
-    """Make what listens at each entrance of C{config.listen}.
+    """Create the factory of each listener in C{config.listen}.
 
-    @param in_thread: checks passwords.
-    @raise ConfigError: naming what cannot be used.
+    @param in_thread: runs password checks in a thread.
+    @raise ConfigError: names the option that cannot be used.
     """
-    # Entrances with the same file know the same clients.
-    gates: dict[Path, ClientAuthenticator] = {}
-    labels = not any(map(config.asks_at, config.listen))
-    return [_factory(config, entrance, parts, in_thread, gates, labels) for entrance in config.listen]
+    # Listeners with the same password file share an authenticator.
+    authenticators: dict[Path, ClientAuthenticator] = {}
+    allow_unverified_names = not any(map(config.asks_at, config.listen))
+    return [
+        _factory(config, listener, context, in_thread, authenticators, allow_unverified_names)
+        for listener in config.listen
+    ]
 
 
 def _factory(
     config: ProxyConfig,
-    entrance: Listener,
-    parts: ProxyContext,
+    listener: Listener,
+    context: ProxyContext,
     in_thread: InThread,
-    gates: dict[Path, ClientAuthenticator],
-    labels: bool,
+    authenticators: dict[Path, ClientAuthenticator],
+    allow_unverified_names: bool,
 ) -> ServerFactory | TlsFactory:
-    path = config.auth_at(entrance)
-    if path is not None and path not in gates:
+    path = config.auth_at(listener)
+    if path is not None and path not in authenticators:
         try:
-            gates[path] = ClientAuthenticator(path, parts.clock, in_thread)
+            authenticators[path] = ClientAuthenticator(path, context.clock, in_thread)
         except SecretsError as error:
-            raise ConfigError("--listen" if entrance.sets_auth else "--client-auth", "", error.reason) from error
-    tls = entrance.tls
+            raise ConfigError("--listen" if listener.sets_auth else "--client-auth", "", error.reason) from error
+    tls = listener.tls
     certificate = name_of if tls is not None and tls.client_ca is not None else None
     auth_policy = ClientAuthPolicy(
-        gates[path] if path is not None else None,
+        authenticators[path] if path is not None else None,
         certificate,
-        labels,
-        DEFAULT_PORTS if entrance.takes_https_urls else CLEAR_TEXT,
+        allow_unverified_names,
+        DEFAULT_PORTS if listener.takes_https_urls else CLEAR_TEXT,
     )
-    return behind_tls(entrance, ProxyFactory(parts, auth_policy), parts.clock, config.client_tls)
+    return behind_tls(listener, ProxyFactory(context, auth_policy), context.clock, config.client_tls)
 
 
 def behind_tls(
-    entrance: Listener, factory: F, clock: IReactorTime, accepted: ClientTls = ClientTls.MODERN
+    listener: Listener, factory: F, clock: IReactorTime, accepted: ClientTls = ClientTls.MODERN
 ) -> F | TlsFactory:
-    """Put what listens behind the TLS of its entrance, if it has any.
+    """Wrap a factory in the TLS of its listener, if it has TLS.
 
-    @raise ConfigError: naming what cannot be used.
+    @raise ConfigError: names the option that cannot be used.
     """
-    if entrance.tls is None:
+    if listener.tls is None:
         return factory
     try:
-        context = listener_context(entrance.tls, accepted)
+        tls_context = listener_context(listener.tls, accepted)
     except TrustError as error:
         raise ConfigError("--listen", "", error.reason) from error
-    return TlsFactory(ServerTls(context), False, cast("Any", factory), clock=clock)
+    return TlsFactory(ServerTls(tls_context), False, cast("Any", factory), clock=clock)

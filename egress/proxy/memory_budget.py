@@ -1,4 +1,4 @@
-"""Memory that clients share: bounded in all, with a share for each client, and handed out in rotation."""
+"""A memory budget that clients share, with a total limit, fair shares and rotation between clients."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-# How many clients are looked at in one turn of the reactor, when many wait.
+# The maximum number of clients that one turn of the reactor considers.
 _LOOKED_AT: Final = 64
 
 
 class Claim:
-    """A part of the memory for one content.
+    """A claim on memory for the content of one request.
 
-    @ivar size: how many bytes are held.
-    @ivar granted: whether all that was asked for is held.
+    @ivar size: the number of bytes granted.
+    @ivar granted: whether the whole claim is granted.
     """
 
     def __init__(self, budget: MemoryBudget, client: str, wanted: int, granted: Callable[[], object]) -> None:
@@ -33,58 +33,60 @@ class Claim:
         return self.size >= self.wanted
 
     def grow(self, wanted: int) -> None:
-        """Ask for more, before others of the same client who have nothing yet."""
+        """Request more memory, ahead of waiting claims of the same client."""
         self.wanted = max(wanted, self.wanted)
-        self._budget.ask(self, first=True)
+        self._budget.request(self, first=True)
 
     def shrink(self, size: int) -> None:
-        """Give back what is not needed."""
+        """Release the memory that is not needed."""
         self.wanted = min(size, self.size)
-        self._budget.give_back(self, self.size - self.wanted)
+        self._budget.release(self, self.size - self.wanted)
 
     def end(self) -> None:
-        """Give everything back, or stop waiting."""
-        self._budget.forget(self)
-        self._budget.give_back(self, self.size)
+        """Release all memory, or stop waiting."""
+        self._budget.cancel(self)
+        self._budget.release(self, self.size)
         self.wanted = 0
 
 
 class MemoryBudget:
-    """Hands out memory.
+    """Distributes memory between clients.
 
-    A client gets no more than what would then be free, as in L{egress.upstream.fair_slots}: one client alone gets half
-    of all, the next one half of the rest.  A client that holds nothing gets whatever fits.  What does not fit waits;
-    claims of one client wait in the order in which they came, and clients take turns.
+    A client gets at most as much as then remains free, as in L{egress.upstream.fair_slots}: a single client gets half
+    of the total, the next one half of the rest. A client without memory gets any amount that fits. A claim that does
+    not fit waits. Claims of one client are granted in the order of their arrival, and clients take turns.
 
-    @param clock: the reactor: what waits goes on in a later turn of it.
+    @param clock: the reactor; waiting claims are granted in a later turn.
     @param total: bytes.
+    @ivar held: the number of bytes granted to all claims.
     """
 
     def __init__(self, clock: IReactorTime, total: int) -> None:
         self.total = total
         self.held = 0
         self._clock = clock
-        self._of_client: dict[str, int] = {}
+        self._by_client: dict[str, int] = {}
         self._waiting: dict[str, deque[Claim]] = {}
-        self._pumping: IDelayedCall | None = None
+        self._scheduled: IDelayedCall | None = None
 
     @property
     def waiting(self) -> int:
-        """How many claims wait."""
+        """The number of waiting claims."""
         return sum(map(len, self._waiting.values()))
 
     def claim(self, client: str, size: int, granted: Callable[[], object]) -> Claim:
-        """Ask for memory.
+        """Request memory.
 
-        @param size: bytes, at most all there are.
-        @param granted: is called in a later turn of the reactor, where it is not there at once; see L{Claim.granted}.
+        @param size: bytes, at most the total.
+        @param granted: is called in a later turn of the reactor if the memory is not available immediately; see
+            L{Claim.granted}.
         """
         claim = Claim(self, client, min(size, self.total), granted)
-        self.ask(claim)
+        self.request(claim)
         return claim
 
-    def ask(self, claim: Claim, *, first: bool = False) -> None:
-        """Have what a claim wants granted, now or later."""
+    def request(self, claim: Claim, *, first: bool = False) -> None:
+        """Grant a claim, now or later."""
         queue = self._waiting.get(claim.client)
         if (first or queue is None) and self._fits(claim):
             self._grant(claim)
@@ -96,46 +98,46 @@ class MemoryBudget:
             queue.append(claim)
 
     def _fits(self, claim: Claim) -> bool:
-        free, more = self.total - self.held, claim.wanted - claim.size
-        # What the claim itself holds already is not in its way.
-        others = self._of_client.get(claim.client, 0) - claim.size
-        return more <= free and (others == 0 or others + claim.wanted <= free + claim.size)
+        free, additional = self.total - self.held, claim.wanted - claim.size
+        # Memory that the claim already holds does not count against it.
+        others = self._by_client.get(claim.client, 0) - claim.size
+        return additional <= free and (others == 0 or others + claim.wanted <= free + claim.size)
 
     def _grant(self, claim: Claim) -> None:
-        more = claim.wanted - claim.size
+        additional = claim.wanted - claim.size
         claim.size = claim.wanted
-        self.held += more
-        self._of_client[claim.client] = self._of_client.get(claim.client, 0) + more
+        self.held += additional
+        self._by_client[claim.client] = self._by_client.get(claim.client, 0) + additional
 
-    def forget(self, claim: Claim) -> None:
-        """Let a claim wait no more."""
+    def cancel(self, claim: Claim) -> None:
+        """Cancel a waiting claim."""
         queue = self._waiting.get(claim.client)
         if queue is not None and claim in queue:
             queue.remove(claim)
             if not queue:
                 del self._waiting[claim.client]
-            self._later()
+            self._schedule()
 
-    def give_back(self, claim: Claim, size: int) -> None:
-        """Take memory back."""
+    def release(self, claim: Claim, size: int) -> None:
+        """Return memory to the budget."""
         if not size:
             return
         claim.size -= size
         self.held -= size
-        left = self._of_client[claim.client] - size
-        if left:
-            self._of_client[claim.client] = left
+        remaining = self._by_client[claim.client] - size
+        if remaining:
+            self._by_client[claim.client] = remaining
         else:
-            del self._of_client[claim.client]
-        self._later()
+            del self._by_client[claim.client]
+        self._schedule()
 
-    def _later(self) -> None:
-        if self._waiting and self._pumping is None:
-            self._pumping = self._clock.callLater(0, self._pump)
+    def _schedule(self) -> None:
+        if self._waiting and self._scheduled is None:
+            self._scheduled = self._clock.callLater(0, self._grant_waiting)
 
-    def _pump(self) -> None:
-        """Grant what fits by now: one claim of each client in rotation."""
-        self._pumping = None
+    def _grant_waiting(self) -> None:
+        """Grant the claims that fit now: one claim per client, in rotation."""
+        self._scheduled = None
         granted: list[Claim] = []
         for client in list(islice(self._waiting, _LOOKED_AT)):
             queue = self._waiting.pop(client)
@@ -146,6 +148,6 @@ class MemoryBudget:
             if queue:
                 self._waiting[client] = queue
         if granted:
-            self._later()
+            self._schedule()
         for claim in granted:
             claim.on_grant()

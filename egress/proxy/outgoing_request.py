@@ -1,4 +1,4 @@
-"""The head of a request on its way out, and what a decision makes of it."""
+"""The head of an outgoing request, with the obligations of the decision applied."""
 
 from __future__ import annotations
 
@@ -16,18 +16,28 @@ from egress.upstream.origin_connection import PoolKey
 
 
 class OutgoingRequest:
-    """What is sent to the origin before the content.
+    """The head that is sent to the origin.
 
-    @ivar head: as the client sent it.
-    @ivar origin: where it goes.
-    @ivar asked: the fields as the authorizer gets to see them.
-    @ivar key: which connections may carry it.
-    @ivar terms: what was made of it.
-    @ivar upgrade: the protocol to which the origin is asked to switch; C{None}: to none.
+    @ivar head: the head that the client sent.
+    @ivar origin: the destination.
+    @ivar fields_for_authorizer: the fields that the authorizer sees.
+    @ivar key: identifies the pooled connections that may carry the request.
+    @ivar obligations: the obligations that were applied.
+    @ivar upgrade: the protocol that the request upgrades to, if any.
     @ivar logs_in: whether it carries credentials that the origin ties to the connection (RFC 4559).
     """
 
-    __slots__ = ("_fields", "_target", "asked", "head", "key", "logs_in", "obligations", "origin", "upgrade")
+    __slots__ = (
+        "_fields",
+        "_target",
+        "fields_for_authorizer",
+        "head",
+        "key",
+        "logs_in",
+        "obligations",
+        "origin",
+        "upgrade",
+    )
 
     def __init__(
         self,
@@ -37,10 +47,11 @@ class OutgoingRequest:
         target: RequestTarget,
         upgrade_protocols: Collection[str] = (),
     ) -> None:
-        """Read what a request asks for.
+        """Create it from the client's request.
 
         @param upgrade_protocols: see L{requested_upgrade}.
-        @raise ClientError: when it asks for what is not done; see there, and L{forwarded_fields}.
+        @raise ClientError: if the request needs an unsupported feature; see L{requested_upgrade} and
+            L{forwarded_fields}.
         """
         self.head = head
         self.origin = origin
@@ -49,35 +60,35 @@ class OutgoingRequest:
         self.obligations = NO_OBLIGATIONS
         self.logs_in = head.has_connection_credentials
         self._fields = forwarded_fields(head, origin, upgrade)
-        self.asked: Headers = tuple(self._fields)
+        self.fields_for_authorizer: Headers = tuple(self._fields)
         self.key: PoolKey = (client.pool_key, origin)
 
-    def take(self, terms: Obligations) -> None:
-        """Make of it what a decision says; each begins with what the authorizer saw."""
-        self.obligations = terms
-        self._fields = with_obligations(list(self.asked), terms)
+    def take(self, obligations: Obligations) -> None:
+        """Apply the obligations of a decision, always to the fields that the authorizer saw."""
+        self.obligations = obligations
+        self._fields = with_obligations(list(self.fields_for_authorizer), obligations)
         self.logs_in = has_credentials(self._fields)
-        # What a field has opened at the origin, a connection may keep open: it is for those who get the same.
-        self.key = (*self.key[:2], *terms.set_headers)
+        # A header that is set may authenticate the connection, so only requests with the same set headers share it.
+        self.key = (*self.key[:2], *obligations.set_headers)
 
     @property
     def path(self) -> str:
-        """Path and query, as they are decided on."""
+        """Path and query, as they are authorized."""
         return self._target.path
 
     @property
     def url(self) -> bytes:
-        """What is asked for, in absolute-form."""
-        sent = self._target.sent
-        return str(self.origin).encode("ascii") + (b"" if sent == b"*" else sent)
+        """The requested URL in absolute-form."""
+        target = self._target.sent
+        return str(self.origin).encode("ascii") + (b"" if target == b"*" else target)
 
     def encode(self, upstream: UpstreamProxy | None) -> bytes:
-        """Serialize it.
+        """Encode the head.
 
-        C{Host} stands in the client's spelling, which a signature may cover, and for the upstream proxy as in the URL,
-        since a proxy takes it from there (RFC 9112 section 3.2.2).
+        C{Host} has the client's spelling, which a signature may cover. For an upstream proxy it matches the URL,
+        because a proxy replaces it (RFC 9112 section 3.2.2).
 
-        @param upstream: the proxy that reads it; C{None}: the origin does.
+        @param upstream: the upstream proxy that reads the head; C{None} if the origin reads it.
         """
         fields, host = self._fields, self.head.host
         if upstream is None and host != self.origin.host_field:

@@ -1,4 +1,4 @@
-"""Clients for whom there is no room."""
+"""The protocol of client connections that exceed a connection limit."""
 
 from __future__ import annotations
 
@@ -21,64 +21,64 @@ from egress.transport.watchdog import Watchdog
 if TYPE_CHECKING:
     from egress.proxy.context import ProxyContext
 
-# What a client has to send its request, which is discarded, and then to end its side.
+# The time in which a client must send its request, which is discarded, and then close its side.
 LINGER_SECONDS = 2.0
 
 
 @implementer(IHalfCloseableProtocol)
 class RejectedConnection(Protocol):
-    """A connection that gets one answer, whatever it asks for.
+    """A connection that gets one error response, whatever it requests.
 
-    @param refusal: the answer; C{None}: the connection is cut.
-    @param gone: is called with this protocol when the connection is gone.
+    @param refusal: the error; C{None} to abort the connection.
+    @param gone: is called with this protocol when the connection is lost.
     """
 
     def __init__(
-        self, parts: ProxyContext, refusal: EgressError | None, gone: Callable[[RejectedConnection], None]
+        self, context: ProxyContext, refusal: EgressError | None, gone: Callable[[RejectedConnection], None]
     ) -> None:
-        self._parts = parts
+        self._context = context
         self._refusal = refusal
         self._gone = gone
-        self._watchdog = Watchdog(parts.clock, self._expired)
+        self._watchdog = Watchdog(context.clock, self._expired)
         self._lingering: LingeringClose | None = None
 
     def connectionMade(self) -> None:
-        """Answer before anything is asked: the limits are not for those who are slow to ask."""
+        """Respond before a request arrives, so that a slow client does not occupy the connection longer."""
         if self._refusal is None:
             self._expired()
             return
         no_delay(self.transport)
         client = client_identity(peer_of(self.transport), None)
-        request_id = report_refusal(self._parts, client, self._refusal, "", "")
-        date = self._parts.date()
-        answer = encode_error_response(
+        request_id = report_refusal(self._context, client, self._refusal, "", "")
+        date = self._context.date()
+        response = encode_error_response(
             self._refusal, request_id, accept=None, head_only=False, keep_alive=False, date=date
         )
-        self.transport.write(answer)  # type: ignore[union-attr]
+        self.transport.write(response)  # type: ignore[union-attr]
         self._watchdog.set(LINGER_SECONDS)
 
     def dataReceived(self, data: bytes) -> None:
-        """Close, now that the client has its request on the way and reads."""
+        """Close: the client has started to send its request, and reads."""
         if self._lingering is None:
             self._watchdog.stop()
-            self._lingering = LingeringClose(self.transport, self._parts.clock, LINGER_SECONDS, LINGER_SECONDS)
+            self._lingering = LingeringClose(self.transport, self._context.clock, LINGER_SECONDS, LINGER_SECONDS)
         self._lingering.data_received(data)
 
     def close(self) -> None:
-        """Close before the client has sent its request: the descriptor is needed.  What was written is still sent."""
+        """Close before the request arrives, to release the descriptor. Written data is still sent."""
         self.transport.loseConnection()  # type: ignore[union-attr]
 
     def readConnectionLost(self) -> None:
-        """The client sends no more."""
+        """Handle the end of the client's data."""
         self.transport.loseConnection()  # type: ignore[union-attr]
 
     def writeConnectionLost(self) -> None:
-        """The answer is sent."""
+        """Handle that the response was sent."""
         if self._lingering is not None:
             self._lingering.write_closed()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Make room for the next."""
+        """Handle the loss of the connection."""
         self._watchdog.stop()
         if self._lingering is not None:
             self._lingering.stop()

@@ -1,4 +1,4 @@
-"""The content of a request: what was read of it before the decision, and how it goes on the wire."""
+"""The content of a request: the part collected for the decision, and its encoding for the origin."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from egress.model.errors import ContentTooLarge
 
 
 class RequestBody:
-    """Content on its way from the client to the origin.
+    """The content of one request, on its way from the client to the origin.
 
-    @param limit: bytes to collect for an authorizer that looks at contents.
-    @ivar announced: how long it is, as the head says: 0 without content, C{None} when only its end will tell.
-    @ivar hidden: plain names of trailers that are not passed on.
+    @param limit: the maximum number of bytes that are collected for the authorizer.
+    @ivar announced: the length according to the head: 0 without content, C{None} if only the end of the content tells.
+    @ivar hidden: canonical names of trailers that are not forwarded.
     @ivar over: whether the client has sent all of it.
-    @ivar streamed: whether some went to the origin without being kept, so that it cannot be sent again.
-    @ivar sent: content bytes that went to the origin.
+    @ivar streamed: whether a part was sent to the origin without being collected, so that the request cannot be
+        retried.
+    @ivar sent: content bytes sent to the origin.
     """
 
     def __init__(self, framing: Framing, limit: int) -> None:
@@ -35,12 +36,12 @@ class RequestBody:
 
     @property
     def length(self) -> int | None:
-        """How long it is, as far as that is known: all of it may have come without an announcement."""
+        """The length, if known. Content without an announced length may have been received completely."""
         return self._size if self.announced is None and self.over and not self.streamed else self.announced
 
     @property
     def announced_oversize(self) -> bool:
-        """Whether the head announces more than the limit."""
+        """Whether the announced length exceeds the limit."""
         return self._framing.kind is BodyKind.LENGTH and self._framing.length > self._limit
 
     @property
@@ -50,26 +51,26 @@ class RequestBody:
 
     @property
     def size(self) -> int:
-        """How many bytes were collected."""
+        """The number of content bytes collected."""
         return self._size
 
     @property
     def trailer_size(self) -> int:
-        """How many bytes of trailers follow the content."""
+        """The encoded size of the trailers."""
         return len(self._encoded_trailers()) if self._trailers else 0
 
     @property
     def collected_size(self) -> int:
-        """How many bytes of content and trailers were collected."""
+        """The number of bytes of collected content and trailers."""
         return self._size + self.trailer_size
 
     @property
     def oversize(self) -> bool:
-        """Whether more than the limit was collected."""
+        """Whether the collected content exceeds the limit."""
         return self._size > self._limit
 
     def too_large(self) -> ContentTooLarge:
-        """The fault of content that is over the limit."""
+        """The error for content that exceeds the limit."""
         return ContentTooLarge(
             f"the content is over the {self._limit} bytes that are put to the authorizer; "
             "the operator can raise --body-limit"
@@ -77,35 +78,35 @@ class RequestBody:
 
     @property
     def collected(self) -> bool:
-        """Whether content was kept for the decision."""
+        """Whether content was collected."""
         return bool(self._pieces)
 
     def collect(self, data: bytes) -> None:
-        """Keep content for the decision."""
+        """Collect content for the decision."""
         self._pieces.append(data)
         self._size += len(data)
 
     def for_decision(self) -> bytes | None:
-        """What the authorizer gets to see: at most the limit; C{None} when there is nothing."""
+        """The content for the authorizer, truncated to the limit; C{None} if there is none."""
         if not self._pieces:
             return None
         self._pieces = [b"".join(self._pieces)]
         return self._pieces[0][: self._limit]
 
     def finish(self, trailers: Headers) -> None:
-        """The client has sent all of it."""
+        """Handle the end of the content."""
         self.over = True
         self._trailers = trailers
 
     def encode_collected(self) -> bytes:
-        """What was kept, as it goes on the wire, with the end if it is over.  It can be asked for again."""
+        """Encode the collected content, and its end if it is complete. Can be called again for a retry."""
         data = b"".join(self._pieces)
         self.sent = len(data)
         encoded = self._encode(data) if data else b""
         return encoded + self.encode_end() if self.over else encoded
 
     def encode(self, data: bytes) -> bytes:
-        """Content that is passed on as it comes."""
+        """Encode content that is forwarded without being collected."""
         self.streamed = True
         self.sent += len(data)
         return self._encode(data)
@@ -114,7 +115,7 @@ class RequestBody:
         return encode_chunk(data) if self._chunked else data
 
     def encode_end(self) -> bytes:
-        """What marks the end on the wire."""
+        """Encode the end of the content."""
         if not self._chunked:
             return b""
         return b"0\r\n%b\r\n" % self._encoded_trailers()
@@ -123,5 +124,5 @@ class RequestBody:
         return encode_fields(drop_trailers(self._trailers, self.hidden) if self.hidden else self._trailers)
 
     def forget(self) -> None:
-        """Let go of what was kept."""
+        """Discard the collected content."""
         self._pieces.clear()

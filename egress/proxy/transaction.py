@@ -1,4 +1,4 @@
-"""What a request and a passthrough tunnel have in common: a question, what is waited for meanwhile, and one record."""
+"""The part that requests and passthrough tunnels share: authorization, the pending Deferred and the audit record."""
 
 from __future__ import annotations
 
@@ -35,32 +35,32 @@ _log = Logger()
 
 
 def internal_fault() -> InternalFault:
-    """What the client learns of a defect that was logged."""
+    """The error that the client sees for an internal error that was logged."""
     return InternalFault("the proxy failed; the operator's log has the details")
 
 
 class Transaction:
-    """Asks the authorizer, owns the Deferred that is being waited for, and reports once.
+    """The authorization, the pending Deferred and the single record of a request or tunnel.
 
-    @param failed: takes every fault of what is waited for; after the end, an L{InternalFault} alone: something of what
-        belongs to the end was not done.
-    @ivar decision: the answer, once there is one.
-    @ivar lease: how far it goes, where the answer has bounds.
-    @ivar hop: where it went, once it did.
+    @param failed: is called with each error of a pending operation; after the end, only with an L{InternalFault}, which
+        means that the cleanup is incomplete.
+    @ivar decision: the current decision, if any.
+    @ivar lease: the limits of the decision, if it has any.
+    @ivar hop: the destination that was connected to.
     """
 
     __slots__ = (
         "_asked",
-        "_asked_at",
+        "_cancelled",
         "_client",
         "_clock_started",
+        "_context",
         "_decision_seconds",
+        "_decision_started",
         "_failed",
-        "_given_up",
         "_method",
         "_origin",
         "_over",
-        "_parts",
         "_path",
         "_pending",
         "_stage",
@@ -73,7 +73,7 @@ class Transaction:
 
     def __init__(
         self,
-        parts: ProxyContext,
+        context: ProxyContext,
         client: ClientIdentity,
         stage: Stage,
         method: str,
@@ -81,32 +81,32 @@ class Transaction:
         path: str,
         failed: Callable[[EgressError], None],
     ) -> None:
-        self.request_id = parts.new_id()
+        self.request_id = context.new_id()
         self.decision: Decision | None = None
         self.lease: Lease | None = None
         self.hop = NO_HOP
-        self._parts = parts
+        self._context = context
         self._client = client
         self._stage = stage
         self._method = method
         self._origin = origin
         self._path = path
         self._failed = failed
-        self._started = parts.wall_clock()
-        self._clock_started = parts.clock.seconds()
+        self._started = context.wall_clock()
+        self._clock_started = context.clock.seconds()
         self._asked = False
-        self._asked_at: float | None = None
+        self._decision_started: float | None = None
         self._decision_seconds: float | None = None
         self._pending: Deferred[Any] | None = None
-        self._given_up: Deferred[Any] | None = None
+        self._cancelled: Deferred[Any] | None = None
         self._over = False
 
     @property
     def url(self) -> str:
-        """What was asked for."""
+        """The requested URL."""
         return f"{self._origin}{'' if self._path == '*' else self._path}"
 
-    def ask(
+    def authorize(
         self,
         headers: Headers,
         body: bytes | None,
@@ -118,14 +118,14 @@ class Transaction:
         addresses: tuple[IPAddress, ...] | None = None,
         addresses_withheld: bool = False,
     ) -> None:
-        """Put the question; it may be put again, with more.
+        """Send an authorization request. It can be sent again with more data.
 
-        @param decided: takes the decision, whatever it is; one that asks for content or addresses only where these are
+        @param decided: is called with the decision. A decision asks for content or addresses only if they were
             withheld.
         @param withheld: whether there is content that was not read yet.
-        @param length: of the content, as announced.
-        @param addresses: what the origin's host leads to, where that is known.
-        @param addresses_withheld: whether they are not known yet.
+        @param length: the announced length of the content.
+        @param addresses: the addresses of the origin's host, if known.
+        @param addresses_withheld: whether the addresses are not known yet.
         """
         request = DecisionRequest(
             request_id=self.request_id,
@@ -143,109 +143,109 @@ class Transaction:
             addresses_withheld=addresses_withheld,
         )
         if self.decision is not None:
-            self._let_go()
+            self._reset_decision()
         self._asked = True
-        self._asked_at = self._parts.clock.seconds()
+        self._decision_started = self._context.clock.seconds()
 
-        def answered(decision: object) -> None:
-            # Until it is known to be one, what goes wrong is the authorizer's fault.
-            answer = validated_decision(decision, request)
-            self._stop_the_clock()
-            if answer.verdict not in NEEDS:
-                self.decision = answer
-            elif answer.observed is not None:
-                # What observe mode lets pass remains on record, also if nothing more can be found out.
-                self.decision = attrs.evolve(answer, verdict=Verdict.ALLOW)
-            if answer.obligations is not NO_OBLIGATIONS and answer.allowed:
-                self.lease = lease_for(self._parts, request, answer.obligations, self._failed)
-            decided(answer)
+        def received_decision(result: object) -> None:
+            # Until the result is validated, errors are attributed to the authorizer.
+            decision = validated_decision(result, request)
+            self._stop_timing()
+            if decision.verdict not in NEEDS:
+                self.decision = decision
+            elif decision.observed is not None:
+                # A request that observe mode lets pass stays recorded as such, even if no further decision can be made.
+                self.decision = attrs.evolve(decision, verdict=Verdict.ALLOW)
+            if decision.obligations is not NO_OBLIGATIONS and decision.allowed:
+                self.lease = lease_for(self._context, request, decision.obligations, self._failed)
+            decided(decision)
 
-        # An authorizer that raises, or answers without a Deferred, has answered all the same.
-        self.await_or_fail(maybeDeferred(self._parts.authorizer.decide, request), answered)
+        # decide() may raise or return a plain value; maybeDeferred handles both.
+        self.await_or_fail(maybeDeferred(self._context.authorizer.decide, request), received_decision)
 
-    def _stop_the_clock(self) -> None:
-        if self._asked_at is not None:
-            seconds = self._parts.clock.seconds() - self._asked_at
+    def _stop_timing(self) -> None:
+        if self._decision_started is not None:
+            seconds = self._context.clock.seconds() - self._decision_started
             self._decision_seconds = seconds + (self._decision_seconds or 0.0)
-            self._asked_at = None
+            self._decision_started = None
 
-    def _let_go(self) -> None:
-        """What was decided before holds no more."""
+    def _reset_decision(self) -> None:
+        """Discard the previous decision and its lease."""
         self.decision = None
         if self.lease is not None:
             self.lease.stop()
             self.lease = None
 
     def await_or_fail(self, waiting: Deferred[_T], then: Callable[[_T], None]) -> None:
-        """Go on with C{then} when C{waiting} fires, unless the transaction is over by then."""
+        """Call C{then} when C{waiting} fires, unless the transaction has ended by then."""
 
         if waiting.called and not waiting.paused and not isinstance(waiting.result, Failure):
-            # It is there already, as a decision of the embedded policy always is.
-            self._go_on(cast(_T, waiting.result), then)
+            # The result is available immediately, as with every decision of the embedded policy.
+            self._continue(cast(_T, waiting.result), then)
             return
 
         def failed(failure: Failure) -> None:
             if self._pending is waiting:
                 self._pending = None
-            # However something ends that was given up, it is of no interest.
-            if waiting is not self._given_up:
+            # The result of a cancelled operation is ignored.
+            if waiting is not self._cancelled:
                 self._fault(failure)
 
         def arrived(result: _T) -> None:
             self._pending = None
-            self._go_on(result, then)
+            self._continue(result, then)
 
-        # Noted before the callbacks are added: they may run at once and wait for the next thing.
+        # Set before the callbacks are added: they may run immediately and wait for the next operation.
         self._pending = waiting
-        waiting.addCallbacks(arrived, failed).addErrback(self._defect)
+        waiting.addCallbacks(arrived, failed).addErrback(self._failed_at_end)
 
-    def _go_on(self, result: _T, then: Callable[[_T], None]) -> None:
+    def _continue(self, result: _T, then: Callable[[_T], None]) -> None:
         if self._over:
             return
         try:
             then(result)
-        except Exception:  # noqa: BLE001 - a defect, or what the next step is refused for: no way out but an answer
+        except Exception:  # noqa: BLE001 - a bug, or an error of the next step: either must end in a response
             failure = Failure()  # type: ignore[no-untyped-call]
             try:
                 self._fault(failure)
             except Exception:  # noqa: BLE001
-                self._defect(Failure())  # type: ignore[no-untyped-call]
+                self._failed_at_end(Failure())  # type: ignore[no-untyped-call]
 
     def _fault(self, failure: Failure) -> None:
         error = failure.value
         if self._over:
-            self._defect(failure)
+            self._failed_at_end(failure)
             return
         if not isinstance(error, EgressError):
             if not isinstance(error, CancelledError):
                 _log.failure("{request_id} failed", failure=failure, request_id=self.request_id)
-            if self._asked_at is not None:
+            if self._decision_started is not None:
                 error = AuthorizerUnavailable("the authorizer failed; the operator's log has the details")
             else:
                 error = internal_fault()
         self._failed(error)
 
-    def _defect(self, failure: Failure) -> None:
-        """Ending it broke: whoever has a connection open is told, so that nobody waits for ever."""
+    def _failed_at_end(self, failure: Failure) -> None:
+        """Handle an error in the cleanup: notify the owner, so that no client waits forever."""
         _log.failure("{request_id} failed at its end", failure=failure, request_id=self.request_id)
         self._failed(internal_fault())
 
     def report(self, result: EgressError | None, status: int | None, sent: int, received: int) -> None:
-        """End: nothing is waited for any more, and the one record is written.
+        """End the transaction: cancel the pending operation and write the audit record.
 
-        @param result: the fault; C{None} when it was forwarded.
-        @param status: what the client got.
+        @param result: the error; C{None} if the request was forwarded.
+        @param status: the status code that the client received.
         """
         self._over = True
-        self._stop_the_clock()
+        self._stop_timing()
         if self.lease is not None:
             self.lease.stop()
-        self._given_up, self._pending = self._pending, None
-        if self._given_up is not None:
-            self._given_up.cancel()
+        self._cancelled, self._pending = self._pending, None
+        if self._cancelled is not None:
+            self._cancelled.cancel()
         decision = self.decision
         if decision is not None and decision.observed is None and self.lease is not None:
-            # What would have been cut is not what the first answer says.
+            # Observe mode: the first decision does not tell that the lease would have been ended.
             decision = self.lease.observed or decision
         outcome = outcome_of(result) if result is not None else None
         rule_id = observed = source = None
@@ -254,10 +254,10 @@ class Transaction:
             rule_id, observed, source = decision.rule_id, decision.observed, decision.source
         else:
             verdict = outcome.verdict if outcome is not None else "failed"
-            # The address guard refuses also what was allowed.
+            # The address guard can refuse a request that the authorizer allowed.
             by_guard = isinstance(result, AddressForbidden)
-            decided_by = self._parts.authorizer.name if self._asked and not by_guard else "proxy"
-        self._parts.report(
+            decided_by = self._context.authorizer.name if self._asked and not by_guard else "proxy"
+        self._context.report(
             ExchangeRecord(
                 time=self._started,
                 request_id=self.request_id,
@@ -274,7 +274,7 @@ class Transaction:
                 status=status,
                 bytes_sent=sent,
                 bytes_received=received,
-                duration=self._parts.clock.seconds() - self._clock_started,
+                duration=self._context.clock.seconds() - self._clock_started,
                 address=self.hop.address,
                 upstream=self.hop.upstream,
                 observed=observed,
@@ -283,16 +283,16 @@ class Transaction:
         )
 
 
-def report_refusal(parts: ProxyContext, client: ClientIdentity, error: EgressError, method: str, url: str) -> str:
-    """Put on record what was refused before anything could be asked about it.
+def report_refusal(context: ProxyContext, client: ClientIdentity, error: EgressError, method: str, url: str) -> str:
+    """Record a request that was rejected before authorization.
 
-    @return: the id under which it is.
+    @return: the id of the record.
     """
     outcome = outcome_of(error)
-    request_id = parts.new_id()
-    parts.report(
+    request_id = context.new_id()
+    context.report(
         ExchangeRecord(
-            time=parts.wall_clock(),
+            time=context.wall_clock(),
             request_id=request_id,
             client=client,
             stage=Stage.REQUEST.value,

@@ -1,4 +1,4 @@
-"""What binds a session: who the client is, and, inside a tunnel, where every request must go."""
+"""The identity of a session's client, and the authority that a tunnel binds its requests to."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from egress.transport.tcp import below_tls
 # struct ucred of Linux: pid, uid, gid.
 _CREDENTIALS: Final = struct.Struct("iII")
 
-# Stands for the address of a client of which the system says nothing.
+# The address of a client that the system does not identify.
 UNKNOWN: Final = "unknown"
 
 
 @attrs.frozen
 class Peer:
-    """Who is at the other end of a client connection, as far as the system says.
+    """The peer of a client connection, as far as the system identifies it.
 
-    @ivar address: what stands for the client in questions and records: an IP address, C{unix-uid-N} for a process of
-        that user behind a UNIX socket, or C{unknown}.
+    @ivar address: the client's address in authorization requests and records: an IP address, C{unix-uid-N} for a
+        process of that user on a UNIX socket, or C{unknown}.
     @ivar port: the TCP port, otherwise 0.
-    @ivar process: what tells clients without an IP address apart: processes where the system names them, otherwise
-        connections; empty with an IP address.
+    @ivar process: distinguishes clients without an IP address: by process where the system identifies it, otherwise by
+        connection; empty with an IP address.
     """
 
     address: str
@@ -47,25 +47,24 @@ class Peer:
 
 
 def peer_of(transport: object) -> Peer:
-    """Say who is at the other end of a client connection.
+    """Identify the peer of a client connection.
 
-    @param transport: of the connection, with or without layers of TLS.
+    @param transport: the connection's transport, with or without TLS layers.
     """
     address = transport.getPeer()  # type: ignore[attr-defined]
     if isinstance(address, (IPv4Address, IPv6Address)):
         return Peer(address.host, address.port)
     user, process = _process_of(getattr(below_tls(transport), "socket", None))
     if not process:
-        # Nothing but the connection itself tells this client from another one.
+        # Only the connection distinguishes this client from others.
         return Peer(UNKNOWN if user is None else f"unix-uid-{user}", 0, urandom(16))
     return Peer(f"unix-uid-{user}", 0, b"%d %d" % (user or 0, process))
 
 
 def _process_of(sock: socket.socket | None) -> tuple[int | None, int]:
-    """Ask Linux for the user and the process behind a UNIX socket (SO_PEERCRED, unix(7)).
+    """Query Linux for the user and process behind a UNIX socket (SO_PEERCRED, unix(7)).
 
-    @return: the user, C{None} where that is not known; and the process, 0 where it is not known, or is in another
-        namespace.
+    @return: the user, C{None} if unknown; and the process, 0 if unknown or in another namespace.
     """
     if sock is None or not hasattr(socket, "SO_PEERCRED"):
         return None, 0
@@ -78,9 +77,9 @@ def _process_of(sock: socket.socket | None) -> tuple[int | None, int]:
 
 
 def client_identity(peer: Peer, proxy_authorization: bytes | None) -> ClientIdentity:
-    """Say who a client is, from its address and what it says itself.
+    """Identify a client by its address and the name that it claims.
 
-    Nothing is checked here: the name is a label for the authorizer and the audit log.
+    Nothing is verified: the name is a label for the authorizer and the audit log.
     """
     credentials = parse_credentials(proxy_authorization) if proxy_authorization else None
     name = credentials.name if isinstance(credentials, Basic) else None
@@ -88,12 +87,12 @@ def client_identity(peer: Peer, proxy_authorization: bytes | None) -> ClientIden
 
 
 def identified(peer: Peer, name: str | None, *proofs: bytes | None) -> ClientIdentity:
-    """Say who a client is, from its address and the name by which it is known.
+    """Identify a client by its address and a verified name.
 
-    @param proofs: what it has shown to be known so; connections to origins are shared by those alone who show the same.
+    @param proofs: the credentials that were presented; only clients with the same credentials share origin connections.
     """
-    shown = [hashlib.sha256(proof).digest() for proof in (peer.process, *proofs) if proof]
-    return ClientIdentity(peer.address, peer.port, name, b"".join(shown))
+    digests = [hashlib.sha256(proof).digest() for proof in (peer.process, *proofs) if proof]
+    return ClientIdentity(peer.address, peer.port, name, b"".join(digests))
 
 
 def server_name_error(transport: object, authority: Authority) -> ServerNameMismatch | None:
@@ -113,12 +112,12 @@ def server_name_error(transport: object, authority: Authority) -> ServerNameMism
 
 @attrs.frozen
 class TunnelBinding:
-    """What a session inside a tunnel is bound to.
+    """The binding of a session inside a tunnel.
 
-    @ivar origin: where every request of the session goes.
-    @ivar client: who made the tunnel.
-    @ivar refusal: why the tunnel was refused; every request inside is answered with it.
-    @ivar refusal_id: the id of the decision that refused it.
+    @ivar origin: the destination of every request of the session.
+    @ivar client: the client that opened the tunnel.
+    @ivar refusal: the error of a refused tunnel, which every request inside it gets as its response.
+    @ivar refusal_id: the id of the decision that refused the tunnel.
     """
 
     origin: Origin
@@ -127,24 +126,26 @@ class TunnelBinding:
     refusal_id: str = ""
 
     def target_of(self, head: RequestHead) -> RequestTarget:
-        """Read a request's target, and check that it is for the tunnel's authority.
+        """Parse a request target, and check that it names the tunnel's authority.
 
-        @raise MisdirectedRequest: when it is for another.
-        @raise EgressError: the tunnel's refusal, if it was refused.
+        @raise MisdirectedRequest: if it names another authority.
+        @raise EgressError: the error of the tunnel, if it was refused.
         """
         if self.refusal is not None:
             raise self.refusal.with_traceback(None)
-        # An absolute URL is as good here as a path (RFC 9112 section 3.2.2).
+        # An absolute URL is as valid here as a path (RFC 9112 section 3.2.2).
         target = parse_request_target(head.method, head.target, DEFAULT_PORTS)
         if target.form is TargetForm.AUTHORITY:
             raise BadRequest("a tunnel inside a tunnel is not supported")
         scheme, authority = self.origin.scheme, self.origin.authority
         if target.scheme not in (None, scheme):
             raise MisdirectedRequest(f"the request is for {target.scheme}, the tunnel carries {scheme}")
-        named = [] if target.authority is None else [target.authority]
+        named_authorities = [] if target.authority is None else [target.authority]
         if head.host is not None:
-            named.append(Authority.parse(head.host.decode("latin-1"), DEFAULT_PORTS[scheme], bare_ipv6=True))
-        for other in named:
+            named_authorities.append(
+                Authority.parse(head.host.decode("latin-1"), DEFAULT_PORTS[scheme], bare_ipv6=True)
+            )
+        for other in named_authorities:
             if other != authority:
                 raise MisdirectedRequest(f"the request is for {other}, but the tunnel is for {authority}")
         return target
@@ -153,12 +154,12 @@ class TunnelBinding:
 def destination_of(
     binding: TunnelBinding | None, head: RequestHead, schemes: Container[str]
 ) -> tuple[RequestTarget, Origin | None]:
-    """Read what a request asks for, and of which origin.
+    """Parse the target of a request and determine its origin.
 
     @param binding: C{None} on the listening port.
-    @param schemes: of the URLs that may be asked for there.
-    @return: the target, and its origin; C{None} for a CONNECT, which asks for a tunnel.
-    @raise EgressError: when it cannot be read, or is for another authority than the tunnel's.
+    @param schemes: the URL schemes that the listening port accepts.
+    @return: the target, and its origin; C{None} for a CONNECT, which opens a tunnel.
+    @raise EgressError: if the target is malformed, or names another authority than the tunnel's.
     """
     if binding is not None:
         return binding.target_of(head), binding.origin
@@ -169,7 +170,7 @@ def destination_of(
 def named_origin(target: RequestTarget) -> Origin:
     """The origin that a request on the listening port names.
 
-    @raise BadRequest: when it names none, as a request to a server would.
+    @raise BadRequest: if it names no origin, like a request to an origin server.
     """
     if target.authority is None or target.scheme is None:
         raise BadRequest(
@@ -180,6 +181,6 @@ def named_origin(target: RequestTarget) -> Origin:
 
 
 def target_for_log(binding: TunnelBinding | None, head: RequestHead) -> str:
-    """What a request asks for, for the record, where its target may be anything."""
+    """The requested URL for the audit record; the target may be malformed."""
     target = head.target.decode("utf-8", "replace")
     return f"{binding.origin}{target}" if binding is not None and target.startswith("/") else target

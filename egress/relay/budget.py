@@ -9,7 +9,7 @@ class ByteBudget(Protocol):
     """Counts the bytes of a tunnel or an exchange against its limit.  A L{egress.proxy.lease.Lease} is one."""
 
     @property
-    def left(self) -> int | None:
+    def remaining(self) -> int | None:
         """The number of bytes that may still flow; C{None} without a limit."""
 
     def consume(self, count: int) -> bool:

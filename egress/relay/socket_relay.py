@@ -230,7 +230,7 @@ class SocketRelay:
 
     def most(self) -> int:
         """What may be taken at once: a byte over what is left shows that there is more, and is not passed on."""
-        left = self.budget.left if self.budget is not None else None
+        left = self.budget.remaining if self.budget is not None else None
         return BUFFER if left is None else min(BUFFER, max(0, left) + 1)
 
     def end(self, broken: SocketEnd | None) -> None:

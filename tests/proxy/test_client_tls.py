@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority
 from egress.model.errors import ClientLeft, ClientTlsFailed
-from egress.proxy.client_tls import handshake_fault, hello_of, left_unused
+from egress.proxy.client_tls import handshake_fault, parse_client_hello, unused_connection_error
 from egress.tls.client_hello import UNREADABLE
 
 HOST = Authority("api.example.com", 443)
@@ -86,7 +86,7 @@ class WordsTests(SynchronousTestCase):
                 "bad_certificate_status_response",
             ),
         ):
-            found = left_unused(error, HOST, protocols, tls=tls)
+            found = unused_connection_error(error, HOST, protocols, tls=tls)
             self.assertEqual((type(found), found.reason), (kind, words))
 
     def test_protocols_are_bounded(self) -> None:
@@ -97,5 +97,5 @@ class WordsTests(SynchronousTestCase):
 
     def test_unreadable(self) -> None:
         """It is for OpenSSL to say so."""
-        self.assertIs(hello_of(b"\x16\x03\x01\x00\x05hello"), UNREADABLE)
-        self.assertIsNone(hello_of(b"\x16\x03\x01"))
+        self.assertIs(parse_client_hello(b"\x16\x03\x01\x00\x05hello"), UNREADABLE)
+        self.assertIsNone(parse_client_hello(b"\x16\x03\x01"))

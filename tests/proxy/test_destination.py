@@ -57,7 +57,7 @@ class DestinationTests(SynchronousTestCase):
         route = self.successResultOf(destination.look_up())
         self.assertIs(destination.route, route)
         self.assertEqual(self.known(destination), (None, True), "nobody was told")
-        destination.tell(route)
+        destination.set_addresses(route)
         self.assertEqual(self.known(destination), ((LOCAL,), False))
         self.assertEqual(self.proxy.dialer.checked_for, [CLIENT.limit_key])
 
@@ -112,7 +112,7 @@ class DestinationTests(SynchronousTestCase):
         destination = self.destination(resolve=Resolve.BEFORE)
         self.assertTrue(destination.begin())
         self.successResultOf(destination.look_up_first())
-        self.assertIs(destination.dead_end, error)
+        self.assertIs(destination.resolution_error, error)
         self.assertIs(self.failureResultOf(destination.look_up(), NameNotResolved).value, error)
         self.assertEqual(len(self.proxy.dialer.checked), 1)
 
@@ -121,7 +121,7 @@ class DestinationTests(SynchronousTestCase):
         destination = self.destination(resolve=Resolve.BEFORE)
         self.assertTrue(destination.begin())
         self.failureResultOf(destination.look_up_first(), AddressForbidden)
-        self.assertIsNone(destination.dead_end)
+        self.assertIsNone(destination.resolution_error)
 
 
 class RequestOrderTests(ProxyTestCase):

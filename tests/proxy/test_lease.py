@@ -105,7 +105,7 @@ class PermitTests(SynchronousTestCase):
     def test_bytes(self) -> None:
         lease = self.lease(max_bytes=10)
         self.assertTrue(lease.has_budget(10) and lease.consume(4) and lease.consume(6) and lease.consume(0))
-        self.assertEqual((lease.left, lease.used, self.faults), (0, 10, []))
+        self.assertEqual((lease.remaining, lease.used, self.faults), (0, 10, []))
         self.assertFalse(lease.consume(1))
         self.assertEqual(lease.used, 10)
         self.ended(LimitReached, "10 bytes")
@@ -115,7 +115,7 @@ class PermitTests(SynchronousTestCase):
     def test_addresses_are_wanted_for_more(self) -> None:
         """They are given once, within the time for one answer, and with each later question."""
         lease = self.lease(attrs.evolve(QUESTION, addresses_withheld=True), expires_in=5)
-        lease.leads_to = (LOCAL,)
+        lease.known_addresses = (LOCAL,)
         self.authorizer.answers = [ADDRESSES, on(expires_in=5), on(expires_in=5), ADDRESSES]
         self.clock.advance(5)
         self.clock.advance(5)
@@ -129,7 +129,7 @@ class PermitTests(SynchronousTestCase):
 
     def test_addresses_are_wanted_and_then_nothing_comes(self) -> None:
         lease = self.lease(attrs.evolve(QUESTION, addresses_withheld=True), expires_in=5)
-        lease.leads_to = (LOCAL,)
+        lease.known_addresses = (LOCAL,)
         first = self.authorizer.pending()
         self.authorizer.pending()
         self.clock.advance(5)
@@ -149,7 +149,7 @@ class PermitTests(SynchronousTestCase):
     def test_no_bound_on_bytes(self) -> None:
         lease = self.lease(expires_in=5)
         self.assertTrue(lease.consume(2**40))
-        self.assertIsNone(lease.left)
+        self.assertIsNone(lease.remaining)
         lease.stop()
 
     def test_renewed(self) -> None:
@@ -172,7 +172,7 @@ class PermitTests(SynchronousTestCase):
         self.authorizer.answers = [on(expires_in=5, max_bytes=10), on(max_bytes=7)]
         lease.consume(8)
         self.clock.advance(5)
-        self.assertEqual((lease.left, self.faults), (2, []))
+        self.assertEqual((lease.remaining, self.faults), (2, []))
         self.clock.advance(5)
         self.ended(LimitReached, "7 bytes")
 
@@ -182,7 +182,7 @@ class PermitTests(SynchronousTestCase):
         self.clock.advance(5)
         self.assertTrue(lease.consume(10))
         decision.callback(allow())
-        self.assertEqual((lease.left, self.faults), (None, []))
+        self.assertEqual((lease.remaining, self.faults), (None, []))
 
     def test_revoked(self) -> None:
         lease = self.lease(expires_in=5)

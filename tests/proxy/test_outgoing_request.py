@@ -29,7 +29,7 @@ class OutgoingHeadTests(SynchronousTestCase):
         return self.outgoing.encode(None)
 
     def test_as_it_came(self) -> None:
-        self.assertEqual(self.outgoing.asked, ((b"Host", b"origin.test"), (b"X-A", b"1")))
+        self.assertEqual(self.outgoing.fields_for_authorizer, ((b"Host", b"origin.test"), (b"X-A", b"1")))
         plain = b"GET /a HTTP/1.1\r\nHost: origin.test\r\nX-A: 1\r\nVia: 1.1 egressproxy\r\n\r\n"
         self.assertEqual(self.encoded(), plain)
         self.outgoing.take(NO_OBLIGATIONS)
@@ -62,7 +62,7 @@ class OutgoingHeadTests(SynchronousTestCase):
     def test_host_as_it_was_sent(self) -> None:
         upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
         outgoing = self.made(b"http://origin.test/", b"Origin.TEST:80")
-        self.assertEqual(outgoing.asked, ((b"Host", b"origin.test"),))
+        self.assertEqual(outgoing.fields_for_authorizer, ((b"Host", b"origin.test"),))
         self.assertIn(b"\r\nHost: Origin.TEST:80\r\nVia", outgoing.encode(None))
         self.assertIn(b"\r\nHost: origin.test\r\nVia", outgoing.encode(upstream))
         self.assertEqual(outgoing.key, self.outgoing.key)
@@ -81,4 +81,4 @@ class OutgoingHeadTests(SynchronousTestCase):
         self.assertEqual(self.outgoing.key, key)
         self.outgoing.take(NO_OBLIGATIONS)
         self.assertEqual((self.encoded(), self.outgoing.key), (plain, key))
-        self.assertEqual(self.outgoing.asked[1], (b"X-A", b"1"))
+        self.assertEqual(self.outgoing.fields_for_authorizer[1], (b"X-A", b"1"))

@@ -32,9 +32,9 @@ class InquiryTests(SynchronousTestCase):
         origin = Origin("http", Authority("origin.test", 80))
         self.transaction = Transaction(self.proxy.parts, CLIENT, Stage.REQUEST, "GET", origin, "/a", self.faults.append)
 
-    def ask(self) -> None:
+    def authorize(self) -> None:
         """Put the question."""
-        self.transaction.ask((), b"content", True, self.decisions.append)
+        self.transaction.authorize((), b"content", True, self.decisions.append)
 
     def broken(self, _: object) -> None:
         """What should not happen."""
@@ -42,7 +42,7 @@ class InquiryTests(SynchronousTestCase):
 
     def test_the_question_and_the_answer(self) -> None:
         pending = self.proxy.authorizer.pending()
-        self.ask()
+        self.authorize()
         (asked,) = self.proxy.authorizer.asked
         self.assertEqual((asked.request_id, asked.body, asked.body_truncated), ("id-1", b"content", True))
         self.proxy.clock.advance(2)
@@ -55,7 +55,7 @@ class InquiryTests(SynchronousTestCase):
 
     def test_an_end_before_the_answer(self) -> None:
         self.proxy.authorizer.pending()
-        self.ask()
+        self.authorize()
         self.proxy.clock.advance(2)
         self.transaction.report(ClientGone("gone"), None, 0, 0)
         self.assertEqual(self.proxy.authorizer.cancelled, 1)
@@ -75,17 +75,17 @@ class InquiryTests(SynchronousTestCase):
 
     def test_a_defect_of_the_authorizer(self) -> None:
         self.proxy.authorizer.answers = [RuntimeError("oops")]
-        self.ask()
+        self.authorize()
         self.assertEqual([type(error) for error in self.faults], [AuthorizerUnavailable])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_an_authorizer_that_gives_up_by_itself(self) -> None:
         self.proxy.authorizer.answers = [CancelledError()]
-        self.ask()
+        self.authorize()
         self.assertEqual([type(error) for error in self.faults], [AuthorizerUnavailable])
 
     def test_a_defect_after_the_answer(self) -> None:
-        self.ask()
+        self.authorize()
         self.transaction.await_or_fail(succeed(None), self.broken)
         self.assertEqual([type(error) for error in self.faults], [InternalFault])
         self.flushLoggedErrors(RuntimeError)
@@ -115,7 +115,7 @@ class InquiryTests(SynchronousTestCase):
 
     def test_an_answer_that_cannot_even_be_looked_at(self) -> None:
         self.proxy.authorizer.answers = [Decision([], "odd", "script")]  # type: ignore[arg-type]
-        self.ask()
+        self.authorize()
         self.assertEqual([type(error) for error in self.faults], [AuthorizerUnavailable])
         self.flushLoggedErrors(TypeError)
 

@@ -160,7 +160,7 @@ class _Cases:
             lease = self.lease(len(DATA) + 3)
             self.assertEqual(self.transfer(DATA, self.client, self.origin), DATA)
             self.assertEqual(self.transfer(b"abc", self.origin, self.client), b"abc")
-            self.assertEqual((lease.used, lease.left, self.faults), (len(DATA) + 3, 0, []))
+            self.assertEqual((lease.used, lease.remaining, self.faults), (len(DATA) + 3, 0, []))
             active = self.active
             self.origin.send(b"d")
             self.reactor.settle()
