@@ -1,4 +1,4 @@
 """The vocabulary of the proxy: frozen values and errors, without any I/O.
 
-Everything else in :mod:`egress` speaks in these terms, so nothing here may import from a sibling package.
+All other packages use this vocabulary, so no module here imports from a sibling package.
 """

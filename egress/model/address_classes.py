@@ -1,4 +1,4 @@
-"""What kind of address an address is: the tables behind the address guard."""
+"""The classification of IP addresses: the tables behind the address guard."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _LINK_LOCAL: Final = "a link-local address, where the metadata services of cloud
 _METADATA: Final = "the metadata service of a cloud"
 _RESERVED: Final = "a reserved address, at which there is nothing"
 
-# Source: the IANA special-purpose address registries (RFC 6890), written out because what the standard library calls
-# "private" or "reserved" differs between Python versions.  The first line that fits names the address.
+# Source: the IANA special-purpose address registries (RFC 6890).  The table is explicit because the standard library's
+# definitions of "private" and "reserved" differ between Python versions.  The first network that matches decides.
 _FORBIDDEN: Final = tuple(
     (ip_network(text), what)
     for text, what in (
@@ -64,11 +64,11 @@ _PRIVATE: Final = tuple(
     )
 )
 
-# The IPv4 address stands in the last 32 bits: mapped (RFC 4291 section 2.5.5.2), translated (RFC 2765 section 2.1) and
+# The last 32 bits hold the IPv4 address: mapped (RFC 4291 section 2.5.5.2), translated (RFC 2765 section 2.1) and
 # the well-known prefix of NAT64 (RFC 6052 section 2.1).
 _LAST_BITS: Final = tuple(ip_network(text) for text in ("::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96"))
 
-# Names under which clouds serve metadata to their machines: an upstream proxy in such a cloud would resolve them.
+# Names under which clouds serve metadata to their machines: an upstream proxy in such a cloud can resolve them.
 METADATA_NAMES: Final = frozenset(
     {
         "instance-data",  # AWS, and with its domain
@@ -83,7 +83,7 @@ METADATA_NAMES: Final = frozenset(
 
 
 def embedded(address: IPAddress) -> IPAddress:
-    """The IPv4 address to which a transition mechanism would take a packet; C{address} itself where there is none.
+    """Return the IPv4 address to which a transition mechanism delivers a packet, or C{address} if it embeds none.
 
     Mapped and translated addresses, NAT64, 6to4 (RFC 3056), Teredo (RFC 4380) and ISATAP (RFC 5214 section 6.1).
     """
@@ -102,7 +102,7 @@ def _teredo_client(address: IPv6Address) -> IPv4Address | None:
 
 @lru_cache(maxsize=4096)
 def forbidden(address: IPAddress) -> str | None:
-    """What makes an address one that nobody may be sent to, or C{None}."""
+    """Return why no request may be sent to this address, or C{None} if it is permitted."""
     for one in (embedded(address), address):
         for network, what in _FORBIDDEN:
             if one in network:
@@ -110,7 +110,7 @@ def forbidden(address: IPAddress) -> str | None:
     return None
 
 
-# By what the table above says of them.
+# The class of each description in the table above.
 _CLASSES: Final = {
     "an unspecified address, which leads to this machine": "unspecified",
     "a loopback address": "loopback",
@@ -130,7 +130,7 @@ _LINK_LOCAL_METADATA: Final = tuple(ip_network(text) for text in ("169.254.0.0/1
 
 @lru_cache(maxsize=4096)
 def classes(address: IPAddress) -> frozenset[str]:
-    """The classes to which an address belongs; an address inside another one counts with it."""
+    """Return the classes of an address; they include the classes of an embedded address."""
     found = set()
     for one in (embedded(address), address):
         what = next((what for network, what in _FORBIDDEN if one in network), None)
@@ -145,6 +145,6 @@ def classes(address: IPAddress) -> frozenset[str]:
 
 @lru_cache(maxsize=4096)
 def is_private(address: IPAddress) -> bool:
-    """Whether an address belongs to an internal network; a forbidden one may, too."""
+    """Whether an address belongs to an internal network.  A forbidden address can also be private."""
     real = embedded(address)
     return any(real in network or address in network for network in _PRIVATE)

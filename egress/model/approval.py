@@ -1,4 +1,4 @@
-"""What a person is asked, and what one answers."""
+"""Approvals: the answer of an approver, and the grant that follows from it."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ import attrs
 from egress.model.decision import DecisionRequest
 from egress.model.quote import quoted
 
-# A permission for longer belongs into the policy, where others read it.
+# A longer permission belongs in the policy, where others can review it.
 LONGEST: Final = 7 * 24 * 3600.0
 _MAX_REASON: Final = 500
 _MAX_NAME: Final = 100
-# What is shown of a URL, and of anything else that a client or an authorizer has chosen.  A list of many long ones must
-# still be one that can be sent and read.
+# The displayed length of a URL, and of other text that a client or an authorizer controls.  A list of many long texts
+# must remain small enough to send and to read.
 _SHOWN: Final = 2000
 _SHOWN_OF_NAMES: Final = 200
 _FIELDS: Final = frozenset({"answer", "for", "reason", "by"})
 
 
 class InvalidApprovalAnswer(ValueError):
-    """An answer that cannot be read; the text says what is wrong with it."""
+    """An approver's answer that cannot be parsed; the message says what is wrong with it."""
 
 
 @attrs.frozen
 class ApprovalAnswer:
-    """What a person says.
+    """The answer of an approver.
 
-    @ivar allow: whether the request may leave.
-    @ivar seconds: for how long the same is allowed without asking; C{None}: this once.
-    @ivar reason: why, for the client and the audit log; may be empty.
-    @ivar by: who says so, as they call themselves; may be empty.
+    @ivar allow: whether the request is allowed.
+    @ivar seconds: how long identical requests are allowed without approval; C{None}: only the pending requests.
+    @ivar reason: the reason, for the client and the audit log; may be empty.
+    @ivar by: the approver's name, as the approver states it; may be empty.
     """
 
     allow: bool
@@ -43,9 +43,9 @@ class ApprovalAnswer:
 
     @classmethod
     def parse(cls, document: object) -> ApprovalAnswer:
-        """Read JSON: C{{"answer": "allow", "for": 3600, "reason": "...", "by": "..."}}.
+        """Parse JSON: C{{"answer": "allow", "for": 3600, "reason": "...", "by": "..."}}.
 
-        @raise InvalidApprovalAnswer: for anything else.
+        @raise InvalidApprovalAnswer: if the document is not a valid answer.
         """
         if not isinstance(document, dict):
             raise InvalidApprovalAnswer('write an object, as in {"answer": "allow"}')
@@ -69,7 +69,7 @@ class ApprovalAnswer:
         return cls(allow, None if seconds is None else float(seconds), reason, _text(document, "by", _MAX_NAME))
 
     def to_json(self) -> dict[str, Any]:
-        """Write what L{parse} reads."""
+        """Serialize the answer for L{parse}."""
         return {
             "answer": "allow" if self.allow else "deny",
             "for": self.seconds,
@@ -79,7 +79,7 @@ class ApprovalAnswer:
 
     @property
     def who(self) -> str:
-        """Who says so, for people."""
+        """The approver's name for display."""
         return self.by or "a person"
 
 
@@ -94,9 +94,9 @@ def _text(document: Mapping[str, object], name: str, length: int) -> str:
 
 @attrs.frozen
 class GrantScope:
-    """What a permission is about: every question of which all of this is the same.
+    """The scope of a grant: the requests for which all of these fields are equal.
 
-    The query is not part of it, nor are fields and content.
+    The scope does not include the query, the header fields or the content.
 
     @ivar stage: C{"request"} or C{"tunnel"}.
     @ivar client: the client's address.
@@ -112,7 +112,7 @@ class GrantScope:
 
     @classmethod
     def of(cls, request: DecisionRequest, rule_id: str | None) -> GrantScope:
-        """What a question is about, to which a rule says that a person is to be asked."""
+        """Return the scope of a request for which a rule requires an approval."""
         path = request.path.partition("?")[0]
         client = request.client
         return cls(
@@ -122,9 +122,9 @@ class GrantScope:
 
 @attrs.frozen
 class Grant:
-    """What a person has allowed for a time.
+    """A standing approval: an approver allowed a scope for a limited time.
 
-    @ivar until: seconds since the epoch.
+    @ivar until: when the grant expires, in seconds since the epoch.
     """
 
     grant_id: str
@@ -134,7 +134,7 @@ class Grant:
     reason: str
 
     def to_display(self) -> dict[str, Any]:
-        """Write it for people."""
+        """Serialize the grant for display."""
         subject = self.subject
         return {
             "id": self.grant_id,
@@ -150,20 +150,20 @@ class Grant:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Write what L{from_json} reads, in another process of this proxy."""
+        """Serialize the grant for L{from_json} in another process of this proxy."""
         return attrs.asdict(self)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Grant:
-        """Read what another process of this proxy has written."""
+        """Parse a grant that another process of this proxy serialized."""
         return cls(**{**document, "subject": GrantScope(**document["subject"])})
 
 
 def truncate(text: str, most: int = _SHOWN) -> str:
-    """Give as much of a URL, or of a reason, as is shown, and say so."""
+    """Truncate a URL or a reason to the displayed length, and append the number of omitted characters."""
     return text if len(text) <= most else f"{text[:most]}... ({len(text) - most} more characters)"
 
 
 def truncate_name(name: str | None) -> str | None:
-    """Give as much of a name as is shown, and say so."""
+    """Truncate a name to the displayed length, and append the number of omitted characters."""
     return None if name is None else truncate(name, _SHOWN_OF_NAMES)

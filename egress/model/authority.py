@@ -1,7 +1,7 @@
-"""Hosts, ports and origins: the only place where the proxy parses a host.
+"""Hosts, ports and origins: the only module in which the proxy parses a host.
 
-A host is normalized once, here, and compared as a plain string everywhere else.  Two spellings of one destination that
-stayed different would let a request be decided under one name and sent to another.
+This module normalizes a host once; all other modules compare it as a plain string.  If two spellings of one destination
+stayed different, a request could be authorized under one name and sent to another.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ IPAddress = IPv4Address | IPv6Address
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
-# Underscores, and hyphens at either end of a label, are no part of a host name (RFC 1123 section 2.1), but DNS carries
+# RFC 1123 section 2.1 does not permit underscores, or hyphens at either end of a label, in a host name, but DNS carries
 # them and real origins use them.
 _LABEL: Final = r"[a-z0-9_-]{1,63}"
 _NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
@@ -45,14 +45,14 @@ def _numeric_part(text: str) -> int:
 
 def _looks_numeric(host: str) -> bool:
     last = host.rpartition(".")[2]
-    # It begins with a digit, and hardly any name does.
+    # The last label begins with a digit, which is rare in names.
     if not last[:1].isdecimal():
         return False
     return bool(_DECIMAL.fullmatch(last) or _HEX.fullmatch(last))
 
 
 def _ipv4_from_numbers(host: str) -> IPv4Address:
-    """Read an IPv4 address the way resolvers and browsers do: one to four parts, decimal, octal or hexadecimal.
+    """Parse an IPv4 address as resolvers and browsers do: one to four parts, decimal, octal or hexadecimal.
 
     Source: the WHATWG URL standard, "IPv4 parser"; C{inet_aton(3)}.
     """
@@ -80,14 +80,14 @@ def _ipv6(text: str) -> IPAddress:
 
 
 def parse_ip(text: str) -> IPAddress | None:
-    """Read a normalized host as an address.
+    """Parse a normalized host as an address.
 
     @return: the address, or C{None} when C{text} is a name.
     """
     try:
         if ":" in text:
             return IPv6Address(text)
-        # Of all that is asked most is a name, and finding that out by a failure takes ten times as long.
+        # Most hosts are names, and detecting a name by an exception takes ten times as long.
         return IPv4Address(text) if text[-1:].isdecimal() else None
     except ValueError:
         return None
@@ -100,15 +100,15 @@ def _to_ascii(host: str) -> str:
 
 
 def normalize_host(text: str) -> str:
-    """Bring a host into the one form in which the proxy compares, decides and dials.
+    """Normalize a host to the single form that the proxy compares, authorizes and connects to.
 
-    Names become lower-case A-labels without the root dot (RFC 5890, UTS 46); every spelling of an IPv4 address, mapped
-    into IPv6 included, becomes dotted decimal; IPv6 is compressed (RFC 5952) and carries no brackets.
+    Names become lower-case A-labels without the root dot (RFC 5890, UTS 46).  Every spelling of an IPv4 address,
+    including IPv4-mapped IPv6, becomes dotted decimal.  IPv6 is compressed (RFC 5952) and has no brackets.
 
-    @raise InvalidTarget: when C{text} names no host.
+    @raise InvalidTarget: if C{text} is not a valid host.
     """
     if len(text) > _MAX_NAME + 1:
-        # Before anything reads it: encoding a name and converting a number take more than linear time.
+        # Check the length first: encoding a name and converting a number take more than linear time.
         raise InvalidTarget(f"the host is over {_MAX_NAME} characters")
     if text.startswith("[") or ":" in text:
         if not (text.startswith("[") and text.endswith("]")):
@@ -134,7 +134,7 @@ def normalize_host(text: str) -> str:
 class Authority:
     """A host and a port, normalized.
 
-    @ivar host: the host as L{normalize_host} gives it; an IPv6 address carries no brackets.
+    @ivar host: the host as returned by L{normalize_host}; an IPv6 address has no brackets.
     @ivar port: 1 to 65535.
     """
 
@@ -145,24 +145,24 @@ class Authority:
     def parse(cls, text: str, default_port: int | None = None, *, bare_ipv6: bool = False) -> Authority:
         """Parse C{host[:port]} (RFC 3986 section 3.2, without userinfo).
 
-        No reason quotes the text: it may be part of a malformed URL (L{egress.model.quote}).
+        Errors do not quote the text because it can be part of a malformed URL (L{egress.model.quote}).
 
-        @param default_port: the port when the text names none; C{None} when it must name one (CONNECT, RFC 9110
+        @param default_port: the port if the text has none; C{None} if the text must include a port (CONNECT, RFC 9110
             section 9.3.6).
-        @param bare_ipv6: whether an IPv6 address may stand without brackets, as some clients write it in CONNECT and
-            Host.  The last colon then separates the port, so that it always needs one.
-        @raise InvalidTarget: when it cannot be read.
+        @param bare_ipv6: whether to accept an IPv6 address without brackets, as some clients write it in CONNECT and
+            Host.  The last colon then separates the port, so the text must include a port.
+        @raise InvalidTarget: if C{text} is not a valid authority.
         """
         return _parse_authority(text, default_port, bare_ipv6)
 
     @property
     def ip(self) -> IPAddress | None:
-        """The address, when the host is a literal one."""
+        """The address, if the host is an IP address literal; otherwise C{None}."""
         return parse_ip(self.host)
 
     @property
     def url_host(self) -> str:
-        """The host as it stands in a URL: IPv6 in brackets."""
+        """The host in its URL form: IPv6 in brackets."""
         return f"[{self.host}]" if ":" in self.host else self.host
 
     def __str__(self) -> str:
@@ -200,16 +200,16 @@ def _parse_authority(text: str, default_port: int | None, bare_ipv6: bool) -> Au
 
 @attrs.frozen(cache_hash=True)
 class Origin:
-    """A scheme and an authority (RFC 6454): what a connection is opened to, and pooled by.
+    """A scheme and an authority (RFC 6454): the destination of a connection, and the key of the connection pool.
 
     @ivar scheme: C{"http"} or C{"https"}.
-    @ivar netloc: the authority as the C{Host} field has it: the scheme's default port left out (RFC 9110 section 7.2).
-    @ivar host_field: the same, as the value of the field.
+    @ivar netloc: the authority as in the C{Host} field: without the scheme's default port (RFC 9110 section 7.2).
+    @ivar host_field: C{netloc}, as the value of the field.
     """
 
     scheme: str
     authority: Authority
-    # Every request asks for them several times.
+    # Precomputed because every request reads them several times.
     netloc: str = attrs.field(init=False, eq=False, repr=False)
     host_field: bytes = attrs.field(init=False, eq=False, repr=False)
     _text: str = attrs.field(init=False, eq=False, repr=False)
@@ -229,15 +229,15 @@ class Origin:
 
     @classmethod
     def of(cls, scheme: str, authority: Authority) -> Origin:
-        """Give an origin, the same one each time as long as it is in use."""
+        """Return an origin.  Equal arguments return the same object while it is cached."""
         return _origin(scheme, authority)
 
     def host_as(self, sent: bytes | None) -> bytes:
-        """Give the value of C{Host} for a request to this origin.
+        """Return the value of C{Host} for a request to this origin.
 
-        @param sent: the client's.  It stays as it is where it is the same authority in other letters, with a root dot,
-            or with a default port: a signature may cover it.  Other spellings, such as those of addresses, are read
-            differently by some servers, and are replaced.
+        @param sent: the client's value.  It is preserved if it is the same authority in other letter case, with a
+            root dot or with a default port, because a signature can cover it.  Other spellings, such as those of
+            addresses, are replaced because servers interpret them differently.
         """
         if sent is None or sent == self.host_field:
             return self.host_field
@@ -265,10 +265,10 @@ def _scheme(value: object) -> str:
 
 @attrs.frozen(field_transformer=checked(scheme=_scheme))
 class UpstreamProxy:
-    """The organization's proxy, through which requests leave.
+    """The organization's upstream proxy, through which requests are sent.
 
-    @ivar scheme: C{"http"} or C{"https"}: how the proxy itself is reached.
-    @ivar authorization: the value for C{Proxy-Authorization}, or C{None}.  Kept out of C{repr}: it is a secret.
+    @ivar scheme: the scheme for connections to the upstream proxy itself: C{"http"} or C{"https"}.
+    @ivar authorization: the value of C{Proxy-Authorization}, or C{None}.  Excluded from C{repr} because it is a secret.
     """
 
     scheme: str
@@ -276,9 +276,9 @@ class UpstreamProxy:
     authorization: bytes | None = attrs.field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        """Refuse credentials that would end the field, and begin another.
+        """Reject credentials that would end the header field and inject another.
 
-        @raise ConfigError: for them.
+        @raise ConfigError: if the credentials contain control characters.
         """
         if self.authorization is not None and not re.fullmatch(rb"[\t -~\x80-\xff]+", self.authorization):
             raise ConfigError("authorization", "", "must be one line without control characters, as in b'Basic ...'")

@@ -1,4 +1,4 @@
-"""Why there was no decision."""
+"""The kinds of authorization failure."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import enum
 
 
 class AuthzFailure(enum.Enum):
-    """What kind of lack of a decision it was.  Metrics have these names as labels.
+    """The reason why there is no decision.  Metrics use the values as labels.
 
-    @cvar CONNECTION: it could not be reached, or broke off.
-    @cvar TIMEOUT: it did not answer in time.
-    @cvar ANSWER: it answered, with what is no decision.
-    @cvar FAILURE: it failed in code of its own.
-    @cvar QUESTION: the request is one that cannot be put to it.
-    @cvar GIVEN_UP: nobody waits for the answer any more.
-    @cvar OVERLOAD: so many questions wait that this one was not put, or not in time.
-    @cvar OPEN: it has been failing, so this one was not put.
+    @cvar CONNECTION: the authorizer could not be reached, or the connection was lost.
+    @cvar TIMEOUT: the authorizer did not respond before the timeout.
+    @cvar ANSWER: the authorizer's response is not a valid decision.
+    @cvar FAILURE: the authorizer raised an unexpected exception.
+    @cvar QUESTION: the request cannot be expressed as an authorization request.
+    @cvar GIVEN_UP: the exchange that waited for the decision has ended.
+    @cvar OVERLOAD: the queue is full, or the authorization request waited in it for too long.
+    @cvar OPEN: the circuit breaker is open, so the authorization request was not sent.
     """
 
     CONNECTION = "connection"
@@ -27,5 +27,5 @@ class AuthzFailure(enum.Enum):
     OVERLOAD = "overload"
     OPEN = "open"
 
-    # Enum's own is written in Python, and outages are counted by kind.
+    # Enum's own __hash__ is written in Python, and failures are counted by kind.
     __hash__ = object.__hash__

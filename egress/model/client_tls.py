@@ -1,4 +1,4 @@
-"""How the proxy speaks TLS with clients: which suites it accepts, and under which kind of key it answers."""
+"""The TLS settings for connections from clients: the accepted cipher suites and the key type of leaf certificates."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import enum
 
 
 class ClientTls(enum.Enum):
-    """What is accepted in TLS 1.2; TLS 1.3 has nothing weak to leave out.
+    """The cipher suites that the proxy accepts in TLS 1.2; TLS 1.3 has no weak suites to exclude.
 
-    @cvar MODERN: forward secrecy and AEAD alone (RFC 9325 section 4.2).
-    @cvar COMPATIBLE: CBC and CCM suites, too, for clients that have no others.
+    @cvar MODERN: only forward secrecy and AEAD (RFC 9325 section 4.2).
+    @cvar COMPATIBLE: also CBC and CCM suites, for clients that support no others.
     """
 
     MODERN = "modern"
@@ -17,11 +17,11 @@ class ClientTls(enum.Enum):
 
 
 class LeafKey(enum.Enum):
-    """The key of a leaf certificate.
+    """The key type of a leaf certificate.
 
-    @cvar P256: what nearly all clients accept, and the cheapest.
-    @cvar P384: for clients that accept ECDSA with this curve alone.
-    @cvar RSA: for clients that accept no ECDSA.
+    @cvar P256: accepted by nearly all clients, and the cheapest.
+    @cvar P384: for clients that accept only this curve for ECDSA.
+    @cvar RSA: for clients that do not accept ECDSA.
     """
 
     P256 = "ECDSA P-256"

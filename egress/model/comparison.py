@@ -1,4 +1,4 @@
-"""Two deciders side by side: what a second one says of a question that the first has decided on."""
+"""The comparison of two decisions: the decision in force, and the shadow authorizer's decision on the same request."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from egress.model.decision import NEEDS, Decision, DecisionRequest, Verdict
 
 
 class ShadowResult(enum.Enum):
-    """How far the second agrees with the first.  Metrics have these names as labels.
+    """How the second decision compares with the first.  Metrics use the values as labels.
 
-    @cvar SAME: the same verdict, by whatever rule.
-    @cvar STRICTER: the second denies what the first allows, or asks a person; or denies where the first asks.
-    @cvar LAXER: the other way round.
-    @cvar UNDECIDED: the second wants content that was not collected, or addresses that were not looked up.
-    @cvar UNAVAILABLE: the second gave no decision.
-    @cvar SKIPPED: the second was not asked, since it is too slow for the traffic.
+    @cvar SAME: the same verdict, regardless of the rule.
+    @cvar STRICTER: the second denies or requires an approval where the first allows, or denies where the first requires
+        an approval.
+    @cvar LAXER: the reverse of C{STRICTER}.
+    @cvar UNDECIDED: the second needs content that was not collected, or addresses that were not resolved.
+    @cvar UNAVAILABLE: the second returned no decision.
+    @cvar SKIPPED: the second was not queried because it is too slow for the traffic.
     """
 
     SAME = "same"
@@ -28,7 +29,7 @@ class ShadowResult(enum.Enum):
     UNAVAILABLE = "unavailable"
     SKIPPED = "skipped"
 
-    # Enum's own is written in Python, and these are counted for each request.
+    # Enum's own __hash__ is written in Python, and the results are counted for each request.
     __hash__ = object.__hash__
 
 
@@ -36,7 +37,7 @@ _STRICTNESS: Final = {Verdict.ALLOW: 0, Verdict.ASK: 1, Verdict.DENY: 2}
 
 
 def compare(first: Decision, second: Decision) -> ShadowResult:
-    """Say how the second of two decisions relates to the first, which decides on its request."""
+    """Compare a second decision with the first, which is in force."""
     if second.verdict in NEEDS or first.verdict in NEEDS:
         return ShadowResult.UNDECIDED
     one, other = _STRICTNESS[first.verdict], _STRICTNESS[second.verdict]
@@ -47,10 +48,10 @@ def compare(first: Decision, second: Decision) -> ShadowResult:
 
 @attrs.frozen
 class ShadowComparison:
-    """One question to both.
+    """The two decisions on one request.
 
-    @ivar first: what counted.
-    @ivar second: what did not; C{None}: there was no decision.
+    @ivar first: the decision in force.
+    @ivar second: the shadow authorizer's decision; C{None} if there is none.
     """
 
     request: DecisionRequest
@@ -60,5 +61,5 @@ class ShadowComparison:
 
     @property
     def differs(self) -> bool:
-        """Whether both decided, and not alike."""
+        """Whether both authorizers decided, and their verdicts differ."""
         return self.agreement in (ShadowResult.STRICTER, ShadowResult.LAXER)

@@ -1,7 +1,7 @@
-"""Fields of a configuration: what an application writes is converted and checked when the object is made.
+"""Converters for configuration fields: they convert and check the values of an application when an object is created.
 
-L{checked} derives the check of each field from its type, so that a new field has one without further code.  A text says
-nothing by its type: name its kind there, or a test fails.
+L{checked} derives the check of each field from its type, so a new field needs no further code.  The type C{str} does
+not say which texts are valid: name the kind of each text field, or a test fails.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 import attrs
 
 Kind = Callable[[object], Any]
-"""Converts a value; raises L{BadValue}."""
+"""A function that converts a value; raises L{BadValue}."""
 
 _SHOWN: Final = 200
 _NONE: Final = type(None)
@@ -26,16 +26,16 @@ _UNIONS: Final = (Union, types.UnionType)
 
 
 class ConfigError(ValueError):
-    """A value that the proxy cannot start with.
+    """A value with which the proxy cannot start.
 
-    @ivar option: the option as the user spelt it: C{--authz-url}, C{EGRESS_AUTHZ_URL}, C{authz-url in FILE}; the field
-        where an application made the configuration.
-    @ivar value: the value as given; empty where it is a secret.
-    @ivar remedy: what to do, in one clause.
+    @ivar option: the option as the user spelled it: C{--authz-url}, C{EGRESS_AUTHZ_URL}, C{authz-url in FILE}; the
+        field if an application created the configuration.
+    @ivar value: the value as given; empty if it is a secret.
+    @ivar remedy: the fix, in one clause.
     """
 
     def __init__(self, option: str, value: str, remedy: str) -> None:
-        # It is the operator's own, not a client's, and whoever raises this leaves out what is secret.
+        # The value comes from the operator, not from a client; the caller omits secrets.
         named = f"{option} {repr(value)}" if value else option  # noqa: RUF010
         super().__init__(f"{named}: {remedy}")
         self.option = option
@@ -44,10 +44,10 @@ class ConfigError(ValueError):
 
 
 class BadValue(ValueError):
-    """A value that cannot be used.
+    """A value that is not valid.
 
     @ivar remedy: what to write instead, in one clause, without the value.
-    @ivar part: the one of several values that is at fault; empty where it is the whole.
+    @ivar part: the invalid one of several values; empty if the whole value is invalid.
     """
 
     def __init__(self, remedy: str, part: tuple[object, ...] = ()) -> None:
@@ -57,26 +57,26 @@ class BadValue(ValueError):
 
 
 def to_display(value: object, *, secret: bool = False) -> str:
-    """Write a value for an error; what is secret, or may contain credentials, becomes an empty text."""
+    """Format a value for an error; a secret, or text that may contain credentials, becomes an empty text."""
     if secret or isinstance(value, (bytes, bytearray)):
         return ""
     try:
         text = str(value) if isinstance(value, (str, Path)) else repr(value)
     except Exception:  # noqa: BLE001 - the value may be of any class of an application
         return type(value).__name__
-    # Whatever has an "@" may be a URL with a password.
+    # Text that contains "@" may be a URL with a password.
     return "" if "@" in text else text[:_SHOWN]
 
 
 def string(value: object) -> str:
-    """Take a text, which may be empty."""
+    """Accept a text, which may be empty."""
     if not isinstance(value, str):
         raise BadValue("must be a text")
     return value
 
 
 def text(value: object) -> str:
-    """Take a text that is not empty."""
+    """Accept a text that is not empty."""
     value = string(value)
     if not value or "\0" in value:
         raise BadValue("must not be empty, nor contain a null character")
@@ -84,26 +84,26 @@ def text(value: object) -> str:
 
 
 def file_text(value: object) -> str:
-    """Take the name of a file, which may be a path; C{-} keeps its meaning."""
+    """Accept the name of a file, which may be a path object; C{-} keeps its meaning."""
     return text(os.fspath(value) if isinstance(value, os.PathLike) else value)
 
 
 def boolean(value: object) -> bool:
-    """Take C{True} or C{False}: any text is true, C{"false"} as well."""
+    """Accept C{True} or C{False}; a text is rejected because C{bool("false")} is true."""
     if not isinstance(value, bool):
         raise BadValue("must be True or False")
     return value
 
 
 def whole_number(value: object) -> int:
-    """Take an integer."""
+    """Accept an integer."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise BadValue("must be a whole number")
     return int(value)
 
 
 def number(value: object) -> float:
-    """Take a finite number."""
+    """Accept a finite number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise BadValue("must be a number")
     try:
@@ -116,7 +116,7 @@ def number(value: object) -> float:
 
 
 def path(value: object) -> Path:
-    """Take a path, or a text that is one."""
+    """Accept a path, or its text."""
     if not isinstance(value, (str, Path)):
         raise BadValue("must be a path")
     if not str(value) or "\0" in str(value):
@@ -125,7 +125,7 @@ def path(value: object) -> Path:
 
 
 def port(value: object) -> int:
-    """Take a TCP port."""
+    """Accept a TCP port."""
     found = whole_number(value)
     if not 0 < found < 65536:
         raise BadValue("must be a TCP port from 1 to 65535")
@@ -133,7 +133,7 @@ def port(value: object) -> int:
 
 
 def port_range(value: object) -> range:
-    """Take a range of TCP ports, one port, or either as text: C{443}, C{"8000-8999"}."""
+    """Accept a range of TCP ports, one port, or the text of either: C{443}, C{"8000-8999"}."""
     if isinstance(value, str):
         return parse_ports(value)
     if not isinstance(value, range):
@@ -145,14 +145,14 @@ def port_range(value: object) -> range:
 
 
 def parse_port(value: str) -> int:
-    """Read a TCP port."""
+    """Parse a TCP port."""
     if not (value.isascii() and value.isdigit() and len(value) < 6 and 0 < int(value) < 65536):
         raise BadValue("write a TCP port from 1 to 65535")
     return int(value)
 
 
 def parse_ports(value: str) -> range:
-    """Read a TCP port, or a range of them: C{443}, C{8000-8999}."""
+    """Parse a TCP port or a range of TCP ports: C{443}, C{8000-8999}."""
     first, dash, last = value.partition("-")
     try:
         read = range(parse_port(first), parse_port(last if dash else first) + 1)
@@ -164,11 +164,11 @@ def parse_ports(value: str) -> range:
 
 
 def network(value: object) -> IPv4Network | IPv6Network:
-    """Take a range of addresses, an address, or either as text: C{"10.0.0.0/8"}."""
+    """Accept an address range, an address, or the text of either: C{"10.0.0.0/8"}."""
     if isinstance(value, (IPv4Network, IPv6Network)):
         return value
     if isinstance(value, (bool, int, bytes, tuple, list)):
-        # ip_network reads integers and bytes as well, which nobody means.
+        # ip_network also accepts integers and bytes, which are never intended here.
         raise BadValue("write an address range as in 10.0.0.0/8")
     written = str(value)
     try:
@@ -182,7 +182,7 @@ def network(value: object) -> IPv4Network | IPv6Network:
 
 
 def choice(kind: type[enum.Enum]) -> Kind:
-    """Make what takes a member of an enum, or its value as text."""
+    """Return a converter that accepts a member of an enum, or its value as text."""
     *others, last = (str(member.value) for member in kind)
 
     def take(value: object) -> enum.Enum:
@@ -197,10 +197,10 @@ def choice(kind: type[enum.Enum]) -> Kind:
 
 
 def several(kind: Kind) -> Kind:
-    """Make what takes several values in a tuple or a list."""
+    """Return a converter that accepts a tuple or a list of values."""
 
     def take(value: object) -> tuple[Any, ...]:
-        # A text is a sequence, too: of its characters.
+        # A text is also a sequence: of its characters.
         if not isinstance(value, (tuple, list)):
             raise BadValue("must be a tuple or a list")
         return tuple(map(one, value))
@@ -215,12 +215,12 @@ def several(kind: Kind) -> Kind:
 
 
 def optional(kind: Kind) -> Kind:
-    """Make what takes a value or C{None}."""
+    """Return a converter that accepts a value or C{None}."""
     return lambda value: None if value is None else kind(value)
 
 
 def instance(*kinds: type) -> Kind:
-    """Make what takes an object of one of some classes, as it is."""
+    """Return a converter that accepts an instance of one of several classes, unchanged."""
 
     def take(value: object) -> object:
         if not isinstance(value, kinds):
@@ -241,10 +241,10 @@ _SIMPLE: Final[dict[object, Kind]] = {
 
 
 def kind_of(hint: Any, given: Kind | None = None) -> Kind | None:
-    """Derive from a type how its values are taken.
+    """Derive the converter for the values of a type.
 
-    @param given: the kind of one value, where the type does not say it.
-    @return: C{None} for a text that may be anything.
+    @param given: the kind of a single value, if the type does not determine it.
+    @return: the converter; C{None} for a text without restrictions.
     """
     origin, parts = get_origin(hint), get_args(hint)
     if origin in _UNIONS and _NONE in parts:
@@ -268,11 +268,11 @@ def kind_of(hint: Any, given: Kind | None = None) -> Kind | None:
 
 
 def checked(**kinds: Kind) -> Callable[[type, list[attrs.Attribute[Any]]], list[attrs.Attribute[Any]]]:
-    """Make a C{field_transformer} for attrs that gives each field a converter, unless it has one.
+    """Return a C{field_transformer} for attrs that gives each field a converter, unless the field has one.
 
-    A field that is not shown in C{repr} holds a secret: errors do not show it either.
+    A field that is excluded from C{repr} holds a secret, so errors do not show its value.
 
-    @param kinds: for the fields that need another kind than that of their type, above all texts.
+    @param kinds: the converters of fields whose type does not determine one, mostly texts.
     """
 
     def transform(cls: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:

@@ -1,4 +1,4 @@
-"""What an authorizer is asked, and what it answers."""
+"""Authorization requests and decisions."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from egress.model.authority import Authority, IPAddress, Origin
 from egress.model.limit_key import limit_key
 
 Header = tuple[bytes, bytes]
-"""A field name and a field value, as they were sent; the value without surrounding white space."""
+"""A field name and a field value, as the client sent them; the value has no surrounding whitespace."""
 
 Headers = tuple[Header, ...]
 
 
 class Stage(enum.Enum):
-    """What a question is about (contract: the optional field C{stage})."""
+    """The subject of an authorization request (contract: the optional field C{stage})."""
 
     REQUEST = "request"
     TUNNEL = "tunnel"
 
-    # Enum's own is written in Python, and each decision looks up several of these.
+    # Enum's own __hash__ is written in Python, and each decision looks up several members.
     __hash__ = object.__hash__
 
 
 class Verdict(enum.Enum):
     """The outcome of a decision.
 
-    Only C{ALLOW} lets a request leave.  The last three are no outcome yet: the proxy asks again, or what stands before
-    an authorizer makes an outcome of them.
+    Only C{ALLOW} permits the proxy to forward a request.  The last three are not final: the proxy repeats the
+    authorization request, or a wrapper of the authorizer turns them into a final verdict.
 
-    @cvar NEED_BODY: the content is wanted first; put the question again, with it.
-    @cvar NEED_ADDRESSES: the addresses are wanted first; put the question again, with them.
-    @cvar ASK: a person decides.
+    @cvar NEED_BODY: the authorizer needs the content; repeat the authorization request with it.
+    @cvar NEED_ADDRESSES: the authorizer needs the addresses; repeat the authorization request with them.
+    @cvar ASK: the request needs an approval.
     """
 
     ALLOW = "allow"
@@ -43,23 +43,23 @@ class Verdict(enum.Enum):
     NEED_ADDRESSES = "need-addresses"
     ASK = "ask"
 
-    # As for stages.
+    # See Stage.
     __hash__ = object.__hash__
 
 
 NEEDS: Final = frozenset({Verdict.NEED_BODY, Verdict.NEED_ADDRESSES})
-"""Verdicts that ask for more of the request."""
+"""The verdicts that request more data about the request."""
 
 
 @attrs.frozen
 class ClientIdentity:
-    """Who sent a request.
+    """The client that sent a request.
 
     @ivar address: the peer's IP address.
     @ivar port: the peer's TCP port.
-    @ivar identity: the name of the client, where it has one.  It is proven where the listening port asks for a proof
-        (L{egress.proxy.client_auth.ClientAuthPolicy}), otherwise a label that the client gives itself.
-    @ivar partition: opaque; connections to origins are shared only between equal (address, partition).
+    @ivar identity: the name of the client, if it has one.  It is authenticated if the listener requires authentication
+        (L{egress.proxy.client_auth.ClientAuthPolicy}); otherwise it is a label that the client chooses.
+    @ivar partition: opaque; origin connections are shared only between clients with equal (address, partition).
     """
 
     address: str
@@ -69,34 +69,34 @@ class ClientIdentity:
 
     @property
     def pool_key(self) -> tuple[str, bytes]:
-        """What separates the origin connections of one client from those of every other."""
+        """The key that separates the origin connections of one client from those of all others."""
         return (self.address, self.partition)
 
     @property
     def limit_key(self) -> str:
-        """The client as per-client limits count it; see L{egress.model.limit_key}."""
+        """The key under which per-client limits count this client; see L{egress.model.limit_key}."""
         return limit_key(self.address)
 
 
-# Made for each request; a frozen class with slots takes twice as long to make.
+# Created for each request; creating a frozen class with slots takes twice as long.
 @attrs.frozen(slots=False)
 class DecisionRequest:
-    """One question to an authorizer.
+    """An authorization request.
 
-    @ivar request_id: names the exchange in the audit log, in answers and towards the authorizer.
-    @ivar method: C{"CONNECT"} when the stage is L{Stage.TUNNEL}.
-    @ivar origin: what will really be contacted.
-    @ivar path: path and query as sent, bytes that are not UTF-8 percent-encoded; empty for a tunnel.
-    @ivar headers: the end-to-end fields as they will be forwarded.
-    @ivar body: the content, or C{None} when the request has none or the authorizer does not look at it.
+    @ivar request_id: identifies the exchange in the audit log, in responses and to the authorizer.
+    @ivar method: C{"CONNECT"} if the stage is L{Stage.TUNNEL}.
+    @ivar origin: the origin that the proxy will contact.
+    @ivar path: path and query as sent, with non-UTF-8 bytes percent-encoded; empty for a tunnel.
+    @ivar headers: the end-to-end header fields as the proxy will forward them.
+    @ivar body: the content, or C{None} if the request has none or the authorizer does not inspect it.
     @ivar body_truncated: whether C{body} is only the beginning of the content.
-    @ivar body_withheld: whether there is content that was not read yet; L{Verdict.NEED_BODY} has it read.
-    @ivar content_length: the length of the content in bytes, as announced; 0 without content, C{None} while only its
-        end will tell.
-    @ivar addresses: what the origin's host leads to, a literal address to itself; C{None} when that is not known, as
-        where an upstream proxy resolves it.
-    @ivar addresses_withheld: whether the proxy can find out the addresses, and has not done so yet, so that a name that
-        is denied causes no DNS query; L{Verdict.NEED_ADDRESSES} has it do so.
+    @ivar body_withheld: whether there is content that the proxy has not read yet; L{Verdict.NEED_BODY} requests it.
+    @ivar content_length: the length of the content in bytes, as announced; 0 without content, C{None} if the length is
+        unknown until the content ends.
+    @ivar addresses: the addresses of the origin's host (for an address literal, the address itself); C{None} if they
+        are unknown, for example because an upstream proxy resolves the host.
+    @ivar addresses_withheld: whether the proxy can resolve the host but has not done so yet, so that denying a name
+        causes no DNS query; L{Verdict.NEED_ADDRESSES} requests the addresses.
     """
 
     request_id: str
@@ -115,34 +115,34 @@ class DecisionRequest:
 
     @property
     def url(self) -> str:
-        """The absolute URL that will be contacted, path and query as in L{path}."""
+        """The absolute URL that the proxy will contact; path and query are as in L{path}."""
         path = "" if self.path == "*" else self.path
         return f"{self.origin}{path}"
 
     @property
     def query(self) -> str | None:
-        """The raw query without its C{?}, or C{None} when there is none."""
+        """The raw query without its C{?}, or C{None} if there is no query."""
         _, mark, query = self.path.partition("?")
         return query if mark else None
 
     @property
     def authority(self) -> Authority:
-        """The host and port that will be contacted."""
+        """The host and port that the proxy will contact."""
         return self.origin.authority
 
 
 @attrs.frozen
 class Obligations:
-    """What is done to an allowed request, and how far the permission goes.
+    """The obligations of a decision: changes to an allowed request, and limits of its lease.
 
-    @ivar set_headers: fields to send, each in place of all of its name.  Values are sent as they are; kept out of
-        C{repr}.
-    @ivar remove_headers: names of fields not to send, in lower case.
-    @ivar max_bytes: content bytes that may flow, both directions added up.
-    @ivar expires_in: seconds after which the question is put again, if the exchange or the tunnel lasts that long.
+    @ivar set_headers: header fields to send; each replaces all fields of its name.  The values are sent unchanged, and
+        are excluded from C{repr}.
+    @ivar remove_headers: lower-case names of header fields that the proxy removes.
+    @ivar max_bytes: the maximum number of content bytes, both directions added.
+    @ivar expires_in: seconds after which the authorization request is repeated if the exchange or tunnel still runs.
     @ivar secret_headers: like C{set_headers}, but each C{${secret:NAME}} in a value is replaced by a secret of the
-        proxy (L{egress.authz.secret_injection}).  Only these values are templates: text that a client can influence
-        belongs to C{set_headers}.
+        proxy (L{egress.authz.secret_injection}).  Only these values are templates: put text that a client can influence
+        into C{set_headers}.
     """
 
     set_headers: Headers = attrs.field(default=(), repr=False)
@@ -155,23 +155,22 @@ class Obligations:
 NO_OBLIGATIONS: Final = Obligations()
 
 
-# Made for each request; a frozen class with slots takes twice as long to make.
+# Created for each request; creating a frozen class with slots takes twice as long.
 @attrs.frozen(slots=False)
 class Decision:
-    """An authorizer's answer.  Every one has a reason.
+    """The decision of an authorizer.  Every decision has a reason.
 
-    @ivar reason: for the client and the audit log, one sentence.
-    @ivar decided_by: which authorizer it was, for the audit log.
-    @ivar rule_id: the rule that decided, where the authorizer names one.
-    @ivar ttl: seconds for which the same decision may be reused, where the authorizer says so.
-    @ivar stale_if_error: seconds beyond C{ttl} for which it may be reused while there are no answers.
-    @ivar cache_key: the parts of a question on which it depends (L{egress.authz.cache_key}); C{None}: all.
-    @ivar terms: what else it says of an allowed request.
-    @ivar firm: whether a denial holds in observe mode, too, as those about addresses do.
-    @ivar observed: what the verdict would have been, where observe mode made another of it; an outage is
-        C{"unavailable"}.
-    @ivar source: where it comes from, if not from an answer to this very question: C{"cache"}, C{"stale"},
-        C{"shared"} or C{"approval"}.
+    @ivar reason: one sentence for the client and the audit log.
+    @ivar decided_by: the name of the authorizer, for the audit log.
+    @ivar rule_id: the rule that decided, if the authorizer names one.
+    @ivar ttl: time to live of the decision in seconds, if the authorizer sets one.
+    @ivar stale_if_error: seconds beyond C{ttl} for which the decision may be reused while the authorizer fails.
+    @ivar cache_key: the request attributes on which the decision depends (L{egress.authz.cache_key}); C{None}: all.
+    @ivar obligations: the obligations of an allowed request.
+    @ivar enforce_in_observe: whether a denial is enforced in observe mode, too, as denials of addresses are.
+    @ivar observed: the original verdict, if observe mode replaced it; C{"unavailable"} for an authorization failure.
+    @ivar source: the source of the decision, if it is not a response to this authorization request: C{"cache"},
+        C{"stale"}, C{"shared"} or C{"approval"}.
     """
 
     verdict: Verdict
@@ -188,5 +187,5 @@ class Decision:
 
     @property
     def allowed(self) -> bool:
-        """Whether the request may leave."""
+        """Whether the proxy may forward the request."""
         return self.verdict is Verdict.ALLOW

@@ -1,4 +1,4 @@
-"""A DNS server to ask: an address and a port."""
+"""The address and port of a DNS server."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ class InvalidDnsServer(ValueError):
 
 @attrs.frozen(field_transformer=checked(port=tcp_port))
 class DnsServer:
-    """Where a DNS server takes queries, over UDP and TCP."""
+    """The endpoint at which a DNS server accepts queries, over UDP and TCP."""
 
     address: IPAddress
     port: int = PORT
 
     @classmethod
     def parse(cls, text: str) -> DnsServer:
-        """Read C{ADDRESS}, C{ADDRESS:PORT}, C{[ADDRESS]} or C{[ADDRESS]:PORT}.
+        """Parse C{ADDRESS}, C{ADDRESS:PORT}, C{[ADDRESS]} or C{[ADDRESS]:PORT}.
 
-        A name is not accepted: there would be nobody to resolve it.
+        A name is not accepted because no server could resolve it.
 
-        @raise InvalidDnsServer: when it cannot be read.
+        @raise InvalidDnsServer: if C{text} is not an address with an optional port.
         """
         address = parse_ip(text)
         if address is not None:

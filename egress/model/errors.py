@@ -1,7 +1,7 @@
-"""Everything that can go wrong with an exchange, and what each fault is to the client and to the audit log.
+"""The errors that can end an exchange, and the outcome of each for the client and the audit log.
 
-The tree says whose fault it was; L{outcome_of} alone says what becomes of it, so that two faults can never be answered
-alike by accident.
+The class tree says which party is at fault.  Only L{outcome_of} maps an error to its outcome, so each error has an
+entry of its own.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from egress.model.authz_failure import AuthzFailure
 
 
 class EgressError(Exception):
-    """Base of all faults of an exchange.
+    """The base class of all errors that end an exchange.
 
-    @ivar reason: one sentence for the client and the audit log; it never holds a secret.
+    @ivar reason: one sentence for the client and the audit log; it never contains a secret.
     """
 
     def __init__(self, reason: str) -> None:
@@ -26,7 +26,7 @@ class EgressError(Exception):
 
 
 class ClientError(EgressError):
-    """The client's fault."""
+    """An error that the client caused."""
 
 
 class BadRequest(ClientError):
@@ -34,79 +34,79 @@ class BadRequest(ClientError):
 
 
 class InvalidTarget(BadRequest):
-    """A request-target, authority or host that cannot be read."""
+    """A request-target, authority or host that cannot be parsed."""
 
 
 class RequestTimeout(ClientError):
-    """The client did not finish what it began to send."""
+    """The client did not complete its request in time."""
 
 
 class ContentTooLarge(ClientError):
-    """The content is over the limit up to which it can be put to the authorizer."""
+    """The content exceeds the limit for content that is sent to the authorizer."""
 
 
 class ContentMemoryExhausted(EgressError):
-    """The contents of other requests take all the memory that there is for contents."""
+    """Other requests use all the memory that is reserved for request content."""
 
 
 class TargetTooLong(ClientError):
-    """The request-target is over the limit."""
+    """The request-target exceeds the limit."""
 
 
 class HeadTooLarge(ClientError):
-    """The request head, or its number of fields, is over the limit."""
+    """The request head, or its number of header fields, exceeds the limit."""
 
 
 class MisdirectedRequest(ClientError):
-    """The request inside a tunnel is for another authority than the tunnel."""
+    """The authority of a request inside a tunnel differs from the authority of the tunnel."""
 
 
 class ServerNameMismatch(MisdirectedRequest):
-    """The TLS server name is another than the authority of the CONNECT."""
+    """The TLS server name differs from the authority of the CONNECT."""
 
 
 class TooManyConnections(ClientError):
-    """The client has more connections open than one may have."""
+    """The client exceeds its limit of open connections."""
 
 
 class VersionNotSupported(ClientError):
-    """A version of HTTP that this proxy does not speak."""
+    """The proxy does not support the HTTP version."""
 
 
 class UnsupportedRequest(ClientError):
-    """Well-formed, but something that this proxy does not do."""
+    """The request is well-formed, but the proxy does not support it."""
 
 
 class MaxForwardsReached(ClientError):
-    """The request may go no further than to this proxy, which answers it; nothing is wrong with it."""
+    """Max-Forwards is zero: the proxy responds to the request itself.  This is not a fault."""
 
 
 class ClientUnauthenticated(ClientError):
-    """The client has not said who it is, where only clients that are known may send requests."""
+    """The client did not authenticate, and the listener requires authentication."""
 
 
 class CredentialsRejected(ClientUnauthenticated):
-    """The client said who it is, and that is not so."""
+    """The client's credentials are not valid."""
 
 
 class ClientCheckBusy(ClientError):
-    """Who the client is cannot be found out now: too many ask for it."""
+    """The client cannot be authenticated now because too many authentications are in progress."""
 
 
 class TunnelNotUnderstood(ClientError):
-    """What came inside a CONNECT is neither TLS nor HTTP; there is no way to answer it."""
+    """The bytes inside a CONNECT tunnel are neither TLS nor HTTP, so no response is possible."""
 
 
 class ClientTlsFailed(ClientError):
-    """The TLS handshake with the client failed, so that nothing can be answered."""
+    """The TLS handshake with the client failed, so no response is possible."""
 
 
 class ClientLeft(ClientError):
-    """The client left a tunnel without having sent a request."""
+    """The client closed a tunnel without sending a request."""
 
 
 class ClientGone(ClientError):
-    """The client went away before the exchange was over."""
+    """The client disconnected before the exchange was complete."""
 
 
 class Denial(Protocol):
@@ -118,13 +118,13 @@ class Denial(Protocol):
 
     @property
     def rule_id(self) -> str | None:
-        """The rule that denies it."""
+        """The rule that denies the request."""
 
 
 class Denied(EgressError):
     """The authorizer denies the request.
 
-    @ivar rule_id: the rule that denies it.
+    @ivar rule_id: the rule that denies the request.
     """
 
     def __init__(self, decision: Denial) -> None:
@@ -133,22 +133,22 @@ class Denied(EgressError):
 
 
 class AddressForbidden(EgressError):
-    """The address guard said no: the destination is an address that nobody may be sent to."""
+    """The address guard denied the request: the destination address is forbidden."""
 
 
 class PortForbidden(AddressForbidden):
-    """The destination's port is none that the operator opened."""
+    """The operator did not permit the destination's port."""
 
 
 class CertificateNotPermitted(EgressError):
-    """The proxy's CA may not sign for this host, so that nothing could be said inside a tunnel to it."""
+    """The name constraints of the proxy's CA exclude this host, so the proxy cannot intercept TLS for it."""
 
 
 class AuthorizerUnavailable(EgressError):
-    """There is no decision, so nothing is forwarded.
+    """There is no decision, so the request is not forwarded.
 
-    @ivar kind: what kind of outage it is.
-    @ivar retry_after: seconds after which to try again, where they are known.
+    @ivar kind: the kind of failure.
+    @ivar retry_after: seconds after which the client can retry, if known.
     """
 
     def __init__(
@@ -160,23 +160,23 @@ class AuthorizerUnavailable(EgressError):
 
 
 class AuditUnavailable(AuthorizerUnavailable):
-    """What is decided could not be put on record, so nothing is decided."""
+    """The decision cannot be recorded in the audit log, so there is no decision."""
 
 
 class LimitReached(EgressError):
-    """More content would flow than the decision allows."""
+    """The content exceeds the number of bytes that the decision allows."""
 
 
 class LeaseRevoked(EgressError):
-    """The permission ran out, and the authorizer said no to more."""
+    """The lease expired, and the authorizer denied its renewal."""
 
 
 class LeaseExpired(EgressError):
-    """The permission ran out, and there was no decision on more."""
+    """The lease expired, and there was no decision on its renewal."""
 
 
 class OriginError(EgressError):
-    """The way to the origin, or the origin itself, failed."""
+    """The origin, or the connection to it, failed."""
 
 
 class NameNotResolved(OriginError):
@@ -188,19 +188,19 @@ class ResolutionTimeout(OriginError):
 
 
 class TooManyLookups(ClientError):
-    """The client has as many names looked up as one may."""
+    """The client exceeds its limit of concurrent name lookups."""
 
 
 class ResolverBusy(EgressError):
-    """The proxy looks as many names up as it may, and as many wait."""
+    """The proxy has reached its limit of concurrent and queued name lookups."""
 
 
 class DialFailed(OriginError):
-    """No address of the origin took a connection."""
+    """No address of the origin accepted a connection."""
 
 
 class DialTimeout(OriginError):
-    """No address of the origin answered in time."""
+    """No address of the origin accepted a connection in time."""
 
 
 class OriginTlsFailed(OriginError):
@@ -208,41 +208,41 @@ class OriginTlsFailed(OriginError):
 
 
 class OriginCertificateInvalid(OriginTlsFailed):
-    """The origin's certificate is not to be trusted."""
+    """The origin's certificate is not trusted."""
 
 
 class OriginProtocolError(OriginError):
-    """The origin's answer is not valid HTTP."""
+    """The origin's response is not valid HTTP."""
 
 
 class OriginHttp2Only(OriginProtocolError):
-    """The origin speaks HTTP/2 alone, which the proxy does not speak."""
+    """The origin supports only HTTP/2, which the proxy does not support."""
 
 
 class OriginDisconnected(OriginError):
-    """The origin closed the connection before its answer was complete."""
+    """The origin closed the connection before its response was complete."""
 
 
 class OriginTimeout(OriginError):
-    """The origin did not answer in time."""
+    """The origin did not respond in time."""
 
 
 class UpstreamError(OriginError):
-    """The upstream proxy is at fault, not the origin."""
+    """An error of the upstream proxy, not of the origin."""
 
 
 class UpstreamFailed(UpstreamError):
-    """The upstream proxy cannot be reached or does not speak HTTP."""
+    """The upstream proxy cannot be reached or does not respond with valid HTTP."""
 
 
 class UpstreamTimeout(UpstreamError):
-    """The upstream proxy did not answer in time."""
+    """The upstream proxy did not respond in time."""
 
 
 class UpstreamRefused(UpstreamError):
-    """The upstream proxy answered, and refused.
+    """The upstream proxy rejected the request.
 
-    @ivar status: the status code with which it did.
+    @ivar status: the status code of its response.
     """
 
     def __init__(self, reason: str, status: int) -> None:
@@ -251,22 +251,22 @@ class UpstreamRefused(UpstreamError):
 
 
 class Overloaded(EgressError):
-    """The proxy serves as many connections as it may already."""
+    """The proxy has reached its limit of connections."""
 
 
 class InternalFault(EgressError):
-    """A defect of the proxy itself; what it was stands in the log, not in the answer."""
+    """A defect of the proxy itself; the log has the details, the response does not."""
 
 
 @attrs.frozen
 class Outcome:
-    """What a fault becomes.
+    """The outcome of an error.
 
-    @ivar status: the status code of the answer; C{None} when nothing can be answered and the connection is closed.
-    @ivar code: a stable name for programs: the C{type} of the problem document, the audit log, the metrics.
-    @ivar stage: the step that refused or failed.
+    @ivar status: the status code of the response; C{None} if no response is possible and the connection is closed.
+    @ivar code: a stable identifier for programs: the C{type} of the problem document, the audit log, the metrics.
+    @ivar stage: the step that rejected the request or failed.
     @ivar proxy_error: the error type for C{Proxy-Status} (RFC 9209 section 2.3).
-    @ivar verdict: what the audit log says the decision was.
+    @ivar verdict: the verdict in the audit log.
     """
 
     status: HTTPStatus | None
@@ -349,12 +349,12 @@ OUTCOMES: Final[dict[type[EgressError], Outcome]] = {
 
 
 def outcome_of(error: EgressError) -> Outcome:
-    """Say what becomes of an exchange that ended with C{error}.
+    """Return the outcome of an exchange that ended with C{error}.
 
-    @raise KeyError: for an error that has no entry of its own; a test keeps the table complete.
+    @raise KeyError: if the error has no entry of its own; a test keeps the table complete.
     """
     return OUTCOMES[type(error)]
 
 
 class WorkerFailed(Exception):
-    """A worker ended, or said nothing, before it was ready for the first time."""
+    """A worker exited, or reported nothing, before it was ready for the first time."""

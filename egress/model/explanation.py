@@ -1,4 +1,4 @@
-"""What is asked of C{egress explain}, and what it finds out."""
+"""The request to C{egress explain}, and its result."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ import attrs
 from egress.model.decision import Headers
 from egress.model.quote import quoted
 
-# As much as any content that is put to an authorizer by default.
+# The default limit for content that is sent to an authorizer.
 MAX_BODY: Final = 1024 * 1024
 _MAX_HEADERS: Final = 256
 _MAX_TEXT: Final = 16 * 1024
 _FIELDS: Final = frozenset({"method", "url", "headers", "body", "bodyEncoding", "client", "connect", "ask"})
-# What would end the line that it stands in.
+# Characters that would end a header line.
 _LINE_ENDS: Final = re.compile(r"[\r\n\0]")
 
 
 class InvalidExplainRequest(ValueError):
-    """A question that cannot be read; the text says what is wrong with it."""
+    """An explain request that cannot be parsed; the message says what is wrong with it."""
 
 
 @attrs.frozen
 class ExplainRequest:
-    """A request that nobody sent.
+    """A hypothetical request to explain.
 
-    @ivar url: as a client would write it.
-    @ivar body: its content; C{None}: it has none.
-    @ivar client: the name of the client; C{None}: it has none.
-    @ivar connect: whether to connect to the origin, if the request is allowed.
-    @ivar ask: whether to ask the authorization service, where one decides.
+    @ivar url: the URL as a client would write it.
+    @ivar body: the content; C{None} if there is none.
+    @ivar client: the name of the client; C{None} if it has none.
+    @ivar connect: whether to connect to the origin if the request is allowed.
+    @ivar ask: whether to query the authorization service, if one is configured.
     """
 
     method: str
@@ -46,9 +46,9 @@ class ExplainRequest:
 
     @classmethod
     def parse(cls, document: object) -> ExplainRequest:
-        """Read JSON: C{{"method": "GET", "url": "...", "headers": [["name", "value"]], "body": "..."}} and more.
+        """Parse JSON: C{{"method": "GET", "url": "...", "headers": [["name", "value"]], "body": "..."}} and more.
 
-        @raise InvalidExplainRequest: for anything else.
+        @raise InvalidExplainRequest: if the document is not a valid request.
         """
         if not isinstance(document, dict):
             raise InvalidExplainRequest('write an object, as in {"method": "GET", "url": "https://example.com/"}')
@@ -67,7 +67,7 @@ class ExplainRequest:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Write what L{parse} reads."""
+        """Serialize the request for L{parse}."""
         return {
             "method": self.method,
             "url": self.url,
@@ -126,11 +126,11 @@ def _body(value: object, encoding: object) -> bytes | None:
 
 @attrs.frozen
 class RuleTried:
-    """One rule of the embedded policy.
+    """The evaluation of one rule of the embedded policy.
 
-    @ivar failed: the condition that did not hold; C{None}: all did.
-    @ivar where: where it stands.
-    @ivar doubt: what servers read in different ways, where that is why it matched or did not.
+    @ivar failed: the condition that did not match; C{None} if all matched.
+    @ivar where: the location of the rule in the policy file.
+    @ivar doubt: the part of the request that servers interpret differently, if it determined the result.
     """
 
     rule_id: str
@@ -143,13 +143,13 @@ class RuleTried:
 
 @attrs.frozen
 class Step:
-    """One stage of the way of a request.
+    """One step of the processing of a request.
 
-    @ivar outcome: C{"ok"}, C{"no"} (it ends here), C{"failed"} (it could not be found out), C{"skipped"}.
-    @ivar text: what was found, in a sentence.
-    @ivar seconds: the time that it took.
-    @ivar details: more of it.
-    @ivar rules: those that were tried, in this order.
+    @ivar outcome: C{"ok"}, C{"no"} (processing ends here), C{"failed"} (the step gave no result), C{"skipped"}.
+    @ivar text: the result, in a sentence.
+    @ivar seconds: the duration of the step.
+    @ivar details: further details.
+    @ivar rules: the rules that were evaluated, in this order.
     """
 
     name: str
@@ -162,12 +162,12 @@ class Step:
 
 @attrs.frozen
 class Explanation:
-    """The way of one request, as far as it gets.
+    """The processing of one request, up to the step that ends it.
 
-    @ivar verdict: C{"allow"}, C{"deny"}, C{"ask"} (a person decides) or C{"none"}: nobody can tell, or it fails.
-    @ivar decided_by: who it was; C{"proxy"}: the proxy itself.
-    @ivar status: the status code of the answer by the proxy; C{None}: it gives none of its own.
-    @ivar code: what was wrong, as in the audit log.
+    @ivar verdict: C{"allow"}, C{"deny"}, C{"ask"} (requires an approval) or C{"none"}: no decision, or a failure.
+    @ivar decided_by: the name of the authorizer; C{"proxy"}: the proxy itself.
+    @ivar status: the status code of the proxy's own response; C{None} if the proxy generates none.
+    @ivar code: the error code, as in the audit log.
     """
 
     method: str
@@ -181,7 +181,7 @@ class Explanation:
     code: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Write it for programs."""
+        """Serialize the explanation for programs."""
         return {
             "method": self.method,
             "url": self.url,

@@ -1,4 +1,4 @@
-"""What counts as one client where a limit is per client."""
+"""The key by which per-client limits identify a client."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
-# Results that are kept; an address of a client is looked up for each of its requests.
-_KEPT: Final = 4096
+# The number of cached results; the address of a client is looked up for each of its requests.
+_CACHE_SIZE: Final = 4096
 
 
-@lru_cache(_KEPT)
+@lru_cache(_CACHE_SIZE)
 def limit_key(address: str) -> str:
     """Return the key under which every per-client limit counts a client address.
 

@@ -1,4 +1,4 @@
-"""Which destinations are contacted directly, past the upstream proxy (C{NO_PROXY})."""
+"""C{NO_PROXY}: the destinations that are contacted directly instead of through the upstream proxy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from egress.model.authority import Authority, normalize_host
 from egress.model.converters import checked, text
 from egress.model.errors import InvalidTarget
 
-# "192.168.*" and "169.254/16": fewer than four octets.  Octets have no leading zeros, which some read as octal.
+# "192.168.*" and "169.254/16": fewer than four octets.  Leading zeros are rejected because they can mean octal.
 _OCTET: Final = r"(?:0|[1-9][0-9]{0,2})"
 _LEADING_OCTETS: Final = re.compile(rf"({_OCTET}(?:\.{_OCTET}){{0,2}})(?:\.\*){{1,3}}")
 _SHORT_RANGE: Final = re.compile(rf"({_OCTET}(?:\.{_OCTET}){{0,2}})/([0-9]{{1,2}})")
@@ -20,10 +20,10 @@ _SHORT_RANGE: Final = re.compile(rf"({_OCTET}(?:\.{_OCTET}){{0,2}})/([0-9]{{1,2}
 
 @attrs.frozen
 class HostPattern:
-    """A host, or a whole domain, with an optional port.
+    """A host or a whole domain, with an optional port.
 
     @ivar host: a normalized host, without a leading dot.
-    @ivar subdomains: whether hosts below it match.
+    @ivar subdomains: whether subdomains match.
     @ivar exact: whether the host itself matches.
     @ivar port: C{None} matches every port.
     """
@@ -37,22 +37,22 @@ class HostPattern:
     def parse(cls, text: str, *, suffix: bool) -> HostPattern:
         """Parse C{host}, C{.host} or C{*.host}, each with an optional C{:port}.
 
-        @param suffix: whether a plain C{host} also matches what is below it, as in C{NO_PROXY}.
-        @raise InvalidTarget: when it cannot be read.
+        @param suffix: whether a plain C{host} also matches its subdomains, as in C{NO_PROXY}.
+        @raise InvalidTarget: if C{text} is not a valid pattern.
         """
-        below = text.startswith((".", "*."))
-        if text.startswith("*") and not below:
+        is_domain = text.startswith((".", "*."))
+        if text.startswith("*") and not is_domain:
             raise InvalidTarget("a whole domain is written *.example.com")
         bare = text.removeprefix("*").removeprefix(".")
-        # A port that cannot occur stands for "none given".
+        # Port 1 is a placeholder: Authority.parse requires a port here.
         has_port = _has_port(bare)
         authority = Authority.parse(bare if has_port else f"{bare}:1")
         port = authority.port if has_port else None
         is_name = authority.ip is None
-        return cls(authority.host, (below or suffix) and is_name, not below or suffix, port)
+        return cls(authority.host, (is_domain or suffix) and is_name, not is_domain or suffix, port)
 
     def matches(self, authority: Authority) -> bool:
-        """Whether an authority falls under this pattern."""
+        """Whether an authority matches this pattern."""
         if self.port is not None and self.port != authority.port:
             return False
         if self.exact and authority.host == self.host:
@@ -65,10 +65,10 @@ def _has_port(text: str) -> bool:
 
 
 def _network(entry: str) -> IPv4Network | IPv6Network | None:
-    """Read a range of addresses: CIDR, also with fewer than four octets, or leading octets and C{*}.
+    """Parse an address range: CIDR, also with fewer than four octets, or leading octets and C{*}.
 
-    @return: C{None} for what is none.
-    @raise InvalidTarget: for what is nearly one.
+    @return: the range; C{None} if the entry does not have the form of a range.
+    @raise InvalidTarget: if the entry has the form of a range but is not valid.
     """
     octets = _LEADING_OCTETS.fullmatch(entry)
     short = _SHORT_RANGE.fullmatch(entry)
@@ -91,8 +91,8 @@ def _network(entry: str) -> IPv4Network | IPv6Network | None:
 class Bypass:
     """A parsed C{NO_PROXY}.
 
-    @ivar everything: a lone C{*}.
-    @ivar endings: with what a host may end, wherever its labels begin (C{*example.com}).
+    @ivar everything: whether the list contains a single C{*}, which matches every destination.
+    @ivar endings: suffixes that match at any position in a label (C{*example.com}).
     """
 
     everything: bool = False
@@ -102,12 +102,12 @@ class Bypass:
 
     @classmethod
     def parse(cls, text: str) -> Bypass:
-        """Parse a comma-separated list of hosts (each with what is below it), addresses, C{host:port} and CIDR ranges.
+        """Parse a comma-separated list of hosts (each with its subdomains), addresses, C{host:port} and CIDR ranges.
 
-        These are the forms that curl, Go, Python and Node read: C{.example.com}, C{*.example.com} and C{*example.com};
+        curl, Go, Python and Node accept these forms: C{.example.com}, C{*.example.com} and C{*example.com};
         C{10.0.0.0/8}, C{169.254/16} and C{192.168.*}; IPv6 addresses with and without brackets.
 
-        @raise InvalidTarget: when an entry cannot be read; the reason does not quote it.
+        @raise InvalidTarget: if an entry cannot be parsed; the reason does not quote it.
         """
         hosts: list[HostPattern] = []
         networks: list[IPv4Network | IPv6Network] = []
@@ -127,7 +127,7 @@ class Bypass:
         return cls(everything, tuple(hosts), tuple(networks), tuple(endings))
 
     def matches(self, authority: Authority) -> bool:
-        """Whether an authority is contacted directly.  Names are not resolved for this."""
+        """Whether an authority is contacted directly.  Names are not resolved for this check."""
         if self.everything or any(pattern.matches(authority) for pattern in self.hosts):
             return True
         address = authority.ip

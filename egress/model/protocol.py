@@ -14,19 +14,19 @@ _HTTP_OR_TLS: Final = re.compile(rb"(?:h2c?|h3|https?|tls)(?:[/-].*)?", re.DOTAL
 
 
 def is_http_or_tls(name: bytes) -> bool:
-    """Say whether a protocol is another version of HTTP, or TLS below it (RFC 2817).
+    """Return whether a protocol is another version of HTTP, or TLS as a transport (RFC 2817).
 
-    Clients offer them with ordinary requests and go on without them, and what follows would carry requests that nobody
-    decides on.
+    Clients offer these with ordinary requests and continue without them; an upgraded connection would carry requests
+    that are not authorized.
     """
     return _HTTP_OR_TLS.fullmatch(name) is not None
 
 
 def protocol_name(text: str) -> str:
-    """Check the name of a protocol to which operators may let connections be upgraded.
+    """Validate the name of a protocol to which operators may permit an upgrade.
 
-    @return: the name in lower case; names are compared without regard to case.
-    @raise ValueError: saying what to write instead.
+    @return: the name in lower case; protocol names are compared case-insensitively.
+    @raise ValueError: if the name is not valid; the message says what to write instead.
     """
     name = text.lower().encode("utf-8")
     if _PROTOCOL.fullmatch(name) is None:

@@ -1,9 +1,9 @@
-"""Quoting what somebody else sent, in reasons and log lines.
+"""Quoting of untrusted input in reasons and log lines.
 
-The rule: a reason or a log line never holds input as it came.  What cannot be parsed as a URL, a target, an authority,
-or credentials is not quoted at all: the password of a malformed URL can stand in any part of it.  Other input is quoted
-by L{quoted}, and by nothing else.  A host and a port that were parsed (L{egress.model.authority.Authority}) are no
-longer input: userinfo is no part of them.
+The rule: a reason or a log line never contains raw input.  Text that cannot be parsed as a URL, a target, an authority
+or credentials is not quoted at all, because the password of a malformed URL can be in any part of it.  Other input is
+quoted only with L{quoted}.  A parsed host and port (L{egress.model.authority.Authority}) is no longer raw input:
+it contains no userinfo.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from __future__ import annotations
 from typing import Final
 
 LONGEST: Final = 80
-"""Characters of a quotation, its quotes left out."""
+"""The maximum length of a quotation in characters, without the quotation marks."""
 
 _REDACTED: Final = "REDACTED"
 
 
 def quoted(text: str | bytes) -> str:
-    """Quote input: on one line, in quotes, at most L{LONGEST} characters of it, and nothing that may be a password.
+    """Quote input: on one line, in quotation marks, at most L{LONGEST} characters, and without possible passwords.
 
-    All that stands before an C{@} is replaced, whether the text is a URL or not, and all that follows a question mark.
+    The text before an C{@} is redacted, whether or not the input is a URL, and so is the text after a question mark.
 
-    @param text: bytes are read as Latin-1.
+    @param text: the input; bytes are decoded as Latin-1.
     """
     if isinstance(text, bytes):
         text = text.decode("latin-1")

@@ -1,4 +1,4 @@
-"""What the audit log and the metrics learn of an exchange: exactly one record for each, on every way out."""
+"""The audit record of an exchange: the audit log and the metrics receive exactly one per exchange."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ import attrs
 from egress.model.decision import ClientIdentity
 
 
-# Made for each request; a frozen class with slots takes twice as long to make.
+# Created for each request; creating a frozen class with slots takes twice as long.
 @attrs.frozen(slots=False)
 class ExchangeRecord:
     """One finished exchange: a request, or a tunnel.
 
     @ivar time: seconds since the epoch at which the request head was complete.
-    @ivar request_id: the same id as in the answer to the client and in the question to the authorizer.
+    @ivar request_id: the same identifier as in the response to the client and in the authorization request.
     @ivar stage: C{"request"} or C{"tunnel"}.
-    @ivar method: the request's method; C{""} when none could be read.
-    @ivar url: what was asked for, not yet redacted: sinks do that.
-    @ivar verdict: C{"allow"}, C{"deny"}, C{"unavailable"} (no decision), C{"refused"} (by the proxy,
-        nobody was asked) or C{"failed"} (something broke before anybody could be asked).  What was allowed stays
-        C{"allow"} whatever becomes of it on the way; C{outcome} tells.
-    @ivar outcome: C{"forwarded"}, or the code of the fault (L{egress.model.errors.CaseResult.code}).
-    @ivar reason: the decision's reason, or the fault's.
-    @ivar decided_by: which authorizer decided, C{"proxy"} where it was the proxy itself.
-    @ivar observed: what the verdict would have been, where observe mode let it pass: C{"deny"} or C{"unavailable"}.
-    @ivar source: where the decision came from, if not from an answer to this question (L{Decision.source}).
-    @ivar decision_seconds: how long the decision took; C{None} when nobody was asked.
-    @ivar status: the status code that the client got; C{None} when it got none.
+    @ivar method: the request's method; C{""} if it could not be parsed.
+    @ivar url: the requested URL, not yet redacted: the sinks redact it.
+    @ivar verdict: C{"allow"}, C{"deny"}, C{"unavailable"} (no decision), C{"refused"} (rejected by the proxy without an
+        authorization request) or C{"failed"} (a failure before the authorization request).  An allowed request keeps
+        C{"allow"} if it fails later; C{outcome} has the failure.
+    @ivar outcome: C{"forwarded"}, or the code of the error (L{egress.model.errors.Outcome.code}).
+    @ivar reason: the reason of the decision or of the error.
+    @ivar decided_by: the name of the authorizer; C{"proxy"} if the proxy itself decided.
+    @ivar observed: the original verdict, if observe mode allowed the request: C{"deny"} or C{"unavailable"}.
+    @ivar source: the source of the decision, if it is not a response to this request (L{Decision.source}).
+    @ivar decision_seconds: the duration of the decision; C{None} if no authorizer was queried.
+    @ivar status: the status code that the client received; C{None} if it received none.
     @ivar bytes_sent: content bytes to the origin.
     @ivar bytes_received: content bytes to the client.
     @ivar duration: seconds from C{time} to the end.
-    @ivar address: the origin's IP address that was connected to; C{None} when none was, and through an upstream
-        proxy, which resolves the name itself.
-    @ivar upstream: host and port of the upstream proxy through which it left.
+    @ivar address: the IP address of the origin connection; C{None} without a connection, and with an upstream proxy,
+        which resolves the name itself.
+    @ivar upstream: host and port of the upstream proxy that the request used.
     """
 
     time: float

@@ -1,8 +1,8 @@
-"""Keeping secrets out of what is written down.  Pure.
+"""Redaction of secrets in URLs that are logged.  Pure.
 
-A log is read by more people than the requests were meant for, so a URL loses its credentials before it gets there:
-always the userinfo, and of the query what a key or the look of a value gives away.  When in doubt the value goes; the
-key, the host and the path stay, since they are what an operator searches for.
+More people read a log than the requests were intended for, so a URL is redacted before it is logged: always the
+userinfo, and each query value that its key or its format identifies as a secret.  In case of doubt the value is
+redacted; the key, the host and the path remain because operators search for them.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from urllib.parse import unquote_plus
 
 REDACTED: Final = "REDACTED"
 
-# In a key reduced to lower-case letters and digits.
+# Matches in a key that is reduced to lower-case letters and digits.
 _TELLING: Final = re.compile(
     r"token|secret|passw|passphrase|signature|credential|authorization|apikey|accesskey|privatekey|jwt|bearer"
     r"|sessionid|assertion|cookie|verifier|samlresponse|^xamz|^xgoog"
 )
-# One of the words that a key is made of: session_id, userAuth; not author.
+# Matches any single word of a key: session_id, userAuth; not author.
 _WORDS: Final = frozenset({"auth", "oauth", "session", "sid", "sig", "hmac", "pwd", "pass", "pin", "otp", "creds"})
-# The last word of a key (key, subscription-key); the only word of a key (code, but not country_code).
+# Match the last word of a key (key, subscription-key), or its only word (code, but not country_code).
 _LAST_WORDS: Final = frozenset({"key"})
 _ONLY_WORDS: Final = frozenset({"code"})
 
@@ -31,11 +31,11 @@ _PAIRS: Final = re.compile(r"([&;?#])")
 _PREFIX: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*)?:[/\\]+|//")
 _AUTHORITY: Final = re.compile(r"[^/?#\\]*")
 _HOST_AND_PORT: Final = re.compile(r"(?:\[[^\]]*\]|[^:]*)(?::[0-9]*)?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9]*")
-# What nearly every URL begins with: nothing in it is userinfo, unless there is an "@".
+# The prefix of most URLs: it contains no userinfo unless the URL contains an "@".
 _PLAIN: Final = re.compile(r"(?:https?://)?[A-Za-z0-9._-]*(?::[0-9]{1,5})?(?:[/?#]|\Z)")
 _AT: Final = re.compile(r"@|%40")
 
-# Values that are secrets under any name: a JWT (RFC 7519), and the forms that well-known issuers give their tokens.
+# Values that are secrets under any key: a JWT (RFC 7519), and the token formats of well-known issuers.
 _TOKENS: Final = re.compile(
     r"eyJ[a-z0-9_-]{8,}\.[a-z0-9_-]{4,}|PMAK-[0-9a-f]{16}|gh[opsur]_[a-z0-9]{20}|github_pat_[a-z0-9_]{20}"
     r"|glpat-[a-z0-9_-]{16}|xox[a-z]-[a-z0-9-]{10}|[sr]k[-_][a-z0-9_-]{20}|AKIA[a-z0-9]{16}|AIza[a-z0-9_-]{30}"
@@ -45,24 +45,24 @@ _TOKENS: Final = re.compile(
 
 _CACHED_KEY: Final = 64
 _DEPTH: Final = 4
-# Each pair, and each level of encoding, costs time.  What is longer than any that a person reads goes as a whole.
+# Each pair and each level of encoding costs time.  Longer text than a reader would use is redacted as a whole.
 _MOST_PAIRS: Final = 256
 _LONG_KEY: Final = 1024
 _LONG_VALUE: Final = 4096
 
 
 def redact_url(url: str) -> str:
-    """Give a URL, or what a client sent as one, without its secrets.
+    """Redact the secrets of a URL, or of client input in the place of a URL.
 
-    @return: the same text with each secret replaced by C{REDACTED}; the very same where there is none.
+    @return: the text with each secret replaced by C{REDACTED}; the same object if there is none.
     """
     return _redact(url, _DEPTH)
 
 
 def redact_userinfo(text: str) -> str:
-    """Give a text that should be a URL without anything that may be a user name or a password.
+    """Redact every possible user name and password in a text that should be a URL.
 
-    For what an operator mistyped: everything up to the last C{@} goes, whether the text is a URL or not.
+    For a mistyped value of an operator: everything up to the last C{@} is removed, whether or not the text is a URL.
     """
     before, at, rest = text.rpartition("@")
     if not at:
@@ -80,7 +80,7 @@ def _redact(url: str, depth: int) -> str:
     pieces = _PAIRS.split(url[mark:], _MOST_PAIRS + 1)
     if len(pieces) > 2 * _MOST_PAIRS + 1:
         return url[: mark + 1] + REDACTED
-    # Every second piece is a separator; of the others each may be key=value.
+    # Every second piece is a separator; each of the others can be key=value.
     for index in range(0, len(pieces), 2):
         if pieces[index]:
             pieces[index] = _redact_pair(pieces[index], depth)
@@ -97,8 +97,8 @@ def _without_userinfo(url: str) -> str:
     elif _HOST_AND_PORT.fullmatch(authority[0]):
         return url
     else:
-        # What follows the colon is no port: a password, perhaps with a slash in it that should have been
-        # percent-encoded, or with nothing behind it.
+        # The text after the colon is not a port: it can be a password, perhaps with a slash that should have been
+        # percent-encoded, or with nothing after it.
         cut = max((at.start() for at in _AT.finditer(url)), default=len(url))
     return url[:start] + REDACTED + url[cut:]
 
@@ -113,22 +113,22 @@ def _redact_pair(pair: str, depth: int) -> str:
 
 
 def _hides_secret(value: str, depth: int) -> bool:
-    """Whether a value looks like a token, or is itself a URL or a form with a secret in it."""
+    """Whether a value looks like a token, or is itself a URL or a form that contains a secret."""
     decoded = unquote_plus(value) if "%" in value or "+" in value else value
     if _TOKENS.match(decoded):
         return True
     if "=" not in decoded and "://" not in decoded and ("%" not in decoded or decoded == value):
         return False
     if depth == 0 or len(decoded) > _LONG_VALUE:
-        # Nobody nests this deep, or writes so much, but to hide something, or to keep us busy.
+        # Legitimate values are not nested this deeply or this long: they hide a secret or waste CPU time.
         return True
     inner = decoded if "://" in decoded else f"?{decoded}"
     return _redact(inner, depth - 1) != inner
 
 
 def is_secret_key(key: str) -> bool:
-    """Whether what stands under a query key, as it was sent, is to be kept to ourselves."""
-    # Keys are chosen by clients: only those of a sane length are worth remembering.
+    """Whether the value of a query key, as it was sent, is a secret."""
+    # Clients choose the keys: cache only keys of a normal length.
     if len(key) <= _CACHED_KEY:
         return _cached_secret_key(key)
     return len(key) > _LONG_KEY or _secret_key(key)

@@ -1,4 +1,4 @@
-"""How an origin is reached."""
+"""The route to an origin."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from egress.model.authority import IPAddress, Origin, UpstreamProxy
 
 
 class Purpose(enum.Enum):
-    """What a connection is for.
+    """The purpose of a connection.
 
     @cvar REQUEST: HTTP requests.
     @cvar UPGRADE: one HTTP request, after which the connection is a WebSocket.
@@ -25,14 +25,14 @@ class Purpose(enum.Enum):
 
 @attrs.frozen
 class Route:
-    """A checked way to an origin.
+    """A validated route to an origin.
 
-    @ivar addresses: what may be connected to, classified by the address guard, in the order to try; of the upstream
-        proxy's none: it is the operator's choice and resolved when it is dialled.
-    @ivar upstream: the proxy to go through, or C{None}.
-    @ivar tls: whether the proxy makes a TLS session with the origin.
-    @ivar connect: whether the upstream proxy is asked for a tunnel; otherwise it gets requests in absolute-form.
-    @ivar is_looked_up: whether the proxy has looked up a name to find the addresses.
+    @ivar addresses: the addresses to connect to, validated by the address guard, in order of preference.  Empty with an
+        upstream proxy: the operator chose it, and its name is resolved when the proxy connects.
+    @ivar upstream: the upstream proxy, or C{None}.
+    @ivar tls: whether the proxy establishes a TLS session with the origin.
+    @ivar connect: whether the upstream proxy opens a tunnel; otherwise it receives requests in absolute-form.
+    @ivar is_looked_up: whether the addresses come from a name lookup by the proxy.
     """
 
     origin: Origin
@@ -48,27 +48,27 @@ class Route:
 
     @property
     def absolute_form(self) -> bool:
-        """Whether requests name the whole URL, since an upstream proxy reads them (RFC 9112 section 3.2.2)."""
+        """Whether requests contain the whole URL because an upstream proxy reads them (RFC 9112 section 3.2.2)."""
         return self.upstream is not None and not self.connect
 
     @property
     def known_addresses(self) -> tuple[IPAddress, ...] | None:
-        """What is known of where it leads; an upstream proxy resolves names itself."""
+        """The known addresses of the origin; an upstream proxy resolves names itself."""
         if self.upstream is None:
             return self.addresses
         literal = self.origin.authority.ip
         return None if literal is None else (literal,)
 
     def is_subset_of(self, addresses: tuple[IPAddress, ...] | None) -> bool:
-        """Whether it leads to no address but these; C{None} stands for any."""
+        """Whether all addresses of the route are among C{addresses}; C{None} permits every address."""
         return addresses is None or self.addresses == addresses or set(self.addresses) <= set(addresses)
 
 
 @attrs.frozen
 class Destination:
-    """Where a request went, for the audit log.
+    """The destination of a request, for the audit log.
 
-    @ivar address: the address that was connected to, where it is the origin's.
+    @ivar address: the address of the connection, if it is an address of the origin.
     @ivar upstream: host and port of the upstream proxy, which resolves the origin's name itself.
     """
 

@@ -1,4 +1,4 @@
-"""Statistics of an authorizer, of its cache, and of a policy that is reloaded."""
+"""Statistics of an authorizer, of its cache, and of policy reloads."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import attrs
 
 @attrs.frozen
 class Questions:
-    """What becomes of the questions to an authorizer, as of now.
+    """Current statistics of the authorization requests to an authorizer.
 
-    @ivar under_way: how many are put to it.
-    @ivar waiting: how many wait for their turn.
-    @ivar outages: how many had no decision, by kind.
-    @ivar refused: how many were not put, by reason.
-    @ivar states: the states of the circuit breaker; the one that it is in is true.
-    @ivar opened: how often it opened.
+    @ivar under_way: the number of authorization requests in flight.
+    @ivar waiting: the number of queued authorization requests.
+    @ivar outages: the number of failures, by kind.
+    @ivar refused: the number of authorization requests that were rejected before they were sent, by reason.
+    @ivar states: the states of the circuit breaker; the current state is true.
+    @ivar opened: how often the circuit breaker opened.
     """
 
     under_way: int
@@ -29,13 +29,13 @@ class Questions:
 
 @attrs.frozen
 class CacheStats:
-    """What becomes of questions for whose answers decisions are kept, as of now.
+    """Current statistics of the decision cache.
 
-    @ivar hits: how many were answered by a decision that was kept.
-    @ivar misses: how many were put to the authorizer.
-    @ivar stale: how many were answered by one that was kept beyond its time, since there was no answer.
-    @ivar shared: how many were answered together with an identical one that was under way.
-    @ivar entries: how many decisions are kept.
+    @ivar hits: the number of authorization requests that a cached decision answered.
+    @ivar misses: the number of authorization requests that were sent to the authorizer.
+    @ivar stale: the number of authorization requests that an expired decision answered because the authorizer failed.
+    @ivar shared: the number of authorization requests that shared the response to an identical one in flight.
+    @ivar entries: the number of cached decisions.
     """
 
     hits: int
@@ -47,12 +47,12 @@ class CacheStats:
 
 @attrs.frozen
 class PolicyReloadStats:
-    """A policy and its files, as of now.
+    """Current statistics of a policy and its files.
 
-    @ivar rules: how many rules are in use.
-    @ivar reads: how often they were read again, and used since.
-    @ivar failures: how often what was in the files could not be used.
-    @ivar current: whether what is in use is what is in the files.
+    @ivar rules: the number of rules in use.
+    @ivar reads: the number of successful reloads.
+    @ivar failures: the number of failed reloads.
+    @ivar current: whether the policy in use matches the files.
     """
 
     rules: int

@@ -1,6 +1,6 @@
-"""Texts of a configuration that mean more than their characters: URLs, hosts, header fields, tokens.
+"""Converters for structured configuration text: URLs, hosts, header fields, tokens.
 
-The command line, a file and an application that embeds the proxy are read alike.
+The command line, a configuration file and an application that embeds the proxy use the same converters.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _VISIBLE: Final = re.compile(r"[!-~]+")
 
 
 def field_name(value: object) -> str:
-    """Take the name of a header field, in lower case."""
+    """Accept the name of a header field, and convert it to lower case."""
     name = string(value)
     if not _FIELD_NAME.fullmatch(name):
         raise BadValue("write names of header fields, as in X-Auth-User")
@@ -33,7 +33,7 @@ def field_name(value: object) -> str:
 
 
 def token(value: object) -> str:
-    """Take a bearer token."""
+    """Accept a bearer token."""
     word = string(value)
     if not _VISIBLE.fullmatch(word):
         raise BadValue("a token is one word of visible ASCII characters")
@@ -41,7 +41,7 @@ def token(value: object) -> str:
 
 
 def interface(value: object) -> str:
-    """Take the address of an interface."""
+    """Accept the address of a network interface."""
     try:
         return str(ip_address(str(value)))
     except ValueError as error:
@@ -49,7 +49,7 @@ def interface(value: object) -> str:
 
 
 def authz_url(value: object) -> str:
-    """Take the URL of an authorization service."""
+    """Accept the URL of an authorization service."""
     url = string(value)
     match = _AUTHZ_URL.fullmatch(url)
     if match is None:
@@ -63,11 +63,11 @@ def authz_url(value: object) -> str:
 
 
 def upstream_proxy(value: object) -> UpstreamProxy:
-    """Take a proxy, or its URL with its credentials."""
+    """Accept an upstream proxy, or its URL with its credentials."""
     if isinstance(value, UpstreamProxy):
         return value
     url = string(value)
-    # Variables in the wild often leave the scheme out.
+    # Environment variables often omit the scheme.
     scheme, _, rest = (url if "://" in url else f"http://{url}").partition("://")
     scheme = scheme.lower()
     if scheme not in DEFAULT_PORTS:
@@ -91,7 +91,7 @@ def _authority(written: str, scheme: str, example: str) -> Authority:
 
 
 def _basic(userinfo: str) -> bytes | None:
-    """Make the credentials for C{Proxy-Authorization} (RFC 7617 section 2)."""
+    """Build the credentials for C{Proxy-Authorization} (RFC 7617 section 2)."""
     if not userinfo:
         return None
     user_text, _, password_text = userinfo.partition(":")
@@ -102,7 +102,7 @@ def _basic(userinfo: str) -> bytes | None:
 
 
 def dns_server(value: object) -> DnsServer:
-    """Take a DNS server, or its address with a port or without."""
+    """Accept a DNS server, or its address with an optional port."""
     if isinstance(value, DnsServer):
         return value
     try:
@@ -112,7 +112,7 @@ def dns_server(value: object) -> DnsServer:
 
 
 def upgrade_protocol(value: object) -> str:
-    """Take the name of a protocol, as the C{Upgrade} field has it, in lower case."""
+    """Accept the name of a protocol as in the C{Upgrade} field, and convert it to lower case."""
     try:
         return protocol_name(string(value))
     except BadValue:
@@ -122,7 +122,7 @@ def upgrade_protocol(value: object) -> str:
 
 
 def bypass(value: object) -> Bypass:
-    """Take what is contacted directly, or the text of C{NO_PROXY}, or a list of its entries."""
+    """Accept a L{Bypass}, the text of C{NO_PROXY}, or a list of its entries."""
     if isinstance(value, Bypass):
         return value
     entries = (value,) if isinstance(value, str) else several(text)(value)
@@ -133,7 +133,7 @@ def bypass(value: object) -> Bypass:
 
 
 def host_pattern(value: object) -> str:
-    """Take a host pattern, which stays a text."""
+    """Accept a host pattern, and return it as text."""
     pattern = string(value)
     try:
         HostPattern.parse(pattern, suffix=False)
@@ -143,7 +143,7 @@ def host_pattern(value: object) -> str:
 
 
 def name_constraint(value: object) -> str | IPv4Network | IPv6Network:
-    """Take what a CA may sign for: a name with all below it, an address or a CIDR range."""
+    """Accept a name constraint of a CA: a name with its subdomains, an address or a CIDR range."""
     if not isinstance(value, str) or "/" in value or parse_ip(value) is not None:
         return network(value)
     try:

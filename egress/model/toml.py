@@ -1,4 +1,4 @@
-"""TOML as a dictionary, for every file that the proxy reads."""
+"""The TOML parser for all files that the proxy reads."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ else:  # pragma: no cover
 
 
 class NotToml(ValueError):
-    """Text that is not TOML; the message is one line, may quote the text, and names the line and the column."""
+    """Text that is not TOML; the message is one line, can quote the text, and names the line and the column."""
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """Parse a document.
+    """Parse a TOML document.
 
-    @raise NotToml: when it is not TOML, or is nested too deeply.
+    @raise NotToml: if the text is not TOML, or is nested too deeply.
     """
     try:
         return tomllib.loads(text)
