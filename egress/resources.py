@@ -12,7 +12,7 @@ from egress.authz.secrets.vault import load_secret_table
 from egress.config.model import ConfigError, ProxyConfig
 from egress.policy.parse.load import PolicyError, load_policy, load_starter
 from egress.policy.rules import RuleSet
-from egress.tls.origin_policy import load_terms
+from egress.tls.origin_policy import load_origin_policies
 from egress.tls.origin_trust import OriginTrust
 from egress.tls.pem import TrustError
 
@@ -92,7 +92,7 @@ def _origin_trust(config: ProxyConfig, trust: OriginTrust) -> OriginTrust:
     if config.origin_tls is None:
         return trust
     try:
-        return OriginTrust(config.extra_ca_certs, origins=load_terms(config.origin_tls))
+        return OriginTrust(config.extra_ca_certs, origins=load_origin_policies(config.origin_tls))
     except TrustError as error:
         raise ConfigError("--origin-tls", "", str(error)) from error
 

@@ -1,4 +1,4 @@
-"""The certificates of a proxy's CAs, without their keys: what is shown, and given to clients."""
+"""The certificates of a proxy's CAs, without their keys, to display and to distribute to clients."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from egress.tls.key_file import read_key_file
 
 @attrs.frozen
 class Certificates:
-    """The certificates of a proxy, without their keys.
+    """The certificates of a proxy's CAs, without their keys.
 
-    @ivar current: of the CA that signs.
-    @ivar following: of the one that is to come.
-    @ivar past: of those that were, the latest first.
-    @ivar above: what leads from the current one to its root, where it is no root itself.
+    @ivar current: the certificate of the CA that signs.
+    @ivar following: the certificate of the next CA.
+    @ivar past: the certificates of earlier CAs, the latest first.
+    @ivar chain: the certificates from the current one to its root, if it is not a root itself.
     """
 
     current: x509.Certificate
@@ -31,19 +31,19 @@ class Certificates:
     chain: tuple[x509.Certificate, ...] = ()
 
     def trusted(self, now: datetime) -> tuple[x509.Certificate, ...]:
-        """What clients are to trust: of a CA with others above it the topmost one that is known."""
+        """Return the certificates to trust; for an intermediate CA, the topmost known certificate of its chain."""
         following = () if self.following is None else (self.following,)
         past = (each for each in self.past if now < each.not_valid_after_utc)
-        # Each once, and the one that signs first.
+        # Each certificate once; the CA that signs comes first.
         return tuple(dict.fromkeys([(self.current, *self.chain)[-1], *following, *past]))
 
 
 def certificate_in(path: Path, other: Path | None = None) -> x509.Certificate | None:
-    """Read the certificate that stands behind a key, without using the key.
+    """Read the certificate that follows a key in a file, without using the key.
 
-    @param other: where it stands when it is not there.
-    @return: C{None} when there is no key.
-    @raise CaError: naming the file and the remedy.
+    @param other: the file to read if the first file contains no certificate.
+    @return: C{None} if there is no key.
+    @raise CaError: names the file and the remedy.
     """
     try:
         text = read_key_file(path)
@@ -60,9 +60,9 @@ def certificate_in(path: Path, other: Path | None = None) -> x509.Certificate | 
 
 
 def certificates_in(path: Path) -> Sequence[x509.Certificate]:
-    """Read a file with certificates alone.
+    """Read a file that contains only certificates.
 
-    @raise CaError: naming the file and the remedy.
+    @raise CaError: names the file and the remedy.
     """
     try:
         return read_certificates(read_plain(path, MAX_BYTES))

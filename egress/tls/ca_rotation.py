@@ -1,8 +1,8 @@
-"""One CA after the other, without a moment in which a client trusts neither.
+"""CA rotation: replaces a CA so that clients trust the signing CA at all times.
 
-The next CA is made first and published beside the one in use; once every client has both, it takes over; the old
-certificate remains published until nobody needs it.  Each step is complete when one file has its name, and what a crash
-leaves undone the next call does.
+The next CA is created first, and published together with the current one.  After every client trusts both, the next CA
+is activated; the old certificate remains published until it is retired.  Each step completes when one file is renamed,
+and the next call finishes a step that a crash interrupted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from egress.tls.name_constraints import IPNetwork, constraints_of, name_constrai
 
 @attrs.frozen
 class Rotation:
-    """Replaces the CA in a directory.  Proxies may use it all the while."""
+    """Rotates the CA in a directory.  Proxies may use the CA meanwhile."""
 
     directory: CaDirectory
 
@@ -36,12 +36,12 @@ class Rotation:
         lifetime: timedelta = CA_LIFETIME,
         permitted: Sequence[str | IPNetwork] | None = None,
     ) -> Certificates:
-        """Make the next CA, unless there is one, and publish its certificate.
+        """Create the next CA, unless there is one, and publish its certificate.
 
-        @param permitted: to which hosts it is limited; empty: to none; C{None}: as the one in use.
-        @raise CaError: naming the file and the remedy.
+        @param permitted: the hosts to which the CA is limited; empty: no limit; C{None}: the limits of the current CA.
+        @raise CaError: names the file and the remedy.
         """
-        with self._alone():
+        with self._locked():
             found = self.directory.certificates()
             if not is_self_signed(found.current):
                 raise CaError(
@@ -58,11 +58,11 @@ class Rotation:
             return found
 
     def activate(self, now: datetime) -> Certificates:
-        """Have the next CA sign.  The key of the one before it is gone then.
+        """Make the next CA sign.  This deletes the key of the previous CA.
 
-        @raise CaError: naming the file and the remedy.
+        @raise CaError: names the file and the remedy.
         """
-        with self._alone():
+        with self._locked():
             directory = self.directory
             found = directory.certificates()
             if found.following is None:
@@ -80,7 +80,7 @@ class Rotation:
                 ) from error
             old = tuple(dict.fromkeys([found.current, *found.past]))
             directory.put(directory.old_path, pem_of(*old), 0o644)
-            # The one moment in which it happens.
+            # The rotation takes effect with this rename.
             directory.rename(directory.next_path, directory.key_path)
             directory.sync()
             found = Certificates(found.following, None, old)
@@ -88,11 +88,11 @@ class Rotation:
             return found
 
     def cancel(self, now: datetime) -> Certificates:
-        """Give the next CA up, before it has signed anything.
+        """Delete the next CA before it has signed anything.
 
-        @raise CaError: naming the file and the remedy.
+        @raise CaError: names the file and the remedy.
         """
-        with self._alone():
+        with self._locked():
             found = self.directory.certificates()
             if found.following is None:
                 raise CaError(f"{self.directory.path}: there is no next CA to give up")
@@ -103,11 +103,11 @@ class Rotation:
             return remaining
 
     def retire(self, now: datetime) -> Certificates:
-        """Publish the certificates of earlier CAs no more.
+        """Stop publishing the certificates of earlier CAs.
 
-        @raise CaError: naming the file and the remedy.
+        @raise CaError: names the file and the remedy.
         """
-        with self._alone():
+        with self._locked():
             found = self.directory.certificates()
             if not found.past:
                 raise CaError(f"{self.directory.path}: there is no earlier CA to retire")
@@ -129,14 +129,14 @@ class Rotation:
     def _publish(self, found: Certificates, now: datetime, without: Sequence[x509.Certificate] = ()) -> None:
         trusted = found.trusted(now)
         known = {*trusted, *found.past, *without}
-        # What the operator has put there besides stays there.
+        # Other certificates that the operator has added to the file are preserved.
         wanted = [*trusted, *(each for each in self._published() if each not in known)]
         if wanted != self._published():
             self.directory.publish(wanted)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other rotations away; the lock ends with the process, however that ends."""
+    def _locked(self) -> Iterator[None]:
+        """Lock the directory against other rotations; the lock ends with the process."""
         path = self.directory.path / "ca.lock"
         try:
             if not self.directory.key_path.exists():

@@ -1,4 +1,4 @@
-"""Where a proxy has its CA from: from a directory of its own, or from files that the operator gives."""
+"""The source of a proxy's CA: its own directory, or files that the operator provides."""
 
 from __future__ import annotations
 
@@ -15,48 +15,48 @@ from egress.tls.provided_ca import ProvidedCa
 
 
 class CaSource(Protocol):
-    """Reads a CA, as often as it is asked to."""
+    """Reads a CA; may be called any number of times."""
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The files that it is read from."""
+        """The files of the CA."""
 
     @property
     def certificate_path(self) -> Path:
-        """The one with the certificates."""
+        """The file with the certificates."""
 
     def load(self, now: datetime) -> CertificateAuthority:
-        """Read it.
+        """Read the CA.
 
-        @raise egress.tls.issuer.CaError: naming the file and the remedy.
+        @raise egress.tls.issuer.CaError: names the file and the remedy.
         """
 
     def load_or_create(self, now: datetime) -> CertificateAuthority:
-        """Read it; where there is none yet, and one may be made, make it.
+        """Read the CA; create it if there is none and the source supports that.
 
-        @raise egress.tls.issuer.CaError: naming the file and the remedy.
+        @raise egress.tls.issuer.CaError: names the file and the remedy.
         """
 
     def certificates(self) -> Certificates:
-        """Look at the certificates, without using a key.
+        """Read the certificates, without using a key.
 
-        @raise egress.tls.issuer.CaError: naming the file and the remedy.
+        @raise egress.tls.issuer.CaError: names the file and the remedy.
         """
 
 
 def ca_source(config: ProxyConfig) -> CaSource:
-    """Find out where the CA is."""
+    """Return the CA source of a configuration."""
     if config.ca_cert is not None and config.ca_key is not None:
         return ProvidedCa(config.ca_cert, config.ca_key)
     return CaDirectory(config.ca_dir, config.ca_name_constraints)
 
 
 def dry_run_ca(config: ProxyConfig, source: CaSource) -> tuple[CertificateAuthority, str | None]:
-    """Make a CA that is never written down, under the name constraints of the one that is there.
+    """Create a CA in memory only, with the name constraints of the existing CA.
 
-    The key of that one is not read.
+    The key of the existing CA is not read.
 
-    @return: it, and what is to be said of the one that is there.
+    @return: the CA, and a note if the existing CA cannot be read.
     """
     note = None
     try:

@@ -1,9 +1,9 @@
 """The CA on disk.
 
-C{ca-key.pem} holds the key and the certificate in one, so that they come into being together or not at all; C{ca.pem}
-is a copy of the certificate for everybody else, and made again when it is missing.  While one CA replaces another
-(L{egress.tls.ca_rotation}), there are C{ca-next-key.pem} and C{ca-old.pem} as well, and C{ca.pem} has the certificates
-of all.
+C{ca-key.pem} contains both the key and the certificate, so that they are created together or not at all; C{ca.pem} is a
+copy of the certificate for clients, which is written again if it is missing.  During a rotation
+(L{egress.tls.ca_rotation}) there are C{ca-next-key.pem} and C{ca-old.pem} as well, and C{ca.pem} contains the
+certificates of all CAs.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from egress.tls.name_constraints import IPNetwork, name_constraints
 
 @attrs.frozen
 class CaDirectory:
-    """Where a proxy keeps its CA.  Any number of processes may start on one at the same time.
+    """The directory of a proxy's CA.  Any number of processes may start with the same directory concurrently.
 
-    A directory with a key in C{ca-key.pem} and its certificate in C{ca.pem}, as an operator who brings a CA along would
-    write them, is read as well.
+    A directory with a key in C{ca-key.pem} and its certificate in C{ca.pem}, as written by an operator who provides a
+    CA, is supported as well.
 
-    @ivar permitted: the hosts, with all below them, and the ranges of addresses to which a CA that is made here is
-        limited; empty: it is not.
+    @ivar permitted: the hosts, with their subdomains, and the ranges of addresses to which a CA that is created here is
+        limited; empty: no limit.
     """
 
     path: Path
@@ -41,34 +41,34 @@ class CaDirectory:
 
     @property
     def key_path(self) -> Path:
-        """The secret: the key, followed by the certificate."""
+        """The secret file: the key, followed by the certificate."""
         return self.path / "ca-key.pem"
 
     @property
     def certificate_path(self) -> Path:
-        """The certificate, for clients to trust."""
+        """The file with the certificates that clients trust."""
         return self.path / "ca.pem"
 
     @property
     def next_path(self) -> Path:
-        """The secret of the CA that is to come."""
+        """The secret file of the next CA."""
         return self.path / "ca-next-key.pem"
 
     @property
     def old_path(self) -> Path:
-        """The certificates of those that were, as long as clients are to trust them."""
+        """The file with the certificates of earlier CAs that clients still trust."""
         return self.path / "ca-old.pem"
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The files that the CA in use is read from."""
+        """The files of the current CA."""
         return self.key_path, self.certificate_path
 
     def load(self, now: datetime) -> CertificateAuthority:
         """Read the CA.
 
-        @param now: the time, with a time zone.
-        @raise CaError: naming the file and the remedy.
+        @param now: the current time, with a time zone.
+        @raise CaError: names the file and the remedy.
         """
         try:
             self.check()
@@ -81,15 +81,15 @@ class CaDirectory:
         return self._load(secret, published, now)
 
     def certificates(self) -> Certificates:
-        """Look at the certificates, without using a key.
+        """Read the certificates, without using a key.
 
-        @raise CaError: naming the file and the remedy.
+        @raise CaError: names the file and the remedy.
         """
         current = certificate_in(self.key_path, self.certificate_path)
         if current is None:
             raise CaError(f"{self.path}: there is no CA; the proxy makes one when it starts")
         past = certificates_in(self.old_path)
-        # Its own certificate is among them after a crash.
+        # After a crash during a rotation, the current certificate is among the earlier ones.
         return Certificates(current, certificate_in(self.next_path), tuple(each for each in past if each != current))
 
     def _inaccessible(self, error: OSError) -> CaError:
@@ -97,14 +97,14 @@ class CaDirectory:
         return CaError(f"{where}: {error.strerror}; make it accessible, or name another directory")
 
     def load_or_create(self, now: datetime) -> CertificateAuthority:
-        """Read the CA, or make one when there is none yet.
+        """Read the CA, or create one if there is none yet.
 
-        @param now: the time, with a time zone.
-        @raise CaError: naming the file and the remedy.
+        @param now: the current time, with a time zone.
+        @raise CaError: names the file and the remedy.
         """
         try:
             self._open()
-            # In this order: who makes a CA writes the key first, so a certificate that is there has its key already.
+            # The order matters: the key is written first, so a published certificate always has a key.
             published = self.published_text()
             secret = self._secret()
             if secret is None:
@@ -121,10 +121,10 @@ class CaDirectory:
         self.check()
 
     def check(self) -> None:
-        """Check that nobody but its owner can put files into the directory, or another in its place.
+        """Check that only the owner can add files to the directory or replace it.
 
-        @raise CaError: when others can.
-        @raise OSError: when there is no such directory.
+        @raise CaError: if other users can.
+        @raise OSError: if there is no such directory.
         """
         try:
             check_private(self.path)
@@ -135,9 +135,9 @@ class CaDirectory:
         return read_key_file(self.key_path)
 
     def published_text(self) -> bytes | None:
-        """What stands in C{ca.pem}.
+        """Return the content of C{ca.pem}, or C{None} if it is missing.
 
-        @raise OSError: when it cannot be read.
+        @raise OSError: if it cannot be read.
         """
         try:
             return read_plain(self.certificate_path, MAX_BYTES)
@@ -155,7 +155,8 @@ class CaDirectory:
         with Folder(self.path) as folder:
             temporary = folder.create(self.key_path.name, authority.secret_pem(), 0o600, heir_of(folder.state))
             try:
-                # Unlike a rename, a link never replaces: of several processes one succeeds, and all read its CA.
+                # Unlike a rename, a link never replaces a file: one of several processes succeeds, and all of them read
+                # its CA.
                 folder.link(temporary, self.key_path.name)
             except FileExistsError:
                 pass
@@ -186,9 +187,9 @@ class CaDirectory:
         return authority
 
     def publish(self, certificates: Sequence[x509.Certificate]) -> None:
-        """Write what clients are to trust.
+        """Write the certificates that clients trust.
 
-        @raise CaError: when that cannot be written.
+        @raise CaError: if they cannot be written.
         """
         try:
             self.put(self.certificate_path, pem_of(*certificates), 0o644)
@@ -207,15 +208,15 @@ class CaDirectory:
             )
 
     def put(self, target: Path, content: bytes, mode: int) -> None:
-        """Write a file, or replace it: whoever reads it sees the old one or the new one, whole, even after a crash.
+        """Write or replace a file atomically: a reader sees the complete old or new content, even after a crash.
 
-        @raise OSError: when it cannot be written.
+        @raise OSError: if it cannot be written.
         """
         with Folder(self.path) as folder:
             folder.put(target.name, content, mode, heir_of(folder.state))
 
     def rename(self, source: Path, target: Path) -> None:
-        """Give a file of the directory another name, in one moment."""
+        """Rename a file of the directory atomically."""
         with Folder(self.path) as folder:
             folder.rename(source.name, target.name)
 
@@ -227,17 +228,17 @@ class CaDirectory:
     def open_lock(self, name: str) -> int:
         """Open a lock file in the directory, or create it.
 
-        @raise OSError: when that cannot be done, or the file is not one to lock.
+        @raise OSError: if it cannot be opened, or is not suitable as a lock file.
         """
         with Folder(self.path) as folder:
             return folder.open_lock(name, heir_of(folder.state))
 
     def sync(self) -> None:
-        """Have what was done to the directory outlast a crash."""
+        """Flush changes of the directory to the disk, so that they survive a crash."""
         with Folder(self.path) as folder:
             folder.sync()
 
 
 def new_label() -> str:
-    """What tells a CA from others, for those who look into a trust store."""
+    """Return a label that distinguishes CAs for users who inspect a trust store."""
     return f"{token_hex(4)} {gethostname()}"

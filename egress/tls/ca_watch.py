@@ -1,4 +1,4 @@
-"""Following the CA in its files, and saying in time that it ends."""
+"""The CA watch: reloads the CA when its files change, and warns before it expires."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from egress.tls.issuer import CaError, CertificateAuthority, time_left
 
 _log = Logger()
 
-# A few stat(2): an operator who replaces the CA need not be told how to have it noticed.
+# A check costs a few calls of stat(2), so an operator who replaces the CA needs no further command.
 LOOK_EVERY: Final = 5.0
 REMIND_EVERY: Final = 86400.0
 
@@ -25,15 +25,15 @@ _State = tuple[int, int, int, int]
 
 
 class CaWatch:
-    """Keeps a proxy at the CA that is in its files.
+    """Keeps a proxy's CA in sync with its files.
 
-    What cannot be used is said once, and the CA in use remains.
+    If the files cannot be used, an error is logged once, and the current CA remains in use.
 
-    @ivar authority: the CA in use.
-    @param changed: is called when that has become another.
-    @param reminds: whether to log, when watching begins and then daily, that the CA ends soon; of several processes one
+    @ivar authority: the current CA.
+    @param changed: called with the new CA after it changes.
+    @param reminds: whether to log, at the start and then daily, that the CA expires soon; one of several processes
         should.
-    @param wall_clock: gives seconds since the epoch.
+    @param wall_clock: returns seconds since the epoch.
     """
 
     def __init__(
@@ -52,48 +52,48 @@ class CaWatch:
         self._reminds = reminds
         self._wall_clock = wall_clock
         self._reminded = 0.0
-        # Nothing is known of the files from which the authority was read: the first look reads them again.
+        # The state of the files at the time of the first read is unknown: the first check reads them again.
         self._state: tuple[_State | None, ...] | None = None
-        self._complaint = ""
-        self._looking = LoopingCall(self._look)
+        self._last_error = ""
+        self._looking = LoopingCall(self._check)
         self._looking.clock = clock
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start watching the files."""
         if not self._looking.running:
             self._remind()
             looking = self._looking.start(LOOK_EVERY, now=False)
             looking.addErrback(lambda failure: _log.failure("the CA is watched no more", failure))
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop watching the files."""
         if self._looking.running:
             self._looking.stop()
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._wall_clock(), timezone.utc)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         state = tuple(map(_state_of, self._source.paths))
         if state != self._state:
             try:
                 authority = self._source.load(self._now())
             except CaError as error:
-                self._complain(error)
+                self._log_error(error)
             else:
                 self._state = state
-                self._complaint = ""
-                self._use(authority)
+                self._last_error = ""
+                self._adopt(authority)
         if self._clock.seconds() - self._reminded >= REMIND_EVERY:
             self._remind()
 
-    def _complain(self, error: CaError) -> None:
-        # Files are replaced one after the other: it may be whole a moment later.
-        if error.reason != self._complaint:
-            self._complaint = error.reason
+    def _log_error(self, error: CaError) -> None:
+        # Files are replaced one after the other: the next check may succeed.
+        if error.reason != self._last_error:
+            self._last_error = error.reason
             _log.error("the CA remains the one that was read before: {reason}", reason=error.reason)
 
-    def _use(self, authority: CertificateAuthority) -> None:
+    def _adopt(self, authority: CertificateAuthority) -> None:
         if (authority.certificate, authority.chain) == (self.authority.certificate, self.authority.chain):
             return
         self.authority = authority
@@ -109,7 +109,7 @@ class CaWatch:
 
 
 def _state_of(path: Path) -> _State | None:
-    """What of a file changes when it is replaced; C{None} when it cannot be seen."""
+    """Return the attributes of a file that change when it is replaced; C{None} if it cannot be inspected."""
     try:
         state = path.stat()
     except OSError:

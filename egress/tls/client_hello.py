@@ -1,6 +1,6 @@
-"""The first message of a TLS client: what is needed of it before OpenSSL reads it.
+"""A parser for the ClientHello: the facts that the proxy needs before OpenSSL reads the message.
 
-Nothing is decided here that OpenSSL does not decide again: what cannot be read is left to it.
+The result is only a hint, and OpenSSL makes all decisions: it also handles a message that this parser rejects.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import attrs
 
 from egress.model.client_tls import LeafKey
 
-# Far above what clients send, post-quantum key shares included; a hello in more records than this is no client's.
+# Clients send much less, even with post-quantum key shares; a longer message is not a client's hello.
 _MAX_BYTES: Final = 32 * 1024
 _MAX_RECORDS: Final = 16
 
@@ -34,25 +34,26 @@ _SECP256R1: Final = 0x0017
 _SECP384R1: Final = 0x0018
 _ECDSA_P256_SHA256: Final = 0x0403
 _ECDSA_P384_SHA384: Final = 0x0503
-# The last byte of a signature algorithm of TLS 1.2 that stands for ECDSA (RFC 5246 section 7.4.1.4.1).
+# The last byte of a TLS 1.2 signature algorithm with ECDSA (RFC 5246 section 7.4.1.4.1).
 _ECDSA: Final = 3
 
-# Suites of TLS 1.2 with ECDHE: AES-GCM (RFC 5289 section 3.2) and ChaCha20 (RFC 7905), then with ECDSA CBC (RFC 8422
-# section 6, RFC 5289 section 3.1) and CCM (RFC 7251).
+# TLS 1.2 cipher suites with ECDHE: AES-GCM (RFC 5289 section 3.2) and ChaCha20 (RFC 7905), then with ECDSA CBC (RFC
+# 8422 section 6, RFC 5289 section 3.1) and CCM (RFC 7251).
 _ECDSA_AEAD: Final = frozenset((0xC02B, 0xC02C, 0xCCA9))
 _RSA_AEAD: Final = frozenset((0xC02F, 0xC030, 0xCCA8))
 _ECDSA_OTHER: Final = frozenset((0xC009, 0xC00A, 0xC023, 0xC024, 0xC0AC, 0xC0AD, 0xC0AE, 0xC0AF))
 
 
 class MalformedHello(ValueError):
-    """Bytes that are no ClientHello."""
+    """The received bytes are not a ClientHello."""
 
 
 @attrs.frozen
 class ClientHello:
-    """What a client offers.
+    """The parameters that a client offers.
 
-    @ivar key: the kind of key that it accepts in a certificate; of several, the first in the order of L{LeafKey}.
+    @ivar key: the kind of certificate key that the client accepts; of several kinds, the first in the order of
+        L{LeafKey}.
     @ivar protocols: the application protocols that it offers.
     """
 
@@ -64,17 +65,17 @@ UNREADABLE: Final = ClientHello(LeafKey.P256, ())
 
 
 def read_client_hello(data: bytes) -> ClientHello | None:
-    """Read the first message of a client.
+    """Parse the first message of a client.
 
-    @param data: what was received so far, from the first byte on.
-    @return: C{None} when more must be received.
-    @raise MalformedHello: when it is none.
+    @param data: all bytes received so far.
+    @return: C{None} if more bytes are needed.
+    @raise MalformedHello: if the message is not a ClientHello.
     """
     message = _message(data)
     if message is None:
         return None
-    # RFC 8446 section 4.1.2: version, random, session id, suites, compression, extensions.  All of it is in one place,
-    # since each new connection waits for it.
+    # RFC 8446 section 4.1.2: version, random, session id, suites, compression, extensions.  The code is in one
+    # function, because each new connection waits for it.
     try:
         at = 35 + message[34]
         begin, at = at + 2, at + 2 + (message[at] << 8 | message[at + 1])
@@ -107,7 +108,7 @@ def read_client_hello(data: bytes) -> ClientHello | None:
 
 
 def _message(data: bytes) -> bytes | None:
-    """Put the message together from its records (RFC 8446 sections 4 and 5.1)."""
+    """Join the message's fragments from its records (RFC 8446 sections 4 and 5.1)."""
     message, at = b"", 0
     for _ in range(_MAX_RECORDS):
         if len(data) < at + 5:
@@ -139,7 +140,7 @@ def _numbers(data: bytes) -> tuple[int, ...]:
 
 
 def _list(extension: bytes | None) -> tuple[int, ...] | None:
-    """Read numbers that have their length in front of them."""
+    """Parse a list of numbers with a length prefix."""
     if extension is None:
         return None
     if int.from_bytes(extension[:2], "big") != len(extension) - 2:
@@ -159,10 +160,10 @@ def _protocols(extension: bytes | None) -> tuple[bytes, ...]:
 
 
 def _key(suites: bytes, groups: tuple[int, ...] | None, signatures: tuple[int, ...] | None, tls13: bool) -> LeafKey:
-    """Say which kind of key a client accepts.
+    """Return the kind of key that a client accepts.
 
-    In TLS 1.3 a signature algorithm names its curve (RFC 8446 section 4.2.3).  In TLS 1.2 the suite says ECDSA or RSA,
-    and the curve must be among the groups (RFC 8422 section 5.1).
+    In TLS 1.3 a signature algorithm names its curve (RFC 8446 section 4.2.3).  In TLS 1.2 the suite selects ECDSA or
+    RSA, and the groups must contain the curve (RFC 8422 section 5.1).
     """
     if tls13 and signatures is not None:
         if _ECDSA_P256_SHA256 in signatures:

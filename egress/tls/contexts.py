@@ -1,4 +1,4 @@
-"""What the TLS contexts of both legs have in common."""
+"""The settings that the TLS contexts for clients and origins share."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from typing import Final
 
 from OpenSSL import SSL
 
-# Old pyOpenSSL does not name it.
+# Old releases of pyOpenSSL do not define this option.
 _NO_RENEGOTIATION: Final[int] = getattr(SSL, "OP_NO_RENEGOTIATION", 0)
-# <openssl/ssl.h>; no pyOpenSSL names it, and each turns it on.
+# From <openssl/ssl.h>; pyOpenSSL does not define it, but each release turns it on.
 _PARTIAL_WRITE: Final = 1
 
 
 def tls_context(method: int) -> SSL.Context:
-    """Make a context: TLS from 1.2 on, without what has weaknesses, and thrifty.
+    """Create a context for TLS 1.2 and later, without insecure features and with low memory use.
 
     @param method: C{SSL.TLS_SERVER_METHOD} or C{SSL.TLS_CLIENT_METHOD}.
     """
     context = SSL.Context(method)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
-    # After a renegotiation the other side could have another certificate than the one that was judged.
+    # After a renegotiation the peer could have another certificate than the verified one.
     context.set_options(SSL.OP_NO_COMPRESSION | _NO_RENEGOTIATION)
-    # Idle kept connections are many, and their buffers the larger part of what each costs.
+    # There are many idle connections, and their buffers are the larger part of their memory.
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     if hasattr(context, "clear_mode"):
-        # One call encrypts all that it is given, not one record of 16 KiB; memory takes what a socket might not.
+        # One call encrypts all its data instead of one record of 16 KiB; a memory BIO accepts any amount.
         context.clear_mode(_PARTIAL_WRITE)
-    # Towards clients resumption is by ticket, under keys that one context alone has, so no session moves to another
-    # host's; towards origins there is none, since nothing is verified in a resumed session.
+    # Client sessions resume by ticket, under keys of one context, so no session can be resumed for another host.
+    # Origin sessions are never resumed, because a resumed session is not verified.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     return context

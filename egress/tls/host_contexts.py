@@ -1,4 +1,4 @@
-"""TLS towards clients: one server context for each intercepted host, with its leaf certificate."""
+"""TLS towards clients: a server context with a leaf certificate for each intercepted host."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ from egress.tls.lazy_key import LazyKey
 
 HTTP1: Final = b"http/1.1"
 
-# For TLS 1.2; TLS 1.3 has forward secrecy and AEAD alone.  In the order of preference.
+# For TLS 1.2, in the order of preference; TLS 1.3 has only suites with forward secrecy and AEAD.
 CIPHERS: Final = {
     ClientTls.MODERN: b"ECDHE+AESGCM:ECDHE+CHACHA20",
     ClientTls.COMPATIBLE: b"ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AESCCM:ECDHE+AES",
 }
-# CCM is the one suite of TLS 1.3 that OpenSSL leaves out unless it is asked for (RFC 8446 appendix B.4).
+# OpenSSL does not enable the CCM suite of TLS 1.3 by default (RFC 8446 appendix B.4).
 _TLS13_CCM: Final = b"TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:TLS_AES_128_CCM_SHA256"
 
-# How much of a leaf's remaining life is used before the next one is made: what is handed out must last for a session.
+# The part of a leaf's lifetime after which it is replaced, so that a served certificate outlasts the session.
 _USED: Final = 6 / 7
 
 
 def set_ciphers(context: SSL.Context, accepted: ClientTls) -> None:
-    """Set which suites a server context accepts."""
+    """Set the cipher suites that a server context accepts."""
     context.set_cipher_list(CIPHERS[accepted])
     if accepted is ClientTls.COMPATIBLE and hasattr(context, "set_tls13_ciphersuites"):
-        # Older pyOpenSSL has no way to say so.
+        # Older releases of pyOpenSSL do not support this.
         context.set_tls13_ciphersuites(_TLS13_CCM)
 
 
 def server_context(leaf: LeafCertificate, accepted: ClientTls = ClientTls.MODERN) -> SSL.Context:
-    """Make the context under which one leaf certificate is served."""
+    """Create the context that serves one leaf certificate."""
     context = tls_context(SSL.TLS_SERVER_METHOD)
     set_ciphers(context, accepted)
     context.use_certificate(leaf.certificate)
     for certificate in leaf.chain:
         context.add_extra_chain_cert(certificate)
     context.use_privatekey(leaf.key)
-    # A client that offers others alone, as some do by habit, is not turned away: it is answered without ALPN.
+    # Some clients offer only other protocols by default; they are not rejected: they get a response without ALPN.
     context.set_alpn_select_callback(lambda _, offered: HTTP1 if HTTP1 in offered else SSL.NO_OVERLAPPING_PROTOCOLS)
     return context
 
@@ -62,7 +62,7 @@ def _new_rsa_key() -> rsa.RSAPrivateKey:
 
 @attrs.frozen
 class _Entry:
-    """A context, and the time in which it may be handed out, in seconds since the epoch."""
+    """A context with its validity period, in seconds since the epoch."""
 
     context: SSL.Context
     begin: float
@@ -71,13 +71,13 @@ class _Entry:
 
 @implementer(ILeafSource)
 class HostContexts:
-    """Keeps the contexts of the hosts that were used last.
+    """Caches the contexts of the most recently used hosts.
 
     @param authority: signs the leaf certificates.
-    @param capacity: how many contexts are kept, at some 22 KiB each.
-    @param wall_clock: gives seconds since the epoch.
-    @param in_thread: runs what makes the RSA key.
-    @param accepted: which suites.
+    @param capacity: the maximum number of cached contexts, each about 22 KiB.
+    @param wall_clock: returns seconds since the epoch.
+    @param in_thread: runs the function that generates the RSA key.
+    @param accepted: the accepted cipher suites.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class HostContexts:
         accepted: ClientTls = ClientTls.MODERN,
     ) -> None:
         self._accepted = accepted
-        # Few clients need it, and it takes tens of milliseconds to make.
+        # Few clients need an RSA key, and its generation takes tens of milliseconds.
         self._rsa_key = LazyKey(_new_rsa_key, in_thread)
         self._p384_key: ec.EllipticCurvePrivateKey | None = None
         self._authority = authority
@@ -101,31 +101,31 @@ class HostContexts:
         return len(self._entries)
 
     def follow(self, authority: CertificateAuthority) -> None:
-        """Have another CA sign from now on.  Sessions that are open keep what they have."""
+        """Let another CA sign from now on.  Open sessions are not affected."""
         self._authority = authority
         self._entries.clear()
 
     def refusal(self, authority: Authority) -> str | None:
-        """Say whether there can be a certificate for a host; see L{ILeafSource.refusal}."""
+        """Explain why no certificate for a host is possible, if so; see L{ILeafSource.refusal}."""
         if self._authority.may_sign_for(authority):
             return None
         return f"the proxy's CA may not sign for {authority.host}: its name constraints permit {self._authority.limits}"
 
     def prepared(self, key: LeafKey) -> Deferred[Any]:
-        """Wait until there is a key of a kind; see L{ILeafSource.prepared}."""
+        """Wait until a key of a kind is available; see L{ILeafSource.prepared}."""
         return self._rsa_key.get() if key is LeafKey.RSA else succeed(key)
 
     def context_for(self, authority: Authority, key: LeafKey = LeafKey.P256) -> SSL.Context:
-        """Give the context for a host; see L{ILeafSource.context_for}.
+        """Return the context for a host; see L{ILeafSource.context_for}.
 
-        Only the kinds that clients of this host have needed take room, each as much as another host.
+        A host has one cache entry for each kind of key that its clients have used.
 
-        @raise egress.tls.issuer.CaError: when the CA is no longer valid.
+        @raise egress.tls.issuer.CaError: if the CA is no longer valid.
         """
         now = self._wall_clock()
         name = (authority.host, key)
         entry = self._entries.get(name)
-        # The beginning matters after a clock was set back.
+        # The check of the start time matters if the clock was set back.
         if entry is None or not entry.begin <= now < entry.end:
             entry = self._entries[name] = self._make(authority, now, key)
             if len(self._entries) > self._capacity:
@@ -135,7 +135,7 @@ class HostContexts:
 
     def _key_of(self, key: LeafKey) -> CaKey | None:
         if key is LeafKey.P256:
-            # That of the CA, which rotates with it.
+            # The CA's own P-256 leaf key, which changes with the CA.
             return None
         if key is LeafKey.P384:
             self._p384_key = self._p384_key or ec.generate_private_key(ec.SECP384R1())

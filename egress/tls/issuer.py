@@ -1,4 +1,4 @@
-"""The proxy's CA and the leaf certificates that it signs.  Nothing here touches a file or a clock."""
+"""The proxy's CA and the leaf certificates that it signs.  This module uses no file and no clock."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from egress.tls.name_constraints import constraints_of, describe, permits
 
 CaKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
-# The end of a CA that nobody has replaced is an outage of all that stands behind the proxy: unless the operator wants
-# it earlier, it should come after the machine's own.
+# The expiry of a CA interrupts all traffic of its clients: unless the operator chooses a shorter lifetime, the CA
+# should outlive the machine.
 CA_LIFETIME: Final = timedelta(days=3650)
-# Long enough to mint rarely, short enough that a leaf key, which is never written down, is worth nothing elsewhere.
+# Long enough to issue certificates rarely, short enough that a leaf key, which is never stored, is useless elsewhere.
 LEAF_LIFETIME: Final = timedelta(days=3)
-# A client whose clock is slow must not find a fresh certificate "not yet valid".
+# A client with a slow clock must not treat a new certificate as "not yet valid".
 BACKDATED: Final = timedelta(hours=1)
-# A CA is replaced by people, who have to reach every client first.
+# A CA is replaced manually, and the operator has to update every client first.
 _ENDS_SOON: Final = timedelta(days=90)
 _ENDS_SOON_PART: Final = 10
 
@@ -38,7 +38,7 @@ _RSA_BITS = 2048
 class CaError(Exception):
     """A CA that cannot be used.
 
-    @ivar reason: what is wrong and, where files are involved, with which of them and what to do about it.
+    @ivar reason: the problem and, if files are involved, the name of the file and the remedy.
     """
 
     def __init__(self, reason: str) -> None:
@@ -48,9 +48,9 @@ class CaError(Exception):
 
 @attrs.frozen
 class LeafCertificate:
-    """The identity under which the proxy answers for one host.
+    """The certificate with which the proxy authenticates as one host.
 
-    @ivar chain: what the client needs besides its trusted root; empty when the CA is a root itself.
+    @ivar chain: the certificates that the client needs in addition to its trusted root; empty if the CA is a root.
     """
 
     certificate: x509.Certificate
@@ -102,7 +102,7 @@ def _may_sign(certificate: x509.Certificate) -> bool:
 
 
 def _for_servers(certificate: x509.Certificate) -> bool:
-    """Whether what is signed below a certificate may be one of a TLS server, as most libraries read it."""
+    """Tell whether a certificate may issue certificates for TLS servers, as most libraries interpret it."""
     try:
         usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
@@ -121,7 +121,7 @@ def _check_key(key: object, certificate: x509.Certificate) -> CaKey:
 
 
 def is_self_signed(certificate: x509.Certificate) -> bool:
-    """Whether a certificate names itself as its issuer, as a root does."""
+    """Tell whether a certificate names itself as its issuer, as a root does."""
     return certificate.issuer == certificate.subject
 
 
@@ -138,7 +138,7 @@ def _check_certificate(certificate: x509.Certificate, now: datetime, whose: str)
 
 
 def _check_chain(chain: Sequence[x509.Certificate], now: datetime) -> None:
-    """Check that each certificate of a chain may sign, and is signed by the next."""
+    """Check that each certificate of a chain may sign, and is signed by the next one."""
     for depth, certificate in enumerate(chain):
         whose = f"the certificate {_name(certificate)} in its chain" if depth else "its certificate"
         _check_certificate(certificate, now, whose)
@@ -159,27 +159,26 @@ def _name(certificate: x509.Certificate) -> str:
 
 
 class CertificateAuthority:
-    """Signs leaf certificates, all for one key that lives as long as this object.
+    """Signs leaf certificates, which share one key that lives as long as this object.
 
     @ivar certificate: the CA's own certificate.
-    @ivar certificate_pem: the same as PEM: what clients have to trust.
+    @ivar certificate_pem: the same certificate as PEM, for the trust stores of clients.
     @ivar fingerprint: its SHA-256, as C{openssl x509 -fingerprint -sha256} prints it.
-    @ivar chain: what is sent behind each leaf; empty when the CA is a root itself.
-    @ivar rooted: whether the root is known, which clients have to trust.
-    @ivar not_after: when the first of the CA and those above it ends.
+    @ivar chain: the certificates that are sent after each leaf; empty if the CA is a root.
+    @ivar rooted: whether the root, which clients have to trust, is known.
+    @ivar not_after: the earliest expiry of the CA and its chain.
     """
 
     def __init__(
-        self, certificate: x509.Certificate, key: object, now: datetime, above: Sequence[x509.Certificate] = ()
+        self, certificate: x509.Certificate, key: object, now: datetime, chain: Sequence[x509.Certificate] = ()
     ) -> None:
-        """Put a certificate and its key to use.
+        """Check a certificate with its key and prepare them for signing.
 
-        @param now: the time, with a time zone.
-        @param above: the certificates that lead to the root, for a CA that is none itself: each has signed the one
-            before it.
-        @raise CaError: when they cannot sign what a client would accept.
+        @param now: the current time, with a time zone.
+        @param chain: the chain to the root, for an intermediate CA: each certificate has signed the one before it.
+        @raise CaError: if they cannot sign certificates that a client would accept.
         """
-        certificates = (certificate, *above)
+        certificates = (certificate, *chain)
         try:
             self._key = _check_key(key, certificate)
             _check_chain(certificates, now)
@@ -199,9 +198,9 @@ class CertificateAuthority:
         self._template = self._template_for(self._leaf_key)
 
     def _template_for(self, key: CaKey) -> x509.CertificateBuilder:
-        """Everything that does not depend on the host; builders are immutable."""
+        """Return a builder with all fields that do not depend on the host; builders are immutable."""
         public_key = key.public_key()
-        # RSA without forward secrecy is never offered, so no leaf key enciphers other keys.
+        # RSA without forward secrecy is never offered, so no leaf key encrypts other keys.
         return (
             x509.CertificateBuilder()
             .issuer_name(self.certificate.subject)
@@ -223,10 +222,10 @@ class CertificateAuthority:
         lifetime: timedelta = CA_LIFETIME,
         limits: x509.NameConstraints | None = None,
     ) -> CertificateAuthority:
-        """Make a new CA: ECDSA P-256, signing leaves only.
+        """Create a CA with an ECDSA P-256 key, which may sign only leaves.
 
-        @param label: tells it from other CAs of this proxy in a trust store.
-        @param limits: the hosts for which it may sign; C{None}: all.
+        @param label: distinguishes it from other CAs of this proxy in a trust store.
+        @param limits: the name constraints; C{None}: the CA may sign for all hosts.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         public_key = key.public_key()
@@ -248,7 +247,7 @@ class CertificateAuthority:
         return cls(builder.sign(key, hashes.SHA256()), key, now)
 
     def secret_pem(self) -> bytes:
-        """The key and the certificate in one, as L{from_pem} reads them."""
+        """Return the key and the certificate as one PEM text, as L{from_pem} reads it."""
         key = self._key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -258,9 +257,9 @@ class CertificateAuthority:
     def from_pem(cls, secret: bytes, certificate: bytes | None, now: datetime) -> CertificateAuthority:
         """Read a CA.
 
-        @param secret: the key, with its certificate or without.
-        @param certificate: the certificate, when C{secret} may lack it; the one in C{secret} goes first.
-        @raise CaError: when it cannot be read or used.
+        @param secret: the key, optionally with its certificate.
+        @param certificate: the certificate, for a C{secret} without one; a certificate in C{secret} takes precedence.
+        @raise CaError: if the CA cannot be read or used.
         """
         text = secret if b"-----BEGIN CERTIFICATE-----" in secret or certificate is None else certificate
         key = _read_key(secret)
@@ -268,40 +267,40 @@ class CertificateAuthority:
 
     @classmethod
     def from_key(
-        cls, secret: bytes, certificate: x509.Certificate, now: datetime, above: Sequence[x509.Certificate] = ()
+        cls, secret: bytes, certificate: x509.Certificate, now: datetime, chain: Sequence[x509.Certificate] = ()
     ) -> CertificateAuthority:
-        """Read the key of a CA whose certificates are read.
+        """Read the key of a CA, given its certificates.
 
-        @raise CaError: when it cannot be read or used.
+        @raise CaError: if the CA cannot be read or used.
         """
-        return cls(certificate, _read_key(secret), now, above)
+        return cls(certificate, _read_key(secret), now, chain)
 
     @property
     def limits(self) -> str | None:
-        """The hosts for which it may sign, for people; C{None}: all."""
+        """The hosts for which the CA may sign, in readable form; C{None}: all hosts."""
         return "; ".join(map(describe, self._limits)) or None
 
     def may_sign_for(self, authority: Authority) -> bool:
-        """Whether the name constraints, of the CA and of those above it, let it sign for a host."""
+        """Tell whether the name constraints of the CA and its chain permit a host."""
         return all(permits(limits, authority) for limits in self._limits)
 
     def ends_soon(self, now: datetime) -> bool:
-        """Whether it is time to replace it: in its last 90 days, or the last tenth of its life if that is shorter."""
+        """Tell whether the CA is in its last 90 days, or in the last tenth of its lifetime if that is shorter."""
         life = self.not_after - self._not_before
         return self.not_after - now < min(_ENDS_SOON, life / _ENDS_SOON_PART)
 
     def issue(self, authority: Authority, now: datetime, key: CaKey | None = None) -> LeafCertificate:
         """Sign a certificate for one host.
 
-        @param key: its key; C{None}: the P-256 key that all others have in common.
-        @raise CaError: when the CA itself is no longer valid, or may not sign for this host.
+        @param key: the key of the certificate; C{None}: the P-256 key that the leaves share.
+        @raise CaError: if the CA is no longer valid, or may not sign for this host.
         """
         if now >= self.not_after:
             raise CaError(f"the CA certificate has expired on {self.not_after:%Y-%m-%d}")
         if not self.may_sign_for(authority):
             raise CaError(f"the CA may sign for {self.limits} only")
         host = authority.host
-        # Name constraints are held against the subject, too, each library in its own way.
+        # Libraries also apply name constraints to the subject, in different ways.
         named = len(host) <= _COMMON_NAME_LENGTH and not self._limits
         template = self._template if key is None else self._template_for(key)
         builder = (
@@ -309,7 +308,7 @@ class CertificateAuthority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(max(now - BACKDATED, self._not_before))
             .not_valid_after(min(now + LEAF_LIFETIME, self.not_after))
-            # RFC 5280 section 4.2.1.6: critical when there is no subject.
+            # RFC 5280 section 4.2.1.6: critical if there is no subject.
             .add_extension(x509.SubjectAlternativeName([_alternative_name(authority)]), critical=not named)
         )
         return LeafCertificate(builder.sign(self._key, hashes.SHA256()), key or self._leaf_key, self.chain)
@@ -327,7 +326,7 @@ def _read_key(text: bytes) -> object:
 def read_certificate(text: bytes) -> x509.Certificate:
     """Read the first certificate in a PEM text.
 
-    @raise CaError: when there is none.
+    @raise CaError: if there is none.
     """
     return read_certificates(text)[0]
 
@@ -335,7 +334,7 @@ def read_certificate(text: bytes) -> x509.Certificate:
 def read_certificates(text: bytes) -> list[x509.Certificate]:
     """Read all certificates in a PEM text.
 
-    @raise CaError: when there is none, or one that is damaged.
+    @raise CaError: if there is none, or if one of them is damaged.
     """
     try:
         return x509.load_pem_x509_certificates(text)
@@ -344,17 +343,17 @@ def read_certificates(text: bytes) -> list[x509.Certificate]:
 
 
 def pem_of(*certificates: x509.Certificate) -> bytes:
-    """Write certificates as PEM."""
+    """Serialize certificates as PEM."""
     return b"".join(each.public_bytes(serialization.Encoding.PEM) for each in certificates)
 
 
 def fingerprint_of(certificate: x509.Certificate) -> str:
-    """The SHA-256 of a certificate, as C{openssl x509 -fingerprint -sha256} prints it."""
+    """Return the SHA-256 of a certificate, as C{openssl x509 -fingerprint -sha256} prints it."""
     return certificate.fingerprint(hashes.SHA256()).hex(":").upper()
 
 
 def pin_of(certificate: x509.Certificate) -> str:
-    """The SHA-256 of a certificate's key, in Base64: a pin (RFC 7469 section 2.4)."""
+    """Return the SHA-256 of a certificate's key, in Base64: a pin (RFC 7469 section 2.4)."""
     digest = hashes.Hash(hashes.SHA256())
     digest.update(
         certificate.public_key().public_bytes(
@@ -365,7 +364,7 @@ def pin_of(certificate: x509.Certificate) -> str:
 
 
 def time_left(end: datetime, now: datetime) -> str:
-    """Write when something ends, for people."""
+    """Format an expiry time in readable form."""
     if now >= end:
         return f"{end:%Y-%m-%d}, expired"
     days = (end - now).days

@@ -1,4 +1,4 @@
-"""Files with the key of a CA."""
+"""Files that contain the key of a CA."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from egress.tls.issuer import CaError
 def read_key_file(path: Path) -> bytes | None:
     """Read a file with a private key.
 
-    @return: C{None} when the file does not exist.
-    @raise CaError: when other users may use the file.
-    @raise OSError: when it cannot be read, or is not a regular file.
+    @return: C{None} if the file does not exist.
+    @raise CaError: if other users have access to the file.
+    @raise OSError: if the file cannot be read, or is not a regular file.
     """
     try:
         return read_secret(path)

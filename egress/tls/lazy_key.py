@@ -1,4 +1,4 @@
-"""A key that few processes ever need: made when it is first needed, in a thread."""
+"""A rarely needed key, which is generated in a thread when it is first requested."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ K = TypeVar("K")
 
 
 class LazyKey(Generic[K]):
-    """A key that is made once.
+    """A key that is generated once.
 
-    @param make: makes it.
-    @param in_thread: runs C{make}, which takes long.
-    @ivar key: the key, once it is there.
+    @param make: generates it.
+    @param in_thread: runs C{make}, which takes a long time.
+    @ivar key: the key, after it is generated.
     """
 
     def __init__(self, make: Callable[[], K], in_thread: Offload) -> None:
@@ -26,32 +26,32 @@ class LazyKey(Generic[K]):
         self._make = make
         self._in_thread = in_thread
         self._waiting: list[Deferred[K]] = []
-        self._making = False
+        self._generating = False
 
     def get(self) -> Deferred[K]:
-        """Wait for the key.
+        """Return the key, after it is generated.
 
-        @return: fires with it; cancelling it leaves the others waiting.
+        @return: fires with the key; cancelling it does not affect other callers.
         """
         if self.key is not None:
             return succeed(self.key)
         waiting: Deferred[K] = Deferred(self._forget)
         self._waiting.append(waiting)
-        if not self._making:
-            self._making = True
-            self._in_thread(self._make).addBoth(self._made)
+        if not self._generating:
+            self._generating = True
+            self._in_thread(self._make).addBoth(self._generated)
         return waiting
 
     def _forget(self, waiting: Deferred[K]) -> None:
         if waiting in self._waiting:
             self._waiting.remove(waiting)
 
-    def _made(self, result: K | Failure) -> None:
+    def _generated(self, result: K | Failure) -> None:
         waiting, self._waiting = self._waiting, []
-        self._making = False
+        self._generating = False
         if not isinstance(result, Failure):
             self.key = result
         for each in waiting:
-            # One that is cancelled by another of them has been called.
+            # A callback of an earlier Deferred may have cancelled this one.
             if not each.called:
                 each.callback(result)

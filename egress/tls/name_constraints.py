@@ -1,4 +1,4 @@
-"""Name constraints: for which hosts a CA may sign (RFC 5280 section 4.2.1.10).  Nothing here touches a file."""
+"""Name constraints: the hosts for which a CA may sign (RFC 5280 section 4.2.1.10).  This module uses no file."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _EVERY_ADDRESS: Final = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
 def name_constraints(permitted: Sequence[str | IPNetwork]) -> x509.NameConstraints:
-    """Limit a CA to hosts.
+    """Create name constraints that limit a CA to hosts.
 
-    A kind of name that the constraints do not speak of is free, so that every kind without an entry is ruled out.
+    A kind of name without a constraint is unlimited, so each kind without an entry is excluded.
 
-    @param permitted: names, each with all below it, and ranges of addresses; at least one.
+    @param permitted: names, each with its subdomains, and ranges of addresses; at least one.
     """
     names = [x509.DNSName(entry) for entry in permitted if isinstance(entry, str)]
     networks = [entry for entry in permitted if not isinstance(entry, str)]
@@ -31,9 +31,9 @@ def name_constraints(permitted: Sequence[str | IPNetwork]) -> x509.NameConstrain
 
 
 def constraints_of(certificate: x509.Certificate) -> x509.NameConstraints | None:
-    """Find the name constraints of a certificate, if it has any.
+    """Return the name constraints of a certificate, if it has any.
 
-    @raise ValueError: when they cannot be read.
+    @raise ValueError: if they cannot be read.
     """
     try:
         return certificate.extensions.get_extension_for_class(x509.NameConstraints).value
@@ -42,7 +42,7 @@ def constraints_of(certificate: x509.Certificate) -> x509.NameConstraints | None
 
 
 def permits(constraints: x509.NameConstraints, authority: Authority) -> bool:
-    """Whether a certificate for a host, with nothing else in it, would satisfy the constraints."""
+    """Tell whether a certificate that contains only a host's name satisfies the constraints."""
     if any(_falls_under(authority, name) for name in constraints.excluded_subtrees or ()):
         return False
     kind = x509.DNSName if authority.ip is None else x509.IPAddress
@@ -57,16 +57,16 @@ def _falls_under(authority: Authority, name: x509.GeneralName) -> bool:
         return address is not None and isinstance(network, IPv4Network | IPv6Network) and address in network
     if isinstance(name, x509.DNSName) and address is None:
         base = name.value.lower()
-        # One that begins with a dot is not in the standard; where it is understood, it means what is below.
+        # A leading dot is not part of the standard; implementations that support it apply it to the subdomains.
         return not base or authority.host == base or authority.host.endswith(f".{base.removeprefix('.')}")
     return False
 
 
 def describe(constraints: x509.NameConstraints) -> str:
-    """Write constraints for people."""
-    permitted = _listed(constraints.permitted_subtrees)
-    # Those that only rule out a kind without an entry go without saying.
-    excluded = _listed(name for name in constraints.excluded_subtrees or () if not _is_everything(name))
+    """Format constraints in readable form."""
+    permitted = _to_text(constraints.permitted_subtrees)
+    # Constraints that only exclude a kind of name without an entry are omitted.
+    excluded = _to_text(name for name in constraints.excluded_subtrees or () if not _is_everything(name))
     words = permitted or "every host"
     return f"{words} except {excluded}" if excluded else words
 
@@ -75,5 +75,5 @@ def _is_everything(name: x509.GeneralName) -> bool:
     return name.value in ("", *_EVERY_ADDRESS)
 
 
-def _listed(names: Iterable[x509.GeneralName] | None) -> str:
+def _to_text(names: Iterable[x509.GeneralName] | None) -> str:
     return ", ".join(str(name.value) for name in names or ())

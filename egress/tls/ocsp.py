@@ -1,7 +1,7 @@
-"""Whether a certificate was revoked, where its server says so itself (RFC 6066 section 8, RFC 6960).
+"""The revocation check with stapled OCSP responses (RFC 6066 section 8, RFC 6960).
 
-A server may staple to its certificate what the issuer says of it.  Nobody else is asked: that would take time on each
-connection, and tell strangers whom the proxy contacts.
+A server may staple its issuer's OCSP response to its certificate.  The proxy queries no OCSP server: a query would
+delay each connection, and reveal the proxy's destinations to third parties.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 _SKEW: Final = timedelta(minutes=5)
-# How long a status without an end is believed.
+# The validity of a status without an end.
 _LIFE: Final = timedelta(days=7)
 _MAX_SIGNERS: Final = 4
 _HASHES: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
@@ -25,11 +25,11 @@ _MALFORMED: Final = (ValueError, TypeError, InvalidSignature, UnsupportedAlgorit
 
 
 class Unusable(Exception):
-    """A status that says nothing."""
+    """A response without a usable status."""
 
 
 def must_staple(certificate: x509.Certificate) -> bool:
-    """Whether a certificate is to be shown with its status alone (RFC 7633)."""
+    """Tell whether a certificate requires a stapled response (RFC 7633)."""
     try:
         features = certificate.extensions.get_extension_for_class(x509.TLSFeature).value
     except x509.ExtensionNotFound:
@@ -40,11 +40,11 @@ def must_staple(certificate: x509.Certificate) -> bool:
 def staple_fault(
     staple: bytes, certificate: x509.Certificate, issuer: x509.Certificate | None, now: datetime
 ) -> str | None:
-    """Judge a certificate by what was stapled to it.
+    """Check a certificate against its stapled response.
 
-    @param staple: an OCSP response; empty when there was none.
-    @param issuer: whose certificate verified this one's.
-    @return: what is wrong, to follow "the certificate"; C{None} when nothing is.
+    @param staple: an OCSP response; empty if there was none.
+    @param issuer: the certificate that verified this one.
+    @return: the fault, to follow "the certificate"; C{None} if there is none.
     """
     why = "was shown without one"
     if staple:
@@ -64,15 +64,15 @@ def staple_fault(
 
 
 def _status(staple: bytes, certificate: x509.Certificate, issuer: x509.Certificate, now: datetime) -> datetime | None:
-    """The time of the revocation; C{None} for a good certificate."""
+    """Return the time of the revocation; C{None} for a good certificate."""
     response = ocsp.load_der_ocsp_response(staple)
     if response.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
         raise Unusable("the issuer gave none")
-    single = _about(response, certificate, issuer)
+    single = _single_response(response, certificate, issuer)
     if not _is_signed(response, issuer, now):
         raise Unusable("it is not signed by the issuer")
     if single.certificate_status is ocsp.OCSPCertStatus.REVOKED:
-        # An old one counts as well: what was revoked stays so.
+        # An outdated response counts as well: a revocation is permanent.
         revoked = _time(single, "revocation_time")
         assert revoked is not None
         return revoked
@@ -86,7 +86,7 @@ def _status(staple: bytes, certificate: x509.Certificate, issuer: x509.Certifica
 
 
 def _time(single: ocsp.OCSPSingleResponse, name: str) -> datetime | None:
-    """A time with its zone; old releases of cryptography give it without."""
+    """Return a time with its time zone; old releases of cryptography return it without one."""
     if hasattr(single, f"{name}_utc"):
         found: datetime | None = getattr(single, f"{name}_utc")
         return found
@@ -94,10 +94,10 @@ def _time(single: ocsp.OCSPSingleResponse, name: str) -> datetime | None:
     return None if naive is None else naive.replace(tzinfo=timezone.utc)
 
 
-def _about(
+def _single_response(
     response: ocsp.OCSPResponse, certificate: x509.Certificate, issuer: x509.Certificate
 ) -> ocsp.OCSPSingleResponse:
-    """What is said of this certificate, and no other."""
+    """Return the single response for this certificate."""
     for single in response.responses:
         if single.serial_number == certificate.serial_number:
             asked = ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, single.hash_algorithm).build()
@@ -107,16 +107,16 @@ def _about(
 
 
 def _is_signed(response: ocsp.OCSPResponse, issuer: x509.Certificate, now: datetime) -> bool:
-    """Whether the issuer signed it, or somebody whom the issuer has charged with that (RFC 6960 section 4.2.2.2)."""
+    """Tell whether the issuer or its authorized responder signed the response (RFC 6960 section 4.2.2.2)."""
     if _verifies(response, issuer):
         return True
     return any(
-        _is_charged(signer, issuer, now) and _verifies(response, signer)
+        _is_delegated(signer, issuer, now) and _verifies(response, signer)
         for signer in response.certificates[:_MAX_SIGNERS]
     )
 
 
-def _is_charged(signer: x509.Certificate, issuer: x509.Certificate, now: datetime) -> bool:
+def _is_delegated(signer: x509.Certificate, issuer: x509.Certificate, now: datetime) -> bool:
     try:
         signer.verify_directly_issued_by(issuer)
         usage = signer.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value

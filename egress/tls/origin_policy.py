@@ -1,4 +1,4 @@
-"""Origins that want more than others: a file of TOML, with one table for each.
+"""Stricter TLS settings for single origins: a TOML file with one table for each.
 
   [[origin]]
   hosts = ["api.partner.example", "*.bank.example:8443"]
@@ -6,7 +6,7 @@
   minimum-version = "TLSv1.3"
   ca = "partner-ca.pem"
 
-What is not understood is refused, and there is nothing here by which an origin would be trusted more easily.
+Unknown settings are rejected, and no setting makes an origin easier to trust.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _VERSIONS: Final = {"TLSv1.2": SSL.TLS1_2_VERSION, "TLSv1.3": SSL.TLS1_3_VERSION
 
 @attrs.frozen(kw_only=True)
 class OriginTlsPolicy:
-    """What holds for some origins.
+    """The TLS settings of some origins.
 
-    @ivar hosts: which they are.
-    @ivar client_certificate: a PEM file with the certificate that they are shown, those that lead to its root, and its
-        key; C{None}: they are shown none.
-    @ivar minimum_version: the oldest version of TLS, as OpenSSL counts.
-    @ivar ca: a PEM file with the only certificates that are trusted for them; C{None}: those that always are.
+    @ivar hosts: the patterns of the origins.
+    @ivar client_certificate: a PEM file with the proxy's certificate for these origins, its chain and its key; C{None}:
+        no client certificate.
+    @ivar minimum_version: the oldest accepted version of TLS, as OpenSSL's number.
+    @ivar ca: a PEM file with the only certificates to trust for these origins; C{None}: the default trust applies.
     """
 
     hosts: tuple[HostPattern, ...]
@@ -43,15 +43,15 @@ class OriginTlsPolicy:
     minimum_version: int = SSL.TLS1_2_VERSION
     ca: Path | None = None
 
-    def hold_for(self, authority: Authority) -> bool:
-        """Whether they are for an authority."""
+    def applies_to(self, authority: Authority) -> bool:
+        """Tell whether the settings apply to an authority."""
         return any(pattern.matches(authority) for pattern in self.hosts)
 
 
-def load_terms(path: Path) -> tuple[OriginTlsPolicy, ...]:
+def load_origin_policies(path: Path) -> tuple[OriginTlsPolicy, ...]:
     """Read a file.
 
-    @raise TrustError: when it cannot be read, or not be understood.
+    @raise TrustError: if it cannot be read or contains invalid settings.
     """
     try:
         document = parse_toml(path.read_text("utf-8"))
@@ -64,10 +64,10 @@ def load_terms(path: Path) -> tuple[OriginTlsPolicy, ...]:
     tables = document.pop("origin", None)
     if document or not isinstance(tables, list) or not tables:
         raise TrustError(f"{path}: write [[origin]] before each table, and nothing else")
-    return tuple(_terms(f"{path}, origin {number}", table, path.parent) for number, table in enumerate(tables, 1))
+    return tuple(_policy(f"{path}, origin {number}", table, path.parent) for number, table in enumerate(tables, 1))
 
 
-def _terms(where: str, table: Any, directory: Path) -> OriginTlsPolicy:
+def _policy(where: str, table: Any, directory: Path) -> OriginTlsPolicy:
     if not isinstance(table, dict):
         raise TrustError(f"{where}: must be a table; write [[origin]] before it")
     for key in table:

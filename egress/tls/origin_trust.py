@@ -1,7 +1,7 @@
-"""Whom the proxy trusts as a TLS client: origins, the authorization service, an C{https} upstream proxy.
+"""Certificate verification for the proxy as a TLS client of origins, authorization services and upstream proxies.
 
-A certificate is judged whole, its names included, while OpenSSL verifies the chain: before the handshake is finished,
-before a client certificate is shown, and long before anything of HTTP is written.
+A certificate, including its names, is verified completely while OpenSSL verifies the chain: before the handshake
+finishes, before a client certificate is sent, and before any HTTP data is sent.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ _SHOWN_NAMES = 5
 
 
 class CertificateRejected(SSL.Error):
-    """A handshake that ended because the other side's certificate was turned down.
+    """A handshake that ended because the peer's certificate was rejected.
 
-    @ivar fault: what was wrong with the certificate.
+    @ivar fault: the fault of the certificate.
     """
 
     def __init__(self, fault: OriginCertificateInvalid) -> None:
-        # In the form of OpenSSL's error queue, which Twisted looks into.
+        # The format of OpenSSL's error queue, which Twisted inspects.
         super().__init__([("SSL routines", "", "certificate verify failed")])
         self.fault = fault
 
 
-# -- words for what is wrong with a certificate
+# -- descriptions of certificate faults
 
 
 def _moment(time: datetime) -> str:
@@ -66,7 +66,7 @@ _ISSUER_UNKNOWN = "was issued by {issuer}, which is not trusted; {hint}"
 _KEY_TOO_WEAK = "has a key that is too weak"
 _NAME_NOT_PERMITTED = "is for a name for which its CA may not sign"
 
-# Numbers and meanings: X509_STORE_CTX_get_error(3) and <openssl/x509_vfy.h>, where they are part of the ABI.
+# Numbers and meanings: X509_STORE_CTX_get_error(3) and <openssl/x509_vfy.h>, which make them part of the ABI.
 _FAULTS: Final[dict[int, str]] = {
     2: _ISSUER_UNKNOWN,  # X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT
     7: "has a signature that is wrong",  # X509_V_ERR_CERT_SIGNATURE_FAILURE
@@ -105,14 +105,13 @@ def _chain_fault(certificate: x509.Certificate, number: int, depth: int, authori
 
 
 def _names_in(certificate: x509.Certificate) -> tuple[list[CertificatePattern], list[str], list[str]]:
-    """Read the hosts and addresses that a certificate is for (RFC 9525 section 2.1: DNS-ID and IP-ID).
+    """Read the hosts and addresses of a certificate (RFC 9525 section 2.1: DNS-ID and IP-ID).
 
-    A name that cannot be read says nothing about the names next to it, so it is ignored: an address as a dNSName, or a
-    wildcard that is not the whole leftmost label of at least three.  Names of other kinds (URIs, SRV names) are never
-    those of a host.
+    An invalid name does not affect the other names, so it is ignored: an address as a dNSName, or a wildcard that is
+    not the whole leftmost label of at least three.  Names of other kinds (URIs, SRV names) never identify a host.
 
-    @return: the names to compare, the same as text, and the text of those that are ignored.
-    @raise ValueError: when the extension is not valid DER.
+    @return: the names to compare, the same names as text, and the ignored names as text.
+    @raise ValueError: if the extension is not valid DER.
     """
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -134,22 +133,22 @@ def _names_in(certificate: x509.Certificate) -> tuple[list[CertificatePattern], 
     return patterns, readable, ignored
 
 
-def _listed(names: Sequence[str]) -> str:
+def _to_text(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
     return ", ".join(map(plain, names[:_SHOWN_NAMES])) + more
 
 
 def _name_fault(certificate: x509.Certificate, authority: Authority) -> str | None:
-    """Compare the names in a certificate with the one that was asked for (RFC 9525 section 6)."""
+    """Compare the names of a certificate with the requested name (RFC 9525 section 6)."""
     wanted = DNS_ID(authority.host) if authority.ip is None else IPAddress_ID(authority.host)
     patterns, readable, ignored = _names_in(certificate)
     if any(wanted.verify(pattern) for pattern in patterns):
         return None
     if ignored:
-        kept = f"is for another host: {_listed(readable)}" if readable else "names no host that can be read"
-        return f"the certificate of {authority} {kept}; ignored since they cannot be read: {_listed(ignored)}"
+        kept = f"is for another host: {_to_text(readable)}" if readable else "names no host that can be read"
+        return f"the certificate of {authority} {kept}; ignored since they cannot be read: {_to_text(ignored)}"
     if readable:
-        return f"the certificate of {authority} is for another host: {_listed(readable)}"
+        return f"the certificate of {authority} is for another host: {_to_text(readable)}"
     return f"the certificate of {authority} names no host"
 
 
@@ -157,9 +156,9 @@ def _name_fault(certificate: x509.Certificate, authority: Authority) -> str | No
 
 
 class _VerifiedConnection(SSL.Connection):
-    """A client connection whose handshake is over only when the certificate was found to be the authority's.
+    """A client connection whose handshake succeeds only after the certificate is verified for the authority.
 
-    The state is kept here and not in the application data, where Twisted puts something of its own.
+    The state is stored in this object instead of the application data, which Twisted uses.
     """
 
     def __init__(self, context: SSL.Context, authority: Authority, hint: str = _TRUST_HINT) -> None:
@@ -171,50 +170,50 @@ class _VerifiedConnection(SSL.Connection):
         self._issuer: crypto.X509 | None = None
         self._names_checked = False
 
-    def judge(self, certificate: crypto.X509, number: int, depth: int, ok: int) -> bool:
-        """Take one step of the verification; OpenSSL comes to depth 0, the other side's own certificate, last.
+    def verify_step(self, certificate: crypto.X509, number: int, depth: int, ok: int) -> bool:
+        """Process one step of the verification; OpenSSL reaches depth 0, the peer's own certificate, last.
 
-        @return: whether to go on.  Never raises: nobody could catch it.
+        @return: whether to continue.  Never raises: a callback's exception cannot be caught.
         """
         if ok and depth:
             if depth == 1:
                 self._issuer = certificate
             return True
         try:
-            judged = certificate.to_cryptography()
+            parsed = certificate.to_cryptography()
             authority, hint = self._authority, self._hint
-            fault = _name_fault(judged, authority) if ok else _chain_fault(judged, number, depth, authority, hint)
+            fault = _name_fault(parsed, authority) if ok else _chain_fault(parsed, number, depth, authority, hint)
         except Exception as error:  # noqa: BLE001 - it would only be printed, and the handshake go on
             fault = f"a certificate in the chain of {self._authority} cannot be judged ({plain(str(error))})"
         if fault is not None:
             self._fault = OriginCertificateInvalid(fault)
             return False
-        self._leaf = judged
+        self._leaf = parsed
         self._names_checked = True
         return True
 
-    def judge_staple(self, staple: bytes) -> bool:
-        """Look at what the issuer says of the certificate, once the chain was verified.
+    def verify_staple(self, staple: bytes) -> bool:
+        """Check the stapled response after the chain is verified.
 
-        @param staple: what came with the certificate; empty when nothing did.
-        @return: whether to go on.  Never raises.
+        @param staple: the stapled response; empty if there was none.
+        @return: whether to continue.  Never raises.
         """
         if self._leaf is None:
-            # Nothing was judged: the handshake does not end well.
+            # The chain was not verified: the handshake fails.
             return True
         try:
             issuer = self._issuer.to_cryptography() if staple and self._issuer is not None else None
             fault = staple_fault(staple, self._leaf, issuer, datetime.now(timezone.utc))
-        except Exception as error:  # noqa: BLE001 - see judge
+        except Exception as error:  # noqa: BLE001 - see verify_step
             fault = f"has a revocation status that cannot be judged ({plain(str(error))})"
         if fault is not None:
             self._fault = OriginCertificateInvalid(f"the certificate of {self._authority} {fault}")
         return fault is None
 
     def do_handshake(self) -> None:
-        """Go on with the handshake.
+        """Continue the handshake.
 
-        @raise CertificateRejected: when the certificate was turned down.
+        @raise CertificateRejected: if the certificate was rejected.
         """
         try:
             super().do_handshake()
@@ -223,26 +222,26 @@ class _VerifiedConnection(SSL.Connection):
                 raise CertificateRejected(self._fault) from None
             raise
         if not self._names_checked:
-            # OpenSSL verifies nothing in a resumed session, nor without a certificate.
+            # OpenSSL verifies nothing in a resumed session or without a certificate.
             raise CertificateRejected(OriginCertificateInvalid(f"{self._authority} has shown no certificate"))
 
 
-def _judge(connection: SSL.Connection, certificate: crypto.X509, number: int, depth: int, ok: int) -> bool:
-    return cast(_VerifiedConnection, connection).judge(certificate, number, depth, ok)
+def _verify(connection: SSL.Connection, certificate: crypto.X509, number: int, depth: int, ok: int) -> bool:
+    return cast(_VerifiedConnection, connection).verify_step(certificate, number, depth, ok)
 
 
-def _judge_staple(connection: SSL.Connection, staple: bytes, _: object) -> bool:
-    return cast(_VerifiedConnection, connection).judge_staple(staple)
+def _verify_staple(connection: SSL.Connection, staple: bytes, _: object) -> bool:
+    return cast(_VerifiedConnection, connection).verify_staple(staple)
 
 
-# What OpenSSL says when it meets something that is no TLS record.
+# OpenSSL's errors for data that is not a TLS record.
 _NOT_TLS = frozenset(
     {"wrong version number", "packet length too long", "http request", "bad record type", "record layer failure"}
 )
 
 
 def _handshake_fault(error: BaseException, oldest: str) -> str:
-    """Put a failed handshake into words that follow "the TLS handshake with X failed: "."""
+    """Describe a failed handshake, to follow "the TLS handshake with X failed: "."""
     if isinstance(error, ConnectionClosed):
         return "the connection was closed"
     reason = reason_in(error) if isinstance(error, SSL.Error) else None
@@ -259,25 +258,25 @@ def _handshake_fault(error: BaseException, oldest: str) -> str:
 
 
 def _refuses_protocols(error: SSL.Error) -> bool:
-    """Whether the other side speaks none of the protocols that were offered (RFC 7301 section 3.2).
+    """Tell whether the peer supports none of the offered protocols (RFC 7301 section 3.2).
 
-    OpenSSL 3.2 has no words for this alert.  It has for all others that a client without a pre-shared key gets.
+    OpenSSL 3.2 has no text for this alert, but for all others that a client without a pre-shared key receives.
     """
     return alert_in(error) == "no_application_protocol" or reason_in(error) == ""
 
 
 @implementer(IOpenSSLClientConnectionCreator)
 class OriginTls:
-    """Begins verified TLS sessions with one authority, for C{TLSMemoryBIOFactory}."""
+    """Starts verified TLS sessions with one authority, for C{TLSMemoryBIOFactory}."""
 
     def __init__(
-        self, context: SSL.Context, authority: Authority, alpn: Sequence[bytes], terms: OriginTlsPolicy | None = None
+        self, context: SSL.Context, authority: Authority, alpn: Sequence[bytes], policy: OriginTlsPolicy | None = None
     ) -> None:
         self._context = context
         self._authority = authority
         self._alpn = list(alpn)
-        self._hint = _TRUST_HINT if terms is None or terms.ca is None else _PINNED_HINT
-        self._oldest = "1.2" if terms is None or terms.minimum_version == SSL.TLS1_2_VERSION else "1.3"
+        self._hint = _TRUST_HINT if policy is None or policy.ca is None else _PINNED_HINT
+        self._oldest = "1.2" if policy is None or policy.minimum_version == SSL.TLS1_2_VERSION else "1.3"
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """See L{IOpenSSLClientConnectionCreator}."""
@@ -291,9 +290,9 @@ class OriginTls:
         return connection
 
     def explain(self, failure: Failure) -> OriginError:
-        """Put a failed handshake into words.
+        """Convert the failure of a handshake to an error.
 
-        @param failure: with which the connection was lost.
+        @param failure: the reason for the loss of the connection.
         """
         error = failure.value
         assert error is not None
@@ -313,28 +312,31 @@ class OriginTls:
 # -- the context
 
 
-def _context(extra_ca_file: Path | None, client_certificate: Path | None, terms: OriginTlsPolicy | None) -> SSL.Context:
+def _context(
+    extra_ca_file: Path | None, client_certificate: Path | None, policy: OriginTlsPolicy | None
+) -> SSL.Context:
     context = tls_context(SSL.TLS_CLIENT_METHOD)
-    if terms is not None:
-        context.set_min_proto_version(terms.minimum_version)
-        client_certificate = terms.client_certificate
-    if terms is not None and terms.ca is not None:
-        extra_ca_file = terms.ca
+    if policy is not None:
+        context.set_min_proto_version(policy.minimum_version)
+        client_certificate = policy.client_certificate
+    if policy is not None and policy.ca is not None:
+        extra_ca_file = policy.ca
     else:
         context.set_default_verify_paths()
     trust_certificates(context, extra_ca_file)
     if client_certificate is not None:
         use_certificate(context, client_certificate)
-        _allow_later_request(context)
-    context.set_verify(SSL.VERIFY_PEER, _judge)
-    context.set_ocsp_client_callback(_judge_staple)
+        _allow_post_handshake_auth(context)
+    context.set_verify(SSL.VERIFY_PEER, _verify)
+    context.set_ocsp_client_callback(_verify_staple)
     return context
 
 
-def _allow_later_request(context: SSL.Context) -> None:
-    """Let servers ask for the certificate after the handshake, too (RFC 8446 section 4.6.2).
+def _allow_post_handshake_auth(context: SSL.Context) -> None:
+    """Let servers request the certificate after the handshake, too (RFC 8446 section 4.6.2).
 
-    Some do once they have seen the path of a request.  pyOpenSSL has no method for it, and gives what it would need.
+    Some servers request it after they have read the path of a request.  pyOpenSSL has no method for this, but exposes
+    the required OpenSSL function.
     """
     allow = getattr(SSL._lib, "SSL_CTX_set_post_handshake_auth", None)  # type: ignore[attr-defined]
     if allow is not None:
@@ -342,17 +344,17 @@ def _allow_later_request(context: SSL.Context) -> None:
 
 
 class OriginTrust:
-    """Whom to trust, and as whom to appear: one verifying client context, built once and shared.
+    """The verifying TLS client contexts: one shared context, which is built once.
 
-    A context of its own for each host would read the system's roots again, for each 6 ms and a megabyte.  Only hosts
-    with terms of their own have one.
+    A context for each host would read the system's roots again, which takes 6 ms and a megabyte.  Only hosts with their
+    own settings have their own context.
 
-    @param extra_ca_file: a PEM file with certificates to trust besides the system's roots; each is an anchor by itself,
-        be it a root, an intermediate CA or a server's own certificate.
-    @param client_certificate: a PEM file with a certificate, those that lead to its root, and its key, shown to whoever
-        asks for one.
-    @param origins: what holds for some hosts instead; of several that match, the first.
-    @raise TrustError: when one of the files cannot be used.
+    @param extra_ca_file: a PEM file with certificates to trust in addition to the system's roots; each is a trust
+        anchor, regardless of whether it is a root, an intermediate CA or a server's own certificate.
+    @param client_certificate: a PEM file with the proxy's certificate, its chain and its key, which is sent to every
+        server that requests one.
+    @param origins: other settings for some hosts; if several match, the first applies.
+    @raise TrustError: if one of the files cannot be used.
     """
 
     def __init__(
@@ -362,14 +364,14 @@ class OriginTrust:
         origins: Sequence[OriginTlsPolicy] = (),
     ) -> None:
         self._context = _context(extra_ca_file, client_certificate, None)
-        self._special = [(terms, _context(extra_ca_file, None, terms)) for terms in origins]
+        self._special = [(policy, _context(extra_ca_file, None, policy)) for policy in origins]
 
     def connection_creator(self, authority: Authority, alpn: Sequence[bytes] = ()) -> OriginTls:
-        """Give what begins a TLS session with one authority.
+        """Return the creator of TLS sessions with one authority.
 
         @param alpn: the application protocols to offer, the preferred one first.
         """
-        for terms, context in self._special:
-            if terms.hold_for(authority):
-                return OriginTls(context, authority, alpn, terms)
+        for policy, context in self._special:
+            if policy.applies_to(authority):
+                return OriginTls(context, authority, alpn, policy)
         return OriginTls(self._context, authority, alpn)

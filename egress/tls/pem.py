@@ -1,4 +1,4 @@
-"""Certificates and keys from PEM files that an operator named; what is wrong with one is said with its remedy."""
+"""Certificates and keys in the operator's PEM files; each error names the remedy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BEGIN_CERTIFICATE: Final = re.compile(rb"^-----BEGIN (?:X509 )?CERTIFICATE-----
 
 
 class TrustError(Exception):
-    """A file that says whom to trust, or who we are, and cannot be used.
+    """A file with certificates or a key that cannot be used.
 
     @ivar reason: one line that names the file and the remedy.
     """
@@ -27,7 +27,7 @@ class TrustError(Exception):
 
 
 def plain(text: str) -> str:
-    """Make text that a stranger chose fit for a log line."""
+    """Sanitize untrusted text for a log line."""
     text = "".join(char if char.isprintable() else "?" for char in text)
     return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}..."
 
@@ -42,7 +42,7 @@ def _read(path: Path) -> bytes:
 def read_certificates(path: Path) -> list[x509.Certificate]:
     """Read all certificates of a file.
 
-    @raise TrustError: when there is none, or one that cannot be read.
+    @raise TrustError: if there is none, or if one of them cannot be read.
     """
     text = _read(path)
     count = len(_BEGIN_CERTIFICATE.findall(text))
@@ -60,12 +60,13 @@ def read_certificates(path: Path) -> list[x509.Certificate]:
 
 
 def trust_certificates(context: SSL.Context, path: Path | None) -> list[x509.Certificate]:
-    """Have a context trust every certificate of a file, besides those that it trusts already.
+    """Make a context trust every certificate of a file, in addition to its trusted certificates.
 
-    Each is an anchor by itself, be it a root, an intermediate CA or the other side's own certificate.
+    Each certificate is a trust anchor, regardless of whether it is a root, an intermediate CA or the peer's own
+    certificate.
 
     @return: the certificates.
-    @raise TrustError: when the file cannot be used.
+    @raise TrustError: if the file cannot be used.
     """
     store = context.get_cert_store()
     assert store is not None
@@ -77,12 +78,12 @@ def trust_certificates(context: SSL.Context, path: Path | None) -> list[x509.Cer
 
 
 def use_certificate(context: SSL.Context, path: Path, key_path: Path | None = None, more: Path | None = None) -> None:
-    """Have a context show a certificate.
+    """Make a context present a certificate.
 
-    @param path: the file with the certificate, and those that lead to its root.
-    @param key_path: the file with its key; C{None} is the same.
-    @param more: a file with further certificates that lead to its root.
-    @raise TrustError: when one of the files cannot be used.
+    @param path: the file with the certificate and its chain.
+    @param key_path: the file with its key; C{None}: the same file.
+    @param more: a file with further certificates of its chain.
+    @raise TrustError: if one of the files cannot be used.
     """
     certificate, *chain = read_certificates(path)
     if more is not None:
@@ -99,7 +100,7 @@ def use_certificate(context: SSL.Context, path: Path, key_path: Path | None = No
         context.use_certificate(certificate)
         for issuer in chain:
             context.add_extra_chain_cert(issuer)
-        # The types leave out kinds of keys that no certificate has.
+        # The type omits kinds of keys that no certificate uses.
         context.use_privatekey(key)  # type: ignore[arg-type]
         context.check_privatekey()
     except (SSL.Error, TypeError) as error:

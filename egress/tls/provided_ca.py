@@ -1,4 +1,4 @@
-"""A CA that the operator gives, most often an intermediate one: a certificate with those above it, and its key."""
+"""A CA that the operator provides, usually an intermediate CA: a certificate with its chain, and its key."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from egress.tls.key_file import read_key_file
 
 @attrs.frozen
 class ProvidedCa:
-    """Two files that the proxy reads, and never writes.
+    """Two files that the proxy reads but never writes.
 
-    @ivar certificate_path: the certificate of the CA, then those that lead to its root; the root may be left out.
-    @ivar key_path: its key.
+    @ivar certificate_path: the certificate of the CA, followed by its chain; the root may be omitted.
+    @ivar key_path: the key of the CA.
     """
 
     certificate_path: Path
@@ -28,16 +28,16 @@ class ProvidedCa:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The files that it is read from."""
+        """The files of the CA."""
         return self.certificate_path, self.key_path
 
     def load(self, now: datetime) -> CertificateAuthority:
         """Read the CA.
 
-        @param now: the time, with a time zone.
-        @raise CaError: naming the file and the remedy.
+        @param now: the current time, with a time zone.
+        @raise CaError: names the file and the remedy.
         """
-        certificate, *above = self._read()
+        certificate, *chain = self._read()
         try:
             secret = read_key_file(self.key_path)
         except OSError as error:
@@ -45,19 +45,19 @@ class ProvidedCa:
         if secret is None:
             raise CaError(f"{self.key_path}: is missing; name the key of {self.certificate_path}")
         try:
-            return CertificateAuthority.from_key(secret, certificate, now, above)
+            return CertificateAuthority.from_key(secret, certificate, now, chain)
         except CaError as error:
             raise CaError(f"{self.certificate_path} with {self.key_path}: {error.reason}") from error
 
     load_or_create = load
 
     def certificates(self) -> Certificates:
-        """Look at the certificates, without using the key.
+        """Read the certificates, without using the key.
 
-        @raise CaError: naming the file and the remedy.
+        @raise CaError: names the file and the remedy.
         """
-        certificate, *above = self._read()
-        return Certificates(certificate, chain=tuple(above))
+        certificate, *chain = self._read()
+        return Certificates(certificate, chain=tuple(chain))
 
     def _read(self) -> list[x509.Certificate]:
         try:

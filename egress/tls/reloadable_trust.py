@@ -1,4 +1,4 @@
-"""Whom to trust now, which may be others later."""
+"""Certificate verification whose trust settings can be replaced by a reload."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from egress.model.authority import Authority
 from egress.model.errors import OriginError
 from egress.tls.origin_trust import OriginTls, OriginTrust
 
-# One that speaks nothing of it says so, instead of answering in another protocol (RFC 7301 section 3.2).
+# A server without HTTP/1.1 reports an error, instead of using another protocol (RFC 7301 section 3.2).
 _ALPN: Final = (b"http/1.1",)
 
 
 @implementer(IOpenSSLClientConnectionCreator)
 class ReloadableTls:
-    """Begins TLS sessions with one authority, each verified as the trust is at that time."""
+    """Starts TLS sessions with one authority; each is verified with the trust settings of that time."""
 
     def __init__(self, current: ReloadableTrust, authority: Authority) -> None:
         self._current = current
@@ -34,23 +34,23 @@ class ReloadableTls:
         return self._tls().clientConnectionForTLS(tlsProtocol)
 
     def explain(self, failure: Failure) -> OriginError:
-        """Put a failed handshake into words; see L{OriginTls.explain}."""
+        """Convert the failure of a handshake to an error; see L{OriginTls.explain}."""
         return self._tls().explain(failure)
 
 
 class ReloadableTrust:
-    """The trust in use, in place of which another can be used.
+    """Trust settings that can be replaced.
 
-    @ivar trust: the one that counts now.
+    @ivar trust: the current trust settings.
     """
 
     def __init__(self, trust: OriginTrust) -> None:
         self.trust = trust
 
     def replace(self, trust: OriginTrust) -> None:
-        """Judge by another trust from now on."""
+        """Use other trust settings from now on."""
         self.trust = trust
 
     def connection_creator(self, authority: Authority) -> ReloadableTls:
-        """Give what begins TLS sessions with one authority, for as long as it is wanted."""
+        """Return the creator of TLS sessions with one authority; it remains usable after a reload."""
         return ReloadableTls(self, authority)

@@ -1,4 +1,4 @@
-"""Certificates in the forms in which programs want them: PEM, DER, and Java's trust stores.  Pure."""
+"""Certificates in the formats that clients need: PEM, DER, and Java trust stores.  This module is pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from egress.tls.issuer import CaError, fingerprint_of, pem_of
 
 
 class Form(enum.Enum):
-    """How certificates are written."""
+    """The output format of certificates."""
 
     PEM = "pem"
     DER = "der"
@@ -24,23 +24,23 @@ class Form(enum.Enum):
     JKS = "jks"
 
 
-# The facts of the format: sun.security.provider.JavaKeyStore.
+# The constants of the format, from sun.security.provider.JavaKeyStore.
 _JKS_HEAD: Final = struct.Struct(">IIi")
 _JKS_MAGIC: Final = 0xFEEDFEED
 _JKS_VERSION: Final = 2
 _JKS_TRUSTED: Final = 2
 _JKS_SALT: Final = b"Mighty Aphrodite"
 
-# None before cryptography 45.
+# Not available before cryptography 45.
 _java_truststore: Callable[..., bytes] | None = getattr(pkcs12, "serialize_java_truststore", None)
 
 
 def write_certificates(certificates: Sequence[x509.Certificate], form: Form, password: str, now: datetime) -> bytes:
-    """Write certificates, at least one.
+    """Serialize at least one certificate.
 
-    @param password: of a trust store, where it protects nothing: it only shows that the file is whole.
-    @param now: when a trust store says that they were put into it.
-    @raise CaError: when they cannot be written in this form.
+    @param password: the password of a trust store; it protects no secret, and only verifies that the file is complete.
+    @param now: the time of the import in a trust store.
+    @raise CaError: if the certificates cannot be written in this format.
     """
     if form is Form.PEM:
         return pem_of(*certificates)
@@ -49,13 +49,13 @@ def write_certificates(certificates: Sequence[x509.Certificate], form: Form, pas
             raise CaError(f"DER holds one certificate, and there are {len(certificates)} to trust: use another format")
         return certificates[0].public_bytes(Encoding.DER)
     if len(password) < 6:
-        # Java's own programs refuse it.
+        # Java's own programs reject a shorter password.
         raise CaError("the password of a trust store has six characters or more")
     return _jks(certificates, password, now) if form is Form.JKS else _pkcs12(certificates, password)
 
 
 def alias_of(certificate: x509.Certificate) -> str:
-    """The name of a certificate in a trust store: the same whenever it is written."""
+    """Return the name of a certificate in a trust store; it depends only on the certificate."""
     return f"egressproxy-{fingerprint_of(certificate).replace(':', '').lower()[:16]}"
 
 
@@ -73,7 +73,7 @@ def _jks(certificates: Sequence[x509.Certificate], password: str, now: datetime)
         written += struct.pack(">i", _JKS_TRUSTED) + _text(alias_of(certificate))
         written += struct.pack(">q", int(now.timestamp() * 1000))
         written += _text("X.509") + struct.pack(">i", len(content)) + content
-    # The format knows no other hash.  It stands against damage, not against anybody.
+    # The format supports no other hash.  The hash protects against damage, not against attackers.
     digest = hashlib.sha1(password.encode("utf-16-be") + _JKS_SALT + written, usedforsecurity=False)
     return written + digest.digest()
 

@@ -1,1 +1,1 @@
-"""The origin's side: resolving, connecting, pooling."""
+"""The origin's side: name resolution, connections and the connection pool."""

@@ -1,4 +1,4 @@
-"""The address guard: the addresses that no request may reach, whatever the authorizer decides."""
+"""The address guard: the addresses that no request may reach, regardless of the authorizer's decision."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from egress.model.authority import Authority, IPAddress
 
 @implementer(IAddressGuard)
 class AddressGuard:
-    """Refuses what is dangerous wherever a proxy runs: this machine, the metadata services, and ourselves.
+    """Refuses the addresses that are dangerous on every machine: the machine itself, metadata services and the proxy.
 
-    @param allow: ranges that are let through nevertheless; never ourselves.
-    @param is_local: whether an address is one of this machine's; asked where a listener is bound to all of them.
-    @ivar block_private: whether internal networks are refused as well; may change.
-    @param deny: ranges that are refused, also where C{allow} has them.
-    @param ports: the only ports that may be contacted; none: every port.
+    @param allow: the ranges that are exempt; the proxy's own listeners are refused even in these ranges.
+    @param is_local: tells whether an address belongs to this machine; called for listeners that are bound to all
+        addresses.
+    @ivar block_private: whether private addresses are refused as well; may change.
+    @param deny: the ranges that are refused, even if C{allow} contains them.
+    @param ports: the only ports that may be contacted; if empty, every port may be contacted.
     """
 
     def __init__(
@@ -42,13 +43,13 @@ class AddressGuard:
         self._listeners: set[tuple[IPAddress, int]] = set()
 
     def add_listener(self, address: IPAddress, port: int) -> None:
-        """Remember where the proxy itself listens."""
+        """Add an address on which the proxy itself listens."""
         self._listeners.add((address, port))
 
     def _is_ourselves(self, address: IPAddress, port: int) -> bool:
         real = embedded(address)
         for listener, listening_port in self._listeners:
-            # An unspecified destination leads to this machine, whatever a listener is bound to.
+            # A connection to the unspecified address reaches this machine, whichever address the listener is bound to.
             if port == listening_port and (
                 real.is_unspecified or listener == real or (listener.is_unspecified and self._is_local(real))
             ):
@@ -77,7 +78,7 @@ class AddressGuard:
         return f"port {port} is not among those that the operator opened with --allow-ports"
 
     def name_refusal(self, authority: Authority) -> str | None:
-        """Classify what an upstream proxy will resolve; see L{IAddressGuard.name_refusal}."""
+        """Classify a name that an upstream proxy resolves; see L{IAddressGuard.name_refusal}."""
         literal = authority.ip
         if literal is not None:
             return self.refusal(literal, authority.port)
@@ -94,7 +95,7 @@ def _within(address: IPAddress, networks: tuple[IPNetwork, ...]) -> bool:
 
 
 def is_local_address(address: IPAddress) -> bool:
-    """Whether an address belongs to an interface of this machine: only such a one can be bound to."""
+    """Tell whether an address belongs to an interface of this machine: only a local address can be bound."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:

@@ -1,4 +1,4 @@
-"""Opening a connection to an origin: route, TCP, the upstream proxy's tunnel, TLS."""
+"""The connector: opens a connection to an origin (route, TCP, the upstream proxy's tunnel, TLS)."""
 
 from __future__ import annotations
 
@@ -45,33 +45,33 @@ NO_BYPASS = Bypass()
 
 
 class TlsClientCreator(Structure):
-    """A verifying TLS client for one authority; it can say why a handshake failed."""
+    """A verifying TLS client for one authority, which can also explain a failed handshake."""
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> object:
         """See C{IOpenSSLClientConnectionCreator}."""
 
     def explain(self, failure: Failure) -> OriginError:
-        """Put a failed handshake into words."""
+        """Convert the failure of a handshake to an error."""
 
 
 CreateTls = Callable[[Authority], TlsClientCreator]
 
 
 class _UpstreamConnectProtocol(DialedProtocol):
-    """Asks the upstream proxy for a tunnel, then hands the connection to the protocol above."""
+    """Requests a tunnel from the upstream proxy, then hands the connection to the inner protocol."""
 
-    def __init__(self, handshake: ConnectHandshake, above: IProtocol, failed: Callable[[EgressError], None]) -> None:
+    def __init__(self, handshake: ConnectHandshake, inner: IProtocol, failed: Callable[[EgressError], None]) -> None:
         self._handshake: ConnectHandshake | None = handshake
-        self._above = above
+        self._inner = inner
         self._failed = failed
 
-    def ask(self) -> None:
+    def send_connect(self) -> None:
         assert self._handshake is not None
         self.transport.write(self._handshake.request())  # type: ignore[union-attr]
 
     def dataReceived(self, data: bytes) -> None:
         if self._handshake is None:
-            self._above.dataReceived(data)
+            self._inner.dataReceived(data)
             return
         try:
             rest = self._handshake.receive(data)
@@ -80,20 +80,20 @@ class _UpstreamConnectProtocol(DialedProtocol):
             return
         if rest is not None:
             self._handshake = None
-            self._above.makeConnection(self.transport)  # type: ignore[arg-type]
+            self._inner.makeConnection(self.transport)  # type: ignore[arg-type]
             if rest:
-                self._above.dataReceived(rest)
+                self._inner.dataReceived(rest)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
         if self._handshake is None:
-            self._above.connectionLost(reason)
+            self._inner.connectionLost(reason)
         else:
             self._failed(UpstreamFailed("the upstream proxy closed the connection instead of answering the CONNECT"))
 
 
 class _Dial:
-    """One connection in the making.  The first fault wins; a success after it is dropped."""
+    """An attempt to open one connection.  The first error decides; a later success is dropped."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class _Dial:
         self._timer = reactor.callLater(limits.connect_timeout, self._expired)
 
     def start(self, addresses: tuple[IPAddress, ...], port: int) -> None:
-        """Connect to one of the addresses and build up what the route asks for on top."""
+        """Connect to one of the addresses and set up the layers of the route."""
         bottom = self._bottom = self._layers()
         limits = self._limits
         tried = addresses[: limits.connect_addresses]
@@ -140,22 +140,22 @@ class _Dial:
                 tunnel = _UpstreamConnectProtocol(handshake, layer, self.fail)
                 if not over_tls:
                     self._protocol.prepare(False, self._ready, self._lost)
-                layer = self._to_upstream(upstream, tunnel, tunnel.ask)
+                layer = self._to_upstream(upstream, tunnel, tunnel.send_connect)
             else:
                 layer = self._to_upstream(upstream, self._protocol, self._ready)
         elif not over_tls:
             self._protocol.prepare(False, self._ready, self._lost)
         return layer
 
-    def _to_upstream(self, upstream: UpstreamProxy, above: DialedProtocol, ready: Callable[[], None]) -> Protocol:
+    def _to_upstream(self, upstream: UpstreamProxy, inner: DialedProtocol, ready: Callable[[], None]) -> Protocol:
         if upstream.scheme == "https":
-            return self._with_tls(above, above, upstream.authority, ready, upstream=True)
-        above.prepare(False, ready, self._lost)
-        return above
+            return self._with_tls(inner, inner, upstream.authority, ready, upstream=True)
+        inner.prepare(False, ready, self._lost)
+        return inner
 
     def _with_tls(
         self,
-        above: Protocol,
+        inner: Protocol,
         listener: DialedProtocol,
         authority: Authority,
         ready: Callable[[], None],
@@ -171,7 +171,7 @@ class _Dial:
                 self.fail(error)
 
         listener.prepare(True, ready, lost)
-        made = Factory.forProtocol(lambda: above)
+        made = Factory.forProtocol(lambda: inner)
         factory = TlsFactory(_as_creator(creator), True, made, self._reactor, self._turns)
         return factory.buildProtocol(None)
 
@@ -222,7 +222,7 @@ class _Dial:
         self.fail(OriginDisconnected(f"{self._route.origin.authority} closed the connection at once"))
 
     def fail(self, error: EgressError) -> None:
-        """End with a fault, and drop what there is of a connection."""
+        """Fail with an error, and drop the connection that exists so far."""
         if self._over:
             return
         self._drop()
@@ -249,14 +249,14 @@ def _with_tls(origin: Origin, purpose: Purpose) -> bool:
 
 @implementer(IDialer)
 class Dialer:
-    """Dials origins directly, or through an upstream proxy.
+    """Connects to origins directly or through an upstream proxy.
 
-    @param guard: classifies every address before anything is connected.
-    @param create_tls: gives the verifying TLS client for an authority.
+    @param guard: classifies every address before a connection is opened.
+    @param create_tls: returns the verifying TLS client for an authority.
     @param upstream_http: the proxy for C{http} requests.
     @param upstream_https: the proxy for everything that needs a tunnel.
-    @param bypass: what is dialled directly nevertheless.
-    @param resolver: resolves names; C{None}: the one of the reactor does.
+    @param bypass: the destinations that are contacted directly even if there is an upstream proxy.
+    @param resolver: resolves names; C{None} selects the resolver of the reactor.
     """
 
     def __init__(
@@ -281,7 +281,7 @@ class Dialer:
         self._resolver = resolver or Resolver(reactor, ReactorLookups(reactor), limits)
 
     def upstream_for(self, origin: Origin, purpose: Purpose) -> UpstreamProxy | None:
-        """The proxy through which an origin is reached, if any."""
+        """Return the proxy through which an origin is reached, if any."""
         if self._bypass.matches(origin.authority):
             return None
         if origin.scheme == "http" and purpose is Purpose.REQUEST:
@@ -289,7 +289,7 @@ class Dialer:
         return self._upstream_https or (self._upstream_http if origin.scheme == "http" else None)
 
     def judge(self, origin: Origin, purpose: Purpose) -> Route | None:
-        """Say what needs no look-up; see L{IDialer.judge}."""
+        """Classify an origin without resolving its name; see L{IDialer.judge}."""
         authority = origin.authority
         refusal = self._guard.port_refusal(authority.port)
         if refusal is not None:
@@ -298,7 +298,7 @@ class Dialer:
         if literal is not None:
             refusal = self._guard.refusal(literal, authority.port)
         elif upstream is not None or "." in authority.host or authority.host == "localhost":
-            # Where a name without a dot leads, as C{metadata} in a network of containers, only a look-up tells.
+            # Only a lookup tells where a name without a dot points, such as C{metadata} in a container network.
             refusal = self._guard.name_refusal(authority)
         if refusal is not None:
             raise AddressForbidden(refusal)
@@ -309,7 +309,7 @@ class Dialer:
         return None if literal is None else Route(origin, (literal,), None, tls, False)
 
     def check(self, origin: Origin, purpose: Purpose, client: str = "") -> Deferred[Route]:
-        """Find a way to an origin; see L{IDialer.check}."""
+        """Find the route to an origin; see L{IDialer.check}."""
         try:
             route = self.judge(origin, purpose)
         except AddressForbidden as error:
@@ -320,19 +320,19 @@ class Dialer:
         return looked_up.addCallback(self._classify, origin, _with_tls(origin, purpose))
 
     def addresses(self, authority: Authority) -> Deferred[tuple[IPAddress, ...]]:
-        """Find the addresses of an authority, classified or not; see L{Resolver.resolve}."""
+        """Resolve the addresses of an authority without classifying them; see L{Resolver.resolve}."""
         return self._resolver.resolve(authority)
 
     def _classify(self, addresses: tuple[IPAddress, ...], origin: Origin, tls: bool) -> Route:
         for address in addresses:
             refusal = self._guard.refusal(address, origin.authority.port)
             if refusal is not None:
-                # One bad address spoils the name: whoever controls it could make us pick that one next time.
+                # If any address is refused, the whole name is refused: its owner could make the proxy pick it later.
                 raise AddressForbidden(f"{origin.authority.host} resolves to {address}: {refusal}")
         return Route(origin, addresses, None, tls, False)
 
     def dial(self, route: Route, protocol: DialedProtocol) -> Deferred[None]:
-        """Connect along a route; see L{IDialer.dial}."""
+        """Open a connection along a route; see L{IDialer.dial}."""
         if route.upstream is None:
             dial = _Dial(self._reactor, route, protocol, self._limits, self._create_tls, self._turns)
             dial.start(route.addresses, route.origin.authority.port)

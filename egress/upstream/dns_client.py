@@ -1,4 +1,4 @@
-"""Looking names up with DNS servers of the operator's choice, without threads (RFC 1035, RFC 7766)."""
+"""A DNS client for the servers that the operator configures, without threads (RFC 1035, RFC 7766)."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from twisted.python.failure import Failure
 
 from egress.model.dns_server import DnsServer
 from egress.model.errors import NameNotResolved, ResolutionTimeout
-from egress.upstream.dns_message import Answer, Unusable, parse, question, read
+from egress.upstream.dns_message import Answer, Unusable, build_query, parse, read
 from egress.upstream.hosts_file import HostsFile
 from egress.upstream.lookups import Addresses
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IConnector
 
-# What one server has for an answer at most, in seconds, and how often all of them are asked.
+# The timeout of one query in seconds, and the number of times that each server is queried.
 ATTEMPT_SECONDS: Final = 3.0
 ROUNDS: Final = 2
-# The part of the time for a name that the attempts may take, so that what came of them is known before it is over.
-_PART: Final = 0.8
+# The part of a name's timeout that the queries may use, so that their result is known before the timeout.
+_QUERY_SHARE: Final = 0.8
 
-# How long a server that was silent is asked after the others, in seconds.
+# The seconds for which a server that timed out is queried after the other servers.
 SILENT_SECONDS: Final = 30.0
 
-# Queries for one name and one family, where the server leaves aliases to us.
+# The maximum number of queries for one name and one address family, if the server does not follow aliases.
 _MAX_QUERIES: Final = 8
 
-# A response over TCP; more addresses than fit are more than anybody may have.
+# The maximum size of a response over TCP; no name may have more addresses than fit.
 _MAX_RESPONSE: Final = 16 * 1024
 
 
@@ -56,7 +56,7 @@ class _Query:
 
     @property
     def over(self) -> bool:
-        """Whether nobody waits for a response any more."""
+        """Whether the result is known or no longer needed."""
         return self._over
 
     def _end(self) -> None:
@@ -64,14 +64,14 @@ class _Query:
         self._close()
 
     def take(self, data: bytes) -> None:
-        """Take what came; what is not the response is ignored."""
+        """Process received data; data other than the response is ignored."""
         message = None if self._over else parse(data, self._name, self._kind, self._id)
         if message is not None:
             self._end()
             self.done.callback(message)
 
     def fail(self, why: str) -> None:
-        """Give up."""
+        """Fail the query."""
         if not self._over:
             self._end()
             self.done.errback(Unusable(why))
@@ -80,7 +80,7 @@ class _Query:
 class _Datagrams(DatagramProtocol):
     """A query over UDP.
 
-    The socket is connected: the system takes datagrams from the server alone, and tells when nobody is there.
+    The socket is connected: the system accepts datagrams from this server only, and reports a closed port.
     """
 
     noisy = False
@@ -99,17 +99,17 @@ class _Datagrams(DatagramProtocol):
         cast("Any", self.transport).write(query.data)
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
-        """Take what may be the response."""
+        """Process a datagram, which may be the response."""
         if self.query is not None:
             self.query.take(datagram)
 
     def connectionRefused(self) -> None:
-        """Nobody is there."""
+        """Fail the query, because the port is closed."""
         if self.query is not None:
             self.query.fail("it refuses datagrams")
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         if self.transport is not None:
             cast("Any", self.transport).stopListening()
 
@@ -125,15 +125,15 @@ class _Stream(Int16StringReceiver):
         self.sendString(self.factory.query.data)  # type: ignore[no-untyped-call]
 
     def stringReceived(self, string: bytes) -> None:
-        """Take what may be the response."""
+        """Process a message, which may be the response."""
         self.factory.query.take(string)
 
     def lengthLimitExceeded(self, length: int) -> None:
-        """Refuse what is too long."""
+        """Fail the query, because the response is too long."""
         self.factory.query.fail("its answer is too long")
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        """The server has closed the connection, or we have."""
+        """Fail the query, unless it is over, because the connection is closed."""
         self.factory.query.fail("it closed the connection")
 
 
@@ -143,23 +143,22 @@ class _StreamFactory(ClientFactory):
     query: _Query
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """Begin, unless the query is over."""
+        """Build the protocol, unless the query is over."""
         return None if self.query.over else super().buildProtocol(addr)
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        """There is no connection."""
+        """Fail the query, because the connection failed."""
         self.query.fail("it takes no connection")
 
 
 class DnsLookups:
-    """Asks DNS servers, one after the other; see L{egress.upstream.lookups.Lookups}.
+    """Queries DNS servers one after the other; see L{egress.upstream.lookups.Lookups}.
 
-    Names of C{hosts} are not asked for.  A name is asked for as it is: there is no search list.  An answer of one
-    server counts, also when it says that there is no such name; a server that fails or is silent is followed by the
-    next one.
+    Names in C{hosts} are not queried.  A name is queried unchanged: there is no search list.  A response is final,
+    even if it says that the name does not exist; if a server fails or does not respond, the next server is queried.
 
     @param reactor: provides C{IReactorUDP}, C{IReactorTCP} and C{IReactorTime}.
-    @param servers: in the order in which to ask them; at least one.
+    @param servers: at least one server, in the order of the queries.
     @param timeout: seconds for one name.
     """
 
@@ -169,63 +168,63 @@ class DnsLookups:
         self._reactor = reactor
         self._servers = tuple(servers)
         self._hosts = hosts
-        self._attempt = min(ATTEMPT_SECONDS, _PART * timeout / (ROUNDS * len(self._servers)))
+        self._attempt = min(ATTEMPT_SECONDS, _QUERY_SHARE * timeout / (ROUNDS * len(self._servers)))
         self._silent: dict[DnsServer, float] = {}
 
     def __call__(self, host: str) -> Deferred[Addresses]:
-        """Look a name up."""
+        """Look up a name."""
         known = self._hosts.addresses(host)
         if known is not None:
             return succeed(known)
         name = host.encode("ascii")
-        if question(name, dns.A, 0) is None:
+        if build_query(name, dns.A, 0) is None:
             return succeed(())
         kinds = (dns.AAAA, dns.A)
         families = [Deferred.fromCoroutine(self._family(name, kind)) for kind in kinds]
-        # Neither waits for the other; both are waited for, since the address guard judges all addresses.
-        return DeferredList(families, consumeErrors=True).addCallback(_together)
+        # Both families are queried in parallel; both results are needed: the address guard checks all addresses.
+        return DeferredList(families, consumeErrors=True).addCallback(_join_families)
 
     async def _family(self, host: bytes, kind: int) -> Addresses:
         name = host
         for _ in range(_MAX_QUERIES):
-            answer = await self._ask(name, kind)
+            answer = await self._query_servers(name, kind)
             if answer.alias is None:
                 return answer.addresses
             name = answer.alias
         return ()
 
-    async def _ask(self, name: bytes, kind: int) -> Answer:
+    async def _query_servers(self, name: bytes, kind: int) -> Answer:
         shown = name.decode("latin-1")
         why, silent = "", False
         for _ in range(ROUNDS):
-            for server in self._in_order():
+            for server in self._ordered_servers():
                 try:
-                    return await self._ask_one(server, name, kind)
+                    return await self._query_server(server, name, kind)
                 except Unusable as error:
                     why = f"{server}: {error}"
                 except TookTooLong:
                     silent = True
                     self._silent[server] = self._reactor.seconds() + SILENT_SECONDS
             if not silent:
-                # All have answered, and would do so again.
+                # All servers responded, and would send the same responses again.
                 raise NameNotResolved(f"no DNS server could resolve {shown} ({why})")
         raise ResolutionTimeout(f"no DNS server answered for {shown} in time")
 
-    def _in_order(self) -> list[DnsServer]:
-        """Those that were silent a while ago come last."""
+    def _ordered_servers(self) -> list[DnsServer]:
+        """Return the servers; those that recently timed out come last."""
         now = self._reactor.seconds()
         return sorted(self._servers, key=lambda server: self._silent.get(server, 0.0) > now)
 
-    async def _ask_one(self, server: DnsServer, name: bytes, kind: int) -> Answer:
+    async def _query_server(self, server: DnsServer, name: bytes, kind: int) -> Answer:
         message_id = secrets.randbits(16)
-        data = question(name, kind, message_id)
+        data = build_query(name, kind, message_id)
         if data is None:
             raise Unusable("an alias that is not a name")
         message = await self._over_udp(server, name, kind, data, message_id).addTimeout(self._attempt, self._reactor)
         if message.trunc:
-            # RFC 7766 section 5: what there is of it is not used.
-            asked = self._over_tcp(server, name, kind, data, message_id)
-            message = await asked.addTimeout(self._attempt, self._reactor)
+            # RFC 7766 section 5: the truncated response is not used.
+            over_tcp = self._over_tcp(server, name, kind, data, message_id)
+            message = await over_tcp.addTimeout(self._attempt, self._reactor)
         answer = read(message, name, kind)
         self._silent.pop(server, None)
         return answer
@@ -236,7 +235,7 @@ class DnsLookups:
         protocol = _Datagrams(server)
         query = _Query(name, kind, data, message_id, protocol.close)
         try:
-            # From a port of the system's choice, another one each time (RFC 5452 section 9.2).
+            # Each query uses a new port, which the system chooses (RFC 5452 section 9.2).
             self._reactor.listenUDP(0, protocol, interface="::" if server.address.version == 6 else "")
             protocol.send(query)
         except (OSError, CannotListenError):
@@ -258,8 +257,8 @@ class DnsLookups:
         return factory.query.done
 
 
-def _together(results: Any) -> Addresses:
-    """Put the families together: what one has found counts, whatever became of the other."""
+def _join_families(results: Any) -> Addresses:
+    """Join the results of both families: addresses of one family are used even if the other family failed."""
     found = tuple(address for success, addresses in results if success for address in addresses)
     if not found:
         for success, failure in results:

@@ -1,4 +1,4 @@
-"""What a DNS message says about one name (RFC 1034, RFC 1035)."""
+"""DNS messages: queries for the addresses of one name and their responses (RFC 1034, RFC 1035)."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from egress.model.authority import IPAddress
 _LABEL: Final = 63
 _NAME: Final = 253
 
-# Aliases that lead from one name to another within one message; more are taken for a loop.
+# The maximum number of aliases to follow within one message; more aliases are treated as a loop.
 MAX_ALIASES: Final = 16
 
 _RCODES: Final = {1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
 
 
 class Unusable(Exception):
-    """A server answered, and gave no answer: another one may."""
+    """A response without a usable result: another server may have one."""
 
 
 @attrs.frozen
 class Answer:
-    """What a server says of a name.
+    """The result of one query.
 
-    @ivar alias: the name to ask for next, where the server did not follow an alias itself.
+    @ivar alias: the name to query next, if the server did not follow an alias itself.
     """
 
     addresses: tuple[IPAddress, ...] = ()
     alias: bytes | None = None
 
 
-def question(name: bytes, kind: int, message_id: int) -> bytes | None:
-    """Write the query for the addresses of a name.
+def build_query(name: bytes, kind: int, message_id: int) -> bytes | None:
+    """Serialize the query for the addresses of a name.
 
     @param kind: C{dns.A} or C{dns.AAAA}.
-    @return: C{None} for a name that the DNS cannot have.
+    @return: C{None} if the name is not a valid DNS name.
     """
     labels = name.split(b".")
     if len(name) > _NAME or not all(0 < len(label) <= _LABEL for label in labels):
@@ -50,9 +50,9 @@ def question(name: bytes, kind: int, message_id: int) -> bytes | None:
 
 
 def parse(data: bytes, name: bytes, kind: int, message_id: int) -> dns.Message | None:
-    """Read a message, if it is the response to a query.
+    """Parse a message, if it is the response to a query.
 
-    @return: C{None} for everything else: anybody may send us something.
+    @return: C{None} for any other message: anyone can send datagrams to the proxy.
     """
     message = dns.Message()
     try:
@@ -67,9 +67,9 @@ def parse(data: bytes, name: bytes, kind: int, message_id: int) -> dns.Message |
 
 
 def read(message: dns.Message, name: bytes, kind: int) -> Answer:
-    """Take the addresses of a name out of a response, along its aliases (RFC 1034 section 3.6.2).
+    """Extract the addresses of a name from a response and follow its aliases (RFC 1034 section 3.6.2).
 
-    @raise Unusable: when the server could not or would not answer.
+    @raise Unusable: if the server could not or would not resolve the name.
     """
     if message.rCode not in (dns.OK, dns.ENAME):
         raise Unusable(_RCODES.get(message.rCode, f"code {message.rCode}"))
@@ -92,7 +92,7 @@ def read(message: dns.Message, name: bytes, kind: int) -> Answer:
         current = aliases[current]
     else:
         raise Unusable("a loop of aliases")
-    # A server that resolves for others has followed the alias as far as it leads.
+    # A recursive server has followed the alias to its end.
     followed = current == name.lower() or message.recAv or message.rCode == dns.ENAME
     return Answer() if followed else Answer((), current)
 

@@ -1,4 +1,4 @@
-"""Turns at something scarce: bounded in all and per client, and fair between clients."""
+"""A fair queue for a scarce resource, with a total limit and a limit per client."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-# Why there is no place in the queue.
+# The reasons for a full queue.
 OF_CLIENT: Final = "client"
 OF_ALL: Final = "all"
 
@@ -15,7 +15,7 @@ OF_ALL: Final = "all"
 class NoSlot(Exception):
     """The queue is full.
 
-    @ivar of_client: whether it is the client's own part of the queue that is full.
+    @ivar of_client: whether the client's own share of the queue is full.
     """
 
     def __init__(self, *, of_client: bool) -> None:
@@ -25,9 +25,9 @@ class NoSlot(Exception):
 
 @attrs.frozen(eq=False)
 class Ticket:
-    """A place in the queue of one client.
+    """A queue entry of one client.
 
-    @ivar begin: is called when its turn comes; L{FairSlots.over} must follow once for each call.
+    @ivar begin: called when a slot is free; each call requires one later call of L{FairSlots.over}.
     """
 
     client: str
@@ -35,16 +35,17 @@ class Ticket:
 
 
 class FairSlots:
-    """Gives turns to clients, round-robin.
+    """Assigns slots to clients, round-robin.
 
-    The queue of one client never delays another.  Nor can one client take all places: it begins something only while it
-    has less under way than there are free places (the "dynamic threshold" of Choudhury and Hahne, IEEE/ACM Transactions
-    on Networking 6(3), 1998).  So one client gets at most half of the places, the next one half of the rest, and so on:
-    with 32 places it takes six clients to fill all of them.  A client with nothing under way gets any free place.
+    The queue of one client never delays another client.  One client cannot occupy all slots either: it gets a slot only
+    while it occupies fewer slots than are free (the "dynamic threshold" of Choudhury and Hahne, IEEE/ACM Transactions
+    on Networking 6(3), 1998).  Therefore the first client gets at most half of the slots, the next client half of the
+    remaining slots, and so on: with 32 slots it takes six clients to occupy all of them.  A client that occupies no
+    slot gets any free slot.
 
-    @param at_once: how much may be under way; at least 2, so that no client can hold all of it.
-    @param queue: how much may wait.
-    @param queue_per_client: how much of one client may wait.
+    @param at_once: the number of slots; at least 2, so that no client can occupy all of them.
+    @param queue: the maximum number of queued entries.
+    @param queue_per_client: the maximum number of queued entries of one client.
     """
 
     def __init__(self, at_once: int, queue: int, queue_per_client: int) -> None:
@@ -55,22 +56,22 @@ class FairSlots:
         self._number = 0
         self._under_way: dict[str, int] = {}
         self._busy = 0
-        self._giving = False
+        self._assigning = False
 
     @property
     def waiting(self) -> int:
-        """How much waits."""
+        """The number of queued entries."""
         return self._number
 
     @property
     def busy(self) -> int:
-        """How much is under way."""
+        """The number of occupied slots."""
         return self._busy
 
     def enter(self, client: str, begin: Callable[[], None]) -> Ticket:
-        """Queue up; the turn may come at once, before this returns.
+        """Add an entry to the queue; C{begin} may be called before this method returns.
 
-        @raise NoSlot: when the queue is full.
+        @raise NoSlot: if the queue is full.
         """
         queue = self._waiting.get(client)
         if queue is not None and len(queue) >= self._queue_per_client:
@@ -80,22 +81,22 @@ class FairSlots:
         ticket = Ticket(client, begin)
         self._waiting.setdefault(client, {})[ticket] = None
         self._number += 1
-        self._give()
+        self._assign()
         return ticket
 
     def leave(self, ticket: Ticket) -> None:
-        """Give up a place in the queue; nothing happens when the turn has come already."""
+        """Remove an entry from the queue; has no effect after C{begin} was called."""
         queue = self._waiting.get(ticket.client)
         if queue is not None and ticket in queue:
             self._remove(ticket, queue)
 
     def over(self, client: str) -> None:
-        """Learn that what a client had under way has ended."""
+        """Free a slot of a client."""
         self._busy -= 1
         self._under_way[client] -= 1
         if not self._under_way[client]:
             del self._under_way[client]
-        self._give()
+        self._assign()
 
     def _remove(self, ticket: Ticket, queue: dict[Ticket, None]) -> None:
         del queue[ticket]
@@ -103,18 +104,18 @@ class FairSlots:
         if not queue:
             del self._waiting[ticket.client]
 
-    def _give(self) -> None:
-        # What begins may end at once, and call us again.
-        if self._giving:
+    def _assign(self) -> None:
+        # C{begin} may free its slot immediately, and so call this method again.
+        if self._assigning:
             return
-        self._giving = True
+        self._assigning = True
         try:
             ticket = self._next()
             while ticket is not None:
                 ticket.begin()
                 ticket = self._next()
         finally:
-            self._giving = False
+            self._assigning = False
 
     def _may_begin(self, client: str) -> bool:
         return self._under_way.get(client, 0) < self._at_once - self._busy
@@ -122,11 +123,11 @@ class FairSlots:
     def _next(self) -> Ticket | None:
         if self._busy >= self._at_once:
             return None
-        # At most as many are passed over as have something under way: a client without is never passed over.
+        # A client without a slot is never skipped, so at most as many clients are skipped as there are occupied slots.
         client = next(filter(self._may_begin, self._waiting), None)
         if client is None:
             return None
-        # It goes to the end of the round.
+        # The client moves to the end of the round.
         queue = self._waiting[client] = self._waiting.pop(client)
         ticket = next(iter(queue))
         self._remove(ticket, queue)

@@ -1,4 +1,4 @@
-"""Connecting to the first of several addresses that answers (RFC 8305, "Happy Eyeballs"), a few at a time."""
+"""Connecting to the first of several addresses that accepts (RFC 8305, "Happy Eyeballs"), with limited concurrency."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Factory(ClientFactory):
         self._attempts: _Attempts | None = attempts
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
-        # The connection that is made keeps its factory for as long as it lives; it has no use for the attempts.
+        # The connection references its factory for its whole lifetime, but does not need the attempts.
         attempts, self._attempts = self._attempts, None
         return attempts.connected(self) if attempts is not None else None
 
@@ -33,10 +33,10 @@ class _Factory(ClientFactory):
 
 
 class _Attempts:
-    """The attempts for one connection: a new one every L{ATTEMPT_DELAY}, or at once when the last one failed.
+    """The attempts for one connection: one more every L{ATTEMPT_DELAY}, or immediately when the previous one fails.
 
-    When as many are under way as may be, the next address has its turn when one of them fails; or else, in place of the
-    oldest attempt, in such intervals that each address has had a turn within the timeout.
+    At the concurrency limit, the next address is tried when an attempt fails, or it replaces the oldest attempt.  The
+    interval of the replacements is chosen so that each address is tried within the timeout.
     """
 
     def __init__(
@@ -74,15 +74,17 @@ class _Attempts:
         if factory in self._under_way:
             self._under_way[factory] = connector
             if self._waiting and self._next is None:
-                crowded = len(self._under_way) >= self._at_once
-                self._next = self._reactor.callLater(self._replace_delay if crowded else ATTEMPT_DELAY, self.begin_next)
+                at_limit = len(self._under_way) >= self._at_once
+                self._next = self._reactor.callLater(
+                    self._replace_delay if at_limit else ATTEMPT_DELAY, self.begin_next
+                )
 
     def connected(self, winner: _Factory) -> Protocol | None:
         if winner not in self._under_way:
             return None
         del self._under_way[winner]
         self._stop()
-        # Fires before the protocol has its transport; the protocol itself says when it is ready.
+        # Fires before the protocol has its transport; the protocol itself reports when it is ready.
         self.done.callback(None)
         return self._protocol  # type: ignore[return-value]
 
@@ -116,13 +118,13 @@ def connect_first(
     timeout: float,
     at_once: int,
 ) -> Deferred[None]:
-    """Connect C{protocol} to whichever address answers first.
+    """Connect C{protocol} to the first address that accepts the connection.
 
-    @param addresses: at least one, in the order to try them.
+    @param addresses: at least one address, in the order of the attempts.
     @param timeout: seconds for each attempt.
-    @param at_once: how many attempts are under way at the same time.
+    @param at_once: the maximum number of concurrent attempts.
     @return: fires just before C{protocol} gets its transport; fails with the last attempt's C{ConnectError}.
-        Cancelling it gives up all attempts.
+        Cancelling it cancels all attempts.
     """
     attempts = _Attempts(reactor, addresses, port, protocol, timeout, at_once)
     attempts.begin_next()

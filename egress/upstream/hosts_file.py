@@ -1,4 +1,4 @@
-"""Names that a machine knows without asking anybody (hosts(5))."""
+"""The hosts file of a machine: names that resolve without a query (hosts(5))."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from egress.model.authority import IPAddress, parse_ip
 
 HOSTS: Final = Path("/etc/hosts")
 
-# What is read of it.
+# The maximum number of bytes that are read.
 _MAX_BYTES: Final = 4 * 1024 * 1024
 
 _LOOPBACK: Final = tuple(address for address in map(parse_ip, ("127.0.0.1", "::1")) if address is not None)
@@ -21,9 +21,9 @@ _log = Logger()
 
 
 class HostsFile:
-    """The names of a file like C{/etc/hosts}, as it was when this was made.
+    """The names of a file like C{/etc/hosts}, read once.
 
-    C{localhost} and what is below it are this machine, whatever the file says of them (RFC 6761 section 6.3).
+    C{localhost} and its subdomains always resolve to this machine, regardless of the file (RFC 6761 section 6.3).
     """
 
     def __init__(self, names: Mapping[str, tuple[IPAddress, ...]]) -> None:
@@ -31,7 +31,7 @@ class HostsFile:
 
     @classmethod
     def parse(cls, text: str) -> HostsFile:
-        """Read the lines of a file; what cannot be read is skipped, as the system does."""
+        """Parse the lines of a file; invalid lines are skipped, as the system does."""
         names: dict[str, dict[IPAddress, None]] = {}
         for line in text.splitlines():
             address_text, *found = line.partition("#")[0].split() or ("",)
@@ -43,7 +43,7 @@ class HostsFile:
 
     @classmethod
     def load(cls, path: Path = HOSTS) -> HostsFile:
-        """Read a file; one that is missing has no names."""
+        """Read a file; a missing file contains no names."""
         try:
             with path.open("rb") as file:
                 data = file.read(_MAX_BYTES)
@@ -54,7 +54,7 @@ class HostsFile:
         return cls.parse(data.decode("utf-8", "replace"))
 
     def addresses(self, host: str) -> tuple[IPAddress, ...] | None:
-        """Find a name; C{None} when it is not there."""
+        """Return the addresses of a name, or C{None} if the file does not contain it."""
         if host == "localhost" or host.endswith(".localhost"):
             return _LOOPBACK
         return self._names.get(host)

@@ -1,4 +1,4 @@
-"""Where the addresses of a name come from: the system, or the resolver of the application's reactor."""
+"""The sources of a name's addresses: the system, or the resolver of the application's reactor."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ Addresses = tuple[IPAddress, ...]
 
 
 class Lookups(Protocol):
-    """Looks names up.
+    """Looks up names.
 
-    @ivar stoppable: whether cancelling a lookup ends it.  One that is not stoppable must not be cancelled: what it
-        needs, such as a thread, is in use until it fires.
+    @ivar stoppable: whether cancelling a lookup ends it.  A lookup that is not stoppable must not be cancelled: it
+        occupies resources, such as a thread, until it fires.
     """
 
     stoppable: bool
 
     def __call__(self, host: str) -> Deferred[Addresses]:
-        """Look one up.
+        """Look up a name.
 
         @param host: a name, not an address.
-        @return: fires with its addresses, each once, empty when there is none; or fails with
+        @return: fires with its distinct addresses, or an empty tuple if there are none; or fails with
             L{egress.model.errors.NameNotResolved} or L{egress.model.errors.ResolutionTimeout}.
         """
 
 
 def _distinct(texts: Iterable[str]) -> Addresses:
-    """Read addresses, and leave out zones, which say nothing about an origin."""
+    """Parse addresses and drop their zones, which are meaningless for an origin."""
     read = (parse_ip(text.partition("%")[0]) for text in texts)
     return tuple(dict.fromkeys(address for address in read if address is not None))
 
 
 class SystemLookups:
-    """Asks the system, in threads of their own.
+    """Queries the system in separate threads.
 
     @param in_threads: runs C{getaddrinfo}, which blocks.
     """
@@ -60,7 +60,7 @@ class SystemLookups:
 
 def _by_system(host: str) -> Addresses:
     try:
-        # As bytes: Python would put text through its IDNA codec, which refuses labels that name servers know.
+        # As bytes: Python would pass a string through its IDNA codec, which rejects labels that DNS servers accept.
         found = socket.getaddrinfo(host.encode("ascii"), None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return ()
@@ -69,7 +69,7 @@ def _by_system(host: str) -> Addresses:
 
 @implementer(IResolutionReceiver)
 class _Receiver:
-    """Collects what a reactor's resolver finds."""
+    """Collects the results of a reactor's resolver."""
 
     def __init__(self) -> None:
         self.done: Deferred[Addresses] = Deferred()
@@ -87,7 +87,7 @@ class _Receiver:
 
 
 class ReactorLookups:
-    """Asks the resolver that an application has installed on its reactor."""
+    """Queries the resolver that an application has installed on its reactor."""
 
     stoppable = False
 

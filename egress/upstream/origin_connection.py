@@ -1,4 +1,4 @@
-"""One connection to an origin, used by one exchange after the other."""
+"""A connection to an origin, which serves one exchange at a time."""
 
 from __future__ import annotations
 
@@ -28,60 +28,60 @@ from egress.transport.watchdog import Watchdog
 
 PoolKey = tuple[object, ...]
 
-# How long a connection that is being closed may take to send what is left, and over TLS to answer the closing alert.
+# The seconds in which a closing connection must send its remaining data and, over TLS, receive the closing alert.
 CLOSE_SECONDS: Final = 5.0
-# What is taken of an answer in one turn of the reactor: each of its heads, of which an origin may send any number,
-# counts 1, and each piece of its content as much as 4 of them.
+# The budget for processing a response in one turn of the reactor.  Each head costs 1, because an origin may send any
+# number of them; each piece of content costs as much as 4 heads.
 BUDGET: Final = 4 * PIECES
 PIECE: Final = 4
 
 
 class ResponseSink(Structure):
-    """Who gets the answer, and is told when the request may flow."""
+    """Receives the response, and flow control signals for the request."""
 
     def response_head(self, head: ResponseHead) -> None:
-        """An interim or the final head."""
+        """Process an interim or the final head."""
 
     def response_data(self, data: bytes) -> None:
-        """Content."""
+        """Process content."""
 
     def response_end(self, trailers: Headers) -> None:
-        """The answer is complete."""
+        """The response is complete."""
 
     def response_flush(self) -> None:
-        """Nothing more for now: write what was gathered."""
+        """No further event follows for now: write the buffered data."""
 
     def response_failed(self, error: EgressError, *, untouched: bool) -> None:
         """The connection failed.
 
-        @param untouched: not one byte of the answer had come.
+        @param untouched: whether no byte of the response was received.
         """
 
     def response_switched(self, data: bytes) -> None:
-        """After a 101: bytes of the new protocol."""
+        """Process bytes of the new protocol, after a 101 response."""
 
     def pause_request(self) -> None:
-        """The origin does not keep up: stop sending."""
+        """Stop sending: the origin does not keep up."""
 
     def resume_request(self) -> None:
-        """Go on sending."""
+        """Continue sending."""
 
 
 @implementer(IPushProducer)
 class OriginConnection(DialedProtocol):
-    """HTTP/1.1 with one origin, or with the upstream proxy that stands for it.
+    """An HTTP/1.1 connection to one origin, or to the upstream proxy that forwards to it.
 
-    @param turns: the work that is left for later turns of the reactor.
-    @param client: on whose behalf the connection is made, there.
-    @ivar route: how it was dialled; its addresses were checked then.
-    @ivar hop: where it leads.
-    @ivar begun: when it began to be made.
-    @ivar idle_since: when the last exchange ended.
-    @ivar gone: is told when the connection, while it rests, is given up or lost.
-    @ivar private: whether an exchange on it had to do with authentication of the connection (RFC 4559), so that it is
-        for one client connection alone.
+    @param turns: the queue of work for later turns of the reactor.
+    @param client: the client for which the connection does its work in C{turns}.
+    @ivar route: the route of the connection; its addresses were checked when the connection was opened.
+    @ivar hop: the destination of the connection.
+    @ivar begun: the time at which the opening of the connection began.
+    @ivar idle_since: the time at which the last exchange ended.
+    @ivar on_lost: called when the idle connection is closed or lost.
+    @ivar private: whether one of its exchanges involved authentication of the connection (RFC 4559), so that the
+        connection serves only one client connection.
     @ivar logged_in: whether such credentials were sent over it.
-    @ivar reused: whether it has carried an exchange before the one that it carries now.
+    @ivar reused: whether it carried another exchange before the current one.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class OriginConnection(DialedProtocol):
         self.idle_since = 0.0
         self.begun = clock.seconds()
         self.pool_key: PoolKey = ()
-        self.gone: Callable[[], None] | None = None
+        self.on_lost: Callable[[], None] | None = None
         self.private = False
         self.logged_in = False
         self.reused = False
@@ -111,16 +111,16 @@ class OriginConnection(DialedProtocol):
         self._pace = Pace(turns, self._take_turn)
 
     def connectionMade(self) -> None:
-        """Let the transport's buffer hold back the request."""
-        # First of all: what is told that the connection is there writes at once.
+        """Register as the transport's producer, so that its buffer limits the request."""
+        # This comes first: code that is notified of the connection writes immediately.
         self.transport.registerProducer(self, True)  # type: ignore[union-attr]
         self.hop = describe_peer(self.route, self.transport)
         super().connectionMade()
 
     def send(self, sink: ResponseSink, method: str, data: bytes) -> None:
-        """Begin an exchange.
+        """Start an exchange.
 
-        @param data: the request head, and as much of the content as there is.
+        @param data: the request head, and the part of the content that is available.
         """
         self._sink = sink
         self._idle_lost = None
@@ -130,17 +130,17 @@ class OriginConnection(DialedProtocol):
         self.write(data)
 
     def write(self, data: bytes) -> None:
-        """Send more of the request, or of the upgraded protocol."""
+        """Send further data of the request or of the upgraded protocol."""
         self.transport.write(data)  # type: ignore[union-attr]
 
     @property
     def encrypted(self) -> bool:
-        """Whether there is TLS on it, so that bytes of the socket need not be content."""
+        """Whether the connection uses TLS, so that bytes of the socket are not necessarily content."""
         return isinstance(self.transport, TLSMemoryBIOProtocol)
 
     @property
     def has_unread(self) -> bool:
-        """Whether the origin has sent something, or closed, and the reactor has not said so yet."""
+        """Whether the origin has sent data or closed the connection, and the reactor has not reported it yet."""
         if self._readable is None:
             self._readable = waits_to_be_read(self.transport)
         return bool(self._readable())
@@ -148,7 +148,7 @@ class OriginConnection(DialedProtocol):
     def park(self, lost: Callable[[OriginConnection], None]) -> None:
         """Become idle.
 
-        @param lost: is told when the connection turns out to be gone.
+        @param lost: called when the idle connection is lost.
         """
         self._sink = None
         self._idle_lost = lost
@@ -156,14 +156,14 @@ class OriginConnection(DialedProtocol):
         self.resume()
 
     def abort(self) -> None:
-        """Close at once; the exchange, if any, hears no more."""
+        """Abort the connection; its exchange, if any, gets no further events."""
         self._sink = None
         self._idle_lost = None
         if self._lost is None and self.transport is not None:
             self.transport.abortConnection()  # type: ignore[attr-defined]
 
     def close(self) -> None:
-        """Close after what was written is sent."""
+        """Close the connection after the written data is sent."""
         self._sink = None
         self._idle_lost = None
         if self._lost is None and self.transport is not None:
@@ -172,9 +172,9 @@ class OriginConnection(DialedProtocol):
             self.transport.loseConnection()
 
     def end_writing(self) -> bool:
-        """Tell the origin that nothing more comes, after an upgrade.
+        """Close the writing direction, after an upgrade.
 
-        @return: whether that can be told: within TLS an end is one of both directions.
+        @return: whether that is possible: the TLS transport can only close both directions.
         """
         if self.encrypted or not ITCPTransport.providedBy(self.transport):
             return False
@@ -182,20 +182,20 @@ class OriginConnection(DialedProtocol):
         return True
 
     def pause(self) -> None:
-        """Stop reading the answer: the client does not keep up."""
+        """Stop reading the response: the client does not keep up."""
         if not self._paused and self._lost is None:
             self._paused = True
             self.transport.pauseProducing()  # type: ignore[union-attr]
 
     def resume(self) -> None:
-        """Go on reading the answer."""
+        """Continue reading the response."""
         if self._paused:
             self._paused = False
             self._pull()
             self._read_on()
 
     def _take_turn(self) -> None:
-        """Continue with what was left of the last read."""
+        """Process the remaining data of the last read."""
         self._pull()
         self._read_on()
 
@@ -204,13 +204,13 @@ class OriginConnection(DialedProtocol):
             self.transport.resumeProducing()  # type: ignore[union-attr]
 
     def dataReceived(self, data: bytes) -> None:
-        """Read a part of the answer."""
+        """Read a part of the response."""
         if self._switched:
             if self._sink is not None:
                 self._sink.response_switched(data)
             return
         if self._sink is None:
-            # An origin that speaks unasked would be answering somebody's next request.
+            # Unsolicited data from an origin would become the response to a later request.
             self._forget_idle()
             self.abort()
             return
@@ -242,15 +242,15 @@ class OriginConnection(DialedProtocol):
                 self._conclude(self._sink, self._lost)
 
     def _wait_for_turn(self) -> None:
-        """Continue with what was read in a later turn of the reactor."""
+        """Process the buffered data in a later turn of the reactor."""
         if self._lost is None:
             self.transport.pauseProducing()  # type: ignore[union-attr]
         self._pace.wait(self._client, self.transport)
 
     def _one_event(self, sink: ResponseSink) -> int:
-        """Take an event.
+        """Process one event.
 
-        @return: what it costs of L{BUDGET}; 0 when there is none.
+        @return: its cost in units of L{BUDGET}; 0 if there is no event.
         """
         if self._switched:
             return 0
@@ -278,7 +278,7 @@ class OriginConnection(DialedProtocol):
 
     def _end(self, sink: ResponseSink, end: End) -> None:
         if self._reader.buffered:
-            # What follows belongs to no request of ours.
+            # The remaining data belongs to none of the proxy's requests.
             self.reusable = False
         sink.response_end(end.trailers)
 
@@ -294,30 +294,30 @@ class OriginConnection(DialedProtocol):
             lost(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The origin closed: that may be the end of the answer, or a cut."""
+        """The origin closed the connection: this is the end of the response or a truncation."""
         self._lost = reason
         self.reusable = False
         self._closing.stop()
         super().connectionLost(reason)
         self._forget_idle()
-        # What was read before the close is still owed to the client.
+        # Data that was read before the close is still delivered to the client.
         self._paused = False
         self._pull()
 
     def _conclude(self, sink: ResponseSink, reason: Failure) -> None:
-        """Tell the end, once everything that was read before it is told."""
+        """Report the end of the response, after all events that were read before."""
         self._sink = None
-        # A TLS session that ends without a close alert may have been cut by anyone on the way (RFC 8446 section 6.1).
+        # A TLS session without a close alert may have been truncated by an attacker on the path (RFC 8446 section 6.1).
         clean = isinstance(reason.value, ConnectionDone)
         end = self._reader.receive_eof() if clean else None
         if end is not None:
             sink.response_end(end.trailers)
             sink.response_flush()
         else:
-            sink.response_failed(self._cut_by(reason.value), untouched=self._untouched)
+            sink.response_failed(self._explain_loss(reason.value), untouched=self._untouched)
 
-    def _cut_by(self, error: BaseException | None) -> EgressError:
-        """Say why there is no whole answer; in TLS 1.3 a certificate is refused after the handshake only."""
+    def _explain_loss(self, error: BaseException | None) -> EgressError:
+        """Explain the incomplete response; in TLS 1.3 a client certificate is rejected only after the handshake."""
         authority = self.route.origin.authority
         alert = alert_in(error) if isinstance(error, SSL.Error) else None
         if alert is not None:
@@ -326,14 +326,14 @@ class OriginConnection(DialedProtocol):
         return OriginDisconnected(f"{authority} closed the connection before its answer was complete")
 
     def pauseProducing(self) -> None:
-        """The transport's buffer is full."""
+        """Pause the request: the transport's buffer is full."""
         if self._sink is not None:
             self._sink.pause_request()
 
     def resumeProducing(self) -> None:
-        """The transport's buffer is empty again."""
+        """Resume the request: the transport's buffer is empty again."""
         if self._sink is not None:
             self._sink.resume_request()
 
     def stopProducing(self) -> None:
-        """The transport is gone; L{connectionLost} follows."""
+        """Do nothing: the transport is closed, and L{connectionLost} follows."""

@@ -1,4 +1,4 @@
-"""Idle connections to origins, kept per origin and client."""
+"""The pool of idle origin connections, per origin and client."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from egress.model.authority import IPAddress
 from egress.model.route import Route
 from egress.upstream.origin_connection import OriginConnection, PoolKey
 
-# How long a connection may have rested to be used for a request that cannot be sent twice (RFC 9110 section 9.2.2).
-# Common servers keep an idle connection for at least five seconds, so that one which rested less is hardly being
-# closed at this moment.
+# The maximum idle time of a connection for a request that cannot be sent twice (RFC 9110 section 9.2.2).  Common
+# servers close an idle connection after at least five seconds, so a connection with a shorter idle time is unlikely to
+# be closing at this moment.
 FRESH_SECONDS = 2.0
 
 
 class OriginPool:
-    """Keeps connections for the next request to the same origin by the same client.
+    """Stores connections for the next request to the same origin from the same client.
 
-    The key holds who the client is: a connection may carry what an origin has tied to it, and no client may inherit
-    that from another.
+    The key contains the client's identity: an origin may have tied state to a connection, and no client may inherit
+    this state from another client.
 
-    @ivar private: how many of the connections here are for one client connection alone
-        (L{egress.upstream.authenticated_connections}), by the client (L{egress.model.limit_key}).
+    @ivar private: the number of pooled connections that serve only one client connection
+        (L{egress.upstream.authenticated_connections}), by client (L{egress.model.limit_key}).
     """
 
     def __init__(self, clock: IReactorTime, limits: Limits) -> None:
@@ -42,17 +42,17 @@ class OriginPool:
         return self._count
 
     def route(self, key: PoolKey) -> Route | None:
-        """The route of the connection that L{take} would give, if there is one."""
+        """Return the route of the connection that L{take} would return, if any."""
         connections = self._idle.get(key)
         return None if connections is None else connections[-1].route
 
     def take(
         self, key: PoolKey, *, repeatable: bool, addresses: tuple[IPAddress, ...] | None = None
     ) -> OriginConnection | None:
-        """Take the connection that rested least, if there is one.
+        """Take the connection with the shortest idle time, if any.
 
-        @param repeatable: whether the request may be sent again over another connection should this one be stale.
-        @param addresses: what was decided on; a connection whose name led elsewhere is not given.
+        @param repeatable: whether the request may be sent again over another connection if this one is stale.
+        @param addresses: the addresses that were authorized; a connection to another address is not returned.
         """
         connections = self._idle.get(key)
         if connections is None:
@@ -66,47 +66,48 @@ class OriginPool:
                 return None
             if not connection.has_unread:
                 del connections[at]
-                self._taken(key, connections)
-                connection.gone = None
+                self._removed(key, connections)
+                connection.on_lost = None
                 return connection
             if not connection.encrypted:
-                # An end, or bytes that would answer a request not yet sent (RFC 9112 section 9.5).  Within TLS it may
-                # be a session ticket: the reactor reads it, and the connection stays until then.
+                # The origin closed the connection, or sent data that would become the response to a later request (RFC
+                # 9112 section 9.5).  Over TLS the data may be a session ticket: the connection stays until the reactor
+                # has read it.
                 self._close(connection)
         return None
 
-    def _taken(self, key: PoolKey, connections: deque[OriginConnection]) -> None:
+    def _removed(self, key: PoolKey, connections: deque[OriginConnection]) -> None:
         self._count -= 1
         if not connections:
             del self._idle[key]
 
-    def put(self, key: PoolKey, connection: OriginConnection, gone: Callable[[], None] | None = None) -> None:
-        """Keep a connection whose exchange is over.
+    def put(self, key: PoolKey, connection: OriginConnection, on_lost: Callable[[], None] | None = None) -> None:
+        """Store a connection whose exchange is over.
 
-        @param gone: is told, once, when the connection is given up or lost before it is taken again.
+        @param on_lost: called once, if the connection is closed or lost before it is taken again.
         """
         if self._closed or connection.begun <= self._cleared:
             connection.close()
-            if gone is not None:
-                gone()
+            if on_lost is not None:
+                on_lost()
             return
-        connection.gone = gone
+        connection.on_lost = on_lost
         connections = self._idle.setdefault(key, deque())
         self._idle.move_to_end(key)
         connections.append(connection)
         self._count += 1
         connection.pool_key = key
         connection.idle_since = self._clock.seconds()
-        connection.park(self._given_up)
+        connection.park(self._notify_lost)
         if len(connections) > self._limits.pool_per_origin:
             self._close(connections[0])
         elif self._count > self._limits.pool_total:
             self._close(next(iter(self._idle.values()))[0])
         if self._sweep is None and self._count:
-            self._sweep = self._clock.callLater(self._limits.idle_timeout, self._sweep_out)
+            self._sweep = self._clock.callLater(self._limits.idle_timeout, self._close_expired)
 
     def close(self) -> None:
-        """Close every idle connection, and keep none from now on."""
+        """Close all idle connections, and store no further connections."""
         self._closed = True
         if self._sweep is not None:
             self._sweep.cancel()
@@ -114,7 +115,7 @@ class OriginPool:
         self.clear()
 
     def clear(self) -> None:
-        """Close every connection that is idle now, and keep none of those that were made before."""
+        """Close all idle connections, and store none of the connections that were opened before this call."""
         self._cleared = self._clock.seconds()
         for connections in list(self._idle.values()):
             for connection in list(connections):
@@ -125,23 +126,23 @@ class OriginPool:
         for connection in list(self._idle.get(key, ())):
             self._close(connection)
 
-    def _given_up(self, connection: OriginConnection) -> None:
-        self._lost(connection)
-        gone, connection.gone = connection.gone, None
-        if gone is not None:
-            gone()
+    def _notify_lost(self, connection: OriginConnection) -> None:
+        self._remove(connection)
+        on_lost, connection.on_lost = connection.on_lost, None
+        if on_lost is not None:
+            on_lost()
 
-    def _lost(self, connection: OriginConnection) -> None:
+    def _remove(self, connection: OriginConnection) -> None:
         connections = self._idle.get(connection.pool_key)
         if connections is not None and connection in connections:
             connections.remove(connection)
-            self._taken(connection.pool_key, connections)
+            self._removed(connection.pool_key, connections)
 
     def _close(self, connection: OriginConnection) -> None:
-        self._given_up(connection)
+        self._notify_lost(connection)
         connection.close()
 
-    def _sweep_out(self) -> None:
+    def _close_expired(self) -> None:
         self._sweep = None
         oldest = self._clock.seconds() - self._limits.idle_timeout
         for connections in list(self._idle.values()):
@@ -149,4 +150,4 @@ class OriginPool:
                 if connection.idle_since <= oldest:
                     self._close(connection)
         if self._count:
-            self._sweep = self._clock.callLater(self._limits.idle_timeout / 4, self._sweep_out)
+            self._sweep = self._clock.callLater(self._limits.idle_timeout / 4, self._close_expired)

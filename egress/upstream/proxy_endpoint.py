@@ -1,4 +1,4 @@
-"""An endpoint behind the upstream proxy, for the proxy's own calls to the authorization service."""
+"""An endpoint that connects through the upstream proxy, for the proxy's own calls to the authorization service."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from egress.transport.dialed import DialedProtocol
 
 
 class _ProtocolAdapter(DialedProtocol):
-    """Gives a protocol that knows nothing of dialling its transport once the tunnel stands."""
+    """Provides the transport to an ordinary protocol after the tunnel is established."""
 
     def __init__(self, inner: IProtocol) -> None:
         self._inner: IProtocol = inner
         self._standing = False
 
     def attach(self) -> IProtocol:
-        """The tunnel stands."""
+        """Connect the inner protocol: the tunnel is established."""
         self._standing = True
         self._inner.makeConnection(self.transport)  # type: ignore[arg-type]
         return self._inner
 
     def dataReceived(self, data: bytes) -> None:
-        """Hand on what came."""
+        """Forward data to the inner protocol."""
         self._inner.dataReceived(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Hand on the end."""
+        """Report the end of the connection to the inner protocol."""
         super().connectionLost(reason)
         if self._standing:
             self._inner.connectionLost(reason)

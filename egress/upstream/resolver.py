@@ -1,4 +1,4 @@
-"""From an origin to the addresses that may be connected to."""
+"""The resolver: converts the name of an origin to addresses."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ from egress.upstream.lookups import Addresses, Lookups, ReactorLookups, SystemLo
 
 _log = Logger()
 
-# How long an answer is used again, in seconds.  The system's resolver does not tell its TTL; a name that moves is
-# followed within this time, and a hundred requests a second to a host do not cost a hundred lookups.
+# The seconds for which a result is cached.  The system's resolver does not report the TTL of a name; a changed name is
+# noticed within this time, and a hundred requests per second to one host do not need a hundred lookups.
 CACHE_TTL = 5.0
 CACHE_SIZE = 1024
 
-# How many addresses a name may have.  The address guard judges all of them.
+# The maximum number of addresses of a name.  The address guard checks all of them.
 MAX_ADDRESSES = 256
 
 
 class _Lookup:
-    """One lookup, for all who wait for the name.
+    """One lookup, shared by all requests that wait for the name.
 
-    @ivar tickets: one for each client that waits, until the first of them has its turn.
-    @ivar waiting: those who wait, and for which client.
-    @ivar asked: the lookup itself, once it has begun.
+    @ivar tickets: one queue entry for each waiting client, until the first of them gets a slot.
+    @ivar waiting: the waiting requests, with their clients.
+    @ivar running: the running lookup.
     """
 
     def __init__(self) -> None:
@@ -53,16 +53,16 @@ class _Lookup:
         self.waiting: dict[Deferred[Addresses], str] = {}
         self.clients: Counter[str] = Counter()
         self.begun = False
-        self.asked: Deferred[Addresses] | None = None
+        self.running: Deferred[Addresses] | None = None
 
     def add(self, done: Deferred[Addresses], client: str) -> None:
         self.waiting[done] = client
         self.clients[client] += 1
 
     def remove(self, done: Deferred[Addresses]) -> str | None:
-        """Wait no more.
+        """Remove a waiting request.
 
-        @return: the client, when nobody waits for it any more.
+        @return: the client, if this was its last waiting request.
         """
         client = self.waiting.pop(done)
         self.clients[client] -= 1
@@ -80,16 +80,17 @@ def interleave(addresses: Sequence[IPAddress]) -> Addresses:
 
 
 class Resolver:
-    """Resolves names, in bounded time and number.
+    """Resolves names, with a timeout and limits.
 
-    Those who ask for a name that is being looked up wait for the same answer, and an answer is kept for
-    L{CACHE_TTL}.  A name that has no address is looked up each time.
+    Requests for a name that is being looked up share one lookup, and its result is cached for L{CACHE_TTL}.  A name
+    without addresses is not cached.
 
-    Lookups are bounded in all and per client, and clients take turns.  A client that asks for a name which waits in the
-    queue of another also queues for it itself, and whichever turn comes first counts: sharing never makes it wait
-    longer.  A lookup counts for the client in whose turn it began until it ends, wanted or not.
+    Lookups are limited in total and per client, and clients take turns.  A client that requests a name which is already
+    queued for another client also gets its own queue entry, and the first entry that gets a slot starts the lookup:
+    sharing never delays a client.  A lookup counts for the client whose entry started it until it ends, even if no
+    request waits for it any more.
 
-    @param look_ups: looks a name up.
+    @param look_ups: looks up a name.
     """
 
     def __init__(self, clock: IReactorTime, look_ups: Lookups, limits: Limits) -> None:
@@ -98,31 +99,31 @@ class Resolver:
         self._timeout = limits.resolve_timeout
         self._turns = FairSlots(limits.lookups, limits.lookup_queue, limits.lookup_queue_per_client)
         self._under_way: dict[str, _Lookup] = {}
-        self._kept: OrderedDict[str, tuple[float, Addresses]] = OrderedDict()
+        self._cached: OrderedDict[str, tuple[float, Addresses]] = OrderedDict()
 
     @property
     def busy(self) -> int:
-        """How many lookups are under way."""
+        """The number of running lookups."""
         return self._turns.busy
 
     @property
     def waiting(self) -> int:
-        """How many lookups wait for their turn."""
+        """The number of queued lookups."""
         return self._turns.waiting
 
     def resolve(self, authority: Authority, client: str = "") -> Deferred[Addresses]:
-        """Find the addresses of an authority, in the order in which to try them.
+        """Resolve an authority to its addresses, in the order of connection attempts.
 
-        @param client: for whom, as per-client limits count clients; empty for the proxy itself.
+        @param client: the client, in the form that per-client limits use; empty for the proxy itself.
         @return: fails with L{NameNotResolved}, L{ResolutionTimeout}, L{TooManyLookups} or L{ResolverBusy}.
         """
         literal = authority.ip
         if literal is not None:
             return succeed((literal,))
         host = authority.host
-        kept = self._kept.get(host)
-        if kept is not None and self._clock.seconds() < kept[0]:
-            return succeed(kept[1])
+        cached = self._cached.get(host)
+        if cached is not None and self._clock.seconds() < cached[0]:
+            return succeed(cached[1])
         look_up = self._under_way.get(host)
         if look_up is None:
             look_up = self._under_way[host] = _Lookup()
@@ -134,9 +135,9 @@ class Resolver:
                 self._queue(host, look_up, client)
             except NoSlot as error:
                 self._give_up(host, look_up, done)
-                return fail(_crowded(error))
+                return fail(_queue_full_error(error))
         done.addTimeout(self._timeout, self._clock)
-        done.addCallbacks(_some, _explain, callbackArgs=(authority,), errbackArgs=(authority,))
+        done.addCallbacks(_require_addresses, _convert_timeout, callbackArgs=(authority,), errbackArgs=(authority,))
         return done
 
     def _queue(self, host: str, look_up: _Lookup, client: str) -> None:
@@ -145,13 +146,13 @@ class Resolver:
             look_up.tickets[client] = ticket
 
     def _begin(self, host: str, look_up: _Lookup, client: str) -> None:
-        """It is a client's turn: look the name up, for all who wait for it."""
+        """Start the lookup, for all waiting requests."""
         look_up.begun = True
         tickets, look_up.tickets = look_up.tickets, {}
         for ticket in tickets.values():
             self._turns.leave(ticket)
-        asked = look_up.asked = maybeDeferred(self._look_ups, host)
-        asked.addBoth(self._found, host, look_up, client).addErrback(
+        running = look_up.running = maybeDeferred(self._look_ups, host)
+        running.addBoth(self._found, host, look_up, client).addErrback(
             lambda failure: _log.failure("the end of a lookup failed", failure)
         )
 
@@ -164,31 +165,31 @@ class Resolver:
             self._turns.leave(ticket)
         if look_up.waiting:
             return
-        # Whoever asks next has it tried once more.  What is found too late is kept all the same.
+        # The next request for the name starts a new lookup.  The result of this lookup is cached even if it is late.
         if self._under_way.get(host) is look_up:
             del self._under_way[host]
-        if look_up.asked is not None and self._look_ups.stoppable:
-            look_up.asked.cancel()
+        if look_up.running is not None and self._look_ups.stoppable:
+            look_up.running.cancel()
 
     def _found(self, result: Addresses | Failure, host: str, look_up: _Lookup, client: str) -> None:
-        """Take the result of a lookup."""
+        """Process the result of a lookup."""
         if self._under_way.get(host) is look_up:
             del self._under_way[host]
-        answer = self._answer(host, result)
+        outcome = self._convert(host, result)
         waiting, look_up.waiting = list(look_up.waiting), {}
         try:
             for done in waiting:
                 if done.called:
-                    # It was given up by what another did with its answer.
+                    # A callback of an earlier request cancelled this one.
                     continue
-                if isinstance(answer, EgressError):
-                    done.errback(type(answer)(answer.reason))
+                if isinstance(outcome, EgressError):
+                    done.errback(type(outcome)(outcome.reason))
                 else:
-                    done.callback(answer)
+                    done.callback(outcome)
         finally:
             self._turns.over(client)
 
-    def _answer(self, host: str, result: Addresses | Failure) -> Addresses | EgressError:
+    def _convert(self, host: str, result: Addresses | Failure) -> Addresses | EgressError:
         if isinstance(result, Failure):
             if isinstance(result.value, EgressError):
                 return result.value
@@ -199,38 +200,38 @@ class Resolver:
             return NameNotResolved(f"the name {host} has more than {MAX_ADDRESSES} addresses")
         addresses = interleave(result)
         if addresses:
-            self._kept[host] = (self._clock.seconds() + CACHE_TTL, addresses)
-            self._kept.move_to_end(host)
-            if len(self._kept) > CACHE_SIZE:
-                self._kept.popitem(last=False)
+            self._cached[host] = (self._clock.seconds() + CACHE_TTL, addresses)
+            self._cached.move_to_end(host)
+            if len(self._cached) > CACHE_SIZE:
+                self._cached.popitem(last=False)
         return addresses
 
 
-def _crowded(error: NoSlot) -> EgressError:
+def _queue_full_error(error: NoSlot) -> EgressError:
     if error.of_client:
         return TooManyLookups("too many names are being looked up for your address: try again")
     return ResolverBusy("too many names are being looked up: try again")
 
 
-def _some(addresses: Addresses, authority: Authority) -> Addresses:
+def _require_addresses(addresses: Addresses, authority: Authority) -> Addresses:
     if not addresses:
         raise NameNotResolved(f"the name {authority.host} has no address")
     return addresses
 
 
-def _explain(failure: Failure, authority: Authority) -> Failure:
+def _convert_timeout(failure: Failure, authority: Authority) -> Failure:
     if isinstance(failure.value, TwistedTimeout):
         raise ResolutionTimeout(f"the name {authority.host} was not resolved in time")
     return failure
 
 
 def resolver_for(reactor: IEgressReactor, config: ProxyConfig, in_threads: Offload) -> Resolver:
-    """Make the resolver of a proxy.
+    """Create the resolver of a proxy.
 
-    The DNS servers of the configuration are asked; without any, the system is, unless an application has installed
-    another resolver on its reactor.
+    It queries the configured DNS servers.  Without DNS servers it queries the system, unless an application has
+    installed another resolver on its reactor.
 
-    @param in_threads: runs what blocks.
+    @param in_threads: runs blocking functions.
     """
     look_ups: Lookups
     if config.dns_servers:

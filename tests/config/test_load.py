@@ -30,7 +30,7 @@ from egress.model.authority import Authority, UpstreamProxy
 from egress.model.no_proxy import Bypass
 from egress.observability.audit_log import audit_line
 from egress.observability.metrics import Metrics
-from egress.tls.origin_policy import load_terms
+from egress.tls.origin_policy import load_origin_policies
 from tests.observability.records import ALLOWED
 
 CORPORATE = UpstreamProxy("http", Authority("proxy.example", 3128))
@@ -615,7 +615,7 @@ class DocumentationTests(SynchronousTestCase):
         self.assertLessEqual(set(keys), set(BY_NAME))
         path = Path(self.mktemp())
         path.write_text(origins, "utf-8")
-        self.assertEqual(len(load_terms(path)), 2)
+        self.assertEqual(len(load_origin_policies(path)), 2)
 
     def test_every_option_is_in_the_table(self) -> None:
         rows = reference().splitlines()[2:]

@@ -108,13 +108,13 @@ class EntranceContextTests(SynchronousTestCase):
     def test_nothing_is_resumed(self) -> None:
         """Or a certificate that was revoked, or has expired since, would still be good."""
         mine = self.clients.issue(usage=CLIENT)
-        judged: list[int] = []
+        depths: list[int] = []
 
-        def judge(_: SSL.Connection, certificate: crypto.X509, number: int, depth: int, ok: int) -> bool:
-            judged.append(depth)
+        def verify(_: SSL.Connection, certificate: crypto.X509, number: int, depth: int, ok: int) -> bool:
+            depths.append(depth)
             return bool(ok)
 
-        self.patch(entrance, "_judge", judge)
+        self.patch(entrance, "_verify", verify)
         context = listener_context(ListenerTls(self.key, self.certificate, client_ca=self.client_ca))
         for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
             first, server = self.client(mine, version), SSL.Connection(context, None)
@@ -124,11 +124,11 @@ class EntranceContextTests(SynchronousTestCase):
             self.assertEqual(first.recv(5), b"hello")
             session = first.get_session()
             assert session is not None
-            judged.clear()
+            depths.clear()
             second = SSL.Connection(first.get_context(), None)
             second.set_session(session)
             shake_hands(second, SSL.Connection(context, None))
-            self.assertIn(0, judged)
+            self.assertIn(0, depths)
 
     def test_files_that_cannot_be_used(self) -> None:
         missing = self.directory / "missing.pem"

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.model.authority import Authority
 from egress.model.no_proxy import HostPattern
-from egress.tls.origin_policy import OriginTlsPolicy, load_terms
+from egress.tls.origin_policy import OriginTlsPolicy, load_origin_policies
 from egress.tls.pem import TrustError
 
 ALL = """
@@ -33,7 +33,7 @@ class LoadTermsTests(SynchronousTestCase):
 
     def load(self, text: str) -> tuple[OriginTlsPolicy, ...]:
         self.path.write_text(text, "utf-8")
-        return load_terms(self.path)
+        return load_origin_policies(self.path)
 
     def test_everything(self) -> None:
         first, second = self.load(ALL)
@@ -61,7 +61,7 @@ class LoadTermsTests(SynchronousTestCase):
             ("a.bank.example", 443, False),
             ("bank.example", 8443, False),
         ):
-            self.assertEqual(first.hold_for(Authority(host, port)), holds, (host, port))
+            self.assertEqual(first.applies_to(Authority(host, port)), holds, (host, port))
 
     def test_refused(self) -> None:
         hosts = '[[origin]]\nhosts = ["a.example"]\n'
@@ -93,8 +93,8 @@ class LoadTermsTests(SynchronousTestCase):
                 self.assertNotIn("\n", error.reason)
 
     def test_unreadable(self) -> None:
-        error = self.assertRaises(TrustError, load_terms, self.path)
+        error = self.assertRaises(TrustError, load_origin_policies, self.path)
         self.assertIn("No such file", error.reason)
         self.path.write_bytes(b"\xff")
-        error = self.assertRaises(TrustError, load_terms, self.path)
+        error = self.assertRaises(TrustError, load_origin_policies, self.path)
         self.assertIn("UTF-8", error.reason)

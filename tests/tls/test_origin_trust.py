@@ -340,7 +340,7 @@ class RejectedTests(TrustTestCase):
         """A fault that the table does not have is given by its number."""
         connection = trust._VerifiedConnection(SSL.Context(SSL.TLS_CLIENT_METHOD), HOST)
         certificate = crypto.X509.from_cryptography(self.ca.issue(HOST.host).certificate)
-        self.assertFalse(connection.judge(certificate, 999, 0, 0))
+        self.assertFalse(connection.verify_step(certificate, 999, 0, 0))
         assert connection._fault is not None
         self.assertIn("cannot be verified (OpenSSL error 999)", connection._fault.reason)
 
@@ -353,7 +353,7 @@ class RejectedTests(TrustTestCase):
 
         connection = trust._VerifiedConnection(SSL.Context(SSL.TLS_CLIENT_METHOD), HOST)
         for ok in (0, 1):
-            self.assertFalse(connection.judge(Broken(), 20, 0, ok))  # type: ignore[arg-type]
+            self.assertFalse(connection.verify_step(Broken(), 20, 0, ok))  # type: ignore[arg-type]
             assert connection._fault is not None
             self.assertIn("cannot be judged (no?DER)", connection._fault.reason)
 
@@ -760,5 +760,5 @@ class StapleTests(TrustTestCase):
     def test_nothing_was_judged(self) -> None:
         """Without a certificate there is nothing to say of it."""
         connection = trust._VerifiedConnection(SSL.Context(SSL.TLS_CLIENT_METHOD), HOST)
-        self.assertTrue(connection.judge_staple(b"garbage"))
+        self.assertTrue(connection.verify_staple(b"garbage"))
         self.assertIsNone(connection._fault)

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.names import dns
 from twisted.trial.unittest import SynchronousTestCase
 
-from egress.upstream.dns_message import MAX_ALIASES, Answer, Unusable, parse, question, read
+from egress.upstream.dns_message import MAX_ALIASES, Answer, Unusable, build_query, parse, read
 from tests.upstream.names import asked, record, response
 
 NAME = b"a.test"
@@ -19,22 +19,22 @@ class QuestionTests(SynchronousTestCase):
 
     def test_query(self) -> None:
         for kind in (dns.A, dns.AAAA):
-            query = question(b"api-.example", kind, 0xABCD)
+            query = build_query(b"api-.example", kind, 0xABCD)
             assert query is not None
             self.assertEqual(asked(query), ("api-.example", kind))
             self.assertEqual(query[:4], b"\xab\xcd\x01\x00", "recursion is wanted")
 
     def test_what_is_no_name(self) -> None:
         for name in (b"", b"a..b", b".a", b"a.", b"x" * 64, b"x." * 126 + b"xx"):
-            self.assertIsNone(question(name, dns.A, 1), name)
-        self.assertIsNotNone(question(b"x." * 126 + b"x", dns.A, 1))
+            self.assertIsNone(build_query(name, dns.A, 1), name)
+        self.assertIsNotNone(build_query(b"x." * 126 + b"x", dns.A, 1))
 
 
 class ParseTests(SynchronousTestCase):
     """The response to a query is told from everything else."""
 
     def setUp(self) -> None:
-        query = question(NAME, dns.A, 7)
+        query = build_query(NAME, dns.A, 7)
         assert query is not None
         self.query = query
 
@@ -45,7 +45,7 @@ class ParseTests(SynchronousTestCase):
         self.assertIsNotNone(self.parse(response(self.query, [record("a.test", "192.0.2.1")])))
 
     def test_case(self) -> None:
-        other = question(b"A.Test", dns.A, 7)
+        other = build_query(b"A.Test", dns.A, 7)
         assert other is not None
         self.assertIsNotNone(self.parse(response(other)))
 
@@ -72,7 +72,7 @@ class ReadTests(SynchronousTestCase):
     """What a response says."""
 
     def read(self, *records: Any, kind: int = dns.A, **changes: Any) -> Answer:
-        query = question(NAME, kind, 7)
+        query = build_query(NAME, kind, 7)
         assert query is not None
         message = parse(response(query, records, **changes), NAME, kind, 7)
         assert message is not None
