@@ -1,4 +1,5 @@
-"""HTTP/1 without I/O: bytes in, events out, and heads back to bytes.
+"""HTTP/1 without I/O: it parses bytes into events and encodes heads to bytes.
 
-Nothing here knows a transport, a clock or the reactor; L{egress.proxy} feeds these objects and acts on what they say.
+Nothing here uses a transport, a clock or the reactor. L{egress.proxy} passes data to these objects and acts on the
+events.
 """

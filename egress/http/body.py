@@ -1,4 +1,4 @@
-"""Where the content of a message ends (RFC 9112 section 6), and the chunked coding (section 7.1)."""
+"""The framing of message content (RFC 9112 section 6) and the chunked coding (section 7.1)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from egress.model.decision import Headers
 
 
 class BodyKind(enum.Enum):
-    """How the end of the content is marked."""
+    """The way in which the end of the content is marked."""
 
     NONE = "none"
     LENGTH = "content-length"
@@ -24,9 +24,9 @@ class BodyKind(enum.Enum):
 
 @attrs.frozen
 class Framing:
-    """How a message's content is delimited.
+    """The framing of a message's content.
 
-    @ivar length: bytes of content when C{kind} is L{BodyKind.LENGTH}, otherwise 0.
+    @ivar length: bytes of content if C{kind} is L{BodyKind.LENGTH}, otherwise 0.
     """
 
     kind: BodyKind
@@ -44,14 +44,14 @@ UNTIL_CLOSE: Final = Framing(BodyKind.UNTIL_CLOSE)
 
 
 class MalformedBody(ValueError):
-    """The content is not framed as the head announced."""
+    """The content does not have the framing that the head announced."""
 
 
 @attrs.frozen
 class End:
-    """The content is complete.
+    """The end of the content.
 
-    @ivar trailers: the fields after a chunked content, without those that have no place there.
+    @ivar trailers: the fields after chunked content, without those that are not allowed there.
     """
 
     trailers: Headers = ()
@@ -59,24 +59,24 @@ class End:
 
 END: Final = End()
 
-# A recipient ignores the chunk extensions that it does not know (RFC 9112 section 7.1.1), so they are read and dropped.
+# A recipient ignores chunk extensions that it does not know (RFC 9112 section 7.1.1), so they are read and dropped.
 # White space around ";" and "=" is "bad" white space, which a recipient removes (RFC 9110 section 5.6.3).
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _QUOTED: Final = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
 _EXTENSIONS: Final = rb"(?:[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?)*" % (_TOKEN, _TOKEN, _QUOTED)
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})" + _EXTENSIONS)
-# Origins also pad sizes, with zeros or with white space behind them.  A request is not given that much: what one
-# recipient reads as a size and another as an error is how requests are smuggled.
+# Some origins pad sizes with leading zeros or trailing white space. Requests must not be padded: a line that one
+# recipient reads as a size and another as an error enables request smuggling.
 _PADDED_CHUNK_LINE = re.compile(rb"0*([0-9A-Fa-f]{1,15})" + _EXTENSIONS + rb"[ \t]*")
 _MAX_CHUNK_LINE: Final = 256
-# Bytes of extensions beyond the content that they come with.
+# The maximum number of extension bytes in excess of the content bytes.
 _MAX_EXTENSIONS: Final = 16 * 1024
-# How many chunks are one piece of content: each costs time, however little is in it.
+# The maximum number of chunks that are joined to one piece of content: each chunk takes time, however small it is.
 MAX_CHUNKS: Final = 128
 
 
 def encode_chunk(data: bytes) -> bytes:
-    """Frame one piece of content as a chunk.  C{data} must not be empty: that would end the message."""
+    """Encode content as one chunk. C{data} must not be empty, which would end the message."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
@@ -87,9 +87,9 @@ class LengthBody:
         self._remaining = length
 
     def take(self, buffer: bytes) -> tuple[bytes | End | None, bytes]:
-        """Take the next event from what was received.
+        """Parse the next event.
 
-        @return: content, or the end, or C{None} when more is needed; and what is left of C{buffer}.
+        @return: content, or the end, or C{None} if more data is needed; and the rest of C{buffer}.
         """
         if not self._remaining:
             return END, buffer
@@ -104,10 +104,10 @@ class LengthBody:
 
 
 class UntilCloseBody:
-    """Content that the end of the connection ends (responses only)."""
+    """Content that ends with the connection (responses only)."""
 
     def take(self, buffer: bytes) -> tuple[bytes | End | None, bytes]:
-        """Take the next event; see L{LengthBody.take}."""
+        """Parse the next event; see L{LengthBody.take}."""
         return (buffer or None), b""
 
 
@@ -121,11 +121,11 @@ class _ChunkState(enum.Enum):
 class ChunkedBody:
     """Content in the chunked coding.
 
-    Stricter than the RFC demands of a recipient: no bare line feeds, bounded extensions and trailers.  What another
-    parser might frame differently is refused, and what is read is never relayed as it was: L{encode_chunk} writes each
-    size in its one canonical form, without extensions.
+    It is stricter than the RFC requires of a recipient: no bare line feeds, and limits for extensions and trailers. It
+    rejects what another parser might frame differently. The original framing is never forwarded: L{encode_chunk} writes
+    each size in its canonical form, without extensions.
 
-    @param response: whether an origin sent it: then sizes may be padded.
+    @param response: whether an origin sent the content; then sizes may be padded.
     """
 
     def __init__(self, trailer_limit: int, field_limit: int, *, response: bool = False) -> None:
@@ -138,42 +138,42 @@ class ChunkedBody:
         self._field_limit = field_limit
 
     def take(self, buffer: bytes) -> tuple[bytes | End | None, bytes]:
-        """Take the next event; see L{LengthBody.take}.
+        """Parse the next event; see L{LengthBody.take}.
 
-        The content of up to L{MAX_CHUNKS} chunks comes as one piece: tiny chunks are not passed on one by one,
-        and one call takes a bounded time.
+        The content of up to L{MAX_CHUNKS} chunks is one event, so that tiny chunks are not forwarded separately and one
+        call takes a bounded time.
 
-        @raise MalformedBody: when it is not valid chunked coding.
+        @raise MalformedBody: if it is not valid chunked coding.
         """
-        pieces: list[bytes] = []
+        chunks: list[bytes] = []
         position = 0
-        while self._state is not _ChunkState.TRAILERS and len(pieces) < MAX_CHUNKS:
+        while self._state is not _ChunkState.TRAILERS and len(chunks) < MAX_CHUNKS:
             try:
-                reached = self._step(buffer, position, pieces)
+                next_position = self._step(buffer, position, chunks)
             except MalformedBody:
-                if pieces:
-                    # What stands before the fault is given first, as it would be had it been received alone.
+                if chunks:
+                    # Return the content before the error first, as if it had been received separately.
                     break
                 raise
-            if reached == position:
+            if next_position == position:
                 break
-            position = reached
+            position = next_position
         rest = buffer[position:]
-        if pieces:
-            return b"".join(pieces), rest
+        if chunks:
+            return b"".join(chunks), rest
         if self._state is _ChunkState.TRAILERS:
             return self._take_trailers(rest)
         return None, rest
 
-    def _step(self, buffer: bytes, position: int, pieces: list[bytes]) -> int:
-        """Read a size, data, or the end of a chunk.
+    def _step(self, buffer: bytes, position: int, chunks: list[bytes]) -> int:
+        """Parse a size, data, or the end of a chunk.
 
-        @return: where what was read ends; C{position} itself when more is needed.
+        @return: the position after the parsed bytes; C{position} itself if more data is needed.
         """
         if self._state is _ChunkState.DATA:
             data = buffer[position : position + self._remaining]
             if data:
-                pieces.append(data)
+                chunks.append(data)
                 self._remaining -= len(data)
                 if not self._remaining:
                     self._state = _ChunkState.DATA_END

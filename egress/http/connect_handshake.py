@@ -1,4 +1,4 @@
-"""The client's side of a CONNECT handshake with an upstream proxy (RFC 9110 section 9.3.6)."""
+"""The client side of a CONNECT handshake with an upstream proxy (RFC 9110 section 9.3.6)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9]{2})(?: ([^\x00-\x08\x0a-\
 
 
 def refusal_by_upstream(upstream: UpstreamProxy, status: int, reason: bytes) -> UpstreamRefused:
-    """Say that the upstream proxy refused, with its own status."""
-    text = f"{status} {quoted(reason)}" if reason else str(status)
+    """The error for a refusal by the upstream proxy, with its status code."""
+    status_text = f"{status} {quoted(reason)}" if reason else str(status)
     hint = "; check the credentials in --upstream-proxy" if status == 407 else ""
-    return UpstreamRefused(f"the upstream proxy {upstream.authority} refused with {text}{hint}", status)
+    return UpstreamRefused(f"the upstream proxy {upstream.authority} refused with {status_text}{hint}", status)
 
 
 class ConnectHandshake:
-    """Asks an upstream proxy for a tunnel.
+    """Opens a tunnel through an upstream proxy.
 
-    Send L{request}, feed what comes back to L{receive} until it gives the bytes that follow the answer.
+    Send L{request}, then pass the received data to L{receive} until it returns the bytes that follow the response.
     """
 
     def __init__(self, upstream: UpstreamProxy, authority: Authority, head_limit: int) -> None:
@@ -31,7 +31,7 @@ class ConnectHandshake:
         self._buffer = b""
 
     def request(self) -> bytes:
-        """Give the request; it holds the upstream proxy's credentials and nothing of the client's request."""
+        """The CONNECT request. It contains the upstream proxy's credentials and nothing of the client's request."""
         target = str(self._authority).encode("ascii")
         head = b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n" % (target, target)
         if self._upstream.authorization is not None:
@@ -39,11 +39,11 @@ class ConnectHandshake:
         return head + b"\r\n"
 
     def receive(self, data: bytes) -> bytes | None:
-        """Take what the upstream proxy sent.
+        """Process data from the upstream proxy.
 
-        @return: once the tunnel stands, what was received after the answer; C{None} while it is not complete.
-        @raise UpstreamRefused: when the status is not 2xx.
-        @raise UpstreamFailed: when it is not an answer.
+        @return: once the tunnel is established, the data after the response; C{None} while the response is incomplete.
+        @raise UpstreamRefused: if the status is not 2xx.
+        @raise UpstreamFailed: if it is not an HTTP/1 response.
         """
         self._buffer += data
         while True:
@@ -53,7 +53,7 @@ class ConnectHandshake:
                     raise self._not_http()
                 return None
             if end + 4 > self._limit:
-                # However it came: a whole one is no better than one that grew over the limit.
+                # A complete head over the limit is rejected like one that exceeds it while it is received.
                 raise self._not_http()
             line = self._buffer[: self._buffer.index(b"\r\n")]
             match = _STATUS_LINE.fullmatch(line)

@@ -1,4 +1,4 @@
-"""The proxy's own answers: problem documents that a person and a program understand (RFC 9457, RFC 9209)."""
+"""The error responses of the proxy: problem documents for programs and people (RFC 9457, RFC 9209)."""
 
 from __future__ import annotations
 
@@ -35,29 +35,29 @@ _TITLES: Final = {
     "failed": "The request could not be forwarded",
 }
 
-# RFC 7617 section 2.1 and RFC 6750 section 3.  In fields of their own, since many clients read one for each.
+# RFC 7617 section 2.1 and RFC 6750 section 3. Two separate fields, because many clients read one challenge per field.
 _CHALLENGES: Final = (b'Basic realm="egressproxy", charset="UTF-8"', b'Bearer realm="egressproxy"')
 _RETRY_AFTER: Final = b"1"
 
-# Clients limit the size of a head, some to 8 KiB; a reason may quote what the client sent.
+# Clients limit the size of a head, some to 8 KiB; a reason may quote client input.
 _MAX_DETAILS: Final = 400
 
-# Many programs (git, npm, apt, "curl -f", pip) show their users the status line and nothing else.
+# Many programs (git, npm, apt, "curl -f", pip) show their users only the status line.
 _MAX_PHRASE: Final = 80
 _NOT_IN_A_PHRASE: Final = re.compile(r"[^ -~]")
 _GATEWAY_FAULTS: Final = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
 
 
 def prefers_text(accept: bytes | None) -> bool:
-    """Whether a client asks for text rather than JSON (RFC 9110 section 12.5.1).
+    """Whether a client prefers text to JSON (RFC 9110 section 12.5.1).
 
-    Programs that name nothing, C{*/*} or anything with JSON get JSON; those that name text or HTML, as a browser does,
-    get text.
+    Without preferences, and for C{*/*} or any JSON type, the response is JSON. For text or HTML, as in browsers, it is
+    text.
     """
     if not accept:
         return False
     best = {"text": 0.0, "json": 0.0}
-    # What is longer comes from no program that cares, and each member costs time.
+    # No real client sends a longer value, and each member takes time.
     for member in accept[:MAX_ACCEPT].decode("latin-1").lower().split(","):
         media_range, *parameters = (part.strip() for part in member.split(";"))
         quality = 1.0
@@ -75,7 +75,7 @@ def prefers_text(accept: bytes | None) -> bool:
 
 
 def _sf_string(text: str) -> bytes:
-    """Write a Structured Fields string (RFC 8941 section 3.3.3), which is printable ASCII, and cut it to a bound."""
+    """Encode a Structured Fields string (RFC 8941 section 3.3.3), which is printable ASCII, and truncate it."""
     if len(text) > _MAX_DETAILS:
         text = text[: _MAX_DETAILS - 3] + "..."
     ascii_text = text.encode("ascii", "replace").decode("ascii")
@@ -84,7 +84,7 @@ def _sf_string(text: str) -> bytes:
 
 
 def proxy_status(error: EgressError, outcome: Outcome) -> bytes:
-    """The value of C{Proxy-Status} for a fault (RFC 9209 section 2)."""
+    """The value of C{Proxy-Status} for an error (RFC 9209 section 2)."""
     value = b"egressproxy; error=%b; details=%b" % (outcome.proxy_error.encode("ascii"), _sf_string(error.reason))
     if isinstance(error, UpstreamRefused):
         value += b"; received-status=%d" % error.status
@@ -92,12 +92,11 @@ def proxy_status(error: EgressError, outcome: Outcome) -> bytes:
 
 
 def reason_phrase(error: EgressError, code: str, status: HTTPStatus) -> bytes:
-    """The reason phrase of the answer to a fault (RFC 9112 section 4): printable ASCII, at most 80 characters.
+    """The reason phrase of an error response (RFC 9112 section 4): printable ASCII, at most 80 characters.
 
-    A denial names its rule, or what was refused; 502, 503 and 504 name the cause.  Other phrases are the registered
-    ones.
+    A denial names its rule, or the reason; 502, 503 and 504 name the cause. Other phrases are the registered ones.
 
-    @param code: the code of the fault.
+    @param code: the code of the error.
     """
     cause = code.replace("-", " ")
     if status is HTTPStatus.FORBIDDEN:
@@ -109,14 +108,14 @@ def reason_phrase(error: EgressError, code: str, status: HTTPStatus) -> bytes:
         if status not in _GATEWAY_FAULTS:
             cause = ""
     if cause:
-        # The closing bracket stays, however long the name of a rule is.
-        room = _MAX_PHRASE - len(phrase) - len(" ()")
-        phrase += f" ({cause if len(cause) <= room else cause[: room - 3] + '...'})"
+        # Keep the closing bracket, however long the rule name is.
+        max_cause = _MAX_PHRASE - len(phrase) - len(" ()")
+        phrase += f" ({cause if len(cause) <= max_cause else cause[: max_cause - 3] + '...'})"
     return _NOT_IN_A_PHRASE.sub("?", phrase).encode("ascii")
 
 
 def problem(error: EgressError, request_id: str) -> dict[str, object]:
-    """The members of the problem document for a fault.
+    """The members of the problem document for an error.
 
     @param request_id: becomes C{decisionId}, the key into the audit log.
     """
@@ -136,7 +135,7 @@ def problem(error: EgressError, request_id: str) -> dict[str, object]:
 
 
 def _printable(value: object) -> str:
-    """What a terminal can be shown: no control characters, no lone surrogates."""
+    """Replace characters that are unsafe on a terminal: control characters and lone surrogates."""
     return "".join(char if char.isprintable() else " " for char in str(value))
 
 
@@ -153,13 +152,13 @@ def _as_text(members: dict[str, object]) -> str:
 def encode_error_response(
     error: EgressError, request_id: str, *, accept: bytes | None, head_only: bool, keep_alive: bool, date: bytes
 ) -> bytes:
-    """Serialize the answer to a request that ended with a fault.
+    """Encode the response to a request that failed.
 
-    @param head_only: the request was a HEAD: the answer has no content, or the client would wait for the next response
-        in it (RFC 9110 section 9.3.2).
+    @param head_only: whether the request was a HEAD. Its response has no content, or the client would parse the content
+        as the next response (RFC 9110 section 9.3.2).
     @param keep_alive: whether the connection stays open afterwards.
     @param date: the value of C{Date}.
-    @raise ValueError: for a fault that has no answer.
+    @raise ValueError: for an error without a response.
     """
     outcome = outcome_of(error)
     if outcome.status is None:

@@ -1,4 +1,4 @@
-"""Field lines to fields, by httptools (llhttp), with the bounds that it lacks."""
+"""The parser of field lines, which uses httptools (llhttp) and adds limits that it lacks."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ import httptools
 
 from egress.model.decision import Header, Headers
 
-# The first line is read elsewhere, where its limits and refusals are; llhttp gets one that it always accepts.  It knows
+# The first line is parsed elsewhere, with its own limits and errors; llhttp gets one that it always accepts. It knows
 # only registered methods, and would stop at the head of a CONNECT.
 _REQUEST_LINE: Final = b"POST / HTTP/1.1\r\n"
 _STATUS_LINE: Final = b"HTTP/1.1 200 OK\r\n"
 
-# RFC 9112 section 5: one field a line, a token and at once its colon.  Releases of llhttp differ in what else they
-# take: that of httptools 0.6.0 reads folded lines, and white space before a colon as part of the name.
+# RFC 9112 section 5: one field per line, a token directly followed by a colon. Releases of llhttp differ in what else
+# they accept: the one in httptools 0.6.0 accepts folded lines, and reads white space before a colon as part of the
+# name.
 _BLOCK = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n")
 # A proxy removes white space between the name and the colon from a response (RFC 9112 section 5.1).
 _SPACED = re.compile(rb"((?:\A|(?<=\r\n))[!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]+(?=:)")
 
 
 class MalformedFields(ValueError):
-    """The field lines are not what RFC 9112 section 5 allows."""
+    """The field lines violate RFC 9112 section 5."""
 
 
 class TooManyFields(MalformedFields):
-    """More fields than the limit."""
+    """The number of fields exceeds the limit."""
 
 
 class _Collector:
@@ -37,7 +38,7 @@ class _Collector:
         self.complete = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # llhttp takes leading white space off a value, not trailing.
+        # llhttp removes leading white space from a value, but not trailing white space.
         self.fields.append((name, value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
@@ -45,15 +46,16 @@ class _Collector:
 
 
 def parse_fields(block: bytes, limit: int, *, response: bool = False) -> Headers:
-    """Parse field lines, the empty line that ends them included.
+    """Parse field lines, including the empty line that ends them.
 
-    What lets two parsers disagree is refused: folded lines, white space before the colon, bare CR or LF and control
-    characters here; by llhttp a C{Content-Length} that is repeated or stands beside C{Transfer-Encoding}.
+    Input that two parsers might read differently is rejected. This function rejects folded lines, white space before
+    the colon, bare CR or LF, and control characters; llhttp rejects a C{Content-Length} that is repeated or combined
+    with C{Transfer-Encoding}.
 
-    @param response: whether the block is a response's; llhttp accepts other transfer codings there, and white space
-        before the colon is removed (RFC 9112 section 5.1) instead of refused.
-    @raise TooManyFields: over C{limit} fields.
-    @raise MalformedFields: saying what is wrong.
+    @param response: whether the fields belong to a response: llhttp then accepts other transfer codings, and white
+        space before the colon is removed (RFC 9112 section 5.1) instead of rejected.
+    @raise TooManyFields: if there are more than C{limit} fields.
+    @raise MalformedFields: describes the error.
     """
     collector = _Collector()
     parser: httptools.HttpRequestParser | httptools.HttpResponseParser
@@ -66,7 +68,7 @@ def parse_fields(block: bytes, limit: int, *, response: bool = False) -> Headers
     try:
         parser.feed_data(first_line + block)
     except httptools.HttpParserUpgrade:
-        pass  # the head asks for an upgrade; whether it gets one is decided elsewhere
+        pass  # the head requests an upgrade, which is handled elsewhere
     except httptools.HttpParserError as error:
         raise MalformedFields(str(error)) from error
     if not collector.complete or _BLOCK.fullmatch(block) is None:

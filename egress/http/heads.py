@@ -1,4 +1,4 @@
-"""The heads of HTTP/1 messages: one complete head in bytes to its parts."""
+"""The parser of HTTP/1 heads: it turns the bytes of one complete head into its components."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from egress.model.errors import (
 
 @attrs.frozen
 class HeadLimits:
-    """The bounds of a head; see L{egress.config.model.Limits} for the units."""
+    """The limits of a head; see L{egress.config.model.Limits} for the units."""
 
     head: int
     fields: int
     target: int
 
 
-# Made for each request; a frozen class with slots takes twice as long to make.
+# Created for each request; a frozen class with slots takes twice as long to create.
 @attrs.frozen(slots=False)
 class RequestHead:
     """A request line and its fields.
@@ -40,12 +40,12 @@ class RequestHead:
     @ivar http11: whether the version is 1.1 (otherwise 1.0).
     @ivar host: the value of the only C{Host} field, or C{None} (HTTP/1.0, and CONNECT).
     @ivar keep_alive: whether the client lets the connection persist (RFC 9112 section 9.3).
-    @ivar nominated: the field names that C{Connection} lists.
-    @ivar upgrade: the values of C{Upgrade}, between commas, when C{Connection} nominates it.
+    @ivar connection_options: the field names that C{Connection} lists.
+    @ivar upgrade: the values of C{Upgrade}, joined by commas, if C{Connection} lists it.
     @ivar expects_continue: whether the client waits for a C{100 (Continue)}.
-    @ivar proxy_authorization: credentials meant for this proxy.
-    @ivar accept: the value of C{Accept}, for our own answers.
-    @ivar logs_in: whether it carries credentials that an origin ties to the connection (RFC 4559).
+    @ivar proxy_authorization: credentials for this proxy.
+    @ivar accept: the value of C{Accept}, for error responses of the proxy.
+    @ivar has_connection_credentials: whether it carries credentials that an origin ties to the connection (RFC 4559).
     """
 
     method: str
@@ -63,15 +63,15 @@ class RequestHead:
     has_connection_credentials: bool = False
 
 
-# Made for each request; a frozen class with slots takes twice as long to make.
+# Created for each request; a frozen class with slots takes twice as long to create.
 @attrs.frozen(slots=False)
 class ResponseHead:
     """A status line and its fields.
 
     @ivar reason: the reason phrase as sent.
     @ivar keep_alive: whether the origin lets the connection persist.
-    @ivar nominated: the field names that C{Connection} lists.
-    @ivar connection_auth: whether it asks for, or confirms, authentication of the connection (RFC 4559).
+    @ivar connection_options: the field names that C{Connection} lists.
+    @ivar connection_auth: whether it requests or confirms authentication of the connection (RFC 4559).
     """
 
     status: int
@@ -89,11 +89,11 @@ _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}) ([\x21-\x7e\x8
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?")
 _MAX_LENGTH: Final = 2**63 - 1
 _MAX_DIGITS: Final = 19
-# What is read of Accept, in bytes.
+# The maximum number of bytes that are read of Accept.
 MAX_ACCEPT: Final = 1024
 
-# The fields that a head is read for.  Most fields are none of them, and one look-up costs less than a comparison with
-# each name.
+# The fields that the parser evaluates. Most fields are not in the set, and one set look-up is faster than a comparison
+# with each name.
 REQUEST_FIELDS: Final = frozenset(
     {
         *(b"host", b"content-length", b"content_length", b"transfer-encoding", b"transfer_encoding", b"connection"),
@@ -109,7 +109,8 @@ RESPONSE_FIELDS: Final = frozenset(
 
 
 def _content_length(value: bytes) -> int:
-    # llhttp has checked that these are digits, once; leading zeros do not count for it, but Python reads only so many.
+    # llhttp has verified that the value consists of digits and is not repeated. It ignores leading zeros, but Python
+    # limits the number of digits.
     if len(value) > _MAX_DIGITS or int(value) > _MAX_LENGTH:
         raise MalformedFields("the Content-Length is out of range")
     return int(value)
@@ -123,9 +124,9 @@ def _options(connection: bytes) -> frozenset[bytes]:
 
 
 def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
-    """Parse one complete request head, the empty line included.
+    """Parse one complete request head, including the empty line.
 
-    @raise ClientError: saying what is wrong with it.
+    @raise ClientError: describes the error.
     """
     line_end = head.index(b"\r\n")
     match = _REQUEST_LINE.fullmatch(head, 0, line_end)
@@ -147,17 +148,18 @@ def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
 
 def _request_head(method: str, target: bytes, http11: bool, headers: Headers) -> RequestHead:
     if method.upper() == "TRACE":
-        # RFC 9110 section 9.3.8: the answer is the request as it arrived, which may be at the upstream proxy.
+        # RFC 9110 section 9.3.8: the response contains the request as received, which may be the one at the upstream
+        # proxy.
         raise UnsupportedRequest("TRACE is not passed on: its answer would show credentials that were added on the way")
     framing = NO_BODY
     host: bytes | None = None
-    nominated = _EMPTY
+    options = _EMPTY
     connection: bytes | None = None
     upgrade: bytes | None = None
     expects_continue = False
     proxy_authorization: bytes | None = None
     accept: bytes | None = None
-    logs_in = False
+    has_connection_credentials = False
     for name, value in headers:
         field = name.lower()
         if field not in REQUEST_FIELDS:
@@ -172,13 +174,14 @@ def _request_head(method: str, target: bytes, http11: bool, headers: Headers) ->
                     raise BadRequest("the Content-Length begins with a zero, which some read as octal")
                 framing = Framing(BodyKind.LENGTH, _content_length(value))
             case b"content_length" | b"transfer_encoding":
-                # Gateways that make variables of fields (RFC 3875 section 4.1.18) cannot tell the two spellings apart.
+                # Gateways that turn fields into variables (RFC 3875 section 4.1.18) do not distinguish the two
+                # spellings.
                 raise BadRequest("a field that delimits content is spelt with an underscore")
             case b"transfer-encoding":
                 if not http11:
                     raise BadRequest("HTTP/1.0 has no Transfer-Encoding")
                 if value.lower() != b"chunked":
-                    # An empty one is nobody's coding; most releases of llhttp say so themselves.
+                    # An empty value is not a valid coding; most releases of llhttp reject it themselves.
                     fault = UnsupportedRequest if value else BadRequest
                     raise fault("the only transfer coding is chunked")
                 framing = CHUNKED
@@ -193,24 +196,24 @@ def _request_head(method: str, target: bytes, http11: bool, headers: Headers) ->
                     raise BadRequest("the request has more than one Proxy-Authorization")
                 proxy_authorization = value
             case b"accept":
-                # What is longer is not read: see L{egress.http.error_response.prefers_text}.
+                # A longer value is ignored: see L{egress.http.error_response.prefers_text}.
                 accept = value if accept is None else accept[:MAX_ACCEPT] + b"," + value
             case b"authorization":  # pragma: no branch - the set has no other
-                logs_in = logs_in or names_scheme(value)
+                has_connection_credentials = has_connection_credentials or names_scheme(value)
     if host is None:
-        # The target of a CONNECT is all that counts (RFC 9110 section 9.3.6), and scanners and old clients send no Host
+        # For a CONNECT, only the target matters (RFC 9110 section 9.3.6), and scanners and old clients send no Host
         # with it.
         if http11 and method != "CONNECT":
             raise BadRequest("the request has no Host")
     elif b"@" in host:
         raise BadRequest("the Host has credentials, which belong into Authorization")
     if connection is not None:
-        nominated = _options(connection)
+        options = _options(connection)
     if framing.kind is BodyKind.LENGTH and not framing.length:
         framing = NO_BODY
     if method == "CONNECT" and framing.has_body:
         raise BadRequest("a CONNECT has no content")
-    keep_alive = b"close" not in nominated and (http11 or b"keep-alive" in nominated)
+    keep_alive = b"close" not in options and (http11 or b"keep-alive" in options)
     return RequestHead(
         method,
         target,
@@ -219,20 +222,20 @@ def _request_head(method: str, target: bytes, http11: bool, headers: Headers) ->
         framing,
         host,
         keep_alive,
-        nominated,
-        upgrade if b"upgrade" in nominated and http11 else None,
+        options,
+        upgrade if b"upgrade" in options and http11 else None,
         expects_continue and http11 and framing.has_body,
         proxy_authorization,
         accept,
-        logs_in,
+        has_connection_credentials,
     )
 
 
 def parse_response_head(head: bytes, limits: HeadLimits, method: str) -> ResponseHead:
-    """Parse one complete response head, the empty line included.
+    """Parse one complete response head, including the empty line.
 
-    @param method: of the request that it answers; it decides about content (RFC 9112 section 6.3).
-    @raise OriginProtocolError: saying what is wrong with it.
+    @param method: the method of the request, which determines the framing (RFC 9112 section 6.3).
+    @raise OriginProtocolError: describes the error.
     """
     if len(head) > limits.head:
         raise OriginProtocolError(f"the origin's response head is over {limits.head} bytes")
@@ -250,7 +253,7 @@ def parse_response_head(head: bytes, limits: HeadLimits, method: str) -> Respons
 
 def _response_head(status: int, reason: bytes, http11: bool, headers: Headers, method: str) -> ResponseHead:
     framing = UNTIL_CLOSE
-    nominated = _EMPTY
+    options = _EMPTY
     connection: bytes | None = None
     connection_auth = False
     for name, value in headers:
@@ -275,15 +278,14 @@ def _response_head(status: int, reason: bytes, http11: bool, headers: Headers, m
             case b"www-authenticate":
                 connection_auth = connection_auth or names_scheme(value)
             case b"persistent-auth":  # pragma: no branch - the set has no other
-                # Only a server that has authenticated the connection sends it, whether or not it will ask again.
+                # Only a server that has authenticated the connection sends it, whether or not it will authenticate
+                # again.
                 connection_auth = True
     if connection is not None:
-        nominated = _options(connection)
+        options = _options(connection)
     if status < 200 or status in (204, 304) or method == "HEAD":
         framing = NO_BODY
     keep_alive = (
-        b"close" not in nominated
-        and (http11 or b"keep-alive" in nominated)
-        and framing.kind is not BodyKind.UNTIL_CLOSE
+        b"close" not in options and (http11 or b"keep-alive" in options) and framing.kind is not BodyKind.UNTIL_CLOSE
     )
-    return ResponseHead(status, reason, http11, headers, framing, keep_alive, nominated, connection_auth)
+    return ResponseHead(status, reason, http11, headers, framing, keep_alive, options, connection_auth)

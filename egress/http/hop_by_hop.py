@@ -1,4 +1,4 @@
-"""What a proxy does to the fields of a message on their way (RFC 9110 section 7.6)."""
+"""The fields that a proxy removes, adds or changes when it forwards a message (RFC 9110 section 7.6)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from egress.model.decision import Header, Headers
 
 VIA_NAME: Final = b"egressproxy"
 
-# Members of Connection, empty ones included.
+# The maximum number of members of Connection, including empty ones.
 MAX_OPTIONS: Final = 256
 _TRAILERS: Final = re.compile(rb"(?:^|,)[ \t]*trailers[ \t]*(?:,|$)", re.IGNORECASE)
 
-# RFC 9110 section 7.6.1, and the proxy's own credentials and challenges (sections 11.7.1 to 11.7.3), which concern one
-# hop only.
+# RFC 9110 section 7.6.1, and the credentials and challenges of the proxy (sections 11.7.1 to 11.7.3), which concern
+# only one hop.
 HOP_BY_HOP: Final = frozenset(
     {
         b"connection",
@@ -30,9 +30,9 @@ HOP_BY_HOP: Final = frozenset(
 )
 
 
-# RFC 9110 section 6.5.1: what delimits or routes a message, proves who sent it, says how its content is read, or
-# changes what is asked for has no place behind it.  Some recipients merge trailers into the fields, and the decision
-# was made before the trailers came.
+# RFC 9110 section 6.5.1: trailers must not contain fields for framing, routing, authentication, request modifiers or
+# content format. Some recipients merge trailers into the header section, and the decision is made before the trailers
+# arrive.
 NO_TRAILERS: Final = HOP_BY_HOP | {
     b"authorization",
     b"cache-control",
@@ -67,10 +67,10 @@ def tokens(value: bytes) -> list[bytes]:
 
 
 def connection_options(value: bytes) -> frozenset[bytes]:
-    """Read C{Connection} (RFC 9110 section 7.6.1).
+    """Parse C{Connection} (RFC 9110 section 7.6.1).
 
     @param value: the values of all such fields, as one list.
-    @raise ValueError: when it has more members than any sender has a use for: each costs time.
+    @raise ValueError: if it has more members than any sender needs: each member takes time.
     """
     if value.count(b",") >= MAX_OPTIONS:
         raise ValueError(f"Connection lists more than {MAX_OPTIONS} names")
@@ -78,12 +78,14 @@ def connection_options(value: bytes) -> frozenset[bytes]:
 
 
 def accepts_trailers(te: bytes) -> bool:
-    """Whether a value of C{TE} lists trailers (RFC 9110 section 10.1.4), in linear time for any number of members."""
+    """Whether a value of C{TE} lists trailers (RFC 9110 section 10.1.4); takes linear time for any number of
+    members.
+    """
     return _TRAILERS.search(te) is not None
 
 
 def end_to_end(headers: Headers, nominated: frozenset[bytes] = frozenset()) -> list[Header]:
-    """Leave out the fields that concern this hop only.
+    """Remove the fields that concern only this hop.
 
     @param nominated: the lower-case field names that the message's C{Connection} lists.
     """
@@ -94,9 +96,9 @@ def end_to_end(headers: Headers, nominated: frozenset[bytes] = frozenset()) -> l
 
 
 def trailer_fields(headers: Headers) -> Headers:
-    """Leave out the fields that must not come after the content, however they are spelt.
+    """Remove the fields that are not allowed in trailers, with hyphens or underscores.
 
-    Gateways that make variables of fields (RFC 3875 section 4.1.18) cannot tell an underscore from a hyphen.
+    Gateways that turn fields into variables (RFC 3875 section 4.1.18) do not distinguish an underscore from a hyphen.
     """
     return tuple(header for header in headers if header[0].lower().replace(b"_", b"-") not in NO_TRAILERS)
 
@@ -111,5 +113,5 @@ def with_via(headers: list[Header], http11: bool) -> list[Header]:
 
 
 def encode_fields(headers: list[Header] | Headers) -> bytes:
-    """Serialize fields; the empty line that ends a head is not part of it."""
+    """Encode fields, without the empty line that ends a head."""
     return b"".join([b"%b: %b\r\n" % header for header in headers])

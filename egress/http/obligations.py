@@ -1,4 +1,4 @@
-"""What a decision does to the fields of a request on its way out, and which terms are none."""
+"""The application and validation of obligations on the fields of a request."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Final
 from egress.http.hop_by_hop import HOP_BY_HOP
 from egress.model.decision import Header, Headers, Obligations
 
-# What a decision cannot touch: where a request goes, where it ends, what concerns one hop only (RFC 9110 section 7.6.1)
-# and what this proxy says of itself.
+# The fields that a decision must not change: routing, framing, hop-by-hop fields (RFC 9110 section 7.6.1), and fields
+# that describe this proxy.
 UNTOUCHABLE: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"via", b"trailer", b"http2-settings"}
 
 SECRET_MARK: Final = b"${secret:"
@@ -20,7 +20,7 @@ MAX_FIELDS: Final = 64
 MAX_NAME: Final = 256
 MAX_VALUE: Final = 16 * 1024
 MAX_VALUES: Final = 32 * 1024
-# Less would have one exchange keep an authorizer busy.
+# With a shorter time, one exchange could overload an authorizer.
 MIN_EXPIRY: Final = 1.0
 
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -28,67 +28,73 @@ _VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 
 
 def is_value(value: bytes) -> bool:
-    """Whether something can stand in a field: one line without control characters (RFC 9110 section 5.5)."""
+    """Whether a value is valid in a field: one line without control characters (RFC 9110 section 5.5)."""
     return _VALUE.fullmatch(value) is not None
 
 
 def canonical_name(name: bytes) -> bytes:
-    """A field name as the most careless recipient tells it from others.
+    """The field name in the form that the least strict recipients compare.
 
-    Gateways that make variables of fields (RFC 3875 section 4.1.18) know neither case nor hyphens from underscores.
+    Gateways that turn fields into variables (RFC 3875 section 4.1.18) ignore case and do not distinguish hyphens from
+    underscores.
     """
     return name.lower().replace(b"_", b"-")
 
 
-def with_obligations(fields: list[Header], terms: Obligations) -> list[Header]:
-    """Change the fields of a request.
+def with_obligations(fields: list[Header], obligations: Obligations) -> list[Header]:
+    """Apply obligations to the fields of a request.
 
-    First all fields go whose names the terms remove or set, in whatever spelling; then those are added that are set, so
-    that a removal takes away nothing of what the terms set themselves.
+    First remove all fields that the obligations remove or set, in any spelling. Then add the fields that are set, so
+    that a removal never affects them.
     """
-    gone = affected_names(terms)
-    return [field for field in fields if canonical_name(field[0]) not in gone] + list(terms.set_headers)
+    removed = affected_names(obligations)
+    return [field for field in fields if canonical_name(field[0]) not in removed] + list(obligations.set_headers)
 
 
-def affected_names(terms: Obligations) -> frozenset[bytes]:
-    """The plain names of all fields that the terms are about: a client says nothing more under them."""
-    names = [name for name, _ in (*terms.set_headers, *terms.secret_headers)]
-    return frozenset(map(canonical_name, [*names, *terms.remove_headers]))
+def affected_names(obligations: Obligations) -> frozenset[bytes]:
+    """The canonical names of all fields that the obligations remove or set: the client's own fields of these names are
+    not sent.
+    """
+    names = [name for name, _ in (*obligations.set_headers, *obligations.secret_headers)]
+    return frozenset(map(canonical_name, [*names, *obligations.remove_headers]))
 
 
 def drop_trailers(trailers: Headers, names: frozenset[bytes]) -> Headers:
-    """Leave out the trailers with one of the plain names: some recipients merge trailers into the fields."""
+    """Remove the trailers with one of the canonical names: some recipients merge trailers into the header section."""
     return tuple(field for field in trailers if canonical_name(field[0]) not in names)
 
 
-def validate(terms: object, *, templates: bool = False) -> str | None:
-    """Find what is wrong with terms, which somebody else may have made.
+def validate(obligations: object, *, templates: bool = False) -> str | None:
+    """Validate obligations, which may come from third-party code.
 
-    @param templates: whether C{secret_headers} may still be there, with secrets to fill in.
-    @return: C{None} when nothing is; otherwise what, without a value.
+    @param templates: whether C{secret_headers} may still be present, with secrets to fill in.
+    @return: the error, without a value; C{None} if they are valid.
     """
-    if not isinstance(terms, Obligations):
+    if not isinstance(obligations, Obligations):
         return "terms that are none"
-    fault = _fields_fault(terms)
-    if fault is None and any(SECRET_MARK in value for _, value in terms.set_headers):
-        # It is sent neither expanded, since a client may have written it, nor as it is, since it may be a mistake.
+    fault = _fields_fault(obligations)
+    if fault is None and any(SECRET_MARK in value for _, value in obligations.set_headers):
+        # Not expanded, because a client may have written it; not sent unchanged, because it may be a mistake.
         fault = "a value with ${secret:...} in a field that is no template (use setSecretHeaders for secrets)"
-    if fault is None and not templates and terms.secret_headers:
+    if fault is None and not templates and obligations.secret_headers:
         fault = "a field with a secret, which nothing has filled in (see --secrets)"
-    return fault or _bounds_fault(terms.max_bytes, terms.expires_in)
+    return fault or _bounds_fault(obligations.max_bytes, obligations.expires_in)
 
 
-def _fields_fault(terms: Obligations) -> str | None:
-    if not all(isinstance(each, tuple) for each in (terms.set_headers, terms.secret_headers, terms.remove_headers)):
+def _fields_fault(obligations: Obligations) -> str | None:
+    if not all(
+        isinstance(each, tuple)
+        for each in (obligations.set_headers, obligations.secret_headers, obligations.remove_headers)
+    ):
         return "fields that are no tuple"
-    fields = (*terms.set_headers, *terms.secret_headers)
-    if len(fields) + len(terms.remove_headers) > MAX_FIELDS:
+    fields = (*obligations.set_headers, *obligations.secret_headers)
+    if len(fields) + len(obligations.remove_headers) > MAX_FIELDS:
         return f"more than {MAX_FIELDS} fields to set or remove"
     for pair in fields:
         if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(part, bytes) for part in pair)):
             return "a field to set that is no name and value"
     names = [name for name, _ in fields]
-    for name in [*names, *terms.remove_headers]:
+    for name in [*names, *obligations.remove_headers]:
         fault = _name_fault(name)
         if fault is not None:
             return fault
@@ -100,9 +106,9 @@ def _fields_fault(terms: Obligations) -> str | None:
 def _name_fault(name: object) -> str | None:
     if not isinstance(name, bytes) or len(name) > MAX_NAME or not _NAME.fullmatch(name):
         return "a field name that is none"
-    plain = canonical_name(name)
-    if plain in UNTOUCHABLE or plain.startswith(b"proxy-"):
-        return f"the field {plain.decode('ascii')}, which no decision can touch"
+    canonical = canonical_name(name)
+    if canonical in UNTOUCHABLE or canonical.startswith(b"proxy-"):
+        return f"the field {canonical.decode('ascii')}, which no decision can touch"
     return None
 
 

@@ -1,4 +1,4 @@
-"""What a client sends to say who it is: the value of C{Proxy-Authorization} (RFC 9110 section 11.7.2)."""
+"""The parser of client credentials in C{Proxy-Authorization} (RFC 9110 section 11.7.2)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TOKEN: Final = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
 class Basic:
     """A name and a password (RFC 7617).
 
-    @ivar password: as it was sent.
+    @ivar password: the password as sent.
     """
 
     name: str
@@ -25,9 +25,9 @@ class Basic:
 
     @property
     def passwords(self) -> tuple[bytes, ...]:
-        """The password in each encoding that it may be meant in: UTF-8, unless it can only be Latin-1, and as sent.
+        """The password in each likely encoding: in UTF-8, decoded as Latin-1 if it is not valid UTF-8, and as sent.
 
-        RFC 7617 section 2.1 asks for UTF-8, but clients that never saw the challenge, and many that did, send Latin-1.
+        RFC 7617 section 2.1 requires UTF-8, but clients that never saw the challenge, and many that did, send Latin-1.
         """
         as_utf8 = _text(self.password).encode("utf-8")
         return (as_utf8,) if as_utf8 == self.password else (as_utf8, self.password)
@@ -41,7 +41,7 @@ class Bearer:
 
 
 def _text(data: bytes) -> str:
-    """Read text in UTF-8 or, where it is not that, in Latin-1, which every sequence of bytes is."""
+    """Decode UTF-8, or Latin-1 if the bytes are not valid UTF-8; any bytes are valid Latin-1."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
@@ -49,9 +49,9 @@ def _text(data: bytes) -> str:
 
 
 def parse_credentials(value: bytes) -> Basic | Bearer | None:
-    """Read the value of C{Proxy-Authorization}.
+    """Parse the value of C{Proxy-Authorization}.
 
-    @return: C{None} for what is malformed or of another scheme.
+    @return: C{None} if it is malformed or has another scheme.
     """
     scheme, _, text = value.partition(b" ")
     text = text.strip()

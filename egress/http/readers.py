@@ -1,8 +1,8 @@
-"""Reading HTTP/1 messages: bytes in, events out.
+"""The incremental readers of HTTP/1 messages, which turn bytes into events.
 
-A reader is pulled: it gives the next event only when asked, so that a connection that must wait for a decision simply
-does not ask, and nothing is parsed ahead of its turn.  Heads are framed here, under limits that hold from the first
-byte; only a complete head is parsed.
+The caller pulls events: it requests the next event when it can process it, so that a connection that waits for a
+decision parses nothing ahead. The readers find the end of a head, with limits that apply from the first byte; only a
+complete head is parsed.
 """
 
 from __future__ import annotations
@@ -25,20 +25,21 @@ from egress.model.errors import (
 )
 
 _BARE = re.compile(rb"(?<!\r)\n|\r[^\n]")
-_BARE_TEXT: Final = "a line of the head ends in a lone carriage return or line feed, not in both"
+_BARE_ERROR: Final = "a line of the head ends in a lone carriage return or line feed, not in both"
 _METHOD_START = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]")
-# A request line that is not over after the longest target, method and version never will be in order.
+# A request line without an end after the longest target, method and version is never valid.
 _LINE_SLACK: Final = 80
 _MAX_EMPTY_LINES: Final = 4
 
-# Of an HTTP/2 frame (RFC 9113 section 4.1).
+# The size of an HTTP/2 frame header (RFC 9113 section 4.1).
 _FRAME_HEAD: Final = 9
 
 
 class _HeadBuffer:
-    """What was received and not yet parsed; finds the end of a head in linear time however it arrives.
+    """The data that was received and not parsed yet. It finds the end of a head in linear time, however the data
+    arrives.
 
-    @param fault: makes the error for what will never be a head.
+    @param fault: creates the error for data that cannot be a head.
     """
 
     def __init__(self, fault: Callable[[str], EgressError]) -> None:
@@ -50,16 +51,16 @@ class _HeadBuffer:
         self.data = self.data + data if self.data else data
 
     def take_head(self, limit: int) -> bytes | None:
-        """Take the next head, its empty line included, or say that it is not complete.
+        """Remove and return the next head, including its empty line; C{None} if it is incomplete.
 
-        @param limit: what comes behind so many bytes is no part of a head, and not looked at.
-        @raise EgressError: when a line ends in another way than CRLF: whoever sent it may take it for a complete head,
-            and would wait for an answer until somebody's patience is over.
+        @param limit: the maximum size of a head; data beyond it is not searched.
+        @raise EgressError: if a line does not end with CRLF. The sender may consider the head complete, and would wait
+            for a response until a timeout.
         """
         end = self.data.find(b"\r\n\r\n", self._searched)
         if end < 0:
             if _BARE.search(self.data, self._searched, limit):
-                raise self._fault(_BARE_TEXT)
+                raise self._fault(_BARE_ERROR)
             self._searched = max(0, len(self.data) - 3)
             return None
         head, self.data = self.data[: end + 4], self.data[end + 4 :]
@@ -67,7 +68,7 @@ class _HeadBuffer:
         return head
 
     def take_all(self) -> bytes:
-        """Give all of it up."""
+        """Remove and return all data."""
         data, self.data = self.data, b""
         self._searched = 0
         return data
@@ -76,8 +77,7 @@ class _HeadBuffer:
 class RequestReader:
     """Reads the requests of one client connection.
 
-    Pulled by L{next_event}: a L{RequestHead}, then, if it announces content, C{bytes} and an L{End}, then the next
-    head.
+    L{next_event} returns a L{RequestHead}, then, if it announces content, C{bytes} and an L{End}, then the next head.
     """
 
     def __init__(self, limits: HeadLimits) -> None:
@@ -89,22 +89,22 @@ class RequestReader:
 
     @property
     def buffered(self) -> int:
-        """How many bytes were received and not yet given out."""
+        """The number of bytes received and not consumed."""
         return len(self._buffer.data)
 
     def receive(self, data: bytes) -> None:
-        """Take what was read from the client."""
+        """Add data from the client."""
         self._buffer.append(data)
 
     def take_remaining(self) -> bytes:
-        """Give what was received after the last event: what follows a CONNECT or an upgrade."""
+        """Remove and return the data after the last event: the data that follows a CONNECT or an upgrade."""
         return self._buffer.take_all()
 
     def next_event(self) -> RequestHead | bytes | End | None:
-        """Give the next event, or C{None} when more must be received first.
+        """Return the next event, or C{None} if more data is needed.
 
-        @raise ClientError: when what was received is not a valid request, or over a limit.  The connection cannot go
-            on after it.
+        @raise ClientError: if the data is not a valid request, or exceeds a limit. The connection cannot continue after
+            it.
         """
         if self._body is not None:
             return self._next_of_body(self._body)
@@ -144,8 +144,8 @@ class RequestReader:
             request = parse_request_head(head, self._limits)
         except ClientError as error:
             if _BARE.search(head, 0, self._limits.head):
-                # That is what it would be refused for, had it come in pieces.
-                raise BadRequest(_BARE_TEXT) from error
+                # The same error as for a head that is received in pieces.
+                raise BadRequest(_BARE_ERROR) from error
             raise
         if request.framing.kind is BodyKind.LENGTH:
             self._body = LengthBody(request.framing.length)
@@ -154,7 +154,7 @@ class RequestReader:
         return request
 
     def _check_start(self, data: bytes) -> None:
-        """Refuse at once what cannot become a request, instead of waiting for more of it."""
+        """Reject data that cannot become a request, instead of waiting for more of it."""
         if not _METHOD_START.match(data) and data != b"\r":
             if data[0] == 0x16:
                 raise BadRequest(
@@ -163,11 +163,11 @@ class RequestReader:
             raise BadRequest("this is not HTTP")
 
     def _check_line(self, data: bytes) -> None:
-        """Refuse a request line that is over any that will be in order, complete or not."""
+        """Reject a request line that exceeds the limit, whether it is complete or not."""
         limit = self._line_limit
         if data.find(b"\n", 0, limit) < 0:
             if _BARE.search(data, 0, limit):
-                raise BadRequest(_BARE_TEXT)
+                raise BadRequest(_BARE_ERROR)
             raise TargetTooLong(f"the request-target is over {self._limits.target} bytes")
 
     def _head_too_large(self) -> HeadTooLarge:
@@ -181,9 +181,9 @@ class _ResponseState(enum.Enum):
 
 
 class ResponseReader:
-    """Reads the answers to the requests of one origin connection, one request at a time.
+    """Reads the responses to the requests of one origin connection, one request at a time.
 
-    L{expect} says which request the next answer is for; L{next_event} then gives any number of interim
+    L{expect} declares the request of the next response. L{next_event} then returns any number of interim
     L{ResponseHead}s (1xx), the final one, content as C{bytes}, and an L{End}.
     """
 
@@ -197,13 +197,13 @@ class ResponseReader:
 
     @property
     def buffered(self) -> int:
-        """How many bytes were received and not yet given out."""
+        """The number of bytes received and not consumed."""
         return len(self._buffer.data)
 
     def expect(self, method: str) -> None:
-        """Get ready for the answer to a request.
+        """Prepare for the response to a request.
 
-        @raise ValueError: while the answer to the last one is not over.
+        @raise ValueError: if the previous response is not complete.
         """
         if self._state is not _ResponseState.DONE:
             raise ValueError("the last response is not over")
@@ -211,14 +211,14 @@ class ResponseReader:
         self._method = method
 
     def receive(self, data: bytes) -> None:
-        """Take what was read from the origin."""
+        """Add data from the origin."""
         self._buffer.append(data)
 
     def receive_eof(self) -> End | None:
-        """Learn that the origin closed the connection.
+        """Handle the end of the origin's data.
 
-        @return: the end, when that is how the content was delimited; C{None} when the answer is cut short, or none is
-            expected.
+        @return: the end of the content if the connection delimits it; C{None} if the response is truncated, or no
+            response is expected.
         """
         if self._state is _ResponseState.BODY and self._until_close:
             self._state = _ResponseState.DONE
@@ -226,13 +226,13 @@ class ResponseReader:
         return None
 
     def take_remaining(self) -> bytes:
-        """Give what was received after the last event: what follows a 101."""
+        """Remove and return the data after the last event: the data that follows a 101."""
         return self._buffer.take_all()
 
     def next_event(self) -> ResponseHead | bytes | End | None:
-        """Give the next event, or C{None} when more must be received first.
+        """Return the next event, or C{None} if more data is needed.
 
-        @raise OriginProtocolError: when what was received is not a valid answer, or over a limit.
+        @raise OriginProtocolError: if the data is not a valid response, or exceeds a limit.
         """
         if self._state is _ResponseState.BODY:
             try:
@@ -278,8 +278,8 @@ class ResponseReader:
 
 
 def _speaks_http2(data: bytes) -> bool:
-    """Whether an answer begins as HTTP/2 does: with SETTINGS, or with GOAWAY (RFC 9113 sections 3.4, 4.1 and 6.8).
+    """Whether a response starts like HTTP/2: with SETTINGS, or with GOAWAY (RFC 9113 sections 3.4, 4.1 and 6.8).
 
-    A frame begins with its length in three bytes, its type, its flags, and the stream, which is 0 for these two.
+    A frame header contains the length in three bytes, the type, the flags, and the stream, which is 0 for these two.
     """
     return len(data) >= _FRAME_HEAD and not data[0] and data[3] in (4, 7) and data[4:_FRAME_HEAD] == bytes(5)

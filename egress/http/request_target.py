@@ -1,4 +1,4 @@
-"""The request-target of a request line, in its four forms (RFC 9112 section 3.2)."""
+"""The parser of request-targets in their four forms (RFC 9112 section 3.2)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from egress.model.errors import InvalidTarget
 
 
 class TargetForm(enum.Enum):
-    """Which of the four forms a request-target has."""
+    """The form of a request-target."""
 
     ORIGIN = "origin-form"
     ABSOLUTE = "absolute-form"
@@ -22,16 +22,16 @@ class TargetForm(enum.Enum):
     ASTERISK = "asterisk-form"
 
 
-# Made for each request; a frozen class with slots takes twice as long to make.
+# Created for each request; a frozen class with slots takes twice as long to create.
 @attrs.frozen(slots=False)
 class RequestTarget:
     """A parsed request-target.
 
-    @ivar path: path and query as they were sent, as text: bytes that are not UTF-8 are percent-encoded.  That is what
-        is decided on; a server that decodes it gets the same bytes.  C{"*"} in asterisk-form, empty in authority-form.
+    @ivar path: path and query as text, for the decision. Bytes that are not UTF-8 are percent-encoded; a server that
+        decodes them gets the same bytes. C{"*"} in asterisk-form, empty in authority-form.
     @ivar scheme: only in absolute-form.
     @ivar authority: only in absolute- and authority-form.
-    @ivar sent: path and query byte for byte as they were sent, for the request that goes out.
+    @ivar sent: path and query with exactly the bytes that were sent, for the outgoing request.
     """
 
     form: TargetForm
@@ -45,16 +45,16 @@ class RequestTarget:
         return self.path.encode("utf-8")
 
 
-# Control characters and spaces end lines or fields for some parsers, and a fragment is no part of a request-target.
-# Other characters that RFC 3986 does not have here ("<>\\^`{|}, and those beyond ASCII) are sent by many clients and
-# read by all servers, so they are forwarded as they are.
+# Some parsers end lines or fields at control characters and spaces, and a fragment is not part of a request-target.
+# Many clients send other characters that RFC 3986 does not allow here ("<>\\^`{|}, and non-ASCII ones), and all servers
+# accept them, so they are forwarded unchanged.
 _FORBIDDEN = re.compile(rb"[\x00-\x20\x7f#]")
 # Scheme, userinfo with host and port, path with query.
 _ABSOLUTE: Final = re.compile(rb"(.*?)://([^/?]*)(.*)", re.DOTALL)
 _NOT_UTF8: Final = {0xDC00 + byte: f"%{byte:02X}" for byte in range(0x80, 0x100)}
 
-# WebSocket clients write them for http and https (RFC 6455 section 3).
-_SAME_AS: Final = {"ws": "http", "wss": "https"}
+# WebSocket clients use these schemes for http and https (RFC 6455 section 3).
+_SCHEME_ALIASES: Final = {"ws": "http", "wss": "https"}
 
 CLEAR_TEXT: Final = frozenset({"http"})
 """What may be asked for where the connection of the client could be read by others: https URLs need a CONNECT there."""
@@ -68,14 +68,14 @@ _NEEDS_CONNECT: Final = (
 def parse_request_target(
     method: str, raw: bytes, schemes: Container[str] = CLEAR_TEXT, *, canonical: bool = False
 ) -> RequestTarget:
-    """Parse the request-target that came with C{method}.
+    """Parse the request-target of a request with C{method}.
 
-    Userinfo is dropped (RFC 9110 section 4.2.4): clients that put it there send C{Authorization} themselves.  No reason
-    quotes any of the target (L{egress.model.quote}).
+    Userinfo is dropped (RFC 9110 section 4.2.4): clients that put it there send C{Authorization} themselves. No error
+    message quotes any part of the target (L{egress.model.quote}).
 
-    @param schemes: those of absolute-form; each has a default port.
-    @param canonical: whether what stands for something else is refused: userinfo, and C{ws} for C{http}.
-    @raise InvalidTarget: for anything that is not exactly one of the four forms, or that has another scheme.
+    @param schemes: the allowed schemes of absolute-form; each has a default port.
+    @param canonical: whether to reject equivalent spellings: userinfo, and C{ws} for C{http}.
+    @raise InvalidTarget: if it is not exactly one of the four forms, or has another scheme.
     """
     if not raw or _FORBIDDEN.search(raw):
         raise InvalidTarget("the request-target has a character that must be percent-encoded")
@@ -112,7 +112,7 @@ def _parse_absolute(method: str, raw: bytes, schemes: Container[str], canonical:
     name, hostport, sent = parts.groups()
     scheme = name.decode("latin-1").lower()
     if not canonical:
-        scheme = _SAME_AS.get(scheme, scheme)
+        scheme = _SCHEME_ALIASES.get(scheme, scheme)
     if scheme not in schemes:
         if scheme in DEFAULT_PORTS:
             raise InvalidTarget(_NEEDS_CONNECT)

@@ -1,4 +1,4 @@
-"""What a client speaks inside a CONNECT, told from its first bytes."""
+"""The detection of the protocol inside a CONNECT tunnel from the client's first bytes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 
 
 class TunnelProtocol(enum.Enum):
-    """What was found inside a CONNECT."""
+    """The protocol inside a CONNECT tunnel."""
 
     TLS = "tls"
     HTTP = "http"
@@ -16,17 +16,17 @@ class TunnelProtocol(enum.Enum):
 
 # RFC 8446 section 5.1: a record of type handshake (22), legacy version 3.x; then the handshake type ClientHello (1).
 _TLS_START = b"\x16\x03"
-# Methods are case-sensitive tokens (RFC 9110 section 9.1), with the same bound as everywhere.
+# Methods are case-sensitive tokens (RFC 9110 section 9.1), with the same length limit as in request heads.
 _METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}")
-# The identification string of SSH (RFC 4253 section 4.2) begins like a method, and may have a space behind it.
+# The identification string of SSH (RFC 4253 section 4.2) starts like a method, and a space can follow.
 _SSH = b"SSH-"
 
 
 def detect_protocol(first: bytes) -> TunnelProtocol | None:
-    """Tell what the client speaks.
+    """Detect the client's protocol.
 
-    @param first: everything that was received after the CONNECT.
-    @return: C{None} when more must be received to tell.
+    @param first: all data that was received after the CONNECT.
+    @return: C{None} if more data is needed.
     """
     if not first:
         return None

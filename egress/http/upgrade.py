@@ -1,4 +1,4 @@
-"""Requests for another protocol on the same connection, and the answers that grant it (RFC 9110 section 7.8)."""
+"""The validation of upgrade requests and of the responses that switch protocols (RFC 9110 section 7.8)."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from egress.model.errors import BadRequest, UnsupportedRequest
 from egress.model.protocol import WEBSOCKET, is_http_or_tls
 
 _WEBSOCKET_VERSION: Final = b"13"
-# 16 bytes in Base64.  What the last digit says beyond them is ignored, as common servers do.
+# 16 bytes in Base64. Extra bits in the last digit are ignored, as common servers do.
 _WEBSOCKET_KEY: Final = re.compile(rb"[+/0-9A-Za-z]{22}==")
 # RFC 6455 section 1.3.
 _WEBSOCKET_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
-_MAX_SHOWN: Final = 40
+_MAX_QUOTED: Final = 40
 
 
 @attrs.frozen
 class Upgrade:
-    """What a request asks for.
+    """An upgrade that a request asks for.
 
-    @ivar protocol: as the client writes it; a WebSocket in lower case.
+    @ivar protocol: the name in the client's spelling; for a WebSocket in lower case.
     @ivar key: the value of C{Sec-WebSocket-Key} of a WebSocket, otherwise empty.
     """
 
@@ -37,16 +37,16 @@ class Upgrade:
 
     @property
     def is_websocket(self) -> bool:
-        """Whether it is a WebSocket, which has an end of its own in each direction."""
+        """Whether it is a WebSocket, whose protocol closes both directions itself."""
         return bool(self.key)
 
     def validate(self, head: ResponseHead) -> str | None:
-        """Say why a C{101} is no answer to the request.
+        """Check a C{101} against the request.
 
-        @return: C{None} when it is one.
+        @return: the error; C{None} if the response is valid.
         """
-        named = [value.lower() for name, value in head.headers if name.lower() == b"upgrade"]
-        if named != [self.protocol.lower()] or b"upgrade" not in head.connection_options:
+        switched_to = [value.lower() for name, value in head.headers if name.lower() == b"upgrade"]
+        if switched_to != [self.protocol.lower()] or b"upgrade" not in head.connection_options:
             return "the origin switched to a protocol that it was not asked for"
         if self.key and _values(head.headers, b"sec-websocket-accept") != [accept_of(self.key)]:
             return "the origin's Sec-WebSocket-Accept does not belong to the request's Sec-WebSocket-Key"
@@ -54,39 +54,39 @@ class Upgrade:
 
 
 def accept_of(key: bytes) -> bytes:
-    """The C{Sec-WebSocket-Accept} that belongs to a C{Sec-WebSocket-Key} (RFC 6455 section 4.2.2)."""
+    """The C{Sec-WebSocket-Accept} value for a C{Sec-WebSocket-Key} (RFC 6455 section 4.2.2)."""
     return base64.b64encode(hashlib.sha1(key + _WEBSOCKET_GUID, usedforsecurity=False).digest())
 
 
 def requested_upgrade(head: RequestHead, allowed: Collection[str] = ()) -> Upgrade | None:
-    """Find out to which protocol a request asks to switch.
+    """Determine the upgrade that a request asks for.
 
-    Other versions of HTTP are left out, as RFC 9110 section 7.8 lets any recipient do: the request goes on without
-    them.  So does a WebSocket that is asked for with another method than C{GET} or with content, or together with
+    Upgrades to other versions of HTTP are ignored, as RFC 9110 section 7.8 allows: the request is forwarded without
+    them. The same applies to a WebSocket request with another method than C{GET}, with content, or together with
     another version of HTTP.
 
-    @param allowed: in lower case, the protocols besides WebSockets to which operators let connections be upgraded.
-    @return: C{None} when the request goes on without an upgrade.
-    @raise UnsupportedRequest: for a protocol that is not allowed; the reason names it.
-    @raise BadRequest: for a WebSocket handshake that is not valid (RFC 6455 section 4.1), or several protocols.
+    @param allowed: in lower case, the protocols besides WebSockets that the operator allows.
+    @return: C{None} if the request is forwarded without an upgrade.
+    @raise UnsupportedRequest: if a protocol is not allowed; the reason names it.
+    @raise BadRequest: if a WebSocket handshake is not valid (RFC 6455 section 4.1), or there are several protocols.
     """
     if head.upgrade is None:
         return None
     offered = dict.fromkeys(member.strip(b" \t") for member in head.upgrade.split(b","))
-    wanted = [name for name in offered if name and not is_http_or_tls(name)]
-    for name in wanted:
+    requested = [name for name in offered if name and not is_http_or_tls(name)]
+    for name in requested:
         if name.lower() != WEBSOCKET and name.lower().decode("latin-1") not in allowed:
-            shown = name[:_MAX_SHOWN].decode("latin-1")
+            quoted_name = name[:_MAX_QUOTED].decode("latin-1")
             raise UnsupportedRequest(
-                f"the request asks for an upgrade to {shown!a}, which is not relayed; "
+                f"the request asks for an upgrade to {quoted_name!a}, which is not relayed; "
                 "the operator can allow it with --upgrade-protocols"
             )
-    if len({name.lower() for name in wanted}) > 1:
+    if len({name.lower() for name in requested}) > 1:
         raise BadRequest("the request asks for an upgrade to several protocols, of which one would be relayed unread")
-    if not wanted or len(offered) > len(wanted):
+    if not requested or len(offered) > len(requested):
         return None
-    if wanted[0].lower() != WEBSOCKET:
-        return Upgrade(wanted[0])
+    if requested[0].lower() != WEBSOCKET:
+        return Upgrade(requested[0])
     if head.method != "GET" or head.framing.has_body:
         return None
     return Upgrade(WEBSOCKET, _websocket_key(head.headers))

@@ -1,4 +1,4 @@
-"""The heads that a proxy writes: a request on its way out, an answer on its way back."""
+"""The encoding of forwarded heads: requests to the origin and responses to the client."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ from egress.http.upgrade import Upgrade
 from egress.model.authority import Origin
 from egress.model.decision import Header, Headers
 
-_WRITTEN_ANEW: Final = frozenset({b"host", b"expect"})
+_REPLACED: Final = frozenset({b"host", b"expect"})
 _CONTENT_LENGTH: Final = frozenset({b"content-length"})
 
 
 def forwarded_fields(head: RequestHead, origin: Origin, upgrade: Upgrade | None = None) -> list[Header]:
-    """The fields of a request as they will be forwarded, before C{Via}: what the authorizer gets to see.
+    """The fields of the forwarded request, before C{Via}: the authorizer sees these fields.
 
-    C{Host} comes first and is what will be contacted, whatever the client wrote beside an absolute-form target (RFC
-    9112 section 3.2.2).  Fields that this hop consumes are gone.
+    C{Host} is the first field and names the authority that is contacted, even if the client's C{Host} differs from an
+    absolute-form target (RFC 9112 section 3.2.2). Fields for this hop are removed.
 
-    @param upgrade: what the origin is asked to switch to, as L{requested_upgrade} gives it.
-    @raise MaxForwardsReached: when the proxy has to answer itself; see L{decrement_max_forwards}.
-    @raise BadRequest: when that cannot be told.
+    @param upgrade: the upgrade of the request, from L{requested_upgrade}.
+    @raise MaxForwardsReached: if the proxy must respond itself; see L{decrement_max_forwards}.
+    @raise BadRequest: if C{Max-Forwards} is malformed.
     """
     fields = [(b"Host", origin.host_field)]
     headers = decrement_max_forwards(head.headers) if head.method == "OPTIONS" else head.headers
-    fields += end_to_end(headers, head.connection_options | _WRITTEN_ANEW)
+    fields += end_to_end(headers, head.connection_options | _REPLACED)
     if head.expects_continue:
-        # RFC 9110 section 10.1.1: not from HTTP/1.0, nor without content.  What else may stand there, an origin might
-        # take for the same expectation, and wait or answer where we do not expect it.
+        # RFC 9110 section 10.1.1: not from HTTP/1.0, nor without content. Another value of the field is dropped: an
+        # origin might treat it as the same expectation, and wait or respond unexpectedly.
         fields.append((b"Expect", b"100-continue"))
     if upgrade is not None:
         fields += [(b"Connection", b"Upgrade"), (b"Upgrade", upgrade.protocol)]
     elif b"te" in head.connection_options and any(n.lower() == b"te" and accepts_trailers(v) for n, v in head.headers):
-        # RFC 9110 section 10.1.4: trailers reach the client through us, so the origin may be told that they do.
+        # RFC 9110 section 10.1.4: the proxy forwards trailers, so it can announce this to the origin.
         fields += [(b"TE", b"trailers"), (b"Connection", b"TE")]
     return _with_framing(fields, head.framing)
 
 
 def _with_framing(fields: list[Header], framing: Framing) -> list[Header]:
-    """Make the framing fields say how the content is delimited on this hop."""
+    """Set the framing fields for this hop."""
     if framing.kind is BodyKind.CHUNKED:
         fields.append((b"Transfer-Encoding", b"chunked"))
     elif framing.kind is BodyKind.LENGTH:
         for name, _ in fields:
             if name.lower() == b"content-length":
                 return fields
-        # A client that lists Content-Length in Connection would take away what delimits its content.
+        # If the client lists Content-Length in Connection, the field was removed; the content still needs it.
         fields.append((b"Content-Length", b"%d" % framing.length))
     return fields
 
@@ -58,11 +58,11 @@ def _with_framing(fields: list[Header], framing: Framing) -> list[Header]:
 def encode_request(
     method: str, target: bytes, fields: list[Header], *, http11: bool, proxy_authorization: bytes | None = None
 ) -> bytes:
-    """Serialize a request head for the origin, or for an upstream proxy.
+    """Encode a request head for the origin, or for an upstream proxy.
 
     @param target: the request-target: origin-form, asterisk-form, or absolute-form for an upstream proxy.
-    @param fields: as L{forwarded_fields} gives them.
-    @param http11: the version in which the client sent it, for C{Via}.
+    @param fields: the result of L{forwarded_fields}.
+    @param http11: the version in which the client sent the request, for C{Via}.
     @param proxy_authorization: the upstream proxy's credentials.
     """
     outgoing = with_via(list(fields), http11)
@@ -72,10 +72,10 @@ def encode_request(
 
 
 def response_framing(head: ResponseHead, request: RequestHead) -> Framing:
-    """How the content of an answer is delimited towards the client.
+    """The framing of a response towards the client.
 
-    What the origin ends by closing is chunked for a client that knows chunks, so that the connection persists and a cut
-    is told from an end; a 1.0 client gets neither.
+    Content that ends with the origin connection is sent in chunks to an HTTP/1.1 client, so that the connection
+    persists and truncation is detectable. An HTTP/1.0 client never gets chunks.
     """
     framing = head.framing
     if framing.kind in (BodyKind.CHUNKED, BodyKind.UNTIL_CLOSE):
@@ -84,10 +84,10 @@ def response_framing(head: ResponseHead, request: RequestHead) -> Framing:
 
 
 def encode_response(head: ResponseHead, request: RequestHead, framing: Framing, *, keep_alive: bool) -> bytes:
-    """Serialize a final response head for the client.
+    """Encode a final response head for the client.
 
-    @param framing: as L{response_framing} gives it.
-    @param keep_alive: whether the client's connection stays open afterwards.
+    @param framing: the result of L{response_framing}.
+    @param keep_alive: whether the client connection stays open afterwards.
     """
     fields = with_via(_returned_fields(head), head.http11)
     if framing.kind is BodyKind.CHUNKED:
@@ -104,14 +104,14 @@ def encode_response(head: ResponseHead, request: RequestHead, framing: Framing, 
 
 
 def encode_interim(head: ResponseHead) -> bytes:
-    """Serialize an interim response head (1xx) for the client."""
+    """Encode an interim response head (1xx) for the client."""
     return _response(head, _returned_fields(head))
 
 
 def encode_switch(head: ResponseHead, upgrade: Upgrade) -> bytes:
-    """Serialize a C{101 (Switching Protocols)} for the client.
+    """Encode a C{101 (Switching Protocols)} for the client.
 
-    @param upgrade: what the client asked for.
+    @param upgrade: the upgrade of the request.
     """
     fields = with_via(_returned_fields(head), head.http11)
     return _response(head, [*fields, (b"Connection", b"Upgrade"), (b"Upgrade", upgrade.protocol)])
@@ -119,7 +119,7 @@ def encode_switch(head: ResponseHead, upgrade: Upgrade) -> bytes:
 
 def _returned_fields(head: ResponseHead) -> list[Header]:
     if head.status < 200 or head.status == 204:
-        # RFC 9110 section 8.6: no length there; a client that believed one would take the next answer for content.
+        # RFC 9110 section 8.6: no length here. A client that used it would read the next response as content.
         return end_to_end(head.headers, head.connection_options | _CONTENT_LENGTH)
     return end_to_end(head.headers, head.connection_options)
 

@@ -1,1 +1,1 @@
-"""Relays between two transports, for bytes that the proxy does not read."""
+"""Relays that move bytes between two connections without interpreting them."""

@@ -1,4 +1,4 @@
-"""The number of bytes that a relay may carry."""
+"""The interface of a byte limit for a relay."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Protocol
 
 
 class ByteBudget(Protocol):
-    """Counts the bytes of a tunnel or an exchange against its limit.  A L{egress.proxy.lease.Lease} is one."""
+    """Counts the bytes of a tunnel or an exchange against its limit. A L{egress.proxy.lease.Lease} implements it."""
 
     @property
     def remaining(self) -> int | None:
-        """The number of bytes that may still flow; C{None} without a limit."""
+        """The remaining number of bytes; C{None} without a limit."""
 
     def consume(self, count: int) -> bool:
-        """Count bytes that are about to flow.
+        """Count bytes that are about to be transferred.
 
-        @return: whether they may flow.  If not, the budget has ended the exchange.
+        @return: whether they may be transferred. If not, the budget has ended the exchange.
         """

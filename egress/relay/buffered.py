@@ -1,4 +1,6 @@
-"""One direction between two sockets, unread: what a pump asks of it, and the portable way through a buffer."""
+"""The one-directional flow of bytes between two sockets: its interface, and the portable implementation with a
+buffer.
+"""
 
 from __future__ import annotations
 
@@ -7,105 +9,105 @@ from typing import Final, Protocol
 
 from egress.config.model import KIB, MIB
 
-# One buffer serves all flows of a process: between two turns of the reactor nothing is in it.
+# One buffer serves all flows of a process: it is empty between two turns of the reactor.
 BUFFER: Final = MIB
-# What is read at once for a receiver that did not take all of the last read: so much may have to be kept for it.
-CAUTIOUS: Final = 64 * KIB
+# The read size for a receiver that did not take all of the last read, because the rest must be stored for it.
+SMALL_READ: Final = 64 * KIB
 
 
 class Flow(Protocol):
-    """Bytes on their way from one socket to another.
+    """A flow of bytes from one socket to another.
 
-    C{drain} follows every C{fill}, before anything else is filled.
+    C{drain} follows every C{fill}, before another flow is filled.
 
-    @ivar held: bytes that were taken from the source and not yet given to the sink.
+    @ivar held: the number of bytes read from the source and not yet written to the sink.
     """
 
     held: int
 
-    def fill(self, most: int = BUFFER) -> int:
-        """Take from the source what is there, while nothing is held.
+    def fill(self, max_bytes: int = BUFFER) -> int:
+        """Read available bytes from the source. Call it only while C{held} is 0.
 
-        @param most: bytes, at least one.
-        @return: how many bytes; 0 at the end.
-        @raise BlockingIOError: when nothing is there.
-        @raise OSError: when the source is broken.
+        @param max_bytes: the maximum number of bytes, at least one.
+        @return: the number of bytes read; 0 at the end of the stream.
+        @raise BlockingIOError: if no bytes are available.
+        @raise OSError: if the source connection is broken.
         """
 
     def drain(self) -> int:
-        """Give the sink what is held.
+        """Write the held bytes to the sink.
 
-        @return: how many bytes it took.  What is held after that, it does not take now.
-        @raise OSError: when the sink is broken.
+        @return: the number of bytes written. The sink cannot take the remaining held bytes now.
+        @raise OSError: if the sink connection is broken.
         """
 
     def close(self) -> None:
-        """Let go of what is held."""
+        """Discard the held bytes."""
 
 
 class Flows(Protocol):
-    """Where flows come from, and what they share."""
+    """Creates flows, and owns the resources that they share."""
 
     def between(self, source: socket.socket, sink: socket.socket) -> Flow:
-        """Make a flow."""
+        """Create a flow."""
 
     def close(self) -> None:
-        """Let go of what flows share; those that there are can still end."""
+        """Release the shared resources. Existing flows can still finish."""
 
 
 class BufferedFlow:
     """A flow through a buffer."""
 
-    __slots__ = ("_flows", "_rest", "_sink", "_size", "_source", "held")
+    __slots__ = ("_flows", "_remaining", "_sink", "_size", "_source", "held")
 
     def __init__(self, flows: BufferedFlows, source: socket.socket, sink: socket.socket) -> None:
         self.held = 0
         self._flows = flows
         self._source = source
         self._sink = sink
-        self._size = CAUTIOUS
-        self._rest: memoryview | None = None
+        self._size = SMALL_READ
+        self._remaining: memoryview | None = None
 
-    def fill(self, most: int = BUFFER) -> int:
+    def fill(self, max_bytes: int = BUFFER) -> int:
         """See L{Flow.fill}."""
-        self.held = self._source.recv_into(self._flows.buffer, min(self._size, most))
+        self.held = self._source.recv_into(self._flows.buffer, min(self._size, max_bytes))
         return self.held
 
     def drain(self) -> int:
         """See L{Flow.drain}."""
-        rest = self._rest if self._rest is not None else memoryview(self._flows.buffer)[: self.held]
+        remaining = self._remaining if self._remaining is not None else memoryview(self._flows.buffer)[: self.held]
         try:
-            sent = self._sink.send(rest)
+            sent = self._sink.send(remaining)
         except BlockingIOError:
             sent = 0
         self.held -= sent
         if not self.held:
-            if self._rest is None:
+            if self._remaining is None:
                 self._size = min(2 * self._size, BUFFER)
-            self._rest = None
-        elif self._rest is None:
-            # The buffer is for the next flow.
-            self._size = CAUTIOUS
-            self._rest = memoryview(bytes(rest[sent:]))
+            self._remaining = None
+        elif self._remaining is None:
+            # Copy the rest: the next flow uses the buffer.
+            self._size = SMALL_READ
+            self._remaining = memoryview(bytes(remaining[sent:]))
         else:
-            self._rest = rest[sent:]
+            self._remaining = remaining[sent:]
         return sent
 
     def close(self) -> None:
         """See L{Flow.close}."""
         self.held = 0
-        self._rest = None
+        self._remaining = None
 
 
 class BufferedFlows:
-    """Flows through one buffer."""
+    """Creates flows that share one buffer."""
 
     def __init__(self) -> None:
         self._buffer: bytearray | None = None
 
     @property
     def buffer(self) -> bytearray:
-        """What all of them read into."""
+        """The buffer into which all flows read."""
         if self._buffer is None:
             self._buffer = bytearray(BUFFER)
         return self._buffer

@@ -1,7 +1,7 @@
-"""Relaying bytes that the proxy does not read: passthrough tunnels.
+"""The relay of a passthrough tunnel, whose bytes the proxy does not interpret.
 
-A tunnel begins with the transports it has, which costs nothing and is best for little.  One that carries much gets a
-L{egress.relay.socket_relay}, as soon as neither transport has anything left to send.
+A tunnel starts with its Twisted transports, which is cheap and best for small transfers. A tunnel that carries much
+data switches to a L{egress.relay.socket_relay} as soon as neither transport has data left to send.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from egress.transport.dialed import DialedProtocol
 
 @implementer(IPushProducer, IHalfCloseableProtocol)
 class _OriginEnd(DialedProtocol):
-    """The origin's side of a relay."""
+    """The origin side of a relay."""
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
@@ -45,7 +45,7 @@ class _OriginEnd(DialedProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
         self.closed = True
-        # How a TLS session with an upstream proxy ends says little: many leave out the closing alert.
+        # The end of a TLS session with an upstream proxy is no reliable signal: many send no closing alert.
         broken = ITCPTransport.providedBy(self.transport) and not isinstance(self.transport, TLSMemoryBIOProtocol)
         self._relay.origin_lost(broken and not isinstance(reason.value, ConnectionDone))
 
@@ -60,8 +60,8 @@ class _OriginEnd(DialedProtocol):
 
 
 def _end_writing(transport: object) -> None:
-    """Pass an end of one direction on, where the transport can close one alone."""
-    # A TLS layer claims what is below it, but its end is an alert, after which it goes on reading.
+    """Pass on the end of one direction, if the transport can close one direction."""
+    # A TLS layer provides the interfaces of the transport below it, but sends a closing alert and continues to read.
     if ITCPTransport.providedBy(transport) and not isinstance(transport, TLSMemoryBIOProtocol):
         transport.unregisterProducer()  # type: ignore[attr-defined]
         transport.loseWriteConnection()
@@ -71,86 +71,88 @@ def _end_writing(transport: object) -> None:
 
 
 class RelayOwner(Protocol):
-    """Who is told how the relay goes."""
+    """The interface of the object that is notified of the relay's progress."""
 
     def relay_active(self) -> None:
-        """Bytes were passed on."""
+        """Bytes were relayed."""
 
     def relay_over(self, *, broken: bool) -> None:
-        """The end; not told when it is that of the client's connection.
+        """The relay has ended. Not called if the client connection was lost.
 
-        @param broken: the client must not take what it has for the whole.
+        @param broken: whether the client must not treat the received data as complete.
         """
 
 
 class Relay:
-    """Both directions between a client's transport and an origin's, each held back when its receiver is slow.
+    """Relays both directions between a client transport and an origin transport, with backpressure.
 
-    @param budget: says how much may flow, where there is a bound.
-    @ivar far: the protocol to dial with.
+    @param budget: the byte limit, if there is one.
+    @ivar origin: the protocol for the origin connection.
     """
 
     __slots__ = (
-        "_begun",
         "_budget",
+        "_buffered",
         "_client",
-        "_early",
-        "_far_ended",
+        "_client_ended",
         "_flows",
-        "_near_ended",
+        "_origin_ended",
         "_owner",
-        "_pump",
         "_received",
         "_sent",
+        "_socket_relay",
+        "_started",
         "origin",
     )
 
-    def __init__(self, owner: RelayOwner, near: ITCPTransport, flows: Flows, budget: ByteBudget | None = None) -> None:
+    def __init__(
+        self, owner: RelayOwner, client: ITCPTransport, flows: Flows, budget: ByteBudget | None = None
+    ) -> None:
         self.origin = _OriginEnd(self)
         self._sent = 0
         self._received = 0
-        self._client = near
+        self._client = client
         self._flows = flows
         self._budget = budget
         self._owner: RelayOwner | None = owner
-        self._near_ended = False
-        self._far_ended = False
-        self._begun = False
-        self._early = b""
-        self._pump: SocketRelay | None = None
+        self._client_ended = False
+        self._origin_ended = False
+        self._started = False
+        self._buffered = b""
+        self._socket_relay: SocketRelay | None = None
 
     @property
     def sent(self) -> int:
         """Bytes from the client to the origin."""
-        return self._sent + (self._pump.client.moved if self._pump is not None else 0)
+        return self._sent + (self._socket_relay.client.moved if self._socket_relay is not None else 0)
 
     @property
     def received(self) -> int:
         """Bytes from the origin to the client."""
-        return self._received + (self._pump.origin.moved if self._pump is not None else 0)
+        return self._received + (self._socket_relay.origin.moved if self._socket_relay is not None else 0)
 
-    def begin(self, early: bytes) -> None:
-        """Relay from now on.
+    def begin(self, client_data: bytes) -> None:
+        """Start to relay.
 
-        @param early: what the client sent before the origin was connected.
+        @param client_data: the data that the client sent before the origin was connected.
         """
-        held, self._early = self._early, b""
-        self._begun = True
-        if (not early or self._pass_to_origin(early)) and held:
-            self._pass_to_client(held)
+        origin_data, self._buffered = self._buffered, b""
+        self._started = True
+        if (not client_data or self._pass_to_origin(client_data)) and origin_data:
+            self._pass_to_client(origin_data)
 
     def client_data(self, data: bytes) -> None:
-        """Take bytes from the client."""
+        """Relay data from the client."""
         if self._pass_to_origin(data):
-            self._pump_if_worth_it()
+            self._use_socket_relay()
 
     def origin_data(self, data: bytes) -> None:
-        """Take bytes from the origin."""
-        if not self._begun:
-            self._early += data
+        """Relay data from the origin."""
+        if not self._started:
+            self._buffered += data
             return
         if self._pass_to_client(data):
-            self._pump_if_worth_it()
+            self._use_socket_relay()
 
     def _pass_to_origin(self, data: bytes) -> bool:
         if self._budget is not None and not self._budget.consume(len(data)):
@@ -168,101 +170,101 @@ class Relay:
         self._client.write(data)
         return True
 
-    # -- in the large
+    # -- large transfers
 
-    def _pump_if_worth_it(self) -> None:
-        if self._sent + self._received < TAKEOVER_BYTES or self._pump is not None:
+    def _use_socket_relay(self) -> None:
+        if self._sent + self._received < TAKEOVER_BYTES or self._socket_relay is not None:
             return
-        # What is half closed already stays as it is: a transport tells nobody when it has sent its end.
-        if self._near_ended or self._far_ended or self.origin.closed:
+        # A half-closed relay keeps its transports, because a transport does not report that it has sent its end.
+        if self._client_ended or self._origin_ended or self.origin.closed:
             return
-        self._pump = relay_between(
-            self._client, self.origin.transport, self._flows, self._active, self._pumped, self._budget
+        self._socket_relay = relay_between(
+            self._client, self.origin.transport, self._flows, self._active, self._socket_relay_ended, self._budget
         )
 
     def _active(self) -> None:
         if self._owner is not None:
             self._owner.relay_active()
 
-    def _pumped(self, broken: SocketEnd | None) -> None:
-        """The pump has come to an end."""
-        pump = self._pump
-        assert pump is not None
-        self._near_ended, self._far_ended = pump.client.ended, pump.origin.ended
+    def _socket_relay_ended(self, broken: SocketEnd | None) -> None:
+        """Handle the end of the socket relay."""
+        socket_relay = self._socket_relay
+        assert socket_relay is not None
+        self._client_ended, self._origin_ended = socket_relay.client.ended, socket_relay.origin.ended
         if broken is None:
             self._close_origin()
-        elif broken is pump.client:
-            # Its loss drops the other.
+        elif broken is socket_relay.client:
+            # The loss of the client connection drops the origin connection.
             self._client.abortConnection()
         else:
             self.origin.transport.abortConnection()  # type: ignore[union-attr]
 
-    # -- ends
+    # -- end
 
     def client_end(self) -> None:
-        """The client sends no more."""
-        self._near_ended = True
+        """Handle the end of the client's data."""
+        self._client_ended = True
         if self.origin.closed:
             return
-        if self._far_ended:
+        if self._origin_ended:
             self._close_origin()
         else:
             _end_writing(self.origin.transport)
 
     def origin_end(self) -> None:
-        """The origin sends no more."""
-        self._far_ended = True
-        if self._near_ended:
+        """Handle the end of the origin's data."""
+        self._origin_ended = True
+        if self._client_ended:
             self._close_origin()
         else:
             _end_writing(self._client)
 
     def _close_origin(self) -> None:
-        """Both have ended: what is still to be sent to the origin goes out, then L{far_lost} follows."""
+        """Both directions have ended: send the remaining data to the origin; then L{origin_lost} follows."""
         self.origin.transport.unregisterProducer()  # type: ignore[union-attr]
         self.origin.transport.loseConnection()  # type: ignore[union-attr]
 
     def origin_lost(self, broken: bool) -> None:
-        """The origin's connection is gone.
+        """Handle the loss of the origin connection.
 
-        @param broken: not closed by either side; that is of no interest if everything had come by then.
+        @param broken: whether neither side closed it. This is ignored if the origin's data was complete.
         """
         self.stop()
         owner, self._owner = self._owner, None
         if owner is not None:
-            owner.relay_over(broken=broken and not self._far_ended)
+            owner.relay_over(broken=broken and not self._origin_ended)
 
     def drop(self) -> None:
-        """The client's connection is gone."""
+        """Handle the loss of the client connection."""
         self._owner = None
         self.stop()
         if not self.origin.closed and self.origin.transport is not None:
             self.origin.transport.abortConnection()  # type: ignore[attr-defined]
 
     def stop(self) -> None:
-        """Pass on nothing more by itself: what is closed next belongs to the transports again."""
-        if self._pump is not None:
-            self._pump.stop()
+        """Stop the socket relay: the transports control their sockets again."""
+        if self._socket_relay is not None:
+            self._socket_relay.stop()
 
-    # -- pace, while the transports do it
+    # -- backpressure while the transports relay
 
     def pause_client(self) -> None:
-        """The origin does not keep up."""
+        """Pause the client: the origin reads too slowly."""
         self._client.pauseProducing()  # type: ignore[attr-defined]
 
     def resume_client(self) -> None:
-        """The origin keeps up again."""
-        if not self._near_ended:
+        """Resume the client: the origin reads again."""
+        if not self._client_ended:
             self._client.resumeProducing()  # type: ignore[attr-defined]
-            self._pump_if_worth_it()
+            self._use_socket_relay()
 
     def pause_origin(self) -> None:
-        """The client does not keep up."""
+        """Pause the origin: the client reads too slowly."""
         if not self.origin.closed:
             self.origin.transport.pauseProducing()  # type: ignore[union-attr]
 
     def resume_origin(self) -> None:
-        """The client keeps up again."""
-        if not self.origin.closed and not self._far_ended:
+        """Resume the origin: the client reads again."""
+        if not self.origin.closed and not self._origin_ended:
             self.origin.transport.resumeProducing()  # type: ignore[union-attr]
-            self._pump_if_worth_it()
+            self._use_socket_relay()

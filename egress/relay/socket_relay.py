@@ -1,9 +1,9 @@
-"""Relaying in the large: the two sockets of a tunnel, taken over from their transports.
+"""The relay that moves bytes between the sockets of two transports, for large transfers.
 
-A transport reads into memory and hands what it read to a protocol, which writes it to the other transport.  Once a
-tunnel has carried so much that a change is worth it, a pump takes its sockets over and moves bytes from one to the
-other by L{egress.relay.buffered}.  The transports wait for the end, out of the reactor: the pump gives the sockets
-back, and its owner closes the transports as it would have before.
+A transport reads data into memory and passes it to a protocol, which writes it to the other transport. When a tunnel
+has carried enough data, a socket relay takes over its sockets and moves bytes between them with
+L{egress.relay.buffered}. Meanwhile the transports are out of the reactor. At the end, the relay returns the sockets,
+and its owner closes the transports as usual.
 """
 
 from __future__ import annotations
@@ -27,41 +27,54 @@ from egress.config.model import KIB, MIB
 from egress.relay.budget import ByteBudget
 from egress.relay.buffered import BUFFER, Flows
 
-# What a tunnel carries, both ways together, before a pump is worth it.
+# The bytes that a tunnel carries in both directions before a takeover pays off.
 TAKEOVER_BYTES: Final = 100 * KIB
-# What is moved in one direction before the other connections get their turn.
+# The bytes that are moved in one direction before other connections get their turn.
 FAIR_SHARE_BYTES: Final = 2 * MIB
-# After less than this, the source most likely has no more now: asking would cost more than the reactor telling.
-DRAINED_BELOW: Final = 64 * KIB
+# After a smaller read, the source most likely has no more data: another read would cost more than an event of the
+# reactor.
+MIN_FULL_READ: Final = 64 * KIB
 
 
 @implementer(IReadDescriptor, IWriteDescriptor, IHalfCloseableDescriptor, IPushProducer, ILoggingContext)
 class SocketEnd:
-    """One of the two sockets of a pump, and the direction that begins there.
+    """One of the two sockets of a relay, and the direction that starts there.
 
-    It is registered as its transport's producer: a transport tells its producer when it is about to close its socket,
-    whoever asked for that, and the socket must be out of the reactor by then.
+    It is registered as its transport's producer: a transport notifies its producer before it closes its socket for any
+    reason, and the socket must be out of the reactor by then.
 
     @ivar moved: bytes of this direction that the other end has taken.
-    @ivar ended: whether this direction is over: what came was given to the other end, and that it was all.
+    @ivar ended: whether this direction is complete: all data, including the end of the stream, was passed to the other
+        end.
     """
 
-    __slots__ = ("_flow", "_pump", "_reactor", "_reading", "_socket", "_writing", "ended", "moved", "peer", "transport")
+    __slots__ = (
+        "_flow",
+        "_reactor",
+        "_reading",
+        "_relay",
+        "_socket",
+        "_writing",
+        "ended",
+        "moved",
+        "peer",
+        "transport",
+    )
 
     peer: SocketEnd
 
-    def __init__(self, pump: SocketRelay, transport: tcp.Connection) -> None:
+    def __init__(self, relay: SocketRelay, transport: tcp.Connection) -> None:
         self.transport = transport
         self.moved = 0
         self.ended = False
-        self._pump = pump
+        self._relay = relay
         self._reactor = transport.reactor
         self._socket: socket.socket = transport.getHandle()
         self._reading = False
         self._writing = False
 
     def take(self, peer: SocketEnd, flows: Flows) -> None:
-        """Take the socket over from its transport."""
+        """Take over the socket from its transport."""
         self.peer = peer
         self._flow = flows.between(self._socket, peer._socket)
         self.transport.pauseProducing()  # type: ignore[no-untyped-call]
@@ -69,13 +82,13 @@ class SocketEnd:
         self.transport.registerProducer(self, True)  # type: ignore[no-untyped-call]
 
     def give_back(self) -> None:
-        """Leave the reactor, and the socket to its transport."""
+        """Leave the reactor, and return the socket to its transport."""
         self._read(False)
         self._write(False)
         self._flow.close()
         self.transport.unregisterProducer()  # type: ignore[no-untyped-call]
 
-    # -- the reactor
+    # -- reactor
 
     def fileno(self) -> int:
         """The socket's descriptor."""
@@ -102,116 +115,116 @@ class SocketEnd:
                 self._reactor.removeWriter(self)
 
     def doRead(self) -> None:
-        """Something came, or the end."""
-        if not self._pump.over:
+        """Handle available data or the end of the stream."""
+        if not self._relay.over:
             self.move()
 
     def doWrite(self) -> None:
-        """There is room for what the other end has."""
-        if not self._pump.over:
+        """Handle that the socket can take data of the other end."""
+        if not self._relay.over:
             self.peer.move()
 
     def readConnectionLost(self, reason: Failure) -> None:
-        """The reactor saw a hang-up, and reads no more: what it means, the socket says."""
+        """Handle a hang-up: the reactor no longer reads, so the socket must tell what happened."""
         self._reading = False
         self.doRead()
 
     def writeConnectionLost(self, reason: Failure) -> None:
-        """Reactors do not call it; see L{connectionLost}."""
+        """Reactors do not call this; see L{connectionLost}."""
         self.connectionLost(reason)
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor saw that the connection is broken."""
-        self._pump.end(self)
+        """Handle a broken connection."""
+        self._relay.end(self)
 
-    # -- moving
+    # -- transfer
 
     def move(self) -> None:
-        """Pass on what there is, until that is all, or the other end takes no more, or others have their turn."""
+        """Transfer the available data, up to the limit of one turn, or until the other end takes no more."""
         before = self.moved
         try:
-            self._move(before + FAIR_SHARE_BYTES)
+            self._transfer(before + FAIR_SHARE_BYTES)
         finally:
-            if self.moved > before and not self._pump.over:
-                self._pump.active()
+            if self.moved > before and not self._relay.over:
+                self._relay.active()
 
-    def _move(self, enough: int) -> None:
-        flow, budget = self._flow, self._pump.budget
+    def _transfer(self, limit: int) -> None:
+        flow, budget = self._flow, self._relay.budget
         more = True
         while True:
             if flow.held:
                 try:
                     self.moved += flow.drain()
                 except OSError:
-                    self._pump.end(self.peer)
+                    self._relay.end(self.peer)
                     return
                 if flow.held:
                     self._read(False)
                     self.peer._write(True)
                     return
-            if not more or self.moved >= enough:
+            if not more or self.moved >= limit:
                 break
             try:
-                filled = flow.fill() if budget is None else flow.fill(self._pump.most())
+                filled = flow.fill() if budget is None else flow.fill(self._relay.max_read())
             except BlockingIOError:
                 break
             except OSError:
-                self._pump.end(self)
+                self._relay.end(self)
                 return
             if not filled:
                 self._end()
                 return
             if budget is not None and not budget.consume(filled):
-                # It is over: nothing of this was passed on.
+                # The budget has ended the relay: nothing of this was passed on.
                 return
-            more = filled >= DRAINED_BELOW
+            more = filled >= MIN_FULL_READ
         self.peer._write(False)
         self._read(True)
 
     def _end(self) -> None:
-        """This end sends no more: tell the other."""
+        """Handle the end of this end's data: pass it to the other end."""
         self.ended = True
         self._read(False)
         self.peer._write(False)
         try:
             self.peer._socket.shutdown(socket.SHUT_WR)
         except OSError:
-            self._pump.end(self.peer)
+            self._relay.end(self.peer)
             return
         if self.peer.ended:
-            self._pump.end(None)
+            self._relay.end(None)
 
-    # -- the transport
+    # -- transport
 
     def pauseProducing(self) -> None:
-        """Nothing is written to the transport, so it is never full."""
+        """Do nothing: nothing is written to the transport, so its buffer is never full."""
 
     def resumeProducing(self) -> None:
-        """And never empty again."""
+        """Do nothing: the transport's buffer is never full."""
 
     def stopProducing(self) -> None:
-        """The transport is about to close the socket."""
-        self._pump.stop()
+        """Stop: the transport is about to close the socket."""
+        self._relay.stop()
 
 
 class SocketRelay:
-    """Moves bytes both ways between two sockets, each way held back when its receiver is slow.
+    """Moves bytes in both directions between two sockets, with backpressure.
 
-    @param active: is told whenever something has moved.
-    @param ended: is told the end, once, with the L{SocketEnd} that broke, or C{None} when both directions are over; not
-        when the pump was stopped.
-    @param budget: says how much may flow, where there is a bound.
-    @ivar near: the client's end.
-    @ivar far: the origin's end.
-    @ivar over: whether it has given its sockets back.
+    @param active: is called after each transfer.
+    @param ended: is called once at the end, with the L{SocketEnd} that broke, or C{None} if both directions are
+        complete; not called after L{stop}.
+    @param budget: the byte limit, if there is one.
+    @ivar client: the client's end.
+    @ivar origin: the origin's end.
+    @ivar over: whether the sockets were returned.
     """
 
     __slots__ = ("_ended", "active", "budget", "client", "origin", "over")
 
     def __init__(
         self,
-        near: tcp.Connection,
-        far: tcp.Connection,
+        client: tcp.Connection,
+        origin: tcp.Connection,
         flows: Flows,
         active: Callable[[], None],
         ended: Callable[[SocketEnd | None], None],
@@ -221,26 +234,28 @@ class SocketRelay:
         self.budget = budget
         self.over = False
         self._ended = ended
-        self.client = SocketEnd(self, near)
-        self.origin = SocketEnd(self, far)
+        self.client = SocketEnd(self, client)
+        self.origin = SocketEnd(self, origin)
         self.client.take(self.origin, flows)
         self.origin.take(self.client, flows)
         for end in (self.client, self.origin):
             end._read(True)
 
-    def most(self) -> int:
-        """What may be taken at once: a byte over what is left shows that there is more, and is not passed on."""
-        left = self.budget.remaining if self.budget is not None else None
-        return BUFFER if left is None else min(BUFFER, max(0, left) + 1)
+    def max_read(self) -> int:
+        """The maximum size of the next read. One byte over the remaining budget reveals excess data, which is not
+        passed on.
+        """
+        remaining = self.budget.remaining if self.budget is not None else None
+        return BUFFER if remaining is None else min(BUFFER, max(0, remaining) + 1)
 
     def end(self, broken: SocketEnd | None) -> None:
-        """Give the sockets back, and tell the owner."""
+        """Return the sockets, and notify the owner."""
         if not self.over:
             self.stop()
             self._ended(broken)
 
     def stop(self) -> None:
-        """Give the sockets back, unless that is done."""
+        """Return the sockets, unless they were returned already."""
         if not self.over:
             self.over = True
             self.client.give_back()
@@ -248,9 +263,9 @@ class SocketRelay:
 
 
 def _is_ready(transport: object) -> bool:
-    """Whether a transport's socket can be taken over now: a TCP connection in full working order, with nothing to send.
+    """Whether a socket can be taken over now: a TCP connection in full working order, with no data left to send.
 
-    Not one below TLS, nor Twisted's own TLS, which is a flag of the transport.
+    Not possible below a TLS layer, or with Twisted's own TLS, which is a flag of the transport.
     """
     return (
         isinstance(transport, tcp.Connection)
@@ -261,18 +276,18 @@ def _is_ready(transport: object) -> bool:
 
 
 def relay_between(
-    near: object,
-    far: object,
+    client: object,
+    origin: object,
     flows: Flows,
     active: Callable[[], None],
     ended: Callable[[SocketEnd | None], None],
     budget: ByteBudget | None = None,
 ) -> SocketRelay | None:
-    """Have a pump take over, if neither transport has anything left to send.
+    """Create a socket relay, if neither transport has data left to send.
 
-    @return: C{None} when that is not so now.
+    @return: C{None} if a takeover is not possible now.
     """
-    if not (_is_ready(near) and _is_ready(far)):
+    if not (_is_ready(client) and _is_ready(origin)):
         return None
-    assert isinstance(near, tcp.Connection) and isinstance(far, tcp.Connection)
-    return SocketRelay(near, far, flows, active, ended, budget)
+    assert isinstance(client, tcp.Connection) and isinstance(origin, tcp.Connection)
+    return SocketRelay(client, origin, flows, active, ended, budget)

@@ -1,4 +1,4 @@
-"""Flows inside the kernel, on Linux: pages go from one socket to the other through a pipe, and are not copied."""
+"""Flows inside the Linux kernel: pages move from one socket to the other through a pipe without being copied."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ except ImportError:  # pragma: no cover - not on Windows, where no socket is spl
 
 # With the default size, 64 KiB, splicing costs more than copying through a large buffer.
 PIPE_SIZE: Final = MIB
-# A flow has a pipe only while its receiver is slower than its sender, so most often one serves all.  Their sizes count
-# against a limit of the user's (fs.pipe-user-pages-soft, 64 MiB most often), which several processes may share.
+# A flow has a pipe only while its receiver is slower than its sender, so most often one pipe serves all flows. The pipe
+# sizes count against a limit of the user (fs.pipe-user-pages-soft, usually 64 MiB), which several processes may share.
 MAX_PIPES: Final = 32
 MAX_IDLE_PIPES: Final = 4
 
@@ -28,10 +28,10 @@ class Pipe:
     __slots__ = ("inlet", "outlet")
 
     def __init__(self) -> None:
-        """Make one.
+        """Create a pipe.
 
-        @raise PermissionError: when the user has too much in pipes.
-        @raise OSError: when there are too many open files.
+        @raise PermissionError: if the user's pipe limit is reached.
+        @raise OSError: if there are too many open files.
         """
         self.outlet, self.inlet = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
@@ -41,34 +41,34 @@ class Pipe:
             raise
 
     def close(self) -> None:
-        """Throw it away, with what is in it."""
+        """Discard the pipe and its content."""
         os.close(self.inlet)
         os.close(self.outlet)
 
 
 class Pipes:
-    """The pipes of a process: each is borrowed while something is in it, and comes back empty.
+    """The pipes of a process: a flow borrows one while it holds data, and returns it empty.
 
-    @ivar made: how many there are, borrowed or not.
+    @ivar made: the number of pipes, borrowed or not.
     """
 
     def __init__(self) -> None:
         self.made = 0
-        self._most = MAX_PIPES
-        self._kept: list[Pipe] = []
+        self._max_pipes = MAX_PIPES
+        self._idle: list[Pipe] = []
         self._closed = False
 
     def borrow(self) -> Pipe | None:
-        """Take an empty pipe, if there is one to be had."""
-        if self._kept:
-            return self._kept.pop()
-        if self.made >= self._most:
+        """Return an empty pipe, if one is available."""
+        if self._idle:
+            return self._idle.pop()
+        if self.made >= self._max_pipes:
             return None
         try:
             pipe = Pipe()
         except PermissionError:
-            # Asked again each time, the answer would hardly be another.
-            self._most = self.made
+            # Do not retry: the limit will hardly change.
+            self._max_pipes = self.made
             return None
         except OSError:
             return None
@@ -76,28 +76,28 @@ class Pipes:
         return pipe
 
     def give_back(self, pipe: Pipe) -> None:
-        """Take back an empty pipe."""
-        if self._closed or len(self._kept) >= MAX_IDLE_PIPES:
+        """Return an empty pipe to the pool."""
+        if self._closed or len(self._idle) >= MAX_IDLE_PIPES:
             self.discard(pipe)
         else:
-            self._kept.append(pipe)
+            self._idle.append(pipe)
 
     def discard(self, pipe: Pipe) -> None:
-        """Throw away a pipe that may not be empty: nobody else must get what is in it."""
+        """Discard a pipe that may not be empty: no other flow must get its content."""
         self.made -= 1
         pipe.close()
 
     def close(self) -> None:
-        """Keep none, from now on."""
+        """Discard all idle pipes, now and in the future."""
         self._closed = True
-        while self._kept:
-            self.discard(self._kept.pop())
+        while self._idle:
+            self.discard(self._idle.pop())
 
 
 class SplicedFlow:
-    """A flow through a pipe, which it has only while something is in it; when there is none, through the buffer."""
+    """A flow through a pipe, which it has only while it holds data. Without an available pipe it uses the buffer."""
 
-    __slots__ = ("_flows", "_instead", "_pipe", "_sink", "_source", "held")
+    __slots__ = ("_fallback", "_flows", "_pipe", "_sink", "_source", "held")
 
     def __init__(self, flows: SplicedFlows, source: socket.socket, sink: socket.socket) -> None:
         self.held = 0
@@ -105,19 +105,21 @@ class SplicedFlow:
         self._source = source
         self._sink = sink
         self._pipe: Pipe | None = None
-        self._instead: BufferedFlow | None = None
+        self._fallback: BufferedFlow | None = None
 
-    def fill(self, most: int = PIPE_SIZE) -> int:
+    def fill(self, max_bytes: int = PIPE_SIZE) -> int:
         """See L{egress.relay.buffered.Flow.fill}."""
         pipes = self._flows.pipes
         pipe = pipes.borrow()
         if pipe is None:
-            if self._instead is None:
-                self._instead = self._flows.buffered.between(self._source, self._sink)
-            self.held = self._instead.fill(most)
+            if self._fallback is None:
+                self._fallback = self._flows.buffered.between(self._source, self._sink)
+            self.held = self._fallback.fill(max_bytes)
             return self.held
         try:
-            self.held = os.splice(self._source.fileno(), pipe.inlet, min(PIPE_SIZE, most), flags=os.SPLICE_F_NONBLOCK)
+            self.held = os.splice(
+                self._source.fileno(), pipe.inlet, min(PIPE_SIZE, max_bytes), flags=os.SPLICE_F_NONBLOCK
+            )
         finally:
             if self.held:
                 self._pipe = pipe
@@ -129,9 +131,9 @@ class SplicedFlow:
         """See L{egress.relay.buffered.Flow.drain}."""
         pipe = self._pipe
         if pipe is None:
-            assert self._instead is not None
-            sent = self._instead.drain()
-            self.held = self._instead.held
+            assert self._fallback is not None
+            sent = self._fallback.drain()
+            self.held = self._fallback.held
             return sent
         try:
             sent = os.splice(pipe.outlet, self._sink.fileno(), self.held, flags=os.SPLICE_F_NONBLOCK)
@@ -146,17 +148,17 @@ class SplicedFlow:
     def close(self) -> None:
         """See L{egress.relay.buffered.Flow.close}."""
         self.held = 0
-        self._instead = None
+        self._fallback = None
         pipe, self._pipe = self._pipe, None
         if pipe is not None:
             self._flows.pipes.discard(pipe)
 
 
 class SplicedFlows:
-    """Flows through pipes.
+    """Creates flows through pipes.
 
     @ivar pipes: the pipes.
-    @ivar buffered: how they flow when there are none.
+    @ivar buffered: creates the fallback flows, for when no pipe is available.
     """
 
     def __init__(self) -> None:
@@ -174,7 +176,7 @@ class SplicedFlows:
 
 
 def can_splice() -> bool:
-    """Whether this Python and this system splice sockets: some that look like Linux do not."""
+    """Whether this Python and this system can splice sockets: some Linux-like systems cannot."""
     if not hasattr(os, "splice"):
         return False
     outlet, inlet = os.pipe()
@@ -192,5 +194,5 @@ def can_splice() -> bool:
 
 
 def best_flows() -> Flows:
-    """The best flows that this system has."""
+    """The most efficient flows that this system supports."""
     return SplicedFlows() if can_splice() else BufferedFlows()

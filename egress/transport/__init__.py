@@ -1,1 +1,1 @@
-"""Transports: what the proxy needs beyond Twisted's own."""
+"""Transports: extensions of Twisted's TCP, TLS and HTTP transports."""

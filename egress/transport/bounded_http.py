@@ -1,9 +1,8 @@
-"""HTTP connections to servers of our own, bounded in number, time and work.
+"""A server for the proxy's own HTTP endpoints, with limits on connections, time and work.
 
-L{twisted.web} reads HTTP.  What it leaves without a bound has one here: how many connections there are, how long a
-request may take to arrive, and how much is done in one turn of the reactor.  A connection that has not shown that its
-client may use the server is closed for a new one when there is no room: no number of slow connections keeps out a
-client with a token.
+L{twisted.web} parses HTTP. This module adds the limits that it lacks: on the number of connections, the time until a
+request is complete, and the work per turn of the reactor. At the connection limit, a new connection replaces one whose
+client has not authenticated yet, so that slow connections cannot lock out a client with a token.
 """
 
 from __future__ import annotations
@@ -29,18 +28,18 @@ if TYPE_CHECKING:
     from twisted.web.http import Request
     from twisted.web.resource import IResource
 
-# What is read of heads and of chunks in one turn of the reactor, in bytes: a few requests at most.
+# The bytes of heads and chunks that are parsed in one turn of the reactor: a few requests at most.
 _SLICE: Final = 1024
-# How long a client may take to receive the last answer, in seconds.
-_PATIENCE: Final = 10.0
+# The time in seconds that a client may take to receive the last response.
+_SEND_TIMEOUT: Final = 10.0
 
 
 @attrs.frozen
 class ChannelBounds:
-    """The bounds of connections.
+    """The limits of connections.
 
-    @ivar connections: how many are open.
-    @ivar idle_timeout: seconds before the first request and between two of them.
+    @ivar connections: the maximum number of open connections.
+    @ivar idle_timeout: seconds before the first request and between requests.
     @ivar request_timeout: seconds from the first byte of a request to its last.
     """
 
@@ -51,54 +50,54 @@ class ChannelBounds:
 
 @implementer(IHalfCloseableProtocol)
 class BoundedChannel(HTTPChannel):
-    """A connection.
+    """A connection with limits.
 
-    @ivar known: whether its client has shown that it may use the server.
-    @ivar client: what the connections of one client have in common.
+    @ivar known: whether the client has authenticated.
+    @ivar client: the client's key for per-client limits.
     """
 
     site: BoundedSite
     known = False
     client = ""
     _inside = _feeding = False
-    _later = b""
+    _deferred = b""
     _lingering: LingeringClose | None = None
 
     def connectionMade(self) -> None:
-        """Begin (L{twisted.internet.interfaces.IProtocol})."""
-        self._pace = Pace(self.site.turns, self._go_on)
+        """Register the connection (L{twisted.internet.interfaces.IProtocol})."""
+        self._pace = Pace(self.site.turns, self._continue)
         self.site.channels[self] = None
         super().connectionMade()  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """End (L{twisted.internet.interfaces.IProtocol})."""
-        self._later = b""
+        """Unregister the connection (L{twisted.internet.interfaces.IProtocol})."""
+        self._deferred = b""
         if self._lingering is not None:
             self._lingering.stop()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
         self.site.gone(self)
 
     def readConnectionLost(self) -> None:
-        """The client sends no more (L{IHalfCloseableProtocol})."""
+        """Handle the end of the client's data (L{IHalfCloseableProtocol})."""
         if self._lingering is not None:
             self._lingering.read_closed()
         else:
             super().loseConnection()  # type: ignore[no-untyped-call]
 
     def writeConnectionLost(self) -> None:
-        """Everything was sent (L{IHalfCloseableProtocol})."""
+        """Handle that all data was sent (L{IHalfCloseableProtocol})."""
         if self._lingering is not None:
             self._lingering.write_closed()
 
-    # -- reading, a bounded amount in each turn
+    # -- reading, with limited work per turn
 
     def dataReceived(self, data: bytes) -> None:
-        """Take what was read (L{twisted.internet.interfaces.IProtocol})."""
+        """Process received data (L{twisted.internet.interfaces.IProtocol})."""
         if self._lingering is not None:
             self._lingering.data_received(data)
         elif self._feeding or self._pace.queued:
-            # Within a turn, it is what came behind a request that was answered at once.
-            self._later += data
+            # Within a turn, this is the data after a request that got an immediate response.
+            self._deferred += data
         else:
             self._feed(data)
 
@@ -111,8 +110,8 @@ class BoundedChannel(HTTPChannel):
             data = self._feed_some(data)
         finally:
             self._feeding = False
-        self._later += data
-        if self._later and self._lingering is None:
+        self._deferred += data
+        if self._deferred and self._lingering is None:
             cast("Any", self.transport).pauseProducing()
             self._pace.wait(self.client, self.transport)
 
@@ -120,74 +119,74 @@ class BoundedChannel(HTTPChannel):
         if not self._is_content:
             super().dataReceived(data[:_SLICE])  # type: ignore[no-untyped-call]
             data = data[_SLICE:]
-        if data and self._is_content and not self._later:
+        if data and self._is_content and not self._deferred:
             super().dataReceived(data)  # type: ignore[no-untyped-call]
             return b""
         return data
 
     @property
     def _is_content(self) -> bool:
-        """Whether what comes next is only kept: content with a length, or requests behind one that is answered."""
+        """Whether the next bytes are only stored: content with a length, or requests that follow one in progress."""
         return self._handlingRequest or isinstance(self._transferDecoder, _IdentityTransferDecoder)
 
-    def _go_on(self) -> None:
-        data, self._later = self._later, b""
+    def _continue(self) -> None:
+        data, self._deferred = self._deferred, b""
         if data and self._lingering is None:
             self._feed(data)
             if not (self._pace.queued or self._handlingRequest or self._waitingForTransport):
                 cast("Any", self.transport).resumeProducing()
 
-    # -- time
+    # -- timeouts
 
     def resetTimeout(self) -> None:
-        """Let the time go on: another byte is no reason to begin it anew (L{twisted.protocols.policies})."""
+        """Do nothing: further bytes do not restart the timeout (L{twisted.protocols.policies})."""
 
     def allContentReceived(self) -> None:
-        """A request is complete; from its answer on, the connection may be idle for a while."""
+        """Handle a complete request; after its response, the idle timeout applies."""
         self._inside = False
         self.setTimeout(self.site.bounds.idle_timeout)  # type: ignore[no-untyped-call]
         super().allContentReceived()  # type: ignore[no-untyped-call]
 
     @property
     def idle(self) -> bool:
-        """Whether there is no request, not even the beginning of one."""
+        """Whether there is no request, not even an incomplete one."""
         return not self._inside and not self.requests
 
     @property
     def may_make_room(self) -> bool:
-        """Whether it may be closed for another one."""
+        """Whether it may be closed in favor of a new connection."""
         return not (self.known or self._handlingRequest)
 
-    # -- the end
+    # -- end
 
     def loseConnection(self) -> None:
-        """Close once what was written is sent, in a way that the client gets it (L{HTTPChannel.loseConnection})."""
+        """Close after all data is sent, without losing the last response (L{HTTPChannel.loseConnection})."""
         if self._lingering is None and cast("Any", self.transport) is not None:
             cast("Any", self._networkProducer).unregisterProducer()
             self.setTimeout(None)  # type: ignore[no-untyped-call]
-            # Nothing more is read of what has come.
+            # Parse no more of the received data.
             self.paused = True
             cast("Any", self.transport).resumeProducing()
-            self._lingering = LingeringClose(self.transport, self.site.clock, _PATIENCE)
+            self._lingering = LingeringClose(self.transport, self.site.clock, _SEND_TIMEOUT)
 
     def abort(self) -> None:
-        """Cut it."""
+        """Abort the connection."""
         cast("Any", self.transport).abortConnection()
 
 
-class _Turned(Protocol):
-    """A connection that there is no room for.  A client would try again, and finds out soonest so."""
+class _Rejected(Protocol):
+    """A connection over the limit. It is aborted immediately, so that the client can retry soon."""
 
     def connectionMade(self) -> None:
-        """Cut it."""
+        """Abort the connection."""
         cast("Any", self.transport).abortConnection()
 
 
 class BoundedSite(Site):
-    """What listens.  It has no access log.
+    """The server factory. It writes no access log.
 
-    @ivar channels: the connections that are open, the oldest first.
-    @ivar turns: the work that is left for later turns of the reactor.
+    @ivar channels: the open connections, the oldest first.
+    @ivar turns: the scheduler of work for later turns of the reactor.
     """
 
     noisy = False
@@ -212,28 +211,28 @@ class BoundedSite(Site):
         """Log nothing (L{twisted.web.http.HTTPFactory.log})."""
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """Begin a connection, where there is room (L{twisted.internet.interfaces.IProtocolFactory})."""
-        if len(self.channels) >= self.bounds.connections and not self._make_room():
+        """Create a connection, within the limit (L{twisted.internet.interfaces.IProtocolFactory})."""
+        if len(self.channels) >= self.bounds.connections and not self._evict():
             self.no_room()
-            return _Turned()
+            return _Rejected()
         channel = super().buildProtocol(addr)  # type: ignore[no-untyped-call]
         channel.client = limit_key(addr.host) if isinstance(addr, (IPv4Address, IPv6Address)) else ""
         return channel
 
-    def _make_room(self) -> bool:
-        """Close a connection of the client that has the most of those that may be closed: its oldest."""
-        found = [channel for channel in self.channels if channel.may_make_room]
-        if not found:
+    def _evict(self) -> bool:
+        """Close the oldest evictable connection of the client that has the most evictable connections."""
+        candidates = [channel for channel in self.channels if channel.may_make_room]
+        if not candidates:
             return False
-        client = Counter(channel.client for channel in found).most_common(1)[0][0]
-        oldest = next(channel for channel in found if channel.client == client)
+        client = Counter(channel.client for channel in candidates).most_common(1)[0][0]
+        oldest = next(channel for channel in candidates if channel.client == client)
         self.gone(oldest)
         oldest.abort()
         return True
 
     def no_room(self) -> None:
-        """A connection is turned away."""
+        """Handle a rejected connection; subclasses count it."""
 
     def gone(self, channel: BoundedChannel) -> None:
-        """A connection is over, or as good as over."""
+        """Remove a connection that has ended or is being aborted."""
         self.channels.pop(channel, None)

@@ -14,10 +14,9 @@ from egress.transport.tcp import no_delay
 
 @implementer(IHandshakeListener)
 class DialedProtocol(Protocol):
-    """A protocol at the far end of a dial: tells when its transport is ready for it, TLS included.
+    """The protocol of an outgoing connection, which reports when its transport is ready, including TLS.
 
-    Nothing may be written before: what is written during a handshake would be sent to an origin that then turns out
-    not to be the one.
+    Nothing may be written before: data written during a handshake would reach a peer that is not verified yet.
     """
 
     _on_ready: Callable[[], None] | None = None
@@ -25,19 +24,19 @@ class DialedProtocol(Protocol):
     _over_tls = False
 
     def prepare(self, over_tls: bool, ready: Callable[[], None], lost: Callable[[Failure], None]) -> None:
-        """Say whom to tell, once."""
+        """Set the callbacks; one of them is called once."""
         self._over_tls = over_tls
         self._on_ready = ready
         self._on_lost = lost
 
     def connectionMade(self) -> None:
-        """Ready, unless a TLS handshake comes first."""
+        """Report the connection as ready, unless a TLS handshake follows."""
         no_delay(self.transport)
         if not self._over_tls:
             self._ready()
 
     def handshakeCompleted(self) -> None:
-        """Ready, unless the handshake ended with a certificate that was turned down.
+        """Report the connection as ready, unless the peer's certificate was rejected.
 
         Twisted reports the handshake in that case too, with the connection already aborted.
         """
@@ -45,7 +44,7 @@ class DialedProtocol(Protocol):
             self._ready()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Never was ready: tell why."""
+        """Report a connection that was lost before it was ready."""
         lost, self._on_lost, self._on_ready = self._on_lost, None, None
         if lost is not None:
             lost(reason)

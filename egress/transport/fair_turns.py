@@ -1,8 +1,8 @@
-"""Work that continues in a later turn of the reactor, shared fairly among the clients.
+"""The scheduler of deferred work, which shares the turns of the reactor fairly among the clients.
 
-A connection does a bounded amount of work in one turn.  What remains of its input waits here.  Each turn then takes
-jobs of all clients in rotation until its time is used up, so that the number of connections with remaining work does
-not delay a connection that has just received its first request.
+A connection does a bounded amount of work in one turn. The rest of its input waits here. Each turn runs jobs of all
+clients in rotation until its time is used up, so that connections with remaining work do not delay a connection that
+has just received its first request.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from egress.config.model import KIB
 
 # The time that all jobs together may use in one turn of the reactor, in seconds.
 SLICE: Final = 0.001
-# The size of a read while request heads are expected, in bytes.  What is read and not yet parsed stays in memory.
+# The size of a read while request heads are expected, in bytes. Data that is read and not parsed stays in memory.
 HEAD_READ: Final = 16 * KIB
 
-# How many pieces of content are taken in one turn: a piece is everything that was read of a content with a length, or a
+# The number of pieces of content that are processed in one turn: a piece is one read of content with a length, or a
 # bounded number of chunks.
 PIECES: Final = 2
 
@@ -33,10 +33,10 @@ _log = Logger()
 class RoundRobin:
     """Runs jobs in later turns of the reactor: one job of each client in rotation.
 
-    A connection has at most one job here at a time, so the number of jobs is bounded by the number of connections.
+    A connection has at most one job here at a time, so the number of connections limits the number of jobs.
 
     @param clock: the reactor.
-    @param time_slice: seconds that jobs may use in one turn.  The job that exceeds them is finished.
+    @param time_slice: seconds that jobs may use in one turn. The job that exceeds them is finished.
     """
 
     def __init__(self, clock: IReactorTime, time_slice: float = SLICE) -> None:
@@ -48,8 +48,8 @@ class RoundRobin:
     def later(self, client: Hashable, job: Job) -> None:
         """Run a job in a later turn.
 
-        @param client: what the jobs of one client have in common: as per-client limits count it
-            (L{egress.model.limit_key}), and not a name or a port, which a client can change at will.
+        @param client: the client's key for per-client limits (L{egress.model.limit_key}), and not a name or a port,
+            which a client can change at will.
         """
         jobs = self._waiting.get(client)
         if jobs is None:
@@ -81,25 +81,26 @@ class RoundRobin:
 
 
 class Pace:
-    """The work that one connection leaves for a later turn of the reactor.
+    """The work that one connection defers to a later turn of the reactor.
 
-    @param turns: the jobs of all connections.
-    @param go_on: continues with the work; C{queued} is false by then.
+    @param turns: the scheduler of all connections.
+    @param resume: continues the work; C{queued} is false by then.
     @ivar queued: whether the connection waits for its next turn.
     """
 
-    __slots__ = ("_go_on", "_turns", "queued")
+    __slots__ = ("_resume", "_turns", "queued")
 
-    def __init__(self, turns: RoundRobin, go_on: Job) -> None:
+    def __init__(self, turns: RoundRobin, resume: Job) -> None:
         self.queued = False
         self._turns = turns
-        self._go_on = go_on
+        self._resume = resume
 
     def wait(self, client: Hashable, transport: object) -> None:
         """Continue in a later turn.
 
         @param client: see L{RoundRobin.later}.
-        @param transport: has more than can be taken now, so it reads little at a time.
+        @param transport: the transport; its reads become small, because it already has more data than can be processed
+            now.
         """
         if not self.queued:
             self.queued = True
@@ -108,13 +109,13 @@ class Pace:
 
     def _take_turn(self) -> None:
         self.queued = False
-        self._go_on()
+        self._resume()
 
 
 def read_little(transport: object) -> None:
-    """Have the TCP transport below all layers read a little at a time again, until it carries content in bulk.
+    """Set the TCP transport below all layers to small reads, until it carries content in bulk.
 
-    See L{egress.transport.write_through} for how the size grows.
+    See L{egress.transport.write_through} for the growth of the size.
     """
     below = getattr(transport, "transport", None)
     while below is not None:

@@ -1,4 +1,4 @@
-"""The reactor that the proxy needs."""
+"""The reactor interface that the proxy requires."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the proxy needs from its TCP transports."""
+"""Helper functions for TCP transports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from egress.model.route import NO_HOP, Destination, Route
 
 
 def no_delay(transport: object) -> None:
-    """Turn off Nagle's algorithm, where there is TCP below.
+    """Turn off Nagle's algorithm, if the transport uses TCP.
 
     The proxy writes whole messages; with the algorithm on, a handshake waits for a delayed acknowledgement.
     """
@@ -27,7 +27,7 @@ def no_delay(transport: object) -> None:
 
 
 def describe_peer(route: Route, transport: object) -> Destination:
-    """Say where a connection leads."""
+    """The destination of a connection, for records."""
     if route.upstream is not None:
         return Destination(upstream=str(route.upstream.authority))
     peer = transport.getPeer()  # type: ignore[attr-defined]
@@ -42,12 +42,12 @@ def below_tls(transport: object) -> object:
 
 
 def waits_to_be_read(transport: object) -> Callable[[], object]:
-    """Make a test for bytes, an end or a fault that a socket holds and nobody has read yet.
+    """Create a test for unread data, an end or an error on a socket.
 
-    The reactor reports them in a later turn; who wants to write first has to ask.  The test costs one system call and
-    no exception (0.5 us), a C{recv} with C{MSG_PEEK} three times as much.
+    The reactor reports them only in a later turn, which is too late for a caller that wants to write first. The test
+    costs one system call and no exception (0.5 us), a C{recv} with C{MSG_PEEK} three times as much.
 
-    @return: the result is true or false; always false where there is no socket, or no way to ask.
+    @return: a function that returns true or false; always false without a socket, or if the system has no C{poll}.
     """
     sock = getattr(below_tls(transport), "socket", None)
     if sock is None or not hasattr(select, "poll"):
@@ -58,16 +58,16 @@ def waits_to_be_read(transport: object) -> Callable[[], object]:
 
 
 def abort_without_close_notify(transport: object) -> None:
-    """Close at once, and not as an end is closed.
+    """Abort a connection without a TLS closing alert.
 
-    Twisted's TLS sends its closing alert even when it is aborted, and to a client whose content ends with the
-    connection that alert says that the content is complete (RFC 9112 section 9.8).
+    Twisted's TLS sends a closing alert even when it is aborted. For content that ends with the connection, that alert
+    tells the client that the content is complete (RFC 9112 section 9.8).
     """
     below_tls(transport).abortConnection()  # type: ignore[attr-defined]
 
 
 class SharedTransport:
-    """The outer session's transport as the inner one has it: the outer session is its producer already.
+    """The outer session's transport, as the inner session uses it. The outer session stays its registered producer.
 
     @ivar below: the transport.
     """
@@ -79,13 +79,13 @@ class SharedTransport:
         return getattr(self.below, name)
 
     def registerProducer(self, producer: object, streaming: bool) -> None:
-        """The outer session passes on what its registration brings."""
+        """Do nothing: the outer session is registered, and passes on the calls."""
 
     def unregisterProducer(self) -> None:
-        """Lets the transport close once its buffer is empty."""
+        """Let the transport close once its buffer is empty."""
         self.below.unregisterProducer()  # type: ignore[union-attr]
 
 
 def unshared(transport: object) -> object:
-    """The transport below, if it is one that is shared."""
+    """The underlying transport of a shared one, otherwise the transport itself."""
     return transport.below if isinstance(transport, SharedTransport) else transport

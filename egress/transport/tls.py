@@ -1,4 +1,4 @@
-"""TLS layers that Twisted builds from contexts of ours."""
+"""The TLS layers of client and origin connections, optimized versions of Twisted's."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 
     ConnectionCreator = IOpenSSLClientConnectionCreator | IOpenSSLServerConnectionCreator
 
-# What is encrypted at one go, and what is taken out of OpenSSL at one go when more waits there.
+# The maximum size of one encryption, and of one read of further data from OpenSSL.
 WRITE_BYTES: Final = 64 * 1024
 READ_BYTES: Final = 32 * 1024
-# What OpenSSL adds: 22 bytes to each record of at most 16 KiB in TLS 1.3, and now and then a message of its own.
+# The overhead of OpenSSL: 22 bytes for each record of at most 16 KiB in TLS 1.3, and occasional messages of its own.
 _OVERHEAD: Final = 4 * 1024
-# Of a record: its type, a version, and the length of what follows.
-_HEAD: Final = 5
-# What is decrypted in one turn of the reactor.  Bulk comes in records of 16 KiB, 16 to a read; a client may also send
-# thousands of records of a byte, or messages that change keys, in one read.
+# The size of a record header: its type, a version, and the length of the record.
+_RECORD_HEADER: Final = 5
+# The number of records that are decrypted in one turn of the reactor. Bulk data has records of 16 KiB, 16 per read; a
+# client may also send thousands of one-byte records, or key update messages, in one read.
 MAX_RECORDS: Final = 64
 
 
 class Records:
-    """Follows where the records of a TLS connection end (RFC 8446 section 5.1), to know when one is all that came.
+    """Tracks the record boundaries of a TLS connection (RFC 8446 section 5.1), to detect reads that are one record.
 
-    @ivar taken: how many bytes of what was read last are the first L{MAX_RECORDS} records.  The rest is to be given
-        again.
+    @ivar taken: the number of bytes of the last read that belong to the first L{MAX_RECORDS} records. The caller must
+        pass the rest again.
     """
 
     __slots__ = ("_head", "_missing", "taken")
@@ -51,72 +51,76 @@ class Records:
         self._missing = 0
         self.taken = 0
 
-    def whole(self, data: bytes) -> bool:
-        """Take what was read next, L{taken} of it.
+    def is_single_record(self, data: bytes) -> bool:
+        """Process the next read, up to L{taken} bytes.
 
-        @return: whether it is exactly one whole record.
+        @return: whether the read is exactly one complete record.
         """
         self.taken = length = len(data)
-        if not self._missing and not self._head and length > _HEAD and (data[3] << 8 | data[4]) + _HEAD == length:
+        if (
+            not self._missing
+            and not self._head
+            and length > _RECORD_HEADER
+            and (data[3] << 8 | data[4]) + _RECORD_HEADER == length
+        ):
             return True
-        at, records = self._missing, 0
-        while at < length or self._head:
+        position, records = self._missing, 0
+        while position < length or self._head:
             if records == MAX_RECORDS:
-                self.taken = at
+                self.taken = position
                 self._missing = 0
                 return False
             records += 1
-            head = self._head + data[at : at + _HEAD - len(self._head)]
-            if len(head) < _HEAD:
+            head = self._head + data[position : position + _RECORD_HEADER - len(self._head)]
+            if len(head) < _RECORD_HEADER:
                 self._head = head
                 self._missing = 0
                 return False
-            at += _HEAD - len(self._head) + (head[3] << 8 | head[4])
+            position += _RECORD_HEADER - len(self._head) + (head[3] << 8 | head[4])
             self._head = b""
-        self._missing = at - length
+        self._missing = position - length
         return False
 
 
 class TlsLayer(TLSMemoryBIOProtocol):
-    """Twisted's TLS, with what costs time on each connection and each read done once.
+    """Twisted's TLS layer with less work for each connection and read.
 
-    - A read is decrypted as a whole before it is handed on, and a write encrypted as a whole before it is sent, instead
+    - It decrypts a read completely before it passes it on, and encrypts a write completely before it sends it, instead
       of record by record.
-    - The interfaces of the transport below are not declared anew on each connection: nothing here asks for them, and to
-      declare them takes longer than the rest of a new connection.
+    - It does not declare the interfaces of the transport below on each connection: nothing here needs them, and the
+      declaration takes longer than the rest of a new connection.
 
-    In one turn of the reactor it decrypts L{MAX_RECORDS} records; L{egress.transport.fair_turns} continues with the
-    rest.
+    In one turn of the reactor it decrypts L{MAX_RECORDS} records; L{egress.transport.fair_turns} schedules the rest.
     """
 
-    _later = b""
-    _held = False
+    _deferred = b""
+    _paused = False
     _pace: Pace | None = None
     _end: Failure | None = None
 
     def makeConnection(self, transport: ITransport) -> None:
-        """Begin the handshake (C{IProtocol})."""
+        """Start the handshake (C{IProtocol})."""
         self._tlsConnection = cast("TlsFactory", self.factory).create(self)
         self._appSendBuffer: list[bytes] = []
         self._records = Records()
-        self._whole = False
+        self._single_record = False
         Protocol.makeConnection(self, transport)  # type: ignore[no-untyped-call]
         self.factory.registerProtocol(self)  # type: ignore[no-untyped-call]
         self.wrappedProtocol.makeConnection(self)
         self._checkHandshakeStatus()  # type: ignore[no-untyped-call]
 
     def dataReceived(self, data: bytes) -> None:
-        """Take what the transport read (C{IProtocol})."""
-        if self._later:
-            self._later += data
+        """Process data from the transport (C{IProtocol})."""
+        if self._deferred:
+            self._deferred += data
         else:
             self._take(data)
 
     def _take(self, data: bytes) -> None:
-        self._whole = self._records.whole(data)
+        self._single_record = self._records.is_single_record(data)
         taken = self._records.taken
         if taken < len(data):
-            self._later = data[taken:]
+            self._deferred = data[taken:]
             data = data[:taken]
             if self._end is None:
                 self.transport.pauseProducing()  # type: ignore[union-attr]
@@ -125,61 +129,61 @@ class TlsLayer(TLSMemoryBIOProtocol):
 
     def _wait(self) -> None:
         if self._pace is None:
-            self._pace = Pace(cast("TlsFactory", self.factory).turns, self._go_on)
+            self._pace = Pace(cast("TlsFactory", self.factory).turns, self._continue)
         peer = cast("Any", self.transport).getPeer()
         self._pace.wait(limit_key(getattr(peer, "host", "")), self.transport)
 
-    def _go_on(self) -> None:
-        """Continue with what was left of the last read, unless nobody takes it now."""
-        if self._later and not self._held:
-            data, self._later = self._later, b""
+    def _continue(self) -> None:
+        """Continue with the rest of the last read, unless reading is paused."""
+        if self._deferred and not self._paused:
+            data, self._deferred = self._deferred, b""
             if not (self._aborted or self._lostTLSConnection):
                 self._take(data)
-        if self._later:
+        if self._deferred:
             return
         if self._end is not None:
             end, self._end = self._end, None
             super().connectionLost(end)  # type: ignore[no-untyped-call]
-        elif not self._held:
+        elif not self._paused:
             self.transport.resumeProducing()  # type: ignore[union-attr]
 
     def pauseProducing(self) -> None:
-        """Stop reading (C{IPushProducer})."""
-        self._held = True
+        """Pause reading (C{IPushProducer})."""
+        self._paused = True
         self.transport.pauseProducing()  # type: ignore[union-attr]
 
     def resumeProducing(self) -> None:
-        """Read on, from what is left of the last read first (C{IPushProducer})."""
-        self._held = False
-        if self._later:
+        """Resume reading, first the rest of the last read (C{IPushProducer})."""
+        self._paused = False
+        if self._deferred:
             self._wait()
         else:
             self.transport.resumeProducing()  # type: ignore[union-attr]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection is gone (C{IProtocol}); what a server sent before is still of use."""
-        if self._later and cast("TlsFactory", self.factory).is_client and not self._aborted:
+        """Handle the loss of the connection (C{IProtocol}). Data that a server sent before is still processed."""
+        if self._deferred and cast("TlsFactory", self.factory).is_client and not self._aborted:
             self._end = reason
-            self._held = False
+            self._paused = False
             self._wait()
         else:
-            self._later = b""
+            self._deferred = b""
             super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def _flushReceiveBIO(self) -> None:
         pieces: list[bytes] = []
         failure: Failure | None = None
-        over = False
+        ended = False
         while not self._lostTLSConnection:
             try:
                 pieces.append(self._tlsConnection.recv(READ_BYTES))
-                if self._whole:
-                    # The one record that came, in full: to ask for another would take an exception to say no.
+                if self._single_record:
+                    # This was the only record, and complete: another call would raise an exception.
                     break
             except SSL.WantReadError:
                 break
             except SSL.ZeroReturnError:
-                over = True
+                ended = True
                 break
             except SSL.Error:
                 failure = Failure()  # type: ignore[no-untyped-call]
@@ -187,9 +191,9 @@ class TlsLayer(TLSMemoryBIOProtocol):
         if pieces and not self._aborted:
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             ProtocolWrapper.dataReceived(self, data)  # type: ignore[no-untyped-call]
-        # What was handed on may have ended the connection, and then there is nothing left to end.
+        # The receiver of the data may have closed the connection already.
         if not self._lostTLSConnection:
-            if over:
+            if ended:
                 self._shutdownTLS()  # type: ignore[no-untyped-call]
                 self._tlsShutdownFinished(None)  # type: ignore[no-untyped-call]
             elif failure is not None:
@@ -211,9 +215,9 @@ class TlsLayer(TLSMemoryBIOProtocol):
             return
         length = len(data)
         if length > WRITE_BYTES:
-            whole = memoryview(data)
+            view = memoryview(data)
             for start in range(0, length, WRITE_BYTES):
-                self._write(whole[start : start + WRITE_BYTES])
+                self._write(view[start : start + WRITE_BYTES])
             return
         sent = 0
         while sent < length:
@@ -230,9 +234,9 @@ class TlsLayer(TLSMemoryBIOProtocol):
 
 
 class TlsFactory(TLSMemoryBIOFactory):
-    """Makes TLS layers without a write buffer of their own.
+    """Creates TLS layers without a write buffer of their own.
 
-    What is written is aggregated where it is made; a second buffer would only add a turn of the reactor.
+    Writers aggregate their data; a second buffer would only add a turn of the reactor.
     """
 
     noisy = False
@@ -246,9 +250,9 @@ class TlsFactory(TLSMemoryBIOFactory):
         clock: IReactorTime,
         turns: RoundRobin | None = None,
     ) -> None:
-        """Make a factory.
+        """Create a factory.
 
-        @param turns: the work that is left for later turns of the reactor; C{None}: that of this factory alone.
+        @param turns: the scheduler of work for later turns of the reactor; C{None} for a separate one.
         """
         super().__init__(creator, isClient, wrappedFactory, clock)
         self._creator = creator
@@ -256,7 +260,7 @@ class TlsFactory(TLSMemoryBIOFactory):
         self.turns = RoundRobin(clock) if turns is None else turns
 
     def create(self, layer: TlsLayer) -> SSL.Connection:
-        """Begin a TLS session; Twisted's own name for this changes between its versions."""
+        """Create a TLS session. Twisted's own name for this method differs between its versions."""
         if self.is_client:
             connection = cast("IOpenSSLClientConnectionCreator", self._creator).clientConnectionForTLS(layer)
             connection.set_connect_state()
@@ -268,7 +272,7 @@ class TlsFactory(TLSMemoryBIOFactory):
 
 @implementer(IOpenSSLServerConnectionCreator)
 class ServerTls:
-    """Begins TLS sessions with clients on one context, for L{TlsFactory}."""
+    """Creates TLS sessions with clients from one context, for L{TlsFactory}."""
 
     def __init__(self, context: SSL.Context) -> None:
         self._context = context

@@ -1,4 +1,4 @@
-"""One timer for a connection that goes through many phases."""
+"""A timer for connections whose deadline changes often."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 
 class Watchdog:
-    """Calls back when a deadline passes.
+    """Calls a function when a deadline passes.
 
-    Moving the deadline is an assignment: the timer below is re-armed only when it fires early, so a deadline that moves
-    with every read costs next to nothing.
+    To move the deadline is an assignment: the underlying timer is only set again when it fires early, so a deadline
+    that moves with every read is cheap.
     """
 
     __slots__ = ("_clock", "_deadline", "_expired", "_fires_at", "_timer")
@@ -24,7 +24,7 @@ class Watchdog:
         self._fires_at = 0.0
 
     def set(self, seconds: float | None) -> None:
-        """Expire in so many seconds, unless set or cleared again before; C{None} clears."""
+        """Set the timeout in seconds, replacing the previous one; C{None} clears it."""
         if seconds is None:
             self._deadline = None
             return
@@ -36,11 +36,11 @@ class Watchdog:
         self._arm(deadline)
 
     def clear(self) -> None:
-        """Have no deadline for now."""
+        """Remove the deadline for now."""
         self._deadline = None
 
     def stop(self) -> None:
-        """Let go of the timer for good."""
+        """Stop the timer permanently."""
         self._deadline = None
         if self._timer is not None:
             self._timer.cancel()

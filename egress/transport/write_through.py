@@ -1,8 +1,8 @@
-"""TCP transports that send at once.
+"""TCP transports that write to the socket immediately.
 
-Twisted's transports collect what is written and send it in the reactor's next turn, for which the socket is registered
-for writing and taken out again.  A proxy writes whole messages, so these send in C{write} itself whenever nothing is
-waiting before it, and leave to Twisted what the socket does not take.
+Twisted's transports buffer data and send it in the reactor's next turn, for which they register the socket for writing
+and unregister it again. A proxy writes whole messages, so these transports send in C{write} itself if their buffer is
+empty, and leave to Twisted what the socket does not take.
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IConnector, IListeningPort
     from twisted.internet.protocol import ClientFactory, ServerFactory
 
-# How many connections may wait to be accepted, where nothing is said.  With Twisted's own default, a burst of clients
-# loses its first packets and waits for a second.
+# The default number of connections that may wait to be accepted. With Twisted's default, a burst of clients loses its
+# first packets and waits for a second.
 BACKLOG = 1024
-_TWISTEDS_BACKLOG = 50
+_TWISTED_BACKLOG = 50
 
-# What is read at once, and held for a slow receiver, on a connection that has filled a smaller read once.
+# The read size on a connection that has filled a smaller read once, which is also the amount stored for a slow
+# receiver.
 BULK_BYTES = 256 * 1024
-# How many connections one port accepts in one turn of the reactor.  Twisted's own number grows without a bound.
+# The number of connections that a port accepts in one turn of the reactor. Twisted's own number grows without a bound.
 MAX_ACCEPTED = 16
 
 
 class _WriteThrough(tcp.Connection):
-    """What both sides' transports do differently."""
+    """The behavior that client and server transports share."""
 
     def write(self, data: bytes) -> None:
-        """Send, and have Twisted keep the rest (C{ITransport})."""
+        """Send data; Twisted buffers the rest (C{ITransport})."""
         if (
             data
             and self.connected
@@ -52,34 +53,34 @@ class _WriteThrough(tcp.Connection):
             try:
                 sent = self.socket.send(data)
             except OSError:
-                # Full, or broken; Twisted finds out which, and tells the protocol from the reactor's loop.  To tell it
-                # here would be to tell it inside its own call.
+                # The socket is full, or broken. Twisted detects which one, and notifies the protocol from the reactor's
+                # loop; a notification here would re-enter the protocol.
                 sent = 0
             if sent == len(data):
                 return
-            # Not a copy, unless it stays in the buffer.
+            # Not a copy if nothing was sent.
             data = data[sent:]
         super().write(data)  # type: ignore[no-untyped-call]
 
     def _dataReceived(self, data: bytes) -> Any:  # type: ignore[override]
         if len(data) == self.bufferSize < BULK_BYTES:
-            # There is more than fits: a bulk transfer, which larger reads make cheaper.
+            # A full read indicates a bulk transfer, which larger reads make cheaper.
             self.bufferSize = BULK_BYTES
         return super()._dataReceived(data)
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
-        """Send all (C{ITransport})."""
+        """Send all chunks (C{ITransport})."""
         self.write(b"".join(iovec))
 
 
 class WriteThroughServer(_WriteThrough, tcp.Server):
-    """A connection that was accepted.  It reads little at a time until a read is full."""
+    """An accepted connection. Its reads are small until one is full."""
 
     bufferSize = HEAD_READ
 
 
 class WriteThroughClient(_WriteThrough, tcp.Client):
-    """A connection that was made."""
+    """An outgoing connection."""
 
 
 class _Connector(tcp.Connector):
@@ -88,7 +89,7 @@ class _Connector(tcp.Connector):
 
 
 class WriteThroughReactor:
-    """A reactor whose TCP connections are of these kinds; everything else is the reactor's own."""
+    """A reactor with these TCP connections; everything else is unchanged."""
 
     def __init__(self, reactor: PosixReactorBase) -> None:
         self._reactor = reactor
@@ -97,7 +98,7 @@ class WriteThroughReactor:
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._reactor, name)
         if callable(attribute):
-            # Time is asked for often.
+            # Cache it: the time is read often.
             self.__dict__[name] = attribute
         return attribute
 
@@ -116,7 +117,7 @@ class WriteThroughReactor:
 
     def listenTCP(self, port: int, factory: ServerFactory, backlog: int = 50, interface: str = "") -> IListeningPort:
         """See C{IReactorTCP}."""
-        backlog = BACKLOG if backlog == _TWISTEDS_BACKLOG else backlog
+        backlog = BACKLOG if backlog == _TWISTED_BACKLOG else backlog
         return _accepting(self._reactor.listenTCP(port, factory, backlog, interface))  # type: ignore[no-untyped-call]
 
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: ServerFactory) -> IListeningPort:
@@ -131,12 +132,12 @@ class WriteThroughReactor:
 class _Inherited(unix.Port):
     """A UNIX socket that another process has bound, and will remove.
 
-    Twisted would make it writable for everybody when it begins to listen, whatever mode it was given, and remove it at
-    the end, while others still listen on it.
+    Twisted would make it writable for all users when it starts to listen, whatever its mode, and would remove it at the
+    end, while other processes still listen on it.
     """
 
     def startListening(self) -> None:
-        """Listen, and leave the name alone: Twisted touches none in the abstract namespace."""
+        """Listen without touching the file: Twisted does not change names in the abstract namespace."""
         self._bindPath = b"\0"
         super().startListening()  # type: ignore[no-untyped-call]
 
@@ -156,7 +157,7 @@ def _accepting(port: Any) -> IListeningPort:
 
 
 def write_through(reactor: IEgressReactor) -> IEgressReactor:
-    """Have a reactor's TCP connections send at once, if it is one whose transports are known."""
+    """Return a reactor whose TCP connections send immediately, if its transports are known."""
     if isinstance(reactor, PosixReactorBase):
         return cast("IEgressReactor", WriteThroughReactor(reactor))
     return reactor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from egress.relay.buffered import BUFFER, CAUTIOUS, BufferedFlows, Flows
+from egress.relay.buffered import BUFFER, SMALL_READ, BufferedFlows, Flows
 from tests.relay.flows import PATTERN, Cases
 from tests.transport.sockets import read_all
 
@@ -34,13 +34,13 @@ class BufferedFlowTests(Cases.AnyFlow):
         for _ in range(6):
             flow.fill()
             flow.drain()
-        self.assertEqual(sizes, [CAUTIOUS, 2 * CAUTIOUS, 4 * CAUTIOUS, 8 * CAUTIOUS, BUFFER, BUFFER])
-        sink.takes = CAUTIOUS
+        self.assertEqual(sizes, [SMALL_READ, 2 * SMALL_READ, 4 * SMALL_READ, 8 * SMALL_READ, BUFFER, BUFFER])
+        sink.takes = SMALL_READ
         flow.fill()
         while flow.held:
             flow.drain()
         flow.fill()
-        self.assertEqual(sizes[-1], CAUTIOUS, "it may have to be kept")
+        self.assertEqual(sizes[-1], SMALL_READ, "it may have to be kept")
 
     def test_nothing_is_allocated_for_nothing(self) -> None:
         flows = BufferedFlows()

@@ -80,7 +80,7 @@ class _Cases:
             self.assertEqual((self.reactor.reading, self.reactor.writing), (set(), set()))
             self.assertEqual((len(self.near_side.lost), len(self.far_side.lost)), (1, 1))
             if isinstance(self.flows, SplicedFlows):
-                self.assertEqual(self.flows.pipes.made, len(self.flows.pipes._kept), "all pipes came back")
+                self.assertEqual(self.flows.pipes.made, len(self.flows.pipes._idle), "all pipes came back")
 
         def _note_active(self) -> None:
             self.active += 1
@@ -340,7 +340,7 @@ class SplicedTests(_Cases.AnyPump):
     def test_an_idle_pump_has_no_pipe(self) -> None:
         self.transfer(DATA, self.client, self.origin)
         assert isinstance(self.flows, SplicedFlows)
-        self.assertEqual((self.flows.pipes.made, len(self.flows.pipes._kept)), (1, 1))
+        self.assertEqual((self.flows.pipes.made, len(self.flows.pipes._idle)), (1, 1))
 
 
 class ReadyTests(SocketsTestCase):

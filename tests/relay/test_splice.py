@@ -42,7 +42,7 @@ class SplicedFlowTests(Cases.AnyFlow):
     def borrowed(self) -> int:
         """How many pipes are out."""
         assert isinstance(self.flows, SplicedFlows)
-        return self.flows.pipes.made - len(self.flows.pipes._kept)
+        return self.flows.pipes.made - len(self.flows.pipes._idle)
 
     def test_has_a_pipe_only_while_something_is_in_it(self) -> None:
         self.assertRaises(BlockingIOError, self.flow.fill)
@@ -98,7 +98,7 @@ class NoPipeTests(Cases.AnyFlow):
 
     def make(self) -> Flows:
         flows = SplicedFlows()
-        flows.pipes._most = 0
+        flows.pipes._max_pipes = 0
         return flows
 
 

@@ -49,7 +49,7 @@ class RecordsTests(SynchronousTestCase):
         ):
             with self.subTest([len(read) for read in reads]):
                 records = Records()
-                self.assertEqual([records.whole(read) for read in reads], wanted)
+                self.assertEqual([records.is_single_record(read) for read in reads], wanted)
 
     @given(st.lists(st.integers(0, 700), max_size=12), st.lists(st.integers(1, 400)))
     def test_splits(self, sizes: list[int], cuts: list[int]) -> None:
@@ -62,7 +62,7 @@ class RecordsTests(SynchronousTestCase):
         records, at = Records(), 0
         for cut in [*cuts, len(data)]:
             read = data[at : at + cut]
-            whole = records.whole(read)
+            whole = records.is_single_record(read)
             if whole:
                 self.assertTrue({at, at + len(read)} <= ends)
                 self.assertFalse(any(at < end < at + len(read) for end in ends))
@@ -71,12 +71,12 @@ class RecordsTests(SynchronousTestCase):
     def test_no_more_than_a_bounded_number_at_once(self) -> None:
         records, one = Records(), record(23, 20)
         data = one[7:] + one * (2 * MAX_RECORDS)
-        self.assertFalse(records.whole(one[:7]))
-        self.assertFalse(records.whole(data))
+        self.assertFalse(records.is_single_record(one[:7]))
+        self.assertFalse(records.is_single_record(data))
         self.assertEqual(records.taken, len(one) - 7 + MAX_RECORDS * len(one))
-        self.assertFalse(records.whole(data[records.taken :]))
+        self.assertFalse(records.is_single_record(data[records.taken :]))
         self.assertEqual(records.taken, MAX_RECORDS * len(one))
-        self.assertTrue(records.whole(one))
+        self.assertTrue(records.is_single_record(one))
 
 
 @implementer(IOpenSSLClientConnectionCreator)
