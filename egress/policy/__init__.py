@@ -1,1 +1,1 @@
-"""The embedded policy: rules, kinds of addresses, paths as servers read them, and how rules are read from a file."""
+"""The embedded policy: rules, the matching of requests, and the parsing, checking and learning of policies."""

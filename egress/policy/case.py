@@ -1,4 +1,4 @@
-"""A test case inside a policy."""
+"""A test case in a policy."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from egress.model.decision import DecisionRequest, Verdict
 
 @attrs.frozen
 class Case:
-    """One test.
+    """One test case.
 
-    @ivar name: the name that it was given, or the request.
-    @ivar where: its file and line.
-    @ivar now: when, in seconds since the epoch; C{None}: not said.
-    @ivar expect: the verdict that it should have.
-    @ivar rule: the rule that should decide; C{None}: any.
+    @ivar name: the name in the policy; otherwise a summary of the request.
+    @ivar where: the file and line of the test case.
+    @ivar now: the time of the decision, in seconds since the epoch; C{None} if not specified.
+    @ivar expect: the expected verdict.
+    @ivar rule: the rule that is expected to decide; C{None} accepts any rule.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Reasons, with places for what a request has."""
+"""Reason templates: reasons with placeholders for attributes of the request."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import attrs
 
 from egress.model.decision import DecisionRequest
 
-# Reasons end up in header fields and in log lines.
+# Reasons appear in header fields and in log lines.
 UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _MAX_VALUE: Final = 200
 _PIECE: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 _Value = Callable[[DecisionRequest, str], str]
 
-# Where parameters begin, also encoded: a query, a fragment, or parameters of a segment may be secret.
+# The start of parameters, also percent-encoded: a query, a fragment or the parameters of a segment can be secret.
 _PARAMETERS: Final = re.compile("[?#;]|%(?:3f|23|3b|25)", re.IGNORECASE)
-# A user name and a password in a URL that is part of a path.
+# The user name and password of a URL that is part of a path.
 _USERINFO: Final = re.compile("((?:/|:|%2f|%3a)(?:/|%2f))(?:(?!/|%2f).)*(?:@|%40)", re.IGNORECASE | re.DOTALL)
 
 
 def _shown(path: str) -> str:
-    """A path without what may be secret in it."""
+    """Return a path without text that can be secret."""
     found = _PARAMETERS.search(path)
     if found is not None:
         end = "" if found[0] == "?" else "..."
@@ -46,17 +46,17 @@ _VALUES: Final[dict[str, tuple[_Value, str | None]]] = {
 
 
 def cleaned(text: str) -> str:
-    """Text on one printable line of bounded length."""
+    """Return the text on one printable line of bounded length."""
     text = UNPRINTABLE.sub("?", text[: _MAX_VALUE + 1])
     return text if len(text) <= _MAX_VALUE else text[: _MAX_VALUE - 3] + "..."
 
 
 @attrs.frozen
 class Reason:
-    """A reason in its pieces.
+    """A parsed reason template.
 
-    @ivar pieces: text, and the names of values, in turn.
-    @ivar parts: on what of a question it depends (L{egress.model.decision.Decision.cache_key}).
+    @ivar pieces: literal text and the names of placeholders, in alternation.
+    @ivar parts: the request attributes on which it depends (L{egress.model.decision.Decision.cache_key}).
     """
 
     pieces: tuple[str, ...]
@@ -64,9 +64,9 @@ class Reason:
 
     @classmethod
     def parse(cls, text: str) -> Reason:
-        """Read a reason; C{{host}} and the like stand for values, C{{{} and C{}}} for braces.
+        """Parse a reason template: C{{host}} and others are placeholders, C{{{} and C{}}} are literal braces.
 
-        @raise ValueError: for a placeholder that is not known.
+        @raise ValueError: if a placeholder is unknown.
         """
         pieces = [""]
         at = 0
@@ -87,7 +87,7 @@ class Reason:
         return cls(tuple(pieces), frozenset(part for part in parts if part is not None))
 
     def text(self, request: DecisionRequest, rule: str) -> str:
-        """The reason for one request."""
+        """Return the reason for one request."""
         if len(self.pieces) == 1:
             return self.pieces[0]
         return "".join(

@@ -1,4 +1,4 @@
-"""One rule of the embedded policy."""
+"""A rule of the embedded policy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from egress.policy.match.work_budget import WorkBudget
 from egress.policy.reason_template import Reason
 
 DEFAULT_RULE: Final = "default"
-"""The rule id of a decision that no rule made."""
+"""The rule id of a decision that no rule determined."""
 
 
 def _reason(given: str | Reason) -> Reason:
@@ -29,7 +29,7 @@ _NONE: Final[frozenset[Any]] = frozenset()
 
 
 def _shared(found: frozenset[Any]) -> frozenset[Any]:
-    """One set for all that are equal: thousands of rules have few different ones, and each costs."""
+    """Return the shared instance of a set: thousands of rules use few distinct sets, and each copy takes memory."""
     return _cached(found) if found else _NONE
 
 
@@ -40,21 +40,22 @@ def _cached(found: frozenset[Any]) -> frozenset[Any]:
 
 @attrs.frozen
 class Rule:
-    """One rule; a condition that is empty does not restrict.
+    """A rule.  An empty condition matches every request.
 
-    @ivar rule_id: names the rule in answers and in the audit log.
-    @ivar verdict: what it says about requests that match.
-    @ivar reason: why, for the client.
-    @ivar hosts: compiled by L{egress.policy.match.hosts.compile_host}.
-    @ivar port_ranges: beside C{ports}.
-    @ivar methods: in capitals.
-    @ivar paths: compiled by L{egress.policy.match.paths.compile_path}, broadly for a denial.
-    @ivar conditions: all others, those on content last.
-    @ivar terms: for the requests that it allows.
-    @ivar where: its file and line.
-    @ivar broad: whether it holds already when it may be about a request.
-    @ivar firm: whether it is about addresses.
-    @ivar parts: the parts of a question on which it depends (L{Decision.cache_key}), its origin and its reason apart.
+    @ivar rule_id: identifies the rule in decisions and in the audit log.
+    @ivar verdict: the verdict for requests that match.
+    @ivar reason: the reason, for the client.
+    @ivar hosts: host patterns, compiled by L{egress.policy.match.hosts.compile_host}.
+    @ivar port_ranges: port ranges in addition to C{ports}.
+    @ivar methods: upper-case methods.
+    @ivar paths: path patterns, compiled by L{egress.policy.match.paths.compile_path}; with C{broad} for a denial.
+    @ivar conditions: all other conditions; conditions on content come last.
+    @ivar obligations: the obligations of the requests that the rule allows.
+    @ivar where: the file and line of the rule.
+    @ivar deny_semantics: whether an uncertain condition counts as a match.
+    @ivar enforce_in_observe: whether the rule has conditions on addresses.
+    @ivar depends_on: the request attributes on which the rule depends (L{Decision.cache_key}), without those of its
+        origin and of its reason.
     """
 
     rule_id: str
@@ -102,14 +103,14 @@ class Rule:
     def matches_method(self, method: str) -> bool:
         """Whether the method matches.
 
-        Methods are case-sensitive (RFC 9110 section 9.1), but not to every server.
+        Methods are case-sensitive (RFC 9110 section 9.1), but some servers ignore case.
         """
         return not self.methods or (method.upper() if self.deny_semantics else method) in self.methods
 
     def matches_path(self, paths: tuple[str, ...]) -> bool:
-        """Whether the path matches: for a denial in any reading, for a permission in all.
+        """Whether the path matches: in any interpretation for a denial, in every interpretation for a permission.
 
-        @param paths: the readings (L{egress.policy.match.paths.readings}).
+        @param paths: the interpretations (L{egress.policy.match.paths.readings}).
         """
         for path in paths:
             if self.has_path(path) is self.deny_semantics:
@@ -117,24 +118,24 @@ class Rule:
         return not self.deny_semantics
 
     def has_path(self, path: str) -> bool:
-        """Whether one reading of the path matches."""
+        """Whether one interpretation of the path matches."""
         for pattern in self.paths:  # noqa: SIM110 (any() takes twice the time, and there may be thousands)
             if pattern.fullmatch(path) is not None:
                 return True
         return False
 
     def _estimate(self, paths: tuple[str, ...], work: WorkBudget) -> None:
-        """Take note of the work that it is to compare long paths."""
+        """Spend the estimated work of comparing long paths."""
         for path in paths:
             lowered = path.lower()
             steps = sum(pattern.steps(path, lowered) for pattern in self.paths)
             work.spend(steps, f"its path of {len(path):,} characters is compared with many patterns")
 
     def unseen_in_tunnel(self) -> str | None:
-        """The key of what keeps the rule from being about a tunnel: what is inside cannot be seen.
+        """Return the key of a condition that excludes tunnels, whose content the proxy cannot see, or C{None}.
 
-        It may hold whatever a denial is about.  It is what a permission is about only where that restricts nothing of
-        what is inside, or is given to C{CONNECT} by name.
+        A denial applies to a tunnel regardless of conditions on its content.  A permission applies to a tunnel only if
+        it has no condition on the requests inside; it may restrict methods and schemes if it names C{CONNECT}.
         """
         if self.deny_semantics:
             return None
@@ -146,7 +147,7 @@ class Rule:
         return "methods" if self.methods else "schemes" if self.schemes else None
 
     def first_unmet_at_origin(self, stage: Stage, origin: Origin) -> str | None:
-        """The key of what does not hold for an origin, if anything."""
+        """Return the key of the first condition that an origin does not meet, or C{None}."""
         if not self._has_port(origin.authority.port):
             return "ports"
         if not self._has_host(origin.authority):
@@ -156,9 +157,9 @@ class Rule:
         return None if self.matches_scheme(origin.scheme) else "schemes"
 
     def first_unmet_condition(self, facts: RequestView) -> str | None:
-        """The key of what else does not hold for a request, if anything.
+        """Return the key of the first of the other conditions that a request does not meet, or C{None}.
 
-        @return: L{WANTS_CONTENT} where the content would tell, and otherwise L{WANTS_ADDRESSES} where these would.
+        @return: L{WANTS_CONTENT} if the content decides; otherwise L{WANTS_ADDRESSES} if the addresses decide.
         """
         is_tunnel = facts.request.stage is Stage.TUNNEL
         if not is_tunnel:
@@ -173,7 +174,7 @@ class Rule:
         unknown = None
         for condition in self.conditions:
             if is_tunnel and not condition.is_seen:
-                # A denial, which may be about what is inside.
+                # The rule denies, and its condition is on content that the proxy cannot see.
                 continue
             found = condition.match(facts)
             if found is Match.UNREAD:
@@ -185,14 +186,14 @@ class Rule:
         return unknown
 
     def stable_for(self, now: float) -> float:
-        """The seconds for which the rule says the same of the same request, at least."""
+        """Return the minimum number of seconds for which the rule's result for the same request cannot change."""
         return min((condition.stable_for(now) for condition in self.conditions), default=float("inf"))
 
 
 AT_ORIGIN: Final = frozenset({"ports", "hosts", "schemes"})
 
 WANTS_CONTENT: Final = "content"
-"""What L{Rule.first_unmet_condition} says where the content would tell."""
+"""The result of L{Rule.first_unmet_condition} if it depends on the content."""
 
 WANTS_ADDRESSES: Final = "addresses, which were not looked up"
-"""What L{Rule.first_unmet_condition} says where the addresses would tell."""
+"""The result of L{Rule.first_unmet_condition} if it depends on the addresses."""

@@ -1,7 +1,7 @@
-"""Rules: which requests may leave.  The first that matches decides; where none does, the answer is no.
+"""The rule set of a policy.  The first rule that matches decides; by default, a request that matches no rule is denied.
 
-What a rule cannot be sure of is read to the safe side: a denial holds when it may be about the request, a permission
-only when it certainly is.  A rule that asks a person is read as a denial is: nothing leaves by it alone.
+Uncertain conditions are evaluated conservatively: a denial applies if it may match the request, a permission only if it
+certainly matches.  A rule that requires an approval is evaluated as a denial.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from egress.policy.reason_template import cleaned
 from egress.policy.rule import AT_ORIGIN, DEFAULT_RULE, WANTS_ADDRESSES, WANTS_CONTENT, Rule
 from egress.policy.trace import RuleTrace, doubt_about, reason_with, too_much, why_not
 
-# So many rules about one origin are remembered; more are found anew each time, or the memory would be too large.
-_MAX_REMEMBERED: Final = 64
+# The maximum number of rules to cache per origin; more are searched again each time, to limit memory.
+_MAX_CACHED: Final = 64
 
 
 class _Finder:
-    """Finds the rules of which all that an origin does not tell is still to be looked at.
+    """Finds the rules whose host, port and scheme match an origin.
 
-    Nothing that it remembers leads back to it, so that an old policy is gone once nobody decides by it.
+    Its caches hold no reference to it, so an old policy is freed when no decision uses it.
     """
 
     def __init__(self, rules: tuple[Rule, ...]) -> None:
@@ -39,7 +39,7 @@ class _Finder:
 
         @lru_cache(maxsize=32)
         def for_every_host(stage: Stage, scheme: str, port: int) -> tuple[int, ...]:
-            """The places of the rules for every host that are about a scheme and a port."""
+            """Return the positions of the rules for every host that match a scheme and a port."""
             anywhere = Origin(scheme, Authority("host.invalid", port))
             return tuple(
                 place for place in index.wildcard if rules[place].first_unmet_at_origin(stage, anywhere) is None
@@ -52,18 +52,18 @@ class _Finder:
                 if not rule.hosts or rule.first_unmet_at_origin(stage, origin) is None:
                     yield rule
 
-        # Clients ask for few origins, and often.
+        # Clients contact few origins, and contact them often.
         @lru_cache(maxsize=4096)
         def few(stage: Stage, origin: Origin) -> tuple[Rule, ...] | None:
-            """The same, unless they are many."""
-            found = tuple(islice(find(stage, origin), _MAX_REMEMBERED + 1))
-            return found if len(found) <= _MAX_REMEMBERED else None
+            """Return the rules for an origin, or C{None} if there are too many to cache."""
+            found = tuple(islice(find(stage, origin), _MAX_CACHED + 1))
+            return found if len(found) <= _MAX_CACHED else None
 
         self._find = find
         self._few = few
 
     def about(self, stage: Stage, origin: Origin) -> Iterable[Rule]:
-        """The rules about an origin, in their order."""
+        """Return the rules for an origin, in their order."""
         few = self._few(stage, origin)
         return self._find(stage, origin) if few is None else few
 
@@ -72,14 +72,14 @@ class _Finder:
 class RuleSet:
     """An ordered list of rules.
 
-    @ivar name: says where the rules come from, for logs.
-    @ivar blocks_private: whether names that resolve to internal networks are refused, too; the address guard sees to
-        that, whatever rules say.
-    @ivar default: what becomes of requests that no rule is about.
-    @ivar files: the files that it was read from, the first one first.
-    @ivar secrets: the names of secrets that it has put into header fields.
-    @ivar ttl: seconds for which a decision may be used again for the same request.
-    @ivar cases: the tests inside the policy.
+    @ivar name: the source of the rules, for logs.
+    @ivar blocks_private: whether names that resolve to internal networks are denied; the address guard enforces this
+        independently of the rules.
+    @ivar default: the verdict for requests that match no rule.
+    @ivar files: the files of the policy, the main file first.
+    @ivar secrets: the names of the secrets that the policy inserts into header fields.
+    @ivar ttl: time to live in seconds of a cached decision.
+    @ivar cases: the test cases in the policy.
     """
 
     name: str
@@ -99,11 +99,11 @@ class RuleSet:
     def decide(self, request: DecisionRequest, now: float | None = None) -> Decision:
         """Decide on a request by the first rule that matches.
 
-        While addresses are withheld, rules about them are open.  The decision is a denial if it is one whichever of
-        them match; otherwise, it asks for the addresses (L{Verdict.NEED_ADDRESSES}).  Content is asked for before.
+        While the addresses are withheld, the result of rules with conditions on addresses is open.  If the decision is
+        a denial regardless of the open rules, it is final; otherwise, it requests the addresses
+        (L{Verdict.NEED_ADDRESSES}).  Content is requested first.
 
-        @param now: seconds since the epoch; C{None} when that is not known: conditions on time are then read to the
-            safe side.
+        @param now: seconds since the epoch; C{None} if unknown: conditions on time are then evaluated conservatively.
         """
         facts = RequestView(request, now)
         tried: list[Rule] = []
@@ -113,7 +113,7 @@ class RuleSet:
             try:
                 failed = rule.first_unmet_condition(facts)
             except TooMuchWork as error:
-                # With the addresses, an earlier rule may decide.
+                # With the addresses known, an earlier rule can decide.
                 wants = self._wants_addresses(open_rule, Verdict.DENY)
                 return wants or Decision(Verdict.DENY, too_much(error, rule), self.name, DEFAULT_RULE)
             if failed is None:
@@ -136,7 +136,7 @@ class RuleSet:
         return Decision(self.default, reason, self.name, DEFAULT_RULE, ttl=ttl, cache_key=key)
 
     def _wants_addresses(self, open_rule: Rule | None, otherwise: Verdict) -> Decision | None:
-        """Ask for the addresses, unless the answer is a denial whether the open rule matches or not."""
+        """Request the addresses, unless the decision is a denial whether or not the open rule matches."""
         if open_rule is None or open_rule.verdict is otherwise is Verdict.DENY:
             return None
         reason = f"the rule {open_rule.rule_id} wants the addresses"
@@ -157,14 +157,14 @@ class RuleSet:
         )
 
     def _until_change(self, ttl: float, tried: list[Rule], now: float | None) -> float | None:
-        """For how long a decision counts: up to the next time at which a rule that was tried would say another."""
+        """Return the time to live of a decision; it ends when the result of an evaluated rule can change."""
         if now is None:
-            # Without any, a rule that looks at the time lasts for ever.
+            # The time is unknown, so the decision is cacheable only if no evaluated rule depends on the time.
             return None if any(rule.stable_for(0.0) != float("inf") for rule in tried) else ttl
         return min(ttl, *(rule.stable_for(now) for rule in tried)) if tried else ttl
 
     def trace(self, request: DecisionRequest, now: float | None = None) -> tuple[RuleTrace, ...]:
-        """What became of each rule, in their order, up to the one that decided; it takes no short cut."""
+        """Return the result of each rule, in order, up to the rule that decides; the index is not used."""
         facts = RequestView(request, now)
         found: list[RuleTrace] = []
         open_rule: Rule | None = None
@@ -193,12 +193,12 @@ class RuleSet:
 
 
 def _less_strict(one: Rule | None, other: Rule) -> Rule:
-    """Of two open rules, the first one that does not deny; where both deny, the first."""
+    """Return the first of two open rules that does not deny; the first rule if both deny."""
     return other if one is None or one.verdict is Verdict.DENY is not other.verdict else one
 
 
 def _cache_key(tried: Iterable[Rule], *more: str) -> tuple[str, ...]:
-    """The parts of a question on which the rules that were tried depend, and so what comes of them."""
+    """Return the request attributes on which the evaluated rules depend, and therefore the decision."""
     return _sorted(frozenset(chain(more, *(rule.depends_on for rule in tried))))
 
 

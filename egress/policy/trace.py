@@ -1,4 +1,4 @@
-"""What became of each rule, and why a rule may or may not be about a request, where servers read it differently."""
+"""Rule traces: the result of each rule, and the effect of request parts that servers interpret differently."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from egress.policy.match.work_budget import TooMuchWork
 if TYPE_CHECKING:
     from egress.policy.rule import Rule
 
-# So many of the rules that were tried are looked at again for a reason.
-_MOST: Final = 8
+# The maximum number of evaluated rules that are examined again for a reason.
+_MAX_EXAMINED: Final = 8
 
 _ALIKE: Final = "which servers read in different ways"
 _UNSURE: Final = {
@@ -30,14 +30,14 @@ _DOES: Final = {Verdict.ALLOW: "does not allow it", Verdict.DENY: "denies it", V
 
 @attrs.frozen
 class RuleTrace:
-    """What became of one rule.
+    """The result of one rule.
 
-    @ivar verdict: what the rule says; L{Verdict.NEED_BODY} where it says nothing without the content,
-        L{Verdict.NEED_ADDRESSES} where an earlier rule may decide by the addresses.
-    @ivar matched: whether it decided.
-    @ivar failed: the key of the first condition that did not hold, as C{"hosts"}.
-    @ivar where: the file and the line of the rule, as C{policy.toml:12}.
-    @ivar doubt: what servers read in different ways, where that is why it matched or did not.
+    @ivar verdict: the verdict of the rule; L{Verdict.NEED_BODY} if its result depends on the content,
+        L{Verdict.NEED_ADDRESSES} if an earlier rule can decide once the addresses are known.
+    @ivar matched: whether the rule decided.
+    @ivar failed: the key of the first condition that did not match, as in C{"hosts"}.
+    @ivar where: the file and line of the rule, as in C{policy.toml:12}.
+    @ivar doubt: the part of the request that servers interpret differently, if it determined the result.
     """
 
     rule_id: str
@@ -49,9 +49,9 @@ class RuleTrace:
 
 
 def doubt_about(rule: Rule, facts: RequestView) -> str | None:
-    """What of a request servers read in different ways, if a rule decides otherwise for that than it would without.
+    """Describe the part of a request that servers interpret differently, if it changes the result of a rule.
 
-    @return: without any text of the request, as C{"its path contains %2F, ..."}.
+    @return: a text without any data of the request, as in C{"its path contains %2F, ..."}; C{None} if nothing changes.
     """
     if facts.request.stage is Stage.TUNNEL:
         return None
@@ -90,14 +90,14 @@ def _path(facts: RequestView) -> str:
 
 
 def reason_with(reason: str, rule: Rule, doubt: str | None) -> str:
-    """A reason, and what is in doubt."""
+    """Append the ambiguous part of the request to a reason."""
     return reason if doubt is None else f"{reason}; {doubt}, so the rule {rule.rule_id} {_DOES[rule.verdict]}"
 
 
 def why_not(reason: str, tried: Iterable[Rule], facts: RequestView) -> str:
-    """The reason of a denial by default, with the first doubt for which a permission did not match."""
+    """Return the reason of a denial by default, with the first ambiguity that kept a permission from matching."""
     permissions = [rule for rule in tried if not rule.deny_semantics and (rule.paths or rule.conditions)]
-    for rule in permissions[:_MOST]:
+    for rule in permissions[:_MAX_EXAMINED]:
         doubt = doubt_about(rule, facts)
         if doubt is not None:
             return reason_with(reason, rule, doubt)
@@ -105,5 +105,5 @@ def why_not(reason: str, tried: Iterable[Rule], facts: RequestView) -> str:
 
 
 def too_much(error: TooMuchWork, rule: Rule) -> str:
-    """The reason of a denial for too much work."""
+    """Return the reason of a denial because the request exceeds the work budget."""
     return f"the request takes too much work to compare with the rule {rule.rule_id}: {error.cause}"

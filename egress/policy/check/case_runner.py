@@ -1,4 +1,4 @@
-"""What becomes of the tests inside a policy."""
+"""The runner of the test cases in a policy."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _MAX_NEAR = 3
 
 @attrs.frozen
 class CaseResult:
-    """What became of one test.
+    """The result of one test case.
 
-    @ivar why: for a test that failed, lines that say which conditions of which rules did not hold.
+    @ivar why: for a failed test case, lines that name the conditions and rules that did not match.
     """
 
     case: Case
@@ -25,13 +25,13 @@ class CaseResult:
 
     @property
     def passed(self) -> bool:
-        """Whether verdict and rule are as expected."""
+        """Whether the verdict and the rule are as expected."""
         case, decision = self.case, self.decision
         return decision.verdict is case.expect and case.rule in (None, decision.rule_id)
 
 
 def run_case(rules: RuleSet, case: Case) -> CaseResult:
-    """Put the request of a test to the rules."""
+    """Evaluate the request of a test case against the rules."""
     outcome = CaseResult(case, rules.decide(case.request, case.now))
     if outcome.passed:
         return outcome

@@ -1,4 +1,4 @@
-"""Rules that can never decide, since one before them decides on all that they are about."""
+"""The detection of unreachable rules: an earlier rule decides every request that they match."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from egress.policy.rule import Rule
 
 @attrs.define
 class _Covered:
-    """The hosts on which rules without further conditions decide, each with the rule.
+    """The hosts for which an earlier rule without further conditions decides, and that rule.
 
-    @ivar everything: the rule that is about every host.
+    @ivar everything: the rule for every host.
     """
 
     everything: Rule | None = None
@@ -23,7 +23,7 @@ class _Covered:
     others: dict[HostTest, Rule] = attrs.field(factory=dict)
 
     def add(self, rule: Rule) -> None:
-        """Note what a rule decides."""
+        """Record the hosts of a rule."""
         if not rule.hosts or Anything() in rule.hosts:
             self.everything = self.everything or rule
         for test in rule.hosts:
@@ -33,7 +33,7 @@ class _Covered:
                 self.others.setdefault(test, rule)
 
     def by(self, rule: Rule) -> Rule | None:
-        """A rule before, of those that cover all that a rule is about; C{None} if there is something left."""
+        """Return an earlier rule if the earlier rules cover all hosts of this rule; otherwise C{None}."""
         if self.everything is not None or not rule.hosts:
             return self.everything
         found = None
@@ -58,12 +58,12 @@ class _Covered:
         return None
 
     def _whole(self, test: HostTest) -> Rule | None:
-        """The rule for the same addresses on every port."""
+        """Return the rule for the same addresses on every port."""
         return self.others.get(attrs.evolve(test, port=None)) if isinstance(test, Within) else None
 
 
 def unreachable_rules(rules: tuple[Rule, ...]) -> Iterator[tuple[Rule, Rule]]:
-    """The rules that can never decide, each with one before it that decides instead; only those where it is certain."""
+    """Yield each rule that certainly cannot decide, with an earlier rule that decides in its place."""
     covered = _Covered()
     for rule in rules:
         other = covered.by(rule)

@@ -1,1 +1,1 @@
-"""Policies from traffic. Pure."""
+"""The generation of policies and lock files from recorded traffic.  Pure."""

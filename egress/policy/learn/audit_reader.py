@@ -1,7 +1,7 @@
-"""Lines of an audit log, read back: what was asked, and what became of it.
+"""The reader of audit logs: the requests and decisions on each line.
 
-Strict about each line, forgiving about the file: a line that cannot be read is noted with its number, and the next one
-is read.
+The reader is strict for each line and lenient for the file: it reports a line that cannot be parsed with its number,
+and continues with the next one.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from egress.model.decision import NEEDS, Stage, Verdict
 from egress.model.errors import InvalidTarget
 
 MAX_LINE: Final = 1024 * 1024
-"""Bytes of a line that is worth reading: the longest that the proxy writes has a target of some KiB."""
+"""The maximum length of a line in bytes: the longest line that the proxy writes has a target of some KiB."""
 
 _NOTED: Final = 10
 _VERDICTS: Final = frozenset({*(verdict.value for verdict in Verdict), "unavailable", "refused", "failed"})
-# Nobody was asked about these; they need not even be about a destination.  Where a service wanted the content or the
-# addresses first, the next line of its log has what it decided.
+# These lines have no decision, and possibly no destination.  If an authorization service needed the content or the
+# addresses, a later line of its log has the decision.
 _UNDECIDED: Final = frozenset({"refused", "failed", *(verdict.value for verdict in NEEDS)})
 _URL: Final = re.compile(r"(https?)://([^/?#]*)(/?[^#]*)")
-# What the proxy lets nobody ask for.
+# Destinations that the proxy rejects.
 _FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f\\#\ud800-\udfff]")
 _METHOD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}")
 
 
 @attrs.frozen
 class AuditLine:
-    """One exchange about which an authorizer was asked.
+    """An audit record of one exchange for which an authorizer was queried.
 
-    @ivar time: when, as the log has it.
+    @ivar time: the time, as text in the log.
     @ivar method: C{"CONNECT"} for a tunnel.
-    @ivar path: path and query, secrets in it replaced; empty for a tunnel.
+    @ivar path: path and query, with redacted secrets; empty for a tunnel.
     @ivar verdict: C{"allow"}, C{"deny"}, C{"ask"} (in the log of a service) or C{"unavailable"}.
-    @ivar outcome: what became of it: C{"forwarded"}, or why it was not.
-    @ivar observed: what the verdict would have been, where observe mode let it pass.
-    @ivar identity: the name of the client, where it has one.
-    @ivar client: its address.
-    @ivar sent: content bytes that went to the origin.
+    @ivar outcome: the outcome: C{"forwarded"}, or the error code.
+    @ivar observed: the original verdict, if observe mode allowed the request.
+    @ivar identity: the name of the client, if it has one.
+    @ivar client: the address of the client.
+    @ivar sent: content bytes sent to the origin.
     """
 
     time: str
@@ -64,45 +64,45 @@ class AuditLine:
 
     @property
     def url(self) -> str:
-        """The URL, or host and port of a tunnel."""
+        """The URL; host and port for a tunnel."""
         if self.stage is Stage.TUNNEL:
             return str(self.origin.authority)
         return f"{self.origin}{'' if self.path == '*' else self.path}"
 
     @property
     def at(self) -> float | None:
-        """The time in seconds since the epoch; C{None} where it cannot be told."""
+        """The time in seconds since the epoch; C{None} if it cannot be parsed."""
         try:
-            # Python 3.10 does not know the Z.
+            # Python 3.10 does not accept the suffix Z.
             moment = datetime.fromisoformat(self.time.replace("Z", "+00:00"))
-            # At the ends of the calendar other time zones have no date.
+            # Near the limits of the calendar, the conversion of time zones overflows.
             return moment.timestamp() if moment.tzinfo is not None and 1970 <= moment.year < 9999 else None
         except (ValueError, OverflowError):
             return None
 
     @property
     def left(self) -> bool:
-        """Whether it was let through, by the decision or by observe mode."""
+        """Whether the request was allowed, by the decision or by observe mode."""
         return self.verdict == "allow"
 
     @property
     def decided(self) -> str:
-        """What was decided, whether or not it was enforced: a verdict."""
+        """The verdict of the decision, whether or not it was enforced."""
         return self.verdict if self.observed is None else self.observed
 
 
 class LineFault(ValueError):
-    """A line that is none of an audit log; the text says what is wrong with it."""
+    """A line that is not a valid audit record; the message says what is wrong with it."""
 
 
 @attrs.define
 class Notes:
-    """What was met in a file besides lines that are about a decision.
+    """Statistics about the lines of a file that have no decision.
 
-    @ivar lines: how many lines there were.
-    @ivar undecided: how many are about what nobody has decided on.
-    @ivar bad: how many could not be read.
-    @ivar first_bad: the numbers of the first few of them, each with what is wrong.
+    @ivar lines: the number of all lines.
+    @ivar undecided: the number of lines without a decision.
+    @ivar bad: the number of lines that could not be parsed.
+    @ivar first_bad: the numbers of the first of these lines, each with its error.
     """
 
     lines: int = 0
@@ -111,22 +111,22 @@ class Notes:
     first_bad: list[tuple[int, str]] = attrs.field(factory=list)
 
     def note(self, fault: LineFault) -> None:
-        """Take note of a line that could not be read."""
+        """Record a line that could not be parsed."""
         self.bad += 1
         if len(self.first_bad) < _NOTED:
             self.first_bad.append((self.lines, str(fault)))
 
     def describe(self) -> str:
-        """Say which lines could not be read."""
+        """Describe the lines that could not be parsed."""
         which = ", ".join(f"{number} ({why})" for number, why in self.first_bad)
         more = f" and {self.bad - len(self.first_bad)} more" if self.bad > len(self.first_bad) else ""
         return f"{self.bad} of {self.lines} lines could not be read: {which}{more}"
 
 
 def read_lines(lines: Iterable[bytes], notes: Notes) -> Iterator[AuditLine]:
-    """Read an audit log, line by line.
+    """Parse an audit log line by line.
 
-    @param notes: takes what else there is.
+    @param notes: receives the statistics of the other lines.
     """
     for line in lines:
         notes.lines += 1
@@ -144,10 +144,10 @@ def read_lines(lines: Iterable[bytes], notes: Notes) -> Iterator[AuditLine]:
 
 
 def read_line(line: bytes) -> AuditLine | None:
-    """Read one line.
+    """Parse one line.
 
-    @return: C{None} for one about what nobody has decided on.
-    @raise LineFault: when it is none of an audit log.
+    @return: the record; C{None} if the line has no decision.
+    @raise LineFault: if the line is not a valid audit record.
     """
     if len(line) > MAX_LINE:
         raise LineFault("too long")
@@ -173,7 +173,7 @@ def read_line(line: bytes) -> AuditLine | None:
     if stage is Stage.TUNNEL or method == "CONNECT":
         stage, method, path = Stage.TUNNEL, "CONNECT", ""
     elif not path:
-        # Without a path there is only the request-target * (RFC 9112 section 3.2.4).
+        # Only the request-target * has no path (RFC 9112 section 3.2.4).
         path = "*" if method == "OPTIONS" else "/"
     return AuditLine(
         time=_optional(entry, "time") or "",
@@ -200,7 +200,7 @@ def _text(entry: dict[str, Any], key: str) -> str:
 
 
 def _optional(entry: dict[str, Any], key: str) -> str | None:
-    """A text in which nothing ends a line, or changes the look of a terminal."""
+    """Return a text without line breaks and terminal control characters; C{None} if the key has no text."""
     value = entry.get(key)
     if not isinstance(value, str):
         return None
@@ -221,12 +221,12 @@ def _destination(url: str) -> tuple[Origin, str]:
         authority = Authority.parse(netloc, DEFAULT_PORTS[scheme])
     except InvalidTarget:
         raise LineFault("the host in its url is none") from None
-    # The proxy writes the slash; other writers of such logs may not.
+    # The proxy always writes the slash; other writers of audit logs might not.
     return Origin(scheme, authority), _plain(f"/{path}" if path.startswith("?") else path)
 
 
 def _plain(path: str) -> str:
-    """Encode what would end a line, or change its look where it is printed; to servers it is the same."""
+    """Percent-encode unprintable characters, such as line breaks; servers treat the result as equal."""
     if path.isprintable():
         return path
     return "".join(char if char.isprintable() else quote(char) for char in path)

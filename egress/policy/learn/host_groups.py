@@ -1,11 +1,11 @@
-"""Several hosts of one domain as C{*.domain}, where the domain belongs to one owner.
+"""The grouping of hosts of one domain as C{*.domain}, if the domain has a single owner.
 
-The Public Suffix List tells where owners begin:
+The Public Suffix List identifies the domains of an owner:
 
-  - never a top-level domain, or a domain of a registry (C{co.uk}, C{com.br}); the rest of a name that the list does
-    not know is below its top-level domain;
-  - never a domain whose owner gives names in it to other people (C{github.io}), nor a domain in it.  A few such domains
-    are not on the list (C{amazonaws.com}); they are here.
+    - never group below a top-level domain, or below the domain of a registry (C{co.uk}, C{com.br}); a name that the
+      list does not contain has its top-level domain as its registry;
+    - never group below a domain whose owner assigns names in it to other parties (C{github.io}), or below a domain in
+      it.  Some such domains are not on the list (C{amazonaws.com}); this module lists them.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from publicsuffixlist import PublicSuffixList
 from egress.model.authority import parse_ip
 
 MANY_HOSTS: Final = 3
-"""So many hosts of one domain are worth a pattern."""
+"""The minimum number of hosts of one domain to create a pattern."""
 
-# Where customers have names: domains that the list, or an older version of it that may be installed, does not have.
+# Domains with names of customers that the list, or an older installed version of it, does not contain.
 _SHARED: Final = frozenset(
     {
         *("amazonaws.com", "amazonaws.com.cn", "on.aws"),
@@ -40,12 +40,12 @@ _SHARED: Final = frozenset(
 
 @cache
 def _suffixes(*, registries_only: bool) -> PublicSuffixList:
-    # 0.1 s each: not when this module is imported.
+    # Loading takes 0.1 s per list, so do not load on import.
     return PublicSuffixList(only_icann=registries_only)
 
 
 def is_registrable(domain: str) -> bool:
-    """Whether all that is below a domain is likely to belong to one owner."""
+    """Whether all subdomains of a domain probably have one owner."""
     labels = domain.split(".")
     if labels[-1].isdecimal() or any(".".join(labels[index:]) in _SHARED for index in range(len(labels))):
         return False
@@ -54,7 +54,7 @@ def is_registrable(domain: str) -> bool:
 
 
 def group_by_domain(hosts: Iterable[str]) -> dict[str, str]:
-    """Give the pattern for each host: C{*.domain} where several belong to it, otherwise the host itself."""
+    """Return the pattern for each host: C{*.domain} if the domain has several hosts, otherwise the host itself."""
     names = sorted(set(hosts))
     below: dict[str, list[str]] = {}
     for host in names:

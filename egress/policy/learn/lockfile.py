@@ -1,6 +1,6 @@
-"""C{egress.lock}: where the requests of a job go, one line for each destination, to be kept beside the code.
+"""C{egress.lock}, the lock file of a job's destinations: one destination per line, committed with the code.
 
-The format is made for reviews: sorted, one destination on a line, nothing in it that changes from run to run.  ::
+The format is designed for reviews: sorted, one destination per line, and independent of the individual run.  ::
 
     egress-lock 1
     detail method
@@ -37,15 +37,15 @@ _METHOD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}")
 
 
 class LockFault(ValueError):
-    """A text that is no lock; says where, and what to do."""
+    """An invalid lock file; the message names the position and the fix."""
 
 
 class Detail(enum.Enum):
-    """What makes two destinations different.
+    """The attributes that distinguish two destinations.
 
     @cvar HOST: scheme, host and port.
-    @cvar METHOD: the method, too.
-    @cvar PATH: and the path, with C{*} for what differs from one request to the next.
+    @cvar METHOD: also the method.
+    @cvar PATH: also the path, with C{*} for parts that vary between requests.
     """
 
     HOST = "host"
@@ -55,11 +55,11 @@ class Detail(enum.Enum):
 
 @attrs.frozen
 class Destination:
-    """Where something goes.
+    """The destination of a request.
 
     @ivar scheme: empty for a tunnel.
-    @ivar method: C{"*"} where it does not matter.
-    @ivar path: a pattern; empty where it does not matter, and for C{OPTIONS *}.
+    @ivar method: C{"*"} if the method is not compared.
+    @ivar path: a path pattern; empty if the path is not compared, and for C{OPTIONS *}.
     """
 
     scheme: str
@@ -69,12 +69,12 @@ class Destination:
 
     @property
     def order(self) -> tuple[object, ...]:
-        """What it is sorted by: tunnels last, then by host."""
+        """The sort key: tunnels last, then by host."""
         return (not self.scheme, self.authority.host, self.authority.port, self.scheme, self.path, self.method)
 
     @property
     def where(self) -> str:
-        """It without its method."""
+        """The destination without its method."""
         return f"{Origin(self.scheme, self.authority)}{self.path}" if self.scheme else str(self.authority)
 
     def __str__(self) -> str:
@@ -83,13 +83,13 @@ class Destination:
 
 @attrs.frozen
 class Lock:
-    """What a lock file holds."""
+    """The content of a lock file."""
 
     detail: Detail
     destinations: frozenset[Destination]
 
     def write(self) -> str:
-        """Write it as text."""
+        """Serialize the lock as text."""
         lines = [
             f"{_HEAD} {VERSION}",
             f"detail {self.detail.value}",
@@ -100,7 +100,7 @@ class Lock:
 
 
 class _Patterns:
-    """The destinations of a lock that cover others: patterns that somebody wrote, or that ids became."""
+    """The path patterns of a lock, which cover other destinations; a user or the templates of paths created them."""
 
     def __init__(self, lock: Lock) -> None:
         self._patterns: dict[tuple[str, Authority, str], list[tuple[Destination, PathPattern]]] = {}
@@ -110,7 +110,7 @@ class _Patterns:
                 self._patterns.setdefault(_without_path(one), []).append((one, compiled))
 
     def covering(self, other: Destination) -> set[Destination]:
-        """All that cover a destination."""
+        """Return all patterns that cover a destination."""
         near = self._patterns.get(_without_path(other), ())
         return {one for one, pattern in near if pattern.fullmatch(other.path)}
 
@@ -120,7 +120,7 @@ def _without_path(one: Destination) -> tuple[str, Authority, str]:
 
 
 def destination_of(line: AuditLine, detail: Detail) -> Destination:
-    """Say where a request went."""
+    """Return the destination of a request."""
     authority = line.origin.authority
     if line.stage is Stage.TUNNEL:
         return Destination("", authority, _CONNECT)
@@ -132,10 +132,10 @@ def destination_of(line: AuditLine, detail: Detail) -> Destination:
 
 
 def parse_lock(text: str, where: str) -> Lock:
-    """Read a lock file.
+    """Parse a lock file.
 
-    @param where: names it in errors.
-    @raise LockFault: for everything that is not understood.
+    @param where: the name of the file in errors.
+    @raise LockFault: if the text is not a valid lock file.
     """
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
     for number, line in lines:
@@ -183,11 +183,11 @@ def _destination(line: str, detail: Detail, where: str) -> Destination:
 
 @attrs.define
 class Visits:
-    """What was seen of one destination.
+    """Statistics of the requests to one destination.
 
-    @ivar count: how many requests there were.
-    @ivar first: when the first of them was.
-    @ivar example: what one of them was about: its path, without a query; for one that did not leave, the reason.
+    @ivar count: the number of requests.
+    @ivar first: the time of the earliest request.
+    @ivar example: the path of one request, without a query; for a request that was not forwarded, the reason.
     """
 
     count: int
@@ -195,17 +195,17 @@ class Visits:
     example: str
 
     def take(self, time: str, example: str) -> None:
-        """Take one more request in, in whatever order they come."""
+        """Add one request; the order of the requests does not matter."""
         self.count += 1
         self.first = min(self.first, time)
         self.example = min(self.example, example, key=lambda text: (len(text), text))
 
 
 class Egress:
-    """The destinations of traffic.
+    """The destinations of recorded traffic.
 
-    @ivar left: those to which something went.
-    @ivar stopped: those to which all was denied, or could not be decided.
+    @ivar left: the destinations with at least one allowed request.
+    @ivar stopped: the destinations for which all requests were denied, or had no decision.
     """
 
     def __init__(self, detail: Detail) -> None:
@@ -215,11 +215,11 @@ class Egress:
 
     @property
     def stopped(self) -> dict[Destination, Visits]:
-        """Those to which nothing went."""
+        """The destinations without allowed requests."""
         return {one: visits for one, visits in self._stopped.items() if one not in self.left}
 
     def add(self, line: AuditLine) -> None:
-        """Take one request in."""
+        """Add one request."""
         destination = destination_of(line, self.detail)
         into = self.left if line.left else self._stopped
         example = line.path.partition("?")[0] if line.left else line.reason
@@ -230,17 +230,17 @@ class Egress:
             visits.take(line.time, example)
 
     def lock(self) -> Lock:
-        """Make a lock of where something went."""
+        """Create a lock of the destinations with allowed requests."""
         return Lock(self.detail, frozenset(self.left))
 
 
 @attrs.frozen
 class Difference:
-    """How traffic differs from a lock.
+    """The difference between traffic and a lock.
 
-    @ivar new: where something went that is not in the lock.
-    @ivar unseen: what is in the lock, and nothing went there.
-    @ivar stopped: what nothing went to, though it was asked for.
+    @ivar new: destinations with allowed requests that are not in the lock.
+    @ivar unseen: destinations in the lock without allowed requests.
+    @ivar stopped: requested destinations without allowed requests.
     """
 
     new: tuple[tuple[Destination, Visits], ...]
@@ -249,7 +249,7 @@ class Difference:
 
 
 def compare(lock: Lock, egress: Egress) -> Difference:
-    """Hold traffic against a lock."""
+    """Compare traffic with a lock."""
     patterns = _Patterns(lock)
     new: dict[Destination, Visits] = {}
     seen: set[Destination] = set()
@@ -269,7 +269,7 @@ def _sorted(found: dict[Destination, Visits]) -> tuple[tuple[Destination, Visits
 
 
 def in_lines(difference: Difference) -> list[str]:
-    """Write a difference for a reviewer, one destination on a line."""
+    """Format a difference for a reviewer, one destination per line."""
     lines = []
     for one, visits in difference.new:
         example = f", e.g. {visits.example}" if visits.example and not one.path else ""

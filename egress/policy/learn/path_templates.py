@@ -1,6 +1,6 @@
-"""Paths as people think of them: what differs from one request to the next is C{*}.
+"""Path templates: paths in which C{*} replaces the parts that vary between requests.
 
-A segment is written as itself, or as a pattern that matches it (L{egress.policy.match.paths.compile_path}).
+A segment becomes itself, or a pattern that matches it (L{egress.policy.match.paths.compile_path}).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 ANY: Final = "*"
 REST: Final = "**"
 
-# What means itself in a pattern, whatever reads the path; an encoded slash is one, as in the names of npm packages.
+# Characters without a special meaning in a pattern and to every server; and encoded slashes, as in npm package names.
 _PLAIN: Final = re.compile(r"(?:[A-Za-z0-9_~!$&'()+,=:@.-]|%2F)*")
 _DOTS: Final = re.compile(r"\.+")
 
@@ -20,34 +20,34 @@ _DATE: Final = r"[12][0-9]{3}-[01][0-9](?:-[0-3][0-9])?(?:[T_ -][0-9:.]{4,}Z?)?"
 _HEX: Final = r"(?=[A-Fa-f]*[0-9])[0-9A-Fa-f]{8,}|[0-9a-f]{16,}"
 _NUMBER: Final = r"[0-9]+"
 _ID: Final = re.compile(f"{_UUID}|{_DATE}|{_HEX}|{_NUMBER}")
-# Letters and digits mixed, without a word to be seen in it, as random identifiers and tokens are.
+# Letters and digits mixed without recognizable words, as in random identifiers and tokens.
 _RUN: Final = re.compile(r"[A-Za-z0-9]{16,}")
 _MIXED: Final = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])")
 # cus_9s6XKzkNRiz8i3, order-10021
 _PREFIXED: Final = re.compile(r"([A-Za-z]{1,16}[_-])(?:[0-9]{3,}|(?=[A-Za-z]*[0-9])[A-Za-z0-9]{8,})")
 _EXTENSION: Final = re.compile(r"(?<=.)((?:\.tar)?\.[A-Za-z][A-Za-z0-9]{0,7}(?:\.(?:metadata|asc|sig|sha256))?)")
 
-# The digest of what is below it, and the first characters of one, by which stores spread what they have.
+# A digest, and the short prefixes of a digest by which stores distribute their content over directories.
 _DIGEST: Final = re.compile(r"[0-9a-f]{32,}")
 _SHARD: Final = re.compile(r"[0-9a-f]{1,4}")
 _SHARDS: Final = 3
 
 
 def is_plain(segment: str) -> bool:
-    """Whether a segment can be written as it is, and then matches itself alone."""
+    """Whether a segment can be written unchanged, and then matches only itself."""
     return bool(_PLAIN.fullmatch(segment)) and not _DOTS.fullmatch(segment)
 
 
 def shape_of(path: str) -> tuple[str, ...]:
-    """The segments of a path, with C{*} for what identifies one thing among many.
+    """Return the segments of a path, with C{*} for identifiers.
 
-    @param path: in one reading (L{egress.policy.match.paths.readings}), beginning with a slash, without a query.
+    @param path: one interpretation (L{egress.policy.match.paths.readings}), beginning with a slash, without a query.
     """
     segments = path[1:].split("/")
     digests = [index for index, segment in enumerate(segments) if _DIGEST.fullmatch(segment)]
     found = [_segment(segment) for segment in segments]
     for index in digests:
-        # What stands before the digest is part of it: 70/8e/hash, and what follows it is the name of one file.
+        # The segments before a digest are prefixes of it (70/8e/hash); the segment after it is the name of one file.
         before = index - 1
         while before >= max(0, index - _SHARDS) and _is_part(segments[before]):
             found[before] = ANY
@@ -89,7 +89,7 @@ def _segment(segment: str) -> str:
 
 
 def pattern_of(shape: tuple[str, ...]) -> str:
-    """Write a shape as a pattern."""
-    # An empty segment within a path is one that any characters match, none included.
+    """Format a template as a path pattern."""
+    # An empty segment in the middle of a path becomes *, which also matches an empty segment.
     segments = [ANY if not segment and index < len(shape) - 1 else segment for index, segment in enumerate(shape)]
     return "/" + "/".join(segments)

@@ -1,4 +1,4 @@
-"""Many paths as few patterns: siblings that are many become C{*}, branches that are too many become C{**}."""
+"""The reduction of many paths to few patterns: many siblings become C{*}, too many branches become C{**}."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import attrs
 from egress.policy.learn.path_templates import ANY, REST, pattern_of
 
 MANY_ALIKE: Final = 8
-"""So many names, used alike and with the same below them, are taken for one kind of thing."""
+"""From this many names with equal methods and equal subtrees, names are merged into C{*}."""
 
 MANY_AT_ROOT: Final = 12
-"""The same for the first segment, which more often names a kind of thing than one of many."""
+"""The limit for the first segment, whose names more often denote kinds of resources than identifiers."""
 
 MANY: Final = 20
-"""So many names are, whatever is below them."""
+"""From more than this many names, names are merged regardless of their subtrees."""
 
-# Beyond so many times the patterns that are wanted, branches are cut by the level.
+# Above this multiple of the wanted number of patterns, all branches of the deepest level are cut together.
 _FAR: Final = 8
 
 Structure = tuple[frozenset[str], tuple[tuple[str, "Structure"], ...]]
@@ -26,10 +26,10 @@ Structure = tuple[frozenset[str], tuple[tuple[str, "Structure"], ...]]
 
 @attrs.frozen
 class PathUse:
-    """A pattern, and what was seen of it with one method.
+    """The requests that match a pattern with one method.
 
-    @ivar count: how many requests there were.
-    @ivar example: the URL of one, with whatever method.
+    @ivar count: the number of requests.
+    @ivar example: the URL of one request, with any method.
     """
 
     pattern: str
@@ -39,7 +39,7 @@ class PathUse:
 
 
 class PathTree:
-    """The segments of paths, one below the other."""
+    """A tree of path segments."""
 
     def __init__(self) -> None:
         self._below: dict[str, PathTree] = {}
@@ -47,7 +47,7 @@ class PathTree:
         self._example = ""
 
     def add(self, shape: tuple[str, ...], method: str, count: int, example: str) -> None:
-        """Take one path in, or one more request for it."""
+        """Add requests for one path."""
         node = self
         for segment in shape:
             node = node._below.setdefault(segment, PathTree())
@@ -55,7 +55,7 @@ class PathTree:
 
     def _see(self, method: str, count: int, example: str) -> None:
         self._methods[method] = self._methods.get(method, 0) + count
-        # The shortest, whatever the order in which they came.
+        # The shortest URL, so that the order of the requests does not matter.
         if not self._example or (len(example), example) < (len(self._example), self._example):
             self._example = example
 
@@ -66,9 +66,9 @@ class PathTree:
             self._below.setdefault(segment, PathTree())._take(node)
 
     def merge(self, alike_from: int = MANY_AT_ROOT) -> None:
-        """Make one of siblings that are many, or that another one covers.
+        """Merge siblings that are many, or that another sibling covers.
 
-        @param alike_from: how many that are alike are many.
+        @param alike_from: the number of siblings with equal methods and subtrees from which they are merged.
         """
         for node in self._below.values():
             node.merge(MANY_ALIKE)
@@ -93,7 +93,7 @@ class PathTree:
         return frozenset(self._methods), tuple((segment, node._structure()) for segment, node in below)
 
     def _is_within(self, other: PathTree) -> bool:
-        """Whether whatever is allowed here is allowed there."""
+        """Whether the other subtree allows all requests that this one allows."""
         if not self._methods.keys() <= other._methods.keys():
             return False
         return all(
@@ -101,9 +101,9 @@ class PathTree:
         )
 
     def limit(self, most: int) -> bool:
-        """Make C{**} of the deepest branches, until there are at most so many patterns.
+        """Replace the deepest branches with C{**} until the number of patterns is at most C{most}.
 
-        @return: whether that was possible: there is no pattern for everything below the root that says anything.
+        @return: whether this was possible: a single pattern for everything below the root would have no meaning.
         """
         while (number := sum(1 for _ in self._ends(()))) > most:
             branches = sorted(self._branches(0), key=lambda found: found[:2], reverse=True)
@@ -115,7 +115,7 @@ class PathTree:
         return True
 
     def _branches(self, depth: int, name: str = "") -> Iterator[tuple[int, str, PathTree]]:
-        """What is below the root and has several ends, with its depth."""
+        """Yield the branches below the root that have several ends, with their depth."""
         if depth and sum(1 for _ in self._ends(())) > 1:
             yield depth, name, self
         for segment in sorted(self._below):
@@ -136,7 +136,7 @@ class PathTree:
             yield from self._below[segment]._ends((*above, segment))
 
     def uses(self) -> list[PathUse]:
-        """Give all patterns, in order."""
+        """Return all patterns, in order."""
         return [
             PathUse(pattern_of(shape), method, count, node._example)
             for shape, node in self._ends(())

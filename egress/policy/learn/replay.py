@@ -1,4 +1,4 @@
-"""Recorded questions, put once more: how the decisions of another policy, or another service, would differ."""
+"""The replay of recorded requests: how the decisions of another policy, or of another service, would differ."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from egress.policy.rules import RuleSet
 _REDACTED: Final = "REDACTED"
 _DECISIONS: Final = frozenset({"allow", "deny", "ask"})
 _FORWARDED: Final = "forwarded"
-# Methods that come without content more often than with it (RFC 9110 section 9.3).
+# Methods whose requests usually have no content (RFC 9110 section 9.3).
 _WITHOUT_CONTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "DELETE", "CONNECT"})
-# Conditions on what no audit log has: always, where there was content, and where its secrets have been taken out.
+# Conditions on data that an audit log lacks: always, for requests with content, or for queries with redacted secrets.
 _UNKNOWN: Final = frozenset({"headers", "addresses"})
 _IN_CONTENT: Final = frozenset({"json", "max_body", "min_body"})
 _QUERY: Final = "query"
@@ -31,7 +31,7 @@ _ROWS: Final = 40
 
 
 class Change(enum.Enum):
-    """What becomes of a recorded question."""
+    """The effect of a replay on a recorded request."""
 
     NEWLY_DENIED = "newly denied"
     NEWLY_ALLOWED = "newly allowed"
@@ -47,15 +47,15 @@ _CHANGES: Final = {
     Verdict.DENY: Change.NEWLY_DENIED,
     Verdict.ASK: Change.NEWLY_ASKED,
 }
-# The same verdict is no difference, whoever gave it.
+# Equal verdicts are not a difference, regardless of the rule.
 _ALIKE: Final = frozenset({Change.SAME, Change.OTHER_RULE})
 
 
 @attrs.frozen
 class Recorded:
-    """A question as far as an audit log has it, and what was decided.
+    """A request and its decision, as recorded in an audit log.
 
-    @ivar has_content: whether there was content, or may have been.
+    @ivar has_content: whether the request had content, or may have had content.
     """
 
     stage: Stage
@@ -70,7 +70,7 @@ class Recorded:
 
     @classmethod
     def of(cls, line: AuditLine) -> Recorded:
-        """Take what a line says."""
+        """Create the recorded request of an audit record."""
         may_have = line.sent > 0 or not (line.outcome == _FORWARDED or line.method in _WITHOUT_CONTENT)
         return cls(
             line.stage,
@@ -86,13 +86,13 @@ class Recorded:
 
     @property
     def url(self) -> str:
-        """The URL, or host and port of a tunnel."""
+        """The URL; host and port for a tunnel."""
         if self.stage is Stage.TUNNEL:
             return str(self.origin.authority)
         return f"{self.origin}{'' if self.path == '*' else self.path}"
 
     def question(self) -> DecisionRequest:
-        """Put it once more; content that is not known is withheld."""
+        """Create an authorization request; unknown content is withheld."""
         return DecisionRequest(
             request_id="replay",
             stage=self.stage,
@@ -108,16 +108,16 @@ class Recorded:
 
 @attrs.define
 class Recording:
-    """The different questions of an audit log, each with how often it was put.
+    """The distinct requests of an audit log, each with its count.
 
-    @ivar undecided: how many requests had no decision then, and are not compared.
+    @ivar undecided: the number of requests without a recorded decision; they are not compared.
     """
 
     questions: dict[Recorded, int] = attrs.field(factory=dict)
     undecided: int = 0
 
     def add(self, line: AuditLine) -> None:
-        """Take one line in."""
+        """Add one audit record."""
         if line.decided not in _DECISIONS:
             self.undecided += 1
             return
@@ -127,9 +127,9 @@ class Recording:
 
 @attrs.frozen
 class Replayed:
-    """One question with both decisions.
+    """A recorded request with its recorded and its new decision.
 
-    @ivar verdict: what is decided now; empty where nothing is.
+    @ivar verdict: the new verdict; empty if there is none.
     """
 
     recorded: Recorded
@@ -141,10 +141,10 @@ class Replayed:
 
 
 def replayed(recorded: Recorded, count: int, decision: Decision | None, reason: str = "") -> Replayed:
-    """Hold a decision against the recorded one.
+    """Compare a decision with the recorded one.
 
-    @param decision: C{None}: there was none.
-    @param reason: why there was none.
+    @param decision: the new decision; C{None} if there is none.
+    @param reason: why there is no decision.
     """
     if decision is None:
         return Replayed(recorded, count, Change.UNAVAILABLE, "", None, reason)
@@ -162,14 +162,14 @@ def _change(recorded: Recorded, decision: Decision) -> Change:
 
 
 def replay(rules: RuleSet, lines: Iterable[AuditLine]) -> Report:
-    """Put the questions of an audit log to rules, each as of its own time."""
+    """Evaluate the requests of an audit log against rules, each at its recorded time."""
     looked_at = {rule.rule_id: frozenset(one.key for one in rule.conditions) for rule in rules.rules}
     is_timed = any(_TIMES in keys for keys in looked_at.values())
-    # Of thousands of rules, few are about what a log may lack; where none is, they need not be tried one by one.
+    # Few of thousands of rules have conditions on data that a log lacks; without such rules, no trace is needed.
     hanging = {rule_id: keys & _MAY_LACK for rule_id, keys in looked_at.items() if keys & _MAY_LACK}
     undecided = 0
     found: dict[Replayed, int] = {}
-    # Where no rule looks at the time, the same question has the same answer.
+    # If no rule depends on the time, equal requests have equal decisions.
     known: dict[Recorded, Replayed] = {}
     for line in lines:
         if line.decided not in _DECISIONS:
@@ -188,15 +188,15 @@ def replay(rules: RuleSet, lines: Iterable[AuditLine]) -> Report:
 def _replayed_by(
     rules: RuleSet, hanging: Mapping[str, frozenset[str]], recorded: Recorded, now: float | None
 ) -> Replayed:
-    """Put a question to rules; what a rule needs and the log does not have is a difference of its own.
+    """Evaluate a request against rules; a condition on data that the log lacks makes the result undecided.
 
-    @param hanging: for rules that may need what the log does not have, the keys of these conditions.
-    @param now: seconds since the epoch at which it was put; C{None}: not known.
+    @param hanging: the keys of conditions on data that the log can lack, by rule.
+    @param now: the recorded time in seconds since the epoch; C{None} if unknown.
     """
     question = recorded.question()
     found = replayed(recorded, 1, rules.decide(question, now))
     for tried in rules.trace(question, now) if hanging else ():
-        # The one that matched did so by all of its conditions, and they may not hold in truth.
+        # All conditions of the matching rule hold as far as the log shows, but those on missing data may not hold.
         keys = hanging.get(tried.rule_id, frozenset()) if tried.matched else {tried.failed}
         unknown = sorted(key for key in keys if key is not None and _is_unknown(key, recorded, now))
         if unknown:
@@ -215,9 +215,9 @@ def _is_unknown(key: str, recorded: Recorded, now: float | None) -> bool:
 
 @attrs.frozen
 class Report:
-    """What a replay has found.
+    """The result of a replay.
 
-    @ivar undecided: how many requests had no decision then.
+    @ivar undecided: the number of requests without a recorded decision.
     """
 
     results: tuple[Replayed, ...]
@@ -225,16 +225,16 @@ class Report:
 
     @property
     def differs(self) -> bool:
-        """Whether any verdict is another one, or is none."""
+        """Whether any new verdict differs from the recorded one, or is missing."""
         return any(result.change not in _ALIKE for result in self.results)
 
     def of(self, change: Change) -> list[Replayed]:
-        """What belongs together, the most frequent first."""
+        """Return the results with one effect, the most frequent first."""
         found = [result for result in self.results if result.change is change]
         return sorted(found, key=lambda result: (-result.count, result.recorded.url, result.recorded.method))
 
     def as_json(self) -> dict[str, Any]:
-        """Write it for programs."""
+        """Serialize the report for programs."""
         return {
             "requests": {change.value: sum(one.count for one in self.of(change)) for change in Change},
             "withoutDecision": self.undecided,
@@ -256,7 +256,7 @@ class Report:
         }
 
     def in_lines(self) -> Iterator[str]:
-        """Write it for people."""
+        """Format the report for display."""
         for change in Change:
             found = self.of(change)
             if found and change is not Change.SAME:
@@ -276,7 +276,7 @@ def _requests(found: list[Replayed]) -> str:
 
 
 def _kind(one: Replayed) -> tuple[object, ...]:
-    """What makes one row of a table: requests that differ in an id alone are of one kind."""
+    """Return the key of a table row: requests that differ only in an identifier share a row."""
     recorded = one.recorded
     verdicts = (recorded.verdict, recorded.rule_id, one.verdict, one.rule_id)
     if one.change is Change.OTHER_RULE:

@@ -1,4 +1,4 @@
-"""A policy out of traffic: a few rules that people can read, and that allow all of it."""
+"""The suggestion of a policy from traffic: a few readable rules that allow all of it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from egress.policy.match.paths import readings
 from egress.policy.match.work_budget import TooMuchWork, WorkBudget
 
 MAX_RULES: Final = 12
-"""As many rules as one likes to read at a sitting."""
+"""The default limit of the number of rules, so that a reviewer can read them in one session."""
 
 MIN_RULES: Final = 2
-"""One for requests, one for tunnels."""
+"""The minimum number of rules: one for requests, one for tunnels."""
 
 _MAX_PATHS: Final = 12
 _MAX_DEPTH: Final = 24
 _MAX_SPLITS: Final = 3
-_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1, but for TRACE
-# As the policy has them (L{egress.policy.parse.load}).
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1, without TRACE
+# The default ports of the policy (L{egress.policy.parse.load}).
 _METHOD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Z]+")
 _CONNECT: Final = "CONNECT"
 
@@ -36,15 +36,15 @@ Place = tuple[str, int]
 
 
 def by_domain(host: str) -> list[str]:
-    """Sort hosts by the domain that they belong to."""
+    """Return a sort key that sorts hosts by their domain."""
     return host.split(".")[::-1]
 
 
 @attrs.frozen
 class SuggestedRule:
-    """A rule that allows some of the traffic; what is empty does not restrict.
+    """A rule that allows some of the traffic; an empty attribute does not restrict.
 
-    @ivar count: how many requests it is about.
+    @ivar count: the number of requests that the rule allows.
     @ivar example: the URL of one of them.
     """
 
@@ -58,19 +58,19 @@ class SuggestedRule:
 
     @property
     def tunnels(self) -> bool:
-        """Whether it is about tunnels."""
+        """Whether the rule is for tunnels."""
         return self.methods == {_CONNECT}
 
     @property
     def order(self) -> tuple[object, ...]:
-        """What it is sorted by: tunnels last, hosts by the domain that they belong to."""
+        """The sort key: tunnels last, hosts by their domain."""
         hosts = sorted(map(by_domain, self.hosts))
         writes = not self.methods <= _SAFE
         return (self.tunnels, hosts, sorted(self.ports), sorted(self.schemes), writes, sorted(self.methods), self.paths)
 
 
 class _Site:
-    """What was asked of one host, or of hosts that belong together, at one port."""
+    """The requests to one host, or to a group of hosts, at one port."""
 
     def __init__(self) -> None:
         self.tree = PathTree()
@@ -78,7 +78,7 @@ class _Site:
         self.example = ""
 
     def add(self, method: str, path: str, url: str, count: int) -> None:
-        """Take requests in, each path in all readings of it."""
+        """Add requests, each path in all its interpretations."""
         if not self.example or (len(url), url) < (len(self.example), self.example):
             self.example = url
         try:
@@ -86,7 +86,7 @@ class _Site:
         except TooMuchWork:
             found = ()
         if not found or not all(reading.startswith("/") for reading in found) or not _METHOD.fullmatch(method):
-            # No pattern is sure to be about it.
+            # No pattern matches the path with certainty.
             self.pathless[method] = self.pathless.get(method, 0) + count
             return
         for number, reading in enumerate(found):
@@ -96,7 +96,7 @@ class _Site:
             self.tree.add(shape, method, 0 if number else count, url)
 
     def uses(self) -> list[PathUse]:
-        """All patterns; one that is empty stands for every path."""
+        """Return all patterns; an empty pattern matches every path."""
         self.tree.merge()
         everything = [PathUse("", method, count, self.example) for method, count in sorted(self.pathless.items())]
         limited = self.tree.limit(_MAX_PATHS)
@@ -105,10 +105,10 @@ class _Site:
 
 
 class Suggestion:
-    """Takes traffic in, and makes rules of it.
+    """Collects traffic and generates rules from it.
 
-    @ivar requests: how many requests there were.
-    @ivar hosts: the hosts that they went to.
+    @ivar requests: the number of requests.
+    @ivar hosts: the hosts of the requests.
     """
 
     def __init__(self) -> None:
@@ -117,7 +117,7 @@ class Suggestion:
         self._seen: dict[tuple[str, Authority, str, str], int] = {}
 
     def add(self, line: AuditLine) -> None:
-        """Take one request in."""
+        """Add one request."""
         self.requests += 1
         authority = line.origin.authority
         self.hosts.add(authority.host)
@@ -128,7 +128,7 @@ class Suggestion:
         self._seen[key] = self._seen.get(key, 0) + 1
 
     def rules(self, most: int = MAX_RULES) -> list[SuggestedRule]:
-        """Make rules, as exact as so many of them can be."""
+        """Generate at most C{most} rules, as exact as that limit permits."""
         requests, tunnels = self._sites()
         connects = _gathered(_connect(place, host, count, url) for (place, host), (count, url) in tunnels.items())
         uses = {key: site.uses() for key, site in requests.items()}
@@ -137,7 +137,7 @@ class Suggestion:
             found = _gathered(rule for key, use in uses.items() for rule in split(key, use))
             if len(found) + len(connects) <= most:
                 return _ordered(found + connects)
-        # The busiest keep rules of their own.
+        # The rules with the most requests stay separate.
         found.sort(key=lambda rule: (-rule.count, rule.order))
         if len(connects) > 1:
             connects = [_folded(connects)]
@@ -191,7 +191,7 @@ def _rule(key: tuple[Place, str], uses: list[PathUse]) -> SuggestedRule:
 
 
 def _by_methods(key: tuple[Place, str], uses: list[PathUse]) -> list[SuggestedRule]:
-    """A rule for what reads, and one for each method that may write, unless these are many; one where all is alike."""
+    """Return one rule for safe methods and one per unsafe method, or fewer if these are many or have equal paths."""
     found: dict[str, list[PathUse]] = {}
     for use in uses:
         found.setdefault("" if use.method in _SAFE else use.method, []).append(use)
@@ -204,7 +204,7 @@ def _by_methods(key: tuple[Place, str], uses: list[PathUse]) -> list[SuggestedRu
 
 
 def _by_safety(key: tuple[Place, str], uses: list[PathUse]) -> list[SuggestedRule]:
-    """A rule for what reads, and one for what may write."""
+    """Return one rule for safe methods, and one for unsafe methods."""
     found: dict[bool, list[PathUse]] = {}
     for use in uses:
         found.setdefault(use.method in _SAFE, []).append(use)
@@ -220,7 +220,7 @@ def _wide(rule: SuggestedRule) -> SuggestedRule:
 
 
 def _by_place(rules: list[SuggestedRule]) -> list[SuggestedRule]:
-    """One rule for each scheme and port."""
+    """Return one rule for each scheme and port."""
     found: dict[tuple[object, object], list[SuggestedRule]] = {}
     for rule in rules:
         found.setdefault((rule.schemes, rule.ports), []).append(rule)
@@ -228,7 +228,7 @@ def _by_place(rules: list[SuggestedRule]) -> list[SuggestedRule]:
 
 
 def _folded(rules: list[SuggestedRule]) -> SuggestedRule:
-    """One rule that allows whatever any of several allows."""
+    """Return one rule that allows all requests that any of the rules allows."""
     return SuggestedRule(
         frozenset().union(*(rule.hosts for rule in rules)),
         frozenset().union(*(rule.ports for rule in rules)),
@@ -246,7 +246,7 @@ def _have_few_paths(rules: list[SuggestedRule]) -> bool:
 
 
 def _gathered(rules: Iterable[SuggestedRule]) -> list[SuggestedRule]:
-    """Make one of rules that differ in their hosts alone, or in scheme and port."""
+    """Merge rules that differ only in their hosts, or only in scheme and port."""
     found = list(rules)
     for same in (
         lambda rule: (rule.ports, rule.schemes, rule.methods, rule.paths),
@@ -264,7 +264,7 @@ def _ordered(rules: list[SuggestedRule]) -> list[SuggestedRule]:
 
 
 def names_of(rules: list[SuggestedRule]) -> Iterator[str]:
-    """Give each rule a name of its own that says what it is about."""
+    """Yield a unique, descriptive name for each rule."""
     taken: set[str] = {"default"}
     of_host: dict[frozenset[str], int] = {}
     for rule in rules:

@@ -1,4 +1,4 @@
-"""A suggested policy as text, to be read and edited by people."""
+"""The writer of suggested policies: text that users read and edit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 from egress.policy.learn.suggest import SuggestedRule, Suggestion, by_domain, names_of
 
-# The key under which a rule has its name.
+# The key of a rule's name.
 NAME_KEY: Final = "name"
 
 _WIDTH: Final = 110
@@ -16,9 +16,9 @@ _EXAMPLE: Final = 90
 
 
 def write_policy(suggestion: Suggestion, most: int) -> str:
-    """Write the policy that covers the traffic.
+    """Write the policy that allows the traffic.
 
-    @param most: how many rules it has at most.
+    @param most: the maximum number of rules.
     """
     rules = suggestion.rules(most)
     head = [
@@ -62,7 +62,7 @@ def _kind(rule: SuggestedRule) -> str:
 
 
 def _text(text: str) -> str:
-    """Write a string of TOML, whose escapes are those of JSON."""
+    """Format a TOML string, whose escapes are those of JSON."""
     return json.dumps(text, ensure_ascii=False)
 
 

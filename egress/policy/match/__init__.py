@@ -1,1 +1,1 @@
-"""Matching a request against conditions. Pure."""
+"""The matching of requests against conditions.  Pure."""

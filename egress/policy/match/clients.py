@@ -1,4 +1,4 @@
-"""Patterns for clients: by name, or by address."""
+"""Client patterns: names and addresses."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _RANGE: Final = re.compile(r"[0-9.]+/.*|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:/.*)?|[0
 
 @attrs.frozen
 class ClientName:
-    """The name that a client has.
+    """A pattern for the name of a client.
 
-    @ivar exact: for permissions.
-    @ivar broad: for denials, to which case makes no difference.
+    @ivar exact: the pattern for permissions.
+    @ivar broad: the pattern for denials; it ignores case.
     """
 
     exact: Pattern
@@ -31,9 +31,9 @@ ClientTest = ClientName | Network
 
 
 def compile_client(pattern: str) -> ClientTest:
-    """Compile a pattern for clients: an address, a range of them, or else a name, in which C{*} is any text.
+    """Compile a client pattern: an address, an address range, or a name in which C{*} matches any text.
 
-    @raise ValueError: when it looks like a range and is none, or is empty.
+    @raise ValueError: if the pattern looks like a range but is not valid, or is empty.
     """
     if not pattern:
         raise ValueError("write a name, an address or a range")

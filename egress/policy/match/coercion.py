@@ -1,6 +1,6 @@
-"""Values as loosely typed servers convert them: JavaScript, PHP and their kind compare C{[["7"]]}, C{"7"} and C{7}.
+"""Type coercion as in loosely typed servers: JavaScript, PHP and others treat C{[["7"]]}, C{"7"} and C{7} as equal.
 
-What some server would convert to a value that a denial is about is such a value to the denial.
+If a server could convert a value to one that a denial matches, the denial matches.
 """
 
 from __future__ import annotations
@@ -9,33 +9,33 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-# From here on, an integer and the next one are the same number in JavaScript (ECMA-262, Number.MAX_SAFE_INTEGER).
+# From this value on, JavaScript cannot represent every integer (ECMA-262, Number.MAX_SAFE_INTEGER).
 EXACT: Final = 2**53
 
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]{1,300}(?:\.[0-9]{0,300})?|\.[0-9]{1,300})(?:[eE][+-]?[0-9]{1,9})?")
 _HEXADECIMAL: Final = re.compile(r"0[xX][0-9A-Fa-f]{1,200}|0[oO][0-7]{1,200}|0[bB][01]{1,500}")
 _BLANK: Final = " \t\n\r\v\f\0\xa0\ufeff\u2028\u2029"
-# Beyond this depth, lists are not unwrapped: no honest value is so deep.
+# Lists are not unwrapped beyond this depth: legitimate values are not nested this deeply.
 _DEPTH: Final = 16
 _FALSE: Final = frozenset({"", "0", "false", "no", "off", "null"})
 _OBJECT: Final = ("[object object]", "array")
 
 
 class Odd(float):
-    """A number that is not written as servers write it back, or that not all of them can hold.
+    """A number in a non-canonical notation, or a number that some servers cannot represent.
 
-    C{1e0}, C{1.0} and C{-0} are integers to some and none to others; beyond 2^53, JavaScript rounds integers.
+    Servers disagree on whether C{1e0}, C{1.0} and C{-0} are integers; beyond 2^53, JavaScript rounds integers.
 
-    @ivar text: as it was written.
+    @ivar text: the number as written.
     """
 
     text: str
 
     @classmethod
     def of(cls, text: str) -> Odd:
-        """Read a number.
+        """Parse a number.
 
-        @raise ValueError: when it is too large for every server.
+        @raise ValueError: if no server can represent the number.
         """
         found = cls(text)
         if found in (float("inf"), float("-inf")):
@@ -45,9 +45,9 @@ class Odd(float):
 
 
 def number_in(text: str) -> float | None:
-    """The number that servers make of text; of C{7abc}, too, as PHP does.
+    """Return the number to which servers convert a text; also for C{7abc}, as PHP does.
 
-    @return: C{None} where it is none.
+    @return: the number; C{None} if the text does not begin with one.
     """
     text = text.strip(_BLANK)
     hexadecimal = _HEXADECIMAL.fullmatch(text)
@@ -58,11 +58,11 @@ def number_in(text: str) -> float | None:
 
 
 def texts_of(value: Any, depth: int = 0) -> Iterator[str]:
-    """The texts that servers make of a value, in lower case."""
+    """Yield the texts to which servers convert a value, in lower case."""
     if isinstance(value, str):
         text = value.lower()
         yield text
-        # Some cut at a NUL, some remove blanks.
+        # Some servers cut the text at a NUL, others remove whitespace.
         shorter = text.partition("\0")[0].strip(_BLANK)
         if shorter != text:
             yield shorter
@@ -86,13 +86,13 @@ def _texts_of_number(value: float) -> Iterator[str]:
     if number.is_integer():
         whole = int(number)
         yield str(whole)
-        # As JavaScript writes it: the shortest digits that mean it, and zeros.
+        # JavaScript's notation: the shortest digits that identify the number, padded with zeros.
         digits, _, exponent = f"{number!r}".partition("e")
         yield digits.replace(".", "").ljust(int(exponent) + 1 + (number < 0), "0") if exponent else str(whole)
 
 
 def numbers_of(value: Any, depth: int = 0) -> Iterator[float]:
-    """The numbers that servers make of a value."""
+    """Yield the numbers to which servers convert a value."""
     if isinstance(value, (int, float)):
         yield float(value)
     elif isinstance(value, str):
@@ -102,14 +102,14 @@ def numbers_of(value: Any, depth: int = 0) -> Iterator[float]:
         if len(value) == 1 and value[0] is not None and depth < _DEPTH:
             yield from numbers_of(value[0], depth + 1)
         else:
-            # PHP counts whether there is anything.
+            # PHP converts an array to 0 or 1: whether it has elements.
             yield float(bool(value))
     elif isinstance(value, dict):
         yield float(bool(value))
 
 
 def is_inexact(value: Any) -> bool:
-    """Whether a value is a number that some servers round or cut, so that it may be any other to them."""
+    """Whether a value is a number that some servers round or truncate, so that it can equal another number there."""
     while isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, str):
@@ -118,10 +118,10 @@ def is_inexact(value: Any) -> bool:
 
 
 def may_be(value: Any, wanted: bool) -> bool:
-    """Whether some server takes a value for true, or for false.
+    """Whether some server treats a value as true, or as false.
 
-    To Ruby everything is true but C{false}; PHP and JavaScript take empty values, C{0} and C{"0"} for false, and
-    programs read C{"false"} and C{"off"} so.
+    In Ruby, only C{false} and C{nil} are false; PHP and JavaScript treat empty values, C{0} and C{"0"} as false, and
+    programs interpret C{"false"} and C{"off"} as false.
     """
     if value is None:
         return False
@@ -131,7 +131,7 @@ def may_be(value: Any, wanted: bool) -> bool:
 
 
 def as_texts(document: Any) -> Any:
-    """A document with the texts that servers make of its values, for expressions that compare."""
+    """Convert the values of a document to the texts that servers derive from them, for expressions that compare."""
     if isinstance(document, dict):
         return _listed({key: as_texts(value) for key, value in document.items()})
     if isinstance(document, list):
@@ -142,7 +142,7 @@ def as_texts(document: Any) -> Any:
 
 
 def as_numbers(document: Any) -> Any:
-    """A document with the numbers that servers make of its values, where they make any."""
+    """Convert the values of a document to the numbers that servers derive from them, if there are any."""
     if isinstance(document, dict):
         return _listed({key: as_numbers(value) for key, value in document.items()})
     if isinstance(document, list):
@@ -154,5 +154,5 @@ def as_numbers(document: Any) -> Any:
 
 
 def _listed(found: dict[str, Any]) -> Any:
-    """To PHP, an object with the keys C{0}, C{1} and so on is a list."""
+    """Convert an object with the keys C{0}, C{1} and so on to a list, as PHP does."""
     return list(found.values()) if found and list(found) == [str(at) for at in range(len(found))] else found

@@ -1,4 +1,4 @@
-"""Conditions of rules, each of which says whether it holds, or that this cannot be told."""
+"""The conditions of rules; each evaluates to yes, no or uncertain."""
 
 from __future__ import annotations
 
@@ -22,42 +22,42 @@ from egress.policy.match.tristate import Match, all_of, certainty
 
 Patterns = tuple[Pattern, ...]
 
-# Beyond this many hyphens, a field has too many spellings to be a part of a cache key each.
+# With more hyphens, a field name has too many spellings to add each to a cache key.
 _MAX_HYPHENS: Final = 2
 
 
 class Condition(Protocol):
-    """What a rule asks of a request, beside its host, port, scheme, method and path."""
+    """A condition of a rule on something other than the host, port, scheme, method or path."""
 
     @property
     def key(self) -> str:
-        """The key in the policy."""
+        """The key of the condition in the policy."""
 
     @property
     def is_seen(self) -> bool:
-        """Whether it can be told of what goes through a tunnel, which nobody reads."""
+        """Whether the condition can be evaluated for a tunnel, whose content the proxy does not read."""
 
     @property
     def parts(self) -> frozenset[str]:
-        """The parts of a question on which it depends (L{Decision.cache_key})."""
+        """The request attributes on which the condition depends (L{Decision.cache_key})."""
 
     def match(self, facts: RequestView) -> Match:
-        """Whether it holds for a request."""
+        """Evaluate the condition for a request."""
 
     def stable_for(self, now: float) -> float:
-        """The seconds for which it says the same of the same request, at least."""
+        """Return the minimum number of seconds for which the result for the same request cannot change."""
 
 
 @attrs.frozen
 class _Lasting:
     def stable_for(self, now: float) -> float:
-        """For ever."""
+        """Return infinity: the result does not depend on the time."""
         return float("inf")
 
 
 @attrs.frozen
 class Parameters(_Lasting):
-    """Parameters of the query: patterns for the values of each, or whether it is there."""
+    """A condition on query parameters: patterns for the values of each, or whether the parameter is present."""
 
     wanted: tuple[tuple[str, Patterns | bool], ...]
     key = "query"
@@ -65,7 +65,7 @@ class Parameters(_Lasting):
     parts = frozenset({"path", "query"})
 
     def match(self, facts: RequestView) -> Match:
-        """Whether all are as they should be."""
+        """Return whether all parameters match."""
         return all_of(self._one(facts, name, wanted) for name, wanted in self.wanted)
 
     def _one(self, facts: RequestView, name: str, wanted: Patterns | bool) -> Match:
@@ -77,7 +77,7 @@ class Parameters(_Lasting):
 
 @attrs.frozen
 class HeaderFields(_Lasting):
-    """Header fields: patterns for the values of each, or whether it is there.  Names are in lower case."""
+    """A condition on header fields: patterns for the values of each, or whether it is present; names in lower case."""
 
     wanted: tuple[tuple[str, Patterns | bool], ...]
     _needed: frozenset[str] = attrs.field(init=False, eq=False, repr=False)
@@ -90,11 +90,11 @@ class HeaderFields(_Lasting):
 
     @property
     def parts(self) -> frozenset[str]:
-        """The field in each spelling that is looked at."""
+        """The field in each spelling that is evaluated."""
         return frozenset(part for name, _ in self.wanted for part in _field_parts(name))
 
     def match(self, facts: RequestView) -> Match:
-        """Whether all are as they should be."""
+        """Return whether all header fields match."""
         if not self._needed <= facts.fields.keys():
             return Match.NO
         return all_of(self._one(facts, name, wanted) for name, wanted in self.wanted)
@@ -117,7 +117,7 @@ def _field_parts(name: str) -> Iterator[str]:
 
 @attrs.frozen
 class JsonFields(_Lasting):
-    """What expressions find in JSON content."""
+    """A condition on the values that expressions select in JSON content."""
 
     wanted: tuple[tuple[Expression, Wanted], ...]
     key = "json"
@@ -125,7 +125,7 @@ class JsonFields(_Lasting):
     parts = frozenset({"body", *_field_parts("content-encoding"), *_field_parts("content-type")})
 
     def match(self, facts: RequestView) -> Match:
-        """Whether all find what they should."""
+        """Return whether all expressions select matching values."""
         if facts.json is UNREAD:
             return Match.UNREAD
         return all_of(json_matches(facts.json, expression, wanted) for expression, wanted in self.wanted)
@@ -133,7 +133,7 @@ class JsonFields(_Lasting):
 
 @attrs.frozen
 class BodySize(_Lasting):
-    """The length of the content, in bytes."""
+    """A condition on the length of the content, in bytes."""
 
     key: str
     least: int = 0
@@ -142,7 +142,7 @@ class BodySize(_Lasting):
     parts = frozenset({"body"})
 
     def match(self, facts: RequestView) -> Match:
-        """Whether it is within the bounds."""
+        """Return whether the length is within the bounds."""
         request = facts.request
         length = request.content_length
         if request.body is not None and not request.body_truncated:
@@ -151,7 +151,7 @@ class BodySize(_Lasting):
             return Match.YES if self._is_within(length) else Match.NO
         if request.body_withheld:
             return Match.UNREAD
-        # What is there is the beginning.
+        # The body is only the beginning of the content.
         at_least = len(request.body or b"")
         if self.most is not None:
             return Match.NO if at_least > self.most else Match.MAYBE
@@ -163,7 +163,7 @@ class BodySize(_Lasting):
 
 @attrs.frozen
 class Clients(_Lasting):
-    """Who sent the request: the name, or the address."""
+    """A condition on the client: its name or its address."""
 
     names: Patterns
     networks: tuple[Network, ...]
@@ -176,7 +176,7 @@ class Clients(_Lasting):
         return frozenset(part for part, used in (("identity", self.names), ("client", self.networks)) if used)
 
     def match(self, facts: RequestView) -> Match:
-        """Whether it is one of them."""
+        """Return whether the client is one of those listed."""
         name = facts.request.client.identity
         if name is not None and any(matches(name) for matches in self.names):
             return Match.YES
@@ -189,7 +189,7 @@ class Clients(_Lasting):
 
 @attrs.frozen
 class Times:
-    """Times of the week."""
+    """A condition on the time of the week."""
 
     windows: tuple[Window, ...]
     zone: tzinfo
@@ -198,19 +198,19 @@ class Times:
     parts: frozenset[str] = attrs.field(init=False, default=frozenset())
 
     def match(self, facts: RequestView) -> Match:
-        """Whether it is one of these times."""
+        """Return whether the time is in one of the windows."""
         if facts.now is None:
             return Match.MAYBE
         return Match.YES if is_within(self.windows, self.zone, facts.now) else Match.NO
 
     def stable_for(self, now: float) -> float:
-        """Until the next of the times begins or ends."""
+        """Return the time until the next window begins or ends."""
         return until_boundary(self.windows, self.zone, now)
 
 
 @attrs.frozen
 class Addresses(_Lasting):
-    """What the host leads to: for a permission all of it, for a denial any."""
+    """A condition on the addresses of the host: a permission requires all of them to match, a denial any."""
 
     classes: frozenset[str]
     networks: tuple[Network, ...]
@@ -219,7 +219,7 @@ class Addresses(_Lasting):
     parts = frozenset({"addresses"})
 
     def match(self, facts: RequestView) -> Match:
-        """Whether the addresses are of these kinds."""
+        """Return whether the addresses match."""
         if not facts.addresses:
             return Match.UNRESOLVED if facts.request.addresses_withheld else Match.MAYBE
         return certainty(self._has(address) for address in facts.addresses)

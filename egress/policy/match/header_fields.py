@@ -1,4 +1,4 @@
-"""The header fields of a request, as servers may read them."""
+"""The header fields of a request, in all the ways in which servers interpret them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from egress.policy.match.patterns import Pattern
 from egress.policy.match.tristate import Match, certainty
 from egress.policy.match.work_budget import TooMuchWork, WorkBudget, steps_to_try
 
-# More members than this no honest list has, and each pattern is tried on each of them.
+# Legitimate lists have fewer members, and each pattern is tried on each member.
 MAX_MEMBERS: Final = 500
 
 Fields = dict[str, tuple[tuple[str, str], ...]]
-"""By the loose name: the name in lower case and the value of each line, in each of its readings."""
+"""Header fields by canonical name: the lower-case name and the value of each line, in each decoding."""
 
 
 def canonical_name(name: str) -> str:
-    """A name as gateways have it that turn fields into variables: C{-} and C{_} are the same (RFC 3875)."""
+    """Return the name as gateways that map fields to variables see it: C{-} and C{_} are equal (RFC 3875)."""
     return name.lower().replace("_", "-")
 
 
 def read_fields(headers: Headers) -> Fields:
-    """Read the header fields of a request."""
+    """Parse the header fields of a request."""
     found: dict[str, list[tuple[str, str]]] = {}
     for raw_name, raw_value in headers:
         name = raw_name.decode("latin-1").lower()
@@ -34,7 +34,7 @@ def read_fields(headers: Headers) -> Fields:
 
 
 def has_field(fields: Fields, name: str) -> Match:
-    """Whether there is a field of a name, which is in lower case."""
+    """Return whether there is a header field with a name, which is in lower case."""
     lines = fields.get(canonical_name(name), ())
     if any(one == name for one, _ in lines):
         return Match.YES
@@ -42,12 +42,12 @@ def has_field(fields: Fields, name: str) -> Match:
 
 
 def field_matches(fields: Fields, name: str, patterns: tuple[Pattern, ...], work: WorkBudget) -> Match:
-    """Whether the field of a name has a value that one of some patterns matches.
+    """Return whether a header field has a value that one of the patterns matches.
 
-    Where a field is repeated, or a list (RFC 9110 section 5.6.1), a permission wants that of each line and of each
-    member, a denial of any, or of the lines joined.
+    If a field is repeated or is a list (RFC 9110 section 5.6.1), a permission requires a match of each line and each
+    member; a denial requires a match of any, or of the joined lines.
 
-    @raise TooMuchWork: when there is too much to compare.
+    @raise TooMuchWork: if the comparison exceeds the work budget.
     """
     lines = fields.get(canonical_name(name), ())
     if not lines:

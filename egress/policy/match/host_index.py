@@ -1,4 +1,4 @@
-"""Which of many rules may be about a host, without looking at each."""
+"""An index of rules by host, which finds the candidate rules without a scan of all rules."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ NONE: Final[tuple[int, ...]] = ()
 
 @attrs.define
 class _Found:
-    """Where patterns of each kind stand, as the numbers of lists of hosts; one number more than once at most in a row.
+    """Patterns by kind, as numbers of host lists; each list contains a number at most once.
 
-    @ivar names: by the host.
-    @ivar below: by the host above.
-    @ivar networks: by version, length and bits of the prefix.
-    @ivar literals: patterns for literal addresses, whichever.
-    @ivar others: what has to be tried.
+    @ivar names: exact hosts.
+    @ivar below: subdomain patterns, by parent domain.
+    @ivar networks: address ranges, by version, length and bits of the prefix.
+    @ivar literals: patterns for address literals of internal networks.
+    @ivar others: patterns that must be evaluated for every host.
     """
 
     names: dict[str, list[int]] = attrs.field(factory=lambda: defaultdict(list))
@@ -37,7 +37,7 @@ class _Found:
     others: list[int] = attrs.field(factory=list)
 
     def add(self, number: int, test: HostTest) -> None:
-        """Note one pattern."""
+        """Add one pattern."""
         if isinstance(test, Named):
             found = (self.below if test.below else self.names)[test.host]
         elif isinstance(test, Within):
@@ -62,12 +62,12 @@ def _fixed(table: dict[_Key, list[int]]) -> dict[_Key, tuple[int, ...]]:
 
 
 class HostIndex:
-    """Finds the rules that may be about an authority, in their order.
+    """Finds the rules that may match an authority, in their order.
 
-    Rules that have one list of hosts in common, as a group is, are kept together.
+    Rules that share a list of hosts, such as the rules of a group, are stored together.
 
-    @param hosts: the host patterns of each rule; none: it is about every host.
-    @ivar always: the places of the rules that are about every host.
+    @param hosts: the host patterns of each rule; an empty tuple matches every host.
+    @ivar wildcard: the positions of the rules for every host.
     """
 
     def __init__(self, hosts: Sequence[tuple[HostTest, ...]]) -> None:
@@ -86,7 +86,7 @@ class HostIndex:
                 for test in tests:
                     found.add(number, test)
             rules[number].append(place)
-        # Of tuples of numbers, unlike lists, the garbage collector has nothing to go through.
+        # The garbage collector does not track tuples of numbers, unlike lists.
         self._rules = [tuple(places) for places in rules]
         self._names, self._below = _fixed(found.names), _fixed(found.below)
         self._networks = _fixed(found.networks)
@@ -94,9 +94,9 @@ class HostIndex:
         self._prefixes = sorted({network[:2] for network in found.networks})
 
     def candidates(self, authority: Authority, always: Sequence[int]) -> Iterator[int]:
-        """The places of the rules that may be about an authority, and a few that are not, in order.
+        """Yield the positions of the rules that may match an authority, in order; a few of them do not match.
 
-        @param always: those of C{self.always} that are of interest.
+        @param always: the relevant members of C{self.wildcard}.
         """
         numbers = set(self._numbers(authority))
         if not numbers:
@@ -104,7 +104,7 @@ class HostIndex:
         lists = [self._rules[number] for number in numbers]
         if always:
             lists.append(tuple(always))
-        # Each rule has one list of hosts, so none comes twice.
+        # Each rule has one list of hosts, so no position occurs twice.
         return iter(lists[0]) if len(lists) == 1 else merge(*lists)
 
     def _numbers(self, authority: Authority) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""Patterns for hosts."""
+"""Host patterns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAPPED: Final = IPv6Network("::ffff:0:0/96")
 
 @attrs.frozen
 class Anything:
-    """Every host."""
+    """A pattern that matches every host."""
 
     def __call__(self, _: Authority) -> bool:
         return True
@@ -25,7 +25,7 @@ class Anything:
 
 @attrs.frozen
 class PrivateLiteral:
-    """Literal addresses of internal networks."""
+    """A pattern that matches address literals of internal networks."""
 
     def __call__(self, authority: Authority) -> bool:
         address = authority.ip
@@ -34,7 +34,7 @@ class PrivateLiteral:
 
 @attrs.frozen
 class SingleLabel:
-    """Names without a dot."""
+    """A pattern that matches names without a dot."""
 
     def __call__(self, authority: Authority) -> bool:
         return "." not in authority.host and authority.ip is None
@@ -42,7 +42,7 @@ class SingleLabel:
 
 @attrs.frozen
 class Within:
-    """Literal addresses in a range, or such that lead into it (L{embedded})."""
+    """A pattern that matches address literals in a range, or that embed an address in the range (L{embedded})."""
 
     network: IPv4Network | IPv6Network
     port: int | None = None
@@ -56,7 +56,7 @@ class Within:
 
 @attrs.frozen
 class Named:
-    """A host, or what is below it."""
+    """A pattern that matches a host, or its subdomains."""
 
     host: str
     below: bool
@@ -70,7 +70,7 @@ class Named:
 
 @attrs.frozen
 class Matching:
-    """Hosts, in their normal form, that a regular expression matches."""
+    """A pattern that matches normalized hosts by a regular expression."""
 
     pattern: Pattern
 
@@ -82,19 +82,19 @@ HostTest = Anything | PrivateLiteral | SingleLabel | Within | Named | Matching
 
 
 def matches_addresses(test: HostTest) -> bool:
-    """Whether a pattern is about addresses and not about names."""
+    """Whether a pattern matches addresses rather than names."""
     return isinstance(test, (Within, PrivateLiteral))
 
 
 def compile_host(pattern: str) -> HostTest:
     """Compile a host pattern.
 
-    C{example.com}; C{*.example.com} or C{.example.com} for what is below it; an address; each with an optional port.
-    C{*}; a CIDR range or C{private} for literal addresses; C{single-label} for names without a dot; C{re:} before a
-    regular expression for the whole host.
+    C{example.com}; C{*.example.com} or C{.example.com} for subdomains; an address; each with an optional port.
+    C{*}; a CIDR range or C{private} for address literals; C{single-label} for names without a dot; C{re:} followed by
+    a regular expression for the whole host.
 
-    @raise egress.model.errors.InvalidTarget: when it is none of these.
-    @raise ValueError: likewise, and for what could never match.
+    @raise egress.model.errors.InvalidTarget: if the host is not valid.
+    @raise ValueError: if the pattern is not valid in another way, or can never match.
     """
     if pattern == "*":
         return Anything()
@@ -103,7 +103,7 @@ def compile_host(pattern: str) -> HostTest:
     if pattern == "single-label":
         return SingleLabel()
     if pattern.startswith(REGEX):
-        # Hosts have no upper case, whatever the expression has.
+        # Normalized hosts are in lower case, whatever case the expression uses.
         return Matching(compile_regex(pattern.removeprefix(REGEX), broad=True))
     if "/" in pattern:
         return Within(_network(pattern))
@@ -124,7 +124,7 @@ def _network(text: str) -> IPv4Network | IPv6Network:
     try:
         network = ip_network(text)
     except ValueError as error:
-        # Of a URL, a message about networks would lead astray.
+        # For a URL, a message about networks would be misleading.
         what = error if text[:1].isdecimal() or text.startswith("[") else "there is no scheme and no path in it"
         raise ValueError(f"{what}; write a host alone, as in example.com, or a range, as in 10.0.0.0/8") from None
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):

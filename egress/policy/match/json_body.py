@@ -1,4 +1,4 @@
-"""The content of a request as JSON, or the certainty that nobody can tell what it says."""
+"""The content of a request as JSON, if all servers interpret it alike."""
 
 from __future__ import annotations
 
@@ -28,45 +28,45 @@ from egress.policy.match.tristate import Match, certainty
 from egress.policy.match.work_budget import PER_CALL, PER_CHARACTER, WorkBudget
 
 UNREADABLE: Final = object()
-"""Stands for content that is not JSON, or that two servers may read as two things."""
+"""A sentinel for content that is not JSON, or that servers interpret differently."""
 
 NOTHING: Final = object()
-"""Stands for the content of a request that has none."""
+"""A sentinel for a request without content."""
 
-# Reading a number takes more than linear time, and nobody counts that far.
+# Parsing a number takes more than linear time, and legitimate numbers are shorter.
 _MAX_DIGITS: Final = 64
 
-# What is between values.
+# The delimiters between values.
 _MARKS: Final = (b",", b":", b"[", b"{")
 
-# Steps of work for each mark or byte, or for each key or number that has to be looked at.
+# Steps of work for each delimiter or byte, or for each key or number that needs a check.
 _PER_MARK: Final = 350
 _PER_BYTE: Final = 4
 _PER_KEY: Final = 1300
 _PER_NUMBER: Final = 1300
 _PER_CONVERTED: Final = 4000
-# For each value that an expression finds.
+# Steps of work for each value that an expression selects.
 _PER_FOUND: Final = 200
 _PER_FOUND_BROADLY: Final = 1500
 
-# What may come of an expression that meets values it was not made for.
+# The exceptions of expressions that process values of an unexpected type.
 _FAILURES: Final = (JMESPathError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError, RecursionError)
 
-# Merged into another object, these become properties that every object seems to have (JavaScript).
+# JavaScript: merged into another object, these become properties of every object.
 _PROTOTYPE: Final = "__proto__"
 _CONSTRUCTOR: Final = ("constructor", "prototype")
 _OF_OBJECTS: Final = frozenset((_PROTOTYPE, _CONSTRUCTOR[0]))
-# No two of these are one key to any server.
+# No server treats two of these keys as equal.
 _PLAIN_KEY: Final = re.compile("[a-z0-9_-]{1,64}")
 
 
 class Document:
-    """Content that every server reads as the same JSON, but for how it converts values.
+    """Content that every server parses as the same JSON, apart from type coercion.
 
-    @ivar value: the JSON.
-    @ivar dotted: keys that some libraries take for a path, in lower case: C{{"a.b": 1}} for C{{"a": {"b": 1}}}.
-    @ivar is_inexact: whether it has a number that some servers round.
-    @ivar marks: what is between its values, counted.
+    @ivar value: the parsed JSON.
+    @ivar dotted: lower-case keys that some libraries treat as a path: C{{"a.b": 1}} as C{{"a": {"b": 1}}}.
+    @ivar is_inexact: whether it contains a number that some servers round.
+    @ivar marks: the number of delimiters between its values.
     """
 
     def __init__(
@@ -85,27 +85,27 @@ class Document:
         self._work = work
 
     def spend(self, steps: int) -> None:
-        """Take note of work to be done on it.
+        """Spend steps of the work budget.
 
-        @raise TooMuchWork: when it is too much.
+        @raise TooMuchWork: if the budget is exceeded.
         """
         self._work.spend(steps, f"its JSON of about {self.marks:,} values takes long to look through")
 
     @cached_property
     def lowered(self) -> Any:
-        """The JSON in lower case."""
+        """The JSON with keys and values in lower case."""
         self.spend(_PER_MARK * self.marks)
         return lowered(self.value)
 
     @cached_property
     def converted(self) -> tuple[Any, ...]:
-        """The same with values as loosely typed servers convert them."""
+        """The lower-case JSON with its values converted as in loosely typed servers: to texts, and to numbers."""
         self.spend(_PER_CONVERTED * self.marks)
         return as_texts(self.lowered), as_numbers(self.lowered)
 
 
 class _Reader:
-    """Reads one document strictly."""
+    """A strict parser for one document."""
 
     def __init__(self, work: WorkBudget, cause: str) -> None:
         self._work = work
@@ -115,7 +115,7 @@ class _Reader:
         self._plain: set[str] = set()
 
     def object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        """Keys that differ in case alone are one key to some servers."""
+        """Build an object; reject keys that differ only in case, because some servers treat them as equal."""
         found = dict(pairs)
         if len(found) == len(pairs) and found.keys() <= self._plain:
             return found
@@ -156,10 +156,10 @@ class _Reader:
 
 
 def read_json(body: bytes, work: WorkBudget) -> Any:
-    """Read JSON strictly (RFC 8259): UTF-8, each key once, numbers that are numbers.
+    """Parse JSON strictly (RFC 8259): UTF-8, unique keys, finite numbers.
 
-    @return: a L{Document}; C{UNREADABLE} for everything else.
-    @raise TooMuchWork: when there is too much of it.
+    @return: a L{Document}; C{UNREADABLE} if the content is not valid.
+    @raise TooMuchWork: if the content exceeds the work budget.
     """
     work.spend(_PER_BYTE * len(body), f"its JSON has {len(body):,} bytes")
     marks = sum(map(body.count, _MARKS))
@@ -176,7 +176,7 @@ def read_json(body: bytes, work: WorkBudget) -> Any:
             parse_int=reader.whole,
         )
         if "\\u" in text:
-            # A surrogate without its other half is read by each server in a way of its own.
+            # Servers interpret unpaired surrogates differently.
             json.dumps(found, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
         return UNREADABLE
@@ -184,7 +184,7 @@ def read_json(body: bytes, work: WorkBudget) -> Any:
 
 
 def lowered(document: Any) -> Any:
-    """A document as servers read it to which case makes no difference in keys; in values it makes none to a denial."""
+    """Convert a document to lower case, as servers that ignore case in keys see it; denials ignore it in values."""
     if isinstance(document, str):
         return document.lower()
     if isinstance(document, list):
@@ -196,10 +196,10 @@ def lowered(document: Any) -> Any:
 
 @attrs.frozen
 class Wanted:
-    """Values that are looked for.
+    """The values that a condition matches.
 
-    @ivar broad: whether what servers convert to one of them is one of them, and case makes no difference.
-    @ivar numeric: for a denial, the numbers that stand as text in the policy.
+    @ivar broad: whether values that a server converts to one of them match, and case is ignored.
+    @ivar numeric: for a denial, the numbers that are written as text in the policy.
     """
 
     broad: bool
@@ -210,9 +210,9 @@ class Wanted:
 
     @classmethod
     def of(cls, values: list[Any], *, broad: bool) -> Wanted:
-        """Compile what a policy wants.
+        """Compile the values of a policy.
 
-        @raise ValueError: when a value is neither text nor a number nor a boolean, or is no pattern.
+        @raise ValueError: if a value is not a text, number or boolean, or is not a valid pattern.
         """
         patterns: list[Pattern] = []
         numbers: list[float] = []
@@ -232,7 +232,7 @@ class Wanted:
         return cls(broad, tuple(patterns), tuple(numbers), tuple(booleans), tuple(numeric))
 
     def has(self, value: object) -> bool:
-        """Whether it is one of the values: for a permission, as it is written, for a denial, to some server."""
+        """Whether a value is among these: exactly for a permission, in the view of some server for a denial."""
         if self.broad:
             return self._may_have(value)
         if isinstance(value, bool):
@@ -260,7 +260,7 @@ class Wanted:
         return any(matches(text) for matches in self.patterns)
 
 
-# Parts of an expression that compare values, or make others of them.
+# The node types of an expression that compare or transform values.
 _COMPARING: Final = frozenset(
     {"comparator", "function_expression", "filter_projection", "and_expression", "or_expression", "not_expression"}
 )
@@ -271,12 +271,12 @@ _WALKING: Final = frozenset({"projection", "value_projection", "flatten", "slice
 
 @attrs.frozen
 class Expression:
-    """A JMESPath expression.
+    """A compiled JMESPath expression.
 
-    @ivar text: as it is written.
-    @ivar lowered: the same for documents in lower case.
-    @ivar compares: whether it does more than say where a value is.
-    @ivar walks: whether it may look at all of a document.
+    @ivar text: the expression as written.
+    @ivar lowered: the compiled expression for documents in lower case.
+    @ivar compares: whether it does more than select a value by its location.
+    @ivar walks: whether it can traverse the whole document.
     """
 
     text: str
@@ -296,7 +296,7 @@ def _parts(node: Any) -> Iterator[str]:
 def compile_expression(text: str) -> Expression:
     """Compile a JMESPath expression.
 
-    @raise ValueError: when it is none.
+    @raise ValueError: if the text is not a valid expression.
     """
     try:
         found, low = jmespath.compile(text), jmespath.compile(text.lower())
@@ -308,12 +308,11 @@ def compile_expression(text: str) -> Expression:
 
 
 def json_matches(document: object, expression: Expression, wanted: Wanted) -> Match:
-    """Whether what an expression finds in a document is wanted; of a list, each member of it.
+    """Return whether the values that an expression selects in a document match; in a list, each member must match.
 
-    For a denial, also what it finds in the document as servers to which case makes no difference read it, or those that
-    convert values.
+    A denial also evaluates the document as servers that ignore case, or that convert values, interpret it.
 
-    @raise TooMuchWork: when there is too much to look through.
+    @raise TooMuchWork: if the evaluation exceeds the work budget.
     """
     if document is NOTHING:
         return Match.NO
@@ -340,7 +339,7 @@ def _is_in_converted(document: Document, expression: Expression, other: Any, wan
     try:
         return _found(document, expression, expression.lowered, other, wanted) is not Match.NO
     except _FAILURES:
-        # An expression that compares numbers is not made for texts.
+        # An expression that compares numbers can fail on texts.
         return False
 
 
@@ -357,5 +356,5 @@ def _found(
     if not isinstance(value, list):
         return certainty((wanted.has(value),))
     found = certainty(wanted.has(one) for one in value)
-    # Some join the members of a list.
+    # Some servers join the members of a list.
     return Match.MAYBE if found is Match.NO and wanted.has(value) else found

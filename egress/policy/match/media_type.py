@@ -1,4 +1,4 @@
-"""Whether the fields of a request say that its content is JSON, so that every server reads it as the same JSON."""
+"""The check that a request's header fields make every server parse its content as the same JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 _WORD: Final = r"[!#$%&'+.^_`|~0-9A-Za-z-]+"
-# RFC 9110 section 8.3.1, without what servers split in different places: quoted separators and escapes.
+# RFC 9110 section 8.3.1, without forms that servers split differently: quoted separators and escapes.
 _JSON: Final = re.compile(
     rf"""
     application/(?:json|(?P<subtype>[0-9A-Za-z][0-9A-Za-z!\#$&^_.-]*)\+json)
@@ -15,24 +15,24 @@ _JSON: Final = re.compile(
     re.IGNORECASE | re.VERBOSE | re.ASCII,
 )
 _CHARSET: Final = re.compile(r';[ \t]*charset=(?:utf-8(?=[ \t]*(?:;|\Z))|"utf-8")', re.IGNORECASE | re.ASCII)
-# Servers that look for a prefix, or for a part of the type, take these for forms.
+# Servers that match a prefix or a substring of the type treat these as forms.
 _FORMS: Final = ("form-urlencoded", "form-data")
 
 Lines = tuple[tuple[str, str], ...]
-"""The lines of a field, each with its name in lower case and its value
+"""The lines of a header field, each with its lower-case name and its value
 (L{egress.policy.match.header_fields.read_fields})."""
 
 
 def json_fault(types: Lines, codings: Lines) -> str | None:
-    """Say why servers may read the content as something else than JSON in UTF-8.
+    """Return why servers may parse the content as something other than JSON in UTF-8.
 
-    Servers take the first or the last of two Content-Type fields, decode by C{charset}, and look at the type not at
-    all, at a part of it, or at a type that is registered for JSON (RFC 8259 section 11, RFC 6839 section 3.1).
+    Servers use the first or the last of two Content-Type fields, decode by C{charset}, and check the type not at all,
+    partially, or against the types that are registered for JSON (RFC 8259 section 11, RFC 6839 section 3.1).
     C{text/json} is not registered, and C{text} has another default charset (RFC 2046 section 4.1.2).
 
     @param types: the C{Content-Type} fields.
     @param codings: the C{Content-Encoding} fields.
-    @return: the cause, without any text of the request; C{None}: all read it as JSON.
+    @return: the cause, without any data of the request; C{None} if all servers parse it as JSON.
     """
     if any(value.strip().lower() not in ("", "identity") for _, value in codings):
         return "its content is compressed or encoded (Content-Encoding)"
@@ -44,6 +44,6 @@ def json_fault(types: Lines, codings: Lines) -> str | None:
     found = _JSON.fullmatch(value)
     if found is None or any(form in (found["subtype"] or "").lower() for form in _FORMS):
         return "its Content-Type is not that of JSON"
-    # Once, and as a parameter of its own.
+    # The charset occurs once, and as a parameter of its own.
     named = value.lower().count("charset")
     return None if named == len(_CHARSET.findall(found["parameters"])) < 2 else "its charset is not UTF-8"

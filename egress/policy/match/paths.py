@@ -1,8 +1,8 @@
-"""Request paths as servers may read them, and patterns for them.
+"""Request paths in all the ways in which servers interpret them, and path patterns.
 
-Servers disagree about encoded slashes and dots, doubled slashes, backslashes, path parameters and more.  A rule must
-not be slipped past by a spelling that the origin reads differently, so a path is compared in every reading that some
-server is known to have.
+Servers disagree about encoded slashes and dots, doubled slashes, backslashes, path parameters and more.  A spelling
+that the origin interprets differently must not bypass a rule, so a path is compared in every interpretation that some
+server is known to use.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ import attrs
 
 from egress.policy.match.work_budget import PER_CALL, TooMuchWork, WorkBudget
 
-# Beyond this many readings it is nobody's honest path.
+# Legitimate paths have fewer interpretations.
 MAX_READINGS: Final = 32
 
 _PLAIN: Final = re.compile(r"(?:/[A-Za-z0-9_~-](?:[A-Za-z0-9._~-]*[A-Za-z0-9_~-])?)*/?")
 _RUN: Final = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
-# What some server gives a meaning of its own once it is decoded.
+# Characters that have a special meaning to some server after decoding.
 _STRUCTURAL: Final = {ord(char): f"%{ord(char):02X}" for char in "\0/\\%;?#"}
-# "%u002F" is how old Windows servers write U+002F.
+# Old Windows servers write U+002F as "%u002F".
 _WIDE: Final = re.compile(r"%[uU]([0-9A-Fa-f]{4})")
-# ASCII in two or three bytes where UTF-8 has it in one; surrogates stand for bytes that are not UTF-8.
+# Overlong UTF-8: ASCII in two or three bytes; surrogates represent bytes that are not UTF-8.
 _OVERLONG: Final = re.compile("(?:[\udcc0\udcc1]|\udce0[\udc80-\udc9f])[\udc80-\udcbf]")
 _SLASHES: Final = re.compile(r"//+")
 _PARAMETERS: Final = re.compile(r";[^/]*")
-# Blanks and control characters, and then dots, that end a segment; a segment of dots alone is something else.
+# Whitespace, control characters or dots at the end of a segment; a segment that consists of dots is a different case.
 _BLANK: Final = "\\s\0-\x1f\x7f\udc85\udca0"
 _BLANKS: Final = re.compile(f"(?<![{_BLANK}])[{_BLANK}]+(?=/|\\Z)")
 _DOTS: Final = re.compile(r"(?<=[^/.])\.+(?=/|\Z)")
 
 
 def canonical(path: str) -> str:
-    """Decode what means the same encoded or not (RFC 3986 section 6.2.2.2), and a little more.
+    """Decode the escapes that do not change the meaning (RFC 3986 section 6.2.2.2), and a few more.
 
-    Only what could change the structure of the path stays encoded, in upper case.
+    Only characters that could change the structure of the path stay encoded, in upper case.
     """
     return _RUN.sub(lambda run: _text(run).translate(_STRUCTURAL), path)
 
@@ -64,7 +64,7 @@ def _from_overlong(path: str) -> str:
 
 
 def _compatible(path: str) -> str:
-    """Full-width slashes and dots as plain ones, and the like (Unicode, NFKC)."""
+    """Replace compatibility characters, such as full-width slashes and dots (Unicode, NFKC)."""
     return path if path.isascii() else unicodedata.normalize("NFKC", path)
 
 
@@ -117,7 +117,7 @@ def remove_dot_segments(path: str) -> str:
     return "/".join(kept)
 
 
-# Each change, what a path has that it changes, and the steps of work for each of these.
+# Each transformation, the text that triggers it, and the steps of work per occurrence.
 _CHANGES: Final[tuple[tuple[Callable[[str], str], str, int], ...]] = (
     (canonical, "%", 800),
     (_decoded, "%", 800),
@@ -131,23 +131,23 @@ _CHANGES: Final[tuple[tuple[Callable[[str], str], str, int], ...]] = (
     (_single_slashes, "//", 300),
     (remove_dot_segments, "/.", 300),
 )
-# What changes in paths with characters that are not printable ASCII, or with a blank.
+# Transformations of paths that contain a space or characters other than printable ASCII.
 _UNUSUAL: Final[tuple[tuple[Callable[[str], str], int], ...]] = (
     (_from_overlong, 60),
     (_compatible, 300),
     (_without_blanks, 150),
 )
-# For each reading, whatever is in it; and for each character of it, once, and in each change.
+# Steps of work: per interpretation; per character of an interpretation; per character in each transformation.
 _PER_READING: Final = 4000
 _PER_CHARACTER: Final = 12
 _PER_PASS: Final = 25
 
 
 def readings(path: str, work: WorkBudget) -> tuple[str, ...]:
-    """Every reading of a path, its query left out: what comes of it by any of the changes, in any order.
+    """Return every interpretation of a path, without its query: all results of all transformations in any order.
 
-    @return: the readings, the literal one first.
-    @raise TooMuchWork: when there are more than L{MAX_READINGS}, or when they are too long for so many.
+    @return: the interpretations; the literal path comes first.
+    @raise TooMuchWork: if there are more than L{MAX_READINGS}, or if their total length exceeds the work budget.
     """
     path = _before_query(path)
     if _PLAIN.fullmatch(path):
@@ -179,7 +179,7 @@ def _changed(text: str, work: WorkBudget, cause: str) -> Iterator[str]:
             yield unusual(text)
 
 
-# What servers read in different ways, as it is called in reasons.
+# The ambiguous parts of paths, with their names in reasons.
 _CALLED: Final = (
     ("%2F", re.compile("%2f", re.IGNORECASE)),
     ("%5C", re.compile("%5c", re.IGNORECASE)),
@@ -193,32 +193,32 @@ _CALLED: Final = (
 
 
 def ambiguity(path: str) -> str:
-    """Name what of a path servers read in different ways, without any other text of it.
+    """Name the part of a path that servers interpret differently, without other text of the path.
 
-    @param path: as it was sent.
+    @param path: the path as sent.
     """
     path = _before_query(path)
     return next((name for name, expression in _CALLED if expression.search(path)), "characters")
 
 
 class _Glob:
-    """A pattern on its way to a regular expression that takes linear time.
+    """A compiler of a path pattern into a regular expression that takes linear time.
 
-    Wildcards are followed by the first place where what comes next fits, and never tried again.  That finds a match if
-    there is one: what is between two C{**} spans a fixed number of segments, so an earlier end is always as good.
+    Each wildcard extends to the first position at which the next part matches, without backtracking.  This finds a
+    match if there is one: the text between two C{**} spans a fixed number of segments, so the earliest end is optimal.
     """
 
     def __init__(self) -> None:
         self._groups = 0
 
     def _once(self, expression: str) -> str:
-        """Match without going back into it: an atomic group, which C{re} has from Python 3.11 on."""
+        """Wrap an expression so that it does not backtrack: an atomic group, which C{re} supports from Python 3.11."""
         self._groups += 1
         name = f"g{self._groups}"
         return f"(?=(?P<{name}>{expression}))(?P={name})"
 
     def segment(self, pattern: str) -> str:
-        """One segment, in which C{*} stands for any characters."""
+        """Compile one segment, in which C{*} matches any characters."""
         first, *rest = (re.escape(canonical(part)) for part in pattern.split("*"))
         if not rest:
             return first
@@ -227,11 +227,11 @@ class _Glob:
         return f"{first}{between}[^/]*{last}"
 
     def block(self, segments: list[str]) -> str:
-        """Segments that follow one another."""
+        """Compile consecutive segments."""
         return "".join(f"/{self.segment(segment)}" for segment in segments)
 
     def path(self, segments: list[str]) -> str:
-        """A whole path, in which C{**} stands for any number of segments."""
+        """Compile a whole path, in which C{**} matches any number of segments."""
         blocks: list[list[str]] = [[]]
         for segment in segments:
             if segment == "**":
@@ -255,11 +255,11 @@ _ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 @attrs.frozen
 class PathPattern:
-    """A pattern for paths.
+    """A compiled path pattern.
 
-    @ivar text: as it was written.
-    @ivar fullmatch: gives C{None} for a path that does not match.
-    @ivar prefix: how each path begins that matches, in lower case where case makes no difference.
+    @ivar text: the pattern as written.
+    @ivar fullmatch: returns C{None} for a path that does not match.
+    @ivar prefix: the common prefix of all paths that match; in lower case if C{broad}.
     """
 
     text: str
@@ -268,7 +268,7 @@ class PathPattern:
     prefix: str = attrs.field(eq=False, repr=False)
 
     def steps(self, path: str, lowered: str) -> int:
-        """How many steps of work it takes at most to try it.
+        """Return the maximum number of steps of work to match a path.
 
         @param lowered: the path in lower case.
         """
@@ -280,10 +280,10 @@ _PER_COMPARED: Final = 40
 
 
 def compile_path(pattern: str, *, broad: bool) -> PathPattern:
-    """Compile a path pattern: C{*} stands for anything within a segment, C{**} for any number of whole segments.
+    """Compile a path pattern: C{*} matches anything within a segment, C{**} any number of whole segments.
 
-    @param broad: whether case and a slash at the end make no difference, as many servers have it.
-    @raise ValueError: when it is not a pattern, or one that could never match.
+    @param broad: whether to ignore case and a trailing slash, as many servers do.
+    @raise ValueError: if the pattern is not valid, or can never match.
     """
     if not pattern.startswith("/"):
         raise ValueError("a path pattern begins with /")
@@ -301,6 +301,6 @@ def compile_path(pattern: str, *, broad: bool) -> PathPattern:
     expression = _Glob().path(segments) + ("/?" if broad else "")
     compiled = re.compile(expression, re.DOTALL | (re.IGNORECASE if broad else 0))
     prefix = canonical("/" + "/".join(segments)).partition("*")[0]
-    # "/a/**" is about "/a", too.
+    # "/a/**" also matches "/a".
     prefix = prefix.rstrip("/")
     return PathPattern(pattern, broad, compiled.fullmatch, prefix.lower() if broad else prefix)

@@ -1,6 +1,6 @@
-"""Patterns for values: C{*} in plain text, or regular expressions on request.
+"""Patterns for values: C{*} in plain text, or regular expressions with a prefix.
 
-Values come from strangers, so every pattern takes time that is linear in the length of the value.
+Values come from untrusted clients, so each pattern takes time that is linear in the length of the value.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from typing import Final
 import attrs
 
 REGEX: Final = "re:"
-"""What begins a pattern that is a regular expression."""
+"""The prefix of a pattern that is a regular expression."""
 
-# Room for the states of one expression, in bytes; without it, they are walked through more slowly, but still linearly.
+# Memory for the states of one expression, in bytes; with less, matching is slower but still linear.
 _MEMORY: Final = 1 << 20
 
 Pattern = Callable[[str], bool]
 
 
 def compile_regex(expression: str, *, broad: bool = False) -> Pattern:
-    """Compile a regular expression (RE2's syntax) that must match the whole of a value.
+    """Compile a regular expression (RE2 syntax) that must match the whole value.
 
-    @param broad: whether case makes no difference.
-    @raise ValueError: when it is none.
+    @param broad: whether to ignore case.
+    @raise ValueError: if the expression is not valid.
     """
     # Few policies have one, and two libraries that each contain an RE2 fail in one process.
     import re2  # noqa: PLC0415 - loaded with the first regular expression
@@ -43,10 +43,10 @@ def compile_regex(expression: str, *, broad: bool = False) -> Pattern:
 
 
 def compile_pattern(text: str, *, broad: bool) -> Pattern:
-    """Compile a pattern: C{*} stands for any text, and C{re:} begins a regular expression.
+    """Compile a pattern: C{*} matches any text, and C{re:} begins a regular expression.
 
-    @param broad: whether case makes no difference.
-    @raise ValueError: when it is none.
+    @param broad: whether to ignore case.
+    @raise ValueError: if the pattern is not valid.
     """
     if text.startswith(REGEX):
         return compile_regex(text.removeprefix(REGEX), broad=broad)
@@ -68,9 +68,9 @@ class _Regex:
 
 @attrs.frozen
 class _Glob:
-    """Text between stars.  Each piece is found at its first place, and never tried again: an earlier one is as good.
+    """Text between stars.  Each piece matches at its first position, without backtracking: the first is optimal.
 
-    @ivar last: the end; C{None} without any star.
+    @ivar last: the text after the last star; C{None} if there is no star.
     """
 
     broad: bool

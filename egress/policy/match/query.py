@@ -1,7 +1,7 @@
-"""The parameters of a query, as servers may read them.
+"""Query parameters, in all the ways in which servers interpret them.
 
-Servers disagree about C{;} between parameters, C{+}, encodings, repeated parameters and brackets in names.  What they
-disagree about may hold for a denial, and does not for a permission.
+Servers disagree about C{;} between parameters, C{+}, encodings, repeated parameters and brackets in names.  An
+interpretation on which they disagree can match a denial, but not a permission.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from egress.policy.match.patterns import Pattern
 from egress.policy.match.tristate import Match, certainty
 from egress.policy.match.work_budget import PER_CALL, TooMuchWork, WorkBudget, steps_to_try
 
-# Servers stop reading somewhere (PHP after 1,000), and each elsewhere.
+# Each server stops parsing at a different limit (PHP after 1,000 parameters).
 MAX_PARAMETERS: Final = 500
 
 # Steps of work.
@@ -35,24 +35,24 @@ _ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _STRUCTURE: Final = re.compile("%(26|3[bBdD])")
 _SEPARATORS: Final = re.compile("[&;]")
-# Means itself to every server.
+# Text without a special meaning to any server.
 _PLAIN: Final = re.compile(r"[ -$&-*,-~]*")
 _PLAIN_NAME: Final = re.compile(r"[a-z0-9-]+")
 _NESTED: Final = re.compile(r"[\[\].]+")
 _JOINED: Final = re.compile(r"[\[\]. _]+")
-# Properties of all objects, for the libraries that merge parameters into one.
+# Properties of all objects, in libraries that merge parameters into an object.
 _PROTOTYPES: Final = (("__proto__",), ("constructor", "prototype"))
 
 
 def _steps_to_decode(raw: str) -> int:
-    """How many steps of work it takes at most to find out what a name or a value may mean."""
+    """Return the maximum number of steps of work to decode a name or a value."""
     if "%" in raw or "+" in raw or not raw.isascii():
         return _PER_DECODED + _PER_DECODED_CHARACTER * len(raw)
     return PER_CALL + len(raw)
 
 
 def _texts(raw: str) -> frozenset[str] | None:
-    """What a name or a value may mean; C{None} when that cannot be told."""
+    """Return the possible decodings of a name or a value; C{None} if they cannot be determined."""
     if _PLAIN.fullmatch(raw):
         return frozenset((raw,))
     found = set()
@@ -68,9 +68,9 @@ def _texts(raw: str) -> frozenset[str] | None:
                 return None
             found.add(text)
             if not text.isascii():
-                # Full-width letters as plain ones, and the like.
+                # Compatibility characters, such as full-width letters.
                 found.add(unicodedata.normalize("NFKC", text))
-            # Some decode twice, and then it means something else.
+            # Some servers decode twice, which can change the meaning.
             if not _ESCAPE.search(text):
                 break
         else:
@@ -80,14 +80,14 @@ def _texts(raw: str) -> frozenset[str] | None:
 
 @attrs.frozen
 class Name:
-    """A name as servers take it apart.
+    """The name of a parameter, as servers split it.
 
-    Express, Rack and Spring read C{[a]}, C{a[]}, C{a[b]} and C{a.b} as C{a} or as something in it.  PHP makes C{a_b} of
-    C{a.b}, C{a b} and C{a[b}, and of what is before the brackets in C{a.b[c]}.
+    Express, Rack and Spring parse C{[a]}, C{a[]}, C{a[b]} and C{a.b} as C{a} or as a member of it.  PHP converts
+    C{a.b}, C{a b} and C{a[b} to C{a_b}, and so the text before the brackets in C{a.b[c]}.
 
-    @ivar nested: the steps from the outside in, in lower case.
-    @ivar joined: all of it in the way of PHP, without C{_} at either end: Spring has fields C{_a} and C{!a} for C{a}.
-    @ivar outer: what is before the first bracket in the way of PHP.
+    @ivar nested: the parts from the outermost to the innermost, in lower case.
+    @ivar joined: the name as PHP converts it, without C{_} at either end: Spring has fields C{_a} and C{!a} for C{a}.
+    @ivar outer: the text before the first bracket, as PHP converts it.
     """
 
     nested: tuple[str, ...]
@@ -96,7 +96,7 @@ class Name:
 
     @classmethod
     def of(cls, text: str) -> Name:
-        """Take a name apart."""
+        """Split a name."""
         text = text.strip().lower()
         if _PLAIN_NAME.fullmatch(text):
             return cls((text,), text, text)
@@ -107,8 +107,8 @@ class Name:
         return cls(steps, _joined(text), _joined(text.partition("[")[0]))
 
     def may_be(self, wanted: Name) -> bool:
-        """Whether some server takes it for the name of what is wanted, or of a part of it, or of all around it."""
-        # qs reads "a[b]=1&a=c" as a[c], so the name of the outer one may be that of what is in it.
+        """Whether some server treats it as the wanted name, as a member of it, or as an object that contains it."""
+        # qs parses "a[b]=1&a=c" as a[c], so the name of an object can be the name of its member.
         length = min(len(self.nested), len(wanted.nested))
         if length and self.nested[:length] == wanted.nested[:length]:
             return True
@@ -119,15 +119,15 @@ def _joined(text: str) -> str:
     return _JOINED.sub("_", text).strip("_!")
 
 
-# Of the names in a policy, never of those that clients send.
+# Cached for the names in a policy, never for names that clients send.
 _wanted_name = lru_cache(maxsize=1024)(Name.of)
 
 
 @attrs.define(eq=False)
 class Parameter:
-    """A name in its readings and a value; C{None}: nobody can tell.
+    """A parameter: the possible decodings of its name, and its value; C{None} if they cannot be determined.
 
-    @ivar raw: the value as it was sent.
+    @ivar raw: the value as sent.
     """
 
     names: frozenset[str] | None
@@ -136,18 +136,18 @@ class Parameter:
 
     @property
     def values(self) -> frozenset[str] | None:
-        """The readings of the value.  Few are ever looked at."""
+        """The possible decodings of the value, computed on demand: few are used."""
         if isinstance(self._values, bool):
             self._values = _texts(self.raw)
         return self._values
 
     def is_surely(self, name: str) -> bool:
-        """Whether every server takes it for one of this name."""
+        """Whether every server interprets it as a parameter of this name."""
         return self.names == frozenset({name})
 
 
 class Way:
-    """The parameters in one way of separating them."""
+    """The parameters according to one way of splitting the query."""
 
     def __init__(self, parts: Iterable[str], work: WorkBudget, cause: str) -> None:
         self._unclear: list[int] = []
@@ -169,7 +169,7 @@ class Way:
                     self._by_text.setdefault(joined, []).append(number)
 
     def named(self, text: str) -> tuple[Parameter, ...]:
-        """The parameters that some server takes for those of a name, in their order."""
+        """Return the parameters that some server interprets as parameters of this name, in their order."""
         wanted = _wanted_name(text)
         found = {*self._unclear, *self._by_text.get(wanted.joined, ())}
         for number, name in self._by_step.get(wanted.nested[0], ()) if wanted.nested else ():
@@ -179,15 +179,15 @@ class Way:
 
 
 Query = tuple[Way, ...]
-"""The parameters in each way of separating them."""
+"""The parameters for each way of splitting the query."""
 
 
 def read_query(path: str, work: WorkBudget) -> Query | None:
-    """Read the query of a request.
+    """Parse the query of a request.
 
-    @param path: path and query as sent.
-    @return: C{None} when it cannot be told where the query is, or what is in it.
-    @raise TooMuchWork: when there is more of it than L{MAX_PARAMETERS}.
+    @param path: the path and query as sent.
+    @return: C{None} if the position or the content of the query is ambiguous.
+    @raise TooMuchWork: if the query has more than L{MAX_PARAMETERS}, or exceeds the work budget.
     """
     path, _, query = path.partition("?")
     if "%3f" in path.lower() or "%253f" in path.lower() or "#" in query:
@@ -206,7 +206,7 @@ def _cause(query: str) -> str:
 
 
 def _ways(query: str) -> Iterator[list[str]]:
-    # Some decode before they look for what separates.
+    # Some servers decode before they split.
     decoded = _STRUCTURE.sub(lambda match: chr(int(match[1], 16)), query)
     ways = (tuple(query.split("&")), tuple(_SEPARATORS.split(query)), tuple(_SEPARATORS.split(decoded)))
     for parts in dict.fromkeys(ways):
@@ -214,7 +214,7 @@ def _ways(query: str) -> Iterator[list[str]]:
 
 
 def has_parameter(query: Query | None, name: str) -> Match:
-    """Whether there is a parameter of a name."""
+    """Return whether there is a parameter of a name."""
     if query is None:
         return Match.MAYBE
     return _agreed(_presence(way.named(name), name) for way in query)
@@ -227,9 +227,9 @@ def _presence(named: tuple[Parameter, ...], name: str) -> Match:
 
 
 def parameter_matches(query: Query | None, name: str, patterns: tuple[Pattern, ...], work: WorkBudget) -> Match:
-    """Whether the parameter of a name has a value that one of some patterns matches; where it is repeated, each.
+    """Return whether one of the patterns matches the value of a parameter; if it is repeated, each value must match.
 
-    @raise TooMuchWork: when there is too much to compare.
+    @raise TooMuchWork: if the comparison exceeds the work budget.
     """
     if query is None:
         return Match.MAYBE
@@ -237,7 +237,7 @@ def parameter_matches(query: Query | None, name: str, patterns: tuple[Pattern, .
 
 
 def _agreed(answers: Iterable[Match]) -> Match:
-    """What is said whichever way the parameters are separated."""
+    """Return the common result of all ways of splitting the query; C{MAYBE} if they differ."""
     found = set(answers)
     return found.pop() if len(found) == 1 else Match.MAYBE
 
@@ -253,7 +253,7 @@ def _matching(named: tuple[Parameter, ...], name: str, patterns: tuple[Pattern, 
     if found is Match.YES:
         return Match.YES if all(one.is_surely(name) for one in named) else Match.MAYBE
     if found is Match.NO and len(named) > 1:
-        # Some join them.
+        # Some servers join the values.
         joined = (mark.join(min(one.values or ("",)) for one in named) for mark in (",", ", "))
         if any(matches(text) for text in joined for matches in patterns):
             return Match.MAYBE

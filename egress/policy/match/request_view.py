@@ -1,4 +1,4 @@
-"""What rules look at in one request, each read at most once."""
+"""The attributes of a request that rules evaluate, each computed at most once."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from egress.policy.match.query import Query, read_query
 from egress.policy.match.work_budget import WorkBudget
 
 UNREAD: Final = object()
-"""Stands for content that was not read yet."""
+"""A sentinel for content that the proxy has not read yet."""
 
 _NOT_YET: Final = ("not read yet",)
 
 LONG: Final = 512
-"""Characters of a path, in all its readings: what compares more of them estimates the work first."""
+"""Characters of a path in all its interpretations; for longer paths, the work of a comparison is estimated first."""
 
 
 class RequestView:
     """One request, and the time of the decision.
 
-    @ivar now: seconds since the epoch; C{None}: not known.
+    @ivar now: seconds since the epoch; C{None} if unknown.
     """
 
     def __init__(self, request: DecisionRequest, now: float | None) -> None:
@@ -40,11 +40,11 @@ class RequestView:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The readings of the path.
+        """The interpretations of the path.
 
-        @raise TooMuchWork: when there are too many.
+        @raise TooMuchWork: if there are too many.
         """
-        # Nearly every decision looks at it, and Python 3.11 takes a lock for a cached property.
+        # Nearly every decision uses it, and in Python 3.11 a cached property acquires a lock.
         if self._paths is _NOT_YET:
             self._paths = readings(self.request.path, self.work)
             self.has_long_paths = sum(map(len, self._paths)) > LONG
@@ -52,9 +52,9 @@ class RequestView:
 
     @cached_property
     def query(self) -> Query | None:
-        """The parameters of the query; C{None}: nobody can tell.
+        """The parameters of the query; C{None} if they cannot be determined.
 
-        @raise TooMuchWork: when there are too many.
+        @raise TooMuchWork: if there are too many.
         """
         return read_query(self.request.path, self.work)
 
@@ -83,7 +83,7 @@ class RequestView:
 
     @property
     def json_fault(self) -> str:
-        """Why content is C{UNREADABLE}, without any text of it."""
+        """The reason why content is C{UNREADABLE}, without any data of the content."""
         if self.request.body is None and not self.request.body_withheld:
             return "its content is not known"
         if self._head_fault is not None:
@@ -94,7 +94,7 @@ class RequestView:
 
     @cached_property
     def client(self) -> IPAddress | None:
-        """The address of the client; C{None} where it has none."""
+        """The address of the client; C{None} if it has none."""
         try:
             return embedded(ip_address(self.request.client.address))
         except ValueError:
@@ -102,6 +102,6 @@ class RequestView:
 
     @cached_property
     def addresses(self) -> tuple[IPAddress, ...]:
-        """What the host leads to; empty where that is not known."""
+        """The addresses of the host; empty if unknown."""
         literal = self.request.authority.ip
         return (literal,) if literal is not None else self.request.addresses or ()

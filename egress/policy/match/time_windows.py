@@ -1,4 +1,4 @@
-"""Times of the week, as in C{"mon-fri 08:00-18:00"}."""
+"""Time windows of the week, as in C{"mon-fri 08:00-18:00"}."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _HELP: Final = 'write days, hours or both, as in "mon-fri 08:00-18:00", "sat,sun
 
 
 def compile_zone(name: str) -> tzinfo:
-    """Find a time zone by its name in the IANA database.
+    """Return a time zone by its name in the IANA database.
 
-    @raise ValueError: when it is not there.
+    @raise ValueError: if the time zone is not found.
     """
     if name == "UTC":
         return timezone.utc
@@ -30,11 +30,11 @@ def compile_zone(name: str) -> tzinfo:
 
 @attrs.frozen
 class Window:
-    """Hours on some days.
+    """A range of hours on some days of the week.
 
-    @ivar days: 0 is Monday; the days on which it begins.
-    @ivar begin: minutes after midnight.
-    @ivar end: likewise, up to 1440; where it is not after C{begin}, on the next day.
+    @ivar days: the days on which the window begins; 0 is Monday.
+    @ivar begin: the start, in minutes after midnight.
+    @ivar end: the end, up to 1440; if it is not after C{begin}, it is on the next day.
     """
 
     days: frozenset[int]
@@ -43,9 +43,9 @@ class Window:
 
     @classmethod
     def parse(cls, text: str) -> Window:
-        """Read a window.
+        """Parse a window.
 
-        @raise ValueError: when it cannot be read.
+        @raise ValueError: if the text is not valid.
         """
         words = text.lower().split()
         days = frozenset(range(7))
@@ -67,7 +67,7 @@ class Window:
         return cls(days, begin, end)
 
     def has(self, day: int, minute: int) -> bool:
-        """Whether a minute of a day of the week is in it."""
+        """Whether a minute of a day of the week is in the window."""
         if self.begin < self.end:
             return day in self.days and self.begin <= minute < self.end
         return (day in self.days and minute >= self.begin) or ((day - 1) % 7 in self.days and minute < self.end)
@@ -84,7 +84,7 @@ def _days(part: str) -> list[int]:
 
 
 def is_within(windows: tuple[Window, ...], zone: tzinfo, now: float) -> bool:
-    """Whether a time is in one of some windows.
+    """Whether a time is in one of the windows.
 
     @param now: seconds since the epoch.
     """
@@ -94,12 +94,12 @@ def is_within(windows: tuple[Window, ...], zone: tzinfo, now: float) -> bool:
 
 
 def until_boundary(windows: tuple[Window, ...], zone: tzinfo, now: float) -> float:
-    """The seconds for which nothing changes about L{is_within}; it may be longer, never shorter."""
+    """Return a lower bound of the seconds for which the result of L{is_within} does not change."""
     local = datetime.fromtimestamp(now, zone)
     passed = (local.hour * 60 + local.minute) * 60 + local.second + local.microsecond / 1e6
     borders = {border * 60 for window in windows for border in (window.begin, window.end)} | {_DAY * 60}
     seconds = min((border - passed) % (_DAY * 60) or _DAY * 60 for border in borders)
-    # Where clocks are changed before, what is beyond is looked at when it has come.
+    # If clocks change before the boundary, stop at the change; the rest is computed then.
     if _offset(zone, now + seconds) != _offset(zone, now):
         low, high = 0.0, seconds
         while high - low > 1.0:

@@ -1,4 +1,4 @@
-"""Whether a condition holds, where that cannot always be told."""
+"""The three-valued result of a condition."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterable
 
 
 class Match(enum.Enum):
-    """What a condition says about a request.
+    """The result of a condition for a request.
 
-    A denial takes C{MAYBE} for yes, a permission for no: both are the safe side.
+    A denial treats C{MAYBE} as yes, a permission as no: both are conservative.
 
-    @cvar UNREAD: the content was not read yet, and would tell.
-    @cvar UNRESOLVED: the name was not resolved yet, and its addresses would tell.
+    @cvar UNREAD: the content is required, and was not read yet.
+    @cvar UNRESOLVED: the addresses are required, and the name was not resolved yet.
     """
 
     NO = "no"
@@ -22,7 +22,7 @@ class Match(enum.Enum):
     UNRESOLVED = "unresolved"
 
     def opposite(self) -> Match:
-        """What is to be said of the contrary."""
+        """Return the negated result."""
         return _OPPOSITE[self]
 
 
@@ -30,7 +30,7 @@ _OPPOSITE = {**{each: each for each in Match}, Match.NO: Match.YES, Match.YES: M
 
 
 def certainty(answers: Iterable[bool]) -> Match:
-    """What several readings of one thing say together; no reading at all is a no."""
+    """Combine the results of several interpretations; without any interpretation, the result is C{NO}."""
     found = set(answers)
     if found == {True}:
         return Match.YES
@@ -38,7 +38,7 @@ def certainty(answers: Iterable[bool]) -> Match:
 
 
 def all_of(answers: Iterable[Match]) -> Match:
-    """What holds where each of several must."""
+    """Combine the results of several conditions that must all match."""
     found = Match.YES
     for answer in answers:
         if answer is Match.NO:

@@ -1,7 +1,7 @@
-"""How much work one decision may take: nothing else is done meanwhile, so no request may take long.
+"""The work budget of one decision.  A decision blocks the reactor, so no request may take long.
 
-Work is counted in steps of about a nanosecond on a slow machine.  What it takes to read and compare a part of a request
-is estimated from its length and from how many ways there are to read it, before it is done.
+Work is counted in steps of about a nanosecond on a slow machine.  The cost of parsing and comparing a part of a request
+is estimated in advance from its length and from the number of its interpretations.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ from collections.abc import Iterable
 from typing import Final
 
 MAX_WORK: Final = 3_500_000
-"""Steps of one decision: about 3.5 ms."""
+"""The maximum number of steps of one decision: about 3.5 ms."""
 
 PER_CALL: Final = 300
-"""Steps to try one pattern on one value."""
+"""Steps to match one pattern against one value."""
 
 PER_CHARACTER: Final = 4
-"""Steps to try a pattern for values on one more character."""
+"""Steps to match a value pattern against one more character."""
 
 
 def steps_to_try(values: Iterable[str], patterns: int) -> int:
-    """How many steps of work it takes at most to try so many patterns on each of several values."""
+    """Return the maximum number of steps of work to match a number of patterns against each of several values."""
     return patterns * sum(PER_CALL + PER_CHARACTER * len(value) for value in values)
 
 
 class TooMuchWork(Exception):
-    """A request that takes more work than it may.
+    """The request exceeds the work budget.
 
-    @ivar cause: what takes the work, for the client and the audit log: without any text of the request.
+    @ivar cause: the part that causes the work, for the client and the audit log: without any data of the request.
     """
 
     def __init__(self, cause: str) -> None:
@@ -36,9 +36,9 @@ class TooMuchWork(Exception):
 
 
 class WorkBudget:
-    """The work of one decision.
+    """The work budget of one decision.
 
-    @ivar left: the steps that are left.
+    @ivar left: the remaining steps.
     """
 
     __slots__ = ("left",)
@@ -47,10 +47,10 @@ class WorkBudget:
         self.left = most
 
     def spend(self, steps: int, cause: str) -> None:
-        """Take note of work that is about to be done.
+        """Spend steps before the work is done.
 
-        @param cause: what takes the work, as in C{"its path has 16,000 characters"}.
-        @raise TooMuchWork: when it is more than is left.
+        @param cause: the part that causes the work, as in C{"its path has 16,000 characters"}.
+        @raise TooMuchWork: if more steps are needed than remain.
         """
         self.left -= steps
         if self.left < 0:

@@ -1,1 +1,1 @@
-"""Policies from TOML. Pure."""
+"""The parsers of policies in TOML.  Pure."""

@@ -1,4 +1,4 @@
-"""The tests inside a policy: a request, and what is to become of it."""
+"""The parser of test cases: a request and the expected decision."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _CLIENT: Final = "192.0.2.1"
 
 
 def read_case(document: Document, number: int, entry: dict[str, Any]) -> Case:
-    """Read one C{[[test]]}.
+    """Parse one C{[[test]]} table.
 
-    @raise egress.policy.parse.toml_reader.PolicyError: when it is not understood.
+    @raise egress.policy.parse.toml_reader.PolicyError: if the table is not valid.
     """
     table = Table(document, ("test", number), f"test {number + 1}", entry, _KEYS)
     text = table.line("request")
@@ -86,7 +86,7 @@ def _address(value: object) -> str:
 
 
 def _time(value: object) -> float:
-    """A time with its offset, as text (RFC 3339) or as TOML has it."""
+    """Parse a time with its UTC offset: RFC 3339 text, or a TOML date-time."""
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", value))

@@ -1,4 +1,4 @@
-"""The conditions of a rule, from TOML."""
+"""The parser of rule conditions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from egress.policy.parse.units import size
 
 KEYS: Final = ("query", "headers", "json", "max_body", "min_body", "clients", "times", "addresses")
 UNSEEN: Final = ("query", "headers", "json", "max_body", "min_body")
-"""What nobody can tell of a tunnel."""
+"""Conditions that cannot be evaluated for a tunnel."""
 
 _ALL: Final = frozenset(KEYS)
 _FIELD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
@@ -40,18 +40,18 @@ _VALUES: Final = "write a pattern, a list of patterns, true (it is there) or fal
 def read_conditions(
     table: Table, names: Definitions, zone: tzinfo, label: str, *, broad: bool
 ) -> tuple[Condition, ...]:
-    """Read the conditions that a rule has beside host, port, scheme, method and path, those on content last.
+    """Parse all conditions except host, port, scheme, method and path; conditions on content come last.
 
-    @param broad: whether the rule holds already when it may be about a request.
-    @raise egress.policy.parse.toml_reader.PolicyError: when one is not understood.
+    @param broad: whether an uncertain condition counts as a match.
+    @raise egress.policy.parse.toml_reader.PolicyError: if a condition is not valid.
     """
     if _ALL.isdisjoint(table.table):
         return ()
     found: list[Condition] = []
     if "clients" in table.table:
         tests = names.clients(table, label)
-        people = tuple((test.broad if broad else test.exact) for test in tests if isinstance(test, ClientName))
-        found.append(Clients(people, tuple(test for test in tests if not isinstance(test, ClientName))))
+        names_wanted = tuple((test.broad if broad else test.exact) for test in tests if isinstance(test, ClientName))
+        found.append(Clients(names_wanted, tuple(test for test in tests if not isinstance(test, ClientName))))
     windows = table.entries("times", str, Window.parse)
     if windows:
         found.append(Times(windows, zone))

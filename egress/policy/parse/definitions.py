@@ -1,4 +1,4 @@
-"""What a policy gives names to: groups of hosts and of clients, and variables."""
+"""The definitions of a policy: groups of hosts and of clients, and variables."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from egress.policy.parse.toml_positions import Path
 from egress.policy.parse.toml_reader import Document, Table, nearest
 
 GROUP: Final = "@"
-"""What begins the name of a group."""
+"""The prefix of a group reference."""
 
-SECRET: Final = "secret:"  # noqa: S105 (what begins the name of one)
+SECRET: Final = "secret:"  # noqa: S105 (the prefix of a secret reference)
 
 MAX_DEPTH: Final = 50
-"""So many groups may be inside one another."""
+"""The maximum nesting depth of groups."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _REFERENCE: Final = re.compile(r"(\$?)\$\{([^{}]*)\}")
@@ -93,9 +93,9 @@ class Definitions:
     def members(
         self, kind: str, document: Document, path: Path, label: str, entry: object, trail: tuple[str, ...] = ()
     ) -> tuple[Any, ...]:
-        """Compile one entry of a list of hosts or clients, which may be a group.
+        """Compile one entry of a list of hosts or clients; the entry can be a group reference.
 
-        @raise egress.policy.parse.toml_reader.PolicyError: when it is neither.
+        @raise egress.policy.parse.toml_reader.PolicyError: if the entry is not valid.
         """
         if not isinstance(entry, str):
             raise document.error(path, f"{label}: each of its {kind} must be a string")
@@ -113,7 +113,7 @@ class Definitions:
             raise document.error(path, f"{label}: {kind} {text!r}: {error}") from None
 
     def listed(self, kind: str, table: Table, label: str) -> tuple[Any, ...]:
-        """Compile a list of hosts or clients.  That of a group alone is the same object each time."""
+        """Compile a list of hosts or clients.  A list that consists of one group returns the same object each time."""
         entries = table.members(kind)
         found = [
             self.members(kind, table.document, (*table.path, kind, index), label, entry)
@@ -130,10 +130,10 @@ class Definitions:
         return self.listed("clients", table, label)
 
     def expanded(self, document: Document, path: Path, label: str, value: Any, *, secrets: bool = False) -> Any:
-        """Put variables into a text, or into all texts of a list or a table.
+        """Substitute variables in a text, or in all texts of a list or a table.
 
-        @param secrets: whether C{${secret:NAME}} stays as it is; elsewhere it is refused.
-        @raise egress.policy.parse.toml_reader.PolicyError: for a variable that is not there.
+        @param secrets: whether C{${secret:NAME}} is permitted, and left unchanged; elsewhere it is an error.
+        @raise egress.policy.parse.toml_reader.PolicyError: if a variable is not defined.
         """
         if document.is_plain:
             return value

@@ -1,4 +1,4 @@
-"""The documents of a policy: a file, and those that it includes."""
+"""The documents of a policy: a file and the files that it includes."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Final
 from egress.model.toml import NotToml, parse_toml
 from egress.policy.parse.toml_reader import Document, PolicyError, Table
 
-# Where the reader of TOML says that it stopped.
+# The position at which the TOML parser stopped.
 _AT_LINE: Final = re.compile(r"\(at line ([0-9]+), column [0-9]+\)")
 
 MAX_DEPTH: Final = 10
 MAX_FILES: Final = 200
 
-# The rest is for the file that is given to the proxy: what others include changes nothing beside their own rules.
+# Only the main file may contain the remaining keys: an included file affects only its own rules.
 _INCLUDED: Final = frozenset({"version", "include", "groups", "variables", "rules", "test"})
 _ROOT: Final = _INCLUDED | {"default", "private_addresses", "timezone", "ttl"}
 
 
 def parse_document(text: str, where: str, file: Path | None = None) -> Document:
-    """Read one document.
+    """Parse one document.
 
-    @raise PolicyError: when it is no TOML, or of another version.
+    @raise PolicyError: if the text is not TOML, or its version is not supported.
     """
     try:
         table = parse_toml(text)
@@ -42,9 +42,9 @@ def parse_document(text: str, where: str, file: Path | None = None) -> Document:
 
 
 def read_document(path: Path, where: str) -> Document:
-    """Read one file.
+    """Parse one file.
 
-    @raise PolicyError: when it cannot be read or understood.
+    @raise PolicyError: if the file cannot be read or parsed.
     """
     try:
         text = path.read_text("utf-8")
@@ -56,11 +56,11 @@ def read_document(path: Path, where: str) -> Document:
 
 
 def with_included(root: Document) -> tuple[Document, ...]:
-    """A document and those that it includes, in the order of their rules: what is included comes first.
+    """Return a document and the documents that it includes, in the order of their rules: included documents come first.
 
-    A file that is included twice counts where it is first.
+    A file that is included twice takes its first position.
 
-    @raise PolicyError: when one cannot be had, or files include one another in a circle.
+    @raise PolicyError: if a file cannot be read or parsed, or the files include each other in a cycle.
     """
     found: dict[Path | None, Document] = {}
     _collect(root, (), found)

@@ -1,4 +1,4 @@
-"""Reading rules from TOML; whatever is not understood is refused, since a rule that is misread decides wrongly."""
+"""The policy loader.  It rejects unknown input, because a misread rule decides incorrectly."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ __all__ = ["PolicyError", "load_policy", "load_starter", "parse_policy"]
 
 
 def parse_policy(text: str, where: str, name: str) -> RuleSet:
-    """Read a policy.
+    """Parse a policy.
 
-    @param where: names the text in errors.
-    @param name: becomes L{RuleSet.name}.
-    @raise PolicyError: for everything that is not understood.
+    @param where: the name of the text in errors.
+    @param name: the value of L{RuleSet.name}.
+    @raise PolicyError: if the policy is not valid.
     """
     return _rule_set(parse_document(text, where), name)
 
 
 def load_policy(path: Path) -> RuleSet:
-    """Read a policy file, and those that it includes.
+    """Parse a policy file and the files that it includes.
 
-    @raise PolicyError: when one cannot be read or understood.
+    @raise PolicyError: if a file cannot be read or parsed.
     """
     return _rule_set(read_document(path, str(path)), f"policy {path}")
 
 
 def load_starter() -> RuleSet:
-    """Read the packaged policy, which decides when nothing else is configured."""
+    """Parse the packaged policy, which decides if nothing else is configured."""
     text = resources.files("egress.policy").joinpath("starter.toml").read_text("utf-8")
     return parse_policy(text, "starter.toml", "policy starter")
 
@@ -88,7 +88,7 @@ def _zone(value: object) -> Any:
 
 
 def _listed(document: Document, key: str) -> list[Any]:
-    """Without any rules, the default decides on everything: that may be meant, an empty list hardly is."""
+    """Return a list of tables.  A missing list may be intended (the default decides); an empty one is rejected."""
     found = document.table.get(key, [])
     if not isinstance(found, list):
         raise document.error((key,), f"{key!r} must be a list; write [[{key}]] before each of them")

@@ -1,4 +1,4 @@
-"""What else a rule says of the requests that it allows, from TOML."""
+"""The parser of a rule's obligations."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from egress.policy.parse.units import duration, size
 KEYS: Final = ("set_headers", "remove_headers", "max_bytes", "expires_in")
 _ALL: Final = frozenset(KEYS)
 
-# Fields of one hop (RFC 9110 section 7.6.1), where a message ends, and where it goes: these are the proxy's, and so is
-# all that begins with "proxy-".  Tests hold all of this and L{egress.http.obligations} together: what is read here and
-# refused there would be a rule whose requests are all refused.
+# Hop-by-hop fields (RFC 9110 section 7.6.1), framing fields and routing fields: the proxy manages these, and all fields
+# with the prefix "proxy-".  Tests keep this set consistent with L{egress.http.obligations}: a field that is accepted
+# here and rejected there would make the proxy reject every request of the rule.
 _OURS: Final = frozenset(
     {
         *("connection", "keep-alive", "proxy-authenticate", "proxy-authentication-info", "proxy-authorization"),
@@ -29,14 +29,14 @@ _SECRET: Final = re.compile(r"\$\{secret:([^{}]*)\}")
 _SECRET_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_FIELDS: Final = 64
 _MAX_VALUES: Final = 32 * 1024
-# Less would keep an authorizer busy with one exchange.
+# A shorter time would load the authorizer with renewals of one exchange.
 _MIN_EXPIRY: Final = 1.0
 
 
 def read_obligations(table: Table, verdict: Verdict) -> Obligations:
-    """Read the terms of a rule.
+    """Parse the obligations of a rule.
 
-    @raise egress.policy.parse.toml_reader.PolicyError: when they are not understood.
+    @raise egress.policy.parse.toml_reader.PolicyError: if the obligations are not valid.
     """
     if _ALL.isdisjoint(table.table):
         return NO_OBLIGATIONS
@@ -99,6 +99,6 @@ def _name(name: str) -> str:
     return name
 
 
-def secrets_in(terms: Obligations) -> frozenset[str]:
-    """The names of the secrets that terms put into fields."""
-    return frozenset(name for _, value in terms.secret_headers for name in _SECRET.findall(value.decode("ascii")))
+def secrets_in(obligations: Obligations) -> frozenset[str]:
+    """Return the names of the secrets that obligations insert into header fields."""
+    return frozenset(name for _, value in obligations.secret_headers for name in _SECRET.findall(value.decode("ascii")))

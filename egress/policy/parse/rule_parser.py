@@ -1,4 +1,4 @@
-"""A rule, from TOML."""
+"""The parser of rules."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _KEYS: Final = frozenset(
 )
 _SCHEMES: Final = frozenset({"http", "https"})
 _METHOD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Z]+")
-# Names and reasons end up in header fields and in log lines.
+# Names and reasons appear in header fields and in log lines.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -45,24 +45,24 @@ def _method(value: str) -> str:
 
 @attrs.frozen
 class RuleReader:
-    """Reads rules, one after the other.
+    """A parser of rules.
 
-    @ivar zone: in which times are.
+    @ivar zone: the time zone of time windows.
     """
 
     names: Definitions
     zone: tzinfo
-    # The same few are in many rules.
+    # Cached because many rules share the same few paths.
     _path: Callable[[str, bool], PathPattern] = attrs.field(
         init=False, factory=lambda: lru_cache(maxsize=1024)(lambda text, broad: compile_path(text, broad=broad))
     )
 
     def rule(self, document: Document, index: int, number: int, entry: object) -> Rule:
-        """Read a rule.
+        """Parse a rule.
 
-        @param index: its place in its document.
-        @param number: its place in the whole policy, from 1.
-        @raise egress.policy.parse.toml_reader.PolicyError: when it is not understood.
+        @param index: the position in its document.
+        @param number: the position in the whole policy, from 1.
+        @raise egress.policy.parse.toml_reader.PolicyError: if the rule is not valid.
         """
         path = ("rules", index)
         if not isinstance(entry, dict):
@@ -99,7 +99,7 @@ class RuleReader:
             reason,
             hosts=hosts,
             ports=frozenset(found[0] for found in ranges if len(found) == 1),
-            # Both are all there are.
+            # Both schemes together do not restrict.
             schemes=schemes if schemes != _SCHEMES else frozenset(),
             methods=methods,
             paths=paths,

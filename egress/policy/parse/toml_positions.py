@@ -1,4 +1,4 @@
-"""On which lines of a TOML document its keys and tables stand, which readers of TOML do not tell."""
+"""The line numbers of keys and tables in a TOML document, which TOML parsers do not provide."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Final
 from egress.model.toml import parse_toml
 
 Path = tuple[str | int, ...]
-"""A way into a document: keys of tables, and places in lists."""
+"""A path in a document: the keys of tables and the indexes of lists."""
 
 _BASIC: Final = r'"(?:[^"\\\n]|\\.)*"'
 _LITERAL: Final = r"'[^'\n]*'"
-# The end of a text of several lines may have two more of its quotes before it.
+# A multi-line string can have up to two quotes before its closing delimiter.
 _STRING: Final = re.compile(
     rf'"""(?:\\.|[^\\])*?"""(?:"{{0,2}})|\'\'\'.*?\'\'\'(?:\'{{0,2}})|{_BASIC}|{_LITERAL}', re.DOTALL
 )
@@ -25,9 +25,9 @@ _HEAD: Final = re.compile(r"^[ \t]*\[\[[ \t]*([A-Za-z0-9_-]+)[ \t]*\]\]", re.MUL
 
 
 class Lines:
-    """The lines of a document.
+    """The line numbers of a document.
 
-    @param text: a document that a reader of TOML has accepted; of others, what is found is as good as none.
+    @param text: a document that a TOML parser accepted; for other text, the results are not reliable.
     """
 
     def __init__(self, text: str) -> None:
@@ -35,12 +35,12 @@ class Lines:
         self._breaks = [match.start() for match in re.finditer("\n", text)]
         self._at: dict[Path, int] = {}
         self._lengths: dict[Path, int] = {}
-        # It was not accepted, or is too deep.
+        # The document was not accepted, or is nested too deeply.
         with suppress(IndexError, ValueError, RecursionError):
             self._document()
 
     def of(self, path: Path) -> int:
-        """The line of a key, a table or a member of a list, counted from 1; where it has none, of what it is in."""
+        """Return the line of a key, a table or a list member, from 1; without an entry, the line of its parent."""
         for length in range(len(path), 0, -1):
             at = self._at.get(path[:length])
             if at is not None:
@@ -66,7 +66,7 @@ class Lines:
             at = self._blank(at)
 
     def _table(self, keys: list[str], at: int, is_list: bool) -> Path:
-        """Note the head of a table, and say which table it is: of lists, it is their last one."""
+        """Record the head of a table, and return the path of the table: for a list of tables, the last one."""
         path: Path = ()
         for key in keys[:-1]:
             path = self._inside((*path, key), at)
@@ -97,9 +97,9 @@ class Lines:
             at += 1
 
     def _pair(self, table: Path, at: int) -> int:
-        """Read a key and its value.
+        """Parse a key and its value.
 
-        @return: where they end.
+        @return: the position after the value.
         """
         keys, end = self._key(at)
         path = table
@@ -139,10 +139,10 @@ class Lines:
 
 
 def heads(text: str) -> dict[str, list[int]]:
-    """The lines of the heads of lists of tables, as C{[[rules]]}, found without reading the rest.
+    """Return the lines of the heads of lists of tables, such as C{[[rules]]}, without parsing the rest.
 
-    A list is complete that has as many heads as the document has tables in it.  There is none where a text of several
-    lines may have what only looks like one.
+    A list is complete if it has as many heads as the document has tables in it.  If the text contains a multi-line
+    string, the result is empty, because text in the string could look like a head.
     """
     found: dict[str, list[int]] = {}
     if '"""' in text or "'''" in text:

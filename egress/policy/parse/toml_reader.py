@@ -1,4 +1,4 @@
-"""TOML tables, read strictly: whatever is not understood is refused, with its place and the remedy."""
+"""A strict reader of TOML tables: it rejects unknown input with an error that names the position and the fix."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _NAMES: Final[dict[type, str]] = {str: "a string", int: "a whole number", list: 
 
 
 class PolicyError(Exception):
-    """A policy that cannot be used.
+    """An invalid policy.
 
-    @ivar reason: one line that names the place and the remedy.
+    @ivar reason: one line that names the position and the fix.
     """
 
     def __init__(self, reason: str) -> None:
@@ -36,8 +36,8 @@ class PolicyError(Exception):
 class Document:
     """One TOML document of a policy.
 
-    @ivar where: names it in errors.
-    @ivar file: where it was read from, if it was a file.
+    @ivar where: the name of the document in errors.
+    @ivar file: the file of the document, if it has one.
     """
 
     where: str
@@ -47,18 +47,18 @@ class Document:
 
     @cached_property
     def lines(self) -> Lines:
-        """Its lines; they are looked for where one is asked for."""
+        """The line numbers of the document, computed on demand."""
         return Lines(self.text)
 
     @cached_property
     def _heads(self) -> dict[str, list[int]]:
-        """The lines of the tables in lists: those that every rule keeps, where they can be had for less."""
+        """The lines of the tables in lists: each rule stores its line, and this is the cheaper way to find it."""
         found = heads(self.text)
         tables = {key: self.table.get(key) for key in found}
         return {key: found[key] for key, one in tables.items() if isinstance(one, list) and len(one) == len(found[key])}
 
     def place(self, path: Path) -> str:
-        """File and line."""
+        """Return the file and line of a path."""
         if len(path) == 2 and isinstance(path[1], int):
             lines = self._heads.get(str(path[0]))
             if lines is not None:
@@ -67,32 +67,32 @@ class Document:
 
     @cached_property
     def is_plain(self) -> bool:
-        """Whether no text in it can name a variable."""
+        """Whether no text of the document can contain a variable."""
         return "${" not in self.text and "\\" not in self.text
 
     def error(self, path: Path, text: str) -> PolicyError:
-        """An error that is about a key, a table or a member of a list."""
+        """Return an error about a key, a table or a list member."""
         return PolicyError(f"{self.place(path)}: {text}")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """What may have been meant, as a question; or what there is."""
+    """Suggest the most similar known word as a question, or list all known words."""
     known = sorted(known)
     near = get_close_matches(word.lower(), known, 1, 0.6)
     return f"did you mean {near[0]!r}?" if near else f"use {', '.join(known)}"
 
 
 def is_a(value: object, kind: type) -> bool:
-    """Whether a value is of a type; to TOML, a boolean is no number."""
+    """Whether a value has a type; in TOML, a boolean is not a number."""
     return type(value) is kind or (isinstance(value, kind) and not isinstance(value, bool))
 
 
 class Table:
     """A TOML table.
 
-    @param path: where it is in the document.
-    @param label: names it in errors, as C{"rule no-admin"}; empty for the document itself.
-    @param known: its keys.
+    @param path: the position in the document.
+    @param label: the name of the table in errors, as in C{"rule no-admin"}; empty for the document itself.
+    @param known: the permitted keys.
     """
 
     def __init__(self, document: Document, path: Path, label: str, table: Any, known: Iterable[str]) -> None:
@@ -106,25 +106,25 @@ class Table:
             raise self.error(f"{key!r} is not known here; {nearest(key, known)}", key)
 
     def error(self, text: str, *key: str | int) -> PolicyError:
-        """An error about the table, or about what is in it."""
+        """Return an error about the table, or about one of its members."""
         return self.document.error((*self.path, *key), f"{self._label}{text}")
 
     def get(self, key: str, kind: type[_T]) -> _T | None:
-        """A value of one type; C{None} where there is none."""
+        """Return a value of one type; C{None} if the key is missing."""
         value = self.table.get(key)
         if value is not None and not is_a(value, kind):
             raise self.error(f"{key!r} must be {_NAMES[kind]}", key)
         return value
 
     def line(self, key: str) -> str | None:
-        """A text of one line."""
+        """Return a text of one line; C{None} if the key is missing."""
         text = self.get(key, str)
         if text is not None and (not text.strip() or UNPRINTABLE.search(text)):
             raise self.error(f"{key!r} must be one line of text; leave it out, or write it in a few words", key)
         return text
 
     def verdict(self, key: str, *known: Verdict) -> Verdict | None:
-        """One of some verdicts."""
+        """Return one of the permitted verdicts; C{None} if the key is missing."""
         text = self.get(key, str)
         if text is None:
             return None
@@ -135,19 +135,19 @@ class Table:
         raise self.error(f"{key!r} must be {', '.join(names)} or {last}, not {text!r}", key)
 
     def read(self, key: str, read: Callable[[Any], _R]) -> _R | None:
-        """A value that is read by a function, which raises C{ValueError} for what it cannot read."""
+        """Return a value that a function parses; the function raises C{ValueError} for invalid input."""
         value = self.table.get(key)
         return None if value is None else self.reading(read, value, f"{key!r}", key)
 
     def reading(self, read: Callable[[_T], _R], value: _T, what: str, *key: str | int) -> _R:
-        """Read a value that is somewhere in the table."""
+        """Parse a value at some position in the table."""
         try:
             return read(value)
         except (ValueError, InvalidTarget) as error:
             raise self.error(f"{what}: {error}", *key) from None
 
     def members(self, key: str) -> list[Any]:
-        """A list that is not empty; an empty one where there is none."""
+        """Return a list, which must not be empty; an empty list if the key is missing."""
         if key not in self.table:
             return []
         values = self.get(key, list)
@@ -156,7 +156,7 @@ class Table:
         return values
 
     def entries(self, key: str, kind: type[_T], read: Callable[[_T], _R]) -> tuple[_R, ...]:
-        """A list whose members are all of one type, each read in turn."""
+        """Return a list whose members have one type, each parsed by a function."""
         if key not in self.table:
             return ()
         found = []

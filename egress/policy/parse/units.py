@@ -1,4 +1,4 @@
-"""Sizes, durations and ports, from what a policy says."""
+"""The parsers of sizes, durations and ports."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _LONGEST: Final = 366 * 86400.0
 
 
 def size(value: object) -> int:
-    """Read a size in bytes: a whole number, or text as C{"64KiB"}.
+    """Parse a size in bytes: an integer, or text as in C{"64KiB"}.
 
-    @raise ValueError: when it is none.
+    @raise ValueError: if the value is not a size.
     """
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
@@ -37,9 +37,9 @@ def size(value: object) -> int:
 
 
 def duration(value: object) -> float:
-    """Read a duration in seconds: a number above zero, or text as C{"90s"}.
+    """Parse a duration in seconds: a number greater than zero, or text as in C{"90s"}.
 
-    @raise ValueError: when it is none, or over a year.
+    @raise ValueError: if the value is not a duration, or is more than a year.
     """
     seconds = None
     if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -52,9 +52,9 @@ def duration(value: object) -> float:
 
 
 def ports(value: object) -> range:
-    """Read a port, or a range of them as C{"8000-8999"}.
+    """Parse a port, or a range of ports as in C{"8000-8999"}.
 
-    @raise ValueError: when it is neither.
+    @raise ValueError: if the value is not a port or a range of ports.
     """
     if isinstance(value, str) and (match := _PORTS.fullmatch(value)) is not None:
         found = range(int(match[1]), int(match[2]) + 1)
