@@ -1,4 +1,4 @@
-"""The seams of the proxy: what an application that embeds it can put something of its own behind."""
+"""The interfaces that an application that embeds the proxy can implement."""
 
 from __future__ import annotations
 
@@ -23,116 +23,117 @@ if TYPE_CHECKING:
 class IAuthorizer(Interface):
     """Decides on requests.
 
-    The proxy forwards a request only when L{decide} fired with an allowing L{Decision}; whatever else happens is a
-    denial or an outage.
+    The proxy forwards a request only when L{decide} fires with an allowing L{Decision}.  Every other result is a denial
+    or a failure.
     """
 
-    name: str = Attribute("Who this is, for logs and for the lines printed at start.")
+    name: str = Attribute("The name of the authorizer in logs and in the message at startup.")
     needs_body: bool = Attribute(
-        "Whether L{decide} always looks at the content.  When true, the content is collected up to the body limit "
-        "before the question.  When false, C{DecisionRequest.body} is C{None} and contents of any length stream "
-        "through, unless the answer to a question with C{body_withheld} is C{Verdict.NEED_BODY}: then the content is "
-        "collected, and the question put again with it."
+        "Whether L{decide} always reads the content.  When true, the proxy collects the content up to the body limit "
+        "before it calls L{decide}.  When false, C{DecisionRequest.body} is C{None} and content of any length streams "
+        "through, unless the decision on a request with C{body_withheld} is C{Verdict.NEED_BODY}: then the proxy "
+        "collects the content and calls L{decide} again with it."
     )
 
     def decide(request: DecisionRequest) -> Deferred[Decision]:
         """Decide on one request.
 
-        A name is not resolved before, so that one that is denied causes no DNS query.  Where
-        C{DecisionRequest.addresses_withheld} is true, the answer may be C{Verdict.NEED_ADDRESSES}: then the name is
-        resolved, and the question put again with its addresses.
+        The proxy does not resolve a host name before the decision, so a denied request causes no DNS query.  If
+        C{DecisionRequest.addresses_withheld} is true, the decision can be C{Verdict.NEED_ADDRESSES}: then the proxy
+        resolves the name and calls L{decide} again with its addresses.
 
-        The Deferred may be cancelled when the client goes away.
+        The proxy can cancel the Deferred when the client disconnects.
 
         @return: fires with the decision, or fails with L{egress.model.errors.AuthorizerUnavailable}.
         """
 
     def check_ready() -> Deferred[None]:
-        """Find out whether decisions can be had now.
+        """Check whether the authorizer can decide now.
 
         @return: fires with C{None}, or fails with L{egress.model.errors.AuthorizerUnavailable}.
         """
 
     def close() -> Deferred[None]:
-        """Let go of every resource; no question comes after this."""
+        """Release every resource.  No method is called after this one."""
 
 
 class IClientAuthenticator(Interface):
-    """Knows the clients that may send requests, where not everybody may."""
+    """Authenticates clients, where a listener requires authentication."""
 
     def cached_identity(presented: bytes) -> str | None:
-        """Look whether a value of C{Proxy-Authorization} was found to be good a short while ago.
+        """Look up a value of C{Proxy-Authorization} that was verified a short time ago.
 
-        @return: the name of the client.
+        @return: the name of the client, or C{None} if no verification is cached.
         """
 
     def check(presented: bytes | None, address: str) -> Deferred[str]:
-        """Find out whose credentials these are.
+        """Verify credentials.
 
-        @param address: where they come from: nobody can have so many checked that others must wait.
+        @param address: the address of the client; checks are limited per address, so that one client cannot delay the
+            others.
         @return: fires with the name of the client; fails with L{egress.model.errors.ClientUnauthenticated} or
             L{egress.model.errors.ClientCheckBusy}.  It may be cancelled.
         """
 
 
 class IAuditSink(Interface):
-    """Is told of every exchange, once, when it is over."""
+    """Receives one record for each exchange, when the exchange is complete."""
 
     def write(record: ExchangeRecord) -> None:
-        """Take one record.  It must not block for long, and must not raise."""
+        """Receive one record.  It must not block for long, and must not raise."""
 
     def close() -> None:
-        """Flush and let go of what is open."""
+        """Flush and release open files."""
 
 
 class IShadowSink(Interface):
-    """Is told what a second decider says of what the first has decided."""
+    """Receives the comparison of a shadow decision with the actual decision."""
 
     def write(comparison: ShadowComparison) -> None:
-        """Take one comparison.  It must not block for long, and must not raise."""
+        """Receive one comparison.  It must not block for long, and must not raise."""
 
     def close() -> None:
-        """Flush and let go of what is open."""
+        """Flush and release open files."""
 
 
 class IAddressGuard(Interface):
-    """Says which addresses nobody may be sent to, whatever the authorizer says."""
+    """Refuses addresses to which no request may be sent, whatever the authorizer decides."""
 
     def refusal(address: IPAddress, port: int) -> str | None:
-        """Classify one address.
+        """Check one address.
 
-        @return: C{None} when it may be contacted, otherwise one sentence that says why not.
+        @return: C{None} if the address is permitted, otherwise one sentence with the reason for the refusal.
         """
 
     def port_refusal(port: int) -> str | None:
-        """Classify a port, before anything is resolved.
+        """Check a port, before any name is resolved.
 
-        @return: C{None} when it may be contacted, otherwise one sentence that says why not.
+        @return: C{None} if the port is permitted, otherwise one sentence with the reason for the refusal.
         """
 
     def name_refusal(authority: Authority) -> str | None:
-        """Classify a name by itself, before it is resolved, or where an upstream proxy resolves it.
+        """Check a host name before it is resolved, or where an upstream proxy resolves it.
 
-        @return: C{None} when it may be contacted, as far as its name says, otherwise one sentence that says why not.
+        @return: C{None} if the name itself is permitted, otherwise one sentence with the reason for the refusal.
         """
 
 
 class IDialer(Interface):
-    """Opens connections to origins, directly or through an upstream proxy, checked by the address guard."""
+    """Opens connections to origins, directly or through an upstream proxy.  The address guard checks each address."""
 
     def judge(origin: Origin, purpose: Purpose) -> Route | None:
-        """Say what can be said of an origin without resolving its name.
+        """Find the route to an origin without resolving its name.
 
-        @return: a route where no look-up is needed: to an address, or through an upstream proxy, which resolves names
+        @return: a route where no lookup is needed: to an address, or through an upstream proxy, which resolves names
             itself; C{None} for a name that L{check} has to resolve.
         @raise egress.model.errors.AddressForbidden: for a port, an address or a name that the guard refuses.
         """
 
     def check(origin: Origin, purpose: Purpose, client: str = "") -> Deferred[Route]:
-        """Resolve the origin and classify every address of it, without connecting.
+        """Resolve the origin and check each of its addresses, without connecting.
 
-        @param client: for whom, as per-client limits count clients (L{egress.model.limit_key}); empty for the proxy
-            itself.  The lookups of one client do not delay those of others.
+        @param client: the key by which per-client limits count the client (L{egress.model.limit_key}); empty for the
+            proxy itself.  The lookups of one client do not delay those of others.
         @return: fires with a route for L{dial}; fails with L{egress.model.errors.AddressForbidden} or an
             L{egress.model.errors.OriginError}.
         """
@@ -140,28 +141,28 @@ class IDialer(Interface):
     def dial(route: Route, protocol: DialedProtocol) -> Deferred[None]:
         """Connect C{protocol} along a route.
 
-        @return: fires when the connection is up, a TLS handshake included; fails with an
+        @return: fires when the connection is established, including the TLS handshake; fails with an
             L{egress.model.errors.OriginError}.  Cancelling it drops the connection.
         """
 
 
 class ILeafSource(Interface):
-    """Gives the TLS identity under which the proxy answers for an authority."""
+    """Provides the TLS context with which the proxy impersonates an authority."""
 
     def refusal(authority: Authority) -> str | None:
-        """Say whether the proxy may have a certificate for an authority.
+        """Check whether the proxy may issue a certificate for an authority.
 
-        @return: C{None} when it may, otherwise one sentence that says why not.
+        @return: C{None} if it may, otherwise one sentence with the reason for the refusal.
         """
 
     def prepared(key: LeafKey) -> Deferred[Any]:
-        """Wait until there is a key of this kind.
+        """Wait until a key of this kind exists.
 
         @return: fires when L{context_for} can be called with it.
         """
 
     def context_for(authority: Authority, key: LeafKey = LeafKey.P256) -> SSL.Context:
-        """Give the server context for one authority, minting its leaf certificate when there is none yet.
+        """Return the server context for one authority.  Issue its leaf certificate if there is none yet.
 
-        @param key: what kind of key the client accepts; with another than P-256, L{prepared} has fired.
+        @param key: the kind of key that the client accepts; for any kind other than P-256, L{prepared} must have fired.
         """

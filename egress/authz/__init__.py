@@ -1,1 +1,1 @@
-"""Who decides: the authorization service by its contract, the embedded policy, and what is common to both."""
+"""Authorization: the client of the authorization service, the embedded policy, and the wrappers common to both."""

@@ -1,6 +1,7 @@
-"""Asking a person: requests are held until somebody answers, in bounded time and number.
+"""Approvals: pending requests wait for an approver, limited in time and number, and grants allow requests in advance.
 
-Whatever goes wrong is a denial: nobody can be asked, too many wait, nobody answers in time, the proxy is stopped.
+Every problem results in a denial: no approver is configured, too many requests are pending, no answer arrives in time,
+or the proxy stops.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from egress.interfaces import IAuthorizer
 from egress.model.approval import ApprovalAnswer, Grant, GrantScope, truncate, truncate_name
 from egress.model.decision import NO_OBLIGATIONS, Decision, DecisionRequest, Verdict
 
-# Beyond it, the one that ends first is forgotten: then somebody is asked again.
+# Beyond this number, the grant that expires first is dropped; the next request waits for an approver again.
 MAX_GRANTS: Final = 1000
-# Those that wait longest; as they are answered, others are shown.
+# The requests that wait longest are listed.  Others follow as these are answered.
 MAX_LISTED: Final = 200
 _ID_BYTES: Final = 6
 _KEY_BYTES: Final = 32
 
-# What becomes of requests that a person is to be asked about.  Metrics have these names as labels.
+# The results of requests that require an approval.  Metrics use them as labels.
 ALLOWED: Final = "allowed"
 STANDING: Final = "standing"
 DENIED: Final = "denied"
@@ -40,7 +41,7 @@ _OUTCOMES: Final = (ALLOWED, STANDING, DENIED, TIMED_OUT, REFUSED, GONE)
 
 @attrs.define(eq=False)
 class _Waiting:
-    """One request that waits."""
+    """One request that waits for an approver."""
 
     decision: Decision
     answer: Deferred[Decision]
@@ -49,13 +50,13 @@ class _Waiting:
 
 @attrs.define(eq=False)
 class _Pending:
-    """One question, and all requests that put it.
+    """One pending approval, with all requests that it covers.
 
-    @ivar until: when the last of them gives up, in seconds since the epoch.
+    @ivar until: when the last of them times out, in seconds since the epoch.
     """
 
-    held_id: str
-    subject: GrantScope
+    approval_id: str
+    scope: GrantScope
     request: DecisionRequest
     since: float
     until: float
@@ -63,15 +64,15 @@ class _Pending:
 
 
 class Approvals:
-    """The requests that are held, and what was allowed for a time.
+    """The pending approvals and the grants.
 
-    @param wall_clock: seconds since the epoch.
-    @param timeout: seconds for which a request is held.
-    @param limit: how many are held at the same time; one client has three quarters of them at most, so that it cannot
-        keep all others from being asked about.
-    @param is_open: whether somebody can be asked.
-    @param key: makes ids that clients cannot work out, and the same ones in every process that has it: a client that
-        could make two questions with one id would have one answered in place of the other.
+    @param wall_clock: returns seconds since the epoch.
+    @param timeout: seconds for which a request waits.
+    @param limit: the maximum number of requests that wait at the same time.  One client can have at most three quarters
+        of them, so that it cannot block the approvals of all other clients.
+    @param is_open: whether there is an approver.
+    @param key: makes ids that clients cannot predict, and that are equal in all processes with the same key.  A client
+        that could make two requests with one id could get the approval of one for the other.
     """
 
     def __init__(
@@ -88,194 +89,191 @@ class Approvals:
         self._wall_clock = wall_clock
         self._timeout = timeout
         self._limit = limit
-        self._of_one = limit - limit // 4
-        self._held_of: Counter[str] = Counter()
+        self._client_limit = limit - limit // 4
+        self._waiting_by_client: Counter[str] = Counter()
         self._key = key or urandom(_KEY_BYTES)
-        self._held: dict[str, _Pending] = {}
-        self._permissions: dict[str, Grant] = {}
+        self._pending: dict[str, _Pending] = {}
+        self._grants: dict[str, Grant] = {}
         self._counts: Counter[str] = Counter()
         self._closed = False
         self._open = is_open
 
-    # -- numbers
+    # -- statistics
 
     @property
     def pending(self) -> int:
-        """How many requests are held."""
-        return sum(len(held.waiting) for held in self._held.values())
+        """The number of requests that wait."""
+        return sum(len(pending.waiting) for pending in self._pending.values())
 
     def counts(self) -> Mapping[str, int]:
-        """What became of the others, since the start."""
+        """Return the number of completed requests by result, since the start."""
         return {outcome: self._counts[outcome] for outcome in _OUTCOMES}
 
-    # -- asking
+    # -- requests
 
     def _id(self, *parts: object) -> str:
-        # repr tells every part from the next one, whatever is in them.
+        # repr() separates every part from the next one, whatever it contains.
         return hashlib.blake2b(repr(parts).encode(), digest_size=_ID_BYTES, key=self._key).hexdigest()
 
     def grant_for(self, request: DecisionRequest, decision: Decision) -> Grant | None:
-        """Find what was allowed for a time, and still is."""
-        subject = GrantScope.of(request, decision.rule_id)
-        permission = self._permissions.get(self._id("permission", subject))
-        if permission is None or permission.until <= self._wall_clock():
+        """Find a grant that matches a request and has not expired."""
+        scope = GrantScope.of(request, decision.rule_id)
+        grant = self._grants.get(self._id("permission", scope))
+        if grant is None or grant.until <= self._wall_clock():
             return None
-        return permission
+        return grant
 
     def enqueue(self, request: DecisionRequest, decision: Decision) -> Deferred[Decision]:
-        """Have a person decide.
+        """Wait for the answer of an approver.
 
-        @param decision: what says that a person is to be asked.
-        @return: fires with a decision that allows or denies.  Cancelling it takes the request off the list.
+        @param decision: the decision that requires the approval.
+        @return: fires with a decision that allows or denies.  Cancelling it removes the request.
         """
-        settled = self.resolve_without_approver(request, decision)
-        if settled is None:
+        resolved = self.resolve_without_approver(request, decision)
+        if resolved is None:
             return self._wait(request, decision)
-        self._counts[STANDING if settled.allowed else REFUSED] += 1
-        return succeed(settled)
+        self._counts[STANDING if resolved.allowed else REFUSED] += 1
+        return succeed(resolved)
 
     def resolve_without_approver(self, request: DecisionRequest, decision: Decision) -> Decision | None:
-        """Say what becomes of a request without a person.
+        """Decide on a request without waiting for an approver.
 
-        @return: C{None} when one would be asked.
+        @return: C{None} if the request has to wait for one.
         """
         if not self._open:
             why = "nobody can be asked: start with --admin"
         elif self._closed:
             why = "nobody can be asked: the proxy is being stopped"
         else:
-            permission = self.grant_for(request, decision)
-            if permission is not None:
-                return permitted(decision, permission)
+            grant = self.grant_for(request, decision)
+            if grant is not None:
+                return permitted(decision, grant)
             if self.pending >= self._limit:
                 why = f"{self._limit} requests wait for one already"
-            elif self._held_of[request.client.limit_key] >= self._of_one:
-                why = f"{self._of_one} requests of this client wait for one already"
+            elif self._waiting_by_client[request.client.limit_key] >= self._client_limit:
+                why = f"{self._client_limit} requests of this client wait for one already"
             else:
                 return None
         return denied(decision, f"a person is to be asked, but {why}")
 
     def _wait(self, request: DecisionRequest, decision: Decision) -> Deferred[Decision]:
-        subject = GrantScope.of(request, decision.rule_id)
-        # What a person has seen is what is allowed: of two requests that are shown as one, path, query and content are
-        # the same.
+        scope = GrantScope.of(request, decision.rule_id)
+        # An approval covers exactly what the approver saw: requests under one id have the same path, query and content.
         content = hashlib.sha256(request.body or b"").digest()
-        held_id = self._id("held", subject, request.path, content, request.content_length)
+        approval_id = self._id("held", scope, request.path, content, request.content_length)
         now = self._wall_clock()
-        held = self._held.get(held_id)
-        if held is None:
-            held = self._held[held_id] = _Pending(held_id, subject, request, now, now)
-        held.until = now + self._timeout
-        answer: Deferred[Decision] = Deferred(lambda _: self._gone(held, waiting))
-        timer = self._clock.callLater(self._timeout, lambda: self._expired(held, waiting))
+        pending = self._pending.get(approval_id)
+        if pending is None:
+            pending = self._pending[approval_id] = _Pending(approval_id, scope, request, now, now)
+        pending.until = now + self._timeout
+        answer: Deferred[Decision] = Deferred(lambda _: self._cancelled(pending, waiting))
+        timer = self._clock.callLater(self._timeout, lambda: self._expired(pending, waiting))
         waiting = _Waiting(decision, answer, timer)
-        held.waiting.append(waiting)
-        self._held_of[request.client.limit_key] += 1
+        pending.waiting.append(waiting)
+        self._waiting_by_client[request.client.limit_key] += 1
         return answer
 
-    def _take(self, held: _Pending, waiting: _Waiting) -> None:
+    def _remove(self, pending: _Pending, waiting: _Waiting) -> None:
         if waiting.timer.active():
             waiting.timer.cancel()
-        held.waiting.remove(waiting)
-        # All who put one question are one client: its address is part of the question.
-        client = held.request.client.limit_key
-        self._held_of[client] -= 1
-        if not self._held_of[client]:
-            del self._held_of[client]
-        if not held.waiting:
-            del self._held[held.held_id]
+        pending.waiting.remove(waiting)
+        # All requests of one pending approval come from one client: its address is part of the id.
+        client = pending.request.client.limit_key
+        self._waiting_by_client[client] -= 1
+        if not self._waiting_by_client[client]:
+            del self._waiting_by_client[client]
+        if not pending.waiting:
+            del self._pending[pending.approval_id]
 
-    def _gone(self, held: _Pending, waiting: _Waiting) -> None:
-        if waiting in held.waiting:
+    def _cancelled(self, pending: _Pending, waiting: _Waiting) -> None:
+        if waiting in pending.waiting:
             self._counts[GONE] += 1
-            self._take(held, waiting)
+            self._remove(pending, waiting)
 
-    def _expired(self, held: _Pending, waiting: _Waiting) -> None:
+    def _expired(self, pending: _Pending, waiting: _Waiting) -> None:
         self._counts[TIMED_OUT] += 1
-        self._take(held, waiting)
+        self._remove(pending, waiting)
         why = f"a person was asked, and did not answer within {self._timeout:g} s"
         waiting.answer.callback(denied(waiting.decision, why))
 
-    def _resolve(self, held: _Pending, outcome: str, decide: Callable[[Decision], Decision]) -> int:
-        """Answer all requests that put one question."""
-        settled = list(held.waiting)
-        for waiting in settled:
-            self._take(held, waiting)
-        self._counts[outcome] += len(settled)
-        for waiting in settled:
-            # One may have been given up by what another did with its answer.
+    def _resolve(self, pending: _Pending, outcome: str, decide: Callable[[Decision], Decision]) -> int:
+        """Resolve all requests of one pending approval."""
+        resolved = list(pending.waiting)
+        for waiting in resolved:
+            self._remove(pending, waiting)
+        self._counts[outcome] += len(resolved)
+        for waiting in resolved:
+            # A callback of another request may have cancelled this one.
             if not waiting.answer.called:
                 waiting.answer.callback(decide(waiting.decision))
-        return len(settled)
+        return len(resolved)
 
-    # -- answering
+    # -- answers
 
     def listed(self, show: Callable[[str], str]) -> dict[str, Any]:
-        """Tell what is held and what is allowed for a time, oldest first, as JSON.
+        """Return the pending approvals and the grants, oldest first, as JSON.
 
-        @param show: makes of a URL what people may read.
+        @param show: redacts a URL for display.
         """
         self._forget_expired()
         return {
-            "held": [_shown(held, show) for held in list(self._held.values())[:MAX_LISTED]],
-            "permissions": [
-                each.to_display() for each in sorted(self._permissions.values(), key=lambda each: each.until)
-            ],
+            "held": [_shown(pending, show) for pending in list(self._pending.values())[:MAX_LISTED]],
+            "permissions": [each.to_display() for each in sorted(self._grants.values(), key=lambda each: each.until)],
         }
 
-    def answer(self, held_id: str, answer: ApprovalAnswer) -> tuple[int, Grant | None]:
-        """Answer a question that is held.
+    def answer(self, approval_id: str, answer: ApprovalAnswer) -> tuple[int, Grant | None]:
+        """Apply an answer to a pending approval.
 
-        @return: how many requests had this answer, none where the question is not held any more; and what is allowed
-            from now on, for other processes to learn of.
+        @return: the number of requests that this answer resolved, zero if the approval is not pending any more; and the
+            grant, if the answer makes one, for the other processes.
         """
-        held = self._held.get(held_id)
-        if held is None:
+        pending = self._pending.get(approval_id)
+        if pending is None:
             return 0, None
         if not answer.allow:
-            return self._resolve(held, DENIED, lambda decision: refused(decision, answer)), None
+            return self._resolve(pending, DENIED, lambda decision: refused(decision, answer)), None
         if answer.seconds is None:
-            return self._resolve(held, ALLOWED, lambda decision: allowed_once(decision, answer)), None
+            return self._resolve(pending, ALLOWED, lambda decision: allowed_once(decision, answer)), None
         until = self._wall_clock() + answer.seconds
-        subject = held.subject
-        permission = Grant(self._id("permission", subject), subject, until, answer.by, answer.reason)
-        return self.grant(permission), permission
+        scope = pending.scope
+        grant = Grant(self._id("permission", scope), scope, until, answer.by, answer.reason)
+        return self.grant(grant), grant
 
-    def grant(self, permission: Grant) -> int:
-        """Allow something for a time, and let go what is held and meant by it.
+    def grant(self, grant: Grant) -> int:
+        """Add a grant, and resolve the pending requests that it covers.
 
-        @return: how many requests.
+        @return: the number of these requests.
         """
         self._forget_expired()
-        self._permissions[permission.grant_id] = permission
-        if len(self._permissions) > MAX_GRANTS:
-            del self._permissions[min(self._permissions.values(), key=lambda each: each.until).grant_id]
-        meant = [held for held in self._held.values() if held.subject == permission.subject]
-        return sum(self._resolve(held, ALLOWED, lambda decision: permitted(decision, permission)) for held in meant)
+        self._grants[grant.grant_id] = grant
+        if len(self._grants) > MAX_GRANTS:
+            del self._grants[min(self._grants.values(), key=lambda each: each.until).grant_id]
+        covered = [pending for pending in self._pending.values() if pending.scope == grant.subject]
+        return sum(self._resolve(pending, ALLOWED, lambda decision: permitted(decision, grant)) for pending in covered)
 
-    def revoke(self, permission_id: str) -> bool:
-        """Take back what was allowed for a time.
+    def revoke(self, grant_id: str) -> bool:
+        """Revoke a grant.
 
-        @return: whether it was.
+        @return: whether the grant existed.
         """
-        return self._permissions.pop(permission_id, None) is not None
+        return self._grants.pop(grant_id, None) is not None
 
     def _forget_expired(self) -> None:
         now = self._wall_clock()
-        self._permissions = {key: each for key, each in self._permissions.items() if each.until > now}
+        self._grants = {key: each for key, each in self._grants.items() if each.until > now}
 
     def close(self) -> None:
-        """Deny what is held, and hold no more."""
+        """Deny all pending requests, and accept no more."""
         self._closed = True
         why = "a person was asked, and had not answered when the proxy was stopped"
-        for held in list(self._held.values()):
-            self._resolve(held, REFUSED, lambda decision: denied(decision, why))
+        for pending in list(self._pending.values()):
+            self._resolve(pending, REFUSED, lambda decision: denied(decision, why))
 
 
-def _shown(held: _Pending, show: Callable[[str], str]) -> dict[str, Any]:
-    request, decision = held.request, held.waiting[0].decision
+def _shown(pending: _Pending, show: Callable[[str], str]) -> dict[str, Any]:
+    request, decision = pending.request, pending.waiting[0].decision
     return {
-        "id": held.held_id,
+        "id": pending.approval_id,
         "stage": request.stage.value,
         "method": truncate_name(request.method),
         "url": truncate(show(request.url)),
@@ -285,17 +283,17 @@ def _shown(held: _Pending, show: Callable[[str], str]) -> dict[str, Any]:
         "ruleId": truncate_name(decision.rule_id),
         "reason": truncate(decision.reason),
         "decidedBy": truncate(decision.decided_by),
-        "count": len(held.waiting),
-        "since": held.since,
-        "until": held.until,
+        "count": len(pending.waiting),
+        "since": pending.since,
+        "until": pending.until,
     }
 
 
-# -- what becomes of a decision
+# -- decisions that an approval changes
 
 
 def denied(decision: Decision, why: str) -> Decision:
-    """Deny what nobody has allowed; the rule and who decided stay."""
+    """Deny a request without an answer of an approver.  The rule and the authorizer of the decision stay."""
     reason = f"{why} ({decision.reason})" if decision.reason else why
     return attrs.evolve(
         decision,
@@ -309,27 +307,27 @@ def denied(decision: Decision, why: str) -> Decision:
 
 
 def refused(decision: Decision, answer: ApprovalAnswer) -> Decision:
-    """Deny what a person has denied, whatever mode the proxy is in."""
+    """Deny a request that an approver denied.  The denial is enforced in observe mode, too."""
     why = f"denied by {answer.who}" + (f": {answer.reason}" if answer.reason else "")
     return attrs.evolve(denied(decision, ""), reason=why, decided_by=_by(decision, answer.by), enforce_in_observe=True)
 
 
 def allowed_once(decision: Decision, answer: ApprovalAnswer) -> Decision:
-    """Allow what a person has allowed this once, on the terms of who asked."""
+    """Allow a request that an approver allowed once, with the obligations of the original decision."""
     reason = f"allowed once by {answer.who}" + (f": {answer.reason}" if answer.reason else "")
     return _allowed(decision, reason, answer.by)
 
 
-def permitted(decision: Decision, permission: Grant) -> Decision:
-    """Allow what a person has allowed for a time."""
-    until = datetime.fromtimestamp(permission.until, timezone.utc)
-    why = f": {permission.reason}" if permission.reason else ""
-    reason = f"allowed by {permission.by or 'a person'} until {until:%Y-%m-%d %H:%M:%S} UTC{why}"
-    return attrs.evolve(_allowed(decision, reason, permission.by), source="approval")
+def permitted(decision: Decision, grant: Grant) -> Decision:
+    """Allow a request that a grant covers."""
+    until = datetime.fromtimestamp(grant.until, timezone.utc)
+    why = f": {grant.reason}" if grant.reason else ""
+    reason = f"allowed by {grant.by or 'a person'} until {until:%Y-%m-%d %H:%M:%S} UTC{why}"
+    return attrs.evolve(_allowed(decision, reason, grant.by), source="approval")
 
 
 def _allowed(decision: Decision, reason: str, by: str) -> Decision:
-    # It is for this request alone, whatever the answer says of being used again.
+    # An approval covers only this request, whatever the original decision says about caching.
     return attrs.evolve(
         decision,
         verdict=Verdict.ALLOW,
@@ -346,24 +344,24 @@ def _by(decision: Decision, name: str) -> str:
 
 
 class ApprovalAuthorizer(Wrapper):
-    """Asks an authorizer, and a person where it says so."""
+    """Calls an authorizer, and waits for an approver where the decision requires an approval."""
 
     def __init__(self, authorizer: IAuthorizer, approvals: Approvals) -> None:
         super().__init__(authorizer)
         self._approvals = approvals
 
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
-        """Ask; see L{IAuthorizer.decide}."""
-        asked = self._authorizer.decide(request)
-        if asked.called and not asked.paused and isinstance(asked.result, Decision):
-            # As the embedded policy does nearly always.
-            return asked if asked.result.verdict is not Verdict.ASK else self._approvals.enqueue(request, asked.result)
-        return asked.addCallback(self._decided, request)
+        """Forward the request; see L{IAuthorizer.decide}."""
+        call = self._authorizer.decide(request)
+        if call.called and not call.paused and isinstance(call.result, Decision):
+            # The usual case with the embedded policy.
+            return call if call.result.verdict is not Verdict.ASK else self._approvals.enqueue(request, call.result)
+        return call.addCallback(self._decided, request)
 
     def _decided(self, decision: Decision, request: DecisionRequest) -> Decision | Deferred[Decision]:
         return decision if decision.verdict is not Verdict.ASK else self._approvals.enqueue(request, decision)
 
     def close(self) -> Deferred[None]:
-        """Let nobody wait; see L{IAuthorizer.close}."""
+        """Deny all pending requests; see L{IAuthorizer.close}."""
         self._approvals.close()
         return self._authorizer.close()

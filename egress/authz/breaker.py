@@ -1,6 +1,6 @@
-"""A circuit breaker: whether an authorizer that has given no answers is asked.
+"""The circuit breaker of an authorizer.
 
-It has no clock and asks nobody: it is told what happened and when.  The states, and what may follow each, are in
+It has no clock and calls nothing: the caller reports each event and its time.  The states and the transitions are in
 L{TRANSITIONS}.
 """
 
@@ -11,77 +11,79 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-# A failing authorizer is tried again after about so many seconds, then after twice as many, up to the last.
+# Delays before a probe, in seconds: the first one, doubled after each failed probe, up to the last one.
 FIRST_DELAY: Final = 1.0
 LAST_DELAY: Final = 10.0
 
 
 class State(enum.Enum):
-    """Whether questions are put."""
+    """The state of a circuit breaker."""
 
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half-open"
 
-    # Enum's own is written in Python.
+    # Enum's own method is written in Python.
     __hash__ = object.__hash__
 
 
 TRANSITIONS: Final[dict[State, frozenset[State]]] = {
-    # So many outages in a row.
+    # Too many consecutive failures.
     State.CLOSED: frozenset({State.OPEN}),
-    # It can be reached again; or a question that was put before has an answer now.
+    # The authorizer can be reached again; or a request that was sent earlier got a response.
     State.OPEN: frozenset({State.HALF_OPEN, State.CLOSED}),
-    # The one question that is put has an answer, or none.
+    # The probe got a response, or failed.
     State.HALF_OPEN: frozenset({State.CLOSED, State.OPEN}),
 }
 
 
 class Breaker:
-    """Whether questions are put to an authorizer.
+    """Decides whether an authorizer is called.
 
-    While it is closed, all are.  It opens after so many outages with no answer in between, whoever asked.  While it is
-    open, none are.  Once the authorizer can be reached again it is half open: one question is put as a probe, and what
-    becomes of that decides.
+    While the breaker is closed, it admits every request.  It opens after a number of consecutive failures, whichever
+    clients sent the requests.  While it is open, it admits no request.  Once the authorizer can be reached again, it is
+    half-open: it admits one request as a probe, and the result of the probe closes or opens it.
 
-    One client, whose questions do the authorizer harm, must not keep it open for all.  So whoever asked the question
-    that opened it lets others go first with the probe; and when outages of one client alone end with an answer to
-    another, then those of that client alone do not open it for a while.
+    One client whose requests harm the authorizer must not keep the breaker open for all clients.  So the client of the
+    request that opened it waits with the probe until other clients had their turn.  And when the consecutive failures
+    all came from one client, and a request of another client then gets a response, failures of only that first client
+    do not open the breaker for a while.
 
-    @param most: how many outages in a row open it; C{None}: it never opens.
-    @param lull: seconds after which an outage is not in a row with the one before, and a client has no bad name any
-        more.
-    @param jitter: gives a number from 0 to 1, so that many proxies do not try again at the same time.
-    @ivar outages: how many there were in a row; zero only while it is closed.
-    @ivar since: when the first of them was.
-    @ivar retry_at: while it is open: when to find out whether the authorizer can be reached.
-    @ivar opened: how often it was closed and opened.
-    @ivar term: another number after each step and with each probe: an outage of a question that was put in an earlier
-        one says nothing of now.
+    @param max_failures: the number of consecutive failures that opens it; C{None}: it never opens.
+    @param interval: seconds after which a failure is not consecutive with the previous one, and after which the
+        exemption of one client ends.
+    @param jitter: returns a number from 0 to 1, so that many proxies do not probe at the same time.
+    @ivar outages: the number of consecutive failures; it is zero only while the breaker is closed.
+    @ivar since: the time of the first of them.
+    @ivar retry_at: while the breaker is open: when to check whether the authorizer can be reached.
+    @ivar opened: how often the breaker opened from the closed state.
+    @ivar term: a number that changes with each transition and each probe.  A failure of a request from an earlier term
+        is ignored.
     """
 
-    def __init__(self, most: int | None, lull: float, jitter: Callable[[], float]) -> None:
+    def __init__(self, max_failures: int | None, interval: float, jitter: Callable[[], float]) -> None:
         self.state = State.CLOSED
         self.outages = 0
         self.since = 0.0
         self.retry_at = 0.0
         self.opened = 0
         self.term = 0
-        self._most: float = math.inf if most is None else most
-        self._lull = lull
+        self._max_failures: float = math.inf if max_failures is None else max_failures
+        self._interval = interval
         self._jitter = jitter
         self._latest = 0.0
         self._delay = 0.0
         self._probing = False
-        # The one client whose outages are in the row, if there is but one; and one that got a bad name that way.
-        self._alone: str | None = None
-        self._ill: str | None = None
-        self._ill_since = -math.inf
-        self._suspect: str | None = None
-        self._others = False
+        # The client of all consecutive failures, if it is only one; and a client whose failures alone do not open the
+        # breaker.
+        self._only_client: str | None = None
+        self._exempt: str | None = None
+        self._exempt_since = -math.inf
+        self._opening_client: str | None = None
+        self._others_tried = False
         self._others_first_until = 0.0
 
-    def _go(self, state: State) -> None:
+    def _enter(self, state: State) -> None:
         if state not in TRANSITIONS[self.state]:
             raise AssertionError(f"{self.state.name} does not lead to {state.name}")
         self.state = state
@@ -89,75 +91,77 @@ class Breaker:
         self._probing = False
 
     def admit(self, now: float, client: str) -> bool:
-        """Say whether a question is put while the breaker is not closed: as the probe, in a term of its own."""
-        yields = client == self._suspect and self._others and now < self._others_first_until
-        if self.state is State.HALF_OPEN and not self._probing and not yields:
+        """Return whether to forward a request while the breaker is not closed: as the probe, which starts a term of its
+        own.
+        """
+        must_yield = client == self._opening_client and self._others_tried and now < self._others_first_until
+        if self.state is State.HALF_OPEN and not self._probing and not must_yield:
             self.term += 1
             self._probing = True
             return True
-        self._others = self._others or client != self._suspect
+        self._others_tried = self._others_tried or client != self._opening_client
         return False
 
     def answered(self, now: float, client: str) -> None:
-        """A question has had an answer, whenever it was put: the authorizer is there."""
-        if self._alone is not None and client != self._alone:
-            self._ill, self._ill_since = self._alone, now
-        self._alone = None
+        """Record that a request got a response, whenever it was sent: the authorizer works."""
+        if self._only_client is not None and client != self._only_client:
+            self._exempt, self._exempt_since = self._only_client, now
+        self._only_client = None
         self.outages = 0
         if self.state is not State.CLOSED:
-            self._go(State.CLOSED)
+            self._enter(State.CLOSED)
 
     def outage(self, now: float, client: str, term: int) -> bool:
-        """A question has had no answer.
+        """Record that a request failed.
 
-        @param term: the one in which it was put.
+        @param term: the term in which the request was sent.
         @return: whether the breaker opened.
         """
         if term != self.term:
             return False
         if self.state is State.CLOSED:
-            if now - self._latest > self._lull:
+            if now - self._latest > self._interval:
                 self.outages = 0
             if not self.outages:
                 self.since = now
-                self._alone = client
-            elif client != self._alone:
-                self._alone = None
+                self._only_client = client
+            elif client != self._only_client:
+                self._only_client = None
             self.outages += 1
             self._latest = now
-            harmful = self._alone == self._ill and now - self._ill_since <= self._lull
-            if self.outages < self._most or harmful:
+            is_exempt = self._only_client == self._exempt and now - self._exempt_since <= self._interval
+            if self.outages < self._max_failures or is_exempt:
                 return False
             self.opened += 1
             self._delay = FIRST_DELAY
         else:
-            if client != self._alone:
-                self._alone = None
-            self._lengthen()
-        self._go(State.OPEN)
-        self._suspect = client
-        self._others = False
-        self._wait(now)
+            if client != self._only_client:
+                self._only_client = None
+            self._increase_delay()
+        self._enter(State.OPEN)
+        self._opening_client = client
+        self._others_tried = False
+        self._schedule_retry(now)
         return True
 
     def abandoned(self, term: int) -> None:
-        """A question has ended without telling anything; if it was the probe, another may be."""
+        """Record that a request ended without a result.  If it was the probe, another request can be."""
         if term == self.term:
             self._probing = False
 
     def reached(self, now: float) -> None:
-        """The authorizer can be reached."""
-        self._go(State.HALF_OPEN)
+        """Record that the authorizer can be reached."""
+        self._enter(State.HALF_OPEN)
         self._others_first_until = now + self._delay
 
     def unreached(self, now: float) -> None:
-        """It cannot, which is no client's doing."""
-        self._suspect = self._alone = None
-        self._lengthen()
-        self._wait(now)
+        """Record that the authorizer cannot be reached, which no client caused."""
+        self._opening_client = self._only_client = None
+        self._increase_delay()
+        self._schedule_retry(now)
 
-    def _lengthen(self) -> None:
+    def _increase_delay(self) -> None:
         self._delay = min(2 * self._delay, LAST_DELAY)
 
-    def _wait(self, now: float) -> None:
+    def _schedule_retry(self, now: float) -> None:
         self.retry_at = now + self._delay * (1 + self._jitter()) / 2

@@ -1,4 +1,6 @@
-"""Decisions that cost less: reused as the authorizer directs, and one call for identical questions under way."""
+"""The decision cache: it caches decisions as the authorizer directs, and makes one call for identical concurrent
+requests.
+"""
 
 from __future__ import annotations
 
@@ -20,188 +22,190 @@ from egress.model.decision import Decision, DecisionRequest
 from egress.model.errors import AuthorizerUnavailable
 from egress.model.statistics import CacheStats
 
-# Where an earlier decision does not help: nobody waits, or this very question cannot be put.
+# A stale decision does not help here: no caller waits for it, or the API cannot express this very request.
 _NOT_STALE: Final = frozenset({AuthzFailure.GIVEN_UP, AuthzFailure.QUESTION})
 _MAX_PLACES: Final = 4096
 
 
 class _InFlight:
-    """One question that is under way, and who waits for the answer.
+    """A call in progress, and the requests that wait for its result.
 
-    @ivar asked: fires with the answer.
-    @ivar waiting: the first of them has asked.
+    @ivar call: the Deferred of the authorizer.
+    @ivar waiting: the requests; the first of them made the call.
     """
 
-    __slots__ = ("asked", "waiting")
+    __slots__ = ("call", "waiting")
 
-    def __init__(self, asked: Deferred[Decision]) -> None:
-        self.asked = asked
+    def __init__(self, call: Deferred[Decision]) -> None:
+        self.call = call
         self.waiting: list[_Waiter] = []
 
 
 class _Waiter:
-    """Somebody who wants an answer.
+    """One request that waits for a decision.
 
-    @ivar own: a call for this one alone, after the shared one was of no use.
+    @ivar own: a call for only this request, after the shared result was not reusable.
     """
 
-    __slots__ = ("answer", "first", "own", "request")
+    __slots__ = ("first", "own", "request", "result")
 
-    def __init__(self, request: DecisionRequest, answer: Deferred[Decision], first: bool) -> None:
+    def __init__(self, request: DecisionRequest, result: Deferred[Decision], first: bool) -> None:
         self.request = request
-        self.answer = answer
+        self.result = result
         self.first = first
         self.own: Deferred[Decision] | None = None
 
 
 class CachingAuthorizer(Wrapper):
-    """Asks an authorizer only what it has not answered already, where it says that its answers may be reused.
+    """Calls an authorizer only when no cached decision matches, as far as the authorizer permits caching.
 
-    An identical question that is under way is waited for, in the hope that its answer may be reused.  If it may not,
-    everybody asks, and the next questions about that origin do not wait: a service that counts requests sees each.
-    When there is no answer, all who waited learn that, and do not ask a failing authorizer once more.
+    A request waits for an identical request in progress, because its decision may be reusable.  If it is not reusable,
+    each request is sent to the authorizer, and the next requests to that origin do not wait: a service that counts
+    requests sees each of them.  If the call fails, all requests that waited fail, too, and do not call a failing
+    authorizer again.
 
-    @param authorizer: fails with L{AuthorizerUnavailable} alone.
-    @param kept: what is reused.
-    @param may_wait: how many questions wait for the answer to another; more are put as they come.
+    @param authorizer: fails only with L{AuthorizerUnavailable}.
+    @param store: the store of decisions.
+    @param max_waiting: the number of requests that can wait for the result of another request; beyond it, each request
+        makes its own call.
     """
 
-    def __init__(self, clock: IReactorTime, authorizer: IAuthorizer, kept: DecisionStore, may_wait: int) -> None:
+    def __init__(self, clock: IReactorTime, authorizer: IAuthorizer, store: DecisionStore, max_waiting: int) -> None:
         super().__init__(authorizer)
         self._clock = clock
-        self._kept = kept
-        self._may_wait = may_wait
-        self._flights: dict[bytes, _InFlight] = {}
+        self._store = store
+        self._max_waiting = max_waiting
+        self._in_flight: dict[bytes, _InFlight] = {}
         self._waiting = 0
-        # Places whose latest answer was not for reuse.
-        self._alone: OrderedDict[Place, None] = OrderedDict()
-        # Answers to questions from before are not kept.
-        self._era = 0
+        # Stages and origins whose latest decision was not reusable.
+        self._not_shared: OrderedDict[Place, None] = OrderedDict()
+        # Decisions on requests from before the last clear() are not cached.
+        self._generation = 0
         self._hits = self._misses = self._stale = self._shared = 0
 
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
-        """Ask; see L{IAuthorizer.decide}."""
+        """Return a cached decision, wait for a call in progress, or make a call; see L{IAuthorizer.decide}."""
         place = place_of(request)
-        if self._kept.knows(place):
-            found = self._kept.fresh(request, self._clock.seconds())
+        if self._store.knows(place):
+            found = self._store.fresh(request, self._clock.seconds())
             if found is not None:
                 self._hits += 1
                 return succeed(found)
-        if place in self._alone:
-            return self._ask(request)
+        if place in self._not_shared:
+            return self._call(request)
         key = key_of(request, ALL)
-        flight = self._flights.get(key)
-        if flight is None:
+        in_flight = self._in_flight.get(key)
+        if in_flight is None:
             return self._start(key, request)
-        if self._waiting >= self._may_wait:
-            return self._ask(request)
+        if self._waiting >= self._max_waiting:
+            return self._call(request)
         self._waiting += 1
-        return self._attach(key, flight, request, first=False)
+        return self._attach(key, in_flight, request, first=False)
 
-    def _ask(self, request: DecisionRequest) -> Deferred[Decision]:
-        """Put a question for one alone."""
+    def _call(self, request: DecisionRequest) -> Deferred[Decision]:
+        """Make a call for one request."""
         self._misses += 1
-        asked = self._authorizer.decide(request)
-        return asked.addCallbacks(
-            self._answered, self._failed, callbackArgs=(request, self._era), errbackArgs=(request,)
+        call = self._authorizer.decide(request)
+        return call.addCallbacks(
+            self._record, self._failed, callbackArgs=(request, self._generation), errbackArgs=(request,)
         )
 
-    def _answered(self, decision: Decision, request: DecisionRequest, era: int) -> Decision:
+    def _record(self, decision: Decision, request: DecisionRequest, generation: int) -> Decision:
         place = place_of(request)
-        if self._kept.reusable(decision):
-            self._alone.pop(place, None)
+        if self._store.reusable(decision):
+            self._not_shared.pop(place, None)
         else:
-            self._alone[place] = None
-            self._alone.move_to_end(place)
-            if len(self._alone) > _MAX_PLACES:
-                self._alone.popitem(last=False)
-            if not decision.stale_if_error and not self._kept.knows(place):
+            self._not_shared[place] = None
+            self._not_shared.move_to_end(place)
+            if len(self._not_shared) > _MAX_PLACES:
+                self._not_shared.popitem(last=False)
+            if not decision.stale_if_error and not self._store.knows(place):
                 return decision
-        if era == self._era:
-            self._kept.keep(request, decision, self._clock.seconds())
+        if generation == self._generation:
+            self._store.keep(request, decision, self._clock.seconds())
         return decision
 
     def _failed(self, failure: Failure, request: DecisionRequest) -> Decision | Failure:
         error = failure.value
         if isinstance(error, AuthorizerUnavailable) and error.kind not in _NOT_STALE:
-            found = self._kept.stale(request, self._clock.seconds())
+            found = self._store.stale(request, self._clock.seconds())
             if found is not None:
                 self._stale += 1
                 return found
         return failure
 
-    # -- identical questions
+    # -- identical concurrent requests
 
     def _start(self, key: bytes, request: DecisionRequest) -> Deferred[Decision]:
-        asked = self._ask(request)
-        if asked.called and not asked.paused:
-            return asked
-        flight = self._flights[key] = _InFlight(asked)
-        answer = self._attach(key, flight, request, first=True)
-        asked.addBoth(self._finish, key, flight)
-        return answer
+        call = self._call(request)
+        if call.called and not call.paused:
+            return call
+        in_flight = self._in_flight[key] = _InFlight(call)
+        result = self._attach(key, in_flight, request, first=True)
+        call.addBoth(self._finish, key, in_flight)
+        return result
 
-    def _attach(self, key: bytes, flight: _InFlight, request: DecisionRequest, *, first: bool) -> Deferred[Decision]:
-        def leave(_: object) -> None:
+    def _attach(self, key: bytes, in_flight: _InFlight, request: DecisionRequest, *, first: bool) -> Deferred[Decision]:
+        def on_cancel(_: object) -> None:
             if waiter.own is not None:
                 cancel(waiter.own)
-            elif waiter in flight.waiting:
-                self._leave(key, flight, waiter)
+            elif waiter in in_flight.waiting:
+                self._cancel(key, in_flight, waiter)
 
-        answer: Deferred[Decision] = Deferred(leave)
-        waiter = _Waiter(request, answer, first)
-        flight.waiting.append(waiter)
-        return answer
+        result: Deferred[Decision] = Deferred(on_cancel)
+        waiter = _Waiter(request, result, first)
+        in_flight.waiting.append(waiter)
+        return result
 
-    def _leave(self, key: bytes, flight: _InFlight, waiter: _Waiter) -> None:
-        flight.waiting.remove(waiter)
+    def _cancel(self, key: bytes, in_flight: _InFlight, waiter: _Waiter) -> None:
+        in_flight.waiting.remove(waiter)
         if not waiter.first:
             self._waiting -= 1
-        if not flight.waiting:
-            self._forget(key, flight)
-            cancel(flight.asked)
+        if not in_flight.waiting:
+            self._discard(key, in_flight)
+            cancel(in_flight.call)
 
-    def _forget(self, key: bytes, flight: _InFlight) -> None:
-        if self._flights.get(key) is flight:
-            del self._flights[key]
+    def _discard(self, key: bytes, in_flight: _InFlight) -> None:
+        if self._in_flight.get(key) is in_flight:
+            del self._in_flight[key]
 
-    def _finish(self, result: Decision | Failure, key: bytes, flight: _InFlight) -> None:
-        """Give everybody what there is; whoever it is not for asks."""
-        self._forget(key, flight)
-        waiting, flight.waiting = flight.waiting, []
+    def _finish(self, result: Decision | Failure, key: bytes, in_flight: _InFlight) -> None:
+        """Pass the result to all requests that wait.  Those that cannot use it make their own calls."""
+        self._discard(key, in_flight)
+        waiting, in_flight.waiting = in_flight.waiting, []
         self._waiting -= sum(not waiter.first for waiter in waiting)
         for waiter in waiting:
-            if waiter.answer.called:
-                # Given up by what another did with its answer.
+            if waiter.result.called:
+                # It was cancelled by a callback of another request.
                 continue
             if isinstance(result, Failure):
-                waiter.answer.errback(result if waiter.first else _again(result))
+                waiter.result.errback(result if waiter.first else _copy(result))
             elif waiter.first or result.source == "stale":
-                # Those who have not asked are counted where the answer comes from, too.
+                # A stale decision counts for the requests that waited, too.
                 self._stale += not waiter.first
-                waiter.answer.callback(result)
-            elif self._kept.reusable(result):
+                waiter.result.callback(result)
+            elif self._store.reusable(result):
                 self._shared += 1
-                waiter.answer.callback(attrs.evolve(result, source="shared"))
+                waiter.result.callback(attrs.evolve(result, source="shared"))
             else:
-                waiter.own = self._ask(waiter.request)
-                waiter.own.addBoth(waiter.answer.callback)
+                waiter.own = self._call(waiter.request)
+                waiter.own.addBoth(waiter.result.callback)
 
-    # -- what an operator sees, and does
+    # -- statistics and reload
 
     def reuse(self) -> CacheStats:
-        """Tell what becomes of the questions."""
-        return CacheStats(self._hits, self._misses, self._stale, self._shared, len(self._kept))
+        """Return the counts of decisions by source."""
+        return CacheStats(self._hits, self._misses, self._stale, self._shared, len(self._store))
 
     def clear(self) -> None:
-        """Forget every decision, also those whose questions are under way."""
-        self._era += 1
-        self._kept.clear()
-        self._flights.clear()
+        """Drop every decision, and do not cache the results of calls in progress."""
+        self._generation += 1
+        self._store.clear()
+        self._in_flight.clear()
 
 
-def _again(failure: Failure) -> Failure:
-    """The same outage for somebody else: an exception has one traceback."""
+def _copy(failure: Failure) -> Failure:
+    """Copy a failure for another request: an exception has only one traceback."""
     error = failure.value
     if isinstance(error, AuthorizerUnavailable):
         return Failure(AuthorizerUnavailable(error.reason, error.kind, error.retry_after))  # type: ignore[no-untyped-call]

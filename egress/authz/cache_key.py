@@ -1,4 +1,4 @@
-"""On what of a question a decision depends, and what tells questions apart by that."""
+"""Cache keys: the parts of a request on which a decision depends, and a hash of their values."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ Parts = tuple[str, ...]
 Place = tuple[bool, str, str, int]
 Value = str | bytes | int | None | tuple["Value", ...]
 
-# Of all parts of a list together, in characters.
+# The total length of the names in one list, in characters.
 _MAX_LENGTH: Final = 4096
 
 # RFC 9110 section 5.6.2.
 _FIELD: Final = re.compile(r"header:[!#$%&'*+.^_`|~0-9a-z-]+")
 
 
-# What says how content is read; gateways take C{_} for C{-} (RFC 3875).
-_ABOUT_BODY: Final = frozenset({b"content-type", b"content-encoding"})
+# Fields that define how to read the content.  Gateways accept C{_} for C{-} (RFC 3875).
+_BODY_FIELDS: Final = frozenset({b"content-type", b"content-encoding"})
 
 
 def _body(request: DecisionRequest) -> Value:
-    """The content as the authorizer saw it, with the fields that say how it is read.
+    """The content as the authorizer received it, with the fields that define how to read it.
 
-    One that was withheld is another than one that was not.
+    Withheld content is a value of its own: it differs from content that was sent and from no content.
     """
     content = None if request.body is None else sha256(request.body).digest()
     named = ((name.lower(), value) for name, value in request.headers)
-    about = tuple([field for field in named if field[0].replace(b"_", b"-") in _ABOUT_BODY])
-    return (request.body_withheld, request.body_truncated, request.content_length, content, about)
+    fields = tuple([field for field in named if field[0].replace(b"_", b"-") in _BODY_FIELDS])
+    return (request.body_withheld, request.body_truncated, request.content_length, content, fields)
 
 
 def _headers(request: DecisionRequest) -> Value:
@@ -40,8 +40,8 @@ def _headers(request: DecisionRequest) -> Value:
 
 
 def _addresses(request: DecisionRequest) -> Value:
-    # Resolvers give them in turns; which they are is what counts.
-    # Addresses that were not looked up yet are another thing than such as nobody can tell.
+    # The order does not matter, because resolvers rotate the addresses.
+    # Addresses that were not looked up yet differ from addresses that are unknown.
     return request.addresses_withheld if request.addresses is None else tuple(sorted(map(str, request.addresses)))
 
 
@@ -57,38 +57,39 @@ _READ: Final[dict[str, Callable[[DecisionRequest], Value]]] = {
 }
 
 ALL: Final[Parts] = tuple(_READ)
-"""All parts: on what a decision depends that does not say."""
+"""All parts: a decision without a cache key depends on each of them."""
 
 
-def known_parts(said: Iterable[str] | None) -> Parts | None:
-    """Bring the parts that an authorizer names into one form.
+def known_parts(names: Iterable[str] | None) -> Parts | None:
+    """Normalize the list of parts that an authorizer names.
 
-    @param said: C{None}: all of them.
-    @return: C{None} when one is not known: then nobody can tell for which questions the decision holds; also when the
-        list is longer than is worth keeping.
+    @param names: C{None}: all parts.
+    @return: C{None} if a part is unknown, because then it is also unknown to which requests the decision applies; also
+        if the list is too long to cache.
     """
-    if said is None:
+    if names is None:
         return ALL
-    said = tuple(said)
-    if sum(map(len, said)) > _MAX_LENGTH:
+    names = tuple(names)
+    if sum(map(len, names)) > _MAX_LENGTH:
         return None
-    parts = {part if part in _READ else part.lower() for part in said}
+    parts = {part if part in _READ else part.lower() for part in names}
     if not all(part in _READ or _FIELD.fullmatch(part) for part in parts):
         return None
     return tuple(sorted(parts))
 
 
 def place_of(request: DecisionRequest) -> Place:
-    """What is part of every key: the stage and the origin."""
+    """Return the stage and the origin, which are part of every key."""
     origin = request.origin
     return (request.stage is Stage.TUNNEL, origin.scheme, origin.authority.host, origin.authority.port)
 
 
 def key_of(request: DecisionRequest, parts: Parts) -> bytes:
-    """Give what is equal for questions that are equal in the stage, the origin and these parts, and for no others.
+    """Return a key that is equal for two requests exactly if their stages, their origins and these parts are equal.
 
-    It is a hash: nothing of a request, which may be large or secret, stays in memory with it.  What goes into it is how
-    Python writes tuples of texts, bytes and numbers, which can be read back: no two lists of values are one text.
+    The key is a hash, so no data of a request, which can be large or secret, stays in memory with it.  The hash input
+    is Python's representation of tuples of strings, bytes and numbers.  It can be parsed back, so two different lists
+    of values never have the same representation.
     """
     values: list[Value] = [place_of(request), parts]
     for part in parts:

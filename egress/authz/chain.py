@@ -1,4 +1,4 @@
-"""Who decides: an authorizer, and what stands before it, put together for L{egress.service}."""
+"""The authorizer chain: an authorizer and its wrappers, built for L{egress.service}."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ if TYPE_CHECKING:
     from egress.policy.rules import RuleSet
     from egress.tls.reloadable_trust import ReloadableTrust
 
-# Outages of an authorizer that are further apart than this, and the time of a question, have nothing to do with each
-# other.
+# The breaker does not count failures as consecutive when more time than this, plus the time limit of one request, lies
+# between them.
 _LULL: Final = 60.0
 
 
 @attrs.define
 class AuthorizerChain:
-    """What decides on requests.
+    """The authorizers of the proxy, as built by L{build_authorizer_chain}.
 
-    @ivar authorizer: what the proxy asks, with all that stands before it.
-    @ivar policy: the embedded policy as an authorizer, where it decides.
-    @ivar cache: what keeps decisions for reuse, where they are kept.
-    @ivar shadow: the policy that is asked without effect, as an authorizer, if there is one.
-    @ivar checks: what must hold for decisions to be had, by name.
-    @ivar vault: the secrets that decisions put into requests, where there are any.
-    @ivar rules: those of the policy.
-    @ivar unattended: what decides, but asks no person.
+    @ivar authorizer: the outermost authorizer, which the proxy calls.
+    @ivar policy: the embedded policy as an authorizer, if it decides.
+    @ivar cache: the cache of decisions, if decisions are cached.
+    @ivar shadow: the shadow policy as an authorizer, if there is one.
+    @ivar checks: the readiness checks, by name.
+    @ivar vault: the secrets that decisions can put into requests, if there are any.
+    @ivar rules: the rules of the embedded policy.
+    @ivar without_approver: the same decisions without approvals: it never waits for an approver.
     """
 
     authorizer: IAuthorizer
@@ -65,7 +65,7 @@ class AuthorizerChain:
     without_approver: IAuthorizer = attrs.field(default=attrs.Factory(lambda self: self.authorizer, takes_self=True))
 
     def use(self, rules: RuleSet | None) -> None:
-        """Decide by other rules from now on, where rules decide; otherwise, by new answers alone."""
+        """Use other rules from now on, if rules decide.  Clear the cache in any case."""
         if self.cache is not None:
             self.cache.clear()
         if self.policy is not None and rules is not None:
@@ -73,31 +73,31 @@ class AuthorizerChain:
             self.rules = rules
 
     def use_shadow(self, rules: RuleSet | None) -> None:
-        """Compare with other rules from now on, where decisions are compared with rules."""
+        """Compare with other rules from now on, if there is a shadow policy."""
         if self.shadow is not None and rules is not None:
             self.shadow.use(rules)
 
     @property
     def secrets(self) -> SecretTable | None:
-        """Where the secrets come from that decisions put into requests, where there are any."""
+        """The table of the secrets that decisions can put into requests, if there is one."""
         return None if self.vault is None else self.vault.table
 
     def use_secrets(self, secrets: SecretTable | None) -> None:
-        """Put other secrets into requests from now on, where there are any."""
+        """Use another table of secrets from now on, if there is one."""
         if self.vault is not None and secrets is not None:
             self.vault.use(secrets)
 
 
 @attrs.frozen
 class ChainDependencies:
-    """What authorizers need of a proxy.
+    """The parts of a proxy on which authorizers depend.
 
-    @ivar sockets: the reactor whose connections send at once.
-    @ivar authz_trust: whom to trust as the authorization service.
-    @ivar behind_upstream: gives the endpoint through the upstream proxy.
+    @ivar sockets: the reactor whose connections write immediately.
+    @ivar authz_trust: the trust store for the authorization service.
+    @ivar behind_upstream: creates an endpoint through the upstream proxy.
     @ivar log: the audit log, if there is one.
-    @ivar secrets: what decisions may put into requests, where there is anything.
-    @ivar approvals: asks people.
+    @ivar secrets: the secrets that decisions can put into requests, if there are any.
+    @ivar approvals: the pending approvals and the grants, if there is an approver.
     """
 
     reactor: IEgressReactor
@@ -112,63 +112,66 @@ class ChainDependencies:
 
 
 def build_authorizer_chain(
-    around: ChainDependencies, own: IAuthorizer | None, rules: RuleSet | None, shadow: RuleSet | None = None
+    dependencies: ChainDependencies, own: IAuthorizer | None, rules: RuleSet | None, shadow: RuleSet | None = None
 ) -> AuthorizerChain:
-    """Put together what decides: the application's own authorizer, the rules, or the authorization service.
+    """Build the chain for the authorizer of the application, the rules, or the authorization service.
 
-    @param shadow: rules that are asked without effect.
-    @raise egress.config.model.ConfigError: naming what cannot be used, and the remedy.
+    @param own: the authorizer of the application, if it has one.
+    @param rules: the rules of the embedded policy, if they decide.
+    @param shadow: the rules of the shadow policy, if there is one.
+    @raise egress.config.model.ConfigError: if a value cannot be used; it names the value and the remedy.
     """
-    deciding = _base(around, own, rules)
-    _cached(around, deciding)
-    deciding.checks["authorizer"] = deciding.authorizer.check_ready
-    deciding.without_approver = deciding.authorizer
-    _shadowed(around, deciding, shadow)
-    _approvals(around, deciding)
-    _credentialed(around, deciding)
-    _observing(around, deciding)
-    _audited(around, deciding)
-    return deciding
+    chain = _base(dependencies, own, rules)
+    _add_cache(dependencies, chain)
+    chain.checks["authorizer"] = chain.authorizer.check_ready
+    chain.without_approver = chain.authorizer
+    _add_shadow(dependencies, chain, shadow)
+    _add_approvals(dependencies, chain)
+    _add_secrets(dependencies, chain)
+    _add_observe_mode(dependencies, chain)
+    _add_audit_requirement(dependencies, chain)
+    return chain
 
 
-def _base(around: ChainDependencies, own: IAuthorizer | None, rules: RuleSet | None) -> AuthorizerChain:
-    reactor, config = around.reactor, around.config
+def _base(dependencies: ChainDependencies, own: IAuthorizer | None, rules: RuleSet | None) -> AuthorizerChain:
+    reactor, config = dependencies.reactor, dependencies.config
     if rules is not None:
         policy = PolicyAuthorizer(rules)
-        # Rules answer at once and always.
+        # Rules always decide, and without waiting.
         return AuthorizerChain(FailClosedAuthorizer(reactor, policy, None), policy, rules=rules)
     retries: Callable[[], int] | None = None
     if own is not None:
-        # For authorizers that keep no deadline; the service's own passes first and says more.
+        # For authorizers without a deadline of their own.  The timeout of the authorization service passes first, and
+        # its message is more specific.
         deadline = 2 * config.authz_timeout
-        chain = FailClosedAuthorizer(reactor, own, deadline)
+        guarded = FailClosedAuthorizer(reactor, own, deadline)
     else:
         deadline = config.authz_timeout
-        remote = remote_authorizer(around.sockets, config, around.authz_trust, around.behind_upstream)
-        chain = FailClosedAuthorizer(reactor, remote, None)
+        remote = remote_authorizer(dependencies.sockets, config, dependencies.authz_trust, dependencies.behind_upstream)
+        guarded = FailClosedAuthorizer(reactor, remote, None)
         retries = remote.retries
     breaker = Breaker(config.authz_breaker_failures, _LULL + deadline, random)
-    gate = LimitedAuthorizer(reactor, chain, breaker, deadline, config.authz_max_concurrency, config.authz_queue)
-    around.metrics.set_authorizer_source(gate.questions, retries)
-    return AuthorizerChain(gate)
+    limiter = LimitedAuthorizer(reactor, guarded, breaker, deadline, config.authz_max_concurrency, config.authz_queue)
+    dependencies.metrics.set_authorizer_source(limiter.questions, retries)
+    return AuthorizerChain(limiter)
 
 
-def _cached(around: ChainDependencies, deciding: AuthorizerChain) -> None:
-    """Reuse decisions as the authorizer directs; rules are faster than any cache."""
-    config = around.config
-    if deciding.policy is None and config.authz_cache is not None:
-        kept = DecisionStore(config.authz_cache, config.authz_max_ttl, config.authz_max_stale)
-        cache = CachingAuthorizer(around.reactor, deciding.authorizer, kept, config.authz_queue)
-        deciding.authorizer = deciding.cache = cache
-        around.metrics.set_cache_source(cache.reuse)
+def _add_cache(dependencies: ChainDependencies, chain: AuthorizerChain) -> None:
+    """Cache decisions as the authorizer directs.  Rules are not cached: they are faster than any cache."""
+    config = dependencies.config
+    if chain.policy is None and config.authz_cache is not None:
+        store = DecisionStore(config.authz_cache, config.authz_max_ttl, config.authz_max_stale)
+        cache = CachingAuthorizer(dependencies.reactor, chain.authorizer, store, config.authz_queue)
+        chain.authorizer = chain.cache = cache
+        dependencies.metrics.set_cache_source(cache.reuse)
 
 
-def _shadowed(around: ChainDependencies, deciding: AuthorizerChain, rules: RuleSet | None) -> None:
-    """Ask a second decider, where the operator wants to compare two."""
-    reactor, config = around.reactor, around.config
+def _add_shadow(dependencies: ChainDependencies, chain: AuthorizerChain, rules: RuleSet | None) -> None:
+    """Add a shadow authorizer, if the operator wants to compare decisions."""
+    reactor, config = dependencies.reactor, dependencies.config
     if rules is not None:
-        deciding.shadow = PolicyAuthorizer(rules)
-        shadow: IAuthorizer = deciding.shadow
+        chain.shadow = PolicyAuthorizer(rules)
+        shadow: IAuthorizer = chain.shadow
     elif config.shadow_authz_url is not None:
         other = attrs.evolve(
             config,
@@ -178,55 +181,59 @@ def _shadowed(around: ChainDependencies, deciding: AuthorizerChain, rules: RuleS
             authz_max_concurrency=AT_ONCE,
         )
         try:
-            shadow = remote_authorizer(around.sockets, other, around.authz_trust, around.behind_upstream)
+            shadow = remote_authorizer(
+                dependencies.sockets, other, dependencies.authz_trust, dependencies.behind_upstream
+            )
         except ConfigError as error:
             raise ConfigError("--shadow-authz-url", error.value, error.remedy) from error
     else:
         return
     try:
-        told = ShadowLog(reactor.seconds, time, config.shadow_log)
+        shadow_log = ShadowLog(reactor.seconds, time, config.shadow_log)
     except OSError as error:
         raise ConfigError("--shadow-log", config.shadow_log or "", f"cannot be written to: {error.strerror}") from error
-    around.metrics.registry.register(told)
-    chain = FailClosedAuthorizer(reactor, shadow, None)
-    observing = config.mode is Mode.OBSERVE
-    deciding.authorizer = ShadowedAuthorizer(reactor, deciding.authorizer, chain, told, observing)
+    dependencies.metrics.registry.register(shadow_log)
+    guarded = FailClosedAuthorizer(reactor, shadow, None)
+    observe = config.mode is Mode.OBSERVE
+    chain.authorizer = ShadowedAuthorizer(reactor, chain.authorizer, guarded, shadow_log, observe)
 
 
-def _approvals(around: ChainDependencies, deciding: AuthorizerChain) -> None:
-    """Have a person decide where what decides says so.
+def _add_approvals(dependencies: ChainDependencies, chain: AuthorizerChain) -> None:
+    """Wait for an approver where the authorizer requires an approval.
 
-    It stands outside of every deadline and limit of the authorizer: a person takes longer.  Who only observes keeps
-    nobody waiting.
+    This wrapper is outside every deadline and limit of the authorizer, because an approver takes longer.  In observe
+    mode no request waits for an approval.
     """
-    approvals = around.approvals
-    if approvals is not None and around.config.mode is Mode.ENFORCE:
-        deciding.authorizer = ApprovalAuthorizer(deciding.authorizer, approvals)
-        around.metrics.set_approvals_source(lambda: approvals.pending, approvals.counts)
+    approvals = dependencies.approvals
+    if approvals is not None and dependencies.config.mode is Mode.ENFORCE:
+        chain.authorizer = ApprovalAuthorizer(chain.authorizer, approvals)
+        dependencies.metrics.set_approvals_source(lambda: approvals.pending, approvals.counts)
 
 
-def _credentialed(around: ChainDependencies, deciding: AuthorizerChain) -> None:
-    """Fill in the secrets that decisions name; without any, such a decision is none."""
-    reactor = around.reactor
-    if around.secrets is not None:
-        deciding.vault = Vault(around.secrets, reactor, lambda command: run_command(reactor, command))
-        deciding.authorizer = SecretInjectingAuthorizer(deciding.authorizer, deciding.vault)
-        # Where a secret cannot be had there is no decision, whoever asks.
-        deciding.without_approver = SecretInjectingAuthorizer(deciding.without_approver, deciding.vault)
+def _add_secrets(dependencies: ChainDependencies, chain: AuthorizerChain) -> None:
+    """Replace the names of secrets in decisions with their values.  A decision whose secret is not available is a
+    failure.
+    """
+    reactor = dependencies.reactor
+    if dependencies.secrets is not None:
+        chain.vault = Vault(dependencies.secrets, reactor, lambda command: run_command(reactor, command))
+        chain.authorizer = SecretInjectingAuthorizer(chain.authorizer, chain.vault)
+        # A decision whose secret is not available is a failure with and without an approver.
+        chain.without_approver = SecretInjectingAuthorizer(chain.without_approver, chain.vault)
 
 
-def _observing(around: ChainDependencies, deciding: AuthorizerChain) -> None:
-    """Let through what would be refused, where the operator wants to see first what would be."""
-    if around.config.mode is Mode.OBSERVE:
-        deciding.authorizer = ObservingAuthorizer(deciding.authorizer)
-        deciding.without_approver = ObservingAuthorizer(deciding.without_approver)
-    around.metrics.set_observing(around.config.mode is Mode.OBSERVE)
+def _add_observe_mode(dependencies: ChainDependencies, chain: AuthorizerChain) -> None:
+    """Allow requests that would be denied, if the proxy is in observe mode."""
+    if dependencies.config.mode is Mode.OBSERVE:
+        chain.authorizer = ObservingAuthorizer(chain.authorizer)
+        chain.without_approver = ObservingAuthorizer(chain.without_approver)
+    dependencies.metrics.set_observing(dependencies.config.mode is Mode.OBSERVE)
 
 
-def _audited(around: ChainDependencies, deciding: AuthorizerChain) -> None:
-    """Let nothing leave that cannot be put on record, where the operator wants it so."""
-    log = around.log
-    if log is not None and around.config.audit_failure is AuditFailure.DENY:
-        audited = AuditRequiringAuthorizer(deciding.authorizer, lambda: log.fault)
-        deciding.authorizer = audited
-        deciding.checks["audit"] = audited.check_audit
+def _add_audit_requirement(dependencies: ChainDependencies, chain: AuthorizerChain) -> None:
+    """Deny every request while the audit log cannot be written, if the operator chose that."""
+    log = dependencies.log
+    if log is not None and dependencies.config.audit_failure is AuditFailure.DENY:
+        audited = AuditRequiringAuthorizer(chain.authorizer, lambda: log.fault)
+        chain.authorizer = audited
+        chain.checks["audit"] = audited.check_audit

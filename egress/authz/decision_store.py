@@ -1,7 +1,7 @@
-"""Decisions that are kept for as long as their authorizer says, and found again as it says.
+"""The store of cached decisions: it keeps each as long as its authorizer permits.
 
-It works as C{Vary} does in HTTP (RFC 9111 section 4.1): for each stage and origin it is known which lists of parts the
-authorizer named, and a question is looked up by each of them.
+It works like C{Vary} in HTTP (RFC 9111 section 4.1): for each stage and origin, the store knows the lists of parts that
+the authorizer named, and looks up a request by each of them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import attrs
 from egress.authz.cache_key import Parts, Place, key_of, known_parts, place_of
 from egress.model.decision import Decision, DecisionRequest, Verdict
 
-# Lists of parts for one stage and origin.  More of them make each look-up slower, and no service has use for many.
+# Lists of parts for one stage and origin.  Each of them makes a lookup slower, and no service needs many.
 MAX_LISTS: Final = 8
 
 _REUSABLE: Final = frozenset({Verdict.ALLOW, Verdict.DENY})
@@ -23,51 +23,51 @@ _REUSABLE: Final = frozenset({Verdict.ALLOW, Verdict.DENY})
 
 @attrs.frozen
 class _CachedDecision:
-    """One decision.
+    """One cached decision.
 
-    @ivar number: a later one counts over an earlier one.
-    @ivar again: the decision as it is given while it is fresh.
-    @ivar stale: the same while there are no answers.
+    @ivar number: increases with each decision; a later decision overrides an earlier one.
+    @ivar fresh: the decision to return while it is fresh.
+    @ivar stale: the decision to return while the authorizer does not respond.
     """
 
     number: int
     since: float
     fresh_until: float
     stale_until: float
-    again: Decision
+    fresh: Decision
     stale: Decision
 
 
 class DecisionStore:
-    """So many decisions, the least recently used of which make room for new ones.
+    """A bounded number of decisions.  A new decision replaces the least recently used one.
 
-    @param most: how many there are.
-    @param max_ttl: seconds for which one is reused at most.
-    @param max_stale: seconds beyond that, while there are no answers.
+    @param max_decisions: the maximum number of decisions.
+    @param max_ttl: the maximum time to live, in seconds.
+    @param max_stale: the maximum number of seconds beyond the time to live, while the authorizer does not respond.
     """
 
-    def __init__(self, most: int, max_ttl: float, max_stale: float) -> None:
-        self._most = most
+    def __init__(self, max_decisions: int, max_ttl: float, max_stale: float) -> None:
+        self._max_decisions = max_decisions
         self._max_ttl = max_ttl
         self._max_stale = max_stale
         self._number = 0
-        self._kept: OrderedDict[bytes, _CachedDecision] = OrderedDict()
-        # Each list with the number of the first decision that was kept by it.  One that was forgotten begins anew: what
-        # was kept by it before may have been taken back meanwhile.
+        self._decisions: OrderedDict[bytes, _CachedDecision] = OrderedDict()
+        # Each list with the number of the first decision that was stored under it.  A list that was dropped starts
+        # again: decisions that were stored under it before may have been revoked meanwhile.
         self._lists: OrderedDict[Place, dict[Parts, int]] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._decisions)
 
     def knows(self, place: Place) -> bool:
-        """Tell whether anything may be kept about a stage and an origin."""
+        """Return whether any decision may be stored for a stage and an origin."""
         return place in self._lists
 
     @staticmethod
     def reusable(decision: Decision) -> bool:
-        """Tell whether the authorizer wants a decision to be reused without asking again.
+        """Return whether the authorizer permits reusing a decision.
 
-        One that only asks for something, the content or a person, is none yet.
+        A verdict that requests the content, the addresses or an approval is not yet a decision.
         """
         return (
             decision.verdict in _REUSABLE
@@ -77,34 +77,35 @@ class DecisionStore:
         )
 
     def fresh(self, request: DecisionRequest, now: float) -> Decision | None:
-        """Find the latest decision on such a question that may be reused."""
+        """Find the latest reusable decision for a request."""
         found: tuple[bytes, _CachedDecision] | None = None
-        for key, kept in self._matching(request):
-            if kept.since <= now < kept.fresh_until and (found is None or found[1].number < kept.number):
-                found = key, kept
-            elif now >= kept.stale_until:
-                del self._kept[key]
+        for key, cached in self._matching(request):
+            if cached.since <= now < cached.fresh_until and (found is None or found[1].number < cached.number):
+                found = key, cached
+            elif now >= cached.stale_until:
+                del self._decisions[key]
         if found is None:
             return None
-        self._kept.move_to_end(found[0])
-        return found[1].again
+        self._decisions.move_to_end(found[0])
+        return found[1].fresh
 
     def stale(self, request: DecisionRequest, now: float) -> Decision | None:
-        """Find the latest decision on such a question that may be reused while there are no answers."""
-        usable = [kept for _, kept in self._matching(request) if kept.since <= now < kept.stale_until]
-        return max(usable, key=lambda kept: kept.number).stale if usable else None
+        """Find the latest decision for a request that is reusable while the authorizer does not respond."""
+        usable = [cached for _, cached in self._matching(request) if cached.since <= now < cached.stale_until]
+        return max(usable, key=lambda cached: cached.number).stale if usable else None
 
     def keep(self, request: DecisionRequest, decision: Decision, now: float) -> None:
-        """Take the answer to a question: it counts in place of all earlier ones, whether or not it may be reused."""
+        """Store the decision on a request.  It overrides all earlier ones for it, even if it is not reusable."""
         place = place_of(request)
         if place in self._lists:
             for key, _ in list(self._matching(request)):
-                del self._kept[key]
+                del self._decisions[key]
         ttl = min(decision.ttl or 0.0, self._max_ttl)
         stale = min(decision.stale_if_error or 0.0, self._max_stale)
         expires_in = decision.obligations.expires_in
         if expires_in is not None:
-            # What is asked again after that time is to be answered anew, also where there are no answers.
+            # After expires_in the proxy authorizes the exchange again, so no cached decision may outlive it, even while
+            # the authorizer does not respond.
             ttl = min(ttl, expires_in)
             stale = min(stale, expires_in - ttl)
         if ttl + stale <= 0 or decision.verdict not in _REUSABLE:
@@ -113,39 +114,39 @@ class DecisionStore:
         if parts is None:
             return
         self._number += 1
-        self._remember(place, parts)
+        self._add_list(place, parts)
         key = key_of(request, parts)
-        self._kept[key] = _CachedDecision(
+        self._decisions[key] = _CachedDecision(
             number=self._number,
             since=now,
             fresh_until=now + ttl,
             stale_until=now + ttl + stale,
-            again=attrs.evolve(decision, source="cache"),
+            fresh=attrs.evolve(decision, source="cache"),
             stale=attrs.evolve(decision, source="stale"),
         )
-        self._kept.move_to_end(key)
-        if len(self._kept) > self._most:
-            self._kept.popitem(last=False)
+        self._decisions.move_to_end(key)
+        if len(self._decisions) > self._max_decisions:
+            self._decisions.popitem(last=False)
 
-    def _remember(self, place: Place, parts: Parts) -> None:
+    def _add_list(self, place: Place, parts: Parts) -> None:
         lists = self._lists.setdefault(place, {})
-        # The latest is the last one.
+        # The latest list comes last.
         lists[parts] = lists.pop(parts, self._number)
         if len(lists) > MAX_LISTS:
-            # What was kept by it is not found any more, and makes room in its turn.
+            # Decisions that were stored under it are not found any more, and are replaced in time.
             del lists[next(iter(lists))]
         self._lists.move_to_end(place)
-        if len(self._lists) > self._most:
+        if len(self._lists) > self._max_decisions:
             self._lists.popitem(last=False)
 
     def _matching(self, request: DecisionRequest) -> Iterator[tuple[bytes, _CachedDecision]]:
-        for parts, begun in self._lists.get(place_of(request), {}).items():
+        for parts, first_number in self._lists.get(place_of(request), {}).items():
             key = key_of(request, parts)
-            kept = self._kept.get(key)
-            if kept is not None and kept.number >= begun:
-                yield key, kept
+            cached = self._decisions.get(key)
+            if cached is not None and cached.number >= first_number:
+                yield key, cached
 
     def clear(self) -> None:
-        """Forget everything."""
-        self._kept.clear()
+        """Drop everything."""
+        self._decisions.clear()
         self._lists.clear()

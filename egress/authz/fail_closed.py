@@ -1,4 +1,4 @@
-"""What stands before every authorizer, whoever wrote it: no failure of one becomes an allow."""
+"""The wrapper that fails closed: no failure of an authorizer results in an allow."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from egress.model.errors import AuthorizerUnavailable
 _log = Logger()
 
 
-def cancel(asked: Deferred[Any]) -> None:
-    """Give up what an authorizer was asked."""
+def cancel(call: Deferred[Any]) -> None:
+    """Cancel a call of an authorizer.  Log an exception that this raises."""
     try:
-        asked.cancel()
+        call.cancel()
     except Exception:  # noqa: BLE001 - the faults of an authorizer are not the client's
         _log.failure("the authorizer failed when it was cancelled")
 
 
 class FailClosedAuthorizer(Wrapper):
-    """Asks an authorizer, and fails closed.
+    """Calls an authorizer and fails closed.
 
-    Whatever is not a L{Decision} within the deadline, an exception, another value, silence, is
+    Every result other than a L{Decision} within the deadline (an exception, another value, no result) becomes
     L{AuthorizerUnavailable}.
 
-    @param deadline: seconds for one decision, whatever the authorizer itself keeps to; C{None} for one that keeps its
-        own and can be cancelled.
+    @param deadline: seconds for one decision, whatever deadline the authorizer itself has; C{None} for an authorizer
+        that has a deadline of its own and can be cancelled.
     """
 
     def __init__(self, clock: IReactorTime, authorizer: IAuthorizer, deadline: float | None) -> None:
@@ -42,43 +42,43 @@ class FailClosedAuthorizer(Wrapper):
         self._deadline = deadline
 
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
-        """Ask; see L{IAuthorizer.decide}."""
-        asked: Deferred[Decision] = maybeDeferred(self._authorizer.decide, request)
-        if asked.called and not asked.paused and type(asked.result) is Decision:
-            return asked
-        asked.addCallbacks(self._checked, self._failed)
-        # One that was called may yet wait for another that a callback of it returned.
-        if self._deadline is None or (asked.called and not asked.paused):
-            return asked
-        return self._within_deadline(asked, self._deadline)
+        """Forward the request; see L{IAuthorizer.decide}."""
+        call: Deferred[Decision] = maybeDeferred(self._authorizer.decide, request)
+        if call.called and not call.paused and type(call.result) is Decision:
+            return call
+        call.addCallbacks(self._validated, self._failed)
+        # A Deferred that was called may still be paused: it waits for one that its callback returned.
+        if self._deadline is None or (call.called and not call.paused):
+            return call
+        return self._within_deadline(call, self._deadline)
 
-    def _within_deadline(self, asked: Deferred[Decision], deadline: float) -> Deferred[Decision]:
-        """Give a Deferred of our own: an authorizer that ignores being cancelled keeps nobody waiting."""
-        wanted = True
+    def _within_deadline(self, call: Deferred[Decision], deadline: float) -> Deferred[Decision]:
+        """Return a separate Deferred, so that an authorizer that ignores cancellation delays no client."""
+        pending = True
 
-        def give_up(_: object = None) -> None:
-            nonlocal wanted
-            wanted = False
+        def abandon(_: object = None) -> None:
+            nonlocal pending
+            pending = False
             if timer.active():
                 timer.cancel()
-            cancel(asked)
+            cancel(call)
 
         def expired() -> None:
-            give_up()
+            abandon()
             reason = f"the authorizer did not decide within {deadline:g} s"
-            answer.errback(AuthorizerUnavailable(reason, AuthzFailure.TIMEOUT))
+            outcome.errback(AuthorizerUnavailable(reason, AuthzFailure.TIMEOUT))
 
         def settle(result: Decision | Failure) -> None:
-            if wanted:
+            if pending:
                 timer.cancel()
-                answer.callback(result)
+                outcome.callback(result)
 
-        answer: Deferred[Decision] = Deferred(give_up)
+        outcome: Deferred[Decision] = Deferred(abandon)
         timer = self._clock.callLater(deadline, expired)
-        asked.addBoth(settle)
-        return answer
+        call.addBoth(settle)
+        return outcome
 
-    def _checked(self, decision: object) -> Decision:
+    def _validated(self, decision: object) -> Decision:
         if type(decision) is Decision:
             return decision
         _log.error("the authorizer answered with {kind}, not with a Decision", kind=type(decision).__name__)

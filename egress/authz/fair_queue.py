@@ -1,4 +1,4 @@
-"""Questions that wait for their turn: each client has its own line, and the lines take turns.  Pure."""
+"""A queue that serves the requests of several clients in turn.  Pure."""
 
 from __future__ import annotations
 
@@ -9,71 +9,72 @@ T = TypeVar("T")
 
 
 class FairQueue(Generic[T]):
-    """What waits, by client.
+    """A queue of items by client.
 
-    However much one client has waiting, the next item of another client is at most one round away.  One client alone
-    may use all of the room; the room of a client that has more than others is theirs once it is needed.
+    However many items of one client are in the queue, the next item of another client is at most one round away.  If
+    only one client has items, they can fill the whole queue; once other clients need the capacity, a client that has
+    more than its share loses it to them.
     """
 
     def __init__(self) -> None:
-        # The line whose turn it is comes first.
-        self._lines: OrderedDict[str, deque[T]] = OrderedDict()
+        # The client whose turn it is comes first.
+        self._by_client: OrderedDict[str, deque[T]] = OrderedDict()
         self._length = 0
 
     def __len__(self) -> int:
         return self._length
 
     def add(self, client: str, item: T) -> None:
-        """Put an item at the end of its client's line."""
-        self._lines.setdefault(client, deque()).append(item)
+        """Append an item for a client."""
+        self._by_client.setdefault(client, deque()).append(item)
         self._length += 1
 
     @property
     def next(self) -> T:
         """The item whose turn it is.
 
-        @raise IndexError: when nothing waits.
+        @raise IndexError: if the queue is empty.
         """
-        for line in self._lines.values():
-            return line[0]
+        for items in self._by_client.values():
+            return items[0]
         raise IndexError("nothing waits")
 
     def take(self) -> T:
-        """Remove the item whose turn it is; then it is the turn of the next client.
+        """Remove the item whose turn it is.  The turn passes to the next client.
 
-        @raise IndexError: when nothing waits.
+        @raise IndexError: if the queue is empty.
         """
         item = self.next
-        client, line = next(iter(self._lines.items()))
-        line.popleft()
+        client, items = next(iter(self._by_client.items()))
+        items.popleft()
         self._length -= 1
-        if line:
-            self._lines.move_to_end(client)
+        if items:
+            self._by_client.move_to_end(client)
         else:
-            del self._lines[client]
+            del self._by_client[client]
         return item
 
     def remove(self, client: str, item: T) -> None:
-        """Remove an item, wherever it is in its client's line.
+        """Remove an item, at any position.
 
-        @raise KeyError: when the client has nothing waiting.
-        @raise ValueError: when the client does not have this item waiting.
+        @raise KeyError: if the client has no item in the queue.
+        @raise ValueError: if the client does not have this item in the queue.
         """
-        line = self._lines[client]
-        line.remove(item)
+        items = self._by_client[client]
+        items.remove(item)
         self._length -= 1
-        if not line:
-            del self._lines[client]
+        if not items:
+            del self._by_client[client]
 
     def displaced_by(self, client: str) -> T | None:
-        """Find what must go so that one more item of a client fits.
+        """Find the item to remove so that one more item of a client fits.
 
-        @return: the newest item of the longest line; C{None} when this client has its share already, or no line is
-            longer than its own would be.
+        @return: the newest item of the client that has most; C{None} if this client already has its share, or if no
+            other client has more items than it would have.
         """
-        own = len(self._lines.get(client, ())) + 1
-        if own * len(self._lines) > self._length + 1:
-            # It has at least its share: some line is not longer.  This is the way of a client that floods.
+        own = len(self._by_client.get(client, ())) + 1
+        if own * len(self._by_client) > self._length + 1:
+            # The client has at least its share, so some client has no more items.  A client that floods ends here.
             return None
-        longest = max(self._lines.values(), key=len, default=deque[T]())
-        return longest[-1] if len(longest) > own else None
+        most_items = max(self._by_client.values(), key=len, default=deque[T]())
+        return most_items[-1] if len(most_items) > own else None

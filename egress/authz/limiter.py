@@ -1,6 +1,6 @@
-"""What stands before authorizers that others run: so many questions at once, so many that wait, none while it is down.
+"""The limiter of an authorizer: a concurrency limit, a bounded queue and a circuit breaker.
 
-All of it refuses.  Nothing here can make an allow of anything.
+The limiter only rejects requests.  It never allows one.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from egress.model.statistics import Questions
 
 _log = Logger()
 
-# What is said to others than who asked: the reasons of an authorizer may tell what the question was.
-_WORDS: Final = {
+# The text that other clients see.  They do not see the reasons of the authorizer, which may describe the request.
+_FAILURE_TEXT: Final = {
     AuthzFailure.CONNECTION: "it could not be reached, or broke off",
     AuthzFailure.TIMEOUT: "it did not answer in time",
 }
-# Whoever answers is there, with whatever: one client's requests may be what it stumbles over.
-_ANSWERED: Final = frozenset({AuthzFailure.ANSWER, AuthzFailure.FAILURE})
+# These kinds of failure prove that the authorizer responds, so they do not open the circuit breaker: the requests of
+# one client may cause them.
+_RESPONDED: Final = frozenset({AuthzFailure.ANSWER, AuthzFailure.FAILURE})
 _COUNTED: Final = (
     AuthzFailure.CONNECTION,
     AuthzFailure.TIMEOUT,
@@ -44,56 +45,55 @@ _REFUSED: Final = (AuthzFailure.OVERLOAD, AuthzFailure.OPEN)
 
 
 class _Waiting:
-    """One question that waits for its turn.
+    """One authorization request in the queue.
 
-    @ivar answer: fires with the decision.
-    @ivar asked: the same from the authorizer, once it is asked.
-    @ivar deadline: ends the waiting, and what is under way after it.
+    @ivar result: fires with the decision.
+    @ivar call: the Deferred of the authorizer, once the request was forwarded.
+    @ivar deadline: the delayed call that ends the wait in the queue and the call after it.
     """
 
-    def __init__(self, request: DecisionRequest, since: float, leave: Callable[[_Waiting], None]) -> None:
+    def __init__(self, request: DecisionRequest, since: float, on_cancel: Callable[[_Waiting], None]) -> None:
         self.request = request
         self.since = since
-        self.turn = since
-        self.answer: Deferred[Decision] = Deferred(lambda _: leave(self))
-        self.asked: Deferred[Decision] | None = None
+        self.dequeued_at = since
+        self.result: Deferred[Decision] = Deferred(lambda _: on_cancel(self))
+        self.call: Deferred[Decision] | None = None
         self.deadline: IDelayedCall | None = None
-        self._wanted = True
+        self._pending = True
 
     def settle(self, result: Decision | Failure) -> None:
-        """Pass the answer on."""
-        if self._wanted:
-            self.give_up()
-            self.answer.callback(result)
+        """Pass the result on."""
+        if self._pending:
+            self.abandon()
+            self.result.callback(result)
 
-    def refuse(self, error: AuthorizerUnavailable) -> None:
-        """There will be no answer."""
-        self.give_up()
-        self.answer.errback(error)
+    def reject(self, error: AuthorizerUnavailable) -> None:
+        """Fail with an error."""
+        self.abandon()
+        self.result.errback(error)
 
-    def give_up(self) -> None:
-        """What comes now is of no interest."""
-        self._wanted = False
+    def abandon(self) -> None:
+        """Ignore any later result."""
+        self._pending = False
         if self.deadline is not None and self.deadline.active():
             self.deadline.cancel()
 
 
 class LimitedAuthorizer(Wrapper):
-    """Asks an authorizer so many questions at once; more wait, and beyond that none do.
+    """Limits the calls of an authorizer: a number of concurrent calls, a bounded queue, and a failure beyond that.
 
-    The clients take turns, and those of one client are served in order: a client that floods delays itself.  When all
-    of the room is used, a client that has less than its share gets the place of the newest question of the one that
-    has most.
+    The queue serves clients in turn, and the requests of one client in order: a client that floods delays only itself.
+    When the queue is full, a client with less than its share displaces the newest request of the client that has most.
 
-    When it gives no answers, it is left alone for a while: see L{Breaker}.  Then the gate finds out by itself whether
-    it can be reached, so that neither a client's request has to be put at risk for that nor a proxy without clients
-    stays out of order.
+    When the authorizer does not respond, the circuit breaker opens: see L{Breaker}.  Then the limiter probes the
+    connection by itself, so that the recovery puts no client's request at risk, and a proxy without traffic recovers,
+    too.
 
-    @param authorizer: fails with L{AuthorizerUnavailable} alone, as an L{egress.authz.fail_closed.FailClosedAuthorizer}
-    does.
-    @param deadline: seconds for one question, the waiting included.
-    @param at_once: how many questions are put at the same time.
-    @param may_wait: how many may wait.
+    @param authorizer: fails only with L{AuthorizerUnavailable}, as an L{egress.authz.fail_closed.FailClosedAuthorizer}
+        does.
+    @param deadline: seconds for one request, including the time in the queue.
+    @param max_concurrency: the concurrency limit.
+    @param max_queue: the length of the queue.
     """
 
     def __init__(
@@ -102,144 +102,144 @@ class LimitedAuthorizer(Wrapper):
         authorizer: IAuthorizer,
         breaker: Breaker,
         deadline: float,
-        at_once: int,
-        may_wait: int,
+        max_concurrency: int,
+        max_queue: int,
     ) -> None:
         super().__init__(authorizer)
         self._clock = clock
         self._breaker = breaker
         self._deadline = deadline
-        self._at_once = at_once
-        self._may_wait = may_wait
-        self._under_way = 0
+        self._max_concurrency = max_concurrency
+        self._max_queue = max_queue
+        self._in_flight = 0
         self._waiting: FairQueue[_Waiting] = FairQueue()
-        self._going_on = False
-        self._outages = dict.fromkeys(_COUNTED, 0)
+        self._draining = False
+        self._failures = dict.fromkeys(_COUNTED, 0)
         self._refused = dict.fromkeys(_REFUSED, 0)
-        self._latest = AuthzFailure.CONNECTION
+        self._latest_kind = AuthzFailure.CONNECTION
         self._checking: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
         self._closed = False
 
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
-        """Ask; see L{IAuthorizer.decide}."""
+        """Forward the request, queue it, or fail; see L{IAuthorizer.decide}."""
         if self._breaker.state is not State.CLOSED:
-            return self._try(request)
-        if self._under_way >= self._at_once or self._waiting:
-            return self._wait(request)
-        return self._put(request)
+            return self._forward_if_admitted(request)
+        if self._in_flight >= self._max_concurrency or self._waiting:
+            return self._enqueue(request)
+        return self._forward(request)
 
-    def _put(self, request: DecisionRequest) -> Deferred[Decision]:
-        asked = self._authorizer.decide(request)
-        if asked.called and not asked.paused and type(asked.result) is Decision:
+    def _forward(self, request: DecisionRequest) -> Deferred[Decision]:
+        call = self._authorizer.decide(request)
+        if call.called and not call.paused and type(call.result) is Decision:
             if self._breaker.outages:
-                self._answered(request.client.limit_key)
-            return asked
-        self._under_way += 1
+                self._record_response(request.client.limit_key)
+            return call
+        self._in_flight += 1
         client = request.client.limit_key
         term = self._breaker.term
-        return asked.addCallbacks(self._decided, self._failed, callbackArgs=(client,), errbackArgs=(client, term))
+        return call.addCallbacks(self._decided, self._failed, callbackArgs=(client,), errbackArgs=(client, term))
 
     def _decided(self, decision: Decision, client: str) -> Decision:
-        self._under_way -= 1
+        self._in_flight -= 1
         if self._breaker.outages:
-            self._answered(client)
+            self._record_response(client)
         if self._waiting:
-            self._go_on()
+            self._drain_queue()
         return decision
 
     def _failed(self, failure: Failure, client: str, term: int) -> Failure:
-        self._under_way -= 1
+        self._in_flight -= 1
         error = failure.value
         kind = error.kind if isinstance(error, AuthorizerUnavailable) else AuthzFailure.GIVEN_UP
-        if kind in self._outages:
-            self._outages[kind] += 1
+        if kind in self._failures:
+            self._failures[kind] += 1
         elif kind in self._refused:
             self._refused[kind] += 1
-        if kind in _WORDS:
+        if kind in _FAILURE_TEXT:
             was = self._breaker.state
             if self._breaker.outage(self._clock.seconds(), client, term):
-                self._latest = kind
+                self._latest_kind = kind
                 self._open()
                 if was is State.CLOSED:
-                    _log.warn("the authorizer gives no answers and is left alone: {what}", what=_WORDS[kind])
-        elif kind in _ANSWERED:
-            self._answered(client)
+                    _log.warn("the authorizer gives no answers and is left alone: {what}", what=_FAILURE_TEXT[kind])
+        elif kind in _RESPONDED:
+            self._record_response(client)
         else:
             self._breaker.abandoned(term)
-        self._go_on()
+        self._drain_queue()
         return failure
 
-    # -- many questions
+    # -- the queue
 
-    def _wait(self, request: DecisionRequest) -> Deferred[Decision]:
+    def _enqueue(self, request: DecisionRequest) -> Deferred[Decision]:
         client = request.client.limit_key
         displaced = None
-        if len(self._waiting) >= self._may_wait:
-            full = f"it has {self._under_way} questions, and {len(self._waiting)} wait already"
+        if len(self._waiting) >= self._max_queue:
+            full = f"it has {self._in_flight} questions, and {len(self._waiting)} wait already"
             displaced = self._waiting.displaced_by(client)
             if displaced is None:
                 return fail(self._overload(full))
-            self._leave(displaced)
-        waiting = _Waiting(request, self._clock.seconds(), self._leave)
+            self._cancel(displaced)
+        waiting = _Waiting(request, self._clock.seconds(), self._cancel)
         waiting.deadline = self._clock.callLater(self._deadline, self._expired, waiting)
         self._waiting.add(client, waiting)
         if displaced is not None:
-            # Last: whoever hears of it may ask again at once.
-            displaced.answer.errback(self._overload(f"{full}, most of them of this client"))
-        return waiting.answer
+            # This is the last step, because the callback may call decide() again.
+            displaced.result.errback(self._overload(f"{full}, most of them of this client"))
+        return waiting.result
 
     def _overload(self, why: str) -> AuthorizerUnavailable:
         self._refused[AuthzFailure.OVERLOAD] += 1
         return AuthorizerUnavailable(f"the authorizer is overloaded: {why}", AuthzFailure.OVERLOAD, 1)
 
-    def _go_on(self) -> None:
-        """Put what waits, as far as there is room."""
-        # An authorizer that fails at once comes here from the loop itself.
-        if self._going_on:
+    def _drain_queue(self) -> None:
+        """Forward queued requests, up to the concurrency limit."""
+        # An authorizer that fails immediately calls this method from inside the loop.
+        if self._draining:
             return
-        self._going_on = True
+        self._draining = True
         try:
-            while self._waiting and self._under_way < self._at_once:
+            while self._waiting and self._in_flight < self._max_concurrency:
                 waiting = self._waiting.next
-                waiting.turn = self._clock.seconds()
-                if waiting.turn - waiting.since >= self._deadline:
+                waiting.dequeued_at = self._clock.seconds()
+                if waiting.dequeued_at - waiting.since >= self._deadline:
                     self._expired(waiting)
                     continue
                 self._waiting.take()
-                waiting.asked = self._put(waiting.request)
-                waiting.asked.addBoth(waiting.settle)
+                waiting.call = self._forward(waiting.request)
+                waiting.call.addBoth(waiting.settle)
         finally:
-            self._going_on = False
+            self._draining = False
 
-    def _leave(self, waiting: _Waiting) -> None:
-        waiting.give_up()
-        if waiting.asked is None:
+    def _cancel(self, waiting: _Waiting) -> None:
+        waiting.abandon()
+        if waiting.call is None:
             self._waiting.remove(waiting.request.client.limit_key, waiting)
         else:
-            cancel(waiting.asked)
+            cancel(waiting.call)
 
     def _expired(self, waiting: _Waiting) -> None:
-        if waiting.asked is None:
+        if waiting.call is None:
             kind = AuthzFailure.OVERLOAD
             reason = f"the authorizer is overloaded: the question waited {self._deadline:g} s for its turn"
             self._refused[kind] += 1
         else:
-            # Not all of the time was the authorizer's, so the breaker is not told.
+            # Part of the time was spent in the queue, so the failure does not count for the breaker.
             kind = AuthzFailure.TIMEOUT
-            waited = f"the question waited for its turn {waiting.turn - waiting.since:.1f} s of them"
+            waited = f"the question waited for its turn {waiting.dequeued_at - waiting.since:.1f} s of them"
             reason = f"the authorizer did not decide within {self._deadline:g} s; {waited}"
-            self._outages[kind] += 1
-        self._leave(waiting)
-        waiting.answer.errback(AuthorizerUnavailable(reason, kind, 1))
+            self._failures[kind] += 1
+        self._cancel(waiting)
+        waiting.result.errback(AuthorizerUnavailable(reason, kind, 1))
 
-    # -- bad days
+    # -- the circuit breaker
 
-    def _try(self, request: DecisionRequest) -> Deferred[Decision]:
+    def _forward_if_admitted(self, request: DecisionRequest) -> Deferred[Decision]:
         now = self._clock.seconds()
-        # There is room: what opened it, and each probe, has ended.
+        # The concurrency limit is not reached: the calls that opened the breaker, and each probe, have ended.
         if self._breaker.admit(now, request.client.limit_key):
-            return self._put(request)
+            return self._forward(request)
         self._refused[AuthzFailure.OPEN] += 1
         return fail(self._refusal(now))
 
@@ -247,10 +247,12 @@ class LimitedAuthorizer(Wrapper):
         failing = f"it has given no answers for {max(0.0, now - self._breaker.since):.0f} s"
         if self._breaker.state is State.OPEN:
             seconds = max(1, math.ceil(self._breaker.retry_at - now))
-            trying = f"tried again in {seconds} s"
+            retry = f"tried again in {seconds} s"
         else:
-            seconds, trying = 1, "being tried now"
-        reason = f"the authorizer is failing: {failing}, most recently {_WORDS[self._latest]}; it is {trying}"
+            seconds, retry = 1, "being tried now"
+        reason = (
+            f"the authorizer is failing: {failing}, most recently {_FAILURE_TEXT[self._latest_kind]}; it is {retry}"
+        )
         return AuthorizerUnavailable(reason, AuthzFailure.OPEN, seconds)
 
     def _open(self) -> None:
@@ -258,9 +260,9 @@ class LimitedAuthorizer(Wrapper):
         refusal = self._refusal(self._clock.seconds())
         while self._waiting:
             self._refused[AuthzFailure.OPEN] += 1
-            self._waiting.take().refuse(refusal)
+            self._waiting.take().reject(refusal)
 
-    def _answered(self, client: str) -> None:
+    def _record_response(self, client: str) -> None:
         was = self._breaker.state
         self._breaker.answered(self._clock.seconds(), client)
         if was is not State.CLOSED:
@@ -273,7 +275,7 @@ class LimitedAuthorizer(Wrapper):
             self._timer = self._clock.callLater(delay, self._check)
 
     def _check(self) -> None:
-        """Find out whether the authorizer can be reached."""
+        """Check whether the authorizer can be connected to."""
         checking = self._checking = self._authorizer.check_ready()
         self._timer = self._clock.callLater(self._deadline, self._checked, checking, False)
         checking.addCallbacks(lambda _: self._checked(checking, True), lambda _: self._checked(checking, False))
@@ -285,7 +287,7 @@ class LimitedAuthorizer(Wrapper):
         if reached:
             self._breaker.reached(self._clock.seconds())
         else:
-            self._latest = AuthzFailure.CONNECTION
+            self._latest_kind = AuthzFailure.CONNECTION
             self._breaker.unreached(self._clock.seconds())
             self._retry()
 
@@ -296,21 +298,21 @@ class LimitedAuthorizer(Wrapper):
         if checking is not None:
             cancel(checking)
 
-    # -- what an operator sees, and the end
+    # -- statistics and the end
 
     def questions(self) -> Questions:
-        """Tell what becomes of the questions."""
+        """Return the counts of requests by result."""
         return Questions(
-            under_way=self._under_way,
+            under_way=self._in_flight,
             waiting=len(self._waiting),
-            outages={kind.value: number for kind, number in self._outages.items()},
+            outages={kind.value: number for kind, number in self._failures.items()},
             refused={kind.value: number for kind, number in self._refused.items()},
             states={state.value: state is self._breaker.state for state in State},
             opened=self._breaker.opened,
         )
 
     def check_ready(self) -> Deferred[None]:
-        """See L{IAuthorizer.check_ready}; an authorizer that is left alone is not ready."""
+        """See L{IAuthorizer.check_ready}; while the circuit breaker is open, the authorizer is not ready."""
         if self._breaker.state is State.OPEN:
             return fail(self._refusal(self._clock.seconds()))
         return self._authorizer.check_ready()
@@ -320,5 +322,5 @@ class LimitedAuthorizer(Wrapper):
         self._closed = True
         self._stop_checking()
         while self._waiting:
-            self._waiting.take().refuse(AuthorizerUnavailable("the proxy stops", AuthzFailure.GIVEN_UP))
+            self._waiting.take().reject(AuthorizerUnavailable("the proxy stops", AuthzFailure.GIVEN_UP))
         return self._authorizer.close()

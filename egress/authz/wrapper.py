@@ -1,4 +1,4 @@
-"""What an authorizer in front of another is made of."""
+"""The base class of authorizers that wrap another authorizer."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 
     @implementer(IAuthorizer)
     class Wrapper:
-        """What L{proxyForInterface} makes, for type checkers."""
+        """The class that L{proxyForInterface} makes, for type checkers."""
 
         name: str
         needs_body: bool
 
         def __init__(self, original: IAuthorizer) -> None:
-            """Stand before an authorizer."""
+            """Wrap an authorizer."""
             self._authorizer = original
 
         def decide(self, request: DecisionRequest) -> Deferred[Decision]:
-            """Ask."""
+            """Forward the call."""
 
         def check_ready(self) -> Deferred[None]:
-            """Find out whether decisions can be had."""
+            """Forward the call."""
 
         def close(self) -> Deferred[None]:
-            """Let go of everything."""
+            """Forward the call."""
 
 else:
     Wrapper = proxyForInterface(IAuthorizer, "_authorizer")
-    """An L{IAuthorizer} that passes everything on to C{_authorizer}; what stands before it overrides C{decide}."""
+    """An L{IAuthorizer} that forwards every call to C{_authorizer}.  A wrapper overrides C{decide}."""

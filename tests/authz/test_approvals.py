@@ -291,7 +291,7 @@ class PermissionTests(ApprovalsTestCase):
         key = b"k" * 32
         self.approvals = self.make(key=key)
         self.permit()
-        (document,) = self.approvals._permissions.values()
+        (document,) = self.approvals._grants.values()
         self.approvals = self.make(key=key)
         held = self.hold()
         self.assertEqual(self.approvals.grant(document), 1)

@@ -268,7 +268,7 @@ class SharedTests(CacheTestCase):
         self.authorizer.at_once = said()
         for number in range(_MAX_PLACES + 5):
             self.ask(origin=Origin("http", Authority(f"h{number}.test", 80)))
-        self.assertEqual(len(self.cache._alone), _MAX_PLACES)
+        self.assertEqual(len(self.cache._not_shared), _MAX_PLACES)
 
 
 class CancelTests(CacheTestCase):
