@@ -1,4 +1,4 @@
-"""Observe mode: what would have been refused leaves all the same, and is on record as such."""
+"""Observe mode: requests that would be denied are allowed, and recorded as such in the audit log."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from egress.model.errors import AuthorizerUnavailable
 DENIED: Final = "deny"
 UNAVAILABLE: Final = "unavailable"
 
-# What is passed on as it is: an allow, and the wish to see more of the request first.
+# Verdicts that stay as they are: an allow, and the need for more of the request.
 _PASSED_ON: Final = frozenset({Verdict.ALLOW, *NEEDS})
 
 
 class ObservingAuthorizer(Wrapper):
-    """Asks an authorizer, and lets pass what it denies, leaves to a person or cannot decide.
+    """Calls an authorizer, and allows what it denies, leaves to an approver or cannot decide.
 
-    A denial that is L{firm<Decision.firm>} holds, as those of the address guard do, which nobody is asked about.  None
-    of the terms of a denial are kept: they were meant for something else.
+    A denial with L{Decision.enforce_in_observe} is enforced, as the denials of the address guard are, which no
+    authorizer decides.  The obligations of a denial are dropped: they were meant for another decision.
 
-    The name of what is let pass is looked up.  So where the addresses are withheld, a denial asks for them: with these,
-    it may be a firm one.
+    The proxy resolves the host names of requests that it allows.  So where the addresses are withheld, a denial becomes
+    a need for them: with the addresses, it may be one to enforce.
     """
 
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
-        """Ask; see L{egress.interfaces.IAuthorizer.decide}."""
-        return self._authorizer.decide(request).addCallbacks(_observed, self._without, callbackArgs=(request,))
+        """Forward the request; see L{egress.interfaces.IAuthorizer.decide}."""
+        return self._authorizer.decide(request).addCallbacks(_observed, self._allow_undecided, callbackArgs=(request,))
 
-    def _without(self, failure: Failure) -> Decision:
-        """There was no decision."""
+    def _allow_undecided(self, failure: Failure) -> Decision:
+        """Allow a request without a decision."""
         error = failure.value
         if not isinstance(error, AuthorizerUnavailable):
             failure.raiseException()
@@ -42,13 +42,13 @@ class ObservingAuthorizer(Wrapper):
 
 
 def lets_pass(decision: Decision) -> bool:
-    """Whether observe mode makes an allow of a decision that is none."""
+    """Return whether observe mode turns a decision into an allow."""
     return decision.verdict not in _PASSED_ON and not (decision.enforce_in_observe and decision.verdict is Verdict.DENY)
 
 
 def _observed(decision: Decision, request: DecisionRequest) -> Decision:
     if not lets_pass(decision):
         return decision
-    # The reason and the rule remain those of the denial, for whoever reads the audit log.
+    # The reason and the rule stay those of the denial, for readers of the audit log.
     verdict = Verdict.NEED_ADDRESSES if request.addresses_withheld else Verdict.ALLOW
     return attrs.evolve(decision, verdict=verdict, obligations=NO_OBLIGATIONS, observed=DENIED)

@@ -15,12 +15,12 @@ from egress.policy.rules import RuleSet
 
 @implementer(IAuthorizer)
 class PolicyAuthorizer:
-    """Decides by rules that are in memory.
+    """Decides by rules in memory.
 
-    Contents stream through; where a rule looks at one, the answer is that it is wanted (L{Verdict.NEED_BODY}).
-    Where the addresses decide, the answer is that these are wanted (L{Verdict.NEED_ADDRESSES}).
+    Content streams through.  A rule that reads the content returns L{Verdict.NEED_BODY}, and a rule that depends on the
+    addresses returns L{Verdict.NEED_ADDRESSES}.
 
-    @param now: gives the time, in seconds since the epoch.
+    @param now: returns the time, in seconds since the epoch.
     """
 
     needs_body = False
@@ -36,13 +36,13 @@ class PolicyAuthorizer:
         self._rules = rules
 
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
-        """Decide at once; see L{IAuthorizer.decide}."""
+        """Decide immediately; see L{IAuthorizer.decide}."""
         return succeed(self._rules.decide(request, self._now()))
 
     def check_ready(self) -> Deferred[None]:
-        """Rules are always ready."""
+        """Succeed: rules are always ready."""
         return succeed(None)
 
     def close(self) -> Deferred[None]:
-        """There is nothing to let go of."""
+        """Succeed: there are no resources to release."""
         return succeed(None)

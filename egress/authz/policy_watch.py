@@ -1,4 +1,4 @@
-"""Following a policy in its files."""
+"""The reload of a policy when its files change."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-# A few stat(2).
+# A check costs a few calls of stat(2).
 LOOK_EVERY: Final = 1.0
 
 _State = tuple[int, int, int, int] | None
 
 
 class PolicyWatch:
-    """Keeps what decides at the policy that is in its files.
+    """Reloads a policy when its files change.
 
-    What cannot be used is said once, and the policy in use remains.  A file is read once it was left alone from one
-    look to the next: the beginning of one that is still being written may be a policy, and one without its denials.
+    An invalid policy is logged once, and the previous policy stays in use.  A file is read only when it did not change
+    between two checks: the first part of a file that is still being written may be a valid policy without its denials.
 
-    @param rules: those that were read before.
-    @param files: gives the files to look at, which may be others after each reading.
-    @param reload: reads them and calls L{used}; its Deferred fails with L{ConfigError} when one cannot be used.
-    @ivar state: what became of that.
+    @param rules: the rules that were loaded at startup.
+    @param files: returns the files to check, which may differ after each reload.
+    @param reload: reads the files and calls L{used}; its Deferred fails with L{ConfigError} if one is invalid.
+    @ivar state: the result of the reloads.
     """
 
     def __init__(
@@ -51,68 +51,70 @@ class PolicyWatch:
         self.state = PolicyReloadStats(len(rules.rules))
         self._files = files
         self._reload = reload
-        # Nothing is known of the files that were read before: the first look reads them again, without a word.
+        # The state of the files that were read at startup is unknown: the first check reads them again, without a log
+        # message.
         self._seen: dict[Path, _State] | None = None
         self._latest: dict[Path, _State] | None = None
         self._quiet = False
-        self._complaint = ""
-        self._looking = LoopingCall(self._look)
-        self._looking.clock = clock
+        self._last_error = ""
+        self._loop = LoopingCall(self._check)
+        self._loop.clock = clock
 
     def start(self) -> None:
-        """Begin to look, unless there is nothing to look at."""
-        if not self._looking.running and tuple(self._files()):
-            looking = self._looking.start(LOOK_EVERY, now=False)
-            looking.addErrback(lambda failure: _log.failure("the policy is watched no more", failure))
+        """Start to check the files, if there are any."""
+        if not self._loop.running and tuple(self._files()):
+            running = self._loop.start(LOOK_EVERY, now=False)
+            running.addErrback(lambda failure: _log.failure("the policy is watched no more", failure))
 
     def stop(self) -> None:
-        """Look no more."""
-        if self._looking.running:
-            self._looking.stop()
+        """Stop checking."""
+        if self._loop.running:
+            self._loop.stop()
 
     def used(self, rules: RuleSet, *, followed: bool = False) -> None:
-        """Take note of rules that are in use from now on.
+        """Record the rules that are in use from now on.
 
-        @param followed: whether they were read since the files had changed.
+        @param followed: whether they were loaded because a file changed.
         """
         reads = self.state.reads + (not (followed and self._quiet))
         self.state = attrs.evolve(self.state, rules=len(rules.rules), reads=reads, current=True)
-        self._complaint = ""
+        self._last_error = ""
 
-    def _look(self) -> Deferred[None] | None:
-        """Look, and have the files read if they changed; the next look waits for that."""
+    def _check(self) -> Deferred[None] | None:
+        """Check the files, and reload them if they changed.  The next check waits for the reload."""
         seen = {path: _state_of(path) for path in self._files()}
-        latest, self._latest = self._latest, seen
-        if self._seen == seen or latest != seen:
+        previous, self._latest = self._latest, seen
+        if self._seen == seen or previous != seen:
             return None
-        self._quiet = quiet = self._seen is None and not self._complaint
+        self._quiet = quiet = self._seen is None and not self._last_error
 
-        def read(_: None) -> None:
-            # Of files that are read for the first time the state before is not known.
+        def loaded(_: None) -> None:
+            # The state of a file before its first read is unknown.
             self._seen = seen if seen.keys() == set(self._files()) else None
             if not quiet:
                 _log.info("the policy was read anew, since a file of it has changed")
 
-        return self._reload().addCallbacks(read, self._refused)
+        return self._reload().addCallbacks(loaded, self._reload_failed)
 
-    def _refused(self, failure: Failure) -> Failure | None:
+    def _reload_failed(self, failure: Failure) -> Failure | None:
         if isinstance(failure.value, CancelledError):
-            # The program is being stopped.
+            # The program is stopping.
             return None
         if not isinstance(failure.value, ConfigError):
             return failure
-        complaint = str(failure.value)
-        # Files are replaced one after the other: it may be whole a moment later, so the next look reads again.
+        message = str(failure.value)
+        # Files are replaced one after another, so the policy may be valid a moment later: the next check reads it
+        # again.
         self._seen = None
-        if complaint != self._complaint:
-            self._complaint = complaint
+        if message != self._last_error:
+            self._last_error = message
             self.state = attrs.evolve(self.state, failures=self.state.failures + 1, current=False)
-            _log.error("the policy remains the one that was read before: {error}", error=complaint)
+            _log.error("the policy remains the one that was read before: {error}", error=message)
         return None
 
 
 def _state_of(path: Path) -> _State:
-    """What of a file changes when it is replaced; C{None} when it cannot be seen."""
+    """Return the attributes of a file that change when it is replaced; C{None} if it cannot be read."""
     try:
         state = path.stat()
     except OSError:

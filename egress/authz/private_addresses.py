@@ -1,4 +1,4 @@
-"""C{private_addresses = "deny"} of a policy, where no address guard sees to it: in an authorization service."""
+"""C{private_addresses = "deny"} of a policy in an authorization service, which has no address guard."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _PART: Final = "addresses"
 
-# No address changes these.
+# Addresses do not change these verdicts.
 _WITHOUT_ADDRESSES: Final = frozenset({Verdict.DENY, *NEEDS})
 
 RULE: Final = "private-addresses"
@@ -27,13 +27,13 @@ RULE: Final = "private-addresses"
 
 
 class PrivateAddresses(Wrapper):
-    """Asks an authorizer, unless the question names an address of an internal network.
+    """Calls an authorizer, unless the request names a private address.
 
-    It is what the guard of a proxy does that has the same policy.  Of a question that names no addresses nothing is
-    known: then this is left to the proxy.
+    This wrapper does what the address guard of a proxy with the same policy does.  An authorization request without
+    addresses leaves the check to the proxy.
 
-    @param blocks: whether that is what the policy wants.
-    @param allow: ranges that are opened nevertheless.
+    @param blocks: returns whether the policy denies private addresses.
+    @param allow: ranges that are permitted nevertheless.
     """
 
     def __init__(self, authorizer: IAuthorizer, blocks: Callable[[], bool], allow: tuple[IPNetwork, ...]) -> None:
@@ -42,20 +42,21 @@ class PrivateAddresses(Wrapper):
         self._allow = allow
 
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
-        """Ask; see L{IAuthorizer.decide}."""
+        """Deny a private address, or forward the request; see L{IAuthorizer.decide}."""
         literal = request.authority.ip
-        # Of a host that is an address no caller knows better.
+        # If the host is an address, the addresses in the request are ignored.
         for address in (literal,) if literal is not None else request.addresses or ():
-            if self._blocks() and is_private(address) and not self._opened(address):
+            if self._blocks() and is_private(address) and not self._is_allowed(address):
                 reason = f"{request.authority.host} leads to {address}, a private address"
                 return succeed(Decision(Verdict.DENY, reason, self.name, RULE, enforce_in_observe=True))
-        deciding = self._authorizer.decide(request)
-        return deciding.addCallback(self._dependent, request) if self._blocks() else deciding
+        call = self._authorizer.decide(request)
+        return call.addCallback(self._require_addresses, request) if self._blocks() else call
 
-    def _dependent(self, decision: Decision, request: DecisionRequest) -> Decision:
-        """Have the addresses looked up of what is not denied by name already.
+    def _require_addresses(self, decision: Decision, request: DecisionRequest) -> Decision:
+        """Require the addresses for a decision that is not a denial, and make a cached decision depend on them.
 
-        A decision is one on the addresses that it was asked about: with others it might not have been asked for.
+        The decision applies only to the addresses in the request.  With other addresses, this wrapper might deny the
+        request.
         """
         if request.addresses_withheld and decision.verdict not in _WITHOUT_ADDRESSES:
             reason = "the policy closes private addresses, and wants to see the addresses first"
@@ -65,5 +66,5 @@ class PrivateAddresses(Wrapper):
             return decision
         return attrs.evolve(decision, cache_key=tuple(sorted((*parts, _PART))))
 
-    def _opened(self, address: IPAddress) -> bool:
+    def _is_allowed(self, address: IPAddress) -> bool:
         return any(address in network or embedded(address) in network for network in self._allow)

@@ -1,4 +1,4 @@
-"""Nothing leaves that cannot be put on record, where the operator wants it so."""
+"""A wrapper that denies requests while the audit log cannot be written, if the operator chose that."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from egress.model.errors import AuditUnavailable
 
 
 class AuditRequiringAuthorizer(Wrapper):
-    """Asks an authorizer, unless the audit log is broken.
+    """Calls an authorizer, unless the audit log is broken.
 
-    What is refused is written, too: the first line that gets through ends the refusals.
+    A rejected request is written to the log, too: the first record that is written ends the rejections.
 
-    @param fault: why the last line could not be written; C{None} when it was.
+    @param fault: returns the reason why the last record could not be written; C{None} if it was written.
     """
 
     def __init__(self, authorizer: IAuthorizer, fault: Callable[[], str | None]) -> None:
@@ -25,13 +25,13 @@ class AuditRequiringAuthorizer(Wrapper):
         self._fault = fault
 
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
-        """Ask; see L{IAuthorizer.decide}."""
+        """Forward the request, or fail; see L{IAuthorizer.decide}."""
         if self._fault() is not None:
             return fail(AuditUnavailable("the audit log cannot be written, and nothing may leave without its record"))
         return self._authorizer.decide(request)
 
     def check_audit(self) -> Deferred[None]:
-        """Find out whether the last line could be written; for the operator, so with the reason."""
+        """Check whether the last record could be written.  The error is for the operator, so it includes the reason."""
         fault = self._fault()
         if fault is not None:
             return fail(AuditUnavailable(f"the audit log cannot be written: {fault}"))

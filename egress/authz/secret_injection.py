@@ -1,6 +1,6 @@
-"""Putting secrets into decisions: whoever decides knows their names, the proxy alone their values.
+"""The injection of secrets into decisions: the authorizer knows only their names, the proxy their values.
 
-Only the values of L{Obligations.secret_headers} are templates.  An ordinary field may carry what a client wrote.
+Only the values of L{Obligations.secret_headers} are templates.  Other fields may contain text of a client.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from egress.model.errors import AuthorizerUnavailable
 
 
 class SecretInjectingAuthorizer(Wrapper):
-    """Asks an authorizer, and fills in the secrets that its decision names in C{secret_headers}.
+    """Calls an authorizer, and replaces the names of secrets in C{secret_headers} of its decision with their values.
 
-    @param vault: has them.
+    @param vault: the values of the secrets.
     """
 
     def __init__(self, authorizer: IAuthorizer, vault: Vault) -> None:
@@ -30,37 +30,41 @@ class SecretInjectingAuthorizer(Wrapper):
         self._vault = vault
 
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
-        """Ask; see L{IAuthorizer.decide}.
+        """Forward the request; see L{IAuthorizer.decide}.
 
-        Without a secret that can be had, and may be sent there, there is no decision.
+        The call fails if a secret is not available, or may not be sent to this origin.
         """
-        asked: Deferred[Decision] = self._authorizer.decide(request)
-        if asked.called and not asked.paused:
-            decision = asked.result
+        call: Deferred[Decision] = self._authorizer.decide(request)
+        if call.called and not call.paused:
+            decision = call.result
             if isinstance(decision, Decision) and not _wants_secrets(decision):
-                return asked
-        return asked.addCallback(self._with_secrets, request)
+                return call
+        return call.addCallback(self._with_secrets, request)
 
     def _with_secrets(self, decision: Decision, request: DecisionRequest) -> Decision | Deferred[Decision]:
-        terms = decision.obligations
-        if not _wants_secrets(decision) or not decision.allowed or validate(terms, templates=True) is not None:
-            # What cannot be kept to is refused by whoever asked.
+        obligations = decision.obligations
+        if not _wants_secrets(decision) or not decision.allowed or validate(obligations, templates=True) is not None:
+            # The caller rejects a decision with invalid obligations.
             return decision
-        values = [value for _, value in terms.secret_headers]
+        values = [value for _, value in obligations.secret_headers]
         names = sorted({name for value in values for name in secret_names(value)})
         if any(SECRET_MARK in filled(value, dict.fromkeys(names, b"")) for value in values):
             raise AuthorizerUnavailable(
                 "the decision names a secret in a way that is not understood", AuthzFailure.ANSWER
             )
 
-        def had(secrets: list[bytes]) -> Decision:
-            known = dict(zip(names, secrets, strict=True))
-            fields = tuple((name, filled(value, known)) for name, value in terms.secret_headers)
-            whole = attrs.evolve(terms, set_headers=(*terms.set_headers, *fields), secret_headers=())
-            return attrs.evolve(decision, obligations=whole)
+        def inject(secrets: list[bytes]) -> Decision:
+            by_name = dict(zip(names, secrets, strict=True))
+            fields = tuple((name, filled(value, by_name)) for name, value in obligations.secret_headers)
+            filled_obligations = attrs.evolve(
+                obligations, set_headers=(*obligations.set_headers, *fields), secret_headers=()
+            )
+            return attrs.evolve(decision, obligations=filled_obligations)
 
-        waiting = gatherResults([self._vault.value(name, request.origin) for name in names], consumeErrors=True)
-        return waiting.addCallbacks(had, _first)
+        values_of_secrets = gatherResults(
+            [self._vault.value(name, request.origin) for name in names], consumeErrors=True
+        )
+        return values_of_secrets.addCallbacks(inject, _first)
 
     def close(self) -> Deferred[None]:
         """See L{IAuthorizer.close}."""
@@ -69,7 +73,8 @@ class SecretInjectingAuthorizer(Wrapper):
 
 
 def _wants_secrets(decision: Decision) -> bool:
-    # An authorizer of an application may return anything; whoever asked refuses what is no terms.
+    # The authorizer of an application may return anything; the caller rejects a value that is not an Obligations
+    # object.
     return isinstance(decision.obligations, Obligations) and bool(decision.obligations.secret_headers)
 
 

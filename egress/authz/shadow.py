@@ -1,4 +1,4 @@
-"""A second decider that is asked the same questions, without any effect."""
+"""Shadow decisions: a second authorizer decides on the same requests, without any effect."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from egress.model.comparison import ShadowComparison, ShadowResult, compare
 from egress.model.decision import NEEDS, Decision, DecisionRequest
 
 AT_ONCE: Final = 32
-"""How many questions are with the second decider at the same time."""
+"""The concurrency limit of the shadow authorizer."""
 
-_MAY_WAIT: Final = 256
-# Content that is kept for questions which wait, or are under way, in bytes: they outlive the request itself.
-_MAY_KEEP: Final = 16 * 1024 * 1024
-# Questions put in one turn of the reactor: rules answer at once, and the clients' sockets are not to wait for them.
-_IN_ONE_TURN: Final = 32
+_MAX_QUEUE: Final = 256
+# The limit of the content of requests in the queue and in progress, in bytes: they outlive the exchange itself.
+_MAX_QUEUED_BYTES: Final = 16 * 1024 * 1024
+# Requests to forward in one turn of the reactor: rules decide immediately, and must not delay the sockets of clients.
+_MAX_PER_TURN: Final = 32
 
 
 class ShadowedAuthorizer(Wrapper):
-    """Asks an authorizer, gives its decision, and in a later turn asks the second decider.
+    """Calls an authorizer, returns its decision, and calls the shadow authorizer in a later turn of the reactor.
 
-    The second never costs the first any time, and nothing that it does or leaves undone is seen by clients: beyond so
-    many questions that it has, or that wait for it, it is not asked.  Where the first gives no decision, or is asked
-    again with content or addresses, there is nothing to compare with yet.
+    The shadow authorizer never delays a decision, and clients see no effect of it: beyond its concurrency limit and its
+    queue, it is not called.  If the first authorizer makes no decision, or is called again with the content or the
+    addresses, there is nothing to compare yet.
 
-    @param shadow: fails with L{egress.model.errors.AuthorizerUnavailable} alone, and within a time, as an
+    @param shadow: fails only with L{egress.model.errors.AuthorizerUnavailable}, and within a deadline, as an
         L{egress.authz.fail_closed.FailClosedAuthorizer} does.
-    @param sink: is told of each comparison.
-    @param observing: whether an L{ObservingAuthorizer<egress.authz.observe.ObservingAuthorizer>} asks.
+    @param sink: receives each comparison.
+    @param observing: whether an L{ObservingAuthorizer<egress.authz.observe.ObservingAuthorizer>} calls this one.
     """
 
     def __init__(
@@ -52,77 +52,77 @@ class ShadowedAuthorizer(Wrapper):
         self._shadow = shadow
         self._sink = sink
         self._waiting: deque[tuple[DecisionRequest, Decision]] = deque()
-        self._under_way: set[Deferred[Decision]] = set()
-        self._kept = 0
+        self._in_flight: set[Deferred[Decision]] = set()
+        self._queued_bytes = 0
         self._turn: IDelayedCall | None = None
         self._closed = False
 
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
-        """Ask; see L{IAuthorizer.decide}."""
+        """Forward the request, and queue it for the shadow authorizer; see L{IAuthorizer.decide}."""
 
-        def decided(decision: Decision) -> Decision:
-            again = decision.verdict in NEEDS or (
+        def on_decision(decision: Decision) -> Decision:
+            undecided = decision.verdict in NEEDS or (
                 self._observing and request.addresses_withheld and lets_pass(decision)
             )
-            if not again and not self._closed:
+            if not undecided and not self._closed:
                 self._queue(request, decision)
             return decision
 
-        return self._authorizer.decide(request).addCallback(decided)
+        return self._authorizer.decide(request).addCallback(on_decision)
 
     def _queue(self, request: DecisionRequest, decision: Decision) -> None:
         size = _size(request)
-        if len(self._waiting) >= _MAY_WAIT or self._kept + size > _MAY_KEEP:
+        if len(self._waiting) >= _MAX_QUEUE or self._queued_bytes + size > _MAX_QUEUED_BYTES:
             self._sink.write(ShadowComparison(request, decision, None, ShadowResult.SKIPPED))
             return
-        self._kept += size
+        self._queued_bytes += size
         self._waiting.append((request, decision))
-        self._go_on()
+        self._schedule()
 
-    def _go_on(self) -> None:
-        if self._turn is None and self._waiting and len(self._under_way) < AT_ONCE:
-            self._turn = self._clock.callLater(0, self._put_some)
+    def _schedule(self) -> None:
+        if self._turn is None and self._waiting and len(self._in_flight) < AT_ONCE:
+            self._turn = self._clock.callLater(0, self._forward_some)
 
-    def _put_some(self) -> None:
+    def _forward_some(self) -> None:
         self._turn = None
-        for _ in range(_IN_ONE_TURN):
-            if not self._waiting or len(self._under_way) >= AT_ONCE:
+        for _ in range(_MAX_PER_TURN):
+            if not self._waiting or len(self._in_flight) >= AT_ONCE:
                 break
-            self._put(*self._waiting.popleft())
-        self._go_on()
+            self._forward(*self._waiting.popleft())
+        self._schedule()
 
-    def _put(self, request: DecisionRequest, first: Decision) -> None:
-        def answered(second: Decision) -> None:
-            told(second, compare(first, second))
+    def _forward(self, request: DecisionRequest, first: Decision) -> None:
+        def decided(second: Decision) -> None:
+            report(second, compare(first, second))
 
-        def told(second: Decision | None, agreement: ShadowResult) -> None:
+        def report(second: Decision | None, result: ShadowResult) -> None:
             if not self._closed:
-                self._sink.write(ShadowComparison(request, first, second, agreement))
+                self._sink.write(ShadowComparison(request, first, second, result))
 
-        def over(_: object) -> None:
-            self._under_way.discard(asked)
-            self._kept -= _size(request)
+        def finished(_: object) -> None:
+            self._in_flight.discard(call)
+            self._queued_bytes -= _size(request)
             if not self._closed:
-                self._go_on()
+                self._schedule()
 
-        asked: Deferred[Decision] = maybeDeferred(self._shadow.decide, request)
-        self._under_way.add(asked)
-        ended = asked.addCallback(answered).addErrback(lambda _: told(None, ShadowResult.UNAVAILABLE))
-        ended.addBoth(over)
+        call: Deferred[Decision] = maybeDeferred(self._shadow.decide, request)
+        self._in_flight.add(call)
+        done = call.addCallback(decided).addErrback(lambda _: report(None, ShadowResult.UNAVAILABLE))
+        done.addBoth(finished)
 
     def close(self) -> Deferred[None]:
-        """Give up what the second was asked, and let go of both."""
+        """Cancel the calls of the shadow authorizer, and close both authorizers."""
         self._closed = True
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
         self._waiting.clear()
-        for asked in list(self._under_way):
-            cancel(asked)
+        for call in list(self._in_flight):
+            cancel(call)
         self._sink.close()
-        # However the second ends is of no interest.
-        gone = maybeDeferred(self._shadow.close).addErrback(lambda _: None)
-        return gone.addCallback(lambda _: self._authorizer.close())
+        # A failure of the shadow authorizer at its end is ignored.
+        closed = maybeDeferred(self._shadow.close).addErrback(lambda _: None)
+        return closed.addCallback(lambda _: self._authorizer.close())
 
 
 def _size(request: DecisionRequest) -> int:

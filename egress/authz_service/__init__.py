@@ -1,4 +1,5 @@
-"""The policy decision point: the embedded policy as an authorization service.
+"""The authorization service: the embedded policy as a policy decision point (PDP).
 
-The term is that of XACML and AuthZEN: what decides, apart from what enforces, which is a proxy.
+The term is from XACML and AuthZEN: a PDP makes the decisions, and a policy enforcement point, here the proxy, enforces
+them.
 """

@@ -1,4 +1,4 @@
-"""The bearer token by which callers are known (RFC 6750 section 2.1).  Pure."""
+"""The bearer token of callers (RFC 6750 section 2.1).  Pure."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ def _digest_of(token: str) -> bytes:
 
 @attrs.frozen
 class Bearer:
-    """Knows those who show a token.
+    """Checks the token of callers.
 
-    @ivar challenge: the value of C{WWW-Authenticate} for everybody else.
+    @ivar challenge: the value of C{WWW-Authenticate} for all other callers.
     """
 
     _expected: bytes = attrs.field(converter=_digest_of, repr=False)
     challenge: str = 'Bearer realm="egressauthz"'
 
     def admits(self, shown: Sequence[bytes]) -> bool:
-        """Whether the token is shown, in time that tells nothing about it.
+        """Return whether the token is valid, in a time that does not depend on it.
 
         @param shown: all values of C{Authorization}.
         """
         if len(shown) != 1:
             return False
         scheme, _, token = shown[0].strip().partition(b" ")
-        # Of digests, whose length is that of every other.
+        # Digests all have the same length.
         return hmac.compare_digest(_digest(token.strip()), self._expected) and scheme.lower() == b"bearer"

@@ -1,4 +1,4 @@
-"""The configuration of an authorization service: frozen, complete and valid once it exists."""
+"""The configuration of an authorization service: immutable, complete and valid once it exists."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from egress.model.converters import positive as _positive
 
 
 def _without_clients(instance: object, attribute: attrs.Attribute[Any], value: tuple[Listener, ...]) -> None:
-    if any(entrance.sets_auth for entrance in value):
+    if any(listener.sets_auth for listener in value):
         raise ConfigError("listen", "", "leave client-auth out: who may ask is shown by a token, or a certificate")
-    if any(entrance.https is not None for entrance in value):
+    if any(listener.https is not None for listener in value):
         raise ConfigError("listen", "", "leave https out: it is for the clients of a proxy")
 
 
@@ -29,22 +29,22 @@ _KINDS: Final = checked(
 
 @attrs.frozen(kw_only=True, field_transformer=_KINDS)
 class AuthzServiceConfig:
-    """What one authorization service does.
+    """The configuration of one authorization service.
 
     @ivar listen: server endpoint descriptions, as those of L{egress.config.model.ProxyConfig}, without C{client-auth}.
-    @ivar policy: the TOML file that decides; C{None}: the packaged starter policy.
-    @ivar token: the bearer token that callers show; C{None}: they show none.
+    @ivar policy: the TOML file of the policy; C{None}: the packaged starter policy.
+    @ivar token: the bearer token of callers; C{None}: they need none.
     @ivar allow_address: ranges to which C{private_addresses = "deny"} of the policy does not apply.
-    @ivar body_limit: how long the content of a request may be that a question has with it, in bytes.
+    @ivar body_limit: the maximum length of the request content in an authorization request, in bytes.
     @ivar audit_log: a file, or C{"-"} for standard output; C{None}: no audit log.
-    @ivar audit_failure: what happens while it cannot be written.
-    @ivar metrics_port: the TCP port for C{/metrics} and C{/health}; C{None}: none.
-    @ivar metrics_interface: the address for it.
-    @ivar connections: connections of callers that are open at the same time.
-    @ivar idle_timeout: seconds that a connection is kept between two questions.
-    @ivar question_timeout: seconds from the first byte of a question to its last; also for a decision, where it is not
-        rules that decide.
-    @ivar drain_timeout: seconds that a stopping service gives questions to be answered.
+    @ivar audit_failure: what to do while the audit log cannot be written.
+    @ivar metrics_port: the TCP port for C{/metrics} and C{/health}; C{None}: no port.
+    @ivar metrics_interface: the address of that port.
+    @ivar connections: the maximum number of open connections of callers.
+    @ivar idle_timeout: seconds for which a connection stays open between two requests.
+    @ivar question_timeout: seconds from the first byte of an authorization request to its last; also for a decision, if
+        it is not rules that decide.
+    @ivar drain_timeout: seconds in which a stopping service completes requests in progress.
     """
 
     listen: tuple[Listener, ...] = attrs.field(
@@ -64,22 +64,22 @@ class AuthzServiceConfig:
     drain_timeout: float = attrs.field(default=20.0, validator=_positive)
 
     def __attrs_post_init__(self) -> None:
-        """Look at what only the fields together can have wrong.
+        """Check the fields against each other.
 
-        @raise egress.config.model.ConfigError: naming the field and the remedy.
+        @raise egress.config.model.ConfigError: with the name of the field and the fix.
         """
         contradictions.check(self, contradictions.AUTHZ_SERVICE)
 
     @property
     def question_limit(self) -> int:
-        """How long a question may be, in bytes.
+        """The maximum length of an authorization request, in bytes.
 
-        A byte of a body may take six in JSON, but of text few do; base64 takes four for three.  The rest is a head of
-        a request, which is encoded twice.
+        One byte of content can need six in JSON, but in text few bytes do; base64 needs four for three.  The rest is
+        for the head of a request, which is encoded twice.
         """
         return 4 * self.body_limit + MIB // 2
 
-    def asks_at(self, entrance: Listener) -> bool:
-        """Whether callers have to show something at an entrance."""
-        certificates = entrance.tls is not None and entrance.tls.client_ca is not None
+    def asks_at(self, listener: Listener) -> bool:
+        """Return whether a listener requires a token or a certificate."""
+        certificates = listener.tls is not None and listener.tls.client_ca is not None
         return certificates or self.token is not None

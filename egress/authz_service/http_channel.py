@@ -1,7 +1,7 @@
-"""HTTP connections of callers, bounded in number, time and size.
+"""The HTTP connections of callers, with limits on number, time and size.
 
-L{twisted.web} reads HTTP; what it leaves without a bound has one here: a question comes in within one time from its
-first byte to its last, however it drips in, stays in memory, and is no longer than it may be.
+L{twisted.web} parses HTTP. This module adds the limits that it lacks: an authorization request must be complete within
+one timeout from its first byte to its last, however slowly it arrives; it stays in memory, and its size is limited.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
-# What is read, and dropped, of a question that is too long, so that its caller gets as far as reading the answer.
+# The number of bytes to read and drop of a request that is too large, so that its caller reaches the response.
 _LINGER: Final = 4 * 1024 * 1024
 
 _END: Final = b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -34,13 +34,13 @@ _TOO_LONG: Final = b"HTTP/1.1 431 Request Header Fields Too Large" + _END
 
 @attrs.frozen
 class ChannelLimits:
-    """The bounds of connections; sizes in bytes, times in seconds.
+    """The limits of connections; sizes in bytes, times in seconds.
 
-    @ivar question: the content of a question.
-    @ivar held: the contents of all questions that are there at the same time.
-    @ivar connections: how many are open.
-    @ivar idle_timeout: between two questions.
-    @ivar question_timeout: from the first byte of a question to its last.
+    @ivar question: the content of one request.
+    @ivar held: the content of all requests that are in memory at the same time.
+    @ivar connections: the number of open connections.
+    @ivar idle_timeout: the time between two requests.
+    @ivar question_timeout: the time from the first byte of a request to its last.
     """
 
     question: int
@@ -50,62 +50,62 @@ class ChannelLimits:
     question_timeout: float
 
 
-class QuestionRequest(Request):
-    """A request whose content is kept in memory, up to the bound, and not for strangers.
+class ValidateRequest(Request):
+    """A request whose content is collected in memory, up to the limit, if the caller is authenticated.
 
-    @ivar excess: whether there was more.
-    @ivar crowded: whether there was no room for it beside that of others.
+    @ivar excess: whether the content is larger than the limit.
+    @ivar crowded: whether the content of all requests together exceeds its limit.
     """
 
-    channel: QuestionChannel
-    # Until the head is complete.
-    excess = crowded = _wanted = False
-    _came = _held = 0
+    channel: CallerChannel
+    # These are the values until the head is complete.
+    excess = crowded = _admitted = False
+    _received_bytes = _buffered_bytes = 0
 
     def gotLength(self, length: int | None) -> None:
-        """Begin the content (L{twisted.web.iweb.IRequest})."""
+        """Start the content (L{twisted.web.iweb.IRequest})."""
         self.content: BytesIO = BytesIO()
-        self._wanted = self.channel.site.admits(self)
-        # Where nobody proves anything, nobody has an older right than another.
-        self.channel.known = self._wanted and self.channel.site.asks
+        self._admitted = self.channel.site.admits(self)
+        # Without authentication, no connection has priority over another.
+        self.channel.known = self._admitted and self.channel.site.asks
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Take a piece of the content (L{twisted.web.iweb.IRequest})."""
+        """Receive a piece of the content (L{twisted.web.iweb.IRequest})."""
         site = self.channel.site
         limit = site.limits.question
-        self._came += len(data)
-        if self._came > limit:
+        self._received_bytes += len(data)
+        if self._received_bytes > limit:
             self.excess = True
         elif site.held + len(data) > site.limits.held:
             self.crowded = True
-        if self._wanted and not (self.excess or self.crowded):
+        if self._admitted and not (self.excess or self.crowded):
             self.content.write(data)
-            self._held += len(data)
+            self._buffered_bytes += len(data)
             site.held += len(data)
             return
-        self._let_go()
-        if self._came > limit + _LINGER:
+        self._release()
+        if self._received_bytes > limit + _LINGER:
             self.channel.abort()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         self.content = BytesIO()
-        self.channel.site.held -= self._held
-        self._held = 0
+        self.channel.site.held -= self._buffered_bytes
+        self._buffered_bytes = 0
 
     def connectionLost(self, reason: Failure) -> None:
-        """End before the answer (L{twisted.web.http.Request.connectionLost})."""
-        self._let_go()
+        """End before the response (L{twisted.web.http.Request.connectionLost})."""
+        self._release()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def process(self) -> None:
-        """Answer (L{twisted.web.http.Request.process})."""
+        """Respond (L{twisted.web.http.Request.process})."""
         self.channel.site.serve(self)
 
     def answer(self, status: int, content: bytes, content_type: str) -> None:
-        """Write the answer, unless nobody is there any more to read it."""
+        """Write the response, unless the connection is closed."""
         if self.channel is None:
             return
-        self._let_go()
+        self._release()
         self.setResponseCode(status)
         fields = {
             "Server": f"egressauthz/{__version__}",
@@ -124,54 +124,54 @@ class QuestionRequest(Request):
 
 
 @implementer(ILogObserver)
-def _nobody(event: LogEvent) -> None:
+def _discard(event: LogEvent) -> None:
     pass
 
 
-class QuestionChannel(BoundedChannel):
-    """A connection of a caller."""
+class CallerChannel(BoundedChannel):
+    """The connection of a caller."""
 
-    # What it says is about single connections: idle ones, and those of strangers.
-    _log = Logger(observer=_nobody)
-    requestFactory = QuestionRequest
-    site: QuestionSite
+    # Its messages concern single connections: idle ones, and those of unauthenticated clients.
+    _log = Logger(observer=_discard)
+    requestFactory = ValidateRequest
+    site: CallerSite
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        """Refuse a head with a line that is too long (L{twisted.protocols.basic.LineReceiver})."""
+        """Reject a head with a line that is too long (L{twisted.protocols.basic.LineReceiver})."""
         cast("Any", self.transport).write(_TOO_LONG)
         self.loseConnection()
 
     def timeoutConnection(self) -> None:
-        """Close, and say why where somebody is being read from (L{twisted.protocols.policies})."""
+        """Close the connection, with a 408 response during a request (L{twisted.protocols.policies})."""
         if self._inside:
             self.site.refused("slow")
             cast("Any", self.transport).write(_TOO_SLOW)
         super().timeoutConnection()  # type: ignore[no-untyped-call]
 
 
-class QuestionSite(BoundedSite):
-    """What listens for callers.
+class CallerSite(BoundedSite):
+    """The site that listens for callers.
 
-    @ivar held: bytes of questions that are there now.
-    @param serve: answers a request, at once or later.
-    @param admits: whether the content of a request is wanted, from its head.
-    @param refused: is told, by a word, of what never became a question.
-    @param asks: whether callers prove who they are.
+    @ivar held: the bytes of requests in memory now.
+    @param serve: responds to a request, immediately or later.
+    @param admits: returns whether to read the content of a request, from its head.
+    @param refused: receives the kind of each rejected request.
+    @param asks: whether callers are authenticated.
     """
 
-    protocol = QuestionChannel
+    protocol = CallerChannel
 
     def __init__(
         self,
         clock: IReactorTime,
         limits: ChannelLimits,
-        serve: Callable[[QuestionRequest], None],
-        admits: Callable[[QuestionRequest], bool],
+        serve: Callable[[ValidateRequest], None],
+        admits: Callable[[ValidateRequest], bool],
         refused: Callable[[str], object],
         asks: bool = False,
     ) -> None:
         bounds = ChannelBounds(limits.connections, limits.idle_timeout, limits.question_timeout)
-        super().__init__(clock, bounds, Resource(), QuestionRequest)  # type: ignore[no-untyped-call]
+        super().__init__(clock, bounds, Resource(), ValidateRequest)  # type: ignore[no-untyped-call]
         self.limits = limits
         self.serve = serve
         self.admits = admits
@@ -188,27 +188,27 @@ class QuestionSite(BoundedSite):
     def gone(self, channel: BoundedChannel) -> None:
         """See L{BoundedSite.gone}."""
         super().gone(channel)
-        self._settle()
+        self._fire_if_drained()
 
     def drain(self) -> Deferred[None]:
-        """Close each connection once it has its answers.
+        """Close each connection once its requests have their responses.
 
-        @return: fires when none is left.
+        @return: fires when all connections are closed.
         """
         self.draining = True
         for channel in [channel for channel in self.channels if channel.idle]:
             channel.loseConnection()
         drained: Deferred[None] = Deferred(self._drained.remove)
         self._drained.append(drained)
-        self._settle()
+        self._fire_if_drained()
         return drained
 
     def abort(self) -> None:
-        """Cut what is left."""
+        """Abort the remaining connections."""
         for channel in list(self.channels):
             channel.abort()
 
-    def _settle(self) -> None:
+    def _fire_if_drained(self) -> None:
         if self.channels:
             return
         waiting, self._drained = self._drained, []

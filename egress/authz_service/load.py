@@ -1,4 +1,4 @@
-"""Reading the options of the authorization service into one L{AuthzServiceConfig}."""
+"""The loader of the options of the authorization service."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def load_authz_service_config(
     reactor: object = None,
     directory: Path | None = None,
 ) -> AuthzServiceConfig:
-    """Read a configuration; the arguments are those of L{egress.config.load.load_config}.
+    """Load a configuration; the arguments are those of L{egress.config.load.load_config}.
 
     @raise egress.config.model.ConfigError: for the first value that cannot be used.
     """
-    place = ParseContext(Path.cwd() if directory is None else directory, reactor)
-    given = gather(AUTHZ_SERVICE_OPTIONS, arguments, environ, place)
+    context = ParseContext(Path.cwd() if directory is None else directory, reactor)
+    given = gather(AUTHZ_SERVICE_OPTIONS, arguments, environ, context)
     read = {field: value.read() for field, value in given.items()}
-    if any(entrance.sets_auth for entrance in read.get("listen", ())):
+    if any(listener.sets_auth for listener in read.get("listen", ())):
         raise given["listen"].refuse("leave client-auth out: who may ask is shown by a token, or a certificate")
-    if any(entrance.https is not None for entrance in read.get("listen", ())):
+    if any(listener.https is not None for listener in read.get("listen", ())):
         raise given["listen"].refuse("leave https out: it is for the clients of a proxy")
     return made(lambda fields: AuthzServiceConfig(**fields), given, AUTHZ_SERVICE_OPTIONS, read)
 

@@ -1,4 +1,4 @@
-"""The numbers of an authorization service, for Prometheus."""
+"""The Prometheus metrics of an authorization service."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from egress.observability.collectors import PolicyReloadCollector
 from egress.observability.exchange_counters import Distribution
 from egress.observability.metrics import process_registry
 
-# From one rule that is looked up to a large policy; further up only for what an application decides by.
+# The range is from one rule lookup to a large policy; the upper buckets are for the authorizers of applications.
 _BUCKETS: Final = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0)
 
 
@@ -30,7 +30,7 @@ class _Tally(Collector):
         self.seconds = Distribution(_BUCKETS)
 
     def collect(self) -> Iterator[Metric]:
-        """Give the counts as metrics (C{Collector.collect})."""
+        """Return the counts as metrics (C{Collector.collect})."""
         for name, text, label, counts in (
             ("egressauthz_questions", "Questions that were answered, by verdict.", "verdict", self.questions),
             ("egressauthz_refused", "What was no question, or not a caller's to ask, by kind.", "kind", self.refused),
@@ -49,7 +49,7 @@ class _Tally(Collector):
 
 @implementer(IAuditSink)
 class AuthzServiceMetrics:
-    """Counts questions.
+    """Counts authorization requests.
 
     @ivar registry: a registry of its own.
     """
@@ -68,36 +68,36 @@ class AuthzServiceMetrics:
         )
 
     def watch_connections(self, source: Callable[[], float]) -> None:
-        """Say where to look, whenever the numbers are asked for, for the connections that are open."""
+        """Set the source of the number of open connections."""
         self._connections.set_function(source)
 
     def watch_audit_lost(self, source: Callable[[], float]) -> None:
-        """Say where to look for the number of audit lines lost."""
+        """Set the source of the number of lost audit records."""
         self._lost.set_function(source)
 
     def watch_policy(self, source: Callable[[], PolicyReloadStats]) -> None:
-        """Say where to look for what became of the policy."""
+        """Set the source of the statistics of policy reloads."""
         self.registry.register(PolicyReloadCollector(source))
 
     def write(self, record: ExchangeRecord) -> None:
-        """Count one question (L{IAuditSink.write})."""
+        """Count one authorization request (L{IAuditSink.write})."""
         if record.verdict != "refused":
             self._tally.questions[record.verdict] += 1
         if record.decision_seconds is not None:
             self._tally.seconds.observe(record.decision_seconds)
 
     def refuse(self, kind: str) -> None:
-        """Count something that was no question.
+        """Count a request that is not a valid authorization request.
 
-        @param kind: one of few.
+        @param kind: one of a few values.
         """
         self._tally.refused[kind] += 1
 
     def close(self) -> None:
-        """Nothing is open (L{IAuditSink.close})."""
+        """Do nothing: there are no open files (L{IAuditSink.close})."""
 
     def render(self) -> tuple[bytes, str]:
-        """Write all numbers in the Prometheus text format.
+        """Write all metrics in the Prometheus text format.
 
         @return: the text and its content type.
         """

@@ -1,4 +1,4 @@
-"""The options of the authorization service; those that it shares with the proxy mean the same."""
+"""The options of the authorization service.  Options that the proxy has, too, have the same meaning."""
 
 from __future__ import annotations
 

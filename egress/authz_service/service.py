@@ -1,4 +1,4 @@
-"""The authorization service as a Twisted service: where its parts are put together."""
+"""The authorization service as a Twisted service: its composition root."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from egress.authz.policy_watch import PolicyWatch
 from egress.authz.private_addresses import PrivateAddresses
 from egress.authz.require_audit import AuditRequiringAuthorizer
 from egress.authz_service.bearer import Bearer
-from egress.authz_service.http_channel import ChannelLimits, QuestionSite
+from egress.authz_service.http_channel import CallerSite, ChannelLimits
 from egress.authz_service.metrics import AuthzServiceMetrics
 from egress.authz_service.validate_resource import ValidateResource
 from egress.config.contradictions import OWN_AUTHORIZER, check
@@ -41,22 +41,22 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-# How long a stopping service waits for connections that it has cut.
-_CUT_SECONDS = 1.0
-# What all questions take together at the same time, in bytes; two of the greatest length fit in any case.
-_HELD = 256 * MIB
+# Seconds for which a stopping service waits for the connections that it aborted.
+_ABORT_SECONDS = 1.0
+# The limit of all requests in memory, in bytes; two requests of the maximum length fit in any case.
+_MAX_BUFFERED = 256 * MIB
 
 
 class EgressAuthzService(Service):
     """An authorization service, as a part of a Twisted application.
 
-    What can be wrong with the files that the configuration names is found on construction.  Starting the service
-    listens; stopping it stops listening, has questions answered for as long as C{config.drain_timeout}, then cuts what
-    is left.
+    The constructor checks the files that the configuration names.  Starting the service opens the listeners.  Stopping
+    it closes the listeners, completes requests in progress for at most C{config.drain_timeout}, and then aborts the
+    remaining connections.
 
-    @ivar authorizer: who decides.
-    @ivar metrics: the numbers behind C{/metrics}.
-    @ivar checks: what must hold for the service to be ready, by name.
+    @ivar authorizer: the outermost authorizer.
+    @ivar metrics: the source of C{/metrics}.
+    @ivar checks: the readiness checks, by name.
     """
 
     def __init__(
@@ -66,11 +66,11 @@ class EgressAuthzService(Service):
         authorizer: IAuthorizer | None = None,
         audit: IAuditSink | None = None,
     ) -> None:
-        """Put a service together; it listens once it is started.
+        """Build a service.  It listens once it is started.
 
-        @param authorizer: who decides; C{None}: the rules of C{config.policy}.
-        @param audit: is told of every question, besides C{config.audit_log}.
-        @raise ConfigError: naming what cannot be used, and the remedy.
+        @param authorizer: the authorizer of the application; C{None}: the rules of C{config.policy}.
+        @param audit: receives the record of every request, in addition to C{config.audit_log}.
+        @raise ConfigError: if a value cannot be used; it names the value and the fix.
         """
         if authorizer is not None:
             check(config, OWN_AUTHORIZER)
@@ -82,28 +82,28 @@ class EgressAuthzService(Service):
         self._sinks: list[IAuditSink] = [self.metrics, *filter(None, (audit, log))]
         self._watch: PolicyWatch | None = None
         self._reads = Threads(reactor, "files", 1)
-        self.authorizer = self._rules_decide() if authorizer is None else self._decides(authorizer)
+        self.authorizer = self._policy_authorizer() if authorizer is None else self._with_deadline(authorizer)
         self.checks["authorizer"] = self.authorizer.check_ready
         if log is not None:
-            self._audited(log)
+            self._add_audit(log)
         self._binding = PortBinder()
-        self._sites: list[QuestionSite] = []
-        self._factories = [self._factory(entrance) for entrance in config.listen]
+        self._sites: list[CallerSite] = []
+        self._factories = [self._factory(listener) for listener in config.listen]
         self.metrics.watch_connections(lambda: sum(len(site.channels) for site in self._sites))
 
-    # -- who decides
+    # -- the authorizer
 
-    def _decides(self, authorizer: IAuthorizer) -> IAuthorizer:
-        """Ask what an application decides by, within a deadline."""
+    def _with_deadline(self, authorizer: IAuthorizer) -> IAuthorizer:
+        """Call the authorizer of an application within a deadline."""
         return FailClosedAuthorizer(self._reactor, authorizer, self._config.question_timeout)
 
-    def _rules_decide(self) -> IAuthorizer:
+    def _policy_authorizer(self) -> IAuthorizer:
         config = self._config
         self._rules = rules = read_rules(config.policy)
         self._local = PolicyAuthorizer(rules)
-        turns, in_threads = DeferredLock(), self._reads
-        self._reading = Reloader(turns, in_threads, self._read, self._use)
-        followed = Reloader(turns, in_threads, self._read, self._use_followed)
+        lock, threads = DeferredLock(), self._reads
+        self._reloader = Reloader(lock, threads, self._read, self._use)
+        followed = Reloader(lock, threads, self._read, self._use_followed)
         self._watch = watch = PolicyWatch(self._reactor, rules, lambda: self._rules.files, followed.begin)
         self.metrics.watch_policy(lambda: watch.state)
         return PrivateAddresses(
@@ -112,7 +112,7 @@ class EgressAuthzService(Service):
             config.allow_address,
         )
 
-    def _audited(self, log: JsonLinesAudit) -> None:
+    def _add_audit(self, log: JsonLinesAudit) -> None:
         self.metrics.watch_audit_lost(lambda: log.lost)
         if self._config.audit_failure is AuditFailure.DENY:
             audited = AuditRequiringAuthorizer(self.authorizer, lambda: log.fault)
@@ -120,12 +120,12 @@ class EgressAuthzService(Service):
             self.checks["audit"] = audited.check_audit
 
     def reload(self) -> Deferred[None]:
-        """Read the policy anew, for what is decided from then on; callers are answered meanwhile, as before.
+        """Reload the policy for later requests.  The service responds meanwhile, with the previous policy.
 
-        @return: fires when it is in use, or fails with L{ConfigError}, which names what cannot be used, and the
-            remedy; then all remains as it was.
+        @return: fires when the new policy is in use, or fails with L{ConfigError}, which names the invalid value and
+            the fix; then the previous policy stays in use.
         """
-        return succeed(None) if self._watch is None else self._reading.begin()
+        return succeed(None) if self._watch is None else self._reloader.begin()
 
     def _read(self) -> RuleSet:
         return read_rules(self._config.policy)
@@ -139,19 +139,19 @@ class EgressAuthzService(Service):
         self._rules = rules
         self._watch.used(rules, followed=followed)
 
-    # -- who asks
+    # -- the callers
 
-    def _factory(self, entrance: Listener) -> object:
+    def _factory(self, listener: Listener) -> object:
         config = self._config
         limits = ChannelLimits(
             config.question_limit,
-            max(2 * config.question_limit, _HELD),
+            max(2 * config.question_limit, _MAX_BUFFERED),
             config.connections,
             config.idle_timeout,
             config.question_timeout,
         )
-        asks = config.asks_at(entrance)
-        desk = ValidateResource(
+        asks = config.asks_at(listener)
+        resource = ValidateResource(
             self._reactor,
             time.time,
             self.authorizer,
@@ -161,11 +161,16 @@ class EgressAuthzService(Service):
             self.metrics.refuse,
             Ids().__next__,
         )
-        site = QuestionSite(
-            self._reactor, limits, desk.serve, desk.admits, self.metrics.refuse, config.token is not None or asks
+        site = CallerSite(
+            self._reactor,
+            limits,
+            resource.serve,
+            resource.admits,
+            self.metrics.refuse,
+            config.token is not None or asks,
         )
         self._sites.append(site)
-        return behind_tls(entrance, site, self._reactor)
+        return behind_tls(listener, site, self._reactor)
 
     def _report(self, record: ExchangeRecord) -> None:
         for sink in self._sinks:
@@ -174,12 +179,12 @@ class EgressAuthzService(Service):
             except Exception:  # noqa: BLE001 - the faults of a sink are not the caller's
                 _log.failure("an audit sink failed")
 
-    # -- starting
+    # -- start
 
     def listening(self) -> Deferred[tuple[IAddress, ...]]:
-        """Learn the addresses on which the service listens.
+        """Return the addresses on which the service listens.
 
-        @return: fires once all of them are bound, in the order of C{config.listen}; fails when one cannot be.
+        @return: fires once all of them are bound, in the order of C{config.listen}; fails if one cannot be bound.
         """
         return self._binding.listening()
 
@@ -189,7 +194,7 @@ class EgressAuthzService(Service):
         self._listen()
 
     def startService(self) -> None:
-        """Bind the ports, unless that is done, and follow the policy in its files."""
+        """Bind the ports, unless they are bound, and watch the files of the policy."""
         super().startService()  # type: ignore[no-untyped-call]
         if self._watch is not None:
             self._watch.start()
@@ -200,8 +205,8 @@ class EgressAuthzService(Service):
             return
         config = self._config
         pairs: list[tuple[IStreamServerEndpoint, object]] = [
-            (described(self._reactor, entrance.endpoint), factory)
-            for entrance, factory in zip(config.listen, self._factories, strict=True)
+            (described(self._reactor, listener.endpoint), factory)
+            for listener, factory in zip(config.listen, self._factories, strict=True)
         ]
         metrics = metrics_endpoint(self._reactor, config.metrics_interface, config.metrics_port)
         if metrics is not None:
@@ -209,12 +214,12 @@ class EgressAuthzService(Service):
             pairs.append((metrics, ops_site_of(self._reactor, self.metrics.render, ask)))
         self._binding.listen(pairs, len(config.listen))
 
-    # -- stopping
+    # -- stop
 
     def stopService(self) -> Deferred[None]:
-        """Stop listening, have questions answered, cut the rest, and close what is open.
+        """Stop listening, complete requests in progress, abort the remaining connections, and close open files.
 
-        @return: fires when nothing is left.
+        @return: fires when the service has stopped.
         """
         super().stopService()  # type: ignore[no-untyped-call]
         if self._watch is not None:
@@ -223,8 +228,8 @@ class EgressAuthzService(Service):
         def drained(_: object) -> Deferred[None]:
             for site in self._sites:
                 site.abort()
-            gone = settled([site.drain() for site in self._sites]).addTimeout(_CUT_SECONDS, self._reactor)
-            return settled([self.authorizer.close(), gone])
+            aborted = settled([site.drain() for site in self._sites]).addTimeout(_ABORT_SECONDS, self._reactor)
+            return settled([self.authorizer.close(), aborted])
 
         def closed(_: object) -> None:
             self._reads.stop()

@@ -42,10 +42,10 @@ class Options(CommandLine):
 
 
 def start_message(addresses: Sequence[IAddress], authorizer: str, config: AuthzServiceConfig) -> str:
-    """Write what an operator must know once the service listens.
+    """Write the message for the operator at startup.
 
-    @param addresses: where it listens, in the order of C{config.listen}.
-    @param authorizer: who decides.
+    @param addresses: the addresses of the listeners, in the order of C{config.listen}.
+    @param authorizer: the name of the authorizer.
     """
     facts = [("listens on", ", ".join(map(endpoint_of, addresses))), ("decides", authorizer)]
     if config.token is not None:
@@ -54,21 +54,21 @@ def start_message(addresses: Sequence[IAddress], authorizer: str, config: AuthzS
         facts.append(("metrics", f"http://{Authority(config.metrics_interface, config.metrics_port)}/metrics"))
     lines = facts_of(_PROGRAM, facts)
     tcp = [
-        (address, entrance)
-        for address, entrance in zip(addresses, config.listen, strict=False)
+        (address, listener)
+        for address, listener in zip(addresses, config.listen, strict=False)
         if isinstance(address, (IPv4Address, IPv6Address))
     ]
     exposed = [
         endpoint_of(address)
-        for address, entrance in tcp
-        if not config.asks_at(entrance) and not ip_address(address.host.partition("%")[0]).is_loopback
+        for address, listener in tcp
+        if not config.asks_at(listener) and not ip_address(address.host.partition("%")[0]).is_loopback
     ]
     if exposed:
         where = ", ".join(exposed)
         lines += [f"Open to the network: {where}. Whoever reaches it can find out what the policy says.", ""]
     if tcp:
-        address, entrance = tcp[0]
-        lines += [f"For a proxy: --authz-url {_url(address, entrance.tls is not None)}", ""]
+        address, listener = tcp[0]
+        lines += [f"For a proxy: --authz-url {_url(address, listener.tls is not None)}", ""]
     return "\n".join(lines)
 
 
@@ -83,7 +83,7 @@ def _url(address: IPv4Address | IPv6Address, tls: bool) -> str:
 def makeService(options: Options) -> IService:
     """Make the service for C{twistd} (L{twisted.application.service.IServiceMaker}).
 
-    @raise SystemExit: with one line, when the configuration cannot be used.
+    @raise SystemExit: with one line, if the configuration cannot be used.
     """
     # twistd has installed the one that was chosen.
     reactor = global_reactor()

@@ -1,4 +1,4 @@
-"""Where questions are answered: HTTP on one side, an authorizer on the other, one record for each question."""
+"""The HTTP resource C{/validate}: it calls an authorizer for each request, and writes an audit record."""
 
 from __future__ import annotations
 
@@ -28,14 +28,16 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from egress.authz_service.bearer import Bearer
-    from egress.authz_service.http_channel import QuestionRequest
+    from egress.authz_service.http_channel import ValidateRequest
     from egress.interfaces import IAuthorizer
 
 _log = Logger()
 
 PATH: Final = b"/validate"
 DECIDED: Final = "decided"
-"""The outcome of a question in the audit log: what became of the request, the proxy's log says."""
+"""The outcome of an authorization request in the audit log.  The outcome of the exchange itself is in the log of the
+proxy.
+"""
 BAD_QUESTION: Final = "bad-question"
 
 _JSON: Final = "application/json"
@@ -49,12 +51,12 @@ _WITHHELD: Final = (
 )
 
 
-class _Refusal(Exception):
-    """A request that is not answered with a decision.
+class _Rejection(Exception):
+    """A request that gets no decision.
 
-    @ivar kind: for the metrics.
-    @ivar detail: what is wrong, in one sentence.
-    @ivar fields: header fields that belong to the answer.
+    @ivar kind: the label in the metrics.
+    @ivar detail: the problem, in one sentence.
+    @ivar fields: header fields of the response.
     """
 
     def __init__(self, status: HTTPStatus, kind: str, detail: str, **fields: str) -> None:
@@ -66,11 +68,11 @@ class _Refusal(Exception):
 
 
 @attrs.frozen
-class _Asked:
-    """A question, and when it was put.
+class _ReceivedRequest:
+    """An authorization request, and its time.
 
     @ivar time: seconds since the epoch.
-    @ivar started: the same moment on the clock.
+    @ivar started: the same moment on the clock of the reactor.
     """
 
     request: DecisionRequest
@@ -79,14 +81,14 @@ class _Asked:
 
 
 class ValidateResource:
-    """Answers requests.
+    """Responds to authorization requests.
 
-    @param bearer: knows the callers that may ask; C{None}: all may.
-    @param trusted: whether callers have proven who they are otherwise, by a certificate.
-    @param report: takes the record of each question.
-    @param refused: is told, by a word, of what was no question.
-    @param new_id: names questions that do not name themselves.
-    @param wall_clock: gives seconds since the epoch.
+    @param bearer: checks the token of callers; C{None}: none is required.
+    @param trusted: whether callers are authenticated in another way, by a certificate.
+    @param report: receives the record of each request.
+    @param refused: receives the kind of each rejected request.
+    @param new_id: makes ids for requests that contain none.
+    @param wall_clock: returns seconds since the epoch.
     """
 
     def __init__(
@@ -109,109 +111,115 @@ class ValidateResource:
         self._refused = refused
         self._new_id = new_id
 
-    def serve(self, request: QuestionRequest) -> None:
-        """Answer one request."""
+    def serve(self, request: ValidateRequest) -> None:
+        """Respond to one request."""
         try:
             self._check(request)
-        except _Refusal as refusal:
-            self._refuse(request, refusal)
+        except _Rejection as rejection:
+            self._reject(request, rejection)
             return
         now, started = self._wall_clock(), self._clock.seconds()
         try:
-            question = decode_request(request.content.getvalue(), self._new_id())
+            decision_request = decode_request(request.content.getvalue(), self._new_id())
         except InvalidRequest as error:
             self._refused("question")
             self._record_bad(error, now, started)
             request.answer(HTTPStatus.BAD_REQUEST, encode_rejection(error.reason), _JSON)
             return
-        self._ask(request, _Asked(question, now, started))
+        self._ask(request, _ReceivedRequest(decision_request, now, started))
 
-    def admits(self, request: QuestionRequest) -> bool:
-        """Whether a caller may ask, as far as its request's head says."""
+    def admits(self, request: ValidateRequest) -> bool:
+        """Return whether the head of a request has the token, if one is required."""
         shown = request.requestHeaders.getRawHeaders(b"Authorization", [])
         return self._bearer is None or self._bearer.admits(shown)
 
-    # -- what must hold before anything is read
+    # -- checks of the HTTP request
 
-    def _check(self, request: QuestionRequest) -> None:
+    def _check(self, request: ValidateRequest) -> None:
         if b"/" + request.path.strip(b"/") != PATH:
-            raise _Refusal(HTTPStatus.NOT_FOUND, "path", "there is nothing here; questions go to POST /validate")
+            raise _Rejection(HTTPStatus.NOT_FOUND, "path", "there is nothing here; questions go to POST /validate")
         if request.method != b"POST":
             detail = "a question is put with POST"
-            raise _Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "method", detail, Allow="POST")
+            raise _Rejection(HTTPStatus.METHOD_NOT_ALLOWED, "method", detail, Allow="POST")
         if self._bearer is not None and not self.admits(request):
             fields = {"WWW-Authenticate": self._bearer.challenge}
-            raise _Refusal(HTTPStatus.UNAUTHORIZED, "token", "callers show the token of this service", **fields)
+            raise _Rejection(HTTPStatus.UNAUTHORIZED, "token", "callers show the token of this service", **fields)
         if request.excess:
             detail = "the question is too long; the service's --body-limit says how long a body may be"
-            raise _Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "size", detail)
+            raise _Rejection(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "size", detail)
         if request.crowded:
             detail = "the service has too many long questions at once; try again later"
-            raise _Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", detail)
+            raise _Rejection(HTTPStatus.SERVICE_UNAVAILABLE, "crowded", detail)
         coding = request.getHeader("Content-Encoding")
         if coding is not None and coding.strip().lower() not in ("", "identity"):
             detail = "a question comes without a content coding"
-            raise _Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "type", detail, **{"Accept-Encoding": "identity"})
+            raise _Rejection(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "type", detail, **{"Accept-Encoding": "identity"})
         _check_type(request.getHeader("Content-Type"))
 
-    # -- the question
+    # -- the decision
 
-    def _ask(self, request: QuestionRequest, asked: _Asked) -> None:
-        waiting = maybeDeferred(self._authorizer.decide, asked.request)
+    def _ask(self, request: ValidateRequest, received: _ReceivedRequest) -> None:
+        waiting = maybeDeferred(self._authorizer.decide, received.request)
         if not waiting.called:
-            # The caller may go away meanwhile.
+            # The caller may disconnect before the decision.
             request.notifyFinish().addErrback(lambda _: waiting.cancel())
-        waiting.addCallback(self._sound, asked.request).addCallbacks(
-            lambda decision: self._decided(request, asked, decision),
-            lambda failure: self._undecided(request, asked, failure),
+        waiting.addCallback(self._validated, received.request).addCallbacks(
+            lambda decision: self._decided(request, received, decision),
+            lambda failure: self._failed_decision(request, received, failure),
         ).addErrback(lambda failure: _failed(request, failure))
 
-    def _sound(self, decision: Decision, question: DecisionRequest) -> Decision:
-        """Make one of a decision that can be told to this caller."""
-        if decision.verdict is Verdict.NEED_BODY and not question.body_withheld:
+    def _validated(self, decision: Decision, decision_request: DecisionRequest) -> Decision:
+        """Check a decision, and deny if it contains fields that this caller may not see."""
+        if decision.verdict is Verdict.NEED_BODY and not decision_request.body_withheld:
             raise AuthorizerUnavailable("the authorizer wants content that is not there, or has it already")
-        if decision.verdict is Verdict.NEED_ADDRESSES and not question.addresses_withheld:
+        if decision.verdict is Verdict.NEED_ADDRESSES and not decision_request.addresses_withheld:
             raise AuthorizerUnavailable("the authorizer wants addresses that nobody can look up, or has them already")
         if not (decision.obligations.set_headers or decision.obligations.secret_headers) or self._trusted:
             return decision
-        # Nor may a person allow what would then leave without these fields.
+        # An approver must not allow it either: the request would then be sent without these fields.
         reason = decision.reason if decision.verdict is Verdict.DENY else _WITHHELD
         return attrs.evolve(decision, verdict=Verdict.DENY, reason=reason, obligations=NO_OBLIGATIONS)
 
-    def _decided(self, request: QuestionRequest, asked: _Asked, decision: Decision) -> None:
+    def _decided(self, request: ValidateRequest, received: _ReceivedRequest, decision: Decision) -> None:
         status, content = encode_response(decision)
-        self._record(asked, decision.verdict.value, DECIDED, decision.reason, status, decision)
+        self._record(received, decision.verdict.value, DECIDED, decision.reason, status, decision)
         request.answer(status, content, _JSON)
 
-    def _undecided(self, request: QuestionRequest, asked: _Asked, failure: Failure) -> None:
+    def _failed_decision(self, request: ValidateRequest, received: _ReceivedRequest, failure: Failure) -> None:
         error = failure.value
         if isinstance(error, CancelledError):
-            # Nobody is there any more.
+            # The caller disconnected.
             reason = "the caller went away"
-            self._record(asked, "unavailable", "client-gone", reason, None, None)
+            self._record(received, "unavailable", "client-gone", reason, None, None)
             return
         if not isinstance(error, EgressError):
-            _log.failure("{id} failed", failure, id=asked.request.request_id)
+            _log.failure("{id} failed", failure, id=received.request.request_id)
             error = AuthorizerUnavailable("the authorizer failed; the operator's log has the details")
         status = HTTPStatus.SERVICE_UNAVAILABLE
-        self._record(asked, "unavailable", outcome_of(error).code, error.reason, status.value, None)
+        self._record(received, "unavailable", outcome_of(error).code, error.reason, status.value, None)
         _problem(request, status, error.reason)
 
     # -- records
 
     def _record(
-        self, asked: _Asked, verdict: str, outcome: str, reason: str, status: int | None, decision: Decision | None
+        self,
+        received: _ReceivedRequest,
+        verdict: str,
+        outcome: str,
+        reason: str,
+        status: int | None,
+        decision: Decision | None,
     ) -> None:
-        question = asked.request
-        took = self._clock.seconds() - asked.started
+        decision_request = received.request
+        took = self._clock.seconds() - received.started
         self._report(
             ExchangeRecord(
-                time=asked.time,
-                request_id=question.request_id,
-                client=question.client,
-                stage=question.stage.value,
-                method=question.method,
-                url=question.url,
+                time=received.time,
+                request_id=decision_request.request_id,
+                client=decision_request.client,
+                stage=decision_request.stage.value,
+                method=decision_request.method,
+                url=decision_request.url,
                 verdict=verdict,
                 outcome=outcome,
                 reason=reason,
@@ -255,29 +263,29 @@ class ValidateResource:
             )
         )
 
-    def _refuse(self, request: QuestionRequest, refusal: _Refusal) -> None:
-        self._refused(refusal.kind)
-        for name, value in refusal.fields.items():
+    def _reject(self, request: ValidateRequest, rejection: _Rejection) -> None:
+        self._refused(rejection.kind)
+        for name, value in rejection.fields.items():
             request.responseHeaders.setRawHeaders(name, [value])
-        _problem(request, refusal.status, refusal.detail)
+        _problem(request, rejection.status, rejection.detail)
 
 
 def _check_type(given: str | None) -> None:
-    """Take JSON in UTF-8, by any name, and what does not say what it is."""
+    """Accept JSON in UTF-8, under each of its type names, and content without a type."""
     if given is None:
         return
     charset = _CHARSET.search(given)
     if not _JSON_TYPE.fullmatch(given.strip()) or (charset is not None and charset[1].lower() not in _CHARSETS):
         detail = "a question is JSON in UTF-8, of the type application/json"
-        raise _Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "type", detail, Accept=_JSON)
+        raise _Rejection(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "type", detail, Accept=_JSON)
 
 
-def _problem(request: QuestionRequest, status: HTTPStatus, detail: str) -> None:
-    """Answer with what is no decision (RFC 9457); without C{allowed}, so that nobody takes it for a denial."""
+def _problem(request: ValidateRequest, status: HTTPStatus, detail: str) -> None:
+    """Respond with a problem (RFC 9457), without C{allowed}, so that no caller reads it as a denial."""
     problem = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
     request.answer(status, json.dumps(problem).encode("ascii"), _PROBLEM)
 
 
-def _failed(request: QuestionRequest, failure: Failure) -> None:
+def _failed(request: ValidateRequest, failure: Failure) -> None:
     _log.failure("a question cannot be answered", failure)
     _problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, "the service failed; the operator's log has the details")

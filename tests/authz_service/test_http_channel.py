@@ -7,7 +7,7 @@ import json
 import attrs
 from twisted.internet.defer import Deferred
 
-from egress.authz_service.http_channel import QuestionSite
+from egress.authz_service.http_channel import CallerSite
 from egress.model.decision import Decision, DecisionRequest, Verdict
 from tests.authz_service.callers import ALLOWED, CallerTestCase, post
 from tests.authz_service.test_validate_resource import Fake
@@ -162,7 +162,7 @@ class RoomTests(CallerTestCase):
 class MemoryTests(CallerTestCase):
     """How much of what callers send is kept."""
 
-    def site(self) -> QuestionSite:
+    def site(self) -> CallerSite:
         (site,) = self.service._sites
         return site
 

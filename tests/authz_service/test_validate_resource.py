@@ -215,7 +215,7 @@ class OutageTests(CallerTestCase):
 
     def test_defect_that_nothing_stands_before(self) -> None:
         """The desk itself takes a failure for nothing else either."""
-        self.patch(EgressAuthzService, "_decides", lambda service, authorizer: authorizer)
+        self.patch(EgressAuthzService, "_with_deadline", lambda service, authorizer: authorizer)
         self.outage(Fake(fail(RuntimeError("secret detail"))))
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         self.assertNotIn("secret", self.records[0].reason)

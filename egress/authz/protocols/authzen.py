@@ -1,4 +1,4 @@
-"""The Access Evaluation API of AuthZEN: a question to bytes, an answer to a decision.
+"""The Access Evaluation API of AuthZEN: the encoding of requests and the decoding of responses.
 
 Source: OpenID AuthZEN, Authorization API 1.0, sections 5 and 6 (information model, evaluation) and 10 (transport).
 """
@@ -15,14 +15,14 @@ from egress.model.decision import Decision, DecisionRequest, Headers
 
 def _subject(request: DecisionRequest) -> dict[str, Any]:
     client = request.client
-    # Two types: a client may have a name that looks like another's address.
+    # Two types are needed: the name of a client may look like the address of another.
     if client.identity is None:
         return {"type": "address", "id": client.address}
     return {"type": "client", "id": client.identity, "properties": {"address": client.address}}
 
 
 def _user_reason(context: dict[str, Any]) -> object:
-    """The reason that the standard's examples have for users: a text, or texts by language."""
+    """Return the reason for users, as in the examples of the standard: a text, or texts by language."""
     reason = context.get("reason_user")
     if isinstance(reason, dict):
         return next((text for text in reason.values() if isinstance(text, str)), None)
@@ -43,7 +43,7 @@ class AuthZenCodec:
 
     @staticmethod
     def endpoint_path(path: str) -> str:
-        """Append C{/access/v1/evaluation}, unless the path ends so."""
+        """Append C{/access/v1/evaluation}, unless the path ends with it."""
         return ending_in(path, "/access/v1/evaluation")
 
     def encode(self, request: DecisionRequest) -> AuthzRequest:
@@ -51,21 +51,21 @@ class AuthZenCodec:
         context: dict[str, Any] = {"headers": joined(request.headers)}
         add_content(context, request)
         add_context(context, request)
-        question = {
+        document = {
             "subject": _subject(request),
             "action": {"name": request.method},
             "resource": {"type": "url", "id": request.url, "properties": destination(request)},
             "context": context,
         }
         fields = ((b"X-Request-Id", request.request_id.encode("latin-1", "replace")),)
-        return AuthzRequest(b"POST", self._url, fields, encoded(question))
+        return AuthzRequest(b"POST", self._url, fields, encoded(document))
 
-    def decode(self, answer: AuthzResponse, asked: DecisionRequest) -> Decision:
-        """See L{Codec.decode}; a denial is a 200, and every other status is about the call itself."""
-        if answer.status != 200:
-            raise invalid_response(f"answered with status {answer.status}")
+    def decode(self, response: AuthzResponse, request: DecisionRequest) -> Decision:
+        """See L{Codec.decode}.  A denial has status 200; every other status is an error of the call."""
+        if response.status != 200:
+            raise invalid_response(f"answered with status {response.status}")
         try:
-            members = parse_object(answer.content)
+            members = parse_object(response.content)
             context = members.get("context", {})
             if type(members.get("decision")) is not bool:
                 raise InvalidResponse("has no 'decision' that is a boolean")
@@ -74,7 +74,7 @@ class AuthZenCodec:
             if "reason" not in context and "reason_user" in context:
                 context["reason"] = _user_reason(context)
             return decision_from(
-                members["decision"], context, self._decided_by, asked.body_withheld, asked.addresses_withheld
+                members["decision"], context, self._decided_by, request.body_withheld, request.addresses_withheld
             )
         except InvalidResponse as error:
             raise invalid_response(f"gave an answer that {error}") from error

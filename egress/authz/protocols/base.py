@@ -1,4 +1,4 @@
-"""How an authorization service is asked: what differs between one API and another, and nothing else."""
+"""The protocol of an authorization service: the interface of the codecs of all APIs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from egress.model.errors import AuthorizerUnavailable
 
 @attrs.frozen
 class AuthzRequest:
-    """One question as an HTTP request.
+    """One authorization request as an HTTP request.
 
     @ivar url: the absolute URL; its host is always the configured one.
-    @ivar fields: those beside L{Codec.fields}.
+    @ivar fields: fields in addition to L{Codec.fields}.
     """
 
     method: bytes
@@ -27,7 +27,7 @@ class AuthzRequest:
 
 @attrs.frozen
 class AuthzResponse:
-    """The HTTP response to one."""
+    """The HTTP response to an authorization request."""
 
     status: int
     fields: Headers
@@ -37,12 +37,13 @@ class AuthzResponse:
 class Codec(Protocol):
     """One API of authorization services.
 
-    It is made with the URL that L{at} led to, and with who decides, for the audit log.
+    A codec is made with the URL whose path L{endpoint_path} returned, and with the name of the authorizer for the audit
+    log.
 
-    @cvar fields: the header fields that every question has.
-    @cvar can_want_body: whether an answer can say that the content is wanted first.
-    @cvar can_ask_tunnels: whether a question can be about a tunnel.
-    @cvar takes_token: whether there is room for a bearer token.
+    @cvar fields: the header fields of every request.
+    @cvar can_want_body: whether a response can request the content.
+    @cvar can_ask_tunnels: whether a request can be about a tunnel.
+    @cvar takes_token: whether the API supports a bearer token.
     """
 
     fields: ClassVar[Headers]
@@ -51,42 +52,42 @@ class Codec(Protocol):
     takes_token: ClassVar[bool]
 
     def __init__(self, url: str, decided_by: str) -> None:
-        """Speak to the service at a URL."""
+        """Make a codec for the service at a URL."""
 
     @staticmethod
     def endpoint_path(path: str) -> str:
-        """Give the path to ask, from the one that was configured.
+        """Return the path of the endpoint for the configured path.
 
-        @raise ValueError: saying what to give instead.
+        @raise ValueError: if the path cannot be used; the message names the fix.
         """
 
     def encode(self, request: DecisionRequest) -> AuthzRequest:
-        """Write a question.
+        """Encode an authorization request.
 
-        @raise AuthorizerUnavailable: for one that the API cannot express: something else would be decided on than what
-            is sent.
+        @raise AuthorizerUnavailable: if the API cannot express the request, because then the decision would be about
+            another request than the one to send.
         """
 
-    def decode(self, answer: AuthzResponse, asked: DecisionRequest) -> Decision:
-        """Read an answer.
+    def decode(self, response: AuthzResponse, request: DecisionRequest) -> Decision:
+        """Decode an authorization response.
 
-        @raise AuthorizerUnavailable: when it is no decision, saying what was wrong.
+        @raise AuthorizerUnavailable: if it is not a valid decision, with the reason.
         """
 
 
 def ending_in(path: str, end: str) -> str:
-    """Append to a path what an API has at its end, unless it is there."""
+    """Append the suffix of an API to a path, unless the path ends with it."""
     path = path.rstrip("/")
     return path if path.endswith(end) else path + end
 
 
 def invalid_response(what: str) -> AuthorizerUnavailable:
-    """What is raised for an answer that is no decision."""
+    """Make the error for a response that is not a valid decision."""
     return AuthorizerUnavailable(f"the authorization service {what}", AuthzFailure.ANSWER)
 
 
 def unsupported_request(why: str) -> AuthorizerUnavailable:
-    """What is raised for a question that an API cannot express."""
+    """Make the error for a request that an API cannot express."""
     return AuthorizerUnavailable(
         f"the request has {why} that cannot be put to an authorization service", AuthzFailure.QUESTION
     )

@@ -1,4 +1,4 @@
-"""The HTTP check of Envoy's C{ext_authz}: a question to a request like the one it is about, a status to a decision.
+"""The HTTP check of Envoy's C{ext_authz}: requests that resemble the original one, and decisions by status code.
 
 Source: Envoy's documentation of the filter C{envoy.filters.http.ext_authz} and of its C{HttpService}.
 """
@@ -15,39 +15,39 @@ from egress.authz.protocols.response_json import InvalidResponse, decision_from
 from egress.http.hop_by_hop import HOP_BY_HOP
 from egress.model.decision import Decision, DecisionRequest, Header, Headers, Stage
 
-# RFC 9110 section 5.6.2, and what may stand in a request-target.
+# RFC 9110 section 5.6.2, and the characters that a request-target can contain.
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET: Final = re.compile(r"/[!-~]*")
 _VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
-# A segment ".." as servers may read it: behind a prefix, it would be the check of something else.
+# A segment ".." as servers may decode it: behind a path prefix, the check would be about another path.
 _LEADS_OUT: Final = re.compile(r"(?:[/\\]|%2f|%5c)(?:\.|%2e){2}(?:[/\\;]|%2f|%5c|$)", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 
-# What is the check's own, and what a client could pretend to say in our name.  Gateways that make variables of fields
-# cannot tell an underscore from a hyphen.
-_OURS: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"trailer", b"forwarded", b"x-request-id"}
-# Services of this kind take these, where they are there, for what is asked about, and for who asks, before any other.
-_OURS_ELSEWHERE: Final = frozenset({b"x-rewrite-url", b"x-real-ip"})
-_OUR_PREFIXES: Final = (b"x-forwarded-", b"x-envoy-", b"x-egress-", b"x-original-")
+# Fields that belong to the check itself, and fields with which a client could impersonate the proxy.  Gateways that
+# turn fields into variables cannot distinguish an underscore from a hyphen.
+_RESERVED: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect", b"trailer", b"forwarded", b"x-request-id"}
+# Services of this kind prefer these fields, if present, as the URL of the request and the address of the client.
+_ALSO_RESERVED: Final = frozenset({b"x-rewrite-url", b"x-real-ip"})
+_RESERVED_PREFIXES: Final = (b"x-forwarded-", b"x-envoy-", b"x-egress-", b"x-original-")
 
 _DENYING: Final = frozenset({401, 403})
 _REMOVED: Final = b"x-envoy-auth-headers-to-remove"
-# Before the name of a field whose value is a template; clients can send no field of this name to the service.
+# The prefix of a field whose value is a template.  A client cannot send a field with this prefix to the service.
 _SECRET: Final = b"x-egress-secret-"
 
 
-def _theirs(name: bytes) -> bool:
+def _is_forwarded(name: bytes) -> bool:
     name = name.lower().replace(b"_", b"-")
-    return name not in _OURS and name not in _OURS_ELSEWHERE and not name.startswith(_OUR_PREFIXES)
+    return name not in _RESERVED and name not in _ALSO_RESERVED and not name.startswith(_RESERVED_PREFIXES)
 
 
-def _named(fields: Headers) -> dict[bytes, bytes]:
-    """The fields by name in lower case, repeated ones joined (RFC 9110 section 5.3)."""
-    named: dict[bytes, bytes] = {}
+def _by_name(fields: Headers) -> dict[bytes, bytes]:
+    """Return the fields by name in lower case, with repeated fields joined (RFC 9110 section 5.3)."""
+    by_name: dict[bytes, bytes] = {}
     for raw, value in fields:
         name = raw.lower()
-        named[name] = named[name] + b", " + value if name in named else value
-    return named
+        by_name[name] = by_name[name] + b", " + value if name in by_name else value
+    return by_name
 
 
 def _list(value: str) -> list[str]:
@@ -65,36 +65,36 @@ def _text(value: bytes) -> str:
 class ExtAuthzCodec:
     """See L{egress.authz.protocols.base.Codec}.
 
-    @param taken: the names of the fields of an answer that are added to the request, in lower case.
+    @param copied: the names of the fields of a response to add to the request, in lower case.
     """
 
     fields: ClassVar[Headers] = ()
     can_want_body: ClassVar[bool] = False
     can_ask_tunnels: ClassVar[bool] = False
-    # The request's own Authorization goes to the service.
+    # The Authorization field of the client's request is sent to the service.
     takes_token: ClassVar[bool] = False
 
-    def __init__(self, url: str, decided_by: str, taken: Iterable[str] = ()) -> None:
+    def __init__(self, url: str, decided_by: str, copied: Iterable[str] = ()) -> None:
         self._url = url.rstrip("/")
         self._prefixed = self._url.count("/") > 2
         self._decided_by = decided_by
-        self._taken = frozenset(name.lower().encode("ascii") for name in taken)
+        self._copied = frozenset(name.lower().encode("ascii") for name in copied)
 
     @staticmethod
     def endpoint_path(path: str) -> str:
-        """Take the path as it is: it stands before that of each request."""
+        """Return the path unchanged: it is the prefix of the path of each request."""
         return path.rstrip("/")
 
     def encode(self, request: DecisionRequest) -> AuthzRequest:
         """See L{Codec.encode}.
 
-        A tunnel has no path, and C{*} is none: the check of either would look like that of another request.
+        A tunnel has no path, and C{*} is not a path: the check of either would look like the check of another request.
         """
         if request.stage is Stage.TUNNEL:
             raise unsupported_request("a tunnel to open")
         target = request.path
         if not target.isascii() and not self._prefixed:
-            # Behind a prefix, some servers read letters of other scripts as the dots that lead out of it.
+            # Behind a prefix, some servers decode letters of other scripts to dots, which could lead out of the prefix.
             target = quote(target, safe=_VISIBLE)
         if not _TARGET.fullmatch(target):
             raise unsupported_request("a request-target")
@@ -105,7 +105,7 @@ class ExtAuthzCodec:
         host = request.origin.netloc.encode("ascii")
         path = target.encode("ascii")
         fields: list[Header] = [(b"Host", host)]
-        fields += [header for header in request.headers if _theirs(header[0])]
+        fields += [header for header in request.headers if _is_forwarded(header[0])]
         fields += [
             (b"X-Request-Id", request.request_id.encode("latin-1", "replace")),
             (b"X-Forwarded-Proto", request.origin.scheme.encode("ascii")),
@@ -125,42 +125,44 @@ class ExtAuthzCodec:
         url = self._url.encode("ascii") + path
         return AuthzRequest(request.method.encode("ascii"), url, tuple(fields), request.body or b"")
 
-    def decode(self, answer: AuthzResponse, asked: DecisionRequest) -> Decision:
-        """See L{Codec.decode}; the status decides."""
-        if answer.status != 200 and answer.status not in _DENYING:
-            raise invalid_response(f"answered with status {answer.status}")
-        named = _named(answer.fields)
+    def decode(self, response: AuthzResponse, request: DecisionRequest) -> Decision:
+        """See L{Codec.decode}.  The status code is the decision."""
+        if response.status != 200 and response.status not in _DENYING:
+            raise invalid_response(f"answered with status {response.status}")
+        by_name = _by_name(response.fields)
         try:
-            fields = self._described(named, answer.content)
-            return decision_from(answer.status == 200, fields, self._decided_by, asked.body_withheld)
+            fields = self._to_members(by_name, response.content)
+            return decision_from(response.status == 200, fields, self._decided_by, request.body_withheld)
         except InvalidResponse as error:
             raise invalid_response(f"gave an answer that {error}") from error
 
-    def _described(self, named: dict[bytes, bytes], content: bytes) -> dict[str, Any]:
-        """Say in the words of the other APIs what the answer says in its fields."""
+    def _to_members(self, by_name: dict[bytes, bytes], content: bytes) -> dict[str, Any]:
+        """Convert the fields of a response to the members that the other APIs use."""
         fields: dict[str, Any] = {}
-        kind = named.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        if b"x-egress-reason" in named:
-            fields["reason"] = _text(named[b"x-egress-reason"])
+        kind = by_name.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if b"x-egress-reason" in by_name:
+            fields["reason"] = _text(by_name[b"x-egress-reason"])
         elif kind == b"text/plain":
             fields["reason"] = _text(content)
-        if b"x-egress-rule-id" in named:
-            fields["ruleId"] = _text(named[b"x-egress-rule-id"])
+        if b"x-egress-rule-id" in by_name:
+            fields["ruleId"] = _text(by_name[b"x-egress-rule-id"])
         for name, key in ((b"x-egress-ttl", "ttl"), (b"x-egress-stale-if-error", "staleIfError")):
-            if name in named:
-                fields[key] = _number(_text(named[name]))
-        if b"x-egress-firm" in named:
-            fields["firm"] = named[b"x-egress-firm"].strip().lower() != b"false"
-        if b"x-egress-cache-key" in named:
-            fields["cacheKey"] = _list(_text(named[b"x-egress-cache-key"]))
-        secret = {name.removeprefix(_SECRET) for name in named if name.startswith(_SECRET)}
-        if not secret <= self._taken:
+            if name in by_name:
+                fields[key] = _number(_text(by_name[name]))
+        if b"x-egress-firm" in by_name:
+            fields["firm"] = by_name[b"x-egress-firm"].strip().lower() != b"false"
+        if b"x-egress-cache-key" in by_name:
+            fields["cacheKey"] = _list(_text(by_name[b"x-egress-cache-key"]))
+        secret = {name.removeprefix(_SECRET) for name in by_name if name.startswith(_SECRET)}
+        if not secret <= self._copied:
             raise InvalidResponse("sets a field to a secret that --authz-response-headers does not have")
         if secret:
-            fields["setSecretHeaders"] = {name.decode("ascii"): _text(named[_SECRET + name]) for name in sorted(secret)}
-        taken = self._taken & named.keys()
-        if taken:
-            fields["setHeaders"] = {name.decode("ascii"): _text(named[name]) for name in sorted(taken)}
-        if _REMOVED in named:
-            fields["removeHeaders"] = _list(_text(named[_REMOVED]))
+            fields["setSecretHeaders"] = {
+                name.decode("ascii"): _text(by_name[_SECRET + name]) for name in sorted(secret)
+            }
+        copied = self._copied & by_name.keys()
+        if copied:
+            fields["setHeaders"] = {name.decode("ascii"): _text(by_name[name]) for name in sorted(copied)}
+        if _REMOVED in by_name:
+            fields["removeHeaders"] = _list(_text(by_name[_REMOVED]))
         return fields

@@ -1,4 +1,4 @@
-"""The data API of Open Policy Agent: a question to bytes, an answer to a decision.
+"""The data API of Open Policy Agent: the encoding of requests and the decoding of responses.
 
 Source: OPA's documentation of its REST API, "Get a Document (with Input)".
 """
@@ -20,14 +20,14 @@ _YES: Final = ("allow", "allowed")
 
 
 def _allowed(result: dict[str, Any]) -> bool | None:
-    """Read C{allow} or C{allowed}; a policy that has both and means two things has decided nothing."""
-    said = {name: result[name] for name in _YES if name in result}
-    for name, value in said.items():
+    """Read C{allow} or C{allowed}.  If both are present and differ, the result is not a decision."""
+    values = {name: result[name] for name in _YES if name in result}
+    for name, value in values.items():
         if type(value) is not bool:
             raise InvalidResponse(f"has an '{name}' that is no boolean")
-    if len(set(said.values())) > 1:
+    if len(set(values.values())) > 1:
         raise InvalidResponse("has an 'allow' and an 'allowed' that contradict each other")
-    return next(iter(said.values()), None)
+    return next(iter(values.values()), None)
 
 
 class OpaCodec:
@@ -45,7 +45,7 @@ class OpaCodec:
 
     @staticmethod
     def endpoint_path(path: str) -> str:
-        """Take the path as it is; it names the rule."""
+        """Return the path unchanged: it names the rule."""
         path = path.rstrip("/")
         if not _RULE.fullmatch(path):
             raise ValueError("name the rule that decides, as in http://127.0.0.1:8181/v1/data/egress/decision")
@@ -53,18 +53,18 @@ class OpaCodec:
 
     def encode(self, request: DecisionRequest) -> AuthzRequest:
         """See L{Codec.encode}."""
-        question: dict[str, Any] = {"url": request.url, "method": request.method, **destination(request)}
-        question["headers"] = joined(request.headers)
-        add_content(question, request)
-        add_context(question, request)
-        return AuthzRequest(b"POST", self._url, (), encoded({"input": question}))
+        document: dict[str, Any] = {"url": request.url, "method": request.method, **destination(request)}
+        document["headers"] = joined(request.headers)
+        add_content(document, request)
+        add_context(document, request)
+        return AuthzRequest(b"POST", self._url, (), encoded({"input": document}))
 
-    def decode(self, answer: AuthzResponse, asked: DecisionRequest) -> Decision:
-        """See L{Codec.decode}; what OPA knows no answer to is left out of its answer."""
-        if answer.status != 200:
-            raise invalid_response(f"answered with status {answer.status}")
+    def decode(self, response: AuthzResponse, request: DecisionRequest) -> Decision:
+        """See L{Codec.decode}.  OPA omits an undefined result from its response."""
+        if response.status != 200:
+            raise invalid_response(f"answered with status {response.status}")
         try:
-            members = parse_object(answer.content)
+            members = parse_object(response.content)
             if "result" not in members:
                 rule = self._rule.replace("/", ".")
                 raise InvalidResponse(
@@ -75,14 +75,16 @@ class OpaCodec:
             if type(result) is not bool and not isinstance(result, dict):
                 raise InvalidResponse("has a result that is neither a boolean nor an object")
             allowed = _allowed(fields) if isinstance(result, dict) else result
-            decision = decision_from(allowed, fields, self._decided_by, asked.body_withheld, asked.addresses_withheld)
+            decision = decision_from(
+                allowed, fields, self._decided_by, request.body_withheld, request.addresses_withheld
+            )
         except InvalidResponse as error:
             raise invalid_response(f"gave an answer that {error}") from error
-        return self._named(decision, printable(members.get("decision_id")))
+        return self._with_decision_id(decision, printable(members.get("decision_id")))
 
     @staticmethod
-    def _named(decision: Decision, decision_id: str | None) -> Decision:
-        """Add the id under which OPA's own decision log has it."""
+    def _with_decision_id(decision: Decision, decision_id: str | None) -> Decision:
+        """Add the id of the decision in OPA's own decision log."""
         if decision_id is None:
             return decision
         suffix = f" (OPA decision {decision_id[:64]})"

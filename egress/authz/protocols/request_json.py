@@ -1,4 +1,4 @@
-"""What the APIs that speak JSON say of a request, each in a form of its own."""
+"""The members of an authorization request that all JSON APIs share."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from egress.model.decision import DecisionRequest, Headers
 to_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def encoded(question: dict[str, Any]) -> bytes:
-    """Serialize a question.
+def encoded(document: dict[str, Any]) -> bytes:
+    """Serialize an authorization request.
 
-    @raise AuthorizerUnavailable: when it has text that cannot be encoded.
+    @raise AuthorizerUnavailable: if it contains text that cannot be encoded.
     """
     try:
-        return to_json(question).encode("utf-8")
+        return to_json(document).encode("utf-8")
     except UnicodeEncodeError as error:
         raise unsupported_request("text") from error
 
@@ -32,7 +32,7 @@ def _text(value: bytes) -> str:
 
 
 def joined(headers: Headers) -> dict[str, str]:
-    """Make one text of all fields of a name; the names in lower case."""
+    """Join all fields of the same name into one value, with names in lower case."""
     fields: dict[str, str] = {}
     for raw_name, raw_value in headers:
         name, value = raw_name.decode("latin-1").lower(), _text(raw_value)
@@ -43,8 +43,8 @@ def joined(headers: Headers) -> dict[str, str]:
     return fields
 
 
-def _cut_back(body: bytes) -> bytes:
-    """Take off the beginning of a character that a limit cut in two (at most three bytes)."""
+def _drop_partial_character(body: bytes) -> bytes:
+    """Remove a UTF-8 character at the end that the limit cut off (at most three bytes)."""
     for back in range(1, min(4, len(body) + 1)):
         byte = body[-back]
         if byte & 0xC0 != 0x80:
@@ -53,47 +53,47 @@ def _cut_back(body: bytes) -> bytes:
     return body
 
 
-def add_content(question: dict[str, Any], request: DecisionRequest) -> None:
-    """Say what the content is, or that there is one."""
+def add_content(document: dict[str, Any], request: DecisionRequest) -> None:
+    """Add the content, or a flag for withheld content."""
     body = request.body
     if body:
         try:
-            question["body"] = (_cut_back(body) if request.body_truncated else body).decode("utf-8")
+            document["body"] = (_drop_partial_character(body) if request.body_truncated else body).decode("utf-8")
         except UnicodeDecodeError:
-            question["body"] = base64.b64encode(body).decode("ascii")
-            question["bodyEncoding"] = "base64"
+            document["body"] = base64.b64encode(body).decode("ascii")
+            document["bodyEncoding"] = "base64"
         if request.body_truncated:
-            question["bodyTruncated"] = True
+            document["bodyTruncated"] = True
     elif request.body_withheld:
-        question["bodyWithheld"] = True
+        document["bodyWithheld"] = True
     if request.content_length:
-        question["contentLength"] = request.content_length
+        document["contentLength"] = request.content_length
 
 
-def add_context(question: dict[str, Any], request: DecisionRequest) -> None:
-    """Say who asks, and what else is known."""
-    question["requestId"] = request.request_id
+def add_context(document: dict[str, Any], request: DecisionRequest) -> None:
+    """Add the request id, the client, the stage and the addresses."""
+    document["requestId"] = request.request_id
     client: dict[str, str] = {"address": request.client.address}
     if request.client.identity is not None:
         client["identity"] = request.client.identity
-    question["client"] = client
-    question["stage"] = request.stage.value
+    document["client"] = client
+    document["stage"] = request.stage.value
     if request.addresses:
-        question["addresses"] = [str(address) for address in request.addresses]
+        document["addresses"] = [str(address) for address in request.addresses]
     elif request.addresses_withheld:
-        question["addressesWithheld"] = True
+        document["addressesWithheld"] = True
 
 
 def destination(request: DecisionRequest) -> dict[str, Any]:
-    """The parts of the URL, so that no policy has to take it apart."""
+    """Return the components of the URL, so that a policy does not have to parse it."""
     authority = request.authority
-    path, mark, query = request.path.partition("?")
-    parts: dict[str, Any] = {
+    path, separator, query = request.path.partition("?")
+    components: dict[str, Any] = {
         "scheme": request.origin.scheme,
         "host": authority.host,
         "port": authority.port,
         "path": path,
     }
-    if mark:
-        parts["query"] = query
-    return parts
+    if separator:
+        components["query"] = query
+    return components

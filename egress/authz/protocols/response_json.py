@@ -1,7 +1,7 @@
-"""What an answer may say beside yes or no, the same in every API that has room for it.
+"""The members of an authorization response that all APIs share.
 
-What restricts or changes a request must be understood, or there is no decision.  What only describes the decision, or
-lets it be reused, is left out where it is not.
+A member that restricts or changes the request must be valid, or the response is not a decision.  An invalid member that
+only describes the decision, or permits caching, is ignored.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from egress.model.decision import NEEDS, NO_OBLIGATIONS, Decision, Headers, Obli
 
 MAX_REASON: Final = 500
 _MAX_SECONDS: Final = 86400 * 365
-# Control characters, line ends, what turns the direction of text, and half surrogate pairs, which cannot be encoded.
+# Control characters, line ends, characters that change the direction of text, and half surrogate pairs, which cannot be
+# encoded.
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 _CHANGING: Final = frozenset(
     {"need", "ask", "setHeaders", "setSecretHeaders", "removeHeaders", "maxBytes", "expiresIn"}
@@ -34,13 +35,13 @@ _REASONS: Final = {
 
 
 class InvalidResponse(ValueError):
-    """The answer is not what the API allows; the text goes on after "an answer that"."""
+    """The response does not conform to the API. The text completes "an answer that"."""
 
 
 def parse_object(content: bytes) -> dict[str, Any]:
-    """Read a JSON object; nothing in it is named twice.
+    """Parse a JSON object without duplicate keys.
 
-    @raise InvalidResponse: for everything else.
+    @raise InvalidResponse: for any other content.
     """
     try:
         return parse_members(content)
@@ -49,19 +50,19 @@ def parse_object(content: bytes) -> dict[str, Any]:
 
 
 def printable(value: object) -> str | None:
-    """Make one line of a text, fit for the client and the audit log; C{None} for what is no text."""
+    """Convert a text to one line for the client and the audit log.  Return C{None} for a value that is not a string."""
     if not isinstance(value, str):
         return None
     return _UNPRINTABLE.sub(" ", value).strip()[:MAX_REASON] or None
 
 
 def settable(name: str) -> bool:
-    """Tell whether an answer may set or remove a field."""
+    """Return whether a response may set or remove a field."""
     return validate(Obligations(set_headers=((_raw(name), b""),))) is None
 
 
 def _raw(text: str) -> bytes:
-    # What is no text is no name either, and has more bytes than may stand in one.
+    # Text that cannot be encoded is not a valid name either: its bytes are outside the characters of a name.
     return text.encode("utf-8", "surrogatepass")
 
 
@@ -80,12 +81,12 @@ def _fields(member: str, fields: Mapping[str, Any]) -> Headers:
     try:
         return tuple((_raw(name), text.strip(" \t").encode("utf-8")) for name, text in value.items())
     except UnicodeEncodeError:
-        # The cause would tell the value, which may be a secret.
+        # The cause contains the value, which may be a secret.
         raise InvalidResponse(f"has a value in '{member}' that is no text") from None
 
 
 def _number(value: object) -> float | None:
-    """Give a finite number; 1e400 is none, and an integer may be too long for a float."""
+    """Return a finite number. 1e400 is not finite, and an integer may be too large for a float."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
@@ -114,18 +115,18 @@ def _seconds(value: object) -> float | None:
     return number if number is not None and 0 <= number <= _MAX_SECONDS else None
 
 
-def _terms(fields: Mapping[str, Any]) -> Obligations:
-    terms = Obligations(
+def _obligations(fields: Mapping[str, Any]) -> Obligations:
+    obligations = Obligations(
         set_headers=_fields("setHeaders", fields),
         secret_headers=_fields("setSecretHeaders", fields),
         remove_headers=_names(fields["removeHeaders"]) if "removeHeaders" in fields else (),
         max_bytes=_max_bytes(fields["maxBytes"]) if "maxBytes" in fields else None,
         expires_in=_expires_in(fields["expiresIn"]) if "expiresIn" in fields else None,
     )
-    fault = validate(terms, templates=True)
+    fault = validate(obligations, templates=True)
     if fault is not None:
         raise InvalidResponse(f"has {fault}")
-    return terms
+    return obligations
 
 
 def _need(need: object, content: bool, addresses: bool) -> Verdict:
@@ -159,27 +160,27 @@ def _verdict(allowed: bool | None, fields: Mapping[str, Any], content: bool, add
 def decision_from(
     allowed: bool | None, fields: Mapping[str, Any], decided_by: str, withheld: bool, unresolved: bool = False
 ) -> Decision:
-    """Make a decision of yes or no, and what else an answer says.
+    """Make a decision from the verdict and the other members of a response.
 
-    @param allowed: C{None} when the answer says neither.
-    @param fields: where C{reason}, C{ruleId}, C{ttl} and all the others stand.
-    @param withheld: whether the question was without the content that there is.
-    @param unresolved: whether it was without the addresses, which can be looked up.
-    @raise InvalidResponse: when it is none.
+    @param allowed: C{None} if the response contains no verdict.
+    @param fields: the members C{reason}, C{ruleId}, C{ttl} and all the others.
+    @param withheld: whether the content was withheld from the authorization request.
+    @param unresolved: whether the addresses were withheld from it, and can be looked up.
+    @raise InvalidResponse: if the response is not a valid decision.
     """
     verdict = Verdict.ALLOW if allowed else Verdict.DENY
-    terms = NO_OBLIGATIONS
+    obligations = NO_OBLIGATIONS
     if not _CHANGING.isdisjoint(fields):
         verdict = _verdict(allowed, fields, withheld, unresolved)
-        terms = _terms(fields)
+        obligations = _obligations(fields)
     if allowed is None and verdict not in NEEDS:
         raise InvalidResponse("does not say whether it is allowed")
     reason = printable(fields.get("reason")) or _REASONS[verdict]
     rule_id = printable(fields.get("ruleId"))
-    # Whatever it is but no: what is not understood lets nothing out in observe mode.
+    # Any value except false: an invalid value must not disable enforcement in observe mode.
     firm = verdict is Verdict.DENY and fields.get("firm", False) is not False
     if _REUSE.isdisjoint(fields):
-        return Decision(verdict, reason, decided_by, rule_id, obligations=terms, enforce_in_observe=firm)
+        return Decision(verdict, reason, decided_by, rule_id, obligations=obligations, enforce_in_observe=firm)
     ttl, stale_if_error = _seconds(fields.get("ttl")), _seconds(fields.get("staleIfError"))
     key = fields.get("cacheKey")
     if "cacheKey" not in fields:
@@ -187,6 +188,6 @@ def decision_from(
     elif isinstance(key, list) and all(isinstance(part, str) for part in key):
         parts = tuple(key)
     else:
-        # What it depends on is not known, so it holds for this question alone.
+        # It is unknown on which parts the decision depends, so it applies only to this request.
         parts = ttl = stale_if_error = None
-    return Decision(verdict, reason, decided_by, rule_id, ttl, stale_if_error, parts, terms, firm)
+    return Decision(verdict, reason, decided_by, rule_id, ttl, stale_if_error, parts, obligations, firm)

@@ -1,16 +1,16 @@
-"""JSON objects, read strictly: what two readers could take for two things is refused.  Pure."""
+"""A strict JSON parser: it rejects objects that two parsers could read differently.  Pure."""
 
 from __future__ import annotations
 
 import json
 from typing import Any, Final
 
-# Python takes more than linear time to read a number.
+# Python needs more than linear time to parse a number.
 _MAX_DIGITS: Final = 4000
 
 
 class InvalidJson(ValueError):
-    """It is no JSON object, or not one that has one reading; the text goes on after "it"."""
+    """The content is not a JSON object, or an ambiguous one.  The text completes a sentence about the content."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -35,9 +35,9 @@ _from_json: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_
 
 
 def parse_members(content: bytes) -> dict[str, Any]:
-    """Read a JSON object in UTF-8 (RFC 8259).
+    """Parse a JSON object in UTF-8 (RFC 8259).
 
-    @raise InvalidJson: for anything else, and when a key is there twice, at any depth.
+    @raise InvalidJson: for any other content, and for a duplicate key at any depth.
     """
     try:
         found = _from_json(content.decode("utf-8"))

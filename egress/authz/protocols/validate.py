@@ -1,7 +1,7 @@
-"""The C{/validate} contract: a question to bytes, an answer to a decision.
+"""The C{/validate} contract: the encoding of requests and the decoding of responses.
 
-Source: the authorization contract of the Postman runner's built-in proxy, and what this project decides where that is
-silent (C{docs/reference/authorization.md}).
+Source: the authorization contract of the Postman runner's built-in proxy, and the decisions of this project where the
+contract is silent (C{docs/reference/authorization.md}).
 """
 
 from __future__ import annotations
@@ -15,52 +15,52 @@ from egress.model.decision import Decision, DecisionRequest, Headers
 
 
 def headers_value(headers: Headers) -> str:
-    """The field C{headers}: JSON in a string, lower-case names, repeated fields joined."""
+    """Return the member C{headers}: JSON in a string, with names in lower case and repeated fields joined."""
     return to_json(joined(headers))
 
 
 def encode_request(request: DecisionRequest) -> bytes:
-    """Serialize a question; every documented field is a string.
+    """Serialize an authorization request.  Every documented member is a string.
 
-    @raise AuthorizerUnavailable: when it has text that cannot be encoded: something else would be decided on than what
-        is sent.
+    @raise AuthorizerUnavailable: if it contains text that cannot be encoded, because then the decision would be about
+        another request than the one to send.
     """
-    question: dict[str, Any] = {
+    document: dict[str, Any] = {
         "url": request.url,
         "method": request.method,
         "headers": headers_value(request.headers),
     }
     query = request.query
     if query:
-        question["queryParams"] = query
-    add_content(question, request)
-    add_context(question, request)
-    return encoded(question)
+        document["queryParams"] = query
+    add_content(document, request)
+    add_context(document, request)
+    return encoded(document)
 
 
 def decode_response(
     status: int, body: bytes, decided_by: str, withheld: bool = False, unresolved: bool = False
 ) -> Decision:
-    """Read an answer.
+    """Decode an authorization response.
 
     Only a 200 whose C{allowed} is exactly C{true} allows; C{allowed: false} denies under any status.
 
-    @param withheld: whether the question said C{bodyWithheld}: only then may the answer be C{need: "body"}.
-    @param unresolved: the same of C{addressesWithheld} and C{need: "addresses"}.
-    @raise AuthorizerUnavailable: for everything else, saying what was wrong.
+    @param withheld: whether the request contained C{bodyWithheld}: only then may the response contain C{need: "body"}.
+    @param unresolved: the same for C{addressesWithheld} and C{need: "addresses"}.
+    @raise AuthorizerUnavailable: for any other response, with the reason.
     """
     try:
-        answer = parse_object(body)
+        response = parse_object(body)
     except InvalidResponse as error:
         what = f"answered with status {status}" if status != 200 else f"gave an answer that {error}"
         raise invalid_response(what) from error
-    allowed = answer.get("allowed")
+    allowed = response.get("allowed")
     if allowed is not False and status != 200:
         raise invalid_response(f"answered with status {status}")
-    if type(allowed) is not bool and "allowed" in answer:
+    if type(allowed) is not bool and "allowed" in response:
         raise invalid_response("gave an answer that has an 'allowed' that is no boolean")
     try:
-        return decision_from(allowed, answer, decided_by, withheld, unresolved)
+        return decision_from(allowed, response, decided_by, withheld, unresolved)
     except InvalidResponse as error:
         raise invalid_response(f"gave an answer that {error}") from error
 
@@ -79,15 +79,15 @@ class ValidateCodec:
 
     @staticmethod
     def endpoint_path(path: str) -> str:
-        """Append C{/validate}, unless the path ends so."""
+        """Append C{/validate}, unless the path ends with it."""
         return ending_in(path, "/validate")
 
     def encode(self, request: DecisionRequest) -> AuthzRequest:
         """See L{Codec.encode}."""
         return AuthzRequest(b"POST", self._url, (), encode_request(request))
 
-    def decode(self, answer: AuthzResponse, asked: DecisionRequest) -> Decision:
+    def decode(self, response: AuthzResponse, request: DecisionRequest) -> Decision:
         """See L{Codec.decode}."""
         return decode_response(
-            answer.status, answer.content, self._decided_by, asked.body_withheld, asked.addresses_withheld
+            response.status, response.content, self._decided_by, request.body_withheld, request.addresses_withheld
         )

@@ -1,1 +1,1 @@
-"""Authorization by a service."""
+"""The client of the authorization service."""

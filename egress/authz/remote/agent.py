@@ -1,7 +1,7 @@
-"""A small keep-alive HTTP client for one server: the C{IAgent} on the way of every decision.
+"""A small keep-alive HTTP client for one server: the C{IAgent} of authorization requests.
 
-C{twisted.web.client.Agent} costs several times as much per call, and most of what it does is not needed here: one
-authority, small answers, no proxies, no redirects.
+C{twisted.web.client.Agent} costs several times as much per call, and most of its functions are not needed here: there
+is one authority, responses are small, and there are no proxies and no redirects.
 """
 
 from __future__ import annotations
@@ -29,49 +29,49 @@ from egress.model.errors import EgressError, OriginProtocolError
 MAX_HEAD: Final = 16 * 1024
 MAX_BODY: Final = 64 * 1024
 MAX_CONNECTIONS: Final = 256
-# A firewall between forgets a silent connection without a word, and what is sent on it then runs into the deadline.
+# A firewall can drop an idle connection without notice.  A request on such a connection would reach its timeout.
 MAX_IDLE_SECONDS: Final = 60.0
 MAX_WAITING: Final = 1024
 _LIMITS: Final = HeadLimits(head=MAX_HEAD, fields=100, target=0)
 
 
 class ResponseTooLarge(EgressError):
-    """The answer is over the size that the agent reads."""
+    """The response is larger than the agent accepts."""
 
 
 class MalformedResponse(EgressError):
-    """The answer is not valid HTTP, or not what was asked for."""
+    """The response is not valid HTTP, or not one that the request permits."""
 
 
 class TruncatedResponse(EgressError):
-    """The connection ended before the answer was complete."""
+    """The connection closed before the response was complete."""
 
 
 class TooManyRequests(EgressError):
-    """As many questions wait for a connection as may."""
+    """The queue for a connection is full."""
 
 
 class _PendingRequest:
-    """One request, from being asked until its answer.
+    """One request, until its response.
 
-    @ivar answer: fires with the answer.  Cancelling it gives up whatever is under way for it.
-    @ivar give_up: how that is done.
+    @ivar result: fires with the response.  Cancelling it calls C{on_cancel}.
+    @ivar on_cancel: cancels the current step.
     """
 
     def __init__(self, method: str, data: bytes) -> None:
         self.method = method
         self.data = data
-        self.give_up: Callable[[], None] = lambda: None
-        self.answer: Deferred[IResponse] = Deferred(lambda _: self.give_up())
+        self.on_cancel: Callable[[], None] = lambda: None
+        self.result: Deferred[IResponse] = Deferred(lambda _: self.on_cancel())
 
 
 @implementer(IHandshakeListener)
 class _Connection(Protocol):
-    """One connection, asked one thing at a time.
+    """One connection, with one request at a time.
 
-    @ivar ready: fires when something may be asked: over TLS not before the handshake, or a token would be on its way
-        to a server that then turns out not to be the one.
-    @ivar idle_since: when the last answer was over.
+    @ivar ready: fires when a request may be sent.  Over TLS this is only after the handshake, so that no token is sent
+        to a server that fails the verification.
+    @ivar idle_since: the time at which the last response was complete.
     """
 
     def __init__(self, agent: KeepAliveAgent) -> None:
@@ -79,12 +79,12 @@ class _Connection(Protocol):
         self.idle_since = 0.0
         self._agent = agent
         self._reader = ResponseReader(_LIMITS)
-        self._question: _PendingRequest | None = None
+        self._pending: _PendingRequest | None = None
         self._head: ResponseHead | None = None
         self._body: list[bytes] = []
         self._size = 0
-        self._untouched = True
-        self._used = False
+        self._no_response_byte = True
+        self._reused = False
         self._lost = False
 
     def connectionMade(self) -> None:
@@ -94,25 +94,25 @@ class _Connection(Protocol):
             self.ready.callback(self)
 
     def handshakeCompleted(self) -> None:
-        # Twisted reports the handshake also when the certificate was turned down, with the connection aborted.
+        # Twisted also reports the handshake when the certificate was rejected and the connection aborted.
         if not self.ready.called and not self.transport.disconnecting:  # type: ignore[union-attr]
             self.ready.callback(self)
 
-    def ask(self, question: _PendingRequest) -> None:
-        self._question = question
-        question.give_up = self.drop
-        self._untouched = True
-        self._reader.expect(question.method)
-        self.transport.write(question.data)  # type: ignore[union-attr]
+    def send(self, pending: _PendingRequest) -> None:
+        self._pending = pending
+        pending.on_cancel = self.drop
+        self._no_response_byte = True
+        self._reader.expect(pending.method)
+        self.transport.write(pending.data)  # type: ignore[union-attr]
 
     def dataReceived(self, data: bytes) -> None:
-        if self._question is None:
+        if self._pending is None:
             self.drop()
             return
-        self._untouched = False
+        self._no_response_byte = False
         self._reader.receive(data)
         try:
-            while self._question is not None:
+            while self._pending is not None:
                 event = self._reader.next_event()
                 if event is None:
                     return
@@ -120,7 +120,8 @@ class _Connection(Protocol):
         except (ResponseTooLarge, MalformedResponse) as error:
             self._fail(error)
         except OriginProtocolError:
-            self._fail(MalformedResponse("the answer is not valid HTTP/1"))  # the reader's words are about origins
+            # The message of the reader is about origins.
+            self._fail(MalformedResponse("the answer is not valid HTTP/1"))
 
     def _take(self, event: ResponseHead | bytes | End) -> None:
         if isinstance(event, bytes):
@@ -143,60 +144,60 @@ class _Connection(Protocol):
             raise ResponseTooLarge(f"the answer is over {MAX_BODY} bytes")
 
     def _complete(self) -> None:
-        head, question = self._head, self._question
+        head, pending = self._head, self._pending
         assert head is not None
-        assert question is not None
+        assert pending is not None
         response = Response(head, b"".join(self._body))
-        self._question = self._head = None
+        self._pending = self._head = None
         self._body.clear()
         self._size = 0
         if not self._lost:
             if head.keep_alive and not self._reader.buffered:
-                self._used = True
+                self._reused = True
                 self._agent.release(self)
             else:
                 self.close()
-        question.answer.callback(response)
+        pending.result.callback(response)
 
     def close(self) -> None:
-        """Close; nothing is under way."""
+        """Close the connection.  No request is in progress."""
         if self._agent.over_tls:
-            # The orderly end of TLS waits for the other side, without a deadline.
+            # An orderly end of TLS waits for the peer, without a timeout.
             self.drop()
         else:
             self._agent.forget(self)
             self.transport.loseConnection()  # type: ignore[union-attr]
 
     def drop(self) -> None:
-        """Close at once, whatever is under way."""
-        self._question = None
+        """Close the connection immediately, even during a request."""
+        self._pending = None
         self._agent.forget(self)
         self.transport.abortConnection()  # type: ignore[union-attr]
 
     def _fail(self, error: EgressError) -> None:
-        question = self._question
-        assert question is not None
+        pending = self._pending
+        assert pending is not None
         self.drop()
-        question.answer.errback(error)
+        pending.result.errback(error)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True
-        question = self._question
+        pending = self._pending
         if not self.ready.called:
             self.ready.errback(reason)
-        elif question is not None and self._ends_the_answer(reason):
+        elif pending is not None and self._completes_response(reason):
             self._complete()
-        elif question is not None:
-            self._question = None
-            if self._untouched and self._used:
-                self._agent.send_again(question)
+        elif pending is not None:
+            self._pending = None
+            if self._no_response_byte and self._reused:
+                self._agent.send_again(pending)
             elif isinstance(reason.value, (ConnectionDone, ConnectionLost)):
-                question.answer.errback(TruncatedResponse("it closed the connection before its answer was complete"))
+                pending.result.errback(TruncatedResponse("it closed the connection before its answer was complete"))
             else:
-                question.answer.errback(reason)
+                pending.result.errback(reason)
         self._agent.forget(self)
 
-    def _ends_the_answer(self, reason: Failure) -> bool:
+    def _completes_response(self, reason: Failure) -> bool:
         clean = self._head is not None and isinstance(reason.value, ConnectionDone)
         return clean and self._reader.receive_eof() is not None
 
@@ -213,20 +214,20 @@ class _Factory(Factory):
 
 @implementer(IAgent)
 class KeepAliveAgent:
-    """Asks one server over persistent connections.
+    """Sends requests to one server over persistent connections.
 
-    There are at most so many, and one more to find out whether the server can be reached; more questions wait for one
-    to become free, and beyond L{MAX_WAITING} of them the next fails at once.  Nothing waits for ever: the deadline of
-    who asks cancels it.
+    The number of connections is limited; one more can exist to check whether the server can be reached.  Requests
+    beyond the limit wait for a connection; when L{MAX_WAITING} requests wait, the next request fails immediately.  No
+    request waits forever: the timeout of the caller cancels it.
 
-    A question that was sent over a kept connection which ends without a byte of an answer is sent once more over a new
-    one: the server most likely closed it before, and to be asked twice does a decision service no harm.  Nothing else
-    is sent twice: neither after silence, nor on a new connection, nor once an answer has begun.
+    A request on a reused connection that closes without a byte of a response is sent again, once, over a new
+    connection: most likely the server had already closed the old one, and a second authorization request does no harm.
+    No other request is sent twice: neither after silence, nor on a new connection, nor once a response has begun.
 
-    @param endpoint: connects to the server, with TLS where it is wanted.
-    @param over_tls: whether it does so with TLS, so that a connection is ready only after the handshake.
-    @param connections: how many there are at most.
-    @ivar retries: how many questions were sent once more.
+    @param endpoint: connects to the server, with TLS if needed.
+    @param over_tls: whether the endpoint uses TLS, so that a connection is ready only after the handshake.
+    @param connections: the maximum number of connections.
+    @ivar retries: the number of requests that were sent again.
     """
 
     def __init__(
@@ -234,7 +235,7 @@ class KeepAliveAgent:
     ) -> None:
         self.over_tls = over_tls
         self.retries = 0
-        self._most = connections
+        self._max_connections = connections
         self._clock = clock
         self._endpoint = endpoint
         self._factory = _Factory(self)
@@ -242,10 +243,10 @@ class KeepAliveAgent:
         self._connecting = 0
         self._idle: deque[_Connection] = deque()
         self._waiting: deque[_PendingRequest] = deque()
-        # The last head but for its length: most often the next one is the same.
-        self._asked: tuple[bytes, bytes, Headers] | None = None
+        # The last head, without the length: most often the next one is the same.
+        self._last_request: tuple[bytes, bytes, Headers] | None = None
         self._head = b""
-        self._going_on = False
+        self._draining = False
         self._closed = False
 
     def request(
@@ -253,7 +254,7 @@ class KeepAliveAgent:
     ) -> Deferred[IResponse]:
         """Send a request; see L{IAgent.request}.
 
-        @return: fires with a complete answer.  Cancelling it drops the connection.
+        @return: fires with a complete response.  Cancelling it drops the connection.
         """
         body = b""
         if bodyProducer is not None:
@@ -261,71 +262,71 @@ class KeepAliveAgent:
             bodyProducer.startProducing(gather)  # type: ignore[no-untyped-call]
             body = b"".join(gather.pieces)
         headers = headers or Headers()
-        if self._asked != (method, uri, headers):
-            self._asked = (method, uri, headers.copy())
+        if self._last_request != (method, uri, headers):
+            self._last_request = (method, uri, headers.copy())
             self._head = encode_head(method, uri, headers)
         data = b"%bContent-Length: %d\r\n\r\n%b" % (self._head, len(body), body)
-        question = _PendingRequest(method.decode("ascii"), data)
+        pending = _PendingRequest(method.decode("ascii"), data)
         connection = self._idle_connection()
         if connection is not None:
-            connection.ask(question)
-        elif self._has_room():
-            self.connect_and_send(question)
+            connection.send(pending)
+        elif self._can_connect():
+            self.connect_and_send(pending)
         elif len(self._waiting) < MAX_WAITING:
-            question.give_up = lambda: self._waiting.remove(question)
-            self._waiting.append(question)
+            pending.on_cancel = lambda: self._waiting.remove(pending)
+            self._waiting.append(pending)
         else:
             return fail(TooManyRequests(f"{MAX_WAITING} questions wait for it already"))
-        return question.answer
+        return pending.result
 
-    def _has_room(self) -> bool:
-        return len(self._connections) + self._connecting < self._most
+    def _can_connect(self) -> bool:
+        return len(self._connections) + self._connecting < self._max_connections
 
     def _idle_connection(self) -> _Connection | None:
-        """Take the idle connection that was used last, unless it is too old to be trusted."""
+        """Take the idle connection that was used last, unless it was idle for too long."""
         while self._idle:
             if self._clock.seconds() - self._idle[-1].idle_since < MAX_IDLE_SECONDS:
                 return self._idle.pop()
             self._idle[-1].close()
         return None
 
-    def connect_and_send(self, question: _PendingRequest) -> None:
-        """Ask over a new connection."""
+    def connect_and_send(self, pending: _PendingRequest) -> None:
+        """Send a request over a new connection."""
         connecting = self._connect()
-        question.give_up = connecting.cancel
-        connecting.addCallbacks(lambda connection: connection.ask(question), question.answer.errback)
+        pending.on_cancel = connecting.cancel
+        connecting.addCallbacks(lambda connection: connection.send(pending), pending.result.errback)
 
-    def send_again(self, question: _PendingRequest) -> None:
-        """Ask once more, over a new connection: the kept one was closed."""
+    def send_again(self, pending: _PendingRequest) -> None:
+        """Send a request again, over a new connection, because the reused one was closed."""
         self.retries += 1
-        self.connect_and_send(question)
+        self.connect_and_send(pending)
 
     def _connect(self) -> Deferred[_Connection]:
-        def over(result: _Connection | Failure) -> _Connection | Failure:
+        def connected(result: _Connection | Failure) -> _Connection | Failure:
             self._connecting -= 1
             if isinstance(result, _Connection):
                 self._connections.add(result)
             else:
-                self._go_on()
+                self._drain_queue()
             return result
 
         connecting: Deferred[_Connection] = self._endpoint.connect(self._factory)  # type: ignore[assignment]
         self._connecting += 1
-        return connecting.addCallback(lambda connection: connection.ready).addBoth(over)
+        return connecting.addCallback(lambda connection: connection.ready).addBoth(connected)
 
-    def _go_on(self) -> None:
-        """There is room for a new connection: use it for those who wait."""
-        # An endpoint that fails at once comes here from the loop itself.
-        if not self._going_on:
-            self._going_on = True
+    def _drain_queue(self) -> None:
+        """Open new connections for requests in the queue, up to the limit."""
+        # An endpoint that fails immediately calls this method from inside the loop.
+        if not self._draining:
+            self._draining = True
             try:
-                while self._waiting and self._has_room():
+                while self._waiting and self._can_connect():
                     self.connect_and_send(self._waiting.popleft())
             finally:
-                self._going_on = False
+                self._draining = False
 
     def probe(self) -> Deferred[None]:
-        """Find out whether the server can be connected to; the connection is kept for the next question."""
+        """Check whether the server can be connected to.  The connection stays open for the next request."""
         connection = self._idle_connection()
         if connection is not None:
             self._idle.append(connection)
@@ -333,9 +334,9 @@ class KeepAliveAgent:
         return self._connect().addCallback(self.release)
 
     def release(self, connection: _Connection) -> None:
-        """A connection is free: for a question that waits, or the next one."""
+        """Use a free connection for a request in the queue, or make it idle."""
         if self._waiting:
-            connection.ask(self._waiting.popleft())
+            connection.send(self._waiting.popleft())
         elif self._closed:
             connection.close()
         else:
@@ -343,15 +344,15 @@ class KeepAliveAgent:
             self._idle.append(connection)
 
     def forget(self, connection: _Connection) -> None:
-        """A connection is gone, or as good as gone."""
+        """Remove a connection that is closed or closing."""
         if connection in self._connections:
             self._connections.remove(connection)
             if connection in self._idle:
                 self._idle.remove(connection)
-            self._go_on()
+            self._drain_queue()
 
     def close(self) -> None:
-        """Close what is idle, and keep nothing from now on."""
+        """Close idle connections, and keep none from now on."""
         self._closed = True
         while self._idle:
             self._idle[-1].close()

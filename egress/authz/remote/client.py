@@ -1,4 +1,4 @@
-"""An authorization service, asked by the API that it has."""
+"""The client of an authorization service, for each supported API."""
 
 from __future__ import annotations
 
@@ -51,36 +51,36 @@ _CODECS: Final[dict[AuthzApi, type[Codec]]] = {
     AuthzApi.OPA: OpaCodec,
     AuthzApi.EXT_AUTHZ: ExtAuthzCodec,
 }
-# RFC 3986 section 3.3, and what is percent-encoded already.
+# RFC 3986 section 3.3, and text that is already percent-encoded.
 _WIRE_PATH: Final = re.compile(r"[!-~]*")
 _IN_PATHS: Final = "/%:@!$&'()*+,;=-._~"
 
 
 @implementer(IBodyProducer)
 class _Content:
-    """Content that is in memory."""
+    """Content in memory."""
 
     def __init__(self, data: bytes) -> None:
         self.length = len(data)
         self._data = data
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        """Give all of it."""
+        """Write all of the content."""
         consumer.write(self._data)
         return succeed(None)
 
     def pauseProducing(self) -> None:
-        """It is over already."""
+        """Do nothing: all content is written already."""
 
     def resumeProducing(self) -> None:
-        """It is over already."""
+        """Do nothing: all content is written already."""
 
     def stopProducing(self) -> None:
-        """It is over already."""
+        """Do nothing: all content is written already."""
 
 
 class _TlsFactory(TLSMemoryBIOFactory):
-    """Writes to OpenSSL at once: a question is one write, and a second buffer would cost a turn of the reactor."""
+    """Writes to OpenSSL without a buffer: a request is one write, and a buffer would cost a turn of the reactor."""
 
     noisy = False
     protocol = TLSMemoryBIOProtocol
@@ -88,31 +88,31 @@ class _TlsFactory(TLSMemoryBIOFactory):
 
 @implementer(IStreamClientEndpoint)
 class _TlsEndpoint:
-    """TLS over another endpoint; C{wrapClientTLS} of older versions of Twisted takes the global reactor's clock."""
+    """TLS over another endpoint.  C{wrapClientTLS} of older Twisted versions uses the clock of the global reactor."""
 
-    def __init__(self, clock: IReactorTime, tls: IOpenSSLClientConnectionCreator, below: IStreamClientEndpoint) -> None:
+    def __init__(self, clock: IReactorTime, tls: IOpenSSLClientConnectionCreator, inner: IStreamClientEndpoint) -> None:
         self._clock = clock
         self._tls = tls
-        self._below = below
+        self._inner = inner
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """See L{IStreamClientEndpoint.connect}; the handshake is not over when it fires."""
+        """See L{IStreamClientEndpoint.connect}.  It fires before the handshake is complete."""
         factory = _TlsFactory(self._tls, True, protocolFactory, clock=self._clock)
-        connecting: Deferred[Any] = self._below.connect(factory)
+        connecting: Deferred[Any] = self._inner.connect(factory)
         return connecting.addCallback(lambda layer: layer.wrappedProtocol)
 
 
 @implementer(IAuthorizer)
 class RemoteAuthorizer:
-    """Asks an authorization service.
+    """Sends authorization requests to an authorization service.
 
     @param name: see L{IAuthorizer}.
-    @param codec: how.
-    @param agent: connects to that URL's authority.
-    @param timeout: seconds for the whole of one call, from connecting to the last byte of the answer.
+    @param codec: the API of the service.
+    @param agent: connects to the authority of the URL of the service.
+    @param timeout: seconds for one whole call, from connecting to the last byte of the response.
     @param token: a bearer token for the call.
-    @param explain_tls: puts a failed TLS handshake with the service into words.
-    @param body: when it is given the content.
+    @param explain_tls: describes a failed TLS handshake with the service.
+    @param body: when to send the content.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class RemoteAuthorizer:
     ) -> None:
         self.name = name
         self.needs_body = body is AuthzBody.ALWAYS
-        self._gives_body = body is not AuthzBody.NEVER
+        self._sends_body = body is not AuthzBody.NEVER
         self._clock = clock
         self._codec = codec
         self._agent = agent
@@ -141,36 +141,36 @@ class RemoteAuthorizer:
             self._headers.setRawHeaders("Authorization", [f"Bearer {token}"])
 
     def retries(self) -> int:
-        """Tell how many questions were sent once more."""
+        """Return the number of requests that were sent again."""
         return self._agent.retries
 
     def decide(self, request: DecisionRequest) -> Deferred[Decision]:
-        """Ask; see L{IAuthorizer.decide}."""
+        """Send an authorization request; see L{IAuthorizer.decide}."""
         try:
-            question = self._codec.encode(request)
+            encoded = self._codec.encode(request)
         except AuthorizerUnavailable as error:
             return fail(error)
         headers = self._headers
-        if question.fields:
+        if encoded.fields:
             headers = headers.copy()
-            for field in question.fields:
+            for field in encoded.fields:
                 headers.addRawHeader(*field)
-        asked = self._agent.request(question.method, question.url, headers, _Content(question.content))
-        answered: Deferred[Decision] = asked.addCallback(self._answered, request)
-        answered.addTimeout(self._timeout, self._clock)
-        return answered.addErrback(self._unavailable)
+        call = self._agent.request(encoded.method, encoded.url, headers, _Content(encoded.content))
+        decision: Deferred[Decision] = call.addCallback(self._decode, request)
+        decision.addTimeout(self._timeout, self._clock)
+        return decision.addErrback(self._unavailable)
 
-    def _answered(self, response: IResponse, request: DecisionRequest) -> Deferred[Decision]:
+    def _decode(self, response: IResponse, request: DecisionRequest) -> Deferred[Decision]:
         assert isinstance(response, Response)
         fields = response.fields
         return content(response).addCallback(
-            lambda body: self._possible(self._codec.decode(AuthzResponse(response.code, fields, body), request))
+            lambda body: self._checked(self._codec.decode(AuthzResponse(response.code, fields, body), request))
         )
 
-    def _possible(self, decision: Decision) -> Decision:
-        if decision.verdict is Verdict.NEED_BODY and not self._gives_body:
+    def _checked(self, decision: Decision) -> Decision:
+        if decision.verdict is Verdict.NEED_BODY and not self._sends_body:
             reason = "the authorization service needs the content, which it is not given: --authz-body never"
-            # The service has answered: nothing that it said before counts in place of this.
+            # The service responded, so no stale decision may replace this result.
             raise AuthorizerUnavailable(reason, AuthzFailure.QUESTION)
         return decision
 
@@ -190,7 +190,7 @@ class RemoteAuthorizer:
             return "refused the connection"
         if isinstance(error, DNSLookupError):
             return "has a name that does not resolve"
-        # A plain end comes here from a handshake alone; on an answer the agent has words of its own.
+        # A plain close reaches this line only during a handshake; during a response the agent raises its own errors.
         if isinstance(error, (SSL.Error, ConnectionClosed)) and self._explain_tls is not None:
             return f"has a TLS fault: {self._explain_tls(failure).reason}"
         if isinstance(error, ConnectionClosed):
@@ -202,10 +202,10 @@ class RemoteAuthorizer:
         return f"failed: {type(error).__name__}"
 
     def check_ready(self) -> Deferred[None]:
-        """Find out whether the service can be connected to, without asking anything."""
-        reached = self._agent.probe()
-        reached.addTimeout(self._timeout, self._clock)
-        return reached.addErrback(self._unavailable)
+        """Check whether the service can be connected to, without an authorization request."""
+        probe = self._agent.probe()
+        probe.addTimeout(self._timeout, self._clock)
+        return probe.addErrback(self._unavailable)
 
     def close(self) -> Deferred[None]:
         """Close idle connections."""
@@ -221,8 +221,8 @@ def _kind(error: object) -> AuthzFailure:
     return AuthzFailure.OVERLOAD if isinstance(error, TooManyRequests) else AuthzFailure.CONNECTION
 
 
-def _located(text: str, codec: type[Codec]) -> tuple[str, Authority, str]:
-    """Take a configured URL apart: scheme, authority, and the path to ask."""
+def _parse_url(text: str, codec: type[Codec]) -> tuple[str, Authority, str]:
+    """Split a configured URL into scheme, authority, and the path of the endpoint."""
     try:
         parts = urlsplit(text)
         if parts.scheme not in DEFAULT_PORTS or not parts.netloc:
@@ -239,7 +239,7 @@ def _located(text: str, codec: type[Codec]) -> tuple[str, Authority, str]:
 
 
 def _codec(config: ProxyConfig, url: str, name: str) -> Codec:
-    """Make the codec, unless more is asked of its API than that can say."""
+    """Make the codec, unless the configuration requires more than its API supports."""
     api = config.authz_api
     codec = _CODECS[api]
     if config.authz_body is AuthzBody.ON_DEMAND and not codec.can_want_body:
@@ -262,24 +262,25 @@ def _codec(config: ProxyConfig, url: str, name: str) -> Codec:
 def remote_authorizer(
     reactor: IEgressReactor, config: ProxyConfig, trust: ReloadableTrust, behind_upstream: CreateEndpoint
 ) -> RemoteAuthorizer:
-    """Make the authorizer that C{config.authz_url} names.
+    """Make the authorizer for C{config.authz_url}.
 
-    The service is the operator's choice: the address guard does not stand before it, and it is contacted directly
-    unless C{config.authz_via_upstream}.
+    The operator chooses the service: the address guard does not apply to it, and it is contacted directly unless
+    C{config.authz_via_upstream}.
 
     @param trust: for an C{https} service.
-    @param behind_upstream: gives the endpoint through the upstream proxy, or C{None} when none leads there.
-    @raise ConfigError: when the URL cannot be used.
+    @param behind_upstream: creates the endpoint through the upstream proxy, or returns C{None} if the upstream proxy
+        does not apply to the authority.
+    @raise ConfigError: if the URL cannot be used.
     """
     assert config.authz_url is not None
-    scheme, authority, path = _located(config.authz_url, _CODECS[config.authz_api])
+    scheme, authority, path = _parse_url(config.authz_url, _CODECS[config.authz_api])
     url = f"{Origin(scheme, authority)}{quote(path, _IN_PATHS)}"
     name = f"the authorization service {url}"
     codec = _codec(config, url, name)
     endpoint = behind_upstream(authority) if config.authz_via_upstream else None
     if endpoint is None:
         if "_" in authority.host:
-            # Twisted's endpoint takes no such name, and would say so at the first question only.
+            # Twisted's endpoint does not accept such a name, and would fail only at the first request.
             raise ConfigError("--authz-url", config.authz_url, "give a host name without an underscore, or an address")
         endpoint = HostnameEndpoint(reactor, authority.host, authority.port, timeout=config.authz_timeout)
     explain: Callable[[Failure], EgressError] | None = None

@@ -1,4 +1,4 @@
-"""What the agent sends and gets: the head of a request, the content of one, a complete answer."""
+"""The messages of the agent: the head of a request, its content, and a complete response."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _DONE: Final = Failure(ResponseDone())  # type: ignore[no-untyped-call]
 
 @implementer(IResponse)
 class Response:
-    """A complete answer.
+    """A complete response.
 
-    @ivar fields: the header fields as they came.
+    @ivar fields: the header fields as received.
     """
 
     def __init__(self, head: ResponseHead, body: bytes) -> None:
@@ -36,14 +36,14 @@ class Response:
 
     @cached_property
     def headers(self) -> Headers:
-        """The fields; made when somebody asks, since a decision is in the content alone."""
+        """The fields as Headers.  They are made on demand, because most decisions are in the content only."""
         headers = Headers()
         for name, value in self.fields:
             headers.addRawHeader(name, value)
         return headers
 
     def deliverBody(self, protocol: IProtocol) -> None:
-        """Give the content, all at once."""
+        """Deliver the whole content."""
         if self._body:
             protocol.dataReceived(self._body)
         protocol.connectionLost(_DONE)
@@ -55,24 +55,24 @@ class Response:
 
 @implementer(IConsumer)
 class Gather:
-    """Takes what a body producer writes."""
+    """Collects the data that a body producer writes."""
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
 
     def registerProducer(self, producer: object, streaming: bool) -> None:
-        """Nothing is held back: questions are small, and in memory already."""
+        """Do nothing: authorization requests are small, and already in memory."""
 
     def unregisterProducer(self) -> None:
-        """See C{registerProducer}."""
+        """Do nothing; see C{registerProducer}."""
 
     def write(self, data: bytes) -> None:
-        """Keep a piece."""
+        """Append a piece."""
         self.pieces.append(data)
 
 
 def encode_head(method: bytes, uri: bytes, headers: Headers) -> bytes:
-    """Write the head of a request, but for its C{Content-Length} and the empty line."""
+    """Write the head of a request, without its C{Content-Length} and the empty line."""
     _, _, rest = uri.partition(b"://")
     host, slash, path = rest.partition(b"/")
     lines = [b"%b %b HTTP/1.1" % (method, slash + path or b"/")]
@@ -80,6 +80,6 @@ def encode_head(method: bytes, uri: bytes, headers: Headers) -> bytes:
         lines.append(b"Host: " + host)
     fields = [(name, values) for name, values in headers.getAllRawHeaders() if name.lower() != b"accept-encoding"]
     lines += [b"%b: %b" % (name, value) for name, values in fields for value in values]
-    # treq would ask for gzip, and unpack it without a bound: some hundred bytes can become gigabytes.
+    # treq would accept gzip, and decompress it without a limit: a few hundred bytes can become gigabytes.
     lines.append(b"Accept-Encoding: identity")
     return b"\r\n".join(lines) + b"\r\n"

@@ -1,1 +1,1 @@
-"""Secrets for decisions that name them."""
+"""Secrets that decisions name."""

@@ -1,4 +1,4 @@
-"""Running a program for what it prints: no shell, no input, so much output, so much time."""
+"""The execution of a program for its output: without a shell or input, and with limits on output and time."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ MAX_OUTPUT: Final = 64 * 1024
 
 
 class CommandFailed(Exception):
-    """There is nothing to be had of a program; the text never holds what it printed."""
+    """A program produced no usable output.  The text never contains its output."""
 
 
 class _Run(ProcessProtocol):
-    """One run, whose end is told once."""
+    """One execution, whose result is reported once."""
 
     transport: Any
 
@@ -29,11 +29,11 @@ class _Run(ProcessProtocol):
         self.done: Deferred[bytes] = Deferred(lambda _: self.end(None))
         self._pieces: list[bytes] = []
         self._size = 0
-        self._over = False
+        self._ended = False
         self._timer: IDelayedCall | None = None
 
-    def limit(self, clock: IReactorTime) -> None:
-        """Give it so much time."""
+    def start_timeout(self, clock: IReactorTime) -> None:
+        """Start the timeout."""
         self._timer = clock.callLater(COMMAND_SECONDS, self._expired)
 
     def connectionMade(self) -> None:
@@ -46,7 +46,7 @@ class _Run(ProcessProtocol):
             self.end(CommandFailed(f"printed more than {MAX_OUTPUT} bytes"))
 
     def errReceived(self, data: bytes) -> None:
-        """What it says there may hold anything, a secret too, so it is no message of ours."""
+        """Discard the error output: it may contain a secret, so it is not part of any message."""
 
     def processEnded(self, reason: Failure) -> None:
         error = reason.value
@@ -61,20 +61,20 @@ class _Run(ProcessProtocol):
         self.end(CommandFailed(f"did not end within {COMMAND_SECONDS:g} s"))
 
     def end(self, result: bytes | CommandFailed | None) -> None:
-        """End the program, if it still runs, and tell.
+        """End the program, if it still runs, and report the result.
 
-        @param result: C{None} when nobody wants to know any more.
+        @param result: C{None} if the caller does not wait any more.
         """
-        if self._over:
+        if self._ended:
             return
-        self._over = True
+        self._ended = True
         self._pieces = []
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         if isinstance(result, bytes):
             self.done.callback(result)
             return
-        # One that has ended may have left something behind that keeps its output open.
+        # A process that ended may have left a child process that keeps its output open.
         with suppress(ProcessExitedAlready):
             self.transport.signalProcess("KILL")
         self.transport.loseConnection()
@@ -85,16 +85,16 @@ class _Run(ProcessProtocol):
 def run_command(reactor: Any, command: Sequence[str]) -> Deferred[bytes]:
     """Run a program.
 
-    @param reactor: an C{IReactorProcess} that has the time.
+    @param reactor: an C{IReactorProcess} that is also an C{IReactorTime}.
     @param command: the program, and its arguments.
-    @return: fires with what it printed, or fails with L{CommandFailed}.  Cancelling it ends the program.
+    @return: fires with the output, or fails with L{CommandFailed}.  Cancelling it ends the program.
     """
     spawner: IReactorProcess = reactor
     run = _Run()
     try:
-        # With our environment: programs find their own settings there.
+        # The program inherits the environment, because it may read its own settings there.
         spawner.spawnProcess(run, command[0], list(command), env=None)
     except OSError as error:
         return fail(CommandFailed(f"cannot be started: {error.strerror}"))
-    run.limit(reactor)
+    run.start_timeout(reactor)
     return run.done

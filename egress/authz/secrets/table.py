@@ -1,4 +1,4 @@
-"""The secrets that decisions may put into requests: where each comes from and where it may go, from TOML.
+"""The table of secrets that decisions can put into requests: their sources and permitted hosts, from TOML.
 
   [github]
   file = "github-token"
@@ -9,8 +9,8 @@
   refresh = "10m"
   hosts = ["api.cloud.example"]
 
-A decision names them as C{${secret:github}} in a value of a field.  A secret goes nowhere but to its hosts, whoever
-names it.
+A decision names a secret as C{${secret:github}} in the value of a field.  A secret is sent only to its hosts, whatever
+decision names it.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class SecretTableError(Exception):
-    """A file that cannot be used.
+    """The file cannot be used.
 
-    @ivar reason: one line that names the place and the remedy.
+    @ivar reason: one line with the location and the fix.
     """
 
     def __init__(self, reason: str) -> None:
@@ -51,14 +51,14 @@ class SecretTableError(Exception):
 
 @attrs.frozen(kw_only=True)
 class Secret:
-    """One secret; its value is elsewhere.
+    """One secret, without its value.
 
     @ivar hosts: where it may be sent.
-    @ivar file: holds it alone.
-    @ivar env: the variable that holds it.
-    @ivar command: prints it.
-    @ivar refresh: seconds after which it is read anew.
-    @ivar plain_http: whether it may go where everybody on the way can read it.
+    @ivar file: a file that contains only the secret.
+    @ivar env: the variable that contains it.
+    @ivar command: a program that prints it.
+    @ivar refresh: seconds after which it is read again.
+    @ivar plain_http: whether it may be sent without TLS.
     """
 
     name: str
@@ -70,9 +70,9 @@ class Secret:
     plain_http: bool = False
 
     def refusal(self, origin: Origin) -> str | None:
-        """Say why it may not be sent to an origin.
+        """Return why the secret may not be sent to an origin.
 
-        @return: C{None} when it may.
+        @return: C{None} if it may.
         """
         if not any(pattern.matches(origin.authority) for pattern in self.hosts):
             return f"the secret {self.name} may not be sent to {origin.authority}"
@@ -88,41 +88,42 @@ class SecretTable:
     secrets: Mapping[str, Secret]
 
     def missing(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Which of some names are those of no secret, in order."""
+        """Return the names without a secret, in order."""
         return tuple(sorted(name for name in set(names) if name not in self.secrets))
 
 
 def secret_names(value: bytes) -> frozenset[str]:
-    """The names of the secrets that a value of a field asks for."""
+    """Return the names of the secrets in the value of a field."""
     return frozenset(name.decode("ascii") for name in _NAMED.findall(value))
 
 
 def filled(value: bytes, secrets: Mapping[str, bytes]) -> bytes:
-    """Put secrets into a value, once: what comes out of one is not read again.
+    """Replace the names of secrets in a value, once: names in the values of secrets are not replaced.
 
-    @param secrets: has every one that L{secret_names} finds.
+    @param secrets: contains every name that L{secret_names} finds.
     """
     return _NAMED.sub(lambda match: secrets[match[1].decode("ascii")], value)
 
 
 def parse_secret_table(text: str, where: str, directory: Path) -> SecretTable:
-    """Read a file's text.
+    """Parse the text of a file.
 
-    @param where: names the file in errors.
-    @param directory: what relative paths start from.
-    @raise SecretTableError: for everything that is not understood.
+    @param where: the name of the file in errors.
+    @param directory: the base of relative paths.
+    @raise SecretTableError: for any invalid content.
     """
     try:
         document = parse_toml(text)
     except NotToml:
-        # What the parser says may quote the text, into which somebody may have put a secret.
+        # The message of the parser may quote the text, which may contain a secret by mistake.
         raise SecretTableError(f"{where}: is not TOML") from None
     return SecretTable({name: _secret(where, name, table, directory) for name, table in document.items()})
 
 
 def _secret(where: str, name: str, table: object, directory: Path) -> Secret:
     if not isinstance(table, dict) or not _NAME.fullmatch(name):
-        # Not even the name is shown: in NAME = "value" the value stands in the wrong place, and a name may be one, too.
+        # Do not show the name either: in NAME = "value" the value is in the wrong place, and a name may be a secret by
+        # mistake.
         raise SecretTableError(
             f"{where}: write a table for each secret, as in [github], with a name of up to 64 letters, digits, "
             "'.', '_' and '-'"
@@ -161,11 +162,11 @@ def _text(where: str, table: dict[str, Any], key: str) -> str | None:
 def _command(where: str, value: object, directory: Path) -> tuple[str, ...]:
     if value is None:
         return ()
-    parts = value if isinstance(value, list) else []
-    if not parts or not parts[0] or not all(isinstance(part, str) and "\0" not in part for part in parts):
+    words = value if isinstance(value, list) else []
+    if not words or not words[0] or not all(isinstance(part, str) and "\0" not in part for part in words):
         raise SecretTableError(f'{where}: \'command\' must be a list, as in ["program", "argument"]; there is no shell')
-    program, *arguments = parts
-    # A bare name is looked up in PATH, as everywhere.
+    program, *arguments = words
+    # A name without a slash is looked up in PATH, as usual.
     return (str(directory / program) if "/" in program else program, *arguments)
 
 

@@ -1,4 +1,4 @@
-"""The values of secrets: read when they are needed, and kept until they are to be read anew."""
+"""The vault: it reads the values of secrets on demand, and caches each until its refresh."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from egress.runtime.private_file import ExposedFile, read_secret
 
 _log = Logger()
 
-# How often one looks whether a file was changed, in seconds.
-_LOOK_EVERY: Final = 1.0
-# How long a command that failed is left alone: each request would start another.
-_REST: Final = 1.0
+# Seconds between two checks of a file.
+_CHECK_INTERVAL: Final = 1.0
+# Seconds after a failure before a command runs again; otherwise each request would start it.
+_RETRY_DELAY: Final = 1.0
 
 _MAX_TABLE: Final = 1024 * 1024
 
@@ -37,34 +37,34 @@ _Stamp = tuple[int, ...]
 
 
 class _Unreadable(Exception):
-    """There is no value; the text says why, and holds nothing of one."""
+    """There is no value.  The text is the reason, and contains nothing of a value."""
 
 
 @attrs.define(eq=False, repr=False)
-class _Kept:
-    """What is known of one secret.
+class _CachedSecret:
+    """The state of one secret.
 
-    @ivar value: the last one.
-    @ivar until: when it is to be read anew.
-    @ivar looked: when its file was looked at.
-    @ivar stamp: what tells that file from a changed one.
-    @ivar fault: why the command had no value, until C{until}.
-    @ivar waiting: who waits for the command, while it runs.
+    @ivar value: the last value.
+    @ivar until: when to read it again.
+    @ivar checked: when its file was checked.
+    @ivar stamp: attributes of the file that change with its content.
+    @ivar fault: why the command has no value, until C{until}.
+    @ivar waiting: the callers that wait for the command, while it runs.
     """
 
     secret: Secret
     value: bytes | None = None
     until: float = -math.inf
-    looked: float = -math.inf
+    checked: float = -math.inf
     stamp: _Stamp = ()
     fault: str | None = None
     waiting: list[Deferred[bytes]] | None = None
 
 
 def load_secret_table(path: Path) -> SecretTable:
-    """Read what says where secrets come from.  There are none in it, but programs that are run.
+    """Load the table of secrets.  It contains no values, but names programs to run.
 
-    @raise SecretTableError: when it cannot be used.
+    @raise SecretTableError: if it cannot be used.
     """
     try:
         with path.open("rb") as file:
@@ -83,11 +83,11 @@ def load_secret_table(path: Path) -> SecretTable:
 
 
 class Vault:
-    """Gives secrets, to whom they may be sent.
+    """Returns the values of secrets for origins to which they may be sent.
 
-    @param run: runs a program for what it prints.
-    @param environ: the variables; C{None}: those of this process.
-    @ivar table: where the secrets come from.
+    @param run: runs a program and returns its output.
+    @param environ: the environment; C{None}: that of this process.
+    @ivar table: the sources of the secrets.
     """
 
     def __init__(
@@ -100,91 +100,93 @@ class Vault:
         self.use(table)
 
     def use(self, table: SecretTable) -> None:
-        """Have other secrets from now on; all are read anew."""
+        """Use another table from now on.  All values are read again."""
         self.table = table
-        self._kept = {name: _Kept(secret) for name, secret in table.secrets.items()}
+        self._cached = {name: _CachedSecret(secret) for name, secret in table.secrets.items()}
 
     def value(self, name: str, origin: Origin) -> Deferred[bytes]:
-        """Give a secret.
+        """Return the value of a secret.
 
-        @param origin: where it will be sent.
-        @return: fires with it, or fails with L{AuthorizerUnavailable}.
+        @param origin: the origin to which it will be sent.
+        @return: fires with the value, or fails with L{AuthorizerUnavailable}.
         """
-        kept = self._kept.get(name)
-        if kept is None:
+        cached = self._cached.get(name)
+        if cached is None:
             return fail(_unavailable(f"the decision names the secret {name}, which --secrets does not have"))
-        refusal = kept.secret.refusal(origin)
+        refusal = cached.secret.refusal(origin)
         if refusal is not None:
             return fail(_unavailable(refusal))
         try:
-            if kept.secret.command:
-                return self._printed(kept)
-            return succeed(self._in_file(kept) if kept.secret.env is None else self._in_variable(kept.secret.env))
+            if cached.secret.command:
+                return self._from_command(cached)
+            return succeed(
+                self._from_file(cached) if cached.secret.env is None else self._from_variable(cached.secret.env)
+            )
         except _Unreadable as error:
-            return fail(_no_value(kept, str(error)))
+            return fail(_no_value(cached, str(error)))
 
-    def _in_variable(self, variable: str) -> bytes:
+    def _from_variable(self, variable: str) -> bytes:
         value = self._environ.get(variable)
         if value is None:
             raise _Unreadable(f"the variable {variable} is not set")
-        return _checked(value.encode("utf-8", "surrogateescape"))
+        return _validated(value.encode("utf-8", "surrogateescape"))
 
     # -- files
 
-    def _in_file(self, kept: _Kept) -> bytes:
+    def _from_file(self, cached: _CachedSecret) -> bytes:
         now = self._clock.seconds()
-        if kept.value is not None and now < kept.until and now - kept.looked < _LOOK_EVERY:
-            return kept.value
-        file = kept.secret.file
+        if cached.value is not None and now < cached.until and now - cached.checked < _CHECK_INTERVAL:
+            return cached.value
+        file = cached.secret.file
         assert file is not None
-        kept.value, before = None, kept.value
+        cached.value, previous = None, cached.value
         try:
             state = os.stat(file)
-            # The time of a change of mode is among them: others may read it from now on.
+            # The time of the last change of the mode is included: since then, others may be able to read the file.
             stamp = (state.st_dev, state.st_ino, state.st_mtime_ns, state.st_ctime_ns, state.st_size)
-            if before is None or stamp != kept.stamp or now >= kept.until:
+            if previous is None or stamp != cached.stamp or now >= cached.until:
                 if not stat.S_ISREG(state.st_mode):
-                    # To open a FIFO would be to wait for its writer.
+                    # Opening a FIFO would wait for its writer.
                     raise _Unreadable("its file is none")
                 data = read_secret(file)
                 if data is None:
                     raise _Unreadable("its file is missing")
-                before = _checked(data)
-                kept.until = now + kept.secret.refresh
+                previous = _validated(data)
+                cached.until = now + cached.secret.refresh
         except OSError as error:
             raise _Unreadable(f"its file cannot be read: {error.strerror}") from error
         except ExposedFile as error:
             raise _Unreadable("others than its owner may use its file") from error
-        kept.value, kept.stamp, kept.looked = before, stamp, now
-        return before
+        cached.value, cached.stamp, cached.checked = previous, stamp, now
+        return previous
 
     # -- commands
 
-    def _printed(self, kept: _Kept) -> Deferred[bytes]:
-        if self._clock.seconds() < kept.until:
-            if kept.value is None:
-                raise _Unreadable(kept.fault or "its command failed")
-            return succeed(kept.value)
-        first = kept.waiting is None
-        waiting = kept.waiting = [] if kept.waiting is None else kept.waiting
-        # Whoever goes away leaves the command to the others, and its value to those who come.
-        mine: Deferred[bytes] = Deferred(waiting.remove)
-        waiting.append(mine)
+    def _from_command(self, cached: _CachedSecret) -> Deferred[bytes]:
+        if self._clock.seconds() < cached.until:
+            if cached.value is None:
+                raise _Unreadable(cached.fault or "its command failed")
+            return succeed(cached.value)
+        first = cached.waiting is None
+        waiting = cached.waiting = [] if cached.waiting is None else cached.waiting
+        # When one caller cancels, the command continues for the others, and its value is cached.
+        result: Deferred[bytes] = Deferred(waiting.remove)
+        waiting.append(result)
         if first:
-            running: Deferred[bytes] = maybeDeferred(self._run, kept.secret.command)
+            running: Deferred[bytes] = maybeDeferred(self._run, cached.secret.command)
             self._running.add(running)
-            running.addCallback(_checked).addCallbacks(
-                self._arrived, self._failed, callbackArgs=(kept,), errbackArgs=(kept,)
+            running.addCallback(_validated).addCallbacks(
+                self._store, self._failed, callbackArgs=(cached,), errbackArgs=(cached,)
             ).addBoth(lambda _: self._running.discard(running))
-        return mine
+        return result
 
-    def _arrived(self, value: bytes, kept: _Kept) -> None:
-        kept.value, kept.until = value, self._clock.seconds() + kept.secret.refresh
-        waiting, kept.waiting = kept.waiting or [], None
+    def _store(self, value: bytes, cached: _CachedSecret) -> None:
+        cached.value, cached.until = value, self._clock.seconds() + cached.secret.refresh
+        waiting, cached.waiting = cached.waiting or [], None
         for each in waiting:
             each.callback(value)
 
-    def _failed(self, failure: Failure, kept: _Kept) -> None:
+    def _failed(self, failure: Failure, cached: _CachedSecret) -> None:
         error = failure.value
         if isinstance(error, CommandFailed):
             fault = f"its command {error}"
@@ -193,21 +195,21 @@ class Vault:
         else:
             fault = "its command failed"
             if not isinstance(error, CancelledError):
-                # Not the traceback: who knows what is in it.
-                _log.error("the secret {name}: {kind}", name=kept.secret.name, kind=type(error).__name__)
-        kept.value, kept.fault, kept.until = None, fault, self._clock.seconds() + _REST
-        waiting, kept.waiting = kept.waiting or [], None
+                # Do not log the traceback: it may contain the value.
+                _log.error("the secret {name}: {kind}", name=cached.secret.name, kind=type(error).__name__)
+        cached.value, cached.fault, cached.until = None, fault, self._clock.seconds() + _RETRY_DELAY
+        waiting, cached.waiting = cached.waiting or [], None
         for each in waiting:
-            each.errback(_no_value(kept, fault))
+            each.errback(_no_value(cached, fault))
 
     def close(self) -> None:
-        """End what runs."""
+        """End the commands that run."""
         for running in list(self._running):
             running.cancel()
 
 
-def _checked(data: bytes) -> bytes:
-    """Take what can stand in a field, without the one line feed that editors and programs end with."""
+def _validated(data: bytes) -> bytes:
+    """Return a value that a field can contain, without the one line feed that editors and programs append."""
     value = data.removesuffix(b"\n").removesuffix(b"\r")
     if not value:
         raise _Unreadable("it is empty")
@@ -222,5 +224,5 @@ def _unavailable(reason: str) -> AuthorizerUnavailable:
     return AuthorizerUnavailable(reason, AuthzFailure.FAILURE)
 
 
-def _no_value(kept: _Kept, why: str) -> AuthorizerUnavailable:
-    return _unavailable(f"the secret {kept.secret.name} cannot be had: {why}")
+def _no_value(cached: _CachedSecret, why: str) -> AuthorizerUnavailable:
+    return _unavailable(f"the secret {cached.secret.name} cannot be had: {why}")

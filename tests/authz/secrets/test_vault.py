@@ -84,7 +84,7 @@ class AnyTests(VaultTestCase):
         self.environ["A"] = "s3cr3t"
         vault = self.vault(f'[a]\nenv = "A"\n{HOSTS}')
         self.had(vault)
-        self.assertNotIn("s3cr3t", repr(vault) + repr(vars(vault)["_kept"]))
+        self.assertNotIn("s3cr3t", repr(vault) + repr(vars(vault)["_cached"]))
 
 
 class FileTests(VaultTestCase):
