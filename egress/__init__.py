@@ -7,5 +7,5 @@ C{egress.upstream.pool} and C{egress.upstream.connector}.  C{egress.service} put
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["__version__"]
