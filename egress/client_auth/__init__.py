@@ -1,5 +1,5 @@
-"""Who the proxy's clients are, where not everybody may send requests.
+"""Authentication of the proxy's clients.
 
 L{egress.client_auth.htpasswd} and L{egress.client_auth.certificate_names} are pure; L{egress.client_auth.authenticator}
-checks what clients send without holding up others.
+checks credentials without blocking other clients.
 """

@@ -1,8 +1,8 @@
-"""Checking what clients send, without holding up others.
+"""The authenticator: checks the credentials of clients without blocking other clients.
 
-Passwords take tens of milliseconds to check, on purpose.  So it is done in threads, a few at a time; addresses take
-turns, and what was found to be good is remembered for a while.  A flood of wrong passwords from one address delays the
-passwords of that address alone, and nobody who is known already.
+A password check takes tens of milliseconds by design.  Checks therefore run in threads, with a concurrency limit;
+addresses take turns, and successful checks are cached for a while.  A flood of wrong passwords from one address delays
+only the passwords of that address, and no client whose credentials are cached.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ _log = Logger()
 
 InThread = Callable[[Callable[[], bool]], Deferred[bool]]
 
-# Checks under way: each takes a core, and up to 64 MiB.
+# The maximum number of concurrent checks: each uses a core, and up to 64 MiB.
 AT_ONCE: Final = 2
-# Checks that wait, of one address and of all.
+# The maximum number of queued checks of one address, and of addresses with queued checks.
 QUEUE: Final = 32
 QUEUES: Final = 1024
-# What is remembered, for how many seconds, of how many.
+# The time to live of a cached identity in seconds, and the maximum number of cached identities.
 REMEMBERED_SECONDS: Final = 300.0
 REMEMBERED: Final = 4096
 
-# How often one looks whether the file was changed, in seconds, and how large it may be.
+# The interval of checks for a changed file in seconds, and the maximum size of the file.
 _LOOK_EVERY: Final = 1.0
 _MAX_BYTES: Final = 4 * 1024 * 1024
-# What a client may send: many of them may wait at the same time.
+# The maximum size of a client's credentials: many of them may be queued at the same time.
 _MAX_PRESENTED: Final = 4096
 
 _Stamp = tuple[int, ...]
@@ -52,15 +52,15 @@ _GONE: Final[_Stamp] = ()
 
 
 def _stamp(state: os.stat_result) -> _Stamp:
-    # The time of a change of mode is among them: a file may become readable.
+    # The change time covers a change of the mode: a file may become readable.
     return (state.st_dev, state.st_ino, state.st_mtime_ns, state.st_ctime_ns, state.st_size)
 
 
 def load_secrets(path: Path) -> tuple[ClientSecrets, _Stamp]:
     """Read a file with secrets.
 
-    @return: the secrets, and what tells this file from a changed one.
-    @raise SecretsError: when it cannot be used.
+    @return: the secrets, and a stamp that differs after the file is changed.
+    @raise SecretsError: if the file cannot be used.
     """
     try:
         with path.open("rb") as file:
@@ -80,7 +80,7 @@ def load_secrets(path: Path) -> tuple[ClientSecrets, _Stamp]:
 
 @attrs.define(eq=False)
 class _Job:
-    """One check, for all who wait for the same."""
+    """One check, shared by all requests with the same credentials."""
 
     key: bytes
     place: str
@@ -91,12 +91,12 @@ class _Job:
 
 @implementer(IClientAuthenticator)
 class ClientAuthenticator:
-    """Lets the clients of one file in.
+    """Authenticates the clients of one file.
 
-    The file is read again when it was changed.  Where it cannot be used any more, what it was before holds.
+    The file is read again after it changes.  If it cannot be used, the previous secrets remain in use.
 
-    @param in_thread: runs something that takes long in a thread.
-    @raise SecretsError: when the file cannot be used.
+    @param in_thread: runs a slow function in a thread.
+    @raise SecretsError: if the file cannot be used.
     """
 
     def __init__(self, path: Path, clock: IReactorTime, in_thread: InThread) -> None:
@@ -104,10 +104,10 @@ class ClientAuthenticator:
         self._clock = clock
         self._in_thread = in_thread
         self._secrets, self._stamp = load_secrets(path)
-        self._looked = clock.seconds()
-        # Under a key that nobody else has, so that nothing here is a hash of a password that could be guessed from.
+        self._last_check = clock.seconds()
+        # The digests use a random key, so that no digest here allows guessing a password.
         self._key = os.urandom(32)
-        self._good: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
+        self._cached: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
         self._jobs: dict[bytes, _Job] = {}
         self._queues: OrderedDict[str, deque[_Job]] = OrderedDict()
         self._busy: set[str] = set()
@@ -117,55 +117,55 @@ class ClientAuthenticator:
 
     # -- the file
 
-    def _follow(self) -> None:
-        """Take the file as it is now."""
+    def _reload_if_changed(self) -> None:
+        """Reload the file if it changed."""
         now = self._clock.seconds()
-        if now - self._looked < _LOOK_EVERY:
+        if now - self._last_check < _LOOK_EVERY:
             return
-        self._looked = now
+        self._last_check = now
         try:
             stamp = _stamp(os.stat(self._path))
             if stamp == self._stamp:
                 return
-            # Also when it cannot be used, so that this is said once.
+            # The stamp is stored even if the file cannot be used, so that the error is logged once.
             self._stamp = stamp
             secrets, self._stamp = load_secrets(self._path)
         except OSError as error:
             if self._stamp != _GONE:
                 self._stamp = _GONE
-                self._keep(f"{self._path}: cannot be read: {error.strerror}")
+                self._log_error(f"{self._path}: cannot be read: {error.strerror}")
         except SecretsError as error:
-            self._keep(error.reason)
+            self._log_error(error.reason)
         else:
             _log.info("{path}: read again, {number} clients", path=str(self._path), number=len(secrets))
             self._secrets = secrets
-            self._good.clear()
+            self._cached.clear()
 
-    def _keep(self, reason: str) -> None:
+    def _log_error(self, reason: str) -> None:
         _log.error("the clients remain as they were: {reason}", reason=reason)
 
-    # -- what is known
+    # -- cached identities
 
     def cached_identity(self, presented: bytes) -> str | None:
         """See L{IClientAuthenticator.known}."""
-        self._follow()
-        found = self._good.get(self._digest(presented))
+        self._reload_if_changed()
+        found = self._cached.get(self._digest(presented))
         return found[0] if found is not None and self._clock.seconds() < found[1] else None
 
     def _remember(self, key: bytes, name: str) -> str:
-        self._good[key] = (name, self._clock.seconds() + REMEMBERED_SECONDS)
-        self._good.move_to_end(key)
-        if len(self._good) > REMEMBERED:
-            self._good.popitem(last=False)
+        self._cached[key] = (name, self._clock.seconds() + REMEMBERED_SECONDS)
+        self._cached.move_to_end(key)
+        if len(self._cached) > REMEMBERED:
+            self._cached.popitem(last=False)
         return name
 
-    # -- finding out
+    # -- checks
 
     def check(self, presented: bytes | None, address: str) -> Deferred[str]:
         """See L{IClientAuthenticator.check}."""
         if presented is None:
             return fail(ClientUnauthenticated("this proxy serves known clients alone: send credentials for it"))
-        self._follow()
+        self._reload_if_changed()
         credentials = parse_credentials(presented) if len(presented) <= _MAX_PRESENTED else None
         if credentials is None:
             return fail(
@@ -192,13 +192,13 @@ class ClientAuthenticator:
                 return fail(ClientCheckBusy("too many credentials are being checked: try again"))
             job = self._jobs[key] = _Job(key, place, credentials)
             self._queues.setdefault(place, deque()).append(job)
-        waiting: Deferred[str] = Deferred(lambda given_up: self._leave(job, given_up))
+        waiting: Deferred[str] = Deferred(lambda cancelled: self._cancel(job, cancelled))
         job.waiting.append(waiting)
         self._next()
         return waiting
 
-    def _leave(self, job: _Job, given_up: Deferred[str]) -> None:
-        job.waiting.remove(given_up)
+    def _cancel(self, job: _Job, cancelled: Deferred[str]) -> None:
+        job.waiting.remove(cancelled)
         if not job.waiting and not job.under_way:
             del self._jobs[job.key]
             queue = self._queues[job.place]
@@ -207,7 +207,7 @@ class ClientAuthenticator:
                 del self._queues[job.place]
 
     def _next(self) -> None:
-        """Begin as many checks as may be under way: one of each address, which take turns."""
+        """Start as many checks as the concurrency limit allows: at most one per address; addresses take turns."""
         for place in list(self._queues):
             if len(self._busy) >= AT_ONCE:
                 return

@@ -1,4 +1,4 @@
-"""Whom the certificate of a client names."""
+"""The client's name in its certificate."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _LENGTH: Final = 256
 
 
 def name_of(certificate: x509.Certificate) -> str | None:
-    """The name in a certificate: a URI, DNS name or e-mail address among its alternative names, or its common name.
+    """Return the name in a certificate: a URI, DNS name or e-mail address of its alternative names, or its common name.
 
-    The first that there is counts, in this order.
+    The first name in this order is used.
 
-    @return: C{None} when there is none, or one that a log line could not show.
+    @return: C{None} if there is no name, or if the name is not suitable for a log line.
     """
     for name in _names(certificate):
         return name if name.isprintable() and 0 < len(name) <= _LENGTH else None
@@ -33,6 +33,6 @@ def _names(certificate: x509.Certificate) -> list[str]:
     except x509.ExtensionNotFound:
         found = []
     except ValueError:
-        # Names that cannot be read name nobody.
+        # Alternative names that cannot be parsed identify no client.
         return []
     return found or [str(each.value) for each in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]

@@ -1,14 +1,14 @@
-"""The secrets of clients, hashed: a file with one line for each.
+"""A file with the hashed secrets of clients, one secret per line.
 
-A line is C{name:scheme:hash}:
+A line has the form C{name:scheme:hash}:
 
   - C{alice:scrypt:32768:8:1:SALT:HASH} for a password, which people choose, and which must be expensive to guess.  The
     numbers are the parameters N, r and p of scrypt (RFC 7914); salt and hash are hexadecimal.
-  - C{ci:sha256:HASH} for a token, which was made at random.  Nobody guesses one, so a plain hash protects it as well,
-    and it is checked in microseconds.
+  - C{ci:sha256:HASH} for a random token.  A random token cannot be guessed, so a plain hash protects it as well, and a
+    check takes microseconds.
 
-No comparison tells by its time how much of a secret was right.  An unknown name takes as long as a known one, as long
-as all passwords have the same parameters, and otherwise as long as the dearest.
+The duration of a comparison does not depend on how much of a secret is correct.  An unknown name takes as long as a
+known one if all passwords have the same parameters, and otherwise as long as the most expensive one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from egress.http.proxy_authorization import Basic, Bearer
 SALT_BYTES: Final = 16
 HASH_BYTES: Final = 32
 
-# What a line may ask for: not so cheap that guessing pays, not so expensive that a check is an attack.
+# The accepted parameters of a line: not so cheap that guessing pays, and not so expensive that a check is an attack.
 _MIN_COST: Final = 2**14 * 8
 _MAX_COST: Final = 2**15 * 8 * 8
 _MAX_MEMORY: Final = 64 * 1024 * 1024
@@ -42,7 +42,7 @@ Credentials = Basic | Bearer
 class SecretsError(Exception):
     """A file with secrets that cannot be used.
 
-    @ivar reason: one line that names the place and the remedy, and shows nothing of a secret.
+    @ivar reason: one line that names the place and the remedy, and contains no part of a secret.
     """
 
     def __init__(self, reason: str) -> None:
@@ -55,8 +55,8 @@ class PasswordHash:
     """The hash of a password.
 
     @ivar n: the cost in time and memory, a power of two.
-    @ivar r: the size of a block.
-    @ivar p: the cost in time alone.
+    @ivar r: the block size.
+    @ivar p: the cost in time only.
     """
 
     n: int = 2**15
@@ -67,34 +67,34 @@ class PasswordHash:
 
     @property
     def cost(self) -> int:
-        """What a check takes, in units of scrypt."""
+        """The cost of a check, in units of scrypt."""
         return self.n * self.r * self.p
 
     def of(self, password: bytes) -> bytes:
-        """The hash of a password with this salt."""
+        """Return the hash of a password with this salt."""
         memory = 128 * self.r * (self.n + self.p + 2)
         return hashlib.scrypt(
             password, salt=self.salt, n=self.n, r=self.r, p=self.p, maxmem=2 * memory, dklen=HASH_BYTES
         )
 
     def fits(self, password: bytes) -> bool:
-        """Whether a password is the one.  This takes tens of milliseconds, and lets other threads run."""
+        """Tell whether a password matches.  This takes tens of milliseconds, and lets other threads run."""
         return hmac.compare_digest(self.of(password), self.digest)
 
 
 def password_line(name: str, password: bytes) -> str:
-    """Make the line for a password."""
+    """Format the line for a password."""
     made = PasswordHash()
     return f"{name}:scrypt:{made.n}:{made.r}:{made.p}:{made.salt.hex()}:{made.of(password).hex()}"
 
 
 def token_line(name: str, token: bytes) -> str:
-    """Make the line for a token."""
+    """Format the line for a token."""
     return f"{name}:sha256:{hashlib.sha256(token).hexdigest()}"
 
 
 def is_name(text: str) -> bool:
-    """Whether clients can have this name."""
+    """Tell whether a text is a valid client name."""
     return text.isprintable() and _NAME.fullmatch(text) is not None
 
 
@@ -118,14 +118,14 @@ def _password_hash(text: str) -> PasswordHash:
 class ClientSecrets:
     """All clients of one file.
 
-    @param passwords: by the names of the clients.
-    @param tokens: the names of the clients, by the hashes of their tokens; one client may have several.
+    @param passwords: the password hashes by client name.
+    @param tokens: the client names by token hash; a client may have several tokens.
     """
 
     def __init__(self, passwords: Mapping[str, PasswordHash], tokens: Mapping[bytes, str]) -> None:
         self._passwords = dict(passwords)
         self._tokens = dict(tokens)
-        # What an unknown name is compared with: as expensive as anything that a known one could be.
+        # The hash for the check of an unknown name: as expensive as the most expensive known one.
         dearest = max(self._passwords.values(), key=lambda each: each.cost, default=None)
         self._nobody = None if dearest is None else PasswordHash(dearest.n, dearest.r, dearest.p)
 
@@ -134,10 +134,10 @@ class ClientSecrets:
 
     @classmethod
     def parse(cls, text: str, where: str) -> ClientSecrets:
-        """Read a file.  One that names nobody is as good as any: nobody may send requests then.
+        """Parse a file.  A file without clients is valid: it means that no client may send requests.
 
-        @param where: names the file in errors.
-        @raise SecretsError: naming the line; a client too few is better than one whose secret was misread.
+        @param where: the name of the file in errors.
+        @raise SecretsError: names the invalid line; a missing client is better than one whose secret was misread.
         """
         passwords: dict[str, PasswordHash] = {}
         tokens: dict[bytes, str] = {}
@@ -152,9 +152,9 @@ class ClientSecrets:
         return cls(passwords, tokens)
 
     def by_token(self, credentials: Credentials) -> str | None:
-        """The client whose token this is, sent as a Bearer token or as the password of its name.
+        """Return the client that owns a token, sent as a Bearer token or as the password of its name.
 
-        What is looked up is a hash, of which nobody can choose a part: how long that takes says nothing of a token.
+        The lookup uses a hash, which an attacker cannot choose in part: its duration reveals nothing about a token.
         """
         if isinstance(credentials, Bearer):
             return self._tokens.get(hashlib.sha256(credentials.token).digest())
@@ -165,15 +165,15 @@ class ClientSecrets:
         return name if hmac.compare_digest(name.encode("utf-8"), credentials.name.encode("utf-8")) else None
 
     def needs_time(self, credentials: Credentials) -> bool:
-        """Whether there is more to find out, by L{by_password}."""
+        """Tell whether L{by_password} has to check the credentials."""
         return self._nobody is not None and isinstance(credentials, Basic)
 
     def by_password(self, credentials: Basic) -> bool:
-        """Whether this is the name and the password of a client.  Expensive, for unknown names as well."""
+        """Tell whether the credentials match a client's password.  This is expensive, for unknown names as well."""
         known = self._passwords.get(credentials.name, self._nobody)
         if known is None:
             return False
-        # Each encoding is tried for unknown names as well, so that they take as long.
+        # All encodings are checked, for unknown names as well, so that each check takes the same time.
         found = [known.fits(password) for password in credentials.passwords]
         return True in found and credentials.name in self._passwords
 
@@ -181,7 +181,7 @@ class ClientSecrets:
 def _read_line(line: str, passwords: dict[str, PasswordHash], tokens: dict[bytes, str]) -> None:
     name, _, rest = line.partition(":")
     scheme, _, hashed = rest.partition(":")
-    # No message shows what stands there: it may be a secret that somebody wrote as it is.
+    # No error quotes the line: it may contain a secret in clear text.
     if not is_name(name):
         raise ValueError("begins with no name; write name:scheme:hash, with a name of up to 128 characters")
     if scheme == "scrypt":

@@ -1,1 +1,1 @@
-"""Options: what they are, and reading them from the command line, the environment and files."""
+"""The options and the configuration: definitions, and readers for the command line, the environment and files."""

@@ -1,4 +1,4 @@
-"""Where the admin API is served: on a UNIX socket, or on a loopback address."""
+"""The endpoint of the admin API: a UNIX socket or a loopback address."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from egress.model.authority import Authority, IPAddress, parse_ip
 from egress.model.converters import ConfigError, checked, text
 from egress.model.errors import InvalidTarget
 
-# Between colons; one that belongs to a value has a backslash before it.
+# The pieces between colons; a colon in a value is escaped with a backslash.
 _PIECE: Final = re.compile(r"(?:\\.|[^:\\])+", re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 _OPTION: Final = re.compile(r"([a-z]+)=(.*)", re.DOTALL)
@@ -22,7 +22,7 @@ _URL: Final = re.compile(r"http://([^/]+)/?")
 _MODE: Final = re.compile("[0-7]{3,4}")
 _OTHERS: Final = 0o007
 
-# Which loopback address is meant where none is named.
+# The default loopback addresses.
 _LOOPBACK: Final = {"tcp": "127.0.0.1", "tcp6": "::1"}
 _EXAMPLE: Final = "write unix:PATH, as in unix:/run/egress/admin.sock, or tcp:PORT for this machine alone"
 
@@ -30,7 +30,7 @@ _EXAMPLE: Final = "write unix:PATH, as in unix:/run/egress/admin.sock, or tcp:PO
 class InvalidAdmin(ValueError):
     """A description that cannot be used.
 
-    @ivar remedy: what to write instead, in one clause.
+    @ivar remedy: a valid replacement, in one clause.
     """
 
     def __init__(self, remedy: str) -> None:
@@ -40,12 +40,12 @@ class InvalidAdmin(ValueError):
 
 @attrs.frozen(field_transformer=checked(endpoint=text, path=text))
 class AdminEndpoint:
-    """Where the admin API is served.  Nobody but this machine can reach it.
+    """The endpoint of the admin API, which only this machine can reach.
 
     @ivar endpoint: the description of a Twisted server endpoint.
-    @ivar path: of a UNIX socket, which its mode protects; C{None} for TCP.
-    @ivar address: of the listening TCP socket, which everybody on this machine can reach: it wants a token.
-    @ivar port: its port.
+    @ivar path: the path of a UNIX socket, which its mode protects; C{None} for TCP.
+    @ivar address: the address of the TCP listener, which every user on this machine can reach: it requires a token.
+    @ivar port: the port of the TCP listener.
     """
 
     endpoint: str
@@ -54,9 +54,9 @@ class AdminEndpoint:
     port: int = 0
 
     def __attrs_post_init__(self) -> None:
-        """Refuse an endpoint that the other fields do not describe: it could be open to more than they say.
+        """Reject an endpoint that contradicts the other fields: it could be more exposed than they state.
 
-        @raise ConfigError: for one.
+        @raise ConfigError: if it does.
         """
         if self.endpoint not in self._endpoints():
             remedy = f"does not belong to the other fields; use AdminEndpoint.parse and {_EXAMPLE}"
@@ -72,12 +72,12 @@ class AdminEndpoint:
 
     @classmethod
     def parse(cls, text: str, place: Callable[[str], Path] = Path) -> AdminEndpoint:
-        """Read what stands on the command line: C{unix:PATH[:mode=660]}, C{tcp:PORT[:interface=ADDRESS]}, C{tcp6:PORT}.
+        """Parse a command line value: C{unix:PATH[:mode=660]}, C{tcp:PORT[:interface=ADDRESS]}, C{tcp6:PORT}.
 
         A client may also write the last two as C{http://127.0.0.1:PORT}.
 
         @param place: makes a path absolute.
-        @raise InvalidAdmin: with what to write instead.
+        @raise InvalidAdmin: names a valid replacement.
         """
         url = _URL.fullmatch(text)
         if url is not None:
@@ -110,14 +110,14 @@ class AdminEndpoint:
 
     @classmethod
     def _unix(cls, path: str, mode: str, others: dict[str, str]) -> AdminEndpoint:
-        _none_left(others)
+        _reject_unknown(others)
         if not _is_private(mode):
             raise InvalidAdmin("write a mode that gives nothing to others, as in mode=600 or mode=660")
         return cls(_unix_endpoint(path, mode), path)
 
     @classmethod
     def _tcp(cls, kind: str, port: str, interface: str, others: dict[str, str]) -> AdminEndpoint:
-        _none_left(others)
+        _reject_unknown(others)
         if not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) <= 65535:
             raise InvalidAdmin("write a TCP port from 1 to 65535, as in tcp:9099")
         address = parse_ip(interface)
@@ -126,21 +126,21 @@ class AdminEndpoint:
         return cls(_tcp_endpoint(kind, int(port), address), None, address, int(port))
 
     def __str__(self) -> str:
-        """What a client writes to reach it."""
+        """Return the form that a client uses to reach it."""
         return f"unix:{self.path}" if self.path is not None else f"http://{Authority(str(self.address), self.port)}"
 
     def is_at(self, place: object) -> bool:
-        """Whether it listens on a port, or on a path."""
+        """Tell whether it uses a port or a path."""
         return place == (self.port if self.path is None else self.path)
 
     @property
     def wants_token(self) -> bool:
-        """Whether a token alone tells who may use it."""
+        """Whether only a token protects the endpoint."""
         return self.path is None
 
 
 def _is_private(mode: str) -> bool:
-    """Whether a mode gives nothing to others."""
+    """Tell whether a mode gives no permissions to other users."""
     return _MODE.fullmatch(mode) is not None and not int(mode, 8) & _OTHERS
 
 
@@ -156,6 +156,6 @@ def _escape(match: re.Match[str]) -> str:
     return f"\\{match[1]}"
 
 
-def _none_left(options: dict[str, str]) -> None:
+def _reject_unknown(options: dict[str, str]) -> None:
     if options:
         raise InvalidAdmin(f"leave {min(options)}= out: it has no meaning here")

@@ -1,4 +1,4 @@
-"""The options that say where people reach the running proxy."""
+"""The options for the admin API."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NONE: Final = ("none",)
 
 
 def admin(text: str, place: ParseContext) -> AdminEndpoint:
-    """Read where the admin API is served."""
+    """Parse the endpoint of the admin API."""
     try:
         found = AdminEndpoint.parse(text, place.path)
     except InvalidAdmin as error:

@@ -1,4 +1,4 @@
-"""The options that say who decides, and how they are asked."""
+"""The options for the authorizers, and for the protocol of the authorization service."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Fields of a configuration that contradict each other, and fields that have no effect without another one.
+"""Contradictions between fields of a configuration, and fields that have no effect without another field.
 
-One table for the command line, for a file, and for an application that embeds the proxy.  A value that would be ignored
-is an error: whoever wrote it relies on it.
+The table applies to the command line, to a file and to an application that embeds the proxy.  A value that would be
+ignored is an error, because its author relies on it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _FIELD: Final = re.compile(r"\{(\w+)\}")
 
 @attrs.frozen
 class Contradiction:
-    """Something that nobody can mean.
+    """A combination of values that cannot be intended.
 
     @ivar field: the field at fault.
     @ivar holds: tells whether a configuration has this contradiction.
-    @ivar remedy: what to do; names of other fields stand in braces.
-    @ivar unused: whether the field only has no effect.
+    @ivar remedy: the remedy; the names of other fields are in braces.
+    @ivar unused: whether the only problem is that the field has no effect.
     """
 
     field: str
@@ -36,28 +36,28 @@ class Contradiction:
     unused: bool = False
 
     def remedy_for(self, spell: Spell) -> str:
-        """Write the remedy with the names that the user knows."""
+        """Format the remedy with the names that the user knows."""
         return _FIELD.sub(lambda match: spell(match[1]), self.remedy)
 
 
 class Contradicted(ConfigError):
     """A configuration that contradicts itself.
 
-    @ivar contradiction: how.
+    @ivar contradiction: the contradiction.
     """
 
     def __init__(self, contradiction: Contradiction, config: object) -> None:
         value, secret = getattr(config, contradiction.field), _attribute(config, contradiction.field).repr is False
-        # Where a value is missing, there is none to show.
+        # A missing value is not displayed.
         text = "" if value is None else to_display(getattr(value, "value", value), secret=secret)
         super().__init__(contradiction.field, text, contradiction.remedy_for(str))
         self.contradiction = contradiction
 
 
 def check(config: object, contradictions: Iterable[Contradiction]) -> None:
-    """Look for contradictions.
+    """Check a configuration for contradictions.
 
-    @raise Contradicted: for the first one.
+    @raise Contradicted: for the first contradiction.
     """
     for contradiction in contradictions:
         if contradiction.holds(config):
@@ -70,7 +70,7 @@ def _attribute(config: object, name: str) -> attrs.Attribute[Any]:
 
 
 def changed(config: object, name: str) -> bool:
-    """Tell whether a field has another value than its default."""
+    """Tell whether the value of a field differs from its default."""
     return bool(getattr(config, name) != _attribute(config, name).default)
 
 
@@ -79,7 +79,7 @@ def _missing(*names: str) -> Callable[[Any], bool]:
 
 
 def _unused(needs: Callable[[Any], bool], remedy: str, *names: str) -> tuple[Contradiction, ...]:
-    """Fields without effect where C{needs} says that something is missing."""
+    """Create contradictions for fields without effect if C{needs} returns true because something is missing."""
 
     def of(name: str) -> Contradiction:
         return Contradiction(name, lambda config: changed(config, name) and needs(config), remedy, unused=True)
@@ -176,7 +176,7 @@ PROXY: Final = (
 OWN_AUTHORIZER: Final = tuple(
     Contradiction(
         name,
-        # A configuration of an authorization service has no authz_url.
+        # The configuration of an authorization service has no authz_url.
         lambda config, name=name: getattr(config, name, None) is not None,  # type: ignore[misc]
         "the authorizer of the application decides: leave this out",
     )

@@ -1,4 +1,4 @@
-"""The options for the bounds that a proxy keeps; part of L{egress.config.options}."""
+"""The options for the limits of a proxy; a part of L{egress.config.options}."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where clients connect, and what is asked of them there."""
+"""The listeners: the endpoints for clients, and the authentication that they require."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import attrs
 from egress.model.authority import parse_ip
 from egress.model.converters import ConfigError, checked, string
 
-# Between colons; one that belongs to a value has a backslash before it.
+# The pieces between colons; a colon in a value is escaped with a backslash.
 _PIECE: Final = re.compile(r"(?:\\.|[^:\\])*", re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 _OPTION: Final = re.compile(r"([A-Za-z-]+)=(.*)", re.DOTALL)
@@ -26,9 +26,9 @@ _HTTPS_VALUES: Final = {"allow": True, "refuse": False}
 
 
 class InvalidListener(ValueError):
-    """A description that cannot be read.
+    """A description that cannot be parsed.
 
-    @ivar remedy: what to write instead, in one clause.
+    @ivar remedy: a valid replacement, in one clause.
     """
 
     def __init__(self, remedy: str) -> None:
@@ -38,12 +38,12 @@ class InvalidListener(ValueError):
 
 @attrs.frozen(field_transformer=checked())
 class ListenerTls:
-    """The TLS of an C{https} proxy.
+    """The TLS settings of an C{https} proxy.
 
     @ivar key: a PEM file with the key.
-    @ivar certificate: one with its certificate; it may be the same.
-    @ivar chain: one with the certificates that lead to its root.
-    @ivar client_ca: one with the CAs that sign the certificates of clients; C{None}: clients show none.
+    @ivar certificate: a PEM file with the certificate; it may be the same file.
+    @ivar chain: a PEM file with the certificates of the chain to the root.
+    @ivar client_ca: a PEM file with the CAs that sign client certificates; C{None}: no client certificates.
     """
 
     key: Path
@@ -54,14 +54,14 @@ class ListenerTls:
 
 @attrs.frozen(field_transformer=checked(endpoint=string))
 class Listener:
-    """Where clients connect.
+    """An endpoint for clients.
 
-    @ivar endpoint: the description of a Twisted server endpoint; with TLS, of the one below it.
-    @ivar tls: the TLS on top of it.
-    @ivar sets_auth: whether C{client_auth} counts here, rather than what holds for the whole proxy.
-    @ivar client_auth: a file with the secrets of clients; C{None}: they need not say who they are.
-    @ivar https: whether clients may ask for https URLs without a CONNECT; C{None}: where nobody else can read what they
-        send.
+    @ivar endpoint: the description of a Twisted server endpoint; with TLS, of the endpoint below TLS.
+    @ivar tls: the TLS settings.
+    @ivar sets_auth: whether C{client_auth} applies here, instead of the setting of the whole proxy.
+    @ivar client_auth: a file with the secrets of clients; C{None}: clients need no authentication.
+    @ivar https: whether clients may request https URLs without a CONNECT; C{None}: only if no other user can read the
+        requests on the way to the proxy.
     """
 
     endpoint: str
@@ -72,33 +72,33 @@ class Listener:
 
     @property
     def takes_https_urls(self) -> bool:
-        """Whether clients may ask for https URLs without a CONNECT.
+        """Whether clients may request https URLs without a CONNECT.
 
-        Some do (axios before 1.8), and so send in clear text what was to be encrypted.  Without a setting, that is
-        accepted where it stays on this machine or is encrypted on its way here: on loopback interfaces, C{unix:} and
-        with TLS.
+        Some clients do so (axios before 1.8), and thereby send data in clear text that should be encrypted.  Without a
+        setting, such requests are accepted if they stay on this machine or are encrypted on the way to the proxy: on
+        loopback interfaces, C{unix:} and with TLS.
         """
         if self.https is not None:
             return self.https
         return self.tls is not None or _is_local(self.endpoint)
 
     def __attrs_post_init__(self) -> None:
-        """Refuse a file that would have no effect: everybody could connect.
+        """Reject a file of secrets that would have no effect, so that every client could connect.
 
-        @raise ConfigError: for one.
+        @raise ConfigError: if there is such a file.
         """
         if self.client_auth is not None and not self.sets_auth:
             raise ConfigError("client_auth", str(self.client_auth), "has no effect here: add sets_auth=True")
 
     @classmethod
     def parse(cls, text: str, path: Callable[[str], Path] = Path) -> Listener:
-        """Read the description of an endpoint, with settings of ours among those of the endpoint.
+        """Parse the description of an endpoint, which may contain settings of the proxy.
 
-        C{ssl:} is no endpoint of Twisted here, but a TCP endpoint with TLS of our own: that serves several processes
-        as well, and speaks no older TLS than any other part of the proxy.
+        C{ssl:} does not select Twisted's endpoint, but a TCP endpoint with the proxy's own TLS: it also works with
+        several worker processes, and supports no older TLS version than the other parts of the proxy.
 
-        @param path: makes a path of a file name.
-        @raise InvalidListener: when it cannot be read.
+        @param path: converts a file name to a path.
+        @raise InvalidListener: if the description cannot be parsed.
         """
         pieces, ours, https = [], {}, None
         for piece in _split(text):
@@ -141,10 +141,10 @@ def _split(text: str) -> list[str]:
 
 
 def _is_local(endpoint: str) -> bool:
-    """Whether only programs on this machine can connect to an endpoint, as far as its description tells."""
+    """Tell whether only programs on this machine can connect to an endpoint, as far as its description tells."""
     kind, *pieces = [_ESCAPED.sub(r"\1", piece) for piece in _split(endpoint)]
     if kind in ("tcp", "tcp6"):
-        # The second argument without a name is the interface, as Twisted reads it.
+        # The second argument without a name is the interface, as in Twisted.
         unnamed = [piece for piece in pieces if not _OPTION.fullmatch(piece)]
         named = [piece.partition("=")[2] for piece in pieces if piece.startswith("interface=")]
         interface = next(iter(named + unnamed[1:2]), "")

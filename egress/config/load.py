@@ -1,4 +1,4 @@
-"""Reading the options of the proxy into one L{ProxyConfig}."""
+"""The loader of the proxy's configuration: converts the options to one L{ProxyConfig}."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ def load_config(
     directory: Path | None = None,
     only: Collection[str] | None = None,
 ) -> ProxyConfig:
-    """Read a configuration.
+    """Load a configuration.
 
-    @param arguments: the command line: names of options without the dashes, and all values of each; of two names of
-        one option the last counts.
+    @param arguments: the command line: option names without the dashes, with all their values; of two names of one
+        option the last one applies.
     @param environ: the environment.
-    @param reactor: the one that endpoints will be made for.
-    @param directory: where relative paths start; C{None}: the working directory.
-    @param only: the fields that are wanted, whatever is given besides; C{None}: all.
-    @raise ConfigError: for the first value that cannot be used.
+    @param reactor: the reactor of the endpoints.
+    @param directory: the base of relative paths; C{None}: the working directory.
+    @param only: the fields to load, regardless of the other options; C{None}: all fields.
+    @raise ConfigError: for the first invalid value.
     """
     place = ParseContext(Path.cwd() if directory is None else directory, reactor)
     given = gather(OPTIONS, arguments, environ, place, only)
     if "bypass" in given and given["bypass"].conventional and given.keys().isdisjoint(_UPSTREAMS):
-        # Without an upstream proxy NO_PROXY says nothing, and whoever set it may have meant another syntax.
+        # Without an upstream proxy NO_PROXY has no effect, and its author may have used the syntax of another program.
         del given["bypass"]
     read = {field: value.read() for field, value in given.items()}
     if "authz_api" in read and read.keys().isdisjoint(("authz_url", "policy", "shadow_authz_url")):
-        # Whoever means to ask a service does not want the starter policy.
+        # A user who selects the protocol of a service does not want the starter policy.
         raise given["authz_api"].refuse("there is nobody to ask: name the service with --authz-url")
     more = RULES_DECIDE if only is None else ()
     try:
@@ -53,20 +53,20 @@ def load_config(
     except RuntimeError as error:
         raise ConfigError("--ca-dir", "", "name a directory: the home directory is not known") from error
     for field in _UPSTREAMS:
-        if field in read and any(_listens_on(entrance.endpoint, read[field].authority) for entrance in config.listen):
+        if field in read and any(_listens_on(listener.endpoint, read[field].authority) for listener in config.listen):
             raise given[field].refuse("this is the proxy itself: name another one, or none")
     return config
 
 
 def _nested(read: Mapping[str, Any]) -> dict[str, Any]:
-    """Gather what belongs to the limits."""
+    """Collect the fields of the limits."""
     limits = {field.removeprefix(_LIMITS): value for field, value in read.items() if field.startswith(_LIMITS)}
     fields = {field: value for field, value in read.items() if not field.startswith(_LIMITS)}
     return {**fields, "limits": Limits(**limits)}
 
 
 def _listens_on(description: str, authority: Authority) -> bool:
-    """Whether an endpoint is where an authority leads, as far as one can tell without resolving or binding."""
+    """Tell whether an endpoint listens on an authority, as far as that is known without resolving or binding."""
     listener = _TCP_LISTENER.match(description)
     if listener is None or int(listener[1]) != authority.port:
         return False
@@ -86,5 +86,5 @@ def _is_loopback(interface: str) -> bool:
 
 
 def reference() -> str:
-    """Write the table of options for the documentation, in Markdown."""
+    """Format the table of options for the documentation, in Markdown."""
     return table_of(OPTIONS)

@@ -1,7 +1,7 @@
-"""The configuration of a proxy: frozen, complete and valid once it exists.
+"""The configuration of a proxy: immutable, complete and always valid.
 
-Text from the command line, the environment or a file is read in L{egress.config.load}; an application that
-embeds the proxy builds a L{ProxyConfig} itself.
+L{egress.config.load} parses text from the command line, the environment or a file; an application that embeds the proxy
+creates a L{ProxyConfig} itself.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ MIB = 1024 * KIB
 
 
 class Mode(enum.Enum):
-    """What a decision does.
+    """The effect of a decision.
 
-    @cvar ENFORCE: what is not allowed does not leave.
-    @cvar OBSERVE: it leaves all the same, and is on record as what would have been refused; what the address guard
-        refuses does not leave.
+    @cvar ENFORCE: only allowed requests are forwarded.
+    @cvar OBSERVE: denied requests are forwarded as well, and recorded as requests that would have been denied; a
+        request that the address guard refuses is not forwarded.
     """
 
     ENFORCE = "enforce"
@@ -46,10 +46,10 @@ class Mode(enum.Enum):
 
 
 class OversizeBody(enum.Enum):
-    """What happens to a request whose content is over the body limit, when the authorizer looks at contents.
+    """The handling of a request whose content exceeds the body limit, if the authorizer inspects contents.
 
-    @cvar REFUSE: 413, and nothing of it is forwarded.
-    @cvar TRUNCATE: the authorizer decides on the beginning, and is told so (contract: C{bodyTruncated}).
+    @cvar REFUSE: the request is rejected with 413, and no part of it is forwarded.
+    @cvar TRUNCATE: the authorizer decides on the beginning of the content, with a flag (contract: C{bodyTruncated}).
     """
 
     REFUSE = "refuse"
@@ -57,10 +57,11 @@ class OversizeBody(enum.Enum):
 
 
 class Resolve(enum.Enum):
-    """When the name of a destination is resolved.
+    """The time at which the name of a destination is resolved.
 
-    @cvar AFTER: once a request is allowed, or its authorizer wants the addresses; a denied name causes no DNS query.
-    @cvar BEFORE: before the authorizer is asked, which is told the addresses.
+    @cvar AFTER: after a request is allowed, or when its authorizer needs the addresses; a denied name causes no DNS
+        query.
+    @cvar BEFORE: before the authorization request, which contains the addresses.
     """
 
     AFTER = "after"
@@ -68,12 +69,12 @@ class Resolve(enum.Enum):
 
 
 class AuthzApi(enum.Enum):
-    """How an authorization service is asked.
+    """The protocol of an authorization service.
 
-    @cvar POSTMAN: by the contract of the Postman runner's proxy, C{POST .../validate}.
-    @cvar AUTHZEN: by the Access Evaluation API of AuthZEN.
-    @cvar OPA: by the data API of Open Policy Agent.
-    @cvar EXT_AUTHZ: by the HTTP check of Envoy's C{ext_authz}.
+    @cvar POSTMAN: the contract of the Postman runner's proxy, C{POST .../validate}.
+    @cvar AUTHZEN: the Access Evaluation API of AuthZEN.
+    @cvar OPA: the data API of Open Policy Agent.
+    @cvar EXT_AUTHZ: the HTTP check of Envoy's C{ext_authz}.
     """
 
     POSTMAN = "postman"
@@ -83,11 +84,11 @@ class AuthzApi(enum.Enum):
 
 
 class AuthzBody(enum.Enum):
-    """When an authorization service is given the content of a request.
+    """The condition under which an authorization service gets the content of a request.
 
-    @cvar ALWAYS: with each question.
-    @cvar ON_DEMAND: when it answers that it needs it.
-    @cvar NEVER: not at all.
+    @cvar ALWAYS: with each authorization request.
+    @cvar ON_DEMAND: when the service responds that it needs the content.
+    @cvar NEVER: never.
     """
 
     ALWAYS = "always"
@@ -96,10 +97,10 @@ class AuthzBody(enum.Enum):
 
 
 class AuditFailure(enum.Enum):
-    """What happens while the audit log cannot be written.
+    """The behavior while the audit log cannot be written.
 
-    @cvar CONTINUE: requests are decided and forwarded; the lines are lost, and counted.
-    @cvar DENY: nothing is forwarded until a line can be written again.
+    @cvar CONTINUE: requests are decided and forwarded; the lost records are counted.
+    @cvar DENY: no request is forwarded until a record can be written again.
     """
 
     CONTINUE = "continue"
@@ -113,33 +114,34 @@ def _limit(default: float) -> float:
 
 @attrs.frozen(kw_only=True, field_transformer=checked())
 class Limits:
-    """Every bound that the proxy keeps; sizes in bytes, times in seconds.
+    """All limits of the proxy; sizes in bytes, times in seconds.
 
-    @ivar body: the content of a request, up to which it is put to an authorizer that looks at contents.
-    @ivar body_memory: all such contents together; at least one fits.  Half of what is free is one client's.
-    @ivar head: a request or response head, its first line included.
-    @ivar fields: the number of fields in a head.
-    @ivar target: a request-target.
-    @ivar head_timeout: from the first byte of a request head to its end; also between two reads of a body that is to
-        be put to the authorizer.
-    @ivar body_timeout: for the whole of such a body.
-    @ivar tls_timeout: a TLS handshake, on either leg.
-    @ivar idle_timeout: a kept connection, on either leg, between two requests.
+    @ivar body: the maximum content of a request that an authorizer inspects.
+    @ivar body_memory: the memory for all such contents; at least one fits.  One client gets at most half of the free
+        memory.
+    @ivar head: the maximum size of a request or response head, including its first line.
+    @ivar fields: the maximum number of fields in a head.
+    @ivar target: the maximum size of a request-target.
+    @ivar head_timeout: from the first byte of a request head to its end; also between two reads of a content that the
+        authorizer inspects.
+    @ivar body_timeout: for receiving the whole of such a content.
+    @ivar tls_timeout: a TLS handshake with a client or an origin.
+    @ivar idle_timeout: an idle connection to a client or an origin, between two requests.
     @ivar resolve_timeout: resolving a name.
-    @ivar lookups: names that are looked up at the same time; one client alone gets half of them.
-    @ivar lookup_queue: names that wait to be looked up.
-    @ivar lookup_queue_per_client: those of one client.
+    @ivar lookups: the maximum number of concurrent name lookups; one client gets at most half of them.
+    @ivar lookup_queue: the maximum number of queued name lookups.
+    @ivar lookup_queue_per_client: the maximum number of queued name lookups of one client.
     @ivar connect_timeout: connecting to an origin or to the upstream proxy.
-    @ivar connect_attempts: attempts to connect for one request that are under way at the same time.
-    @ivar connect_addresses: addresses of a name that are tried for one request.
-    @ivar response_timeout: from the end of a request to the head of its answer, and between two reads of a body.
-    @ivar tunnel_timeout: a tunnel or an upgraded connection, without a byte in either direction.
-    @ivar drain_timeout: what a stopping proxy gives exchanges to finish.
-    @ivar pool_per_origin: idle connections kept per origin and client.
-    @ivar pool_total: idle connections kept in all.
-    @ivar leaf_contexts: TLS contexts kept for intercepted hosts.
-    @ivar connections: client connections that are open at the same time; fewer where the limit of open files is low.
-    @ivar connections_per_client: those of one client address.
+    @ivar connect_attempts: the maximum number of concurrent connection attempts for one request.
+    @ivar connect_addresses: the maximum number of addresses of a name that are tried for one request.
+    @ivar response_timeout: from the end of a request to the response head, and between two reads of a content.
+    @ivar tunnel_timeout: a tunnel or an upgraded connection without data in either direction.
+    @ivar drain_timeout: the grace period for exchanges in progress at shutdown.
+    @ivar pool_per_origin: the maximum number of idle connections per origin and client.
+    @ivar pool_total: the maximum number of all idle connections.
+    @ivar leaf_contexts: the maximum number of cached TLS contexts for intercepted hosts.
+    @ivar connections: the maximum number of concurrent client connections; lower if the limit of open files is low.
+    @ivar connections_per_client: the maximum number of concurrent connections of one client address.
     """
 
     body: int = attrs.field(default=16 * MIB, validator=_positive)
@@ -169,9 +171,9 @@ class Limits:
 
 
 def parse_listeners(given: Iterable[Listener | str]) -> tuple[Listener, ...]:
-    """Read what an application writes as it would stand on the command line.
+    """Parse listeners that an application gives in the syntax of the command line.
 
-    @raise ConfigError: when it cannot be read.
+    @raise ConfigError: if one of them cannot be parsed.
     """
     if not isinstance(given, (tuple, list)):
         raise ConfigError(
@@ -192,7 +194,7 @@ def _listener(given: object) -> Listener:
 
 
 def _admin(given: AdminEndpoint | str | None) -> AdminEndpoint | None:
-    """Read what an application writes as it would stand on the command line."""
+    """Parse an admin endpoint that an application gives in the syntax of the command line."""
     if given is None or isinstance(given, AdminEndpoint):
         return given
     try:
@@ -201,7 +203,7 @@ def _admin(given: AdminEndpoint | str | None) -> AdminEndpoint | None:
         raise ConfigError("admin", to_display(given), error.remedy) from error
 
 
-# The kinds of values that types do not tell.
+# The constraints of values that types do not express.
 _KINDS: Final = checked(
     authz_url=setting_text.authz_url,
     authz_token=setting_text.token,
@@ -225,71 +227,72 @@ _KINDS: Final = checked(
 
 @attrs.frozen(kw_only=True, field_transformer=_KINDS)
 class ProxyConfig:
-    """What one proxy does.
+    """The settings of one proxy.
 
     @ivar listen: server endpoint descriptions (U{twisted.internet.endpoints.serverFromString}), each with its own
-        settings; text is read by L{Listener.parse}.
-    @ivar client_auth: a file with the secrets of clients, without which no request is taken, unless an entrance says
-        otherwise; C{None}: clients need not say who they are.
-    @ivar authz_url: the authorization service; what C{authz_api} has at the end of its path is appended unless it ends
-        so.  C{None}: C{policy} decides.
-    @ivar authz_timeout: seconds for one whole call.
-    @ivar authz_token: the bearer token for the call.
-    @ivar authz_client_cert: a PEM file with certificate and key, shown to an C{https} authorization service.
-    @ivar authz_via_upstream: whether the call leaves through the upstream proxy.
-    @ivar authz_max_concurrency: how many questions are put to an authorizer at the same time, but for the embedded one.
-    @ivar authz_queue: how many more wait for their turn.
-    @ivar authz_breaker_failures: how many questions in a row without an answer have it left alone for a while; C{None}:
-        it is always asked.
-    @ivar authz_api: how it is asked.
-    @ivar authz_body: when it is given the content.
-    @ivar authz_response_headers: with L{AuthzApi.EXT_AUTHZ}: the fields of its answers that are added to the request.
-    @ivar authz_cache: how many decisions are kept for as long as it says, of any authorizer but the embedded one;
-        C{None}: none are, and identical questions do not share an answer.
-    @ivar authz_max_ttl: seconds for which a decision is reused at most.
-    @ivar authz_max_stale: seconds for which one is reused beyond that at most, while there are no answers.
-    @ivar policy: the embedded authorizer's TOML file; C{None}: the packaged starter policy.
-    @ivar secrets: a TOML file that says where the secrets come from which decisions put into requests, and where they
-        may be sent; C{None}: there are none.
-    @ivar mode: whether decisions are enforced, or only put on record.
-    @ivar shadow_authz_url: an authorization service that is asked as well, without effect.
+        settings; L{Listener.parse} parses text.
+    @ivar client_auth: a file with the secrets of clients, which are then required for each request, unless a listener
+        has another setting; C{None}: clients need no authentication.
+    @ivar authz_url: the authorization service; the path of C{authz_api} is appended if it is missing.  C{None}:
+        C{policy} decides.
+    @ivar authz_timeout: the timeout of one authorization request, in seconds.
+    @ivar authz_token: the bearer token for the authorization service.
+    @ivar authz_client_cert: a PEM file with certificate and key, sent to an C{https} authorization service.
+    @ivar authz_via_upstream: whether authorization requests use the upstream proxy.
+    @ivar authz_max_concurrency: the concurrency limit of authorization requests, except for the embedded policy.
+    @ivar authz_queue: the maximum number of queued authorization requests.
+    @ivar authz_breaker_failures: the number of consecutive failures that open the circuit breaker; C{None}: no circuit
+        breaker.
+    @ivar authz_api: the protocol of the authorization service.
+    @ivar authz_body: when the authorization service gets the content.
+    @ivar authz_response_headers: with L{AuthzApi.EXT_AUTHZ}: the fields of its responses that are added to the request.
+    @ivar authz_cache: the maximum number of decisions that are cached for the time that the authorizer states, except
+        for the embedded policy; C{None}: no cache, and identical authorization requests do not share a response.
+    @ivar authz_max_ttl: the maximum time to live of a cached decision, in seconds.
+    @ivar authz_max_stale: the maximum time for which a cached decision is used beyond that while the authorizer fails,
+        in seconds.
+    @ivar policy: the TOML file of the embedded policy; C{None}: the packaged starter policy.
+    @ivar secrets: a TOML file with the sources of the secrets that decisions put into requests, and the destinations of
+        each secret; C{None}: no secrets.
+    @ivar mode: whether decisions are enforced, or only recorded.
+    @ivar shadow_authz_url: an authorization service that is queried as well, without effect.
     @ivar shadow_authz_token: the bearer token for it; that of C{authz_url} is not sent there.
-    @ivar shadow_policy: a policy that is asked as well, without effect.
-    @ivar shadow_log: a file for the disagreements of the two.
-    @ivar ca_dir: where the CA is kept, and made at first start.
-    @ivar ca_cert: the certificate of a CA to sign with instead, followed by those above it.
-    @ivar ca_key: its key.
-    @ivar ca_name_constraints: the names, each with all below it, and ranges of addresses to which a CA that is made is
-        limited; empty: it is not.
-    @ivar extra_ca_certs: a PEM file with CAs to trust besides the system's: for origins, the authorization service and
-        an C{https} upstream proxy.
-    @ivar origin_tls: a TOML file with what holds for the TLS of some origins.
-    @ivar client_tls: which suites of TLS 1.2 clients may use.
+    @ivar shadow_policy: a policy that is evaluated as well, without effect.
+    @ivar shadow_log: a file for the differences between the two decisions.
+    @ivar ca_dir: the directory of the CA, which is created at the first start.
+    @ivar ca_cert: the certificate of a CA that signs instead, followed by its chain.
+    @ivar ca_key: the key of that CA.
+    @ivar ca_name_constraints: the names, each with its subdomains, and ranges of addresses to which a created CA is
+        limited; empty: no limit.
+    @ivar extra_ca_certs: a PEM file with CAs to trust in addition to the system's: for origins, the authorization
+        service and an C{https} upstream proxy.
+    @ivar origin_tls: a TOML file with TLS settings for single origins.
+    @ivar client_tls: the cipher suites of TLS 1.2 that clients may use.
     @ivar upstream_http: the proxy for C{http} origins.
     @ivar upstream_https: the proxy for C{https} origins, tunnels and upgrades.
-    @ivar bypass: the origins that are contacted directly nevertheless (C{NO_PROXY}).
-    @ivar passthrough: hosts (C{example.com}, or C{.example.com} and C{*.example.com} for what is below it; each may
-        carry a port) whose TLS is tunnelled unread.
-    @ivar opaque_ports: ranges of ports to which every CONNECT is tunnelled unread.
+    @ivar bypass: the origins that are contacted directly even if there is an upstream proxy (C{NO_PROXY}).
+    @ivar passthrough: the hosts whose TLS is tunnelled without interception (C{example.com}, or C{.example.com} and
+        C{*.example.com} for its subdomains; each may include a port).
+    @ivar opaque_ports: ranges of ports to which every CONNECT is tunnelled without interception.
     @ivar resolve: when the name of a destination is resolved.
-    @ivar dns_servers: the DNS servers that resolve the names of origins and of the upstream proxy, in the order
-        in which to ask them; text is read by L{DnsServer.parse}.  Empty: the system resolves names.
+    @ivar dns_servers: the DNS servers that resolve the names of origins and of the upstream proxy, in the order of the
+        queries; L{DnsServer.parse} parses text.  Empty: the system resolves names.
     @ivar upgrade_protocols: protocols, as the C{Upgrade} field names them, to which an allowed request may upgrade its
-        connection, besides WebSockets; each is checked by L{egress.model.protocol.protocol_name}.
-    @ivar allow_address: ranges that the address guard lets through.
-    @ivar deny_address: ranges that it refuses besides its own, also where C{allow_address} has them.
-    @ivar allow_ports: ranges of ports that requests may go to; none: every port.
+        connection, besides WebSockets; L{egress.model.protocol.protocol_name} checks each of them.
+    @ivar allow_address: ranges that the address guard permits.
+    @ivar deny_address: ranges that it refuses in addition to its own, even if C{allow_address} contains them.
+    @ivar allow_ports: ranges of permitted destination ports; empty: every port.
     @ivar audit_log: a file, or C{"-"} for standard output; C{None}: no audit log.
-    @ivar audit_failure: what happens while it cannot be written.
+    @ivar audit_failure: the behavior while the audit log cannot be written.
     @ivar metrics_port: the TCP port for C{/metrics} and C{/health}; C{None}: none.
-    @ivar metrics_interface: the address for it.
-    @ivar admin: where people answer what they are asked, and requests are explained; text is read by
-        L{AdminEndpoint.parse}.  C{None}: nowhere, and nobody can be asked.
-    @ivar admin_token: the bearer token that is wanted there.
-    @ivar approval_timeout: seconds for which a request is held until a person answers.
-    @ivar approval_queue: how many requests are held at the same time.
-    @ivar workers: how many processes C{twistd} makes of it, each with all of C{limits}; an application that embeds
-        the proxy has one.
+    @ivar metrics_interface: the address of that port.
+    @ivar admin: the endpoint of the admin API, for approvals and explanations; L{AdminEndpoint.parse} parses text.
+        C{None}: no admin API, and no approvals.
+    @ivar admin_token: the bearer token that the admin API requires.
+    @ivar approval_timeout: the seconds for which a request waits for the approver's decision.
+    @ivar approval_queue: the maximum number of pending approvals.
+    @ivar workers: the number of worker processes that C{twistd} starts, each with all of C{limits}; an application that
+        embeds the proxy has one process.
     """
 
     listen: tuple[Listener, ...] = attrs.field(default=("tcp:8080:interface=127.0.0.1",), converter=parse_listeners)
@@ -346,22 +349,22 @@ class ProxyConfig:
     limits: Limits = attrs.field(factory=Limits)
 
     def __attrs_post_init__(self) -> None:
-        """Look at what only the fields together can have wrong.
+        """Check the fields for contradictions.
 
-        @raise ConfigError: naming the field and the remedy.
+        @raise ConfigError: names the field and the remedy.
         """
         contradictions.check(self, contradictions.PROXY)
 
     @property
     def over_body_limit(self) -> OversizeBody:
-        """What happens to a request whose content is over the body limit: observing, none is refused for that."""
+        """The handling of a request whose content exceeds the body limit: observe mode never rejects it."""
         return OversizeBody.TRUNCATE if self.mode is Mode.OBSERVE else self.oversize_body
 
-    def auth_at(self, entrance: Listener) -> Path | None:
-        """The file with the secrets of those who may come in at an entrance; C{None} for everybody."""
-        return entrance.client_auth if entrance.sets_auth else self.client_auth
+    def auth_at(self, listener: Listener) -> Path | None:
+        """Return the file with the secrets of a listener's clients; C{None} if the listener accepts every client."""
+        return listener.client_auth if listener.sets_auth else self.client_auth
 
-    def asks_at(self, entrance: Listener) -> bool:
-        """Whether clients have to say, and to prove, who they are at an entrance."""
-        certificates = entrance.tls is not None and entrance.tls.client_ca is not None
-        return certificates or self.auth_at(entrance) is not None
+    def asks_at(self, listener: Listener) -> bool:
+        """Tell whether a listener requires client authentication, by credentials or by certificate."""
+        certificates = listener.tls is not None and listener.tls.client_ca is not None
+        return certificates or self.auth_at(listener) is not None

@@ -1,4 +1,4 @@
-"""What an option is: its names, its value and what it sets."""
+"""The definition of an option: its names, its value and the fields that it sets."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ Parse = Callable[[str, ParseContext], Any]
 
 @attrs.frozen
 class Variable:
-    """An environment variable besides the one that is named after its option.
+    """An environment variable of an option, in addition to the variable that is named after the option.
 
-    @ivar fields: what it sets of L{egress.config.model.ProxyConfig}; C{None}: what the option sets.
-    @ivar parse: how it is read; C{None}: like the option.
-    @ivar conventional: whether it is one of those that many programs read: also in lower case, which then counts.
-    @ivar secret: whether its value is never shown.
-    @ivar lenient: whether an entry that cannot be read is skipped with a warning, since other programs may understand
-        it.
+    @ivar fields: the fields of L{egress.config.model.ProxyConfig} that it sets; C{None}: the fields of the option.
+    @ivar parse: parses its value; C{None}: the parser of the option.
+    @ivar conventional: whether many programs read it: it is also read in lower case, which then takes precedence.
+    @ivar secret: whether its value is never displayed.
+    @ivar lenient: whether an invalid entry is skipped with a warning, because other programs may understand it.
     """
 
     name: str
@@ -34,20 +33,20 @@ class Variable:
 
 @attrs.frozen(kw_only=True)
 class Option:
-    """One option.
+    """A configuration option.
 
-    @ivar name: as on the command line, without the dashes, and in the file.
-    @ivar metavar: what stands for its value in C{--help}; empty for a flag.
-    @ivar default: the default, for people.
-    @ivar fields: what it sets of L{egress.config.model.ProxyConfig}; C{config} is the file itself, and C{limits.}
-        stands before what it sets of L{egress.config.model.Limits}.
-    @ivar parse: reads one value.
-    @ivar clear: values that stand for "not set", whatever a lower layer says.
+    @ivar name: the name on the command line, without the dashes, and in the file.
+    @ivar metavar: the placeholder of its value in C{--help}; empty for a flag.
+    @ivar default: the default in readable form.
+    @ivar fields: the fields of L{egress.config.model.ProxyConfig} that it sets; C{config} is the file itself, and the
+        prefix C{limits.} marks the fields of L{egress.config.model.Limits}.
+    @ivar parse: parses one value.
+    @ivar clear: the values that unset the option, regardless of a lower layer.
     @ivar repeatable: whether it can be repeated.
-    @ivar lists: whether one value may be several, between commas or white space.
-    @ivar combine: makes one value of those of a repeatable option.
-    @ivar url: whether values may carry credentials, which no message shows.
-    @ivar prefix: begins the name of its environment variable.
+    @ivar lists: whether a value may be a list, separated by commas or white space.
+    @ivar combine: combines the values of a repeatable option.
+    @ivar url: whether values may contain credentials, which no message displays.
+    @ivar prefix: the prefix of its environment variable.
     """
 
     name: str
@@ -73,7 +72,7 @@ class Option:
 
     @property
     def environment(self) -> tuple[Variable, ...]:
-        """All environment variables, the one that counts most first."""
+        """All environment variables, in the order of precedence."""
         return (self.variable, *self.variables)
 
     @property
@@ -83,5 +82,5 @@ class Option:
 
 
 def by_name(options: Sequence[Option]) -> dict[str, Option]:
-    """Find options under each of their names."""
+    """Index options by each of their names."""
     return {name: option for option in options for name in (option.name, *option.aliases)}

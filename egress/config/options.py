@@ -1,7 +1,7 @@
 """The table of options.
 
-It is all there is: C{--help}, the names of the environment variables, the keys of the configuration file and the page
-in the documentation come from it.
+It is the only definition: C{--help}, the names of the environment variables, the keys of the configuration file and the
+page in the documentation are generated from it.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def _bypass(entries: Sequence[str]) -> Bypass:
 
 
 def _dns_server(text: str, place: values.ParseContext) -> DnsServer:
-    """Read the address of a DNS server, with a port or without."""
+    """Parse the address of a DNS server, with an optional port."""
     return setting_text.dns_server(text)
 
 
 def _upgrade_protocol(text: str, place: values.ParseContext) -> str:
-    """Read the name of a protocol, as the C{Upgrade} field has it."""
+    """Parse the name of a protocol, as in the C{Upgrade} field."""
     return setting_text.upgrade_protocol(text)
 
 

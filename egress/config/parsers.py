@@ -1,7 +1,7 @@
-"""Reading the values of options: from text, as people write it, to the types of L{egress.config.model}.
+"""The parsers of option values: from text to the types of L{egress.config.model}.
 
-Each function takes the text and the place where it was given, and raises L{BadValue} with what to write instead.
-Files are looked at, names are not resolved and nothing is bound.
+Each function takes the text and the place where it was given, and raises L{BadValue}, which names a valid replacement.
+The parsers check files, but resolve no names and bind no ports.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ _TCP_PORT: Final = re.compile(r"tcp6?:(?:port=)?([0-9]+)")
 
 _TOKEN_FILE: Final = 64 * KIB
 
-# More than any machine gains from, and fewer than would make it suffer from a slip of the hand.
+# Higher than any useful number, and low enough that a typing error does not overload the machine.
 MAX_WORKERS: Final = 256
 
 
 @attrs.frozen
 class ParseContext:
-    """Where a value was given.
+    """The context of a value.
 
-    @ivar directory: what relative paths start from.
-    @ivar reactor: the one that endpoints will be made for.
+    @ivar directory: the base of relative paths.
+    @ivar reactor: the reactor of the endpoints.
     """
 
     directory: Path
@@ -62,7 +62,7 @@ class ParseContext:
 
 
 def size(text: str, place: ParseContext) -> int:
-    """Read a number of bytes: C{1048576}, C{512k}, C{1m}, C{1MiB}."""
+    """Parse a number of bytes: C{1048576}, C{512k}, C{1m}, C{1MiB}."""
     match = _SIZE.fullmatch(text)
     if match is None:
         raise BadValue("write a number of bytes, or of KiB, MiB or GiB, as in 1048576, 512k or 1MiB")
@@ -73,7 +73,7 @@ def size(text: str, place: ParseContext) -> int:
 
 
 def duration(text: str, place: ParseContext) -> float:
-    """Read a number of seconds: C{5}, C{2.5s}, C{500ms}, C{2m}."""
+    """Parse a number of seconds: C{5}, C{2.5s}, C{500ms}, C{2m}."""
     match = _DURATION.fullmatch(text)
     if match is None:
         raise BadValue("write a number of seconds, or with a unit, as in 5, 2.5s, 500ms or 2m")
@@ -84,14 +84,14 @@ def duration(text: str, place: ParseContext) -> float:
 
 
 def duration_or_zero(text: str, place: ParseContext) -> float:
-    """Read a number of seconds, of which there may be none."""
+    """Parse a number of seconds, which may be zero."""
     if re.fullmatch(r"0(?:\.0+)? ?(?:ms|s|m|h)?", text, re.IGNORECASE):
         return 0.0
     return duration(text, place)
 
 
 def boolean(text: str, place: ParseContext) -> bool:
-    """Read C{true} or C{false}, in the usual spellings."""
+    """Parse C{true} or C{false}, in the usual spellings."""
     value = _BOOLEANS.get(text.lower())
     if value is None:
         raise BadValue("write true or false")
@@ -99,7 +99,7 @@ def boolean(text: str, place: ParseContext) -> bool:
 
 
 def _one_of(kind: type[_E]) -> Callable[[str, ParseContext], _E]:
-    """Make what reads one of a few words."""
+    """Create a parser for the values of an enumeration."""
     take = choice(kind)
     return lambda text, place: take(text)
 
@@ -114,12 +114,12 @@ client_tls: Final = _one_of(ClientTls)
 
 
 def field_name(text: str, place: ParseContext) -> str:
-    """Read the name of a header field."""
+    """Parse the name of a header field."""
     return setting_text.field_name(text)
 
 
 def workers(text: str, place: ParseContext) -> int:
-    """Read a number of processes; C{auto} is one for each core that this process may use."""
+    """Parse a number of processes; C{auto} selects one for each core that this process may use."""
     if text.lower() == "auto":
         return _cores()
     if not re.fullmatch("[0-9]{1,3}", text) or not 0 < int(text) <= MAX_WORKERS:
@@ -134,21 +134,21 @@ def _cores() -> int:
 
 
 def number(text: str, place: ParseContext) -> int:
-    """Read a number of things, of which there is at least one."""
+    """Parse a positive integer."""
     if not re.fullmatch("[0-9]{1,9}", text) or int(text) == 0:
         raise BadValue("write a number greater than zero")
     return int(text)
 
 
 def number_or_zero(text: str, place: ParseContext) -> int:
-    """Read a number of things, of which there may be none."""
+    """Parse a non-negative integer."""
     if not re.fullmatch("[0-9]{1,9}", text):
         raise BadValue("write a number, or 0 for none")
     return int(text)
 
 
 def number_or_none(text: str, place: ParseContext) -> int | None:
-    """Read a number of things, or C{none} for no bound."""
+    """Parse a positive integer, or C{none} for no limit."""
     if text.lower() == "none":
         return None
     try:
@@ -158,17 +158,17 @@ def number_or_none(text: str, place: ParseContext) -> int | None:
 
 
 def port(text: str, place: ParseContext) -> int:
-    """Read a TCP port."""
+    """Parse a TCP port."""
     return parse_port(text)
 
 
 def ports(text: str, place: ParseContext) -> range:
-    """Read a TCP port, or a range of them: C{443}, C{8000-8999}."""
+    """Parse a TCP port, or a range of ports: C{443}, C{8000-8999}."""
     return parse_ports(text)
 
 
 def interface(text: str, place: ParseContext) -> str:
-    """Read the address of an interface."""
+    """Parse the address of an interface."""
     return setting_text.interface(text)
 
 
@@ -181,7 +181,7 @@ def endpoint(text: str, place: ParseContext) -> Listener:
     try:
         serverFromString(place.reactor, entrance.endpoint)  # type: ignore[no-untyped-call]
     except Exception as error:
-        # The parser may be a plugin, and raises what it likes; Twisted's own raise four kinds of errors.
+        # A plugin's parser may raise any exception; Twisted's own parsers raise four kinds of errors.
         raise BadValue("write an endpoint as in tcp:8080:interface=127.0.0.1 or unix:/run/egress.sock") from error
     tls = entrance.tls
     files = () if tls is None else (tls.key, tls.certificate, tls.chain, tls.client_ca)
@@ -194,12 +194,12 @@ def endpoint(text: str, place: ParseContext) -> Listener:
 
 
 def authz_url(text: str, place: ParseContext) -> str:
-    """Read the URL of an authorization service."""
+    """Parse the URL of an authorization service."""
     return setting_text.authz_url(text)
 
 
 def upstream_proxy(text: str, place: ParseContext) -> UpstreamProxy:
-    """Read the URL of a proxy, with its credentials."""
+    """Parse the URL of a proxy, including its credentials."""
     return setting_text.upstream_proxy(text)
 
 
@@ -215,22 +215,22 @@ def host_pattern(text: str, place: ParseContext) -> str:
 
 
 def address_range(text: str, place: ParseContext) -> IPNetwork:
-    """Read a CIDR range, or one address."""
+    """Parse a CIDR range or an address."""
     return network(text)
 
 
 def name_constraint(text: str, place: ParseContext) -> str | IPNetwork:
-    """Read what a CA may sign for: a name with all below it, an address or a CIDR range."""
+    """Parse a name constraint of a CA: a name (which includes its subdomains), an address or a CIDR range."""
     return setting_text.name_constraint(text)
 
 
 def token(text: str, place: ParseContext) -> str:
-    """Read a bearer token."""
+    """Parse a bearer token."""
     return setting_text.token(text)
 
 
 def token_file(text: str, place: ParseContext) -> str:
-    """Read a bearer token from a file that holds it alone."""
+    """Read a bearer token from a file that contains only the token."""
     path = readable_file(text, place)
     with path.open("rb") as file:
         data = file.read(_TOKEN_FILE + 1)
@@ -243,7 +243,7 @@ def token_file(text: str, place: ParseContext) -> str:
 
 
 def readable_file(text: str, place: ParseContext) -> Path:
-    """Check that a file is there and can be read."""
+    """Check that a file exists and can be read."""
     path = place.path(text)
     _check_readable(path)
     return path
@@ -260,7 +260,7 @@ def _check_readable(path: Path) -> None:
 
 
 def directory(text: str, place: ParseContext) -> Path:
-    """Check that a directory is there, or nothing yet."""
+    """Check that a path is a directory or does not exist yet."""
     path = place.path(text)
     try:
         if path.exists() and not path.is_dir():
@@ -271,7 +271,7 @@ def directory(text: str, place: ParseContext) -> Path:
 
 
 def log_file(text: str, place: ParseContext) -> str:
-    """Check that a file can be appended to, or made; C{-} is standard output."""
+    """Check that a file can be appended to or created; C{-} is standard output."""
     if text == "-":
         return text
     path = place.path(text)
@@ -288,7 +288,7 @@ def log_file(text: str, place: ParseContext) -> str:
 
 
 def shadow_log(text: str, place: ParseContext) -> str:
-    """Check that a file can be appended to, or made."""
+    """Check that a file can be appended to or created."""
     if text == "-":
         raise BadValue("name a file; write ./- for one of that name")
     return log_file(text, place)

@@ -1,7 +1,7 @@
-"""Options in layers: the command line over the environment over a file.
+"""The sources of options: command-line options override environment variables, which override a file.
 
-Of each option only the value that counts is read, so that a variable which is meant for other programs, and which the
-command line overrules, cannot keep a program from starting.
+Only the effective value of each option is parsed, so an invalid environment variable that is meant for other programs
+does not prevent a start if the command line overrides it.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _PIPE: Final = "\\|"
 
 @attrs.frozen
 class RawValue:
-    """A value as it was given, not yet read.
+    """A value as text, before it is parsed.
 
-    @ivar spelling: the option as the user spelt it.
-    @ivar texts: the values of a repeatable option; one of every other.
-    @ivar place: what to read it in.
-    @ivar variable: the environment variable that it comes from.
+    @ivar spelling: the option as the user spelled it.
+    @ivar texts: the values of a repeatable option; one value for other options.
+    @ivar place: the context for parsing.
+    @ivar variable: the environment variable that contains the value.
     """
 
     option: Option
@@ -45,18 +45,18 @@ class RawValue:
 
     @property
     def cleared(self) -> bool:
-        """Whether it says that nothing is to be set."""
+        """Whether the value unsets the option."""
         return len(self.texts) == 1 and self.texts[0].strip().lower() in self.option.clear
 
     @property
     def conventional(self) -> bool:
-        """Whether it comes from a variable that is meant for programs of all kinds."""
+        """Whether the value comes from an environment variable that many programs read."""
         return self.variable is not None and self.variable.conventional
 
     def read(self) -> Any:
-        """Read the value.
+        """Parse the value.
 
-        @raise ConfigError: when it cannot be used.
+        @raise ConfigError: if it is invalid.
         """
         if self.variable is not None and self.variable.lenient:
             parsed = list(self._readable())
@@ -83,9 +83,9 @@ class RawValue:
             raise self.refuse("must be valid UTF-8", text) from error
 
     def refuse(self, remedy: str, text: str | None = None) -> ConfigError:
-        """Make the error that refuses this value.
+        """Create the error for this value.
 
-        @param text: the one of several values that is at fault.
+        @param text: the invalid one of several values.
         """
         shown = ",".join(self.texts) if text is None else text
         if self.variable is not None and self.variable.secret:
@@ -102,14 +102,14 @@ def gather(
     place: ParseContext,
     only: Collection[str] | None = None,
 ) -> dict[str, RawValue]:
-    """Find the value that counts for each field of a configuration.
+    """Determine the effective value of each field of a configuration.
 
-    @param options: all that there are; the one named C{config} is the file.
-    @param arguments: the command line: names of options without the dashes, and all values of each; of two names of
-        one option the last counts.
-    @param only: the fields that are wanted, whatever is given besides; C{None}: all.
-    @return: what was given for each field; none that was cleared.
-    @raise ConfigError: when the file cannot be used, or names what there is not.
+    @param options: all options; the option named C{config} is the file.
+    @param arguments: the command line: option names without the dashes, with all their values; of two names of one
+        option the last one applies.
+    @param only: the fields to return, regardless of the other options; C{None}: all fields.
+    @return: the given values by field, without unset ones.
+    @raise ConfigError: if the file cannot be used, or contains an unknown option.
     """
     known = by_name(options)
     given = dict([*_from_environment(options, environ, place), *_from_command_line(known, arguments, place)])
@@ -131,11 +131,11 @@ def _from_environment(
     options: Sequence[Option], environ: Mapping[str, str], place: ParseContext
 ) -> Iterator[tuple[str, RawValue]]:
     for option in options:
-        # The one that counts most comes last.
+        # The variable with the highest precedence comes last.
         for variable in reversed(option.environment):
             for name in (variable.name, variable.name.lower()) if variable.conventional else (variable.name,):
                 text = environ.get(name, "").strip()
-                # An empty variable is what templates and shells leave behind: it is none.
+                # Templates and shells leave empty variables behind: an empty variable has no effect.
                 if text:
                     texts = text.split() if option.repeatable else [text]
                     yield from _spread(RawValue(option, name, _split(option, texts), place, variable))
@@ -163,13 +163,13 @@ def _from_file(known: Mapping[str, Option], file: RawValue) -> Iterator[tuple[st
 
 
 def _texts(option: Option, spelling: str, value: object) -> list[str]:
-    """Write a value of TOML as text, to be read like any other."""
+    """Convert a TOML value to text, which is then parsed like any other value."""
     if isinstance(value, bool) and option.flag:
         return [str(value).lower()]
     if isinstance(value, str) or (isinstance(value, (int, float)) and not isinstance(value, bool)):
         return [str(value)]
     if option.repeatable and isinstance(value, list) and all(isinstance(item, str) for item in value):
-        # An empty list is none, where there may be none.
+        # An empty list unsets the option, if the option permits that.
         return value or [option.clear[0] if option.clear else ""]
     wanted = "true or false" if option.flag else "a list of texts" if option.repeatable else "a text or a number"
     raise ConfigError(spelling, "", f"write {wanted}")
@@ -189,7 +189,7 @@ def _spread(given: RawValue) -> Iterator[tuple[str, RawValue]]:
 
 
 def table_of(options: Sequence[Option]) -> str:
-    """Write options as a table for the documentation, in Markdown."""
+    """Format options as a table for the documentation, in Markdown."""
     lines = ["| Option | Environment | Default | Meaning |", "| --- | --- | --- | --- |"]
     for option in options:
         names = "<br>".join(

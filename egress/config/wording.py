@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in the words of whoever wrote it."""
+"""Configuration errors with the names that the user wrote."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ def made(
     read: Mapping[str, Any],
     more: Sequence[Contradiction] = (),
 ) -> _C:
-    """Make a configuration from what was read.
+    """Create a configuration from parsed values.
 
-    A variable may be set for good, and the option that it belongs to only sometimes: one without effect is left out.
+    A variable may be set permanently, although the option that it depends on is set only sometimes: a variable without
+    effect is omitted.
 
-    @param make: makes it from its fields; each stands for itself, and what it raises names them.
-    @param more: contradictions beyond those that it looks for itself.
-    @raise ConfigError: with the options, variables or keys as the user spelt them.
+    @param make: creates the configuration from its fields; its errors name the fields.
+    @param more: further contradictions to check.
+    @raise ConfigError: names the options, variables or keys as the user spelled them.
     """
     while True:
         try:
@@ -45,7 +46,7 @@ def made(
 
 
 def _spelled(field: str, given: Mapping[str, RawValue], options: Sequence[Option]) -> str:
-    """Name a field as it was given, or as the option for it."""
+    """Return the name of a field as it was given, or its option."""
     if field in given:
         return given[field].spelling
     return next((f"--{option.name}" for option in options if field in option.fields), field)

@@ -1,1 +1,1 @@
-"""What a program of its own needs around a service: its command line, its terminal, its signals."""
+"""The runtime of a program around a service: command line, terminal, signals, ports, files and threads."""

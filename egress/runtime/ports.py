@@ -1,4 +1,4 @@
-"""The listening ports of a service: all of them, or none."""
+"""The port binder: binds either all listening ports of a service, or none."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _log = Logger()
 
 
 def settled(waiting: Sequence[Deferred[Any]]) -> Deferred[None]:
-    """Wait for all, whatever becomes of each."""
+    """Wait for all Deferreds, regardless of their results."""
     return DeferredList(waiting, consumeErrors=True).addCallback(lambda _: None)
 
 
 def described(reactor: object, description: str) -> IStreamServerEndpoint:
-    """Make a server endpoint from its description.
+    """Create a server endpoint from its description.
 
-    A UNIX socket in a directory in which everybody may replace it is not bound.
+    A UNIX socket in a directory in which every user can replace it is rejected.
     """
     endpoint: IStreamServerEndpoint = serverFromString(reactor, description)  # type: ignore[no-untyped-call]
     if isinstance(endpoint, UNIXServerEndpoint):
@@ -41,7 +41,7 @@ def described(reactor: object, description: str) -> IStreamServerEndpoint:
 
 @implementer(IStreamServerEndpoint)
 class _UnixEndpoint:
-    """A UNIX socket that has its mode from the moment in which it is created."""
+    """A UNIX socket that is created with its final mode."""
 
     def __init__(self, endpoint: Any) -> None:
         self._endpoint = endpoint
@@ -64,9 +64,9 @@ def _connect(path: str) -> None:
 
 
 def remove_left_behind(path: str, connect: Callable[[str], object] = _connect) -> None:
-    """Remove a UNIX socket, and its lock, that were left behind by a process with our number.
+    """Remove a UNIX socket and its lock file, if a process with this process's id left them behind.
 
-    In a container the next process often has the same one: it would take itself for the one that listens there.
+    In a container the next process often has the same id, and would treat itself as the one that listens on the socket.
     """
     lock = f"{path}.lock"
     with suppress(OSError):
@@ -80,7 +80,7 @@ def remove_left_behind(path: str, connect: Callable[[str], object] = _connect) -
 
 
 def metrics_endpoint(reactor: object, interface: str, port: int | None) -> IStreamServerEndpoint | None:
-    """Where metrics are served, if anywhere."""
+    """Return the endpoint of the metrics, if they are served."""
     if port is None:
         return None
     kind = TCP6ServerEndpoint if ":" in interface else TCP4ServerEndpoint
@@ -91,8 +91,8 @@ def metrics_endpoint(reactor: object, interface: str, port: int | None) -> IStre
 class PortBinder:
     """Binds ports.
 
-    @param bound: is told of each port that is bound.
-    @ivar begun: whether that was begun.
+    @param bound: called with each bound port.
+    @ivar begun: whether L{listen} was called.
     """
 
     def __init__(self, bound: Callable[[IListeningPort], object] = lambda port: None) -> None:
@@ -103,10 +103,10 @@ class PortBinder:
         self.begun = False
 
     def listen(self, pairs: Sequence[tuple[IStreamServerEndpoint, object]], shown: int) -> None:
-        """Bind, unless that was begun already.
+        """Bind the ports, unless this was done before.
 
-        @param pairs: endpoints, each with what it serves.
-        @param shown: of how many of them L{listening} gives the addresses.
+        @param pairs: endpoints with their factories.
+        @param shown: the number of endpoints whose addresses L{listening} returns.
         """
         if self.begun:
             return
@@ -124,7 +124,8 @@ class PortBinder:
         return endpoint.listen(factory).addCallback(bound)  # type: ignore[arg-type]
 
     def _failed(self, failure: Failure) -> None:
-        # The first failure of the group; what did get bound is let go, so that nobody takes half of it for the whole.
+        # The first failure of the group; the bound ports are closed, because a partly available service would be
+        # misleading.
         reason = failure.value.subFailure  # type: ignore[union-attr]
         _log.critical("cannot listen: {reason}", reason=reason.getErrorMessage())
         self.stop()
@@ -140,9 +141,9 @@ class PortBinder:
                 deferred.errback(result)
 
     def listening(self) -> Deferred[tuple[IAddress, ...]]:
-        """Learn the addresses.
+        """Return the addresses of the bound ports.
 
-        @return: fires once all ports are bound; fails when one cannot be.
+        @return: fires when all ports are bound; fails if one of them cannot be bound.
         """
         if isinstance(self._result, tuple):
             return succeed(self._result)
@@ -153,6 +154,6 @@ class PortBinder:
         return waiting
 
     def stop(self) -> Deferred[None]:
-        """Let go of the ports."""
+        """Close the ports."""
         ports, self._ports = self._ports, []
         return settled([maybeDeferred(port.stopListening) for port in ports])

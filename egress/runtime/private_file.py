@@ -1,4 +1,4 @@
-"""Reading files with a private key or another secret: only those that nobody else can read."""
+"""Reading files that contain a private key or another secret, which only their owner may read."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Final
 
 from egress.runtime.safe_files import open_plain
 
-# No PEM file of a CA comes near; whatever is larger is something else.
+# The PEM files of a CA are much smaller; a larger file is not a secret.
 MAX_BYTES: Final = 256 * 1024
 
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
 class ExposedFile(Exception):
-    """Other users can read or change a file with a key or another secret.
+    """A file with a key or another secret that other users can read or change.
 
-    @ivar reason: what is wrong, and the fix.
+    @ivar reason: the problem and the fix.
     """
 
     def __init__(self, reason: str) -> None:
@@ -27,11 +27,11 @@ class ExposedFile(Exception):
 
 
 def read_secret(path: Path) -> bytes | None:
-    """Read a file that holds a key or another secret.
+    """Read a file that contains a key or another secret.
 
-    @return: C{None} when there is none.
-    @raise ExposedFile: when others than its owner may use it.
-    @raise OSError: when it cannot be read, or is not a regular file.
+    @return: C{None} if the file does not exist.
+    @raise ExposedFile: if other users than its owner have access to the file.
+    @raise OSError: if the file cannot be read, or is not a regular file.
     """
     try:
         file = open_plain(path)
@@ -45,6 +45,6 @@ def read_secret(path: Path) -> bytes | None:
 
 
 def _open_to_others(state: os.stat_result) -> bool:
-    # What a container is given belongs to root, and is lent to the group of a process that is not: it has no other way.
+    # A container's files belong to root, and only the group permissions give access to a process of another user.
     lent = state.st_uid == 0 and os.geteuid() != 0
     return bool(state.st_mode & (_OTHERS & ~stat.S_IRGRP if lent else _OTHERS))

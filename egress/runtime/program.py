@@ -1,4 +1,4 @@
-"""A service with a process of its own."""
+"""A service with its own process."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 
 class Listening(Protocol):
-    """A service that tells whether it listens."""
+    """A service that reports whether it listens."""
 
     def setServiceParent(self, parent: object) -> None:
-        """Become the child of another service (L{twisted.application.service.IService})."""
+        """Attach the service to a parent (L{twisted.application.service.IService})."""
 
     def listening(self) -> Deferred[tuple[IAddress, ...]]:
-        """Learn where it listens, or why it cannot."""
+        """Return the addresses on which it listens, or fail with the reason why it cannot listen."""
 
 
 class Program(MultiService):
-    """A service with a process of its own, or several: it says that it listens, or ends the process when it cannot.
+    """A service with its own process, or several: it reports that it listens, or ends the process if it cannot listen.
 
-    @param message: what is to be known once it listens.
-    @param fault: what is to be known when it cannot, in one line.
-    @param stop: ends the reactor.
+    @param message: returns the message to print when it listens.
+    @param fault: returns the message of one line to print if it cannot listen.
+    @param stop: stops the reactor.
     """
 
     def __init__(
@@ -52,9 +52,9 @@ class Program(MultiService):
         service.setServiceParent(self)
 
     def startService(self) -> None:
-        """Start, and tell.
+        """Start the service and report the result.
 
-        @raise SystemExit: when a port cannot be bound.
+        @raise SystemExit: if a port cannot be bound.
         """
         super().startService()  # type: ignore[no-untyped-call]
         self._starting = True
@@ -69,6 +69,6 @@ class Program(MultiService):
     def _failed(self, failure: Failure) -> None:
         self._fault = self._fault_of(failure.value)
         if not self._starting:
-            # Too late to end the start: the reactor runs.  The endpoints of TCP and UNIX sockets never come here.
+            # It is too late to abort the start: the reactor runs.  TCP and UNIX endpoints never fail at this point.
             self._terminal.complain(self._fault)
             self._stop()

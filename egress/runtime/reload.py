@@ -1,4 +1,4 @@
-"""Files that are read anew while others are served: in a thread, one reading after the other."""
+"""Reloads of files while they are in use: in a thread, one reload after the other."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ T = TypeVar("T")
 
 
 class Reloader(Generic[T]):
-    """Reads files, and then has what was in them used.
+    """Reads files, and then puts their content to use.
 
-    The files are looked at when it is its turn, so what was in them last is used last.  Whoever asks for a reading
-    that has not begun shares it.  There is no deadline: a thread cannot be given up, and the next one would not get
-    further.
+    The files are read when it is the reload's turn, so the latest content is used last.  Callers that request a reload
+    which has not started yet share it.  There is no timeout: a thread cannot be cancelled, and the next thread would
+    block as well.
 
-    @param turns: is the same for all whose order matters.
-    @param read: reads them, in a thread: it shares nothing with others.
-    @param use: takes what was read, in the reactor's time; it is all there, or this is not called.
+    @param turns: the lock of all reloads whose order matters.
+    @param read: reads the files in a thread; it shares no state with other threads.
+    @param use: puts the complete result to use, in the reactor's thread; not called if reading fails.
     """
 
     def __init__(
@@ -35,9 +35,9 @@ class Reloader(Generic[T]):
         self._waiting: list[Deferred[None]] = []
 
     def begin(self) -> Deferred[None]:
-        """Read the files as soon as nobody else does.
+        """Read the files as soon as no other reload is running.
 
-        @return: fires when what was in them is in use, or fails with what C{read} raises.
+        @return: fires when the new content is in use, or fails with the exception of C{read}.
         """
         done: Deferred[None] = Deferred()
         self._waiting.append(done)

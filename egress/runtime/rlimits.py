@@ -1,4 +1,4 @@
-"""How many descriptors the system grants, and what may be done with them."""
+"""The limit of open file descriptors, and the connection limits that follow from it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ try:
 except ImportError:  # pragma: no cover - not on Windows
     resource = None  # type: ignore[assignment]
 
-# What every process has open besides connections: logs, listening sockets, pipes, connections to the authorizer.
+# The descriptors that every process needs besides connections: logs, listeners, pipes, connections to the authorizer.
 RESERVED = 512
 
 
 def raise_limit(reactor: object) -> None:
-    """Have the system grant this process, and those that it starts, as many descriptors as it may.
+    """Raise the limit of open descriptors for this process and its children as far as the system permits.
 
-    The lower of the two limits is low in most systems for the sake of programs that use C{select(2)}.
+    The soft limit is low in most systems for the sake of programs that use C{select(2)}.
     """
     if resource is None or isinstance(reactor, SelectReactor):
         return
@@ -30,12 +30,12 @@ def raise_limit(reactor: object) -> None:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         except (OSError, ValueError):
-            # Some systems have a further limit, and refuse what is above it.
+            # Some systems have a further limit, and reject values above it.
             return
 
 
 def soft_limit() -> int | None:
-    """How many descriptors this process may have open; C{None} where there is no limit."""
+    """Return how many descriptors this process may open; C{None} if there is no limit."""
     if resource is None:  # pragma: no cover - not on Windows
         return None
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -43,12 +43,13 @@ def soft_limit() -> int | None:
 
 
 def clamp_to(limits: Limits, descriptors: int | None) -> Limits:
-    """Lower the numbers of connections to what the descriptors allow.
+    """Reduce the connection limits to fit the available descriptors.
 
-    The limit for one client falls in the same proportion as the one for all, so that one client still cannot take all.
+    The limit per client is reduced in the same proportion as the total limit, so that one client cannot use all
+    connections.
 
-    Each client takes two while a request of it is under way, its own and its origin's.  Where it gets tight, a
-    quarter is left for connections that are kept, and for everything else.
+    Each client with a request in progress uses two connections, its own and the origin's.  If descriptors are scarce, a
+    quarter is reserved for idle connections and everything else.
     """
     if descriptors is None:
         return limits

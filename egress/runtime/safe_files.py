@@ -1,14 +1,15 @@
-"""The one rule for files that are created or changed: nobody else chooses which file that is.
+"""The one rule for files that are created or changed: no other user determines which file that is.
 
-Users who may write to a directory can put a symbolic link, a hard link or a FIFO where a file is expected.  A process
-with more rights than they have, root above all, would then write to, or give away, a file of their choice.  So:
+Users who may write to a directory can create a symbolic link, a hard link or a FIFO under an expected name.  A process
+with more rights than they have, above all root, would then write to a file of their choice, or give it away.
+Therefore:
 
-- A directory is opened once, and every name is looked up relative to that descriptor.
+- A directory is opened once, and every name is looked up relative to its descriptor.
 - A file is created with C{O_EXCL} and C{O_NOFOLLOW}.  Owner and mode are set on the descriptor (C{fchown(2)},
   C{fchmod(2)}), never by name, and only on files that this process has created.
-- A file that takes the place of another is written under a name of its own, then renamed.
-- A file that is opened to be changed in place is checked by its descriptor: what kind it is, whose, and with how
-  many names.
+- A file that replaces another one is written under a unique name, then renamed.
+- A file that is opened to be changed in place is checked by its descriptor: its kind, its owner and its number of
+  names.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from secrets import token_hex
 from types import TracebackType
 from typing import BinaryIO, Final, NoReturn
 
-# What the following of links ends at, as in Linux (path_resolution(7)) but lower.
+# The maximum number of links to follow, as in Linux (path_resolution(7)) but lower.
 _MAX_LINKS: Final = 8
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _PERMISSIONS: Final = 0o777
-# Not to wait for the other end of a FIFO, nor to become the terminal's process.
-_AT_ONCE: Final = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+# Do not wait for the other end of a FIFO, and do not acquire a controlling terminal.
+_NO_WAIT: Final = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
 class UnsafeFile(PermissionError):
-    """A file or directory that somebody else could have put there."""
+    """A file or directory that another user could have created."""
 
 
 def _refuse(path: str | Path, why: str) -> NoReturn:
@@ -40,19 +41,19 @@ def _refuse(path: str | Path, why: str) -> NoReturn:
 
 
 def _is_ours(owner: int) -> bool:
-    """Whether a file belongs to root or to the user of this process."""
+    """Tell whether a file belongs to root or to the user of this process."""
     return owner in (0, os.geteuid())
 
 
 class Folder:
     """An open directory, in which files are created, replaced and removed.
 
-    It is a context manager: the descriptor is closed at the end.
+    It is a context manager, which closes the descriptor.
 
     @param path: the directory.
     @ivar descriptor: its descriptor.
-    @ivar state: what C{fstat(2)} says of it.
-    @raise OSError: when it cannot be opened.
+    @ivar state: the result of C{fstat(2)}.
+    @raise OSError: if it cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -69,13 +70,13 @@ class Folder:
         os.close(self.descriptor)
 
     def create(self, name: str, content: bytes, mode: int, owner: tuple[int, int] | None = None) -> str:
-        """Write a new file under a temporary name, safe on disk.
+        """Write a new file under a temporary name, and flush it to the disk.
 
-        @param name: the name that it gets later; the temporary one begins with it.
-        @param mode: its permissions.
-        @param owner: the user and the group to give it to.
+        @param name: the later name of the file; the temporary name begins with it.
+        @param mode: the permissions of the file.
+        @param owner: the user and the group that get the file.
         @return: the temporary name.
-        @raise OSError: when it cannot be written; nothing is left then.
+        @raise OSError: if the file cannot be written; no file remains.
         """
         temporary = f"{name}.{token_hex(8)}.tmp"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -94,9 +95,9 @@ class Folder:
         return temporary
 
     def put(self, name: str, content: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
-        """Write a file, or replace it: a reader sees the old one or the new one, whole, even after a crash.
+        """Write or replace a file atomically: a reader sees the complete old or new content, even after a crash.
 
-        @raise OSError: when it cannot be written.
+        @raise OSError: if it cannot be written.
         """
         temporary = self.create(name, content, mode, owner)
         try:
@@ -108,13 +109,13 @@ class Folder:
         self.sync()
 
     def rename(self, name: str, new: str) -> None:
-        """Give a file another name, in place of a file that has it."""
+        """Rename a file; an existing file with the new name is replaced."""
         os.replace(name, new, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
 
     def link(self, name: str, new: str) -> None:
-        """Give a file a second name.
+        """Create a second name for a file.
 
-        @raise FileExistsError: when there is one of that name.
+        @raise FileExistsError: if the name exists.
         """
         os.link(name, new, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor, follow_symlinks=False)
 
@@ -123,18 +124,18 @@ class Folder:
         os.unlink(name, dir_fd=self.descriptor)
 
     def sync(self) -> None:
-        """Have what was done to the directory outlast a crash."""
+        """Flush changes of the directory to the disk, so that they survive a crash."""
         os.fsync(self.descriptor)
 
     def open_lock(self, name: str, owner: tuple[int, int] | None = None) -> int:
         """Open a lock file, or create it.
 
-        @param owner: the user and the group to give it to, if this call creates it.
-        @return: its descriptor.
-        @raise UnsafeFile: when it is not a file that this directory's owner, root or this process has made for it.
-        @raise OSError: when it cannot be opened.
+        @param owner: the user and the group that get the file, if this call creates it.
+        @return: the descriptor.
+        @raise UnsafeFile: if the directory's owner, root or this process did not create the file as a lock file.
+        @raise OSError: if it cannot be opened.
         """
-        flags = os.O_RDWR | os.O_NOFOLLOW | _AT_ONCE
+        flags = os.O_RDWR | os.O_NOFOLLOW | _NO_WAIT
         try:
             descriptor = os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self.descriptor)
         except FileExistsError:
@@ -167,25 +168,25 @@ class Folder:
 
 
 def make_private(path: Path) -> None:
-    """Create a directory for its owner alone, and those above it so that its owner alone can write to them.
+    """Create a directory for only its owner, and its missing parents so that only their owner can write to them.
 
-    @raise OSError: when one cannot be created.
+    @raise OSError: if one of them cannot be created.
     """
     for parent in reversed(path.parents):
         if not parent.exists():
-            # Whatever the mask of the process is.
+            # This does not depend on the umask of the process.
             with suppress(FileExistsError):
                 parent.mkdir(mode=0o755)
     path.mkdir(mode=0o700, exist_ok=True)
 
 
 def check_private(path: Path) -> None:
-    """Check that nobody but its owner and root can put files into a directory, or another directory in its place.
+    """Check that only a directory's owner and root can add files to it or replace it.
 
-    For root a directory of any user will do: it works there for that user.
+    For root, a directory of any user is acceptable: root works there for that user.
 
-    @raise UnsafeFile: when somebody else can.
-    @raise OSError: when there is no such directory.
+    @raise UnsafeFile: if another user can.
+    @raise OSError: if there is no such directory.
     """
     state = path.stat()
     if state.st_mode & _OTHERS_WRITE:
@@ -193,7 +194,7 @@ def check_private(path: Path) -> None:
         _refuse(path, f"others may write to it and put a CA of theirs in place; {remedy}")
     if os.geteuid() != 0 and not _is_ours(state.st_uid):
         _refuse(path, "belongs to another user; name a directory of your own")
-    # As it is written, and with all links followed.
+    # Both the path as given and the path with all links resolved.
     for parent in dict.fromkeys([*path.absolute().parents, *path.resolve().parents]):
         mode = parent.stat().st_mode
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
@@ -202,9 +203,9 @@ def check_private(path: Path) -> None:
 
 
 def heir_of(directory: os.stat_result) -> tuple[int, int] | None:
-    """To whom a new file in a directory is given: root works there for the directory's owner.
+    """Return the owner of a new file in a directory: root works there for the directory's owner.
 
-    @return: the user and the group; C{None} to keep it.
+    @return: the user and the group; C{None} to leave the owner unchanged.
     """
     if os.geteuid() == 0 and directory.st_uid != 0:
         return directory.st_uid, directory.st_gid
@@ -212,23 +213,23 @@ def heir_of(directory: os.stat_result) -> tuple[int, int] | None:
 
 
 def read_plain(path: Path, limit: int) -> bytes:
-    """Read a regular file, never waiting for the writer of a FIFO.
+    """Read a regular file, without waiting for the writer of a FIFO.
 
-    @param limit: how many bytes are read at most.
-    @raise UnsafeFile: when it is something else.
-    @raise OSError: when it cannot be read.
+    @param limit: the maximum number of bytes to read.
+    @raise UnsafeFile: if it is not a regular file.
+    @raise OSError: if it cannot be read.
     """
     with open_plain(path) as file:
         return file.read(limit)
 
 
 def open_plain(path: Path) -> BinaryIO:
-    """Open a regular file to read it, never waiting for the writer of a FIFO.
+    """Open a regular file for reading, without waiting for the writer of a FIFO.
 
-    @raise UnsafeFile: when it is something else.
-    @raise OSError: when it cannot be opened.
+    @raise UnsafeFile: if it is not a regular file.
+    @raise OSError: if it cannot be opened.
     """
-    descriptor = os.open(path, os.O_RDONLY | _AT_ONCE)
+    descriptor = os.open(path, os.O_RDONLY | _NO_WAIT)
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)
@@ -239,11 +240,11 @@ def open_plain(path: Path) -> BinaryIO:
 
 
 def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
-    """Write a file as a whole, in place of one that is there.  A device, FIFO or the like is written to instead.
+    """Write a file completely, and replace an existing one.  An existing device, FIFO or similar is written to instead.
 
-    @param mode: its permissions; C{None}: those of the file that it replaces, if that is ours, otherwise 0644.
-    @raise UnsafeFile: when it is a device or the like that somebody else could have put there.
-    @raise OSError: when it cannot be written; the old file is unchanged then.
+    @param mode: the permissions; C{None}: those of the replaced file, if it belongs to this user, otherwise 0644.
+    @raise UnsafeFile: if it is a device or similar that another user could have created.
+    @raise OSError: if it cannot be written; the old file is unchanged.
     """
     with Folder(path.parent) as folder:
         try:
@@ -260,7 +261,7 @@ def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
 
 
 def _write_through(path: Path, folder: Folder, content: bytes) -> None:
-    # Without O_CREAT: what is there is opened, or nothing.  Waiting for the reader of a FIFO is meant.
+    # Without O_CREAT, only an existing file is opened.  Waiting for the reader of a FIFO is intended.
     with open(os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY), "wb", buffering=0) as file:
         state = os.fstat(file.fileno())
         if stat.S_ISREG(state.st_mode):
@@ -272,16 +273,17 @@ def _write_through(path: Path, folder: Folder, content: bytes) -> None:
 
 
 def open_log(path: Path) -> int:
-    """Open a log to append to, or create it readable by its owner alone.
+    """Open a log for appending, or create it with permissions for only its owner.
 
-    A regular file, a FIFO and a device will do.  A symbolic link is followed only out of a directory to which nobody
-    but its owner can write, and each step of it by the same rule: nothing is created where somebody else's link leads.
+    A regular file, a FIFO and a device are accepted.  A symbolic link is followed only if only its directory's owner
+    can write to that directory, and the same rule applies to each link it points to: no file is created at a location
+    that another user's link selects.
 
-    @return: its descriptor.
-    @raise UnsafeFile: when somebody else could have put it there.
-    @raise OSError: when it cannot be opened.
+    @return: the descriptor.
+    @raise UnsafeFile: if another user could have created the file.
+    @raise OSError: if it cannot be opened.
     """
-    flags = os.O_WRONLY | os.O_APPEND | _AT_ONCE
+    flags = os.O_WRONLY | os.O_APPEND | _NO_WAIT
     for _ in range(_MAX_LINKS):
         with Folder(path.parent) as folder:
             try:
@@ -298,7 +300,7 @@ def open_log(path: Path) -> int:
                 _checked(path, folder.state, descriptor)
                 return descriptor
         if path.parent.resolve().is_relative_to("/proc"):
-            # C{/dev/stdout} leads here: to what is open already, whatever its name.
+            # C{/dev/stdout} resolves to this path: it is an open file, regardless of its name.
             return os.open(path, flags)
         path = path.parent / os.readlink(path)
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
@@ -313,7 +315,7 @@ def _checked(path: Path, directory: os.stat_result, descriptor: int) -> None:
 
 
 def _check_placed(path: Path, directory: os.stat_result, state: os.stat_result) -> None:
-    """Check that what is open was not put there by another user, where everybody can put something."""
+    """Check that another user did not create an open file in a directory to which every user can write."""
     if not directory.st_mode & stat.S_IWOTH:
         return
     if not _is_ours(state.st_uid):
@@ -324,9 +326,9 @@ def _check_placed(path: Path, directory: os.stat_result, state: os.stat_result) 
 
 @contextmanager
 def socket_mode(mode: int) -> Iterator[None]:
-    """Have C{bind(2)} create UNIX sockets with exactly this mode, so that none is changed by name afterwards.
+    """Make C{bind(2)} create UNIX sockets with exactly this mode, so that no mode is changed by name afterwards.
 
-    Other threads must not create files meanwhile: the mask is that of the process.
+    Other threads must not create files meanwhile: the umask applies to the process.
     """
     old = os.umask(_PERMISSIONS & ~mode)
     try:
@@ -336,15 +338,15 @@ def socket_mode(mode: int) -> Iterator[None]:
 
 
 def check_socket_directory(path: str) -> None:
-    """Check that a UNIX socket can be created where not everybody may replace it.
+    """Check that a UNIX socket is created in a directory in which not every user can replace it.
 
-    Twisted sets the mode of a socket by name, after it was created.
+    Twisted sets the mode of a socket by name, after the socket is created.
 
-    @raise UnsafeFile: when everybody may.
-    @raise OSError: when there is no such directory.
+    @raise UnsafeFile: if every user can replace it.
+    @raise OSError: if there is no such directory.
     """
     if path.startswith("\0"):
-        # In the abstract namespace of Linux.
+        # A socket in the abstract namespace of Linux.
         return
     directory = Path(path).absolute().parent
     mode = directory.stat().st_mode
@@ -353,7 +355,7 @@ def check_socket_directory(path: str) -> None:
 
 
 def remove_socket(path: str) -> None:
-    """Remove a UNIX socket, and nothing else that has its name."""
+    """Remove a UNIX socket, but no other kind of file with its name."""
     with suppress(FileNotFoundError):
         if stat.S_ISSOCK(os.lstat(path).st_mode):
             os.unlink(path)

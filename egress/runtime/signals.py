@@ -1,4 +1,4 @@
-"""Signals: SIGHUP reloads files, and SIGINT ends a process whose reactor does not run yet."""
+"""Signal handlers: SIGHUP reloads files, and SIGINT ends a process before its reactor runs."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _log = Logger()
 
 
 def reload_at_hangup(reactor: Any, reload: Callable[[], Deferred[None]]) -> None:
-    """Have files read anew whenever SIGHUP comes, once the reactor runs.
+    """Reload files on each SIGHUP, once the reactor runs.
 
     @param reactor: an C{IReactorCore} and C{IReactorFromThreads}.
-    @param reload: reads them; see L{read_anew}.
+    @param reload: reloads the files; see L{read_anew}.
     """
 
     def hung_up(number: int, frame: object) -> None:
-        # A signal may come in the middle of anything.
+        # A signal can arrive at any point of the program.
         reactor.callFromThread(read_anew, reload)
 
     reactor.addSystemEventTrigger("before", "startup", signal.signal, signal.SIGHUP, hung_up)
 
 
 def read_anew(reload: Callable[[], Deferred[None]]) -> Deferred[bool]:
-    """Read the files, or say why all remains as it was.
+    """Reload the files, or log why the previous content remains in use.
 
-    @param reload: reads them; its Deferred fails with L{ConfigError} when one cannot be used.
-    @return: fires with whether they were read.
+    @param reload: reloads the files; its Deferred fails with L{ConfigError} if one of them cannot be used.
+    @return: fires with whether the files were reloaded.
     """
 
     def read(_: None) -> bool:
@@ -54,17 +54,17 @@ def read_anew(reload: Callable[[], Deferred[None]]) -> Deferred[bool]:
     return reload().addCallbacks(read, refused)
 
 
-# What a shell makes of a program that SIGINT ended.
+# The exit status that a shell reports for a program that SIGINT ended.
 _STATUS: Final = 128 + signal.SIGINT
 
 
 def end_when_interrupted(reactor: Any, tidy: Callable[[], object]) -> None:
-    """Let SIGINT end the process by that signal, until the reactor runs and takes care of it.
+    """Let SIGINT end the process by that signal, until the reactor runs and handles it.
 
-    Nothing is changed where SIGINT is ignored, or somebody else handles it.
+    The handler is not installed if SIGINT is ignored, or if there is another handler.
 
     @param reactor: a L{twisted.internet.base.ReactorBase}.
-    @param tidy: called before the end.
+    @param tidy: called before the process ends.
     """
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         return
@@ -73,7 +73,7 @@ def end_when_interrupted(reactor: Any, tidy: Callable[[], object]) -> None:
         tidy()
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
-        # Still here: the first process of a container is not ended by a signal that it does not handle.
+        # The signal had no effect: it does not end the first process of a container, which has no handler for it.
         os._exit(_STATUS)
 
     def hand_over() -> None:
@@ -81,5 +81,5 @@ def end_when_interrupted(reactor: Any, tidy: Callable[[], object]) -> None:
             signal.signal(signal.SIGINT, reactor.sigInt)
 
     signal.signal(signal.SIGINT, end)
-    # The reactor leaves every handler but Python's own in place; to give that back before would leave a gap.
+    # The reactor replaces only Python's own handler; restoring that one earlier would leave a gap.
     reactor.addSystemEventTrigger("after", "startup", hand_over)

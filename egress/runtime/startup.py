@@ -1,4 +1,4 @@
-"""What a program prints when it starts: where it listens, or in one line why it cannot start."""
+"""The messages of a starting program: the addresses of its listeners, or one line that explains why it cannot start."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from egress.model.errors import WorkerFailed
 
 
 class HasMetrics(Protocol):
-    """A configuration of what serves metrics on a port of their own, or does not."""
+    """A configuration that may contain a separate port for metrics."""
 
     @property
     def metrics_port(self) -> int | None:
-        """The TCP port."""
+        """The TCP port of the metrics."""
 
     @property
     def metrics_interface(self) -> str:
-        """The address for it."""
+        """The address of the metrics."""
 
 
 _REMEDIES: Final = {
@@ -38,9 +38,9 @@ _REMEDIES: Final = {
 
 
 def start_fault(error: BaseException | None, config: HasMetrics, admin: AdminEndpoint | None = None) -> str:
-    """Say in one line why a program cannot start, and what to do.
+    """Explain in one line why a program cannot start, with the remedy.
 
-    @param admin: where the admin API was to be served.
+    @param admin: the configured endpoint of the admin API.
     """
     if not isinstance(error, CannotListenError):
         return (
@@ -49,7 +49,7 @@ def start_fault(error: BaseException | None, config: HasMetrics, admin: AdminEnd
             else f"cannot start: {type(error).__name__}: {error}"
         )
     metrics = (error.interface, error.port) == (config.metrics_interface, config.metrics_port)
-    # The port of a UNIX socket is its path, in bytes where Twisted has encoded it.
+    # The port of a UNIX socket is its path, which Twisted may have encoded to bytes.
     port = os.fsdecode(error.port) if isinstance(error.port, bytes) else error.port
     where = f"{error.interface or '*'}:{port}" if isinstance(port, int) else str(port)
     code = getattr(error.socketError, "errno", None)
@@ -60,12 +60,12 @@ def start_fault(error: BaseException | None, config: HasMetrics, admin: AdminEnd
 
 
 def facts_of(program: str, facts: Iterable[tuple[str, str]]) -> list[str]:
-    """Write what is to be known, a line for each, below the program and its version."""
+    """Format facts, one line each, below the program's name and version."""
     return [f"{program} {__version__}", *(f"  {name:<12}{value}" for name, value in facts), ""]
 
 
 def endpoint_of(address: IAddress) -> str:
-    """Write where something listens."""
+    """Format the address of a listener."""
     if isinstance(address, (IPv4Address, IPv6Address)):
         return str(Authority(address.host, address.port))
     if isinstance(address, UNIXAddress) and address.name:

@@ -1,4 +1,4 @@
-"""Where the one who starts a program reads."""
+"""The terminal of the user who starts a program."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class StartFailed(Exception):
 
 @attrs.frozen
 class Terminal:
-    """Where the one who starts a program reads.
+    """The terminal of the user who starts a program.
 
-    The streams are those of the process before C{twistd} sends what is printed to the log, and adds a time to each
-    line: what is to be pasted must stand alone.
+    The streams are the streams of the process before C{twistd} redirects the output to the log and adds a time to each
+    line: text for the clipboard needs lines without a prefix.
 
-    @ivar program: its name, which stands before complaints.
-    @ivar foreground: whether somebody reads them; a daemon has its log only.
-    @ivar pidfile: what C{twistd} wrote, and does not remove when it is left by L{SystemExit}.
+    @ivar program: the name of the program, which precedes errors.
+    @ivar foreground: whether the output is visible; a daemon has only its log.
+    @ivar pidfile: the file that C{twistd} wrote, and does not remove when the program exits with L{SystemExit}.
     """
 
     program: str
@@ -38,44 +38,44 @@ class Terminal:
 
     @classmethod
     def of(cls, program: str, parent: Mapping[str, Any] | None) -> Terminal:
-        """Find out from the options of C{twistd}; C{twist} has no such option, and stays in the foreground."""
+        """Create it from the options of C{twistd}; C{twist} has no such options, and stays in the foreground."""
         options = {} if parent is None else parent
         return cls(program, bool(options.get("nodaemon", True)), sys.stdout, sys.stderr, options.get("pidfile"))
 
     def say(self, text: str) -> None:
-        """Tell what is to be known."""
+        """Print a message."""
         if self.foreground:
             _print(self.out, text)
         else:
             _log.info("{text}", text=text.rstrip())
 
     def complain(self, line: str) -> None:
-        """Tell what went wrong."""
+        """Print an error."""
         if self.foreground:
             _print(self.err, f"{self.program}: {line}\n")
         else:
             _log.critical("{line}", line=line)
 
     def give_up(self, line: str) -> NoReturn:
-        """End the process that is being started, with status 1."""
+        """End the starting process with status 1."""
         if not self.foreground:
-            # twistd passes it to the process that waits for the daemon, and cleans up.
+            # twistd passes the error to the process that waits for the daemon, and cleans up.
             raise StartFailed(line)
         self.complain(line)
         self.tidy()
         raise SystemExit(1)
 
     def tidy(self) -> None:
-        """Remove what C{twistd} would leave behind."""
+        """Remove the files that C{twistd} would leave behind."""
         if self.pidfile:
-            # In a container the next process has the same number, and would take itself for the one that runs.
+            # In a container the next process has the same id, and would treat itself as the running one.
             with suppress(OSError):
                 os.unlink(self.pidfile)
 
 
 def _print(stream: TextIO, text: str) -> None:
     encoding = stream.encoding or "utf-8"
-    # A closed terminal is no reason not to serve.
+    # A closed terminal does not stop the service.
     with suppress(OSError, ValueError):
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         stream.flush()

@@ -1,4 +1,4 @@
-"""Small pools of threads, one for each kind of work that blocks, so that no kind delays another."""
+"""Small thread pools, one for each kind of blocking work, so that no kind of work delays another."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ R = TypeVar("R")
 
 _log = Logger()
 
-# A thread without work ends after this time, in seconds.
+# The seconds after which an idle thread ends.
 IDLE_SECONDS: Final = 30.0
 
 
 class Offload(Protocol):
-    """Runs something in a thread."""
+    """Runs a function in a thread."""
 
     def __call__(self, call: Callable[[], R], /) -> Deferred[R]:
-        """Run it.
+        """Run a function.
 
-        @return: fires with what it returns, or fails with what it raises.
+        @return: fires with its result, or fails with its exception.
         """
 
 
 def start_daemon(target: Callable[[], None], name: str) -> None:
-    """Start a thread that does not keep the process from ending."""
+    """Start a thread that does not prevent the process from exiting."""
     threading.Thread(target=target, name=name, daemon=True).start()
 
 
@@ -39,7 +39,7 @@ def start_daemon(target: Callable[[], None], name: str) -> None:
 class _Job:
     """One call.
 
-    @ivar dropped: whether nobody wants its result any more.
+    @ivar dropped: whether its result is no longer needed.
     """
 
     call: Callable[[], Any]
@@ -48,16 +48,16 @@ class _Job:
 
 
 class Threads:
-    """A pool of at most C{size} threads; jobs begin in the order in which they came.
+    """A pool of at most C{size} threads, which starts jobs in the order of their arrival.
 
-    The threads are daemons: a call that never returns, as C{getaddrinfo} may, does not keep the process from ending.
-    A job that is cancelled before it begins never begins.  The result of one that is cancelled later is thrown away;
-    its thread is busy until the call returns.
+    The threads are daemons: a call that never returns, which is possible for C{getaddrinfo}, does not prevent the
+    process from exiting.  A job that is cancelled before it starts never starts.  If a job is cancelled later, its
+    result is discarded; its thread is busy until the call returns.
 
-    The pool needs no start: threads start with the first jobs, and end when they have been idle for L{IDLE_SECONDS}.
+    The pool needs no start: threads start with the first jobs, and end after they were idle for L{IDLE_SECONDS}.
 
     @param reactor: provides C{IReactorFromThreads}.
-    @param name: names the threads, for debuggers.
+    @param name: the name of the threads, for debuggers.
     """
 
     def __init__(self, reactor: Any, name: str, size: int) -> None:
@@ -65,7 +65,7 @@ class Threads:
         self._name = name
         self._size = size
         self._changed = threading.Condition()
-        # What follows is shared by all threads, under the lock.
+        # All threads share the following attributes, under the lock.
         self._jobs: deque[_Job] = deque()
         self._running: set[_Job] = set()
         self._threads = 0
@@ -74,16 +74,16 @@ class Threads:
 
     @property
     def threads(self) -> int:
-        """How many threads there are."""
+        """The number of threads."""
         return self._threads
 
     @property
     def waiting(self) -> int:
-        """How many jobs wait for a thread."""
+        """The number of queued jobs."""
         return len(self._jobs)
 
     def __call__(self, call: Callable[[], R], /) -> Deferred[R]:
-        """Run something in a thread; see L{Offload}."""
+        """Run a function in a thread; see L{Offload}."""
         job = _Job(call)
         job.done = Deferred(lambda _: self._drop(job))
         with self._changed:
@@ -97,7 +97,7 @@ class Threads:
             try:
                 start_daemon(self._work, f"egress-{self._name}")
             except RuntimeError:
-                # The system gives no more threads: those that there are have to do.
+                # The system does not start another thread: the existing threads process the job.
                 with self._changed:
                     self._threads -= 1
                     alone = self._threads == 0
@@ -108,7 +108,7 @@ class Threads:
     def stop(self) -> None:
         """Cancel all jobs and let the threads end.
 
-        A call under way goes on in its thread; its result is thrown away.  Jobs that come later start new threads.
+        A running call continues in its thread, and its result is discarded.  Later jobs start new threads.
         """
         with self._changed:
             jobs = [*self._jobs, *self._running]
@@ -123,7 +123,7 @@ class Threads:
             if job in self._jobs:
                 self._jobs.remove(job)
 
-    # -- in the threads
+    # -- called in the threads
 
     def _work(self) -> None:
         while True:
@@ -157,7 +157,7 @@ class Threads:
             return job
 
     def _over(self, job: _Job, result: object) -> None:
-        """Back in the reactor's thread."""
+        """Process the end of a job in the reactor's thread."""
         if not job.dropped:
             job.done.callback(result)
         elif isinstance(result, Failure):
@@ -165,12 +165,12 @@ class Threads:
 
 
 class Pools:
-    """The pools of a proxy: each kind of work has threads of its own, so that none waits for another.
+    """The thread pools of a proxy: each kind of work has its own threads, so that no kind waits for another.
 
-    @param lookups: how many names are looked up at the same time.
-    @param passwords: how many passwords are checked at the same time.
-    @ivar files: reads files that have changed, one after the other.
-    @ivar keys: makes keys of leaf certificates that take long, one after the other.
+    @param lookups: the maximum number of concurrent name lookups.
+    @param passwords: the maximum number of concurrent password checks.
+    @ivar files: reloads changed files, one after the other.
+    @ivar keys: generates slow keys of leaf certificates, one after the other.
     """
 
     def __init__(self, reactor: Any, lookups: int, passwords: int) -> None:
@@ -180,6 +180,6 @@ class Pools:
         self.lookups = Threads(reactor, "lookups", max(2, lookups))
 
     def stop(self) -> None:
-        """Stop all of them; see L{Threads.stop}."""
+        """Stop all pools; see L{Threads.stop}."""
         for threads in (self.files, self.keys, self.passwords, self.lookups):
             threads.stop()

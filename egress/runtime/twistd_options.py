@@ -1,4 +1,4 @@
-"""The command line of a C{twistd} plugin, made from its table of options."""
+"""The command line of a C{twistd} plugin, generated from its table of options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WIDTH: Final = 80
 
 
 def exit_with(program: str, message: str) -> NoReturn:
-    """Leave with one line on standard error, and status 1."""
+    """Print one line to standard error and exit with status 1."""
     raise SystemExit(f"{program}: " + " ".join(message.split()))
 
 
@@ -41,12 +41,12 @@ def _option_help(option: Option) -> str:
 
 
 class CommandLine(usage.Options):
-    """The command line of one program; a subclass says which.
+    """The command line of one program, which a subclass defines.
 
-    @cvar program: its name.
+    @cvar program: the name of the program.
     @cvar table: its options.
-    @cvar longdesc: what it does, for C{--help}.
-    @ivar arguments: what was given, for L{egress.config.sources.gather}.
+    @cvar longdesc: its description, for C{--help}.
+    @ivar arguments: the given options, for L{egress.config.sources.gather}.
     """
 
     program: ClassVar[str]
@@ -55,7 +55,7 @@ class CommandLine(usage.Options):
     synopsis = "[options]"
 
     def __init_subclass__(cls) -> None:
-        """Have a method for each name of an option, which is what L{usage.Options} looks for."""
+        """Add a method for each option name, as L{usage.Options} requires."""
         super().__init_subclass__()
         for name, option in by_name(cls.table).items():
             setattr(cls, "opt_" + name.replace("-", "_"), _takes(option, name))
@@ -72,7 +72,7 @@ class CommandLine(usage.Options):
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """Parse the command line (L{usage.Options.parseOptions}).
 
-        @raise SystemExit: with one line.  Of a C{UsageError}, C{twistd} would print the whole help first.
+        @raise SystemExit: with one line.  For a C{UsageError}, C{twistd} would print the whole help first.
         """
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
@@ -84,12 +84,12 @@ class CommandLine(usage.Options):
             exit_with(self.program, f"{message}; {remedy}")
 
     def parseArgs(self, *extra: str) -> None:
-        """Refuse what is no option (L{usage.Options.parseArgs})."""
+        """Reject positional arguments (L{usage.Options.parseArgs})."""
         if extra:
             raise usage.UsageError(f"{redact_userinfo(extra[0])!r} is not an option")
 
     def getUsage(self, width: int | None = None) -> str:
-        """Write the help (L{usage.Options.getUsage})."""
+        """Format the help (L{usage.Options.getUsage})."""
         parts = ["\n" + textwrap.fill(self.longdesc, _WIDTH)]
         for group in dict.fromkeys(option.group for option in self.table):
             parts.append(f"{group}:")
@@ -101,7 +101,7 @@ class CommandLine(usage.Options):
 def _takes(option: Option, name: str) -> Callable[..., None]:
     def given(self: CommandLine, text: str) -> None:
         texts = self.arguments.pop(name, [])
-        # At the end: of two names of one option the last counts.
+        # The order matters: the last of two names of one option takes effect.
         self.arguments[name] = [*texts, text]
 
     def flagged(self: CommandLine) -> None:

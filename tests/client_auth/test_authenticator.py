@@ -119,7 +119,7 @@ class CheckTests(GateTestCase):
 
     def test_nothing_that_was_sent_is_kept(self) -> None:
         self.gate.check(TOKEN, HERE)
-        self.assertNotIn(b"t0ken", b"".join(self.gate._good))
+        self.assertNotIn(b"t0ken", b"".join(self.gate._cached))
 
     def test_a_thread_that_fails(self) -> None:
         waiting = self.gate.check(ALICE, HERE)

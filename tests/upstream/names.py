@@ -9,7 +9,7 @@ from twisted.names import dns
 
 
 def record(name: str, value: str) -> Any:
-    """A record: an address, or C{"-> name"} for an alias."""
+    """Return a record: an address, or C{"-> name"} for an alias."""
     payload: Any
     if value.startswith("-> "):
         payload = dns.Record_CNAME(value[3:].encode())
@@ -21,7 +21,7 @@ def record(name: str, value: str) -> Any:
 
 
 def response(query: bytes, records: Sequence[Any] = (), **changes: Any) -> bytes:
-    """Answer a query.
+    """Serialize the response to a query.
 
     @param changes: attributes of the message to set.
     """
@@ -35,7 +35,7 @@ def response(query: bytes, records: Sequence[Any] = (), **changes: Any) -> bytes
 
 
 def asked(query: bytes) -> tuple[str, int]:
-    """The name and the type of a query."""
+    """Return the name and the type of a query."""
     message = dns.Message()
     message.fromStr(query)
     (found,) = message.queries

@@ -16,28 +16,28 @@ MINE = frozenset({ip_address("127.0.0.1"), ip_address("10.0.0.5"), ip_address(":
 
 
 def is_local(address: IPAddress) -> bool:
-    """Whether an address is one of this imaginary machine's."""
+    """Tell whether an address belongs to the simulated machine."""
     return address in MINE
 
 
 def guard(*allow: str, block_private: bool = False) -> AddressGuard:
-    """A guard with some ranges opened."""
+    """Return a guard with some allowed ranges."""
     return AddressGuard(tuple(map(ip_network, allow)), is_local=is_local, block_private=block_private)
 
 
 class RefusalTests(SynchronousTestCase):
-    """Addresses."""
+    """Classification of addresses."""
 
     def test_interface(self) -> None:
         verifyObject(IAddressGuard, guard())
 
-    def test_sentence(self) -> None:
+    def test_refusal_text(self) -> None:
         self.assertEqual(
             guard().refusal(ip_address("127.0.0.1"), 80),
             "127.0.0.1 is a loopback address; the operator can open it with --allow-address",
         )
 
-    def test_by_default(self) -> None:
+    def test_defaults(self) -> None:
         for text, refused in {
             "127.0.0.1": True,
             "169.254.169.254": True,
@@ -63,7 +63,7 @@ class RefusalTests(SynchronousTestCase):
             with self.subTest(text):
                 self.assertIs(opened.refusal(ip_address(text), 80) is not None, refused)
 
-    def test_private_networks(self) -> None:
+    def test_block_private(self) -> None:
         blocking = guard("10.1.0.0/16", block_private=True)
         for text, refused in {
             "10.0.0.1": True,
@@ -76,8 +76,8 @@ class RefusalTests(SynchronousTestCase):
                 self.assertIs(blocking.refusal(ip_address(text), 80) is not None, refused)
         self.assertIn("a private address", str(blocking.refusal(ip_address("10.0.0.1"), 80)))
 
-    def test_closed_ranges(self) -> None:
-        """What is denied stays closed, whatever is opened, in whichever form the address comes."""
+    def test_denied_ranges(self) -> None:
+        """A denied range is refused even if it is allowed as well, in every notation of the address."""
         ranges = tuple(map(ip_network, ("10.9.0.0/16", "2001:4860::/32")))
         closed = AddressGuard((ip_network("10.0.0.0/8"),), is_local=is_local, block_private=True, deny=ranges)
         for text, refused in {
@@ -105,7 +105,7 @@ class RefusalTests(SynchronousTestCase):
 
 
 class ListenerTests(SynchronousTestCase):
-    """Nobody is sent to the proxy itself, whatever is opened."""
+    """The proxy's own listeners are refused, even if they are in an allowed range."""
 
     def check(self, listener: str, cases: dict[tuple[str, int], bool]) -> None:
         opened = guard("0.0.0.0/0", "::/0")
@@ -144,7 +144,7 @@ class ListenerTests(SynchronousTestCase):
 
 
 class NameTests(SynchronousTestCase):
-    """What an upstream proxy would resolve."""
+    """Names that an upstream proxy resolves."""
 
     def test_names(self) -> None:
         for text, word in {
@@ -171,18 +171,18 @@ class NameTests(SynchronousTestCase):
                 self.assertIsNotNone(guard().name_refusal(Authority(name, 80)))
                 self.assertIsNone(guard("169.254.0.0/16").name_refusal(Authority(name, 80)))
 
-    def test_localhost_opens_with_loopback(self) -> None:
+    def test_allowing_loopback_allows_localhost(self) -> None:
         self.assertIsNone(guard("127.0.0.0/8").name_refusal(Authority("localhost", 80)))
 
 
 class IsLocalAddressTests(SynchronousTestCase):
-    """An address is ours when a socket can be bound to it."""
+    """An address is local if a socket can be bound to it."""
 
-    def test_loopback_is_local(self) -> None:
+    def test_loopback(self) -> None:
         self.assertTrue(is_local_address(ip_address("127.0.0.1")))
 
-    def test_documentation_addresses_are_not(self) -> None:
-        # RFC 5737 and RFC 3849: no machine has these.
+    def test_documentation_addresses(self) -> None:
+        # RFC 5737 and RFC 3849: no machine has these addresses.
         for text in ("192.0.2.1", "2001:db8::1"):
             with self.subTest(text):
                 self.assertFalse(is_local_address(ip_address(text)))

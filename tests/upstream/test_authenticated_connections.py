@@ -27,8 +27,8 @@ KEY: PoolKey = (("198.51.100.7", b""), ORIGIN)
 OTHER: PoolKey = (("198.51.100.8", b""), ORIGIN)
 
 
-class LoginsTests(SynchronousTestCase):
-    """What rests for one client connection."""
+class IdleConnectionTests(SynchronousTestCase):
+    """Idle connections of one client connection."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -38,7 +38,7 @@ class LoginsTests(SynchronousTestCase):
         self.wires: dict[OriginConnection, Wire] = {}
 
     def finish(self) -> None:
-        """End the client connection."""
+        """Record the end of the client connection."""
         self.finished += 1
 
     def tearDown(self) -> None:
@@ -51,7 +51,7 @@ class LoginsTests(SynchronousTestCase):
         self.assertEqual((len(self.pool), self.pool.private), (0, {}))
 
     def connection(self, *, private: bool = True, logged_in: bool = True, route: Route = ROUTE) -> OriginConnection:
-        """A connected one."""
+        """Return a connected connection."""
         connection = OriginConnection(route, HeadLimits(1000, 10, 100), self.clock, RoundRobin(self.clock))
         connection.private, connection.logged_in = private, logged_in
         self.wires[connection] = Wire(self.clock).connect(connection)
@@ -60,7 +60,7 @@ class LoginsTests(SynchronousTestCase):
     def keep(
         self, key: PoolKey = KEY, logins: AuthenticatedConnections | None = None, **options: Any
     ) -> OriginConnection:
-        """Have one rest."""
+        """Return a connection to the pool."""
         connection = self.connection(**options)
         (logins or self.logins).keep(key, connection)
         return connection
@@ -68,15 +68,15 @@ class LoginsTests(SynchronousTestCase):
     def take(
         self, key: PoolKey = KEY, logins: AuthenticatedConnections | None = None, **options: Any
     ) -> OriginConnection | None:
-        """Take one."""
+        """Take a connection."""
         return (logins or self.logins).take(key, repeatable=False, addresses=None, **options)
 
     def closed(self, connection: OriginConnection) -> bool:
-        """Whether one was closed."""
+        """Tell whether a connection was closed."""
         self.clock.advance(0)
         return self.wires[connection].disconnected
 
-    def test_private_ones_are_for_one_client_connection(self) -> None:
+    def test_private_connections_serve_one_client_connection(self) -> None:
         other = AuthenticatedConnections(self.pool, self.finish)
         connection = self.keep()
         self.assertEqual(self.logins.route(KEY), ROUTE)
@@ -87,7 +87,7 @@ class LoginsTests(SynchronousTestCase):
         self.assertIsNone(self.take())
         self.logins.keep(KEY, connection)
 
-    def test_others_are_shared(self) -> None:
+    def test_other_connections_are_shared(self) -> None:
         other = AuthenticatedConnections(self.pool, self.finish)
         connection = self.keep(private=False, logged_in=False)
         self.assertEqual(other.route(KEY), ROUTE)
@@ -96,14 +96,14 @@ class LoginsTests(SynchronousTestCase):
         self.assertIs(self.take(logins=other), connection)
         other.keep(KEY, connection)
 
-    def test_a_login_is_used_for_whatever_is_asked(self) -> None:
-        """However long it rested, and for another protocol as well."""
+    def test_authenticated_connection_serves_every_request(self) -> None:
+        """Neither its idle time nor an upgrade matters."""
         connection = self.keep()
         self.clock.advance(30)
         self.assertIs(self.take(upgrade=True, fresh=True), connection)
         self.logins.keep(KEY, connection)
 
-    def test_what_was_only_asked_to_log_in_is_no_login(self) -> None:
+    def test_challenge_does_not_authenticate(self) -> None:
         connection = self.keep(logged_in=False)
         self.clock.advance(3)
         self.assertIsNone(self.take(), "it may be stale, and there is nothing to lose")
@@ -111,13 +111,13 @@ class LoginsTests(SynchronousTestCase):
         self.assertFalse(self.logins.lost(KEY) or self.logins.ended)
         self.assertEqual(self.finished, 0)
 
-    def test_an_upstream_proxy_that_reads_requests_has_no_other_protocol(self) -> None:
+    def test_no_upgrade_through_a_forwarding_upstream_proxy(self) -> None:
         upstream = UpstreamProxy("http", Authority("proxy.test", 3128), None)
         self.keep(route=attrs.evolve(ROUTE, upstream=upstream))
         self.assertIsNone(self.take(upgrade=True))
         self.assertIsNotNone(self.logins.route(KEY))
 
-    def test_other_addresses(self) -> None:
+    def test_connection_to_other_addresses_is_not_used(self) -> None:
         one = ip_address("192.0.2.1")
         first = self.keep(route=attrs.evolve(ROUTE, addresses=(one,)))
         self.assertIsNone(self.logins.take(KEY, repeatable=True, addresses=()))
@@ -127,21 +127,21 @@ class LoginsTests(SynchronousTestCase):
         self.assertIs(self.take(), second)
         self.logins.keep(KEY, second)
 
-    def test_lost(self) -> None:
+    def test_lost_connection(self) -> None:
         connection = self.keep()
         self.wires[connection].lose()
         self.assertTrue(self.logins.lost(KEY) and self.logins.ended)
         self.assertFalse(self.logins.lost(OTHER))
         self.assertEqual(self.finished, 1)
 
-    def test_idle_for_too_long(self) -> None:
+    def test_idle_timeout(self) -> None:
         connection = self.keep()
         self.clock.advance(40)
         self.assertTrue(self.closed(connection))
         self.assertEqual(self.finished, 1)
 
-    def test_the_pool_is_cleared(self) -> None:
-        """A login is lost with it, whether it rests or is in use."""
+    def test_pool_is_cleared(self) -> None:
+        """This closes authenticated connections, both idle ones and those in use."""
         resting, busy = self.keep(), self.connection()
         self.clock.advance(1)
         self.pool.clear()
@@ -149,14 +149,14 @@ class LoginsTests(SynchronousTestCase):
         self.assertTrue(self.closed(resting) and self.closed(busy))
         self.assertEqual(self.finished, 2)
 
-    def test_the_bound_of_one_client_connection(self) -> None:
+    def test_limit_per_client_connection(self) -> None:
         self.patch(module, "MAX_PER_SESSION", 2)
         oldest, *others = [self.keep((KEY[0], ORIGIN, number)) for number in range(3)]
         self.assertTrue(self.closed(oldest))
         self.assertFalse(any(map(self.closed, others)))
         self.assertEqual(self.finished, 1)
 
-    def test_the_bound_of_one_client(self) -> None:
+    def test_limit_per_client(self) -> None:
         self.patch(module, "MAX_PER_CLIENT", 2)
         several = [AuthenticatedConnections(self.pool, self.finish) for _ in range(3)]
         connections = [self.keep(logins=logins) for logins in several]
@@ -166,13 +166,13 @@ class LoginsTests(SynchronousTestCase):
         for logins in several:
             logins.drop()
 
-    def test_the_bound_counts_ipv6_by_64(self) -> None:
+    def test_limit_counts_ipv6_by_64(self) -> None:
         self.patch(module, "MAX_PER_CLIENT", 1)
         hosts = ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1")
         connections = [self.keep(((host, b""), ORIGIN)) for host in hosts]
         self.assertEqual([self.closed(one) for one in connections], [False, True, False])
 
-    def test_dropped(self) -> None:
+    def test_drop(self) -> None:
         connection = self.keep()
         self.logins.drop()
         late = self.keep()
@@ -186,12 +186,12 @@ OFFER = response(b"", "WWW-Authenticate: Basic realm=x", "www-authenticate: nego
 
 
 class SessionTests(ProxyTestCase):
-    """Requests of client connections, where an origin authenticates connections."""
+    """Requests of client connections to an origin that authenticates connections."""
 
     def ask(self, client: Wire, *fields: str, answer: bytes | None = None, method: str = "GET") -> Wire:
-        """Ask, and be answered.
+        """Send a request and its response.
 
-        @return: the origin that was asked.
+        @return: the origin connection that carried the request.
         """
         client.feed(request(method, "http://origin.test/a", *fields))
         (asked,) = [wire for wire in self.dialer.origins if wire.written]
@@ -201,19 +201,19 @@ class SessionTests(ProxyTestCase):
         return asked
 
     def log_in(self, client: Wire) -> Wire:
-        """Log a client in."""
+        """Authenticate a client."""
         origin = self.ask(client, NTLM, answer=CHALLENGE)
         self.assertIs(self.ask(client, NTLM), origin)
         client.take()
         return origin
 
-    def test_a_login_is_not_shared(self) -> None:
+    def test_authenticated_connection_is_not_shared(self) -> None:
         mine = self.log_in(self.client)
         other = self.connect()
         self.assertIsNot(self.ask(other), mine)
         self.assertIs(self.ask(self.client), mine)
 
-    def test_logins_at_the_same_time(self) -> None:
+    def test_concurrent_authentication(self) -> None:
         other = self.connect()
         mine, theirs = self.ask(self.client, NTLM, answer=CHALLENGE), self.ask(other, NTLM, answer=CHALLENGE)
         self.assertIsNot(mine, theirs)
@@ -221,12 +221,12 @@ class SessionTests(ProxyTestCase):
             self.assertIs(self.ask(self.client, NTLM, method=method), mine)
             self.assertIs(self.ask(other, NTLM, method=method), theirs)
 
-    def test_a_login_begins_on_a_connection_of_its_own(self) -> None:
-        """Whatever was sent over a shared one before: another client may have begun something there."""
+    def test_authentication_starts_on_a_new_connection(self) -> None:
+        """Another client may have started an authentication on a shared connection."""
         shared = self.ask(self.client)
         self.assertIsNot(self.ask(self.client, NTLM, answer=CHALLENGE), shared)
 
-    def test_a_connection_that_was_asked_to_log_in_is_private(self) -> None:
+    def test_challenged_connection_is_private(self) -> None:
         offered = self.ask(self.client, answer=OFFER)
         self.assertIn(b"Proxy-Support: Session-Based-Authentication\r\n", self.client.take())
         self.assertIsNot(self.ask(self.connect()), offered)
@@ -237,8 +237,8 @@ class SessionTests(ProxyTestCase):
         self.assertNotIn(b"Proxy-Support", self.client.take())
         self.assertIsNot(self.ask(self.connect()), one)
 
-    def test_credentials_that_the_decision_sets(self) -> None:
-        """Those who get other fields do not get the connection, and neither does another client connection."""
+    def test_credentials_from_the_decision(self) -> None:
+        """Requests with other fields do not use the connection, and neither does another client connection."""
         terms = Obligations(set_headers=((b"Authorization", b"Negotiate secret"),))
         decision = Decision(Verdict.ALLOW, "ok", "script", obligations=terms)
         self.authorizer.answers = [decision]
@@ -249,24 +249,24 @@ class SessionTests(ProxyTestCase):
         self.authorizer.answers = [decision]
         self.assertIs(self.ask(self.client), mine)
 
-    def test_another_name_on_the_same_client_connection(self) -> None:
+    def test_other_client_name_on_the_same_client_connection(self) -> None:
         mine = self.log_in(self.client)
         self.assertIsNot(self.ask(self.client, "Proxy-Authorization: Basic YTo="), mine)
 
-    def test_closed_with_the_client(self) -> None:
+    def test_closed_with_the_client_connection(self) -> None:
         origin = self.log_in(self.client)
         self.client.lose()
         self.clock.advance(0)
         self.assertTrue(origin.disconnected)
         self.assertEqual(len(self.proxy.pool), 0)
 
-    def test_the_client_is_closed_with_it(self) -> None:
+    def test_loss_closes_the_client_connection(self) -> None:
         origin = self.log_in(self.client)
         origin.lose()
         self.clock.advance(0)
         self.assertTrue(self.client.disconnected)
 
-    def test_lost_while_the_client_asks_another_origin(self) -> None:
+    def test_loss_during_a_request_to_another_origin(self) -> None:
         origin = self.log_in(self.client)
         self.client.feed(request("GET", "http://other.test/", host="other.test"))
         origin.lose()
@@ -274,7 +274,7 @@ class SessionTests(ProxyTestCase):
         self.assertIn(b"Connection: close\r\n", self.client.take())
         self.assertTrue(self.client.disconnecting)
 
-    def test_lost_after_the_head_of_another_answer(self) -> None:
+    def test_loss_after_the_head_of_another_response(self) -> None:
         origin = self.log_in(self.client)
         self.client.feed(request("GET", "http://other.test/", host="other.test"))
         self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
@@ -282,8 +282,8 @@ class SessionTests(ProxyTestCase):
         self.origin.feed(b"ok")
         self.assertTrue(self.client.disconnecting)
 
-    def test_lost_while_it_is_decided(self) -> None:
-        """The request counts on the login: it goes nowhere else."""
+    def test_loss_during_the_decision(self) -> None:
+        """The request relies on the authentication, so it is not forwarded."""
         origin = self.log_in(self.client)
         decision = self.authorizer.pending()
         self.client.feed(request())
@@ -295,7 +295,7 @@ class SessionTests(ProxyTestCase):
         self.assertEqual(len(self.dialer.origins), 1)
         self.assertEqual(self.outcomes()[-1], "origin-disconnected")
 
-    def test_nothing_is_sent_again_over_another(self) -> None:
+    def test_no_retry_on_another_connection(self) -> None:
         origin = self.log_in(self.client)
         self.client.feed(request())
         origin.take()
@@ -303,13 +303,13 @@ class SessionTests(ProxyTestCase):
         self.assertEqual(status_of(self.client.take()), 502)
         self.assertEqual(len(self.dialer.origins), 1)
 
-    def test_an_origin_that_ends_the_login(self) -> None:
+    def test_origin_ends_the_authentication(self) -> None:
         self.ask(self.client, NTLM, answer=response(b"", "Connection: close"))
         self.assertIn(b"Connection: close\r\n", self.client.take())
         self.assertTrue(self.client.disconnecting)
 
-    def test_a_stale_one_that_was_only_asked_to_log_in(self) -> None:
-        """It is replaced, as any other is."""
+    def test_stale_challenged_connection(self) -> None:
+        """It is replaced like any other connection."""
         offered = self.ask(self.client, answer=OFFER)
         self.client.take()
         self.client.feed(request())
@@ -318,7 +318,7 @@ class SessionTests(ProxyTestCase):
         self.assertEqual(status_of(self.client.take()), 200)
         self.assertFalse(session_of(self.client).logins.ended)
 
-    def test_a_websocket_after_a_login(self) -> None:
+    def test_websocket_after_authentication(self) -> None:
         origin = self.log_in(self.client)
         self.client.feed(request("GET", "http://origin.test/a", *UPGRADE))
         self.assertIn(b"Upgrade: websocket\r\n", origin.take())

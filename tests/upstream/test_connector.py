@@ -49,18 +49,18 @@ TLS_PROXY = UpstreamProxy("https", Authority("proxy.test", 3129), b"Basic c2Vjcm
 
 @lru_cache(maxsize=1)
 def authority() -> TestCA:
-    """The CA of origins and upstream proxies."""
+    """Return the CA of origins and upstream proxies."""
     return TestCA()
 
 
 @lru_cache(maxsize=8)
 def certificate(*names: str, expired: bool = False) -> TestCertificate:
-    """A certificate of that CA."""
+    """Return a certificate of that CA."""
     return authority().issue(*names, expired=expired)
 
 
 class Guard:
-    """Refuses what the test says."""
+    """An address guard that refuses the addresses that a test selects."""
 
     def __init__(self) -> None:
         self.refused: dict[object, str] = {}
@@ -79,7 +79,7 @@ class Guard:
 
 
 class DialTestCase(SynchronousTestCase):
-    """A dialer in memory; at the end nothing of it may be left."""
+    """A dialer in memory; each test verifies that no state remains."""
 
     trust: OriginTrust
 
@@ -94,7 +94,7 @@ class DialTestCase(SynchronousTestCase):
         self.build()
 
     def build(self, **options: Any) -> None:
-        """Have a dialer with other options."""
+        """Create the dialer with other options."""
         self.dialer = Dialer(self.reactor, Limits(), self.guard, self.trust.connection_creator, **options)  # type: ignore[arg-type]
 
     def tearDown(self) -> None:
@@ -113,11 +113,11 @@ class DialTestCase(SynchronousTestCase):
         return self.dialer.dial(self.check(origin, purpose), self.far)
 
     def accept(self) -> Wire:
-        """Have the last attempt succeed."""
+        """Make the last connection attempt succeed."""
         return self.reactor.attempts[-1].accept()
 
     def failed(self, dialled: Deferred[Any], kind: type[EgressError]) -> str:
-        """See that a dial failed, exactly so, and that no connection is left."""
+        """Verify the error of a failed dial, and that no connection remains."""
         error = self.failureResultOf(dialled, kind).value
         self.assertIs(type(error), kind)
         for wire in self.reactor.wires:
@@ -126,9 +126,9 @@ class DialTestCase(SynchronousTestCase):
 
 
 class CheckTests(DialTestCase):
-    """Every address is classified before anything is connected."""
+    """Every address is classified before a connection is opened."""
 
-    def test_the_interface(self) -> None:
+    def test_interface(self) -> None:
         self.assertTrue(IDialer.providedBy(self.dialer))
 
     def test_direct(self) -> None:
@@ -146,7 +146,7 @@ class CheckTests(DialTestCase):
         self.assertTrue(self.check(HTTPS, Purpose.UPGRADE).tls)
         self.assertFalse(self.check(HTTPS, Purpose.TUNNEL).tls)
 
-    def test_judged_without_a_look_up(self) -> None:
+    def test_judged_without_a_lookup(self) -> None:
         self.assertIsNone(self.dialer.judge(HTTP, Purpose.REQUEST))
         literal = self.dialer.judge(Origin("https", Authority("192.0.2.9", 443)), Purpose.REQUEST)
         assert literal is not None
@@ -157,7 +157,7 @@ class CheckTests(DialTestCase):
             self.assertRaises(AddressForbidden, self.dialer.judge, origin, Purpose.REQUEST)
             self.failureResultOf(self.dialer.check(origin, Purpose.REQUEST), AddressForbidden)
         self.assertEqual(self.reactor.looked_up, [])
-        # Where a name without a dot leads depends on who resolves it.
+        # The resolver determines where a name without a dot points.
         short = Origin("http", Authority("metadata", 80))
         self.guard.refused[short.authority] = "a cloud's"
         self.assertIsNone(self.dialer.judge(short, Purpose.REQUEST))
@@ -165,12 +165,12 @@ class CheckTests(DialTestCase):
         self.guard.refused = {short.authority: "a cloud's"}
         self.assertRaises(AddressForbidden, self.dialer.judge, short, Purpose.REQUEST)
 
-    def test_one_forbidden_address_spoils_the_name(self) -> None:
+    def test_one_forbidden_address_forbids_the_name(self) -> None:
         self.guard.refused = {"192.0.2.2": "loopback"}
         error = self.failureResultOf(self.dialer.check(HTTP, Purpose.REQUEST), AddressForbidden).value
         self.assertEqual(error.reason, "origin.test resolves to 192.0.2.2: loopback")
 
-    def test_a_forbidden_literal_address(self) -> None:
+    def test_forbidden_literal_address(self) -> None:
         self.guard.refused = {"192.0.2.2": "loopback"}
         origin = Origin("http", Authority("192.0.2.2", 80))
         error = self.failureResultOf(self.dialer.check(origin, Purpose.REQUEST), AddressForbidden).value
@@ -180,19 +180,19 @@ class CheckTests(DialTestCase):
         self.reactor.names["origin.test"] = []
         self.failureResultOf(self.dialer.check(HTTP, Purpose.REQUEST), NameNotResolved)
 
-    def test_resolving_takes_too_long(self) -> None:
+    def test_resolution_timeout(self) -> None:
         del self.reactor.names["origin.test"]
         checked = self.dialer.check(HTTP, Purpose.REQUEST)
         self.reactor.advance(10)
         self.failureResultOf(checked, ResolutionTimeout)
 
-    def test_resolving_is_given_up(self) -> None:
+    def test_resolution_is_cancelled(self) -> None:
         del self.reactor.names["origin.test"]
         checked = self.dialer.check(HTTP, Purpose.REQUEST)
         checked.cancel()
         self.failureResultOf(checked, CancelledError)
 
-    def test_through_an_upstream_proxy_the_name_is_not_resolved(self) -> None:
+    def test_upstream_proxy_resolves_the_name(self) -> None:
         self.build(upstream_http=PROXY, upstream_https=TLS_PROXY)
         for origin, purpose, upstream, tls, connect in (
             (HTTP, Purpose.REQUEST, PROXY, False, False),
@@ -208,15 +208,15 @@ class CheckTests(DialTestCase):
                 self.assertEqual(route.absolute_form, not connect)
         self.assertEqual(self.reactor.looked_up, [])
 
-    def test_a_port_that_is_not_open(self) -> None:
-        """Nothing is resolved for it, and it is closed behind an upstream proxy, too."""
+    def test_forbidden_port(self) -> None:
+        """No name is resolved for the request, and the port is forbidden behind an upstream proxy as well."""
         for options in ({}, {"upstream_http": PROXY}):
             self.build(**options)
             self.guard.refused = {80: "not that port"}
             error = self.failureResultOf(self.dialer.check(HTTP, Purpose.REQUEST), PortForbidden).value
             self.assertEqual((error.reason, self.reactor.looked_up), ("not that port", []))
 
-    def test_one_upstream_proxy_alone(self) -> None:
+    def test_single_upstream_proxy(self) -> None:
         self.build(upstream_http=PROXY)
         self.assertIs(self.check(HTTP, Purpose.UPGRADE).upstream, PROXY)
         self.assertIsNone(self.check(HTTPS).upstream)
@@ -228,7 +228,7 @@ class CheckTests(DialTestCase):
         self.assertIsNone(self.check(HTTP).upstream)
         self.assertIsNone(self.check(HTTPS).upstream)
 
-    def test_a_name_that_is_forbidden_behind_the_proxy_too(self) -> None:
+    def test_forbidden_name_behind_the_upstream_proxy(self) -> None:
         self.build(upstream_http=PROXY)
         self.guard.refused = {HTTP.authority: "localhost"}
         error = self.failureResultOf(self.dialer.check(HTTP, Purpose.REQUEST), AddressForbidden).value
@@ -236,7 +236,7 @@ class CheckTests(DialTestCase):
 
 
 class DirectTests(DialTestCase):
-    """TCP alone."""
+    """TCP connections without TLS."""
 
     def test_connects_to_the_checked_address(self) -> None:
         dialled = self.dial()
@@ -250,7 +250,7 @@ class DirectTests(DialTestCase):
         wire.feed(b"x")
         self.assertEqual(self.far.received, b"x")
 
-    def test_each_fault_in_its_words(self) -> None:
+    def test_error_messages(self) -> None:
         for error, kind, text in (
             (Refused(), DialFailed, "origin.test:80 refused the connection"),
             (NoRouteError(), DialFailed, "there is no route to origin.test:80"),
@@ -266,8 +266,8 @@ class DirectTests(DialTestCase):
                 self.assertIn(text, self.failed(dialled, kind))
                 self.assertEqual(self.reactor.getDelayedCalls(), [])
 
-    def test_a_name_with_sixty_silent_addresses(self) -> None:
-        """All are judged, sixteen are tried, four at the same time."""
+    def test_name_with_sixty_unresponsive_addresses(self) -> None:
+        """All of them are classified, sixteen are tried, at most four at the same time."""
         self.reactor.names["origin.test"] = [f"192.0.2.{number}" for number in range(60)]
         dialled = self.dial()
         self.assertEqual(len(self.guard.asked), 61)
@@ -278,7 +278,7 @@ class DirectTests(DialTestCase):
         self.failed(dialled, DialTimeout)
         self.assertEqual((most, len(self.reactor.attempts)), (4, 16))
 
-    def test_nobody_answers(self) -> None:
+    def test_connect_timeout(self) -> None:
         dialled = self.dial()
         self.reactor.advance(1)
         self.assertEqual(len(self.reactor.attempts), 2)
@@ -286,26 +286,26 @@ class DirectTests(DialTestCase):
         self.failed(dialled, DialTimeout)
         self.assertTrue(all(attempt.given_up for attempt in self.reactor.attempts))
 
-    def test_given_up(self) -> None:
+    def test_cancelled(self) -> None:
         dialled = self.dial()
         dialled.cancel()
         self.failureResultOf(dialled, CancelledError)
         self.assertTrue(self.reactor.attempts[0].given_up)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
-    def test_the_protocol_is_told_nothing_more_after_it_was_ready(self) -> None:
+    def test_no_events_after_ready(self) -> None:
         dialled = self.dial()
         wire = self.accept()
         wire.lose()
         self.successResultOf(dialled)
         self.assertEqual(len(self.far.lost), 1)
 
-    def test_lost_before_it_was_there(self) -> None:
+    def test_lost_before_ready(self) -> None:
         dialled = self.dial()
         self.reactor.attempts[0].factory.buildProtocol(None).connectionLost(Failure(ConnectionLost()))
         self.failed(dialled, OriginDisconnected)
 
-    def test_ready_after_it_was_given_up(self) -> None:
+    def test_ready_after_cancellation(self) -> None:
         dialled = self.dial()
         protocol = self.reactor.attempts[0].factory.buildProtocol(None)
         dialled.cancel()
@@ -314,9 +314,9 @@ class DirectTests(DialTestCase):
 
 
 class TlsTests(DialTestCase):
-    """TLS to the origin: nothing is sent before it is known to be the one."""
+    """TLS to the origin: no data is sent before the origin is verified."""
 
-    def test_a_good_certificate(self) -> None:
+    def test_valid_certificate(self) -> None:
         dialled = self.dial(HTTPS)
         self.assertEqual(self.reactor.attempts[0].port, 443)
         wire = self.accept()
@@ -332,7 +332,7 @@ class TlsTests(DialTestCase):
         self.assertEqual(self.far.received, b"answer")
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
-    def test_bad_certificates(self) -> None:
+    def test_invalid_certificates(self) -> None:
         for made, text in (
             (certificate("other.test"), "is for another host: other.test"),
             (certificate("origin.test", expired=True), "has expired"),
@@ -350,7 +350,7 @@ class TlsTests(DialTestCase):
                 self.assertIn(text, self.failed(dialled, OriginCertificateInvalid))
                 self.assertEqual(server.plain, b"")
 
-    def test_no_tls_at_all(self) -> None:
+    def test_no_tls(self) -> None:
         dialled = self.dial(HTTPS)
         wire = self.accept()
         wire.feed(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -361,7 +361,7 @@ class TlsTests(DialTestCase):
         self.accept().lose(ConnectionLost())
         self.assertIn("the connection was closed", self.failed(dialled, OriginTlsFailed))
 
-    def test_a_handshake_that_takes_too_long(self) -> None:
+    def test_handshake_timeout(self) -> None:
         dialled = self.dial(HTTPS)
         self.reactor.advance(10)
         self.reactor.attempts[0].accept()
@@ -371,7 +371,7 @@ class TlsTests(DialTestCase):
         self.assertIn("the TLS handshake with origin.test:443 was not over in time", self.failed(dialled, DialTimeout))
         self.reactor.advance(0)
 
-    def test_given_up_during_the_handshake(self) -> None:
+    def test_cancelled_during_the_handshake(self) -> None:
         dialled = self.dial(HTTPS)
         wire = self.accept()
         dialled.cancel()
@@ -383,12 +383,12 @@ class TlsTests(DialTestCase):
 
 
 class UpstreamTests(DialTestCase):
-    """Through the upstream proxy."""
+    """Connections through the upstream proxy."""
 
     ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
     def tunnel(self, origin: Origin = HTTPS, purpose: Purpose = Purpose.TUNNEL) -> tuple[Deferred[None], Wire]:
-        """Dial up to the CONNECT."""
+        """Dial until the CONNECT is sent."""
         self.build(upstream_http=PROXY, upstream_https=PROXY)
         dialled = self.dial(origin, purpose)
         attempt = self.reactor.attempts[-1]
@@ -400,14 +400,14 @@ class UpstreamTests(DialTestCase):
         self.assertIn(b"Proxy-Authorization: Basic c2VjcmV0\r\n", sent)
         return dialled, wire
 
-    def test_requests_in_absolute_form_need_no_tunnel(self) -> None:
+    def test_no_tunnel_for_absolute_form(self) -> None:
         self.build(upstream_http=PROXY)
         dialled = self.dial()
         wire = self.accept()
         self.successResultOf(dialled)
         self.assertEqual(wire.written, b"")
 
-    def test_a_tunnel(self) -> None:
+    def test_tunnel(self) -> None:
         dialled, wire = self.tunnel()
         wire.feed(self.ESTABLISHED[:20])
         self.assertNoResult(dialled)
@@ -453,7 +453,7 @@ class UpstreamTests(DialTestCase):
         server.send(b"answer")
         self.assertEqual(self.far.received, b"answer")
 
-    def test_a_bad_certificate_of_the_proxy_is_the_proxys_fault(self) -> None:
+    def test_invalid_certificate_of_the_proxy(self) -> None:
         self.build(upstream_https=TLS_PROXY)
         dialled = self.dial(HTTPS)
         proxy = TlsServer(self.accept(), certificate("other.test"))
@@ -473,34 +473,34 @@ class UpstreamTests(DialTestCase):
         self.assertEqual(error.status, 407)
         self.assertTrue(wire.aborted)
         self.assertNotIn("c2VjcmV0", error.reason)
-        # More may be on its way already.
+        # Further data may follow immediately.
         wire.protocol.dataReceived(b"HTTP/1.1 500 x\r\n\r\n")
         self.assertEqual(self.far.received, b"")
 
-    def test_not_http(self) -> None:
+    def test_response_is_not_http(self) -> None:
         dialled, wire = self.tunnel()
         wire.feed(b"SSH-2.0\r\n")
         self.failed(dialled, UpstreamFailed)
 
-    def test_closes_instead(self) -> None:
+    def test_proxy_closes_the_connection(self) -> None:
         dialled, wire = self.tunnel()
         wire.lose()
         self.assertIn("closed the connection instead", self.failed(dialled, UpstreamFailed))
 
-    def test_silence(self) -> None:
+    def test_connect_response_timeout(self) -> None:
         dialled, _ = self.tunnel()
         self.reactor.advance(15)
         self.assertIn("proxy.test:3128 did not answer in time", self.failed(dialled, UpstreamTimeout))
         self.reactor.advance(0)
 
-    def test_cannot_be_connected_to(self) -> None:
+    def test_proxy_refuses_the_connection(self) -> None:
         for error, kind in ((Refused(), UpstreamFailed), (ConnectTimeout(), UpstreamTimeout)):
             self.build(upstream_http=PROXY)
             dialled = self.dial()
             self.reactor.attempts[-1].fail(error)
             self.failed(dialled, kind)
 
-    def test_cannot_be_resolved(self) -> None:
+    def test_proxy_cannot_be_resolved(self) -> None:
         self.build(upstream_http=PROXY)
         self.reactor.names["proxy.test"] = []
         self.assertIn("proxy.test", self.failed(self.dial(), UpstreamFailed))
@@ -509,7 +509,7 @@ class UpstreamTests(DialTestCase):
         self.reactor.advance(10)
         self.failed(dialled, UpstreamTimeout)
 
-    def test_given_up_in_each_phase(self) -> None:
+    def test_cancelled_in_each_phase(self) -> None:
         self.build(upstream_http=PROXY)
         del self.reactor.names["proxy.test"]
         dialled = self.dial()
@@ -525,7 +525,7 @@ class UpstreamTests(DialTestCase):
         self.failureResultOf(dialled, CancelledError)
         self.assertTrue(wire.aborted)
 
-    def test_addresses_of_the_proxy_are_the_operators_choice(self) -> None:
+    def test_proxy_addresses_are_not_classified(self) -> None:
         self.build(upstream_http=PROXY)
         self.guard.refused = {"192.0.2.9": "private"}
         dialled = self.dial()

@@ -52,17 +52,17 @@ class Socket:
 
     @property
     def asked(self) -> tuple[str, int]:
-        """What the query asks for."""
+        """Return the name and the type of the query."""
         return asked(self.sent)
 
     def answer(self, *records: tuple[str, str], **changes: Any) -> None:
-        """Have the server answer."""
+        """Send a response from the server."""
         made = [record(*each) for each in records]
         self.protocol.datagramReceived(response(self.sent, made, **changes), self.peer)
 
 
 class Connection:
-    """A TCP connection in the making, and its connector."""
+    """A pending TCP connection, and its connector."""
 
     def __init__(self, host: str, port: int, factory: Any) -> None:
         self.where = (host, port)
@@ -76,7 +76,7 @@ class Connection:
         self.factory.clientConnectionFailed(self, Failure(Refused()))
 
     def accept(self) -> Any:
-        """Have the server take it."""
+        """Establish the connection."""
         protocol = self.factory.buildProtocol(None)
         if protocol is not None:
             self.transport.protocol = protocol
@@ -84,7 +84,7 @@ class Connection:
         return protocol
 
     def answer(self, *records: tuple[str, str]) -> None:
-        """Have the server answer."""
+        """Send a response from the server."""
         data = response(self.transport.value()[2:], [record(*each) for each in records])
         self.transport.protocol.dataReceived(len(data).to_bytes(2, "big") + data)
 
@@ -117,7 +117,7 @@ class Network(Clock):
 
 
 class DnsTestCase(SynchronousTestCase):
-    """Base: two DNS servers."""
+    """Base class: two DNS servers."""
 
     def setUp(self) -> None:
         self.network = Network()
@@ -135,7 +135,7 @@ class DnsTestCase(SynchronousTestCase):
         return self.look_up(host)
 
     def take(self) -> list[Socket]:
-        """The sockets that wait for an answer."""
+        """Return the sockets that wait for a response."""
         found, self.network.sockets = self.network.sockets, []
         self.addCleanup(lambda: self.assertEqual([socket.open for socket in found], [False] * len(found)))
         return found
@@ -145,7 +145,7 @@ class DnsTestCase(SynchronousTestCase):
 
 
 class DnsLookUpsTests(DnsTestCase):
-    """Servers are asked for both families, in order, in bounded time."""
+    """Servers are queried in order for both address families, with a timeout."""
 
     def test_both_families(self) -> None:
         done = self.ask()
@@ -171,11 +171,11 @@ class DnsLookUpsTests(DnsTestCase):
         four.answer(("a.test", "192.0.2.1"))
         self.assertEqual(self.texts(done), ["192.0.2.1"])
 
-    def test_known_names(self) -> None:
+    def test_hosts_file(self) -> None:
         self.assertEqual(self.texts(self.ask("known")), ["192.0.2.9"])
         self.assertEqual(self.texts(self.ask("localhost")), ["127.0.0.1", "::1"])
 
-    def test_what_is_no_name(self) -> None:
+    def test_invalid_name(self) -> None:
         self.assertEqual(self.texts(self.ask("x" * 64 + ".test")), [])
 
     def test_ids_differ(self) -> None:
@@ -185,7 +185,7 @@ class DnsLookUpsTests(DnsTestCase):
         done.cancel()
         self.failureResultOf(done, CancelledError)
 
-    def test_what_is_not_the_response_is_ignored(self) -> None:
+    def test_other_datagrams_are_ignored(self) -> None:
         done = self.ask()
         six, four = self.take()
         four.answer(("a.test", "203.0.113.66"), id=(int.from_bytes(four.sent[:2], "big") + 1) & 0xFFFF)
@@ -195,7 +195,7 @@ class DnsLookUpsTests(DnsTestCase):
         six.answer()
         self.assertEqual(self.texts(done), ["192.0.2.1"])
 
-    def test_a_server_that_fails_is_followed_by_the_next(self) -> None:
+    def test_failing_server(self) -> None:
         for code in (dns.ESERVER, dns.EREFUSED):
             done = self.ask()
             for socket in self.take():
@@ -213,7 +213,7 @@ class DnsLookUpsTests(DnsTestCase):
         error = self.failureResultOf(done, NameNotResolved).value
         self.assertEqual(error.reason, "no DNS server could resolve a.test ([2001:db8::53]:5353: SERVFAIL)")
 
-    def test_nobody_is_there(self) -> None:
+    def test_closed_port(self) -> None:
         done = self.ask()
         for socket in self.take():
             socket.protocol.connectionRefused()
@@ -222,10 +222,10 @@ class DnsLookUpsTests(DnsTestCase):
             socket.answer()
         self.assertEqual(self.texts(done), [])
 
-    def test_no_way_to_a_server(self) -> None:
+    def test_no_route_to_a_server(self) -> None:
         self.network.unreachable.add("192.0.2.53")
         done = self.ask()
-        # The sockets that could not be connected come first.
+        # The sockets that cannot be connected come first.
         for socket in self.take():
             if socket.peer is not None:
                 socket.answer()
@@ -235,8 +235,8 @@ class DnsLookUpsTests(DnsTestCase):
         self.network.no_sockets = True
         self.failureResultOf(self.ask(), NameNotResolved)
 
-    def test_a_silent_server(self) -> None:
-        """It is followed by the next one, and asked last for a while."""
+    def test_unresponsive_server(self) -> None:
+        """The next server is queried, and the unresponsive one comes last for a while."""
         done = self.ask()
         self.take()
         self.network.advance(2)
@@ -253,7 +253,7 @@ class DnsLookUpsTests(DnsTestCase):
                 socket.answer()
             self.successResultOf(done)
 
-    def test_all_servers_are_silent(self) -> None:
+    def test_all_servers_unresponsive(self) -> None:
         done = self.ask()
         asked: list[Any] = []
         for _ in range(4):
@@ -264,8 +264,8 @@ class DnsLookUpsTests(DnsTestCase):
         self.assertEqual(len(asked), 8)
         self.assertEqual(len(set(asked)), 2)
 
-    def test_one_family_is_silent(self) -> None:
-        """What the other has found counts."""
+    def test_one_family_times_out(self) -> None:
+        """The addresses of the other family are used."""
         self.look_up = self.make(FIRST)
         done = self.ask()
         _, four = self.take()
@@ -275,8 +275,8 @@ class DnsLookUpsTests(DnsTestCase):
         self.assertEqual(self.texts(done), ["192.0.2.1"])
         self.take()
 
-    def test_one_family_is_silent_and_the_other_empty(self) -> None:
-        """Nobody knows that there is no address."""
+    def test_one_family_times_out_and_the_other_is_empty(self) -> None:
+        """Whether the name has addresses is unknown."""
         self.look_up = self.make(FIRST)
         done = self.ask()
         _, four = self.take()
@@ -286,7 +286,7 @@ class DnsLookUpsTests(DnsTestCase):
         self.failureResultOf(done, ResolutionTimeout)
         self.take()
 
-    def test_aliases_that_are_left_to_us(self) -> None:
+    def test_unresolved_aliases(self) -> None:
         done = self.ask()
         six, four = self.take()
         six.answer()
@@ -296,7 +296,7 @@ class DnsLookUpsTests(DnsTestCase):
         again.answer(("b.test", "192.0.2.1"), recAv=0)
         self.assertEqual(self.texts(done), ["192.0.2.1"])
 
-    def test_aliases_without_end(self) -> None:
+    def test_endless_aliases(self) -> None:
         done = self.ask()
         six, four = self.take()
         six.answer()
@@ -307,7 +307,7 @@ class DnsLookUpsTests(DnsTestCase):
                 (four,) = self.take()
         self.assertEqual(self.texts(done), [])
 
-    def test_an_alias_that_is_no_name(self) -> None:
+    def test_invalid_alias(self) -> None:
         self.look_up = self.make(FIRST)
         done = self.ask()
         six, four = self.take()
@@ -315,7 +315,7 @@ class DnsLookUpsTests(DnsTestCase):
         four.answer(("a.test", "-> a..test"), recAv=0)
         self.failureResultOf(done)
 
-    def test_giving_up(self) -> None:
+    def test_cancelled(self) -> None:
         done = self.ask()
         self.take()
         done.cancel()
@@ -324,7 +324,7 @@ class DnsLookUpsTests(DnsTestCase):
 
 
 class TruncatedTests(DnsTestCase):
-    """What does not fit into a datagram is asked for over TCP."""
+    """A response that exceeds a datagram is requested over TCP."""
 
     def truncated(self) -> tuple[Deferred[Any], Connection]:
         done = self.ask()
@@ -336,43 +336,43 @@ class TruncatedTests(DnsTestCase):
         return done, connection
 
     def next_server(self, done: Deferred[Any]) -> None:
-        """The next one is asked."""
+        """Verify that the next server is queried."""
         (socket,) = self.take()
         self.assertEqual(socket.peer, ("2001:db8::53", 5353))
         socket.answer(("a.test", "192.0.2.7"))
         self.assertEqual(self.texts(done), ["192.0.2.7"])
 
-    def test_answer(self) -> None:
+    def test_response(self) -> None:
         done, connection = self.truncated()
         connection.accept()
         connection.answer(*(("a.test", f"192.0.2.{number}") for number in range(60)))
         self.assertEqual(len(self.successResultOf(done)), 60)
         self.assertTrue(connection.given_up)
 
-    def test_no_connection(self) -> None:
+    def test_connection_refused(self) -> None:
         done, connection = self.truncated()
         connection.factory.clientConnectionFailed(connection, Failure(Refused()))
         self.next_server(done)
 
-    def test_closed(self) -> None:
+    def test_connection_closed(self) -> None:
         done, connection = self.truncated()
         connection.accept()
         connection.transport.loseConnection()
         self.next_server(done)
 
-    def test_too_long(self) -> None:
+    def test_response_too_long(self) -> None:
         done, connection = self.truncated()
         connection.accept().dataReceived(b"\xff\xff")
         self.next_server(done)
 
-    def test_silent(self) -> None:
+    def test_timeout(self) -> None:
         done, connection = self.truncated()
         connection.accept()
         self.network.advance(2)
         self.assertTrue(connection.given_up)
         self.next_server(done)
 
-    def test_given_up_while_it_connects(self) -> None:
+    def test_cancelled_while_connecting(self) -> None:
         done, connection = self.truncated()
         done.cancel()
         self.failureResultOf(done, CancelledError)

@@ -14,8 +14,8 @@ from tests.upstream.names import asked, record, response
 NAME = b"a.test"
 
 
-class QuestionTests(SynchronousTestCase):
-    """What is asked."""
+class QueryTests(SynchronousTestCase):
+    """Queries."""
 
     def test_query(self) -> None:
         for kind in (dns.A, dns.AAAA):
@@ -24,14 +24,14 @@ class QuestionTests(SynchronousTestCase):
             self.assertEqual(asked(query), ("api-.example", kind))
             self.assertEqual(query[:4], b"\xab\xcd\x01\x00", "recursion is wanted")
 
-    def test_what_is_no_name(self) -> None:
+    def test_invalid_names(self) -> None:
         for name in (b"", b"a..b", b".a", b"a.", b"x" * 64, b"x." * 126 + b"xx"):
             self.assertIsNone(build_query(name, dns.A, 1), name)
         self.assertIsNotNone(build_query(b"x." * 126 + b"x", dns.A, 1))
 
 
 class ParseTests(SynchronousTestCase):
-    """The response to a query is told from everything else."""
+    """The response to a query is distinguished from other messages."""
 
     def setUp(self) -> None:
         query = build_query(NAME, dns.A, 7)
@@ -44,12 +44,12 @@ class ParseTests(SynchronousTestCase):
     def test_response(self) -> None:
         self.assertIsNotNone(self.parse(response(self.query, [record("a.test", "192.0.2.1")])))
 
-    def test_case(self) -> None:
+    def test_case_is_ignored(self) -> None:
         other = build_query(b"A.Test", dns.A, 7)
         assert other is not None
         self.assertIsNotNone(self.parse(response(other)))
 
-    def test_others(self) -> None:
+    def test_other_messages(self) -> None:
         others: dict[str, bytes] = {
             "the query itself": self.query,
             "another id": response(self.query, id=8),
@@ -69,7 +69,7 @@ class ParseTests(SynchronousTestCase):
 
 
 class ReadTests(SynchronousTestCase):
-    """What a response says."""
+    """The results of responses."""
 
     def read(self, *records: Any, kind: int = dns.A, **changes: Any) -> Answer:
         query = build_query(NAME, kind, 7)
@@ -90,40 +90,40 @@ class ReadTests(SynchronousTestCase):
         )
         self.assertEqual(self.found(record("a.test", "2001:db8::1"), kind=dns.AAAA), ["2001:db8::1"])
 
-    def test_none(self) -> None:
+    def test_no_addresses(self) -> None:
         self.assertEqual(self.found(), [])
         self.assertEqual(self.found(rCode=dns.ENAME), [])
 
-    def test_addresses_of_other_names_do_not_count(self) -> None:
+    def test_addresses_of_other_names_are_ignored(self) -> None:
         self.assertEqual(self.found(record("b.test", "192.0.2.1"), record("a.test", "2001:db8::1")), [])
 
-    def test_addresses_of_another_class_do_not_count(self) -> None:
+    def test_addresses_of_another_class_are_ignored(self) -> None:
         other = dns.RRHeader(NAME, dns.A, dns.CH, payload=dns.Record_A("192.0.2.1"))
         self.assertEqual(self.found(other), [])
 
     def test_aliases(self) -> None:
-        """In any order, in either case."""
+        """Their order and case do not matter."""
         chain = (record("c.test", "192.0.2.3"), record("B.test", "-> c.test"), record("a.test", "-> b.test"))
         self.assertEqual(self.found(*chain), ["192.0.2.3"])
 
-    def test_a_loop(self) -> None:
+    def test_alias_loop(self) -> None:
         chain = (record("a.test", "-> b.test"), record("b.test", "-> a.test"))
         self.assertRaises(Unusable, self.read, *chain)
 
-    def test_a_long_chain(self) -> None:
+    def test_long_alias_chain(self) -> None:
         names = ["a.test", *(f"n{number}.test" for number in range(MAX_ALIASES))]
         chain = [record(name, f"-> {to}") for name, to in itertools.pairwise(names)]
         self.assertRaises(Unusable, self.read, *chain)
 
-    def test_an_alias_without_addresses(self) -> None:
-        """Who resolves for others has followed it; who does not leaves it to us."""
+    def test_alias_without_addresses(self) -> None:
+        """A recursive server has followed the alias; other servers leave that to the client."""
         alias = record("a.test", "-> b.test")
         self.assertEqual(self.read(alias), Answer())
         self.assertEqual(self.read(alias, recAv=0), Answer((), b"b.test"))
         self.assertEqual(self.read(alias, recAv=0, rCode=dns.ENAME), Answer())
         self.assertEqual(self.read(recAv=0), Answer())
 
-    def test_failures(self) -> None:
+    def test_error_responses(self) -> None:
         for code, word in ((1, "FORMERR"), (2, "SERVFAIL"), (4, "NOTIMP"), (5, "REFUSED"), (9, "code 9")):
             error = self.assertRaises(Unusable, self.read, record("a.test", "192.0.2.1"), rCode=code)
             self.assertEqual(str(error), word)

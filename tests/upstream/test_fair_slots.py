@@ -10,28 +10,28 @@ from egress.upstream.fair_slots import FairSlots, NoSlot, Ticket
 
 
 class TurnsTests(SynchronousTestCase):
-    """Work is bounded, and clients take turns."""
+    """Slots are limited, and clients take turns."""
 
     def setUp(self) -> None:
         self.turns = FairSlots(8, 100, 20)
         self.begun: list[str] = []
 
     def enter(self, name: str) -> Ticket:
-        """Queue up; the first letter of a name is the client."""
+        """Add an entry to the queue; the first letter of its name is the client."""
         return self.turns.enter(name[0], self.begin(name))
 
     def begin(self, name: str) -> Callable[[], None]:
         return lambda: self.begun.append(name)
 
     def many(self, client: str, number: int) -> list[Ticket]:
-        """A client queues up several times."""
+        """Add several entries of one client."""
         return [self.enter(f"{client}{index}") for index in range(number)]
 
     def count(self, client: str) -> int:
-        """How much of a client has begun."""
+        """Count the entries of a client that have started."""
         return sum(name[0] == client for name in self.begun)
 
-    def test_at_once(self) -> None:
+    def test_concurrency_limit(self) -> None:
         self.enter("a0")
         self.assertEqual((self.begun, self.turns.busy, self.turns.waiting), (["a0"], 1, 0))
         self.turns.over("a")
@@ -44,7 +44,7 @@ class TurnsTests(SynchronousTestCase):
         self.assertEqual(self.begun, [f"a{index}" for index in range(5)])
 
     def test_the_next_client_is_not_delayed(self) -> None:
-        """Each takes all that it can get, which is half of what is free."""
+        """Each client gets half of the free slots."""
         for client, places in (("a", 4), ("b", 2), ("c", 1), ("d", 1)):
             self.many(client, 20)
             self.assertEqual(self.count(client), places, client)
@@ -53,7 +53,7 @@ class TurnsTests(SynchronousTestCase):
         self.turns.over("b")
         self.assertEqual(self.count("e"), 1, "it is the first to have a turn")
 
-    def test_no_free_place(self) -> None:
+    def test_no_free_slot(self) -> None:
         for client in "abcdefgh":
             self.enter(client)
         self.assertEqual(self.turns.busy, 8)
@@ -72,14 +72,14 @@ class TurnsTests(SynchronousTestCase):
             turns.over(client)
         self.assertEqual(self.begun[2:], ["a0", "b0", "c0", "a1", "b1", "a2"])
 
-    def test_the_queue_of_a_client_is_bounded(self) -> None:
+    def test_queue_limit_per_client(self) -> None:
         self.many("a", 4 + 20)
         error = self.assertRaises(NoSlot, self.enter, "a24")
         self.assertTrue(error.of_client)
         self.enter("b0")
         self.assertEqual(self.count("b"), 1)
 
-    def test_the_queue_is_bounded(self) -> None:
+    def test_queue_limit(self) -> None:
         turns = FairSlots(2, 3, 2)
         for client in "xyabc":
             turns.enter(client, self.begin(client))
@@ -88,7 +88,7 @@ class TurnsTests(SynchronousTestCase):
         turns.over("x")
         turns.enter("d", self.begin("d"))
 
-    def test_leaving(self) -> None:
+    def test_leave(self) -> None:
         *_, waits, last = self.many("a", 6)
         self.turns.leave(waits)
         self.turns.leave(waits)
@@ -98,8 +98,8 @@ class TurnsTests(SynchronousTestCase):
         self.turns.leave(last)
         self.assertEqual(self.turns.waiting, 0)
 
-    def test_what_ends_at_once(self) -> None:
-        """It does not nest, however much is queued."""
+    def test_immediate_completion(self) -> None:
+        """Entries that complete immediately do not nest, regardless of the queue's length."""
         turns = FairSlots(2, 2000, 2000)
         turns.enter("x", lambda: None)
         turns.enter("y", lambda: None)
@@ -108,7 +108,7 @@ class TurnsTests(SynchronousTestCase):
         turns.over("x")
         self.assertEqual((turns.busy, turns.waiting), (1, 0))
 
-    def test_at_least_two(self) -> None:
+    def test_at_least_two_slots(self) -> None:
         turns = FairSlots(1, 10, 10)
         turns.enter("a", self.begin("a0"))
         turns.enter("a", self.begin("a1"))

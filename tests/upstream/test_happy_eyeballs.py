@@ -19,7 +19,7 @@ ADDRESSES = ("192.0.2.1", "2001:db8::1", "192.0.2.2")
 
 
 class ConnectFirstTests(SynchronousTestCase):
-    """The first address that answers has it."""
+    """The first address that accepts wins."""
 
     def setUp(self) -> None:
         self.reactor = DialingReactor()
@@ -35,7 +35,7 @@ class ConnectFirstTests(SynchronousTestCase):
     def tried(self) -> list[str]:
         return [attempt.host for attempt in self.reactor.attempts]
 
-    def test_the_first_one_answers(self) -> None:
+    def test_first_address_accepts(self) -> None:
         done = self.connect()
         self.assertEqual(self.tried(), ["192.0.2.1"])
         self.assertEqual((self.reactor.attempts[0].port, self.reactor.attempts[0].timeout), (80, 15))
@@ -43,7 +43,7 @@ class ConnectFirstTests(SynchronousTestCase):
         self.successResultOf(done)
         self.assertIs(wire.protocol, self.protocol)
 
-    def test_the_next_one_is_tried_after_a_while(self) -> None:
+    def test_next_address_after_a_delay(self) -> None:
         done = self.connect()
         self.reactor.advance(ATTEMPT_DELAY)
         self.assertEqual(self.tried(), ["192.0.2.1", "2001:db8::1"])
@@ -52,7 +52,7 @@ class ConnectFirstTests(SynchronousTestCase):
         self.assertTrue(self.reactor.attempts[0].given_up)
         self.assertEqual(len(self.reactor.attempts), 2)
 
-    def test_the_first_one_may_still_win(self) -> None:
+    def test_first_address_may_still_win(self) -> None:
         done = self.connect()
         self.reactor.pump([ATTEMPT_DELAY] * 3)
         self.assertEqual(self.tried(), list(ADDRESSES))
@@ -60,7 +60,7 @@ class ConnectFirstTests(SynchronousTestCase):
         self.successResultOf(done)
         self.assertEqual([attempt.given_up for attempt in self.reactor.attempts], [False, True, True])
 
-    def test_the_next_one_is_tried_at_once_after_a_failure(self) -> None:
+    def test_next_address_immediately_after_a_failure(self) -> None:
         done = self.connect()
         self.reactor.attempts[0].fail(Refused())
         self.assertEqual(len(self.tried()), 2)
@@ -71,31 +71,31 @@ class ConnectFirstTests(SynchronousTestCase):
         self.reactor.attempts[2].fail(NoRouteError())
         self.failureResultOf(done, NoRouteError)
 
-    def test_failures_inside_the_attempt(self) -> None:
+    def test_synchronous_failures(self) -> None:
         self.reactor.refused.update(ADDRESSES)
         self.failureResultOf(self.connect(), Refused)
         self.assertEqual(self.tried(), list(ADDRESSES))
 
-    def test_one_failure_inside_the_attempt(self) -> None:
+    def test_one_synchronous_failure(self) -> None:
         self.reactor.refused.add(ADDRESSES[0])
         done = self.connect()
         self.reactor.attempts[1].accept()
         self.successResultOf(done)
 
-    def test_a_single_address_has_no_timer(self) -> None:
+    def test_single_address_needs_no_timer(self) -> None:
         done = self.connect("192.0.2.1")
         self.assertEqual(self.reactor.getDelayedCalls(), [])
         self.reactor.attempts[0].fail(ConnectTimeout())
         self.failureResultOf(done, ConnectTimeout)
 
-    def test_giving_up(self) -> None:
+    def test_cancelled(self) -> None:
         done = self.connect()
         self.reactor.advance(ATTEMPT_DELAY)
         done.cancel()
         self.failureResultOf(done, CancelledError)
         self.assertEqual([attempt.given_up for attempt in self.reactor.attempts], [True, True])
 
-    def test_a_loser_that_connects_nevertheless_gets_no_protocol(self) -> None:
+    def test_late_loser_gets_no_protocol(self) -> None:
         done = self.connect()
         self.reactor.advance(ATTEMPT_DELAY)
         self.reactor.attempts[1].accept()
@@ -104,7 +104,7 @@ class ConnectFirstTests(SynchronousTestCase):
 
 
 class BoundsTests(SynchronousTestCase):
-    """A name with many addresses takes a few descriptors at a time."""
+    """A name with many addresses uses a few descriptors at a time."""
 
     def setUp(self) -> None:
         self.reactor = DialingReactor()
@@ -117,8 +117,8 @@ class BoundsTests(SynchronousTestCase):
     def under_way(self) -> list[int]:
         return [number for number, attempt in enumerate(self.reactor.attempts) if not attempt.given_up]
 
-    def test_silent_addresses(self) -> None:
-        """The next one replaces the oldest, and each has its turn in time."""
+    def test_unresponsive_addresses(self) -> None:
+        """The next attempt replaces the oldest one, and each address is tried within the timeout."""
         done = self.connect()
         self.reactor.pump([ATTEMPT_DELAY] * 3)
         self.assertEqual(self.under_way(), [0, 1, 2, 3])
@@ -134,20 +134,20 @@ class BoundsTests(SynchronousTestCase):
         self.successResultOf(done)
         self.assertEqual(self.under_way(), [9])
 
-    def test_a_failure_makes_room(self) -> None:
+    def test_failure_frees_a_slot(self) -> None:
         self.connect()
         self.reactor.pump([ATTEMPT_DELAY] * 3)
         self.reactor.attempts[2].fail(Refused())
         self.assertEqual(len(self.reactor.attempts), 5)
         self.assertEqual([attempt.given_up for attempt in self.reactor.attempts], [False] * 5)
 
-    def test_little_time(self) -> None:
+    def test_short_timeout(self) -> None:
         self.connect(timeout=1)
         self.reactor.pump([ATTEMPT_DELAY] * 9)
         self.assertEqual(self.under_way(), [6, 7, 8, 9])
 
-    def test_the_last_of_them_fails(self) -> None:
-        """One that was replaced does not count."""
+    def test_last_attempt_fails(self) -> None:
+        """A replaced attempt does not matter."""
         done = self.connect()
         self.reactor.pump([ATTEMPT_DELAY] * 3 + [1.5] * 6)
         for attempt in self.reactor.attempts[6:]:

@@ -43,7 +43,7 @@ class HostsFileTests(SynchronousTestCase):
                 self.assertEqual(self.addresses(host), expected)
 
     def test_localhost(self) -> None:
-        """It is this machine, in the file or not."""
+        """It resolves to this machine, regardless of the file."""
         for hosts in (HostsFile.parse(TEXT), HostsFile({}), HostsFile.parse("192.0.2.1 localhost a.localhost")):
             for host in ("localhost", "a.localhost"):
                 self.assertEqual(hosts.addresses(host), (parse_ip("127.0.0.1"), parse_ip("::1")))

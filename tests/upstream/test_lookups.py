@@ -16,17 +16,17 @@ from tests.transport.reactors import DialingReactor
 
 
 def ips(*texts: str) -> tuple[IPAddress | None, ...]:
-    """Addresses."""
+    """Parse addresses."""
     return tuple(map(parse_ip, texts))
 
 
 def in_place(call: Callable[[], Any]) -> Deferred[Any]:
-    """Run what is for a thread."""
+    """Run a function in the calling thread."""
     return execute(call)
 
 
 class SystemLookUpsTests(SynchronousTestCase):
-    """The system is asked, in a thread."""
+    """Lookups by the system, in a thread."""
 
     def setUp(self) -> None:
         self.asked: list[Any] = []
@@ -50,7 +50,7 @@ class SystemLookUpsTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(self.look_up("a.test")), ips("192.0.2.1", "fe80::1"))
         self.assertEqual(self.asked, [(b"a.test", None, {"type": socket.SOCK_STREAM})])
 
-    def test_a_name_that_python_would_not_encode(self) -> None:
+    def test_name_that_python_cannot_encode(self) -> None:
         self.found = [(socket.AF_INET, "192.0.2.1")]
         for host in ("api-.example", "-a.example", "a_b.example", "a" * 64 + ".example"):
             self.assertEqual(self.successResultOf(self.look_up(host)), ips("192.0.2.1"), host)
@@ -60,13 +60,13 @@ class SystemLookUpsTests(SynchronousTestCase):
             self.found = error
             self.assertEqual(self.successResultOf(self.look_up("a.test")), ())
 
-    def test_a_defect(self) -> None:
+    def test_unexpected_error(self) -> None:
         self.found = ValueError("no")
         self.failureResultOf(self.look_up("a.test"), ValueError)
 
 
 class ReactorLookUpsTests(SynchronousTestCase):
-    """The resolver of a reactor is asked."""
+    """Lookups by the resolver of a reactor."""
 
     def setUp(self) -> None:
         self.reactor = DialingReactor()
@@ -76,7 +76,7 @@ class ReactorLookUpsTests(SynchronousTestCase):
         self.reactor.names["a.test"] = ["192.0.2.1", "192.0.2.1", "2001:db8::1%eth0"]
         self.assertEqual(self.successResultOf(self.look_up("a.test")), ips("192.0.2.1", "2001:db8::1"))
 
-    def test_what_is_not_an_address(self) -> None:
+    def test_other_kinds_of_addresses_are_ignored(self) -> None:
         found = self.look_up("a.test")
         (receiver,) = self.reactor.pending
         receiver.addressResolved(UNIXAddress(b"/x"))

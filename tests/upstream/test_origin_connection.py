@@ -1,4 +1,4 @@
-"""Tests for L{egress.upstream.origin_connection}: what the exchange of a whole proxy does not reach."""
+"""Tests for L{egress.upstream.origin_connection}: the cases that the tests of the exchange do not cover."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROUTE = Route(Origin("http", Authority("origin.test", 80)), (), None, False, Fal
 
 
 class Sink:
-    """Notes what it is told, and can be told to do something at each step."""
+    """Records its events, and can react to each of them."""
 
     def __init__(self, connection: OriginConnection) -> None:
         self.connection = connection
@@ -63,7 +63,7 @@ class Sink:
 
 
 class OriginConnectionTests(SynchronousTestCase):
-    """Answers come when they are wanted, and end once."""
+    """Responses are delivered on demand, and end exactly once."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -79,7 +79,7 @@ class OriginConnectionTests(SynchronousTestCase):
     def send(self, method: str = "GET") -> None:
         self.connection.send(self.sink, method, b"request")
 
-    def test_the_pace_of_the_request(self) -> None:
+    def test_request_backpressure(self) -> None:
         self.wire.choke()
         self.wire.unchoke()
         self.send()
@@ -87,7 +87,7 @@ class OriginConnectionTests(SynchronousTestCase):
         self.wire.unchoke()
         self.assertEqual(self.sink.events, ["pause", "resume"])
 
-    def test_interim_answers_wait_for_their_turn(self) -> None:
+    def test_interim_responses_take_turns(self) -> None:
         self.send()
         self.connection.dataReceived(b"HTTP/1.1 103 Early\r\n\r\n" * 20 + b"HTTP/1.1 204 No\r\n\r\n")
         self.assertEqual(len(self.sink.events), BUDGET, self.sink.events)
@@ -96,7 +96,7 @@ class OriginConnectionTests(SynchronousTestCase):
         self.assertFalse(self.wire.paused)
         self.assertIn("end", self.sink.events)
 
-    def test_tiny_chunks_wait_for_their_turn(self) -> None:
+    def test_tiny_chunks_take_turns(self) -> None:
         self.send()
         self.connection.dataReceived(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 1000)
         self.connection.resume()
@@ -107,7 +107,7 @@ class OriginConnectionTests(SynchronousTestCase):
         self.assertIn("end", self.sink.events)
         self.assertFalse(self.wire.paused)
 
-    def test_the_end_waits_for_what_was_read_before_it(self) -> None:
+    def test_end_follows_buffered_data(self) -> None:
         self.send()
         self.connection.dataReceived(b"HTTP/1.1 103 Early\r\n\r\n" * 20 + b"HTTP/1.1 200 OK\r\n\r\nall")
         self.wire.lose()
@@ -115,14 +115,14 @@ class OriginConnectionTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(self.sink.events[-3:], [200, b"all", "end"])
 
-    def test_a_cut_waits_for_what_was_read_before_it(self) -> None:
+    def test_truncation_follows_buffered_data(self) -> None:
         self.send()
         self.connection.dataReceived(b"HTTP/1.1 103 Early\r\n\r\n" * 20)
         self.wire.lose()
         self.clock.advance(0)
         self.assertEqual(self.sink.events[-2:], [103, (OriginDisconnected, False)])
 
-    def test_dropped_while_it_waits(self) -> None:
+    def test_dropped_while_waiting_for_a_turn(self) -> None:
         self.send()
         self.connection.dataReceived(b"HTTP/1.1 103 Early\r\n\r\n" * 20)
         seen = len(self.sink.events)
@@ -130,7 +130,7 @@ class OriginConnectionTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(len(self.sink.events), seen)
 
-    def test_paused_in_the_middle_of_what_one_read_brought(self) -> None:
+    def test_paused_within_one_read(self) -> None:
         self.sink.pause_at = b"abcde"
         self.send()
         self.wire.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
@@ -156,21 +156,21 @@ class OriginConnectionTests(SynchronousTestCase):
         self.assertEqual(self.sink.events[:3], [200, b"abcde", "end"])
         self.assertFalse(self.connection.reusable)
 
-    def test_lost_while_paused_with_nonsense_to_come(self) -> None:
+    def test_lost_while_paused_with_invalid_data(self) -> None:
         self.sink.pause_at = b"abc"
         self.send()
         self.wire.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n")
         self.wire.lose()
         self.assertEqual(self.sink.events, [200, b"abc", (OriginProtocolError, False)])
 
-    def test_dropped_on_the_way(self) -> None:
+    def test_dropped_during_the_response(self) -> None:
         self.sink.drop_at = 200
         self.send()
         self.wire.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc")
         self.assertEqual(self.sink.events, [200])
         self.assertTrue(self.wire.aborted)
 
-    def test_dropped_at_a_switch(self) -> None:
+    def test_dropped_at_the_switch(self) -> None:
         self.sink.drop_at = 101
         self.send()
         self.wire.feed(b"HTTP/1.1 101 Switching Protocols\r\n\r\nabc")
@@ -178,7 +178,7 @@ class OriginConnectionTests(SynchronousTestCase):
         self.connection.dataReceived(b"more")
         self.assertEqual(self.sink.events, [101])
 
-    def test_switched(self) -> None:
+    def test_switched_protocol(self) -> None:
         self.send()
         self.wire.feed(b"HTTP/1.1 101 Switching Protocols\r\n\r\nabc")
         self.wire.feed(b"de")
@@ -187,19 +187,19 @@ class OriginConnectionTests(SynchronousTestCase):
         self.assertEqual(self.sink.events, [101, (b"switched", b"abc"), (b"switched", b"de")])
         self.assertFalse(self.connection.reusable)
 
-    def test_lost_before_the_answer(self) -> None:
+    def test_lost_before_the_response(self) -> None:
         self.send()
         self.wire.lose()
         self.assertEqual(self.sink.events, [(OriginDisconnected, True)])
 
-    def test_lost_after_a_part_of_it(self) -> None:
+    def test_lost_within_the_response(self) -> None:
         self.send()
         self.wire.feed(b"HT")
         self.wire.lose(ConnectionLost())
         self.assertEqual(self.sink.events, [(OriginDisconnected, False)])
 
-    def test_an_alert(self) -> None:
-        """In TLS 1.3 an origin refuses a certificate after the handshake."""
+    def test_tls_alert(self) -> None:
+        """In TLS 1.3 an origin rejects a certificate after the handshake."""
         errors: list[EgressError] = []
         for before in (b"", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"):
             self.setUp()
@@ -213,8 +213,8 @@ class OriginConnectionTests(SynchronousTestCase):
             self.assertIn("origin.test:80 ended the TLS session with the alert certificate_required", error.reason)
             self.assertIn("--origin-tls", error.reason)
 
-    def test_an_end_of_what_is_sent(self) -> None:
-        """It is told over TCP; within TLS it would be one of both directions."""
+    def test_end_writing(self) -> None:
+        """TCP supports it; over TLS it would close both directions."""
         self.assertTrue(self.connection.end_writing())
         self.assertTrue(self.wire.write_closed)
         self.connection.transport = TLSMemoryBIOProtocol(object(), Protocol(), False)
@@ -223,14 +223,14 @@ class OriginConnectionTests(SynchronousTestCase):
         self.connection.transport = self.wire
         self.assertFalse(self.connection.encrypted)
 
-    def test_nothing_happens_to_what_is_gone(self) -> None:
+    def test_methods_have_no_effect_after_the_loss(self) -> None:
         self.wire.lose()
         self.connection.abort()
         self.connection.close()
         self.connection.pause()
         self.assertEqual((self.wire.aborted, self.wire.disconnecting, self.wire.pauses), (False, False, 0))
 
-    def test_nothing_happens_to_what_was_never_connected(self) -> None:
+    def test_methods_have_no_effect_before_the_connection(self) -> None:
         connection = OriginConnection(ROUTE, HeadLimits(1000, 10, 100), self.clock, RoundRobin(self.clock))
         connection.abort()
         connection.close()

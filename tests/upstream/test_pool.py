@@ -24,7 +24,7 @@ KEY, OTHER = ("a",), ("b",)
 
 
 class OriginPoolTests(SynchronousTestCase):
-    """Idle connections: how many, how long, and for whom."""
+    """Idle connections: their number, idle time and client."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -40,26 +40,26 @@ class OriginPoolTests(SynchronousTestCase):
         self.assertEqual(len(self.pool), 0)
 
     def connection(self) -> OriginConnection:
-        """A connected one."""
+        """Return a connected connection."""
         connection = OriginConnection(ROUTE, HeadLimits(1000, 10, 100), self.clock, RoundRobin(self.clock))
         self.wires[connection] = Wire(self.clock).connect(connection)
         return connection
 
     def put(self, key: tuple[str, ...] = KEY) -> OriginConnection:
-        """Have one rest."""
+        """Return a connection to the pool."""
         connection = self.connection()
         self.pool.put(key, connection)
         return connection
 
     def closed(self, connection: OriginConnection) -> bool:
-        """Whether one was closed, in good order."""
+        """Tell whether a connection was closed gracefully."""
         self.clock.advance(0)
         wire = self.wires[connection]
         self.assertFalse(wire.aborted)
         return wire.disconnected
 
-    def test_cleared(self) -> None:
-        """Neither those that rest are kept, nor those that are in use and were made before."""
+    def test_clear(self) -> None:
+        """This closes idle connections, and older connections are no longer stored after their use."""
         resting, busy = self.put(), self.connection()
         self.clock.advance(1)
         self.pool.clear()
@@ -70,7 +70,7 @@ class OriginPoolTests(SynchronousTestCase):
         self.assertIsNotNone(self.pool.route(KEY))
 
     def test_addresses(self) -> None:
-        """What leads elsewhere than was decided on is not given."""
+        """A connection to another address than the authorized ones is not returned."""
         connection = self.put()
         one, other = ip_address("192.0.2.1"), ip_address("192.0.2.2")
         connection.route = attrs.evolve(ROUTE, addresses=(one,))
@@ -78,7 +78,7 @@ class OriginPoolTests(SynchronousTestCase):
         self.assertIsNone(self.pool.take(KEY, repeatable=True, addresses=(other,)))
         self.assertIs(self.pool.take(KEY, repeatable=True, addresses=(other, one)), connection)
 
-    def test_gives_back_what_it_got_once(self) -> None:
+    def test_each_connection_is_returned_once(self) -> None:
         self.assertIsNone(self.pool.route(KEY))
         self.assertIsNone(self.pool.take(KEY, repeatable=True))
         connection = self.put()
@@ -89,12 +89,12 @@ class OriginPoolTests(SynchronousTestCase):
         self.assertIsNone(self.pool.take(KEY, repeatable=True))
         self.assertEqual(len(self.pool), 0)
 
-    def test_the_one_that_rested_least_comes_first(self) -> None:
+    def test_shortest_idle_time_comes_first(self) -> None:
         first, second = self.put(), self.put()
         self.assertIs(self.pool.take(KEY, repeatable=True), second)
         self.assertIs(self.pool.take(KEY, repeatable=True), first)
 
-    def test_what_cannot_be_repeated_gets_a_fresh_one_or_none(self) -> None:
+    def test_unrepeatable_request_needs_a_fresh_connection(self) -> None:
         connection = self.put()
         self.clock.advance(FRESH_SECONDS + 0.1)
         self.assertIsNone(self.pool.take(KEY, repeatable=False))
@@ -103,12 +103,12 @@ class OriginPoolTests(SynchronousTestCase):
         self.assertIs(self.pool.take(KEY, repeatable=False), fresh)
         self.assertIs(self.pool.take(KEY, repeatable=True), connection)
 
-    def test_the_oldest_makes_room_in_its_origin(self) -> None:
+    def test_limit_per_origin_closes_the_oldest(self) -> None:
         connections = [self.put() for _ in range(3)]
         self.assertEqual([self.closed(connection) for connection in connections], [True, False, False])
         self.assertEqual(len(self.pool), 2)
 
-    def test_the_origin_used_least_makes_room_for_others(self) -> None:
+    def test_total_limit_closes_the_least_recently_used(self) -> None:
         first = self.put(("a",))
         second = self.put(("b",))
         self.put(("a",))
@@ -116,7 +116,7 @@ class OriginPoolTests(SynchronousTestCase):
         self.assertEqual([self.closed(first), self.closed(second)], [False, True])
         self.assertEqual(len(self.pool), 3)
 
-    def test_the_idle_are_swept_out(self) -> None:
+    def test_idle_timeout(self) -> None:
         first = self.put()
         self.clock.advance(35)
         second = self.put()
@@ -127,21 +127,21 @@ class OriginPoolTests(SynchronousTestCase):
         self.assertTrue(self.closed(second))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_one_that_is_lost_is_forgotten(self) -> None:
+    def test_lost_connection_is_removed(self) -> None:
         first, second = self.put(), self.put()
         self.wires[first].lose()
         self.assertEqual(len(self.pool), 1)
         self.wires[second].lose()
         self.assertIsNone(self.pool.route(KEY))
 
-    def test_one_that_speaks_unasked_is_dropped(self) -> None:
+    def test_unsolicited_data_drops_the_connection(self) -> None:
         connection = self.put()
         self.wires[connection].feed(b"HTTP/1.1 200 OK\r\n")
         self.assertTrue(self.wires[connection].aborted)
         self.assertEqual(len(self.pool), 0)
 
     def test_unread_bytes(self) -> None:
-        """An end, or bytes that came unasked, are noticed although the reactor has not read them yet."""
+        """A close or unsolicited data is detected before the reactor has read it."""
         for unread in (b"", b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n"):
             with self.subTest(unread):
                 good, stale = self.put(), self.put()
@@ -156,8 +156,8 @@ class OriginPoolTests(SynchronousTestCase):
                 self.assertTrue(self.closed(stale))
                 self.assertEqual(len(self.pool), 0)
 
-    def test_nothing_unread(self) -> None:
-        """It is asked about each time."""
+    def test_no_unread_bytes(self) -> None:
+        """The check runs each time."""
         connection = self.put()
         origin, self.wires[connection].socket = socket.socketpair()
         self.addCleanup(origin.close)
@@ -178,8 +178,8 @@ class OriginPoolTests(SynchronousTestCase):
         self.patch(OriginConnection, "has_unread", False)
         self.assertIs(self.pool.take(KEY, repeatable=True), connection)
 
-    def test_given_up(self) -> None:
-        """Whoever had it rest is told, once, unless it is taken again."""
+    def test_on_lost(self) -> None:
+        """It is called once, unless the connection is taken again."""
         told: list[str] = []
         for name in ("taken", "lost", "discarded", "late"):
             connection = self.connection()
@@ -195,7 +195,7 @@ class OriginPoolTests(SynchronousTestCase):
                 self.pool.discard(KEY)
         self.assertEqual(told, ["lost", "discarded", "late"])
 
-    def test_one_that_does_not_close_is_cut(self) -> None:
+    def test_unresponsive_close_is_aborted(self) -> None:
         connection = self.put()
         self.wires[connection].choke()
         self.pool.close()
@@ -203,7 +203,7 @@ class OriginPoolTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertTrue(self.wires[connection].aborted)
 
-    def test_after_the_end_nothing_is_kept(self) -> None:
+    def test_closed_pool_stores_no_connections(self) -> None:
         resting = self.put()
         self.pool.close()
         late = self.put()

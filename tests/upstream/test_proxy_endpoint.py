@@ -49,7 +49,7 @@ class _Dialer:  # type: ignore[misc]
 
 
 class UpstreamEndpointTests(SynchronousTestCase):
-    """The endpoint asks the upstream proxy for a tunnel, then gives the protocol its transport."""
+    """The endpoint requests a tunnel from the upstream proxy, then connects the protocol."""
 
     def setUp(self) -> None:
         self.dialer = _Dialer()
@@ -58,7 +58,7 @@ class UpstreamEndpointTests(SynchronousTestCase):
         self.endpoint = UpstreamEndpoint(self.dialer, self.upstream, self.authority)
         self.echo = _Echo()
 
-    def test_connects_through_a_tunnel_without_tls_of_its_own(self) -> None:
+    def test_tunnel_without_own_tls(self) -> None:
         connected = self.endpoint.connect(Factory.forProtocol(lambda: self.echo))
         route = self.dialer.routes[0]
         self.assertEqual((route.upstream, route.connect, route.tls), (self.upstream, True, False))
@@ -72,7 +72,7 @@ class UpstreamEndpointTests(SynchronousTestCase):
         bridge.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(self.echo.seen, ["made", b"hello", "lost"])
 
-    def test_a_refusal_reaches_the_caller_and_not_the_protocol(self) -> None:
+    def test_failure_is_reported_to_the_caller_only(self) -> None:
         connected = self.endpoint.connect(Factory.forProtocol(lambda: self.echo))
         bridge = self.dialer.protocols[0]
         bridge.makeConnection(StringTransport())
@@ -81,7 +81,7 @@ class UpstreamEndpointTests(SynchronousTestCase):
         self.failureResultOf(connected, UpstreamRefused)
         self.assertEqual(self.echo.seen, [])
 
-    def test_a_factory_that_makes_nothing(self) -> None:
+    def test_factory_without_a_protocol(self) -> None:
         factory = Factory()
         factory.buildProtocol = lambda addr: None  # type: ignore[method-assign]
         self.failureResultOf(self.endpoint.connect(factory))

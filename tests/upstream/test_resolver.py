@@ -20,12 +20,12 @@ LIMITS = Limits(resolve_timeout=10, lookups=8, lookup_queue=30, lookup_queue_per
 
 
 def ips(*texts: str) -> tuple[Any, ...]:
-    """Addresses."""
+    """Parse addresses."""
     return tuple(map(parse_ip, texts))
 
 
 class InterleaveTests(SynchronousTestCase):
-    """Both families get their turn."""
+    """The address families alternate."""
 
     def test_table(self) -> None:
         for given, wanted in (
@@ -39,7 +39,7 @@ class InterleaveTests(SynchronousTestCase):
 
 
 class ResolverTests(SynchronousTestCase):
-    """Names become addresses, in bounded time."""
+    """Names are resolved to addresses, with a timeout."""
 
     def setUp(self) -> None:
         self.reactor = DialingReactor()
@@ -48,21 +48,21 @@ class ResolverTests(SynchronousTestCase):
     def tearDown(self) -> None:
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
-    def test_a_literal_address_is_not_looked_up(self) -> None:
+    def test_literal_address_is_not_looked_up(self) -> None:
         self.assertEqual(self.successResultOf(self.resolver.resolve(Authority("192.0.2.1", 80))), ips("192.0.2.1"))
         self.assertEqual(self.reactor.looked_up, [])
 
-    def test_a_name(self) -> None:
+    def test_name(self) -> None:
         self.reactor.names["a.test"] = ["192.0.2.1", "192.0.2.1", "2001:db8::1%eth0"]
         found = self.successResultOf(self.resolver.resolve(Authority("a.test", 80)))
         self.assertEqual(found, ips("192.0.2.1", "2001:db8::1"))
 
-    def test_a_name_without_an_address(self) -> None:
+    def test_name_without_an_address(self) -> None:
         self.reactor.names["a.test"] = []
         error = self.failureResultOf(self.resolver.resolve(Authority("a.test", 80)), NameNotResolved).value
         self.assertIn("a.test", error.reason)
 
-    def test_a_slow_resolver(self) -> None:
+    def test_timeout(self) -> None:
         done = self.resolver.resolve(Authority("a.test", 80))
         self.reactor.advance(9)
         self.assertNoResult(done)
@@ -70,7 +70,7 @@ class ResolverTests(SynchronousTestCase):
         self.failureResultOf(done, ResolutionTimeout)
         self.reactor.resolve(self.reactor.pending[0], ["192.0.2.1"])
 
-    def test_an_answer_is_kept_for_a_while(self) -> None:
+    def test_result_is_cached(self) -> None:
         self.reactor.names["a.test"] = ["192.0.2.1"]
         for _ in range(3):
             self.assertEqual(self.successResultOf(self.resolver.resolve(Authority("a.test", 80))), ips("192.0.2.1"))
@@ -79,13 +79,13 @@ class ResolverTests(SynchronousTestCase):
         self.reactor.advance(CACHE_TTL)
         self.assertEqual(self.successResultOf(self.resolver.resolve(Authority("a.test", 443))), ips("192.0.2.2"))
 
-    def test_no_answer_is_not_kept(self) -> None:
+    def test_empty_result_is_not_cached(self) -> None:
         self.reactor.names["a.test"] = []
         for _ in range(2):
             self.failureResultOf(self.resolver.resolve(Authority("a.test", 80)), NameNotResolved)
         self.assertEqual(self.reactor.looked_up, ["a.test", "a.test"])
 
-    def test_only_so_many_are_kept(self) -> None:
+    def test_cache_is_limited(self) -> None:
         for number in range(CACHE_SIZE + 1):
             self.reactor.names[f"n{number}.test"] = ["192.0.2.1"]
             self.successResultOf(self.resolver.resolve(Authority(f"n{number}.test", 80)))
@@ -95,7 +95,7 @@ class ResolverTests(SynchronousTestCase):
         self.successResultOf(self.resolver.resolve(Authority("n0.test", 80)))
         self.assertEqual(self.reactor.looked_up, ["n0.test"])
 
-    def test_one_look_up_for_all(self) -> None:
+    def test_shared_lookup(self) -> None:
         waiting = [self.resolver.resolve(Authority("a.test", port)) for port in (80, 443, 8080)]
         waiting[1].cancel()
         self.failureResultOf(waiting[1], CancelledError)
@@ -104,11 +104,11 @@ class ResolverTests(SynchronousTestCase):
         for done in (waiting[0], waiting[2]):
             self.assertEqual(self.successResultOf(done), ips("192.0.2.1"))
 
-    def test_a_look_up_that_hangs_is_not_waited_for_by_the_next(self) -> None:
+    def test_next_request_does_not_wait_for_a_hanging_lookup(self) -> None:
         self.failureResultOf(self._timed_out(), ResolutionTimeout)
         again = self.resolver.resolve(Authority("a.test", 80))
         self.assertEqual(self.reactor.looked_up, ["a.test", "a.test"])
-        # The first one comes back after all: that is for nobody, but it is known from now on.
+        # The first lookup ends after all: no request waits for it, but its result is cached.
         self.reactor.resolve(self.reactor.pending[0], ["192.0.2.1"])
         self.assertNoResult(again)
         self.reactor.resolve(self.reactor.pending[1], ["192.0.2.2"])
@@ -119,7 +119,7 @@ class ResolverTests(SynchronousTestCase):
         self.reactor.advance(10)
         return done
 
-    def test_giving_up(self) -> None:
+    def test_cancelled(self) -> None:
         done = self.resolver.resolve(Authority("a.test", 80))
         done.cancel()
         self.failureResultOf(done, CancelledError)
@@ -130,7 +130,7 @@ class ResolverTests(SynchronousTestCase):
         error = self.failureResultOf(self.resolver.resolve(Authority("a.test", 80)), NameNotResolved).value
         self.assertIn("more than 256 addresses", error.reason)
 
-    def test_a_defect_of_the_resolver(self) -> None:
+    def test_unexpected_error(self) -> None:
         self.patch(self.reactor, "resolveHostName", lambda *arguments: 1 / 0)
         error = self.failureResultOf(self.resolver.resolve(Authority("a.test", 80)), NameNotResolved).value
         self.assertIn("could not be looked up", error.reason)
@@ -139,7 +139,7 @@ class ResolverTests(SynchronousTestCase):
 
 
 class FairnessTests(SynchronousTestCase):
-    """Clients take turns, and no client takes all of the lookups."""
+    """Clients take turns, and one client cannot use all lookups."""
 
     def setUp(self) -> None:
         self.reactor = DialingReactor()
@@ -149,11 +149,11 @@ class FairnessTests(SynchronousTestCase):
         return self.resolver.resolve(Authority(host, 80), client)
 
     def hang(self, client: str, number: int) -> list[Deferred[Any]]:
-        """A client asks for names that never answer."""
+        """Request names of a client whose lookups hang."""
         return [self.ask(f"{client}{index}.hang.test", client) for index in range(number)]
 
     def answer(self, host: str) -> None:
-        """Answer the latest lookup of a name."""
+        """Complete the latest lookup of a name."""
         index = len(self.reactor.looked_up) - 1 - self.reactor.looked_up[::-1].index(host)
         self.reactor.resolve(self.reactor.pending[index], ["192.0.2.1"])
 
@@ -165,14 +165,14 @@ class FairnessTests(SynchronousTestCase):
         self.answer("good.test")
         self.assertEqual(self.successResultOf(found), ips("192.0.2.1"))
 
-    def test_the_queue_of_a_client_is_bounded(self) -> None:
+    def test_queue_limit_per_client(self) -> None:
         asked = self.hang("mallory", 4 + 20 + 1)
         error = self.failureResultOf(asked[-1], TooManyLookups).value
         self.assertIn("your address", error.reason)
         self.ask("good.test", "alice")
         self.assertEqual(self.reactor.looked_up[-1], "good.test")
 
-    def test_the_queue_is_bounded(self) -> None:
+    def test_queue_limit(self) -> None:
         self.hang("a", 24)
         self.hang("b", 12)
         self.failureResultOf(self.ask("other.test", "b"), ResolverBusy)
@@ -180,15 +180,15 @@ class FairnessTests(SynchronousTestCase):
         self.ask("good.test", "c")
         self.assertEqual(self.reactor.looked_up[-1], "good.test", "where there is room, nobody has to queue")
 
-    def test_an_abandoned_lookup_is_skipped(self) -> None:
+    def test_cancelled_lookup_is_skipped(self) -> None:
         asked = self.hang("mallory", 6)
         asked[4].cancel()
         self.failureResultOf(asked[4], CancelledError)
         self.answer("mallory0.hang.test")
         self.assertEqual(self.reactor.looked_up[4:], ["mallory5.hang.test"])
 
-    def test_a_lookup_in_a_thread_counts_until_it_ends(self) -> None:
-        """It cannot be stopped, so what waits behind it waits for its end, not for its timeout."""
+    def test_lookup_in_a_thread_counts_until_it_ends(self) -> None:
+        """It cannot be stopped, so queued lookups wait for its end, not for its timeout."""
         asked = self.hang("mallory", 6)
         self.reactor.advance(10)
         for one in asked:
@@ -199,8 +199,8 @@ class FairnessTests(SynchronousTestCase):
         self.answer("mallory0.hang.test")
         self.assertEqual(self.reactor.looked_up[4:], ["later.test"])
 
-    def test_a_shared_lookup_begins_with_the_first_turn(self) -> None:
-        """Who asks for what waits in the queue of another does not wait in that queue."""
+    def test_shared_lookup_starts_with_the_first_slot(self) -> None:
+        """A client that requests a name which another client has queued does not wait in that client's queue."""
         mallory = self.hang("mallory", 6)
         alice = self.ask("mallory5.hang.test", "alice")
         self.assertEqual(self.reactor.looked_up[4:], ["mallory5.hang.test"])
@@ -208,10 +208,10 @@ class FairnessTests(SynchronousTestCase):
         self.answer("mallory5.hang.test")
         self.assertEqual(self.successResultOf(alice), self.successResultOf(mallory[5]))
 
-    def test_one_of_two_gives_up_what_waits(self) -> None:
+    def test_one_of_two_requests_is_cancelled(self) -> None:
         self.hang("mallory", 4)
         for _ in range(2):
-            # Each has his own place in the queue while the name is not looked up.
+            # Each client has its own queue entry before the lookup starts.
             first, second = self.ask("x.test", "mallory"), self.ask("x.test", "mallory")
             first.cancel()
             self.failureResultOf(first, CancelledError)
@@ -220,13 +220,13 @@ class FairnessTests(SynchronousTestCase):
             self.failureResultOf(second, CancelledError)
             self.assertEqual(self.resolver.waiting, 0)
 
-    def test_an_answer_has_another_given_up(self) -> None:
+    def test_callback_cancels_another_request(self) -> None:
         first, second = self.ask("a.test", "alice"), self.ask("a.test", "bob")
         first.addCallback(lambda _: second.cancel())
         self.answer("a.test")
         self.failureResultOf(second, CancelledError)
 
-    def test_what_can_be_stopped_is_stopped(self) -> None:
+    def test_stoppable_lookup_is_cancelled(self) -> None:
         asked: list[Deferred[Any]] = []
 
         class Stoppable:
@@ -246,7 +246,7 @@ class FairnessTests(SynchronousTestCase):
 
 
 class ChoiceTests(SynchronousTestCase):
-    """Who looks names up."""
+    """The selection of the lookup implementation."""
 
     def asks(self, reactor: Any, **config: Any) -> object:
         threads: Any = None
