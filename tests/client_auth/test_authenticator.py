@@ -24,7 +24,7 @@ LINES = "\n".join([cheap_line("alice", b"s3cret"), token_line("ci", b"t0ken")])
 
 
 def basic(name: str, password: str) -> bytes:
-    """Credentials."""
+    """Return credentials of the Basic scheme."""
     return b"Basic " + base64.b64encode(f"{name}:{password}".encode())
 
 
@@ -32,10 +32,10 @@ ALICE = basic("alice", "s3cret")
 TOKEN = b"Bearer t0ken"
 
 
-class GateTestCase(SynchronousTestCase):
-    """A gate whose threads run when a test says so.
+class AuthenticatorTestCase(SynchronousTestCase):
+    """An authenticator whose threads run when a test completes them.
 
-    @ivar under_way: the checks that were begun.
+    @ivar under_way: the running checks.
     """
 
     def setUp(self) -> None:
@@ -65,13 +65,13 @@ class GateTestCase(SynchronousTestCase):
             done.callback(False)
 
     def write(self, text: str) -> None:
-        """Change the file, and let time pass."""
+        """Write the file, and advance the clock."""
         self.path.write_text(text)
         self.clock.advance(1)
 
 
-class CheckTests(GateTestCase):
-    """Who is let in."""
+class CheckTests(AuthenticatorTestCase):
+    """Accepted and rejected credentials."""
 
     def test_interface(self) -> None:
         verifyObject(IClientAuthenticator, self.gate)
@@ -84,7 +84,7 @@ class CheckTests(GateTestCase):
         self.assertEqual(self.successResultOf(waiting), "alice")
         self.assertEqual(self.gate.cached_identity(ALICE), "alice")
 
-    def test_wrong_ones(self) -> None:
+    def test_wrong_credentials(self) -> None:
         for presented in (basic("alice", "wrong"), basic("nobody", "s3cret"), basic("ci", "s3cret"), basic("", "")):
             waiting = self.gate.check(presented, HERE)
             self.finish()
@@ -99,37 +99,37 @@ class CheckTests(GateTestCase):
         self.failureResultOf(self.gate.check(b"Bearer wrong", HERE), CredentialsRejected)
         self.assertEqual(self.under_way, [])
 
-    def test_nothing_to_check(self) -> None:
+    def test_missing_credentials(self) -> None:
         for presented in (None, b"", b"Digest x", b"Basic !", b"Bearer " + b"x" * 4096, basic("alice", "x" * 3072)):
             self.failureResultOf(self.gate.check(presented, HERE), ClientUnauthenticated)
 
-    def test_known_for_a_while(self) -> None:
+    def test_cached_identity(self) -> None:
         self.gate.check(TOKEN, HERE)
         self.clock.advance(REMEMBERED_SECONDS - 1)
         self.assertEqual(self.gate.cached_identity(TOKEN), "ci")
         self.clock.advance(1)
         self.assertIsNone(self.gate.cached_identity(TOKEN))
 
-    def test_so_many_are_known(self) -> None:
+    def test_cache_is_limited(self) -> None:
         self.patch(gate, "REMEMBERED", 2)
         values = [TOKEN, basic("ci", "t0ken"), b"bearer t0ken"]
         for value in values:
             self.gate.check(value, HERE)
         self.assertEqual([self.gate.cached_identity(value) for value in values], [None, "ci", "ci"])
 
-    def test_nothing_that_was_sent_is_kept(self) -> None:
+    def test_credentials_are_not_stored(self) -> None:
         self.gate.check(TOKEN, HERE)
         self.assertNotIn(b"t0ken", b"".join(self.gate._cached))
 
-    def test_a_thread_that_fails(self) -> None:
+    def test_thread_fails(self) -> None:
         waiting = self.gate.check(ALICE, HERE)
         self.under_way.pop()[1].errback(MemoryError())
         self.failureResultOf(waiting, ClientCheckBusy)
         self.assertEqual(len(self.flushLoggedErrors(MemoryError)), 1)
         self.assertIsNone(self.gate.cached_identity(ALICE))
 
-    def test_a_waiter_that_fails(self) -> None:
-        """Whatever one who waited does, the next is checked."""
+    def test_callback_fails(self) -> None:
+        """A failing callback of one request does not prevent the next check."""
 
         def broken(_: object) -> None:
             raise ZeroDivisionError
@@ -141,7 +141,7 @@ class CheckTests(GateTestCase):
         self.failureResultOf(second, CredentialsRejected)
 
 
-class TurnTests(GateTestCase):
+class TurnTests(AuthenticatorTestCase):
     """Checks take turns."""
 
     def checks(self, number: int, address: str = HERE) -> list[Deferred[str]]:
@@ -151,13 +151,13 @@ class TurnTests(GateTestCase):
             found[-1].addErrback(lambda failure: failure.type)
         return found
 
-    def test_the_same_is_checked_once(self) -> None:
+    def test_same_credentials_are_checked_once(self) -> None:
         waiting = [self.gate.check(ALICE, address) for address in (HERE, HERE, "192.0.2.1")]
         self.assertEqual(len(self.under_way), 1)
         self.finish()
         self.assertEqual([self.successResultOf(each) for each in waiting], ["alice"] * 3)
 
-    def test_one_of_an_address_at_once(self) -> None:
+    def test_one_check_per_address(self) -> None:
         waiting = self.checks(3)
         for index in range(3):
             self.assertEqual(len(self.under_way), 1)
@@ -165,32 +165,32 @@ class TurnTests(GateTestCase):
             self.finish()
             self.assertIs(self.successResultOf(waiting[index]), CredentialsRejected)
 
-    def test_so_many_at_once(self) -> None:
+    def test_concurrency_limit(self) -> None:
         for number in range(AT_ONCE + 2):
             self.checks(1, f"192.0.2.{number}")
         self.assertEqual(len(self.under_way), AT_ONCE)
         self.finish_all()
 
-    def test_a_flood_delays_nobody_else(self) -> None:
+    def test_flood_delays_no_other_address(self) -> None:
         self.checks(QUEUE, "192.0.2.1")
         self.checks(QUEUE, "192.0.2.2")
         good = self.gate.check(ALICE, HERE)
         self.assertEqual(len(self.under_way), AT_ONCE)
-        # After those that are under way, one of each address comes before.
+        # After the running checks, one check of each other address comes first.
         for _ in range(2 * AT_ONCE + 1):
             self.assertNoResult(good)
             self.finish()
         self.assertEqual(self.successResultOf(good), "alice")
         self.finish_all()
 
-    def test_a_flood_is_refused(self) -> None:
+    def test_queue_limit_per_address(self) -> None:
         self.checks(QUEUE + 1)
         over = self.gate.check(basic("x", "y"), HERE)
         self.failureResultOf(over, ClientCheckBusy)
         self.assertEqual(self.successResultOf(self.gate.check(TOKEN, HERE)), "ci", "a token needs no turn")
         self.finish_all()
 
-    def test_a_flood_from_everywhere_is_refused(self) -> None:
+    def test_queue_limit(self) -> None:
         self.patch(gate, "QUEUES", 5)
         for number in range(5):
             self.checks(1, f"192.0.2.{number}")
@@ -198,7 +198,7 @@ class TurnTests(GateTestCase):
         self.finish_all()
 
     def test_addresses_of_one_network(self) -> None:
-        """With IPv6 whoever has one address has as many as he likes."""
+        """With IPv6, the owner of one address usually has a whole network."""
         self.checks(1, "2001:db8:0:1::1")
         self.checks(1, "2001:db8:0:1:ffff::2")
         self.assertEqual(len(self.under_way), 1)
@@ -210,7 +210,7 @@ class TurnTests(GateTestCase):
         self.checks(1, "unknown")
         self.finish_all()
 
-    def test_given_up_while_waiting(self) -> None:
+    def test_cancelled_in_the_queue(self) -> None:
         first, *rest = self.checks(3)
         for waiting in rest:
             waiting.cancel()
@@ -219,7 +219,7 @@ class TurnTests(GateTestCase):
         self.assertEqual(self.under_way, [])
         self.assertIs(self.successResultOf(first), CredentialsRejected)
 
-    def test_given_up_by_one_of_two(self) -> None:
+    def test_one_of_two_requests_is_cancelled(self) -> None:
         self.checks(1)
         one, two = self.gate.check(ALICE, HERE), self.gate.check(ALICE, HERE)
         one.addErrback(lambda failure: failure.type)
@@ -228,7 +228,7 @@ class TurnTests(GateTestCase):
         self.finish()
         self.assertEqual(self.successResultOf(two), "alice")
 
-    def test_given_up_while_under_way(self) -> None:
+    def test_cancelled_while_running(self) -> None:
         waiting = self.gate.check(ALICE, HERE)
         waiting.addErrback(lambda failure: failure.type)
         waiting.cancel()
@@ -237,10 +237,10 @@ class TurnTests(GateTestCase):
         self.assertEqual(self.gate.cached_identity(ALICE), "alice", "it was found out all the same")
 
 
-class FileTests(GateTestCase):
-    """The file is followed."""
+class FileTests(AuthenticatorTestCase):
+    """The file is reloaded when it changes."""
 
-    def test_a_client_is_removed(self) -> None:
+    def test_client_is_removed(self) -> None:
         self.gate.check(TOKEN, HERE)
         self.write(cheap_line("alice", b"s3cret"))
         self.assertIsNone(self.gate.cached_identity(TOKEN))
@@ -253,11 +253,11 @@ class FileTests(GateTestCase):
             self.assertIsNone(self.gate.cached_identity(presented))
             self.failureResultOf(self.gate.check(presented, HERE), CredentialsRejected)
 
-    def test_a_client_is_added(self) -> None:
+    def test_client_is_added(self) -> None:
         self.write(token_line("new", b"n3w"))
         self.assertEqual(self.successResultOf(self.gate.check(b"Bearer n3w", HERE)), "new")
 
-    def test_looked_at_once_a_second(self) -> None:
+    def test_file_is_checked_once_a_second(self) -> None:
         self.gate.check(TOKEN, HERE)
         self.path.write_text(token_line("new", b"n3w"))
         self.clock.advance(0.9)
@@ -265,7 +265,7 @@ class FileTests(GateTestCase):
         self.clock.advance(0.1)
         self.assertIsNone(self.gate.cached_identity(TOKEN))
 
-    def test_what_was_not_changed_is_not_read_again(self) -> None:
+    def test_unchanged_file_is_not_read(self) -> None:
         self.gate.check(TOKEN, HERE)
         before = self.gate._secrets
         self.clock.advance(100)
@@ -280,7 +280,7 @@ class FileTests(GateTestCase):
         self.assertEqual(self.successResultOf(waiting), "alice", "it was so when it was asked")
         self.assertIsNone(self.gate.cached_identity(ALICE))
 
-    def test_what_cannot_be_used_changes_nothing(self) -> None:
+    def test_invalid_file_changes_nothing(self) -> None:
         for change in (lambda: self.path.write_text("alice:s3cret\n"), self.path.unlink):
             change()
             for _ in range(3):
@@ -289,7 +289,7 @@ class FileTests(GateTestCase):
         self.write(token_line("new", b"n3w"))
         self.failureResultOf(self.gate.check(TOKEN, HERE), CredentialsRejected)
 
-    def test_a_file_that_can_be_used_again(self) -> None:
+    def test_file_becomes_valid_again(self) -> None:
         self.gate.check(TOKEN, HERE)
         self.path.write_text(token_line("new", b"n3w"))
         os.chmod(self.path, 0o666)
@@ -308,7 +308,7 @@ class LoadTests(SynchronousTestCase):
         self.assertIn(str(path), error.reason)
         self.assertIn(words, error.reason)
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         path = Path(self.mktemp())
         self.refused(path, "No such file")
         path.write_bytes(b"\xff")
@@ -318,7 +318,7 @@ class LoadTests(SynchronousTestCase):
         path.write_text("nonsense")
         self.refused(path, "line 1")
 
-    def test_everybody_can_write(self) -> None:
+    def test_file_writable_by_other_users(self) -> None:
         path = Path(self.mktemp())
         path.write_text(LINES)
         os.chmod(path, 0o666)

@@ -14,7 +14,7 @@ EMAIL = x509.RFC822Name("runner@example.com")
 
 
 class NameOfTests(SynchronousTestCase):
-    """Whom a certificate names."""
+    """The client's name in a certificate."""
 
     def name(self, *names: x509.GeneralName, subject: str = "runner-7") -> str | None:
         extensions = ((x509.SubjectAlternativeName(names), False),) if names else ()
@@ -26,13 +26,13 @@ class NameOfTests(SynchronousTestCase):
         self.assertEqual(self.name(EMAIL), "runner@example.com")
         self.assertEqual(self.name(), "runner-7")
 
-    def test_the_first_of_a_kind(self) -> None:
+    def test_first_name_of_a_kind(self) -> None:
         self.assertEqual(self.name(x509.DNSName("b.example"), x509.DNSName("a.example")), "b.example")
 
     def test_other_kinds_of_names(self) -> None:
         self.assertEqual(self.name(x509.RegisteredID(x509.ObjectIdentifier("1.2.3"))), "runner-7")
 
-    def test_names_that_cannot_be_used(self) -> None:
+    def test_unusable_names(self) -> None:
         self.assertIsNone(self.name(x509.UniformResourceIdentifier("urn:" + "x" * 300), DNS))
         self.assertIsNone(self.name(subject="a\nb"))
 

@@ -18,13 +18,13 @@ GOOD = f"alice:scrypt:32768:8:1:{SALT}:{HASH}"
 
 
 def cheap_line(name: str, password: bytes, p: int = 1) -> str:
-    """The line for a password that may be guessed cheaply."""
+    """Return the line for a password with a low cost."""
     made = PasswordHash(2**14, 8, p)
     return f"{name}:scrypt:{made.n}:{made.r}:{made.p}:{made.salt.hex()}:{made.of(password).hex()}"
 
 
 class LineTests(SynchronousTestCase):
-    """What is made can be read, and lets in who is meant."""
+    """Generated lines can be parsed, and authenticate the right client."""
 
     def test_password(self) -> None:
         line = password_line("alice", b"s3cret")
@@ -66,9 +66,9 @@ class LineTests(SynchronousTestCase):
 
 
 class FileTests(SynchronousTestCase):
-    """A file is read as a whole, or refused with the line that is wrong."""
+    """A file is either valid as a whole, or rejected with its invalid line."""
 
-    def test_several(self) -> None:
+    def test_several_clients(self) -> None:
         lines = [
             "# clients",
             "",
@@ -83,13 +83,13 @@ class FileTests(SynchronousTestCase):
         self.assertTrue(known.needs_time(Basic("ci", b"x")), "or its time would tell that it has no password")
         self.assertFalse(known.needs_time(Bearer(b"x")))
 
-    def test_nobody(self) -> None:
+    def test_no_clients(self) -> None:
         known = ClientSecrets.parse("# nobody\n\n", "file")
         self.assertEqual(len(known), 0)
         self.assertIsNone(known.by_token(Bearer(b"")))
         self.assertFalse(known.needs_time(Basic("", b"")))
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         for text, words in (
             ("alice", "line 1: the scheme is scrypt or sha256"),
             ("alice:s3cret", "the scheme is scrypt or sha256"),
@@ -116,17 +116,17 @@ class FileTests(SynchronousTestCase):
                 for secret in ("s3cret", HASH, SALT):
                     self.assertNotIn(secret, error.reason)
 
-    def test_secrets_are_not_shown(self) -> None:
+    def test_secrets_are_not_displayed(self) -> None:
         shown = repr(secrets._password_hash(f"32768:8:1:{SALT}:{HASH}"))
         self.assertNotIn("x11", shown)
         self.assertNotIn("x00", shown)
 
 
 class TimeTests(SynchronousTestCase):
-    """What the time of a check tells: nothing."""
+    """The duration of a check reveals nothing."""
 
     def derivations(self, known: ClientSecrets, credentials: Basic) -> list[tuple[int, int, int]]:
-        """The parameters of all derivations that a check takes."""
+        """Return the parameters of all key derivations of a check."""
         found = []
         scrypt = hashlib.scrypt
 
@@ -143,12 +143,12 @@ class TimeTests(SynchronousTestCase):
         for name in ("alice", "ci", "nobody"):
             self.assertEqual(self.derivations(known, Basic(name, b"wrong")), [(2**14, 8, 1)], name)
 
-    def test_unknown_names_cost_as_much_as_the_dearest(self) -> None:
+    def test_unknown_names_cost_as_much_as_the_most_expensive(self) -> None:
         known = ClientSecrets.parse("\n".join([cheap_line("a", b"1"), cheap_line("b", b"2", p=2)]), "file")
         self.assertEqual(self.derivations(known, Basic("nobody", b"x")), [(2**14, 8, 2)])
         self.assertTrue(known.by_password(Basic("b", b"2")))
 
-    def test_a_password_in_latin_1(self) -> None:
+    def test_password_in_latin_1(self) -> None:
         lines = [
             cheap_line("alice", "Zoë".encode()),
             cheap_line("bob", "Zoë".encode("latin-1")),
@@ -167,14 +167,14 @@ class TimeTests(SynchronousTestCase):
         for name in ("alice", "nobody"):
             self.assertEqual(self.derivations(known, Basic(name, b"\xeb")), [(2**14, 8, 1)] * 2, name)
 
-    def test_nobody_has_the_dummy_password(self) -> None:
+    def test_dummy_password_is_not_accepted(self) -> None:
         known = ClientSecrets.parse(cheap_line("alice", b"s3cret"), "file")
         with mock.patch.object(PasswordHash, "fits", return_value=True):
             self.assertFalse(known.by_password(Basic("nobody", b"x")))
         self.assertFalse(ClientSecrets({}, {}).by_password(Basic("nobody", b"x")))
 
     def test_comparisons(self) -> None:
-        """They are those that take the same time whatever they find."""
+        """They take constant time."""
         known = ClientSecrets.parse("\n".join([cheap_line("alice", b"s3cret"), token_line("ci", b"t")]), "file")
         with mock.patch.object(hmac, "compare_digest", wraps=hmac.compare_digest) as compared:
             known.by_password(Basic("alice", b"wrong"))

@@ -12,7 +12,7 @@ from egress.model.converters import ConfigError
 
 
 class AdminEndpointTests(SynchronousTestCase):
-    """Where the API may be, and where not."""
+    """Accepted and rejected endpoints."""
 
     def test_unix(self) -> None:
         found = AdminEndpoint.parse("unix:/run/a.sock")
@@ -20,7 +20,7 @@ class AdminEndpointTests(SynchronousTestCase):
         self.assertEqual((str(found), found.wants_token), ("unix:/run/a.sock", False))
         self.assertEqual(AdminEndpoint.parse("unix:/a:mode=660").endpoint, "unix:/a:mode=660")
 
-    def test_a_place(self) -> None:
+    def test_relative_path(self) -> None:
         found = AdminEndpoint.parse("unix:a\\:b", lambda text: Path("/run") / text)
         self.assertEqual((found.endpoint, found.path), ("unix:/run/a\\:b:mode=600", "/run/a:b"))
 
@@ -33,8 +33,8 @@ class AdminEndpointTests(SynchronousTestCase):
         self.assertEqual((six.endpoint, str(six)), ("tcp6:9099:interface=\\:\\:1", "http://[::1]:9099"))
         self.assertEqual(AdminEndpoint.parse("tcp6:9099:interface=\\:\\:1"), six)
 
-    def test_made_by_hand(self) -> None:
-        """No field says less than the endpoint opens: whether a token is wanted depends on them."""
+    def test_inconsistent_fields(self) -> None:
+        """No field may contradict the endpoint, because the token requirement depends on the fields."""
         loopback = ip_address("127.0.0.1")
         for given in (
             ("tcp:9099:interface=127.0.0.1", "/run/a.sock"),
@@ -52,7 +52,7 @@ class AdminEndpointTests(SynchronousTestCase):
                 self.assertEqual((error.option, error.value), ("endpoint", given[0]))
 
     def test_urls(self) -> None:
-        """As a client may write it."""
+        """The URLs that a client may use."""
         for text, same in (
             ("http://127.0.0.1:9099/", "tcp:9099"),
             ("http://localhost:9099", "tcp:9099"),
@@ -62,12 +62,12 @@ class AdminEndpointTests(SynchronousTestCase):
             with self.subTest(text):
                 self.assertEqual(AdminEndpoint.parse(text), AdminEndpoint.parse(same))
 
-    def test_where_it_listens(self) -> None:
+    def test_is_at(self) -> None:
         self.assertTrue(AdminEndpoint.parse("unix:/a").is_at("/a"))
         self.assertFalse(AdminEndpoint.parse("unix:/a").is_at(0))
         self.assertTrue(AdminEndpoint.parse("tcp:1").is_at(1))
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         for text, remedy in (
             ("", "write unix:PATH"),
             ("unix:", "write unix:PATH"),

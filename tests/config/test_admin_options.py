@@ -8,7 +8,7 @@ from tests.config.test_parsers import ValueTests
 
 
 class AdminOptionsTests(ValueTests):
-    """Where the API may be."""
+    """The option for the endpoint."""
 
     def test_admin(self) -> None:
         found = admin("unix:a.sock", self.place)

@@ -8,8 +8,8 @@ from egress.config.authz_options import AUTHZ_OPTIONS
 from egress.config.options import OPTIONS
 
 
-class DecidingOptionsTests(SynchronousTestCase):
-    """The options that say who decides."""
+class AuthzOptionsTests(SynchronousTestCase):
+    """The options for the authorizers."""
 
     def test_part_of_the_table(self) -> None:
         self.assertLessEqual(set(AUTHZ_OPTIONS), set(OPTIONS))

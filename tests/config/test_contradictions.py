@@ -23,7 +23,7 @@ from egress.config.model import AuthzApi, ConfigError, ProxyConfig
 URL = "http://a.test"
 HTTPS = "https://a.test"
 
-# The field at fault, and what is given; each is a configuration that would otherwise lose something without a word.
+# The field at fault with a configuration in which a setting would silently have no effect.
 CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("policy", {"policy": "p.toml", "authz_url": URL}),
     ("shadow_policy", {"shadow_policy": "p.toml", "shadow_authz_url": URL}),
@@ -52,9 +52,9 @@ CASES: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 class ProxyTests(SynchronousTestCase):
-    """Whatever would have no effect, or the opposite one, is refused."""
+    """A setting without effect, or with the opposite effect, is rejected."""
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         for field, given in CASES:
             with self.subTest(given):
                 error = self.assertRaises(Contradicted, ProxyConfig, **given)
@@ -67,7 +67,7 @@ class ProxyTests(SynchronousTestCase):
         self.assertEqual({field for field, _ in CASES}, {contradiction.field for contradiction in PROXY})
 
     def test_the_fields_of_remedies(self) -> None:
-        """Each remedy names fields that there are."""
+        """Each remedy names existing fields."""
         named: set[str] = set()
         for contradiction in (*PROXY, *RULES_DECIDE, *OWN_AUTHORIZER, *AUTHZ_SERVICE):
             contradiction.remedy_for(lambda field: named.add(field) or field)  # type: ignore[func-returns-value]
@@ -86,14 +86,14 @@ class ProxyTests(SynchronousTestCase):
             {"admin": "tcp:9099", "admin_token": "hunter2", "approval_queue": 1},
             {"admin": "unix:/a", "admin_token": "hunter2"},
             {"ca_cert": "c", "ca_key": "k", "ca_dir": "unused"},
-            # Its own defaults, written out.
+            # The defaults, given explicitly.
             {"authz_api": "postman", "metrics_interface": "127.0.0.1", "approval_timeout": 300},
         ):
             with self.subTest(given):
                 ProxyConfig(**given)
 
     def test_value(self) -> None:
-        """The value that contradicts is shown; where one is missing, none is."""
+        """The error displays the contradictory value; a missing value is not displayed."""
         error = self.assertRaises(Contradicted, ProxyConfig, audit_failure="deny")
         self.assertEqual(
             str(error), "audit_failure 'deny': there is no audit log that could fail: name one with audit_log"
@@ -103,8 +103,8 @@ class ProxyTests(SynchronousTestCase):
         self.assertEqual(str(self.assertRaises(Contradicted, ProxyConfig, ca_cert="c")).partition(" ")[0], "ca_key:")
 
 
-class DeciderTests(SynchronousTestCase):
-    """What only those who know the decider can tell."""
+class AuthorizerTests(SynchronousTestCase):
+    """Contradictions that depend on the kind of authorizer."""
 
     def test_rules_decide(self) -> None:
         for contradiction in RULES_DECIDE:
@@ -113,7 +113,7 @@ class DeciderTests(SynchronousTestCase):
         check(ProxyConfig(authz_url=URL, authz_queue=1), RULES_DECIDE)
         self.assertRaises(Contradicted, check, ProxyConfig(authz_queue=1), RULES_DECIDE)
 
-    def test_own(self) -> None:
+    def test_application_authorizer(self) -> None:
         check(ProxyConfig(authz_queue=1), OWN_AUTHORIZER)
         apart: tuple[dict[str, Any], ...] = ({"authz_url": URL}, {"policy": "p.toml"})
         for given in apart:
@@ -121,10 +121,10 @@ class DeciderTests(SynchronousTestCase):
             self.assertEqual([error.option], list(given))
 
 
-class PdpTests(SynchronousTestCase):
+class AuthzServiceTests(SynchronousTestCase):
     """The authorization service."""
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         for given in ({"audit_failure": "deny"}, {"metrics_interface": "::"}):
             error = self.assertRaises(Contradicted, AuthzServiceConfig, **given)
             self.assertEqual([error.option], list(given))

@@ -14,7 +14,7 @@ from egress.config.parsers import ParseContext
 
 
 class LimitOptionsTests(SynchronousTestCase):
-    """Each sets one limit, and says what holds without it."""
+    """Each option sets one limit, and documents its default."""
 
     def test_fields(self) -> None:
         known = {f"limits.{attribute.name}" for attribute in attrs.fields(Limits)}

@@ -13,10 +13,10 @@ PEM = Path("server.pem")
 
 
 class ParseTests(SynchronousTestCase):
-    """Descriptions with settings of ours."""
+    """Descriptions with settings of the proxy."""
 
-    def test_endpoints_of_twisted(self) -> None:
-        """They are left as they are."""
+    def test_twisted_endpoints(self) -> None:
+        """They are not changed."""
         for text in (
             "tcp:8080:interface=127.0.0.1",
             "tcp6:8080:interface=\\:\\:1",
@@ -96,13 +96,13 @@ class ParseTests(SynchronousTestCase):
         tls = ListenerTls(Path("/etc/server.pem"), Path("/etc/c"), None, Path("/etc/d"))
         self.assertEqual(entrance, Listener("tcp:1", tls, True, Path("/etc/e")))
 
-    def test_a_file_without_effect(self) -> None:
-        """Whoever names the secrets of clients means that they are asked for."""
+    def test_file_without_effect(self) -> None:
+        """A file of secrets means that clients must authenticate."""
         error = self.assertRaises(ConfigError, Listener, "tcp:1", client_auth=Path("clients.txt"))
         self.assertEqual((error.option, error.value), ("client_auth", "clients.txt"))
         self.assertEqual(Listener("tcp:1", None, True, "a.txt").client_auth, Path("a.txt"))  # type: ignore[arg-type]
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         for text, words in (
             ("tcp:8080:client-ca=ca.pem", "client-ca is for ssl:"),
             ("tcp:8080:client-auth=", "client-auth names no file"),

@@ -39,7 +39,7 @@ OTHER = UpstreamProxy("http", Authority("other.example", 80))
 
 
 class LoadTests(SynchronousTestCase):
-    """Base: a directory with files, and a configuration file."""
+    """Base class: a directory with files, and a configuration file."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).absolute()
@@ -70,7 +70,7 @@ class LoadTests(SynchronousTestCase):
         environ: Mapping[str, str] | None = None,
         file: str | bytes | None = None,
     ) -> None:
-        """Check that a configuration is refused with one line; C{<dir>} stands for the directory."""
+        """Verify that a configuration is rejected with one line; C{<dir>} stands for the directory."""
         with self.assertRaises(ConfigError) as caught:
             self.load(arguments, environ, file)
         self.assertEqual(str(caught.exception), expected.replace("<dir>", str(self.directory)))
@@ -80,10 +80,10 @@ class LoadTests(SynchronousTestCase):
 class CommandLineTests(LoadTests):
     """Every option sets its part of the configuration."""
 
-    def test_nothing(self) -> None:
+    def test_no_options(self) -> None:
         self.assertEqual(self.load(), ProxyConfig())
 
-    def test_everything(self) -> None:
+    def test_all_options(self) -> None:
         certificate, extra, token = self.write("client.pem"), self.write("extra.pem"), self.write("token", "abc\n")
         self.assertEqual(token.name, "token")
         config = self.load(
@@ -175,7 +175,7 @@ class CommandLineTests(LoadTests):
             ),
         )
 
-    def test_an_audit_log_that_is_none_cannot_fail(self) -> None:
+    def test_audit_failure_needs_an_audit_log(self) -> None:
         self.refuse(
             "--audit-failure 'deny': there is no audit log that could fail: name one with --audit-log",
             {"audit-failure": ["deny"]},
@@ -183,7 +183,7 @@ class CommandLineTests(LoadTests):
         self.assertIs(self.load({"audit-failure": ["continue"]}).audit_failure, AuditFailure.CONTINUE)
 
     def test_shadows(self) -> None:
-        """One, and a log only with one."""
+        """Only one shadow authorizer is allowed, and a shadow log needs one."""
         policy = self.write("shadow.toml")
         config = self.load({"mode": ["observe"], "shadow-policy": ["shadow.toml"], "shadow-log": ["shadow.jsonl"]})
         self.assertEqual((config.mode, config.shadow_policy), (Mode.OBSERVE, policy))
@@ -214,7 +214,7 @@ class CommandLineTests(LoadTests):
         path = self.write("policy.toml")
         self.assertEqual(self.load({"policy": ["policy.toml"]}).policy, path)
 
-    def test_the_last_counts(self) -> None:
+    def test_last_value_applies(self) -> None:
         self.assertEqual(self.load({"metrics-port": ["what", "9090"]}).metrics_port, 9090)
         config = self.load({"upstream-proxy": ["http://proxy.example:3128"], "proxy": ["http://other.example"]})
         self.assertEqual((config.upstream_http, config.upstream_https), (OTHER, OTHER))
@@ -225,7 +225,7 @@ class CommandLineTests(LoadTests):
             config = load_config({"policy": ["policy.toml"]}, {})
         self.assertEqual(config.policy, self.directory / "policy.toml")
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         for arguments, expected in (
             ({"authz-api": ["opa"]}, "--authz-api 'opa': there is nobody to ask: name the service with --authz-url"),
             ({"authz-timeout": ["soon"]}, "--authz-timeout 'soon': write a number of seconds, or with a unit, as in"),
@@ -254,7 +254,7 @@ class CommandLineTests(LoadTests):
             {"upstream-proxy": ["http://alice:\udcff@proxy.example"]},
         )
 
-    def test_no_message_shows_credentials(self) -> None:
+    def test_no_message_displays_credentials(self) -> None:
         for text in (
             "http://alice:s3cret@proxy.example:x",
             "http://alice:s3/cret@proxy.example",
@@ -272,7 +272,7 @@ class CommandLineTests(LoadTests):
 
 
 class EnvironmentTests(LoadTests):
-    """Every option has a variable, some have more."""
+    """Every option has an environment variable, and some have several."""
 
     def test_variables(self) -> None:
         config = self.load(
@@ -305,10 +305,10 @@ class EnvironmentTests(LoadTests):
             environ={"POSTMAN_RUNNER_AUTHZ_URL": "authz"},
         )
 
-    def test_empty_is_not_set(self) -> None:
+    def test_empty_variable_is_ignored(self) -> None:
         self.assertEqual(self.load(environ={"EGRESS_AUTHZ_URL": "", "EGRESS_METRICS_PORT": " "}), ProxyConfig())
 
-    def test_variable_of_postman(self) -> None:
+    def test_postman_variable(self) -> None:
         environ = {"POSTMAN_RUNNER_AUTHZ_URL": "http://postman.example"}
         self.assertEqual(self.load(environ=environ).authz_url, "http://postman.example")
         environ["EGRESS_AUTHZ_URL"] = "http://ours.example"
@@ -323,7 +323,7 @@ class EnvironmentTests(LoadTests):
         environ["EGRESS_AUTHZ_TOKEN_FILE"] = "token"
         self.assertEqual(self.load(environ=environ).authz_token, "from-file")
 
-    def test_token_is_not_shown(self) -> None:
+    def test_token_is_not_displayed(self) -> None:
         self.refuse(
             "EGRESS_AUTHZ_TOKEN: a token is one word of visible ASCII characters",
             environ={"EGRESS_AUTHZ_TOKEN": "s3cret s3cret"},
@@ -345,19 +345,19 @@ class EnvironmentTests(LoadTests):
         config = self.load(environ={"HTTPS_PROXY": "http://other.example"})
         self.assertEqual((config.upstream_http, config.upstream_https), (None, OTHER))
 
-    def test_ours_over_conventional(self) -> None:
+    def test_own_variables_override_conventional_ones(self) -> None:
         environ = {"EGRESS_UPSTREAM_PROXY": "http://proxy.example:3128", "https_proxy": "socks5://wrong.example"}
         config = self.load(environ=environ)
         self.assertEqual((config.upstream_http, config.upstream_https), (CORPORATE, CORPORATE))
 
-    def test_conventional_proxy_that_cannot_be_used(self) -> None:
+    def test_invalid_conventional_proxy(self) -> None:
         self.refuse(
             "https_proxy 'socks5://REDACTED@proxy.example': write an http:// or https:// URL as in "
             "http://proxy.example:3128; other kinds are not supported",
             environ={"https_proxy": "socks5://alice:s3cret@proxy.example"},
         )
 
-    def test_conventional_bypass_counts_with_a_proxy_only(self) -> None:
+    def test_conventional_bypass_needs_an_upstream_proxy(self) -> None:
         environ = {"NO_PROXY": "127.*"}
         self.assertEqual(self.load(environ=environ), ProxyConfig())
         environ["HTTP_PROXY"] = "http://proxy.example:3128"
@@ -379,7 +379,7 @@ class EnvironmentTests(LoadTests):
         self.assertNotIn("s3cret", "".join(events))
         self.assertEqual({event["log_level"] for event in logged}, {LogLevel.warn})
 
-    def test_our_bypass_always_counts(self) -> None:
+    def test_own_bypass_always_applies(self) -> None:
         self.assertEqual(self.load({"no-proxy": ["*"]}).bypass, Bypass(everything=True))
         with self.assertRaises(ConfigError):
             self.load(environ={"EGRESS_NO_PROXY": "<local>"})
@@ -388,7 +388,7 @@ class EnvironmentTests(LoadTests):
 
 
 class FileTests(LoadTests):
-    """The file has the same names as keys."""
+    """The keys of the file have the names of the options."""
 
     def test_types(self) -> None:
         self.write("policy.toml")
@@ -425,10 +425,10 @@ class FileTests(LoadTests):
         config = self.load(environ={"EGRESS_CONFIG": "etc/egress.toml"})
         self.assertEqual((config.policy, config.audit_log), (path, str(self.directory / "etc" / "audit.jsonl")))
 
-    def test_no_file_after_all(self) -> None:
+    def test_file_is_unset(self) -> None:
         self.assertEqual(self.load({"config": ["none"]}, {"EGRESS_CONFIG": "absent.toml"}), ProxyConfig())
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         for file, expected in (
             (
                 'authz-timeout = "soon"',
@@ -464,7 +464,7 @@ class FileTests(LoadTests):
             with self.subTest(file):
                 self.refuse(expected, file=file)
 
-    def test_absent(self) -> None:
+    def test_missing_file(self) -> None:
         self.refuse(
             "EGRESS_CONFIG 'absent.toml': name a file that can be read: No such file or directory",
             environ={"EGRESS_CONFIG": "absent.toml"},
@@ -472,7 +472,7 @@ class FileTests(LoadTests):
 
 
 class PrecedenceTests(LoadTests):
-    """The command line counts over the environment, the environment over the file."""
+    """Command-line options override environment variables, which override the file."""
 
     def test_layers(self) -> None:
         arguments: dict[str, list[str]] = {}
@@ -486,12 +486,12 @@ class PrecedenceTests(LoadTests):
         config = self.load(arguments, environ, file)
         self.assertEqual((config.metrics_port, config.passthrough), (1003, ("line.example",)))
 
-    def test_what_is_overruled_is_not_read(self) -> None:
+    def test_overridden_values_are_not_parsed(self) -> None:
         file = "metrics-port = 'x'\npolicy = 'absent.toml'\n"
         environ = {"EGRESS_METRICS_PORT": "y", "EGRESS_POLICY": "none"}
         self.assertEqual(self.load({"metrics-port": ["1003"]}, environ, file), ProxyConfig(metrics_port=1003))
 
-    def test_none_takes_back(self) -> None:
+    def test_none_unsets(self) -> None:
         environ = {
             "HTTPS_PROXY": "http://proxy.example",
             "EGRESS_METRICS_PORT": "9090",
@@ -503,18 +503,18 @@ class PrecedenceTests(LoadTests):
             with self.subTest(value):
                 self.assertEqual(self.load(arguments, environ), ProxyConfig())
 
-    def test_empty_upstream_proxy_takes_back(self) -> None:
+    def test_empty_upstream_proxy_unsets(self) -> None:
         self.assertEqual(self.load({"proxy": [""]}, {"HTTPS_PROXY": "http://proxy.example"}), ProxyConfig())
 
-    def test_conventional_proxy_over_file(self) -> None:
+    def test_conventional_proxy_overrides_the_file(self) -> None:
         config = self.load(environ={"HTTP_PROXY": "http://other.example"}, file='proxy = "http://proxy.example:3128"')
         self.assertEqual((config.upstream_http, config.upstream_https), (OTHER, CORPORATE))
 
 
-class TogetherTests(LoadTests):
-    """What cannot be together is refused."""
+class ContradictionTests(LoadTests):
+    """Contradictory options are rejected."""
 
-    def test_two_that_decide(self) -> None:
+    def test_two_authorizers(self) -> None:
         self.write("policy.toml")
         environ = {"POSTMAN_RUNNER_AUTHZ_URL": "http://authz.example"}
         self.refuse(
@@ -526,7 +526,7 @@ class TogetherTests(LoadTests):
         config = self.load({"policy": ["policy.toml"], "authz-url": ["none"]}, environ)
         self.assertEqual((config.authz_url, config.policy), (None, self.directory / "policy.toml"))
 
-    def test_client_certificate_in_clear_text(self) -> None:
+    def test_client_certificate_without_tls(self) -> None:
         self.write("client.pem")
         arguments = {"authz-client-cert": ["client.pem"], "authz-url": ["http://authz.example"]}
         self.refuse(
@@ -535,7 +535,7 @@ class TogetherTests(LoadTests):
         arguments["authz-url"] = ["https://authz.example"]
         self.assertEqual(self.load(arguments).authz_client_cert, self.directory / "client.pem")
 
-    def test_an_admin_port_wants_a_token(self) -> None:
+    def test_admin_port_requires_a_token(self) -> None:
         words = "everybody on this machine could use it: give a token with --admin-token-file, or use unix:PATH"
         self.refuse(f"--admin 'tcp:9099': {words}", {"admin": ["tcp:9099"]})
         config = self.load({"admin": ["tcp:9099"]}, {"EGRESS_ADMIN_TOKEN": "hunter2"})
@@ -543,7 +543,7 @@ class TogetherTests(LoadTests):
         self.assertNotIn("hunter2", repr(config))
         self.assertEqual(str(self.load({"admin": ["unix:/a"]}).admin), "unix:/a")
 
-    def test_upstream_proxy_that_is_this_one(self) -> None:
+    def test_upstream_proxy_is_this_proxy(self) -> None:
         for listen, proxy in (
             ("tcp:8080:interface=127.0.0.1", "http://127.0.0.1:8080"),
             ("tcp:8080:interface=127.0.0.1", "http://localhost:8080"),
@@ -574,7 +574,7 @@ class TogetherTests(LoadTests):
                 config = self.load({"listen": [listen], "proxy": [proxy]})
                 self.assertEqual(str(config.upstream_http), proxy)
 
-    def test_home_is_not_known(self) -> None:
+    def test_unknown_home_directory(self) -> None:
         def unknown() -> Path:
             raise RuntimeError("Could not determine home directory.")
 
@@ -584,7 +584,7 @@ class TogetherTests(LoadTests):
 
 
 class DocumentationTests(SynchronousTestCase):
-    """The page has the table, the whole table, and no other option."""
+    """The page contains the complete table, and no other option."""
 
     def page(self, name: str) -> str:
         return (Path(__file__).parent.parent.parent / "docs" / name).read_text("utf-8")
@@ -592,7 +592,7 @@ class DocumentationTests(SynchronousTestCase):
     def test_table(self) -> None:
         self.assertIn(reference(), self.page("reference/configuration.md"), f"put this into the page:\n{reference()}")
 
-    def test_no_other_option(self) -> None:
+    def test_no_other_options(self) -> None:
         for name in ("reference/configuration.md", "how-to/operating.md"):
             with self.subTest(name):
                 named = set(re.findall(r"(?<![\w-])--([a-z][a-z-]*)", self.page(name)))
@@ -628,9 +628,9 @@ class DocumentationTests(SynchronousTestCase):
 
 
 class CaOptionsTests(LoadTests):
-    """Which CA signs."""
+    """The CA of a configuration."""
 
-    def test_given(self) -> None:
+    def test_provided_ca(self) -> None:
         chain, key = self.write("chain.pem"), self.write("key.pem")
         config = self.load({"ca-cert": ["chain.pem"], "ca-key": ["key.pem"]}, {"EGRESS_CA_DIR": "ca"})
         self.assertEqual((config.ca_cert, config.ca_key), (chain, key))
@@ -647,7 +647,7 @@ class CaOptionsTests(LoadTests):
             with self.subTest(arguments):
                 self.assertEqual(self.load(arguments, environ).ca_name_constraints, expected)
 
-    def test_not_together(self) -> None:
+    def test_contradictions(self) -> None:
         self.write("chain.pem")
         self.refuse(
             "--ca-name-constraints 'example.com': EGRESS_CA_CERT has those that it was issued with: leave one out",
@@ -655,8 +655,8 @@ class CaOptionsTests(LoadTests):
             {"EGRESS_CA_CERT": "chain.pem"},
         )
 
-    def test_only_some(self) -> None:
-        """A command that needs a part of the configuration does not fail for another."""
+    def test_only(self) -> None:
+        """A command that needs a part of the configuration does not fail because of other parts."""
         environ = {"EGRESS_POLICY": "/does/not/exist", "EGRESS_CA_DIR": "ca"}
         config = load_config({}, environ, directory=self.directory, only=["ca_dir"])
         self.assertEqual(config, ProxyConfig(ca_dir=self.directory / "ca"))

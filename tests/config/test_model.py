@@ -21,7 +21,7 @@ from egress.model.no_proxy import Bypass
 
 
 class LimitsTests(SynchronousTestCase):
-    """No limit can be turned off by a zero."""
+    """No limit can be disabled with a zero."""
 
     def test_every_limit_is_positive(self) -> None:
         for attribute in attrs.fields(Limits):
@@ -35,7 +35,7 @@ class LimitsTests(SynchronousTestCase):
 
 
 class FieldTests(SynchronousTestCase):
-    """Every field of every configuration converts what can be meant, and refuses everything else."""
+    """Every field of every configuration converts valid values, and rejects all others."""
 
     CLASSES = (
         ProxyConfig,
@@ -48,7 +48,7 @@ class FieldTests(SynchronousTestCase):
         Bypass,
         DnsServer,
     )
-    # What the other fields need, and fields for which zero has a meaning.
+    # Values that other fields require, and fields for which zero is valid.
     NEEDED: ClassVar[dict[type, dict[str, Any]]] = {
         Listener: {"endpoint": "tcp:1"},
         ListenerTls: {"key": Path("a"), "certificate": Path("b")},
@@ -62,14 +62,14 @@ class FieldTests(SynchronousTestCase):
         return getattr(cls(**{**self.NEEDED.get(cls, {}), name: value}), name)
 
     def test_every_field_is_checked(self) -> None:
-        """A new field is checked by its type; a text needs a kind, named where its class is defined."""
+        """A new field is checked by its type; a string also needs a constraint, which its module defines."""
         for cls in self.CLASSES:
             for field in attrs.fields(cls):
                 with self.subTest(f"{cls.__name__}.{field.name}"):
                     self.assertIsNotNone(field.converter, "name its kind in checked(...), see egress.model.converters")
 
-    def test_unknown_types(self) -> None:
-        """No object of another type gets in, nor does None where it has no meaning."""
+    def test_wrong_types(self) -> None:
+        """An object of another type is rejected, and so is None if it has no meaning."""
         for cls in self.CLASSES:
             hints = get_type_hints(cls)
             for field in attrs.fields(cls):
@@ -83,7 +83,7 @@ class FieldTests(SynchronousTestCase):
                         self.assertTrue(error.remedy)
 
     def test_numbers(self) -> None:
-        """A truth value is no number, and neither is a text, infinity or what is less than nothing."""
+        """A boolean is not a number; strings, infinity and negative values are rejected as well."""
         for cls in self.CLASSES:
             for field in attrs.fields(cls):
                 if not re.match(r"(int|float)\b", str(field.type)) or cls is AdminEndpoint:
@@ -99,7 +99,7 @@ class FieldTests(SynchronousTestCase):
                         )
 
     def test_secrets(self) -> None:
-        """An error shows no secret, and no address with a password."""
+        """An error displays no secret, and no URL with a password."""
         for name, value in (
             ("authz_token", "hunter2 hunter2"),
             ("shadow_authz_token", b"hunter2"),
@@ -117,9 +117,9 @@ class FieldTests(SynchronousTestCase):
 
 
 class ConversionTests(SynchronousTestCase):
-    """What an application writes as text means the same as on the command line."""
+    """Text from an application means the same as on the command line."""
 
-    def test_converted(self) -> None:
+    def test_conversions(self) -> None:
         for name, written, read in (
             ("mode", "observe", Mode.OBSERVE),
             ("mode", "OBSERVE", Mode.OBSERVE),
@@ -144,15 +144,15 @@ class ConversionTests(SynchronousTestCase):
                 given: dict[str, Any] = {name: written}
                 self.assertEqual(getattr(ProxyConfig(**given), name), read)
 
-    def test_the_findings(self) -> None:
-        """None of these has ever no effect."""
+    def test_regressions(self) -> None:
+        """Each of these settings has an effect or is rejected."""
         given: dict[str, Any] = {"audit_failure": "deny", "mode": "observe", "deny_address": ("10.0.0.0/8",)}
         config = ProxyConfig(audit_log="/dev/full", **given)
         self.assertIs(config.audit_failure, AuditFailure.DENY)
         self.assertIs(config.mode, Mode.OBSERVE)
         self.assertEqual(config.deny_address, (ip_network("10.0.0.0/8"),))
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         for name, value in (
             ("mode", "watch"),
             ("mode", True),
@@ -193,19 +193,19 @@ class ProxyConfigTests(SynchronousTestCase):
     def test_timeout_is_positive(self) -> None:
         self.assertRaises(ConfigError, ProxyConfig, authz_timeout=0)
 
-    def test_bounds_for_questions(self) -> None:
+    def test_concurrency_limits(self) -> None:
         self.assertRaises(ConfigError, ProxyConfig, authz_max_concurrency=0)
         self.assertRaises(ConfigError, ProxyConfig, authz_queue=-1)
         self.assertRaises(ConfigError, ProxyConfig, authz_breaker_failures=0)
         config = ProxyConfig(authz_queue=0, authz_breaker_failures=None)
         self.assertEqual((config.authz_max_concurrency, config.authz_queue), (256, 0))
 
-    def test_there_is_at_least_one_process(self) -> None:
+    def test_at_least_one_worker(self) -> None:
         self.assertEqual(ProxyConfig().workers, 1)
         self.assertRaises(ConfigError, ProxyConfig, workers=0)
 
     def test_admin(self) -> None:
-        """Nobody is let in by an application that forgets the token."""
+        """An application that omits the token exposes no admin API."""
         self.assertIsNone(ProxyConfig().admin)
         self.assertEqual(ProxyConfig(admin="unix:/a").admin, AdminEndpoint.parse("unix:/a"))
         self.assertEqual(ProxyConfig(admin="tcp:9099", admin_token="hunter2").admin, AdminEndpoint.parse("tcp:9099"))
@@ -226,37 +226,37 @@ class ProxyConfigTests(SynchronousTestCase):
         error = self.assertRaises(ConfigError, ProxyConfig, upgrade_protocols=("tcp", "h2c"))
         self.assertEqual((error.option, error.value), ("upgrade_protocols", "h2c"))
 
-    def test_bounds_for_people(self) -> None:
+    def test_approval_limits(self) -> None:
         self.assertRaises(ConfigError, ProxyConfig, approval_timeout=0)
         self.assertRaises(ConfigError, ProxyConfig, approval_queue=0)
 
-    def test_observing_refuses_no_content(self) -> None:
+    def test_observe_mode_rejects_no_content(self) -> None:
         self.assertIs(ProxyConfig().over_body_limit, OversizeBody.REFUSE)
         self.assertIs(ProxyConfig(mode=Mode.OBSERVE).over_body_limit, OversizeBody.TRUNCATE)
         self.assertIs(ProxyConfig(oversize_body=OversizeBody.TRUNCATE).over_body_limit, OversizeBody.TRUNCATE)
 
-    def test_entrances_are_read(self) -> None:
+    def test_listeners_are_parsed(self) -> None:
         entrance = Listener("tcp:8080", None, True, Path("clients.txt"))
         self.assertEqual(ProxyConfig(listen=("tcp:8080:client-auth=clients.txt",)).listen, (entrance,))
         self.assertEqual(ProxyConfig(listen=(entrance,)).listen, (entrance,))
         error = self.assertRaises(ConfigError, ProxyConfig, listen=("tcp:8080:client-ca=ca.pem",))
         self.assertEqual((error.option, error.value), ("listen", "tcp:8080:client-ca=ca.pem"))
 
-    def test_who_may_come_in(self) -> None:
+    def test_client_auth_of_listeners(self) -> None:
         config = ProxyConfig(listen=("tcp:1", "tcp:2:client-auth=other.txt", "tcp:3:client-auth=none"))
         self.assertEqual([config.auth_at(each) for each in config.listen], [None, Path("other.txt"), None])
         config = attrs.evolve(config, client_auth=Path("all.txt"))
         self.assertEqual([config.auth_at(each) for each in config.listen], [Path("all.txt"), Path("other.txt"), None])
 
-    def test_the_token_does_not_show(self) -> None:
+    def test_token_is_not_displayed(self) -> None:
         self.assertNotIn("hunter2", repr(ProxyConfig(authz_url="http://a.test", authz_token="hunter2")))
 
 
 class ConfigErrorTests(SynchronousTestCase):
-    """One line that names option, value and remedy."""
+    """One line with the option, the value and the remedy."""
 
     def test_text(self) -> None:
         self.assertEqual(str(ConfigError("--x", "y", "give z")), "--x 'y': give z")
 
-    def test_a_secret_value_is_left_out(self) -> None:
+    def test_secret_value_is_omitted(self) -> None:
         self.assertEqual(str(ConfigError("--x", "", "give z")), "--x: give z")

@@ -10,7 +10,7 @@ from egress.config.option import Option, Variable, by_name
 
 
 class OptionTests(SynchronousTestCase):
-    """What follows from the name of an option."""
+    """Properties that follow from the name of an option."""
 
     def option(self, metavar: str = "N", *variables: Variable) -> Option:
         return Option(

@@ -13,7 +13,7 @@ from egress.config.parsers import BadValue, ParseContext
 
 
 class OptionTableTests(SynchronousTestCase):
-    """The table fits the configuration, and itself."""
+    """The table matches the configuration and is consistent."""
 
     def test_every_field_can_be_set(self) -> None:
         fields = {attribute.name for attribute in attrs.fields(ProxyConfig)}
@@ -39,7 +39,7 @@ class OptionTableTests(SynchronousTestCase):
         self.assertEqual(BY_NAME["ssl-extra-ca-certs"].variable.name, "EGRESS_SSL_EXTRA_CA_CERTS")
         self.assertIs(BY_NAME["proxy"], BY_NAME["upstream-proxy"])
 
-    def test_what_has_no_default_can_be_taken_back(self) -> None:
+    def test_optional_settings_can_be_unset(self) -> None:
         for option in OPTIONS:
             with self.subTest(option.name):
                 self.assertTrue(option.clear or option.default != "none")

@@ -22,7 +22,7 @@ Parse = Callable[[str, ParseContext], Any]
 
 
 class ValueTests(SynchronousTestCase):
-    """Base: a place for values."""
+    """Base class: a context for values."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).absolute()
@@ -35,7 +35,7 @@ class ValueTests(SynchronousTestCase):
                 self.assertEqual(parse(text, self.place), expected)
 
     def refuse(self, parse: Parse, cases: dict[str, str]) -> None:
-        """Check that each text is refused, with a remedy in which the given words stand."""
+        """Verify that each text is rejected, with a remedy that contains the given words."""
         for text, words in cases.items():
             with self.subTest(text):
                 with self.assertRaises(BadValue) as caught:
@@ -45,7 +45,7 @@ class ValueTests(SynchronousTestCase):
 
 
 class NumberTests(ValueTests):
-    """Sizes, times and ports have units that people write."""
+    """Sizes, times and ports, with their usual units."""
 
     def test_sizes(self) -> None:
         self.accept(
@@ -61,7 +61,7 @@ class NumberTests(ValueTests):
             },
         )
 
-    def test_other_sizes(self) -> None:
+    def test_invalid_sizes(self) -> None:
         wrong = dict.fromkeys(["", "x", "1.5m", "-1", "1MB", "1b", "1 t", "9" * 16, "\u0661"], "1048576, 512k")
         self.refuse(values.size, {**wrong, "0": "greater than zero", "0k": "greater than zero"})
 
@@ -70,7 +70,7 @@ class NumberTests(ValueTests):
             values.duration, {"5": 5.0, "2.5": 2.5, "5s": 5.0, "500ms": 0.5, "2m": 120.0, "1h": 3600.0, "5 S": 5.0}
         )
 
-    def test_other_times(self) -> None:
+    def test_invalid_times(self) -> None:
         wrong = dict.fromkeys(["", "x", "5 days", "-1", "inf", "nan", "1e3", ".5", "9" * 10], "500ms or 2m")
         self.refuse(values.duration, {**wrong, "0": "greater than zero", "0.0ms": "greater than zero"})
 
@@ -78,11 +78,11 @@ class NumberTests(ValueTests):
         self.accept(values.port, {"1": 1, "9090": 9090, "65535": 65535})
         self.refuse(values.port, dict.fromkeys(["", "0", "65536", "http", "-1", "9" * 5000], "from 1 to 65535"))
 
-    def test_durations_that_may_be_none(self) -> None:
+    def test_durations_that_may_be_zero(self) -> None:
         self.accept(values.duration_or_zero, {"0": 0.0, "0s": 0.0, "0.0 ms": 0.0, "5m": 300.0})
         self.refuse(values.duration_or_zero, dict.fromkeys(["", "-1", "0x"], "a number of seconds"))
 
-    def test_how_a_service_is_asked(self) -> None:
+    def test_authz_apis(self) -> None:
         self.accept(values.authz_api, {"opa": AuthzApi.OPA, "Ext-Authz": AuthzApi.EXT_AUTHZ})
         self.refuse(values.authz_api, dict.fromkeys(["", "cedar"], "choose postman, authzen, opa or ext-authz"))
         self.accept(values.authz_body, {"never": AuthzBody.NEVER, "On-Demand": AuthzBody.ON_DEMAND})
@@ -124,13 +124,13 @@ class NumberTests(ValueTests):
         self.accept(values.workers, {"1": 1, "2": 2, "256": 256, "auto": 3, "Auto": 3})
         self.refuse(values.workers, dict.fromkeys(["", "0", "257", "-1", "1.5", "all", "9" * 5000], "or auto"))
 
-    def test_a_machine_with_very_many_cores(self) -> None:
+    def test_many_cores(self) -> None:
         self.patch(os, "sched_getaffinity", lambda pid: set(range(1000)))
         self.accept(values.workers, {"auto": 256})
 
 
 class ChoiceTests(ValueTests):
-    """Words stand for values."""
+    """Values of enumerations."""
 
     def test_booleans(self) -> None:
         self.accept(values.boolean, {"true": True, "YES": True, "1": True, "off": False, "No": False, "0": False})
@@ -156,7 +156,7 @@ class AddressTests(ValueTests):
         reactor = self.place.reactor
         self.assertEqual((reactor.tcpServers, reactor.unixServers), ([], []))
 
-    def test_other_endpoints(self) -> None:
+    def test_invalid_endpoints(self) -> None:
         wrong = ["8080", "127.0.0.1:8080", "http://127.0.0.1:8080", "tcp", "tcp:x", "tcp:1:what=2", "tcp:1\\"]
         self.refuse(values.endpoint, dict.fromkeys(wrong, "as in tcp:8080:interface=127.0.0.1"))
         self.refuse(values.endpoint, dict.fromkeys(["tcp:65536", "tcp6:port=99999", "tcp:" + "9" * 40], "up to 65535"))
@@ -240,7 +240,7 @@ class UrlTests(ValueTests):
             },
         )
 
-    def test_other_authorization_services(self) -> None:
+    def test_invalid_authorization_services(self) -> None:
         self.refuse(
             values.authz_url,
             {
@@ -289,7 +289,7 @@ class UrlTests(ValueTests):
                 self.assertEqual(proxy.authorization, b"Basic " + b64encode(credentials))
                 self.assertEqual(str(proxy), "http://proxy.example:3128")
 
-    def test_other_upstream_proxies(self) -> None:
+    def test_invalid_upstream_proxies(self) -> None:
         self.refuse(
             values.upstream_proxy,
             {
@@ -306,7 +306,7 @@ class UrlTests(ValueTests):
             },
         )
 
-    def test_no_remedy_shows_credentials(self) -> None:
+    def test_no_remedy_displays_credentials(self) -> None:
         for parse in (values.authz_url, values.upstream_proxy):
             for text in (
                 "http://alice:s3cret@",
@@ -324,7 +324,7 @@ class UrlTests(ValueTests):
 
 
 class FileTests(ValueTests):
-    """Files are looked at when the option is read."""
+    """Files are checked when the option is parsed."""
 
     def write(self, name: str, data: bytes = b"") -> Path:
         path = self.directory / name
@@ -335,7 +335,7 @@ class FileTests(ValueTests):
         path = self.write("a.pem")
         self.accept(values.readable_file, {"a.pem": path, str(path): path})
 
-    def test_other_files(self) -> None:
+    def test_unreadable_files(self) -> None:
         os.mkfifo(self.directory / "fifo")
         self.refuse(
             values.readable_file,
@@ -348,7 +348,7 @@ class FileTests(ValueTests):
             },
         )
 
-    def test_file_of_others(self) -> None:
+    def test_file_of_another_user(self) -> None:
         self.write("secret.pem")
 
         def refuse(path: Path, mode: str) -> None:
@@ -379,7 +379,7 @@ class FileTests(ValueTests):
             {".": "this is a directory", "absent/audit.jsonl": "absent' first", "x" * 300: "File name too long"},
         )
 
-    def test_log_file_that_cannot_be_written_to(self) -> None:
+    def test_log_file_is_not_writable(self) -> None:
         self.write("audit.jsonl")
         asked: list[object] = []
 
@@ -399,7 +399,7 @@ class FileTests(ValueTests):
         self.write("token", b"abc123\n")
         self.accept(values.token_file, {"token": "abc123"})
 
-    def test_other_token_files(self) -> None:
+    def test_invalid_token_files(self) -> None:
         self.write("empty")
         self.write("words", b"s3cret s3cret\n")
         self.write("binary", b"s3cret\xff")

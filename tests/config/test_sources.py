@@ -1,4 +1,4 @@
-"""Tests for L{egress.config.sources}; what it does with all options of the proxy is in C{test_options}."""
+"""Tests for L{egress.config.sources}; C{test_options} tests it with all options of the proxy."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TABLE = (
 
 
 class GatherTests(SynchronousTestCase):
-    """The options of any program, under variables of its own."""
+    """The options of an arbitrary program, with its own prefix for variables."""
 
     def gather(self, environ: dict[str, str], *arguments: str, file: str | None = None) -> dict[str, object]:
         directory = Path(self.mktemp())

@@ -11,7 +11,7 @@ from egress.config.model import ConfigError
 
 
 class WordingTests(SynchronousTestCase):
-    """A contradiction is told in the words of the command line, of the environment, or of the file."""
+    """Contradictions use the names of the command line, the environment or the file."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).absolute()
@@ -32,7 +32,7 @@ class WordingTests(SynchronousTestCase):
             {},
             "--audit-failure 'deny': there is no audit log that could fail: name one with --audit-log",
         )
-        # The option that is missing, and the one that wants it.
+        # The missing option, and the option that requires it.
         self.refused({"ca-cert": ["c.pem"]}, {}, "--ca-key: is needed together with --ca-cert")
         self.refused(
             {"approval-queue": ["5"]},
@@ -46,7 +46,7 @@ class WordingTests(SynchronousTestCase):
         )
 
     def test_variables(self) -> None:
-        """One without effect may be set for good; one that contradicts is refused with its name."""
+        """A variable without effect is ignored; a contradictory one is rejected by its name."""
         self.write("policy.toml", "version = 1\n")
         environ = {"EGRESS_APPROVAL_QUEUE": "5", "EGRESS_AUTHZ_QUEUE": "7", "EGRESS_ADMIN_TOKEN": "hunter2"}
         config = load_config({}, environ, None, self.directory)

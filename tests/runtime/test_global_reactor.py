@@ -9,7 +9,7 @@ from egress.runtime.global_reactor import global_reactor
 
 
 class GlobalReactorTests(SynchronousTestCase):
-    """It is the one that is installed when it is needed, not when a module is imported."""
+    """The reactor is imported when it is needed, not when a module is imported."""
 
     def test_installed(self) -> None:
         global_reactor()

@@ -19,7 +19,7 @@ from egress.runtime.ports import PortBinder, described, metrics_endpoint, remove
 
 
 class Port:
-    """A port that is bound."""
+    """A bound port."""
 
     def __init__(self, number: int) -> None:
         self.address = IPv4Address("TCP", "127.0.0.1", number)
@@ -33,7 +33,7 @@ class Port:
 
 
 class Endpoint:
-    """An endpoint that is bound when a test says so."""
+    """An endpoint that is bound when a test completes it."""
 
     def __init__(self, result: Deferred[Any]) -> None:
         self.result = result
@@ -44,8 +44,8 @@ class Endpoint:
         return self.result
 
 
-class LeftBehindTests(SynchronousTestCase):
-    """What a process that was killed has left where a UNIX socket is to be."""
+class StaleSocketTests(SynchronousTestCase):
+    """Files that a killed process left at the path of a UNIX socket."""
 
     def setUp(self) -> None:
         self.path = Path(self.mktemp())
@@ -54,7 +54,7 @@ class LeftBehindTests(SynchronousTestCase):
         self.tried: list[str] = []
 
     def tidy(self, owner: object, fault: OSError | None = None) -> bool:
-        """Say whether it is still there."""
+        """Return whether the socket still exists."""
         self.lock.symlink_to(str(owner))
 
         def connect(path: str) -> None:
@@ -66,28 +66,28 @@ class LeftBehindTests(SynchronousTestCase):
         self.assertEqual(self.path.exists(), self.lock.is_symlink())
         return self.path.exists()
 
-    def test_our_own_number(self) -> None:
-        """In a container the next process has the same number, and would take itself for the one that listens."""
+    def test_same_process_id(self) -> None:
+        """In a container the next process has the same id, and would treat itself as the one that listens."""
         self.assertFalse(self.tidy(os.getpid(), ConnectionRefusedError()))
         self.assertEqual(self.tried, [str(self.path)])
 
-    def test_somebody_listens(self) -> None:
-        """Another service of this process."""
+    def test_socket_is_in_use(self) -> None:
+        """Another service of this process listens on it."""
         self.assertTrue(self.tidy(os.getpid()))
 
-    def test_nobody_can_tell(self) -> None:
+    def test_unknown_state(self) -> None:
         self.assertTrue(self.tidy(os.getpid(), BlockingIOError()))
 
-    def test_another_process(self) -> None:
-        """That is between the two of them: the lock says who comes first."""
+    def test_other_process_id(self) -> None:
+        """Twisted's lock decides between two running processes."""
         self.assertTrue(self.tidy(os.getpid() + 1, ConnectionRefusedError()))
         self.assertEqual(self.tried, [])
 
-    def test_the_socket_is_gone(self) -> None:
+    def test_socket_is_missing(self) -> None:
         self.path.unlink()
         self.assertFalse(self.tidy(os.getpid(), FileNotFoundError()))
 
-    def test_nothing(self) -> None:
+    def test_no_files(self) -> None:
         remove_left_behind(str(self.path), self.tried.append)
         self.assertEqual((self.path.exists(), self.tried), (True, []))
 
@@ -95,8 +95,8 @@ class LeftBehindTests(SynchronousTestCase):
 BUSY = CannotListenError("127.0.0.1", 80, OSError(98, "Address already in use"))
 
 
-class BindingTests(SynchronousTestCase):
-    """All ports, or none."""
+class PortBinderTests(SynchronousTestCase):
+    """Either all ports are bound, or none."""
 
     def bind(self, *endpoints: Endpoint, shown: int = 1) -> PortBinder:
         self.told: list[object] = []
@@ -115,7 +115,7 @@ class BindingTests(SynchronousTestCase):
         self.successResultOf(binding.stop())
         self.assertFalse(first.open or second.open)
 
-    def test_later(self) -> None:
+    def test_bound_later(self) -> None:
         result: Deferred[Any] = Deferred()
         binding = self.bind(Endpoint(result))
         waiting, given_up = binding.listening(), binding.listening()
@@ -126,8 +126,8 @@ class BindingTests(SynchronousTestCase):
         result.callback(port)
         self.assertEqual(self.successResultOf(waiting), (port.address,))
 
-    def test_busy(self) -> None:
-        """What did get bound is let go, and everybody is told."""
+    def test_port_in_use(self) -> None:
+        """The bound ports are closed, and all callers get the error."""
         port = Port(81)
         result: Deferred[Any] = Deferred()
         binding = self.bind(Endpoint(succeed(port)), Endpoint(result))

@@ -17,7 +17,7 @@ LOOPBACK = IPv4Address("TCP", "127.0.0.1", 8080)
 
 
 class Bound(Service):
-    """A service that listens, or not, when a test says so."""
+    """A service that listens, or fails, when a test completes it."""
 
     def __init__(self, result: Deferred[tuple[IAddress, ...]]) -> None:
         self.result = result
@@ -27,7 +27,7 @@ class Bound(Service):
 
 
 class ProgramTests(SynchronousTestCase):
-    """The process tells that the service listens, or ends."""
+    """The process reports that the service listens, or ends."""
 
     def setUp(self) -> None:
         self.stopped: list[None] = []
@@ -64,7 +64,7 @@ class ProgramTests(SynchronousTestCase):
         result.callback((LOOPBACK,))
         self.assertEqual(self.said(), ("listens at 1\n", ""))
 
-    def test_cannot_listen_after_all(self) -> None:
+    def test_fails_later(self) -> None:
         result: Deferred[tuple[IAddress, ...]] = Deferred()
         self.program(Bound(result)).startService()
         result.errback(OSError("taken"))

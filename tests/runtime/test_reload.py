@@ -12,8 +12,8 @@ from egress.config.model import ConfigError
 from egress.runtime.reload import Reloader
 
 
-class ReadingTests(SynchronousTestCase):
-    """One reading after the other, each of what is in the files by then."""
+class ReloaderTests(SynchronousTestCase):
+    """Reloads run one after the other, and each reads the latest content."""
 
     def setUp(self) -> None:
         self.file = "first"
@@ -36,7 +36,7 @@ class ReadingTests(SynchronousTestCase):
         return done
 
     def finish(self) -> None:
-        """Have the one thread there is read, and come back."""
+        """Complete the read in the thread, and process its result."""
         ((call, done),) = self.threads
         self.threads.clear()
         try:
@@ -46,7 +46,7 @@ class ReadingTests(SynchronousTestCase):
         else:
             done.callback(found)
 
-    def test_used_when_it_is_complete(self) -> None:
+    def test_used_when_complete(self) -> None:
         done = self.reading.begin()
         self.assertEqual(self.used, [])
         self.assertNoResult(done)
@@ -54,8 +54,8 @@ class ReadingTests(SynchronousTestCase):
         self.assertEqual(self.used, ["first"])
         self.assertIsNone(self.successResultOf(done))
 
-    def test_cannot_be_used(self) -> None:
-        """Then nothing is, and the next one is read as ever."""
+    def test_invalid_content(self) -> None:
+        """It is not used, and the next reload runs normally."""
         self.file = "garbage"
         done = self.reading.begin()
         self.finish()
@@ -67,7 +67,7 @@ class ReadingTests(SynchronousTestCase):
         self.assertEqual(self.used, ["second"])
 
     def test_one_at_a_time(self) -> None:
-        """Who comes while files are read is not content with that: they may have been others when it began."""
+        """A request during a read starts another read: the file may have changed after the first read began."""
         other = self.make("other ")
         done = [self.reading.begin()]
         done += [self.reading.begin(), other.begin(), self.reading.begin(), other.begin()]
@@ -84,7 +84,7 @@ class ReadingTests(SynchronousTestCase):
         for one in done[1:]:
             self.assertIsNone(self.successResultOf(one))
 
-    def test_all_who_share_it_learn_of_a_failure(self) -> None:
+    def test_shared_failure(self) -> None:
         first, *others = [self.reading.begin() for _ in range(3)]
         self.finish()
         self.successResultOf(first)
@@ -93,8 +93,8 @@ class ReadingTests(SynchronousTestCase):
         for one in others:
             self.failureResultOf(one, ConfigError)
 
-    def test_defects(self) -> None:
-        """Neither keeps others waiting: no thread, and no use for what was read."""
+    def test_unexpected_errors(self) -> None:
+        """Neither an error of the thread nor one of the use blocks further reloads."""
 
         def broken(_: object) -> Any:
             raise RuntimeError("no")

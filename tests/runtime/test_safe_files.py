@@ -30,7 +30,7 @@ OTHER = 12345
 
 
 class FilesTestCase(SynchronousTestCase):
-    """Has a private directory, a directory that everybody can write to, and the file of a victim."""
+    """Creates a private directory, a directory that every user can write to, and the file of a victim."""
 
     def setUp(self) -> None:
         self.root = Path(self.mktemp()).absolute()
@@ -45,7 +45,7 @@ class FilesTestCase(SynchronousTestCase):
         self.victim.chmod(0o640)
 
     def tearDown(self) -> None:
-        """Whatever was tried, the victim is as it was."""
+        """Verify that the victim's file is unchanged."""
         state = self.victim.stat()
         self.assertEqual((self.victim.read_text(), state.st_mode & 0o7777), ("precious", 0o640))
         self.assertEqual((state.st_uid, state.st_gid), self.before)
@@ -55,9 +55,9 @@ class FilesTestCase(SynchronousTestCase):
         return super().run(result)
 
     def of_others(self) -> None:
-        """Have this process be another user, so that files that were made so far belong to somebody else.
+        """Make this process appear as another user, so that existing files belong to somebody else.
 
-        Root's files are trusted by everybody, so root gives them away first.
+        All users trust root's files, so root gives them away first.
         """
         if os.getuid() == 0:
             for path in (self.root, *self.root.rglob("*")):
@@ -83,13 +83,13 @@ class LockTests(FilesTestCase):
             finally:
                 os.close(descriptor)
 
-    def test_made(self) -> None:
+    def test_create(self) -> None:
         made = self.lock()
         self.assertEqual((made.st_mode & 0o777, made.st_uid), (0o600, os.geteuid()))
         self.assertEqual(self.lock().st_ino, made.st_ino)
 
-    def test_given_away_when_made(self) -> None:
-        """Root gives what it creates to the owner of the directory, and nothing that was there."""
+    def test_owner_of_a_new_file(self) -> None:
+        """Root gives a created file to the owner of the directory, but never an existing file."""
         given: list[tuple[int, int]] = []
         self.patch(os, "fchown", lambda _, owner, group: given.append((owner, group)))
         self.lock((OTHER, OTHER))
@@ -110,7 +110,7 @@ class LockTests(FilesTestCase):
         self.refused(lambda: self.lock((OTHER, OTHER)), "second name")
 
     def test_fifo(self) -> None:
-        """It is not waited for."""
+        """The call does not wait for a FIFO's reader or writer."""
         os.mkfifo(self.private / "ca.lock")
         self.refused(self.lock, "not a regular file")
 
@@ -119,7 +119,7 @@ class LockTests(FilesTestCase):
         self.assertRaises(OSError, self.lock)
 
     def test_other_owner(self) -> None:
-        """A file of the directory's owner is fine; that of another user is not."""
+        """A file of the directory's owner is accepted; a file of another user is not."""
         self.lock()
         self.of_others()
         self.lock()
@@ -131,7 +131,7 @@ class LockTests(FilesTestCase):
 
 
 class PutTests(FilesTestCase):
-    """Files that take the place of others."""
+    """Files that replace others."""
 
     def put(self, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
         with Folder(self.private) as folder:
@@ -140,15 +140,15 @@ class PutTests(FilesTestCase):
         path = self.private / "ca.pem"
         self.assertEqual((path.read_bytes(), path.lstat().st_mode), (b"new", stat.S_IFREG | mode))
 
-    def test_new(self) -> None:
-        """The mode is exact, whatever the mask of the process is."""
+    def test_new_file(self) -> None:
+        """The mode is exact, regardless of the umask of the process."""
         for mask in (0, 0o077):
             self.addCleanup(os.umask, os.umask(mask))
             self.put(0o644)
             self.put(0o600)
 
-    def test_in_place_of(self) -> None:
-        """What had the name is replaced, never followed and never opened."""
+    def test_replace(self) -> None:
+        """An existing entry is replaced; it is neither followed nor opened."""
         path = self.private / "ca.pem"
         for put_there in (
             lambda: path.symlink_to(self.victim),
@@ -162,27 +162,27 @@ class PutTests(FilesTestCase):
         self.assertFalse((self.root / "absent").exists())
 
     def test_temporary_name_taken(self) -> None:
-        """A name that somebody foresaw is not used."""
+        """A name that another user predicted is not used."""
         self.patch(safe_files, "token_hex", lambda _: "guess")
         link = self.private / "ca.pem.guess.tmp"
         link.symlink_to(self.victim)
         self.assertRaises(FileExistsError, self.put)
         self.assertTrue(link.is_symlink())
 
-    def test_directory_in_the_way(self) -> None:
+    def test_directory_with_the_same_name(self) -> None:
         (self.private / "ca.pem").mkdir()
         self.assertRaises(OSError, self.put)
         self.assertEqual([path.name for path in self.private.iterdir()], ["ca.pem"])
 
     def test_owner(self) -> None:
-        """It is set on the descriptor, before the content is there."""
+        """The owner is set on the descriptor, before the content is written."""
         seen: list[tuple[int, int, int]] = []
         self.patch(os, "fchown", lambda number, owner, group: seen.append((os.fstat(number).st_size, owner, group)))
         self.put(0o600, (OTHER, OTHER + 1))
         self.assertEqual(seen, [(0, OTHER, OTHER + 1)])
 
-    def test_directory_swapped(self) -> None:
-        """A directory that is renamed meanwhile is still the one that is written to."""
+    def test_renamed_directory(self) -> None:
+        """A directory that is renamed meanwhile remains the target."""
         with Folder(self.private) as folder:
             moved = self.private.rename(self.root / "moved")
             self.private.symlink_to(self.shared)
@@ -197,20 +197,20 @@ class PrivateTests(FilesTestCase):
     def test_private(self) -> None:
         check_private(self.private)
 
-    def test_others_write(self) -> None:
+    def test_writable_by_other_users(self) -> None:
         for mode in (0o770, 0o707, 0o720, 0o1777):
             self.private.chmod(mode)
             self.refused(lambda: check_private(self.private), f"run chmod 700 {self.private}")
 
     def test_parents(self) -> None:
-        """Who may rename the directory may put another in its place; a sticky parent keeps others from that."""
+        """A user who can rename the directory can replace it; a sticky parent prevents that."""
         self.root.chmod(0o777)
         self.refused(lambda: check_private(self.private), f"run chmod o-w {self.root}")
         self.root.chmod(0o1777)
         check_private(self.private)
 
-    def test_behind_a_link(self) -> None:
-        """The parents of the directory count, and those of a link to it."""
+    def test_symbolic_link(self) -> None:
+        """The parents of the directory are checked, and the parents of a link to it."""
         link = self.shared / "link"
         link.symlink_to(self.private)
         check_private(link)
@@ -223,8 +223,8 @@ class PrivateTests(FilesTestCase):
         self.patch(os, "geteuid", lambda: 0)
         check_private(self.private)
 
-    def test_made(self) -> None:
-        """Nobody else can write to what is made, even with a mask that forbids nothing."""
+    def test_create(self) -> None:
+        """Other users cannot write to created directories, regardless of the umask."""
         self.addCleanup(os.umask, os.umask(0))
         path = self.root / "a" / "b" / "ca"
         for _ in range(2):
@@ -233,7 +233,7 @@ class PrivateTests(FilesTestCase):
             self.assertEqual([each.stat().st_mode & 0o777 for each in list(path.parents)[:2]], [0o755, 0o755])
         check_private(path)
 
-    def test_heir(self) -> None:
+    def test_heir_of(self) -> None:
         self.of_others()
         state = self.private.stat()
         self.assertIsNone(heir_of(state))
@@ -244,15 +244,15 @@ class PrivateTests(FilesTestCase):
 class ReadTests(FilesTestCase):
     """Files that are read."""
 
-    def test_plain(self) -> None:
+    def test_regular_files(self) -> None:
         self.assertEqual(read_plain(self.victim, 4), b"prec")
-        # As container platforms mount them.
+        # Container platforms mount such links.
         link = self.private / "key.pem"
         link.symlink_to(self.victim)
         self.assertEqual(read_plain(link, 100), b"precious")
 
-    def test_others(self) -> None:
-        """A FIFO is not waited for."""
+    def test_other_kinds(self) -> None:
+        """The call does not wait for a FIFO."""
         fifo = self.private / "fifo"
         os.mkfifo(fifo)
         self.assertRaises(IsADirectoryError, open_plain, self.private)
@@ -262,7 +262,7 @@ class ReadTests(FilesTestCase):
 
 
 class ReplaceTests(FilesTestCase):
-    """What commands write."""
+    """Files that commands write."""
 
     def test_modes(self) -> None:
         path = self.private / "out"
@@ -274,8 +274,8 @@ class ReplaceTests(FilesTestCase):
         replace_file(path, b"3", 0o640)
         self.assertEqual(path.stat().st_mode & 0o777, 0o640)
 
-    def test_mode_of_somebody_else(self) -> None:
-        """A file that somebody left does not decide who can write to what takes its place."""
+    def test_mode_of_another_users_file(self) -> None:
+        """The permissions of another user's file do not apply to the file that replaces it."""
         path = self.shared / "out"
         path.write_bytes(b"trap")
         path.chmod(0o666)
@@ -283,8 +283,8 @@ class ReplaceTests(FilesTestCase):
         replace_file(path, b"new")
         self.assertEqual((path.read_bytes(), path.stat().st_mode & 0o777), (b"new", 0o644))
 
-    def test_links(self) -> None:
-        """A link to a file is replaced itself."""
+    def test_symbolic_links(self) -> None:
+        """The link itself is replaced."""
         for target in (self.victim, self.root / "absent"):
             path = self.shared / "out"
             path.symlink_to(target)
@@ -304,7 +304,7 @@ class ReplaceTests(FilesTestCase):
         self.assertRaises(OSError, replace_file, Path("/dev/full"), b"x")
 
     def fifo(self, path: Path) -> int:
-        """Make a FIFO that has a reader."""
+        """Create a FIFO with a reader."""
         os.mkfifo(path)
         reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         self.addCleanup(os.close, reader)
@@ -316,8 +316,8 @@ class ReplaceTests(FilesTestCase):
         replace_file(path, b"through")
         self.assertEqual(os.read(reader, 100), b"through")
 
-    def test_fifo_of_somebody_else(self) -> None:
-        """Nothing goes to somebody who waits for it where everybody can put a FIFO."""
+    def test_fifo_of_another_user(self) -> None:
+        """No data is written to a FIFO that another user may have created."""
         path = self.shared / "fifo"
         reader = self.fifo(path)
         self.of_others()
@@ -326,7 +326,7 @@ class ReplaceTests(FilesTestCase):
 
 
 class LogTests(FilesTestCase):
-    """Logs that are appended to."""
+    """Logs that are opened for appending."""
 
     def write(self, path: Path) -> os.stat_result:
         descriptor = open_log(path)
@@ -336,15 +336,15 @@ class LogTests(FilesTestCase):
         finally:
             os.close(descriptor)
 
-    def test_regular(self) -> None:
+    def test_regular_file(self) -> None:
         for directory in (self.private, self.shared):
             path = directory / "audit.log"
             self.assertEqual(self.write(path).st_mode & 0o777, 0o600)
             self.write(path)
             self.assertEqual(path.read_text(), "line\nline\n")
 
-    def test_link_of_the_operator(self) -> None:
-        """Out of a directory of the operator, links are followed, and what they lead to is made."""
+    def test_operators_link(self) -> None:
+        """A link in a directory of the operator is followed, and its target is created."""
         (self.private / "hop").symlink_to("audit.real")
         (self.private / "audit.log").symlink_to(self.private / "hop")
         self.write(self.private / "audit.log")
@@ -356,7 +356,7 @@ class LogTests(FilesTestCase):
         self.assertTrue(stat.S_ISCHR(self.write(self.private / "null").st_mode))
 
     def test_descriptor(self) -> None:
-        """C{/dev/stdout} and the like are links to what is open already, which may have no name."""
+        """C{/dev/stdout} and similar links point to open files, which may have no name."""
         near, far = os.pipe()
         self.addCleanup(os.close, near)
         self.addCleanup(os.close, far)
@@ -375,7 +375,7 @@ class LogTests(FilesTestCase):
         self.assertFalse((self.root / "absent").exists())
 
     def test_second_link_in_a_shared_directory(self) -> None:
-        """Each step counts."""
+        """The rule applies to each link."""
         (self.private / "audit.log").symlink_to(self.shared / "hop")
         (self.shared / "hop").symlink_to(self.victim)
         self.refused(lambda: open_log(self.private / "audit.log"), "symbolic link")
@@ -388,8 +388,8 @@ class LogTests(FilesTestCase):
         os.link(self.victim, self.shared / "audit.log")
         self.refused(lambda: open_log(self.shared / "audit.log"), "second name")
 
-    def test_of_somebody_else(self) -> None:
-        """Whoever owns a file could read the log, and change it."""
+    def test_file_of_another_user(self) -> None:
+        """The owner of the file could read and change the log."""
         regular, fifo = self.shared / "audit.log", self.shared / "fifo"
         regular.touch(0o666)
         regular.chmod(0o666)
@@ -410,7 +410,7 @@ class SocketTests(FilesTestCase):
     """UNIX sockets."""
 
     def test_mode(self) -> None:
-        """What is made meanwhile has the mode; the mask is put back."""
+        """Sockets get exactly this mode; the umask is restored."""
         mask = os.umask(0o022)
         self.addCleanup(os.umask, mask)
         for mode in (0o600, 0o666, 0o660):
@@ -430,14 +430,14 @@ class SocketTests(FilesTestCase):
                 check_socket_directory(path)
         check_socket_directory("\0abstract")
 
-    def test_removed(self) -> None:
+    def test_remove(self) -> None:
         path = self.private / "socket"
         os.mknod(path, stat.S_IFSOCK | 0o600)
         for _ in range(2):
             remove_socket(str(path))
             self.assertFalse(path.exists())
 
-    def test_nothing_else_is_removed(self) -> None:
+    def test_other_files_are_not_removed(self) -> None:
         target = self.private / "target"
         os.mknod(target, stat.S_IFSOCK | 0o600)
         link = self.private / "link"

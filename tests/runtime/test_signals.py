@@ -26,7 +26,7 @@ class _Reactor(MemoryReactorClock):
 
 
 class HangupTests(SynchronousTestCase):
-    """SIGHUP has files read anew, in the reactor's own time."""
+    """SIGHUP reloads files, in the reactor's thread."""
 
     def test_signal(self) -> None:
         reactor = _Reactor()
@@ -42,7 +42,7 @@ class HangupTests(SynchronousTestCase):
 
 
 class ReadAnewTests(SynchronousTestCase):
-    """What is wrong is said, and changes nothing."""
+    """An error is logged, and changes nothing."""
 
     def logged(self, reload: Callable[[], Deferred[None]]) -> tuple[bool, LogLevel, str]:
         with capturedLogs() as events:
@@ -59,11 +59,11 @@ class ReadAnewTests(SynchronousTestCase):
         self.assertTrue(self.successResultOf(result))
         self.assertEqual([event["log_level"] for event in events], [LogLevel.info])
 
-    def test_defect(self) -> None:
+    def test_unexpected_error(self) -> None:
         self.assertEqual(self.logged(lambda: fail(RuntimeError("what")))[:2], (False, LogLevel.critical))
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         self.assertEqual(
             self.logged(lambda: fail(ConfigError("--policy", "", "there is nothing in it"))),
             (
@@ -82,11 +82,11 @@ class ReadAnewTests(SynchronousTestCase):
 
 class _InterruptedReactor(MemoryReactorClock):
     def sigInt(self, number: int, frame: object) -> None:
-        """As the reactor's own."""
+        """Act as the reactor's own handler."""
 
 
 class InterruptTests(SynchronousTestCase):
-    """SIGINT ends the process until the reactor takes care of it."""
+    """SIGINT ends the process until the reactor handles it."""
 
     def setUp(self) -> None:
         self.reactor = _InterruptedReactor()
@@ -102,27 +102,27 @@ class InterruptTests(SynchronousTestCase):
         self.assertEqual(number, signal.SIGINT)
         self.handler = handler
 
-    def test_it_ends_by_the_signal(self) -> None:
+    def test_process_ends_by_the_signal(self) -> None:
         self.handler(signal.SIGINT, None)
         self.assertEqual(self.done[:2], ["tidy", ("raise", signal.SIGINT)])
         self.assertEqual(self.handler, signal.SIG_DFL)
-        # Where the signal does nothing.
+        # The signal has no effect here.
         self.assertEqual(self.done[2:], [("exit", 130)])
 
     def start(self) -> None:
         ((call, arguments, _),) = self.reactor.triggers["after"]["startup"]
         call(*arguments)
 
-    def test_the_reactor_takes_over(self) -> None:
+    def test_reactor_takes_over(self) -> None:
         self.start()
         self.assertEqual(self.handler, self.reactor.sigInt)
 
-    def test_whoever_has_taken_over_stays(self) -> None:
+    def test_later_handler_is_preserved(self) -> None:
         self.handler = print
         self.start()
         self.assertIs(self.handler, print)
 
-    def test_what_others_made_of_it_stays(self) -> None:
+    def test_existing_handler_is_preserved(self) -> None:
         reactor = MemoryReactorClock()
         for handler in (signal.SIG_IGN, print, None):
             with self.subTest(handler=handler):

@@ -19,7 +19,7 @@ def taken(port: int = 8080) -> CannotListenError:
 
 
 class StartFaultTests(SynchronousTestCase):
-    """What keeps the proxy from starting is one line, with a remedy."""
+    """A failed start prints one line with the remedy."""
 
     def test_lines(self) -> None:
         config = ProxyConfig(metrics_port=9090, admin="unix:/run/admin.sock")
@@ -70,7 +70,7 @@ class StartFaultTests(SynchronousTestCase):
 
 
 class StartMessageTests(SynchronousTestCase):
-    """Facts in a column, and where something listens."""
+    """Facts in columns, and the addresses of listeners."""
 
     def test_facts(self) -> None:
         self.assertEqual(

@@ -14,13 +14,13 @@ from egress.runtime.terminal import StartFailed, Terminal
 
 
 class Ascii(io.StringIO):
-    """A terminal that can show ASCII alone."""
+    """A terminal that supports only ASCII."""
 
     encoding = "ascii"
 
 
 class TerminalTests(SynchronousTestCase):
-    """Somebody reads what is said at start, or a log does."""
+    """The start messages go to the terminal or to the log."""
 
     def terminal(self, foreground: bool = True, pidfile: str | None = None, out: io.StringIO | None = None) -> Any:
         return Terminal("egressproxy", foreground, io.StringIO() if out is None else out, io.StringIO(), pidfile)
@@ -39,7 +39,7 @@ class TerminalTests(SynchronousTestCase):
         self.assertEqual((events[0]["text"], events[1]["line"]), ("one {two}", "three"))
         self.assertEqual((terminal.out.getvalue(), terminal.err.getvalue()), ("", ""))
 
-    def test_what_it_cannot_show(self) -> None:
+    def test_unsupported_characters(self) -> None:
         terminal = self.terminal(out=Ascii())
         terminal.say("/home/j\u00fcrgen\udcff\n")
         self.assertEqual(terminal.out.getvalue(), "/home/j\\xfcrgen\\udcff\n")

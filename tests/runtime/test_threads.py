@@ -35,7 +35,7 @@ print("over")
 
 
 class Reactor:
-    """Takes what threads have for it; the test runs it."""
+    """Collects the calls from threads, which the test runs."""
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]]] = SimpleQueue()
@@ -50,12 +50,12 @@ class Reactor:
 
     @property
     def idle(self) -> bool:
-        """Whether there is no call."""
+        """Tell whether there is no call."""
         return self._calls.empty()
 
 
 class Gate:
-    """A call that takes until the test lets it return."""
+    """A call that blocks until the test releases it."""
 
     def __init__(self, result: object = None) -> None:
         self.begun = threading.Event()
@@ -69,7 +69,7 @@ class Gate:
 
 
 class ThreadsTests(SynchronousTestCase):
-    """What blocks is run in a bounded number of threads, and its results come back in the reactor's thread."""
+    """Blocking calls run in a bounded number of threads, and their results are delivered in the reactor's thread."""
 
     def setUp(self) -> None:
         self.reactor = Reactor()
@@ -82,23 +82,23 @@ class ThreadsTests(SynchronousTestCase):
             gate.go_on.set()
 
     def gate(self, result: object = None) -> Gate:
-        """A call that takes a while."""
+        """Create a blocking call."""
         gate = Gate(result)
         self.gates.append(gate)
         return gate
 
-    def test_a_result(self) -> None:
+    def test_result(self) -> None:
         done = self.pool(lambda: threading.current_thread().name)
         self.assertNoResult(done)
         self.reactor.run_one()
         self.assertEqual(self.successResultOf(done), "egress-test")
 
-    def test_a_failure(self) -> None:
+    def test_failure(self) -> None:
         done = self.pool(lambda: 1 / 0)
         self.reactor.run_one()
         self.failureResultOf(done, ZeroDivisionError)
 
-    def test_no_more_threads_than_the_size(self) -> None:
+    def test_size_limits_the_threads(self) -> None:
         gates = [self.gate(number) for number in range(3)]
         done = [self.pool(gate) for gate in gates]
         for gate in gates[:2]:
@@ -110,7 +110,7 @@ class ThreadsTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(done[0]), 0)
         self.assertTrue(gates[2].begun.wait(_PATIENCE))
 
-    def test_a_job_that_is_cancelled_before_its_turn_never_begins(self) -> None:
+    def test_cancelled_before_the_start(self) -> None:
         held = [self.gate() for _ in range(2)]
         for gate in held:
             self.pool(gate)
@@ -125,7 +125,7 @@ class ThreadsTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(kept), "last")
         self.assertFalse(skipped.begun.is_set())
 
-    def test_the_result_of_a_job_that_is_cancelled_later_is_thrown_away(self) -> None:
+    def test_cancelled_while_running(self) -> None:
         gate = self.gate()
         done = self.pool(gate)
         self.assertTrue(gate.begun.wait(_PATIENCE))
@@ -135,7 +135,7 @@ class ThreadsTests(SynchronousTestCase):
         self.assertEqual(self._next_result("next"), "next")
         self.assertTrue(self.reactor.idle)
 
-    def test_cancelled_when_the_result_is_on_its_way(self) -> None:
+    def test_cancelled_after_the_result(self) -> None:
         for call in (lambda: None, lambda: 1 / 0):
             done = self.pool(call)
             while self.reactor.idle:
@@ -162,7 +162,7 @@ class ThreadsTests(SynchronousTestCase):
         self._let_go()
         self.assertEqual(self._next_result("again"), "again")
 
-    def test_an_idle_thread_ends(self) -> None:
+    def test_idle_thread_ends(self) -> None:
         self.patch(threads, "IDLE_SECONDS", 0)
         self._next_result("done")
         for _ in range(_PATIENCE * 1000):
@@ -171,8 +171,8 @@ class ThreadsTests(SynchronousTestCase):
             threading.Event().wait(0.001)
         self.assertEqual(self.pool.threads, 0)
 
-    def test_no_thread_can_be_started(self) -> None:
-        """Those that there are have to do; without any the job fails."""
+    def test_system_starts_no_thread(self) -> None:
+        """The existing threads run the job; without any thread the job fails."""
 
         def refuse(target: object, name: str) -> None:
             raise RuntimeError("can't start new thread")
@@ -190,7 +190,7 @@ class ThreadsTests(SynchronousTestCase):
         self.failureResultOf(empty(lambda: None), CancelledError)
         self._next_result("the pool goes on")
 
-    def test_a_call_that_hangs_does_not_keep_the_process(self) -> None:
+    def test_hanging_call_does_not_prevent_the_exit(self) -> None:
         run = subprocess.run(
             [sys.executable, "-c", _HANGS],
             capture_output=True,
@@ -203,9 +203,9 @@ class ThreadsTests(SynchronousTestCase):
 
 
 class PoolsTests(SynchronousTestCase):
-    """Each kind of work has threads of its own."""
+    """Each kind of work has its own threads."""
 
-    def test_apart(self) -> None:
+    def test_separate_threads(self) -> None:
         reactor = Reactor()
         pools = Pools(reactor, lookups=2, passwords=1)
         gates = [Gate() for _ in range(6)]

@@ -16,7 +16,7 @@ from egress.tap import Options
 
 
 class OptionsTests(SynchronousTestCase):
-    """The command line is collected as it was spelt; what is wrong with it is one line."""
+    """Options are collected as they are spelled; an error is one line."""
 
     def test_collected(self) -> None:
         options = Options()
@@ -28,12 +28,12 @@ class OptionsTests(SynchronousTestCase):
             {"proxy": ["a"], "authz-via-upstream": ["true"], "upstream-proxy": ["c"], "listen": ["tcp:1", "tcp:2"]},
         )
 
-    def test_the_last_name_of_an_option_comes_last(self) -> None:
+    def test_last_spelling_comes_last(self) -> None:
         options = Options()
         options.parseOptions(["--proxy", "a", "--upstream-proxy", "b", "--proxy", "c"])
         self.assertEqual(list(options.arguments.items()), [("upstream-proxy", ["b"]), ("proxy", ["a", "c"])])
 
-    def test_two_command_lines_are_apart(self) -> None:
+    def test_instances_are_independent(self) -> None:
         Options().parseOptions(["--listen", "tcp:1"])
         options = Options()
         options.parseOptions([])
@@ -52,7 +52,7 @@ class OptionsTests(SynchronousTestCase):
             Options().parseOptions(arguments)
         self.assertEqual(caught.exception.code, expected)
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         for arguments, expected in (
             (["--autz-url", "x"], "egressproxy: option --autz-url not recognized; did you mean --authz-url?"),
             (["--zzz"], "egressproxy: option --zzz not recognized; --help lists the options"),
@@ -88,7 +88,7 @@ class OptionsTests(SynchronousTestCase):
         self.assertIn("POSTMAN_RUNNER_AUTHZ_URL]", flat)
         self.assertLessEqual(max(map(len, text.splitlines())), 80)
 
-    def test_leave(self) -> None:
+    def test_exit_with(self) -> None:
         with self.assertRaises(SystemExit) as caught:
             exit_with("program", "two\n  lines")
         self.assertEqual(caught.exception.code, "program: two lines")

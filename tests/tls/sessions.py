@@ -1,4 +1,4 @@
-"""TLS sessions in memory: real OpenSSL on both sides, and nothing between them but two lists of bytes."""
+"""TLS sessions in memory: OpenSSL on both sides, which exchange bytes through two lists."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zope.interface import implementer
 def shake_hands(client: SSL.Connection, server: SSL.Connection) -> None:
     """Complete a handshake between two connections.
 
-    @raise OpenSSL.SSL.Error: when one side refuses; the client's word goes first.
+    @raise OpenSSL.SSL.Error: if one side rejects the handshake; the client's error comes first.
     """
     client.set_connect_state()
     server.set_accept_state()
@@ -39,16 +39,16 @@ def shake_hands(client: SSL.Connection, server: SSL.Connection) -> None:
 
 
 def move(near: SSL.Connection, far: SSL.Connection) -> None:
-    """Move what one connection has to send to the other."""
+    """Move the output of one connection to the other one."""
     with suppress(SSL.WantReadError):
         far.bio_write(near.bio_read(1 << 16))
 
 
 @implementer(IHandshakeListener)
 class Listener(Protocol):
-    """Notes what it is told.
+    """Records its events.
 
-    @ivar greeting: what it writes as soon as it is connected, which is before the handshake.
+    @ivar greeting: the data that it writes as soon as it is connected, which is before the handshake.
     """
 
     def __init__(self, greeting: bytes = b"") -> None:
@@ -58,34 +58,34 @@ class Listener(Protocol):
         self.lost: Failure | None = None
 
     def connectionMade(self) -> None:
-        """Write at once, as a careless protocol does."""
+        """Write immediately, as a careless protocol does."""
         if self.greeting:
             assert self.transport is not None
             self.transport.write(self.greeting)
 
     def handshakeCompleted(self) -> None:
-        """Note it."""
+        """Record the event."""
         self.completed = True
 
     def dataReceived(self, data: bytes) -> None:
-        """Note it."""
+        """Record the data."""
         self.received += data
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Note it."""
+        """Record the reason."""
         self.lost = reason
 
 
 class _TlsFactory(TLSMemoryBIOFactory):
-    # As in the proxy: what is written goes to OpenSSL at once.
+    # As in the proxy: written data is passed to OpenSSL immediately.
     protocol = TLSMemoryBIOProtocol
 
 
 class Session:
-    """Two protocols of Twisted's TLS, joined.
+    """Two protocols over Twisted's TLS, connected to each other.
 
     @ivar client: the application protocol of the client.
-    @ivar server: that of the server.
+    @ivar server: the application protocol of the server.
     """
 
     def __init__(self, client_tls: Any, server_tls: Any, greeting: bytes = b"") -> None:
@@ -110,7 +110,7 @@ class Session:
         return self._ends[0][0]
 
     def run(self) -> Session:
-        """Carry bytes until both sides are silent, then close what has been closed."""
+        """Transfer bytes until both sides are silent, then close the connections that were closed."""
         (client, client_wire), (server, server_wire) = self._ends
         while client_wire.value() or server_wire.value():
             for wire, other in ((client_wire, server), (server_wire, client)):

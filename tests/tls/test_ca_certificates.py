@@ -15,22 +15,22 @@ NOW = datetime.now(timezone.utc)
 
 
 class TrustedTests(SynchronousTestCase):
-    """What clients are to trust."""
+    """The certificates that clients trust."""
 
     def test_order(self) -> None:
-        """The one that signs, the next, and those that were and have not ended; each once."""
+        """The signing CA, the next one, and earlier ones that have not expired; each once."""
         current, following, past, ended = (TestCA(name, expired=name == "D").certificate for name in "ABCD")
         certificates = Certificates(current, following, (past, ended, current))
         self.assertEqual(certificates.trusted(NOW), (current, following, past))
         self.assertEqual(Certificates(current).trusted(NOW), (current,))
 
     def test_expired(self) -> None:
-        """The one that signs is trusted, or nobody would see that it has expired."""
+        """The signing CA is included even if it has expired, so that the expiry can be noticed."""
         current = TestCA(expired=True).certificate
         self.assertEqual(Certificates(current).trusted(NOW), (current,))
 
     def test_chain(self) -> None:
-        """Of a chain the topmost."""
+        """For a chain, the topmost certificate."""
         root = TestCA("Root")
         upper = TestCA("Upper", root)
         lower = TestCA("Lower", upper)
@@ -57,17 +57,17 @@ class ReadingTests(SynchronousTestCase):
         for word in words:
             self.assertIn(word, error.reason)
 
-    def test_behind_the_key(self) -> None:
+    def test_certificate_follows_the_key(self) -> None:
         path = self.write("key", key_pem_of(self.ca.key) + self.ca.pem)
         self.assertEqual(certificate_in(path, self.directory / "none"), self.ca.certificate)
 
-    def test_apart(self) -> None:
+    def test_separate_file(self) -> None:
         path, other = self.write("key", key_pem_of(self.ca.key)), self.write("ca", self.ca.pem)
         self.assertEqual(certificate_in(path, other), self.ca.certificate)
         other.unlink()
         self.refused(path, other, str(other), "No such file")
 
-    def test_none(self) -> None:
+    def test_no_key(self) -> None:
         self.assertIsNone(certificate_in(self.directory / "key"))
         self.assertEqual(certificates_in(self.directory / "old"), ())
 
@@ -79,8 +79,8 @@ class ReadingTests(SynchronousTestCase):
         error = self.assertRaises(CaError, certificates_in, other)
         self.assertIn(f"{other}: ", error.reason)
 
-    def test_open_to_others(self) -> None:
-        """Not even the certificate is taken from a file with a key that others can read."""
+    def test_exposed_key(self) -> None:
+        """Even the certificate is not read from a file with a key that other users can read."""
         path = self.write("key", self.ca.pem)
         path.chmod(0o644)
         self.refused(path, None, "chmod 600")

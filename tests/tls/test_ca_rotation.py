@@ -23,7 +23,7 @@ LATER = NOW + timedelta(days=30)
 
 
 class RotationTestCase(SynchronousTestCase):
-    """Has a directory with a CA."""
+    """Creates a directory with a CA."""
 
     def setUp(self) -> None:
         self.directory = CaDirectory(Path(self.mktemp()))
@@ -31,11 +31,11 @@ class RotationTestCase(SynchronousTestCase):
         self.rotation = Rotation(self.directory)
 
     def published(self) -> list[x509.Certificate]:
-        """What clients are to trust."""
+        """Return the published certificates."""
         return read_certificates(self.directory.certificate_path.read_bytes())
 
     def signing(self) -> x509.Certificate:
-        """The CA that a proxy would have now, whether it starts or runs."""
+        """Return the CA that a proxy would use now."""
         loaded, started = self.directory.load(LATER), self.directory.load_or_create(LATER)
         self.assertEqual(loaded.certificate, started.certificate)
         return loaded.certificate
@@ -50,7 +50,7 @@ class RotationTestCase(SynchronousTestCase):
         self.assertNotIn("\n", error.reason)
 
     def crash_after(self, name: str) -> None:
-        """Let one step of the directory's succeed, and nothing after it."""
+        """Let one operation of the directory succeed, and fail all operations after it."""
         original = getattr(CaDirectory, name)
 
         def last(directory: CaDirectory, *arguments: object) -> None:
@@ -71,10 +71,10 @@ class RotationTestCase(SynchronousTestCase):
 
 
 class StepsTests(RotationTestCase):
-    """One CA after the other."""
+    """The steps of a rotation."""
 
     def test_prepare(self) -> None:
-        """The next CA is published beside the one that signs."""
+        """The next CA is published together with the signing one."""
         found = self.rotation.prepare(LATER)
         assert found.following is not None
         self.assertEqual(found.current, self.first)
@@ -85,7 +85,7 @@ class StepsTests(RotationTestCase):
         self.assertEqual(self.directory.certificates(), found)
 
     def test_modes(self) -> None:
-        """Keys are their owner's alone, certificates everybody's, and nothing else remains."""
+        """Keys are readable only by their owner, certificates by every user, and no other file remains."""
         previous = os.umask(0)
         self.addCleanup(os.umask, previous)
         self.rotation.prepare(LATER)
@@ -98,14 +98,14 @@ class StepsTests(RotationTestCase):
             self.assertNotIn(b"PRIVATE", (self.directory.path / name).read_bytes())
 
     def test_prepare_twice(self) -> None:
-        """Calling it again makes no other."""
+        """A second call creates no other CA."""
         found = self.rotation.prepare(LATER)
         secret = self.directory.next_path.read_bytes()
         self.assertEqual(self.rotation.prepare(LATER, timedelta(days=1)), found)
         self.assertEqual(self.directory.next_path.read_bytes(), secret)
 
     def test_activate(self) -> None:
-        """The next CA signs, the old one is still trusted, and its key is gone."""
+        """The next CA signs, the old one is still trusted, and the old key is deleted."""
         following = self.rotation.prepare(LATER).following
         old_key = self.directory.key_path.read_bytes().split(b"-----BEGIN CERT")[0]
         found = self.rotation.activate(LATER)
@@ -117,7 +117,7 @@ class StepsTests(RotationTestCase):
             self.assertNotIn(old_key, path.read_bytes())
 
     def test_retire(self) -> None:
-        """In the end there is one CA, as in the beginning."""
+        """At the end there is one CA, as at the beginning."""
         following = self.rotation.prepare(LATER).following
         self.rotation.activate(LATER)
         found = self.rotation.retire(LATER)
@@ -127,14 +127,14 @@ class StepsTests(RotationTestCase):
         self.assertEqual(self.signing(), following)
 
     def test_cancel(self) -> None:
-        """A next CA that is given up is nowhere any more."""
+        """A cancelled next CA leaves no trace."""
         self.rotation.prepare(LATER)
         self.rotation.cancel(LATER)
         self.assertEqual(self.published(), [self.first])
         self.assertEqual(self.names(), {"ca-key.pem", "ca.pem", "ca.lock"})
 
-    def test_again_and_again(self) -> None:
-        """Several that were are trusted, until they are retired or end by themselves."""
+    def test_repeated_rotation(self) -> None:
+        """Several earlier CAs are trusted until they are retired or expire."""
         second = self.rotation.prepare(NOW, timedelta(days=10)).following
         self.rotation.activate(NOW)
         third = self.rotation.prepare(NOW, timedelta(days=20)).following
@@ -146,7 +146,7 @@ class StepsTests(RotationTestCase):
         self.assertEqual(self.published(), [third, fourth, self.first])
 
     def test_expired(self) -> None:
-        """A CA that has ended can still be replaced."""
+        """An expired CA can still be replaced."""
         end = NOW + CA_LIFETIME
         self.assertRaises(CaError, self.directory.load, end)
         following = self.rotation.prepare(end).following
@@ -154,8 +154,8 @@ class StepsTests(RotationTestCase):
         self.assertEqual(self.directory.load(end).certificate, following)
         self.assertEqual(self.published(), [following])
 
-    def test_others_stay(self) -> None:
-        """What an operator has put beside the certificate stays there."""
+    def test_other_certificates_are_preserved(self) -> None:
+        """A certificate that an operator added to the published file is preserved."""
         other = TestCA("Other", now=NOW)
         with self.directory.certificate_path.open("ab") as file:
             file.write(other.pem)
@@ -165,8 +165,8 @@ class StepsTests(RotationTestCase):
         self.rotation.retire(NOW)
         self.assertEqual(self.published(), [following, other.certificate])
 
-    def test_brought(self) -> None:
-        """A CA whose key stands apart from its certificate is replaced like any other."""
+    def test_separate_certificate(self) -> None:
+        """A CA with its key and certificate in separate files can be replaced as well."""
         ca = TestCA("Corp CA", now=NOW)
         self.directory.key_path.write_bytes(key_pem_of(ca.key))
         self.directory.certificate_path.write_bytes(ca.pem)
@@ -177,7 +177,7 @@ class StepsTests(RotationTestCase):
         self.assertEqual(self.published(), [following, ca.certificate])
 
     def test_published_again(self) -> None:
-        """When C{ca.pem} is lost in the middle, it comes back with all that clients are to trust."""
+        """If C{ca.pem} is deleted during a rotation, it is written again with all trusted certificates."""
         following = self.rotation.prepare(NOW).following
         self.directory.certificate_path.unlink()
         self.assertEqual(self.signing(), self.first)
@@ -189,10 +189,10 @@ class StepsTests(RotationTestCase):
 
 
 class OwnerTests(RotationTestCase):
-    """Root replaces the CA of a proxy that is not root."""
+    """Root rotates the CA of a proxy that does not run as root."""
 
     def handed_over(self) -> set[tuple[int, int]]:
-        """To whom files are given."""
+        """Return the owners that files are given to."""
         owners: set[tuple[int, int]] = set()
         self.patch(os, "fchown", lambda _, owner, group: owners.add((owner, group)))
         self.rotation.prepare(NOW)
@@ -201,23 +201,23 @@ class OwnerTests(RotationTestCase):
         return owners
 
     def test_root(self) -> None:
-        """Its files belong to the owner of the directory, who could not read them otherwise."""
+        """Root's files belong to the owner of the directory, who could not read them otherwise."""
         if os.getuid() == 0:
             os.chown(self.directory.path, 12345, 12346)
         self.patch(os, "geteuid", lambda: 0)
         state = self.directory.path.stat()
         self.assertEqual(self.handed_over(), {(state.st_uid, state.st_gid)})
 
-    def test_others(self) -> None:
-        """Nobody else could give them away, nor needs to."""
+    def test_other_users(self) -> None:
+        """Another user cannot change the owner, and does not need to."""
         owner = self.directory.path.stat().st_uid
-        # Root would be lent to such a user what is its own, which is not what this is about.
+        # For such a user root's files would count as lent, which is not the subject of this test.
         self.patch(os, "geteuid", lambda: owner or 12345)
         self.assertEqual(self.handed_over(), set())
 
 
 class LinksTests(RotationTestCase):
-    """Root works in a directory whose owner has put links there."""
+    """Root works in a directory whose owner has created links there."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -240,7 +240,7 @@ class LinksTests(RotationTestCase):
         self.assertNotIn(state.st_ino, self.given)
 
     def test_lock(self) -> None:
-        """What is in the place of the lock is refused by every step."""
+        """Every step rejects a link in place of the lock file."""
         absent = self.victim.with_name("absent")
         kinds: tuple[tuple[Callable[[], object], str], ...] = (
             (lambda: self.lock.symlink_to(self.victim), "is a symbolic link; remove it"),
@@ -256,8 +256,8 @@ class LinksTests(RotationTestCase):
         self.assertFalse(absent.exists())
         self.assertEqual(self.given, set())
 
-    def test_files_that_are_written(self) -> None:
-        """Links in the place of other files are replaced; what they lead to stays as it is."""
+    def test_written_files(self) -> None:
+        """Links in place of other files are replaced; their targets are unchanged."""
         self.directory.certificate_path.unlink()
         self.directory.certificate_path.symlink_to(self.victim.with_name("absent"))
         self.rotation.prepare(NOW)
@@ -270,14 +270,14 @@ class LinksTests(RotationTestCase):
 
 
 class ConstraintsTests(RotationTestCase):
-    """For which hosts the next CA may sign."""
+    """The name constraints of the next CA."""
 
     def limits(self) -> str | None:
-        """Of the CA that signs."""
+        """Return the name constraints of the signing CA."""
         return self.directory.load(NOW).limits
 
     def test_inherited(self) -> None:
-        """As the one before, unless it is said otherwise; by nobody's silence it may sign for more."""
+        """The constraints are inherited by default; an omitted argument never widens them."""
         for permitted, expected in (
             (("example.com", ip_network("10.0.0.0/8")), "example.com, 10.0.0.0/8"),
             (None, "example.com, 10.0.0.0/8"),
@@ -291,7 +291,7 @@ class ConstraintsTests(RotationTestCase):
 
 
 class RefusedTests(RotationTestCase):
-    """What cannot be done is said, and changes nothing."""
+    """An impossible step is rejected with an error, and changes nothing."""
 
     def test_out_of_order(self) -> None:
         self.refused(self.rotation.activate, "no next CA", "egress ca rotate")
@@ -300,34 +300,34 @@ class RefusedTests(RotationTestCase):
         self.assertEqual(self.published(), [self.first])
 
     def test_no_ca(self) -> None:
-        """Where there is none, nothing is made, not even a directory."""
+        """Without a CA, nothing is created, not even a directory."""
         empty = CaDirectory(Path(self.mktemp()))
         self.refused(Rotation(empty).prepare, "there is no CA")
         self.assertFalse(empty.path.exists())
 
-    def test_two_at_once(self) -> None:
-        """Of two rotations one goes on."""
+    def test_concurrent_rotations(self) -> None:
+        """One of two rotations continues."""
         with (self.directory.path / "ca.lock").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             for step in (self.rotation.prepare, self.rotation.activate, self.rotation.cancel, self.rotation.retire):
                 self.refused(step, "another rotation is under way")
         self.rotation.prepare(NOW)
 
-    def test_open_to_others(self) -> None:
-        """No key is written where others could replace it."""
+    def test_exposed_directory(self) -> None:
+        """No key is written where other users could replace it."""
         self.directory.path.chmod(0o770)
         self.refused(self.rotation.prepare, f"chmod 700 {self.directory.path}")
         self.assertEqual(self.names(), {"ca-key.pem", "ca.pem"})
 
     def test_intermediate(self) -> None:
-        """Only who issued a CA can issue the next."""
+        """Only the issuer of a CA can issue the next one."""
         middle = TestCA("Middle", TestCA("Root", now=NOW))
         self.directory.key_path.write_bytes(key_pem_of(middle.key) + middle.pem)
         self.directory.certificate_path.write_bytes(middle.pem)
         self.refused(self.rotation.prepare, "issued by another")
 
     def test_next_expired(self) -> None:
-        """A next CA that was forgotten for too long does not take over."""
+        """An expired next CA is not activated."""
         self.rotation.prepare(NOW, timedelta(days=5))
         error = self.assertRaises(CaError, self.rotation.activate, LATER)
         self.assertIn("expired", error.reason)
@@ -356,15 +356,15 @@ class RefusedTests(RotationTestCase):
 
 
 class CrashTests(RotationTestCase):
-    """Whenever it stops, a proxy can start, its clients trust it, and the next call goes on."""
+    """After a crash at any point, a proxy can start, its clients trust it, and the next call continues."""
 
     def stopped(self, step: Callable[[datetime], object]) -> None:
         self.assertRaises(KeyboardInterrupt, step, NOW)
-        # Whatever signs is trusted by whoever has what was published.
+        # Clients with the published certificates trust the signing CA.
         self.assertIn(self.signing(), self.published())
 
     def test_next_not_published(self) -> None:
-        """Nobody can trust a CA that was never published, so it does not take over before."""
+        """Clients cannot trust a CA that was never published, so it is not activated."""
         self.crash_before("publish")
         self.stopped(self.rotation.prepare)
         self.assertEqual(self.published(), [self.first])
@@ -374,7 +374,7 @@ class CrashTests(RotationTestCase):
         self.assertEqual(self.published(), [self.first, following])
 
     def test_old_written(self) -> None:
-        """The old certificate is among the old ones already, and still signs."""
+        """The old certificate is already listed as an earlier one, and its CA still signs."""
         following = self.rotation.prepare(NOW).following
         self.crash_after("put")
         self.stopped(self.rotation.activate)
@@ -385,7 +385,7 @@ class CrashTests(RotationTestCase):
         self.assertEqual(self.directory.certificates().past, (self.first,))
 
     def test_activated_not_published(self) -> None:
-        """The new one signs, in the old order."""
+        """The new CA signs, although the published order is still the old one."""
         following = self.rotation.prepare(NOW).following
         self.crash_before("publish")
         self.stopped(self.rotation.activate)
@@ -395,7 +395,7 @@ class CrashTests(RotationTestCase):
         self.assertEqual(self.published(), [following])
 
     def test_retired_half(self) -> None:
-        """What is not trusted any more is still listed; the next call removes it."""
+        """The certificate is not trusted any more but still listed; the next call removes it."""
         self.rotation.prepare(NOW)
         self.rotation.activate(NOW)
         self.crash_after("publish")
@@ -404,8 +404,8 @@ class CrashTests(RotationTestCase):
         self.rotation.retire(NOW)
         self.assertNotIn("ca-old.pem", self.names())
 
-    def test_brought_crash(self) -> None:
-        """A key that stands apart is replaced in the same one moment."""
+    def test_crash_with_a_separate_certificate(self) -> None:
+        """A separate key is replaced by the same atomic rename."""
         ca = TestCA("Corp CA", now=NOW)
         self.directory.key_path.write_bytes(key_pem_of(ca.key))
         self.directory.certificate_path.write_bytes(ca.pem)
@@ -415,7 +415,7 @@ class CrashTests(RotationTestCase):
         self.assertEqual(self.directory.load(NOW).certificate, following)
 
     def test_replaced_while_written(self) -> None:
-        """A file that cannot get its name leaves nothing behind."""
+        """A file that cannot be renamed leaves no temporary file behind."""
 
         def refuse(*_: object, **__: object) -> None:
             raise OSError(errno.EPERM, "Operation not permitted", "x")
@@ -426,7 +426,7 @@ class CrashTests(RotationTestCase):
 
 
 class NewLifeTests(RotationTestCase):
-    """How long the next CA lasts."""
+    """The lifetime of the next CA."""
 
     def test_days(self) -> None:
         following = self.rotation.prepare(NOW, timedelta(days=30)).following

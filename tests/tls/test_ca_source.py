@@ -15,18 +15,18 @@ CERT, KEY, DIR = Path("/cert"), Path("/key"), Path("/dir")
 
 
 class CaSourceTests(SynchronousTestCase):
-    """Which CA a configuration means."""
+    """The CA source of a configuration."""
 
     def test_directory(self) -> None:
         self.assertEqual(ca_source(ProxyConfig(ca_dir=DIR)), CaDirectory(DIR))
         config = ProxyConfig(ca_dir=DIR, ca_name_constraints=("example.com",))
         self.assertEqual(ca_source(config), CaDirectory(DIR, ("example.com",)))
 
-    def test_given(self) -> None:
+    def test_provided_files(self) -> None:
         self.assertEqual(ca_source(ProxyConfig(ca_dir=DIR, ca_cert=CERT, ca_key=KEY)), ProvidedCa(CERT, KEY))
 
-    def test_half(self) -> None:
-        """One file of two is no reason to sign with something else."""
+    def test_incomplete_files(self) -> None:
+        """If only one of the two files is given, the proxy does not fall back to another CA."""
         error = self.assertRaises(ConfigError, ProxyConfig, ca_cert=CERT)
         self.assertEqual(str(error), "ca_key: is needed together with ca_cert")
         error = self.assertRaises(ConfigError, ProxyConfig, ca_key=KEY)

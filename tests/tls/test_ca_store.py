@@ -24,7 +24,7 @@ from tests.certificates import TestCA, key_pem_of, new_key
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
 
-# One of several processes that start at the same time: a line for each directory, the fingerprint in answer.
+# One of several processes that start concurrently: reads a directory per line, and prints the fingerprint.
 STARTER = """
 import sys
 from datetime import datetime, timezone
@@ -41,7 +41,7 @@ def mode(path: Path) -> int:
 
 
 class StoreTestCase(SynchronousTestCase):
-    """Has a directory for a CA that does not exist yet."""
+    """Provides a directory for a CA that does not exist yet."""
 
     def setUp(self) -> None:
         self.root = Path(self.mktemp())
@@ -52,7 +52,7 @@ class StoreTestCase(SynchronousTestCase):
         return self.directory.load_or_create(now)
 
     def refused(self, *words: str, now: datetime = NOW) -> None:
-        """Check that loading fails with a line that holds all the words, and leaves the files as they are."""
+        """Verify that loading fails with a line that contains all the words, and does not change the files."""
         before = self.files()
         error = self.assertRaises(CaError, self.load, now)
         for word in words:
@@ -68,10 +68,10 @@ class StoreTestCase(SynchronousTestCase):
 
 
 class FirstStartTests(StoreTestCase):
-    """Tests for making the CA."""
+    """Creation of the CA."""
 
     def test_files(self) -> None:
-        """The directory and the key are the owner's alone; the certificate is for everybody; nothing else remains."""
+        """The directory and the key are private, the certificate is public, and no other file remains."""
         previous = os.umask(0)
         self.addCleanup(os.umask, previous)
         authority = self.load()
@@ -83,7 +83,7 @@ class FirstStartTests(StoreTestCase):
         self.assertNotIn(b"PRIVATE", self.files()["ca.pem"])
 
     def test_second_start(self) -> None:
-        """The next start finds the same CA, and writes nothing."""
+        """The next start reads the same CA, and writes nothing."""
         first = self.load()
         before = self.files()
         self.directory.path.chmod(0o500)
@@ -94,31 +94,31 @@ class FirstStartTests(StoreTestCase):
         leaf = second.issue(Authority("a.example", 443), NOW)
         leaf.certificate.verify_directly_issued_by(first.certificate)
 
-    def test_told_apart(self) -> None:
+    def test_names_differ(self) -> None:
         """The CAs of two directories have different names."""
         other = CaDirectory(self.root / "other").load_or_create(NOW)
         self.assertNotEqual(other.certificate.subject, self.load().certificate.subject)
 
     def test_existing_directory(self) -> None:
-        """A directory that others may read, but not write, will do: the key's own mode protects it."""
+        """A directory that other users may read but not write is accepted: the key's own mode protects it."""
         self.directory.path.mkdir(mode=0o755, parents=True)
         self.load()
         self.assertEqual(mode(self.directory.key_path), 0o600)
 
 
 class ReadingTests(StoreTestCase):
-    """Tests for reading the CA while the proxy runs."""
+    """Reading the CA while the proxy runs."""
 
     def test_load(self) -> None:
-        """It is the one in the files, and nothing is written."""
+        """The CA in the files is read, and nothing is written."""
         made = self.load()
         before = self.files()
         self.assertEqual(self.directory.load(NOW).certificate, made.certificate)
         self.assertEqual(self.files(), before)
         self.assertEqual(self.directory.paths, (self.directory.key_path, self.directory.certificate_path))
 
-    def test_nothing_is_made(self) -> None:
-        """A CA that is gone is not replaced behind everybody's back."""
+    def test_missing_ca_is_not_created(self) -> None:
+        """A deleted CA is not replaced silently."""
         self.load()
         for path in self.directory.paths:
             path.unlink()
@@ -126,21 +126,21 @@ class ReadingTests(StoreTestCase):
         self.assertIn("is missing", error.reason)
         self.assertEqual(self.files(), {})
 
-    def test_nowhere(self) -> None:
-        """Nor is the directory."""
+    def test_missing_directory_is_not_created(self) -> None:
+        """The directory is not created either."""
         error = self.assertRaises(CaError, self.directory.load, NOW)
         self.assertIn("make it accessible", error.reason)
         self.assertFalse(self.directory.path.exists())
 
-    def test_open_to_others(self) -> None:
-        """What others may write to is not read."""
+    def test_exposed_files(self) -> None:
+        """Files that other users may write to are not read."""
         self.load()
         self.directory.path.chmod(0o777)
         error = self.assertRaises(CaError, self.directory.load, NOW)
         self.assertIn("chmod 700", error.reason)
 
-    def test_leaves_leave_no_trace(self) -> None:
-        """Keys and certificates of hosts are nowhere but in memory."""
+    def test_leaves_are_not_stored(self) -> None:
+        """Keys and certificates of hosts exist only in memory."""
         authority = self.load()
         before = self.files()
         previous = Path.cwd()
@@ -152,20 +152,20 @@ class ReadingTests(StoreTestCase):
 
 
 class ConstraintsTests(StoreTestCase):
-    """Tests for name constraints."""
+    """Name constraints."""
 
     def setUp(self) -> None:
         super().setUp()
         self.limited = CaDirectory(self.directory.path, ("example.com",))
 
-    def test_made(self) -> None:
-        """A new CA has them, and keeps them, whoever reads it."""
+    def test_new_ca(self) -> None:
+        """A new CA has them, and retains them when it is read again."""
         self.assertEqual(self.limited.load_or_create(NOW).limits, "example.com")
         self.assertEqual(self.load().limits, "example.com")
         self.limited.load(NOW)
 
-    def test_made_before(self) -> None:
-        """A CA without them is not taken for one that has them."""
+    def test_existing_ca_without_constraints(self) -> None:
+        """An existing CA without constraints is rejected if constraints are configured."""
         self.load()
         for load in (self.limited.load, self.limited.load_or_create):
             error = self.assertRaises(CaError, load, NOW)
@@ -173,10 +173,10 @@ class ConstraintsTests(StoreTestCase):
 
 
 class RaceTests(StoreTestCase):
-    """Tests for several processes that start at the same time."""
+    """Several processes that start concurrently."""
 
-    def test_other_was_faster(self) -> None:
-        """A process that loses the race uses the CA of the one that won."""
+    def test_other_process_was_faster(self) -> None:
+        """A process that loses the race uses the winner's CA."""
         winner = CertificateAuthority.create("winner", NOW)
         link = os.link
 
@@ -191,8 +191,8 @@ class RaceTests(StoreTestCase):
         self.assertEqual(self.load().fingerprint, winner.fingerprint)
         self.assertEqual(self.files(), {"ca-key.pem": winner.secret_pem(), "ca.pem": winner.certificate_pem})
 
-    def test_other_was_done(self) -> None:
-        """A whole CA that comes into being between two looks is no certificate that lost its key."""
+    def test_other_process_finished_between_two_reads(self) -> None:
+        """A CA that is created between two reads is not mistaken for a certificate without its key."""
         other = CaDirectory(self.directory.path)
         looks = {name: getattr(CaDirectory, name) for name in ("published_text", "_secret")}
 
@@ -213,7 +213,7 @@ class RaceTests(StoreTestCase):
         self.assertEqual(self.files()["ca.pem"], authority.certificate_pem)
 
     def test_processes(self) -> None:
-        """Of four processes and twenty directories, all agree on each CA, and it stays the same."""
+        """Four processes agree on the CA of each of twenty directories, and it stays the same."""
         environment = {**os.environ, "PYTHONPATH": str(Path(egress.__file__).parent.parent)}
         starters = [
             subprocess.Popen(
@@ -242,10 +242,10 @@ class RaceTests(StoreTestCase):
 
 
 class RecoveryTests(StoreTestCase):
-    """Tests for what a crash, a full disk or a careless hand may leave."""
+    """Recovery from a crash, a full disk or an operator's mistake."""
 
     def crash_in(self, module: object, name: str, error: BaseException) -> None:
-        """Stop the making of a CA at one call; the next start has the call again."""
+        """Interrupt the creation of a CA at one call; the next start can make the call again."""
         call: Callable[..., object] = getattr(module, name)
 
         def crash(*arguments: object, **more: object) -> object:
@@ -255,7 +255,7 @@ class RecoveryTests(StoreTestCase):
         self.patch(module, name, crash)
 
     def test_crash_before_key(self) -> None:
-        """A crash before the key has its name leaves nothing that counts."""
+        """A crash before the key has its name leaves no effective files."""
         self.crash_in(os, "link", KeyboardInterrupt())
         self.assertRaises(KeyboardInterrupt, self.load)
         self.assertFalse(self.directory.key_path.exists())
@@ -263,7 +263,7 @@ class RecoveryTests(StoreTestCase):
         self.assertEqual(set(self.files()), {"ca-key.pem", "ca.pem"})
 
     def test_crash_before_certificate(self) -> None:
-        """A crash between the key and the certificate: the next start writes the certificate that belongs to it."""
+        """After a crash between key and certificate, the next start writes the certificate of the key."""
         self.crash_in(CaDirectory, "publish", RuntimeError("pulled the plug"))
         self.assertRaises(RuntimeError, self.load)
         self.assertEqual(set(self.files()), {"ca-key.pem"})
@@ -273,54 +273,54 @@ class RecoveryTests(StoreTestCase):
         self.assertIn(authority.certificate_pem, secret)
 
     def test_killed_while_writing(self) -> None:
-        """What a killed process had not finished does not disturb the next one."""
+        """The unfinished files of a killed process do not affect the next one."""
         self.directory.path.mkdir(parents=True, mode=0o700)
         (self.directory.path / "ca-key.pem.abc.tmp").write_bytes(b"-----BEGIN PRIV")
         self.load()
         self.load()
 
     def test_disk_full(self) -> None:
-        """A full disk is an error that names the directory, and leaves no half-written file."""
+        """A full disk is an error that names the directory, and leaves no partial file."""
         self.crash_in(os, "fsync", OSError(errno.ENOSPC, "No space left on device"))
         self.refused(str(self.directory.path), "No space left on device")
         self.load()
 
     def test_certificate_removed(self) -> None:
-        """A certificate that is gone is written again: the same one."""
+        """A deleted certificate is written again, unchanged."""
         authority = self.load()
         self.directory.certificate_path.unlink()
         self.assertEqual(self.load().fingerprint, authority.fingerprint)
         self.assertEqual(self.files()["ca.pem"], authority.certificate_pem)
 
     def test_certificate_cannot_be_written(self) -> None:
-        """A key alone in a directory that cannot be written to."""
+        """A key without a published certificate in a directory that is not writable."""
         self.load()
         self.directory.certificate_path.unlink()
         self.patch(Folder, "create", lambda *_: (_ for _ in ()).throw(OSError(errno.EROFS, "Read-only")))
         self.refused(str(self.directory.certificate_path), "Read-only", "writable")
 
     def test_key_removed(self) -> None:
-        """A certificate that clients trust is not replaced because its key is gone."""
+        """A certificate that clients trust is not replaced because its key is missing."""
         self.load()
         self.directory.key_path.unlink()
         self.refused(str(self.directory.key_path), "missing", f"remove {self.directory.certificate_path}")
         self.directory.certificate_path.unlink()
         self.load()
 
-    def test_key_removed_at_once(self) -> None:
-        """A key that vanishes while the proxy starts is no reason to go on without one."""
+    def test_key_removed_during_the_start(self) -> None:
+        """If the key disappears while the proxy starts, the start fails."""
         self.patch(CaDirectory, "sync", lambda directory: directory.key_path.unlink())
         self.refused(str(self.directory.key_path), "start it again")
 
     def test_no_hard_links(self) -> None:
-        """A file system without hard links is named as the cause, and nothing of the key is left on it."""
+        """The error for a file system without hard links names the cause, and no part of the key remains."""
         self.crash_in(os, "link", PermissionError(errno.EPERM, "Operation not permitted"))
         self.refused(str(self.directory.path), "hard links", "another")
         self.assertEqual(self.files(), {})
 
 
-class BroughtTests(StoreTestCase):
-    """Tests for the CA that an operator puts into the directory."""
+class OperatorCaTests(StoreTestCase):
+    """A CA that an operator puts into the directory."""
 
     def put(self, secret: bytes, certificate: bytes | None) -> None:
         self.directory.path.mkdir(parents=True, mode=0o700)
@@ -329,16 +329,16 @@ class BroughtTests(StoreTestCase):
         if certificate is not None:
             self.directory.certificate_path.write_bytes(certificate)
 
-    def test_apart(self) -> None:
-        """Key and certificate in a file each; neither is touched."""
+    def test_separate_files(self) -> None:
+        """Key and certificate in separate files; neither is changed."""
         ca = TestCA("Corp CA", now=NOW)
         self.put(key_pem_of(ca.key), ca.pem)
         before = self.files()
         self.assertEqual(self.load().certificate, ca.certificate)
         self.assertEqual(self.files(), before)
 
-    def test_key_alone(self) -> None:
-        """A key for which there is no certificate anywhere."""
+    def test_key_without_certificate(self) -> None:
+        """A key without a certificate in either file."""
         self.put(key_pem_of(new_key()), None)
         self.refused(str(self.directory.key_path), "certificate cannot be read", "remove it")
 
@@ -348,30 +348,30 @@ class BroughtTests(StoreTestCase):
         self.refused(str(self.directory.key_path), "does not belong to its certificate", "put the right files back")
 
     def test_wrong_certificate(self) -> None:
-        """Another certificate than the one beside the key: clients would trust a CA that signs nothing."""
+        """A published certificate that differs from the one after the key: clients would trust the wrong CA."""
         self.load()
         self.directory.certificate_path.write_bytes(TestCA(now=NOW).pem)
         self.refused(str(self.directory.certificate_path), "another certificate", str(self.directory.key_path))
 
     def test_damaged_certificate(self) -> None:
-        """A certificate for clients that is none."""
+        """A published certificate that is invalid."""
         self.load()
         self.directory.certificate_path.write_bytes(b"")
         self.refused(str(self.directory.certificate_path), "cannot be read", "remove it")
 
     def test_der(self) -> None:
-        """Files that are no PEM."""
+        """Files that are not PEM."""
         ca = TestCA(now=NOW)
         self.put(b"\x30\x82\x01\x00", ca.certificate.public_bytes(Encoding.DER))
         self.refused(str(self.directory.key_path), "cannot be read as PEM")
 
     def test_empty_key(self) -> None:
-        """An empty key file is not taken for a missing one."""
+        """An empty key file is not treated as a missing one."""
         self.put(b"", None)
         self.refused(str(self.directory.key_path), "cannot be read")
 
     def test_expired(self) -> None:
-        """A CA at its end says so, and how to get a new one."""
+        """The error for an expired CA names the remedy."""
         self.load()
         self.refused(
             str(self.directory.key_path),
@@ -380,14 +380,14 @@ class BroughtTests(StoreTestCase):
             now=NOW + CA_LIFETIME,
         )
 
-    def test_no_authority(self) -> None:
+    def test_not_a_ca(self) -> None:
         """The certificate of a server."""
         server = TestCA(now=NOW).issue("a.example")
         self.put(server.key_pem, server.certificate_pem)
         self.refused(str(self.directory.key_path), "not one of a CA")
 
-    def test_huge(self) -> None:
-        """A file is read up to a bound, however long it is."""
+    def test_size_limit(self) -> None:
+        """A file is read up to a limit."""
         self.load()
         secret = self.directory.key_path.read_bytes()
         self.directory.key_path.write_bytes(b"#" * MAX_BYTES + b"\n" + secret)
@@ -395,10 +395,10 @@ class BroughtTests(StoreTestCase):
 
 
 class PermissionTests(StoreTestCase):
-    """Tests for who may read and write what."""
+    """The permissions of files and directories."""
 
-    def test_key_open_to_others(self) -> None:
-        """A key that others may read, write or run is refused, with the command that helps."""
+    def test_exposed_key(self) -> None:
+        """A key that other users may read, write or execute is rejected with the command that fixes it."""
         self.load()
         for bit in (0o040, 0o020, 0o010, 0o004, 0o002, 0o001):
             self.directory.key_path.chmod(0o600 | bit)
@@ -406,16 +406,16 @@ class PermissionTests(StoreTestCase):
         self.directory.key_path.chmod(0o400)
         self.load()
 
-    def test_directory_open_to_others(self) -> None:
-        """A directory in which others may put files is refused, before anything is written to it."""
+    def test_exposed_directory(self) -> None:
+        """A directory that other users may write to is rejected before a file is written to it."""
         self.directory.path.mkdir(parents=True)
         for bit in (0o020, 0o002):
             self.directory.path.chmod(0o700 | bit)
             self.refused(f"chmod 700 {self.directory.path}")
         self.assertEqual(self.files(), {})
 
-    def test_no_directory(self) -> None:
-        """A file where the directory should be, or in the way to it."""
+    def test_not_a_directory(self) -> None:
+        """A regular file in place of the directory or of one of its parents."""
         (self.root / "made").write_bytes(b"")
         self.refused(str(self.directory.path), "name another directory")
         self.directory = CaDirectory(self.root / "made")

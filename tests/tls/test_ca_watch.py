@@ -38,7 +38,7 @@ class WatchTestCase(SynchronousTestCase):
         return watch
 
     def look(self) -> None:
-        """Let so much time pass that it looks once."""
+        """Advance the clock until the next check."""
         self.clock.advance(LOOK_EVERY)
 
     def rotate(self) -> None:
@@ -50,10 +50,10 @@ class WatchTestCase(SynchronousTestCase):
 
 
 class FollowingTests(WatchTestCase):
-    """The CA in the files is the one in use."""
+    """The watch uses the CA in the files."""
 
     def test_unchanged(self) -> None:
-        """The same CA remains the same object, and files that do not change are not read."""
+        """The same CA remains the same object, and unchanged files are not read."""
         authority = self.watch.authority
         self.watch.start()
         self.look()
@@ -76,7 +76,7 @@ class FollowingTests(WatchTestCase):
         self.assertEqual(event["fingerprint"], authority.fingerprint)
 
     def test_rotated_before(self) -> None:
-        """What changed between reading and the first look is not missed."""
+        """A change between the first read and the first check is detected."""
         Rotation(self.directory).prepare(NOW)
         Rotation(self.directory).activate(NOW)
         self.watch.start()
@@ -84,7 +84,7 @@ class FollowingTests(WatchTestCase):
         self.assertEqual(len(self.changes), 1)
 
     def test_unusable(self) -> None:
-        """The CA in use remains; that is said once for each reason, and a CA that is whole again is used."""
+        """The current CA remains in use; each error is logged once, and a valid CA is used again."""
         authority = self.watch.authority
         self.watch.start()
         self.look()
@@ -111,7 +111,7 @@ class FollowingTests(WatchTestCase):
         self.directory.key_path.write_bytes(secret)
 
     def test_same_time(self) -> None:
-        """A file of the same time and length is another when it is another file."""
+        """Another file with the same time and size counts as changed."""
         self.watch.start()
         self.look()
         state = self.directory.key_path.stat()
@@ -126,7 +126,7 @@ class FollowingTests(WatchTestCase):
         self.assertEqual(len(self.changes), 1)
 
     def test_stopped(self) -> None:
-        """Nothing is left of it, and it can be started anew, or twice."""
+        """No timer remains, and the watch can be started again, or twice."""
         self.watch.stop()
         self.watch.start()
         self.watch.start()
@@ -134,8 +134,8 @@ class FollowingTests(WatchTestCase):
         self.watch.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_defect(self) -> None:
-        """What nobody foresaw is in the log."""
+    def test_unexpected_error(self) -> None:
+        """An unexpected error is logged."""
         self.watch.start()
         self.patch(CaDirectory, "load", lambda *_: 1 / 0)
         self.look()
@@ -143,10 +143,10 @@ class FollowingTests(WatchTestCase):
 
 
 class RemindingTests(WatchTestCase):
-    """That the CA ends is said in time."""
+    """The watch warns before the CA expires."""
 
     def reminders(self, seconds: float) -> list[str]:
-        """What is said in some time."""
+        """Return the warnings within a period."""
         with capturedLogs() as events:
             self.clock.pump([LOOK_EVERY] * int(seconds / LOOK_EVERY))
         return [event["end"] for event in events if event["log_level"] is LogLevel.warn]
@@ -170,15 +170,15 @@ class RemindingTests(WatchTestCase):
         self.assertEqual(events, [])
 
     def test_one_of_several(self) -> None:
-        """Who is not to remind does not."""
+        """A watch without reminders logs none."""
         watch = self.make(reminds=False)
         self.now = watch.authority.not_after - DAY
         with capturedLogs() as events:
             watch.start()
         self.assertEqual(events, [])
 
-    def test_of_the_new_one(self) -> None:
-        """A CA that comes with a short life is told of at once."""
+    def test_new_ca(self) -> None:
+        """A new CA with a short lifetime causes a warning immediately."""
         self.watch.start()
         self.look()
         rotation = Rotation(self.directory)

@@ -10,14 +10,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.model.client_tls import LeafKey
 from egress.tls.client_hello import ClientHello, MalformedHello, read_client_hello
 
-# Suites by their numbers in the TLS registry.
+# Cipher suites by their numbers in the TLS registry.
 ECDSA_GCM, RSA_GCM, ECDSA_CBC, ECDSA_CCM, RSA_CBC, TLS13 = 0xC02B, 0xC02F, 0xC009, 0xC0AC, 0xC013, 0x1301
 P256, P384, X25519 = 23, 24, 29
 ECDSA_SHA256, ECDSA_SHA384, RSA_PSS, RSA_PKCS1 = 0x0403, 0x0503, 0x0804, 0x0401
 
 
 def vector(size: int, data: bytes) -> bytes:
-    """Put the length in front."""
+    """Add a length prefix."""
     return len(data).to_bytes(size, "big") + data
 
 
@@ -32,7 +32,7 @@ def message(
     versions: Sequence[int] | None = None,
     protocols: Sequence[bytes] | None = None,
 ) -> bytes:
-    """Make a ClientHello."""
+    """Create a ClientHello."""
     extensions = b""
     for kind, body in (
         (0, b""),
@@ -58,7 +58,7 @@ def read(*arguments: Sequence[int] | None) -> ClientHello:
 
 
 class KeyTests(SynchronousTestCase):
-    """Which key a client accepts."""
+    """The kind of key that a client accepts."""
 
     def test_tls_1_2(self) -> None:
         for suites, groups, signatures, key in (
@@ -72,7 +72,7 @@ class KeyTests(SynchronousTestCase):
             ([ECDSA_GCM, RSA_GCM], [X25519], None, LeafKey.RSA),
             ([ECDSA_CBC], [P256], None, LeafKey.P256),
             ([ECDSA_CCM], [P256], None, LeafKey.P256),
-            # A suite with AEAD is better than one without.
+            # A suite with AEAD is preferred over one without.
             ([ECDSA_CBC, RSA_GCM], [P256], None, LeafKey.RSA),
             ([ECDSA_CBC, RSA_CBC], [P256], None, LeafKey.P256),
         ):
@@ -97,14 +97,14 @@ class KeyTests(SynchronousTestCase):
         self.assertEqual(read().protocols, ())
 
     def test_no_extensions(self) -> None:
-        """As before TLS 1.2."""
+        """A message from before TLS 1.2."""
         hello = b"\x03\x01" + bytes(32) + vector(1, b"") + vector(2, numbers([RSA_CBC])) + vector(1, b"\0")
         found = read_client_hello(record(b"\x01" + vector(3, hello)))
         assert found is not None
         self.assertEqual((found.key, found.protocols), (LeafKey.RSA, ()))
 
     def test_openssl(self) -> None:
-        """What OpenSSL sends."""
+        """The message of OpenSSL."""
         connection = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
         connection.set_alpn_protos([b"h2"])
         connection.set_connect_state()
@@ -116,9 +116,9 @@ class KeyTests(SynchronousTestCase):
 
 
 class BytesTests(SynchronousTestCase):
-    """Where the message begins and ends."""
+    """The boundaries of the message."""
 
-    def test_pieces(self) -> None:
+    def test_fragments(self) -> None:
         whole = message(protocols=[b"h2"])
         for data in (record(whole), record(whole[:1]) + record(whole[1:3]) + record(whole[3:50]) + record(whole[50:])):
             for end in range(len(data)):
@@ -133,9 +133,9 @@ class BytesTests(SynchronousTestCase):
             b"\x17\x03\x01\x00\x05hello",
             b"\x16\x03\x01\x00\x00",
             record(b"\x02" + whole[1:]),
-            # One that announces more than any client sends.
+            # A message that announces more bytes than any client sends.
             record(b"\x01\x00\x80\x00"),
-            # Endless small records.
+            # An unlimited number of small records.
             record(b"\x01") + record(b"\x00") + b"".join(record(b"\x01") for _ in range(20)),
             record(b"\x01" + vector(3, b"\x03\x03")),
             record(
@@ -163,6 +163,6 @@ class BytesTests(SynchronousTestCase):
                 self.assertRaises(MalformedHello, read_client_hello, record(b"\x01" + vector(3, start + extensions)))
         read_client_hello(record(b"\x01" + vector(3, start + vector(2, numbers([16]) + vector(2, b"")))))
 
-    def test_the_first_record_tells(self) -> None:
-        """Another handshake message is refused before it is complete."""
+    def test_first_record_is_sufficient(self) -> None:
+        """Another handshake message is rejected before it is complete."""
         self.assertRaises(MalformedHello, read_client_hello, record(b"\x02" + bytes(100))[:20])

@@ -1,4 +1,4 @@
-"""Tests for L{egress.tls.contexts}; that old protocols are refused is in the tests of both legs."""
+"""Tests for L{egress.tls.contexts}; the tests of the client and origin contexts cover old protocols."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from egress.tls.contexts import tls_context
 
 
 class TlsContextTests(SynchronousTestCase):
-    """The same settings on both legs."""
+    """The settings of client and origin contexts."""
 
     def test_settings(self) -> None:
         for method in (SSL.TLS_SERVER_METHOD, SSL.TLS_CLIENT_METHOD):

@@ -29,12 +29,12 @@ HOST = Authority("api.example.com", 443)
 
 
 def client_context() -> SSL.Context:
-    """A client that trusts everybody."""
+    """Return a client context that accepts every certificate."""
     return SSL.Context(SSL.TLS_CLIENT_METHOD)
 
 
 class ContextsTestCase(SynchronousTestCase):
-    """Has a CA, and a clock that stands."""
+    """Provides a CA and a manual clock."""
 
     def setUp(self) -> None:
         self.now = datetime.now(timezone.utc).timestamp()
@@ -57,14 +57,14 @@ class ContextsTestCase(SynchronousTestCase):
 
 
 class KeysTests(ContextsTestCase):
-    """Tests for leaf certificates with other keys."""
+    """Leaf certificates with other kinds of keys."""
 
     def setUp(self) -> None:
         super().setUp()
         self.contexts._rsa_key.key = rsa_key()
 
     def test_kinds(self) -> None:
-        """Each kind has a certificate of its own, under the same CA."""
+        """Each kind has its own certificate, under the same CA."""
         for key, kind in ((LeafKey.P256, 256), (LeafKey.P384, 384), (LeafKey.RSA, 2048)):
             context = self.contexts.context_for(HOST, key)
             self.assertIs(self.contexts.context_for(HOST, key), context)
@@ -77,8 +77,8 @@ class KeysTests(ContextsTestCase):
             self.assertEqual(identifier, x509.SubjectKeyIdentifier.from_public_key(public_key))
         self.assertEqual(len(self.contexts), 3)
 
-    def test_only_what_is_needed(self) -> None:
-        """A host has one context, unless its clients need another; all together are bounded."""
+    def test_contexts_on_demand(self) -> None:
+        """A host has one context, unless its clients need another kind; the total is limited."""
         contexts = self.make(2)
         for number in range(5):
             contexts.context_for(Authority(f"{number}.example", 443))
@@ -92,8 +92,8 @@ class KeysTests(ContextsTestCase):
             leaves = [self.served(self.contexts.context_for(Authority(f"{host}.example", 443), key)) for host in "ab"]
             self.assertEqual(leaves[0].public_key(), leaves[1].public_key())
 
-    def test_waiting(self) -> None:
-        """RSA alone is waited for, and is made in a thread."""
+    def test_prepared(self) -> None:
+        """Only an RSA key requires waiting; it is generated in a thread."""
         contexts = self.make(2)
         for key in (LeafKey.P256, LeafKey.P384):
             self.successResultOf(contexts.prepared(key))
@@ -110,7 +110,7 @@ class KeysTests(ContextsTestCase):
         self.assertEqual(contexts_module._new_rsa_key().key_size, 2048)
 
     def test_follow(self) -> None:
-        """Another CA signs for the same RSA key: it belongs to the process."""
+        """Another CA signs for the same RSA key, which belongs to the process."""
         before = self.served(self.contexts.context_for(HOST, LeafKey.RSA))
         other = CertificateAuthority.create("other", datetime.fromtimestamp(self.now, timezone.utc))
         self.contexts.follow(other)
@@ -120,21 +120,21 @@ class KeysTests(ContextsTestCase):
 
 
 class CacheTests(ContextsTestCase):
-    """Tests for what is kept, and for how long."""
+    """The cache and its limits."""
 
     def test_interface(self) -> None:
-        """It is a source of leaf identities."""
+        """It provides L{ILeafSource}."""
         verifyObject(ILeafSource, self.contexts)
 
-    def test_one_for_each_host(self) -> None:
-        """A host has one context, whatever the port; another host has another."""
+    def test_one_context_per_host(self) -> None:
+        """A host has one context for all ports; another host has another context."""
         context = self.contexts.context_for(HOST)
         self.assertIs(self.contexts.context_for(Authority(HOST.host, 8443)), context)
         self.assertIsNot(self.contexts.context_for(Authority("b.example", 443)), context)
         self.assertEqual(len(self.contexts), 2)
 
-    def test_capped(self) -> None:
-        """Beyond the cap, the host that was not used for longest goes."""
+    def test_capacity(self) -> None:
+        """Above the capacity, the least recently used host is removed."""
         contexts = self.make(2)
         first, second, third = (Authority(f"{name}.example", 443) for name in "abc")
         kept = contexts.context_for(first)
@@ -146,8 +146,8 @@ class CacheTests(ContextsTestCase):
         self.assertIsNot(contexts.context_for(second), dropped)
         self.assertEqual(len(contexts), 2)
 
-    def test_renewed_counts_as_used(self) -> None:
-        """A host whose certificate was renewed is the one used last."""
+    def test_renewal_counts_as_use(self) -> None:
+        """A host with a renewed certificate is the most recently used one."""
         contexts = self.make(2)
         first, second, third = (Authority(f"{name}.example", 443) for name in "abc")
         contexts.context_for(first)
@@ -161,7 +161,7 @@ class CacheTests(ContextsTestCase):
         self.assertIs(contexts.context_for(first), renewed)
 
     def test_dropped_while_in_use(self) -> None:
-        """A session goes on although its context was dropped."""
+        """A session continues after its context was dropped."""
         contexts = self.make(1)
         client, server = self.connect(contexts.context_for(HOST))
         contexts.context_for(Authority("b.example", 443))
@@ -170,7 +170,7 @@ class CacheTests(ContextsTestCase):
         self.assertEqual(server.recv(100), b"still there")
 
     def test_renewed(self) -> None:
-        """A certificate is replaced in the last seventh of its life, and the cache does not grow by that."""
+        """A certificate is replaced in the last seventh of its lifetime, without another cache entry."""
         context = self.contexts.context_for(HOST)
         self.now += (LEAF_LIFETIME * 6 / 7).total_seconds() - 2
         self.assertIs(self.contexts.context_for(HOST), context)
@@ -182,7 +182,7 @@ class CacheTests(ContextsTestCase):
         self.assertGreater(self.served(renewed).not_valid_after_utc, self.served(context).not_valid_after_utc)
 
     def test_another_ca(self) -> None:
-        """From its first moment on another CA signs, for hosts that had a certificate, too; sessions go on."""
+        """Another CA signs immediately, including for hosts with a cached certificate; sessions continue."""
         client, server = self.connect(self.contexts.context_for(HOST))
         other = CertificateAuthority.create("other", datetime.fromtimestamp(self.now, timezone.utc))
         self.contexts.follow(other)
@@ -193,7 +193,7 @@ class CacheTests(ContextsTestCase):
         self.assertEqual(server.recv(100), b"still there")
 
     def test_refusal(self) -> None:
-        """A CA with name constraints has no certificate for others, and says so beforehand."""
+        """A CA with name constraints has no certificate for other hosts, and reports that in advance."""
         self.assertIsNone(self.contexts.refusal(HOST))
         now = datetime.fromtimestamp(self.now, timezone.utc)
         self.contexts.follow(CertificateAuthority.create("limited", now, limits=name_constraints(["example.com"])))
@@ -206,7 +206,7 @@ class CacheTests(ContextsTestCase):
         self.assertRaises(CaError, self.contexts.context_for, other)
 
     def test_clock_set_back(self) -> None:
-        """A certificate that is not valid yet, after the clock was set back, is replaced."""
+        """A certificate that is not valid yet, because the clock was set back, is replaced."""
         self.now += timedelta(days=3).total_seconds()
         context = self.contexts.context_for(HOST)
         self.now -= timedelta(minutes=59).total_seconds()
@@ -214,8 +214,8 @@ class CacheTests(ContextsTestCase):
         self.now -= timedelta(minutes=2).total_seconds()
         self.assertIsNot(self.contexts.context_for(HOST), context)
 
-    def test_end_of_authority(self) -> None:
-        """Near the CA's end contexts are still reused; after it there are none."""
+    def test_expiry_of_the_ca(self) -> None:
+        """Shortly before the CA expires, contexts are still reused; after that there are none."""
         self.now = self.authority.not_after.timestamp() - 3600
         context = self.contexts.context_for(HOST)
         self.now += 600
@@ -225,7 +225,7 @@ class CacheTests(ContextsTestCase):
 
 
 class HandshakeTests(ContextsTestCase):
-    """Tests for the sessions that such a context gives."""
+    """The sessions of a context."""
 
     def handshake(self, client: SSL.Context) -> tuple[SSL.Connection, SSL.Connection]:
         return self.connect(self.contexts.context_for(HOST), client)
@@ -239,7 +239,7 @@ class HandshakeTests(ContextsTestCase):
         return context
 
     def test_verified(self) -> None:
-        """A client that trusts the CA alone accepts names and addresses."""
+        """A client that trusts only the CA accepts names and addresses."""
         for host in ("api.example.com", "xn--bcher-kva.example", "192.0.2.7", "2001:db8::1"):
             client, _ = self.connect(self.contexts.context_for(Authority(host, 443)), self.verifying())
             certificate = client.get_peer_certificate(as_cryptography=True)
@@ -249,7 +249,7 @@ class HandshakeTests(ContextsTestCase):
             self.assertEqual(str(name.value), host)
 
     def test_intermediate(self) -> None:
-        """The certificate of an intermediate CA is sent, so that the root alone needs to be trusted."""
+        """The certificate of an intermediate CA is sent, so that clients only need to trust the root."""
         root = TestCA("Root")
         middle = TestCA("Middle", root)
         now = datetime.fromtimestamp(self.now, timezone.utc)
@@ -262,7 +262,7 @@ class HandshakeTests(ContextsTestCase):
         self.connect(self.make(1).context_for(HOST), client)
 
     def test_versions(self) -> None:
-        """TLS 1.2 and 1.3, with ciphers that authenticate what they encrypt."""
+        """TLS 1.2 and 1.3, with authenticated encryption."""
         for version, name in ((SSL.TLS1_2_VERSION, "TLSv1.2"), (SSL.TLS1_3_VERSION, "TLSv1.3")):
             context = client_context()
             context.set_max_proto_version(version)
@@ -273,7 +273,7 @@ class HandshakeTests(ContextsTestCase):
             self.assertTrue("GCM" in cipher or "CHACHA20" in cipher, cipher)
 
     def test_old_version(self) -> None:
-        """TLS 1.1 is refused, to a client that could speak it with a server of its age."""
+        """TLS 1.1 is rejected, although the client would accept it from another server."""
         client = client_context()
         client.set_max_proto_version(SSL.TLS1_1_VERSION)
         client.set_cipher_list(b"ALL:@SECLEVEL=0")
@@ -282,13 +282,13 @@ class HandshakeTests(ContextsTestCase):
         old.set_cipher_list(b"ALL:@SECLEVEL=0")
         self.assertEqual(self.connect(old, client)[0].get_protocol_version_name(), "TLSv1.1")
         context = self.contexts.context_for(HOST)
-        # So that nothing but the version is in the way.
+        # This ensures that only the version prevents the handshake.
         context.set_cipher_list(b"ALL:@SECLEVEL=0")
         error = self.assertRaises(SSL.Error, self.connect, context, client)
         self.assertIn("unsupported protocol", str(error))
 
     def test_weak_ciphers(self) -> None:
-        """A client of TLS 1.2 that has only CBC ciphers is refused."""
+        """A client of TLS 1.2 with only CBC suites is rejected."""
         client = client_context()
         client.set_max_proto_version(SSL.TLS1_2_VERSION)
         client.set_cipher_list(b"ECDHE-ECDSA-AES128-SHA256")
@@ -297,7 +297,7 @@ class HandshakeTests(ContextsTestCase):
         self.assertIn("no shared cipher", str(error))
 
     def test_application_protocol(self) -> None:
-        """C{http/1.1} is chosen where it is offered, in whatever place; otherwise the session has no protocol."""
+        """C{http/1.1} is selected if it is offered, at any position; otherwise no protocol is selected."""
         for offered, chosen in (
             ([b"http/1.1"], b"http/1.1"),
             ([b"h2", b"http/1.1"], b"http/1.1"),
@@ -309,12 +309,12 @@ class HandshakeTests(ContextsTestCase):
                 self.assertEqual(end.get_alpn_proto_negotiated(), chosen)
 
     def test_no_application_protocol(self) -> None:
-        """A client without ALPN is served, too."""
+        """A client without ALPN is accepted as well."""
         for end in self.handshake(client_context()):
             self.assertEqual(end.get_alpn_proto_negotiated(), b"")
 
     def test_settings(self) -> None:
-        """Sessions cost no memory for a cache or for idle buffers, and are neither compressed nor renegotiated."""
+        """Sessions use no memory for a cache or for idle buffers, and neither compression nor renegotiation."""
         context = self.contexts.context_for(HOST)
         self.assertEqual(context.get_session_cache_mode(), SSL.SESS_CACHE_OFF)
         self.assertTrue(context.set_mode(0) & SSL.MODE_RELEASE_BUFFERS)
@@ -322,7 +322,7 @@ class HandshakeTests(ContextsTestCase):
             self.assertTrue(context.set_options(0) & option)
 
     def test_renegotiation(self) -> None:
-        """A client cannot start the handshake over in TLS 1.2."""
+        """A client cannot renegotiate in TLS 1.2."""
         context = client_context()
         context.set_max_proto_version(SSL.TLS1_2_VERSION)
         client, server = self.handshake(context)
@@ -335,7 +335,7 @@ class HandshakeTests(ContextsTestCase):
         self.assertIn("no renegotiation", str(error))
 
     def test_resumption(self) -> None:
-        """A ticket is good for its own host, and for no other."""
+        """A ticket is valid only for its own host."""
         other = self.contexts.context_for(Authority("b.example", 443))
         context = client_context()
         context.set_max_proto_version(SSL.TLS1_2_VERSION)
@@ -346,7 +346,7 @@ class HandshakeTests(ContextsTestCase):
             again = SSL.Connection(context, None)
             again.set_session(session)
             shake_hands(again, SSL.Connection(server, None))
-            # A resumed session of TLS 1.2 goes on with the secret of the first.
+            # A resumed session of TLS 1.2 uses the master secret of the first one.
             self.assertEqual(again.master_key() == first.master_key(), resumed)
 
 
@@ -354,11 +354,11 @@ class TwistedTests(ContextsTestCase):
     """The contexts work with Twisted's TLS."""
 
     def test_interface(self) -> None:
-        """It is what Twisted's TLS takes for a server."""
+        """It provides Twisted's interface for a server."""
         verifyObject(IOpenSSLServerConnectionCreator, ServerTls(self.contexts.context_for(HOST)))
 
     def test_session(self) -> None:
-        """Twisted's TLS serves the context, to a client with ALPN as well."""
+        """Twisted's TLS uses the context, also for a client with ALPN."""
         root = trustRootFromCertificates([Certificate.loadPEM(self.authority.certificate_pem)])
         client = optionsForClientTLS(HOST.host, root, acceptableProtocols=[b"h2", b"http/1.1"])
         session = Session(client, ServerTls(self.contexts.context_for(HOST)), b"hello").run()

@@ -48,7 +48,7 @@ def build(
     end: datetime = NOW + timedelta(days=30),
     signed: TestCA | None = None,
 ) -> x509.Certificate:
-    """Make a certificate, which signs itself unless another does."""
+    """Create a certificate, which is self-signed by default."""
     builder = (
         x509.CertificateBuilder()
         .subject_name(common_name("Corp CA"))
@@ -64,7 +64,7 @@ def build(
 
 
 class NewAuthorityTests(SynchronousTestCase):
-    """Tests for a CA that was just made."""
+    """A newly created CA."""
 
     def setUp(self) -> None:
         self.authority = CertificateAuthority.create("0a1b2c3d build-7", NOW)
@@ -74,7 +74,7 @@ class NewAuthorityTests(SynchronousTestCase):
         return self.certificate.extensions.get_extension_for_class(kind)
 
     def test_signs_leaves_only(self) -> None:
-        """It is a CA that may sign certificates, but no further CAs."""
+        """It may sign certificates, but no further CAs."""
         basic = self.extension(x509.BasicConstraints)
         self.assertEqual((basic.value, basic.critical), (x509.BasicConstraints(ca=True, path_length=0), True))
         usage = self.extension(x509.KeyUsage)
@@ -84,7 +84,7 @@ class NewAuthorityTests(SynchronousTestCase):
         self.assertFalse(usage.value.digital_signature)
 
     def test_key(self) -> None:
-        """Its key is ECDSA P-256, and named by the subject key identifier."""
+        """Its key is ECDSA P-256, with a subject key identifier."""
         key = self.certificate.public_key()
         assert isinstance(key, ec.EllipticCurvePublicKey)
         self.assertIsInstance(key.curve, ec.SECP256R1)
@@ -93,12 +93,12 @@ class NewAuthorityTests(SynchronousTestCase):
         )
 
     def test_validity(self) -> None:
-        """It begins before now, for slow clocks, and lasts."""
+        """Its validity starts in the past, for slow clocks, and is long."""
         self.assertEqual(self.certificate.not_valid_before_utc, NOW - BACKDATED)
         self.assertEqual(self.authority.not_after, NOW + CA_LIFETIME)
 
     def test_name(self) -> None:
-        """The label tells it from other CAs, and a long one is cut to what a common name may have."""
+        """The label distinguishes it from other CAs; a long label is truncated to the limit of a common name."""
         self.assertEqual(self.certificate.subject, common_name("egressproxy CA 0a1b2c3d build-7"))
         self.assertEqual(self.certificate.issuer, self.certificate.subject)
         long = CertificateAuthority.create("x" * 100, NOW).certificate.subject
@@ -117,7 +117,7 @@ class NewAuthorityTests(SynchronousTestCase):
         self.assertEqual(len(self.authority.fingerprint), 95)
 
     def test_round_trip(self) -> None:
-        """What L{CertificateAuthority.secret_pem} gives is the same CA again, with other leaf keys."""
+        """L{CertificateAuthority.secret_pem} contains the same CA, which then uses another leaf key."""
         again = CertificateAuthority.from_pem(self.authority.secret_pem(), None, NOW)
         self.assertEqual(again.certificate, self.certificate)
         first, second = self.authority.issue(HOST, NOW), again.issue(HOST, NOW)
@@ -126,31 +126,31 @@ class NewAuthorityTests(SynchronousTestCase):
         self.assertNotEqual(first.key.public_key(), second.key.public_key())
 
     def test_published(self) -> None:
-        """The certificate for clients holds no key."""
+        """The certificate for clients contains no key."""
         self.assertEqual(read_certificate(self.authority.certificate_pem), self.certificate)
         self.assertNotIn(b"PRIVATE", self.authority.certificate_pem)
 
 
-class BroughtAuthorityTests(SynchronousTestCase):
-    """Tests for a CA that an operator brings along."""
+class OperatorCaTests(SynchronousTestCase):
+    """A CA that an operator provides."""
 
-    def test_apart(self) -> None:
-        """Key and certificate may come apart."""
+    def test_separate_texts(self) -> None:
+        """Key and certificate may be separate texts."""
         key = new_key()
         certificate = build(key, BASIC)
         authority = CertificateAuthority.from_pem(key_pem_of(key), pem_of(certificate), NOW)
         self.assertEqual(authority.certificate, certificate)
         authority.issue(HOST, NOW).certificate.verify_directly_issued_by(certificate)
 
-    def test_together_goes_first(self) -> None:
-        """The certificate beside the key counts, not the other."""
+    def test_certificate_after_the_key_takes_precedence(self) -> None:
+        """The certificate after the key is used instead of the separate one."""
         key = new_key()
         certificate = build(key, BASIC)
         secret = key_pem_of(key) + pem_of(certificate)
         self.assertEqual(CertificateAuthority.from_pem(secret, b"garbage", NOW).certificate, certificate)
 
     def test_rsa(self) -> None:
-        """An RSA CA signs, too."""
+        """An RSA CA signs as well."""
         key = rsa.generate_private_key(65537, 2048)
         certificate = build(key, BASIC)
         leaf = CertificateAuthority.from_pem(key_pem_of(key), pem_of(certificate), NOW).issue(HOST, NOW)
@@ -158,7 +158,7 @@ class BroughtAuthorityTests(SynchronousTestCase):
         self.assertIsInstance(leaf.key, ec.EllipticCurvePrivateKey)
 
     def test_own_identifier(self) -> None:
-        """Leaves name the CA's key as the CA itself does, however it came to that name."""
+        """Leaves use the CA's own key identifier, regardless of how it was computed."""
         key = new_key()
         certificate = build(key, BASIC, x509.SubjectKeyIdentifier(b"named by somebody"))
         leaf = CertificateAuthority(certificate, key, NOW).issue(HOST, NOW).certificate
@@ -173,7 +173,7 @@ class BroughtAuthorityTests(SynchronousTestCase):
         self.assertEqual(identifier.key_identifier, x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest)
 
     def test_chain(self) -> None:
-        """The certificate of an intermediate CA goes along with its leaves, that of a root does not."""
+        """The certificate of an intermediate CA is sent with its leaves, that of a root is not."""
         root = TestCA("Root", now=NOW)
         middle = TestCA("Middle", root)
         leaf = CertificateAuthority(middle.certificate, middle.key, NOW).issue(HOST, NOW)
@@ -181,7 +181,7 @@ class BroughtAuthorityTests(SynchronousTestCase):
         self.assertEqual(CertificateAuthority(root.certificate, root.key, NOW).issue(HOST, NOW).chain, ())
 
     def test_whole_chain(self) -> None:
-        """All that leads to the root goes along, but not the root; the first that ends is the end of all."""
+        """The chain is sent without the root; the earliest expiry of the chain limits the CA."""
         root = TestCA("Root", now=NOW)
         upper = TestCA("Upper", root, path_length=1)
         key = new_key()
@@ -202,8 +202,8 @@ class BroughtAuthorityTests(SynchronousTestCase):
         )
         self.assertEqual(CertificateAuthority(short, key, NOW).not_after, end)
 
-    def test_time_to_replace(self) -> None:
-        """In the last 90 days of a long life, and in the last tenth of a shorter one."""
+    def test_ends_soon(self) -> None:
+        """In the last 90 days of a long lifetime, and in the last tenth of a shorter one."""
         for days, soon in ((3650, 90), (900, 90), (50, 5), (1, 0.1)):
             key = new_key()
             end = NOW + timedelta(days=days)
@@ -214,7 +214,7 @@ class BroughtAuthorityTests(SynchronousTestCase):
 
 
 class RefusedAuthorityTests(SynchronousTestCase):
-    """Tests for what is no usable CA: each is refused with the reason."""
+    """CAs that cannot be used: each is rejected with the reason."""
 
     def refused(self, reason: str, secret: bytes, certificate: bytes | None = None) -> None:
         error = self.assertRaises(CaError, CertificateAuthority.from_pem, secret, certificate, NOW)
@@ -230,39 +230,39 @@ class RefusedAuthorityTests(SynchronousTestCase):
         self.refused("does not belong", key_pem_of(new_key()), pem_of(build(new_key(), BASIC)))
 
     def test_weak_rsa(self) -> None:
-        """An RSA key that clients refuse."""
+        """An RSA key that clients reject."""
         key = rsa.generate_private_key(65537, 1024)
         self.refused("1024 bits", key_pem_of(key), pem_of(build(key, BASIC)))
 
     def test_other_key(self) -> None:
-        """A kind of key with which browsers accept no certificate."""
+        """A kind of key for which browsers accept no certificate."""
         secret = ed25519.Ed25519PrivateKey.generate()
         self.refused("neither an ECDSA nor an RSA", key_pem_of(secret), pem_of(build(new_key(), BASIC)))  # type: ignore[arg-type]
 
     def test_encrypted_key(self) -> None:
-        """A key under a passphrase."""
+        """A key with a passphrase."""
         secret = new_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
         self.refused("encrypted", secret)
 
     def test_no_key(self) -> None:
-        """No PEM, PEM without a key, and nothing at all."""
+        """Text that is not PEM, PEM without a key, and empty text."""
         for secret in (b"garbage", pem_of(build(new_key(), BASIC)), b""):
             self.refused("key cannot be read", secret)
 
     def test_no_certificate(self) -> None:
-        """A key without a certificate, and with garbage for one."""
+        """A key without a certificate, and with an invalid one."""
         for certificate in (None, b"garbage", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
             self.refused("certificate cannot be read", key_pem_of(new_key()), certificate)
 
-    def test_no_authority(self) -> None:
-        """The certificate of a server, in the ways in which it can say so."""
+    def test_not_a_ca(self) -> None:
+        """The certificate of a server, in each form that identifies it as such."""
         self.pair_refused("not one of a CA")
         self.pair_refused("not one of a CA", x509.BasicConstraints(ca=False, path_length=None))
         usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
         self.pair_refused("not one of a CA", BASIC, usage)
 
-    def test_other_use(self) -> None:
-        """A CA for something else, whose certificates clients refuse for a server; one for everything is fine."""
+    def test_other_extended_usage(self) -> None:
+        """A CA for another purpose, which clients reject for servers; a CA for all purposes is accepted."""
         client, server = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
         self.pair_refused("other uses than TLS servers", BASIC, x509.ExtendedKeyUsage([client]))
         for usages in ([client, server], [ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE]):
@@ -270,11 +270,11 @@ class RefusedAuthorityTests(SynchronousTestCase):
             CertificateAuthority(build(key, BASIC, x509.ExtendedKeyUsage(usages)), key, NOW)
 
     def test_expired(self) -> None:
-        """A certificate that has expired, to the second."""
+        """A certificate that has expired, with a precision of one second."""
         self.pair_refused("expired on 2026-03-01", BASIC, end=NOW)
 
     def test_not_yet_valid(self) -> None:
-        """A certificate from the future; its first second is good."""
+        """A certificate that is valid later; its first second is accepted."""
         begin = NOW + timedelta(seconds=1)
         self.pair_refused("valid only from 2026-03-01 12:00 UTC", BASIC, begin=begin)
         key = new_key()
@@ -289,12 +289,12 @@ class RefusedAuthorityTests(SynchronousTestCase):
         self.assertIn(reason, error.reason)
 
     def test_chain(self) -> None:
-        """Those above must be able to sign, each the one before it."""
+        """Each certificate of the chain must be able to sign, and have signed the one before it."""
         root = TestCA("Root", now=NOW)
         middle = TestCA("Middle", root)
         self.chain_refused("'CN=Root' in its chain is not the issuer", TestCA("Lower", middle), root)
         self.chain_refused("'CN=Middle' in its chain is not the issuer", root, middle)
-        # Of the same name, and another key.
+        # With the same name, and another key.
         self.chain_refused("is not the issuer of the one before it", middle, TestCA("Root", now=NOW))
         old = TestCA("Old", root, expired=True)
         self.chain_refused("'CN=Old' in its chain has expired", TestCA("Lower", old), old, root)
@@ -304,13 +304,13 @@ class RefusedAuthorityTests(SynchronousTestCase):
         self.chain_refused("'CN=Flat' in its chain allows 0 CAs below it, and there are 1", TestCA("L", flat), flat)
 
     def test_malformed(self) -> None:
-        """Extensions that cannot be read."""
+        """Extensions that cannot be parsed."""
         broken = x509.UnrecognizedExtension(x509.BasicConstraints.oid, b"no DER")
         self.pair_refused("malformed", broken)
 
 
 class ConstraintsTests(SynchronousTestCase):
-    """Tests for a CA that may sign for some hosts only."""
+    """A CA with name constraints."""
 
     def setUp(self) -> None:
         self.now = datetime.now(timezone.utc)
@@ -318,21 +318,21 @@ class ConstraintsTests(SynchronousTestCase):
         self.authority = CertificateAuthority.create("test", self.now, limits=limits)
 
     def verify(self, host: str) -> None:
-        """Have OpenSSL verify a leaf."""
+        """Verify a leaf with OpenSSL."""
         store = crypto.X509Store()
         store.add_cert(crypto.X509.from_cryptography(self.authority.certificate))
         leaf = self.authority.issue(Authority.parse(host, 443), self.now).certificate
         crypto.X509StoreContext(store, crypto.X509.from_cryptography(leaf)).verify_certificate()
 
-    def test_says_so(self) -> None:
-        """In its certificate, critically, and to whoever asks."""
+    def test_limits(self) -> None:
+        """They are a critical extension of its certificate, and available as text."""
         limits = self.authority.certificate.extensions.get_extension_for_class(x509.NameConstraints)
         self.assertTrue(limits.critical)
         self.assertEqual(self.authority.limits, "example.com, 10.0.0.0/8")
         self.assertIsNone(CertificateAuthority.create("test", NOW).limits)
 
-    def test_permitted(self) -> None:
-        """OpenSSL accepts what it signs: nothing but the alternative name says the host."""
+    def test_permitted_hosts(self) -> None:
+        """OpenSSL accepts its leaves: only the alternative name contains the host."""
         for host in ("example.com", "a.b.example.com", "10.1.2.3", "x" * 60 + ".example.com"):
             self.assertTrue(self.authority.may_sign_for(Authority(host, 443)))
             self.verify(host)
@@ -340,8 +340,8 @@ class ConstraintsTests(SynchronousTestCase):
         self.assertEqual(leaf.subject, x509.Name([]))
         self.assertTrue(leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).critical)
 
-    def test_others(self) -> None:
-        """It signs for no other, and if it did, OpenSSL would turn it down."""
+    def test_other_hosts(self) -> None:
+        """It signs for no other host, and OpenSSL would reject such a leaf."""
         others = ("example.org", "notexample.com", "192.0.2.1", "[2001:db8::1]")
         for host in others:
             authority = Authority.parse(host, 443)
@@ -352,8 +352,8 @@ class ConstraintsTests(SynchronousTestCase):
         for host in others:
             self.assertRaises(crypto.X509StoreContextError, self.verify, host)
 
-    def test_of_those_above(self) -> None:
-        """What binds a CA above binds the CA."""
+    def test_constraints_of_the_chain(self) -> None:
+        """The constraints of the chain apply to the CA."""
         key, root_key = new_key(), new_key()
         root = build(root_key, BASIC, name_constraints(["example.com"]), end=NOW + timedelta(days=90))
         signer = TestCA("Corp CA", now=NOW)
@@ -366,10 +366,10 @@ class ConstraintsTests(SynchronousTestCase):
 
 
 class WordsTests(SynchronousTestCase):
-    """Tests for what is said of a certificate."""
+    """Descriptions of certificates."""
 
     def test_pin(self) -> None:
-        """It is that of the key, whatever the certificate."""
+        """The pin is that of the key, regardless of the certificate."""
         key = new_key()
         first, second = build(key, BASIC), build(key)
         self.assertEqual(pin_of(first), pin_of(second))
@@ -377,14 +377,14 @@ class WordsTests(SynchronousTestCase):
         self.assertEqual(base64.b64decode(pin_of(first)), hashlib.sha256(spki).digest())
 
     def test_time_left(self) -> None:
-        """In days, or that there are none."""
+        """The time is given in days, or as expired."""
         end = NOW + timedelta(days=2, hours=1)
         self.assertEqual(time_left(end, NOW), "2026-03-03, in 2 days")
         self.assertEqual(time_left(end, NOW + timedelta(days=1)), "2026-03-03, in 1 day")
         self.assertEqual(time_left(end, NOW + timedelta(days=2)), "2026-03-03, in 0 days")
         self.assertEqual(time_left(end, end), "2026-03-03, expired")
 
-    def test_several(self) -> None:
+    def test_several_certificates(self) -> None:
         """All certificates of a text are read, in order."""
         pair = [build(new_key(), BASIC), build(new_key())]
         self.assertEqual(read_certificates(pem_of(pair[0]) + b"\n" + pem_of(pair[1])), pair)
@@ -392,7 +392,7 @@ class WordsTests(SynchronousTestCase):
 
 
 class LeafTests(SynchronousTestCase):
-    """Tests for leaf certificates."""
+    """Leaf certificates."""
 
     def setUp(self) -> None:
         self.authority = CertificateAuthority.create("test", NOW)
@@ -404,7 +404,7 @@ class LeafTests(SynchronousTestCase):
         return certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
 
     def test_name(self) -> None:
-        """A host name stands among the alternative names, and as the common name."""
+        """The host name is an alternative name and the common name."""
         certificate = self.issue("API.example.com.")
         names = self.names(certificate)
         self.assertEqual(list(names.value), [x509.DNSName("api.example.com")])
@@ -414,19 +414,19 @@ class LeafTests(SynchronousTestCase):
         self.assertRaises(VerificationError, verify_certificate_hostname, certificate, "example.com")
 
     def test_internationalized(self) -> None:
-        """An internationalized name is valid in both of its spellings."""
+        """An internationalized name is valid in both spellings."""
         certificate = self.issue("bücher.example")
         self.assertEqual(list(self.names(certificate).value), [x509.DNSName("xn--bcher-kva.example")])
         verify_certificate_hostname(certificate, "xn--bcher-kva.example")
         verify_certificate_hostname(certificate, "bücher.example")
 
-    def test_odd_names(self) -> None:
-        """Names that are no host names by the book, but are used."""
+    def test_unusual_names(self) -> None:
+        """Names that are not valid host names, but are used in practice."""
         for host in ("localhost", "my_service.internal", "1password.com", "a-b.c"):
             verify_certificate_hostname(self.issue(host), host)
 
     def test_addresses(self) -> None:
-        """Addresses of both families, in whatever spelling they were asked for."""
+        """Addresses of both families, in any notation."""
         for text, address in (
             ("192.0.2.7", "192.0.2.7"),
             ("0x7f.1", "127.0.0.1"),
@@ -439,7 +439,7 @@ class LeafTests(SynchronousTestCase):
             self.assertRaises(VerificationError, verify_certificate_ip_address, certificate, "192.0.2.8")
 
     def test_long_name(self) -> None:
-        """A name of 64 characters is the common name, too; of a longer one the alternative name is critical instead."""
+        """A name of 64 characters is also the common name; for a longer name the alternative name is critical."""
         fits = "a" * 52 + ".example.com"
         self.assertEqual(self.issue(fits).subject, common_name(fits))
         longer = "a" + fits
@@ -449,7 +449,7 @@ class LeafTests(SynchronousTestCase):
         verify_certificate_hostname(certificate, longer)
 
     def test_usage(self) -> None:
-        """It is for TLS servers, and for nothing else."""
+        """The certificate is only for TLS servers."""
         extensions = self.issue("a.example").extensions
         basic = extensions.get_extension_for_class(x509.BasicConstraints)
         self.assertEqual((basic.value.ca, basic.critical), (False, True))
@@ -460,7 +460,7 @@ class LeafTests(SynchronousTestCase):
         self.assertEqual(list(extended), [ExtendedKeyUsageOID.SERVER_AUTH])
 
     def test_identifiers(self) -> None:
-        """Its key identifiers lead to its own key and to the CA's."""
+        """Its key identifiers refer to its own key and to the CA's."""
         leaf = self.authority.issue(HOST, NOW)
         extensions = leaf.certificate.extensions
         self.assertEqual(
@@ -473,7 +473,7 @@ class LeafTests(SynchronousTestCase):
         )
 
     def test_key(self) -> None:
-        """All leaves share one key, which is not the CA's, and which C{repr} does not show."""
+        """All leaves share one key, which is not the CA's, and which C{repr} does not display."""
         first, second = self.authority.issue(HOST, NOW), self.authority.issue(Authority("b.example", 443), NOW)
         self.assertIs(first.key, second.key)
         assert isinstance(first.key, ec.EllipticCurvePrivateKey)
@@ -483,19 +483,19 @@ class LeafTests(SynchronousTestCase):
         self.assertNotIn("key=", repr(first))
 
     def test_serials_differ(self) -> None:
-        """Two certificates for one host have different serial numbers: clients refuse a pair that has not."""
+        """Two certificates for one host have different serial numbers: clients reject duplicate numbers."""
         self.assertNotEqual(self.issue("a.example").serial_number, self.issue("a.example").serial_number)
 
     def test_validity(self) -> None:
-        """It is short-lived, and begins before now, for slow clocks."""
+        """It has a short lifetime, and its validity starts in the past, for slow clocks."""
         now = NOW + timedelta(days=30)
         certificate = self.issue("a.example", now)
         self.assertEqual(certificate.not_valid_before_utc, now - BACKDATED)
         self.assertEqual(certificate.not_valid_after_utc, now + LEAF_LIFETIME)
         self.assertLessEqual(LEAF_LIFETIME, timedelta(days=7))
 
-    def test_within_authority(self) -> None:
-        """It never begins before the CA nor ends after it, and after that there is none."""
+    def test_within_the_ca(self) -> None:
+        """It is never valid before or after the CA; an expired CA issues no certificate."""
         key = new_key()
         end = NOW + timedelta(days=2)
         self.authority = CertificateAuthority(build(key, BASIC, begin=NOW, end=end), key, NOW)
@@ -506,7 +506,7 @@ class LeafTests(SynchronousTestCase):
         self.assertIn("expired on 2026-03-03", error.reason)
 
     def test_strict_verification(self) -> None:
-        """OpenSSL accepts it under the strict reading of RFC 5280 that Python 3.13 asks for."""
+        """OpenSSL accepts it under the strict rules of RFC 5280 that Python 3.13 enables."""
         authority = CertificateAuthority.create("test", datetime.now(timezone.utc))
         store = crypto.X509Store()
         store.add_cert(crypto.X509.from_cryptography(authority.certificate))

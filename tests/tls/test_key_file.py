@@ -17,7 +17,7 @@ class KeyFileTests(SynchronousTestCase):
         self.path = Path(self.mktemp())
 
     def test_private(self) -> None:
-        """A file that only its owner can read is read."""
+        """A file that only its owner can read is accepted."""
         self.path.touch(0o600)
         self.path.write_bytes(b"key")
         self.assertEqual(read_key_file(self.path), b"key")
@@ -27,7 +27,7 @@ class KeyFileTests(SynchronousTestCase):
         self.assertIsNone(read_key_file(self.path))
 
     def test_exposed(self) -> None:
-        """A file that others can read is an error that names the fix."""
+        """The error for a file that other users can read names the fix."""
         self.path.touch()
         self.path.chmod(0o644)
         error = self.assertRaises(CaError, read_key_file, self.path)

@@ -9,8 +9,8 @@ from egress.tls.lazy_key import LazyKey
 from tests.threads import Later
 
 
-class LateKeyTests(SynchronousTestCase):
-    """A key that is made once."""
+class LazyKeyTests(SynchronousTestCase):
+    """A key that is generated once."""
 
     def setUp(self) -> None:
         self.threads = Later()
@@ -25,7 +25,7 @@ class LateKeyTests(SynchronousTestCase):
         return f"key {self.made}"
 
     def test_once(self) -> None:
-        """All that wait get the same one, and those that come later at once."""
+        """All waiting and later callers get the same key."""
         waiting = [self.late.get() for _ in range(3)]
         self.assertEqual((len(self.threads.begun), self.late.key), (1, None))
         self.threads.begun[0]()
@@ -33,8 +33,8 @@ class LateKeyTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(self.late.get()), "key 1")
         self.assertEqual(len(self.threads.begun), 1)
 
-    def test_given_up(self) -> None:
-        """One that waits no more holds up nobody, and starts no second key."""
+    def test_cancelled(self) -> None:
+        """A cancelled call does not affect other callers, and generates no second key."""
         given_up = self.late.get()
         given_up.cancel()
         self.failureResultOf(given_up, CancelledError)
@@ -43,14 +43,14 @@ class LateKeyTests(SynchronousTestCase):
         self.threads.begun[0]()
         self.assertEqual(self.successResultOf(other), "key 1")
 
-    def test_given_up_by_another(self) -> None:
+    def test_cancelled_by_another_callback(self) -> None:
         waiting: list[Deferred[str]] = [self.late.get(), self.late.get()]
         waiting[0].addCallback(lambda _: waiting[1].cancel())
         self.threads.begun[0]()
         self.failureResultOf(waiting[1], CancelledError)
 
-    def test_failing(self) -> None:
-        """The next one that needs it tries again."""
+    def test_failure(self) -> None:
+        """The next call tries again."""
         self.fault = RuntimeError("no entropy")
         waiting = self.late.get()
         self.threads.begun[0]()

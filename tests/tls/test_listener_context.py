@@ -15,8 +15,8 @@ from tests.certificates import CLIENT, TestCA, TestCertificate, key_pem_of, new_
 from tests.tls.sessions import move, shake_hands
 
 
-class EntranceContextTests(SynchronousTestCase):
-    """What a client meets that reaches the proxy by TLS."""
+class ListenerContextTests(SynchronousTestCase):
+    """The TLS handshake of clients that connect to the proxy over C{https}."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp())
@@ -34,7 +34,7 @@ class EntranceContextTests(SynchronousTestCase):
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
         context.set_max_proto_version(version)
         if version < SSL.TLS1_2_VERSION:
-            # So that nothing but the version is in the way.
+            # This ensures that only the version prevents the handshake.
             context.set_min_proto_version(version)
             context.set_cipher_list(b"ALL:@SECLEVEL=0")
         store = context.get_cert_store()
@@ -48,14 +48,14 @@ class EntranceContextTests(SynchronousTestCase):
                 context.add_extra_chain_cert(issuer)
         return SSL.Connection(context, None)
 
-    def test_the_chain_is_shown(self) -> None:
+    def test_chain_is_sent(self) -> None:
         client = self.client()
         shake_hands(client, self.server())
         shown = client.get_peer_certificate()
         assert shown is not None
         self.assertEqual(shown.get_subject().CN, "a test")
 
-    def test_a_chain_of_its_own(self) -> None:
+    def test_separate_chain_file(self) -> None:
         single = TestCA("Other middle", self.ca)
         issued = single.issue("proxy.test")
         alone = TestCertificate(issued.certificate, issued.key)
@@ -87,26 +87,26 @@ class EntranceContextTests(SynchronousTestCase):
             assert shown is not None
             self.assertEqual(shown.get_subject().CN, "runner-7")
 
-    def test_refused_in_the_handshake(self) -> None:
+    def test_rejected_client_certificates(self) -> None:
         for mine in (
             None,
             self_signed("runner-7"),
             TestCA("Strangers").issue(usage=CLIENT),
-            # A CA of the proxy's own certificate is no CA of clients.
+            # A CA of the proxy's own certificate is not a CA of clients.
             self.ca.issue(usage=CLIENT),
             self.clients.issue(usage=CLIENT, expired=True),
-            # A server of the same CA is no client.
+            # A server certificate of the same CA is not a client certificate.
             self.clients.issue("runner-7"),
         ):
             self.assertRaises(SSL.Error, self.accepted, mine)
 
-    def test_names_of_the_cas(self) -> None:
+    def test_names_of_client_cas(self) -> None:
         client, server = self.client(self.clients.issue(usage=CLIENT)), self.server(client_ca=self.client_ca)
         shake_hands(client, server)
         self.assertEqual([name.CN for name in client.get_client_ca_list()], ["Clients"])
 
-    def test_nothing_is_resumed(self) -> None:
-        """Or a certificate that was revoked, or has expired since, would still be good."""
+    def test_no_resumption(self) -> None:
+        """Otherwise a certificate that was revoked or expired meanwhile would still be accepted."""
         mine = self.clients.issue(usage=CLIENT)
         depths: list[int] = []
 
@@ -130,7 +130,7 @@ class EntranceContextTests(SynchronousTestCase):
             shake_hands(second, SSL.Connection(context, None))
             self.assertIn(0, depths)
 
-    def test_files_that_cannot_be_used(self) -> None:
+    def test_invalid_files(self) -> None:
         missing = self.directory / "missing.pem"
         garbage = self.directory / "garbage.pem"
         garbage.write_text("garbage")

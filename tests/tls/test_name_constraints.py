@@ -16,7 +16,7 @@ SIX = ip_network("2001:db8::/32")
 
 
 class PermitsTests(SynchronousTestCase):
-    """For which hosts a CA may sign."""
+    """The hosts for which a CA may sign."""
 
     def check(self, constraints: x509.NameConstraints, permitted: str, refused: str) -> None:
         for hosts, expected in ((permitted, True), (refused, False)):
@@ -25,7 +25,7 @@ class PermitsTests(SynchronousTestCase):
                     self.assertEqual(permits(constraints, Authority.parse(host, 443)), expected)
 
     def test_names(self) -> None:
-        """A name stands for itself and for all below it; addresses are ruled out then."""
+        """A name permits itself and its subdomains; addresses are excluded."""
         self.check(
             name_constraints(["example.com", "internal"]),
             "example.com a.example.com a.b.example.com internal x.internal",
@@ -33,7 +33,7 @@ class PermitsTests(SynchronousTestCase):
         )
 
     def test_addresses(self) -> None:
-        """A range of one family; names, and the other family, are ruled out then."""
+        """A range permits addresses of one family; names and the other family are excluded."""
         self.check(name_constraints([TEN]), "10.0.0.1 10.255.0.1", "11.0.0.1 [2001:db8::1] example.com")
         self.check(name_constraints([SIX]), "[2001:db8::1]", "10.0.0.1 [2001:db9::1] example.com")
 
@@ -46,7 +46,7 @@ class PermitsTests(SynchronousTestCase):
         )
 
     def test_excluded(self) -> None:
-        """What others rule out counts first, in any spelling of theirs."""
+        """Exclusions of other CAs take precedence, in any notation."""
         constraints = x509.NameConstraints(
             [x509.DNSName("Example.com")], [x509.DNSName("secret.example.com"), x509.IPAddress(TEN)]
         )
@@ -55,11 +55,11 @@ class PermitsTests(SynchronousTestCase):
         )
 
     def test_leading_dot(self) -> None:
-        """A form that is not in the standard."""
+        """A form that is not part of the standard."""
         self.check(x509.NameConstraints([x509.DNSName(".example.com")], None), "a.example.com", "example.org")
 
     def test_other_kinds(self) -> None:
-        """Those of persons and mailboxes do not concern hosts."""
+        """Constraints for other kinds of names, such as directory names and e-mail addresses, do not apply to hosts."""
         constraints = x509.NameConstraints(
             [x509.DirectoryName(common_name("somebody"))], [x509.RFC822Name("example.com")]
         )
@@ -67,12 +67,12 @@ class PermitsTests(SynchronousTestCase):
 
 
 class ReadingTests(SynchronousTestCase):
-    """Finding them, and writing them for people."""
+    """Reading and describing constraints."""
 
-    def test_none(self) -> None:
+    def test_no_constraints(self) -> None:
         self.assertIsNone(constraints_of(TestCA().certificate))
 
-    def test_words(self) -> None:
+    def test_describe(self) -> None:
         for constraints, expected in (
             (name_constraints(["example.com"]), "example.com"),
             (name_constraints([TEN, SIX]), "10.0.0.0/8, 2001:db8::/32"),

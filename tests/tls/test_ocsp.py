@@ -20,7 +20,7 @@ from tests.certificates import TestCA, TestCertificate
 GOOD, REVOKED, UNKNOWN = ocsp.OCSPCertStatus.GOOD, ocsp.OCSPCertStatus.REVOKED, ocsp.OCSPCertStatus.UNKNOWN
 DAY = timedelta(days=1)
 FEATURE = (x509.TLSFeature([x509.TLSFeatureType.status_request]), False)
-# A time has no fractions of a second in an OCSP response.
+# An OCSP response has no fractions of a second.
 NOW = datetime.now(timezone.utc).replace(microsecond=0)
 SIGNER = ((x509.OCSPNoCheck(), False),)
 
@@ -37,12 +37,12 @@ def made(
     algorithm: Any = None,
     names: Any = None,
 ) -> bytes:
-    """What an issuer says of a certificate.
+    """Create an issuer's OCSP response.
 
-    @param signer: who signs in the place of the issuer, and is sent along.
-    @param by: who signs, and sends no certificate along.
-    @param algorithm: with which hash.
-    @param names: with which hash the certificate is named.
+    @param signer: a delegated responder, whose certificate is included.
+    @param by: the signer, whose certificate is not included.
+    @param algorithm: the hash of the signature.
+    @param names: the hash that identifies the certificate.
     """
     revoked = status is REVOKED
     builder = ocsp.OCSPResponseBuilder().add_response(
@@ -63,7 +63,7 @@ def made(
 
 
 class StapleTestCase(SynchronousTestCase):
-    """A certificate that need not be stapled, and one that must."""
+    """Provides a certificate without the must-staple extension, and one with it."""
 
     def setUp(self) -> None:
         self.ca = TestCA()
@@ -74,7 +74,7 @@ class StapleTestCase(SynchronousTestCase):
         return staple_fault(response, certificate or self.may, self.ca.certificate, NOW)
 
     def useless(self, why: str, **options: Any) -> None:
-        """Check that a response says nothing: who need not have one is none the worse, who must is refused."""
+        """Verify that a response is unusable: it only affects the certificate with the must-staple extension."""
         for status in (GOOD, UNKNOWN):
             self.assertIsNone(self.fault(made(self.ca, self.may, status, **options)))
             fault = self.fault(made(self.ca, self.must, status, **options), self.must)
@@ -84,7 +84,7 @@ class StapleTestCase(SynchronousTestCase):
 
 
 class StatusTests(StapleTestCase):
-    """What an issuer says, and what follows."""
+    """The status in a response, and its effect."""
 
     def test_must_staple(self) -> None:
         other = (x509.TLSFeature([x509.TLSFeatureType.status_request_v2]), False)
@@ -92,13 +92,13 @@ class StatusTests(StapleTestCase):
         self.assertFalse(must_staple(self.may))
         self.assertFalse(must_staple(self.ca.issue(extensions=(other,)).certificate))
 
-    def test_none(self) -> None:
+    def test_no_response(self) -> None:
         self.assertIsNone(self.fault(b""))
         self.assertEqual(
             self.fault(b"", self.must), "must be shown with its revocation status, and was shown without one"
         )
 
-    def test_good(self) -> None:
+    def test_good_status(self) -> None:
         for certificate in (self.may, self.must):
             self.assertIsNone(self.fault(made(self.ca, certificate), certificate))
 
@@ -108,11 +108,11 @@ class StatusTests(StapleTestCase):
             self.assertEqual(fault, f"was revoked on {NOW - 2 * DAY:%Y-%m-%d} by its issuer")
 
     def test_revoked_long_ago(self) -> None:
-        """What was revoked stays so."""
+        """A revocation is permanent."""
         response = made(self.ca, self.may, REVOKED, begin=NOW - 60 * DAY, end=NOW - 50 * DAY)
         self.assertIn("was revoked", str(self.fault(response)))
 
-    def test_unknown(self) -> None:
+    def test_unknown_status(self) -> None:
         self.assertIsNone(self.fault(made(self.ca, self.may, UNKNOWN)))
         fault = self.fault(made(self.ca, self.must, UNKNOWN), self.must)
         self.assertIn("the issuer does not know this certificate", str(fault))
@@ -134,7 +134,7 @@ class StatusTests(StapleTestCase):
                 self.assertEqual("out of date" in str(fault), not useful)
 
     def test_old_releases_of_cryptography(self) -> None:
-        """They have the same times under other names, and without their zone."""
+        """They provide the same times under other names, without a time zone."""
 
         class Old:
             this_update = datetime(2026, 1, 2)
@@ -145,9 +145,9 @@ class StatusTests(StapleTestCase):
 
 
 class MatchTests(StapleTestCase):
-    """A response is about one certificate."""
+    """A response applies to one certificate."""
 
-    def test_names_by_other_hashes(self) -> None:
+    def test_other_hash_of_the_identifier(self) -> None:
         self.assertIsNone(self.fault(made(self.ca, self.must, names=hashes.SHA256()), self.must))
 
     def test_another_certificate(self) -> None:
@@ -155,29 +155,29 @@ class MatchTests(StapleTestCase):
         self.assertIsNone(self.fault(made(self.ca, other, REVOKED)))
         self.assertIn("about another certificate", str(self.fault(made(self.ca, other), self.must)))
 
-    def test_the_same_number_of_another_issuer(self) -> None:
+    def test_same_number_of_another_issuer(self) -> None:
         stranger = TestCA("Stranger")
         response = made(stranger, self.may, REVOKED, by=self.ca)
         self.assertIsNone(self.fault(response))
 
-    def test_no_issuer(self) -> None:
+    def test_unknown_issuer(self) -> None:
         self.assertIsNone(staple_fault(made(self.ca, self.may, REVOKED), self.may, None, NOW))
         fault = staple_fault(made(self.ca, self.must), self.must, None, NOW)
         self.assertIn("its issuer is not known", str(fault))
 
 
 class SignatureTests(StapleTestCase):
-    """Who may say it."""
+    """The accepted signers."""
 
-    def test_anybody(self) -> None:
+    def test_other_signers(self) -> None:
         self.useless("not signed by the issuer", by=TestCA())
         self.assertIsNone(self.fault(made(self.ca, self.may, REVOKED, by=TestCA())))
 
-    def test_weak(self) -> None:
+    def test_weak_hash(self) -> None:
         """A hash with which signatures can be forged."""
         self.useless("not signed by the issuer", algorithm=hashes.SHA224())
 
-    def test_an_rsa_key(self) -> None:
+    def test_rsa_key(self) -> None:
         signer = self.delegated(key=rsa.generate_private_key(65537, 2048))
         response = made(self.ca, self.must, signer=signer)
         self.assertIsNone(self.fault(response, self.must))
@@ -195,7 +195,7 @@ class SignatureTests(StapleTestCase):
         self.assertIn("was revoked", str(fault))
 
     def test_not_delegated(self) -> None:
-        """A server of the same CA, or of another one, or one that was charged with it once, says nothing."""
+        """A server of the same CA, a responder of another CA, and one outside its validity period are not accepted."""
         for signer in (
             self.delegated(usage=ExtendedKeyUsageOID.SERVER_AUTH),
             self.delegated(TestCA("Stranger")),
@@ -207,7 +207,7 @@ class SignatureTests(StapleTestCase):
             self.useless("not signed by the issuer", signer=signer)
 
     def test_too_many_signers(self) -> None:
-        """So many are looked at: each costs time."""
+        """The number of checked signers is limited, because each check takes time."""
         strangers = [self.delegated(TestCA()).certificate for _ in range(staple._MAX_SIGNERS)]
         mine = self.delegated()
         builder = ocsp.OCSPResponseBuilder().add_response(
@@ -238,7 +238,7 @@ class SignatureTests(StapleTestCase):
 
 
 class MalformedTests(StapleTestCase):
-    """A server may send anything."""
+    """A server may send arbitrary data."""
 
     def test_garbage(self) -> None:
         whole = made(self.ca, self.must)
@@ -255,7 +255,7 @@ class MalformedTests(StapleTestCase):
                 self.assertIn("cannot be read", str(self.fault(response, self.must)))
 
     def test_every_bit(self) -> None:
-        """Whatever is changed on the way, nothing but the truth is taken for it."""
+        """A modified response is never accepted with another meaning."""
         revoked = made(self.ca, self.must, REVOKED)
         for index in range(len(revoked)):
             changed = bytearray(revoked)

@@ -25,8 +25,8 @@ minimum-version = "TLSv1.2"
 """
 
 
-class LoadTermsTests(SynchronousTestCase):
-    """A file is understood as a whole, or refused."""
+class LoadOriginPoliciesTests(SynchronousTestCase):
+    """A file is either valid as a whole, or rejected."""
 
     def setUp(self) -> None:
         self.path = Path(self.mktemp())
@@ -35,7 +35,7 @@ class LoadTermsTests(SynchronousTestCase):
         self.path.write_text(text, "utf-8")
         return load_origin_policies(self.path)
 
-    def test_everything(self) -> None:
+    def test_all_settings(self) -> None:
         first, second = self.load(ALL)
         self.assertEqual(
             first,
@@ -51,7 +51,7 @@ class LoadTermsTests(SynchronousTestCase):
         )
         self.assertEqual(second, OriginTlsPolicy(hosts=(HostPattern("example.com", subdomains=True, exact=False),)))
 
-    def test_whom_they_hold_for(self) -> None:
+    def test_applies_to(self) -> None:
         first, _ = self.load(ALL)
         for host, port, holds in (
             ("api.partner.example", 443, True),
@@ -63,7 +63,7 @@ class LoadTermsTests(SynchronousTestCase):
         ):
             self.assertEqual(first.applies_to(Authority(host, port)), holds, (host, port))
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         hosts = '[[origin]]\nhosts = ["a.example"]\n'
         for text, words in (
             ("", "write [[origin]] before each table"),

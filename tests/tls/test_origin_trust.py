@@ -39,7 +39,7 @@ HINT = "--ssl-extra-ca-certs"
 
 
 class TrustTestCase(SynchronousTestCase):
-    """Has a CA that is trusted, and sessions with servers."""
+    """Provides a trusted CA, and sessions with servers."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp())
@@ -53,7 +53,7 @@ class TrustTestCase(SynchronousTestCase):
         return OriginTrust(path)
 
     def connect(self, server: TestCertificate | SSL.Context, authority: Authority = HOST) -> tuple[OriginTls, Session]:
-        """Let a careless client, which writes before the handshake is over, meet a server."""
+        """Connect a careless client, which writes before the handshake is over, to a server."""
         context = server if isinstance(server, SSL.Context) else server.server_context()
         creator = self.trust.connection_creator(authority)
         return creator, Session(creator, ServerTls(context), SECRET).run()
@@ -65,7 +65,7 @@ class TrustTestCase(SynchronousTestCase):
         return session
 
     def failed(self, server: TestCertificate | SSL.Context, authority: Authority = HOST) -> OriginTlsFailed:
-        """Check that a session comes to nothing, on both sides.
+        """Verify that a session fails on both sides.
 
         @return: the explanation.
         """
@@ -81,7 +81,7 @@ class TrustTestCase(SynchronousTestCase):
         return error
 
     def rejected(self, server: TestCertificate, *words: str, authority: Authority = HOST) -> str:
-        """Check that a certificate is turned down for the reason that has all the words in it."""
+        """Verify that a certificate is rejected for a reason that contains all the words."""
         error = self.failed(server, authority)
         self.assertIs(type(error), OriginCertificateInvalid)
         self.assertIn(str(authority), error.reason)
@@ -91,14 +91,14 @@ class TrustTestCase(SynchronousTestCase):
 
 
 class AcceptedTests(TrustTestCase):
-    """Tests for certificates that are good."""
+    """Certificates that are accepted."""
 
     def test_interface(self) -> None:
-        """It is what Twisted's TLS takes for a client."""
+        """It provides Twisted's interface for a client."""
         verifyObject(IOpenSSLClientConnectionCreator, self.trust.connection_creator(HOST))
 
     def test_names(self) -> None:
-        """Names, wildcards and addresses that a certificate is for."""
+        """The names, wildcards and addresses of a certificate."""
         for host, name in (
             ("api.example.com", "api.example.com"),
             ("api.example.com", "*.example.com"),
@@ -111,7 +111,7 @@ class AcceptedTests(TrustTestCase):
             self.accepted(self.ca.issue("other.example", name), Authority(host, 443))
 
     def test_intermediate(self) -> None:
-        """A chain by way of an intermediate CA."""
+        """A chain with an intermediate CA."""
         self.accepted(TestCA("Middle", self.ca).issue(HOST.host))
 
     def test_versions(self) -> None:
@@ -127,14 +127,14 @@ class AcceptedTests(TrustTestCase):
         self.accepted(self.ca.issue(HOST.host, key=rsa.generate_private_key(65537, 2048)))
 
     def test_several(self) -> None:
-        """Every certificate in the file is trusted, with whatever stands between them."""
+        """Every certificate in the file is trusted, regardless of text between them."""
         other = TestCA("Other")
         self.trust = self.trusting(b"# ours\n", self.ca.pem, b"\n# theirs\n", other.pem)
         self.accepted(self.ca.issue(HOST.host))
         self.accepted(other.issue(HOST.host))
 
     def test_anchors(self) -> None:
-        """An intermediate CA, a server's own certificate and a self-signed one can be trusted by themselves."""
+        """An intermediate CA, a server's own certificate and a self-signed one can be trust anchors."""
         middle = TestCA("Middle", TestCA("Not trusted"))
         server = TestCA("Not trusted").issue(HOST.host)
         alone = self_signed(HOST.host)
@@ -143,7 +143,7 @@ class AcceptedTests(TrustTestCase):
             self.accepted(each)
 
     def test_server_name(self) -> None:
-        """The server is told the name, and never an address."""
+        """The server gets the name, but never an address."""
         for host, name in (("api.example.com", b"api.example.com"), ("192.0.2.7", None), ("2001:db8::1", None)):
             client = self.trust.connection_creator(Authority(host, 443)).clientConnectionForTLS(None)  # type: ignore[arg-type]
             server = SSL.Connection(self.ca.issue(host).server_context(), None)
@@ -151,7 +151,7 @@ class AcceptedTests(TrustTestCase):
             self.assertEqual(server.get_servername(), name)
 
     def test_application_protocols(self) -> None:
-        """Protocols are offered as they are given; by default none."""
+        """The given protocols are offered; there is no default."""
         seen: list[list[bytes]] = []
 
         def select(_: SSL.Connection, protocols: list[bytes]) -> bytes:
@@ -167,8 +167,8 @@ class AcceptedTests(TrustTestCase):
         self.assertEqual(seen, [[b"h2", b"http/1.1"]])
         self.assertEqual(session.client_layer.negotiatedProtocol, b"http/1.1")
 
-    def test_creator_used_again(self) -> None:
-        """One creator serves any number of connections, and judges each by itself."""
+    def test_creator_is_reusable(self) -> None:
+        """One creator serves any number of connections, and verifies each of them."""
         creator = self.trust.connection_creator(HOST)
         bad = Session(creator, ServerTls(self_signed(HOST.host).server_context()), SECRET).run()
         good = Session(creator, ServerTls(self.ca.issue(HOST.host).server_context()), SECRET).run()
@@ -177,9 +177,9 @@ class AcceptedTests(TrustTestCase):
         self.assertIn("self-signed", creator.explain(bad.client.lost).reason)
 
     def test_system_roots(self) -> None:
-        """The system's roots are trusted besides the file, and without one."""
+        """The system's roots are trusted in addition to the file, and without a file."""
         roots = TestCA("System root")
-        # OpenSSL looks into the environment itself.
+        # OpenSSL reads the environment itself.
         environment = {"SSL_CERT_FILE": str(roots.write(self.directory, "roots")), "SSL_CERT_DIR": ""}
         patch = mock.patch.dict(os.environ, environment)
         patch.start()
@@ -192,7 +192,7 @@ class AcceptedTests(TrustTestCase):
 
 
 class RejectedTests(TrustTestCase):
-    """Tests for certificates that are not to be trusted: each fault by its name, and not a byte is sent."""
+    """Untrusted certificates: each error names the fault, and no data is sent."""
 
     def test_expired(self) -> None:
         """A certificate that has expired."""
@@ -202,49 +202,49 @@ class RejectedTests(TrustTestCase):
         self.assertEqual(reason, f"the certificate of api.example.com:443 has expired (on {end:%Y-%m-%d %H:%M} UTC)")
 
     def test_not_yet_valid(self) -> None:
-        """A certificate from the future."""
+        """A certificate that is not valid yet."""
         server = self.ca.issue(HOST.host, not_yet_valid=True)
         begin = server.certificate.not_valid_before_utc
         self.rejected(server, f"is not yet valid (before {begin:%Y-%m-%d %H:%M} UTC)")
 
     def test_self_signed(self) -> None:
-        """A certificate that nobody has signed but itself."""
+        """A certificate that only it has signed itself."""
         self.rejected(self_signed(HOST.host), "of api.example.com:443 is self-signed and not trusted", HINT)
 
     def test_unknown_root_sent(self) -> None:
-        """A chain that ends in a root of its own, which the server sends along."""
+        """A chain that ends in an untrusted root, which the server sends."""
         other = TestCA("Stranger")
         server = other.issue(HOST.host)
         server = TestCertificate(server.certificate, server.key, (other.certificate,))
         self.rejected(server, "'CN=Stranger' in the chain", "is a self-signed root that is not trusted", HINT)
 
     def test_unknown_issuer(self) -> None:
-        """A certificate by a CA that nobody here knows, named."""
+        """A certificate of an unknown CA; the error names the CA."""
         self.rejected(TestCA("Stranger").issue(HOST.host), "was issued by 'CN=Stranger', which is not trusted", HINT)
 
     def test_unknown_root_of_intermediate(self) -> None:
-        """A chain of which only the end is missing: what is named is the missing root."""
+        """A chain without its root; the error names the missing root."""
         middle = TestCA("Middle", TestCA("Stranger"))
         self.rejected(middle.issue(HOST.host), "'CN=Middle' in the chain", "issued by 'CN=Stranger'")
 
     def test_same_name_other_key(self) -> None:
-        """A CA that only bears the name of a trusted one."""
+        """A CA with the name of a trusted one, and another key."""
         self.failed(TestCA("Trusted CA").issue(HOST.host))
 
     def test_expired_intermediate(self) -> None:
-        """An intermediate CA that has expired, named."""
+        """An expired intermediate CA; the error names it."""
         middle = TestCA("Middle", self.ca, expired=True)
         self.rejected(middle.issue(HOST.host), "'CN=Middle' in the chain of api.example.com:443 has expired")
 
     def test_wrong_host(self) -> None:
-        """A certificate for other names, which are listed."""
+        """A certificate for other names; the error lists them."""
         reason = self.rejected(self.ca.issue("www.example.com", "192.0.2.7"))
         self.assertEqual(
             reason, "the certificate of api.example.com:443 is for another host: www.example.com, 192.0.2.7"
         )
 
     def test_wrong_address(self) -> None:
-        """A certificate for another address, and one for a name that looks like the address."""
+        """A certificate for another address, and one for a name that resembles the address."""
         authority = Authority("192.0.2.8", 443)
         self.rejected(self.ca.issue("192.0.2.7"), "for another host: 192.0.2.7", authority=authority)
         named = self.ca.issue(extensions=((x509.SubjectAlternativeName([x509.DNSName("192.0.2.8")]), False),))
@@ -253,36 +253,36 @@ class RejectedTests(TrustTestCase):
         )
 
     def test_many_names(self) -> None:
-        """Of many names, the first are listed and the others counted."""
+        """Of many names, the error lists the first ones and counts the others."""
         names = [f"{number}.example" for number in range(12)]
         reason = self.rejected(self.ca.issue(*names))
         self.assertTrue(reason.endswith(": 0.example, 1.example, 2.example, 3.example, 4.example and 7 more"), reason)
 
     def test_other_kinds_of_names(self) -> None:
-        """A certificate whose only name is none of a host."""
+        """A certificate without a name of a host."""
         names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier("https://api.example.com")])
         self.rejected(self.ca.issue(extensions=((names, False),)), "names no host")
 
     def test_no_names(self) -> None:
-        """A certificate without alternative names: the common name counts for nothing."""
+        """A certificate without alternative names: the common name is ignored."""
         self.rejected(self.ca.issue(subject=HOST.host), "names no host")
 
     def test_wildcards(self) -> None:
-        """Wildcards reach one label deep, and never stand for a whole name."""
+        """A wildcard matches one label, and never a whole name."""
         for name in ("*.com", "*", "*.api.example.com", "a*.example.com"):
             self.failed(self.ca.issue(name))
         self.failed(self.ca.issue("*.example.com"), Authority("a.b.example.com", 443))
 
     def test_client_certificate(self) -> None:
-        """A certificate that is meant for clients."""
+        """A certificate for clients."""
         self.rejected(self.ca.issue(HOST.host, usage=CLIENT), "is not meant for TLS servers")
 
     def test_not_a_ca(self) -> None:
-        """A certificate that a mere server has signed."""
+        """A certificate that an ordinary server has signed."""
         self.rejected(TestCA("Impostor", self.ca, ca=False).issue(HOST.host), "'CN=Impostor'", "not one of a CA")
 
     def test_path_too_long(self) -> None:
-        """A CA that was allowed to sign servers, not CAs."""
+        """A CA that may sign servers, but not CAs."""
         leaf_only = TestCA("Leaf only", self.ca, path_length=0)
         self.rejected(TestCA("Further", leaf_only).issue(HOST.host), "higher in the chain")
 
@@ -292,7 +292,7 @@ class RejectedTests(TrustTestCase):
         self.rejected(self.ca.issue(HOST.host, extensions=((unknown, True),)), "critical extension")
 
     def test_weak_key(self) -> None:
-        """A key that is too short for these times."""
+        """A key that is too short."""
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
         context.set_cipher_list(b"ALL:@SECLEVEL=0")
         weak = self.ca.issue(HOST.host, key=rsa.generate_private_key(65537, 1024))
@@ -301,7 +301,7 @@ class RejectedTests(TrustTestCase):
         self.assertIn("a key that is too weak", self.failed(context).reason)
 
     def test_name_constraints(self) -> None:
-        """A CA that may sign for its own domain alone."""
+        """A CA that may sign only for its own domain."""
         constraints = x509.NameConstraints([x509.DNSName("corp.example")], None)
         key = new_key()
         confined = self.ca.issue(
@@ -318,34 +318,34 @@ class RejectedTests(TrustTestCase):
         self.rejected(middle.issue(HOST.host), "its CA may not sign")
 
     def test_hostile_names(self) -> None:
-        """What a stranger wrote into a certificate cannot break a log line, nor flood it."""
+        """Hostile text in a certificate neither breaks a log line nor floods it."""
         reason = self.rejected(TestCA("Evil\nCA \x1b[31m" + "x" * 40).issue(HOST.host))
         self.assertIn("Evil?CA ?[31m", reason)
         reason = self.rejected(self.ca.issue("x" * 60 + "." + "y" * 60 + ".example"))
         self.assertIn("...", reason)
         self.assertLess(len(reason), 250)
 
-    def test_malformed(self) -> None:
-        """Names that cannot be read at all."""
+    def test_malformed_names(self) -> None:
+        """Names that cannot be parsed."""
         broken = x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, b"\x30\x03\x82\x05a")
         self.failed(self.ca.issue(extensions=((broken, False),)))
 
     def test_alert(self) -> None:
-        """The server is told that its certificate is at fault."""
+        """The server gets an alert about its certificate."""
         _, session = self.connect(self_signed(HOST.host))
         assert session.server.lost is not None
         self.assertIn("alert", str(session.server.lost.value))
 
-    def test_unknown_number(self) -> None:
-        """A fault that the table does not have is given by its number."""
+    def test_unknown_error_number(self) -> None:
+        """A fault that is not in the table is reported by its number."""
         connection = trust._VerifiedConnection(SSL.Context(SSL.TLS_CLIENT_METHOD), HOST)
         certificate = crypto.X509.from_cryptography(self.ca.issue(HOST.host).certificate)
         self.assertFalse(connection.verify_step(certificate, 999, 0, 0))
         assert connection._fault is not None
         self.assertIn("cannot be verified (OpenSSL error 999)", connection._fault.reason)
 
-    def test_unreadable(self) -> None:
-        """A certificate on which the judgement itself fails is turned down, and nothing is raised into OpenSSL."""
+    def test_unexpected_error(self) -> None:
+        """If the verification itself fails, the certificate is rejected, and no exception is raised into OpenSSL."""
 
         class Broken:
             def to_cryptography(self) -> x509.Certificate:
@@ -357,16 +357,16 @@ class RejectedTests(TrustTestCase):
             assert connection._fault is not None
             self.assertIn("cannot be judged (no?DER)", connection._fault.reason)
 
-    def test_host_that_cannot_be_compared(self) -> None:
-        """A host that the comparison does not take is turned down, whatever the certificate says."""
+    def test_invalid_host(self) -> None:
+        """A host that cannot be compared is rejected, regardless of the certificate."""
         self.rejected(self.ca.issue("a.example"), "cannot be judged", authority=Authority("1_000", 443))
 
 
 class ResumedSessionTests(TrustTestCase):
-    """Tests for sessions in which OpenSSL verifies nothing."""
+    """Resumed sessions, in which OpenSSL verifies nothing."""
 
-    def test_refused(self) -> None:
-        """A session that was resumed was not judged for this authority, so it does not count as judged."""
+    def test_rejected(self) -> None:
+        """A resumed session was not verified for this authority, so it is rejected."""
         context = self.ca.issue("other.example").server_context()
         first = self.trust.connection_creator(Authority("other.example", 443)).clientConnectionForTLS(None)  # type: ignore[arg-type]
         context.set_max_proto_version(SSL.TLS1_2_VERSION)
@@ -380,17 +380,17 @@ class ResumedSessionTests(TrustTestCase):
 
 
 class SettingsTests(TrustTestCase):
-    """Tests for what all sessions have in common."""
+    """The settings of all sessions."""
 
     def test_settings(self) -> None:
-        """Sessions are neither kept nor compressed, and idle ones give their buffers back."""
+        """Sessions are neither cached nor compressed, and idle ones release their buffers."""
         context = self.trust._context
         self.assertEqual(context.get_session_cache_mode(), SSL.SESS_CACHE_OFF)
         self.assertTrue(context.set_mode(0) & SSL.MODE_RELEASE_BUFFERS)
         self.assertTrue(context.set_options(0) & SSL.OP_NO_COMPRESSION)
 
     def test_renegotiation(self) -> None:
-        """A server cannot start the handshake over, with another certificate perhaps."""
+        """A server cannot renegotiate, for example with another certificate."""
         context = self.ca.issue(HOST.host).server_context()
         context.set_max_proto_version(SSL.TLS1_2_VERSION)
         client = self.trust.connection_creator(HOST).clientConnectionForTLS(None)  # type: ignore[arg-type]
@@ -406,7 +406,7 @@ class SettingsTests(TrustTestCase):
 
 
 class OtherFailureTests(TrustTestCase):
-    """Tests for handshakes that fail for another reason than a certificate."""
+    """Handshakes that fail for other reasons than a certificate."""
 
     def handshake_failed(self, server: SSL.Context, *words: str) -> None:
         error = self.failed(server)
@@ -416,24 +416,24 @@ class OtherFailureTests(TrustTestCase):
             self.assertIn(word, error.reason)
 
     def test_old_version(self) -> None:
-        """A server that speaks TLS 1.1 at most."""
+        """A server that supports only TLS 1.1 or older."""
         context = self.ca.issue(HOST.host).server_context()
         context.set_min_proto_version(SSL.TLS1_VERSION)
         context.set_max_proto_version(SSL.TLS1_1_VERSION)
         context.set_cipher_list(b"ALL:@SECLEVEL=0")
-        # So that nothing but the version is in the way.
+        # This ensures that only the version prevents the handshake.
         self.trust._context.set_cipher_list(b"ALL:@SECLEVEL=0")
         self.handshake_failed(context, "refused it with the alert protocol_version")
 
     def test_no_common_cipher(self) -> None:
-        """A server that shares no cipher with us."""
+        """A server without a common cipher suite."""
         context = self.ca.issue(HOST.host).server_context()
         context.set_max_proto_version(SSL.TLS1_2_VERSION)
         context.set_cipher_list(b"ECDHE-RSA-AES128-GCM-SHA256")
         self.handshake_failed(context, "refused it with the alert handshake_failure")
 
     def meet(self, *answers: bytes) -> str:
-        """Let a server that is no TLS server answer.
+        """Connect to a server that does not use TLS.
 
         @return: the explanation.
         """
@@ -449,12 +449,12 @@ class OtherFailureTests(TrustTestCase):
         return error.reason
 
     def test_no_tls(self) -> None:
-        """A server that speaks something else."""
+        """A server with another protocol."""
         for answer in (b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", b"220 mail ESMTP\r\n"):
             self.assertIn("does not speak TLS", self.meet(answer))
 
-    def test_old_answer(self) -> None:
-        """A server that goes on with a version that was not offered."""
+    def test_response_with_an_old_version(self) -> None:
+        """A server that responds with a version that was not offered."""
         hello = b"\x03\x01" + bytes(32) + b"\x00" + b"\xc0\x09" + b"\x00"
         message = b"\x02" + len(hello).to_bytes(3, "big") + hello
         record = b"\x16\x03\x01" + len(message).to_bytes(2, "big") + message
@@ -465,7 +465,7 @@ class OtherFailureTests(TrustTestCase):
         self.assertIn("failed: the connection was closed", self.meet())
 
     def test_other_reasons(self) -> None:
-        """Whatever else ends a handshake is told as it is, in one line."""
+        """Other reasons are reported unchanged, in one line."""
         creator = self.trust.connection_creator(HOST)
         for error, text in (
             (ConnectionLost(), "the connection was closed"),
@@ -490,7 +490,7 @@ class OtherFailureTests(TrustTestCase):
 
 
 class ClientCertificateTests(TrustTestCase):
-    """Tests for the certificate that we show."""
+    """The proxy's client certificate."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -500,7 +500,7 @@ class ClientCertificateTests(TrustTestCase):
         self.shown: list[str] = []
 
     def asking(self, server: TestCertificate) -> SSL.Context:
-        """A server that asks for a certificate by the CA."""
+        """Return a server that requests a certificate of the CA."""
         context = server.server_context()
         store = context.get_cert_store()
         assert store is not None
@@ -527,58 +527,58 @@ class ClientCertificateTests(TrustTestCase):
         for word in words:
             self.assertIn(word, error.reason)
 
-    def test_shown(self) -> None:
-        """It is shown with its chain to a server that asks."""
+    def test_sent(self) -> None:
+        """It is sent with its chain to a server that requests it."""
         self.trust = self.trust_with(self.path)
         self.accepted(self.asking(self.ca.issue(HOST.host)))
         self.assertEqual(self.shown, ["CN=runner-7"])
 
-    def test_not_shown(self) -> None:
-        """Without one, a server that insists ends the session; what it says is passed on."""
+    def test_not_configured(self) -> None:
+        """Without one, a server that requires it ends the session; the error quotes its alert."""
         creator, session = self.connect(self.asking(self.ca.issue(HOST.host)))
         self.assertEqual(session.server.received, b"")
         assert session.client.lost is not None
         self.assertIn("certificate_required", creator.explain(session.client.lost).reason)
 
-    def test_not_shown_to_strangers(self) -> None:
-        """A server that is not the right one does not even learn who we are."""
+    def test_not_sent_to_other_servers(self) -> None:
+        """An unverified server gets no information about the client."""
         self.trust = self.trust_with(self.path)
         self.failed(self.asking(self.ca.issue("other.example")))
         self.assertEqual(self.shown, [])
 
     def test_missing(self) -> None:
-        """A file that is not there."""
+        """A file that does not exist."""
         self.refused(None, "No such file")
 
     def test_no_certificate(self) -> None:
-        """A key alone."""
+        """A file with only a key."""
         self.refused(self.mine.key_pem, "holds no PEM certificate")
 
     def test_no_key(self) -> None:
-        """A certificate alone, and one with a damaged key."""
+        """A file with only a certificate, and one with a damaged key."""
         self.refused(self.mine.certificate_pem, "holds no PEM key")
         damaged = b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
         self.refused(self.mine.certificate_pem + damaged, "holds no PEM key")
 
     def test_encrypted(self) -> None:
-        """A key under a passphrase: nobody is asked for it."""
+        """A key with a passphrase: the proxy prompts for none."""
         key = self.mine.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x"))
         self.refused(self.mine.certificate_pem + key, "encrypted", "openssl pkey")
 
     def test_wrong_key(self) -> None:
-        """The key of another certificate, of the same kind, of another, and of one that signs nothing."""
+        """The key of another certificate, of the same kind, of another kind, and of a kind that cannot sign."""
         exchange = x25519.X25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         for key in (key_pem_of(new_key()), key_pem_of(rsa.generate_private_key(65537, 2048)), exchange):
             self.refused(self.mine.certificate_pem + key, "does not belong to its first certificate")
 
     def test_weak(self) -> None:
-        """A key that OpenSSL refuses to use."""
+        """A key that OpenSSL rejects."""
         weak = self.ca.issue("runner-7", usage=CLIENT, key=rsa.generate_private_key(65537, 1024))
         self.refused(weak.certificate_pem + weak.key_pem, "too weak")
 
 
 class ExtraFileTests(TrustTestCase):
-    """Tests for a file with extra CAs that cannot be used: one line with the file and the remedy."""
+    """An invalid file with extra CAs: one line with the file and the remedy."""
 
     def refused(self, content: bytes | None, *words: str) -> None:
         path = self.directory / "bad.pem"
@@ -592,7 +592,7 @@ class ExtraFileTests(TrustTestCase):
             self.assertIn(word, error.reason)
 
     def test_missing(self) -> None:
-        """A file that is not there."""
+        """A file that does not exist."""
         self.refused(None, "No such file", "name a PEM file")
 
     def test_directory(self) -> None:
@@ -601,30 +601,30 @@ class ExtraFileTests(TrustTestCase):
         self.refused(None, "Is a directory")
 
     def test_no_certificate(self) -> None:
-        """Nothing, text, a key, and a certificate as DER."""
+        """An empty file, text, a key, and a certificate as DER."""
         der = self.ca.certificate.public_bytes(Encoding.DER)
         for content in (b"", b"these are our roots\n", key_pem_of(new_key()), der):
             self.refused(content, "holds no PEM certificate", "openssl x509 -inform der")
 
     def test_damaged(self) -> None:
-        """A certificate, and another that is none."""
+        """A valid certificate and an invalid one."""
         damaged = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
         self.refused(self.ca.pem + damaged, "damaged", "replace")
 
-    def test_cut_short(self) -> None:
-        """A file of which the end is missing."""
+    def test_truncated(self) -> None:
+        """A file without its end."""
         self.refused(self.ca.pem + self.ca.pem[:200], "cut short")
 
 
-class TermsTests(TrustTestCase):
-    """Tests for hosts for which something else holds."""
+class OriginPolicyTests(TrustTestCase):
+    """Hosts with their own settings."""
 
     def trust_with(self, **terms: object) -> None:
         hosts = (HostPattern.parse("*.example.com", suffix=False),)
         self.trust = OriginTrust(self.directory / "ca.pem", origins=[OriginTlsPolicy(hosts=hosts, **terms)])  # type: ignore[arg-type]
 
     def test_client_certificate(self) -> None:
-        """It is shown to these hosts, and to no others."""
+        """It is sent to these hosts only."""
         shown: list[str] = []
 
         def note(_: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
@@ -640,7 +640,7 @@ class TermsTests(TrustTestCase):
             shown.clear()
 
     def test_minimum_version(self) -> None:
-        """A server that is too old for one host is good for another."""
+        """A server that is too old for one host is acceptable for another."""
         self.trust_with(minimum_version=SSL.TLS1_3_VERSION)
         for host, good in ((HOST.host, False), ("api.example.org", True)):
             context = self.ca.issue(host).server_context()
@@ -652,15 +652,15 @@ class TermsTests(TrustTestCase):
                 self.assertIn("refused it with the alert protocol_version", error.reason)
         self.accepted(self.ca.issue(HOST.host))
 
-    def test_old_answer(self) -> None:
-        """A server that goes on with a version that was not offered."""
+    def test_response_with_an_old_version(self) -> None:
+        """A server that responds with a version that was not offered."""
         self.trust_with(minimum_version=SSL.TLS1_3_VERSION)
         creator = self.trust.connection_creator(HOST)
         error = SSL.Error([("SSL routines", "", "unsupported protocol")])
         self.assertIn("no TLS from version 1.3 on", creator.explain(Failure(error)).reason)
 
     def test_pinned_ca(self) -> None:
-        """Neither the system's roots nor the extra ones count for such a host, and its CA for no other host."""
+        """Neither the system's roots nor the extra ones apply to such a host, and its CA applies to no other host."""
         pinned = TestCA("Pinned")
         roots = TestCA("System root")
         environment = {"SSL_CERT_FILE": str(roots.write(self.directory, "roots")), "SSL_CERT_DIR": ""}
@@ -676,15 +676,15 @@ class TermsTests(TrustTestCase):
         self.accepted(roots.issue(elsewhere.host), elsewhere)
         self.rejected(pinned.issue(elsewhere.host), HINT, authority=elsewhere)
 
-    def test_names_are_verified_all_the_same(self) -> None:
-        """A pinned CA makes no name good."""
+    def test_names_are_verified_with_a_pinned_ca(self) -> None:
+        """A pinned CA does not disable the verification of names."""
         pinned = TestCA("Pinned")
         self.trust_with(ca=pinned.write(self.directory, "pinned"))
         self.rejected(pinned.issue("other.example.com"), "for another host")
         self.rejected(pinned.issue(HOST.host, expired=True), "has expired")
 
-    def test_the_first_that_matches(self) -> None:
-        """Of several terms for one host."""
+    def test_first_match_applies(self) -> None:
+        """If several settings match a host, the first applies."""
         host, all_hosts = (HostPattern.parse(text, suffix=False) for text in (HOST.host, "*.example.com"))
         one, two = (TestCA(name).write(self.directory, name) for name in ("one", "two"))
         self.trust = OriginTrust(
@@ -695,8 +695,8 @@ class TermsTests(TrustTestCase):
             creator = self.trust.connection_creator(Authority(name, 443))
             self.assertIs(creator.clientConnectionForTLS(None).get_context(), context)  # type: ignore[arg-type]
 
-    def test_files_that_cannot_be_used(self) -> None:
-        """They are found at the start."""
+    def test_invalid_files(self) -> None:
+        """They are detected at the start."""
         missing = self.directory / "missing.pem"
         for terms in ({"ca": missing}, {"client_certificate": missing}):
             error = self.assertRaises(TrustError, self.trust_with, **terms)
@@ -704,7 +704,7 @@ class TermsTests(TrustTestCase):
 
 
 class StapleTests(TrustTestCase):
-    """Tests for what servers staple to their certificates."""
+    """Stapled responses of servers."""
 
     def stapling(self, server: TestCertificate, response: bytes, version: int = SSL.TLS1_3_VERSION) -> SSL.Context:
         context = server.server_context()
@@ -712,14 +712,14 @@ class StapleTests(TrustTestCase):
         context.set_ocsp_server_callback(lambda _, __: response)
         return context
 
-    def test_good(self) -> None:
-        """With a good status, and without any."""
+    def test_good_status(self) -> None:
+        """A good status is accepted, and so is a missing one."""
         server = self.ca.issue(HOST.host)
         for response in (staple.made(self.ca, server.certificate), b""):
             self.accepted(self.stapling(server, response))
 
     def test_revoked(self) -> None:
-        """In each version of TLS, and not a byte is sent."""
+        """The certificate is rejected in each version of TLS, and no data is sent."""
         for issuer in (self.ca, TestCA("Middle", self.ca)):
             for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
                 server = issuer.issue(HOST.host)
@@ -729,7 +729,7 @@ class StapleTests(TrustTestCase):
                 self.assertIn(f"the certificate of {HOST} was revoked on ", error.reason)
 
     def test_must_staple(self) -> None:
-        """A certificate that is to be shown with its status."""
+        """A certificate that requires a stapled response."""
         server = self.ca.issue(HOST.host, extensions=(staple.FEATURE,))
         self.accepted(self.stapling(server, staple.made(self.ca, server.certificate)))
         for context in (self.stapling(server, b""), self.stapling(server, b"garbage"), server.server_context()):
@@ -738,17 +738,17 @@ class StapleTests(TrustTestCase):
             self.assertIn("must be shown with its revocation status", error.reason)
 
     def test_garbage(self) -> None:
-        """Whatever else a server staples is as good as nothing."""
+        """An invalid response is treated as a missing one."""
         self.accepted(self.stapling(self.ca.issue(HOST.host), b"garbage"))
 
-    def test_an_anchor_by_itself(self) -> None:
-        """A server's own certificate that is trusted: nobody can revoke it."""
+    def test_server_certificate_as_anchor(self) -> None:
+        """A server's own certificate as a trust anchor: no issuer can revoke it."""
         alone = self_signed(HOST.host)
         self.trust = self.trusting(alone.certificate_pem)
         self.accepted(self.stapling(alone, b"garbage"))
 
-    def test_judgement_that_fails(self) -> None:
-        """Nothing is raised into OpenSSL, and nobody gets through."""
+    def test_unexpected_error(self) -> None:
+        """No exception is raised into OpenSSL, and the session fails."""
 
         def broken(*_: object) -> None:
             raise RuntimeError("no\nway")
@@ -757,8 +757,8 @@ class StapleTests(TrustTestCase):
         server = self.ca.issue(HOST.host)
         self.rejected(server, "has a revocation status that cannot be judged (no?way)")
 
-    def test_nothing_was_judged(self) -> None:
-        """Without a certificate there is nothing to say of it."""
+    def test_no_certificate(self) -> None:
+        """Without a certificate the stapled response is not checked."""
         connection = trust._VerifiedConnection(SSL.Context(SSL.TLS_CLIENT_METHOD), HOST)
         self.assertTrue(connection.verify_staple(b"garbage"))
         self.assertIsNone(connection._fault)

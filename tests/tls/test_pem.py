@@ -1,6 +1,6 @@
 """Tests for L{egress.tls.pem}.
 
-What becomes of the contexts is tested with L{egress.tls.origin_trust} and L{egress.tls.listener_context}.
+The tests of L{egress.tls.origin_trust} and L{egress.tls.listener_context} cover the contexts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tests.certificates import CLIENT, TestCA, key_pem_of, new_key
 
 
 class PlainTests(SynchronousTestCase):
-    """Text of strangers."""
+    """Untrusted text."""
 
     def test_plain(self) -> None:
         self.assertEqual(plain("a\nb\x1b[31m"), "a?b?[31m")
@@ -24,7 +24,7 @@ class PlainTests(SynchronousTestCase):
 
 
 class PemTests(SynchronousTestCase):
-    """Files, good ones and bad ones."""
+    """Valid and invalid files."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp())
@@ -57,14 +57,14 @@ class PemTests(SynchronousTestCase):
             self.assertEqual(str(error), error.reason)
         self.assertIn("No such file", self.assertRaises(TrustError, read_certificates, self.directory / "x").reason)
 
-    def test_a_key_of_its_own(self) -> None:
+    def test_separate_key_file(self) -> None:
         issued = self.ca.issue(usage=CLIENT)
         certificate, key = issued.write(self.directory)
         use_certificate(self.context, certificate, key)
         self.context.check_privatekey()
         use_certificate(self.context, issued.write_combined(self.directory))
 
-    def test_keys_that_do_not_fit(self) -> None:
+    def test_wrong_keys(self) -> None:
         certificate, _ = self.ca.issue(usage=CLIENT).write(self.directory)
         for content, words in (
             (key_pem_of(new_key()), f"does not belong to the first certificate of {certificate}"),

@@ -15,7 +15,7 @@ from tests.certificates import TestCA, key_pem_of, new_key
 NOW = datetime.now(timezone.utc)
 
 
-class GivenCaTests(SynchronousTestCase):
+class ProvidedCaTests(SynchronousTestCase):
     """A CA in two files."""
 
     def setUp(self) -> None:
@@ -36,14 +36,14 @@ class GivenCaTests(SynchronousTestCase):
             self.assertNotIn("\n", error.reason)
 
     def test_load(self) -> None:
-        """It signs, and sends what leads to the root."""
+        """It signs, and sends its chain."""
         leaf = self.given.load(NOW).issue(Authority("a.example", 443), NOW)
         leaf.certificate.verify_directly_issued_by(self.ca.certificate)
         self.assertEqual(leaf.chain, (self.ca.certificate,))
         self.assertEqual(self.given.paths, (self.given.certificate_path, self.given.key_path))
 
     def test_certificates(self) -> None:
-        """They are there without the key, and the root is what clients trust."""
+        """They are available without the key; clients trust the root."""
         self.given.key_path.unlink()
         found = self.given.certificates()
         self.assertEqual((found.current, found.chain), (self.ca.certificate, (self.root.certificate,)))
@@ -60,7 +60,7 @@ class GivenCaTests(SynchronousTestCase):
         self.refused(f"{self.given.key_path}: Is a directory")
 
     def test_chain(self) -> None:
-        """In the wrong order, none at all, or not there."""
+        """In the wrong order, empty, or missing."""
         self.given.certificate_path.write_bytes(self.root.pem + self.ca.pem)
         self.refused("does not belong to its certificate")
         self.given.certificate_path.write_bytes(self.ca.pem + TestCA("Root").pem)

@@ -19,10 +19,10 @@ from tests.tls.sessions import Session
 HOST = Authority("api.example.com", 443)
 
 
-class CurrentTrustTests(SynchronousTestCase):
-    """Who was given the means long ago judges as is right now."""
+class ReloadableTrustTests(SynchronousTestCase):
+    """An existing creator verifies sessions with the current trust settings."""
 
-    def test_followed(self) -> None:
+    def test_replace(self) -> None:
         directory = Path(self.mktemp())
         directory.mkdir()
         ca = TestCA("Company CA")

@@ -19,12 +19,12 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
 PASSWORD = "changeit"
 PAIR = [TestCA("A").certificate, TestCA("B").certificate]
 
-# The attribute by which Java knows a certificate that is trusted, 2.16.840.1.113894.746875.1.1, in DER.
+# The attribute with which Java marks a trusted certificate, 2.16.840.1.113894.746875.1.1, in DER.
 TRUSTED_KEY_USAGE = bytes.fromhex("060c6086480186f966adca7b0101")
 
 
 class Reader:
-    """Reads what C{java.io.DataOutputStream} would have written."""
+    """Reads the output of C{java.io.DataOutputStream}."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content
@@ -43,8 +43,8 @@ class Reader:
         return self.take(self.number("H")).decode("utf-8")
 
 
-class FormTests(SynchronousTestCase):
-    """One form after the other."""
+class FormatTests(SynchronousTestCase):
+    """The output formats."""
 
     def write(self, form: Form, certificates: list[x509.Certificate] = PAIR, password: str = PASSWORD) -> bytes:
         return write_certificates(certificates, form, password, NOW)
@@ -58,12 +58,12 @@ class FormTests(SynchronousTestCase):
         self.assertEqual(read_certificates(self.write(Form.PEM)), PAIR)
 
     def test_der(self) -> None:
-        """It holds one certificate, and is never a part of what is to be trusted."""
+        """It contains one certificate; the format is rejected if there are several certificates to trust."""
         self.assertEqual(x509.load_der_x509_certificate(self.write(Form.DER, PAIR[:1])), PAIR[0])
         self.refused(Form.DER, "there are 2 to trust")
 
     def test_jks(self) -> None:
-        """The bytes are those of the format, and the digest is that of the password."""
+        """The bytes follow the format, and the digest is that of the password."""
         content = self.write(Form.JKS)
         reader = Reader(content)
         self.assertEqual([reader.number("I"), reader.number("i"), reader.number("i")], [0xFEEDFEED, 2, 2])
@@ -77,7 +77,7 @@ class FormTests(SynchronousTestCase):
         self.assertEqual(reader.take(100), hashlib.sha1(salted + content[:-20]).digest())
 
     def test_pkcs12(self) -> None:
-        """Each certificate is one that Java trusts; an old library that cannot write this is named."""
+        """Java trusts each certificate; the error for an old library names it."""
         if truststore._java_truststore is None:
             self.refused(Form.PKCS12, "cryptography 45", "jks")
             return
@@ -96,7 +96,7 @@ class FormTests(SynchronousTestCase):
             self.refused(form, "six characters", password="abcde")
 
     def test_aliases(self) -> None:
-        """They differ, and stay what they are; Java writes them in lower case."""
+        """They are unique and stable; Java writes them in lower case."""
         aliases = [alias_of(certificate) for certificate in PAIR]
         self.assertEqual(len(set(aliases)), 2)
         self.assertEqual(aliases, [alias_of(certificate).lower() for certificate in PAIR])
