@@ -1,4 +1,4 @@
-"""What may happen to bytes on their way: they are split anywhere, and somebody spoils them."""
+"""Hypothesis strategies for byte streams: splits into reads and mutations of messages."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def splits(most: int = 12) -> st.SearchStrategy[Callable[[bytes], list[bytes]]]:
 
 
 def byte_by_byte(wire: bytes) -> list[bytes]:
-    """The slowest sender there is."""
+    """Split bytes into reads of one byte."""
     return [wire[index : index + 1] for index in range(len(wire))]
 
 
 def mutations(most: int = 3) -> st.SearchStrategy[Callable[[bytes], bytes]]:
-    """Ways to spoil a message, or not: here and there, up to two bytes give way to something else."""
+    """A message with up to two mutations: each replaces some bytes with others."""
     change = st.tuples(st.floats(0, 1), st.integers(0, 2), st.sampled_from(NASTY))
 
     def mutator(changes: list[tuple[float, int, bytes]]) -> Callable[[bytes], bytes]:

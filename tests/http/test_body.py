@@ -71,9 +71,9 @@ def chunked() -> ChunkedBody:
 
 
 def read(body: Body, pieces: list[bytes]) -> tuple[bytes, Headers | None, bytes]:
-    """Feed content in pieces.
+    """Pass content in pieces.
 
-    @return: the content, the trailers when the end was reached, and what was left over.
+    @return: the content, the trailers if the end was reached, and the rest.
     """
     content, buffer, trailers = b"", b"", None
     for piece in pieces:
@@ -111,32 +111,32 @@ class UntilCloseBodyTests(SynchronousTestCase):
 
 
 class ChunkedBodyTests(SynchronousTestCase):
-    """The chunked coding, strictly."""
+    """The chunked coding, parsed strictly."""
 
     def test_content(self) -> None:
         data = b"3\r\nabc\r\nA;name=value\r\n0123456789\r\n0\r\n\r\nnext"
         self.assertEqual(read(chunked(), [data]), (b"abc0123456789", (), b"next"))
 
-    def test_extensions_are_passed_over(self) -> None:
+    def test_extensions_are_ignored(self) -> None:
         for line in (b"3;a", b"3;a=b;c", b"003;a;b=c", b'3;a="b; \\"c\\" \xe4\t";d'):
             with self.subTest(line=line):
                 self.assertEqual(read(chunked(), [line + b"\r\nabc\r\n0;e\r\n\r\n"]), (b"abc", (), b""))
 
-    def test_white_space_around_extensions_is_passed_over(self) -> None:
+    def test_white_space_around_extensions_is_ignored(self) -> None:
         for line in (b"3 ;a=b", b"3; a=b", b"3\t;\ta", b"3;a =b", b"3;a= b", b'3 ; a = "b c" ; d'):
             for response in (False, True):
                 with self.subTest(line=line, response=response):
                     body = ChunkedBody(100, 4, response=response)
                     self.assertEqual(read(body, byte_by_byte(line + b"\r\nabc\r\n0 ;e\r\n\r\n")), (b"abc", (), b""))
 
-    def test_padded_sizes_are_read_in_responses_alone(self) -> None:
+    def test_padded_sizes_are_accepted_only_in_responses(self) -> None:
         for line in (b"3 ", b"3\t ", b"0" * 16 + b"3", b"0" * 200 + b"3;a", b"0003;a "):
             data = line + b"\r\nabc\r\n" + b"0" * 20 + b" \r\n\r\n"
             with self.subTest(line=line):
                 self.assertEqual(read(ChunkedBody(100, 4, response=True), [data]), (b"abc", (), b""))
                 self.assertRaises(MalformedBody, read, chunked(), [data])
 
-    def test_what_is_malformed_in_a_response_too(self) -> None:
+    def test_malformed_also_in_a_response(self) -> None:
         padded = ("space behind the size", "size too long", "space behind an extension", "malformed trailer")
         for name, data in MALFORMED.items():
             if name not in padded:
@@ -150,7 +150,7 @@ class ChunkedBodyTests(SynchronousTestCase):
         data = b"0\r\nX-Sum : 42\r\n\r\n"
         self.assertEqual(read(ChunkedBody(100, 4, response=True), [data]), (b"", ((b"X-Sum", b"42"),), b""))
 
-    def test_extensions_may_exceed_the_content_by_so_much(self) -> None:
+    def test_limit_of_extensions(self) -> None:
         chunk = b"1;" + b"a" * 200 + b"\r\nx\r\n"
         self.assertEqual(len(read(chunked(), [chunk * 81])[0]), 81)
         self.assertRaises(MalformedBody, read, chunked(), [chunk * 83])
@@ -161,29 +161,29 @@ class ChunkedBodyTests(SynchronousTestCase):
         data = b"0\r\nX-Sum: 42\r\nX-B: c\r\n\r\nnext"
         self.assertEqual(read(chunked(), [data]), (b"", ((b"X-Sum", b"42"), (b"X-B", b"c")), b"next"))
 
-    def test_chunks_that_came_together_come_out_together(self) -> None:
+    def test_chunks_of_one_read_are_joined(self) -> None:
         body = chunked()
         self.assertEqual(body.take(encode_chunk(b"a") * 100 + b"0\r\n\r\nnext"), (b"a" * 100, b"\r\nnext"))
         self.assertEqual(body.take(b"\r\nnext"), (END, b"next"))
 
-    def test_no_more_than_a_bounded_number_of_chunks_at_once(self) -> None:
+    def test_joined_chunks_are_limited(self) -> None:
         body = chunked()
         piece, rest = body.take(encode_chunk(b"a") * 1000 + b"0\r\n\r\nnext")
         self.assertEqual(piece, b"a" * MAX_CHUNKS)
         self.assertEqual(read(body, [rest]), (b"a" * (1000 - MAX_CHUNKS), (), b"next"))
 
-    def test_what_cannot_become_a_size_is_refused_at_once(self) -> None:
+    def test_an_invalid_size_is_rejected_immediately(self) -> None:
         for data in (b"3\n", b"3;a\n", b"\n", b"1" * 256):
             with self.subTest(data=data):
                 self.assertRaises(MalformedBody, chunked().take, data)
 
-    def test_what_stands_before_a_fault_comes_first(self) -> None:
+    def test_content_before_an_error_is_returned_first(self) -> None:
         body = chunked()
         content, rest = body.take(b"3\r\nabc\r\n2\r\nde\r\nx\r\n")
         self.assertEqual((content, rest), (b"abcde", b"x\r\n"))
         self.assertRaises(MalformedBody, body.take, rest)
 
-    def test_trailers_that_would_change_the_message_are_dropped(self) -> None:
+    def test_forbidden_trailers_are_dropped(self) -> None:
         data = b"0\r\nTransfer-Encoding: chunked\r\nHost: evil\r\nX-Sum: 42\r\nCookie: a\r\n\r\n"
         self.assertEqual(read(chunked(), [data])[1], ((b"X-Sum", b"42"),))
 
@@ -200,14 +200,14 @@ class ChunkedBodyTests(SynchronousTestCase):
                 self.assertIsNone(read(chunked(), [whole[:end]])[1])
 
     @given(st.lists(st.binary(min_size=1, max_size=50), max_size=8), splits())
-    def test_what_was_encoded_is_decoded_however_it_comes(
+    def test_encoded_content_is_decoded_for_any_split(
         self, chunks: list[bytes], split: Callable[[bytes], list[bytes]]
     ) -> None:
         wire = b"".join(map(encode_chunk, chunks)) + b"0\r\nA: b\r\n\r\n"
         self.assertEqual(read(chunked(), split(wire)), (b"".join(chunks), ((b"A", b"b"),), b""))
 
     @given(st.lists(st.binary(min_size=1, max_size=20), max_size=4), mutations())
-    def test_what_llhttp_refuses_of_a_mutated_body_is_refused(
+    def test_mutated_bodies_that_llhttp_rejects_are_rejected(
         self, chunks: list[bytes], mutate: Callable[[bytes], bytes]
     ) -> None:
         self.check_against_llhttp(mutate(b"".join(map(encode_chunk, chunks)) + b"0\r\nA: b\r\n\r\n"))
@@ -220,14 +220,14 @@ class ChunkedBodyTests(SynchronousTestCase):
             max_size=14,
         )
     )
-    def test_what_llhttp_refuses_is_refused(self, tokens: list[bytes]) -> None:
+    def test_bodies_that_llhttp_rejects_are_rejected(self, tokens: list[bytes]) -> None:
         self.check_against_llhttp(b"".join(tokens))
 
     def check_against_llhttp(self, wire: bytes) -> None:
-        """What is accepted here is accepted there, with the same content and the same end.
+        """Check that llhttp accepts accepted content too, with the same content and end.
 
-        llhttp refuses white space around the ";" and "=" of chunk extensions, which RFC 9112 section 7.1.1 has a
-        recipient accept, so it is given the chunks without.
+        llhttp rejects white space around the ";" and "=" of chunk extensions, which RFC 9112 section 7.1.1 requires a
+        recipient to accept, so it gets the chunks without it.
         """
         try:
             content, trailers, rest = read(chunked(), [wire])
@@ -271,7 +271,7 @@ def without_bad_white_space(wire: bytes) -> bytes:
 
 
 class FramingTests(SynchronousTestCase):
-    """Whether content follows."""
+    """Whether content follows the head."""
 
     def test_has_body(self) -> None:
         self.assertFalse(NO_BODY.has_body)

@@ -18,7 +18,7 @@ ORIGIN = Authority("::1", 443)
 
 
 class ConnectHandshakeTests(SynchronousTestCase):
-    """Asking for a tunnel."""
+    """The CONNECT request to an upstream proxy and its response."""
 
     def setUp(self) -> None:
         self.handshake = ConnectHandshake(UPSTREAM, ORIGIN, 200)
@@ -42,11 +42,11 @@ class ConnectHandshakeTests(SynchronousTestCase):
         results = [self.handshake.receive(answer[index : index + 1]) for index in range(len(answer))]
         self.assertEqual(results, [None] * (len(answer) - 1) + [b""])
 
-    def test_any_success_will_do_and_has_no_content(self) -> None:
+    def test_any_2xx_is_success_without_content(self) -> None:
         answer = b"HTTP/1.1 204 x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
         self.assertEqual(self.handshake.receive(answer + b"early"), b"early")
 
-    def test_interim_answers_are_passed_over(self) -> None:
+    def test_interim_responses_are_ignored(self) -> None:
         self.assertEqual(self.handshake.receive(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"), b"")
 
     def test_refused(self) -> None:
@@ -81,7 +81,7 @@ class ConnectHandshakeTests(SynchronousTestCase):
                 self.assertRaises(UpstreamFailed, self.fed, byte_by_byte(answer))
 
     def fed(self, pieces: list[bytes]) -> bytes | None:
-        """Feed the answer in pieces; what follows it comes after them."""
+        """Pass the response in pieces, followed by further data."""
         handshake = ConnectHandshake(UPSTREAM, ORIGIN, 200)
         rest: bytes | None = None
         for piece in pieces:
@@ -97,7 +97,9 @@ class ConnectHandshakeTests(SynchronousTestCase):
         ).map(b"".join),
         splits(),
     )
-    def test_any_split_of_anything_gives_the_same(self, wire: bytes, split: Callable[[bytes], list[bytes]]) -> None:
+    def test_any_split_of_any_input_gives_the_same_result(
+        self, wire: bytes, split: Callable[[bytes], list[bytes]]
+    ) -> None:
         outcomes: list[object] = []
         for pieces in ([wire], split(wire)):
             try:

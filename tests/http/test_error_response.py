@@ -40,8 +40,8 @@ def denied(rule_id: str | None) -> Denied:
 BROWSER = b"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
-def answer(error: EgressError = DENIED, **options: object) -> tuple[str, dict[str, str], bytes]:
-    """Make an answer.
+def response(error: EgressError = DENIED, **options: object) -> tuple[str, dict[str, str], bytes]:
+    """Create an error response.
 
     @return: its status line, its fields, its content.
     """
@@ -51,11 +51,11 @@ def answer(error: EgressError = DENIED, **options: object) -> tuple[str, dict[st
     return line, dict(field.split(": ", 1) for field in fields), content
 
 
-class AnswerTests(SynchronousTestCase):
-    """A person and a program understand it."""
+class ErrorResponseTests(SynchronousTestCase):
+    """Error responses for people and programs."""
 
     def test_problem_document(self) -> None:
-        line, fields, content = answer()
+        line, fields, content = response()
         self.assertEqual(line, "HTTP/1.1 403 Denied by egress policy (rule no-writes)")
         self.assertEqual(fields["Content-Type"], "application/problem+json")
         self.assertEqual(fields["Content-Length"], str(len(content)))
@@ -76,56 +76,56 @@ class AnswerTests(SynchronousTestCase):
 
     def test_proxy_status(self) -> None:
         self.assertEqual(
-            answer()[1]["Proxy-Status"],
+            response()[1]["Proxy-Status"],
             'egressproxy; error=http_request_denied; details="writes are closed"',
         )
-        self.assertTrue(answer(UpstreamRefused("no", 407))[1]["Proxy-Status"].endswith("; received-status=407"))
+        self.assertTrue(response(UpstreamRefused("no", 407))[1]["Proxy-Status"].endswith("; received-status=407"))
 
     def test_text(self) -> None:
-        _, fields, content = answer(accept=BROWSER)
+        _, fields, content = response(accept=BROWSER)
         self.assertTrue(fields["Content-Type"].startswith("text/plain"))
         text = content.decode("utf-8")
         for part in ("Denied by the egress policy (403)", "writes are closed", "authz", "id-1", "no-writes"):
             with self.subTest(part):
                 self.assertIn(part, text)
-        self.assertNotIn(b"rule:", answer(BadRequest("bad"), accept=BROWSER)[2])
+        self.assertNotIn(b"rule:", response(BadRequest("bad"), accept=BROWSER)[2])
 
     def test_head_has_no_content_but_its_length(self) -> None:
-        _, fields, content = answer(head_only=True)
+        _, fields, content = response(head_only=True)
         self.assertEqual(content, b"")
-        self.assertEqual(fields["Content-Length"], answer()[1]["Content-Length"])
+        self.assertEqual(fields["Content-Length"], response()[1]["Content-Length"])
 
     def test_connection(self) -> None:
-        self.assertEqual(answer()[1]["Connection"], "keep-alive")
-        self.assertEqual(answer(keep_alive=False)[1]["Connection"], "close")
+        self.assertEqual(response()[1]["Connection"], "keep-alive")
+        self.assertEqual(response(keep_alive=False)[1]["Connection"], "close")
 
-    def test_credentials_are_asked_for(self) -> None:
+    def test_authentication_challenges(self) -> None:
         for error in (ClientUnauthenticated("say who you are"), CredentialsRejected("no")):
-            line, _, _ = answer(error)
+            line, _, _ = response(error)
             self.assertEqual(line, "HTTP/1.1 407 Proxy Authentication Required")
             head = encode_error_response(error, "id-1", accept=None, head_only=True, keep_alive=True, date=b"now")
             self.assertIn(b'\r\nProxy-Authenticate: Basic realm="egressproxy", charset="UTF-8"\r\n', head)
             self.assertIn(b'\r\nProxy-Authenticate: Bearer realm="egressproxy"\r\n', head)
-        self.assertNotIn("Proxy-Authenticate", answer()[1])
+        self.assertNotIn("Proxy-Authenticate", response()[1])
 
-    def test_trying_again(self) -> None:
-        line, fields, _ = answer(ClientCheckBusy("later"))
+    def test_retry_after(self) -> None:
+        line, fields, _ = response(ClientCheckBusy("later"))
         self.assertEqual((line, fields["Retry-After"]), ("HTTP/1.1 429 Too Many Requests", "1"))
         self.assertNotIn("Proxy-Authenticate", fields)
 
-    def test_when_to_try_again(self) -> None:
-        self.assertEqual(answer(AuthorizerUnavailable("x", retry_after=7))[1]["Retry-After"], "7")
+    def test_retry_after_of_the_authorizer(self) -> None:
+        self.assertEqual(response(AuthorizerUnavailable("x", retry_after=7))[1]["Retry-After"], "7")
         for error in (AuthorizerUnavailable("x"), DENIED):
-            self.assertNotIn("Retry-After", answer(error)[1])
+            self.assertNotIn("Retry-After", response(error)[1])
 
-    def test_what_has_no_answer(self) -> None:
-        self.assertRaises(ValueError, answer, ClientGone("gone"))
+    def test_errors_without_a_response(self) -> None:
+        self.assertRaises(ValueError, response, ClientGone("gone"))
 
-    def test_head_that_asks_for_text(self) -> None:
-        _, fields, content = answer(head_only=True, accept=BROWSER)
-        self.assertEqual((content, fields["Content-Length"]), (b"", str(len(answer(accept=BROWSER)[2]))))
+    def test_head_that_prefers_text(self) -> None:
+        _, fields, content = response(head_only=True, accept=BROWSER)
+        self.assertEqual((content, fields["Content-Length"]), (b"", str(len(response(accept=BROWSER)[2]))))
 
-    def test_every_fault_that_has_an_answer(self) -> None:
+    def test_every_error_with_a_response(self) -> None:
         for kind, outcome in OUTCOMES.items():
             if outcome.status is None or kind is MaxForwardsReached:
                 continue
@@ -133,7 +133,7 @@ class AnswerTests(SynchronousTestCase):
                 error = (
                     DENIED if kind is Denied else UpstreamRefused("x", 407) if kind is UpstreamRefused else kind("x")
                 )
-                line, fields, content = answer(error)
+                line, fields, content = response(error)
                 phrase = reason_phrase(error, outcome.code, outcome.status).decode("ascii")
                 self.assertEqual(line, f"HTTP/1.1 {outcome.status.value} {phrase}")
                 self.assertIn(f"; error={outcome.proxy_error};", fields["Proxy-Status"])
@@ -141,13 +141,13 @@ class AnswerTests(SynchronousTestCase):
                 self.assertEqual(problem["type"], f"urn:egressproxy:{outcome.code}")
                 self.assertEqual((problem["status"], problem["stage"]), (outcome.status.value, outcome.stage))
 
-    def test_a_request_that_goes_no_further(self) -> None:
-        """It is answered as an OPTIONS is, and no fault is named."""
-        line, fields, content = answer(MaxForwardsReached("no hop is left"))
+    def test_max_forwards_reached(self) -> None:
+        """The response is that of an OPTIONS request, without an error."""
+        line, fields, content = response(MaxForwardsReached("no hop is left"))
         self.assertEqual((line, content), ("HTTP/1.1 200 OK", b""))
         self.assertEqual(set(fields), {"Date", "Content-Length", "Connection"})
         self.assertEqual((fields["Content-Length"], fields["Connection"]), ("0", "keep-alive"))
-        self.assertEqual(answer(MaxForwardsReached("x"), keep_alive=False)[1]["Connection"], "close")
+        self.assertEqual(response(MaxForwardsReached("x"), keep_alive=False)[1]["Connection"], "close")
 
     def test_the_status_line_names_the_cause(self) -> None:
         for error, phrase in (
@@ -167,13 +167,13 @@ class AnswerTests(SynchronousTestCase):
             (InternalFault("x"), "Internal Server Error"),
         ):
             with self.subTest(phrase):
-                line = answer(error)[0]
+                line = response(error)[0]
                 self.assertEqual(line.split(" ", 2)[2], phrase)
                 self.assertLessEqual(len(phrase), 80)
 
     @given(st.text(max_size=200))
-    def test_no_name_of_a_rule_breaks_the_status_line(self, name: str) -> None:
-        phrase = answer(denied(name))[0].split(" ", 2)[2]
+    def test_rule_names_are_escaped_in_the_status_line(self, name: str) -> None:
+        phrase = response(denied(name))[0].split(" ", 2)[2]
         self.assertTrue(phrase.startswith("Denied by egress policy (rule ") and phrase.endswith(")"), phrase)
         self.assertTrue(phrase.isascii() and phrase.isprintable() and len(phrase) <= 80, phrase)
 
@@ -188,20 +188,20 @@ class AnswerTests(SynchronousTestCase):
             ("long", "x" * 5000, '"' + "x" * 397 + '..."'),
         ):
             with self.subTest(name):
-                self.assertTrue(answer(BadRequest(reason))[1]["Proxy-Status"].endswith(f"details={details}"))
+                self.assertTrue(response(BadRequest(reason))[1]["Proxy-Status"].endswith(f"details={details}"))
 
-    def test_text_does_not_drive_a_terminal(self) -> None:
+    def test_text_has_no_terminal_control_characters(self) -> None:
         denied = Denied(Decision(Verdict.DENY, "a\x1b[31m\x9b31m\r\nb\ud800\u2028ü", "x", rule_id="r\x1b"))
-        content = answer(denied, accept=b"text/plain")[2].decode("utf-8")
+        content = response(denied, accept=b"text/plain")[2].decode("utf-8")
         self.assertIn("\na [31m 31m  b  ü\n", content)
         self.assertIn("rule: r \n", content)
 
     @given(st.text(st.characters(), max_size=60))
-    def test_a_reason_cannot_break_out(self, reason: str) -> None:
-        _, fields, content = answer(BadRequest(reason))
+    def test_a_reason_cannot_inject_fields(self, reason: str) -> None:
+        _, fields, content = response(BadRequest(reason))
         self.assertEqual(json.loads(content)["reason"], reason.encode("utf-8", "replace").decode("utf-8"))
         self.assertEqual(len(content), int(fields["Content-Length"]))
-        _, text_fields, text = answer(BadRequest(reason), accept=BROWSER)
+        _, text_fields, text = response(BadRequest(reason), accept=BROWSER)
         self.assertEqual(len(text), int(text_fields["Content-Length"]))
         self.assertEqual(set(text_fields), set(fields))
         self.assertEqual(
@@ -212,15 +212,15 @@ class AnswerTests(SynchronousTestCase):
 
 
 class LongAcceptTests(SynchronousTestCase):
-    """Only the beginning is read."""
+    """Long Accept values are read only up to a limit."""
 
-    def test_only_the_beginning_counts(self) -> None:
+    def test_long_values_are_truncated(self) -> None:
         self.assertTrue(prefers_text(b"," * (MAX_ACCEPT - 10) + b"text/plain"))
         self.assertFalse(prefers_text(b"," * MAX_ACCEPT + b"text/plain"))
 
 
 class PrefersTextTests(SynchronousTestCase):
-    """JSON for programs, text for those who ask for it."""
+    """JSON by default, text for clients that prefer it."""
 
     def test_prefers_text(self) -> None:
         for accept, expected in (

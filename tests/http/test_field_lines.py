@@ -58,8 +58,10 @@ SPACED = re.compile(rb"^([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]+:")
 LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*?)[ \t]*", re.DOTALL)
 
 
-def by_the_book(block: bytes, *, response: bool = False) -> tuple[tuple[bytes, bytes], ...] | None:
-    """Field lines as RFC 9112 section 5 has them, without a regard for speed; C{None} for anything else."""
+def parse_by_rfc(block: bytes, *, response: bool = False) -> tuple[tuple[bytes, bytes], ...] | None:
+    """Parse field lines exactly as RFC 9112 section 5 defines them, without regard for speed; C{None} if they are
+    invalid.
+    """
     *lines, empty, rest = block.split(b"\r\n")
     if response:
         lines = [SPACED.sub(rb"\1:", line) for line in lines]
@@ -70,7 +72,7 @@ def by_the_book(block: bytes, *, response: bool = False) -> tuple[tuple[bytes, b
 
 
 class ParseFieldsTests(SynchronousTestCase):
-    """llhttp's strictness, and our bounds."""
+    """The checks of llhttp, and the additional limits."""
 
     def test_fields(self) -> None:
         block = b"Host: a\r\nX-Empty:\r\nX-Text:  b c \t\r\nX-Bytes: \x80\xff\r\n\r\n"
@@ -81,12 +83,12 @@ class ParseFieldsTests(SynchronousTestCase):
     def test_no_fields(self) -> None:
         self.assertEqual(parse_fields(b"\r\n", 10), ())
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         for name, block in (REFUSED | REFUSED_IN_REQUESTS).items():
             with self.subTest(name):
                 self.assertRaises(MalformedFields, parse_fields, block + b"\r\n", 10)
 
-    def test_refused_in_a_response(self) -> None:
+    def test_rejected_in_a_response(self) -> None:
         for name, block in REFUSED.items():
             with self.subTest(name):
                 self.assertRaises(MalformedFields, parse_fields, block + b"\r\n", 10, response=True)
@@ -99,13 +101,13 @@ class ParseFieldsTests(SynchronousTestCase):
             with self.subTest(refused):
                 self.assertRaises(MalformedFields, parse_fields, refused + b"\r\n", 10, response=True)
 
-    def test_length_and_coding_stay_exclusive_however_they_are_spaced(self) -> None:
+    def test_length_and_coding_are_exclusive_with_any_spacing(self) -> None:
         block = b"Content-Length : 3\r\nTransfer-Encoding : chunked\r\n\r\n"
         self.assertRaises(MalformedFields, parse_fields, block, 10, response=True)
 
-    def test_the_shape_does_not_depend_on_a_release_of_llhttp(self) -> None:
-        class Lax:
-            """Takes anything for one field."""
+    def test_line_syntax_does_not_depend_on_the_llhttp_release(self) -> None:
+        class LaxParser:
+            """Accepts anything as one field."""
 
             def __init__(self, collector: Any) -> None:
                 self.collector = collector
@@ -114,7 +116,7 @@ class ParseFieldsTests(SynchronousTestCase):
                 self.collector.on_header(b"Transfer-Encoding ", b"chunked")
                 self.collector.on_headers_complete()
 
-        self.patch(httptools, "HttpRequestParser", Lax)
+        self.patch(httptools, "HttpRequestParser", LaxParser)
         for name, block in (
             ("space before the colon", b"Transfer-Encoding : chunked\r\n\r\n"),
             ("folded line", b"A: b\r\n c\r\n\r\n"),
@@ -136,15 +138,15 @@ class ParseFieldsTests(SynchronousTestCase):
         ).map(b"".join),
         st.booleans(),
     )
-    def test_what_is_accepted_is_by_the_book(self, text: bytes, response: bool) -> None:
+    def test_accepted_fields_match_the_rfc(self, text: bytes, response: bool) -> None:
         block = text + b"\r\n\r\n"
         try:
             parsed = parse_fields(block, 100, response=response)
         except MalformedFields:
             return
-        self.assertEqual(parsed, by_the_book(block, response=response))
+        self.assertEqual(parsed, parse_by_rfc(block, response=response))
 
-    def test_an_upgrade_is_no_fault(self) -> None:
+    def test_an_upgrade_is_accepted(self) -> None:
         block = b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
         self.assertEqual(len(parse_fields(block, 10)), 2)
 

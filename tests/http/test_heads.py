@@ -84,14 +84,14 @@ REFUSED: dict[str, tuple[bytes, type[ClientError]]] = {
 
 
 class RequestHeadTests(SynchronousTestCase):
-    """One way to read a request, or none."""
+    """Each request head has one interpretation, or is rejected."""
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         for name, (head, error) in REFUSED.items():
             with self.subTest(name):
                 self.assertIs(type(self.assertRaises(ClientError, parse_request_head, head, LIMITS)), error)
 
-    def test_parts(self) -> None:
+    def test_components(self) -> None:
         fields = (
             b"Host: a:81\r\nProxy-Authorization: Basic eA==\r\nAccept: text/plain\r\naccept: */*\r\n"
             b"Connection: X-One\r\nProxy-Connection: keep-alive, X-Two\r\n"
@@ -130,8 +130,8 @@ class RequestHeadTests(SynchronousTestCase):
                 head = parse_request_head(request(b"GET / HTTP/" + version, HOST + connection), LIMITS)
                 self.assertEqual((head.keep_alive, head.http11), (expected, version == b"1.1"))
 
-    def test_a_host_is_one_field(self) -> None:
-        """Whether it can be read as a host is for those to say who compare it."""
+    def test_repeated_host(self) -> None:
+        """The parser does not check whether the value is a valid host; the comparison with the authority does."""
         for value in (b"", b"a, b", b"\xc3\xa4.example"):
             with self.subTest(value=value):
                 fields = b"Host: " + value + b"\r\n"
@@ -145,12 +145,12 @@ class RequestHeadTests(SynchronousTestCase):
     def test_http_1_0_needs_no_host(self) -> None:
         self.assertIsNone(parse_request_head(request(b"GET / HTTP/1.0", b""), LIMITS).host)
 
-    def test_credentials_are_one_field(self) -> None:
+    def test_repeated_credentials(self) -> None:
         field = b"Proxy-Authorization: Basic eA==\r\n"
         error = self.assertRaises(BadRequest, parse_request_head, request(fields=HOST + field + field.lower()), LIMITS)
         self.assertIn("more than one Proxy-Authorization", error.reason)
 
-    def test_upgrade_must_be_nominated(self) -> None:
+    def test_upgrade_must_be_listed_in_connection(self) -> None:
         upgrade = b"Upgrade: websocket\r\n"
         for line, fields, expected in (
             (b"GET / HTTP/1.1", HOST + upgrade + b"Connection: Upgrade\r\n", b"websocket"),
@@ -187,9 +187,9 @@ def response(line: bytes = b"HTTP/1.1 200 OK", fields: bytes = b"") -> bytes:
 
 
 class ResponseHeadTests(SynchronousTestCase):
-    """One way to read an answer, or none."""
+    """Each response head has one interpretation, or is rejected."""
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         for name, head in (
             ("another version", response(b"HTTP/2 200 OK")),
             ("no status", response(b"HTTP/1.1 OK")),
@@ -218,7 +218,7 @@ class ResponseHeadTests(SynchronousTestCase):
             with self.subTest(name):
                 self.assertRaises(OriginProtocolError, parse_response_head, head, LIMITS, "GET")
 
-    def test_parts(self) -> None:
+    def test_components(self) -> None:
         head = parse_response_head(response(b"HTTP/1.1 404 Not \xfcber", b"Connection: X-One\r\n"), LIMITS, "GET")
         self.assertEqual((head.status, head.reason, head.http11), (404, b"Not \xfcber", True))
         self.assertEqual(head.connection_options, {b"x-one"})
@@ -249,7 +249,7 @@ class ResponseHeadTests(SynchronousTestCase):
             with self.subTest(fields):
                 self.assertRaises(OriginProtocolError, parse_response_head, response(fields=fields), LIMITS, "GET")
 
-    def test_a_length_with_zeros_before_it_is_written_anew(self) -> None:
+    def test_leading_zeros_are_removed_from_a_length(self) -> None:
         """Some clients would read it as octal."""
         for method in ("GET", "HEAD"):
             fields = b"A: b\r\ncontent-length: 010\r\nC: 010\r\n"
@@ -269,7 +269,7 @@ class ResponseHeadTests(SynchronousTestCase):
                 head = parse_response_head(response(b"HTTP/" + version + b" 200 OK", fields), LIMITS, "GET")
                 self.assertEqual(head.keep_alive, expected)
 
-    def test_no_number_is_too_long_to_be_refused(self) -> None:
+    def test_numbers_of_any_length_are_rejected(self) -> None:
         limits = HeadLimits(head=100_000, fields=10, target=50)
         fields = b"Content-Length: " + b"0" * 50_000 + b"3\r\n"
         self.assertRaises(BadRequest, parse_request_head, request(fields=HOST + fields), limits)
@@ -277,7 +277,7 @@ class ResponseHeadTests(SynchronousTestCase):
 
 
 class FieldsTests(SynchronousTestCase):
-    """The fields that a head is read for, which are named twice: in a set, and where each is read."""
+    """The evaluated fields are named twice: in a set, and in the code that reads them."""
 
     def named(self, function: str) -> set[bytes]:
         (found,) = [

@@ -19,7 +19,7 @@ from egress.http.hop_by_hop import (
 
 
 class HeadersTests(SynchronousTestCase):
-    """What a proxy does to fields."""
+    """The changes that a proxy makes to fields."""
 
     def test_tokens(self) -> None:
         for value, expected in (
@@ -43,16 +43,16 @@ class HeadersTests(SynchronousTestCase):
         for value in (b"", b"x-trailers", b"trailers;q=1", b"trailersx", b"trail ers"):
             self.assertFalse(accepts_trailers(value), value)
 
-    def test_hop_by_hop_fields_go(self) -> None:
+    def test_hop_by_hop_fields_are_removed(self) -> None:
         for name in HOP_BY_HOP:
             with self.subTest(name=name):
                 self.assertEqual(end_to_end(((name.title(), b"x"), (b"Accept", b"y"))), [(b"Accept", b"y")])
 
-    def test_nominated_fields_go(self) -> None:
+    def test_fields_listed_in_connection_are_removed(self) -> None:
         headers = ((b"X-Mine", b"1"), (b"x-mine", b"2"), (b"X-Yours", b"3"))
         self.assertEqual(end_to_end(headers, frozenset({b"x-mine"})), [(b"X-Yours", b"3")])
 
-    def test_what_must_not_trail(self) -> None:
+    def test_forbidden_trailers(self) -> None:
         for name in NO_TRAILERS:
             with self.subTest(name=name):
                 self.assertEqual(
@@ -62,7 +62,7 @@ class HeadersTests(SynchronousTestCase):
             with self.subTest(name=name):
                 self.assertIn(name, NO_TRAILERS)
 
-    def test_what_must_not_trail_in_another_spelling(self) -> None:
+    def test_forbidden_trailers_in_another_spelling(self) -> None:
         for name in (b"Content_Length", b"transfer_encoding", b"Set_Cookie"):
             with self.subTest(name=name):
                 self.assertEqual(trailer_fields(((name, b"x"), (b"X_Sum", b"y"))), ((b"X_Sum", b"y"),))

@@ -22,7 +22,7 @@ FIELDS = [(b"Host", b"origin.test"), (b"X-Key", b"client's"), (b"X_KEY", b"too")
 
 
 class FieldTests(SynchronousTestCase):
-    """What becomes of the fields."""
+    """The changes that obligations make to fields."""
 
     def test_set_replaces_all_of_the_name(self) -> None:
         terms = Obligations(set_headers=((b"x-key", b"ours"),))
@@ -36,7 +36,7 @@ class FieldTests(SynchronousTestCase):
         terms = Obligations(remove_headers=(b"cookie", b"x-key", b"absent"))
         self.assertEqual(with_obligations(FIELDS, terms), [FIELDS[0], FIELDS[4]])
 
-    def test_a_removal_takes_away_nothing_that_is_set(self) -> None:
+    def test_a_removal_does_not_affect_set_fields(self) -> None:
         terms = Obligations(set_headers=((b"Cookie", b"b"),), remove_headers=(b"cookie",))
         self.assertEqual(with_obligations(FIELDS[3:], terms), [(b"Accept", b"*"), (b"Cookie", b"b")])
 
@@ -51,7 +51,7 @@ class FieldTests(SynchronousTestCase):
 
 
 class FaultTests(SynchronousTestCase):
-    """What nobody can keep to is no decision."""
+    """Obligations that cannot be fulfilled are rejected."""
 
     def faulty(self, says: str, **terms: Any) -> None:
         fault = validate(Obligations(**terms))
@@ -59,7 +59,7 @@ class FaultTests(SynchronousTestCase):
         self.assertIn(says, fault)
         self.assertNotIn("hidden", fault)
 
-    def test_good(self) -> None:
+    def test_valid(self) -> None:
         for terms in (
             Obligations(),
             Obligations(set_headers=((b"Authorization", b"Bearer \xc3\xa4\tx"), (b"X-Empty", b""))),
@@ -70,7 +70,7 @@ class FaultTests(SynchronousTestCase):
         ):
             self.assertIsNone(validate(terms), terms)
 
-    def test_fields_that_nobody_touches(self) -> None:
+    def test_protected_fields(self) -> None:
         for name in (
             *("Host", "CONNECTION", "Content-Length", "content_length", "Transfer-Encoding", "Upgrade", "TE"),
             *("Expect", "Via", "Trailer", "Keep-Alive", "Proxy-Authorization", "Proxy-Anything", "proxy_connection"),
@@ -105,7 +105,7 @@ class FaultTests(SynchronousTestCase):
         self.faulty("twice", set_headers=((b"X-A", b"1"),), secret_headers=((b"x_a", b"2"),))
         self.faulty("more than", remove_headers=tuple(b"x%d" % number for number in range(MAX_FIELDS + 1)))
 
-    def test_shapes(self) -> None:
+    def test_types(self) -> None:
         for wrong in ([(b"X", b"y")], None, {"X": "y"}):
             self.faulty("no tuple", set_headers=wrong)
         self.faulty("no tuple", remove_headers=[b"x"])
@@ -114,7 +114,7 @@ class FaultTests(SynchronousTestCase):
             self.faulty("no name and value", set_headers=(pair,))
         self.assertEqual(validate({"max_bytes": 1}), "terms that are none")
 
-    def test_bounds(self) -> None:
+    def test_limits(self) -> None:
         for number in (-1, 1.5, True, "1"):
             self.faulty("a number of bytes that is none", max_bytes=number)
         for seconds in (float("inf"), float("nan"), True, "1"):

@@ -10,7 +10,7 @@ from egress.http.proxy_authorization import Basic, Bearer, parse_credentials
 
 
 class ParseCredentialsTests(SynchronousTestCase):
-    """What a client may send, and what it may not."""
+    """Valid and malformed credentials of clients."""
 
     def test_basic(self) -> None:
         for value, expected in (
@@ -54,6 +54,6 @@ class ParseCredentialsTests(SynchronousTestCase):
             with self.subTest(value):
                 self.assertIsNone(parse_credentials(value))
 
-    def test_secrets_are_not_shown(self) -> None:
+    def test_repr_contains_no_secrets(self) -> None:
         for value in (b"Basic " + base64.b64encode(b"alice:s3cret"), b"Bearer s3cret"):
             self.assertNotIn("s3cret", repr(parse_credentials(value)))

@@ -22,7 +22,7 @@ A, B, C = ("head", b"/a"), ("head", b"/b"), ("head", b"/c")
 
 
 def drain(reader: RequestReader | ResponseReader) -> list[object]:
-    """Every event that can be had now; contents that follow one another become one."""
+    """All events that are available now; consecutive content is joined."""
     events: list[object] = []
     while (event := reader.next_event()) is not None:
         if isinstance(event, bytes) and events and isinstance(events[-1], bytes):
@@ -33,7 +33,7 @@ def drain(reader: RequestReader | ResponseReader) -> list[object]:
 
 
 def names(events: list[object]) -> list[object]:
-    """Events in short: a target or a status for a head, trailers for an end."""
+    """Events in short form: a target or a status for a head, trailers for an end."""
     short: list[object] = []
     for event in events:
         if isinstance(event, RequestHead):
@@ -48,7 +48,7 @@ def names(events: list[object]) -> list[object]:
 
 
 def joined(events: Iterable[object]) -> list[object]:
-    """Events in short, with contents that follow one another as one."""
+    """Events in short form, with consecutive content joined."""
     result: list[object] = []
     for event in names(list(events)):
         if isinstance(event, bytes) and result and type(result[-1]) is bytes:
@@ -63,7 +63,7 @@ Split = Callable[[bytes], list[bytes]]
 
 @st.composite
 def requests(draw: st.DrawFn) -> tuple[bytes, list[object]]:
-    """A request, and what is to be read of it: its target is a number, so that it is told from content."""
+    """A request and its expected events. Its target is a number, which distinguishes it from content."""
     content = draw(st.binary(max_size=40))
     target = b"/%d" % draw(st.integers(0, 99))
     head = draw(st.sampled_from([b"GET", b"POST", b"FROB"])) + b" " + target + b" HTTP/1.1\r\nHost: a\r\n"
@@ -79,7 +79,7 @@ def requests(draw: st.DrawFn) -> tuple[bytes, list[object]]:
 
 
 class RequestReaderTests(SynchronousTestCase):
-    """Requests, one after the other."""
+    """Consecutive requests of a connection."""
 
     def setUp(self) -> None:
         self.reader = RequestReader(LIMITS)
@@ -91,7 +91,7 @@ class RequestReaderTests(SynchronousTestCase):
     def test_one(self) -> None:
         self.assertEqual(self.read(GET), [A])
 
-    def test_pulled_one_at_a_time(self) -> None:
+    def test_events_are_pulled_one_at_a_time(self) -> None:
         self.reader.receive(GET + GET)
         self.assertIsInstance(self.reader.next_event(), RequestHead)
         self.assertEqual(self.reader.buffered, len(GET))
@@ -108,11 +108,11 @@ class RequestReaderTests(SynchronousTestCase):
     def test_some_empty_lines_before_each_request(self) -> None:
         self.assertEqual(self.read((b"\r\n" * 4 + GET) * 2), [A, A])
 
-    def test_nothing_but_empty_lines(self) -> None:
+    def test_only_empty_lines(self) -> None:
         self.reader.receive(b"\r\n" * 5)
         self.assertRaises(BadRequest, self.reader.next_event)
 
-    def test_take_rest(self) -> None:
+    def test_take_remaining(self) -> None:
         self.reader.receive(GET + b"early")
         self.reader.next_event()
         self.assertEqual(self.reader.take_remaining(), b"early")
@@ -123,7 +123,7 @@ class RequestReaderTests(SynchronousTestCase):
         self.reader.next_event()
         self.assertRaises(BadRequest, self.reader.next_event)
 
-    def test_refused_before_the_head_is_complete(self) -> None:
+    def test_rejected_before_the_head_is_complete(self) -> None:
         for name, data, error in (
             ("TLS", b"\x16\x03\x01", BadRequest),
             ("binary", b"\x00", BadRequest),
@@ -148,8 +148,8 @@ class RequestReaderTests(SynchronousTestCase):
                 self.assertEqual(self.outcome([data]), ([], error))
                 self.assertEqual(self.outcome(byte_by_byte(data)), ([], error))
 
-    def test_refused_alike_however_it_comes(self) -> None:
-        """Of two faults it is the same one that is answered, whichever of them is seen first."""
+    def test_same_error_for_any_split(self) -> None:
+        """Of two errors, the same one is reported, whichever is detected first."""
         for name, data, error in (
             ("another version, and a bare line end", b"GET / HTTP/2.0\r\nA: b\rC: d\r\n\r\n", BadRequest),
             ("TRACE, and a bare line end", b"TRACE / HTTP/1.1\r\nHost: a\r\nA: b\nC: d\r\n\r\n", BadRequest),
@@ -164,7 +164,7 @@ class RequestReaderTests(SynchronousTestCase):
                 self.assertEqual(self.outcome([data]), ([], error))
                 self.assertEqual(self.outcome(byte_by_byte(data)), ([], error))
 
-    def test_refused_at_the_first_byte_over_a_limit(self) -> None:
+    def test_rejected_at_the_first_byte_over_a_limit(self) -> None:
         for name, start, limit, error in (
             ("target", b"GET /", LIMITS.target + 80, TargetTooLong),
             ("head", b"GET / HTTP/1.1\r\nA: ", LIMITS.head, HeadTooLarge),
@@ -174,17 +174,17 @@ class RequestReaderTests(SynchronousTestCase):
                 self.assertEqual(self.outcome([data[:-1]]), ([], None))
                 self.assertEqual(self.outcome([data]), ([], error))
 
-    def test_a_refusal_ends_what_was_pipelined(self) -> None:
+    def test_an_error_ends_the_pipeline(self) -> None:
         self.assertEqual(self.outcome([GET + b"GET / HTTP/1.1\r\n\r\n" + GET]), ([A], BadRequest))
 
-    def test_what_comes_after_all_was_taken_is_read_afresh(self) -> None:
+    def test_data_after_take_remaining_starts_a_new_head(self) -> None:
         unfinished = b"GET /a HTTP/1.1\r\nUser-Agent: something\r\n"
         self.reader.receive(unfinished)
         self.assertIsNone(self.reader.next_event())
         self.assertEqual(self.reader.take_remaining(), unfinished)
         self.assertEqual(self.read(GET), [A])
 
-    def test_tls_is_told_what_to_do(self) -> None:
+    def test_the_error_for_tls_names_the_fix(self) -> None:
         self.reader.receive(b"\x16\x03\x01")
         self.assertIn("http://", self.assertRaises(BadRequest, self.reader.next_event).reason)
 
@@ -196,7 +196,7 @@ class RequestReaderTests(SynchronousTestCase):
                 self.assertIsNone(reader.next_event())
 
     def outcome(self, pieces: list[bytes]) -> tuple[list[object], type[EgressError] | None]:
-        """All events of a stream, and how it ends."""
+        """All events of a stream, and the error or rest at its end."""
         reader = RequestReader(LIMITS)
         events: list[object] = []
         try:
@@ -209,13 +209,13 @@ class RequestReaderTests(SynchronousTestCase):
         return joined(events), None
 
     @given(st.lists(requests(), max_size=4), splits())
-    def test_any_split_gives_the_same(self, stream: list[tuple[bytes, list[object]]], split: Split) -> None:
+    def test_any_split_gives_the_same_result(self, stream: list[tuple[bytes, list[object]]], split: Split) -> None:
         wire = b"".join(message for message, _ in stream)
         expected = [event for _, events in stream for event in events]
         self.assertEqual(self.outcome(split(wire)), (expected, None))
 
     @given(st.lists(requests(), min_size=1, max_size=3), mutations(), splits())
-    def test_any_split_of_anything_gives_the_same(
+    def test_any_split_of_any_input_gives_the_same_result(
         self, stream: list[tuple[bytes, list[object]]], mutate: Callable[[bytes], bytes], split: Split
     ) -> None:
         wire = mutate(b"".join(message for message, _ in stream))
@@ -224,7 +224,7 @@ class RequestReaderTests(SynchronousTestCase):
 
 @st.composite
 def responses(draw: st.DrawFn) -> tuple[str, bytes, list[object]]:
-    """The method of a request, an answer to it, and what is to be read of that."""
+    """The method of a request, a response to it, and the expected events."""
     content = draw(st.binary(max_size=40))
     some = [content] if content else []
     interim = draw(st.sampled_from([[], [100], [103, 103]]))
@@ -249,7 +249,7 @@ def responses(draw: st.DrawFn) -> tuple[str, bytes, list[object]]:
 
 
 class ResponseReaderTests(SynchronousTestCase):
-    """Answers, each to a request that was sent."""
+    """Responses, each to a request that was sent."""
 
     def setUp(self) -> None:
         self.reader = ResponseReader(LIMITS)
@@ -259,7 +259,7 @@ class ResponseReaderTests(SynchronousTestCase):
         self.reader.receive(data)
         return names(drain(self.reader))
 
-    def test_answers(self) -> None:
+    def test_responses(self) -> None:
         for name, method, data, expected in (
             ("length", "GET", b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", [200, b"abc", ()]),
             (
@@ -281,7 +281,7 @@ class ResponseReaderTests(SynchronousTestCase):
                 self.reader = ResponseReader(LIMITS)
                 self.assertEqual(self.read(data, method), expected)
                 self.assertIsNone(self.reader.receive_eof())
-                # Ready for the next one.
+                # The reader is ready for the next response.
                 self.assertEqual(self.read(b"HTTP/1.1 204 x\r\n\r\n"), [204, ()])
 
     def test_until_close(self) -> None:
@@ -293,7 +293,7 @@ class ResponseReaderTests(SynchronousTestCase):
         self.reader.expect("GET")
         self.assertIsNone(self.reader.receive_eof())
 
-    def test_cut_short(self) -> None:
+    def test_truncated(self) -> None:
         self.read(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab")
         self.assertIsNone(self.reader.receive_eof())
 
@@ -302,11 +302,11 @@ class ResponseReaderTests(SynchronousTestCase):
         self.assertEqual(self.read(data), [101])
         self.assertEqual(self.reader.take_remaining(), b"frames")
 
-    def test_bytes_behind_an_answer_are_left(self) -> None:
+    def test_bytes_after_a_response_are_not_consumed(self) -> None:
         self.read(b"HTTP/1.1 204 x\r\n\r\nunasked")
         self.assertEqual(self.reader.buffered, 7)
 
-    def test_an_answer_to_head_does_not_swallow_the_next(self) -> None:
+    def test_a_response_to_head_does_not_consume_the_next_one(self) -> None:
         self.read(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nHTTP/1.1 204 x\r\n\r\n", "HEAD")
         self.reader.expect("GET")
         self.assertEqual(names(drain(self.reader)), [204, ()])
@@ -315,7 +315,7 @@ class ResponseReaderTests(SynchronousTestCase):
         self.reader.expect("GET")
         self.assertRaises(ValueError, self.reader.expect, "GET")
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         for name, data in (
             ("another protocol", b"SSH-2.0"),
             ("HTTP/2", b"HTTP/2 200 OK\r\n\r\n"),
@@ -334,7 +334,7 @@ class ResponseReaderTests(SynchronousTestCase):
     def outcome(
         self, methods: list[str], pieces: list[bytes], *, eof: bool = False
     ) -> tuple[list[object], type[EgressError] | None]:
-        """All events of the answers to some requests, and how they end."""
+        """All events of the responses to some requests, and the error or rest at the end."""
         reader = ResponseReader(LIMITS)
         waiting = list(methods)
         events: list[object] = []
@@ -353,7 +353,7 @@ class ResponseReaderTests(SynchronousTestCase):
         return joined(events), None
 
     @given(st.lists(responses(), min_size=1, max_size=4), st.binary(max_size=30), splits())
-    def test_any_split_gives_the_same(
+    def test_any_split_gives_the_same_result(
         self, stream: list[tuple[str, bytes, list[object]]], last: bytes, split: Split
     ) -> None:
         wire = b"".join(message for _, message, _ in stream) + b"HTTP/1.1 200 OK\r\n\r\n" + last
@@ -363,7 +363,7 @@ class ResponseReaderTests(SynchronousTestCase):
         self.assertEqual(self.outcome([*methods, "GET"], split(wire), eof=True), (expected, None))
 
     @given(st.lists(responses(), min_size=1, max_size=3), mutations(), splits())
-    def test_any_split_of_anything_gives_the_same(
+    def test_any_split_of_any_input_gives_the_same_result(
         self, stream: list[tuple[str, bytes, list[object]]], mutate: Callable[[bytes], bytes], split: Split
     ) -> None:
         wire = mutate(b"".join(message for _, message, _ in stream))

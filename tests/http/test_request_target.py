@@ -109,19 +109,19 @@ REFUSED = {
 
 
 class RequestTargetTests(SynchronousTestCase):
-    """The four forms, and nothing else."""
+    """The four forms of a request-target."""
 
-    def test_understood(self) -> None:
+    def test_valid(self) -> None:
         for name, (method, raw, expected) in UNDERSTOOD.items():
             with self.subTest(name):
                 self.assertEqual(parse_request_target(method, raw), expected)
 
-    def test_refused(self) -> None:
+    def test_invalid(self) -> None:
         for name, (method, raw) in REFUSED.items():
             with self.subTest(name):
                 self.assertRaises(InvalidTarget, parse_request_target, method, raw)
 
-    def test_a_tunnel_takes_https_too(self) -> None:
+    def test_https_urls_are_valid_in_a_tunnel(self) -> None:
         expected = RequestTarget(TargetForm.ABSOLUTE, "/a", "https", Authority("example.com", 443))
         self.assertEqual(parse_request_target("GET", b"HTTPS://example.com/a", DEFAULT_PORTS), expected)
         self.assertRaises(InvalidTarget, parse_request_target, "GET", b"ftp://example.com/", DEFAULT_PORTS)
@@ -129,7 +129,7 @@ class RequestTargetTests(SynchronousTestCase):
         secure = RequestTarget(TargetForm.ABSOLUTE, "/a", "https", Authority("example.com", 443))
         self.assertEqual(parse_request_target("GET", b"wss://u:p@example.com/a", DEFAULT_PORTS), secure)
 
-    def test_path_and_query_as_they_were_sent(self) -> None:
+    def test_path_and_query_are_unchanged(self) -> None:
         for raw, sent in (
             (b"/\xff?\xfe", b"/\xff?\xfe"),
             (b"http://u@example.com/\xff", b"/\xff"),
@@ -142,19 +142,19 @@ class RequestTargetTests(SynchronousTestCase):
         self.assertEqual(parse_request_target("OPTIONS", b"http://example.com").sent, b"*")
         self.assertEqual(RequestTarget(ORIGIN, "/ä").sent, "/ä".encode())
 
-    def test_what_stands_for_something_else_is_refused_in_canonical_form(self) -> None:
+    def test_equivalent_spellings_are_rejected_in_canonical_form(self) -> None:
         for raw in (b"http://user:secret@example.com/", b"ws://example.com/", b"http://@example.com/"):
             with self.subTest(raw):
                 self.assertRaises(InvalidTarget, parse_request_target, "GET", raw, DEFAULT_PORTS, canonical=True)
         self.assertEqual(parse_request_target("GET", b"http://example.com/", canonical=True).authority, HOST)
 
-    def test_https_in_clear_text_says_what_to_do(self) -> None:
+    def test_the_error_for_https_in_clear_text_names_the_fix(self) -> None:
         for raw in (b"https://example.com/", b"wss://example.com/"):
             error = self.assertRaises(InvalidTarget, parse_request_target, "GET", raw)
             for words in ("loopback", "https=allow", "CONNECT"):
                 self.assertIn(words, error.reason)
 
-    def test_a_refusal_quotes_nothing(self) -> None:
+    def test_errors_quote_no_part_of_the_target(self) -> None:
         for name, (method, raw) in REFUSED.items():
             with self.subTest(name):
                 for sent in (b"hunter2" + raw, raw.replace(b"://", b"://hunter2"), raw + b"#hunter2"):
@@ -193,14 +193,14 @@ class RequestTargetTests(SynchronousTestCase):
             ).map(b"".join),
         ),
     )
-    def test_anything_else_is_refused(self, method: str, raw: bytes) -> None:
+    def test_arbitrary_targets_are_valid_or_rejected(self, method: str, raw: bytes) -> None:
         try:
             target = parse_request_target(method, raw)
         except InvalidTarget:
             return
         self.assertEqual(target.authority is not None, target.form in (ABSOLUTE, TargetForm.AUTHORITY))
         self.assertEqual(target.form is TargetForm.AUTHORITY, method == "CONNECT")
-        # What is sent on is the end of what came, but for the path that a URL may leave out.
+        # The target that is sent is a suffix of the original, except for a path that a URL may omit.
         self.assertTrue(raw.endswith(target.sent.removeprefix(b"/")) or target.path == "*")
         self.assertEqual(unquote_to_bytes(target.path), unquote_to_bytes(target.sent))
         self.assertTrue(target.path.startswith("/") or target.path in ("*", ""))

@@ -7,10 +7,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.http.sniff import TunnelProtocol, detect_protocol
 
 
-class RecognizeTests(SynchronousTestCase):
-    """Told from the first bytes, and not before."""
+class DetectProtocolTests(SynchronousTestCase):
+    """Detection from the first bytes, as soon as it is unambiguous."""
 
-    def test_recognize(self) -> None:
+    def test_detect_protocol(self) -> None:
         for first, expected in (
             (b"", None),
             (b"\x16", None),

@@ -9,34 +9,34 @@ from egress.http.upgrade import Upgrade, accept_of, requested_upgrade
 from egress.model.errors import BadRequest, UnsupportedRequest
 
 LIMITS = HeadLimits(10_000, 100, 1000)
-# Both are those of RFC 6455 section 1.3.
+# Both values are from RFC 6455 section 1.3.
 KEY, ACCEPT = b"dGhlIHNhbXBsZSBub25jZQ==", b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 VERSION = "Sec-WebSocket-Version: 13"
 SOCKET = Upgrade(b"websocket", KEY)
 
 
-def asked(*lines: str, method: str = "GET", version: str = "1.1", nominated: bool = True) -> RequestHead:
-    """The head of a request."""
+def request_head(*lines: str, method: str = "GET", version: str = "1.1", nominated: bool = True) -> RequestHead:
+    """The head of an upgrade request."""
     first = [f"{method} / HTTP/{version}", "Host: a", *(["Connection: Upgrade"] if nominated else [])]
     return parse_request_head("\r\n".join([*first, *lines, "", ""]).encode("latin-1"), LIMITS)
 
 
-def answered(*lines: str) -> ResponseHead:
+def response_head(*lines: str) -> ResponseHead:
     """The head of a 101."""
     return parse_response_head("\r\n".join(["HTTP/1.1 101 Ok", *lines, "", ""]).encode(), LIMITS, "GET")
 
 
 class RequestTests(SynchronousTestCase):
-    """What a request asks for."""
+    """The upgrade that a request asks for."""
 
     def test_websockets(self) -> None:
         key = f"Sec-WebSocket-Key: {KEY.decode()}"
         for protocol in ("websocket", "WebSocket"):
-            self.assertEqual(requested_upgrade(asked(f"Upgrade: {protocol}", VERSION, key)), SOCKET)
-        head = asked("Upgrade: websocket", "upgrade: WEBSOCKET", VERSION, key)
+            self.assertEqual(requested_upgrade(request_head(f"Upgrade: {protocol}", VERSION, key)), SOCKET)
+        head = request_head("Upgrade: websocket", "upgrade: WEBSOCKET", VERSION, key)
         self.assertEqual(requested_upgrade(head), SOCKET, "the same, twice")
 
-    def test_bad_handshakes(self) -> None:
+    def test_invalid_handshakes(self) -> None:
         key = f"Sec-WebSocket-Key: {KEY.decode()}"
         for lines in (
             (),
@@ -56,22 +56,22 @@ class RequestTests(SynchronousTestCase):
             ("Sec-WebSocket-Version:", key),
         ):
             with self.subTest(lines):
-                self.assertRaises(BadRequest, requested_upgrade, asked("Upgrade: websocket", *lines))
+                self.assertRaises(BadRequest, requested_upgrade, request_head("Upgrade: websocket", *lines))
 
     def test_without_an_upgrade(self) -> None:
         for name, head in (
-            ("none", asked()),
-            ("nothing", asked("Upgrade:")),
-            ("only commas", asked("Upgrade: , ,")),
-            ("not nominated", asked("Upgrade: websocket", nominated=False)),
-            ("HTTP/1.0", asked("Upgrade: websocket", version="1.0")),
-            ("another method", asked("Upgrade: websocket", method="POST")),
-            ("with content", asked("Upgrade: websocket", "Content-Length: 3")),
-            ("HTTP/2", asked("Upgrade: h2c")),
-            ("versions of HTTP", asked("Upgrade: HTTP/2.0, h2, h2c-14, H2C, h3")),
-            ("TLS", asked("Upgrade: TLS/1.2, TLS/1.0", method="OPTIONS")),
-            ("or HTTP/2", asked("Upgrade: websocket, h2c")),
-            ("in two fields", asked("Upgrade: h2c", "Upgrade: websocket")),
+            ("none", request_head()),
+            ("nothing", request_head("Upgrade:")),
+            ("only commas", request_head("Upgrade: , ,")),
+            ("not nominated", request_head("Upgrade: websocket", nominated=False)),
+            ("HTTP/1.0", request_head("Upgrade: websocket", version="1.0")),
+            ("another method", request_head("Upgrade: websocket", method="POST")),
+            ("with content", request_head("Upgrade: websocket", "Content-Length: 3")),
+            ("HTTP/2", request_head("Upgrade: h2c")),
+            ("versions of HTTP", request_head("Upgrade: HTTP/2.0, h2, h2c-14, H2C, h3")),
+            ("TLS", request_head("Upgrade: TLS/1.2, TLS/1.0", method="OPTIONS")),
+            ("or HTTP/2", request_head("Upgrade: websocket, h2c")),
+            ("in two fields", request_head("Upgrade: h2c", "Upgrade: websocket")),
         ):
             with self.subTest(name):
                 self.assertIsNone(requested_upgrade(head, ("tcp",)))
@@ -84,12 +84,12 @@ class RequestTests(SynchronousTestCase):
             (("Upgrade: tcp", "Upgrade: tcp"), "GET"),
         ):
             with self.subTest(lines):
-                found = requested_upgrade(asked(*lines, method=method), frozenset({"tcp", "spdy/3.1"}))
+                found = requested_upgrade(request_head(*lines, method=method), frozenset({"tcp", "spdy/3.1"}))
                 self.assertEqual(found, Upgrade(lines[0].partition(": ")[2].encode()))
                 self.assertFalse(found is None or found.is_websocket)
 
-    def test_not_allowed(self) -> None:
-        """It is named, also among others."""
+    def test_protocol_not_allowed(self) -> None:
+        """The error names the protocol, also if there are several."""
         for lines, named in (
             (("Upgrade: tcp",), "'tcp'"),
             (("Upgrade: SPDY/3.1",), "'SPDY/3.1'"),
@@ -99,25 +99,25 @@ class RequestTests(SynchronousTestCase):
             (("Upgrade: " + "x" * 999,), f"'{'x' * 40}'"),
         ):
             with self.subTest(lines):
-                error = self.assertRaises(UnsupportedRequest, requested_upgrade, asked(*lines), ("other",))
+                error = self.assertRaises(UnsupportedRequest, requested_upgrade, request_head(*lines), ("other",))
                 self.assertIn(f" {named}, ", error.reason)
 
     def test_several(self) -> None:
         for value in ("tcp, spdy/3.1", "websocket, tcp", "tcp, h2c, websocket"):
             with self.subTest(value):
                 error = self.assertRaises(
-                    BadRequest, requested_upgrade, asked(f"Upgrade: {value}"), ("tcp", "spdy/3.1")
+                    BadRequest, requested_upgrade, request_head(f"Upgrade: {value}"), ("tcp", "spdy/3.1")
                 )
                 self.assertIn("several protocols", error.reason)
 
 
-class AnswerTests(SynchronousTestCase):
-    """What a 101 must be."""
+class ResponseTests(SynchronousTestCase):
+    """The validation of a 101."""
 
     def test_accept(self) -> None:
         self.assertEqual(accept_of(KEY), ACCEPT)
 
-    def test_good(self) -> None:
+    def test_valid(self) -> None:
         accept = f"Sec-WebSocket-Accept: {ACCEPT.decode()}"
         for lines in (
             ("Connection: Upgrade", "Upgrade: websocket", accept),
@@ -128,9 +128,9 @@ class AnswerTests(SynchronousTestCase):
             ),
         ):
             with self.subTest(lines):
-                self.assertIsNone(SOCKET.validate(answered(*lines)))
+                self.assertIsNone(SOCKET.validate(response_head(*lines)))
         tcp = Upgrade(b"TCP")
-        self.assertIsNone(tcp.validate(answered("Connection: Upgrade", "Upgrade: tcp")))
+        self.assertIsNone(tcp.validate(response_head("Connection: Upgrade", "Upgrade: tcp")))
 
     def test_another_protocol(self) -> None:
         accept = f"Sec-WebSocket-Accept: {ACCEPT.decode()}"
@@ -142,7 +142,7 @@ class AnswerTests(SynchronousTestCase):
             ("Upgrade: websocket",),
         ):
             with self.subTest(lines):
-                self.assertIn("not asked for", str(SOCKET.validate(answered(*lines, accept))))
+                self.assertIn("not asked for", str(SOCKET.validate(response_head(*lines, accept))))
 
     def test_another_key(self) -> None:
         for lines in (
@@ -153,5 +153,5 @@ class AnswerTests(SynchronousTestCase):
             (f"Sec-WebSocket-Accept: {ACCEPT.decode()}", "Sec-WebSocket-Accept: x"),
         ):
             with self.subTest(lines):
-                head = answered("Connection: Upgrade", "Upgrade: websocket", *lines)
+                head = response_head("Connection: Upgrade", "Upgrade: websocket", *lines)
                 self.assertIn("does not belong", str(SOCKET.validate(head)))

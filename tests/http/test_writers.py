@@ -64,8 +64,8 @@ HANDSHAKE = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25
 CONTENTS = [b"", b"hello", b"5\r\nhello\r\n0\r\n\r\n", b"5\r\nhello\r\n0\r\nHost: x\r\nA: b\r\n\r\n"]
 
 
-class Collector:
-    """What llhttp, the next to read, makes of what was sent."""
+class LlhttpCollector:
+    """Collects the message that llhttp, as the next recipient, parses."""
 
     def __init__(self) -> None:
         self.messages = 0
@@ -89,8 +89,10 @@ class Collector:
         return [value for other, value in self.fields if other == name]
 
 
-def relayed(reader: RequestReader | ResponseReader) -> tuple[RequestHead | ResponseHead, list[bytes | End]] | None:
-    """The first message that can be read, if there is one, up to its end."""
+def first_message(
+    reader: RequestReader | ResponseReader,
+) -> tuple[RequestHead | ResponseHead, list[bytes | End]] | None:
+    """The first complete message, if there is one, and its bytes."""
     events: list[bytes | End] = []
     try:
         head = reader.next_event()
@@ -110,7 +112,7 @@ def relayed(reader: RequestReader | ResponseReader) -> tuple[RequestHead | Respo
 
 
 def encoded(events: list[bytes | End], framing: Framing) -> bytes:
-    """Content as the proxy frames it."""
+    """Content as the proxy encodes it."""
     chunked = framing.kind is BodyKind.CHUNKED
     wire = b""
     for event in events:
@@ -126,7 +128,7 @@ def content_of(events: list[bytes | End]) -> bytes:
 
 
 class RequestTests(SynchronousTestCase):
-    """What goes out."""
+    """Outgoing requests."""
 
     def fields(self, fields: str, line: str = "POST / HTTP/1.1") -> dict[bytes, bytes]:
         head = request(fields, line)
@@ -134,10 +136,10 @@ class RequestTests(SynchronousTestCase):
         self.assertEqual(len(forwarded), len(dict(forwarded)))
         return dict(forwarded)
 
-    def test_host_is_what_will_be_contacted(self) -> None:
+    def test_host_names_the_contacted_authority(self) -> None:
         self.assertEqual(self.fields("")[b"Host"], b"origin.test:8080")
 
-    def test_what_concerns_this_hop_stays(self) -> None:
+    def test_hop_by_hop_fields_are_removed(self) -> None:
         fields = self.fields("Proxy-Authorization: Basic x\r\nConnection: X-Mine\r\nX-Mine: 1\r\nX-Yours: 2\r\n")
         self.assertEqual(set(fields), {b"Host", b"X-Yours"})
 
@@ -145,11 +147,11 @@ class RequestTests(SynchronousTestCase):
         self.assertEqual(self.fields("Content-Length: 3\r\n")[b"Content-Length"], b"3")
         self.assertEqual(self.fields("Transfer-Encoding: Chunked\r\n")[b"Transfer-Encoding"], b"chunked")
 
-    def test_framing_cannot_be_taken_away(self) -> None:
+    def test_framing_cannot_be_removed(self) -> None:
         fields = self.fields("Connection: Content-Length, Host\r\nContent-Length: 3\r\n")
         self.assertEqual(fields, {b"Host": b"origin.test:8080", b"Content-Length": b"3"})
 
-    def test_what_is_nominated_is_neither_decided_on_nor_sent(self) -> None:
+    def test_fields_listed_in_connection_are_not_authorized_or_sent(self) -> None:
         fields = self.fields("Connection: Cookie, close, X-A\r\nCookie: a=b\r\nX-A: 1\r\nX-B: 2\r\n")
         self.assertEqual(set(fields), {b"Host", b"X-B"})
 
@@ -183,7 +185,7 @@ class RequestTests(SynchronousTestCase):
         fields = self.fields(upgrade, "GET / HTTP/1.1")
         self.assertEqual((fields[b"Connection"], fields[b"Upgrade"]), (b"Upgrade", b"websocket"))
 
-    def test_a_websocket_is_asked_for_whatever_else_is_nominated(self) -> None:
+    def test_a_websocket_request_with_other_connection_options(self) -> None:
         upgrade = f"Connection: Upgrade, TE\r\nUpgrade: websocket\r\nTE: trailers\r\n{HANDSHAKE}"
         fields = self.fields(upgrade, "GET / HTTP/1.1")
         self.assertEqual((fields[b"Connection"], fields[b"Upgrade"]), (b"Upgrade", b"websocket"))
@@ -197,7 +199,7 @@ class RequestTests(SynchronousTestCase):
             with self.subTest(name):
                 self.assertNotIn(b"Upgrade", self.fields(fields, line))
 
-    def test_hops(self) -> None:
+    def test_via_and_max_forwards(self) -> None:
         self.assertEqual(self.fields("Max-Forwards: 5\r\n", "OPTIONS / HTTP/1.1")[b"Max-Forwards"], b"4")
         self.assertEqual(self.fields("Max-Forwards: 5\r\n", "GET / HTTP/1.1")[b"Max-Forwards"], b"5")
         self.assertRaises(MaxForwardsReached, self.fields, "Max-Forwards: 0\r\n", "OPTIONS / HTTP/1.1")
@@ -212,7 +214,7 @@ class RequestTests(SynchronousTestCase):
             encode_request("GET", b"http://a/", fields, http11=False, proxy_authorization=b"Basic x"),
             b"GET http://a/ HTTP/1.1\r\nHost: a\r\nVia: 1.0 egressproxy\r\nProxy-Authorization: Basic x\r\n\r\n",
         )
-        # The caller's list is asked about as well as sent.
+        # The authorizer sees the caller's list, so encoding must not change it.
         self.assertEqual(fields, [(b"Host", b"a")])
 
     @given(
@@ -221,13 +223,13 @@ class RequestTests(SynchronousTestCase):
         st.sampled_from(CONTENTS),
         mutations(2),
     )
-    def test_the_next_to_read_it_sees_one_request_and_the_same_content(
+    def test_the_next_recipient_reads_one_request_with_the_same_content(
         self, method: bytes, fields: list[bytes], content: bytes, mutate: Callable[[bytes], bytes]
     ) -> None:
         reader = RequestReader(LIMITS)
         lines = b"".join(field + b"\r\n" for field in [b"Host: client.test", *fields])
         reader.receive(mutate(method + b" /x HTTP/1.1\r\n" + lines + b"\r\n" + content))
-        message: Any = relayed(reader)
+        message: Any = first_message(reader)
         if message is None or message[0].method not in ("GET", "POST", "OPTIONS"):
             return
         head, events = message
@@ -237,7 +239,7 @@ class RequestTests(SynchronousTestCase):
             return
         wire = encode_request(head.method, b"/x", forwarded_fields(head, ORIGIN, upgrade), http11=head.http11)
         wire += encoded(events, head.framing)
-        collector = Collector()
+        collector = LlhttpCollector()
         try:
             httptools.HttpRequestParser(collector).feed_data(wire)
         except httptools.HttpParserUpgrade as switch:
@@ -251,7 +253,7 @@ class RequestTests(SynchronousTestCase):
 
 
 class ResponseTests(SynchronousTestCase):
-    """What comes back."""
+    """Responses to the client."""
 
     def test_framing(self) -> None:
         old = request(line="GET / HTTP/1.0")
@@ -304,17 +306,17 @@ class ResponseTests(SynchronousTestCase):
                 encoded = self.encode(head, client, framing, keep_alive)
                 self.assertEqual(encoded, b"HTTP/1.1 200 OK\r\n" + expected + b"\r\n")
 
-    def test_a_nominated_length_is_put_back(self) -> None:
+    def test_a_length_listed_in_connection_is_restored(self) -> None:
         head = response("Connection: Content-Length\r\nContent-Length: 3\r\n")
         self.assertIn(b"Content-Length: 3", self.encode(head, request(), head.framing, True))
 
-    def test_head_keeps_the_length_of_what_is_not_sent(self) -> None:
+    def test_head_keeps_the_length(self) -> None:
         head = response("Content-Length: 3\r\n", method="HEAD")
         self.assertEqual(head.framing, NO_BODY)
         self.assertIn(b"Content-Length: 3", self.encode(head, request(line="HEAD / HTTP/1.1"), head.framing, True))
 
-    def test_no_length_where_none_may_be(self) -> None:
-        """A client that believed it would take the next answer for content."""
+    def test_no_length_where_it_is_forbidden(self) -> None:
+        """A client that used it would read the next response as content."""
         length = "Content-Length: 3\r\n"
         no_content = response(length, "HTTP/1.1 204 No Content")
         self.assertNotIn(b"Content-Length", self.encode(no_content, request(), no_content.framing, True))
@@ -331,14 +333,14 @@ class ResponseTests(SynchronousTestCase):
         st.sampled_from(CONTENTS),
         mutations(2),
     )
-    def test_the_client_sees_one_answer_and_the_same_content(
+    def test_the_client_reads_one_response_with_the_same_content(
         self, status: bytes, fields: list[bytes], content: bytes, mutate: Callable[[bytes], bytes]
     ) -> None:
         reader = ResponseReader(LIMITS)
         reader.expect("GET")
         lines = b"".join(field + b"\r\n" for field in fields)
         reader.receive(mutate(b"HTTP/1.1 " + status + b"\r\n" + lines + b"\r\n" + content))
-        message = relayed(reader)
+        message = first_message(reader)
         if message is None:
             return
         head, events = message
@@ -348,7 +350,7 @@ class ResponseTests(SynchronousTestCase):
         client = request()
         framing = response_framing(head, client)
         wire = encode_response(head, client, framing, keep_alive=True) + encoded(events, framing)
-        collector = Collector()
+        collector = LlhttpCollector()
         httptools.HttpResponseParser(collector).feed_data(wire)
         self.assertEqual((collector.messages, collector.complete), (1, 1))
         self.assertEqual(collector.content, content_of(events))

@@ -1,4 +1,4 @@
-"""A proxy's surroundings in memory: transports, an authorizer and a dialer that do what a test says."""
+"""In-memory collaborators of a proxy: transports, an authorizer and a dialer that a test controls."""
 
 from __future__ import annotations
 
@@ -43,15 +43,16 @@ LOCAL = ip_address("192.0.2.1")
 
 @implementer(ITCPTransport, IPushProducer, IConsumer)
 class Wire:
-    """One end of a TCP connection, with the habits of Twisted's that matter here.
+    """One end of a TCP connection, with the relevant behavior of Twisted's transports.
 
-    Losing the connection is told in a later turn of the clock, closing waits for a paused producer, and nothing is
+    A lost connection is reported in a later turn of the clock, closing waits for a paused producer, and no data is
     delivered while reading is paused.
 
-    @ivar written: what the protocol wrote and L{take} has not taken.
-    @ivar socket: one that stands for the connection where a test is about what the reactor has not read yet.
-    @ivar polite: whether the other side closes its direction when it sees the end of ours, as clients do.
-    @ivar high_water: bytes that may wait here before the producer is paused; C{None}: everything goes out at once.
+    @ivar written: the data that the protocol wrote and L{take} has not returned.
+    @ivar socket: stands for the connection, in tests about data that the reactor has not read yet.
+    @ivar polite: whether the other side closes its direction when it sees the end of this one, as clients do.
+    @ivar high_water: the number of bytes buffered before the producer is paused; C{None} if all data is sent
+        immediately.
     """
 
     def __init__(self, clock: IReactorTime, peer: IPv4Address | None = None) -> None:
@@ -81,43 +82,43 @@ class Wire:
         protocol.makeConnection(self)
         return self
 
-    # -- what the other side does
+    # -- actions of the other side
 
     def feed(self, data: bytes) -> Wire:
-        """Have the other side send something."""
+        """Send data from the other side."""
         self._waiting.append(data)
         self._deliver()
         self._clock.advance(0)  # type: ignore[attr-defined]
         return self
 
     def end(self) -> None:
-        """Have the other side close its direction."""
+        """Close the other side's direction."""
         self._eof = True
         self._deliver()
         self._clock.advance(0)  # type: ignore[attr-defined]
 
     def lose(self, reason: Exception | None = None) -> None:
-        """Have the connection break."""
+        """Break the connection."""
         self._lost(reason or ConnectionDone())
 
     @property
     def undelivered(self) -> int:
-        """Bytes that wait for the protocol to read on."""
+        """The bytes that wait until the protocol resumes reading."""
         return sum(map(len, self._waiting))
 
     def take(self) -> bytes:
-        """Take what the protocol wrote."""
+        """Return the data that the protocol wrote."""
         data, self.written = self.written, b""
         return data
 
     def choke(self) -> None:
-        """The other side does not read: the buffer is over its mark."""
+        """Stop reading on the other side: the buffer is over its limit."""
         self.producer_paused = True
         self._unsent = max(1, self._unsent)
         self.producer.pauseProducing()
 
     def unchoke(self) -> None:
-        """The other side has read everything."""
+        """Read all data on the other side."""
         self._unsent = 0
         if self.producer is not None and self.producer_paused:
             self.producer_paused = False
@@ -243,22 +244,23 @@ class Wire:
 
 
 def allow(reason: str = "ok") -> Decision:
-    """An allowing decision."""
+    """A decision that allows the request."""
     return Decision(Verdict.ALLOW, reason, "script", "rule-1")
 
 
 def deny(reason: str = "not today") -> Decision:
-    """A denying one."""
+    """A decision that denies the request."""
     return Decision(Verdict.DENY, reason, "script", "rule-2")
 
 
 @implementer(IAuthorizer)
 class ScriptedAuthorizer:
-    """Answers what the test says, by default yes.
+    """An authorizer whose decisions a test sets; by default it allows each request.
 
-    @ivar answers: one for each question: a decision, an exception to fail with, a Deferred, or something to call.
-    @ivar asked: the questions.
-    @ivar cancelled: how many Deferreds of L{pending} were cancelled.
+    @ivar answers: one result for each authorization request: a decision, an exception to fail with, a Deferred, or a
+        function to call.
+    @ivar asked: the authorization requests.
+    @ivar cancelled: the number of Deferreds from L{pending} that were cancelled.
     """
 
     name = "script"
@@ -270,7 +272,7 @@ class ScriptedAuthorizer:
         self.cancelled = 0
 
     def pending(self) -> Deferred[Decision]:
-        """Put off the next answer."""
+        """Delay the next decision."""
 
         def cancel(_: object) -> None:
             self.cancelled += 1
@@ -304,15 +306,15 @@ class ScriptedAuthorizer:
 
 @implementer(IDialer)
 class FakeDialer:
-    """Dials in memory.
+    """A dialer in memory.
 
     @ivar judgements: results for L{judge}: an exception, a route or C{None}; by default C{None}, unless the host is an
         address.
     @ivar checks: results for L{check}: an exception, or a Deferred; by default a route.
     @ivar dials: results for L{dial}: an exception, or a Deferred; by default it connects.
-    @ivar origins: the far transports that were connected.
+    @ivar origins: the origins' transports that were connected.
     @ivar dialled: the routes that were dialled.
-    @ivar protocols: with what.
+    @ivar protocols: the protocols of the dialled connections.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -329,7 +331,7 @@ class FakeDialer:
         self.high_water: int | None = None
 
     def pending(self, where: list[Any]) -> Deferred[Any]:
-        """Put off the next result."""
+        """Delay the next result."""
 
         def cancel(_: object) -> None:
             self.cancelled += 1
@@ -339,13 +341,13 @@ class FakeDialer:
         return deferred
 
     def route(self, origin: Origin, purpose: Purpose) -> Route:
-        """The route of L{check}."""
+        """The route that L{check} finds."""
         assert LOCAL is not None
         return Route(origin, (LOCAL,), None, origin.scheme == "https" and purpose is not Purpose.TUNNEL, False)
 
     @property
     def looked_up(self) -> list[str]:
-        """The hosts that were looked up."""
+        """The resolved hosts."""
         return [origin.authority.host for origin, _ in self.checked]
 
     def judge(self, origin: Origin, purpose: Purpose) -> Route | None:
@@ -379,7 +381,7 @@ class FakeDialer:
         return done
 
     def connect(self, protocol: DialedProtocol) -> Wire:
-        """Give a protocol its transport."""
+        """Connect a protocol to its transport."""
         wire = Wire(self._clock)
         wire.high_water = self.high_water
         self.origins.append(wire)
@@ -399,7 +401,7 @@ def _as_deferred(result: Any) -> Deferred[Any]:
 
 @implementer(ILeafSource)
 class NoLeaves:
-    """A source that nobody should ask."""
+    """A certificate source that must not be called."""
 
     def refusal(self, authority: Authority) -> str | None:
         """See L{ILeafSource.refusal}."""
@@ -415,9 +417,9 @@ class NoLeaves:
 
 
 class Proxy:
-    """Parts in memory.
+    """The in-memory context of a proxy.
 
-    @ivar records: what was reported.
+    @ivar records: the reported records.
     """
 
     def __init__(
@@ -465,7 +467,7 @@ class Proxy:
 
 
 class ProxyTestCase(SynchronousTestCase):
-    """A proxy in memory; at the end nothing of it may be left.
+    """A proxy in memory; at the end of a test, no connection or timer may be left.
 
     @ivar client: a connected client.
     """
@@ -474,7 +476,7 @@ class ProxyTestCase(SynchronousTestCase):
         self.build()
 
     def build(self, **options: Any) -> None:
-        """Have a proxy with other parts."""
+        """Create a proxy with other settings."""
         self.proxy = Proxy(**options)
         self.clock = self.proxy.clock
         self.authorizer = self.proxy.authorizer
@@ -484,7 +486,7 @@ class ProxyTestCase(SynchronousTestCase):
         self.client = self.connect()
 
     def connect(self, address: str = "198.51.100.7") -> Wire:
-        """Connect one more client."""
+        """Connect another client."""
         wire = self.proxy.client(address)
         self.clients.append(wire)
         return wire
@@ -497,11 +499,11 @@ class ProxyTestCase(SynchronousTestCase):
         return wire
 
     def outcomes(self) -> list[str]:
-        """The outcomes on record."""
+        """The recorded outcomes."""
         return [record.outcome for record in self.records]
 
     def tearDown(self) -> None:
-        """Let everybody go, and see that nothing stays behind."""
+        """Disconnect all clients, and check that nothing is left."""
         for wire in self.clients:
             wire.lose()
         self.proxy.pool.close()
@@ -548,7 +550,7 @@ def request(
 
 
 def response(body: bytes = b"hello", *fields: str, status: str = "200 OK", length: bool = True) -> bytes:
-    """An answer as an origin sends it."""
+    """A response as an origin sends it."""
     lines = [f"HTTP/1.1 {status}", *fields]
     if length:
         lines.append(f"Content-Length: {len(body)}")
@@ -556,16 +558,16 @@ def response(body: bytes = b"hello", *fields: str, status: str = "200 OK", lengt
 
 
 def status_of(data: bytes) -> int:
-    """The status code of an answer."""
+    """The status code of a response."""
     return int(data.split(b" ", 2)[1])
 
 
 def content_of(data: bytes) -> bytes:
-    """What follows the head."""
+    """The content after the head."""
     return data.partition(b"\r\n\r\n")[2]
 
 
-# Key and accept are those of RFC 6455 section 1.3.
+# Key and accept value are from RFC 6455 section 1.3.
 UPGRADE = (
     "Connection: Upgrade",
     "Upgrade: websocket",

@@ -10,7 +10,7 @@ CHUNKED = request("POST", "http://origin.test/", "Transfer-Encoding: chunked")
 
 
 class CollectingTests(ProxyTestCase):
-    """Contents for decisions share memory."""
+    """Content that is collected for decisions shares memory."""
 
     def setUp(self) -> None:
         self.build(limits=Limits(body=50, body_memory=100))
@@ -43,7 +43,7 @@ class CollectingTests(ProxyTestCase):
         self.assertEqual(self.contents.held, 0)
         self.origin.feed(response())
 
-    def test_one_client_waits_and_another_does_not(self) -> None:
+    def test_only_one_of_two_clients_waits(self) -> None:
         rest = self.begin(self.client, 50)
         second, other = self.connect(), self.connect("198.51.100.8")
         last = self.begin(second, 50)
@@ -62,7 +62,7 @@ class CollectingTests(ProxyTestCase):
         self.origin.feed(response())
         self.assertEqual(status_of(second.take()), 200)
 
-    def test_never_any_room(self) -> None:
+    def test_memory_never_available(self) -> None:
         claims = [self.contents.claim(client, 50, lambda: None) for client in "ab"]
         self.begin(self.client, 50)
         self.clock.advance(299)
@@ -74,7 +74,7 @@ class CollectingTests(ProxyTestCase):
         for claim in claims:
             claim.end()
 
-    def test_a_client_that_waits_is_told_to_go_on_when_there_is_room(self) -> None:
+    def test_a_waiting_client_gets_a_100_when_memory_is_available(self) -> None:
         claims = [self.contents.claim(client, 50, lambda: None) for client in "ab"]
         self.client.feed(request("POST", "http://origin.test/", "Expect: 100-continue", body=b"x" * 50)[:-50])
         self.assertEqual(self.client.take(), b"")
@@ -96,7 +96,7 @@ class CollectingTests(ProxyTestCase):
         self.clock.advance(0)
         self.assertEqual(self.outcomes(), ["client-gone", "client-gone"])
 
-    def test_a_short_content_of_unknown_length_gives_back_the_rest(self) -> None:
+    def test_short_content_of_unknown_length_releases_the_rest(self) -> None:
         self.client.feed(CHUNKED + b"3\r\nabc\r\n")
         self.assertEqual(self.contents.held, 50)
         self.client.feed(b"0\r\n\r\n")
@@ -105,7 +105,7 @@ class CollectingTests(ProxyTestCase):
 
 
 class LongTests(ProxyTestCase):
-    """A content of unknown length asks for more when it turns out to be long."""
+    """Content of unknown length requests more memory when it is long."""
 
     def setUp(self) -> None:
         self.build(limits=Limits(body=4 * FIRST, body_memory=8 * FIRST))
@@ -127,7 +127,7 @@ class LongTests(ProxyTestCase):
         self.assertEqual((len(self.authorizer.asked), self.contents.held), (1, FIRST))
         self.origin.feed(response())
 
-    def test_waiting_in_the_middle(self) -> None:
+    def test_waiting_after_the_first_part(self) -> None:
         claim = self.contents.claim("other", 6 * FIRST, lambda: None)
         self.client.feed(CHUNKED)
         for _ in range(4):

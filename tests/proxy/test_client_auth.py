@@ -25,22 +25,22 @@ URL = "http://origin.test/a"
 
 
 def name_of(certificate: x509.Certificate) -> str | None:
-    """Whom a certificate names."""
+    """The client name of a certificate."""
     return certificate.subject.rfc4514_string()
 
 
 def credentials(value: bytes = GOOD) -> str:
-    """The field that carries credentials."""
+    """The field with credentials."""
     return f"Proxy-Authorization: {value.decode()}"
 
 
 @implementer(IClientAuthenticator)
-class FakeGate:
-    """Knows what a test says.
+class FakeAuthenticator:
+    """An authenticator that a test controls.
 
-    @ivar good: the clients of whose credentials it knows already.
-    @ivar pending: checks that wait for the test.
-    @ivar asked: what was to be checked, and from where.
+    @ivar good: the clients of cached credentials.
+    @ivar pending: checks that the test completes.
+    @ivar asked: the credentials and addresses of the checks.
     """
 
     def __init__(self) -> None:
@@ -67,11 +67,11 @@ class FakeGate:
         return waiting
 
 
-class GateTestCase(ProxyTestCase):
-    """A listening port with a gate."""
+class AuthenticatedTestCase(ProxyTestCase):
+    """A listening port with an authenticator."""
 
     def setUp(self) -> None:
-        self.gate = FakeGate()
+        self.gate = FakeAuthenticator()
         self.auth_policy = ClientAuthPolicy(self.gate)
         self.build(leaves=leaves())
 
@@ -80,10 +80,10 @@ class GateTestCase(ProxyTestCase):
         self.clients.append(wire)
         return wire
 
-    def refused(self, status: int, outcome: str) -> str:
-        """Check that the last request was refused before anybody was asked.
+    def assert_rejected(self, status: int, outcome: str) -> str:
+        """Check that the last request was rejected before authorization.
 
-        @return: the answer.
+        @return: the response.
         """
         answer: bytes = self.client.take()
         self.assertEqual(status_of(answer), status)
@@ -96,18 +96,18 @@ class GateTestCase(ProxyTestCase):
         return answer.decode()
 
 
-class PlainTests(GateTestCase):
+class PlainTests(AuthenticatedTestCase):
     """Requests on the listening port."""
 
     def test_without_credentials(self) -> None:
         self.client.feed(request())
-        answer = self.refused(407, "client-auth-required")
+        answer = self.assert_rejected(407, "client-auth-required")
         self.assertIn('Proxy-Authenticate: Basic realm="egressproxy", charset="UTF-8"\r\n', answer)
         self.assertIn('Proxy-Authenticate: Bearer realm="egressproxy"\r\n', answer)
         self.assertIn("Connection: keep-alive\r\n", answer)
         self.assertEqual(self.gate.asked, [(None, "198.51.100.7")])
 
-    def test_the_next_request_brings_them(self) -> None:
+    def test_the_next_request_has_credentials(self) -> None:
         self.client.feed(request())
         self.client.take()
         self.client.feed(request("GET", URL, credentials()))
@@ -117,24 +117,24 @@ class PlainTests(GateTestCase):
         self.assertEqual(self.authorizer.asked[0].client.identity, "ci")
         self.assertEqual(self.records[1].client.identity, "ci")
 
-    def test_nothing_of_them_goes_on(self) -> None:
+    def test_credentials_are_not_forwarded(self) -> None:
         self.client.feed(request("GET", URL, credentials()))
         self.assertNotIn(b"good", self.origin.written)
         self.assertNotIn(b"roxy-", self.origin.written)
         self.assertNotIn("good", repr(self.authorizer.asked[0]))
 
-    def test_content_behind_a_refused_request(self) -> None:
+    def test_content_of_a_rejected_request(self) -> None:
         self.client.feed(request("POST", URL, body=b"x" * 10))
-        self.assertIn("Connection: close\r\n", self.refused(407, "client-auth-required"))
+        self.assertIn("Connection: close\r\n", self.assert_rejected(407, "client-auth-required"))
         self.assertTrue(self.client.disconnected)
 
-    def test_a_label_is_no_identity(self) -> None:
+    def test_an_unverified_name_is_no_identity(self) -> None:
         self.client.feed(request("GET", URL, credentials(basic(b"admin:x"))))
         self.assertEqual(self.authorizer.asked, [])
         self.gate.pending[0].errback(CredentialsRejected("no"))
-        self.refused(407, "client-credentials-rejected")
+        self.assert_rejected(407, "client-credentials-rejected")
 
-    def test_known_ones_are_not_checked(self) -> None:
+    def test_cached_credentials_are_not_checked(self) -> None:
         self.gate.good[b"Bearer known"] = "old friend"
         self.client.feed(request("GET", URL, credentials(b"Bearer known")))
         self.assertEqual(self.authorizer.asked[0].client.identity, "old friend")
@@ -143,8 +143,8 @@ class PlainTests(GateTestCase):
         self.assertIs(self.authorizer.asked[1].client, self.authorizer.asked[0].client)
         self.assertEqual(self.gate.asked, [])
 
-    def test_each_request_is_looked_at(self) -> None:
-        """Known a moment ago, and not any more: the connection alone proves nothing."""
+    def test_each_request_is_authenticated(self) -> None:
+        """Credentials that were valid earlier may be invalid now: the connection proves nothing."""
         self.gate.good[b"Bearer known"] = "old friend"
         self.client.feed(request("GET", URL, credentials(b"Bearer known")))
         self.origin.feed(response())
@@ -157,7 +157,7 @@ class PlainTests(GateTestCase):
         self.client.feed(request())
         self.assertEqual(self.outcomes()[2:], ["client-auth-required"])
 
-    def test_a_client_may_become_another(self) -> None:
+    def test_a_client_may_change_its_credentials(self) -> None:
         self.gate.good.update({b"Bearer a": "alice", b"Bearer b": "bob"})
         for value, name, origin in ((b"Bearer a", "alice", 0), (b"Bearer b", "bob", 1), (b"Bearer a", "alice", 0)):
             self.client.feed(request("GET", URL, credentials(value)))
@@ -171,8 +171,8 @@ class PlainTests(GateTestCase):
         self.assertEqual(self.gate.asked, [])
 
 
-class LabelTests(ProxyTestCase):
-    """Ports that ask for nothing."""
+class UnverifiedNameTests(ProxyTestCase):
+    """Ports without client authentication."""
 
     def identity(self, auth_policy: ClientAuthPolicy) -> str | None:
         client = self.proxy.client(auth_policy=auth_policy)
@@ -180,54 +180,54 @@ class LabelTests(ProxyTestCase):
         client.feed(request("GET", URL, credentials(basic(b"admin:x"))))
         return self.authorizer.asked[-1].client.identity
 
-    def test_labels(self) -> None:
+    def test_unverified_names(self) -> None:
         self.assertEqual(self.identity(ClientAuthPolicy()), "admin")
 
-    def test_no_labels(self) -> None:
-        """Beside a port where names are proven."""
+    def test_no_unverified_names(self) -> None:
+        """Another port verifies names."""
         self.assertIsNone(self.identity(ClientAuthPolicy(allow_unverified_names=False)))
         self.assertEqual(len({asked.client.pool_key for asked in self.authorizer.asked}), 1)
 
 
-class WaitingTests(GateTestCase):
-    """While credentials are checked."""
+class WaitingTests(AuthenticatedTestCase):
+    """Requests whose credentials are being checked."""
 
     def setUp(self) -> None:
         super().setUp()
         self.client.feed(request("GET", URL, credentials(b"Bearer slow")))
         (self.waiting,) = self.gate.pending
 
-    def test_good(self) -> None:
+    def test_valid_credentials(self) -> None:
         self.assertEqual(self.client.written, b"")
         self.waiting.callback("slow")
         self.origin.feed(response())
         self.assertEqual(status_of(self.client.take()), 200)
         self.assertEqual(self.records[0].client.identity, "slow")
 
-    def test_bad(self) -> None:
+    def test_invalid_credentials(self) -> None:
         self.waiting.errback(CredentialsRejected("no"))
-        self.assertIn("Proxy-Authenticate: Basic", self.refused(407, "client-credentials-rejected"))
+        self.assertIn("Proxy-Authenticate: Basic", self.assert_rejected(407, "client-credentials-rejected"))
         self.client.feed(request("GET", URL, credentials()))
         self.origin.feed(response())
         self.assertEqual(status_of(self.client.take()), 200)
 
     def test_busy(self) -> None:
         self.waiting.errback(ClientCheckBusy("later"))
-        answer = self.refused(429, "client-auth-busy")
+        answer = self.assert_rejected(429, "client-auth-busy")
         self.assertIn("Retry-After: 1\r\n", answer)
         self.assertNotIn("Proxy-Authenticate", answer)
 
-    def test_too_long(self) -> None:
+    def test_timeout(self) -> None:
         self.clock.advance(CHECK_SECONDS)
         self.assertEqual(self.gate.cancelled, 1)
-        self.assertIn("not checked in time", self.refused(429, "client-auth-busy"))
+        self.assertIn("not checked in time", self.assert_rejected(429, "client-auth-busy"))
 
-    def test_a_gate_that_fails(self) -> None:
+    def test_an_authenticator_that_fails(self) -> None:
         self.waiting.errback(ZeroDivisionError())
         self.assertEqual(status_of(self.client.take()), 500)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_a_defect_behind_it(self) -> None:
+    def test_an_error_after_the_check(self) -> None:
         def broken(*_: object) -> None:
             raise ZeroDivisionError
 
@@ -248,13 +248,13 @@ class WaitingTests(GateTestCase):
         self.assertLess(answers.index(b"first"), answers.index(b"second"))
         self.assertEqual([record.client.identity for record in self.records], ["slow", "ci"])
 
-    def test_the_client_goes(self) -> None:
+    def test_the_client_disconnects(self) -> None:
         self.client.lose()
         self.assertEqual(self.gate.cancelled, 1)
         self.assertEqual(self.outcomes(), ["client-gone"])
         self.assertEqual((self.records[0].method, self.records[0].url), ("GET", URL))
 
-    def test_an_answer_that_comes_too_late(self) -> None:
+    def test_a_late_result(self) -> None:
         late: Deferred[str] = Deferred(lambda deferred: deferred.callback("late"))
         self.patch(self.gate, "check", lambda *_: late)
         other = self.connect()
@@ -263,7 +263,7 @@ class WaitingTests(GateTestCase):
         self.assertEqual((self.outcomes(), self.authorizer.asked), (["client-gone"], []))
         self.waiting.errback(CredentialsRejected("no"))
 
-    def test_the_client_sends_no_more(self) -> None:
+    def test_the_client_half_closes(self) -> None:
         self.client.end()
         self.assertFalse(self.client.disconnecting)
         self.waiting.callback("slow")
@@ -271,14 +271,14 @@ class WaitingTests(GateTestCase):
         self.assertEqual(status_of(self.client.take()), 200)
         self.assertTrue(self.client.disconnected)
 
-    def test_a_choked_client(self) -> None:
+    def test_a_client_with_backpressure(self) -> None:
         self.client.choke()
         self.client.unchoke()
         self.waiting.callback("slow")
         self.origin.feed(response())
         self.assertEqual(status_of(self.client.take()), 200)
 
-    def test_a_shut_down(self) -> None:
+    def test_a_shutdown(self) -> None:
         self.proxy.parts.draining = True
         self.proxy.parts.sessions.drain()
         self.assertFalse(self.client.disconnecting)
@@ -288,10 +288,10 @@ class WaitingTests(GateTestCase):
         self.assertTrue(self.client.disconnected)
 
 
-class ContentTests(GateTestCase):
-    """Content behind a request whose credentials are checked."""
+class ContentTests(AuthenticatedTestCase):
+    """Content of a request whose credentials are being checked."""
 
-    def test_it_is_kept(self) -> None:
+    def test_content_is_buffered(self) -> None:
         self.client.feed(request("POST", URL, credentials(b"Bearer slow"), body=b"content"))
         self.assertTrue(self.client.paused)
         self.gate.pending[0].callback("slow")
@@ -299,7 +299,7 @@ class ContentTests(GateTestCase):
         self.origin.feed(response())
         self.assertEqual(self.outcomes(), ["forwarded"])
 
-    def test_it_does_not_come(self) -> None:
+    def test_content_times_out(self) -> None:
         self.client.feed(request("POST", URL, credentials(b"Bearer slow"), "Content-Length: 5"))
         self.client.end()
         self.assertTrue(self.client.disconnected)
@@ -307,20 +307,20 @@ class ContentTests(GateTestCase):
         self.assertEqual(self.outcomes(), ["client-gone"])
 
 
-class ConnectTests(GateTestCase):
-    """The credentials of a CONNECT hold for all that comes inside."""
+class ConnectTests(AuthenticatedTestCase):
+    """The credentials of a CONNECT apply to all requests inside the tunnel."""
 
     def connect_request(self, *fields: str) -> bytes:
         return request("CONNECT", "origin.test:443", *fields, host="origin.test:443")
 
     def test_without_credentials(self) -> None:
         self.client.feed(self.connect_request())
-        answer = self.refused(407, "client-auth-required")
+        answer = self.assert_rejected(407, "client-auth-required")
         self.assertTrue(answer.startswith("HTTP/1.1 407 Proxy Authentication Required\r\n"))
         self.assertIn("Connection: keep-alive\r\n", answer)
         self.assertEqual((self.records[0].method, self.records[0].url), ("CONNECT", "origin.test:443"))
 
-    def test_again_on_the_same_connection(self) -> None:
+    def test_retry_on_the_same_connection(self) -> None:
         self.client.feed(self.connect_request())
         self.client.take()
         self.client.feed(self.connect_request(credentials(b"Bearer slow")))
@@ -328,7 +328,7 @@ class ConnectTests(GateTestCase):
         self.gate.pending[0].callback("slow")
         self.assertEqual(self.client.take(), b"HTTP/1.1 200 Connection established\r\n\r\n")
 
-    def test_inside(self) -> None:
+    def test_requests_inside_the_tunnel(self) -> None:
         self.client.feed(self.connect_request(credentials()))
         self.client.take()
         end = TlsClient(self.client).shake()
@@ -342,7 +342,7 @@ class ConnectTests(GateTestCase):
 
 
 class CertificateTests(ProxyTestCase):
-    """Clients that show certificates when they connect."""
+    """Clients that present certificates when they connect."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -350,7 +350,7 @@ class CertificateTests(ProxyTestCase):
         self.mine = self.ca.issue(usage=CLIENT, subject="runner-7")
 
     def present(self, certificate: TestCertificate | None, auth_policy: ClientAuthPolicy) -> TlsEnd:
-        """Connect, and show a certificate to a server that asks for one, and does not insist."""
+        """Connect, and present a certificate to a server that requests one but does not require it."""
         context = TestCA().issue("proxy.test").server_context()
         store = context.get_cert_store()
         assert store is not None
@@ -384,7 +384,7 @@ class CertificateTests(ProxyTestCase):
             self.origin.feed(response())
         self.assertEqual(len(self.dialer.dialled), 2)
 
-    def refused(self, client: Any, words: str) -> None:
+    def assert_rejected(self, client: Any, words: str) -> None:
         client.feed(request())
         answer = client.take()
         self.assertEqual(status_of(answer), 407)
@@ -393,42 +393,44 @@ class CertificateTests(ProxyTestCase):
         self.assertEqual(self.authorizer.asked, [])
 
     def test_no_name(self) -> None:
-        self.refused(self.present(self.mine, ClientAuthPolicy(None, lambda _: None)), "names nobody")
+        self.assert_rejected(self.present(self.mine, ClientAuthPolicy(None, lambda _: None)), "names nobody")
 
     def test_no_certificate(self) -> None:
-        """The TLS context refuses such clients; if it ever did not, this would."""
+        """The TLS context rejects such clients; this check does not depend on it."""
         auth_policy = ClientAuthPolicy(None, name_of)
-        self.refused(self.present(None, auth_policy), "none was shown")
+        self.assert_rejected(self.present(None, auth_policy), "none was shown")
         plain = self.proxy.client(auth_policy=auth_policy)
         self.clients.append(plain)
-        self.refused(plain, "none was shown")
+        self.assert_rejected(plain, "none was shown")
 
-    def test_both(self) -> None:
-        """Where both are asked for, both must be good, and the name is that of the credentials."""
-        client = self.present(self.mine, ClientAuthPolicy(FakeGate(), name_of))
+    def test_certificate_and_credentials(self) -> None:
+        """If both are required, both must be valid, and the name is that of the credentials."""
+        client = self.present(self.mine, ClientAuthPolicy(FakeAuthenticator(), name_of))
         client.send(request())
         self.assertEqual(status_of(client.take()), 407)
         client.send(request("GET", URL, credentials()))
         self.assertEqual(self.authorizer.asked[0].client.identity, "ci")
         self.origin.feed(response())
-        other = self.present(self.ca.issue(usage=CLIENT, subject="runner-8"), ClientAuthPolicy(FakeGate(), name_of))
+        other = self.present(
+            self.ca.issue(usage=CLIENT, subject="runner-8"), ClientAuthPolicy(FakeAuthenticator(), name_of)
+        )
         other.send(request("GET", URL, credentials()))
         self.assertNotEqual(self.authorizer.asked[0].client.pool_key, self.authorizer.asked[1].client.pool_key)
 
     def test_the_end_of_the_session(self) -> None:
-        """A TLS session that breaks after a request is no handshake that failed."""
+        """A TLS session that breaks after a request is not a failed handshake."""
         client = self.present(self.mine, ClientAuthPolicy(None, name_of))
         client.send(request())
         self.origin.feed(response())
         self.clients[-1].feed(b"no TLS record at all")
         self.assertEqual(self.outcomes(), ["forwarded"])
 
-    def test_a_failure_without_words(self) -> None:
+    def test_an_error_without_a_message(self) -> None:
         wire = self.proxy.client()
         wire.lose(SSL.Error())
         self.assertEqual(self.records[-1].reason, "the TLS handshake with the proxy itself failed: Error")
 
-    def test_a_fault_before_the_first_request(self) -> None:
+    def test_an_error_before_the_first_request(self) -> None:
         client = self.present(self.mine, ClientAuthPolicy(None, name_of))
         client.send(b"nonsense\r\n\r\n")
         self.assertEqual(self.outcomes(), ["bad-request"])

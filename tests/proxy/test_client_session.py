@@ -20,9 +20,9 @@ from tests.proxy.fakes import ProxyTestCase, allow, content_of, deny, request, r
 
 
 class KeepAliveTests(ProxyTestCase):
-    """Several requests over one connection, each decided by itself."""
+    """Several requests on one connection, each with its own decision."""
 
-    def test_two_requests_one_after_the_other(self) -> None:
+    def test_two_sequential_requests(self) -> None:
         for path in ("/a", "/b"):
             self.client.feed(request(url=f"http://origin.test{path}"))
             self.origin.feed(response(path.encode()))
@@ -35,7 +35,7 @@ class KeepAliveTests(ProxyTestCase):
         self.assertFalse(self.client.disconnecting)
         self.assertTrue(self.client.no_delay)
 
-    def test_pipelined_requests_are_taken_one_at_a_time(self) -> None:
+    def test_pipelined_requests_are_processed_one_at_a_time(self) -> None:
         self.client.feed(b"".join(request(url=f"http://origin.test/{n}") for n in range(3)))
         self.assertEqual(len(self.authorizer.asked), 1, "nothing is decided ahead of its turn")
         self.assertTrue(self.client.paused)
@@ -62,7 +62,7 @@ class KeepAliveTests(ProxyTestCase):
         self.assertEqual(self.outcomes(), ["forwarded", "denied", "forwarded"])
 
     def one_turn(self) -> None:
-        """Let one turn of the reactor pass; jobs that wait for the next one use up their time."""
+        """Run one turn of the reactor; jobs that wait for the next turn use up their time."""
         self.patch(self.proxy.parts.turns, "_time_slice", -1.0)
         due: list[Any] = [call for call in self.clock.getDelayedCalls() if call.getTime() <= self.clock.seconds()]
         for call, func in [(call, call.func) for call in due]:
@@ -80,7 +80,7 @@ class KeepAliveTests(ProxyTestCase):
         self.assertEqual(len(self.records), 3)
         self.assertFalse(self.client.paused)
 
-    def test_another_client_is_served_in_between(self) -> None:
+    def test_another_client_is_served_between_pipelined_requests(self) -> None:
         self.authorizer.answers = [deny("one"), deny("other"), deny("two")]
         other = self.connect()
         self.client.protocol.dataReceived(request() * 2)
@@ -89,8 +89,8 @@ class KeepAliveTests(ProxyTestCase):
         self.clock.advance(0)
         self.assertEqual(len(self.records), 3)
 
-    def test_turns_are_counted_like_every_limit_per_client(self) -> None:
-        """IPv6 by /64, and whatever name or port a client has; also for what its origins send."""
+    def test_turns_use_the_key_of_per_client_limits(self) -> None:
+        """IPv6 clients count by /64, whatever name or port they have; also for data from their origins."""
         clients: list[object] = []
         self.patch(self.proxy.parts.turns, "later", lambda client, _: clients.append(client))
         self.authorizer.answers = [deny(), deny(), deny(), allow()]
@@ -112,14 +112,14 @@ class KeepAliveTests(ProxyTestCase):
         self.assertTrue(self.origin.take().endswith(b"a\r\n0\r\n\r\n"))
         self.assertFalse(self.client.paused)
 
-    def test_what_waits_when_the_client_leaves(self) -> None:
+    def test_waiting_requests_of_a_lost_client_are_dropped(self) -> None:
         self.authorizer.answers = [deny() for _ in range(3)]
         self.client.protocol.dataReceived(request() * 3)
         self.client.lose()
         self.clock.advance(0)
         self.assertEqual(len(self.records), 1)
 
-    def test_what_waits_when_the_proxy_is_stopped(self) -> None:
+    def test_waiting_requests_at_shutdown(self) -> None:
         self.authorizer.answers = [deny() for _ in range(3)]
         self.client.protocol.dataReceived(request() * 3)
         self.proxy.parts.draining = True
@@ -131,7 +131,7 @@ class KeepAliveTests(ProxyTestCase):
 
     @given(st.lists(st.integers(1, 60), max_size=30), st.lists(st.integers(0, 3), max_size=8))
     @settings(max_examples=100, deadline=None)
-    def test_however_it_is_split(self, cuts: list[int], kinds: list[int]) -> None:
+    def test_any_split_of_the_input(self, cuts: list[int], kinds: list[int]) -> None:
         self.build()
         self.authorizer.needs_body = True
         chunks = b"".join(encode_chunk(b"a") for _ in range(200)) + b"0\r\n\r\n"
@@ -151,12 +151,12 @@ class KeepAliveTests(ProxyTestCase):
         self.assertEqual(contents, [(None, 300, 200)[kind] for kind in kinds if kind < 3])
         self.client.lose()
 
-    def test_a_great_many_pipelined_denials_do_not_exhaust_the_stack(self) -> None:
+    def test_many_pipelined_denials_do_not_exhaust_the_stack(self) -> None:
         self.authorizer.answers = [deny() for _ in range(2000)]
         self.client.feed(request() * 2000)
         self.assertEqual(len(self.records), 2000)
 
-    def test_a_client_that_does_not_read_answers_gets_no_further_request_taken(self) -> None:
+    def test_no_further_request_while_the_client_does_not_read(self) -> None:
         self.authorizer.answers = [deny() for _ in range(3)]
         self.client.choke()
         self.client.feed(request() * 3)
@@ -203,7 +203,7 @@ class KeepAliveTests(ProxyTestCase):
 
 MARK = "hunter2"
 
-# Malformed or unusual, with a password that no log may have.  "{}" is an authority or its like.
+# Malformed or unusual URLs with a password, which must not be logged. "{}" is an authority or similar.
 MARKED_URLS = (
     *(f"http://u:{MARK}@{{}}/", f"http://{MARK}@{{}}/", f"http://u:{MARK}@{{}}", f"http://u:{MARK}@@{{}}/"),
     *(f"http://u:{MARK}/x@{{}}/", f"http://u:x/{MARK}@{{}}/", f"http://u:{MARK}?x@{{}}/", f"http://u:x?{MARK}@{{}}/"),
@@ -228,7 +228,7 @@ MARKED_URLS = (
 
 
 class PasswordTests(ProxyTestCase):
-    """No password of a malformed URL is in a reason, in an answer, or in the audit log."""
+    """The password of a malformed URL appears in no reason, response or audit record."""
 
     def check(self, sent: bytes) -> None:
         self.client.feed(sent)
@@ -253,7 +253,7 @@ class PasswordTests(ProxyTestCase):
     def test_inside_a_tunnel(self) -> None:
         for url in MARKED_URLS:
             if url.startswith("/"):
-                continue  # there, that is a path, and is forwarded
+                continue  # in a tunnel this is a path, and is forwarded
             for host in ("origin.test", "other.test"):
                 with self.subTest(url, host=host):
                     self.setUp()
@@ -304,7 +304,7 @@ class FaultTests(ProxyTestCase):
         self.refused(b"\x16\x03\x01\x02\x00\x01", 400, "bad-request")
         self.assertTrue(self.client.disconnected)
 
-    def test_a_request_to_a_server(self) -> None:
+    def test_a_request_for_an_origin_server(self) -> None:
         problem = self.refused(request(url="/index.html"), 400, "bad-request")
         self.assertIn("this is a proxy", str(problem["reason"]))
         self.assertFalse(self.client.disconnecting, "the connection is in order")
@@ -313,7 +313,7 @@ class FaultTests(ProxyTestCase):
     def test_an_https_url(self) -> None:
         self.refused(request(url="https://origin.test/"), 400, "invalid-target")
 
-    def test_a_host_that_is_none(self) -> None:
+    def test_an_invalid_host(self) -> None:
         self.refused(request(url="http://x..y/"), 400, "invalid-target")
 
     def test_a_head_over_the_limit(self) -> None:
@@ -323,10 +323,10 @@ class FaultTests(ProxyTestCase):
     def test_a_target_over_the_limit(self) -> None:
         self.refused(request(url="http://origin.test/" + "x" * 17000), 414, "target-too-long")
 
-    def test_a_version_nobody_speaks(self) -> None:
+    def test_an_unsupported_version(self) -> None:
         self.refused(request(version="2.0"), 505, "version-not-supported")
 
-    def test_a_refused_request_with_content_is_read_to_its_end(self) -> None:
+    def test_the_content_of_a_rejected_request_is_read_to_its_end(self) -> None:
         self.client.polite = False
         self.refused(request("POST", "/x", body=b"x" * 100)[:-50], 400, "bad-request")
         self.assertFalse(self.client.disconnecting)
@@ -338,7 +338,7 @@ class FaultTests(ProxyTestCase):
         self.assertFalse(self.client.aborted)
         self.assertEqual(len(self.records), 1)
 
-    def test_a_head_that_drips_is_cut_off(self) -> None:
+    def test_a_slow_head_times_out(self) -> None:
         self.clock.advance(20)
         self.client.feed(b"GET http://origin.test/ HT")
         for _ in range(3):
@@ -351,14 +351,14 @@ class FaultTests(ProxyTestCase):
         self.assertEqual(self.outcomes(), ["request-timeout"])
         self.assertTrue(self.client.disconnected)
 
-    def test_the_second_head_is_cut_off_too(self) -> None:
+    def test_a_slow_second_head_times_out(self) -> None:
         self.client.feed(request())
         self.origin.feed(response())
         self.client.feed(b"GET ")
         self.clock.advance(30)
         self.assertEqual(self.outcomes(), ["forwarded", "request-timeout"])
 
-    def test_garbage_behind_a_request(self) -> None:
+    def test_garbage_after_a_request(self) -> None:
         self.client.feed(request() + b"\x00\x00\r\n\r\n")
         self.origin.feed(response())
         self.assertEqual(self.outcomes(), ["forwarded", "bad-request"])
@@ -366,7 +366,7 @@ class FaultTests(ProxyTestCase):
 
 
 class DenialTests(ProxyTestCase):
-    """What happens to the connection after an answer of our own."""
+    """The connection after a response that the proxy generates."""
 
     def test_a_denial_keeps_the_connection(self) -> None:
         self.authorizer.answers = [deny("because")]
@@ -387,13 +387,13 @@ class DenialTests(ProxyTestCase):
         self.client.feed(request("HEAD"))
         self.assertEqual(content_of(self.client.take()), b"")
 
-    def test_a_client_that_asks_for_text_gets_text(self) -> None:
+    def test_a_client_that_prefers_text_gets_text(self) -> None:
         self.authorizer.answers = [deny("because")]
         self.client.feed(request("GET", "http://origin.test/", "Accept: text/plain"))
         self.assertIn(b"Content-Type: text/plain", self.client.written)
 
     def linger(self) -> None:
-        """Have a request denied that is not over."""
+        """Have an incomplete request denied."""
         self.client.polite = False
         self.authorizer.needs_body = False
         self.authorizer.answers = [deny()]
@@ -401,7 +401,7 @@ class DenialTests(ProxyTestCase):
         self.assertIn(b"Connection: close\r\n", self.client.written)
         self.assertFalse(self.client.disconnecting)
 
-    def test_unread_content_is_thrown_away_for_a_bounded_while(self) -> None:
+    def test_unread_content_is_discarded_for_a_limited_time(self) -> None:
         self.linger()
         self.client.feed(b"x" * 1000)
         self.clock.advance(LINGER_SECONDS)
@@ -410,7 +410,7 @@ class DenialTests(ProxyTestCase):
         self.assertEqual(self.outcomes(), ["denied"])
         self.assertEqual(self.dialer.dialled, [])
 
-    def test_unread_content_is_thrown_away_up_to_a_bound(self) -> None:
+    def test_unread_content_is_discarded_up_to_a_limit(self) -> None:
         self.linger()
         for _ in range(16):
             self.client.feed(b"x" * (LINGER_BYTES // 16))
@@ -418,17 +418,17 @@ class DenialTests(ProxyTestCase):
         self.client.feed(b"x")
         self.assertTrue(self.client.aborted)
 
-    def test_content_that_came_before_the_decision(self) -> None:
+    def test_content_received_before_the_decision(self) -> None:
         self.authorizer.needs_body = False
         decision = self.authorizer.pending()
         self.client.feed(request("POST", "http://origin.test/", "Content-Length: 1000") + b"x" * 1000)
         self.assertTrue(self.client.paused)
         decision.callback(deny())
-        # Or a TLS layer, which waits for the client's end, could not read it.
+        # Otherwise a TLS layer, which waits for the client's end, could not read it.
         self.assertFalse(self.client.paused)
         self.assertTrue(self.client.write_closed)
 
-    def test_malformed_content_after_the_answer_closes(self) -> None:
+    def test_malformed_content_after_the_response_closes(self) -> None:
         self.authorizer.needs_body = False
         self.authorizer.answers = [deny()]
         self.client.feed(request("POST", "http://origin.test/", "Transfer-Encoding: chunked"))
@@ -436,18 +436,18 @@ class DenialTests(ProxyTestCase):
         self.assertTrue(self.client.disconnected)
         self.assertEqual(self.outcomes(), ["denied"])
 
-    def test_nothing_is_gathered_from_a_client_that_was_told_to_go(self) -> None:
-        # Over TLS data still comes in while the closing alert is waited for.
+    def test_data_after_the_close_is_not_buffered(self) -> None:
+        # Over TLS, data still arrives while the proxy waits for the closing alert.
         self.client.feed(request("GET", "/", "Connection: close"))
         session = session_of(self.client)
         session.dataReceived(b"x" * 1000)
         self.assertEqual(session._reader.buffered, 0)
 
 
-class LeavingTests(ProxyTestCase):
-    """Clients and the proxy going away."""
+class CloseTests(ProxyTestCase):
+    """Clients that disconnect, and the shutdown of the proxy."""
 
-    def test_a_client_that_sends_no_more_still_gets_its_answer(self) -> None:
+    def test_a_half_closed_client_gets_its_response(self) -> None:
         self.client.feed(request())
         self.client.end()
         self.assertFalse(self.client.disconnecting)
@@ -456,7 +456,7 @@ class LeavingTests(ProxyTestCase):
         self.assertTrue(self.client.disconnected)
         self.assertEqual(self.outcomes(), ["forwarded"])
 
-    def test_and_the_answers_to_what_it_pipelined(self) -> None:
+    def test_a_half_closed_client_gets_pipelined_responses(self) -> None:
         self.client.feed(request() + request())
         self.client.end()
         self.origin.feed(response(b"one"))
@@ -473,24 +473,24 @@ class LeavingTests(ProxyTestCase):
         self.assertIn(b"Connection: close\r\n", self.client.written)
         self.assertTrue(self.client.disconnected)
 
-    def test_the_end_in_the_middle_of_content(self) -> None:
+    def test_a_half_close_inside_content(self) -> None:
         self.client.feed(request("POST", "http://origin.test/", "Content-Length: 10"))
         self.client.end()
         self.assertTrue(self.client.disconnected)
         self.assertEqual(self.outcomes(), ["client-gone"])
         self.assertEqual(self.dialer.dialled, [])
 
-    def test_the_end_between_requests(self) -> None:
+    def test_a_half_close_between_requests(self) -> None:
         self.client.end()
         self.assertTrue(self.client.disconnected)
         self.assertEqual(self.records, [])
 
-    def test_the_other_direction_is_of_no_interest(self) -> None:
+    def test_write_connection_lost_is_ignored(self) -> None:
         session_of(self.client).writeConnectionLost()
         session_of(self.client).stopProducing()
         self.assertFalse(self.client.disconnecting)
 
-    def test_writing_to_who_is_gone(self) -> None:
+    def test_writing_to_a_lost_client(self) -> None:
         session = session_of(self.client)
         self.client.lose()
         session.write(b"x")
@@ -499,7 +499,7 @@ class LeavingTests(ProxyTestCase):
         session.resume_reading()
         self.assertEqual(self.client.written, b"")
 
-    def test_a_close_that_never_ends_is_cut(self) -> None:
+    def test_a_close_times_out(self) -> None:
         self.client.choke()
         session_of(self.client).close()
         self.clock.advance(self.proxy.limits.idle_timeout)
@@ -523,7 +523,7 @@ class LeavingTests(ProxyTestCase):
         self.assertIn(b"Connection: close\r\n", self.client.written)
         self.successResultOf(drained)
 
-    def test_what_is_left_after_draining_is_cut(self) -> None:
+    def test_remaining_sessions_are_aborted_after_draining(self) -> None:
         self.client.feed(request())
         self.proxy.parts.sessions.abort()
         self.clock.advance(0)
@@ -532,9 +532,9 @@ class LeavingTests(ProxyTestCase):
 
 
 class IdentityTests(ProxyTestCase):
-    """Who a client is."""
+    """The identity of a client."""
 
-    def test_the_name_in_the_credentials_is_a_label(self) -> None:
+    def test_the_name_in_the_credentials_is_unverified(self) -> None:
         value = base64.b64encode(b"runner-7:secret").decode()
         self.client.feed(request("GET", "http://origin.test/", f"Proxy-Authorization: Basic {value}"))
         client = self.authorizer.asked[0].client
@@ -551,8 +551,8 @@ class IdentityTests(ProxyTestCase):
         self.assertEqual(len(self.dialer.origins), 2, "and they share no connection")
 
 
-class DefectTests(ProxyTestCase):
-    """A defect ends one connection; it leaves nobody hanging and nothing unrecorded."""
+class InternalErrorTests(ProxyTestCase):
+    """An internal error ends one connection; no client hangs, and every request is recorded."""
 
     def test_an_authorizer_that_raises(self) -> None:
         def broken() -> None:
@@ -581,7 +581,7 @@ class DefectTests(ProxyTestCase):
         self.assertEqual(self.dialer.dialled, [])
         self.flushLoggedErrors(RuntimeError)
 
-    def test_an_authorizer_that_answers_nonsense(self) -> None:
+    def test_an_authorizer_with_invalid_results(self) -> None:
         from egress.model.decision import Decision
 
         nonsense = [None, True, "allow", Decision("allow", "x", "y"), Decision(allow().verdict, None, "y")]  # type: ignore[arg-type]
@@ -594,7 +594,7 @@ class DefectTests(ProxyTestCase):
         self.assertEqual({record.verdict for record in self.records}, {"unavailable"})
         self.assertEqual(self.dialer.dialled, [])
 
-    def test_an_authorizer_that_fails_as_the_contract_says(self) -> None:
+    def test_an_authorizer_that_fails_as_its_contract_allows(self) -> None:
         self.authorizer.answers = [AuthorizerUnavailable("it is down")]
         self.client.feed(request())
         self.assertEqual(status_of(self.client.written), 503)
@@ -612,7 +612,7 @@ class DefectTests(ProxyTestCase):
         self.assertEqual(self.outcomes(), ["internal-fault"])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
-    def test_a_defect_in_reading(self) -> None:
+    def test_an_error_in_the_reader(self) -> None:
         def broken(*_: object) -> None:
             raise RuntimeError("oops")
 
@@ -622,7 +622,7 @@ class DefectTests(ProxyTestCase):
         self.assertEqual(self.outcomes(), ["internal-fault"])
         self.flushLoggedErrors(RuntimeError)
 
-    def test_a_defect_after_the_end_of_an_exchange_cuts_the_connection(self) -> None:
+    def test_an_error_after_the_end_of_an_exchange_aborts_the_connection(self) -> None:
         decision = self.authorizer.pending()
         self.client.feed(request())
 
@@ -636,7 +636,7 @@ class DefectTests(ProxyTestCase):
         self.assertEqual(self.outcomes(), ["denied"])
         self.flushLoggedErrors(RuntimeError)
 
-    def test_a_defect_in_the_answer_to_a_fault(self) -> None:
+    def test_an_error_in_an_error_response(self) -> None:
         def broken(*_: object) -> None:
             raise RuntimeError("oops")
 
@@ -649,7 +649,7 @@ class DefectTests(ProxyTestCase):
         self.assertEqual(self.outcomes(), ["authorizer-unavailable"])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
-    def test_a_client_that_breaks(self) -> None:
+    def test_a_broken_client_connection(self) -> None:
         self.client.feed(request())
         self.client.lose(ConnectionLost())
         self.clock.advance(0)
@@ -658,7 +658,7 @@ class DefectTests(ProxyTestCase):
 
 
 class LimitTests(ProxyTestCase):
-    """Limits are the configured ones."""
+    """The configured limits apply."""
 
     def setUp(self) -> None:
         self.build(limits=Limits(head_timeout=1.0, idle_timeout=2.0))

@@ -16,12 +16,12 @@ TRUST = "; is the proxy's CA trusted by this client? One that pins certificates 
 
 
 def alert(name: str) -> SSL.Error:
-    """What OpenSSL raises when the client has sent an alert."""
+    """The OpenSSL error for an alert from the client."""
     return SSL.Error([("SSL routines", "", f"tls alert {name}")])
 
 
-class WordsTests(SynchronousTestCase):
-    """Why there was no request."""
+class ErrorTests(SynchronousTestCase):
+    """The errors of tunnels without a request."""
 
     def test_handshake(self) -> None:
         for error, words in (
@@ -36,7 +36,7 @@ class WordsTests(SynchronousTestCase):
         ):
             self.assertEqual(handshake_fault(error, HOST, ()).reason, words)
 
-    def test_left(self) -> None:
+    def test_unused_connection(self) -> None:
         pins = "; one that pins certificates needs --passthrough api.example.com"
         for error, protocols, tls, kind, words in (
             (
@@ -89,13 +89,13 @@ class WordsTests(SynchronousTestCase):
             found = unused_connection_error(error, HOST, protocols, tls=tls)
             self.assertEqual((type(found), found.reason), (kind, words))
 
-    def test_protocols_are_bounded(self) -> None:
-        """What a client sends cannot fill or break a line of the log."""
+    def test_protocols_are_truncated(self) -> None:
+        """The client's input cannot fill or break a log line."""
         protocols = (b"a\n\xff" + b"x" * 100, *(b"%d" % number for number in range(20)))
         reason = handshake_fault(None, HOST, protocols).reason
         self.assertTrue(reason.endswith(f"it offered the protocols a??{'x' * 29}, 0, 1, 2, 3 and 16 more"), reason)
 
     def test_unreadable(self) -> None:
-        """It is for OpenSSL to say so."""
+        """OpenSSL handles malformed messages."""
         self.assertIs(parse_client_hello(b"\x16\x03\x01\x00\x05hello"), UNREADABLE)
         self.assertIsNone(parse_client_hello(b"\x16\x03\x01"))

@@ -43,7 +43,7 @@ ORIGIN = Origin("https", Authority("origin.test", 443))
 
 
 def connect(authority: str = "origin.test:443") -> bytes:
-    """A CONNECT."""
+    """A CONNECT request."""
     return f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode()
 
 
@@ -59,12 +59,12 @@ class InterceptTestCase(ProxyTestCase):
         self.build(leaves=leaves())
 
     def tunnel(self, authority: str = "origin.test:443") -> None:
-        """Make a tunnel."""
+        """Open a tunnel."""
         self.client.feed(connect(authority))
         self.assertEqual(self.client.take(), ESTABLISHED)
 
     def intercept(self, authority: str = "origin.test:443", server_name: str | None = "origin.test") -> TlsEnd:
-        """Make a tunnel with a TLS session inside."""
+        """Open a tunnel with a TLS session inside."""
         self.tunnel(authority)
         return TlsClient(self.client, server_name).shake()
 
@@ -72,7 +72,7 @@ class InterceptTestCase(ProxyTestCase):
 class TlsTests(InterceptTestCase):
     """TLS inside a CONNECT is intercepted."""
 
-    def test_requests_are_decided_and_forwarded(self) -> None:
+    def test_requests_are_authorized_and_forwarded(self) -> None:
         tls = self.intercept()
         self.assertEqual(self.authorizer.asked, [], "nothing was asked for yet")
         for path in ("/a", "/b"):
@@ -88,7 +88,7 @@ class TlsTests(InterceptTestCase):
         self.assertIn(b"Host: origin.test\r\n", self.origin.take())
         self.assertEqual(self.outcomes(), ["forwarded", "forwarded"], "and no line for the tunnel itself")
 
-    def test_a_denial_is_given_inside(self) -> None:
+    def test_a_denial_is_sent_inside_the_tunnel(self) -> None:
         tls = self.intercept()
         self.authorizer.answers = [deny("because")]
         answer = tls.send(inner()).take()
@@ -157,14 +157,14 @@ class TlsTests(InterceptTestCase):
         self.assertIn("--passthrough origin.test", record.reason)
         self.assertTrue(self.client.disconnected)
 
-    def test_a_hello_that_is_none(self) -> None:
+    def test_a_malformed_hello(self) -> None:
         self.tunnel()
         self.client.feed(b"\x16\x03\x01\x00\x05hello" + b"\x00" * 50)
         self.clock.advance(0)
         self.assertEqual(self.outcomes(), ["client-tls-failed"])
         self.assertTrue(self.client.disconnected)
 
-    def test_a_client_that_leaves_during_the_handshake(self) -> None:
+    def test_a_client_that_disconnects_during_the_handshake(self) -> None:
         self.tunnel()
         self.client.feed(TlsClient(self.client).hello())
         self.client.lose(ConnectionLost())
@@ -215,7 +215,7 @@ class TlsTests(InterceptTestCase):
         self.clock.advance(0)
         self.assertTrue(self.client.disconnected)
 
-    def test_a_client_that_does_not_answer_the_closing_alert_is_cut(self) -> None:
+    def test_a_client_without_a_closing_alert_is_aborted(self) -> None:
         tls = self.intercept()
         tls.send(inner("/a", "Connection: close"))
         self.origin.feed(response())
@@ -223,8 +223,8 @@ class TlsTests(InterceptTestCase):
         self.clock.advance(0)
         self.assertTrue(self.client.aborted)
 
-    def test_a_cut_does_not_look_like_an_end(self) -> None:
-        # A 1.0 client takes the closing alert for the end of the content.
+    def test_an_abort_sends_no_closing_alert(self) -> None:
+        # A 1.0 client treats the closing alert as the end of the content.
         tls = self.intercept()
         tls.send(request("GET", "/a", version="1.0"))
         self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Type: x\r\n\r\nabc")
@@ -235,7 +235,7 @@ class TlsTests(InterceptTestCase):
         self.assertFalse(tls.read().closed)
         self.assertEqual(self.outcomes(), ["origin-disconnected"])
 
-    def test_silence_in_the_session(self) -> None:
+    def test_an_idle_session(self) -> None:
         tls = self.intercept()
         self.clock.advance(30)
         self.assertTrue(tls.read().closed)
@@ -247,7 +247,7 @@ class TlsTests(InterceptTestCase):
         self.assertTrue(self.client.disconnected)
         self.assertEqual(self.outcomes(), ["client-gone"])
 
-    def test_pace(self) -> None:
+    def test_backpressure(self) -> None:
         tls = self.intercept()
         tls.send(inner())
         self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc")
@@ -258,7 +258,7 @@ class TlsTests(InterceptTestCase):
         self.origin.feed(b"def")
         self.assertEqual(content_of(tls.take()), b"abcdef")
 
-    def test_content_holds_the_client_back(self) -> None:
+    def test_content_causes_backpressure(self) -> None:
         self.authorizer.needs_body = False
         self.dialer.high_water = 100
         tls = self.intercept()
@@ -278,7 +278,7 @@ class TlsTests(InterceptTestCase):
         tls.send(b"ho")
         self.assertEqual(self.origin.take(), b"ho")
 
-    def test_a_shut_down(self) -> None:
+    def test_a_shutdown(self) -> None:
         tls = self.intercept()
         drained = self.proxy.parts.sessions.drain()
         self.assertTrue(tls.read().closed)
@@ -288,7 +288,7 @@ class TlsTests(InterceptTestCase):
 
 
 class PlainTests(InterceptTestCase):
-    """Plain HTTP inside a CONNECT is decided like any other."""
+    """Plain HTTP inside a CONNECT is authorized like any other HTTP."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -333,7 +333,7 @@ class PlainTests(InterceptTestCase):
         self.assertTrue(self.client.disconnected)
         self.assertEqual(self.outcomes(), ["forwarded"])
 
-    def test_pace(self) -> None:
+    def test_backpressure(self) -> None:
         self.client.feed(inner())
         self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc")
         self.client.choke()
@@ -349,8 +349,8 @@ class PlainTests(InterceptTestCase):
         self.assertEqual(self.outcomes(), ["forwarded", "forwarded"])
 
 
-class OtherTests(InterceptTestCase):
-    """Anything else is refused."""
+class UnknownProtocolTests(InterceptTestCase):
+    """Other protocols are rejected."""
 
     def test_neither_tls_nor_http(self) -> None:
         self.tunnel("origin.test:22")
@@ -362,20 +362,20 @@ class OtherTests(InterceptTestCase):
         self.assertTrue(self.client.aborted)
         self.assertEqual((self.authorizer.asked, self.dialer.checked), ([], []))
 
-    def test_nothing(self) -> None:
+    def test_no_data(self) -> None:
         self.tunnel()
         self.clock.advance(15)
         self.clock.advance(0)
         self.assertTrue(self.client.disconnected)
         self.assertEqual(self.outcomes(), ["client-left"])
 
-    def test_the_client_leaves(self) -> None:
+    def test_the_client_disconnects(self) -> None:
         self.tunnel()
         self.client.lose()
         self.assertEqual(self.outcomes(), ["client-left"])
 
-    def test_the_client_leaves_in_the_middle(self) -> None:
-        """Of a method, and of a first TLS message."""
+    def test_the_client_disconnects_inside_a_message(self) -> None:
+        """Inside a method, and inside the first TLS message."""
         self.tunnel()
         self.client.feed(b"GE")
         self.client.lose()
@@ -385,7 +385,7 @@ class OtherTests(InterceptTestCase):
         self.client.lose(ConnectionLost())
         self.assertEqual(self.outcomes(), ["client-tls-failed"])
 
-    def test_half_a_hello_in_time(self) -> None:
+    def test_an_incomplete_hello_times_out(self) -> None:
         self.tunnel()
         self.client.feed(TlsClient(self.client).hello()[:-1])
         self.clock.advance(15)
@@ -393,13 +393,13 @@ class OtherTests(InterceptTestCase):
         self.assertEqual(self.outcomes(), ["client-tls-failed"])
         self.assertTrue(self.client.aborted)
 
-    def test_the_client_ends(self) -> None:
+    def test_the_client_half_closes(self) -> None:
         self.tunnel()
         self.client.end()
         self.assertTrue(self.client.disconnected)
         self.assertEqual(self.outcomes(), ["client-left"])
 
-    def test_a_connect_behind_a_request(self) -> None:
+    def test_a_connect_after_a_request(self) -> None:
         self.client.feed(request() + connect("origin.test:80") + inner())
         self.origin.feed(response(b"one"))
         self.origin.feed(response(b"two"))
@@ -407,7 +407,7 @@ class OtherTests(InterceptTestCase):
         self.assertIn(b"one" + ESTABLISHED, answers)
         self.assertTrue(answers.endswith(b"two"))
 
-    def test_an_illegal_step_is_a_defect(self) -> None:
+    def test_an_invalid_transition_is_an_error(self) -> None:
         self.tunnel()
         tunnel = session_of(self.client)._tunnel
         assert isinstance(tunnel, Tunnel)
@@ -418,18 +418,18 @@ class OtherTests(InterceptTestCase):
         self.assertRaises(AssertionError, tunnel._enter, TunnelState.RELAY)
 
 
-class UncertainTests(ProxyTestCase):
-    """Hosts for which the CA may not sign: there is no way to answer inside, so the CONNECT itself is answered."""
+class NameConstraintTests(ProxyTestCase):
+    """Hosts for which the CA may not sign: no response is possible inside the tunnel, so the CONNECT gets it."""
 
-    def limited(self, *passthrough: str) -> None:
-        """Have a CA that may sign for C{signed.test} alone."""
+    def limited_ca(self, *passthrough: str) -> None:
+        """Create a CA that may sign only for C{signed.test}."""
         now = datetime.now(timezone.utc)
         authority = CertificateAuthority.create("limited", now, limits=name_constraints(["signed.test"]))
         self.build(leaves=HostContexts(authority, 16, time.time, Later()), passthrough=passthrough)
 
     def test_refused(self) -> None:
-        """Before anything is decided or intercepted, readably; the connection remains."""
-        self.limited()
+        """The response comes before authorization and interception, in readable form; the connection stays open."""
+        self.limited_ca()
         self.client.feed(connect())
         answer = self.client.take()
         self.assertEqual(status_of(answer), 403)
@@ -446,29 +446,29 @@ class UncertainTests(ProxyTestCase):
         self.client.feed(connect("signed.test:443"))
         self.assertEqual(self.client.take(), ESTABLISHED)
 
-    def test_others_are_intercepted(self) -> None:
-        self.limited()
+    def test_permitted_hosts_are_intercepted(self) -> None:
+        self.limited_ca()
         self.client.feed(connect("a.signed.test:443"))
         self.assertEqual(self.client.take(), ESTABLISHED)
 
     def test_without_tls(self) -> None:
-        """What needs no certificate is not refused."""
-        self.limited()
+        """Protocols that need no certificate are not refused."""
+        self.limited_ca()
         self.client.feed(request("GET", "http://origin.test/a", host="origin.test"))
         self.origin.feed(response())
         self.assertEqual(status_of(self.client.take()), 200)
 
     def test_passthrough(self) -> None:
-        """A host that is tunnelled unread needs no certificate."""
-        self.limited("origin.test")
+        """A passthrough host needs no certificate."""
+        self.limited_ca("origin.test")
         self.client.feed(connect())
         self.assertEqual(self.client.take(), ESTABLISHED)
         self.client.feed(b"\x16whatever")
         self.assertEqual(self.origin.take(), b"\x16whatever")
 
     def test_passthrough_denied(self) -> None:
-        """The denial of one that is answered outside, once, and the connection closed."""
-        self.limited("origin.test")
+        """A denial is sent once, outside the tunnel, and the connection is closed."""
+        self.limited_ca("origin.test")
         self.authorizer.answers = [deny("because")]
         self.client.feed(connect() + b"\x16early")
         answer = self.client.take()
@@ -481,14 +481,14 @@ class UncertainTests(ProxyTestCase):
         self.assertEqual(json.loads(content_of(answer))["decisionId"], record.request_id)
 
 
-class OpaqueTests(ProxyTestCase):
-    """On an opaque port nothing is known of what is inside."""
+class OpaquePortTests(ProxyTestCase):
+    """On an opaque port the protocol inside the tunnel is unknown."""
 
     def setUp(self) -> None:
         self.build(leaves=leaves(), opaque_ports=(range(443, 444),))
 
     def test_allowed(self) -> None:
-        """A server that speaks first is heard."""
+        """A server that sends first works."""
         self.client.feed(connect())
         self.assertEqual(self.client.take(), ESTABLISHED)
         self.origin.feed(b"SSH-2.0-server\r\n")
@@ -500,7 +500,9 @@ class OpaqueTests(ProxyTestCase):
         self.assertEqual([(record.stage, record.outcome) for record in self.records], [("tunnel", "forwarded")])
 
     def test_refused(self) -> None:
-        """The CONNECT itself is answered: a client that waits for its server would never come to an answer inside."""
+        """The CONNECT itself gets the response: a client that waits for its server would never read a response inside
+        the tunnel.
+        """
         self.authorizer.answers.append(deny("no shells"))
         self.client.feed(connect())
         answer = self.client.take()
@@ -512,13 +514,13 @@ class OpaqueTests(ProxyTestCase):
 
 
 class PassthroughTests(ProxyTestCase):
-    """Passthrough hosts are decided, dialled, then relayed unread."""
+    """Passthrough hosts are authorized, dialled and relayed without interception."""
 
     def setUp(self) -> None:
         self.build(leaves=leaves(), passthrough=("origin.test",))
 
     def relay(self) -> Wire:
-        """Have a tunnel relayed."""
+        """Open a relayed tunnel."""
         self.client.feed(connect())
         self.assertEqual(self.client.take(), ESTABLISHED)
         return self.origin
@@ -550,7 +552,7 @@ class PassthroughTests(ProxyTestCase):
     def allow_on(self, **terms: Any) -> None:
         self.authorizer.answers.append(attrs.evolve(allow(), obligations=Obligations(**terms)))
 
-    def test_addresses_are_known_where_the_look_up_comes_first(self) -> None:
+    def test_addresses_are_known_if_resolved_first(self) -> None:
         self.proxy.parts.resolve = Resolve.BEFORE
         self.relay()
         asked = self.authorizer.asked[0]
@@ -573,7 +575,7 @@ class PassthroughTests(ProxyTestCase):
                 self.assertEqual((record.bytes_sent, record.bytes_received), (3, 3))
         self.assertEqual(len(self.records), 2)
 
-    def test_over_the_limit_at_once(self) -> None:
+    def test_over_the_limit_with_the_first_data(self) -> None:
         self.allow_on(max_bytes=2)
         decision = self.authorizer.answers.pop()
         pending = self.authorizer.pending()
@@ -596,7 +598,7 @@ class PassthroughTests(ProxyTestCase):
         (record,) = self.records
         self.assertEqual((record.outcome, record.reason, record.status), ("permission-revoked", "enough", 200))
 
-    def test_revoked_while_it_is_dialled(self) -> None:
+    def test_revoked_while_dialling(self) -> None:
         self.dialer.pending(self.dialer.dials)
         self.allow_on(expires_in=1)
         self.authorizer.answers.append(deny("enough"))
@@ -605,13 +607,13 @@ class PassthroughTests(ProxyTestCase):
         self.assertEqual(self.client.take(), ESTABLISHED, "the reason is given inside")
         self.assertEqual((self.outcomes(), self.dialer.cancelled), (["permission-revoked"], 1))
 
-    def test_over_in_time(self) -> None:
+    def test_ended_before_expiry(self) -> None:
         self.allow_on(expires_in=60)
         self.relay().lose()
         self.clock.advance(61)
         self.assertEqual((self.outcomes(), len(self.authorizer.asked)), (["forwarded"], 1))
 
-    def test_fields_of_what_is_not_read(self) -> None:
+    def test_obligations_on_fields_are_rejected(self) -> None:
         self.allow_on(set_headers=((b"X", b"y"),))
         self.client.feed(connect())
         self.assertEqual((self.outcomes(), self.dialer.dialled), (["authorizer-unavailable"], []))
@@ -637,12 +639,12 @@ class PassthroughTests(ProxyTestCase):
         dialled.callback(None)
         self.assertEqual(self.client.take(), ESTABLISHED + b"banner")
 
-    def test_data_that_comes_while_it_is_decided(self) -> None:
+    def test_data_during_authorization(self) -> None:
         decision = self.authorizer.pending()
         self.client.feed(connect())
         tunnel = session_of(self.client)._tunnel
         assert tunnel is not None
-        # Over TLS one read can bring more than was asked for.
+        # Over TLS, one read can return more than was requested.
         tunnel.dataReceived(b"one")
         tunnel.dataReceived(b"two")
         decision.callback(allow())
@@ -662,7 +664,7 @@ class PassthroughTests(ProxyTestCase):
             self.assertEqual(problem["decisionId"], record.request_id)
         self.assertEqual((len(self.records), self.dialer.dialled), (1, []))
 
-    def test_refused_otherwise(self) -> None:
+    def test_other_errors(self) -> None:
         for where, error, status, outcome in (
             (self.dialer.checks, AddressForbidden("loopback"), 403, "address-forbidden"),
             (self.dialer.dials, DialFailed("refused"), 502, "origin-unreachable"),
@@ -679,7 +681,7 @@ class PassthroughTests(ProxyTestCase):
                 self.assertEqual((self.outcomes()[-1], self.records[-1].status), (outcome, status))
         self.assertEqual(len(self.records), 4)
 
-    def test_refused_with_the_hello_there_already(self) -> None:
+    def test_refused_after_the_hello_arrived(self) -> None:
         self.authorizer.answers = [deny()]
         tls = TlsClient(self.client)
         self.client.feed(connect() + tls.hello())
@@ -687,14 +689,14 @@ class PassthroughTests(ProxyTestCase):
         self.assertEqual(status_of(tls.shake().send(inner()).take()), 403)
         self.assertEqual(len(self.records), 1)
 
-    def test_refused_and_then_not_understood(self) -> None:
+    def test_refused_with_an_unknown_protocol(self) -> None:
         self.authorizer.answers = [deny()]
         self.client.feed(connect())
         self.client.feed(b"SSH-2.0\r\n")
         self.assertTrue(self.client.aborted)
         self.assertEqual(self.outcomes(), ["denied"], "one line is enough")
 
-    def test_a_defect_is_a_refusal_too(self) -> None:
+    def test_an_internal_error_refuses_the_tunnel(self) -> None:
         def broken(*_: object) -> None:
             raise RuntimeError("oops")
 
@@ -704,7 +706,7 @@ class PassthroughTests(ProxyTestCase):
         self.assertEqual((self.outcomes(), self.dialer.dialled), (["internal-fault"], []))
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
-    def test_a_defect_on_the_way_into_the_relay(self) -> None:
+    def test_an_error_at_the_start_of_the_relay(self) -> None:
         def broken(*_: object) -> None:
             raise RuntimeError("oops")
 
@@ -714,7 +716,7 @@ class PassthroughTests(ProxyTestCase):
         self.assertEqual(self.outcomes(), ["internal-fault"])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
-    def test_a_defect_after_a_refusal(self) -> None:
+    def test_an_error_after_a_refusal(self) -> None:
         def broken(*_: object) -> None:
             raise RuntimeError("oops")
 
@@ -726,20 +728,20 @@ class PassthroughTests(ProxyTestCase):
         self.assertEqual(self.outcomes(), ["denied"])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
-    def test_the_client_leaves_while_it_is_decided(self) -> None:
+    def test_the_client_disconnects_during_authorization(self) -> None:
         self.authorizer.pending()
         self.client.feed(connect())
         self.client.lose()
         self.assertEqual((self.authorizer.cancelled, self.outcomes()), (1, ["client-gone"]))
         self.assertEqual(self.records[0].status, None)
 
-    def test_the_client_leaves_while_it_is_dialled(self) -> None:
+    def test_the_client_disconnects_while_dialling(self) -> None:
         self.dialer.pending(self.dialer.dials)
         self.client.feed(connect())
         self.client.lose()
         self.assertEqual((self.dialer.cancelled, self.outcomes()), (1, ["client-gone"]))
 
-    def test_a_client_that_ends_while_it_is_decided(self) -> None:
+    def test_the_client_half_closes_during_authorization(self) -> None:
         self.authorizer.pending()
         self.client.feed(connect())
         session_of(self.client).readConnectionLost()
@@ -747,21 +749,21 @@ class PassthroughTests(ProxyTestCase):
         self.assertTrue(self.client.disconnected)
         self.assertEqual(self.outcomes(), ["client-gone"])
 
-    def test_an_authorizer_that_answers_the_cancellation(self) -> None:
+    def test_an_authorizer_that_decides_when_cancelled(self) -> None:
         decision: Deferred[object] = Deferred(lambda _: decision.callback(allow()))
         self.authorizer.answers = [decision]
         self.client.feed(connect())
         self.client.lose()
         self.assertEqual((self.dialer.dialled, self.outcomes()), ([], ["client-gone"]))
 
-    def test_the_client_leaves(self) -> None:
+    def test_the_client_disconnects(self) -> None:
         origin = self.relay()
         self.client.lose()
         self.clock.advance(0)
         self.assertTrue(origin.aborted)
         self.assertEqual(self.outcomes(), ["forwarded"])
 
-    def test_half_closes(self) -> None:
+    def test_the_client_half_closes_the_relay(self) -> None:
         self.client.polite = False
         origin = self.relay()
         origin.polite = False
@@ -777,7 +779,7 @@ class PassthroughTests(ProxyTestCase):
         self.assertEqual(self.outcomes(), ["forwarded"])
         self.assertTrue(origin.disconnected)
 
-    def test_half_closes_the_other_way(self) -> None:
+    def test_the_origin_half_closes_the_relay(self) -> None:
         self.client.polite = False
         origin = self.relay()
         origin.feed(b"answer")
@@ -790,7 +792,7 @@ class PassthroughTests(ProxyTestCase):
         self.assertTrue(self.client.disconnected and origin.disconnected)
         self.assertEqual(self.outcomes(), ["forwarded"])
 
-    def test_silence(self) -> None:
+    def test_an_idle_relay(self) -> None:
         origin = self.relay()
         self.clock.advance(3599)
         origin.feed(b"x")
@@ -803,7 +805,7 @@ class PassthroughTests(ProxyTestCase):
         self.assertTrue(self.client.aborted)
         self.assertEqual(self.outcomes(), ["forwarded"])
 
-    def test_pace(self) -> None:
+    def test_backpressure(self) -> None:
         origin = self.relay()
         self.client.choke()
         self.assertTrue(origin.paused)
@@ -814,7 +816,7 @@ class PassthroughTests(ProxyTestCase):
         origin.unchoke()
         self.assertFalse(self.client.paused)
 
-    def test_a_shut_down_while_it_is_decided(self) -> None:
+    def test_a_shutdown_during_authorization(self) -> None:
         self.authorizer.pending()
         self.client.feed(connect())
         self.proxy.parts.sessions.abort()

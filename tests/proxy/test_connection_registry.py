@@ -33,10 +33,10 @@ class SessionsTests(SynchronousTestCase):
         self.sessions.add(cast(HttpSession, self.one))
         self.sessions.add(cast(HttpSession, self.two))
 
-    def test_draining_nothing_is_over_at_once(self) -> None:
+    def test_draining_without_sessions_ends_immediately(self) -> None:
         self.successResultOf(self.sessions.drain())
 
-    def test_drain_asks_all_and_waits_for_the_last(self) -> None:
+    def test_drain_closes_all_and_waits_for_the_last(self) -> None:
         self.add_both()
         drained = self.sessions.drain()
         self.assertEqual([self.one.calls, self.two.calls], [["drain"], ["drain"]])
@@ -45,7 +45,7 @@ class SessionsTests(SynchronousTestCase):
         self.sessions.discard(cast(HttpSession, self.two))
         self.successResultOf(drained)
 
-    def test_waiting_can_be_given_up(self) -> None:
+    def test_waiting_can_be_cancelled(self) -> None:
         self.add_both()
         drained = self.sessions.drain()
         drained.cancel()
@@ -54,7 +54,7 @@ class SessionsTests(SynchronousTestCase):
         self.sessions.discard(cast(HttpSession, self.two))
         self.assertEqual(len(self.sessions), 0)
 
-    def test_abort_cuts_what_is_left(self) -> None:
+    def test_abort_ends_the_remaining_sessions(self) -> None:
         self.add_both()
         self.sessions.abort()
         self.assertEqual([self.one.calls, self.two.calls], [["abort"], ["abort"]])

@@ -9,8 +9,8 @@ from egress.proxy.context import ProxyContext
 from tests.proxy.fakes import Proxy
 
 
-class PartsTests(SynchronousTestCase):
-    """What is derived from the configuration."""
+class ProxyContextTests(SynchronousTestCase):
+    """Values that are derived from the configuration."""
 
     def test_passthrough(self) -> None:
         parts = Proxy(passthrough=("a.test", "*.b.test:443")).parts

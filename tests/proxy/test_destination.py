@@ -1,4 +1,4 @@
-"""Tests for L{egress.proxy.destination}, and for the order of question and look-up that comes of it."""
+"""Tests for L{egress.proxy.destination}, and for the resulting order of authorization and name resolution."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CONTENT = Decision(Verdict.NEED_BODY, "content, please", "script")
 
 
 class DestinationTests(SynchronousTestCase):
-    """What is known before a look-up, and after it."""
+    """The known facts before and after name resolution."""
 
     def setUp(self) -> None:
         self.proxy = Proxy()
@@ -87,7 +87,7 @@ class DestinationTests(SynchronousTestCase):
         self.assertRaises(PortForbidden, self.destination().begin)
 
     def test_a_pooled_connection(self) -> None:
-        """The authorizer is told the same, whether there is one or not."""
+        """The authorizer gets the same facts with and without a pooled connection."""
         address = parse_ip("192.0.2.9")
         assert LOCAL is not None
         assert address is not None
@@ -105,8 +105,8 @@ class DestinationTests(SynchronousTestCase):
                     self.assertFalse(destination.begin(pooled))
                     self.assertEqual(self.known(destination), expected)
 
-    def test_dead_ends(self) -> None:
-        """What could not be resolved first is not looked up once more."""
+    def test_failed_resolution_is_not_retried(self) -> None:
+        """A failed first resolution is not retried."""
         error = NameNotResolved("no address")
         self.proxy.dialer.checks = [error]
         destination = self.destination(resolve=Resolve.BEFORE)
@@ -116,7 +116,7 @@ class DestinationTests(SynchronousTestCase):
         self.assertIs(self.failureResultOf(destination.look_up(), NameNotResolved).value, error)
         self.assertEqual(len(self.proxy.dialer.checked), 1)
 
-    def test_other_faults_come_through(self) -> None:
+    def test_other_errors_are_raised(self) -> None:
         self.proxy.dialer.checks = [AddressForbidden("loopback")]
         destination = self.destination(resolve=Resolve.BEFORE)
         self.assertTrue(destination.begin())
@@ -125,7 +125,7 @@ class DestinationTests(SynchronousTestCase):
 
 
 class RequestOrderTests(ProxyTestCase):
-    """A request: judged, decided, and only then looked up."""
+    """A request is checked, authorized, and only then resolved."""
 
     OTHER = parse_ip("192.0.2.2")
 
@@ -142,7 +142,7 @@ class RequestOrderTests(ProxyTestCase):
         self.assertEqual(self.dialer.looked_up, [])
         self.assertEqual(self.asked(), [(None, True)] * 2)
 
-    def test_nothing_is_looked_up_before_the_answer(self) -> None:
+    def test_nothing_is_looked_up_before_the_decision(self) -> None:
         decision = self.authorizer.pending()
         self.client.feed(request())
         self.assertEqual(self.dialer.looked_up, [])
@@ -151,7 +151,7 @@ class RequestOrderTests(ProxyTestCase):
         self.origin.feed(response())
         self.assertEqual(self.outcomes(), ["forwarded"])
 
-    def test_an_outage_of_the_authorizer(self) -> None:
+    def test_an_authorizer_failure(self) -> None:
         self.authorizer.answers = [RuntimeError("oops")]
         self.client.feed(request())
         self.assertEqual((status_of(self.client.written), self.dialer.looked_up), (503, []))
@@ -175,7 +175,7 @@ class RequestOrderTests(ProxyTestCase):
         self.clock.advance(0)
         self.assertTrue(self.origin.take().endswith(b"\r\n\r\ncontent"))
 
-    def test_addresses_are_wanted(self) -> None:
+    def test_the_authorizer_needs_addresses(self) -> None:
         self.authorizer.answers = [ADDRESSES, deny()]
         self.client.feed(request())
         self.assertEqual(self.asked(), [(None, True), ((LOCAL,), False)])
@@ -185,8 +185,8 @@ class RequestOrderTests(ProxyTestCase):
         self.client.feed(request())
         self.assertEqual((len(self.dialer.looked_up), len(self.dialer.dialled)), (2, 1), "one look-up for each")
 
-    def test_addresses_are_wanted_that_there_are_not(self) -> None:
-        """The failure of the look-up is the result, and nobody is asked again."""
+    def test_needed_addresses_that_do_not_exist(self) -> None:
+        """The resolution error is the result, without another authorization request."""
         for error, status in (
             (NameNotResolved("no address"), 502),
             (ResolutionTimeout("silence"), 504),
@@ -201,13 +201,13 @@ class RequestOrderTests(ProxyTestCase):
                 self.assertEqual(len(self.authorizer.asked), before + 1)
         self.assertEqual(self.records[-1].decided_by, "proxy")
 
-    def test_addresses_are_wanted_twice(self) -> None:
+    def test_addresses_are_needed_twice(self) -> None:
         self.authorizer.answers = [ADDRESSES, ADDRESSES]
         self.client.feed(request())
         self.assertEqual((status_of(self.client.written), len(self.authorizer.asked)), (503, 2))
         self.assertIn("none were withheld", self.records[0].reason)
 
-    def test_addresses_are_wanted_where_there_is_no_look_up(self) -> None:
+    def test_addresses_are_needed_without_a_look_up(self) -> None:
         through = Route(ORIGIN, (), UPSTREAM, False, False)
         for url, judgements in (("http://192.0.2.9/", []), ("http://origin.test/", [through])):
             with self.subTest(url):
@@ -217,8 +217,8 @@ class RequestOrderTests(ProxyTestCase):
                 self.assertEqual(status_of(self.client.take()), 503)
         self.assertEqual(self.dialer.looked_up, [])
 
-    def test_both_are_wanted(self) -> None:
-        """Content and addresses, in either order, each once."""
+    def test_content_and_addresses_are_needed(self) -> None:
+        """Content and addresses are provided in either order, each once."""
         for first, second in ((CONTENT, ADDRESSES), (ADDRESSES, CONTENT)):
             with self.subTest(first=first.verdict):
                 self.build()
@@ -235,7 +235,7 @@ class RequestOrderTests(ProxyTestCase):
                 self.assertTrue(self.origin.take().endswith(b"\r\n\r\ncontent"))
                 self.assertEqual(len(self.dialer.looked_up), 1)
 
-    def test_both_and_one_of_them_again(self) -> None:
+    def test_content_and_addresses_are_needed_and_one_again(self) -> None:
         for third in (CONTENT, ADDRESSES):
             self.build()
             self.authorizer.needs_body = False
@@ -244,7 +244,7 @@ class RequestOrderTests(ProxyTestCase):
             self.clock.advance(0)
             self.assertEqual((status_of(self.client.written), len(self.authorizer.asked)), (503, 3))
 
-    def test_the_client_leaves_meanwhile(self) -> None:
+    def test_the_client_disconnects_meanwhile(self) -> None:
         for answers in ([], [ADDRESSES]):
             client = self.connect()
             self.authorizer.answers = list(answers)
@@ -257,7 +257,7 @@ class RequestOrderTests(ProxyTestCase):
     # -- pooled connections
 
     def use_once(self) -> None:
-        """Have a connection in the pool."""
+        """Put a connection into the pool."""
         self.client.feed(request())
         self.origin.feed(response())
         self.client.take()
@@ -276,14 +276,14 @@ class RequestOrderTests(ProxyTestCase):
         self.assertEqual((len(self.dialer.looked_up), len(self.dialer.dialled)), (1, 1))
 
     def test_not_for_an_upgrade(self) -> None:
-        """A connection of its own is dialled, so that its addresses are those that count."""
+        """An upgrade opens a new connection, so only its own addresses matter."""
         self.use_once()
         self.authorizer.answers = [ADDRESSES, allow()]
         self.client.feed(request("GET", "http://origin.test/", *UPGRADE))
         self.assertEqual((len(self.dialer.looked_up), len(self.dialer.dialled)), (2, 2))
 
-    def decided_on_pooled(self, then: Any) -> None:
-        """Have addresses of a pooled connection decided on, which is gone by then."""
+    def authorize_with_lost_pooled_connection(self, then: Any) -> None:
+        """Have the addresses of a pooled connection authorized; by then the connection is lost."""
         self.use_once()
         self.authorizer.answers = [ADDRESSES]
         decision = self.authorizer.pending()
@@ -293,19 +293,19 @@ class RequestOrderTests(ProxyTestCase):
         self.clock.advance(1)
         decision.callback(allow())
 
-    def test_the_pooled_connection_is_gone(self) -> None:
+    def test_the_pooled_connection_is_lost(self) -> None:
         assert LOCAL is not None
-        self.decided_on_pooled(Route(ORIGIN, (LOCAL,), None, False, False))
+        self.authorize_with_lost_pooled_connection(Route(ORIGIN, (LOCAL,), None, False, False))
         self.assertEqual((len(self.asked()), len(self.dialer.dialled)), (3, 2))
 
-    def test_the_pooled_connection_is_gone_and_the_name_leads_elsewhere(self) -> None:
+    def test_the_pooled_connection_is_lost_and_the_addresses_change(self) -> None:
         assert self.OTHER is not None
         self.authorizer.answers = []
-        self.decided_on_pooled(Route(ORIGIN, (self.OTHER,), None, False, False))
+        self.authorize_with_lost_pooled_connection(Route(ORIGIN, (self.OTHER,), None, False, False))
         self.assertEqual(self.asked()[2:], [((LOCAL,), False), ((self.OTHER,), False)])
 
     def test_a_stale_connection(self) -> None:
-        """The request is sent once more; for that, the name is looked up."""
+        """The request is retried, and the name is resolved for it."""
         self.use_once()
         self.client.feed(request())
         self.origin.lose()
@@ -314,10 +314,10 @@ class RequestOrderTests(ProxyTestCase):
         self.origin.feed(response())
         self.assertEqual(self.outcomes(), ["forwarded", "forwarded"])
 
-    # -- what goes on
+    # -- after the decision
 
-    def test_a_permission_that_is_renewed(self) -> None:
-        """Who wants the addresses then gets those of the connection."""
+    def test_a_lease_renewal(self) -> None:
+        """A renewal that needs the addresses gets those of the connection."""
         self.authorizer.answers = [
             attrs.evolve(allow(), obligations=Obligations(expires_in=5)),
             ADDRESSES,
@@ -328,8 +328,8 @@ class RequestOrderTests(ProxyTestCase):
         self.assertEqual(self.asked(), [(None, True), (None, True), ((LOCAL,), False)])
         self.assertEqual(self.outcomes(), ["permission-revoked"])
 
-    def test_what_is_only_observed_stays_on_record(self) -> None:
-        """Also where the addresses that it asks for cannot be had."""
+    def test_observed_decisions_stay_recorded(self) -> None:
+        """Also if the addresses that the authorizer needs are not available."""
         self.authorizer.answers = [attrs.evolve(ADDRESSES, observed="deny", rule_id="r")]
         self.dialer.checks = [NameNotResolved("no address")]
         self.client.feed(request())
@@ -341,12 +341,12 @@ class RequestOrderTests(ProxyTestCase):
 
 
 class FirstTests(ProxyTestCase):
-    """With C{--resolve before}, the authorizer is told the addresses with the first question."""
+    """With C{--resolve before}, the first authorization request contains the addresses."""
 
     def setUp(self) -> None:
         self.build(resolve=Resolve.BEFORE)
 
-    def test_the_question(self) -> None:
+    def test_the_authorization_request(self) -> None:
         self.client.feed(request())
         (asked,) = self.authorizer.asked
         self.assertEqual((asked.addresses, asked.addresses_withheld), ((LOCAL,), False))
@@ -357,8 +357,8 @@ class FirstTests(ProxyTestCase):
         self.client.feed(request())
         self.assertEqual((status_of(self.client.written), self.authorizer.asked), (403, []))
 
-    def test_a_dead_end(self) -> None:
-        """Denied is denied; whatever else is said, it leads nowhere."""
+    def test_a_name_without_addresses(self) -> None:
+        """A denial takes precedence; otherwise the resolution error is the result."""
         for answer, status in ((deny(), 403), (allow(), 502), (ADDRESSES, 502)):
             with self.subTest(answer.verdict):
                 self.authorizer.answers = [answer]
@@ -370,7 +370,7 @@ class FirstTests(ProxyTestCase):
 
 
 class TunnelOrderTests(ProxyTestCase):
-    """A CONNECT: an intercepted one looks nothing up, a passthrough one what was allowed."""
+    """An intercepted CONNECT resolves nothing; a passthrough CONNECT resolves the name after it is allowed."""
 
     def test_intercepted(self) -> None:
         self.build(leaves=leaves())
@@ -401,7 +401,7 @@ class TunnelOrderTests(ProxyTestCase):
         decision.callback(allow())
         self.assertEqual((self.dialer.looked_up, self.client.take()), (["origin.test"], ESTABLISHED))
 
-    def test_addresses_are_wanted(self) -> None:
+    def test_the_authorizer_needs_addresses(self) -> None:
         for answer, dialled in ((deny(), 0), (allow(), 1)):
             self.passthrough()
             self.authorizer.answers = [ADDRESSES, answer]
@@ -409,7 +409,7 @@ class TunnelOrderTests(ProxyTestCase):
             self.assertEqual(self.asked(), [(None, True), ((LOCAL,), False)])
             self.assertEqual((len(self.dialer.looked_up), len(self.dialer.dialled)), (1, dialled))
 
-    def test_faults(self) -> None:
+    def test_errors(self) -> None:
         error: EgressError
         for answers in ([allow()], [ADDRESSES]):
             for error, outcome in (
@@ -424,13 +424,13 @@ class TunnelOrderTests(ProxyTestCase):
                     self.client.feed(connect())
                     self.assertEqual((self.outcomes(), self.dialer.dialled), ([outcome], []))
 
-    def test_what_the_guard_refuses_by_name(self) -> None:
+    def test_names_that_the_guard_refuses(self) -> None:
         self.passthrough()
         self.dialer.judgements = [AddressForbidden("loopback")]
         self.client.feed(connect())
         self.assertEqual((self.authorizer.asked, self.outcomes()), ([], ["address-forbidden"]))
 
-    def test_looked_up_first(self) -> None:
+    def test_resolved_first(self) -> None:
         self.passthrough(Resolve.BEFORE)
         self.client.feed(connect())
         self.assertEqual(self.asked(), [((LOCAL,), False)])
@@ -441,7 +441,7 @@ class TunnelOrderTests(ProxyTestCase):
             self.client.feed(connect())
             self.assertEqual((self.outcomes(), self.dialer.dialled), ([outcome], []))
 
-    def test_a_permission_that_is_renewed(self) -> None:
+    def test_a_lease_renewal(self) -> None:
         self.passthrough()
         self.authorizer.answers = [
             attrs.evolve(allow(), obligations=Obligations(expires_in=5)),

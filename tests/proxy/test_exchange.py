@@ -47,16 +47,16 @@ LATE = response(b"", "Connection: close", status="408 Request Timeout")
 
 
 class StateTests(SynchronousTestCase):
-    """The table says what may follow what."""
+    """The table of states and their successors."""
 
-    def test_every_state_leads_to_the_end(self) -> None:
+    def test_every_state_can_end(self) -> None:
         self.assertEqual(set(TRANSITIONS), set(State))
         for state, after in TRANSITIONS.items():
             if state is not State.DONE:
                 self.assertIn(State.DONE, after)
         self.assertEqual(TRANSITIONS[State.DONE], frozenset())
 
-    def test_only_a_decision_leads_towards_the_origin(self) -> None:
+    def test_only_a_decision_permits_a_connection(self) -> None:
         leading = {state for state, after in TRANSITIONS.items() if State.CONNECTING in after}
         self.assertEqual(leading, {State.DECIDING, State.RESOLVING, State.FORWARDING})
         self.assertEqual(
@@ -65,9 +65,9 @@ class StateTests(SynchronousTestCase):
 
 
 class DecisionTests(ProxyTestCase):
-    """What is asked, and what follows from the answer."""
+    """Authorization requests and the effect of decisions."""
 
-    def test_the_question(self) -> None:
+    def test_the_authorization_request(self) -> None:
         self.client.feed(
             request(
                 "POST", "http://ORIGIN.test:80/a?b=%20c", "X-A: 1", "Connection: X-A", "Accept: x/y", body=b"content"
@@ -81,7 +81,7 @@ class DecisionTests(ProxyTestCase):
         self.assertEqual(self.dialer.checked, [(ORIGIN, Purpose.REQUEST)])
         self.assertEqual(self.dialer.checked_for, ["198.51.100.7"])
 
-    def test_what_is_forwarded(self) -> None:
+    def test_the_forwarded_request(self) -> None:
         self.client.feed(request("POST", "http://origin.test/a?b", "Accept: x/y", body=b"content"))
         self.assertEqual(
             self.origin.take(),
@@ -104,7 +104,7 @@ class DecisionTests(ProxyTestCase):
         )
         self.assertEqual((record.status, record.bytes_sent, record.bytes_received), (200, 7, 6))
 
-    def test_nothing_goes_out_before_the_decision(self) -> None:
+    def test_nothing_is_sent_before_the_decision(self) -> None:
         decision = self.authorizer.pending()
         self.client.feed(request("POST", body=b"content"))
         self.clock.advance(1000)
@@ -127,7 +127,7 @@ class DecisionTests(ProxyTestCase):
         )
         self.assertEqual(record.bytes_sent, 0)
 
-    def test_what_the_guard_refuses_by_name_is_refused_before_anybody_is_asked(self) -> None:
+    def test_names_that_the_guard_refuses_are_not_authorized(self) -> None:
         self.dialer.judgements = [AddressForbidden("loopback")]
         self.client.feed(request())
         self.assertEqual(status_of(self.client.written), 403)
@@ -135,7 +135,7 @@ class DecisionTests(ProxyTestCase):
         (record,) = self.records
         self.assertEqual((record.verdict, record.decided_by, record.decision_seconds), ("deny", "proxy", None))
 
-    def test_a_forbidden_address_is_refused_whatever_was_allowed(self) -> None:
+    def test_a_forbidden_address_is_refused_despite_an_allow(self) -> None:
         self.dialer.checks = [AddressForbidden("loopback")]
         self.client.feed(request())
         self.assertEqual((status_of(self.client.written), self.dialer.dialled), (403, []))
@@ -146,7 +146,7 @@ class DecisionTests(ProxyTestCase):
         )
         self.assertIsNotNone(record.decision_seconds)
 
-    def test_a_name_without_an_address_is_decided_on_too(self) -> None:
+    def test_a_name_without_an_address_is_authorized(self) -> None:
         for error, status, outcome in (
             (NameNotResolved("no address"), 502, "name-not-resolved"),
             (ResolutionTimeout("silence"), 504, "resolution-timeout"),
@@ -161,13 +161,13 @@ class DecisionTests(ProxyTestCase):
                 self.assertEqual(self.outcomes()[-2:], ["denied", outcome])
         self.assertEqual(self.dialer.dialled, [])
 
-    def test_a_pooled_connection_spares_the_check_but_not_the_question(self) -> None:
+    def test_a_pooled_connection_saves_the_check_but_not_the_authorization(self) -> None:
         for _ in range(2):
             self.client.feed(request())
             self.origin.feed(response())
         self.assertEqual((len(self.dialer.checked), len(self.authorizer.asked)), (1, 2))
 
-    def test_the_pooled_connection_was_taken_by_another_meanwhile(self) -> None:
+    def test_the_pooled_connection_was_taken_by_another_request(self) -> None:
         self.client.feed(request())
         self.origin.feed(response())
         other = self.connect()
@@ -199,9 +199,9 @@ class DecisionTests(ProxyTestCase):
 
 
 class DialTests(ProxyTestCase):
-    """Faults on the way to the origin."""
+    """Errors on the way to the origin."""
 
-    def test_each_fault_is_answered_as_what_it_is(self) -> None:
+    def test_each_error_has_its_response(self) -> None:
         table = [
             (DialFailed("refused"), 502, "origin-unreachable"),
             (DialTimeout("silent"), 504, "origin-connect-timeout"),
@@ -217,14 +217,14 @@ class DialTests(ProxyTestCase):
                 self.assertEqual(self.records[-1].verdict, "allow")
         self.assertFalse(self.client.disconnecting)
 
-    def test_a_client_that_leaves_while_the_address_is_checked(self) -> None:
+    def test_the_client_disconnects_during_the_address_check(self) -> None:
         self.dialer.pending(self.dialer.checks)
         self.client.feed(request())
         self.client.lose()
         self.assertEqual((self.dialer.cancelled, self.outcomes()), (1, ["client-gone"]))
         self.assertEqual(self.records[0].verdict, "allow")
 
-    def test_a_client_that_leaves_while_it_is_decided(self) -> None:
+    def test_the_client_disconnects_during_authorization(self) -> None:
         decision = self.authorizer.pending()
         self.client.feed(request())
         self.client.lose(ConnectionLost())
@@ -233,14 +233,14 @@ class DialTests(ProxyTestCase):
         self.assertTrue(decision.called)
         self.assertEqual(self.dialer.dialled, [])
 
-    def test_a_client_that_leaves_while_it_is_dialled(self) -> None:
+    def test_the_client_disconnects_while_dialling(self) -> None:
         self.dialer.pending(self.dialer.dials)
         self.client.feed(request())
         self.client.lose()
         self.assertEqual((self.dialer.cancelled, self.outcomes()), (1, ["client-gone"]))
         self.assertEqual(self.records[0].verdict, "allow")
 
-    def test_an_authorizer_that_fails_in_its_own_way_when_it_is_cancelled(self) -> None:
+    def test_an_authorizer_that_fails_when_cancelled(self) -> None:
         from twisted.internet.defer import Deferred
 
         decision: Deferred[object] = Deferred(lambda _: decision.errback(RuntimeError("aborted")))
@@ -250,7 +250,7 @@ class DialTests(ProxyTestCase):
         self.assertEqual(self.outcomes(), ["client-gone"])
         self.assertFalse(self.client.aborted)
 
-    def test_an_authorizer_that_ignores_being_cancelled(self) -> None:
+    def test_an_authorizer_that_ignores_cancellation(self) -> None:
         from twisted.internet.defer import Deferred
 
         decision: Deferred[object] = Deferred(lambda _: decision.callback(allow()))
@@ -262,7 +262,7 @@ class DialTests(ProxyTestCase):
 
 
 class ContentTests(ProxyTestCase):
-    """Content is collected for an authorizer that looks at it."""
+    """Content is collected for an authorizer that reads it."""
 
     def setUp(self) -> None:
         self.build(limits=Limits(body=10))
@@ -276,7 +276,7 @@ class ContentTests(ProxyTestCase):
         self.origin.feed(response())
         self.assertEqual(self.records[0].bytes_sent, 10)
 
-    def test_no_content_is_none(self) -> None:
+    def test_no_content_is_passed_as_none(self) -> None:
         self.client.feed(request("POST", "http://origin.test/", "Content-Length: 0"))
         self.assertIsNone(self.authorizer.asked[0].body)
         self.assertIn(b"Content-Length: 0\r\n", self.origin.written)
@@ -299,7 +299,7 @@ class ContentTests(ProxyTestCase):
         self.assertEqual(status_of(self.client.written), 413)
         self.assertEqual((self.outcomes(), self.authorizer.asked), (["content-too-large"], []))
 
-    def test_found_to_be_over_the_limit(self) -> None:
+    def test_collected_over_the_limit(self) -> None:
         self.client.feed(request("POST", "http://origin.test/", "Transfer-Encoding: chunked") + b"6\r\nabcdef\r\n")
         self.assertEqual(self.records, [])
         self.client.feed(b"6\r\nabcdef\r\n")
@@ -314,7 +314,7 @@ class ContentTests(ProxyTestCase):
         self.assertEqual(status_of(self.client.written), 400)
         self.assertEqual((self.outcomes(), self.authorizer.asked), (["bad-request"], []))
 
-    def test_content_that_drips(self) -> None:
+    def test_slow_content(self) -> None:
         self.client.feed(request("POST", body=b"abc")[:-2])
         self.clock.advance(30)
         self.assertEqual((status_of(self.client.written), self.outcomes()), (408, ["request-timeout"]))
@@ -336,14 +336,14 @@ class ContentTests(ProxyTestCase):
         self.assertEqual((self.outcomes(), self.records[0].bytes_sent), (["forwarded"], 16))
         self.assertFalse(self.client.disconnecting)
 
-    def test_denied_on_the_beginning(self) -> None:
+    def test_denied_based_on_the_first_part(self) -> None:
         self.build(limits=Limits(body=10), oversize_body=OversizeBody.TRUNCATE)
         self.authorizer.answers = [deny()]
         self.client.feed(request("POST", body=b"0123456789ABCDEF"))
         self.assertEqual(status_of(self.client.take()), 403)
         self.assertEqual(self.dialer.dialled, [])
 
-    def test_an_authorizer_that_does_not_look_gets_none(self) -> None:
+    def test_an_authorizer_that_reads_no_content_gets_none(self) -> None:
         self.authorizer.needs_body = False
         self.client.feed(request("POST", body=b"x" * 100))
         self.assertIsNone(self.authorizer.asked[0].body)
@@ -353,13 +353,13 @@ class ContentTests(ProxyTestCase):
 
 
 class TwoPhaseTests(ProxyTestCase):
-    """An authorizer is asked on the head, and gets the content if it wants it."""
+    """The authorizer first sees the head, and gets the content if it needs it."""
 
     def setUp(self) -> None:
         self.build(limits=Limits(body=10))
         self.authorizer.needs_body = False
 
-    def test_what_is_said_of_the_content(self) -> None:
+    def test_facts_about_withheld_content(self) -> None:
         for fields, body, withheld, length in (
             ((), b"", False, 0),
             (("Content-Length: 0",), b"", False, 0),
@@ -375,7 +375,7 @@ class TwoPhaseTests(ProxyTestCase):
                     (None, withheld, length, None, True),
                 )
 
-    def test_content_is_collected_when_it_is_wanted(self) -> None:
+    def test_content_is_collected_when_needed(self) -> None:
         first, second = self.authorizer.pending(), self.authorizer.pending()
         self.client.feed(request("POST", body=b"content"))
         self.clock.advance(2)
@@ -391,26 +391,26 @@ class TwoPhaseTests(ProxyTestCase):
         self.origin.feed(response())
         self.assertEqual((self.outcomes(), self.records[0].decision_seconds), (["forwarded"], 5))
 
-    def test_denied_on_the_content(self) -> None:
+    def test_denied_based_on_the_content(self) -> None:
         self.authorizer.answers = [MORE, deny("no")]
         self.client.feed(request("POST", body=b"content"))
         self.assertEqual((status_of(self.client.written), self.dialer.dialled), (403, []))
         self.assertEqual((self.outcomes(), self.records[0].reason), (["denied"], "no"))
 
-    def test_once_at_most(self) -> None:
+    def test_content_is_needed_once_at_most(self) -> None:
         self.authorizer.answers = [MORE, MORE]
         self.client.feed(request("POST", body=b"content"))
         self.assertEqual((status_of(self.client.written), self.dialer.dialled), (503, []))
         self.assertEqual((self.outcomes(), len(self.authorizer.asked)), (["authorizer-unavailable"], 2))
 
-    def test_where_there_is_none(self) -> None:
+    def test_content_is_needed_without_content(self) -> None:
         for data in (request(), request("POST", "http://origin.test/", "Content-Length: 0")):
             self.authorizer.answers = [MORE]
             client = self.connect()
             client.feed(data)
             self.assertEqual((status_of(client.written), self.dialer.dialled), (503, []))
 
-    def test_limits_hold(self) -> None:
+    def test_limits_apply(self) -> None:
         self.authorizer.answers = [MORE]
         self.client.feed(request("POST", body=b"x" * 11))
         self.assertEqual((status_of(self.client.written), self.outcomes()), (413, ["content-too-large"]))
@@ -430,7 +430,7 @@ class TwoPhaseTests(ProxyTestCase):
         self.assertEqual((asked.body, asked.body_truncated, asked.body_withheld), (b"0123456789", True, False))
         self.assertTrue(self.origin.take().endswith(b"0123456789ABCDEF"))
 
-    def test_the_client_is_told_to_go_on_only_when_it_is_wanted(self) -> None:
+    def test_the_client_gets_a_100_only_when_content_is_needed(self) -> None:
         data = request("POST", "http://origin.test/a", "Expect: 100-continue", body=b"content")
         head, content = data[:-7], data[-7:]
         self.client.feed(head)
@@ -448,7 +448,7 @@ class TwoPhaseTests(ProxyTestCase):
         self.client.feed(content)
         self.assertEqual(self.authorizer.asked[-1].body, b"content")
 
-    def test_a_client_that_leaves_while_content_is_collected(self) -> None:
+    def test_the_client_disconnects_while_content_is_collected(self) -> None:
         self.authorizer.answers = [MORE]
         self.client.feed(request("POST", body=b"abc")[:-2])
         self.clock.advance(1)
@@ -456,7 +456,7 @@ class TwoPhaseTests(ProxyTestCase):
         (record,) = self.records
         self.assertEqual((record.verdict, record.outcome, record.decision_seconds), ("refused", "client-gone", 0))
 
-    def test_a_defect_while_content_is_collected(self) -> None:
+    def test_an_internal_error_while_content_is_collected(self) -> None:
         self.authorizer.answers = [MORE]
         self.patch(BodyCollector, "_watch", lambda _: 1 // 0)
         self.client.feed(request("POST", body=b"abc"))
@@ -465,7 +465,7 @@ class TwoPhaseTests(ProxyTestCase):
 
 
 class AddressTests(ProxyTestCase):
-    """What is decided on is what is contacted, addresses included, where these are known before."""
+    """The authorized destination is the contacted one, including the addresses if they are known before."""
 
     OTHER = parse_ip("192.0.2.2")
 
@@ -473,12 +473,12 @@ class AddressTests(ProxyTestCase):
         self.build(resolve=Resolve.BEFORE)
 
     def use_once(self) -> None:
-        """Have a connection in the pool."""
+        """Put a connection into the pool."""
         self.client.feed(request())
         self.origin.feed(response())
         self.client.take()
 
-    def test_a_pooled_connection_does_not_lose_them(self) -> None:
+    def test_a_pooled_connection_provides_addresses(self) -> None:
         self.use_once()
         self.client.feed(request())
         self.assertEqual([asked.addresses for asked in self.authorizer.asked], [(LOCAL,)] * 2)
@@ -497,7 +497,7 @@ class AddressTests(ProxyTestCase):
         self.client.feed(request())
         self.assertIsNone(self.authorizer.asked[0].addresses)
 
-    def test_other_addresses_are_decided_on_anew(self) -> None:
+    def test_other_addresses_are_authorized_again(self) -> None:
         self.use_once()
         decision = self.authorizer.pending()
         self.client.feed(request())
@@ -511,7 +511,7 @@ class AddressTests(ProxyTestCase):
         self.assertEqual((status_of(self.client.written), len(self.dialer.dialled)), (403, 1))
         self.assertEqual((self.outcomes(), self.records[1].verdict), (["forwarded", "denied"], "deny"))
 
-    def test_the_first_permission_ends_with_it(self) -> None:
+    def test_the_first_lease_ends(self) -> None:
         self.use_once()
         decision = self.authorizer.pending()
         self.client.feed(request())
@@ -525,7 +525,7 @@ class AddressTests(ProxyTestCase):
         second.callback(allow())
         self.assertNotIn(b"X: y", self.origin.take())
 
-    def test_a_connection_to_another_address_is_left_alone(self) -> None:
+    def test_a_connection_to_another_address_is_not_used(self) -> None:
         decision = self.authorizer.pending()
         assert self.OTHER is not None
         self.dialer.checks = [Route(ORIGIN, (self.OTHER,), None, False, False)]
@@ -537,8 +537,8 @@ class AddressTests(ProxyTestCase):
         self.assertEqual([route.addresses for route in self.dialer.dialled], [(LOCAL,), (self.OTHER,)])
 
 
-class TermsTests(ProxyTestCase):
-    """What a decision says of fields, bytes and time."""
+class ObligationTests(ProxyTestCase):
+    """Obligations on fields, bytes and time."""
 
     def allow_on(self, **terms: Any) -> None:
         self.authorizer.answers.append(attrs.evolve(allow(), obligations=Obligations(**terms)))
@@ -555,7 +555,7 @@ class TermsTests(ProxyTestCase):
         )
         self.assertIn((b"authorization", b"theirs"), self.authorizer.asked[0].headers)
 
-    def test_a_connection_is_for_those_who_get_the_same(self) -> None:
+    def test_connections_are_shared_by_equal_set_headers(self) -> None:
         for value, dialled in ((b"one", 1), (b"one", 1), (b"two", 2), (None, 3), (None, 3), (b"two", 3)):
             if value is not None:
                 self.allow_on(set_headers=((b"Authorization", value),))
@@ -565,7 +565,7 @@ class TermsTests(ProxyTestCase):
         self.assertEqual(self.outcomes(), ["forwarded"] * 6)
         self.assertEqual({asked.addresses for asked in self.authorizer.asked}, {None})
 
-    def test_trailers_undo_nothing(self) -> None:
+    def test_trailers_do_not_override_obligations(self) -> None:
         self.allow_on(set_headers=((b"X-Key", b"ours"),))
         self.client.feed(
             request("POST", "http://origin.test/", "Transfer-Encoding: chunked")
@@ -573,28 +573,28 @@ class TermsTests(ProxyTestCase):
         )
         self.assertTrue(self.origin.take().endswith(b"1\r\na\r\n0\r\nX-Sum: 1\r\n\r\n"))
 
-    def test_terms_that_cannot_be_kept(self) -> None:
+    def test_obligations_that_cannot_be_fulfilled(self) -> None:
         self.allow_on(set_headers=((b"Host", b"elsewhere.test"),))
         self.client.feed(request())
         self.assertEqual((status_of(self.client.written), self.dialer.dialled), (503, []))
         self.assertEqual((self.records[0].verdict, self.records[0].outcome), ("unavailable", "authorizer-unavailable"))
         self.assertIn("the field host", self.records[0].reason)
 
-    def test_content_that_is_announced_over_the_limit(self) -> None:
+    def test_announced_content_over_the_limit(self) -> None:
         self.authorizer.needs_body = False
         self.allow_on(max_bytes=4)
         self.client.feed(request("POST", body=b"12345"))
         self.assertEqual((status_of(self.client.written), self.dialer.dialled), (403, []))
         self.assertEqual((self.outcomes(), self.records[0].verdict), (["limit-reached"], "allow"))
 
-    def test_content_that_was_collected_counts(self) -> None:
+    def test_collected_content_counts(self) -> None:
         self.allow_on(max_bytes=4)
         self.client.feed(
             request("POST", "http://origin.test/", "Transfer-Encoding: chunked") + b"5\r\n12345\r\n0\r\n\r\n"
         )
         self.assertEqual((status_of(self.client.written), self.dialer.dialled), (403, []))
 
-    def test_content_that_streams_over_the_limit(self) -> None:
+    def test_streamed_content_over_the_limit(self) -> None:
         self.authorizer.needs_body = False
         self.allow_on(max_bytes=4)
         self.client.feed(request("POST", "http://origin.test/", "Transfer-Encoding: chunked") + b"4\r\n1234\r\n")
@@ -604,7 +604,7 @@ class TermsTests(ProxyTestCase):
         self.assertTrue(self.origin.aborted)
         self.assertEqual((self.outcomes(), self.records[0].bytes_sent), (["limit-reached"], 4))
 
-    def test_an_answer_that_is_announced_over_the_limit(self) -> None:
+    def test_an_announced_response_over_the_limit(self) -> None:
         self.allow_on(max_bytes=8)
         self.client.feed(request("POST", body=b"abc"))
         self.origin.feed(response(b"123456"))
@@ -617,7 +617,7 @@ class TermsTests(ProxyTestCase):
         self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")
         self.assertEqual((status_of(self.client.take()), self.outcomes()[1:]), (200, ["forwarded"]))
 
-    def test_an_answer_that_grows_over_the_limit(self) -> None:
+    def test_a_response_that_grows_over_the_limit(self) -> None:
         self.allow_on(max_bytes=8)
         self.client.feed(request("POST", body=b"abc"))
         self.origin.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n")
@@ -629,7 +629,7 @@ class TermsTests(ProxyTestCase):
         self.assertEqual(len(self.proxy.pool), 0)
 
     def test_trailers_of_a_request(self) -> None:
-        """They count, whether they were collected with the content or pass behind it."""
+        """They count, whether they were collected with the content or are streamed after it."""
         content = b"3\r\nabc\r\n0\r\nX: 123456\r\n\r\n"
         for needs_body in (True, False):
             for most, outcome in ((14, "forwarded"), (13, "limit-reached")):
@@ -644,7 +644,7 @@ class TermsTests(ProxyTestCase):
                         self.origin.feed(response(b""))
                     self.assertEqual(self.outcomes(), [outcome])
 
-    def test_trailers_of_an_answer(self) -> None:
+    def test_trailers_of_a_response(self) -> None:
         answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: 123456\r\n\r\n"
         for most, outcome in ((14, "forwarded"), (13, "limit-reached")):
             with self.subTest(most):
@@ -655,8 +655,8 @@ class TermsTests(ProxyTestCase):
                 self.assertEqual(b"X: 123456\r\n" in self.client.take(), outcome == "forwarded")
                 self.assertEqual((self.outcomes(), self.client.aborted), ([outcome], outcome != "forwarded"))
 
-    def test_interim_answers(self) -> None:
-        """They count, as they are sent to the client; one that does not reach it does not."""
+    def test_interim_responses(self) -> None:
+        """They count if they are sent to the client; others do not."""
         interim = b"HTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n"
         for version, most, outcome in (
             ("1.1", 2 * len(interim) + 5, "forwarded"),
@@ -684,7 +684,7 @@ class TermsTests(ProxyTestCase):
         self.assertEqual((self.outcomes(), len(self.proxy.pool)), (["forwarded"], 1))
 
     def switched(self, **terms: Any) -> None:
-        """Have a WebSocket on terms."""
+        """Open a WebSocket with obligations."""
         self.allow_on(**terms)
         self.client.feed(request("GET", "http://origin.test/", *UPGRADE))
         self.origin.feed(SWITCH)
@@ -719,7 +719,7 @@ class TermsTests(ProxyTestCase):
         self.assertEqual((record.reason, record.decision_seconds), ("enough", 0))
 
     def test_a_websocket_that_would_be_revoked(self) -> None:
-        """Observe mode lets it go on; the record says what would have been."""
+        """Observe mode lets it continue; the record contains the decision."""
         self.switched(expires_in=60)
         self.authorizer.answers.append(attrs.evolve(allow(), reason="enough", rule_id="r", observed="deny"))
         self.clock.advance(60)
@@ -730,7 +730,7 @@ class TermsTests(ProxyTestCase):
         self.assertEqual((record.verdict, record.outcome, record.observed), ("allow", "forwarded", "deny"))
         self.assertEqual((record.reason, record.rule_id), ("enough", "r"))
 
-    def test_a_request_that_takes_too_long(self) -> None:
+    def test_a_lease_renewal_fails(self) -> None:
         self.allow_on(expires_in=60)
         self.authorizer.answers.append(AuthorizerUnavailable("down"))
         self.client.feed(request("POST", body=b"abc"))
@@ -740,7 +740,7 @@ class TermsTests(ProxyTestCase):
         self.assertTrue(self.origin.aborted)
         self.assertFalse(self.client.disconnected)
 
-    def test_while_it_is_dialled(self) -> None:
+    def test_a_lease_is_revoked_while_dialling(self) -> None:
         self.dialer.pending(self.dialer.dials)
         self.allow_on(expires_in=5)
         self.authorizer.answers.append(deny())
@@ -749,7 +749,7 @@ class TermsTests(ProxyTestCase):
         self.assertEqual((status_of(self.client.take()), self.dialer.cancelled), (403, 1))
         self.assertEqual(self.outcomes(), ["permission-revoked"])
 
-    def test_an_exchange_that_is_over_in_time(self) -> None:
+    def test_an_exchange_that_ends_before_expiry(self) -> None:
         self.allow_on(expires_in=60)
         self.client.feed(request())
         self.origin.feed(response())
@@ -758,10 +758,10 @@ class TermsTests(ProxyTestCase):
 
 
 class PoolTests(ProxyTestCase):
-    """Connections are used again: by the same client, and once more when that is safe."""
+    """Connections are reused by the same client, and requests are retried if that is safe."""
 
-    def rested(self, method: str, seconds: float = 1, body: bytes = b"") -> None:
-        """Have a connection rest, go stale, and be used."""
+    def use_stale_connection(self, method: str, seconds: float = 1, body: bytes = b"") -> None:
+        """Let a connection become idle and stale, and use it."""
         self.client.feed(request())
         self.origin.feed(response())
         self.client.take()
@@ -784,11 +784,11 @@ class PoolTests(ProxyTestCase):
             self.origin.feed(response())
         self.assertEqual(len(self.dialer.origins), 3)
 
-    def test_a_stale_connection_is_replaced_for_what_may_be_repeated(self) -> None:
+    def test_a_stale_connection_is_replaced_for_a_repeatable_request(self) -> None:
         for method, body in (("GET", b""), ("PUT", b"content"), ("DELETE", b"")):
             with self.subTest(method):
                 self.build()
-                self.rested(method, body=body)
+                self.use_stale_connection(method, body=body)
                 self.assertEqual(len(self.dialer.origins), 2)
                 self.assertTrue(self.origin.take().endswith(b"\r\n\r\n" + body))
                 self.origin.feed(response(b"second"))
@@ -797,19 +797,19 @@ class PoolTests(ProxyTestCase):
                 self.assertEqual(len(self.authorizer.asked), 2, "the same decision holds")
                 self.assertEqual(self.records[1].bytes_sent, len(body))
 
-    def test_but_not_for_what_may_not(self) -> None:
+    def test_a_stale_connection_fails_a_request_that_is_not_repeatable(self) -> None:
         self.assertNotIn("POST", IDEMPOTENT)
-        self.rested("POST", body=b"content")
+        self.use_stale_connection("POST", body=b"content")
         self.assertEqual(len(self.dialer.origins), 1)
         self.assertEqual((status_of(self.client.written), self.outcomes()[1]), (502, "origin-disconnected"))
 
-    def test_which_does_not_get_a_connection_that_rested_long(self) -> None:
-        self.rested("POST", seconds=10, body=b"content")
+    def test_a_request_that_is_not_repeatable_gets_no_long_idle_connection(self) -> None:
+        self.use_stale_connection("POST", seconds=10, body=b"content")
         self.assertEqual(len(self.dialer.origins), 2)
         self.origin.feed(response())
         self.assertEqual(self.outcomes(), ["forwarded", "forwarded"])
 
-    def test_nor_once_the_answer_has_begun(self) -> None:
+    def test_no_retry_after_the_response_has_started(self) -> None:
         self.client.feed(request())
         self.origin.feed(response())
         self.client.take()
@@ -852,7 +852,7 @@ class PoolTests(ProxyTestCase):
         self.assertEqual((status_of(self.client.written), self.outcomes()[1]), (502, "origin-unreachable"))
 
     def test_a_late_408(self) -> None:
-        """An origin that gave up its idle connection has not read the request: that is sent again, whatever it is."""
+        """An origin that closed its idle connection has not read the request, so any request is retried."""
         for method, body in (("GET", b""), ("POST", b"content")):
             with self.subTest(method):
                 self.build()
@@ -869,7 +869,7 @@ class PoolTests(ProxyTestCase):
                 self.assertEqual(self.outcomes(), ["forwarded", "forwarded"])
                 self.assertEqual(self.records[1].bytes_sent, len(body))
 
-    def test_after_a_late_408_no_other_idle_connection_is_tried(self) -> None:
+    def test_after_a_late_408_a_new_connection_is_opened(self) -> None:
         other = self.connect()
         for client in (self.client, other):
             client.feed(request())
@@ -881,7 +881,7 @@ class PoolTests(ProxyTestCase):
         self.assertEqual(len(self.dialer.origins), 3)
         self.origin.feed(response())
 
-    def test_a_late_408_to_content_that_cannot_be_sent_again(self) -> None:
+    def test_a_late_408_to_content_that_cannot_be_resent(self) -> None:
         self.authorizer.needs_body = False
         self.client.feed(request())
         self.origin.feed(response())
@@ -891,7 +891,7 @@ class PoolTests(ProxyTestCase):
         self.assertEqual((status_of(self.client.take()), self.outcomes()[1]), (502, "origin-disconnected"))
         self.assertEqual(len(self.dialer.origins), 1)
 
-    def test_a_408_that_is_an_answer(self) -> None:
+    def test_a_408_that_is_a_response(self) -> None:
         """On a new connection, without a close, or while the origin waits for content."""
         self.authorizer.needs_body = False
         self.client.feed(request())
@@ -907,7 +907,7 @@ class PoolTests(ProxyTestCase):
         self.origin.feed(LATE)
         self.assertEqual(status_of(self.client.take()), 408)
 
-    def test_an_idle_connection_that_the_origin_closes_is_forgotten(self) -> None:
+    def test_an_idle_connection_that_the_origin_closes_leaves_the_pool(self) -> None:
         self.client.feed(request())
         self.origin.feed(response())
         self.origin.lose()
@@ -916,7 +916,7 @@ class PoolTests(ProxyTestCase):
         self.origin.feed(response())
         self.assertEqual(len(self.dialer.origins), 2)
 
-    def test_an_origin_that_wants_to_close_is_not_kept(self) -> None:
+    def test_a_connection_that_the_origin_will_close_is_not_pooled(self) -> None:
         self.client.feed(request())
         self.origin.feed(response(b"x", "Connection: close"))
         self.assertTrue(self.origin.disconnected)
@@ -924,17 +924,17 @@ class PoolTests(ProxyTestCase):
         self.assertFalse(self.client.disconnecting)
 
 
-class ExpiryTests(ProxyTestCase):
+class TimeoutTests(ProxyTestCase):
     """The watchdog, in each state."""
 
-    def test_no_answer_in_time(self) -> None:
+    def test_a_response_timeout(self) -> None:
         self.client.feed(request())
         self.clock.advance(300)
         self.clock.advance(0)
         self.assertEqual((status_of(self.client.written), self.outcomes()), (504, ["origin-timeout"]))
         self.assertTrue(self.origin.disconnected)
 
-    def test_interim_answers_buy_no_time(self) -> None:
+    def test_interim_responses_do_not_extend_the_timeout(self) -> None:
         self.client.feed(request())
         for _ in range(3):
             self.clock.advance(100)
@@ -943,7 +943,7 @@ class ExpiryTests(ProxyTestCase):
         self.assertEqual(self.outcomes(), ["origin-timeout"])
         self.assertTrue(self.origin.disconnected)
 
-    def test_an_answer_that_stops(self) -> None:
+    def test_a_response_that_stops(self) -> None:
         self.client.feed(request())
         self.clock.advance(200)
         self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n123")
@@ -960,8 +960,8 @@ class ExpiryTests(ProxyTestCase):
         self.clock.advance(300)
         self.assertEqual((status_of(self.client.written), self.outcomes()), (408, ["request-timeout"]))
 
-    def test_content_that_drips(self) -> None:
-        """What is collected for the authorizer is there in time as a whole, however regularly it comes."""
+    def test_slow_content(self) -> None:
+        """Content for the authorizer has one timeout as a whole, however regularly it arrives."""
         self.client.feed(request("POST", body=b"x" * 100)[:-100])
         for _ in range(14):
             self.clock.advance(20)
@@ -975,12 +975,12 @@ class ExpiryTests(ProxyTestCase):
         self.assertEqual((self.authorizer.asked, self.dialer.dialled), ([], []))
 
     def test_content_that_pauses(self) -> None:
-        """Between two reads it has less."""
+        """The timeout between two reads is shorter."""
         self.client.feed(request("POST", body=b"x" * 100)[:-50])
         self.clock.advance(30)
         self.assertEqual((status_of(self.client.take()), self.outcomes()), (408, ["request-timeout"]))
 
-    def test_a_client_that_does_not_take_its_answer(self) -> None:
+    def test_a_client_that_does_not_read_its_response(self) -> None:
         self.client.feed(request())
         self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n123")
         self.client.choke()
@@ -989,7 +989,7 @@ class ExpiryTests(ProxyTestCase):
         self.assertTrue(self.client.aborted)
         self.assertEqual(self.outcomes(), ["client-gone"])
 
-    def test_a_client_that_has_stopped_reading_before_its_answer(self) -> None:
+    def test_a_client_that_has_stopped_reading_before_its_response(self) -> None:
         self.client.feed(request())
         self.client.choke()
         self.clock.advance(300)
@@ -1001,7 +1001,7 @@ class ExpiryTests(ProxyTestCase):
 class EndTests(ProxyTestCase):
     """An exchange ends once."""
 
-    def test_an_illegal_step_is_a_defect(self) -> None:
+    def test_an_invalid_transition_is_an_error(self) -> None:
         self.client.feed(request())
         exchange = session_of(self.client)._exchange
         assert isinstance(exchange, Exchange)

@@ -14,7 +14,7 @@ from tests.proxy.fakes import ProxyTestCase, Wire, request, response, session_of
 
 
 class Socket:
-    """A socket whose peer the system knows, or not."""
+    """A UNIX socket whose peer the system identifies, or not."""
 
     def __init__(self, credentials: bytes = b"") -> None:
         self._credentials = credentials
@@ -27,7 +27,7 @@ class Socket:
 
 
 class ProxyFactoryTests(ProxyTestCase):
-    """Each client has a session of its own, and all share the parts."""
+    """Each client has its own session; all sessions share the context."""
 
     def test_sessions(self) -> None:
         other = self.connect()
@@ -40,7 +40,7 @@ class ProxyFactoryTests(ProxyTestCase):
 
 
 class LimitsTests(ProxyTestCase):
-    """No more connections than the limits say."""
+    """The connection limits."""
 
     def setUp(self) -> None:
         # One client is connected already.
@@ -56,7 +56,7 @@ class LimitsTests(ProxyTestCase):
         self.origin.feed(response())
         self.assertEqual(status_of(other.take()), 200, "the limit is of one client")
 
-    def test_in_all(self) -> None:
+    def test_in_total(self) -> None:
         for number in range(3):
             self.connect(f"198.51.100.{number + 8}")
         fifth = self.connect("198.51.100.20")
@@ -64,52 +64,52 @@ class LimitsTests(ProxyTestCase):
         self.assertEqual(self.outcomes(), ["overloaded"])
         self.assertEqual(self.proxy.parts.rejected, 1)
 
-    def test_room_again(self) -> None:
+    def test_accepts_again_after_a_close(self) -> None:
         second = self.connect()
         second.lose()
         third = self.connect()
         self.assertEqual((third.take(), self.proxy.parts.rejected), (b"", 0))
 
-    def test_those_turned_away_do_not_count(self) -> None:
+    def test_rejected_connections_do_not_count(self) -> None:
         self.connect()
         for _ in range(5):
             self.connect()
         self.assertEqual(self.proxy.parts.sessions.clients, 2)
 
     def connect_unix(self, *credentials: bytes) -> Wire:
-        """Connect over a UNIX socket, whose peer the system knows or not."""
+        """Connect over a UNIX socket whose peer the system identifies, or not."""
         wire = Wire(self.clock, UNIXAddress(None))  # type: ignore[arg-type]
         wire.socket = Socket(*credentials)
         wire.connect(self.proxy.factory.buildProtocol(UNIXAddress(None)))
         self.clients.append(wire)
         return wire
 
-    def test_users_of_a_unix_socket_count_by_themselves(self) -> None:
+    def test_users_of_a_unix_socket_are_counted_separately(self) -> None:
         for _ in range(2):
             self.assertIsInstance(self.connect_unix(struct.pack("iII", 1, 1000, 0)).protocol, HttpSession)
         self.assertEqual(status_of(self.connect_unix(struct.pack("iII", 2, 1000, 0)).take()), 429)
         self.assertIn("unix-uid-1000", self.proxy.records[0].reason)
         self.assertIsInstance(self.connect_unix(struct.pack("iII", 1, 1001, 0)).protocol, HttpSession)
 
-    def test_unknown_clients_of_a_unix_socket_are_bounded_together(self) -> None:
+    def test_unknown_clients_of_a_unix_socket_are_limited_only_in_total(self) -> None:
         for _ in range(3):
             self.assertIsInstance(self.connect_unix().protocol, HttpSession)
         self.assertIsInstance(self.connect_unix().protocol, RejectedConnection)
 
-    def test_a_flood_is_cut_without_an_answer(self) -> None:
+    def test_a_flood_is_aborted_without_a_response(self) -> None:
         self.connect()
         for _ in range(MAX_REJECTED):
             self.assertEqual(status_of(self.connect().take()), 429)
         beyond = self.connect()
         self.assertEqual((beyond.take(), beyond.aborted), (b"", True))
         self.clock.advance(0)
-        # Others are told again once the time of those that were told is over.
+        # Later ones get a response again, after the time of the first ones is over.
         self.clock.advance(2)
         self.clock.advance(0)
         self.assertEqual(status_of(self.connect().take()), 429)
 
     def test_rejected_connections_take_few_descriptors(self) -> None:
-        """The one that was told first is closed for the next, with its answer, and not cut."""
+        """The oldest rejected connection is closed, not aborted, for the next one, and keeps its response."""
         self.build(limits=Limits(connections=24, connections_per_client=1))
         self.connect()
         first, second = self.connect(), self.connect()

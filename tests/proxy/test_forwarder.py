@@ -35,15 +35,15 @@ EXPECT = "Expect: 100-continue"
 
 
 class ContinueTests(ProxyTestCase):
-    """C{Expect: 100-continue}, honestly."""
+    """C{Expect: 100-continue} end to end."""
 
-    def ask(self) -> None:
-        """Send a head that expects, and no content yet."""
+    def send_head(self) -> None:
+        """Send a head with an expectation, and no content yet."""
         self.client.feed(request("POST", "http://origin.test/", EXPECT, "Content-Length: 3"))
 
     def test_without_inspection_the_origin_decides(self) -> None:
         self.authorizer.needs_body = False
-        self.ask()
+        self.send_head()
         self.assertEqual(self.client.written, b"")
         self.assertIn(b"Expect: 100-continue\r\n", self.origin.take())
         self.origin.feed(CONTINUE)
@@ -56,7 +56,7 @@ class ContinueTests(ProxyTestCase):
 
     def test_without_inspection_the_origin_may_decline(self) -> None:
         self.authorizer.needs_body = False
-        self.ask()
+        self.send_head()
         self.origin.feed(response(b"no", status="417 Expectation Failed"))
         self.assertEqual(status_of(self.client.take()), 417)
         self.assertTrue(self.origin.disconnected, "it may be waiting for the content still")
@@ -67,11 +67,11 @@ class ContinueTests(ProxyTestCase):
     def test_denied_before_the_content_is_sent(self) -> None:
         self.authorizer.needs_body = False
         self.authorizer.answers = [deny()]
-        self.ask()
+        self.send_head()
         self.assertEqual(status_of(self.client.written), 403)
 
-    def test_with_inspection_the_proxy_asks_for_the_content(self) -> None:
-        self.ask()
+    def test_with_inspection_the_proxy_requests_the_content(self) -> None:
+        self.send_head()
         self.assertEqual(self.client.take(), CONTINUE)
         self.assertEqual(self.authorizer.asked, [])
         self.client.feed(b"abc")
@@ -85,7 +85,7 @@ class ContinueTests(ProxyTestCase):
         self.assertEqual(len(self.proxy.pool), 1)
 
     def test_with_inspection_a_silent_origin_gets_the_content_after_a_while(self) -> None:
-        self.ask()
+        self.send_head()
         self.client.feed(b"abc")
         self.origin.take()
         self.clock.advance(CONTINUE_SECONDS)
@@ -95,7 +95,7 @@ class ContinueTests(ProxyTestCase):
         self.assertEqual(status_of(self.client.take()[len(CONTINUE) :]), 200)
 
     def test_with_inspection_an_origin_that_declines_never_gets_the_content(self) -> None:
-        self.ask()
+        self.send_head()
         self.client.feed(b"abc")
         self.origin.feed(response(b"no", status="413 Content Too Large"))
         self.assertEqual(content_of(self.origin.take()), b"")
@@ -104,18 +104,18 @@ class ContinueTests(ProxyTestCase):
         self.assertFalse(self.client.disconnecting, "the client has sent all of its request")
         self.assertEqual(self.records[0].bytes_sent, 0)
 
-    def test_an_origin_that_breaks_instead(self) -> None:
-        self.ask()
+    def test_a_broken_origin_connection(self) -> None:
+        self.send_head()
         self.client.feed(b"abc")
         self.client.take()
         self.origin.lose()
         self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-disconnected"]))
 
 
-class InterimTests(ProxyTestCase):
-    """Interim answers have bounds, whatever a decision says."""
+class InterimResponseTests(ProxyTestCase):
+    """Interim responses are limited, independent of the decision."""
 
-    def test_their_number(self) -> None:
+    def test_the_number_is_limited(self) -> None:
         for version in ("1.1", "1.0"):
             with self.subTest(version):
                 self.build()
@@ -128,7 +128,7 @@ class InterimTests(ProxyTestCase):
                 self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-protocol-error"]))
                 self.assertTrue(self.origin.aborted)
 
-    def test_their_size(self) -> None:
+    def test_the_size_is_limited(self) -> None:
         half = b"HTTP/1.1 103 Hints\r\nLink: %b\r\n\r\n" % (b"x" * (Limits().head // 2 - 30))
         self.client.feed(request())
         self.origin.feed(half + half)
@@ -137,8 +137,8 @@ class InterimTests(ProxyTestCase):
         self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-protocol-error"]))
 
 
-class AnswerTests(ProxyTestCase):
-    """Answers, as they are delimited on each side."""
+class ResponseTests(ProxyTestCase):
+    """Responses and their framing on each side."""
 
     def test_head(self) -> None:
         self.client.feed(request("HEAD"))
@@ -164,14 +164,14 @@ class AnswerTests(ProxyTestCase):
         self.assertIn(b"Content-Length: 0\r\n", self.client.take())
         self.assertEqual(self.outcomes(), ["forwarded"])
 
-    def test_interim_answers_are_relayed(self) -> None:
+    def test_interim_responses_are_forwarded(self) -> None:
         self.client.feed(request())
         self.origin.feed(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nConnection: close\r\n\r\n")
         self.assertEqual(self.client.take(), b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
         self.origin.feed(CONTINUE + response())
         self.assertEqual(status_of(self.client.take()), 200, "a 100 that nobody asked for is not passed on")
 
-    def test_interim_answers_are_not_for_http10(self) -> None:
+    def test_interim_responses_are_not_sent_to_http10_clients(self) -> None:
         self.client.feed(request(version="1.0"))
         self.origin.feed(b"HTTP/1.1 103 Early Hints\r\n\r\n" + response())
         self.assertEqual(status_of(self.client.take()), 200)
@@ -193,7 +193,7 @@ class AnswerTests(ProxyTestCase):
         self.assertFalse(self.client.disconnecting)
         self.assertEqual((self.outcomes(), len(self.proxy.pool)), (["forwarded"], 0))
 
-    def test_until_close_stays_so_for_http10(self) -> None:
+    def test_until_close_stays_for_http10(self) -> None:
         self.client.feed(request("GET", "http://origin.test/", "Connection: keep-alive", version="1.0"))
         self.origin.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n")
         answer = self.client.take()
@@ -202,7 +202,7 @@ class AnswerTests(ProxyTestCase):
         self.assertTrue(self.client.disconnected)
         self.assertFalse(self.client.aborted)
 
-    def test_a_cut_answer_is_cut_for_the_client(self) -> None:
+    def test_a_truncated_response_is_truncated_for_the_client(self) -> None:
         for data in (
             b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc",
@@ -217,7 +217,7 @@ class AnswerTests(ProxyTestCase):
                 self.assertEqual(self.records[0].bytes_received, 3)
                 self.assertEqual(self.records[0].verdict, "allow")
 
-    def test_an_end_that_anybody_could_have_made_is_no_end(self) -> None:
+    def test_a_broken_connection_is_not_an_end(self) -> None:
         from twisted.internet.error import ConnectionLost
 
         self.client.feed(request())
@@ -227,27 +227,27 @@ class AnswerTests(ProxyTestCase):
         self.assertTrue(self.client.aborted)
         self.assertNotIn(b"0\r\n\r\n", self.client.written)
 
-    def test_an_answer_that_is_no_http(self) -> None:
+    def test_a_response_that_is_not_http(self) -> None:
         self.client.feed(request())
         self.origin.feed(b"SSH-2.0-OpenSSH\r\n")
         self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-protocol-error"]))
         self.assertTrue(self.origin.disconnected)
         self.assertFalse(self.client.disconnecting)
 
-    def test_content_that_turns_malformed(self) -> None:
+    def test_content_that_becomes_malformed(self) -> None:
         self.client.feed(request())
         self.origin.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n")
         self.assertTrue(self.client.aborted)
         self.assertEqual(self.outcomes(), ["origin-protocol-error"])
 
-    def test_more_than_was_asked_for(self) -> None:
+    def test_data_after_the_response(self) -> None:
         self.client.feed(request())
         self.origin.feed(response(b"one") + response(b"two"))
         self.assertEqual(content_of(self.client.take()), b"one")
         self.assertTrue(self.origin.disconnected)
         self.assertEqual(len(self.proxy.pool), 0)
 
-    def test_an_answer_nobody_asked_for(self) -> None:
+    def test_an_unsolicited_response(self) -> None:
         self.client.feed(request())
         self.origin.feed(response(b"one"))
         self.origin.feed(response(b"two"))
@@ -256,7 +256,7 @@ class AnswerTests(ProxyTestCase):
         self.client.feed(request())
         self.assertEqual(len(self.dialer.origins), 2)
 
-    def test_an_answer_before_the_content_is_over(self) -> None:
+    def test_a_response_before_the_end_of_the_content(self) -> None:
         self.authorizer.needs_body = False
         self.client.polite = False
         self.client.feed(request("POST", body=b"x" * 100)[:-50])
@@ -269,7 +269,7 @@ class AnswerTests(ProxyTestCase):
         self.client.end()
         self.assertTrue(self.client.disconnected)
 
-    def test_an_answer_that_begins_before_the_content_is_over(self) -> None:
+    def test_a_response_that_starts_before_the_end_of_the_content(self) -> None:
         self.authorizer.needs_body = False
         self.client.feed(request("POST", body=b"x" * 100)[:-50])
         self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
@@ -281,7 +281,7 @@ class AnswerTests(ProxyTestCase):
         self.assertEqual(len(self.proxy.pool), 1)
         self.assertTrue(self.client.disconnected)
 
-    def test_an_origin_that_does_not_read_and_answers_is_not_kept_waiting_for(self) -> None:
+    def test_an_origin_that_responds_without_reading_the_content(self) -> None:
         self.authorizer.needs_body = False
         self.client.feed(request("POST", body=b"x" * 100)[:-50])
         self.origin.choke()
@@ -310,10 +310,10 @@ class AnswerTests(ProxyTestCase):
         self.assertTrue(self.origin.aborted, "the origin must not take it for the whole")
 
 
-class PaceTests(ProxyTestCase):
-    """Whoever is slow holds back the other."""
+class BackpressureTests(ProxyTestCase):
+    """Backpressure in both directions."""
 
-    def test_a_slow_client_holds_back_the_origin(self) -> None:
+    def test_a_slow_client_pauses_the_origin(self) -> None:
         self.client.high_water = 100
         self.client.feed(request())
         self.origin.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * 200)
@@ -330,7 +330,7 @@ class PaceTests(ProxyTestCase):
         self.assertFalse(self.origin.paused, "a resting connection is read, to hear it close")
         self.assertEqual(self.records[0].bytes_received, 1000)
 
-    def test_what_was_read_before_the_origin_closed_is_still_owed(self) -> None:
+    def test_data_read_before_the_origin_closed_is_delivered(self) -> None:
         self.client.feed(request())
         self.client.choke()
         self.origin.protocol.dataReceived(b"HTTP/1.1 200 OK\r\n\r\nabc")
@@ -340,7 +340,7 @@ class PaceTests(ProxyTestCase):
         self.assertEqual(self.outcomes(), ["forwarded"])
         self.client.unchoke()
 
-    def test_and_what_delimits_itself(self) -> None:
+    def test_data_with_a_length_read_before_the_origin_closed_is_delivered(self) -> None:
         self.client.feed(request())
         self.client.choke()
         self.origin.protocol.dataReceived(response(b"abc"))
@@ -349,7 +349,7 @@ class PaceTests(ProxyTestCase):
         self.assertTrue(self.client.written.endswith(b"abc"))
         self.assertEqual((self.outcomes(), len(self.proxy.pool)), (["forwarded"], 0))
 
-    def test_a_slow_origin_holds_back_the_client(self) -> None:
+    def test_a_slow_origin_pauses_the_client(self) -> None:
         self.authorizer.needs_body = False
         self.dialer.high_water = 500
         self.client.feed(request("POST", body=b"x" * 1000)[:-1000])
@@ -366,7 +366,7 @@ class PaceTests(ProxyTestCase):
         self.origin.feed(response())
         self.assertEqual((self.outcomes(), self.records[0].bytes_sent), (["forwarded"], 1000))
 
-    def test_a_first_write_that_is_too_much_counts_too(self) -> None:
+    def test_a_first_write_can_cause_backpressure(self) -> None:
         self.authorizer.needs_body = False
         self.dialer.high_water = 50
         dialled = self.dialer.pending(self.dialer.dials)
@@ -379,7 +379,7 @@ class PaceTests(ProxyTestCase):
         self.assertTrue(self.client.paused)
         self.client.lose()
 
-    def test_a_slow_client_in_front_of_the_next_request(self) -> None:
+    def test_a_slow_client_before_the_next_request(self) -> None:
         self.client.high_water = 10
         self.client.feed(request())
         self.origin.feed(response(b"x" * 100))
@@ -390,7 +390,7 @@ class PaceTests(ProxyTestCase):
         self.assertEqual(len(self.authorizer.asked), 2)
         self.origin.feed(response())
 
-    def test_a_choked_client_whose_exchange_ended_keeps_its_connection_until_it_has_read(self) -> None:
+    def test_the_connection_of_a_slow_client_stays_open_until_it_has_read(self) -> None:
         self.client.high_water = 10
         self.client.feed(request("GET", "http://origin.test/", "Connection: close"))
         self.origin.feed(response(b"x" * 100))
@@ -408,20 +408,20 @@ HIJACKED = b"HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-s
 
 
 class OtherProtocolTests(ProxyTestCase):
-    """Upgrades that an operator allows: decided with the name of the protocol, then relayed."""
+    """Upgrades that an operator allows are authorized with the protocol name, then relayed."""
 
     def setUp(self) -> None:
         super().setUp()
         self.proxy.parts.upgrade_protocols = frozenset({"tcp", "spdy/3.1"})
 
     def switched(self) -> None:
-        """Have a connection upgraded."""
+        """Upgrade a connection."""
         self.client.feed(request("POST", "http://origin.test/exec/1/start", *TCP, body=b"{}"))
         self.origin.take()
         self.origin.feed(HIJACKED)
         self.client.take()
 
-    def test_is_decided_and_switched(self) -> None:
+    def test_is_authorized_and_switched(self) -> None:
         self.client.feed(request("POST", "http://origin.test/exec/1/start", *TCP, body=b"{}"))
         self.assertEqual(self.dialer.checked[0][1], Purpose.UPGRADE)
         (question,) = self.authorizer.asked
@@ -438,7 +438,7 @@ class OtherProtocolTests(ProxyTestCase):
         self.client.feed(b"in")
         self.assertEqual(self.origin.take(), b"in")
 
-    def test_the_spelling_is_the_clients(self) -> None:
+    def test_the_clients_spelling_is_used(self) -> None:
         self.client.feed(request("POST", "http://origin.test/exec", "Connection: upgrade", "Upgrade: SPDY/3.1"))
         self.assertIn(b"\r\nUpgrade: SPDY/3.1\r\n", self.origin.take())
         self.origin.feed(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: spdy/3.1\r\n\r\n")
@@ -470,7 +470,7 @@ class OtherProtocolTests(ProxyTestCase):
         self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-protocol-error"]))
 
     def test_an_origin_that_switches_too_early(self) -> None:
-        """What is left of the request would be taken for the new protocol."""
+        """The rest of the request would be treated as data of the new protocol."""
         self.authorizer.needs_body = False
         head = request("POST", "http://origin.test/exec", *TCP, "Content-Length: 5")
         self.client.feed(head + b"he")
@@ -484,7 +484,7 @@ class OtherProtocolTests(ProxyTestCase):
         self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-protocol-error"]))
 
     def test_a_client_that_ends_its_input(self) -> None:
-        """As docker does when its standard input is over: the output is still to come."""
+        """As docker does when its standard input ends: the output is still to be received."""
         self.switched()
         self.client.feed(b"in")
         self.client.end()
@@ -497,7 +497,7 @@ class OtherProtocolTests(ProxyTestCase):
         self.assertTrue(self.client.disconnected)
         self.assertEqual((self.records[0].bytes_sent, self.records[0].bytes_received), (4, TAKEOVER_BYTES))
 
-    def test_a_client_that_ends_its_input_where_the_origin_cannot_be_told(self) -> None:
+    def test_a_client_that_ends_its_input_over_tls(self) -> None:
         self.switched()
         self.patch(type(connection_of(self.origin)), "end_writing", lambda _: False)
         self.client.end()
@@ -505,20 +505,20 @@ class OtherProtocolTests(ProxyTestCase):
 
 
 class UpgradeTests(ProxyTestCase):
-    """WebSockets: decided, then relayed."""
+    """WebSockets are authorized, then relayed."""
 
     def upgrade(self, early: bytes = b"") -> None:
-        """Have a client ask for an upgrade."""
+        """Send an upgrade request."""
         self.client.feed(request("GET", "http://origin.test/ws", *UPGRADE) + early)
 
     def switch(self) -> None:
-        """Have it upgraded."""
+        """Complete the upgrade."""
         self.upgrade()
         self.origin.take()
         self.origin.feed(SWITCH)
         self.client.take()
 
-    def test_is_decided_and_switched(self) -> None:
+    def test_is_authorized_and_switched(self) -> None:
         self.upgrade()
         self.assertEqual(self.dialer.checked[0][1], Purpose.UPGRADE)
         self.assertEqual(self.authorizer.asked[0].url, "http://origin.test/ws")
@@ -565,7 +565,7 @@ class UpgradeTests(ProxyTestCase):
         self.assertEqual(len(self.dialer.origins), 2)
 
     def test_a_handshake_that_is_not_valid(self) -> None:
-        """Nothing of it goes out."""
+        """The request is not forwarded."""
         for fields in (UPGRADE[:3], (*UPGRADE[:3], "Sec-WebSocket-Key: eA=="), (*UPGRADE[:2], UPGRADE[3])):
             with self.subTest(fields):
                 self.build()
@@ -584,14 +584,14 @@ class UpgradeTests(ProxyTestCase):
                 self.assertNotIn(b"bytes", answer)
                 self.assertTrue(self.origin.disconnected)
 
-    def test_an_origin_that_switches_unasked(self) -> None:
+    def test_an_unsolicited_switch(self) -> None:
         self.client.feed(request())
         self.origin.feed(SWITCH + b"bytes")
         self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["origin-protocol-error"]))
         self.assertTrue(self.origin.disconnected)
 
-    def test_an_origin_that_switches_to_what_was_not_asked_for_by_us(self) -> None:
-        # The proxy takes part in WebSockets alone and has not passed this wish on.
+    def test_a_switch_to_a_protocol_that_was_not_forwarded(self) -> None:
+        # The proxy supports only WebSockets here, and did not forward this upgrade.
         self.client.feed(request("GET", "http://origin.test/", "Connection: Upgrade", "Upgrade: h2c"))
         self.assertNotIn(b"h2c", self.origin.take())
         self.origin.feed(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n")
@@ -629,7 +629,7 @@ class UpgradeTests(ProxyTestCase):
         self.clock.advance(0)
         self.assertTrue(self.origin.disconnected)
 
-    def test_silence(self) -> None:
+    def test_idle(self) -> None:
         self.switch()
         self.clock.advance(3599)
         self.client.feed(b"x")
@@ -642,7 +642,7 @@ class UpgradeTests(ProxyTestCase):
         self.assertTrue(self.client.disconnected)
         self.assertEqual(self.outcomes(), ["forwarded"])
 
-    def test_pace(self) -> None:
+    def test_backpressure(self) -> None:
         self.switch()
         self.client.choke()
         self.assertTrue(self.origin.paused)
@@ -653,7 +653,7 @@ class UpgradeTests(ProxyTestCase):
         self.origin.unchoke()
         self.assertFalse(self.client.paused)
 
-    def test_a_shut_down_cuts_it(self) -> None:
+    def test_a_shutdown_aborts_it(self) -> None:
         self.switch()
         session_of(self.client).abort()
         self.clock.advance(0)
@@ -662,7 +662,7 @@ class UpgradeTests(ProxyTestCase):
 
 
 class _SocketDialer(FakeDialer):
-    """Connects to what a test has the other end of."""
+    """Connects to sockets whose other ends belong to the test."""
 
     far: Any = None
     sock: Any = None
@@ -672,8 +672,8 @@ class _SocketDialer(FakeDialer):
         return self.far
 
 
-class PumpedUpgradeTests(SocketsTestCase):
-    """Upgraded connections that carry much."""
+class SocketRelayUpgradeTests(SocketsTestCase):
+    """Upgraded connections that carry much data."""
 
     def setUp(self) -> None:
         self.connect(False)
@@ -704,7 +704,7 @@ class PumpedUpgradeTests(SocketsTestCase):
         read_all(self.origin)
 
     def exchange(self, size: int = TAKEOVER_BYTES) -> None:
-        """Relay something both ways."""
+        """Relay data in both directions."""
         for sender, receiver in ((self.client, self.origin), (self.origin, self.client)):
             received, rest = 0, memoryview(bytes(size))
             while received < size:
@@ -714,26 +714,26 @@ class PumpedUpgradeTests(SocketsTestCase):
                 received += len(read_all(receiver))
             self.reactor.settle()
 
-    def pumped(self) -> bool:
-        """Whether the sockets are with a pump."""
+    def uses_socket_relay(self) -> bool:
+        """Whether a socket relay has taken over the sockets."""
         return self.near not in self.reactor.reading and self.far not in self.reactor.reading
 
     def record(self) -> tuple[str, int, int]:
-        """What the one record says; nothing is left by then."""
+        """Check that nothing is left, and return the single record."""
         self.assertEqual((self.reactor.reading, self.reactor.writing), (set(), set()))
         (record,) = self.proxy.records
         return record.outcome, record.bytes_sent, record.bytes_received
 
-    def test_little(self) -> None:
+    def test_a_small_transfer(self) -> None:
         self.exchange(TAKEOVER_BYTES // 2 - 1)
-        self.assertFalse(self.pumped())
+        self.assertFalse(self.uses_socket_relay())
 
-    def test_much(self) -> None:
+    def test_a_large_transfer(self) -> None:
         for inside in (False, True):
             with self.subTest(inside=inside):
                 self.connect(inside)
                 self.exchange()
-                self.assertTrue(self.pumped())
+                self.assertTrue(self.uses_socket_relay())
                 self.exchange()
                 self.client.close()
                 self.reactor.settle()
@@ -742,8 +742,8 @@ class PumpedUpgradeTests(SocketsTestCase):
                 self.reactor.settle()
                 self.assertEqual(self.record(), ("forwarded", 2 * TAKEOVER_BYTES, 2 * TAKEOVER_BYTES))
 
-    def test_what_comes_with_the_switch_is_not_enough(self) -> None:
-        # Whoever passes it on may still be about to resume a transport.
+    def test_data_with_the_switch_does_not_start_the_socket_relay(self) -> None:
+        # The caller may still be about to resume a transport.
         self.reactor = TurnedReactor()
         client, near = self.tcp_pair()
         origin, far = self.tcp_pair()
@@ -762,7 +762,7 @@ class PumpedUpgradeTests(SocketsTestCase):
         self.near, self.far = session.transport, dialer.far
         client.send(b"more")
         self.reactor.settle()
-        self.assertTrue(self.pumped())
+        self.assertTrue(self.uses_socket_relay())
         session.abort()
         self.reactor.settle()
 
@@ -785,7 +785,7 @@ class PumpedUpgradeTests(SocketsTestCase):
                     received += len(read_all(receiver))
                     self.reactor.turn()
                 self.reactor.settle()
-                self.assertTrue(self.pumped())
+                self.assertTrue(self.uses_socket_relay())
 
     def test_the_origin_breaks(self) -> None:
         self.exchange()
@@ -801,7 +801,7 @@ class PumpedUpgradeTests(SocketsTestCase):
         self.assertRaises(ConnectionResetError, self.origin.recv, 10)
         self.assertEqual(self.record(), ("forwarded", TAKEOVER_BYTES, TAKEOVER_BYTES))
 
-    def test_silence(self) -> None:
+    def test_idle(self) -> None:
         self.exchange()
         self.reactor.advance(3599)
         self.client.send(b"x")
@@ -812,7 +812,7 @@ class PumpedUpgradeTests(SocketsTestCase):
         self.reactor.settle()
         self.assertEqual(self.record(), ("forwarded", TAKEOVER_BYTES + 1, TAKEOVER_BYTES))
 
-    def test_a_shut_down(self) -> None:
+    def test_a_shutdown(self) -> None:
         self.exchange()
         self.proxy.parts.sessions.abort()
         self.reactor.settle()
@@ -820,7 +820,7 @@ class PumpedUpgradeTests(SocketsTestCase):
 
 
 class UpstreamTests(ProxyTestCase):
-    """Requests in absolute-form, to the upstream proxy."""
+    """Requests in absolute-form to an upstream proxy."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -828,7 +828,7 @@ class UpstreamTests(ProxyTestCase):
         origin = Origin("http", Authority("origin.test", 80))
         self.dialer.checks = [Route(origin, (), self.upstream, False, False)]
 
-    def test_names_the_whole_url_and_who_we_are(self) -> None:
+    def test_absolute_form_and_credentials(self) -> None:
         self.client.feed(request(url="http://origin.test/a?b"))
         sent = self.origin.take()
         self.assertTrue(sent.startswith(b"GET http://origin.test/a?b HTTP/1.1\r\nHost: origin.test\r\n"))
@@ -836,7 +836,7 @@ class UpstreamTests(ProxyTestCase):
         self.origin.feed(response())
         self.assertEqual(self.outcomes(), ["forwarded"])
 
-    def test_a_challenge_to_us_is_not_passed_on(self) -> None:
+    def test_a_challenge_to_the_proxy_is_not_forwarded(self) -> None:
         self.client.feed(request())
         self.origin.feed(response(b"who", "Proxy-Authenticate: Basic", status="407 Proxy Authentication Required"))
         answer = self.client.take()
@@ -846,7 +846,7 @@ class UpstreamTests(ProxyTestCase):
         self.assertTrue(self.origin.disconnected)
         self.assertEqual(self.records[0].status, 502)
 
-    def test_its_other_answers_are(self) -> None:
+    def test_other_responses_are_forwarded(self) -> None:
         self.client.feed(request())
         self.origin.feed(response(b"no", status="502 Bad Gateway"))
         self.assertEqual((status_of(self.client.take()), self.outcomes()), (502, ["forwarded"]))

@@ -35,35 +35,35 @@ ASK = Decision(Verdict.ASK, "somebody", "script")
 
 
 def on(**terms: object) -> Decision:
-    """An allowing decision with terms."""
+    """A decision that allows the request, with obligations."""
     return attrs.evolve(allow(), obligations=Obligations(**terms))  # type: ignore[arg-type]
 
 
-class SoundTests(SynchronousTestCase):
-    """What is taken for a decision."""
+class ValidatedDecisionTests(SynchronousTestCase):
+    """Validation of an authorizer's results."""
 
     def unsound(self, decision: object, question: DecisionRequest, says: str) -> None:
         error = self.assertRaises(AuthorizerUnavailable, validated_decision, decision, question)
         self.assertIn(says, error.reason)
 
-    def test_content_can_be_asked_for_where_it_is_withheld(self) -> None:
+    def test_need_body_is_valid_if_content_is_withheld(self) -> None:
         self.assertIs(validated_decision(MORE, WITHHELD), MORE)
         self.unsound(MORE, QUESTION, "none was withheld")
 
-    def test_addresses_can_be_asked_for_where_they_are_withheld(self) -> None:
+    def test_need_addresses_is_valid_if_addresses_are_withheld(self) -> None:
         withheld = attrs.evolve(QUESTION, addresses_withheld=True)
         self.assertIs(validated_decision(ADDRESSES, withheld), ADDRESSES)
         self.unsound(ADDRESSES, QUESTION, "addresses where none were withheld")
         self.unsound(ADDRESSES, WITHHELD, "addresses where none were withheld")
         self.unsound(MORE, withheld, "content where none was withheld")
 
-    def test_no_decisions(self) -> None:
+    def test_invalid_decisions(self) -> None:
         no_reason = attrs.evolve(allow(), reason=None)  # type: ignore[arg-type]
         by_a_number = attrs.evolve(allow(), decided_by=1)  # type: ignore[arg-type]
         for answer in (None, "allow", ASK, no_reason, by_a_number):
             self.unsound(answer, WITHHELD, "no decision")
 
-    def test_terms(self) -> None:
+    def test_obligations(self) -> None:
         fields = on(set_headers=((b"X", b"y"),), max_bytes=1)
         self.assertIs(validated_decision(fields, QUESTION), fields)
         self.unsound(fields, TUNNEL, "for a tunnel")
@@ -74,8 +74,8 @@ class SoundTests(SynchronousTestCase):
         self.unsound(on(max_bytes="1"), TUNNEL, "number of bytes")
 
 
-class PermitTests(SynchronousTestCase):
-    """So many bytes, and for so long."""
+class LeaseTests(SynchronousTestCase):
+    """Limits on bytes and time."""
 
     def setUp(self) -> None:
         self.proxy = Proxy()
@@ -98,7 +98,7 @@ class PermitTests(SynchronousTestCase):
         self.assertIn(says, error.reason)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_none_without_bounds(self) -> None:
+    def test_no_lease_without_limits(self) -> None:
         for terms in (Obligations(), Obligations(set_headers=((b"X", b"y"),))):
             self.assertIsNone(lease_for(self.proxy.parts, QUESTION, terms, self.faults.append))
 
@@ -112,8 +112,8 @@ class PermitTests(SynchronousTestCase):
         self.assertFalse(lease.consume(0) or lease.has_budget(0))
         self.assertEqual(len(self.faults), 1)
 
-    def test_addresses_are_wanted_for_more(self) -> None:
-        """They are given once, within the time for one answer, and with each later question."""
+    def test_a_renewal_needs_addresses(self) -> None:
+        """They are provided once, within the timeout of one renewal, and with each later renewal."""
         lease = self.lease(attrs.evolve(QUESTION, addresses_withheld=True), expires_in=5)
         lease.known_addresses = (LOCAL,)
         self.authorizer.answers = [ADDRESSES, on(expires_in=5), on(expires_in=5), ADDRESSES]
@@ -127,7 +127,7 @@ class PermitTests(SynchronousTestCase):
         self.clock.advance(5)
         self.ended(LeaseExpired, "none were withheld")
 
-    def test_addresses_are_wanted_and_then_nothing_comes(self) -> None:
+    def test_a_renewal_with_addresses_times_out(self) -> None:
         lease = self.lease(attrs.evolve(QUESTION, addresses_withheld=True), expires_in=5)
         lease.known_addresses = (LOCAL,)
         first = self.authorizer.pending()
@@ -140,13 +140,13 @@ class PermitTests(SynchronousTestCase):
         self.clock.advance(1)
         self.ended(LeaseExpired, "did not decide within 5 s")
 
-    def test_addresses_are_wanted_before_there_are_any(self) -> None:
+    def test_a_renewal_needs_addresses_before_they_are_known(self) -> None:
         self.lease(attrs.evolve(QUESTION, addresses_withheld=True), expires_in=5)
         self.authorizer.answers = [ADDRESSES]
         self.clock.advance(5)
         self.ended(LeaseExpired, "not known yet")
 
-    def test_no_bound_on_bytes(self) -> None:
+    def test_no_byte_limit(self) -> None:
         lease = self.lease(expires_in=5)
         self.assertTrue(lease.consume(2**40))
         self.assertIsNone(lease.remaining)
@@ -163,11 +163,11 @@ class PermitTests(SynchronousTestCase):
         self.assertEqual(len(self.authorizer.asked), 1)
         self.clock.advance(0.1)
         self.assertEqual((len(self.authorizer.asked), self.faults), (2, []))
-        # Nothing was said of a time any more.
+        # The renewed decision has no time to live.
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertTrue(lease.consume(1))
 
-    def test_new_bytes_count_with_the_old_ones(self) -> None:
+    def test_bytes_of_all_decisions_count(self) -> None:
         lease = self.lease(expires_in=5)
         self.authorizer.answers = [on(expires_in=5, max_bytes=10), on(max_bytes=7)]
         lease.consume(8)
@@ -176,7 +176,7 @@ class PermitTests(SynchronousTestCase):
         self.clock.advance(5)
         self.ended(LimitReached, "7 bytes")
 
-    def test_bytes_flow_while_it_is_asked(self) -> None:
+    def test_bytes_flow_during_a_renewal(self) -> None:
         lease = self.lease(expires_in=5, max_bytes=10)
         decision = self.authorizer.pending()
         self.clock.advance(5)
@@ -192,7 +192,7 @@ class PermitTests(SynchronousTestCase):
         self.assertFalse(lease.consume(0))
 
     def test_only_observed(self) -> None:
-        """What would have been cut goes on, and is on record as such, the first of several."""
+        """The exchange continues, and the first decision that would have ended it is recorded."""
         lease = self.lease(expires_in=5)
         first = attrs.evolve(on(expires_in=5), reason="no more", observed="deny")
         self.authorizer.answers = [on(expires_in=5), first, attrs.evolve(allow(), observed="unavailable")]
@@ -219,7 +219,7 @@ class PermitTests(SynchronousTestCase):
                 self.clock.advance(5)
                 self.ended(LeaseExpired, says)
 
-    def test_a_defect_of_the_authorizer(self) -> None:
+    def test_an_internal_error_of_the_authorizer(self) -> None:
         self.lease(expires_in=5)
         self.authorizer.answers = [RuntimeError("hidden")]
         self.clock.advance(5)
@@ -227,13 +227,13 @@ class PermitTests(SynchronousTestCase):
         self.assertNotIn("hidden", self.faults[0].reason)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
-    def test_content_that_has_gone(self) -> None:
+    def test_a_renewal_needs_content(self) -> None:
         self.lease(WITHHELD, expires_in=5)
         self.authorizer.answers = [MORE]
         self.clock.advance(5)
         self.ended(LeaseExpired, "passed on")
 
-    def test_silence(self) -> None:
+    def test_a_renewal_times_out(self) -> None:
         self.lease(expires_in=5)
         self.authorizer.pending()
         self.clock.advance(5)
@@ -241,7 +241,7 @@ class PermitTests(SynchronousTestCase):
         self.ended(LeaseExpired, "within 5 s")
         self.assertEqual(self.authorizer.cancelled, 1)
 
-    def test_an_authorizer_that_does_not_give_up(self) -> None:
+    def test_an_authorizer_that_ignores_cancellation(self) -> None:
         lease = self.lease(expires_in=5)
         stubborn: Deferred[Decision] = Deferred(lambda deferred: deferred.callback(allow()))
         self.authorizer.answers = [stubborn]
@@ -258,7 +258,7 @@ class PermitTests(SynchronousTestCase):
         lease.stop()
         self.assertEqual((self.authorizer.cancelled, self.faults), (1, []))
 
-    def test_a_defect_at_the_end(self) -> None:
+    def test_an_internal_error_at_the_end(self) -> None:
         def broken(_: EgressError) -> None:
             raise RuntimeError("oops")
 

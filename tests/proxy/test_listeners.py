@@ -22,8 +22,8 @@ URL = "http://origin.test/a"
 TOKEN = "Proxy-Authorization: Bearer t0ken"
 
 
-class EntrancesTests(ProxyTestCase):
-    """What each entrance asks for."""
+class ListenerTests(ProxyTestCase):
+    """The authentication and TLS of each listener."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -69,7 +69,7 @@ class EntrancesTests(ProxyTestCase):
         self.assertIsInstance(factory, ProxyFactory)
         self.assertEqual(self.status(self.meet(factory)), 200)
 
-    def test_one_rule_for_all(self) -> None:
+    def test_one_setting_for_all(self) -> None:
         for factory in self.factories("tcp:8080", "unix:/run/x", client_auth=self.clients_file):
             self.assertEqual(self.status(self.meet(factory)), 407)
             self.assertEqual(self.status(self.meet(factory), TOKEN), 200)
@@ -91,7 +91,7 @@ class EntrancesTests(ProxyTestCase):
                     self.origin.feed(response())
                 self.assertEqual(status_of(client.take()), expected)
 
-    def test_rules_of_their_own(self) -> None:
+    def test_settings_per_listener(self) -> None:
         other = self.directory / "other.txt"
         other.write_text(token_line("other", b"0ther"))
         opened, own = self.factories(
@@ -101,8 +101,8 @@ class EntrancesTests(ProxyTestCase):
         self.assertEqual(self.status(self.meet(own), TOKEN), 407)
         self.assertEqual(self.status(self.meet(own), "Proxy-Authorization: Bearer 0ther"), 200)
 
-    def test_labels(self) -> None:
-        """A name is a label only where no entrance has it proven."""
+    def test_unverified_names(self) -> None:
+        """Unverified names are allowed only if no listener verifies names."""
         label = "Proxy-Authorization: Basic YWRtaW46eA=="
         for listen, name in (
             (["tcp:1"], "admin"),
@@ -132,7 +132,7 @@ class EntrancesTests(ProxyTestCase):
     def test_no_client_certificate(self) -> None:
         (factory,) = self.factories(f"ssl:8443:privateKey={self.pem}:client-ca={self.client_ca}")
         for mine in (None, TestCA("Strangers").issue(usage=CLIENT)):
-            # With TLS 1.3 the client is done before the proxy has looked.
+            # With TLS 1.3 the client finishes the handshake before the proxy has checked the certificate.
             client = self.over_tls(factory, mine)
             self.assertRaises(SSL.Error, client.send, request())
         self.clock.advance(0)
@@ -142,13 +142,13 @@ class EntrancesTests(ProxyTestCase):
         self.assertEqual({record.client.address for record in self.records}, {"198.51.100.7"})
         self.assertEqual(self.authorizer.asked, [])
 
-    def test_plain_http_where_tls_is_spoken(self) -> None:
+    def test_plain_http_on_a_tls_listener(self) -> None:
         (factory,) = self.factories(f"ssl:8443:privateKey={self.pem}")
         self.meet(factory).feed(request())
         self.assertEqual(self.outcomes(), ["client-tls-failed"])
         self.assertIn("http request", self.records[0].reason)
 
-    def test_a_client_that_says_nothing(self) -> None:
+    def test_a_silent_client(self) -> None:
         (factory,) = self.factories(f"ssl:8443:privateKey={self.pem}")
         self.meet(factory).end()
         slow = self.meet(factory)
@@ -169,7 +169,7 @@ class EntrancesTests(ProxyTestCase):
             self.assertEqual(error.option, option)
             self.assertIn(f"{missing}: ", str(error))
 
-    def test_what_is_asked(self) -> None:
+    def test_the_authentication_of_each_listener(self) -> None:
         for listen, options, asks in (
             ("tcp:1", {}, False),
             ("ssl:1", {}, False),
@@ -183,5 +183,5 @@ class EntrancesTests(ProxyTestCase):
 
 
 def missing_path() -> Path:
-    """A file that nobody reads here."""
+    """A file that is not read here."""
     return Path("clients.txt")

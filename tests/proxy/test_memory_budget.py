@@ -9,7 +9,7 @@ from egress.proxy.memory_budget import Claim, MemoryBudget
 
 
 class BudgetTests(SynchronousTestCase):
-    """Memory is bounded, and clients have their shares."""
+    """Memory is limited, and clients get fair shares."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -21,15 +21,15 @@ class BudgetTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def claim(self, name: str, size: int) -> Claim:
-        """Ask for memory; the first letter of a name is the client."""
+        """Claim memory; the first letter of a name is the client."""
         return self.budget.claim(name[0], size, lambda: self.granted.append(name))
 
     def turn(self) -> None:
-        """Have what waits go on, as far as it fits."""
+        """Grant waiting claims as far as they fit."""
         while self.clock.getDelayedCalls():
             self.clock.advance(0)
 
-    def test_at_once(self) -> None:
+    def test_immediately(self) -> None:
         claim = self.claim("a", 100)
         self.assertEqual((claim.granted, claim.size, self.budget.held, self.granted), (True, 100, 100, []))
         claim.end()
@@ -40,8 +40,8 @@ class BudgetTests(SynchronousTestCase):
         self.claim("a", 100)
         self.assertTrue(self.claim("a", 0).granted)
 
-    def test_more_than_there_is(self) -> None:
-        """All there is will do."""
+    def test_more_than_the_total(self) -> None:
+        """The claim gets the total."""
         self.assertEqual(self.claim("a", 1000).size, 100)
 
     def test_what_does_not_fit_waits(self) -> None:
@@ -53,7 +53,7 @@ class BudgetTests(SynchronousTestCase):
         self.turn()
         self.assertEqual((self.granted, second.granted, self.budget.waiting), (["b1"], True, 0))
 
-    def test_one_client_gets_half(self) -> None:
+    def test_a_single_client_gets_half(self) -> None:
         claims = [self.claim(f"a{number}", 10) for number in range(10)]
         self.assertEqual([claim.granted for claim in claims], [True] * 5 + [False] * 5)
         self.assertTrue(self.claim("b", 50).granted, "the rest is for others")
@@ -67,7 +67,7 @@ class BudgetTests(SynchronousTestCase):
         self.turn()
         self.assertEqual(self.granted, ["a5"])
 
-    def test_later_claims_of_a_client_do_not_pass(self) -> None:
+    def test_later_claims_of_a_client_do_not_overtake(self) -> None:
         self.claim("b", 60)
         self.claim("a0", 50)
         small = self.claim("a1", 1)
@@ -81,7 +81,7 @@ class BudgetTests(SynchronousTestCase):
         self.turn()
         self.assertEqual(self.granted, ["a0", "b0", "c0", "a1", "c1", "a2"])
 
-    def test_leaving(self) -> None:
+    def test_cancelled(self) -> None:
         held = self.claim("x", 100)
         first, second = self.claim("a0", 50), self.claim("a1", 50)
         first.end()
@@ -90,7 +90,7 @@ class BudgetTests(SynchronousTestCase):
         self.turn()
         self.assertEqual((self.granted, self.budget.held, self.budget.waiting), ([], 0, 0))
 
-    def test_leaving_lets_the_next_one_go(self) -> None:
+    def test_cancelling_grants_the_next_one(self) -> None:
         self.claim("x", 90)
         large = self.claim("a0", 50)
         self.claim("a1", 5)
@@ -98,7 +98,7 @@ class BudgetTests(SynchronousTestCase):
         self.turn()
         self.assertEqual(self.granted, ["a1"])
 
-    def test_giving_a_part_back(self) -> None:
+    def test_releasing_a_part(self) -> None:
         claim, waits = self.claim("a", 100), self.claim("b", 50)
         claim.shrink(30)
         claim.shrink(40)
@@ -106,7 +106,7 @@ class BudgetTests(SynchronousTestCase):
         self.assertEqual((claim.size, claim.granted, waits.granted, self.budget.held), (30, True, True, 80))
 
     def test_growing(self) -> None:
-        """It comes before what has nothing yet, and what it holds itself is not in its way."""
+        """It is granted before claims that hold nothing, and its own memory does not count against it."""
         claim, other = self.claim("a0", 10), self.claim("b", 60)
         claim.grow(45)
         self.assertFalse(claim.granted)
@@ -117,12 +117,12 @@ class BudgetTests(SynchronousTestCase):
         claim.grow(20)
         self.assertEqual(claim.size, 45)
 
-    def test_growing_at_once(self) -> None:
+    def test_growing_immediately(self) -> None:
         claim = self.claim("a", 10)
         claim.grow(100)
         self.assertEqual((claim.granted, claim.size, self.granted), (True, 100, []))
 
-    def test_growing_before_those_that_wait(self) -> None:
+    def test_growing_before_waiting_claims(self) -> None:
         self.claim("x", 50)
         claim = self.claim("a0", 10)
         self.claim("a1", 40)
@@ -133,7 +133,7 @@ class BudgetTests(SynchronousTestCase):
         self.assertEqual(self.granted, ["a1"])
 
     def test_many_clients(self) -> None:
-        """They are looked at a few at a time, and all have their turn."""
+        """A few clients are considered at a time, and all get their turn."""
         held = self.budget.claim("x", 100, lambda: None)
         for number in range(200):
             client = f"client {number}"

@@ -15,8 +15,8 @@ CLIENT = ClientIdentity("198.51.100.7", 40000)
 ORIGIN = Origin("http", Authority("origin.test", 80))
 
 
-class OutgoingHeadTests(SynchronousTestCase):
-    """What is asked about, what goes out, and over which connections."""
+class OutgoingRequestTests(SynchronousTestCase):
+    """The fields for the authorizer, the encoded head, and the key of the pool."""
 
     def setUp(self) -> None:
         reader = RequestReader(HeadLimits(1000, 10, 100))
@@ -28,7 +28,7 @@ class OutgoingHeadTests(SynchronousTestCase):
     def encoded(self) -> bytes:
         return self.outgoing.encode(None)
 
-    def test_as_it_came(self) -> None:
+    def test_unchanged(self) -> None:
         self.assertEqual(self.outgoing.fields_for_authorizer, ((b"Host", b"origin.test"), (b"X-A", b"1")))
         plain = b"GET /a HTTP/1.1\r\nHost: origin.test\r\nX-A: 1\r\nVia: 1.1 egressproxy\r\n\r\n"
         self.assertEqual(self.encoded(), plain)
@@ -48,7 +48,7 @@ class OutgoingHeadTests(SynchronousTestCase):
         assert isinstance(head, RequestHead)
         return OutgoingRequest(head, CLIENT, origin, parse_request_target(method, target, DEFAULT_PORTS))
 
-    def test_the_target_goes_out_byte_for_byte(self) -> None:
+    def test_the_target_is_sent_byte_for_byte(self) -> None:
         upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
         for path in (b'/s?re=\\d+&"<>^`{|}', b"/\xe4\xff%e4", "/ä€".encode(), b"/?\xff@", b"/a@b"):
             with self.subTest(path):
@@ -59,7 +59,7 @@ class OutgoingHeadTests(SynchronousTestCase):
         self.assertEqual(outgoing.encode(None).split(b" ")[1], b"*")
         self.assertEqual(outgoing.encode(upstream).split(b" ")[1], b"http://origin.test")
 
-    def test_host_as_it_was_sent(self) -> None:
+    def test_host_keeps_its_spelling(self) -> None:
         upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
         outgoing = self.made(b"http://origin.test/", b"Origin.TEST:80")
         self.assertEqual(outgoing.fields_for_authorizer, ((b"Host", b"origin.test"),))
@@ -71,7 +71,7 @@ class OutgoingHeadTests(SynchronousTestCase):
         other = self.made(b"http://origin.test/", b"other.test")
         self.assertIn(b"\r\nHost: origin.test\r\n", other.encode(None))
 
-    def test_terms(self) -> None:
+    def test_obligations(self) -> None:
         plain, key = self.encoded(), self.outgoing.key
         self.outgoing.take(Obligations(set_headers=((b"X-A", b"2"),)))
         self.assertIn(b"Host: origin.test\r\nX-A: 2\r\nVia", self.encoded())

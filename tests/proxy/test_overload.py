@@ -6,14 +6,14 @@ from egress.config.model import Limits
 from tests.proxy.fakes import ProxyTestCase, content_of, request
 
 
-class TurnedAwayTests(ProxyTestCase):
-    """One answer, then the end."""
+class RejectedConnectionTests(ProxyTestCase):
+    """One response, then the end of the connection."""
 
     def setUp(self) -> None:
         self.build(limits=Limits(connections=1))
         self.other = self.connect()
 
-    def test_answer(self) -> None:
+    def test_response(self) -> None:
         answer = self.other.take()
         self.assertTrue(answer.startswith(b"HTTP/1.1 503 Service Unavailable (overloaded)\r\n"), answer)
         self.assertIn(b"\r\nConnection: close\r\n", answer)
@@ -25,7 +25,7 @@ class TurnedAwayTests(ProxyTestCase):
             ("id-1", "198.51.100.7", "refused", 503),
         )
 
-    def test_closed_once_the_request_came(self) -> None:
+    def test_closed_after_the_request_arrives(self) -> None:
         self.other.take()
         self.assertFalse(self.other.disconnecting, "the answer would be lost with a reset")
         self.other.feed(request())
@@ -33,7 +33,7 @@ class TurnedAwayTests(ProxyTestCase):
         self.assertFalse(self.other.aborted)
         self.assertEqual((self.dialer.checked, self.authorizer.asked), ([], []))
 
-    def test_a_client_that_sends_nothing_is_cut(self) -> None:
+    def test_a_silent_client_is_aborted(self) -> None:
         self.clock.advance(1.9)
         self.assertFalse(self.other.aborted)
         self.clock.advance(0.2)

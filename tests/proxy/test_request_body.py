@@ -8,8 +8,8 @@ from egress.http.body import CHUNKED, NO_BODY, BodyKind, Framing
 from egress.proxy.request_body import RequestBody
 
 
-class RequestContentTests(SynchronousTestCase):
-    """What was read before the decision, and how it goes out."""
+class RequestBodyTests(SynchronousTestCase):
+    """Collected content and its encoding."""
 
     def test_none(self) -> None:
         content = RequestBody(NO_BODY, 10)
@@ -37,7 +37,7 @@ class RequestContentTests(SynchronousTestCase):
         self.assertFalse(content.collected)
 
     def test_length(self) -> None:
-        """What nobody has announced is known at the end, unless some of it has passed by."""
+        """The length of unannounced content is known at the end, unless a part was streamed."""
         self.assertEqual(RequestBody(NO_BODY, 10).length, 0)
         self.assertEqual(RequestBody(Framing(BodyKind.LENGTH, 6), 10).length, 6)
         for pieces in ((), (b"abc", b"de")):
@@ -65,7 +65,7 @@ class RequestContentTests(SynchronousTestCase):
         content.finish(((b"X", b"y"),))
         self.assertEqual((content.encode_end(), content.sent), (b"0\r\nX: y\r\n\r\n", 13))
 
-    def test_of_a_length_needs_no_end(self) -> None:
+    def test_content_with_a_length_has_no_end_marker(self) -> None:
         content = RequestBody(Framing(BodyKind.LENGTH, 3), 10)
         self.assertEqual(content.encode(b"abc"), b"abc")
         content.finish(())

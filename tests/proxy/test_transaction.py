@@ -22,8 +22,8 @@ from tests.proxy.fakes import WALL, Proxy, allow
 CLIENT = ClientIdentity("198.51.100.7", 40000)
 
 
-class InquiryTests(SynchronousTestCase):
-    """One question, one thing that is waited for, one record."""
+class TransactionTests(SynchronousTestCase):
+    """One authorization, one pending operation, one record."""
 
     def setUp(self) -> None:
         self.proxy = Proxy()
@@ -33,14 +33,14 @@ class InquiryTests(SynchronousTestCase):
         self.transaction = Transaction(self.proxy.parts, CLIENT, Stage.REQUEST, "GET", origin, "/a", self.faults.append)
 
     def authorize(self) -> None:
-        """Put the question."""
+        """Send the authorization request."""
         self.transaction.authorize((), b"content", True, self.decisions.append)
 
     def broken(self, _: object) -> None:
-        """What should not happen."""
+        """Raise an unexpected error."""
         raise RuntimeError("oops")
 
-    def test_the_question_and_the_answer(self) -> None:
+    def test_authorization_request_and_decision(self) -> None:
         pending = self.proxy.authorizer.pending()
         self.authorize()
         (asked,) = self.proxy.authorizer.asked
@@ -53,7 +53,7 @@ class InquiryTests(SynchronousTestCase):
         (record,) = self.proxy.records
         self.assertEqual((record.decision_seconds, record.duration, record.verdict), (2, 3, "allow"))
 
-    def test_an_end_before_the_answer(self) -> None:
+    def test_an_end_before_the_decision(self) -> None:
         self.proxy.authorizer.pending()
         self.authorize()
         self.proxy.clock.advance(2)
@@ -63,34 +63,34 @@ class InquiryTests(SynchronousTestCase):
         self.assertEqual((record.decision_seconds, record.verdict, record.decided_by), (2, "refused", "script"))
         self.assertEqual((self.decisions, self.faults), ([], []))
 
-    def test_faults_come_as_what_they_are(self) -> None:
+    def test_errors_are_passed_on(self) -> None:
         self.transaction.await_or_fail(fail(DialFailed("no")), self.broken)
         self.assertEqual([type(error) for error in self.faults], [DialFailed])
 
-    def test_a_defect_before_the_question(self) -> None:
+    def test_an_internal_error_before_authorization(self) -> None:
         self.transaction.await_or_fail(succeed(None), self.broken)
         self.assertEqual([type(error) for error in self.faults], [InternalFault])
         self.assertNotIn("oops", self.faults[0].reason)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
-    def test_a_defect_of_the_authorizer(self) -> None:
+    def test_an_internal_error_of_the_authorizer(self) -> None:
         self.proxy.authorizer.answers = [RuntimeError("oops")]
         self.authorize()
         self.assertEqual([type(error) for error in self.faults], [AuthorizerUnavailable])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
-    def test_an_authorizer_that_gives_up_by_itself(self) -> None:
+    def test_an_authorizer_that_cancels_itself(self) -> None:
         self.proxy.authorizer.answers = [CancelledError()]
         self.authorize()
         self.assertEqual([type(error) for error in self.faults], [AuthorizerUnavailable])
 
-    def test_a_defect_after_the_answer(self) -> None:
+    def test_an_internal_error_after_the_decision(self) -> None:
         self.authorize()
         self.transaction.await_or_fail(succeed(None), self.broken)
         self.assertEqual([type(error) for error in self.faults], [InternalFault])
         self.flushLoggedErrors(RuntimeError)
 
-    def test_a_defect_at_the_end(self) -> None:
+    def test_an_internal_error_at_the_end(self) -> None:
         def end(_: object) -> None:
             self.transaction.report(None, 200, 0, 0)
             raise RuntimeError("oops")
@@ -100,7 +100,7 @@ class InquiryTests(SynchronousTestCase):
         self.assertEqual(len(self.proxy.records), 1)
         self.flushLoggedErrors(RuntimeError)
 
-    def test_a_defect_leaves_nothing_waiting(self) -> None:
+    def test_an_internal_error_leaves_nothing_pending(self) -> None:
         cancelled: list[object] = []
         second: Deferred[None] = Deferred(cancelled.append)
 
@@ -113,13 +113,13 @@ class InquiryTests(SynchronousTestCase):
         self.assertEqual(cancelled, [second])
         self.flushLoggedErrors(RuntimeError)
 
-    def test_an_answer_that_cannot_even_be_looked_at(self) -> None:
+    def test_a_result_whose_validation_fails(self) -> None:
         self.proxy.authorizer.answers = [Decision([], "odd", "script")]  # type: ignore[arg-type]
         self.authorize()
         self.assertEqual([type(error) for error in self.faults], [AuthorizerUnavailable])
         self.flushLoggedErrors(TypeError)
 
-    def test_a_defect_in_telling_it(self) -> None:
+    def test_an_internal_error_in_the_callback(self) -> None:
         told: list[EgressError] = []
 
         def failed(error: EgressError) -> None:
@@ -133,25 +133,25 @@ class InquiryTests(SynchronousTestCase):
         self.assertEqual([type(error) for error in told], [InternalFault, InternalFault])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
 
-    def test_what_arrives_after_the_end_is_not_taken(self) -> None:
+    def test_results_after_the_end_are_ignored(self) -> None:
         waiting: Deferred[None] = Deferred(lambda deferred: deferred.callback(None))
         self.transaction.await_or_fail(waiting, self.broken)
         self.transaction.report(ClientGone("gone"), None, 0, 0)
         self.assertEqual((self.faults, self.flushLoggedErrors()), ([], []))
 
-    def test_nobody_was_asked(self) -> None:
+    def test_no_authorization_request(self) -> None:
         self.transaction.report(BadRequest("no"), 400, 0, 0)
         (record,) = self.proxy.records
         self.assertEqual((record.verdict, record.decided_by, record.decision_seconds), ("refused", "proxy", None))
         self.assertEqual((record.outcome, record.reason, record.url), ("bad-request", "no", "http://origin.test/a"))
 
-    def test_nothing_is_known(self) -> None:
+    def test_no_decision_and_no_destination(self) -> None:
         self.transaction.report(None, None, 0, 0)
         self.assertEqual((self.proxy.records[0].verdict, self.proxy.records[0].reason), ("failed", ""))
 
 
 class ReportRefusalTests(SynchronousTestCase):
-    """What was refused at once is on record too."""
+    """Requests that are rejected immediately are recorded, too."""
 
     def test_record(self) -> None:
         proxy = Proxy()

@@ -26,7 +26,7 @@ CLIENT = ClientIdentity("198.51.100.7", 40000)
 
 
 def basic(text: bytes) -> bytes:
-    """Credentials."""
+    """The value of Basic credentials."""
     return b"Basic " + base64.b64encode(text)
 
 
@@ -36,7 +36,7 @@ def head(line: str, *fields: str) -> RequestHead:
 
 
 class ClientIdentityTests(SynchronousTestCase):
-    """Who a client is: its address, a label that it gives itself, and what it must not share."""
+    """The identity of a client: its address, the name that it claims, and the key that separates its connections."""
 
     def test_addresses(self) -> None:
         self.assertEqual(client_identity(PEER, None), CLIENT)
@@ -58,13 +58,13 @@ class ClientIdentityTests(SynchronousTestCase):
                 self.assertEqual(client.identity, name)
                 self.assertNotIn(b"secret", client.partition)
 
-    def test_every_credential_is_a_partition(self) -> None:
+    def test_every_credential_separates_connections(self) -> None:
         keys = {client_identity(PEER, value).pool_key for value in (None, basic(b"a:1"), basic(b"a:2"), b"Bearer x")}
         self.assertEqual(len(keys), 4)
 
 
 class Transport:
-    """A transport, as far as it says who is at the other end."""
+    """A transport with a peer address."""
 
     def __init__(self, address: IAddress, socket: object = None) -> None:
         self.socket = socket
@@ -75,7 +75,7 @@ class Transport:
 
 
 class Socket:
-    """A UNIX socket, as far as it says who is at the other end; without a process it says nothing."""
+    """A UNIX socket whose peer the system identifies; without a process it does not."""
 
     def __init__(self, process: int | None = None, user: int = 1000) -> None:
         self._process = process
@@ -88,7 +88,7 @@ class Socket:
 
 
 class UnixPeerTests(SynchronousTestCase):
-    """Clients of a UNIX socket, which have no addresses: processes are told apart, or else connections."""
+    """Clients of a UNIX socket have no addresses: processes are distinguished, or else connections."""
 
     def peer(self, process: int | None, user: int = 1000) -> Peer:
         """The peer of a new connection."""
@@ -101,12 +101,12 @@ class UnixPeerTests(SynchronousTestCase):
         self.assertEqual(len({client_identity(one, None).pool_key for one in peers}), 4)
 
     def test_a_process_of_another_namespace(self) -> None:
-        """Its number is 0, and so is that of every other one."""
+        """Its number is 0, like that of every process of another namespace."""
         one, other = self.peer(0), self.peer(0)
         self.assertEqual((one.address, one.port), ("unix-uid-1000", 0))
         self.assertNotEqual(client_identity(one, None).pool_key, client_identity(other, None).pool_key)
 
-    def test_where_the_system_does_not_say(self) -> None:
+    def test_without_system_support(self) -> None:
         for sock in (Socket(None), None):
             with self.subTest(sock):
                 one, other = (peer_of(Transport(UNIXAddress(b"/x"), sock)) for _ in range(2))
@@ -115,14 +115,14 @@ class UnixPeerTests(SynchronousTestCase):
         self.patch(module, "socket", object())
         self.assertEqual(self.peer(7).address, "unknown")
 
-    def test_what_a_client_sends_is_no_process(self) -> None:
-        """Nobody gets the connections of another process by what it presents."""
+    def test_credentials_cannot_imitate_a_process(self) -> None:
+        """No client can get the connections of another process by the credentials that it presents."""
         mine = client_identity(self.peer(7), None)
         self.assertNotEqual(client_identity(self.peer(8), b"7 1000").pool_key, mine.pool_key)
         self.assertNotEqual(client_identity(self.peer(8), self.peer(7).process).pool_key, mine.pool_key)
 
     def test_a_socket_of_the_system(self) -> None:
-        """The way over Linux itself."""
+        """On Linux, with a real socket."""
         near, far = socket.socketpair()
         self.addCleanup(near.close)
         self.addCleanup(far.close)
@@ -138,13 +138,13 @@ class ServerNameTests(SynchronousTestCase):
         self.assertIsNone(server_name_error(object(), Authority("origin.test", 443)))
 
 
-class ScopeTests(SynchronousTestCase):
-    """A request inside a tunnel is for the tunnel's authority, or refused."""
+class TunnelBindingTests(SynchronousTestCase):
+    """A request inside a tunnel names the tunnel's authority, or is rejected."""
 
     def setUp(self) -> None:
         self.binding = TunnelBinding(Origin("http", Authority("origin.test", 80)), CLIENT)
 
-    def test_good_ones(self) -> None:
+    def test_valid(self) -> None:
         for request in (
             head("GET /a HTTP/1.1", "Host: origin.test"),
             head("GET /a HTTP/1.1", "Host: ORIGIN.test:80"),
@@ -156,7 +156,7 @@ class ScopeTests(SynchronousTestCase):
             self.assertEqual(self.binding.target_of(request).path, "/a")
         self.assertIs(self.binding.target_of(head("OPTIONS * HTTP/1.1", "Host: origin.test")).form, TargetForm.ASTERISK)
 
-    def test_bad_ones(self) -> None:
+    def test_invalid(self) -> None:
         for request, error in (
             (head("GET /a HTTP/1.1", "Host: other.test"), MisdirectedRequest),
             (head("GET /a HTTP/1.1", "Host: origin.test:81"), MisdirectedRequest),
@@ -206,7 +206,7 @@ class ScopeTests(SynchronousTestCase):
         request = head("GET https://origin.test:80/ HTTP/1.1", "Host: origin.test")
         self.assertRaises(MisdirectedRequest, self.binding.target_of, request)
 
-    def test_a_refused_tunnel_answers_everything_alike(self) -> None:
+    def test_every_request_in_a_refused_tunnel_gets_its_error(self) -> None:
         refusal = Denied(deny("no"))
         binding = TunnelBinding(self.binding.origin, CLIENT, refusal, "id")
         error = self.assertRaises(Denied, binding.target_of, head("GET /a HTTP/1.1", "Host: other.test"))
@@ -214,7 +214,7 @@ class ScopeTests(SynchronousTestCase):
 
 
 class NamedOriginTests(SynchronousTestCase):
-    """On the listening port, requests name where they go."""
+    """On the listening port, requests name their destination."""
 
     def test_absolute_form(self) -> None:
         origin = named_origin(parse_request_target("GET", b"http://origin.test:81/"))

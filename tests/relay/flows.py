@@ -1,4 +1,4 @@
-"""What is true of every flow."""
+"""The tests that every kind of flow must pass."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ PATTERN = bytes(range(251))
 
 
 class FlowCases(SocketsTestCase):
-    """From the outside in: C{self.sender} -> source -> flow -> sink -> C{self.receiver}.  Of no kind itself."""
+    """From the outside in: C{self.sender} -> source -> flow -> sink -> C{self.receiver}. Subclasses select the kind."""
 
     flows: Flows
 
     def make(self) -> Flows:
-        """Make flows of a kind."""
+        """Create flows of a kind."""
         raise NotImplementedError
 
     def setUp(self) -> None:
@@ -27,10 +27,10 @@ class FlowCases(SocketsTestCase):
 
 
 class Cases:
-    """Keeps the cases from being run by themselves."""
+    """Prevents trial from running the cases themselves."""
 
     class AnyFlow(FlowCases):
-        """A flow."""
+        """A flow of any kind."""
 
         def test_passes_on(self) -> None:
             for data in (b"one", b"two and more"):
@@ -41,7 +41,7 @@ class Cases:
                 self.assertEqual(self.flow.held, 0)
                 self.assertEqual(self.receiver.recv(100), data)
 
-        def test_nothing_there(self) -> None:
+        def test_no_data(self) -> None:
             self.assertRaises(BlockingIOError, self.flow.fill)
             self.assertEqual(self.flow.held, 0)
 
@@ -49,10 +49,10 @@ class Cases:
             self.sender.close()
             self.assertEqual((self.flow.fill(), self.flow.held), (0, 0))
 
-        def test_a_receiver_that_does_not_keep_up(self) -> None:
+        def test_a_slow_receiver(self) -> None:
             sent, received = bytearray(), bytearray()
             while True:
-                # As much as goes in, until the sink is full; then room, little by little.
+                # Fill the flow until the sink is full; then read from the sink little by little.
                 piece = PATTERN * 200
                 sent += piece[: self.sender.send(piece)]
                 self.flow.fill()
@@ -71,7 +71,7 @@ class Cases:
             self.assertEqual((self.flow.fill(), self.flow.drain()), (4, 4))
             self.assertEqual(self.receiver.recv(100), b"more")
 
-        def test_what_is_held_is_not_disturbed(self) -> None:
+        def test_held_data_is_not_overwritten(self) -> None:
             other_sender, other_source = self.pair()
             other_sink, other_receiver = self.pair()
             other = self.flows.between(other_source, other_sink)
@@ -101,7 +101,7 @@ class Cases:
             self.flow.close()
             self.assertEqual(self.flow.held, 0)
 
-        def test_a_flow_may_outlive_what_it_shares(self) -> None:
+        def test_a_flow_can_outlive_its_shared_resources(self) -> None:
             self.flows.close()
             self.sender.send(b"still")
             self.assertEqual((self.flow.fill(), self.flow.drain()), (5, 5))

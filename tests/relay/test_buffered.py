@@ -8,16 +8,16 @@ from tests.transport.sockets import read_all
 
 
 class BufferedFlowTests(Cases.AnyFlow):
-    """Through a buffer."""
+    """A flow through a buffer."""
 
     def make(self) -> Flows:
         return BufferedFlows()
 
-    def test_reads_more_at_once_for_who_takes_it(self) -> None:
+    def test_larger_reads_for_a_fast_receiver(self) -> None:
         sizes = []
 
-        class Noting:
-            """A source that has as much as is asked for."""
+        class RecordingSource:
+            """A source that always has as much data as requested."""
 
             def recv_into(self, buffer: bytearray, size: int) -> int:
                 sizes.append(size)
@@ -30,7 +30,7 @@ class BufferedFlowTests(Cases.AnyFlow):
                 return min(self.takes, len(data))
 
         sink = Sink()
-        flow = self.flows.between(Noting(), sink)  # type: ignore[arg-type]
+        flow = self.flows.between(RecordingSource(), sink)  # type: ignore[arg-type]
         for _ in range(6):
             flow.fill()
             flow.drain()
@@ -42,7 +42,7 @@ class BufferedFlowTests(Cases.AnyFlow):
         flow.fill()
         self.assertEqual(sizes[-1], SMALL_READ, "it may have to be kept")
 
-    def test_nothing_is_allocated_for_nothing(self) -> None:
+    def test_the_buffer_is_allocated_on_first_use(self) -> None:
         flows = BufferedFlows()
         flows.between(self.source, self.sink)
         self.assertIsNone(flows._buffer)

@@ -1,4 +1,4 @@
-"""Tests for L{egress.relay.relay}: what the tunnels of a whole proxy do not reach."""
+"""Tests for L{egress.relay.relay}, for cases that the tunnels of a whole proxy do not reach."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.transport.tls import TlsClient, leaves
 
 
 class _Layer:
-    """A transport that cannot close one direction alone, as of a TLS session."""
+    """A transport that cannot close one direction, like a TLS session."""
 
     def __init__(self, below: Wire) -> None:
         self.below = below
@@ -40,7 +40,7 @@ class _Layer:
 
 
 class RelayTests(SynchronousTestCase):
-    """Bytes go both ways; ends and pauses too."""
+    """Relaying of bytes, ends and pauses in both directions."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -66,7 +66,7 @@ class RelayTests(SynchronousTestCase):
         self.assertEqual((self.far.written, self.near.written), (b"early more", b"banner and more"))
         self.assertEqual((self.relay.sent, self.relay.received, self.active), (10, 15, 4))
 
-    def test_begins_with_nothing(self) -> None:
+    def test_starts_without_data(self) -> None:
         self.relay.begin(b"")
         self.assertEqual((self.far.written, self.near.written, self.active), (b"", b"", 0))
 
@@ -80,7 +80,7 @@ class RelayTests(SynchronousTestCase):
         self.far.lose()
         self.assertEqual(self.over, 1)
 
-    def test_what_is_still_to_be_sent_to_the_origin_goes_out_first(self) -> None:
+    def test_remaining_data_is_sent_to_the_origin_first(self) -> None:
         for far_first in (False, True):
             with self.subTest(far_first=far_first):
                 self.setUp()
@@ -95,7 +95,7 @@ class RelayTests(SynchronousTestCase):
                 self.assertEqual(self.over, 1)
                 self.assertFalse(self.far.aborted)
 
-    def test_the_far_end_first(self) -> None:
+    def test_the_origin_ends_first(self) -> None:
         self.relay.begin(b"")
         self.far.end()
         self.assertTrue(self.near.write_closed)
@@ -129,7 +129,7 @@ class RelayTests(SynchronousTestCase):
         self.assertEqual(self.near.take(), b"answer")
         self.assertEqual(self.over, 1)
 
-    def test_nothing_is_asked_of_who_is_gone(self) -> None:
+    def test_no_calls_on_a_lost_connection(self) -> None:
         self.relay.begin(b"")
         self.far.lose()
         pauses = self.far.pauses
@@ -139,8 +139,8 @@ class RelayTests(SynchronousTestCase):
         self.relay.drop()
         self.assertEqual((self.far.pauses, self.far.aborted, self.far.write_closed), (pauses, False, False))
 
-    def test_an_ended_direction_is_not_read_again(self) -> None:
-        # A reactor would report the end of it over and over.
+    def test_an_ended_direction_is_not_resumed(self) -> None:
+        # A reactor would report its end repeatedly.
         self.relay.begin(b"")
         self.relay.client_end()
         self.near.paused = True
@@ -151,7 +151,7 @@ class RelayTests(SynchronousTestCase):
         self.relay.resume_origin()
         self.assertTrue(self.far.paused)
 
-    def test_dropped_before_it_is_connected(self) -> None:
+    def test_dropped_before_the_origin_is_connected(self) -> None:
         relay = Relay(self, self.near, BufferedFlows())
         relay.drop()
         self.relay.drop()
@@ -171,13 +171,13 @@ class RelayTests(SynchronousTestCase):
         self.assertEqual((self.over, self.broken), (1, False))
 
     def test_a_connection_that_breaks_after_its_end(self) -> None:
-        # The client has everything; it just said more than the origin wanted to hear.
+        # The client has everything; it only sent more than the origin read.
         self.relay.begin(b"")
         self.far.end()
         self.far.lose(ConnectionLost())
         self.assertEqual((self.over, self.broken), (1, False))
 
-    def test_large_amounts_between_other_transports(self) -> None:
+    def test_large_transfers_between_other_transports(self) -> None:
         self.relay.begin(b"")
         for _ in range(3):
             self.relay.client_data(bytes(TAKEOVER_BYTES))
@@ -185,8 +185,8 @@ class RelayTests(SynchronousTestCase):
 
 
 @implementer(IHalfCloseableProtocol)
-class _Near(Protocol):
-    """The client's side, as a tunnel has it."""
+class _ClientSide(Protocol):
+    """The client side, as a tunnel implements it."""
 
     relay: Relay
     lost: Failure | None = None
@@ -214,8 +214,8 @@ class _Near(Protocol):
         self.relay.drop()
 
 
-class PumpedTests(SocketsTestCase):
-    """Once there is much to relay, sockets go to a pump."""
+class SocketRelayTests(SocketsTestCase):
+    """Large transfers move to a socket relay."""
 
     def setUp(self) -> None:
         self.connect(self.tcp_pair(), self.tcp_pair())
@@ -223,10 +223,10 @@ class PumpedTests(SocketsTestCase):
     def connect(
         self, clients: tuple[socket.socket, socket.socket], origins: tuple[socket.socket, socket.socket]
     ) -> None:
-        """Begin a relay between two connections."""
+        """Start a relay between two connections."""
         self.reactor = TurnedReactor()
         (self.client, near), (self.origin, far) = clients, origins
-        self.side = _Near()
+        self.side = _ClientSide()
         self.near = server(self.reactor, near, self.side)
         self.near.registerProducer(self.side, True)
         self.over: list[bool] = []
@@ -241,7 +241,7 @@ class PumpedTests(SocketsTestCase):
         self.over.append(broken)
 
     def exchange(self, size: int = TAKEOVER_BYTES) -> None:
-        """Relay something both ways."""
+        """Relay data in both directions."""
         for sender, receiver in ((self.client, self.origin), (self.origin, self.client)):
             received = 0
             rest = memoryview(bytes(size))
@@ -253,31 +253,31 @@ class PumpedTests(SocketsTestCase):
             self.reactor.settle()
 
     @property
-    def pumped(self) -> bool:
-        """Whether the sockets are with a pump."""
+    def uses_socket_relay(self) -> bool:
+        """Whether a socket relay has taken over the sockets."""
         return self.near not in self.reactor.reading and self.far not in self.reactor.reading
 
-    def test_little(self) -> None:
+    def test_a_small_transfer(self) -> None:
         self.exchange(TAKEOVER_BYTES // 2 - 1)
-        self.assertFalse(self.pumped)
+        self.assertFalse(self.uses_socket_relay)
 
-    def test_much(self) -> None:
+    def test_a_large_transfer(self) -> None:
         self.exchange()
-        self.assertTrue(self.pumped)
+        self.assertTrue(self.uses_socket_relay)
         self.exchange(3 * TAKEOVER_BYTES)
         self.assertEqual((self.relay.sent, self.relay.received), (4 * TAKEOVER_BYTES, 4 * TAKEOVER_BYTES))
 
-    def test_what_came_early_waits_for_the_beginning(self) -> None:
-        # Who begins goes on to resume its transport.
+    def test_early_data_does_not_start_the_socket_relay(self) -> None:
+        # The caller of begin() resumes its transport afterwards.
         _client, near = self.tcp_pair()
         _origin, far = self.tcp_pair()
-        relay = Relay(self, server(self.reactor, near, _Near()), BufferedFlows())
+        relay = Relay(self, server(self.reactor, near, _ClientSide()), BufferedFlows())
         transport = server(self.reactor, far, relay.origin)
         relay.origin_data(bytes(TAKEOVER_BYTES))
         relay.begin(bytes(TAKEOVER_BYTES))
         self.assertIn(transport, self.reactor.reading)
 
-    def test_as_soon_as_a_slow_receiver_has_everything(self) -> None:
+    def test_takeover_after_a_slow_receiver_has_read_everything(self) -> None:
         for client_is_slow in (False, True):
             with self.subTest(client_is_slow=client_is_slow):
                 self.connect(self.tcp_pair(), self.tcp_pair())
@@ -292,15 +292,15 @@ class PumpedTests(SocketsTestCase):
                         if not self.reactor.turn():
                             break
                 self.patch(module, "TAKEOVER_BYTES", TAKEOVER_BYTES)
-                self.assertFalse(self.pumped, "it has something to send yet")
+                self.assertFalse(self.uses_socket_relay, "it has something to send yet")
                 received = 0
                 while received < sent:
                     received += len(read_all(receiver))
                     self.reactor.turn()
                 self.reactor.settle()
-                self.assertTrue(self.pumped)
+                self.assertTrue(self.uses_socket_relay)
 
-    def test_not_when_it_is_half_closed(self) -> None:
+    def test_no_takeover_when_half_closed(self) -> None:
         self.client.shutdown(socket.SHUT_WR)
         self.reactor.settle()
         self.relay.origin_data(bytes(TAKEOVER_BYTES))

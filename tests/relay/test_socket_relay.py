@@ -46,10 +46,10 @@ class _Side(Protocol):
 
 
 class _Cases:
-    """Keeps the cases from being run by themselves."""
+    """Prevents trial from running the cases themselves."""
 
-    class AnyPump(SocketsTestCase):
-        """client <-> near, pump, far <-> origin."""
+    class AnySocketRelay(SocketsTestCase):
+        """client <-> client transport, socket relay, origin transport <-> origin."""
 
         flows: Flows
 
@@ -86,7 +86,7 @@ class _Cases:
             self.active += 1
 
         def transfer(self, data: bytes, sender: socket.socket, receiver: socket.socket) -> bytes:
-            """Send all, and read what arrives."""
+            """Send all data, and read the data that arrives."""
             received = bytearray()
             rest = memoryview(data)
             while rest:
@@ -98,9 +98,9 @@ class _Cases:
             return bytes(received + read_all(receiver))
 
         def fill_up(self, sender: socket.socket) -> int:
-            """Send until nothing goes any more.
+            """Send until the socket takes no more.
 
-            @return: how much did.
+            @return: the number of bytes sent.
             """
             sent = 0
             while True:
@@ -123,10 +123,10 @@ class _Cases:
             self.assertEqual(self.reactor.writing, set())
             self.assertEqual(self.pump.client.fileno(), self.near.fileno())
 
-        def test_a_slow_receiver_holds_its_sender_back(self) -> None:
+        def test_backpressure(self) -> None:
             sent = self.fill_up(self.client)
             self.assertEqual((self.reactor.reading, self.reactor.writing), ({self.pump.origin}, {self.pump.origin}))
-            # The other way goes on.
+            # The other direction continues.
             self.assertEqual(self.transfer(b"answer", self.origin, self.client), b"answer")
             received = 0
             while received < sent:
@@ -138,12 +138,12 @@ class _Cases:
             )
             self.assertEqual(self.pump.client.moved, sent)
 
-        def test_a_full_socket_is_no_busy_loop(self) -> None:
+        def test_a_full_socket_causes_no_busy_loop(self) -> None:
             self.fill_up(self.client)
             self.assertFalse(self.reactor.turn())
 
         def lease(self, most: int | None) -> Lease:
-            """Let so many bytes flow, and stop at the next."""
+            """Create a lease with a byte limit."""
             self.faults: list[EgressError] = []
 
             def failed(error: EgressError) -> None:
@@ -156,7 +156,7 @@ class _Cases:
             self.pump.budget = made
             return made
 
-        def test_a_bound(self) -> None:
+        def test_a_limit(self) -> None:
             lease = self.lease(len(DATA) + 3)
             self.assertEqual(self.transfer(DATA, self.client, self.origin), DATA)
             self.assertEqual(self.transfer(b"abc", self.origin, self.client), b"abc")
@@ -168,7 +168,7 @@ class _Cases:
             self.assertEqual((read_all(self.client), self.active, self.ends), (b"", active, []))
             self.assertTrue(self.pump.over)
 
-        def test_a_bound_in_the_middle(self) -> None:
+        def test_a_limit_inside_a_read(self) -> None:
             self.lease(len(DATA) // 2)
             with contextlib.suppress(BlockingIOError):
                 self.client.send(DATA)
@@ -176,7 +176,7 @@ class _Cases:
             self.assertEqual([type(fault) for fault in self.faults], [LimitReached])
             self.assertLessEqual(len(read_all(self.origin)), len(DATA) // 2)
 
-        def test_no_bound_yet(self) -> None:
+        def test_a_limit_not_reached(self) -> None:
             lease = self.lease(None)
             self.assertEqual(self.transfer(DATA, self.client, self.origin), DATA)
             self.assertEqual((lease.used, self.faults), (len(DATA), []))
@@ -205,7 +205,7 @@ class _Cases:
             self.reactor.settle()
             self.assertEqual((self.ends, self.origin.recv(100)), ([None], b""))
 
-        def test_what_is_held_goes_before_the_end(self) -> None:
+        def test_held_data_is_sent_before_the_end(self) -> None:
             sent = self.fill_up(self.client)
             self.client.shutdown(socket.SHUT_WR)
             received = 0
@@ -226,7 +226,7 @@ class _Cases:
             self.reactor.settle()
             self.assertEqual(self.ends, [self.pump.origin])
 
-        def test_a_reset_while_something_is_held_for_it(self) -> None:
+        def test_a_reset_while_data_is_held(self) -> None:
             self.fill_up(self.client)
             reset(self.origin)
             self.reactor.settle()
@@ -239,8 +239,8 @@ class _Cases:
             self.reactor.settle()
             self.assertEqual(self.ends, [self.pump.origin])
 
-        def test_what_the_reactor_sees_of_a_hang_up(self) -> None:
-            # As epoll tells it: nothing to read, and the reader removed already.
+        def test_a_hang_up_reported_by_the_reactor(self) -> None:
+            # As epoll reports it: no readable data, and the reader removed already.
             self.client.send(b"last words")
             self.client.close()
             self.reactor.removeReader(self.pump.client)
@@ -248,13 +248,13 @@ class _Cases:
             self.assertEqual(self.origin.recv(100), b"last words")
             self.reactor.settle()
             self.assertTrue(self.pump.client.ended)
-            # As told where only writing is waited for.
+            # As reported when only writing is watched.
             self.pump.origin.writeConnectionLost(Failure(ConnectionLost()))
             self.assertEqual(self.ends, [self.pump.origin])
             self.pump.origin.connectionLost(Failure(ConnectionLost()))
             self.assertEqual(self.ends, [self.pump.origin])
 
-        def test_turns_are_bounded(self) -> None:
+        def test_work_per_turn_is_limited(self) -> None:
             moved = []
 
             class Endless:
@@ -278,7 +278,7 @@ class _Cases:
             self.assertEqual(sum(moved), FAIR_SHARE_BYTES)
             self.assertIn(self.pump.client, self.reactor.reading)
 
-        def test_the_sockets_are_given_back(self) -> None:
+        def test_the_sockets_are_returned(self) -> None:
             self.transfer(DATA, self.client, self.origin)
             self.pump.stop()
             self.pump.stop()
@@ -290,7 +290,7 @@ class _Cases:
             self.assertEqual((len(self.near_side.lost), len(self.far_side.lost)), (1, 1))
             self.assertEqual(self.ends, [], "who stops it needs not be told")
 
-        def test_a_half_closed_pair_is_given_back(self) -> None:
+        def test_a_half_closed_pair_is_returned(self) -> None:
             self.client.shutdown(socket.SHUT_WR)
             self.reactor.settle()
             self.pump.stop()
@@ -298,7 +298,7 @@ class _Cases:
             self.reactor.settle()
             self.assertEqual(len(self.far_side.lost), 1)
 
-        def test_a_transport_that_closes_takes_its_socket_back_first(self) -> None:
+        def test_a_closing_transport_gets_its_socket_back_first(self) -> None:
             self.fill_up(self.client)
             self.near.abortConnection()
             self.reactor.settle()
@@ -306,7 +306,7 @@ class _Cases:
             self.assertEqual((self.reactor.reading, self.reactor.writing), (set(), set()))
             self.assertEqual((len(self.near_side.lost), self.ends), (1, []))
 
-        def test_events_that_come_too_late(self) -> None:
+        def test_late_events(self) -> None:
             self.client.send(b"x")
             self.pump.stop()
             for end in (self.pump.client, self.pump.origin):
@@ -322,14 +322,14 @@ class _Cases:
             self.assertEqual(self.pump.client.logPrefix(), "relay")
 
 
-class BufferedTests(_Cases.AnyPump):
+class BufferedTests(_Cases.AnySocketRelay):
     """With a buffer."""
 
     def make(self) -> Flows:
         return BufferedFlows()
 
 
-class SplicedTests(_Cases.AnyPump):
+class SplicedTests(_Cases.AnySocketRelay):
     """With pipes."""
 
     def make(self) -> Flows:
@@ -337,27 +337,27 @@ class SplicedTests(_Cases.AnyPump):
             self.skipTest("this system does not splice")
         return SplicedFlows()
 
-    def test_an_idle_pump_has_no_pipe(self) -> None:
+    def test_an_idle_relay_has_no_pipe(self) -> None:
         self.transfer(DATA, self.client, self.origin)
         assert isinstance(self.flows, SplicedFlows)
         self.assertEqual((self.flows.pipes.made, len(self.flows.pipes._idle)), (1, 1))
 
 
 class ReadyTests(SocketsTestCase):
-    """When sockets can be taken over."""
+    """The conditions for a takeover of sockets."""
 
     def setUp(self) -> None:
         self.reactor = TurnedReactor()
         self.peers: list[Any] = []
 
     def transport(self) -> Any:
-        """A transport that could be taken over."""
+        """A transport whose socket can be taken over."""
         ours, peer = self.pair()
         self.peers.append(peer)
         return server(self.reactor, ours, _Side(), tcp.Server)
 
     def take(self, near: object, far: object) -> bool:
-        """Try."""
+        """Try to take over."""
         pump = relay_between(near, far, BufferedFlows(), lambda: None, lambda _: None)
         if pump is not None:
             pump.stop()
@@ -365,7 +365,7 @@ class ReadyTests(SocketsTestCase):
 
     def test_ready(self) -> None:
         near, far = self.transport(), self.transport()
-        # As they are in a proxy.
+        # As in a proxy.
         near.registerProducer(near, True)
         self.assertTrue(self.take(near, far))
 
@@ -374,7 +374,7 @@ class ReadyTests(SocketsTestCase):
             self.assertFalse(self.take(self.transport(), other))
             self.assertFalse(self.take(other, self.transport()))
 
-    def test_not_before_everything_is_sent(self) -> None:
+    def test_not_while_data_is_unsent(self) -> None:
         near = self.transport()
         near.write(b"x")
         self.assertFalse(self.take(near, self.transport()))

@@ -32,7 +32,7 @@ def _too_many(*_: object) -> Any:
 
 
 class SplicedFlowTests(Cases.AnyFlow):
-    """Through a pipe."""
+    """A flow through a pipe."""
 
     def make(self) -> Flows:
         if not can_splice():
@@ -40,11 +40,11 @@ class SplicedFlowTests(Cases.AnyFlow):
         return SplicedFlows()
 
     def borrowed(self) -> int:
-        """How many pipes are out."""
+        """The number of borrowed pipes."""
         assert isinstance(self.flows, SplicedFlows)
         return self.flows.pipes.made - len(self.flows.pipes._idle)
 
-    def test_has_a_pipe_only_while_something_is_in_it(self) -> None:
+    def test_has_a_pipe_only_while_it_holds_data(self) -> None:
         self.assertRaises(BlockingIOError, self.flow.fill)
         self.assertEqual(self.borrowed(), 0)
         self.sender.send(b"x")
@@ -57,7 +57,7 @@ class SplicedFlowTests(Cases.AnyFlow):
         assert isinstance(self.flows, SplicedFlows)
         self.assertEqual(self.flows.pipes.made, 1)
 
-    def test_a_pipe_with_something_in_it_is_thrown_away(self) -> None:
+    def test_a_pipe_with_data_is_discarded(self) -> None:
         self.sender.send(b"x")
         self.flow.fill()
         assert isinstance(self.flow, SplicedFlow) and isinstance(self.flows, SplicedFlows)
@@ -74,7 +74,7 @@ class SplicedFlowTests(Cases.AnyFlow):
         self.assertRaises(OSError, self.flow.fill)
         self.assertEqual(self.borrowed(), 0)
 
-    def test_a_pipe_again_once_there_is_one(self) -> None:
+    def test_uses_a_pipe_again_when_one_is_available(self) -> None:
         assert isinstance(self.flow, SplicedFlow)
         with self.patched(_too_many):
             self.sender.send(b"one")
@@ -87,14 +87,14 @@ class SplicedFlowTests(Cases.AnyFlow):
         self.assertEqual(self.receiver.recv(100), b"onetwo")
 
     def patched(self, instead: Any) -> Any:
-        """Have no pipe to be had."""
+        """Make no pipe available."""
         from unittest import mock
 
         return mock.patch.object(os, "pipe2", instead)
 
 
 class NoPipeTests(Cases.AnyFlow):
-    """Through the buffer, when there is no pipe."""
+    """A flow through the buffer, because no pipe is available."""
 
     def make(self) -> Flows:
         flows = SplicedFlows()
@@ -103,7 +103,7 @@ class NoPipeTests(Cases.AnyFlow):
 
 
 class PipesTests(SynchronousTestCase):
-    """Few, large and empty."""
+    """The pool of pipes."""
 
     def setUp(self) -> None:
         if not can_splice():
@@ -113,26 +113,26 @@ class PipesTests(SynchronousTestCase):
         self.addCleanup(self.end)
 
     def end(self) -> None:
-        """Leave none behind."""
+        """Discard all pipes."""
         for pipe in self.out:
             self.pipes.discard(pipe)
         self.pipes.close()
         self.assertEqual(self.pipes.made, 0)
 
     def borrow(self) -> Pipe | None:
-        """Borrow one, and remember it."""
+        """Borrow a pipe, and remember it."""
         pipe = self.pipes.borrow()
         if pipe is not None:
             self.out.append(pipe)
         return pipe
 
-    def test_used_again(self) -> None:
+    def test_reused(self) -> None:
         pipe = self.pipes.borrow()
         assert pipe is not None
         self.pipes.give_back(pipe)
         self.assertIs(self.borrow(), pipe)
 
-    def test_bounded(self) -> None:
+    def test_limited(self) -> None:
         self.patch(splice, "PIPE_SIZE", 4096)
         while self.borrow() is not None:
             pass
@@ -167,7 +167,7 @@ class PipesTests(SynchronousTestCase):
         self.patch(os, "pipe2", make)
         self.assertIsNotNone(self.borrow())
 
-    def test_nothing_is_kept_after_the_end(self) -> None:
+    def test_no_idle_pipes_after_close(self) -> None:
         pipe, other = self.pipes.borrow(), self.pipes.borrow()
         assert pipe is not None and other is not None
         self.pipes.give_back(pipe)
@@ -178,19 +178,19 @@ class PipesTests(SynchronousTestCase):
 
 
 class BestFlowsTests(SynchronousTestCase):
-    """What the system has is tried."""
+    """Detection of the system's support."""
 
-    def test_as_it_is(self) -> None:
+    def test_this_system(self) -> None:
         self.assertIsInstance(best_flows(), SplicedFlows if can_splice() else BufferedFlows)
 
-    def test_where_python_cannot(self) -> None:
+    def test_without_python_support(self) -> None:
         if hasattr(os, "splice"):
             splice_of_os = os.splice
             del os.splice
             self.addCleanup(setattr, os, "splice", splice_of_os)
         self.assertIsInstance(best_flows(), BufferedFlows)
 
-    def test_where_the_system_cannot(self) -> None:
+    def test_without_system_support(self) -> None:
         def refuse(*_: object) -> int:
             raise OSError(errno.EINVAL, "not these")
 

@@ -1,4 +1,4 @@
-"""A reactor in memory that dials: names resolve to what a test says, and every attempt is a test's to answer."""
+"""An in-memory reactor for outgoing connections, whose name resolution and connection attempts a test controls."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tests.proxy.fakes import Wire
 
 
 class Attempt:
-    """One C{connectTCP}, a connector too.
+    """One C{connectTCP} call, which is also its connector.
 
-    @ivar given_up: whether it was told to stop.
+    @ivar given_up: whether the attempt was cancelled.
     """
 
     def __init__(self, reactor: DialingReactor, host: str, port: int, factory: Any, timeout: float) -> None:
@@ -30,7 +30,7 @@ class Attempt:
         self._reactor = reactor
 
     def accept(self) -> Wire:
-        """Have the other side take the connection."""
+        """Let the attempt succeed."""
         protocol = self.factory.buildProtocol(None)
         wire = Wire(self._reactor)
         self._reactor.wires.append(wire)
@@ -40,7 +40,7 @@ class Attempt:
         return wire.connect(protocol)
 
     def fail(self, error: Exception) -> None:
-        """Have it fail."""
+        """Let the attempt fail."""
         self.factory.clientConnectionFailed(self, Failure(error))
 
     def disconnect(self) -> None:
@@ -52,9 +52,9 @@ class Attempt:
 class DialingReactor(Clock):
     """The clock, the resolver and C{connectTCP}.
 
-    @ivar names: what each name resolves to.
+    @ivar names: the addresses of each name.
     @ivar pending: receivers of names that are not in L{names}.
-    @ivar refused: hosts that refuse at once, inside C{connectTCP}.
+    @ivar refused: hosts that refuse a connection immediately, inside C{connectTCP}.
     """
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class DialingReactor(Clock):
             self.pending.append(receiver)
 
     def resolve(self, receiver: Any, addresses: Sequence[str], port: int = 0) -> None:
-        """Answer a look-up."""
+        """Complete a name resolution."""
         for text in addresses:
             kind = IPv6Address if ":" in text else IPv4Address
             receiver.addressResolved(kind("TCP", text, port))
@@ -95,7 +95,7 @@ class DialingReactor(Clock):
 
 
 class Recorder(DialedProtocol):
-    """Notes what it is told."""
+    """Records the results that it receives."""
 
     def __init__(self) -> None:
         self.received = b""

@@ -1,4 +1,4 @@
-"""Sockets of this machine's own, and a reactor that a test turns: what is below transports."""
+"""Real local sockets, and a reactor that a test runs turn by turn, for tests below the transport layer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from egress.transport.write_through import WriteThroughServer
 
 
 class TurnedReactor(Clock):
-    """Watches descriptors, one object each, for as many turns as it is told to."""
+    """Watches descriptors, each with one object, and handles their events when a test calls it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,14 +38,14 @@ class TurnedReactor(Clock):
     def removeWriter(self, descriptor: Any) -> None:
         self.writing.discard(descriptor)
 
-    def turn(self, patience: float = 0.0) -> bool:
-        """Tell each descriptor that is ready, once.
+    def turn(self, timeout: float = 0.0) -> bool:
+        """Handle the events of each ready descriptor once.
 
-        @param patience: what was sent may take a moment to be there, also on one machine.
-        @return: whether there was one.
+        @param timeout: data may take a moment to arrive, even locally.
+        @return: whether any descriptor was ready.
         """
         self.advance(0)
-        readable, writable, _ = select.select(self.reading, self.writing, [], patience)
+        readable, writable, _ = select.select(self.reading, self.writing, [], timeout)
         for descriptors, ready, method in ((self.reading, readable, "doRead"), (self.writing, writable, "doWrite")):
             for descriptor in ready:
                 if descriptor in descriptors:
@@ -64,7 +64,7 @@ class TurnedReactor(Clock):
             descriptor.connectionLost(Failure(why if isinstance(why, ConnectionDone) else ConnectionLost()))
 
     def settle(self) -> None:
-        """Turn until nothing is ready."""
+        """Run turns until no descriptor is ready."""
         for _ in range(100_000):
             if not self.turn(0.01):
                 return
@@ -72,10 +72,10 @@ class TurnedReactor(Clock):
 
 
 class SocketsTestCase(SynchronousTestCase):
-    """Pairs of sockets, with small buffers, that are closed at the end."""
+    """Creates pairs of sockets with small buffers, and closes them at the end."""
 
     def pair(self) -> tuple[socket.socket, socket.socket]:
-        """Two ends of a connection."""
+        """Create both ends of a connection."""
         ends = socket.socketpair()
         for end in ends:
             end.setblocking(False)
@@ -84,7 +84,7 @@ class SocketsTestCase(SynchronousTestCase):
         return ends
 
     def tcp_pair(self) -> tuple[socket.socket, socket.socket]:
-        """Two ends of a TCP connection, which can be reset."""
+        """Create both ends of a TCP connection, which can be reset."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             one = socket.create_connection(listener.getsockname())
             other, _ = listener.accept()
@@ -98,14 +98,14 @@ class SocketsTestCase(SynchronousTestCase):
 def server(
     reactor: Any, sock: socket.socket, protocol: Any, kind: Callable[..., tcp.Connection] = WriteThroughServer
 ) -> Any:
-    """A transport on a socket, with its protocol."""
+    """Create a transport on a socket, with its protocol."""
     transport = kind(sock, protocol, ("", 0), None, 1, reactor)
     protocol.makeConnection(transport)
     return transport
 
 
 def read_all(sock: socket.socket) -> bytes:
-    """Read what there is."""
+    """Read the available data."""
     read: list[bytes] = []
     while True:
         try:

@@ -22,7 +22,7 @@ CHUNKED = b"POST /now HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 class _Page(Resource):
-    """Answers C{/now} at once, and C{/later} when a test says so."""
+    """Responds to C{/now} immediately, and to C{/later} when a test says so."""
 
     isLeaf = True
 
@@ -42,7 +42,7 @@ class _Page(Resource):
 
 
 class ChannelTestCase(SynchronousTestCase):
-    """A site of four connections."""
+    """A site with four connections."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -54,7 +54,7 @@ class ChannelTestCase(SynchronousTestCase):
         return wire.connect(self.site.buildProtocol(IPv4Address("TCP", host, 40000)))
 
     def one_turn(self) -> None:
-        """Let one turn of the reactor pass."""
+        """Run one turn of the reactor."""
         self.patch(self.site.turns, "_time_slice", -1.0)
         due: list[Any] = [call for call in self.clock.getDelayedCalls() if call.getTime() <= self.clock.seconds()]
         for call, func in [(call, call.func) for call in due]:
@@ -62,17 +62,17 @@ class ChannelTestCase(SynchronousTestCase):
             func()
 
 
-class RoomTests(ChannelTestCase):
-    """A new connection takes the place of one that has shown nothing."""
+class EvictionTests(ChannelTestCase):
+    """A new connection replaces one that has not authenticated."""
 
-    def test_the_client_with_the_most_makes_room(self) -> None:
+    def test_the_client_with_the_most_connections_loses_one(self) -> None:
         other = self.connect("192.0.2.2")
         wires = [self.connect() for _ in range(6)]
         self.clock.advance(0)
         self.assertEqual([wire.aborted for wire in wires], [True, True, True, False, False, False])
         self.assertEqual((other.aborted, len(self.site.channels)), (False, 4))
 
-    def test_those_that_are_known_stay(self) -> None:
+    def test_authenticated_connections_stay(self) -> None:
         known = [self.connect().feed(TOKEN) for _ in range(4)]
         turned = self.connect()
         self.clock.advance(0)
@@ -81,7 +81,7 @@ class RoomTests(ChannelTestCase):
         known[0].lose()
         self.assertEqual(status_of(self.connect().feed(TOKEN).take()), 200)
 
-    def test_those_that_wait_for_an_answer_stay(self) -> None:
+    def test_connections_with_a_pending_response_stay(self) -> None:
         for _ in range(4):
             self.connect().feed(LATER)
         self.assertTrue(self.connect().aborted)
@@ -91,10 +91,10 @@ class RoomTests(ChannelTestCase):
         self.assertEqual(channel.client, "")
 
 
-class TimeTests(ChannelTestCase):
-    """Nobody is waited for for long."""
+class TimeoutTests(ChannelTestCase):
+    """Connections time out."""
 
-    def test_a_head_that_drips(self) -> None:
+    def test_a_slow_head(self) -> None:
         wire = self.connect()
         for at in range(9):
             wire.feed(GET[at : at + 1])
@@ -104,7 +104,7 @@ class TimeTests(ChannelTestCase):
         self.clock.advance(0)
         self.assertTrue(wire.disconnected)
 
-    def test_silence(self) -> None:
+    def test_idle(self) -> None:
         wire = self.connect()
         self.clock.advance(30)
         self.clock.advance(0)
@@ -112,7 +112,7 @@ class TimeTests(ChannelTestCase):
 
 
 class TurnTests(ChannelTestCase):
-    """What is done in one turn of the reactor is bounded."""
+    """The work in one turn of the reactor is limited."""
 
     def test_pipelined_requests(self) -> None:
         wire = self.connect()
@@ -126,7 +126,7 @@ class TurnTests(ChannelTestCase):
             self.one_turn()
         self.assertEqual(self.page.answered, 200)
 
-    def test_requests_behind_content(self) -> None:
+    def test_requests_after_content(self) -> None:
         wire = self.connect()
         wire.protocol.dataReceived(
             b"POST /now HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n" + b"x" * 5000 + GET * 200
@@ -135,7 +135,7 @@ class TurnTests(ChannelTestCase):
         self.clock.advance(0)
         self.assertEqual((self.page.answered, wire.paused), (201, False))
 
-    def test_requests_behind_one_that_waits(self) -> None:
+    def test_requests_after_a_pending_one(self) -> None:
         wire = self.connect()
         wire.protocol.dataReceived(LATER + GET * 100)
         self.assertEqual(self.page.answered, 0)
@@ -155,7 +155,7 @@ class TurnTests(ChannelTestCase):
         self.clock.advance(0)
         self.assertEqual((self.page.answered, wire.paused), (2, False))
 
-    def test_lost_while_it_waits(self) -> None:
+    def test_lost_while_waiting(self) -> None:
         wire = self.connect()
         wire.protocol.dataReceived(GET * 200)
         answered = self.page.answered
@@ -165,9 +165,9 @@ class TurnTests(ChannelTestCase):
 
 
 class EndTests(ChannelTestCase):
-    """The last answer arrives."""
+    """The last response arrives."""
 
-    def test_a_fault(self) -> None:
+    def test_an_error(self) -> None:
         wire = self.connect()
         wire.polite = False
         wire.feed(b"nonsense\r\n\r\n" + b"x" * 1000)

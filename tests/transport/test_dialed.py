@@ -25,13 +25,13 @@ class DialedProtocolTests(SynchronousTestCase):
         self.protocol.prepare(over_tls, lambda: self.events.append("ready"), lost)
 
     def test_never_prepared(self) -> None:
-        """A protocol that nobody waits for reports nothing."""
+        """An unprepared protocol reports nothing."""
         self.wire.connect(self.protocol)
         self.wire.lose()
         self.assertEqual(self.events, [])
 
     def test_ready(self) -> None:
-        """Over TCP the protocol is ready at once, and reports the end to nobody after that."""
+        """Over TCP the protocol is ready immediately, and does not report the later end."""
         self.prepare(over_tls=False)
         self.wire.connect(self.protocol)
         self.assertEqual(self.events, ["ready"])
@@ -54,7 +54,7 @@ class DialedProtocolTests(SynchronousTestCase):
         self.assertEqual(self.events, ["lost"])
 
     def test_rejected_certificate(self) -> None:
-        """Twisted reports a handshake whose certificate was rejected, too."""
+        """Twisted also reports a handshake whose certificate was rejected."""
         self.prepare(over_tls=True)
         self.wire.connect(self.protocol)
         self.wire.loseConnection()

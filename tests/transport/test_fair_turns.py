@@ -11,7 +11,7 @@ STEP = 0.25
 
 
 class RoundRobinTests(SynchronousTestCase):
-    """The jobs of all clients, in rotation, for a bounded time in each turn."""
+    """The jobs of all clients run in rotation, for a limited time in each turn."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -20,7 +20,7 @@ class RoundRobinTests(SynchronousTestCase):
 
     def job(self, name: str) -> None:
         self.done.append(name)
-        # Time passes in the middle of a turn, without a new one.
+        # Time advances within a turn, without a new turn.
         self.clock.rightNow += STEP
 
     def later(self, client: str, number: int) -> None:
@@ -62,7 +62,7 @@ class RoundRobinTests(SynchronousTestCase):
 
 
 class PaceTests(SynchronousTestCase):
-    """One connection waits at most once."""
+    """A connection waits at most once."""
 
     def test_waiting(self) -> None:
         clock = Clock()
@@ -85,7 +85,7 @@ class _Tcp:
 
 
 class ReadLittleTests(SynchronousTestCase):
-    """The size of reads is that of the TCP transport below all layers."""
+    """The read size applies to the TCP transport below all layers."""
 
     def test_below_layers(self) -> None:
         tcp = _Tcp()

@@ -13,35 +13,35 @@ from egress.transport.lingering_close import LINGER_BYTES, LINGER_SECONDS, Linge
 from egress.transport.tcp import SharedTransport
 from tests.proxy.fakes import Wire
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 @implementer(IHalfCloseableProtocol)
 class _Owner(Protocol):
-    farewell: LingeringClose | None = None
+    lingering: LingeringClose | None = None
 
     def begin(self, transport: object, clock: Clock) -> None:
-        self.farewell = LingeringClose(transport, clock, PATIENCE)
+        self.lingering = LingeringClose(transport, clock, TIMEOUT)
 
     def dataReceived(self, data: bytes) -> None:
-        assert self.farewell is not None
-        self.farewell.data_received(data)
+        assert self.lingering is not None
+        self.lingering.data_received(data)
 
     def readConnectionLost(self) -> None:
-        assert self.farewell is not None
-        self.farewell.read_closed()
+        assert self.lingering is not None
+        self.lingering.read_closed()
 
     def writeConnectionLost(self) -> None:
-        assert self.farewell is not None
-        self.farewell.write_closed()
+        assert self.lingering is not None
+        self.lingering.write_closed()
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        assert self.farewell is not None
-        self.farewell.stop()
+        assert self.lingering is not None
+        self.lingering.stop()
 
 
-class FarewellTests(SynchronousTestCase):
-    """The own direction ends first; what still comes is read, up to a bound."""
+class LingeringCloseTests(SynchronousTestCase):
+    """The proxy's direction ends first; the peer's data is read up to a limit."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -83,7 +83,7 @@ class FarewellTests(SynchronousTestCase):
         self.assertTrue(self.wire.aborted)
         self.clock.advance(0)
 
-    def test_a_slow_peer_has_longer_for_the_answer(self) -> None:
+    def test_a_slow_peer_has_more_time_for_the_response(self) -> None:
         self.wire.registerProducer(_Producer(), True)
         self.wire.choke()
         self.begin()
@@ -107,7 +107,7 @@ class _Producer:
 
 
 class _Layer:
-    """A transport that cannot close one direction, as a TLS layer."""
+    """A transport that cannot close one direction, like a TLS layer."""
 
     lost = False
 
@@ -116,9 +116,9 @@ class _Layer:
 
 
 class LayerTests(SynchronousTestCase):
-    """TLS ends with an alert of its own."""
+    """A TLS layer ends with its own closing alert."""
 
     def test_closed_as_a_whole(self) -> None:
         layer = _Layer()
-        LingeringClose(layer, Clock(), PATIENCE)
+        LingeringClose(layer, Clock(), TIMEOUT)
         self.assertTrue(layer.lost)

@@ -44,7 +44,7 @@ class _Layer:
 
 
 class NoDelayTests(SynchronousTestCase):
-    """Nagle's algorithm is turned off wherever TCP is."""
+    """Nagle's algorithm is turned off on every TCP transport."""
 
     def test_tcp(self) -> None:
         wire = Wire(Clock())
@@ -62,8 +62,8 @@ class NoDelayTests(SynchronousTestCase):
         self.assertIsNone(layer.transport)
 
 
-class HopTests(SynchronousTestCase):
-    """Where a connection leads, for the audit log."""
+class DescribePeerTests(SynchronousTestCase):
+    """The destination of a connection, for the audit log."""
 
     def test_direct(self) -> None:
         route = Route(Origin("http", Authority("origin.test", 80)), (), None, False, False)
@@ -72,14 +72,14 @@ class HopTests(SynchronousTestCase):
         self.assertEqual(describe_peer(route, _Elsewhere()), NO_HOP)
 
     def test_through_an_upstream_proxy(self) -> None:
-        """Its address is not the origin's, which it resolves itself; its credentials are nobody's business."""
+        """The upstream proxy resolves the origin, so its address is unknown; the record contains no credentials."""
         upstream = UpstreamProxy("http", Authority("proxy.test", 3128), b"Basic c2VjcmV0")
         route = Route(Origin("http", Authority("origin.test", 80)), (), upstream, False, False)
         self.assertEqual(describe_peer(route, Wire(Clock())), Destination(upstream="proxy.test:3128"))
 
 
-class CutTests(SynchronousTestCase):
-    """Below TLS; L{tests.proxy.test_connect_tunnel} has the TLS."""
+class AbortTests(SynchronousTestCase):
+    """An abort without TLS; L{tests.proxy.test_connect_tunnel} tests TLS."""
 
     def test_plain(self) -> None:
         transport = _Cut()
@@ -88,7 +88,7 @@ class CutTests(SynchronousTestCase):
 
 
 class UnreadTests(SynchronousTestCase):
-    """What a socket holds that the reactor has not read."""
+    """Detection of socket data that the reactor has not read."""
 
     def test_a_socket(self) -> None:
         near, far = socket.socketpair()
@@ -112,7 +112,7 @@ class UnreadTests(SynchronousTestCase):
         self.assertIs(below_tls(layer), wire)
         self.assertIs(below_tls(wire), wire)
 
-    def test_where_there_is_no_way_to_ask(self) -> None:
+    def test_without_poll(self) -> None:
         wire = Wire(Clock())
         self.assertFalse(waits_to_be_read(wire)())
         wire.socket = object()
@@ -121,7 +121,7 @@ class UnreadTests(SynchronousTestCase):
 
 
 class SharedTransportTests(SynchronousTestCase):
-    """It is the transport below, but for its producer."""
+    """It delegates to the transport below, except for the producer."""
 
     def test_shared(self) -> None:
         wire = Wire(Clock())

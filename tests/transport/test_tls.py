@@ -22,12 +22,12 @@ from tests.transport.tls import TlsClient, leaves
 
 
 def record(kind: int, size: int) -> bytes:
-    """A TLS record of so many bytes."""
+    """A TLS record with content of a given length."""
     return bytes((kind, 3, 3, size >> 8, size & 255)) + b"x" * size
 
 
 class RecordsTests(SynchronousTestCase):
-    """It is known when what was read is one record and no more."""
+    """Detection of reads that are exactly one record."""
 
     def test_table(self) -> None:
         one, empty, large = record(23, 300), record(23, 0), record(23, 16401)
@@ -43,7 +43,7 @@ class RecordsTests(SynchronousTestCase):
             ((one[:-1], one[-1:] + one, one), [False, False, True]),
             ((one[:1], one[1:2], one[2:], one), [False, False, False, True]),
             ((large[:9000], large[9000:] + one[:2], one[2:], one), [False, False, False, True]),
-            # Nothing that carries anything is this short.
+            # No record with content is this short.
             ((empty, one), [False, True]),
             ((one, b"", one), [True, False, True]),
         ):
@@ -68,7 +68,7 @@ class RecordsTests(SynchronousTestCase):
                 self.assertFalse(any(at < end < at + len(read) for end in ends))
             at += len(read)
 
-    def test_no_more_than_a_bounded_number_at_once(self) -> None:
+    def test_records_per_turn_are_limited(self) -> None:
         records, one = Records(), record(23, 20)
         data = one[7:] + one * (2 * MAX_RECORDS)
         self.assertFalse(records.is_single_record(one[:7]))
@@ -81,14 +81,14 @@ class RecordsTests(SynchronousTestCase):
 
 @implementer(IOpenSSLClientConnectionCreator)
 class _Trusting:
-    """Begins sessions as a client that believes everything."""
+    """Creates sessions of a client that verifies nothing."""
 
     def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
         return SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
 
 
 class TlsFactoryTests(SynchronousTestCase):
-    """TLS layers on our contexts, which write at once."""
+    """TLS layers with the proxy's contexts, which write immediately."""
 
     def test_a_session(self) -> None:
         clock = Clock()
@@ -120,7 +120,7 @@ class TlsFactoryTests(SynchronousTestCase):
         client.shake()
         return above, wire, client
 
-    def test_several_records_are_handed_on_as_one_read(self) -> None:
+    def test_several_records_are_passed_on_as_one_read(self) -> None:
         above, wire, client = self.connect()
         reads: list[bytes] = []
         above.dataReceived = reads.append  # type: ignore[method-assign,assignment]
@@ -154,7 +154,7 @@ class TlsFactoryTests(SynchronousTestCase):
         self.assertFalse(wire.paused)
         wire.lose()
 
-    def test_what_waits_when_the_client_leaves(self) -> None:
+    def test_pending_data_of_a_lost_client_is_dropped(self) -> None:
         for leave in ("lose", "abort"):
             with self.subTest(leave):
                 above, wire, client = self.connect()
@@ -169,7 +169,7 @@ class TlsFactoryTests(SynchronousTestCase):
                 self.assertEqual(len(above.received), MAX_RECORDS)
                 self.assertEqual(len(above.lost), 1)
 
-    def test_what_a_server_sent_before_it_left(self) -> None:
+    def test_pending_data_of_a_lost_server_is_processed(self) -> None:
         clock = Clock()
         above = Recorder()
         above.prepare(True, lambda: None, lambda _: None)
@@ -207,7 +207,7 @@ class TlsFactoryTests(SynchronousTestCase):
         wire.lose()
         self.assertIsInstance(above.lost[0].value, ConnectionDone)
 
-    def test_data_and_then_what_is_no_tls(self) -> None:
+    def test_data_followed_by_invalid_tls(self) -> None:
         above, wire, client = self.connect()
         client.connection.send(b"words")
         wire.feed(client.connection.bio_read(1 << 16) + b"nonsense, and enough of it to be a head")
@@ -215,7 +215,7 @@ class TlsFactoryTests(SynchronousTestCase):
         wire.lose()
         self.assertNotIsInstance(above.lost[0].value, ConnectionDone)
 
-    def test_what_comes_after_an_abort_is_not_handed_on(self) -> None:
+    def test_data_after_an_abort_is_dropped(self) -> None:
         above, wire, client = self.connect()
         client.connection.send(b"unheard")
         data = client.connection.bio_read(1 << 16)

@@ -16,7 +16,7 @@ class WatchdogTests(SynchronousTestCase):
         self.expired: list[float] = []
         self.watchdog = Watchdog(self.clock, lambda: self.expired.append(self.clock.seconds()))
 
-    def test_no_time_is_no_deadline(self) -> None:
+    def test_none_clears_the_deadline(self) -> None:
         self.watchdog.set(5)
         self.watchdog.set(None)
         self.clock.advance(10)

@@ -58,7 +58,7 @@ class _Producer:
 
 
 class WriteThroughTests(SynchronousTestCase):
-    """What is written is sent at once, in order, and nothing is lost when the socket is full."""
+    """Data is sent immediately and in order, and nothing is lost when the socket is full."""
 
     def setUp(self) -> None:
         self.reactor = _Descriptors()
@@ -73,7 +73,7 @@ class WriteThroughTests(SynchronousTestCase):
         self.protocol.makeConnection(self.transport)
 
     def drain(self) -> bytes:
-        """Read what the peer was sent, and let the transport send the rest of it."""
+        """Read the data that the peer received, and let the transport send its rest."""
         read: list[bytes] = []
         while True:
             try:
@@ -87,7 +87,7 @@ class WriteThroughTests(SynchronousTestCase):
                     return b"".join(read)
                 read.append(data)
 
-    def test_at_once(self) -> None:
+    def test_immediately(self) -> None:
         self.transport.write(b"one")
         self.transport.writeSequence([b"two", b"three"])
         self.assertEqual(self.peer.recv(100), b"onetwothree")
@@ -101,13 +101,13 @@ class WriteThroughTests(SynchronousTestCase):
         data = bytes(range(256)) * 4096
         self.transport.write(data)
         self.assertEqual(self.reactor.writing, {self.transport})
-        # What comes later waits behind what is there.
+        # Later data waits behind the buffered data.
         self.transport.write(b"later")
         self.assertEqual(self.drain(), data + b"later")
         self.transport.write(b"at once again")
         self.assertEqual(self.peer.recv(100), b"at once again")
 
-    def test_a_producer_is_held_back(self) -> None:
+    def test_backpressure(self) -> None:
         producer = _Producer()
         self.transport.registerProducer(producer, True)
         self.transport.write(b"little")
@@ -117,7 +117,7 @@ class WriteThroughTests(SynchronousTestCase):
         self.drain()
         self.assertEqual(producer.told, ["pause", "resume"])
 
-    def test_reads_grow_with_what_there_is_to_read(self) -> None:
+    def test_reads_grow_with_the_available_data(self) -> None:
         read: list[bytes] = []
         self.protocol.dataReceived = read.append  # type: ignore[method-assign,assignment]
         sizes = (100, HEAD_READ, 100)
@@ -131,7 +131,7 @@ class WriteThroughTests(SynchronousTestCase):
     def test_a_broken_socket(self) -> None:
         self.peer.close()
         self.transport.write(b"lost")
-        # Nobody is told inside the call; the reactor will find out.
+        # The protocol is not notified inside the call; the reactor will detect the error.
         self.assertEqual(self.reactor.writing, {self.transport})
         self.assertTrue(self.transport.connected)
 
@@ -177,13 +177,13 @@ class _Posix(PosixReactorBase):
 
 
 class ReactorTests(SynchronousTestCase):
-    """Every TCP connection of a wrapped reactor writes through."""
+    """Every TCP connection of a wrapped reactor writes immediately."""
 
     def setUp(self) -> None:
         self.reactor = _Posix()
         self.wrapped: Any = write_through(self.reactor)  # type: ignore[arg-type]
 
-    def test_a_reactor_in_memory_stays_as_it_is(self) -> None:
+    def test_an_in_memory_reactor_is_unchanged(self) -> None:
         clock: Any = Clock()
         self.assertIs(write_through(clock), clock)
 
@@ -200,7 +200,7 @@ class ReactorTests(SynchronousTestCase):
             self.assertIs(port.transport, WriteThroughServer)
             self.assertEqual(self.reactor.listened, (80, factory, used, "127.0.0.1"))
 
-    def test_few_connections_are_accepted_in_one_turn(self) -> None:
+    def test_accepted_connections_per_turn_are_limited(self) -> None:
         port: Any = self.wrapped.listenTCP(80, Factory(), 50, "127.0.0.1")
         port.numberAccepts = 3
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""The other side of TLS in memory: real OpenSSL over one end of a wire."""
+"""The peer of a TLS connection in memory: real OpenSSL over one end of a wire."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def test_authority() -> CertificateAuthority:
 
 @lru_cache(maxsize=1)
 def rsa_key() -> rsa.RSAPrivateKey:
-    """A key that takes a while to make."""
+    """A key that takes time to create."""
     return rsa.generate_private_key(65537, 2048)
 
 
 def leaves(accepted: ClientTls = ClientTls.MODERN, in_thread: Offload | None = None) -> HostContexts:
-    """Leaf certificates of that CA; the RSA key is there already."""
+    """Leaf certificates of that CA; the RSA key exists already."""
     contexts = HostContexts(test_authority(), 16, time.time, in_thread or Later(), accepted)
     contexts._rsa_key.key = rsa_key()
     return contexts
@@ -54,19 +54,19 @@ def client_context(*, trusting: bool = True) -> SSL.Context:
 
 
 class Bytes(Protocol):
-    """What TLS runs over: a L{tests.proxy.fakes.Wire}, or another L{TlsEnd}."""
+    """The bytes below TLS: a L{tests.proxy.fakes.Wire}, or another L{TlsEnd}."""
 
     def feed(self, data: bytes) -> object:
-        """Have the proxy read something."""
+        """Send data to the proxy."""
 
     def take(self) -> bytes:
-        """Take what the proxy wrote."""
+        """Return the data that the proxy wrote."""
 
 
 class TlsEnd:
     """Real TLS over one end of a wire.
 
-    @ivar plain: what the proxy wrote inside the session.
+    @ivar plain: the decrypted data that the proxy wrote.
     @ivar closed: whether the proxy has sent its closing alert.
     """
 
@@ -79,7 +79,7 @@ class TlsEnd:
     def shake(self) -> TlsEnd:
         """Complete the handshake.
 
-        @raise SSL.Error: when this side refuses, or hears that the other does.
+        @raise SSL.Error: if this side rejects it, or receives an alert from the other side.
         """
         while True:
             try:
@@ -95,7 +95,7 @@ class TlsEnd:
                 return self
 
     def send(self, data: bytes) -> TlsEnd:
-        """Send inside the session, and read what comes back."""
+        """Send data inside the session, and read the response."""
         self.connection.send(data)
         return self.read()
 
@@ -104,7 +104,7 @@ class TlsEnd:
         return self.send(data)
 
     def read(self) -> TlsEnd:
-        """Read what the proxy wrote."""
+        """Read the data that the proxy wrote."""
         self._exchange()
         while not self.closed:
             try:
@@ -116,7 +116,7 @@ class TlsEnd:
         return self
 
     def take(self) -> bytes:
-        """Take what the proxy wrote inside the session."""
+        """Return the decrypted data that the proxy wrote."""
         self.read()
         data, self.plain = self.plain, b""
         return data
@@ -159,7 +159,7 @@ class TlsClient(TlsEnd):
             self.connection.set_tlsext_host_name(server_name.encode())
 
     def hello(self) -> bytes:
-        """The first message."""
+        """The first handshake message."""
         with suppress(SSL.WantReadError):
             self.connection.do_handshake()
         return self.connection.bio_read(1 << 16)
