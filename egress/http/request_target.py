@@ -106,10 +106,10 @@ def _path_text(raw: bytes) -> str:
 
 
 def _parse_absolute(method: str, raw: bytes, schemes: Container[str], canonical: bool) -> RequestTarget:
-    parts = _ABSOLUTE.fullmatch(raw)
-    if parts is None:
+    match = _ABSOLUTE.fullmatch(raw)
+    if match is None:
         raise InvalidTarget("the request-target is neither a path nor an absolute URL")
-    name, hostport, sent = parts.groups()
+    name, hostport, sent = match.groups()
     scheme = name.decode("latin-1").lower()
     if not canonical:
         scheme = _SCHEME_ALIASES.get(scheme, scheme)

@@ -42,7 +42,7 @@ class ClientAuthPolicy:
     @ivar authenticator: checks credentials.
     @ivar certificate: returns the client name of a certificate, if clients present one in the TLS handshake.
     @ivar allow_unverified_names: whether clients may choose their own name where no authentication is required. False
-        if another port requires authentication: an unverified name could not be told from a verified one.
+        if another port requires authentication: verified and unverified names would be indistinguishable.
     @ivar schemes: the URL schemes of requests without CONNECT.
     """
 
@@ -204,10 +204,10 @@ class ClientAuthentication:
         if pending is not None:
             pending.cancel()
         if head is not None:
-            gone = ClientGone("the client went away while its credentials were checked")
-            report_refusal(self._context, self.client, gone, head.method, target_for_log(None, head))
+            disconnected = ClientGone("the client went away while its credentials were checked")
+            report_refusal(self._context, self.client, disconnected, head.method, target_for_log(None, head))
         elif not self._handled_request and isinstance(reason.value, SSL.Error):
-            # No request was received, so only the audit record tells the reason: most often, an invalid client
+            # No request was received, so only the audit record contains the reason: most often, an invalid client
             # certificate.
             failed = ClientTlsFailed(f"the TLS handshake with the proxy itself failed: {_readable(reason.value)}")
             report_refusal(self._context, self.client, failed, "", "")

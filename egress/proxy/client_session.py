@@ -123,7 +123,7 @@ class HttpSession(Protocol):
             tunnel.connectionLost(reason)
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
-            exchange.client_gone()
+            exchange.client_lost()
         self.logins.drop()
         # Last: when the last session is discarded, the audit log is closed.
         self._context.sessions.discard(self)

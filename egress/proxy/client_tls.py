@@ -62,13 +62,13 @@ class Handshake(Protocol):
             self._owner.handshake_failed(reason)
 
 
-def parse_client_hello(early: bytes) -> ClientHello | None:
+def parse_client_hello(data: bytes) -> ClientHello | None:
     """Parse the first TLS message of a client. OpenSSL handles a malformed message and responds with an alert.
 
     @return: C{None} if more data is needed.
     """
     try:
-        return read_client_hello(early)
+        return read_client_hello(data)
     except MalformedHello:
         return UNREADABLE
 

@@ -53,12 +53,12 @@ ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 class TunnelState(enum.Enum):
     """The state of a tunnel."""
 
-    DECIDING = "a passthrough host: with the guard, the authorizer, the dialer"
+    DECIDING = "passthrough: checking, authorizing and dialling"
     SNIFFING = "waiting for the client's first bytes"
     HANDSHAKE = "TLS handshake with the client"
     SESSION = "an HTTP session"
-    RELAY = "bytes that are not read"
-    DONE = "over"
+    RELAY = "passthrough: relaying"
+    DONE = "ended"
 
 
 _NEXT: dict[TunnelState, frozenset[TunnelState]] = {

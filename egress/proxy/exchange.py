@@ -46,14 +46,14 @@ IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 class State(enum.Enum):
     """The state of an exchange."""
 
-    CHECKING = "what can be told of port, address and name without a look-up"
-    RESOLVING = "looking up the name, and the address guard at what it leads to"
-    COLLECTING = "reading the content that the authorizer looks at"
-    DECIDING = "with the authorizer"
+    CHECKING = "checking port, address and name without name resolution"
+    RESOLVING = "resolving the name and checking its addresses"
+    COLLECTING = "reading the content for the authorizer"
+    DECIDING = "waiting for the decision"
     CONNECTING = "dialling the origin"
-    FORWARDING = "request and answer flow"
-    SWITCHED = "upgraded: bytes flow both ways"
-    DONE = "over, and on record"
+    FORWARDING = "forwarding request and response"
+    SWITCHED = "relaying after an upgrade"
+    DONE = "ended and recorded"
 
     # C{Enum} implements this in Python, which is slow; each transition looks up the table.
     __hash__ = object.__hash__
@@ -358,7 +358,7 @@ class Exchange:
         else:
             self.fail(OriginTimeout(f"{self._origin.authority} did not answer in time"))
 
-    def client_gone(self) -> None:
+    def client_lost(self) -> None:
         """Handle the loss of the client connection."""
         if self._state is State.SWITCHED:
             self._finish(None)

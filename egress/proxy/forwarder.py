@@ -240,7 +240,7 @@ class Forwarder:
             framing.kind is not BodyKind.UNTIL_CLOSE and self._content.over and self._session.may_keep_alive(self._head)
         )
         if connection.logged_in and not head.keep_alive:
-            # The authentication ends with the origin connection; closing the client connection tells the client.
+            # The authentication ends with the origin connection; closing the client connection signals this.
             self._keep_alive = False
         self.status = head.status
         self._out.append(encode_response(head, self._head, framing, keep_alive=self._keep_alive))

@@ -30,15 +30,15 @@ class RejectedConnection(Protocol):
     """A connection that gets one error response, whatever it requests.
 
     @param refusal: the error; C{None} to abort the connection.
-    @param gone: is called with this protocol when the connection is lost.
+    @param on_lost: is called with this protocol when the connection is lost.
     """
 
     def __init__(
-        self, context: ProxyContext, refusal: EgressError | None, gone: Callable[[RejectedConnection], None]
+        self, context: ProxyContext, refusal: EgressError | None, on_lost: Callable[[RejectedConnection], None]
     ) -> None:
         self._context = context
         self._refusal = refusal
-        self._gone = gone
+        self._on_lost = on_lost
         self._watchdog = Watchdog(context.clock, self._expired)
         self._lingering: LingeringClose | None = None
 
@@ -82,7 +82,7 @@ class RejectedConnection(Protocol):
         self._watchdog.stop()
         if self._lingering is not None:
             self._lingering.stop()
-        self._gone(self)
+        self._on_lost(self)
 
     def _expired(self) -> None:
         abort_without_close_notify(self.transport)

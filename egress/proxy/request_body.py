@@ -13,7 +13,7 @@ class RequestBody:
     """The content of one request, on its way from the client to the origin.
 
     @param limit: the maximum number of bytes that are collected for the authorizer.
-    @ivar announced: the length according to the head: 0 without content, C{None} if only the end of the content tells.
+    @ivar announced: the length according to the head: 0 without content, C{None} if it is unknown until the end.
     @ivar hidden: canonical names of trailers that are not forwarded.
     @ivar over: whether the client has sent all of it.
     @ivar streamed: whether a part was sent to the origin without being collected, so that the request cannot be

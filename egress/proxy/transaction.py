@@ -50,7 +50,7 @@ class Transaction:
     """
 
     __slots__ = (
-        "_asked",
+        "_authorization_sent",
         "_cancelled",
         "_client",
         "_clock_started",
@@ -94,7 +94,7 @@ class Transaction:
         self._failed = failed
         self._started = context.wall_clock()
         self._clock_started = context.clock.seconds()
-        self._asked = False
+        self._authorization_sent = False
         self._decision_started: float | None = None
         self._decision_seconds: float | None = None
         self._pending: Deferred[Any] | None = None
@@ -144,7 +144,7 @@ class Transaction:
         )
         if self.decision is not None:
             self._reset_decision()
-        self._asked = True
+        self._authorization_sent = True
         self._decision_started = self._context.clock.seconds()
 
         def received_decision(result: object) -> None:
@@ -245,7 +245,7 @@ class Transaction:
             self._cancelled.cancel()
         decision = self.decision
         if decision is not None and decision.observed is None and self.lease is not None:
-            # Observe mode: the first decision does not tell that the lease would have been ended.
+            # Observe mode: only the lease knows that it would have ended the exchange.
             decision = self.lease.observed or decision
         outcome = outcome_of(result) if result is not None else None
         rule_id = observed = source = None
@@ -256,7 +256,7 @@ class Transaction:
             verdict = outcome.verdict if outcome is not None else "failed"
             # The address guard can refuse a request that the authorizer allowed.
             by_guard = isinstance(result, AddressForbidden)
-            decided_by = self._context.authorizer.name if self._asked and not by_guard else "proxy"
+            decided_by = self._context.authorizer.name if self._authorization_sent and not by_guard else "proxy"
         self._context.report(
             ExchangeRecord(
                 time=self._started,

@@ -125,7 +125,7 @@ class SocketEnd:
             self.peer.move()
 
     def readConnectionLost(self, reason: Failure) -> None:
-        """Handle a hang-up: the reactor no longer reads, so the socket must tell what happened."""
+        """Handle a hang-up: the reactor no longer reads, so read the state from the socket."""
         self._reading = False
         self.doRead()
 

@@ -34,7 +34,7 @@ class RequestTests(SynchronousTestCase):
         for protocol in ("websocket", "WebSocket"):
             self.assertEqual(requested_upgrade(request_head(f"Upgrade: {protocol}", VERSION, key)), SOCKET)
         head = request_head("Upgrade: websocket", "upgrade: WEBSOCKET", VERSION, key)
-        self.assertEqual(requested_upgrade(head), SOCKET, "the same, twice")
+        self.assertEqual(requested_upgrade(head), SOCKET, "the same protocol, twice")
 
     def test_invalid_handshakes(self) -> None:
         key = f"Sec-WebSocket-Key: {KEY.decode()}"

@@ -510,10 +510,10 @@ class ProxyTestCase(SynchronousTestCase):
         self.clock.advance(0)
         self.clock.advance(0)
         calls: list[Any] = list(self.clock.getDelayedCalls())
-        self.assertEqual([call.func for call in calls], [], "timers were left")
+        self.assertEqual([call.func for call in calls], [], "timers are still active")
         self.assertEqual(len(self.proxy.parts.sessions), 0)
         for wire in self.dialer.origins:
-            self.assertTrue(wire.disconnected, "a connection to an origin was left")
+            self.assertTrue(wire.disconnected, "an origin connection is still open")
         self.assertEqual(len(self.proxy.pool), 0)
 
 

@@ -163,7 +163,7 @@ class PlainTests(AuthenticatedTestCase):
             self.client.feed(request("GET", URL, credentials(value)))
             self.dialer.origins[origin].feed(response())
             self.assertEqual(self.records[-1].client.identity, name)
-        self.assertEqual(len(self.dialer.dialled), 2, "connections to origins are not shared between the two")
+        self.assertEqual(len(self.dialer.dialled), 2, "the two clients share no origin connections")
 
     def test_two_credentials(self) -> None:
         self.client.feed(request("GET", URL, credentials(), credentials(b"Bearer other")))
@@ -371,7 +371,7 @@ class CertificateTests(ProxyTestCase):
         client = self.present(self.mine, ClientAuthPolicy(None, name_of))
         client.send(request("GET", URL, credentials(basic(b"admin:x"))))
         asked = self.authorizer.asked[0].client
-        self.assertEqual(asked.identity, "CN=runner-7", "what it says besides counts for nothing")
+        self.assertEqual(asked.identity, "CN=runner-7", "an unverified name is ignored")
         self.origin.feed(response())
         self.assertEqual(status_of(client.take()), 200)
         client.send(request("GET", URL, credentials(basic(b"admin:x"))))

@@ -30,14 +30,14 @@ class KeepAliveTests(ProxyTestCase):
         self.assertEqual(
             [asked.url for asked in self.authorizer.asked], ["http://origin.test/a", "http://origin.test/b"]
         )
-        self.assertEqual(len(self.dialer.origins), 1, "the second went over the same connection")
+        self.assertEqual(len(self.dialer.origins), 1, "the second request uses the same connection")
         self.assertEqual(self.outcomes(), ["forwarded", "forwarded"])
         self.assertFalse(self.client.disconnecting)
         self.assertTrue(self.client.no_delay)
 
     def test_pipelined_requests_are_processed_one_at_a_time(self) -> None:
         self.client.feed(b"".join(request(url=f"http://origin.test/{n}") for n in range(3)))
-        self.assertEqual(len(self.authorizer.asked), 1, "nothing is decided ahead of its turn")
+        self.assertEqual(len(self.authorizer.asked), 1, "no request is authorized before its turn")
         self.assertTrue(self.client.paused)
         for n in range(3):
             self.assertIn(b"GET /%d HTTP/1.1\r\n" % n, self.origin.take())
@@ -73,7 +73,7 @@ class KeepAliveTests(ProxyTestCase):
         self.authorizer.answers = [deny() for _ in range(3)]
         self.client.protocol.dataReceived(request() * 3)
         self.assertEqual(len(self.records), 1)
-        self.assertTrue(self.client.paused, "nothing is read while there is something to do")
+        self.assertTrue(self.client.paused, "reading is paused while requests are buffered")
         self.one_turn()
         self.assertEqual(len(self.records), 2)
         self.one_turn()
@@ -191,7 +191,7 @@ class KeepAliveTests(ProxyTestCase):
         self.clock.advance(1)
         self.clock.advance(0)
         self.assertTrue(self.client.disconnected)
-        self.assertEqual(self.outcomes(), ["forwarded"], "nothing was asked for, so nothing is on record")
+        self.assertEqual(self.outcomes(), ["forwarded"], "without a request nothing is recorded")
 
     def test_a_connection_without_a_request_is_closed(self) -> None:
         self.clock.advance(30)
@@ -307,7 +307,7 @@ class FaultTests(ProxyTestCase):
     def test_a_request_for_an_origin_server(self) -> None:
         problem = self.refused(request(url="/index.html"), 400, "bad-request")
         self.assertIn("this is a proxy", str(problem["reason"]))
-        self.assertFalse(self.client.disconnecting, "the connection is in order")
+        self.assertFalse(self.client.disconnecting, "the connection stays open")
         self.assertEqual((self.records[0].method, self.records[0].url), ("GET", "/index.html"))
 
     def test_an_https_url(self) -> None:
@@ -548,7 +548,7 @@ class IdentityTests(ProxyTestCase):
             self.client.feed(request("GET", "http://origin.test/", f"Proxy-Authorization: Basic {value}"))
             self.origin.feed(response())
         self.assertEqual([asked.client.identity for asked in self.authorizer.asked], ["one", "two"])
-        self.assertEqual(len(self.dialer.origins), 2, "and they share no connection")
+        self.assertEqual(len(self.dialer.origins), 2, "the clients share no connection")
 
 
 class InternalErrorTests(ProxyTestCase):

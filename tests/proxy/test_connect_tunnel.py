@@ -74,7 +74,7 @@ class TlsTests(InterceptTestCase):
 
     def test_requests_are_authorized_and_forwarded(self) -> None:
         tls = self.intercept()
-        self.assertEqual(self.authorizer.asked, [], "nothing was asked for yet")
+        self.assertEqual(self.authorizer.asked, [], "there is no request yet")
         for path in ("/a", "/b"):
             tls.send(inner(path))
             self.origin.feed(response(path.encode()))
@@ -86,7 +86,7 @@ class TlsTests(InterceptTestCase):
         self.assertEqual(self.dialer.checked, [(ORIGIN, Purpose.REQUEST)])
         self.assertTrue(self.dialer.dialled[0].tls)
         self.assertIn(b"Host: origin.test\r\n", self.origin.take())
-        self.assertEqual(self.outcomes(), ["forwarded", "forwarded"], "and no line for the tunnel itself")
+        self.assertEqual(self.outcomes(), ["forwarded", "forwarded"], "the tunnel itself is not recorded")
 
     def test_a_denial_is_sent_inside_the_tunnel(self) -> None:
         tls = self.intercept()
@@ -604,7 +604,7 @@ class PassthroughTests(ProxyTestCase):
         self.authorizer.answers.append(deny("enough"))
         self.client.feed(connect())
         self.clock.advance(1)
-        self.assertEqual(self.client.take(), ESTABLISHED, "the reason is given inside")
+        self.assertEqual(self.client.take(), ESTABLISHED, "the reason is sent inside the tunnel")
         self.assertEqual((self.outcomes(), self.dialer.cancelled), (["permission-revoked"], 1))
 
     def test_ended_before_expiry(self) -> None:
@@ -653,7 +653,7 @@ class PassthroughTests(ProxyTestCase):
     def test_denied(self) -> None:
         self.authorizer.answers = [deny("no tunnels")]
         self.client.feed(connect())
-        self.assertEqual(self.client.take(), ESTABLISHED, "the reason is given inside")
+        self.assertEqual(self.client.take(), ESTABLISHED, "the reason is sent inside the tunnel")
         (record,) = self.records
         self.assertEqual((record.stage, record.outcome, record.status), ("tunnel", "denied", 403))
         tls = TlsClient(self.client).shake()
@@ -694,7 +694,7 @@ class PassthroughTests(ProxyTestCase):
         self.client.feed(connect())
         self.client.feed(b"SSH-2.0\r\n")
         self.assertTrue(self.client.aborted)
-        self.assertEqual(self.outcomes(), ["denied"], "one line is enough")
+        self.assertEqual(self.outcomes(), ["denied"], "there is one record")
 
     def test_an_internal_error_refuses_the_tunnel(self) -> None:
         def broken(*_: object) -> None:

@@ -56,7 +56,7 @@ class DestinationTests(SynchronousTestCase):
         self.assertEqual(self.proxy.dialer.checked, [])
         route = self.successResultOf(destination.look_up())
         self.assertIs(destination.route, route)
-        self.assertEqual(self.known(destination), (None, True), "nobody was told")
+        self.assertEqual(self.known(destination), (None, True), "the addresses are not set yet")
         destination.set_addresses(route)
         self.assertEqual(self.known(destination), ((LOCAL,), False))
         self.assertEqual(self.proxy.dialer.checked_for, [CLIENT.limit_key])
@@ -183,7 +183,9 @@ class RequestOrderTests(ProxyTestCase):
         self.assertEqual(len({asked.request_id for asked in self.authorizer.asked}), 1)
         self.authorizer.answers = [ADDRESSES, allow()]
         self.client.feed(request())
-        self.assertEqual((len(self.dialer.looked_up), len(self.dialer.dialled)), (2, 1), "one look-up for each")
+        self.assertEqual(
+            (len(self.dialer.looked_up), len(self.dialer.dialled)), (2, 1), "each request resolves the name"
+        )
 
     def test_needed_addresses_that_do_not_exist(self) -> None:
         """The resolution error is the result, without another authorization request."""
@@ -266,7 +268,7 @@ class RequestOrderTests(ProxyTestCase):
         self.use_once()
         self.client.feed(request())
         self.assertEqual((len(self.dialer.looked_up), len(self.dialer.dialled)), (1, 1))
-        self.assertEqual(self.asked(), [(None, True)] * 2, "the question is the same")
+        self.assertEqual(self.asked(), [(None, True)] * 2, "the authorization request is the same")
 
     def test_a_pooled_connection_has_the_addresses(self) -> None:
         self.use_once()

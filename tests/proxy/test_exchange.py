@@ -328,7 +328,7 @@ class ContentTests(ProxyTestCase):
         (asked,) = self.authorizer.asked
         self.assertEqual((asked.body, asked.body_truncated), (b"0123456789", True))
         self.client.feed(data[-3:])
-        self.assertTrue(self.client.paused, "nothing piles up meanwhile")
+        self.assertTrue(self.client.paused, "no data is buffered meanwhile")
         decision.callback(allow())
         self.clock.advance(0)
         self.assertTrue(self.origin.take().endswith(b"\r\n\r\n0123456789ABCDEF"))
@@ -434,7 +434,7 @@ class TwoPhaseTests(ProxyTestCase):
         data = request("POST", "http://origin.test/a", "Expect: 100-continue", body=b"content")
         head, content = data[:-7], data[-7:]
         self.client.feed(head)
-        self.assertEqual(self.client.written, b"", "the origin is asked")
+        self.assertEqual(self.client.written, b"", "the origin gets the expectation")
         self.assertIn(b"Expect: 100-continue", self.origin.take())
         self.origin.feed(b"HTTP/1.1 100 Continue\r\n\r\n")
         self.assertIn(b" 100 ", self.client.take())
@@ -444,7 +444,7 @@ class TwoPhaseTests(ProxyTestCase):
         self.client.take()
         self.authorizer.answers = [MORE]
         self.client.feed(head)
-        self.assertEqual(self.client.take(), b"HTTP/1.1 100 Continue\r\n\r\n", "the decision is")
+        self.assertEqual(self.client.take(), b"HTTP/1.1 100 Continue\r\n\r\n", "the client gets the 100")
         self.client.feed(content)
         self.assertEqual(self.authorizer.asked[-1].body, b"content")
 
@@ -521,7 +521,7 @@ class AddressTests(ProxyTestCase):
         second = self.authorizer.pending()
         decision.callback(attrs.evolve(allow(), obligations=Obligations(expires_in=5, set_headers=((b"X", b"y"),))))
         self.clock.advance(10)
-        self.assertEqual(len(self.authorizer.asked), 3, "nothing was renewed")
+        self.assertEqual(len(self.authorizer.asked), 3, "the lease was not renewed")
         second.callback(allow())
         self.assertNotIn(b"X: y", self.origin.take())
 
@@ -794,7 +794,7 @@ class PoolTests(ProxyTestCase):
                 self.origin.feed(response(b"second"))
                 self.assertTrue(self.client.take().endswith(b"second"))
                 self.assertEqual(self.outcomes(), ["forwarded", "forwarded"])
-                self.assertEqual(len(self.authorizer.asked), 2, "the same decision holds")
+                self.assertEqual(len(self.authorizer.asked), 2, "the decision is reused")
                 self.assertEqual(self.records[1].bytes_sent, len(body))
 
     def test_a_stale_connection_fails_a_request_that_is_not_repeatable(self) -> None:
@@ -1013,7 +1013,7 @@ class EndTests(ProxyTestCase):
         assert exchange is not None
         self.client.lose()
         exchange.fail(DialFailed("late"))
-        exchange.client_gone()
+        exchange.client_lost()
         exchange.pause_response()
         exchange.resume_response()
         exchange.body_data(b"x")

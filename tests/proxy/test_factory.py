@@ -54,7 +54,7 @@ class LimitsTests(ProxyTestCase):
         other = self.connect("198.51.100.8")
         other.feed(request())
         self.origin.feed(response())
-        self.assertEqual(status_of(other.take()), 200, "the limit is of one client")
+        self.assertEqual(status_of(other.take()), 200, "the limit applies to one client")
 
     def test_in_total(self) -> None:
         for number in range(3):
@@ -120,7 +120,7 @@ class LimitsTests(ProxyTestCase):
         self.assertEqual([status_of(wire.take()) for wire in (first, second, third)], [429, 429, 429])
         second.lose()
         self.connect()
-        self.assertFalse(third.disconnecting, "the second has left its place")
+        self.assertFalse(third.disconnecting, "the second connection is no longer counted")
 
 
 class Ipv6Tests(ProxyTestCase):

@@ -59,7 +59,7 @@ class ContinueTests(ProxyTestCase):
         self.send_head()
         self.origin.feed(response(b"no", status="417 Expectation Failed"))
         self.assertEqual(status_of(self.client.take()), 417)
-        self.assertTrue(self.origin.disconnected, "it may be waiting for the content still")
+        self.assertTrue(self.origin.disconnected, "the origin may still wait for the content")
         self.assertEqual(self.outcomes(), ["forwarded"])
         self.client.feed(b"abc")
         self.assertTrue(self.client.disconnected)
@@ -76,10 +76,10 @@ class ContinueTests(ProxyTestCase):
         self.assertEqual(self.authorizer.asked, [])
         self.client.feed(b"abc")
         self.assertEqual(self.authorizer.asked[0].body, b"abc")
-        self.assertEqual(content_of(self.origin.take()), b"", "the origin is asked, too")
+        self.assertEqual(content_of(self.origin.take()), b"", "the origin gets the expectation, too")
         self.origin.feed(CONTINUE)
         self.assertEqual(self.origin.take(), b"abc")
-        self.assertEqual(self.client.written, b"", "the client has had its 100")
+        self.assertEqual(self.client.written, b"", "the client has already received a 100")
         self.origin.feed(response())
         self.assertEqual((status_of(self.client.take()), self.outcomes()), (200, ["forwarded"]))
         self.assertEqual(len(self.proxy.pool), 1)
@@ -101,7 +101,7 @@ class ContinueTests(ProxyTestCase):
         self.assertEqual(content_of(self.origin.take()), b"")
         self.assertEqual(status_of(self.client.take()[len(CONTINUE) :]), 413)
         self.assertTrue(self.origin.disconnected)
-        self.assertFalse(self.client.disconnecting, "the client has sent all of its request")
+        self.assertFalse(self.client.disconnecting, "the client has sent its whole request")
         self.assertEqual(self.records[0].bytes_sent, 0)
 
     def test_a_broken_origin_connection(self) -> None:
@@ -169,7 +169,7 @@ class ResponseTests(ProxyTestCase):
         self.origin.feed(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nConnection: close\r\n\r\n")
         self.assertEqual(self.client.take(), b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
         self.origin.feed(CONTINUE + response())
-        self.assertEqual(status_of(self.client.take()), 200, "a 100 that nobody asked for is not passed on")
+        self.assertEqual(status_of(self.client.take()), 200, "an unrequested 100 is not forwarded")
 
     def test_interim_responses_are_not_sent_to_http10_clients(self) -> None:
         self.client.feed(request(version="1.0"))
@@ -262,7 +262,7 @@ class ResponseTests(ProxyTestCase):
         self.client.feed(request("POST", body=b"x" * 100)[:-50])
         self.origin.feed(response(b"enough"))
         self.assertEqual(content_of(self.client.take()), b"enough")
-        self.assertTrue(self.origin.disconnected, "it would take the rest for the next request")
+        self.assertTrue(self.origin.disconnected, "the origin would read the rest as the next request")
         self.assertEqual((self.outcomes(), len(self.proxy.pool)), (["forwarded"], 0))
         self.client.feed(b"x" * 50)
         self.assertFalse(self.client.disconnecting)
@@ -307,7 +307,7 @@ class ResponseTests(ProxyTestCase):
         self.client.feed(request("POST", "http://origin.test/", "Transfer-Encoding: chunked") + b"3\r\nabc\r\n")
         self.client.feed(b"zz\r\n")
         self.assertEqual((status_of(self.client.written), self.outcomes()), (400, ["bad-request"]))
-        self.assertTrue(self.origin.aborted, "the origin must not take it for the whole")
+        self.assertTrue(self.origin.aborted, "the origin must not treat the content as complete")
 
 
 class BackpressureTests(ProxyTestCase):
@@ -327,7 +327,7 @@ class BackpressureTests(ProxyTestCase):
             self.origin.feed(b"z" * 100)
         self.client.unchoke()
         self.assertEqual(len(content_of(self.client.take())), 1000)
-        self.assertFalse(self.origin.paused, "a resting connection is read, to hear it close")
+        self.assertFalse(self.origin.paused, "an idle connection is read, to detect its close")
         self.assertEqual(self.records[0].bytes_received, 1000)
 
     def test_data_read_before_the_origin_closed_is_delivered(self) -> None:
@@ -532,7 +532,7 @@ class UpgradeTests(ProxyTestCase):
         self.assertEqual(self.origin.take(), b"\x81\x01a")
         self.origin.feed(b"\x81\x02bc")
         self.assertEqual(self.client.take(), b"\x81\x02bc")
-        self.assertEqual(self.records, [], "it is on record when it is over")
+        self.assertEqual(self.records, [], "it is recorded at its end")
         self.client.lose()
         (record,) = self.records
         self.assertEqual(

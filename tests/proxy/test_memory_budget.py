@@ -56,7 +56,7 @@ class BudgetTests(SynchronousTestCase):
     def test_a_single_client_gets_half(self) -> None:
         claims = [self.claim(f"a{number}", 10) for number in range(10)]
         self.assertEqual([claim.granted for claim in claims], [True] * 5 + [False] * 5)
-        self.assertTrue(self.claim("b", 50).granted, "the rest is for others")
+        self.assertTrue(self.claim("b", 50).granted, "the rest is reserved for other clients")
         claims[0].end()
         self.turn()
         self.assertEqual(self.granted, [])

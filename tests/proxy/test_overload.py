@@ -27,7 +27,7 @@ class RejectedConnectionTests(ProxyTestCase):
 
     def test_closed_after_the_request_arrives(self) -> None:
         self.other.take()
-        self.assertFalse(self.other.disconnecting, "the answer would be lost with a reset")
+        self.assertFalse(self.other.disconnecting, "a reset would lose the response")
         self.other.feed(request())
         self.assertTrue(self.other.disconnected)
         self.assertFalse(self.other.aborted)

@@ -40,7 +40,7 @@ class BufferedFlowTests(Cases.AnyFlow):
         while flow.held:
             flow.drain()
         flow.fill()
-        self.assertEqual(sizes[-1], SMALL_READ, "it may have to be kept")
+        self.assertEqual(sizes[-1], SMALL_READ, "the rest may have to be stored")
 
     def test_the_buffer_is_allocated_on_first_use(self) -> None:
         flows = BufferedFlows()

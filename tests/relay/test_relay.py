@@ -292,7 +292,7 @@ class SocketRelayTests(SocketsTestCase):
                         if not self.reactor.turn():
                             break
                 self.patch(module, "TAKEOVER_BYTES", TAKEOVER_BYTES)
-                self.assertFalse(self.uses_socket_relay, "it has something to send yet")
+                self.assertFalse(self.uses_socket_relay, "the transport still has data to send")
                 received = 0
                 while received < sent:
                     received += len(read_all(receiver))

@@ -80,7 +80,7 @@ class _Cases:
             self.assertEqual((self.reactor.reading, self.reactor.writing), (set(), set()))
             self.assertEqual((len(self.near_side.lost), len(self.far_side.lost)), (1, 1))
             if isinstance(self.flows, SplicedFlows):
-                self.assertEqual(self.flows.pipes.made, len(self.flows.pipes._idle), "all pipes came back")
+                self.assertEqual(self.flows.pipes.made, len(self.flows.pipes._idle), "all pipes were returned")
 
         def _note_active(self) -> None:
             self.active += 1
@@ -288,7 +288,7 @@ class _Cases:
             self.reactor.settle()
             self.assertEqual((self.client.recv(100), self.origin.recv(100)), (b"", b""))
             self.assertEqual((len(self.near_side.lost), len(self.far_side.lost)), (1, 1))
-            self.assertEqual(self.ends, [], "who stops it needs not be told")
+            self.assertEqual(self.ends, [], "stop() does not notify the owner")
 
         def test_a_half_closed_pair_is_returned(self) -> None:
             self.client.shutdown(socket.SHUT_WR)

@@ -158,7 +158,7 @@ class PipesTests(SynchronousTestCase):
         self.assertIsNone(self.borrow())
         self.assertEqual(len(os.listdir("/proc/self/fd")), descriptors)
         self.patch(os, "pipe2", _too_many)
-        self.assertIsNone(self.borrow(), "and the system is not asked again")
+        self.assertIsNone(self.borrow(), "no further pipe is created")
 
     def test_too_many_open_files(self) -> None:
         make = os.pipe2

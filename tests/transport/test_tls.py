@@ -104,7 +104,7 @@ class TlsFactoryTests(SynchronousTestCase):
         client.send(b"hello")
         self.assertEqual(above.received, b"hello")
         above.transport.write(b"answer")  # type: ignore[union-attr]
-        self.assertEqual(clock.getDelayedCalls(), [], "nothing waits for a turn of the reactor")
+        self.assertEqual(clock.getDelayedCalls(), [], "no work is deferred to another turn")
         self.assertEqual(client.take(), b"answer")
         wire.lose()
 

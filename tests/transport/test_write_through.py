@@ -125,8 +125,8 @@ class WriteThroughTests(SynchronousTestCase):
             self.transport._dataReceived(b"x" * size)
         self.assertEqual([len(data) for data in read], list(sizes))
         self.assertEqual(self.transport.bufferSize, BULK_BYTES)
-        self.assertEqual(WriteThroughServer.bufferSize, HEAD_READ, "of this connection alone")
-        self.assertGreater(WriteThroughClient.bufferSize, HEAD_READ, "no origin is sent a request")
+        self.assertEqual(WriteThroughServer.bufferSize, HEAD_READ, "only this connection has larger reads")
+        self.assertGreater(WriteThroughClient.bufferSize, HEAD_READ, "origins send no requests")
 
     def test_a_broken_socket(self) -> None:
         self.peer.close()
