@@ -13,7 +13,7 @@ from egress.model.authority import IPAddress, normalize_host
 
 
 def spellings(address: IPv4Address) -> dict[str, IPAddress]:
-    """An IPv4 address inside IPv6, by every transition mechanism."""
+    """Return an IPv4 address embedded in IPv6 by every transition mechanism."""
     bits = int(address)
     return {
         "mapped": IPv6Address(0xFFFF << 32 | bits),
@@ -27,7 +27,7 @@ def spellings(address: IPv4Address) -> dict[str, IPAddress]:
 
 
 class ForbiddenTests(SynchronousTestCase):
-    """What nobody may be sent to, and what it is called."""
+    """The addresses that are forbidden, with their descriptions."""
 
     CASES = {
         "0.0.0.0": "unspecified",
@@ -70,7 +70,7 @@ class ForbiddenTests(SynchronousTestCase):
         "febf::1": "link-local",
         "fec0::1": "reserved",
         "ff02::1": "multicast",
-        # What an ISATAP interface would take elsewhere is link-local all the same.
+        # The address that ISATAP would embed here does not matter: the outer address is link-local.
         "fe80::5efe:808:808": "link-local",
     }
 
@@ -105,13 +105,13 @@ class ForbiddenTests(SynchronousTestCase):
                 self.assertIsNotNone(what)
                 self.assertIn(word, str(what))
 
-    def test_open(self) -> None:
-        """Public and internal networks; what is next to a forbidden one."""
+    def test_permitted(self) -> None:
+        """Public and internal networks, and the neighbors of forbidden networks, are not forbidden."""
         for text in self.OPEN:
             with self.subTest(text):
                 self.assertIsNone(forbidden(ip_address(text)))
 
-    def test_embedded_are_what_they_embed(self) -> None:
+    def test_embedded_addresses(self) -> None:
         for text in [*self.CASES, *self.OPEN]:
             address = ip_address(text)
             if isinstance(address, IPv4Address):
@@ -124,7 +124,7 @@ class ForbiddenTests(SynchronousTestCase):
 
 
 class EmbeddedTests(SynchronousTestCase):
-    """What a transition mechanism would do."""
+    """The IPv4 addresses that transition mechanisms embed."""
 
     @given(st.integers(0, 2**32 - 1).map(IPv4Address))
     def test_every_mechanism(self, address: IPv4Address) -> None:
@@ -172,7 +172,7 @@ class PrivateTests(SynchronousTestCase):
         "fdff:ffff::1": True,
         "fe00::1": False,
         "2606:4700::1": False,
-        # A public address behind an interface of an internal network.
+        # A public address that ISATAP embeds in an address of an internal network.
         "fd00::5efe:808:808": True,
     }
 
@@ -191,7 +191,7 @@ class NameTests(SynchronousTestCase):
     """The names of metadata services."""
 
     def test_normalized(self) -> None:
-        """They are compared with normalized hosts."""
+        """The names are normalized, because they are compared with normalized hosts."""
         self.assertIn("metadata.google.internal", METADATA_NAMES)
         for name in METADATA_NAMES:
             with self.subTest(name):
@@ -199,7 +199,7 @@ class NameTests(SynchronousTestCase):
 
 
 class ClassTests(SynchronousTestCase):
-    """Classes of addresses, as rules name them."""
+    """The address classes that rules name."""
 
     def test_classes(self) -> None:
         for text, expected in {
@@ -215,7 +215,7 @@ class ClassTests(SynchronousTestCase):
             "224.0.0.1": {"multicast"},
             "255.255.255.255": {"broadcast"},
             "203.0.113.1": {"reserved"},
-            # What a packet would come to counts with it.
+            # The embedded address counts, too.
             "64:ff9b::a00:1": {"private"},
             "64:ff9b::808:808": {"public"},
             "2606:4700::1": {"public"},
@@ -225,7 +225,7 @@ class ClassTests(SynchronousTestCase):
                 self.assertEqual(found, expected)
                 self.assertLessEqual(found, CLASSES)
 
-    def test_public_is_what_the_guard_lets_pass(self) -> None:
+    def test_public_addresses_pass_the_guard(self) -> None:
         for text in ("8.8.8.8", "10.0.0.1", "::1", "fe80::1", "2001:db8::1", "2606:4700::1", "100.64.0.1"):
             address = ip_address(text)
             passes = forbidden(address) is None and not is_private(address)

@@ -14,9 +14,9 @@ from tests.authz.test_fail_closed import REQUEST
 
 
 class AnswerTests(SynchronousTestCase):
-    """What a person says, as JSON."""
+    """Approval answers as JSON."""
 
-    def test_read(self) -> None:
+    def test_parse(self) -> None:
         for document, answer in (
             ({"answer": "allow"}, ApprovalAnswer(True)),
             ({"answer": "deny", "reason": " no ", "by": "ann"}, ApprovalAnswer(False, None, "no", "ann")),
@@ -30,8 +30,8 @@ class AnswerTests(SynchronousTestCase):
     def test_who(self) -> None:
         self.assertEqual((ApprovalAnswer(True).who, ApprovalAnswer(True, by="ann").who), ("a person", "ann"))
 
-    def test_refused(self) -> None:
-        """In doubt it is none."""
+    def test_rejected(self) -> None:
+        """Invalid documents are rejected."""
         documents: tuple[Any, ...] = (
             None,
             [],
@@ -51,11 +51,11 @@ class AnswerTests(SynchronousTestCase):
                 self.assertTrue(str(self.assertRaises(InvalidApprovalAnswer, ApprovalAnswer.parse, document)))
 
 
-class PermissionTests(SynchronousTestCase):
-    """What is allowed for a time."""
+class GrantTests(SynchronousTestCase):
+    """Grants and their scopes."""
 
-    def test_subject(self) -> None:
-        """The same but for the query, and nothing else."""
+    def test_scope(self) -> None:
+        """Only the query does not affect the scope."""
         subject = GrantScope.of(REQUEST, "r")
         self.assertEqual(GrantScope.of(attrs.evolve(REQUEST, path="/?q=1", request_id="2", body=b"x"), "r"), subject)
         for other in (
@@ -67,7 +67,7 @@ class PermissionTests(SynchronousTestCase):
         ):
             self.assertNotEqual(other, subject)
 
-    def test_shown(self) -> None:
+    def test_display(self) -> None:
         for path, url in (
             ("/a", "http://a.test/a"),
             ("*", "http://a.test"),
@@ -90,7 +90,7 @@ class PermissionTests(SynchronousTestCase):
                 },
             )
 
-    def test_shown_of_much(self) -> None:
+    def test_display_truncates(self) -> None:
         request = attrs.evolve(REQUEST, method="M" * 300, client=ClientIdentity("192.0.2.1", 1, "c" * 300))
         shown = Grant("1", GrantScope.of(request, "r" * 300), 7.5, "ann", "why").to_display()
         self.assertEqual(shown["identity"], "c" * 200 + "... (100 more characters)")

@@ -105,14 +105,14 @@ REFUSED = {
 
 
 class AuthorityTests(SynchronousTestCase):
-    """One spelling for each destination."""
+    """Each destination has one spelling."""
 
     def test_normalized(self) -> None:
         for name, (text, expected) in NORMALIZED.items():
             with self.subTest(name):
                 self.assertEqual(str(Authority.parse(text)), expected)
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         for name, text in REFUSED.items():
             with self.subTest(name):
                 self.assertRaises(InvalidTarget, Authority.parse, text)
@@ -122,7 +122,7 @@ class AuthorityTests(SynchronousTestCase):
         self.assertEqual(Authority.parse("example.com:", 80), Authority("example.com", 80))
         self.assertEqual(Authority.parse("[::1]", 443), Authority("::1", 443))
 
-    def test_an_ipv6_address_without_brackets(self) -> None:
+    def test_ipv6_address_without_brackets(self) -> None:
         for text, expected in (
             ("::1:443", "[::1]:443"),
             ("2001:db8::1:8443", "[2001:db8::1]:8443"),
@@ -139,7 +139,7 @@ class AuthorityTests(SynchronousTestCase):
                     self.assertRaises(InvalidTarget, Authority.parse, text, default, bare_ipv6=True)
         self.assertRaises(InvalidTarget, Authority.parse, "::1:443")
 
-    def test_no_reason_quotes_the_text(self) -> None:
+    def test_errors_do_not_quote_the_input(self) -> None:
         for name, text in REFUSED.items():
             with self.subTest(name):
                 for marked in (f"hunter2{text}", f"{text}hunter2", text.replace("example", "hunter2")):
@@ -176,7 +176,7 @@ class AuthorityTests(SynchronousTestCase):
             ).map("".join),
         )
     )
-    def test_any_text_is_refused_or_has_one_spelling(self, text: str) -> None:
+    def test_normalization_is_idempotent(self, text: str) -> None:
         try:
             once = Authority.parse(text, 80)
         except InvalidTarget:
@@ -186,7 +186,7 @@ class AuthorityTests(SynchronousTestCase):
             self.assertRegex(once.host, r"\A[a-z0-9_.-]{1,253}\Z")
 
     @given(st.ip_addresses(), st.integers(1, 65535))
-    def test_parsing_what_was_written_changes_nothing(self, address: object, port: int) -> None:
+    def test_formatted_address_parses_to_itself(self, address: object, port: int) -> None:
         once = Authority.parse(f"[{address}]:{port}" if ":" in str(address) else f"{address}:{port}")
         self.assertEqual(Authority.parse(str(once)), once)
 
@@ -205,7 +205,7 @@ class AuthorityTests(SynchronousTestCase):
         for spelling in spellings:
             self.assertEqual(normalize_host(spelling), expected, spelling)
 
-    def test_an_ipv6_address_alone_stands_in_brackets(self) -> None:
+    def test_ipv6_host_requires_brackets(self) -> None:
         for text in ("::1", "[::1", "::1]"):
             with self.subTest(text):
                 self.assertRaises(InvalidTarget, normalize_host, text)
@@ -218,9 +218,9 @@ class AuthorityTests(SynchronousTestCase):
 
 
 class OriginTests(SynchronousTestCase):
-    """A default port is left out where the scheme says it already."""
+    """Origins omit the default port of their scheme."""
 
-    def test_host_as_it_was_sent(self) -> None:
+    def test_host_field_of_the_client(self) -> None:
         secure = Origin("https", Authority("example.com", 443))
         for origin, sent, expected in (
             (secure, None, b"example.com"),
@@ -262,10 +262,10 @@ class OriginTests(SynchronousTestCase):
 
 
 class UpstreamProxyTests(SynchronousTestCase):
-    """Credentials do not show."""
+    """Credentials are validated, and do not appear in texts."""
 
-    def test_refused(self) -> None:
-        """A field that ends early would begin another one."""
+    def test_rejected(self) -> None:
+        """Invalid values are rejected; a line break in the credentials would inject a header field."""
         authority = Authority("proxy.test", 3128)
         for name, arguments in (
             ("scheme", ("socks5", authority)),

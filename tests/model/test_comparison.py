@@ -14,7 +14,7 @@ ALLOW, DENY, ASK, MORE = (
 
 
 class ComparisonTests(SynchronousTestCase):
-    """The second against the first."""
+    """The comparison of a second decision with the first."""
 
     def test_table(self) -> None:
         for first, second, agreement in (

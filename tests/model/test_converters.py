@@ -32,7 +32,7 @@ from egress.model.converters import (
 
 
 class Color(enum.Enum):
-    """Something to choose."""
+    """An enum for a choice."""
 
     RED = "red"
     GREEN = "green"
@@ -43,7 +43,7 @@ def _unchanged(value: Any) -> Any:
 
 
 class Rude:
-    """An object that does not even describe itself."""
+    """An object whose C{repr} fails."""
 
     def __repr__(self) -> str:
         raise RuntimeError("no")
@@ -51,7 +51,7 @@ class Rude:
 
 @attrs.frozen(kw_only=True, field_transformer=checked(name=text, words=text))
 class Everything:
-    """A field of each kind."""
+    """One field of each kind."""
 
     name: str = "n"
     words: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ class Everything:
 
 
 class FieldTests(SynchronousTestCase):
-    """Fields by their types."""
+    """Fields are converted according to their types."""
 
     def test_converted(self) -> None:
         for name, value, expected in (
@@ -95,7 +95,7 @@ class FieldTests(SynchronousTestCase):
                 given: dict[str, Any] = {name: value}
                 self.assertEqual(getattr(Everything(**given), name), expected)
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         for name, value, says in (
             ("name", "", "must not be empty"),
             ("name", 5, "must be a text"),
@@ -119,11 +119,11 @@ class FieldTests(SynchronousTestCase):
                 self.assertEqual(error.option, name)
                 self.assertIn(says, error.remedy)
 
-    def test_a_secret_is_not_shown(self) -> None:
+    def test_secret_is_not_displayed(self) -> None:
         error = self.assertRaises(ConfigError, Everything, secret="hunter2")
         self.assertEqual((error.value, str(error)), ("", "secret: must be of type bytes"))
 
-    def test_a_text_needs_a_kind(self) -> None:
+    def test_text_needs_a_kind(self) -> None:
         self.assertIsNone(kind_of(str))
         self.assertIsNone(kind_of(str | None))
         self.assertIsNone(kind_of(tuple[str, ...]))
@@ -134,33 +134,33 @@ class FieldTests(SynchronousTestCase):
 
 
 class ValueTests(SynchronousTestCase):
-    """Single values."""
+    """The converters of single values."""
 
-    def refused(self, kind: Any, *values: object) -> None:
+    def assert_rejected(self, kind: Any, *values: object) -> None:
         for value in values:
             with self.subTest(value):
                 self.assertTrue(self.assertRaises(BadValue, kind, value).remedy)
 
     def test_texts(self) -> None:
         self.assertEqual((string(""), text("a"), file_text("-"), file_text(Path("a"))), ("", "a", "-", "a"))
-        self.refused(string, b"a", None)
-        self.refused(text, "", "a\0")
-        self.refused(file_text, "", b"a", None)
+        self.assert_rejected(string, b"a", None)
+        self.assert_rejected(text, "", "a\0")
+        self.assert_rejected(file_text, "", b"a", None)
 
     def test_paths(self) -> None:
         self.assertEqual(path(Path("a")), Path("a"))
-        self.refused(path, "", "a\0b", b"a", None, PurePosixPath("a"))
+        self.assert_rejected(path, "", "a\0b", b"a", None, PurePosixPath("a"))
 
     def test_numbers(self) -> None:
         self.assertEqual((whole_number(-1), number(1), number(0.5)), (-1, 1.0, 0.5))
-        self.refused(whole_number, 1.0, True, "1", None)
-        self.refused(number, True, "1", None, 1j, 10**400, float("nan"), float("-inf"))
+        self.assert_rejected(whole_number, 1.0, True, "1", None)
+        self.assert_rejected(number, True, "1", None, 1j, 10**400, float("nan"), float("-inf"))
 
     def test_ports(self) -> None:
         self.assertEqual((port(1), port(65535)), (1, 65535))
-        self.refused(port, 0, 65536, "80", True)
+        self.assert_rejected(port, 0, 65536, "80", True)
         self.assertEqual(port_range(range(1, 65536)), range(1, 65536))
-        self.refused(
+        self.assert_rejected(
             port_range, range(0), range(2), range(1, 65537), range(1, 9, 2), 0, None, "0", "9-8", "1-", "\u0661", ""
         )
         self.assertIn("write 8-9", self.assertRaises(BadValue, parse_ports, "9-8").remedy)
@@ -169,10 +169,10 @@ class ValueTests(SynchronousTestCase):
         for value in (ip_network("10.0.0.0/8"), "10.0.0.0/8"):
             self.assertEqual(network(value), ip_network("10.0.0.0/8"))
         self.assertEqual(network(ip_address("::1")), ip_network("::1"))
-        self.refused(network, 1, b"\x7f\0\0\x01", ("10.0.0.0", 8), None, "", "a.test", True)
+        self.assert_rejected(network, 1, b"\x7f\0\0\x01", ("10.0.0.0", 8), None, "", "a.test", True)
         self.assertIn("write 10.0.0.0/8", self.assertRaises(BadValue, network, "10.0.0.1/8").remedy)
 
-    def test_shown(self) -> None:
+    def test_display(self) -> None:
         self.assertEqual(to_display("a"), "a")
         self.assertEqual(to_display(Path("a")), "a")
         self.assertEqual(to_display(5), "5")

@@ -21,7 +21,7 @@ REQUEST = DecisionRequest(
 
 
 class DecisionRequestTests(SynchronousTestCase):
-    """What follows from the parts of a question."""
+    """The properties of an authorization request."""
 
     def test_url(self) -> None:
         for path, expected in (("/a?b=%20c", "/a?b=%20c"), ("*", ""), ("", "")):
@@ -36,13 +36,13 @@ class DecisionRequestTests(SynchronousTestCase):
     def test_authority(self) -> None:
         self.assertEqual(REQUEST.authority, Authority("example.com", 443))
 
-    def test_what_is_private_does_not_show(self) -> None:
+    def test_repr_has_no_secrets(self) -> None:
         self.assertNotIn(repr(REQUEST.body), repr(REQUEST))
         self.assertNotIn("secret", repr(REQUEST))
 
 
 class ClientIdentityTests(SynchronousTestCase):
-    """Connections are kept apart by address and credentials, not by port."""
+    """The pool key consists of address and credentials, without the port."""
 
     def test_pool_key(self) -> None:
         one = ClientIdentity("192.0.2.1", 1, partition=b"a")
@@ -52,7 +52,7 @@ class ClientIdentityTests(SynchronousTestCase):
 
 
 class DecisionTests(SynchronousTestCase):
-    """Only C{ALLOW} allows."""
+    """Only C{ALLOW} allows a request."""
 
     def test_allowed(self) -> None:
         self.assertTrue(Decision(Verdict.ALLOW, "yes", "x").allowed)
@@ -60,6 +60,6 @@ class DecisionTests(SynchronousTestCase):
             with self.subTest(verdict.value):
                 self.assertFalse(Decision(verdict, "no", "x").allowed)
 
-    def test_what_is_set_does_not_show(self) -> None:
-        terms = Obligations(set_headers=((b"authorization", b"Bearer hidden"),))
-        self.assertNotIn("hidden", repr(Decision(Verdict.ALLOW, "yes", "x", obligations=terms)))
+    def test_repr_has_no_header_values(self) -> None:
+        obligations = Obligations(set_headers=((b"authorization", b"Bearer hidden"),))
+        self.assertNotIn("hidden", repr(Decision(Verdict.ALLOW, "yes", "x", obligations=obligations)))

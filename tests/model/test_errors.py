@@ -18,7 +18,7 @@ from egress.model.errors import (
     outcome_of,
 )
 
-# These only group others; nobody raises them.
+# Base classes, which are never raised themselves.
 GROUPS = {EgressError, ClientError, OriginError, UpstreamError}
 
 
@@ -30,7 +30,7 @@ def _subclasses(kind: type[EgressError]) -> Iterator[type[EgressError]]:
 
 
 class OutcomeTests(SynchronousTestCase):
-    """Every fault has an outcome of its own."""
+    """Every error has an outcome of its own."""
 
     def test_complete(self) -> None:
         self.assertEqual(set(OUTCOMES), set(_subclasses(EgressError)) - GROUPS)
@@ -39,7 +39,7 @@ class OutcomeTests(SynchronousTestCase):
         codes = [outcome.code for outcome in OUTCOMES.values()]
         self.assertEqual(len(codes), len(set(codes)))
 
-    def test_denials_outages_and_faults_are_told_apart(self) -> None:
+    def test_status_codes_by_party_at_fault(self) -> None:
         for kind, outcome in OUTCOMES.items():
             with self.subTest(kind.__name__):
                 if outcome.status is None:

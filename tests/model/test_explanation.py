@@ -10,11 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.model.explanation import MAX_BODY, ExplainRequest, Explanation, InvalidExplainRequest, RuleTried, Step
 
 
-class QuestionTests(SynchronousTestCase):
-    """A request that nobody sent, as JSON."""
+class ExplainRequestTests(SynchronousTestCase):
+    """Explain requests as JSON."""
 
-    def test_read(self) -> None:
-        for document, question in (
+    def test_parse(self) -> None:
+        for document, expected in (
             ({"method": "GET", "url": "http://a.test/"}, ExplainRequest("GET", "http://a.test/")),
             (
                 {
@@ -32,14 +32,14 @@ class QuestionTests(SynchronousTestCase):
             ({"method": "PUT", "url": "x", "body": "é"}, ExplainRequest("PUT", "x", (), "é".encode())),
         ):
             with self.subTest(document):
-                self.assertEqual(ExplainRequest.parse(document), question)
-                self.assertEqual(ExplainRequest.parse(json.loads(json.dumps(question.to_json()))), question)
+                self.assertEqual(ExplainRequest.parse(document), expected)
+                self.assertEqual(ExplainRequest.parse(json.loads(json.dumps(expected.to_json()))), expected)
 
     def test_secrets(self) -> None:
-        question = ExplainRequest("GET", "x", ((b"Authorization", b"hunter2"),), b"hunter2")
-        self.assertNotIn("hunter2", repr(question))
+        explain_request = ExplainRequest("GET", "x", ((b"Authorization", b"hunter2"),), b"hunter2")
+        self.assertNotIn("hunter2", repr(explain_request))
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         good = {"method": "GET", "url": "x"}
         documents: tuple[Any, ...] = (
             None,
@@ -65,7 +65,7 @@ class QuestionTests(SynchronousTestCase):
 
 
 class ExplanationTests(SynchronousTestCase):
-    """What is written for programs."""
+    """Explanations as JSON."""
 
     def test_json(self) -> None:
         rule = RuleTried("r", "deny", False, "hosts", "policy.toml:3")

@@ -9,7 +9,7 @@ from egress.model.limit_key import limit_key
 
 
 class LimitKeyTests(SynchronousTestCase):
-    """One key for each client."""
+    """Each client has one key."""
 
     def test_keys(self) -> None:
         for address, key in (
@@ -28,6 +28,6 @@ class LimitKeyTests(SynchronousTestCase):
             with self.subTest(address):
                 self.assertEqual(limit_key(address), key)
 
-    def test_of_a_client(self) -> None:
+    def test_client(self) -> None:
         for address in ("2001:db8::1", "2001:db8::ffff:1"):
             self.assertEqual(ClientIdentity(address, 1).limit_key, "2001:db8::/64")

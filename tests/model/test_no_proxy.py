@@ -10,7 +10,7 @@ from egress.model.no_proxy import Bypass, HostPattern
 
 
 class BypassTests(SynchronousTestCase):
-    """C{NO_PROXY}, as clients write it."""
+    """C{NO_PROXY} in the forms that clients write."""
 
     def test_matches(self) -> None:
         for text, authority, expected in (
@@ -59,11 +59,11 @@ class BypassTests(SynchronousTestCase):
             with self.subTest(text=text, authority=authority):
                 self.assertEqual(Bypass.parse(text).matches(Authority.parse(authority)), expected)
 
-    def test_nothing_is_below_an_address(self) -> None:
+    def test_address_has_no_subdomains(self) -> None:
         self.assertFalse(Bypass.parse("127.0.0.1").hosts[0].subdomains)
         self.assertTrue(Bypass.parse("example.com").hosts[0].subdomains)
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         for text in (
             *("10.0.0.0/99", "not a host", "example.com:port", "a:b:c", "10.0.0/33", "01.2/16", "256.*", "10.*.3"),
             *("10.1.2.*.*", "1.2.3.4.*", "*.*", "**", "a*.example.com", "a.*", "*:8080", "http://a.test", "a.test/"),
@@ -71,14 +71,14 @@ class BypassTests(SynchronousTestCase):
             with self.subTest(text):
                 self.assertRaises(InvalidTarget, Bypass.parse, text)
 
-    def test_a_refusal_does_not_quote(self) -> None:
+    def test_errors_do_not_quote_the_input(self) -> None:
         for text in ("http://hunter2@a.test", "hunter2/8", "hunter2..b", "*hunter2..", "hunter2:x", "x:hunter2:y"):
             with self.subTest(text):
                 self.assertNotIn("hunter2", self.assertRaises(InvalidTarget, Bypass.parse, text).reason)
 
 
 class HostPatternTests(SynchronousTestCase):
-    """Patterns without the reach of C{NO_PROXY}."""
+    """Host patterns without the suffix rule of C{NO_PROXY}."""
 
     def test_matches(self) -> None:
         for text, host, expected in (
@@ -94,7 +94,7 @@ class HostPatternTests(SynchronousTestCase):
                 pattern = HostPattern.parse(text, suffix=False)
                 self.assertEqual(pattern.matches(Authority(host, 443)), expected)
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         for text in ("*example.com", "", "*.", "a..b", "a:b"):
             with self.subTest(text):
                 self.assertRaises(InvalidTarget, HostPattern.parse, text, suffix=False)

@@ -8,12 +8,12 @@ from egress.model.protocol import is_http_or_tls, protocol_name
 
 
 class NameTests(SynchronousTestCase):
-    """What operators may allow."""
+    """The names that operators may permit."""
 
-    def test_good(self) -> None:
+    def test_valid(self) -> None:
         self.assertEqual([protocol_name(text) for text in ("tcp", "SPDY/3.1", "x")], ["tcp", "spdy/3.1", "x"])
 
-    def test_bad(self) -> None:
+    def test_invalid(self) -> None:
         for text in (
             "",
             "a b",

@@ -13,7 +13,7 @@ from egress.model.quote import LONGEST, quoted
 
 
 class QuotedTests(SynchronousTestCase):
-    """On one line, bounded, and without what may be a password."""
+    """A quotation is on one line, bounded, and without possible passwords."""
 
     def test_quoted(self) -> None:
         for text, expected in (
@@ -33,13 +33,13 @@ class QuotedTests(SynchronousTestCase):
                 self.assertEqual(quoted(text), expected)
 
     @given(st.text(), st.text())
-    def test_nothing_before_an_at_sign_is_shown(self, before: str, behind: str) -> None:
+    def test_text_before_an_at_sign_is_redacted(self, before: str, behind: str) -> None:
         found = quoted(f"{before}hunter2@{behind}")
         self.assertTrue("hunter2" not in found or "hunter2" in behind, found)
         self.assertTrue(found.isprintable() and len(found) <= LONGEST + 2, found)
 
 
-# Those that read what clients, origins and callers send; other modules quote what the operator wrote.
+# The packages that read the input of clients, origins and callers; other modules quote values of the operator.
 PACKAGES = (
     *("model", "http", "proxy", "relay", "upstream", "transport", "client_auth", "admin", "observability"),
     "authz_service",
@@ -47,7 +47,7 @@ PACKAGES = (
 
 
 class UseTests(SynchronousTestCase):
-    """Nothing else quotes what clients, origins and callers send."""
+    """Only L{quoted} quotes the input of clients, origins and callers."""
 
     def test_no_other_quotations(self) -> None:
         root = Path(egress.__file__).parent

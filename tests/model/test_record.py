@@ -9,9 +9,9 @@ from egress.model.record import ExchangeRecord
 
 
 class ExchangeRecordTests(SynchronousTestCase):
-    """A record has no defaults, so that no way out can forget a part."""
+    """A record has no defaults, so no code path can omit a field."""
 
-    def test_every_part_must_be_given(self) -> None:
+    def test_fields_have_no_defaults(self) -> None:
         for attribute in attrs.fields(ExchangeRecord):
             with self.subTest(attribute.name):
                 self.assertIs(attribute.default, attrs.NOTHING)

@@ -12,14 +12,14 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln"
 
 
 class RedactUrlTests(SynchronousTestCase):
-    """Secrets go; everything else stays as it was."""
+    """Secrets are redacted; all other text is unchanged."""
 
     def check(self, cases: dict[str, str]) -> None:
         for url, expected in cases.items():
             with self.subTest(url):
                 self.assertEqual(redact_url(url), expected)
 
-    def test_nothing_secret(self) -> None:
+    def test_unchanged(self) -> None:
         for url in (
             "",
             "https://example.com/",
@@ -57,7 +57,7 @@ class RedactUrlTests(SynchronousTestCase):
             }
         )
 
-    def test_password_that_should_have_been_encoded(self) -> None:
+    def test_password_without_encoding(self) -> None:
         self.check(
             {
                 "https://alice:s3/cret@example.com/x": "https://REDACTED@example.com/x",
@@ -109,7 +109,7 @@ class RedactUrlTests(SynchronousTestCase):
             }
         )
 
-    def test_nesting_is_followed_so_far_only(self) -> None:
+    def test_nesting_is_bounded(self) -> None:
         self.check({"https://h/?a=b=c=d": "https://h/?a=b=c=d", "https://h/?a=b=c=d=e=f=g=h": "https://h/?a=REDACTED"})
 
     @given(st.text())
@@ -118,16 +118,16 @@ class RedactUrlTests(SynchronousTestCase):
         self.assertIsInstance(once, str)
 
     @given(st.text(alphabet="ab:/?#@&=%\\[]1"))
-    def test_never_fails_on_what_looks_like_urls(self, text: str) -> None:
+    def test_never_fails_on_url_like_text(self, text: str) -> None:
         self.assertIsInstance(redact_url(f"http://{text}"), str)
 
     @given(st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="&;#?"), min_size=1))
-    def test_whatever_the_secret(self, secret: str) -> None:
+    def test_any_secret(self, secret: str) -> None:
         self.assertEqual(redact_url(f"https://h/?token={secret}&z"), "https://h/?token=REDACTED&z")
 
 
 class LongTests(SynchronousTestCase):
-    """What would cost much time to read goes as a whole."""
+    """Text that would take long to process is redacted as a whole."""
 
     def test_pairs(self) -> None:
         most = "https://h/?" + "&".join(["a=1"] * 256)
@@ -135,19 +135,19 @@ class LongTests(SynchronousTestCase):
         for more in (most + "&a=1", most + "?", most + "&a=1" * 5000):
             self.assertEqual(redact_url(more), "https://h/?REDACTED")
 
-    def test_a_value_with_other_values_in_it(self) -> None:
+    def test_nested_value(self) -> None:
         short, long = "a%3Db" + "c" * 4000, "a%3Db" + "c" * 4100
         self.assertEqual(redact_url(f"https://h/?x={short}"), f"https://h/?x={short}")
         self.assertEqual(redact_url(f"https://h/?x={long}"), "https://h/?x=REDACTED")
         self.assertEqual(redact_url(f"https://h/?x={'c' * 9000}"), f"https://h/?x={'c' * 9000}")
 
-    def test_a_key(self) -> None:
+    def test_key(self) -> None:
         self.assertFalse(is_secret_key("b" * 1024))
         self.assertTrue(is_secret_key("b" * 1025))
 
 
 class IsSecretKeyTests(SynchronousTestCase):
-    """Keys are known however they are spelt."""
+    """Secret keys are recognized in every spelling."""
 
     def test_secret(self) -> None:
         for key in (
@@ -181,7 +181,7 @@ class IsSecretKeyTests(SynchronousTestCase):
 
 
 class RedactUserinfoTests(SynchronousTestCase):
-    """Whatever stands before the last C{@} goes, whether the text is a URL or not."""
+    """The text before the last C{@} is redacted, whether or not the text is a URL."""
 
     def test_redacted(self) -> None:
         for text, expected in {

@@ -14,7 +14,7 @@ UPSTREAM = UpstreamProxy("http", Authority("proxy.test", 3128))
 
 
 class RouteTests(SynchronousTestCase):
-    """Only an upstream proxy that reads requests gets whole URLs."""
+    """Only an upstream proxy that reads requests receives whole URLs."""
 
     def test_absolute_form(self) -> None:
         for upstream, connect, expected in ((None, False, False), (UPSTREAM, True, False), (UPSTREAM, False, True)):
@@ -22,14 +22,14 @@ class RouteTests(SynchronousTestCase):
                 route = Route(ORIGIN, (), upstream, tls=False, connect=connect)
                 self.assertEqual(route.absolute_form, expected)
 
-    def test_where_it_leads(self) -> None:
+    def test_known_addresses(self) -> None:
         addresses = (ip_address("192.0.2.1"), ip_address("192.0.2.2"))
         self.assertEqual(Route(ORIGIN, addresses, None, False, False).known_addresses, addresses)
         self.assertIsNone(Route(ORIGIN, (), UPSTREAM, False, False).known_addresses)
         literal = Origin("http", Authority("192.0.2.1", 80))
         self.assertEqual(Route(literal, (), UPSTREAM, False, False).known_addresses, addresses[:1])
 
-    def test_stays_within(self) -> None:
+    def test_is_subset_of(self) -> None:
         one, other = ip_address("192.0.2.1"), ip_address("192.0.2.2")
         route = Route(ORIGIN, (one, other), None, False, False)
         for addresses in (None, (one, other), (other, one)):

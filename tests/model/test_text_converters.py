@@ -17,7 +17,7 @@ PROXY = UpstreamProxy("http", Authority("a.test", 3128), b"Basic dTpw")
 
 
 class TextTests(SynchronousTestCase):
-    """What an application may write, as text or as the value that it means."""
+    """Texts and values that an application can use."""
 
     def test_accepted(self) -> None:
         for kind, value, expected in (
@@ -44,7 +44,7 @@ class TextTests(SynchronousTestCase):
             with self.subTest(value):
                 self.assertEqual(kind(value), expected)
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         kinds: tuple[tuple[Callable[[object], object], tuple[object, ...]], ...] = (
             (setting_text.field_name, ("", "a b", 5)),
             (setting_text.token, ("", "a b", b"a", "\u00e4")),

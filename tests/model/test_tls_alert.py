@@ -8,7 +8,7 @@ from egress.model.tls_alert import alert_in, hint_at_certificate, reason_in
 
 
 class AlertTests(SynchronousTestCase):
-    """What the queue of OpenSSL says."""
+    """The alerts in the error queue of OpenSSL."""
 
     def test_alerts(self) -> None:
         for reason, name in (
@@ -24,7 +24,7 @@ class AlertTests(SynchronousTestCase):
         ):
             self.assertEqual(alert_in(Exception([("SSL routines", "", reason)])), name)
 
-    def test_the_last_counts(self) -> None:
+    def test_last_error(self) -> None:
         error = Exception([("a", "b", "first"), ("SSL routines", "ssl3_read_bytes", "tlsv1 alert access denied")])
         self.assertEqual((reason_in(error), alert_in(error)), ("tlsv1 alert access denied", "access_denied"))
 
@@ -34,7 +34,7 @@ class AlertTests(SynchronousTestCase):
             self.assertIsNone(alert_in(error))
 
     def test_hints(self) -> None:
-        """What an origin says of our certificate has a remedy."""
+        """Alerts of an origin about the client certificate have a remedy."""
         for alert in ("certificate_required", "bad_certificate", "unknown_ca", "certificate_expired"):
             self.assertIn("--origin-tls", hint_at_certificate(alert))
         for alert in ("handshake_failure", "protocol_version", "internal_error"):

@@ -1,4 +1,4 @@
-"""Lines of audit logs for tests."""
+"""Audit log lines for tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from egress.policy.learn.audit_reader import AuditLine, Notes, read_lines
 
 
 def audit_line(method: str, url: str, **more: Any) -> bytes:
-    """One line, as the audit log has it."""
+    """Return one line in the format of the audit log."""
     entry = {
         "time": "2026-11-25T12:00:00.000Z",
         "requestId": "r1",
@@ -30,7 +30,7 @@ def audit_line(method: str, url: str, **more: Any) -> bytes:
 
 
 def read(*lines: bytes) -> list[AuditLine]:
-    """Read lines that can be read."""
+    """Parse lines, all of which must be valid."""
     notes = Notes()
     found = list(read_lines(lines, notes))
     assert notes.bad == 0, notes

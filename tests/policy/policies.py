@@ -1,4 +1,4 @@
-"""Policies for tests, and how they are refused."""
+"""Policies for tests, and assertions about their errors."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from egress.policy.rules import RuleSet
 
 
 def parse(text: str) -> RuleSet:
-    """Read a policy that is called C{p.toml}."""
+    """Parse a policy with the name C{p.toml}."""
     return parse_policy(text, "p.toml", "policy p.toml")
 
 
 def request(method: str, url: str, **given: Any) -> DecisionRequest:
-    """A question about a request; about a tunnel for the method C{CONNECT}.
+    """Return an authorization request; for the method C{CONNECT}, one for a tunnel.
 
-    @param given: what else it has; C{headers} as a table, C{identity} and C{address} of the client.
+    @param given: other attributes; C{headers} as a table, C{identity} and C{address} of the client.
     """
     scheme, _, rest = url.partition("://")
     host, slash, path = rest.partition("/")
@@ -36,16 +36,16 @@ def request(method: str, url: str, **given: Any) -> DecisionRequest:
 
 
 class PolicyTestCase(SynchronousTestCase):
-    """Reads policies."""
+    """Base class of tests that parse policies."""
 
     def decides(self, policy: RuleSet, cases: dict[str, str], **given: Any) -> None:
-        """Compare the ids of the rules that decide on C{METHOD URL}."""
+        """Assert the ids of the rules that decide on C{METHOD URL}."""
         for text, expected in cases.items():
             with self.subTest(text):
                 self.assertEqual(policy.decide(request(*text.split(" "), **given)).rule_id, expected)
 
     def refuses(self, document: str, expected: str) -> None:
-        """Compare the error, which is one line."""
+        """Assert the error of a document, which is one line."""
         with self.subTest(document):
             error = self.assertRaises(PolicyError, parse, document)
             self.assertEqual(error.reason, f"p.toml:{expected}")
@@ -53,6 +53,6 @@ class PolicyTestCase(SynchronousTestCase):
             self.assertNotIn("\n", expected)
 
     def refuses_rules(self, rules: dict[str, str]) -> None:
-        """Compare the errors for what stands in the second rule of a document."""
+        """Assert the errors for the content of the second rule of a document."""
         for entry, expected in rules.items():
             self.refuses(f"version = 1\n[[rules]]\naction = 'allow'\n[[rules]]\n{entry}\n", expected)

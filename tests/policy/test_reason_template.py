@@ -10,14 +10,14 @@ from tests.policy.policies import request
 
 
 class ReasonTests(SynchronousTestCase):
-    """Reasons with places for values."""
+    """Reasons with placeholders."""
 
     def text(self, template: str, url: str = "https://Example.com:8443/a/b?token=secret") -> str:
         asked = request("GET", url, identity="ci", address="10.0.0.1")
         return Reason.parse(template).text(asked, "one")
 
     def test_values(self) -> None:
-        """A query is not shown: it may hold what is secret."""
+        """Placeholders are replaced; a query is not shown because it can contain secrets."""
         self.assertEqual(self.text("plain"), "plain")
         self.assertEqual(
             self.text("{rule}: {method} {url} = {host} {port} {path} by {identity} at {client}{{}}"),
@@ -27,7 +27,7 @@ class ReasonTests(SynchronousTestCase):
         self.assertEqual(self.text("{host}", "http://[::1]/"), "[::1]")
 
     def test_secrets(self) -> None:
-        """Nor are parameters of a path, or the user and the password in a URL within it."""
+        """Path parameters, and the credentials of a URL in a path, are not shown."""
         for path, expected in (
             ("/a?token=hunter2", "/a"),
             ("/a%3Ftoken=hunter2", "/a..."),
@@ -50,20 +50,20 @@ class ReasonTests(SynchronousTestCase):
         self.assertEqual(Reason.parse("{path} {url}").text(asked, "one"), "* http://a.test")
         self.assertEqual(self.text("{path}", "http://a.test/http://user:" + "x" * 300 + "@b"), "/http://REDACTED@b")
 
-    def test_parts(self) -> None:
-        """What is in a reason is part of what a cached decision depends on."""
+    def test_cache_key(self) -> None:
+        """The placeholders of a reason are part of the cache key."""
         self.assertEqual(Reason.parse("x {host} {port} {rule}").parts, frozenset())
         self.assertEqual(
             Reason.parse("{path} {url} {method} {client} {identity}").parts, {"path", "method", "client", "identity"}
         )
 
     def test_cleaned(self) -> None:
-        """One printable line, however long the path."""
+        """A value becomes one printable line of bounded length."""
         self.assertEqual(cleaned("a\r\nb\x00\x85\u2028\u202e\udc80c"), "a??b?????c")
         self.assertEqual(self.text("{path}", "http://a.test/" + "x" * 500), "/" + "x" * 196 + "...")
         self.assertEqual(cleaned("x" * 200), "x" * 200)
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         for template, expected in (
             ("{hosts}", "did you mean {host}?"),
             ("{}", "use {host}, {port}"),

@@ -20,12 +20,12 @@ from tests.policy.policies import parse, request
 
 ALLOW, DENY, ADDRESSES = Verdict.ALLOW, Verdict.DENY, Verdict.NEED_ADDRESSES
 _JSON = ("Content-Type", "application/json")
-# More readings than are looked at.
+# A path with more interpretations than the limit.
 UNREADABLE = "/%" + "25" * 100 + "41"
 
 
 def rule(verdict: Verdict, rule_id: str = "one", **conditions: Any) -> Rule:
-    """A rule, its hosts and paths compiled."""
+    """Create a rule, and compile its hosts and paths."""
     hosts = tuple(map(compile_host, conditions.pop("hosts", ())))
     paths = tuple(compile_path(path, broad=verdict is not ALLOW) for path in conditions.pop("paths", ()))
     sets: dict[str, Any] = {key: frozenset(value) for key, value in conditions.items()}
@@ -33,26 +33,26 @@ def rule(verdict: Verdict, rule_id: str = "one", **conditions: Any) -> Rule:
 
 
 class DecideTestCase(SynchronousTestCase):
-    """Asks sets of rules."""
+    """Base class of tests that evaluate rule sets."""
 
     def check(self, rules: list[Rule], cases: dict[str, str], default: Verdict = DENY) -> None:
-        """Compare the ids of the rules that decide; C{default} where none does.
+        """Assert the ids of the rules that decide; C{default} if no rule matches.
 
-        @param cases: C{METHOD URL} and the id.
+        @param cases: the expected id for each C{METHOD URL}.
         """
         policy = RuleSet("policy test", tuple(rules), default=default)
         for text, expected in cases.items():
             with self.subTest(text):
                 self.assertEqual(policy.decide(request(*text.split(" "))).rule_id, expected)
-                # The second answer comes from the memory for origins.
+                # The second decision uses the cache of origins.
                 self.assertEqual(policy.decide(request(*text.split(" "))).rule_id, expected)
 
 
 class DecideTests(DecideTestCase):
     """The first rule that matches decides."""
 
-    def test_addresses_that_were_not_looked_up(self) -> None:
-        """Who is denied whichever addresses there are is denied without a look-up."""
+    def test_withheld_addresses(self) -> None:
+        """A request that is denied regardless of its addresses is denied without a DNS lookup."""
         head = "version = 1\n"
         public = '[[rules]]\nid = "{0}"\naction = "{0}"\nreason = "x"\naddresses = ["public"]\n'
         plain = '[[rules]]\nid = "plain-{0}"\naction = "{0}"\nreason = "x"\n'
@@ -93,7 +93,7 @@ class DecideTests(DecideTestCase):
         ),
         st.sampled_from(["allow", "deny"]),
     )
-    def test_what_holds_whatever_the_addresses_are(self, rules: list[tuple[str, str]], default: str) -> None:
+    def test_final_decision_holds_for_all_addresses(self, rules: list[tuple[str, str]], default: str) -> None:
         text = "".join(
             f'[[rules]]\naction = "{action}"\nreason = "x"\n' + (f'addresses = ["{kind}"]\n' if kind else "")
             for action, kind in rules
@@ -134,7 +134,7 @@ class DecideTests(DecideTestCase):
         )
         self.assertFalse(RuleSet("policy test", ()).blocks_private)
 
-    def test_first_match(self) -> None:
+    def test_first_match_decides(self) -> None:
         self.check(
             [
                 rule(ALLOW, "hole", hosts=["a.example.com"], paths=["/open/**"]),
@@ -149,7 +149,7 @@ class DecideTests(DecideTestCase):
             },
         )
 
-    def test_conditions_are_all_to_hold(self) -> None:
+    def test_all_conditions_must_match(self) -> None:
         self.check(
             [
                 rule(
@@ -169,13 +169,13 @@ class DecideTests(DecideTestCase):
                 "GET http://a.test:443/x": "default",
                 "HEAD https://a.test/x": "default",
                 "GET https://a.test/z": "default",
-                # What stands in the query is no path.
+                # A path in the query does not count.
                 "GET https://a.test/z?/x": "default",
             },
         )
 
     def test_methods(self) -> None:
-        """A denial is about any spelling, a permission about the one that is registered."""
+        """A denial ignores case; a permission matches only the exact method."""
         self.check(
             [rule(DENY, "writes", methods=["DELETE"]), rule(ALLOW, "reads", methods=["GET"])],
             {
@@ -186,7 +186,7 @@ class DecideTests(DecideTestCase):
             },
         )
 
-    def test_asterisk_is_no_path(self) -> None:
+    def test_asterisk_is_not_a_path(self) -> None:
         asterisk = DecisionRequest(
             "id", Stage.REQUEST, "OPTIONS", Origin("http", Authority("a.test", 80)), "*", (), ClientIdentity("::1", 1)
         )
@@ -195,9 +195,9 @@ class DecideTests(DecideTestCase):
 
 
 class PathTests(DecideTestCase):
-    """Whatever the spelling: a denial holds in any reading, a permission in all."""
+    """A denial matches any interpretation of a path, a permission requires all to match."""
 
-    # Readings of one of these servers or another lead to /admin/x.
+    # Some server interprets each of these as /admin/x.
     TO_ADMIN = (
         "/admin/x",
         "/ADMIN/x",
@@ -229,13 +229,13 @@ class PathTests(DecideTestCase):
         "/admin./x",
     )
 
-    def test_nothing_slips_past_a_denial(self) -> None:
+    def test_no_spelling_bypasses_a_denial(self) -> None:
         rules = [rule(DENY, "no", paths=["/admin/**"]), rule(ALLOW, "yes")]
         self.check(rules, {f"GET http://a.test{UNREADABLE}": "default"})
         self.check(rules, {f"GET http://a.test{path}": "no" for path in self.TO_ADMIN})
         self.check(rules, dict.fromkeys(("GET http://a.test/administrator", "GET http://a.test/x/admin"), "yes"))
 
-    def test_nothing_slips_into_a_permission(self) -> None:
+    def test_no_spelling_extends_a_permission(self) -> None:
         rules = [rule(ALLOW, "yes", paths=["/public/**"])]
         self.check(rules, {f"GET http://a.test{path}": "default" for path in (*self.TO_ADMIN, UNREADABLE)})
         self.check(
@@ -251,7 +251,7 @@ class PathTests(DecideTestCase):
             ),
         )
 
-    def test_readings_may_be_allowed_by_several_patterns(self) -> None:
+    def test_several_patterns_can_cover_the_interpretations(self) -> None:
         url = "GET http://a.test/projects/group%2Fname/issues"
         for paths, expected in (
             (["/projects/group%2Fname/issues"], "default"),
@@ -262,8 +262,8 @@ class PathTests(DecideTestCase):
                 self.check([rule(ALLOW, paths=paths)], {url: expected})
 
     @given(st.lists(st.sampled_from("admin/.;%\\?#AX0125eEfFcC "), max_size=12).map("".join))
-    def test_no_reading_is_both_denied_and_allowed(self, path: str) -> None:
-        """With the same pattern for both, what may be forbidden is never let through by the permission."""
+    def test_no_interpretation_is_both_denied_and_allowed(self, path: str) -> None:
+        """For one pattern, a permission never allows a path that a denial matches."""
         pattern = "/a*/**"
         denial = RuleSet("policy test", (rule(DENY, paths=[pattern]),), default=ALLOW)
         permission = RuleSet("policy test", (rule(ALLOW, paths=[pattern]),))
@@ -273,7 +273,7 @@ class PathTests(DecideTestCase):
 
 
 class TunnelTests(DecideTestCase):
-    """What is inside a tunnel cannot be seen."""
+    """The content of a tunnel is not visible to rules."""
 
     DENIED: dict[str, dict[str, Any]] = {
         "host": {"hosts": ["a.test"]},
@@ -284,7 +284,7 @@ class TunnelTests(DecideTestCase):
         "scheme": {"schemes": ["http"]},
     }
 
-    def test_it_may_hold_what_a_denial_is_about(self) -> None:
+    def test_denial_applies_to_possible_content(self) -> None:
         for name, conditions in self.DENIED.items():
             for verdict in (DENY, Verdict.ASK):
                 with self.subTest(name, verdict=verdict):
@@ -313,13 +313,13 @@ class TunnelTests(DecideTestCase):
         "other host": ({"hosts": ["b.test"]}, "default"),
     }
 
-    def test_it_is_not_known_to_be_what_a_permission_is_about(self) -> None:
+    def test_permission_needs_certainty(self) -> None:
         for name, (conditions, expected) in self.PERMITTED.items():
             with self.subTest(name):
                 self.check([rule(ALLOW, **conditions)], {"CONNECT https://a.test": expected})
 
     def test_permission_before_the_denial(self) -> None:
-        """How a tunnel is opened past a denial of writes."""
+        """A permission for CONNECT before a denial of writes opens the tunnel."""
         self.check(
             [
                 rule(ALLOW, "pinned", hosts=["pinned.test"], methods=["CONNECT"]),
@@ -336,10 +336,10 @@ class TunnelTests(DecideTestCase):
 
 
 class WorkTests(SynchronousTestCase):
-    """What takes too much work is refused, whatever rules would say: it is neither allowed nor passed over."""
+    """A request that exceeds the work budget is denied, regardless of the rules."""
 
     def decision(self, policy: str, asked: DecisionRequest, *words: str) -> None:
-        """Ask a policy that allows everything that none of its rules is about."""
+        """Evaluate a policy that allows every request that no other rule matches."""
         rules = parse(f"version = 1\ndefault = 'allow'\n{policy}\n[[rules]]\nname = 'last'\naction = 'allow'\n")
         decision = rules.decide(asked)
         self.assertEqual((decision.verdict, decision.rule_id, decision.ttl), (DENY, "default", None))
@@ -349,12 +349,12 @@ class WorkTests(SynchronousTestCase):
         *tried, last = rules.trace(asked)
         self.assertEqual((last.rule_id, last.verdict), ("default", DENY))
         self.assertEqual([(one.rule_id, one.failed) for one in tried], [("one", "work")])
-        # A rule that looks at nothing of it decides.
+        # An earlier rule without such a condition decides.
         before = parse("version = 1\n[[rules]]\naction = 'allow'\n")
         self.assertTrue(before.decide(asked).allowed)
 
-    def test_behind_a_rule_about_addresses(self) -> None:
-        """With the addresses, that rule may decide before; a denial by it would be one anyway."""
+    def test_after_a_rule_with_addresses(self) -> None:
+        """With the addresses known, an earlier rule can decide first; if it denies, the result is the same."""
         asked = request("GET", f"http://a.test{UNREADABLE}", addresses_withheld=True)
         for action, expected in (("allow", ADDRESSES), ("ask", ADDRESSES), ("deny", DENY)):
             with self.subTest(action):
@@ -403,16 +403,16 @@ class WorkTests(SynchronousTestCase):
                     self.decision(head + condition, asked, *words)
 
     def test_long_paths(self) -> None:
-        """A long path that only few patterns may match is compared."""
+        """A long path is compared if only few patterns can match it."""
         patterns = [f"/{number}/**" for number in range(300)]
         rules = RuleSet("policy test", (rule(ALLOW, "yes", paths=[*patterns, "/a/**"]),))
         self.assertEqual(rules.decide(request("GET", "http://a.test" + "/a" * 1500)).rule_id, "yes")
 
 
-class AnswerTests(SynchronousTestCase):
-    """What else a decision says."""
+class DecisionAttributeTests(SynchronousTestCase):
+    """The attributes of a decision other than its verdict."""
 
-    def test_content_is_asked_for_when_nothing_else_is_left(self) -> None:
+    def test_content_is_requested_last(self) -> None:
         policy = parse(
             """version = 1
 [[rules]]
@@ -432,7 +432,7 @@ action = "allow"
         for method, headers, expected in (
             ("GET", [("X-A", "1")], (ALLOW, "rule-1")),
             ("PUT", [("X-A", "1"), _JSON], (Verdict.NEED_BODY, "rule-2")),
-            # The head alone tells that servers may read it as anything.
+            # The head alone shows that servers can interpret the content differently.
             ("PUT", [("X-A", "1")], (DENY, "rule-2")),
             ("PUT", [("X-A", "1"), _JSON, ("Content-Encoding", "br")], (DENY, "rule-2")),
             ("PUT", [("X-A", "2")], (ALLOW, "rule-3")),
@@ -445,9 +445,9 @@ action = "allow"
         asked = request("PUT", "http://a.test/", headers=[("X-A", "1"), _JSON], body=b'{"a":2}')
         self.assertEqual(policy.decide(asked).rule_id, "rule-3")
 
-    def test_firm(self) -> None:
-        """Denials about addresses hold where others are only observed."""
-        for condition, firm in (
+    def test_enforce_in_observe(self) -> None:
+        """Denials of addresses are enforced in observe mode."""
+        for condition, enforced in (
             ('hosts = ["private"]', True),
             ('hosts = ["10.0.0.0/8", "a.test"]', True),
             ('addresses = ["private"]', True),
@@ -458,10 +458,10 @@ action = "allow"
                 policy = parse(f"version = 1\n[[rules]]\naction = '{action}'\nreason = 'x'\n{condition}")
                 decision = policy.decide(request("GET", "http://10.0.0.1/"))
                 self.assertEqual(decision.rule_id, "rule-1")
-                self.assertIs(decision.enforce_in_observe, firm and action == "deny", condition)
+                self.assertIs(decision.enforce_in_observe, enforced and action == "deny", condition)
 
     def test_ttl(self) -> None:
-        """The answer counts for the same in all that was looked at, until a time begins or ends."""
+        """A decision is cacheable for equal request attributes, until a time window begins or ends."""
         policy = parse(
             """version = 1
 ttl = "1h"
@@ -482,22 +482,22 @@ hosts = ["b.test"]
         )
         nine = 1772442000.0
 
-        def answer(url: str, now: float | None, **given: Any) -> tuple[str | None, float | None, object]:
+        def cached(url: str, now: float | None, **given: Any) -> tuple[str | None, float | None, object]:
             decision = policy.decide(request("GET", url, **given), now)
             return decision.rule_id, decision.ttl, decision.cache_key
 
-        self.assertEqual(answer("http://a.test/", nine), ("rule-1", 1800.0, ("method",)))
-        self.assertEqual(answer("http://a.test/", nine - 3600), ("rule-1", 3600.0, ("method",)))
+        self.assertEqual(cached("http://a.test/", nine), ("rule-1", 1800.0, ("method",)))
+        self.assertEqual(cached("http://a.test/", nine - 3600), ("rule-1", 3600.0, ("method",)))
         self.assertEqual(
-            answer("http://a.test/", nine + 3600, headers=[("X", "1")]),
+            cached("http://a.test/", nine + 3600, headers=[("X", "1")]),
             ("rule-2", 3600.0, ("header:x", "method", "path")),
         )
-        self.assertEqual(answer("http://a.test/", nine + 3600), ("default", 3600.0, ("header:x", "method")))
-        self.assertEqual(answer("http://b.test/", nine), ("rule-3", 3600.0, ()))
-        # Without a clock, nobody knows for how long.
-        self.assertEqual(answer("http://b.test/", None), ("rule-3", 3600.0, ()))
-        self.assertEqual(answer("http://a.test/", None)[1:], (None, None))
-        self.assertEqual(answer("http://c.test/", nine), ("default", 3600.0, ("method",)))
+        self.assertEqual(cached("http://a.test/", nine + 3600), ("default", 3600.0, ("header:x", "method")))
+        self.assertEqual(cached("http://b.test/", nine), ("rule-3", 3600.0, ()))
+        # Without a clock, decisions that depend on the time have no time to live.
+        self.assertEqual(cached("http://b.test/", None), ("rule-3", 3600.0, ()))
+        self.assertEqual(cached("http://a.test/", None)[1:], (None, None))
+        self.assertEqual(cached("http://c.test/", nine), ("default", 3600.0, ("method",)))
 
     def test_no_ttl(self) -> None:
         decision = parse("version = 1\n[[rules]]\naction = 'allow'").decide(request("GET", "http://a.test/"), 0.0)

@@ -16,14 +16,14 @@ ON_JSON = "json = { a = 'x' }"
 
 
 class DoubtTests(PolicyTestCase):
-    """A reason names what servers read in different ways, where that decides."""
+    """A reason names the ambiguous part of a request if it determines the result."""
 
     def policy(self, condition: str, action: str, default: str = "deny") -> RuleSet:
-        """One rule, whose reason is "why"."""
+        """Return a policy with one rule, whose reason is "why"."""
         rule = f"[[rules]]\nname = 'one'\naction = '{action}'\nreason = 'why'\n{condition}"
         return parse(f"version = 1\ndefault = '{default}'\n{rule}")
 
-    # A condition, a request that is in doubt, and why.
+    # A condition, an ambiguous request, and the reason.
     CASES: tuple[tuple[str, str, dict[str, Any], str], ...] = (
         ("paths = ['/a/b']", "GET http://a.test/a%2fb", {}, PATH),
         ("paths = ['/b/**']", "GET http://a.test/b/../c", {}, "contains . or .. as a segment"),
@@ -58,7 +58,7 @@ class DoubtTests(PolicyTestCase):
     def test_denial(self) -> None:
         for condition, url, given, doubt in self.CASES:
             if condition == "paths = ['/b/**']":
-                # The plain reading is denied as well.
+                # The literal interpretation is denied, too.
                 continue
             for action, does in (("deny", "denies it"), ("ask", "asks a person")):
                 with self.subTest(condition, url=url, action=action):
@@ -71,8 +71,8 @@ class DoubtTests(PolicyTestCase):
                     (only,) = policy.trace(asked)
                     self.assertIn(only.doubt or "none", decision.reason)
 
-    def test_unsure(self) -> None:
-        """Names and values that servers read differently."""
+    def test_ambiguous_names_and_values(self) -> None:
+        """Servers interpret some names and values differently."""
         for condition, given, doubt in (
             ("query = { admin = false }", {}, "its query has names or values"),
             ("headers = { X-A = false }", {"headers": [("X_A", "1")]}, "its fields have names or values"),
@@ -80,8 +80,8 @@ class DoubtTests(PolicyTestCase):
             decision = self.policy(condition, "allow").decide(request("GET", "http://a.test/?[admin]=1", **given))
             self.assertIn(f"; {doubt} which servers read in different ways, so the rule one", decision.reason)
 
-    def test_no_doubt(self) -> None:
-        """What is certain needs no explanation."""
+    def test_certain_results(self) -> None:
+        """A certain result has no explanation."""
         for action in ("allow", "deny"):
             for condition, url, given in (
                 ("paths = ['/x']", "GET http://a.test/y", {}),
@@ -98,21 +98,21 @@ class DoubtTests(PolicyTestCase):
                     self.assertNotIn("in different ways", policy.decide(asked).reason)
                     self.assertIsNone(policy.trace(asked)[0].doubt)
 
-    def test_a_long_path(self) -> None:
-        """What takes long to compare is not compared for a reason."""
+    def test_long_path(self) -> None:
+        """A path that takes long to compare is not examined for a reason."""
         for slashes, named in ((20, True), (200, False)):
             asked = request("GET", "http://a.test/x" + "a%2f" * slashes)
             self.assertEqual("%2F" in self.policy("paths = ['/x*']", "allow").decide(asked).reason, named)
 
     def test_too_much_work(self) -> None:
-        """What is left of the work may be too little to look again."""
+        """The remaining work budget can be too small to examine a rule again."""
         values = ", ".join(f"'x{number}'" for number in range(90))
         asked = request("GET", "http://a.test/", headers=[("X-A", "y" * 7_000)])
         policy = self.policy(f"headers = {{ X-A = [{values}] }}", "allow")
         self.assertEqual(policy.decide(asked).reason, "no rule allows GET http://a.test")
 
-    def test_the_first_ones(self) -> None:
-        """Of many rules, few are looked at again."""
+    def test_only_the_first_rules(self) -> None:
+        """Only the first of many rules are examined again."""
         numbers = range(20)
         rules = "".join(f"[[rules]]\nname = 'r{one}'\naction = 'allow'\npaths = ['/{one}']\n" for one in numbers)
         policy = parse(f"version = 1\n{rules}")

@@ -25,8 +25,8 @@ hosts = ["b.test"]
 """
 
 
-class ProofTests(PolicyTestCase):
-    """Tests inside a policy pass, or say why not."""
+class RunCaseTests(PolicyTestCase):
+    """Test cases of a policy pass, or report why they failed."""
 
     def outcome(self, text: str) -> CaseResult:
         policy = parse(POLICY + text)
@@ -48,7 +48,7 @@ class ProofTests(PolicyTestCase):
                 "request = 'PUT http://a.test/'\nexpect = 'allow'\nrule = 'reads'",
                 ("reads did not match, by its 'methods', at p.toml:8",),
             ),
-            # Without a rule, those that are about the host.
+            # Without an expected rule, the rules for the host are listed.
             (
                 "request = 'PUT http://a.test/'\nexpect = 'allow'",
                 ("reads did not match, by its 'methods', at p.toml:8",),
@@ -58,7 +58,7 @@ class ProofTests(PolicyTestCase):
                 ("reads comes after no, and was not tried", "no decided, at p.toml:2"),
             ),
             ("request = 'GET http://a.test/no'\nexpect = 'deny'\nrule = 'default'", ("no decided, at p.toml:2",)),
-            # The right rule, and not what it says.
+            # The expected rule with another verdict.
             ("request = 'GET http://a.test/'\nexpect = 'ask'\nrule = 'reads'", ("reads decided, at p.toml:8",)),
         ):
             with self.subTest(text):

@@ -19,13 +19,13 @@ _HOSTS = ("a.test", "b.a.test", "c.b.a.test", "x.test", "db", "10.0.0.1", "10.0.
 
 
 def covered(*rules: str) -> list[tuple[str, str]]:
-    """The rules that never decide, each with the one that does."""
+    """Return the unreachable rules, each with the rule that decides in its place."""
     text = "".join(f'[[rules]]\naction = "allow"\n{rule}\n' for rule in rules)
     return [(rule.rule_id, other.rule_id) for rule, other in unreachable_rules(parse(f"version = 1\n{text}").rules)]
 
 
-class CoveredTests(SynchronousTestCase):
-    """Rules that never decide."""
+class UnreachableTests(SynchronousTestCase):
+    """The detection of unreachable rules."""
 
     def test_covered(self) -> None:
         for first, second in (
@@ -66,7 +66,7 @@ class CoveredTests(SynchronousTestCase):
 
     @given(st.lists(st.lists(st.sampled_from(_PATTERNS), min_size=1, max_size=3), max_size=5))
     def test_certain(self, lists: list[list[str]]) -> None:
-        """Whatever host one of them is about, another rule is before it."""
+        """For every host of an unreachable rule, an earlier rule matches."""
         tests = [tuple(map(compile_host, patterns)) for patterns in lists]
         for rule_id, _ in covered(*(f"hosts = {patterns!r}" for patterns in lists)):
             place = int(rule_id.removeprefix("rule-")) - 1

@@ -15,12 +15,12 @@ from tests.policy.audit import audit_line, read
 
 
 class LineTests(SynchronousTestCase):
-    """One line."""
+    """A single audit record."""
 
     def fault(self, line: bytes) -> str:
         return str(self.assertRaises(LineFault, read_line, line))
 
-    def test_what_the_proxy_writes(self) -> None:
+    def test_records_of_the_proxy(self) -> None:
         found = read_line(written(ALLOWED))
         assert found is not None
         self.assertEqual(found.url, "https://api.example.com/v1/items?page=2&token=REDACTED")
@@ -31,17 +31,17 @@ class LineTests(SynchronousTestCase):
         self.assertIsNone(read_line(written(REFUSED)))
 
     def test_urls(self) -> None:
-        for url, shown, path in (
+        for url, expected, path in (
             ("https://A.example.com", "https://a.example.com/", "/"),
             ("http://a.example.com:80/x?y", "http://a.example.com/x?y", "/x?y"),
             ("http://a.example.com?y", "http://a.example.com/?y", "/?y"),
             ("http://[::1]:8080/", "http://[::1]:8080/", "/"),
         ):
             (found,) = read(audit_line("GET", url))
-            self.assertEqual((found.url, found.path), (shown, path))
+            self.assertEqual((found.url, found.path), (expected, path))
 
-    def test_all_that_the_proxy_passes_on(self) -> None:
-        """No request can be asked for whose line is not read, and none is shown as another than it is."""
+    def test_all_forwarded_targets(self) -> None:
+        """The line of every request that the proxy forwards can be parsed, and shows the request unchanged."""
         for char in ("\x85", "\u2028", "\u202e", "\xa0", "\U000e0001", "\u00e4", "|", '"', "<"):
             with self.subTest(char):
                 path = parse_request_target("GET", f"http://a.test/{char}?{char}".encode()).path
@@ -90,7 +90,7 @@ class LineTests(SynchronousTestCase):
             self.assertEqual(found.at, at)
 
     def test_printable(self) -> None:
-        """Nothing of a forged line changes a terminal's colors, or begins a line of its own."""
+        """A forged line cannot change the colors of a terminal, or start a new line."""
         (found,) = read(
             audit_line("GET", "http://a.test/", reason="a\x1b[31m\nb", ruleId=7, bytesSent="x", client=None)
         )
@@ -120,7 +120,7 @@ class LineTests(SynchronousTestCase):
 
 
 class LinesTests(SynchronousTestCase):
-    """Many of them."""
+    """All lines of an audit log."""
 
     def test_notes(self) -> None:
         notes = Notes()
@@ -135,7 +135,7 @@ class LinesTests(SynchronousTestCase):
         self.assertEqual((notes.lines, notes.undecided, notes.bad, notes.first_bad), (5, 1, 1, [(3, "not JSON")]))
         self.assertEqual(notes.describe(), "1 of 5 lines could not be read: 3 (not JSON)")
 
-    def test_many_that_are_bad(self) -> None:
+    def test_many_bad_lines(self) -> None:
         notes = Notes()
         self.assertEqual(list(read_lines([b"x"] * 1000, notes)), [])
         self.assertEqual(len(notes.first_bad), 10)

@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.policy.learn.host_groups import group_by_domain, is_registrable
 
-# Domains in which customers have names, and that the Public Suffix List may have or not: suggestions never span them.
+# Domains with names of customers, whether or not they are on the Public Suffix List: suggestions never group them.
 SHARED = (
     *("amazonaws.com", "amazonaws.com.cn", "amplifyapp.com", "awsapprunner.com", "cloudfront.net"),
     *("elasticbeanstalk.com", "on.aws", "awsapps.com"),
@@ -32,9 +32,9 @@ SHARED = (
 
 
 class HostGroupTests(SynchronousTestCase):
-    """Whose names are below a domain."""
+    """The ownership of the names in a domain."""
 
-    def test_one_owner(self) -> None:
+    def test_registrable(self) -> None:
         for domain in (
             "example.com",
             "cdn.example.com",
@@ -59,7 +59,7 @@ class HostGroupTests(SynchronousTestCase):
             self.assertFalse(is_registrable(domain), domain)
 
     def test_shared_domains(self) -> None:
-        """Neither these domains nor domains in them."""
+        """These domains and their subdomains are never grouped."""
         for shared in SHARED:
             for domain in (shared, f"customer.{shared}", f"eu-1.customer.{shared}"):
                 self.assertFalse(is_registrable(domain), domain)
@@ -71,7 +71,7 @@ class HostGroupTests(SynchronousTestCase):
         self.assertEqual(found, {host: host for host in hosts[3:]})
 
     def test_not_grouped(self) -> None:
-        """Two are not many, and customers of one host have nothing to do with each other."""
+        """Two hosts are too few, and customers of one provider are unrelated."""
         for hosts in (
             ["a.example.com", "b.example.com"],
             [f"{name}.github.io" for name in "abcdef"],

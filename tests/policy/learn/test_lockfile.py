@@ -39,7 +39,7 @@ def egress(*lines: bytes, detail: Detail = Detail.METHOD) -> Egress:
 
 
 class WritingTests(SynchronousTestCase):
-    """What a lock file looks like."""
+    """The text of a lock file."""
 
     def test_method(self) -> None:
         lock = egress(*LINES).lock()
@@ -93,8 +93,8 @@ class WritingTests(SynchronousTestCase):
         ),
         st.sampled_from(Detail),
     )
-    def test_read_again(self, lines: list[bytes], detail: Detail) -> None:
-        """What is recorded can be read, and then nothing is new."""
+    def test_round_trip(self, lines: list[bytes], detail: Detail) -> None:
+        """A written lock can be parsed, and matches its own traffic."""
         found = egress(*lines, detail=detail)
         lock = parse_lock(found.lock().write(), "x")
         self.assertEqual(lock, found.lock())
@@ -103,7 +103,7 @@ class WritingTests(SynchronousTestCase):
 
 
 class ReadingTests(SynchronousTestCase):
-    """What people write."""
+    """Lock files that users edited."""
 
     def test_comments(self) -> None:
         lock = parse_lock("# ours\n\negress-lock 1\ndetail method\n# one\nGET  https://A.test:443\n", "x")
@@ -134,7 +134,7 @@ class ReadingTests(SynchronousTestCase):
 
 
 class DifferenceTests(SynchronousTestCase):
-    """What a reviewer sees."""
+    """The difference that a reviewer sees."""
 
     def compare(self, lock: str, *lines: bytes) -> list[str]:
         parsed = parse_lock(lock, "x")
@@ -158,7 +158,7 @@ class DifferenceTests(SynchronousTestCase):
         )
 
     def test_paths(self) -> None:
-        """A pattern that somebody wrote is one."""
+        """A hand-written pattern covers its paths."""
         lock = "egress-lock 1\ndetail path\nGET https://api.test/v1/**\nGET https://api.test/other/**\nPOST https://api.test/v1/items"
         self.assertEqual(
             self.compare(lock, *LINES[:3]),
@@ -169,6 +169,6 @@ class DifferenceTests(SynchronousTestCase):
         )
 
     def test_hosts(self) -> None:
-        """Another method is nothing new there."""
+        """With hosts only, another method is not a difference."""
         lock = Lock(Detail.HOST, frozenset({Destination("https", Authority("api.test", 443), "*")}))
         self.assertEqual(self.compare(lock.write(), *LINES[:3]), [])

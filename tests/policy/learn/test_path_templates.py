@@ -16,7 +16,7 @@ DIGEST = "0123456789abcdef" * 4
 
 
 class ShapeTests(SynchronousTestCase):
-    """What differs from one request to the next."""
+    """The parts of paths that vary between requests."""
 
     def test_table(self) -> None:
         for path, pattern in (
@@ -35,13 +35,13 @@ class ShapeTests(SynchronousTestCase):
             ("/orders/order-10021", "/orders/order-*"),
             ("/files/17.json", "/files/*.json"),
             ("/t/dGhpcyBpcyBhIHRva2Vu1", "/t/*"),
-            # Words, versions and names are what they are.
+            # Words, versions and names are unchanged.
             ("/repos/acme/my-very-long-repository-name", "/repos/acme/my-very-long-repository-name"),
             ("/simple/zope-interface/", "/simple/zope-interface/"),
             ("/python3/feedface", "/python3/feedface"),
             ("/get/requests-2.31.0.tar.gz", "/get/requests-2.31.0.tar.gz"),
             ("/utf8/sha256", "/utf8/sha256"),
-            # A store that spreads its files by digest.
+            # A store that distributes its files by digest.
             (f"/packages/70/8e/{DIGEST[:60]}/requests-2.31.0-py3-none-any.whl", "/packages/*/*/*/*.whl"),
             (
                 f"/packages/70/8e/{DIGEST[:60]}/requests-2.31.0-py3-none-any.whl.metadata",
@@ -51,7 +51,7 @@ class ShapeTests(SynchronousTestCase):
             (f"/{DIGEST}/README", "/*/*"),
             (f"/blobs/{DIGEST}", "/blobs/*"),
             (f"/blobs/{DIGEST}/", "/blobs/*/"),
-            # What a pattern could not say of itself.
+            # Segments that a pattern cannot contain literally.
             ("/a%2Fb/c", "/a%2Fb/c"),
             ("/@scope%2Fname", "/@scope%2Fname"),
             ("/a%5Cb/c", "/*/c"),
@@ -69,13 +69,13 @@ class ShapeTests(SynchronousTestCase):
 
     @given(st.text(st.sampled_from("/a1f.-_*%2E;\\?#~é\ud800+ :"), max_size=20))
     def test_patterns_match(self, text: str) -> None:
-        """A pattern is one that a policy may have, and matches the path that it was made from."""
+        """Every pattern is valid in a policy, and matches the path from which it was created."""
         for reading in readings(f"/{text}", WorkBudget()):
             if reading.startswith("/"):
                 pattern = pattern_of(shape_of(reading))
                 self.assertTrue(compile_path(pattern, broad=False).fullmatch(reading), (reading, pattern))
 
     def test_linear(self) -> None:
-        """Long segments of any kind are read in no time."""
+        """Long segments of any kind take linear time."""
         for text in ("a" * 16000, "1a" * 8000, "." * 16000, ".a" * 8000, "a-" * 8000, "2026-11-" * 2000):
             self.assertTrue(re.match("/", pattern_of(shape_of(f"/{text}"))))

@@ -11,7 +11,7 @@ from egress.policy.learn.path_tree import PathTree, PathUse
 
 
 class PathTreeTests(SynchronousTestCase):
-    """Many paths as few patterns."""
+    """Many paths are reduced to few patterns."""
 
     def tree(self, paths: Iterable[str], method: str = "GET") -> PathTree:
         tree = PathTree()
@@ -32,13 +32,13 @@ class PathTreeTests(SynchronousTestCase):
         )
 
     def test_many_alike(self) -> None:
-        """From eight on, they are names of one kind of thing."""
+        """From eight names on, names with equal subtrees are merged."""
         names = "abcdefgh"
         self.assertEqual(self.patterns(self.tree(f"/simple/{name}/" for name in names)), ["/simple/*/"])
         self.assertEqual(len(self.patterns(self.tree(f"/simple/{name}/" for name in names[:7]))), 7)
 
     def test_not_alike(self) -> None:
-        """Names that are used in different ways are names of different things."""
+        """Names with different methods or subtrees are not merged."""
         paths = [f"/api/{name}/{name}" for name in "abcdefgh"]
         self.assertEqual(len(self.patterns(self.tree(paths))), 8)
         tree = PathTree()
@@ -51,13 +51,13 @@ class PathTreeTests(SynchronousTestCase):
         self.assertEqual(len(self.patterns(self.tree(f"/{name}" for name in "abcdefghijk"))), 11)
         self.assertEqual(self.patterns(self.tree(f"/{name}" for name in "abcdefghijkl")), ["/*"])
 
-    def test_very_many(self) -> None:
+    def test_many_regardless_of_subtrees(self) -> None:
         paths = [f"/api/{name}/{name}" for name in "abcdefghijklmnopqrstu"]
         self.assertEqual(len(self.patterns(self.tree(paths[:20]))), 20)
         self.assertEqual(self.patterns(self.tree(paths)), ["/api/*/*"])
 
     def test_covered(self) -> None:
-        """What another pattern allows needs none of its own."""
+        """A path that another pattern covers needs no pattern of its own."""
         self.assertEqual(self.patterns(self.tree(["/items/1", "/items/search", "/items/"])), ["/items/", "/items/*"])
         tree = self.tree(["/items/1/parts", "/items/new/parts", "/items/new/other"])
         self.assertEqual(self.patterns(tree), ["/items/*/parts", "/items/new/other", "/items/new/parts"])
@@ -67,7 +67,7 @@ class PathTreeTests(SynchronousTestCase):
         self.assertEqual(self.patterns(tree), ["/items/*", "/items/search"])
 
     def test_limit(self) -> None:
-        """The deepest branches go first."""
+        """The deepest branches are replaced first."""
         tree = self.tree(["/a/b/c/1x", "/a/b/c/2x", "/a/b/d", "/e"])
         self.assertTrue(tree.limit(4))
         self.assertEqual(len(tree.uses()), 4)

@@ -74,20 +74,20 @@ paths = ["/person"]
 
 
 class RecordedTests(SynchronousTestCase):
-    """A question out of a line."""
+    """The authorization request of an audit record."""
 
     def recorded(self, method: str = "GET", **more: Any) -> Recorded:
         (line,) = read(audit_line(method, "http://api.test/items/1?a", **more))
         return Recorded.of(line)
 
-    def test_question(self) -> None:
-        question = self.recorded(identity="ci").question()
-        self.assertEqual((question.url, question.client.identity), ("http://api.test/items/1?a", "ci"))
-        self.assertEqual((question.client.address, question.headers), ("127.0.0.1", ()))
-        self.assertEqual((question.body_withheld, question.content_length), (False, 0))
+    def test_authorization_request(self) -> None:
+        replayed_request = self.recorded(identity="ci").question()
+        self.assertEqual((replayed_request.url, replayed_request.client.identity), ("http://api.test/items/1?a", "ci"))
+        self.assertEqual((replayed_request.client.address, replayed_request.headers), ("127.0.0.1", ()))
+        self.assertEqual((replayed_request.body_withheld, replayed_request.content_length), (False, 0))
 
     def test_content(self) -> None:
-        """It is not in the log; that there was some is, where it left."""
+        """The log has no content; the number of bytes shows whether there was content, if the request was forwarded."""
         for method, more, has_content in (
             ("POST", {"bytesSent": 5}, True),
             ("POST", {}, False),
@@ -96,18 +96,18 @@ class RecordedTests(SynchronousTestCase):
             ("POST", {"outcome": "decided"}, True),
             ("GET", {"verdict": "deny", "outcome": "denied"}, False),
         ):
-            question = self.recorded(method, **more).question()
-            self.assertEqual(question.body_withheld, has_content)
-            self.assertEqual(question.content_length, None if has_content else 0)
+            replayed_request = self.recorded(method, **more).question()
+            self.assertEqual(replayed_request.body_withheld, has_content)
+            self.assertEqual(replayed_request.content_length, None if has_content else 0)
 
     def test_urls(self) -> None:
-        for method, url, shown in (
+        for method, url, expected in (
             ("CONNECT", "https://db.test:5432", "db.test:5432"),
             ("OPTIONS", "http://a.test", "http://a.test"),
             ("GET", "http://a.test/", "http://a.test/"),
         ):
             (line,) = read(audit_line(method, url))
-            self.assertEqual(Recorded.of(line).url, shown)
+            self.assertEqual(Recorded.of(line).url, expected)
 
     def test_recording(self) -> None:
         recording = Recording()
@@ -121,7 +121,7 @@ class RecordedTests(SynchronousTestCase):
 
 
 class ReplayTests(SynchronousTestCase):
-    """What is said of the difference."""
+    """The effect of a replay on each request."""
 
     def decide(self, rules: RuleSet, line: bytes) -> tuple[Change, str]:
         (found,) = replay(rules, read(line)).results
@@ -139,7 +139,7 @@ class ReplayTests(SynchronousTestCase):
             self.assertIs(self.decide(POLICY, audit_line("GET", url, **more))[0], change, (url, more))
 
     def test_not_decidable(self) -> None:
-        """A rule that looks at what the log does not have may be the one, or may not."""
+        """A rule with conditions on data that the log lacks makes the result undecided."""
         rules = parse_policy(KEYS, "x", "x")
         for method, url, more, key in (
             ("GET", "http://api.test/fields", {}, "headers"),
@@ -158,7 +158,7 @@ class ReplayTests(SynchronousTestCase):
         )
 
     def test_decidable(self) -> None:
-        """What the log does have decides."""
+        """Conditions on data in the log decide."""
         rules = parse_policy(KEYS, "x", "x")
         for url, change in (
             ("http://api.test/content", Change.OTHER_RULE),
@@ -170,7 +170,7 @@ class ReplayTests(SynchronousTestCase):
                 self.assertIs(self.decide(rules, audit_line("GET", url))[0], change)
 
     def test_own_time(self) -> None:
-        """Each request is put as of its own time; those with the same answer are counted as one."""
+        """Each request is evaluated at its recorded time; requests with equal results are counted together."""
         rules = parse_policy(KEYS, "x", "x")
         times = ("2026-11-25T12:00:00.000Z", "2026-11-25T13:00:00.000Z", "2026-11-25T18:00:00.000Z")
         report = replay(rules, read(*(audit_line("GET", "http://api.test/timed", time=time) for time in times)))
@@ -179,7 +179,7 @@ class ReplayTests(SynchronousTestCase):
         )
 
     def test_of_a_service(self) -> None:
-        """In the log of a service some are left to a person."""
+        """The log of a service contains requests that required an approval."""
         rules = parse_policy(KEYS, "x", "x")
         for url, change in (
             ("http://api.test/person", Change.OTHER_RULE),
@@ -199,7 +199,7 @@ class ReplayTests(SynchronousTestCase):
 
 
 class ReportTests(SynchronousTestCase):
-    """The table."""
+    """The report as a table and as JSON."""
 
     def report(self, *lines: bytes) -> Report:
         return replay(POLICY, read(*lines))
@@ -231,14 +231,14 @@ class ReportTests(SynchronousTestCase):
         )
 
     def test_same(self) -> None:
-        """Another rule alone is no difference."""
+        """Another rule with the same verdict is not a difference."""
         report = self.report(audit_line("GET", "http://api.test/items/1"))
         self.assertFalse(report.differs)
         self.assertFalse(self.report().differs)
         self.assertEqual(next(iter(self.report().in_lines())), "There is nothing to compare.")
 
     def test_repeated(self) -> None:
-        """The same question is one result, however often it was put."""
+        """Repeated requests are one result with a count."""
         (found,) = self.report(*[audit_line("GET", "http://other.test/")] * 3).results
         self.assertEqual((found.change, found.count), (Change.NEWLY_DENIED, 3))
 

@@ -28,7 +28,7 @@ def suggest(lines: list[AuditLine]) -> Suggestion:
 
 
 def index_lines(names: list[str]) -> list[bytes]:
-    """What pip asks of an index."""
+    """Return the requests of pip to a package index."""
     lines = []
     for name in names:
         digest = hashlib.sha256(name.encode()).hexdigest()
@@ -39,7 +39,7 @@ def index_lines(names: list[str]) -> list[bytes]:
 
 
 class SuggestTests(SynchronousTestCase):
-    """Traffic of known kinds."""
+    """Suggestions for typical traffic."""
 
     def rules(self, *lines: bytes, most: int = MAX_RULES) -> list[SuggestedRule]:
         return suggest(read(*lines)).rules(most)
@@ -79,7 +79,7 @@ class SuggestTests(SynchronousTestCase):
         self.assertEqual(list(names_of(rules)), ["api.test-read", "api.test-write"])
 
     def test_few_methods(self) -> None:
-        """Those that may write each have a rule, where that makes no more than three."""
+        """Each unsafe method has a rule of its own, if this makes at most three rules."""
         lines = [audit_line("GET", "http://a.test/x"), audit_line("POST", "http://a.test/y")]
         rules = self.rules(*lines, audit_line("DELETE", "http://a.test/z"))
         self.assertEqual(
@@ -90,8 +90,8 @@ class SuggestTests(SynchronousTestCase):
         same = self.rules(audit_line("GET", "http://a.test/x"), audit_line("POST", "http://a.test/x"))
         self.assertEqual(self.summary(same), [(["a.test"], ["GET", "POST"], ["/x"])])
 
-    def test_hosts_alike(self) -> None:
-        """One rule for several hosts that are asked for the same."""
+    def test_hosts_with_equal_requests(self) -> None:
+        """Several hosts with equal requests share one rule."""
         (rule,) = self.rules(*(audit_line("GET", f"https://{host}/") for host in ("a.test", "b.test")))
         self.assertEqual((rule.hosts, rule.paths), ({"a.test", "b.test"}, ("/",)))
         self.assertEqual(list(names_of([rule])), ["a.test-and-1-more"])
@@ -114,7 +114,7 @@ class SuggestTests(SynchronousTestCase):
         self.assertEqual([sorted(rule.hosts) for rule in rules[1:]], [["db.test"], ["db.test", "other.test"]])
 
     def test_no_pattern(self) -> None:
-        """Where no pattern is sure to be about a path, none is written; nor methods that no rule can name."""
+        """If no pattern certainly matches a path, the rule has no paths; nor methods that no rule can name."""
         many_readings = "/" + "%252e;a/..%5C" * 40
         for method, url in (
             ("GET", f"http://a.test{many_readings}"),
@@ -132,7 +132,7 @@ class SuggestTests(SynchronousTestCase):
         self.assertEqual(rule.paths, ("/a" * 24 + "/**",))
 
     def test_fewer_rules(self) -> None:
-        """The busiest keep theirs."""
+        """The rules with the most requests stay separate."""
         lines = [audit_line("GET", f"https://h{number}x.test/p{number}x") for number in range(20)]
         lines += [audit_line("GET", "https://busy.test/x")] * 5
         lines += [audit_line("CONNECT", f"https://t{number}x.test:{5000 + number}") for number in range(3)]
@@ -151,7 +151,7 @@ class SuggestTests(SynchronousTestCase):
         self.assertEqual(write_policy(suggest(shuffled), 5), first)
 
     def test_names(self) -> None:
-        """Each its own, whatever the hosts are called."""
+        """Each rule has a unique name, regardless of the hosts."""
         lines = [audit_line("GET", f"http://{host}/") for host in ("[::1]:81", "default:82", "a_b.test:83")]
         lines += [audit_line("GET", f"http://{'x' * 60}.{name}.test:9{number}/") for number, name in enumerate("abc")]
         names = list(names_of(self.rules(*lines)))
@@ -200,7 +200,7 @@ def _lines(draw: st.DrawFn) -> AuditLine:
 
 
 class CoverageTests(SynchronousTestCase):
-    """Whatever the traffic is."""
+    """Suggestions for arbitrary traffic."""
 
     def policy(self, lines: list[AuditLine], most: int) -> RuleSet:
         policy = parse_policy(write_policy(suggest(lines), most), "suggested.toml", "suggested")
@@ -210,19 +210,19 @@ class CoverageTests(SynchronousTestCase):
     @settings(max_examples=100, deadline=None)
     @given(st.lists(_lines(), min_size=1, max_size=40), st.integers(2, 14))
     def test_covered(self, lines: list[AuditLine], most: int) -> None:
-        """Each request that was seen is allowed, and no host that was never seen."""
+        """Every recorded request is allowed, and no request to a host without records."""
         policy = self.policy(lines, most)
         for line in lines:
             recorded = Recorded.of(line)
             self.assertTrue(policy.decide(recorded.question()).allowed, line)
         for line in lines:
-            question = Recorded.of(line).question()
+            replayed_request = Recorded.of(line).question()
             for host in ("never.seen.example", "c.test", "w.github.io", "com"):
                 other = Recorded(
-                    question.stage,
-                    question.method,
-                    Origin(question.origin.scheme, Authority(host, question.origin.authority.port)),
-                    question.path,
+                    replayed_request.stage,
+                    replayed_request.method,
+                    Origin(replayed_request.origin.scheme, Authority(host, replayed_request.origin.authority.port)),
+                    replayed_request.path,
                     None,
                     "",
                     False,

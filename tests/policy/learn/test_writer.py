@@ -39,7 +39,7 @@ methods = ["CONNECT"]
 
 
 class PolicyTextTests(SynchronousTestCase):
-    """The text."""
+    """The text of a suggested policy."""
 
     def write(self, *lines: bytes, most: int = 12) -> str:
         suggestion = Suggestion()
@@ -50,7 +50,7 @@ class PolicyTextTests(SynchronousTestCase):
         return text
 
     def test_text(self) -> None:
-        """It is what one would have written."""
+        """The text is readable."""
         lines = [audit_line("GET", f"https://api.test/items/{number}?token=x") for number in (1, 2)]
         self.assertEqual(self.write(*lines, audit_line("CONNECT", "https://db.test:5432")), EXPECTED)
 
@@ -64,7 +64,7 @@ class PolicyTextTests(SynchronousTestCase):
         self.assertIn(f"e.g. https://a.test/{'b' * 75}...", text)
 
     def test_any_method(self) -> None:
-        """A method that no rule can name is one of all."""
+        """A method that no rule can name makes the rule match all methods."""
         text = self.write(audit_line("get", "https://a.test/x"))
         self.assertNotIn("methods", text)
         self.assertIn('reason = "learned from traffic: a.test"', text)

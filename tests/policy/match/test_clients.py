@@ -10,7 +10,7 @@ from egress.policy.match.clients import ClientName, compile_client
 
 
 class ClientTests(SynchronousTestCase):
-    """Patterns for clients."""
+    """Client patterns."""
 
     def test_addresses(self) -> None:
         for text in ("10.0.0.1", "10.0.0.0/8", "::1", "fd00::/8"):
@@ -24,8 +24,8 @@ class ClientTests(SynchronousTestCase):
         assert isinstance(found, ClientName)
         self.assertEqual((found.exact("ci-1"), found.exact("Ci-1"), found.broad("CI-1")), (False, True, True))
 
-    def test_refused(self) -> None:
-        """What was meant as a range is no name."""
+    def test_rejected(self) -> None:
+        """A malformed range is not accepted as a name."""
         for text in ("", "10.0.0.1/8", "10.0.0.0/33", "300.0.0.1", "::1::", "a::/x", "re:("):
             with self.subTest(text):
                 self.assertRaises(ValueError, compile_client, text)

@@ -28,17 +28,17 @@ VALUES = st.recursive(
 
 
 def deep(value: Any, depth: int) -> Any:
-    """A value in lists within lists."""
+    """Wrap a value in nested lists."""
     for _ in range(depth):
         value = [value]
     return value
 
 
 class CoercedTests(SynchronousTestCase):
-    """What loosely typed servers make of values."""
+    """The values to which loosely typed servers convert a value."""
 
     def test_numbers_in_texts(self) -> None:
-        """Number() and parseFloat of JavaScript, (int) and (float) of PHP."""
+        """As in Number() and parseFloat() of JavaScript, and (int) and (float) of PHP."""
         for text, expected in (
             ("7", 7),
             (" 7\n", 7),
@@ -156,7 +156,7 @@ class CoercedTests(SynchronousTestCase):
 
     @given(VALUES)
     def test_any_value(self, value: Any) -> None:
-        """It has texts and numbers, but for nothing; what it says itself is among them."""
+        """Every value except null has texts and numbers, and its own text or number is among them."""
         texts = set(texts_of(value))
         if isinstance(value, str):
             self.assertIn(value.lower(), texts)

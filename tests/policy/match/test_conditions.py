@@ -14,10 +14,10 @@ NOON = 1772449200.0  # Monday, 2 March 2026, 12:00 in Berlin
 
 
 class ConditionTests(PolicyTestCase):
-    """Each condition in a permission and in a denial, for requests of which it holds, may hold, and does not."""
+    """Each condition in a permission and in a denial, for requests that match, may match, and do not match."""
 
     def verdicts(self, condition: str, url: str = "POST http://a.test/", now: float | None = NOON, **given: Any) -> str:
-        """What a permission and a denial under a condition say."""
+        """Return the results of a permission and of a denial with the condition."""
         found = []
         head = 'version = 1\ntimezone = "Europe/Berlin"\n'
         for action, default in (("allow", "deny"), ("deny", "allow")):
@@ -70,7 +70,7 @@ class ConditionTests(PolicyTestCase):
             (b'{"user":{"role":"user"},"items":[{"n":1}]}', self.NO),
             (b'{"user":{"role":"admin"},"items":[{"n":1},{"n":3}]}', self.MAYBE),
             (b'{"user":{"role":"user","role":"admin"},"items":[{"n":1}]}', self.MAYBE),
-            # Keys in which case makes no difference, as to servers in Go.
+            # Keys that differ in case, which servers in Go ignore.
             (b'{"User":{"ROLE":"Admin"},"items":[{"N":1}]}', self.MAYBE),
             (b'{"User":{"ROLE":"user"},"items":[{"N":1}]}', self.NO),
             (b"no json", self.MAYBE),
@@ -80,12 +80,12 @@ class ConditionTests(PolicyTestCase):
                 self.assertEqual(self.verdicts(condition, body=body, headers=[self.JSON]), expected)
         withheld: dict[str, Any] = {"body_withheld": True, "content_length": None}
         self.assertEqual(self.verdicts(condition, headers=[self.JSON], **withheld), self.NEEDED)
-        # What the head settles is not asked for.
+        # Content is not requested if the head determines the result.
         for headers in ([], [self.JSON, self.JSON], [self.JSON, ("content-encoding", "gzip")]):
             self.assertEqual(self.verdicts(condition, headers=headers, **withheld), self.MAYBE)
 
     def test_media_types(self) -> None:
-        """The content is JSON to every server, or it may be anything."""
+        """Every server parses the content as JSON, or the condition is uncertain."""
         condition = 'json = { role = "admin" }'
         for kinds, expected in (
             (["application/json"], self.YES),
@@ -164,16 +164,16 @@ class ConditionTests(PolicyTestCase):
         self.assertEqual(self.verdicts('addresses = ["public"]', "GET http://8.8.8.8/"), self.YES)
         self.assertEqual(self.verdicts('addresses = ["metadata"]', "GET http://169.254.169.254/"), self.YES)
 
-    def test_addresses_that_were_not_looked_up(self) -> None:
-        """They are wanted where they decide; an address needs no look-up."""
+    def test_withheld_addresses(self) -> None:
+        """Addresses are requested if the result depends on them; an address literal needs no lookup."""
         condition = 'addresses = ["public"]'
         self.assertEqual(self.verdicts(condition, addresses_withheld=True), "addresses addresses")
         self.assertEqual(self.verdicts(condition, "GET http://8.8.8.8/", addresses_withheld=True), self.YES)
         known = (ip_address("10.0.0.1"),)
         self.assertEqual(self.verdicts(condition, addresses=known), self.NO)
-        # Another condition that fails makes them of no use.
+        # If another condition does not match, the addresses are not needed.
         self.assertEqual(self.verdicts(f'{condition}\nquery = {{ a = "1" }}', addresses_withheld=True), self.NO)
-        # Of two that cannot be told, the content comes first: it costs no DNS query.
+        # If both are needed, the content is requested first: it costs no DNS query.
         for both in (f'{condition}\njson = {{ a = "1" }}', f'json = {{ a = "1" }}\n{condition}'):
             self.assertEqual(
                 self.verdicts(
@@ -187,7 +187,7 @@ class ConditionTests(PolicyTestCase):
             )
 
     def test_tunnels(self) -> None:
-        """What nobody sees inside keeps a permission from it, and no denial."""
+        """Conditions on the content of a tunnel exclude permissions, but not denials."""
         for condition in (
             "query = { a = true }",
             "headers = { a = true }",
@@ -212,8 +212,8 @@ class ConditionTests(PolicyTestCase):
         self.assertEqual(self.verdicts('clients = ["ci"]', tunnel), self.NO)
         self.assertEqual(self.verdicts('clients = ["ci"]\npaths = ["/x"]', tunnel), self.NO)
 
-    def test_parts(self) -> None:
-        """What of a question each depends on."""
+    def test_depends_on(self) -> None:
+        """The request attributes on which each condition depends."""
         for condition, expected in {
             "query = { a = true }": {"path", "query"},
             "headers = { A = true, X-Y = true }": {"header:a", "header:x-y", "header:x_y"},

@@ -13,19 +13,19 @@ NO, MAYBE, YES = Match.NO, Match.MAYBE, Match.YES
 
 
 class FieldTests(SynchronousTestCase):
-    """Header fields, as servers may read them."""
+    """Header fields in the ways in which servers interpret them."""
 
-    # The fields; the pattern for "x-role"; whether it matches, and whether the field is there.
+    # The fields; the pattern for "x-role"; the match result, and the presence of the field.
     CASES: list[tuple[list[tuple[bytes, bytes]], str, Match, Match]] = [
         ([], "admin", NO, NO),
         ([(b"X-Role", b"admin")], "admin", YES, YES),
         ([(b"x-role", b"user")], "admin", NO, YES),
         ([(b"x-roles", b"admin")], "admin", NO, NO),
-        # Gateways that make variables of fields.
+        # Gateways that map fields to variables.
         ([(b"X_Role", b"admin")], "admin", MAYBE, MAYBE),
         ([(b"X_Role", b"user")], "admin", NO, MAYBE),
         ([(b"X-Role", b"admin"), (b"x_role", b"admin")], "admin", MAYBE, YES),
-        # Repeated, and lists.
+        # Repeated fields, and lists.
         ([(b"X-Role", b"user"), (b"X-Role", b"admin")], "admin", MAYBE, YES),
         ([(b"X-Role", b"user, admin")], "admin", MAYBE, YES),
         ([(b"X-Role", b"admin ,admin")], "admin", MAYBE, YES),
@@ -33,9 +33,9 @@ class FieldTests(SynchronousTestCase):
         ([(b"X-Role", b"a1,b2")], "a*", MAYBE, YES),
         ([(b"X-Role", b"a"), (b"X-Role", b"b")], "a, b", MAYBE, YES),
         ([(b"X-Role", b"a"), (b"X-Role", b"b")], "*", YES, YES),
-        # As many members as there may be.
+        # The maximum number of members.
         ([(b"X-Role", b"a," * 500 + b"b")], "c", NO, YES),
-        # Bytes beyond ASCII.
+        # Non-ASCII bytes.
         ([(b"X-Role", "ü".encode())], "ü", MAYBE, YES),
         ([(b"X-Role", b"\xfc")], "ü", MAYBE, YES),
         ([(b"X-Role", b"\xfc")], "*", YES, YES),
@@ -49,8 +49,8 @@ class FieldTests(SynchronousTestCase):
                 self.assertIs(field_matches(fields, "x-role", compiled, WorkBudget()), matches)
                 self.assertIs(has_field(fields, "x-role"), there)
 
-    def test_too_much(self) -> None:
-        """The reason names the field as the policy has it, and quotes nothing of the request."""
+    def test_work_budget(self) -> None:
+        """The reason names the field as in the policy, and quotes no data of the request."""
         for headers, word in (
             ([(b"X-Role", b"a," * 501 + b"b")], "more than 500 members"),
             ([(b"X_ROLE", b"a," * 251 + b"b")] * 2, "more than 500 members"),

@@ -29,13 +29,13 @@ _LISTS = st.lists(st.sampled_from(_PATTERNS), max_size=3)
 
 
 class IndexTests(SynchronousTestCase):
-    """What an index finds is what a look at each would."""
+    """The index finds the same rules as a scan of all rules."""
 
     @given(st.lists(_LISTS, max_size=12), st.sampled_from(_HOSTS))
-    def test_finds_all(self, lists: list[list[str]], host: str) -> None:
-        """Each that matches, in order, and none twice."""
+    def test_finds_all_matches(self, lists: list[list[str]], host: str) -> None:
+        """Every matching rule is found once, in order."""
         hosts = [tuple(map(compile_host, patterns)) for patterns in lists]
-        # Some lists are the same object, as those of a group are.
+        # Some host lists are the same object, as in a group.
         hosts += hosts[:3]
         authority = Authority.parse(host, 80)
         index = HostIndex(hosts)
@@ -44,8 +44,8 @@ class IndexTests(SynchronousTestCase):
         matching = [place for place, tests in enumerate(hosts) if not tests or any(test(authority) for test in tests)]
         self.assertLessEqual(set(matching), set(found))
 
-    def test_finds_little(self) -> None:
-        """Of many, only those about the host."""
+    def test_finds_few_others(self) -> None:
+        """Of many rules, only those for the host are found."""
         hosts = [(compile_host(f"h{number}.test"),) for number in range(1000)]
         hosts += [(compile_host(f"10.0.{number}.0/24"),) for number in range(200)]
         index = HostIndex(hosts)
@@ -76,8 +76,8 @@ def _rules(draw: Any) -> str:
     return "\n".join(lines)
 
 
-class SameTests(SynchronousTestCase):
-    """The quick way decides as the plain one does."""
+class EquivalenceTests(SynchronousTestCase):
+    """A decision with the index equals the trace without it."""
 
     @given(
         st.lists(_rules(), max_size=10),
@@ -105,10 +105,10 @@ def _decide(policy: RuleSet, url: str) -> Decision:
     return policy.decide(request("GET", url))
 
 
-class ManyTests(SynchronousTestCase):
-    """Rules about one origin beyond those that are remembered."""
+class CacheTests(SynchronousTestCase):
+    """The cache of rules per origin."""
 
-    def test_many(self) -> None:
+    def test_more_rules_than_the_cache_limit(self) -> None:
         rules = "".join(f'[[rules]]\naction = "allow"\npaths = ["/{number}"]\n' for number in range(200))
         policy = parse(f"version = 1\n{rules}")
         for number in (0, 63, 64, 199):
@@ -116,8 +116,8 @@ class ManyTests(SynchronousTestCase):
                 self.assertEqual(_decide(policy, f"http://a.test/{number}").rule_id, f"rule-{number + 1}")
         self.assertIs(_decide(policy, "http://a.test/200").verdict, Verdict.DENY)
 
-    def test_gone(self) -> None:
-        """An old policy is large, and does not wait for the garbage collector."""
+    def test_old_policy_is_freed(self) -> None:
+        """An old policy is large; it is freed without the garbage collector."""
         policy = parse('version = 1\n[[rules]]\naction = "allow"\nhosts = ["a.test"]\n[[rules]]\naction = "allow"\n')
         self.assertTrue(_decide(policy, "http://a.test/").allowed)
         rule = weakref.ref(policy.rules[0])

@@ -12,7 +12,7 @@ from egress.policy.match.hosts import compile_host, matches_addresses
 class HostTests(SynchronousTestCase):
     """Host patterns."""
 
-    # pattern: (what it matches, what it does not)
+    # pattern: (hosts that match, hosts that do not match)
     CASES: dict[str, tuple[list[str], list[str]]] = {
         "*": (["example.com", "db", "10.0.0.1", "[::1]"], []),
         "example.com": (["example.com", "EXAMPLE.com.", "example.com:8443"], ["a.example.com", "example.org", "com"]),
@@ -27,7 +27,7 @@ class HostTests(SynchronousTestCase):
         "bücher.example": (["xn--bcher-kva.example", "bücher.example"], ["bucher.example"]),
         "XN--bcher-KVA.example.": (["BÜCHER.example", "bücher.example."], ["a.bücher.example"]),
         "*.bücher.example.": (["a.xn--bcher-kva.example", "ä.Bücher.example."], ["bücher.example"]),
-        # Expressions are for the normal form: A-labels, without a dot at the end.
+        # Expressions match the normalized host: A-labels, without a trailing dot.
         r"re:xn--bcher-[a-z]+[.]example": (["bücher.example", "BÜCHER.EXAMPLE."], ["bucher.example"]),
         r"re:.*ü.*": ([], ["bücher.example"]),
         r"re:a[.]example[.]": ([], ["a.example", "a.example."]),
@@ -58,7 +58,7 @@ class HostTests(SynchronousTestCase):
                 with self.subTest(pattern, host=text):
                     self.assertIs(matches(Authority.parse(text, 80)), text in matching)
 
-    REFUSED = {
+    REJECTED = {
         "": "empty",
         "*example.com": "*.example.com",
         "**": "*.example.com",
@@ -80,15 +80,15 @@ class HostTests(SynchronousTestCase):
         "re:(": "regular expression",
     }
 
-    def test_refused(self) -> None:
-        for pattern, word in self.REFUSED.items():
+    def test_rejected(self) -> None:
+        for pattern, word in self.REJECTED.items():
             with self.subTest(pattern):
                 with self.assertRaises((ValueError, InvalidTarget)) as caught:
                     compile_host(pattern)
                 self.assertIn(word, str(caught.exception))
 
     def test_addresses(self) -> None:
-        """What is about addresses holds in observe mode, too."""
+        """Patterns for addresses are enforced in observe mode, too."""
         for pattern in ("10.0.0.1", "10.0.0.0/8", "private", "::1"):
             self.assertTrue(matches_addresses(compile_host(pattern)), pattern)
         for pattern in ("*", "a.test", "*.a.test", "single-label", "re:10.*"):

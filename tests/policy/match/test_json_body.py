@@ -23,7 +23,7 @@ def read_json(body: bytes) -> Any:
 
 
 class JsonTests(SynchronousTestCase):
-    """Content as JSON."""
+    """JSON content."""
 
     BAD = (
         b"",
@@ -72,13 +72,13 @@ class JsonTests(SynchronousTestCase):
             self.assertEqual(self.read(body).value, expected)
 
     def read(self, body: bytes) -> Document:
-        """Content that can be read."""
+        """Parse content that is valid."""
         found = read_json(body)
         assert isinstance(found, Document)
         return found
 
     def test_numbers(self) -> None:
-        """Which ones are read alike by every server, and which are not."""
+        """Some numbers are parsed alike by every server, others are not."""
         for text in ("0", "7", "-7", "9007199254740991", "1.5", "-0.25"):
             self.assertFalse(isinstance(self.read(text.encode()).value, Odd), text)
         for text in ("-0", "1.0", "1e0", "1.50", "15e-1", "-0.0", "0.1000000000000000055", "9007199254740992", "1e21"):
@@ -88,7 +88,7 @@ class JsonTests(SynchronousTestCase):
         for text in ("1" + "0" * 64, "1." + "0" * 64):
             self.assertIs(read_json(text.encode()), UNREADABLE)
 
-    # A document, an expression, what is wanted, and whether it matches: for a permission, and for a denial.
+    # A document, an expression, the wanted values, and the results for a permission and for a denial.
     CASES: list[tuple[Any, str, list[Any], Match, Match]] = [
         ({"a": "x"}, "a", ["x"], YES, YES),
         ({"a": "X"}, "a", ["x"], NO, YES),
@@ -114,7 +114,7 @@ class JsonTests(SynchronousTestCase):
         ({"a": [{"b": 1}, {"b": 2}]}, "a[].b", [1, 2], YES, YES),
         ({"a": {"b": 1}}, "a", ["*"], NO, YES),
         ({"a": 1}, "!(b)", [True], YES, YES),
-        # What servers convert: JavaScript makes texts of lists, PHP numbers of texts.
+        # Type coercion: JavaScript converts lists to texts, PHP converts texts to numbers.
         ({"a": [["prod-1"]]}, "a", ["prod-1"], NO, YES),
         ({"a": [[["Prod-1"]]]}, "a", ["prod*"], NO, YES),
         ({"a": ["x", "y"]}, "a", ["x,y"], NO, MAYBE),
@@ -140,7 +140,7 @@ class JsonTests(SynchronousTestCase):
         ({"a": [["Prod"]]}, "A == 'prod'", [True], NO, MAYBE),
         ({"a": {"0": "x"}}, "a[0]", ["x"], NO, NO),
         ({"a": {"0": "x"}}, "a[0] == 'x'", [True], NO, MAYBE),
-        # What the expression was not made for.
+        # Values of a type that the expression does not expect.
         ({"a": 1}, "length(a)", [1], MAYBE, MAYBE),
         ({"a": 1}, "nosuch(a)", [1], MAYBE, MAYBE),
         (UNREADABLE, "a", ["x"], MAYBE, MAYBE),
@@ -155,7 +155,7 @@ class JsonTests(SynchronousTestCase):
                 self.assertIs(json_matches(given, expression, Wanted.of(values, broad=False)), narrow)
                 self.assertIs(json_matches(given, expression, Wanted.of(values, broad=True)), broad)
 
-    # JSON, an expression, what is wanted, and whether it matches: for a permission, and for a denial.
+    # JSON, an expression, the wanted values, and the results for a permission and for a denial.
     WRITTEN = (
         (b'{"a":1}', "a", [1], YES, YES),
         (b'{"a":1e0}', "a", [1], NO, YES),
@@ -163,14 +163,14 @@ class JsonTests(SynchronousTestCase):
         (b'{"a":-0}', "a", [0], NO, YES),
         (b'{"a":1.0}', "a", ["1"], NO, YES),
         (b'{"a":9007199254740993}', "a", [9007199254740993], NO, YES),
-        # Whatever it is rounded to, or cut to.
+        # Servers can round or truncate the number to any other.
         (b'{"a":18446744073709551623}', "a", [7], NO, YES),
         (b'{"a":1e300}', "a", [7], NO, YES),
         (b'{"a":1e300}', "a", ["x"], NO, NO),
         (b'{"a":9007199254740992}', "a < `9007199254740993`", [True], MAYBE, YES),
         (b'{"a":1.50}', "a < `2`", [True], YES, YES),
         (b'{"a":1e0}', "a == `1`", [True], YES, YES),
-        # Libraries that take a name with dots for a path.
+        # Libraries that treat a name with dots as a path.
         (b'{"a":{"b":"x"},"a.b":"y"}', "a.b", ["x"], MAYBE, MAYBE),
         (b'{"A.B":"y"}', "a.b", ["x"], MAYBE, MAYBE),
         (b'{"a":{"b":"x"},"app.kubernetes.io/name":"y"}', "a.b", ["x"], YES, YES),
@@ -184,8 +184,8 @@ class JsonTests(SynchronousTestCase):
                 self.assertIs(json_matches(document, expression, Wanted.of(values, broad=False)), narrow)
                 self.assertIs(json_matches(document, expression, Wanted.of(values, broad=True)), broad)
 
-    def test_too_much(self) -> None:
-        """What takes long to read or to look through is not looked at; the reason quotes nothing of it."""
+    def test_work_budget(self) -> None:
+        """Content that takes long to parse or search is not evaluated; the reason quotes no data of it."""
         for body, word in (
             (b'"' + b"x" * 2_000_000 + b'"', "2,000,002 bytes"),
             (b"[" + b"1," * 20_000 + b"1]", "20,001 values"),
@@ -204,12 +204,12 @@ class JsonTests(SynchronousTestCase):
             ],
         )
         self.assertIn("905 values", again.cause)
-        # Where a value is, without walking, is found at once.
+        # An expression that only selects by location is cheap.
         for _ in range(1000):
             json_matches(read_json(b'{"a":{"b":1}}'), compile_expression("a.b"), Wanted.of(["z"], broad=True))
 
     def test_too_deep(self) -> None:
-        """However deep it is: newer Pythons read what is deeper than their functions go."""
+        """The nesting depth does not matter: newer Python versions parse deeper than their recursion limit."""
         deep: list[object] = []
         for _ in range(100_000):
             deep = [deep]
@@ -220,8 +220,8 @@ class JsonTests(SynchronousTestCase):
             self.assertIs(found, expected)
 
     @given(st.binary(max_size=40) | st.text('{}[]":,a1\\u0', max_size=30).map(str.encode))
-    def test_strangers(self, body: bytes) -> None:
-        """Whatever comes, it is read or it is not; a denial holds wherever a permission does."""
+    def test_arbitrary_content(self, body: bytes) -> None:
+        """Arbitrary content causes no error; a denial matches whenever a permission does."""
         document = read_json(body)
         for text in ("a", "a[0]", "a == `1`"):
             expression = compile_expression(text)

@@ -15,7 +15,7 @@ CODED = "its content is compressed or encoded (Content-Encoding)"
 
 
 class MediaTypeTests(SynchronousTestCase):
-    """Content is JSON where every server takes it for JSON in UTF-8."""
+    """Content is JSON if every server parses it as JSON in UTF-8."""
 
     CASES: dict[str, str | None] = {
         "application/json": None,
@@ -26,7 +26,7 @@ class MediaTypeTests(SynchronousTestCase):
         "application/vnd.api+json": None,
         "application/ld+json; profile=compacted; charset=utf-8": None,
         'application/json; odata="verbose"': None,
-        # Another charset, or two; one that some do not see, and others do.
+        # Another charset, or two; one that only some servers see.
         "application/json; charset=utf-7": CHARSET,
         "application/json; charset=utf-16le": CHARSET,
         "application/json; charset=utf8": CHARSET,
@@ -42,7 +42,7 @@ class MediaTypeTests(SynchronousTestCase):
         'application/json; x=";charset=utf-7"': NOT_JSON,
         'application/json; x="\\"; charset=utf-7"': NOT_JSON,
         "application/vnd.charset+json": CHARSET,
-        # Not JSON to each of them.
+        # Types that are not JSON to every server.
         "": NOT_JSON,
         "json": NOT_JSON,
         "text/json": NOT_JSON,
@@ -71,7 +71,7 @@ class MediaTypeTests(SynchronousTestCase):
                 self.assertEqual(json_fault(((NAME, value),), ()), expected)
 
     def test_fields(self) -> None:
-        """There is one, in the plain spelling."""
+        """There must be one Content-Type field, in the plain spelling."""
         plain = (NAME, "application/json")
         for types, word in (
             ((), "no Content-Type"),
@@ -95,7 +95,7 @@ class MediaTypeTests(SynchronousTestCase):
 
     @given(st.lists(st.sampled_from(["application/json", ";", " ", "charset", "=", "utf-8", '"', "utf-7", ",", "x"])))
     def test_no_other_charset(self, parts: list[str]) -> None:
-        """Whatever is read as JSON names no other charset anywhere, and at most one."""
+        """A type that is accepted as JSON names at most one charset, and no other than UTF-8."""
         value = "".join(parts)
         if json_fault(((NAME, value),), ()) is None:
             self.assertNotIn(",", value)

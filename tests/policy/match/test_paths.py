@@ -15,7 +15,7 @@ from egress.policy.match.work_budget import TooMuchWork, WorkBudget
 
 PLAIN = st.text("abcXYZ019-_~", min_size=1, max_size=4)
 PLAIN_PATHS = st.lists(PLAIN, max_size=4).map(lambda segments: "/" + "/".join(segments))
-# Everything that any of the changes is about, and little else.
+# Mostly text that triggers one of the transformations.
 TRICKY = st.lists(
     st.sampled_from(
         [
@@ -33,7 +33,7 @@ def readings(path: str) -> tuple[str, ...]:
 
 
 class CanonicalTests(SynchronousTestCase):
-    """What is the same for every server gets one spelling."""
+    """Spellings that are equal for every server become one spelling."""
 
     CASES = {
         "/a": "/a",
@@ -78,7 +78,7 @@ class DotSegmentTests(SynchronousTestCase):
                 self.assertEqual(remove_dot_segments(path), expected)
 
     @given(TRICKY)
-    def test_none_are_left(self, path: str) -> None:
+    def test_no_dot_segments_remain(self, path: str) -> None:
         resolved = remove_dot_segments(path)
         self.assertFalse({".", ".."} & set(resolved.split("/")))
         self.assertTrue(resolved.startswith("/"))
@@ -86,7 +86,7 @@ class DotSegmentTests(SynchronousTestCase):
 
 
 class ReadingsTests(SynchronousTestCase):
-    """How servers may read a path."""
+    """The interpretations of a path by servers."""
 
     CASES = {
         "/": {"/"},
@@ -109,7 +109,7 @@ class ReadingsTests(SynchronousTestCase):
         "/a/..;/b": {"/a/..;/b", "/a/../b", "/b"},
         "/a;x=1/b": {"/a;x=1/b", "/a/b"},
         "/a%3Bx/b": {"/a%3Bx/b", "/a;x/b", "/a/b"},
-        # Parameters may be cut off before or after decoding.
+        # Parameters can be removed before or after decoding.
         "/a;x%2Fb": {"/a;x%2Fb", "/a;x/b", "/a", "/a/b"},
         "/a%00b": {"/a%00b", "/a\0b", "/a"},
         "/a%3Fb": {"/a%3Fb", "/a?b", "/a"},
@@ -135,18 +135,18 @@ class ReadingsTests(SynchronousTestCase):
                 self.assertEqual(len(found), len(expected))
                 self.assertEqual(found[0], canonical(path.partition("?")[0]))
 
-    def test_too_many(self) -> None:
+    def test_too_many_interpretations(self) -> None:
         for path in ("/%" + "25" * (MAX_READINGS + 1) + "41", "/a..;x=%2f..%5c%252e%252e//y%00.png"):
             with self.subTest(path):
                 self.assertIn(f"more than {MAX_READINGS} ways", self.assertRaises(TooMuchWork, readings, path).cause)
         self.assertEqual(len(readings("/%" + "25" * (MAX_READINGS - 2) + "41")), MAX_READINGS)
 
     def test_too_long(self) -> None:
-        """The longer a path, the fewer readings it may have; the reason quotes nothing of it."""
+        """A longer path can have fewer interpretations; the reason quotes no data of it."""
         for path in ("/" + "a%2f" * 3900, "/" + "a;b/../%2f%252f//x%20/." * 650, "/" + "\xe9" * 15_000):
             cause = self.assertRaises(TooMuchWork, readings, path).cause
             self.assertEqual(cause, f"its path of {len(path):,} characters can be read in many ways")
-        # What honest clients send.
+        # Paths of legitimate clients.
         for path in ("/" + "a" * 16_000, "/" + "a%2f" * 200, "/" + "%d0%bf" * 300, "/x//" * 1000, "/a b" * 500):
             self.assertTrue(readings(path))
 
@@ -166,23 +166,23 @@ class ReadingsTests(SynchronousTestCase):
             self.assertEqual(ambiguity(path), expected, path)
 
     @given(PLAIN_PATHS)
-    def test_plain_paths_read_as_themselves(self, path: str) -> None:
+    def test_plain_paths_have_one_interpretation(self, path: str) -> None:
         self.assertEqual(readings(path), (path,))
 
     @given(PLAIN_PATHS, st.data())
-    def test_encoding_what_need_not_be_makes_no_difference(self, path: str, data: st.DataObject) -> None:
+    def test_unnecessary_encoding_does_not_matter(self, path: str, data: st.DataObject) -> None:
         encoded = "".join(f"%{ord(char):02x}" if char != "/" and data.draw(st.booleans()) else char for char in path)
         self.assertEqual(readings(encoded), (path,))
 
     @given(PLAIN_PATHS, PLAIN, st.sampled_from(["..", "%2e.", "%2E%2e", "..;", "..;a=b", "%2e%2e%00", "..%20"]))
-    def test_detours_are_seen_through(self, path: str, detour: str, up: str) -> None:
+    def test_detours_are_resolved(self, path: str, detour: str, up: str) -> None:
         found = readings(f"/{detour}/{up}{path}")
         self.assertIn(path, found)
 
     @settings(deadline=None)
     @given(TRICKY)
     def test_readings_are_complete(self, path: str) -> None:
-        """A server behind a server that passes on what it read reads nothing else."""
+        """A second server that receives the interpretation of a first one has no further interpretations."""
         try:
             found = readings(path)
         except TooMuchWork:
@@ -194,9 +194,9 @@ class ReadingsTests(SynchronousTestCase):
 
 
 class PatternTests(SynchronousTestCase):
-    """Which paths a pattern matches, exactly and broadly."""
+    """The paths that a pattern matches, exactly and broadly."""
 
-    # pattern: (what it matches, what it matches broadly alone, what it does not match)
+    # pattern: (paths that match, paths that match only broadly, paths that do not match)
     CASES: dict[str, tuple[list[str], list[str], list[str]]] = {
         "/": (["/"], [], ["/a", "*", "//"]),
         "/a": (["/a"], ["/a/", "/A"], ["/", "/ab", "/a/b", "/b/a"]),
@@ -233,9 +233,9 @@ class PatternTests(SynchronousTestCase):
                     self.assertEqual(broad.fullmatch(path) is not None, path not in neither)
 
     def test_steps(self) -> None:
-        """What may match costs as much as it is long; what cannot begin so costs next to nothing."""
+        """A possible match costs work in proportion to the path's length; another prefix costs almost none."""
         long = "/api/" + "x" * 1000
-        for pattern, broad, path, is_dear in (
+        for pattern, broad, path, is_expensive in (
             ("/api/**", False, long, True),
             ("/api/**", False, long.upper(), False),
             ("/api/**", True, long.upper(), True),
@@ -247,9 +247,9 @@ class PatternTests(SynchronousTestCase):
         ):
             with self.subTest(pattern, broad=broad, path=path[:8]):
                 steps = compile_path(pattern, broad=broad).steps(path, path.lower())
-                self.assertEqual(steps > 300 + 10 * len(path), is_dear)
+                self.assertEqual(steps > 300 + 10 * len(path), is_expensive)
 
-    REFUSED = {
+    REJECTED = {
         "": "begins with /",
         "a": "begins with /",
         "**": "begins with /",
@@ -267,8 +267,8 @@ class PatternTests(SynchronousTestCase):
         "/***": "**",
     }
 
-    def test_refused(self) -> None:
-        for pattern, word in self.REFUSED.items():
+    def test_rejected(self) -> None:
+        for pattern, word in self.REJECTED.items():
             for broad in (False, True):
                 with self.subTest(pattern, broad=broad):
                     error = self.assertRaises(ValueError, compile_path, pattern, broad=broad)
@@ -279,24 +279,24 @@ class PatternTests(SynchronousTestCase):
         st.lists(st.sampled_from(["**", "*", "a", "b", "a*", "*b", "a*b", "*a*b*"]), min_size=1, max_size=5),
         st.lists(st.text("ab", max_size=3), min_size=1, max_size=6),
     )
-    def test_agrees_with_a_slow_matcher(self, pattern: list[str], path: list[str]) -> None:
-        """That wildcards are never tried again costs no match."""
+    def test_agrees_with_a_backtracking_matcher(self, pattern: list[str], path: list[str]) -> None:
+        """Matching wildcards without backtracking loses no match."""
         compiled = compile_path("/" + "/".join(pattern), broad=False)
         self.assertEqual(compiled.fullmatch("/" + "/".join(path)) is not None, slow_match(pattern, path))
 
     @given(PLAIN_PATHS)
-    def test_a_path_is_a_pattern_for_itself(self, path: str) -> None:
+    def test_path_matches_itself(self, path: str) -> None:
         self.assertTrue(compile_path(path, broad=False).fullmatch(path))
         self.assertTrue(compile_path(path, broad=True).fullmatch(path.swapcase()))
 
     @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6))
-    def test_whatever_a_path_holds_can_be_written(self, segment: str) -> None:
+    def test_any_path_can_be_written_as_a_pattern(self, segment: str) -> None:
         path = "/x" + quote(segment, safe="")
         self.assertTrue(compile_path(path, broad=False).fullmatch(canonical(path)))
 
 
 def slow_match(pattern: list[str], path: list[str]) -> bool:
-    """A matcher that tries everything."""
+    """A matcher that tries every alternative."""
     if not pattern:
         return not path
     first, *rest = pattern

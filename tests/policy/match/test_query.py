@@ -25,9 +25,9 @@ def matches(query: Query | None, name: str, *patterns: str, broad: bool = False)
 
 
 class QueryTests(SynchronousTestCase):
-    """Parameters, as servers may read them."""
+    """Query parameters in the ways in which servers interpret them."""
 
-    # What stands after the path, and whether "role" is "admin", and whether it is there.
+    # The text after the path; whether "role" is "admin", and whether it is present.
     CASES = {
         "": (NO, NO),
         "?": (NO, NO),
@@ -40,22 +40,22 @@ class QueryTests(SynchronousTestCase):
         "?role=": (NO, YES),
         "?Role=user": (NO, MAYBE),
         "?other=admin": (NO, NO),
-        # Which one counts, or both, joined.
+        # Repeated parameters: the first, the last, or all joined.
         "?role=user&role=admin": (MAYBE, YES),
         "?role=admin&role=admin": (YES, YES),
         "?role=admin&role=%61dmin": (YES, YES),
-        # Names that some servers take for this one.
+        # Names that some servers treat as this one.
         "?Role=admin": (MAYBE, MAYBE),
         "?role[]=admin": (MAYBE, MAYBE),
         "?role[0]=admin": (MAYBE, MAYBE),
         "?+role=admin": (MAYBE, MAYBE),
         "?role%00=admin": (MAYBE, MAYBE),
         "?role=admin&Role=admin": (MAYBE, YES),
-        # Some separate by semicolons, too.
+        # Some servers also split at semicolons.
         "?a=b;role=admin": (MAYBE, MAYBE),
         "?role=admin;a=b": (MAYBE, YES),
         "?role=admin;role=admin": (MAYBE, YES),
-        # Decoded before they are separated.
+        # Decoded before splitting.
         "?a=b%26role=admin": (MAYBE, MAYBE),
         "?a=b%3Brole%3dadmin": (MAYBE, MAYBE),
         "?role%3Dadmin": (MAYBE, MAYBE),
@@ -64,11 +64,11 @@ class QueryTests(SynchronousTestCase):
         # Full-width letters.
         "?%EF%BD%92ole=admin": (MAYBE, MAYBE),
         "?role=%EF%BD%81dmin": (MAYBE, YES),
-        # Decoded twice.
+        # Double decoding.
         "?role=%2561dmin": (MAYBE, YES),
         "?ro%256ce=admin": (MAYBE, MAYBE),
         "?role=" + "%25" * 1 + "25252561dmin": (MAYBE, YES),
-        # What nobody can tell.
+        # Ambiguous queries.
         "?role=%zz": (MAYBE, YES),
         "?role=%ff": (MAYBE, YES),
         "?role=a%00": (MAYBE, YES),
@@ -77,7 +77,7 @@ class QueryTests(SynchronousTestCase):
         "%3frole=admin": (MAYBE, MAYBE),
         "%253Frole=admin": (MAYBE, MAYBE),
         "?a=b#role=admin": (MAYBE, MAYBE),
-        # A server that takes the first, one that takes the last, and what each says of a question mark.
+        # A second question mark belongs to the query.
         "?a?role=admin": (NO, NO),
     }
 
@@ -87,14 +87,14 @@ class QueryTests(SynchronousTestCase):
                 query = read_query(f"/x{text}")
                 self.assertEqual((matches(query, "role", "admin"), has_parameter(query, "role")), expected)
 
-    def test_blanks(self) -> None:
-        """A plus is a blank to most servers, and to some a plus."""
+    def test_plus(self) -> None:
+        """Most servers decode a plus as a space, some do not."""
         for pattern, expected in (("a b", MAYBE), ("a+b", MAYBE), ("a?b", NO), ("a*b", YES)):
             self.assertIs(matches(read_query("/?q=a+b"), "q", pattern), expected, pattern)
         self.assertIs(matches(read_query("/?q=a%20b"), "q", "a b"), YES)
 
-    def test_joined(self) -> None:
-        """Some servers join what is repeated."""
+    def test_repeated_parameters_joined(self) -> None:
+        """Some servers join repeated parameters."""
         for pattern in ("a,b", "a, b", "*,*"):
             self.assertIs(matches(read_query("/?q=a&q=b"), "q", pattern, broad=True), MAYBE, pattern)
         self.assertIs(matches(read_query("/?q=a&q=b"), "q", "x", broad=True), NO)
@@ -103,7 +103,7 @@ class QueryTests(SynchronousTestCase):
         for name in ("a.b", "a b", "a_b", "A_B", "a[b", "a.b[c]", "a_b[c]", " a.b"):
             self.assertIsNot(has_parameter(read_query(f"/?{name.replace(' ', '%20')}=1"), "a_b"), NO, name)
 
-    # A name as it was sent, and of which names some server may take it for one, and of which none does.
+    # A name as sent; the names that some server treats as equal, and names that no server does.
     NAMES: tuple[tuple[str, list[str], list[str]], ...] = (
         ("debug", ["debug", "DEBUG", "debug[x]"], ["debu", "bug", "x", "debug_x"]),
         # qs of Express, and Rack.
@@ -123,12 +123,12 @@ class QueryTests(SynchronousTestCase):
         ("user id", ["user_id"], ["user"]),
         ("user.id[x]", ["user_id"], ["id"]),
         ("user_id", ["user_id", "user.id", "user[id]"], ["user", "id"]),
-        # qs makes user[id] of these two, so the outer name alone may mean what is in it.
+        # qs makes user[id] of these two parameters, so the outer name can denote its member.
         ("user", ["user[id]"], ["user_id"]),
-        # The fields of Spring that stand for one that is not sent.
+        # Spring's fields for a parameter that was not sent.
         ("_debug", ["debug"], []),
         ("!debug", ["debug"], []),
-        # Libraries that merge.
+        # Libraries that merge objects.
         ("__proto__[debug]", ["debug"], ["x"]),
         ("constructor[prototype][debug]", ["debug"], []),
         ("constructor[x]", ["constructor"], ["x"]),
@@ -143,7 +143,7 @@ class QueryTests(SynchronousTestCase):
     )
 
     def test_names(self) -> None:
-        """The plain name alone is surely the name."""
+        """Only the plain name certainly is the name."""
         for sent, names, others in self.NAMES:
             query = read_query(f"/?{sent}=1")
             for name in names:
@@ -155,13 +155,13 @@ class QueryTests(SynchronousTestCase):
                     self.assertIs(has_parameter(query, name), NO)
 
     def test_wanted_names(self) -> None:
-        """Any name can stand in a policy."""
+        """A policy can use any name."""
         for name in ("[]", "", ".", "a[", "[a]"):
             self.assertIs(has_parameter(read_query("/?b=1"), name), NO, name)
         self.assertTrue(Name.of("[a]").may_be(Name.of("A")))
 
-    def test_too_much(self) -> None:
-        """More than servers read, and what takes long, is not read at all."""
+    def test_work_budget(self) -> None:
+        """A query with too many parameters, or that takes too long, is not parsed."""
         for query, word in (
             ("a&" * MAX_PARAMETERS + "role=admin", f"more than {MAX_PARAMETERS} parameters"),
             ("%61+=%25&" * 499, "4,491 characters"),
@@ -177,7 +177,7 @@ class QueryTests(SynchronousTestCase):
 
     @given(st.text("role=admin&;%+250AaR[]", max_size=30))
     def test_never_sure_of_both(self, text: str) -> None:
-        """Nothing is surely the value, and surely another."""
+        """If the value certainly matches, the parameter certainly is present."""
         query = read_query(f"/?{text}")
         found = matches(query, "role", "admin", "a*")
         if has_parameter(query, "role") is NO:

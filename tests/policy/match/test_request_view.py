@@ -11,8 +11,8 @@ from egress.policy.match.request_view import UNREAD, RequestView
 from tests.policy.policies import request
 
 
-class FactsTests(SynchronousTestCase):
-    """What is read of a request."""
+class RequestViewTests(SynchronousTestCase):
+    """The attributes of a request."""
 
     def json(self, *headers: tuple[str, str], kind: str = "application/json", **given: object) -> object:
         found = RequestView(
@@ -28,17 +28,17 @@ class FactsTests(SynchronousTestCase):
         self.assertIs(self.json(), NOTHING)
         self.assertIs(self.json(body=b""), NOTHING)
         self.assertIs(self.json(body_withheld=True, content_length=7), UNREAD)
-        # Nothing is nothing, whatever it is said to be.
+        # Empty content is empty regardless of its type.
         self.assertIs(self.json(body=b"", kind="text/plain"), NOTHING)
         self.assertIs(self.json(body_withheld=True, content_length=7, kind="text/plain"), UNREADABLE)
 
-    def test_nobody_can_tell(self) -> None:
+    def test_ambiguous_content(self) -> None:
         body = b'{"a":1}'
         for name in ("content-encoding", "Content_Encoding"):
             self.assertIs(self.json((name, "gzip"), body=body), UNREADABLE)
             self.assertIs(self.json((name, "identity"), (name, "br"), body_withheld=True), UNREADABLE)
         self.assertIs(self.json(body=body, body_truncated=True), UNREADABLE)
-        # There is content, which was neither sent along nor is to be had.
+        # There is content, but it is neither included nor withheld.
         self.assertIs(self.json(content_length=None), UNREADABLE)
         self.assertIs(self.json(content_length=7), UNREADABLE)
 

@@ -16,12 +16,12 @@ _WINDOWS: Final = ("mon-fri 08:00-18:00", "22:00-06:00", "sat,sun", "fri-mon 23:
 
 
 def at(text: str, zone: str = "Europe/Berlin") -> float:
-    """A local time."""
+    """Return a local time in seconds since the epoch."""
     return datetime.fromisoformat(text).replace(tzinfo=compile_zone(zone)).timestamp()
 
 
 class WindowTests(SynchronousTestCase):
-    """Times of the week."""
+    """Time windows."""
 
     # 2 March 2026 is a Monday.
     CASES: dict[str, tuple[list[str], list[str]]] = {
@@ -31,7 +31,7 @@ class WindowTests(SynchronousTestCase):
         ),
         "08:00-24:00": (["2026-03-01T23:59"], ["2026-03-02T00:00"]),
         "22:00-06:00": (["2026-03-02T22:00", "2026-03-02T05:59"], ["2026-03-02T06:00", "2026-03-02T21:59"]),
-        # The day is the one on which it begins.
+        # The day is that on which the window begins.
         "fri 22:00-06:00": (["2026-03-06T22:00", "2026-03-07T05:00"], ["2026-03-06T05:00", "2026-03-07T22:00"]),
         "sun 22:00-06:00": (["2026-03-02T05:00"], ["2026-03-01T05:00"]),
         "sat,SUN": (["2026-03-07T00:00", "2026-03-08T23:59"], ["2026-03-06T23:59", "2026-03-09T00:00"]),
@@ -52,7 +52,7 @@ class WindowTests(SynchronousTestCase):
         self.assertIs(compile_zone("UTC"), timezone.utc)
 
     def test_over_midnight(self) -> None:
-        """The days are those on which it begins, and what is after midnight belongs to the day before."""
+        """A window that ends after midnight belongs to the day on which it begins."""
         windows = (Window.parse("fri,sun 22:00-06:00"),)
         for moment, inside in (
             ("2026-03-06T21:59", False),  # Friday
@@ -63,12 +63,12 @@ class WindowTests(SynchronousTestCase):
             ("2026-03-08T03:00", False),
             ("2026-03-08T22:30", True),  # Sunday
             ("2026-03-09T05:00", True),
-            ("2026-03-06T05:00", False),  # what began on Thursday
+            ("2026-03-06T05:00", False),  # the window began on Thursday
         ):
             self.assertIs(is_within(windows, BERLIN, at(moment)), inside, moment)
 
-    def test_hour_that_is_left_out_or_comes_twice(self) -> None:
-        """The clock on the wall counts: in spring such an hour is none, in autumn it is two."""
+    def test_skipped_and_repeated_hours(self) -> None:
+        """Windows use local time: in spring the hour does not exist, in autumn it occurs twice."""
         for text, day, seconds in (
             ("02:00-03:00", "2026-03-29", 0),
             ("01:00-04:00", "2026-03-29", 7200),
@@ -81,7 +81,7 @@ class WindowTests(SynchronousTestCase):
             inside = sum(is_within(windows, BERLIN, noon + minute * 60) for minute in range(22 * 60))
             self.assertEqual(inside * 60, seconds, (text, day))
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         for text in (
             "",
             " ",
@@ -100,14 +100,14 @@ class WindowTests(SynchronousTestCase):
             with self.subTest(text):
                 self.assertRaises(ValueError, compile_zone, text)
 
-    def test_borders(self) -> None:
+    def test_boundaries(self) -> None:
         windows = (Window.parse("mon-fri 08:00-18:00"),)
         self.assertEqual(until_boundary(windows, BERLIN, at("2026-03-02T07:59:30")), 30.0)
         self.assertEqual(until_boundary(windows, BERLIN, at("2026-03-02T17:00")), 3600.0)
         self.assertEqual(until_boundary(windows, BERLIN, at("2026-03-02T08:00")), 36000.0)
 
-    def test_clocks_are_changed(self) -> None:
-        """What was over comes once more: 25 October 2026, at three, it is two again."""
+    def test_end_of_daylight_saving_time(self) -> None:
+        """On 25 October 2026, the clock goes back from three to two, so a window repeats."""
         windows = (Window.parse("02:00-02:30"),)
         before = at("2026-10-25T02:40")
         self.assertFalse(is_within(windows, BERLIN, before))
@@ -117,11 +117,11 @@ class WindowTests(SynchronousTestCase):
 
     @given(
         st.sampled_from(_WINDOWS).map(Window.parse),
-        # The week in which clocks are changed in spring, and the one in autumn.
+        # The weeks of the clock changes in spring and in autumn.
         st.one_of(st.integers(1774400000, 1775000000), st.integers(1792500000, 1793100000)),
         st.floats(0, 0.999),
     )
-    def test_nothing_changes_before(self, window: Window, now: int, share: float) -> None:
+    def test_no_change_before_the_boundary(self, window: Window, now: int, share: float) -> None:
         lasts = until_boundary((window,), BERLIN, now)
         self.assertGreaterEqual(lasts, 0)
         before = is_within((window,), BERLIN, now)

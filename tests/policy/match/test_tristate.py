@@ -9,8 +9,8 @@ from egress.policy.match.tristate import Match, all_of, certainty
 NO, MAYBE, YES = Match.NO, Match.MAYBE, Match.YES
 
 
-class HoldsTests(SynchronousTestCase):
-    """Yes, no and what cannot be told."""
+class MatchTests(SynchronousTestCase):
+    """The results yes, no and uncertain."""
 
     def test_opposite(self) -> None:
         for one, other in ((NO, YES), (YES, NO), (MAYBE, MAYBE), (Match.UNREAD, Match.UNREAD)):

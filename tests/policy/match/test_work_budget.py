@@ -8,7 +8,7 @@ from egress.policy.match.work_budget import MAX_WORK, PER_CALL, PER_CHARACTER, T
 
 
 class WorkTests(SynchronousTestCase):
-    """What was estimated is spent, up to the bound."""
+    """Estimated work is spent, up to the limit."""
 
     def test_spend(self) -> None:
         work = WorkBudget(10)

@@ -8,9 +8,9 @@ from tests.policy.policies import PolicyTestCase, parse
 
 
 class CaseTests(PolicyTestCase):
-    """Tests inside a policy."""
+    """Test cases in a policy."""
 
-    # What is in a test, and the whole error after the name of the file.
+    # The content of a test case, and the whole error after the name of the file.
     TESTS = {
         "": "2: test 1: 'request' is missing; write a method and a URL, as in \"GET https://example.com/\"",
         "request = 'GET http://a/'": '2: test 1: \'expect\' is missing; write "allow", "deny" or "ask"',
@@ -54,14 +54,14 @@ class CaseTests(PolicyTestCase):
         ),
     }
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         for entry, expected in self.TESTS.items():
             self.refuses(f"version = 1\n[[test]]\n{entry}\n", expected)
 
     def read(self, text: str) -> Case:
         return parse(f"version = 1\n[[test]]\nexpect = 'deny'\n{text}").cases[0]
 
-    def test_little(self) -> None:
+    def test_minimal(self) -> None:
         case = self.read("request = 'GET https://Example.com?x'")
         self.assertEqual((case.name, case.where), ("GET https://Example.com?x", "p.toml:2"))
         self.assertEqual((case.now, case.expect, case.rule), (None, Verdict.DENY, None))

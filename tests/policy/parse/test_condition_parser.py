@@ -6,9 +6,9 @@ from tests.policy.policies import PolicyTestCase, parse
 
 
 class ConditionTableTests(PolicyTestCase):
-    """Conditions as they are written."""
+    """The parsing of conditions."""
 
-    # What is in the second rule of a document, and the whole error after the name of the file.
+    # The content of the second rule of a document, and the whole error after the name of the file.
     RULES = {
         "action = 'allow'\nquery = {}": "6: rule 2: 'query' is empty and would not restrict; leave it out",
         "action = 'allow'\nquery = 1": "6: rule 2: 'query' must be a table",
@@ -82,11 +82,11 @@ class ConditionTableTests(PolicyTestCase):
         ),
     }
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         self.refuses_rules(self.RULES)
 
     def test_content_comes_last(self) -> None:
-        """Whether it is needed is known when nothing else is left."""
+        """Conditions on content come last, so that content is requested only if all others match."""
         rule = """version = 1
 [[rules]]
 action = "allow"

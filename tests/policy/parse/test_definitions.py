@@ -7,7 +7,7 @@ from egress.policy.parse.toml_reader import Document, PolicyError
 from tests.policy.policies import PolicyTestCase, parse
 
 
-class NamesTests(PolicyTestCase):
+class DefinitionsTests(PolicyTestCase):
     """Groups and variables."""
 
     # A document, and the whole error after the name of the file.
@@ -37,7 +37,7 @@ class NamesTests(PolicyTestCase):
         ),
     }
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         for document, expected in self.DOCUMENTS.items():
             self.refuses(document, expected)
 
@@ -71,13 +71,13 @@ clients = ["@ci"]
             f"{MAX_DEPTH + 3}: group g{MAX_DEPTH}: is inside more than {MAX_DEPTH} others",
         )
 
-    def test_one_group_is_kept_once(self) -> None:
-        """However many rules it is in."""
+    def test_rules_share_a_group(self) -> None:
+        """The rules that use a group share one object."""
         rules = "[[rules]]\naction = 'allow'\nhosts = ['@g']\n" * 2
         first, second = parse(f"version = 1\n[groups.hosts]\ng = ['a.test']\n{rules}").rules
         self.assertIs(first.hosts, second.hosts)
 
-    def test_no_group_of_that_name(self) -> None:
+    def test_unknown_group(self) -> None:
         self.refuses(
             "version = 1\n[groups.hosts]\nshops = ['a.test']\n[[rules]]\naction = 'allow'\nhosts = ['@shop']\n",
             "6: rule 1: the group '@shop' is not known; did you mean '@shops'?",
@@ -118,7 +118,7 @@ expect = "allow"
             "6: rule 1: the variable ${domian} is not known; did you mean 'domain'?",
         )
 
-    def test_one_name_in_two_documents(self) -> None:
+    def test_duplicate_name_in_two_documents(self) -> None:
         documents = [
             Document(where, text, {"variables": {"a": "x"}}) for where, text in (("a.toml", ""), ("b.toml", "\n"))
         ]

@@ -11,7 +11,7 @@ from tests.policy.policies import PolicyTestCase, request
 
 
 class DocumentTests(PolicyTestCase):
-    """Files that include others."""
+    """Files that include other files."""
 
     # A document, and the whole error after the name of the file.
     DOCUMENTS = {
@@ -34,15 +34,15 @@ class DocumentTests(PolicyTestCase):
         return path
 
     def refused(self, path: Path) -> str:
-        """The error, without the names of directories."""
+        """Return the error, without the names of directories."""
         return str(self.assertRaises(PolicyError, load_policy, path).reason.replace(f"{self.directory}/", ""))
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         for document, expected in self.DOCUMENTS.items():
             self.refuses(document, expected)
 
     def test_order(self) -> None:
-        """What is included comes before, in its order; groups and variables come along."""
+        """Included rules come first, in their order; groups and variables are included, too."""
         self.write("more/a.toml", 'include = ["b.toml"]\n[[rules]]\nname = "a"\naction = "allow"\nhosts = ["@g"]\n')
         self.write(
             "more/b.toml", '[groups.hosts]\ng = ["a.test"]\n[[rules]]\nname = "b"\naction = "allow"\nports = [1]'
@@ -62,7 +62,7 @@ class DocumentTests(PolicyTestCase):
         self.assertEqual(policy.decide(request("GET", "http://c.test/")).rule_id, "rule-3")
         self.assertEqual(policy.cases[0].where, f"{root}:6")
 
-    def test_circle(self) -> None:
+    def test_cycle(self) -> None:
         self.write("a.toml", 'include = ["more/../b.toml"]')
         self.write("b.toml", 'include = [\n"a.toml"]')
         self.assertEqual(
@@ -87,7 +87,7 @@ class DocumentTests(PolicyTestCase):
             key = line.partition(" ")[0]
             self.assertEqual(self.refused(root), f"b.toml:2: {key!r} stands only in the file that includes the others")
 
-    def test_names_are_one_space(self) -> None:
+    def test_names_are_unique_across_files(self) -> None:
         root = self.write("a.toml", 'include = ["b.toml"]\n[[rules]]\nname = "x"\naction = "allow"')
         self.write("b.toml", '[[rules]]\nname = "x"\naction = "allow"')
         self.assertEqual(

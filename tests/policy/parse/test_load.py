@@ -39,7 +39,7 @@ hosts = ["10.0.0.0/8"]
 
 
 class ParseTests(SynchronousTestCase):
-    """What is understood."""
+    """Valid policies."""
 
     def test_everything(self) -> None:
         policy = parse(FULL)
@@ -59,7 +59,7 @@ class ParseTests(SynchronousTestCase):
         policy = parse(FULL)
         for text, expected in {
             "PUT https://a.example.com/api/x": "no-writes",
-            # A denial is read broadly.
+            # A denial ignores case.
             "put https://a.example.com/API": "no-writes",
             "GET https://a.example.com/api/x": "default",
             "GET http://10.0.0.1/": "rule-2",
@@ -67,13 +67,13 @@ class ParseTests(SynchronousTestCase):
             with self.subTest(text):
                 self.assertEqual(policy.decide(request(*text.split())).rule_id, expected)
 
-    def test_permissions_are_read_narrowly(self) -> None:
+    def test_permissions_match_exactly(self) -> None:
         policy = parse('version = 1\n[[rules]]\naction = "allow"\npaths = ["/api"]\n')
         for path, allowed in {"/api": True, "/API": False, "/api/": False}.items():
             with self.subTest(path):
                 self.assertIs(policy.decide(request("GET", f"http://a.test{path}")).allowed, allowed)
 
-    def test_little(self) -> None:
+    def test_minimal(self) -> None:
         policy = parse("version = 1")
         self.assertEqual(policy.rules, ())
         self.assertFalse(policy.blocks_private)
@@ -83,13 +83,13 @@ class ParseTests(SynchronousTestCase):
         self.assertIs(policy.default, Verdict.DENY)
 
     def test_both_schemes_do_not_restrict(self) -> None:
-        """Or tunnels, whose scheme nobody knows, would not be covered."""
+        """A rule with both schemes matches tunnels, whose scheme is unknown."""
         policy = parse('version = 1\n[[rules]]\naction = "allow"\nschemes = ["http", "https"]')
         self.assertTrue(policy.decide(request("CONNECT", "https://a.test")).allowed)
 
 
-class RefusalTests(PolicyTestCase):
-    """What is not understood is refused, in one line that says where and what to do."""
+class RejectionTests(PolicyTestCase):
+    """Invalid policies are rejected, with one line that names the position and the fix."""
 
     # A document, and the whole error after the name of the file.
     DOCUMENTS = {
@@ -125,12 +125,12 @@ class RefusalTests(PolicyTestCase):
         for document, expected in self.DOCUMENTS.items():
             self.refuses(document, expected)
 
-    def test_line_of_no_toml(self) -> None:
+    def test_line_of_a_syntax_error(self) -> None:
         error = self.assertRaises(PolicyError, parse, "version = 1\n[[rules]\n")
         self.assertTrue(error.reason.startswith("p.toml:2: is not TOML: "), error.reason)
 
-    def test_no_toml(self) -> None:
-        """Neither a huge number nor deep nesting is a syntax error to every reader of TOML."""
+    def test_invalid_toml(self) -> None:
+        """Not every TOML parser reports huge numbers and deep nesting as syntax errors."""
         for text in ("version = ", "version = 1\nversion = 1", "version = " + "9" * 5000, "version = " + "[" * 10_000):
             with self.subTest(text[:30]):
                 error = self.assertRaises(PolicyError, parse, text)
@@ -139,7 +139,7 @@ class RefusalTests(PolicyTestCase):
 
 
 class FileTests(SynchronousTestCase):
-    """Policies come from files."""
+    """Policies in files."""
 
     def setUp(self) -> None:
         self.path = Path(self.mktemp())
@@ -160,7 +160,7 @@ class FileTests(SynchronousTestCase):
         error = self.assertRaises(PolicyError, load_policy, self.path)
         self.assertEqual(error.reason, f"{self.path}: cannot be read: No such file or directory")
 
-    def test_no_text(self) -> None:
+    def test_not_utf8(self) -> None:
         self.path.write_bytes(b"version = 1 # \xff")
         error = self.assertRaises(PolicyError, load_policy, self.path)
         self.assertEqual(error.reason, f"{self.path}: is not UTF-8; save it as UTF-8 text")
@@ -199,8 +199,8 @@ class StarterTests(SynchronousTestCase):
                 self.assertIs(decision.allowed, expected == "public")
                 self.assertEqual(decision.decided_by, "policy starter")
 
-    def test_a_denial_is_readable(self) -> None:
-        """What the README shows."""
+    def test_readable_denial(self) -> None:
+        """The example in the README."""
         self.assertEqual(
             load_starter().decide(request("GET", "https://blocked.example.com/")),
             Decision(
@@ -216,7 +216,7 @@ class StarterTests(SynchronousTestCase):
 
 
 class PageTests(PolicyTestCase):
-    """C{docs/reference/policy.md} says what is so."""
+    """C{docs/reference/policy.md} is correct."""
 
     def setUp(self) -> None:
         page = Path(__file__).parent.parent.parent.parent / "docs" / "reference" / "policy.md"
@@ -267,7 +267,7 @@ class PageTests(PolicyTestCase):
                 self.assertTrue(run_case(policy, case).passed, case)
 
     def test_more_examples(self) -> None:
-        """What takes more than a URL to match."""
+        """Examples that need more than a URL to match."""
         _, _, _, searching, deploy, hours, _, apis, *_ = self.policies
         self.decides(
             searching,
@@ -289,18 +289,18 @@ class PageTests(PolicyTestCase):
         self.decides(apis, {"GET https://x.partner.example/": "apis"}, identity="ci-1")
 
     def test_keys(self) -> None:
-        """All are there."""
+        """The page documents all keys."""
         for key in _KEYS:
             self.assertIn(f"`{key}`", self.text)
 
     def test_starter_policy(self) -> None:
-        """Its rules are all there, in their order."""
+        """The page lists all rules of the starter policy, in their order."""
         table = self.text[self.text.index("## The starter policy") :]
         rows = re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)
         self.assertEqual(rows, [*(rule.rule_id for rule in load_starter().rules), "default"])
 
     def test_error(self) -> None:
-        """The line that is shown is the one that is given."""
+        """The error on the page is the actual error."""
         error = self.assertRaises(
             PolicyError, parse_policy, 'version = 1\n[[rules]]\nid = "no-admin"\naction = "deny"', "policy.toml", ""
         )

@@ -16,10 +16,10 @@ from egress.policy.parse.load import PolicyError
 from tests.policy.policies import PolicyTestCase, parse, request
 
 
-class TermsTests(PolicyTestCase):
-    """What else a rule says of requests that it allows."""
+class ObligationsTests(PolicyTestCase):
+    """The obligations of a rule."""
 
-    # What is in the second rule of a document, and the whole error after the name of the file.
+    # The content of the second rule of a document, and the whole error after the name of the file.
     RULES = {
         "action = 'deny'\nreason = 'x'\nmax_bytes = 1": (
             "7: rule 2: 'max_bytes' says how a request is let through; leave it out of a denial"
@@ -65,7 +65,7 @@ class TermsTests(PolicyTestCase):
         ),
     }
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         self.refuses_rules(self.RULES)
 
     def test_too_many(self) -> None:
@@ -86,8 +86,8 @@ class TermsTests(PolicyTestCase):
             }
         )
 
-    def test_fields_that_no_decision_can_touch(self) -> None:
-        """What is refused here is what would be refused of every request later: they are the same fields."""
+    def test_untouchable_fields(self) -> None:
+        """The parser rejects the same header fields that the proxy rejects in the obligations of a decision."""
         self.assertEqual({name.encode("ascii") for name in module._OURS}, UNTOUCHABLE)
         for name in (*module._OURS, "proxy-anything", "x-a", "cookie", "forwarded"):
             for spelling in (name, name.upper(), name.replace("-", "_")):
@@ -95,11 +95,11 @@ class TermsTests(PolicyTestCase):
                     try:
                         parse(f"version = 1\n[[rules]]\naction = 'allow'\nremove_headers = ['{spelling}']")
                     except PolicyError:
-                        refused = True
+                        is_rejected = True
                     else:
-                        refused = False
+                        is_rejected = False
                     fault = validate(Obligations(remove_headers=(spelling.encode("ascii"),)))
-                    self.assertIs(refused, fault is not None)
+                    self.assertIs(is_rejected, fault is not None)
 
     @given(
         st.dictionaries(
@@ -110,10 +110,10 @@ class TermsTests(PolicyTestCase):
         st.sampled_from([0, 1, 2**63, -1, "1MiB"]),
         st.sampled_from([0, 0.5, 1, 60, "8h"]),
     )
-    def test_what_is_read_can_be_kept_to(
+    def test_parsed_obligations_are_valid(
         self, fields: dict[str, str], removed: list[str], most: int | str, expiry: float | str
     ) -> None:
-        """No rule is read whose terms would be refused of every request later."""
+        """A rule is never accepted if the proxy would reject its obligations for every request."""
         table = ", ".join(f"{json.dumps(name)} = {json.dumps(value)}" for name, value in fields.items())
         try:
             policy = parse(
@@ -125,27 +125,27 @@ class TermsTests(PolicyTestCase):
             return
         self.assertIsNone(validate(policy.rules[0].obligations, templates=True))
 
-    def test_names_of_secrets(self) -> None:
-        """A rule can name each secret that there can be, and no other."""
+    def test_secret_names(self) -> None:
+        """A rule accepts exactly the names of secrets that a secret table accepts."""
         for name in ("a", "A.b_c-9", "9", "x" * 64, "x" * 65, "", ".a", "-", "_a", "a b", "a}", "\u00e4", "a\n"):
             with self.subTest(name):
                 try:
                     parse_secret_table(f"[{json.dumps(name)}]\nenv = 'X'\nhosts = ['a.test']", "s.toml", Path())
                 except SecretTableError:
-                    there_is = False
+                    is_valid = False
                 else:
-                    there_is = True
+                    is_valid = True
                 value = json.dumps(f"${{secret:{name}}}")
                 try:
                     policy = parse(f"version = 1\n[[rules]]\naction = 'allow'\nset_headers = {{a = {value}}}")
                 except PolicyError:
-                    self.assertFalse(there_is)
+                    self.assertFalse(is_valid)
                 else:
                     (field,) = policy.rules[0].obligations.secret_headers
                     self.assertEqual(policy.secrets, secret_names(field[1]))
-                    self.assertIs(name in policy.secrets, there_is)
+                    self.assertIs(name in policy.secrets, is_valid)
 
-    def test_terms(self) -> None:
+    def test_obligations(self) -> None:
         policy = parse(
             """version = 1
 [[rules]]

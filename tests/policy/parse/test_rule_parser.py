@@ -7,9 +7,9 @@ from tests.policy.policies import PolicyTestCase, parse
 
 
 class RuleTableTests(PolicyTestCase):
-    """One rule, and all its keys but conditions and terms."""
+    """A single rule: all keys except conditions and obligations."""
 
-    # What is in the second rule of a document, and the whole error after the name of the file.
+    # The content of the second rule of a document, and the whole error after the name of the file.
     RULES = {
         "": '4: rule 2: \'action\' is missing; write "allow", "deny" or "ask"',
         "id = 'x'": '4: rule x: \'action\' is missing; write "allow", "deny" or "ask"',
@@ -88,11 +88,11 @@ class RuleTableTests(PolicyTestCase):
         "action = 'allow'\nreason = '${a}'": ("6: rule 2: the variable ${a} is not known; there are no [variables]"),
     }
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         self.refuses_rules(self.RULES)
 
     def test_names(self) -> None:
-        """The older key means the same."""
+        """The older key C{id} is a synonym of C{name}."""
         policy = parse("version = 1\n[[rules]]\nname = 'a'\naction = 'allow'\n[[rules]]\nid = 'b'\naction = 'allow'")
         self.assertEqual([(rule.rule_id, rule.where) for rule in policy.rules], [("a", "p.toml:2"), ("b", "p.toml:5")])
 
@@ -107,7 +107,7 @@ class RuleTableTests(PolicyTestCase):
         )
 
     def test_ask(self) -> None:
-        """A rule that asks is read as broadly as a denial."""
+        """A rule that requires an approval matches as broadly as a denial."""
         policy = parse("version = 1\n[[rules]]\naction = 'ask'\npaths = ['/admin/**']\n[[rules]]\naction = 'allow'\n")
         self.decides(
             policy,

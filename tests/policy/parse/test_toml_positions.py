@@ -19,7 +19,7 @@ else:
 
 
 class LinesTests(SynchronousTestCase):
-    """Where keys and tables stand."""
+    """The line numbers of keys and tables."""
 
     DOCUMENT = """# [no.table]
 a = 1 # b = 2
@@ -91,7 +91,7 @@ name = "y"\r
         ("rules", 1, "name"): 33,
         ("rules", 1, "more"): 34,
         ("rules", 1, "more", "deep", "s"): 35,
-        # What is not there has the line of what it would be in.
+        # A missing key has the line of its parent.
         ("rules", 1, "nothing"): 32,
         ("nothing",): 1,
     }
@@ -103,8 +103,8 @@ name = "y"\r
             with self.subTest(path):
                 self.assertEqual(lines.of(path), expected)
 
-    def test_no_toml(self) -> None:
-        """Whatever it is given, it ends."""
+    def test_invalid_toml(self) -> None:
+        """The search ends for any text."""
         for text in (
             "[",
             "[[",
@@ -125,14 +125,14 @@ name = "y"\r
                 self.assertGreaterEqual(Lines(text).of(("a",)), 1)
 
     @given(st.text("ab\n[]{}=.,#\"' 1", max_size=40))
-    def test_strangers(self, text: str) -> None:
+    def test_arbitrary_text(self, text: str) -> None:
         lines = Lines(text)
         try:
             document = tomllib.loads(text)
         except ValueError:
             return
         for key in document:
-            # Keys of these letters are written as they are, or in quotes.
+            # Keys of these letters are written bare, or in quotes.
             self.assertIn(key, text.split("\n")[lines.of((key,)) - 1])
 
 
@@ -169,7 +169,7 @@ _VALUES = st.recursive(_SCALARS, lambda values: _lists(values) | _inline(values)
 
 @st.composite
 def _documents(draw: Any) -> tuple[str, dict[Path, int]]:
-    """A document, and the lines that its writer knows."""
+    """Draw a document, and the known lines of its keys and tables."""
     text, known = "", {}
 
     def write(more: str) -> int:
@@ -199,7 +199,7 @@ def _documents(draw: Any) -> tuple[str, dict[Path, int]]:
 
 
 class GeneratedTests(SynchronousTestCase):
-    """Documents of any shape."""
+    """Generated documents of any shape."""
 
     @given(_documents())
     def test_lines(self, generated: tuple[str, dict[Path, int]]) -> None:
@@ -216,10 +216,10 @@ class GeneratedTests(SynchronousTestCase):
 
 
 class HeadsTests(SynchronousTestCase):
-    """What is found without reading the rest is right, or is not found."""
+    """A line that is found without parsing the rest is correct, or the result is empty."""
 
     def test_places(self) -> None:
-        """The line is that of the table, however its head is written and whatever else looks like one."""
+        """The line is that of the table, regardless of the style of its head and of text that looks like a head."""
         for text, line in (
             ("[[rules]]\n\n\t[[ rules ]] # last", 3),
             ("[[rules]]\r\n[[rules]]\r\n", 2),

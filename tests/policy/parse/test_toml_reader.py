@@ -8,7 +8,7 @@ from egress.policy.parse.toml_reader import Document, PolicyError, Table, is_a, 
 
 
 class TableTests(SynchronousTestCase):
-    """Strict reading."""
+    """Strict reading of tables."""
 
     def table(self, text: str = "[rules]\n\nkey = 1", **values: object) -> Table:
         return Table(Document("p.toml", text, {}), ("rules",), "rule x", values, ("key", "keys"))
@@ -23,7 +23,7 @@ class TableTests(SynchronousTestCase):
             error = self.assertRaises(PolicyError, self.table, **{key: 1})
             self.assertEqual(error.reason, f"p.toml:1: rule x: {key!r} is not known here; {expected}")
 
-    def test_booleans_are_no_numbers(self) -> None:
+    def test_booleans_are_not_numbers(self) -> None:
         self.assertFalse(is_a(True, int))
         self.assertTrue(is_a(True, bool))
         self.assertTrue(is_a(1, int))
