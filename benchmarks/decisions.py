@@ -51,7 +51,7 @@ _FORWARDED = 'egress_decisions_total{outcome="forwarded",verdict="allow"}'
 _HITS = 'egress_authorizer_cache_total{result="hit"}'
 _SAME = 'egress_shadow_decisions_total{result="same"}'
 _OBSERVED = 'egress_observed_total{verdict="deny"}'
-_ANSWERED = 'egressauthz_questions_total{verdict="allow"}'
+_ANSWERED = 'egressauthz_requests_total{verdict="allow"}'
 
 
 class Unproven(Exception):

@@ -196,7 +196,7 @@ class ConstructionTests(ServiceTestCase):
             with self.subTest(options):
                 service = self.make(**options)
                 self.assertIsInstance(service._deciding.without_approver, kind)
-                told = b"egress_authorizer_questions 0.0" in service.metrics.render()[0]
+                told = b"egress_authorizer_requests_in_progress 0.0" in service.metrics.render()[0]
                 self.assertEqual(told, kind is not FailClosedAuthorizer)
                 told = b"egress_authorizer_cache_entries 0.0" in service.metrics.render()[0]
                 self.assertEqual(told, kind is CachingAuthorizer)
@@ -350,7 +350,7 @@ class ReloadTests(ServiceTestCase):
         self.assertTrue(self.decide(service).allowed)
         self.assertIsNotNone(service._guard.refusal(ip_address("10.0.0.1"), 80))
         self.assertIs(service._trust.trust, trust)
-        self.assertIn(b"egress_policy_reads_total 2.0", service.metrics.render()[0])
+        self.assertIn(b"egress_policy_reloads_total 2.0", service.metrics.render()[0])
         service.stopService()
         policy.write_text("garbage")
         self.reactor.pump([POLICY_LOOK_EVERY, POLICY_LOOK_EVERY])
@@ -661,7 +661,7 @@ class ApprovalTests(ServiceTestCase):
 
     def test_held(self) -> None:
         service, asked = self.ask(admin="unix:/a", approval_timeout=7)
-        self.assertIn(b"egress_approvals_held 1.0", service.metrics.render()[0])
+        self.assertIn(b"egress_approvals_pending 1.0", service.metrics.render()[0])
         self.reactor.advance(6.9)
         self.assertNoResult(asked)
         self.reactor.advance(0.1)

@@ -33,13 +33,13 @@ _FAILURE_TEXT: Final = {
 }
 # These kinds of failure prove that the authorizer responds, so they do not open the circuit breaker: the requests of
 # one client may cause them.
-_RESPONDED: Final = frozenset({AuthzFailure.ANSWER, AuthzFailure.FAILURE})
+_RESPONDED: Final = frozenset({AuthzFailure.RESPONSE, AuthzFailure.FAILURE})
 _COUNTED: Final = (
     AuthzFailure.CONNECTION,
     AuthzFailure.TIMEOUT,
-    AuthzFailure.ANSWER,
+    AuthzFailure.RESPONSE,
     AuthzFailure.FAILURE,
-    AuthzFailure.QUESTION,
+    AuthzFailure.REQUEST,
 )
 _REFUSED: Final = (AuthzFailure.OVERLOAD, AuthzFailure.OPEN)
 

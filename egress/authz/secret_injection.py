@@ -50,7 +50,7 @@ class SecretInjectingAuthorizer(Wrapper):
         names = sorted({name for value in values for name in secret_names(value)})
         if any(SECRET_MARK in filled(value, dict.fromkeys(names, b"")) for value in values):
             raise AuthorizerUnavailable(
-                "the decision names a secret in a way that is not understood", AuthzFailure.ANSWER
+                "the decision names a secret in a way that is not understood", AuthzFailure.RESPONSE
             )
 
         def inject(secrets: list[bytes]) -> Decision:

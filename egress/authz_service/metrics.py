@@ -15,7 +15,7 @@ from zope.interface import implementer
 from egress.interfaces import IAuditSink
 from egress.model.record import ExchangeRecord
 from egress.model.statistics import PolicyReloadStats
-from egress.observability.collectors import PolicyReloadCollector
+from egress.observability.collectors import PolicyReloadCollector, SourceCounter
 from egress.observability.exchange_counters import Distribution
 from egress.observability.metrics import process_registry
 
@@ -32,8 +32,8 @@ class _Tally(Collector):
     def collect(self) -> Iterator[Metric]:
         """Return the counts as metrics (C{Collector.collect})."""
         for name, text, label, counts in (
-            ("egressauthz_questions", "Questions that were answered, by verdict.", "verdict", self.questions),
-            ("egressauthz_refused", "What was no question, or not a caller's to ask, by kind.", "kind", self.refused),
+            ("egressauthz_requests", "Questions that were answered, by verdict.", "verdict", self.questions),
+            ("egressauthz_rejected", "What was no question, or not a caller's to ask, by kind.", "kind", self.refused),
         ):
             family = CounterMetricFamily(name, text, labels=[label])
             for kind, number in counts.items():
@@ -61,11 +61,8 @@ class AuthzServiceMetrics:
         self._connections = Gauge(
             "egressauthz_connections", "Connections of callers that are open.", registry=self.registry
         )
-        self._lost = Gauge(
-            "egress_audit_lines_lost",
-            "Audit lines that could not be written, since the start.",
-            registry=self.registry,
-        )
+        self._lost = SourceCounter("egress_audit_lines_lost", "Audit log lines that could not be written.")
+        self.registry.register(self._lost)
 
     def watch_connections(self, source: Callable[[], float]) -> None:
         """Set the source of the number of open connections."""
@@ -73,7 +70,7 @@ class AuthzServiceMetrics:
 
     def watch_audit_lost(self, source: Callable[[], float]) -> None:
         """Set the source of the number of lost audit records."""
-        self._lost.set_function(source)
+        self._lost.source = source
 
     def watch_policy(self, source: Callable[[], PolicyReloadStats]) -> None:
         """Set the source of the statistics of policy reloads."""

@@ -10,9 +10,9 @@ class AuthzFailure(enum.Enum):
 
     @cvar CONNECTION: the authorizer could not be reached, or the connection was lost.
     @cvar TIMEOUT: the authorizer did not respond before the timeout.
-    @cvar ANSWER: the authorizer's response is not a valid decision.
+    @cvar RESPONSE: the authorizer's response is not a valid decision.
     @cvar FAILURE: the authorizer raised an unexpected exception.
-    @cvar QUESTION: the request cannot be expressed as an authorization request.
+    @cvar REQUEST: the request cannot be expressed as an authorization request.
     @cvar GIVEN_UP: the exchange that waited for the decision has ended.
     @cvar OVERLOAD: the queue is full, or the authorization request waited in it for too long.
     @cvar OPEN: the circuit breaker is open, so the authorization request was not sent.
@@ -20,9 +20,9 @@ class AuthzFailure(enum.Enum):
 
     CONNECTION = "connection"
     TIMEOUT = "timeout"
-    ANSWER = "answer"
+    RESPONSE = "response"
     FAILURE = "failure"
-    QUESTION = "question"
+    REQUEST = "request"
     GIVEN_UP = "given-up"
     OVERLOAD = "overload"
     OPEN = "open"

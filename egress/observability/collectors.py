@@ -10,6 +10,22 @@ from prometheus_client.registry import Collector
 from egress.model.statistics import CacheStats, PolicyReloadStats, Questions
 
 
+class SourceCounter(Collector):
+    """A counter whose value another part of the proxy keeps.
+
+    @ivar source: returns the value.
+    """
+
+    def __init__(self, name: str, text: str) -> None:
+        self._name = name
+        self._text = text
+        self.source: Callable[[], float] = float
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the current value as a metric (C{Collector.collect})."""
+        yield CounterMetricFamily(self._name, self._text, value=self.source())
+
+
 class AuthorizerCollector(Collector):
     """Looks when it is asked: nothing is counted twice.
 
@@ -25,10 +41,12 @@ class AuthorizerCollector(Collector):
         """Give the numbers as metrics (C{Collector.collect})."""
         questions = self._source()
         yield GaugeMetricFamily(
-            "egress_authorizer_questions", "Questions that are with the authorizer.", value=questions.under_way
+            "egress_authorizer_requests_in_progress",
+            "Questions that are with the authorizer.",
+            value=questions.under_way,
         )
         yield GaugeMetricFamily(
-            "egress_authorizer_waiting", "Questions that wait for their turn.", value=questions.waiting
+            "egress_authorizer_requests_queued", "Questions that wait for their turn.", value=questions.waiting
         )
         # One line for each state, so that several processes add up to how many are in which.
         breaker = GaugeMetricFamily(
@@ -38,8 +56,8 @@ class AuthorizerCollector(Collector):
             breaker.add_metric([state], int(current))
         yield breaker
         for name, text, label, numbers in (
-            ("outages", "Questions that had no decision, by what was wrong.", "kind", questions.outages),
-            ("refused", "Questions that were not put, by why.", "reason", questions.refused),
+            ("failures", "Authorization requests without a decision, by kind of failure.", "kind", questions.outages),
+            ("rejected", "Authorization requests that were not sent, by reason.", "reason", questions.refused),
         ):
             counter = CounterMetricFamily(f"egress_authorizer_{name}", text, labels=[label])
             for key, number in numbers.items():
@@ -96,9 +114,9 @@ class PolicyReloadCollector(Collector):
             "1 while the policy in use is the one in its files, 0 while that cannot be used.",
             value=state.current,
         )
-        yield CounterMetricFamily("egress_policy_reads", "How often the policy was read again.", value=state.reads)
+        yield CounterMetricFamily("egress_policy_reloads", "How often the policy was read again.", value=state.reads)
         yield CounterMetricFamily(
-            "egress_policy_failures", "How often what was in its files could not be used.", value=state.failures
+            "egress_policy_reload_failures", "How often what was in its files could not be used.", value=state.failures
         )
 
 
@@ -115,7 +133,7 @@ class ApprovalCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Give the numbers as metrics (C{Collector.collect})."""
-        yield GaugeMetricFamily("egress_approvals_held", "Requests that wait for a person.", value=self._held())
+        yield GaugeMetricFamily("egress_approvals_pending", "Requests that wait for a person.", value=self._held())
         text = "Requests that a person was to be asked about, by what became of them."
         counter = CounterMetricFamily("egress_approvals", text, labels=["outcome"])
         for outcome, number in self._counts().items():

@@ -23,6 +23,7 @@ from egress.observability.collectors import (
     AuthorizerCollector,
     CacheCollector,
     PolicyReloadCollector,
+    SourceCounter,
 )
 from egress.observability.exchange_counters import ExchangeCounters
 
@@ -50,17 +51,21 @@ class Metrics:
         self._tally = ExchangeCounters()
         self.registry.register(self._tally)
         self._client_connections = gauge("egress_client_connections", "Client connections that are open.")
-        self._turned_away = gauge(
-            "egress_client_connections_turned_away", "Client connections that there was no room for, since the start."
-        )
+        counter = self._counter
+        self._rejected = counter("egress_client_connections_rejected", "Client connections that a limit closed.")
         self._look_ups = gauge("egress_dns_lookups", "Names that are being looked up.")
-        self._look_ups_waiting = gauge("egress_dns_lookups_waiting", "Names that wait to be looked up.")
+        self._look_ups_waiting = gauge("egress_dns_lookups_queued", "Names that wait to be looked up.")
         self._body_memory = gauge("egress_body_memory_bytes", "Memory held for bodies that are put to an authorizer.")
-        self._bodies_waiting = gauge("egress_bodies_waiting", "Requests whose bodies wait for memory.")
-        self._leaf_contexts = gauge("egress_leaf_contexts", "TLS contexts kept for intercepted hosts.")
+        self._bodies_waiting = gauge("egress_bodies_queued", "Requests whose bodies wait for memory.")
+        self._leaf_contexts = gauge("egress_host_contexts", "TLS contexts kept for intercepted hosts.")
         self._ca_end = gauge("egress_ca_not_after_seconds", "When the CA certificate ends, in seconds since 1970.")
-        self._observing = gauge("egress_observing", "1 while nothing is enforced (--mode observe), otherwise 0.")
-        self._audit_lost = gauge("egress_audit_lines_lost", "Audit lines that could not be written, since the start.")
+        self._observing = gauge("egress_observe_mode", "1 while nothing is enforced (--mode observe), otherwise 0.")
+        self._audit_lost = counter("egress_audit_lines_lost", "Audit log lines that could not be written.")
+
+    def _counter(self, name: str, text: str) -> SourceCounter:
+        counter = SourceCounter(name, text)
+        self.registry.register(counter)
+        return counter
 
     def set_connections_source(self, source: Callable[[], float]) -> None:
         """Say where to look, whenever the numbers are asked for, for the client connections that are open."""
@@ -68,7 +73,7 @@ class Metrics:
 
     def set_rejected_source(self, source: Callable[[], float]) -> None:
         """Say where to look for the number of client connections that there was no room for."""
-        self._turned_away.set_function(source)
+        self._rejected.source = source
 
     def set_lookups_source(self, under_way: Callable[[], float], waiting: Callable[[], float]) -> None:
         """Say where to look for the number of names that are being looked up, and of those that wait."""
@@ -113,7 +118,7 @@ class Metrics:
 
     def set_audit_lost_source(self, source: Callable[[], float]) -> None:
         """Say where to look for the number of audit lines lost."""
-        self._audit_lost.set_function(source)
+        self._audit_lost.source = source
 
     def write(self, record: ExchangeRecord) -> None:
         """Count one exchange (L{IAuditSink.write})."""

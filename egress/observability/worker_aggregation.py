@@ -13,12 +13,10 @@ from egress.observability.health import OK
 
 # What a process counts up as long as it lives: with it gone, its part remains.
 _COUNTED: Final = frozenset({"counter", "histogram"})
-# A gauge by its type only: its name says what is counted.
-_COUNTING_GAUGES: Final = frozenset({"egress_audit_lines_lost", "egress_client_connections_turned_away"})
 # Of several processes the first that ends is what matters, and the one that is behind.
 _LEAST: Final = frozenset({"egress_ca_not_after_seconds", "egress_policy_current", "egress_policy_rules"})
 # One process is like the other, whatever their number.
-_COMMON: Final = frozenset({"egress_observing"})
+_COMMON: Final = frozenset({"egress_observe_mode"})
 # The sum of these would be nobody's number.
 _OF_A_PROCESS: Final = "process_"
 
@@ -53,7 +51,7 @@ class _Family:
     def __init__(self, metric: Metric) -> None:
         self._metric = metric
         self._values: dict[_Key, float] = {}
-        self.counts = metric.type in _COUNTED or metric.name in _COUNTING_GAUGES
+        self.counts = metric.type in _COUNTED
 
     def add(self, metric: Metric, process: str) -> None:
         own = metric.name.startswith(_OF_A_PROCESS)

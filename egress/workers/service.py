@@ -26,6 +26,7 @@ from egress.admin.api import admin_site
 from egress.config.model import AuditFailure, ConfigError, ProxyConfig
 from egress.model.errors import WorkerFailed
 from egress.observability.audit_log import STDOUT, JsonLinesAudit
+from egress.observability.collectors import SourceCounter
 from egress.observability.health import Coalesced, Page, ops_site_of
 from egress.observability.metrics import process_registry
 from egress.observability.worker_aggregation import WorkerMetrics, from_json, merge_checks
@@ -108,8 +109,9 @@ class WorkerPool(Service):
         workers.labels("configured").set(config.workers)
         workers.labels("running").set_function(lambda: len(self._running()))
         self._restarts = Counter("egress_worker_restarts", "Workers started in place of others.", registry=registry)
-        lost = Gauge("egress_audit_lines_lost", "Audit lines that could not be written.", registry=registry)
-        lost.set_function(lambda: 0 if self._audit is None else self._audit.lost)
+        lost = SourceCounter("egress_audit_lines_lost", "Audit log lines that could not be written.")
+        lost.source = lambda: 0 if self._audit is None else self._audit.lost
+        registry.register(lost)
         self._totals = WorkerMetrics(registry)
 
     @property

@@ -143,7 +143,7 @@ class StaleTests(CacheTestCase):
             with self.subTest(kind):
                 self.authorizer.at_once = AuthorizerUnavailable("down", kind)
                 asked = self.ask()
-                if kind in (AuthzFailure.GIVEN_UP, AuthzFailure.QUESTION):
+                if kind in (AuthzFailure.GIVEN_UP, AuthzFailure.REQUEST):
                     self.failureResultOf(asked, AuthorizerUnavailable)
                 else:
                     self.assertEqual(self.source(asked), "stale")

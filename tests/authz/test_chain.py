@@ -98,7 +98,7 @@ class DecidingTests(SynchronousTestCase):
         deciding.use(ALL)
         self.assertIs(deciding.rules, ALL)
         self.assertTrue(self.successResultOf(deciding.authorizer.decide(REQUEST)).allowed)
-        self.assertIn(b"egress_approvals_held 1.0", around.metrics.render()[0])
+        self.assertIn(b"egress_approvals_pending 1.0", around.metrics.render()[0])
 
     def test_secrets(self) -> None:
         """Those that the decisions name are filled in; without any, nobody does."""
@@ -133,9 +133,9 @@ class DecidingTests(SynchronousTestCase):
         deciding = self.make(rules=NONE, mode=Mode.OBSERVE)
         decision = self.successResultOf(deciding.authorizer.decide(REQUEST))
         self.assertEqual((decision.allowed, decision.observed), (True, "deny"))
-        self.assertEqual(self.metrics.registry.get_sample_value("egress_observing"), 1)
+        self.assertEqual(self.metrics.registry.get_sample_value("egress_observe_mode"), 1)
         self.make(rules=NONE)
-        self.assertEqual(self.metrics.registry.get_sample_value("egress_observing"), 0)
+        self.assertEqual(self.metrics.registry.get_sample_value("egress_observe_mode"), 0)
 
     def test_observing_holds_what_is_not_on_record(self) -> None:
         def full(line: bytes) -> None:

@@ -75,7 +75,7 @@ def outage(kind: AuthzFailure = AuthzFailure.TIMEOUT, reason: str = "private") -
     return AuthorizerUnavailable(reason, kind)
 
 
-ANSWERS: dict[str, Any] = {"allow": ALLOW, "silence": outage(), "bad answer": outage(AuthzFailure.ANSWER)}
+ANSWERS: dict[str, Any] = {"allow": ALLOW, "silence": outage(), "bad answer": outage(AuthzFailure.RESPONSE)}
 
 
 class GateTestCase(SynchronousTestCase):
@@ -154,7 +154,7 @@ class PassingTests(GateTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_outages(self) -> None:
-        for kind in (AuthzFailure.CONNECTION, AuthzFailure.TIMEOUT, AuthzFailure.ANSWER, AuthzFailure.QUESTION):
+        for kind in (AuthzFailure.CONNECTION, AuthzFailure.TIMEOUT, AuthzFailure.RESPONSE, AuthzFailure.REQUEST):
             for at_once in (False, True):
                 with self.subTest(kind=kind, at_once=at_once):
                     self.setUp()
@@ -214,8 +214,8 @@ class QueueTests(GateTestCase):
 
     def test_outages_make_room_too(self) -> None:
         asked = self.fill()
-        self.answer(outage(AuthzFailure.ANSWER))
-        self.assert_refused(asked[0], AuthzFailure.ANSWER)
+        self.answer(outage(AuthzFailure.RESPONSE))
+        self.assert_refused(asked[0], AuthzFailure.RESPONSE)
         self.assertEqual(self.under_way(), ["b", "c"])
 
     def test_the_queue_is_bounded(self) -> None:
@@ -304,7 +304,7 @@ class QueueTests(GateTestCase):
 
     def test_many_that_are_answered_at_once(self) -> None:
         """No recursion, however many wait."""
-        for answer in (ALLOW, outage(AuthzFailure.ANSWER)):
+        for answer in (ALLOW, outage(AuthzFailure.RESPONSE)):
             with self.subTest(answer=answer):
                 self.setUp()
                 self.gate = self.make(may_wait=1500)
@@ -349,9 +349,9 @@ class BreakerTests(GateTestCase):
         for kind, expected in (
             (AuthzFailure.CONNECTION, "open"),
             (AuthzFailure.TIMEOUT, "open"),
-            (AuthzFailure.ANSWER, "closed"),
+            (AuthzFailure.RESPONSE, "closed"),
             (AuthzFailure.FAILURE, "closed"),
-            (AuthzFailure.QUESTION, "closed"),
+            (AuthzFailure.REQUEST, "closed"),
             (AuthzFailure.GIVEN_UP, "closed"),
             (AuthzFailure.OVERLOAD, "closed"),
         ):
@@ -367,9 +367,9 @@ class BreakerTests(GateTestCase):
         for answer, expected in (
             (ALLOW, "closed"),
             (DENY, "closed"),
-            (outage(AuthzFailure.ANSWER), "closed"),
+            (outage(AuthzFailure.RESPONSE), "closed"),
             (outage(AuthzFailure.FAILURE), "closed"),
-            (outage(AuthzFailure.QUESTION), "open"),
+            (outage(AuthzFailure.REQUEST), "open"),
             (outage(AuthzFailure.GIVEN_UP), "open"),
         ):
             for at_once in (False, True):
@@ -489,7 +489,7 @@ class BreakerTests(GateTestCase):
     def test_whose_answers_they_are(self) -> None:
         """When outages of one client end with an answer to another, the breaker knows of it."""
         for client, expected in (("192.0.2.1", "open"), ("192.0.2.2", "closed")):
-            for answer in (ALLOW, outage(AuthzFailure.ANSWER)):
+            for answer in (ALLOW, outage(AuthzFailure.RESPONSE)):
                 for at_once in (False, True):
                     with self.subTest(client=client, answer=answer, at_once=at_once):
                         self.setUp()

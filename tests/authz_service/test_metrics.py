@@ -32,20 +32,20 @@ class PdpMetricsTests(SynchronousTestCase):
             seconds = None if verdict == "refused" else 0.0002
             self.metrics.write(attrs.evolve(ALLOWED, verdict=verdict, decision_seconds=seconds))
         lines = self.lines()
-        self.assertIn('egressauthz_questions_total{verdict="allow"} 1.0', lines)
-        self.assertIn('egressauthz_questions_total{verdict="deny"} 2.0', lines)
+        self.assertIn('egressauthz_requests_total{verdict="allow"} 1.0', lines)
+        self.assertIn('egressauthz_requests_total{verdict="deny"} 2.0', lines)
         self.assertIn('egressauthz_decision_seconds_bucket{le="0.0001"} 0.0', lines)
         self.assertIn('egressauthz_decision_seconds_bucket{le="0.00025"} 3.0', lines)
         self.assertFalse([line for line in lines if "refused" in line and not line.startswith("#")])
 
     def test_refused(self) -> None:
         self.metrics.refuse("token")
-        self.assertIn('egressauthz_refused_total{kind="token"} 1.0', self.lines())
+        self.assertIn('egressauthz_rejected_total{kind="token"} 1.0', self.lines())
 
     def test_watched(self) -> None:
         self.metrics.watch_connections(lambda: 3)
         self.metrics.watch_audit_lost(lambda: 4)
         self.metrics.watch_policy(lambda: PolicyReloadStats(7))
         lines = self.lines()
-        for line in ("egressauthz_connections 3.0", "egress_audit_lines_lost 4.0", "egress_policy_rules 7.0"):
+        for line in ("egressauthz_connections 3.0", "egress_audit_lines_lost_total 4.0", "egress_policy_rules 7.0"):
             self.assertIn(line, lines)

@@ -62,12 +62,12 @@ class ServiceTests(CallerTestCase):
         self.policy.write_text(ALL_DENIED, "utf-8")
         self.reactor.pump([LOOK_EVERY, LOOK_EVERY])
         self.assertEqual(self.ask(wire=wire)[1]["ruleId"], "closed")
-        self.assertEqual((self.number("egress_policy_rules"), self.number("egress_policy_reads_total")), (1, 1))
+        self.assertEqual((self.number("egress_policy_rules"), self.number("egress_policy_reloads_total")), (1, 1))
         self.policy.write_text("garbage", "utf-8")
         self.reactor.pump([LOOK_EVERY, LOOK_EVERY])
         self.assertEqual(self.ask(wire=wire)[1]["ruleId"], "closed")
         self.assertEqual(self.number("egress_policy_current"), 0)
-        self.assertEqual(self.number("egress_policy_failures_total"), 1)
+        self.assertEqual(self.number("egress_policy_reload_failures_total"), 1)
 
     def test_reload(self) -> None:
         service = self.serve()
@@ -156,7 +156,7 @@ class ServiceTests(CallerTestCase):
                 service = self.serve(audit_log="/dev/full", audit_failure=failure)
                 self.ask()
                 self.assertEqual(self.ask()[0], status)
-                self.assertGreaterEqual(self.number("egress_audit_lines_lost"), 1)
+                self.assertGreaterEqual(self.number("egress_audit_lines_lost_total"), 1)
                 self.assertEqual("audit" in service.checks, failure is AuditFailure.DENY)
 
     def test_sink_that_fails(self) -> None:
@@ -173,7 +173,7 @@ class ServiceTests(CallerTestCase):
         self.assertEqual(len(self.successResultOf(service.listening())), 1)
         self.ask()
         for path, words in (
-            ("/metrics", b'egressauthz_questions_total{verdict="allow"} 1.0'),
+            ("/metrics", b'egressauthz_requests_total{verdict="allow"} 1.0'),
             ("/health/live", b'"live"'),
             ("/health/ready", b'"authorizer": "ok"'),
         ):
@@ -187,7 +187,7 @@ class ServiceTests(CallerTestCase):
         self.successResultOf(service.stopService())
         self.policy.write_text(ALL_DENIED, "utf-8")
         self.reactor.pump([LOOK_EVERY, LOOK_EVERY])
-        self.assertEqual(self.number("egress_policy_reads_total"), 0)
+        self.assertEqual(self.number("egress_policy_reloads_total"), 0)
 
 
 class TlsTests(CallerTestCase):
@@ -228,7 +228,7 @@ class TlsTests(CallerTestCase):
         # In TLS 1.3 the client is done before the server has refused.
         stranger = self.over_tls()
         self.assertRaises(SSL.Error, stranger.read)
-        self.assertEqual(self.number("egressauthz_questions_total"), 0)
+        self.assertEqual(self.number("egressauthz_requests_total"), 0)
 
     def test_no_room(self) -> None:
         self.listen(connections=1)

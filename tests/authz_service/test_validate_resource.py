@@ -88,7 +88,7 @@ class AnswerTests(CallerTestCase):
             self.assertEqual((status, answer["allowed"], set(answer)), (400, False, {"allowed", "reason"}))
         self.assertEqual({(record.verdict, record.outcome) for record in self.records}, {("refused", "bad-question")})
         self.assertEqual(len(self.records), 4)
-        self.assertEqual(self.number('egressauthz_refused_total{kind="question"}'), 4)
+        self.assertEqual(self.number('egressauthz_rejected_total{kind="question"}'), 4)
 
     def test_deep(self) -> None:
         self.serve()
@@ -118,14 +118,14 @@ class AnswerTests(CallerTestCase):
 
         @return: the answer's head.
         """
-        before = self.number(f'egressauthz_refused_total{{kind="{kind}"}}')
+        before = self.number(f'egressauthz_rejected_total{{kind="{kind}"}}')
         answer = self.connect().feed(data).take()
         self.assertEqual(status_of(answer), status)
         if not data.startswith(b"HEAD"):
             problem = json.loads(content_of(answer))
             self.assertEqual(problem["status"], status)
             self.assertNotIn("allowed", problem)
-        self.assertEqual(self.number(f'egressauthz_refused_total{{kind="{kind}"}}'), before + 1)
+        self.assertEqual(self.number(f'egressauthz_rejected_total{{kind="{kind}"}}'), before + 1)
         self.assertEqual(self.records, [])
         return answer.partition(b"\r\n\r\n")[0]
 

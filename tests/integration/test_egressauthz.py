@@ -179,7 +179,7 @@ class EgressAuthzTests(IntegrationTestCase):
             path: self.run_program("curl", "-sS", "--noproxy", "*", f"http://127.0.0.1:{port}{path}").stdout
             for path in ("/metrics", "/health/ready", "/health/live")
         }
-        self.assertIn('egressauthz_questions_total{verdict="allow"} 1.0', pages["/metrics"])
+        self.assertIn('egressauthz_requests_total{verdict="allow"} 1.0', pages["/metrics"])
         self.assertIn("egress_policy_current 1.0", pages["/metrics"])
         self.assertIn('"ready"', pages["/health/ready"])
         self.assertIn('"live"', pages["/health/live"])

@@ -64,7 +64,7 @@ class LearningTests(IntegrationTestCase):
             {("allow", "deny", "closed")},
         )
         self.wait_for(metrics, 'egress_observed_total{verdict="deny"}', len(statuses))
-        self.assertEqual(self.metric(metrics, "egress_observing"), 1)
+        self.assertEqual(self.metric(metrics, "egress_observe_mode"), 1)
 
         audit = str(observing.audit)
         suggested = self.egress("policy", "suggest", audit, "--output", "suggested.toml")

@@ -27,14 +27,14 @@ class QuestionsCollectorTests(SynchronousTestCase):
         self.assertEqual(
             [line for line in lines if line.startswith("egress_authorizer_")],
             [
-                "egress_authorizer_questions 3.0",
-                "egress_authorizer_waiting 2.0",
+                "egress_authorizer_requests_in_progress 3.0",
+                "egress_authorizer_requests_queued 2.0",
                 'egress_authorizer_breaker{state="closed"} 0.0',
                 'egress_authorizer_breaker{state="open"} 1.0',
-                'egress_authorizer_outages_total{kind="timeout"} 5.0',
-                'egress_authorizer_outages_total{kind="connection"} 0.0',
-                'egress_authorizer_refused_total{reason="overload"} 1.0',
-                'egress_authorizer_refused_total{reason="open"} 7.0',
+                'egress_authorizer_failures_total{kind="timeout"} 5.0',
+                'egress_authorizer_failures_total{kind="connection"} 0.0',
+                'egress_authorizer_rejected_total{reason="overload"} 1.0',
+                'egress_authorizer_rejected_total{reason="open"} 7.0',
                 "egress_authorizer_breaker_opened_total 4.0",
                 "egress_authorizer_retries_total 6.0",
             ],
@@ -79,8 +79,8 @@ class PolicyCollectorTests(SynchronousTestCase):
             [
                 "egress_policy_rules 3.0",
                 "egress_policy_current 0.0",
-                "egress_policy_reads_total 5.0",
-                "egress_policy_failures_total 2.0",
+                "egress_policy_reloads_total 5.0",
+                "egress_policy_reload_failures_total 2.0",
             ],
         )
 
@@ -98,7 +98,7 @@ class ApprovalsCollectorTests(SynchronousTestCase):
         self.assertEqual(
             [line for line in lines if line.startswith("egress_approvals")],
             [
-                "egress_approvals_held 3.0",
+                "egress_approvals_pending 3.0",
                 'egress_approvals_total{outcome="allowed"} 2.0',
                 'egress_approvals_total{outcome="denied"} 1.0',
             ],

@@ -36,14 +36,14 @@ class MetricsTests(SynchronousTestCase):
         self.metrics.set_ca_expiry_source(lambda: 1.5e9)
         numbers["connections"] = 4.0
         self.assertEqual(self.value("egress_client_connections"), 4)
-        self.assertEqual(self.value("egress_leaf_contexts"), 5)
-        self.assertEqual(self.value("egress_audit_lines_lost"), 7)
+        self.assertEqual(self.value("egress_host_contexts"), 5)
+        self.assertEqual(self.value("egress_audit_lines_lost_total"), 7)
         self.assertEqual(self.value("egress_ca_not_after_seconds"), 1.5e9)
 
     def test_observing(self) -> None:
-        self.assertEqual(self.value("egress_observing"), 0)
+        self.assertEqual(self.value("egress_observe_mode"), 0)
         self.metrics.set_observing(True)
-        self.assertEqual(self.value("egress_observing"), 1)
+        self.assertEqual(self.value("egress_observe_mode"), 1)
 
     def test_render(self) -> None:
         self.metrics.write(ALLOWED)

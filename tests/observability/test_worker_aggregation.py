@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import attrs
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter
 from twisted.trial.unittest import SynchronousTestCase
 
 from egress.observability.metrics import Metrics, process_registry
@@ -70,7 +70,7 @@ class TotalsTests(SynchronousTestCase):
             ('egress_decision_seconds_bucket{le="0.01"}', 0),
             ('egress_decision_seconds_bucket{le="0.025"}', 3),
             ("egress_client_connections", 7),
-            ("egress_audit_lines_lost", 1),
+            ("egress_audit_lines_lost_total", 1),
         ):
             with self.subTest(name):
                 self.assertEqual(numbers[name], expected)
@@ -84,12 +84,12 @@ class TotalsTests(SynchronousTestCase):
         self.totals.fold("3")
         numbers = self.numbers()
         for name, expected in (
-            ("questions", 6),
-            ("waiting", 4),
+            ("requests_in_progress", 6),
+            ("requests_queued", 4),
             ('breaker{state="closed"}', 1),
             ('breaker{state="open"}', 1),
-            ('outages_total{kind="timeout"}', 11),
-            ('refused_total{reason="open"}', 21),
+            ('failures_total{kind="timeout"}', 11),
+            ('rejected_total{reason="open"}', 21),
             ("breaker_opened_total", 12),
             ("retries_total", 18),
         ):
@@ -104,7 +104,7 @@ class TotalsTests(SynchronousTestCase):
             worker.set_observing(True)
             self.update(name, worker)
         numbers = self.numbers()
-        self.assertEqual(numbers["egress_observing"], 1)
+        self.assertEqual(numbers["egress_observe_mode"], 1)
         # Until the last of them has followed, a CA that was replaced is in use.
         self.assertEqual(numbers["egress_ca_not_after_seconds"], 1e9)
         created = [worker.registry.get_sample_value("made_created") or 0.0 for worker in (first, second)]
@@ -122,10 +122,10 @@ class TotalsTests(SynchronousTestCase):
 
     def test_the_parent_counts_too(self) -> None:
         registry = CollectorRegistry()
-        Gauge("egress_audit_lines_lost", "Lost.", registry=registry).set(2)
+        Counter("egress_audit_lines_lost", "Lost.", registry=registry).inc(2)
         self.totals = WorkerMetrics(registry)
         self.update("1", self.worker(lost=3))
-        self.assertEqual(self.numbers()["egress_audit_lines_lost"], 5)
+        self.assertEqual(self.numbers()["egress_audit_lines_lost_total"], 5)
 
     def test_counters_never_go_back(self) -> None:
         self.update("1", self.worker(ALLOWED, connections=3, lost=2))
@@ -133,7 +133,7 @@ class TotalsTests(SynchronousTestCase):
         for name, connections in (("1", 4), ("2", 0)):
             self.totals.fold(name)
             numbers = self.numbers()
-            self.assertEqual((numbers[FORWARDED], numbers["egress_audit_lines_lost"]), (3, 2))
+            self.assertEqual((numbers[FORWARDED], numbers["egress_audit_lines_lost_total"]), (3, 2))
             self.assertEqual(numbers.get("egress_client_connections", 0), connections)
             self.assertNotIn(f'process_cpu_seconds_total{{worker="{name}"}}', numbers)
         self.update("1", self.worker(ALLOWED, connections=1))

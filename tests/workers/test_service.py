@@ -236,7 +236,7 @@ class NumbersTests(WorkersTestCase):
         self.assertEqual(numbers['egress_workers{state="configured"}'], 2)
         self.assertEqual(numbers['egress_workers{state="running"}'], 2)
         self.assertEqual(numbers["egress_worker_restarts_total"], 0)
-        self.assertEqual(numbers["egress_audit_lines_lost"], 0)
+        self.assertEqual(numbers["egress_audit_lines_lost_total"], 0)
 
     def test_one_that_is_slow_is_not_waited_for(self) -> None:
         self.start()
@@ -359,7 +359,7 @@ class AuditTests(WorkersTestCase):
         self.reactor.die(1)
         browser = self.ask("/metrics")
         self.reactor.advance(1)
-        self.assertIn(b"egress_audit_lines_lost 1.0", browser.answer()[2])
+        self.assertIn(b"egress_audit_lines_lost_total 1.0", browser.answer()[2])
 
     def test_what_is_printed_by_mistake(self) -> None:
         self.start()

@@ -83,11 +83,11 @@ def ending_in(path: str, end: str) -> str:
 
 def invalid_response(what: str) -> AuthorizerUnavailable:
     """Make the error for a response that is not a valid decision."""
-    return AuthorizerUnavailable(f"the authorization service {what}", AuthzFailure.ANSWER)
+    return AuthorizerUnavailable(f"the authorization service {what}", AuthzFailure.RESPONSE)
 
 
 def unsupported_request(why: str) -> AuthorizerUnavailable:
     """Make the error for a request that an API cannot express."""
     return AuthorizerUnavailable(
-        f"the request has {why} that cannot be put to an authorization service", AuthzFailure.QUESTION
+        f"the request has {why} that cannot be put to an authorization service", AuthzFailure.REQUEST
     )

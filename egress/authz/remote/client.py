@@ -171,7 +171,7 @@ class RemoteAuthorizer:
         if decision.verdict is Verdict.NEED_BODY and not self._sends_body:
             reason = "the authorization service needs the content, which it is not given: --authz-body never"
             # The service responded, so no stale decision may replace this result.
-            raise AuthorizerUnavailable(reason, AuthzFailure.QUESTION)
+            raise AuthorizerUnavailable(reason, AuthzFailure.REQUEST)
         return decision
 
     def _unavailable(self, failure: Failure) -> Failure:
@@ -217,7 +217,7 @@ def _kind(error: object) -> AuthzFailure:
     if isinstance(error, DeadlinePassed):
         return AuthzFailure.TIMEOUT
     if isinstance(error, (ResponseTooLarge, MalformedResponse)):
-        return AuthzFailure.ANSWER
+        return AuthzFailure.RESPONSE
     return AuthzFailure.OVERLOAD if isinstance(error, TooManyRequests) else AuthzFailure.CONNECTION
 
 

@@ -124,4 +124,4 @@ class AnswerTests(SynchronousTestCase):
             with self.subTest(answer, status=status):
                 error = self.assertRaises(AuthorizerUnavailable, decoded, answer, status)
                 self.assertIn(words, error.reason)
-                self.assertIs(error.kind, AuthzFailure.ANSWER)
+                self.assertIs(error.kind, AuthzFailure.RESPONSE)

@@ -106,7 +106,7 @@ class QuestionTests(SynchronousTestCase):
             with self.subTest(changes):
                 error = self.assertRaises(AuthorizerUnavailable, CODEC.encode, attrs.evolve(REQUEST, **changes))
                 self.assertIn(words, error.reason)
-                self.assertIs(error.kind, AuthzFailure.QUESTION)
+                self.assertIs(error.kind, AuthzFailure.REQUEST)
 
     def test_a_path_beyond_ascii(self) -> None:
         asked = PLAIN.encode(attrs.evolve(REQUEST, path="/\u00e4%2f\\|?q=\u20ac%"))

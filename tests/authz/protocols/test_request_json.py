@@ -82,4 +82,4 @@ class QuestionTests(SynchronousTestCase):
     def test_encoded(self) -> None:
         self.assertEqual(json.loads(encoded({"a": "ä"})), {"a": "ä"})
         error = self.assertRaises(AuthorizerUnavailable, encoded, {"a": "\udcff"})
-        self.assertIs(error.kind, AuthzFailure.QUESTION)
+        self.assertIs(error.kind, AuthzFailure.REQUEST)

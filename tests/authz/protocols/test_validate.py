@@ -116,7 +116,7 @@ class QuestionTests(SynchronousTestCase):
         for changes in ({"path": "/\ud800"}, {"client": ClientIdentity("192.0.2.1", 1, "\udcff")}):
             with self.subTest(changes=changes):
                 error = self.assertRaises(AuthorizerUnavailable, question, **changes)
-                self.assertIs(error.kind, AuthzFailure.QUESTION)
+                self.assertIs(error.kind, AuthzFailure.REQUEST)
 
 
 NO_DECISION: dict[str, tuple[int, bytes]] = {
@@ -155,7 +155,7 @@ class AnswerTests(SynchronousTestCase):
         for name, (status, body) in NO_DECISION.items():
             with self.subTest(name):
                 error = self.assertRaises(AuthorizerUnavailable, decode_response, status, body, "x")
-                self.assertIs(error.kind, AuthzFailure.ANSWER)
+                self.assertIs(error.kind, AuthzFailure.RESPONSE)
                 self.assertIn("authorization service", error.reason)
 
     def test_allowed(self) -> None:

@@ -128,7 +128,7 @@ class DecisionTests(RemoteTestCase):
     def test_what_cannot_be_encoded_is_not_asked(self) -> None:
         request = attrs.evolve(REQUEST, path="/\ud800")
         asked = self.authorizer.decide(request)
-        self.assertIn("cannot be put", self.assert_unavailable(asked, AuthzFailure.QUESTION))
+        self.assertIn("cannot be put", self.assert_unavailable(asked, AuthzFailure.REQUEST))
         self.assertEqual(self.endpoint.connections, [])
 
     def test_no_cookies(self) -> None:
@@ -190,7 +190,7 @@ class FailClosedTests(RemoteTestCase):
             with self.subTest(name):
                 asked = self.ask()
                 self.server().answer(data)
-                self.assertIn("authorization service", self.assert_unavailable(asked, AuthzFailure.ANSWER))
+                self.assertIn("authorization service", self.assert_unavailable(asked, AuthzFailure.RESPONSE))
 
     def test_cut(self) -> None:
         for name, data in CUT.items():
@@ -321,11 +321,11 @@ class OtherApiTests(RemoteTestCase):
     def test_never(self) -> None:
         asked = self.ask_by(ValidateCodec("http://authz.test/validate", NAME), WITHHELD, AuthzBody.NEVER)
         self.server().answer(http(b'{"need": "body"}'))
-        self.assertIn("--authz-body never", self.assert_unavailable(asked, AuthzFailure.QUESTION))
+        self.assertIn("--authz-body never", self.assert_unavailable(asked, AuthzFailure.REQUEST))
 
     def test_what_cannot_be_said(self) -> None:
         asked = self.ask_by(ExtAuthzCodec("http://authz.test", NAME), attrs.evolve(REQUEST, path="*"))
-        self.assertIn("request-target", self.assert_unavailable(asked, AuthzFailure.QUESTION))
+        self.assertIn("request-target", self.assert_unavailable(asked, AuthzFailure.REQUEST))
         self.assertEqual(self.endpoint.connections, [])
 
 
