@@ -83,7 +83,7 @@ class _Job:
     """One check, shared by all requests with the same credentials."""
 
     key: bytes
-    place: str
+    address_key: str
     credentials: Basic
     waiting: list[Deferred[str]] = attrs.field(factory=list)
     under_way: bool = False
@@ -182,16 +182,16 @@ class ClientAuthenticator:
         assert isinstance(credentials, Basic)
         return self._wait(key, credentials, limit_key(address))
 
-    def _wait(self, key: bytes, credentials: Basic, place: str) -> Deferred[str]:
+    def _wait(self, key: bytes, credentials: Basic, address_key: str) -> Deferred[str]:
         job = self._jobs.get(key)
         if job is None:
-            queue = self._queues.get(place)
+            queue = self._queues.get(address_key)
             if queue is not None and len(queue) >= QUEUE:
                 return fail(ClientCheckBusy("too many credentials of your address are being checked: try again"))
             if len(self._jobs) >= QUEUES:
                 return fail(ClientCheckBusy("too many credentials are being checked: try again"))
-            job = self._jobs[key] = _Job(key, place, credentials)
-            self._queues.setdefault(place, deque()).append(job)
+            job = self._jobs[key] = _Job(key, address_key, credentials)
+            self._queues.setdefault(address_key, deque()).append(job)
         waiting: Deferred[str] = Deferred(lambda cancelled: self._cancel(job, cancelled))
         job.waiting.append(waiting)
         self._next()
@@ -201,31 +201,31 @@ class ClientAuthenticator:
         job.waiting.remove(cancelled)
         if not job.waiting and not job.under_way:
             del self._jobs[job.key]
-            queue = self._queues[job.place]
+            queue = self._queues[job.address_key]
             queue.remove(job)
             if not queue:
-                del self._queues[job.place]
+                del self._queues[job.address_key]
 
     def _next(self) -> None:
         """Start as many checks as the concurrency limit allows: at most one per address; addresses take turns."""
-        for place in list(self._queues):
+        for address_key in list(self._queues):
             if len(self._busy) >= AT_ONCE:
                 return
-            if place in self._busy:
+            if address_key in self._busy:
                 continue
-            queue = self._queues.pop(place)
+            queue = self._queues.pop(address_key)
             job = queue.popleft()
             if queue:
-                self._queues[place] = queue
+                self._queues[address_key] = queue
             self._begin(job)
 
     def _begin(self, job: _Job) -> None:
         secrets = self._secrets
         job.under_way = True
-        self._busy.add(job.place)
+        self._busy.add(job.address_key)
 
         def over(found: bool | Failure) -> None:
-            self._busy.discard(job.place)
+            self._busy.discard(job.address_key)
             del self._jobs[job.key]
             if found is True and secrets is self._secrets:
                 self._remember(job.key, job.credentials.name)

@@ -126,8 +126,8 @@ class ClientSecrets:
         self._passwords = dict(passwords)
         self._tokens = dict(tokens)
         # The hash for the check of an unknown name: as expensive as the most expensive known one.
-        dearest = max(self._passwords.values(), key=lambda each: each.cost, default=None)
-        self._nobody = None if dearest is None else PasswordHash(dearest.n, dearest.r, dearest.p)
+        costliest = max(self._passwords.values(), key=lambda each: each.cost, default=None)
+        self._dummy = None if costliest is None else PasswordHash(costliest.n, costliest.r, costliest.p)
 
     def __len__(self) -> int:
         return len({*self._passwords, *self._tokens.values()})
@@ -166,11 +166,11 @@ class ClientSecrets:
 
     def needs_time(self, credentials: Credentials) -> bool:
         """Tell whether L{by_password} has to check the credentials."""
-        return self._nobody is not None and isinstance(credentials, Basic)
+        return self._dummy is not None and isinstance(credentials, Basic)
 
     def by_password(self, credentials: Basic) -> bool:
         """Tell whether the credentials match a client's password.  This is expensive, for unknown names as well."""
-        known = self._passwords.get(credentials.name, self._nobody)
+        known = self._passwords.get(credentials.name, self._dummy)
         if known is None:
             return False
         # All encodings are checked, for unknown names as well, so that each check takes the same time.

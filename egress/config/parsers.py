@@ -175,22 +175,22 @@ def interface(text: str, place: ParseContext) -> str:
 def endpoint(text: str, place: ParseContext) -> Listener:
     """Check the description of a server endpoint, without binding it."""
     try:
-        entrance = Listener.parse(text, place.path)
+        listener = Listener.parse(text, place.path)
     except InvalidListener as error:
         raise BadValue(error.remedy) from error
     try:
-        serverFromString(place.reactor, entrance.endpoint)  # type: ignore[no-untyped-call]
+        serverFromString(place.reactor, listener.endpoint)  # type: ignore[no-untyped-call]
     except Exception as error:
         # A plugin's parser may raise any exception; Twisted's own parsers raise four kinds of errors.
         raise BadValue("write an endpoint as in tcp:8080:interface=127.0.0.1 or unix:/run/egress.sock") from error
-    tls = entrance.tls
+    tls = listener.tls
     files = () if tls is None else (tls.key, tls.certificate, tls.chain, tls.client_ca)
-    for path in filter(None, (*files, entrance.client_auth)):
+    for path in filter(None, (*files, listener.client_auth)):
         _check_readable(path)
-    match = _TCP_PORT.match(entrance.endpoint)
+    match = _TCP_PORT.match(listener.endpoint)
     if match is not None and int(match[1][:6]) > 65535:
         raise BadValue("write a TCP port up to 65535, as in tcp:8080:interface=127.0.0.1")
-    return entrance
+    return listener
 
 
 def authz_url(text: str, place: ParseContext) -> str:

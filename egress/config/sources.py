@@ -87,12 +87,12 @@ class RawValue:
 
         @param text: the invalid one of several values.
         """
-        shown = ",".join(self.texts) if text is None else text
+        displayed = ",".join(self.texts) if text is None else text
         if self.variable is not None and self.variable.secret:
-            shown = ""
+            displayed = ""
         elif self.option.url:
-            shown = redact_url(redact_userinfo(shown))
-        return ConfigError(self.spelling, shown, remedy)
+            displayed = redact_url(redact_userinfo(displayed))
+        return ConfigError(self.spelling, displayed, remedy)
 
 
 def gather(
@@ -124,7 +124,7 @@ def _from_command_line(
 ) -> Iterator[tuple[str, RawValue]]:
     for name, texts in arguments.items():
         option = known[name]
-        yield from _spread(RawValue(option, f"--{name}", _split(option, texts), place))
+        yield from _by_field(RawValue(option, f"--{name}", _split(option, texts), place))
 
 
 def _from_environment(
@@ -138,7 +138,7 @@ def _from_environment(
                 # Templates and shells leave empty variables behind: an empty variable has no effect.
                 if text:
                     texts = text.split() if option.repeatable else [text]
-                    yield from _spread(RawValue(option, name, _split(option, texts), place, variable))
+                    yield from _by_field(RawValue(option, name, _split(option, texts), place, variable))
 
 
 def _from_file(known: Mapping[str, Option], file: RawValue) -> Iterator[tuple[str, RawValue]]:
@@ -159,7 +159,7 @@ def _from_file(known: Mapping[str, Option], file: RawValue) -> Iterator[tuple[st
             raise ConfigError(spelling, "", f"there is no such option; {hint}")
         if option.name == "config":
             raise ConfigError(spelling, "", "one file cannot name another")
-        yield from _spread(RawValue(option, spelling, _split(option, _texts(option, spelling, value)), place))
+        yield from _by_field(RawValue(option, spelling, _split(option, _texts(option, spelling, value)), place))
 
 
 def _texts(option: Option, spelling: str, value: object) -> list[str]:
@@ -183,7 +183,7 @@ def _split(option: Option, texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(entry for text in texts for entry in _LIST.split(text) if entry) or ("",)
 
 
-def _spread(given: RawValue) -> Iterator[tuple[str, RawValue]]:
+def _by_field(given: RawValue) -> Iterator[tuple[str, RawValue]]:
     fields = (given.variable and given.variable.fields) or given.option.fields
     return ((field, given) for field in fields)
 

@@ -255,8 +255,8 @@ def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
             _write_through(path, folder, content)
             return
         if mode is None:
-            kept = state is not None and _is_ours(state.st_uid)
-            mode = state.st_mode & _PERMISSIONS if state is not None and kept else 0o644
+            own = state is not None and _is_ours(state.st_uid)
+            mode = state.st_mode & _PERMISSIONS if state is not None and own else 0o644
         folder.put(path.name, content, mode)
 
 

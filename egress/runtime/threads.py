@@ -133,7 +133,7 @@ class Threads:
             result: Any
             try:
                 result = job.call()
-            except BaseException:  # noqa: BLE001 - whatever it is, it is the result, and the thread goes on
+            except BaseException:  # noqa: BLE001 - any exception is a result, and the thread continues
                 result = Failure()  # type: ignore[no-untyped-call]
             with self._changed:
                 self._running.discard(job)

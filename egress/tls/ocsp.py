@@ -100,8 +100,8 @@ def _single_response(
     """Return the single response for this certificate."""
     for single in response.responses:
         if single.serial_number == certificate.serial_number:
-            asked = ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, single.hash_algorithm).build()
-            if (asked.issuer_key_hash, asked.issuer_name_hash) == (single.issuer_key_hash, single.issuer_name_hash):
+            wanted = ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, single.hash_algorithm).build()
+            if (wanted.issuer_key_hash, wanted.issuer_name_hash) == (single.issuer_key_hash, single.issuer_name_hash):
                 return single
     raise Unusable("it is about another certificate")
 

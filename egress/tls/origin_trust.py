@@ -145,8 +145,8 @@ def _name_fault(certificate: x509.Certificate, authority: Authority) -> str | No
     if any(wanted.verify(pattern) for pattern in patterns):
         return None
     if ignored:
-        kept = f"is for another host: {_to_text(readable)}" if readable else "names no host that can be read"
-        return f"the certificate of {authority} {kept}; ignored since they cannot be read: {_to_text(ignored)}"
+        problem = f"is for another host: {_to_text(readable)}" if readable else "names no host that can be read"
+        return f"the certificate of {authority} {problem}; ignored since they cannot be read: {_to_text(ignored)}"
     if readable:
         return f"the certificate of {authority} is for another host: {_to_text(readable)}"
     return f"the certificate of {authority} names no host"
@@ -183,7 +183,7 @@ class _VerifiedConnection(SSL.Connection):
             parsed = certificate.to_cryptography()
             authority, hint = self._authority, self._hint
             fault = _name_fault(parsed, authority) if ok else _chain_fault(parsed, number, depth, authority, hint)
-        except Exception as error:  # noqa: BLE001 - it would only be printed, and the handshake go on
+        except Exception as error:  # noqa: BLE001 - OpenSSL would ignore it and continue
             fault = f"a certificate in the chain of {self._authority} cannot be judged ({plain(str(error))})"
         if fault is not None:
             self._fault = OriginCertificateInvalid(fault)

@@ -23,7 +23,7 @@ from egress.upstream.lookups import Addresses
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IConnector
 
-# The timeout of one query in seconds, and the number of times that each server is queried.
+# The maximum timeout of one query in seconds, and the number of times that each server is queried.
 ATTEMPT_SECONDS: Final = 3.0
 ROUNDS: Final = 2
 # The part of a name's timeout that the queries may use, so that their result is known before the timeout.
@@ -194,7 +194,7 @@ class DnsLookups:
         return ()
 
     async def _query_servers(self, name: bytes, kind: int) -> Answer:
-        shown = name.decode("latin-1")
+        text = name.decode("latin-1")
         why, silent = "", False
         for _ in range(ROUNDS):
             for server in self._ordered_servers():
@@ -207,8 +207,8 @@ class DnsLookups:
                     self._silent[server] = self._reactor.seconds() + SILENT_SECONDS
             if not silent:
                 # All servers responded, and would send the same responses again.
-                raise NameNotResolved(f"no DNS server could resolve {shown} ({why})")
-        raise ResolutionTimeout(f"no DNS server answered for {shown} in time")
+                raise NameNotResolved(f"no DNS server could resolve {text} ({why})")
+        raise ResolutionTimeout(f"no DNS server answered for {text} in time")
 
     def _ordered_servers(self) -> list[DnsServer]:
         """Return the servers; those that recently timed out come last."""

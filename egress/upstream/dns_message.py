@@ -57,7 +57,7 @@ def parse(data: bytes, name: bytes, kind: int, message_id: int) -> dns.Message |
     message = dns.Message()
     try:
         message.fromStr(data)
-    except Exception:  # noqa: BLE001 - the decoder raises whatever comes of malformed bytes
+    except Exception:  # noqa: BLE001 - malformed bytes can raise any exception
         return None
     if not message.answer or message.id != message_id or message.opCode != dns.OP_QUERY or len(message.queries) != 1:
         return None

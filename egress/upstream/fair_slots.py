@@ -43,18 +43,18 @@ class FairSlots:
     remaining slots, and so on: with 32 slots it takes six clients to occupy all of them.  A client that occupies no
     slot gets any free slot.
 
-    @param at_once: the number of slots; at least 2, so that no client can occupy all of them.
+    @param slots: the number of slots; at least 2, so that no client can occupy all of them.
     @param queue: the maximum number of queued entries.
     @param queue_per_client: the maximum number of queued entries of one client.
     """
 
-    def __init__(self, at_once: int, queue: int, queue_per_client: int) -> None:
-        self._at_once = max(2, at_once)
+    def __init__(self, slots: int, queue: int, queue_per_client: int) -> None:
+        self._slots = max(2, slots)
         self._queue = queue
         self._queue_per_client = queue_per_client
         self._waiting: dict[str, dict[Ticket, None]] = {}
         self._number = 0
-        self._under_way: dict[str, int] = {}
+        self._occupied: dict[str, int] = {}
         self._busy = 0
         self._assigning = False
 
@@ -93,9 +93,9 @@ class FairSlots:
     def over(self, client: str) -> None:
         """Free a slot of a client."""
         self._busy -= 1
-        self._under_way[client] -= 1
-        if not self._under_way[client]:
-            del self._under_way[client]
+        self._occupied[client] -= 1
+        if not self._occupied[client]:
+            del self._occupied[client]
         self._assign()
 
     def _remove(self, ticket: Ticket, queue: dict[Ticket, None]) -> None:
@@ -118,10 +118,10 @@ class FairSlots:
             self._assigning = False
 
     def _may_begin(self, client: str) -> bool:
-        return self._under_way.get(client, 0) < self._at_once - self._busy
+        return self._occupied.get(client, 0) < self._slots - self._busy
 
     def _next(self) -> Ticket | None:
-        if self._busy >= self._at_once:
+        if self._busy >= self._slots:
             return None
         # A client without a slot is never skipped, so at most as many clients are skipped as there are occupied slots.
         client = next(filter(self._may_begin, self._waiting), None)
@@ -132,5 +132,5 @@ class FairSlots:
         ticket = next(iter(queue))
         self._remove(ticket, queue)
         self._busy += 1
-        self._under_way[client] = self._under_way.get(client, 0) + 1
+        self._occupied[client] = self._occupied.get(client, 0) + 1
         return ticket

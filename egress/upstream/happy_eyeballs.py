@@ -46,14 +46,14 @@ class _Attempts:
         port: int,
         protocol: IProtocol,
         timeout: float,
-        at_once: int,
+        max_concurrent: int,
     ) -> None:
         self._reactor = reactor
         self._waiting = list(addresses)
         self._port = port
         self._protocol = protocol
         self._timeout = timeout
-        self._at_once = at_once
+        self._max_concurrent = max_concurrent
         self._replace_delay = max(ATTEMPT_DELAY, timeout / len(addresses))
         self._under_way: dict[_Factory, IConnector | None] = {}
         self._next: IDelayedCall | None = None
@@ -62,7 +62,7 @@ class _Attempts:
     def begin_next(self) -> None:
         """Try the next address."""
         self._next = None
-        if len(self._under_way) >= self._at_once:
+        if len(self._under_way) >= self._max_concurrent:
             oldest = next(iter(self._under_way))
             connector = self._under_way.pop(oldest)
             if connector is not None:
@@ -74,7 +74,7 @@ class _Attempts:
         if factory in self._under_way:
             self._under_way[factory] = connector
             if self._waiting and self._next is None:
-                at_limit = len(self._under_way) >= self._at_once
+                at_limit = len(self._under_way) >= self._max_concurrent
                 self._next = self._reactor.callLater(
                     self._replace_delay if at_limit else ATTEMPT_DELAY, self.begin_next
                 )
@@ -116,16 +116,16 @@ def connect_first(
     port: int,
     protocol: IProtocol,
     timeout: float,
-    at_once: int,
+    max_concurrent: int,
 ) -> Deferred[None]:
     """Connect C{protocol} to the first address that accepts the connection.
 
     @param addresses: at least one address, in the order of the attempts.
     @param timeout: seconds for each attempt.
-    @param at_once: the maximum number of concurrent attempts.
+    @param max_concurrent: the maximum number of concurrent attempts.
     @return: fires just before C{protocol} gets its transport; fails with the last attempt's C{ConnectError}.
         Cancelling it cancels all attempts.
     """
-    attempts = _Attempts(reactor, addresses, port, protocol, timeout, at_once)
+    attempts = _Attempts(reactor, addresses, port, protocol, timeout, max_concurrent)
     attempts.begin_next()
     return attempts.done

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from egress.client_auth import authenticator as gate
+from egress.client_auth import authenticator as authenticator
 from egress.client_auth.authenticator import AT_ONCE, QUEUE, REMEMBERED_SECONDS, ClientAuthenticator, load_secrets
 from egress.client_auth.htpasswd import SecretsError, token_line
 from egress.interfaces import IClientAuthenticator
@@ -43,12 +43,12 @@ class AuthenticatorTestCase(SynchronousTestCase):
         self.path = Path(self.mktemp())
         self.path.write_text(LINES)
         self.under_way: list[tuple[Callable[[], bool], Deferred[bool]]] = []
-        self.gate = ClientAuthenticator(self.path, self.clock, self.in_thread)
+        self.authenticator = ClientAuthenticator(self.path, self.clock, self.in_thread)
 
     def tearDown(self) -> None:
-        self.assertEqual(self.gate._jobs, {})
-        self.assertEqual(dict(self.gate._queues), {})
-        self.assertEqual(self.gate._busy, set())
+        self.assertEqual(self.authenticator._jobs, {})
+        self.assertEqual(dict(self.authenticator._queues), {})
+        self.assertEqual(self.authenticator._busy, set())
 
     def in_thread(self, check: Callable[[], bool]) -> Deferred[bool]:
         done: Deferred[bool] = Deferred()
@@ -74,59 +74,59 @@ class CheckTests(AuthenticatorTestCase):
     """Accepted and rejected credentials."""
 
     def test_interface(self) -> None:
-        verifyObject(IClientAuthenticator, self.gate)
+        verifyObject(IClientAuthenticator, self.authenticator)
 
     def test_password(self) -> None:
-        self.assertIsNone(self.gate.cached_identity(ALICE))
-        waiting = self.gate.check(ALICE, HERE)
+        self.assertIsNone(self.authenticator.cached_identity(ALICE))
+        waiting = self.authenticator.check(ALICE, HERE)
         self.assertNoResult(waiting)
         self.finish()
         self.assertEqual(self.successResultOf(waiting), "alice")
-        self.assertEqual(self.gate.cached_identity(ALICE), "alice")
+        self.assertEqual(self.authenticator.cached_identity(ALICE), "alice")
 
     def test_wrong_credentials(self) -> None:
         for presented in (basic("alice", "wrong"), basic("nobody", "s3cret"), basic("ci", "s3cret"), basic("", "")):
-            waiting = self.gate.check(presented, HERE)
+            waiting = self.authenticator.check(presented, HERE)
             self.finish()
             error = self.failureResultOf(waiting, CredentialsRejected).value
             self.assertNotIn("s3cret", error.reason)
-            self.assertIsNone(self.gate.cached_identity(presented))
+            self.assertIsNone(self.authenticator.cached_identity(presented))
 
     def test_token(self) -> None:
         for presented in (TOKEN, basic("ci", "t0ken")):
-            self.assertEqual(self.successResultOf(self.gate.check(presented, HERE)), "ci")
-            self.assertEqual(self.gate.cached_identity(presented), "ci")
-        self.failureResultOf(self.gate.check(b"Bearer wrong", HERE), CredentialsRejected)
+            self.assertEqual(self.successResultOf(self.authenticator.check(presented, HERE)), "ci")
+            self.assertEqual(self.authenticator.cached_identity(presented), "ci")
+        self.failureResultOf(self.authenticator.check(b"Bearer wrong", HERE), CredentialsRejected)
         self.assertEqual(self.under_way, [])
 
     def test_missing_credentials(self) -> None:
         for presented in (None, b"", b"Digest x", b"Basic !", b"Bearer " + b"x" * 4096, basic("alice", "x" * 3072)):
-            self.failureResultOf(self.gate.check(presented, HERE), ClientUnauthenticated)
+            self.failureResultOf(self.authenticator.check(presented, HERE), ClientUnauthenticated)
 
     def test_cached_identity(self) -> None:
-        self.gate.check(TOKEN, HERE)
+        self.authenticator.check(TOKEN, HERE)
         self.clock.advance(REMEMBERED_SECONDS - 1)
-        self.assertEqual(self.gate.cached_identity(TOKEN), "ci")
+        self.assertEqual(self.authenticator.cached_identity(TOKEN), "ci")
         self.clock.advance(1)
-        self.assertIsNone(self.gate.cached_identity(TOKEN))
+        self.assertIsNone(self.authenticator.cached_identity(TOKEN))
 
     def test_cache_is_limited(self) -> None:
-        self.patch(gate, "REMEMBERED", 2)
+        self.patch(authenticator, "REMEMBERED", 2)
         values = [TOKEN, basic("ci", "t0ken"), b"bearer t0ken"]
         for value in values:
-            self.gate.check(value, HERE)
-        self.assertEqual([self.gate.cached_identity(value) for value in values], [None, "ci", "ci"])
+            self.authenticator.check(value, HERE)
+        self.assertEqual([self.authenticator.cached_identity(value) for value in values], [None, "ci", "ci"])
 
     def test_credentials_are_not_stored(self) -> None:
-        self.gate.check(TOKEN, HERE)
-        self.assertNotIn(b"t0ken", b"".join(self.gate._cached))
+        self.authenticator.check(TOKEN, HERE)
+        self.assertNotIn(b"t0ken", b"".join(self.authenticator._cached))
 
     def test_thread_fails(self) -> None:
-        waiting = self.gate.check(ALICE, HERE)
+        waiting = self.authenticator.check(ALICE, HERE)
         self.under_way.pop()[1].errback(MemoryError())
         self.failureResultOf(waiting, ClientCheckBusy)
         self.assertEqual(len(self.flushLoggedErrors(MemoryError)), 1)
-        self.assertIsNone(self.gate.cached_identity(ALICE))
+        self.assertIsNone(self.authenticator.cached_identity(ALICE))
 
     def test_callback_fails(self) -> None:
         """A failing callback of one request does not prevent the next check."""
@@ -134,8 +134,10 @@ class CheckTests(AuthenticatorTestCase):
         def broken(_: object) -> None:
             raise ZeroDivisionError
 
-        self.gate.check(ALICE, HERE).addCallback(broken).addErrback(lambda failure: failure.trap(ZeroDivisionError))
-        second = self.gate.check(basic("alice", "wrong"), HERE)
+        self.authenticator.check(ALICE, HERE).addCallback(broken).addErrback(
+            lambda failure: failure.trap(ZeroDivisionError)
+        )
+        second = self.authenticator.check(basic("alice", "wrong"), HERE)
         self.finish()
         self.finish()
         self.failureResultOf(second, CredentialsRejected)
@@ -147,12 +149,12 @@ class TurnTests(AuthenticatorTestCase):
     def checks(self, number: int, address: str = HERE) -> list[Deferred[str]]:
         found = []
         for index in range(number):
-            found.append(self.gate.check(basic("alice", f"{address}-{index}"), address))
+            found.append(self.authenticator.check(basic("alice", f"{address}-{index}"), address))
             found[-1].addErrback(lambda failure: failure.type)
         return found
 
     def test_same_credentials_are_checked_once(self) -> None:
-        waiting = [self.gate.check(ALICE, address) for address in (HERE, HERE, "192.0.2.1")]
+        waiting = [self.authenticator.check(ALICE, address) for address in (HERE, HERE, "192.0.2.1")]
         self.assertEqual(len(self.under_way), 1)
         self.finish()
         self.assertEqual([self.successResultOf(each) for each in waiting], ["alice"] * 3)
@@ -174,7 +176,7 @@ class TurnTests(AuthenticatorTestCase):
     def test_flood_delays_no_other_address(self) -> None:
         self.checks(QUEUE, "192.0.2.1")
         self.checks(QUEUE, "192.0.2.2")
-        good = self.gate.check(ALICE, HERE)
+        good = self.authenticator.check(ALICE, HERE)
         self.assertEqual(len(self.under_way), AT_ONCE)
         # After the running checks, one check of each other address comes first.
         for _ in range(2 * AT_ONCE + 1):
@@ -185,16 +187,16 @@ class TurnTests(AuthenticatorTestCase):
 
     def test_queue_limit_per_address(self) -> None:
         self.checks(QUEUE + 1)
-        over = self.gate.check(basic("x", "y"), HERE)
+        over = self.authenticator.check(basic("x", "y"), HERE)
         self.failureResultOf(over, ClientCheckBusy)
-        self.assertEqual(self.successResultOf(self.gate.check(TOKEN, HERE)), "ci", "a token needs no turn")
+        self.assertEqual(self.successResultOf(self.authenticator.check(TOKEN, HERE)), "ci", "a token needs no turn")
         self.finish_all()
 
     def test_queue_limit(self) -> None:
-        self.patch(gate, "QUEUES", 5)
+        self.patch(authenticator, "QUEUES", 5)
         for number in range(5):
             self.checks(1, f"192.0.2.{number}")
-        self.failureResultOf(self.gate.check(ALICE, HERE), ClientCheckBusy)
+        self.failureResultOf(self.authenticator.check(ALICE, HERE), ClientCheckBusy)
         self.finish_all()
 
     def test_addresses_of_one_network(self) -> None:
@@ -221,7 +223,7 @@ class TurnTests(AuthenticatorTestCase):
 
     def test_one_of_two_requests_is_cancelled(self) -> None:
         self.checks(1)
-        one, two = self.gate.check(ALICE, HERE), self.gate.check(ALICE, HERE)
+        one, two = self.authenticator.check(ALICE, HERE), self.authenticator.check(ALICE, HERE)
         one.addErrback(lambda failure: failure.type)
         one.cancel()
         self.finish()
@@ -229,75 +231,75 @@ class TurnTests(AuthenticatorTestCase):
         self.assertEqual(self.successResultOf(two), "alice")
 
     def test_cancelled_while_running(self) -> None:
-        waiting = self.gate.check(ALICE, HERE)
+        waiting = self.authenticator.check(ALICE, HERE)
         waiting.addErrback(lambda failure: failure.type)
         waiting.cancel()
         self.finish()
         self.assertIs(self.successResultOf(waiting), CancelledError)
-        self.assertEqual(self.gate.cached_identity(ALICE), "alice", "it was found out all the same")
+        self.assertEqual(self.authenticator.cached_identity(ALICE), "alice", "the completed check is cached")
 
 
 class FileTests(AuthenticatorTestCase):
     """The file is reloaded when it changes."""
 
     def test_client_is_removed(self) -> None:
-        self.gate.check(TOKEN, HERE)
+        self.authenticator.check(TOKEN, HERE)
         self.write(cheap_line("alice", b"s3cret"))
-        self.assertIsNone(self.gate.cached_identity(TOKEN))
-        self.failureResultOf(self.gate.check(TOKEN, HERE), CredentialsRejected)
+        self.assertIsNone(self.authenticator.cached_identity(TOKEN))
+        self.failureResultOf(self.authenticator.check(TOKEN, HERE), CredentialsRejected)
 
     def test_all_clients_are_removed(self) -> None:
-        self.gate.check(TOKEN, HERE)
+        self.authenticator.check(TOKEN, HERE)
         self.write("# nobody\n")
         for presented in (TOKEN, ALICE):
-            self.assertIsNone(self.gate.cached_identity(presented))
-            self.failureResultOf(self.gate.check(presented, HERE), CredentialsRejected)
+            self.assertIsNone(self.authenticator.cached_identity(presented))
+            self.failureResultOf(self.authenticator.check(presented, HERE), CredentialsRejected)
 
     def test_client_is_added(self) -> None:
         self.write(token_line("new", b"n3w"))
-        self.assertEqual(self.successResultOf(self.gate.check(b"Bearer n3w", HERE)), "new")
+        self.assertEqual(self.successResultOf(self.authenticator.check(b"Bearer n3w", HERE)), "new")
 
     def test_file_is_checked_once_a_second(self) -> None:
-        self.gate.check(TOKEN, HERE)
+        self.authenticator.check(TOKEN, HERE)
         self.path.write_text(token_line("new", b"n3w"))
         self.clock.advance(0.9)
-        self.assertEqual(self.gate.cached_identity(TOKEN), "ci")
+        self.assertEqual(self.authenticator.cached_identity(TOKEN), "ci")
         self.clock.advance(0.1)
-        self.assertIsNone(self.gate.cached_identity(TOKEN))
+        self.assertIsNone(self.authenticator.cached_identity(TOKEN))
 
     def test_unchanged_file_is_not_read(self) -> None:
-        self.gate.check(TOKEN, HERE)
-        before = self.gate._secrets
+        self.authenticator.check(TOKEN, HERE)
+        before = self.authenticator._secrets
         self.clock.advance(100)
-        self.assertEqual(self.gate.cached_identity(TOKEN), "ci")
-        self.assertIs(self.gate._secrets, before)
+        self.assertEqual(self.authenticator.cached_identity(TOKEN), "ci")
+        self.assertIs(self.authenticator._secrets, before)
 
     def test_changed_during_a_check(self) -> None:
-        waiting = self.gate.check(ALICE, HERE)
+        waiting = self.authenticator.check(ALICE, HERE)
         self.write(token_line("new", b"n3w"))
-        self.gate.cached_identity(TOKEN)
+        self.authenticator.cached_identity(TOKEN)
         self.finish()
         self.assertEqual(self.successResultOf(waiting), "alice", "it was so when it was asked")
-        self.assertIsNone(self.gate.cached_identity(ALICE))
+        self.assertIsNone(self.authenticator.cached_identity(ALICE))
 
     def test_invalid_file_changes_nothing(self) -> None:
         for change in (lambda: self.path.write_text("alice:s3cret\n"), self.path.unlink):
             change()
             for _ in range(3):
                 self.clock.advance(1)
-                self.assertEqual(self.successResultOf(self.gate.check(TOKEN, HERE)), "ci")
+                self.assertEqual(self.successResultOf(self.authenticator.check(TOKEN, HERE)), "ci")
         self.write(token_line("new", b"n3w"))
-        self.failureResultOf(self.gate.check(TOKEN, HERE), CredentialsRejected)
+        self.failureResultOf(self.authenticator.check(TOKEN, HERE), CredentialsRejected)
 
     def test_file_becomes_valid_again(self) -> None:
-        self.gate.check(TOKEN, HERE)
+        self.authenticator.check(TOKEN, HERE)
         self.path.write_text(token_line("new", b"n3w"))
         os.chmod(self.path, 0o666)
         self.clock.advance(1)
-        self.assertEqual(self.gate.cached_identity(TOKEN), "ci")
+        self.assertEqual(self.authenticator.cached_identity(TOKEN), "ci")
         os.chmod(self.path, 0o600)
         self.clock.advance(1)
-        self.assertIsNone(self.gate.cached_identity(TOKEN))
+        self.assertIsNone(self.authenticator.cached_identity(TOKEN))
 
 
 class LoadTests(SynchronousTestCase):

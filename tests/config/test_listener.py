@@ -92,9 +92,9 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(Listener.parse("tcp:8080:https=allow"), Listener("tcp:8080", https=True))
 
     def test_paths(self) -> None:
-        entrance = Listener.parse("ssl:1:certKey=c:client-ca=d:client-auth=e", lambda text: Path("/etc") / text)
+        listener = Listener.parse("ssl:1:certKey=c:client-ca=d:client-auth=e", lambda text: Path("/etc") / text)
         tls = ListenerTls(Path("/etc/server.pem"), Path("/etc/c"), None, Path("/etc/d"))
-        self.assertEqual(entrance, Listener("tcp:1", tls, True, Path("/etc/e")))
+        self.assertEqual(listener, Listener("tcp:1", tls, True, Path("/etc/e")))
 
     def test_file_without_effect(self) -> None:
         """A file of secrets means that clients must authenticate."""

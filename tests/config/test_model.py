@@ -236,9 +236,9 @@ class ProxyConfigTests(SynchronousTestCase):
         self.assertIs(ProxyConfig(oversize_body=OversizeBody.TRUNCATE).over_body_limit, OversizeBody.TRUNCATE)
 
     def test_listeners_are_parsed(self) -> None:
-        entrance = Listener("tcp:8080", None, True, Path("clients.txt"))
-        self.assertEqual(ProxyConfig(listen=("tcp:8080:client-auth=clients.txt",)).listen, (entrance,))
-        self.assertEqual(ProxyConfig(listen=(entrance,)).listen, (entrance,))
+        listener = Listener("tcp:8080", None, True, Path("clients.txt"))
+        self.assertEqual(ProxyConfig(listen=("tcp:8080:client-auth=clients.txt",)).listen, (listener,))
+        self.assertEqual(ProxyConfig(listen=(listener,)).listen, (listener,))
         error = self.assertRaises(ConfigError, ProxyConfig, listen=("tcp:8080:client-ca=ca.pem",))
         self.assertEqual((error.option, error.value), ("listen", "tcp:8080:client-ca=ca.pem"))
 

@@ -37,14 +37,14 @@ class WatchTestCase(SynchronousTestCase):
         self.addCleanup(watch.stop)
         return watch
 
-    def look(self) -> None:
+    def advance_to_check(self) -> None:
         """Advance the clock until the next check."""
         self.clock.advance(LOOK_EVERY)
 
     def rotate(self) -> None:
         rotation = Rotation(self.directory)
         rotation.prepare(NOW)
-        self.look()
+        self.advance_to_check()
         self.assertEqual(self.changes, [])
         rotation.activate(NOW)
 
@@ -56,9 +56,9 @@ class FollowingTests(WatchTestCase):
         """The same CA remains the same object, and unchanged files are not read."""
         authority = self.watch.authority
         self.watch.start()
-        self.look()
+        self.advance_to_check()
         self.patch(CaDirectory, "load", lambda *_: self.fail("it was read"))
-        self.look()
+        self.advance_to_check()
         self.assertIs(self.watch.authority, authority)
         self.assertEqual(self.changes, [])
 
@@ -67,8 +67,8 @@ class FollowingTests(WatchTestCase):
         self.watch.start()
         self.rotate()
         with capturedLogs() as events:
-            self.look()
-            self.look()
+            self.advance_to_check()
+            self.advance_to_check()
         (authority,) = self.changes
         self.assertIs(self.watch.authority, authority)
         self.assertEqual(authority.certificate, self.directory.load(NOW).certificate)
@@ -80,23 +80,23 @@ class FollowingTests(WatchTestCase):
         Rotation(self.directory).prepare(NOW)
         Rotation(self.directory).activate(NOW)
         self.watch.start()
-        self.look()
+        self.advance_to_check()
         self.assertEqual(len(self.changes), 1)
 
     def test_unusable(self) -> None:
         """The current CA remains in use; each error is logged once, and a valid CA is used again."""
         authority = self.watch.authority
         self.watch.start()
-        self.look()
+        self.advance_to_check()
         secret = self.directory.key_path.read_bytes()
         with capturedLogs() as events:
             self.directory.key_path.unlink()
-            self.look()
-            self.look()
+            self.advance_to_check()
+            self.advance_to_check()
             self.directory.key_path.write_bytes(b"garbage")
             self.directory.key_path.chmod(0o600)
-            self.look()
-            self.look()
+            self.advance_to_check()
+            self.advance_to_check()
         self.assertEqual([event["log_level"] for event in events], [LogLevel.error] * 2)
         self.assertIn("is missing", events[0]["reason"])
         self.assertIn("cannot be read", events[1]["reason"])
@@ -105,7 +105,7 @@ class FollowingTests(WatchTestCase):
         self.directory.key_path.write_bytes(other.secret_pem())
         self.directory.certificate_path.write_bytes(other.certificate_pem)
         with capturedLogs() as events:
-            self.look()
+            self.advance_to_check()
         self.assertEqual([event["log_level"] for event in events], [LogLevel.info])
         self.assertEqual(self.changes[0].fingerprint, other.fingerprint)
         self.directory.key_path.write_bytes(secret)
@@ -113,7 +113,7 @@ class FollowingTests(WatchTestCase):
     def test_same_time(self) -> None:
         """Another file with the same time and size counts as changed."""
         self.watch.start()
-        self.look()
+        self.advance_to_check()
         state = self.directory.key_path.stat()
         other = CertificateAuthority.create("other", NOW)
         for path, content in (
@@ -122,7 +122,7 @@ class FollowingTests(WatchTestCase):
         ):
             self.directory.put(path, content, 0o600)
             os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
-        self.look()
+        self.advance_to_check()
         self.assertEqual(len(self.changes), 1)
 
     def test_stopped(self) -> None:
@@ -138,7 +138,7 @@ class FollowingTests(WatchTestCase):
         """An unexpected error is logged."""
         self.watch.start()
         self.patch(CaDirectory, "load", lambda *_: 1 / 0)
-        self.look()
+        self.advance_to_check()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
@@ -180,7 +180,7 @@ class RemindingTests(WatchTestCase):
     def test_new_ca(self) -> None:
         """A new CA with a short lifetime causes a warning immediately."""
         self.watch.start()
-        self.look()
+        self.advance_to_check()
         rotation = Rotation(self.directory)
         rotation.prepare(NOW, DAY)
         rotation.activate(NOW)

@@ -73,7 +73,7 @@ class StapleTestCase(SynchronousTestCase):
     def fault(self, response: bytes, certificate: x509.Certificate | None = None) -> str | None:
         return staple_fault(response, certificate or self.may, self.ca.certificate, NOW)
 
-    def useless(self, why: str, **options: Any) -> None:
+    def assert_unusable(self, why: str, **options: Any) -> None:
         """Verify that a response is unusable: it only affects the certificate with the must-staple extension."""
         for status in (GOOD, UNKNOWN):
             self.assertIsNone(self.fault(made(self.ca, self.may, status, **options)))
@@ -170,12 +170,12 @@ class SignatureTests(StapleTestCase):
     """The accepted signers."""
 
     def test_other_signers(self) -> None:
-        self.useless("not signed by the issuer", by=TestCA())
+        self.assert_unusable("not signed by the issuer", by=TestCA())
         self.assertIsNone(self.fault(made(self.ca, self.may, REVOKED, by=TestCA())))
 
     def test_weak_hash(self) -> None:
         """A hash with which signatures can be forged."""
-        self.useless("not signed by the issuer", algorithm=hashes.SHA224())
+        self.assert_unusable("not signed by the issuer", algorithm=hashes.SHA224())
 
     def test_rsa_key(self) -> None:
         signer = self.delegated(key=rsa.generate_private_key(65537, 2048))
@@ -204,7 +204,7 @@ class SignatureTests(StapleTestCase):
             self.delegated(not_yet_valid=True),
             self.delegated(TestCA("Below", self.ca)),
         ):
-            self.useless("not signed by the issuer", signer=signer)
+            self.assert_unusable("not signed by the issuer", signer=signer)
 
     def test_too_many_signers(self) -> None:
         """The number of checked signers is limited, because each check takes time."""

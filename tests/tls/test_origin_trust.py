@@ -432,7 +432,7 @@ class OtherFailureTests(TrustTestCase):
         context.set_cipher_list(b"ECDHE-RSA-AES128-GCM-SHA256")
         self.handshake_failed(context, "refused it with the alert handshake_failure")
 
-    def meet(self, *answers: bytes) -> str:
+    def connect_to(self, *answers: bytes) -> str:
         """Connect to a server that does not use TLS.
 
         @return: the explanation.
@@ -451,18 +451,18 @@ class OtherFailureTests(TrustTestCase):
     def test_no_tls(self) -> None:
         """A server with another protocol."""
         for answer in (b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", b"220 mail ESMTP\r\n"):
-            self.assertIn("does not speak TLS", self.meet(answer))
+            self.assertIn("does not speak TLS", self.connect_to(answer))
 
     def test_response_with_an_old_version(self) -> None:
         """A server that responds with a version that was not offered."""
         hello = b"\x03\x01" + bytes(32) + b"\x00" + b"\xc0\x09" + b"\x00"
         message = b"\x02" + len(hello).to_bytes(3, "big") + hello
         record = b"\x16\x03\x01" + len(message).to_bytes(2, "big") + message
-        self.assertIn("no TLS from version 1.2 on", self.meet(record))
+        self.assertIn("no TLS from version 1.2 on", self.connect_to(record))
 
     def test_closed(self) -> None:
         """A server that closes the connection."""
-        self.assertIn("failed: the connection was closed", self.meet())
+        self.assertIn("failed: the connection was closed", self.connect_to())
 
     def test_other_reasons(self) -> None:
         """Other reasons are reported unchanged, in one line."""
@@ -499,7 +499,7 @@ class ClientCertificateTests(TrustTestCase):
         self.path = self.mine.write_combined(self.directory)
         self.shown: list[str] = []
 
-    def asking(self, server: TestCertificate) -> SSL.Context:
+    def requesting_server(self, server: TestCertificate) -> SSL.Context:
         """Return a server that requests a certificate of the CA."""
         context = server.server_context()
         store = context.get_cert_store()
@@ -530,12 +530,12 @@ class ClientCertificateTests(TrustTestCase):
     def test_sent(self) -> None:
         """It is sent with its chain to a server that requests it."""
         self.trust = self.trust_with(self.path)
-        self.accepted(self.asking(self.ca.issue(HOST.host)))
+        self.accepted(self.requesting_server(self.ca.issue(HOST.host)))
         self.assertEqual(self.shown, ["CN=runner-7"])
 
     def test_not_configured(self) -> None:
         """Without one, a server that requires it ends the session; the error quotes its alert."""
-        creator, session = self.connect(self.asking(self.ca.issue(HOST.host)))
+        creator, session = self.connect(self.requesting_server(self.ca.issue(HOST.host)))
         self.assertEqual(session.server.received, b"")
         assert session.client.lost is not None
         self.assertIn("certificate_required", creator.explain(session.client.lost).reason)
@@ -543,7 +543,7 @@ class ClientCertificateTests(TrustTestCase):
     def test_not_sent_to_other_servers(self) -> None:
         """An unverified server gets no information about the client."""
         self.trust = self.trust_with(self.path)
-        self.failed(self.asking(self.ca.issue("other.example")))
+        self.failed(self.requesting_server(self.ca.issue("other.example")))
         self.assertEqual(self.shown, [])
 
     def test_missing(self) -> None:

@@ -55,7 +55,7 @@ class Socket:
         """Return the name and the type of the query."""
         return asked(self.sent)
 
-    def answer(self, *records: tuple[str, str], **changes: Any) -> None:
+    def respond(self, *records: tuple[str, str], **changes: Any) -> None:
         """Send a response from the server."""
         made = [record(*each) for each in records]
         self.protocol.datagramReceived(response(self.sent, made, **changes), self.peer)
@@ -83,7 +83,7 @@ class Connection:
             protocol.makeConnection(self.transport)
         return protocol
 
-    def answer(self, *records: tuple[str, str]) -> None:
+    def respond(self, *records: tuple[str, str]) -> None:
         """Send a response from the server."""
         data = response(self.transport.value()[2:], [record(*each) for each in records])
         self.transport.protocol.dataReceived(len(data).to_bytes(2, "big") + data)
@@ -152,23 +152,23 @@ class DnsLookUpsTests(DnsTestCase):
         six, four = self.take()
         self.assertEqual((six.asked, four.asked), (("a.test", dns.AAAA), ("a.test", dns.A)))
         self.assertEqual((six.peer, six.interface), (("192.0.2.53", 53), ""))
-        four.answer(("a.test", "192.0.2.1"))
+        four.respond(("a.test", "192.0.2.1"))
         self.assertNoResult(done)
-        six.answer(("a.test", "2001:db8::1"))
+        six.respond(("a.test", "2001:db8::1"))
         self.assertEqual(self.texts(done), ["2001:db8::1", "192.0.2.1"])
 
     def test_no_such_name(self) -> None:
         done = self.ask()
         for socket in self.take():
-            socket.answer(rCode=dns.ENAME)
+            socket.respond(rCode=dns.ENAME)
         self.assertEqual(self.texts(done), [])
         self.assertEqual(self.take(), [], "the answer of one server counts")
 
     def test_one_family(self) -> None:
         done = self.ask()
         six, four = self.take()
-        six.answer()
-        four.answer(("a.test", "192.0.2.1"))
+        six.respond()
+        four.respond(("a.test", "192.0.2.1"))
         self.assertEqual(self.texts(done), ["192.0.2.1"])
 
     def test_hosts_file(self) -> None:
@@ -188,28 +188,28 @@ class DnsLookUpsTests(DnsTestCase):
     def test_other_datagrams_are_ignored(self) -> None:
         done = self.ask()
         six, four = self.take()
-        four.answer(("a.test", "203.0.113.66"), id=(int.from_bytes(four.sent[:2], "big") + 1) & 0xFFFF)
+        four.respond(("a.test", "203.0.113.66"), id=(int.from_bytes(four.sent[:2], "big") + 1) & 0xFFFF)
         four.protocol.datagramReceived(b"garbage", four.peer)
-        four.answer(("a.test", "192.0.2.1"))
-        four.answer(("a.test", "203.0.113.66"))
-        six.answer()
+        four.respond(("a.test", "192.0.2.1"))
+        four.respond(("a.test", "203.0.113.66"))
+        six.respond()
         self.assertEqual(self.texts(done), ["192.0.2.1"])
 
     def test_failing_server(self) -> None:
         for code in (dns.ESERVER, dns.EREFUSED):
             done = self.ask()
             for socket in self.take():
-                socket.answer(rCode=code)
+                socket.respond(rCode=code)
             for socket in self.take():
                 self.assertEqual((socket.peer, socket.interface), (("2001:db8::53", 5353), "::"))
-                socket.answer(("a.test", "192.0.2.1"), ("a.test", "2001:db8::1"))
+                socket.respond(("a.test", "192.0.2.1"), ("a.test", "2001:db8::1"))
             self.assertEqual(self.texts(done), ["2001:db8::1", "192.0.2.1"])
 
     def test_all_servers_fail(self) -> None:
         done = self.ask()
         for _ in range(2):
             for socket in self.take():
-                socket.answer(rCode=dns.ESERVER)
+                socket.respond(rCode=dns.ESERVER)
         error = self.failureResultOf(done, NameNotResolved).value
         self.assertEqual(error.reason, "no DNS server could resolve a.test ([2001:db8::53]:5353: SERVFAIL)")
 
@@ -219,7 +219,7 @@ class DnsLookUpsTests(DnsTestCase):
             socket.protocol.connectionRefused()
             socket.protocol.connectionRefused()
         for socket in self.take():
-            socket.answer()
+            socket.respond()
         self.assertEqual(self.texts(done), [])
 
     def test_no_route_to_a_server(self) -> None:
@@ -228,7 +228,7 @@ class DnsLookUpsTests(DnsTestCase):
         # The sockets that cannot be connected come first.
         for socket in self.take():
             if socket.peer is not None:
-                socket.answer()
+                socket.respond()
         self.assertEqual(self.texts(done), [])
 
     def test_no_sockets(self) -> None:
@@ -242,7 +242,7 @@ class DnsLookUpsTests(DnsTestCase):
         self.network.advance(2)
         for socket in self.take():
             self.assertEqual(socket.peer, ("2001:db8::53", 5353))
-            socket.answer()
+            socket.respond()
         self.assertEqual(self.texts(done), [])
         for seconds, peer in ((0, "2001:db8::53"), (SILENT_SECONDS, "192.0.2.53")):
             self.network.advance(seconds)
@@ -250,7 +250,7 @@ class DnsLookUpsTests(DnsTestCase):
             for socket in self.take():
                 assert socket.peer is not None
                 self.assertEqual(socket.peer[0], peer)
-                socket.answer()
+                socket.respond()
             self.successResultOf(done)
 
     def test_all_servers_unresponsive(self) -> None:
@@ -269,7 +269,7 @@ class DnsLookUpsTests(DnsTestCase):
         self.look_up = self.make(FIRST)
         done = self.ask()
         _, four = self.take()
-        four.answer(("a.test", "192.0.2.1"))
+        four.respond(("a.test", "192.0.2.1"))
         for _ in range(2):
             self.network.advance(3)
         self.assertEqual(self.texts(done), ["192.0.2.1"])
@@ -280,7 +280,7 @@ class DnsLookUpsTests(DnsTestCase):
         self.look_up = self.make(FIRST)
         done = self.ask()
         _, four = self.take()
-        four.answer()
+        four.respond()
         for _ in range(2):
             self.network.advance(3)
         self.failureResultOf(done, ResolutionTimeout)
@@ -289,20 +289,20 @@ class DnsLookUpsTests(DnsTestCase):
     def test_unresolved_aliases(self) -> None:
         done = self.ask()
         six, four = self.take()
-        six.answer()
-        four.answer(("a.test", "-> b.test"), recAv=0)
+        six.respond()
+        four.respond(("a.test", "-> b.test"), recAv=0)
         (again,) = self.take()
         self.assertEqual(again.asked, ("b.test", dns.A))
-        again.answer(("b.test", "192.0.2.1"), recAv=0)
+        again.respond(("b.test", "192.0.2.1"), recAv=0)
         self.assertEqual(self.texts(done), ["192.0.2.1"])
 
     def test_endless_aliases(self) -> None:
         done = self.ask()
         six, four = self.take()
-        six.answer()
+        six.respond()
         for number in range(8):
             name = four.asked[0]
-            four.answer((name, f"-> n{number}.test"), recAv=0)
+            four.respond((name, f"-> n{number}.test"), recAv=0)
             if number < 7:
                 (four,) = self.take()
         self.assertEqual(self.texts(done), [])
@@ -311,8 +311,8 @@ class DnsLookUpsTests(DnsTestCase):
         self.look_up = self.make(FIRST)
         done = self.ask()
         six, four = self.take()
-        six.answer()
-        four.answer(("a.test", "-> a..test"), recAv=0)
+        six.respond()
+        four.respond(("a.test", "-> a..test"), recAv=0)
         self.failureResultOf(done)
 
     def test_cancelled(self) -> None:
@@ -329,8 +329,8 @@ class TruncatedTests(DnsTestCase):
     def truncated(self) -> tuple[Deferred[Any], Connection]:
         done = self.ask()
         six, four = self.take()
-        six.answer()
-        four.answer(("a.test", "192.0.2.1"), trunc=1)
+        six.respond()
+        four.respond(("a.test", "192.0.2.1"), trunc=1)
         (connection,) = self.network.connections
         self.assertEqual(connection.where, ("192.0.2.53", 53))
         return done, connection
@@ -339,13 +339,13 @@ class TruncatedTests(DnsTestCase):
         """Verify that the next server is queried."""
         (socket,) = self.take()
         self.assertEqual(socket.peer, ("2001:db8::53", 5353))
-        socket.answer(("a.test", "192.0.2.7"))
+        socket.respond(("a.test", "192.0.2.7"))
         self.assertEqual(self.texts(done), ["192.0.2.7"])
 
     def test_response(self) -> None:
         done, connection = self.truncated()
         connection.accept()
-        connection.answer(*(("a.test", f"192.0.2.{number}") for number in range(60)))
+        connection.respond(*(("a.test", f"192.0.2.{number}") for number in range(60)))
         self.assertEqual(len(self.successResultOf(done)), 60)
         self.assertTrue(connection.given_up)
 

@@ -152,7 +152,7 @@ class FairnessTests(SynchronousTestCase):
         """Request names of a client whose lookups hang."""
         return [self.ask(f"{client}{index}.hang.test", client) for index in range(number)]
 
-    def answer(self, host: str) -> None:
+    def complete(self, host: str) -> None:
         """Complete the latest lookup of a name."""
         index = len(self.reactor.looked_up) - 1 - self.reactor.looked_up[::-1].index(host)
         self.reactor.resolve(self.reactor.pending[index], ["192.0.2.1"])
@@ -162,7 +162,7 @@ class FairnessTests(SynchronousTestCase):
         self.assertEqual(len(self.reactor.looked_up), 4)
         found = self.ask("good.test", "alice")
         self.assertEqual(self.reactor.looked_up[-1], "good.test")
-        self.answer("good.test")
+        self.complete("good.test")
         self.assertEqual(self.successResultOf(found), ips("192.0.2.1"))
 
     def test_queue_limit_per_client(self) -> None:
@@ -184,7 +184,7 @@ class FairnessTests(SynchronousTestCase):
         asked = self.hang("mallory", 6)
         asked[4].cancel()
         self.failureResultOf(asked[4], CancelledError)
-        self.answer("mallory0.hang.test")
+        self.complete("mallory0.hang.test")
         self.assertEqual(self.reactor.looked_up[4:], ["mallory5.hang.test"])
 
     def test_lookup_in_a_thread_counts_until_it_ends(self) -> None:
@@ -196,7 +196,7 @@ class FairnessTests(SynchronousTestCase):
         self.assertEqual((self.resolver.busy, self.resolver.waiting), (4, 0))
         self.ask("later.test", "mallory")
         self.assertEqual(len(self.reactor.looked_up), 4)
-        self.answer("mallory0.hang.test")
+        self.complete("mallory0.hang.test")
         self.assertEqual(self.reactor.looked_up[4:], ["later.test"])
 
     def test_shared_lookup_starts_with_the_first_slot(self) -> None:
@@ -205,7 +205,7 @@ class FairnessTests(SynchronousTestCase):
         alice = self.ask("mallory5.hang.test", "alice")
         self.assertEqual(self.reactor.looked_up[4:], ["mallory5.hang.test"])
         self.assertEqual(self.resolver.waiting, 1, "the other place in the queue is given up")
-        self.answer("mallory5.hang.test")
+        self.complete("mallory5.hang.test")
         self.assertEqual(self.successResultOf(alice), self.successResultOf(mallory[5]))
 
     def test_one_of_two_requests_is_cancelled(self) -> None:
@@ -223,7 +223,7 @@ class FairnessTests(SynchronousTestCase):
     def test_callback_cancels_another_request(self) -> None:
         first, second = self.ask("a.test", "alice"), self.ask("a.test", "bob")
         first.addCallback(lambda _: second.cancel())
-        self.answer("a.test")
+        self.complete("a.test")
         self.failureResultOf(second, CancelledError)
 
     def test_stoppable_lookup_is_cancelled(self) -> None:
