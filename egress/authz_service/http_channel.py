@@ -181,13 +181,13 @@ class CallerSite(BoundedSite):
         self.draining = False
         self._drained: list[Deferred[None]] = []
 
-    def no_room(self) -> None:
-        """See L{BoundedSite.no_room}."""
+    def connection_rejected(self) -> None:
+        """See L{BoundedSite.connection_rejected}."""
         self.refused("connections")
 
-    def gone(self, channel: BoundedChannel) -> None:
-        """See L{BoundedSite.gone}."""
-        super().gone(channel)
+    def remove_channel(self, channel: BoundedChannel) -> None:
+        """See L{BoundedSite.remove_channel}."""
+        super().remove_channel(channel)
         self._fire_if_drained()
 
     def drain(self) -> Deferred[None]:

@@ -75,7 +75,7 @@ class BoundedChannel(HTTPChannel):
         if self._lingering is not None:
             self._lingering.stop()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
-        self.site.gone(self)
+        self.site.remove_channel(self)
 
     def readConnectionLost(self) -> None:
         """Handle the end of the client's data (L{IHalfCloseableProtocol})."""
@@ -153,7 +153,7 @@ class BoundedChannel(HTTPChannel):
         return not self._inside and not self.requests
 
     @property
-    def may_make_room(self) -> bool:
+    def evictable(self) -> bool:
         """Whether it may be closed in favor of a new connection."""
         return not (self.known or self._handlingRequest)
 
@@ -213,7 +213,7 @@ class BoundedSite(Site):
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """Create a connection, within the limit (L{twisted.internet.interfaces.IProtocolFactory})."""
         if len(self.channels) >= self.bounds.connections and not self._evict():
-            self.no_room()
+            self.connection_rejected()
             return _Rejected()
         channel = super().buildProtocol(addr)  # type: ignore[no-untyped-call]
         channel.client = limit_key(addr.host) if isinstance(addr, (IPv4Address, IPv6Address)) else ""
@@ -221,18 +221,18 @@ class BoundedSite(Site):
 
     def _evict(self) -> bool:
         """Close the oldest evictable connection of the client that has the most evictable connections."""
-        candidates = [channel for channel in self.channels if channel.may_make_room]
+        candidates = [channel for channel in self.channels if channel.evictable]
         if not candidates:
             return False
         client = Counter(channel.client for channel in candidates).most_common(1)[0][0]
         oldest = next(channel for channel in candidates if channel.client == client)
-        self.gone(oldest)
+        self.remove_channel(oldest)
         oldest.abort()
         return True
 
-    def no_room(self) -> None:
+    def connection_rejected(self) -> None:
         """Handle a rejected connection; subclasses count it."""
 
-    def gone(self, channel: BoundedChannel) -> None:
+    def remove_channel(self, channel: BoundedChannel) -> None:
         """Remove a connection that has ended or is being aborted."""
         self.channels.pop(channel, None)
