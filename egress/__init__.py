@@ -1,8 +1,8 @@
-"""egressproxy: an egress proxy that puts every outbound request to an authorizer.
+"""egressproxy: an egress proxy that authorizes every outbound request.
 
-The way of a request: C{egress.proxy.client_session} reads it from the client, C{egress.proxy.exchange} has it checked
-by the address guard and decided by an L{egress.interfaces.IAuthorizer}, and forwards what was allowed through
-C{egress.upstream.pool} and C{egress.upstream.connector}.  C{egress.service} puts the parts together.
+How a request flows: C{egress.proxy.client_session} reads it from the client.  C{egress.proxy.exchange} has the address
+guard check it and an L{egress.interfaces.IAuthorizer} decide it, and forwards allowed requests through
+C{egress.upstream.pool} and C{egress.upstream.connector}.  C{egress.service} is the composition root.
 """
 
 from __future__ import annotations

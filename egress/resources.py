@@ -1,4 +1,4 @@
-"""What the configuration names in files, read together, so that it can be read again as a whole."""
+"""The files that the configuration names, loaded together so that they can be reloaded together."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from egress.tls.pem import TrustError
 
 @attrs.frozen
 class LoadedResources:
-    """What was in the files.
+    """The loaded content of the files.
 
-    @ivar rules: the embedded policy; C{None} when somebody else decides.
-    @ivar shadow: the policy that is asked without effect, if there is one.
-    @ivar trust: whom to trust as an origin or an upstream proxy.
-    @ivar authz_trust: whom to trust as the authorization service.
-    @ivar secrets: what decisions may put into requests, where there is anything.
+    @ivar rules: the embedded policy; C{None} when another authorizer decides.
+    @ivar shadow: the shadow policy, if there is one.
+    @ivar trust: the trust for origins and upstream proxies.
+    @ivar authz_trust: the trust for the authorization service.
+    @ivar secrets: the secrets that decisions may inject into requests, if there are any.
     """
 
     rules: RuleSet | None
@@ -36,10 +36,10 @@ class LoadedResources:
 
 
 def load_resources(config: ProxyConfig, *, embedded: bool) -> LoadedResources:
-    """Read all of them.
+    """Load all files.
 
     @param embedded: whether the embedded policy decides.
-    @raise ConfigError: naming what cannot be used, and the remedy.
+    @raise ConfigError: naming the invalid value and the fix.
     """
     trust = _trust(config)
     rules: RuleSet | None = None
@@ -51,9 +51,9 @@ def load_resources(config: ProxyConfig, *, embedded: bool) -> LoadedResources:
 
 
 def read_policy(config: ProxyConfig) -> tuple[RuleSet, SecretTable | None]:
-    """Read the embedded policy, and the secrets that it may name.
+    """Load the embedded policy and the secrets that it may name.
 
-    @raise ConfigError: saying what cannot be used, or which secret there is not.
+    @raise ConfigError: naming the invalid value or the missing secret.
     """
     rules, secrets = read_rules(config.policy), _secrets(config.secrets)
     check_secrets(rules.secrets, secrets)
@@ -61,9 +61,9 @@ def read_policy(config: ProxyConfig) -> tuple[RuleSet, SecretTable | None]:
 
 
 def check_secrets(names: Iterable[str], secrets: SecretTable | None) -> None:
-    """See that there is every secret that the embedded policy names.
+    """Check that every secret that the embedded policy names exists.
 
-    @raise ConfigError: naming those that there are not.
+    @raise ConfigError: naming the missing secrets.
     """
     missing = (secrets or SecretTable({})).missing(names)
     if missing:
@@ -88,7 +88,7 @@ def _trust(config: ProxyConfig) -> OriginTrust:
 
 
 def _origin_trust(config: ProxyConfig, trust: OriginTrust) -> OriginTrust:
-    """Trust for what is dialled for clients alone: the authorization service has options of its own."""
+    """Return the trust for connections on behalf of clients; the authorization service has its own options."""
     if config.origin_tls is None:
         return trust
     try:
@@ -98,7 +98,7 @@ def _origin_trust(config: ProxyConfig, trust: OriginTrust) -> OriginTrust:
 
 
 def _authz_trust(config: ProxyConfig, trust: OriginTrust) -> OriginTrust:
-    """Trust for the authorization service alone, where it is shown a certificate: origins never see that one."""
+    """Return the trust for the authorization service, which may receive a client certificate that origins never do."""
     if config.authz_client_cert is None:
         return trust
     try:
@@ -108,10 +108,10 @@ def _authz_trust(config: ProxyConfig, trust: OriginTrust) -> OriginTrust:
 
 
 def read_rules(policy: Path | None) -> RuleSet:
-    """Read the embedded policy.
+    """Load the embedded policy.
 
-    @param policy: its file; C{None}: that of the package.
-    @raise ConfigError: saying what cannot be used.
+    @param policy: its file; C{None}: the starter policy of the package.
+    @raise ConfigError: naming the error in it.
     """
     try:
         return load_starter() if policy is None else load_policy(policy)

@@ -1,4 +1,4 @@
-"""The proxy as a Twisted service: the only place where everything is put together."""
+"""The proxy as a Twisted service: the composition root."""
 
 from __future__ import annotations
 
@@ -58,26 +58,26 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-# How long a stopping proxy waits for connections that it has cut.
+# How long a stopping proxy waits for connections that it has aborted, in seconds.
 CUT_SECONDS = 1.0
 
-# What an authorizer has for what was allowed for a while, beyond the longest deadline of its own: that one passes
-# first, and what stands before the authorizer makes of it what it is to be.
+# Extra seconds beyond the authorizer's own longest deadline when a lease is renewed: the authorizer's deadline passes
+# first, and its wrappers turn that into the configured outcome.
 RENEWAL_MARGIN = 1.0
 
 
 class EgressProxyService(Service):
-    """An egress proxy, as a part of a Twisted application.
+    """An egress proxy, as a service of a Twisted application.
 
-    Everything that can be wrong with the files that the configuration names is found on construction.  Starting the
-    service listens; stopping it stops listening, lets exchanges finish for as long as C{config.limits.drain_timeout},
-    then cuts what is left.
+    The constructor detects every error in the files that the configuration names.  Starting the service listens.
+    Stopping it stops listening, lets exchanges finish for at most C{config.limits.drain_timeout}, then aborts the
+    rest.
 
-    @ivar authorizer: who decides.
-    @ivar metrics: the numbers behind C{/metrics}.
-    @ivar checks: what must hold for the proxy to be ready, by name.
-    @ivar explain: explains what becomes of a request that nobody sent.
-    @ivar desk: where people answer what they are asked.
+    @ivar authorizer: the outermost authorizer of the chain.
+    @ivar metrics: the metrics behind C{/metrics}.
+    @ivar checks: the readiness checks, by name.
+    @ivar explain: explains what the proxy would do with a request, without sending it.
+    @ivar admin_backend: the backend of the admin API.
     """
 
     def __init__(
@@ -91,22 +91,23 @@ class EgressProxyService(Service):
         *,
         dry: bool = False,
     ) -> None:
-        """Put a proxy together; it listens once it is started.
+        """Compose a proxy; it listens once it is started.
 
-        @param authorizer: who decides; C{None}: what C{config} says.
-        @param audit: is told of every exchange, besides C{config.audit_log}.
-        @param endpoints: for one of several workers: the endpoints of C{config.listen}, opened by a parent that also
+        @param authorizer: the authorizer; C{None}: the one that C{config} selects.
+        @param audit: receives every audit record, in addition to C{config.audit_log}.
+        @param endpoints: in a worker process: the endpoints of C{config.listen}, opened by a parent that also
             serves the metrics.
-        @param approval_key: for the same: what all of them make the ids of questions to a person with.
-        @param dry: whether it is made to explain, and not to be started: no CA is made, no key read, no log opened.
-        @raise ConfigError: naming what cannot be used, and the remedy.
+        @param approval_key: in a worker process: the key that all workers derive the ids of pending approvals with.
+        @param dry: whether the proxy only explains requests and is never started: it makes no CA, reads no key and
+            opens no log.
+        @raise ConfigError: naming the invalid value and the fix.
         """
         self._reactor = reactor
         sockets = write_through(reactor)
         self._sockets = sockets
         check(config, RULES_DECIDE if authorizer is None else OWN_AUTHORIZER)
         if dry:
-            # What is explained is compared with nothing.
+            # An explanation is not compared with the shadow authorizer.
             config = attrs.evolve(
                 config, shadow_authz_url=None, shadow_authz_token=None, shadow_policy=None, shadow_log=None
             )
@@ -169,7 +170,7 @@ class EgressProxyService(Service):
             self._sinks.append(log)
             self.metrics.set_audit_lost_source(lambda: log.lost)
         leaves = HostContexts(authority, config.limits.leaf_contexts, time.time, self._pools.keys, config.client_tls)
-        # Of several workers none reminds: the parent does.
+        # In a worker the parent logs the reminders, not the worker.
         self._ca = CaWatch(reactor, source, authority, leaves.follow, reminds=endpoints is None)
         self._parts = ProxyContext(
             clock=reactor,
@@ -189,7 +190,7 @@ class EgressProxyService(Service):
         self.explain = Explainer(
             config, self._parts, self._dialer, self._guard, self._deciding, approvals, ca_note
         ).explain
-        self.desk = LocalAdminBackend(self._approvals, self.explain)
+        self.admin_backend = LocalAdminBackend(self._approvals, self.explain)
         self._factories = listener_factories(config, self._parts, self._pools.passwords)
         turns = DeferredLock()
         self._reading = Reloader(turns, self._pools.files, self._read_files, self._use_files)
@@ -211,17 +212,17 @@ class EgressProxyService(Service):
 
     @property
     def certificate_authority(self) -> CertificateAuthority:
-        """The CA that signs now, which clients must trust."""
+        """The CA that signs now and that clients must trust."""
         return self._ca.authority
 
     def reload(self) -> Deferred[None]:
-        """Read the policy and the certificates to trust anew, for what is decided and connected from then on.
+        """Reload the policy and the trusted certificates, for later decisions and connections.
 
-        They are read in a thread: clients are served meanwhile, as before.  Nothing that is under way is cut.  Idle
-        connections to origins are closed: whom they lead to was judged before.
+        The files are read in a thread, so clients are served meanwhile with the previous ones.  Exchanges in progress
+        continue.  Idle connections to origins are closed, because they were checked against the previous trust.
 
-        @return: fires when they are in use, or fails with L{ConfigError}, which names what cannot be used, and the
-            remedy; then all remains as it was.
+        @return: fires when the new files are in use, or fails with L{ConfigError}, which names the invalid value and
+            the fix; then the previous files remain in use.
         """
         return self._reading.begin()
 
@@ -240,13 +241,13 @@ class EgressProxyService(Service):
         self._parts.pool.clear()
 
     def _use_policy(self, policy: tuple[RuleSet, SecretTable | None]) -> None:
-        """Take the policy, which alone is followed in its files, with the secrets that it may name."""
+        """Use a policy whose files changed, and the secrets that it may name."""
         rules, secrets = policy
         self._deciding.use_secrets(secrets)
         stricter = rules.blocks_private and not self._guard.block_private
         self._use_rules(rules, followed=True)
         if stricter:
-            # Idle connections may lead where none may lead now.
+            # Idle connections may go to addresses that the new policy blocks.
             self._parts.pool.clear()
 
     def _use_rules(self, rules: RuleSet, *, followed: bool = False) -> None:
@@ -264,7 +265,7 @@ class EgressProxyService(Service):
                 _log.failure("an audit sink failed")
 
     def _behind_upstream(self, authority: Authority) -> IStreamClientEndpoint | None:
-        """The way to the authorization service, when it is asked through the upstream proxy."""
+        """Return the endpoint of the authorization service, when it is reached through the upstream proxy."""
         upstream = self._config.upstream_https or self._config.upstream_http
         if upstream is None or self._config.bypass.matches(authority):
             return None
@@ -273,9 +274,9 @@ class EgressProxyService(Service):
     # -- starting
 
     def listening(self) -> Deferred[tuple[IAddress, ...]]:
-        """Learn the addresses on which the proxy listens.
+        """Return the addresses on which the proxy listens.
 
-        @return: fires once all of them are bound, in the order of C{config.listen}; fails when one cannot be.
+        @return: fires once all of them are bound, in the order of C{config.listen}; fails when one cannot be bound.
         """
         return self._binding.listening()
 
@@ -285,7 +286,7 @@ class EgressProxyService(Service):
         self._listen()
 
     def startService(self) -> None:
-        """Bind the ports, unless that is done."""
+        """Bind the ports, unless they are bound already."""
         super().startService()  # type: ignore[no-untyped-call]
         self._ca.start()
         if self._policy_watch is not None:
@@ -306,7 +307,7 @@ class EgressProxyService(Service):
             self._guard.add_listener(ip_address(self._config.metrics_interface), self._config.metrics_port)
         admin, where = admin_endpoint(self._reactor, self._config), self._config.admin
         if admin is not None and self._endpoints is None:
-            pairs.append((admin, admin_site(self._reactor, self.desk, self._config.admin_token)))
+            pairs.append((admin, admin_site(self._reactor, self.admin_backend, self._config.admin_token)))
         elif where is not None and where.address is not None:
             self._guard.add_listener(where.address, where.port)
         self._binding.listen(pairs, len(self._config.listen))
@@ -314,7 +315,7 @@ class EgressProxyService(Service):
     def _bound(self, port: IListeningPort) -> None:
         address = port.getHost()
         if isinstance(address, (IPv4Address, IPv6Address)):
-            # Nobody is sent to ourselves: neither into a loop, nor to the metrics.
+            # No request may reach the proxy's own listeners: not in a loop, and not the metrics.
             self._guard.add_listener(ip_address(address.host.partition("%")[0]), address.port)
 
     def _check_ca(self) -> Deferred[None]:
@@ -326,13 +327,13 @@ class EgressProxyService(Service):
     # -- stopping
 
     def cut(self) -> None:
-        """Cut what a stopping proxy still waits for."""
+        """Abort the connections that a stopping proxy still waits for."""
         self._parts.sessions.abort()
 
     def stopService(self) -> Deferred[None]:
-        """Stop listening, drain, cut the rest, and close what is open.
+        """Stop listening, drain, abort the remaining connections, and close everything that is open.
 
-        @return: fires when nothing is left.
+        @return: fires when everything is closed.
         """
         super().stopService()  # type: ignore[no-untyped-call]
         self._ca.stop()
@@ -344,7 +345,7 @@ class EgressProxyService(Service):
 
         def drained(_: object) -> Deferred[None]:
             self._parts.sessions.abort()
-            # A cut connection is gone a moment later, and its record is written then.
+            # An aborted connection ends a moment later; its audit record is written then.
             gone = self._parts.sessions.drain().addTimeout(CUT_SECONDS, self._reactor)
             return settled([self.authorizer.close(), gone])
 
@@ -360,7 +361,7 @@ class EgressProxyService(Service):
 
 
 def admin_endpoint(reactor: IEgressReactor, config: ProxyConfig) -> IStreamServerEndpoint | None:
-    """Where the admin API is served, if anywhere."""
+    """Return the endpoint of the admin API, if it is enabled."""
     if config.admin is None:
         return None
     if config.admin.path is not None:

@@ -1,7 +1,7 @@
 """The C{twistd} plugin: C{twistd egressproxy}.
 
-What the operator did wrong is one line on standard error and exit status 1, before anything is served; what the
-operator must know to use the proxy is printed once it listens.
+An operator error is one line on standard error and exit status 1, before anything is served.  A start message with
+what the operator needs to use the proxy is printed once it listens.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from egress.workers.service import WorkerPool
 
 _PROGRAM: Final = "egressproxy"
 
-# What makes programs trust a CA besides, or instead of, their own; NODE_EXTRA_CA_CERTS and DENO_CERT add to it.
+# Variables that make programs trust a CA in place of their own CAs; NODE_EXTRA_CA_CERTS and DENO_CERT add to them.
 _TRUST_VARIABLES: Final = (
     "SSL_CERT_FILE",
     "REQUESTS_CA_BUNDLE",
@@ -64,7 +64,7 @@ class Options(CommandLine):
 
 
 def _proxy_url(address: IPv4Address | IPv6Address, entrance: Listener) -> str:
-    """Write the URL by which a program on this machine reaches a listener."""
+    """Return the URL by which a program on this machine reaches a listener."""
     ip = ip_address(address.host.partition("%")[0])
     if ip.is_unspecified:
         ip = ip_address("127.0.0.1" if ip.version == 4 else "::1")
@@ -75,11 +75,11 @@ def _proxy_url(address: IPv4Address | IPv6Address, entrance: Listener) -> str:
 def start_message(
     addresses: Sequence[IAddress], certificate: Path, ca: CertificateAuthority, authorizer: str, config: ProxyConfig
 ) -> str:
-    """Write what an operator must know once the proxy listens, and what to paste into a shell.
+    """Write the start message: the facts that an operator needs, and the lines to paste into a shell.
 
-    @param addresses: where it listens, in the order of C{config.listen}.
+    @param addresses: the addresses on which it listens, in the order of C{config.listen}.
     @param certificate: the file with the CA certificate.
-    @param authorizer: who decides.
+    @param authorizer: the name of the authorizer.
     """
     now = datetime.now(timezone.utc)
     facts = [

@@ -169,7 +169,7 @@ class WorkerReactor(WithoutThreads, MemoryReactorClock):
     def process(self) -> FakeProcess:
         return self.processes[-1]
 
-    def orders(self, index: int = -1) -> WorkerSpec:
+    def spec(self, index: int = -1) -> WorkerSpec:
         """What a worker was started with."""
         orders: WorkerSpec = pickle.loads(self.pairs[index][0].sent[4:])
         return orders

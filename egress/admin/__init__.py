@@ -1,1 +1,1 @@
-"""The admin API, and what serves it."""
+"""The admin API and its backends."""

@@ -1,7 +1,7 @@
-"""The admin API: what people are asked, and what becomes of a request that nobody sent.
+"""The admin API: pending approvals, grants, and explanations of requests that are not sent.
 
-Whoever reaches it can let requests out, so it is on a UNIX socket or wants a token, and no page in a browser can use
-it.
+A client of the API can allow requests, so it listens on a UNIX socket or requires a token, and rejects requests from
+pages in a browser.
 """
 
 from __future__ import annotations
@@ -29,41 +29,41 @@ from egress.transport.bounded_http import BoundedChannel, BoundedSite, ChannelBo
 _log = Logger()
 
 MAX_CONNECTIONS: Final = 64
-"""More people and programs than that do not look at once."""
-# A question with the longest content, in base64, and its head.
+"""The connection limit, more than concurrent approvers and programs need."""
+# The largest explain request: the longest content in base64, and its head.
 _MAX_CONTENT: Final = MAX_BODY * 4 // 3 + 512 * 1024
 _APPROVALS: Final = b"/approvals"
 _EXPLAIN: Final = b"/explain"
 
 
 class Unanswered(Exception):
-    """What the API is asked for cannot be had now; the text says why."""
+    """The API cannot fulfil a request now; the text is the reason."""
 
 
 class AdminBackend(Protocol):
-    """Where people are asked and answer, whatever the number of processes."""
+    """The operations of the admin API, independent of the number of processes."""
 
     def listed(self) -> Deferred[dict[str, Any]]:
-        """Tell what is held, and what is allowed for a time."""
+        """List the pending approvals and the grants."""
 
     def answer(self, held_id: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
-        """Answer a question that is held.
+        """Resolve a pending approval.
 
-        @return: fires with C{{"answered": N, "permission": ...}}; the number of requests that had this answer.
+        @return: fires with C{{"answered": N, "permission": ...}}; N is the number of requests that this resolved.
         """
 
     def revoke(self, permission_id: str) -> Deferred[bool]:
-        """Take back what is allowed for a time.
+        """Revoke a grant.
 
-        @return: fires with whether it was; fails with L{Unanswered} where not everybody has learned of it.
+        @return: fires with whether it existed; fails with L{Unanswered} when a process did not confirm.
         """
 
     def explain(self, question: ExplainRequest) -> Deferred[dict[str, Any]]:
-        """Explain what becomes of a request."""
+        """Explain what the proxy would do with a request."""
 
 
 class _Refusal(Exception):
-    """The answer to a request that asks for nothing that there is."""
+    """The error response to an invalid request."""
 
     def __init__(self, status: HTTPStatus, why: str) -> None:
         super().__init__(why)
@@ -72,20 +72,20 @@ class _Refusal(Exception):
 
 
 class AdminResource(Resource):
-    """Answers every path of the site.
+    """Serves every path of the site.
 
-    @param token: what clients must show; C{None}: the socket's mode tells who may come here.
+    @param token: the bearer token of clients; C{None}: the mode of the UNIX socket restricts access.
     """
 
     isLeaf = True
 
-    def __init__(self, desk: AdminBackend, token: str | None) -> None:
+    def __init__(self, backend: AdminBackend, token: str | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._desk = desk
+        self._backend = backend
         self._token = None if token is None else f"Bearer {token}".encode()
 
     def render(self, request: Request) -> int:
-        """Answer one request (L{twisted.web.resource.IResource.render})."""
+        """Respond to one request (L{twisted.web.resource.IResource.render})."""
         try:
             self._admit(request)
             answering = self._answer_to(request)
@@ -96,14 +96,14 @@ class AdminResource(Resource):
         return NOT_DONE_YET
 
     def knows(self, request: Request) -> bool:
-        """Say whether who asks may ask at all, as far as the head of the request tells."""
+        """Return whether the client is authorized, by the head of the request."""
         if self._token is None:
             return True
         shown = request.requestHeaders.getRawHeaders(b"authorization", [])
         return len(shown) == 1 and hmac.compare_digest(shown[0], self._token)
 
     def _admit(self, request: Request) -> None:
-        """Let nobody in but who may, and no page that a browser shows."""
+        """Reject clients without the token, and all pages in a browser."""
         headers = request.requestHeaders
         if not self.knows(request):
             raise _Refusal(HTTPStatus.UNAUTHORIZED, "show the token of --admin-token-file: Authorization: Bearer")
@@ -114,7 +114,7 @@ class AdminResource(Resource):
         method, path = request.method, request.path
         if path == _APPROVALS:
             _expect(request, b"GET")
-            return maybeDeferred(self._desk.listed)
+            return maybeDeferred(self._backend.listed)
         if path.startswith(_APPROVALS + b"/"):
             name = path[len(_APPROVALS) + 1 :].decode("ascii", "replace")
             if method == b"DELETE":
@@ -124,7 +124,7 @@ class AdminResource(Resource):
         if path == _EXPLAIN:
             _expect(request, b"POST")
             question = _parsed(request, ExplainRequest.parse)
-            return maybeDeferred(self._desk.explain, question)
+            return maybeDeferred(self._backend.explain, question)
         raise _Refusal(HTTPStatus.NOT_FOUND, "there are /approvals, /approvals/ID and /explain")
 
     def _answer(self, name: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
@@ -139,7 +139,7 @@ class AdminResource(Resource):
             )
             return found
 
-        return maybeDeferred(self._desk.answer, name, answer).addCallback(answered)
+        return maybeDeferred(self._backend.answer, name, answer).addCallback(answered)
 
     def _revoke(self, name: str) -> Deferred[dict[str, Any]]:
         def revoked(was: bool) -> dict[str, Any]:
@@ -148,7 +148,7 @@ class AdminResource(Resource):
             _log.info("permission {name} is taken back", name=name)
             return {"revoked": name}
 
-        return maybeDeferred(self._desk.revoke, name).addCallback(revoked)
+        return maybeDeferred(self._backend.revoke, name).addCallback(revoked)
 
     def _wait_for(self, request: Request, answering: Deferred[dict[str, Any]]) -> None:
         gone = False
@@ -165,7 +165,7 @@ class AdminResource(Resource):
         def failed(failure: Failure) -> None:
             error = failure.value
             if gone:
-                # Whatever it is, it came of being given up.
+                # The client disconnected and the operation was cancelled: ignore its error.
                 return
             if isinstance(error, _Refusal):
                 _refuse(request, error)
@@ -187,7 +187,7 @@ def _expect(request: Request, *methods: bytes) -> None:
 
 
 def _parsed(request: Request, parse: Callable[[object], Any]) -> Any:
-    """Read the content: JSON, which no form of a page in a browser can send."""
+    """Parse the content: JSON, which an HTML form in a browser cannot send."""
     kinds = request.requestHeaders.getRawHeaders(b"content-type", [])
     if len(kinds) != 1 or kinds[0].partition(b";")[0].strip().lower() != b"application/json":
         raise _Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json")
@@ -224,9 +224,9 @@ def _answer(request: Request, status: HTTPStatus, document: object) -> None:
 
 
 class AdminRequest(Request):
-    """A request whose content stays in memory, and is bounded; of strangers nothing is kept.
+    """A request whose content stays in memory and is bounded; content of unauthorized clients is discarded.
 
-    @ivar oversize: whether there was more of it than is kept.
+    @ivar oversize: whether the content exceeded the limit.
     """
 
     channel: BoundedChannel
@@ -234,23 +234,23 @@ class AdminRequest(Request):
     content: BytesIO
 
     def gotLength(self, length: int | None) -> None:
-        """Begin to take the content (L{twisted.web.http.Request.gotLength})."""
+        """Prepare for the content (L{twisted.web.http.Request.gotLength})."""
         self.content = BytesIO()
         resource = cast("AdminResource", self.channel.site.resource)
         self.channel.known = resource.knows(self)
         self.oversize = not self.channel.known
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Take a piece of it (L{twisted.web.iweb.IRequest})."""
+        """Receive a piece of the content (L{twisted.web.iweb.IRequest})."""
         if self.oversize or self.content.tell() + len(data) > _MAX_CONTENT:
             self.oversize = True
         else:
             self.content.write(data)
 
 
-def admin_site(reactor: IReactorTime, desk: AdminBackend, token: str | None) -> Site:
+def admin_site(reactor: IReactorTime, backend: AdminBackend, token: str | None) -> Site:
     """Make the site of the admin API.
 
-    @param token: what clients must show; C{None}: whoever reaches it may use it.
+    @param token: the bearer token of clients; C{None}: every client that can connect may use the API.
     """
-    return BoundedSite(reactor, ChannelBounds(MAX_CONNECTIONS), AdminResource(desk, token), AdminRequest)
+    return BoundedSite(reactor, ChannelBounds(MAX_CONNECTIONS), AdminResource(backend, token), AdminRequest)

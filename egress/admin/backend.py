@@ -1,4 +1,4 @@
-"""The desk at which people are asked and answer: that of one process, which others may reach over a line."""
+"""The admin backend of one process, which a parent process can use over a channel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from egress.model.redact import redact_url
 
 
 class LocalAdminBackend:
-    """The desk of a process that serves clients (L{egress.admin.api.Desk}).
+    """The admin backend of a process that serves clients (L{egress.admin.api.AdminBackend}).
 
     @param explain: explains a request.
     """
@@ -24,42 +24,42 @@ class LocalAdminBackend:
         self._explain = explain
 
     def listed(self) -> Deferred[dict[str, Any]]:
-        """Tell what is held, and what is allowed for a time."""
+        """List the pending approvals and the grants."""
         return succeed(self._approvals.listed(redact_url))
 
     def answer(self, held_id: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
-        """Answer a question that is held."""
+        """Resolve a pending approval."""
         answered, permission = self._approvals.answer(held_id, answer)
         return succeed({"answered": answered, "permission": None if permission is None else permission.to_display()})
 
     def permit(self, permission: Grant) -> int:
-        """Learn what another process was told to allow for a time."""
+        """Add a grant that was made in another process."""
         return self._approvals.grant(permission)
 
     def revoke(self, permission_id: str) -> Deferred[bool]:
-        """Take back what is allowed for a time."""
+        """Revoke a grant."""
         return succeed(self._approvals.revoke(permission_id))
 
     def explain(self, question: ExplainRequest) -> Deferred[dict[str, Any]]:
-        """Explain what becomes of a request."""
+        """Explain what the proxy would do with a request."""
         return maybeDeferred(self._explain, question).addCallback(lambda explanation: explanation.to_json())
 
-    # -- over a line
+    # -- requests of the parent process
 
     def held(self) -> list[Any]:
-        """Tell what is held; the other process knows what is allowed for a time."""
+        """List the pending approvals; the parent process knows the grants."""
         found: list[Any] = self._approvals.listed(redact_url)["held"]
         return found
 
     def answer_over(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer for another process: C{{"id": ..., "answer": {...}}}."""
+        """Resolve a pending approval for the parent process: C{{"id": ..., "answer": {...}}}."""
         answered, permission = self._approvals.answer(asked["id"], ApprovalAnswer.parse(asked["answer"]))
         return {"answered": answered, "permission": None if permission is None else permission.to_json()}
 
     def permit_over(self, permission: Mapping[str, Any]) -> int:
-        """Learn of a permission from another process."""
+        """Add a grant from the parent process."""
         return self.permit(Grant.from_json(permission))
 
     def explain_over(self, question: Mapping[str, Any]) -> Deferred[dict[str, Any]]:
-        """Explain for another process."""
+        """Explain a request for the parent process."""
         return self.explain(ExplainRequest.parse(question))

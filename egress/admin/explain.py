@@ -1,4 +1,4 @@
-"""What becomes of a request that nobody sent: the parts of a proxy are asked what they would say, in its order."""
+"""Explanations of requests that are not sent: the components of a proxy are queried in the order of an exchange."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from egress.upstream.connector import Dialer
 from egress.upstream.origin_connection import OriginConnection
 
 _LOCAL: Final = "127.0.0.1"
-# The last of those that were tried: an explanation of the longest policy must still be one that can be sent and read.
+# Only the last rules that were evaluated: an explanation of the longest policy must fit into a response.
 _MAX_RULES: Final = 500
 _OK: Final = "ok"
 _NO: Final = "no"
@@ -55,10 +55,10 @@ _Steps = Generator[Deferred[Any], Any, Explanation]
 
 @attrs.frozen
 class Explainer:
-    """Explains with the parts of one proxy.
+    """Explains requests with the components of one proxy.
 
-    @ivar ca_note: what is to be said of the CA.
-    @ivar timer: seconds, to measure with.
+    @ivar ca_note: a note about the CA, for the explanation.
+    @ivar timer: a clock in seconds, to measure steps with.
     """
 
     config: ProxyConfig
@@ -71,12 +71,12 @@ class Explainer:
     timer: Callable[[], float] = time.perf_counter
 
     def explain(self, question: ExplainRequest) -> Deferred[Explanation]:
-        """Explain one request.  Nothing of it is forwarded."""
+        """Explain one request.  Nothing is forwarded."""
         return _Trace(self, question).run()
 
 
 class _Trace:
-    """The way of one request, step by step."""
+    """The trace of one request, step by step."""
 
     def __init__(self, explainer: Explainer, question: ExplainRequest) -> None:
         self._of = explainer
@@ -88,13 +88,13 @@ class _Trace:
         self._decision: Decision | None = None
 
     def _step(self, name: str, outcome: str, text: str, details: Any = (), rules: tuple[RuleTried, ...] = ()) -> None:
-        """End a step; the time since the one before is its own."""
+        """Record the end of a step; its duration is the time since the previous step."""
         now = self._of.timer()
         self._steps.append(Step(name, outcome, text, now - self._began, tuple(details), rules))
         self._began = now
 
     def run(self) -> Deferred[Explanation]:
-        """Take all steps; what ends it early is a step, too."""
+        """Run all steps; an error that ends the trace early is a step, too."""
         way: Deferred[Explanation] = self._walk()
 
         def ended(failure: Any) -> Explanation:
@@ -146,7 +146,7 @@ class _Trace:
             if destination.route is None:
                 yield self._look_up(destination, origin.authority)
             route = destination.route
-            assert route is not None  # it was found, or that was the end
+            assert route is not None  # look_up() found it or raised
             name = "way"
             self._way(route, origin)
             name = "connection"
@@ -169,7 +169,7 @@ class _Trace:
             raise ClientUnauthenticated("clients have to say who they are here; name one with --client")
 
     def _read(self) -> tuple[RequestHead, RequestTarget, Origin]:
-        """Have the proxy's own reader look at what a client would send."""
+        """Parse the request with the proxy's own reader, as if a client had sent it."""
         question = self._question
         names = {name.lower() for name, _ in question.headers}
         lines = [f"{question.method} {question.url} HTTP/1.1".encode()]
@@ -217,7 +217,7 @@ class _Trace:
         return Stage.REQUEST
 
     def _judge(self, destination: Destination, authority: Authority) -> bool:
-        """Have the dialer say what needs no look-up; tell whether the look-up comes next."""
+        """Apply the dialer's checks that need no lookup; return whether the lookup comes next."""
         try:
             goes_first = destination.begin()
         except AddressForbidden as error:
@@ -233,7 +233,7 @@ class _Trace:
     def _look_up(
         self, destination: Destination, authority: Authority, first: bool = False
     ) -> Generator[Deferred[Any], Any, None]:
-        """Have the dialer look the name up, and look at each address for people."""
+        """Have the dialer resolve the name, and describe each address."""
         try:
             yield destination.look_up_first() if first else destination.look_up()
         except AddressForbidden as error:
@@ -255,7 +255,7 @@ class _Trace:
     def _asked(
         self, head: RequestHead, target: RequestTarget, origin: Origin, stage: Stage, destination: Destination
     ) -> DecisionRequest:
-        """Make the question as the proxy would put it."""
+        """Make the authorization request that the proxy would send."""
         body = self._question.body or None
         tunnel = stage is Stage.TUNNEL
         host: Headers = ((b"Host", str(origin.authority).encode("ascii")),)
@@ -337,7 +337,7 @@ class _Trace:
         )
 
     def _approval(self, asked: DecisionRequest, decision: Decision) -> Decision:
-        """Say what would come of asking a person, without asking."""
+        """Return what the approval step would decide, without notifying an approver."""
         if decision.verdict is not Verdict.ASK:
             return decision
         found = self._of.approvals.resolve_without_approver(asked, decision)
@@ -364,7 +364,7 @@ class _Trace:
 
     @inlineCallbacks
     def _connect(self, route: Route) -> Generator[Deferred[Any], Any, None]:
-        """Connect as the proxy would, TLS included, and hang up."""
+        """Connect as the proxy would, TLS included, and close the connection."""
         connection = OriginConnection(route, self._parts.head_limits, self._parts.clock, self._parts.turns)
         yield self._of.dialer.dial(route, connection)
         transport: Any = connection.transport

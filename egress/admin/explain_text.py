@@ -1,4 +1,4 @@
-"""What C{egress explain} says of addresses and decisions, in words."""
+"""Descriptions of addresses, routes and decisions for C{egress explain}."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from egress.model.route import Route
 
 
 def describe(guard: IAddressGuard, addresses: tuple[IPAddress, ...], port: int) -> list[str]:
-    """Say of each address what it is, and whether the guard lets it pass."""
+    """Describe each address, and whether the address guard allows it."""
     return [f"{address}: {_class_of(guard, address, port)}" for address in addresses]
 
 
@@ -23,7 +23,7 @@ def _class_of(guard: IAddressGuard, address: IPAddress, port: int) -> str:
 
 
 def of_route(route: Route) -> str:
-    """Say what was found out of where a route leads."""
+    """Describe the resolved addresses of a route."""
     port, upstream = route.origin.authority.port, route.upstream
     if upstream is not None:
         return f"port {port} is open; {upstream.authority} resolves the name"
@@ -32,7 +32,7 @@ def of_route(route: Route) -> str:
 
 
 def of_terms(decision: Decision) -> list[str]:
-    """Say what a decision has beside its verdict; of header fields the names, since a value may be secret."""
+    """Describe the obligations of a decision; of header fields only the names, because values may be secret."""
     terms = decision.obligations
     details = []
     if decision.observed is not None:

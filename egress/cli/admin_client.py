@@ -1,4 +1,4 @@
-"""Reaching the admin API of a running proxy."""
+"""The client of the admin API of a running proxy."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _TOKEN: Final = BY_NAME["admin-token-file"].variables[0].name
 
 
 class AdminFailed(CommandFailed):
-    """The proxy did not do what it was asked for.
+    """The proxy rejected an admin request or could not fulfil it.
 
-    @ivar status: the status of its answer.
+    @ivar status: the status of its response.
     """
 
     def __init__(self, reason: str, status: int) -> None:
@@ -35,7 +35,7 @@ class AdminFailed(CommandFailed):
 
 
 class _Connection(http.client.HTTPConnection):
-    """A connection that a UNIX socket may carry."""
+    """A connection over TCP or a UNIX socket."""
 
     def __init__(self, endpoint: AdminEndpoint) -> None:
         super().__init__(str(endpoint.address or "localhost"), endpoint.port or None, timeout=_SECONDS)
@@ -54,7 +54,7 @@ class _Connection(http.client.HTTPConnection):
 class AdminApi:
     """The admin API of one proxy.
 
-    @param secret: the token, where it wants one.
+    @param secret: the token, if the API requires one.
     """
 
     def __init__(self, endpoint: AdminEndpoint, secret: str | None) -> None:
@@ -62,10 +62,10 @@ class AdminApi:
         self._secret = secret
 
     def call(self, method: str, path: str, document: object = None) -> dict[str, Any]:
-        """Ask.
+        """Send a request.
 
         @raise CommandFailed: when the proxy cannot be reached.
-        @raise AdminFailed: when it says no.
+        @raise AdminFailed: for an error response.
         """
         headers = {"Accept": "application/json", "Connection": "close"}
         if self._secret is not None:
@@ -95,9 +95,9 @@ class AdminApi:
 
 
 def add_options(parser: argparse.ArgumentParser, default: Any = None, hint: str = f" [environment: {_ADMIN}]") -> None:
-    """Add the options that say where the API is.
+    """Add the options that name the endpoint of the API.
 
-    @param default: what is given where they are not.
+    @param default: the default of the options.
     """
     parser.add_argument(
         "--admin",
@@ -114,9 +114,9 @@ def add_options(parser: argparse.ArgumentParser, default: Any = None, hint: str 
 
 
 def admin_api(given: argparse.Namespace, environ: Mapping[str, str]) -> AdminApi:
-    """Find the API.
+    """Find the endpoint of the API.
 
-    @raise ConfigError: naming what cannot be used, and the remedy.
+    @raise ConfigError: naming the invalid value and the fix.
     """
     place = ParseContext(Path.cwd())
     text = given.admin or environ.get(_ADMIN)

@@ -1,4 +1,4 @@
-"""C{egress approvals}: what people are asked, and answering it."""
+"""C{egress approvals}: lists pending approvals and grants, and resolves them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def add_parser(commands: Any) -> None:
 def _add(actions: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
     parser.set_defaults(run=run)
-    # Before the action or behind it.
+    # The options are accepted before and after the action.
     add_options(parser, argparse.SUPPRESS)
     parser.add_argument("id", metavar="ID", help="as egress approvals shows it")
     return parser
@@ -63,7 +63,7 @@ def _duration(text: str) -> float:
         raise argparse.ArgumentTypeError(error.remedy) from error
 
 
-# -- looking
+# -- listing
 
 
 def _list(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
@@ -76,7 +76,7 @@ def _list(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) ->
 
 
 def _watch(api: AdminApi, as_json: bool, out: TextIO, sleep: Any = time.sleep) -> None:
-    """Tell of each question once, until somebody has seen enough."""
+    """Print each pending approval once, until the command is interrupted."""
     seen: set[str] = set()
     try:
         while True:
@@ -84,7 +84,7 @@ def _watch(api: AdminApi, as_json: bool, out: TextIO, sleep: Any = time.sleep) -
             for one in held:
                 if one["id"] not in seen:
                     out.write(json.dumps(one) + "\n" if as_json else "\n".join([*_held(one, time.time()), ""]) + "\n")
-            # One that comes again is told again.
+            # A pending approval that ends and comes again is printed again.
             seen = {one["id"] for one in held}
             out.flush()
             sleep(_EVERY)
@@ -93,7 +93,7 @@ def _watch(api: AdminApi, as_json: bool, out: TextIO, sleep: Any = time.sleep) -
 
 
 def in_lines(found: Mapping[str, Any], now: float) -> str:
-    """Write what is held and what is allowed for a time, for people."""
+    """Format the pending approvals and the grants as text."""
     lines: list[str] = []
     for one in found["held"]:
         lines += [*_held(one, now), ""]
@@ -140,7 +140,7 @@ def _span(seconds: float) -> str:
     return f"{whole // _MINUTE} min" if whole < 2 * _HOUR else f"{whole // _HOUR} h"
 
 
-# -- answering
+# -- resolving
 
 
 def _allow(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> None:
@@ -173,7 +173,7 @@ def _user() -> str:
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # pragma: no cover - depends on the machine
-        # A container may run as a user whom nobody has named.
+        # A container may run as a user that has no name.
         return ""
 
 

@@ -1,4 +1,4 @@
-"""Audit logs, as commands read them: file after file, line after line, none of them as a whole in memory."""
+"""Audit logs as the input of commands, read line by line, never as a whole in memory."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def add_argument(parser: Any) -> None:
 
 
 def read_audit(names: Sequence[str], *, whole: bool = False) -> Iterator[AuditLine]:
-    """Read audit logs; what cannot be read in them is said on standard error.
+    """Read audit logs; report unreadable lines on standard error.
 
-    @param whole: whether each line must be read.
-    @raise Misused: when a file cannot be read, or when there is not one line of an audit log in it.
+    @param whole: whether every line must be valid.
+    @raise Misused: when a file cannot be read, or has no line of an audit log.
     """
     for name in names:
         notes = Notes()
@@ -37,7 +37,7 @@ def read_audit(names: Sequence[str], *, whole: bool = False) -> Iterator[AuditLi
             except OSError as error:
                 raise Misused(f"{name}: cannot be read: {error.strerror}; name a file of --audit-log") from error
         if not notes.lines:
-            # Else a job that went past the proxy looks like one that did nothing wrong.
+            # Otherwise a job that bypassed the proxy would look like a job without violations.
             print(f"egress: {name}: is empty; does the job go through the proxy?", file=sys.stderr)
         if notes.bad:
             if notes.bad == notes.lines:
@@ -48,7 +48,7 @@ def read_audit(names: Sequence[str], *, whole: bool = False) -> Iterator[AuditLi
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """Give each line, of one that is too long the beginning."""
+    """Yield each line; of a line that is too long, only its beginning."""
     while line := file.readline(MAX_LINE + 1):
         yield line
         while len(line) > MAX_LINE and not line.endswith(b"\n"):

@@ -1,4 +1,4 @@
-"""C{egress ca}: shows the CA, hands it to clients, and replaces it."""
+"""C{egress ca}: shows, exports and rotates the CA."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from egress.tls.name_constraints import constraints_of
 from egress.tls.name_constraints import describe as describe_constraints
 from egress.tls.truststore import Form, write_certificates
 
-# Of the proxy's options those that say which CA it has; their variables and the file count here, too.
+# The proxy options that select the CA; their environment variables and the configuration file apply here, too.
 _OPTIONS: Final = ("ca-dir", "config")
 _OF_DIRECTORY: Final = ("ca_dir", "ca_name_constraints")
 _CONSTRAINTS: Final = "ca-name-constraints"
@@ -92,7 +92,7 @@ def _add(actions: Any, name: str, run: Any, text: str) -> argparse.ArgumentParse
 def _days(text: str) -> int:
     with suppress(ValueError):
         days = int(text)
-        # Longer ones are beyond what dates can say, or what any client accepts.
+        # Longer lifetimes exceed what dates can represent and what clients accept.
         if 1 <= days <= 36500:
             return days
     raise argparse.ArgumentTypeError(f"write a number of days, as in {_DAYS}")
@@ -103,9 +103,9 @@ def _now() -> datetime:
 
 
 def _source(given: argparse.Namespace, environ: Mapping[str, str]) -> CaSource:
-    """Find the CA, as the proxy would."""
+    """Find the CA in the same way as the proxy."""
     arguments = {name: [text] for name in (*_OPTIONS, _CONSTRAINTS) if (text := getattr(given, name, None)) is not None}
-    # A directory that is named here is what is meant, whatever is set elsewhere.
+    # A directory on the command line overrides all other settings.
     fields = _OF_DIRECTORY if "ca-dir" in arguments else (*_OF_DIRECTORY, "ca_cert", "ca_key")
     return ca_source(load_config(arguments, environ, only=fields))
 
@@ -124,7 +124,7 @@ def _show(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) ->
 
 
 def describe(certificates: Certificates, source: CaSource, now: datetime) -> dict[str, Any]:
-    """Say all that is to be said, as one JSON object."""
+    """Describe the CA as one JSON object."""
     following = certificates.following
     return {
         "current": _facts(certificates.current, now),
@@ -160,7 +160,7 @@ def _key_type(certificate: x509.Certificate) -> str:
 
 
 def in_lines(document: Mapping[str, Any]) -> str:
-    """Write what L{describe} gives for people."""
+    """Format the result of L{describe} as text."""
     lines: list[str] = []
     for title, group in (
         ("signs", [document["current"]]),
@@ -204,7 +204,7 @@ def _export(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) 
         return
     path = Path(given.file)
     try:
-        # For everybody to read: programs may be reading the one before it.
+        # Readable for all users: programs may be reading the previous version.
         replace_file(path, content, 0o644)
     except OSError as error:
         raise CommandFailed(f"{path}: {error.strerror}; name a file that can be written to") from error
@@ -253,7 +253,7 @@ def _name(certificate: x509.Certificate) -> str:
 
 
 def _permitted(given: argparse.Namespace, source: CaDirectory) -> Any:
-    """To which hosts the next CA is limited; C{None}: as the one in use."""
+    """Return the name constraints of the next CA; C{None}: those of the current CA."""
     text = getattr(given, _CONSTRAINTS)
     if text is not None and text.strip().lower() in BY_NAME[_CONSTRAINTS].clear:
         return ()

@@ -1,4 +1,4 @@
-"""C{egress client}: makes the line of a client for the file of C{--client-auth}."""
+"""C{egress client}: makes a line for the file of C{--client-auth}."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
 
 
 def _password() -> str:
-    """Get a password: twice from a terminal, or one line of standard input."""
+    """Read a password: twice from a terminal, or one line of standard input."""
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\r\n")
     password = getpass.getpass("Password: ")

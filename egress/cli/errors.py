@@ -1,16 +1,16 @@
-"""What a command cannot do."""
+"""Errors of commands."""
 
 
 class CommandFailed(Exception):
-    """A command cannot do what it was told to; its text is one sentence, with the remedy.
+    """A command failed; the text is one sentence with the fix.
 
-    @cvar exit_status: the status of the process.
+    @cvar exit_status: the exit status of the process.
     """
 
     exit_status = 1
 
 
 class Misused(CommandFailed):
-    """The same from a command whose status 1 says that it found a difference."""
+    """The same, for a command whose exit status 1 means that it found a difference."""
 
     exit_status = 2

@@ -1,4 +1,4 @@
-"""C{egress explain}: what becomes of a request, and why, without sending it."""
+"""C{egress explain}: explains what the proxy would do with a request, and why, without sending it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from egress.config.options import OPTIONS
 from egress.model.explanation import MAX_BODY, ExplainRequest, Explanation, InvalidExplainRequest
 from egress.service import EgressProxyService
 
-# What the exit status says.  1 is a denial, so what went wrong is 2, as for a command line that cannot be read.
+# Exit statuses.  1 is a denial, so an error is 2, as for an invalid command line.
 STATUSES: Final = {"allow": 0, "deny": 1}
 NO_DECISION: Final = 3
 
-# Faults of deciding; every other one is met on the way of a request that was allowed.
+# Outcomes without a decision; every other error occurs in an exchange that was allowed.
 _UNDECIDED: Final = (None, "authorizer-unavailable", "audit-unavailable")
 
 _SECONDS: Final = 120.0
@@ -36,7 +36,7 @@ _OURS: Final = "option "
 
 
 class ExplainFailed(CommandFailed):
-    """There is no explanation."""
+    """The request could not be explained."""
 
     exit_status = 2
 
@@ -104,7 +104,7 @@ def _run(given: argparse.Namespace, environ: Mapping[str, str], out: TextIO) -> 
 
 
 def explained(reactor: Any, config: ProxyConfig, question: ExplainRequest) -> Deferred[Explanation]:
-    """Put a proxy together that never listens, and have it explain."""
+    """Make a proxy that never listens, and have it explain the request."""
     proxy = EgressProxyService(reactor, config, dry=True)
 
     def close(result: Any) -> Deferred[Any]:
@@ -133,7 +133,7 @@ def _question(given: argparse.Namespace) -> ExplainRequest:
     except InvalidExplainRequest as error:
         raise ExplainFailed(str(error)) from error
     body = None if given.body is None else _body(given.body)
-    # Bytes of a file need not be text.
+    # The content of a file need not be text.
     return ExplainRequest(
         question.method, question.url, question.headers, body, question.client, question.connect, question.ask
     )
@@ -156,11 +156,11 @@ def _body(text: str) -> bytes:
     return body
 
 
-# -- for people
+# -- formatting
 
 
 def in_lines(document: Mapping[str, Any]) -> str:
-    """Write an explanation for people."""
+    """Format an explanation as text."""
     lines = [f"{document['method']} {document['url']}", ""]
     for step in document["steps"]:
         lines += _step(step)

@@ -1,4 +1,4 @@
-"""C{egress lock}: records where the requests of a job go, and finds what is new in the next run."""
+"""C{egress lock}: records the destinations of a job, and finds new ones in the next run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from egress.policy.learn.lockfile import (
 
 _COLORS: Final = {"+": "\x1b[31m", "-": "\x1b[33m", "!": "\x1b[36m"}
 _PLAIN: Final = "\x1b[0m"
-# More would be no lock that anybody has reviewed.
+# A larger lock file is not one that was reviewed.
 _MAX_LOCK: Final = 16 * 1024 * 1024
 
 

@@ -1,7 +1,7 @@
-"""The command C{egress}: what is done with a proxy besides running it.
+"""The command C{egress}: everything except running a proxy.
 
-What went wrong is one line on standard error, and status 1 unless a command says otherwise; a command line that cannot
-be read is status 2.
+An error is one line on standard error, with exit status 1 unless a command documents another; an invalid command line
+has exit status 2.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from egress.cli import approvals, ca, client, explain, lock, policy
 from egress.cli.errors import CommandFailed
 from egress.config.model import ConfigError
 
-# Each adds its own parser, which sets "run": called with the arguments, the environment and where to write.
+# Each adds its own parser, which sets "run": a function of the arguments, the environment and the output stream.
 _COMMANDS: Final[tuple[Callable[[Any], None], ...]] = (
     approvals.add_parser,
     ca.add_parser,
@@ -28,7 +28,7 @@ _COMMANDS: Final[tuple[Callable[[Any], None], ...]] = (
 )
 
 
-# What a shell makes of a program that Ctrl-C ended.
+# The exit status that a shell gives a program that Ctrl-C ended.
 _INTERRUPTED: Final = 130
 
 
@@ -60,7 +60,7 @@ def main(
     out = out or sys.stdout
     try:
         status: int | None = given.run(given, os.environ if environ is None else environ, out)
-        # A reader that is gone is noticed here, and not when the process ends.
+        # Detect a closed output stream here, not when the process ends.
         out.flush()
     except (CommandFailed, ConfigError) as error:
         print(f"egress: {' '.join(str(error).split())}", file=err or sys.stderr)
@@ -68,7 +68,7 @@ def main(
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
-        # Whoever read has enough; nothing is left to be flushed at exit.
+        # The reader closed the pipe early; leave nothing to be flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     return status or 0

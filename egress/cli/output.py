@@ -1,4 +1,4 @@
-"""The output of a command: text for a terminal, and files that are written as a whole or not."""
+"""The output of commands: text for a terminal, and files that are written atomically."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STDOUT: Final = "-"
 
 
 def write_file(path: Path, text: str) -> None:
-    """Write a file as a whole; one that was there keeps its mode.
+    """Write a file atomically; an existing file keeps its mode.
 
     @raise Misused: when it cannot be written.
     """
@@ -24,5 +24,5 @@ def write_file(path: Path, text: str) -> None:
 
 
 def plain(text: str) -> str:
-    """Write what a terminal would obey, or show in another place, as an escape: clients choose their URLs and names."""
+    """Escape characters that control a terminal or reorder its text, because clients choose their URLs and names."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -1,4 +1,4 @@
-"""C{egress policy}: what is done with policies besides deciding by them."""
+"""C{egress policy}: the commands that check, suggest and replay policies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""C{egress policy replay}: recorded questions, put to another policy or to an authorization service."""
+"""C{egress policy replay}: replays recorded requests against another policy or an authorization service."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from egress.tls.origin_trust import OriginTrust
 from egress.tls.pem import TrustError
 from egress.tls.reloadable_trust import ReloadableTrust
 
-# Of the proxy's options those that say how a service is asked; their variables count here, too.
+# The proxy options that configure the authorization service; their environment variables apply here, too.
 _OPTIONS: Final = ("authz-api", "authz-timeout", "authz-token-file", "authz-client-cert", "ssl-extra-ca-certs")
 _FIELDS: Final = ("authz_url", "authz_api", "authz_timeout", "authz_token", "authz_client_cert", "extra_ca_certs")
 
@@ -112,15 +112,16 @@ def _ask_service(config: ProxyConfig, audit: Sequence[str]) -> Report:
 
 
 def ask_all(authorizer: IAuthorizer, recording: Recording, at_once: int) -> Deferred[list[Replayed]]:
-    """Put all questions, so many at a time.
+    """Send all authorization requests, with limited concurrency.
 
-    @return: fires with the results, in the order of the questions.
+    @param at_once: the concurrency limit.
+    @return: fires with the results, in the order of the recording.
     """
     waiting = enumerate(recording.questions.items())
     results: dict[int, Replayed] = {}
 
     async def work() -> None:
-        # All of them take from the one iterator.
+        # All coroutines take from one iterator.
         for index, (recorded, count) in waiting:
             results[index] = await _ask(authorizer, recorded, count)
 

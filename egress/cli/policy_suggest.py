@@ -1,4 +1,4 @@
-"""C{egress policy suggest}: a policy out of an audit log."""
+"""C{egress policy suggest}: suggests a policy from an audit log."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def run(start: Callable[[Any], Deferred[T]]) -> T:
     """Run the reactor until there is a result.  A process can do this once.
 
     @param start: is called with the reactor, once it runs.
-    @raise Exception: whatever the result fails with; L{KeyboardInterrupt} when the reactor is stopped before.
+    @raise Exception: the failure of the result; L{KeyboardInterrupt} when the reactor is stopped first.
     """
     reactor = global_reactor()
     results: list[Any] = []
@@ -30,7 +30,7 @@ def run(start: Callable[[Any], Deferred[T]]) -> T:
 
         def ended(result: object) -> None:
             results.append(result)
-            # A shutdown may be what ended it.
+            # The shutdown itself may have cancelled it.
             with suppress(ReactorNotRunning):
                 reactor.stop()
 

@@ -1,1 +1,1 @@
-"""What an operator sees of a proxy: the audit log, the metrics and the health checks."""
+"""Observability: the audit log, the metrics and the health checks."""

@@ -1,7 +1,7 @@
 """The audit log: one JSON line for each exchange.
 
-What cannot be written is counted, said in the ordinary log, and shown by the metrics.  It stops nothing, unless the
-operator wants that: L{egress.authz.require_audit}.
+A line that cannot be written is counted, reported in the ordinary log and shown by the metrics.  It stops no request,
+unless the operator requires the audit log: L{egress.authz.require_audit}.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def written_time(seconds: float) -> str:
-    """Write a time as logs have it: in UTC (RFC 3339), with milliseconds.
+    """Format a time for logs: in UTC (RFC 3339), with milliseconds.
 
-    @param seconds: since the epoch.
+    @param seconds: seconds since the epoch.
     """
     moment = datetime.fromtimestamp(seconds, timezone.utc)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def audit_line(record: ExchangeRecord) -> bytes:
-    """Write a record as one line of JSON, in ASCII, its URL redacted."""
+    """Write a record as one line of ASCII JSON, with a redacted URL."""
     client = record.client
     host = f"[{client.address}]" if ":" in client.address else client.address
     fields = {
@@ -78,9 +78,9 @@ def audit_line(record: ExchangeRecord) -> bytes:
 
 
 class LinesLost(OSError):
-    """Something is wrong with the file of a L{LineFile}.
+    """A write error of the file of a L{LineFile}.
 
-    @ivar lines: how many lines are lost by it for ever.
+    @ivar lines: how many lines it loses permanently.
     """
 
     def __init__(self, error: OSError, lines: int) -> None:
@@ -89,15 +89,14 @@ class LinesLost(OSError):
 
 
 class LineFile:
-    """A file or a pipe that whole lines are appended to, without ever waiting for it.
+    """A file or pipe to which whole lines are appended without blocking.
 
-    Several processes may append to one file: each line is one C{write(2)} with C{O_APPEND}.  A pipe whose reader is
-    slow is given what it takes; up to 1 MiB is kept for it, beyond that lines are lost.
+    Several processes may append to one file: each line is one C{write(2)} with C{O_APPEND}.  A pipe with a slow reader
+    gets as much as it accepts; up to 1 MiB is buffered for it, and lines beyond that are lost.
 
-    A file that was moved or removed meanwhile, by C{logrotate(8)} for one, is made anew under its name within a
-    second.
+    A file that is moved or removed, for example by C{logrotate(8)}, is created again under its name within a second.
 
-    @param path: the file; C{None} appends to C{descriptor}, which remains the caller's.
+    @param path: the file; C{None} appends to C{descriptor}, which the caller continues to own.
     @raise OSError: when the file cannot be opened.
     """
 
@@ -105,7 +104,7 @@ class LineFile:
         self._path = path
         self._clock = clock
         self._pending = bytearray()
-        # Whether the last byte written is inside a line; whether the rest of that line is lost.
+        # _inside: the last byte written is inside a line; _torn: the rest of that line is lost.
         self._inside = self._torn = False
         self._adopt(descriptor if path is None else open_log(path))
 
@@ -114,8 +113,8 @@ class LineFile:
         state = os.fstat(descriptor)
         self._identity = (state.st_dev, state.st_ino)
         self._looked = self._clock()
-        # The description behind standard output is shared with others, so it is asked first rather than made
-        # non-blocking.  A regular file is always ready.
+        # The open file description of standard output is shared with other processes, so it is polled before each
+        # write rather than made non-blocking.  A regular file is always ready.
         self._poll: select.poll | None = None
         if not stat.S_ISREG(state.st_mode):
             self._poll = select.poll()
@@ -124,8 +123,8 @@ class LineFile:
     def write(self, line: bytes) -> None:
         """Append one line, which ends in a line feed.
 
-        @raise LinesLost: when this one, or earlier ones that were kept for a slow reader, could not be written; or
-            with no lines, when the file was moved and cannot be made anew, so that the old one remains in use.
+        @raise LinesLost: when this line, or earlier ones that were buffered for a slow reader, could not be written;
+            or with zero lines, when the file was moved and cannot be created again, so that the old one remains in use.
         """
         trouble = self._follow()
         if self._torn:
@@ -134,7 +133,7 @@ class LineFile:
         self._pending += line
         self._flush(0.0)
         if len(self._pending) > _BACKLOG:
-            # What is lost is the new line: the others are older, and the first of them may have begun.
+            # Drop the new line: the others are older, and the first of them may be partly written.
             del self._pending[-len(line) :]
             self._torn = self._inside and not self._pending
             raise LinesLost(_too_slow(), 1)
@@ -142,9 +141,9 @@ class LineFile:
             raise trouble
 
     def reopen(self) -> None:
-        """Open the file anew under its name.
+        """Open the file again under its name.
 
-        @raise OSError: when that fails; the old one remains in use.
+        @raise OSError: when that fails; the old file remains in use.
         """
         if self._path is None:
             return
@@ -154,9 +153,9 @@ class LineFile:
         self._inside = self._torn = False
 
     def close(self) -> None:
-        """Give a slow reader one second for what is left, and close.
+        """Wait up to one second for a slow reader to take the buffered lines, and close.
 
-        @raise LinesLost: when something was left.
+        @raise LinesLost: when lines are still buffered.
         """
         try:
             self._flush(_CLOSE_WITHIN)
@@ -167,7 +166,7 @@ class LineFile:
                 os.close(self._descriptor)
 
     def _follow(self) -> LinesLost | None:
-        """Reopen when the name stands for another file, or for none."""
+        """Reopen the file when its name refers to another file or does not exist."""
         now = self._clock()
         if self._path is None or now - self._looked < _LOOK_EVERY:
             return None
@@ -191,7 +190,7 @@ class LineFile:
             if self._poll is not None:
                 if not self._poll.poll(max(0.0, until - self._clock()) * 1000):
                     return
-                # A pipe that is ready takes this much without blocking, and as one piece (POSIX, PIPE_BUF).
+                # A pipe that is ready accepts this many bytes without blocking, and atomically (POSIX, PIPE_BUF).
                 size = _PIPE_BUF
             try:
                 sent = os.write(self._descriptor, self._pending[:size])
@@ -217,10 +216,10 @@ def _too_slow() -> OSError:
 class JsonLinesAudit:
     """An audit sink that writes one JSON line for each record.
 
-    @param target: a file, C{"-"} for standard output, or what is called with each line.
+    @param target: a file, C{"-"} for standard output, or a callable that receives each line.
     @raise OSError: when the file cannot be opened.
     @ivar lost: how many lines could not be written.
-    @ivar fault: why the last line could not be written; C{None} when it was.
+    @ivar fault: why the last line could not be written; C{None} when it was written.
     """
 
     def __init__(
@@ -244,22 +243,22 @@ class JsonLinesAudit:
         self.write_line(audit_line(record))
 
     def write_line(self, line: bytes) -> None:
-        """Write one line that another process has made."""
+        """Write one line that another process made."""
         self.fault = None
         try:
             self._write(line)
         except LinesLost as error:
             self._failed(error.lines, error)
         except Exception as error:  # noqa: BLE001
-            # Whatever an embedding application's function raises: its fault must not become the client's.
+            # The function of an embedding application may raise anything: its error must not fail the client's request.
             self._failed(1, error)
 
     def lose(self, error: Exception) -> None:
-        """Count a line that another process has made, and that did not arrive as a whole."""
+        """Count a line from another process that arrived incomplete."""
         self._failed(1, error)
 
     def reopen(self) -> None:
-        """Open the file anew under its name; for an application that rotates its logs on a signal."""
+        """Open the file again under its name; for an application that rotates its logs on a signal."""
         if self._file is not None:
             try:
                 self._file.reopen()
@@ -293,7 +292,7 @@ class JsonLinesAudit:
 
 
 def open_audit(target: str) -> JsonLinesAudit:
-    """Open what C{ProxyConfig.audit_log} names.
+    """Open the audit log that C{ProxyConfig.audit_log} names.
 
     @raise OSError: when it cannot be opened.
     """

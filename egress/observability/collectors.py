@@ -27,10 +27,10 @@ class SourceCounter(Collector):
 
 
 class AuthorizerCollector(Collector):
-    """Looks when it is asked: nothing is counted twice.
+    """Metrics of the authorizer, read at each scrape, so that nothing is counted twice.
 
-    @param source: tells what there is to tell.
-    @param retries: tells how many questions were sent once more; C{None}: none ever are.
+    @param source: returns the current statistics.
+    @param retries: returns how many authorization requests were retried; C{None}: they are never retried.
     """
 
     def __init__(self, source: Callable[[], Questions], retries: Callable[[], int] | None) -> None:
@@ -38,7 +38,7 @@ class AuthorizerCollector(Collector):
         self._retries = retries
 
     def collect(self) -> Iterator[Metric]:
-        """Give the numbers as metrics (C{Collector.collect})."""
+        """Return the metrics (C{Collector.collect})."""
         questions = self._source()
         yield GaugeMetricFamily(
             "egress_authorizer_requests_in_progress",
@@ -48,7 +48,7 @@ class AuthorizerCollector(Collector):
         yield GaugeMetricFamily(
             "egress_authorizer_requests_queued", "Questions that wait for their turn.", value=questions.waiting
         )
-        # One line for each state, so that several processes add up to how many are in which.
+        # One sample for each state, so that the sum over several processes is the number of processes in each state.
         breaker = GaugeMetricFamily(
             "egress_authorizer_breaker", "Processes whose circuit breaker is in a state.", labels=["state"]
         )
@@ -72,16 +72,16 @@ class AuthorizerCollector(Collector):
 
 
 class CacheCollector(Collector):
-    """Looks when it is asked.
+    """Metrics of the decision cache, read at each scrape.
 
-    @param source: tells what there is to tell.
+    @param source: returns the current statistics.
     """
 
     def __init__(self, source: Callable[[], CacheStats]) -> None:
         self._source = source
 
     def collect(self) -> Iterator[Metric]:
-        """Give the numbers as metrics (C{Collector.collect})."""
+        """Return the metrics (C{Collector.collect})."""
         reuse = self._source()
         counter = CounterMetricFamily(
             "egress_authorizer_cache", "Questions, by where their decision came from.", labels=["result"]
@@ -100,13 +100,13 @@ class CacheCollector(Collector):
 
 
 class PolicyReloadCollector(Collector):
-    """Looks at a policy whenever the numbers are asked for."""
+    """Metrics of the embedded policy and its reloads, read at each scrape."""
 
     def __init__(self, source: Callable[[], PolicyReloadStats]) -> None:
         self._source = source
 
     def collect(self) -> Iterator[Metric]:
-        """Give the numbers as metrics (C{Collector.collect})."""
+        """Return the metrics (C{Collector.collect})."""
         state = self._source()
         yield GaugeMetricFamily("egress_policy_rules", "Rules of the policy in use.", value=state.rules)
         yield GaugeMetricFamily(
@@ -121,10 +121,10 @@ class PolicyReloadCollector(Collector):
 
 
 class ApprovalCollector(Collector):
-    """Looks when it is asked.
+    """Metrics of approvals, read at each scrape.
 
-    @param held: tells how many requests wait for a person.
-    @param counts: tells what became of the others, by outcome.
+    @param held: returns the number of pending approvals.
+    @param counts: returns the number of finished approvals, by outcome.
     """
 
     def __init__(self, held: Callable[[], int], counts: Callable[[], Mapping[str, int]]) -> None:
@@ -132,7 +132,7 @@ class ApprovalCollector(Collector):
         self._counts = counts
 
     def collect(self) -> Iterator[Metric]:
-        """Give the numbers as metrics (C{Collector.collect})."""
+        """Return the metrics (C{Collector.collect})."""
         yield GaugeMetricFamily("egress_approvals_pending", "Requests that wait for a person.", value=self._held())
         text = "Requests that a person was to be asked about, by what became of them."
         counter = CounterMetricFamily("egress_approvals", text, labels=["outcome"])

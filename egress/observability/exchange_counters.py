@@ -1,7 +1,7 @@
-"""Counting exchanges at next to no cost.
+"""Counters of exchanges with minimal cost per exchange.
 
-prometheus_client's own counters lock and look up at each step, seven times for one exchange.  Here they are integers,
-which become metrics when somebody asks.
+The counters of prometheus_client lock and look up at each step, seven times per exchange.  Here they are integers,
+which become metrics at each scrape.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from egress.model.record import ExchangeRecord
 _DECISION_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _EXCHANGE_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
-# Labels come from these alone: a label that a client or an authorizer could choose would grow without bound.
+# Only these label values exist: labels that a client or an authorizer chooses would grow without bound.
 _OTHER: Final = "other"
 _VERDICTS: Final = frozenset({"allow", "deny", "unavailable", "refused", "failed"})
 _OUTCOMES: Final = frozenset({"forwarded", *(outcome.code for outcome in OUTCOMES.values())})
@@ -32,9 +32,9 @@ _CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 
 class Distribution:
-    """How many values fell below each of some bounds, and their sum.
+    """A histogram: how many values are at most each of some bounds, and the sum of all values.
 
-    @param bounds: upper bounds, ascending; what is above all of them counts as well.
+    @param bounds: upper bounds, ascending; values above all of them are counted, too.
     """
 
     def __init__(self, bounds: Sequence[float]) -> None:
@@ -48,13 +48,13 @@ class Distribution:
         self.sum += value
 
     def buckets(self) -> list[tuple[str, float]]:
-        """Give what Prometheus wants: for each bound, how many values were at most that."""
+        """Return the buckets for Prometheus: for each bound, how many values were at most that."""
         bounds = [*map(floatToGoString, self._bounds), "+Inf"]
         return list(zip(bounds, map(float, accumulate(self._counts)), strict=True))
 
 
 class ExchangeCounters(Collector):
-    """Counts exchanges."""
+    """Counters of exchanges by verdict, outcome and status, with sizes and durations."""
 
     def __init__(self) -> None:
         self._decisions: defaultdict[tuple[str, str], int] = defaultdict(int)
@@ -80,7 +80,7 @@ class ExchangeCounters(Collector):
         self._received += record.bytes_received
 
     def collect(self) -> Iterator[Metric]:
-        """Give the counts as metrics (C{Collector.collect})."""
+        """Return the metrics (C{Collector.collect})."""
         decisions = CounterMetricFamily(
             "egress_decisions", "Exchanges, by verdict and by what became of them.", labels=["verdict", "outcome"]
         )

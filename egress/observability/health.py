@@ -1,4 +1,4 @@
-"""C{/metrics} and C{/health}, on a port of their own."""
+"""The site with C{/metrics} and C{/health}, on a port of its own."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _log = Logger()
 T = TypeVar("T")
 
 Page = tuple[bytes, str]
-"""Content and its type."""
+"""Content and its media type."""
 
 Check = Callable[[], "Deferred[None]"]
-"""One condition of readiness: fires when it holds, fails when it does not."""
+"""A readiness check: fires when the proxy is ready in this respect, fails when it is not."""
 
 _DEADLINE: Final = 5.0
 OK: Final = "ok"
@@ -38,13 +38,13 @@ _TEXT: Final = "text/plain; charset=utf-8"
 
 
 class NotReady(Exception):
-    """A condition of readiness does not hold; the text says why, to whoever asks."""
+    """A readiness check failed; the text is the reason and is shown to the client."""
 
 
 class Coalesced(Generic[T]):
-    """Asks for something.  Those who ask meanwhile wait for the same answer: asking often costs nothing more.
+    """Coalesces concurrent calls: calls that arrive during a call share its result, so frequent calls cost no more.
 
-    @param ask: asks; what it returns ends by itself, in bounded time.
+    @param ask: makes the call; its Deferred fires within bounded time.
     """
 
     def __init__(self, ask: Callable[[], Deferred[T]]) -> None:
@@ -53,9 +53,9 @@ class Coalesced(Generic[T]):
         self._waiting: list[Deferred[T]] = []
 
     def ask(self) -> Deferred[T]:
-        """Ask, unless somebody does already.
+        """Make the call, or join the one in progress.
 
-        @return: fires with the answer.  Cancelling it leaves the question alone.
+        @return: fires with the result.  Cancelling it does not cancel the call.
         """
         waiting: Deferred[T] = Deferred(self._waiting.remove)
         self._waiting.append(waiting)
@@ -72,7 +72,7 @@ class Coalesced(Generic[T]):
 
 
 class Readiness:
-    """Runs the named checks.
+    """Runs the named readiness checks.
 
     @param deadline: seconds for each check.
     """
@@ -84,10 +84,10 @@ class Readiness:
         self._shared = Coalesced(self._run_all)
 
     def ask(self) -> Deferred[dict[str, str]]:
-        """Run the checks, unless they run already.
+        """Run the checks, or join the run in progress.
 
-        @return: fires with what each check found: C{"ok"}, or the reason why not.  Cancelling it leaves the checks
-            alone, whose deadline ends them.
+        @return: fires with the result of each check: C{"ok"}, or the reason why it failed.  Cancelling it does not
+            cancel the checks, which end by their deadline.
         """
         return self._shared.ask()
 
@@ -107,7 +107,7 @@ class Readiness:
         if isinstance(failure.value, (defer.TimeoutError, CancelledError)):
             return f"no answer within {self._deadline:g} seconds"
         _log.failure("the health check {name} failed", failure, name=name)
-        # What an unforeseen error says may hold what is nobody else's business; the log has it.
+        # The text of an unexpected error may contain details that clients must not see; the log has it.
         return f"failed with {type(failure.value).__name__}"
 
     def _found(self, results: list[tuple[bool, Any]]) -> dict[str, str]:
@@ -115,10 +115,10 @@ class Readiness:
 
 
 class OpsResource(Resource):
-    """Answers every path of the site; there are few, and what is wrong is said in a sentence.
+    """Serves every path of the site; an error response has one sentence of text.
 
-    @param numbers: writes the page with the metrics.
-    @param ask: runs the checks of readiness.
+    @param numbers: renders the page with the metrics.
+    @param ask: runs the readiness checks.
     """
 
     isLeaf = True
@@ -136,7 +136,7 @@ class OpsResource(Resource):
         }
 
     def render(self, request: Request) -> int:
-        """Answer one request (L{twisted.web.resource.IResource.render})."""
+        """Respond to one request (L{twisted.web.resource.IResource.render})."""
         page = self._pages.get(request.path)
         if page is None:
             paths = ", ".join(path.decode("ascii") for path in self._pages)
@@ -168,7 +168,7 @@ class OpsResource(Resource):
                 _log.failure("{path} cannot be answered", failure, path=quoted(request.path))
                 _answer(request, HTTPStatus.INTERNAL_SERVER_ERROR, b"This failed; the log says why.\n")
 
-        # The client may go away meanwhile, and then there is nobody to answer.
+        # When the client disconnects meanwhile, there is no connection to respond on.
         request.notifyFinish().addErrback(lambda _: asking.cancel())
         asking.addCallbacks(answer, failed)
 
@@ -192,16 +192,16 @@ def _answer(request: Request, status: HTTPStatus, body: bytes, content_type: str
 
 
 class OpsRequest(Request):
-    """A request whose content nobody reads: it is dropped as it comes in, not kept in memory or on disk."""
+    """A request whose content is discarded as it arrives, not stored in memory or on disk."""
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Take a piece of the content (L{twisted.web.iweb.IRequest})."""
+        """Discard a piece of the content (L{twisted.web.iweb.IRequest})."""
 
 
 def ops_site(reactor: IReactorTime, metrics: Metrics, checks: Mapping[str, Check], deadline: float = _DEADLINE) -> Site:
     """Make the site for C{/metrics}, C{/health/live} and C{/health/ready}.
 
-    @param checks: what must hold for the proxy to be ready, by name.
+    @param checks: the readiness checks, by name.
     @param deadline: seconds for each check.
     """
     return ops_site_of(reactor, metrics.render, Readiness(reactor, checks, deadline).ask)
@@ -212,10 +212,10 @@ def ops_site_of(
     numbers: Callable[[], Page | Deferred[Page]],
     ask: Callable[[], Deferred[dict[str, str]]],
 ) -> Site:
-    """Make the same site for numbers and checks from elsewhere.
+    """Make the same site with another source of metrics and checks.
 
-    @param numbers: writes the page with the metrics.
-    @param ask: runs the checks: fires with what each found, C{"ok"} or the reason why not.
+    @param numbers: renders the page with the metrics.
+    @param ask: runs the checks: fires with the result of each, C{"ok"} or the reason why it failed.
     """
     root = OpsResource(numbers, ask)
     return BoundedSite(reactor, ChannelBounds(), root, OpsRequest)

@@ -1,6 +1,6 @@
-"""The numbers of a proxy, for Prometheus.
+"""The metrics of a proxy, for Prometheus.
 
-They come from the same records as the audit log, so that the two never tell different stories.
+They are computed from the same records as the audit log, so that the two always agree.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from egress.observability.exchange_counters import ExchangeCounters
 
 
 def process_registry() -> CollectorRegistry:
-    """Make a registry with what every process tells of itself."""
+    """Make a registry with the metrics of a process: its resources and its versions."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     Info("egress_build", "The versions that run.", registry=registry).info(
@@ -40,21 +40,21 @@ def process_registry() -> CollectorRegistry:
 
 @implementer(IAuditSink)
 class Metrics:
-    """Counts exchanges.
+    """The metrics of one proxy, which count its exchanges.
 
-    @ivar registry: a registry of its own, so that several proxies fit into one process.
+    @ivar registry: a separate registry, so that several proxies can run in one process.
     """
 
     def __init__(self) -> None:
         self.registry = process_registry()
         gauge = partial(Gauge, registry=self.registry)
-        self._tally = ExchangeCounters()
-        self.registry.register(self._tally)
+        self._exchanges = ExchangeCounters()
+        self.registry.register(self._exchanges)
         self._client_connections = gauge("egress_client_connections", "Client connections that are open.")
         counter = self._counter
         self._rejected = counter("egress_client_connections_rejected", "Client connections that a limit closed.")
-        self._look_ups = gauge("egress_dns_lookups", "Names that are being looked up.")
-        self._look_ups_waiting = gauge("egress_dns_lookups_queued", "Names that wait to be looked up.")
+        self._lookups = gauge("egress_dns_lookups", "Names that are being looked up.")
+        self._lookups_waiting = gauge("egress_dns_lookups_queued", "Names that wait to be looked up.")
         self._body_memory = gauge("egress_body_memory_bytes", "Memory held for bodies that are put to an authorizer.")
         self._bodies_waiting = gauge("egress_bodies_queued", "Requests whose bodies wait for memory.")
         self._leaf_contexts = gauge("egress_host_contexts", "TLS contexts kept for intercepted hosts.")
@@ -68,67 +68,67 @@ class Metrics:
         return counter
 
     def set_connections_source(self, source: Callable[[], float]) -> None:
-        """Say where to look, whenever the numbers are asked for, for the client connections that are open."""
+        """Set the function that returns the number of open client connections at each scrape."""
         self._client_connections.set_function(source)
 
     def set_rejected_source(self, source: Callable[[], float]) -> None:
-        """Say where to look for the number of client connections that there was no room for."""
+        """Set the function that returns the number of client connections rejected at a limit."""
         self._rejected.source = source
 
     def set_lookups_source(self, under_way: Callable[[], float], waiting: Callable[[], float]) -> None:
-        """Say where to look for the number of names that are being looked up, and of those that wait."""
-        self._look_ups.set_function(under_way)
-        self._look_ups_waiting.set_function(waiting)
+        """Set the functions that return the number of DNS lookups in progress, and of those that wait."""
+        self._lookups.set_function(under_way)
+        self._lookups_waiting.set_function(waiting)
 
     def set_body_memory_source(self, held: Callable[[], float], waiting: Callable[[], float]) -> None:
-        """Say where to look for the memory that contents take, and for the number of those that wait for it."""
+        """Set the functions that return the memory of buffered bodies and the number of bodies that wait for it."""
         self._body_memory.set_function(held)
         self._bodies_waiting.set_function(waiting)
 
     def set_host_contexts_source(self, source: Callable[[], float]) -> None:
-        """Say where to look for the number of TLS contexts kept."""
+        """Set the function that returns the number of cached TLS contexts."""
         self._leaf_contexts.set_function(source)
 
     def set_ca_expiry_source(self, source: Callable[[], float]) -> None:
-        """Say where to look for the end of the CA."""
+        """Set the function that returns the expiry of the CA."""
         self._ca_end.set_function(source)
 
     def set_authorizer_source(self, source: Callable[[], Questions], retries: Callable[[], int] | None) -> None:
-        """Say where to look for what becomes of the questions to an authorizer.
+        """Set the function that returns the statistics of authorization requests.
 
-        @param retries: tells how many were sent once more; C{None}: none ever are.
+        @param retries: returns how many were retried; C{None}: they are never retried.
         """
         self.registry.register(AuthorizerCollector(source, retries))
 
     def set_cache_source(self, source: Callable[[], CacheStats]) -> None:
-        """Say where to look for what becomes of decisions that are kept."""
+        """Set the function that returns the statistics of cached decisions."""
         self.registry.register(CacheCollector(source))
 
     def set_policy_source(self, source: Callable[[], PolicyReloadStats]) -> None:
-        """Say where to look for what became of the embedded policy."""
+        """Set the function that returns the state of the embedded policy."""
         self.registry.register(PolicyReloadCollector(source))
 
     def set_approvals_source(self, held: Callable[[], int], counts: Callable[[], Mapping[str, int]]) -> None:
-        """Say where to look for what becomes of requests that a person is asked about."""
+        """Set the functions that return the pending approvals and the finished ones."""
         self.registry.register(ApprovalCollector(held, counts))
 
     def set_observing(self, observing: bool) -> None:
-        """Say whether decisions are only put on record."""
+        """Set whether observe mode is on, in which decisions are only recorded."""
         self._observing.set(int(observing))
 
     def set_audit_lost_source(self, source: Callable[[], float]) -> None:
-        """Say where to look for the number of audit lines lost."""
+        """Set the function that returns the number of audit lines lost."""
         self._audit_lost.source = source
 
     def write(self, record: ExchangeRecord) -> None:
         """Count one exchange (L{IAuditSink.write})."""
-        self._tally.count(record)
+        self._exchanges.count(record)
 
     def close(self) -> None:
-        """Nothing is open (L{IAuditSink.close})."""
+        """Do nothing: nothing is open (L{IAuditSink.close})."""
 
     def render(self) -> tuple[bytes, str]:
-        """Write all numbers in the Prometheus text format.
+        """Render all metrics in the Prometheus text format.
 
         @return: the text and its content type.
         """

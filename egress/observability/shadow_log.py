@@ -1,4 +1,4 @@
-"""What becomes of the questions to a second decider: counted, and where the two disagree, logged and written down."""
+"""The sink of shadow comparisons: it counts them, and logs and writes disagreements."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _log = Logger()
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
-# So many are logged in so many seconds; the others are counted, and stand in the file.
+# At most this many disagreements are logged in this many seconds; the others are counted, and are in the file.
 _LOGGED: Final = 10
 _PERIOD: Final = 60.0
 
 
 @implementer(IShadowSink)
 class ShadowLog(Collector):
-    """Counts comparisons, and tells of disagreements.
+    """Counts comparisons and reports disagreements.
 
-    @param clock: seconds, for how often something is logged.
+    @param clock: seconds, to limit how often a disagreement is logged.
     @param wall_clock: seconds since the epoch, for the file.
-    @param path: where a line of JSON is written for each disagreement.
+    @param path: the file to which a line of JSON is written for each disagreement.
     @raise OSError: when the file cannot be opened.
     """
 
@@ -49,7 +49,7 @@ class ShadowLog(Collector):
         self._lost = 0
 
     def write(self, comparison: ShadowComparison) -> None:
-        """Take one comparison (L{IShadowSink.write})."""
+        """Process one comparison (L{IShadowSink.write})."""
         self._counts[comparison.agreement] += 1
         second = comparison.second
         if second is None or not comparison.differs:
@@ -108,7 +108,7 @@ class ShadowLog(Collector):
         self._lost += error.lines
 
     def collect(self) -> Iterator[Metric]:
-        """Give the numbers as metrics (C{Collector.collect})."""
+        """Return the metrics (C{Collector.collect})."""
         counter = CounterMetricFamily(
             "egress_shadow_decisions",
             "Questions to the shadow, by how its decision relates to the one that counted.",

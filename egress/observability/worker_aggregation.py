@@ -1,4 +1,4 @@
-"""What several processes find out, as if they were one: their numbers added up, their checks in one list."""
+"""Aggregation over several processes: the sum of their metrics and one list of their checks."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from prometheus_client.registry import Collector
 
 from egress.observability.health import OK
 
-# What a process counts up as long as it lives: with it gone, its part remains.
+# Types that only increase while a process lives; after its end, its part of the sum remains.
 _COUNTED: Final = frozenset({"counter", "histogram"})
-# Of several processes the first that ends is what matters, and the one that is behind.
+# Gauges of which the minimum matters: the earliest expiry, and the process that lags behind.
 _LEAST: Final = frozenset({"egress_ca_not_after_seconds", "egress_policy_current", "egress_policy_rules"})
-# One process is like the other, whatever their number.
+# Values that are the same in every process, whatever the number of processes.
 _COMMON: Final = frozenset({"egress_observe_mode"})
-# The sum of these would be nobody's number.
+# Metrics of one process, whose sum over processes has no meaning.
 _OF_A_PROCESS: Final = "process_"
 
 _Key = tuple[str, tuple[tuple[str, str], ...]]
 
 
 def to_json(metrics: Iterable[Metric]) -> list[Any]:
-    """Make numbers fit for a line between two processes."""
+    """Convert metrics to JSON for the channel between two processes."""
     return [
         [metric.name, metric.documentation, metric.type, [[*sample[:3]] for sample in metric.samples]]
         for metric in metrics
@@ -32,7 +32,7 @@ def to_json(metrics: Iterable[Metric]) -> list[Any]:
 
 
 def from_json(found: Iterable[Any]) -> list[Metric]:
-    """Read what L{to_json} has written.
+    """Parse the output of L{to_json}.
 
     @raise ValueError: for anything else.
     """
@@ -46,7 +46,7 @@ def from_json(found: Iterable[Any]) -> list[Metric]:
 
 
 class _Family:
-    """One metric, added up."""
+    """One metric, summed over processes."""
 
     def __init__(self, metric: Metric) -> None:
         self._metric = metric
@@ -61,7 +61,7 @@ class _Family:
             if before is None:
                 self._values[key] = value
             elif name.endswith("_created") or name in _LEAST:
-                # Since when it is counted; or until when it lasts.
+                # The time of creation, or the time of expiry.
                 self._values[key] = min(before, value)
             elif metric.type == "info" or name in _COMMON:
                 self._values[key] = max(before, value)
@@ -84,9 +84,9 @@ def _add_up(parts: Iterable[tuple[str, Iterable[Metric]]]) -> dict[str, _Family]
 
 
 class WorkerMetrics(Collector):
-    """The numbers of a parent and its workers.
+    """The metrics of a parent and its workers.
 
-    Counters never go back, whatever becomes of a worker: the last that was known of it is kept.
+    Counters never decrease: the last known counters of a worker that ended remain in the sum.
 
     @param parent: the parent's own registry.
     """
@@ -100,23 +100,23 @@ class WorkerMetrics(Collector):
         self._registry.register(self)
 
     def update(self, worker: str, metrics: list[Metric]) -> None:
-        """Take the numbers of a worker, in place of earlier ones."""
+        """Set the metrics of a worker, replacing earlier ones."""
         self._latest[worker] = metrics
         self._silent.discard(worker)
 
     def mark_unresponsive(self, worker: str) -> None:
-        """A worker did not answer: of its earlier numbers, those that count up remain."""
+        """Record that a worker did not respond: of its earlier metrics, only the counters remain in the sum."""
         self._silent.add(worker)
 
     def fold(self, worker: str) -> None:
-        """A worker is gone."""
+        """Fold the counters of a worker that ended into the sum."""
         self._silent.discard(worker)
         latest = self._latest.pop(worker, [])
         families = _add_up([("", self._gone), ("", _counting(latest))])
         self._gone = [family.total() for family in families.values()]
 
     def collect(self) -> Iterator[Metric]:
-        """Add up (L{prometheus_client.registry.Collector})."""
+        """Sum the metrics (L{prometheus_client.registry.Collector})."""
         parts: list[tuple[str, Iterable[Metric]]] = [("parent", self._parent.collect()), ("", self._gone)]
         for worker, metrics in sorted(self._latest.items()):
             parts.append((worker, _counting(metrics) if worker in self._silent else metrics))
@@ -124,11 +124,11 @@ class WorkerMetrics(Collector):
             yield family.total()
 
     def describe(self) -> list[Metric]:
-        """Nothing is known before it is asked for (L{prometheus_client.registry.Collector})."""
+        """Return nothing: metrics are known only after a scrape (L{prometheus_client.registry.Collector})."""
         return []
 
     def render(self) -> tuple[bytes, str]:
-        """Write all numbers in the Prometheus text format.
+        """Render all metrics in the Prometheus text format.
 
         @return: the text and its content type.
         """
@@ -136,15 +136,15 @@ class WorkerMetrics(Collector):
 
 
 def _counting(metrics: Iterable[Metric]) -> list[Metric]:
-    """Those whose part remains; what a process uses itself goes with it."""
+    """Return the counters, which remain after a process ends; its own resource usage does not."""
     return [metric for metric in metrics if _Family(metric).counts and not metric.name.startswith(_OF_A_PROCESS)]
 
 
 def merge_checks(found: Mapping[str, Mapping[str, str] | None]) -> dict[str, str]:
-    """Make one list of checks.
+    """Merge the checks of several workers into one list.
 
-    @param found: by worker, what its checks found; C{None} for one that did not answer.
-    @return: by check C{"ok"}, or who says what else.
+    @param found: by worker, the results of its checks; C{None} for a worker that did not respond.
+    @return: by check C{"ok"}, or the reasons with the workers that reported them.
     """
     workers = OK if found else "none runs"
     silent = [worker for worker, checks in found.items() if checks is None]

@@ -1,1 +1,1 @@
-"""Several processes behind one C{twistd}: the parent, and what each worker is."""
+"""Several worker processes behind one C{twistd}: the parent and the worker program."""

@@ -1,4 +1,4 @@
-"""The desk in front of several processes: their parent asks and tells them all."""
+"""The admin backend of several workers: the parent queries and notifies all of them."""
 
 from __future__ import annotations
 
@@ -17,41 +17,42 @@ from egress.workers.supervisor import WorkerSlot
 
 _log = Logger()
 
-# What a worker has for its answer: it has it at once.  An explanation resolves, asks and connects, each in its time.
+# Deadline of a request to a worker, which responds immediately.  An explanation resolves, authorizes and connects,
+# each with a timeout of its own.
 _WITHIN: Final = 2.0
 _EXPLAINED_WITHIN: Final = 120.0
 
 
 class WorkerAdminBackend:
-    """The desk of a parent (L{egress.admin.api.Desk}).
+    """The admin backend of a parent (L{egress.admin.api.AdminBackend}).
 
-    @param running: gives the posts whose workers serve.
+    @param running: returns the slots whose workers serve.
     @param wall_clock: seconds since the epoch.
     """
 
     def __init__(self, running: Callable[[], Sequence[WorkerSlot]], wall_clock: Callable[[], float]) -> None:
         self._running = running
         self._wall_clock = wall_clock
-        self._permissions: dict[str, Grant] = {}
+        self._grants: dict[str, Grant] = {}
 
     def _current(self) -> list[Grant]:
         now = self._wall_clock()
-        self._permissions = {key: each for key, each in self._permissions.items() if each.until > now}
-        return sorted(self._permissions.values(), key=lambda each: each.until)
+        self._grants = {key: each for key, each in self._grants.items() if each.until > now}
+        return sorted(self._grants.values(), key=lambda each: each.until)
 
-    def _ask_all(self, what: str, argument: Any = None) -> Deferred[list[tuple[bool, Any]]]:
-        asking = [post.ask(what, _WITHIN, argument) for post in self._running()]
-        return DeferredList(asking, consumeErrors=True)
+    def _request_all(self, what: str, argument: Any = None) -> Deferred[list[tuple[bool, Any]]]:
+        requests = [slot.ask(what, _WITHIN, argument) for slot in self._running()]
+        return DeferredList(requests, consumeErrors=True)
 
-    def announce_grants(self, post: WorkerSlot) -> None:
-        """Tell a worker that is about to serve what is allowed for a time."""
-        for permission in self._current():
-            post.ask(PERMIT, _WITHIN, permission.to_json()).addErrback(
-                lambda _: _log.warn("worker {number} has not learned what is allowed for a time", number=post.name)
+    def announce_grants(self, slot: WorkerSlot) -> None:
+        """Send the current grants to a worker that is about to serve."""
+        for grant in self._current():
+            slot.ask(PERMIT, _WITHIN, grant.to_json()).addErrback(
+                lambda _: _log.warn("worker {number} has not learned what is allowed for a time", number=slot.name)
             )
 
     def listed(self) -> Deferred[dict[str, Any]]:
-        """Tell what is held anywhere; the same question in several processes is one."""
+        """List the grants and the pending approvals of all workers; equal pending approvals are merged."""
 
         def merged(results: list[tuple[bool, Any]]) -> dict[str, Any]:
             held: dict[str, dict[str, Any]] = {}
@@ -64,52 +65,52 @@ class WorkerAdminBackend:
                         other["until"] = max(other["until"], one["until"])
             return {
                 "held": sorted(held.values(), key=lambda one: one["since"]),
-                "permissions": [permission.to_display() for permission in self._current()],
+                "permissions": [grant.to_display() for grant in self._current()],
             }
 
-        return self._ask_all(HELD).addCallback(merged)
+        return self._request_all(HELD).addCallback(merged)
 
     def answer(self, held_id: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
-        """Have every process answer a question that it holds."""
+        """Send an approver's answer for a pending approval to every worker."""
 
         def answered(results: list[tuple[bool, Any]]) -> Any:
             found = [document for told, document in results if told]
             number = sum(document["answered"] for document in found)
-            permissions = [document["permission"] for document in found if document["permission"] is not None]
-            if not permissions:
+            documents = [document["permission"] for document in found if document["permission"] is not None]
+            if not documents:
                 return {"answered": number, "permission": None}
-            return self._permit(permissions[0], number)
+            return self._add_grant(documents[0], number)
 
-        return self._ask_all(ANSWER, {"id": held_id, "answer": answer.to_json()}).addCallback(answered)
+        return self._request_all(ANSWER, {"id": held_id, "answer": answer.to_json()}).addCallback(answered)
 
-    def _permit(self, document: dict[str, Any], number: int) -> Deferred[dict[str, Any]]:
-        permission = Grant.from_json(document)
-        self._permissions[permission.grant_id] = permission
+    def _add_grant(self, document: dict[str, Any], number: int) -> Deferred[dict[str, Any]]:
+        grant = Grant.from_json(document)
+        self._grants[grant.grant_id] = grant
         for oldest in self._current()[:-MAX_GRANTS]:
-            del self._permissions[oldest.grant_id]
+            del self._grants[oldest.grant_id]
 
         def told(results: list[tuple[bool, Any]]) -> dict[str, Any]:
             return {
                 "answered": number + sum(more for heard, more in results if heard),
-                "permission": permission.to_display(),
+                "permission": grant.to_display(),
             }
 
-        return self._ask_all(PERMIT, document).addCallback(told)
+        return self._request_all(PERMIT, document).addCallback(told)
 
-    def revoke(self, permission_id: str) -> Deferred[bool]:
-        """Take back what is allowed for a time, everywhere."""
-        was = self._permissions.pop(permission_id, None) is not None
+    def revoke(self, grant_id: str) -> Deferred[bool]:
+        """Revoke a grant in every worker."""
+        was = self._grants.pop(grant_id, None) is not None
 
         def told(results: list[tuple[bool, Any]]) -> Any:
             if not all(heard for heard, _ in results):
-                # It may be about to end, or go on allowing: whoever takes something back must know.
+                # The worker may be about to end, or continue to allow; the client that revokes must know.
                 return fail(Unanswered("a worker did not answer, and may go on allowing it: try again"))
             return was or any(known for _, known in results)
 
-        return self._ask_all(REVOKE, permission_id).addCallback(told)
+        return self._request_all(REVOKE, grant_id).addCallback(told)
 
     def explain(self, question: ExplainRequest) -> Deferred[dict[str, Any]]:
-        """Have one of them explain: they are all alike."""
+        """Have one of the workers explain a request: they are all alike."""
         running = self._running()
         if not running:
             return fail(Unanswered("no worker runs"))

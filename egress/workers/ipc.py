@@ -1,8 +1,8 @@
-"""The line between a parent and a worker: what is said on it, and how.
+"""The channel between a parent and a worker, and its messages.
 
-It is a socket pair that the worker inherits.  The parent first sends its L{WorkerSpec}, pickled: they hold secrets,
-which nobody else can read there.  From then on both send JSON, so that nothing a worker says can do more than be wrong.
- When the line ends, one of the two is gone.
+It is a socket pair that the worker inherits.  The parent first sends its L{WorkerSpec}, pickled: it holds secrets,
+which no other process can read there.  From then on both send JSON, so that a message of a worker can be wrong but
+cannot run code.  When the channel closes, one of the two has ended.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from egress.config.model import ProxyConfig
 
 _log = Logger()
 
-# The descriptors of a worker: the control line, and from there on its listening sockets.
+# The descriptors of a worker: the channel to the parent, and from the next one on its listening sockets.
 CONTROL: Final = 3
 FIRST_LISTENER: Final = 4
 
-# What is told: a worker is READY for its sockets, and serves once it is told to.
+# Notifications: a worker is READY with its sockets, and accepts connections after SERVE.
 READY: Final = "ready"
 FAILED: Final = "failed"
 SERVE: Final = "serve"
 DRAIN: Final = "drain"
 RELOAD: Final = "reload"
 
-# What is asked.
+# Requests without an argument.
 NUMBERS: Final = "numbers"
 CHECKS: Final = "checks"
 
-# What is asked with an argument, of those who are held and of those who may go (L{egress.admin.backend}).
+# Requests of the admin API (L{egress.admin.backend}), most of them with an argument.
 HELD: Final = "held"
 ANSWER: Final = "answer"
 PERMIT: Final = "permit"
@@ -54,13 +54,13 @@ _MAX_LENGTH: Final = 16 * 1024 * 1024
 
 @attrs.frozen
 class WorkerSpec:
-    """What a worker is started with.
+    """The configuration with which a worker starts.
 
-    @ivar number: which one it is, from 1.
+    @ivar number: the number of the worker, from 1.
     @ivar reactor: the module that installs the parent's kind of reactor.
     @ivar config: the configuration, the same for all.
     @ivar families: the address family of each of its listening sockets.
-    @ivar approval_key: what ids of questions to a person are made with, the same ones by all workers.
+    @ivar approval_key: the key that all workers derive the ids of pending approvals with.
     """
 
     number: int
@@ -71,19 +71,19 @@ class WorkerSpec:
 
 
 class ChannelLost(Exception):
-    """The other side is gone."""
+    """The other end closed the channel."""
 
 
 def send_frame(line: socket.socket, content: bytes) -> None:
-    """Send one frame before there is a reactor."""
+    """Send one frame before the reactor runs."""
     line.sendall(_LENGTH.pack(len(content)) + content)
 
 
 def receive_frame(line: socket.socket) -> bytes:
-    """Wait for one frame before there is a reactor.
+    """Wait for one frame before the reactor runs.
 
-    @raise ChannelLost: when the line ends.
-    @raise TimeoutError: after the time that the socket was given.
+    @raise ChannelLost: when the channel closes.
+    @raise TimeoutError: after the timeout of the socket.
     """
     (length,) = _LENGTH.unpack(_receive(line, _LENGTH.size))
     if length > _MAX_LENGTH:
@@ -95,7 +95,7 @@ def _receive(line: socket.socket, size: int) -> bytes:
     received = bytearray()
     while len(received) < size:
         try:
-            # Never more than the frame: what follows is for the channel.
+            # Never read more than the frame: later bytes are for the Channel.
             piece = line.recv(size - len(received))
         except ConnectionError as error:
             raise ChannelLost(str(error)) from error
@@ -105,26 +105,26 @@ def _receive(line: socket.socket, size: int) -> bytes:
     return bytes(received)
 
 
-def send_spec(line: socket.socket, orders: WorkerSpec) -> None:
-    """Give a worker its orders."""
-    send_frame(line, pickle.dumps(orders))
+def send_spec(line: socket.socket, spec: WorkerSpec) -> None:
+    """Send a worker its specification."""
+    send_frame(line, pickle.dumps(spec))
 
 
 def receive_spec(line: socket.socket) -> WorkerSpec:
-    """Take the orders of the parent."""
-    orders: WorkerSpec = pickle.loads(receive_frame(line))  # noqa: S301 - from the parent, on a line of our own
-    return orders
+    """Receive the specification from the parent."""
+    spec: WorkerSpec = pickle.loads(receive_frame(line))  # noqa: S301 - from the parent, on a line of our own
+    return spec
 
 
 def telling(word: str, text: str = "") -> bytes:
-    """Write what is told."""
+    """Encode a notification."""
     return _frame({"tell": word, "text": text})
 
 
 def _frame(message: object) -> bytes:
-    """Write a message.
+    """Encode a message.
 
-    @raise ValueError: when it is so long that the other side would take the line for broken.
+    @raise ValueError: when it is longer than the other end accepts.
     """
     frame = json.dumps(message).encode("ascii")
     if len(frame) > _MAX_LENGTH:
@@ -133,12 +133,12 @@ def _frame(message: object) -> bytes:
 
 
 class Channel(Int32StringReceiver):
-    """One end of a line, in a reactor.
+    """One end of the channel, in a reactor.
 
-    @param told: is called with what the other side tells: a word and a text.
-    @param lost: is called once, when the line has ended.
-    @param answers: what answers the questions of the other side, by name; is called with the argument of the question,
-        if it has one.
+    @param told: is called with each notification of the other end: a word and a text.
+    @param lost: is called once, when the channel has closed.
+    @param answers: the handlers for requests of the other end, by name; each is called with the argument of the
+        request, if it has one.
     """
 
     MAX_LENGTH = _MAX_LENGTH
@@ -157,18 +157,18 @@ class Channel(Int32StringReceiver):
         self._open = False
 
     def connectionMade(self) -> None:
-        """Begin (L{twisted.internet.interfaces.IProtocol})."""
+        """Open the channel (L{twisted.internet.interfaces.IProtocol})."""
         self._open = True
 
     def send(self, word: str, text: str = "") -> None:
-        """Tell the other side."""
+        """Send a notification to the other end."""
         self._send(telling(word, text))
 
     def ask(self, what: str, argument: Any = None) -> Deferred[Any]:
-        """Ask the other side.
+        """Send a request to the other end.
 
-        @param argument: what the question is about, fit for JSON; C{None}: it says all itself.
-        @return: fires with the answer, and fails when there is none before the line ends.  It may be cancelled.
+        @param argument: the argument, in JSON types; C{None}: the request has no argument.
+        @return: fires with the response, and fails when the channel closes first.  It may be cancelled.
         """
         if not self._open:
             return fail(ConnectionLost())
@@ -185,7 +185,7 @@ class Channel(Int32StringReceiver):
         return asked
 
     def close(self) -> None:
-        """Say no more."""
+        """Close the channel."""
         if self.transport is not None:
             self.transport.loseConnection()
 
@@ -197,14 +197,14 @@ class Channel(Int32StringReceiver):
             self.sendString(frame)  # type: ignore[no-untyped-call]
 
     def stringReceived(self, string: bytes) -> None:
-        """Take a frame (L{Int32StringReceiver.stringReceived})."""
+        """Receive a frame (L{Int32StringReceiver.stringReceived})."""
         message = json.loads(string)
         if "tell" in message:
             self._told(message["tell"], message["text"])
         elif "ask" in message:
             self._answer(message["ask"], message["number"], [message["about"]] if "about" in message else [])
         else:
-            # One that is not waited for any more comes too late.
+            # The response to a cancelled request is ignored.
             asked = self._asked.pop(message["number"], None)
             if asked is not None:
                 asked.callback(message["answer"])
@@ -212,11 +212,11 @@ class Channel(Int32StringReceiver):
     def _answer(self, what: str, number: int, about: Sequence[Any]) -> None:
         answering = maybeDeferred(lambda: self._answers[what](*about))
         answering.addCallback(lambda answer: self._send(_frame({"answer": answer, "number": number})))
-        # Whoever asked does not wait for ever.
+        # The other end does not wait indefinitely.
         answering.addErrback(lambda failure: _log.failure("no answer to {what}", failure, what=what))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """End (L{twisted.internet.interfaces.IProtocol})."""
+        """Close the channel (L{twisted.internet.interfaces.IProtocol})."""
         self._open = False
         asked, self._asked = self._asked, {}
         for deferred in asked.values():
@@ -225,9 +225,9 @@ class Channel(Int32StringReceiver):
 
 
 def adopt(reactor: Any, line: socket.socket, channel: Channel) -> None:
-    """Hand a line over to a reactor."""
+    """Hand a socket over to a reactor."""
     line.setblocking(False)
     factory = ServerFactory.forProtocol(lambda: channel)
     reactor.adoptStreamConnection(line.fileno(), socket.AF_UNIX, factory)
-    # The reactor has a descriptor of its own.
+    # The reactor has its own descriptor.
     line.close()

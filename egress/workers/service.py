@@ -1,7 +1,7 @@
-"""Several processes behind one C{twistd}: the parent, who serves no client.
+"""The parent of several worker processes behind one C{twistd}; it serves no client.
 
-It binds the ports, starts the workers, starts anew those that end, and tells them when to stop.  What they count and
-find out is told here as if it were of one.
+It binds the ports, starts the workers, restarts those that end, and tells them when to stop.  It aggregates their
+metrics and checks.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-# What a worker has for its answer: numbers are there at once, a check has five seconds of its own.
+# Deadlines of requests to a worker: metrics are returned immediately, a check has five seconds of its own.
 _NUMBERS_WITHIN: Final = 1.0
 _CHECKS_WITHIN: Final = 6.0
-# What a worker has for its end, beyond the time for its exchanges.
+# Time in which a worker must end, beyond the drain timeout, in seconds.
 _GRACE: Final = 3.0
 _KEY_BYTES: Final = 32
 
@@ -59,7 +59,7 @@ _KEY_BYTES: Final = 32
 class WorkerPool(Service):
     """A proxy of several processes, in place of an L{EgressProxyService}.
 
-    Everything that can be wrong with the configuration is found on construction, and a CA is made if there is none.
+    The constructor detects every error in the configuration, and makes a CA if there is none.
 
     @ivar authorizer: an authorizer like that of each worker, for its name.
     """
@@ -73,37 +73,38 @@ class WorkerPool(Service):
     ) -> None:
         """Prepare the workers.
 
-        @raise ConfigError: naming what cannot be used, and the remedy.
+        @raise ConfigError: naming the invalid value and the fix.
         """
         self._reactor = reactor
-        self._config = self._orders = config
+        self._config = self._worker_config = config
         self._socketpair = socketpair
         self._listeners = SharedListeners(
             [entrance.endpoint for entrance in config.listen], config.workers, make_socket
         )
         model = EgressProxyService(reactor, attrs.evolve(config, workers=1))
         self.authorizer = model.authorizer
-        # Each worker has its own, which signs; this one reminds, for all.
+        # Each worker watches the CA that it signs with; this one logs the reminders for all.
         self._ca = CaWatch(reactor, ca_source(config), model.certificate_authority, lambda _: None)
-        # It has found out what it can, and lets go of its files.
+        # The configuration is checked; close the files that this proxy opened.
         model.stopService()
-        self._posts: list[WorkerSlot] = []
+        self._slots: list[WorkerSlot] = []
         self._ports: list[IListeningPort] = []
         self._result: tuple[IAddress, ...] | Failure | None = None
         self._audit: JsonLinesAudit | None = None
         if config.audit_log is not None and not _is_file(config.audit_log):
             if config.audit_failure is AuditFailure.DENY:
-                # A worker does not learn what becomes of its lines.
+                # A worker does not learn whether its lines were written.
                 raise ConfigError("--audit-failure", "deny", "with several workers, have the audit log in a file")
-            # Several processes can only append to a file without mixing their lines up: the workers write to us.
+            # Several processes can append to a file without mixing their lines, but not to anything else: the workers
+            # send their lines to the parent.
             self._audit = JsonLinesAudit(config.audit_log)
-            self._orders = attrs.evolve(config, audit_log=STDOUT)
+            self._worker_config = attrs.evolve(config, audit_log=STDOUT)
         self._reads = Threads(reactor, "files", 1)
-        self._reading = Reloader(DeferredLock(), self._reads, self._read_files, self._tell_to_read)
-        self._desk = WorkerAdminBackend(self._running, time.time)
+        self._reading = Reloader(DeferredLock(), self._reads, self._read_files, self._reload_workers)
+        self._backend = WorkerAdminBackend(self._running, time.time)
         self._approval_key = os.urandom(_KEY_BYTES)
-        self._numbers = Coalesced(self._ask_numbers)
-        self._checks = Coalesced(self._ask_checks)
+        self._metrics = Coalesced(self._scrape)
+        self._checks = Coalesced(self._run_checks)
         registry = process_registry()
         workers = Gauge("egress_workers", "Processes that serve clients.", ["state"], registry=registry)
         workers.labels("configured").set(config.workers)
@@ -116,16 +117,16 @@ class WorkerPool(Service):
 
     @property
     def certificate_authority(self) -> CertificateAuthority:
-        """The CA that signs now, which clients must trust."""
+        """The CA that signs now and that clients must trust."""
         return self._ca.authority
 
     def _running(self) -> list[WorkerSlot]:
-        return [post for post in self._posts if post.state is State.RUNNING]
+        return [slot for slot in self._slots if slot.state is State.RUNNING]
 
     # -- starting
 
     def listening(self) -> Deferred[tuple[IAddress, ...]]:
-        """Learn the addresses on which the workers listen, once this is started.
+        """Return the addresses on which the workers listen, once the service is started.
 
         @return: fires with them, in the order of C{config.listen}; fails when the proxy could not be started.
         """
@@ -152,67 +153,67 @@ class WorkerPool(Service):
         try:
             self._listeners.bind()
         except CannotListenError:
-            self._give_up(Failure())  # type: ignore[no-untyped-call]
+            self._fail(Failure())  # type: ignore[no-untyped-call]
             return
         metrics = metrics_endpoint(self._reactor, self._config.metrics_interface, self._config.metrics_port)
         if metrics is not None:
-            site = ops_site_of(self._reactor, self._numbers.ask, self._checks.ask)
-            metrics.listen(site).addCallbacks(self._ports.append, self._give_up)
+            site = ops_site_of(self._reactor, self._metrics.ask, self._checks.ask)
+            metrics.listen(site).addCallbacks(self._ports.append, self._fail)
         admin = admin_endpoint(self._reactor, self._config)
         if admin is not None and self._result is None:
-            desk = admin_site(self._reactor, self._desk, self._config.admin_token)
-            admin.listen(desk).addCallbacks(self._ports.append, self._give_up)
+            site = admin_site(self._reactor, self._backend, self._config.admin_token)
+            admin.listen(site).addCallbacks(self._ports.append, self._fail)
 
-    def _give_up(self, failure: Failure) -> None:
+    def _fail(self, failure: Failure) -> None:
         _log.critical("the proxy cannot start: {reason}", reason=failure.getErrorMessage())
         self._result = failure
-        for post in self._posts:
-            post.kill()
+        for slot in self._slots:
+            slot.kill()
         self._stop_listening()
 
     def _start(self) -> None:
         for index in range(self._config.workers):
             sockets = self._listeners.of(index)
-            orders = WorkerSpec(
+            spec = WorkerSpec(
                 number=index + 1,
                 reactor=type(self._reactor).__module__,
-                config=self._orders,
+                config=self._worker_config,
                 families=tuple(family for family, _ in sockets),
                 approval_key=self._approval_key,
             )
-            self._posts.append(self._post(orders, [descriptor for _, descriptor in sockets]))
+            self._slots.append(self._make_slot(spec, [descriptor for _, descriptor in sockets]))
         try:
-            # All at once: it is their imports that take time.
-            for post in self._posts:
-                post.begin()
-            for post in self._posts:
-                post.wait_ready()
+            # Start all of them before waiting: their imports take the time.
+            for slot in self._slots:
+                slot.begin()
+            for slot in self._slots:
+                slot.wait_ready()
             self._listeners.listen()
         except (WorkerFailed, CannotListenError):
-            self._give_up(Failure())  # type: ignore[no-untyped-call]
+            self._fail(Failure())  # type: ignore[no-untyped-call]
         except OSError as error:
             fault = WorkerFailed(f"a worker cannot be started: {error.strerror}")
-            self._give_up(Failure(fault))  # type: ignore[no-untyped-call]
+            self._fail(Failure(fault))  # type: ignore[no-untyped-call]
         else:
-            for post in self._posts:
-                post.serve()
+            for slot in self._slots:
+                slot.serve()
             self._result = self._listeners.addresses
 
-    def _post(self, orders: WorkerSpec, descriptors: Sequence[int]) -> WorkerSlot:
-        name = str(orders.number)
+    def _make_slot(self, spec: WorkerSpec, descriptors: Sequence[int]) -> WorkerSlot:
+        name = str(spec.number)
         return WorkerSlot(
             self._reactor,
-            orders,
+            spec,
             descriptors,
             wrote=lambda line: self._wrote(name, line),
             left=lambda: self._totals.fold(name),
             restarted=self._restarts.inc,
             socketpair=self._socketpair,
-            serves=self._desk.announce_grants,
+            serves=self._backend.announce_grants,
         )
 
     def _wrote(self, worker: str, line: bytes | None) -> None:
-        """What workers write to standard output is the audit log, or nothing that was meant to be there."""
+        """Handle a line that a worker wrote to standard output: an audit line, or else stray output."""
         if self._audit is None:
             if line:
                 _log.info("worker {number}: {text}", number=worker, text=line.decode("utf-8", "replace"))
@@ -222,31 +223,31 @@ class WorkerPool(Service):
             self._audit.write_line(line + b"\n")
 
     def reload(self) -> Deferred[None]:
-        """Have the workers read the files of the configuration anew; see L{EgressProxyService.reload}.
+        """Have the workers reload the files of the configuration; see L{EgressProxyService.reload}.
 
-        @return: fires when they are told to, or fails with L{ConfigError}, which names what cannot be used, and the
-            remedy; then no worker reads it.
+        @return: fires when they are notified, or fails with L{ConfigError}, which names the invalid value and the fix;
+            then no worker reloads.
         """
         return self._reading.begin()
 
     def _read_files(self) -> LoadedResources:
         return load_resources(self._config, embedded=self._config.authz_url is None)
 
-    def _tell_to_read(self, _: LoadedResources) -> None:
-        for post in self._posts:
-            post.reload()
+    def _reload_workers(self, _: LoadedResources) -> None:
+        for slot in self._slots:
+            slot.reload()
 
-    # -- telling
+    # -- aggregating
 
-    def _ask_numbers(self) -> Deferred[Page]:
+    def _scrape(self) -> Deferred[Page]:
         def answered(metrics: Any, name: str) -> None:
             self._totals.update(name, from_json(metrics))
 
         def failed(failure: Failure, name: str) -> None:
             if isinstance(failure.value, ConnectionClosed):
-                # It is about to be gone.
+                # The worker is about to end.
                 return
-            # Of one that is slow the earlier numbers count.
+            # For a slow worker the earlier counters remain.
             self._totals.mark_unresponsive(name)
             if isinstance(failure.value, TookTooLong):
                 _log.warn("worker {number} does not tell its numbers in time", number=name)
@@ -254,17 +255,17 @@ class WorkerPool(Service):
                 _log.failure("worker {number} tells no numbers", failure, number=name)
 
         asking = [
-            post.ask(NUMBERS, _NUMBERS_WITHIN).addCallback(answered, post.name).addErrback(failed, post.name)
-            for post in self._running()
+            slot.ask(NUMBERS, _NUMBERS_WITHIN).addCallback(answered, slot.name).addErrback(failed, slot.name)
+            for slot in self._running()
         ]
         return DeferredList(asking).addCallback(lambda _: self._totals.render())
 
-    def _ask_checks(self) -> Deferred[dict[str, str]]:
+    def _run_checks(self) -> Deferred[dict[str, str]]:
         running = self._running()
-        asking = [post.ask(CHECKS, _CHECKS_WITHIN).addErrback(lambda _: None) for post in running]
+        asking = [slot.ask(CHECKS, _CHECKS_WITHIN).addErrback(lambda _: None) for slot in running]
 
         def found(results: list[tuple[bool, Any]]) -> dict[str, str]:
-            names = [post.name for post in running]
+            names = [slot.name for slot in running]
             return merge_checks({name: checks for name, (_, checks) in zip(names, results, strict=True)})
 
         return DeferredList(asking).addCallback(found)
@@ -277,14 +278,14 @@ class WorkerPool(Service):
         return DeferredList([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
 
     def stopService(self) -> Deferred[Any]:
-        """Stop listening, have the workers drain, and end those that do not.
+        """Stop listening, have the workers drain, and kill those that do not end.
 
-        @return: fires when nothing is left.
+        @return: fires when everything is closed.
         """
         super().stopService()  # type: ignore[no-untyped-call]
         self._ca.stop()
         patience = self._config.limits.drain_timeout + CUT_SECONDS + _GRACE
-        stopping = DeferredList([post.stop(patience) for post in self._posts])
+        stopping = DeferredList([slot.stop(patience) for slot in self._slots])
 
         def closed(_: object) -> None:
             self._reads.stop()
@@ -295,9 +296,9 @@ class WorkerPool(Service):
 
 
 def _is_file(path: str) -> bool:
-    """Whether an audit log is a file of its own name, or will be made as one."""
+    """Return whether an audit log is a regular file, or will be created as one."""
     if path == STDOUT or path.startswith(("/dev/", "/proc/")):
-        # /dev/stdout is another file in each process.
+        # /dev/stdout is a different file in each process.
         return False
     try:
         return stat.S_ISREG(os.stat(path).st_mode)

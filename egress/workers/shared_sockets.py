@@ -1,11 +1,12 @@
-"""The listening sockets of several workers, which their parent binds, and holds for as long as it runs.
+"""The listening sockets of several workers, which their parent binds and keeps open while it runs.
 
-Each worker has a TCP socket of its own for each endpoint, all on one port (C{SO_REUSEPORT}), and the kernel spreads
-connections among them.  The parent never accepts; since it holds the sockets, what waits in the backlog of a worker
-that died is there for the next one.  A UNIX socket cannot be shared in this way: there is one, which all accept from.
+Each worker has its own TCP socket for each endpoint, all on one port (C{SO_REUSEPORT}), and the kernel distributes
+connections among them.  The parent never accepts, but it keeps the sockets open, so connections in the backlog of a
+worker that died are accepted by its successor.  A UNIX socket cannot be shared in this way: there is one, from which
+all workers accept.
 
-Ports are bound first, which may take privileges, and listened on once the workers are ready: until then clients are
-refused, as they are by a proxy that is not there yet.
+Ports are bound first, which may need privileges, and listen once the workers are ready: until then connections are
+refused, as before the proxy starts.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from twisted.python.lockfile import FilesystemLock
 from egress.config.model import ConfigError
 from egress.runtime.safe_files import check_socket_directory, remove_socket, socket_mode
 
-# What serverFromString makes of any other may do more with a port than listen on it.
+# For other kinds, serverFromString may do more with a port than listen on it.
 _KINDS: Final = ("tcp:", "tcp6:", "unix:")
 
 _SocketAddress = tuple[Any, ...]
@@ -36,7 +37,7 @@ MakeSocket = Callable[[int], socket.socket]
 
 
 def make_stream(family: int) -> socket.socket:
-    """Make a socket for connections."""
+    """Make a stream socket."""
     return socket.socket(family, socket.SOCK_STREAM)
 
 
@@ -45,9 +46,9 @@ class SharedListener:
     """One endpoint.
 
     @ivar family: the address family, such as C{AF_INET}.
-    @ivar address: what it is bound to.
-    @ivar sockets: the one of each worker; several may be the same.
-    @ivar backlog: how many connections wait on each of them.
+    @ivar address: the bound address.
+    @ivar sockets: one socket for each worker; several may be the same.
+    @ivar backlog: the length of the backlog of each socket.
     @ivar guard: a socket on the same port that does not share it.
     """
 
@@ -58,16 +59,16 @@ class SharedListener:
     guard: socket.socket | None = None
 
     def listen(self) -> None:
-        """Have clients connect."""
+        """Listen for connections."""
         if self.guard is not None:
-            # Two proxies that started at the same time have both bound the port: the one that comes first wins.
+            # Two proxies that start at the same time can both bind the port: the first one to listen wins.
             with self.guard:
                 self.guard.listen(1)
         for each in dict.fromkeys(self.sockets):
             each.listen(self.backlog)
 
     def close(self) -> None:
-        """Let go of the parent's descriptors."""
+        """Close the parent's descriptors."""
         for each in (*self.sockets, *filter(None, [self.guard])):
             each.close()
 
@@ -75,7 +76,7 @@ class SharedListener:
 class SharedListeners:
     """All endpoints of a proxy, bound for a number of workers.
 
-    @param descriptions: those of the endpoints of C{ProxyConfig.listen}.
+    @param descriptions: the endpoint descriptions of C{ProxyConfig.listen}.
     @raise ConfigError: for an endpoint that cannot be shared.
     """
 
@@ -95,17 +96,17 @@ class SharedListeners:
 
     @property
     def addresses(self) -> tuple[IAddress, ...]:
-        """What is listened on, in the order of the descriptions."""
+        """The bound addresses, in the order of the descriptions."""
         return tuple(listener.address for listener in self._bound)
 
     def bind(self) -> None:
         """Bind every endpoint.
 
-        @raise CannotListenError: when one cannot be bound; then none is.
+        @raise CannotListenError: when one cannot be bound; then all are closed.
         """
         failures: list[Failure] = []
         for description in self._descriptions:
-            # An endpoint knows how its description is read; it is told that this is the reactor to listen with.
+            # Twisted's endpoints parse the description; this object acts as the reactor that they listen with.
             endpoint = serverFromString(self, description)  # type: ignore[no-untyped-call]
             endpoint.listen(None).addCallbacks(self._bound.append, failures.append)
             if failures:
@@ -115,7 +116,7 @@ class SharedListeners:
     def listen(self) -> None:
         """Listen on all of them.
 
-        @raise CannotListenError: when that cannot be; then none is bound any more.
+        @raise CannotListenError: when one cannot listen; then all are closed.
         """
         for listener in self._bound:
             try:
@@ -128,11 +129,11 @@ class SharedListeners:
                 raise _fault(address.host, address.port, error) from error
 
     def of(self, worker: int) -> list[tuple[int, int]]:
-        """The sockets of one worker: family and descriptor of each, in the order of the descriptions."""
+        """Return the family and descriptor of each socket of one worker, in the order of the descriptions."""
         return [(listener.family, listener.sockets[worker].fileno()) for listener in self._bound]
 
     def close(self) -> None:
-        """Close the parent's descriptors: once the workers have closed theirs, nobody listens any more."""
+        """Close the parent's descriptors: once the workers have closed theirs, the ports are closed."""
         bound, self._bound = self._bound, []
         release, self._release = self._release, []
         for listener in bound:
@@ -140,7 +141,7 @@ class SharedListeners:
         for let_go in release:
             let_go()
 
-    # -- what an endpoint calls
+    # -- the reactor interface that endpoints call
 
     def listenTCP(self, port: int, factory: object, backlog: int = 50, interface: str = "") -> SharedListener:
         """Bind one socket for each worker (L{twisted.internet.interfaces.IReactorTCP.listenTCP})."""
@@ -148,13 +149,13 @@ class SharedListeners:
         try:
             family, address = _socket_address(interface, port)
             if port:
-                # Sockets of one user that ask for it share a port, and another proxy's would: this one does not ask.
+                # Sockets of one user with SO_REUSEPORT share a port, even with another proxy; the probe does not.
                 with self._tcp(family, address, shared=False) as probe:
-                    # With SO_REUSEADDR, who listens already is found out only now.
+                    # With SO_REUSEADDR, an existing listener is detected only by listening.
                     probe.listen(1)
             for _ in range(self._workers):
                 sockets.append(self._tcp(family, address, shared=True))
-                # Port 0 is chosen once.
+                # For port 0 the first bind chooses the port.
                 address = sockets[0].getsockname()
             guard = self._tcp(family, address, shared=False)
         except OSError as error:
@@ -167,7 +168,7 @@ class SharedListeners:
         made = self._make_socket(family)
         try:
             made.setblocking(False)
-            # As Twisted does: connections of a proxy that has just ended are in nobody's way.
+            # As in Twisted: remaining connections of a proxy that has ended do not prevent binding.
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if shared:
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -196,7 +197,7 @@ class SharedListeners:
         return SharedListener(socket.AF_UNIX, UNIXAddress(os.fsencode(address)), (made,) * self._workers, backlog)
 
     def _lock(self, address: str) -> None:
-        """Make sure that no other process of Twisted listens, and remove what one that crashed has left behind."""
+        """Check that no other Twisted process listens, and remove the socket of one that crashed."""
         lock = FilesystemLock(f"{address}.lock")  # type: ignore[no-untyped-call]
         try:
             if not lock.lock():  # type: ignore[no-untyped-call]

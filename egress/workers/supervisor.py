@@ -1,4 +1,4 @@
-"""The post of one worker: the process that fills it, and the next one when that has ended."""
+"""The supervisor of one worker: it starts the process and restarts it when it ends."""
 
 from __future__ import annotations
 
@@ -41,25 +41,25 @@ _log = Logger()
 
 PROGRAM: Final = "egress.workers.worker"
 
-# The first successor comes at once, or nearly so; one that ends as soon as it is there is not started all the time.
+# Restart delays: the first restart is immediate; repeated failures back off exponentially.
 _AT_ONCE: Final = 0.1
 _FIRST_DELAY: Final = 1.0
 _LAST_DELAY: Final = 30.0
-# One that lived for so long is not part of a series.
+# A worker that lived this long resets the backoff.
 _LIVED: Final = 60.0
 _READY_WITHIN: Final = 60.0
-# Orders are small: they fit into what the system keeps for a reader that is not there yet.
+# The specification is small: it fits into the socket buffer before the worker reads.
 _SENT_WITHIN: Final = 5.0
-# From the end of the line to that of the process.
+# Time from the closing of the channel to the end of the process.
 _GONE_WITHIN: Final = 5.0
-# No line that a worker writes comes near.
+# Longer than any line that a worker writes.
 _LONGEST_LINE: Final = 1024 * 1024
 
 SocketPair = Callable[[], tuple[socket.socket, socket.socket]]
 
 
 class State(enum.Enum):
-    """What becomes of a post."""
+    """The state of a worker slot."""
 
     EMPTY = "empty"
     STARTING = "starting"
@@ -80,10 +80,10 @@ _STEPS: Final = {
 
 
 class Lines:
-    """Makes lines of what comes in pieces.
+    """Splits a byte stream into lines.
 
-    @param take: is called with each line, without its end.
-    @param lost: is called for a line that has no end, or is too long.
+    @param take: is called with each line, without its line feed.
+    @param lost: is called for a line that is incomplete or too long.
     """
 
     def __init__(self, take: Callable[[bytes], None], lost: Callable[[], None]) -> None:
@@ -93,7 +93,7 @@ class Lines:
         self._skipping = False
 
     def feed(self, data: bytes) -> None:
-        """Take a piece."""
+        """Receive a piece."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             if self._skipping:
@@ -107,14 +107,14 @@ class Lines:
             self._rest = b""
 
     def end(self) -> None:
-        """Nothing more comes."""
+        """End the stream."""
         if self._rest and not self._skipping:
             self._lost()
         self._rest = b""
 
 
 class _Watch(ProcessProtocol):
-    """Sees what a process writes, and its end."""
+    """Reports the output and the end of a process."""
 
     def __init__(self, out: Lines, err: Lines, ended: Callable[[str], None]) -> None:
         self._out = out
@@ -142,7 +142,8 @@ def _how(error: Any) -> str:
 def worker_environment(environ: Mapping[str, str], path: Sequence[str]) -> dict[str, str]:
     """Make the environment of a worker.
 
-    None of our options is in it, and so no secret: the worker has its orders.  It finds the modules that we find.
+    It contains no variable of a proxy option, and so no secret, because the worker receives its configuration over the
+    channel.  The worker finds the same modules as the parent.
     """
     names = {variable.name for option in OPTIONS for variable in option.environment}
     kept = {name: value for name, value in environ.items() if name.upper() not in names}
@@ -150,21 +151,21 @@ def worker_environment(environ: Mapping[str, str], path: Sequence[str]) -> dict[
 
 
 class WorkerSlot:
-    """One post.
+    """The slot of one worker: at most one process at a time, restarted when it ends.
 
-    @param orders: what each worker on it is started with.
+    @param spec: the configuration with which each worker of the slot starts.
     @param descriptors: its listening sockets.
-    @param wrote: is called with each line that a worker writes to standard output; C{None} for a worker that died in
-        the middle of one.
-    @param left: is called when a worker is gone.
-    @param restarted: is called when there is to be another.
-    @param serves: is called when a worker is about to serve, and can be asked.
+    @param wrote: is called with each line that a worker writes to standard output; C{None} for an incomplete last line
+        of a worker that died.
+    @param left: is called when a worker has ended.
+    @param restarted: is called when another worker is started.
+    @param serves: is called when a worker is about to serve, and accepts requests.
     """
 
     def __init__(
         self,
         reactor: Any,
-        orders: WorkerSpec,
+        spec: WorkerSpec,
         descriptors: Sequence[int],
         wrote: Callable[[bytes | None], None],
         left: Callable[[], None],
@@ -173,14 +174,14 @@ class WorkerSlot:
         serves: Callable[[WorkerSlot], None] = lambda _: None,
     ) -> None:
         self._reactor = reactor
-        self._orders = orders
+        self._spec = spec
         self._descriptors = descriptors
         self._wrote = wrote
         self._left = left
         self._restarted = restarted
         self._socketpair = socketpair
         self._serves = serves
-        self.name = str(orders.number)
+        self.name = str(spec.number)
         self.state = State.EMPTY
         self._series = 0
         self._since = 0.0
@@ -204,15 +205,15 @@ class WorkerSlot:
     def begin(self) -> None:
         """Start the first worker, without waiting for it.
 
-        @raise OSError: when there can be no process.
+        @raise OSError: when the process cannot be started.
         """
         self._step(State.STARTING)
         self._spawn()
 
     def wait_ready(self) -> None:
-        """Wait for the first worker, before the reactor runs: C{twistd} tells how a start went only until then.
+        """Wait for the first worker, before the reactor runs: later, C{twistd} can no longer report a failed start.
 
-        @raise WorkerFailed: when there is none.
+        @raise WorkerFailed: when the worker does not become ready.
         """
         assert self._line is not None
         self._line.settimeout(_READY_WITHIN)
@@ -228,16 +229,16 @@ class WorkerSlot:
         self._adopt()
 
     def serve(self) -> None:
-        """Have a worker that is ready accept connections."""
+        """Tell a worker that is ready to accept connections."""
         assert self._channel is not None
         self._step(State.RUNNING)
-        # It takes what it is told in this order.
+        # The worker receives messages in this order.
         self._serves(self)
         self._channel.send(SERVE)
         _log.info("worker {number} runs as process {pid}", number=self.name, pid=self._process.pid)
 
     def _read_stderr_tail(self) -> None:
-        # There is more than one read in a long traceback, whose last line is what counts.
+        # A long traceback takes several reads; its last line has the error.
         for _ in range(8):
             self._process.pipes[2].doRead()
 
@@ -267,7 +268,7 @@ class WorkerSlot:
                 sys.executable,
                 [sys.executable, "-m", PROGRAM],
                 env=worker_environment(os.environ, sys.path),
-                # With -m, Python looks for modules in the working directory too.
+                # With -m, Python also looks for modules in the working directory.
                 path="/",
                 childFDs=descriptors,
             )
@@ -276,9 +277,9 @@ class WorkerSlot:
         self._process.closeStdin()
         ours.settimeout(_SENT_WITHIN)
         try:
-            send_spec(ours, self._orders)
+            send_spec(ours, self._spec)
         except OSError:
-            # It has ended already, and if not, it does now.
+            # The worker has already ended; if not, end it now.
             self.kill()
 
     def _adopt(self) -> None:
@@ -295,7 +296,7 @@ class WorkerSlot:
     # -- running
 
     def ask(self, what: str, seconds: float, argument: Any = None) -> Deferred[Any]:
-        """Ask the worker; fails when it does not answer in time."""
+        """Send a request to the worker; fails when it does not respond in time."""
         assert self._channel is not None
         return self._channel.ask(what, argument).addTimeout(seconds, self._reactor)
 
@@ -306,7 +307,7 @@ class WorkerSlot:
             self._said = text
 
     def _line_lost(self) -> None:
-        # It is about to end; or it has closed the line, and can no longer be told to.
+        # The worker is about to end, or it closed the channel and can no longer be notified.
         process = self._process
         self._reactor.callLater(_GONE_WITHIN, lambda: _kill(process))
 
@@ -336,17 +337,17 @@ class WorkerSlot:
         self._timer = self._reactor.callLater(delay, self._restart)
 
     def reload(self) -> None:
-        """Have the worker read the files of the configuration anew; one that is being started may have read them."""
+        """Have the worker reload the files of the configuration; one that is starting may have read them already."""
         if self._channel is not None:
             self._channel.send(RELOAD)
 
     # -- stopping
 
     def stop(self, patience: float) -> Deferred[None]:
-        """Have the worker drain, and fill the post no more.
+        """Have the worker drain, and close the slot.
 
-        @param patience: seconds after which it is killed.
-        @return: fires when it is gone, or cannot even be killed.
+        @param patience: seconds after which the worker is killed.
+        @return: fires when it has ended, or even killing it has no effect.
         """
         if self.state in (State.EMPTY, State.WAITING):
             self._step(State.CLOSED)
@@ -367,7 +368,7 @@ class WorkerSlot:
         self._stopped.callback(None)
 
     def kill(self) -> None:
-        """End the worker, whatever it does."""
+        """Kill the worker in any state."""
         _kill(self._process)
 
 

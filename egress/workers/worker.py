@@ -1,7 +1,8 @@
-"""One of several workers: the program that C{twistd egressproxy --workers N} runs N times.
+"""The worker program, which C{twistd egressproxy --workers N} runs N times.
 
-It has its orders from its parent, on a line that it inherits, together with the listening sockets.  It drains when the
-parent says so, or at a SIGTERM that a supervisor sends to everybody, and ends at once when the parent is gone.
+A worker receives its specification from its parent, on a socket that it inherits together with the listening sockets.
+It drains when the parent tells it to, or on a SIGTERM that a process manager sends to all processes, and ends
+immediately when the parent has ended.
 """
 
 from __future__ import annotations
@@ -52,10 +53,10 @@ from egress.workers.ipc import (
 
 
 class Worker:
-    """A proxy on sockets that were handed down.
+    """A proxy on inherited sockets.
 
     @param proxy: the proxy.
-    @param leave: ends the process, whatever is left of it.
+    @param leave: ends the process in any state.
     """
 
     def __init__(self, reactor: Any, proxy: EgressProxyService, leave: Callable[[], object]) -> None:
@@ -63,20 +64,20 @@ class Worker:
         self._proxy = proxy
         self._leave = leave
         readiness = Readiness(reactor, proxy.checks)
-        desk = proxy.desk
+        backend = proxy.admin_backend
         answers: dict[str, Callable[..., object]] = {
-            NUMBERS: self._numbers,
+            NUMBERS: self._metrics,
             CHECKS: readiness.ask,
-            HELD: desk.held,
-            ANSWER: desk.answer_over,
-            PERMIT: desk.permit_over,
-            REVOKE: desk.revoke,
-            EXPLAIN: desk.explain_over,
+            HELD: backend.held,
+            ANSWER: backend.answer_over,
+            PERMIT: backend.permit_over,
+            REVOKE: backend.revoke,
+            EXPLAIN: backend.explain_over,
         }
         self.channel = Channel(self._told, self._parent_gone, answers)
 
     def start(self) -> None:
-        """Tell the parent, once the reactor runs, that all is there but its word."""
+        """Tell the parent, once the reactor runs, that the worker is ready to serve."""
         self._reactor.addSystemEventTrigger("before", "shutdown", self._proxy.stopService)
         self.channel.send(READY)
 
@@ -86,15 +87,15 @@ class Worker:
 
     def _failed(self, failure: Failure) -> None:
         self.channel.send(FAILED, failure.getErrorMessage())
-        # When that has gone out, so does the line, and the process.
+        # After this message the channel closes, and the process ends.
         self.channel.close()
 
     def terminated(self, number: int, frame: object) -> None:
-        """Drain, at SIGTERM."""
+        """Drain, on SIGTERM."""
         self._reactor.callFromThread(self._end)
 
     def _end(self) -> None:
-        # A supervisor's signal and the parent's word come together.
+        # A process manager's signal and the parent's message may both arrive.
         with suppress(ReactorNotRunning):
             self._reactor.stop()
 
@@ -106,52 +107,52 @@ class Worker:
         elif word == RELOAD:
             read_anew(self._proxy.reload)
 
-    def _numbers(self) -> object:
+    def _metrics(self) -> object:
         return to_json(self._proxy.metrics.registry.collect())
 
     def _parent_gone(self) -> None:
-        # Whoever starts the next parent wants the ports, and nobody is there to end this process later on.
+        # A restarted parent needs the ports, and no parent remains that could end this process later.
         self._reactor.callLater(CUT_SECONDS, self._leave)
         self._end()
         self._proxy.cut()
 
 
-def endpoints(reactor: Any, orders: WorkerSpec) -> list[AdoptedStreamServerEndpoint]:
-    """The endpoints for the sockets that were handed down."""
+def endpoints(reactor: Any, spec: WorkerSpec) -> list[AdoptedStreamServerEndpoint]:
+    """Return the endpoints for the inherited sockets."""
     return [
         AdoptedStreamServerEndpoint(reactor, FIRST_LISTENER + index, family)  # type: ignore[no-untyped-call]
-        for index, family in enumerate(orders.families)
+        for index, family in enumerate(spec.families)
     ]
 
 
 def _log_to(stream: TextIO) -> None:
-    """Log without the time: the parent, who reads it, knows it."""
+    """Log without the time: the parent, which reads the lines, adds it."""
 
     def as_text(event: Any) -> str:
         text = eventAsText(event, includeTimestamp=False)
         return f"{text}\n" if text else ""
 
-    # What anything prints goes there too: standard output may be the audit log.
+    # Printed output goes there, too: standard output may be the audit log.
     globalLogBeginner.beginLoggingTo([FileLogObserver(stream, as_text)])
 
 
 def main() -> None:
-    """Run a worker on the descriptors that L{egress.workers.service} hands down."""
+    """Run a worker on the descriptors that L{egress.workers.service} passes."""
     line = socket.socket(fileno=CONTROL)
-    orders = receive_spec(line)
-    # A terminal or a supervisor sends these to the parent too, and the parent says what is to be done.
+    spec = receive_spec(line)
+    # A terminal or a process manager sends these to the parent, too, and the parent tells the worker what to do.
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     _log_to(sys.stderr)
-    import_module(orders.reactor).install()
+    import_module(spec.reactor).install()
     reactor = global_reactor()
     try:
-        handed_down = endpoints(write_through(reactor), orders)
+        handed_down = endpoints(write_through(reactor), spec)
         proxy = EgressProxyService(
             reactor,
-            orders.config,
+            spec.config,
             endpoints=handed_down,
-            approval_key=orders.approval_key,
+            approval_key=spec.approval_key,
         )
     except ConfigError as error:
         send_frame(line, telling(FAILED, str(error)))
@@ -160,7 +161,7 @@ def main() -> None:
     adopt(reactor, line, worker.channel)
 
     def start() -> None:
-        # In place of the reactor's own, which would complain that the parent's word has come first.
+        # Replace the reactor's handler, which logs an error when the parent's message comes first.
         signal.signal(signal.SIGTERM, worker.terminated)
         worker.start()
 

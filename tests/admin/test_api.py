@@ -20,7 +20,7 @@ JSON = "Content-Type: application/json\r\n"
 GET = b'{"method": "GET", "url": "http://a.test/"}'
 
 
-class FakeDesk:
+class FakeBackend:
     """Notes what it is asked, and answers what a test says."""
 
     def __init__(self) -> None:
@@ -48,11 +48,11 @@ class AdminTests(SynchronousTestCase):
     """What can be asked for, and by whom."""
 
     def setUp(self) -> None:
-        self.desk = FakeDesk()
+        self.backend = FakeBackend()
         self.token: str | None = None
 
     def browse(self, method: str, path: str, body: bytes = b"", extra: str = JSON) -> Browser:
-        browser = Browser(admin_site(Clock(), self.desk, self.token))
+        browser = Browser(admin_site(Clock(), self.backend, self.token))
         browser.ask(path, method, f"{extra}Content-Length: {len(body)}\r\n")
         for start in range(0, len(body), 65536):
             browser.channel.dataReceived(body[start : start + 65536])
@@ -68,36 +68,36 @@ class AdminTests(SynchronousTestCase):
         found, document = self.ask(*asked, **more)
         self.assertEqual((found, list(document)), (status, ["error"]))
         self.assertIn(words, document["error"])
-        self.assertEqual(self.desk.asked, [])
+        self.assertEqual(self.backend.asked, [])
 
     def test_list(self) -> None:
-        self.desk.result = succeed({"held": [], "permissions": []})
+        self.backend.result = succeed({"held": [], "permissions": []})
         self.assertEqual(self.ask("GET", "/approvals"), (200, {"held": [], "permissions": []}))
 
     def test_answer(self) -> None:
-        self.desk.result = succeed({"answered": 2, "permission": None})
+        self.backend.result = succeed({"answered": 2, "permission": None})
         found = self.ask("POST", "/approvals/abc", b'{"answer": "deny", "by": "ann"}')
         self.assertEqual(found, (200, {"answered": 2, "permission": None}))
-        self.assertEqual(self.desk.asked, [("abc", ApprovalAnswer(False, by="ann"))])
+        self.assertEqual(self.backend.asked, [("abc", ApprovalAnswer(False, by="ann"))])
 
     def test_nobody_waits(self) -> None:
-        self.desk.result = succeed({"answered": 0, "permission": None})
+        self.backend.result = succeed({"answered": 0, "permission": None})
         status, document = self.ask("POST", "/approvals/abc", b'{"answer": "allow"}')
         self.assertEqual(status, 404)
         self.assertIn("nobody waits", document["error"])
 
     def test_revoke(self) -> None:
-        self.desk.result = succeed(True)
+        self.backend.result = succeed(True)
         self.assertEqual(self.ask("DELETE", "/approvals/abc", extra=""), (200, {"revoked": "abc"}))
-        self.desk.result = succeed(False)
+        self.backend.result = succeed(False)
         self.assertEqual(self.ask("DELETE", "/approvals/abc")[0], 404)
-        self.desk.result = fail(Unanswered("one did not hear of it"))
+        self.backend.result = fail(Unanswered("one did not hear of it"))
         self.assertEqual(self.ask("DELETE", "/approvals/abc"), (503, {"error": "one did not hear of it"}))
 
     def test_explain(self) -> None:
-        self.desk.result = succeed({"verdict": "allow"})
+        self.backend.result = succeed({"verdict": "allow"})
         self.assertEqual(self.ask("POST", "/explain", GET), (200, {"verdict": "allow"}))
-        self.assertEqual(self.desk.asked, [ExplainRequest("GET", "http://a.test/")])
+        self.assertEqual(self.backend.asked, [ExplainRequest("GET", "http://a.test/")])
 
     def test_no_such_thing(self) -> None:
         self.refuse(404, "GET", "/", words="/approvals/ID")
@@ -143,22 +143,22 @@ class AdminTests(SynchronousTestCase):
         """Everybody on this machine can come as far as the token."""
         self.token = "hunter2"
         for extra, kept in (("", 0), ("Authorization: Bearer hunter2\r\n", 50_000)):
-            browser = Browser(admin_site(Clock(), self.desk, self.token))
+            browser = Browser(admin_site(Clock(), self.backend, self.token))
             browser.ask("/explain", "POST", f"{JSON}{extra}Content-Length: 100000\r\n")
             browser.channel.dataReceived(b"x" * 50_000)
             self.assertEqual(browser.channel.requests[0].content.tell(), kept)
 
     def test_so_many_connections(self) -> None:
-        site: Any = admin_site(Clock(), self.desk, self.token)
+        site: Any = admin_site(Clock(), self.backend, self.token)
         browsers = [Browser(site) for _ in range(MAX_CONNECTIONS)]
         Browser(site).ask("/approvals")
-        self.assertEqual(self.desk.asked, ["listed"])
+        self.assertEqual(self.backend.asked, ["listed"])
         self.assertNotIn(browsers[0].channel, site.channels)
         self.assertEqual(len(site.channels), MAX_CONNECTIONS)
 
     def test_slow_connections_do_not_lock_the_administrator_out(self) -> None:
         self.token = "hunter2"
-        site: Any = admin_site(Clock(), self.desk, self.token)
+        site: Any = admin_site(Clock(), self.backend, self.token)
         right = "Authorization: Bearer hunter2\r\n"
         first = Browser(site)
         first.ask("/approvals", extra=right)
@@ -166,11 +166,11 @@ class AdminTests(SynchronousTestCase):
             Browser(site).channel.dataReceived(b"GET /approvals HTTP/1.1\r\n")
         first.ask("/approvals", extra=right)
         Browser(site).ask("/approvals", extra=right)
-        self.assertEqual(self.desk.asked, ["listed"] * 3)
+        self.assertEqual(self.backend.asked, ["listed"] * 3)
         self.assertEqual(len(site.channels), MAX_CONNECTIONS)
 
     def test_a_defect(self) -> None:
-        self.desk.result = fail(RuntimeError("hunter2"))
+        self.backend.result = fail(RuntimeError("hunter2"))
         status, document = self.ask("GET", "/approvals")
         self.assertEqual((status, document), (500, {"error": "this failed; the log says why"}))
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
@@ -179,8 +179,8 @@ class AdminTests(SynchronousTestCase):
         """What was begun for it is given up, and whatever comes of that is nobody's business."""
         given_up: list[object] = []
         for cancel in (given_up.append, lambda asked: asked.callback({}), lambda asked: asked.errback(ValueError())):
-            self.desk.result = Deferred(cancel)
+            self.backend.result = Deferred(cancel)
             browser = self.browse("POST", "/explain", GET)
             browser.channel.connectionLost(Failure(ConnectionLost()))
-            self.assertTrue(self.desk.result.called)
+            self.assertTrue(self.backend.result.called)
         self.assertEqual(len(given_up), 1)

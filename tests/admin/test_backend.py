@@ -20,7 +20,7 @@ class LocalAdminBackendTests(ApprovalsTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.explained: list[ExplainRequest] = []
-        self.desk = LocalAdminBackend(self.approvals, self.explain)
+        self.backend = LocalAdminBackend(self.approvals, self.explain)
 
     def explain(self, question: ExplainRequest) -> Deferred[Explanation]:
         self.explained.append(question)
@@ -31,35 +31,35 @@ class LocalAdminBackendTests(ApprovalsTestCase):
 
     def test_secrets(self) -> None:
         self.hold(path="/?access_token=hunter2")
-        self.assertEqual(self.found(self.desk.listed())["held"][0]["url"], "http://a.test/?access_token=REDACTED")
+        self.assertEqual(self.found(self.backend.listed())["held"][0]["url"], "http://a.test/?access_token=REDACTED")
 
     def test_answers(self) -> None:
         held = self.hold()
         self.assertEqual(
-            self.found(self.desk.answer(self.the_id(), ApprovalAnswer(True))), {"answered": 1, "permission": None}
+            self.found(self.backend.answer(self.the_id(), ApprovalAnswer(True))), {"answered": 1, "permission": None}
         )
         self.assertTrue(self.successResultOf(held).allowed)
         held = self.hold()
         asked = {"id": self.the_id(), "answer": {"answer": "allow", "for": 60}}
-        (one,) = self.desk.held()
+        (one,) = self.backend.held()
         self.assertEqual(one["id"], self.the_id())
-        found = self.desk.answer_over(asked)
+        found = self.backend.answer_over(asked)
         self.assertEqual((found["answered"], found["permission"]["subject"]["method"]), (1, "GET"))
         self.assertTrue(self.successResultOf(held).allowed)
 
         name = found["permission"]["grant_id"]
-        self.assertTrue(self.found(self.desk.revoke(name)))
+        self.assertTrue(self.found(self.backend.revoke(name)))
         held = self.hold()
-        shown = self.found(self.desk.answer(self.the_id(), ApprovalAnswer(True, 60)))["permission"]
+        shown = self.found(self.backend.answer(self.the_id(), ApprovalAnswer(True, 60)))["permission"]
         self.assertEqual((shown["id"], shown["url"]), (name, "http://a.test/"))
-        self.assertTrue(self.found(self.desk.revoke(name)))
+        self.assertTrue(self.found(self.backend.revoke(name)))
         self.assertTrue(self.successResultOf(held).allowed)
         held = self.hold()
-        self.assertEqual(self.desk.permit_over(found["permission"]), 1)
+        self.assertEqual(self.backend.permit_over(found["permission"]), 1)
         self.assertTrue(self.successResultOf(held).allowed)
 
     def test_explain(self) -> None:
         question = ExplainRequest("GET", "x")
-        self.assertEqual(self.found(self.desk.explain(question)), EXPLANATION.to_json())
-        self.assertEqual(self.found(self.desk.explain_over(question.to_json())), EXPLANATION.to_json())
+        self.assertEqual(self.found(self.backend.explain(question)), EXPLANATION.to_json())
+        self.assertEqual(self.found(self.backend.explain_over(question.to_json())), EXPLANATION.to_json())
         self.assertEqual(self.explained, [question, question])

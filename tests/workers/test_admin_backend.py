@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from egress.admin.api import Unanswered
 from egress.model.approval import ApprovalAnswer, Grant, GrantScope
 from egress.model.explanation import ExplainRequest
-from egress.workers import admin_backend as front_desk
+from egress.workers import admin_backend as module
 from egress.workers.admin_backend import WorkerAdminBackend
 from tests.authz.test_fail_closed import REQUEST
 
@@ -29,8 +29,8 @@ def held(name: str, count: int, since: float, until: float) -> dict[str, Any]:
     return {"id": name, "count": count, "since": since, "until": until}
 
 
-class FakePost:
-    """The post of a worker that answers what a test says."""
+class FakeSlot:
+    """The slot of a worker that answers what a test says."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -47,25 +47,25 @@ class FakePost:
         return succeed(answer)
 
 
-class FrontDeskTests(SynchronousTestCase):
+class WorkerAdminBackendTests(SynchronousTestCase):
     """Two workers, as one."""
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.posts = [FakePost("1"), FakePost("2")]
-        self.desk = WorkerAdminBackend(lambda: self.posts, self.clock.seconds)  # type: ignore[arg-type, return-value]
+        self.slots = [FakeSlot("1"), FakeSlot("2")]
+        self.backend = WorkerAdminBackend(lambda: self.slots, self.clock.seconds)  # type: ignore[arg-type, return-value]
 
     def say(self, what: str, first: Any, second: Any) -> None:
-        self.posts[0].answers[what], self.posts[1].answers[what] = first, second
+        self.slots[0].answers[what], self.slots[1].answers[what] = first, second
 
     def permit(self, name: str = "p", until: float = 60) -> dict[str, Any]:
         self.say("answer", {"answered": 1, "permission": permission(name, until)}, {"answered": 0, "permission": None})
         self.say("permit", 0, 2)
-        return self.successResultOf(self.desk.answer("a", ApprovalAnswer(True, 60)))
+        return self.successResultOf(self.backend.answer("a", ApprovalAnswer(True, 60)))
 
     def permissions(self) -> list[str]:
         self.say("held", [], [])
-        return [one["id"] for one in self.successResultOf(self.desk.listed())["permissions"]]
+        return [one["id"] for one in self.successResultOf(self.backend.listed())["permissions"]]
 
     def test_the_same_question_is_one(self) -> None:
         self.say(
@@ -73,45 +73,45 @@ class FrontDeskTests(SynchronousTestCase):
             [held("a", 1, 5, 50), held("b", 1, 1, 9)],
             [held("a", 2, 3, 40), held("c", 1, 4, 9)],
         )
-        found = self.successResultOf(self.desk.listed())
+        found = self.successResultOf(self.backend.listed())
         self.assertEqual(found["held"], [held("b", 1, 1, 9), held("a", 3, 3, 50), held("c", 1, 4, 9)])
 
     def test_one_that_does_not_answer(self) -> None:
         self.say("held", ValueError(), [held("a", 1, 5, 9)])
-        self.assertEqual(len(self.successResultOf(self.desk.listed())["held"]), 1)
+        self.assertEqual(len(self.successResultOf(self.backend.listed())["held"]), 1)
 
     def test_answered_everywhere(self) -> None:
         self.say("answer", {"answered": 1, "permission": None}, {"answered": 2, "permission": None})
-        found = self.successResultOf(self.desk.answer("a", ApprovalAnswer(False, by="ann")))
+        found = self.successResultOf(self.backend.answer("a", ApprovalAnswer(False, by="ann")))
         self.assertEqual(found, {"answered": 3, "permission": None})
         told = ("answer", {"id": "a", "answer": ApprovalAnswer(False, by="ann").to_json()})
-        self.assertEqual([post.asked for post in self.posts], [[told], [told]])
+        self.assertEqual([slot.asked for slot in self.slots], [[told], [told]])
 
     def test_permitted_everywhere(self) -> None:
         shown = Grant.from_json(permission()).to_display()
         self.assertEqual(self.permit(), {"answered": 3, "permission": shown})
-        for post in self.posts:
-            self.assertEqual(post.asked[1:], [("permit", permission())])
+        for slot in self.slots:
+            self.assertEqual(slot.asked[1:], [("permit", permission())])
         self.assertEqual(self.permissions(), ["p"])
         self.clock.advance(60)
         self.assertEqual(self.permissions(), [])
 
     def test_one_that_is_started_later(self) -> None:
         self.permit()
-        third = FakePost("3")
+        third = FakeSlot("3")
         third.answers["permit"] = 0
-        self.desk.announce_grants(third)  # type: ignore[arg-type]
+        self.backend.announce_grants(third)  # type: ignore[arg-type]
         self.assertEqual(third.asked, [("permit", permission())])
         third.answers["permit"] = ValueError()
         with capturedLogs() as events:
-            self.desk.announce_grants(third)  # type: ignore[arg-type]
+            self.backend.announce_grants(third)  # type: ignore[arg-type]
         self.assertEqual(events[0]["number"], "3")
         self.clock.advance(60)
-        self.desk.announce_grants(third)  # type: ignore[arg-type]
+        self.backend.announce_grants(third)  # type: ignore[arg-type]
         self.assertEqual(len(third.asked), 2)
 
     def test_bounded(self) -> None:
-        self.patch(front_desk, "MAX_GRANTS", 2)
+        self.patch(module, "MAX_GRANTS", 2)
         for number in range(3):
             self.permit(f"p{number}", 60 + number)
         self.assertEqual(self.permissions(), ["p1", "p2"])
@@ -119,24 +119,24 @@ class FrontDeskTests(SynchronousTestCase):
     def test_taken_back(self) -> None:
         self.permit()
         self.say("revoke", True, True)
-        self.assertTrue(self.successResultOf(self.desk.revoke("p")))
+        self.assertTrue(self.successResultOf(self.backend.revoke("p")))
         self.assertEqual(self.permissions(), [])
         self.say("revoke", False, False)
-        self.assertFalse(self.successResultOf(self.desk.revoke("p")))
+        self.assertFalse(self.successResultOf(self.backend.revoke("p")))
 
     def test_taken_back_but_for_one(self) -> None:
         self.permit()
         self.say("revoke", True, ValueError())
-        self.failureResultOf(self.desk.revoke("p"), Unanswered)
+        self.failureResultOf(self.backend.revoke("p"), Unanswered)
         # A worker that comes next does not learn of it.
         self.assertEqual(self.permissions(), [])
 
     def test_explain(self) -> None:
         question = ExplainRequest("GET", "x")
         self.say("explain", {"verdict": "allow"}, None)
-        self.assertEqual(self.successResultOf(self.desk.explain(question)), {"verdict": "allow"})
-        self.assertEqual(self.posts[0].asked, [("explain", question.to_json())])
+        self.assertEqual(self.successResultOf(self.backend.explain(question)), {"verdict": "allow"})
+        self.assertEqual(self.slots[0].asked, [("explain", question.to_json())])
         self.say("explain", ValueError(), None)
-        self.failureResultOf(self.desk.explain(question), Unanswered)
-        self.posts.clear()
-        self.failureResultOf(self.desk.explain(question), Unanswered)
+        self.failureResultOf(self.backend.explain(question), Unanswered)
+        self.slots.clear()
+        self.failureResultOf(self.backend.explain(question), Unanswered)

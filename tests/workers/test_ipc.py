@@ -73,10 +73,10 @@ class FrameTests(SynchronousTestCase):
 
     def test_orders(self) -> None:
         line = FakeLine(3)
-        orders = WorkerSpec(2, "twisted.internet.epollreactor", CONFIG, (socket.AF_INET, socket.AF_UNIX))
-        send_spec(line, orders)  # type: ignore[arg-type]
+        spec = WorkerSpec(2, "twisted.internet.epollreactor", CONFIG, (socket.AF_INET, socket.AF_UNIX))
+        send_spec(line, spec)  # type: ignore[arg-type]
         line.incoming = line.sent
-        self.assertEqual(receive_spec(line), orders)  # type: ignore[arg-type]
+        self.assertEqual(receive_spec(line), spec)  # type: ignore[arg-type]
 
 
 class ChannelTests(SynchronousTestCase):

@@ -112,9 +112,9 @@ class StartingTests(WorkersTestCase):
     def test_orders(self) -> None:
         workers = self.start(authz_url="http://authz.test", authz_token="hunter2")
         for index in range(2):
-            orders = self.reactor.orders(index)
-            self.assertEqual((orders.number, orders.config), (index + 1, workers._config))
-            self.assertEqual((orders.families, orders.reactor), ((socket.AF_INET,), "tests.lines"))
+            spec = self.reactor.spec(index)
+            self.assertEqual((spec.number, spec.config), (index + 1, workers._config))
+            self.assertEqual((spec.families, spec.reactor), ((socket.AF_INET,), "tests.lines"))
         descriptors = [process.options["childFDs"][4] for process in self.reactor.processes]
         self.assertEqual(descriptors, [each.number for each in self.network.open()])
 
@@ -122,7 +122,7 @@ class StartingTests(WorkersTestCase):
         """The parent serves it, for all."""
         self.start(metrics_port=None, admin="tcp:9099", admin_token="hunter2")
         self.assertEqual([server[0] for server in self.reactor.tcpServers], [9099])
-        keys = {self.reactor.orders(index).approval_key for index in range(2)}
+        keys = {self.reactor.spec(index).approval_key for index in range(2)}
         self.assertEqual([len(key) for key in keys], [32])
         browser = Browser(self.reactor.tcpServers[0][1])
         browser.ask("/approvals", extra="Authorization: Bearer hunter2\r\n")
@@ -329,7 +329,7 @@ class AuditTests(WorkersTestCase):
         path = self.directory / "audit"
         for _ in range(2):
             workers = self.make(audit_log=str(path))
-            self.assertEqual((workers._orders, workers._audit), (workers._config, None))
+            self.assertEqual((workers._worker_config, workers._audit), (workers._config, None))
             # It is there from now on.
             self.assertTrue(path.exists())
 
@@ -341,7 +341,7 @@ class AuditTests(WorkersTestCase):
         for target in (str(fifo), "-", "/dev/null"):
             with self.subTest(target):
                 workers = self.make(audit_log=target)
-                self.assertEqual(workers._orders.audit_log, "-")
+                self.assertEqual(workers._worker_config.audit_log, "-")
                 self.successResultOf(workers.stopService())
 
     def test_lines(self) -> None:

@@ -18,7 +18,7 @@ from egress.workers.ipc import CONTROL, WorkerSpec
 from egress.workers.supervisor import Lines, State, WorkerSlot, worker_environment
 from tests.lines import FakeLine, WorkerReactor, frame, tell
 
-ORDERS = WorkerSpec(
+SPEC = WorkerSpec(
     2, "twisted.internet.epollreactor", ProxyConfig(authz_url="http://a.test", authz_token="hunter2"), (2, 10)
 )
 
@@ -66,17 +66,17 @@ class EnvironmentTests(SynchronousTestCase):
         self.assertEqual(found["PYTHONPATH"], f"{os.getcwd()}{os.pathsep}{os.path.abspath('lib')}")
 
 
-class PostTestCase(SynchronousTestCase):
-    """Base: a post, and a reactor in memory."""
+class SlotTestCase(SynchronousTestCase):
+    """Base: a slot, and a reactor in memory."""
 
     def setUp(self) -> None:
         self.reactor = WorkerReactor()
         self.wrote: list[bytes | None] = []
         self.left: list[None] = []
         self.restarted: list[None] = []
-        self.post = WorkerSlot(
+        self.slot = WorkerSlot(
             self.reactor,
-            ORDERS,
+            SPEC,
             [7, 9],
             self.wrote.append,
             lambda: self.left.append(None),
@@ -91,14 +91,14 @@ class PostTestCase(SynchronousTestCase):
             line.incoming = said
 
         self.reactor.answers = say
-        self.post.begin()
-        self.post.wait_ready()
+        self.slot.begin()
+        self.slot.wait_ready()
         self.reactor.answers = lambda line: None
 
     def serving(self) -> None:
         """Have a worker that serves."""
         self.started()
-        self.post.serve()
+        self.slot.serve()
         self.reactor.heard()
 
     def delayed(self) -> float:
@@ -110,7 +110,7 @@ class PostTestCase(SynchronousTestCase):
         return round(self.reactor.seconds() - begun, 1)
 
 
-class StartingTests(PostTestCase):
+class StartingTests(SlotTestCase):
     """The first worker."""
 
     def test_process(self) -> None:
@@ -123,21 +123,21 @@ class StartingTests(PostTestCase):
             {0: "w", 1: "r", 2: "r", CONTROL: theirs.number, CONTROL + 1: 7, CONTROL + 2: 9},
         )
         self.assertEqual((process.options["path"], theirs.closed), ("/", True))
-        self.assertEqual(self.reactor.orders(), ORDERS)
+        self.assertEqual(self.reactor.spec(), SPEC)
 
     def test_serving(self) -> None:
         self.started()
-        self.assertEqual((self.post.state, self.reactor.heard()), (State.STARTING, []))
-        self.post.serve()
-        self.assertIs(self.post.state, State.RUNNING)
+        self.assertEqual((self.slot.state, self.reactor.heard()), (State.STARTING, []))
+        self.slot.serve()
+        self.assertIs(self.slot.state, State.RUNNING)
         self.assertEqual(self.reactor.heard(), [{"tell": "serve", "text": ""}])
 
     def test_reloading(self) -> None:
         """One that is not ready yet may have read the files before they changed: it is told, too."""
-        self.post.reload()
+        self.slot.reload()
         self.started()
-        self.post.reload()
-        self.post.serve()
+        self.slot.reload()
+        self.slot.serve()
         self.assertEqual([each["tell"] for each in self.reactor.heard()], ["reload", "serve"])
 
     def have_it_fail(self, said: bytes = b"", silent: bool = False) -> str:
@@ -147,8 +147,8 @@ class StartingTests(PostTestCase):
             line.incoming, line.open = said, silent
 
         self.reactor.answers = say
-        self.post.begin()
-        return str(self.assertRaises(WorkerFailed, self.post.wait_ready))
+        self.slot.begin()
+        return str(self.assertRaises(WorkerFailed, self.slot.wait_ready))
 
     def test_a_reason(self) -> None:
         self.assertEqual(self.have_it_fail(tell("failed", "--policy: no")), "--policy: no")
@@ -173,7 +173,7 @@ class StartingTests(PostTestCase):
 
     def test_no_process(self) -> None:
         self.reactor.error = BlockingIOError(11, "Resource temporarily unavailable")
-        self.assertRaises(OSError, self.post.begin)
+        self.assertRaises(OSError, self.slot.begin)
         self.assertTrue(self.reactor.pairs[0][1].closed)
 
     def test_orders_that_do_not_arrive(self) -> None:
@@ -181,17 +181,17 @@ class StartingTests(PostTestCase):
             line.error = BrokenPipeError()
 
         self.reactor.answers = closed
-        self.post.begin()
+        self.slot.begin()
         self.assertEqual(self.reactor.process.signals, ["KILL"])
-        self.assertRaises(WorkerFailed, self.post.wait_ready)
+        self.assertRaises(WorkerFailed, self.slot.wait_ready)
 
     def test_illegal_steps(self) -> None:
         self.serving()
-        self.assertRaises(AssertionError, self.post.serve)
-        self.assertRaises(AssertionError, self.post.begin)
+        self.assertRaises(AssertionError, self.slot.serve)
+        self.assertRaises(AssertionError, self.slot.begin)
 
 
-class DyingTests(PostTestCase):
+class DyingTests(SlotTestCase):
     """A worker that ends has a successor."""
 
     def test_the_first_successor_is_there_at_once(self) -> None:
@@ -199,12 +199,12 @@ class DyingTests(PostTestCase):
         with capturedLogs() as events:
             self.reactor.die()
         self.assertIn("was ended by SIGKILL", events[-1]["how"])
-        self.assertEqual((self.post.state, self.left, self.restarted), (State.WAITING, [None], []))
+        self.assertEqual((self.slot.state, self.left, self.restarted), (State.WAITING, [None], []))
         self.assertEqual(self.delayed(), 0.1)
-        self.assertEqual((self.post.state, self.restarted), (State.STARTING, [None]))
-        self.assertEqual(self.reactor.orders(), ORDERS)
+        self.assertEqual((self.slot.state, self.restarted), (State.STARTING, [None]))
+        self.assertEqual(self.reactor.spec(), SPEC)
         self.reactor.say(tell("ready"))
-        self.assertIs(self.post.state, State.RUNNING)
+        self.assertIs(self.slot.state, State.RUNNING)
         self.assertEqual(self.reactor.heard(), [{"tell": "serve", "text": ""}])
 
     def test_a_series_is_slowed_down(self) -> None:
@@ -258,7 +258,7 @@ class DyingTests(PostTestCase):
         with capturedLogs() as events:
             self.reactor.advance(0.1)
         self.assertEqual(events[-1]["how"], "cannot be started: Resource temporarily unavailable")
-        self.assertEqual((self.post.state, len(self.left)), (State.WAITING, 2))
+        self.assertEqual((self.slot.state, len(self.left)), (State.WAITING, 2))
         self.reactor.error = None
         self.assertEqual(self.delayed(), 1)
 
@@ -289,7 +289,7 @@ class DyingTests(PostTestCase):
         self.assertEqual(self.reactor.process.signals, [])
 
 
-class RunningTests(PostTestCase):
+class RunningTests(SlotTestCase):
     """A worker that runs."""
 
     def test_what_it_writes(self) -> None:
@@ -303,7 +303,7 @@ class RunningTests(PostTestCase):
 
     def test_asking(self) -> None:
         self.serving()
-        asked, slow = self.post.ask("numbers", 1.0), self.post.ask("checks", 2.0)
+        asked, slow = self.slot.ask("numbers", 1.0), self.slot.ask("checks", 2.0)
         self.reactor.say(frame(answer=[1], number=1))
         self.assertEqual(self.successResultOf(asked), [1])
         self.reactor.advance(2)
@@ -313,18 +313,18 @@ class RunningTests(PostTestCase):
         """It can be asked as soon as it is to serve, and hears that first."""
         asked: list[Any] = []
         nothing, pair = (lambda: None), self.reactor.socketpair
-        self.post = WorkerSlot(
+        self.slot = WorkerSlot(
             self.reactor,
-            ORDERS,
+            SPEC,
             [],
             self.wrote.append,
             nothing,
             nothing,
             pair,  # type: ignore[arg-type]
-            serves=lambda post: asked.append(post.ask("permit", 1.0, {"a": 1})),
+            serves=lambda slot: asked.append(slot.ask("permit", 1.0, {"a": 1})),
         )
         self.started()
-        self.post.serve()
+        self.slot.serve()
         self.assertEqual(
             self.reactor.heard(),
             [{"ask": "permit", "about": {"a": 1}, "number": 1}, {"tell": "serve", "text": ""}],
@@ -335,14 +335,14 @@ class RunningTests(PostTestCase):
     def test_what_it_says_out_of_turn(self) -> None:
         self.serving()
         self.reactor.say(tell("ready") + tell("nonsense"))
-        self.assertIs(self.post.state, State.RUNNING)
+        self.assertIs(self.slot.state, State.RUNNING)
 
 
-class StoppingTests(PostTestCase):
-    """The post is filled no more."""
+class StoppingTests(SlotTestCase):
+    """The slot is filled no more."""
 
     def stop(self) -> Deferred[None]:
-        return self.post.stop(24.0)
+        return self.slot.stop(24.0)
 
     def test_drained(self) -> None:
         self.serving()
@@ -352,7 +352,7 @@ class StoppingTests(PostTestCase):
         self.reactor.die(status=0)
         self.successResultOf(stopped)
         self.reactor.advance(100)
-        self.assertEqual((self.post.state, len(self.reactor.processes)), (State.CLOSED, 1))
+        self.assertEqual((self.slot.state, len(self.reactor.processes)), (State.CLOSED, 1))
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_one_that_does_not_end(self) -> None:
@@ -374,7 +374,7 @@ class StoppingTests(PostTestCase):
         self.successResultOf(stopped)
         # It ends after all.
         self.reactor.die()
-        self.assertIs(self.post.state, State.CLOSED)
+        self.assertIs(self.slot.state, State.CLOSED)
 
     def test_one_that_starts(self) -> None:
         self.serving()
@@ -395,18 +395,18 @@ class StoppingTests(PostTestCase):
 
     def test_nobody_yet(self) -> None:
         self.successResultOf(self.stop())
-        self.post.kill()
+        self.slot.kill()
 
     def test_one_that_was_killed_before_the_reactor_ran(self) -> None:
-        self.post.begin()
+        self.slot.begin()
         stopped = self.stop()
-        self.post.kill()
+        self.slot.kill()
         self.reactor.process.end(None, 9)
         self.successResultOf(stopped)
-        self.post.kill()
+        self.slot.kill()
 
     def test_one_that_has_ended(self) -> None:
         self.serving()
         self.reactor.process.ended = True
-        self.post.kill()
+        self.slot.kill()
         self.assertEqual(self.reactor.process.signals, [])

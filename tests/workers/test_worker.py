@@ -28,7 +28,7 @@ from tests.lines import FakeLine, WorkerReactor, frame, frames, tell
 from tests.observability.records import ALLOWED
 
 
-class FakeDesk:
+class FakeBackend:
     """A desk that says what it is asked."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
@@ -40,7 +40,7 @@ class FakeProxy:
 
     def __init__(self) -> None:
         self.checks = {"ca": lambda: succeed(None)}
-        self.desk = FakeDesk()
+        self.admin_backend = FakeBackend()
         self.metrics = Metrics()
         self.done: list[str] = []
         self.result: Deferred[Any] = succeed(())
@@ -169,8 +169,8 @@ class MainTests(SynchronousTestCase):
         self.reactor = StoppingReactor()
         self.ran: list[str] = []
         self.logged = io.StringIO()
-        orders = WorkerSpec(1, "tests.installs", ProxyConfig(), (socket.AF_INET, socket.AF_UNIX), b"k")
-        self.patch(worker_module, "receive_spec", lambda line: orders)
+        spec = WorkerSpec(1, "tests.installs", ProxyConfig(), (socket.AF_INET, socket.AF_UNIX), b"k")
+        self.patch(worker_module, "receive_spec", lambda line: spec)
         self.patch(socket, "socket", lambda fileno: self.line if fileno == 3 else self.fail("another one"))
         self.patch(worker_module, "import_module", self.importing)
         self.patch(worker_module, "EgressProxyService", self.make)
@@ -240,8 +240,8 @@ class EndpointsTests(SynchronousTestCase):
     """The sockets that were handed down."""
 
     def test_endpoints(self) -> None:
-        orders = WorkerSpec(1, "x", ProxyConfig(), (socket.AF_INET6, socket.AF_UNIX))
-        found = endpoints(WorkerReactor(), orders)
+        spec = WorkerSpec(1, "x", ProxyConfig(), (socket.AF_INET6, socket.AF_UNIX))
+        found = endpoints(WorkerReactor(), spec)
         self.assertEqual(
             [(endpoint.fileno, endpoint.addressFamily) for endpoint in found],
             [(FIRST_LISTENER, socket.AF_INET6), (FIRST_LISTENER + 1, socket.AF_UNIX)],
