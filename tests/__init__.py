@@ -1,4 +1,4 @@
-"""The tests, which mirror L{egress} path for path; what all of them need is set here."""
+"""The tests, which mirror L{egress} path for path, and settings that apply to all of them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from hypothesis import settings
 from twisted.trial.unittest import SynchronousTestCase
 
-# A machine that is busy with other things has not found a fault.
+# Timeouts must not fail on a busy machine.
 settings.register_profile("egress", deadline=None)
 settings.load_profile("egress")
 
 
 @contextmanager
 def _named_row(case: SynchronousTestCase, row: object = "", **parameters: object) -> Iterator[None]:
-    """Say in which row of a table a test failed: trial ignores what C{subTest} is given."""
+    """Name the row of a table in which a test failed: trial ignores the arguments of C{subTest}."""
     try:
         yield
     except unittest.SkipTest:

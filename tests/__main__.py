@@ -28,15 +28,15 @@ INTEGRATION = "integration"
 
 
 def unit_names() -> list[str]:
-    """Every test package and module but the integration tests."""
+    """Return every test package and module except the integration tests."""
     here = Path(__file__).parent
     packages = [path.parent.name for path in here.glob("*/__init__.py") if path.parent.name != INTEGRATION]
     modules = [path.stem for path in here.glob("test_*.py")]
     return [f"tests.{name}" for name in sorted(packages + modules)]
 
 
-# A worker does the same as a single process here: it decides, relays, resolves, connects and talks to origins.  Tests
-# of one process, of no proxy, and those that choose the number of workers themselves would only be repeated.
+# In a worker, deciding, relaying, resolving and connecting are the same as in a single process.  Tests
+# that need one process or no proxy, and tests that set the number of workers, are therefore excluded.
 ALIKE = frozenset(
     {
         *("adapters", "approvals", "authorization", "egressauthz", "explain", "learning", "parity", "policy"),
@@ -46,17 +46,17 @@ ALIKE = frozenset(
     }
 )
 
-# They compare times, and keep both cores busy: each runs by itself.
+# They measure times and need both cores, so each runs separately.
 MEASURING = frozenset({"fairness", "soak"})
 
 
 def integration_names() -> list[str]:
-    """The integration tests."""
+    """Return the integration tests."""
     return [f"tests.{INTEGRATION}"]
 
 
 def workers_names() -> list[str]:
-    """The integration tests that are worth a run with several workers behind each C{twistd}."""
+    """Return the integration tests that are relevant to several workers behind each C{twistd}."""
     modules = sorted(path.stem for path in (Path(__file__).parent / INTEGRATION).glob("test_*.py"))
     return [f"tests.{INTEGRATION}.{name}" for name in modules if name.removeprefix("test_") not in ALIKE]
 
@@ -65,7 +65,7 @@ GROUPS = {"unit": unit_names, "integration": integration_names, "workers": worke
 
 
 def is_measuring(test: TestCase) -> bool:
-    """Whether a test belongs to a module that measures time."""
+    """Return whether a test belongs to a module that measures time."""
     return type(test).__module__.rpartition(".")[2].removeprefix("test_") in MEASURING
 
 
@@ -90,7 +90,7 @@ def main(arguments: list[str]) -> int:
         result = TrialRunner(TextReporter, workingDirectory="_trial_temp").run(suite)
     else:
         if measuring := [test.id() for test in tests if is_measuring(test)]:
-            # In a process of its own: a reactor runs once.
+            # In a separate process: a reactor runs once.
             status = subprocess.run([sys.executable, "-m", "tests", *measuring], check=False).returncode
         runner = DistTrialRunner(TextReporter, options.processes, [], workingDirectory="_trial_temp")
         result = runner.run(TestSuite(others))

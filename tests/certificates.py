@@ -1,4 +1,4 @@
-"""CAs and server certificates for tests, good ones and bad ones.  All keys are ECDSA P-256, so making one is cheap."""
+"""CAs and server certificates for tests, valid and invalid.  All keys are ECDSA P-256, which are cheap to make."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def new_key() -> ec.EllipticCurvePrivateKey:
 
 
 def pem_of(certificate: x509.Certificate) -> bytes:
-    """A certificate as PEM."""
+    """Return a certificate as PEM."""
     return certificate.public_bytes(Encoding.PEM)
 
 
 def key_pem_of(key: Key) -> bytes:
-    """A private key as PEM, not encrypted."""
+    """Return a private key as unencrypted PEM."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def common_name(text: str) -> x509.Name:
-    """A name that is only a common name."""
+    """Return a name that has only a common name."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
 def general_name(text: str) -> x509.GeneralName:
-    """A host name or an address as it stands among the subject alternative names."""
+    """Return a host name or an address as a subject alternative name."""
     try:
         return x509.IPAddress(ip_address(text))
     except ValueError:
@@ -52,7 +52,7 @@ def general_name(text: str) -> x509.GeneralName:
 
 @attrs.frozen
 class TestCertificate:
-    """A certificate, its key, and the intermediate certificates that a server sends along."""
+    """A certificate, its key, and the intermediate certificates that a server sends with it."""
 
     certificate: x509.Certificate
     key: Key
@@ -60,12 +60,12 @@ class TestCertificate:
 
     @property
     def certificate_pem(self) -> bytes:
-        """The certificate, followed by the chain."""
+        """Return the certificate, followed by the chain."""
         return b"".join(map(pem_of, (self.certificate, *self.chain)))
 
     @property
     def key_pem(self) -> bytes:
-        """The key."""
+        """Return the key."""
         return key_pem_of(self.key)
 
     def write(self, directory: Path, name: str = "server") -> tuple[Path, Path]:
@@ -80,14 +80,14 @@ class TestCertificate:
         return certificate, key
 
     def write_combined(self, directory: Path, name: str = "client") -> Path:
-        """Write C{name.pem} with certificate, chain and key in one."""
+        """Write C{name.pem} with certificate, chain and key in one file."""
         path = directory / f"{name}.pem"
         path.write_bytes(self.certificate_pem + self.key_pem)
         path.chmod(0o600)
         return path
 
     def server_context(self) -> SSL.Context:
-        """A server's context; its settings can still be changed."""
+        """Return a server context, whose settings can still be changed."""
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
         context.use_certificate(self.certificate)
         for issuer in self.chain:
@@ -97,9 +97,9 @@ class TestCertificate:
 
 
 class TestCA:
-    """A CA, or with a parent an intermediate CA.
+    """A root CA, or with a parent an intermediate CA.
 
-    @ivar now: the time around which everything it signs is valid; the real one, since OpenSSL looks at the real clock.
+    @ivar now: the time around which all its certificates are valid; the real one, because OpenSSL uses the real clock.
     """
 
     now: datetime
@@ -134,7 +134,7 @@ class TestCA:
 
     @property
     def pem(self) -> bytes:
-        """The CA's certificate."""
+        """Return the CA's certificate."""
         return pem_of(self.certificate)
 
     def write(self, directory: Path, name: str = "ca") -> Path:
@@ -155,8 +155,8 @@ class TestCA:
     ) -> TestCertificate:
         """Sign a certificate.
 
-        @param names: host names and addresses; none leaves the subject alternative names out.
-        @param extensions: more of them, each with whether it is critical.
+        @param names: host names and addresses; without any, there are no subject alternative names.
+        @param extensions: additional ones, each with whether it is critical.
         """
         key = key or new_key()
         begin, end = _validity(self.now, expired, not_yet_valid)
@@ -194,7 +194,7 @@ def _validity(now: datetime, expired: bool, not_yet_valid: bool) -> tuple[dateti
 
 
 def self_signed(*names: str, key: Key | None = None) -> TestCertificate:
-    """Make a server certificate that nobody but itself has signed."""
+    """Make a self-signed server certificate."""
     key = key or new_key()
     now = datetime.now(timezone.utc)
     begin, end = _validity(now, False, False)

@@ -1,4 +1,4 @@
-"""Build the distributions, install the wheel into a clean environment, and look at what a user would get.
+"""Build the distributions, install the wheel into a clean environment, and check the result.
 
 C{python tests/installed.py DIRECTORY}, where C{build} and C{twine} are installed; the directory is emptied first.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-# What an sdist must have for others to build, test and document from it.
+# Files that an sdist needs so that others can build, test and document from it.
 IN_SDIST = (
     "LICENSE",
     "README.md",
@@ -38,13 +38,13 @@ IN_WHEEL = (
     "twisted/plugins/egressauthz.py",
     "twisted/plugins/egressproxy.py",
 )
-# Each program, and an option that its help shows.
+# Each program, and an option in its help.
 PROGRAMS = {"egressauthz": "--token-file", "egressproxy": "--authz-url"}
 NO_HOP = ("dropin.cache", "__pycache__", "node_modules", "_trial_temp", ".pyc")
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> str:
-    """Run a program that must succeed, and give what it printed."""
+    """Run a program that must succeed, and return its output."""
     print("+", *command, flush=True)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
@@ -54,7 +54,7 @@ def run(*command: str | Path, cwd: Path = ROOT) -> str:
 
 
 def check_names(archive: Path, names: set[str], needed: tuple[str, ...]) -> None:
-    """Compare what an archive holds with what it must and must not."""
+    """Compare the contents of an archive with the required and the forbidden names."""
     missing = [name for name in needed if name not in names]
     stray = [name for name in sorted(names) if any(part in name for part in NO_HOP)]
     if missing or stray:
@@ -63,9 +63,9 @@ def check_names(archive: Path, names: set[str], needed: tuple[str, ...]) -> None
 
 
 def tracked() -> tuple[str, ...]:
-    """The files that git tracks here: the sdist has all of them.
+    """Return the files that git tracks here: the sdist contains all of them.
 
-    @return: nothing outside a clone.
+    @return: an empty tuple outside a clone.
     """
     return tuple(filter(None, run("git", "ls-files", "-z").split("\0"))) if (ROOT / ".git").exists() else ()
 
@@ -82,7 +82,7 @@ def build(directory: Path) -> tuple[Path, Path]:
 
 
 def check(directory: Path) -> None:
-    """Build, and look at all of it."""
+    """Build the distributions and check them."""
     sdist, wheel = build(directory)
     run(sys.executable, "-m", "twine", "check", "--strict", sdist, wheel)
     with tarfile.open(sdist) as archive:
@@ -95,7 +95,7 @@ def check(directory: Path) -> None:
     clean = directory / "clean"
     venv.create(clean, with_pip=True)
     run(clean / "bin" / "pip", "install", "--quiet", wheel)
-    # Elsewhere than in the source tree, whose twisted/plugins would be found beside the installed one.
+    # Outside the source tree, whose twisted/plugins would be found in addition to the installed one.
     programs = run(clean / "bin" / "twistd", "--help", cwd=directory)
     for program, option in PROGRAMS.items():
         shown = [line for line in programs.splitlines() if line.split()[:1] == [program]]

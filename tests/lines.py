@@ -1,4 +1,4 @@
-"""A reactor in memory that starts processes, and the lines to them: what a worker says is a test's to say."""
+"""A reactor in memory that starts processes, with channels to them; a test sends the messages of a worker."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from tests.threads import WithoutThreads
 
 
 def frame(**message: Any) -> bytes:
-    """What goes over a line."""
+    """Encode a message as a frame."""
     content = json.dumps(message).encode()
     return struct.pack("!I", len(content)) + content
 
 
 def tell(word: str, text: str = "") -> bytes:
-    """What is told."""
+    """Encode a notification."""
     return frame(tell=word, text=text)
 
 
 def frames(data: bytes) -> list[Any]:
-    """What went over a line."""
+    """Decode the frames of a channel."""
     found = []
     while data:
         (length,) = struct.unpack("!I", data[:4])
@@ -43,7 +43,7 @@ def frames(data: bytes) -> list[Any]:
 class FakeLine:
     """One end of a socket pair.
 
-    @ivar incoming: what the other side has sent; a line that is not open ends after that.
+    @ivar incoming: the data that the other end sent; a socket that is not open reaches its end after that.
     """
 
     def __init__(self, number: int) -> None:
@@ -74,7 +74,7 @@ class FakeLine:
             raise self.error
         if not self.incoming and self.open:
             raise TimeoutError
-        # A byte at a time is what a stream may do.
+        # A stream may deliver one byte at a time.
         piece, self.incoming = self.incoming[:1], self.incoming[1:]
         return piece
 
@@ -83,7 +83,7 @@ class FakeLine:
 
 
 class FakePipe:
-    """What a process writes to standard error, before the reactor reads it."""
+    """The standard error of a process, before the reactor reads it."""
 
     def __init__(self, process: FakeProcess) -> None:
         self._process = process
@@ -115,7 +115,7 @@ class FakeProcess:
         self.signals.append(name)
 
     def end(self, status: int | None = 0, signal: int | None = None) -> None:
-        """End it."""
+        """End the process."""
         self.ended = True
         error = ProcessDone(0) if status == 0 else ProcessTerminated(status, signal)
         self.protocol.processEnded(Failure(error))
@@ -123,11 +123,11 @@ class FakeProcess:
 
 @implementer(IReactorPluggableNameResolver)
 class WorkerReactor(WithoutThreads, MemoryReactorClock):
-    """Starts processes.
+    """A reactor that starts processes.
 
-    @ivar processes: all that were started.
-    @ivar transports: those of the lines that were adopted.
-    @ivar answers: puts words into the mouth of each new worker, before its parent listens.
+    @ivar processes: all started processes.
+    @ivar transports: the transports of the adopted channels.
+    @ivar answers: sets the messages of each new worker, before its parent reads.
     """
 
     nameResolver: Any = None
@@ -170,28 +170,28 @@ class WorkerReactor(WithoutThreads, MemoryReactorClock):
         return self.processes[-1]
 
     def spec(self, index: int = -1) -> WorkerSpec:
-        """What a worker was started with."""
+        """Return the specification with which a worker was started."""
         orders: WorkerSpec = pickle.loads(self.pairs[index][0].sent[4:])
         return orders
 
     def channel(self, index: int = -1) -> Channel:
-        """The parent's end of a line."""
+        """Return the parent's end of a channel."""
         channel: Any = self.transports[index].protocol
         assert isinstance(channel, Channel)
         return channel
 
     def say(self, data: bytes, index: int = -1) -> None:
-        """Have a worker say something."""
+        """Send data as a worker."""
         self.channel(index).dataReceived(data)
 
     def heard(self, index: int = -1) -> list[Any]:
-        """Take what a worker was told or asked."""
+        """Return and clear the messages that a worker received."""
         transport = self.transports[index]
         found = frames(transport.value())
         transport.clear()
         return found
 
     def die(self, index: int = -1, status: int | None = None, signal: int | None = 9) -> None:
-        """End a worker: first the line is lost, then the process."""
+        """End a worker: first its channel closes, then the process ends."""
         self.channel(index).connectionLost(Failure(ConnectionDone()))
         self.processes[index].end(status, signal)

@@ -1,7 +1,7 @@
-"""The words of documentation, docstrings, comments and messages: C{python -m tests.prose [--warnings] [PATH ...]}.
+"""Prose checks of documentation, docstrings, comments and messages: C{python -m tests.prose [--warnings] [PATH ...]}.
 
-It applies the rules of C{.vale/styles/egressproxy}, which vale reads as well.  No package contains
-vale itself, and vale does not read string literals; this module needs PyYAML only, and reads them.
+It applies the rules of C{.vale/styles/egressproxy}, which vale reads, too.  vale itself is not available as a package,
+and it does not read string literals; this module needs only PyYAML, and reads them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PATHS = ("README.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "SECURITY.md", "d
 DOTS = "\N{HORIZONTAL ELLIPSIS}"  # in place of code
 LEVELS = ("warning", "error")
 
-# A string literal with two words in a row is a message.
+# A string literal with two consecutive words is a message.
 MESSAGE = re.compile(r"[A-Za-z][a-z']+,? [a-z']+\b")
 DIRECTIVE = re.compile(r"#(?:!| ?noqa| ?type:| ?pragma| ?fmt:)")
 MARKUP = re.compile(
@@ -44,7 +44,7 @@ class Passage(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What a rule found."""
+    """A match of a rule."""
 
     path: Path
     line: int
@@ -59,7 +59,7 @@ class Finding(NamedTuple):
 class Rule(NamedTuple):
     """A rule of vale.
 
-    @ivar find: gives the position and the message of each match.
+    @ivar find: returns the position and the message of each match.
     """
 
     name: str
@@ -74,9 +74,9 @@ def pattern_of(tokens: list[str], settings: dict[str, Any]) -> re.Pattern[str]:
 
 
 def rule_from(name: str, settings: dict[str, Any]) -> Rule:
-    """Make a rule of the settings in its file.
+    """Make a rule from the settings in its file.
 
-    @raise ValueError: for a setting that this module does not know, which vale would apply.
+    @raise ValueError: for a setting that this module does not support but vale does.
     """
     known = {
         "existence": {"tokens"},
@@ -121,17 +121,17 @@ def read_rules(directory: Path = STYLE) -> list[Rule]:
 
 
 def blank(match: re.Match[str]) -> str:
-    """Something in place of markup that is no word, and leaves each line where it is."""
+    """Replace markup with text that is not a word and has the same number of lines."""
     return DOTS + "\n" * match[0].count("\n")
 
 
 def passages_of_markdown(text: str) -> Iterator[Passage]:
-    """A page without its code, comments and addresses."""
+    """Yield the text of a page without its code, comments and URLs."""
     yield Passage(1, MARKUP.sub(blank, text))
 
 
 def _literals(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """The string literals that are not docstrings; an f-string is one, with dots for its values."""
+    """Yield the string literals that are not docstrings; an f-string is one literal, with dots for its values."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.JoinedStr):
             parts = (
@@ -145,7 +145,7 @@ def _literals(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def _comments(path: Path) -> Iterator[Passage]:
-    """The comments; those on consecutive lines are one passage."""
+    """Yield the comments; comments on consecutive lines are one passage."""
     lines: list[str] = []
     last, column = -1, -1
     with path.open("rb") as file:
@@ -161,7 +161,7 @@ def _comments(path: Path) -> Iterator[Passage]:
 
 
 def passages_of_python(path: Path) -> Iterator[Passage]:
-    """The docstrings, comments and messages of a module."""
+    """Yield the docstrings, comments and messages of a module."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -176,7 +176,7 @@ def passages_of_python(path: Path) -> Iterator[Passage]:
 
 
 def passages(path: Path) -> Iterator[Passage]:
-    """The prose of a file."""
+    """Yield the prose of a file."""
     if path.suffix == ".py":
         yield from passages_of_python(path)
     else:
@@ -194,7 +194,7 @@ def findings(path: Path, rules: list[Rule]) -> Iterator[Finding]:
 
 
 def files(names: list[str]) -> Iterator[Path]:
-    """The files of these names, and those in the directories among them."""
+    """Yield the named files, and all files in the named directories."""
     for name in names:
         path = ROOT / name
         inside = (found for suffix in ("md", "py", "toml") for found in path.rglob(f"*.{suffix}"))
@@ -202,7 +202,7 @@ def files(names: list[str]) -> Iterator[Path]:
 
 
 def main(arguments: list[str]) -> int:
-    """Print what is found.
+    """Print the findings.
 
     @return: the exit status, 1 for an error.
     """

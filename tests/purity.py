@@ -11,19 +11,19 @@ ROOT = Path(__file__).parent.parent
 
 
 def pure_units() -> list[str]:
-    """The packages and modules that must do without Twisted, as dotted names."""
+    """Return the packages and modules that must not use Twisted, as dotted names."""
     parser = configparser.ConfigParser()
     parser.read(ROOT / ".importlinter", encoding="utf-8")
     return parser["importlinter:contract:pure"]["source_modules"].split()
 
 
 def is_pure(module: str) -> bool:
-    """Whether a module is one of these, or in one of these packages."""
+    """Return whether a module is a pure module, or in a pure package."""
     return any(f"{module}.".startswith(f"{unit}.") for unit in pure_units())
 
 
 def patterns() -> list[str]:
-    """Their files, as patterns for C{coverage}."""
+    """Return their files, as patterns for C{coverage}."""
     return [
         f"{path}/*" if (ROOT / path).is_dir() else f"{path}.py"
         for path in (unit.replace(".", "/") for unit in pure_units())

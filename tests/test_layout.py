@@ -1,4 +1,4 @@
-"""The tree shows the architecture: tests mirror the code, modules stay short.  For imports, see C{.importlinter}."""
+"""The layout of the project: tests mirror the code, and modules stay short.  For imports, see C{.importlinter}."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.purity import is_pure, pure_units
 ROOT = Path(__file__).parent.parent
 MAX_LINES = 400
 
-# Tests that are not of one module.
+# Tests that do not belong to one module.
 APART = (
     *("tests/benchmarks/", "tests/integration/", "tests/docs/", "tests/field/", "tests/fuzz/", "tests/scorecard/"),
     *("tests/test_layout.py", "tests/test_packaging.py"),
@@ -23,7 +23,7 @@ APART = (
 
 
 def modules() -> Iterator[tuple[str, Path]]:
-    """The dotted names and the files of all modules of egress."""
+    """Yield the dotted names and files of all modules of egress."""
     for path in sorted((ROOT / "egress").rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
         yield ".".join(parts).removesuffix(".__init__"), path
@@ -33,14 +33,14 @@ class ImportTests(SynchronousTestCase):
     """Effects of an import that the contracts of C{.importlinter} cannot see."""
 
     def test_pure_code_loads_no_reactor_code(self) -> None:
-        """Pure modules do not load C{twisted.internet} indirectly, through a library, either."""
+        """Pure modules do not load C{twisted.internet}, not even indirectly through a library."""
         pure = [name for name, _ in modules() if is_pure(name)]
         self.assertGreater(len(pure), 80)
-        # authz/__init__.py and its like are loaded with their modules, and are held to the same.
+        # The __init__ modules of their packages are loaded with them, and must meet the same rule.
         self.assertEqual(self.loaded_by(pure, "twisted.internet"), "")
 
     def test_pure_units_exist(self) -> None:
-        """The contract names no module that has moved."""
+        """Every name in the contract exists."""
         known = {name for name, _ in modules()}
         self.assertEqual([unit for unit in pure_units() if unit not in known], [])
 
@@ -49,7 +49,7 @@ class ImportTests(SynchronousTestCase):
         self.assertEqual(self.loaded_by([name for name, _ in modules()], "twisted.internet.reactor"), "")
 
     def loaded_by(self, names: list[str], package: str) -> str:
-        """Import modules in a fresh interpreter, and see what of a package came along."""
+        """Import modules in a fresh interpreter, and return the loaded modules of a package."""
         code = (
             f"import importlib, sys\n"
             f"for name in {names!r}: importlib.import_module(name)\n"
@@ -61,7 +61,7 @@ class ImportTests(SynchronousTestCase):
 
 
 def does_something(source: str) -> bool:
-    """Whether a module has code to test: a function that is more than a signature and a docstring."""
+    """Return whether a module has code to test: a function that is more than a signature and a docstring."""
     return any(
         isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         and any(not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant)) for part in node.body)
@@ -70,12 +70,12 @@ def does_something(source: str) -> bool:
 
 
 class MirrorTests(SynchronousTestCase):
-    """The tests have the shape of the code."""
+    """The tests mirror the tree of the code."""
 
     def tests(self) -> list[str]:
-        """Every test module of one module."""
+        """Return every test module that belongs to one module."""
         found = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "tests").rglob("test_*.py"))]
-        # Programs in other languages that tests install are kept in tests/integration, which is apart.
+        # Programs in other languages that tests install are in tests/integration, which is excluded.
         return [path for path in found if not path.startswith(APART)]
 
     def test_every_module_has_tests(self) -> None:
@@ -90,27 +90,27 @@ class MirrorTests(SynchronousTestCase):
         self.assertEqual([str(path) for path in expected if not (ROOT / path).exists()], [])
 
     def test_every_test_has_a_module(self) -> None:
-        """And nothing else does."""
+        """Every test module belongs to a module."""
         tests = [Path(test).relative_to("tests") for test in self.tests()]
         self.assertGreater(len(tests), 30)
         tested = [Path("egress", path.parent, path.name.removeprefix("test_")) for path in tests]
         self.assertEqual([str(path) for path in tested if not (ROOT / path).exists()], [])
 
     def test_packages(self) -> None:
-        """A directory with tests is a package, or trial would pass it by."""
+        """A directory with tests is a package; otherwise trial would skip it."""
         directories = {path.parent for path in (ROOT / "tests").rglob("test_*.py") if "node_modules" not in path.parts}
         self.assertEqual([str(path) for path in directories if not (path / "__init__.py").exists()], [])
 
     def test_does_something(self) -> None:
-        """An interface and a table do nothing; a property does."""
+        """Interfaces and tables have no code to test; properties do."""
         self.assertFalse(does_something('class I:\n    def f():\n        """Doc."""\nX = {1: 2}'))
         self.assertTrue(does_something("class C:\n    @property\n    def p(self):\n        return 1"))
 
 
 class LengthTests(SynchronousTestCase):
-    """One idea fits into one module of a size that can be read at a sitting."""
+    """A module has one purpose and a readable length."""
 
     def test_lengths(self) -> None:
-        """No module has more than so many lines."""
+        """No module exceeds the limit of lines."""
         lengths = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in modules()}
         self.assertEqual({name: lines for name, lines in lengths.items() if lines > MAX_LINES}, {})

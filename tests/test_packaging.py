@@ -1,4 +1,4 @@
-"""What is packaged is what is there."""
+"""The packages contain the files of the tree."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ PLUGINS = sorted((ROOT / "twisted" / "plugins").glob("*.py"))
 
 
 def listed(text: str) -> list[str]:
-    """The entries of a list in C{setup.cfg}, without comments."""
+    """Return the entries of a list in C{setup.cfg}, without comments."""
     return [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
 
 
 class SetupTests(SynchronousTestCase):
-    """C{setup.cfg} against the tree."""
+    """C{setup.cfg} agrees with the tree."""
 
     def setUp(self) -> None:
         self.setup = configparser.ConfigParser()
         self.setup.read(ROOT / "setup.cfg", encoding="utf-8")
 
     def test_packages(self) -> None:
-        """Every package is listed by name, and so is the one that has no C{__init__.py}."""
+        """Every package is listed by name, also the one that has no C{__init__.py}."""
         found = [path.parent.relative_to(ROOT) for path in (ROOT / "egress").rglob("__init__.py")]
         names = sorted(".".join(path.parts) for path in found)
         self.assertEqual(listed(self.setup["options"]["packages"]), [*names, "twisted.plugins"])
 
     def test_directories_are_packages(self) -> None:
-        """No module lies in a directory that is not a package, where nothing would list it."""
+        """No module is in a directory that is not a package, which nothing would list."""
         directories = {path.parent for path in (ROOT / "egress").rglob("*.py")}
         self.assertEqual([str(path) for path in directories if not (path / "__init__.py").exists()], [])
 
@@ -56,12 +56,12 @@ class SetupTests(SynchronousTestCase):
         self.assertTrue(any(path.suffix == ".toml" for path in found))
 
     def test_version(self) -> None:
-        """The version is said in one place, in a form that can be read without importing anything."""
+        """The version is defined once, in a form that can be read without importing anything."""
         self.assertEqual(self.setup["metadata"]["version"], "attr: egress.__version__")
         self.assertRegex(egress.__version__, r"\A\d+\.\d+\.\d+\Z")
 
     def test_oldest(self) -> None:
-        """The versions that the oldest environment tests are the lower bounds."""
+        """The versions of the oldest environment are the lower bounds."""
         bounds = {}
         for requirement in listed(self.setup["options"]["install_requires"]):
             match = re.fullmatch(r"([a-z0-9.-]+)(?:\[\w+\])? >= ([\d.]+)(?:;.*)?", requirement)
@@ -71,7 +71,7 @@ class SetupTests(SynchronousTestCase):
         self.assertEqual(dict(line.split("==") for line in oldest), bounds)
 
     def test_dependencies_have_reasons(self) -> None:
-        """Every dependency has its place on the page that says why."""
+        """Every dependency is explained on the page about dependencies."""
         page = (ROOT / "docs" / "explanation" / "dependencies.md").read_text(encoding="utf-8")
         names = [re.split(r"[\[ ]", line)[0] for line in listed(self.setup["options"]["install_requires"])]
         self.assertGreater(len(names), 9)
@@ -82,11 +82,11 @@ class PluginTests(SynchronousTestCase):
     """C{twisted/plugins}."""
 
     def test_no_package(self) -> None:
-        """C{twisted} and C{twisted.plugins} belong to Twisted; a package here would shut it out."""
+        """C{twisted} and C{twisted.plugins} belong to Twisted; a package here would hide them."""
         self.assertEqual([path.name for path in (ROOT / "twisted").rglob("__init__.py")], [])
 
     def test_one_assignment(self) -> None:
-        """Plugin files are loaded by every C{twistd} there is: this one does nothing but to say where the code is."""
+        """Every C{twistd} loads all plugin files: this one only declares where the code is."""
         self.assertEqual([path.stem for path in PLUGINS], ["egressauthz", "egressproxy"])
         for plugin in PLUGINS:
             with self.subTest(plugin.name):

@@ -12,8 +12,8 @@ from egress.model.authority import Authority
 from egress.resources import check_secrets, load_resources
 
 
-class ReadFilesTests(SynchronousTestCase):
-    """All is read, or the file at fault is named."""
+class LoadedResourcesTests(SynchronousTestCase):
+    """All files are loaded, or the error names the invalid one."""
 
     def test_policy(self) -> None:
         files = load_resources(ProxyConfig(), embedded=True)
@@ -21,11 +21,11 @@ class ReadFilesTests(SynchronousTestCase):
         self.assertEqual(files.rules.name, "policy starter")
         self.assertIs(files.trust, files.authz_trust)
 
-    def test_somebody_else_decides(self) -> None:
+    def test_another_authorizer_decides(self) -> None:
         self.assertIsNone(load_resources(ProxyConfig(policy=Path("missing")), embedded=False).rules)
 
     def test_shadow(self) -> None:
-        """Whoever decides."""
+        """The shadow policy is loaded, whichever authorizer decides."""
         policy = Path(self.mktemp())
         policy.write_text("version = 1")
         for embedded in (True, False):
@@ -34,8 +34,8 @@ class ReadFilesTests(SynchronousTestCase):
             self.assertEqual(shadow.name, f"policy {policy}")
         self.assertIsNone(load_resources(ProxyConfig(), embedded=True).shadow)
 
-    def test_terms_of_origins(self) -> None:
-        """They are for what is dialled for clients; the authorization service is none of it."""
+    def test_origin_tls(self) -> None:
+        """It applies to connections for clients, not to the authorization service."""
         terms = Path(self.mktemp())
         terms.write_text('[[origin]]\nhosts = ["authz.test"]\nminimum-version = "TLSv1.3"\n')
         files = load_resources(ProxyConfig(origin_tls=terms), embedded=False)
@@ -44,7 +44,7 @@ class ReadFilesTests(SynchronousTestCase):
         self.assertEqual(files.authz_trust.connection_creator(authority)._oldest, "1.2")
 
     def test_secrets_of_a_policy(self) -> None:
-        """A policy that names a secret which there is not cannot be used."""
+        """A policy that names a missing secret is an error."""
         policy = Path(self.mktemp())
         policy.write_text(
             'version = 1\n[[rules]]\naction = "allow"\nhosts = ["a.example"]\n'

@@ -50,7 +50,7 @@ from tests.transport.tls import rsa_key
 
 @implementer(IAuthorizer)
 class _Never:
-    """Denies everything, and notes that it was closed."""
+    """An authorizer that denies everything, and records that it was closed."""
 
     name = "never"
     needs_body = False
@@ -70,7 +70,7 @@ class _Never:
 
 
 class _Silent(_Never):
-    """Decides nothing."""
+    """An authorizer that never decides."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class _Sink:
 
 @implementer(IReactorPluggableNameResolver)
 class _Reactor(WithoutThreads, MemoryReactorClock):
-    """A reactor in memory; nothing here resolves names."""
+    """A reactor in memory, which resolves no names."""
 
     nameResolver: Any = None
 
@@ -120,7 +120,7 @@ class _Transport(StringTransport):
 
 
 class ServiceTestCase(SynchronousTestCase):
-    """Makes services whose CA lives in the test's own directory."""
+    """Base: makes services whose CA is in the directory of the test."""
 
     def setUp(self) -> None:
         at_once(self)
@@ -135,7 +135,7 @@ class ServiceTestCase(SynchronousTestCase):
 
 
 class ConstructionTests(ServiceTestCase):
-    """What the configuration names is read when the service is made."""
+    """The constructor loads the files that the configuration names."""
 
     def test_starter_policy_decides_by_default(self) -> None:
         service = self.make()
@@ -153,7 +153,7 @@ class ConstructionTests(ServiceTestCase):
         self.assertTrue(service.authorizer.needs_body)
 
     def test_an_authorizer_of_the_application(self) -> None:
-        """It decides alone: nothing else of the configuration says who does."""
+        """Only that authorizer decides; the configuration cannot select another one."""
         self.assertEqual(self.make(_Never()).authorizer.name, "never")
         for field, value in (("authz_url", "http://authz.test"), ("policy", Path("policy.toml"))):
             with self.subTest(field):
@@ -161,8 +161,8 @@ class ConstructionTests(ServiceTestCase):
                 self.assertEqual((error.option, error.value), (field, str(value)))
                 self.assertIn("leave this out", error.remedy)
 
-    def test_settings_for_a_service_that_is_not_asked(self) -> None:
-        """The embedded policy has no use for them; a service or an authorizer of the application has."""
+    def test_options_without_an_authorization_service(self) -> None:
+        """The embedded policy does not use them; a service or an authorizer of the application does."""
         for field, value in (
             ("authz_max_concurrency", 1),
             ("authz_queue", 0),
@@ -178,15 +178,15 @@ class ConstructionTests(ServiceTestCase):
                 self.make(authz_url="http://authz.test", **given)
 
     def test_one_process(self) -> None:
-        """Several workers need a parent, which an application is not."""
+        """Several workers need a parent, which an application does not have."""
         error = self.assertRaises(ConfigError, self.make, workers=2)
         self.assertEqual((error.option, error.value), ("workers", "2"))
         config = ProxyConfig(ca_dir=self.ca_dir, workers=2)
         EgressProxyService(self.reactor, config, endpoints=())  # type: ignore[arg-type]
         EgressProxyService(self.reactor, config, dry=True)  # type: ignore[arg-type]
 
-    def test_what_stands_before_an_authorizer(self) -> None:
-        """The embedded policy, which answers at once and always, needs no gate."""
+    def test_authorizer_wrappers(self) -> None:
+        """The embedded policy always decides immediately, so it needs no limiter."""
         for options, kind in (
             ({}, FailClosedAuthorizer),
             ({"authz_url": "http://authz.test", "authz_cache": None}, LimitedAuthorizer),
@@ -201,14 +201,14 @@ class ConstructionTests(ServiceTestCase):
                 told = b"egress_authorizer_cache_entries 0.0" in service.metrics.render()[0]
                 self.assertEqual(told, kind is CachingAuthorizer)
 
-    def test_questions_that_are_sent_once_more_are_told(self) -> None:
+    def test_retries_are_counted(self) -> None:
         service = self.make(authz_url="http://authz.test")
         self.assertIn(b"egress_authorizer_retries_total 0.0", service.metrics.render()[0])
 
-    def test_the_bounds_for_questions(self) -> None:
+    def test_limits_for_authorization_requests(self) -> None:
         silent = _Silent()
         bounds: dict[str, Any] = {"authz_max_concurrency": 2, "authz_queue": 1, "authz_breaker_failures": 2}
-        # Identical questions would wait for each other.
+        # Identical requests would share one authorization request.
         service = self.make(silent, authz_timeout=5, authz_cache=None, **bounds)
         asked = [service.authorizer.decide(REQUEST) for _ in range(4)]
         self.assertEqual(silent.asked, 2)
@@ -221,8 +221,8 @@ class ConstructionTests(ServiceTestCase):
         self.assertIn("failing", self.failureResultOf(service.checks["authorizer"]()).value.reason)
         self.successResultOf(service.authorizer.close())
 
-    def test_an_outage_is_found_out_before_a_permission_ends(self) -> None:
-        """Otherwise neither a decision that may be reused in an outage nor observe mode would count any more."""
+    def test_an_authorizer_failure_is_detected_before_a_lease_expires(self) -> None:
+        """Otherwise stale decisions and observe mode would have no effect on a renewal."""
         for mode in Mode:
             with self.subTest(mode):
                 service = self.make(_Silent(), authz_timeout=5, mode=mode)
@@ -234,7 +234,7 @@ class ConstructionTests(ServiceTestCase):
                     self.failureResultOf(asked, AuthorizerUnavailable)
                 self.successResultOf(service.authorizer.close())
 
-    def test_wrong_files_are_named_with_their_option(self) -> None:
+    def test_errors_name_the_option_of_the_file(self) -> None:
         garbage = Path(self.mktemp())
         garbage.write_text("garbage")
         missing = Path(self.mktemp()) / "missing"
@@ -263,7 +263,7 @@ class ConstructionTests(ServiceTestCase):
 
 
 class AuditFailureTests(ServiceTestCase):
-    """What becomes of requests while the audit log cannot be written."""
+    """The audit log cannot be written."""
 
     def ask(self, **options: Any) -> tuple[EgressProxyService, Deferred[Decision]]:
         service = self.make(_Never(), audit_log="/dev/full", **options)
@@ -278,14 +278,14 @@ class AuditFailureTests(ServiceTestCase):
         error = self.failureResultOf(service.checks["audit"](), AuditUnavailable).value
         self.assertIn("No space left", error.reason)
 
-    def test_by_default_the_authorizer_is_asked(self) -> None:
+    def test_by_default_the_authorizer_decides(self) -> None:
         service, answer = self.ask()
         self.assertEqual(self.successResultOf(answer).reason, "never")
         self.assertNotIn("audit", service.checks)
 
 
 class ReloadTests(ServiceTestCase):
-    """Files are read anew as a whole, or not at all."""
+    """Files are reloaded as a whole, or not at all."""
 
     def test_policy_and_trust(self) -> None:
         policy = Path(self.mktemp())
@@ -301,7 +301,7 @@ class ReloadTests(ServiceTestCase):
         cleared.assert_called_once_with()
 
     def test_shadow(self) -> None:
-        """Its policy is read anew, too."""
+        """The shadow policy is reloaded, too."""
         policy, shadow = Path(self.mktemp()), Path(self.mktemp())
         for path in (policy, shadow):
             path.write_text("version = 1\n")
@@ -312,14 +312,14 @@ class ReloadTests(ServiceTestCase):
         self.assertIs(service._deciding.shadow._rules.default, Verdict.ALLOW)
 
     def test_observing(self) -> None:
-        """What is refused in earnest leaves, and content that is too large is no reason not to."""
+        """In observe mode a denied request is allowed, and content over the limit is truncated instead of rejected."""
         policy = Path(self.mktemp())
         policy.write_text("version = 1\n")
         service = self.make(policy=policy, mode=Mode.OBSERVE)
         self.assertEqual(self.decide(service).observed, "deny")
         self.assertIs(service._parts.oversize_body, OversizeBody.TRUNCATE)
 
-    def test_what_cannot_be_used_changes_nothing(self) -> None:
+    def test_invalid_files_change_nothing(self) -> None:
         policy, extra = Path(self.mktemp()), Path(self.mktemp())
         policy.write_text('version = 1\n[[rules]]\naction = "allow"\n')
         extra.write_bytes(TestCA().pem)
@@ -331,8 +331,8 @@ class ReloadTests(ServiceTestCase):
         self.assertTrue(self.decide(service).allowed)
         self.assertIs(service._trust.trust, trust)
 
-    def test_policy_is_followed(self) -> None:
-        """By itself, and alone; what it closes is closed for connections that are idle, too."""
+    def test_the_policy_is_watched(self) -> None:
+        """Only the policy is reloaded when it changes; idle connections to addresses that it blocks are closed."""
         policy = Path(self.mktemp())
         policy.write_text('version = 1\n[[rules]]\naction = "allow"\n')
         service = self.make(policy=policy)
@@ -365,32 +365,32 @@ class ReloadTests(ServiceTestCase):
         return self.successResultOf(service.authorizer.decide(REQUEST))
 
 
-class LimitTests(ServiceTestCase):
-    """No more is promised than there are descriptors for."""
+class DescriptorLimitTests(ServiceTestCase):
+    """The connection limit fits the limit of open files."""
 
-    def test_fewer_connections(self) -> None:
+    def test_lowered_limit(self) -> None:
         with mock.patch("egress.service.soft_limit", return_value=1024), capturedLogs() as events:
             service = self.make()
         self.assertEqual(service._parts.limits.connections, 384)
         self.assertEqual([(event["connections"], event["wanted"]) for event in events], [(384, 16384)])
 
-    def test_enough(self) -> None:
+    def test_sufficient_limit(self) -> None:
         with mock.patch("egress.service.soft_limit", return_value=1048576), capturedLogs() as events:
             service = self.make()
         self.assertEqual((service._parts.limits, events), (Limits(), []))
 
 
 class CaTests(ServiceTestCase):
-    """The CA, and the one that replaces it."""
+    """The CA and its successor."""
 
     def test_rsa_key(self) -> None:
-        """It is made in a thread of the proxy, when a client needs it."""
+        """The key is made in a thread of the proxy, when a client needs it."""
         with mock.patch("egress.tls.host_contexts._new_rsa_key", return_value=rsa_key()):
             leaves = self.make()._parts.host_contexts
         self.assertIs(self.successResultOf(leaves.prepared(LeafKey.RSA)), rsa_key())
 
-    def test_followed(self) -> None:
-        """A CA that replaces another while the proxy runs signs, is told of and counted."""
+    def test_ca_reload(self) -> None:
+        """A CA that replaces another while the proxy runs signs, is logged and counted."""
         service = self.make()
         first = service.certificate_authority
         service.startService()
@@ -418,8 +418,8 @@ class CaTests(ServiceTestCase):
         service.stopService()
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
-    def test_given(self) -> None:
-        """An intermediate CA of the operator's signs; what is wrong with it names its option."""
+    def test_provided_ca(self) -> None:
+        """A provided intermediate CA signs; errors in it name the option."""
         middle = TestCA("Middle", TestCA("Root"))
         directory = Path(self.mktemp())
         directory.mkdir()
@@ -440,8 +440,8 @@ class CaTests(ServiceTestCase):
         service = self.make(ca_name_constraints=("example.com",))
         self.assertEqual(service.certificate_authority.limits, "example.com")
 
-    def test_reminded(self) -> None:
-        """That the CA ends is said by a proxy, and not by one of several workers."""
+    def test_expiry_reminder(self) -> None:
+        """A proxy logs reminders of the CA's expiry; one of several workers does not."""
         CaDirectory(self.ca_dir).load_or_create(datetime.now(timezone.utc) - CA_LIFETIME + timedelta(days=3))
         endpoint = TCP4ServerEndpoint(self.reactor, 8080)
         config = ProxyConfig(ca_dir=self.ca_dir)
@@ -453,8 +453,8 @@ class CaTests(ServiceTestCase):
             self.assertEqual(len([event for event in events if event["log_level"] is LogLevel.warn]), expected)
 
 
-class WayToTheAuthorizationServiceTests(ServiceTestCase):
-    """The authorizer's own traffic leaves directly, unless asked."""
+class AuthorizationServiceRouteTests(ServiceTestCase):
+    """Connections to the authorization service are direct, unless configured otherwise."""
 
     def endpoint(self, **options: Any) -> object:
         service = self.make(authz_url="http://authz.test", **options)
@@ -463,20 +463,20 @@ class WayToTheAuthorizationServiceTests(ServiceTestCase):
     def test_directly_without_an_upstream_proxy(self) -> None:
         self.assertIsNone(self.endpoint(authz_via_upstream=True))
 
-    def test_through_the_upstream_proxy_when_asked(self) -> None:
+    def test_through_the_upstream_proxy_when_configured(self) -> None:
         upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
         for name in ("upstream_https", "upstream_http"):
             with self.subTest(name):
                 self.assertIsInstance(self.endpoint(authz_via_upstream=True, **{name: upstream}), UpstreamEndpoint)
 
-    def test_directly_when_no_proxy_says_so(self) -> None:
+    def test_directly_with_no_proxy(self) -> None:
         upstream = UpstreamProxy("http", Authority("proxy.test", 3128))
         bypass = Bypass.parse("authz.test")
         self.assertIsNone(self.endpoint(authz_via_upstream=True, upstream_https=upstream, bypass=bypass))
 
 
 class ListeningTests(ServiceTestCase):
-    """Starting binds every port, or fails as a whole."""
+    """Starting binds every port, or fails completely."""
 
     def test_listening_fires_once_bound(self) -> None:
         service = self.make(listen=("tcp:8080:interface=127.0.0.1", "tcp:8081:interface=127.0.0.1"))
@@ -495,7 +495,7 @@ class ListeningTests(ServiceTestCase):
         service.startService()
         self.successResultOf(service.listening())
 
-    def test_metrics_are_no_part_of_the_addresses(self) -> None:
+    def test_metrics_are_not_part_of_the_addresses(self) -> None:
         service = self.make(metrics_port=9090)
         service.startService()
         self.assertEqual(len(self.successResultOf(service.listening())), 1)
@@ -512,7 +512,7 @@ class ListeningTests(ServiceTestCase):
         self.assertEqual(browser.answer()[2], b'{"held": [], "permissions": []}\n')
 
     def test_the_admin_api_of_a_parent(self) -> None:
-        """A worker does not serve it, and sends nobody there."""
+        """A worker does not serve it, and blocks requests to it."""
         endpoint = TCP4ServerEndpoint(self.reactor, 8080)
         config = ProxyConfig(ca_dir=self.ca_dir, admin="tcp:9099", admin_token="hunter2")
         service = EgressProxyService(self.reactor, config, endpoints=[endpoint])  # type: ignore[arg-type]
@@ -533,7 +533,7 @@ class ListeningTests(ServiceTestCase):
         service.startService()
         self.assertEqual(self.reactor.tcpServers[1][3], "::1")
 
-    def test_a_busy_port_fails_and_lets_go_of_the_others(self) -> None:
+    def test_a_busy_port_fails_and_closes_the_others(self) -> None:
         service = self.make(listen=("tcp:8080:interface=127.0.0.1", "tcp:8081:interface=127.0.0.1"))
         listen = self.reactor.listenTCP
 
@@ -549,25 +549,25 @@ class ListeningTests(ServiceTestCase):
         self.failureResultOf(waiting, CannotListenError)
         self.failureResultOf(service.listening(), CannotListenError)
 
-    def test_waiting_for_it_can_be_given_up(self) -> None:
+    def test_cancellation(self) -> None:
         service = self.make()
         waiting = service.listening()
         waiting.cancel()
         self.failureResultOf(waiting, CancelledError)
         service.startService()
 
-    def test_one_of_several_workers(self) -> None:
+    def test_worker(self) -> None:
         endpoint = TCP4ServerEndpoint(self.reactor, 8082, interface="127.0.0.1")
         config = ProxyConfig(ca_dir=self.ca_dir, metrics_port=9090, allow_address=(ip_network("127.0.0.0/8"),))
         service = EgressProxyService(self.reactor, config, endpoints=[endpoint])  # type: ignore[arg-type]
         service.startService()
-        # Its parent has the ports, and serves the metrics.
+        # The parent binds the ports, and serves the metrics.
         self.assertEqual([server[0] for server in self.reactor.tcpServers], [8082])
         for port, refused in ((8082, True), (9090, True), (8080, False)):
             with self.subTest(port=port):
                 self.assertEqual(service._guard.refusal(ip_address("127.0.0.1"), port) is not None, refused)
 
-    def test_nobody_is_sent_to_our_own_ports(self) -> None:
+    def test_requests_to_own_ports_are_blocked(self) -> None:
         service = self.make(metrics_port=9090, allow_address=(ip_network("127.0.0.0/8"),))
         service.startService()
         for port, refused in ((8080, True), (9090, True), (8081, False)):
@@ -576,7 +576,7 @@ class ListeningTests(ServiceTestCase):
 
 
 class StoppingTests(ServiceTestCase):
-    """Stopping drains, then cuts."""
+    """Stopping drains, then aborts."""
 
     def connect(self, service: EgressProxyService) -> tuple[Any, _Transport]:
         service.startService()
@@ -599,7 +599,7 @@ class StoppingTests(ServiceTestCase):
         self.assertTrue(never.closed)
         self.assertTrue(sink.closed)
 
-    def test_what_does_not_drain_is_cut(self) -> None:
+    def test_connections_that_do_not_drain_are_aborted(self) -> None:
         service = self.make(_Never(), limits=Limits(drain_timeout=7))
         session, transport = self.connect(service)
         stopped = service.stopService()
@@ -611,7 +611,7 @@ class StoppingTests(ServiceTestCase):
         session.connectionLost()
         self.successResultOf(stopped)
 
-    def test_what_is_cut_is_not_waited_for(self) -> None:
+    def test_stopping_does_not_wait_for_aborted_connections(self) -> None:
         service = self.make(_Never())
         session, transport = self.connect(service)
         stopped = service.stopService()
@@ -620,7 +620,7 @@ class StoppingTests(ServiceTestCase):
         session.connectionLost()
         self.successResultOf(stopped)
 
-    def test_a_connection_that_will_not_go_is_not_waited_for(self) -> None:
+    def test_stopping_does_not_wait_for_a_connection_that_does_not_close(self) -> None:
         service = self.make(_Never(), limits=Limits(drain_timeout=7))
         session, _ = self.connect(service)
         stopped = service.stopService()
@@ -633,19 +633,19 @@ class StoppingTests(ServiceTestCase):
         sink = _Sink()
         service = self.make(_Never(), sink)
         session, _ = self.connect(service)
-        # A tunnel whose client leaves in the middle of the TLS handshake.
+        # A tunnel whose client disconnects during the TLS handshake.
         session.dataReceived(b"CONNECT a.test:443 HTTP/1.1\r\nHost: a.test\r\n\r\n\x16\x03\x01\x02\x00")
         stopped = service.stopService()
         session.connectionLost()
         self.successResultOf(stopped)
         self.assertEqual([record.outcome for record in sink.records], ["client-tls-failed"])
 
-    def test_stopping_what_never_started(self) -> None:
+    def test_stopping_without_a_start(self) -> None:
         self.successResultOf(self.make().stopService())
 
 
 class ApprovalTests(ServiceTestCase):
-    """A person is asked, and nobody is kept waiting by a proxy that stops."""
+    """Approvals are requested, and a proxy that stops resolves the pending ones."""
 
     def ask(self, **options: Any) -> tuple[EgressProxyService, Deferred[Decision]]:
         policy = Path(self.mktemp())
@@ -653,13 +653,13 @@ class ApprovalTests(ServiceTestCase):
         service = self.make(policy=policy, **options)
         return service, service.authorizer.decide(REQUEST)
 
-    def test_nobody_can_be_asked(self) -> None:
+    def test_without_an_admin_api(self) -> None:
         _, asked = self.ask()
         decision = self.successResultOf(asked)
         self.assertFalse(decision.allowed)
         self.assertIn("start with --admin", decision.reason)
 
-    def test_held(self) -> None:
+    def test_pending(self) -> None:
         service, asked = self.ask(admin="unix:/a", approval_timeout=7)
         self.assertIn(b"egress_approvals_pending 1.0", service.metrics.render()[0])
         self.reactor.advance(6.9)
@@ -683,7 +683,7 @@ class ReportTests(ServiceTestCase):
         session: Any = self.reactor.tcpServers[0][1].buildProtocol(None)  # type: ignore[arg-type]
         transport = _Transport()
         session.makeConnection(transport)
-        # Refused by the proxy itself: two Hosts.
+        # The proxy itself rejects it: two Host fields.
         session.dataReceived(self.REQUEST.replace(b"\r\n\r\n", b"\r\nHost: other\r\n\r\n"))
         return transport
 
@@ -694,13 +694,13 @@ class ReportTests(ServiceTestCase):
         self.assertEqual([record.outcome for record in sink.records], ["bad-request"])
         self.assertIn(b'outcome="bad-request"', service.metrics.render()[0])
 
-    def test_a_sink_that_raises_costs_the_client_nothing(self) -> None:
+    def test_a_sink_that_raises_does_not_affect_the_client(self) -> None:
         service = self.make(_Never(), _Sink(RuntimeError("full")))
         transport = self.request(service)
         self.assertIn(b"HTTP/1.1 400", transport.value())
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
-    def test_readiness_knows_the_ca_and_the_authorizer(self) -> None:
+    def test_readiness_checks_the_ca_and_the_authorizer(self) -> None:
         service = self.make(_Never())
         self.successResultOf(service._check_ca())
         self.successResultOf(service.authorizer.check_ready())

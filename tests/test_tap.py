@@ -29,7 +29,7 @@ FINGERPRINT = "AB:CD"
 
 
 def authority(days: int = 1000, soon: bool = False, limits: str | None = None, rooted: bool = True) -> Any:
-    """A CA that ends in so many days."""
+    """A CA that expires in this many days."""
     return SimpleNamespace(
         fingerprint=FINGERPRINT,
         not_after=datetime.now(timezone.utc) + timedelta(days=days, hours=12),
@@ -40,7 +40,7 @@ def authority(days: int = 1000, soon: bool = False, limits: str | None = None, r
 
 
 class FakeProxy(Service):
-    """A proxy that is bound, or not, when a test says so."""
+    """A proxy that is bound when a test says so."""
 
     certificate_authority = authority()
     authorizer = SimpleNamespace(name="the starter policy")
@@ -56,7 +56,7 @@ class FakeProxy(Service):
 
 
 class StartMessageTests(SynchronousTestCase):
-    """What is printed once the proxy listens."""
+    """The start message."""
 
     def message(
         self,
@@ -68,7 +68,7 @@ class StartMessageTests(SynchronousTestCase):
         return start_message(addresses, certificate, ca or authority(), "the starter policy", ProxyConfig(**config))
 
     def exports(self, message: str) -> dict[str, str]:
-        """Read the lines to paste as a shell would."""
+        """Parse the export lines as a shell would."""
         variables: dict[str, str] = {}
         for line in message.splitlines():
             if line.startswith("export "):
@@ -78,7 +78,7 @@ class StartMessageTests(SynchronousTestCase):
         return variables
 
     def test_observing(self) -> None:
-        """Nobody takes it for a proxy that protects anything."""
+        """The message warns that nothing is enforced."""
         self.assertIn("\nNOTHING IS ENFORCED (--mode observe)", self.message(mode=Mode.OBSERVE))
         self.assertNotIn("ENFORCED", self.message())
 
@@ -98,7 +98,7 @@ class StartMessageTests(SynchronousTestCase):
             ],
         )
 
-    def test_end_of_the_ca(self) -> None:
+    def test_expiry_of_the_ca(self) -> None:
         self.assertNotIn("replace it", self.message())
         self.assertRegex(self.message(ca=authority(7, soon=True)), r"\n  CA ends     .{10}, in 7 days: replace it\n")
         self.assertRegex(self.message(ca=authority(-2, soon=True)), r"\n  CA ends     .{10}, expired: replace it\n")
@@ -108,7 +108,7 @@ class StartMessageTests(SynchronousTestCase):
         self.assertIn("\n  signs for   example.com\n", self.message(ca=authority(limits="example.com")))
 
     def test_unknown_root(self) -> None:
-        """What leads to no root is nothing that a client could trust."""
+        """A chain without its root is nothing that a client could trust."""
         message = self.message(ca=authority(rooted=False))
         self.assertIn("Clients must trust the root of this CA", message)
         self.assertNotIn("CURL_CA_BUNDLE", message)
@@ -143,7 +143,7 @@ class StartMessageTests(SynchronousTestCase):
                 self.assertEqual(self.exports(message)["HTTP_PROXY"], url)
                 self.assertEqual("Open to the network" in message, opened)
 
-    def test_clients_that_say_who_they_are(self) -> None:
+    def test_client_authentication(self) -> None:
         everywhere = IPv4Address("TCP", "0.0.0.0", 8080)
         for listen, told in (("tcp:8080", False), ("tcp:8080:client-auth=clients.txt", True)):
             with self.subTest(listen):
@@ -158,7 +158,7 @@ class StartMessageTests(SynchronousTestCase):
         self.assertIn("  listens on  unix:/run/egress.sock, 127.0.0.1:8080\n", message)
         self.assertEqual(self.exports(message)["HTTP_PROXY"], "http://127.0.0.1:8080")
 
-    def test_nothing_to_paste(self) -> None:
+    def test_no_lines_to_paste(self) -> None:
         for address in (UNIXAddress(b"/run/egress.sock"), UNIXAddress(None)):
             with self.subTest(address):
                 self.assertNotIn("export", self.message((address,), listen=("unix:/run/egress.sock",)))
@@ -179,7 +179,7 @@ class StartMessageTests(SynchronousTestCase):
 
 
 class MakeServiceTests(SynchronousTestCase):
-    """What C{twistd} calls."""
+    """The function that C{twistd} calls."""
 
     def setUp(self) -> None:
         self.patch(os, "environ", {"EGRESS_LISTEN": "tcp:8081"})
@@ -243,7 +243,7 @@ class MakeServiceTests(SynchronousTestCase):
         )
         self.assertEqual(self.configs, [])
 
-    def test_fault_that_the_service_finds(self) -> None:
+    def test_error_of_the_service(self) -> None:
         def refuse(reactor: object, config: ProxyConfig) -> FakeProxy:
             raise ConfigError("--policy", "", "rule 3\nhas no reason")
 

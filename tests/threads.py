@@ -1,4 +1,4 @@
-"""Threads for tests: there are none."""
+"""Replacements for threads in tests, which start no threads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ R = TypeVar("R")
 
 
 class WithoutThreads:
-    """What a reactor has of threads; whatever comes from one is run at once."""
+    """The thread methods of a reactor, which run every call immediately."""
 
     def callFromThread(self, call: Callable[..., Any], *arguments: Any, **named: Any) -> None:
         call(*arguments, **named)
@@ -23,7 +23,7 @@ class WithoutThreads:
 class Later:
     """An L{threads.Offload} that runs each call when the test says so.
 
-    @ivar begun: the calls; each entry runs one and passes on its result.
+    @ivar begun: the pending calls; calling an entry runs it and passes on its result.
     """
 
     def __init__(self) -> None:
@@ -36,6 +36,6 @@ class Later:
 
 
 def at_once(case: SynchronousTestCase) -> None:
-    """Have what is for a thread run at once during a test, in place of it."""
+    """Make calls to threads run immediately during a test."""
     case.patch(threads, "IDLE_SECONDS", 0)
     case.patch(threads, "start_daemon", lambda target, name: target())

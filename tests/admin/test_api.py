@@ -21,7 +21,7 @@ GET = b'{"method": "GET", "url": "http://a.test/"}'
 
 
 class FakeBackend:
-    """Notes what it is asked, and answers what a test says."""
+    """Records its calls, and responds as a test says."""
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
@@ -45,7 +45,7 @@ class FakeBackend:
 
 
 class AdminTests(SynchronousTestCase):
-    """What can be asked for, and by whom."""
+    """The operations of the API, and the clients that may use them."""
 
     def setUp(self) -> None:
         self.backend = FakeBackend()
@@ -80,7 +80,7 @@ class AdminTests(SynchronousTestCase):
         self.assertEqual(found, (200, {"answered": 2, "permission": None}))
         self.assertEqual(self.backend.asked, [("abc", ApprovalAnswer(False, by="ann"))])
 
-    def test_nobody_waits(self) -> None:
+    def test_no_such_pending_approval(self) -> None:
         self.backend.result = succeed({"answered": 0, "permission": None})
         status, document = self.ask("POST", "/approvals/abc", b'{"answer": "allow"}')
         self.assertEqual(status, 404)
@@ -99,7 +99,7 @@ class AdminTests(SynchronousTestCase):
         self.assertEqual(self.ask("POST", "/explain", GET), (200, {"verdict": "allow"}))
         self.assertEqual(self.backend.asked, [ExplainRequest("GET", "http://a.test/")])
 
-    def test_no_such_thing(self) -> None:
+    def test_unknown_path_or_method(self) -> None:
         self.refuse(404, "GET", "/", words="/approvals/ID")
         self.refuse(404, "GET", "/metrics")
         self.refuse(405, "POST", "/approvals", words="use GET")
@@ -107,21 +107,21 @@ class AdminTests(SynchronousTestCase):
         self.refuse(405, "GET", "/explain")
         self.assertEqual(self.browse("GET", "/explain").answer()[1]["allow"], "post")
 
-    def test_what_makes_no_sense(self) -> None:
+    def test_invalid_content(self) -> None:
         for body in (b"", b"{", b"\xff", b"[1]", b'{"answer": "maybe"}', b"[" * 100_000):
             with self.subTest(body[:9]):
                 self.refuse(400, "POST", "/approvals/abc", body)
         self.refuse(400, "POST", "/explain", b'{"method": "GET"}', words='"url"')
 
-    def test_too_much(self) -> None:
+    def test_content_over_the_limit(self) -> None:
         self.refuse(413, "POST", "/explain", b" " * (2 * MAX_BODY) + GET)
 
     def test_the_longest_content(self) -> None:
         body = json.dumps({"method": "PUT", "url": "http://a.test/", "body": "x" * MAX_BODY}).encode()
         self.assertEqual(self.ask("POST", "/explain", body)[0], 200)
 
-    def test_pages_in_a_browser(self) -> None:
-        """No form and no script of another site can do anything here."""
+    def test_requests_of_browsers(self) -> None:
+        """No form and no script of another site can use the API."""
         answer = b'{"answer": "allow"}'
         for kind in ("", "Content-Type: text/plain\r\n", "Content-Type: application/x-www-form-urlencoded\r\n"):
             self.refuse(415, "POST", "/approvals/abc", answer, extra=kind)
@@ -139,8 +139,8 @@ class AdminTests(SynchronousTestCase):
         self.assertEqual(self.browse("GET", "/approvals").answer()[1]["www-authenticate"], "bearer")
         self.assertEqual(self.ask("GET", "/approvals", extra=right)[0], 200)
 
-    def test_nothing_is_kept_of_strangers(self) -> None:
-        """Everybody on this machine can come as far as the token."""
+    def test_content_of_unauthorized_clients_is_discarded(self) -> None:
+        """Every process on this machine can send requests without the token."""
         self.token = "hunter2"
         for extra, kept in (("", 0), ("Authorization: Bearer hunter2\r\n", 50_000)):
             browser = Browser(admin_site(Clock(), self.backend, self.token))
@@ -148,7 +148,7 @@ class AdminTests(SynchronousTestCase):
             browser.channel.dataReceived(b"x" * 50_000)
             self.assertEqual(browser.channel.requests[0].content.tell(), kept)
 
-    def test_so_many_connections(self) -> None:
+    def test_connection_limit(self) -> None:
         site: Any = admin_site(Clock(), self.backend, self.token)
         browsers = [Browser(site) for _ in range(MAX_CONNECTIONS)]
         Browser(site).ask("/approvals")
@@ -169,14 +169,14 @@ class AdminTests(SynchronousTestCase):
         self.assertEqual(self.backend.asked, ["listed"] * 3)
         self.assertEqual(len(site.channels), MAX_CONNECTIONS)
 
-    def test_a_defect(self) -> None:
+    def test_unexpected_error(self) -> None:
         self.backend.result = fail(RuntimeError("hunter2"))
         status, document = self.ask("GET", "/approvals")
         self.assertEqual((status, document), (500, {"error": "this failed; the log says why"}))
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
-    def test_the_client_goes_away(self) -> None:
-        """What was begun for it is given up, and whatever comes of that is nobody's business."""
+    def test_client_disconnects(self) -> None:
+        """The operation is cancelled, and its error is ignored."""
         given_up: list[object] = []
         for cancel in (given_up.append, lambda asked: asked.callback({}), lambda asked: asked.errback(ValueError())):
             self.backend.result = Deferred(cancel)

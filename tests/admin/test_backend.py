@@ -15,7 +15,7 @@ EXPLANATION = Explanation("GET", "x", (), "allow", "why", "me")
 
 
 class LocalAdminBackendTests(ApprovalsTestCase):
-    """One process, for whoever answers here or over a line."""
+    """The backend of one process, for local clients and for a parent process."""
 
     def setUp(self) -> None:
         super().setUp()

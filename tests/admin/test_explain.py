@@ -1,4 +1,4 @@
-"""Tests for L{egress.admin.explain}, with the parts of a proxy that is never started."""
+"""Tests for L{egress.admin.explain}, with the components of a proxy that is never started."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ id = "rest"
 action = "allow"
 """
 
-# One rule for each condition, which does not hold.
+# One rule for each condition, which is not met.
 CONDITIONS = {
     "hosts": '["b.test"]',
     "ports": "[81]",
@@ -55,7 +55,7 @@ CONDITIONS = {
     "max_body": "3",
     "min_body": "30",
     "clients": '["ci"]',
-    # Two days ago, whenever this runs.
+    # Two days ago, at any time of the test run.
     "times": f'["{(datetime.now(timezone.utc) - timedelta(days=2)):%a}"]',
     "addresses": '["private"]',
 }
@@ -70,7 +70,7 @@ EVERY_CONDITION = (
 
 
 class ExplainTestCase(SynchronousTestCase):
-    """Base: a proxy in memory, and the explanations that it gives."""
+    """Base: a proxy in memory, and its explanations."""
 
     def setUp(self) -> None:
         self.reactor = DialingReactor()
@@ -113,8 +113,8 @@ class ExplainTestCase(SynchronousTestCase):
         return step
 
 
-class WayTests(ExplainTestCase):
-    """From the request to the connection."""
+class TraceTests(ExplainTestCase):
+    """All steps, from the request to the connection."""
 
     def test_allowed(self) -> None:
         found = self.explain("GET", "HTTPS://A.test:443/x?q=1")
@@ -138,7 +138,7 @@ class WayTests(ExplainTestCase):
         self.assertEqual(self.step(found, "way").text, "directly")
         self.assertTrue(all(step.seconds >= 0 for step in found.steps))
 
-    def test_nothing_is_made(self) -> None:
+    def test_no_files_are_made(self) -> None:
         self.explain("GET", "https://a.test/")
         self.assertEqual([path.name for path in self.directory.iterdir()], ["policy.toml"])
 
@@ -159,7 +159,7 @@ class WayTests(ExplainTestCase):
             self.step(found, "address").details, ("1.2.3.4: a public address", "127.0.0.1: refused, a loopback address")
         )
 
-    def test_what_the_operator_opened_and_closed(self) -> None:
+    def test_allow_address_and_deny_address(self) -> None:
         service = self.service(allow_address=(ip_network("127.0.0.0/8"),), deny_address=(ip_network("2001:4860::/32"),))
         found = self.explain("GET", "http://local.test/", service=service)
         self.assertEqual(
@@ -175,19 +175,19 @@ class WayTests(ExplainTestCase):
         self.assertEqual((found.verdict, found.code), ("deny", "port-forbidden"))
         self.assertEqual(self.outcomes(found)["address"], "no")
 
-    def test_an_unknown_name(self) -> None:
-        """The authorizer is asked all the same, as by the proxy."""
+    def test_unknown_name(self) -> None:
+        """The authorizer is queried nevertheless, as by the proxy."""
         found = self.explain("GET", "http://nowhere.test/")
         self.assertEqual((found.verdict, found.code, found.status), ("none", "name-not-resolved", 502))
         self.assertEqual(self.outcomes(found), {"request": "ok", "address": "failed", "decision": "ok"})
 
-    def test_a_name_that_is_not_resolved_in_time(self) -> None:
+    def test_resolution_timeout(self) -> None:
         asked = self.ask("GET", "http://slow.test/")
         self.reactor.advance(10)
         self.assertEqual(self.successResultOf(asked).code, "resolution-timeout")
 
-    def test_the_look_up_comes_first(self) -> None:
-        """With C{--resolve before}, each name is looked up, and the authorizer is told the addresses."""
+    def test_lookup_before_the_decision(self) -> None:
+        """With C{--resolve before}, each name is resolved first, and the authorizer receives the addresses."""
         authorizer = ScriptedAuthorizer()
         authorizer.answers = [deny()]
         service = self.service(authorizer, resolve=Resolve.BEFORE)
@@ -199,7 +199,7 @@ class WayTests(ExplainTestCase):
             self.assertEqual(list(self.outcomes(found)), ["request", "address", "decision"])
             self.assertEqual((found.verdict, found.code), ("none", "name-not-resolved"))
 
-    def test_addresses_are_wanted(self) -> None:
+    def test_authorizer_needs_addresses(self) -> None:
         authorizer = ScriptedAuthorizer()
         authorizer.answers = [Decision(Verdict.NEED_ADDRESSES, "", "x"), deny()]
         found = self.explain("GET", "http://a.test/", service=self.service(authorizer))
@@ -209,7 +209,7 @@ class WayTests(ExplainTestCase):
         self.assertEqual(list(self.outcomes(found)), ["request", "address", "decision"])
         self.assertEqual(self.step(found, "decision").details, ("asked again, with the addresses",))
 
-    def test_addresses_are_wanted_that_there_are_not(self) -> None:
+    def test_authorizer_needs_addresses_of_an_unknown_name(self) -> None:
         for resolve in Resolve:
             authorizer = ScriptedAuthorizer()
             authorizer.answers = [Decision(Verdict.NEED_ADDRESSES, "", "x")]
@@ -222,7 +222,7 @@ class WayTests(ExplainTestCase):
             found = self.explain("GET", "http://1.2.3.4/", service=self.service(authorizer, resolve=resolve))
             self.assertEqual((found.verdict, found.code), ("none", "authorizer-unavailable"))
 
-    def test_names_that_are_judged_as_such(self) -> None:
+    def test_names_that_are_checked_without_a_lookup(self) -> None:
         for host in ("localhost", "a.localhost", "metadata.google.internal", "127.0.0.1"):
             found = self.explain("GET", f"http://{host}/")
             self.assertEqual(list(self.outcomes(found).items()), [("request", "ok"), ("address", "no")])
@@ -251,21 +251,21 @@ class WayTests(ExplainTestCase):
         self.assertEqual(wire.take(), b"")
         self.assertTrue(wire.aborted or wire.disconnecting or wire.disconnected)
 
-    def test_nobody_connects(self) -> None:
+    def test_connection_failure(self) -> None:
         self.reactor.refused = {"1.2.3.4", "2001:4860::1"}
         found = self.explain("GET", "http://a.test/", connect=True)
         self.assertEqual((found.verdict, found.code), ("none", "origin-unreachable"))
         self.assertEqual(self.outcomes(found)["connection"], "failed")
-        # Nobody connects for what is denied.
+        # The proxy does not connect for a denied request.
         attempts = len(self.reactor.attempts)
         self.explain("GET", "http://denied.test/", connect=True)
         self.assertEqual(len(self.reactor.attempts), attempts)
 
 
 class RequestTests(ExplainTestCase):
-    """What a client would send is read as the proxy reads it."""
+    """Requests are parsed as the proxy parses them."""
 
-    def test_refused(self) -> None:
+    def test_rejected(self) -> None:
         for method, url, headers, code in (
             ("GET", "a.test", (), "invalid-target"),
             ("GET", "/path", (), "bad-request"),
@@ -282,7 +282,7 @@ class RequestTests(ExplainTestCase):
                 self.assertEqual((found.verdict, found.code, found.decided_by), ("deny", code, "proxy"))
                 self.assertEqual(self.outcomes(found), {"request": "no"})
 
-    def test_what_is_asked(self) -> None:
+    def test_authorization_request(self) -> None:
         authorizer = ScriptedAuthorizer()
         service = self.service(authorizer)
         self.explain("POST", "http://a.test/?q=1", ((b"X", b"y"), (b"Connection", b"X")), b"hi", service, client="ann")
@@ -292,7 +292,7 @@ class RequestTests(ExplainTestCase):
         self.assertEqual((asked.client.identity, asked.addresses, asked.addresses_withheld), ("ann", None, True))
 
     def test_content(self) -> None:
-        """Where it is not looked at, it is withheld, and given when it is wanted."""
+        """Content is withheld where no rule needs it, and passed when the authorizer needs it."""
         authorizer = ScriptedAuthorizer()
         authorizer.needs_body = False
         authorizer.answers = [Decision(Verdict.NEED_BODY, "", "x"), deny()]
@@ -308,7 +308,7 @@ class RequestTests(ExplainTestCase):
         found = self.explain("POST", "http://a.test/", (), b"hi", self.service(authorizer))
         self.assertEqual((found.verdict, found.code), ("none", "authorizer-unavailable"))
 
-    def test_too_much_content(self) -> None:
+    def test_content_over_the_limit(self) -> None:
         authorizer = ScriptedAuthorizer()
         options: dict[str, Any] = {"limits": Limits(body=1)}
         found = self.explain("POST", "http://a.test/", (), b"hi", self.service(authorizer, **options))
@@ -339,7 +339,7 @@ class RequestTests(ExplainTestCase):
         self.assertEqual(self.explain("POST", "http://a.test/", headers, service=service).verdict, "allow")
         self.assertIn((b"Upgrade", b"tcp"), authorizer.asked[0].headers)
 
-    def test_clients_that_say_who_they_are(self) -> None:
+    def test_client_authentication(self) -> None:
         secrets = self.directory / "clients"
         secrets.write_text("")
         service = self.service(client_auth=secrets)
@@ -350,9 +350,9 @@ class RequestTests(ExplainTestCase):
 
 
 class TunnelTests(ExplainTestCase):
-    """What is inside a CONNECT."""
+    """CONNECT requests and intercepted requests."""
 
-    def test_passed_through(self) -> None:
+    def test_passthrough(self) -> None:
         authorizer = ScriptedAuthorizer()
         for option, why in (
             ({"passthrough": ("a.test",)}, "--passthrough"),
@@ -380,16 +380,16 @@ class TunnelTests(ExplainTestCase):
         self.assertEqual(self.outcomes(found)["tunnel"], "no")
         found = self.explain("GET", "https://a.test/")
         self.assertIn("there is no CA", self.step(found, "tunnel").details[0])
-        # Where there is one, its own constraints count, and nobody reads its key.
+        # An existing CA has its own constraints, and its key is not read.
         directory = CaDirectory(self.directory / "ca", ("example.com",))
         directory.load_or_create(datetime.now(timezone.utc))
         self.assertEqual(self.explain("GET", "https://a.test/").code, "certificate-not-permitted")
 
 
 class DecisionTests(ExplainTestCase):
-    """Who decides, and what is told of it."""
+    """The decision step and its details."""
 
-    def test_terms(self) -> None:
+    def test_obligations(self) -> None:
         authorizer = ScriptedAuthorizer()
         terms = Obligations(((b"Authorization", b"hunter2"),), (b"cookie",), 7, 60)
         authorizer.answers = [Decision(Verdict.ALLOW, "yes", "x", obligations=terms, source="cache")]
@@ -416,23 +416,23 @@ class DecisionTests(ExplainTestCase):
         )
         self.assertFalse(log.exists())
 
-    def test_no_decision(self) -> None:
+    def test_authorizer_failure(self) -> None:
         authorizer = ScriptedAuthorizer()
         authorizer.answers = [AuthorizerUnavailable("it is gone")]
         found = self.explain("GET", "http://a.test/", service=self.service(authorizer))
         self.assertEqual((found.verdict, found.code, found.status), ("none", "authorizer-unavailable", 503))
         self.assertEqual(self.outcomes(found)["decision"], "failed")
 
-    def test_not_asked(self) -> None:
+    def test_no_query_with_no_ask(self) -> None:
         authorizer = ScriptedAuthorizer()
         found = self.explain("GET", "http://a.test/", service=self.service(authorizer), ask=False)
         self.assertEqual((found.verdict, authorizer.asked), ("none", []))
         self.assertEqual(self.outcomes(found)["decision"], "skipped")
-        # Rules are not asked of anybody.
+        # The embedded policy is evaluated without a query.
         self.assertEqual(self.explain("GET", "http://a.test/", ask=False).verdict, "allow")
 
     def test_rule_by_rule(self) -> None:
-        """Each condition is named where it did not hold, with the file and the line of its rule."""
+        """For each rule, the first unmet condition is named, with the file and the line of the rule."""
         (self.directory / "policy.toml").write_text(EVERY_CONDITION)
         found = self.explain("POST", "http://a.test/x?q=1", ((b"Content-Type", b"application/json"),), b'{"a": 2}')
         step = self.step(found, "decision")
@@ -450,8 +450,8 @@ class DecisionTests(ExplainTestCase):
         )
         self.assertIn("asked again, with the content", step.details)
 
-    def test_what_is_in_doubt(self) -> None:
-        """The rule that would allow it says why it does not, and so does the reason."""
+    def test_ambiguous_requests(self) -> None:
+        """A rule that would allow the request says why it does not, and so does the reason."""
         text = "version = 1\n[[rules]]\nname = 'npm'\naction = 'allow'\npaths = ['/@a/*']\n"
         (self.directory / "policy.toml").write_text(text)
         found = self.explain("GET", "http://a.test/@a%2fb")
@@ -460,7 +460,7 @@ class DecisionTests(ExplainTestCase):
         self.assertIn(f"; {doubt}, so the rule npm does not allow it", found.reason)
 
     def test_many_rules(self) -> None:
-        """The last of them are shown."""
+        """Only the last rules are shown."""
         many = "".join(f'[[rules]]\naction = "allow"\nhosts = ["h{number}.test"]\n' for number in range(600))
         (self.directory / "policy.toml").write_text(f"version = 1\n{many}")
         step = self.step(self.explain("GET", "http://a.test/x"), "decision")
@@ -470,7 +470,7 @@ class DecisionTests(ExplainTestCase):
         )
 
     def test_secret(self) -> None:
-        """One that cannot be had, or not be sent there, is found out; its value is shown nowhere."""
+        """A secret that is unavailable, or must not be sent to the origin, is reported; its value is never shown."""
         rule = '[[rules]]\naction = "allow"\nset_headers = { Authorization = "Bearer ${secret:key}" }\n'
         (self.directory / "policy.toml").write_text(f"version = 1\n{rule}")
         (self.directory / "key").write_text("s3cr3t")
@@ -487,8 +487,8 @@ class DecisionTests(ExplainTestCase):
         found = self.explain("GET", "https://a.test/", service=self.service(secrets=secrets.absolute()))
         self.assertEqual((found.verdict, self.outcomes(found)["decision"]), ("none", "failed"))
 
-    def test_a_person(self) -> None:
-        """Nobody is asked only to explain."""
+    def test_approval(self) -> None:
+        """An explanation notifies no approver."""
         found = self.explain("GET", "http://asked.test/")
         self.assertEqual((found.verdict, found.status), ("deny", 403))
         self.assertIn("start with --admin", found.reason)

@@ -1,4 +1,4 @@
-"""Tests for L{egress.admin.explain_text}; C{tests.admin.test_explain} has them in whole explanations."""
+"""Tests for L{egress.admin.explain_text}; C{tests.admin.test_explain} tests it in whole explanations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ONE, TWO = ip_address("1.2.3.4"), ip_address("10.1.2.3")
 
 
 class WordsTests(SynchronousTestCase):
-    """Addresses, routes and terms for people."""
+    """Descriptions of addresses, routes and obligations."""
 
     def test_addresses(self) -> None:
         guard = AddressGuard(
@@ -45,7 +45,7 @@ class WordsTests(SynchronousTestCase):
         ):
             self.assertEqual(of_route(Route(ORIGIN, addresses, through, False, False)), expected)
 
-    def test_terms(self) -> None:
+    def test_obligations(self) -> None:
         terms = Obligations(((b"X-A", b"hunter2"),), (b"cookie",), 7, 60)
         decision = Decision(Verdict.ALLOW, "why", "who", obligations=terms, observed="deny", source="cache")
         self.assertEqual(

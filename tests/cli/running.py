@@ -13,22 +13,22 @@ from egress.cli import main as cli
 
 
 class CommandTestCase(SynchronousTestCase):
-    """Runs C{egress}, and has a directory to write into."""
+    """Runs C{egress}; has a directory for files."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp())
         self.directory.mkdir()
 
     def write(self, name: str, content: bytes) -> str:
-        """Write a file, and give its name."""
+        """Write a file, and return its name."""
         path = self.directory / name
         path.write_bytes(content)
         return str(path)
 
     def run_egress(self, *arguments: str, environ: Mapping[str, str] | None = None) -> tuple[int, str, str]:
-        """Run it.
+        """Run the command.
 
-        @return: the status, and what was printed.
+        @return: the exit status, standard output and standard error.
         """
         out, err = io.StringIO(), io.StringIO()
         self.patch(sys, "stderr", err)

@@ -1,4 +1,4 @@
-"""Tests for L{egress.cli.admin_client}; the proxy is a connection that says what a test says."""
+"""Tests for L{egress.cli.admin_client}; the proxy is a connection with prepared responses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from egress.config.model import ConfigError
 
 
 class FakeSocket:
-    """A socket whose other side has answered already."""
+    """A socket whose other end has already responded."""
 
     def __init__(self, answer: bytes | Exception) -> None:
         self.answer = answer
@@ -49,13 +49,13 @@ class FakeSocket:
 
 
 def answer(status: str, document: object) -> bytes:
-    """What a proxy says."""
+    """The response of a proxy."""
     body = json.dumps(document).encode()
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 class AdminApiTests(SynchronousTestCase):
-    """Asking, over either kind of socket."""
+    """Requests over both kinds of socket."""
 
     def api(self, said: bytes | Exception, where: str = "unix:/a.sock", secret: str | None = None) -> AdminApi:
         self.socket = FakeSocket(said)
@@ -82,14 +82,14 @@ class AdminApiTests(SynchronousTestCase):
         self.assertIn(b"Content-Type: application/json\r\n", self.socket.sent)
         self.assertTrue(self.socket.sent.endswith(b'{"answer": "deny"}'))
 
-    def test_it_says_no(self) -> None:
+    def test_error_response(self) -> None:
         api = self.api(answer("404 Not Found", {"error": "nobody waits"}))
         error = self.assertRaises(AdminFailed, api.call, "GET", "/")
         self.assertEqual((str(error), error.status), ("nobody waits", 404))
         api = self.api(answer("404 Not Found", {}))
         self.assertEqual(str(self.assertRaises(AdminFailed, api.call, "GET", "/")), "Not Found")
 
-    def test_it_cannot_be_had(self) -> None:
+    def test_connection_failure(self) -> None:
         for said, words in (
             (TimeoutError(), "does not answer"),
             (FileNotFoundError(2, "No such file or directory"), "No such file or directory; does the proxy run?"),
@@ -102,14 +102,14 @@ class AdminApiTests(SynchronousTestCase):
 
 
 class OptionsTests(SynchronousTestCase):
-    """Where it is, and what it wants."""
+    """The endpoint of the API, and the token."""
 
     def find(self, *arguments: str, **environ: str) -> AdminApi:
         parser = argparse.ArgumentParser()
         add_options(parser)
         return admin_api(parser.parse_args(arguments), environ)
 
-    def test_where(self) -> None:
+    def test_endpoint(self) -> None:
         for arguments, environ in (
             (("--admin", "unix:/a"), {}),
             ((), {"EGRESS_ADMIN": "unix:/a:mode=660"}),

@@ -46,7 +46,7 @@ PERMISSION = {
 
 
 class FakeApi(AdminApi):
-    """Notes what it is asked."""
+    """An API that records its calls."""
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
@@ -62,7 +62,7 @@ class FakeApi(AdminApi):
 
 
 class ApprovalsCommandTests(SynchronousTestCase):
-    """What a person reads and says."""
+    """The output of the command, and its requests."""
 
     def setUp(self) -> None:
         self.api = FakeApi()
@@ -110,8 +110,8 @@ class ApprovalsCommandTests(SynchronousTestCase):
             text.endswith("OPTIONS https://a.test/a  from ci at 192.0.2.1  until 1970-01-01 01:06 UTC (66 min)\n")
         )
 
-    def test_what_a_terminal_would_obey(self) -> None:
-        """A client chooses its URL and its name."""
+    def test_control_characters(self) -> None:
+        """Clients choose their URLs and names."""
         held = {**HELD, "url": "https://a.test/\x9b2J", "identity": "\x1b[31mroot"}
         text = in_lines({"held": [held], "permissions": [{**PERMISSION, "identity": "\u202ex"}]}, 0)
         self.assertTrue(text.replace("\n", "").isprintable())
@@ -124,7 +124,7 @@ class ApprovalsCommandTests(SynchronousTestCase):
         self.assertEqual(self.api.asked[0], ("GET", "/approvals", None))
 
     def test_watch(self) -> None:
-        """Each is told once, and again when it comes again."""
+        """Each pending approval is printed once, and again when it comes again."""
         other = {**HELD, "id": "def"}
         for held in ([HELD], [HELD, other], [other], [HELD, other]):
             self.api.answers.append({"held": held})
@@ -173,8 +173,8 @@ class ApprovalsCommandTests(SynchronousTestCase):
         self.patch(sys, "stderr", io.StringIO())
         self.assertRaises(SystemExit, self.run_approvals, "allow", "abc", "--for", "ever", answer={})
 
-    def test_where(self) -> None:
-        """The option stands before the action or behind it."""
+    def test_position_of_the_option(self) -> None:
+        """The option is accepted before and after the action."""
         for arguments in (("--admin", "unix:/a", "revoke", "p1"), ("revoke", "p1", "--admin", "unix:/a")):
             self.run_approvals(*arguments, answer={})
         self.assertEqual(self.given, ["unix:/a", "unix:/a"])

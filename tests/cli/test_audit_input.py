@@ -15,8 +15,8 @@ from tests.policy.audit import audit_line
 A, B = audit_line("GET", "http://a.test/"), audit_line("GET", "http://b.test/")
 
 
-class AuditFilesTests(CommandTestCase):
-    """One file after the other."""
+class AuditInputTests(CommandTestCase):
+    """Files are read one after the other."""
 
     def read(self, *names: str) -> tuple[list[str], str]:
         err = io.StringIO()
@@ -28,7 +28,7 @@ class AuditFilesTests(CommandTestCase):
         self.assertEqual((found, said), (["http://a.test/", "http://b.test/", "http://a.test/"], ""))
 
     def test_empty(self) -> None:
-        """A job that went past the proxy must not look like one that went nowhere new."""
+        """A job that bypassed the proxy must not look like one that contacted no new destination."""
         name = self.write("empty", b"")
         self.assertEqual(self.read(name), ([], f"egress: {name}: is empty; does the job go through the proxy?\n"))
 
@@ -37,7 +37,7 @@ class AuditFilesTests(CommandTestCase):
         self.assertEqual(self.read("-"), (["http://a.test/"], ""))
 
     def test_bad_lines(self) -> None:
-        """They are told with their numbers; one that is too long is one line, and is not kept."""
+        """Invalid lines are reported with their numbers; a line that is too long counts as one and is not stored."""
         name = self.write("a", A + b"x\n" + b"y" * (3 * MAX_LINE) + b"\n" + B)
         found, said = self.read(name)
         self.assertEqual(found, ["http://a.test/", "http://b.test/"])

@@ -26,10 +26,10 @@ NOW = datetime.now(timezone.utc)
 
 
 class CaCommandTestCase(SynchronousTestCase):
-    """Has a directory with a CA."""
+    """A test case with a directory that has a CA."""
 
     def setUp(self) -> None:
-        # A short name: paths stand in lines that are compared.
+        # A short name: the compared lines contain paths.
         self.root = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.root)
         self.directory = CaDirectory(self.root / "ca")
@@ -39,7 +39,7 @@ class CaCommandTestCase(SynchronousTestCase):
     def run_ca(self, *arguments: str, status: int = 0) -> tuple[bytes, str]:
         """Run C{egress ca}.
 
-        @return: what was printed.
+        @return: standard output and standard error.
         """
         out, err = io.BytesIO(), io.StringIO()
         text = io.TextIOWrapper(out, "utf-8", write_through=True)
@@ -52,16 +52,16 @@ class CaCommandTestCase(SynchronousTestCase):
         return out.decode("utf-8")
 
     def refused(self, *arguments: str) -> str:
-        """Run what cannot be done.
+        """Run a command that fails.
 
-        @return: the line that says why.
+        @return: the error line.
         """
         out, err = self.run_ca(*arguments, status=1)
         self.assertEqual((out, err.count("\n")), (b"", 1))
         return err
 
     def give_chain(self) -> tuple[TestCA, TestCA]:
-        """Have the configuration name an intermediate CA."""
+        """Configure an intermediate CA."""
         root = TestCA("Root")
         middle = TestCA("Middle", root)
         certificate, key = self.root / "chain.pem", self.root / "key.pem"
@@ -106,7 +106,7 @@ class ShowTests(CaCommandTestCase):
         self.assertEqual(document["files"], [str(path) for path in self.directory.paths])
 
     def test_rotation(self) -> None:
-        """All three are shown, each as what it is."""
+        """The current, previous and next CA are shown with their states."""
         self.said("rotate", "--ca-name-constraints", "example.com,10.0.0.0/8")
         following = self.document()["next"]
         self.assertEqual(following["nameConstraints"], "example.com, 10.0.0.0/8")
@@ -120,7 +120,7 @@ class ShowTests(CaCommandTestCase):
         self.assertEqual(titles, ["signs", "next", "old", "files"])
 
     def test_expired(self) -> None:
-        """What has expired can still be looked at; on its last day it has not."""
+        """An expired CA can still be shown; on its last day it is not expired."""
         end = self.first.not_valid_after_utc
         self.patch(ca, "_now", lambda: end)
         self.assertIn(f"to {end:%Y-%m-%d}, expired\n", self.said("show"))
@@ -129,7 +129,7 @@ class ShowTests(CaCommandTestCase):
         self.assertIn(f"to {end:%Y-%m-%d}, 0 days left\n", self.said("show"))
 
     def test_chain(self) -> None:
-        """An intermediate CA is shown with those above it; a directory that is named counts over it."""
+        """An intermediate CA is shown with its chain; a directory on the command line overrides it."""
         self.give_chain()
         document = self.document()
         self.assertEqual((document["current"]["subject"], document["current"]["issuer"]), ("CN=Middle", "CN=Root"))
@@ -139,7 +139,7 @@ class ShowTests(CaCommandTestCase):
         self.assertEqual(found["current"]["subject"], self.first.subject.rfc4514_string())
 
     def test_configuration(self) -> None:
-        """The file of the proxy's configuration is read, whatever else stands in it."""
+        """The configuration file of the proxy is read, whatever other settings it has."""
         del self.environ["EGRESS_CA_DIR"]
         config = self.root / "egress.toml"
         config.write_text('ca-dir = "ca"\npolicy = "/does/not/exist"\n')
@@ -147,14 +147,14 @@ class ShowTests(CaCommandTestCase):
         config.write_text("novel = 1\n")
         self.assertIn("novel in ", self.refused("show", "--config", str(config)))
 
-    def test_nothing_there(self) -> None:
-        """Nothing is made by looking."""
+    def test_no_ca(self) -> None:
+        """C{show} makes no CA."""
         empty = self.root / "empty"
         self.assertIn(f"{empty}: there is no CA", self.refused("show", "--ca-dir", str(empty)))
         self.assertFalse(empty.exists())
 
     def test_keys(self) -> None:
-        """Other kinds of keys have names, too."""
+        """The other kinds of keys have names, too."""
         for key, expected in (
             (rsa.generate_private_key(65537, 2048), "RSA 2048"),
             (ed25519.Ed25519PrivateKey.generate(), "Ed25519PublicKey"),
@@ -167,7 +167,7 @@ class ExportTests(CaCommandTestCase):
     """C{egress ca export}."""
 
     def test_pem(self) -> None:
-        """To a file that everybody can read, or to standard output; all that is to be trusted, and no key."""
+        """To a world-readable file or to standard output; it contains all trusted certificates, and no key."""
         path = self.root / "out.pem"
         self.assertEqual(self.said("export", str(path)), f"{path}: {self.first.subject.rfc4514_string()}\n")
         self.assertEqual(path.stat().st_mode & 0o777, 0o644)
@@ -194,12 +194,12 @@ class ExportTests(CaCommandTestCase):
         self.assertIn("six characters", self.refused("export", "--format", "jks", "--password", "short", "-"))
 
     def test_chain(self) -> None:
-        """The root is what clients trust."""
+        """Clients trust the root."""
         _, root = self.give_chain()
         self.assertEqual(self.run_ca("export", "-")[0], root.pem)
 
     def test_unwritable(self) -> None:
-        """A file that cannot be written is named, and what was there stays."""
+        """The error names the file, and an existing file stays unchanged."""
         path = self.root / "no" / "out.pem"
         self.assertIn(f"{path}: No such file or directory", self.refused("export", str(path)))
         directory = self.root / "taken"
@@ -217,7 +217,7 @@ class ExportTests(CaCommandTestCase):
         self.assertEqual(len(list(self.root.glob("out.pem*"))), 1)
 
     def test_device(self) -> None:
-        """A device stays one."""
+        """A device is written to, not replaced."""
         self.said("export", os.devnull)
         self.assertFalse(Path(os.devnull).is_file())
 
@@ -229,7 +229,7 @@ class RotateTests(CaCommandTestCase):
         return read_certificates(self.directory.certificate_path.read_bytes())
 
     def test_steps(self) -> None:
-        """Each step says what comes after it."""
+        """Each step prints the next one."""
         said = self.said("rotate", "--days", "30")
         following = self.directory.certificates().following
         assert following is not None
@@ -252,7 +252,7 @@ class RotateTests(CaCommandTestCase):
             self.assertIn(expected, self.refused("rotate", f"--{step}"))
 
     def test_constraints(self) -> None:
-        """From the command line, from the configuration, or as before; none takes them back."""
+        """From the command line, from the configuration, or as before; C{none} removes them."""
         for text, configured, expected in (
             ("example.com", None, "example.com"),
             (None, None, "example.com"),
@@ -268,8 +268,8 @@ class RotateTests(CaCommandTestCase):
             self.assertEqual(self.directory.load(NOW).limits, expected)
         self.assertIn("10.0.0.0/8", self.refused("rotate", "--ca-name-constraints", "10.0.0.1/8"))
 
-    def test_given(self) -> None:
-        """A CA that the operator gives is not replaced here."""
+    def test_provided_ca(self) -> None:
+        """C{rotate} does not replace a CA that the operator provides."""
         self.give_chain()
         self.assertIn("replace its files", self.refused("rotate"))
 

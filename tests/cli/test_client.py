@@ -14,7 +14,7 @@ from egress.http.proxy_authorization import Basic, Bearer
 
 
 class Terminal(io.StringIO):
-    """Standard input where somebody types."""
+    """Standard input that is a terminal."""
 
     def isatty(self) -> bool:
         return True

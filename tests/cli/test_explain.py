@@ -25,7 +25,7 @@ ALLOWED = Explanation("GET", "http://a.test/", STEPS, "allow", "why", "policy x"
 
 
 class LinesTests(SynchronousTestCase):
-    """For people."""
+    """The output as text."""
 
     def test_lines(self) -> None:
         self.assertEqual(
@@ -45,7 +45,7 @@ class LinesTests(SynchronousTestCase):
         )
 
     def test_doubt(self) -> None:
-        """What servers read in different ways stands with the rule."""
+        """The differences in interpretation between servers are printed with the rule."""
         rule = RuleTried("npm", "allow", False, "paths", "p.toml:1", "its path contains %2F, which servers read in ...")
         document = Explanation(
             "GET", "x", (Step("decision", "no", "deny", 0.1, (), (rule,)),), "deny", "why", "p"
@@ -53,7 +53,7 @@ class LinesTests(SynchronousTestCase):
         self.assertIn(
             "  npm  p.toml:1  no: paths (its path contains %2F, which servers read in ...)\n", in_lines(document)
         )
-        # A proxy that is older than the command does not say.
+        # A proxy that is older than the command does not report it.
         del document["steps"][0]["rules"][0]["doubt"]
         self.assertIn("no: paths\n", in_lines(document))
 
@@ -64,7 +64,7 @@ class LinesTests(SynchronousTestCase):
             document |= {"status": 403, "code": "denied"}
             self.assertTrue(in_lines(document).endswith("  by proxy; the client gets 403 (denied)\n"))
 
-    def test_what_fails_later(self) -> None:
+    def test_failure_after_the_decision(self) -> None:
         for code, word in (("authorizer-unavailable", "no decision"), ("name-not-resolved", "would fail")):
             document = Explanation("GET", "x", (), "none", "why", "proxy", None, 502, code).to_json()
             self.assertIn(f"\n{word}: why\n", in_lines(document))
@@ -78,7 +78,7 @@ class LinesTests(SynchronousTestCase):
 
 
 class ExplainCommandTests(SynchronousTestCase):
-    """What is asked, and what the status says."""
+    """The explain request, and the exit status."""
 
     def setUp(self) -> None:
         self.asked: list[Any] = []
@@ -103,7 +103,7 @@ class ExplainCommandTests(SynchronousTestCase):
         self.assertEqual(cli.main(["explain", *arguments], {}, out, err), status, err.getvalue())
         return out.getvalue(), err.getvalue()
 
-    def test_question(self) -> None:
+    def test_explain_request(self) -> None:
         self.explain(
             *("PUT", "http://a.test/", "-H", "A: b:c", "--header", "X:", "--body", "é", "--client", "ann"),
             *("--connect", "--no-ask", "--authz-url", "http://authz.test", "--authz-via-upstream"),
@@ -141,7 +141,7 @@ class ExplainCommandTests(SynchronousTestCase):
         self.assertIn("No such file", self.explain("PUT", "x", "--body", "@/missing", status=2)[1])
 
     def test_wrong(self) -> None:
-        """Status 1 is a denial: what goes wrong is another."""
+        """Status 1 is a denial, so errors have another status."""
         self.assertIn("write a name and a value", self.explain("GET", "x", "-H", "novalue", status=2)[1])
         self.assertIn("one line", self.explain("GET", "x\ny", status=2)[1])
         self.assertIn("--authz-timeout", self.explain("GET", "x", "--authz-timeout", "x", status=2)[1])
@@ -156,8 +156,8 @@ class ExplainCommandTests(SynchronousTestCase):
         self.explain("GET", "x", status=130)
 
 
-class ExplainedTests(SynchronousTestCase):
-    """A proxy is put together, and let go of."""
+class DryRunTests(SynchronousTestCase):
+    """A proxy is made, and its resources are released."""
 
     def test_explained(self) -> None:
         reactor = DialingReactor()

@@ -15,14 +15,14 @@ DENIED = audit_line("GET", "https://c.test/", verdict="deny", reason="not there"
 
 
 class Terminal(io.StringIO):
-    """Standard output where somebody looks."""
+    """Standard output that is a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
 class LockCommandTests(CommandTestCase):
-    """Recording, and verifying."""
+    """Recording and verification."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -89,8 +89,8 @@ class LockCommandTests(CommandTestCase):
         self.assertEqual(status, 2)
         self.assertIn("cannot be read", err)
 
-    def test_lines_that_cannot_be_read(self) -> None:
-        """What they are about may be new, so nothing is verified."""
+    def test_unreadable_lines(self) -> None:
+        """They may contain new destinations, so nothing is verified."""
         self.run_egress("lock", "record", self.first, "--lock", self.lock)
         log = self.write("damaged", A + audit_line("*", "https://elsewhere.test/"))
         for more in ((), ("--update",)):
@@ -100,7 +100,7 @@ class LockCommandTests(CommandTestCase):
             self.assertIn("nothing is verified", err)
 
     def test_colors(self) -> None:
-        """On a terminal alone, and where they are wanted."""
+        """Only on a terminal, unless colors are requested."""
         self.run_egress("lock", "record", self.first, "--lock", self.lock)
         given = argparse.Namespace(lock=self.lock, audit=[self.second], update=False, strict=False)
         for environ, colored in (({}, True), ({"NO_COLOR": ""}, False), ({"TERM": "dumb"}, False)):

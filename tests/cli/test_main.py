@@ -19,12 +19,12 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 class CommandLineTests(SynchronousTestCase):
-    """What all commands have in common."""
+    """Behavior common to all commands."""
 
     def run_command(self, *arguments: str) -> tuple[int, str, str]:
-        """Run it.
+        """Run the command.
 
-        @return: the status, and what was printed.
+        @return: the exit status, standard output and standard error.
         """
         out, err = io.StringIO(), io.StringIO()
         self.patch(sys, "stdout", out)
@@ -36,7 +36,7 @@ class CommandLineTests(SynchronousTestCase):
         return status, out.getvalue(), err.getvalue()
 
     def failing(self, error: BaseException) -> tuple[int, str, str]:
-        """Run a command that fails."""
+        """Run a command that fails with an error."""
 
         def fail(*_: object) -> None:
             raise error
@@ -51,36 +51,36 @@ class CommandLineTests(SynchronousTestCase):
         self.assertEqual(self.run_command("--version"), (0, f"egressproxy {__version__}\n", ""))
 
     def test_help(self) -> None:
-        """Each command, at each level, says what it is."""
+        """Each command has a description, at each level."""
         for arguments in (["--help"], ["ca", "--help"], *(["ca", name, "--help"] for name in ("show", "export"))):
             status, out, _ = self.run_command(*arguments)
             self.assertEqual(status, 0)
             self.assertTrue(out.startswith(f"usage: egress {' '.join(arguments[:-1])}".rstrip()), out)
         self.assertIn("ca ", self.run_command("--help")[1])
 
-    def test_unreadable(self) -> None:
-        """A command line that makes no sense."""
+    def test_invalid_command_line(self) -> None:
+        """An invalid command line has exit status 2."""
         for arguments in ([], ["novel"], ["ca"], ["ca", "novel"], ["ca", "export"], ["ca", "show", "--novel"]):
             status, out, err = self.run_command(*arguments)
             self.assertEqual((status, out), (2, ""))
             self.assertIn("usage: egress", err)
 
     def test_failure(self) -> None:
-        """One line, whatever the reason."""
+        """Every error is one line."""
         for error in (CommandFailed("this\ncannot be"), ConfigError("this", "", "cannot be")):
             status, out, err = self.failing(error)
             self.assertEqual((status, out), (1, ""))
             self.assertEqual(err.replace(":", ""), "egress this cannot be\n")
 
     def test_status(self) -> None:
-        """A command that found a difference, and one that was misused, say so; Ctrl-C is what it is in a shell."""
+        """The statuses for a difference, for misuse, and for Ctrl-C as in a shell."""
         self.assertEqual(self.failing(Misused("this cannot be")), (2, "", "egress: this cannot be\n"))
         self.assertEqual(self.failing(KeyboardInterrupt()), (130, "", ""))
         self.patch(cli, "_COMMANDS", (lambda commands: commands.add_parser("differ").set_defaults(run=lambda *_: 1),))
         self.assertEqual(self.run_command("differ"), (1, "", ""))
 
-    def test_nobody_reads(self) -> None:
-        """A reader that has enough is no reason for a traceback."""
+    def test_closed_output(self) -> None:
+        """A reader that closes the pipe early causes no traceback."""
         null: list[int] = []
         self.patch(os, "dup2", lambda source, target: null.append(target))
         self.assertEqual(self.failing(BrokenPipeError()), (1, "", ""))

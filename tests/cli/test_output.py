@@ -13,7 +13,7 @@ from tests.cli.running import CommandTestCase
 
 
 class OutputFileTests(CommandTestCase):
-    """All of it, or nothing."""
+    """Files are written completely or not at all."""
 
     def test_new(self) -> None:
         path = self.directory / "new"
@@ -34,7 +34,7 @@ class OutputFileTests(CommandTestCase):
         error = self.assertRaises(Misused, write_file, self.directory / "absent" / "file", "x")
         self.assertIn("name a file that can be written to", str(error))
 
-    def test_nothing_is_left(self) -> None:
+    def test_no_temporary_file_remains(self) -> None:
         def refuse(*_: object, **__: object) -> None:
             raise OSError(28, "No space left on device")
 
@@ -44,7 +44,7 @@ class OutputFileTests(CommandTestCase):
 
 
 class PlainTests(SynchronousTestCase):
-    """What is read is what is there."""
+    """Printed text shows every character."""
 
     def test_plain(self) -> None:
         for text, written in (

@@ -11,7 +11,7 @@ from egress.cli import main as cli
 
 
 class PolicyCommandTests(SynchronousTestCase):
-    """A group of commands."""
+    """The command group."""
 
     def test_help(self) -> None:
         out = io.StringIO()

@@ -24,7 +24,7 @@ A, B = audit_line("GET", "https://a.test/"), audit_line("GET", "https://b.test/"
 
 
 class ReplayCommandTests(CommandTestCase):
-    """Another policy, or a service."""
+    """Replay against another policy or a service."""
 
     def test_policy(self) -> None:
         policy = self.write("policy.toml", POLICY)
@@ -59,7 +59,7 @@ class ReplayCommandTests(CommandTestCase):
             self.assertIn(words, err)
 
     def test_service(self) -> None:
-        """It is asked as the proxy would ask it, on a reactor of the command's own."""
+        """The service is queried as the proxy would query it, on the command's own reactor."""
         asked: list[Any] = []
 
         def run(start: Callable[[Any], Deferred[Any]]) -> Any:
@@ -90,7 +90,7 @@ class ReplayCommandTests(CommandTestCase):
         self.run_egress("policy", "replay", self.write("a", A), *arguments)
         self.assertEqual(paths, ["opa"])
 
-    def test_a_name_that_cannot_be_asked(self) -> None:
+    def test_unresolvable_name(self) -> None:
         self.patch(replay, "run", lambda start: start(MemoryReactorClock()))
         status, _, err = self.run_egress("policy", "replay", self.write("a", A), "--authz-url", "http://a_b.test")
         self.assertEqual(status, 2)
@@ -99,7 +99,7 @@ class ReplayCommandTests(CommandTestCase):
 
 @implementer(IAuthorizer)
 class Slow:
-    """An authorizer that answers when a test says so."""
+    """An authorizer that responds when a test says so."""
 
     name = "slow"
     needs_body = True
@@ -120,7 +120,7 @@ class Slow:
 
 
 class AskAllTests(SynchronousTestCase):
-    """So many questions at a time."""
+    """Authorization requests are sent with limited concurrency."""
 
     def test_bounded(self) -> None:
         recording = Recording()
@@ -145,8 +145,8 @@ class AskAllTests(SynchronousTestCase):
             ],
         )
 
-    def test_defect(self) -> None:
-        """What is no outage is told as what it is."""
+    def test_unexpected_error(self) -> None:
+        """An error other than an authorizer failure is raised as it is."""
         recording = Recording()
         for line in read(A):
             recording.add(line)

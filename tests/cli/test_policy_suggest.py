@@ -16,7 +16,7 @@ LINES = (
 
 
 class SuggestCommandTests(CommandTestCase):
-    """What left is in it."""
+    """The suggestion contains the forwarded requests."""
 
     def test_output(self) -> None:
         audit = self.write("audit", b"".join(LINES))

@@ -1,4 +1,4 @@
-"""Tests for L{egress.cli.react}, in processes of their own: each runs the reactor once."""
+"""Tests for L{egress.cli.react}, in separate processes, because each runs the reactor once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 class RunTests(SynchronousTestCase):
-    """What becomes of the one Deferred."""
+    """The result of the one Deferred."""
 
     def run_python(self, body: str) -> str:
         code = (
@@ -36,6 +36,6 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(self.run_python("lambda reactor: 1 / 0"), "ZeroDivisionError division by zero")
 
     def test_interrupted(self) -> None:
-        """Ctrl-C gives it up."""
+        """Ctrl-C cancels it."""
         body = "lambda reactor: (reactor.callLater(0, reactor.sigInt, 2), Deferred())[1]"
         self.assertEqual(self.run_python(body), "KeyboardInterrupt")

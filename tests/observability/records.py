@@ -1,4 +1,4 @@
-"""Records for the tests of what takes records."""
+"""Audit records for the tests of sinks."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from tests.observability.records import ALLOWED, REFUSED
 
 
 class AuditLineTests(SynchronousTestCase):
-    """A record becomes one line of JSON."""
+    """A record is one line of JSON."""
 
     def test_every_field(self) -> None:
         line = audit_line(ALLOWED)
@@ -55,7 +55,7 @@ class AuditLineTests(SynchronousTestCase):
             },
         )
 
-    def test_what_is_not_known_is_null(self) -> None:
+    def test_unknown_values_are_null(self) -> None:
         fields = json.loads(audit_line(REFUSED))
         self.assertEqual(fields["client"], "[2001:db8::7]:40000")
         for name in ("identity", "observed", "source", "ruleId", "decisionMs", "address", "upstream", "status"):
@@ -70,7 +70,7 @@ class AuditLineTests(SynchronousTestCase):
 
 
 class LineFileTests(SynchronousTestCase):
-    """Lines are appended whole, or lost and counted."""
+    """Lines are appended completely, or lost and counted."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -80,7 +80,7 @@ class LineFileTests(SynchronousTestCase):
         return LineFile(self.path, clock=self.clock.seconds)
 
     def fail_next(self, *results: int | OSError) -> None:
-        """Have the next writes take that many bytes only, or fail."""
+        """Make the next writes accept only that many bytes, or fail."""
         write, script = os.write, list(results)
 
         def scripted(descriptor: int, data: bytes) -> int:
@@ -99,12 +99,12 @@ class LineFileTests(SynchronousTestCase):
         self.assertEqual(self.path.read_bytes(), b"before\none\ntwo\n")
         file.close()
 
-    def test_only_the_owner_reads_it(self) -> None:
+    def test_file_mode_is_owner_only(self) -> None:
         file = self.open()
         self.addCleanup(file.close)
         self.assertEqual(stat.S_IMODE(self.path.stat().st_mode) & 0o077, 0)
 
-    def test_two_writers_keep_their_lines_apart(self) -> None:
+    def test_two_writers_do_not_mix_lines(self) -> None:
         first, second = self.open(), self.open()
         for number in range(3):
             first.write(b"a%d\n" % number)
@@ -118,7 +118,7 @@ class LineFileTests(SynchronousTestCase):
         with self.assertRaises(IsADirectoryError):
             self.open()
 
-    def test_moved_away(self) -> None:
+    def test_moved_file(self) -> None:
         file = self.open()
         file.write(b"one\n")
         moved = self.path.rename(self.path.with_suffix(".1"))
@@ -129,7 +129,7 @@ class LineFileTests(SynchronousTestCase):
         self.assertEqual(moved.read_bytes(), b"one\ntwo\n")
         self.assertEqual(self.path.read_bytes(), b"three\n")
 
-    def test_replaced(self) -> None:
+    def test_replaced_file(self) -> None:
         file = self.open()
         file.write(b"one\n")
         self.path.rename(self.path.with_suffix(".1"))
@@ -141,7 +141,7 @@ class LineFileTests(SynchronousTestCase):
         file.close()
         self.assertEqual(self.path.read_bytes(), b"new\ntwo\nthree\n")
 
-    def test_moved_away_and_cannot_be_made_anew(self) -> None:
+    def test_moved_file_that_cannot_be_created_again(self) -> None:
         file = self.open()
         moved = self.path.rename(self.path.with_suffix(".1"))
         self.path.mkdir()
@@ -171,7 +171,7 @@ class LineFileTests(SynchronousTestCase):
         self.assertEqual(self.path.read_bytes(), b"two\n")
         file.close()
 
-    def test_disk_full_within_a_line(self) -> None:
+    def test_disk_full_in_the_middle_of_a_line(self) -> None:
         file = self.open()
         full = OSError(errno.ENOSPC, "No space left on device")
         self.fail_next(2, full, full)
@@ -186,7 +186,7 @@ class LineFileTests(SynchronousTestCase):
 
 
 class PipeTests(SynchronousTestCase):
-    """A reader that is slow, or gone, never holds the proxy up."""
+    """A reader that is slow or has closed the pipe never blocks the proxy."""
 
     def setUp(self) -> None:
         self.reader, self.writer = os.pipe()
@@ -220,11 +220,11 @@ class PipeTests(SynchronousTestCase):
             except BlockingIOError:
                 return data.lstrip(b".")
 
-    def test_written_at_once(self) -> None:
+    def test_written_immediately(self) -> None:
         self.file.write(b"one\n")
         self.assertEqual(self.drain(), b"one\n")
 
-    def test_line_longer_than_a_piece(self) -> None:
+    def test_line_longer_than_one_write(self) -> None:
         line = b"x" * 10_000 + b"\n"
         self.file.write(line)
         self.assertEqual(self.drain(), line)
@@ -246,7 +246,7 @@ class PipeTests(SynchronousTestCase):
         self.file.write(b"two\n")
         self.assertEqual(self.drain(), b"x" * 5000 + b"\ntwo\n")
 
-    def test_write_that_would_block_after_all(self) -> None:
+    def test_write_that_would_block_after_poll(self) -> None:
         def refuse(descriptor: int, data: bytes) -> int:
             raise BlockingIOError
 
@@ -279,7 +279,7 @@ class PipeTests(SynchronousTestCase):
         self.file.write(b"two\n")
         self.assertEqual(self.drain(), b"\ntwo\n")
 
-    def test_reader_gone(self) -> None:
+    def test_reader_closed(self) -> None:
         self.fill()
         self.file.write(b"one\n")
         self.close_reader()
@@ -287,7 +287,7 @@ class PipeTests(SynchronousTestCase):
             self.file.write(b"two\n")
         self.assertEqual((caught.exception.lines, caught.exception.errno), (2, errno.EPIPE))
 
-    def test_close_leaves_the_descriptor_open(self) -> None:
+    def test_close_does_not_close_the_descriptor(self) -> None:
         self.file.reopen()
         self.file.close()
         self.assertEqual(os.write(self.writer, b"x"), 1)
@@ -299,10 +299,10 @@ class PipeTests(SynchronousTestCase):
         self.file.close()
         self.assertEqual(self.drain(), b"one\n")
 
-    def test_close_does_not_wait_for_ever(self) -> None:
+    def test_close_does_not_wait_indefinitely(self) -> None:
         self.fill()
         self.file.write(b"one\n")
-        # Time passes between beginning to close and looking at the pipe.
+        # The clock advances between the start of close() and the poll of the pipe.
         times = iter([0.0, 5.0])
         self.file._clock = lambda: next(times)
         with self.assertRaises(LinesLost) as caught:
@@ -311,7 +311,7 @@ class PipeTests(SynchronousTestCase):
 
 
 class FifoTests(SynchronousTestCase):
-    """A FIFO is opened without waiting for its reader."""
+    """Opening a FIFO does not wait for its reader."""
 
     def test_no_reader(self) -> None:
         path = self.mktemp()
@@ -332,7 +332,7 @@ class FifoTests(SynchronousTestCase):
 
 
 class JsonLinesAuditTests(SynchronousTestCase):
-    """The sink never raises; what it loses it counts and logs."""
+    """The sink never raises; it counts and logs lost lines."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -412,7 +412,7 @@ class JsonLinesAuditTests(SynchronousTestCase):
         self.assertEqual((sink.lost, self.errors()), (1, [(1, 1)]))
         sink.close()
 
-    def test_the_fault_is_known_until_a_line_gets_through(self) -> None:
+    def test_fault_is_reset_by_the_next_line_written(self) -> None:
         full = True
 
         def write(line: bytes) -> None:
@@ -428,7 +428,7 @@ class JsonLinesAuditTests(SynchronousTestCase):
         self.assertIsNone(sink.fault)
         self.assertEqual(self.errors(), [(1, 1)])
 
-    def test_reopening_that_fails(self) -> None:
+    def test_reopen_failure(self) -> None:
         path = Path(self.mktemp())
         sink = JsonLinesAudit(path, self.clock.seconds)
         path.unlink()
@@ -437,7 +437,7 @@ class JsonLinesAuditTests(SynchronousTestCase):
         self.assertEqual((sink.lost, self.errors()), (0, [(0, 0)]))
         sink.close()
 
-    def test_closing_that_fails(self) -> None:
+    def test_close_failure(self) -> None:
         path = Path(self.mktemp())
         sink = JsonLinesAudit(path, self.clock.seconds)
 

@@ -17,10 +17,10 @@ QUESTIONS = Questions(
 )
 
 
-class QuestionsCollectorTests(SynchronousTestCase):
-    """Numbers as they are when somebody looks."""
+class AuthorizerCollectorTests(SynchronousTestCase):
+    """The current statistics at each scrape."""
 
-    def test_numbers(self) -> None:
+    def test_metrics(self) -> None:
         metrics = Metrics()
         metrics.set_authorizer_source(lambda: QUESTIONS, lambda: 6)
         lines = metrics.render()[0].decode("utf-8").splitlines()
@@ -45,14 +45,14 @@ class QuestionsCollectorTests(SynchronousTestCase):
         metrics.set_authorizer_source(lambda: QUESTIONS, None)
         self.assertNotIn(b"retries", metrics.render()[0])
 
-    def test_nothing_is_told_without_questions(self) -> None:
+    def test_no_metrics_without_an_authorizer(self) -> None:
         self.assertNotIn(b"egress_authorizer", Metrics().render()[0])
 
 
-class ReuseCollectorTests(SynchronousTestCase):
-    """Decisions that are kept, as numbers."""
+class CacheCollectorTests(SynchronousTestCase):
+    """Metrics of cached decisions."""
 
-    def test_numbers(self) -> None:
+    def test_metrics(self) -> None:
         metrics = Metrics()
         metrics.set_cache_source(lambda: CacheStats(hits=1, misses=2, stale=3, shared=4, entries=5))
         text = metrics.render()[0].decode()
@@ -67,10 +67,10 @@ class ReuseCollectorTests(SynchronousTestCase):
                 self.assertIn(f"\n{line}\n", text)
 
 
-class PolicyCollectorTests(SynchronousTestCase):
-    """Numbers as they are when somebody looks."""
+class PolicyReloadCollectorTests(SynchronousTestCase):
+    """The current state at each scrape."""
 
-    def test_numbers(self) -> None:
+    def test_metrics(self) -> None:
         metrics = Metrics()
         metrics.set_policy_source(lambda: PolicyReloadStats(3, 5, 2, current=False))
         lines = metrics.render()[0].decode("utf-8").splitlines()
@@ -84,14 +84,14 @@ class PolicyCollectorTests(SynchronousTestCase):
             ],
         )
 
-    def test_nothing_is_told_without_a_policy(self) -> None:
+    def test_no_metrics_without_a_policy(self) -> None:
         self.assertNotIn(b"egress_policy", Metrics().render()[0])
 
 
-class ApprovalsCollectorTests(SynchronousTestCase):
-    """Numbers as they are when somebody looks."""
+class ApprovalCollectorTests(SynchronousTestCase):
+    """The current counts at each scrape."""
 
-    def test_numbers(self) -> None:
+    def test_metrics(self) -> None:
         metrics = Metrics()
         metrics.set_approvals_source(lambda: 3, lambda: {"allowed": 2, "denied": 1})
         lines = metrics.render()[0].decode("utf-8").splitlines()

@@ -11,7 +11,7 @@ from tests.observability.records import ALLOWED, REFUSED
 
 
 class DistributionTests(SynchronousTestCase):
-    """Values are counted below their bounds."""
+    """Values are counted at or below their bounds."""
 
     def test_table(self) -> None:
         distribution = Distribution((0.5, 1.0))
@@ -21,8 +21,8 @@ class DistributionTests(SynchronousTestCase):
         self.assertAlmostEqual(distribution.sum, 102.4)
 
 
-class TallyTests(SynchronousTestCase):
-    """Records become numbers."""
+class ExchangeCountersTests(SynchronousTestCase):
+    """Records are counted in metrics."""
 
     def setUp(self) -> None:
         self.tally = ExchangeCounters()
@@ -32,7 +32,7 @@ class TallyTests(SynchronousTestCase):
     def value(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(name, labels)
 
-    def test_nothing_yet(self) -> None:
+    def test_no_records(self) -> None:
         self.assertEqual(self.value("egress_exchange_seconds_count"), 0)
         self.assertEqual(self.value("egress_sent_bytes_total"), 0)
 
@@ -55,7 +55,7 @@ class TallyTests(SynchronousTestCase):
                 self.assertEqual(self.value(name, **labels), expected)
 
     def test_observed(self) -> None:
-        """What observe mode let pass, by what it would have got; nobody else's words become labels."""
+        """Exchanges that observe mode allowed, by the verdict otherwise; unknown verdicts never become labels."""
         for observed in ("deny", "deny", "unavailable", None, "novel"):
             self.tally.count(attrs.evolve(ALLOWED, observed=observed))
         self.assertEqual(self.value("egress_observed_total", verdict="deny"), 2)

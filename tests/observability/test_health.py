@@ -34,7 +34,7 @@ class Browser:
         self.channel.dataReceived(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{extra}\r\n".encode())
 
     def answer(self) -> tuple[int, dict[str, str], bytes]:
-        """Take what was answered so far: status, fields and body."""
+        """Return the response so far: status, fields and body."""
         head, _, body = self.transport.value().partition(b"\r\n\r\n")
         self.transport.clear()
         first, *lines = head.decode("ascii").split("\r\n")
@@ -43,7 +43,7 @@ class Browser:
 
 
 class SiteTests(SynchronousTestCase):
-    """Base: a site with the checks that a test names."""
+    """Base: a site with the checks of a test."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -60,7 +60,7 @@ class SiteTests(SynchronousTestCase):
 
 
 class PageTests(SiteTests):
-    """The pages that are there at once."""
+    """Pages that need no checks."""
 
     def test_metrics(self) -> None:
         self.metrics.write(ALLOWED)
@@ -79,7 +79,7 @@ class PageTests(SiteTests):
         status, fields, body = self.get("/health/live", "HEAD")
         self.assertEqual((status, fields["content-length"], body), (200, "19", b""))
 
-    def test_elsewhere(self) -> None:
+    def test_unknown_path(self) -> None:
         for path in ("/", "/health", "/metrics/", "/health/live/x"):
             with self.subTest(path):
                 status, fields, body = self.get(path)
@@ -93,7 +93,7 @@ class PageTests(SiteTests):
                 self.assertEqual((status, fields["allow"]), (405, "get, head"))
                 self.assertIn(b"use GET or HEAD", body)
 
-    def test_content_is_dropped(self) -> None:
+    def test_content_is_discarded(self) -> None:
         browser = Browser(self.site())
         browser.ask("/metrics", "POST", "Content-Length: 10\r\n")
         browser.channel.dataReceived(b"x" * 10)
@@ -118,8 +118,8 @@ class PageTests(SiteTests):
         self.assertEqual((browser.answer()[0], events), (200, []))
 
 
-class ElsewhereTests(SynchronousTestCase):
-    """Numbers and checks that come from elsewhere, and later."""
+class OtherSourcesTests(SynchronousTestCase):
+    """Metrics and checks from another source, which responds later."""
 
     def setUp(self) -> None:
         self.asked: list[Deferred[Any]] = []
@@ -131,14 +131,14 @@ class ElsewhereTests(SynchronousTestCase):
         self.asked.append(Deferred())
         return self.asked[-1]
 
-    def test_later(self) -> None:
+    def test_delayed_response(self) -> None:
         browser = self.browser()
         browser.ask("/metrics")
         self.assertEqual(browser.transport.value(), b"")
         self.asked[0].callback((b"a 1\n", "text/plain"))
         self.assertEqual((browser.answer()[0], browser.transport.value()), (200, b""))
 
-    def test_a_failure(self) -> None:
+    def test_failure(self) -> None:
         for path in ("/metrics", "/health/ready"):
             browser = self.browser()
             browser.ask(path)
@@ -147,21 +147,21 @@ class ElsewhereTests(SynchronousTestCase):
             self.assertEqual((status, body), (500, b"This failed; the log says why.\n"))
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 2)
 
-    def test_a_failure_that_nobody_waits_for(self) -> None:
+    def test_failure_after_the_client_disconnected(self) -> None:
         shared = Coalesced(self.ask)
         for _ in range(2):
             asking = shared.ask()
             asking.cancel()
             self.failureResultOf(asking, CancelledError)
         self.asked[0].errback(RuntimeError())
-        # The next question is asked anew.
+        # The next request starts a new call.
         answer = shared.ask()
         self.asked[1].callback("ok")
         self.assertEqual(self.successResultOf(answer), "ok")
 
 
 class ReadyTests(SiteTests):
-    """Readiness asks every check, and says which one failed and why."""
+    """Readiness runs every check, and reports which one failed and why."""
 
     def test_ready(self) -> None:
         self.checks = {"authorizer": lambda: succeed(None), "ca": lambda: succeed(None)}
@@ -184,13 +184,13 @@ class ReadyTests(SiteTests):
             {"status": "not ready", "checks": {"authorizer": "authz.example refuses connections", "ca": "ok"}},
         )
 
-    def test_a_condition_says_why(self) -> None:
-        """It is no defect, so it is shown, and not logged at every probe."""
+    def test_not_ready_shows_the_reason(self) -> None:
+        """A failed condition is not a defect, so it is shown, and not logged at every probe."""
         self.checks = {"ca": lambda: fail(NotReady("the CA has expired"))}
         status, _, body = self.get("/health/ready")
         self.assertEqual((status, json.loads(body)["checks"]), (503, {"ca": "the CA has expired"}))
 
-    def test_unforeseen_failures_are_logged_not_shown(self) -> None:
+    def test_unexpected_failures_are_logged_not_shown(self) -> None:
         def broken() -> Deferred[None]:
             raise RuntimeError("the token is hunter2")
 
@@ -211,7 +211,7 @@ class ReadyTests(SiteTests):
         self.assertEqual(json.loads(body)["checks"], {"authorizer": "no answer within 5 seconds", "ca": "ok"})
         self.assertEqual(len(cancelled), 1)
 
-    def test_askers_share_one_check(self) -> None:
+    def test_concurrent_requests_share_one_run(self) -> None:
         running: list[Deferred[None]] = []
 
         def check() -> Deferred[None]:
@@ -229,7 +229,7 @@ class ReadyTests(SiteTests):
         browsers[0].ask("/health/ready")
         self.assertEqual(len(running), 2)
 
-    def test_asker_goes_away(self) -> None:
+    def test_client_disconnects(self) -> None:
         running: Deferred[None] = Deferred()
         asked: list[None] = []
 

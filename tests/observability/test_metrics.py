@@ -12,7 +12,7 @@ from tests.observability.records import ALLOWED
 
 
 class MetricsTests(SynchronousTestCase):
-    """Records become numbers."""
+    """Records are counted in metrics."""
 
     def setUp(self) -> None:
         self.metrics = Metrics()
@@ -28,7 +28,7 @@ class MetricsTests(SynchronousTestCase):
         self.metrics.write(ALLOWED)
         self.assertEqual(self.value("egress_decisions_total", verdict="allow", outcome="forwarded"), 1)
 
-    def test_gauges_are_looked_up(self) -> None:
+    def test_gauges_are_read_at_each_scrape(self) -> None:
         numbers = {"connections": 3.0, "contexts": 5.0, "lost": 7.0}
         self.metrics.set_connections_source(lambda: numbers["connections"])
         self.metrics.set_host_contexts_source(lambda: numbers["contexts"])
@@ -54,7 +54,7 @@ class MetricsTests(SynchronousTestCase):
         (build,) = [line for line in lines if line.startswith("egress_build_info{")]
         self.assertIn(f'version="{__version__}"', build)
 
-    def test_two_in_one_process(self) -> None:
+    def test_two_registries_in_one_process(self) -> None:
         other = Metrics()
         other.write(ALLOWED)
         self.assertIsNone(self.value("egress_decisions_total", verdict="allow", outcome="forwarded"))

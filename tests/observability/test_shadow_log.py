@@ -22,8 +22,8 @@ SECRET = attrs.evolve(REQUEST, path="/x?token=hunter2")
 DIFFERENT = ShadowComparison(SECRET, ALLOW, attrs.evolve(DENY, rule_id="r1"), ShadowResult.STRICTER)
 
 
-class DisagreementsTests(SynchronousTestCase):
-    """All are counted, disagreements are told."""
+class ShadowLogTests(SynchronousTestCase):
+    """All comparisons are counted; disagreements are reported."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -56,7 +56,7 @@ class DisagreementsTests(SynchronousTestCase):
         self.assertEqual(self.logged(), [])
 
     def test_logged(self) -> None:
-        """With both verdicts, and without the secret."""
+        """The log line has both verdicts, and no secret."""
         self.make().write(DIFFERENT)
         (line,) = self.logged()
         self.assertEqual(
@@ -64,7 +64,7 @@ class DisagreementsTests(SynchronousTestCase):
             "the shadow is stricter: GET http://a.test/x?token=REDACTED is allow: yes, and would be deny by r1: no (1)",
         )
 
-    def test_not_too_often(self) -> None:
+    def test_rate_limit(self) -> None:
         found = self.make()
         for _ in range(25):
             found.write(DIFFERENT)
@@ -90,16 +90,16 @@ class DisagreementsTests(SynchronousTestCase):
             ("stricter", "allow", "deny", "r1", "1"),
         )
 
-    def test_file_that_is_full(self) -> None:
-        """Said once, and nobody is held up."""
+    def test_full_file(self) -> None:
+        """The failure is logged once, and blocks no request."""
         found = self.make(Path("/dev/full"))
         for _ in range(3):
             found.write(DIFFERENT)
         found.close()
         self.assertEqual(len([line for line in self.logged() if "cannot be written" in line]), 1)
 
-    def test_a_pipe_that_nobody_reads(self) -> None:
-        """What is left at the end is lost, and told."""
+    def test_pipe_without_a_reader(self) -> None:
+        """The lines still buffered at close are lost, and reported."""
         path = Path(self.mktemp())
         os.mkfifo(path)
         reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)

@@ -19,12 +19,12 @@ FORWARDED = 'egress_decisions_total{outcome="forwarded",verdict="allow"}'
 
 
 def over_a_line(metrics: Metrics) -> list[Any]:
-    """The numbers of a worker, as they arrive."""
+    """The metrics of a worker after the transfer over the channel."""
     return from_json(json.loads(json.dumps(to_json(metrics.registry.collect()))))
 
 
-class TotalsTests(SynchronousTestCase):
-    """The numbers of several processes."""
+class WorkerMetricsTests(SynchronousTestCase):
+    """The metrics of several processes."""
 
     def setUp(self) -> None:
         self.totals = WorkerMetrics(process_registry())
@@ -41,19 +41,19 @@ class TotalsTests(SynchronousTestCase):
         self.totals.update(name, over_a_line(metrics))
 
     def numbers(self) -> dict[str, float]:
-        """What is told."""
+        """The aggregated samples."""
         body, content_type = self.totals.render()
         self.assertEqual(content_type, "text/plain; version=0.0.4; charset=utf-8")
         lines = [line for line in body.decode("utf-8").splitlines() if not line.startswith("#")]
         found = {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
-        # No sample is there twice.
+        # No sample occurs twice.
         self.assertEqual(len(found), len(lines))
         return found
 
-    def test_one_is_as_it_is(self) -> None:
+    def test_one_process_is_unchanged(self) -> None:
         worker = self.worker(ALLOWED, REFUSED, connections=3)
         self.update("1", worker)
-        # What a process uses changes from one look to the next.
+        # The resource usage of a process changes between two scrapes.
         expected = [line for line in worker.render()[0].decode("utf-8").splitlines() if not line.startswith("process_")]
         found = self.totals.render()[0].decode("utf-8").splitlines()
         self.assertEqual([line for line in expected if line not in found and "process_" not in line], [])
@@ -75,7 +75,7 @@ class TotalsTests(SynchronousTestCase):
             with self.subTest(name):
                 self.assertEqual(numbers[name], expected)
 
-    def test_questions(self) -> None:
+    def test_authorizer_metrics(self) -> None:
         well = attrs.evolve(QUESTIONS, states={"closed": True, "open": False}, outages={"timeout": 1})
         for name, questions in (("1", QUESTIONS), ("2", well), ("3", QUESTIONS)):
             worker = self.worker()
@@ -96,7 +96,7 @@ class TotalsTests(SynchronousTestCase):
             with self.subTest(name):
                 self.assertEqual(numbers[f"egress_authorizer_{name}"], expected)
 
-    def test_what_is_not_summed(self) -> None:
+    def test_metrics_that_are_not_summed(self) -> None:
         first, second = self.worker(ALLOWED), self.worker(attrs.evolve(ALLOWED, duration=1.0))
         for name, worker in (("1", first), ("2", second)):
             Counter("made", "Of the library's own, which say when they were made.", registry=worker.registry)
@@ -105,14 +105,14 @@ class TotalsTests(SynchronousTestCase):
             self.update(name, worker)
         numbers = self.numbers()
         self.assertEqual(numbers["egress_observe_mode"], 1)
-        # Until the last of them has followed, a CA that was replaced is in use.
+        # A replaced CA is in use until the last process has reloaded.
         self.assertEqual(numbers["egress_ca_not_after_seconds"], 1e9)
         created = [worker.registry.get_sample_value("made_created") or 0.0 for worker in (first, second)]
         self.assertEqual(numbers["made_created"], min(created))
         (build,) = [value for name, value in numbers.items() if name.startswith("egress_build_info")]
         self.assertEqual(build, 1)
 
-    def test_each_process_has_its_own(self) -> None:
+    def test_process_metrics_are_labelled_by_worker(self) -> None:
         for name in ("1", "2"):
             self.update(name, self.worker())
         numbers = self.numbers()
@@ -120,14 +120,14 @@ class TotalsTests(SynchronousTestCase):
             with self.subTest(worker):
                 self.assertIn(f'process_cpu_seconds_total{{worker="{worker}"}}', numbers)
 
-    def test_the_parent_counts_too(self) -> None:
+    def test_the_parent_is_included(self) -> None:
         registry = CollectorRegistry()
         Counter("egress_audit_lines_lost", "Lost.", registry=registry).inc(2)
         self.totals = WorkerMetrics(registry)
         self.update("1", self.worker(lost=3))
         self.assertEqual(self.numbers()["egress_audit_lines_lost_total"], 5)
 
-    def test_counters_never_go_back(self) -> None:
+    def test_counters_never_decrease(self) -> None:
         self.update("1", self.worker(ALLOWED, connections=3, lost=2))
         self.update("2", self.worker(ALLOWED, ALLOWED, connections=4))
         for name, connections in (("1", 4), ("2", 0)):
@@ -143,7 +143,7 @@ class TotalsTests(SynchronousTestCase):
         self.totals.fold("never seen")
         self.assertEqual(self.numbers()[FORWARDED], 4)
 
-    def test_one_that_is_silent(self) -> None:
+    def test_unresponsive_worker(self) -> None:
         self.update("1", self.worker(ALLOWED, connections=3))
         self.update("2", self.worker(ALLOWED, connections=4))
         self.totals.mark_unresponsive("1")
@@ -154,11 +154,11 @@ class TotalsTests(SynchronousTestCase):
         numbers = self.numbers()
         self.assertEqual((numbers[FORWARDED], numbers["egress_client_connections"]), (3, 7))
 
-    def test_nobody(self) -> None:
+    def test_no_workers(self) -> None:
         self.assertIn('process_cpu_seconds_total{worker="parent"}', self.numbers())
         self.assertEqual(self.totals.describe(), [])
 
-    def test_nonsense(self) -> None:
+    def test_invalid_json(self) -> None:
         found: Any
         for found in ([[]], [["x"]], [["x", "y", "no such type", []]]):
             with self.subTest(found):
@@ -166,7 +166,7 @@ class TotalsTests(SynchronousTestCase):
 
 
 class MergeChecksTests(SynchronousTestCase):
-    """The checks of several processes."""
+    """The readiness checks of several processes."""
 
     def test_merged(self) -> None:
         good = {"authorizer": "ok", "ca": "ok"}

@@ -20,17 +20,17 @@ SUBJECT = GrantScope.of(REQUEST, "r")
 
 
 def permission(name: str = "p", until: float = 60) -> dict[str, Any]:
-    """What a worker tells of a permission."""
+    """A grant as a worker sends it."""
     return Grant(name, SUBJECT, until, "ann", "").to_json()
 
 
 def held(name: str, count: int, since: float, until: float) -> dict[str, Any]:
-    """What a worker tells of a question; there is more of it."""
+    """A pending approval as a worker sends it; other keys are omitted."""
     return {"id": name, "count": count, "since": since, "until": until}
 
 
 class FakeSlot:
-    """The slot of a worker that answers what a test says."""
+    """The slot of a worker that responds as a test says."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -48,7 +48,7 @@ class FakeSlot:
 
 
 class WorkerAdminBackendTests(SynchronousTestCase):
-    """Two workers, as one."""
+    """Two workers behave as one."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -67,7 +67,7 @@ class WorkerAdminBackendTests(SynchronousTestCase):
         self.say("held", [], [])
         return [one["id"] for one in self.successResultOf(self.backend.listed())["permissions"]]
 
-    def test_the_same_question_is_one(self) -> None:
+    def test_equal_pending_approvals_are_merged(self) -> None:
         self.say(
             "held",
             [held("a", 1, 5, 50), held("b", 1, 1, 9)],
@@ -76,18 +76,18 @@ class WorkerAdminBackendTests(SynchronousTestCase):
         found = self.successResultOf(self.backend.listed())
         self.assertEqual(found["held"], [held("b", 1, 1, 9), held("a", 3, 3, 50), held("c", 1, 4, 9)])
 
-    def test_one_that_does_not_answer(self) -> None:
+    def test_worker_that_does_not_respond(self) -> None:
         self.say("held", ValueError(), [held("a", 1, 5, 9)])
         self.assertEqual(len(self.successResultOf(self.backend.listed())["held"]), 1)
 
-    def test_answered_everywhere(self) -> None:
+    def test_answer_reaches_every_worker(self) -> None:
         self.say("answer", {"answered": 1, "permission": None}, {"answered": 2, "permission": None})
         found = self.successResultOf(self.backend.answer("a", ApprovalAnswer(False, by="ann")))
         self.assertEqual(found, {"answered": 3, "permission": None})
         told = ("answer", {"id": "a", "answer": ApprovalAnswer(False, by="ann").to_json()})
         self.assertEqual([slot.asked for slot in self.slots], [[told], [told]])
 
-    def test_permitted_everywhere(self) -> None:
+    def test_grant_reaches_every_worker(self) -> None:
         shown = Grant.from_json(permission()).to_display()
         self.assertEqual(self.permit(), {"answered": 3, "permission": shown})
         for slot in self.slots:
@@ -96,7 +96,7 @@ class WorkerAdminBackendTests(SynchronousTestCase):
         self.clock.advance(60)
         self.assertEqual(self.permissions(), [])
 
-    def test_one_that_is_started_later(self) -> None:
+    def test_worker_that_starts_later_gets_grants(self) -> None:
         self.permit()
         third = FakeSlot("3")
         third.answers["permit"] = 0
@@ -110,13 +110,13 @@ class WorkerAdminBackendTests(SynchronousTestCase):
         self.backend.announce_grants(third)  # type: ignore[arg-type]
         self.assertEqual(len(third.asked), 2)
 
-    def test_bounded(self) -> None:
+    def test_number_of_grants_is_limited(self) -> None:
         self.patch(module, "MAX_GRANTS", 2)
         for number in range(3):
             self.permit(f"p{number}", 60 + number)
         self.assertEqual(self.permissions(), ["p1", "p2"])
 
-    def test_taken_back(self) -> None:
+    def test_revoked(self) -> None:
         self.permit()
         self.say("revoke", True, True)
         self.assertTrue(self.successResultOf(self.backend.revoke("p")))
@@ -124,11 +124,11 @@ class WorkerAdminBackendTests(SynchronousTestCase):
         self.say("revoke", False, False)
         self.assertFalse(self.successResultOf(self.backend.revoke("p")))
 
-    def test_taken_back_but_for_one(self) -> None:
+    def test_revoked_except_in_one_worker(self) -> None:
         self.permit()
         self.say("revoke", True, ValueError())
         self.failureResultOf(self.backend.revoke("p"), Unanswered)
-        # A worker that comes next does not learn of it.
+        # A worker that starts later does not get the grant.
         self.assertEqual(self.permissions(), [])
 
     def test_explain(self) -> None:

@@ -42,7 +42,7 @@ CONFIG = ProxyConfig(
 
 
 class FrameTests(SynchronousTestCase):
-    """What is said before there is a reactor."""
+    """Frames before the reactor runs."""
 
     def test_frames(self) -> None:
         line = FakeLine(3)
@@ -51,27 +51,27 @@ class FrameTests(SynchronousTestCase):
         line.incoming = line.sent
         self.assertEqual([receive_frame(line) for _ in range(2)], [b"one", b""])  # type: ignore[arg-type]
 
-    def test_a_line_that_ends(self) -> None:
+    def test_closed_socket(self) -> None:
         for content in (b"", b"\0\0", b"\0\0\0\5four"):
             with self.subTest(content):
                 line = FakeLine(3)
                 line.incoming, line.open = content, False
                 self.assertRaises(ChannelLost, receive_frame, line)
 
-    def test_a_line_that_breaks(self) -> None:
+    def test_broken_socket(self) -> None:
         line = FakeLine(3)
         line.error = ConnectionResetError()
         self.assertRaises(ChannelLost, receive_frame, line)
 
-    def test_silence(self) -> None:
+    def test_timeout(self) -> None:
         self.assertRaises(TimeoutError, receive_frame, FakeLine(3))
 
-    def test_nonsense_is_not_waited_for(self) -> None:
+    def test_oversized_frame_is_rejected_immediately(self) -> None:
         line = FakeLine(3)
         line.incoming = b"HTTP/1.1 400"
         self.assertRaises(ChannelLost, receive_frame, line)
 
-    def test_orders(self) -> None:
+    def test_spec(self) -> None:
         line = FakeLine(3)
         spec = WorkerSpec(2, "twisted.internet.epollreactor", CONFIG, (socket.AF_INET, socket.AF_UNIX))
         send_spec(line, spec)  # type: ignore[arg-type]
@@ -80,7 +80,7 @@ class FrameTests(SynchronousTestCase):
 
 
 class ChannelTests(SynchronousTestCase):
-    """What is said with one."""
+    """Messages between two ends of a channel."""
 
     def setUp(self) -> None:
         self.told: list[tuple[str, str]] = []
@@ -99,7 +99,7 @@ class ChannelTests(SynchronousTestCase):
         self.transport.clear()
         return found
 
-    def test_telling(self) -> None:
+    def test_notification(self) -> None:
         channel = self.open()
         channel.send("drain")
         channel.send("failed", "why")
@@ -109,21 +109,21 @@ class ChannelTests(SynchronousTestCase):
         self.assertEqual(frames(frame() + frame(x=1)), [{}, {"x": 1}])
         self.assertEqual(telling("a", "b"), tell("a", "b")[4:])
 
-    def test_asking(self) -> None:
+    def test_request(self) -> None:
         channel = self.open()
         first, second = channel.ask("numbers"), channel.ask("checks")
         self.assertEqual(self.heard(), [{"ask": "numbers", "number": 1}, {"ask": "checks", "number": 2}])
         channel.dataReceived(frame(answer={"a": "ok"}, number=2) + frame(answer=[1], number=1))
         self.assertEqual((self.successResultOf(first), self.successResultOf(second)), ([1], {"a": "ok"}))
 
-    def test_asking_about_something(self) -> None:
+    def test_request_with_an_argument(self) -> None:
         channel = self.open(revoke=lambda about: [about])
         channel.ask("revoke", "x")
         self.assertEqual(self.heard(), [{"ask": "revoke", "number": 1, "about": "x"}])
         channel.dataReceived(frame(ask="revoke", number=2, about={"a": 1}))
         self.assertEqual(self.heard(), [{"answer": [{"a": 1}], "number": 2}])
 
-    def test_an_answer_that_comes_too_late(self) -> None:
+    def test_response_after_cancellation(self) -> None:
         channel = self.open()
         asked = channel.ask("numbers")
         asked.cancel()
@@ -131,7 +131,7 @@ class ChannelTests(SynchronousTestCase):
         channel.dataReceived(frame(answer=[], number=1))
         channel.dataReceived(frame(answer=[], number=7))
 
-    def test_answering(self) -> None:
+    def test_responding(self) -> None:
         later: Deferred[str] = Deferred()
         channel = self.open(numbers=lambda: [1], checks=lambda: later, broken=lambda: fail(RuntimeError("no")))
         channel.dataReceived(frame(ask="checks", number=1) + frame(ask="numbers", number=2))
@@ -141,8 +141,8 @@ class ChannelTests(SynchronousTestCase):
         self.assertEqual(self.heard(), [{"answer": "ok", "number": 1}])
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError, KeyError)), 2)
 
-    def test_an_answer_that_is_too_long(self) -> None:
-        """It is none: the line, which would end for it, goes on."""
+    def test_response_that_is_too_long(self) -> None:
+        """It is not sent: it would make the other end close the channel."""
         channel = self.open(held=lambda: "x" * Channel.MAX_LENGTH, numbers=lambda: [1])
         channel.dataReceived(frame(ask="held", number=1) + frame(ask="numbers", number=2))
         self.assertEqual(self.heard(), [{"answer": [1], "number": 2}])
@@ -150,7 +150,7 @@ class ChannelTests(SynchronousTestCase):
         self.failureResultOf(channel.ask("held", "x" * Channel.MAX_LENGTH), ValueError)
         self.assertEqual(self.heard(), [])
 
-    def test_the_end(self) -> None:
+    def test_closed(self) -> None:
         later: Deferred[str] = Deferred()
         channel = self.open(numbers=lambda: later, checks=lambda: succeed("ok"))
         asked = channel.ask("checks")
@@ -164,17 +164,17 @@ class ChannelTests(SynchronousTestCase):
         self.failureResultOf(channel.ask("checks"), ConnectionLost)
         self.assertEqual(self.heard(), [])
 
-    def test_before_the_beginning(self) -> None:
+    def test_request_before_the_connection(self) -> None:
         channel = Channel(lambda word, text: None, lambda: None)
         channel.send("drain")
         channel.close()
         self.failureResultOf(channel.ask("checks"), ConnectionLost)
 
-    def test_too_long(self) -> None:
+    def test_frame_that_is_too_long(self) -> None:
         self.open().dataReceived(b"\xff" * 8)
         self.assertFalse(self.transport.connected)
 
-    def test_adopting(self) -> None:
+    def test_adopt(self) -> None:
         reactor = WorkerReactor()
         line = FakeLine(9)
         channel = Channel(lambda word, text: None, lambda: None)

@@ -64,14 +64,14 @@ class WorkersTestCase(SynchronousTestCase):
         return workers
 
     def ask(self, path: str) -> Browser:
-        """Ask for a page of the metrics port."""
+        """Request a page of the metrics port."""
         browser = Browser(self.reactor.tcpServers[0][1])
         browser.ask(path)
         return browser
 
 
 class ReloadTests(WorkersTestCase):
-    """Files are read anew by all workers, or by none."""
+    """Either all workers reload the files, or none does."""
 
     def heard(self) -> list[str]:
         return [told["tell"] for index in range(2) for told in self.reactor.heard(index)]
@@ -88,7 +88,7 @@ class ReloadTests(WorkersTestCase):
 
 
 class StartingTests(WorkersTestCase):
-    """Ports are bound, workers are started, and then clients are let in."""
+    """Ports are bound, workers start, and then the sockets listen."""
 
     def test_order(self) -> None:
         workers = self.make()
@@ -109,7 +109,7 @@ class StartingTests(WorkersTestCase):
         self.successResultOf(workers.listening())
         self.assertEqual(self.reactor.tcpServers, [])
 
-    def test_orders(self) -> None:
+    def test_specs(self) -> None:
         workers = self.start(authz_url="http://authz.test", authz_token="hunter2")
         for index in range(2):
             spec = self.reactor.spec(index)
@@ -119,7 +119,7 @@ class StartingTests(WorkersTestCase):
         self.assertEqual(descriptors, [each.number for each in self.network.open()])
 
     def test_the_admin_api(self) -> None:
-        """The parent serves it, for all."""
+        """The parent serves it for all workers."""
         self.start(metrics_port=None, admin="tcp:9099", admin_token="hunter2")
         self.assertEqual([server[0] for server in self.reactor.tcpServers], [9099])
         keys = {self.reactor.spec(index).approval_key for index in range(2)}
@@ -131,14 +131,14 @@ class StartingTests(WorkersTestCase):
             self.reactor.say(frame(answer=[], number=1), index)
         self.assertEqual(browser.answer()[2], b'{"held": [], "permissions": []}\n')
 
-    def test_what_is_told_of_it(self) -> None:
+    def test_authorizer_name_and_ca(self) -> None:
         workers = self.make()
         self.assertEqual(workers.authorizer.name, "policy starter")
         self.assertTrue((self.directory / "ca" / "ca.pem").exists())
         self.assertIn(":", workers.certificate_authority.fingerprint)
 
     def test_the_ca_is_watched(self) -> None:
-        """The parent knows the CA that signs, and says, in place of the workers, when it ends."""
+        """The parent watches the CA that signs, and logs reminders of its expiry in place of the workers."""
         directory = CaDirectory(self.directory / "ca")
         now = datetime.now(timezone.utc)
         directory.load_or_create(now - CA_LIFETIME + timedelta(days=3))
@@ -157,7 +157,7 @@ class StartingTests(WorkersTestCase):
             self.reactor.advance(LOOK_EVERY)
         self.assertEqual([event for event in events if "reason" in event], [])
 
-    def test_what_is_wrong_is_found_at_once(self) -> None:
+    def test_configuration_errors_are_raised_by_the_constructor(self) -> None:
         for option, options in (
             ("--listen", {"listen": ("ssl:8443",)}),
             ("--policy", {"policy": self.directory / "missing"}),
@@ -168,7 +168,7 @@ class StartingTests(WorkersTestCase):
                 self.assertEqual(self.assertRaises(ConfigError, self.make, **options).option, option)
 
     def refuse(self, error: type[Exception]) -> str:
-        """Start what cannot be started: nothing is left of it."""
+        """Start a proxy that cannot start, and check that everything is closed."""
         workers = self.start()
         failure = self.failureResultOf(workers.listening(), error)
         self.assertEqual((self.network.open(), workers._ports), ([], []))
@@ -188,7 +188,7 @@ class StartingTests(WorkersTestCase):
         self.assertIn("9090", self.refuse(CannotListenError))
         self.assertEqual(self.reactor.processes, [])
 
-    def test_a_port_that_is_taken_meanwhile(self) -> None:
+    def test_a_port_that_another_process_takes_meanwhile(self) -> None:
         workers = self.make()
         workers.privilegedStartService()
         self.network.others.add(8080)
@@ -201,16 +201,16 @@ class StartingTests(WorkersTestCase):
         self.assertEqual(self.refuse(WorkerFailed), "--ca-dir: gone")
         self.assertEqual([process.signals for process in self.reactor.processes], [["KILL"], ["KILL"]])
 
-    def test_no_process(self) -> None:
+    def test_a_process_that_cannot_be_spawned(self) -> None:
         self.reactor.error = BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
         self.assertEqual(self.refuse(WorkerFailed), "a worker cannot be started: Resource temporarily unavailable")
 
 
-class NumbersTests(WorkersTestCase):
-    """One page for all."""
+class MetricsTests(WorkersTestCase):
+    """One page with the metrics of all processes."""
 
     def answer(self, index: int, *records: Any) -> None:
-        """Have a worker tell its numbers."""
+        """Make a worker respond with its metrics."""
         (asked,) = self.reactor.heard(index)
         self.assertEqual(asked["ask"], "numbers")
         metrics = Metrics()
@@ -238,7 +238,7 @@ class NumbersTests(WorkersTestCase):
         self.assertEqual(numbers["egress_worker_restarts_total"], 0)
         self.assertEqual(numbers["egress_audit_lines_lost_total"], 0)
 
-    def test_one_that_is_slow_is_not_waited_for(self) -> None:
+    def test_a_slow_worker_does_not_delay_the_page(self) -> None:
         self.start()
         browser = self.ask("/metrics")
         self.answer(0, ALLOWED)
@@ -251,7 +251,7 @@ class NumbersTests(WorkersTestCase):
         self.assertEqual([event["number"] for event in events], ["2"])
         self.assertEqual(self.page(browser)[FORWARDED], 3)
 
-    def test_one_that_dies(self) -> None:
+    def test_a_worker_that_dies(self) -> None:
         self.start()
         browser = self.ask("/metrics")
         self.answer(0, ALLOWED)
@@ -274,7 +274,7 @@ class NumbersTests(WorkersTestCase):
         numbers = self.page(browser)
         self.assertEqual((numbers[FORWARDED], numbers["egress_worker_restarts_total"]), (4, 1))
 
-    def test_numbers_that_make_no_sense(self) -> None:
+    def test_invalid_metrics(self) -> None:
         self.start()
         browser = self.ask("/metrics")
         self.answer(0, ALLOWED)
@@ -284,7 +284,7 @@ class NumbersTests(WorkersTestCase):
 
 
 class ChecksTests(WorkersTestCase):
-    """One answer for all."""
+    """One page with the checks of all processes."""
 
     def checks(self, browser: Browser) -> tuple[int, dict[str, str]]:
         status, _, body = browser.answer()
@@ -298,7 +298,7 @@ class ChecksTests(WorkersTestCase):
             self.reactor.say(frame(answer={"authorizer": "ok", "ca": "ok"}, number=1), index)
         self.assertEqual(self.checks(browser), (200, {"authorizer": "ok", "ca": "ok", "workers": "ok"}))
 
-    def test_one_is_not(self) -> None:
+    def test_one_worker_is_not_ready(self) -> None:
         self.start()
         browser = self.ask("/health/ready")
         self.reactor.say(frame(answer={"authorizer": "took too long"}, number=1), 0)
@@ -307,14 +307,14 @@ class ChecksTests(WorkersTestCase):
             self.checks(browser), (503, {"authorizer": "worker 1: took too long", "workers": "worker 2: no answer"})
         )
 
-    def test_one_runs(self) -> None:
+    def test_one_worker_runs(self) -> None:
         self.start()
         self.reactor.die(0)
         browser = self.ask("/health/ready")
         self.reactor.say(frame(answer={"authorizer": "ok"}, number=1), 1)
         self.assertEqual(self.checks(browser), (200, {"authorizer": "ok", "workers": "ok"}))
 
-    def test_none_runs(self) -> None:
+    def test_no_worker_runs(self) -> None:
         self.start()
         self.reactor.die(0)
         self.reactor.die(1)
@@ -323,17 +323,17 @@ class ChecksTests(WorkersTestCase):
 
 
 class AuditTests(WorkersTestCase):
-    """A file is everybody's; anything else is the parent's."""
+    """All processes append to a file; to anything else only the parent writes."""
 
     def test_a_file(self) -> None:
         path = self.directory / "audit"
         for _ in range(2):
             workers = self.make(audit_log=str(path))
             self.assertEqual((workers._worker_config, workers._audit), (workers._config, None))
-            # It is there from now on.
+            # The file exists from here on.
             self.assertTrue(path.exists())
 
-    def test_anything_else(self) -> None:
+    def test_other_targets(self) -> None:
         fifo = self.directory / "fifo"
         os.mkfifo(fifo)
         reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
@@ -361,7 +361,7 @@ class AuditTests(WorkersTestCase):
         self.reactor.advance(1)
         self.assertIn(b"egress_audit_lines_lost_total 1.0", browser.answer()[2])
 
-    def test_what_is_printed_by_mistake(self) -> None:
+    def test_stray_output(self) -> None:
         self.start()
         with capturedLogs() as events:
             self.reactor.processes[0].protocol.childDataReceived(1, b"hello\n\nand")
@@ -370,7 +370,7 @@ class AuditTests(WorkersTestCase):
 
 
 class StoppingTests(WorkersTestCase):
-    """All of them drain; nobody is left."""
+    """All workers drain, and no process remains."""
 
     def test_drained(self) -> None:
         workers = self.start()
@@ -384,7 +384,7 @@ class StoppingTests(WorkersTestCase):
         self.reactor.advance(100)
         self.assertEqual(len(self.reactor.processes), 2)
 
-    def test_stragglers(self) -> None:
+    def test_a_worker_that_does_not_end_is_killed(self) -> None:
         workers = self.start(limits=Limits(drain_timeout=7))
         stopped = workers.stopService()
         self.reactor.die(0, status=0)
@@ -396,5 +396,5 @@ class StoppingTests(WorkersTestCase):
         self.reactor.die(1)
         self.successResultOf(stopped)
 
-    def test_what_never_started(self) -> None:
+    def test_workers_that_never_started(self) -> None:
         self.successResultOf(self.make(audit_log="-").stopService())

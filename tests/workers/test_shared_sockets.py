@@ -20,7 +20,7 @@ from egress.workers.shared_sockets import SharedListeners, make_stream
 
 
 class FakeSocket:
-    """Takes part in a network of one machine: who shares a port, who listens."""
+    """A socket in the network of one machine, which tracks shared ports and listeners."""
 
     def __init__(self, network: Network, family: int) -> None:
         self.network = network
@@ -79,7 +79,7 @@ class Network:
         return made
 
     def check(self, one: FakeSocket) -> None:
-        """As Linux does with SO_REUSEADDR: somebody who listens shares with those who share, and with nobody else."""
+        """Check a port as Linux does with SO_REUSEADDR: a listener shares it only with sockets that share it, too."""
         assert one.address is not None
         listening = [
             other
@@ -97,7 +97,7 @@ class Network:
 
 
 class ListenersTestCase(SynchronousTestCase):
-    """Base: a network without a wire."""
+    """Base: a network in memory."""
 
     def setUp(self) -> None:
         self.network = Network()
@@ -113,7 +113,7 @@ class ListenersTests(ListenersTestCase):
         bound = self.make("tcp:8080:interface=127.0.0.1:backlog=7")
         bound.bind()
         self.assertEqual(bound.addresses, (IPv4Address("TCP", "127.0.0.1", 8080),))
-        # Nobody is let in yet.
+        # No connection is accepted yet.
         self.assertEqual([each.backlog for each in self.network.open()], [None] * 3)
         bound.listen()
         first, second = self.network.open()
@@ -145,13 +145,13 @@ class ListenersTests(ListenersTestCase):
         (_, first), (_, second) = bound.of(1)
         self.assertNotEqual(first, second)
 
-    def test_other_kinds(self) -> None:
+    def test_other_endpoint_kinds(self) -> None:
         for description in ("ssl:8443", "systemd:domain=INET:index=0", "haproxy:tcp:8080", "fd:3"):
             with self.subTest(description):
                 error = self.assertRaises(ConfigError, self.make, description)
                 self.assertEqual((error.option, error.value), ("--listen", description))
 
-    def test_a_system_that_cannot(self) -> None:
+    def test_a_system_without_so_reuseport(self) -> None:
         self.patch(listeners, "socket", object())
         self.assertEqual(self.assertRaises(ConfigError, self.make, "tcp:8080").option, "--workers")
 
@@ -161,9 +161,9 @@ class ListenersTests(ListenersTestCase):
 
 
 class BusyTests(ListenersTestCase):
-    """A port that is taken is said to be, even by one who would share it."""
+    """A port in use is an error, even when the other process would share it."""
 
-    def test_taken(self) -> None:
+    def test_port_in_use(self) -> None:
         self.network.others.add(8081)
         bound = self.make("tcp:8080", "tcp:8081:interface=127.0.0.1")
         error = self.assertRaises(CannotListenError, bound.bind)
@@ -201,7 +201,7 @@ class BusyTests(ListenersTestCase):
 
 
 class UnixTests(ListenersTestCase):
-    """One socket for all of them."""
+    """One socket for all workers."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -228,7 +228,7 @@ class UnixTests(ListenersTestCase):
         self.assertFalse(self.lock.is_symlink())
         bound.close()
 
-    def test_left_behind(self) -> None:
+    def test_socket_of_a_crashed_process(self) -> None:
         with socket.socket(socket.AF_UNIX) as left:
             left.bind(str(self.path))
         # No process has this number.
@@ -237,7 +237,7 @@ class UnixTests(ListenersTestCase):
         bound.bind()
         bound.close()
 
-    def test_a_file_of_somebody(self) -> None:
+    def test_a_regular_file_is_not_removed(self) -> None:
         self.path.write_text("mine")
         self.lock.symlink_to("4194305")
         self.assertRaises(CannotListenError, self.make(f"unix:{self.path}").bind)
@@ -250,7 +250,7 @@ class UnixTests(ListenersTestCase):
         error = self.assertRaises(CannotListenError, self.make(f"unix:{self.path}").bind)
         self.assertIn("another process", str(error))
 
-    def test_no_place_for_a_lock(self) -> None:
+    def test_a_lock_that_cannot_be_made(self) -> None:
         error = self.assertRaises(CannotListenError, self.make(f"unix:{self.path}/missing").bind)
         self.assertEqual(error.socketError.errno, errno.ENOENT)
 

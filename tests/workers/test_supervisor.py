@@ -24,7 +24,7 @@ SPEC = WorkerSpec(
 
 
 class LinesTests(SynchronousTestCase):
-    """What comes in pieces becomes lines."""
+    """A stream is split into lines."""
 
     def setUp(self) -> None:
         self.taken: list[bytes] = []
@@ -37,7 +37,7 @@ class LinesTests(SynchronousTestCase):
         self.lines.end()
         self.assertEqual((self.taken, self.lost), ([b"one", b"two", b"", b"three"], []))
 
-    def test_a_line_without_an_end(self) -> None:
+    def test_an_incomplete_line(self) -> None:
         self.lines.feed(b"one\ntw")
         self.lines.end()
         self.assertEqual((self.taken, self.lost), ([b"one"], [None]))
@@ -53,9 +53,9 @@ class LinesTests(SynchronousTestCase):
 
 
 class EnvironmentTests(SynchronousTestCase):
-    """What a worker finds in its environment."""
+    """The environment of a worker."""
 
-    def test_none_of_our_options(self) -> None:
+    def test_proxy_options_are_removed(self) -> None:
         names = {variable.name for option in OPTIONS for variable in option.environment}
         environ = dict.fromkeys((*names, "https_proxy", "no_proxy"), "hunter2") | {"SSL_CERT_FILE": "/ca.pem"}
         found = worker_environment(environ, ["/a", "/b"])
@@ -85,7 +85,7 @@ class SlotTestCase(SynchronousTestCase):
         )
 
     def started(self, said: bytes = tell("ready")) -> None:
-        """Start the first worker, which says something."""
+        """Start the first worker, which sends a message."""
 
         def say(line: FakeLine) -> None:
             line.incoming = said
@@ -96,13 +96,13 @@ class SlotTestCase(SynchronousTestCase):
         self.reactor.answers = lambda line: None
 
     def serving(self) -> None:
-        """Have a worker that serves."""
+        """Return a slot whose worker serves."""
         self.started()
         self.slot.serve()
         self.reactor.heard()
 
     def delayed(self) -> float:
-        """Learn how long it takes until the next worker is started, and have it started."""
+        """Return the delay of the next restart, and let it pass."""
         before = len(self.reactor.processes)
         begun = self.reactor.seconds()
         while len(self.reactor.processes) == before:
@@ -133,7 +133,7 @@ class StartingTests(SlotTestCase):
         self.assertEqual(self.reactor.heard(), [{"tell": "serve", "text": ""}])
 
     def test_reloading(self) -> None:
-        """One that is not ready yet may have read the files before they changed: it is told, too."""
+        """A worker that is not ready yet may have read the files before they changed, so it is notified, too."""
         self.slot.reload()
         self.started()
         self.slot.reload()
@@ -141,7 +141,7 @@ class StartingTests(SlotTestCase):
         self.assertEqual([each["tell"] for each in self.reactor.heard()], ["reload", "serve"])
 
     def have_it_fail(self, said: bytes = b"", silent: bool = False) -> str:
-        """Have the first worker fail."""
+        """Make the first worker fail."""
 
         def say(line: FakeLine) -> None:
             line.incoming, line.open = said, silent
@@ -150,13 +150,13 @@ class StartingTests(SlotTestCase):
         self.slot.begin()
         return str(self.assertRaises(WorkerFailed, self.slot.wait_ready))
 
-    def test_a_reason(self) -> None:
+    def test_failure_message(self) -> None:
         self.assertEqual(self.have_it_fail(tell("failed", "--policy: no")), "--policy: no")
 
-    def test_an_end(self) -> None:
+    def test_worker_ends_before_it_is_ready(self) -> None:
         self.assertEqual(self.have_it_fail(), "worker 2 ended before it was ready: it has ended")
 
-    def test_last_words(self) -> None:
+    def test_last_line_of_stderr(self) -> None:
         spawn = self.reactor.spawnProcess
 
         def dying(*arguments: Any, **options: Any) -> Any:
@@ -167,16 +167,16 @@ class StartingTests(SlotTestCase):
         self.patch(self.reactor, "spawnProcess", dying)
         self.assertEqual(self.have_it_fail(), "worker 2 ended before it was ready: ImportError: no")
 
-    def test_silence(self) -> None:
+    def test_ready_timeout(self) -> None:
         self.assertEqual(self.have_it_fail(silent=True), "worker 2 is not ready after 60 seconds")
         self.assertEqual(self.reactor.pairs[0][0].timeouts[-1], 60)
 
-    def test_no_process(self) -> None:
+    def test_spawn_failure(self) -> None:
         self.reactor.error = BlockingIOError(11, "Resource temporarily unavailable")
         self.assertRaises(OSError, self.slot.begin)
         self.assertTrue(self.reactor.pairs[0][1].closed)
 
-    def test_orders_that_do_not_arrive(self) -> None:
+    def test_spec_cannot_be_sent(self) -> None:
         def closed(line: FakeLine) -> None:
             line.error = BrokenPipeError()
 
@@ -192,9 +192,9 @@ class StartingTests(SlotTestCase):
 
 
 class DyingTests(SlotTestCase):
-    """A worker that ends has a successor."""
+    """A worker that ends is restarted."""
 
-    def test_the_first_successor_is_there_at_once(self) -> None:
+    def test_the_first_restart_is_immediate(self) -> None:
         self.serving()
         with capturedLogs() as events:
             self.reactor.die()
@@ -207,7 +207,7 @@ class DyingTests(SlotTestCase):
         self.assertIs(self.slot.state, State.RUNNING)
         self.assertEqual(self.reactor.heard(), [{"tell": "serve", "text": ""}])
 
-    def test_a_series_is_slowed_down(self) -> None:
+    def test_repeated_restarts_back_off(self) -> None:
         self.serving()
         delays = []
         for _ in range(9):
@@ -215,7 +215,7 @@ class DyingTests(SlotTestCase):
             delays.append(self.delayed())
         self.assertEqual(delays, [0.1, 1, 2, 4, 8, 16, 30, 30, 30])
 
-    def test_one_that_lived_ends_the_series(self) -> None:
+    def test_a_long_life_resets_the_backoff(self) -> None:
         self.serving()
         for _ in range(4):
             self.reactor.die()
@@ -225,7 +225,7 @@ class DyingTests(SlotTestCase):
         self.reactor.die()
         self.assertEqual(self.delayed(), 0.1)
 
-    def test_why_it_did_not_start(self) -> None:
+    def test_failure_message_is_logged(self) -> None:
         self.serving()
         self.reactor.die()
         self.delayed()
@@ -234,7 +234,7 @@ class DyingTests(SlotTestCase):
             self.reactor.die(status=1, signal=None)
         self.assertEqual((events[-1]["how"], events[-1]["said"]), ("ended with status 1", " (--ca-dir: gone)"))
 
-    def test_one_that_does_not_become_ready(self) -> None:
+    def test_restarted_worker_that_does_not_become_ready(self) -> None:
         self.serving()
         self.reactor.die()
         self.delayed()
@@ -243,7 +243,7 @@ class DyingTests(SlotTestCase):
         self.reactor.advance(1)
         self.assertEqual(self.reactor.process.signals, ["KILL"])
 
-    def test_one_that_becomes_ready_is_left_alone(self) -> None:
+    def test_restarted_worker_that_becomes_ready_is_not_killed(self) -> None:
         self.serving()
         self.reactor.die()
         self.delayed()
@@ -251,7 +251,7 @@ class DyingTests(SlotTestCase):
         self.reactor.advance(1000)
         self.assertEqual(self.reactor.process.signals, [])
 
-    def test_no_process(self) -> None:
+    def test_spawn_failure(self) -> None:
         self.serving()
         self.reactor.die()
         self.reactor.error = BlockingIOError(11, "Resource temporarily unavailable")
@@ -262,7 +262,7 @@ class DyingTests(SlotTestCase):
         self.reactor.error = None
         self.assertEqual(self.delayed(), 1)
 
-    def test_orders_that_do_not_arrive(self) -> None:
+    def test_spec_cannot_be_sent(self) -> None:
         self.serving()
         self.reactor.die()
 
@@ -276,14 +276,14 @@ class DyingTests(SlotTestCase):
         self.reactor.answers = lambda line: None
         self.assertEqual(self.delayed(), 1)
 
-    def test_one_that_closes_its_line(self) -> None:
+    def test_worker_that_closes_its_channel(self) -> None:
         self.serving()
         process = self.reactor.process
         self.reactor.transports[-1].loseConnection()
         self.reactor.advance(5)
         self.assertEqual(process.signals, ["KILL"])
         process.end(None, 9)
-        # The next one is not meant.
+        # The next process is not killed.
         self.delayed()
         self.reactor.advance(10)
         self.assertEqual(self.reactor.process.signals, [])
@@ -292,7 +292,7 @@ class DyingTests(SlotTestCase):
 class RunningTests(SlotTestCase):
     """A worker that runs."""
 
-    def test_what_it_writes(self) -> None:
+    def test_output(self) -> None:
         self.serving()
         with capturedLogs() as events:
             self.reactor.process.protocol.childDataReceived(1, b"one\ntw")
@@ -301,7 +301,7 @@ class RunningTests(SlotTestCase):
         self.assertEqual(self.wrote, [b"one", None])
         self.assertEqual((events[0]["number"], events[0]["text"]), ("2", "a \ufffd b"))
 
-    def test_asking(self) -> None:
+    def test_request(self) -> None:
         self.serving()
         asked, slow = self.slot.ask("numbers", 1.0), self.slot.ask("checks", 2.0)
         self.reactor.say(frame(answer=[1], number=1))
@@ -309,8 +309,8 @@ class RunningTests(SlotTestCase):
         self.reactor.advance(2)
         self.failureResultOf(slow, TookTooLong)
 
-    def test_asking_about_something(self) -> None:
-        """It can be asked as soon as it is to serve, and hears that first."""
+    def test_request_with_an_argument(self) -> None:
+        """The worker accepts requests as soon as it is about to serve, and receives them before SERVE."""
         asked: list[Any] = []
         nothing, pair = (lambda: None), self.reactor.socketpair
         self.slot = WorkerSlot(
@@ -332,14 +332,14 @@ class RunningTests(SlotTestCase):
         self.reactor.advance(1)
         self.failureResultOf(asked[0], TookTooLong)
 
-    def test_what_it_says_out_of_turn(self) -> None:
+    def test_unexpected_messages(self) -> None:
         self.serving()
         self.reactor.say(tell("ready") + tell("nonsense"))
         self.assertIs(self.slot.state, State.RUNNING)
 
 
 class StoppingTests(SlotTestCase):
-    """The slot is filled no more."""
+    """A stopped slot starts no further process."""
 
     def stop(self) -> Deferred[None]:
         return self.slot.stop(24.0)
@@ -355,7 +355,7 @@ class StoppingTests(SlotTestCase):
         self.assertEqual((self.slot.state, len(self.reactor.processes)), (State.CLOSED, 1))
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
-    def test_one_that_does_not_end(self) -> None:
+    def test_worker_that_does_not_end(self) -> None:
         self.serving()
         stopped = self.stop()
         self.reactor.advance(23)
@@ -366,17 +366,17 @@ class StoppingTests(SlotTestCase):
         self.reactor.die()
         self.successResultOf(stopped)
 
-    def test_one_that_cannot_be_killed(self) -> None:
+    def test_worker_that_cannot_be_killed(self) -> None:
         self.serving()
         stopped = self.stop()
         self.reactor.advance(24)
         self.reactor.advance(5)
         self.successResultOf(stopped)
-        # It ends after all.
+        # It ends later.
         self.reactor.die()
         self.assertIs(self.slot.state, State.CLOSED)
 
-    def test_one_that_starts(self) -> None:
+    def test_worker_that_is_starting(self) -> None:
         self.serving()
         self.reactor.die()
         self.delayed()
@@ -386,18 +386,18 @@ class StoppingTests(SlotTestCase):
         self.reactor.die(status=0)
         self.successResultOf(stopped)
 
-    def test_nobody(self) -> None:
+    def test_no_process(self) -> None:
         self.serving()
         self.reactor.die()
         self.successResultOf(self.stop())
         self.reactor.advance(100)
         self.assertEqual(len(self.reactor.processes), 1)
 
-    def test_nobody_yet(self) -> None:
+    def test_not_started(self) -> None:
         self.successResultOf(self.stop())
         self.slot.kill()
 
-    def test_one_that_was_killed_before_the_reactor_ran(self) -> None:
+    def test_worker_killed_before_the_reactor_ran(self) -> None:
         self.slot.begin()
         stopped = self.stop()
         self.slot.kill()
@@ -405,7 +405,7 @@ class StoppingTests(SlotTestCase):
         self.successResultOf(stopped)
         self.slot.kill()
 
-    def test_one_that_has_ended(self) -> None:
+    def test_worker_that_has_ended(self) -> None:
         self.serving()
         self.reactor.process.ended = True
         self.slot.kill()

@@ -29,14 +29,14 @@ from tests.observability.records import ALLOWED
 
 
 class FakeBackend:
-    """A desk that says what it is asked."""
+    """An admin backend that records its calls."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return lambda *about: [name, *about]
 
 
 class FakeProxy:
-    """A proxy that notes what is done to it."""
+    """A proxy that records calls."""
 
     def __init__(self) -> None:
         self.checks = {"ca": lambda: succeed(None)}
@@ -64,7 +64,7 @@ class FakeProxy:
 
 
 class StoppingReactor(WorkerReactor):
-    """Can be stopped once, as every reactor."""
+    """A reactor that can be stopped once, as every reactor."""
 
     stops = 0
 
@@ -78,7 +78,7 @@ class StoppingReactor(WorkerReactor):
 
 
 class WorkerTests(SynchronousTestCase):
-    """A worker does as it is told, and tells what it is asked."""
+    """A worker follows notifications, and responds to requests."""
 
     def setUp(self) -> None:
         self.reactor = StoppingReactor()
@@ -117,7 +117,7 @@ class WorkerTests(SynchronousTestCase):
         self.assertEqual(self.reactor.stops, 0)
         self.say(tell("drain"))
         self.assertEqual(self.reactor.stops, 1)
-        # A supervisor has sent a signal as well.
+        # A process manager sent a signal as well.
         self.say(tell("drain"))
         (trigger,) = self.reactor.triggers["before"]["shutdown"]
         trigger[0]()
@@ -132,7 +132,7 @@ class WorkerTests(SynchronousTestCase):
         self.say(tell("drain"))
         self.assertEqual(self.reactor.stops, 2)
 
-    def test_answers(self) -> None:
+    def test_requests(self) -> None:
         self.proxy.metrics.write(ALLOWED)
         self.heard()
         self.say(frame(ask="checks", number=1) + frame(ask="numbers", number=2))
@@ -141,7 +141,7 @@ class WorkerTests(SynchronousTestCase):
         found = {sample[0]: sample[2] for metric in numbers["answer"] for sample in metric[3]}
         self.assertEqual(found["egress_sent_bytes_total"], ALLOWED.bytes_sent)
 
-    def test_the_desk(self) -> None:
+    def test_admin_requests(self) -> None:
         self.heard()
         for what, name in (
             ("held", "held"),
@@ -154,7 +154,7 @@ class WorkerTests(SynchronousTestCase):
             self.say(frame(ask=what, number=1, **about))
             self.assertEqual(self.heard(), [{"answer": [name, *about.values()], "number": 1}])
 
-    def test_the_parent_is_gone(self) -> None:
+    def test_parent_ends(self) -> None:
         self.worker.channel.connectionLost(Failure(ConnectionDone()))
         self.assertEqual((self.reactor.stops, self.proxy.done, self.left), (1, ["cut"], []))
         self.reactor.advance(1)
@@ -177,7 +177,7 @@ class MainTests(SynchronousTestCase):
         self.patch(signal, "signal", self.handle)
         self.patch(globalLogBeginner, "beginLoggingTo", self.begin)
         self.patch(sys, "stderr", self.logged)
-        # Whether or not somebody has installed one for the tests.
+        # Import the module, whether or not a reactor is installed already.
         from twisted.internet import reactor  # noqa: F401
 
         self.patch(twisted.internet, "reactor", self.reactor)
@@ -220,7 +220,7 @@ class MainTests(SynchronousTestCase):
         self.assertEqual(frames(transport.value()), [{"tell": "ready", "text": ""}])
         self.assertEqual(self.logged.getvalue(), "[worker#info] one\n")
 
-    def test_a_configuration_that_cannot_be_used(self) -> None:
+    def test_invalid_configuration(self) -> None:
         self.error = ConfigError("--ca-dir", "", "gone")
         with self.assertRaises(SystemExit) as caught:
             main()
@@ -237,7 +237,7 @@ class MainTests(SynchronousTestCase):
 
 
 class EndpointsTests(SynchronousTestCase):
-    """The sockets that were handed down."""
+    """The inherited sockets."""
 
     def test_endpoints(self) -> None:
         spec = WorkerSpec(1, "x", ProxyConfig(), (socket.AF_INET6, socket.AF_UNIX))
