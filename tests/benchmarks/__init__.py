@@ -1,1 +1,1 @@
-"""Tests of what the benchmarks compute.  What they measure is nobody's test."""
+"""Tests of the computations in the benchmarks.  The measurements themselves are not tested."""

@@ -1,4 +1,4 @@
-"""Tests for L{benchmarks.decisions} and L{benchmarks.in_process}: what is measured is what it is said to be."""
+"""Tests for L{benchmarks.decisions} and L{benchmarks.in_process}: they measure what they claim to measure."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ ASKED = DecisionRequest(
 
 
 def pieces(*data: bytes) -> Callable[[int], bytes]:
-    """A C{recv} that gives these, and then the end."""
+    """Return a C{recv} that returns these pieces, and then the end."""
     left: Iterator[bytes] = iter(data)
     return lambda _: next(left, b"")
 
 
 class CaseTests(SynchronousTestCase):
-    """The cases, and the proof that they took place."""
+    """The cases, and the checks that they ran."""
 
     def test_policies(self) -> None:
         """The last rule decides, as the case says."""
@@ -44,7 +44,7 @@ class CaseTests(SynchronousTestCase):
             decision = policy.decide(ASKED)
             with self.subTest(case.title):
                 if decision.rule_id == "default":
-                    # It looks at the content, of which this request has none.
+                    # It is about the content, which this request does not have.
                     self.assertTrue(case.sends)
                 else:
                     self.assertEqual(decision.rule_id, "last")
@@ -57,7 +57,7 @@ class CaseTests(SynchronousTestCase):
         self.assertIs(CASES[0], PLAIN)
 
     def test_request(self) -> None:
-        """Its content has the length that the case says, and what the rule on content wants."""
+        """Its content has the length of the case, and satisfies the rule about the content."""
         head, _, content = Case("x", sends=1024).request(8080).partition(b"\r\n\r\n")
         self.assertTrue(head.startswith(b"POST http://localhost:8080/token/7?x=1 HTTP/1.1\r\n"))
         self.assertIn(b"\r\nContent-Length: 1024", head)
@@ -66,8 +66,8 @@ class CaseTests(SynchronousTestCase):
         self.assertTrue(head.startswith(b"GET "))
         self.assertEqual(content, b"")
 
-    def test_question(self) -> None:
-        """The service is asked in the words of a proxy."""
+    def test_authorization_request(self) -> None:
+        """The service gets the same authorization request as from a proxy."""
         content = Case("x", is_service=True).request(8080).partition(b"\r\n\r\n")[2]
         self.assertEqual(json.loads(content)["url"], "http://localhost:8080/token/7?x=1")
 
@@ -80,10 +80,10 @@ class CaseTests(SynchronousTestCase):
 
 
 class ReadingTests(SynchronousTestCase):
-    """Answers, numbers and clocks."""
+    """Parsing of responses, metrics and CPU clocks."""
 
     def test_receive(self) -> None:
-        """In whatever pieces it comes."""
+        """The response may arrive in any pieces."""
         recv = pieces(b"HTTP/1.1 200 OK\r\nContent-", b"length: 4\r\n\r\n<", b">\n\n")
         self.assertEqual(receive(recv), (200, b"<>\n\n"))
         self.assertEqual(receive(pieces(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"))[0], 403)
@@ -94,17 +94,17 @@ class ReadingTests(SynchronousTestCase):
         self.assertEqual(metrics_in(text), {'a_total{b="c d",e="f"}': 3.0, "g": 4.5})
 
     def test_cpu(self) -> None:
-        """Our own, which grows as we work."""
+        """The CPU time of this process increases with its work."""
         begin = cpu_seconds(os.getpid())
         sum(range(200_000))
         self.assertGreater(cpu_seconds(os.getpid()), begin)
 
 
 class TableTests(SynchronousTestCase):
-    """What is printed."""
+    """The printed tables."""
 
     def test_ratios(self) -> None:
-        """Each is compared with the plain case of its own round."""
+        """Each result is compared with the plain case of the same round."""
         *_, plain, other = lines([("plain", [100.0, 200.0, 300.0]), ("other", [150.0, 200.0, 900.0])])
         self.assertEqual(plain, "| plain | 200 | 1.00 | 1.00 to 1.00 |")
         self.assertEqual(other, "| other | 200 | 1.50 | 1.00 to 3.00 |")
@@ -115,6 +115,6 @@ class TableTests(SynchronousTestCase):
         self.assertTrue(all(one > 0 for one in found.values()))
 
     def test_missing(self) -> None:
-        """Without the programs nothing is begun."""
+        """Without the programs nothing is started."""
         self.patch(native, "missing", lambda: ["gcc"])
         self.assertEqual(decisions.main(["--quick"]), 2)

@@ -11,7 +11,7 @@ from egress.http.readers import RequestReader
 
 
 class FairnessTests(SynchronousTestCase):
-    """What is measured is what it is said to be."""
+    """The benchmark measures what it claims to measure."""
 
     def test_percentiles(self) -> None:
         times = Times.of([number / 1000 for number in range(200, 0, -1)], [0.5, 0.25])

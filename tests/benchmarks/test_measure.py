@@ -1,4 +1,4 @@
-"""Tests for L{benchmarks.measure}: whose CPU time counts, and which measurements do."""
+"""Tests for L{benchmarks.measure}: which CPU time and which measurements are counted."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class ProcessTests(SynchronousTestCase):
     """The time and the memory of all processes of a proxy, and of no other."""
 
     def test_stat(self) -> None:
-        """A name with blanks and parentheses does not shift the fields; ended children count."""
+        """A name with blanks and parentheses does not shift the fields; ended children are included."""
         self.assertEqual(parse_stat(STAT), Stat(pid=4242, parent=17, session=4200, ticks=250 + 30 + 4 + 16))
 
     def test_pss(self) -> None:
-        """The whole, and none of its parts; a process without memory has none."""
+        """Only the total is used, not its parts; a process without memory has none."""
         self.assertEqual((parse_pss(ROLLUP), parse_pss("")), (374, 0))
 
     def test_tree(self) -> None:
-        """The session, whoever its parent is by now, and descendants that left the session."""
+        """The processes of the session, whatever their parents are now, and descendants that left the session."""
         root, orphan = Stat(10, 1, 10, 5), Stat(11, 1, 10, 5)
         left, below = Stat(12, 10, 12, 5), Stat(13, 12, 12, 5)
         others = [Stat(1, 0, 1, 5), Stat(14, 1, 14, 5), Stat(9, 1, 9, 5)]
@@ -40,14 +40,14 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(sorted(stat.pid for stat in found), [10, 11, 12, 13])
 
     def test_own(self) -> None:
-        """This process is one with both."""
+        """This process has both."""
         pid = os.getpid()
         self.assertGreater(cpu_seconds(pid), 0)
         self.assertGreater(memory_kib(pid), 1000)
 
 
 class CoresTests(SynchronousTestCase):
-    """The proxy shares its core with nobody, where that can be."""
+    """The proxy has a core of its own, if possible."""
 
     def test_shares(self) -> None:
         for count, spread, proxy, others in (
@@ -63,7 +63,7 @@ class CoresTests(SynchronousTestCase):
 
 
 class CheckTests(SynchronousTestCase):
-    """A proxy that does not do its work is not cheap."""
+    """A proxy that does not do its work does not count as cheap."""
 
     traffic = Traffic("forward", 1000, denied_every=50)
     told = Told(
@@ -86,20 +86,20 @@ class CheckTests(SynchronousTestCase):
         return str(error)
 
     def test_good(self) -> None:
-        """Questions about tunnels come on top of those about requests."""
+        """Authorization requests about tunnels are counted in addition to those about requests."""
         for authorizer in (None, 1000, 1032):
             check(self.traffic, self.told, asked_origin=980, asked_authorizer=authorizer)
         check(self.traffic, replace(self.told, errors=1), asked_origin=981, asked_authorizer=None)
 
     def test_load(self) -> None:
-        """What the load generator saw."""
+        """The results of the load generator."""
         self.assertIn("1 of 1000 responses are wrong: why", self.void(replace(self.told, wrong=1, first_error="why")))
         self.assertIn("2 errors", self.void(replace(self.told, errors=2)))
         self.assertIn("nothing finished", self.void(replace(self.told, units=0, denied=0)))
         self.assertIn("10 of 1000 requests were denied", self.void(replace(self.told, denied=10)))
 
     def test_others(self) -> None:
-        """What the servers behind the proxy saw: an answer from a cache, a decision from one."""
+        """The results of the servers behind the proxy detect a cached response and a cached decision."""
         self.assertIn("origin received 979 requests instead of 980", self.void(self.told, asked_origin=979))
         self.assertIn("origin received 1000 requests instead of 980", self.void(self.told, asked_origin=1000))
         self.assertIn("only 32 authorization requests for 1000", self.void(self.told, asked_authorizer=32))

@@ -45,22 +45,22 @@ class FiguresTests(SynchronousTestCase):
         self.assertEqual((found.p50, found.p99, found.memory), (1.5, 9.0, 2.0))
 
     def test_bulk(self) -> None:
-        """Bytes count there, and not how they were divided."""
+        """Bytes are counted there, independent of their division into messages."""
         bulk = scenario(traffic=replace(TRAFFIC, direction="download", mib=1024))
         found = Figures.of(bulk, [ONE])
         self.assertEqual((found.rate, found.cpu), (1.0, 0.5))
 
     def test_idle(self) -> None:
-        """The memory of a connection is not shown in MiB."""
+        """The memory per connection is not shown in MiB."""
         found = Figures.of(scenario(idle=True), [replace(ONE, seconds=0.0, memory_kib=7.5)])
         self.assertEqual((found.rate, found.memory), (0.0, 7.5))
 
 
 class EntrantTests(SynchronousTestCase):
-    """When someone's figures count."""
+    """When the figures of an entrant count."""
 
     def test_failure(self) -> None:
-        """One bad round of three is told; most of them bad is a failure."""
+        """One bad round of three is reported; a majority of bad rounds is a failure."""
         one = entrant("a", 1.0, 1.0)
         one.void.append("why")
         self.assertEqual((one.failure, one.remarks()), (None, ["1 void: why"]))
@@ -70,44 +70,44 @@ class EntrantTests(SynchronousTestCase):
 
 
 class TargetTests(SynchronousTestCase):
-    """Ours held against others'."""
+    """The figures of egressproxy compared with those of others."""
 
     def met(self, target: Target, *entrants: Entrant, cores: int = 1) -> bool | None:
         (found,) = judge(Table(scenario(target), list(entrants), cores))
         return found.met
 
     def test_cpu(self) -> None:
-        """Not more than so much of the other's."""
+        """At most a given share of the other's CPU."""
         self.assertIs(self.met(Target("cpu", 0.5, SQUID), entrant(OURS, 1.0), entrant(SQUID, 2.0)), True)
         self.assertIs(self.met(Target("cpu", 0.5, SQUID), entrant(OURS, 1.1), entrant(SQUID, 2.0)), False)
 
     def test_rate(self) -> None:
-        """Not less."""
+        """At least the other's rate."""
         fast = Entrant(OURS, "1", [replace(ONE, seconds=1.0)])
         self.assertIs(self.met(Target("rate", 2.0), fast, entrant("a", 1.0)), True)
         self.assertIs(self.met(Target("rate", 2.1), fast, entrant("a", 1.0)), False)
 
     def test_absolute(self) -> None:
-        """Without another."""
+        """A target without a comparison."""
         self.assertIs(self.met(Target("memory", 2, None), entrant(OURS, 1.0)), True)
         self.assertIs(self.met(Target("memory", 1.9, None), entrant(OURS, 1.0)), False)
 
     def test_nothing_to_compare(self) -> None:
-        """Someone who did not take part is neither good nor bad; if we fail, it is."""
+        """An entrant that did not run is neither good nor bad; a failure of egressproxy is bad."""
         target = Target("cpu", 0.5, SQUID)
         self.assertIsNone(self.met(target, entrant(OURS, 1.0)))
         self.assertIsNone(self.met(target, entrant(SQUID, 1.0)))
         self.assertIs(self.met(target, Entrant(OURS, "1", void=["why"]), entrant(SQUID, 1.0)), False)
 
     def test_too_few_cores(self) -> None:
-        """What a machine cannot show, it does not show."""
+        """A machine with too few cores cannot show it."""
         target = Target("cpu", 0.5, SQUID, cores=4)
         both = entrant(OURS, 1.0), entrant(SQUID, 1.0)
         self.assertIsNone(self.met(target, *both, cores=2))
         self.assertIs(self.met(target, *both, cores=4), False)
 
     def test_best(self) -> None:
-        """Neither we nor the relay nor who fails is the best peer."""
+        """Neither egressproxy nor the relay nor a failed entrant is the best peer."""
         failing = Entrant("c", "1", [replace(ONE, cpu_seconds=0.1)], ["why"])
         entrants = [entrant(OURS, 0.1), entrant(f"{OURS}, 2 workers", 0.1), entrant(RELAY, 0.1), failing]
         figures = Table(scenario(), [*entrants, entrant("a", 2.0), entrant("b", 1.0)]).figures()
@@ -116,7 +116,7 @@ class TargetTests(SynchronousTestCase):
 
 
 class RenderTests(SynchronousTestCase):
-    """What is read in the end."""
+    """The final report."""
 
     def test_number(self) -> None:
         shown = [number(value) for value in (None, 0, 12345.6, 45.67, 4.567, 0.4567, 0.0456, 0.00123)]
@@ -150,7 +150,7 @@ class RenderTests(SynchronousTestCase):
         self.assertIn("- Proxy: apt-get install proxy\n", text)
 
     def test_overview(self) -> None:
-        """Who has no part in a scenario has no figure there; our own variants are not compared with anybody."""
+        """An entrant without a scenario has no figure there; variants of egressproxy are not compared with others."""
         tables = [
             Table(scenario(), [entrant(OURS, 1.0), entrant("a", 2.0)]),
             Table(scenario(Target("memory", 6, None), idle=True), [entrant(OURS, 1.0), entrant("b", 1.0)]),
@@ -173,7 +173,7 @@ class RenderTests(SynchronousTestCase):
         self.assertEqual(render_overview([Table(alone, [entrant(OURS, 1.0)])]), "")
 
     def test_json(self) -> None:
-        """All of it can be written as JSON, each round included."""
+        """All results can be written as JSON, each round included."""
         table = Table(scenario(Target("cpu", 0.5)), [entrant(SQUID, 4.0, 5.0), Entrant("bad", "0", void=["why"])])
         read = json.loads(json.dumps(table.as_json()))
         self.assertEqual([len(one["rounds"]) for one in read["entrants"]], [2, 0])

@@ -20,10 +20,10 @@ class _Reactor(WithoutThreads, Clock):
 
 
 class RulesTests(SynchronousTestCase):
-    """What is measured is what it is said to be."""
+    """The benchmark measures what it claims to measure."""
 
     def test_hosts(self) -> None:
-        """Known and new hosts have rules, the last has none."""
+        """Known and new hosts have rules, the last one has no rule."""
         policy = parse_policy(rules.policy_text(30), "p.toml", "policy")
         self.assertEqual(len(policy.rules), 30)
         for host, allowed in (("h27.example.com", True), ("a.d28.example.net", True), ("x.example.org", False)):
@@ -39,7 +39,7 @@ class RulesTests(SynchronousTestCase):
         self.assertTrue(row.startswith("| 10 |"))
 
     def test_hostless(self) -> None:
-        """All of these are tried, and the last one would be the first that matches."""
+        """All of these rules are evaluated, and only the last one matches."""
         for kind, path in (("paths", "/v9/x"), ("one rule", "/v9/x"), ("re:", "/")):
             policy = parse_policy(rules.hostless_text(10, kind), "p.toml", "policy")
             host = "h9-1.example.com" if kind == "re:" else "www.example.org"
@@ -52,7 +52,7 @@ class RulesTests(SynchronousTestCase):
         self.assertEqual(len(out.getvalue().splitlines()), 7)
 
     def test_stalls(self) -> None:
-        """A reading in the reactor's own time keeps it from everything else; the clock here stands still meanwhile."""
+        """Parsing in the reactor thread blocks everything else; the clock here does not advance meanwhile."""
         at_once(self)
         out = io.StringIO()
         with contextlib.redirect_stdout(out):

@@ -1,4 +1,4 @@
-"""Tests for L{benchmarks.scenarios} and L{benchmarks.names}: what is asked of the load generator, and of whom."""
+"""Tests for L{benchmarks.scenarios} and L{benchmarks.names}: the requests of the load generator, and their origins."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ STATUS = "Active connections: 1 \nserver accepts handled requests\n 5 6 77 \nRea
 
 
 class ScenarioTests(SynchronousTestCase):
-    """The table is one that can be run."""
+    """The table can be run."""
 
     def test_names(self) -> None:
         names = [one.name for one in SCENARIOS]
         self.assertEqual(len(set(names)), len(names))
 
     def test_sizes(self) -> None:
-        """The origins have everything that is downloaded, in a quick run as well."""
+        """The origins have every downloaded file, also in a quick run."""
         for one in SCENARIOS:
             for traffic in (one.traffic, one.quick().traffic, one.traffic.warm_up()):
                 if traffic and traffic.direction == "download":
                     self.assertIn(traffic.mib, BULK_SIZES_MIB, one.name)
 
     def test_hosts(self) -> None:
-        """The origins have all names, and a first visit is one."""
+        """The origins have all names, and a first visit uses a new one."""
         known = len(origin_names()) - 1
         for one in SCENARIOS:
             visited = range(one.traffic.first_host, one.traffic.first_host + one.traffic.hosts)
@@ -38,7 +38,7 @@ class ScenarioTests(SynchronousTestCase):
                 self.assertNotIn(before.first_host, visited)
 
     def test_arguments(self) -> None:
-        """Only what applies is said."""
+        """Only applicable arguments are passed."""
         (one,) = [one for one in SCENARIOS if one.name == "intercept-bulk-up"]
         said = one.traffic.arguments()
         self.assertEqual(said[-3:], ["--keep-alive", "--upload", "256"])
@@ -46,16 +46,16 @@ class ScenarioTests(SynchronousTestCase):
 
 
 class NamesTests(SynchronousTestCase):
-    """The file over C{/etc/hosts}."""
+    """The file that replaces C{/etc/hosts}."""
 
     def test_text(self) -> None:
-        """What is there stays there, and each name has a line of its own."""
+        """Existing lines are preserved, and each name has its own line."""
         lines = hosts_text("127.0.0.1 localhost").splitlines()
         self.assertEqual(lines[:2], ["127.0.0.1 localhost", "127.0.1.1 h000.bench.test"])
         self.assertEqual(lines[-2:], ["127.0.2.150 h399.bench.test", "127.0.2.151 opaque.bench.test"])
 
     def test_command(self) -> None:
-        """Who is not root needs a namespace of users too."""
+        """A user other than root needs a user namespace, too."""
         for as_root in (True, False):
             command = unshare_command(Path("names"), ["run", "it"], as_root=as_root)
             self.assertEqual("--map-root-user" in command, not as_root)
@@ -63,7 +63,7 @@ class NamesTests(SynchronousTestCase):
 
 
 class StatusTests(SynchronousTestCase):
-    """The origins' counter."""
+    """The request counter of the origins."""
 
     def test_requests(self) -> None:
         self.assertEqual(counts_in(STATUS), Counts(connections=5, requests=77))

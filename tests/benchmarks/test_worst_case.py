@@ -19,10 +19,10 @@ _PLAIN = Case("plain", (("GET http://api.example.com/v1/", 1), ("a", 3), (_LINE,
 
 
 class WorstCaseTests(SynchronousTestCase):
-    """What is measured is what the proxy does until the decision."""
+    """The benchmark measures the work of the proxy up to the decision."""
 
     def test_process(self) -> None:
-        """Each request of a connection is decided on, the second time with its content."""
+        """Each request of a connection is decided, the second time with its content."""
         rules = policy()
         deploy = '{"steps":[{"kind":"build"}]}'
         line = (
@@ -41,7 +41,7 @@ class WorstCaseTests(SynchronousTestCase):
         self.assertIsInstance(found[-1], EgressError)
 
     def test_corpus(self) -> None:
-        """Each case has a name of its own, and gets as far as a decision or a refusal."""
+        """Each case has a unique name, and reaches a decision or a rejection."""
         cases = corpus()
         rules = policy()
         self.assertEqual(len({case.name for case in cases}), len(cases))
@@ -52,7 +52,7 @@ class WorstCaseTests(SynchronousTestCase):
                 self.assertEqual(len(process(rules, case.data)), case.requests)
 
     def test_search(self) -> None:
-        """What is found is a case of the same kind, within the limits."""
+        """The result is a case of the same kind, within the limits."""
         rand = random.Random(1)
         cases = [_PLAIN, Case("body", _PLAIN.head, (("{}", 1),))]
         for case in cases:
@@ -64,7 +64,7 @@ class WorstCaseTests(SynchronousTestCase):
             self.assertTrue(process(policy(), found.data))
 
     def test_main(self) -> None:
-        """The table, the cases that are over the bound, and the status."""
+        """The table, the cases over the bound, and the exit status."""
         path = Path(self.mktemp())
         path.write_text(json.dumps([_PLAIN.to_json(), attrs.evolve(_PLAIN, name="other").to_json()]), "utf-8")
         self.patch(worst_case, "corpus", lambda: corpus(path))

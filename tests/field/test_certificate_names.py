@@ -37,7 +37,7 @@ UNPARSABLE: tuple[x509.GeneralName, ...] = (
 
 
 class CertificateNamesTests(SynchronousTestCase):
-    """Which names of a certificate count."""
+    """The names of a certificate that are used."""
 
     def setUp(self) -> None:
         directory = Path(self.mktemp())
@@ -46,9 +46,9 @@ class CertificateNamesTests(SynchronousTestCase):
         self.trust = OriginTrust(self.ca.write(directory))
 
     def refusal(self, host: str, *names: x509.GeneralName) -> str | None:
-        """Meet a server with these names.
+        """Connect to a server with these names.
 
-        @return: why its certificate is refused; C{None} when the request arrived.
+        @return: the reason why its certificate is rejected; C{None} when the request arrived.
         """
         server = self.ca.issue(extensions=((x509.SubjectAlternativeName(names), False),))
         creator = self.trust.connection_creator(Authority(host, 443))
@@ -59,7 +59,7 @@ class CertificateNamesTests(SynchronousTestCase):
         assert session.client.lost is not None
         return creator.explain(session.client.lost).reason
 
-    def test_beside_the_right_name(self) -> None:
+    def test_next_to_the_right_name(self) -> None:
         """An unparsable name before or after the right one changes nothing."""
         right = x509.DNSName("api.example.com")
         for name in UNPARSABLE:
@@ -67,8 +67,8 @@ class CertificateNamesTests(SynchronousTestCase):
                 self.assertIsNone(self.refusal("api.example.com", name, right))
                 self.assertIsNone(self.refusal("api.example.com", right, name))
 
-    def test_alone(self) -> None:
-        """An unparsable name alone matches no host."""
+    def test_only_unparsable_names(self) -> None:
+        """A certificate with only an unparsable name matches no host."""
         for name in UNPARSABLE:
             with self.subTest(name=name):
                 reason = self.refusal("api.example.com", name)
@@ -84,8 +84,8 @@ class CertificateNamesTests(SynchronousTestCase):
             "ignored since they cannot be read: *",
         )
 
-    def test_what_an_unparsable_name_would_mean(self) -> None:
-        """An ignored name never matches the host that it seems to name."""
+    def test_the_apparent_meaning_of_an_unparsable_name(self) -> None:
+        """An ignored name never matches the host that it appears to name."""
         for host, name in (
             ("printer.lan", "*.lan"),
             ("a.x.b", "a.*.b"),

@@ -1,7 +1,7 @@
-"""Clients that leave a tunnel without a request.
+"""Clients that close a tunnel without a request.
 
-With a pinned certificate C{mitmproxy/mitmproxy#1986} and C{mitmproxy/mitmproxy#4678}; in the second, a version logged
-nothing of it.
+With a pinned certificate C{mitmproxy/mitmproxy#1986} and C{mitmproxy/mitmproxy#4678}; in the second, a version did not
+log it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from tests.transport.tls import TlsClient, client_context
 
 
 class ClientsThatLeaveTests(InterceptTestCase):
-    """One record for each CONNECT that never carried a request."""
+    """There is one record for each CONNECT that never carried a request."""
 
     def one(self, outcome: str, *words: str) -> None:
-        """Look at the one record."""
+        """Check the only record."""
         self.clock.advance(0)
         (record,) = self.records
         self.assertEqual(
@@ -39,28 +39,28 @@ class ClientsThatLeaveTests(InterceptTestCase):
         return client
 
     def test_closed_after_the_handshake(self) -> None:
-        """As clients do that look for a pin, or for a stapled status."""
+        """As clients do that check for a pin, or for a stapled status."""
         for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
             self.setUp()
             self.session(version=version).close()
             self.one("client-left", "no request after the TLS handshake", "was closed", "--passthrough origin.test")
 
-    def test_cut_after_the_handshake(self) -> None:
+    def test_aborted_after_the_handshake(self) -> None:
         self.session(b"http/1.1")
         self.client.lose(ConnectionLost())
         self.one("client-left", "was cut", "it offered the protocols http/1.1")
 
-    def test_half_a_request(self) -> None:
+    def test_incomplete_request(self) -> None:
         self.session().send(b"GET / HT")
         self.client.lose(ConnectionLost())
         self.one("client-left", "no request")
 
-    def test_http_2_alone(self) -> None:
+    def test_http_2_only(self) -> None:
         """As gRPC does."""
         self.session(b"h2").close()
         self.one("client-left", "it offered the protocols h2, and the proxy speaks http/1.1 alone")
 
-    def test_silence(self) -> None:
+    def test_idle(self) -> None:
         self.session()
         self.clock.advance(30)
         self.clock.advance(75)
@@ -68,7 +68,7 @@ class ClientsThatLeaveTests(InterceptTestCase):
         self.one("client-left", "no request after the TLS handshake")
 
     def test_alerts_in_the_handshake(self) -> None:
-        """A client that does not trust the CA says so."""
+        """A client that does not trust the CA sends an alert."""
         for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
             self.setUp()
             context = client_context(trusting=False)
@@ -94,7 +94,7 @@ class ClientsThatLeaveTests(InterceptTestCase):
 
     def test_an_old_version(self) -> None:
         self.tunnel()
-        # A hello of TLS 1.1, which this OpenSSL may be unable to send.
+        # A ClientHello of TLS 1.1, which this OpenSSL may be unable to send.
         hello = b"\x03\x02" + bytes(32) + b"\x00" + b"\x00\x02\xc0\x13" + b"\x01\x00"
         self.client.feed(
             b"\x16\x03\x01" + (len(hello) + 4).to_bytes(2, "big") + b"\x01\x00\x00" + bytes([len(hello)]) + hello
@@ -113,16 +113,16 @@ class ClientsThatLeaveTests(InterceptTestCase):
         self.client.lose()
         self.one("client-left", "no request inside the CONNECT")
 
-    def test_a_request_is_the_record(self) -> None:
-        """Where there was a request there is no line for the tunnel."""
+    def test_a_request_has_the_record(self) -> None:
+        """When there was a request, the tunnel has no record of its own."""
         client = self.session()
         client.send(request("GET", "/a", host="other.test"))
         client.close()
         self.clock.advance(0)
         self.assertEqual(self.outcomes(), ["misdirected-request"])
 
-    def test_what_is_no_request_is_the_record(self) -> None:
-        """As HTTP/2 in clear words."""
+    def test_an_invalid_request_has_the_record(self) -> None:
+        """For example HTTP/2 in clear text."""
         client = self.session(b"h2")
         client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         client.close()

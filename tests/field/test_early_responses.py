@@ -14,10 +14,10 @@ CLOSE = b"\r\nConnection: close\r\n"
 
 
 class EarlyResponseTests(ProxyTestCase):
-    """The response says that the connection closes, and the client can read it."""
+    """The response announces that the connection closes, and the client can read it."""
 
     def upload(self) -> None:
-        """Send a request without the second half of its content."""
+        """Send a request with only the first half of its content."""
         self.authorizer.needs_body = False
         self.client.polite = False
         self.client.feed(request("POST", body=b"x" * 100)[:-50])
@@ -41,7 +41,7 @@ class EarlyResponseTests(ProxyTestCase):
                 self.closes(status)
                 self.client = self.connect()
 
-    def test_an_origin_that_keeps_its_connection(self) -> None:
+    def test_an_origin_that_does_not_close_its_connection(self) -> None:
         self.upload()
         self.origin.feed(b"HTTP/1.1 413 No\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n")
         self.assertTrue(self.origin.disconnected, "it waits for the rest of the request")
@@ -58,21 +58,21 @@ class EarlyResponseTests(ProxyTestCase):
         self.client.feed(request("POST", "http://origin.test/", f"Content-Length: {length}") + b"x" * 50)
         self.closes(413)
 
-    def test_an_expectation_that_is_refused(self) -> None:
-        """The client may send the content all the same, or not at all (RFC 9110 section 10.1.1)."""
+    def test_a_rejected_expectation(self) -> None:
+        """The client may send the content nevertheless, or not at all (RFC 9110 section 10.1.1)."""
         self.authorizer.needs_body = False
         self.client.polite = False
         self.client.feed(request("POST", "http://origin.test/", "Expect: 100-continue", "Content-Length: 50"))
         self.origin.feed(b"HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n")
         self.closes(413)
 
-    def test_a_request_that_was_read_to_its_end(self) -> None:
+    def test_a_completely_read_request(self) -> None:
         self.client.feed(request("POST", body=b"x" * 100))
         self.origin.feed(response())
         self.assertNotIn(CLOSE, self.client.take())
         self.assertFalse(self.client.write_closed)
 
-    def test_a_client_that_never_ends(self) -> None:
+    def test_a_client_that_never_stops_sending(self) -> None:
         self.upload()
         self.origin.feed(response())
         self.clock.advance(LINGER_SECONDS)

@@ -1,7 +1,7 @@
-"""Scoped npm packages, C{/@scope%2fname}, and compressed content: a denial names what is in doubt.
+"""Scoped npm packages, C{/@scope%2fname}, and compressed content: a denial names the ambiguity.
 
-npm encodes the slash in the name of a scoped package, and proxies refuse it without saying why (openkaiden/kaiden#2394,
-npm/npm#16380).  Filters that do not see into compressed content let it pass (chaitin/SafeLine#1222), or refuse it.
+npm encodes the slash in the name of a scoped package, and proxies reject it without a reason (openkaiden/kaiden#2394,
+npm/npm#16380).  Filters that cannot read compressed content allow it (chaitin/SafeLine#1222), or reject it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ action = "allow"
 
 
 class EncodedSlashTests(SynchronousTestCase):
-    """What an operator reads, and what is written for them."""
+    """The reason for an operator, and the suggested rules."""
 
     def test_the_reason(self) -> None:
         decision = parse(NPM).decide(request("GET", f"{REGISTRY}/@scope%2fname"))
@@ -48,13 +48,13 @@ class EncodedSlashTests(SynchronousTestCase):
             "ways, so the rule npm does not allow it",
         )
 
-    def test_both_readings_allow_it(self) -> None:
+    def test_both_interpretations_allow_it(self) -> None:
         policy = parse(NPM.replace('"/@scope/*"', '"/@scope/*", "/@scope%2F*"'))
         for path, allowed in (("@scope%2fname", True), ("@scope/name", True), ("@other%2fname", False)):
             self.assertIs(policy.decide(request("GET", f"{REGISTRY}/{path}")).allowed, allowed, path)
 
     def test_suggest_and_replay(self) -> None:
-        """The suggested rule matches what was seen, and not every path."""
+        """The suggested rule matches the recorded requests, and not every path."""
         urls = (f"{REGISTRY}/@scope%2fname", f"{REGISTRY}/@scope%2Fother", f"{REGISTRY}/left-pad")
         lines = read(*(audit_line("GET", url) for url in urls))
         suggestion = Suggestion()

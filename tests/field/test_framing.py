@@ -1,6 +1,6 @@
 """Chunk sizes and field lines as servers and clients send them.
 
-Reports of this class: python-hyper/h11#143 and valyala/fasthttp#372 (white space behind a chunk size),
+Reports of this class: python-hyper/h11#143 and valyala/fasthttp#372 (white space after a chunk size),
 apache/trafficserver#11073 (white space before an extension), dotnet/corefx#9208 (white space before the colon of a
 response field).
 """
@@ -13,7 +13,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 class ChunkTests(ProxyTestCase):
-    """Read as they are meant, and written in their one canonical form."""
+    """Chunks are parsed as intended, and written in their canonical form."""
 
     def upload(self, content: bytes) -> bytes:
         self.client.feed(request("POST", "http://origin.test/", "Transfer-Encoding: chunked") + content)
@@ -25,7 +25,7 @@ class ChunkTests(ProxyTestCase):
                 self.setUp()
                 self.assertEqual(self.upload(size + b"\r\nhello\r\n0 ;c\r\n\r\n"), b"5\r\nhello\r\n0\r\n\r\n")
 
-    def test_a_padded_size_in_a_request_is_refused(self) -> None:
+    def test_a_padded_size_in_a_request_is_rejected(self) -> None:
         for size in (b"5 ", b"0" * 15 + b"5", b"5 0", b"5;"):
             with self.subTest(size):
                 self.setUp()
@@ -41,7 +41,7 @@ class ChunkTests(ProxyTestCase):
                 answer = self.client.take()
                 self.assertEqual((status_of(answer), content_of(answer)), (200, b"5\r\nhello\r\n0\r\n\r\n"))
 
-    def test_what_is_no_size_in_a_response_breaks_off(self) -> None:
+    def test_an_invalid_size_in_a_response_aborts_it(self) -> None:
         self.client.feed(request())
         self.origin.feed(CHUNKED + b"5 0\r\nhello\r\n0\r\n\r\n")
         self.assertEqual(self.outcomes(), ["origin-protocol-error"])
@@ -57,6 +57,6 @@ class FieldTests(ProxyTestCase):
         self.assertIn(b"\r\nSet-Cookie: a=b : c\r\n", answer)
         self.assertEqual((status_of(answer), content_of(answer)), (200, b"ok"))
 
-    def test_a_request_is_refused(self) -> None:
+    def test_a_request_is_rejected(self) -> None:
         self.client.feed(b"GET http://origin.test/ HTTP/1.1\r\nHost: origin.test\r\nA : b\r\n\r\n")
         self.assertEqual((status_of(self.client.take()), self.dialer.origins), (400, []))

@@ -17,7 +17,7 @@ NAMES = ("api-.example", "-a.example", "a_b.example", "-.example", "r3---sn.exam
 
 
 class NameTests(InterceptTestCase):
-    """Labels that no host name has by RFC 1123, and that DNS has nevertheless."""
+    """Labels that RFC 1123 does not permit in a host name, but that DNS has nevertheless."""
 
     def test_plain_http(self) -> None:
         for name in NAMES:
@@ -48,14 +48,14 @@ class NameTests(InterceptTestCase):
                 self.client.take()
                 self.assertTrue(policy.decide(self.authorizer.asked[-1]).allowed)
 
-    def test_one_that_has_no_address(self) -> None:
+    def test_a_name_without_an_address(self) -> None:
         self.dialer.checks = [NameNotResolved("the name -a.example has no address")]
         self.client.feed(request("GET", "http://-a.example/"))
         self.assertEqual(status_of(self.client.take()), 502)
 
 
 class HostFieldTests(InterceptTestCase):
-    """Forwarded as it was sent where it denotes the same authority; decisions are about the canonical form."""
+    """Host is forwarded as it was sent if it denotes the same authority; decisions use the canonical form."""
 
     def test_inside_a_tunnel(self) -> None:
         for host in ("origin.test", "Origin.TEST:443", "origin.test:443", "ORIGIN.test."):
@@ -70,7 +70,7 @@ class HostFieldTests(InterceptTestCase):
                 self.origin.feed(response())
                 self.assertEqual(status_of(tls.take()), 200)
 
-    def test_another_authority_is_refused(self) -> None:
+    def test_another_authority_is_rejected(self) -> None:
         for host in (
             "other.test",
             "origin.test:80",
@@ -85,7 +85,7 @@ class HostFieldTests(InterceptTestCase):
                 self.assertIn(status_of(tls.take()), (400, 421))
                 self.assertEqual(self.authorizer.asked, [])
 
-    def test_what_a_decision_sets_comes_beside_it(self) -> None:
+    def test_fields_set_by_a_decision_are_added(self) -> None:
         tls = self.intercept()
         terms = Obligations(set_headers=((b"X-Team", b"a"),))
         decision = allow()
@@ -104,7 +104,7 @@ class HostFieldTests(InterceptTestCase):
             self.assertEqual(status_of(tls.take()), 200)
         self.assertEqual(len(self.dialer.dialled), 1)
 
-    def test_beside_an_absolute_url(self) -> None:
+    def test_with_an_absolute_url(self) -> None:
         for host, sent in (
             ("Origin.test:80", "Origin.test:80"),
             ("other.test", "origin.test"),

@@ -1,4 +1,4 @@
-"""Origins that speak HTTP/2 alone (C{nginx-proxy/nginx-proxy#349}: a gRPC server behind a proxy that speaks HTTP/1)."""
+"""Origins with HTTP/2 only (C{nginx-proxy/nginx-proxy#349}: a gRPC server behind a proxy that uses HTTP/1)."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ GOAWAY = b"\x00\x00\x08\x07\x00\x00\x00\x00\x00" + b"\x00\x00\x00\x00\x00\x00\x0
 _SELECT = "int (*)(SSL *, const unsigned char **, unsigned char *, const unsigned char *, unsigned int, void *)"
 
 
-class AnswerTests(ProxyTestCase):
-    """An origin that answers in HTTP/2."""
+class ResponseTests(ProxyTestCase):
+    """An origin that responds in HTTP/2."""
 
     def reason(self, *answers: bytes) -> tuple[str, str]:
-        """Have the origin answer.
+        """Send responses as the origin.
 
-        @return: the outcome, and the reason on record.
+        @return: the recorded outcome and reason.
         """
         self.setUp()
         self.client.feed(request())
@@ -51,8 +51,8 @@ class AnswerTests(ProxyTestCase):
             self.assertEqual(outcome, "origin-http2-only")
             self.assertIn("HTTP/2 alone", reason)
 
-    def test_others(self) -> None:
-        """What merely begins like it, is something else."""
+    def test_other_protocols(self) -> None:
+        """A response that only begins like HTTP/2 is something else."""
         for answer in (
             b"\x00\x00\x12\x00\x00\x00\x00\x00\x00",
             b"\x00\x00\x12\x04\x00\x00\x00\x00\x01",
@@ -62,8 +62,8 @@ class AnswerTests(ProxyTestCase):
         ):
             self.assertEqual(self.reason(answer)[0], "origin-protocol-error")
 
-    def test_cut_short(self) -> None:
-        """Too little to tell."""
+    def test_truncated(self) -> None:
+        """The data is too short to identify the protocol."""
         self.client.feed(request())
         self.origin.feed(b"\x00\x00")
         self.origin.lose()
@@ -71,7 +71,7 @@ class AnswerTests(ProxyTestCase):
 
 
 class AlpnTests(ProxyTestCase):
-    """An origin whose TLS agrees on HTTP/2 alone."""
+    """An origin whose TLS negotiates only HTTP/2."""
 
     def test_alert(self) -> None:
         directory = Path(self.mktemp())
@@ -83,7 +83,7 @@ class AlpnTests(ProxyTestCase):
         for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
             context = ca.issue("api.example.com").server_context()
             context.set_max_proto_version(version)
-            # As servers do that have no other (RFC 7301 section 3.2), and as pyOpenSSL's own callback cannot.
+            # As servers without another protocol do (RFC 7301 section 3.2), and as pyOpenSSL's own callback cannot.
             refuse = ffi.callback(_SELECT, lambda *_: lib.SSL_TLSEXT_ERR_ALERT_FATAL)
             lib.SSL_CTX_set_alpn_select_cb(context._context, refuse, ffi.NULL)
             creator = trust.connection_creator(authority)
@@ -94,8 +94,8 @@ class AlpnTests(ProxyTestCase):
             self.assertIn("no_application_protocol", error.reason)
             self.assertIn("HTTP/2", error.reason)
 
-    def test_alert_without_words(self) -> None:
-        """As old versions of OpenSSL report this one."""
+    def test_alert_without_text(self) -> None:
+        """As old versions of OpenSSL report this alert."""
         directory = Path(self.mktemp())
         directory.mkdir()
         trust = OriginTrust(TestCA().write(directory))

@@ -15,7 +15,7 @@ LOCAL = ClientAuthPolicy(schemes=DEFAULT_PORTS)
 
 
 class HttpsUrlTests(ProxyTestCase):
-    """Accepted where nobody else can read it, and then served as from inside a tunnel."""
+    """Accepted on listeners where no third party can read it, and then handled as inside a tunnel."""
 
     def local(self) -> Wire:
         wire = self.proxy.client(auth_policy=LOCAL)

@@ -1,7 +1,7 @@
-"""Requests that meet a pooled connection just as the origin gives it up.
+"""Requests that use a pooled connection just as the origin closes it.
 
-Sources: golang/go#32310 (servers and load balancers send C{408} over an idle connection, which answers the next request
-of a client that does not look) and RFC 9112 section 9.5 (a close may race with a request).
+Sources: golang/go#32310 (servers and load balancers send C{408} over an idle connection, which a client that does not
+check takes for the response to its next request) and RFC 9112 section 9.5 (a close may race with a request).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ LATE = (
 
 
 class IdleConnectionTests(ProxyTestCase):
-    """What happened on the connection before the request is written does not answer the request."""
+    """Data that arrived before the request was written is not the response to the request."""
 
     def rest(self) -> socket.socket:
-        """Have a connection rest, over a socket that the reactor is not told of.
+        """Put a connection into the pool, over a socket whose events the reactor does not report.
 
         @return: the origin's end.
         """
@@ -33,7 +33,7 @@ class IdleConnectionTests(ProxyTestCase):
         return far
 
     def post(self) -> None:
-        """A request that must not be sent twice reaches a new connection, and is answered there."""
+        """A request that must not be repeated uses a new connection, and gets its response there."""
         self.client.feed(request("POST", body=b"content"))
         self.assertEqual(len(self.dialer.origins), 2)
         self.assertNotIn(b"POST", self.dialer.origins[0].written)
@@ -56,7 +56,7 @@ class IdleConnectionTests(ProxyTestCase):
         self.post()
 
     def test_post_that_crosses_a_408(self) -> None:
-        """The origin sent it before it read the request: RFC 9110 section 15.5.9 has it repeated."""
+        """The origin sent it before it read the request: RFC 9110 section 15.5.9 permits repeating the request."""
         self.rest()
         self.client.feed(request("POST", body=b"content"))
         self.dialer.origins[0].take()

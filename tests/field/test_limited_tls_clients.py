@@ -20,7 +20,7 @@ MODERN, COMPATIBLE = ClientTls.MODERN, ClientTls.COMPATIBLE
 
 
 class LimitedClientsTests(InterceptTestCase):
-    """What a client that has little gets."""
+    """The cipher suites and leaf certificates of clients with limited support."""
 
     def context(
         self, ciphers: bytes, group: str | None = None, signatures: bytes | None = None, *, tls13: bool = False
@@ -31,17 +31,17 @@ class LimitedClientsTests(InterceptTestCase):
             context.set_cipher_list(ciphers)
         if group is not None:
             with warnings.catch_warnings():
-                # Older versions take nothing else.
+                # Older versions support nothing else.
                 warnings.simplefilter("ignore")
                 context.set_tmp_ecdh(crypto.get_elliptic_curve(group))
-        # pyOpenSSL has no name for it.
+        # pyOpenSSL has no constant for it.
         lib = SSL._lib  # type: ignore[attr-defined]
         if signatures is not None:
             self.assertEqual(lib.SSL_CTX_set1_sigalgs_list(context._context, signatures), 1)
         return context
 
     def served(self, accepted: ClientTls, context: SSL.Context) -> tuple[str, object]:
-        """Have a client send a request.
+        """Send a request as a client.
 
         @return: the cipher suite, and the public key of the leaf.
         """
@@ -66,7 +66,7 @@ class LimitedClientsTests(InterceptTestCase):
         self.assertIn("no shared cipher", record.reason)
 
     def test_rsa(self) -> None:
-        """It gets an RSA leaf, signed by the same CA."""
+        """The client gets an RSA leaf, signed by the same CA."""
         for suite in (b"ECDHE-RSA-AES128-GCM-SHA256", b"ECDHE-RSA-AES256-GCM-SHA384", b"ECDHE-RSA-CHACHA20-POLY1305"):
             for accepted in ClientTls:
                 name, key = self.served(accepted, self.context(suite))
@@ -79,7 +79,7 @@ class LimitedClientsTests(InterceptTestCase):
         self.assertIsInstance(key, rsa.RSAPublicKey)
 
     def test_p_384(self) -> None:
-        """The curve is accepted for the key exchange, and for the certificate where it must be."""
+        """The curve is accepted for the key exchange, and for the certificate where necessary."""
         for suite, kind in (
             (b"ECDHE-ECDSA-AES256-GCM-SHA384", ec.EllipticCurvePublicKey),
             (b"ECDHE-RSA-AES256-GCM-SHA384", rsa.RSAPublicKey),
@@ -91,7 +91,7 @@ class LimitedClientsTests(InterceptTestCase):
                 self.assertEqual(key.curve.name, "secp384r1")
 
     def test_cbc_and_ccm(self) -> None:
-        """They are for those that the operator lets in."""
+        """They are available only when the operator enables them."""
         for suite in (
             *(b"ECDHE-ECDSA-AES128-SHA", b"ECDHE-ECDSA-AES128-SHA256", b"ECDHE-ECDSA-AES256-CCM"),
             *(b"ECDHE-RSA-AES128-SHA", b"ECDHE-RSA-AES256-SHA384", b"ECDHE-ECDSA-AES128-CCM"),
@@ -101,18 +101,18 @@ class LimitedClientsTests(InterceptTestCase):
             self.assertEqual(self.served(COMPATIBLE, context)[0].encode(), suite)
 
     def test_no_forward_secrecy(self) -> None:
-        """It is never accepted."""
+        """Key exchange without forward secrecy is never accepted."""
         for accepted in ClientTls:
             self.refused(accepted, self.context(b"AES128-GCM-SHA256:AES128-SHA"))
 
     def test_the_better_suite(self) -> None:
-        """A client that has AEAD with RSA alone gets that, not CBC with ECDSA."""
+        """A client that supports AEAD only with RSA gets that, not CBC with ECDSA."""
         context = self.context(b"ECDHE-ECDSA-AES128-SHA:ECDHE-RSA-AES128-GCM-SHA256")
         for accepted in ClientTls:
             self.assertEqual(self.served(accepted, context)[0], "ECDHE-RSA-AES128-GCM-SHA256")
 
     def test_others(self) -> None:
-        """All others get what they always got."""
+        """All other clients are unaffected."""
         for context in (self.context(b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256"), client_context()):
             _, key = self.served(MODERN, context)
             assert isinstance(key, ec.EllipticCurvePublicKey)
@@ -120,7 +120,7 @@ class LimitedClientsTests(InterceptTestCase):
 
 
 class FirstRsaClientTests(InterceptTestCase):
-    """The first client that needs the RSA key waits for it; nobody else does."""
+    """Only the first client that needs the RSA key waits for it."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -148,7 +148,7 @@ class FirstRsaClientTests(InterceptTestCase):
         self.origin.feed(response())
         self.assertEqual(status_of(client.take()), 200)
 
-    def test_more_than_the_hello_meanwhile(self) -> None:
+    def test_data_after_the_hello_meanwhile(self) -> None:
         """It is not read."""
         self.begin()
         self.client.feed(b"more")
@@ -156,21 +156,21 @@ class FirstRsaClientTests(InterceptTestCase):
         self.begun[0]()
         self.assertFalse(self.client.paused)
 
-    def test_leaving(self) -> None:
+    def test_disconnecting(self) -> None:
         self.begin()
         self.client.lose()
         self.assertEqual(self.outcomes(), ["client-tls-failed"])
         self.begun[0]()
         self.assertEqual(self.outcomes(), ["client-tls-failed"])
 
-    def test_too_long(self) -> None:
+    def test_timeout(self) -> None:
         self.begin()
         self.clock.advance(15)
         self.clock.advance(0)
         self.assertEqual(self.outcomes(), ["client-tls-failed"])
         self.assertTrue(self.client.aborted)
 
-    def test_failing(self) -> None:
+    def test_failure(self) -> None:
         def broken() -> rsa.RSAPrivateKey:
             raise RuntimeError("no entropy")
 

@@ -1,4 +1,4 @@
-"""C{NO_PROXY} as it is found in the environment.
+"""C{NO_PROXY} as environments contain it.
 
 Reports of this class: nahi/httpclient#301 (C{192.168.*}), curl/curl#9773 (CIDR), bjowes/cypress-ntlm-auth#268 (an entry
 that keeps a program from starting).

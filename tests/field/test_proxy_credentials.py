@@ -18,7 +18,7 @@ from tests.proxy.fakes import ProxyTestCase, deny, request
 
 
 class EncodingTests(ProxyTestCase):
-    """One client, whichever encoding its program uses."""
+    """One client, independent of the encoding of its program."""
 
     def test_a_name_and_password_in_either_encoding(self) -> None:
         path = Path(self.mktemp())

@@ -20,7 +20,7 @@ def sent(target: bytes, host: bytes = b"origin.test") -> bytes:
 
 
 class CharacterTests(ProxyTestCase):
-    """What is forwarded, and what the authorizer is asked about."""
+    """The forwarded target, and the target in the authorization request."""
 
     def exchange(self, path: bytes) -> None:
         self.client.feed(sent(b"http://origin.test" + path))
@@ -33,7 +33,7 @@ class CharacterTests(ProxyTestCase):
             with self.subTest(path):
                 self.exchange(path)
 
-    def test_in_the_question_only_what_is_no_text_is_encoded(self) -> None:
+    def test_the_authorization_request_encodes_only_what_is_not_text(self) -> None:
         for path, url in (
             (b"/s?re=\\d+", "http://origin.test/s?re=\\d+"),
             (b'/"<>^`{|}', 'http://origin.test/"<>^`{|}'),
@@ -45,14 +45,14 @@ class CharacterTests(ProxyTestCase):
                 self.assertEqual(json.loads(encode_request(self.authorizer.asked[-1]))["url"], url)
                 self.assertEqual(json.loads(audit_line(self.records[-1]))["url"], url)
 
-    def test_what_ends_a_line_or_a_target_is_refused(self) -> None:
+    def test_bytes_that_end_a_line_or_a_target_are_rejected(self) -> None:
         for byte in b"\x00\x01\t\n\x0b\r \x1f\x7f#":
             with self.subTest(byte):
                 self.setUp()
                 self.client.feed(sent(b"http://origin.test/a%cb" % byte))
                 self.assertEqual((status_of(self.client.take()), self.authorizer.asked), (400, []))
 
-    def test_bytes_in_a_host_are_text_or_refused(self) -> None:
+    def test_bytes_in_a_host_are_text_or_rejected(self) -> None:
         self.client.feed(sent("http://bücher.example/".encode()))
         self.assertEqual(str(self.authorizer.asked[0].origin), "http://xn--bcher-kva.example")
         self.setUp()
@@ -61,9 +61,9 @@ class CharacterTests(ProxyTestCase):
 
 
 class PolicyTests(ProxyTestCase):
-    """No spelling of a path slips past a denial."""
+    """No spelling of a path bypasses a denial."""
 
-    def test_denials_hold_for_each_reading(self) -> None:
+    def test_denials_apply_to_each_interpretation(self) -> None:
         rule = 'id = "closed"\naction = "deny"\nreason = "no"\npaths = ["/secret/**", "/é"]\n'
         policy = parse_policy(f'version = 1\ndefault = "allow"\n[[rules]]\n{rule}', "test", "test")
         for path in (
@@ -78,7 +78,7 @@ class PolicyTests(ProxyTestCase):
                 decision = policy.decide(self.authorizer.asked[-1])
                 self.assertEqual(decision.rule_id, "closed")
 
-    def test_a_permission_needs_every_reading(self) -> None:
+    def test_an_allow_needs_every_interpretation(self) -> None:
         policy = parse_policy('version = 1\n[[rules]]\naction = "allow"\npaths = ["/open/*"]\n', "test", "test")
         for path, allowed in (
             (b"/open/a", True),
@@ -94,9 +94,9 @@ class PolicyTests(ProxyTestCase):
 
 
 class UserinfoTests(ProxyTestCase):
-    """Dropped, whatever it is; the host is what follows the last C{@}."""
+    """Userinfo is always dropped; the host is the part after the last C{@}."""
 
-    def test_it_goes_nowhere(self) -> None:
+    def test_it_is_not_forwarded(self) -> None:
         for target in (
             b"http://alice:hunter2@origin.test/a",
             b"http://hunter2@origin.test/a",
@@ -120,13 +120,13 @@ class UserinfoTests(ProxyTestCase):
         self.client.feed(sent(b"http://a:b@origin.test/")[:-2] + b"Authorization: Basic YTpi\r\n\r\n")
         self.assertIn(b"\r\nAuthorization: Basic YTpi\r\n", self.origin.take())
 
-    def test_credentials_in_host_are_refused(self) -> None:
+    def test_credentials_in_host_are_rejected(self) -> None:
         self.client.feed(sent(b"http://origin.test/", b"alice:hunter2@origin.test"))
         self.assertEqual((status_of(self.client.take()), self.authorizer.asked), (400, []))
 
 
 class WebSocketUrlTests(ProxyTestCase):
-    """C{ws} stands for C{http}."""
+    """C{ws} is equivalent to C{http}."""
 
     def test_ws(self) -> None:
         lines = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"

@@ -1,4 +1,4 @@
-"""Denials as clients show them that print only the status line: git, npm, apt, C{curl -f} and pip.
+"""Denials in clients that print only the status line: git, npm, apt, C{curl -f} and pip.
 
 Reports of this class: npm/npm#17962 (C{403 Forbidden} and nothing else), chobits/ngx_http_proxy_connect_module#139.
 """
@@ -11,7 +11,7 @@ from tests.proxy.fakes import ProxyTestCase, request
 
 
 class StatusLineTests(ProxyTestCase):
-    """What a client prints names the cause."""
+    """The status line names the cause."""
 
     def line(self) -> bytes:
         self.client.feed(request())
@@ -25,7 +25,7 @@ class StatusLineTests(ProxyTestCase):
         self.authorizer.answers = [Decision(Verdict.DENY, "no", "service", "x\r\nSet-Cookie: a=b\r\n\r\n\u20ac")]
         self.assertEqual(self.line(), b"HTTP/1.1 403 Denied by egress policy (rule x??Set-Cookie: a=b?????)")
 
-    def test_a_long_name_is_cut(self) -> None:
+    def test_a_long_name_is_truncated(self) -> None:
         self.authorizer.answers = [Decision(Verdict.DENY, "no", "service", "x" * 300)]
         phrase = self.line().removeprefix(b"HTTP/1.1 403 ")
         self.assertEqual((len(phrase), phrase[-4:]), (80, b"...)"))

@@ -1,4 +1,4 @@
-"""CONNECT requests, and what follows inside.
+"""CONNECT requests, and requests inside their tunnels.
 
 Reports of this class: ninenines/cowboy#462 and mitmproxy/mitmproxy#7019 (CONNECT without Host), nodejs/undici#1805 and
 nodejs/llhttp#411 (the method C{patch}), qwj/python-proxy#151 and libgit2/libgit2#6022 (a Host that is the proxy's).
@@ -12,20 +12,20 @@ ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 class ConnectTests(ProxyTestCase):
-    """The target of a CONNECT says where it leads; its Host does not."""
+    """The destination of a tunnel is the target of its CONNECT, not its Host."""
 
     def test_without_host(self) -> None:
         self.client.feed(b"CONNECT origin.test:80 HTTP/1.1\r\n\r\n")
         self.assertEqual(self.client.take(), ESTABLISHED)
 
-    def test_every_other_request_without_host_is_refused(self) -> None:
+    def test_every_other_request_without_host_is_rejected(self) -> None:
         for method in (b"GET", b"connect", b"OPTIONS", b"CONNECT2"):
             with self.subTest(method):
                 self.setUp()
                 self.client.feed(method + b" http://origin.test/ HTTP/1.1\r\n\r\n")
                 self.assertEqual(status_of(self.client.take()), 400)
 
-    def test_inside_a_tunnel_host_is_still_needed(self) -> None:
+    def test_inside_a_tunnel_host_is_required(self) -> None:
         self.client.feed(b"CONNECT origin.test:80 HTTP/1.1\r\n\r\n")
         self.client.take()
         self.client.feed(b"GET / HTTP/1.1\r\n\r\n")
@@ -54,7 +54,7 @@ class MethodTests(ProxyTestCase):
                 self.origin.feed(response())
                 self.assertEqual(status_of(self.client.take()), 200)
 
-    def test_ssh_is_no_method(self) -> None:
+    def test_ssh_is_not_a_method(self) -> None:
         self.client.feed(b"CONNECT origin.test:22 HTTP/1.1\r\n\r\n")
         self.client.take()
         self.client.feed(b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n")

@@ -1,8 +1,8 @@
-"""Upgrades as docker, kubectl and WebSocket clients ask for them.
+"""Upgrades as docker, kubectl and WebSocket clients request them.
 
 Sources: moby/moby#9652 and Tecnativa/docker-socket-proxy#132 (C{docker exec} behind a proxy that drops C{Upgrade: tcp}:
 "unable to upgrade to tcp, received 200"), kubernetes/kubernetes#32026 (C{kubectl exec}: "Upgrade request required"),
-mtrudel/bandit#686 (keys such as C{x} or C{eA==} are no keys), oven-sh/bun#26950 (an accept of another key).
+mtrudel/bandit#686 (keys such as C{x} or C{eA==} are invalid), oven-sh/bun#26950 (an accept of another key).
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class ProgramTests(ProxyTestCase):
     """C{docker exec} and C{kubectl exec}."""
 
     def ask(self, program: str) -> bytes:
-        """Ask as a program does.
+        """Send the request of a program.
 
-        @return: what the client gets at once.
+        @return: the immediate response to the client.
         """
         if program == "docker":
             self.client.feed(request("POST", EXEC, *DOCKER, body=b'{"Detach":false,"Tty":false}\n'))
@@ -61,7 +61,7 @@ class ProgramTests(ProxyTestCase):
                 self.client.feed(b"in")
                 self.assertEqual(self.origin.take(), b"in")
 
-    def test_refused_and_named(self) -> None:
+    def test_rejected_with_the_protocol_named(self) -> None:
         for program, protocol in (("docker", "tcp"), ("kubectl", "SPDY/3.1")):
             with self.subTest(program):
                 self.build()
@@ -88,7 +88,7 @@ class WebSocketTests(ProxyTestCase):
                 self.client.feed(request("GET", "http://origin.test/ws", *UPGRADE[:2], *fields))
                 self.assertEqual((status_of(self.client.take()), self.dialer.dialled), (400, []))
 
-    def test_answers(self) -> None:
+    def test_responses(self) -> None:
         for name, old, new in (
             ("another accept", b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", b"HSmrc0sMlYUkAGmm5OPpG2HaGWk="),
             ("another field", b"Sec-WebSocket-Accept", b"X"),
@@ -107,7 +107,7 @@ class MaxForwardsTests(ProxyTestCase):
     """C{Max-Forwards} of OPTIONS (getlantern/http-proxy-archived#35, zoxy-io/zoxy#240)."""
 
     def test_zero(self) -> None:
-        """The proxy answers, and nothing goes out, also inside a tunnel's origin-form."""
+        """The proxy responds, and nothing is forwarded, also for origin-form inside a tunnel."""
         for target in ("http://origin.test/", "http://origin.test"):
             with self.subTest(target):
                 self.build()
@@ -124,7 +124,7 @@ class MaxForwardsTests(ProxyTestCase):
         self.client.feed(request("OPTIONS", "http://origin.test/", "Max-Forwards: 5"))
         self.assertIn(b"\r\nMax-Forwards: 4\r\n", self.origin.take())
 
-    def test_no_number(self) -> None:
+    def test_invalid_number(self) -> None:
         self.client.feed(request("OPTIONS", "http://origin.test/", "Max-Forwards: five"))
         self.assertEqual(status_of(self.client.take()), 400)
 

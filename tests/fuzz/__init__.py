@@ -1,1 +1,1 @@
-"""Tests of the fuzz targets, and by them of the parsers."""
+"""Tests of the fuzz targets, which also test the parsers."""

@@ -1,4 +1,4 @@
-"""What holds for fuzzed parsers, held by what Hypothesis thinks of and by what was found before."""
+"""Invariants of the fuzzed parsers, checked with inputs from Hypothesis and with earlier findings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fuzz.targets import LIMITS, TARGETS, Stuck, _steps, pieces
 
 CORPUS = Path(__file__).parent.parent.parent / "fuzz" / "corpus"
 
-# What each parser takes notice of.
+# Tokens that have a meaning for each parser.
 _HTTP = [
     *(
         b"Host: a\r\n",
@@ -360,7 +360,7 @@ TOKENS: dict[str, list[bytes]] = {
 
 
 def inputs(tokens: list[bytes]) -> st.SearchStrategy[bytes]:
-    """Bytes that a parser may take for something."""
+    """Bytes that a parser may interpret."""
     piece = st.one_of(st.sampled_from(tokens), st.sampled_from(tokens), st.binary(max_size=4))
     return st.tuples(st.binary(min_size=1, max_size=1), st.lists(piece, max_size=14)).map(
         lambda both: both[0] + b"".join(both[1])
@@ -368,14 +368,14 @@ def inputs(tokens: list[bytes]) -> st.SearchStrategy[bytes]:
 
 
 class TargetTests(SynchronousTestCase):
-    """Each target."""
+    """The fuzz targets."""
 
-    def test_all_are_there(self) -> None:
+    def test_all_targets_are_listed(self) -> None:
         self.assertEqual(set(TOKENS), set(TARGETS))
         self.assertEqual({path.name for path in CORPUS.iterdir()}, set(TARGETS))
 
     def test_corpus(self) -> None:
-        """What is kept to begin with breaks nothing, and is little."""
+        """The initial corpus is small and violates nothing."""
         for name, run in TARGETS.items():
             files = list((CORPUS / name).iterdir())
             self.assertTrue(files, name)
@@ -396,7 +396,7 @@ class TargetTests(SynchronousTestCase):
                 pass
 
     def test_limits(self) -> None:
-        """Small ones, so that they are met."""
+        """Small limits, so that inputs reach them."""
         self.assertLess(LIMITS.head, 4096)
 
 

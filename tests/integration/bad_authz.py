@@ -1,4 +1,4 @@
-"""An authorization service that misbehaves: each case is a way in which there is no decision."""
+"""An authorization service that misbehaves: in each case it returns no valid decision."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def _send(data: bytes) -> Callable[[socket.socket], None]:
 def _reset(client: socket.socket) -> None:
     client.sendall(_answer(b'{"allo', length=17))
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    # Here: socketserver would first say in good order that no more is coming.
+    # Close the socket here: socketserver would first shut it down in order.
     client.close()
 
 
 def _drip(client: socket.socket) -> None:
-    # Each read comes well within any time-out of its own.
+    # Each read completes well within any timeout of a single read.
     for byte in _answer(b'{"allowed": true}'):
         client.sendall(bytes([byte]))
         time.sleep(0.1)
@@ -45,7 +45,7 @@ GOOD: Behaviour = _send(_answer(ALLOWED))
 
 _CUT = "closed the connection before its answer was complete"
 
-# Each with what the client is told, so that none passes for another.
+# Each case with the reason in the client's response, so that cases cannot be confused.
 CASES: dict[str, tuple[Behaviour, str]] = {
     "timeout": (_silence, "did not answer within 1 s"),
     "reset mid-answer": (_reset, "failed: "),
@@ -76,9 +76,9 @@ CASES: dict[str, tuple[Behaviour, str]] = {
 
 
 class BadAuthorizationService:
-    """Answers every question in one way.
+    """A server that treats every authorization request in one way.
 
-    @ivar behaviour: how; L{GOOD}, or of one of L{CASES}.
+    @ivar behaviour: the behaviour; L{GOOD}, or one of L{CASES}.
     """
 
     def __init__(self, behaviour: Behaviour) -> None:
@@ -90,7 +90,7 @@ class BadAuthorizationService:
                         received += self.request.recv(65536)
                     behaviour(self.request)
                 except OSError:
-                    pass  # the proxy has had enough
+                    pass  # the proxy closed the connection
 
         class Server(socketserver.ThreadingTCPServer):
             allow_reuse_address = True
@@ -102,6 +102,6 @@ class BadAuthorizationService:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
-        """Stop answering."""
+        """Stop serving."""
         self._server.shutdown()
         self._server.server_close()

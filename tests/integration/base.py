@@ -1,4 +1,4 @@
-"""A test case with a proxy of its own, run as a user runs it: C{twistd -n egressproxy}."""
+"""A test case with its own proxy, run as a user runs it: C{twistd -n egressproxy}."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.integration.processes import HERE, ROOT, Process, environment, free_p
 
 ALLOW_ALL = 'version = 1\n[[rules]]\naction = "allow"\n'
 TWISTD = "from twisted.scripts.twistd import run; run()"
-# twistd ends itself by the signal that ended it, before coverage could write what it has.
+# twistd ends itself with the signal that it received, before coverage could write its data.
 COVERED = """
 import coverage
 from twisted.application import app
@@ -29,14 +29,14 @@ app._exitWithSignal = lambda number: (coverage.Coverage.current().save(), leave(
 """
 
 
-# For a test of what is one process's own: the last of several values counts.
+# For tests of a single process: the last of several values has precedence.
 ONE_PROCESS = ("--workers", "1")
 
 
 def plugin(name: str, *options: str, reactor: str = "") -> list[str]:
-    """The command line of one of our programs, run by this interpreter.
+    """Return the command line of a plugin of this project, run by this interpreter.
 
-    @param reactor: the name of its reactor; the best one unless given.
+    @param reactor: the name of its reactor; by default the best one.
     """
     program = COVERED + TWISTD if "COVERAGE_PROCESS_CONFIG" in os.environ else TWISTD
     reactors = [f"--reactor={reactor}"] if reactor else []
@@ -44,25 +44,25 @@ def plugin(name: str, *options: str, reactor: str = "") -> list[str]:
 
 
 def twistd(*options: str, reactor: str = "") -> list[str]:
-    """The command line of a proxy.
+    """Return the command line of a proxy.
 
-    Under C{EGRESS_TEST_WORKERS=2} it is one of two processes, so that all tests can be run with workers on and off.
+    With C{EGRESS_TEST_WORKERS=2} it has two worker processes, so that all tests can run with and without workers.
 
-    @param reactor: the name of its reactor; the best one unless given.
+    @param reactor: the name of its reactor; by default the best one.
     """
     workers = ["--workers", os.environ["EGRESS_TEST_WORKERS"]] if os.environ.get("EGRESS_TEST_WORKERS") else []
     return plugin("egressproxy", *workers, *options, reactor=reactor)
 
 
 def proxy_environment(**extra: str) -> dict[str, str]:
-    """The environment of a proxy; it finds the project whether or not it is installed."""
+    """Return the environment of a proxy, in which it finds the project whether or not it is installed."""
     return environment(**{"PYTHONPATH": str(ROOT), **extra})
 
 
 def sitecustomize(directory: Path, program: str) -> str:
-    """Have a program run by each Python before anything else.
+    """Make each Python process run a program before anything else.
 
-    @param directory: where to write it.
+    @param directory: the directory to write it to.
     @return: the C{PYTHONPATH} with which it is found.
     """
     (directory / "sitecustomize.py").write_text(program, "utf-8")
@@ -70,17 +70,17 @@ def sitecustomize(directory: Path, program: str) -> str:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started, and that run."""
+    """Return the running child processes of a process."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 class Proxy:
     """A running proxy.
 
-    @param reactor: the name of its reactor; the best one unless given.
-    @param first: Python that each of its processes runs before anything else.
-    @ivar url: for C{http_proxy}.
-    @ivar ca: the certificate that its clients trust.
+    @param reactor: the name of its reactor; by default the best one.
+    @param first: Python code that each of its processes runs before anything else.
+    @ivar url: the value for C{http_proxy}.
+    @ivar ca: the CA certificate, for its clients.
     """
 
     def __init__(self, directory: Path, *options: str, reactor: str = "", first: str = "", **env: str) -> None:
@@ -106,21 +106,21 @@ class Proxy:
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """The process id."""
         return self.process.popen.pid
 
     @property
     def workers(self) -> list[int]:
-        """The processes that it has started, which serve in its place."""
+        """The worker processes, if there are any."""
         return children(self.pid)
 
     @property
     def pids(self) -> list[int]:
-        """All its processes."""
+        """The process ids of the proxy and its workers."""
         return [self.pid, *self.workers]
 
     def memory(self, name: str) -> int:
-        """What C{/proc} calls C{VmRSS} or C{VmHWM}, of all its processes, in bytes."""
+        """Return C{VmRSS} or C{VmHWM} from C{/proc}, summed over all processes, in bytes."""
         found = 0
         for pid in self.pids:
             match = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
@@ -129,21 +129,21 @@ class Proxy:
         return found
 
     def records(self) -> list[dict[str, Any]]:
-        """The audit log."""
+        """Return the records of the audit log."""
         if not self.audit.exists():
             return []
         return [json.loads(line) for line in self.audit.read_text("utf-8").splitlines()]
 
 
 class IntegrationTestCase(SynchronousTestCase):
-    """Origins, and as many proxies as a test starts."""
+    """Base: origins, and the proxies that a test starts."""
 
     origins: Origins
 
     def setUp(self) -> None:
         self.origins = origins()
         self.directory = Path(tempfile.mkdtemp(prefix="egress-test-"))
-        # The last of all cleanups: those of programs that still write into it come before.
+        # This cleanup runs last: programs that still write into the directory are stopped before.
         self.addCleanup(shutil.rmtree, self.directory, True)
 
     def write(self, name: str, text: str) -> Path:
@@ -153,9 +153,9 @@ class IntegrationTestCase(SynchronousTestCase):
         return path
 
     def start_proxy(self, *options: str, local: bool = True, **env: str) -> Proxy:
-        """Start a proxy that may reach the origins here, and trusts them.
+        """Start a proxy that may contact the local origins, and trusts them.
 
-        @param local: whether loopback is opened; no real proxy would.
+        @param local: whether loopback addresses are allowed, which no real proxy would do.
         """
         opened = ["--allow-address", "127.0.0.0/8", "--allow-address", "::1/128"] if local else []
         proxy = Proxy(
@@ -171,11 +171,11 @@ class IntegrationTestCase(SynchronousTestCase):
 
     def _stop(self, proxy: Proxy) -> None:
         proxy.process.stop()
-        # Whatever clients and origins did: no exception got as far as the log.
+        # No behaviour of clients and origins may cause an exception in the log.
         self.assertNotIn("Traceback", proxy.process.output())
 
     def records(self, proxy: Proxy, number: int) -> list[dict[str, Any]]:
-        """The audit log, once it has so many records: the one of an answer is written a moment after it."""
+        """Return the audit log once it has this many records: a record is written just after the response."""
         deadline = time.monotonic() + 20
         while len(records := proxy.records()) < number and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -183,14 +183,14 @@ class IntegrationTestCase(SynchronousTestCase):
         return records
 
     def allow_all(self) -> list[str]:
-        """The options of a proxy whose embedded policy allows everything."""
+        """Return the options of a proxy whose embedded policy allows everything."""
         return ["--policy", str(self.write("allow.toml", ALLOW_ALL))]
 
     def start_authz_service(self, *denied: str) -> tuple[str, Path]:
         """Start the sample authorization service.
 
         @param denied: the methods that it denies.
-        @return: its URL, and the file with its questions.
+        @return: its URL, and the file with the authorization requests that it received.
         """
         node_module("express")
         port = free_port()
@@ -203,7 +203,7 @@ class IntegrationTestCase(SynchronousTestCase):
         return f"http://127.0.0.1:{port}", record
 
     def run_program(self, *arguments: str, timeout: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
-        """Run a client to its end."""
+        """Run a client until it ends."""
         return subprocess.run(
             [program(arguments[0]), *arguments[1:]],
             stdin=subprocess.DEVNULL,
@@ -225,7 +225,7 @@ class IntegrationTestCase(SynchronousTestCase):
     def fetch(self, proxy: Proxy, url: str, *arguments: str) -> tuple[int, str]:
         """Fetch a URL with curl.
 
-        @return: the status code and the content.
+        @return: the status code and the body.
         """
         done = self.curl(proxy, "-w", "\n%{http_code}", *arguments, url)
         self.assertEqual(done.returncode, 0, done.stderr)
@@ -233,7 +233,7 @@ class IntegrationTestCase(SynchronousTestCase):
         return int(status), content
 
     def assert_problem(self, proxy: Proxy, url: str, status: int, stage: str, *arguments: str) -> dict[str, Any]:
-        """Fetch a URL, and check that the answer is a problem document of the proxy.
+        """Fetch a URL, and check that the response is a problem document of the proxy.
 
         @return: its members.
         """

@@ -1,6 +1,6 @@
-"""A decision service for tests: the server half of one API, which decides by rules.
+"""An authorization service for tests: the server side of one API, which decides by rules.
 
-Its arguments are a port, the API as C{--authz-api} has it, a policy, and the seconds for which answers may be reused.
+Its arguments are a port, the API as in C{--authz-api}, a policy, and the time to live of its responses in seconds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.authz.deciders import DECIDERS, DeciderResource
 
 
 def main(port: str, api: str, policy: str, ttl: str) -> None:
-    """Serve until the end."""
+    """Serve until the process is stopped."""
     rules = parse_policy(Path(policy).read_text("utf-8"), policy, "policy decider")
 
     def decide(request: DecisionRequest) -> Decision:

@@ -1,4 +1,4 @@
-"""A DNS server that records what it is asked."""
+"""A DNS server that records its queries."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ TYPES = {"A": dns.A, "AAAA": dns.AAAA}
 
 
 class NameServer:
-    """Answers from a table, over UDP, and over TCP what does not fit.
+    """Responds from a table, over UDP, and over TCP when the response does not fit.
 
-    @param names: the addresses of names, in lower case; C{None} for one that is never answered.  Other names do not
+    @param names: the addresses of names, in lower case; C{None} for a name without a response.  Other names do not
         exist.
-    @ivar queries: names and types in the order in which they were asked, over UDP.
+    @ivar queries: the names and types of queries over UDP, in order.
     @ivar over_tcp: the same, over TCP.
     """
 
@@ -26,7 +26,7 @@ class NameServer:
         self.queries: list[tuple[str, str]] = []
         self.over_tcp: list[tuple[str, str]] = []
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        # Both on one port: one that is free for TCP nearly always is for UDP, too.
+        # Use one port number for both: a free TCP port is nearly always free for UDP, too.
         while True:
             self._tcp = socket.create_server((host, 0), family=family)
             self.port = int(self._tcp.getsockname()[1])
@@ -42,11 +42,11 @@ class NameServer:
             threading.Thread(target=serve, daemon=True).start()
 
     def asked(self, name: str) -> bool:
-        """Whether there was any query for a name."""
+        """Return whether there was any query for a name."""
         return any(name.lower() == found.lower() for found, _ in [*self.queries, *self.over_tcp])
 
     def close(self) -> None:
-        """Answer no more."""
+        """Stop responding."""
         self._tcp.close()
         self._udp.close()
 

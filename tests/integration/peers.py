@@ -14,10 +14,10 @@ from tests.certificates import TestCA, self_signed
 from tests.integration.processes import HERE, Process, free_port, node_module, program
 
 BIG = 2 * 1024**3
-# What asks for it is no client of a test.
+# A User-Agent that no client of a test has.
 _SETTLED = "settled"
 
-# A loopback address for each fault that a certificate can have.
+# A loopback address for each certificate fault.
 GOOD, EXPIRED, WRONG_HOST, SELF_SIGNED, UNKNOWN_ROOT = (f"127.0.0.{number}" for number in range(1, 6))
 
 _SERVER = """
@@ -63,16 +63,16 @@ http {{
 
 
 class Origins:
-    """The origins that run.
+    """The running origins.
 
-    @ivar http: the port for HTTP, on every loopback address.
+    @ivar http: the port for HTTP, on all loopback addresses.
     @ivar https: the port for HTTPS; the certificate depends on the address.
     @ivar app: the port of the application itself.
     @ivar ca: a PEM file with the CA of the good origin.
     """
 
     def __init__(self) -> None:
-        # What is missing is found before anything is started.
+        # Find missing programs before anything is started.
         nginx, node = program("nginx"), program("node")
         node_module("express")
         self.directory = Path(tempfile.mkdtemp(prefix="egress-origins-"))
@@ -120,26 +120,26 @@ class Origins:
         return "".join(servers)
 
     def http_url(self, path: str) -> str:
-        """A URL of the HTTP origin."""
+        """Return a URL of the HTTP origin."""
         return f"http://127.0.0.1:{self.http}{path}"
 
     def https_url(self, path: str, host: str = "localhost") -> str:
-        """A URL of an HTTPS origin."""
+        """Return a URL of an HTTPS origin."""
         return f"https://{host}:{self.https}{path}"
 
     def access_log(self, name: str = "http") -> list[str]:
-        """The requests that reached an origin: C{"http"}, or the address of an HTTPS one."""
+        """Return the requests that reached an origin: C{"http"}, or the address of an HTTPS origin."""
         log = self.directory / f"{name}.access.log"
         return log.read_text().splitlines() if log.exists() else []
 
     def requests_seen(self) -> int:
-        """How many requests reached any origin."""
+        """Return how many requests reached any origin."""
         self._settle()
         names = ("http", GOOD, EXPIRED, WRONG_HOST, SELF_SIGNED, UNKNOWN_ROOT)
         return sum(_SETTLED not in line for name in names for line in self.access_log(name))
 
     def _settle(self) -> None:
-        """Wait until what was answered is in the logs: nginx writes a line a moment after the answer."""
+        """Wait until all responses are logged: nginx writes the line just after the response."""
         self._settled += 1
         mark = f"{_SETTLED}={self._settled} "
         with urllib.request.urlopen(self.http_url(f"/files/hello.txt?{mark.strip()}"), timeout=20) as answer:
@@ -153,5 +153,5 @@ class Origins:
 
 @functools.cache
 def origins() -> Origins:
-    """The origins, started when they are first needed."""
+    """Return the origins; start them on first use."""
     return Origins()

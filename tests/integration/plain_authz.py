@@ -1,6 +1,6 @@
-"""An authorization service that allows everything, as a program: it can be stopped, killed and started anew.
+"""An authorization service that allows everything, as a program that can be stopped, killed and restarted.
 
-Arguments: the port, and how many seconds it takes for an answer.
+Arguments: the port, and the response time in seconds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ ANSWER = b'{"allowed": true}'
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Allows, over connections that are kept."""
+    """Allows every request, over persistent connections."""
 
     protocol_version = "HTTP/1.1"
     seconds = 0.0
@@ -27,11 +27,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(ANSWER)
 
     def log_message(self, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class Server(ThreadingHTTPServer):
-    """Takes every connection at once."""
+    """A server without a limit on concurrent connections."""
 
     request_queue_size = 512
 

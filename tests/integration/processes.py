@@ -1,4 +1,4 @@
-"""Starting and stopping the programs that the tests talk to."""
+"""Starting and stopping the programs that the tests use."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def node_module(path: str) -> str:
     return str(found)
 
 
-# Below those that systems take for outgoing connections, one of which could get a port before its server does.
+# Below the ephemeral ports, one of which an outgoing connection could take before the server does.
 _PORTS = (10_240, 32_000)
-# Processes that run tests at the same time take ports from different shares of that range.
+# Processes that run tests concurrently take ports from different shares of that range.
 _SHARES = 8
 _handed_out: set[int] = set()
 
@@ -48,7 +48,7 @@ _handed_out: set[int] = set()
 def _claim_share() -> tuple[int, socket.socket | None]:
     """Claim a share of the ports.
 
-    @return: its number, and the socket that is the claim: no two sockets have one name (Linux only).
+    @return: its number, and the socket that holds the claim: a socket name is unique (Linux only).
     """
     for share in range(_SHARES):
         claim = socket.socket(socket.AF_UNIX)
@@ -65,7 +65,7 @@ _share, _claim = _claim_share()
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port on which no process listens now."""
+    """Return a TCP port on which no process listens now."""
     while True:
         port = random.randrange(_PORTS[0] + _share, _PORTS[1], _SHARES)
         if port in _handed_out:
@@ -77,7 +77,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """A small environment: no proxy, no CA and no option of ours leaks in from outside."""
+    """Return a small environment: without the proxy, CA and egressproxy options of the caller."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -87,9 +87,9 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 def default_handlers() -> None:
-    """Have the programs that tests start react to signals, also where nohup or a shell has this process ignore them.
+    """Make the programs that tests start react to signals, also where nohup or a shell makes this process ignore them.
 
-    A program inherits that a signal is ignored, but not a handler.  So this process gets one that does nothing.
+    A program inherits ignored signals, but not handlers.  So this process installs a handler that does nothing.
     """
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         if signal.getsignal(number) is signal.SIG_IGN:
@@ -97,7 +97,7 @@ def default_handlers() -> None:
 
 
 def connections_to(port: int) -> int:
-    """How many TCP connections to a local IPv4 port a process here has accepted, or will, and has not closed yet."""
+    """Return how many TCP connections to a local IPv4 port are established or half-closed by the peer."""
     found = 0
     for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]:
         _, local, _, state, *_ = line.split()
@@ -107,9 +107,9 @@ def connections_to(port: int) -> int:
 
 
 class Process:
-    """A program that runs while a test does.
+    """A program that runs during a test.
 
-    @ivar log: the file with all that it prints.
+    @ivar log: the file with its output.
     """
 
     def __init__(
@@ -130,14 +130,14 @@ class Process:
         atexit.register(self.stop)
 
     def output(self) -> str:
-        """All that it printed so far."""
+        """Return the output so far."""
         return self.log.read_text("utf-8", "replace")
 
     def wait_for(self, *texts: str, seconds: float = 30.0) -> str:
-        """Wait until it has printed something.
+        """Wait until the output contains texts.
 
-        @param texts: all of them.
-        @return: all that it printed.
+        @param texts: the texts, all of which must occur.
+        @return: the output so far.
         """
         deadline = time.monotonic() + seconds
         while missing := [text for text in texts if text not in (output := self.output())]:
@@ -149,7 +149,7 @@ class Process:
         return output
 
     def wait_for_port(self, port: int, host: str = "127.0.0.1", seconds: float = 30.0) -> None:
-        """Wait until it listens."""
+        """Wait until the program listens."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if self.popen.poll() is not None:
@@ -162,7 +162,7 @@ class Process:
         raise AssertionError(f"{self._name} does not listen on {host}:{port}: {self.output()}")
 
     def stop(self, seconds: float = 10.0) -> int:
-        """End it, and wait for it.
+        """Stop the program, and wait for its end.
 
         @return: the exit status.
         """

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from tests.certificates import TestCertificate
 from tests.integration.base import Proxy
 
-# More than anything here takes; a peer that waits for longer waits for ever.
+# Longer than any operation here takes: after this time a peer hangs.
 PATIENCE = 20.0
 
-# The rest of a head that asks for a WebSocket, and the answer; key and accept are those of RFC 6455 section 1.3.
+# The rest of a request head for a WebSocket, and the response; key and accept are those of RFC 6455 section 1.3.
 UPGRADE = (
     "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -26,9 +26,9 @@ SWITCH = (
 
 
 class Wire:
-    """One end of a connection, read by what HTTP/1.1 marks.
+    """One end of a connection, which parses the framing of HTTP/1.1.
 
-    @ivar received: every byte that was read so far, after TLS where there is any.
+    @ivar received: all bytes read so far, after TLS where it is used.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -38,7 +38,7 @@ class Wire:
         self._begin = 0
 
     def send(self, data: bytes | str) -> None:
-        """Send all of it."""
+        """Send all data."""
         self.socket.sendall(data.encode("latin-1") if isinstance(data, str) else data)
 
     def _read(self) -> None:
@@ -48,9 +48,9 @@ class Wire:
         self.received += data
 
     def read(self, size: int) -> bytes:
-        """Read so many bytes.
+        """Read this many bytes.
 
-        @raise EOFError: when they do not come.
+        @raise EOFError: when the connection closes first.
         """
         while len(self.received) < self._begin + size:
             self._read()
@@ -58,16 +58,16 @@ class Wire:
         return self.received[begin : self._begin]
 
     def read_until(self, end: bytes) -> bytes:
-        """Read up to a marker, and the marker.
+        """Read up to and including a marker.
 
-        @raise EOFError: when it does not come.
+        @raise EOFError: when the connection closes first.
         """
         while (found := self.received.find(end, self._begin)) < 0:
             self._read()
         return self.read(found + len(end) - self._begin)
 
     def read_to_end(self) -> bytes:
-        """Read until the other end closes; a reset counts as that."""
+        """Read until the other end closes; a reset counts as closing."""
         try:
             while True:
                 self._read()
@@ -76,27 +76,27 @@ class Wire:
             return self.received[begin:]
 
     def read_rest(self) -> bytes:
-        """Read until the other end closes in order; it is not kept in L{received}."""
+        """Read until the other end closes in order; the data is not added to L{received}."""
         return b"".join(self.pieces())
 
     def receive(self) -> bytes:
-        """Read what comes next: what earlier reads left, or one read of the socket; it is not kept in L{received}.
+        """Return buffered data, or else the result of one read of the socket; the data is not added to L{received}.
 
-        @return: nothing at the end.
+        @return: no bytes at the end.
         """
         rest = self.received[self._begin :]
         self._begin = len(self.received)
         return rest or self.socket.recv(1 << 20)
 
     def pieces(self) -> Iterator[bytes]:
-        """Read until the other end closes in order, a piece at a time; see L{receive}."""
+        """Yield pieces until the other end closes in order; see L{receive}."""
         while data := self.receive():
             yield data
 
     def read_message(self, *, head_only: bool = False) -> tuple[str, bytes]:
-        """Read a message that announces the length of its content, or has none.
+        """Read a message that has a Content-Length, or no content.
 
-        @return: its head, and its content.
+        @return: its head and its content.
         """
         head = self.read_until(b"\r\n\r\n").decode("latin-1")
         length = 0
@@ -111,16 +111,16 @@ class Wire:
         self.socket.close()
 
     def reset(self) -> None:
-        """Close this end, and have the other see a reset."""
+        """Close this end with a reset."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
 
 class RawOrigin:
-    """An origin that follows a script, once for each connection, in a thread of its own.
+    """An origin that runs a script for each connection, in a thread of its own.
 
-    @ivar connections: all of them, in the order in which they came.
-    @ivar heads: of the requests that were read with L{request}, in their order.
+    @ivar connections: all connections, in order.
+    @ivar heads: the heads of the requests that L{request} read, in order.
     """
 
     def __init__(
@@ -140,12 +140,12 @@ class RawOrigin:
 
     @property
     def url(self) -> str:
-        """Its URL, without a path."""
+        """Return its URL, without a path."""
         return f"{'https' if self._context else 'http'}://{self.authority}"
 
     @property
     def authority(self) -> str:
-        """Its host and port."""
+        """Return its host and port."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def _accept(self) -> None:
@@ -164,12 +164,12 @@ class RawOrigin:
                 wire.socket = self._context.wrap_socket(wire.socket, server_side=True)
             self._script(self, wire)
         except (OSError, EOFError):
-            pass  # the proxy went away, which is what many tests are about
+            pass  # the proxy closed the connection, as in many tests
         finally:
             wire.close()
 
     def request(self, wire: Wire) -> str:
-        """Read a request; its content is left in L{Wire.received}.
+        """Read a request; its content stays in L{Wire.received}.
 
         @return: its head.
         """
@@ -178,8 +178,8 @@ class RawOrigin:
         return head
 
     def stop(self) -> None:
-        """Take no more connections, and close those that there are."""
-        # A blocked accept does not notice a close.
+        """Accept no more connections, and close the open ones."""
+        # A blocked accept() does not notice a close.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for wire in self.connections:
@@ -187,7 +187,7 @@ class RawOrigin:
 
 
 def server_context(certificate: TestCertificate, directory: str) -> ssl.SSLContext:
-    """The context of a TLS origin; its settings can still be changed."""
+    """Return the context of a TLS origin, whose settings can still be changed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with open(f"{directory}/raw-origin.pem", "w+b") as file:
         file.write(certificate.certificate_pem + certificate.key_pem)
@@ -198,8 +198,8 @@ def server_context(certificate: TestCertificate, directory: str) -> ssl.SSLConte
 def client_of(proxy: Proxy, tunnel_to: str | None = None, *, tls: bool = False) -> Wire:
     """Connect to a proxy.
 
-    @param tunnel_to: C{host:port} to ask for a tunnel to.
-    @param tls: whether to make a TLS session inside it, trusting the proxy's CA.
+    @param tunnel_to: C{host:port} of a tunnel to open.
+    @param tls: whether to start TLS inside it, trusting the proxy's CA.
     """
     wire = Wire(socket.create_connection(("127.0.0.1", proxy.port)))
     if tunnel_to is not None:

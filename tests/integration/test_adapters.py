@@ -1,4 +1,4 @@
-"""Deciders that speak another language, and decisions that are reused, over real sockets."""
+"""Authorization services with other APIs, and reused decisions, over real sockets."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ json = { "kind" = "small" }
 
 
 class ApiTests(IntegrationTestCase):
-    """The same rules behind each API."""
+    """The same rules, through each API."""
 
     def start(self, api: AuthzApi, ttl: float = 0.0, *options: str, policy: str = POLICY) -> tuple[Proxy, Process]:
-        """Start a service and a proxy that asks it."""
+        """Start a service, and a proxy that uses it."""
         port, file = free_port(), self.write("policy.toml", policy)
         arguments = [sys.executable, "-m", "tests.integration.decider", str(port), api.value, str(file), str(ttl)]
         service = Process(arguments, self.directory, f"decider-{api.value}", environment(PYTHONPATH=str(ROOT)))
@@ -93,8 +93,8 @@ class ApiTests(IntegrationTestCase):
     def test_ext_authz(self) -> None:
         self.assert_api(AuthzApi.EXT_AUTHZ)
 
-    def test_contents_on_demand(self) -> None:
-        """The service gets those that it asks for."""
+    def test_content_on_demand(self) -> None:
+        """The service receives the content of requests for which it needs the content."""
         proxy, _ = self.start(AuthzApi.OPA, 0.0, "--authz-body", "on-demand", policy=CONTENTS)
         url, kind = self.origins.https_url("/echo"), ("-H", "Content-Type: application/json")
         self.assertEqual(self.fetch(proxy, url, *kind, "-d", '{"kind": "small"}')[0], 200)
@@ -103,8 +103,8 @@ class ApiTests(IntegrationTestCase):
         rules = [record["ruleId"] for record in self.records(proxy, 3)]
         self.assertEqual(rules, ["small-orders", "default", "uploads"])
 
-    def test_reuse(self) -> None:
-        """What was answered is not asked again, not even by a service that is gone."""
+    def test_reused_decisions(self) -> None:
+        """A cached decision needs no new authorization request, even after the service has stopped."""
         proxy, service = self.start(AuthzApi.AUTHZEN, 60.0, *ONE_PROCESS)
         url = self.origins.http_url("/echo")
         self.assertEqual(self.fetch(proxy, url)[0], 200)
@@ -118,7 +118,7 @@ class ApiTests(IntegrationTestCase):
 
 
 class NginxTests(IntegrationTestCase):
-    """The sample of C{docs/how-to/adapters.md}: nginx that answers the checks of C{ext_authz}."""
+    """The example of C{docs/how-to/adapters.md}: nginx that responds to the checks of C{ext_authz}."""
 
     def test_checks(self) -> None:
         sample = (ROOT / "docs" / "examples" / "ext_authz.conf").read_text("utf-8")
@@ -137,7 +137,7 @@ class NginxTests(IntegrationTestCase):
         self.assertEqual(self.curl(proxy, "-I", url).returncode, 0)
         problem = self.assert_problem(proxy, url, 403, "authz", "-d", "x=y")
         self.assertIn("no rule allows it", problem["reason"])
-        # The list of what must be equal has the method alone.
+        # Only the method is among the attributes on which the cached decision depends.
         self.assertEqual(self.fetch(proxy, self.origins.https_url("/other"))[0], 200)
         odd = self.origins.https_url("/a/../b")
         self.assert_problem(proxy, odd, 503, "authz-unavailable", "--path-as-is", "-X", "PUT")

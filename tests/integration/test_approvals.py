@@ -1,4 +1,4 @@
-"""Asking a person: what a client, and whoever answers, see of it."""
+"""Approvals, as seen by clients and approvers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ action = "allow"
 
 
 class Asking(BaseHTTPRequestHandler):
-    """An authorization service that is never sure."""
+    """An authorization service that requires an approval for every request."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -60,7 +60,7 @@ class Asking(BaseHTTPRequestHandler):
 
 
 class ApprovalsTestCase(IntegrationTestCase):
-    """A proxy whose policy asks, and a person at the command line."""
+    """Base: a proxy whose policy asks, and an approver at the command line."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -71,7 +71,7 @@ class ApprovalsTestCase(IntegrationTestCase):
 
     def start_asking(self, *options: str) -> Proxy:
         proxy = self.start_proxy("--admin", f"unix:{self.socket}", *options)
-        # It is bound after the port that the start waits for.
+        # It is bound after the port for which the start waits.
         self.wait_until(self.answers, "the admin API")
         return proxy
 
@@ -83,7 +83,7 @@ class ApprovalsTestCase(IntegrationTestCase):
         return True
 
     def egress(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        """Run the command, as a person would."""
+        """Run the command, as an approver does."""
         return subprocess.run(
             [sys.executable, "-m", "egress", *arguments],
             capture_output=True,
@@ -100,11 +100,11 @@ class ApprovalsTestCase(IntegrationTestCase):
         return done.stdout
 
     def listed(self) -> dict[str, Any]:
-        """What C{egress approvals --json} shows, without the time that it takes a program to start."""
+        """Return the output of C{egress approvals --json}, without the time that a program needs to start."""
         return AdminApi(AdminEndpoint.parse(f"unix:{self.socket}"), None).call("GET", "/approvals")
 
     def begin(self, proxy: Proxy, url: str, *more: str) -> subprocess.Popen[str]:
-        """Have curl ask for something, without waiting for it."""
+        """Start a request with curl, without waiting for the response."""
         arguments = ("-sS", "--max-time", "30", "--noproxy", "", "-x", proxy.url, "--cacert", str(proxy.ca))
         started = subprocess.Popen(
             [program("curl"), *arguments, *more, "-w", "\n%{http_code}", url],
@@ -122,14 +122,14 @@ class ApprovalsTestCase(IntegrationTestCase):
         started.communicate()
 
     def end(self, started: subprocess.Popen[str]) -> tuple[int, str]:
-        """Wait for curl: the status and the content."""
+        """Wait for curl, and return the status and the body."""
         out, err = started.communicate(timeout=PATIENCE)
         self.assertEqual(started.returncode, 0, err)
         content, _, status = out.rpartition("\n")
         return int(status), content
 
     def held(self, count: int = 1) -> dict[str, Any]:
-        """Wait until one question is held so often."""
+        """Wait until one pending approval has this many requests, and return it."""
         self.wait_until(lambda: sum(one["count"] for one in self.listed()["held"]) == count, f"{count} held")
         (one,) = self.listed()["held"]
         found: dict[str, Any] = one
@@ -143,7 +143,7 @@ class ApprovalsTestCase(IntegrationTestCase):
 
 
 class AnswerTests(ApprovalsTestCase):
-    """Allowing and denying."""
+    """Approvals are allowed and denied."""
 
     def test_allow_and_deny(self) -> None:
         proxy = self.start()
@@ -176,7 +176,7 @@ class AnswerTests(ApprovalsTestCase):
         self.assertEqual((allowed["ruleId"], allowed["reason"]), ("ask-first", "allowed once by ann"))
         self.assertEqual((denied["verdict"], denied["decidedBy"], denied["ruleId"]), ("deny", decider, "ask-first"))
 
-    def test_for_a_time(self) -> None:
+    def test_grant(self) -> None:
         proxy = self.start()
         url = self.origins.https_url("/echo?q=1")
         waiting = self.begin(proxy, url)
@@ -192,8 +192,8 @@ class AnswerTests(ApprovalsTestCase):
         self.approvals("deny", self.held()["id"])
         self.assertEqual(self.end(waiting)[0], 403)
 
-    def test_no_other_time_counts(self) -> None:
-        """Neither the authorizer's nor a watchdog's; content and a tunnel wait as well."""
+    def test_no_other_timeout_applies(self) -> None:
+        """Neither the authorizer's timeout nor a watchdog's applies; requests with content and tunnels wait as well."""
         names = ("head", "body", "idle", "connect", "response", "tunnel", "authz")
         times = [word for name in names for word in (f"--{name}-timeout", "1s")]
         proxy = self.start(*times)
@@ -213,7 +213,7 @@ class AnswerTests(ApprovalsTestCase):
         self.assertEqual(self.end(waiting)[0], 200)
 
     def test_an_authorization_service_asks(self) -> None:
-        """However short its own time is, the person's is another; what it said holds for what the person allows."""
+        """The approval timeout is independent of the service's timeout; the service's obligations apply."""
         service = HTTPServer(("127.0.0.1", 0), Asking)
         self.addCleanup(service.server_close)
         self.addCleanup(service.shutdown)
@@ -233,7 +233,7 @@ class AnswerTests(ApprovalsTestCase):
             (record["verdict"], record["ruleId"], record["reason"]), ("allow", "s1", "allowed once by ann")
         )
 
-    def test_nobody_answers(self) -> None:
+    def test_approval_timeout(self) -> None:
         proxy = self.start("--approval-timeout", "500ms")
         problem = self.assert_problem(proxy, self.origins.https_url("/echo"), 403, "authz")
         self.assertEqual(
@@ -241,12 +241,12 @@ class AnswerTests(ApprovalsTestCase):
         )
         self.assertEqual(self.records(proxy, 1)[0]["ruleId"], "ask-first")
 
-    def test_nobody_can_be_asked(self) -> None:
+    def test_no_admin_api(self) -> None:
         proxy = self.start_proxy("--policy", str(self.write("ask.toml", POLICY)))
         problem = self.assert_problem(proxy, self.origins.http_url("/echo"), 403, "authz")
         self.assertIn("start with --admin", problem["reason"])
 
-    def test_the_client_goes_away(self) -> None:
+    def test_client_disconnects(self) -> None:
         proxy = self.start()
         waiting = self.begin(proxy, self.origins.https_url("/echo"))
         self.held()
@@ -255,7 +255,7 @@ class AnswerTests(ApprovalsTestCase):
         self.assertEqual(self.records(proxy, 1)[0]["outcome"], "client-gone")
 
     def test_stopping(self) -> None:
-        """What is held is denied at once, and the proxy ends without waiting."""
+        """Pending approvals are denied immediately, and the proxy stops without waiting."""
         proxy = self.start()
         waiting = self.begin(proxy, self.origins.https_url("/echo"))
         self.held()
@@ -286,12 +286,12 @@ class AnswerTests(ApprovalsTestCase):
 
 
 class WorkersTests(ApprovalsTestCase):
-    """Several processes hold requests, and are one for whoever answers."""
+    """Several processes have pending approvals, which approvers see as one list."""
 
     def test_two_workers(self) -> None:
         proxy = self.start("--workers", "2")
         url = self.origins.https_url("/echo")
-        # One of these workers has none of eight: 2 ** -7.
+        # The probability that one of these workers gets none of eight requests is 2 ** -7.
         waiting = [self.begin(proxy, url) for _ in range(8)]
         one = self.held(8)
         self.assertIn("8 requests allowed", self.approvals("allow", one["id"], "--for", "1h"))
@@ -299,7 +299,7 @@ class WorkersTests(ApprovalsTestCase):
         for _ in range(8):
             self.assertEqual(self.fetch(proxy, url)[0], 200)
 
-        # One that is started later knows it, too.
+        # A worker that starts later gets the grant, too.
         for pid in proxy.workers:
             os.kill(pid, signal.SIGKILL)
         gone = set(proxy.workers)
@@ -318,7 +318,7 @@ class WorkersTests(ApprovalsTestCase):
 
 
 class AdminTests(ApprovalsTestCase):
-    """Who may use it."""
+    """Access to the admin API."""
 
     def test_a_token(self) -> None:
         port = free_port()
@@ -332,7 +332,7 @@ class AdminTests(ApprovalsTestCase):
         self.assertIn("token", done.stderr)
         done = self.egress("approvals", "--admin", admin, "--token-file", str(token), EGRESS_ADMIN="")
         self.assertEqual((done.returncode, done.stdout), (0, "Nothing waits for a person.\n"))
-        # Nobody is sent there.
+        # Requests to the admin API through the proxy are blocked.
         self.assert_problem(proxy, f"{admin}/approvals", 403, "address")
 
     def test_no_token(self) -> None:

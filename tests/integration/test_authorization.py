@@ -1,4 +1,4 @@
-"""What the authorization service is asked, and what becomes of a request when there is no decision."""
+"""The authorization request, and what happens without a decision."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tests.integration.processes import HERE, Process, free_port
 DOCUMENTED = {"url", "method", "headers", "queryParams", "body"}
 
 
-class QuestionTests(IntegrationTestCase):
-    """The five fields, exactly as the contract has them."""
+class RequestTests(IntegrationTestCase):
+    """The five fields, exactly as in the contract."""
 
     def ask(self, path: str, *arguments: str) -> tuple[str, dict[str, Any]]:
-        """Make one request with curl.
+        """Send one request with curl.
 
-        @return: its URL, and the question about it.
+        @return: its URL, and the authorization request for it.
         """
         url, record = self.start_authz_service()
         proxy = self.start_proxy("--authz-url", url)
@@ -78,7 +78,7 @@ class QuestionTests(IntegrationTestCase):
         _, question = self.ask("/echo", "-H", "Transfer-Encoding: chunked", "-d", "in chunks")
         self.assertEqual(question["body"], "in chunks")
 
-    def test_a_body_over_the_limit_is_refused(self) -> None:
+    def test_a_body_over_the_limit_is_rejected(self) -> None:
         url, record = self.start_authz_service()
         proxy = self.start_proxy("--authz-url", url, "--body-limit", "1k")
         upload = str(self.write("large", "x" * 5000))
@@ -92,7 +92,7 @@ class QuestionTests(IntegrationTestCase):
         self.assertEqual(record.read_text(), "")
         self.assertEqual(self.origins.requests_seen(), seen)
 
-    def test_a_body_over_the_limit_may_be_let_through(self) -> None:
+    def test_a_body_over_the_limit_may_be_truncated(self) -> None:
         url, record = self.start_authz_service()
         proxy = self.start_proxy("--authz-url", url, "--body-limit", "1k", "--oversize-body", "truncate")
         upload = str(self.write("large", "x" * 300_000))
@@ -103,12 +103,12 @@ class QuestionTests(IntegrationTestCase):
 
 
 class FailClosedTests(IntegrationTestCase):
-    """No decision: 503, and nothing reaches the origin."""
+    """Without a decision the response is 503, and nothing reaches the origin."""
 
     def assert_unavailable(self, url: str, *options: str) -> str:
-        """Ask through a proxy with an authorization service at C{url}.
+        """Send a request through a proxy with an authorization service at C{url}.
 
-        @return: the reason given.
+        @return: the reason in the response.
         """
         proxy = self.start_proxy("--authz-url", url, "--authz-timeout", "1", *options)
         seen = self.origins.requests_seen()
@@ -119,11 +119,11 @@ class FailClosedTests(IntegrationTestCase):
         self.assertEqual([record["verdict"] for record in self.records(proxy, 2)], ["unavailable"] * 2)
         return str(problem["reason"])
 
-    def test_refused(self) -> None:
+    def test_connection_refused(self) -> None:
         self.assertIn("refused", self.assert_unavailable(f"http://127.0.0.1:{free_port()}"))
 
     def test_https_with_an_unknown_ca(self) -> None:
-        # The port of the origin with a certificate that nobody here trusts.
+        # The port of the origin whose certificate is not trusted here.
         reason = self.assert_unavailable(f"https://127.0.0.5:{self.origins.https}")
         self.assertIn("127.0.0.5", reason)
 
@@ -135,8 +135,8 @@ class FailClosedTests(IntegrationTestCase):
         self.assertIn("the authorization service", reason)
         self.assertIn(words, reason)
 
-    def test_the_same_service_with_a_good_answer(self) -> None:
-        """What fails in the other cases is what they do, not the service that does it."""
+    def test_the_same_service_with_a_valid_response(self) -> None:
+        """The other cases fail because of their behaviour, not because of the service itself."""
         service = BadAuthorizationService(GOOD)
         self.addCleanup(service.stop)
         proxy = self.start_proxy("--authz-url", service.url, "--authz-timeout", "1")
@@ -145,7 +145,7 @@ class FailClosedTests(IntegrationTestCase):
 
 
 def _add_cases() -> None:
-    """One test for each case, so that a run names those that fail."""
+    """Add one test for each case, so that a run names the cases that fail."""
     for name in CASES:
 
         def test(self: FailClosedTests, name: str = name) -> None:
@@ -161,21 +161,21 @@ class HttpsServiceTests(IntegrationTestCase):
     """An authorization service over HTTPS, with an extra CA."""
 
     def test_nginx_in_front_of_the_service(self) -> None:
-        # The HTTPS origin itself answers: JSON without a decision, which proves that TLS was accepted.
+        # The HTTPS origin responds: JSON without a decision, which proves that TLS was accepted.
         proxy = self.start_proxy("--authz-url", self.origins.https_url("/authz"))
         problem = self.assert_problem(proxy, self.origins.http_url("/echo"), 503, "authz-unavailable")
         self.assertIn("does not say whether it is allowed", problem["reason"])
 
 
-class BadDaysTests(IntegrationTestCase):
-    """A service that is killed, stopped, started anew, or has too much to do."""
+class CircuitBreakerTests(IntegrationTestCase):
+    """A service that is killed, stopped, restarted or overloaded."""
 
     def setUp(self) -> None:
         super().setUp()
         self.port, self.metrics = free_port(), free_port()
 
     def start_service(self, seconds: float = 0.0) -> Process:
-        """Start a service that allows everything, after so many seconds."""
+        """Start a service that allows everything, after this many seconds."""
         arguments = [sys.executable, str(HERE / "plain_authz.py"), str(self.port), str(seconds)]
         service = Process(arguments, self.directory, "plain-authz")
         self.addCleanup(service.stop)
@@ -183,7 +183,7 @@ class BadDaysTests(IntegrationTestCase):
         return service
 
     def start(self, *options: str) -> Proxy:
-        """Start a proxy in one process, which asks that service."""
+        """Start a proxy in one process, which uses that service."""
         return self.start_proxy(
             *("--authz-url", f"http://127.0.0.1:{self.port}"),
             *("--metrics-port", str(self.metrics)),
@@ -192,7 +192,7 @@ class BadDaysTests(IntegrationTestCase):
         )
 
     def page(self, path: str) -> tuple[int, str]:
-        """A page of the metrics port."""
+        """Return a page of the metrics port."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}{path}", timeout=10) as answer:
                 return answer.status, answer.read().decode("utf-8")
@@ -200,22 +200,22 @@ class BadDaysTests(IntegrationTestCase):
             return error.code, error.read().decode("utf-8")
 
     def number(self, name: str) -> float:
-        """One of the authorizer's metrics."""
+        """Return one of the authorizer's metrics."""
         _, text = self.page("/metrics")
         (value,) = [line.split()[-1] for line in text.splitlines() if line.startswith(f"egress_authorizer_{name} ")]
         return float(value)
 
     def wait_until(self, true: Callable[[], object], what: str) -> None:
-        """Wait for something to become true."""
+        """Wait until a condition is true."""
         deadline = time.monotonic() + 20
         while not true():
             self.assertLess(time.monotonic(), deadline, what)
             time.sleep(0.05)
 
     def refused(self, proxy: Proxy, words: str) -> float:
-        """One request is refused.
+        """Send a request that must be rejected.
 
-        @return: how long that took, by the audit log.
+        @return: its duration, according to the audit log.
         """
         problem = self.assert_problem(proxy, self.origins.http_url("/echo"), 503, "authz-unavailable")
         self.assertIn(words, problem["reason"])
@@ -223,10 +223,10 @@ class BadDaysTests(IntegrationTestCase):
         return float(proxy.records()[-1]["durationMs"]) / 1000
 
     def allowed(self, proxy: Proxy) -> bool:
-        """Whether a request gets through."""
+        """Return whether a request is allowed."""
         return self.fetch(proxy, self.origins.http_url("/echo"))[0] == 200
 
-    def test_killed_and_started_anew(self) -> None:
+    def test_killed_and_restarted(self) -> None:
         service = self.start_service()
         proxy = self.start("--authz-breaker-failures", "2")
         self.assertTrue(self.allowed(proxy))
@@ -244,7 +244,7 @@ class BadDaysTests(IntegrationTestCase):
         self.assertIn("the authorizer is failing", json.loads(text)["checks"]["authorizer"])
         self.assertEqual(self.origins.requests_seen(), seen)
         self.start_service()
-        # By itself: nobody asks.
+        # The circuit breaker closes without any request.
         self.wait_until(lambda: self.page("/health/ready")[0] == 200, "ready again")
         self.assertEqual(self.number('breaker{state="half-open"}'), 1)
         self.assertTrue(self.allowed(proxy))
@@ -252,19 +252,19 @@ class BadDaysTests(IntegrationTestCase):
         self.assertEqual(self.number("breaker_opened_total"), 1)
         self.assertEqual(self.origins.requests_seen(), seen + 1)
 
-    def test_hanging(self) -> None:
+    def test_hanging_service(self) -> None:
         service = self.start_service()
         proxy = self.start("--authz-breaker-failures", "2", "--authz-timeout", "500ms")
         self.assertTrue(self.allowed(proxy))
         seen = self.origins.requests_seen()
-        # The system goes on to take connections for it.
+        # The kernel continues to accept connections for it.
         service.popen.send_signal(signal.SIGSTOP)
         self.addCleanup(service.popen.send_signal, signal.SIGCONT)
         for _ in range(2):
             self.assertGreater(self.refused(proxy, "did not answer within 0.5 s"), 0.4)
         self.assertLess(self.refused(proxy, "it did not answer in time"), 0.25)
         self.assertEqual(self.number('outages_total{kind="timeout"}'), 2)
-        # One request finds out that it only seems to be there.
+        # One request detects that the service only appears to be available.
         self.wait_until(lambda: self.number('breaker{state="half-open"}'), "half open")
         self.refused(proxy, "did not answer within 0.5 s")
         self.assertEqual(self.number('breaker{state="open"}'), 1)
@@ -275,9 +275,9 @@ class BadDaysTests(IntegrationTestCase):
         self.assertEqual(self.number('breaker{state="closed"}'), 1)
 
     def test_overload(self) -> None:
-        """One question at a time, one that waits: the third is refused at once."""
+        """With a concurrency limit of one and a queue of one, the third request is rejected immediately."""
         self.start_service(1.0)
-        # Identical questions would wait for each other, not in the queue.
+        # Identical requests would share one authorization request instead of waiting in the queue.
         proxy = self.start("--authz-max-concurrency", "1", "--authz-queue", "1", "--authz-cache", "none")
         seen = self.origins.requests_seen()
         found: list[bool] = []
@@ -294,8 +294,8 @@ class BadDaysTests(IntegrationTestCase):
         self.assertEqual(self.number('refused_total{reason="overload"}'), 2)
         self.assertEqual(self.origins.requests_seen(), seen + 2)
 
-    def test_more_clients_than_questions(self) -> None:
-        """A service that is well only has them wait, by default: a second of it is worth 12,800 questions."""
+    def test_more_clients_than_the_concurrency_limit(self) -> None:
+        """By default they only wait for a healthy service: one second of it is worth 12,800 authorization requests."""
         self.start_service(0.02)
         proxy = self.start()
         url = self.origins.http_url("/files/hello.txt")

@@ -1,4 +1,4 @@
-"""Bodies that are put to an authorizer share their memory."""
+"""Bodies that are buffered for an authorizer share a memory budget."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class UnfinishedBodiesTests(IntegrationTestCase):
     """A client sends 400 bodies of 1 MiB, all but the last byte of each."""
 
     def send(self, proxy: Proxy, source: str) -> socket.socket:
-        """Send the head of a request with a content of 1 MiB."""
+        """Send the head of a request with 1 MiB of content."""
         client = socket.create_connection(("127.0.0.1", proxy.port), timeout=30, source_address=(source, 0))
         self.addCleanup(client.close)
         host = f"127.0.0.1:{self.origins.http}"
@@ -24,9 +24,9 @@ class UnfinishedBodiesTests(IntegrationTestCase):
         return client
 
     def push(self, clients: list[socket.socket], seconds: float) -> int:
-        """Send as much as the proxy takes.
+        """Send as much as the proxy accepts.
 
-        @return: how many bytes that were.
+        @return: the number of bytes sent.
         """
         left = dict.fromkeys(clients, MIB - 1)
         for client in clients:
@@ -46,7 +46,7 @@ class UnfinishedBodiesTests(IntegrationTestCase):
         before = proxy.memory("VmRSS")
         self.push([self.send(proxy, "127.0.0.1") for _ in range(BODIES)], 8)
         grown = proxy.memory("VmRSS") - before
-        # Half of the budget, and what each connection costs by itself, one read of 16 KiB included.
+        # Half of the budget, and the memory of each connection, including one read of 16 KiB.
         self.assertLess(grown, 16 * MIB + BODIES * 96 * 1024)
         begin = time.monotonic()
         other = self.send(proxy, "127.0.0.2")

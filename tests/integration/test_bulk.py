@@ -1,4 +1,4 @@
-"""Large contents through interception: they stream, and memory stays flat."""
+"""Large bodies through interception: they are streamed, and memory does not grow."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ MAX_GROWTH_KIB = 32 * 1024
 
 
 class BulkTests(IntegrationTestCase):
-    """2 GiB, each way."""
+    """2 GiB in each direction."""
 
     def peak(self, proxy: Proxy) -> int:
-        """The largest resident set size that the proxy has had, in KiB."""
+        """Return the peak resident set size of the proxy, in KiB."""
         return proxy.memory("VmHWM") // 1024
 
     def warmed_up(self) -> tuple[Proxy, int]:
-        """A proxy that has done everything once, and its peak by then."""
+        """Return a proxy that has handled every kind of request once, and its peak by then."""
         proxy = self.start_proxy(*self.allow_all())
         self.fetch(proxy, self.origins.https_url("/files/hello.txt"))
         self.fetch(proxy, self.origins.https_url("/sink"), "-d", "content")

@@ -1,4 +1,4 @@
-"""The CA of a running proxy: replaced under load, limited, or one of the operator's."""
+"""The CA of a running proxy: rotated under load, with name constraints, or provided by the operator."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.integration.base import IntegrationTestCase, Proxy, proxy_environment
 from tests.integration.raw_origin import Wire
 
 PATIENCE = 30.0
-# With two workers, so many connections that meet the same one are one chance in thousands of millions.
+# With two workers, the probability that this many connections reach the same one is about one in 10 ** 9 or less.
 OFTEN = 32
 
 
 class CaTestCase(IntegrationTestCase):
-    """Has clients that look at certificates."""
+    """Base: clients that inspect certificates."""
 
     def egress(self, *arguments: str) -> str:
         """Run C{egress ca}, which must succeed."""
@@ -50,13 +50,13 @@ class CaTestCase(IntegrationTestCase):
         return ssl.create_default_context(cafile=str(ca)).wrap_socket(plain, server_hostname=host)
 
     def leaf(self, session: ssl.SSLSocket) -> x509.Certificate:
-        """The certificate that the proxy shows."""
+        """Return the certificate that the proxy presents."""
         content = session.getpeercert(binary_form=True)
         assert content is not None
         return x509.load_der_x509_certificate(content)
 
     def get(self, session: ssl.SSLSocket) -> bytes:
-        """One request on a connection that stays open."""
+        """Send one request on a persistent connection."""
         host = self.origins.https_url("").removeprefix("https://")
         session.sendall(f"GET /files/hello.txt HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         answer = b""
@@ -67,7 +67,7 @@ class CaTestCase(IntegrationTestCase):
         return answer
 
     def issued_by(self, proxy: Proxy, issuer: x509.Certificate, ca: Path) -> bool:
-        """Whether each of many new connections meets a certificate of one CA."""
+        """Return whether each of many new connections gets a certificate of one CA."""
         for _ in range(OFTEN):
             with closing(self.connect(proxy, ca)) as session:
                 if self.leaf(session).issuer != issuer.subject:
@@ -83,10 +83,10 @@ class CaTestCase(IntegrationTestCase):
 
 
 class Load:
-    """Clients that go on and on: curl, with a new connection for each request.
+    """Clients that send requests continuously: curl, with a new connection for each request.
 
-    @ivar failures: what any of them had to complain of.
-    @ivar done: how many requests were answered as they should be.
+    @ivar failures: the errors of all clients.
+    @ivar done: how many requests had the expected response.
     """
 
     def __init__(self, fetch: Callable[[], subprocess.CompletedProcess[str]], clients: int = 2) -> None:
@@ -107,17 +107,17 @@ class Load:
                 self.failures.append(f"{done.returncode} {done.stdout} {done.stderr}")
 
     def stop(self) -> None:
-        """Let each finish its request."""
+        """Let each client finish its request."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
 
 
 class RotationTests(CaTestCase):
-    """C{egress ca rotate}, while the proxy runs."""
+    """C{egress ca rotate} while the proxy runs."""
 
     def test_under_load(self) -> None:
-        """No request fails, no connection is cut, and from some moment on the new CA signs in every process."""
+        """No request fails, no connection is aborted, and eventually the new CA signs in every process."""
         proxy = self.start_proxy(*self.allow_all())
         where = ("--ca-dir", str(proxy.ca.parent))
         (first,) = read_certificates(proxy.ca.read_bytes())
@@ -130,7 +130,7 @@ class RotationTests(CaTestCase):
         self.addCleanup(load.stop)
         with closing(self.connect(proxy, proxy.ca)) as held:
             self.get(held)
-            # Whoever has not been given the next CA yet is served all the while.
+            # Clients that do not have the next CA yet are served during this time.
             self.assertTrue(self.issued_by(proxy, first, before))
             served = load.done
             self.egress("rotate", *where, "--activate")
@@ -144,11 +144,11 @@ class RotationTests(CaTestCase):
         load.stop()
         self.assertEqual(load.failures, [])
         proxy.process.wait_for("signs from now on")
-        # Those that only looked at a certificate have left.
+        # The connections that only inspected a certificate have closed.
         self.assertEqual({record["outcome"] for record in proxy.records()}, {"forwarded", "client-left"})
 
     def test_shown(self) -> None:
-        """C{egress ca show} tells of the CA what the proxy does."""
+        """C{egress ca show} reports the same CA as the proxy."""
         proxy = self.start_proxy(*self.allow_all())
         shown = json.loads(self.egress("show", "--json", "--ca-dir", str(proxy.ca.parent)))
         proxy.process.wait_for(
@@ -157,10 +157,10 @@ class RotationTests(CaTestCase):
 
 
 class GivenTests(CaTestCase):
-    """An intermediate CA of the operator's."""
+    """An intermediate CA that the operator provides."""
 
     def test_chain(self) -> None:
-        """A client that trusts the root is content, also after another has taken over."""
+        """A client that trusts the root accepts it, also after another intermediate CA replaces it."""
         root = TestCA("Root")
         paths = self.directory / "chain.pem", self.directory / "key.pem"
 
@@ -185,10 +185,10 @@ class GivenTests(CaTestCase):
 
 
 class ConstraintsTests(CaTestCase):
-    """A CA that may sign for some hosts alone."""
+    """A CA that may sign for some hosts only."""
 
-    def test_others_are_refused(self) -> None:
-        """Readably, and before anything is decided; for the others a client's OpenSSL is content."""
+    def test_other_hosts_are_rejected(self) -> None:
+        """The error is readable and precedes any decision; a client's OpenSSL accepts the permitted hosts."""
         proxy = self.start_proxy(*self.allow_all(), "--ca-name-constraints", "localhost")
         url = self.origins.https_url("/files/hello.txt")
         self.assertEqual(self.fetch(proxy, url), (200, "hello\n"))

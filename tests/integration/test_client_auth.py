@@ -1,4 +1,4 @@
-"""Clients that have to say who they are, as curl does it: by a password, a token or a certificate."""
+"""Client authentication as curl does it: by a password, a token or a certificate."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ PASSWORD = "correct: horse"
 
 
 def made(name: str, *options: str, password: str = "") -> tuple[str, str]:
-    """Make a line as an operator does.
+    """Make a line for the file, as an operator does.
 
-    @return: the line, and what was said beside it.
+    @return: the line, and the other output.
     """
     done = subprocess.run(
         [sys.executable, "-m", "egress", "client", *options, name],
@@ -34,7 +34,7 @@ def made(name: str, *options: str, password: str = "") -> tuple[str, str]:
 
 
 class ClientAuthTestCase(IntegrationTestCase):
-    """A file with a client who has a password, and one who has a token."""
+    """Base: a file with a client that has a password, and one that has a token."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -43,7 +43,7 @@ class ClientAuthTestCase(IntegrationTestCase):
         self.clients = self.write("clients.txt", made("alice", password=PASSWORD)[0] + token_line)
 
     def on_record(self, proxy: Proxy, *expected: tuple[str, str | None]) -> None:
-        """Wait for the outcomes on record, each with the name of the client; its answer comes a moment before."""
+        """Wait for the recorded outcomes and client names; a record is written just after the response."""
         deadline = time.monotonic() + 10
         found: list[tuple[str, str | None]] = []
         while len(found) < len(expected) and time.monotonic() < deadline:
@@ -51,7 +51,7 @@ class ClientAuthTestCase(IntegrationTestCase):
         self.assertEqual(found, list(expected))
 
     def assert_no_secrets(self, proxy: Proxy) -> None:
-        """Nothing of what clients sent stands in a log."""
+        """No credential that clients sent is in a log."""
         for text in (proxy.process.output(), proxy.audit.read_text()):
             for secret in (PASSWORD, self.token, "Y29ycmVjd"):
                 self.assertNotIn(secret, text)
@@ -65,7 +65,7 @@ class CredentialsTests(ClientAuthTestCase):
         self.proxy = self.start_proxy(*self.allow_all(), "--client-auth", str(self.clients))
         self.urls = (self.origins.http_url("/files/hello.txt"), self.origins.https_url("/files/hello.txt"))
 
-    def test_good(self) -> None:
+    def test_valid(self) -> None:
         for url in self.urls:
             for user in (f"alice:{PASSWORD}", f"ci:{self.token}"):
                 with self.subTest(url, user=user[:2]):
@@ -79,7 +79,7 @@ class CredentialsTests(ClientAuthTestCase):
             self.assertEqual(self.fetch(self.proxy, url, "--proxy-header", field), (200, "hello\n"))
         self.on_record(self.proxy, *[("forwarded", "ci")] * 2)
 
-    def test_none(self) -> None:
+    def test_missing(self) -> None:
         plain, secure = self.urls
         problem = self.assert_problem(self.proxy, plain, 407, "client-auth")
         self.assertEqual(problem["type"], "urn:egressproxy:client-auth-required")
@@ -87,7 +87,7 @@ class CredentialsTests(ClientAuthTestCase):
         self.assertEqual((done.returncode, done.stdout), (56, "407"))
         self.on_record(self.proxy, *[("client-auth-required", None)] * 2)
 
-    def test_wrong(self) -> None:
+    def test_invalid(self) -> None:
         plain, secure = self.urls
         for user in ("alice:wrong", "nobody:wrong", f"nobody:{PASSWORD}", f"alice:{self.token}", "alice:"):
             with self.subTest(user):
@@ -99,8 +99,8 @@ class CredentialsTests(ClientAuthTestCase):
         self.assertEqual(self.fetch(self.proxy, plain, "--proxy-user", f"alice:{PASSWORD}"), (200, "hello\n"))
         self.assert_no_secrets(self.proxy)
 
-    def test_asked_first(self) -> None:
-        """A client that waits to be asked gets there on the same connection."""
+    def test_challenge(self) -> None:
+        """A client that waits for the challenge authenticates on the same connection."""
         for url in self.urls:
             with self.subTest(url):
                 done = self.curl(self.proxy, "-v", "--proxy-anyauth", "--proxy-user", f"alice:{PASSWORD}", url)
@@ -115,7 +115,7 @@ class CredentialsTests(ClientAuthTestCase):
             self.assertIn('"host"', content)
             self.assertNotIn("roxy-", content.lower())
 
-    def test_the_authorizer_learns_the_name(self) -> None:
+    def test_the_authorizer_receives_the_name(self) -> None:
         url, record = self.start_authz_service()
         proxy = self.start_proxy("--authz-url", url, "--client-auth", str(self.clients))
         self.assertEqual(self.fetch(proxy, self.urls[1], "--proxy-user", f"ci:{self.token}"), (200, "hello\n"))
@@ -132,8 +132,8 @@ class CredentialsTests(ClientAuthTestCase):
             time.sleep(0.2)
         self.assertEqual(self.fetch(self.proxy, self.urls[0], "--proxy-user", f"alice:{PASSWORD}")[0], 200)
 
-    def test_many_at_once(self) -> None:
-        """A client's first connections all come at once, and one check is enough for them."""
+    def test_concurrent_first_connections(self) -> None:
+        """A client opens its first connections simultaneously, and one password check is enough for them."""
         config = self.write("urls", "\n".join(f'url = "{self.urls[0]}"\noutput = "/dev/null"' for _ in range(40)))
         done = self.curl(
             self.proxy,
@@ -143,8 +143,8 @@ class CredentialsTests(ClientAuthTestCase):
         self.assertEqual(done.stdout.split(), ["200"] * 40, done.stderr)
 
     def test_a_flood_of_wrong_passwords(self) -> None:
-        """It is answered, all of it, and in the meantime those who are known, and those with tokens, are served."""
-        # What is known, each of several processes knows for itself.
+        """All of them get a response; authenticated clients and clients with tokens are served meanwhile."""
+        # Each of several processes has its own cache of authenticated clients.
         proxy = self.start_proxy(*self.allow_all(), "--client-auth", str(self.clients), *ONE_PROCESS)
         self.assertEqual(self.fetch(proxy, self.urls[0], "--proxy-user", f"alice:{PASSWORD}")[0], 200)
         flood = []
@@ -165,7 +165,7 @@ class CredentialsTests(ClientAuthTestCase):
 
 
 class CertificateTests(ClientAuthTestCase):
-    """A proxy that is reached by C{https}."""
+    """A proxy with an C{https} listener."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -175,7 +175,7 @@ class CertificateTests(ClientAuthTestCase):
         self.urls = (self.origins.http_url("/files/hello.txt"), self.origins.https_url("/files/hello.txt"))
 
     def start(self, *settings: str, options: tuple[str, ...] = ()) -> Proxy:
-        """Start a proxy with an C{ssl:} endpoint besides; its URL is that of the latter."""
+        """Start a proxy with an additional C{ssl:} endpoint; its URL is that of the endpoint."""
         port = free_port()
         listen = ":".join(["ssl", str(port), "interface=127.0.0.1", f"privateKey={self.pem}", *settings])
         proxy = self.start_proxy(*self.allow_all(), "--listen", listen, *options)
@@ -189,12 +189,12 @@ class CertificateTests(ClientAuthTestCase):
         path: Path = issuer.issue(*names, usage=CLIENT, subject=name).write_combined(self.directory, name)
         return ("--proxy-cert", str(path))
 
-    def test_tls_alone(self) -> None:
+    def test_tls_without_client_authentication(self) -> None:
         proxy = self.start()
         for url in self.urls:
             self.assertEqual(self.fetch_by(proxy, url), (200, "hello\n"))
 
-    def test_much(self) -> None:
+    def test_large_bodies(self) -> None:
         """Bodies in both directions, through every kind of tunnel."""
         proxy = self.start()
         passing = self.start(options=("--passthrough", "localhost"))
@@ -245,7 +245,7 @@ class CertificateTests(ClientAuthTestCase):
         self.assertEqual(self.fetch(proxy, self.urls[0])[0], 407)
 
     def test_no_tls(self) -> None:
-        """Who speaks plain HTTP to it gets nowhere."""
+        """A client that sends plain HTTP to it gets no response."""
         proxy = self.start()
         proxy.url = proxy.url.replace("https:", "http:")
         self.assertNotEqual(self.curl(proxy, self.urls[0]).returncode, 0)
@@ -256,7 +256,7 @@ class CertificateTests(ClientAuthTestCase):
             self.assertEqual(self.fetch_by(proxy, self.urls[1], "--proxy-user", f"ci:{self.token}"), (200, "hello\n"))
         self.on_record(proxy, *[("forwarded", "ci")] * 4)
 
-    def test_files_that_cannot_be_used(self) -> None:
+    def test_invalid_files(self) -> None:
         self.clients.write_text("alice:s3cret\n")
         with self.assertRaises(AssertionError) as caught:
             self.start_proxy("--client-auth", str(self.clients))

@@ -1,7 +1,7 @@
-"""Origins of TLS 1.3 that reject or miss a client certificate, or ask for it late.
+"""Origins with TLS 1.3 that reject or miss a client certificate, or request it after the handshake.
 
-In TLS 1.3 the client learns of a rejection with its first read (C{google/conscrypt#777}); servers that ask by path do
-so after the handshake (C{urllib3/urllib3#1634}).
+In TLS 1.3 the client learns of a rejection with its first read (C{google/conscrypt#777}); servers that request a
+certificate by path do so after the handshake (C{urllib3/urllib3#1634}).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ANSWER = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 class ClientCertificateTests(IntegrationTestCase):
-    """What an origin says of our certificate."""
+    """Responses of an origin to the client certificate."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -36,7 +36,7 @@ class ClientCertificateTests(IntegrationTestCase):
     def proxy(self, issuer: TestCA | None) -> Proxy:
         """Start a proxy.
 
-        @param issuer: of its certificate; C{None}: it has none.
+        @param issuer: the issuer of its certificate; C{None}: it has none.
         """
         options = ["--ssl-extra-ca-certs", str(self.ca_file)]
         if issuer is not None:
@@ -69,8 +69,8 @@ class ClientCertificateTests(IntegrationTestCase):
                     (record,) = self.records(proxy, 1)
                     self.assertEqual((record["outcome"], record["reason"]), ("origin-tls-failed", problem["reason"]))
 
-    def test_asked_for_after_the_handshake(self) -> None:
-        """By a server that wants a certificate for some paths alone."""
+    def test_requested_after_the_handshake(self) -> None:
+        """By a server that requires a certificate for some paths only."""
         self.context.post_handshake_auth = True
         self.context.verify_mode = ssl.CERT_OPTIONAL
         self.context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -81,7 +81,7 @@ class ClientCertificateTests(IntegrationTestCase):
             before = sock.getpeercert()
             origin.request(wire)
             sock.verify_client_post_handshake()
-            # The next write asks; the answer comes without any data.
+            # The next write triggers the request; the client's response comes without any data.
             wire.send("HTTP/1.1 103 Early Hints\r\n\r\n")
             sock.setblocking(False)
             while not sock.getpeercert():

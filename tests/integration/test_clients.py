@@ -1,4 +1,4 @@
-"""Clients as people use them: curl, Python's requests and httpx."""
+"""Common clients: curl, Python's requests and httpx."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ print(json.dumps([[answer.status_code, answer.headers.get("content-type"), answe
 
 
 class CurlTests(IntegrationTestCase):
-    """curl, with what it can do that others cannot."""
+    """curl, with features that other clients do not have."""
 
     def setUp(self) -> None:
         super().setUp()
         self.proxy = self.start_proxy("--policy", str(self.write("policy.toml", DENY)))
 
     def urls(self, path: str) -> tuple[str, str]:
-        """The URL at both origins."""
+        """Return the URL at both origins."""
         return self.origins.http_url(path), self.origins.https_url(path)
 
     def test_allowed(self) -> None:
@@ -79,12 +79,12 @@ class CurlTests(IntegrationTestCase):
                 self.assertIn("HTTP/1.1 403", done.stdout)
                 self.assertTrue(done.stdout.endswith("hello\n"))
 
-    def test_spellings_of_a_closed_path(self) -> None:
+    def test_spellings_of_a_denied_path(self) -> None:
         for path in ("/x/../closed/door", "/%63losed/door", "//closed/door", "/closed%2fdoor", "/x/%2e%2e/closed/door"):
             with self.subTest(path):
                 self.assert_problem(self.proxy, self.origins.http_url(path), 403, "authz", "--path-as-is")
 
-    def test_addresses_of_this_machine_are_closed_by_default(self) -> None:
+    def test_addresses_of_this_machine_are_blocked_by_default(self) -> None:
         proxy = self.start_proxy(*self.allow_all(), local=False)
         seen = self.origins.requests_seen()
         port = self.origins.http
@@ -100,12 +100,12 @@ class CurlTests(IntegrationTestCase):
             "0.0.0.0",
         ):
             with self.subTest(host):
-                # Absolute-form by hand: curl would normalize some of these itself.
+                # Absolute-form, written directly: curl would normalize some of these.
                 target = f"http://{host}:{port}/"
                 self.assert_problem(proxy, self.origins.http_url("/"), 403, "address", "--request-target", target)
         self.assertEqual(self.origins.requests_seen(), seen)
 
-    def test_the_proxy_itself_is_no_destination(self) -> None:
+    def test_requests_to_the_proxy_itself_are_blocked(self) -> None:
         problem = self.assert_problem(self.proxy, f"http://127.0.0.1:{self.proxy.port}/", 403, "address")
         self.assertIn("the proxy itself", problem["reason"])
 
@@ -124,7 +124,7 @@ class CurlTests(IntegrationTestCase):
             with self.subTest(url):
                 self.assertEqual(self.fetch(self.proxy, url, "--http1.0"), (200, "one,two,three"))
 
-    def test_connections_are_kept(self) -> None:
+    def test_connections_are_persistent(self) -> None:
         for url in self.urls("/files/hello.txt"):
             with self.subTest(url):
                 done = self.curl(self.proxy, "-v", url, url, url)
@@ -132,7 +132,7 @@ class CurlTests(IntegrationTestCase):
                 self.assertEqual(done.stderr.count("Re-using existing"), 2)
 
     def test_trailers(self) -> None:
-        # Straight to the application: nginx drops trailers.
+        # Directly to the application: nginx drops trailers.
         url = f"http://127.0.0.1:{self.origins.app}/trailers"
         with socket.create_connection(("127.0.0.1", self.proxy.port), timeout=20) as client:
             client.sendall(f"GET {url} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
@@ -143,7 +143,7 @@ class CurlTests(IntegrationTestCase):
 
 
 class PythonTests(IntegrationTestCase):
-    """Python's HTTP clients, by nothing but environment variables."""
+    """Python's HTTP clients, configured only by environment variables."""
 
     def run_script(self, library: str) -> None:
         proxy = self.start_proxy("--policy", str(self.write("policy.toml", DENY)))

@@ -1,4 +1,4 @@
-"""An origin that authenticates connections, between real sockets: nobody is served as somebody else."""
+"""An origin that authenticates connections, over real sockets: no client is served as another user."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.integration.raw_origin import PATIENCE, RawOrigin, Wire, client_of
 
 OK = "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}"
 CHALLENGE = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: {}\r\nContent-Length: 0\r\n\r\n"
-# NTLM, and names in the character set of the machine.
+# NTLM, with names in the OEM character set.
 FLAGS = 0x202
 OFFER = CHALLENGE.format("Negotiate\r\nWWW-Authenticate: NTLM")
 
 
 def message(number: int, user: str = "") -> str:
-    """One of the three messages of a login, as MS-NLMP section 2.2.1 lays them out, as far as the origin looks."""
+    """Make one of the three messages of a login (MS-NLMP section 2.2.1), as far as the origin parses them."""
     data = b"NTLMSSP\0" + struct.pack("<I", number)
     if number == 1:
         data += struct.pack("<I", FLAGS)
@@ -38,13 +38,13 @@ def message(number: int, user: str = "") -> str:
 
 
 def user_of(token: bytes) -> str:
-    """The user who a third message is from."""
+    """Return the user of a third message."""
     length, _, at = struct.unpack_from("<HHI", token, 36)
     return token[at : at + length].decode()
 
 
 def ntlm_origin(origin: RawOrigin, wire: Wire) -> None:
-    """Serve a connection as its user, who is whoever logged in over it in three legs."""
+    """Serve a connection as its user: the one that logged in over it with the three messages."""
     user = challenged = None
     while True:
         head, _ = wire.read_message()
@@ -76,7 +76,7 @@ class ConnectionAuthTests(IntegrationTestCase):
         self.addCleanup(self.origin.stop)
 
     def client(self, proxy: Proxy, tunnel: str | None = None) -> Wire:
-        """Connect a client."""
+        """Connect as a client."""
         client = client_of(proxy, tunnel)
         self.addCleanup(client.close)
         return client
@@ -84,7 +84,7 @@ class ConnectionAuthTests(IntegrationTestCase):
     def ask(self, client: Wire, credentials: str = "", *, method: str = "GET", path: str | None = None) -> str:
         """Send a request.
 
-        @return: the content of the answer, or its status.
+        @return: the body of the response, or its status.
         """
         target = f"{self.origin.url}/" if path is None else path
         field = f"Authorization: NTLM {credentials}\r\n" if credentials else ""
@@ -102,7 +102,7 @@ class ConnectionAuthTests(IntegrationTestCase):
         self.assertEqual(self.ask(first, method="POST"), "alice", "the login holds for the connection")
         self.assertEqual(len(self.origin.connections), 2)
 
-    def test_logins_at_the_same_time(self) -> None:
+    def test_concurrent_logins(self) -> None:
         proxy = self.start_proxy(*self.allow_all())
         users = ["alice", "bob", "carol"]
         clients = {user: self.client(proxy) for user in users}
@@ -123,7 +123,7 @@ class ConnectionAuthTests(IntegrationTestCase):
         self.assertEqual(self.ask(first, message(3, "alice"), path="/"), "alice")
         self.assertEqual(self.ask(second, path="/"), "bob")
 
-    def test_over_when_either_side_closes(self) -> None:
+    def test_login_ends_when_either_side_closes(self) -> None:
         proxy = self.start_proxy(*self.allow_all())
         first, second = self.client(proxy), self.client(proxy)
         for client, user in ((first, "alice"), (second, "bob")):
@@ -139,8 +139,8 @@ class ConnectionAuthTests(IntegrationTestCase):
         self.assertEqual(second.read_to_end(), b"", "the client learns that its login is gone")
         self.assertEqual(self.ask(self.client(proxy)), "401")
 
-    def test_credentials_that_a_decision_sets(self) -> None:
-        """The login of the proxy itself is for requests that are given it."""
+    def test_credentials_set_by_a_decision(self) -> None:
+        """The proxy's own login applies only to requests for which the decision sets the credentials."""
         policy = f"""
 version = 1
 [[rules]]
@@ -158,7 +158,7 @@ action = "allow"
         self.assertEqual(len(self.origin.connections), 3)
 
     def test_clients_of_a_unix_socket(self) -> None:
-        """They are told apart by their processes: neither a login nor a connection is shared between two."""
+        """They are distinguished by process: two processes share neither a login nor a connection."""
         path = self.directory / "egress.sock"
         proxy = self.start_proxy("--listen", f"unix:{path}", *self.allow_all())
         script = (
@@ -175,7 +175,7 @@ action = "allow"
         self.assertEqual([record["client"] for record in self.records(proxy, 2)], [f"unix-uid-{os.getuid()}:0"] * 2)
 
     def test_curl(self) -> None:
-        """A client that speaks NTLM, twice at the same time."""
+        """A client that supports NTLM, twice concurrently."""
         if "NTLM" not in self.run_program("curl", "--version").stdout:
             raise SkipTest("curl without NTLM")
         proxy = self.start_proxy(*self.allow_all())

@@ -1,4 +1,4 @@
-"""No DNS query before an allow: a DNS server records which names it is asked, whoever decides."""
+"""No DNS query before an allow, with any authorizer: a DNS server records its queries."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ UPGRADE = [
 
 
 class OrderTestCase(IntegrationTestCase):
-    """A proxy that asks a DNS server of the test."""
+    """Base: a proxy that uses a DNS server of the test."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -58,11 +58,11 @@ class OrderTestCase(IntegrationTestCase):
         return self.start_proxy("--dns-server", self.names.address, *options)
 
     def policy(self, text: str = POLICY) -> list[str]:
-        """The options of a proxy whose embedded policy decides."""
+        """Return the options of a proxy whose embedded policy decides."""
         return ["--policy", str(self.write("policy.toml", text))]
 
     def service(self, api: AuthzApi, text: str = POLICY) -> list[str]:
-        """Start a service with one API, and give the options of a proxy that asks it."""
+        """Start a service with one API, and return the options of a proxy that uses it."""
         port, file = free_port(), self.write("policy.toml", text)
         arguments = [sys.executable, "-m", "tests.integration.decider", str(port), api.value, str(file), "0"]
         service = Process(arguments, self.directory, f"decider-{api.value}", environment(PYTHONPATH=str(ROOT)))
@@ -71,7 +71,7 @@ class OrderTestCase(IntegrationTestCase):
         return ["--authz-api", api.value, "--authz-url", f"http://127.0.0.1:{port}{PATHS[api]}"]
 
     def egressauthz(self, text: str = POLICY) -> list[str]:
-        """Start the service of this project, and give the options of a proxy that asks it."""
+        """Start C{egressauthz}, and return the options of a proxy that uses it."""
         port, file = free_port(), self.write("policy.toml", text)
         options = ["--listen", f"tcp:{port}:interface=127.0.0.1", "--policy", str(file)]
         service = Process(plugin("egressauthz", *options), self.directory, "egressauthz", proxy_environment())
@@ -81,23 +81,23 @@ class OrderTestCase(IntegrationTestCase):
 
     @property
     def asked(self) -> set[str]:
-        """The names that the server was asked for."""
+        """Return the queried names."""
         return {name.lower() for name, _ in [*self.names.queries, *self.names.over_tcp]}
 
     def status(self, proxy: Proxy, host: str, *arguments: str, scheme: str = "http") -> int:
-        """Fetch a page from an origin here, under a name of its own."""
+        """Fetch a page from a local origin, under a name of its own."""
         port = self.origins.http if scheme == "http" else self.origins.https
         return self.fetch(proxy, f"{scheme}://{host}:{port}/echo", *arguments)[0]
 
 
 class DeniedTests(OrderTestCase):
-    """A denied name is not resolved: not for a request, and not for any kind of CONNECT."""
+    """A denied name is not resolved, neither for a request nor for any kind of CONNECT."""
 
     def assert_order(self, options: list[str], *, tunnels: bool = True, depends: tuple[int, int] = (200, 403)) -> None:
-        """Try everything that is denied, then what is allowed.
+        """Send all denied requests, then the allowed ones.
 
-        @param tunnels: whether the API can be asked about passthrough tunnels.
-        @param depends: the statuses where the addresses decide, for one that is allowed and one that is not.
+        @param tunnels: whether the API supports passthrough tunnels.
+        @param depends: the statuses of a request that is allowed by its addresses, and of one that is denied.
         """
         passthrough = ["--passthrough", "*.pass.test", "--passthrough", "pass.allowed.test"] if tunnels else []
         proxy = self.start(*passthrough, *options)
@@ -145,11 +145,11 @@ class DeniedTests(OrderTestCase):
         self.assert_order(self.service(AuthzApi.OPA))
 
     def test_ext_authz(self) -> None:
-        """It cannot ask for addresses, so that a rule about these is read to the safe side."""
+        """It cannot request addresses, so rules about addresses are evaluated conservatively."""
         self.assert_order(self.service(AuthzApi.EXT_AUTHZ), tunnels=False, depends=(403, 403))
 
     def test_private_addresses(self) -> None:
-        """The rule of a whole policy is about addresses, and comes after the rules about names, too."""
+        """The policy's own rule about addresses is evaluated after the rules about names, too."""
         text = POLICY.replace("version = 1", 'version = 1\nprivate_addresses = "deny"')
         self.assert_order(self.policy(text))
 
@@ -157,13 +157,13 @@ class DeniedTests(OrderTestCase):
         text = POLICY.replace("version = 1", 'version = 1\nprivate_addresses = "deny"')
         self.assert_order(self.egressauthz(text))
 
-    def test_no_authorizer_answers(self) -> None:
+    def test_authorizer_failure(self) -> None:
         proxy = self.start("--authz-url", f"http://127.0.0.1:{free_port()}")
         self.assertEqual(self.status(proxy, "a.allowed.test"), 503)
         self.assertEqual(self.status(proxy, "b.allowed.test", scheme="https"), 503)
         self.assertEqual(self.asked, set())
 
-    def test_names_that_are_judged_as_such(self) -> None:
+    def test_names_that_are_checked_without_a_lookup(self) -> None:
         proxy = self.start_proxy("--dns-server", self.names.address, *self.policy(ALLOW_ALL), local=False)
         for host in ("localhost", "a.localhost", "metadata.google.internal"):
             self.assertEqual(self.status(proxy, host), 403)
@@ -171,18 +171,18 @@ class DeniedTests(OrderTestCase):
 
 
 class OtherOrdersTests(OrderTestCase):
-    """Where the operator wants names to be resolved that are denied."""
+    """Configurations in which denied names are resolved."""
 
     def test_before(self) -> None:
-        """With C{--resolve before}, also a check of C{ext_authz} has the addresses."""
+        """With C{--resolve before}, a check of C{ext_authz} includes the addresses, too."""
         proxy = self.start("--resolve", "before", *self.service(AuthzApi.EXT_AUTHZ))
         self.assertEqual(self.status(proxy, "get.denied.test"), 403)
         self.assertEqual(self.asked, {"get.denied.test"})
         self.assertEqual(self.status(proxy, "here.depends.test"), 200)
         self.assertEqual(self.status(proxy, "there.depends.test"), 403)
 
-    def test_observed(self) -> None:
-        """What would be refused leaves, so its name is resolved; a firm denial by a rule about addresses holds."""
+    def test_observe_mode(self) -> None:
+        """A request that would be denied is forwarded, so its name is resolved; an enforced denial applies."""
         text = 'version = 1\n[[rules]]\naction = "deny"\nreason = "internal"\naddresses = ["private"]\n'
         for options in (self.policy(text), self.egressauthz(text)):
             self.names.queries.clear()
@@ -193,8 +193,8 @@ class OtherOrdersTests(OrderTestCase):
             records = self.records(proxy, 2)
             self.assertEqual([record["observed"] for record in records], ["deny", None])
 
-    def test_explained(self) -> None:
-        """What nobody sent is resolved as little."""
+    def test_explanation(self) -> None:
+        """An explanation resolves no denied name either."""
         options = ["--dns-server", self.names.address, *self.policy()]
         for url, expected in (("http://get.denied.test/", set()), ("http://a.allowed.test/", {"a.allowed.test"})):
             arguments = [sys.executable, "-m", "egress", "explain", *options, "GET", url]

@@ -1,4 +1,4 @@
-"""Names that DNS servers of the operator's choice resolve: C{--dns-server}."""
+"""Name resolution by configured DNS servers: C{--dns-server}."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.integration.processes import environment, free_port, program
 
 
 class DnsServerTests(IntegrationTestCase):
-    """The servers are asked, and nobody else."""
+    """Only the configured servers are queried."""
 
     def server(self, host: str = "127.0.0.1", **names: list[str] | None) -> NameServer:
         """Start a DNS server."""
@@ -20,12 +20,12 @@ class DnsServerTests(IntegrationTestCase):
         return server
 
     def start(self, *servers: str) -> Proxy:
-        """Start a proxy that asks them."""
+        """Start a proxy that uses them."""
         options = [word for server in servers for word in ("--dns-server", server)]
         return self.start_proxy(*self.allow_all(), *options)
 
     def get(self, proxy: Proxy, host: str) -> int:
-        """Fetch a page from an origin here, under a name of its own."""
+        """Fetch a page from a local origin, under a name of its own."""
         return self.fetch(proxy, f"http://{host}:{self.origins.http}/echo")[0]
 
     def test_names(self) -> None:
@@ -48,7 +48,7 @@ class DnsServerTests(IntegrationTestCase):
         self.assertEqual(server.over_tcp, [("a.test", "A")])
 
     def test_the_next_server(self) -> None:
-        """One where nobody listens, one that says nothing, and one that answers."""
+        """One server that does not listen, one that does not respond, and one that responds."""
         silent, server = self.server(a_test=None, b_test=None), self.server(a_test=["127.0.0.1"], b_test=["127.0.0.1"])
         proxy = self.start(f"127.0.0.1:{free_port()}", silent.address, server.address)
         self.assertEqual(self.get(proxy, "a.test"), 200)
@@ -57,13 +57,13 @@ class DnsServerTests(IntegrationTestCase):
         self.assertEqual(self.get(proxy, "b.test"), 200)
         self.assertLess(time.monotonic() - begin, 1, "a silent server is asked last for a while")
 
-    def test_a_bad_address_spoils_the_name(self) -> None:
+    def test_a_blocked_address_rejects_the_name(self) -> None:
         server = self.server(a_test=["127.0.0.1", "169.254.169.254"])
         problem = self.assert_problem(self.start(server.address), "http://a.test/", 403, "address")
         self.assertIn("169.254.169.254", problem["reason"])
 
     def test_hanging_names(self) -> None:
-        """They are bounded without threads, too, and delay nobody else."""
+        """Lookups without threads are bounded, too, and delay no other client."""
         names = {f"n{number}_test": None for number in range(60)}
         server = self.server(good_test=["127.0.0.1"], **names)  # type: ignore[arg-type]
         proxy = self.start(server.address)

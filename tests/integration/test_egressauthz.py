@@ -1,4 +1,4 @@
-"""C{twistd -n egressauthz}, run as a user runs it, and a proxy that asks it."""
+"""C{twistd -n egressauthz}, run as a user runs it, and a proxy that uses it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TOKEN = "a-token-of-the-tests"
 class Service:
     """A running authorization service.
 
-    @ivar url: for C{--authz-url}.
+    @ivar url: the value for C{--authz-url}.
     """
 
     def __init__(self, directory: Path, *options: str, endpoint: str = "tcp:{port}:interface=127.0.0.1") -> None:
@@ -47,12 +47,12 @@ class Service:
         self.process.wait_for_port(self.port)
 
     def records(self) -> list[dict[str, Any]]:
-        """The audit log."""
+        """Return the records of the audit log."""
         return [json.loads(line) for line in self.audit.read_text("utf-8").splitlines()]
 
 
 class EgressAuthzTests(IntegrationTestCase):
-    """One policy, for whoever asks."""
+    """One policy, for every client of the service."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -68,9 +68,9 @@ class EgressAuthzTests(IntegrationTestCase):
         self.assertNotIn("Traceback", service.process.output())
 
     def serve_tls(self) -> tuple[Service, Path]:
-        """Start a service that is reached by TLS.
+        """Start a service with TLS.
 
-        @return: it, and a file with the CAs that a proxy needs.
+        @return: the service, and a file with the CAs that a proxy needs.
         """
         ca = TestCA("authz CA")
         pem = ca.issue("127.0.0.1").write_combined(self.directory, "authz")
@@ -85,7 +85,7 @@ class EgressAuthzTests(IntegrationTestCase):
             time.sleep(0.05)
 
     def ask(self, service: Service, question: str, *arguments: str) -> tuple[int, dict[str, Any]]:
-        """Put a question as a Postman runner does: with curl, without any field of ours."""
+        """Send an authorization request as a Postman runner does: with curl, without additional fields."""
         done = self.run_program(
             *("curl", "-sS", "--max-time", "10", "--noproxy", "*", "-w", "\n%{http_code}"),
             *("-H", "Content-Type: application/json", "-H", f"Authorization: Bearer {TOKEN}", "-d", question),
@@ -98,7 +98,7 @@ class EgressAuthzTests(IntegrationTestCase):
         return int(status), answer
 
     def test_proxy(self) -> None:
-        """By TLS and with a token: the same verdicts and rules as with the policy inside the proxy."""
+        """With TLS and a token, the verdicts and rules are the same as with the policy inside the proxy."""
         service, cas = self.serve_tls()
         trust = ("--ssl-extra-ca-certs", str(cas))
         asking = self.start_proxy("--authz-url", service.url, *trust, EGRESS_AUTHZ_TOKEN=TOKEN)
@@ -118,7 +118,7 @@ class EgressAuthzTests(IntegrationTestCase):
         self.assertNotIn("hunter2", service.audit.read_text("utf-8"))
 
     def test_proxy_without_the_token(self) -> None:
-        """It is not an answer to the question: nobody is told that something was denied."""
+        """The service rejects the request, which is not a denial: the client gets an authorizer failure."""
         service = self.serve()
         proxy = self.start_proxy("--authz-url", service.url)
         self.assert_problem(proxy, self.origins.http_url("/echo"), 503, "authz-unavailable")
@@ -157,8 +157,8 @@ class EgressAuthzTests(IntegrationTestCase):
         status, problem = self.ask(service, f"@{path}")
         self.assertEqual((status, problem["status"]), (413, 413))
 
-    def test_policy_that_changes(self) -> None:
-        """It counts by itself, and after SIGHUP at once; what cannot be used does not count."""
+    def test_policy_reload(self) -> None:
+        """A changed policy applies automatically, and after SIGHUP immediately; an invalid one does not apply."""
         service = self.serve()
         question = json.dumps({"url": "https://example.com/", "method": "GET", "headers": "{}"})
         self.assertEqual(self.ask(service, question)[0], 200)
@@ -193,7 +193,7 @@ class EgressAuthzTests(IntegrationTestCase):
         self.assertNotIn(TOKEN, output)
 
     def test_stopped(self) -> None:
-        """An idle connection that is kept does not hold it up."""
+        """A persistent idle connection does not delay the stop."""
         service = self.serve()
         with socket.create_connection(("127.0.0.1", service.port)):
             begun = time.monotonic()
@@ -203,7 +203,7 @@ class EgressAuthzTests(IntegrationTestCase):
 
 
 class CannotStartTests(IntegrationTestCase):
-    """One line on standard error, and status 1."""
+    """A failed start is one line on standard error, and status 1."""
 
     def start(self, *options: str) -> str:
         done = subprocess.run(

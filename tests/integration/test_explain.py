@@ -1,4 +1,4 @@
-"""C{egress explain}, as a person runs it: before there is a proxy, and against one that runs."""
+"""C{egress explain}, as run by a user: without a proxy, and against a running proxy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ hosts = ["localhost"]
 
 
 class ExplainTests(IntegrationTestCase):
-    """What it says, and its status."""
+    """Its output and exit status."""
 
     def explain(self, *arguments: str, status: int) -> dict[str, Any]:
         done = self.run_explain(*arguments, "--json")
@@ -57,14 +57,14 @@ class ExplainTests(IntegrationTestCase):
     def outcomes(self, found: dict[str, Any]) -> dict[str, str]:
         return {step["name"]: step["outcome"] for step in found["steps"]}
 
-    def test_before_there_is_a_proxy(self) -> None:
+    def test_without_a_running_proxy(self) -> None:
         seen = self.origins.requests_seen()
         found = self.explain("GET", self.origins.https_url("/json"), "--connect", *self.options(), status=0)
         self.assertEqual((found["verdict"], found["ruleId"], found["reason"]), ("allow", "local", "our own"))
         self.assertEqual(set(self.outcomes(found).values()), {"ok"})
         self.assertIn("TLSv1", found["steps"][-1]["details"][0])
         self.assertEqual(self.origins.requests_seen(), seen)
-        # Nothing was made for it.
+        # The command made no files.
         self.assertFalse((self.directory / "ca").exists())
         self.assertFalse((self.directory / "audit.jsonl").exists())
 

@@ -1,4 +1,4 @@
-"""From traffic that is only observed to a policy that is enforced, with the commands that a user runs."""
+"""From observed traffic to an enforced policy, with the commands that a user runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LearningTests(IntegrationTestCase):
         )
 
     def urls(self) -> list[tuple[str, str]]:
-        """The work to be done: methods and URLs."""
+        """Return the methods and URLs of the job."""
         return [
             *(("GET", self.origins.http_url(f"/echo/items/{number}?page={number}")) for number in (1, 2, 31)),
             ("POST", self.origins.http_url("/echo/items")),
@@ -37,7 +37,7 @@ class LearningTests(IntegrationTestCase):
         ]
 
     def work(self, proxy: Proxy) -> list[int]:
-        """Do it, and give the status codes."""
+        """Run the job, and return the status codes."""
         return [self.fetch(proxy, url, "-X", method)[0] for method, url in self.urls()]
 
     def metric(self, port: int, name: str) -> float:
@@ -81,8 +81,8 @@ class LearningTests(IntegrationTestCase):
         self.assert_problem(enforcing, f"http://localhost:{self.origins.http}/echo/items/1", 403, "authz")
         self.assert_problem(enforcing, self.origins.http_url("/echo/items/1"), 403, "authz", "-X", "DELETE")
 
-    def test_what_holds_in_observe_mode(self) -> None:
-        """The address guard is not asked to look away."""
+    def test_the_address_guard_in_observe_mode(self) -> None:
+        """The address guard blocks in observe mode, too."""
         proxy = self.start_proxy("--mode", "observe", *self.allow_all(), local=False)
         self.assert_problem(proxy, self.origins.http_url("/files/hello.txt"), 403, "address")
 
@@ -97,14 +97,14 @@ class LearningTests(IntegrationTestCase):
         (question,) = (json.loads(line) for line in questions.read_text("utf-8").splitlines())
         self.assertIn("bodyTruncated", json.dumps(question))
 
-    def test_an_authorizer_that_is_not_there(self) -> None:
+    def test_an_unavailable_authorizer(self) -> None:
         proxy = self.start_proxy("--mode", "observe", "--authz-url", f"http://127.0.0.1:{free_port()}")
         self.assertEqual(self.fetch(proxy, self.origins.http_url("/files/hello.txt"))[0], 200)
         (record,) = self.records(proxy, 1)
         self.assertEqual((record["verdict"], record["observed"]), ("allow", "unavailable"))
 
     def test_shadow(self) -> None:
-        """It is counted and written down, and changes nothing."""
+        """Its disagreements are counted and logged, and change nothing."""
         metrics = free_port()
         allow, deny = str(self.write("allow.toml", ALLOW_ALL)), str(self.write("deny.toml", DENY_ALL))
         log = self.directory / "shadow.jsonl"
@@ -119,7 +119,7 @@ class LearningTests(IntegrationTestCase):
         output = proxy.process.wait_for("the shadow is stricter")
         self.assertNotIn("hunter2", log.read_text("utf-8") + output)
 
-    def test_a_shadow_that_is_not_there(self) -> None:
+    def test_an_unavailable_shadow(self) -> None:
         metrics = free_port()
         proxy = self.start_proxy(
             *(

@@ -1,4 +1,4 @@
-"""The main job: a Postman collection, run by newman, every request decided."""
+"""The main use case: newman runs a Postman collection, and every request is decided."""
 
 from __future__ import annotations
 
@@ -65,16 +65,16 @@ class NewmanTests(IntegrationTestCase):
         return result
 
     def bases(self) -> dict[str, str]:
-        """The origins, by name."""
+        """Return the origins, by name."""
         return {"http": self.origins.http_url(""), "https": self.origins.https_url("")}
 
     def assert_all_green(self, run: dict[str, Any]) -> None:
-        """No assertion failed, and none was left out."""
+        """No assertion failed or was skipped."""
         self.assertEqual([str(failure["error"]["message"]) for failure in run["failures"]], [])
         self.assertEqual(run["stats"]["assertions"]["total"], 14)
 
     def assert_writes_denied(self, run: dict[str, Any], reason: str) -> None:
-        """Exactly the writes failed, with a reason that the runner has."""
+        """Exactly the writes failed, with a reason that the runner shows."""
         denied = {}
         for execution in run["executions"]:
             if execution["response"]["code"] == 403:
@@ -86,7 +86,7 @@ class NewmanTests(IntegrationTestCase):
             self.assertIn(reason, found, name)
 
     def questions(self, record: Path) -> list[dict[str, Any]]:
-        """What the authorization service was asked."""
+        """Return the authorization requests that the service received."""
         return [json.loads(line) for line in record.read_text("utf-8").splitlines()]
 
     def test_an_authorization_service_allows(self) -> None:
@@ -108,8 +108,8 @@ class NewmanTests(IntegrationTestCase):
                 self.assertEqual(len(self.questions(record)), REQUESTS)
                 self.assertEqual(self.origins.requests_seen() - seen, REQUESTS - len(WRITES))
 
-    def test_a_service_of_ours(self) -> None:
-        """C{egressauthz} in place of the sample service: the same runs, with policies that decide."""
+    def test_egressauthz(self) -> None:
+        """C{egressauthz} replaces the sample service: the same runs, with policies that decide."""
         policies = {"allow": self.write("allow.toml", ALLOW_ALL), "deny": self.write("deny.toml", DENY_WRITES)}
         for policy, path in policies.items():
             directory = self.directory / policy

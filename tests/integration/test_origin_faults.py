@@ -1,4 +1,4 @@
-"""Origins that misbehave, seen from their own end: what reached them, how often, and what became of it."""
+"""Origins that misbehave, seen from the origin: the requests that reach it, and the result for the client."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Script = Callable[[RawOrigin, Wire], None]
 
 
 def answer(*pieces: str, reset: bool = False) -> Script:
-    """A script that reads one request, answers once and closes."""
+    """Return a script that reads one request, responds once and closes."""
 
     def script(origin: RawOrigin, wire: Wire) -> None:
         origin.request(wire)
@@ -31,31 +31,31 @@ def answer(*pieces: str, reset: bool = False) -> Script:
 
 
 def serve(origin: RawOrigin, wire: Wire) -> None:
-    """Answer every request of a connection."""
+    """Respond to every request of a connection."""
     while True:
         origin.request(wire)
         wire.send(OK)
 
 
 def serve_once(origin: RawOrigin, wire: Wire) -> None:
-    """Answer the first request of a connection; close, unasked, once the second has come."""
+    """Respond to the first request of a connection; close without a response after the second."""
     origin.request(wire)
     wire.send(OK)
     origin.request(wire)
 
 
 class RawOriginTestCase(IntegrationTestCase):
-    """Starts origins that follow a script."""
+    """Base: starts origins that run a script."""
 
     def start_origin(self, script: Script, context: ssl.SSLContext | None = None) -> RawOrigin:
-        """Start one."""
+        """Start an origin."""
         origin = RawOrigin(script, context)
         self.addCleanup(origin.stop)
         return origin
 
 
 class TlsTests(RawOriginTestCase):
-    """No byte of a request goes to an origin that cannot be trusted."""
+    """No byte of a request is sent to an origin that is not trusted."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -65,7 +65,7 @@ class TlsTests(RawOriginTestCase):
         )
 
     def tls_origin(self, certificate: TestCertificate, *, tls_1_1: bool = False) -> RawOrigin:
-        """An origin with this certificate that reads whatever comes."""
+        """Start an origin with this certificate that reads everything."""
         context = server_context(certificate, str(self.directory))
         if tls_1_1:
             context.set_ciphers("ALL:@SECLEVEL=0")
@@ -132,10 +132,10 @@ class TlsTests(RawOriginTestCase):
                     self.assertNotIn(b"secret", wire.received)
 
 
-class AnswerTests(RawOriginTestCase):
-    """Answers that are wrong, and those that only look so."""
+class ResponseTests(RawOriginTestCase):
+    """Responses that are invalid, and valid ones that look invalid."""
 
-    def test_no_valid_answer(self) -> None:
+    def test_no_valid_response(self) -> None:
         proxy = self.start_proxy(*self.allow_all())
         twice = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!"
         both = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
@@ -158,13 +158,13 @@ class AnswerTests(RawOriginTestCase):
         ):
             with self.subTest(name):
                 origin = self.start_origin(script)
-                # Not repeatable, so that what the origin saw is what was sent once.
+                # The method is not idempotent, so the origin saw everything that was sent, once.
                 problem = self.assert_problem(proxy, f"{origin.url}/x", 502, "origin", "-d", "content")
                 self.assertEqual(problem["type"], f"urn:egressproxy:{code}", name)
                 self.assertEqual(len(origin.heads), 1, name)
 
-    def test_cut_short(self) -> None:
-        """The client learns that the answer is not whole; it is not made whole for it."""
+    def test_truncated(self) -> None:
+        """The client can detect that the response is incomplete; the proxy does not complete it."""
         proxy = self.start_proxy(*self.allow_all())
         chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         for name, script in (
@@ -201,15 +201,15 @@ class AnswerTests(RawOriginTestCase):
                 origin = self.start_origin(script)
                 self.assertEqual(self.fetch(proxy, f"{origin.url}/x", *arguments), expected, name)
 
-    def test_early_hints_are_passed_on(self) -> None:
+    def test_early_hints_are_forwarded(self) -> None:
         proxy = self.start_proxy(*self.allow_all())
         origin = self.start_origin(answer("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + OK))
         done = self.curl(proxy, "-i", f"{origin.url}/x")
         self.assertIn("HTTP/1.1 103 ", done.stdout)
         self.assertIn("Link: </a>", done.stdout)
 
-    def test_an_answer_before_the_content_is_read(self) -> None:
-        """An origin may refuse an upload early (RFC 9112 section 9.3); the refusal arrives."""
+    def test_a_response_before_the_content_is_read(self) -> None:
+        """An origin may reject an upload early (RFC 9112 section 9.3); its response arrives."""
         proxy = self.start_proxy(*self.allow_all())
         upload = self.write("upload", "x" * 4_000_000)
         refusal = "HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nno!"
@@ -225,16 +225,16 @@ class AnswerTests(RawOriginTestCase):
 
 
 class PoolTests(RawOriginTestCase):
-    """Connections to origins are used again, by whom they may be, for what they may be.
+    """Connections to origins are reused, for the same client and for permitted requests only.
 
-    Each process has its own, so there is one.
+    Each process has its own pool, so these tests use one process.
     """
 
     def ask(self, proxy: Proxy, url: str, *arguments: str) -> None:
-        """Make a request that succeeds, over a client connection of its own."""
+        """Send a request that succeeds, over its own client connection."""
         self.assertEqual(self.fetch(proxy, url, *arguments), (200, "ok"))
 
-    def test_used_again(self) -> None:
+    def test_reused(self) -> None:
         ca = TestCA("raw CA")
         proxy = self.start_proxy(
             *ONE_PROCESS, *self.allow_all(), "--ssl-extra-ca-certs", str(ca.write(self.directory, "raw-ca"))
@@ -261,15 +261,15 @@ class PoolTests(RawOriginTestCase):
         self.assertNotIn("-secret", everything)
 
     def test_a_stale_connection(self) -> None:
-        """What may be sent twice is, over a new connection; what may not is not (RFC 9110 section 9.2.2)."""
+        """A repeatable request is sent again over a new connection; others are not (RFC 9110 section 9.2.2)."""
         url, _ = self.start_authz_service()
         content = ["-d", "content"]
         for name, arguments, options, sent, status in (
             ("GET", [], self.allow_all(), 3, 200),
             ("DELETE", ["-X", "DELETE"], self.allow_all(), 3, 200),
-            # The content went out as it came in, and is not there any more.
+            # The content was streamed, and is no longer available.
             ("PUT", ["-X", "PUT", *content], self.allow_all(), 2, 502),
-            # It was collected for the authorization service, and is.
+            # The content was buffered for the authorization service, and is available.
             ("PUT with its content at hand", ["-X", "PUT", *content], ["--authz-url", url], 3, 200),
             ("POST", content, self.allow_all(), 2, 502),
             ("POST with its content at hand", content, ["--authz-url", url], 2, 502),
@@ -287,9 +287,9 @@ class PoolTests(RawOriginTestCase):
 
 
 class FieldTests(RawOriginTestCase):
-    """What concerns one hop stays on it (RFC 9110 section 7.6.1)."""
+    """Fields of one hop are not forwarded (RFC 9110 section 7.6.1)."""
 
-    def test_request_and_answer(self) -> None:
+    def test_request_and_response(self) -> None:
         proxy = self.start_proxy(*self.allow_all())
         fields = "Connection: close, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nUpgrade: h2c\r\nX-Kept: 1\r\n"
         origin = self.start_origin(answer(f"HTTP/1.1 200 OK\r\n{fields}Content-Length: 2\r\n\r\nok"))
@@ -310,13 +310,13 @@ class FieldTests(RawOriginTestCase):
             self.assertIn("\r\nvia: 1.1 ", lower)
             for gone in ("x-hop", "\r\nkeep-alive:", "proxy-connection", "proxy-authorization", "h2c", "gzip"):
                 self.assertNotIn(gone, lower)
-        # The origin's "close" was for its own connection: the client's goes on.
+        # The origin's "close" was for its own connection: the client's connection stays open.
         self.assertNotIn("connection: close", head.lower())
         client.send(f"GET http://{HOST}:{origin.port}/again HTTP/1.1\r\nHost: {HOST}:{origin.port}\r\n\r\n")
         self.assertTrue(client.read_message()[0].startswith("HTTP/1.1 200 "))
 
-    def test_forged_proxy_fields_are_told_apart(self) -> None:
-        """An origin's own 403 is no denial: no C{Proxy-Status} of ours, and the audit log says allowed."""
+    def test_origin_responses_that_resemble_denials(self) -> None:
+        """An origin's own 403 is not a denial: it has no C{Proxy-Status} of the proxy, and is recorded as an allow."""
         proxy = self.start_proxy(*self.allow_all())
         body = json.dumps({"type": "urn:egressproxy:denied", "status": 403})
         origin = self.start_origin(

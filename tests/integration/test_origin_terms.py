@@ -1,4 +1,4 @@
-"""Origins that want more: nginx that asks for a certificate, is too old, is signed by one CA alone, or revoked."""
+"""Per-origin TLS policy: nginx that requires a certificate, is outdated, has a pinned CA, or is revoked."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ http {{
 
 
 class OriginTermsTests(IntegrationTestCase):
-    """C{--origin-tls}, and what is stapled."""
+    """C{--origin-tls}, and stapled OCSP responses."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -63,7 +63,7 @@ class OriginTermsTests(IntegrationTestCase):
         return f"https://localhost:{port}/"
 
     def seen(self, url: str) -> str:
-        """The requests that reached an origin."""
+        """Return the requests that reached an origin."""
         port = url.rpartition(":")[2].strip("/")
         return Path(self.directory / port / "access.log").read_text("utf-8")
 
@@ -124,7 +124,7 @@ class OriginTermsTests(IntegrationTestCase):
         problem = self.assert_problem(self.proxy(), url, 502, "origin-tls")
         self.assertIn("must be shown with its revocation status", problem["reason"])
 
-    def test_a_file_that_cannot_be_used(self) -> None:
+    def test_an_invalid_file(self) -> None:
         with self.assertRaises(AssertionError) as caught:
             self.proxy('[[origin]]\nhosts = ["localhost"]\nca = "missing.pem"\n')
         self.assertIn("--origin-tls: ", str(caught.exception))

@@ -1,4 +1,4 @@
-"""Origins that are not who they should be: 502 that names the fault, and no byte of the request."""
+"""Origins with invalid certificates: 502 that names the fault, and no byte of the request is sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One policy, five ways to ask it: the same requests get the same verdict by the same rule, whoever decides."""
+"""One policy, five ways to query it: each request gets the same verdict by the same rule from every authorizer."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Asked:
 
 
 def generated(count: int) -> Iterator[Asked]:
-    """Requests of many kinds, the same ones each time."""
+    """Generate requests of many kinds, the same ones each time."""
     choose = random.Random(5)
     hosts = (
         "shop.example.com",
@@ -121,17 +121,17 @@ def generated(count: int) -> Iterator[Asked]:
         yield Asked(method, f"http://{choose.choice(hosts)}{port}{choose.choice(paths)}?{query}", tuple(headers), body)
 
 
-if "EGRESS_TEST_WORKERS" not in os.environ:  # Who decides is the same in each worker.
+if "EGRESS_TEST_WORKERS" not in os.environ:  # The authorizer is the same in each worker.
 
     class ParityTests(IntegrationTestCase):
-        """Through real proxies, real services and real sockets; the names are an upstream proxy's to resolve."""
+        """Through real proxies, services and sockets; the upstream proxy resolves the names."""
 
         def start(self, *options: str, **env: Any) -> Proxy:
             upstream = self.origins.http_url("")
             return self.start_proxy("--upstream-proxy", upstream, *ONE_PROCESS, *options, **env)
 
         def decider(self, api: AuthzApi, policy: str) -> str:
-            """Start the server half of an API, which decides by the policy.
+            """Start the server side of an API, which decides by the policy.
 
             @return: its URL.
             """
@@ -145,7 +145,7 @@ if "EGRESS_TEST_WORKERS" not in os.environ:  # Who decides is the same in each w
         def verdicts(self, proxy: Proxy) -> dict[str, tuple[str, str]]:
             """Send all requests.
 
-            @return: by URL and method, the verdict and the rule that are on record.
+            @return: by URL and method, the recorded verdict and rule.
             """
             connection = HTTPConnection("127.0.0.1", proxy.port, timeout=30)
             for asked in generated(REQUESTS):
@@ -162,9 +162,9 @@ if "EGRESS_TEST_WORKERS" not in os.environ:  # Who decides is the same in each w
             return {f"{one['method']} {one['url']}": (one["verdict"], one["ruleId"]) for one in records}
 
         def unsayable(self, api: AuthzApi, expected: Iterable[str]) -> dict[str, tuple[str, None]]:
-            """What an API cannot be asked: it is refused, whatever the rules say.
+            """Return the requests that an API cannot express: they are denied, whatever the rules.
 
-            The check of ext_authz is itself a path behind a prefix, which dots would lead out of.
+            The check of ext_authz is itself a path with a prefix, which dot segments would escape.
             """
             if api is not AuthzApi.EXT_AUTHZ:
                 return {}
@@ -173,7 +173,7 @@ if "EGRESS_TEST_WORKERS" not in os.environ:  # Who decides is the same in each w
             return found
 
         def test_verdicts(self) -> None:
-            """Embedded, our own service, and each API."""
+            """With the embedded policy, C{egressauthz}, and each API."""
             policy = str(self.write("policy.toml", POLICY))
             expected = self.verdicts(self.start("--policy", policy))
             self.assertEqual(len(expected), REQUESTS)

@@ -1,4 +1,4 @@
-"""The parts around the proxy, without it: what fails here is not the proxy's fault."""
+"""The programs around the proxy, without the proxy: a failure here is not a fault of the proxy."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class OriginTests(IntegrationTestCase):
     """nginx and the application behind it."""
 
     def direct(self, url: str, *arguments: str) -> tuple[int, str]:
-        """Fetch a URL with curl, through nothing.
+        """Fetch a URL with curl, without a proxy.
 
-        @return: curl's exit status, and the content.
+        @return: curl's exit status, and the body.
         """
         done = self.run_program("curl", "-sS", "--max-time", "30", "--cacert", str(self.origins.ca), *arguments, url)
         return done.returncode, done.stdout
@@ -39,7 +39,7 @@ class OriginTests(IntegrationTestCase):
         self.assertEqual(self.direct(self.origins.https_url("/", SELF_SIGNED))[0], 60)
 
     def test_the_collection(self) -> None:
-        """newman's collection is green against the origins themselves, and they see what a proxy lets through."""
+        """newman's collection passes against the origins themselves, and they see the requests that a proxy allows."""
         for base in (self.origins.http_url(""), self.origins.https_url("")):
             with self.subTest(base):
                 (self.directory / "upload.bin").write_bytes(b"content")
@@ -69,9 +69,9 @@ class OriginTests(IntegrationTestCase):
 
 
 class ServiceTests(IntegrationTestCase):
-    """The sample authorization service keeps to the contract."""
+    """The sample authorization service follows the contract."""
 
-    def test_answers(self) -> None:
+    def test_responses(self) -> None:
         url, record = self.start_authz_service("DELETE")
         questions = (
             ({"url": "https://origin.test/", "method": "GET", "headers": "{}"}, 200, True),
@@ -95,12 +95,12 @@ class ServiceTests(IntegrationTestCase):
 
 
 class UpstreamProxyTests(test_upstream.UpstreamTestCase):
-    """Squid and tinyproxy ask for the credentials that they were given."""
+    """Squid and tinyproxy require the configured credentials."""
 
     def connect(self, proxy: str, url: str) -> str:
-        """Fetch a URL with curl through another proxy than ours.
+        """Fetch a URL with curl through an upstream proxy, without egressproxy.
 
-        @return: the status, and the one with which a tunnel was opened or refused.
+        @return: the status, and the status of the CONNECT response.
         """
         arguments = ["-x", f"http://{proxy}", "--cacert", str(self.origins.ca), "-o", "/dev/null", url]
         done = self.run_program(
@@ -113,7 +113,7 @@ class UpstreamProxyTests(test_upstream.UpstreamTestCase):
         http, https = self.origins.http_url("/echo"), self.origins.https_url("/echo")
         for name, address, refusal in (
             ("squid", self.start_squid()[0], "407"),
-            # Old ones answer as if they were the origin.
+            # Old versions respond as if they were the origin.
             ("tinyproxy", self.start_tinyproxy(), "40[17]"),
         ):
             with self.subTest(name):

@@ -1,4 +1,4 @@
-"""The embedded policy, with a real client: what rules ask of a request beside its host, and where rules come from."""
+"""The embedded policy, with a real client: conditions beyond the host, and rules from included files."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ json = { "action" = "drop" }
 
 
 class PolicyTests(IntegrationTestCase):
-    """Each condition lets through what it should, and says which rule refused what it should not."""
+    """Each condition allows matching requests, and the rule that denies another request is named."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -71,7 +71,7 @@ class PolicyTests(IntegrationTestCase):
         return str(problem["ruleId"])
 
     def post(self, content: str, *arguments: str, client: str = "ci-7", team: str = "blue") -> list[str]:
-        """The arguments for an upload by a client of a team."""
+        """Return the arguments for an upload by a client of a team."""
         kind = ("-H", "Content-Type: application/json")
         return ["--proxy-user", f"{client}:x", "-H", f"X-Team: {team}", *kind, "--data-binary", content, *arguments]
 
@@ -94,7 +94,7 @@ class PolicyTests(IntegrationTestCase):
             ("no-drops", self.post('{"action":"drop"}', *chunked)),
             ("no-drops", self.post('{"action":"create","action":"drop"}')),
             ("no-drops", self.post("action=create")),
-            # curl says that it is a form.
+            # curl declares it as a form.
             ("no-drops", ["--data-binary", create]),
             ("no-drops", self.post(create, "-H", "Content-Type: text/plain")),
         ):

@@ -1,4 +1,4 @@
-"""What tests start reacts to signals, however the tests were started."""
+"""Programs that tests start react to signals, however the tests were started."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.processes import ROOT, Process, environment, program
 
-# As nohup does, and a shell for what it runs in the background.
+# As nohup does, and a shell for background jobs.
 IGNORING = """
 import signal, subprocess, sys
 for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
@@ -25,10 +25,10 @@ subprocess.run([sys.executable, "-c", program], check=True)
 
 
 class SignalsTests(SynchronousTestCase):
-    """Signals that the tests ignore."""
+    """Signals that the test process ignores."""
 
     def test_ignored(self) -> None:
-        """They are still ignored by the tests, and not by what these start."""
+        """The tests still ignore them, and the programs that they start do not."""
         done = subprocess.run(
             [sys.executable, "-c", IGNORING],
             capture_output=True,
@@ -41,7 +41,7 @@ class SignalsTests(SynchronousTestCase):
 
 
 class WaitingTests(SynchronousTestCase):
-    """Waiting for what a program prints."""
+    """Waiting for the output of a program."""
 
     def start(self, script: str) -> Process:
         from pathlib import Path
@@ -55,7 +55,7 @@ class WaitingTests(SynchronousTestCase):
         self.assertEqual(process.wait_for("one", "two"), "one\ntwo\n")
 
     def test_ended(self) -> None:
-        """What it printed last counts."""
+        """The last output before the end is included."""
         self.assertEqual(self.start("echo one").wait_for("one"), "one\n")
         self.assertRaises(AssertionError, self.start("echo one").wait_for, "two")
 

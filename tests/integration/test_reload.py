@@ -1,4 +1,4 @@
-"""SIGHUP, and files that are followed: a policy and the certificates to trust, read anew while clients go on."""
+"""SIGHUP, and watched files: policies and trusted certificates are reloaded while clients are served."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ DENY = 'version = 1\n[[rules]]\naction = "deny"\nreason = "closed for today"\n'
 
 
 class ReloadTests(IntegrationTestCase):
-    """What the files say counts from the signal on."""
+    """The new files apply after the signal."""
 
     def hang_up(self, proxy: Proxy, words: str) -> None:
-        """Send the signal, and wait until every process has said something."""
+        """Send the signal, and wait until every process has logged a text."""
         before = proxy.process.output().count(words)
         os.kill(proxy.pid, signal.SIGHUP)
         wanted = before + 1 + len(proxy.workers)
@@ -47,8 +47,8 @@ class ReloadTests(IntegrationTestCase):
         kept.send(ask)
         self.assertTrue(kept.read_head().startswith(b"HTTP/1.1 403"), "the connection is the same, the policy another")
 
-    def test_policy_by_itself(self) -> None:
-        """Nobody says anything: the file alone is enough, for every worker."""
+    def test_policy_without_a_signal(self) -> None:
+        """Without a signal, every worker reloads the changed file."""
         policy = self.write("policy.toml", ALLOW_ALL)
         proxy = self.start_proxy("--policy", str(policy))
         url = self.origins.http_url("/files/hello.txt")
@@ -59,7 +59,7 @@ class ReloadTests(IntegrationTestCase):
 
         def remains() -> bool:
             nonlocal written
-            # What it finds when it looks for the first time is no change, so there is another one now and then.
+            # The state at the first look is not a change, so the file is changed repeatedly.
             if time.monotonic() - written > 5:
                 written = time.monotonic()
                 policy.write_text(f"garbage {written}", "utf-8")
@@ -71,7 +71,7 @@ class ReloadTests(IntegrationTestCase):
         self.wait_until(lambda: proxy.process.output().count("the policy was read anew") >= serving)
         self.assertEqual(self.assert_problem(proxy, url, 403, "authz")["reason"], "closed for today")
 
-    def test_a_policy_that_cannot_be_used(self) -> None:
+    def test_an_invalid_policy(self) -> None:
         policy = self.write("policy.toml", DENY)
         proxy = self.start_proxy("--policy", str(policy))
         policy.write_text("garbage", "utf-8")
@@ -79,7 +79,7 @@ class ReloadTests(IntegrationTestCase):
         self.wait_until(lambda: "all remains as it was" in proxy.process.output())
         self.assert_problem(proxy, self.origins.http_url("/files/hello.txt"), 403, "authz")
 
-    def test_certificates_to_trust(self) -> None:
+    def test_trusted_certificates(self) -> None:
         trusted, other = self.directory / "trusted.pem", TestCA("other CA").write(self.directory, "other")
         shutil.copy(other, trusted)
         proxy = self.start_proxy(*self.allow_all(), "--ssl-extra-ca-certs", str(trusted))

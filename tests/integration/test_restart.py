@@ -1,4 +1,4 @@
-"""A proxy that is killed, and started again as it was."""
+"""A proxy that is killed and restarted."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tests.integration.test_tunnels import Client
 
 
 class KilledTests(IntegrationTestCase):
-    """SIGKILL leaves nothing that has to be cleaned up."""
+    """SIGKILL leaves nothing that needs to be cleaned up."""
 
     def start_again(self, proxy: Proxy) -> None:
-        """Start a proxy with the arguments that it had, as a supervisor does: at once."""
+        """Restart a proxy immediately with the same arguments, as a process manager does."""
         arguments = list(map(str, proxy.process.popen.args))  # type: ignore[arg-type]
         process = Process(arguments, proxy.directory, "again", proxy_environment())
         self.addCleanup(lambda: self.assertNotIn("Traceback", process.output()))
         self.addCleanup(process.stop)
         process.wait_for_port(proxy.port)
 
-    def test_in_the_middle_of_a_request(self) -> None:
+    def test_during_a_request(self) -> None:
         proxy = self.start_proxy(*self.allow_all())
         url = self.origins.https_url("/files/hello.txt")
         self.assertEqual(self.fetch(proxy, url), (200, "hello\n"))
@@ -43,9 +43,9 @@ class KilledTests(IntegrationTestCase):
         self.assertEqual(after[0], before[0])
 
     def lines(self, proxy: Proxy, number: int) -> list[dict[str, object]]:
-        """So many records of what was forwarded, the last of which comes a moment after its answer.
+        """Wait for this many records of forwarded requests; the last record is written just after its response.
 
-        A worker that outlives its parent for a moment puts on record that it cut the other one.
+        A worker that outlives its parent for a moment records that it aborted the other request.
         """
         deadline = time.monotonic() + 20
         records: list[dict[str, object]] = []
@@ -56,7 +56,7 @@ class KilledTests(IntegrationTestCase):
         return records
 
     def wait_until_gone(self, pids: list[int]) -> None:
-        """Workers end with their parent, within a second, and give back its port."""
+        """Wait until the workers end: within a second after their parent, releasing its port."""
         deadline = time.monotonic() + 20
         while any(os.path.exists(f"/proc/{pid}") for pid in pids):
             self.assertLess(time.monotonic(), deadline)

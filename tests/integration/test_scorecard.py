@@ -1,4 +1,4 @@
-"""The scorecard's cases over TCP, against the proxy as its users run it."""
+"""The cases of the scorecard over TCP, against the proxy as its users run it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.scorecard.__main__ import our_column
 from tests.scorecard.corpus import CASES
 from tests.scorecard.page import PAGE, text_of
 
-# What becomes of a message is the same in each of several workers: once is enough.
+# Messages are handled in the same way in each of several workers, so one process is enough.
 if "EGRESS_TEST_WORKERS" not in os.environ:
 
     class ScorecardTests(SynchronousTestCase):
         """C{docs/reference/scorecard.md}."""
 
         def test_every_case(self) -> None:
-            """Every case ends as it must, and as the page says."""
+            """Every case has the required result, which the page documents."""
             directory = Path(tempfile.mkdtemp(prefix="egress-test-"))
             self.addCleanup(shutil.rmtree, directory, True)
             outcomes = our_column(directory)

@@ -1,4 +1,4 @@
-"""What clients share of the proxy: lookups, passwords and files that are read again do not wait for each other."""
+"""Resources that clients share: lookups, password checks and file reloads do not block each other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from tests.integration.base import ALLOW_ALL, ONE_PROCESS, Proxy
 from tests.integration.test_client_auth import PASSWORD, ClientAuthTestCase
 
-# A name server that never answers, as seen by a program.
+# A name server that never responds, simulated inside the program.
 HANGING = """
 import socket, time
 found = socket.getaddrinfo
@@ -20,15 +20,15 @@ def getaddrinfo(host, *arguments, **named):
 socket.getaddrinfo = getaddrinfo
 """
 NAMES = 60
-# An attacker, and somebody else.
+# An attacker, and another client.
 ATTACKER, OTHER = "127.0.0.1", "127.0.0.2"
 
 
 class HangingNamesTests(ClientAuthTestCase):
-    """A client asks for 60 names of which no name server says anything."""
+    """A client requests 60 names for which no name server responds."""
 
     def send(self, proxy: Proxy, source: str, url: str, authorization: str) -> socket.socket:
-        """Send a request from an address of this machine."""
+        """Send a request from a local address."""
         client = socket.create_connection(("127.0.0.1", proxy.port), timeout=30, source_address=(source, 0))
         self.addCleanup(client.close)
         host = url.split("/")[2]
@@ -39,15 +39,15 @@ class HangingNamesTests(ClientAuthTestCase):
         return client
 
     def status(self, proxy: Proxy, url: str, authorization: str) -> tuple[int, float]:
-        """Ask from another address.
+        """Send a request from another address.
 
-        @return: the status code, and the seconds until the answer.
+        @return: the status code, and the response time in seconds.
         """
         begin = time.monotonic()
         answer = self.send(proxy, OTHER, url, authorization).recv(65536)
         return int(answer.split()[1]), time.monotonic() - begin
 
-    def test_nothing_else_waits(self) -> None:
+    def test_nothing_else_is_delayed(self) -> None:
         policy = self.write("policy.toml", ALLOW_ALL)
         options = ("--policy", str(policy), "--client-auth", str(self.clients), "--drain-timeout", "500ms")
         proxy = self.start_proxy(*options, *ONE_PROCESS, first=HANGING)

@@ -1,4 +1,4 @@
-"""A soak of some seconds runs, and passes.  C{docs/explanation/reliability.md} is about longer ones, run by hand."""
+"""A soak test of some seconds passes.  C{docs/explanation/reliability.md} describes longer, manual runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class SoakTests(SynchronousTestCase):
     """C{python -m benchmarks.soak}."""
 
     def test_soak(self) -> None:
-        """No request without an allow, none without an answer, none without a record."""
+        """Every request has an allow, a response and a record."""
         output = Path(tempfile.mkdtemp(prefix="egress-test-"))
         self.addCleanup(shutil.rmtree, output, True)
         # This seed has a slow authorization service, an attack by pipelining and one by hanging names.

@@ -1,4 +1,4 @@
-"""Passthrough tunnels that carry much: every byte, each end, on each reactor, spliced and through the buffer."""
+"""Passthrough tunnels with large transfers: every byte, each end, on each reactor, spliced and buffered."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.integration.processes import connections_to
 from tests.integration.raw_origin import PATIENCE, SWITCH, UPGRADE, RawOrigin, Wire, client_of
 
 MIB = 1 << 20
-# More than sockets and pipes hold, and no multiple of anything.
+# More than sockets and pipes hold, and not a multiple of any buffer size.
 SIZE = 24 * MIB + 12_345
 BLOCK = random.Random(3).randbytes(MIB + 7)
-# More than the system lets sockets hold, however it tunes them.
+# More than sockets can hold with any tuning of the kernel.
 OFFERED = 128 * MIB
 
 NO_SPLICE = "import os; vars(os).pop('splice', None)"
@@ -36,24 +36,24 @@ service.EgressProxyService.__init__ = short
 
 
 def content(size: int) -> bytes:
-    """So many bytes, in which it shows when some are not where they should be."""
+    """Return this many bytes, in which lost or reordered bytes are detectable."""
     return (BLOCK * (size // len(BLOCK) + 1))[:size]
 
 
 def digest(data: bytes) -> str:
-    """A checksum."""
+    """Return a checksum."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sending(wire: Wire, data: bytes) -> threading.Thread:
-    """Send in a thread, and then the end."""
+    """Send data and then the end of the stream, in a thread."""
 
     def send() -> None:
         try:
             wire.socket.sendall(data)
             wire.socket.shutdown(socket.SHUT_WR)
         except OSError:
-            pass  # what arrives is compared
+            pass  # the received data is compared
 
     thread = threading.Thread(target=send, daemon=True)
     thread.start()
@@ -61,12 +61,12 @@ def sending(wire: Wire, data: bytes) -> threading.Thread:
 
 
 class _Cases:
-    """Keeps the cases from being run by themselves."""
+    """A namespace, so that trial does not run the base class."""
 
     class AnyRelay(IntegrationTestCase):
-        """A way to relay.
+        """One kind of relay.
 
-        @cvar first: Python that the proxy runs before anything else.
+        @cvar first: Python code that the proxy runs before anything else.
         @cvar reactor: the name of its reactor.
         """
 
@@ -79,14 +79,14 @@ class _Cases:
             self.done = threading.Event()
 
         def proxy(self, *options: str, first: str = "") -> Proxy:
-            """Start a proxy that passes 127.0.0.1 through."""
+            """Start a proxy with passthrough for 127.0.0.1."""
             first = f"{self.first}\n{first}"
             return self.start_proxy(
                 "--passthrough", "127.0.0.1", *self.allow_all(), *options, first=first, reactor=self.reactor
             )
 
         def origin(self, script: Callable[[Wire], None]) -> RawOrigin:
-            """Start an origin, and note when it is through with a connection."""
+            """Start an origin, and record when it has finished with a connection."""
 
             def run(_: RawOrigin, wire: Wire) -> None:
                 try:
@@ -99,13 +99,13 @@ class _Cases:
             return origin
 
         def tunnel(self, proxy: Proxy, origin: RawOrigin) -> Wire:
-            """Make a tunnel."""
+            """Open a tunnel."""
             client = client_of(proxy, origin.authority)
             self.addCleanup(client.close)
             return client
 
         def open_files(self, proxy: Proxy) -> list[str]:
-            """What the descriptors of a proxy are, in all its processes."""
+            """Return the targets of the open descriptors of a proxy, in all its processes."""
             found = []
             for pid in proxy.pids:
                 for path in Path(f"/proc/{pid}/fd").iterdir():
@@ -114,39 +114,39 @@ class _Cases:
             return found
 
         def sockets(self, proxy: Proxy) -> int:
-            """How many sockets a proxy has."""
+            """Return the number of sockets of a proxy."""
             return sum(name.startswith("socket:") for name in self.open_files(proxy))
 
         def sockets_at_rest(self, proxy: Proxy) -> int:
-            """How many sockets a proxy has without a client, once it has seen the one go that waited for its start."""
+            """Return the number of sockets without a client, after the connection of the start check has closed."""
             self.wait_until(lambda: not connections_to(proxy.port))
             return self.sockets(proxy)
 
         def pipes(self, proxy: Proxy) -> int:
-            """How many pipes a proxy has."""
+            """Return the number of pipes of a proxy."""
             return len({name for name in self.open_files(proxy) if name.startswith("pipe:")})
 
         def wait_until(self, what: Callable[[], bool]) -> None:
-            """Wait for something to become so."""
+            """Wait until a condition is true."""
             deadline = time.monotonic() + PATIENCE
             while not what():
                 self.assertLess(time.monotonic(), deadline)
                 time.sleep(0.02)
 
         def the_record(self, proxy: Proxy) -> dict[str, Any]:
-            """The only record, once there is one."""
+            """Wait for the only audit record, and return it."""
             self.wait_until(lambda: len(proxy.records()) > 0)
             (record,) = proxy.records()
             return record
 
         def carried(self, proxy: Proxy) -> tuple[int, int]:
-            """What the only record says: bytes to the origin, and from it."""
+            """Return the bytes to the origin and from it in the only audit record."""
             record = self.the_record(proxy)
             self.assertEqual((record["stage"], record["outcome"]), ("tunnel", "forwarded"))
             return record["bytesSent"], record["bytesReceived"]
 
         def cpu(self, proxy: Proxy) -> float:
-            """The CPU seconds of a proxy, in all its processes."""
+            """Return the CPU seconds of a proxy, in all its processes."""
             ticks = 0
             for pid in proxy.pids:
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -155,7 +155,7 @@ class _Cases:
 
         # -- every byte
 
-        def test_both_ways_at_once(self) -> None:
+        def test_both_directions_simultaneously(self) -> None:
             up, down = content(SIZE), content(SIZE + 54_321)[::-1]
 
             def script(wire: Wire) -> None:
@@ -250,10 +250,10 @@ class _Cases:
             for record in proxy.records():
                 self.assertEqual((record["bytesSent"], record["bytesReceived"]), (SIZE, SIZE))
 
-        # -- pace
+        # -- backpressure
 
         def stands_still(self, proxy: Proxy, sent: list[int], reader: Wire) -> None:
-            """While nobody reads, nothing moves, nothing piles up and nothing waits in a loop; then all of it comes.
+            """Check that without a reader no data moves or accumulates and no loop spins; then all data arrives.
 
             @param sent: the size of each piece that was sent.
             """
@@ -268,14 +268,14 @@ class _Cases:
             time.sleep(0.5)
             self.assertLess(self.cpu(proxy) - spent, 0.1)
             checksum, size = hashlib.sha256(), 0
-            # The first of it may have come with the head of the answer to the CONNECT.
+            # The first of it may have come with the head of the CONNECT response.
             for data in reader.pieces():
                 checksum.update(data)
                 size += len(data)
             self.assertEqual((size, checksum.hexdigest()), (OFFERED, digest(content(OFFERED))))
 
         def send_noting(self, wire: Wire, sent: list[int]) -> None:
-            """Send what is offered, and note how far that went."""
+            """Send continuously, and record how much was sent."""
             data = memoryview(content(OFFERED))
             while data:
                 sent.append(wire.socket.send(data[:MIB]))
@@ -308,9 +308,9 @@ class _Cases:
             client.read_rest()
             self.assertEqual(self.carried(proxy), (OFFERED, 0))
 
-        # -- breaks
+        # -- aborted connections
 
-        def test_a_client_that_is_gone(self) -> None:
+        def test_a_client_that_disconnects(self) -> None:
             errors: list[OSError] = []
 
             def script(wire: Wire) -> None:
@@ -330,7 +330,7 @@ class _Cases:
             self.assertGreater(self.the_record(proxy)["bytesReceived"], 4 * MIB)
             self.assert_nothing_left(proxy, sockets)
 
-        def test_an_origin_that_is_gone(self) -> None:
+        def test_an_origin_that_disconnects(self) -> None:
             def script(wire: Wire) -> None:
                 wire.read(4 * MIB)
                 wire.reset()
@@ -343,7 +343,7 @@ class _Cases:
             client.close()
             self.assert_nothing_left(proxy, sockets)
 
-        def test_an_origin_that_breaks_off_is_no_end(self) -> None:
+        def test_an_aborted_origin_connection_is_not_an_end_of_stream(self) -> None:
             def script(wire: Wire) -> None:
                 wire.send(content(4 * MIB))
                 wire.read(1)
@@ -356,7 +356,7 @@ class _Cases:
             self.assertRaises(ConnectionResetError, client.receive)
 
         def assert_nothing_left(self, proxy: Proxy, before: int) -> None:
-            """No connection, and no pipe but those that are kept."""
+            """No connection remains, and no pipe except the cached ones."""
             self.wait_until(lambda: self.sockets(proxy) == before)
 
         # -- idle tunnels
@@ -383,7 +383,7 @@ class _Cases:
 
         def test_silence(self) -> None:
             def script(wire: Wire) -> None:
-                # Longer than the limit, never silent for so long.
+                # Longer than the limit, but never idle for that long.
                 for _ in range(8):
                     time.sleep(0.3)
                     wire.send(content(MIB))
@@ -412,9 +412,9 @@ class _Cases:
             self.assertTrue(self.done.wait(PATIENCE))
             self.assertGreaterEqual(self.the_record(proxy)["bytesReceived"], 4 * MIB)
 
-        # -- what comes early
+        # -- early data
 
-        def test_early_data_and_what_follows_the_answer_of_an_upstream_proxy(self) -> None:
+        def test_early_data_and_data_after_the_connect_response_of_an_upstream_proxy(self) -> None:
             def script(wire: Wire) -> None:
                 self.seen["head"] = wire.read_until(b"\r\n\r\n")
                 wire.send(b"HTTP/1.1 200 OK\r\n\r\n" + content(50_000))
@@ -439,31 +439,31 @@ class _Cases:
 
 
 class EpollTests(_Cases.AnyRelay):
-    """Spliced, by the reactor that Linux has."""
+    """Spliced, on the default reactor of Linux."""
 
     reactor = "epoll"
 
 
 class BufferTests(_Cases.AnyRelay):
-    """Through the buffer, as where Python or the system does not splice."""
+    """Buffered, as where Python or the system does not support splice."""
 
     first = NO_SPLICE
 
 
-# The relays are the same in a worker, which has its parent's reactor: with workers, the one that Linux has will do.
+# The relays are the same in a worker, which has its parent's reactor: with workers, one reactor is enough.
 if "EGRESS_TEST_WORKERS" not in os.environ:
 
     class PollTests(_Cases.AnyRelay):
-        """Spliced, by another reactor."""
+        """Spliced, on another reactor."""
 
         reactor = "poll"
 
     class SelectTests(_Cases.AnyRelay):
-        """Spliced, by another reactor."""
+        """Spliced, on another reactor."""
 
         reactor = "select"
 
     class AsyncioTests(_Cases.AnyRelay):
-        """Spliced, in an application of asyncio."""
+        """Spliced, in an asyncio application."""
 
         reactor = "asyncio"

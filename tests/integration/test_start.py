@@ -1,4 +1,4 @@
-"""Starting and stopping: what a person reads, and what a supervisor gets."""
+"""Starting and stopping: messages for users, and exit statuses for process managers."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.integration.processes import Process, free_port
 
 
 class WrongValueTests(IntegrationTestCase):
-    """A wrong value: one line that names the option and the remedy, and status 1."""
+    """An invalid value: one line that names the option and the fix, and status 1."""
 
     def start(self, *options: str, **env: str) -> str:
-        """Start a proxy that cannot.
+        """Start a proxy that cannot start.
 
-        @return: what it wrote to standard error.
+        @return: its output on standard error.
         """
         done = subprocess.run(
             twistd("--ca-dir", str(self.directory / "ca"), *options),
@@ -71,20 +71,20 @@ class WrongValueTests(IntegrationTestCase):
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    """Serves files without a word."""
+    """Serves files without logging."""
 
     def log_message(self, *arguments: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class StartTests(IntegrationTestCase):
-    """A proxy that starts."""
+    """A proxy that starts successfully."""
 
     def test_the_message(self) -> None:
         proxy = self.start_proxy()
         certificate = x509.load_pem_x509_certificate(proxy.ca.read_bytes())
         fingerprint = certificate.fingerprint(hashes.SHA256()).hex(":").upper()
-        # It comes after the port is open.
+        # The message comes after the port is open.
         proxy.process.wait_for(
             *(f"127.0.0.1:{proxy.port}", str(proxy.ca), fingerprint, "policy starter", "export HTTP_PROXY=")
         )
@@ -95,7 +95,7 @@ class StartTests(IntegrationTestCase):
         self.assertEqual(problem["ruleId"], "blocked-example")
 
     def test_the_starter_policy_lets_through(self) -> None:
-        # A host that is no name of an internal network, on a port that the starter policy allows.
+        # A host name outside internal networks, on a port that the starter policy allows.
         ca = TestCA("starter CA")
         certificate, key = ca.issue("127.0.0.9").write(self.directory)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -153,7 +153,7 @@ class StartTests(IntegrationTestCase):
         self.assertIn("ready", pages["/health/ready"])
 
 
-# Ctrl-C while the first thing is printed, in a callback of a Deferred.
+# Ctrl-C during the first output, in a callback of a Deferred.
 INTERRUPTED = """
 import signal
 from egress import tap
@@ -165,7 +165,7 @@ class StopTests(IntegrationTestCase):
     """SIGTERM lets exchanges finish."""
 
     def held_download(self, proxy: Proxy) -> tuple[subprocess.Popen[str], Path]:
-        """Begin a download that the origin has not finished."""
+        """Start a download that the origin has not finished."""
         output = self.directory / "download"
         arguments = ["curl", "-sSN", "--max-time", "30", "-x", proxy.url, "--noproxy", "", "-o", str(output)]
         client = subprocess.Popen(
@@ -190,7 +190,7 @@ class StopTests(IntegrationTestCase):
         proxy = self.start_proxy(*self.allow_all())
         client, output = self.held_download(proxy)
         proxy.process.popen.send_signal(signal.SIGTERM)
-        # It takes no new connections any more.
+        # It accepts no new connections any more.
         while True:
             try:
                 socket.create_connection(("127.0.0.1", proxy.port), timeout=5).close()
@@ -201,5 +201,5 @@ class StopTests(IntegrationTestCase):
         _, errors = client.communicate(timeout=20)
         self.assertEqual((client.returncode, errors), (0, ""))
         self.assertEqual(output.read_text(), "first\nsecond\n")
-        # twistd ends itself by the signal that it was sent.
+        # twistd ends itself with the signal that it received.
         self.assertEqual(proxy.process.popen.wait(20), -signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Order and pace: nothing is held back, nothing piles up, and either end may leave at any time."""
+"""Order and backpressure: data is forwarded immediately, does not accumulate, and either end may disconnect."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.integration.base import IntegrationTestCase, Proxy
 from tests.integration.raw_origin import PATIENCE, RawOrigin, Wire, client_of, server_context
 
 MIB = 1024 * 1024
-# What the buffers of four sockets and of the proxy may hold between them; far less than what is offered.
+# The capacity of the buffers of four sockets and of the proxy; far less than the data sent.
 HELD_UP_TO = 24 * MIB
 OFFERED = 256 * MIB
 
@@ -32,7 +32,7 @@ action = "allow"
 
 
 class StreamingTestCase(IntegrationTestCase):
-    """An origin that follows a script, reached over HTTP and over HTTPS."""
+    """Base: an origin that runs a script, over HTTP and HTTPS."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -42,7 +42,7 @@ class StreamingTestCase(IntegrationTestCase):
         self.proxy = self.start_proxy("--policy", str(self.write("policy.toml", DENY)), *self.trust)
 
     def both(self, script: Callable[[RawOrigin, Wire], None]) -> list[tuple[str, RawOrigin, Wire, str]]:
-        """For both schemes: a name, an origin, a client that can ask for its paths, and what goes before a path."""
+        """For both schemes, return a name, an origin, a client that can request its paths, and the prefix of a path."""
         found = []
         for name, context in (("http", None), ("https", self.context)):
             origin = self.origin(script, context)
@@ -63,11 +63,11 @@ class StreamingTestCase(IntegrationTestCase):
         return client
 
     def host(self, origin: RawOrigin) -> str:
-        """The field that names an origin."""
+        """Return the Host field of an origin."""
         return f"Host: {origin.host}:{origin.port}\r\n"
 
     def wait_for(self, what: str, condition: Callable[[], bool]) -> None:
-        """Wait for something that happens in another process or thread."""
+        """Wait for a condition in another process or thread."""
         deadline = time.monotonic() + PATIENCE
         while not condition():
             self.assertLess(time.monotonic(), deadline, f"waited in vain: {what}")
@@ -77,8 +77,8 @@ class StreamingTestCase(IntegrationTestCase):
 class EventTests(StreamingTestCase):
     """Server-sent events."""
 
-    def test_each_event_comes_when_it_is_sent(self) -> None:
-        """In lock-step: the origin sends an event only once the client has had the one before."""
+    def test_each_event_is_forwarded_immediately(self) -> None:
+        """In lock-step: the origin sends an event only after the client received the previous one."""
         seen = threading.Semaphore(0)
 
         def events(origin: RawOrigin, wire: Wire) -> None:
@@ -99,8 +99,8 @@ class EventTests(StreamingTestCase):
                     seen.release()
                 client.read_until(b"\r\n0\r\n\r\n")
 
-    def test_an_upload_comes_as_it_is_sent(self) -> None:
-        """The same the other way: the client sends a piece only once the origin has had the one before."""
+    def test_an_upload_is_forwarded_immediately(self) -> None:
+        """The same in the other direction: the client sends a piece only after the origin received the previous one."""
         seen = threading.Semaphore(0)
 
         def upload(origin: RawOrigin, wire: Wire) -> None:
@@ -121,15 +121,15 @@ class EventTests(StreamingTestCase):
                 self.assertEqual(client.read_message()[1], b"ok")
 
 
-class PaceTests(StreamingTestCase):
-    """Who does not keep up holds up the other, and not the memory."""
+class BackpressureTests(StreamingTestCase):
+    """A slow reader slows the sender, and does not consume memory."""
 
     def resident(self) -> int:
-        """The proxy's resident memory, in bytes."""
+        """Return the proxy's resident memory, in bytes."""
         return self.proxy.memory("VmRSS")
 
     def assert_held_up(self, sock: socket.socket) -> None:
-        """Send until nobody takes any more for a while, which must come long before all was sent."""
+        """Send until no more data is accepted for a while, which must happen long before all was sent."""
         piece = b"x" * 65536
         sent = 0
         before = self.resident()
@@ -174,8 +174,8 @@ class PaceTests(StreamingTestCase):
                 self.wait_for("the request", lambda origin=origin: bool(origin.heads))  # type: ignore[misc]
                 self.assert_held_up(client.socket)
 
-    def test_pipelined_requests_do_not_pile_up(self) -> None:
-        """While one request waits for its answer, those behind it wait in the client."""
+    def test_pipelined_requests_do_not_accumulate(self) -> None:
+        """While one request waits for its response, later requests stay in the client."""
 
         def silent(origin: RawOrigin, wire: Wire) -> None:
             origin.request(wire)
@@ -201,9 +201,9 @@ class PaceTests(StreamingTestCase):
 
 
 class OrderTests(StreamingTestCase):
-    """Pipelining, expectations, and what may follow what."""
+    """Pipelining, expectations, and the order of messages."""
 
-    def test_each_pipelined_request_is_decided_by_itself(self) -> None:
+    def test_each_pipelined_request_is_decided_separately(self) -> None:
         url, record = self.start_authz_service("DELETE")
         proxy = self.start_proxy("--authz-url", url, *self.trust)
 
@@ -238,7 +238,7 @@ class OrderTests(StreamingTestCase):
                 self.assertEqual(asked, [f"{origin.url}/{number}" for number in range(1, 6)])
 
     def test_a_denied_upload_is_not_asked_for(self) -> None:
-        """The final answer comes instead of a 100, and the content is never sent (RFC 9110 section 10.1.1)."""
+        """The final response comes instead of a 100, and the content is never sent (RFC 9110 section 10.1.1)."""
         for name, origin, client, prefix in self.both(lambda origin, wire: None):
             with self.subTest(name):
                 client.send(
@@ -251,10 +251,10 @@ class OrderTests(StreamingTestCase):
                 self.assertEqual(origin.connections, [])
 
     def test_the_origin_agrees_to_an_upload_itself(self) -> None:
-        """No 100 before the origin's own; a refusal by the origin reaches the client in its place."""
+        """The proxy sends no 100 before the origin's own; a rejection by the origin reaches the client in its place."""
 
         def agree(origin: RawOrigin, wire: Wire) -> None:
-            # Not RawOrigin.request: the content does not come before it is asked for.
+            # Not RawOrigin.request: the content arrives only after the 100.
             origin.heads.append(wire.read_until(b"\r\n\r\n").decode())
             agreed.set()
             wire.send("HTTP/1.1 100 Continue\r\n\r\n")
@@ -288,11 +288,11 @@ class OrderTests(StreamingTestCase):
                         self.assertNotIn(b"content", origin.connections[0].received)
 
 
-class LeavingTests(StreamingTestCase):
-    """Either end leaves in the middle."""
+class DisconnectTests(StreamingTestCase):
+    """Either end disconnects during an exchange."""
 
-    def test_a_client_that_leaves(self) -> None:
-        """The origin is not kept busy for nobody, and there is one record."""
+    def test_a_client_that_disconnects(self) -> None:
+        """The origin connection is closed, and there is one audit record."""
         left = threading.Semaphore(0)
 
         def begin(origin: RawOrigin, wire: Wire) -> None:
@@ -312,7 +312,7 @@ class LeavingTests(StreamingTestCase):
                     time.sleep(0.05)
             left.release()
 
-        # A closed connection looks like a half-closed one as long as nothing is sent; a reset does not.
+        # Until data is sent, a closed connection looks like a half-closed one; a reset does not.
         for script, leave in ((silent, Wire.reset), (steady, Wire.close)):
             for name, origin, client, prefix in self.both(script):
                 with self.subTest(name, leave=leave.__name__):
@@ -323,8 +323,8 @@ class LeavingTests(StreamingTestCase):
         self.proxy.process.stop()
         self.assertEqual([record["outcome"] for record in self.proxy.records()], ["client-gone"] * 4)
 
-    def test_a_client_that_only_listens(self) -> None:
-        """One that sends no more still gets its answer (RFC 9112 section 9.6)."""
+    def test_a_client_that_half_closes(self) -> None:
+        """A client that sends no more still gets its response (RFC 9112 section 9.6)."""
 
         def slow(origin: RawOrigin, wire: Wire) -> None:
             origin.request(wire)
@@ -337,8 +337,8 @@ class LeavingTests(StreamingTestCase):
         client.socket.shutdown(socket.SHUT_WR)
         self.assertTrue(client.read_to_end().endswith(b"\r\n\r\nok"))
 
-    def test_a_client_that_leaves_before_the_decision(self) -> None:
-        """Nothing is forwarded for somebody who is gone, though the decision would have been to allow."""
+    def test_a_client_that_disconnects_before_the_decision(self) -> None:
+        """Nothing is forwarded for a client that has disconnected, even though the decision is an allow."""
         listener = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(listener.close)
         listener.settimeout(PATIENCE)
@@ -360,8 +360,8 @@ class LeavingTests(StreamingTestCase):
         self.assertEqual(record["outcome"], "client-gone")
         self.assertEqual(origin.connections, [])
 
-    def test_half_a_request(self) -> None:
-        """What is not whole is neither put to anybody nor forwarded."""
+    def test_an_incomplete_request(self) -> None:
+        """An incomplete request is neither authorized nor forwarded."""
         url, record = self.start_authz_service()
         proxy = self.start_proxy("--authz-url", url)
         origin = self.origin(lambda origin, wire: None)

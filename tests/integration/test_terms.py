@@ -1,4 +1,4 @@
-"""Decisions that do more: fields, secrets, bytes and time, between real programs and sockets."""
+"""Obligations: header fields, secrets, byte limits and time limits, with real programs and sockets."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ SECRET = "s3cr3t-of-the-operator"
 OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-class TermsTestCase(IntegrationTestCase):
-    """A proxy whose decisions the test writes."""
+class ObligationsTestCase(IntegrationTestCase):
+    """Base: a proxy whose decisions the test writes."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -30,12 +30,12 @@ class TermsTestCase(IntegrationTestCase):
         self.context = server_context(ca.issue("127.0.0.1"), str(self.directory))
 
     def decide(self, **decision: Any) -> None:
-        """Write the decision for all that is asked from now on."""
+        """Write the decision for all later authorization requests."""
         new = self.write("decision.new", json.dumps(decision))
         os.replace(new, self.directory / "decision.json")
 
     def questions(self) -> list[dict[str, Any]]:
-        """What was asked."""
+        """Return the authorization requests."""
         path = self.directory / "questions.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -57,8 +57,8 @@ class TermsTestCase(IntegrationTestCase):
         return client
 
 
-class TwoPhaseTests(TermsTestCase):
-    """Content is read for a decision only where it is wanted."""
+class TwoPhaseTests(ObligationsTestCase):
+    """Content is read for a decision only when the authorizer needs it."""
 
     def head(self, origin: RawOrigin, size: int) -> str:
         return (
@@ -67,7 +67,7 @@ class TwoPhaseTests(TermsTestCase):
         )
 
     def test_an_upload_streams(self) -> None:
-        """Far more than may be put to an authorizer, and the 100 is the origin's own."""
+        """It is far larger than the body limit for authorization, and the 100 is the origin's own."""
         size, may_go_on, seen = 8 * MIB, threading.Event(), []
 
         def script(origin: RawOrigin, wire: Wire) -> None:
@@ -99,8 +99,8 @@ class TwoPhaseTests(TermsTestCase):
         self.assertEqual((question["body"], question["withheld"]), (None, True))
         self.assertEqual(question["addresses"], ["127.0.0.1"])
 
-    def test_content_that_is_wanted(self) -> None:
-        """The proxy says 100 itself then, and the origin sees nothing before the second answer."""
+    def test_content_that_the_authorizer_needs(self) -> None:
+        """Then the proxy itself sends the 100, and the origin sees nothing before the second decision."""
         origin, proxy = self.origin(lambda origin, wire: (origin.request(wire), wire.send(OK))), self.proxy()
         self.decide(need_body=True)
         client = self.client(proxy)
@@ -114,8 +114,8 @@ class TwoPhaseTests(TermsTestCase):
         self.assertEqual(origin.connections, [])
 
 
-class SecretTests(TermsTestCase):
-    """The client never holds the secret, and it is shown nowhere."""
+class SecretTests(ObligationsTestCase):
+    """The client never has the secret, and no output contains it."""
 
     def test_injected(self) -> None:
         token = self.write("token", SECRET + "\n")
@@ -157,7 +157,7 @@ class SecretTests(TermsTestCase):
             self.assertNotIn("theirs", head)
             self.assertNotIn("Cookie", head)
         self.assertEqual(len(origin.heads), 2)
-        # Without TLS it goes nowhere, and once others may read the file, nowhere at all.
+        # Without TLS it is not sent; and once other users may read the file, it is not sent at all.
         client = self.client(proxy)
         client.send(f"GET {other.url}/ HTTP/1.1\r\nHost: {other.authority}\r\n\r\n")
         head, content = client.read_message()
@@ -187,8 +187,8 @@ class SecretTests(TermsTestCase):
         return int(status), content
 
 
-class LimitTests(TermsTestCase):
-    """So many bytes, and not one more."""
+class LimitTests(ObligationsTestCase):
+    """A byte limit is exact."""
 
     def test_a_download(self) -> None:
         def script(origin: RawOrigin, wire: Wire) -> None:
@@ -208,8 +208,8 @@ class LimitTests(TermsTestCase):
         self.assertEqual((record["outcome"], record["verdict"], record["status"]), ("limit-reached", "allow", 200))
         self.assertLessEqual(record["bytesReceived"], MIB)
 
-    def test_a_tunnel_that_carries_much(self) -> None:
-        """One that is spliced, where the system can."""
+    def test_a_large_tunnel(self) -> None:
+        """The tunnel is spliced, where the system supports it."""
         most = 5 * MIB + 7
 
         def script(_: RawOrigin, wire: Wire) -> None:
@@ -229,18 +229,18 @@ class LimitTests(TermsTestCase):
         self.assertEqual(self.questions()[0]["addresses"], ["127.0.0.1"])
 
 
-class ExpiryTests(TermsTestCase):
-    """Asked again, then cut."""
+class ExpiryTests(ObligationsTestCase):
+    """The lease is renewed, then the connection is aborted."""
 
     def asked(self, times: int) -> None:
-        """Wait until it was asked so often."""
+        """Wait until this many authorization requests were sent."""
         deadline = time.monotonic() + PATIENCE
         while len(self.questions()) < times:
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.02)
 
     def check(self, proxy: Proxy, client: Wire, ping: Any) -> None:
-        """See that something lives while it is allowed, and no longer."""
+        """Check that a connection lives as long as it is allowed, and no longer."""
         self.asked(2)
         ping()
         self.decide(verdict="deny", reason="time is over")
@@ -279,13 +279,13 @@ class ExpiryTests(TermsTestCase):
 
         def ping() -> None:
             for _ in range(64):
-                # So much that a pump takes over.
+                # So much data that a socket relay takes over.
                 client.send(b"ping" * 1024)
                 self.assertEqual(client.read(4096), b"ping" * 1024)
 
         self.check(proxy, client, ping)
 
-    def test_an_outage(self) -> None:
+    def test_an_authorizer_failure(self) -> None:
         def script(origin: RawOrigin, wire: Wire) -> None:
             origin.request(wire)
             wire.read_to_end()

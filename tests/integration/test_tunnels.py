@@ -1,4 +1,4 @@
-"""What comes inside a CONNECT: TLS, plain HTTP, WebSockets, passthrough, and what is none of these."""
+"""The content of CONNECT tunnels: TLS, plain HTTP, WebSockets, passthrough, and other protocols."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Client:
         self.socket = socket.create_connection(("127.0.0.1", proxy.port), timeout=20)
 
     def connect(self, authority: str) -> None:
-        """Ask for a tunnel."""
+        """Open a tunnel."""
         self.send(f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n")
         head = self.read_head()
         if not head.startswith(b"HTTP/1.1 200"):
             raise AssertionError(head)
 
     def start_tls(self, name: str, ca: str | None) -> None:
-        """Make a TLS session inside the tunnel."""
+        """Start TLS inside the tunnel."""
         context = ssl.create_default_context(cafile=ca)
         if ca is None:
             context.check_hostname = False
@@ -54,7 +54,7 @@ class Client:
         return self.read_until(b"\r\n\r\n")
 
     def read_to_end(self) -> bytes:
-        """Read until the proxy closes; a reset counts as that."""
+        """Read until the proxy closes; a reset counts as closing."""
         received = b""
         try:
             while piece := self.socket.recv(65536):
@@ -64,7 +64,7 @@ class Client:
         return received
 
     def problem(self) -> dict[str, Any]:
-        """Read an answer of the proxy."""
+        """Read a problem document of the proxy."""
         head = self.read_head().decode("latin-1").lower()
         length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
         received = b""
@@ -75,7 +75,7 @@ class Client:
 
 
 class TunnelTests(IntegrationTestCase):
-    """CONNECT, seen from a client."""
+    """CONNECT, as seen by a client."""
 
     def client(self, proxy: Proxy) -> Client:
         client = Client(proxy)
@@ -83,7 +83,7 @@ class TunnelTests(IntegrationTestCase):
         return client
 
     def upgrade(self, client: Client, target: str, host: str) -> None:
-        """Make a WebSocket and use it in both directions."""
+        """Open a WebSocket and use it in both directions."""
         client.send(
             f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
             f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
@@ -177,7 +177,7 @@ class TunnelTests(IntegrationTestCase):
         proxy = self.start_proxy("--authz-url", url, "--passthrough", GOOD)
         client = self.client(proxy)
         client.connect(f"{GOOD}:{self.origins.https}")
-        # The origin's own certificate: the proxy's CA would not do.
+        # The origin's own certificate: the proxy's CA is not trusted here.
         client.start_tls(GOOD, str(self.origins.ca))
         client.send(f"GET /files/hello.txt HTTP/1.1\r\nHost: {GOOD}\r\nConnection: close\r\n\r\n")
         self.assertTrue(client.read_to_end().endswith(b"hello\n"))

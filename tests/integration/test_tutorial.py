@@ -1,4 +1,4 @@
-"""The tutorial: every command of it is run as it stands on the page, with origins of ours in place of public ones."""
+"""The tutorial: every command is run as it is on the page, with local origins in place of public ones."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ WHEEL: Final = f"{PACKAGE}-1.17.0-py2.py3-none-any.whl"
 
 @attrs.frozen
 class Block:
-    """One block of commands of the page.
+    """A block of commands on the page.
 
-    @ivar kind: C{"proxy"} for one that goes on running, C{"run"} for others.
-    @ivar name: what it is for, where a test looks at what it did.
+    @ivar kind: C{"proxy"} for a block that continues to run, C{"run"} for others.
+    @ivar name: its purpose, where a test checks its result.
     """
 
     kind: str
@@ -39,7 +39,7 @@ class Block:
 
 
 def blocks() -> list[Block]:
-    """The blocks of the page, in their order."""
+    """Return the blocks of the page, in order."""
     return [Block(*found) for found in _BLOCK.findall(PAGE.read_text("utf-8"))]
 
 
@@ -67,7 +67,7 @@ def write_index(directory: Path) -> None:
 
 
 class TutorialTests(IntegrationTestCase):
-    """Somebody who pastes what the page says gets what the page says."""
+    """A user who pastes the commands gets the documented results."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -81,7 +81,7 @@ class TutorialTests(IntegrationTestCase):
         self.shims()
 
     def shims(self) -> None:
-        """Put the programs of the page on the path, each as it is here."""
+        """Put the programs of the page on the path, each as it is installed here."""
         directory = self.directory / "bin"
         directory.mkdir()
         for name, command in {
@@ -94,7 +94,7 @@ class TutorialTests(IntegrationTestCase):
             (directory / name).chmod(0o755)
 
     def environment(self) -> dict[str, str]:
-        """What stands in for the world of whoever reads the page."""
+        """Return the environment that replaces the one of the reader."""
         return proxy_environment(
             HOME=str(self.directory),
             PATH=f"{self.directory / 'bin'}:{SEARCH_PATH}",
@@ -107,27 +107,27 @@ class TutorialTests(IntegrationTestCase):
         )
 
     def here(self, commands: str) -> str:
-        """The same commands, for our origins and our port."""
+        """Return the same commands, with the local origins and port."""
         for public, ours in (("127.0.0.1:8080", f"127.0.0.1:{self.port}"), ("https://postman-echo.com", self.base)):
             commands = commands.replace(public, ours)
         return commands
 
     @property
     def base(self) -> str:
-        """The origin that stands in for the API."""
+        """Return the URL of the origin that replaces the API."""
         return self.origins.https_url("")
 
     def stop(self) -> None:
-        """Ctrl-C."""
+        """Interrupt the block with Ctrl-C."""
         process, self.process = self.process, None
         if process is not None:
             process.stop()
             self.assertNotIn("Traceback", process.output())
 
     def start(self, block: Block) -> None:
-        """Run what goes on running."""
+        """Run a block that continues to run."""
         self.stop()
-        # In place of the shell, so that it is the proxy that is stopped.
+        # Replace the shell, so that the proxy receives the signal.
         commands = re.sub("^twistd", "exec twistd", self.here(block.commands), flags=re.MULTILINE)
         self.process = Process(["sh", "-ec", commands], self.directory, "proxy", self.environment())
         self.process.wait_for_port(self.port)
@@ -135,7 +135,7 @@ class TutorialTests(IntegrationTestCase):
     def run_block(self, block: Block) -> str:
         """Run commands in the shell that the blocks share.
 
-        @return: what they printed.
+        @return: their output.
         """
         state = self.directory / "state"
         state.touch()
@@ -154,7 +154,7 @@ class TutorialTests(IntegrationTestCase):
         return done.stdout
 
     def test_every_command(self) -> None:
-        """From observe mode to an enforced policy: the work passes, somebody new does not."""
+        """From observe mode to an enforced policy: the job passes, an unknown destination does not."""
         found = blocks()
         self.assertEqual([block.kind for block in found].count("proxy"), 2)
         printed = {}
@@ -173,6 +173,6 @@ class TutorialTests(IntegrationTestCase):
         self.assertIn("no rule allows GET https://exfiltration.example.com", printed["denied"])
 
     def test_the_page_leaves_nothing_out(self) -> None:
-        """Each block of shell commands on the page is one that is run."""
+        """Every block of shell commands on the page is run."""
         text = PAGE.read_text("utf-8")
         self.assertEqual(len(blocks()), text.count("```sh\n"))

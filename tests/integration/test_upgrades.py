@@ -1,4 +1,4 @@
-"""Upgrades between real sockets, as docker and kubectl ask for them."""
+"""Upgrades over real sockets, as docker and kubectl request them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ action = "allow"
 
 
 def cat(origin: RawOrigin, wire: Wire) -> None:
-    """Serve C{docker exec -i ... cat}: repeat all of the input once it is over."""
+    """Serve C{docker exec -i ... cat}: repeat the whole input after its end."""
     origin.request(wire)
     wire.send(HIJACKED)
     wire.socket.sendall(wire.read_rest())
@@ -52,7 +52,7 @@ class UpgradeTests(IntegrationTestCase):
         return origin
 
     def test_input_that_ends_before_the_output(self) -> None:
-        """Little, and so much that the kernel relays it; on the port and in a tunnel."""
+        """With little data, and with so much that the kernel relays it; directly and in a tunnel."""
         origin = self.origin()
         proxy = self.start_proxy(*self.allow_all(), "--upgrade-protocols", "tcp,spdy/3.1")
         for inside in (False, True):
@@ -100,8 +100,8 @@ class UpgradeTests(IntegrationTestCase):
         client.send(self.head(origin, "/exec", "tcp"))
         self.assertIn(b" 101 ", client.read_until(b"\r\n\r\n"))
 
-    def test_refused(self) -> None:
-        """Without the option, and handshakes that are not valid: nothing reaches the origin."""
+    def test_rejected(self) -> None:
+        """Without the option, and for invalid handshakes, nothing reaches the origin."""
         origin = self.origin()
         proxy = self.start_proxy(*self.allow_all())
         client = client_of(proxy)

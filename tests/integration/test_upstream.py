@@ -1,4 +1,4 @@
-"""Leaving through the organization's proxy: Squid and tinyproxy, with Basic authentication."""
+"""Upstream proxies: Squid and tinyproxy, with Basic authentication."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ BasicAuth {user} {password}
 
 
 class UpstreamTestCase(IntegrationTestCase):
-    """Starts upstream proxies."""
+    """Base: starts upstream proxies."""
 
     def start_squid(self) -> tuple[str, Path]:
         """Start Squid.
@@ -49,7 +49,7 @@ class UpstreamTestCase(IntegrationTestCase):
         """
         port, directory = free_port(), self.directory / "squid"
         directory.mkdir()
-        # Squid gives up root for a user of its own.
+        # Squid drops root privileges for its own user.
         for path in (self.directory, directory):
             path.chmod(0o1777)
         users = directory / "users"
@@ -66,7 +66,7 @@ class UpstreamTestCase(IntegrationTestCase):
         return f"127.0.0.1:{port}", directory / "access.log"
 
     def wait_for_tunnels(self, log: Path, count: int) -> None:
-        """Wait for Squid to log its tunnels, which it does when they close, and check how many there were."""
+        """Wait until Squid has logged its tunnels, which it does when they close, and check their number."""
         deadline = time.monotonic() + 5
         while log.read_text().count("TCP_TUNNEL") < count and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -116,7 +116,7 @@ class SquidTests(UpstreamTestCase):
                 self.assertIn("407", problem["reason"])
         self.assertEqual(self.origins.requests_seen(), seen)
 
-    def test_a_refused_tunnel(self) -> None:
+    def test_a_rejected_tunnel(self) -> None:
         squid, _ = self.start_squid()
         proxy = self.start_proxy(*self.allow_all(), "--upstream-proxy", f"http://{USER}:{PASSWORD}@{squid}")
         done = self.curl(proxy, "-i", "https://127.0.0.1:9/")
@@ -132,7 +132,7 @@ class SquidTests(UpstreamTestCase):
             ("by name", "localhost", True),
             ("by port", f"localhost:{self.origins.https}", True),
             ("everything", "*", True),
-            # Last: its tunnel is on record only after those that must not have been there.
+            # This request is last: its tunnel is logged only after those that must not have occurred.
             ("another port", "localhost:1", False),
         ):
             with self.subTest(name):
@@ -142,7 +142,7 @@ class SquidTests(UpstreamTestCase):
                 tunnels += not direct
                 self.wait_for_tunnels(log, tunnels)
 
-    def test_an_upstream_that_is_not_there(self) -> None:
+    def test_an_unavailable_upstream_proxy(self) -> None:
         proxy = self.start_proxy(*self.allow_all(), "--upstream-proxy", f"http://127.0.0.1:{free_port()}")
         for url in (self.origins.http_url("/echo"), self.origins.https_url("/echo")):
             with self.subTest(url):
@@ -160,7 +160,7 @@ class TinyproxyTests(UpstreamTestCase):
                 self.assertEqual(self.fetch(proxy, url)[0], 200)
 
     def test_wrong_credentials(self) -> None:
-        """Its refusal of a tunnel is its own; for HTTP it answers like an origin, with 401."""
+        """Its rejection of a tunnel is its own; for HTTP it responds like an origin, with 401."""
         tinyproxy = self.start_tinyproxy()
         seen = self.origins.requests_seen()
         proxy = self.start_proxy(*self.allow_all(), "--proxy", f"http://{USER}:wrong-secret@{tinyproxy}")
@@ -171,7 +171,7 @@ class TinyproxyTests(UpstreamTestCase):
         proxy.process.stop()
         self.assertNotIn("wrong-secret", proxy.process.output() + proxy.audit.read_text())
 
-    def test_the_authorizer_is_asked_directly(self) -> None:
+    def test_the_authorizer_is_queried_directly(self) -> None:
         url, record = self.start_authz_service()
         proxy = self.start_proxy("--authz-url", url, "--upstream-proxy", f"http://127.0.0.1:{free_port()}")
         self.assert_problem(proxy, self.origins.http_url("/echo"), 502, "upstream")

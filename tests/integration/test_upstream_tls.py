@@ -1,4 +1,4 @@
-"""An C{https://} upstream proxy, IPv6, and the ways past an upstream proxy that are named by address."""
+"""An C{https://} upstream proxy, IPv6, and hosts named by address that bypass the upstream proxy."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ HOST = "127.0.0.1"
 
 
 class TlsUpstreamTests(test_upstream.UpstreamTestCase):
-    """tinyproxy, reached through TLS."""
+    """tinyproxy, reached over TLS."""
 
     def setUp(self) -> None:
         super().setUp()
         self.ca = TestCA("upstream CA")
-        # Both CAs: of the origins, and of the way to tinyproxy.
+        # Both CAs: that of the origins, and that of the connection to tinyproxy.
         both = self.origins.ca.read_bytes() + self.ca.pem
         self.trust = ["--ssl-extra-ca-certs", str(self.write("both.pem", both.decode("ascii")))]
 
     def start_terminator(self, *names: str) -> RawOrigin:
-        """Start what takes TLS off before tinyproxy, with a certificate for these names."""
+        """Start a TLS terminator for tinyproxy, with a certificate for these names."""
         host, _, port = self.start_tinyproxy().partition(":")
 
         def relay(_: RawOrigin, wire: Wire) -> None:
@@ -62,8 +62,8 @@ class TlsUpstreamTests(test_upstream.UpstreamTestCase):
         self.assertIn(f"GET {self.origins.http_url('/echo')} HTTP/1.1\r\n".encode(), received)
         self.assertIn(f"CONNECT localhost:{self.origins.https} HTTP/1.1\r\n".encode(), received)
 
-    def test_a_certificate_for_another(self) -> None:
-        """The credentials do not go to who is not the upstream proxy, nor does anything else."""
+    def test_a_certificate_for_another_name(self) -> None:
+        """Neither the credentials nor anything else is sent to a server that is not the upstream proxy."""
         terminator = self.start_terminator("other.test")
         upstream = f"https://{USER}:{PASSWORD}@{HOST}:{terminator.port}"
         proxy = self.start_proxy(*self.allow_all(), *self.trust, "--upstream-proxy", upstream)
@@ -75,10 +75,10 @@ class TlsUpstreamTests(test_upstream.UpstreamTestCase):
 
 
 class AddressTests(test_upstream.UpstreamTestCase):
-    """Origins that are named by address."""
+    """Origins named by address."""
 
     def origin(self, host: str, *, tls: bool = False) -> RawOrigin:
-        """An origin that says C{ok}."""
+        """Start an origin that responds C{ok}."""
 
         def script(origin: RawOrigin, wire: Wire) -> None:
             origin.request(wire)
@@ -106,7 +106,7 @@ class AddressTests(test_upstream.UpstreamTestCase):
                 self.assertEqual(question["url"], f"{origin.url}/x")
 
     def test_spellings_of_an_address(self) -> None:
-        """What is asked about is what is contacted, in its one spelling (contract)."""
+        """The authorization request has the address that is contacted, in its canonical form (contract)."""
         url, record = self.start_authz_service()
         proxy = self.start_proxy("--authz-url", url)
         origin = self.origin("127.0.0.9")
@@ -136,6 +136,6 @@ class AddressTests(test_upstream.UpstreamTestCase):
             with self.subTest(no_proxy):
                 proxy = self.start_proxy(*self.allow_all(), HTTP_PROXY=upstream, NO_PROXY=no_proxy)
                 self.assertEqual(self.fetch(proxy, f"{origin.url}/x"), (200, "ok"))
-                # tinyproxy says that it was there.
+                # tinyproxy adds a field to the response.
                 self.assertEqual("tinyproxy" in origin.heads[-1].lower(), not direct, origin.heads[-1])
                 proxy.process.stop()

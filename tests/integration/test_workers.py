@@ -1,4 +1,4 @@
-"""Several processes behind one C{twistd}: what a client, a supervisor and a scraper see of them."""
+"""Several processes behind one C{twistd}, as seen by clients, process managers and scrapers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PATIENCE = 20.0
 
 
 def runs(pid: int) -> bool:
-    """Whether there is such a process; one that nobody has waited for is none."""
+    """Return whether a process runs; a zombie does not."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -33,26 +33,26 @@ def runs(pid: int) -> bool:
 
 
 class WorkersTestCase(IntegrationTestCase):
-    """Proxies with two workers."""
+    """Base: proxies with two workers."""
 
     def start_workers(self, *options: str, **env: Any) -> Proxy:
-        """Start a proxy with two."""
+        """Start a proxy with two workers."""
         proxy = self.start_proxy(*self.allow_all(), "--workers", "2", *options, **env)
         self.assertEqual(len(proxy.workers), 2)
         return proxy
 
     def wait_until(self, true: Callable[[], object], what: str) -> None:
-        """Wait for something to become true."""
+        """Wait until a condition is true."""
         deadline = time.monotonic() + PATIENCE
         while not true():
             self.assertLess(time.monotonic(), deadline, what)
             time.sleep(0.02)
 
     def get(self, proxy: Proxy, path: str = "/echo") -> bytes:
-        """One request on a connection of its own.
+        """Send one request on its own connection.
 
-        @return: the whole answer.
-        @raise OSError: when there is none.
+        @return: the whole response.
+        @raise OSError: when there is no response.
         """
         url = self.origins.http_url(path)
         host = url.split("/")[2]
@@ -66,7 +66,7 @@ class WorkersTestCase(IntegrationTestCase):
         return answer
 
     def page(self, port: int, path: str) -> tuple[int, str]:
-        """A page of the metrics port."""
+        """Return a page of the metrics port."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE) as answer:
                 return answer.status, answer.read().decode("utf-8")
@@ -74,7 +74,7 @@ class WorkersTestCase(IntegrationTestCase):
             return error.code, error.read().decode("utf-8")
 
     def numbers(self, port: int) -> dict[str, float]:
-        """The metrics: each sample with its value."""
+        """Return the metrics: the value of each sample."""
         _, text = self.page(port, "/metrics")
         return {
             name: float(value)
@@ -82,7 +82,7 @@ class WorkersTestCase(IntegrationTestCase):
         }
 
     def lines(self, proxy: Proxy) -> list[dict[str, Any]]:
-        """The audit log's lines among all that a proxy prints."""
+        """Return the lines of the audit log in the output of a proxy."""
         return [json.loads(line) for line in proxy.process.output().splitlines() if line.startswith("{")]
 
 
@@ -90,15 +90,15 @@ FORWARDED = 'egress_decisions_total{outcome="forwarded",verdict="allow"}'
 
 
 class ServingTests(WorkersTestCase):
-    """Both serve, and look like one."""
+    """Both workers serve, and look like one proxy."""
 
-    def test_both_get_connections(self) -> None:
+    def test_both_workers_get_connections(self) -> None:
         port = free_port()
         proxy = self.start_workers("--metrics-port", str(port))
         before = {pid: self.time_of(pid) for pid in proxy.workers}
         for _ in range(60):
             self.get(proxy)
-        # One of sixty connections on the same side as all others: 2 ** -59.
+        # The probability that all sixty connections reach one worker is 2 ** -59.
         self.wait_until(lambda: len(proxy.records()) == 60, "sixty records")
         numbers = self.numbers(port)
         self.assertEqual(numbers[FORWARDED], 60)
@@ -108,7 +108,7 @@ class ServingTests(WorkersTestCase):
                 self.assertGreater(self.time_of(pid), spent)
 
     def time_of(self, pid: int) -> float:
-        """How often a process has given up the processor: each connection wakes it."""
+        """Return the number of context switches of a process: each connection wakes it."""
         match = re.search(r"^voluntary_ctxt_switches:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
         assert match is not None
         return int(match[1])
@@ -117,7 +117,7 @@ class ServingTests(WorkersTestCase):
         proxy = self.start_workers()
         proxy.process.wait_for("  workers     2 processes\n", "export HTTP_PROXY=")
 
-    def test_nobody_is_sent_to_ourselves(self) -> None:
+    def test_requests_to_own_ports_are_blocked(self) -> None:
         port = free_port()
         proxy = self.start_workers("--metrics-port", str(port))
         for number in (proxy.port, port):
@@ -167,12 +167,12 @@ class ServingTests(WorkersTestCase):
 
 
 class FailingTests(WorkersTestCase):
-    """A start that fails: one line, status 1, nothing left."""
+    """A failed start: one line, status 1, and no process remains."""
 
     def start(self, *options: str, **env: str) -> str:
-        """Start a proxy that cannot.
+        """Start a proxy that cannot start.
 
-        @return: what it wrote to standard error.
+        @return: its output on standard error.
         """
         done = subprocess.run(
             twistd("--ca-dir", str(self.directory / "ca"), "--workers", "2", *options),
@@ -190,7 +190,7 @@ class FailingTests(WorkersTestCase):
     def test_a_busy_port(self) -> None:
         for shared in (False, True):
             with self.subTest(shared=shared), socket.socket() as busy:
-                # Another proxy with workers shares its port with whoever asks for it.
+                # Another proxy with workers would share its port with any socket that sets SO_REUSEPORT.
                 busy.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
                 busy.bind(("127.0.0.1", 0))
                 busy.listen()
@@ -220,7 +220,7 @@ class FailingTests(WorkersTestCase):
 
 
 class DyingTests(WorkersTestCase):
-    """A worker that dies takes its own exchanges along, and nothing else."""
+    """A worker that dies loses its own exchanges, and no others."""
 
     def test_kill_under_load(self) -> None:
         port = free_port()
@@ -249,7 +249,7 @@ class DyingTests(WorkersTestCase):
         stop.set()
         for thread in threads:
             thread.join(PATIENCE)
-        # No more than was under way: one request of each thread.
+        # At most the exchanges in progress: one request of each thread.
         self.assertLessEqual(len(failed), len(threads), failed)
         self.assertIn(other, proxy.workers)
         numbers = self.numbers(port)
@@ -260,7 +260,7 @@ class DyingTests(WorkersTestCase):
         output = proxy.process.wait_for("the next one starts")
         self.assertRegex(output, r"worker \d was ended by SIGKILL; the next one starts in 0\.1 seconds")
 
-    def test_what_waits_in_the_backlog(self) -> None:
+    def test_connections_in_the_backlog(self) -> None:
         proxy = self.start_workers()
         stopped = proxy.workers
         for pid in stopped:
@@ -271,11 +271,11 @@ class DyingTests(WorkersTestCase):
             client.sendall(b"GET / HTTP/1.1\r\n\r\n")
         for pid in stopped:
             os.kill(pid, signal.SIGKILL)
-        # Nobody had taken them from the sockets: they are the next workers'.
+        # They were not accepted yet, so the next workers accept them.
         for client in clients:
             self.assertTrue(client.recv(1000).startswith(b"HTTP/1.1 400"))
 
-    def test_numbers_never_go_back(self) -> None:
+    def test_counters_never_decrease(self) -> None:
         port = free_port()
         proxy = self.start_workers("--metrics-port", str(port))
         for _ in range(20):
@@ -302,7 +302,7 @@ class DyingTests(WorkersTestCase):
 
 
 class HealthTests(WorkersTestCase):
-    """One answer for all."""
+    """One health status for all workers."""
 
     def test_ready(self) -> None:
         port = free_port()
@@ -327,11 +327,11 @@ class HealthTests(WorkersTestCase):
 class AuditTests(WorkersTestCase):
     """One stream of whole lines."""
 
-    # Longer than what a pipe takes as one piece.
+    # Longer than an atomic write to a pipe.
     PATH = "/echo?" + "x" * 6000
 
     def load(self, proxy: Proxy, count: int) -> None:
-        """Send requests, several at a time."""
+        """Send requests, several concurrently."""
 
         def some() -> None:
             for _ in range(count // 4):
@@ -385,14 +385,14 @@ class AuditTests(WorkersTestCase):
 
 
 class StoppingTests(WorkersTestCase):
-    """No process is left."""
+    """No process remains."""
 
     def test_sigterm_drains(self) -> None:
         proxy = self.start_workers()
         workers = proxy.workers
         url = self.origins.http_url("/hold")
         clients = []
-        # Enough for both.
+        # Enough connections to reach both workers.
         for _ in range(8):
             client = socket.create_connection(("127.0.0.1", proxy.port), PATIENCE)
             self.addCleanup(client.close)
@@ -415,7 +415,7 @@ class StoppingTests(WorkersTestCase):
         self.assertEqual([pid for pid in workers if runs(pid)], [])
 
     def test_sigterm_to_all(self) -> None:
-        """As systemd sends it: nobody takes the end of a worker for a death."""
+        """As systemd sends it: the end of a worker is not reported as a failure."""
         proxy = self.start_workers()
         workers = proxy.workers
         for pid in (*workers, proxy.pid):
@@ -429,7 +429,7 @@ class StoppingTests(WorkersTestCase):
         for pid in (*workers, proxy.pid):
             os.kill(pid, signal.SIGINT)
         self.assertEqual(proxy.process.popen.wait(PATIENCE), -signal.SIGINT)
-        # While the reactor starts, Ctrl-C ends the parent at once; a worker that finds it gone takes a moment.
+        # While the reactor starts, Ctrl-C ends the parent immediately; a worker needs a moment to detect that.
         deadline = time.monotonic() + PATIENCE
         while any(map(runs, workers)) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -447,7 +447,7 @@ class StoppingTests(WorkersTestCase):
         os.kill(proxy.pid, signal.SIGKILL)
         self.wait_until(lambda: not any(map(runs, workers)), "the end of the workers")
         urllib.request.urlopen(self.origins.http_url("/release"), timeout=PATIENCE).close()
-        # And the port is free.
+        # The port is free, too.
         with socket.create_server(("127.0.0.1", proxy.port)):
             pass
 

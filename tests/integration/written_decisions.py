@@ -1,4 +1,4 @@
-"""An authorizer whose decisions a test writes into a file, put into a proxy before it starts."""
+"""An authorizer whose decisions a test writes into a file, installed in a proxy before it starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from egress.model.decision import Decision, DecisionRequest, Obligations, Verdic
 
 @implementer(IAuthorizer)
 class WrittenAuthorizer:
-    """Answers what stands in C{decision.json}, and appends what it was asked to C{questions.jsonl}."""
+    """Decides as in C{decision.json}, and appends its authorization requests to C{questions.jsonl}."""
 
     name = "written"
     needs_body = False
@@ -58,7 +58,7 @@ class WrittenAuthorizer:
 
 
 def install(directory: str) -> None:
-    """Have each proxy of this process decide so."""
+    """Make each proxy of this process use the authorizer."""
     begin = service.EgressProxyService.__init__
 
     def begin_with(self: Any, reactor: Any, config: Any, **more: Any) -> None:
