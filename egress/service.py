@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 _log = Logger()
 
 # How long a stopping proxy waits for connections that it has aborted, in seconds.
-CUT_SECONDS = 1.0
+ABORT_SECONDS = 1.0
 
 # Extra seconds beyond the authorizer's own longest deadline when a lease is renewed: the authorizer's deadline passes
 # first, and its wrappers turn that into the configured outcome.
@@ -113,16 +113,16 @@ class EgressProxyService(Service):
             )
         elif endpoints is None and config.workers != 1:
             raise ConfigError("workers", str(config.workers), "an application is one process: leave it at 1")
-        self._config = config = attrs.evolve(config, limits=_limits(config, says=endpoints is None and not dry))
+        self._config = config = attrs.evolve(config, limits=_limits(config, log=endpoints is None and not dry))
         self._endpoints = endpoints
-        self._binding = PortBinder(self._bound)
+        self._ports = PortBinder(self._bound)
         self._embedded = authorizer is None and config.authz_url is None
         self._policy_watch: PolicyWatch | None = None
-        files = load_resources(config, embedded=self._embedded)
-        rules = files.rules
+        resources = load_resources(config, embedded=self._embedded)
+        rules = resources.rules
         if config.mode is Mode.OBSERVE and endpoints is None:
             _log.warn("NOTHING IS ENFORCED: --mode observe lets through what would be refused")
-        self._trust, self._authz_trust = ReloadableTrust(files.trust), ReloadableTrust(files.authz_trust)
+        self._trust, self._authz_trust = ReloadableTrust(resources.trust), ReloadableTrust(resources.authz_trust)
         source = ca_source(config)
         authority, ca_note = dry_run_ca(config, source) if dry else (_certificate_authority(config, source), None)
         self._guard = AddressGuard(
@@ -146,11 +146,11 @@ class EgressProxyService(Service):
         )
         self.metrics = Metrics()
         log = None if config.audit_log is None or dry else _audit(config.audit_log)
-        held_for, is_open = config.approval_timeout, config.admin is not None
+        approval_timeout, is_open = config.approval_timeout, config.admin is not None
         self._approvals = approvals = Approvals(
-            reactor, time.time, held_for, config.approval_queue, is_open=is_open, key=approval_key
+            reactor, time.time, approval_timeout, config.approval_queue, is_open=is_open, key=approval_key
         )
-        around = ChainDependencies(
+        dependencies = ChainDependencies(
             reactor=reactor,
             sockets=sockets,
             config=config,
@@ -158,27 +158,27 @@ class EgressProxyService(Service):
             behind_upstream=self._behind_upstream,
             metrics=self.metrics,
             log=log,
-            secrets=files.secrets,
+            secrets=resources.secrets,
             approvals=approvals,
         )
-        self._deciding = build_authorizer_chain(around, authorizer, rules, files.shadow)
-        self.authorizer = self._deciding.authorizer
+        self._chain = build_authorizer_chain(dependencies, authorizer, rules, resources.shadow)
+        self.authorizer = self._chain.authorizer
         self._sinks: list[IAuditSink] = [self.metrics]
         if audit is not None:
             self._sinks.append(audit)
         if log is not None:
             self._sinks.append(log)
             self.metrics.set_audit_lost_source(lambda: log.lost)
-        leaves = HostContexts(authority, config.limits.leaf_contexts, time.time, self._pools.keys, config.client_tls)
+        contexts = HostContexts(authority, config.limits.leaf_contexts, time.time, self._pools.keys, config.client_tls)
         # In a worker the parent logs the reminders, not the worker.
-        self._ca = CaWatch(reactor, source, authority, leaves.follow, reminds=endpoints is None)
-        self._parts = ProxyContext(
+        self._ca = CaWatch(reactor, source, authority, contexts.follow, reminds=endpoints is None)
+        self._context = ProxyContext(
             clock=reactor,
             limits=config.limits,
             authorizer=self.authorizer,
             dialer=self._dialer,
             pool=OriginPool(reactor, config.limits),
-            host_contexts=leaves,
+            host_contexts=contexts,
             report=self._report,
             passthrough=tuple(HostPattern.parse(text, suffix=False) for text in config.passthrough),
             opaque_ports=config.opaque_ports,
@@ -188,26 +188,26 @@ class EgressProxyService(Service):
             resolve=config.resolve,
         )
         self.explain = Explainer(
-            config, self._parts, self._dialer, self._guard, self._deciding, approvals, ca_note
+            config, self._context, self._dialer, self._guard, self._chain, approvals, ca_note
         ).explain
         self.admin_backend = LocalAdminBackend(self._approvals, self.explain)
-        self._factories = listener_factories(config, self._parts, self._pools.passwords)
-        turns = DeferredLock()
-        self._reading = Reloader(turns, self._pools.files, self._read_files, self._use_files)
-        self._policy_reading = Reloader(turns, self._pools.files, lambda: read_policy(self._config), self._use_policy)
-        self.checks: dict[str, Check] = {**self._deciding.checks, "ca": self._check_ca}
+        self._factories = listener_factories(config, self._context, self._pools.passwords)
+        lock = DeferredLock()
+        self._reloader = Reloader(lock, self._pools.files, self._load_resources, self._use_resources)
+        self._policy_reloader = Reloader(lock, self._pools.files, lambda: read_policy(self._config), self._use_policy)
+        self.checks: dict[str, Check] = {**self._chain.checks, "ca": self._check_ca}
         if rules is not None:
             self._rules = rules
             self._policy_watch = watch = PolicyWatch(
-                reactor, rules, lambda: self._rules.files, self._policy_reading.begin
+                reactor, rules, lambda: self._rules.files, self._policy_reloader.begin
             )
             self.metrics.set_policy_source(lambda: watch.state)
-        self.metrics.set_connections_source(lambda: self._parts.sessions.clients)
-        self.metrics.set_rejected_source(lambda: self._parts.rejected)
+        self.metrics.set_connections_source(lambda: self._context.sessions.clients)
+        self.metrics.set_rejected_source(lambda: self._context.rejected)
         self.metrics.set_lookups_source(lambda: resolver.busy, lambda: resolver.waiting)
-        contents = self._parts.contents
-        self.metrics.set_body_memory_source(lambda: contents.held, lambda: contents.waiting)
-        self.metrics.set_host_contexts_source(lambda: len(leaves))
+        bodies = self._context.contents
+        self.metrics.set_body_memory_source(lambda: bodies.held, lambda: bodies.waiting)
+        self.metrics.set_host_contexts_source(lambda: len(contexts))
         self.metrics.set_ca_expiry_source(lambda: self.certificate_authority.not_after.timestamp())
 
     @property
@@ -224,34 +224,34 @@ class EgressProxyService(Service):
         @return: fires when the new files are in use, or fails with L{ConfigError}, which names the invalid value and
             the fix; then the previous files remain in use.
         """
-        return self._reading.begin()
+        return self._reloader.begin()
 
-    def _read_files(self) -> LoadedResources:
+    def _load_resources(self) -> LoadedResources:
         return load_resources(self._config, embedded=self._embedded)
 
-    def _use_files(self, files: LoadedResources) -> None:
-        self._deciding.use_secrets(files.secrets)
-        self._deciding.use_shadow(files.shadow)
-        if files.rules is not None:
-            self._use_rules(files.rules)
+    def _use_resources(self, resources: LoadedResources) -> None:
+        self._chain.use_secrets(resources.secrets)
+        self._chain.use_shadow(resources.shadow)
+        if resources.rules is not None:
+            self._use_rules(resources.rules)
         else:
-            self._deciding.use(None)
-        self._trust.replace(files.trust)
-        self._authz_trust.replace(files.authz_trust)
-        self._parts.pool.clear()
+            self._chain.use(None)
+        self._trust.replace(resources.trust)
+        self._authz_trust.replace(resources.authz_trust)
+        self._context.pool.clear()
 
     def _use_policy(self, policy: tuple[RuleSet, SecretTable | None]) -> None:
         """Use a policy whose files changed, and the secrets that it may name."""
         rules, secrets = policy
-        self._deciding.use_secrets(secrets)
+        self._chain.use_secrets(secrets)
         stricter = rules.blocks_private and not self._guard.block_private
         self._use_rules(rules, followed=True)
         if stricter:
             # Idle connections may go to addresses that the new policy blocks.
-            self._parts.pool.clear()
+            self._context.pool.clear()
 
     def _use_rules(self, rules: RuleSet, *, followed: bool = False) -> None:
-        self._deciding.use(rules)
+        self._chain.use(rules)
         self._guard.block_private = rules.blocks_private
         self._rules = rules
         if self._policy_watch is not None:
@@ -278,7 +278,7 @@ class EgressProxyService(Service):
 
         @return: fires once all of them are bound, in the order of C{config.listen}; fails when one cannot be bound.
         """
-        return self._binding.listening()
+        return self._ports.listening()
 
     def privilegedStartService(self) -> None:
         """Bind the ports, which may need privileges."""
@@ -294,23 +294,23 @@ class EgressProxyService(Service):
         self._listen()
 
     def _listen(self) -> None:
-        if self._binding.begun:
+        if self._ports.begun:
             return
         endpoints = self._endpoints
         if endpoints is None:
-            endpoints = [described(self._sockets, entrance.endpoint) for entrance in self._config.listen]
-        pairs: list[tuple[IStreamServerEndpoint, object]] = list(zip(endpoints, self._factories, strict=True))
+            endpoints = [described(self._sockets, listener.endpoint) for listener in self._config.listen]
+        bindings: list[tuple[IStreamServerEndpoint, object]] = list(zip(endpoints, self._factories, strict=True))
         metrics = metrics_endpoint(self._reactor, self._config.metrics_interface, self._config.metrics_port)
         if metrics is not None and self._endpoints is None:
-            pairs.append((metrics, ops_site(self._reactor, self.metrics, self.checks)))
+            bindings.append((metrics, ops_site(self._reactor, self.metrics, self.checks)))
         elif self._config.metrics_port is not None:
             self._guard.add_listener(ip_address(self._config.metrics_interface), self._config.metrics_port)
-        admin, where = admin_endpoint(self._reactor, self._config), self._config.admin
+        admin, settings = admin_endpoint(self._reactor, self._config), self._config.admin
         if admin is not None and self._endpoints is None:
-            pairs.append((admin, admin_site(self._reactor, self.admin_backend, self._config.admin_token)))
-        elif where is not None and where.address is not None:
-            self._guard.add_listener(where.address, where.port)
-        self._binding.listen(pairs, len(self._config.listen))
+            bindings.append((admin, admin_site(self._reactor, self.admin_backend, self._config.admin_token)))
+        elif settings is not None and settings.address is not None:
+            self._guard.add_listener(settings.address, settings.port)
+        self._ports.listen(bindings, len(self._config.listen))
 
     def _bound(self, port: IListeningPort) -> None:
         address = port.getHost()
@@ -326,9 +326,9 @@ class EgressProxyService(Service):
 
     # -- stopping
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Abort the connections that a stopping proxy still waits for."""
-        self._parts.sessions.abort()
+        self._context.sessions.abort()
 
     def stopService(self) -> Deferred[None]:
         """Stop listening, drain, abort the remaining connections, and close everything that is open.
@@ -340,24 +340,24 @@ class EgressProxyService(Service):
         if self._policy_watch is not None:
             self._policy_watch.stop()
         self._approvals.close()
-        self._parts.draining = True
-        self._parts.pool.close()
+        self._context.draining = True
+        self._context.pool.close()
 
         def drained(_: object) -> Deferred[None]:
-            self._parts.sessions.abort()
+            self._context.sessions.abort()
             # An aborted connection ends a moment later; its audit record is written then.
-            gone = self._parts.sessions.drain().addTimeout(CUT_SECONDS, self._reactor)
-            return settled([self.authorizer.close(), gone])
+            aborted = self._context.sessions.drain().addTimeout(ABORT_SECONDS, self._reactor)
+            return settled([self.authorizer.close(), aborted])
 
         def closed(_: object) -> None:
-            self._parts.flows.close()
+            self._context.flows.close()
             self._pools.stop()
             for sink in self._sinks:
                 sink.close()
 
-        draining = self._parts.sessions.drain()
+        draining = self._context.sessions.drain()
         draining.addTimeout(self._config.limits.drain_timeout, self._reactor)
-        return settled([self._binding.stop(), draining.addBoth(drained)]).addCallback(closed)
+        return settled([self._ports.stop(), draining.addBoth(drained)]).addCallback(closed)
 
 
 def admin_endpoint(reactor: IEgressReactor, config: ProxyConfig) -> IStreamServerEndpoint | None:
@@ -369,9 +369,9 @@ def admin_endpoint(reactor: IEgressReactor, config: ProxyConfig) -> IStreamServe
     return described(reactor, config.admin.endpoint)
 
 
-def _limits(config: ProxyConfig, *, says: bool) -> Limits:
+def _limits(config: ProxyConfig, *, log: bool) -> Limits:
     limits = clamp_to(config.limits, soft_limit())
-    if says and limits.connections < config.limits.connections:
+    if log and limits.connections < config.limits.connections:
         _log.info(
             "the limit of open files leaves room for {connections} connections, {each} of one client, not {wanted}",
             connections=limits.connections,

@@ -63,12 +63,12 @@ class Options(CommandLine):
     )
 
 
-def _proxy_url(address: IPv4Address | IPv6Address, entrance: Listener) -> str:
+def _proxy_url(address: IPv4Address | IPv6Address, listener: Listener) -> str:
     """Return the URL by which a program on this machine reaches a listener."""
     ip = ip_address(address.host.partition("%")[0])
     if ip.is_unspecified:
         ip = ip_address("127.0.0.1" if ip.version == 4 else "::1")
-    scheme = "http" if entrance.tls is None else "https"
+    scheme = "http" if listener.tls is None else "https"
     return f"{scheme}://{Authority(str(ip), address.port)}"
 
 
@@ -101,12 +101,12 @@ def start_message(
     if config.mode is Mode.OBSERVE:
         lines += ["NOTHING IS ENFORCED (--mode observe): what would be refused leaves, and is on record as such.", ""]
     tcp = [
-        (address, entrance)
-        for address, entrance in zip(addresses, config.listen, strict=False)
+        (address, listener)
+        for address, listener in zip(addresses, config.listen, strict=False)
         if isinstance(address, (IPv4Address, IPv6Address))
     ]
-    unasked = [address for address, entrance in tcp if not config.asks_at(entrance)]
-    exposed = [address for address in unasked if not ip_address(address.host.partition("%")[0]).is_loopback]
+    unauthenticated = [address for address, listener in tcp if not config.asks_at(listener)]
+    exposed = [address for address in unauthenticated if not ip_address(address.host.partition("%")[0]).is_loopback]
     if exposed:
         where = ", ".join(endpoint_of(address) for address in exposed)
         lines += [f"Open to the network: {where}. Whoever reaches it can send requests through it.", ""]

@@ -195,7 +195,7 @@ class ConstructionTests(ServiceTestCase):
         ):
             with self.subTest(options):
                 service = self.make(**options)
-                self.assertIsInstance(service._deciding.without_approver, kind)
+                self.assertIsInstance(service._chain.without_approver, kind)
                 told = b"egress_authorizer_requests_in_progress 0.0" in service.metrics.render()[0]
                 self.assertEqual(told, kind is not FailClosedAuthorizer)
                 told = b"egress_authorizer_cache_entries 0.0" in service.metrics.render()[0]
@@ -227,7 +227,7 @@ class ConstructionTests(ServiceTestCase):
             with self.subTest(mode):
                 service = self.make(_Silent(), authz_timeout=5, mode=mode)
                 asked = service.authorizer.decide(REQUEST)
-                self.reactor.advance(service._parts.renewal_timeout - 0.1)
+                self.reactor.advance(service._context.renewal_timeout - 0.1)
                 if mode is Mode.OBSERVE:
                     self.assertEqual(self.successResultOf(asked).observed, "unavailable")
                 else:
@@ -293,7 +293,7 @@ class ReloadTests(ServiceTestCase):
         service = self.make(policy=policy)
         trust = service._trust.trust
         policy.write_text('version = 1\nprivate_addresses = "deny"\n[[rules]]\naction = "deny"\nreason = "closed"\n')
-        with mock.patch.object(service._parts.pool, "clear") as cleared:
+        with mock.patch.object(service._context.pool, "clear") as cleared:
             self.successResultOf(service.reload())
         self.assertEqual(self.decide(service).reason, "closed")
         self.assertIsNotNone(service._guard.refusal(ip_address("10.0.0.1"), 80))
@@ -308,8 +308,8 @@ class ReloadTests(ServiceTestCase):
         service = self.make(policy=policy, shadow_policy=shadow)
         shadow.write_text('version = 1\ndefault = "allow"\n')
         self.successResultOf(service.reload())
-        assert service._deciding.shadow is not None
-        self.assertIs(service._deciding.shadow._rules.default, Verdict.ALLOW)
+        assert service._chain.shadow is not None
+        self.assertIs(service._chain.shadow._rules.default, Verdict.ALLOW)
 
     def test_observing(self) -> None:
         """In observe mode a denied request is allowed, and content over the limit is truncated instead of rejected."""
@@ -317,7 +317,7 @@ class ReloadTests(ServiceTestCase):
         policy.write_text("version = 1\n")
         service = self.make(policy=policy, mode=Mode.OBSERVE)
         self.assertEqual(self.decide(service).observed, "deny")
-        self.assertIs(service._parts.oversize_body, OversizeBody.TRUNCATE)
+        self.assertIs(service._context.oversize_body, OversizeBody.TRUNCATE)
 
     def test_invalid_files_change_nothing(self) -> None:
         policy, extra = Path(self.mktemp()), Path(self.mktemp())
@@ -338,7 +338,7 @@ class ReloadTests(ServiceTestCase):
         service = self.make(policy=policy)
         service.startService()
         trust = service._trust.trust
-        with mock.patch.object(service._parts.pool, "clear") as cleared:
+        with mock.patch.object(service._context.pool, "clear") as cleared:
             self.reactor.pump([POLICY_LOOK_EVERY, POLICY_LOOK_EVERY])
             policy.write_text('version = 1\n[[rules]]\naction = "deny"\nreason = "closed"\n')
             self.reactor.pump([POLICY_LOOK_EVERY, POLICY_LOOK_EVERY])
@@ -371,13 +371,13 @@ class DescriptorLimitTests(ServiceTestCase):
     def test_lowered_limit(self) -> None:
         with mock.patch("egress.service.soft_limit", return_value=1024), capturedLogs() as events:
             service = self.make()
-        self.assertEqual(service._parts.limits.connections, 384)
+        self.assertEqual(service._context.limits.connections, 384)
         self.assertEqual([(event["connections"], event["wanted"]) for event in events], [(384, 16384)])
 
     def test_sufficient_limit(self) -> None:
         with mock.patch("egress.service.soft_limit", return_value=1048576), capturedLogs() as events:
             service = self.make()
-        self.assertEqual((service._parts.limits, events), (Limits(), []))
+        self.assertEqual((service._context.limits, events), (Limits(), []))
 
 
 class CaTests(ServiceTestCase):
@@ -386,8 +386,8 @@ class CaTests(ServiceTestCase):
     def test_rsa_key(self) -> None:
         """The key is made in a thread of the proxy, when a client needs it."""
         with mock.patch("egress.tls.host_contexts._new_rsa_key", return_value=rsa_key()):
-            leaves = self.make()._parts.host_contexts
-        self.assertIs(self.successResultOf(leaves.prepared(LeafKey.RSA)), rsa_key())
+            host_contexts = self.make()._context.host_contexts
+        self.assertIs(self.successResultOf(host_contexts.prepared(LeafKey.RSA)), rsa_key())
 
     def test_ca_reload(self) -> None:
         """A CA that replaces another while the proxy runs signs, is logged and counted."""
@@ -401,7 +401,7 @@ class CaTests(ServiceTestCase):
         self.reactor.advance(LOOK_EVERY)
         second = service.certificate_authority
         self.assertNotEqual(second.fingerprint, first.fingerprint)
-        context = service._parts.host_contexts.context_for(Authority("a.example", 443))
+        context = service._context.host_contexts.context_for(Authority("a.example", 443))
         client, server = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None), SSL.Connection(context, None)
         shake_hands(client, server)
         leaf = client.get_peer_certificate(as_cryptography=True)
@@ -615,7 +615,7 @@ class StoppingTests(ServiceTestCase):
         service = self.make(_Never())
         session, transport = self.connect(service)
         stopped = service.stopService()
-        service.cut()
+        service.abort()
         self.assertTrue(transport.aborted)
         session.connectionLost()
         self.successResultOf(stopped)

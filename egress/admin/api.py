@@ -62,7 +62,7 @@ class AdminBackend(Protocol):
         """Explain what the proxy would do with a request."""
 
 
-class _Refusal(Exception):
+class _ErrorResponse(Exception):
     """The error response to an invalid request."""
 
     def __init__(self, status: HTTPStatus, why: str) -> None:
@@ -87,12 +87,12 @@ class AdminResource(Resource):
     def render(self, request: Request) -> int:
         """Respond to one request (L{twisted.web.resource.IResource.render})."""
         try:
-            self._admit(request)
-            answering = self._answer_to(request)
-        except _Refusal as refusal:
-            _refuse(request, refusal)
+            self._authorize(request)
+            result = self._dispatch(request)
+        except _ErrorResponse as error_response:
+            _reject(request, error_response)
             return NOT_DONE_YET
-        self._wait_for(request, answering)
+        self._wait_for(request, result)
         return NOT_DONE_YET
 
     def knows(self, request: Request) -> bool:
@@ -102,15 +102,15 @@ class AdminResource(Resource):
         shown = request.requestHeaders.getRawHeaders(b"authorization", [])
         return len(shown) == 1 and hmac.compare_digest(shown[0], self._token)
 
-    def _admit(self, request: Request) -> None:
+    def _authorize(self, request: Request) -> None:
         """Reject clients without the token, and all pages in a browser."""
         headers = request.requestHeaders
         if not self.knows(request):
-            raise _Refusal(HTTPStatus.UNAUTHORIZED, "show the token of --admin-token-file: Authorization: Bearer")
+            raise _ErrorResponse(HTTPStatus.UNAUTHORIZED, "show the token of --admin-token-file: Authorization: Bearer")
         if headers.hasHeader(b"origin") or headers.hasHeader(b"sec-fetch-site"):
-            raise _Refusal(HTTPStatus.FORBIDDEN, "this is not for pages in a browser")
+            raise _ErrorResponse(HTTPStatus.FORBIDDEN, "this is not for pages in a browser")
 
-    def _answer_to(self, request: Request) -> Deferred[dict[str, Any]]:
+    def _dispatch(self, request: Request) -> Deferred[dict[str, Any]]:
         method, path = request.method, request.path
         if path == _APPROVALS:
             _expect(request, b"GET")
@@ -120,17 +120,19 @@ class AdminResource(Resource):
             if method == b"DELETE":
                 return self._revoke(name)
             _expect(request, b"POST", b"DELETE")
-            return self._answer(name, _parsed(request, ApprovalAnswer.parse))
+            return self._resolve(name, _parsed(request, ApprovalAnswer.parse))
         if path == _EXPLAIN:
             _expect(request, b"POST")
-            question = _parsed(request, ExplainRequest.parse)
-            return maybeDeferred(self._backend.explain, question)
-        raise _Refusal(HTTPStatus.NOT_FOUND, "there are /approvals, /approvals/ID and /explain")
+            explain_request = _parsed(request, ExplainRequest.parse)
+            return maybeDeferred(self._backend.explain, explain_request)
+        raise _ErrorResponse(HTTPStatus.NOT_FOUND, "there are /approvals, /approvals/ID and /explain")
 
-    def _answer(self, name: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
+    def _resolve(self, name: str, answer: ApprovalAnswer) -> Deferred[dict[str, Any]]:
         def answered(found: dict[str, Any]) -> dict[str, Any]:
             if found["answered"] == 0:
-                raise _Refusal(HTTPStatus.NOT_FOUND, "nobody waits for this any more: it was answered, or has ended")
+                raise _ErrorResponse(
+                    HTTPStatus.NOT_FOUND, "nobody waits for this any more: it was answered, or has ended"
+                )
             _log.info(
                 "{who} {verdict} {subject}",
                 who=answer.who,
@@ -142,73 +144,73 @@ class AdminResource(Resource):
         return maybeDeferred(self._backend.answer, name, answer).addCallback(answered)
 
     def _revoke(self, name: str) -> Deferred[dict[str, Any]]:
-        def revoked(was: bool) -> dict[str, Any]:
-            if not was:
-                raise _Refusal(HTTPStatus.NOT_FOUND, "nothing of this id is allowed for a time")
+        def revoked(existed: bool) -> dict[str, Any]:
+            if not existed:
+                raise _ErrorResponse(HTTPStatus.NOT_FOUND, "nothing of this id is allowed for a time")
             _log.info("permission {name} is taken back", name=name)
             return {"revoked": name}
 
         return maybeDeferred(self._backend.revoke, name).addCallback(revoked)
 
-    def _wait_for(self, request: Request, answering: Deferred[dict[str, Any]]) -> None:
-        gone = False
+    def _wait_for(self, request: Request, result: Deferred[dict[str, Any]]) -> None:
+        disconnected = False
 
-        def left(_: object) -> None:
-            nonlocal gone
-            gone = True
-            answering.cancel()
+        def client_disconnected(_: object) -> None:
+            nonlocal disconnected
+            disconnected = True
+            result.cancel()
 
         def answered(document: dict[str, Any]) -> None:
-            if not gone:
-                _answer(request, HTTPStatus.OK, document)
+            if not disconnected:
+                _respond(request, HTTPStatus.OK, document)
 
         def failed(failure: Failure) -> None:
             error = failure.value
-            if gone:
+            if disconnected:
                 # The client disconnected and the operation was cancelled: ignore its error.
                 return
-            if isinstance(error, _Refusal):
-                _refuse(request, error)
+            if isinstance(error, _ErrorResponse):
+                _reject(request, error)
             elif isinstance(error, Unanswered):
-                _refuse(request, _Refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error)))
+                _reject(request, _ErrorResponse(HTTPStatus.SERVICE_UNAVAILABLE, str(error)))
             else:
                 _log.failure("{path} cannot be answered", failure, path=quoted(request.path))
-                _refuse(request, _Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "this failed; the log says why"))
+                _reject(request, _ErrorResponse(HTTPStatus.INTERNAL_SERVER_ERROR, "this failed; the log says why"))
 
-        request.notifyFinish().addErrback(left)
-        answering.addCallbacks(answered, failed)
+        request.notifyFinish().addErrback(client_disconnected)
+        result.addCallbacks(answered, failed)
 
 
 def _expect(request: Request, *methods: bytes) -> None:
     if request.method not in methods:
         names = ", ".join(method.decode("ascii") for method in methods)
         request.responseHeaders.setRawHeaders("Allow", [names])
-        raise _Refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"use {names}")
+        raise _ErrorResponse(HTTPStatus.METHOD_NOT_ALLOWED, f"use {names}")
 
 
 def _parsed(request: Request, parse: Callable[[object], Any]) -> Any:
     """Parse the content: JSON, which an HTML form in a browser cannot send."""
     kinds = request.requestHeaders.getRawHeaders(b"content-type", [])
     if len(kinds) != 1 or kinds[0].partition(b";")[0].strip().lower() != b"application/json":
-        raise _Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json")
+        raise _ErrorResponse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json")
     if getattr(request, "oversize", False):
-        raise _Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"send at most {_MAX_CONTENT} bytes")
+        raise _ErrorResponse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"send at most {_MAX_CONTENT} bytes")
     assert request.content is not None  # since the request is complete
     try:
         return parse(json.loads(request.content.read()))
     except (InvalidApprovalAnswer, InvalidExplainRequest) as error:
-        raise _Refusal(HTTPStatus.BAD_REQUEST, str(error)) from error
+        raise _ErrorResponse(HTTPStatus.BAD_REQUEST, str(error)) from error
     except (ValueError, RecursionError) as error:
-        raise _Refusal(HTTPStatus.BAD_REQUEST, "the content is not JSON") from error
+        raise _ErrorResponse(HTTPStatus.BAD_REQUEST, "the content is not JSON") from error
 
 
-def _refuse(request: Request, refusal: _Refusal) -> None:
-    if refusal.status is HTTPStatus.UNAUTHORIZED:
+def _reject(request: Request, error_response: _ErrorResponse) -> None:
+    if error_response.status is HTTPStatus.UNAUTHORIZED:
         request.responseHeaders.setRawHeaders("WWW-Authenticate", ["Bearer"])
-    _answer(request, refusal.status, {"error": refusal.why})
+    _respond(request, error_response.status, {"error": error_response.why})
 
 
-def _answer(request: Request, status: HTTPStatus, document: object) -> None:
+def _respond(request: Request, status: HTTPStatus, document: object) -> None:
     body = json.dumps(document).encode("ascii") + b"\n"
     request.setResponseCode(status)
     for name, value in (

@@ -70,19 +70,19 @@ class Explainer:
     ca_note: str | None = None
     timer: Callable[[], float] = time.perf_counter
 
-    def explain(self, question: ExplainRequest) -> Deferred[Explanation]:
+    def explain(self, request: ExplainRequest) -> Deferred[Explanation]:
         """Explain one request.  Nothing is forwarded."""
-        return _Trace(self, question).run()
+        return _Trace(self, request).run()
 
 
 class _Trace:
     """The trace of one request, step by step."""
 
-    def __init__(self, explainer: Explainer, question: ExplainRequest) -> None:
+    def __init__(self, explainer: Explainer, request: ExplainRequest) -> None:
         self._of = explainer
         self._parts = explainer.parts
-        self._question = question
-        self._url = question.url
+        self._request = request
+        self._url = request.url
         self._steps: list[Step] = []
         self._began = explainer.timer()
         self._decision: Decision | None = None
@@ -95,19 +95,19 @@ class _Trace:
 
     def run(self) -> Deferred[Explanation]:
         """Run all steps; an error that ends the trace early is a step, too."""
-        way: Deferred[Explanation] = self._walk()
+        trace: Deferred[Explanation] = self._walk()
 
         def ended(failure: Any) -> Explanation:
             failure.trap(EgressError)
             return self._fault(failure.value)
 
-        return way.addErrback(ended)
+        return trace.addErrback(ended)
 
     # -- the steps
 
     @inlineCallbacks
     def _walk(self) -> _Steps:
-        question = self._question
+        request = self._request
         name = "client"
         try:
             self._client()
@@ -115,7 +115,7 @@ class _Trace:
             head, target, origin = self._read()
             path = "" if target.path == "*" else target.path
             self._url = str(target.authority) if head.method == "CONNECT" else f"{origin}{path}"
-            self._step(name, _OK, f"{head.method} {self._url}", self._as_written(head))
+            self._step(name, _OK, f"{head.method} {self._url}", self._written_form(head))
             stage = Stage.REQUEST
             name = "tunnel"
             if origin.scheme == "https":
@@ -128,14 +128,14 @@ class _Trace:
             if stage is Stage.REQUEST and self._upgrade(head) is not None:
                 purpose = Purpose.UPGRADE
             destination = Destination(self._parts, self._identity(), origin, purpose)
-            if self._judge(destination, origin.authority):
+            if self._check_address(destination, origin.authority):
                 yield self._look_up(destination, origin.authority, first=True)
             name = "decision"
-            asked = self._asked(head, target, origin, stage, destination)
-            if not question.ask and self._of.deciding.rules is None:
+            authz_request = self._authz_request(head, target, origin, stage, destination)
+            if not request.ask and self._of.deciding.rules is None:
                 self._step(name, _SKIPPED, f"{self._of.deciding.without_approver.name} was not asked (--no-ask)")
                 return self._end("none", "nobody was asked", "proxy")
-            decision = yield self._decide(asked, destination)
+            decision = yield self._decide(authz_request, destination)
             if decision.verdict is not Verdict.ALLOW:
                 if destination.withheld:
                     self._step("address", _SKIPPED, "not looked up: only the name of what is allowed is")
@@ -148,9 +148,9 @@ class _Trace:
             route = destination.route
             assert route is not None  # look_up() found it or raised
             name = "way"
-            self._way(route, origin)
+            self._route(route, origin)
             name = "connection"
-            if question.connect:
+            if request.connect:
                 yield self._connect(route)
             else:
                 self._step(name, _SKIPPED, "not tried (--connect)")
@@ -162,7 +162,7 @@ class _Trace:
             raise
 
     def _client(self) -> None:
-        config, name = self._of.config, self._question.client
+        config, name = self._of.config, self._request.client
         if name is not None:
             self._step("client", _OK, f"{name}, as its credentials would prove")
         elif config.listen and all(map(config.asks_at, config.listen)):
@@ -170,21 +170,21 @@ class _Trace:
 
     def _read(self) -> tuple[RequestHead, RequestTarget, Origin]:
         """Parse the request with the proxy's own reader, as if a client had sent it."""
-        question = self._question
-        names = {name.lower() for name, _ in question.headers}
-        lines = [f"{question.method} {question.url} HTTP/1.1".encode()]
-        lines += [name + b": " + value for name, value in question.headers]
-        connect = question.method == "CONNECT"
+        request = self._request
+        names = {name.lower() for name, _ in request.headers}
+        lines = [f"{request.method} {request.url} HTTP/1.1".encode()]
+        lines += [name + b": " + value for name, value in request.headers]
+        connect = request.method == "CONNECT"
         schemes = DEFAULT_PORTS
-        target = parse_request_target(question.method, question.url.encode("utf-8"), schemes)
+        target = parse_request_target(request.method, request.url.encode("utf-8"), schemes)
         if target.authority is None:
             raise BadRequest("write a whole URL, as in https://example.com/, or for CONNECT a host and a port")
         scheme = target.scheme or "https"
         origin = Origin("https", target.authority) if connect else Origin.of(scheme, target.authority)
         if b"host" not in names:
             lines.append(f"Host: {origin.authority if connect else str(origin).partition('://')[2]}".encode())
-        if question.body and not names & {b"content-length", b"transfer-encoding"}:
-            lines.append(f"Content-Length: {len(question.body)}".encode())
+        if request.body and not names & {b"content-length", b"transfer-encoding"}:
+            lines.append(f"Content-Length: {len(request.body)}".encode())
         reader = RequestReader(self._parts.head_limits)
         reader.receive(b"\r\n".join([*lines, b"", b""]))
         head = reader.next_event()
@@ -195,13 +195,13 @@ class _Trace:
             target = TunnelBinding(origin, self._identity()).target_of(head)
         return head, target, origin
 
-    def _as_written(self, head: RequestHead) -> list[str]:
-        given = self._question
-        asked = f"{given.method} {given.url}"
-        return [] if asked == f"{head.method} {self._url}" else [f"written as {asked}"]
+    def _written_form(self, head: RequestHead) -> list[str]:
+        request = self._request
+        written = f"{request.method} {request.url}"
+        return [] if written == f"{head.method} {self._url}" else [f"written as {written}"]
 
     def _identity(self) -> ClientIdentity:
-        return ClientIdentity(_LOCAL, 0, self._question.client)
+        return ClientIdentity(_LOCAL, 0, self._request.client)
 
     def _tunnel(self, authority: Authority) -> Stage:
         parts = self._parts
@@ -216,18 +216,18 @@ class _Trace:
         self._step("tunnel", _OK, f"intercepted; the CA may sign for {authority.host}", [note] if note else [])
         return Stage.REQUEST
 
-    def _judge(self, destination: Destination, authority: Authority) -> bool:
+    def _check_address(self, destination: Destination, authority: Authority) -> bool:
         """Apply the dialer's checks that need no lookup; return whether the lookup comes next."""
         try:
-            goes_first = destination.begin()
+            lookup_first = destination.begin()
         except AddressForbidden as error:
             literal = authority.ip
             known = () if literal is None else (literal,)
             self._step("address", _NO, error.reason, describe(self._of.guard, known, authority.port))
             raise
         if destination.route is not None:
-            self._found(destination.route)
-        return goes_first
+            self._address_found(destination.route)
+        return lookup_first
 
     @inlineCallbacks
     def _look_up(
@@ -246,20 +246,20 @@ class _Trace:
         if destination.resolution_error is not None:
             self._step("address", _FAILED, destination.resolution_error.reason)
         elif destination.route is not None:
-            self._found(destination.route)
+            self._address_found(destination.route)
 
-    def _found(self, route: Route) -> None:
+    def _address_found(self, route: Route) -> None:
         details = describe(self._of.guard, route.addresses, route.origin.authority.port)
         self._step("address", _OK, of_route(route), details)
 
-    def _asked(
+    def _authz_request(
         self, head: RequestHead, target: RequestTarget, origin: Origin, stage: Stage, destination: Destination
     ) -> DecisionRequest:
         """Make the authorization request that the proxy would send."""
-        body = self._question.body or None
+        body = self._request.body or None
         tunnel = stage is Stage.TUNNEL
         host: Headers = ((b"Host", str(origin.authority).encode("ascii")),)
-        question = DecisionRequest(
+        request = DecisionRequest(
             request_id=self._parts.new_id(),
             stage=stage,
             method="CONNECT" if tunnel else head.method,
@@ -272,34 +272,34 @@ class _Trace:
             addresses_withheld=destination.withheld,
         )
         if body is None or tunnel:
-            return question
+            return request
         if self._of.deciding.without_approver.needs_body:
-            return self._with_body(question, body)
-        return attrs.evolve(question, body_withheld=True)
+            return self._with_body(request, body)
+        return attrs.evolve(request, body_withheld=True)
 
     def _upgrade(self, head: RequestHead) -> Upgrade | None:
         return requested_upgrade(head, self._parts.upgrade_protocols)
 
-    def _with_body(self, question: DecisionRequest, body: bytes) -> DecisionRequest:
+    def _with_body(self, request: DecisionRequest, body: bytes) -> DecisionRequest:
         limit = self._parts.limits.body
         if len(body) > limit and self._parts.oversize_body is OversizeBody.REFUSE:
             raise ContentTooLarge(
                 f"the content is over the {limit} bytes that are put to the authorizer; "
                 "the operator can raise --body-limit"
             )
-        return attrs.evolve(question, body=body[:limit], body_truncated=len(body) > limit, body_withheld=False)
+        return attrs.evolve(request, body=body[:limit], body_truncated=len(body) > limit, body_withheld=False)
 
     @inlineCallbacks
-    def _decide(self, asked: DecisionRequest, destination: Destination) -> Generator[Deferred[Any], Any, Decision]:
+    def _decide(self, request: DecisionRequest, destination: Destination) -> Generator[Deferred[Any], Any, Decision]:
         details = []
         while True:
-            decision: Decision = yield self._of.deciding.without_approver.decide(asked)
-            if decision.verdict is Verdict.NEED_BODY and asked.body_withheld:
+            decision: Decision = yield self._of.deciding.without_approver.decide(request)
+            if decision.verdict is Verdict.NEED_BODY and request.body_withheld:
                 details.append("asked again, with the content")
-                asked = self._with_body(asked, self._question.body or b"")
-            elif decision.verdict is Verdict.NEED_ADDRESSES and asked.addresses_withheld:
+                request = self._with_body(request, self._request.body or b"")
+            elif decision.verdict is Verdict.NEED_ADDRESSES and request.addresses_withheld:
                 details.append("asked again, with the addresses")
-                asked = yield self._with_addresses(asked, destination)
+                request = yield self._with_addresses(request, destination)
             else:
                 break
         if decision.verdict in NEEDS:
@@ -308,39 +308,39 @@ class _Trace:
         rule = f"rule {decision.rule_id} of " if decision.rule_id is not None else ""
         outcome = {Verdict.ALLOW: _OK, Verdict.ASK: "ask"}.get(decision.verdict, _NO)
         text = f"{decision.verdict.value}, by {rule}{decision.decided_by}: {decision.reason}"
-        rules = self._rules(asked)
+        rules = self._rules(request)
         if len(rules) > _MAX_RULES:
             details.append(f"{len(rules) - _MAX_RULES} rules before these are not about it")
         self._step("decision", outcome, text, details, rules[-_MAX_RULES:])
-        return self._approval(asked, decision)
+        return self._approval(request, decision)
 
     @inlineCallbacks
     def _with_addresses(
-        self, asked: DecisionRequest, destination: Destination
+        self, request: DecisionRequest, destination: Destination
     ) -> Generator[Deferred[Any], Any, DecisionRequest]:
         yield (
             destination.look_up()
             if destination.resolution_error is not None
-            else self._look_up(destination, asked.authority)
+            else self._look_up(destination, request.authority)
         )
         assert destination.route is not None  # it was found
         destination.set_addresses(destination.route)
-        return attrs.evolve(asked, addresses=destination.addresses, addresses_withheld=False)
+        return attrs.evolve(request, addresses=destination.addresses, addresses_withheld=False)
 
-    def _rules(self, asked: DecisionRequest) -> tuple[RuleTried, ...]:
+    def _rules(self, request: DecisionRequest) -> tuple[RuleTried, ...]:
         rules = self._of.deciding.rules
         if rules is None:
             return ()
-        traced = rules.trace(asked, self._parts.wall_clock())
+        traced = rules.trace(request, self._parts.wall_clock())
         return tuple(
             RuleTried(one.rule_id, one.verdict.value, one.matched, one.failed, one.where, one.doubt) for one in traced
         )
 
-    def _approval(self, asked: DecisionRequest, decision: Decision) -> Decision:
+    def _approval(self, request: DecisionRequest, decision: Decision) -> Decision:
         """Return what the approval step would decide, without notifying an approver."""
         if decision.verdict is not Verdict.ASK:
             return decision
-        found = self._of.approvals.resolve_without_approver(asked, decision)
+        found = self._of.approvals.resolve_without_approver(request, decision)
         if found is None:
             self._step("approval", "ask", f"held until a person answers, for {self._of.config.approval_timeout:g} s")
             return decision
@@ -352,7 +352,7 @@ class _Trace:
             return self._end("ask", decision.reason, decision.decided_by, decision.rule_id)
         return self._end("deny", decision.reason, decision.decided_by, decision.rule_id, 403, "denied")
 
-    def _way(self, route: Route, origin: Origin) -> None:
+    def _route(self, route: Route, origin: Origin) -> None:
         upstream = route.upstream
         if upstream is not None:
             how = "in a tunnel" if route.connect else "as a request to it"
@@ -387,9 +387,9 @@ class _Trace:
         status: int | None = None,
         code: str | None = None,
     ) -> Explanation:
-        question = self._question
+        request = self._request
         return Explanation(
-            question.method, self._url, tuple(self._steps), verdict, reason, decided_by, rule_id, status, code
+            request.method, self._url, tuple(self._steps), verdict, reason, decided_by, rule_id, status, code
         )
 
     def _fault(self, error: EgressError) -> Explanation:

@@ -140,44 +140,44 @@ class OpsResource(Resource):
         page = self._pages.get(request.path)
         if page is None:
             paths = ", ".join(path.decode("ascii") for path in self._pages)
-            _answer(request, HTTPStatus.NOT_FOUND, f"There is nothing here. There are {paths}.\n".encode())
+            _respond(request, HTTPStatus.NOT_FOUND, f"There is nothing here. There are {paths}.\n".encode())
         elif request.method not in (b"GET", b"HEAD"):
             request.responseHeaders.setRawHeaders("Allow", ["GET, HEAD"])
-            _answer(request, HTTPStatus.METHOD_NOT_ALLOWED, b"This can only be read: use GET or HEAD.\n")
+            _respond(request, HTTPStatus.METHOD_NOT_ALLOWED, b"This can only be read: use GET or HEAD.\n")
         else:
             page(request)
         return NOT_DONE_YET
 
     def _render_metrics(self, request: Request) -> None:
-        self._wait_for(request, maybeDeferred(self._numbers), lambda page: _answer(request, HTTPStatus.OK, *page))
+        self._wait_for(request, maybeDeferred(self._numbers), lambda page: _respond(request, HTTPStatus.OK, *page))
 
     def _render_live(self, request: Request) -> None:
-        _answer_json(request, HTTPStatus.OK, {"status": "live"})
+        _respond_json(request, HTTPStatus.OK, {"status": "live"})
 
     def _render_ready(self, request: Request) -> None:
-        def answer(found: dict[str, str]) -> None:
+        def respond(found: dict[str, str]) -> None:
             ready = all(reason == OK for reason in found.values())
             status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
-            _answer_json(request, status, {"status": "ready" if ready else "not ready", "checks": found})
+            _respond_json(request, status, {"status": "ready" if ready else "not ready", "checks": found})
 
-        self._wait_for(request, self._ask(), answer)
+        self._wait_for(request, self._ask(), respond)
 
-    def _wait_for(self, request: Request, asking: Deferred[T], answer: Callable[[T], None]) -> None:
+    def _wait_for(self, request: Request, result: Deferred[T], respond: Callable[[T], None]) -> None:
         def failed(failure: Failure) -> None:
             if not failure.check(CancelledError):  # type: ignore[no-untyped-call]
                 _log.failure("{path} cannot be answered", failure, path=quoted(request.path))
-                _answer(request, HTTPStatus.INTERNAL_SERVER_ERROR, b"This failed; the log says why.\n")
+                _respond(request, HTTPStatus.INTERNAL_SERVER_ERROR, b"This failed; the log says why.\n")
 
         # When the client disconnects meanwhile, there is no connection to respond on.
-        request.notifyFinish().addErrback(lambda _: asking.cancel())
-        asking.addCallbacks(answer, failed)
+        request.notifyFinish().addErrback(lambda _: result.cancel())
+        result.addCallbacks(respond, failed)
 
 
-def _answer_json(request: Request, status: HTTPStatus, document: object) -> None:
-    _answer(request, status, json.dumps(document).encode("ascii") + b"\n", _JSON)
+def _respond_json(request: Request, status: HTTPStatus, document: object) -> None:
+    _respond(request, status, json.dumps(document).encode("ascii") + b"\n", _JSON)
 
 
-def _answer(request: Request, status: HTTPStatus, body: bytes, content_type: str = _TEXT) -> None:
+def _respond(request: Request, status: HTTPStatus, body: bytes, content_type: str = _TEXT) -> None:
     request.setResponseCode(status)
     for name, value in (
         ("Server", f"egressproxy/{__version__}"),

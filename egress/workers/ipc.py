@@ -116,7 +116,7 @@ def receive_spec(line: socket.socket) -> WorkerSpec:
     return spec
 
 
-def telling(word: str, text: str = "") -> bytes:
+def notification(word: str, text: str = "") -> bytes:
     """Encode a notification."""
     return _frame({"tell": word, "text": text})
 
@@ -135,9 +135,9 @@ def _frame(message: object) -> bytes:
 class Channel(Int32StringReceiver):
     """One end of the channel, in a reactor.
 
-    @param told: is called with each notification of the other end: a word and a text.
+    @param notified: is called with each notification of the other end: a word and a text.
     @param lost: is called once, when the channel has closed.
-    @param answers: the handlers for requests of the other end, by name; each is called with the argument of the
+    @param handlers: the handlers for requests of the other end, by name; each is called with the argument of the
         request, if it has one.
     """
 
@@ -145,14 +145,14 @@ class Channel(Int32StringReceiver):
 
     def __init__(
         self,
-        told: Callable[[str, str], None],
+        notified: Callable[[str, str], None],
         lost: Callable[[], None],
-        answers: Mapping[str, Callable[..., Deferred[Any] | object]] | None = None,
+        handlers: Mapping[str, Callable[..., Deferred[Any] | object]] | None = None,
     ) -> None:
-        self._told = told
+        self._notified = notified
         self._lost = lost
-        self._answers = dict(answers or {})
-        self._asked: dict[int, Deferred[Any]] = {}
+        self._handlers = dict(handlers or {})
+        self._pending: dict[int, Deferred[Any]] = {}
         self._number = 0
         self._open = False
 
@@ -162,7 +162,7 @@ class Channel(Int32StringReceiver):
 
     def send(self, word: str, text: str = "") -> None:
         """Send a notification to the other end."""
-        self._send(telling(word, text))
+        self._send(notification(word, text))
 
     def ask(self, what: str, argument: Any = None) -> Deferred[Any]:
         """Send a request to the other end.
@@ -174,15 +174,15 @@ class Channel(Int32StringReceiver):
             return fail(ConnectionLost())
         self._number += 1
         number = self._number
-        about = {} if argument is None else {"about": argument}
+        arguments = {} if argument is None else {"about": argument}
         try:
-            frame = _frame({"ask": what, "number": number, **about})
+            frame = _frame({"ask": what, "number": number, **arguments})
         except ValueError as error:
             return fail(error)
-        asked: Deferred[Any] = Deferred(lambda _: self._forget(number))
-        self._asked[number] = asked
+        response: Deferred[Any] = Deferred(lambda _: self._forget(number))
+        self._pending[number] = response
         self._send(frame)
-        return asked
+        return response
 
     def close(self) -> None:
         """Close the channel."""
@@ -190,7 +190,7 @@ class Channel(Int32StringReceiver):
             self.transport.loseConnection()
 
     def _forget(self, number: int) -> None:
-        del self._asked[number]
+        del self._pending[number]
 
     def _send(self, frame: bytes) -> None:
         if self._open:
@@ -200,26 +200,26 @@ class Channel(Int32StringReceiver):
         """Receive a frame (L{Int32StringReceiver.stringReceived})."""
         message = json.loads(string)
         if "tell" in message:
-            self._told(message["tell"], message["text"])
+            self._notified(message["tell"], message["text"])
         elif "ask" in message:
-            self._answer(message["ask"], message["number"], [message["about"]] if "about" in message else [])
+            self._respond(message["ask"], message["number"], [message["about"]] if "about" in message else [])
         else:
             # The response to a cancelled request is ignored.
-            asked = self._asked.pop(message["number"], None)
-            if asked is not None:
-                asked.callback(message["answer"])
+            response = self._pending.pop(message["number"], None)
+            if response is not None:
+                response.callback(message["answer"])
 
-    def _answer(self, what: str, number: int, about: Sequence[Any]) -> None:
-        answering = maybeDeferred(lambda: self._answers[what](*about))
-        answering.addCallback(lambda answer: self._send(_frame({"answer": answer, "number": number})))
+    def _respond(self, what: str, number: int, arguments: Sequence[Any]) -> None:
+        response = maybeDeferred(lambda: self._handlers[what](*arguments))
+        response.addCallback(lambda answer: self._send(_frame({"answer": answer, "number": number})))
         # The other end does not wait indefinitely.
-        answering.addErrback(lambda failure: _log.failure("no answer to {what}", failure, what=what))
+        response.addErrback(lambda failure: _log.failure("no answer to {what}", failure, what=what))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Close the channel (L{twisted.internet.interfaces.IProtocol})."""
         self._open = False
-        asked, self._asked = self._asked, {}
-        for deferred in asked.values():
+        pending, self._pending = self._pending, {}
+        for deferred in pending.values():
             deferred.errback(ConnectionDone())
         self._lost()
 

@@ -34,7 +34,7 @@ from egress.resources import LoadedResources, load_resources
 from egress.runtime.ports import metrics_endpoint
 from egress.runtime.reload import Reloader
 from egress.runtime.threads import Threads
-from egress.service import CUT_SECONDS, EgressProxyService, admin_endpoint
+from egress.service import ABORT_SECONDS, EgressProxyService, admin_endpoint
 from egress.tls.ca_source import ca_source
 from egress.tls.ca_watch import CaWatch
 from egress.tls.issuer import CertificateAuthority
@@ -79,7 +79,7 @@ class WorkerPool(Service):
         self._config = self._worker_config = config
         self._socketpair = socketpair
         self._listeners = SharedListeners(
-            [entrance.endpoint for entrance in config.listen], config.workers, make_socket
+            [listener.endpoint for listener in config.listen], config.workers, make_socket
         )
         model = EgressProxyService(reactor, attrs.evolve(config, workers=1))
         self.authorizer = model.authorizer
@@ -100,7 +100,7 @@ class WorkerPool(Service):
             self._audit = JsonLinesAudit(config.audit_log)
             self._worker_config = attrs.evolve(config, audit_log=STDOUT)
         self._reads = Threads(reactor, "files", 1)
-        self._reading = Reloader(DeferredLock(), self._reads, self._read_files, self._reload_workers)
+        self._reloader = Reloader(DeferredLock(), self._reads, self._load_resources, self._reload_workers)
         self._backend = WorkerAdminBackend(self._running, time.time)
         self._approval_key = os.urandom(_KEY_BYTES)
         self._metrics = Coalesced(self._scrape)
@@ -228,9 +228,9 @@ class WorkerPool(Service):
         @return: fires when they are notified, or fails with L{ConfigError}, which names the invalid value and the fix;
             then no worker reloads.
         """
-        return self._reading.begin()
+        return self._reloader.begin()
 
-    def _read_files(self) -> LoadedResources:
+    def _load_resources(self) -> LoadedResources:
         return load_resources(self._config, embedded=self._config.authz_url is None)
 
     def _reload_workers(self, _: LoadedResources) -> None:
@@ -254,21 +254,21 @@ class WorkerPool(Service):
             else:
                 _log.failure("worker {number} tells no numbers", failure, number=name)
 
-        asking = [
+        requests = [
             slot.ask(NUMBERS, _NUMBERS_WITHIN).addCallback(answered, slot.name).addErrback(failed, slot.name)
             for slot in self._running()
         ]
-        return DeferredList(asking).addCallback(lambda _: self._totals.render())
+        return DeferredList(requests).addCallback(lambda _: self._totals.render())
 
     def _run_checks(self) -> Deferred[dict[str, str]]:
         running = self._running()
-        asking = [slot.ask(CHECKS, _CHECKS_WITHIN).addErrback(lambda _: None) for slot in running]
+        requests = [slot.ask(CHECKS, _CHECKS_WITHIN).addErrback(lambda _: None) for slot in running]
 
         def found(results: list[tuple[bool, Any]]) -> dict[str, str]:
             names = [slot.name for slot in running]
             return merge_checks({name: checks for name, (_, checks) in zip(names, results, strict=True)})
 
-        return DeferredList(asking).addCallback(found)
+        return DeferredList(requests).addCallback(found)
 
     # -- stopping
 
@@ -284,7 +284,7 @@ class WorkerPool(Service):
         """
         super().stopService()  # type: ignore[no-untyped-call]
         self._ca.stop()
-        patience = self._config.limits.drain_timeout + CUT_SECONDS + _GRACE
+        patience = self._config.limits.drain_timeout + ABORT_SECONDS + _GRACE
         stopping = DeferredList([slot.stop(patience) for slot in self._slots])
 
         def closed(_: object) -> None:

@@ -42,16 +42,16 @@ _log = Logger()
 PROGRAM: Final = "egress.workers.worker"
 
 # Restart delays: the first restart is immediate; repeated failures back off exponentially.
-_AT_ONCE: Final = 0.1
+_FIRST_RESTART: Final = 0.1
 _FIRST_DELAY: Final = 1.0
 _LAST_DELAY: Final = 30.0
 # A worker that lived this long resets the backoff.
-_LIVED: Final = 60.0
+_STABLE_AFTER: Final = 60.0
 _READY_WITHIN: Final = 60.0
 # The specification is small: it fits into the socket buffer before the worker reads.
 _SENT_WITHIN: Final = 5.0
 # Time from the closing of the channel to the end of the process.
-_GONE_WITHIN: Final = 5.0
+_END_WITHIN: Final = 5.0
 # Longer than any line that a worker writes.
 _LONGEST_LINE: Final = 1024 * 1024
 
@@ -146,8 +146,8 @@ def worker_environment(environ: Mapping[str, str], path: Sequence[str]) -> dict[
     channel.  The worker finds the same modules as the parent.
     """
     names = {variable.name for option in OPTIONS for variable in option.environment}
-    kept = {name: value for name, value in environ.items() if name.upper() not in names}
-    return {**kept, "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in path)}
+    inherited = {name: value for name, value in environ.items() if name.upper() not in names}
+    return {**inherited, "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in path)}
 
 
 class WorkerSlot:
@@ -183,13 +183,13 @@ class WorkerSlot:
         self._serves = serves
         self.name = str(spec.number)
         self.state = State.EMPTY
-        self._series = 0
-        self._since = 0.0
+        self._failures = 0
+        self._started = 0.0
         self._process: Any = None
         self._line: socket.socket | None = None
         self._channel: Channel | None = None
         self._timer: IDelayedCall | None = None
-        self._said = ""
+        self._last_output = ""
         self._stopped: Deferred[None] = Deferred()
 
     def _step(self, state: State) -> None:
@@ -221,7 +221,7 @@ class WorkerSlot:
             message = json.loads(receive_frame(self._line))
         except ChannelLost as error:
             self._read_stderr_tail()
-            raise WorkerFailed(f"worker {self.name} ended before it was ready: {self._said or error}") from error
+            raise WorkerFailed(f"worker {self.name} ended before it was ready: {self._last_output or error}") from error
         except OSError as error:
             raise WorkerFailed(f"worker {self.name} is not ready after {_READY_WITHIN:g} seconds") from error
         if message["tell"] != READY:
@@ -254,13 +254,13 @@ class WorkerSlot:
         self._timer = self._reactor.callLater(_READY_WITHIN, self.kill)
 
     def _spawn(self) -> None:
-        self._said = ""
-        self._since = self._reactor.seconds()
-        ours, theirs = self._socketpair()
-        self._line = ours
+        self._last_output = ""
+        self._started = self._reactor.seconds()
+        parent_end, worker_end = self._socketpair()
+        self._line = parent_end
         out = Lines(self._wrote, lambda: self._wrote(None))
         watch = _Watch(out, Lines(self._log, lambda: None), self._ended)
-        descriptors = {0: "w", 1: "r", 2: "r", CONTROL: theirs.fileno()}
+        descriptors = {0: "w", 1: "r", 2: "r", CONTROL: worker_end.fileno()}
         descriptors.update({FIRST_LISTENER + index: number for index, number in enumerate(self._descriptors)})
         try:
             self._process = self._reactor.spawnProcess(
@@ -273,24 +273,24 @@ class WorkerSlot:
                 childFDs=descriptors,
             )
         finally:
-            theirs.close()
+            worker_end.close()
         self._process.closeStdin()
-        ours.settimeout(_SENT_WITHIN)
+        parent_end.settimeout(_SENT_WITHIN)
         try:
-            send_spec(ours, self._spec)
+            send_spec(parent_end, self._spec)
         except OSError:
             # The worker has already ended; if not, end it now.
             self.kill()
 
     def _adopt(self) -> None:
         assert self._line is not None
-        self._channel = Channel(self._told, self._line_lost)
+        self._channel = Channel(self._notified, self._channel_lost)
         adopt(self._reactor, self._line, self._channel)
         self._line = None
 
     def _log(self, line: bytes) -> None:
         text = line.decode("utf-8", "replace")
-        self._said = text
+        self._last_output = text
         _log.info("worker {number}: {text}", number=self.name, text=text)
 
     # -- running
@@ -300,16 +300,16 @@ class WorkerSlot:
         assert self._channel is not None
         return self._channel.ask(what, argument).addTimeout(seconds, self._reactor)
 
-    def _told(self, word: str, text: str) -> None:
+    def _notified(self, word: str, text: str) -> None:
         if word == READY and self.state is State.STARTING:
             self.serve()
         elif word == FAILED:
-            self._said = text
+            self._last_output = text
 
-    def _line_lost(self) -> None:
+    def _channel_lost(self) -> None:
         # The worker is about to end, or it closed the channel and can no longer be notified.
         process = self._process
-        self._reactor.callLater(_GONE_WITHIN, lambda: _kill(process))
+        self._reactor.callLater(_END_WITHIN, lambda: _kill(process))
 
     def _ended(self, how: str) -> None:
         if self._line is not None:
@@ -322,15 +322,15 @@ class WorkerSlot:
         if self.state is State.STOPPING:
             self._close()
             return
-        if self._reactor.seconds() - self._since >= _LIVED:
-            self._series = 0
-        delay = min(_FIRST_DELAY * 2 ** (self._series - 1), _LAST_DELAY) if self._series else _AT_ONCE
-        self._series += 1
+        if self._reactor.seconds() - self._started >= _STABLE_AFTER:
+            self._failures = 0
+        delay = min(_FIRST_DELAY * 2 ** (self._failures - 1), _LAST_DELAY) if self._failures else _FIRST_RESTART
+        self._failures += 1
         _log.error(
             "worker {number} {how}{said}; the next one starts in {delay:g} seconds",
             number=self.name,
             how=how,
-            said=f" ({self._said})" if self._said and self.state is State.STARTING else "",
+            said=f" ({self._last_output})" if self._last_output and self.state is State.STARTING else "",
             delay=delay,
         )
         self._step(State.WAITING)
@@ -361,7 +361,7 @@ class WorkerSlot:
     def _overdue(self) -> None:
         _log.error("worker {number} does not end, and is killed", number=self.name)
         self.kill()
-        self._timer = self._reactor.callLater(_GONE_WITHIN, self._close)
+        self._timer = self._reactor.callLater(_END_WITHIN, self._close)
 
     def _close(self) -> None:
         self._step(State.CLOSED)

@@ -26,7 +26,7 @@ from egress.observability.health import Readiness
 from egress.observability.worker_aggregation import to_json
 from egress.runtime.global_reactor import global_reactor
 from egress.runtime.signals import read_anew
-from egress.service import CUT_SECONDS, EgressProxyService
+from egress.service import ABORT_SECONDS, EgressProxyService
 from egress.transport.write_through import write_through
 from egress.workers.ipc import (
     ANSWER,
@@ -46,9 +46,9 @@ from egress.workers.ipc import (
     Channel,
     WorkerSpec,
     adopt,
+    notification,
     receive_spec,
     send_frame,
-    telling,
 )
 
 
@@ -65,7 +65,7 @@ class Worker:
         self._leave = leave
         readiness = Readiness(reactor, proxy.checks)
         backend = proxy.admin_backend
-        answers: dict[str, Callable[..., object]] = {
+        handlers: dict[str, Callable[..., object]] = {
             NUMBERS: self._metrics,
             CHECKS: readiness.ask,
             HELD: backend.held,
@@ -74,7 +74,7 @@ class Worker:
             REVOKE: backend.revoke,
             EXPLAIN: backend.explain_over,
         }
-        self.channel = Channel(self._told, self._parent_gone, answers)
+        self.channel = Channel(self._notified, self._parent_lost, handlers)
 
     def start(self) -> None:
         """Tell the parent, once the reactor runs, that the worker is ready to serve."""
@@ -99,7 +99,7 @@ class Worker:
         with suppress(ReactorNotRunning):
             self._reactor.stop()
 
-    def _told(self, word: str, text: str) -> None:
+    def _notified(self, word: str, text: str) -> None:
         if word == SERVE:
             self._serve()
         elif word == DRAIN:
@@ -110,11 +110,11 @@ class Worker:
     def _metrics(self) -> object:
         return to_json(self._proxy.metrics.registry.collect())
 
-    def _parent_gone(self) -> None:
+    def _parent_lost(self) -> None:
         # A restarted parent needs the ports, and no parent remains that could end this process later.
-        self._reactor.callLater(CUT_SECONDS, self._leave)
+        self._reactor.callLater(ABORT_SECONDS, self._leave)
         self._end()
-        self._proxy.cut()
+        self._proxy.abort()
 
 
 def endpoints(reactor: Any, spec: WorkerSpec) -> list[AdoptedStreamServerEndpoint]:
@@ -138,8 +138,8 @@ def _log_to(stream: TextIO) -> None:
 
 def main() -> None:
     """Run a worker on the descriptors that L{egress.workers.service} passes."""
-    line = socket.socket(fileno=CONTROL)
-    spec = receive_spec(line)
+    control = socket.socket(fileno=CONTROL)
+    spec = receive_spec(control)
     # A terminal or a process manager sends these to the parent, too, and the parent tells the worker what to do.
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -147,18 +147,18 @@ def main() -> None:
     import_module(spec.reactor).install()
     reactor = global_reactor()
     try:
-        handed_down = endpoints(write_through(reactor), spec)
+        inherited = endpoints(write_through(reactor), spec)
         proxy = EgressProxyService(
             reactor,
             spec.config,
-            endpoints=handed_down,
+            endpoints=inherited,
             approval_key=spec.approval_key,
         )
     except ConfigError as error:
-        send_frame(line, telling(FAILED, str(error)))
+        send_frame(control, notification(FAILED, str(error)))
         raise SystemExit(1) from error
     worker = Worker(reactor, proxy, lambda: os._exit(1))
-    adopt(reactor, line, worker.channel)
+    adopt(reactor, control, worker.channel)
 
     def start() -> None:
         # Replace the reactor's handler, which logs an error when the parent's message comes first.

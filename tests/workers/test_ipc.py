@@ -21,11 +21,11 @@ from egress.workers.ipc import (
     ChannelLost,
     WorkerSpec,
     adopt,
+    notification,
     receive_frame,
     receive_spec,
     send_frame,
     send_spec,
-    telling,
 )
 from tests.lines import FakeLine, WorkerReactor, frame, frames, tell
 
@@ -107,7 +107,7 @@ class ChannelTests(SynchronousTestCase):
         channel.dataReceived(tell("ready") + tell("failed", "why"))
         self.assertEqual(self.told, [("ready", ""), ("failed", "why")])
         self.assertEqual(frames(frame() + frame(x=1)), [{}, {"x": 1}])
-        self.assertEqual(telling("a", "b"), tell("a", "b")[4:])
+        self.assertEqual(notification("a", "b"), tell("a", "b")[4:])
 
     def test_request(self) -> None:
         channel = self.open()

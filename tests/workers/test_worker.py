@@ -55,7 +55,7 @@ class FakeProxy:
         self.done.append("stop")
         return succeed(None)
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         self.done.append("cut")
 
     def reload(self) -> Deferred[None]:
