@@ -24,7 +24,7 @@ _PARAMETERS: Final = re.compile("[?#;]|%(?:3f|23|3b|25)", re.IGNORECASE)
 _USERINFO: Final = re.compile("((?:/|:|%2f|%3a)(?:/|%2f))(?:(?!/|%2f).)*(?:@|%40)", re.IGNORECASE | re.DOTALL)
 
 
-def _shown(path: str) -> str:
+def _redacted_path(path: str) -> str:
     """Return a path without text that can be secret."""
     found = _PARAMETERS.search(path)
     if found is not None:
@@ -37,8 +37,11 @@ _VALUES: Final[dict[str, tuple[_Value, str | None]]] = {
     "host": (lambda request, _: request.authority.url_host, None),
     "port": (lambda request, _: str(request.authority.port), None),
     "method": (lambda request, _: request.method, "method"),
-    "path": (lambda request, _: _shown(request.path), "path"),
-    "url": (lambda request, _: f"{request.origin}{_shown(request.path if request.path != '*' else '')}", "path"),
+    "path": (lambda request, _: _redacted_path(request.path), "path"),
+    "url": (
+        lambda request, _: f"{request.origin}{_redacted_path(request.path if request.path != '*' else '')}",
+        "path",
+    ),
     "client": (lambda request, _: request.client.address, "client"),
     "identity": (lambda request, _: request.client.identity or "nobody", "identity"),
     "rule": (lambda _, rule: rule, None),
@@ -56,11 +59,11 @@ class Reason:
     """A parsed reason template.
 
     @ivar pieces: literal text and the names of placeholders, in alternation.
-    @ivar parts: the request attributes on which it depends (L{egress.model.decision.Decision.cache_key}).
+    @ivar depends_on: the request attributes on which it depends (L{egress.model.decision.Decision.cache_key}).
     """
 
     pieces: tuple[str, ...]
-    parts: frozenset[str] = frozenset()
+    depends_on: frozenset[str] = frozenset()
 
     @classmethod
     def parse(cls, text: str) -> Reason:
@@ -83,8 +86,8 @@ class Reason:
             else:
                 raise ValueError("a brace that is meant as such is written twice: {{ or }}")
         pieces[-1] += text[at:]
-        parts = (_VALUES[name][1] for name in pieces[1::2])
-        return cls(tuple(pieces), frozenset(part for part in parts if part is not None))
+        depends_on = (_VALUES[name][1] for name in pieces[1::2])
+        return cls(tuple(pieces), frozenset(attribute for attribute in depends_on if attribute is not None))
 
     def text(self, request: DecisionRequest, rule: str) -> str:
         """Return the reason for one request."""
@@ -96,7 +99,7 @@ class Reason:
 
 
 def _unknown(name: str) -> str:
-    near = get_close_matches(name.lower(), _VALUES, 1, 0.5)
-    if near:
-        return f"{{{name}}} is not known here; did you mean {{{near[0]}}}?"
+    similar = get_close_matches(name.lower(), _VALUES, 1, 0.5)
+    if similar:
+        return f"{{{name}}} is not known here; did you mean {{{similar[0]}}}?"
     return f"{{{name}}} is not known here; use {', '.join(f'{{{known}}}' for known in _VALUES)}"

@@ -75,18 +75,18 @@ class Rule:
     depends_on: frozenset[str] = attrs.field(init=False, repr=False)
 
     @deny_semantics.default
-    def _is_broad(self) -> bool:
+    def _has_deny_semantics(self) -> bool:
         return self.verdict is not Verdict.ALLOW
 
     @enforce_in_observe.default
-    def _is_firm(self) -> bool:
+    def _has_address_conditions(self) -> bool:
         return any(map(matches_addresses, self.hosts)) or any(one.key == "addresses" for one in self.conditions)
 
     @depends_on.default
-    def _all_parts(self) -> frozenset[str]:
+    def _all_dependencies(self) -> frozenset[str]:
         own = [part for part, used in (("method", self.methods), ("path", self.paths)) if used]
-        parts = frozenset(own).union(*(condition.parts for condition in self.conditions))
-        return _shared(parts)
+        depends_on = frozenset(own).union(*(condition.depends_on for condition in self.conditions))
+        return _shared(depends_on)
 
     def _has_port(self, port: int) -> bool:
         if not (self.ports or self.port_ranges):
@@ -156,19 +156,19 @@ class Rule:
             return self.unseen_in_tunnel()
         return None if self.matches_scheme(origin.scheme) else "schemes"
 
-    def first_unmet_condition(self, facts: RequestView) -> str | None:
+    def first_unmet_condition(self, view: RequestView) -> str | None:
         """Return the key of the first of the other conditions that a request does not meet, or C{None}.
 
         @return: L{WANTS_CONTENT} if the content decides; otherwise L{WANTS_ADDRESSES} if the addresses decide.
         """
-        is_tunnel = facts.request.stage is Stage.TUNNEL
+        is_tunnel = view.request.stage is Stage.TUNNEL
         if not is_tunnel:
-            if self.methods and not self.matches_method(facts.request.method):
+            if self.methods and not self.matches_method(view.request.method):
                 return "methods"
             if self.paths:
-                paths = facts.paths
-                if facts.has_long_paths:
-                    self._estimate(paths, facts.work)
+                paths = view.paths
+                if view.has_long_paths:
+                    self._estimate(paths, view.work)
                 if not self.matches_path(paths):
                     return "paths"
         unknown = None
@@ -176,7 +176,7 @@ class Rule:
             if is_tunnel and not condition.is_seen:
                 # The rule denies, and its condition is on content that the proxy cannot see.
                 continue
-            found = condition.match(facts)
+            found = condition.match(view)
             if found is Match.UNREAD:
                 unknown = WANTS_CONTENT
             elif found is Match.UNRESOLVED:

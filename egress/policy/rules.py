@@ -22,7 +22,7 @@ from egress.policy.match.request_view import RequestView
 from egress.policy.match.work_budget import TooMuchWork
 from egress.policy.reason_template import cleaned
 from egress.policy.rule import AT_ORIGIN, DEFAULT_RULE, WANTS_ADDRESSES, WANTS_CONTENT, Rule
-from egress.policy.trace import RuleTrace, doubt_about, reason_with, too_much, why_not
+from egress.policy.trace import RuleTrace, default_denial_reason, doubt_about, reason_with_doubt, work_exceeded_reason
 
 # The maximum number of rules to cache per origin; more are searched again each time, to limit memory.
 _MAX_CACHED: Final = 64
@@ -42,30 +42,32 @@ class _Finder:
             """Return the positions of the rules for every host that match a scheme and a port."""
             anywhere = Origin(scheme, Authority("host.invalid", port))
             return tuple(
-                place for place in index.wildcard if rules[place].first_unmet_at_origin(stage, anywhere) is None
+                position
+                for position in index.wildcard
+                if rules[position].first_unmet_at_origin(stage, anywhere) is None
             )
 
         def find(stage: Stage, origin: Origin) -> Iterator[Rule]:
             authority = origin.authority
-            for place in index.candidates(authority, for_every_host(stage, origin.scheme, authority.port)):
-                rule = rules[place]
+            for position in index.candidates(authority, for_every_host(stage, origin.scheme, authority.port)):
+                rule = rules[position]
                 if not rule.hosts or rule.first_unmet_at_origin(stage, origin) is None:
                     yield rule
 
         # Clients contact few origins, and contact them often.
         @lru_cache(maxsize=4096)
-        def few(stage: Stage, origin: Origin) -> tuple[Rule, ...] | None:
+        def cached(stage: Stage, origin: Origin) -> tuple[Rule, ...] | None:
             """Return the rules for an origin, or C{None} if there are too many to cache."""
             found = tuple(islice(find(stage, origin), _MAX_CACHED + 1))
             return found if len(found) <= _MAX_CACHED else None
 
         self._find = find
-        self._few = few
+        self._cached = cached
 
     def about(self, stage: Stage, origin: Origin) -> Iterable[Rule]:
         """Return the rules for an origin, in their order."""
-        few = self._few(stage, origin)
-        return self._find(stage, origin) if few is None else few
+        cached = self._cached(stage, origin)
+        return self._find(stage, origin) if cached is None else cached
 
 
 @attrs.frozen
@@ -105,19 +107,19 @@ class RuleSet:
 
         @param now: seconds since the epoch; C{None} if unknown: conditions on time are then evaluated conservatively.
         """
-        facts = RequestView(request, now)
-        tried: list[Rule] = []
+        view = RequestView(request, now)
+        evaluated: list[Rule] = []
         open_rule: Rule | None = None
         for rule in self._finder.about(request.stage, request.origin):
-            tried.append(rule)
+            evaluated.append(rule)
             try:
-                failed = rule.first_unmet_condition(facts)
+                failed = rule.first_unmet_condition(view)
             except TooMuchWork as error:
                 # With the addresses known, an earlier rule can decide.
                 wants = self._wants_addresses(open_rule, Verdict.DENY)
-                return wants or Decision(Verdict.DENY, too_much(error, rule), self.name, DEFAULT_RULE)
+                return wants or Decision(Verdict.DENY, work_exceeded_reason(error, rule), self.name, DEFAULT_RULE)
             if failed is None:
-                return self._wants_addresses(open_rule, rule.verdict) or self._decided(rule, facts, tried)
+                return self._wants_addresses(open_rule, rule.verdict) or self._decided(rule, view, evaluated)
             if failed is WANTS_CONTENT:
                 reason = f"the rule {rule.rule_id} wants the content"
                 return Decision(Verdict.NEED_BODY, reason, self.name, rule.rule_id)
@@ -130,9 +132,9 @@ class RuleSet:
         what = f"{cleaned(request.method)} {request.origin}"
         reason = f"no rule denies {what}"
         if self.default is Verdict.DENY:
-            reason = why_not(f"no rule allows {what}", tried, facts)
-        ttl = None if self.ttl is None else self._until_change(self.ttl, tried, now)
-        key = None if ttl is None else _cache_key(tried, "method")
+            reason = default_denial_reason(f"no rule allows {what}", evaluated, view)
+        ttl = None if self.ttl is None else self._until_change(self.ttl, evaluated, now)
+        key = None if ttl is None else _cache_key(evaluated, "method")
         return Decision(self.default, reason, self.name, DEFAULT_RULE, ttl=ttl, cache_key=key)
 
     def _wants_addresses(self, open_rule: Rule | None, otherwise: Verdict) -> Decision | None:
@@ -142,35 +144,35 @@ class RuleSet:
         reason = f"the rule {open_rule.rule_id} wants the addresses"
         return Decision(Verdict.NEED_ADDRESSES, reason, self.name, open_rule.rule_id)
 
-    def _decided(self, rule: Rule, facts: RequestView, tried: list[Rule]) -> Decision:
-        ttl = None if self.ttl is None else self._until_change(self.ttl, tried, facts.now)
-        reason = rule.reason.text(facts.request, rule.rule_id)
+    def _decided(self, rule: Rule, view: RequestView, evaluated: list[Rule]) -> Decision:
+        ttl = None if self.ttl is None else self._until_change(self.ttl, evaluated, view.now)
+        reason = rule.reason.text(view.request, rule.rule_id)
         return Decision(
             rule.verdict,
-            reason_with(reason, rule, doubt_about(rule, facts)) if rule.deny_semantics else reason,
+            reason_with_doubt(reason, rule, doubt_about(rule, view)) if rule.deny_semantics else reason,
             self.name,
             rule.rule_id,
             ttl=ttl,
-            cache_key=None if ttl is None else _cache_key(tried, *rule.reason.parts),
+            cache_key=None if ttl is None else _cache_key(evaluated, *rule.reason.depends_on),
             obligations=rule.obligations,
             enforce_in_observe=rule.enforce_in_observe and rule.verdict is Verdict.DENY,
         )
 
-    def _until_change(self, ttl: float, tried: list[Rule], now: float | None) -> float | None:
+    def _until_change(self, ttl: float, evaluated: list[Rule], now: float | None) -> float | None:
         """Return the time to live of a decision; it ends when the result of an evaluated rule can change."""
         if now is None:
             # The time is unknown, so the decision is cacheable only if no evaluated rule depends on the time.
-            return None if any(rule.stable_for(0.0) != float("inf") for rule in tried) else ttl
-        return min(ttl, *(rule.stable_for(now) for rule in tried)) if tried else ttl
+            return None if any(rule.stable_for(0.0) != float("inf") for rule in evaluated) else ttl
+        return min(ttl, *(rule.stable_for(now) for rule in evaluated)) if evaluated else ttl
 
     def trace(self, request: DecisionRequest, now: float | None = None) -> tuple[RuleTrace, ...]:
         """Return the result of each rule, in order, up to the rule that decides; the index is not used."""
-        facts = RequestView(request, now)
+        view = RequestView(request, now)
         found: list[RuleTrace] = []
         open_rule: Rule | None = None
         for rule in self.rules:
             try:
-                failed = rule.first_unmet_at_origin(request.stage, request.origin) or rule.first_unmet_condition(facts)
+                failed = rule.first_unmet_at_origin(request.stage, request.origin) or rule.first_unmet_condition(view)
             except TooMuchWork:
                 found.append(RuleTrace(rule.rule_id, rule.verdict, False, "work", rule.where))
                 wants = self._wants_addresses(open_rule, Verdict.DENY)
@@ -179,11 +181,11 @@ class RuleSet:
                 verdict = rule.verdict if failed is None else Verdict.NEED_BODY
                 wants = self._wants_addresses(open_rule, verdict) if failed is None else None
                 verdict = wants.verdict if wants else verdict
-                doubt = doubt_about(rule, facts) if rule.deny_semantics and failed is None else None
+                doubt = doubt_about(rule, view) if rule.deny_semantics and failed is None else None
                 return (*found, RuleTrace(rule.rule_id, verdict, True, None, rule.where, doubt))
             if failed is WANTS_ADDRESSES:
                 open_rule = _less_strict(open_rule, rule)
-            doubt = None if rule.deny_semantics or failed in AT_ORIGIN else doubt_about(rule, facts)
+            doubt = None if rule.deny_semantics or failed in AT_ORIGIN else doubt_about(rule, view)
             found.append(RuleTrace(rule.rule_id, rule.verdict, False, failed, rule.where, doubt))
         wants = self._wants_addresses(open_rule, self.default)
         return (*found, self._trace_default(wants.verdict if wants else self.default))
@@ -197,11 +199,11 @@ def _less_strict(one: Rule | None, other: Rule) -> Rule:
     return other if one is None or one.verdict is Verdict.DENY is not other.verdict else one
 
 
-def _cache_key(tried: Iterable[Rule], *more: str) -> tuple[str, ...]:
+def _cache_key(evaluated: Iterable[Rule], *more: str) -> tuple[str, ...]:
     """Return the request attributes on which the evaluated rules depend, and therefore the decision."""
-    return _sorted(frozenset(chain(more, *(rule.depends_on for rule in tried))))
+    return _sorted(frozenset(chain(more, *(rule.depends_on for rule in evaluated))))
 
 
 @lru_cache(maxsize=256)
-def _sorted(parts: frozenset[str]) -> tuple[str, ...]:
-    return tuple(sorted(parts))
+def _sorted(depends_on: frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted(depends_on))

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 # The maximum number of evaluated rules that are examined again for a reason.
 _MAX_EXAMINED: Final = 8
 
-_ALIKE: Final = "which servers read in different ways"
-_UNSURE: Final = {
-    "query": f"its query has names or values {_ALIKE}",
-    "headers": f"its fields have names or values {_ALIKE}",
+_AMBIGUOUS: Final = "which servers read in different ways"
+_DOUBTS: Final = {
+    "query": f"its query has names or values {_AMBIGUOUS}",
+    "headers": f"its fields have names or values {_AMBIGUOUS}",
 }
-_DOES: Final = {Verdict.ALLOW: "does not allow it", Verdict.DENY: "denies it", Verdict.ASK: "asks a person"}
+_EFFECTS: Final = {Verdict.ALLOW: "does not allow it", Verdict.DENY: "denies it", Verdict.ASK: "asks a person"}
 
 
 @attrs.frozen
@@ -48,62 +48,62 @@ class RuleTrace:
     doubt: str | None = None
 
 
-def doubt_about(rule: Rule, facts: RequestView) -> str | None:
+def doubt_about(rule: Rule, view: RequestView) -> str | None:
     """Describe the part of a request that servers interpret differently, if it changes the result of a rule.
 
     @return: a text without any data of the request, as in C{"its path contains %2F, ..."}; C{None} if nothing changes.
     """
-    if facts.request.stage is Stage.TUNNEL:
+    if view.request.stage is Stage.TUNNEL:
         return None
     try:
-        return _of_broad(rule, facts) if rule.deny_semantics else _of_permission(rule, facts)
+        return _doubt_of_denial(rule, view) if rule.deny_semantics else _doubt_of_permission(rule, view)
     except TooMuchWork:
         return None
 
 
-def _of_broad(rule: Rule, facts: RequestView) -> str | None:
-    if rule.paths and not rule.has_path(facts.paths[0]):
-        return _path(facts)
+def _doubt_of_denial(rule: Rule, view: RequestView) -> str | None:
+    if rule.paths and not rule.has_path(view.paths[0]):
+        return _path(view)
     is_about_json = any(condition.key == "json" for condition in rule.conditions)
-    return facts.json_fault if is_about_json and facts.json is UNREADABLE else None
+    return view.json_fault if is_about_json and view.json is UNREADABLE else None
 
 
-def _of_permission(rule: Rule, facts: RequestView) -> str | None:
-    if rule.methods and not rule.matches_method(facts.request.method):
+def _doubt_of_permission(rule: Rule, view: RequestView) -> str | None:
+    if rule.methods and not rule.matches_method(view.request.method):
         return None
-    if rule.paths and not rule.matches_path(facts.paths):
-        may_match = not facts.has_long_paths and any(map(rule.has_path, facts.paths))
-        return _path(facts) if may_match else None
+    if rule.paths and not rule.matches_path(view.paths):
+        may_match = not view.has_long_paths and any(map(rule.has_path, view.paths))
+        return _path(view) if may_match else None
     doubts: list[str | None] = []
     for condition in rule.conditions:
-        found = condition.match(facts)
+        found = condition.match(view)
         if found is Match.NO:
             return None
         if found is Match.MAYBE:
-            is_unread = condition.key == "json" and facts.json is UNREADABLE
-            doubts.append(facts.json_fault if is_unread else _UNSURE.get(condition.key))
+            is_unread = condition.key == "json" and view.json is UNREADABLE
+            doubts.append(view.json_fault if is_unread else _DOUBTS.get(condition.key))
     return doubts[0] if doubts else None
 
 
-def _path(facts: RequestView) -> str:
-    return f"its path contains {ambiguity(facts.request.path)}, {_ALIKE}"
+def _path(view: RequestView) -> str:
+    return f"its path contains {ambiguity(view.request.path)}, {_AMBIGUOUS}"
 
 
-def reason_with(reason: str, rule: Rule, doubt: str | None) -> str:
+def reason_with_doubt(reason: str, rule: Rule, doubt: str | None) -> str:
     """Append the ambiguous part of the request to a reason."""
-    return reason if doubt is None else f"{reason}; {doubt}, so the rule {rule.rule_id} {_DOES[rule.verdict]}"
+    return reason if doubt is None else f"{reason}; {doubt}, so the rule {rule.rule_id} {_EFFECTS[rule.verdict]}"
 
 
-def why_not(reason: str, tried: Iterable[Rule], facts: RequestView) -> str:
+def default_denial_reason(reason: str, evaluated: Iterable[Rule], view: RequestView) -> str:
     """Return the reason of a denial by default, with the first ambiguity that kept a permission from matching."""
-    permissions = [rule for rule in tried if not rule.deny_semantics and (rule.paths or rule.conditions)]
+    permissions = [rule for rule in evaluated if not rule.deny_semantics and (rule.paths or rule.conditions)]
     for rule in permissions[:_MAX_EXAMINED]:
-        doubt = doubt_about(rule, facts)
+        doubt = doubt_about(rule, view)
         if doubt is not None:
-            return reason_with(reason, rule, doubt)
+            return reason_with_doubt(reason, rule, doubt)
     return reason
 
 
-def too_much(error: TooMuchWork, rule: Rule) -> str:
+def work_exceeded_reason(error: TooMuchWork, rule: Rule) -> str:
     """Return the reason of a denial because the request exceeds the work budget."""
     return f"the request takes too much work to compare with the rule {rule.rule_id}: {error.cause}"

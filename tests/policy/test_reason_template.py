@@ -52,9 +52,10 @@ class ReasonTests(SynchronousTestCase):
 
     def test_cache_key(self) -> None:
         """The placeholders of a reason are part of the cache key."""
-        self.assertEqual(Reason.parse("x {host} {port} {rule}").parts, frozenset())
+        self.assertEqual(Reason.parse("x {host} {port} {rule}").depends_on, frozenset())
         self.assertEqual(
-            Reason.parse("{path} {url} {method} {client} {identity}").parts, {"path", "method", "client", "identity"}
+            Reason.parse("{path} {url} {method} {client} {identity}").depends_on,
+            {"path", "method", "client", "identity"},
         )
 
     def test_cleaned(self) -> None:

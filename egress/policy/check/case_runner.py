@@ -9,7 +9,7 @@ from egress.policy.case import Case
 from egress.policy.rules import RuleSet
 from egress.policy.trace import RuleTrace
 
-_MAX_NEAR = 3
+_MAX_CANDIDATES = 3
 
 
 @attrs.frozen
@@ -39,22 +39,22 @@ def run_case(rules: RuleSet, case: Case) -> CaseResult:
 
 
 def _why(rules: RuleSet, case: Case, trace: tuple[RuleTrace, ...]) -> tuple[str, ...]:
-    *tried, last = trace
+    *evaluated, last = trace
     lines = []
     if case.rule is not None and last.rule_id != case.rule:
-        expected = next((one for one in tried if one.rule_id == case.rule), None)
+        expected = next((one for one in evaluated if one.rule_id == case.rule), None)
         if expected is not None:
-            lines.append(_missed(expected))
+            lines.append(_describe_mismatch(expected))
         elif case.rule != "default":
             lines.append(f"{case.rule} comes after {last.rule_id}, and was not tried")
     elif case.rule is None:
-        near = [one for one in tried if one.verdict is case.expect and one.failed not in ("hosts", "ports")]
-        lines += [_missed(one) for one in near[:_MAX_NEAR]]
+        candidates = [one for one in evaluated if one.verdict is case.expect and one.failed not in ("hosts", "ports")]
+        lines += [_describe_mismatch(one) for one in candidates[:_MAX_CANDIDATES]]
     if last.where:
         lines.append(f"{last.rule_id} decided, at {last.where}")
     return tuple(lines)
 
 
-def _missed(rule: RuleTrace) -> str:
+def _describe_mismatch(rule: RuleTrace) -> str:
     doubt = "" if rule.doubt is None else f": {rule.doubt}"
     return f"{rule.rule_id} did not match, by its {rule.failed!r}, at {rule.where}{doubt}"

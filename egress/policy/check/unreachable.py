@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from egress.policy.match.hosts import Anything, HostTest, Named, Within
+from egress.policy.match.hosts import AddressRange, AnyHost, HostName, HostTest
 from egress.policy.rule import Rule
 
 
@@ -19,16 +19,16 @@ class _Covered:
 
     everything: Rule | None = None
     names: dict[tuple[str, int | None], Rule] = attrs.field(factory=dict)
-    below: dict[tuple[str, int | None], Rule] = attrs.field(factory=dict)
+    subdomains: dict[tuple[str, int | None], Rule] = attrs.field(factory=dict)
     others: dict[HostTest, Rule] = attrs.field(factory=dict)
 
     def add(self, rule: Rule) -> None:
         """Record the hosts of a rule."""
-        if not rule.hosts or Anything() in rule.hosts:
+        if not rule.hosts or AnyHost() in rule.hosts:
             self.everything = self.everything or rule
         for test in rule.hosts:
-            if isinstance(test, Named):
-                (self.below if test.below else self.names).setdefault((test.host, test.port), rule)
+            if isinstance(test, HostName):
+                (self.subdomains if test.subdomains else self.names).setdefault((test.host, test.port), rule)
             else:
                 self.others.setdefault(test, rule)
 
@@ -44,22 +44,22 @@ class _Covered:
         return found
 
     def _by(self, test: HostTest) -> Rule | None:
-        if not isinstance(test, Named):
-            return self.others.get(test) or self._whole(test)
+        if not isinstance(test, HostName):
+            return self.others.get(test) or self._on_every_port(test)
         for port in (None, test.port):
-            found = None if test.below else self.names.get((test.host, port))
-            found = found or (self.below.get((test.host, port)) if test.below else None)
-            above = test.host
-            while found is None and "." in above:
-                above = above.partition(".")[2]
-                found = self.below.get((above, port))
+            found = None if test.subdomains else self.names.get((test.host, port))
+            found = found or (self.subdomains.get((test.host, port)) if test.subdomains else None)
+            parent = test.host
+            while found is None and "." in parent:
+                parent = parent.partition(".")[2]
+                found = self.subdomains.get((parent, port))
             if found is not None:
                 return found
         return None
 
-    def _whole(self, test: HostTest) -> Rule | None:
+    def _on_every_port(self, test: HostTest) -> Rule | None:
         """Return the rule for the same addresses on every port."""
-        return self.others.get(attrs.evolve(test, port=None)) if isinstance(test, Within) else None
+        return self.others.get(attrs.evolve(test, port=None)) if isinstance(test, AddressRange) else None
 
 
 def unreachable_rules(rules: tuple[Rule, ...]) -> Iterator[tuple[Rule, Rule]]:

@@ -111,8 +111,8 @@ class _Patterns:
 
     def covering(self, other: Destination) -> set[Destination]:
         """Return all patterns that cover a destination."""
-        near = self._patterns.get(_without_path(other), ())
-        return {one for one, pattern in near if pattern.fullmatch(other.path)}
+        candidates = self._patterns.get(_without_path(other), ())
+        return {one for one, pattern in candidates if pattern.fullmatch(other.path)}
 
 
 def _without_path(one: Destination) -> tuple[str, Authority, str]:

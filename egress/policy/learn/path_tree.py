@@ -19,7 +19,7 @@ MANY: Final = 20
 """From more than this many names, names are merged regardless of their subtrees."""
 
 # Above this multiple of the wanted number of patterns, all branches of the deepest level are cut together.
-_FAR: Final = 8
+_CUT_LEVEL_FACTOR: Final = 8
 
 Structure = tuple[frozenset[str], tuple[tuple[str, "Structure"], ...]]
 
@@ -42,7 +42,7 @@ class PathTree:
     """A tree of path segments."""
 
     def __init__(self) -> None:
-        self._below: dict[str, PathTree] = {}
+        self._children: dict[str, PathTree] = {}
         self._methods: dict[str, int] = {}
         self._example = ""
 
@@ -50,54 +50,55 @@ class PathTree:
         """Add requests for one path."""
         node = self
         for segment in shape:
-            node = node._below.setdefault(segment, PathTree())
-        node._see(method, count, example)
+            node = node._children.setdefault(segment, PathTree())
+        node._record(method, count, example)
 
-    def _see(self, method: str, count: int, example: str) -> None:
+    def _record(self, method: str, count: int, example: str) -> None:
         self._methods[method] = self._methods.get(method, 0) + count
         # The shortest URL, so that the order of the requests does not matter.
         if not self._example or (len(example), example) < (len(self._example), self._example):
             self._example = example
 
-    def _take(self, other: PathTree) -> None:
+    def _absorb(self, other: PathTree) -> None:
         for method, count in other._methods.items():
-            self._see(method, count, other._example)
-        for segment, node in other._below.items():
-            self._below.setdefault(segment, PathTree())._take(node)
+            self._record(method, count, other._example)
+        for segment, node in other._children.items():
+            self._children.setdefault(segment, PathTree())._absorb(node)
 
     def merge(self, alike_from: int = MANY_AT_ROOT) -> None:
         """Merge siblings that are many, or that another sibling covers.
 
         @param alike_from: the number of siblings with equal methods and subtrees from which they are merged.
         """
-        for node in self._below.values():
+        for node in self._children.values():
             node.merge(MANY_ALIKE)
-        names = sorted(segment for segment in self._below if segment and "*" not in segment)
+        names = sorted(segment for segment in self._children if segment and "*" not in segment)
         alike: dict[Structure, list[str]] = {}
         for name in names:
-            alike.setdefault(self._below[name]._structure(), []).append(name)
+            alike.setdefault(self._children[name]._structure(), []).append(name)
         groups = [names] if len(names) > MANY else [group for group in alike.values() if len(group) >= alike_from]
-        folded = [name for group in groups for name in group]
-        if folded:
-            found = self._below.setdefault(ANY, PathTree())
-            for name in folded:
-                found._take(self._below.pop(name))
+        merged = [name for group in groups for name in group]
+        if merged:
+            found = self._children.setdefault(ANY, PathTree())
+            for name in merged:
+                found._absorb(self._children.pop(name))
             found.merge(MANY_ALIKE)
-        anything = self._below.get(ANY)
-        for name in sorted(self._below):
-            if anything is not None and name not in ("", ANY, REST) and self._below[name]._is_within(anything):
-                anything._take(self._below.pop(name))
+        anything = self._children.get(ANY)
+        for name in sorted(self._children):
+            if anything is not None and name not in ("", ANY, REST) and self._children[name]._is_within(anything):
+                anything._absorb(self._children.pop(name))
 
     def _structure(self) -> Structure:
-        below = sorted(self._below.items(), key=lambda item: item[0])
-        return frozenset(self._methods), tuple((segment, node._structure()) for segment, node in below)
+        children = sorted(self._children.items(), key=lambda item: item[0])
+        return frozenset(self._methods), tuple((segment, node._structure()) for segment, node in children)
 
     def _is_within(self, other: PathTree) -> bool:
         """Whether the other subtree allows all requests that this one allows."""
         if not self._methods.keys() <= other._methods.keys():
             return False
         return all(
-            segment in other._below and node._is_within(other._below[segment]) for segment, node in self._below.items()
+            segment in other._children and node._is_within(other._children[segment])
+            for segment, node in self._children.items()
         )
 
     def limit(self, most: int) -> bool:
@@ -109,7 +110,7 @@ class PathTree:
             branches = sorted(self._branches(0), key=lambda found: found[:2], reverse=True)
             if not branches:
                 return False
-            for depth, _, branch in branches if number > _FAR * most else branches[:1]:
+            for depth, _, branch in branches if number > _CUT_LEVEL_FACTOR * most else branches[:1]:
                 if depth == branches[0][0]:
                     branch._collapse()
         return True
@@ -118,22 +119,22 @@ class PathTree:
         """Yield the branches below the root that have several ends, with their depth."""
         if depth and sum(1 for _ in self._ends(())) > 1:
             yield depth, name, self
-        for segment in sorted(self._below):
-            yield from self._below[segment]._branches(depth + 1, f"{name}/{segment}")
+        for segment in sorted(self._children):
+            yield from self._children[segment]._branches(depth + 1, f"{name}/{segment}")
 
     def _collapse(self) -> None:
         rest = PathTree()
         for _, node in list(self._ends(())):
             for method, count in node._methods.items():
-                rest._see(method, count, node._example)
+                rest._record(method, count, node._example)
         self._methods = {}
-        self._below = {REST: rest}
+        self._children = {REST: rest}
 
-    def _ends(self, above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], PathTree]]:
+    def _ends(self, prefix: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], PathTree]]:
         if self._methods:
-            yield above, self
-        for segment in sorted(self._below):
-            yield from self._below[segment]._ends((*above, segment))
+            yield prefix, self
+        for segment in sorted(self._children):
+            yield from self._children[segment]._ends((*prefix, segment))
 
     def uses(self) -> list[PathUse]:
         """Return all patterns, in order."""

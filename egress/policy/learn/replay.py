@@ -163,10 +163,10 @@ def _change(recorded: Recorded, decision: Decision) -> Change:
 
 def replay(rules: RuleSet, lines: Iterable[AuditLine]) -> Report:
     """Evaluate the requests of an audit log against rules, each at its recorded time."""
-    looked_at = {rule.rule_id: frozenset(one.key for one in rule.conditions) for rule in rules.rules}
-    is_timed = any(_TIMES in keys for keys in looked_at.values())
+    condition_keys = {rule.rule_id: frozenset(one.key for one in rule.conditions) for rule in rules.rules}
+    is_timed = any(_TIMES in keys for keys in condition_keys.values())
     # Few of thousands of rules have conditions on data that a log lacks; without such rules, no trace is needed.
-    hanging = {rule_id: keys & _MAY_LACK for rule_id, keys in looked_at.items() if keys & _MAY_LACK}
+    uncertain = {rule_id: keys & _MAY_LACK for rule_id, keys in condition_keys.items() if keys & _MAY_LACK}
     undecided = 0
     found: dict[Replayed, int] = {}
     # If no rule depends on the time, equal requests have equal decisions.
@@ -178,29 +178,29 @@ def replay(rules: RuleSet, lines: Iterable[AuditLine]) -> Report:
         recorded = Recorded.of(line)
         one = known.get(recorded)
         if one is None:
-            one = _replayed_by(rules, hanging, recorded, line.at)
+            one = _evaluate(rules, uncertain, recorded, line.at)
             if not is_timed:
                 known[recorded] = one
         found[one] = found.get(one, 0) + 1
     return Report(tuple(attrs.evolve(one, count=count) for one, count in found.items()), undecided)
 
 
-def _replayed_by(
-    rules: RuleSet, hanging: Mapping[str, frozenset[str]], recorded: Recorded, now: float | None
+def _evaluate(
+    rules: RuleSet, uncertain: Mapping[str, frozenset[str]], recorded: Recorded, now: float | None
 ) -> Replayed:
     """Evaluate a request against rules; a condition on data that the log lacks makes the result undecided.
 
-    @param hanging: the keys of conditions on data that the log can lack, by rule.
+    @param uncertain: the keys of conditions on data that the log can lack, by rule.
     @param now: the recorded time in seconds since the epoch; C{None} if unknown.
     """
     question = recorded.question()
     found = replayed(recorded, 1, rules.decide(question, now))
-    for tried in rules.trace(question, now) if hanging else ():
+    for rule_trace in rules.trace(question, now) if uncertain else ():
         # All conditions of the matching rule hold as far as the log shows, but those on missing data may not hold.
-        keys = hanging.get(tried.rule_id, frozenset()) if tried.matched else {tried.failed}
+        keys = uncertain.get(rule_trace.rule_id, frozenset()) if rule_trace.matched else {rule_trace.failed}
         unknown = sorted(key for key in keys if key is not None and _is_unknown(key, recorded, now))
         if unknown:
-            reason = f"the rule {tried.rule_id} has a condition on {unknown[0]}, which the log does not tell"
+            reason = f"the rule {rule_trace.rule_id} has a condition on {unknown[0]}, which the log does not tell"
             return attrs.evolve(found, change=Change.UNDECIDED, verdict="", rule_id=None, reason=reason)
     return found
 

@@ -31,7 +31,7 @@ _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1, 
 _METHOD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Z]+")
 _CONNECT: Final = "CONNECT"
 
-Place = tuple[str, int]
+Endpoint = tuple[str, int]
 """Scheme and port; the scheme is empty for tunnels."""
 
 
@@ -130,7 +130,7 @@ class Suggestion:
     def rules(self, most: int = MAX_RULES) -> list[SuggestedRule]:
         """Generate at most C{most} rules, as exact as that limit permits."""
         requests, tunnels = self._sites()
-        connects = _gathered(_connect(place, host, count, url) for (place, host), (count, url) in tunnels.items())
+        connects = _gathered(_connect(endpoint, host, count, url) for (endpoint, host), (count, url) in tunnels.items())
         uses = {key: site.uses() for key, site in requests.items()}
         found: list[SuggestedRule] = []
         for split in (_by_methods, _by_safety, _as_one):
@@ -141,23 +141,23 @@ class Suggestion:
         found.sort(key=lambda rule: (-rule.count, rule.order))
         if len(connects) > 1:
             connects = [_folded(connects)]
-        for kept in range(min(len(found), most), 0, -1):
-            rest = _gathered(_wide(rule) for rule in found[kept:])
-            rules = found[:kept] + _by_place(rest) + connects
+        for separate in range(min(len(found), most), 0, -1):
+            rest = _gathered(_wide(rule) for rule in found[separate:])
+            rules = found[:separate] + _by_endpoint(rest) + connects
             if len(rules) <= most:
                 return _ordered(rules)
         return _ordered(([_folded(found)] if found else []) + connects)
 
-    def _sites(self) -> tuple[dict[tuple[Place, str], _Site], dict[tuple[Place, str], tuple[int, str]]]:
-        hosts: dict[Place, set[str]] = {}
+    def _sites(self) -> tuple[dict[tuple[Endpoint, str], _Site], dict[tuple[Endpoint, str], tuple[int, str]]]:
+        hosts: dict[Endpoint, set[str]] = {}
         for scheme, authority, _, _ in self._seen:
             hosts.setdefault((scheme, authority.port), set()).add(authority.host)
-        patterns = {place: group_by_domain(names) for place, names in hosts.items()}
-        requests: dict[tuple[Place, str], _Site] = {}
-        tunnels: dict[tuple[Place, str], tuple[int, str]] = {}
+        patterns = {endpoint: group_by_domain(names) for endpoint, names in hosts.items()}
+        requests: dict[tuple[Endpoint, str], _Site] = {}
+        tunnels: dict[tuple[Endpoint, str], tuple[int, str]] = {}
         for (scheme, authority, method, path), count in sorted(self._seen.items(), key=lambda item: str(item[0])):
-            place = (scheme, authority.port)
-            key = (place, patterns[place][authority.host])
+            endpoint = (scheme, authority.port)
+            key = (endpoint, patterns[endpoint][authority.host])
             if scheme:
                 url = f"{scheme}://{authority.url_host}{_port(scheme, authority.port)}{'' if path == '*' else path}"
                 requests.setdefault(key, _Site()).add(method, path, url, count)
@@ -171,12 +171,12 @@ def _port(scheme: str, port: int) -> str:
     return "" if (scheme, port) in (("http", 80), ("https", 443)) else f":{port}"
 
 
-def _connect(place: Place, host: str, count: int, example: str) -> SuggestedRule:
-    ports = frozenset({place[1]})
+def _connect(endpoint: Endpoint, host: str, count: int, example: str) -> SuggestedRule:
+    ports = frozenset({endpoint[1]})
     return SuggestedRule(frozenset({host}), ports, frozenset(), frozenset({_CONNECT}), (), count, example)
 
 
-def _rule(key: tuple[Place, str], uses: list[PathUse]) -> SuggestedRule:
+def _rule(key: tuple[Endpoint, str], uses: list[PathUse]) -> SuggestedRule:
     (scheme, port), host = key
     methods = frozenset(use.method for use in uses)
     return SuggestedRule(
@@ -190,7 +190,7 @@ def _rule(key: tuple[Place, str], uses: list[PathUse]) -> SuggestedRule:
     )
 
 
-def _by_methods(key: tuple[Place, str], uses: list[PathUse]) -> list[SuggestedRule]:
+def _by_methods(key: tuple[Endpoint, str], uses: list[PathUse]) -> list[SuggestedRule]:
     """Return one rule for safe methods and one per unsafe method, or fewer if these are many or have equal paths."""
     found: dict[str, list[PathUse]] = {}
     for use in uses:
@@ -203,7 +203,7 @@ def _by_methods(key: tuple[Place, str], uses: list[PathUse]) -> list[SuggestedRu
     return [_rule(key, group) for group in same_paths.values()]
 
 
-def _by_safety(key: tuple[Place, str], uses: list[PathUse]) -> list[SuggestedRule]:
+def _by_safety(key: tuple[Endpoint, str], uses: list[PathUse]) -> list[SuggestedRule]:
     """Return one rule for safe methods, and one for unsafe methods."""
     found: dict[bool, list[PathUse]] = {}
     for use in uses:
@@ -211,7 +211,7 @@ def _by_safety(key: tuple[Place, str], uses: list[PathUse]) -> list[SuggestedRul
     return [_rule(key, group) for group in found.values()]
 
 
-def _as_one(key: tuple[Place, str], uses: list[PathUse]) -> list[SuggestedRule]:
+def _as_one(key: tuple[Endpoint, str], uses: list[PathUse]) -> list[SuggestedRule]:
     return [_rule(key, uses)]
 
 
@@ -219,7 +219,7 @@ def _wide(rule: SuggestedRule) -> SuggestedRule:
     return attrs.evolve(rule, paths=())
 
 
-def _by_place(rules: list[SuggestedRule]) -> list[SuggestedRule]:
+def _by_endpoint(rules: list[SuggestedRule]) -> list[SuggestedRule]:
     """Return one rule for each scheme and port."""
     found: dict[tuple[object, object], list[SuggestedRule]] = {}
     for rule in rules:

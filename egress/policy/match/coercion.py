@@ -21,7 +21,7 @@ _FALSE: Final = frozenset({"", "0", "false", "no", "off", "null"})
 _OBJECT: Final = ("[object object]", "array")
 
 
-class Odd(float):
+class AmbiguousNumber(float):
     """A number in a non-canonical notation, or a number that some servers cannot represent.
 
     Servers disagree on whether C{1e0}, C{1.0} and C{-0} are integers; beyond 2^53, JavaScript rounds integers.
@@ -32,7 +32,7 @@ class Odd(float):
     text: str
 
     @classmethod
-    def of(cls, text: str) -> Odd:
+    def of(cls, text: str) -> AmbiguousNumber:
         """Parse a number.
 
         @raise ValueError: if no server can represent the number.

@@ -38,10 +38,10 @@ class Condition(Protocol):
         """Whether the condition can be evaluated for a tunnel, whose content the proxy does not read."""
 
     @property
-    def parts(self) -> frozenset[str]:
+    def depends_on(self) -> frozenset[str]:
         """The request attributes on which the condition depends (L{Decision.cache_key})."""
 
-    def match(self, facts: RequestView) -> Match:
+    def match(self, view: RequestView) -> Match:
         """Evaluate the condition for a request."""
 
     def stable_for(self, now: float) -> float:
@@ -62,17 +62,17 @@ class Parameters(_Lasting):
     wanted: tuple[tuple[str, Patterns | bool], ...]
     key = "query"
     is_seen = False
-    parts = frozenset({"path", "query"})
+    depends_on = frozenset({"path", "query"})
 
-    def match(self, facts: RequestView) -> Match:
+    def match(self, view: RequestView) -> Match:
         """Return whether all parameters match."""
-        return all_of(self._one(facts, name, wanted) for name, wanted in self.wanted)
+        return all_of(self._one(view, name, wanted) for name, wanted in self.wanted)
 
-    def _one(self, facts: RequestView, name: str, wanted: Patterns | bool) -> Match:
+    def _one(self, view: RequestView, name: str, wanted: Patterns | bool) -> Match:
         if isinstance(wanted, bool):
-            found = has_parameter(facts.query, name)
+            found = has_parameter(view.query, name)
             return found if wanted else found.opposite()
-        return parameter_matches(facts.query, name, wanted, facts.work)
+        return parameter_matches(view.query, name, wanted, view.work)
 
 
 @attrs.frozen
@@ -89,24 +89,24 @@ class HeaderFields(_Lasting):
         return frozenset(canonical_name(name) for name, wanted in self.wanted if wanted is not False)
 
     @property
-    def parts(self) -> frozenset[str]:
+    def depends_on(self) -> frozenset[str]:
         """The field in each spelling that is evaluated."""
-        return frozenset(part for name, _ in self.wanted for part in _field_parts(name))
+        return frozenset(attribute for name, _ in self.wanted for attribute in _field_attributes(name))
 
-    def match(self, facts: RequestView) -> Match:
+    def match(self, view: RequestView) -> Match:
         """Return whether all header fields match."""
-        if not self._needed <= facts.fields.keys():
+        if not self._needed <= view.fields.keys():
             return Match.NO
-        return all_of(self._one(facts, name, wanted) for name, wanted in self.wanted)
+        return all_of(self._one(view, name, wanted) for name, wanted in self.wanted)
 
-    def _one(self, facts: RequestView, name: str, wanted: Patterns | bool) -> Match:
+    def _one(self, view: RequestView, name: str, wanted: Patterns | bool) -> Match:
         if isinstance(wanted, bool):
-            found = has_field(facts.fields, name)
+            found = has_field(view.fields, name)
             return found if wanted else found.opposite()
-        return field_matches(facts.fields, name, wanted, facts.work)
+        return field_matches(view.fields, name, wanted, view.work)
 
 
-def _field_parts(name: str) -> Iterator[str]:
+def _field_attributes(name: str) -> Iterator[str]:
     pieces = canonical_name(name).split("-")
     if len(pieces) > _MAX_HYPHENS + 1:
         yield "headers"
@@ -122,13 +122,13 @@ class JsonFields(_Lasting):
     wanted: tuple[tuple[Expression, Wanted], ...]
     key = "json"
     is_seen = False
-    parts = frozenset({"body", *_field_parts("content-encoding"), *_field_parts("content-type")})
+    depends_on = frozenset({"body", *_field_attributes("content-encoding"), *_field_attributes("content-type")})
 
-    def match(self, facts: RequestView) -> Match:
+    def match(self, view: RequestView) -> Match:
         """Return whether all expressions select matching values."""
-        if facts.json is UNREAD:
+        if view.json is UNREAD:
             return Match.UNREAD
-        return all_of(json_matches(facts.json, expression, wanted) for expression, wanted in self.wanted)
+        return all_of(json_matches(view.json, expression, wanted) for expression, wanted in self.wanted)
 
 
 @attrs.frozen
@@ -139,11 +139,11 @@ class BodySize(_Lasting):
     least: int = 0
     most: int | None = None
     is_seen = False
-    parts = frozenset({"body"})
+    depends_on = frozenset({"body"})
 
-    def match(self, facts: RequestView) -> Match:
+    def match(self, view: RequestView) -> Match:
         """Return whether the length is within the bounds."""
-        request = facts.request
+        request = view.request
         length = request.content_length
         if request.body is not None and not request.body_truncated:
             length = len(request.body)
@@ -171,20 +171,20 @@ class Clients(_Lasting):
     is_seen = True
 
     @property
-    def parts(self) -> frozenset[str]:
+    def depends_on(self) -> frozenset[str]:
         """The name, the address or both."""
-        return frozenset(part for part, used in (("identity", self.names), ("client", self.networks)) if used)
+        return frozenset(attribute for attribute, used in (("identity", self.names), ("client", self.networks)) if used)
 
-    def match(self, facts: RequestView) -> Match:
+    def match(self, view: RequestView) -> Match:
         """Return whether the client is one of those listed."""
-        name = facts.request.client.identity
+        name = view.request.client.identity
         if name is not None and any(matches(name) for matches in self.names):
             return Match.YES
         if not self.networks:
             return Match.NO
-        if facts.client is None:
+        if view.client is None:
             return Match.MAYBE
-        return Match.YES if _is_in(facts.client, self.networks) else Match.NO
+        return Match.YES if _is_in(view.client, self.networks) else Match.NO
 
 
 @attrs.frozen
@@ -195,13 +195,13 @@ class Times:
     zone: tzinfo
     key = "times"
     is_seen = True
-    parts: frozenset[str] = attrs.field(init=False, default=frozenset())
+    depends_on: frozenset[str] = attrs.field(init=False, default=frozenset())
 
-    def match(self, facts: RequestView) -> Match:
+    def match(self, view: RequestView) -> Match:
         """Return whether the time is in one of the windows."""
-        if facts.now is None:
+        if view.now is None:
             return Match.MAYBE
-        return Match.YES if is_within(self.windows, self.zone, facts.now) else Match.NO
+        return Match.YES if is_within(self.windows, self.zone, view.now) else Match.NO
 
     def stable_for(self, now: float) -> float:
         """Return the time until the next window begins or ends."""
@@ -216,13 +216,13 @@ class Addresses(_Lasting):
     networks: tuple[Network, ...]
     key = "addresses"
     is_seen = True
-    parts = frozenset({"addresses"})
+    depends_on = frozenset({"addresses"})
 
-    def match(self, facts: RequestView) -> Match:
+    def match(self, view: RequestView) -> Match:
         """Return whether the addresses match."""
-        if not facts.addresses:
-            return Match.UNRESOLVED if facts.request.addresses_withheld else Match.MAYBE
-        return certainty(self._has(address) for address in facts.addresses)
+        if not view.addresses:
+            return Match.UNRESOLVED if view.request.addresses_withheld else Match.MAYBE
+        return certainty(self._has(address) for address in view.addresses)
 
     def _has(self, address: IPAddress) -> bool:
         return bool(self.classes & classes(address)) or _is_in(address, self.networks)

@@ -11,7 +11,7 @@ import attrs
 
 from egress.model.address_classes import embedded
 from egress.model.authority import Authority, IPAddress
-from egress.policy.match.hosts import Anything, HostTest, Named, PrivateLiteral, SingleLabel, Within
+from egress.policy.match.hosts import AddressRange, AnyHost, HostName, HostTest, PrivateLiteral, SingleLabel
 
 _Network = tuple[int, int, int]  # the version, the length of the prefix, and its bits
 
@@ -23,14 +23,14 @@ class _Found:
     """Patterns by kind, as numbers of host lists; each list contains a number at most once.
 
     @ivar names: exact hosts.
-    @ivar below: subdomain patterns, by parent domain.
+    @ivar subdomains: subdomain patterns, by parent domain.
     @ivar networks: address ranges, by version, length and bits of the prefix.
     @ivar literals: patterns for address literals of internal networks.
     @ivar others: patterns that must be evaluated for every host.
     """
 
     names: dict[str, list[int]] = attrs.field(factory=lambda: defaultdict(list))
-    below: dict[str, list[int]] = attrs.field(factory=lambda: defaultdict(list))
+    subdomains: dict[str, list[int]] = attrs.field(factory=lambda: defaultdict(list))
     networks: dict[_Network, list[int]] = attrs.field(factory=lambda: defaultdict(list))
     literals: list[int] = attrs.field(factory=list)
     labels: list[int] = attrs.field(factory=list)
@@ -38,9 +38,9 @@ class _Found:
 
     def add(self, number: int, test: HostTest) -> None:
         """Add one pattern."""
-        if isinstance(test, Named):
-            found = (self.below if test.below else self.names)[test.host]
-        elif isinstance(test, Within):
+        if isinstance(test, HostName):
+            found = (self.subdomains if test.subdomains else self.names)[test.host]
+        elif isinstance(test, AddressRange):
             network = test.network
             shift = network.max_prefixlen - network.prefixlen
             found = self.networks[network.version, network.prefixlen, int(network.network_address) >> shift]
@@ -71,13 +71,13 @@ class HostIndex:
     """
 
     def __init__(self, hosts: Sequence[tuple[HostTest, ...]]) -> None:
-        self.wildcard = tuple(place for place, tests in enumerate(hosts) if not tests or Anything() in tests)
-        always = frozenset(self.wildcard)
+        self.wildcard = tuple(position for position, tests in enumerate(hosts) if not tests or AnyHost() in tests)
+        wildcard_rules = frozenset(self.wildcard)
         numbers: dict[int, int] = {}
         rules: list[list[int]] = []
         found = _Found()
-        for place, tests in enumerate(hosts):
-            if place in always:
+        for position, tests in enumerate(hosts):
+            if position in wildcard_rules:
                 continue
             number = numbers.get(id(tests))
             if number is None:
@@ -85,25 +85,25 @@ class HostIndex:
                 rules.append([])
                 for test in tests:
                     found.add(number, test)
-            rules[number].append(place)
+            rules[number].append(position)
         # The garbage collector does not track tuples of numbers, unlike lists.
-        self._rules = [tuple(places) for places in rules]
-        self._names, self._below = _fixed(found.names), _fixed(found.below)
+        self._rules = [tuple(positions) for positions in rules]
+        self._names, self._subdomains = _fixed(found.names), _fixed(found.subdomains)
         self._networks = _fixed(found.networks)
         self._literals, self._labels, self._others = found.literals, found.labels, found.others
         self._prefixes = sorted({network[:2] for network in found.networks})
 
-    def candidates(self, authority: Authority, always: Sequence[int]) -> Iterator[int]:
+    def candidates(self, authority: Authority, wildcard_rules: Sequence[int]) -> Iterator[int]:
         """Yield the positions of the rules that may match an authority, in order; a few of them do not match.
 
-        @param always: the relevant members of C{self.wildcard}.
+        @param wildcard_rules: the relevant members of C{self.wildcard}.
         """
         numbers = set(self._numbers(authority))
         if not numbers:
-            return iter(always)
+            return iter(wildcard_rules)
         lists = [self._rules[number] for number in numbers]
-        if always:
-            lists.append(tuple(always))
+        if wildcard_rules:
+            lists.append(tuple(wildcard_rules))
         # Each rule has one list of hosts, so no position occurs twice.
         return iter(lists[0]) if len(lists) == 1 else merge(*lists)
 
@@ -111,10 +111,10 @@ class HostIndex:
         host = authority.host
         yield from self._others
         yield from self._names.get(host, NONE)
-        if self._below:
+        if self._subdomains:
             dot = host.find(".")
             while dot >= 0:
-                yield from self._below.get(host[dot + 1 :], NONE)
+                yield from self._subdomains.get(host[dot + 1 :], NONE)
                 dot = host.find(".", dot + 1)
         if self._networks or self._literals or self._labels:
             address = authority.ip
@@ -123,9 +123,9 @@ class HostIndex:
                     yield from self._labels
             else:
                 yield from self._literals
-                yield from self._within(address)
+                yield from self._network_numbers(address)
 
-    def _within(self, address: IPAddress) -> Iterator[int]:
+    def _network_numbers(self, address: IPAddress) -> Iterator[int]:
         for one in {address, embedded(address)}:
             for version, length in self._prefixes:
                 if version == one.version:

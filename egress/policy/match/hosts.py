@@ -16,7 +16,7 @@ _MAPPED: Final = IPv6Network("::ffff:0:0/96")
 
 
 @attrs.frozen
-class Anything:
+class AnyHost:
     """A pattern that matches every host."""
 
     def __call__(self, _: Authority) -> bool:
@@ -41,7 +41,7 @@ class SingleLabel:
 
 
 @attrs.frozen
-class Within:
+class AddressRange:
     """A pattern that matches address literals in a range, or that embed an address in the range (L{embedded})."""
 
     network: IPv4Network | IPv6Network
@@ -55,21 +55,21 @@ class Within:
 
 
 @attrs.frozen
-class Named:
+class HostName:
     """A pattern that matches a host, or its subdomains."""
 
     host: str
-    below: bool
+    subdomains: bool
     port: int | None
 
     def __call__(self, authority: Authority) -> bool:
         if self.port not in (None, authority.port):
             return False
-        return authority.host.endswith(f".{self.host}") if self.below else authority.host == self.host
+        return authority.host.endswith(f".{self.host}") if self.subdomains else authority.host == self.host
 
 
 @attrs.frozen
-class Matching:
+class HostRegex:
     """A pattern that matches normalized hosts by a regular expression."""
 
     pattern: Pattern
@@ -78,12 +78,12 @@ class Matching:
         return self.pattern(authority.host)
 
 
-HostTest = Anything | PrivateLiteral | SingleLabel | Within | Named | Matching
+HostTest = AnyHost | PrivateLiteral | SingleLabel | AddressRange | HostName | HostRegex
 
 
 def matches_addresses(test: HostTest) -> bool:
     """Whether a pattern matches addresses rather than names."""
-    return isinstance(test, (Within, PrivateLiteral))
+    return isinstance(test, (AddressRange, PrivateLiteral))
 
 
 def compile_host(pattern: str) -> HostTest:
@@ -97,16 +97,16 @@ def compile_host(pattern: str) -> HostTest:
     @raise ValueError: if the pattern is not valid in another way, or can never match.
     """
     if pattern == "*":
-        return Anything()
+        return AnyHost()
     if pattern == "private":
         return PrivateLiteral()
     if pattern == "single-label":
         return SingleLabel()
     if pattern.startswith(REGEX):
         # Normalized hosts are in lower case, whatever case the expression uses.
-        return Matching(compile_regex(pattern.removeprefix(REGEX), broad=True))
+        return HostRegex(compile_regex(pattern.removeprefix(REGEX), broad=True))
     if "/" in pattern:
-        return Within(_network(pattern))
+        return AddressRange(_network(pattern))
     if pattern.startswith("*") and not pattern.startswith("*."):
         raise ValueError("* stands for everything, or before a dot for what is below a host, as in *.example.com")
     if pattern.count(":") > 1 and not pattern.startswith("["):
@@ -114,10 +114,10 @@ def compile_host(pattern: str) -> HostTest:
     parsed = HostPattern.parse(pattern, suffix=False)
     address = parse_ip(parsed.host)
     if address is None:
-        return Named(parsed.host, not parsed.exact, parsed.port)
+        return HostName(parsed.host, not parsed.exact, parsed.port)
     if not parsed.exact:
         raise ValueError("there is nothing below an address; write a range, as in 10.0.0.0/8")
-    return Within(ip_network(address), parsed.port)
+    return AddressRange(ip_network(address), parsed.port)
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:

@@ -14,7 +14,7 @@ from jmespath.exceptions import JMESPathError
 
 from egress.policy.match.coercion import (
     EXACT,
-    Odd,
+    AmbiguousNumber,
     as_numbers,
     as_texts,
     is_inexact,
@@ -141,13 +141,13 @@ class _Reader:
             return found
         self._work.spend(_PER_NUMBER, self._cause)
         self.is_inexact = self.is_inexact or found != 0
-        return Odd.of(text)
+        return AmbiguousNumber.of(text)
 
     def fraction(self, text: str) -> float:
         if len(text) > _MAX_DIGITS:
             raise ValueError("the number is too long")
         self._work.spend(_PER_NUMBER, self._cause)
-        found = Odd.of(text)
+        found = AmbiguousNumber.of(text)
         if abs(found) >= EXACT:
             self.is_inexact = True
         elif repr(float(found)) == text and not found.is_integer():
@@ -238,7 +238,7 @@ class Wanted:
         if isinstance(value, bool):
             return value in self.booleans
         if isinstance(value, (int, float)):
-            return not isinstance(value, Odd) and value in self.numbers
+            return not isinstance(value, AmbiguousNumber) and value in self.numbers
         return isinstance(value, str) and self._has_text(value)
 
     def _may_have(self, value: object) -> bool:

@@ -104,17 +104,17 @@ def remove_dot_segments(path: str) -> str:
     """Resolve C{.} and C{..} (RFC 3986 section 5.2.4)."""
     if "/." not in path:
         return path
-    kept: list[str] = []
+    resolved: list[str] = []
     segments = path.split("/")
     for segment in segments:
         if segment == "..":
-            if len(kept) > 1:
-                kept.pop()
+            if len(resolved) > 1:
+                resolved.pop()
         elif segment != ".":
-            kept.append(segment)
+            resolved.append(segment)
     if segments[-1] in (".", ".."):
-        kept.append("")
-    return "/".join(kept)
+        resolved.append("")
+    return "/".join(resolved)
 
 
 # Each transformation, the text that triggers it, and the steps of work per occurrence.

@@ -146,7 +146,7 @@ class Parameter:
         return self.names == frozenset({name})
 
 
-class Way:
+class QuerySplit:
     """The parameters according to one way of splitting the query."""
 
     def __init__(self, parts: Iterable[str], work: WorkBudget, cause: str) -> None:
@@ -178,7 +178,7 @@ class Way:
         return tuple(self._all[number] for number in sorted(found))
 
 
-Query = tuple[Way, ...]
+Query = tuple[QuerySplit, ...]
 """The parameters for each way of splitting the query."""
 
 
@@ -197,7 +197,7 @@ def read_query(path: str, work: WorkBudget) -> Query | None:
         if len(parts) > MAX_PARAMETERS:
             raise TooMuchWork(f"its query has more than {MAX_PARAMETERS} parameters")
         work.spend(_PER_PARAMETER * len(parts) + _PER_CHARACTER * len(query), _cause(query))
-        found.append(Way(parts, work, _cause(query)))
+        found.append(QuerySplit(parts, work, _cause(query)))
     return tuple(found)
 
 
@@ -217,7 +217,7 @@ def has_parameter(query: Query | None, name: str) -> Match:
     """Return whether there is a parameter of a name."""
     if query is None:
         return Match.MAYBE
-    return _agreed(_presence(way.named(name), name) for way in query)
+    return _combined(_presence(split.named(name), name) for split in query)
 
 
 def _presence(named: tuple[Parameter, ...], name: str) -> Match:
@@ -233,12 +233,12 @@ def parameter_matches(query: Query | None, name: str, patterns: tuple[Pattern, .
     """
     if query is None:
         return Match.MAYBE
-    return _agreed(_matching(way.named(name), name, patterns, work) for way in query)
+    return _combined(_matching(split.named(name), name, patterns, work) for split in query)
 
 
-def _agreed(answers: Iterable[Match]) -> Match:
+def _combined(results: Iterable[Match]) -> Match:
     """Return the common result of all ways of splitting the query; C{MAYBE} if they differ."""
-    found = set(answers)
+    found = set(results)
     return found.pop() if len(found) == 1 else Match.MAYBE
 
 

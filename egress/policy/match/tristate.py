@@ -29,20 +29,20 @@ class Match(enum.Enum):
 _OPPOSITE = {**{each: each for each in Match}, Match.NO: Match.YES, Match.YES: Match.NO}
 
 
-def certainty(answers: Iterable[bool]) -> Match:
+def certainty(results: Iterable[bool]) -> Match:
     """Combine the results of several interpretations; without any interpretation, the result is C{NO}."""
-    found = set(answers)
+    found = set(results)
     if found == {True}:
         return Match.YES
     return Match.MAYBE if True in found else Match.NO
 
 
-def all_of(answers: Iterable[Match]) -> Match:
+def all_of(results: Iterable[Match]) -> Match:
     """Combine the results of several conditions that must all match."""
     found = Match.YES
-    for answer in answers:
-        if answer is Match.NO:
-            return answer
-        if answer is Match.MAYBE:
-            found = answer
+    for result in results:
+        if result is Match.NO:
+            return result
+        if result is Match.MAYBE:
+            found = result
     return found

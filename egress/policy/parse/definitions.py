@@ -106,13 +106,13 @@ class Definitions:
                 says = nearest(entry, known) if known else f"there is no [groups.{kind}]"
                 raise document.error(path, f"{label}: the group {entry!r} is not known; {says}")
             return self._group(kind, name, trail)
-        text = self.expanded(document, path, label, entry)
+        text = self.expand(document, path, label, entry)
         try:
             return (_COMPILE[kind](text),)
         except (ValueError, InvalidTarget) as error:
             raise document.error(path, f"{label}: {kind} {text!r}: {error}") from None
 
-    def listed(self, kind: str, table: Table, label: str) -> tuple[Any, ...]:
+    def compile_list(self, kind: str, table: Table, label: str) -> tuple[Any, ...]:
         """Compile a list of hosts or clients.  A list that consists of one group returns the same object each time."""
         entries = table.members(kind)
         found = [
@@ -123,13 +123,13 @@ class Definitions:
 
     def hosts(self, table: Table, label: str) -> tuple[HostTest, ...]:
         """Compile C{hosts}."""
-        return self.listed("hosts", table, label)
+        return self.compile_list("hosts", table, label)
 
     def clients(self, table: Table, label: str) -> tuple[ClientTest, ...]:
         """Compile C{clients}."""
-        return self.listed("clients", table, label)
+        return self.compile_list("clients", table, label)
 
-    def expanded(self, document: Document, path: Path, label: str, value: Any, *, secrets: bool = False) -> Any:
+    def expand(self, document: Document, path: Path, label: str, value: Any, *, secrets: bool = False) -> Any:
         """Substitute variables in a text, or in all texts of a list or a table.
 
         @param secrets: whether C{${secret:NAME}} is permitted, and left unchanged; elsewhere it is an error.
@@ -141,11 +141,11 @@ class Definitions:
             return self._text(document, path, label, value, secrets) if "${" in value else value
         if isinstance(value, list):
             return [
-                self.expanded(document, (*path, index), label, one, secrets=secrets) for index, one in enumerate(value)
+                self.expand(document, (*path, index), label, one, secrets=secrets) for index, one in enumerate(value)
             ]
         if isinstance(value, dict):
             return {
-                key: self.expanded(document, (*path, key), label, one, secrets=secrets or key == "set_headers")
+                key: self.expand(document, (*path, key), label, one, secrets=secrets or key == "set_headers")
                 for key, one in value.items()
             }
         return value

@@ -55,7 +55,7 @@ def read_document(path: Path, where: str) -> Document:
     return parse_document(text, where, path)
 
 
-def with_included(root: Document) -> tuple[Document, ...]:
+def resolve_includes(root: Document) -> tuple[Document, ...]:
     """Return a document and the documents that it includes, in the order of their rules: included documents come first.
 
     A file that is included twice takes its first position.
@@ -67,8 +67,8 @@ def with_included(root: Document) -> tuple[Document, ...]:
     return tuple(found.values())
 
 
-def _collect(document: Document, above: tuple[Path | None, ...], found: dict[Path | None, Document]) -> None:
-    known = _INCLUDED if above else _ROOT
+def _collect(document: Document, including: tuple[Path | None, ...], found: dict[Path | None, Document]) -> None:
+    known = _INCLUDED if including else _ROOT
     for key in document.table:
         if key in _ROOT - known:
             raise document.error((key,), f"{key!r} stands only in the file that includes the others")
@@ -81,7 +81,7 @@ def _collect(document: Document, above: tuple[Path | None, ...], found: dict[Pat
             raise table.error("'include' is for files alone", "include")
         path = document.file.parent / entry
         resolved = _resolved(table, path, index)
-        trail = (*above, own)
+        trail = (*including, own)
         if resolved in trail:
             raise table.error(f"include {entry!r}: the files include one another in a circle", "include", index)
         if resolved in found:

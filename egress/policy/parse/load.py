@@ -12,7 +12,7 @@ from egress.policy.case import Case
 from egress.policy.match.time_windows import compile_zone
 from egress.policy.parse.case_table import read_case
 from egress.policy.parse.definitions import Definitions
-from egress.policy.parse.includes import parse_document, read_document, with_included
+from egress.policy.parse.includes import parse_document, read_document, resolve_includes
 from egress.policy.parse.obligation_parser import secrets_in
 from egress.policy.parse.rule_parser import RuleReader
 from egress.policy.parse.toml_reader import Document, PolicyError, Table, nearest
@@ -48,7 +48,7 @@ def load_starter() -> RuleSet:
 
 
 def _rule_set(root: Document, name: str) -> RuleSet:
-    documents = with_included(root)
+    documents = resolve_includes(root)
     table = Table(root, (), "", root.table, root.table)
     names = Definitions(documents)
     reader = RuleReader(names, table.read("timezone", _zone) or timezone.utc)
@@ -103,5 +103,5 @@ def _cases(document: Document, names: Definitions) -> list[Case]:
         path = ("test", index)
         if not isinstance(entry, dict):
             raise document.error(path, f"test {index + 1}: must be a table; write [[test]] before it")
-        found.append(read_case(document, index, names.expanded(document, path, f"test {index + 1}", entry)))
+        found.append(read_case(document, index, names.expand(document, path, f"test {index + 1}", entry)))
     return found

@@ -16,7 +16,7 @@ _ALL: Final = frozenset(KEYS)
 # Hop-by-hop fields (RFC 9110 section 7.6.1), framing fields and routing fields: the proxy manages these, and all fields
 # with the prefix "proxy-".  Tests keep this set consistent with L{egress.http.obligations}: a field that is accepted
 # here and rejected there would make the proxy reject every request of the rule.
-_OURS: Final = frozenset(
+_RESERVED: Final = frozenset(
     {
         *("connection", "keep-alive", "proxy-authenticate", "proxy-authentication-info", "proxy-authorization"),
         *("proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings"),
@@ -50,7 +50,7 @@ def read_obligations(table: Table, verdict: Verdict) -> Obligations:
         raise table.error(f"'set_headers' and 'remove_headers' have more than {_MAX_FIELDS} fields", given[0])
     if sum(len(value) for _, value in fields) > _MAX_VALUES:
         raise table.error(f"'set_headers' has values of more than {_MAX_VALUES} bytes together", "set_headers")
-    _each_once(table, given_fields)
+    _check_duplicates(table, given_fields)
     return Obligations(
         tuple(field for field in fields if not _SECRET.search(field[1].decode("ascii"))),
         removed,
@@ -60,7 +60,7 @@ def read_obligations(table: Table, verdict: Verdict) -> Obligations:
     )
 
 
-def _each_once(table: Table, names: Iterable[str]) -> None:
+def _check_duplicates(table: Table, names: Iterable[str]) -> None:
     seen: dict[str, str] = {}
     for name in names:
         other = seen.setdefault(name.lower().replace("_", "-"), name)
@@ -94,7 +94,7 @@ def _name(name: str) -> str:
         raise ValueError("is no name of a header field")
     name = name.lower()
     plain = name.replace("_", "-")
-    if plain in _OURS or plain.startswith("proxy-"):
+    if plain in _RESERVED or plain.startswith("proxy-"):
         raise ValueError("this field is the proxy's own; no rule can set or remove it")
     return name
 

@@ -74,7 +74,7 @@ class RuleReader:
         rule_id = _rule_id(table, number, is_name)
         if not document.is_plain:
             lists = {key: value for key, value in entry.items() if key not in ("name", "id", "hosts", "clients")}
-            table.table = {**entry, **self.names.expanded(document, path, label, lists)}
+            table.table = {**entry, **self.names.expand(document, path, label, lists)}
         return self._conditions(table, label, rule_id)
 
     def _conditions(self, table: Table, label: str, rule_id: str) -> Rule:

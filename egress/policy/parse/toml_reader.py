@@ -78,8 +78,8 @@ class Document:
 def nearest(word: str, known: Iterable[str]) -> str:
     """Suggest the most similar known word as a question, or list all known words."""
     known = sorted(known)
-    near = get_close_matches(word.lower(), known, 1, 0.6)
-    return f"did you mean {near[0]!r}?" if near else f"use {', '.join(known)}"
+    similar = get_close_matches(word.lower(), known, 1, 0.6)
+    return f"did you mean {similar[0]!r}?" if similar else f"use {', '.join(known)}"
 
 
 def is_a(value: object, kind: type) -> bool:

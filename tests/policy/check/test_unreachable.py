@@ -69,10 +69,10 @@ class UnreachableTests(SynchronousTestCase):
         """For every host of an unreachable rule, an earlier rule matches."""
         tests = [tuple(map(compile_host, patterns)) for patterns in lists]
         for rule_id, _ in covered(*(f"hosts = {patterns!r}" for patterns in lists)):
-            place = int(rule_id.removeprefix("rule-")) - 1
+            position = int(rule_id.removeprefix("rule-")) - 1
             for host in _HOSTS:
                 for port in (80, 81):
                     authority = Authority(host, port)
-                    if any(test(authority) for test in tests[place]):
-                        before = (test for one in tests[:place] for test in one)
+                    if any(test(authority) for test in tests[position]):
+                        before = (test for one in tests[:position] for test in one)
                         self.assertTrue(any(test(authority) for test in before), (host, port))

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.policy.match.coercion import (
     EXACT,
-    Odd,
+    AmbiguousNumber,
     as_numbers,
     as_texts,
     is_inexact,
@@ -73,10 +73,10 @@ class CoercedTests(SynchronousTestCase):
             (False, {"false", "0", ""}),
             (7, {"7", "7.0"}),
             (1.5, {"1.5"}),
-            (Odd.of("1e0"), {"1e0", "1.0", "1"}),
-            (Odd.of("-0"), {"-0", "-0.0", "0"}),
-            (Odd.of("1.50"), {"1.50", "1.5"}),
-            (Odd.of("9007199254740993"), {"9007199254740993", "9007199254740992"}),
+            (AmbiguousNumber.of("1e0"), {"1e0", "1.0", "1"}),
+            (AmbiguousNumber.of("-0"), {"-0", "-0.0", "0"}),
+            (AmbiguousNumber.of("1.50"), {"1.50", "1.5"}),
+            (AmbiguousNumber.of("9007199254740993"), {"9007199254740993", "9007199254740992"}),
             ([], {"array", ""}),
             (["A"], {"array", "a"}),
             ([["A"]], {"array", "a"}),
@@ -87,7 +87,11 @@ class CoercedTests(SynchronousTestCase):
         ):
             with self.subTest(value):
                 self.assertLessEqual(expected, set(texts_of(value)))
-        for number, text in ((Odd.of("1e21"), "1e+21"), (2**70, "1180591620717411300000"), (-(2**70), None)):
+        for number, text in (
+            (AmbiguousNumber.of("1e21"), "1e+21"),
+            (2**70, "1180591620717411300000"),
+            (-(2**70), None),
+        ):
             if text is not None:
                 self.assertIn(text, set(texts_of(number)))
         self.assertEqual(set(texts_of(deep("a", 10_000))), {"array"})
@@ -111,7 +115,7 @@ class CoercedTests(SynchronousTestCase):
         self.assertEqual(list(numbers_of(deep(7, 10_000))), [1.0])
 
     def test_inexact(self) -> None:
-        for value in (EXACT, -EXACT, Odd.of(str(EXACT + 1)), str(EXACT), [EXACT], [[f" {EXACT}"]], "1e300"):
+        for value in (EXACT, -EXACT, AmbiguousNumber.of(str(EXACT + 1)), str(EXACT), [EXACT], [[f" {EXACT}"]], "1e300"):
             self.assertTrue(is_inexact(value), value)
         other: Any
         for other in (EXACT - 1, "7", "x", None, [EXACT, 1], {}, True):
@@ -150,9 +154,9 @@ class CoercedTests(SynchronousTestCase):
         self.assertEqual(as_texts([{}]), {})
 
     def test_odd(self) -> None:
-        self.assertEqual(Odd.of("1e0"), 1)
+        self.assertEqual(AmbiguousNumber.of("1e0"), 1)
         for text in ("1e999", "-1e999"):
-            self.assertRaises(ValueError, Odd.of, text)
+            self.assertRaises(ValueError, AmbiguousNumber.of, text)
 
     @given(VALUES)
     def test_any_value(self, value: Any) -> None:

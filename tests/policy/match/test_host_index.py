@@ -41,7 +41,9 @@ class IndexTests(SynchronousTestCase):
         index = HostIndex(hosts)
         found = list(index.candidates(authority, index.wildcard))
         self.assertEqual(found, sorted(set(found)))
-        matching = [place for place, tests in enumerate(hosts) if not tests or any(test(authority) for test in tests)]
+        matching = [
+            position for position, tests in enumerate(hosts) if not tests or any(test(authority) for test in tests)
+        ]
         self.assertLessEqual(set(matching), set(found))
 
     def test_finds_few_others(self) -> None:
