@@ -13,8 +13,8 @@ class ReasonTests(SynchronousTestCase):
     """Reasons with placeholders."""
 
     def text(self, template: str, url: str = "https://Example.com:8443/a/b?token=secret") -> str:
-        asked = request("GET", url, identity="ci", address="10.0.0.1")
-        return Reason.parse(template).text(asked, "one")
+        authz_request = request("GET", url, identity="ci", address="10.0.0.1")
+        return Reason.parse(template).text(authz_request, "one")
 
     def test_values(self) -> None:
         """Placeholders are replaced; a query is not shown because it can contain secrets."""
@@ -46,8 +46,8 @@ class ReasonTests(SynchronousTestCase):
             with self.subTest(path):
                 self.assertEqual(self.text("{path}", f"http://a.test{path}"), expected)
                 self.assertEqual(self.text("{url}", f"http://a.test{path}"), f"http://a.test{expected}")
-        asked = attrs.evolve(request("OPTIONS", "http://a.test/"), path="*")
-        self.assertEqual(Reason.parse("{path} {url}").text(asked, "one"), "* http://a.test")
+        authz_request = attrs.evolve(request("OPTIONS", "http://a.test/"), path="*")
+        self.assertEqual(Reason.parse("{path} {url}").text(authz_request, "one"), "* http://a.test")
         self.assertEqual(self.text("{path}", "http://a.test/http://user:" + "x" * 300 + "@b"), "/http://REDACTED@b")
 
     def test_cache_key(self) -> None:

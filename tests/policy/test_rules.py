@@ -76,13 +76,13 @@ class DecideTests(DecideTestCase):
             with self.subTest(text, default=default):
                 policy = parse(f"{head}default = '{default}'\n{text}")
                 withheld = request("GET", "http://a.test/", addresses_withheld=True)
-                for asked in (
+                for authz_request in (
                     withheld,
                     attrs.evolve(withheld, stage=Stage.TUNNEL, method="CONNECT", path=""),
                 ):
-                    decision = policy.decide(asked)
+                    decision = policy.decide(authz_request)
                     self.assertEqual((decision.verdict, decision.rule_id), expected)
-                    self.assertEqual(policy.trace(asked)[-1].verdict, decision.verdict)
+                    self.assertEqual(policy.trace(authz_request)[-1].verdict, decision.verdict)
                 if expected[0] is ADDRESSES:
                     self.assertIn("wants the addresses", decision.reason)
 
@@ -267,9 +267,9 @@ class PathTests(DecideTestCase):
         pattern = "/a*/**"
         denial = RuleSet("policy test", (rule(DENY, paths=[pattern]),), default=ALLOW)
         permission = RuleSet("policy test", (rule(ALLOW, paths=[pattern]),))
-        asked = request("GET", f"http://a.test/a{path}")
-        if permission.decide(asked).allowed:
-            self.assertFalse(denial.decide(asked).allowed)
+        authz_request = request("GET", f"http://a.test/a{path}")
+        if permission.decide(authz_request).allowed:
+            self.assertFalse(denial.decide(authz_request).allowed)
 
 
 class TunnelTests(DecideTestCase):
@@ -338,38 +338,38 @@ class TunnelTests(DecideTestCase):
 class WorkTests(SynchronousTestCase):
     """A request that exceeds the work budget is denied, regardless of the rules."""
 
-    def decision(self, policy: str, asked: DecisionRequest, *words: str) -> None:
+    def decision(self, policy: str, authz_request: DecisionRequest, *words: str) -> None:
         """Evaluate a policy that allows every request that no other rule matches."""
         rules = parse(f"version = 1\ndefault = 'allow'\n{policy}\n[[rules]]\nname = 'last'\naction = 'allow'\n")
-        decision = rules.decide(asked)
+        decision = rules.decide(authz_request)
         self.assertEqual((decision.verdict, decision.rule_id, decision.ttl), (DENY, "default", None))
         for word in ("takes too much work to compare with the rule one: its", *words):
             self.assertIn(word, decision.reason)
         self.assertNotIn("hunter2", decision.reason)
-        *tried, last = rules.trace(asked)
+        *evaluated, last = rules.trace(authz_request)
         self.assertEqual((last.rule_id, last.verdict), ("default", DENY))
-        self.assertEqual([(one.rule_id, one.failed) for one in tried], [("one", "work")])
+        self.assertEqual([(one.rule_id, one.failed) for one in evaluated], [("one", "work")])
         # An earlier rule without such a condition decides.
         before = parse("version = 1\n[[rules]]\naction = 'allow'\n")
-        self.assertTrue(before.decide(asked).allowed)
+        self.assertTrue(before.decide(authz_request).allowed)
 
     def test_after_a_rule_with_addresses(self) -> None:
         """With the addresses known, an earlier rule can decide first; if it denies, the result is the same."""
-        asked = request("GET", f"http://a.test{UNREADABLE}", addresses_withheld=True)
+        authz_request = request("GET", f"http://a.test{UNREADABLE}", addresses_withheld=True)
         for action, expected in (("allow", ADDRESSES), ("ask", ADDRESSES), ("deny", DENY)):
             with self.subTest(action):
                 rules = parse(
                     f"version = 1\n[[rules]]\naction = '{action}'\nreason = 'x'\naddresses = ['public']\n"
                     "[[rules]]\naction = 'allow'\npaths = ['/x']\n"
                 )
-                self.assertIs(rules.decide(asked).verdict, expected)
-                self.assertIs(rules.trace(asked)[-1].verdict, expected)
+                self.assertIs(rules.decide(authz_request).verdict, expected)
+                self.assertIs(rules.trace(authz_request)[-1].verdict, expected)
 
     def test_each_part(self) -> None:
         json = [_JSON]
         for action in ("deny", "allow", "ask"):
             head = f"[[rules]]\nname = 'one'\naction = '{action}'\nreason = 'x'\n"
-            for condition, asked, words in (
+            for condition, authz_request, words in (
                 ("paths = ['/x']", request("GET", f"http://a.test{UNREADABLE}hunter2"), ["more than 32 ways"]),
                 ("paths = ['/x']", request("GET", "http://a.test/hunter2" + "a%2f" * 3000), ["12,008 characters"]),
                 (
@@ -400,7 +400,7 @@ class WorkTests(SynchronousTestCase):
                 ),
             ):
                 with self.subTest(condition[:30], action=action):
-                    self.decision(head + condition, asked, *words)
+                    self.decision(head + condition, authz_request, *words)
 
     def test_long_paths(self) -> None:
         """A long path is compared if only few patterns can match it."""
@@ -437,13 +437,13 @@ action = "allow"
             ("PUT", [("X-A", "1"), _JSON, ("Content-Encoding", "br")], (DENY, "rule-2")),
             ("PUT", [("X-A", "2")], (ALLOW, "rule-3")),
         ):
-            asked = request(method, "http://a.test/", headers=headers, body_withheld=True, content_length=None)
-            decision = policy.decide(asked)
+            authz_request = request(method, "http://a.test/", headers=headers, body_withheld=True, content_length=None)
+            decision = policy.decide(authz_request)
             self.assertEqual((decision.verdict, decision.rule_id), expected)
             self.assertEqual(decision.allowed, expected[0] is ALLOW)
-            self.assertEqual(policy.trace(asked)[-1].verdict, expected[0])
-        asked = request("PUT", "http://a.test/", headers=[("X-A", "1"), _JSON], body=b'{"a":2}')
-        self.assertEqual(policy.decide(asked).rule_id, "rule-3")
+            self.assertEqual(policy.trace(authz_request)[-1].verdict, expected[0])
+        authz_request = request("PUT", "http://a.test/", headers=[("X-A", "1"), _JSON], body=b'{"a":2}')
+        self.assertEqual(policy.decide(authz_request).rule_id, "rule-3")
 
     def test_enforce_in_observe(self) -> None:
         """Denials of addresses are enforced in observe mode."""

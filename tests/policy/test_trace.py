@@ -42,8 +42,8 @@ class DoubtTests(PolicyTestCase):
     def test_permission(self) -> None:
         for condition, url, given, doubt in self.CASES:
             with self.subTest(condition, url=url):
-                policy, asked = self.policy(condition, "allow"), request(*url.split(" "), **given)
-                decision = policy.decide(asked)
+                policy, authz_request = self.policy(condition, "allow"), request(*url.split(" "), **given)
+                decision = policy.decide(authz_request)
                 self.assertEqual((decision.verdict, decision.rule_id), (Verdict.DENY, "default"))
                 self.assertTrue(
                     decision.reason.startswith(f"no rule allows {url[:3]} http://a.test; "), decision.reason
@@ -51,7 +51,7 @@ class DoubtTests(PolicyTestCase):
                 self.assertIn(doubt, decision.reason)
                 self.assertTrue(decision.reason.endswith(", so the rule one does not allow it"), decision.reason)
                 self.assertNotIn("hunter2", decision.reason)
-                first, last = policy.trace(asked)
+                first, last = policy.trace(authz_request)
                 self.assertEqual((first.failed, last.doubt), (condition.partition(" ")[0], None))
                 self.assertIn(first.doubt or "none", decision.reason)
 
@@ -62,13 +62,13 @@ class DoubtTests(PolicyTestCase):
                 continue
             for action, does in (("deny", "denies it"), ("ask", "asks a person")):
                 with self.subTest(condition, url=url, action=action):
-                    policy, asked = self.policy(condition, action, "allow"), request(*url.split(" "), **given)
-                    decision = policy.decide(asked)
+                    policy, authz_request = self.policy(condition, action, "allow"), request(*url.split(" "), **given)
+                    decision = policy.decide(authz_request)
                     self.assertEqual(decision.rule_id, "one")
                     self.assertTrue(decision.reason.startswith("why; "), decision.reason)
                     self.assertIn(doubt, decision.reason)
                     self.assertTrue(decision.reason.endswith(f", so the rule one {does}"), decision.reason)
-                    (only,) = policy.trace(asked)
+                    (only,) = policy.trace(authz_request)
                     self.assertIn(only.doubt or "none", decision.reason)
 
     def test_ambiguous_names_and_values(self) -> None:
@@ -94,22 +94,22 @@ class DoubtTests(PolicyTestCase):
                 ("paths = ['/x']", "CONNECT https://a.test", {}),
             ):
                 with self.subTest(condition, action=action):
-                    policy, asked = self.policy(condition, action), request(*url.split(" "), **given)
-                    self.assertNotIn("in different ways", policy.decide(asked).reason)
-                    self.assertIsNone(policy.trace(asked)[0].doubt)
+                    policy, authz_request = self.policy(condition, action), request(*url.split(" "), **given)
+                    self.assertNotIn("in different ways", policy.decide(authz_request).reason)
+                    self.assertIsNone(policy.trace(authz_request)[0].doubt)
 
     def test_long_path(self) -> None:
         """A path that takes long to compare is not examined for a reason."""
         for slashes, named in ((20, True), (200, False)):
-            asked = request("GET", "http://a.test/x" + "a%2f" * slashes)
-            self.assertEqual("%2F" in self.policy("paths = ['/x*']", "allow").decide(asked).reason, named)
+            authz_request = request("GET", "http://a.test/x" + "a%2f" * slashes)
+            self.assertEqual("%2F" in self.policy("paths = ['/x*']", "allow").decide(authz_request).reason, named)
 
     def test_too_much_work(self) -> None:
         """The remaining work budget can be too small to examine a rule again."""
         values = ", ".join(f"'x{number}'" for number in range(90))
-        asked = request("GET", "http://a.test/", headers=[("X-A", "y" * 7_000)])
+        authz_request = request("GET", "http://a.test/", headers=[("X-A", "y" * 7_000)])
         policy = self.policy(f"headers = {{ X-A = [{values}] }}", "allow")
-        self.assertEqual(policy.decide(asked).reason, "no rule allows GET http://a.test")
+        self.assertEqual(policy.decide(authz_request).reason, "no rule allows GET http://a.test")
 
     def test_only_the_first_rules(self) -> None:
         """Only the first of many rules are examined again."""

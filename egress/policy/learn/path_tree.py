@@ -10,13 +10,13 @@ import attrs
 from egress.policy.learn.path_templates import ANY, REST, pattern_of
 
 MANY_ALIKE: Final = 8
-"""From this many names with equal methods and equal subtrees, names are merged into C{*}."""
+"""The number of names with equal methods and equal subtrees from which they are merged into C{*}."""
 
 MANY_AT_ROOT: Final = 12
-"""The limit for the first segment, whose names more often denote kinds of resources than identifiers."""
+"""The same number for the first segment, whose names more often denote kinds of resources than identifiers."""
 
 MANY: Final = 20
-"""From more than this many names, names are merged regardless of their subtrees."""
+"""Above this number of names, names are merged regardless of their subtrees."""
 
 # Above this multiple of the wanted number of patterns, all branches of the deepest level are cut together.
 _CUT_LEVEL_FACTOR: Final = 8

@@ -22,9 +22,9 @@ class ConditionTests(PolicyTestCase):
         head = 'version = 1\ntimezone = "Europe/Berlin"\n'
         for action, default in (("allow", "deny"), ("deny", "allow")):
             policy = parse(f"{head}default = '{default}'\n[[rules]]\naction = '{action}'\nreason = 'x'\n{condition}")
-            asked = request(*url.split(" "), **given)
-            decision = policy.decide(asked, now)
-            self.assertEqual(policy.trace(asked, now)[-1].verdict, decision.verdict)
+            authz_request = request(*url.split(" "), **given)
+            decision = policy.decide(authz_request, now)
+            self.assertEqual(policy.trace(authz_request, now)[-1].verdict, decision.verdict)
             needs = {NEED: "need", ADDRESSES: "addresses"}
             found.append(needs.get(decision.verdict) or decision.rule_id)
         return " ".join("yes" if one == "rule-1" else "no" if one == "default" else str(one) for one in found)

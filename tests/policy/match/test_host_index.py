@@ -94,12 +94,14 @@ class EquivalenceTests(SynchronousTestCase):
         self, rules: list[str], host: str, method: str, port: str, path: str, body: bytes | None, now: float | None
     ) -> None:
         policy = parse('version = 1\nttl = "5m"\n' + "\n".join(rules))
-        asked = request(method, f"http://{host}{port}/{path}", body=body, body_withheld=body == b"?", identity="ci")
-        *tried, last = policy.trace(asked, now)
+        authz_request = request(
+            method, f"http://{host}{port}/{path}", body=body, body_withheld=body == b"?", identity="ci"
+        )
+        *evaluated, last = policy.trace(authz_request, now)
         for _ in range(2):
-            decision = policy.decide(asked, now)
+            decision = policy.decide(authz_request, now)
             self.assertEqual((decision.rule_id, decision.verdict), (last.rule_id, last.verdict))
-        self.assertTrue(all(not one.matched and one.failed for one in tried))
+        self.assertTrue(all(not one.matched and one.failed for one in evaluated))
         self.assertTrue(last.matched)
 
 

@@ -283,9 +283,9 @@ class PageTests(PolicyTestCase):
         ):
             self.decides(deploy, {url: expected}, body=body, headers=[("Content-Type", "application/json")])
         self.decides(deploy, {url: "no-production"}, body=b'{"steps":[{"kind":"build"}]}')
-        asked = request("GET", "https://shop.example.com/")
-        self.assertEqual(hours.decide(asked, 1772442000.0).rule_id, "working-hours")
-        self.assertEqual(hours.decide(asked, 1772482000.0).rule_id, "default")
+        authz_request = request("GET", "https://shop.example.com/")
+        self.assertEqual(hours.decide(authz_request, 1772442000.0).rule_id, "working-hours")
+        self.assertEqual(hours.decide(authz_request, 1772482000.0).rule_id, "default")
         self.decides(apis, {"GET https://x.partner.example/": "apis"}, identity="ci-1")
 
     def test_keys(self) -> None:
