@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from egress.policy.learn.path_templates import is_plain, pattern_of, shape_of
 from egress.policy.match.paths import compile_path, readings
-from egress.policy.match.work_budget import WorkBudget
+from egress.policy.match.work_budget import TooMuchWork, WorkBudget
 
 DIGEST = "0123456789abcdef" * 4
 
@@ -70,7 +70,12 @@ class ShapeTests(SynchronousTestCase):
     @given(st.text(st.sampled_from("/a1f.-_*%2E;\\?#~é\ud800+ :"), max_size=20))
     def test_patterns_match(self, text: str) -> None:
         """Every pattern is valid in a policy, and matches the path from which it was created."""
-        for reading in readings(f"/{text}", WorkBudget()):
+        try:
+            found = readings(f"/{text}", WorkBudget())
+        except TooMuchWork:
+            # A suggestion has no pattern for such a path, either.
+            return
+        for reading in found:
             if reading.startswith("/"):
                 pattern = pattern_of(shape_of(reading))
                 self.assertTrue(compile_path(pattern, broad=False).fullmatch(reading), (reading, pattern))
